@@ -1,0 +1,279 @@
+"""The interfaces of an auxiliary-variable model p(X, X̂) = p(X̂) p(X | X̂), X̂ = ψ(X).
+
+Kolesnikov & Lampert 2017, equations 2 and 3. Axes are `b c h w` (batch, channel, row, column). Images cross every
+interface as integers in [0, levels); scaling to [-1, 1] happens inside networks. Log-likelihoods are nats of
+shape (b,). A class here is abstract or final: implementations are complete and are not subclassed.
+"""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from auxar.errors import UserError
+
+INTEGER_DTYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
+Kind = Literal["view", "prior", "embedding", "decoder", "sampler", "dataset"]
+RULES = ("ancestral", "reduced", "map")
+
+
+def positive(instance: object, attribute: attrs.Attribute, value: float) -> None:
+    """attrs validator: the value is greater than zero."""
+    if not value > 0:
+        raise ValueError(f"{attribute.name} must be greater than 0, got {value!r}")
+
+
+@attrs.frozen
+class ImageSpec:
+    """Shape and range of an image: integers in [0, levels), shape (channels, height, width)."""
+
+    channels: int = attrs.field(default=3, validator=positive)
+    height: int = attrs.field(kw_only=True, validator=positive)
+    width: int = attrs.field(kw_only=True, validator=positive)
+    levels: int = attrs.field(default=256, kw_only=True, validator=attrs.validators.ge(2))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return (self.channels, self.height, self.width)
+
+    @property
+    def dims(self) -> int:
+        """Number of sub-pixels, the divisor of bits/dim."""
+        return self.channels * self.height * self.width
+
+    def __str__(self) -> str:
+        return f"{self.height}×{self.width}×{self.channels} with {self.levels} levels"
+
+    def check(self, image: Tensor, what: str = "image") -> None:
+        """Raises `UserError` unless `image` is an integer tensor of shape (b, channels, height, width)."""
+        if image.dtype not in INTEGER_DTYPES:
+            raise UserError(f"{what}: expected integers in [0, {self.levels}), got a tensor of {image.dtype}")
+        if image.dim() != 4 or tuple(image.shape[1:]) != self.shape:
+            raise UserError(f"{what}: expected shape (b, {', '.join(map(str, self.shape))}), got {tuple(image.shape)}")
+
+    def check_range(self, image: Tensor, what: str = "image") -> None:
+        """Raises `UserError` unless every value lies in [0, levels). Waits for the device."""
+        if image.numel() and (int(image.min()) < 0 or int(image.max()) >= self.levels):
+            found = f"{int(image.min())} … {int(image.max())}"
+            raise UserError(f"{what}: expected integers in [0, {self.levels}), got {found}")
+
+
+def _known_rule(instance: object, attribute: attrs.Attribute, value: str) -> None:
+    if value not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {value!r}")
+
+
+@attrs.frozen
+class DrawRule:
+    """How a value is drawn from a pixel's predicted distribution (paper, section 4.2).
+
+    `ancestral`: from the distribution itself, so that images are exact samples of the model. `reduced`: with
+    `reduction` subtracted from every predicted log-scale. `map`: a mixture component is drawn and its mode taken.
+    A softmax has no scale and its components are the values: there `reduced` and `map` draw as `ancestral`, and
+    `temperature` divides the logits under each rule.
+    """
+
+    name: str = attrs.field(default="ancestral", validator=_known_rule)
+    reduction: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
+    temperature: float = attrs.field(default=1.0, validator=positive)
+
+    def __attrs_post_init__(self) -> None:
+        if self.reduction and self.name != "reduced":
+            raise ValueError(f"reduction is for the rule 'reduced', and the rule is '{self.name}'")
+
+
+@attrs.frozen
+class Draws:
+    """Which images to draw: their indices, the seed and the rule, and the level of the chain they are drawn at.
+
+    Noise depends on (seed, index, level) alone, so an image does not depend on the batch it is drawn in, on the
+    sampler or on the number of processes.
+    """
+
+    seed: int
+    indices: tuple[int, ...]
+    rule: DrawRule = attrs.field(factory=DrawRule)
+    level: int = 0
+
+    def coarser(self) -> Draws:
+        """The same images, one level further down the chain of views."""
+        return attrs.evolve(self, level=self.level + 1)
+
+    def uniforms(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+        """Uniform noise inside the open interval (0, 1), float64, shape (len(indices), *shape)."""
+        rows = []
+        for index in self.indices:
+            key = hashlib.sha256(f"{self.seed}/{index}/{self.level}".encode()).digest()
+            rows.append(np.random.Generator(np.random.Philox(int.from_bytes(key[:16]))).random(tuple(shape)))
+        # `random` returns multiples of 2⁻⁵³ in [0, 1); half a step up makes them symmetric and never 0 or 1.
+        return torch.from_numpy(np.stack(rows) + 2.0**-54).to(device)
+
+
+@attrs.frozen
+class FactorLogProb:
+    """One factor's log-likelihoods: nats, shape (b,), of images described by `image`."""
+
+    factor: str
+    image: ImageSpec
+    log_prob: Tensor
+
+
+class View(abc.ABC):
+    """ψ: a deterministic function of an image that is itself an image (paper, section 3).
+
+    `image` and `view` describe input and output; a view that does not fit its input raises `UserError` when it is
+    built. Each image of a batch is treated alone, and the result has the dtype of the input.
+    """
+
+    image: ImageSpec
+    view: ImageSpec
+
+    @abc.abstractmethod
+    def __call__(self, image: Tensor) -> Tensor:
+        """(b, *image.shape) integers to (b, *view.shape) integers of the same dtype."""
+
+
+class Head(abc.ABC):
+    """The distribution of one pixel given the parameters a causal network predicts for it."""
+
+    parameter_count: int
+    """Number of predicted values per pixel."""
+    uniform_count: int
+    """Number of uniform random values that drawing one pixel takes."""
+
+    @abc.abstractmethod
+    def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
+        """(b, parameter_count, h, w) and integers (b, c, h, w) to nats per pixel, shape (b, h, w)."""
+
+    @abc.abstractmethod
+    def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
+        """(n, parameter_count) and (n, uniform_count) in (0, 1) to one drawn pixel each: integers, shape (n, c)."""
+
+
+class CausalNetwork(nn.Module, abc.ABC):
+    """p(X | features) = Π p(x_i | x_1 … x_{i-1}, features) in raster order (paper, equations 1 and 3).
+
+    What samplers work on. `features_channels` is 0 for a network without conditioning.
+    """
+
+    image: ImageSpec
+    features_channels: int
+    head: Head
+
+    @abc.abstractmethod
+    def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
+        """Parameters of every pixel's distribution, shape (b, head.parameter_count, h, w).
+
+        Those at row r, column c depend on `image` before that pixel in raster order only. `image` is float,
+        scaled to [-1, 1] by `scale`; `features` has shape (b, features_channels, h, w).
+        """
+
+    def scale(self, image: Tensor) -> Tensor:
+        """Integers in [0, levels) to floats in [-1, 1] of the network's own dtype."""
+        dtype = next(self.parameters()).dtype
+        return image.to(dtype) * (2 / (self.image.levels - 1)) - 1
+
+
+class Sampler(abc.ABC):
+    """Draws images from a causal network, pixel after pixel, each an integer in range before it is fed back."""
+
+    @abc.abstractmethod
+    def sample(self, network: CausalNetwork, features: Tensor | None, draws: Draws) -> Tensor:
+        """Integers, int64, shape (len(draws.indices), *network.image.shape)."""
+
+
+class Embedding(nn.Module, abc.ABC):
+    """f_w: what the decoder learns of the view (paper, equation 3)."""
+
+    image: ImageSpec
+    view: ImageSpec
+    features_channels: int
+
+    @abc.abstractmethod
+    def forward(self, view: Tensor) -> Tensor:
+        """Integers (b, *view.shape) to floats (b, features_channels, image.height, image.width)."""
+
+    def initialize(self, view: Tensor) -> None:
+        """Data-dependent initialisation on a batch of views; nothing unless an implementation has it."""
+
+
+class Decoder(nn.Module, abc.ABC):
+    """p(X | X̂), given the features of X̂."""
+
+    image: ImageSpec
+    features_channels: int
+
+    @abc.abstractmethod
+    def log_prob(self, image: Tensor, features: Tensor) -> Tensor:
+        """Integers (b, *image.shape) and features (b, features_channels, h, w) to nats, shape (b,)."""
+
+    @abc.abstractmethod
+    def draw(self, features: Tensor, draws: Draws, sampler: Sampler) -> Tensor:
+        """One image for each index of `draws` and row of `features`: int64, (b, *image.shape)."""
+
+    def initialize(self, image: Tensor, features: Tensor) -> None:
+        """Data-dependent initialisation on a batch; nothing unless an implementation has it."""
+
+
+class Prior(nn.Module, abc.ABC):
+    """A distribution over images. An `AuxiliaryModel` is one too, which is how stages nest."""
+
+    image: ImageSpec
+    sampler: Sampler | None = None
+    """What `sample` draws with; set when a model is built from a recipe."""
+
+    @abc.abstractmethod
+    def log_prob(self, image: Tensor) -> Tensor:
+        """Integers (b, *image.shape) to nats, shape (b,)."""
+
+    @abc.abstractmethod
+    def draw(self, draws: Draws, sampler: Sampler) -> Tensor:
+        """One image for each index of `draws`: int64, (b, *image.shape)."""
+
+    def initialize(self, image: Tensor) -> None:
+        """Data-dependent initialisation on a batch of images; nothing unless an implementation has it."""
+
+    def log_probs(self, image: Tensor) -> tuple[FactorLogProb, ...]:
+        """Log-likelihood factor by factor, from the image down to its coarsest view."""
+        return (FactorLogProb("prior", self.image, self.log_prob(image)),)
+
+    def bits_per_dim(self, image: Tensor) -> Tensor:
+        """-log₂ p of each image over its number of sub-pixels, shape (b,). Raises `UserError` for a bad image."""
+        self.image.check(image)
+        self.image.check_range(image)
+        return self.log_prob(image) / (-math.log(2) * self.image.dims)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        count: int,
+        *,
+        rule: str | DrawRule = "ancestral",
+        seed: int = 0,
+        first: int = 0,
+        batch_size: int = 16,
+        sampler: Sampler | None = None,
+    ) -> Tensor:
+        """Images number first … first + count - 1 of `seed`: int64, shape (count, *image.shape).
+
+        An image is a function of (model, seed, its number, rule): `batch_size` only sets how many are drawn at once.
+        Raises `UserError` if the model was built without a sampler and none is given.
+        """
+        sampler = sampler or self.sampler
+        if sampler is None:
+            raise UserError("this model has no sampler: pass one as sampler=…")
+        rule = rule if isinstance(rule, DrawRule) else DrawRule(rule)
+        images = []
+        for start in range(first, first + count, batch_size):
+            indices = tuple(range(start, min(start + batch_size, first + count)))
+            images.append(self.draw(Draws(seed, indices, rule), sampler).cpu())
+        return torch.cat(images) if images else torch.empty((0, *self.image.shape), dtype=torch.int64)

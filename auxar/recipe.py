@@ -1,0 +1,179 @@
+"""Recipes: the frozen classes behind the TOML, one field per key, each with its default and what it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from attrs.validators import ge, in_, optional
+
+from auxar.interfaces import DrawRule, ImageSpec, positive
+
+Table = Mapping[str, Any]
+
+
+def _fraction(instance: object, attribute: attrs.Attribute, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"{attribute.name} must lie between 0 and 1, got {value!r}")
+
+
+def _one_of(*choices: str) -> Any:
+    def check(instance: object, attribute: attrs.Attribute, value: str) -> None:
+        if value not in choices:
+            raise ValueError(f"{attribute.name} must be one of {', '.join(choices)}, got {value!r}")
+
+    return check
+
+
+@attrs.frozen
+class Crop:
+    """Margins cut off every image before anything else, in pixels."""
+
+    left: int = attrs.field(default=0, validator=ge(0))
+    right: int = attrs.field(default=0, validator=ge(0))
+    top: int = attrs.field(default=0, validator=ge(0))
+    bottom: int = attrs.field(default=0, validator=ge(0))
+
+
+@attrs.frozen
+class Split:
+    """A random division of one set of images into training and held-out ones."""
+
+    train: float = attrs.field(default=0.95, validator=_fraction)
+    """Share of the images that are for training."""
+    seed: int = 0
+
+
+@attrs.frozen
+class DataConfig:
+    """[data]: where the images are and how they are brought to the recipe's [image]."""
+
+    path: str
+    """A registered data set, a folder of images, or anything `datasets.load_dataset` takes."""
+    config: str | None = None
+    """Name of the data set's configuration, for sets that have several."""
+    train: str = "train"
+    """Name of the data set's split that is trained on."""
+    heldout: str | None = None
+    """Name of the data set's split that is held out. Without it, `split` divides the training split."""
+    split: Split = attrs.field(factory=Split)
+    column: str | None = None
+    """The column that holds the images; found by its type when not named."""
+    crop: Crop = attrs.field(factory=Crop)
+    resize: str = attrs.field(default="none", validator=_one_of("none", "cover", "stretch"))
+    """How an image of another size is brought to [image]: not at all (an error), scaled until it covers the size and
+    cut about its centre, or stretched to it."""
+    broken: str = attrs.field(default="error", validator=_one_of("error", "skip"))
+    """What an image that cannot be read does: end the run, naming it, or be skipped and counted."""
+    limit: int | None = attrs.field(default=None, validator=optional(positive))
+    """Use the first so many images only."""
+    streaming: bool = False
+    """Read images as they are needed, for sets larger than the disk."""
+    shuffle_buffer: int = attrs.field(default=10_000, validator=positive)
+    """Images held in memory to shuffle a stream."""
+    workers: int = attrs.field(default=0, validator=ge(0))
+    """Processes that prepare images beside training; 0 prepares them in the training process."""
+
+
+@attrs.frozen
+class ComponentChoice:
+    """A component by name, with the options that its plugin defines."""
+
+    name: str
+    options: Table = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Stage:
+    """[[stage]]: one step from an image to its view, p(X | X̂) with X̂ = ψ(X)."""
+
+    view: ComponentChoice
+    embedding: ComponentChoice
+    decoder: ComponentChoice
+    repeat: int = attrs.field(default=1, validator=positive)
+    """The stage so many times in a row, with networks of its own each time."""
+
+
+@attrs.frozen
+class TrainingConfig:
+    """[training]: how a factor is trained. `[training.factor.NAME]` overrides any key for one factor."""
+
+    steps: int | None = attrs.field(default=None, validator=optional(ge(0)))
+    """Optimizer steps. Exactly one of `steps` and `epochs` is given."""
+    epochs: float | None = attrs.field(default=None, validator=optional(positive))
+    """Passes over the training images."""
+    batch_size: int = attrs.field(default=16, validator=positive)
+    """Images per optimizer step, over all processes and accumulated parts together."""
+    accumulate: int = attrs.field(default=1, validator=positive)
+    """Parts a process's share of the batch is computed in, to save memory."""
+    learning_rate: float = attrs.field(default=1e-3, validator=positive)
+    decay: float = attrs.field(default=1.0, validator=[positive, attrs.validators.le(1.0)])
+    """Factor on the learning rate after every step."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's decay rates of the first and second moment."""
+    clip: float | None = attrs.field(default=None, validator=optional(positive))
+    """Largest norm of the gradient of the loss in bits/dim; larger ones are scaled down."""
+    ema: float = attrs.field(default=0.9995, validator=[ge(0.0), attrs.validators.lt(1.0)])
+    """Decay of the average of weights that evaluation and sampling use; 0 uses the last weights."""
+    flip: bool = False
+    """Mirror half of the training images left to right, at random."""
+    precision: str = attrs.field(default="float32", validator=_one_of("float32", "bf16"))
+    """bf16 computes convolutions in bfloat16 and keeps weights and likelihoods in float32."""
+    seed: int = 0
+    initialization_images: int = attrs.field(default=64, validator=positive)
+    """Images of the batch for data-dependent initialisation."""
+    checkpoint_every: int = attrs.field(default=500, validator=positive)
+    """Steps between checkpoints."""
+    log_every: int = attrs.field(default=20, validator=positive)
+    """Steps between lines of metrics."""
+    trackers: tuple[str, ...] = ()
+    """Experiment trackers by the names that Accelerate's `log_with` takes."""
+
+
+@attrs.frozen
+class EvaluationConfig:
+    """[evaluation]: what bits/dim are computed on."""
+
+    batch_size: int = attrs.field(default=16, validator=positive)
+    heldout_images: int | None = attrs.field(default=None, validator=optional(positive))
+    """The first so many held-out images only; all without it."""
+    train_images: int | None = attrs.field(default=1000, validator=optional(ge(0)))
+    """The first so many training images, for comparison with the held-out ones; 0 for none."""
+
+
+@attrs.frozen
+class SamplingConfig:
+    """[sampling]: the images drawn at the end of a run."""
+
+    images: int = attrs.field(default=16, validator=ge(0))
+    rule: str = attrs.field(default="ancestral", validator=in_(("ancestral", "reduced", "map")))
+    reduction: float = 0.0
+    """For the rule 'reduced': constant subtracted from the predicted log-scales."""
+    temperature: float = 1.0
+    """For softmax: divides the logits."""
+    batch_size: int = attrs.field(default=16, validator=positive)
+    seed: int = 0
+    sampler: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("auto"))
+
+    def __attrs_post_init__(self) -> None:
+        self.draw_rule()
+
+    def draw_rule(self) -> DrawRule:
+        """The rule as the record that samplers take."""
+        return DrawRule(self.rule, self.reduction, self.temperature)
+
+
+@attrs.frozen
+class Recipe:
+    """A whole recipe. `stages` are expanded: one entry for each factor p(X | X̂), from the image down."""
+
+    data: DataConfig
+    image: ImageSpec
+    prior: ComponentChoice
+    training: TrainingConfig
+    stage: tuple[Stage, ...] = ()
+    factor_training: Mapping[str, TrainingConfig] = attrs.field(factory=dict)
+    evaluation: EvaluationConfig = attrs.field(factory=EvaluationConfig)
+    sampling: SamplingConfig = attrs.field(factory=SamplingConfig)
+    plugins: tuple[str, ...] = ()
