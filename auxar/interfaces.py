@@ -72,6 +72,11 @@ def _known_rule(instance: object, attribute: attrs.Attribute, value: str) -> Non
         raise ValueError(f"rule must be one of {', '.join(RULES)}, got {value!r}")
 
 
+def scale(image: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
+    """Integers in [0, levels) to floats in [-1, 1]."""
+    return image.to(dtype) * (2 / (levels - 1)) - 1
+
+
 @attrs.frozen
 class DrawRule:
     """How a value is drawn from a pixel's predicted distribution (paper, section 4.2).
@@ -173,14 +178,16 @@ class CausalNetwork(nn.Module, abc.ABC):
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
         """Parameters of every pixel's distribution, shape (b, head.parameter_count, h, w).
 
-        Those at row r, column c depend on `image` before that pixel in raster order only. `image` is float,
-        scaled to [-1, 1] by `scale`; `features` has shape (b, features_channels, h, w).
+        Those at row r, column c depend on `image` before that pixel in raster order only. `image` is what `encode`
+        gives; `features` has shape (b, features_channels, h, w).
         """
 
-    def scale(self, image: Tensor) -> Tensor:
-        """Integers in [0, levels) to floats in [-1, 1] of the network's own dtype."""
-        dtype = next(self.parameters()).dtype
-        return image.to(dtype) * (2 / (self.image.levels - 1)) - 1
+    def encode(self, image: Tensor) -> Tensor:
+        """Integers (b, c, h, w) to the network's floating-point input, each pixel by itself: here to [-1, 1]."""
+        return scale(image, self.image.levels, next(self.parameters()).dtype)
+
+    def initialize(self, image: Tensor, features: Tensor | None = None) -> None:
+        """Data-dependent initialisation on a batch of integers; nothing unless an implementation has it."""
 
 
 class Sampler(abc.ABC):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from attrs.validators import ge, in_, optional
+from attrs.validators import ge, optional
 
-from auxar.interfaces import DrawRule, ImageSpec, positive
+from auxar.interfaces import RULES, DrawRule, ImageSpec, positive
 
 Table = Mapping[str, Any]
 
@@ -130,6 +131,17 @@ class TrainingConfig:
     trackers: tuple[str, ...] = ()
     """Experiment trackers by the names that Accelerate's `log_with` takes."""
 
+    def __attrs_post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("exactly one of steps and epochs must be given")
+
+    def total_steps(self, images: int) -> int:
+        """Optimizer steps in all, for a training set of `images` images."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return math.ceil(self.epochs * images / self.batch_size)
+
 
 @attrs.frozen
 class EvaluationConfig:
@@ -147,7 +159,7 @@ class SamplingConfig:
     """[sampling]: the images drawn at the end of a run."""
 
     images: int = attrs.field(default=16, validator=ge(0))
-    rule: str = attrs.field(default="ancestral", validator=in_(("ancestral", "reduced", "map")))
+    rule: str = attrs.field(default="ancestral", validator=_one_of(*RULES))
     reduction: float = 0.0
     """For the rule 'reduced': constant subtracted from the predicted log-scales."""
     temperature: float = 1.0
@@ -177,3 +189,13 @@ class Recipe:
     evaluation: EvaluationConfig = attrs.field(factory=EvaluationConfig)
     sampling: SamplingConfig = attrs.field(factory=SamplingConfig)
     plugins: tuple[str, ...] = ()
+    """Python files with plugins, relative to the recipe."""
+
+    @property
+    def factor_names(self) -> tuple[str, ...]:
+        """`stage0` (the image given its view) … and last `prior` (the coarsest view)."""
+        return (*(f"stage{k}" for k in range(len(self.stage))), "prior")
+
+    def training_of(self, factor: str) -> TrainingConfig:
+        """The training of one factor, overrides applied."""
+        return self.factor_training.get(factor, self.training)

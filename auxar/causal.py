@@ -1,0 +1,48 @@
+"""Any causal network as a prior or as a decoder."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from auxar.interfaces import CausalNetwork, Decoder, Draws, Prior, Sampler
+
+
+class CausalPrior(Prior):
+    """p(X) of a causal network without conditioning (paper, equation 1)."""
+
+    def __init__(self, network: CausalNetwork) -> None:
+        super().__init__()
+        self.image = network.image
+        self.network = network
+
+    def log_prob(self, image: Tensor) -> Tensor:
+        self.image.check(image)
+        parameters = self.network(self.network.encode(image))
+        return self.network.head.log_prob(parameters, image).sum((1, 2))
+
+    def draw(self, draws: Draws, sampler: Sampler) -> Tensor:
+        return sampler.sample(self.network, None, draws)
+
+    def initialize(self, image: Tensor) -> None:
+        self.network.initialize(image)
+
+
+class CausalDecoder(Decoder):
+    """p(X | X̂) of a causal network that is conditioned on features (paper, equation 3)."""
+
+    def __init__(self, network: CausalNetwork) -> None:
+        super().__init__()
+        self.image = network.image
+        self.features_channels = network.features_channels
+        self.network = network
+
+    def log_prob(self, image: Tensor, features: Tensor) -> Tensor:
+        self.image.check(image)
+        parameters = self.network(self.network.encode(image), features)
+        return self.network.head.log_prob(parameters, image).sum((1, 2))
+
+    def draw(self, features: Tensor, draws: Draws, sampler: Sampler) -> Tensor:
+        return sampler.sample(self.network, features, draws)
+
+    def initialize(self, image: Tensor, features: Tensor) -> None:
+        self.network.initialize(image, features)

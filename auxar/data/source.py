@@ -1,0 +1,183 @@
+"""Where images come from: registered data sets, folders, parquet files and the Hugging Face hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import datasets
+
+from auxar.data.folder import EXTENSIONS, digest, find_files, folder_splits
+from auxar.data.hub import load_from_hub
+from auxar.errors import UserError, did_you_mean
+from auxar.recipe import DataConfig
+
+
+@attrs.frozen
+class EncodedImages:
+    """Image files still encoded: `rows` is a `datasets.Dataset` or, for streams, an `IterableDataset`."""
+
+    rows: Any
+    column: str
+    root: Path | None
+    """Folder that names are relative to."""
+    identity: str
+    """Says what the images are, the same on every machine."""
+    cache_key: str
+    """Says what the images are on this machine, and changes when their files change."""
+
+    def read(self, value: dict[str, Any] | bytes | None, number: int) -> tuple[str, bytes | None]:
+        """Name and encoded bytes of row `number`, whose column holds `value`. No bytes if the file cannot be read.
+
+        Raises `UserError` if a remote file cannot be fetched, which says nothing about the image.
+        """
+        path: str | None = value["path"] if isinstance(value, dict) else None
+        encoded: bytes | None = value["bytes"] if isinstance(value, dict) else value
+        if not path:
+            return f"image {number}", encoded
+        if "://" in path and encoded is None:
+            return path, _fetch(path)
+        file = Path(path)
+        name = file.relative_to(self.root).as_posix() if self.root is not None else file.name
+        if encoded is None:
+            try:
+                encoded = file.read_bytes()
+            except OSError:
+                return name, None
+        return name, encoded
+
+
+def _fetch(path: str) -> bytes:
+    try:
+        with datasets.utils.file_utils.xopen(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise UserError(f"data.path: {path} cannot be fetched: {error}") from error
+
+
+@attrs.frozen
+class Source:
+    """The splits of a data set: `datasets.Dataset` or `IterableDataset` each."""
+
+    where: str
+    splits: Mapping[str, Any]
+    identity: Mapping[str, str]
+    cache_key: Mapping[str, str]
+    root: Path | None = None
+
+    def images(self, config: DataConfig, split: str) -> EncodedImages:
+        """The first `config.limit` images of a split. Raises `UserError` for an unknown or empty split or column."""
+        if split not in self.splits:
+            key = "data.train" if split == config.train else "data.heldout"
+            raise UserError(f"{key}: {self.where} has no split '{split}'{did_you_mean(split, self.splits)}")
+        rows = self.splits[split]
+        column = image_column(rows.features, config.column, self.where)
+        if isinstance(rows, datasets.Dataset) and not len(rows):
+            raise UserError(f"data.path: {self.where}, split '{split}': there are no images in it")
+        if config.limit is not None:
+            rows = rows.take(min(config.limit, len(rows)) if isinstance(rows, datasets.Dataset) else config.limit)
+        rows = rows.select_columns(column)
+        if isinstance(rows.features[column], datasets.Image):
+            # Decoding is ours, so that a broken image does not end the map and keeps its name.
+            rows = rows.cast_column(column, datasets.Image(decode=False))
+        limit = str(config.limit)
+        return EncodedImages(
+            rows,
+            column,
+            self.root,
+            digest(self.identity[split], column, limit),
+            digest(self.cache_key[split], column, limit),
+        )
+
+
+def image_column(features: datasets.Features | None, wanted: str | None, where: str) -> str:
+    """The column that holds images: the one `wanted`, or the only one of a fitting type.
+
+    Raises `UserError`, listing the columns, if there is none or more than one.
+    """
+    if features is None:
+        raise UserError(f"data.path: {where} does not say which columns it has; use a set that does, or a local copy")
+    listing = ", ".join(f"{name} ({_type_name(feature)})" for name, feature in features.items())
+    if wanted is not None:
+        if wanted not in features:
+            raise UserError(f"data.column: {where} has no column '{wanted}'{did_you_mean(wanted, features)}")
+        if not (isinstance(features[wanted], datasets.Image) or _holds_files(features[wanted])):
+            raise UserError(f"data.column: column '{wanted}' of {where} holds no images; the columns are {listing}")
+        return wanted
+    found = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    found = found or [name for name, feature in features.items() if _holds_files(feature)]
+    if len(found) == 1:
+        return found[0]
+    problem = f"{len(found)} columns with images, and data.column names none" if found else "no column with images"
+    raise UserError(f"data.column: {where} has {problem}; the columns are {listing}")
+
+
+def _holds_files(feature: Any) -> bool:
+    """Whether a column that is not declared as images can hold image files."""
+    if isinstance(feature, dict):
+        return set(feature) == {"bytes", "path"}
+    return isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
+
+
+def _type_name(feature: Any) -> str:
+    return feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
+
+
+def open_source(config: DataConfig, registered: Mapping[str, Path]) -> Source:
+    """The data set that `config.path` names. Raises `UserError` if there is none or it cannot be read."""
+    if config.path in registered:
+        return _open_local(registered[config.path], config, config.path)
+    path = Path(config.path).expanduser()
+    if path.exists():
+        return _open_local(path, config, config.path)
+    if _looks_local(config.path):
+        near = did_you_mean(path.name, (other.name for other in path.parent.glob("*"))) if path.parent.is_dir() else ""
+        raise UserError(
+            f"data.path: {config.path} does not exist{near}; expected a folder of images, a parquet file, a name on "
+            f"the Hugging Face hub or a registered data set ({', '.join(sorted(registered)) or 'none'})"
+        )
+    splits = load_from_hub(config.path, config.config, config.streaming, registered)
+    identity = {name: f"{config.path}/{config.config}/{name}" for name in splits}
+    return Source(config.path, splits, identity, _fingerprints(splits))
+
+
+def _looks_local(path: str) -> bool:
+    file = Path(path).expanduser()
+    return (
+        file.is_absolute()
+        or path.startswith((".", "~"))
+        or path.endswith("/")
+        or "\\" in path
+        or path.count("/") > 1
+        or file.suffix.lower() in (".parquet", ".zip", *EXTENSIONS)
+        or ("/" in path and file.parent.is_dir())
+    )
+
+
+def _open_local(path: Path, config: DataConfig, where: str) -> Source:
+    path = path.expanduser().resolve()
+    if path.is_file() and path.suffix.lower() != ".parquet":
+        raise UserError(f"data.path: {where} is a file; expected a folder of images or a .parquet file")
+    if not path.exists():
+        raise UserError(f"data.path: the files of the registered data set '{where}' are missing: {path}")
+    parquet = [path] if path.is_file() else find_files(path, (".parquet",))
+    if not parquet:
+        splits, identity, keys = folder_splits(path, config.train, config.streaming)
+        return Source(where, splits, identity, keys, path)
+    try:
+        if path.is_file():
+            splits = datasets.load_dataset("parquet", data_files=str(path), streaming=config.streaming)
+        else:
+            splits = datasets.load_dataset(str(path), config.config, streaming=config.streaming)
+    except Exception as error:  # Damaged files surface as errors of pyarrow, of datasets and of Python itself.
+        reason = str(error.__cause__ or error).strip().split("\n")[0]
+        raise UserError(f"data.path: {where} cannot be read as parquet: {reason}") from error
+    root = path.parent if path.is_file() else path
+    content = digest(*(f"{file.relative_to(root).as_posix()}:{file.stat().st_size}" for file in parquet))
+    return Source(where, splits, {name: f"{content}/{name}" for name in splits}, _fingerprints(splits))
+
+
+def _fingerprints(splits: Mapping[str, Any]) -> dict[str, str]:
+    return {name: rows._fingerprint if isinstance(rows, datasets.Dataset) else "" for name, rows in splits.items()}

@@ -1,0 +1,142 @@
+"""p(X, X̂) = p(X̂) p(X | X̂): an image modelled together with its view (paper, equation 2)."""
+
+from __future__ import annotations
+
+
+from auxar.errors import UserError
+from auxar.interfaces import Decoder, Draws, Embedding, FactorLogProb, ImageSpec, Prior, Sampler, View
+
+
+class AuxiliaryModel(Prior):
+    """The joint model of an image and its view. It is a `Prior`, so a pyramid is this model nested in itself.
+
+    `log_prob` is log p(X, ψ(X)), at most log p(X) = log Σ_x̂ p(X, x̂) (paper, equation 5). Raises `UserError` if the
+    parts' specs do not meet.
+    """
+
+    def __init__(self, view: View, embedding: Embedding, decoder: Decoder, prior: Prior) -> None:
+        super().__init__()
+        for what, found, expected in (
+            ("embedding's view", embedding.view, view.view),
+            ("embedding's image", embedding.image, view.image),
+            ("decoder's image", decoder.image, view.image),
+            ("prior's image", prior.image, view.view),
+        ):
+            if found != expected:
+                raise UserError(f"the {what} is {found}, expected {expected}")
+        if embedding.features_channels != decoder.features_channels:
+            raise UserError(
+                f"the embedding gives {embedding.features_channels} channels of features, "
+                f"the decoder expects {decoder.features_channels}"
+            )
+        self.image = view.image
+        self.view = view
+        self.embedding = embedding
+        self.decoder = decoder
+        self.prior = prior
+
+    def log_prob(self, image: Tensor) -> Tensor:
+        view = self.view(image)
+        return self.prior.log_prob(view) + self.decoder.log_prob(image, self.embedding(view))
+
+    def log_probs(self, image: Tensor) -> tuple[FactorLogProb, ...]:
+        levels = image_levels(self, image)
+        chain = factors(self)
+        return tuple(
+            FactorLogProb(factor.name, factor.image, factor(level, coarser))
+            for factor, level, coarser in zip(chain, levels, [*levels[1:], None], strict=True)
+        )
+
+    def draw(self, draws: Draws, sampler: Sampler) -> Tensor:
+        return self.draw_levels(draws, sampler)[0]
+
+    def draw_levels(self, draws: Draws, sampler: Sampler) -> list[Tensor]:
+        """The drawn images and all their drawn views, from the image down (paper, figure 6)."""
+        if isinstance(self.prior, AuxiliaryModel):
+            coarser = self.prior.draw_levels(draws.coarser(), sampler)
+        else:
+            coarser = [self.prior.draw(draws.coarser(), sampler)]
+        return [self.decoder.draw(self.embedding(coarser[0]), draws, sampler), *coarser]
+
+
+def image_levels(model: Prior, image: Tensor) -> list[Tensor]:
+    """[X, ψ(X), ψ(ψ(X)), …]: an image and all views of the chain, from the image down."""
+    levels = [image]
+    while isinstance(model, AuxiliaryModel):
+        levels.append(model.view(levels[-1]))
+        model = model.prior
+    return levels
+
+
+def level_specs(model: Prior) -> list[ImageSpec]:
+    """What describes each of `image_levels`."""
+    specs = [model.image]
+    while isinstance(model, AuxiliaryModel):
+        model = model.prior
+        specs.append(model.image)
+    return specs
+
+
+class Factor(nn.Module):
+    """One of the terms that train apart: p(level k | level k + 1), or p(level K) of the coarsest view.
+
+    Factors share no parameters (paper, section 3). Calling one gives nats, shape (b,).
+    """
+
+    def __init__(self, name: str, image: ImageSpec, view: ImageSpec | None) -> None:
+        super().__init__()
+        self.name = name
+        self.image = image
+        self.view = view
+
+    def __str__(self) -> str:
+        size = f"{self.image.height}×{self.image.width}×{self.image.channels}"
+        if self.view is None:
+            return f"p({size})"
+        return f"p({size} | {self.view.height}×{self.view.width}×{self.view.channels})"
+
+    def initialize(self, image: Tensor, view: Tensor | None) -> None:
+        """Data-dependent initialisation of the factor's networks on one batch."""
+        raise NotImplementedError
+
+
+class PriorFactor(Factor):
+    """p(X̂) of the coarsest view."""
+
+    def __init__(self, prior: Prior) -> None:
+        super().__init__("prior", prior.image, None)
+        self.prior = prior
+
+    def forward(self, image: Tensor, view: Tensor | None = None) -> Tensor:
+        """Integers (b, *image.shape) to nats, shape (b,)."""
+        return self.prior.log_prob(image)
+
+    def initialize(self, image: Tensor, view: Tensor | None) -> None:
+        self.prior.initialize(image)
+
+
+class DecoderFactor(Factor):
+    """p(X | X̂): an embedding and a decoder, trained together."""
+
+    def __init__(self, name: str, embedding: Embedding, decoder: Decoder) -> None:
+        super().__init__(name, decoder.image, embedding.view)
+        self.embedding = embedding
+        self.decoder = decoder
+
+    def forward(self, image: Tensor, view: Tensor | None = None) -> Tensor:
+        """Integers (b, *image.shape) and (b, *view.shape) to nats, shape (b,)."""
+        return self.decoder.log_prob(image, self.embedding(view))
+
+    def initialize(self, image: Tensor, view: Tensor | None) -> None:
+        assert view is not None
+        self.embedding.initialize(view)
+        self.decoder.initialize(image, self.embedding(view))
+
+
+def factors(model: Prior) -> list[Factor]:
+    """The factors of a model from the image down, `stage0` … and last `prior`; they share the model's weights."""
+    chain: list[Factor] = []
+    while isinstance(model, AuxiliaryModel):
+        chain.append(DecoderFactor(f"stage{len(chain)}", model.embedding, model.decoder))
+        model = model.prior
+    return [*chain, PriorFactor(model)]

@@ -1,0 +1,1 @@
+"""Pure functions on tensors: likelihoods of discretized distributions and draws from them."""

@@ -1,0 +1,45 @@
+"""The discretized logistic distribution over the integers 0 … levels - 1, exactly normalised, in log space.
+
+A logistic distribution on [-1, 1] is cut at the mid-points between the scaled values; the first and the last value
+take the tails (Salimans et al. 2017, equation 2).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+
+def log_interval_mass(low: Tensor, high: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
+    """log P(low ≤ value ≤ high), in nats, broadcast over all arguments.
+
+    `low` and `high` are integers in [0, levels), low ≤ high; `mean` and `log_scale` are in units of [-1, 1]. With
+    p and m the standardised upper and lower ends, σ(p) - σ(m) = σ(p) σ(-m) (1 - e^(m - p)), in which no difference of
+    nearly equal numbers is taken, however far out the interval lies.
+    """
+    half = 1 / (levels - 1)
+    inverse_scale = torch.exp(-log_scale)
+    upper = (high.to(mean.dtype) * (2 * half) - 1 + half - mean) * inverse_scale
+    lower = (low.to(mean.dtype) * (2 * half) - 1 - half - mean) * inverse_scale
+    width = (high - low + 1).to(mean.dtype) * (2 * half) * inverse_scale
+    zero = torch.zeros((), dtype=mean.dtype, device=mean.device)
+    below_upper = torch.where(high == levels - 1, zero, logsigmoid(upper))
+    above_lower = torch.where(low == 0, zero, logsigmoid(-lower))
+    finite = torch.where((low == 0) | (high == levels - 1), zero, torch.log(-torch.expm1(-width)))
+    return below_upper + above_lower + finite
+
+
+def log_mass(value: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
+    """log P(value), in nats, for integers `value` in [0, levels); see `log_interval_mass`."""
+    return log_interval_mass(value, value, mean, log_scale, levels)
+
+
+def draw(uniform: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
+    """The value that the inverse of the distribution function gives for `uniform` in (0, 1): int64 in [0, levels)."""
+    return nearest_value(mean + torch.exp(log_scale) * torch.logit(uniform), levels)
+
+
+def nearest_value(point: Tensor, levels: int) -> Tensor:
+    """A point in units of [-1, 1] to the nearest value: int64 in [0, levels), half up."""
+    return torch.floor((point + 1) * ((levels - 1) / 2) + 0.5).clamp(0, levels - 1).to(torch.int64)

@@ -1,0 +1,176 @@
+"""Plugins: the hook, what it returns, and the registry of all that plugins provide.
+
+A plugin is a module (or object) with a function marked by `hookimpl`. It is found through an entry point in the group
+`auxar`, or as a Python file that a recipe names. What auxar ships comes in by the same door.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import pluggy
+
+from auxar.errors import UserError, did_you_mean
+from auxar.interfaces import Kind
+
+GROUP = "auxar"
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+@attrs.frozen
+class Component:
+    """Something a recipe can name.
+
+    `config` is a frozen attrs class: its fields are the options that the recipe may set, with their types and
+    defaults. `build` makes the component, by kind:
+
+    - view: `build(config, image: ImageSpec) -> View`
+    - prior: `build(config, image: ImageSpec) -> Prior`
+    - embedding: `build(config, view: ImageSpec, image: ImageSpec) -> Embedding`
+    - decoder: `build(config, image: ImageSpec, features_channels: int) -> Decoder`
+    - sampler: `build(config) -> Sampler`
+    - dataset: `build(config) -> pathlib.Path`, a parquet file or a folder of images
+
+    A `build` raises `UserError` for sizes and options that do not fit.
+    """
+
+    kind: Kind
+    name: str
+    config: type
+    build: Callable[..., Any]
+
+    @property
+    def summary(self) -> str:
+        """First line of the config class's docstring."""
+        return (self.config.__doc__ or "").strip().split("\n")[0]
+
+
+class HookSpecification:
+    """All hooks that auxar calls."""
+
+    @hookspec
+    def auxar_register_components(self) -> Sequence[Component]:  # type: ignore[empty-body]
+        """Called once when plugins are loaded; returns the components that the plugin provides."""
+
+
+@attrs.frozen
+class Registry:
+    """Every component of the loaded plugins, with the name of its provider."""
+
+    components: dict[tuple[str, str], Component]
+    providers: dict[tuple[str, str], str]
+    problems: tuple[str, ...] = ()
+    """Installed plugins that could not be imported, and why. The others work all the same."""
+
+    def get(self, kind: Kind, name: str, path: str) -> Component:
+        """The component of that kind and name; `UserError` at the key `path` if there is none."""
+        try:
+            return self.components[kind, name]
+        except KeyError:
+            hint = did_you_mean(name, self.names(kind))
+            failed = f"; not loaded: {'; '.join(self.problems)}" if self.problems else ""
+            raise UserError(f"{path}: no {kind} is named '{name}'{hint}{failed}") from None
+
+    def names(self, kind: Kind) -> list[str]:
+        """Names of all components of one kind."""
+        return sorted(name for known, name in self.components if known == kind)
+
+    def dataset_paths(self) -> dict[str, Path]:
+        """Registered data sets and where their images are."""
+        found = {}
+        for name in self.names("dataset"):
+            component = self.components["dataset", name]
+            found[name] = Path(component.build(component.config()))
+        return found
+
+
+def load_plugins(files: Iterable[Path] = ()) -> Registry:
+    """The registry of all installed plugins and of the given plugin files.
+
+    Raises `UserError` for a file that cannot be loaded, two plugins or two components of one name, and a hook that
+    auxar does not know.
+    """
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(HookSpecification)
+    problems = []
+    origins: dict[str, str] = {}
+    for name, origin, load in _sources(files):
+        try:
+            plugin = load()
+        except UserError:
+            raise
+        except Exception as error:  # A stranger's module may fail in any way; the others still load.
+            problems.append(f"plugin '{name}' ({origin}): {type(error).__name__}: {error}")
+            warnings.warn(problems[-1], stacklevel=2)
+            continue
+        if name in origins:
+            raise UserError(f"two plugins are named '{name}': {origins[name]} and {origin}; uninstall or rename one")
+        origins[name] = origin
+        _register(manager, plugin, name, origin)
+    return _collect(manager, origins, tuple(problems))
+
+
+def _register(manager: pluggy.PluginManager, plugin: Any, name: str, origin: str) -> None:
+    try:
+        manager.register(plugin, name=name)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        known = [hook for hook in vars(HookSpecification) if hook.startswith("auxar_")]
+        raise UserError(f"plugin '{name}' ({origin}): {error}; known hooks: {', '.join(known)}") from None
+    except ValueError as error:
+        raise UserError(f"plugin '{name}' ({origin}): {error}") from None
+
+
+def _collect(manager: pluggy.PluginManager, origins: dict[str, str], problems: tuple[str, ...]) -> Registry:
+    components: dict[tuple[str, str], Component] = {}
+    providers: dict[tuple[str, str], str] = {}
+    for implementation in manager.hook.auxar_register_components.get_hookimpls():
+        provider = f"{implementation.plugin_name} ({origins[implementation.plugin_name]})"
+        for component in implementation.function():
+            if not isinstance(component, Component):
+                raise UserError(f"plugin {provider}: auxar_register_components must return Component records")
+            key = (component.kind, component.name)
+            if key in components:
+                raise UserError(
+                    f"two plugins provide the {component.kind} '{component.name}': {providers[key]} and {provider}"
+                )
+            components[key], providers[key] = component, provider
+    return Registry(components, providers, problems)
+
+
+def _sources(files: Iterable[Path]) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+    for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
+        origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+        yield entry.name, origin, entry.load
+    for file in files:
+        yield file.stem, str(file), lambda file=file: _load_file(file)
+
+
+def _load_file(file: Path) -> ModuleType:
+    if not file.is_file():
+        near = did_you_mean(file.name, (path.name for path in file.parent.glob("*.py")))
+        raise UserError(f"plugins: there is no file {file}{near}")
+    # A name of its own for each path keeps two files called views.py apart.
+    digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:12]
+    spec = importlib.util.spec_from_file_location(f"auxar_plugin_{file.stem}_{digest}", file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"plugins: {file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Types written as text in the file's classes are resolved through `sys.modules`.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[spec.name]
+        raise UserError(f"plugins: {file} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module

@@ -1,0 +1,29 @@
+"""Recipes: TOML in, frozen attrs classes, the model they compose out."""
+
+from auxar.recipe.loading import load_recipe, recipe_table, recipe_text
+from auxar.recipe.schema import (
+    ComponentChoice,
+    Crop,
+    DataConfig,
+    EvaluationConfig,
+    Recipe,
+    SamplingConfig,
+    Split,
+    Stage,
+    TrainingConfig,
+)
+
+__all__ = [
+    "ComponentChoice",
+    "Crop",
+    "DataConfig",
+    "EvaluationConfig",
+    "Recipe",
+    "SamplingConfig",
+    "Split",
+    "Stage",
+    "TrainingConfig",
+    "load_recipe",
+    "recipe_table",
+    "recipe_text",
+]

@@ -1,0 +1,176 @@
+"""From the text of a recipe to a validated `Recipe`, and back to TOML."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import tomli_w
+
+from auxar.errors import UserError, did_you_mean
+from auxar.interfaces import Kind
+from auxar.plugins import Registry, load_plugins
+from auxar.recipe.schema import ComponentChoice, Recipe, Stage, TrainingConfig
+from auxar.recipe.structuring import structure, unstructure
+
+
+def load_recipe(path: Path, settings: Sequence[str] = ()) -> tuple[Recipe, Registry]:
+    """The recipe in a file, with `key=value` settings applied, and the registry of all its plugins.
+
+    Every component's options are filled in with their defaults. Raises `UserError` with the key of whatever is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a recipe: expected UTF-8 text") from None
+    except OSError as error:
+        near = did_you_mean(path.name, (file.name for file in path.parent.glob("*.toml")))
+        raise UserError(f"recipe {path} cannot be read: {error.strerror}{near}") from None
+    try:
+        return parse_recipe(text, path.parent, settings)
+    except UserError as error:
+        raise UserError("\n".join(f"{path}: {line}" for line in str(error).split("\n"))) from None
+
+
+def parse_recipe(text: str, folder: Path, settings: Sequence[str] = ()) -> tuple[Recipe, Registry]:
+    """`load_recipe` for text; plugin files are looked for relative to `folder`."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"not valid TOML: {error}") from None
+    except RecursionError:
+        raise UserError("not valid TOML: nested too deeply") from None
+    for setting in settings:
+        _apply(table, setting)
+    recipe = _structure_recipe(table)
+    registry = load_plugins(folder / file for file in recipe.plugins)
+    return _fill_in(recipe, registry), registry
+
+
+def recipe_table(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as the table its TOML would give."""
+    table = unstructure(recipe)
+    overrides = table.pop("factor_training")
+    if overrides:
+        table["training"]["factor"] = {
+            name: {key: value for key, value in override.items() if table["training"].get(key) != value}
+            for name, override in overrides.items()
+        }
+    return {key: value for key, value in table.items() if value != []}
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as TOML that `parse_recipe` reads back to the same recipe."""
+    return tomli_w.dumps(recipe_table(recipe))
+
+
+def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
+    table = dict(table)
+    training = table.get("training")
+    overrides: Any = {}
+    if isinstance(training, Mapping):
+        training = dict(training)
+        overrides = training.pop("factor", {})
+        table["training"] = training
+    if "factor_training" in table:
+        raise UserError("factor_training: unknown key; write [training.factor.NAME]")
+    if isinstance(table.get("stage"), Mapping):
+        raise UserError("stage: write [[stage]] with two pairs of brackets: a recipe may have several")
+    recipe = structure(table, Recipe, "$")
+    recipe = attrs.evolve(recipe, stage=_expand(recipe.stage))
+    return attrs.evolve(recipe, factor_training=_factor_training(recipe, training or {}, overrides))
+
+
+def _expand(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    return tuple(attrs.evolve(stage, repeat=1) for stage in stages for _ in range(stage.repeat))
+
+
+def _factor_training(recipe: Recipe, base: Mapping[str, Any], overrides: Any) -> dict[str, TrainingConfig]:
+    if not isinstance(overrides, Mapping):
+        raise UserError("training.factor: expected tables, [training.factor.NAME]")
+    merged = {}
+    for name, override in overrides.items():
+        path = f"training.factor.{name}"
+        if name not in recipe.factor_names:
+            raise UserError(f"{path}: no factor is named '{name}'{did_you_mean(name, recipe.factor_names)}")
+        if not isinstance(override, Mapping):
+            raise UserError(f"{path}: expected a table")
+        # A factor's own length replaces the common one, in whichever unit either is given.
+        length = {"steps", "epochs"} if override.keys() & {"steps", "epochs"} else set()
+        table = {key: value for key, value in base.items() if key not in length}
+        merged[name] = structure({**table, **override}, TrainingConfig, path)
+    return merged
+
+
+def _fill_in(recipe: Recipe, registry: Registry) -> Recipe:
+    def resolve(kind: Kind, choice: ComponentChoice, path: str) -> ComponentChoice:
+        component = registry.get(kind, choice.name, path)
+        config = structure(choice.options, component.config, path)
+        return ComponentChoice(choice.name, unstructure(config))
+
+    def resolve_stage(index: int, stage: Stage) -> Stage:
+        path = f"stage[{index}]"
+        return attrs.evolve(
+            stage,
+            view=resolve("view", stage.view, f"{path}.view"),
+            embedding=resolve("embedding", stage.embedding, f"{path}.embedding"),
+            decoder=resolve("decoder", stage.decoder, f"{path}.decoder"),
+        )
+
+    sampler = resolve("sampler", recipe.sampling.sampler, "sampling.sampler")
+    return attrs.evolve(
+        recipe,
+        stage=tuple(resolve_stage(index, stage) for index, stage in enumerate(recipe.stage)),
+        prior=resolve("prior", recipe.prior, "prior"),
+        sampling=attrs.evolve(recipe.sampling, sampler=sampler),
+    )
+
+
+def _apply(table: dict[str, Any], setting: str) -> None:
+    """Sets one key of the table from `key=value`; `stage[0].decoder.filters=32` reaches into a list."""
+    key, equals, text = setting.partition("=")
+    parts = [part for part in re.split(r"[.\[\]]+", key.strip()) if part]
+    if not equals or not parts:
+        raise UserError(f"--set {setting}: expected key=value, such as training.steps=100")
+    value = _value(text.strip())
+    node: Any = table
+    for depth, part in enumerate(parts):
+        where = ".".join(parts[: depth + 1])
+        last = depth == len(parts) - 1
+        if isinstance(node, list):
+            if not part.isdigit() or int(part) >= len(node):
+                raise UserError(f"--set {setting}: {where} does not exist; there are entries 0 … {len(node) - 1}")
+            index: Any = int(part)
+        elif isinstance(node, dict):
+            index = part
+            if not last:
+                node.setdefault(index, {})
+        else:
+            raise UserError(f"--set {setting}: {'.'.join(parts[:depth])} is a value, not a table")
+        if last:
+            node[index] = value
+        else:
+            node = node[index]
+    if parts in (["training", "steps"], ["training", "epochs"]):
+        _replace_length(table["training"], keep=parts[1])
+
+
+def _replace_length(training: dict[str, Any], keep: str) -> None:
+    """A length set by hand stands for all factors, and in the unit it is given in."""
+    training.pop("epochs" if keep == "steps" else "steps", None)
+    factors = training.get("factor")
+    for override in factors.values() if isinstance(factors, dict) else ():
+        if isinstance(override, dict):
+            override.pop("steps", None)
+            override.pop("epochs", None)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError, KeyError):
+        return text  # Anything that is not a TOML value is taken as text, so that paths need no quotes.

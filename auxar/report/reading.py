@@ -1,0 +1,199 @@
+"""What a run's folder holds, read into records. Every part but the folder itself may be missing."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import attrs
+import cattrs
+from PIL import Image
+
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Pair:
+    """A number for the held-out images and one for the training images; None where there is none."""
+
+    heldout: float | None = None
+    training: float | None = None
+
+
+@attrs.frozen
+class ImageCount:
+    """How many images an evaluation ran over."""
+
+    heldout: int | None = None
+    training: int | None = None
+
+
+@attrs.frozen
+class Score:
+    """A factor's likelihood. bits/dim are of its own image's size unless named otherwise."""
+
+    bits_per_dim: float
+    bits_per_dim_of_image: float
+    """Its share of the whole model's bits/dim."""
+    cumulative_bits_per_dim: float | None = None
+    """Of this factor and all coarser ones together, over the dimensions of this factor's image."""
+    standard_error: float | None = None
+    """Of `bits_per_dim`."""
+
+
+@attrs.frozen
+class Factor:
+    """p(image | view), or p(image) for the coarsest, which has no view."""
+
+    factor: str
+    image: ImageSpec
+    view: ImageSpec | None = None
+    parameters: int | None = None
+    steps: int | None = None
+    heldout: Score | None = None
+    training: Score | None = None
+
+
+@attrs.frozen
+class Data:
+    """Where the images came from."""
+
+    path: str
+    fingerprint: str | None = None
+    skipped: int = 0
+
+
+@attrs.frozen
+class Evaluation:
+    """`evaluation.json`: likelihoods of the whole model and of its factors, from the image to the coarsest view."""
+
+    bits_per_dim: Pair
+    standard_error: Pair
+    kind: Literal["bound", "exact"]
+    weights: Literal["ema", "last"]
+    factors: list[Factor]
+    images: ImageCount
+    data: Data
+
+
+@attrs.frozen
+class Samples:
+    """`samples.json`: how the samples of the sheet were drawn."""
+
+    rule: str
+    seed: int
+    count: int
+    reduction: float = 0.0
+    temperature: float = 1.0
+    sampler: str | None = None
+    seconds: float | None = None
+
+
+@attrs.frozen
+class Picture:
+    """A PNG file's bytes and its size in pixels."""
+
+    content: bytes
+    width: int
+    height: int
+
+
+@attrs.frozen
+class Curve:
+    """One factor's metrics by step: what was logged last for a step counts, as after a resumed run."""
+
+    bits_per_dim: Mapping[int, float]
+    """By step, in rising order; may hold values that are not finite."""
+    seconds: float | None
+    """Training time at the last step."""
+
+
+@attrs.frozen
+class Run:
+    """A run's folder."""
+
+    name: str
+    recipe: str | None
+    evaluation: Evaluation | None
+    curves: Mapping[str, Curve]
+    samples: Samples | None
+    sheet: Picture | None
+    growth: Picture | None
+
+    @property
+    def factors(self) -> list[str]:
+        """Names of all factors, from the image down; those that metrics tell of if nothing else names them."""
+        if self.evaluation:
+            return [factor.factor for factor in self.evaluation.factors]
+        stages = _stages(self.recipe)
+        return sorted(self.curves) if stages is None else [*(f"stage{k}" for k in range(stages)), "prior"]
+
+
+def read_run(folder: Path) -> Run:
+    """Raises `UserError` if there is no such folder or a file in it is not what a run writes."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder")
+    recipe = folder / "recipe.toml"
+    samples = folder / "samples"
+    return Run(
+        name=folder.resolve().name,
+        recipe=recipe.read_text("utf-8", errors="replace") if recipe.exists() else None,
+        evaluation=_record(folder / "evaluation.json", Evaluation),
+        curves=_curves(folder / "metrics.jsonl"),
+        samples=_record(samples / "samples.json", Samples),
+        sheet=_picture(samples / "samples.png"),
+        growth=_picture(samples / "growth.png"),
+    )
+
+
+def _record(path: Path, kind: type[T]) -> T | None:
+    if not path.exists():
+        return None
+    try:
+        return cattrs.structure(json.loads(path.read_bytes()), kind)
+    except cattrs.BaseValidationError as error:
+        raise UserError(f"{path}: {'; '.join(cattrs.transform_error(error))}") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _curves(path: Path) -> dict[str, Curve]:
+    lines = path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []
+    values: dict[str, dict[int, float]] = {}
+    seconds: dict[str, float | None] = {}
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            factor, step, bits = str(entry["factor"]), int(entry["step"]), float(entry["bits_per_dim"])
+            clock = float(entry["seconds"]) if "seconds" in entry else None
+        except (ValueError, TypeError, KeyError):
+            # A run that was stopped while it wrote leaves half a line: the last one, or, once it went on, one within.
+            continue
+        values.setdefault(factor, {})[step] = bits
+        seconds[factor] = clock
+    return {factor: Curve(dict(sorted(values[factor].items())), seconds[factor]) for factor in values}
+
+
+def _picture(path: Path) -> Picture | None:
+    if not path.exists():
+        return None
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return Picture(path.read_bytes(), *image.size)
+    except OSError as error:
+        raise UserError(f"{path}: not a PNG image") from error
+
+
+def _stages(recipe: str | None) -> int | None:
+    """Number of stages that a recipe's text tells of, or None if it can't be read."""
+    try:
+        table: dict[str, Any] = tomllib.loads(recipe or "")
+        return sum(int(stage.get("repeat", 1)) for stage in table.get("stage", [])) if table else None
+    except (tomllib.TOMLDecodeError, ValueError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,24 @@
+"""The data set `noto-emoji`: 1511 emoji and flags in colour, 32×32, for trying things out without a download.
+
+Rendered by `render.py` from Noto Color Emoji, copyright Google Inc., under the SIL Open Font License (OFL.txt).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+import auxar.plugins as p
+
+
+@attrs.frozen
+class NotoEmoji:
+    """Noto Color Emoji: small colour pictures on white, 32×32."""
+
+
+@p.hookimpl
+def auxar_register_components() -> list[p.Component]:
+    """The data set, by its parquet file."""
+    path = Path(__file__).parent / "emoji32.parquet"
+    return [p.Component(kind="dataset", name="noto-emoji", config=NotoEmoji, build=lambda config: path)]

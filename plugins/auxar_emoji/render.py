@@ -1,0 +1,104 @@
+"""Renders emoji32.parquet from the font Noto Color Emoji: `python render.py NotoColorEmoji.ttf emoji32.parquet`.
+
+Every emoji of one code point and every flag of a country or region, on white, 32×32 RGB. Left out: signs that are
+mostly lettering (letters, digits, keycaps, squared words), the clock faces and arrows, which differ by a few pixels,
+and variants of skin tone and gender, which would put nearly the same image into training and held-out sets. The same
+font and Pillow give the same file. Pillow needs raqm to shape flags, which are pairs of code points.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFont, features
+
+SIZE = 32
+STRIKE = 109
+"""The only size at which the font's bitmaps can be loaded, in pixels per em."""
+CANVAS = 136
+"""Height and width of the bitmaps at that size."""
+BLOCKS = ((0x203C, 0x3300), (0x1F000, 0x1FB00))
+REGIONAL_INDICATORS = range(0x1F1E6, 0x1F200)
+SKIN_TONES = range(0x1F3FB, 0x1F400)
+LETTERING = (
+    "ARROW",
+    "BLACK MEDIUM",
+    "BLACK SMALL",
+    "BUTTON",
+    "CIRCLED IDEOGRAPH",
+    "CIRCLED INFORMATION",
+    "CIRCLED LATIN",
+    "CLOCK FACE",
+    "DOUBLE EXCLAMATION",
+    "EMOJI COMPONENT",
+    "HEAVY ",
+    "INPUT SYMBOL",
+    "KEYCAP",
+    "LARGE SQUARE",
+    "NEGATIVE SQUARED",
+    "SQUARED ",
+    "TRADE MARK",
+    "TRIANGLE",
+    "WHITE MEDIUM",
+    "WHITE SMALL",
+)
+"""Parts of the Unicode names of signs that are left out, except hearts."""
+
+
+def candidates() -> Iterator[str]:
+    """Texts that may be emoji: single code points, then pairs of regional indicators."""
+    for code in itertools.chain.from_iterable(range(*block) for block in BLOCKS):
+        name = unicodedata.name(chr(code), "")
+        lettering = "HEART" not in name and any(part in name for part in LETTERING)
+        if code not in REGIONAL_INDICATORS and code not in SKIN_TONES and not lettering:
+            yield chr(code)
+    for first, second in itertools.product(REGIONAL_INDICATORS, repeat=2):
+        yield chr(first) + chr(second)
+
+
+def name_of(text: str) -> str:
+    """The Unicode name of an emoji, 'FLAG NL' for a flag, or 'U+1FAE8' for one this Python has no name for."""
+    if len(text) == 2:
+        return "FLAG " + "".join(chr(ord("A") + ord(letter) - REGIONAL_INDICATORS.start) for letter in text)
+    return unicodedata.name(text, f"U+{ord(text):04X}")
+
+
+def render(font: ImageFont.FreeTypeFont, text: str) -> Image.Image | None:
+    """`text` on white, 32×32 RGB; None unless the font draws it as one glyph that is not blank."""
+    left, top, right, bottom = font.getbbox(text)
+    if not 0 < right - left <= CANVAS:
+        return None
+    canvas = Image.new("RGB", (CANVAS, CANVAS), "white")
+    offset = ((CANVAS - right - left) // 2, (CANVAS - bottom - top) // 2)
+    ImageDraw.Draw(canvas).text(offset, text, font=font, embedded_color=True)
+    blank = Image.new("RGB", canvas.size, "white")
+    if ImageChops.difference(canvas, blank).getbbox() is None:
+        return None
+    return canvas.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+
+
+def main(font_path: Path, output: Path) -> None:
+    """Writes the columns `image` (PNG) and `name`, one row for each emoji, in order of code points."""
+    if not features.check("raqm"):
+        raise SystemExit("render.py: this Pillow was built without raqm, which shapes flags")
+    font = ImageFont.truetype(font_path, STRIKE, layout_engine=ImageFont.Layout.RAQM)
+    unknown_flag = render(font, "".join(chr(REGIONAL_INDICATORS.start + ord(letter) - ord("A")) for letter in "XQ"))
+    images: dict[bytes, tuple[str, Image.Image]] = {}
+    for text in candidates():
+        image = render(font, text)
+        if image is not None and image != unknown_flag:
+            images.setdefault(np.asarray(image).tobytes(), (name_of(text), image))
+    columns = {"image": [image for _, image in images.values()], "name": [name for name, _ in images.values()]}
+    types = datasets.Features({"image": datasets.Image(), "name": datasets.Value("string")})
+    datasets.Dataset.from_dict(columns, features=types).to_parquet(output)
+    print(f"{output}: {len(images)} emoji")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

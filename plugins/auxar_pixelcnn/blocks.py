@@ -1,0 +1,48 @@
+"""The gated residual block that all PixelCNN++ networks are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from torch import Tensor, nn
+
+from auxar_pixelcnn.functional import concat_elu, gate
+from auxar_pixelcnn.layers import CausalConv2d, Conv2d, Dropout, NormalizedLayer, Pointwise
+
+class GatedBlock(nn.Module):
+    """concat-ELU → conv (+ 1×1 of the side inputs) → concat-ELU → dropout → conv → gate → add.
+
+    `convolution(inputs, outputs, initial_deviation=…)` makes the convolutions; `sides` are the channels of the side
+    inputs, which are taken together. The second convolution starts small, so that a block starts as the identity.
+    """
+
+    def __init__(
+        self, filters: int, sides: Sequence[int], rate: float, convolution: Callable[..., NormalizedLayer]
+    ) -> None:
+        super().__init__()
+        self.first = convolution(2 * filters, filters)
+        self.side = Pointwise(sides, filters, activation=True) if sides else None
+        self.dropout = Dropout(rate)
+        self.second = convolution(2 * filters, 2 * filters, initial_deviation=0.1)
+
+    def forward(self, x: Tensor, *sides: Tensor) -> Tensor:
+        hidden = self.first(concat_elu(x))
+        if self.side is not None:
+            hidden = hidden + self.side(*sides)
+        return x + gate(self.second(self.dropout(concat_elu(hidden))))
+
+
+def u_block(filters: int, sides: Sequence[int], rate: float) -> GatedBlock:
+    """A block of the stream that sees everything above (Salimans et al. 2017, section 2.3)."""
+    return GatedBlock(filters, sides, rate, partial(CausalConv2d, above=(0, 1), columns=(-1, 1)))
+
+
+def ul_block(filters: int, sides: Sequence[int], rate: float) -> GatedBlock:
+    """A block of the stream that sees what is above and to the left."""
+    return GatedBlock(filters, sides, rate, partial(CausalConv2d, above=(0, 1), columns=(-1, 0)))
+
+
+def ordinary_block(filters: int, sides: Sequence[int], rate: float) -> GatedBlock:
+    """A block that sees all around, for embeddings."""
+    return GatedBlock(filters, sides, rate, Conv2d)

@@ -1,0 +1,126 @@
+"""What a recipe can set of the networks, and how they are built from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from auxar.causal import CausalDecoder, CausalPrior
+from auxar.errors import UserError
+from auxar.interfaces import Decoder, Embedding, Head, ImageSpec, Prior, positive
+from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
+from auxar_pixelcnn.heads import LogisticMixtureHead, SoftmaxHead
+from auxar_pixelcnn.networks import FullNetwork, LightNetwork
+
+HEADS = ("logistic_mixture", "softmax")
+
+
+def _known_head(instance: object, attribute: attrs.Attribute, value: str) -> None:
+    if value not in HEADS:
+        raise ValueError(f"head must be one of {', '.join(HEADS)}, got {value!r}")
+
+
+def _rate() -> Any:
+    return attrs.field(default=0.5, validator=[attrs.validators.ge(0.0), attrs.validators.lt(1.0)])
+
+
+@attrs.frozen
+class LightConfig:
+    """PixelCNN++ at one resolution, without down- and upsampling."""
+
+    filters: int = attrs.field(default=100, validator=positive)
+    """Channels of every layer."""
+    blocks: int = attrs.field(default=3, validator=attrs.validators.ge(0))
+    """Residual blocks of each stream."""
+    dropout: float = _rate()
+    """Share of values dropped inside every block while training."""
+    head: str = attrs.field(default="logistic_mixture", validator=_known_head)
+    """Distribution of a pixel: logistic_mixture (1 or 3 channels, any number of levels) or softmax."""
+    components: int = attrs.field(default=10, validator=positive)
+    """Components of the mixture."""
+
+
+@attrs.frozen
+class FullConfig:
+    """PixelCNN++ with three resolutions and skip connections."""
+
+    filters: int = attrs.field(default=160, validator=positive)
+    """Channels of every layer."""
+    nr_resnet: int = attrs.field(default=5, validator=positive)
+    """Residual blocks for each resolution; 5 are the "36 blocks" of PixelCNN++, 3 the "24" of the paper."""
+    dropout: float = _rate()
+    """Share of values dropped inside every block while training."""
+    head: str = attrs.field(default="logistic_mixture", validator=_known_head)
+    """Distribution of a pixel: logistic_mixture (1 or 3 channels, any number of levels) or softmax."""
+    components: int = attrs.field(default=10, validator=positive)
+    """Components of the mixture."""
+
+
+@attrs.frozen
+class EmbeddingConfig:
+    """One stream of ordinary residual blocks, at the view's size or enlarging to the image's."""
+
+    filters: int = attrs.field(default=100, validator=positive)
+    """Channels of every layer and of the features."""
+    blocks_per_group: int = attrs.field(default=3, validator=positive)
+    """Residual blocks of each group; enlarging, there are five groups, at the same size six."""
+    dropout: float = _rate()
+    """Share of values dropped inside every block while training."""
+
+
+def _head(config: LightConfig | FullConfig, image: ImageSpec) -> Head:
+    return SoftmaxHead(image) if config.head == "softmax" else LogisticMixtureHead(image, config.components)
+
+
+def _light(config: LightConfig, image: ImageSpec, features_channels: int) -> LightNetwork:
+    return LightNetwork(
+        image,
+        _head(config, image),
+        filters=config.filters,
+        blocks=config.blocks,
+        features_channels=features_channels,
+        dropout=config.dropout,
+    )
+
+
+def _full(config: FullConfig, image: ImageSpec, features_channels: int) -> FullNetwork:
+    return FullNetwork(
+        image,
+        _head(config, image),
+        filters=config.filters,
+        nr_resnet=config.nr_resnet,
+        features_channels=features_channels,
+        dropout=config.dropout,
+    )
+
+
+def light_prior(config: LightConfig, image: ImageSpec) -> Prior:
+    """p(X̂), light."""
+    return CausalPrior(_light(config, image, 0))
+
+
+def full_prior(config: FullConfig, image: ImageSpec) -> Prior:
+    """p(X̂), full."""
+    return CausalPrior(_full(config, image, 0))
+
+
+def light_decoder(config: LightConfig, image: ImageSpec, features_channels: int) -> Decoder:
+    """p(X | X̂), light."""
+    return CausalDecoder(_light(config, image, features_channels))
+
+
+def full_decoder(config: FullConfig, image: ImageSpec, features_channels: int) -> Decoder:
+    """p(X | X̂), full."""
+    return CausalDecoder(_full(config, image, features_channels))
+
+
+def embedding(config: EmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Embedding:
+    """f_w, in the form that fits the view. Raises `UserError` if the image is not a whole number of times as large."""
+    factor = image.height // view.height
+    if (view.height * factor, view.width * factor) != (image.height, image.width):
+        raise UserError(f"needs an image a whole number of times the size of its view {view}, got {image}")
+    options = {"filters": config.filters, "blocks": config.blocks_per_group, "dropout": config.dropout}
+    if factor == 1:
+        return SameSizeEmbedding(view, image, **options)
+    return EnlargingEmbedding(view, image, factor=factor, **options)

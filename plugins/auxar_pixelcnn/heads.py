@@ -1,0 +1,103 @@
+"""Likelihood heads: what the parameters that a network predicts for a pixel mean."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from auxar.errors import UserError
+from auxar.interfaces import DrawRule, Head, ImageSpec, scale
+from auxar.numerics import categorical, logistic
+
+# Narrower components gain nothing (a scale of e⁻⁷ has all but its mass in one of 256 values) and cost stability.
+SMALLEST_LOG_SCALE = -7.0
+# Wider ones are flat over [-1, 1]; the bound keeps every intermediate finite for any prediction.
+LARGEST_LOG_SCALE = 20.0
+
+
+class LogisticMixtureHead(Head):
+    """A mixture of discretized logistics over one channel, or over three that are linearly coupled.
+
+    Salimans et al. 2017, section 2.2: within a component, the mean of green moves linearly with red, that of blue
+    with red and green. Any number of levels. Raises `UserError` for other numbers of channels.
+    """
+
+    def __init__(self, image: ImageSpec, components: int) -> None:
+        if image.channels not in (1, 3):
+            raise UserError(f"head 'logistic_mixture' needs an image of 1 or 3 channels, got {image}")
+        self.levels = image.levels
+        self.channels = image.channels
+        self.components = components
+        self.couplings = self.channels * (self.channels - 1) // 2
+        self.parameter_count = components * (1 + 2 * self.channels + self.couplings)
+        self.uniform_count = 1 + self.channels
+
+    def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
+        logits, means, log_scales, couplings = self._split(parameters)
+        scaled = scale(image, self.levels, logits.dtype)
+        values = image.to(torch.int64)
+        joint = logits.log_softmax(1)
+        for channel in range(self.channels):
+            mean = self._coupled_mean(means, couplings, scaled, channel)
+            joint = joint + logistic.log_mass(
+                values[:, None, channel], mean, log_scales[:, :, channel], self.levels
+            )
+        return joint.logsumexp(1)
+
+    def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
+        logits, means, log_scales, couplings = self._split(parameters.double())
+        component = categorical.draw(uniforms[:, 0], logits)
+        rows = torch.arange(len(component), device=component.device)
+        means, log_scales, couplings = (part[rows, component, ..., None] for part in (means, log_scales, couplings))
+        drawn = torch.empty((len(component), self.channels), dtype=torch.int64, device=component.device)
+        scaled = torch.empty((len(component), self.channels, 1), dtype=torch.float64, device=component.device)
+        for channel in range(self.channels):
+            mean = self._coupled_mean(means[:, None], couplings[:, None], scaled, channel)[:, 0, 0]
+            if rule.name == "map":
+                value = logistic.nearest_value(mean, self.levels)
+            else:
+                log_scale = log_scales[:, channel, 0] - rule.reduction
+                value = logistic.draw(uniforms[:, 1 + channel], mean, log_scale, self.levels)
+            drawn[:, channel] = value
+            scaled[:, channel, 0] = scale(value, self.levels, torch.float64)
+        return drawn
+
+    def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(b, parameter_count, …) to logits (b, k, …), means and log-scales (b, k, c, …), couplings (b, k, n, …)."""
+        if parameters.dtype not in (torch.float32, torch.float64):
+            parameters = parameters.float()
+        grouped = rearrange(parameters, "b (p k) ... -> b k p ...", k=self.components)
+        sizes = [1, self.channels, self.channels, self.couplings]
+        logits, means, log_scales, couplings = grouped.split(sizes, dim=2)
+        log_scales = log_scales.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
+        return logits.squeeze(2), means, log_scales, torch.tanh(couplings)
+
+    @staticmethod
+    def _coupled_mean(means: Tensor, couplings: Tensor, scaled: Tensor, channel: int) -> Tensor:
+        """The channel's means (b, k, …), moved by the channels before it: scaled is (b, c, …)."""
+        mean = means[:, :, channel]
+        first = channel * (channel - 1) // 2
+        for earlier in range(channel):
+            mean = mean + couplings[:, :, first + earlier] * scaled[:, None, earlier]
+        return mean
+
+
+class SoftmaxHead(Head):
+    """A probability for every value (paper, section 3.3). Channels are independent given the pixels before."""
+
+    def __init__(self, image: ImageSpec) -> None:
+        self.levels = image.levels
+        self.channels = image.channels
+        self.parameter_count = self.channels * self.levels
+        self.uniform_count = self.channels
+
+    def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
+        if parameters.dtype not in (torch.float32, torch.float64):
+            parameters = parameters.float()
+        log_probs = rearrange(parameters, "b (c l) h w -> b c l h w", c=self.channels).log_softmax(2)
+        return log_probs.gather(2, image.to(torch.int64)[:, :, None]).sum((1, 2))
+
+    def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
+        logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels)
+        return categorical.draw(uniforms, logits / rule.temperature)

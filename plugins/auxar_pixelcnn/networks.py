@@ -1,0 +1,154 @@
+"""PixelCNN++ networks: two causal streams, light (one resolution) and full (three)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import elu
+
+from auxar.interfaces import CausalNetwork, Head, ImageSpec, scale
+from auxar_pixelcnn.blocks import u_block, ul_block
+from auxar_pixelcnn.layers import CausalConv2d, Conv2d, Pointwise, UpsamplingConv2d, data_dependent_initialization
+
+
+def encode(image: Tensor, spec: ImageSpec, dtype: torch.dtype) -> Tensor:
+    """Integers to [-1, 1], and a channel of ones by which padding is told from pixels: (b, c + 1, h, w)."""
+    scaled = scale(image, spec.levels, dtype)
+    encoded = torch.cat([scaled, torch.ones_like(scaled[:, :1])], dim=1)
+    return encoded.contiguous(memory_format=torch.channels_last)
+
+
+class Streams(nn.Module):
+    """The first layers: u reads rows above, ul rows above and pixels to the left."""
+
+    def __init__(self, channels: int, filters: int) -> None:
+        super().__init__()
+        self.u = CausalConv2d(channels + 1, filters, above=(1, 2), columns=(-1, 1))
+        self.ul_above = CausalConv2d(channels + 1, filters, above=(1, 1), columns=(-1, 1))
+        self.ul_left = CausalConv2d(channels + 1, filters, above=(0, 1), columns=(-1, -1))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.u(x), self.ul_above(x) + self.ul_left(x)
+
+
+class LightNetwork(CausalNetwork):
+    """Residual blocks at one resolution: the pyramid's decoder and coarsest prior (paper, section 4.2)."""
+
+    def __init__(
+        self, image: ImageSpec, head: Head, *, filters: int, blocks: int, features_channels: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.image = image
+        self.head = head
+        self.features_channels = features_channels
+        features = [features_channels] if features_channels else []
+        self.start = Streams(image.channels, filters)
+        self.u_blocks = nn.ModuleList(u_block(filters, features, dropout) for _ in range(blocks))
+        self.ul_blocks = nn.ModuleList(ul_block(filters, [filters, *features], dropout) for _ in range(blocks))
+        self.out = Pointwise([filters], head.parameter_count)
+
+    def encode(self, image: Tensor) -> Tensor:
+        return encode(image, self.image, self.out.bias.dtype)
+
+    def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
+        side = () if features is None else (features,)
+        u, ul = self.start(image)
+        for u_block_, ul_block_ in zip(self.u_blocks, self.ul_blocks, strict=True):
+            u = u_block_(u, *side)
+            ul = ul_block_(ul, u, *side)
+        return self.out(elu(ul))
+
+    def initialize(self, image: Tensor, features: Tensor | None = None) -> None:
+        with data_dependent_initialization(self):
+            self(self.encode(image), features)
+
+
+class Level(nn.Module):
+    """The residual blocks of one resolution, one pass of them: each takes the streams and adds to both."""
+
+    def __init__(
+        self, blocks: int, filters: int, skips: int, features: Sequence[int], dropout: float
+    ) -> None:
+        super().__init__()
+        u_sides = [filters] * skips + list(features)
+        ul_sides = [filters] * (1 + skips) + list(features)
+        self.u_blocks = nn.ModuleList(u_block(filters, u_sides, dropout) for _ in range(blocks))
+        self.ul_blocks = nn.ModuleList(ul_block(filters, ul_sides, dropout) for _ in range(blocks))
+
+
+class FullNetwork(CausalNetwork):
+    """Three resolutions with skip connections between the two passes (Salimans et al. 2017, section 2.4 and figure 2).
+
+    `nr_resnet` blocks for each resolution on the way down, and on the way up one more at the two finer ones: 15 + 17
+    blocks for nr_resnet = 5. Features of the view are brought to each resolution by strided convolutions.
+    """
+
+    def __init__(
+        self, image: ImageSpec, head: Head, *, filters: int, nr_resnet: int, features_channels: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.image = image
+        self.head = head
+        self.features_channels = features_channels
+        features = [features_channels] if features_channels else []
+        n = nr_resnet
+        self.start = Streams(image.channels, filters)
+        self.down = nn.ModuleList(Level(n, filters, 0, features, dropout) for _ in range(3))
+        self.up = nn.ModuleList(Level(blocks, filters, 1, features, dropout) for blocks in (n, n + 1, n + 1))
+        self.shrink_u = nn.ModuleList(
+            CausalConv2d(filters, filters, above=(0, 1), columns=(-1, 1), stride=2) for _ in range(2)
+        )
+        self.shrink_ul = nn.ModuleList(
+            CausalConv2d(filters, filters, above=(0, 1), columns=(-1, 0), stride=2) for _ in range(2)
+        )
+        self.grow_u = nn.ModuleList(UpsamplingConv2d(filters, filters, overlap=(1, 0)) for _ in range(2))
+        self.grow_ul = nn.ModuleList(UpsamplingConv2d(filters, filters) for _ in range(2))
+        self.shrink_features = nn.ModuleList(
+            Conv2d(features_channels, features_channels, stride=2) for _ in range(2 if features_channels else 0)
+        )
+        self.out = Pointwise([filters], head.parameter_count)
+
+    def encode(self, image: Tensor) -> Tensor:
+        return encode(image, self.image, self.out.bias.dtype)
+
+    def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
+        sides = self._features(features)
+        u, ul = self.start(image)
+        u_skips, ul_skips = [u], [ul]
+        for resolution, level in enumerate(self.down):
+            if resolution:
+                u = self.shrink_u[resolution - 1](u)
+                ul = self.shrink_ul[resolution - 1](ul)
+                u_skips.append(u)
+                ul_skips.append(ul)
+            for u_block_, ul_block_ in zip(level.u_blocks, level.ul_blocks, strict=True):
+                u = u_block_(u, *sides[resolution])
+                ul = ul_block_(ul, u, *sides[resolution])
+                u_skips.append(u)
+                ul_skips.append(ul)
+        u, ul = u_skips.pop(), ul_skips.pop()
+        for step, level in enumerate(self.up):
+            resolution = 2 - step
+            for u_block_, ul_block_ in zip(level.u_blocks, level.ul_blocks, strict=True):
+                u = u_block_(u, u_skips.pop(), *sides[resolution])
+                ul = ul_block_(ul, u, ul_skips.pop(), *sides[resolution])
+            if resolution:
+                size = u_skips[-1].shape[2:]
+                u = self.grow_u[step](u, *size)
+                ul = self.grow_ul[step](ul, *size)
+        return self.out(elu(ul))
+
+    def _features(self, features: Tensor | None) -> list[tuple[Tensor, ...]]:
+        """The side inputs of each resolution, the finest first."""
+        if features is None:
+            return [(), (), ()]
+        levels = [features]
+        for shrink in self.shrink_features:
+            levels.append(shrink(levels[-1]))
+        return [(level,) for level in levels]
+
+    def initialize(self, image: Tensor, features: Tensor | None = None) -> None:
+        with data_dependent_initialization(self):
+            self(self.encode(image), features)

@@ -1,0 +1,54 @@
+"""The recursive-pyramid view: an image and its mean over small squares (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+from einops import reduce
+from torch import Tensor, int64
+
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec, View
+from auxar.plugins import Component, hookimpl
+
+
+@attrs.frozen
+class PyramidConfig:
+    """The mean over factor × factor squares, rounded half up."""
+
+    factor: int = attrs.field(default=2, validator=attrs.validators.ge(2))
+    """Side of the squares in pixels."""
+
+
+class PyramidView(View):
+    """Each pixel of the view is the mean of a square of the image: integer arithmetic, half up.
+
+    Raises `UserError` unless the factor divides both sides of the image.
+    """
+
+    def __init__(self, config: PyramidConfig, image: ImageSpec) -> None:
+        self.factor = config.factor
+        for side, size in (("height", image.height), ("width", image.width)):
+            if size % self.factor:
+                raise UserError(
+                    f"needs an image whose {side} is divisible by {self.factor}, got {image}; "
+                    f"the nearest that fit are {size - size % self.factor} and {size + self.factor - size % self.factor}"
+                )
+        self.image = image
+        self.view = attrs.evolve(image, height=image.height // self.factor, width=image.width // self.factor)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """(b, c, h, w) integers to (b, c, h / factor, w / factor) integers of the same dtype and range."""
+        self.image.check(image)
+        squares = {"i": self.factor, "j": self.factor}
+        total = reduce(image.to(int64), "b c (h i) (w j) -> b c h w", "sum", **squares)
+        area = self.factor**2
+        # floor((2 total + area) / 2 area) is total / area rounded half up, for odd areas too.
+        return ((2 * total + area) // (2 * area)).to(image.dtype)
+
+
+@hookimpl
+def auxar_register_components() -> Sequence[Component]:
+    """The view `pyramid`."""
+    return [Component("view", "pyramid", PyramidConfig, PyramidView)]
