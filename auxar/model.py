@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch import Tensor, nn
 
 from auxar.errors import UserError
 from auxar.interfaces import Decoder, Draws, Embedding, FactorLogProb, ImageSpec, Prior, Sampler, View

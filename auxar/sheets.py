@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.errors import UserError
+from auxar.files import replacing
 from auxar.interfaces import ImageSpec
 
 MARGIN = 2
@@ -81,24 +80,9 @@ def growth(levels: Sequence[tuple[Tensor, ImageSpec]]) -> Image.Image:
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Writes `image` to `path` as PNG, whole or not at all."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    write_whole(path, buffer.getvalue())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file so that nobody ever sees half of it; if writing fails, an older one stays as it was.
-
-    Raises `OSError` as writing a file does, and leaves nothing beside `path`.
-    """
-    # In the same folder: a file can only be put in place in one step within a file system.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Writes `image` to `path` as PNG, whole or not at all. Raises `UserError` if that is not possible."""
+    with replacing(path) as temporary:
+        image.save(temporary, format="PNG")
 
 
 def _zoom(spec: ImageSpec, columns: int) -> int:

@@ -56,9 +56,10 @@ def _stored(config: DataConfig, preparation: Preparation, source: Source) -> Dat
         return DataSets(StoredImages.of(training, rows, preparation), heldout, skipped + more)
     count = round(config.split.train * len(rows))
     if not 0 < count < len(rows):
+        advice = f"use {min(max(count, 1), len(rows) - 1) / len(rows):.4g}" if len(rows) > 1 else "add images"
         raise UserError(
             f"data.split.train: a share of {config.split.train} of {len(rows)} images puts {count} into training and "
-            f"{len(rows) - count} into the held-out set; each needs at least 1"
+            f"{len(rows) - count} into the held-out set, and each needs at least 1; {advice}"
         )
     order = permutation(len(rows), "split", config.split.seed)
     return DataSets(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 import datasets
+import pyarrow.parquet
 
 from auxar.data.folder import EXTENSIONS, digest, find_files, folder_splits
 from auxar.data.hub import load_from_hub
@@ -126,21 +128,30 @@ def _type_name(feature: Any) -> str:
 
 
 def open_source(config: DataConfig, registered: Mapping[str, Path]) -> Source:
-    """The data set that `config.path` names. Raises `UserError` if there is none or it cannot be read."""
+    """The data set that `config.path` names. In a folder with parquet files, those are read and images are not.
+
+    Raises `UserError` if there is none or it cannot be read.
+    """
     if config.path in registered:
         return _open_local(registered[config.path], config, config.path)
     path = Path(config.path).expanduser()
     if path.exists():
         return _open_local(path, config, config.path)
     if _looks_local(config.path):
-        near = did_you_mean(path.name, (other.name for other in path.parent.glob("*"))) if path.parent.is_dir() else ""
         raise UserError(
-            f"data.path: {config.path} does not exist{near}; expected a folder of images, a parquet file, a name on "
-            f"the Hugging Face hub or a registered data set ({', '.join(sorted(registered)) or 'none'})"
+            f"data.path: {config.path} does not exist{_nearest(path)}; expected a folder of images, a parquet file, "
+            f"a name on the Hugging Face hub or a registered data set ({', '.join(sorted(registered)) or 'none'})"
         )
     splits = load_from_hub(config.path, config.config, config.streaming, registered)
     identity = {name: f"{config.path}/{config.config}/{name}" for name in splits}
     return Source(config.path, splits, identity, _fingerprints(splits))
+
+
+def _nearest(path: Path) -> str:
+    """A hint: the existing file or folder whose name is nearest to the first part of `path` that does not exist."""
+    missing = next(part for part in (*reversed(path.parents), path) if not part.exists())
+    near = difflib.get_close_matches(missing.name, (other.name for other in missing.parent.glob("*")), n=1)
+    return f"; did you mean '{missing.with_name(near[0])}'?" if near else ""
 
 
 def _looks_local(path: str) -> bool:
@@ -167,13 +178,18 @@ def _open_local(path: Path, config: DataConfig, where: str) -> Source:
         splits, identity, keys = folder_splits(path, config.train, config.streaming)
         return Source(where, splits, identity, keys, path)
     try:
-        if path.is_file():
+        empty = not any(pyarrow.parquet.read_metadata(file).num_rows for file in parquet)
+        if empty:
+            splits = {}
+        elif path.is_file():
             splits = datasets.load_dataset("parquet", data_files=str(path), streaming=config.streaming)
         else:
             splits = datasets.load_dataset(str(path), config.config, streaming=config.streaming)
     except Exception as error:  # Damaged files surface as errors of pyarrow, of datasets and of Python itself.
         reason = str(error.__cause__ or error).strip().split("\n")[0]
         raise UserError(f"data.path: {where} cannot be read as parquet: {reason}") from error
+    if empty:
+        raise UserError(f"data.path: {where}: there are no images in it")
     root = path.parent if path.is_file() else path
     content = digest(*(f"{file.relative_to(root).as_posix()}:{file.stat().st_size}" for file in parquet))
     return Source(where, splits, {name: f"{content}/{name}" for name in splits}, _fingerprints(splits))

@@ -10,6 +10,8 @@ def draw(uniform: Tensor, logits: Tensor) -> Tensor:
     cumulative = logits.softmax(-1).cumsum(-1)
     # Scaling by the last sum keeps a uniform near 1 inside the categories, whatever the sums' rounding.
     threshold = (uniform * cumulative[..., -1]).unsqueeze(-1)
-    return searchsorted(cumulative.contiguous(), threshold.contiguous(), right=True).squeeze(-1).clamp_(
-        max=logits.shape[-1] - 1
+    return (
+        searchsorted(cumulative.contiguous(), threshold.contiguous(), right=True)
+        .squeeze(-1)
+        .clamp_(max=logits.shape[-1] - 1)
     )

@@ -34,12 +34,10 @@ def _component(value: Any, target: type) -> ComponentChoice:
     if isinstance(value, str):
         return ComponentChoice(value)
     if not isinstance(value, Mapping):
-        raise TypeError(f"expected a component, {{ name = \"…\", … }}, got {_kind(value)} {value!r}")
+        raise TypeError(f'expected a component, {{ name = "…", … }}, got {_kind(value)} {value!r}')
     if not isinstance(value.get("name"), str):
-        raise TypeError("a component needs its name: { name = \"…\", … }")
+        raise TypeError('a component needs its name: { name = "…", … }')
     return ComponentChoice(value["name"], {key: option for key, option in value.items() if key != "name"})
-
-
 
 
 def _make_converter() -> Converter:

@@ -16,6 +16,8 @@ WIDTH, HEIGHT = 320, 216
 LEFT, RIGHT, TOP, BOTTOM = 40, 312, 24, 178
 POINTS = 300
 """More points than this do not show at the drawing's size."""
+LIMIT = 1000.0
+"""bits/dim beyond which a training has diverged, and a number would only flatten the rest of its chart."""
 
 
 @attrs.frozen
@@ -23,8 +25,8 @@ class Chart:
     """A drawing and what has to be said about it."""
 
     svg: Html
-    not_finite: int
-    """Number of logged values that no chart can show."""
+    not_drawn: int
+    """Number of logged values that are not finite or beyond `LIMIT`."""
     above: int
     """Number of early values that lie above its top."""
 
@@ -62,19 +64,20 @@ def smoothed(values: np.ndarray) -> np.ndarray:
 
 
 def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) -> Chart | None:
-    """bits/dim against step with the held-out value as a dashed line, or None if no value is finite.
+    """bits/dim against step with the held-out value as a dashed line, or None if there is nothing to draw.
 
     `points` is in rising order of steps. The first twentieth of training starts far above the rest and may
     leave the chart at its top; the other points and the held-out value lie within.
     """
-    steps = np.array([step for step, value in points.items() if math.isfinite(value)])
-    values = np.array([value for value in points.values() if math.isfinite(value)])
+    # Written so that a comparison with "not a number", which is false, leaves it out.
+    drawn = {step: value for step, value in points.items() if abs(value) <= LIMIT}
+    steps, values = np.array(list(drawn)), np.array(list(drawn.values()))
     if not len(values):
         return None
-    if heldout is not None and not math.isfinite(heldout):
+    if heldout is not None and not abs(heldout) <= LIMIT:
         heldout = None
     settled = values[len(values) // 20 :]
-    # Two points of a line can't be told from noise, so short curves are shown whole.
+    # A short curve is shown whole: it has no twentieth worth leaving out.
     shown = np.append(settled if len(values) >= 30 else values, settled if heldout is None else heldout)
     low, high = float(shown.min()), float(shown.max())
     space = max(0.06 * (high - low), 1e-3 * abs(high), 1e-3)
@@ -84,6 +87,15 @@ def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) 
     curve = smoothed(values)
     kept = np.unique(np.linspace(0, len(values) - 1, min(POINTS, len(values))).round().astype(int))
     last = f", last {values[-1]:.3f}" + (f", held-out {heldout:.3f}" if heldout is not None else "")
+    readouts = [
+        (
+            x(steps[i]),
+            min(BOTTOM, max(TOP, y(curve[i]))),
+            int(steps[i]),
+            *(round(float(v[i]), 4) for v in (values, curve)),
+        )
+        for i in kept
+    ]
     svg = tag(
         "svg",
         _axes(x, y),
@@ -113,13 +125,7 @@ def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) 
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="img",
         aria_label=f"bits/dim of {factor} against step: {len(values)} values{last}",
-        data_points=json.dumps(
-            [
-                [x(steps[i]), min(BOTTOM, max(TOP, y(curve[i]))), int(steps[i]), round(float(values[i]), 4)]
-                for i in kept
-            ],
-            separators=(",", ":"),
-        ),
+        data_points=json.dumps(readouts, separators=(",", ":")),
         class_="chart",
     )
     return Chart(svg, len(points) - len(values), int((values > high + space).sum()))
@@ -127,7 +133,7 @@ def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) 
 
 def _axes(x: _Scale, y: _Scale) -> Html:
     parts = []
-    levels = ticks(y.low, y.high, 4)
+    levels = ticks(y.low, y.high, 5)
     # Enough decimals to tell neighbouring ticks apart, and one everywhere, so that labels keep their width.
     gap = levels[1] - levels[0] if len(levels) > 1 else 0.1
     digits = max(1, -math.floor(math.log10(gap) + 1e-9))

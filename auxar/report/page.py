@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import resources
 
 from auxar.interfaces import ImageSpec
-from auxar.report.charts import loss_chart
+from auxar.report.charts import LIMIT, loss_chart
 from auxar.report.markup import Html, join, tag
 from auxar.report.reading import Evaluation, Factor, Picture, Run, Samples, Score
 
@@ -117,6 +117,8 @@ def _samples(run: Run) -> Html:
 
 def _drawn(samples: Samples) -> str:
     meaning = RULES.get(samples.rule, "").format(reduction=samples.reduction)
+    if samples.rule == "ancestral" and samples.temperature != 1.0:
+        meaning = "draws from the model's distributions at another temperature"
     parts = [
         f"{samples.count:,} {'sample' if samples.count == 1 else 'samples'}",
         f"rule ‘{samples.rule}’" + (f" ({meaning})" if meaning else ""),
@@ -236,8 +238,8 @@ def _curves(run: Run) -> Html:
             facts.append(f"{_duration(curve.seconds)} of training")
         if chart.above:
             facts.append(f"{_plural(chart.above, 'early value')} above the chart")
-        if chart.not_finite:
-            facts.append(f"{_plural(chart.not_finite, 'value')} not finite and not drawn")
+        if chart.not_drawn:
+            facts.append(f"{_plural(chart.not_drawn, 'value')} not drawn: not finite, or beyond {LIMIT:,.0f} bits/dim")
         title = tag("h3", term, " " if term else None, tag("small", name))
         figures.append(tag("figure", title, chart.svg, tag("figcaption", "; ".join(facts) + ".")))
     if figures:

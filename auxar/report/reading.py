@@ -172,7 +172,7 @@ def _curves(path: Path) -> dict[str, Curve]:
             entry = json.loads(line)
             factor, step, bits = str(entry["factor"]), int(entry["step"]), float(entry["bits_per_dim"])
             clock = float(entry["seconds"]) if "seconds" in entry else None
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError):
             # A run that was stopped while it wrote leaves half a line: the last one, or, once it went on, one within.
             continue
         values.setdefault(factor, {})[step] = bits

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from auxar.plugins import Component, hookimpl
 from auxar_pixelcnn import components
-from auxar_pixelcnn.samplers import AutoConfig, AutoSampler, RasterConfig, RasterSampler, WavefrontConfig, WavefrontSampler
+from auxar_pixelcnn.samplers import (
+    AutoConfig,
+    AutoSampler,
+    RasterConfig,
+    RasterSampler,
+    WavefrontConfig,
+    WavefrontSampler,
+)
 
 
 @hookimpl

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from auxar_pixelcnn.functional import concat_elu, gate
 from auxar_pixelcnn.layers import CausalConv2d, Conv2d, Dropout, NormalizedLayer, Pointwise
 
+
 class GatedBlock(nn.Module):
     """concat-ELU → conv (+ 1×1 of the side inputs) → concat-ELU → dropout → conv → gate → add.
 

@@ -63,11 +63,14 @@ class _ByteDropout(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:
-        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64)
+        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device)
         # All 64 bits; the default leaves the sign bit clear.
         words.random_(-(2**63), None)
-        kept = (words.view(torch.uint8)[: x.numel()] >= dropped).view_as(x.permute(_dense_order(x)))
-        mask = kept.to(x.dtype).mul_(256 / (256 - dropped)).permute(_inverse(_dense_order(x)))
+        kept = words.view(torch.uint8)[: x.numel()] >= dropped
+        # The mask lies in memory as x does, so that the product runs along both.
+        order = sorted(range(x.dim()), key=lambda dim: -x.stride(dim))
+        inverse = sorted(range(x.dim()), key=order.__getitem__)
+        mask = kept.view([x.shape[dim] for dim in order]).to(x.dtype).mul_(256 / (256 - dropped)).permute(inverse)
         ctx.save_for_backward(mask)
         return x * mask
 
@@ -75,15 +78,6 @@ class _ByteDropout(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (mask,) = ctx.saved_tensors
         return gradients[0] * mask, None
-
-
-def _dense_order(x: Tensor) -> list[int]:
-    """Dimensions from the outermost in memory to the innermost."""
-    return sorted(range(x.dim()), key=lambda dim: -x.stride(dim))
-
-
-def _inverse(order: list[int]) -> list[int]:
-    return sorted(range(len(order)), key=order.__getitem__)
 
 
 def dropout(x: Tensor, rate: float) -> Tensor:

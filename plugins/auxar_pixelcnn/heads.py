@@ -40,9 +40,7 @@ class LogisticMixtureHead(Head):
         joint = logits.log_softmax(1)
         for channel in range(self.channels):
             mean = self._coupled_mean(means, couplings, scaled, channel)
-            joint = joint + logistic.log_mass(
-                values[:, None, channel], mean, log_scales[:, :, channel], self.levels
-            )
+            joint = joint + logistic.log_mass(values[:, None, channel], mean, log_scales[:, :, channel], self.levels)
         return joint.logsumexp(1)
 
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:

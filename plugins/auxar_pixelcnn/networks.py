@@ -68,9 +68,7 @@ class LightNetwork(CausalNetwork):
 class Level(nn.Module):
     """The residual blocks of one resolution, one pass of them: each takes the streams and adds to both."""
 
-    def __init__(
-        self, blocks: int, filters: int, skips: int, features: Sequence[int], dropout: float
-    ) -> None:
+    def __init__(self, blocks: int, filters: int, skips: int, features: Sequence[int], dropout: float) -> None:
         super().__init__()
         u_sides = [filters] * skips + list(features)
         ul_sides = [filters] * (1 + skips) + list(features)

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from auxar.errors import UserError
 from auxar.interfaces import CausalNetwork, Draws, Sampler
-from auxar_pixelcnn.layers import CausalConv2d, Dropout, Pointwise
+from auxar_pixelcnn.layers import CausalConv2d, Pointwise
 from auxar_pixelcnn.samplers.schedule import NoScheduleError, Schedule, make_schedule
 
 

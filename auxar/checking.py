@@ -1,0 +1,85 @@
+"""What a recipe would cost: parameters, multiply-adds and memory of every factor, without training it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from auxar.interfaces import ImageSpec
+from auxar.model import Factor, factors
+from auxar.plugins import Registry
+from auxar.recipe import Recipe
+from auxar.recipe.building import build_model
+
+
+@attrs.frozen
+class FactorCost:
+    """The size of one factor and what one training step of it takes on one process."""
+
+    factor: str
+    formula: str
+    image: ImageSpec
+    view: ImageSpec | None
+    parameters: int
+    multiply_adds: int
+    """Of one pass forward over one image; a training step takes about three times as many."""
+    memory: int
+    """Bytes: weights, gradients, Adam's moments, the average, and what the backward pass of one batch keeps."""
+
+
+def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
+    """The cost of each factor from the image down. Nothing is computed: shapes run through the networks.
+
+    Raises `UserError` for components that do not fit each other.
+    """
+    model = build_model(recipe, registry, on="meta")
+    costs = []
+    for factor in factors(model):
+        config = recipe.training_of(factor.name)
+        part = max(1, config.batch_size // config.accumulate)
+        parameters = sum(parameter.numel() for parameter in factor.parameters())
+        weights = parameters * 4 * (5 if config.ema else 4)
+        costs.append(
+            FactorCost(
+                factor.name,
+                str(factor),
+                factor.image,
+                factor.view,
+                parameters,
+                _multiply_adds(factor),
+                weights + _kept_bytes(factor, part),
+            )
+        )
+    return costs
+
+
+def _inputs(factor: Factor, batch: int) -> tuple[Tensor, Tensor | None]:
+    def blank(spec: ImageSpec) -> Tensor:
+        return torch.zeros((batch, *spec.shape), dtype=torch.uint8, device="meta")
+
+    return blank(factor.image), None if factor.view is None else blank(factor.view)
+
+
+def _multiply_adds(factor: Factor) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        factor.eval()(*_inputs(factor, 1))
+    return counter.get_total_flops() // 2
+
+
+def _kept_bytes(factor: Factor, batch: int) -> int:
+    """Bytes of all distinct tensors that autograd keeps between the forward and the backward pass."""
+    kept: dict[int, Any] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    own = {parameter.untyped_storage()._cdata for parameter in factor.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        factor.train()(*_inputs(factor, batch))
+    return sum(storage.nbytes() for key, storage in kept.items() if key not in own)

@@ -1,0 +1,41 @@
+"""`auxar check`: validate a recipe and say what it would cost."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from auxar.cli.options import add_settings
+
+
+def add_to(verbs: argparse._SubParsersAction) -> None:
+    """Adds the verb to the parser."""
+    parser = verbs.add_parser(
+        "check",
+        help="validate a recipe without training",
+        description="Validates a recipe and its plugins, and prints the chain of images, and for each factor its "
+        "parameters, the multiply-adds of one image's forward pass and the memory that training takes.",
+    )
+    parser.add_argument("recipe", type=Path, metavar="RECIPE")
+    add_settings(parser, "stage[0].decoder.filters=32")
+    parser.set_defaults(command=_check)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from auxar.checking import factor_costs
+    from auxar.recipe import load_recipe
+
+    recipe, registry = load_recipe(options.recipe, options.settings)
+    costs = factor_costs(recipe, registry)
+    for level, cost in enumerate(costs):
+        print(f"level {level}: {cost.image}")
+    print(f"\n{'factor':<10}{'':<28}{'parameters':>14}{'multiply-adds':>16}{'memory':>12}")
+    for cost in costs:
+        print(
+            f"{cost.factor:<10}{cost.formula:<28}{cost.parameters:>14,}{cost.multiply_adds / 1e9:>14.2f} G"
+            f"{cost.memory / 2**30:>8.2f} GiB"
+        )
+    print(
+        "\nmultiply-adds: one image, forward; a training step takes about three times as many for each image"
+        "\nmemory: training one factor with the recipe's batch in one process, float32, besides PyTorch itself"
+    )

@@ -1,0 +1,38 @@
+"""`auxar plugins`: what recipes can name."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import attrs
+
+
+def add_to(verbs: argparse._SubParsersAction) -> None:
+    """Adds the verb to the parser."""
+    parser = verbs.add_parser(
+        "plugins",
+        help="list every component that recipes can name",
+        description="Lists every registered component: its kind, its provider, and its options with types and "
+        "defaults.",
+    )
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="plugin files to load besides")
+    parser.set_defaults(command=_plugins)
+
+
+def _plugins(options: argparse.Namespace) -> None:
+    from auxar.plugins import load_plugins
+
+    registry = load_plugins(options.files)
+    for (kind, name), component in sorted(registry.components.items()):
+        print(f"{kind} {name}  [{registry.providers[kind, name]}]\n    {component.summary}")
+        for field in attrs.fields(component.config):
+            print(f"    {field.name}: {_type_name(field.type)}{_default(field)}")
+
+
+def _type_name(of: object) -> str:
+    return of if isinstance(of, str) else getattr(of, "__name__", str(of))
+
+
+def _default(field: attrs.Attribute) -> str:
+    return " (required)" if field.default is attrs.NOTHING else f" = {field.default!r}"

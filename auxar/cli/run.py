@@ -1,0 +1,35 @@
+"""`auxar run`: train, evaluate, sample, report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from auxar.cli.options import add_settings
+
+
+def add_to(verbs: argparse._SubParsersAction) -> None:
+    """Adds the verb to the parser."""
+    parser = verbs.add_parser(
+        "run",
+        help="train, evaluate, sample and report what a recipe composes",
+        description="Trains every factor of the recipe's model, evaluates it in bits/dim, draws samples and writes a "
+        "report. A run that was stopped continues where its last checkpoint is.",
+    )
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe, such as recipes/quickstart.toml")
+    add_settings(parser, "training.steps=100, stage[0].decoder.filters=32")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/<recipe name>)")
+    parser.add_argument(
+        "--factors",
+        default="",
+        metavar="NAME,…",
+        help="train only these: stage0 (the image given its view) … and prior (the coarsest view)",
+    )
+    parser.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from auxar.running import run_recipe
+
+    only = [name.strip() for name in options.factors.split(",") if name.strip()]
+    run_recipe(options.recipe, settings=options.settings, out=options.out, only=only)

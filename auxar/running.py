@@ -1,0 +1,154 @@
+"""The main job: a recipe in; a trained, evaluated, sampled and illustrated model out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import torch
+from accelerate import Accelerator
+
+from auxar.data import DataSets, load_images
+from auxar.errors import UserError, did_you_mean
+from auxar.evaluation import evaluate_run
+from auxar.interfaces import Prior
+from auxar.model import factors
+from auxar.plugins import Registry
+from auxar.recipe import Recipe, load_recipe
+from auxar.recipe.building import build_model, build_sampler, build_views
+from auxar.report import write_report
+from auxar.runs import RunFolder, begin_run, load_weights, open_run
+from auxar.sampling import sample_to_folder
+from auxar.trackers import tracker_names
+from auxar.training import train_factor
+
+logger = logging.getLogger("auxar")
+
+
+def run_recipe(
+    path: Path, *, settings: Sequence[str] = (), out: Path | None = None, only: Sequence[str] = ()
+) -> RunFolder:
+    """Trains what is not trained yet, evaluates, samples and reports; continues a run that was stopped.
+
+    `only` names the factors to train here. Evaluation covers all that are trained; samples are drawn once all are.
+    Raises `UserError` before anything is written for whatever is wrong with the recipe or the folder.
+    """
+    recipe, registry = load_recipe(path, settings)
+    recipe = _absolute_paths(recipe, registry)
+    chosen = _chosen(recipe, only)
+    build_model(recipe, registry, on="meta")
+    folder = out or Path("runs") / path.stem
+    accelerator = make_accelerator(recipe, folder)
+    with accelerator.main_process_first():
+        run, recipe = begin_run(folder, recipe, path.parent)
+    if _finished(run, recipe):
+        logger.info("this run is finished: %s", run.report)
+        return run
+    data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+    for name in data.skipped:
+        logger.warning("left out, cannot be read: %s", name)
+    model = _train(recipe, registry, chosen, data, run, accelerator)
+    _conclude(recipe, registry, model, data, run, accelerator)
+    accelerator.end_training()
+    return run
+
+
+def evaluate(path: Path, *, settings: Sequence[str] = ()) -> RunFolder:
+    """Evaluates the trained factors of a run again, with [evaluation] as the run has it or as set here."""
+    run, recipe, registry = open_run(path)
+    recipe, _ = load_recipe(run.recipe, settings)
+    if not run.trained(recipe):
+        raise UserError(f"{run.path}: no factor is trained yet; `auxar run` with the recipe trains them")
+    accelerator = make_accelerator(recipe, run.path)
+    data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+    evaluate_run(run, recipe, build_model(recipe, registry), data, accelerator)
+    _report(run, accelerator)
+    return run
+
+
+def sample(path: Path, *, settings: Sequence[str] = (), out: Path | None = None) -> Path:
+    """Draws images from a run's model, with [sampling] as the run has it or as set here; returns their folder."""
+    run, _, registry = open_run(path)
+    recipe, registry = load_recipe(run.recipe, settings)
+    model = build_model(recipe, registry)
+    for factor in factors(model):
+        load_weights(run, factor)
+    accelerator = make_accelerator(recipe, run.path)
+    model.eval().to(accelerator.device)
+    rule = recipe.sampling.draw_rule()
+    folder = out or run.samples / f"{rule.name}-seed{recipe.sampling.seed}"
+    sample_to_folder(model, recipe.sampling, build_sampler(recipe, registry), folder, accelerator)
+    return folder
+
+
+def make_accelerator(recipe: Recipe, folder: Path) -> Accelerator:
+    """What moves work to devices and processes; precision and trackers as the recipe has them."""
+    return Accelerator(
+        mixed_precision="bf16" if recipe.training.precision == "bf16" else "no",
+        log_with=tracker_names(recipe.training.trackers) or None,
+        project_dir=folder,
+    )
+
+
+def _train(
+    recipe: Recipe, registry: Registry, chosen: Sequence[str], data: DataSets, run: RunFolder, accelerator: Accelerator
+) -> Prior:
+    if recipe.training.trackers:
+        accelerator.init_trackers(run.path.name)
+    # Weights before training follow from the seed alone, whichever factors are trained here.
+    torch.manual_seed(recipe.training.seed)
+    model = build_model(recipe, registry)
+    views = build_views(recipe, registry)
+    # The coarsest first: it is the quickest, and shows early whether the data are what they should be.
+    for factor in reversed(factors(model)):
+        if factor.name in chosen and not run.weights(factor.name).is_file():
+            config = recipe.training_of(factor.name)
+            train_factor(factor, views, data.train, config, run, accelerator, workers=recipe.data.workers)
+            factor.to("cpu")
+    return model
+
+
+def _conclude(
+    recipe: Recipe, registry: Registry, model: Prior, data: DataSets, run: RunFolder, accelerator: Accelerator
+) -> None:
+    table = evaluate_run(run, recipe, model, data, accelerator)
+    if (bits := table["bits_per_dim"].get("heldout")) is not None:
+        logger.info("%.4f bits/dim on %d held-out images", bits, table["images"]["heldout"])
+    missing = [name for name in recipe.factor_names if name not in run.trained(recipe)]
+    if missing:
+        logger.info("no samples yet, these factors are not trained: %s", ", ".join(missing))
+    else:
+        sample_to_folder(model, recipe.sampling, build_sampler(recipe, registry), run.samples, accelerator)
+    _report(run, accelerator)
+
+
+def _report(run: RunFolder, accelerator: Accelerator) -> None:
+    if accelerator.is_main_process:
+        write_report(run.path)
+        logger.info("report: %s", run.report)
+    accelerator.wait_for_everyone()
+
+
+def _finished(run: RunFolder, recipe: Recipe) -> bool:
+    done = len(run.trained(recipe)) == len(recipe.factor_names)
+    samples = run.samples / "samples.json"
+    return (
+        done and run.evaluation.is_file() and run.report.is_file() and (samples.is_file() or not recipe.sampling.images)
+    )
+
+
+def _chosen(recipe: Recipe, only: Sequence[str]) -> Sequence[str]:
+    for name in only:
+        if name not in recipe.factor_names:
+            raise UserError(f"--factors: no factor is named '{name}'{did_you_mean(name, recipe.factor_names)}")
+    return only or recipe.factor_names
+
+
+def _absolute_paths(recipe: Recipe, registry: Registry) -> Recipe:
+    """Local images are kept by their full path, so that the run can be continued from any folder."""
+    path = recipe.data.path
+    if path in registry.names("dataset") or not Path(path).exists():
+        return recipe
+    return attrs.evolve(recipe, data=attrs.evolve(recipe.data, path=str(Path(path).resolve())))

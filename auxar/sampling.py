@@ -1,0 +1,76 @@
+"""Drawing images from a trained model and keeping them as pictures."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from auxar.files import write_json
+from auxar.interfaces import Draws, Prior, Sampler
+from auxar.model import AuxiliaryModel, level_specs
+from auxar.recipe import SamplingConfig
+from auxar.sheets import growth, save_png, sheet, to_uint8
+
+GROWTH_ROWS = 8
+"""Images whose way from coarse to fine is shown."""
+
+
+@torch.no_grad()
+def draw_levels(model: Prior, draws: Draws, sampler: Sampler) -> list[Tensor]:
+    """The drawn images and their drawn views, from the image down: int64, (b, *spec.shape) each, on the CPU."""
+    if isinstance(model, AuxiliaryModel):
+        levels = model.draw_levels(draws, sampler)
+    else:
+        levels = [model.draw(draws, sampler)]
+    return [level.cpu() for level in levels]
+
+
+def sample_to_folder(
+    model: Prior, config: SamplingConfig, sampler: Sampler, folder: Path, accelerator: Accelerator
+) -> None:
+    """Draws `config.images` images and writes sheet, single pictures, growth and how they were drawn.
+
+    The processes share the images; an image does not depend on who draws it. Each is written once it is drawn.
+    """
+    specs = level_specs(model)
+    rule = config.draw_rule()
+    mine = range(config.images)[accelerator.process_index :: accelerator.num_processes]
+    found: list[tuple[int, list[Tensor]]] = []
+    started = time.perf_counter()
+    with tqdm(total=len(mine), desc="sampling", unit="image", disable=not accelerator.is_main_process) as progress:
+        for start in range(0, len(mine), config.batch_size):
+            indices = tuple(mine[start : start + config.batch_size])
+            levels = draw_levels(model, Draws(config.seed, indices, rule), sampler)
+            pictures = to_uint8(levels[0], specs[0])
+            for row, index in enumerate(indices):
+                save_png(Image.fromarray(pictures[row]), folder / "images" / f"{index:06d}.png")
+                found.append((index, [level[row] for level in levels]))
+            progress.update(len(indices))
+    seconds = time.perf_counter() - started
+    everyone = sorted(gather_object(found), key=lambda entry: entry[0])
+    if accelerator.is_main_process and everyone:
+        stacked = [torch.stack([levels[k] for _, levels in everyone]) for k in range(len(specs))]
+        save_png(sheet(stacked[0], specs[0]), folder / "samples.png")
+        if len(specs) > 1:
+            rows = [(level[:GROWTH_ROWS], spec) for level, spec in zip(stacked, specs, strict=True)]
+            save_png(growth(rows[::-1]), folder / "growth.png")
+        write_json(
+            folder / "samples.json",
+            {
+                "rule": rule.name,
+                "reduction": rule.reduction,
+                "temperature": rule.temperature,
+                "seed": config.seed,
+                "count": config.images,
+                "sampler": config.sampler.name,
+                "seconds": seconds,
+            },
+        )
+    accelerator.wait_for_everyone()
