@@ -9,42 +9,52 @@ from torch import Tensor
 
 
 class _ConcatELU(torch.autograd.Function):
-    """One allocation and no copies: every half of the result is written where it belongs."""
+    """Both halves share one exponential and are written where they belong.
+
+    With e = exp(-|x|) - 1, elu(x) = max(x, e) and elu(-x) = max(-x, e).
+    """
 
     @staticmethod
     def forward(ctx: Any, *inputs: Tensor) -> Tensor:
-        channels = sum(part.shape[1] for part in inputs)
+        sizes = [part.shape[1] for part in inputs]
         first = inputs[0]
-        memory_format = torch.contiguous_format
-        if first.dim() == 4 and first.is_contiguous(memory_format=torch.channels_last):
-            memory_format = torch.channels_last
-        shape = (first.shape[0], 2 * channels, *first.shape[2:])
-        output = torch.empty(shape, dtype=first.dtype, device=first.device, memory_format=memory_format)
-        start = 0
+        channels_last = first.dim() == 4 and first.is_contiguous(memory_format=torch.channels_last)
+        output = torch.empty(
+            (first.shape[0], 2 * sum(sizes), *first.shape[2:]),
+            dtype=first.dtype,
+            device=first.device,
+            memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+        )
+        halves = iter(output.split([size for size in sizes for _ in range(2)], dim=1))
         for part in inputs:
-            for signed in (part, -part):
-                torch._C._nn.elu(signed, out=output.narrow(1, start, part.shape[1]))
-                start += part.shape[1]
+            exponential = part.abs().neg_()
+            if part.dtype == torch.bfloat16:
+                # Its rounding is coarser than what is lost by the subtraction, and expm1 takes twice as long.
+                exponential.exp_().sub_(1)
+            else:
+                exponential.expm1_()
+            torch.maximum(part, exponential, out=next(halves))
+            negative = torch.neg(part, out=next(halves))
+            torch.maximum(negative, exponential, out=negative)
         ctx.save_for_backward(output)
-        ctx.sizes = [part.shape[1] for part in inputs]
+        ctx.sizes = sizes
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         (output,) = ctx.saved_tensors
-        (gradient,) = gradients
-        results = []
-        start = 0
-        for size in ctx.sizes:
-            slopes = [
-                torch.ops.aten.elu_backward(
-                    gradient.narrow(1, begin, size), 1, 1, 1, True, output.narrow(1, begin, size)
-                )
-                for begin in (start, start + size)
-            ]
-            results.append(slopes[0].sub_(slopes[1]))
-            start += 2 * size
-        return tuple(results)
+        sizes = [size for size in ctx.sizes for _ in range(2)]
+        pairs = zip(gradients[0].split(sizes, dim=1), output.split(sizes, dim=1), strict=True)
+        slopes = [_elu_backward(gradient, value) for gradient, value in pairs]
+        return tuple(slopes[k].sub_(slopes[k + 1]) for k in range(0, len(slopes), 2))
+
+
+def _elu_backward(gradient: Tensor, value: Tensor) -> Tensor:
+    """Gradient of elu's argument from that of its value: slope 1 where the value is positive, else value + 1."""
+    if value.dtype == torch.bfloat16:
+        # Three times as fast on a CPU as the operator, which is the faster one in float32.
+        return torch.addcmul(gradient, gradient, value.clamp(max=0))
+    return torch.ops.aten.elu_backward(gradient, 1, 1, 1, True, value)
 
 
 def concat_elu(*inputs: Tensor) -> Tensor:

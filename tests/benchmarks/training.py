@@ -1,0 +1,136 @@
+"""How near training comes to the rate at which this machine convolves.
+
+    python tests/benchmarks/training.py --json
+
+The full PixelCNN++ (nr_resnet 1, 100 filters, 10 components) on batches of 16 images of 32×32, one Adam step at a time,
+in float32 and, with `--bf16`, in bfloat16. `convolution_rate` is what the bare convolutions of the network's own layers
+reach, forward and backward, each timed alone on its own shapes in its fastest memory layout, in the same run. Rates
+are medians over repetitions, counted in multiply-adds × 2; padding and everything but convolutions counts as no work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from auxar.ema import WeightAverage
+from auxar.interfaces import ImageSpec
+from auxar.model import PriorFactor
+from auxar_pixelcnn.components import FullConfig, full_prior
+from auxar_pixelcnn.layers import UpsamplingConv2d
+
+BATCH = 16
+
+
+def seconds(call: Callable[[], object], repeats: int, warm_up: int = 2) -> float:
+    """Median duration of a call."""
+    durations = []
+    for repeat in range(warm_up + repeats):
+        started = time.perf_counter()
+        call()
+        if repeat >= warm_up:
+            durations.append(time.perf_counter() - started)
+    return statistics.median(durations)
+
+
+def layer_calls(network: nn.Module, step: Callable[[], object]) -> Counter:
+    """Every convolution that one step makes: (transposed, input shape, weight shape, stride, padding, needs input
+    gradient), with how often."""
+    calls: Counter = Counter()
+    convolve, transpose = torch.nn.functional.conv2d, torch.nn.functional.conv_transpose2d
+
+    def record(transposed: bool, original: Callable) -> Callable:
+        def call(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
+            calls[transposed, tuple(x.shape), tuple(weight.shape), stride, padding, x.requires_grad] += 1
+            return original(x, weight, bias, stride=stride, padding=padding)
+
+        return call
+
+    torch.nn.functional.conv2d = record(False, convolve)
+    torch.nn.functional.conv_transpose2d = record(True, transpose)
+    try:
+        step()
+    finally:
+        torch.nn.functional.conv2d, torch.nn.functional.conv_transpose2d = convolve, transpose
+    return calls
+
+
+def bare_convolution(call: tuple, dtype: torch.dtype, repeats: int) -> float:
+    """Seconds of one of `layer_calls`, forward and backward, in the faster memory layout."""
+    transposed, shape, weight_shape, stride, padding, needs_input = call
+    convolve = torch.nn.functional.conv_transpose2d if transposed else torch.nn.functional.conv2d
+    outputs = weight_shape[1 if transposed else 0]
+    best = float("inf")
+    for layout in (torch.channels_last, torch.contiguous_format):
+        x = torch.randn(shape, dtype=dtype).to(memory_format=layout).requires_grad_(needs_input)
+        weight = (torch.randn(weight_shape, dtype=dtype) * 0.01).to(memory_format=layout).requires_grad_()
+        bias = torch.zeros(outputs, dtype=dtype, requires_grad=True)
+        inputs = (x, weight, bias) if needs_input else (weight, bias)
+        gradient = torch.randn_like(convolve(x, weight, bias, stride=stride, padding=padding))
+
+        def once(x=x, weight=weight, bias=bias, inputs=inputs, gradient=gradient) -> None:
+            torch.autograd.grad(convolve(x, weight, bias, stride=stride, padding=padding), inputs, gradient)
+
+        best = min(best, seconds(once, repeats))
+    return best
+
+
+def measure(dtype: torch.dtype, repeats: int, dropout: float) -> dict[str, float]:
+    """Rates of training and of its convolutions."""
+    torch.manual_seed(0)
+    spec = ImageSpec(3, height=32, width=32)
+    factor = PriorFactor(full_prior(FullConfig(filters=100, nr_resnet=1, dropout=dropout), spec))
+    images = torch.randint(0, 256, (BATCH, *spec.shape), dtype=torch.uint8)
+    factor.initialize(images, None)
+    optimizer = torch.optim.Adam(factor.parameters(), lr=1e-3, fused=True)
+    average = WeightAverage(factor, 0.9995)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+            loss = -factor(images).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        average.update()
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    flops = counter.get_total_flops()
+    convolutions = sum(
+        count * bare_convolution(call, dtype, max(3, repeats // 2)) for call, count in layer_calls(factor, step).items()
+    )
+    duration = seconds(step, repeats)
+    return {
+        "seconds_per_step": duration,
+        "images_per_second": BATCH / duration,
+        "training_rate_gflops": flops / duration / 1e9,
+        "convolution_rate_gflops": flops / convolutions / 1e9,
+        "ratio": convolutions / duration,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+    parser.add_argument("--repeats", type=int, default=11)
+    parser.add_argument("--dropout", type=float, default=0.5)
+    options = parser.parse_args()
+    results = {
+        "threads": torch.get_num_threads(),
+        "float32": measure(torch.float32, options.repeats, options.dropout),
+        "bf16": measure(torch.bfloat16, options.repeats, options.dropout),
+    }
+    results["bf16_speedup"] = results["float32"]["seconds_per_step"] / results["bf16"]["seconds_per_step"]
+    print(json.dumps(results, indent=None if options.json else 2))
+
+
+if __name__ == "__main__":
+    main()
