@@ -3,6 +3,8 @@
 import sys
 
 from auxar.cli import main
+from auxar.launching import start_missing_processes
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = start_missing_processes(sys.argv[1:])
+    sys.exit(main() if code is None else code)

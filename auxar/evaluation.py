@@ -64,7 +64,7 @@ def _total(accelerator: Accelerator, value: float) -> float:
 def evaluate_run(
     run: RunFolder, recipe: Recipe, model: Prior, data: DataSets, accelerator: Accelerator
 ) -> dict[str, Any]:
-    """Evaluates every trained factor on held-out and training images and writes `evaluation.json`; returns its table."""
+    """Evaluates each trained factor on held-out and training images, writes `evaluation.json` and returns its table."""
     chain = factors(model)
     trained = [factor for factor in chain if run.weights(factor.name).is_file()]
     metadata = {factor.name: load_weights(run, factor) for factor in trained}

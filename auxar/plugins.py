@@ -6,6 +6,7 @@ A plugin is a module (or object) with a function marked by `hookimpl`. It is fou
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -14,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 import pluggy
@@ -44,10 +45,20 @@ class Component:
     A `build` raises `UserError` for sizes and options that do not fit.
     """
 
-    kind: Kind
+    kind: Kind = attrs.field()
     name: str
-    config: type
+    config: type = attrs.field()
     build: Callable[..., Any]
+
+    @kind.validator
+    def _known_kind(self, attribute: attrs.Attribute, value: str) -> None:
+        if value not in get_args(Kind):
+            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {value!r}")
+
+    @config.validator
+    def _attrs_class(self, attribute: attrs.Attribute, value: type) -> None:
+        if not attrs.has(value):
+            raise ValueError(f"config must be an attrs class, got {value!r}")
 
     @property
     def summary(self) -> str:
@@ -136,7 +147,13 @@ def _collect(manager: pluggy.PluginManager, origins: dict[str, str], problems: t
     providers: dict[tuple[str, str], str] = {}
     for implementation in manager.hook.auxar_register_components.get_hookimpls():
         provider = f"{implementation.plugin_name} ({origins[implementation.plugin_name]})"
-        for component in implementation.function():
+        try:
+            provided: list[Any] = list(implementation.function())  # type: ignore[call-overload]
+        except Exception as error:  # A stranger's function may fail in any way.
+            raise UserError(
+                f"plugin {provider}: auxar_register_components failed: {type(error).__name__}: {error}"
+            ) from error
+        for component in provided:
             if not isinstance(component, Component):
                 raise UserError(f"plugin {provider}: auxar_register_components must return Component records")
             key = (component.kind, component.name)
@@ -153,7 +170,7 @@ def _sources(files: Iterable[Path]) -> Iterator[tuple[str, str, Callable[[], Any
         origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
         yield entry.name, origin, entry.load
     for file in files:
-        yield file.stem, str(file), lambda file=file: _load_file(file)
+        yield file.stem, str(file), functools.partial(_load_file, file)
 
 
 def _load_file(file: Path) -> ModuleType:

@@ -85,11 +85,14 @@ def sample(path: Path, *, settings: Sequence[str] = (), out: Path | None = None)
 
 def make_accelerator(recipe: Recipe, folder: Path) -> Accelerator:
     """What moves work to devices and processes; precision and trackers as the recipe has them."""
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision="bf16" if recipe.training.precision == "bf16" else "no",
         log_with=tracker_names(recipe.training.trackers) or None,
         project_dir=folder,
     )
+    if not accelerator.is_main_process:
+        logger.setLevel(logging.WARNING)  # One process says what all of them do.
+    return accelerator
 
 
 def _train(

@@ -9,14 +9,13 @@ metrics.jsonl  evaluation.json  samples/  report.html
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from auxar.errors import UserError
-from auxar.files import read_tensors, write_text
+from auxar.files import read_tensors, replacing
 from auxar.interfaces import Prior
 from auxar.model import Factor, factors
 from auxar.plugins import Registry
@@ -71,22 +70,27 @@ def begin_run(path: Path, recipe: Recipe, recipe_folder: Path) -> tuple[RunFolde
     """Makes the folder, or opens it again if it holds this recipe's run; returns the recipe as the folder keeps it.
 
     Raises `UserError` if the folder holds another recipe's run or something that is no run; nothing is touched then.
+    A run of which nothing is trained yet makes way for another recipe.
     """
     run = RunFolder(path)
     sources = [recipe_folder / file for file in recipe.plugins]
     if len({source.name for source in sources}) < len(sources):
         raise UserError("plugins: two plugin files have the same name; rename one")
     recipe = attrs.evolve(recipe, plugins=tuple(f"plugins/{source.name}" for source in sources))
+    text = recipe_text(recipe).encode()
     if run.recipe.is_file():
-        _check_same(run, recipe, sources)
+        if any(path.glob("factors/*/*.safetensors")):
+            _check_same(run, recipe, sources)
+        else:
+            run.metrics.unlink(missing_ok=True)
+        if run.recipe.read_bytes() != text:
+            # The report comes last: without it, what new settings ask for is still to be done.
+            run.report.unlink(missing_ok=True)
     elif path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} exists and is not a run's folder; choose another with --out")
     for source in sources:
-        target = path / "plugins" / source.name
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-    write_text(run.recipe, recipe_text(recipe))
+        _write_if_new(path / "plugins" / source.name, source.read_bytes())
+    _write_if_new(run.recipe, text)
     return run, recipe
 
 
@@ -134,6 +138,12 @@ def put_tensors(factor: Factor, tensors: dict[str, Any], path: Path) -> None:
             f"{wrong[0]}: expected {expected.get(wrong[0], 'none')}, found {found.get(wrong[0], 'none')}"
         )
     factor.load_state_dict(tensors)
+
+
+def _write_if_new(path: Path, content: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != content:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
 
 
 def _check_same(run: RunFolder, recipe: Recipe, sources: list[Path]) -> None:

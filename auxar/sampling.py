@@ -25,10 +25,7 @@ GROWTH_ROWS = 8
 @torch.no_grad()
 def draw_levels(model: Prior, draws: Draws, sampler: Sampler) -> list[Tensor]:
     """The drawn images and their drawn views, from the image down: int64, (b, *spec.shape) each, on the CPU."""
-    if isinstance(model, AuxiliaryModel):
-        levels = model.draw_levels(draws, sampler)
-    else:
-        levels = [model.draw(draws, sampler)]
+    levels = model.draw_levels(draws, sampler) if isinstance(model, AuxiliaryModel) else [model.draw(draws, sampler)]
     return [level.cpu() for level in levels]
 
 
@@ -38,9 +35,14 @@ def sample_to_folder(
     """Draws `config.images` images and writes sheet, single pictures, growth and how they were drawn.
 
     The processes share the images; an image does not depend on who draws it. Each is written once it is drawn.
+    Single pictures of an earlier call in the same folder make way.
     """
     specs = level_specs(model)
     rule = config.draw_rule()
+    if accelerator.is_main_process:
+        for stale in (folder / "images").glob("[0-9]*.png"):
+            stale.unlink()
+    accelerator.wait_for_everyone()
     mine = range(config.images)[accelerator.process_index :: accelerator.num_processes]
     found: list[tuple[int, list[Tensor]]] = []
     started = time.perf_counter()

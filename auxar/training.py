@@ -273,9 +273,11 @@ def _restore(
         for name, tensor in _part(tensors, "optimizer").items():
             index, _, key = name.partition(".")
             moments.setdefault(int(index), {})[key] = tensor
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         step = int(metadata["step"])
+        if step and len(moments) != len(average.parameters):
+            raise ValueError(f"it has moments of {len(moments)} parameters, expected {len(average.parameters)}")
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         average.restore(_part(tensors, "average"), step)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is damaged: {error}; delete it to train this factor anew") from None
     return step

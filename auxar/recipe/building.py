@@ -59,7 +59,7 @@ def _build_chain(recipe: Recipe, registry: Registry) -> Prior:
 
 def _build(registry: Registry, kind: Kind, choice: ComponentChoice, path: str, *fit: ImageSpec | int) -> Any:
     component = registry.get(kind, choice.name, path)
-    config = structure(choice.options, component.config, path)
+    config: Any = structure(choice.options, component.config, path)
     try:
         return component.build(config, *fit)
     except UserError as error:

@@ -17,6 +17,10 @@ from auxar.plugins import Registry, load_plugins
 from auxar.recipe.schema import ComponentChoice, Recipe, Stage, TrainingConfig
 from auxar.recipe.structuring import structure, unstructure
 
+# Settings of the process that trains, not of one factor's training.
+COMMON_KEYS = ("precision", "trackers")
+LENGTHS = frozenset({"steps", "epochs"})
+
 
 def load_recipe(path: Path, settings: Sequence[str] = ()) -> tuple[Recipe, Registry]:
     """The recipe in a file, with `key=value` settings applied, and the registry of all its plugins.
@@ -40,7 +44,7 @@ def parse_recipe(text: str, folder: Path, settings: Sequence[str] = ()) -> tuple
     """`load_recipe` for text; plugin files are looked for relative to `folder`."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and Python's own for numbers of thousands of digits.
         raise UserError(f"not valid TOML: {error}") from None
     except RecursionError:
         raise UserError("not valid TOML: nested too deeply") from None
@@ -100,16 +104,19 @@ def _factor_training(recipe: Recipe, base: Mapping[str, Any], overrides: Any) ->
         if not isinstance(override, Mapping):
             raise UserError(f"{path}: expected a table")
         # A factor's own length replaces the common one, in whichever unit either is given.
-        length = {"steps", "epochs"} if override.keys() & {"steps", "epochs"} else set()
+        length = LENGTHS if override.keys() & LENGTHS else frozenset()
         table = {key: value for key, value in base.items() if key not in length}
         merged[name] = structure({**table, **override}, TrainingConfig, path)
+        for key in COMMON_KEYS:
+            if getattr(merged[name], key) != getattr(recipe.training, key):
+                raise UserError(f"{path}.{key}: all factors of a run share it; set training.{key}")
     return merged
 
 
 def _fill_in(recipe: Recipe, registry: Registry) -> Recipe:
     def resolve(kind: Kind, choice: ComponentChoice, path: str) -> ComponentChoice:
         component = registry.get(kind, choice.name, path)
-        config = structure(choice.options, component.config, path)
+        config: Any = structure(choice.options, component.config, path)
         return ComponentChoice(choice.name, unstructure(config))
 
     def resolve_stage(index: int, stage: Stage) -> Stage:
@@ -142,9 +149,10 @@ def _apply(table: dict[str, Any], setting: str) -> None:
         where = ".".join(parts[: depth + 1])
         last = depth == len(parts) - 1
         if isinstance(node, list):
-            if not part.isdigit() or int(part) >= len(node):
+            entries = {str(entry): entry for entry in range(len(node))}
+            if part not in entries:
                 raise UserError(f"--set {setting}: {where} does not exist; there are entries 0 … {len(node) - 1}")
-            index: Any = int(part)
+            index: Any = entries[part]
         elif isinstance(node, dict):
             index = part
             if not last:
@@ -155,22 +163,24 @@ def _apply(table: dict[str, Any], setting: str) -> None:
             node[index] = value
         else:
             node = node[index]
-    if parts in (["training", "steps"], ["training", "epochs"]):
-        _replace_length(table["training"], keep=parts[1])
+    if parts[-1] in LENGTHS and parts[0] == "training":
+        # The last table reached holds the length: of all factors, or of one.
+        _replace_length(node, parts[-1])
 
 
 def _replace_length(training: dict[str, Any], keep: str) -> None:
-    """A length set by hand stands for all factors, and in the unit it is given in."""
-    training.pop("epochs" if keep == "steps" else "steps", None)
+    """A length set by hand stands in the unit it is given in, and that of [training] for all factors."""
+    for key in LENGTHS - {keep}:
+        training.pop(key, None)
     factors = training.get("factor")
     for override in factors.values() if isinstance(factors, dict) else ():
         if isinstance(override, dict):
-            override.pop("steps", None)
-            override.pop("epochs", None)
+            for key in LENGTHS:
+                override.pop(key, None)
 
 
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError, KeyError):
+    except (ValueError, RecursionError):
         return text  # Anything that is not a TOML value is taken as text, so that paths need no quotes.

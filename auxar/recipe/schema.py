@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
-from attrs.validators import ge, optional
+from attrs.validators import ge, le, lt, optional
 
 from auxar.interfaces import RULES, DrawRule, ImageSpec, positive
 
 Table = Mapping[str, Any]
+MOST_REPEATS = 64
 
 
 def _fraction(instance: object, attribute: attrs.Attribute, value: float) -> None:
     if not 0 < value < 1:
         raise ValueError(f"{attribute.name} must lie between 0 and 1, got {value!r}")
+
+
+def _below_one(instance: object, attribute: attrs.Attribute, values: Sequence[float]) -> None:
+    if not all(0 <= value < 1 for value in values):
+        raise ValueError(f"{attribute.name} must be at least 0 and less than 1, got {list(values)}")
 
 
 def _one_of(*choices: str) -> Any:
@@ -92,7 +98,7 @@ class Stage:
     view: ComponentChoice
     embedding: ComponentChoice
     decoder: ComponentChoice
-    repeat: int = attrs.field(default=1, validator=positive)
+    repeat: int = attrs.field(default=1, validator=[positive, le(MOST_REPEATS)])
     """The stage so many times in a row, with networks of its own each time."""
 
 
@@ -109,13 +115,13 @@ class TrainingConfig:
     accumulate: int = attrs.field(default=1, validator=positive)
     """Parts a process's share of the batch is computed in, to save memory."""
     learning_rate: float = attrs.field(default=1e-3, validator=positive)
-    decay: float = attrs.field(default=1.0, validator=[positive, attrs.validators.le(1.0)])
+    decay: float = attrs.field(default=1.0, validator=[positive, le(1.0)])
     """Factor on the learning rate after every step."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, float] = attrs.field(default=(0.9, 0.999), validator=_below_one)
     """Adam's decay rates of the first and second moment."""
     clip: float | None = attrs.field(default=None, validator=optional(positive))
     """Largest norm of the gradient of the loss in bits/dim; larger ones are scaled down."""
-    ema: float = attrs.field(default=0.9995, validator=[ge(0.0), attrs.validators.lt(1.0)])
+    ema: float = attrs.field(default=0.9995, validator=[ge(0.0), lt(1.0)])
     """Decay of the average of weights that evaluation and sampling use; 0 uses the last weights."""
     flip: bool = False
     """Mirror half of the training images left to right, at random."""
@@ -150,8 +156,8 @@ class EvaluationConfig:
     batch_size: int = attrs.field(default=16, validator=positive)
     heldout_images: int | None = attrs.field(default=None, validator=optional(positive))
     """The first so many held-out images only; all without it."""
-    train_images: int | None = attrs.field(default=1000, validator=optional(ge(0)))
-    """The first so many training images, for comparison with the held-out ones; 0 for none."""
+    train_images: int = attrs.field(default=1000, validator=ge(0))
+    """The first so many training images, to compare with the held-out ones; 0 for none."""
 
 
 @attrs.frozen

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import attrs
 from cattrs import Converter, transform_error
@@ -20,6 +21,10 @@ def _strict(*accepted: type) -> Any:
         # `bool` is an `int` to Python, but `batch_size = true` is a mistake.
         if type(value) not in accepted:
             raise TypeError(f"expected {target.__name__}, got {_kind(value)} {value!r}")
+        if target is int and not -(2**63) <= value < 2**63:
+            raise ValueError("expected an integer of 64 bits")
+        if target is float and not math.isfinite(value):
+            raise ValueError(f"expected a finite number, got {value!r}")
         return target(value)
 
     return structure
@@ -28,6 +33,13 @@ def _strict(*accepted: type) -> Any:
 def _kind(value: Any) -> str:
     names = {dict: "a table", list: "a list", str: "the text", bool: "the boolean", int: "the integer"}
     return names.get(type(value), f"the {type(value).__name__}")
+
+
+def _texts(value: Any, target: type) -> tuple[str, ...]:
+    # cattrs would take a text for the list of its characters.
+    if not isinstance(value, list | tuple) or not all(isinstance(entry, str) for entry in value):
+        raise ValueError(f'expected a list of texts, ["…", …], got {_kind(value)} {value!r}')
+    return tuple(value)
 
 
 def _component(value: Any, target: type) -> ComponentChoice:
@@ -44,6 +56,7 @@ def _make_converter() -> Converter:
     converter = Converter(forbid_extra_keys=True)
     for target, accepted in {int: (int,), float: (float, int), bool: (bool,), str: (str,)}.items():
         converter.register_structure_hook(target, _strict(*accepted))
+    converter.register_structure_hook_func(lambda target: target == tuple[str, ...], _texts)
     converter.register_structure_hook(ComponentChoice, _component)
     converter.register_unstructure_hook(ComponentChoice, lambda choice: {"name": choice.name, **choice.options})
     return converter
@@ -82,6 +95,12 @@ def _describe(error: BaseException, target: type | None) -> str:
     if isinstance(error, ForbiddenExtraKeysError):
         known = [field.name for field in attrs.fields(error.cl) if field.init]
         return "; ".join(f"unknown key '{key}'{did_you_mean(key, known)}" for key in sorted(error.extra_fields))
+    if isinstance(error, TypeError | AttributeError) and target is not None:
+        # cattrs tells how its own code failed on a value that is no table or no list.
+        if attrs.has(target) and target is not ComponentChoice:
+            return "expected a table"
+        if get_origin(target) is tuple:
+            return "expected a list"
     # attrs validators put more than the message into `args`; the first entry is the sentence.
     return str(error.args[0]) if error.args else str(error)
 

@@ -120,7 +120,7 @@ def embedding(config: EmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Emb
     factor = image.height // view.height
     if (view.height * factor, view.width * factor) != (image.height, image.width):
         raise UserError(f"needs an image a whole number of times the size of its view {view}, got {image}")
-    options = {"filters": config.filters, "blocks": config.blocks_per_group, "dropout": config.dropout}
+    filters, blocks, dropout = config.filters, config.blocks_per_group, config.dropout
     if factor == 1:
-        return SameSizeEmbedding(view, image, **options)
-    return EnlargingEmbedding(view, image, factor=factor, **options)
+        return SameSizeEmbedding(view, image, filters=filters, blocks=blocks, dropout=dropout)
+    return EnlargingEmbedding(view, image, factor=factor, filters=filters, blocks=blocks, dropout=dropout)

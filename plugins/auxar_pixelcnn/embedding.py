@@ -11,23 +11,24 @@ from auxar_pixelcnn.layers import Conv2d, UpsamplingConv2d, data_dependent_initi
 from auxar_pixelcnn.networks import encode
 
 
-def _group(blocks: int, filters: int, dropout: float, *, skips: bool) -> nn.ModuleList:
-    return nn.ModuleList(ordinary_block(filters, [filters] if skips else [], dropout) for _ in range(blocks))
+class Group(nn.Module):
+    """Residual blocks at one resolution. On the way down each leaves its output in `skips`; with `rising` each takes
+    the newest one as its side input."""
 
+    def __init__(self, blocks: int, filters: int, dropout: float, *, rising: bool = False) -> None:
+        super().__init__()
+        self.rising = rising
+        sides = [filters] if rising else []
+        self.blocks = nn.ModuleList(ordinary_block(filters, sides, dropout) for _ in range(blocks))
 
-def _descend(group: nn.ModuleList, x: Tensor, skips: list[Tensor]) -> Tensor:
-    """Runs the blocks and leaves each one's output in `skips`."""
-    for block in group:
-        x = block(x)
-        skips.append(x)
-    return x
-
-
-def _ascend(group: nn.ModuleList, x: Tensor, skips: list[Tensor]) -> Tensor:
-    """Runs the blocks, each with the newest of `skips`."""
-    for block in group:
-        x = block(x, skips.pop())
-    return x
+    def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
+        for block in self.blocks:
+            if self.rising:
+                x = block(x, skips.pop())
+            else:
+                x = block(x)
+                skips.append(x)
+        return x
 
 
 class SameSizeEmbedding(Embedding):
@@ -42,10 +43,10 @@ class SameSizeEmbedding(Embedding):
         self.image = image
         self.features_channels = filters
         self.start = Conv2d(view.channels + 1, filters)
-        self.down = nn.ModuleList(_group(blocks, filters, dropout, skips=False) for _ in range(3))
+        self.down = nn.ModuleList(Group(blocks, filters, dropout) for _ in range(3))
         self.shrink = nn.ModuleList(Conv2d(filters, filters, stride=2) for _ in range(2))
         sizes = (blocks, blocks + 1, blocks + 1)
-        self.up = nn.ModuleList(_group(size, filters, dropout, skips=True) for size in sizes)
+        self.up = nn.ModuleList(Group(size, filters, dropout, rising=True) for size in sizes)
         self.grow = nn.ModuleList(UpsamplingConv2d(filters, filters) for _ in range(2))
         self.out = Conv2d(filters, filters)
 
@@ -57,12 +58,12 @@ class SameSizeEmbedding(Embedding):
             if index:
                 x = self.shrink[index - 1](x)
                 skips.append(x)
-            x = _descend(group, x, skips)
+            x = group(x, skips)
         x = skips.pop()
         for index, group in enumerate(self.up):
             if index:
                 x = self.grow[index - 1](x, *skips[-1].shape[2:])
-            x = _ascend(group, x, skips)
+            x = group(x, skips)
         return self.out(elu(x))
 
     def initialize(self, view: Tensor) -> None:
@@ -85,9 +86,10 @@ class EnlargingEmbedding(Embedding):
         self.image = image
         self.features_channels = filters
         self.start = Conv2d(view.channels + 1, filters)
-        self.groups = nn.ModuleList(
-            _group(blocks, filters, dropout, skips=skips) for skips in (False, False, True, True, False)
-        )
+        self.first, self.second = Group(blocks, filters, dropout), Group(blocks, filters, dropout)
+        self.third = Group(blocks, filters, dropout, rising=True)
+        self.fourth = Group(blocks, filters, dropout, rising=True)
+        self.fifth = Group(blocks, filters, dropout)
         self.shrink = Conv2d(filters, filters, stride=2)
         self.grow = UpsamplingConv2d(filters, filters)
         self.enlarge = UpsamplingConv2d(filters, filters, factor=factor)
@@ -95,16 +97,14 @@ class EnlargingEmbedding(Embedding):
 
     def forward(self, view: Tensor) -> Tensor:
         self.view.check(view, "view")
-        first, second, third, fourth, fifth = self.groups
         fine: list[Tensor] = []
         coarse: list[Tensor] = []
         x = self.start(encode(view, self.view, self.out.bias.dtype))
-        x = self.shrink(_descend(first, x, fine))
-        x = _ascend(third, _descend(second, x, coarse), coarse)
+        x = self.shrink(self.first(x, fine))
+        x = self.third(self.second(x, coarse), coarse)
         x = self.grow(x, self.view.height, self.view.width)
-        x = self.enlarge(_ascend(fourth, x, fine), self.image.height, self.image.width)
-        for block in fifth:
-            x = block(x)
+        x = self.enlarge(self.fourth(x, fine), self.image.height, self.image.width)
+        x = self.fifth(x, [])
         return self.out(elu(x))
 
     def initialize(self, view: Tensor) -> None:

@@ -78,7 +78,7 @@ class _ByteDropout(torch.autograd.Function):
         words.random_(-(2**63), None)
         kept = words.view(torch.uint8)[: x.numel()] >= dropped
         # The mask lies in memory as x does, so that the product runs along both.
-        order = sorted(range(x.dim()), key=lambda dim: -x.stride(dim))
+        order = sorted(range(x.dim()), key=x.stride, reverse=True)
         inverse = sorted(range(x.dim()), key=order.__getitem__)
         mask = kept.view([x.shape[dim] for dim in order]).to(x.dtype).mul_(256 / (256 - dropped)).permute(inverse)
         ctx.save_for_backward(mask)
@@ -94,4 +94,5 @@ def dropout(x: Tensor, rate: float) -> Tensor:
     """Each value zeroed with probability `rate`, the others scaled up. On a CPU `rate` is taken in steps of 1/256."""
     if x.is_cuda:
         return torch.nn.functional.dropout(x, rate)
-    return _ByteDropout.apply(x, round(rate * 256))
+    # A rate just under 1 still keeps one value in 256.
+    return _ByteDropout.apply(x, min(round(rate * 256), 255))

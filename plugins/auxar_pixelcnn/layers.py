@@ -99,7 +99,12 @@ class CausalConv2d(NormalizedLayer):
         ]
 
     def forward(self, x: Tensor) -> Tensor:
-        padded = functional.pad(x, (-self.columns[0], self.columns[1], self.above[1], -self.above[0]))
+        height, width = x.shape[2:]
+        # `pad` crops no more than there is: an input shifted out of sight is all padding.
+        beyond = max(0, self.above[0] - height)
+        left, right = max(0, self.columns[0] - width), max(0, -self.columns[1] - width)
+        columns = (left - self.columns[0] - right, right + self.columns[1] - left)
+        padded = functional.pad(x, (*columns, self.above[1] - beyond, beyond - self.above[0]))
         return self.finish(functional.conv2d(padded, self.weight(), self.bias, stride=self.stride))
 
 

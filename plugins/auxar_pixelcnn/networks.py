@@ -66,14 +66,33 @@ class LightNetwork(CausalNetwork):
 
 
 class Level(nn.Module):
-    """The residual blocks of one resolution, one pass of them: each takes the streams and adds to both."""
+    """The residual blocks of both streams at one resolution, on the way down or on the way up.
 
-    def __init__(self, blocks: int, filters: int, skips: int, features: Sequence[int], dropout: float) -> None:
+    On the way down each block leaves its output in `u_skips` and `ul_skips`; on the way up (`rising`) each takes the
+    newest one as a side input.
+    """
+
+    def __init__(self, blocks: int, filters: int, features: Sequence[int], dropout: float, *, rising: bool) -> None:
         super().__init__()
-        u_sides = [filters] * skips + list(features)
-        ul_sides = [filters] * (1 + skips) + list(features)
+        skips = [filters] if rising else []
+        u_sides = [*skips, *features]
+        self.rising = rising
         self.u_blocks = nn.ModuleList(u_block(filters, u_sides, dropout) for _ in range(blocks))
-        self.ul_blocks = nn.ModuleList(ul_block(filters, ul_sides, dropout) for _ in range(blocks))
+        self.ul_blocks = nn.ModuleList(ul_block(filters, [filters, *u_sides], dropout) for _ in range(blocks))
+
+    def forward(
+        self, u: Tensor, ul: Tensor, side: Sequence[Tensor], u_skips: list[Tensor], ul_skips: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        for u_block_, ul_block_ in zip(self.u_blocks, self.ul_blocks, strict=True):
+            if self.rising:
+                u = u_block_(u, u_skips.pop(), *side)
+                ul = ul_block_(ul, u, ul_skips.pop(), *side)
+            else:
+                u = u_block_(u, *side)
+                ul = ul_block_(ul, u, *side)
+                u_skips.append(u)
+                ul_skips.append(ul)
+        return u, ul
 
 
 class FullNetwork(CausalNetwork):
@@ -93,8 +112,8 @@ class FullNetwork(CausalNetwork):
         features = [features_channels] if features_channels else []
         n = nr_resnet
         self.start = Streams(image.channels, filters)
-        self.down = nn.ModuleList(Level(n, filters, 0, features, dropout) for _ in range(3))
-        self.up = nn.ModuleList(Level(blocks, filters, 1, features, dropout) for blocks in (n, n + 1, n + 1))
+        self.down = nn.ModuleList(Level(n, filters, features, dropout, rising=False) for _ in range(3))
+        self.up = nn.ModuleList(Level(k, filters, features, dropout, rising=True) for k in (n, n + 1, n + 1))
         self.shrink_u = nn.ModuleList(
             CausalConv2d(filters, filters, above=(0, 1), columns=(-1, 1), stride=2) for _ in range(2)
         )
@@ -121,21 +140,15 @@ class FullNetwork(CausalNetwork):
                 ul = self.shrink_ul[resolution - 1](ul)
                 u_skips.append(u)
                 ul_skips.append(ul)
-            for u_block_, ul_block_ in zip(level.u_blocks, level.ul_blocks, strict=True):
-                u = u_block_(u, *sides[resolution])
-                ul = ul_block_(ul, u, *sides[resolution])
-                u_skips.append(u)
-                ul_skips.append(ul)
+            u, ul = level(u, ul, sides[resolution], u_skips, ul_skips)
         u, ul = u_skips.pop(), ul_skips.pop()
         for step, level in enumerate(self.up):
             resolution = 2 - step
-            for u_block_, ul_block_ in zip(level.u_blocks, level.ul_blocks, strict=True):
-                u = u_block_(u, u_skips.pop(), *sides[resolution])
-                ul = ul_block_(ul, u, ul_skips.pop(), *sides[resolution])
+            u, ul = level(u, ul, sides[resolution], u_skips, ul_skips)
             if resolution:
-                size = u_skips[-1].shape[2:]
-                u = self.grow_u[step](u, *size)
-                ul = self.grow_ul[step](ul, *size)
+                height, width = u_skips[-1].shape[2], u_skips[-1].shape[3]
+                u = self.grow_u[step](u, height, width)
+                ul = self.grow_ul[step](ul, height, width)
         return self.out(elu(ul))
 
     def _features(self, features: Tensor | None) -> list[tuple[Tensor, ...]]:

@@ -25,7 +25,6 @@ from auxar.ema import WeightAverage
 from auxar.interfaces import ImageSpec
 from auxar.model import PriorFactor
 from auxar_pixelcnn.components import FullConfig, full_prior
-from auxar_pixelcnn.layers import UpsamplingConv2d
 
 BATCH = 16
 

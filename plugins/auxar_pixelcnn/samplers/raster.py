@@ -23,8 +23,13 @@ class RasterSampler(Sampler):
         device = next(network.parameters()).device
         uniforms = draws.uniforms((network.head.uniform_count, height, width), device)
         image = torch.zeros((len(draws.indices), channels, height, width), dtype=torch.int64, device=device)
-        for row in range(height):
-            for column in range(width):
-                parameters = network(network.encode(image), features)[:, :, row, column]
-                image[:, :, row, column] = network.head.draw(parameters, uniforms[:, :, row, column], draws.rule)
+        training = network.training
+        network.eval()
+        try:
+            for row in range(height):
+                for column in range(width):
+                    parameters = network(network.encode(image), features)[:, :, row, column]
+                    image[:, :, row, column] = network.head.draw(parameters, uniforms[:, :, row, column], draws.rule)
+        finally:
+            network.train(training)
         return image

@@ -67,7 +67,7 @@ class Schedule:
     image: fx.Node
     features: fx.Node | None
     static: frozenset[fx.Node]
-    """Values that depend on the features alone: computed once, for the whole image."""
+    """Values that depend on features and parameters alone: computed once, for the whole image."""
     reads: dict[fx.Node, tuple[Read, ...]]
     """The operations of a step, in order, and the values of the image's side that each reads."""
     output: fx.Node
@@ -88,9 +88,8 @@ def make_schedule(network: CausalNetwork) -> Schedule:
     """The schedule of a network. Raises `NoScheduleError` for one that is not made of layers known here."""
     graph = _trace(network)
     modules = dict(network.named_modules())
-    placeholders = [node for node in graph.nodes if node.op == "placeholder" and node.users]
-    image = placeholders[0]
-    features = placeholders[1] if len(placeholders) > 1 else None
+    image, *others = [node for node in graph.nodes if node.op == "placeholder"]
+    features = next((node for node in others if node.users), None)
     output = next(node for node in graph.nodes if node.op == "output").args[0]
     if not isinstance(output, fx.Node):
         raise NoScheduleError("the network does not give one tensor")

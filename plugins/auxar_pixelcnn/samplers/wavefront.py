@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import attrs
 import numpy as np
@@ -149,17 +149,22 @@ class _Wavefront:
         return self.invalid[time + self.schedule.leads[node] - self.places.earliest]
 
     def _run_static(self, features: Tensor | None) -> dict[fx.Node, Tensor]:
-        """What the step reads of the features and of values that depend on them alone, over the whole image."""
+        """What does not depend on the image: features, parameters and what is made of them alone."""
         found: dict[fx.Node, Tensor] = {}
-        if self.schedule.features is None or features is None:
-            return found
-        found[self.schedule.features] = features.contiguous(memory_format=torch.channels_last)
+        if self.schedule.features is not None and features is not None:
+            found[self.schedule.features] = features.contiguous(memory_format=torch.channels_last)
         interpreter = fx.Interpreter(self.network, graph=self.schedule.graph)
         for node in self.schedule.graph.nodes:
-            if node in self.schedule.static and node not in found and all(i in found for i in node.all_input_nodes):
+            known = node.op != "placeholder" and all(i in found for i in node.all_input_nodes)
+            if node in self.schedule.static and known:
                 arguments = fx.map_arg((node.args, node.kwargs), found.__getitem__)
                 found[node] = getattr(interpreter, node.op)(node.target, *arguments)
         return found
+
+    def _everywhere(self, source: fx.Node) -> Tensor:
+        """A static value at every place of every image, (b, c, h, w): what is the same at all places is spread."""
+        value = self.static[source]
+        return torch.broadcast_tensors(value, value.new_empty((self.batch, 1, self.height, self.width)))[0]
 
     def _make_histories(self) -> dict[fx.Node, _History]:
         depths: dict[fx.Node, int] = {}
@@ -187,8 +192,10 @@ class _Wavefront:
                 return self._convolve(node, module)
             if isinstance(module, Pointwise):
                 return self._mix(node, module)
-            return lambda time: self._value(time, node, node.args[0])
+            (source,) = node.all_input_nodes
+            return lambda time: self._value(time, node, source)
         function = node.target
+        assert callable(function)
 
         def call(time: int) -> Tensor:
             def value(argument: fx.Node) -> Tensor:
@@ -202,7 +209,7 @@ class _Wavefront:
         """The value of `source` at the place that `reader` stands at: (slots · batch, channels)."""
         if source in self.schedule.static:
             if (source, None) not in self.tables:
-                self.tables[source, None] = _by_place(self.static[source])
+                self.tables[source, None] = _by_place(self._everywhere(source))
             return self._look_up(time, reader, self.tables[source, None])
         delay = self.schedule.delay(reader, source, 0, 0)
         return self.histories[source].window(time, delay, 1, 0) if delay else self.values[source]
@@ -238,9 +245,9 @@ class _Wavefront:
         pieces = weight.split([size * (2 if module.activation else 1) for size in module.inputs], dim=1)
         constant: Tensor | None = None
         moving: list[tuple[fx.Node, Tensor]] = []
-        for source, piece in zip(node.args, pieces, strict=True):
+        for source, piece in zip(_nodes(node.args), pieces, strict=True):
             if source in self.schedule.static:
-                part = nn.functional.conv2d(module.activate(self.static[source]), piece)
+                part = nn.functional.conv2d(module.activate(self._everywhere(source)), piece)
                 constant = part if constant is None else constant + part
             else:
                 moving.append((source, piece[:, :, 0, 0].t().contiguous()))
@@ -253,6 +260,11 @@ class _Wavefront:
             return total
 
         return mix
+
+
+def _nodes(arguments: Iterable[object]) -> list[fx.Node]:
+    """Arguments that are all values of the graph."""
+    return [argument for argument in arguments if isinstance(argument, fx.Node)]
 
 
 def _by_place(values: Tensor) -> Tensor:

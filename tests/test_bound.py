@@ -1,0 +1,272 @@
+"""log p(X, ψ(X)) ≤ log p(X), on image spaces small enough to add up every image and every view (paper, equation 5)."""
+
+import itertools
+import math
+
+import attrs
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import SEEDS, all_images, random_images, randomized
+
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec
+from auxar.model import AuxiliaryModel, factors, image_levels, level_specs
+from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_pixelcnn import components
+from auxar_pixelcnn.samplers import RasterSampler
+from auxar_pyramid import PyramidConfig, PyramidView
+
+
+def pyramid(image):
+    return PyramidView(PyramidConfig(2), image)
+
+
+def grayscale(image):
+    return GrayscaleView(GrayscaleConfig(2), image)
+
+
+# Images, and the views of a chain from the image down; all images and views together are few enough to enumerate.
+SPACES = {
+    "pyramid, 2 levels": (ImageSpec(1, height=2, width=2, levels=2), [pyramid]),
+    "pyramid, 3 levels": (ImageSpec(1, height=2, width=2, levels=3), [pyramid]),
+    "pyramid, two colours": (ImageSpec(1, height=2, width=4, levels=2), [pyramid]),
+    "grayscale, a row": (ImageSpec(3, height=1, width=2, levels=2), [grayscale]),
+    "grayscale, a column": (ImageSpec(3, height=2, width=1, levels=2), [grayscale]),
+}
+CHAIN = (ImageSpec(3, height=2, width=2, levels=2), [pyramid, grayscale])
+
+
+@st.composite
+def networks(draw, image, features_channels=None):
+    """A random prior of the image, or a decoder where there are features, from the shipped components."""
+    head = draw(st.sampled_from(components.HEADS))
+    filters = draw(st.integers(2, 4))
+    if draw(st.booleans()):
+        config = components.LightConfig(filters=filters, blocks=draw(st.integers(1, 2)), head=head, components=2)
+        prior, decoder = components.light_prior, components.light_decoder
+    else:
+        config = components.FullConfig(filters=filters, nr_resnet=1, head=head, components=2)
+        prior, decoder = components.full_prior, components.full_decoder
+    return prior(config, image) if features_channels is None else decoder(config, image, features_channels)
+
+
+@st.composite
+def models(draw, space):
+    image, views = space
+    if not views:
+        return draw(networks(image))
+    view = views[0](image)
+    embedding = components.embedding(components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
+    decoder = draw(networks(image, embedding.features_channels))
+    return AuxiliaryModel(view, embedding, decoder, draw(models((view.view, views[1:]))))
+
+
+def random_models(space):
+    return st.tuples(models(space), SEEDS).map(lambda pair: randomized(*pair))
+
+
+def conditional_table(model):
+    """log p(x | x̂) of every pair, whether or not x̂ is the view of x: (images, views)."""
+    images, views = all_images(model.image), all_images(model.view.view)
+    features = model.embedding(views)
+    columns = [model.decoder.log_prob(images, each.expand(len(images), -1, -1, -1)) for each in features]
+    return torch.stack(columns, dim=1)
+
+
+def joint_table(model):
+    """log p of every image with every view, every view of the view, …: one dimension for each level."""
+    if not isinstance(model, AuxiliaryModel):
+        return model.log_prob(all_images(model.image))
+    below = joint_table(model.prior)
+    conditional = conditional_table(model)
+    return conditional.view(*conditional.shape, *[1] * (below.dim() - 1)) + below
+
+
+def places(image, spec):
+    """The number of each image in the order of `all_images`."""
+    digits = spec.levels ** torch.arange(spec.dims - 1, -1, -1)
+    return (image.flatten(1) * digits).sum(1)
+
+
+@torch.no_grad()
+def check_bound(model):
+    joint = joint_table(model)
+    assert joint.flatten().logsumexp(0).item() == pytest.approx(0, abs=1e-9)
+    images = all_images(model.image)
+    bound = model.log_prob(images)
+    levels = zip(image_levels(model, images), level_specs(model), strict=True)
+    on_the_chain = joint[tuple(places(image, spec) for image, spec in levels)]
+    torch.testing.assert_close(bound, on_the_chain)
+    exact = joint.flatten(1).logsumexp(1)
+    assert (bound <= exact + 1e-12).all()
+    assert exact.logsumexp(0).item() == pytest.approx(0, abs=1e-9)
+
+
+@torch.no_grad()
+def check_conditionals(model):
+    while isinstance(model, AuxiliaryModel):
+        totals = conditional_table(model).logsumexp(0)
+        torch.testing.assert_close(totals, torch.zeros_like(totals), rtol=0, atol=1e-9)
+        model = model.prior
+    total = model.log_prob(all_images(model.image)).logsumexp(0)
+    assert total.item() == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@settings(deadline=None, max_examples=12)
+@given(data=st.data())
+def test_an_image_with_its_view_is_less_likely_than_the_image(space, data):
+    model = data.draw(random_models(space))
+    check_bound(model)
+    check_conditionals(model)
+
+
+@settings(deadline=None, max_examples=4)
+@given(model=random_models(CHAIN))
+def test_the_bound_holds_for_grayscale_under_a_pyramid(model):
+    check_bound(model)
+    check_conditionals(model)
+
+
+@settings(deadline=None, max_examples=15)
+@given(data=st.data(), seed=SEEDS)
+def test_the_log_likelihood_is_the_sum_of_its_factors(data, seed):
+    model = data.draw(random_models(data.draw(st.sampled_from([CHAIN, *SPACES.values()]))))
+    image = random_images(5, model.image, seed)
+    with torch.no_grad():
+        found = model.log_probs(image)
+        torch.testing.assert_close(sum(each.log_prob for each in found), model.log_prob(image))
+        bits = model.bits_per_dim(image)
+    torch.testing.assert_close(bits, -sum(each.log_prob for each in found) / math.log(2) / model.image.dims)
+    assert [each.factor for each in found] == [factor.name for factor in factors(model)]
+    assert found[-1].factor == "prior"
+    assert [each.image for each in found] == level_specs(model)
+    assert all(each.log_prob.shape == (5,) for each in found)
+
+
+@settings(deadline=None, max_examples=5)
+@given(model=random_models(CHAIN), seed=SEEDS)
+def test_a_model_is_the_prior_of_the_model_above_it(model, seed):
+    image = random_images(3, model.image, seed)
+    view = model.view(image)
+    assert [factor.name for factor in factors(model)] == ["stage0", "stage1", "prior"]
+    with torch.no_grad():
+        decoded = model.decoder.log_prob(image, model.embedding(view))
+        torch.testing.assert_close(model.log_prob(image), decoded + model.prior.log_prob(view))
+        torch.testing.assert_close(
+            [each.log_prob for each in model.log_probs(image)[1:]],
+            [each.log_prob for each in model.prior.log_probs(view)],
+        )
+    parameters = [set(factor.parameters()) for factor in factors(model)]
+    assert set().union(*parameters) == set(model.parameters())
+    assert not any(first & second for first, second in itertools.combinations(parameters, 2))
+
+
+@settings(deadline=None, max_examples=5)
+@given(model=random_models(CHAIN), seed=SEEDS)
+def test_the_log_likelihood_is_that_of_each_image_alone_and_of_any_dtype(model, seed):
+    image = random_images(4, model.image, seed)
+    with torch.no_grad():
+        whole = model.log_prob(image)
+        for index in range(4):
+            torch.testing.assert_close(model.log_prob(image[index : index + 1].to(torch.uint8))[0], whole[index])
+
+
+def example_model(**changes):
+    """Pyramid over 2×2, and what of its parts the test exchanges."""
+    image = ImageSpec(1, height=2, width=2, levels=3)
+    view = pyramid(image)
+    light = components.LightConfig(filters=2, blocks=1, components=1)
+    embedding = components.embedding(components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
+    parts = {
+        "view": view,
+        "embedding": embedding,
+        "decoder": components.light_decoder(light, image, 2),
+        "prior": components.light_prior(light, view.view),
+    }
+    return AuxiliaryModel(**(parts | changes))
+
+
+OTHER = ImageSpec(1, height=2, width=2, levels=4)
+
+
+@pytest.mark.parametrize(
+    ("part", "other", "message"),
+    [
+        ("view", pyramid(OTHER), "embedding's view is 1×1×1 with 3 levels, expected 1×1×1 with 4 levels"),
+        (
+            "embedding",
+            components.embedding(components.EmbeddingConfig(filters=2), pyramid(OTHER).view, OTHER),
+            "embedding's view is 1×1×1 with 4",
+        ),
+        (
+            "embedding",
+            components.embedding(
+                components.EmbeddingConfig(filters=2), attrs.evolve(pyramid(OTHER).view, levels=3), OTHER
+            ),
+            "embedding's image is 2×2×1 with 4 levels, expected 2×2×1 with 3 levels",
+        ),
+        ("decoder", components.light_decoder(components.LightConfig(filters=2), OTHER, 2), "decoder's image is 2×2×1"),
+        ("prior", components.light_prior(components.LightConfig(filters=2), OTHER), "prior's image is 2×2×1"),
+        (
+            "decoder",
+            components.light_decoder(components.LightConfig(filters=2), attrs.evolve(OTHER, levels=3), 7),
+            "gives 2 channels of features, the decoder expects 7",
+        ),
+    ],
+)
+def test_parts_that_do_not_meet_are_refused(part, other, message):
+    with pytest.raises(UserError, match=message):
+        example_model(**{part: other})
+
+
+def test_an_embedding_needs_a_whole_factor():
+    with pytest.raises(UserError, match="whole number of times"):
+        components.embedding(components.EmbeddingConfig(), ImageSpec(height=2, width=2), ImageSpec(height=4, width=5))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.zeros(1, 1, 2, 2), "expected integers"),
+        (torch.zeros((1, 3, 2, 2), dtype=torch.int64), "expected shape"),
+        (torch.zeros((1, 1, 2, 3), dtype=torch.int64), "expected shape"),
+        (torch.zeros((1, 2, 2), dtype=torch.int64), "expected shape"),
+    ],
+)
+def test_what_is_no_image_has_no_likelihood(image, message):
+    model = example_model()
+    for ask in (model.log_prob, model.log_probs, model.bits_per_dim):
+        with pytest.raises(UserError, match=message):
+            ask(image)
+    with pytest.raises(UserError, match=message):
+        model.prior.log_prob(image)
+    with pytest.raises(UserError, match=message):
+        model.decoder.log_prob(image, torch.zeros(1, 2, 2, 2))
+
+
+@pytest.mark.parametrize("value", [-1, 3])
+def test_bits_per_dim_refuses_values_out_of_range(value):
+    image = torch.tensor([[[[0, 1], [2, value]]]])
+    with pytest.raises(UserError, match=r"integers in \[0, 3\), got"):
+        example_model().bits_per_dim(image)
+
+
+def test_a_model_without_a_sampler_says_so():
+    with pytest.raises(UserError, match="no sampler"):
+        example_model().sample(1)
+
+
+@settings(deadline=None, max_examples=4)
+@given(model=random_models(CHAIN), seed=SEEDS, batch_size=st.integers(1, 4))
+def test_a_sample_is_a_function_of_its_number(model, seed, batch_size):
+    sampler = RasterSampler()
+    found = model.sample(4, seed=seed, first=3, sampler=sampler)
+    assert found.shape == (4, *model.image.shape)
+    model.image.check_range(found)
+    assert torch.equal(found, model.sample(4, seed=seed, first=3, batch_size=batch_size, sampler=sampler))
+    model.sampler = sampler
+    assert torch.equal(found[2:3], model.sample(1, seed=seed, first=5))
+    assert model.sample(0).shape == (0, *model.image.shape)

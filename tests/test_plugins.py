@@ -1,0 +1,245 @@
+"""Plugins come in by one door, and what is wrong with one is told with its name."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import warnings
+from pathlib import Path
+
+import attrs
+import pytest
+import tomli_w
+from runs import PROJECT, VIEW, tiny
+
+from auxar.cli import main
+from auxar.errors import UserError
+from auxar.plugins import load_plugins
+from auxar.recipe import load_recipe
+from auxar.recipe.building import build_views
+
+
+@pytest.fixture
+def thin(tmp_path) -> Path:
+    file = tmp_path / "thin.py"
+    file.write_text(VIEW)
+    return file
+
+
+def with_plugin(folder: Path, **options: object) -> Path:
+    view = {"name": "thin", **options}
+    recipe = folder / "thin.toml"
+    recipe.write_text(tomli_w.dumps(tiny(folder, plugins=["thin.py"], stage__0__view=view)))
+    return recipe
+
+
+def refusal(*files: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        load_plugins(files)
+    return str(caught.value)
+
+
+def plugin(path: Path, body: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"from auxar.plugins import Component, hookimpl\nimport attrs\n{body}\n")
+    return path
+
+
+# A file beside a recipe
+
+
+def test_a_file_beside_a_recipe_provides_a_view(thin):
+    recipe, registry = load_recipe(with_plugin(thin.parent, every=4))
+    [view] = build_views(recipe, registry)
+    assert (view.every, view.view.shape) == (4, (3, 2, 2))
+    assert recipe.stage[0].view.options == {"every": 4, "names": ["a", "b"]}
+    assert registry.providers["view", "thin"] == f"thin ({thin})"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "stage[0].view.every: this key is required"),
+        ({"every": 2, "evry": 3}, "stage[0].view: unknown key 'evry'; did you mean 'every'?"),
+        ({"every": 2.0}, "stage[0].view.every: expected int, got the float 2.0"),
+        ({"every": 2, "names": "ab"}, "stage[0].view.names: expected a list of texts"),
+    ],
+)
+def test_a_plugins_options_are_checked_like_any_others(thin, options, message):
+    recipe = with_plugin(thin.parent, **options)
+    with pytest.raises(UserError) as caught:
+        load_recipe(recipe)
+    assert str(caught.value).startswith(f"{recipe}: {message}")
+
+
+def test_a_plugins_own_refusal_names_the_key(thin):
+    recipe, registry = load_recipe(with_plugin(thin.parent, every=3))
+    with pytest.raises(UserError, match=r"^stage\[0\]\.view \('thin'\): does not fit$"):
+        build_views(recipe, registry)
+
+
+def test_a_file_that_is_not_there_or_not_python(thin):
+    assert "there is no file" in refusal(thin.with_name("thinn.py"))
+    assert "did you mean 'thin.py'?" in refusal(thin.with_name("thinn.py"))
+    text = thin.with_suffix(".txt")
+    text.write_text(VIEW)
+    assert refusal(text) == f"plugins: {text} is not a Python file"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("import not_there", "cannot be loaded: ModuleNotFoundError: No module named 'not_there'"),
+        ("def f(:", "cannot be loaded: SyntaxError: "),
+        ("1 / 0", "cannot be loaded: ZeroDivisionError: "),
+    ],
+)
+def test_a_file_that_fails_is_named(tmp_path, body, message):
+    file = plugin(tmp_path / "broken.py", body)
+    assert f"plugins: {file} {message}" in refusal(file)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("@hookimpl\ndef auxar_register_component(): return []", "known hooks: auxar_register_components"),
+        ("@hookimpl\ndef auxar_register_components(registry): return []", "registry"),
+        ("@hookimpl\ndef auxar_register_components(): return ['view']", "must return Component records"),
+        ("@hookimpl\ndef auxar_register_components(): pass", "auxar_register_components failed: TypeError"),
+        ("@hookimpl\ndef auxar_register_components(): raise OSError('no disk')", "failed: OSError: no disk"),
+        (
+            "@attrs.frozen\nclass C: pass\n@hookimpl\ndef auxar_register_components():\n"
+            "    return [Component('views', 'x', C, C)]",
+            "kind must be one of view, prior, embedding, decoder, sampler, dataset, got 'views'",
+        ),
+        (
+            "@hookimpl\ndef auxar_register_components(): return [Component('view', 'x', dict, dict)]",
+            "config must be an attrs class, got <class 'dict'>",
+        ),
+    ],
+)
+def test_a_hook_that_is_wrong_names_its_plugin(tmp_path, body, message):
+    file = plugin(tmp_path / "wrong.py", body)
+    found = refusal(file)
+    assert found.startswith(f"plugin {'' if 'failed' in found or 'return' in found else chr(39)}wrong")
+    assert str(file) in found
+    assert message in found
+
+
+def test_two_components_of_one_name_name_both_providers(thin):
+    other = thin.with_name("other.py")
+    other.write_text(VIEW)
+    assert refusal(thin, other) == f"two plugins provide the view 'thin': thin ({thin}) and other ({other})"
+
+
+def test_a_file_cannot_shadow_what_is_shipped(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(VIEW.replace('"thin"', '"pyramid"'))
+    message = refusal(file)
+    assert message.startswith("two plugins provide the view 'pyramid': pyramid (auxar ")
+    assert message.endswith(f" and mine ({file})")
+
+
+def test_two_files_of_one_name(thin):
+    other = thin.parent / "sub" / "thin.py"
+    other.parent.mkdir()
+    other.write_text(VIEW)
+    assert refusal(thin, other) == f"two plugins are named 'thin': {thin} and {other}; uninstall or rename one"
+
+
+def test_files_of_one_name_do_not_see_each_other(tmp_path):
+    files = [tmp_path / folder / "same.py" for folder in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(VIEW)
+    first, second = (load_plugins([file]).components["view", "thin"].config for file in files)
+    assert first is not second
+    assert first.__module__ != second.__module__
+
+
+# Installed plugins
+
+
+class Installed:
+    """Stands for the entry point of an installed package."""
+
+    def __init__(self, name: str, load) -> None:
+        self.name = name
+        self.value = f"{name}_package"
+        self.dist = None
+        self.load = load
+
+
+def install(monkeypatch, *installed: Installed) -> None:
+    shipped = importlib.metadata.entry_points(group="auxar")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [*shipped, *installed])
+
+
+def test_an_installed_plugin_that_fails_is_reported_and_the_others_load(monkeypatch):
+    def fail():
+        raise ImportError("libcolour.so is missing")
+
+    install(monkeypatch, Installed("colour", fail))
+    with pytest.warns(UserWarning, match=r"plugin 'colour' \(colour_package\): ImportError: libcolour.so is missing"):
+        registry = load_plugins()
+    assert registry.names("view") == ["grayscale", "pyramid"]
+    with pytest.raises(UserError, match=r"stage\[0\]\.view: .*not loaded: plugin 'colour'"):
+        registry.get("view", "hue", "stage[0].view")
+
+
+def test_two_installed_plugins_of_one_name(monkeypatch):
+    class Nothing:
+        pass
+
+    install(monkeypatch, Installed("pyramid", Nothing))
+    with pytest.raises(UserError, match=r"two plugins are named 'pyramid': auxar .* and pyramid_package"):
+        load_plugins()
+
+
+def test_shipped_plugins_load_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        registry = load_plugins()
+    assert not registry.problems
+    assert {"auto", "raster", "wavefront"} <= set(registry.names("sampler"))
+    for component in registry.components.values():
+        assert component.summary
+        assert attrs.has(component.config)
+
+
+# The list of components
+
+
+def test_the_list_tells_kinds_providers_options_types_and_defaults(thin, capsys):
+    assert main(["plugins", str(thin)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index(f"view thin  [thin ({thin})]")
+    assert lines[start + 1 : start + 5] == [
+        "    Every `every`-th pixel of every `every`-th row.",
+        "    every: int (required)",
+        "    share: float | None = None",
+        "    names: tuple[str, ...] = ('a', 'b')",
+    ]
+    version = importlib.metadata.version("auxar")
+    start = lines.index(f"view grayscale  [grayscale (auxar {version})]")
+    assert lines[start + 2] == "    levels: int = 16"
+    heads = [line.split(" ")[0] for line in lines if not line.startswith(" ")]
+    assert heads == sorted(heads)
+    assert set(heads) == {"dataset", "decoder", "embedding", "prior", "sampler", "view"}
+
+
+# The core and its plugins
+
+
+def test_the_core_imports_no_plugin():
+    shipped = {folder.name for folder in (PROJECT / "plugins").iterdir() if folder.is_dir()}
+    files = list((PROJECT / "auxar").rglob("*.py"))
+    assert len(files) > 20
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            modules = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                modules = [node.module]
+            assert not {module.split(".")[0] for module in modules} & shipped, file
