@@ -31,9 +31,10 @@ class PyramidView(View):
         self.factor = config.factor
         for side, size in (("height", image.height), ("width", image.width)):
             if size % self.factor:
+                below = size - size % self.factor
+                nearest = f"{below} or {below + self.factor}" if below else f"{self.factor}"
                 raise UserError(
-                    f"needs an image whose {side} is divisible by {self.factor}, got {image}; "
-                    f"the nearest that fit are {size - size % self.factor} and {size + self.factor - size % self.factor}"
+                    f"needs an image whose {side} is divisible by {self.factor}, such as {nearest}, got {image}"
                 )
         self.image = image
         self.view = attrs.evolve(image, height=image.height // self.factor, width=image.width // self.factor)
