@@ -91,7 +91,7 @@ def evaluate_run(
         entry["parameters"] = sum(p.numel() for p in _by_name(chain, entry["factor"]).parameters())
         entry["steps"] = int(metadata.get(entry["factor"], {}).get("step", 0))
     kinds = {entry.get("weights") for entry in metadata.values()}
-    table["weights"] = kinds.pop() if len(kinds) == 1 else "mixed"
+    table["weights"] = kinds.pop() if kinds in ({"ema"}, {"last"}) else "mixed"
     table["data"] = {
         "path": recipe.data.path,
         "fingerprint": data.train.fingerprint,

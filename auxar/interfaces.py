@@ -118,9 +118,11 @@ class Draws:
         rows = []
         for index in self.indices:
             key = hashlib.sha256(f"{self.seed}/{index}/{self.level}".encode()).digest()
-            rows.append(np.random.Generator(np.random.Philox(int.from_bytes(key[:16]))).random(tuple(shape)))
-        # `random` returns multiples of 2⁻⁵³ in [0, 1); half a step up makes them symmetric and never 0 or 1.
-        return torch.from_numpy(np.stack(rows) + 2.0**-54).to(device)
+            # The raw stream of a bit generator is the one that NumPy promises never to change.
+            raw = np.random.Philox(key=int.from_bytes(key[:16])).random_raw(math.prod(shape))
+            rows.append((raw >> np.uint64(12)).reshape(tuple(shape)))
+        # Odd multiples of 2⁻⁵³, which float64 holds exactly: symmetric, and never 0 or 1.
+        return torch.from_numpy((np.stack(rows).astype(np.float64) + 0.5) * 2.0**-52).to(device)
 
 
 @attrs.frozen
@@ -272,15 +274,19 @@ class Prior(nn.Module, abc.ABC):
     ) -> Tensor:
         """Images number first … first + count - 1 of `seed`: int64, shape (count, *image.shape).
 
-        An image is a function of (model, seed, its number, rule): `batch_size` only sets how many are drawn at once.
+        An image is a function of (model, seed, its number, rule): `batch_size` only sets how many are drawn at once,
+        and dropout is off.
         Raises `UserError` if the model was built without a sampler and none is given.
         """
         sampler = sampler or self.sampler
         if sampler is None:
             raise UserError("this model has no sampler: pass one as sampler=…")
         rule = rule if isinstance(rule, DrawRule) else DrawRule(rule)
+        training = self.training
+        self.eval()
         images = []
         for start in range(first, first + count, batch_size):
             indices = tuple(range(start, min(start + batch_size, first + count)))
             images.append(self.draw(Draws(seed, indices, rule), sampler).cpu())
+        self.train(training)
         return torch.cat(images) if images else torch.empty((0, *self.image.shape), dtype=torch.int64)

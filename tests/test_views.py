@@ -168,7 +168,7 @@ def test_a_side_that_the_factor_does_not_divide_is_refused(factor, side):
     with pytest.raises(UserError, match=f"{side} is divisible by {factor}") as error:
         PyramidView(PyramidConfig(factor), ImageSpec(**sizes))
     assert f"{sizes['height']}×{sizes['width']}" in str(error.value)
-    assert f"24 and {24 + factor}" in str(error.value)
+    assert f"24 or {24 + factor}" in str(error.value)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])

@@ -156,7 +156,7 @@ class EvaluationConfig:
     batch_size: int = attrs.field(default=16, validator=positive)
     heldout_images: int | None = attrs.field(default=None, validator=optional(positive))
     """The first so many held-out images only; all without it."""
-    train_images: int = attrs.field(default=1000, validator=ge(0))
+    train_images: int = attrs.field(default=200, validator=ge(0))
     """The first so many training images, to compare with the held-out ones; 0 for none."""
 
 

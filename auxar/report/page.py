@@ -17,7 +17,11 @@ RULES = {
     "reduced": "log-scales lowered by {reduction:g} before drawing",
     "map": "the mode of a drawn mixture component at every pixel",
 }
-WEIGHTS = {"ema": ("EMA", "running average of the weights"), "last": ("last", "weights of the last step")}
+WEIGHTS = {
+    "ema": ("EMA", "running average of the weights"),
+    "last": ("last", "weights of the last step"),
+    "mixed": ("mixed", "averages for some factors, weights of the last step for others"),
+}
 KINDS = {"bound": "upper bound on the true bits/dim", "exact": "exact: the model's own likelihood"}
 
 

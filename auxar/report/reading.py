@@ -76,7 +76,7 @@ class Evaluation:
     bits_per_dim: Pair
     standard_error: Pair
     kind: Literal["bound", "exact"]
-    weights: Literal["ema", "last"]
+    weights: Literal["ema", "last", "mixed"]
     factors: list[Factor]
     images: ImageCount
     data: Data
