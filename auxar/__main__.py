@@ -6,5 +6,8 @@ from auxar.cli import main
 from auxar.launching import start_missing_processes
 
 if __name__ == "__main__":
-    code = start_missing_processes(sys.argv[1:])
+    try:
+        code = start_missing_processes(sys.argv[1:])
+    except KeyboardInterrupt:  # The processes have been told as well, and say so themselves.
+        sys.exit(130)
     sys.exit(main() if code is None else code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from auxar.interfaces import ImageSpec, Prior
 from auxar.model import Factor, factors, image_levels
 from auxar.recipe import Recipe
 from auxar.runs import RunFolder, load_weights
+
+logger = logging.getLogger("auxar")
 
 
 @torch.no_grad()
@@ -68,6 +71,10 @@ def evaluate_run(
     chain = factors(model)
     trained = [factor for factor in chain if run.weights(factor.name).is_file()]
     metadata = {factor.name: load_weights(run, factor) for factor in trained}
+    if accelerator.is_main_process:
+        for name, entry in metadata.items():
+            if entry.get("images", data.train.fingerprint) != data.train.fingerprint:
+                logger.warning("factor %s was trained on other images than these: some may not be held out", name)
     model.eval().to(accelerator.device)
     config = recipe.evaluation
     nats = {}

@@ -199,6 +199,9 @@ class Sampler(abc.ABC):
     def sample(self, network: CausalNetwork, features: Tensor | None, draws: Draws) -> Tensor:
         """Integers, int64, shape (len(draws.indices), *network.image.shape)."""
 
+    def check(self, network: CausalNetwork) -> None:  # noqa: B027 (most samplers take every network)
+        """Raises `UserError` for a network that this sampler cannot draw from; nothing unless it is choosy."""
+
 
 class Embedding(nn.Module, abc.ABC):
     """f_w: what the decoder learns of the view (paper, equation 3)."""

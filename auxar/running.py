@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from auxar.data import DataSets, load_images
 from auxar.errors import UserError, did_you_mean
 from auxar.evaluation import evaluate_run
+from auxar.files import read_json
 from auxar.interfaces import Prior
 from auxar.model import factors
 from auxar.plugins import Registry
@@ -22,7 +23,7 @@ from auxar.report import write_report
 from auxar.runs import RunFolder, begin_run, load_weights, open_run
 from auxar.sampling import sample_to_folder
 from auxar.trackers import tracker_names
-from auxar.training import train_factor
+from auxar.training import check_training, train_factor
 
 logger = logging.getLogger("auxar")
 
@@ -40,10 +41,14 @@ def run_recipe(
     chosen = _chosen(recipe, only)
     build_model(recipe, registry, on="meta")
     folder = out or Path("runs") / path.stem
-    accelerator = make_accelerator(recipe, folder)
+    accelerator = make_accelerator(recipe, folder, tracker_names(recipe.training.trackers))
+    check_training(recipe, chosen, accelerator.num_processes)
     with accelerator.main_process_first():
         run, recipe = begin_run(folder, recipe, path.parent)
-    if _finished(run, recipe):
+    finished = _finished(run, recipe)
+    # No process may write before all have seen what there is.
+    accelerator.wait_for_everyone()
+    if finished:
         logger.info("this run is finished: %s", run.report)
         return run
     data = load_images(recipe.data, recipe.image, registry.dataset_paths())
@@ -57,8 +62,8 @@ def run_recipe(
 
 def evaluate(path: Path, *, settings: Sequence[str] = ()) -> RunFolder:
     """Evaluates the trained factors of a run again, with [evaluation] as the run has it or as set here."""
-    run, recipe, registry = open_run(path)
-    recipe, _ = load_recipe(run.recipe, settings)
+    _only(settings, "evaluation.", "data.path", "data.workers")
+    run, recipe, registry = open_run(path, settings)
     if not run.trained(recipe):
         raise UserError(f"{run.path}: no factor is trained yet; `auxar run` with the recipe trains them")
     accelerator = make_accelerator(recipe, run.path)
@@ -70,8 +75,8 @@ def evaluate(path: Path, *, settings: Sequence[str] = ()) -> RunFolder:
 
 def sample(path: Path, *, settings: Sequence[str] = (), out: Path | None = None) -> Path:
     """Draws images from a run's model, with [sampling] as the run has it or as set here; returns their folder."""
-    run, _, registry = open_run(path)
-    recipe, registry = load_recipe(run.recipe, settings)
+    _only(settings, "sampling.")
+    run, recipe, registry = open_run(path, settings)
     model = build_model(recipe, registry)
     for factor in factors(model):
         load_weights(run, factor)
@@ -83,12 +88,14 @@ def sample(path: Path, *, settings: Sequence[str] = (), out: Path | None = None)
     return folder
 
 
-def make_accelerator(recipe: Recipe, folder: Path) -> Accelerator:
+def make_accelerator(recipe: Recipe, folder: Path, trackers: Sequence[str] = ()) -> Accelerator:
     """What moves work to devices and processes; precision and trackers as the recipe has them."""
     accelerator = Accelerator(
         mixed_precision="bf16" if recipe.training.precision == "bf16" else "no",
-        log_with=tracker_names(recipe.training.trackers) or None,
+        log_with=list(trackers) or None,
         project_dir=folder,
+        # Apple's GPUs have no float64, which draws and sums of likelihoods are computed in.
+        cpu=torch.backends.mps.is_available(),
     )
     if not accelerator.is_main_process:
         logger.setLevel(logging.WARNING)  # One process says what all of them do.
@@ -135,11 +142,21 @@ def _report(run: RunFolder, accelerator: Accelerator) -> None:
 
 
 def _finished(run: RunFolder, recipe: Recipe) -> bool:
-    done = len(run.trained(recipe)) == len(recipe.factor_names)
-    samples = run.samples / "samples.json"
-    return (
-        done and run.evaluation.is_file() and run.report.is_file() and (samples.is_file() or not recipe.sampling.images)
+    """Whether all is there: every factor, an evaluation of all of them, samples if any are asked for, the report."""
+    if len(run.trained(recipe)) < len(recipe.factor_names) or not run.report.is_file() or not run.evaluation.is_file():
+        return False
+    # The evaluation may be of a part of the factors, made before the others were put beside them.
+    whole = read_json(run.evaluation)["bits_per_dim"]["heldout"] is not None and all(
+        run.weights(name).stat().st_mtime <= run.evaluation.stat().st_mtime for name in recipe.factor_names
     )
+    return whole and (not recipe.sampling.images or (run.samples / "samples.json").is_file())
+
+
+def _only(settings: Sequence[str], *prefixes: str) -> None:
+    """Other keys are part of what was trained: changing them here would give figures of something else."""
+    for setting in settings:
+        if not setting.strip().startswith(prefixes):
+            raise UserError(f"--set {setting}: only keys {', '.join(p + '…' * p.endswith('.') for p in prefixes)}")
 
 
 def _chosen(recipe: Recipe, only: Sequence[str]) -> Sequence[str]:

@@ -9,6 +9,7 @@ metrics.jsonl  evaluation.json  samples/  report.html
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def begin_run(path: Path, recipe: Recipe, recipe_folder: Path) -> tuple[RunFolde
     if run.recipe.is_file():
         if any(path.glob("factors/*/*.safetensors")):
             _check_same(run, recipe, sources)
-        else:
+        elif run.recipe.read_bytes() != text:
             run.metrics.unlink(missing_ok=True)
         if run.recipe.read_bytes() != text:
             # The report comes last: without it, what new settings ask for is still to be done.
@@ -94,12 +95,12 @@ def begin_run(path: Path, recipe: Recipe, recipe_folder: Path) -> tuple[RunFolde
     return run, recipe
 
 
-def open_run(path: Path) -> tuple[RunFolder, Recipe, Registry]:
-    """A run that exists. Raises `UserError` if there is none."""
+def open_run(path: Path, settings: Sequence[str] = ()) -> tuple[RunFolder, Recipe, Registry]:
+    """A run that exists, its recipe with `settings` applied. Raises `UserError` if there is none."""
     run = RunFolder(path)
     if not run.recipe.is_file():
         raise UserError(f"{path} is not a run's folder: it has no recipe.toml; `auxar run RECIPE` makes one")
-    recipe, registry = load_recipe(run.recipe)
+    recipe, registry = load_recipe(run.recipe, settings)
     return run, recipe, registry
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -12,13 +13,14 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from auxar.errors import UserError
 from auxar.files import write_json
 from auxar.interfaces import Draws, Prior, Sampler
 from auxar.model import AuxiliaryModel, level_specs
 from auxar.recipe import SamplingConfig
 from auxar.sheets import growth, save_png, sheet, to_uint8
 
-GROWTH_ROWS = 8
+GROWTH_ROWS = 4
 """Images whose way from coarse to fine is shown."""
 
 
@@ -35,13 +37,12 @@ def sample_to_folder(
     """Draws `config.images` images and writes sheet, single pictures, growth and how they were drawn.
 
     The processes share the images; an image does not depend on who draws it. Each is written once it is drawn.
-    Single pictures of an earlier call in the same folder make way.
+    Samples of an earlier call in the same folder make way. Raises `UserError` if the folder holds anything else.
     """
     specs = level_specs(model)
     rule = config.draw_rule()
     if accelerator.is_main_process:
-        for stale in (folder / "images").glob("[0-9]*.png"):
-            stale.unlink()
+        _clear(folder)
     accelerator.wait_for_everyone()
     mine = range(config.images)[accelerator.process_index :: accelerator.num_processes]
     found: list[tuple[int, list[Tensor]]] = []
@@ -76,3 +77,17 @@ def sample_to_folder(
             },
         )
     accelerator.wait_for_everyone()
+
+
+def _clear(folder: Path) -> None:
+    """Removes earlier samples. A folder with files that are not samples is left alone, with an error."""
+    sheets = ("samples.json", "samples.png", "growth.png")
+    entries = [*folder.glob("*"), *(folder / "images").glob("*")]
+    pictures = [path for path in entries if path.parent.name == "images" and re.fullmatch(r"\d{6}\.png", path.name)]
+    for path in entries:
+        # Folders beside are samples of other rules and seeds.
+        if path not in pictures and path.name not in sheets and not path.is_dir():
+            raise UserError(f"{folder} holds {path.name}, which is not a sample; choose an empty folder with --out")
+    # What says that the samples are whole goes first.
+    for path in [*(folder / name for name in sheets), *pictures]:
+        path.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from auxar.errors import UserError
 from auxar.files import read_tensors, write_tensors
 from auxar.interfaces import View
 from auxar.model import Factor
-from auxar.recipe import TrainingConfig
+from auxar.recipe import Recipe, TrainingConfig
 from auxar.runs import RunFolder, put_tensors
 
 
@@ -76,8 +76,10 @@ class _Training:
         self.run = run
         self.accelerator = accelerator
         self.workers = workers
-        self.total = _total_steps(config, images)
+        # A stream has no length, and then the recipe has steps.
+        self.total = config.total_steps(len(images) if isinstance(images, Sized) else 0)
         self.step = 0
+        self.seconds = 0.0
         self.bits = math.log(2) * factor.image.dims
 
     def run_to_end(self) -> None:
@@ -86,6 +88,7 @@ class _Training:
         if saved is None:
             self._initialize()
         else:
+            _check_images(saved[1], images_of=state, fingerprint=self.images.fingerprint)
             put_tensors(self.factor, _part(saved[0], "factor"), state)
         fused = self.accelerator.device.type in ("cpu", "cuda")
         optimizer = torch.optim.Adam(
@@ -94,13 +97,13 @@ class _Training:
         average = WeightAverage(self.factor, self.config.ema)
         if saved is not None:
             self.step = _restore(saved, optimizer, average, state)
+            self.seconds = float(saved[1].get("seconds", 0.0))
         model, optimizer = self.accelerator.prepare(self.factor.train(), optimizer)
         if self.step < self.total:
             self._loop(model, optimizer, average)
         self.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
         self.factor.eval()
-        if saved is None or self.step == self.total:
-            self._save(optimizer, average)
+        self._save(optimizer, average)
         self._finish(average)
         self.accelerator.free_memory()
 
@@ -154,8 +157,9 @@ class _Training:
                 optimizer.zero_grad(set_to_none=True)
                 average.update()
                 self.step += 1
-                meter.add(loss, norm)
-                if self.step % self.config.checkpoint_every == 0 and self.step < self.total:
+                due = self.step % self.config.checkpoint_every == 0 or self.step == self.total
+                meter.add(loss, norm, write=due or self.step % self.config.log_every == 0)
+                if due and self.step < self.total:
                     self._save(optimizer, average)
 
     def _accumulate(self, model: nn.Module, batch: Tensor) -> Tensor:
@@ -184,28 +188,24 @@ class _Training:
         if self.accelerator.is_main_process:
             tensors = {f"factor.{name}": tensor for name, tensor in self.factor.state_dict().items()}
             tensors |= {f"average.{name}": tensor for name, tensor in average.tensors().items()}
-            for index, moments in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
-            path = self.run.training_state(self.factor.name)
-            write_tensors(path, tensors, {"step": str(self.step), "factor": self.factor.name})
+            moments = optimizer.state_dict()["state"]
+            for index, entry in moments.items():
+                tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in entry.items()}
+            if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+                raise _not_finite("the weights", self.factor.name, self.step)
+            metadata = {**self._metadata(), "moments": str(len(moments)), "seconds": str(self.seconds)}
+            write_tensors(self.run.training_state(self.factor.name), tensors, metadata)
+
+    def _metadata(self) -> dict[str, str]:
+        return {"step": str(self.step), "factor": self.factor.name, "images": self.images.fingerprint}
 
     def _finish(self, average: WeightAverage) -> None:
         self.accelerator.wait_for_everyone()
         average.apply()
         if self.accelerator.is_main_process:
-            metadata = {
-                "step": str(self.step),
-                "factor": self.factor.name,
-                "weights": "ema" if average.decay else "last",
-            }
+            metadata = {**self._metadata(), "weights": "ema" if average.decay else "last"}
             write_tensors(self.run.weights(self.factor.name), self.factor.state_dict(), metadata)
         self.accelerator.wait_for_everyone()
-
-
-def _total_steps(config: TrainingConfig, images: ImageSet) -> int:
-    if config.steps is None and not isinstance(images, Sized):
-        raise UserError("training.epochs: the number of images in a stream is not known; give training.steps")
-    return config.total_steps(len(images) if isinstance(images, Sized) else 0)
 
 
 class _Meter:
@@ -215,31 +215,28 @@ class _Meter:
         self.training = training
         self.progress = progress
         self.losses: list[Tensor] = []
-        self.started = time.perf_counter()
-        self.last = self.started
+        self.last = time.perf_counter()
         main = training.accelerator.is_main_process
         self.file = training.run.metrics.open("a", encoding="utf-8") if main else None
 
-    def add(self, loss: Tensor, norm: Tensor | None) -> None:
+    def add(self, loss: Tensor, norm: Tensor | None, *, write: bool) -> None:
         training = self.training
         self.losses.append(loss)
         self.progress.update()
-        if training.step % training.config.log_every and training.step != training.total:
+        if not write:
             return
         mean = training.accelerator.reduce(torch.stack(self.losses).mean(), reduction="mean").item()
         if not math.isfinite(mean):
-            raise UserError(
-                f"the loss of factor {training.factor.name} is {mean} near step {training.step}; the last checkpoint "
-                "is intact: try a lower training.learning_rate or training.clip"
-            )
+            raise _not_finite("the loss", training.factor.name, training.step)
         now = time.perf_counter()
+        training.seconds += now - self.last
         line = {
             "factor": training.factor.name,
             "step": training.step,
             "bits_per_dim": mean,
             "learning_rate": training.config.learning_rate * training.config.decay ** (training.step - 1),
             "images_per_second": len(self.losses) * training.config.batch_size / (now - self.last),
-            "seconds": now - self.started,
+            "seconds": training.seconds,
         }
         if norm is not None:
             line["gradient_norm"] = norm.item()
@@ -259,6 +256,35 @@ class _Meter:
             self.file.close()
 
 
+def _not_finite(what: str, factor: str, step: int) -> UserError:
+    return UserError(
+        f"{what} of factor {factor} are not finite near step {step}, and training stopped; what was saved before is "
+        "intact. A lower training.learning_rate or training.clip may help, in another folder (--out)"
+    )
+
+
+def _check_images(metadata: dict[str, str], *, images_of: Path, fingerprint: str) -> None:
+    found = metadata.get("images", fingerprint)
+    if found != fingerprint:
+        raise UserError(
+            f"{images_of} was made from other images (fingerprint {found}, now {fingerprint}): training would go on "
+            "with another division into training and held-out images; put the images back or choose another --out"
+        )
+
+
+def check_training(recipe: Recipe, chosen: Sequence[str], processes: int) -> None:
+    """Raises `UserError` for what would only come up when a factor's turn has come."""
+    for name in chosen:
+        config = recipe.training_of(name)
+        key = f"training.factor.{name}" if name in recipe.factor_training else "training"
+        if config.batch_size % processes:
+            raise UserError(
+                f"{key}.batch_size: {config.batch_size} images cannot be shared evenly by {processes} processes"
+            )
+        if recipe.data.streaming and config.steps is None:
+            raise UserError(f"{key}.epochs: the number of images in a stream is not known; give {key}.steps")
+
+
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
@@ -274,8 +300,8 @@ def _restore(
             index, _, key = name.partition(".")
             moments.setdefault(int(index), {})[key] = tensor
         step = int(metadata["step"])
-        if step and len(moments) != len(average.parameters):
-            raise ValueError(f"it has moments of {len(moments)} parameters, expected {len(average.parameters)}")
+        if len(moments) != int(metadata["moments"]):
+            raise ValueError(f"it has moments of {len(moments)} parameters, expected {metadata['moments']}")
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         average.restore(_part(tensors, "average"), step)
     except (KeyError, ValueError, RuntimeError) as error:

@@ -24,8 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"auxar: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("auxar: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+        print("auxar: interrupted; a run continues from its last checkpoint by the same command", file=sys.stderr)
         return 130
+    except OSError as error:  # Disks that are full, folders that may not be read: the machine's, not ours.
+        print(f"auxar: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -34,8 +34,8 @@ def _sample(options: argparse.Namespace) -> None:
     from auxar.running import sample
 
     settings = list(options.settings)
-    if options.rule is not None and options.reduction is None:
-        settings.append("sampling.reduction=0.0")  # The run's own belongs to the run's own rule.
+    if options.rule not in (None, "reduced") and options.reduction is None:
+        settings.append("sampling.reduction=0.0")  # The run's own belongs to the rule 'reduced'.
     for key in ("images", "rule", "reduction", "temperature", "seed", "batch_size", "sampler"):
         value = getattr(options, key)
         if value is not None:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import device
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, Kind, Prior, Sampler, View
+from auxar.interfaces import CausalNetwork, ImageSpec, Kind, Prior, Sampler, View
 from auxar.model import AuxiliaryModel
 from auxar.plugins import Registry
 from auxar.recipe.schema import ComponentChoice, Recipe
@@ -22,6 +22,9 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
     with device(on):
         model = _build_chain(recipe, registry)
     model.sampler = build_sampler(recipe, registry)
+    for network in model.modules():
+        if isinstance(network, CausalNetwork):
+            model.sampler.check(network)
     return model
 
 

@@ -154,6 +154,8 @@ def _apply(table: dict[str, Any], setting: str) -> None:
                 raise UserError(f"--set {setting}: {where} does not exist; there are entries 0 … {len(node) - 1}")
             index: Any = entries[part]
         elif isinstance(node, dict):
+            if part.isdigit() and part not in node:
+                raise UserError(f"--set {setting}: {where} does not exist; {'.'.join(parts[:depth])} has no entries")
             index = part
             if not last:
                 node.setdefault(index, {})

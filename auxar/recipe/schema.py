@@ -56,7 +56,7 @@ class Split:
 class DataConfig:
     """[data]: where the images are and how they are brought to the recipe's [image]."""
 
-    path: str
+    path: str = attrs.field(validator=attrs.validators.min_len(1))
     """A registered data set, a folder of images, or anything `datasets.load_dataset` takes."""
     config: str | None = None
     """Name of the data set's configuration, for sets that have several."""
@@ -184,7 +184,7 @@ class SamplingConfig:
 
 @attrs.frozen
 class Recipe:
-    """A whole recipe. `stages` are expanded: one entry for each factor p(X | X̂), from the image down."""
+    """A whole recipe. `stage` is expanded: one entry for each factor p(X | X̂), from the image down."""
 
     data: DataConfig
     image: ImageSpec

@@ -20,7 +20,10 @@ def _strict(*accepted: type) -> Any:
     def structure(value: Any, target: type) -> Any:
         # `bool` is an `int` to Python, but `batch_size = true` is a mistake.
         if type(value) not in accepted:
-            raise TypeError(f"expected {target.__name__}, got {_kind(value)} {value!r}")
+            quotes = (
+                f'; in quotes it is a text: "{value}"' if target is str and not isinstance(value, dict | list) else ""
+            )
+            raise TypeError(f"expected {target.__name__}, got {_kind(value)} {value!r}{quotes}")
         if target is int and not -(2**63) <= value < 2**63:
             raise ValueError("expected an integer of 64 bits")
         if target is float and not math.isfinite(value):
@@ -93,7 +96,7 @@ def _describe(error: BaseException, target: type | None) -> str:
     if isinstance(error, KeyError):
         return "this key is required"
     if isinstance(error, ForbiddenExtraKeysError):
-        known = [field.name for field in attrs.fields(error.cl) if field.init]
+        known = [field.name for field in attrs.fields(error.cl) if field.init and field.name != "factor_training"]
         return "; ".join(f"unknown key '{key}'{did_you_mean(key, known)}" for key in sorted(error.extra_fields))
     if isinstance(error, TypeError | AttributeError) and target is not None:
         # cattrs tells how its own code failed on a value that is no table or no list.

@@ -31,7 +31,7 @@ class LightConfig:
 
     filters: int = attrs.field(default=100, validator=positive)
     """Channels of every layer."""
-    blocks: int = attrs.field(default=3, validator=attrs.validators.ge(0))
+    blocks: int = attrs.field(default=3, validator=positive)
     """Residual blocks of each stream."""
     dropout: float = _rate()
     """Share of values dropped inside every block while training."""

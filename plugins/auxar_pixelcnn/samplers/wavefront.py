@@ -23,12 +23,19 @@ class WavefrontConfig:
 class WavefrontSampler(Sampler):
     """Draws what the raster sampler draws. Raises `UserError` for a network with parts that it cannot run."""
 
-    @torch.no_grad()
-    def sample(self, network: CausalNetwork, features: Tensor | None, draws: Draws) -> Tensor:
+    def check(self, network: CausalNetwork) -> None:
+        self._schedule(network)
+
+    @staticmethod
+    def _schedule(network: CausalNetwork) -> Schedule:
         try:
-            schedule = make_schedule(network)
+            return make_schedule(network)
         except NoScheduleError as error:
             raise UserError(f"sampler 'wavefront': {error}; sampler 'raster' works for every network") from None
+
+    @torch.no_grad()
+    def sample(self, network: CausalNetwork, features: Tensor | None, draws: Draws) -> Tensor:
+        schedule = self._schedule(network)
         training = network.training
         network.eval()
         try:
