@@ -192,7 +192,7 @@ class _Training:
             for index, entry in moments.items():
                 tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in entry.items()}
             if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-                raise _not_finite("the weights", self.factor.name, self.step)
+                raise _not_finite(f"weights of factor {self.factor.name} are not finite", self.step)
             metadata = {**self._metadata(), "moments": str(len(moments)), "seconds": str(self.seconds)}
             write_tensors(self.run.training_state(self.factor.name), tensors, metadata)
 
@@ -227,7 +227,7 @@ class _Meter:
             return
         mean = training.accelerator.reduce(torch.stack(self.losses).mean(), reduction="mean").item()
         if not math.isfinite(mean):
-            raise _not_finite("the loss", training.factor.name, training.step)
+            raise _not_finite(f"the loss of factor {training.factor.name} is {mean}", training.step)
         now = time.perf_counter()
         training.seconds += now - self.last
         line = {
@@ -256,10 +256,10 @@ class _Meter:
             self.file.close()
 
 
-def _not_finite(what: str, factor: str, step: int) -> UserError:
+def _not_finite(what: str, step: int) -> UserError:
     return UserError(
-        f"{what} of factor {factor} are not finite near step {step}, and training stopped; what was saved before is "
-        "intact. A lower training.learning_rate or training.clip may help, in another folder (--out)"
+        f"{what} near step {step}; what was saved before is intact. "
+        "A lower training.learning_rate or training.clip may help, in another folder (--out)"
     )
 
 
@@ -278,8 +278,10 @@ def check_training(recipe: Recipe, chosen: Sequence[str], processes: int) -> Non
         config = recipe.training_of(name)
         key = f"training.factor.{name}" if name in recipe.factor_training else "training"
         if config.batch_size % processes:
+            below = config.batch_size // processes * processes
             raise UserError(
-                f"{key}.batch_size: {config.batch_size} images cannot be shared evenly by {processes} processes"
+                f"{key}.batch_size: {config.batch_size} images cannot be shared evenly by {processes} processes; "
+                f"use {max(processes, below)} or {below + processes}"
             )
         if recipe.data.streaming and config.steps is None:
             raise UserError(f"{key}.epochs: the number of images in a stream is not known; give {key}.steps")

@@ -56,7 +56,7 @@ def refused(capsys):
         ("training.step=3", "{recipe}: training: unknown key 'step'; did you mean 'steps'? (known: "),
         ("training.steps=true", "{recipe}: training.steps: expected int, got the boolean True"),
         ("prior.name=pixelrnn", "{recipe}: prior: no prior is named 'pixelrnn'; did you mean 'pixelcnn'? (known: "),
-        ("image.height=9", "stage[0].view ('pyramid'): needs an image whose height is divisible by 2, got 9×8×3"),
+        ("image.height=9", "stage[0].view ('pyramid'): needs an image whose height is divisible by 2, such as 8 or 10, got 9×8×3"),
         ("image.levels=1", "{recipe}: image: 'levels' must be >= 2: 1"),
         ('plugins=["nothing.py"]', "{recipe}: plugins: there is no file"),
         ("steps", "{recipe}: --set steps: expected key=value, such as training.steps=100"),
@@ -258,7 +258,7 @@ def test_samples_go_into_the_run_under_rule_and_seed(finished, capsys):
         (["-n", "-1"], "sampling: 'images' must be >= 0: -1"),
         (["--batch-size", "0"], "sampling: batch_size must be greater than 0, got 0"),
         (["--sampler", "ratser"], "sampling.sampler: no sampler is named 'ratser'; did you mean 'raster'?"),
-        (["--set", "stage[0].decoder.filters=5"], "does not belong to factor stage0 of this recipe"),
+        (["--set", "stage[0].decoder.filters=5"], "--set stage[0].decoder.filters=5: only keys sampling.…"),
     ],
 )
 def test_samples_that_cannot_be_drawn(finished, refused, arguments, message):
@@ -271,7 +271,7 @@ def test_an_interrupted_command_says_how_to_go_on(recipe, monkeypatch, capsys):
 
     monkeypatch.setattr("auxar.running.train_factor", interrupt)
     assert main(["run", str(recipe)]) == 130
-    assert "interrupted; the same command continues from the last checkpoint" in capsys.readouterr().err
+    assert "interrupted; a run continues from its last checkpoint by the same command" in capsys.readouterr().err
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

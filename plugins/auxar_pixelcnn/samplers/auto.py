@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 
 import attrs
 from torch import Tensor
@@ -21,12 +22,21 @@ class AutoConfig:
 
 
 class AutoSampler(Sampler):
-    """Chooses for each network, and says so when only the raster sampler works."""
+    """Chooses for each network once, and says so when only the raster sampler works."""
+
+    def __init__(self) -> None:
+        self._chosen: weakref.WeakKeyDictionary[CausalNetwork, Sampler] = weakref.WeakKeyDictionary()
 
     def sample(self, network: CausalNetwork, features: Tensor | None, draws: Draws) -> Tensor:
+        if network not in self._chosen:
+            self._chosen[network] = self._choose(network)
+        return self._chosen[network].sample(network, features, draws)
+
+    @staticmethod
+    def _choose(network: CausalNetwork) -> Sampler:
         try:
             make_schedule(network)
         except NoScheduleError as error:
             logger.info("sampling pixel by pixel with the raster sampler: %s", error)
-            return RasterSampler().sample(network, features, draws)
-        return WavefrontSampler().sample(network, features, draws)
+            return RasterSampler()
+        return WavefrontSampler()
