@@ -80,7 +80,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, m
 
 
 def test_a_killed_process_loses_nothing_that_a_checkpoint_holds(pictures, tmp_path):
-    changes = {**EVERYTHING, "training__steps": 60, "training__checkpoint_every": 1, "training__factor": {}}
+    changes = {**EVERYTHING, "training__steps": 60, "training__checkpoint_every": 10, "training__factor": {}}
     table = with_dropout(tiny(pictures, **changes))
     recipe, out = write(tmp_path / "killed.toml", table), tmp_path / "killed"
     process = subprocess.Popen(
