@@ -56,7 +56,7 @@ def refused(capsys):
         ("training.step=3", "{recipe}: training: unknown key 'step'; did you mean 'steps'? (known: "),
         ("training.steps=true", "{recipe}: training.steps: expected int, got the boolean True"),
         ("prior.name=pixelrnn", "{recipe}: prior: no prior is named 'pixelrnn'; did you mean 'pixelcnn'? (known: "),
-        ("image.height=9", "stage[0].view ('pyramid'): needs an image whose height is divisible by 2, such as 8 or 10, got 9×8×3"),
+        ("image.height=9", "stage[0].view ('pyramid'): needs an image whose height is divisible by 2, such as 8 or 10"),
         ("image.levels=1", "{recipe}: image: 'levels' must be >= 2: 1"),
         ('plugins=["nothing.py"]', "{recipe}: plugins: there is no file"),
         ("steps", "{recipe}: --set steps: expected key=value, such as training.steps=100"),
