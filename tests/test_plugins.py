@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import re
 import warnings
 from pathlib import Path
 
 import attrs
 import pytest
 import tomli_w
-from runs import PROJECT, VIEW, tiny
+import torch
+from runs import PROJECT, TINY, VIEW, tiny
 
 from auxar.cli import main
 from auxar.errors import UserError
+from auxar.model import image_levels
 from auxar.plugins import load_plugins
 from auxar.recipe import load_recipe
-from auxar.recipe.building import build_views
+from auxar.recipe.building import build_model, build_views
+from auxar.recipe.loading import parse_recipe
 
 
 @pytest.fixture
@@ -243,3 +247,15 @@ def test_the_core_imports_no_plugin():
             elif isinstance(node, ast.ImportFrom) and node.module:
                 modules = [node.module]
             assert not {module.split(".")[0] for module in modules} & shipped, file
+
+
+def test_the_readmes_view_is_a_plugin(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (block,) = [block for block in blocks if "auxar_register_components" in block]
+    (tmp_path / "darkest.py").write_text(block, encoding="utf-8")
+    text = TINY.replace('{ name = "pyramid", factor = 2 }', '{ name = "darkest" }')
+    recipe, registry = parse_recipe('plugins = ["darkest.py"]\n' + text, tmp_path)
+    model = build_model(recipe, registry)
+    image = torch.randint(0, 256, (2, 3, 8, 8))
+    assert torch.equal(image_levels(model, image)[1], image.min(dim=1, keepdim=True).values)
+    assert model.log_prob(image).isfinite().all()
