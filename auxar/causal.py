@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from auxar.interfaces import CausalNetwork, Decoder, Draws, Prior, Sampler
+from auxar.interfaces import CausalNetwork, Decoder, Draws, Known, Prior, Sampler
 
 
 class CausalPrior(Prior):
@@ -20,8 +20,8 @@ class CausalPrior(Prior):
         parameters = self.network(self.network.encode(image))
         return self.network.head.log_prob(parameters, image).sum((1, 2))
 
-    def draw(self, draws: Draws, sampler: Sampler) -> Tensor:
-        return sampler.sample(self.network, None, draws)
+    def draw(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
+        return sampler.sample(self.network, None, draws, known)
 
     def initialize(self, image: Tensor) -> None:
         self.network.initialize(image)
@@ -41,8 +41,8 @@ class CausalDecoder(Decoder):
         parameters = self.network(self.network.encode(image), features)
         return self.network.head.log_prob(parameters, image).sum((1, 2))
 
-    def draw(self, features: Tensor, draws: Draws, sampler: Sampler) -> Tensor:
-        return sampler.sample(self.network, features, draws)
+    def draw(self, features: Tensor, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
+        return sampler.sample(self.network, features, draws, known)
 
     def initialize(self, image: Tensor, features: Tensor) -> None:
         self.network.initialize(image, features)

@@ -125,6 +125,39 @@ class Draws:
         return torch.from_numpy((np.stack(rows).astype(np.float64) + 0.5) * 2.0**-52).to(device)
 
 
+@attrs.frozen(eq=False)
+class Known:
+    """Pixels that are given and held fixed while the others are drawn given them: image completion.
+
+    The pixels before a given one in raster order are drawn as if it were not there: the model predicts forwards only.
+    """
+
+    values: Tensor
+    """Integers, (b, c, h, w); what they are where the mask is false is of no account."""
+    mask: Tensor
+    """Booleans, (b, h, w): true where a pixel, with all of its channels, is given."""
+
+    def check(self, image: ImageSpec, count: int) -> None:
+        """Raises `UserError` unless there are values and a mask for `count` images as `image` describes them."""
+        image.check(self.values, "known values")
+        if self.mask.dtype != torch.bool or tuple(self.mask.shape) != (count, image.height, image.width):
+            found = f"{self.mask.dtype} of shape {tuple(self.mask.shape)}"
+            raise UserError(f"known mask: expected booleans of shape {(count, image.height, image.width)}, got {found}")
+        if len(self.values) != count:
+            raise UserError(
+                f"known values: expected {count} images, one for each that is drawn, got {len(self.values)}"
+            )
+        image.check_range(self.filled(), "known values")
+
+    def filled(self) -> Tensor:
+        """The values, zeros where the mask is false."""
+        return torch.where(self.mask[:, None], self.values, torch.zeros_like(self.values))
+
+    def of(self, images: slice) -> Known:
+        """What is known of some of the images."""
+        return Known(self.values[images], self.mask[images])
+
+
 @attrs.frozen
 class FactorLogProb:
     """One factor's log-likelihoods: nats, shape (b,), of images described by `image`."""
@@ -147,6 +180,12 @@ class View(abc.ABC):
     @abc.abstractmethod
     def __call__(self, image: Tensor) -> Tensor:
         """(b, *image.shape) integers to (b, *view.shape) integers of the same dtype."""
+
+    def known(self, known: Known) -> Known:
+        """The pixels of the view that follow from known pixels of the image; without more to go by, all or none."""
+        whole = known.mask.flatten(1).all(1)
+        mask = whole[:, None, None].expand(-1, self.view.height, self.view.width)
+        return Known(self(known.filled()), mask)
 
 
 class Head(abc.ABC):
@@ -196,8 +235,10 @@ class Sampler(abc.ABC):
     """Draws images from a causal network, pixel after pixel, each an integer in range before it is fed back."""
 
     @abc.abstractmethod
-    def sample(self, network: CausalNetwork, features: Tensor | None, draws: Draws) -> Tensor:
-        """Integers, int64, shape (len(draws.indices), *network.image.shape)."""
+    def sample(
+        self, network: CausalNetwork, features: Tensor | None, draws: Draws, known: Known | None = None
+    ) -> Tensor:
+        """Integers, int64, shape (len(draws.indices), *network.image.shape). Known pixels are not drawn but taken."""
 
     def check(self, network: CausalNetwork) -> None:  # noqa: B027 (most samplers take every network)
         """Raises `UserError` for a network that this sampler cannot draw from; nothing unless it is choosy."""
@@ -229,7 +270,7 @@ class Decoder(nn.Module, abc.ABC):
         """Integers (b, *image.shape) and features (b, features_channels, h, w) to nats, shape (b,)."""
 
     @abc.abstractmethod
-    def draw(self, features: Tensor, draws: Draws, sampler: Sampler) -> Tensor:
+    def draw(self, features: Tensor, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
         """One image for each index of `draws` and row of `features`: int64, (b, *image.shape)."""
 
     def initialize(self, image: Tensor, features: Tensor) -> None:
@@ -248,7 +289,7 @@ class Prior(nn.Module, abc.ABC):
         """Integers (b, *image.shape) to nats, shape (b,)."""
 
     @abc.abstractmethod
-    def draw(self, draws: Draws, sampler: Sampler) -> Tensor:
+    def draw(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
         """One image for each index of `draws`: int64, (b, *image.shape)."""
 
     def initialize(self, image: Tensor) -> None:
@@ -274,22 +315,27 @@ class Prior(nn.Module, abc.ABC):
         first: int = 0,
         batch_size: int = 16,
         sampler: Sampler | None = None,
+        known: Known | None = None,
     ) -> Tensor:
         """Images number first … first + count - 1 of `seed`: int64, shape (count, *image.shape).
 
         An image is a function of (model, seed, its number, rule): `batch_size` only sets how many are drawn at once,
-        and dropout is off.
-        Raises `UserError` if the model was built without a sampler and none is given.
+        and dropout is off. Pixels that are `known`, of one image for each that is drawn, are held fixed.
+        Raises `UserError` if the model was built without a sampler and none is given, and for known pixels of another
+        shape or range.
         """
         sampler = sampler or self.sampler
         if sampler is None:
             raise UserError("this model has no sampler: pass one as sampler=…")
         rule = rule if isinstance(rule, DrawRule) else DrawRule(rule)
+        if known is not None:
+            known.check(self.image, count)
         training = self.training
         self.eval()
         images = []
         for start in range(first, first + count, batch_size):
             indices = tuple(range(start, min(start + batch_size, first + count)))
-            images.append(self.draw(Draws(seed, indices, rule), sampler).cpu())
+            given = None if known is None else known.of(slice(start - first, start - first + batch_size))
+            images.append(self.draw(Draws(seed, indices, rule), sampler, given).cpu())
         self.train(training)
         return torch.cat(images) if images else torch.empty((0, *self.image.shape), dtype=torch.int64)

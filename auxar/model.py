@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from auxar.errors import UserError
-from auxar.interfaces import Decoder, Draws, Embedding, FactorLogProb, ImageSpec, Prior, Sampler, View
+from auxar.interfaces import Decoder, Draws, Embedding, FactorLogProb, ImageSpec, Known, Prior, Sampler, View
 
 
 class AuxiliaryModel(Prior):
@@ -48,16 +48,20 @@ class AuxiliaryModel(Prior):
             for factor, level, coarser in zip(chain, levels, [*levels[1:], None], strict=True)
         )
 
-    def draw(self, draws: Draws, sampler: Sampler) -> Tensor:
-        return self.draw_levels(draws, sampler)[0]
+    def draw(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
+        return self.draw_levels(draws, sampler, known)[0]
 
-    def draw_levels(self, draws: Draws, sampler: Sampler) -> list[Tensor]:
-        """The drawn images and all their drawn views, from the image down (paper, figure 6)."""
+    def draw_levels(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> list[Tensor]:
+        """The drawn images and all their drawn views, from the image down (paper, figure 6).
+
+        Of every level what is known is held fixed: the image's known pixels, and those of its views that follow.
+        """
+        given = None if known is None else self.view.known(known)
         if isinstance(self.prior, AuxiliaryModel):
-            coarser = self.prior.draw_levels(draws.coarser(), sampler)
+            coarser = self.prior.draw_levels(draws.coarser(), sampler, given)
         else:
-            coarser = [self.prior.draw(draws.coarser(), sampler)]
-        return [self.decoder.draw(self.embedding(coarser[0]), draws, sampler), *coarser]
+            coarser = [self.prior.draw(draws.coarser(), sampler, given)]
+        return [self.decoder.draw(self.embedding(coarser[0]), draws, sampler, known), *coarser]
 
 
 def image_levels(model: Prior, image: Tensor) -> list[Tensor]:

@@ -20,6 +20,8 @@ from auxar.model import AuxiliaryModel, level_specs
 from auxar.recipe import SamplingConfig
 from auxar.sheets import growth, save_png, sheet, to_uint8
 
+SHEET_IMAGES = 256
+"""The sheet shows the first so many images; single pictures are kept of all."""
 GROWTH_ROWS = 4
 """Images whose way from coarse to fine is shown."""
 
@@ -36,7 +38,8 @@ def sample_to_folder(
 ) -> None:
     """Draws `config.images` images and writes sheet, single pictures, growth and how they were drawn.
 
-    The processes share the images; an image does not depend on who draws it. Each is written once it is drawn.
+    The processes share the images; an image does not depend on who draws it. Each is written once it is drawn, so that
+    stopping early loses only those that were being drawn.
     Samples of an earlier call in the same folder make way. Raises `UserError` if the folder holds anything else.
     """
     specs = level_specs(model)
@@ -54,7 +57,10 @@ def sample_to_folder(
             pictures = to_uint8(levels[0], specs[0])
             for row, index in enumerate(indices):
                 save_png(Image.fromarray(pictures[row]), folder / "images" / f"{index:06d}.png")
-                found.append((index, [level[row] for level in levels]))
+                if index < SHEET_IMAGES:
+                    found.append((index, [level[row] for level in levels]))
+            drawn = (start + len(indices)) * model.image.height * model.image.width
+            progress.set_postfix_str(f"{drawn / (time.perf_counter() - started):,.0f} pixel/s", refresh=False)
             progress.update(len(indices))
     seconds = time.perf_counter() - started
     everyone = sorted(gather_object(found), key=lambda entry: entry[0])

@@ -35,11 +35,12 @@ def log_mass(value: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Ten
     return log_interval_mass(value, value, mean, log_scale, levels)
 
 
-def draw(uniform: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
-    """The value that the inverse of the distribution function gives for `uniform` in (0, 1): int64 in [0, levels)."""
-    return nearest_value(mean + torch.exp(log_scale) * torch.logit(uniform), levels)
+def draw(uniform: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """The point that the inverse of the logistic distribution function gives for `uniform` in (0, 1)."""
+    return torch.addcmul(mean, torch.exp(log_scale), torch.logit(uniform))
 
 
 def nearest_value(point: Tensor, levels: int) -> Tensor:
-    """A point in units of [-1, 1] to the nearest value: int64 in [0, levels), half up."""
-    return torch.floor((point + 1) * ((levels - 1) / 2) + 0.5).clamp(0, levels - 1).to(torch.int64)
+    """A point in units of [-1, 1] to the nearest whole number in [0, levels), half up, of the point's dtype."""
+    half = (levels - 1) / 2
+    return point.mul(half).add_(half + 0.5).floor_().clamp_(0, levels - 1)

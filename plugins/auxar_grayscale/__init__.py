@@ -8,7 +8,7 @@ import attrs
 from torch import Tensor, int64
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, View
+from auxar.interfaces import ImageSpec, Known, View
 from auxar.plugins import Component, hookimpl
 
 # ITU-R BT.601 luma in thousandths: integers, so that the view is the same on every machine.
@@ -43,6 +43,10 @@ class GrayscaleView(View):
         red, green, blue = image.to(int64).split(1, dim=1)
         luma = (RED * red + GREEN * green + BLUE * blue + 500) // 1000
         return (luma * self.view.levels // self.image.levels).to(image.dtype)
+
+    def known(self, known: Known) -> Known:
+        """A gray value is known where its pixel is."""
+        return Known(self(known.filled()), known.mask)
 
 
 @hookimpl

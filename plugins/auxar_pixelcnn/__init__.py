@@ -9,6 +9,8 @@ from auxar_pixelcnn import components
 from auxar_pixelcnn.samplers import (
     AutoConfig,
     AutoSampler,
+    CachedConfig,
+    CachedSampler,
     RasterConfig,
     RasterSampler,
     WavefrontConfig,
@@ -25,7 +27,8 @@ def auxar_register_components() -> Sequence[Component]:
         Component("embedding", "resnet", components.EmbeddingConfig, components.embedding),
         Component("decoder", "pixelcnn", components.LightConfig, components.light_decoder),
         Component("decoder", "pixelcnn++", components.FullConfig, components.full_decoder),
-        Component("sampler", "auto", AutoConfig, lambda config: AutoSampler()),
+        Component("sampler", "auto", AutoConfig, lambda config: AutoSampler(config.engine)),
+        Component("sampler", "wavefront", WavefrontConfig, lambda config: WavefrontSampler(config.engine)),
+        Component("sampler", "cached", CachedConfig, lambda config: CachedSampler(config.engine)),
         Component("sampler", "raster", RasterConfig, lambda config: RasterSampler()),
-        Component("sampler", "wavefront", WavefrontConfig, lambda config: WavefrontSampler()),
     ]

@@ -44,22 +44,25 @@ class LogisticMixtureHead(Head):
         return joint.logsumexp(1)
 
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
-        logits, means, log_scales, couplings = self._split(parameters.double())
-        component = categorical.draw(uniforms[:, 0], logits)
-        rows = torch.arange(len(component), device=component.device)
-        means, log_scales, couplings = (part[rows, component, ..., None] for part in (means, log_scales, couplings))
-        drawn = torch.empty((len(component), self.channels), dtype=torch.int64, device=component.device)
-        scaled = torch.empty((len(component), self.channels, 1), dtype=torch.float64, device=component.device)
-        for channel in range(self.channels):
-            mean = self._coupled_mean(means[:, None], couplings[:, None], scaled, channel)[:, 0, 0]
-            if rule.name == "map":
-                value = logistic.nearest_value(mean, self.levels)
-            else:
-                log_scale = log_scales[:, channel, 0] - rule.reduction
-                value = logistic.draw(uniforms[:, 1 + channel], mean, log_scale, self.levels)
-            drawn[:, channel] = value
-            scaled[:, channel, 0] = scale(value, self.levels, torch.float64)
-        return drawn
+        # Of few pixels at a time, so what counts is the number of operations.
+        values = parameters.view(len(parameters), -1, self.components)
+        component = categorical.draw(uniforms[:, 0], values[:, 0].double())
+        chosen = values.gather(2, component.view(-1, 1, 1).expand(-1, values.shape[1], 1)).squeeze(2).double()
+        _, points, log_scales, couplings = chosen.split([1, self.channels, self.channels, self.couplings], dim=1)
+        if rule.name != "map":
+            log_scales = log_scales.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE) - rule.reduction
+            points = logistic.draw(uniforms[:, 1:], points, log_scales)
+        couplings = torch.tanh(couplings).unbind(1)
+        drawn: list[Tensor] = []
+        scaled: list[Tensor] = []
+        for channel, point in enumerate(points.unbind(1)):
+            first = channel * (channel - 1) // 2
+            for earlier in range(channel):
+                point = torch.addcmul(point, couplings[first + earlier], scaled[earlier])
+            drawn.append(logistic.nearest_value(point, self.levels))
+            if channel + 1 < self.channels:
+                scaled.append(scale(drawn[-1], self.levels, torch.float64))
+        return torch.stack(drawn, dim=1).to(torch.int64)
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(b, parameter_count, …) to logits (b, k, …), means and log-scales (b, k, c, …), couplings (b, k, n, …)."""

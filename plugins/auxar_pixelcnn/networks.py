@@ -146,7 +146,8 @@ class FullNetwork(CausalNetwork):
             resolution = 2 - step
             u, ul = level(u, ul, sides[resolution], u_skips, ul_skips)
             if resolution:
-                height, width = u_skips[-1].shape[2], u_skips[-1].shape[3]
+                # The finer level's size, each halving rounded up; known without looking at a tensor.
+                height, width = (-(-side // 2 ** (resolution - 1)) for side in self.image.shape[1:])
                 u = self.grow_u[step](u, height, width)
                 ul = self.grow_ul[step](ul, height, width)
         return self.out(elu(ul))

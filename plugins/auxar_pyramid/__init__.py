@@ -9,7 +9,7 @@ import attrs
 from torch import Tensor, add, int64
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, View
+from auxar.interfaces import ImageSpec, Known, View
 from auxar.plugins import Component, hookimpl
 
 
@@ -49,6 +49,11 @@ class PyramidView(View):
         area = self.factor**2
         # floor((2 total + area) / 2 area) is total / area rounded half up, for odd areas too.
         return ((2 * total + area) // (2 * area)).to(image.dtype)
+
+    def known(self, known: Known) -> Known:
+        """A mean is known where all pixels of its square are."""
+        squares = known.mask.unflatten(1, (-1, self.factor)).unflatten(3, (-1, self.factor))
+        return Known(self(known.filled()), squares.all(4).all(2))
 
 
 @hookimpl

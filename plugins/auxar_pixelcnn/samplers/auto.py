@@ -8,9 +8,11 @@ import weakref
 import attrs
 from torch import Tensor
 
-from auxar.interfaces import CausalNetwork, Draws, Sampler
+from auxar.errors import UserError
+from auxar.interfaces import CausalNetwork, Draws, Known, Sampler
+from auxar_pixelcnn.samplers.cached import CachedSampler
+from auxar_pixelcnn.samplers.engines import engine_field
 from auxar_pixelcnn.samplers.raster import RasterSampler
-from auxar_pixelcnn.samplers.schedule import NoScheduleError, make_schedule
 from auxar_pixelcnn.samplers.wavefront import WavefrontSampler
 
 logger = logging.getLogger("auxar")
@@ -18,25 +20,34 @@ logger = logging.getLogger("auxar")
 
 @attrs.frozen
 class AutoConfig:
-    """The fastest exact sampler for each network: the wavefront where it works, else the raster sampler."""
+    """The fastest exact sampler for each network: wavefront or cached where they work, else raster."""
+
+    engine: str = engine_field()
+    """How their steps are run: native (compiled on this machine), plain (PyTorch's operations), auto (native if it
+    works)."""
 
 
 class AutoSampler(Sampler):
     """Chooses for each network once, and says so when only the raster sampler works."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: str = "auto") -> None:
+        self._fast: tuple[Sampler, ...] = (WavefrontSampler(engine), CachedSampler(engine))
         self._chosen: weakref.WeakKeyDictionary[CausalNetwork, Sampler] = weakref.WeakKeyDictionary()
 
-    def sample(self, network: CausalNetwork, features: Tensor | None, draws: Draws) -> Tensor:
+    def sample(
+        self, network: CausalNetwork, features: Tensor | None, draws: Draws, known: Known | None = None
+    ) -> Tensor:
         if network not in self._chosen:
             self._chosen[network] = self._choose(network)
-        return self._chosen[network].sample(network, features, draws)
+        return self._chosen[network].sample(network, features, draws, known)
 
-    @staticmethod
-    def _choose(network: CausalNetwork) -> Sampler:
-        try:
-            make_schedule(network)
-        except NoScheduleError as error:
-            logger.info("sampling pixel by pixel with the raster sampler: %s", error)
-            return RasterSampler()
-        return WavefrontSampler()
+    def _choose(self, network: CausalNetwork) -> Sampler:
+        for sampler in self._fast:
+            try:
+                sampler.check(network)
+            except UserError as error:
+                reason = error
+            else:
+                return sampler
+        logger.info("sampling pixel by pixel with the raster sampler: %s", reason)
+        return RasterSampler()

@@ -6,7 +6,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.interfaces import CausalNetwork, Draws, Sampler
+from auxar.interfaces import CausalNetwork, Draws, Known, Sampler
+from auxar_pixelcnn.samplers.canvas import Canvas
 
 
 @attrs.frozen
@@ -18,18 +19,17 @@ class RasterSampler(Sampler):
     """Works for every causal network, and slowly."""
 
     @torch.no_grad()
-    def sample(self, network: CausalNetwork, features: Tensor | None, draws: Draws) -> Tensor:
-        channels, height, width = network.image.shape
-        device = next(network.parameters()).device
-        uniforms = draws.uniforms((network.head.uniform_count, height, width), device)
-        image = torch.zeros((len(draws.indices), channels, height, width), dtype=torch.int64, device=device)
+    def sample(
+        self, network: CausalNetwork, features: Tensor | None, draws: Draws, known: Known | None = None
+    ) -> Tensor:
+        canvas = Canvas(network, draws, known)
         training = network.training
         network.eval()
         try:
-            for row in range(height):
-                for column in range(width):
-                    parameters = network(network.encode(image), features)[:, :, row, column]
-                    image[:, :, row, column] = network.head.draw(parameters, uniforms[:, :, row, column], draws.rule)
+            for place in range(canvas.height * canvas.width):
+                row, column = divmod(place, canvas.width)
+                parameters = network(network.encode(canvas.image), features)[:, :, row, column]
+                canvas.draw(canvas.place(place), parameters)
         finally:
             network.train(training)
-        return image
+        return canvas.image

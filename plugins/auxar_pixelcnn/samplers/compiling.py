@@ -1,0 +1,76 @@
+"""Compiles `native.cpp` once on a machine and keeps the library in the user's cache."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+
+SOURCE = Path(__file__).parent / "native.cpp"
+# Without traps and errno a loop of rounding and comparisons runs on vectors; sums keep their order.
+FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-shared")
+
+
+class UnavailableError(Exception):
+    """The native engine cannot run here; the message says why."""
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The library, compiled if this machine has not done so before. Raises `UnavailableError` without a compiler."""
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        raise UnavailableError("there is no C++ compiler")
+    flags = [*FLAGS, *_machine_flags()]
+    key = hashlib.sha256("\0".join([SOURCE.read_text(), compiler, *flags, _processor()]).encode()).hexdigest()[:24]
+    try:
+        path = _cache() / f"sampler-{key}.so"
+        with FileLock(path.with_suffix(".lock")):
+            if not path.is_file():
+                _compile([compiler, *flags, str(SOURCE)], path)
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise UnavailableError(f"its library cannot be made or loaded: {error}") from None
+
+
+def _compile(command: list[str], path: Path) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".so", delete=False) as file:
+        temporary = Path(file.name)
+    try:
+        result = subprocess.run([*command, "-o", str(temporary)], capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise UnavailableError(f"{command[0]} fails: {result.stderr.strip()[-500:]}")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _cache() -> Path:
+    """A folder of this user's alone: code is loaded from it."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "auxar"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def _machine_flags() -> list[str]:
+    if platform.machine() in ("x86_64", "AMD64"):
+        return ["-march=native", "-mprefer-vector-width=512"]
+    return ["-mcpu=native"]
+
+
+def _processor() -> str:
+    """What the library is compiled for: a home folder may be shared by machines of several kinds."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
