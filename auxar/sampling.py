@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from pathlib import Path
@@ -19,6 +20,8 @@ from auxar.interfaces import Draws, Prior, Sampler
 from auxar.model import AuxiliaryModel, level_specs
 from auxar.recipe import SamplingConfig
 from auxar.sheets import growth, save_png, sheet, to_uint8
+
+logger = logging.getLogger("auxar")
 
 SHEET_IMAGES = 256
 """The sheet shows the first so many images; single pictures are kept of all."""
@@ -50,18 +53,24 @@ def sample_to_folder(
     mine = range(config.images)[accelerator.process_index :: accelerator.num_processes]
     found: list[tuple[int, list[Tensor]]] = []
     started = time.perf_counter()
-    with tqdm(total=len(mine), desc="sampling", unit="image", disable=not accelerator.is_main_process) as progress:
-        for start in range(0, len(mine), config.batch_size):
-            indices = tuple(mine[start : start + config.batch_size])
-            levels = draw_levels(model, Draws(config.seed, indices, rule), sampler)
-            pictures = to_uint8(levels[0], specs[0])
-            for row, index in enumerate(indices):
-                save_png(Image.fromarray(pictures[row]), folder / "images" / f"{index:06d}.png")
-                if index < SHEET_IMAGES:
-                    found.append((index, [level[row] for level in levels]))
-            drawn = (start + len(indices)) * model.image.height * model.image.width
-            progress.set_postfix_str(f"{drawn / (time.perf_counter() - started):,.0f} pixel/s", refresh=False)
-            progress.update(len(indices))
+    done = 0
+    try:
+        with tqdm(total=len(mine), desc="sampling", unit="image", disable=not accelerator.is_main_process) as progress:
+            for start in range(0, len(mine), config.batch_size):
+                indices = tuple(mine[start : start + config.batch_size])
+                levels = draw_levels(model, Draws(config.seed, indices, rule), sampler)
+                pictures = to_uint8(levels[0], specs[0])
+                for row, index in enumerate(indices):
+                    save_png(Image.fromarray(pictures[row]), folder / "images" / f"{index:06d}.png")
+                    if index < SHEET_IMAGES:
+                        found.append((index, [level[row] for level in levels]))
+                done += len(indices)
+                pixels = done * model.image.height * model.image.width
+                progress.set_postfix_str(f"{pixels / (time.perf_counter() - started):,.0f} pixel/s", refresh=False)
+                progress.update(len(indices))
+    except KeyboardInterrupt:
+        logger.warning("stopped after %d of %d images, which are in %s", done, len(mine), folder / "images")
+        raise
     seconds = time.perf_counter() - started
     everyone = sorted(gather_object(found), key=lambda entry: entry[0])
     if accelerator.is_main_process and everyone:

@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"auxar: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("auxar: interrupted; a run continues from its last checkpoint by the same command", file=sys.stderr)
+        kept = "what is finished is kept, and a run continues from its last checkpoint by the same command"
+        print(f"auxar: interrupted; {kept}", file=sys.stderr)
         return 130
     except OSError as error:  # Disks that are full, folders that may not be read: the machine's, not ours.
         print(f"auxar: {error}", file=sys.stderr)

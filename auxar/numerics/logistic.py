@@ -40,7 +40,12 @@ def draw(uniform: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     return torch.addcmul(mean, torch.exp(log_scale), torch.logit(uniform))
 
 
-def nearest_value(point: Tensor, levels: int) -> Tensor:
-    """A point in units of [-1, 1] to the nearest whole number in [0, levels), half up, of the point's dtype."""
+def position(point: Tensor, levels: int) -> Tensor:
+    """A point in units of [-1, 1] in units of levels: 0 … levels - 1."""
     half = (levels - 1) / 2
-    return point.mul(half).add_(half + 0.5).floor_().clamp_(0, levels - 1)
+    return point * half + half
+
+
+def nearest_value(position: Tensor, levels: int) -> Tensor:
+    """A position in units of levels to the nearest whole number in [0, levels), half up, of the same dtype."""
+    return torch.floor(position + 0.5).clamp_(0, levels - 1)

@@ -50,18 +50,23 @@ class LogisticMixtureHead(Head):
         chosen = values.gather(2, component.view(-1, 1, 1).expand(-1, values.shape[1], 1)).squeeze(2).double()
         _, points, log_scales, couplings = chosen.split([1, self.channels, self.channels, self.couplings], dim=1)
         if rule.name != "map":
-            log_scales = log_scales.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE) - rule.reduction
+            log_scales = log_scales.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
+            if rule.reduction:
+                log_scales = log_scales - rule.reduction
             points = logistic.draw(uniforms[:, 1:], points, log_scales)
-        couplings = torch.tanh(couplings).unbind(1)
+        # In units of levels, a coupled value counts from the middle of the range.
+        positions = logistic.position(points, self.levels).unbind(1)
+        weights = torch.tanh(couplings).unbind(1)
+        middle = (self.levels - 1) / 2
         drawn: list[Tensor] = []
-        scaled: list[Tensor] = []
-        for channel, point in enumerate(points.unbind(1)):
+        offsets: list[Tensor] = []
+        for channel, position in enumerate(positions):
             first = channel * (channel - 1) // 2
             for earlier in range(channel):
-                point = torch.addcmul(point, couplings[first + earlier], scaled[earlier])
-            drawn.append(logistic.nearest_value(point, self.levels))
+                position = torch.addcmul(position, weights[first + earlier], offsets[earlier])
+            drawn.append(logistic.nearest_value(position, self.levels))
             if channel + 1 < self.channels:
-                scaled.append(scale(drawn[-1], self.levels, torch.float64))
+                offsets.append(drawn[-1] - middle)
         return torch.stack(drawn, dim=1).to(torch.int64)
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

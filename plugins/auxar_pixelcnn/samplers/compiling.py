@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -13,6 +14,8 @@ import tempfile
 from pathlib import Path
 
 from filelock import FileLock
+
+logger = logging.getLogger("auxar")
 
 SOURCE = Path(__file__).parent / "native.cpp"
 # Without traps and errno a loop of rounding and comparisons runs on vectors; sums keep their order.
@@ -35,6 +38,7 @@ def library() -> ctypes.CDLL:
         path = _cache() / f"sampler-{key}.so"
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
+                logger.info("compiling the samplers' native engine, once on this machine")
                 _compile([compiler, *flags, str(SOURCE)], path)
         return ctypes.CDLL(str(path))
     except OSError as error:

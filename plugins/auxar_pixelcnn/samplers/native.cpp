@@ -51,7 +51,7 @@ struct Instruction {
 
 struct State {
     const Clock *clocks;
-    int64_t batch, threads;
+    int64_t batch, threads;  // `threads` to ask for
 };
 
 namespace {
@@ -147,10 +147,11 @@ constexpr int MOST_OPERANDS = 16;
 
 // One thread's rows. A ring may be written twice, so that no window wraps, and its last slots before its first one.
 template <class T>
-void pointwise(const Instruction &instruction, const State &state, const int64_t *positions, int64_t thread) {
+void pointwise(const Instruction &instruction, const State &state, const int64_t *positions, int64_t thread,
+               int64_t threads) {
     const Clock &clock = state.clocks[instruction.clock];
     const int64_t rows = clock.slots * state.batch;
-    const int64_t begin = rows * thread / state.threads, end = rows * (thread + 1) / state.threads;
+    const int64_t begin = rows * thread / threads, end = rows * (thread + 1) / threads;
     const int64_t at = (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
     const Operand &output = instruction.output;
     const size_t bytes = output.channels * sizeof(T);
@@ -254,7 +255,7 @@ template <class T> constexpr int64_t panel_width() { return PANEL_VECTORS * (VEC
 // One thread's share of all (panel, block of rows). The narrow last panel is dealt out first to even out the shares.
 template <class T>
 void product(const Instruction &instruction, const State &state, const int64_t *positions, const int64_t *rows,
-             int64_t row_count, int64_t thread) {
+             int64_t row_count, int64_t thread, int64_t threads) {
     const Clock &clock = state.clocks[instruction.clock];
     const int64_t *places =
         clock.places + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
@@ -263,10 +264,9 @@ void product(const Instruction &instruction, const State &state, const int64_t *
     int64_t inputs = 0;
     for (int32_t k = 0; k < instruction.operand_count; k++)
         inputs += instruction.operands[k].length * instruction.operands[k].channels;
-    // A unit of work is one vector's quarter for one row.
     const int64_t last = padded_width<T>(outputs - (panels - 1) * full);
     const int64_t total = ((panels - 1) * full + last) * row_count;
-    const int64_t from = total * thread / state.threads, to = total * (thread + 1) / state.threads;
+    const int64_t from = total * thread / threads, to = total * (thread + 1) / threads;
     int64_t done = 0;
     for (int64_t order = 0; order < panels; order++) {
         // The narrow panel lies in the middle, where one share ends and the next begins.
@@ -289,7 +289,8 @@ void product(const Instruction &instruction, const State &state, const int64_t *
 template <class T> void run(const State &state, const Instruction *instructions, int64_t count, const int64_t *positions) {
 #pragma omp parallel num_threads(state.threads)
     {
-        const int64_t thread = omp_get_thread_num();
+        // There may be fewer than asked for.
+        const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
         static thread_local std::vector<int64_t> rows;
         bool after_product = false;
         for (int64_t k = 0; k < count; k++) {
@@ -300,7 +301,7 @@ template <class T> void run(const State &state, const Instruction *instructions,
 #pragma omp barrier
                 }
                 after_product = false;
-                pointwise<T>(instruction, state, positions, thread);
+                pointwise<T>(instruction, state, positions, thread, threads);
                 continue;
             }
 #pragma omp barrier
@@ -312,7 +313,8 @@ template <class T> void run(const State &state, const Instruction *instructions,
             for (int64_t slot = 0; slot < clock.slots; slot++)
                 if (valid[slot])
                     for (int64_t image = 0; image < state.batch; image++) rows.push_back(slot * state.batch + image);
-            product<T>(instruction, state, positions, rows.data(), static_cast<int64_t>(rows.size()), thread);
+            product<T>(instruction, state, positions, rows.data(), static_cast<int64_t>(rows.size()), thread,
+                       threads);
         }
     }
 }
@@ -337,6 +339,10 @@ template <class T> int64_t padded_outputs(int64_t outputs) {
 
 extern "C" {
 int64_t most_operands() { return MOST_OPERANDS; }
+int64_t tiles(int64_t rows, int64_t outputs, int64_t size) {
+    const int64_t full = PANEL_VECTORS * (VECTOR_BYTES / size);
+    return (rows + TILE_ROWS - 1) / TILE_ROWS * ((outputs + full - 1) / full);
+}
 int64_t padded_outputs_float(int64_t outputs) { return padded_outputs<float>(outputs); }
 int64_t padded_outputs_double(int64_t outputs) { return padded_outputs<double>(outputs); }
 void pack_float(const float *w, int64_t inputs, int64_t outputs, float *panels) { pack(w, inputs, outputs, panels); }

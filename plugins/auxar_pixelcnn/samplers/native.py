@@ -91,12 +91,12 @@ class NativeEngine:
         self._run = getattr(self._library, f"run_{suffix}")
         self._pack = getattr(self._library, f"pack_{suffix}")
         self._padded = getattr(self._library, f"padded_outputs_{suffix}")
-        self._padded.restype = ctypes.c_int64
+        self._padded.restype = self._library.tiles.restype = ctypes.c_int64
         self._layout = layout
         # The library reads memory by its address: whatever it reads is kept alive here.
         self._kept: list[object] = [clocks, lists]
         self._clocks = (_Clock * len(clocks))(*[self._clock(clock) for clock in clocks])
-        self._state = _State(self._clocks, layout.batch, torch.get_num_threads())
+        self._state = _State(self._clocks, layout.batch, self._threads(clocks, lists))
         made: dict[Instruction, _Instruction] = {}
         for instructions in lists:
             for instruction in instructions:
@@ -110,6 +110,15 @@ class NativeEngine:
         self._positions[:] = list(positions)
         instructions = self._lists[number]
         self._run(ctypes.byref(self._state), instructions, ctypes.c_int64(len(instructions)), self._positions)
+
+    def _threads(self, clocks: Sequence[Clock], lists: Sequence[Sequence[Instruction]]) -> int:
+        """No more than the largest product has pieces: threads without work make the others wait."""
+        most = 1
+        for product in (step for steps in lists for step in steps if isinstance(step, Product)):
+            rows, outputs = clocks[product.clock].slots * self._layout.batch, product.matrices[0].shape[1]
+            size = self._layout.like.element_size()
+            most = max(most, self._library.tiles(*map(ctypes.c_int64, (rows, outputs, size))))
+        return min(most, torch.get_num_threads())
 
     def _clock(self, clock: Clock) -> _Clock:
         valid = np.ascontiguousarray(clock.valid, dtype=np.uint8)

@@ -1,0 +1,260 @@
+"""How fast samples are drawn, against this machine's matrix products and against the raster sampler.
+
+    python tests/benchmarks/sampling.py --case light128 --json
+    python tests/benchmarks/sampling.py --case growth
+
+Cases: `light32` and `light128` (the pyramid's decoder: 3 blocks, 100 filters, 10 components, conditional), `full32`
+(PixelCNN++: nr_resnet 5, 160 filters), `pyramid128` (the whole chain of recipes/pyramid_celeba.toml with its
+embeddings), and `growth`, a table of `light` from 16×16 to 256×256. Weights are untrained, in float32.
+
+One JSON object for each batch size. `seconds` is the median over repeats, after one call that also compiles the native
+engine if this machine has not done so. `gflops` counts the multiply-adds × 2 of one pass of the networks over the image,
+and nothing else, as work done; `peak_gflops` is what PyTorch's matrix products reach on the matrices of the step's own
+products, all of them one after the other, at the number of rows that is best for them. The raster sampler is timed over
+`raster_pixels` pixels of each network, and scaled to all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from auxar.interfaces import CausalNetwork, Draws, ImageSpec, Prior
+from auxar.model import AuxiliaryModel
+from auxar.recipe import load_recipe
+from auxar.recipe.building import build_model
+from auxar_pixelcnn import components
+from auxar_pixelcnn.samplers import AutoSampler, cached, wavefront
+from auxar_pixelcnn.samplers.canvas import Canvas
+from auxar_pixelcnn.samplers.engines import make_engine
+from auxar_pixelcnn.samplers.program import Instruction, Product
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "pyramid_celeba.toml"
+ROWS = (64, 256, 1024, 4096)
+"""Numbers of rows that the matrix products are tried at."""
+
+
+class Recorder:
+    """Notes the programs that samplers make, and counts the steps that they run."""
+
+    def __init__(self) -> None:
+        self.products: dict[Product, None] = {}
+        self.steps = 0
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Inside, every engine of a program is counted."""
+        wavefront.make_engine = cached.make_engine = self._make_engine  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            wavefront.make_engine = cached.make_engine = make_engine
+
+    def _make_engine(self, choice: str, layout: Any, clocks: Any, lists: Sequence[Sequence[Instruction]]) -> Any:
+        for instructions in lists:
+            self.products.update({step: None for step in instructions if isinstance(step, Product)})
+        engine = make_engine(choice, layout, clocks, lists)
+        run = engine.run
+
+        def counted(number: int, positions: Sequence[int]) -> None:
+            self.steps += 1
+            run(number, positions)
+
+        engine.run = counted  # type: ignore[method-assign]
+        return engine
+
+
+def seconds(call: Callable[[], object], repeats: int) -> float:
+    """Median duration of a call."""
+    durations = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        call()
+        durations.append(time.perf_counter() - started)
+    return statistics.median(durations)
+
+
+def peak(products: Sequence[Product]) -> float:
+    """GFLOP/s of the products' matrices in turn, at the best number of rows."""
+    matrices = [torch.cat(product.matrices) for product in products]
+    rates = []
+    for rows in ROWS:
+        pairs = [(torch.randn(rows, matrix.shape[0]), matrix) for matrix in matrices]
+        outputs = [torch.empty(rows, matrix.shape[1]) for matrix in matrices]
+
+        def once(pairs: list = pairs, outputs: list = outputs) -> None:
+            for (left, right), output in zip(pairs, outputs, strict=True):
+                torch.mm(left, right, out=output)
+
+        once()
+        flops = sum(2 * rows * matrix.numel() for matrix in matrices)
+        rates.append(flops / seconds(once, 5) / 1e9)
+    return max(rates)
+
+
+class Case:
+    """A model to draw from, what one pass over its images costs, and how long the raster sampler takes."""
+
+    def __init__(
+        self,
+        networks: Sequence[CausalNetwork],
+        draw: Callable[[Draws, AutoSampler], object],
+        model: Prior | None = None,
+    ) -> None:
+        self.networks = networks
+        self.draw = draw
+        self.model = model
+
+    def features(self, network: CausalNetwork, batch: int) -> Tensor | None:
+        """Features that a network could be given."""
+        if not network.features_channels:
+            return None
+        return torch.randn(batch, network.features_channels, *network.image.shape[1:])
+
+    def raster(self, batch: int, pixels: int) -> float:
+        """Seconds, all networks together, from a few pixels of each."""
+        total = 0.0
+        for network in self.networks:
+            canvas = Canvas(network, Draws(0, tuple(range(batch))), None)
+            features = self.features(network, batch)
+
+            def once(network: CausalNetwork = network, canvas: Canvas = canvas, features: Any = features) -> None:
+                parameters = network(network.encode(canvas.image), features)[:, :, 0, 0]
+                canvas.draw(canvas.place(0), parameters)
+
+            once()
+            total += seconds(once, pixels) * canvas.height * canvas.width
+        return total
+
+
+def light(size: int) -> Case:
+    """The pyramid's decoder at one size."""
+    spec = ImageSpec(3, height=size, width=size)
+    network = components.light_decoder(components.LightConfig(), spec, 100).eval().network
+    found: dict[int, Tensor] = {}
+
+    def draw(draws: Draws, sampler: AutoSampler) -> Tensor:
+        batch = len(draws.indices)
+        if batch not in found:
+            found.clear()
+            found[batch] = torch.randn(batch, 100, size, size)
+        return sampler.sample(network, found[batch], draws)
+
+    return Case([network], draw)
+
+
+def full(size: int) -> Case:
+    """PixelCNN++ at one size."""
+    spec = ImageSpec(3, height=size, width=size)
+    prior = components.full_prior(components.FullConfig(), spec).eval()
+    return Case([prior.network], lambda draws, sampler: sampler.sample(prior.network, None, draws))
+
+
+def pyramid() -> Case:
+    """The recipe's whole chain; its embeddings are part of what is timed and of the work done."""
+    recipe, registry = load_recipe(RECIPE, [])
+    model = build_model(recipe, registry).eval()
+    networks = [module for module in model.modules() if isinstance(module, CausalNetwork)]
+    return Case(networks, model.draw, model)
+
+
+def work(case: Case) -> float:
+    """Multiply-adds × 2 for one image: one pass of every network, and of the embeddings between them."""
+    with FlopCounterMode(display=False) as counter:
+        for network in case.networks:
+            image = torch.zeros((1, *network.image.shape), dtype=torch.int64)
+            network(network.encode(image), case.features(network, 1))
+        model = case.model
+        while isinstance(model, AuxiliaryModel):
+            model.embedding(torch.zeros((1, *model.view.view.shape), dtype=torch.int64))
+            model = model.prior
+    return counter.get_total_flops()
+
+
+def measure(case: Case, batch: int, repeats: int, raster_pixels: int, engine: str) -> dict[str, Any]:
+    """All figures of one case at one batch size."""
+    sampler = AutoSampler(engine)
+    draws = Draws(0, tuple(range(batch)))
+    recorder = Recorder()
+    with recorder.recording():
+        case.draw(draws, sampler)
+    duration = seconds(lambda: case.draw(draws, sampler), repeats)
+    achieved = work(case) * batch / duration / 1e9
+    best = peak(list(recorder.products))
+    finest = max(network.image.height for network in case.networks)
+    found = {
+        "batch": batch,
+        "seconds": duration,
+        "steps": recorder.steps,
+        "images": batch,
+        "pixels_per_second": batch * finest**2 / duration,
+        "gflops": achieved,
+        "peak_gflops": best,
+        "ratio": achieved / best,
+    }
+    if raster_pixels:
+        raster = case.raster(batch, raster_pixels)
+        found |= {
+            "raster_seconds": raster,
+            "raster_pixels": raster_pixels,
+            "raster_is": f"scaled from {raster_pixels} pixels of each network",
+            "times_faster": raster / duration,
+        }
+    return found
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "light32": lambda: light(32),
+    "light128": lambda: light(128),
+    "full32": lambda: full(32),
+    "pyramid128": pyramid,
+}
+
+
+def growth(options: argparse.Namespace) -> None:
+    """The table of sizes."""
+    rows = []
+    for size in (16, 32, 64, 128, 256):
+        case = light(size)
+        rows.append({"size": size, "results": [measure(case, b, options.repeats, 0, options.engine) for b in (1, 16)]})
+    if options.json:
+        print(json.dumps({"case": "growth", "threads": torch.get_num_threads(), "rows": rows}))
+        return
+    print("| size | steps | seconds, 1 image | seconds, 16 images |\n|---|---|---|---|")
+    for row in rows:
+        one, many = row["results"]
+        print(f"| {row['size']}×{row['size']} | {one['steps']:,} | {one['seconds']:.2f} | {many['seconds']:.2f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", choices=[*CASES, "growth"], required=True)
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--raster-pixels", type=int, default=3, help="0: do not time the raster sampler")
+    parser.add_argument("--engine", default="auto", help="auto, native or plain")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_grad_enabled(False)
+    if options.case == "growth":
+        growth(options)
+        return
+    case = CASES[options.case]()
+    results = [measure(case, batch, options.repeats, options.raster_pixels, options.engine) for batch in options.batch]
+    found = {"case": options.case, "threads": torch.get_num_threads(), "engine": options.engine, "results": results}
+    print(json.dumps(found, indent=None if options.json else 2))
+
+
+if __name__ == "__main__":
+    main()
