@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from auxar.errors import UserError
 from auxar.files import write_json
-from auxar.interfaces import Draws, Prior, Sampler
+from auxar.interfaces import Draws, ImageSpec, Prior, Sampler
 from auxar.model import AuxiliaryModel, level_specs
 from auxar.recipe import SamplingConfig
 from auxar.sheets import growth, save_png, sheet, to_uint8
@@ -48,29 +49,17 @@ def sample_to_folder(
     specs = level_specs(model)
     rule = config.draw_rule()
     if accelerator.is_main_process:
-        _clear(folder)
+        clear(folder)
     accelerator.wait_for_everyone()
-    mine = range(config.images)[accelerator.process_index :: accelerator.num_processes]
     found: list[tuple[int, list[Tensor]]] = []
     started = time.perf_counter()
-    done = 0
-    try:
-        with tqdm(total=len(mine), desc="sampling", unit="image", disable=not accelerator.is_main_process) as progress:
-            for start in range(0, len(mine), config.batch_size):
-                indices = tuple(mine[start : start + config.batch_size])
-                levels = draw_levels(model, Draws(config.seed, indices, rule), sampler)
-                pictures = to_uint8(levels[0], specs[0])
-                for row, index in enumerate(indices):
-                    save_png(Image.fromarray(pictures[row]), folder / "images" / f"{index:06d}.png")
-                    if index < SHEET_IMAGES:
-                        found.append((index, [level[row] for level in levels]))
-                done += len(indices)
-                pixels = done * model.image.height * model.image.width
-                progress.set_postfix_str(f"{pixels / (time.perf_counter() - started):,.0f} pixel/s", refresh=False)
-                progress.update(len(indices))
-    except KeyboardInterrupt:
-        logger.warning("stopped after %d of %d images, which are in %s", done, len(mine), folder / "images")
-        raise
+    for indices in batches(config, model.image, folder, accelerator):
+        levels = draw_levels(model, Draws(config.seed, indices, rule), sampler)
+        pictures = to_uint8(levels[0], specs[0])
+        for row, index in enumerate(indices):
+            save_png(Image.fromarray(pictures[row]), folder / "images" / f"{index:06d}.png")
+            if index < SHEET_IMAGES:
+                found.append((index, [level[row] for level in levels]))
     seconds = time.perf_counter() - started
     everyone = sorted(gather_object(found), key=lambda entry: entry[0])
     if accelerator.is_main_process and everyone:
@@ -94,11 +83,35 @@ def sample_to_folder(
     accelerator.wait_for_everyone()
 
 
-def _clear(folder: Path) -> None:
+def batches(
+    config: SamplingConfig, image: ImageSpec, folder: Path, accelerator: Accelerator
+) -> Iterator[tuple[int, ...]]:
+    """The numbers of the images that this process draws, as many at once as are to be, with a progress bar.
+
+    Says how many are finished if the user stops it.
+    """
+    mine = range(config.images)[accelerator.process_index :: accelerator.num_processes]
+    started = time.perf_counter()
+    done = 0
+    try:
+        with tqdm(total=len(mine), desc="sampling", unit="image", disable=not accelerator.is_main_process) as progress:
+            for start in range(0, len(mine), config.batch_size):
+                indices = tuple(mine[start : start + config.batch_size])
+                yield indices
+                done += len(indices)
+                pixels = done * image.height * image.width
+                progress.set_postfix_str(f"{pixels / (time.perf_counter() - started):,.0f} pixel/s", refresh=False)
+                progress.update(len(indices))
+    except GeneratorExit:
+        logger.warning("stopped after %d of %d images, which are in %s", done, len(mine), folder / "images")
+        raise
+
+
+def clear(folder: Path) -> None:
     """Removes earlier samples. A folder with files that are not samples is left alone, with an error."""
-    sheets = ("samples.json", "samples.png", "growth.png")
+    sheets = ("samples.json", "samples.png", "growth.png", "draws.npz")
     entries = [*folder.glob("*"), *(folder / "images").glob("*")]
-    pictures = [path for path in entries if path.parent.name == "images" and re.fullmatch(r"\d{6}\.png", path.name)]
+    pictures = [p for p in entries if p.parent.name == "images" and re.fullmatch(r"\d{6}(-\d{3})?\.png", p.name)]
     for path in entries:
         # Folders beside are samples of other rules and seeds.
         if path not in pictures and path.name not in sheets and not path.is_dir():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from auxar.errors import UserError
@@ -18,6 +18,10 @@ MARGIN = 2
 """Transparent pixels around every image of a sheet."""
 IMAGE_SIDE = 128
 """Small images are zoomed until their longer side comes near this many pixels …"""
+TITLE = 18
+"""Height of a line of words, in pixels."""
+INK = (128, 128, 128, 255)
+"""Gray, which is read on a light and on a dark ground."""
 SHEET_WIDTH = 896
 """… unless that would make the sheet wider than this."""
 
@@ -77,6 +81,36 @@ def growth(levels: Sequence[tuple[Tensor, ImageSpec]]) -> Image.Image:
     colours = [to_uint8(images, spec) for images, spec in levels]
     tiles = [_resized(level[row], height, width) for row in range(counts[0]) for level in colours]
     return _grid(tiles, len(levels), height, width)
+
+
+def labelled(
+    columns: Sequence[tuple[Tensor, ImageSpec]], titles: Sequence[str], names: Sequence[str] = ()
+) -> Image.Image:
+    """Columns of images (b, *spec.shape), each under its title and, with `names`, each row beside its name.
+
+    All are enlarged to the size of the largest. Raises `UserError` as `growth` does.
+    """
+    largest = max((spec for _, spec in columns), key=lambda spec: spec.height)
+    zoom = _zoom(largest, len(columns))
+    height, width = largest.height * zoom, largest.width * zoom
+    # A title needs room for its words.
+    width = max(width, 8 * max(len(title) for title in titles))
+    height = height * width // (largest.width * zoom)
+    colours = [to_uint8(images, spec) for images, spec in columns]
+    tiles = [_resized(column[row], height, width) for row in range(len(colours[0])) for column in colours]
+    grid = _grid(tiles, len(columns), height, width)
+    left = 8 * max((len(name) for name in names), default=0)
+    canvas = Image.new("RGBA", (grid.width + left, grid.height + TITLE))
+    canvas.paste(grid, (left, TITLE))
+    pen = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(size=TITLE - 6)
+    for column, title in enumerate(titles):
+        centre = left + MARGIN + column * (width + MARGIN) + width // 2
+        pen.text((centre, TITLE // 2), title, fill=INK, font=font, anchor="mm")
+    for row, name in enumerate(names):
+        middle = TITLE + MARGIN + row * (height + MARGIN) + height // 2
+        pen.text((left - 4, middle), name, fill=INK, font=font, anchor="rm")
+    return canvas
 
 
 def save_png(image: Image.Image, path: Path) -> None:

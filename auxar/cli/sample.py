@@ -6,7 +6,11 @@ import argparse
 from pathlib import Path
 
 from auxar.cli.options import add_settings
+from auxar.errors import UserError
 from auxar.interfaces import RULES
+
+DRAWS = 4
+"""Draws for each given image."""
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -15,10 +19,21 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         "sample",
         help="draw images from a run's model",
         description="Draws images and writes a sheet, single PNGs and, for models with views, the way from coarse to "
-        "fine. What is not given is as the run's recipe has it under [sampling].",
+        "fine. What is not given is as the run's recipe has it under [sampling]. With --given, images are drawn from "
+        "the view of given ones (colorization, super-resolution) or, with --keep, from a part of them.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
-    parser.add_argument("-n", "--images", type=int, metavar="N", help="number of images")
+    parser.add_argument(
+        "-n", "--images", type=int, metavar="N", help="number of images, or of draws for each given one"
+    )
+    parser.add_argument("--given", type=Path, nargs="+", metavar="PATH", help="images or folders of images")
+    parser.add_argument(
+        "--stage", type=int, metavar="K", help="draw level K from level K + 1, and all above (default: 0)"
+    )
+    parser.add_argument("--as-view", action="store_true", help="what is given is the view itself, level K + 1")
+    parser.add_argument(
+        "--keep", metavar="ROWS|MASK", help="keep upper rows, or where a picture is white; draw the rest"
+    )
     parser.add_argument("--rule", choices=RULES, help="how values are drawn")
     parser.add_argument("--reduction", type=float, metavar="R", help="for --rule reduced: off the log-scales")
     parser.add_argument("--temperature", type=float, metavar="T", help="divides the logits of softmax heads")
@@ -31,7 +46,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _sample(options: argparse.Namespace) -> None:
-    from auxar.running import sample
+    from auxar.running import GivenRequest, sample, sample_given
 
     settings = list(options.settings)
     if options.rule not in (None, "reduced") and options.reduction is None:
@@ -40,4 +55,15 @@ def _sample(options: argparse.Namespace) -> None:
         value = getattr(options, key)
         if value is not None:
             settings.append(f"sampling.{key}={value}")
-    print(sample(options.run, settings=settings, out=options.out))
+    if options.given is None:
+        for name, value in (("--stage", options.stage), ("--as-view", options.as_view), ("--keep", options.keep)):
+            if value is not None and value is not False:
+                raise UserError(f"{name} needs --given, the images to draw from")
+        print(sample(options.run, settings=settings, out=options.out))
+        return
+    if options.keep is not None and (options.as_view or options.stage is not None):
+        raise UserError("--keep completes images, --stage and --as-view draw from a view: they do not go together")
+    if options.images is None:
+        settings.append(f"sampling.images={DRAWS}")
+    request = GivenRequest(tuple(options.given), options.stage or 0, options.as_view, options.keep)
+    print(sample_given(options.run, request, settings=settings, out=options.out))

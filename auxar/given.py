@@ -1,0 +1,107 @@
+"""Images that a user gives: to draw from their view, or to complete from a part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from auxar.data.conversion import BrokenImage, Preparation, decode
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec
+from auxar.recipe import DataConfig
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """The files, and those of the folders, by name. Raises `UserError` for what isn't there."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise UserError(f"--given: there is no image in the folder {path}")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise UserError(f"--given: there is no file {path}")
+    return found
+
+
+def read_images(files: Sequence[Path], image: ImageSpec, data: DataConfig) -> Tensor:
+    """Image files as integers of the shape and range of `image`: int64, (b, *image.shape).
+
+    One that has another size is cropped and resized as [data] says. Raises `UserError` for one that does not fit.
+    """
+    preparation = Preparation(image, data.crop, data.resize)
+    found = []
+    for file in files:
+        picture = _read(file, image)
+        if picture.size == (image.width, image.height):
+            pixels = _by_channel(picture) * image.levels // 256
+        else:
+            pixels = preparation(file.read_bytes(), str(file))
+        found.append(torch.from_numpy(pixels.astype(np.int64)))
+    return torch.stack(found)
+
+
+def read_views(files: Sequence[Path], view: ImageSpec) -> Tensor:
+    """Pictures of views, as auxar draws them, back to the views themselves: int64, (b, *view.shape).
+
+    A picture shows level x of L as 255·x / (L - 1); each of its values becomes the nearest level. Raises `UserError`
+    for one of another size or number of channels.
+    """
+    found = []
+    for file in files:
+        picture = _read(file, view)
+        if picture.size != (view.width, view.height):
+            size = f"{picture.height}×{picture.width}"
+            raise UserError(f"--given {file} has {size} pixels, and this view has {view.height}×{view.width}")
+        top = view.levels - 1
+        found.append(torch.from_numpy((2 * _by_channel(picture) * top + 255) // 510))
+    return torch.stack(found)
+
+
+def read_mask(path: Path, image: ImageSpec) -> Tensor:
+    """A picture of what is known, white, and what is to be drawn, black: booleans, (h, w)."""
+    try:
+        picture = decode(path.read_bytes(), "L")
+    except OSError as error:
+        raise UserError(f"--keep {path} cannot be read: {error.strerror}") from None
+    except BrokenImage as error:
+        raise UserError(f"--keep {path} cannot be read: {error}") from None
+    if picture.size != (image.width, image.height):
+        size = f"{picture.height}×{picture.width}"
+        raise UserError(f"--keep {path} has {size} pixels, and the image has {image.height}×{image.width}")
+    return torch.from_numpy(np.asarray(picture) >= 128)
+
+
+def _read(file: Path, image: ImageSpec) -> Image.Image:
+    """Decoded, with as many channels as are expected: no colours are made up, none are thrown away."""
+    try:
+        content = file.read_bytes()
+        with Image.open(file) as picture:
+            bands, transparent = picture.getbands(), picture.has_transparency_data
+        gray = bands[0] in ("1", "L", "I", "F") and "P" not in bands
+        if gray != (image.channels == 1):
+            kind, expected = ("gray", "red, green and blue") if gray else ("in colour", "one channel, gray")
+            raise UserError(f"--given {file} is {kind}, and {expected} is expected")
+        if transparent:
+            raise UserError(f"--given {file} is transparent in part, which the model knows nothing of; flatten it")
+        return decode(content, "L" if image.channels == 1 else "RGB")
+    except BrokenImage as error:
+        raise UserError(f"--given {file} cannot be read: {error}") from None
+    except OSError as error:  # Pillow's own errors are among them.
+        raise UserError(f"--given {file} cannot be read: {error.strerror or 'it is not an image'}") from None
+
+
+def _by_channel(picture: Image.Image) -> np.ndarray:
+    """int64, (c, h, w)."""
+    pixels = np.asarray(picture).astype(np.int64)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
