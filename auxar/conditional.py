@@ -162,8 +162,9 @@ def _save(path: Path, given: Given, arrays: dict[str, np.ndarray]) -> None:
     if given.known is not None:
         extra["known"] = given.known.mask
     everything: dict[str, Any] = {key: value.cpu().numpy() for key, value in extra.items() if value is not None}
+    everything |= arrays
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **everything, **arrays)
+        np.savez_compressed(file, **everything)
 
 
 def _sheet(model: Prior, given: Given, images: np.ndarray) -> Image.Image:

@@ -11,9 +11,10 @@ import torch
 from accelerate import Accelerator
 
 from auxar.conditional import Given, check_stage, draw_given_to_folder, given_view
-from auxar.data import DataSets, load_images
+from auxar.data import DataSets, evaluation_batches, load_images
 from auxar.errors import UserError, did_you_mean
 from auxar.evaluation import evaluate_run
+from auxar.figures import Figures, draw_figures
 from auxar.files import read_json
 from auxar.given import image_files, read_images, read_mask, read_views
 from auxar.interfaces import ImageSpec, Known, Prior, Sampler
@@ -109,6 +110,21 @@ def sample_given(path: Path, request: GivenRequest, *, settings: Sequence[str] =
     draw_given_to_folder(model, given, recipe.sampling, sampler, folder, accelerator)
     if accelerator.is_main_process and (agreement := read_json(folder / "samples.json")["view_agreement"]) is not None:
         logger.info("%.2f %% of the view's pixels are those of the drawn images' own view", 100 * agreement)
+    return folder
+
+
+def figures(path: Path, *, rows: int, settings: Sequence[str] = ()) -> Path:
+    """Draws the paper's figures of a run's model, `rows` images in each; returns their folder."""
+    if rows < 1:
+        raise UserError(f"--rows {rows}: at least 1 is expected")
+    run, recipe, model, sampler, accelerator = _opened(path, settings)
+    _, _, registry = open_run(path)
+    heldout = load_images(recipe.data, recipe.image, registry.dataset_paths()).heldout
+    _, images = next(iter(evaluation_batches(heldout, batch_size=rows, limit=rows, rank=0, processes=1)))
+    folder = run.path / "figures"
+    if accelerator.is_main_process:
+        draw_figures(Figures(model, sampler, recipe.sampling, rows, images.to(torch.int64)), folder)
+    _report(run, accelerator)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""The command line: `auxar run | check | evaluate | sample | plugins`."""
+"""The command line: `auxar run | check | evaluate | sample | figures | plugins`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from auxar.errors import UserError
 
-VERBS = ("run", "check", "evaluate", "sample", "plugins")
+VERBS = ("run", "check", "evaluate", "sample", "figures", "plugins")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

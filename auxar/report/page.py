@@ -47,6 +47,7 @@ def page(run: Run) -> str:
             "main",
             _header(run),
             _samples(run),
+            _figures(run),
             _likelihoods(run.evaluation),
             _curves(run),
             _data(run.evaluation),
@@ -117,6 +118,13 @@ def _samples(run: Run) -> Html:
         tag("div", *figures, class_="pictures") if figures else None,
         missing,
     )
+
+
+def _figures(run: Run) -> Html | None:
+    if not run.figures:
+        return None
+    pictures = [_figure(entry.title, picture, entry.title, entry.caption) for entry, picture in run.figures]
+    return tag("section", tag("h2", "Figures"), tag("div", *pictures, class_="pictures"))
 
 
 def _drawn(samples: Samples) -> str:

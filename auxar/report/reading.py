@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -105,6 +105,15 @@ class Picture:
 
 
 @attrs.frozen
+class FigureEntry:
+    """One entry of `figures/figures.json`."""
+
+    file: str
+    title: str
+    caption: str
+
+
+@attrs.frozen
 class Curve:
     """One factor's metrics by step: what was logged last for a step counts, as after a resumed run."""
 
@@ -125,6 +134,7 @@ class Run:
     samples: Samples | None
     sheet: Picture | None
     growth: Picture | None
+    figures: Sequence[tuple[FigureEntry, Picture]] = ()
 
     @property
     def factors(self) -> list[str]:
@@ -149,7 +159,16 @@ def read_run(folder: Path) -> Run:
         samples=_record(samples / "samples.json", Samples),
         sheet=_picture(samples / "samples.png"),
         growth=_picture(samples / "growth.png"),
+        figures=list(_figures(folder / "figures")),
     )
+
+
+def _figures(folder: Path) -> Iterator[tuple[FigureEntry, Picture]]:
+    for entry in _record(folder / "figures.json", list[FigureEntry]) or []:
+        # A name with a folder in it would lead out of the run.
+        picture = _picture(folder / Path(entry.file).name)
+        if picture is not None:
+            yield entry, picture
 
 
 def _record(path: Path, kind: type[T]) -> T | None:
