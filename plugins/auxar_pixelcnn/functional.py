@@ -8,36 +8,40 @@ import torch
 from torch import Tensor
 
 
-class _ConcatELU(torch.autograd.Function):
+def _both_elus(*inputs: Tensor) -> Tensor:
     """Both halves share one exponential and are written where they belong.
 
     With e = exp(-|x|) - 1, elu(x) = max(x, e) and elu(-x) = max(-x, e).
     """
+    sizes = [part.shape[1] for part in inputs]
+    first = inputs[0]
+    channels_last = first.dim() == 4 and first.is_contiguous(memory_format=torch.channels_last)
+    output = torch.empty(
+        (first.shape[0], 2 * sum(sizes), *first.shape[2:]),
+        dtype=first.dtype,
+        device=first.device,
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+    )
+    halves = iter(output.split([size for size in sizes for _ in range(2)], dim=1))
+    for part in inputs:
+        exponential = part.abs().neg_()
+        if part.dtype == torch.bfloat16:
+            # Its rounding is coarser than what is lost by the subtraction, and expm1 takes twice as long.
+            exponential.exp_().sub_(1)
+        else:
+            exponential.expm1_()
+        torch.maximum(part, exponential, out=next(halves))
+        negative = torch.neg(part, out=next(halves))
+        torch.maximum(negative, exponential, out=negative)
+    return output
 
+
+class _ConcatELU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Tensor) -> Tensor:
-        sizes = [part.shape[1] for part in inputs]
-        first = inputs[0]
-        channels_last = first.dim() == 4 and first.is_contiguous(memory_format=torch.channels_last)
-        output = torch.empty(
-            (first.shape[0], 2 * sum(sizes), *first.shape[2:]),
-            dtype=first.dtype,
-            device=first.device,
-            memory_format=torch.channels_last if channels_last else torch.contiguous_format,
-        )
-        halves = iter(output.split([size for size in sizes for _ in range(2)], dim=1))
-        for part in inputs:
-            exponential = part.abs().neg_()
-            if part.dtype == torch.bfloat16:
-                # Its rounding is coarser than what is lost by the subtraction, and expm1 takes twice as long.
-                exponential.exp_().sub_(1)
-            else:
-                exponential.expm1_()
-            torch.maximum(part, exponential, out=next(halves))
-            negative = torch.neg(part, out=next(halves))
-            torch.maximum(negative, exponential, out=negative)
+        output = _both_elus(*inputs)
         ctx.save_for_backward(output)
-        ctx.sizes = sizes
+        ctx.sizes = [part.shape[1] for part in inputs]
         return output
 
     @staticmethod
@@ -59,7 +63,8 @@ def _elu_backward(gradient: Tensor, value: Tensor) -> Tensor:
 
 def concat_elu(*inputs: Tensor) -> Tensor:
     """elu of each input and of its negative, side by side: (b, c, …) to (b, 2c, …)."""
-    return _ConcatELU.apply(*inputs)
+    # Where no gradient is asked for, as in sampling, the function's own cost would count.
+    return _ConcatELU.apply(*inputs) if torch.is_grad_enabled() else _both_elus(*inputs)
 
 
 def gate(x: Tensor) -> Tensor:

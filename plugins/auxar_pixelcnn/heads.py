@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -34,14 +36,13 @@ class LogisticMixtureHead(Head):
         self.uniform_count = 1 + self.channels
 
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
-        logits, means, log_scales, couplings = self._split(parameters)
-        scaled = scale(image, self.levels, logits.dtype)
-        values = image.to(torch.int64)
-        joint = logits.log_softmax(1)
-        for channel in range(self.channels):
-            mean = self._coupled_mean(means, couplings, scaled, channel)
-            joint = joint + logistic.log_mass(values[:, None, channel], mean, log_scales[:, :, channel], self.levels)
+        *_, joint = self._joints(parameters, image)
         return joint.logsumexp(1)
+
+    def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
+        # log p(x_1 … x_n): what it gains with one more channel is that channel's own, given those before.
+        first = torch.stack([joint.logsumexp(1) for joint in self._joints(parameters, image)], dim=1)
+        return first.diff(dim=1, prepend=torch.zeros_like(first[:, :1]))
 
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
         # Of few pixels at a time, so what counts is the number of operations.
@@ -68,6 +69,17 @@ class LogisticMixtureHead(Head):
             if channel + 1 < self.channels:
                 offsets.append(drawn[-1] - middle)
         return torch.stack(drawn, dim=1).to(torch.int64)
+
+    def _joints(self, parameters: Tensor, image: Tensor) -> Iterator[Tensor]:
+        """Nats of every component together with the first channel, the first two … all: (b, k, h, w) each."""
+        logits, means, log_scales, couplings = self._split(parameters)
+        scaled = scale(image, self.levels, logits.dtype)
+        values = image.to(torch.int64)
+        joint = logits.log_softmax(1)
+        for channel in range(self.channels):
+            mean = self._coupled_mean(means, couplings, scaled, channel)
+            joint = joint + logistic.log_mass(values[:, None, channel], mean, log_scales[:, :, channel], self.levels)
+            yield joint
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(b, parameter_count, …) to logits (b, k, …), means and log-scales (b, k, c, …), couplings (b, k, n, …)."""
@@ -99,10 +111,13 @@ class SoftmaxHead(Head):
         self.uniform_count = self.channels
 
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
+        return self.channel_log_prob(parameters, image).sum(1)
+
+    def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
         if parameters.dtype not in (torch.float32, torch.float64):
             parameters = parameters.float()
         log_probs = rearrange(parameters, "b (c l) h w -> b c l h w", c=self.channels).log_softmax(2)
-        return log_probs.gather(2, image.to(torch.int64)[:, :, None]).sum((1, 2))
+        return log_probs.gather(2, image.to(torch.int64)[:, :, None]).squeeze(2)
 
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
         logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels)

@@ -7,11 +7,11 @@ Cases: `light32` and `light128` (the pyramid's decoder: 3 blocks, 100 filters, 1
 (PixelCNN++: nr_resnet 5, 160 filters), `pyramid128` (the whole chain of recipes/pyramid_celeba.toml with its
 embeddings), and `growth`, a table of `light` from 16×16 to 256×256. Weights are untrained, in float32.
 
-One JSON object for each batch size. `seconds` is the median over repeats, after one call that also compiles the native
-engine if this machine has not done so. `gflops` counts the multiply-adds × 2 of one pass of the networks over the image,
-and nothing else, as work done; `peak_gflops` is what PyTorch's matrix products reach on the matrices of the step's own
-products, all of them one after the other, at the number of rows that is best for them. The raster sampler is timed over
-`raster_pixels` pixels of each network, and scaled to all of them.
+One JSON object, with one entry for each batch size. `seconds` is the median over repeats, after one call that also
+compiles the native engine if this machine has not done so. `gflops` counts the multiply-adds × 2 of one pass of the
+networks over the image, and nothing else, as work done; `peak_gflops` is what PyTorch's matrix products reach on the
+matrices of the step's own products, one after the other, at the number of rows that is best for them. The raster
+sampler is timed over `raster_pixels` pixels of each network, and scaled to all of them.
 """
 
 from __future__ import annotations

@@ -44,62 +44,87 @@ class PlainEngine:
         return self._product(instruction) if isinstance(instruction, Product) else self._pointwise(instruction)
 
     def _product(self, instruction: Product) -> Callable[[], None]:
-        pairs = list(zip(instruction.operands, instruction.matrices, strict=True))
+        reads = [self._reader(operand, instruction) for operand in instruction.operands]
+        terms = list(zip(reads, instruction.matrices, strict=True))
+        initial = None if instruction.initial is None else self._reader(instruction.initial, instruction)
         slots = self.clocks[instruction.clock].slots
-        output = instruction.output.values
-        strided = output.view(-1, self.batch, output.shape[1])[instruction.phase :: instruction.stride][:slots]
+        by_slot = instruction.output.values.view(-1, self.batch, instruction.output.values.shape[1])
+        output = by_slot[instruction.phase :: instruction.stride][:slots]
 
         def product() -> None:
-            total = instruction.bias
-            if instruction.initial is not None:
-                total = self._read(instruction.initial, instruction)
-            for operand, matrix in pairs:
-                total = torch.addmm(total, self._read(operand, instruction), matrix)
-            strided.copy_(total.view(-1, self.batch, total.shape[1])[: len(strided)])
+            total = instruction.bias if initial is None else initial()
+            for read, matrix in terms:
+                total = torch.addmm(total, read(), matrix)
+            output.copy_(total.view(-1, self.batch, total.shape[1])[: len(output)])
 
         return product
 
     def _pointwise(self, instruction: Pointwise) -> Callable[[], None]:
-        output = instruction.output
+        reads = [self._reader(operand, instruction) for operand in instruction.operands]
+        function = instruction.function
+        if isinstance(instruction.output, Ring):
+            write = self._writer(instruction.output, instruction)
+        else:
+            write = instruction.output.values[: self.clocks[instruction.clock].slots * self.batch].copy_
 
         def pointwise() -> None:
-            value = instruction.function(*[self._read(operand, instruction) for operand in instruction.operands])
-            if isinstance(output, Scratch):
-                output.values[: len(value)] = value
-            else:
-                self._write(output, value, instruction)
+            write(function(*[read() for read in reads]))
 
         return pointwise
 
-    def _read(self, operand: Operand, reader: Instruction) -> Any:
+    def _reader(self, operand: Operand, reader: Instruction) -> Callable[[], Any]:
         clock = self.clocks[reader.clock]
         rows = clock.slots * self.batch
         if isinstance(operand, Scratch):
-            return operand.values[:rows]
+            values = operand.values[:rows]
+            return lambda: values
         if isinstance(operand, Table):
-            places = clock.places[self.positions[reader.clock] + reader.lead - clock.origin]
-            return operand.values.index_select(0, places).view(rows, -1)
-        if isinstance(operand, Window):
-            ring = operand.ring
-            first = (self.positions[ring.clock] - operand.delay) % ring.depth
-            by_slot = ring.values.unflatten(0, (-1, self.batch))[ring.before + operand.shift :: operand.stride]
-            window = by_slot[: clock.slots, :, first : first + operand.length]
-            return window.reshape(rows, -1)
-        return operand
+            table, offset = operand.values, reader.lead - clock.origin
 
-    def _write(self, ring: Ring, value: Tensor, writer: Pointwise) -> None:
+            def look_up() -> Tensor:
+                return table.index_select(0, clock.places[self.positions[reader.clock] + offset]).view(rows, -1)
+
+            return look_up
+        if isinstance(operand, Window):
+            return self._window(operand, clock.slots)
+        return lambda: operand
+
+    def _window(self, window: Window, slots: int) -> Callable[[], Tensor]:
+        ring = window.ring
+        by_slot = ring.values.unflatten(0, (-1, self.batch))[ring.before + window.shift :: window.stride][:slots]
+        # One view for each place in the ring, made when it is first needed.
+        views: dict[int, Tensor] = {}
+
+        def read() -> Tensor:
+            first = (self.positions[ring.clock] - window.delay) % ring.depth
+            if first not in views:
+                views[first] = by_slot[:, :, first : first + window.length]
+            return views[first].reshape(slots * self.batch, -1)
+
+        return read
+
+    def _writer(self, ring: Ring, writer: Pointwise) -> Callable[[Tensor], object]:
         clock = self.clocks[writer.clock]
-        position = self.positions[writer.clock]
-        at = position % ring.depth
+        slots = clock.slots
+        invalid = self.invalid[writer.clock]
         by_slot = ring.values.unflatten(0, (-1, self.batch))
-        own = by_slot[ring.before : ring.before + clock.slots]
-        own[:, :, at] = value.view(clock.slots, self.batch, -1)
-        for first, last in self.invalid[writer.clock][position + writer.lead - clock.origin]:
-            own[first:last, :, at] = 0
-        for up in range(1, ring.before + 1 if ring.wraps else 1):
-            by_slot[ring.before - up, :, at] = own[-up % clock.slots, :, at]
-        if ring.values.shape[1] > ring.depth:
-            ring.values[:, at + ring.depth] = ring.values[:, at]
+        wrapped = range(1, ring.before + 1 if ring.wraps else 1)
+        twice = ring.values.shape[1] > ring.depth
+
+        def write(value: Tensor) -> None:
+            position = self.positions[writer.clock]
+            at = position % ring.depth
+            column = by_slot[:, :, at]
+            own = column[ring.before : ring.before + slots]
+            own.copy_(value.view(slots, self.batch, -1))
+            for first, last in invalid[position + writer.lead - clock.origin]:
+                own[first:last] = 0
+            for up in wrapped:
+                column[ring.before - up] = own[-up % slots]
+            if twice:
+                by_slot[:, :, at + ring.depth] = column
+
+        return write
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:

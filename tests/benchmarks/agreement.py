@@ -1,0 +1,61 @@
+"""How often two ways to draw the same images differ in float32, where sums are rounded differently.
+
+    python tests/benchmarks/agreement.py RUN --images 32
+
+Draws the same images of a run's model with the raster sampler and with the others, and prints for each pair the share
+of images that differ anywhere and the share of pixels that do. Once a draw has flipped,
+the pixels that are drawn after it are those of another image: most of the pixels that differ follow from one flip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import auxar
+from auxar.interfaces import Prior, Sampler
+from auxar_pixelcnn.samplers import AutoSampler, RasterSampler
+
+WAYS: dict[str, tuple[Sampler, int]] = {
+    "raster, 16 at once": (RasterSampler(), 16),
+    "native, 16 at once": (AutoSampler("native"), 16),
+    "native, 1 at once": (AutoSampler("native"), 1),
+    "plain, 16 at once": (AutoSampler("plain"), 16),
+}
+PAIRS = (
+    ("raster, 16 at once", "native, 16 at once"),
+    ("raster, 16 at once", "plain, 16 at once"),
+    ("native, 16 at once", "plain, 16 at once"),
+    ("native, 16 at once", "native, 1 at once"),
+)
+
+
+def shares(model: Prior, images: int, rule: str) -> list[dict[str, object]]:
+    """For each pair of ways: the shares of images and pixels that differ."""
+    drawn = {
+        name: model.sample(images, rule=rule, sampler=sampler, batch_size=batch)
+        for name, (sampler, batch) in WAYS.items()
+    }
+    found = []
+    for first, second in PAIRS:
+        differs = (drawn[first] != drawn[second]).any(1)
+        share = {"images": differs.flatten(1).any(1).double().mean().item(), "pixels": differs.double().mean().item()}
+        found.append({"pair": f"{first} / {second}", **share})
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a finished run's folder")
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--rule", default="ancestral")
+    options = parser.parse_args()
+    model = auxar.load(options.run)
+    found = shares(model, options.images, options.rule)
+    facts = {"images": options.images, "image": str(model.image), "rule": options.rule}
+    print(json.dumps({**facts, "pairs": found}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
