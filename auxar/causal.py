@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from auxar.interfaces import CausalNetwork, Decoder, Draws, Known, Prior, Sampler
+from auxar.interfaces import CausalNetwork, Decoder, Draws, Head, Known, Prior, Sampler
 
 
 class CausalPrior(Prior):
@@ -19,6 +19,14 @@ class CausalPrior(Prior):
         self.image.check(image)
         parameters = self.network(self.network.encode(image))
         return self.network.head.log_prob(parameters, image).sum((1, 2))
+
+    def log_prob_by_channel(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`log_prob`, and of it each channel's given those before: nats, shapes (b,) and (b, c).
+
+        No channels, but None, where the network's head does not tell them apart.
+        """
+        self.image.check(image)
+        return _by_channel(self.network.head, self.network(self.network.encode(image)), image)
 
     def draw(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
         return sampler.sample(self.network, None, draws, known)
@@ -41,8 +49,21 @@ class CausalDecoder(Decoder):
         parameters = self.network(self.network.encode(image), features)
         return self.network.head.log_prob(parameters, image).sum((1, 2))
 
+    def log_prob_by_channel(self, image: Tensor, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`log_prob`, and of it each channel's given those before: nats, shapes (b,) and (b, c).
+
+        No channels, but None, where the network's head does not tell them apart.
+        """
+        self.image.check(image)
+        return _by_channel(self.network.head, self.network(self.network.encode(image), features), image)
+
     def draw(self, features: Tensor, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
         return sampler.sample(self.network, features, draws, known)
 
     def initialize(self, image: Tensor, features: Tensor) -> None:
         self.network.initialize(image, features)
+
+
+def _by_channel(head: Head, parameters: Tensor, image: Tensor) -> tuple[Tensor, Tensor | None]:
+    channels = head.channel_log_prob(parameters, image)
+    return head.log_prob(parameters, image).sum((1, 2)), None if channels is None else channels.sum((2, 3))

@@ -12,8 +12,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from auxar.conditional import draw_from_view
+from auxar.data import ImageSet
 from auxar.files import write_json
 from auxar.interfaces import DrawRule, Draws, ImageSpec, Prior, Sampler
+from auxar.memorisation import memorisation_sheet, neighbours
 from auxar.model import image_levels, level_specs
 from auxar.recipe import SamplingConfig
 from auxar.sampling import draw_levels
@@ -41,10 +43,22 @@ class Figure:
 
 
 class Figures:
-    """What all figures of a model are drawn with. `heldout` are images (b, *model.image.shape), one for each row."""
+    """What all figures of a model are drawn with. `heldout` are images (b, *model.image.shape), one for each row; `flip` is
+    whether training saw images mirrored."""
 
-    def __init__(self, model: Prior, sampler: Sampler, config: SamplingConfig, rows: int, heldout: Tensor) -> None:
+    def __init__(
+        self,
+        model: Prior,
+        sampler: Sampler,
+        config: SamplingConfig,
+        rows: int,
+        heldout: Tensor,
+        training: ImageSet,
+        flip: bool,
+    ) -> None:
         self.model = model
+        self.training = training
+        self.flip = flip
         self.sampler = sampler
         self.config = config
         self.rows = rows
@@ -87,6 +101,14 @@ class Figures:
                 f"A row is one image: its coarsest view, and each finer level given the one before. {self._drawn()}",
                 self._growth,
             )
+
+        yield Figure(
+            "memorisation",
+            "Nearest training images",
+            "A row is a sampled image, or below them a held-out one, and the training images nearest to it. Samples "
+            f"that were copies would be much nearer to one than real images are. {self._drawn()}",
+            self._memorisation,
+        )
 
     def _drawn(self) -> str:
         rule = self.config.draw_rule()
@@ -140,6 +162,14 @@ class Figures:
         columns = 6
         images = self._levels(DrawRule("map"), range(self.rows * columns))[0]
         return self._beside([("", images[k::columns], self.specs[0]) for k in range(columns)])
+
+    def _memorisation(self) -> Image.Image:
+        drawn = self._levels(self.config.draw_rule(), range(self.rows))[0]
+        samples, heldout = (
+            neighbours(self.model, images.to(self.device), self.training, flip=self.flip)
+            for images in (drawn, self.heldout)
+        )
+        return memorisation_sheet(samples, heldout, self.specs[0])
 
     def _growth(self) -> Image.Image:
         levels = self._levels(self.config.draw_rule(), range(self.rows))

@@ -87,18 +87,28 @@ def _read(file: Path, image: ImageSpec) -> Image.Image:
     try:
         content = file.read_bytes()
         with Image.open(file) as picture:
-            bands, transparent = picture.getbands(), picture.has_transparency_data
-        gray = bands[0] in ("1", "L", "I", "F") and "P" not in bands
-        if gray != (image.channels == 1):
-            kind, expected = ("gray", "red, green and blue") if gray else ("in colour", "one channel, gray")
-            raise UserError(f"--given {file} is {kind}, and {expected} is expected")
-        if transparent:
-            raise UserError(f"--given {file} is transparent in part, which the model knows nothing of; flatten it")
-        return decode(content, "L" if image.channels == 1 else "RGB")
+            gray = picture.mode in ("1", "L", "LA", "La", "F") or picture.mode.startswith("I")
+            opaque = not picture.has_transparency_data or picture.convert("RGBA").getchannel("A").getextrema() == (
+                255,
+                255,
+            )
+        decoded = decode(content, "RGB")
     except BrokenImage as error:
         raise UserError(f"--given {file} cannot be read: {error}") from None
-    except OSError as error:  # Pillow's own errors are among them.
-        raise UserError(f"--given {file} cannot be read: {error.strerror or 'it is not an image'}") from None
+    except Exception as error:  # Pillow raises whatever a damaged or hostile file leads it into.
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"--given {file} cannot be read: {reason or 'it is not an image'}") from None
+    if not opaque:
+        raise UserError(f"--given {file} is transparent in part, which the model knows nothing of; flatten it")
+    if image.channels == 1:
+        # Gray images are shown in red, green and blue that are equal.
+        red, green, blue = decoded.split()
+        if not red.tobytes() == green.tobytes() == blue.tobytes():
+            raise UserError(f"--given {file} is in colour, and one channel, gray is expected")
+        return red
+    if gray:
+        raise UserError(f"--given {file} is gray, and red, green and blue is expected")
+    return decoded
 
 
 def _by_channel(picture: Image.Image) -> np.ndarray:

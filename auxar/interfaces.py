@@ -200,6 +200,13 @@ class Head(abc.ABC):
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
         """(b, parameter_count, h, w) and integers (b, c, h, w) to nats per pixel, shape (b, h, w)."""
 
+    def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor | None:
+        """Nats of each channel given those before it, shape (b, c, h, w), which add up to those of `log_prob`.
+
+        None, as here, where the distribution has no such factors in closed form.
+        """
+        return None
+
     @abc.abstractmethod
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
         """(n, parameter_count) and (n, uniform_count) in (0, 1) to one drawn pixel each: integers, shape (n, c)."""

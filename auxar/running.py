@@ -103,6 +103,8 @@ def sample_given(path: Path, request: GivenRequest, *, settings: Sequence[str] =
     """Draws from views of given images, or completes them from a part; returns the folder. `sampling.images` is the
     number of draws for each."""
     run, recipe, model, sampler, accelerator = _opened(path, settings)
+    if not recipe.sampling.images:
+        raise UserError("-n 0: at least 1 draw for each given image is expected")
     given = _given(request, recipe, model)
     rule = recipe.sampling.draw_rule()
     kind = "completed" if request.keep is not None else f"given-level{request.stage + 1}"
@@ -119,11 +121,12 @@ def figures(path: Path, *, rows: int, settings: Sequence[str] = ()) -> Path:
         raise UserError(f"--rows {rows}: at least 1 is expected")
     run, recipe, model, sampler, accelerator = _opened(path, settings)
     _, _, registry = open_run(path)
-    heldout = load_images(recipe.data, recipe.image, registry.dataset_paths()).heldout
-    _, images = next(iter(evaluation_batches(heldout, batch_size=rows, limit=rows, rank=0, processes=1)))
+    data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+    _, images = next(iter(evaluation_batches(data.heldout, batch_size=rows, limit=rows, rank=0, processes=1)))
     folder = run.path / "figures"
     if accelerator.is_main_process:
-        draw_figures(Figures(model, sampler, recipe.sampling, rows, images.to(torch.int64)), folder)
+        drawn = (model, sampler, recipe.sampling, rows, images.to(torch.int64))
+        draw_figures(Figures(*drawn, data.train, recipe.training.flip), folder)
     _report(run, accelerator)
     return folder
 

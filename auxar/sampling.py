@@ -111,7 +111,7 @@ def clear(folder: Path) -> None:
     """Removes earlier samples. A folder with files that are not samples is left alone, with an error."""
     sheets = ("samples.json", "samples.png", "growth.png", "draws.npz")
     entries = [*folder.glob("*"), *(folder / "images").glob("*")]
-    pictures = [p for p in entries if p.parent.name == "images" and re.fullmatch(r"\d{6}(-\d{3})?\.png", p.name)]
+    pictures = [p for p in entries if p.parent.name == "images" and re.fullmatch(r"\d{6}(-\d{3,})?\.png", p.name)]
     for path in entries:
         # Folders beside are samples of other rules and seeds.
         if path not in pictures and path.name not in sheets and not path.is_dir():

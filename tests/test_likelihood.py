@@ -26,6 +26,16 @@ def double(*values):
     return torch.tensor(values, dtype=torch.float64)
 
 
+def nearest_value(point, levels):
+    """Of a point in units of [-1, 1]."""
+    return logistic.nearest_value(logistic.position(point, levels), levels)
+
+
+def draw_logistic(uniform, mean, log_scale, levels):
+    """The value nearest to a drawn point."""
+    return nearest_value(logistic.draw(uniform, double(mean), double(log_scale)), levels).long()
+
+
 def rounding(mean, log_scale):
     """What float64 leaves uncertain in a log-probability: a cut's place to 16 digits, in units of the scale."""
     return 1e-12 + 1e-15 * (2 + abs(mean)) * math.exp(-log_scale)
@@ -99,11 +109,19 @@ def test_the_mass_of_an_interval_is_the_sum_over_its_values(interval):
 def test_an_even_grid_of_uniforms_draws_every_value_in_its_share(levels, mean, log_scale):
     grid = 4096
     uniforms = (torch.arange(grid, dtype=torch.float64) + 0.5) / grid
-    drawn = logistic.draw(uniforms, double(mean), double(log_scale), levels)
+    drawn = draw_logistic(uniforms, mean, log_scale, levels)
     share = torch.bincount(drawn, minlength=levels) / grid
     mass = logistic.log_mass(torch.arange(levels), double(mean), double(log_scale), levels).exp()
     assert (share - mass).abs().max() <= 1 / grid + rounding(mean, log_scale)
     assert (drawn.diff() >= 0).all()
+
+
+@settings(deadline=None, max_examples=100)
+@given(mean=st.floats(-2, 2), log_scale=st.floats(-7, 7), uniform=st.floats(1e-6, 1 - 1e-6))
+def test_a_drawn_point_has_the_uniform_below_it(mean, log_scale, uniform):
+    point = logistic.draw(double(uniform), double(mean), double(log_scale))
+    below = torch.sigmoid((point - mean) / math.exp(log_scale))
+    assert below.item() == pytest.approx(uniform, abs=rounding(mean, log_scale))
 
 
 @settings(deadline=None, max_examples=60)
@@ -111,8 +129,13 @@ def test_an_even_grid_of_uniforms_draws_every_value_in_its_share(levels, mean, l
 def test_the_nearest_value_is_rounded_half_up_and_stays_in_range(levels, point):
     """Halves of a step, on steps that float64 represents exactly."""
     levels = 2 ** (levels.bit_length() - 1) + 1
-    found = logistic.nearest_value(double(point / (levels - 1) - 1), levels)
-    assert found.item() == min(max((point + 1) // 2, 0), levels - 1)
+    for dtype in (torch.float32, torch.float64):
+        points = torch.tensor([point / (levels - 1) - 1], dtype=dtype)
+        before = points.clone()
+        found = nearest_value(points, levels)
+        assert found.dtype == dtype
+        assert found.item() == min(max((point + 1) // 2, 0), levels - 1)
+        assert torch.equal(points, before)
 
 
 @settings(deadline=None, max_examples=60)
@@ -126,6 +149,14 @@ def test_an_even_grid_of_uniforms_draws_every_category_in_its_share(logits):
     assert (drawn.diff() >= 0).all()
 
 
+@settings(deadline=None, max_examples=60)
+@given(logits=st.lists(st.sampled_from([-1e5, -3.0, 0.0, 0.1, 2.0]), min_size=2, max_size=9))
+def test_a_category_without_mass_is_never_drawn(logits):
+    uniforms = double(2.0**-53, 0.25, 0.5, 0.75, 1 - 2.0**-53)
+    drawn = categorical.draw(uniforms, double(*logits).expand(5, -1))
+    assert (double(*logits).softmax(0)[drawn] > 0).all()
+
+
 @pytest.mark.parametrize("tail", [1e-4, 1e-8, 1e-12])
 def test_no_tail_is_cut_off(tail):
     """A rare value is drawn as seldom as it should be, and not never."""
@@ -134,7 +165,7 @@ def test_no_tail_is_cut_off(tail):
     assert categorical.draw(uniforms, logits.expand(5, -1)).tolist() == [0, 1, 1, 1, 2]
     # Of three values -1, 0 and 1 the outer ones begin half way: at a scale of 1/2 / logit(tail) they get the tail.
     log_scale = math.log(0.5 / math.log((1 - tail) / tail))
-    assert logistic.draw(uniforms, double(0), double(log_scale), 3).tolist() == [0, 1, 1, 1, 2]
+    assert draw_logistic(uniforms, 0, log_scale, 3).tolist() == [0, 1, 1, 1, 2]
 
 
 # Heads ---------------------------------------------------------------------------------------------------------------

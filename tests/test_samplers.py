@@ -8,15 +8,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import (
+    DRAWS,
+    ENGINES,
     SEEDS,
     SIZES,
+    OtherNetwork,
     all_images,
+    assert_follows,
     full_networks,
-    heads,
+    growing_networks,
+    image_numbers,
+    knowns,
     light_networks,
+    other_networks,
     random_features,
     randomized,
-    specs,
+    sample,
 )
 from torch import nn
 from torch.nn import functional
@@ -26,79 +33,62 @@ from auxar.errors import UserError
 from auxar.interfaces import CausalNetwork, DrawRule, Draws, ImageSpec
 from auxar.model import AuxiliaryModel, image_levels
 from auxar_pixelcnn import components
-from auxar_pixelcnn.functional import concat_elu, gate
 from auxar_pixelcnn.heads import LogisticMixtureHead, SoftmaxHead
-from auxar_pixelcnn.layers import CausalConv2d, Conv2d, Dropout, Pointwise
-from auxar_pixelcnn.samplers import AutoSampler, RasterSampler, WavefrontSampler
-from auxar_pixelcnn.samplers.schedule import NoScheduleError, make_schedule
+from auxar_pixelcnn.layers import CausalConv2d, Conv2d, Pointwise, UpsamplingConv2d
+from auxar_pixelcnn.samplers import (
+    AutoConfig,
+    AutoSampler,
+    CachedConfig,
+    CachedSampler,
+    RasterSampler,
+    WavefrontConfig,
+    WavefrontSampler,
+)
+from auxar_pixelcnn.samplers.plan import make_plan
+from auxar_pixelcnn.samplers.program import Layout
+from auxar_pixelcnn.samplers.schedule import make_schedule
+from auxar_pixelcnn.samplers.trace import NoScheduleError
 from auxar_pyramid import PyramidConfig, PyramidView
 
-RULES = st.sampled_from(
-    [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map"), DrawRule("ancestral", temperature=0.7)]
-)
-INDICES = st.lists(st.integers(0, 10**6), min_size=1, max_size=4).map(tuple)
-DRAWS = st.builds(Draws, SEEDS, INDICES, RULES, st.integers(0, 3))
 
-
-class OtherNetwork(CausalNetwork):
-    """A stranger's network from the same layers: one stream, other tap shapes, work on the pixels before any shift."""
-
-    def __init__(self, image, head, first, second, features_channels, width=4):
-        super().__init__()
-        self.image = image
-        self.head = head
-        self.features_channels = features_channels
-        self.pixels = Pointwise([image.channels], width)
-        self.above = CausalConv2d(width, width, *first)
-        self.left = CausalConv2d(width, width, (0, 0), (-3, -1))
-        self.hidden = CausalConv2d(width, 2 * width, *second)
-        self.diagonal = CausalConv2d(width, width, (2, 2), (2, 2))
-        self.dropout = Dropout(0.5)
-        self.side = Pointwise([width, *([features_channels] if features_channels else [])], width, activation=True)
-        self.out = Pointwise([2 * width], head.parameter_count)
-
-    def forward(self, image, features=None):
-        pixels = torch.tanh(self.pixels(image))
-        start = functional.relu(self.left(pixels)) + 0.5 * self.above(pixels)
-        hidden = gate(self.hidden(start)) - torch.sigmoid(self.diagonal(pixels))
-        mixed = self.side(hidden) if features is None else self.side(hidden, features)
-        return self.out(concat_elu(self.dropout(mixed) * start))
-
-
-@st.composite
-def other_networks(draw):
-    image = draw(specs())
-    columns = st.integers(-3, 3)
-    left, right = sorted(draw(st.tuples(columns, columns)))
-    first = draw(st.sampled_from([((1, 3), (-2, 2)), ((1, 1), (3, 3)), ((2, 3), (-1, 4)), ((1, 2), (left, right))]))
-    second = draw(st.sampled_from([((0, 2), (-2, 0)), ((0, 0), (-4, 0)), ((1, 2), (0, 3)), ((0, 1), (-1, 0))]))
-    network = OtherNetwork(image, draw(heads(image)), first, second, draw(st.sampled_from([0, 2])))
-    return randomized(network, draw(SEEDS))
-
-
-def sample(sampler, network, draws, seed=0, features=None):
-    if features is None:
-        features = random_features(network, len(draws.indices), seed)
-    return sampler.sample(network, features, draws)
+def assert_draws_as_by_raster(sampler, network, draws, seed, known):
+    found = sample(sampler, network, draws, seed, known=known)
+    assert found.dtype == torch.int64
+    assert found.shape == (len(draws.indices), *network.image.shape)
+    network.image.check_range(found)
+    assert torch.equal(found, sample(RasterSampler(), network, draws, seed, known=known))
 
 
 # The wavefront -------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=120)
-@given(network=light_networks(), draws=DRAWS, seed=SEEDS)
-def test_the_wavefront_draws_what_the_raster_sampler_draws(network, draws, seed):
-    found = sample(WavefrontSampler(), network, draws, seed)
-    assert found.dtype == torch.int64
-    assert found.shape == (len(draws.indices), *network.image.shape)
-    network.image.check_range(found)
-    assert torch.equal(found, sample(RasterSampler(), network, draws, seed))
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(deadline=None, max_examples=50)
+@given(network=light_networks(), draws=DRAWS, seed=SEEDS, data=st.data())
+def test_the_wavefront_draws_what_the_raster_sampler_draws(engine, network, draws, seed, data):
+    known = data.draw(knowns(network.image, len(draws.indices)))
+    assert_draws_as_by_raster(WavefrontSampler(engine), network, draws, seed, known)
 
 
-@settings(deadline=None, max_examples=80)
-@given(network=other_networks(), draws=DRAWS, seed=SEEDS)
-def test_a_strangers_network_gets_the_wavefront_for_free(network, draws, seed):
-    assert torch.equal(sample(WavefrontSampler(), network, draws, seed), sample(RasterSampler(), network, draws, seed))
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(deadline=None, max_examples=40)
+@given(network=other_networks(), draws=DRAWS, seed=SEEDS, data=st.data())
+def test_a_strangers_network_gets_the_wavefront_for_free(engine, network, draws, seed, data):
+    known = data.draw(knowns(network.image, len(draws.indices)))
+    assert_draws_as_by_raster(WavefrontSampler(engine), network, draws, seed, known)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("size", [(60, 1), (40, 4), (35, 6)])
+def test_the_wavefront_of_a_high_image_goes_round_slots_and_tables_many_times(engine, size):
+    """More rows than hypothesis makes: their side inputs take the places of earlier ones."""
+    image = ImageSpec(1, height=size[0], width=size[1], levels=16)
+    head = SoftmaxHead(image)
+    for network in (
+        components.light_decoder(components.LightConfig(filters=3, blocks=1, components=2), image, 2).network,
+        OtherNetwork(image, head, ((1, 3), (-2, 2)), ((0, 2), (-2, 0)), 2),
+    ):
+        assert_draws_as_by_raster(WavefrontSampler(engine), randomized(network, 1), Draws(3, (0, 1)), 4, None)
 
 
 def test_the_wavefront_works_on_many_rows_at_once():
@@ -111,30 +101,99 @@ def test_the_wavefront_works_on_many_rows_at_once():
         assert max(schedule.leads.values()) == 2 * blocks
 
 
-def test_the_wavefront_leaves_the_network_in_its_mode():
+def stored_bytes(monkeypatch, sampler, image):
+    """Of everything that a sampler keeps between its steps, for a network with features."""
+    network = randomized(OtherNetwork(image, SoftmaxHead(image), ((1, 3), (-2, 2)), ((0, 2), (-2, 0)), 2), 0)
+    sizes = []
+
+    def counted(make):
+        def counting(*arguments, **options):
+            storage = make(*arguments, **options)
+            sizes.append(storage.values.nbytes)
+            return storage
+
+        return counting
+
+    with monkeypatch.context() as patch:
+        for kind in ("ring", "scratch", "table"):
+            patch.setattr(Layout, kind, counted(getattr(Layout, kind)))
+        sample(sampler, network, Draws(0, (0, 1)))
+    return sum(sizes)
+
+
+@pytest.mark.parametrize("sampler", [WavefrontSampler(), CachedSampler()])
+def test_what_a_sampler_keeps_does_not_grow_with_the_height(monkeypatch, sampler):
+    found = [
+        stored_bytes(monkeypatch, sampler, ImageSpec(1, height=height, width=8, levels=2)) for height in (32, 64, 128)
+    ]
+    assert found[0] == found[1] == found[2]
+    assert 0 < found[0] < stored_bytes(monkeypatch, sampler, ImageSpec(1, height=32, width=80, levels=2))
+
+
+FAST = [WavefrontSampler("plain"), WavefrontSampler(), CachedSampler("plain"), CachedSampler(), AutoSampler()]
+
+
+@pytest.mark.parametrize("sampler", [RasterSampler(), *FAST])
+def test_a_sampler_leaves_the_network_in_its_mode(sampler):
     image = ImageSpec(1, height=3, width=4, levels=5)
     network = components.light_prior(components.LightConfig(filters=2, blocks=1), image).network
     for training in (True, False):
         network.train(training)
-        AutoSampler().sample(network, None, Draws(0, (0,)))
+        sampler.sample(network, None, Draws(0, (0,)))
         assert all(module.training == training for module in network.modules())
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(network=light_networks(blocks=(1, 2)), draws=DRAWS, seed=SEEDS)
 def test_no_sampler_drops_values_of_a_network_in_training(network, draws, seed):
     expected = sample(RasterSampler(), network, draws, seed)
     network.train()
-    assert torch.equal(sample(WavefrontSampler(), network, draws, seed), expected)
-    assert torch.equal(sample(RasterSampler(), network, draws, seed), expected)
+    for sampler in [RasterSampler(), *FAST]:
+        assert torch.equal(sample(sampler, network, draws, seed), expected)
+
+
+# The cached sampler --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(deadline=None, max_examples=15)
+@given(network=full_networks(), draws=DRAWS, seed=SEEDS, data=st.data())
+def test_the_cached_sampler_draws_what_the_raster_sampler_draws(engine, network, draws, seed, data):
+    known = data.draw(knowns(network.image, len(draws.indices)))
+    assert_draws_as_by_raster(CachedSampler(engine), network, draws, seed, known)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(deadline=None, max_examples=40)
+@given(network=growing_networks(), draws=DRAWS, seed=SEEDS, data=st.data())
+def test_a_strangers_network_of_several_resolutions_is_cached_for_free(engine, network, draws, seed, data):
+    known = data.draw(knowns(network.image, len(draws.indices)))
+    assert_draws_as_by_raster(CachedSampler(engine), network, draws, seed, known)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(deadline=None, max_examples=40)
+@given(network=st.one_of(light_networks(), other_networks()), draws=DRAWS, seed=SEEDS, data=st.data())
+def test_the_cached_sampler_takes_networks_of_one_resolution_too(engine, network, draws, seed, data):
+    known = data.draw(knowns(network.image, len(draws.indices)))
+    assert_draws_as_by_raster(CachedSampler(engine), network, draws, seed, known)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_full_network_is_cached_where_every_resolution_has_an_inside(engine):
+    """A size beyond those above: of each resolution there are places away from the edges."""
+    image = ImageSpec(3, height=10, width=15, levels=16)
+    config = components.FullConfig(filters=3, nr_resnet=1, components=2)
+    network = randomized(components.full_decoder(config, image, 2).network, 1)
+    assert_draws_as_by_raster(CachedSampler(engine), network, Draws(3, (0, 1)), 4, None)
 
 
 # What an image depends on --------------------------------------------------------------------------------------------
 
-SAMPLERS = st.sampled_from([RasterSampler(), WavefrontSampler(), AutoSampler()])
+SAMPLERS = st.sampled_from([RasterSampler(), *FAST])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=50)
 @given(network=light_networks(), sampler=SAMPLERS, draws=DRAWS, seed=SEEDS, data=st.data())
 def test_an_image_depends_on_its_seed_index_and_rule_alone(network, sampler, draws, seed, data):
     count = len(draws.indices)
@@ -147,7 +206,7 @@ def test_an_image_depends_on_its_seed_index_and_rule_alone(network, sampler, dra
     assert torch.equal(alone, together[order])
 
 
-@pytest.mark.parametrize("sampler", [RasterSampler(), WavefrontSampler()])
+@pytest.mark.parametrize("sampler", [RasterSampler(), WavefrontSampler(), CachedSampler()])
 def test_seeds_indices_levels_and_features_make_different_images(sampler):
     image = ImageSpec(3, height=4, width=4)
     head = LogisticMixtureHead(image, 2)
@@ -167,7 +226,7 @@ def test_seeds_indices_levels_and_features_make_different_images(sampler):
         assert not torch.equal(first, second)
 
 
-# What the wavefront refuses ------------------------------------------------------------------------------------------
+# What is refused -----------------------------------------------------------------------------------------------------
 
 
 class Small(CausalNetwork):
@@ -198,26 +257,56 @@ def dynamic(network, image):
     return network.conv(image) if image.sum() > 0 else network.conv(image) * 0.5
 
 
-UNSCHEDULED = {
-    "itself": (Small(lambda n, x: n.conv(x), conv=CausalConv2d(1, 3, (0, 1), (-1, 0))), "pixel itself"),
-    "right": (Small(lambda n, x: n.conv(x), conv=CausalConv2d(1, 3, (0, 1), (-2, 1))), "pixel itself or on one to its"),
-    "late": (
-        Small(lambda n, x: n.second(n.conv(x)), conv=shifted(), second=CausalConv2d(3, 3, (0, 0), (0, 1))),
-        "pixel itself",
-    ),
-    "both": (Small(lambda n, x: n.conv(x) + n.now(x), conv=shifted(), now=Pointwise([1], 3)), "pixel itself"),
-    "ordinary": (Small(lambda n, x: n.conv(x), conv=Conv2d(1, 3)), r"conv \(Conv2d\)"),
-    "stride": (
-        Small(lambda n, x: n.conv(x), conv=CausalConv2d(1, 3, (1, 1), (0, 0), stride=2)),
-        r"conv \(CausalConv2d\)",
-    ),
+def shrunk(inputs=1, stride=2):
+    return CausalConv2d(inputs, 3, (1, 1), (0, 0), stride=stride)
+
+
+UNTRACED = {
+    "ordinary": (Small(lambda n, x: n.conv(x), conv=Conv2d(1, 3)), r"conv \(Conv2d\) has no such form"),
     "function": (Small(lambda n, x: torch.cumsum(n.conv(x), 1), conv=shifted()), "cumsum"),
     "method": (Small(lambda n, x: n.conv(x).abs(), conv=shifted()), "call_method abs"),
     "module": (Small(lambda n, x: n.relu(n.conv(x)), conv=shifted(), relu=nn.ReLU()), r"relu \(ReLU\)"),
+    "name": (Small(lambda n, x: functional.elu(n.conv(x), alpha=0.5), conv=shifted()), "arguments by name"),
     "dynamic": (Small(dynamic, conv=shifted()), "cannot be traced"),
     "blind": (
         Small(lambda n, x, f: n.side(f), features_channels=2, side=Pointwise([2], 3)),
         "does not depend on the image",
+    ),
+    "several": (Small(lambda n, x: [n.conv(x)], conv=shifted()), "does not give one tensor"),
+}
+UNCAUSAL = {
+    "itself": Small(lambda n, x: n.conv(x), conv=CausalConv2d(1, 3, (0, 1), (-1, 0))),
+    "right": Small(lambda n, x: n.conv(x), conv=CausalConv2d(1, 3, (0, 1), (-2, 1))),
+    "late": Small(lambda n, x: n.second(n.conv(x)), conv=shifted(), second=CausalConv2d(3, 3, (0, 0), (0, 1))),
+    "both": Small(lambda n, x: n.conv(x) + n.now(x), conv=shifted(), now=Pointwise([1], 3)),
+}
+UNSCHEDULED = {
+    **UNTRACED,
+    **{name: (network, "pixel itself or on one to its right") for name, network in UNCAUSAL.items()},
+    "stride": (Small(lambda n, x: n.conv(x), conv=shrunk()), "the layer conv changes the resolution"),
+    "growth": (
+        Small(lambda n, x: n.grow(n.conv(x), 4, 5), conv=shrunk(), grow=UpsamplingConv2d(3, 3)),
+        "changes the resolution, which has no wavefront form",
+    ),
+}
+UNPLANNED = {
+    **UNTRACED,
+    **{name: (network, "pixel itself or on one to its right") for name, network in UNCAUSAL.items()},
+    "early": (Small(lambda n, x: n.grow(n.conv(x), 8, 10), conv=shifted(), grow=UpsamplingConv2d(3, 3)), "not shrunk"),
+    "overlap": (
+        Small(
+            lambda n, x: n.grow(n.shrink(n.conv(x)), 4, 5),
+            conv=shifted(),
+            shrink=CausalConv2d(3, 3, (0, 0), (0, 0), stride=2),
+            grow=UpsamplingConv2d(3, 3, overlap=(1, 0)),
+        ),
+        "mixes columns to the right",
+    ),
+    "cut": (Small(lambda n, x: n.grow(n.conv(x), 4, 4), conv=shrunk(), grow=UpsamplingConv2d(3, 3)), r"\(4, 5\)"),
+    "coarse": (Small(lambda n, x: n.conv(x), conv=shrunk()), "prediction"),
+    "resolutions": (
+        Small(lambda n, x: n.first(x) * n.second(x), first=shrunk(), second=shrunk(stride=3)),
+        "several resolutions",
     ),
 }
 
@@ -226,16 +315,30 @@ UNSCHEDULED = {
 def test_a_network_that_cannot_run_as_a_wavefront_is_refused_by_name(network, message):
     with pytest.raises(NoScheduleError, match=message):
         make_schedule(network)
-    with pytest.raises(UserError, match=f"(?s)wavefront.*{message}.*'raster' works"):
+    expected = f"(?s)sampler 'wavefront': .*{message}.*'raster' works"
+    with pytest.raises(UserError, match=expected):
+        WavefrontSampler().check(network)
+    with pytest.raises(UserError, match=expected):
         sample(WavefrontSampler(), network, Draws(0, (0,)))
 
 
-@settings(deadline=None, max_examples=8)
-@given(network=full_networks(specs(sizes=st.sampled_from([(1, 1), (2, 3), (3, 1)]))), draws=DRAWS, seed=SEEDS)
-def test_the_full_network_falls_back_to_the_raster_sampler(network, draws, seed):
-    with pytest.raises(NoScheduleError, match="shrink"):
+@pytest.mark.parametrize(("network", "message"), UNPLANNED.values(), ids=UNPLANNED)
+def test_a_network_that_cannot_be_cached_is_refused_by_name(network, message):
+    with pytest.raises(NoScheduleError, match=message):
+        make_plan(network)
+    expected = f"(?s)sampler 'cached': .*{message}.*'raster' works"
+    with pytest.raises(UserError, match=expected):
+        CachedSampler().check(network)
+    with pytest.raises(UserError, match=expected):
+        sample(CachedSampler(), network, Draws(0, (0,)))
+
+
+@settings(deadline=None, max_examples=10)
+@given(network=st.one_of(full_networks(), growing_networks()), draws=DRAWS, seed=SEEDS)
+def test_what_has_no_wavefront_form_is_cached(network, draws, seed):
+    with pytest.raises(NoScheduleError, match="changes the resolution"):
         make_schedule(network)
-    assert torch.equal(sample(AutoSampler(), network, draws, seed), sample(RasterSampler(), network, draws, seed))
+    assert torch.equal(sample(AutoSampler(), network, draws, seed), sample(CachedSampler(), network, draws, seed))
 
 
 def test_falling_back_is_logged(caplog):
@@ -248,12 +351,27 @@ def test_falling_back_is_logged(caplog):
     assert "call_method abs" in record.getMessage()
 
 
-def test_the_wavefront_is_chosen_silently(caplog):
-    image = ImageSpec(1, height=3, width=4, levels=5)
-    network = components.light_prior(components.LightConfig(filters=2, blocks=1), image).network
+IMAGE = ImageSpec(1, height=3, width=4, levels=5)
+LIGHT = components.light_prior(components.LightConfig(filters=2, blocks=1), IMAGE).network
+FULL = components.full_prior(components.FullConfig(filters=2, nr_resnet=1), IMAGE).network
+
+
+@pytest.mark.parametrize(("network", "chosen"), [(LIGHT, WavefrontSampler), (FULL, CachedSampler)])
+def test_a_fast_sampler_is_chosen_silently(caplog, monkeypatch, network, chosen):
+    used = []
+    for kind in (WavefrontSampler, CachedSampler, RasterSampler):
+        draw = kind.sample
+        monkeypatch.setattr(kind, "sample", lambda *a, kind=kind, draw=draw: (used.append(kind), draw(*a))[1])
     with caplog.at_level(logging.INFO, logger="auxar"):
         AutoSampler().sample(network, None, Draws(0, (0,)))
     assert not caplog.records
+    assert used == [chosen]
+
+
+@pytest.mark.parametrize("config", [WavefrontConfig, CachedConfig, AutoConfig])
+def test_an_engine_of_another_name_is_refused(config):
+    with pytest.raises(ValueError, match="engine must be one of auto, native, plain, got 'fast'"):
+        config("fast")
 
 
 def scaled(network, image):
@@ -278,23 +396,7 @@ def test_a_network_that_adds_what_it_makes_of_features_samples_as_by_raster(pool
 # What is drawn follows the model -------------------------------------------------------------------------------------
 
 
-def chi_square(counts, log_probs, total):
-    """The statistic and its degrees of freedom, over cells that expect enough to be near a normal distribution."""
-    expected = log_probs.exp().flatten() * total
-    rare = expected < 8
-    counts = torch.cat([counts.flatten()[~rare], counts.flatten()[rare].sum()[None]])
-    expected = torch.cat([expected[~rare], expected[rare].sum()[None]]).clamp_min(1)
-    return ((counts - expected) ** 2 / expected).sum().item(), int((~rare).sum())
-
-
-def assert_follows(counts, log_probs, total=4000):
-    statistic, freedom = chi_square(counts, log_probs, total)
-    assert freedom >= 5
-    # Wilson & Hilferty's approximation of the quantile of which one in 100,000 correct samplers falls short.
-    assert statistic < freedom * (1 - 2 / (9 * freedom) + 4.265 * (2 / (9 * freedom)) ** 0.5) ** 3
-
-
-@pytest.mark.parametrize("sampler", [RasterSampler(), WavefrontSampler()])
+@pytest.mark.parametrize("sampler", [RasterSampler(), WavefrontSampler(), CachedSampler()])
 @pytest.mark.parametrize("head", components.HEADS)
 @pytest.mark.parametrize("spec", [ImageSpec(1, height=2, width=2, levels=3), ImageSpec(3, height=1, width=2, levels=2)])
 def test_ancestral_samples_follow_the_model(sampler, head, spec):
@@ -304,8 +406,7 @@ def test_ancestral_samples_follow_the_model(sampler, head, spec):
     with torch.no_grad():
         log_probs = prior.log_prob(images)
         found = prior.draw(Draws(0, tuple(range(4000))), sampler)
-    digits = spec.levels ** torch.arange(spec.dims - 1, -1, -1)
-    assert_follows(torch.bincount((found.flatten(1) * digits).sum(1), minlength=len(images)), log_probs)
+    assert_follows(torch.bincount(image_numbers(found, spec.levels), minlength=len(images)), log_probs)
 
 
 def test_ancestral_samples_of_an_image_and_its_view_follow_the_joint_model():
@@ -326,7 +427,7 @@ def test_ancestral_samples_of_an_image_and_its_view_follow_the_joint_model():
         )
         joint = conditional + model.prior.log_prob(views)
     assert (conditional[:, 0].exp() - conditional[:, 1].exp()).abs().sum() > 0.2
-    cell = (fine.flatten(1) * torch.tensor([8, 4, 2, 1])).sum(1) * 2 + coarse.flatten()
+    cell = image_numbers(fine, 2) * 2 + coarse.flatten()
     assert_follows(torch.bincount(cell, minlength=32), joint)
     assert not torch.equal(image_levels(model, fine)[1], coarse)
 

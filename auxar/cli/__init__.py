@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from auxar.errors import UserError
 
-VERBS = ("run", "check", "evaluate", "sample", "figures", "plugins")
+VERBS = ("run", "check", "evaluate", "compare", "sample", "figures", "plugins")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

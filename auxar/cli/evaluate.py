@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from auxar.cli.options import add_settings
+
+WEIGHTS = {
+    "ema": "EMA, the running average of the weights",
+    "last": "last, those of the last step",
+    "mixed": "EMA for some factors, those of the last step for others",
+}
+KINDS = {
+    "bound": "bound, log p(X, X̂) ≤ log p(X): the image's true bits/dim are at most this",
+    "exact": "exact, log p(X)",
+}
+CHANNELS_IN_A_LINE = 5
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -13,8 +26,8 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     parser = verbs.add_parser(
         "evaluate",
         help="bits/dim of a run, factor by factor",
-        description="Evaluates the trained factors of a run on its held-out and training images, and writes "
-        "evaluation.json and the report.",
+        description="Evaluates the trained factors of a run on its held-out and training images, prints bits/dim, and "
+        "writes evaluation.json, evaluation.safetensors (the log-likelihood of every image) and the report.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     add_settings(parser, "evaluation.batch_size=64, evaluation.train_images=0")
@@ -22,18 +35,121 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from accelerate import PartialState
+
     from auxar.files import read_json
     from auxar.running import evaluate
 
     run = evaluate(options.run, settings=options.settings)
-    table = read_json(run.evaluation)
-    print(f"{'factor':<10}{'held-out':>12}{'training':>12}   bits/dim of the factor's own size")
+    if PartialState().is_main_process:
+        print("\n".join(evaluation_lines(read_json(run.evaluation))))
+
+
+def evaluation_lines(table: dict[str, Any]) -> list[str]:
+    """What `evaluation.json` holds, to be read on a screen of 100 columns: a line for each factor."""
+    lines = _facts(table)
+    for name, title in (("heldout", "Held-out images"), ("training", "Training images")):
+        if name in table["images"]:
+            lines += ["", f"{title}: bits/dim ± standard error over {table['images'][name]:,} images"]
+            lines += _likelihoods(table, name)
+    if len(table["images"]) > 1:
+        lines += ["", "Held-out less training images, bits/dim: a model that overfits has a large difference"]
+        lines += _overfitting(table)
+    lines += _channels(table)
+    missing = [entry["factor"] for entry in table["factors"] if not (entry["heldout"] or entry["training"])]
+    if missing and table["images"]:
+        lines += ["", f"not trained yet, and so no total: {', '.join(missing)}"]
+    return lines
+
+
+def text_table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Lines of aligned columns, the first `left` of them to the left and all others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def measured(value: float | None, error: float | None, digits: int = 4) -> str:
+    """A mean and its standard error, or a dash for what there is not."""
+    if value is None:
+        return "–"
+    return f"{value:z.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+
+
+def size(image: dict[str, Any]) -> str:
+    """Height × width × channels."""
+    return f"{image['height']}×{image['width']}×{image['channels']}"
+
+
+def _facts(table: dict[str, Any]) -> list[str]:
+    data = table["data"]
+    facts = [["data", data["path"]]]
+    for name, title, key in (
+        ("heldout", "held-out", "heldout_fingerprint"),
+        ("training", "training", "fingerprint"),
+    ):
+        count = table["images"].get(name)
+        facts.append([title, f"{count:,} images of fingerprint {data[key]}" if count else "not evaluated"])
+    facts.append(["weights", WEIGHTS[table["weights"]]])
+    facts.append(["total", KINDS[table["kind"]]])
+    return [f"{name:<10}{value}" for name, value in facts]
+
+
+def _likelihoods(table: dict[str, Any], name: str) -> list[str]:
+    image = size(table["factors"][0]["image"])
+    rows = [["factor", "image", "nats per image", "of its own size", f"of {image}", "with all coarser"]]
     for entry in table["factors"]:
-        figures = [entry[name]["bits_per_dim"] if entry[name] else None for name in ("heldout", "training")]
-        print(f"{entry['factor']:<10}" + "".join(_figure(value) for value in figures))
-    total = table["bits_per_dim"]
-    print(f"{'total':<10}{_figure(total['heldout'])}{_figure(total['training'])}   of the image ({table['kind']})")
+        row = [entry["factor"], size(entry["image"])]
+        figures = entry[name]
+        if figures is None:
+            rows.append([*row, *"––––"])
+            continue
+        rows.append(
+            [
+                *row,
+                measured(figures["nats"], figures["nats_standard_error"], digits=1),
+                measured(figures["bits_per_dim"], figures["standard_error"]),
+                measured(figures["bits_per_dim_of_image"], figures["standard_error_of_image"]),
+                measured(figures["cumulative_bits_per_dim"], figures["cumulative_standard_error"]),
+            ]
+        )
+    total = measured(table["bits_per_dim"][name], table["standard_error"][name])
+    rows.append(["total", image, "", "", total, f"({table['kind']})"])
+    return text_table(rows, left=2)
 
 
-def _figure(value: float | None) -> str:
-    return f"{'–':>12}" if value is None else f"{value:>12.4f}"
+def _overfitting(table: dict[str, Any]) -> list[str]:
+    rows = [["factor", "held-out", "training", "difference"]]
+    for entry in table["factors"]:
+        sides = [entry[name] or {} for name in ("heldout", "training")]
+        cells = [measured(side.get("bits_per_dim"), side.get("standard_error")) for side in sides]
+        rows.append([entry["factor"], *cells, _difference(entry["difference"])])
+    totals = [measured(table["bits_per_dim"][name], table["standard_error"][name]) for name in ("heldout", "training")]
+    rows.append(["total", *totals, _difference(table["difference"])])
+    return text_table(rows)
+
+
+def _difference(difference: dict[str, Any] | None) -> str:
+    return measured(difference["bits_per_dim"], difference["standard_error"]) if difference else "–"
+
+
+def _channels(table: dict[str, Any]) -> list[str]:
+    """Held-out figures of single channels; nothing where no factor has them."""
+    channels = {entry["factor"]: (entry["heldout"] or {}).get("channels") or [] for entry in table["factors"]}
+    most = max(map(len, channels.values()))
+    if not most:
+        return []
+    lines = ["", "Channels, each given those before: held-out bits/dim of its values; their mean is the factor's own"]
+    for start in range(0, most, CHANNELS_IN_A_LINE):
+        shown = range(start, min(start + CHANNELS_IN_A_LINE, most))
+        rows = [["factor", *(f"channel {number}" for number in shown)]]
+        for factor, figures in channels.items():
+            cells = [figures[number] if number < len(figures) else {} for number in shown]
+            rows.append([factor, *(measured(cell.get("bits_per_dim"), cell.get("standard_error")) for cell in cells)])
+        lines += text_table(rows)
+    return lines

@@ -63,7 +63,7 @@ def _sample(options: argparse.Namespace) -> None:
         return
     if options.keep is not None and (options.as_view or options.stage is not None):
         raise UserError("--keep completes images, --stage and --as-view draw from a view: they do not go together")
-    if options.images is None:
+    if options.images is None and not any(setting.startswith("sampling.images") for setting in settings):
         settings.append(f"sampling.images={DRAWS}")
     request = GivenRequest(tuple(options.given), options.stage or 0, options.as_view, options.keep)
     print(sample_given(options.run, request, settings=settings, out=options.out))

@@ -31,14 +31,15 @@ PAIRS = (
 )
 
 
-def shares(model: Prior, images: int, rule: str) -> list[dict[str, object]]:
+def shares(model: Prior, images: int, rule: str, raster: bool) -> list[dict[str, object]]:
     """For each pair of ways: the shares of images and pixels that differ."""
     drawn = {
         name: model.sample(images, rule=rule, sampler=sampler, batch_size=batch)
         for name, (sampler, batch) in WAYS.items()
+        if raster or not isinstance(sampler, RasterSampler)
     }
     found = []
-    for first, second in PAIRS:
+    for first, second in (pair for pair in PAIRS if drawn.keys() >= set(pair)):
         differs = (drawn[first] != drawn[second]).any(1)
         share = {"images": differs.flatten(1).any(1).double().mean().item(), "pixels": differs.double().mean().item()}
         found.append({"pair": f"{first} / {second}", **share})
@@ -50,9 +51,10 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a finished run's folder")
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--rule", default="ancestral")
+    parser.add_argument("--no-raster", action="store_true", help="without the raster sampler: many more images")
     options = parser.parse_args()
     model = auxar.load(options.run)
-    found = shares(model, options.images, options.rule)
+    found = shares(model, options.images, options.rule, not options.no_raster)
     facts = {"images": options.images, "image": str(model.image), "rule": options.rule}
     print(json.dumps({**facts, "pairs": found}, indent=2))
 

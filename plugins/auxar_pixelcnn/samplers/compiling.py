@@ -41,7 +41,7 @@ def library() -> ctypes.CDLL:
                 logger.info("compiling the samplers' native engine, once on this machine")
                 _compile([compiler, *flags, str(SOURCE)], path)
         return ctypes.CDLL(str(path))
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # `Path.home` raises the latter for a user without one.
         raise UnavailableError(f"its library cannot be made or loaded: {error}") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
@@ -114,6 +115,16 @@ class Trace:
     """What does not depend on the image, for given features (b, c, h, w)."""
 
 
+def _by_default(node: fx.Node) -> bool:
+    """Whether all that a call names has its default value, as PyTorch's own functions pass on `inplace`."""
+    if not node.kwargs:
+        return True
+    if node.op != "call_function" or not inspect.isfunction(node.target):
+        return False
+    defaults = inspect.signature(node.target).parameters
+    return all(name in defaults and defaults[name].default == value for name, value in node.kwargs.items())
+
+
 class _Tracer(fx.Tracer):
     def __init__(self) -> None:
         super().__init__(autowrap_functions=tuple(FUNCTIONS))
@@ -185,7 +196,7 @@ class _Builder:
         return self.order[-1]
 
     def _value(self, node: fx.Node) -> Value:
-        if node.kwargs:
+        if not _by_default(node):
             raise NoScheduleError(f"{node.target} is called with arguments by name, which has no such form")
         arguments = [self._argument(argument) for argument in node.args]
         if node.op == "call_module":

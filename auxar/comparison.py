@@ -1,0 +1,360 @@
+"""Runs side by side: their bits/dim, and how far each is from the first, image by image where the images are the same.
+
+The standard error of one run's bits/dim is mostly how much images differ from each other, which two runs on the same
+images share. That of their difference on each image is what tells whether one is better.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import cattrs
+import torch
+from torch import Tensor
+
+from auxar.errors import UserError, did_you_mean
+from auxar.evaluation import DataFacts, Evaluation, Figures, image_nats_path
+from auxar.files import read_json, read_tensors
+from auxar.interfaces import ImageSpec
+from auxar.runs import RunFolder
+
+Pairing = Literal["paired", "unpaired", "none"]
+
+
+@attrs.frozen
+class Margin:
+    """bits/dim of a run less those of the first, mean over held-out images: the lower, the better."""
+
+    bits_per_dim: float
+    standard_error: float | None
+    """Of the mean of the single images' differences; unpaired, of two means over images that are not the same."""
+    images: int | None
+    """Number of images that both were evaluated on; None for an unpaired difference."""
+
+
+@attrs.frozen
+class ComparedFactor:
+    """A factor of a run, beside the same factor of the first run if that has it."""
+
+    factor: str
+    image: ImageSpec
+    view: ImageSpec | None
+    heldout: Figures | None
+    """As in `evaluation.json`; None if it is not trained."""
+    margin: Margin | None
+    """Of the bits/dim of its own size; None where the first run has no factor of the same views."""
+    parameters: int
+    steps: int
+    weights: str | None
+
+    def __str__(self) -> str:
+        return f"p({_size(self.image)})" if self.view is None else f"p({_size(self.image)} | {_size(self.view)})"
+
+
+@attrs.frozen
+class ComparedRun:
+    """One run's held-out figures beside the first run's."""
+
+    run: str
+    bits_per_dim: float | None
+    standard_error: float | None
+    margin: Margin | None
+    """None for the first run, and where there is nothing to subtract: `notes` say why."""
+    kind: str
+    images: int
+    weights: str
+    parameters: int
+    data: DataFacts
+    factors: list[ComparedFactor]
+    """From the image down to its coarsest view."""
+    notes: list[str]
+    """What has to be known to read the figures."""
+
+    @property
+    def steps(self) -> str:
+        """Training steps of its factors: one number, or from the fewest to the most."""
+        fewest, most = (of(factor.steps for factor in self.factors) for of in (min, max))
+        return f"{most:,}" if fewest == most else f"{fewest:,}–{most:,}"
+
+    def level(self, image: ImageSpec) -> Figures | None:
+        """The held-out figures of the level that `image` describes, the finest of several."""
+        return next((factor.heldout for factor in self.factors if factor.image == image), None)
+
+
+@attrs.frozen
+class Comparison:
+    """Runs on images of one size; the first is what the others are compared with."""
+
+    image: ImageSpec
+    runs: list[ComparedRun]
+
+    @property
+    def levels(self) -> list[ImageSpec]:
+        """Every level of any run, the coarsest first."""
+        found = {factor.image for run in self.runs for factor in run.factors}
+        return sorted(found, key=lambda image: (image.dims, image.shape, image.levels))
+
+    def level_name(self, image: ImageSpec) -> str:
+        """Height × width, as the paper's table 2 has it, or all there is to say where that names two levels."""
+        levels = self.levels
+        if sum((other.height, other.width) == (image.height, image.width) for other in levels) == 1:
+            return f"{image.height}×{image.width}"
+        alike = sum(other.shape == image.shape for other in levels)
+        return _size(image) if alike == 1 else f"{_size(image)} ({image.levels} levels)"
+
+
+def compare_runs(paths: Sequence[Path]) -> Comparison:
+    """Compares evaluated runs with the first of them.
+
+    Raises `UserError`, naming the run and what to do, for a folder that is no run, for a run that is not evaluated on
+    held-out images, for images of another size, and for files that are not what an evaluation writes. Runs on other
+    images of that size are compared unpaired, and their notes say so.
+    """
+    runs = [_read(path) for path in paths]
+    first = runs[0]
+    for run in runs[1:]:
+        if run.image != first.image:
+            raise UserError(
+                f"{run.path} is a model of images {run.image}, and {first.path} of images {first.image}: their "
+                "bits/dim say nothing about each other; compare runs whose recipes have the same [image]"
+            )
+    return Comparison(first.image, [_compared(run, first) for run in runs])
+
+
+@attrs.frozen(eq=False)
+class _ImageNats:
+    """What `evaluation.safetensors` holds of the held-out images."""
+
+    factors: dict[str, Tensor]
+    """nats of each image by trained factor: float64, (images,)."""
+    indices: Tensor
+    """The images' numbers: int64, (images,)."""
+
+
+@attrs.frozen(eq=False)
+class _Run:
+    path: Path
+    evaluation: Evaluation
+    views: list[Any]
+    """What the recipe has for each stage's view, from the image down."""
+    kept: _ImageNats | None
+    notes: list[str]
+
+    @property
+    def image(self) -> ImageSpec:
+        return self.evaluation.factors[0].image
+
+    @property
+    def total(self) -> Tensor | None:
+        """Nats of each held-out image, (images,), if all factors are trained."""
+        if self.kept is None or len(self.kept.factors) < len(self.evaluation.factors):
+            return None
+        return torch.stack(list(self.kept.factors.values())).sum(0)
+
+    def key(self, number: int) -> tuple[bool, list[Any]]:
+        """Equal for factors of two runs that are the same term of their models: they see the same levels."""
+        return self.evaluation.factors[number].view is None, self.views[: number + 1]
+
+
+def _compared(run: _Run, first: _Run) -> ComparedRun:
+    evaluation = run.evaluation
+    pairing, note = ("none", None) if run is first else _pairing(run, first)
+    return ComparedRun(
+        str(run.path),
+        evaluation.bits_per_dim.get("heldout"),
+        evaluation.standard_error.get("heldout"),
+        _total_margin(run, first, pairing),
+        evaluation.kind,
+        evaluation.images["heldout"],
+        evaluation.weights,
+        sum(factor.parameters for factor in evaluation.factors),
+        evaluation.data,
+        [
+            ComparedFactor(
+                factor.factor,
+                factor.image,
+                factor.view,
+                factor.heldout,
+                _factor_margin(run, first, number, pairing),
+                factor.parameters,
+                factor.steps,
+                factor.weights,
+            )
+            for number, factor in enumerate(evaluation.factors)
+        ],
+        run.notes if note is None else [*run.notes, note],
+    )
+
+
+def _pairing(run: _Run, first: _Run) -> tuple[Pairing, str | None]:
+    """How two runs can be subtracted, and what has to be said if they cannot be on the same images."""
+    data, other = run.evaluation.data, first.evaluation.data
+    if run.kept is None or first.kept is None:
+        lacking = run if run.kept is None else first
+        return "unpaired" if data.path == other.path else "none", (
+            f"not paired, {lacking.path} has no log-likelihoods of single images: `auxar evaluate {lacking.path}` "
+            "writes them"
+        )
+    if data.heldout_fingerprint != other.heldout_fingerprint and data.path != other.path:
+        return "none", f"no difference, evaluated on images of {data.path} and not of {other.path}"
+    if data.heldout_fingerprint != other.heldout_fingerprint:
+        return "unpaired", (
+            f"not paired, evaluated on other held-out images of {data.path} than {first.path}: the difference is also "
+            "one between images"
+        )
+    if not torch.equal(run.kept.indices, first.kept.indices):
+        expected = len(first.kept.indices)
+        return "unpaired", (
+            f"not paired, evaluated on {len(run.kept.indices):,} held-out images and {first.path} on {expected:,}: "
+            f"`auxar evaluate {run.path} --set evaluation.heldout_images={expected}` makes them the same"
+        )
+    return "paired", None
+
+
+def _total_margin(run: _Run, first: _Run, pairing: Pairing) -> Margin | None:
+    if pairing == "paired" and run.total is not None and first.total is not None:
+        return _paired(run.total, first.total, run.image)
+    own, its = run.evaluation, first.evaluation
+    bits, others = own.bits_per_dim.get("heldout"), its.bits_per_dim.get("heldout")
+    if pairing == "none" or bits is None or others is None:
+        return None
+    return _unpaired(bits - others, own.standard_error.get("heldout"), its.standard_error.get("heldout"))
+
+
+def _factor_margin(run: _Run, first: _Run, number: int, pairing: Pairing) -> Margin | None:
+    same = (place for place in range(len(first.evaluation.factors)) if first.key(place) == run.key(number))
+    place = next(same, None)
+    if pairing == "none" or place is None:
+        return None
+    own, its = run.evaluation.factors[number], first.evaluation.factors[place]
+    if own.heldout is None or its.heldout is None:
+        return None
+    if pairing == "paired" and run.kept is not None and first.kept is not None:
+        return _paired(run.kept.factors[own.factor], first.kept.factors[its.factor], own.image)
+    apart = own.heldout.bits_per_dim - its.heldout.bits_per_dim
+    return _unpaired(apart, own.heldout.standard_error, its.heldout.standard_error)
+
+
+def _paired(nats: Tensor, first: Tensor, image: ImageSpec) -> Margin:
+    """From the nats of the same images, (images,)."""
+    apart = (first - nats) / (math.log(2) * image.dims)
+    count = len(apart)
+    return Margin(apart.mean().item(), (apart.std() / math.sqrt(count)).item() if count > 1 else None, count)
+
+
+def _unpaired(apart: float, error: float | None, first: float | None) -> Margin:
+    """From the errors of two means over images that are not the same."""
+    return Margin(apart, None if error is None or first is None else math.hypot(error, first), None)
+
+
+# Reading what evaluations wrote
+
+
+def _read(path: Path) -> _Run:
+    run = RunFolder(path)
+    if not run.recipe.is_file():
+        raise UserError(f"{path} is not a run's folder: it has no recipe.toml{_nearest(path)}")
+    if not run.evaluation.is_file():
+        raise UserError(f"{path} is not evaluated: it has no evaluation.json; `auxar evaluate {path}` writes it")
+    evaluation = _evaluation(run)
+    views = _views(run)
+    if len(evaluation.factors) != len(views) + 1:
+        raise _not_of_one(run, f"{run.evaluation} does not belong to this run's recipe")
+    if not evaluation.images.get("heldout") or not any(factor.heldout for factor in evaluation.factors):
+        raise UserError(f"{path} is not evaluated on held-out images; `auxar evaluate {path}` does it")
+    return _Run(path, evaluation, views, _image_nats(run, evaluation), _notes(run, evaluation))
+
+
+def _nearest(path: Path) -> str:
+    """A hint: runs of a name like this beside it, or runs in it."""
+
+    def runs(folder: Path) -> list[str]:
+        return [found.parent.name for found in folder.glob("*/recipe.toml")]
+
+    if path.is_dir() and (inside := runs(path)):
+        return f"; the runs in it are {', '.join(sorted(inside))}"
+    beside = runs(path.parent)
+    return did_you_mean(path.name, beside) if beside else "; `auxar run RECIPE` makes one"
+
+
+def _evaluation(run: RunFolder) -> Evaluation:
+    content = read_json(run.evaluation)
+    try:
+        evaluation = cattrs.structure(content, Evaluation)
+    except cattrs.BaseValidationError as error:
+        raise _not_of_one(run, f"{run.evaluation}: {'; '.join(cattrs.transform_error(error))}") from None
+    except (ValueError, TypeError) as error:
+        raise _not_of_one(run, f"{run.evaluation}: {error}") from None
+    if not evaluation.factors:
+        raise _not_of_one(run, f"{run.evaluation}: no factors")
+    return evaluation
+
+
+def _views(run: RunFolder) -> list[Any]:
+    try:
+        stages = tomllib.loads(run.recipe.read_text("utf-8")).get("stage", [])
+        return [stage["view"] for stage in stages for _ in range(stage.get("repeat", 1))]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{run.recipe} is damaged: {error}") from None
+
+
+def _image_nats(run: RunFolder, evaluation: Evaluation) -> _ImageNats | None:
+    """None where there is no file of them. Raises `UserError` for one of another evaluation."""
+    path = image_nats_path(run)
+    if not path.is_file():
+        return None
+    tensors, metadata = read_tensors(path)
+    expected = {factor.factor: factor.heldout for factor in evaluation.factors if factor.heldout}
+    try:
+        names = json.loads(metadata["factors"])
+        rows, indices = tensors["heldout.nats"], tensors["heldout.indices"]
+        fits = (
+            names == list(expected)
+            and metadata["heldout"] == evaluation.data.heldout_fingerprint
+            and tuple(rows.shape) == (len(names), evaluation.images["heldout"])
+            and tuple(indices.shape) == (evaluation.images["heldout"],)
+            and all(
+                math.isclose(row.mean().item(), figures.nats, rel_tol=1e-9, abs_tol=1e-9)
+                for row, figures in zip(rows, expected.values(), strict=True)
+            )
+        )
+    except (KeyError, ValueError):
+        fits = False
+    if not fits:
+        raise _not_of_one(run, f"{path} and {run.evaluation.name} are not of one evaluation")
+    return _ImageNats(dict(zip(names, rows, strict=True)), indices)
+
+
+def _not_of_one(run: RunFolder, what: str) -> UserError:
+    return UserError(f"{what}; `auxar evaluate {run.path}` writes it anew")
+
+
+def _notes(run: RunFolder, evaluation: Evaluation) -> list[str]:
+    notes = []
+    missing = [factor.factor for factor in evaluation.factors if factor.heldout is None]
+    since = [name for name in missing if run.weights(name).is_file()]
+    if since:
+        notes.append(f"trained after the evaluation: {', '.join(since)}; `auxar evaluate {run.path}` takes them in")
+    elif missing:
+        notes.append(f"no total, not trained yet: {', '.join(missing)}")
+    others = [
+        factor.factor
+        for factor in evaluation.factors
+        if factor.trained_on is not None and factor.trained_on != evaluation.data.fingerprint
+    ]
+    if others:
+        notes.append(
+            f"trained on other images than it was evaluated beside, some of which may not be held out: "
+            f"{', '.join(others)}"
+        )
+    return notes
+
+
+def _size(image: ImageSpec) -> str:
+    return f"{image.height}×{image.width}×{image.channels}"
