@@ -43,8 +43,10 @@ class Figure:
 
 
 class Figures:
-    """What all figures of a model are drawn with. `heldout` are images (b, *model.image.shape), one for each row; `flip` is
-    whether training saw images mirrored."""
+    """What all figures of a model are drawn with.
+
+    `heldout` are images (b, *model.image.shape), one for each row; `flip` is whether training saw images mirrored.
+    """
 
     def __init__(
         self,

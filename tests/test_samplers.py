@@ -63,7 +63,7 @@ def assert_draws_as_by_raster(sampler, network, draws, seed, known):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(network=light_networks(), draws=DRAWS, seed=SEEDS, data=st.data())
 def test_the_wavefront_draws_what_the_raster_sampler_draws(engine, network, draws, seed, data):
     known = data.draw(knowns(network.image, len(draws.indices)))
@@ -71,7 +71,7 @@ def test_the_wavefront_draws_what_the_raster_sampler_draws(engine, network, draw
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(network=other_networks(), draws=DRAWS, seed=SEEDS, data=st.data())
 def test_a_strangers_network_gets_the_wavefront_for_free(engine, network, draws, seed, data):
     known = data.draw(knowns(network.image, len(draws.indices)))
@@ -164,7 +164,7 @@ def test_the_cached_sampler_draws_what_the_raster_sampler_draws(engine, network,
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(network=growing_networks(), draws=DRAWS, seed=SEEDS, data=st.data())
 def test_a_strangers_network_of_several_resolutions_is_cached_for_free(engine, network, draws, seed, data):
     known = data.draw(knowns(network.image, len(draws.indices)))
@@ -172,7 +172,7 @@ def test_a_strangers_network_of_several_resolutions_is_cached_for_free(engine, n
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(network=st.one_of(light_networks(), other_networks()), draws=DRAWS, seed=SEEDS, data=st.data())
 def test_the_cached_sampler_takes_networks_of_one_resolution_too(engine, network, draws, seed, data):
     known = data.draw(knowns(network.image, len(draws.indices)))
@@ -193,7 +193,7 @@ def test_a_full_network_is_cached_where_every_resolution_has_an_inside(engine):
 SAMPLERS = st.sampled_from([RasterSampler(), *FAST])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(network=light_networks(), sampler=SAMPLERS, draws=DRAWS, seed=SEEDS, data=st.data())
 def test_an_image_depends_on_its_seed_index_and_rule_alone(network, sampler, draws, seed, data):
     count = len(draws.indices)

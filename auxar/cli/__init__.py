@@ -1,4 +1,4 @@
-"""The command line: `auxar run | check | evaluate | sample | figures | plugins`."""
+"""The command line: `auxar run | check | evaluate | compare | sample | figures | plugins`."""
 
 from __future__ import annotations
 

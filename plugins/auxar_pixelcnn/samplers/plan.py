@@ -7,6 +7,8 @@ column later, when the pixel itself is known.
 
 from __future__ import annotations
 
+import math
+
 import attrs
 
 from auxar.interfaces import CausalNetwork
@@ -34,8 +36,8 @@ class Plan:
 
     @property
     def period(self) -> int:
-        """The largest stride: rows and columns that are as far apart are treated alike."""
-        return max(self.strides.values())
+        """The least common multiple of the strides: rows and columns that are as far apart are treated alike."""
+        return math.lcm(*self.strides.values())
 
     def rows_at_once(self, term: Term) -> list[int]:
         """The rows above, of those that a term reads, which are complete before its row is begun."""
