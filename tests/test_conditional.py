@@ -419,7 +419,7 @@ def test_a_damaged_file_is_an_image_or_a_mistake(tmp_path, kind, changes, length
     Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).convert(FORMATS[kind]).save(buffer, kind)
     content = bytearray(buffer.getvalue())
     for place, value in changes:
-        content[place] = value
+        content[place % len(content)] = value
     file = tmp_path / "damaged"
     file.write_bytes(content[:length])
     spec = ImageSpec(3, height=8, width=8)
