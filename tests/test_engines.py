@@ -396,6 +396,7 @@ def test_a_compiler_that_fails_leaves_nothing_behind(bare, monkeypatch):
     assert [path for path in (bare / "auxar").iterdir() if path.suffix != ".lock"] == []
 
 
+@needs_native
 def test_a_cache_that_cannot_be_made_is_no_reason_to_stop(bare, caplog):
     bare.write_text("a file")
     assert_plain_instead(caplog, "cannot be made or loaded", layout_of())
