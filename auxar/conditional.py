@@ -20,7 +20,7 @@ from auxar.files import replacing, write_json
 from auxar.interfaces import Draws, ImageSpec, Known, Prior, Sampler
 from auxar.model import AuxiliaryModel, factors, image_levels, level_specs
 from auxar.recipe import SamplingConfig
-from auxar.sampling import batches, clear
+from auxar.sampling import batches, clear, drawn_how
 from auxar.sheets import labelled, save_png, to_uint8
 
 SHEET_ROWS = 16
@@ -83,9 +83,7 @@ def draw_given_to_folder(
 
     Picture 000002-001.png is draw 1 of given image 2. Raises `UserError` if the folder holds anything but samples.
     """
-    if accelerator.is_main_process:
-        clear(folder)
-    accelerator.wait_for_everyone()
+    clear(folder, accelerator)
     rule, each = config.draw_rule(), config.images
     total = attrs.evolve(config, images=each * len(given.names))
     spec = model.image
@@ -94,7 +92,7 @@ def draw_given_to_folder(
     for indices in batches(total, spec, folder, accelerator):
         rows = torch.tensor([index // each for index in indices])
         levels = _draw(model, given, rows, Draws(config.seed, indices, rule), sampler, accelerator)
-        facts = _facts(model, given, rows, levels)
+        facts = _facts(model, given, levels)
         for row, index in enumerate(indices):
             name = f"{index // each:06d}-{index % each:03d}.png"
             save_png(Image.fromarray(to_uint8(levels[0][row : row + 1].cpu(), spec)[0]), folder / "images" / name)
@@ -112,13 +110,7 @@ def draw_given_to_folder(
         write_json(
             folder / "samples.json",
             {
-                "rule": rule.name,
-                "reduction": rule.reduction,
-                "temperature": rule.temperature,
-                "seed": config.seed,
-                "count": total.images,
-                "sampler": config.sampler.name,
-                "seconds": seconds,
+                **drawn_how(config, total.images, seconds),
                 "given": list(given.names),
                 "drawn_from": f"level {given.stage + 1}" if given.known is None else "known pixels",
                 "draws_each": each,
@@ -141,10 +133,11 @@ def _draw(
     return [model.draw(draws, sampler, known)]
 
 
-def _facts(model: Prior, given: Given, rows: Tensor, levels: Sequence[Tensor]) -> dict[str, Tensor]:
-    """The images; nats of each drawn level given the one below; how much of its view a drawn image has kept."""
-    facts = {"images": levels[0]}
+def _facts(model: Prior, given: Given, levels: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Every drawn level; nats of each given the one below; how much of its view a drawn image has kept."""
     chain = factors(model)
+    drawn = levels if given.view is None else levels[:-1]
+    facts = {"images" if k == 0 else f"level{k}": level for k, level in enumerate(drawn)}
     for k, level in enumerate(levels):
         below = levels[k + 1] if k + 1 < len(levels) else None
         if below is not None or given.view is None:

@@ -5,17 +5,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from auxar.conditional import Given, check_stage, given_view
 from auxar.data.conversion import BrokenImage, Preparation, decode
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
-from auxar.recipe import DataConfig
+from auxar.interfaces import ImageSpec, Known, Prior
+from auxar.model import level_specs
+from auxar.recipe import DataConfig, Recipe
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+
+@attrs.frozen
+class GivenRequest:
+    """What to draw from, as the user says it."""
+
+    paths: tuple[Path, ...]
+    """Files, or folders of them."""
+    stage: int = 0
+    """Level `stage` is drawn given level `stage` + 1, and then those above it."""
+    as_view: bool = False
+    """The files show level `stage` + 1 itself; otherwise images that it is made of."""
+    keep: str | None = None
+    """A number of upper rows, or a mask's file: what of the images is kept while the rest is drawn."""
+
+
+def read_given(request: GivenRequest, recipe: Recipe, model: Prior) -> Given:
+    """What is asked for, read from its files. Raises `UserError` for what does not fit the model."""
+    files = image_files(request.paths)
+    names = tuple(file.name for file in files)
+    if request.keep is not None:
+        images = read_images(files, recipe.image, recipe.data)
+        mask = _kept(request.keep, recipe.image)
+        return Given(names, 0, None, images, Known(images, mask.expand(len(images), -1, -1)))
+    check_stage(model, request.stage)
+    if request.as_view:
+        view = read_views(files, level_specs(model)[request.stage + 1])
+        return Given(names, request.stage, view, None)
+    images = read_images(files, recipe.image, recipe.data)
+    return Given(names, request.stage, given_view(model, images, request.stage), images)
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
@@ -82,23 +115,30 @@ def read_mask(path: Path, image: ImageSpec) -> Tensor:
     return torch.from_numpy(np.asarray(picture) >= 128)
 
 
+def _kept(keep: str, image: ImageSpec) -> Tensor:
+    """The mask of what is kept, (h, w)."""
+    if not keep.isdecimal():
+        return read_mask(Path(keep), image)
+    rows = int(keep)
+    if not 0 < rows < image.height:
+        raise UserError(f"--keep {keep}: a number of rows between 1 and {image.height - 1} is expected")
+    return (torch.arange(image.height) < rows)[:, None].expand(-1, image.width)
+
+
 def _read(file: Path, image: ImageSpec) -> Image.Image:
     """Decoded, with as many channels as are expected: no colours are made up, none are thrown away."""
     try:
         content = file.read_bytes()
         with Image.open(file) as picture:
             gray = picture.mode in ("1", "L", "LA", "La", "F") or picture.mode.startswith("I")
-            opaque = not picture.has_transparency_data or picture.convert("RGBA").getchannel("A").getextrema() == (
-                255,
-                255,
-            )
+            alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
         decoded = decode(content, "RGB")
     except BrokenImage as error:
         raise UserError(f"--given {file} cannot be read: {error}") from None
     except Exception as error:  # Pillow raises whatever a damaged or hostile file leads it into.
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(f"--given {file} cannot be read: {reason or 'it is not an image'}") from None
-    if not opaque:
+    if alpha is not None and np.asarray(alpha).min() < 255:
         raise UserError(f"--given {file} is transparent in part, which the model knows nothing of; flatten it")
     if image.channels == 1:
         # Gray images are shown in red, green and blue that are equal.

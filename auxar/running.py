@@ -10,15 +10,15 @@ import attrs
 import torch
 from accelerate import Accelerator
 
-from auxar.conditional import Given, check_stage, draw_given_to_folder, given_view
+from auxar.conditional import draw_given_to_folder
 from auxar.data import DataSets, evaluation_batches, load_images
 from auxar.errors import UserError, did_you_mean
 from auxar.evaluation import evaluate_run
 from auxar.figures import Figures, draw_figures
 from auxar.files import read_json
-from auxar.given import image_files, read_images, read_mask, read_views
-from auxar.interfaces import ImageSpec, Known, Prior, Sampler
-from auxar.model import factors, level_specs
+from auxar.given import GivenRequest, read_given
+from auxar.interfaces import Prior, Sampler
+from auxar.model import factors
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.building import build_model, build_sampler, build_views
@@ -78,39 +78,26 @@ def evaluate(path: Path, *, settings: Sequence[str] = ()) -> RunFolder:
 
 def sample(path: Path, *, settings: Sequence[str] = (), out: Path | None = None) -> Path:
     """Draws images from a run's model, with [sampling] as the run has it or as set here; returns their folder."""
-    run, recipe, model, sampler, accelerator = _opened(path, settings)
-    rule = recipe.sampling.draw_rule()
-    folder = out or run.samples / f"{rule.name}-seed{recipe.sampling.seed}"
-    sample_to_folder(model, recipe.sampling, sampler, folder, accelerator)
+    opened = _opened(path, settings)
+    config = opened.recipe.sampling
+    folder = out or opened.run.samples / f"{config.rule}-seed{config.seed}"
+    sample_to_folder(opened.model, config, opened.sampler, folder, opened.accelerator)
     return folder
-
-
-@attrs.frozen
-class GivenRequest:
-    """What to draw from, as the user says it."""
-
-    paths: tuple[Path, ...]
-    """Files, or folders of them."""
-    stage: int = 0
-    """Level `stage` is drawn given level `stage` + 1, and then those above it."""
-    as_view: bool = False
-    """The files show level `stage` + 1 itself; otherwise images that it is made of."""
-    keep: str | None = None
-    """A number of upper rows, or a mask's file: what of the images is kept while the rest is drawn."""
 
 
 def sample_given(path: Path, request: GivenRequest, *, settings: Sequence[str] = (), out: Path | None = None) -> Path:
     """Draws from views of given images, or completes them from a part; returns the folder. `sampling.images` is the
     number of draws for each."""
-    run, recipe, model, sampler, accelerator = _opened(path, settings)
-    if not recipe.sampling.images:
+    opened = _opened(path, settings)
+    config = opened.recipe.sampling
+    if not config.images:
         raise UserError("-n 0: at least 1 draw for each given image is expected")
-    given = _given(request, recipe, model)
-    rule = recipe.sampling.draw_rule()
+    given = read_given(request, opened.recipe, opened.model)
     kind = "completed" if request.keep is not None else f"given-level{request.stage + 1}"
-    folder = out or run.samples / f"{kind}-{rule.name}-seed{recipe.sampling.seed}"
-    draw_given_to_folder(model, given, recipe.sampling, sampler, folder, accelerator)
-    if accelerator.is_main_process and (agreement := read_json(folder / "samples.json")["view_agreement"]) is not None:
+    folder = out or opened.run.samples / f"{kind}-{config.rule}-seed{config.seed}"
+    draw_given_to_folder(opened.model, given, config, opened.sampler, folder, opened.accelerator)
+    agreement = read_json(folder / "samples.json")["view_agreement"]
+    if agreement is not None:
         logger.info("%.2f %% of the view's pixels are those of the drawn images' own view", 100 * agreement)
     return folder
 
@@ -119,45 +106,31 @@ def figures(path: Path, *, rows: int, settings: Sequence[str] = ()) -> Path:
     """Draws the paper's figures of a run's model, `rows` images in each; returns their folder."""
     if rows < 1:
         raise UserError(f"--rows {rows}: at least 1 is expected")
-    run, recipe, model, sampler, accelerator = _opened(path, settings)
-    _, _, registry = open_run(path)
-    data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+    opened = _opened(path, settings)
+    recipe, accelerator = opened.recipe, opened.accelerator
+    data = load_images(recipe.data, recipe.image, opened.registry.dataset_paths())
     _, images = next(iter(evaluation_batches(data.heldout, batch_size=rows, limit=rows, rank=0, processes=1)))
-    folder = run.path / "figures"
+    folder = opened.run.path / "figures"
     if accelerator.is_main_process:
-        drawn = (model, sampler, recipe.sampling, rows, images.to(torch.int64))
+        drawn = (opened.model, opened.sampler, recipe.sampling, rows, images.to(torch.int64))
         draw_figures(Figures(*drawn, data.train, recipe.training.flip), folder)
-    _report(run, accelerator)
+    _report(opened.run, accelerator)
     return folder
 
 
-def _given(request: GivenRequest, recipe: Recipe, model: Prior) -> Given:
-    files = image_files(request.paths)
-    names = tuple(file.name for file in files)
-    if request.keep is not None:
-        images = read_images(files, recipe.image, recipe.data)
-        mask = _kept(request.keep, recipe.image)
-        return Given(names, 0, None, images, Known(images, mask.expand(len(images), -1, -1)))
-    check_stage(model, request.stage)
-    if request.as_view:
-        view = read_views(files, level_specs(model)[request.stage + 1])
-        return Given(names, request.stage, view, None)
-    images = read_images(files, recipe.image, recipe.data)
-    return Given(names, request.stage, given_view(model, images, request.stage), images)
-
-
-def _kept(keep: str, image: ImageSpec) -> torch.Tensor:
-    """The mask of what is kept, (h, w)."""
-    if not keep.isdecimal():
-        return read_mask(Path(keep), image)
-    rows = int(keep)
-    if not 0 < rows < image.height:
-        raise UserError(f"--keep {keep}: a number of rows between 1 and {image.height - 1} is expected")
-    return (torch.arange(image.height) < rows)[:, None].expand(-1, image.width)
-
-
-def _opened(path: Path, settings: Sequence[str]) -> tuple[RunFolder, Recipe, Prior, Sampler, Accelerator]:
+@attrs.frozen
+class _Opened:
     """A finished run's model on its device, and what draws from it."""
+
+    run: RunFolder
+    recipe: Recipe
+    registry: Registry
+    model: Prior
+    sampler: Sampler
+    accelerator: Accelerator
+
+
+def _opened(path: Path, settings: Sequence[str]) -> _Opened:
     _only(settings, "sampling.")
     run, recipe, registry = open_run(path, settings)
     model = build_model(recipe, registry)
@@ -165,7 +138,7 @@ def _opened(path: Path, settings: Sequence[str]) -> tuple[RunFolder, Recipe, Pri
         load_weights(run, factor)
     accelerator = make_accelerator(recipe, run.path)
     model.eval().to(accelerator.device)
-    return run, recipe, model, build_sampler(recipe, registry), accelerator
+    return _Opened(run, recipe, registry, model, build_sampler(recipe, registry), accelerator)
 
 
 def make_accelerator(recipe: Recipe, folder: Path, trackers: Sequence[str] = ()) -> Accelerator:

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -48,9 +49,7 @@ def sample_to_folder(
     """
     specs = level_specs(model)
     rule = config.draw_rule()
-    if accelerator.is_main_process:
-        clear(folder)
-    accelerator.wait_for_everyone()
+    clear(folder, accelerator)
     found: list[tuple[int, list[Tensor]]] = []
     started = time.perf_counter()
     for indices in batches(config, model.image, folder, accelerator):
@@ -68,19 +67,21 @@ def sample_to_folder(
         if len(specs) > 1:
             rows = [(level[:GROWTH_ROWS], spec) for level, spec in zip(stacked, specs, strict=True)]
             save_png(growth(rows[::-1]), folder / "growth.png")
-        write_json(
-            folder / "samples.json",
-            {
-                "rule": rule.name,
-                "reduction": rule.reduction,
-                "temperature": rule.temperature,
-                "seed": config.seed,
-                "count": config.images,
-                "sampler": config.sampler.name,
-                "seconds": seconds,
-            },
-        )
+        write_json(folder / "samples.json", drawn_how(config, config.images, seconds))
     accelerator.wait_for_everyone()
+
+
+def drawn_how(config: SamplingConfig, count: int, seconds: float) -> dict[str, Any]:
+    """What samples.json says of how `count` images were drawn."""
+    return {
+        "rule": config.rule,
+        "reduction": config.reduction,
+        "temperature": config.temperature,
+        "seed": config.seed,
+        "count": count,
+        "sampler": config.sampler.name,
+        "seconds": seconds,
+    }
 
 
 def batches(
@@ -107,8 +108,15 @@ def batches(
         raise
 
 
-def clear(folder: Path) -> None:
+def clear(folder: Path, accelerator: Accelerator) -> None:
     """Removes earlier samples. A folder with files that are not samples is left alone, with an error."""
+    if accelerator.is_main_process:
+        _clear(folder)
+    # No process may write before the folder is clear.
+    accelerator.wait_for_everyone()
+
+
+def _clear(folder: Path) -> None:
     sheets = ("samples.json", "samples.png", "growth.png", "draws.npz")
     entries = [*folder.glob("*"), *(folder / "images").glob("*")]
     pictures = [p for p in entries if p.parent.name == "images" and re.fullmatch(r"\d{6}(-\d{3,})?\.png", p.name)]

@@ -204,3 +204,9 @@ def call(
 def process_environment(**environment: str) -> dict[str, str]:
     """What processes that tests start find in their environment."""
     return {**os.environ, "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", **environment}
+
+
+def arrays_of(folder: Path) -> dict[str, np.ndarray]:
+    """What `draws.npz` holds."""
+    with np.load(folder / "draws.npz", allow_pickle=False) as file:
+        return dict(file)

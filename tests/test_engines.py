@@ -20,7 +20,7 @@ from auxar.errors import UserError
 from auxar.interfaces import Draws, ImageSpec
 from auxar_pixelcnn import components
 from auxar_pixelcnn.functional import concat_elu, gate
-from auxar_pixelcnn.samplers import WavefrontSampler, compiling
+from auxar_pixelcnn.samplers import AutoSampler, CachedSampler, WavefrontSampler, compiling
 from auxar_pixelcnn.samplers.engines import make_engine
 from auxar_pixelcnn.samplers.native import NativeEngine
 from auxar_pixelcnn.samplers.plain import PlainEngine
@@ -348,9 +348,9 @@ def bare(monkeypatch, tmp_path):
     """A user for whom nothing has been compiled: the folder of the cache, which is not there yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("CXX", raising=False)
-    compiling.library.cache_clear()
+    compiling.attempt.cache_clear()
     yield tmp_path / "cache"
-    compiling.library.cache_clear()
+    compiling.attempt.cache_clear()
 
 
 def engine_of(choice, layout, function=torch.tanh, operands=1):
@@ -394,6 +394,21 @@ def test_a_compiler_that_fails_leaves_nothing_behind(bare, monkeypatch):
     with pytest.raises(UserError):
         engine_of("native", layout_of())
     assert [path for path in (bare / "auxar").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_a_compiler_that_fails_is_run_once(bare, monkeypatch, tmp_path):
+    """Also when it is named with arguments of its own."""
+    calls = tmp_path / "calls"
+    monkeypatch.setenv("CXX", f"sh -c 'echo called >> {calls}; exit 1'")
+    for _ in range(3):
+        assert isinstance(engine_of("auto", layout_of()), PlainEngine)
+    assert calls.read_text() == "called\n"
+
+
+def test_an_engine_by_another_name_is_refused():
+    for sampler in (WavefrontSampler, CachedSampler, AutoSampler):
+        with pytest.raises(ValueError, match="engine must be one of auto, native, plain, got 'fats'"):
+            sampler("fats")
 
 
 @needs_native
@@ -467,7 +482,7 @@ def test_the_library_is_compiled_once_for_all_processes(compilations, bare):
     path = compiling.library()._name
     assert Path(path).parent == bare / "auxar"
     assert compilations() == 1
-    compiling.library.cache_clear()
+    compiling.attempt.cache_clear()
     assert compiling.library()._name == path
     assert processes(1) == [path]
     assert compilations() == 1
@@ -487,7 +502,7 @@ def test_another_source_is_compiled_anew(compilations, monkeypatch, tmp_path):
     source = tmp_path / "native.cpp"
     source.write_text(compiling.SOURCE.read_text() + "// changed\n")
     monkeypatch.setattr(compiling, "SOURCE", source)
-    compiling.library.cache_clear()
+    compiling.attempt.cache_clear()
     assert compiling.library()._name != first
     assert compilations() == 2
 

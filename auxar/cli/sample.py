@@ -40,13 +40,14 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", type=int, metavar="S")
     parser.add_argument("--batch-size", type=int, metavar="B", help="images drawn at once")
     parser.add_argument("--sampler", metavar="NAME", help="a sampler, as `auxar plugins` lists them")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to (default: RUN/samples/<rule>-seed<S>)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to (default: a folder in RUN/samples)")
     add_settings(parser, "sampling.images=64")
     parser.set_defaults(command=_sample)
 
 
 def _sample(options: argparse.Namespace) -> None:
-    from auxar.running import GivenRequest, sample, sample_given
+    from auxar.given import GivenRequest
+    from auxar.running import sample, sample_given
 
     settings = list(options.settings)
     if options.rule not in (None, "reduced") and options.reduction is None:
@@ -63,7 +64,7 @@ def _sample(options: argparse.Namespace) -> None:
         return
     if options.keep is not None and (options.as_view or options.stage is not None):
         raise UserError("--keep completes images, --stage and --as-view draw from a view: they do not go together")
-    if options.images is None and not any(setting.startswith("sampling.images") for setting in settings):
-        settings.append(f"sampling.images={DRAWS}")
+    # The run's own number of images is not meant as draws of each; what the user sets comes after it and wins.
+    settings.insert(0, f"sampling.images={DRAWS}")
     request = GivenRequest(tuple(options.given), options.stage or 0, options.as_view, options.keep)
     print(sample_given(options.run, request, settings=settings, out=options.out))

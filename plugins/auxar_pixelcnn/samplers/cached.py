@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar.errors import UserError
-from auxar.interfaces import CausalNetwork, Draws, Known, Sampler
+from auxar.interfaces import CausalNetwork
+from auxar_pixelcnn.samplers.base import ProgramSampler
 from auxar_pixelcnn.samplers.canvas import Canvas
 from auxar_pixelcnn.samplers.engines import engine_field, make_engine
 from auxar_pixelcnn.samplers.plan import Plan, make_plan
@@ -29,7 +29,7 @@ from auxar_pixelcnn.samplers.program import (
 )
 from auxar_pixelcnn.samplers.sides import Sides
 from auxar_pixelcnn.samplers.storage import Storage, growth_taps
-from auxar_pixelcnn.samplers.trace import NoScheduleError, Static, Value
+from auxar_pixelcnn.samplers.trace import Static, Value
 
 
 @attrs.frozen
@@ -40,43 +40,25 @@ class CachedConfig:
     """How a step is run: native (compiled on this machine), plain (PyTorch's operations), auto (native if it works)."""
 
 
-class CachedSampler(Sampler):
-    """Draws what the raster sampler draws. Raises `UserError` for a network with parts that it cannot run."""
+class CachedSampler(ProgramSampler):
+    """For networks of one or several resolutions."""
 
-    def __init__(self, engine: str = "auto") -> None:
-        self.engine = engine
+    name = "cached"
 
-    def check(self, network: CausalNetwork) -> None:
-        self._plan(network)
+    def prepare(self, network: CausalNetwork) -> Plan:
+        return make_plan(network)
 
-    @staticmethod
-    def _plan(network: CausalNetwork) -> Plan:
-        try:
-            return make_plan(network)
-        except NoScheduleError as error:
-            raise UserError(f"sampler 'cached': {error}; sampler 'raster' works for every network") from None
-
-    @torch.no_grad()
-    def sample(
-        self, network: CausalNetwork, features: Tensor | None, draws: Draws, known: Known | None = None
-    ) -> Tensor:
-        training = network.training
-        network.eval()
-        try:
-            plan = self._plan(network)
-            like = next(network.parameters()).detach()
-            return _Cached(plan, features, Canvas(network, draws, known), like, self.engine).run()
-        finally:
-            network.train(training)
+    def run(self, prepared: Plan, features: Tensor | None, canvas: Canvas) -> Tensor:
+        return _Cached(prepared, features, canvas, self.engine).run()
 
 
 class _Cached:
     """One run: the programs of a row and of a pixel, the tables they read, and the loops over rows and columns."""
 
-    def __init__(self, plan: Plan, features: Tensor | None, canvas: Canvas, like: Tensor, engine: str) -> None:
+    def __init__(self, plan: Plan, features: Tensor | None, canvas: Canvas, engine: str) -> None:
         self.plan = plan
         self.canvas = canvas
-        self.layout = Layout(canvas.batch, like)
+        self.layout = Layout(canvas.batch, next(canvas.network.parameters()).detach())
         self.storage = Storage(plan, self.layout)
         self.sides = Sides(plan.trace.statics(features), canvas.batch)
         self.fillers: list[tuple[int, Table, Callable[[slice, tuple[int, int]], Tensor]]] = []

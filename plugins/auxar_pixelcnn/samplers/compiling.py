@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -26,23 +27,34 @@ class UnavailableError(Exception):
     """The native engine cannot run here; the message says why."""
 
 
-@functools.cache
 def library() -> ctypes.CDLL:
-    """The library, compiled if this machine has not done so before. Raises `UnavailableError` without a compiler."""
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        raise UnavailableError("there is no C++ compiler")
+    """The library, compiled if this machine has not done so before. Raises `UnavailableError` if that is impossible."""
+    made = attempt()
+    if isinstance(made, str):
+        raise UnavailableError(made)
+    return made
+
+
+@functools.cache
+def attempt() -> ctypes.CDLL | str:
+    """The library, or why there is none: a compiler that fails is not run again for every batch."""
+    named = shlex.split(os.environ.get("CXX", ""))
+    compiler = named or [found for found in map(shutil.which, ("c++", "g++", "clang++")) if found][:1]
+    if not compiler:
+        return "there is no C++ compiler"
     flags = [*FLAGS, *_machine_flags()]
-    key = hashlib.sha256("\0".join([SOURCE.read_text(), compiler, *flags, _processor()]).encode()).hexdigest()[:24]
+    key = hashlib.sha256("\0".join([SOURCE.read_text(), *compiler, *flags, _processor()]).encode()).hexdigest()[:24]
     try:
         path = _cache() / f"sampler-{key}.so"
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
                 logger.info("compiling the samplers' native engine, once on this machine")
-                _compile([compiler, *flags, str(SOURCE)], path)
+                _compile([*compiler, *flags, str(SOURCE)], path)
         return ctypes.CDLL(str(path))
+    except UnavailableError as error:
+        return str(error)
     except (OSError, RuntimeError) as error:  # `Path.home` raises the latter for a user without one.
-        raise UnavailableError(f"its library cannot be made or loaded: {error}") from None
+        return f"its library cannot be made or loaded: {error}"
 
 
 def _compile(command: list[str], path: Path) -> None:

@@ -25,14 +25,15 @@ class Engine(Protocol):
         """Runs one list, every clock at its position."""
 
 
-def _known_engine(instance: object, attribute: attrs.Attribute, value: str) -> None:
+def check_engine(value: str) -> None:
+    """Raises `ValueError` for the name of no engine."""
     if value not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {value!r}")
 
 
 def engine_field() -> Any:
     """The key `engine` of a sampler's options."""
-    return attrs.field(default="auto", validator=_known_engine)
+    return attrs.field(default="auto", validator=lambda instance, attribute, value: check_engine(value))
 
 
 def make_engine(choice: str, layout: Layout, clocks: Sequence[Clock], lists: Sequence[Sequence[Instruction]]) -> Engine:

@@ -55,7 +55,9 @@ def make_plan(network: CausalNetwork) -> Plan:
             if lead < -1 or (lead and plan.strides[value] > 1):
                 raise NoScheduleError(f"{value.name} depends on the pixel itself or on one to its right")
             plan.leads[value] = lead
-    if plan.leads.get(traced.output, 0) < 0 or plan.strides[traced.output] != 1:
+    if plan.strides[traced.output] != 1:
+        raise NoScheduleError("the prediction is coarser than the image")
+    if plan.leads.get(traced.output, 0) < 0:
         raise NoScheduleError("a prediction depends on the pixel itself or on one to its right")
     return plan
 

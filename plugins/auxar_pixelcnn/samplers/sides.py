@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from auxar_pixelcnn.functional import concat_elu
-from auxar_pixelcnn.samplers.trace import Static, Term
+from auxar_pixelcnn.samplers.trace import Static, Term, channels_of
 
 
 class Sides:
@@ -21,8 +21,7 @@ class Sides:
 
     def channels(self, static: Static) -> int:
         """The channels of a static value."""
-        shape = self._statics[static.node].shape
-        return shape[-3] if len(shape) > 2 else 1
+        return channels_of(self._statics[static.node])
 
     def values(self, static: Static, rows: slice, size: tuple[int, int], activated: bool = False) -> Tensor:
         """A static value at every place of some rows of an image of this size: what is the same everywhere is spread.

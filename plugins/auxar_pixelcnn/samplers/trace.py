@@ -32,6 +32,11 @@ FUNCTIONS: dict[Callable[..., Any], str] = {
 """Functions that act on each pixel alone, with channels in dimension 1, whatever the other dimensions are."""
 
 
+def channels_of(static: Tensor) -> int:
+    """Channels of a static value, which may be of any shape that (b, c, h, w) can be spread from."""
+    return static.shape[-3] if static.dim() > 2 else 1
+
+
 class NoScheduleError(Exception):
     """The network has a part that this sampler cannot run; the message says which."""
 
@@ -259,8 +264,7 @@ class _Builder:
         else:
             height, width = self.network.image.shape[1:]
             features = self.like.new_zeros((1, self.network.features_channels, height, width))
-        shape = self._statics(features, [static])[static.node].shape
-        return shape[-3] if len(shape) > 2 else 1
+        return channels_of(self._statics(features, [static])[static.node])
 
     def _sum(self, first: Any, second: Any) -> Value | None:
         """Two linear values are one with the terms of both; 1×1 convolutions of static values can be among them."""

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar.errors import UserError
-from auxar.interfaces import CausalNetwork, Draws, Known, Sampler
+from auxar.interfaces import CausalNetwork
+from auxar_pixelcnn.samplers.base import ProgramSampler
 from auxar_pixelcnn.samplers.canvas import Canvas
 from auxar_pixelcnn.samplers.engines import Engine, engine_field, make_engine
 from auxar_pixelcnn.samplers.program import (
@@ -29,7 +29,7 @@ from auxar_pixelcnn.samplers.program import (
 )
 from auxar_pixelcnn.samplers.schedule import Schedule, make_schedule
 from auxar_pixelcnn.samplers.sides import Sides
-from auxar_pixelcnn.samplers.trace import NoScheduleError, Static, Value
+from auxar_pixelcnn.samplers.trace import Static, Value
 
 BAND = 8
 """Rows of side inputs that are computed together."""
@@ -43,33 +43,16 @@ class WavefrontConfig:
     """How a step is run: native (compiled on this machine), plain (PyTorch's operations), auto (native if it works)."""
 
 
-class WavefrontSampler(Sampler):
-    """Draws what the raster sampler draws. Raises `UserError` for a network with parts that it cannot run."""
+class WavefrontSampler(ProgramSampler):
+    """For networks of one resolution."""
 
-    def __init__(self, engine: str = "auto") -> None:
-        self.engine = engine
+    name = "wavefront"
 
-    def check(self, network: CausalNetwork) -> None:
-        self._schedule(network)
+    def prepare(self, network: CausalNetwork) -> Schedule:
+        return make_schedule(network)
 
-    @staticmethod
-    def _schedule(network: CausalNetwork) -> Schedule:
-        try:
-            return make_schedule(network)
-        except NoScheduleError as error:
-            raise UserError(f"sampler 'wavefront': {error}; sampler 'raster' works for every network") from None
-
-    @torch.no_grad()
-    def sample(
-        self, network: CausalNetwork, features: Tensor | None, draws: Draws, known: Known | None = None
-    ) -> Tensor:
-        training = network.training
-        network.eval()
-        try:
-            schedule = self._schedule(network)
-            return _Wavefront(network, schedule, features, Canvas(network, draws, known), self.engine).run()
-        finally:
-            network.train(training)
+    def run(self, prepared: Schedule, features: Tensor | None, canvas: Canvas) -> Tensor:
+        return _Wavefront(prepared, features, canvas, self.engine).run()
 
 
 class _Places:
@@ -104,15 +87,13 @@ class _Places:
 class _Wavefront:
     """One run: the program of a step, the tables it reads, and the loop over time."""
 
-    def __init__(
-        self, network: CausalNetwork, schedule: Schedule, features: Tensor | None, canvas: Canvas, engine: str
-    ) -> None:
+    def __init__(self, schedule: Schedule, features: Tensor | None, canvas: Canvas, engine: str) -> None:
         self.canvas = canvas
         self.schedule = schedule
-        self.size = self.height, self.width = network.image.shape[1:]
+        self.size = self.height, self.width = canvas.height, canvas.width
         self.places = _Places(schedule, self.height, self.width)
-        like = next(network.parameters())
-        self.layout = Layout(canvas.batch, like.detach())
+        like = next(canvas.network.parameters()).detach()
+        self.layout = Layout(canvas.batch, like)
         static = None if features is None else features.contiguous(memory_format=torch.channels_last)
         self.sides = Sides(schedule.trace.statics(static), canvas.batch)
         self.fillers: list[tuple[Table, Callable[[slice, tuple[int, int]], Tensor]]] = []
