@@ -173,7 +173,9 @@ def _sheet(model: Prior, given: Given, images: np.ndarray) -> Image.Image:
         columns.append((given.view, specs[given.stage + 1]))
     if given.known is not None:
         titles.append("known")
-        columns.append((given.known.filled(), specs[0]))
+        # What is not known is gray, which is told from black.
+        gray = torch.full_like(given.known.values, specs[0].levels // 2)
+        columns.append((torch.where(given.known.mask[:, None], given.known.values, gray), specs[0]))
     for draw in range(min(images.shape[1], SHEET_DRAWS)):
         titles.append(f"draw {draw}")
         columns.append((torch.from_numpy(images[:, draw]), specs[0]))

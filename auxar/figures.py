@@ -176,7 +176,8 @@ class Figures:
     def _growth(self) -> Image.Image:
         levels = self._levels(self.config.draw_rule(), range(self.rows))
         shown = list(zip(levels, self.specs, strict=True))[::-1]
-        return self._beside([(f"{spec.height}×{spec.width}", level, spec) for level, spec in shown])
+        # Pillow's own font has no ×.
+        return self._beside([(f"{spec.height} x {spec.width}", level, spec) for level, spec in shown])
 
 
 @torch.no_grad()

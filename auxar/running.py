@@ -88,7 +88,7 @@ def sample(path: Path, *, settings: Sequence[str] = (), out: Path | None = None)
 def sample_given(path: Path, request: GivenRequest, *, settings: Sequence[str] = (), out: Path | None = None) -> Path:
     """Draws from views of given images, or completes them from a part; returns the folder. `sampling.images` is the
     number of draws for each."""
-    opened = _opened(path, settings)
+    opened = _opened(path, settings, "data.crop", "data.resize")
     config = opened.recipe.sampling
     if not config.images:
         raise UserError("-n 0: at least 1 draw for each given image is expected")
@@ -130,8 +130,9 @@ class _Opened:
     accelerator: Accelerator
 
 
-def _opened(path: Path, settings: Sequence[str]) -> _Opened:
-    _only(settings, "sampling.")
+def _opened(path: Path, settings: Sequence[str], *more: str) -> _Opened:
+    """With keys of [sampling], and `more`, set anew."""
+    _only(settings, "sampling.", *more)
     run, recipe, registry = open_run(path, settings)
     model = build_model(recipe, registry)
     for factor in factors(model):

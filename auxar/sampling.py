@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from tqdm import tqdm
 from auxar.errors import UserError
 from auxar.files import write_json
 from auxar.interfaces import Draws, ImageSpec, Prior, Sampler
-from auxar.model import AuxiliaryModel, level_specs
+from auxar.model import AuxiliaryModel, factors, level_specs
 from auxar.recipe import SamplingConfig
-from auxar.sheets import growth, save_png, sheet, to_uint8
+from auxar.sheets import growth, save_png, sheet, sheet_columns, to_uint8
 
 logger = logging.getLogger("auxar")
 
@@ -36,6 +37,21 @@ def draw_levels(model: Prior, draws: Draws, sampler: Sampler) -> list[Tensor]:
     """The drawn images and their drawn views, from the image down: int64, (b, *spec.shape) each, on the CPU."""
     levels = model.draw_levels(draws, sampler) if isinstance(model, AuxiliaryModel) else [model.draw(draws, sampler)]
     return [level.cpu() for level in levels]
+
+
+def drawn_bits_per_dim(model: Prior, levels: Sequence[Tensor], batch_size: int, device: torch.device) -> Tensor:
+    """-log₂ of how likely drawn images and their drawn views are together, over the image's sub-pixels: (b,), float64.
+
+    `levels` are as `draw_levels` gives them. Where a drawn image's own view is not the drawn one, this is not
+    `model.bits_per_dim` of the image, which goes by ψ(X).
+    """
+    chain = factors(model)
+    scores = []
+    for start in range(0, len(levels[0]), batch_size):
+        part = [*(level[start : start + batch_size].to(device) for level in levels), None]
+        nats = [factor(part[k], part[k + 1]).double() for k, factor in enumerate(chain)]
+        scores.append(torch.stack(nats).sum(0).cpu() / (-math.log(2) * model.image.dims))
+    return torch.cat(scores)
 
 
 def sample_to_folder(
@@ -60,14 +76,27 @@ def sample_to_folder(
             if index < SHEET_IMAGES:
                 found.append((index, [level[row] for level in levels]))
     seconds = time.perf_counter() - started
-    everyone = sorted(gather_object(found), key=lambda entry: entry[0])
+    scored: list[tuple[int, list[Tensor], float]] = []
+    if found:
+        stacked = [torch.stack([levels[k] for _, levels in found]) for k in range(len(specs))]
+        bits = drawn_bits_per_dim(model, stacked, config.batch_size, accelerator.device)
+        scored = [(index, levels, score) for (index, levels), score in zip(found, bits.tolist(), strict=True)]
+    everyone = sorted(gather_object(scored), key=lambda entry: entry[0])
     if accelerator.is_main_process and everyone:
-        stacked = [torch.stack([levels[k] for _, levels in everyone]) for k in range(len(specs))]
+        stacked = [torch.stack([levels[k] for _, levels, _ in everyone]) for k in range(len(specs))]
         save_png(sheet(stacked[0], specs[0]), folder / "samples.png")
         if len(specs) > 1:
             rows = [(level[:GROWTH_ROWS], spec) for level, spec in zip(stacked, specs, strict=True)]
             save_png(growth(rows[::-1]), folder / "growth.png")
-        write_json(folder / "samples.json", drawn_how(config, config.images, seconds))
+        write_json(
+            folder / "samples.json",
+            {
+                **drawn_how(config, config.images, seconds),
+                # Of the images on the sheet, in its order.
+                "columns": sheet_columns(len(everyone), specs[0]),
+                "bits_per_dim": [score for *_, score in everyone],
+            },
+        )
     accelerator.wait_for_everyone()
 
 

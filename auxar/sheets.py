@@ -54,12 +54,16 @@ def sheet(images: Tensor, spec: ImageSpec, columns: int | None = None, zoom: int
     """
     colours = to_uint8(images, spec)
     if columns is None:
-        columns = max(1, math.ceil(math.sqrt(len(colours) * spec.height / spec.width)))
-        columns = min(columns, len(colours))
+        columns = sheet_columns(len(colours), spec)
     if zoom is None:
         zoom = _zoom(spec, columns)
     height, width = spec.height * zoom, spec.width * zoom
     return _grid([_resized(image, height, width) for image in colours], columns, height, width)
+
+
+def sheet_columns(count: int, spec: ImageSpec) -> int:
+    """How many of `count` images of `spec` `sheet` puts side by side: as many as make it about square."""
+    return max(1, min(count, math.ceil(math.sqrt(count * spec.height / spec.width))))
 
 
 def growth(levels: Sequence[tuple[Tensor, ImageSpec]]) -> Image.Image:

@@ -312,7 +312,10 @@ def test_the_sheet_shows_what_is_given_and_what_is_drawn(tmp_path):
         arrays, _ = drawn(model, source, tmp_path, images=2)
         with Image.open(tmp_path / "samples.png") as picture:
             sheet = np.asarray(picture)
-        second = source.view if source.view is not None else source.known.filled()
+        second = source.view
+        if second is None:
+            # What is not known is gray.
+            second = torch.where(source.known.mask[:, None], images, model.image.levels // 2)
         spec = level_specs(model)[stage]
         columns = [(images, model.image), (second, spec)]
         columns += [(torch.from_numpy(arrays["images"][:, draw]), model.image) for draw in range(2)]

@@ -194,6 +194,34 @@ def test_pictures_travel_inside_the_page(run):
     assert sizes == [("262", "262"), ("392", "522")]
 
 
+def test_the_sheet_knows_the_bits_per_dim_of_its_images(run):
+    assert not any("data-tiles" in attributes for attributes in read(run).all("img"))
+    facts = json.loads((run / "samples/samples.json").read_text())
+    facts |= {"columns": 2, "bits_per_dim": [1.23456, 2.0, 3.5, 4.25]}
+    (run / "samples/samples.json").write_text(json.dumps(facts))
+    sheet, growth = read(run).all("img")
+    assert json.loads(sheet["data-tiles"]) == [2, [1.235, 2.0, 3.5, 4.25]]
+    assert "data-tiles" not in growth
+
+
+def test_channels_have_a_table_where_a_factor_tells_them_apart(run):
+    assert "By channel" not in read(run).text
+    table = evaluation()
+    channels = [1.5, 2.5, 3.25]
+    table["factors"][1]["heldout"]["channels"] = [
+        {"nats": -1.0, "bits_per_dim": bits, "standard_error": 0.125, "bits_per_dim_of_image": 0.1} for bits in channels
+    ]
+    write_evaluation(run, table)
+    text = read(run).text
+    assert "By channelfactorchannel 0channel 1channel 2" in text
+    assert "p(X1 | X2) stage11.500 ± 0.1252.500 ± 0.1253.250 ± 0.125p(X2) prior–––" in text
+
+
+def test_the_difference_of_heldout_and_training_images_is_said(run):
+    write_evaluation(run, evaluation() | {"difference": {"bits_per_dim": 1.0001, "standard_error": 0.0229}})
+    assert "Held-out less training images: 1.000 ± 0.023 bits/dim." in read(run).text
+
+
 def test_nothing_is_asked_for_from_outside(run):
     page = read(run)
     assert "http://" not in (run / "report.html").read_text("utf-8")

@@ -358,6 +358,20 @@ def test_the_number_of_draws_can_be_set_as_any_key(sampled, pictures):
     assert arrays["images"].shape[:2] == (1, 7)
 
 
+def test_an_image_of_another_size_is_brought_to_the_models_as_one_says(sampled, refused, pictures, tmp_path):
+    with Image.open(pictures / "000.png") as picture:
+        small = picture.convert("RGB").resize((8, 8), Image.Resampling.NEAREST)
+    small.save(tmp_path / "small.png")
+    small.resize((16, 16), Image.Resampling.NEAREST).save(tmp_path / "large.png")
+    assert "data.resize" in refused("--given", tmp_path / "large.png")
+    expected, _ = sampled("--given", tmp_path / "small.png", "-n", 1)
+    margins = "data.crop={left=4,right=4,top=4,bottom=4}"
+    for setting in ("data.resize=cover", margins):
+        found, _ = sampled("--given", tmp_path / "large.png", "-n", 1, "--set", setting)
+        assert found["given"].shape == expected["given"].shape
+    assert "data.path" in refused("--given", tmp_path / "small.png", "--set", "data.path=elsewhere")
+
+
 def test_an_image_without_a_transparent_pixel_may_have_a_channel_for_it(sampled, pictures, tmp_path):
     with Image.open(pictures / "000.png") as picture:
         picture.convert("RGBA").save(tmp_path / "opaque.png")

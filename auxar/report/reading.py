@@ -6,80 +6,16 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 import cattrs
 from PIL import Image
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.evaluation import Evaluation
 
 T = TypeVar("T")
-
-
-@attrs.frozen
-class Pair:
-    """A number for the held-out images and one for the training images; None where there is none."""
-
-    heldout: float | None = None
-    training: float | None = None
-
-
-@attrs.frozen
-class ImageCount:
-    """How many images an evaluation ran over."""
-
-    heldout: int | None = None
-    training: int | None = None
-
-
-@attrs.frozen
-class Score:
-    """A factor's likelihood. bits/dim are of its own image's size unless named otherwise."""
-
-    bits_per_dim: float
-    bits_per_dim_of_image: float
-    """Its share of the whole model's bits/dim."""
-    cumulative_bits_per_dim: float | None = None
-    """Of this factor and all coarser ones together, over the dimensions of this factor's image."""
-    standard_error: float | None = None
-    """Of `bits_per_dim`."""
-
-
-@attrs.frozen
-class Factor:
-    """p(image | view), or p(image) for the coarsest, which has no view."""
-
-    factor: str
-    image: ImageSpec
-    view: ImageSpec | None = None
-    parameters: int | None = None
-    steps: int | None = None
-    heldout: Score | None = None
-    training: Score | None = None
-
-
-@attrs.frozen
-class Data:
-    """Where the images came from."""
-
-    path: str
-    fingerprint: str | None = None
-    skipped: int = 0
-
-
-@attrs.frozen
-class Evaluation:
-    """`evaluation.json`: likelihoods of the whole model and of its factors, from the image to the coarsest view."""
-
-    bits_per_dim: Pair
-    standard_error: Pair
-    kind: Literal["bound", "exact"]
-    weights: Literal["ema", "last", "mixed"]
-    factors: list[Factor]
-    images: ImageCount
-    data: Data
 
 
 @attrs.frozen
@@ -93,6 +29,10 @@ class Samples:
     temperature: float = 1.0
     sampler: str | None = None
     seconds: float | None = None
+    columns: int | None = None
+    """Of the sheet."""
+    bits_per_dim: list[float] | None = None
+    """Of the drawn images and their drawn views together, in the order of the sheet."""
 
 
 @attrs.frozen

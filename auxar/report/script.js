@@ -18,3 +18,50 @@ for (const chart of document.querySelectorAll(".chart")) {
   chart.addEventListener("pointerdown", show);
   chart.addEventListener("pointerleave", () => cursor.setAttribute("visibility", "hidden"));
 }
+
+const tip = document.createElement("div");
+tip.className = "tip";
+tip.hidden = true;
+document.body.append(tip);
+for (const sheet of document.querySelectorAll("img[data-tiles]")) {
+  const [columns, bits] = JSON.parse(sheet.dataset.tiles);
+  const rows = Math.ceil(bits.length / columns);
+  sheet.addEventListener("pointermove", (event) => {
+    const box = sheet.getBoundingClientRect();
+    const column = Math.floor((event.clientX - box.left) / box.width * columns);
+    const index = Math.floor((event.clientY - box.top) / box.height * rows) * columns + column;
+    tip.hidden = bits[index] === undefined;
+    if (tip.hidden) return;
+    tip.textContent = `image ${index}: ${bits[index].toFixed(3)} bits/dim`;
+    tip.style.left = `${Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8)}px`;
+    tip.style.top = `${event.clientY + 18}px`;
+  });
+  sheet.addEventListener("pointerleave", () => { tip.hidden = true; });
+}
+
+const frame = document.createElement("dialog");
+frame.setAttribute("aria-label", "Enlarged picture; Escape closes it");
+document.body.append(frame);
+frame.addEventListener("click", () => frame.close());
+for (const picture of document.querySelectorAll("img.pixels")) {
+  const enlarge = () => {
+    const copy = new Image();
+    // Whole pixels of the screen for each of the picture's: as many as fit its width, and at least two.
+    const zoom = Math.max(2, Math.floor(innerWidth / picture.width));
+    copy.width = picture.width * zoom;
+    copy.height = picture.height * zoom;
+    copy.alt = picture.alt;
+    copy.src = picture.src;
+    frame.replaceChildren(copy);
+    frame.showModal();
+  };
+  picture.classList.add("enlarges");
+  picture.tabIndex = 0;
+  picture.setAttribute("role", "button");
+  picture.addEventListener("click", enlarge);
+  picture.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    enlarge();
+  });
+}
