@@ -1,0 +1,75 @@
+"""Which laws of a distribution over images are looked into, with which examples."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+from hypothesis import strategies as st
+
+from auxar.interfaces import ImageSpec
+from auxar.testing import networks
+from auxar.testing.examples import NETWORK_SPECS, SCALES, SEEDS, TINY_SPECS, randomized
+from auxar.testing.laws import ContractError, fitting, search
+from auxar.testing.networks import Distribution
+
+EXAMPLES = 25
+MOST_IMAGES = 5000
+"""Images of a space that is summed over."""
+ENOUGH = 200
+"""Sub-pixels of an image. Larger ones are tried only with networks that take no smaller ones."""
+DRAWN_PIXELS = 16
+"""Drawing takes a pass for each pixel: about so many are enough."""
+
+Make = Callable[[ImageSpec, int], Distribution]
+"""Builds for an image and a number of channels of features, which is 0 for priors."""
+
+
+def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels: Sequence[int]) -> None:
+    """Looks for a broken law of a prior (channels 0) or a decoder. Raises `ContractError`."""
+    most = channels[-1]
+    specs = fitting(lambda spec: make(spec, most), list(images or NETWORK_SPECS), chosen=images is not None)
+    if images is None:
+        specs = [spec for spec in specs if spec.dims <= ENOUGH] or specs[:1]
+
+    def check(spec: ImageSpec, channels: int, seed: int, size: float) -> None:
+        model = make(spec, channels)
+        randomized(model.module, seed, size)
+        networks.check_values(model, seed)
+        if model.network is not None:
+            networks.check_causality(model.network, model.features(1, seed), seed)
+            networks.check_head(model.network, seed)
+        networks.check_saved(model, make(spec, channels), seed)
+
+    def check_sum(spec: ImageSpec, channels: int, seed: int, size: float) -> None:
+        model = make(spec, channels)
+        randomized(model.module, seed, size)
+        networks.check_sum(model, seed)
+
+    drawn = {"channels": st.sampled_from(channels), "seed": SEEDS, "size": SCALES}
+    search(check, EXAMPLES, spec=st.sampled_from(specs), **drawn)
+    counted = _counted(make, most, images)
+    if counted:
+        search(check_sum, EXAMPLES, spec=st.sampled_from(counted), **drawn)
+        model = make(counted[-1], most)
+        randomized(model.module, 1, 1.0)
+        networks.check_draws(model, 1)
+    for spec in specs[-2:]:
+        networks.check_training(make(spec, most), 0)
+    model = make(min(specs, key=lambda spec: abs(spec.height * spec.width - DRAWN_PIXELS)), most)
+    randomized(model.module, 0)
+    networks.check_draw(model, 0)
+    networks.check_devices(model, 0)
+
+
+def _counted(make: Make, channels: int, images: Sequence[ImageSpec] | None) -> list[ImageSpec]:
+    """Images so small that all can be summed over; a warning if there are none: nobody shall take it for shown."""
+    found = [spec for spec in images or TINY_SPECS if spec.dims <= 12 and spec.levels**spec.dims <= MOST_IMAGES]
+    if found and images is None:
+        try:
+            found = fitting(lambda spec: make(spec, channels), found, chosen=False)
+        except ContractError:
+            found = []
+    if not found:
+        warnings.warn("laws normalization and draws were not checked: no image is small enough for it", stacklevel=4)
+    return found

@@ -1,0 +1,150 @@
+"""The contract of embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import torch
+from hypothesis import strategies as st
+from safetensors.torch import load, save
+from torch import Tensor
+
+from auxar.errors import UserError
+from auxar.interfaces import Embedding, ImageSpec
+from auxar.testing.examples import SCALES, SEEDS, extreme_images, random_images, randomized
+from auxar.testing.laws import ContractError, broken, devices, runs, search
+from auxar.testing.networks import CLOSE
+
+EXAMPLES = 25
+Pair = tuple[ImageSpec, ImageSpec]
+
+IMAGE = ImageSpec(3, height=8, width=8)
+PAIRS: list[Pair] = [
+    (ImageSpec(1, height=2, width=3, levels=4), ImageSpec(3, height=2, width=3, levels=4)),
+    (ImageSpec(1, height=8, width=8, levels=16), IMAGE),
+    (attrs.evolve(IMAGE, levels=16), IMAGE),
+    (attrs.evolve(IMAGE, height=4, width=4), IMAGE),
+    (attrs.evolve(IMAGE, height=2, width=2), IMAGE),
+]
+"""Views and images as the shipped views make them."""
+
+
+def check_embedding(
+    build: Callable[[Any, ImageSpec, ImageSpec], Embedding],
+    config: object,
+    *,
+    pairs: Sequence[Pair] | None = None,
+) -> None:
+    """Looks for weights and views at which the embedding that `build(config, view, image)` makes breaks a law.
+
+    The laws: `build` (sizes that do not fit raise `UserError`), `spec`, `shape`, `finite` (at extreme views too),
+    `determinism`, `batch` (each view by itself), `view` (another view has other features), `save` (and load),
+    `initialize`, `gradient`, `device`, `runs`. `pairs` are views and images that it is built for, by default small
+    ones of equal and of different sizes, as far as the embedding takes them. Raises `ContractError`.
+    """
+    chosen = _fitting(build, config, pairs)
+
+    def check(pair: Pair, seed: int, size: float) -> None:
+        embedding = build(config, *pair)
+        _check_spec(embedding, *pair)
+        randomized(embedding, seed, size)
+        _check_values(embedding, seed)
+        _check_saved(embedding, build(config, *pair), seed)
+        _check_devices(embedding, seed)
+
+    search(check, EXAMPLES, pair=st.sampled_from(chosen), seed=SEEDS, size=SCALES)
+    for pair in chosen:
+        _check_training(build(config, *pair))
+
+
+def _fitting(build: Callable[..., Embedding], config: object, pairs: Sequence[Pair] | None) -> list[Pair]:
+    found = []
+    for view, image in pairs or PAIRS:
+        try:
+            build(config, view, image)
+        except UserError as error:
+            if pairs:
+                raise ContractError("build", f"{view} and {image} are refused: {error}") from error
+        except Exception as error:  # A stranger's code may fail in any way.
+            reason = f"what does not fit is refused by UserError, and {view}, {image} raised {type(error).__name__}"
+            raise ContractError("build", f"{reason}: {error}") from error
+        else:
+            found.append((view, image))
+    if not found:
+        raise ContractError("build", "none of the sizes tried is accepted; pass one that is: pairs=[(view, image)]")
+    return found
+
+
+def _check_spec(embedding: Embedding, view: ImageSpec, image: ImageSpec) -> None:
+    if not isinstance(embedding, Embedding):
+        broken("spec", f"build makes a {type(embedding).__name__}, expected an auxar.interfaces.Embedding")
+    for name, expected in (("view", view), ("image", image)):
+        if getattr(embedding, name, None) != expected:
+            broken("spec", f"the embedding's `{name}` is not what it was built for", built_for=expected)
+    channels = getattr(embedding, "features_channels", None)
+    if not isinstance(channels, int) or channels < 1:
+        broken("spec", f"`features_channels` must be a number greater than 0, got {channels!r}")
+
+
+def _features(embedding: Embedding, view: Tensor) -> Tensor:
+    with runs("the embedding", view=view), torch.no_grad():
+        found = embedding(view)
+    expected = (len(view), embedding.features_channels, embedding.image.height, embedding.image.width)
+    if not isinstance(found, Tensor) or tuple(found.shape) != expected or not found.is_floating_point():
+        broken("shape", f"expected floating point of shape {expected}, got {found.dtype}, {tuple(found.shape)}")
+    return found
+
+
+def _check_values(embedding: Embedding, seed: int) -> None:
+    view = torch.cat([extreme_images(embedding.view), random_images(1, embedding.view, seed)])
+    found = _features(embedding, view)
+    if not found.isfinite().all():
+        broken("finite", "features are not finite", view=embedding.view)
+    if not torch.equal(_features(embedding, view), found):
+        broken("determinism", "features of the same views differ from call to call; is dropout off in evaluation?")
+    alone = torch.cat([_features(embedding, view[k : k + 1]) for k in range(len(view))])
+    if not torch.allclose(alone, found, rtol=CLOSE, atol=CLOSE):
+        broken("batch", "features depend on the other views of the batch", view=embedding.view)
+    if torch.allclose(found[0], found[1], rtol=0, atol=0):
+        broken("view", "a black and a white view have the same features", view=embedding.view)
+
+
+def _check_saved(embedding: Embedding, fresh: Embedding, seed: int) -> None:
+    view = random_images(2, embedding.view, seed)
+    with runs("saving and loading the weights"):
+        state = {name: tensor.contiguous() for name, tensor in embedding.state_dict().items()}
+        fresh.double().load_state_dict(load(save(state)))
+    if not torch.equal(_features(fresh.eval(), view), _features(embedding, view)):
+        broken("save", "an embedding that is loaded from saved weights has other features: what is not in its state?")
+
+
+def _check_training(embedding: Embedding) -> None:
+    view = torch.cat([extreme_images(embedding.view), random_images(4, embedding.view, 0)])
+    embedding.train()
+    with runs("initialize", view=embedding.view), torch.no_grad():
+        embedding.initialize(view)
+    if not all(module.training for module in embedding.modules()):
+        broken("initialize", "initialisation must leave the embedding in training mode")
+    with runs("training", view=embedding.view):
+        features = embedding(view)
+        # A sum of squares of which no part cancels another.
+        features.square().mean().backward()
+    if not features.isfinite().all():
+        broken("finite", "features after initialisation are not finite", view=embedding.view)
+    for name, parameter in embedding.named_parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            broken("gradient", f"the features do not depend on the parameter {name}", view=embedding.view)
+        if parameter.grad is not None and not parameter.grad.isfinite().all():
+            broken("gradient", f"the gradient of {name} is not finite", view=embedding.view)
+
+
+def _check_devices(embedding: Embedding, seed: int) -> None:
+    view = random_images(2, embedding.view, seed)
+    expected = _features(embedding, view)
+    for device in devices()[1:]:
+        found = _features(embedding.to(device), view.to(device)).cpu()
+        embedding.to("cpu")
+        if not torch.allclose(found, expected, rtol=1e-6, atol=1e-6):
+            broken("device", f"features differ on {device}", view=embedding.view)

@@ -1,0 +1,249 @@
+"""Laws that priors and decoders share: both are distributions over images, a decoder's given features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from auxar.interfaces import CausalNetwork, Draws, ImageSpec, Known, Sampler
+from auxar.plugins import load_plugins
+from auxar.testing.examples import all_images, extreme_images, random_images
+from auxar.testing.laws import broken, devices, runs
+
+CLOSE = 1e-9
+"""Relative and absolute, in float64: what sums in another order may differ by."""
+DRAWN = 5000
+"""Images that are drawn to be compared with the model."""
+CAREFUL = 7.0
+"""Standard deviations of a count, or of χ²: a right model is further off once in 10¹¹ times."""
+
+
+@attrs.frozen(eq=False)
+class Distribution:
+    """A prior, or a decoder and a way to make features for it."""
+
+    module: nn.Module
+    image: ImageSpec
+    log_prob: Callable[[Tensor, Tensor | None], Tensor]
+    draw: Callable[[Tensor | None, Draws, Sampler, Known | None], Tensor]
+    initialize: Callable[[Tensor, Tensor | None], None]
+    features_channels: int = 0
+    network: CausalNetwork | None = None
+    """Where there is one, laws about single pixels are checked too."""
+
+    def features(self, count: int, seed: int = 0) -> Tensor | None:
+        """Normally distributed features for so many images, in the weights' type; None for a prior."""
+        if not self.features_channels:
+            return None
+        shape = (count, self.features_channels, self.image.height, self.image.width)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        weight = next(self.module.parameters(), noise)
+        return noise.to(weight.device, weight.dtype)
+
+
+def check_values(model: Distribution, seed: int) -> None:
+    """Laws `shape`, `finite`, `range`, `batch`, `determinism`."""
+    image = torch.cat([extreme_images(model.image), random_images(1, model.image, seed)])
+    features = model.features(len(image), seed)
+    found = nats(model, image, features)
+    if not found.isfinite().all():
+        broken("finite", "log_prob is not finite", image=image[~found.isfinite()][:1], log_prob=found)
+    if (found > CLOSE).any():
+        broken("range", "a probability is greater than 1", image=image[found.argmax()], log_prob=found.max())
+    if not torch.equal(nats(model, image, features), found):
+        broken("determinism", "log_prob of the same images differs from call to call; is dropout off in evaluation?")
+    order = torch.arange(len(image) - 1, -1, -1)
+    turned = nats(model, image[order], None if features is None else features[order])
+    alone = torch.cat([nats(model, image[k : k + 1], _row(features, k)) for k in range(len(image))])
+    for other in (turned[order], alone):
+        if not torch.allclose(other, found, rtol=CLOSE, atol=CLOSE):
+            broken("batch", "log_prob depends on the other images of the batch", expected=other, in_batch=found)
+    if any(not torch.equal(nats(model, image.to(dtype), features), found) for dtype in _dtypes(model.image)):
+        broken("dtype", "log_prob depends on the integers' type")
+
+
+def check_sum(model: Distribution, seed: int) -> None:
+    """Law `normalization`: over all images of a tiny space the probabilities add up to one."""
+    everything = all_images(model.image)
+    features = model.features(1, seed)
+    if features is not None:
+        features = features.expand(len(everything), -1, -1, -1)
+    total = nats(model, everything, features).double().logsumexp(0).exp()
+    if abs(total.item() - 1) > 1e-6:
+        broken("normalization", f"the probabilities of all {len(everything):,} images add up to {total.item():.9g}")
+
+
+def check_draws(model: Distribution, seed: int) -> None:
+    """Law `draws`: on a tiny space, every image is drawn about as often as it is likely."""
+    everything = all_images(model.image)
+    features = model.features(1, seed)
+    sampler = reference_sampler()
+    many = None if features is None else features.expand(DRAWN, -1, -1, -1)
+    with runs("draw", image=model.image), torch.no_grad():
+        drawn = model.draw(many, Draws(seed, tuple(range(DRAWN))), sampler, None).cpu()
+    _check_drawn(model, drawn, DRAWN)
+    places = torch.tensor([model.image.levels**k for k in range(model.image.dims - 1, -1, -1)])
+    counts = torch.bincount((drawn.flatten(1) * places).sum(1), minlength=len(everything)).double()
+    every = None if features is None else features.expand(len(everything), -1, -1, -1)
+    expected = nats(model, everything, every).double().exp().cpu() * DRAWN
+    # Images that are hardly ever drawn count together; then χ² is nearly normal.
+    common = expected >= 5
+    pairs = [(counts[common], expected[common]), (counts[~common].sum()[None], expected[~common].sum()[None])]
+    found, likely = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    statistic = ((found - likely).square() / likely.clamp(min=1.0)).sum().item()
+    freedom = len(found)
+    if statistic > freedom + CAREFUL * (2 * freedom) ** 0.5 + CAREFUL**2:
+        worst = int(((counts - expected).abs() / expected.clamp(min=1.0).sqrt()).argmax())
+        broken(
+            "draws",
+            f"of {DRAWN:,} images, one was drawn {int(counts[worst])} times and {expected[worst]:.1f} are expected",
+            image=everything[worst],
+        )
+
+
+def check_draw(model: Distribution, seed: int) -> None:
+    """Laws `draw` (integers in range, a function of seed and number) and `known` (given pixels are kept)."""
+    sampler = reference_sampler()
+    features = model.features(3, seed)
+    numbers = (5, 0, 2)
+    with runs("draw", image=model.image), torch.no_grad():
+        drawn = model.draw(features, Draws(seed, numbers), sampler, None)
+        again = model.draw(features, Draws(seed, numbers), sampler, None)
+        single = model.draw(_row(features, 1), Draws(seed, (0,)), sampler, None)
+    _check_drawn(model, drawn, 3)
+    if not torch.equal(drawn, again) or not torch.equal(drawn[1:2], single):
+        broken("draw", "a drawn image must be a function of seed, number, level and rule alone", seed=seed)
+    mask = torch.rand(3, model.image.height, model.image.width, generator=torch.Generator().manual_seed(seed)) < 0.5
+    values = random_images(3, model.image, seed).to(drawn.device)
+    known = Known(values, mask.to(drawn.device))
+    with runs("draw with known pixels", image=model.image), torch.no_grad():
+        completed = model.draw(features, Draws(seed, numbers), sampler, known)
+    if not torch.equal(attrs.evolve(known, values=completed).filled(), known.filled()):
+        broken("known", "a known pixel was changed", mask=mask, drawn=completed)
+
+
+def _check_drawn(model: Distribution, drawn: Tensor, count: int) -> None:
+    expected = (count, *model.image.shape)
+    if drawn.dtype != torch.int64 or tuple(drawn.shape) != expected:
+        broken("draw", f"expected int64 of shape {expected}, got {drawn.dtype}, {tuple(drawn.shape)}")
+    outside = ((drawn < 0) | (drawn >= model.image.levels)).flatten(1).any(1)
+    if outside.any():
+        broken("range", f"a drawn image leaves [0, {model.image.levels})", drawn=drawn[outside][0])
+
+
+def check_saved(model: Distribution, fresh: Distribution, seed: int) -> None:
+    """Law `save`: weights written and read again give the same likelihoods to the last bit."""
+    image, features = random_images(3, model.image, seed), model.features(3, seed)
+    with runs("saving and loading the weights"):
+        state = {name: tensor.contiguous() for name, tensor in model.module.state_dict().items()}
+        fresh.module.double().load_state_dict(load(save(state)))
+    fresh.module.eval()
+    if not torch.equal(nats(fresh, image, features), nats(model, image, features)):
+        broken("save", "a model that is loaded from saved weights has other likelihoods: what is not in its state?")
+
+
+def check_training(model: Distribution, seed: int) -> None:
+    """Laws `initialize`, `finite` and `gradient` of a freshly built model, in float32 as it is trained."""
+    image = torch.cat([extreme_images(model.image), random_images(4, model.image, seed)])
+    features = model.features(len(image), seed)
+    model.module.train()
+    with runs("initialize", image=model.image), torch.no_grad():
+        model.initialize(image, features)
+    if not all(module.training for module in model.module.modules()):
+        broken("initialize", "initialisation must leave the model in training mode")
+    if features is not None:
+        features.requires_grad_()
+    with runs("training", image=model.image):
+        loss = -model.log_prob(image, features).mean()
+        if not loss.isfinite():
+            broken("finite", "the loss after initialisation is not finite", image=model.image)
+        loss.backward()
+    for name, parameter in model.module.named_parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            broken("gradient", f"the loss does not depend on the parameter {name}", image=model.image)
+        if parameter.grad is not None and not parameter.grad.isfinite().all():
+            broken("gradient", f"the gradient of {name} is not finite", image=model.image)
+    if features is not None and (features.grad is None or not features.grad.any()):
+        broken("gradient", "the features, and so the view, have no effect on the loss", image=model.image)
+
+
+def check_causality(network: CausalNetwork, features: Tensor | None, seed: int) -> None:
+    """Law `causality`: a prediction changes with pixels before it in raster order only; for every pair of pixels."""
+    spec = network.image
+    places = spec.height * spec.width
+    before = random_images(1, spec, seed).repeat(places, 1, 1, 1)
+    after = before.clone()
+    for place in range(places):
+        pixel = after[place].flatten(1)[:, place]
+        pixel.copy_((pixel + 1) % spec.levels)
+    if features is not None:
+        features = features.expand(places, -1, -1, -1)
+    with runs("the network", image=spec), torch.no_grad():
+        # The same place of two batches is compared: within one, vectorised functions may round differently.
+        one, two = (network(network.encode(images), features).flatten(2) for images in (before, after))
+    expected = (places, network.head.parameter_count, places)
+    if tuple(one.shape) != expected:
+        shape = (places, network.head.parameter_count, spec.height, spec.width)
+        broken("shape", f"the network predicts {tuple(one.shape)}, flattened; expected {shape}, as its head says")
+    ahead = (one != two).any(1).tril().nonzero()
+    if len(ahead):
+        changed, seen = (divmod(place, spec.width) for place in ahead[0].tolist())
+        broken(
+            "causality",
+            f"the prediction for row {seen[0]}, column {seen[1]} changes with the pixel in row {changed[0]}, "
+            f"column {changed[1]}, which {'is that pixel' if changed == seen else 'comes later'}",
+            image=before[0],
+        )
+
+
+def check_head(network: CausalNetwork, seed: int) -> None:
+    """Law `head`: log-likelihoods of single channels, where there are any, add up to the pixel's."""
+    image = random_images(2, network.image, seed)
+    shape = (2, network.head.parameter_count, network.image.height, network.image.width)
+    parameters = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    with runs("the head", image=network.image):
+        whole = network.head.log_prob(parameters, image)
+        channels = network.head.channel_log_prob(parameters, image)
+    if tuple(whole.shape) != (2, *shape[2:]):
+        broken("head", f"log_prob must have shape {(2, *shape[2:])}, got {tuple(whole.shape)}")
+    if channels is not None and not torch.allclose(channels.sum(1), whole, rtol=CLOSE, atol=CLOSE):
+        broken("head", "channel_log_prob does not add up to log_prob", channels=channels.sum(1), whole=whole)
+
+
+def check_devices(model: Distribution, seed: int) -> None:
+    """Law `device`: float64 likelihoods are the same on every device of this machine."""
+    image, features = random_images(2, model.image, seed), model.features(2, seed)
+    expected = nats(model, image, features)
+    for device in devices()[1:]:
+        model.module.to(device)
+        found = nats(model, image.to(device), None if features is None else features.to(device)).cpu()
+        model.module.to("cpu")
+        if not torch.allclose(found, expected, rtol=1e-6, atol=1e-6):
+            broken("device", f"log_prob differs on {device}", found=found, expected=expected)
+
+
+def nats(model: Distribution, image: Tensor, features: Tensor | None) -> Tensor:
+    """`log_prob` without gradients. Raises `ContractError` unless it is floating point of shape (b,)."""
+    with runs("log_prob", image=image), torch.no_grad():
+        found = model.log_prob(image, features)
+    if not isinstance(found, Tensor) or tuple(found.shape) != (len(image),) or not found.is_floating_point():
+        broken("shape", f"log_prob must be floating point of shape ({len(image)},), got {tuple(found.shape)}")
+    return found
+
+
+def reference_sampler() -> Sampler:
+    """One pass of the network for each pixel."""
+    component = load_plugins().get("sampler", "raster", "auxar.testing")
+    return component.build(component.config())
+
+
+def _row(features: Tensor | None, row: int) -> Tensor | None:
+    return None if features is None else features[row : row + 1]
+
+
+def _dtypes(spec: ImageSpec) -> list[torch.dtype]:
+    return [dtype for dtype in (torch.uint8, torch.int32) if spec.levels - 1 <= torch.iinfo(dtype).max]
