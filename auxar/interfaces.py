@@ -33,12 +33,24 @@ def positive(instance: object, attribute: attrs.Attribute, value: float) -> None
 
 @attrs.frozen
 class ImageSpec:
-    """Shape and range of an image: integers in [0, levels), shape (channels, height, width)."""
+    """Shape and range of an image: integers in [0, levels), shape (channels, height, width).
+
+    Examples:
+        >>> image = ImageSpec(height=32, width=32)
+        >>> image.shape, image.dims
+        ((3, 32, 32), 3072)
+        >>> print(ImageSpec(1, height=8, width=8, levels=16))
+        8×8×1 with 16 levels
+    """
 
     channels: int = attrs.field(default=3, validator=positive)
+    """Values of a pixel."""
     height: int = attrs.field(kw_only=True, validator=positive)
+    """Rows."""
     width: int = attrs.field(kw_only=True, validator=positive)
+    """Columns."""
     levels: int = attrs.field(default=256, kw_only=True, validator=attrs.validators.ge(2))
+    """Different values, 0 … levels - 1, that each may take."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -85,6 +97,13 @@ class DrawRule:
     `reduction` subtracted from every predicted log-scale. `map`: a mixture component is drawn and its mode taken.
     A softmax has no scale and its components are the values: there `reduced` and `map` draw as `ancestral`, and
     `temperature` divides the logits under each rule.
+
+    Examples:
+        >>> DrawRule("reduced", reduction=0.5)
+        DrawRule(name='reduced', reduction=0.5, temperature=1.0)
+        >>> DrawRule("map", reduction=0.5)
+        Traceback (most recent call last):
+        ValueError: reduction is for the rule 'reduced', and the rule is 'map'
     """
 
     name: str = attrs.field(default="ancestral", validator=_known_rule)
@@ -102,6 +121,12 @@ class Draws:
 
     Noise depends on (seed, index, level) alone, so an image does not depend on the batch it is drawn in, on the
     sampler or on the number of processes.
+
+    Examples:
+        >>> together = Draws(seed=0, indices=(3, 7)).uniforms((4,))
+        >>> alone = Draws(seed=0, indices=(7,)).uniforms((4,))
+        >>> bool((together[1] == alone[0]).all())
+        True
     """
 
     seed: int

@@ -13,6 +13,23 @@ class AuxiliaryModel(Prior):
 
     `log_prob` is log p(X, ψ(X)), at most log p(X) = log Σ_x̂ p(X, x̂) (paper, equation 5). Raises `UserError` if the
     parts' specs do not meet.
+
+    Examples:
+        >>> import torch
+        >>> from auxar_pixelcnn.components import EmbeddingConfig, LightConfig, embedding, light_decoder, light_prior
+        >>> from auxar_pyramid import PyramidConfig, PyramidView
+        >>> image = ImageSpec(height=8, width=8)
+        >>> view = PyramidView(PyramidConfig(factor=2), image)
+        >>> features = embedding(EmbeddingConfig(filters=4, blocks_per_group=1), view.view, image)
+        >>> small = LightConfig(filters=4, blocks=1)
+        >>> decoder = light_decoder(small, image, features.features_channels)
+        >>> model = AuxiliaryModel(view, features, decoder, light_prior(small, view.view))
+        >>> [str(factor) for factor in factors(model)]
+        ['p(8×8×3 | 4×4×3)', 'p(4×4×3)']
+        >>> [spec.shape for spec in level_specs(model)]
+        [(3, 8, 8), (3, 4, 4)]
+        >>> model.log_prob(torch.zeros(2, *image.shape, dtype=torch.uint8)).shape
+        torch.Size([2])
     """
 
     def __init__(self, view: View, embedding: Embedding, decoder: Decoder, prior: Prior) -> None:

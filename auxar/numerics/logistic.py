@@ -31,7 +31,13 @@ def log_interval_mass(low: Tensor, high: Tensor, mean: Tensor, log_scale: Tensor
 
 
 def log_mass(value: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
-    """log P(value), in nats, for integers `value` in [0, levels); see `log_interval_mass`."""
+    """log P(value), in nats, for integers `value` in [0, levels); see `log_interval_mass`.
+
+    Examples:
+        >>> masses = log_mass(torch.arange(4), torch.tensor(0.3), torch.tensor(-1.0), levels=4).exp()
+        >>> round(masses.sum().item(), 5)
+        1.0
+    """
     return log_interval_mass(value, value, mean, log_scale, levels)
 
 
@@ -47,5 +53,10 @@ def position(point: Tensor, levels: int) -> Tensor:
 
 
 def nearest_value(position: Tensor, levels: int) -> Tensor:
-    """A position in units of levels to the nearest whole number in [0, levels), half up, of the same dtype."""
+    """A position in units of levels to the nearest whole number in [0, levels), half up, of the same dtype.
+
+    Examples:
+        >>> nearest_value(position(torch.tensor([-1.2, 0.0, 0.9]), levels=4), levels=4)
+        tensor([0., 2., 3.])
+    """
     return torch.floor(position + 0.5).clamp_(0, levels - 1)

@@ -96,8 +96,11 @@ class Stage:
     """[[stage]]: one step from an image to its view, p(X | X̂) with X̂ = ψ(X)."""
 
     view: ComponentChoice
+    """ψ: what X̂ is of the image."""
     embedding: ComponentChoice
+    """f_w: what the decoder learns of the view."""
     decoder: ComponentChoice
+    """p(X | X̂), given the embedding's features."""
     repeat: int = attrs.field(default=1, validator=[positive, le(MOST_REPEATS)])
     """The stage so many times in a row, with networks of its own each time."""
 
@@ -115,6 +118,7 @@ class TrainingConfig:
     accumulate: int = attrs.field(default=1, validator=positive)
     """Parts a process's share of the batch is computed in, to save memory."""
     learning_rate: float = attrs.field(default=1e-3, validator=positive)
+    """Adam's, at the first step."""
     decay: float = attrs.field(default=1.0, validator=[positive, le(1.0)])
     """Factor on the learning rate after every step."""
     betas: tuple[float, float] = attrs.field(default=(0.9, 0.999), validator=_below_one)
@@ -128,6 +132,7 @@ class TrainingConfig:
     precision: str = attrs.field(default="float32", validator=_one_of("float32", "bf16"))
     """bf16 computes convolutions in bfloat16 and keeps weights and likelihoods in float32."""
     seed: int = 0
+    """Decides on initial weights, the order of images and dropout's noise."""
     initialization_images: int = attrs.field(default=64, validator=positive)
     """Images of the batch for data-dependent initialisation."""
     checkpoint_every: int = attrs.field(default=500, validator=positive)
@@ -154,6 +159,7 @@ class EvaluationConfig:
     """[evaluation]: what bits/dim are computed on."""
 
     batch_size: int = attrs.field(default=16, validator=positive)
+    """Images at once; figures do not depend on it."""
     heldout_images: int | None = attrs.field(default=None, validator=optional(positive))
     """The first so many held-out images only; all without it."""
     train_images: int = attrs.field(default=200, validator=ge(0))
@@ -165,14 +171,19 @@ class SamplingConfig:
     """[sampling]: the images drawn at the end of a run."""
 
     images: int = attrs.field(default=16, validator=ge(0))
+    """How many are drawn."""
     rule: str = attrs.field(default="ancestral", validator=_one_of(*RULES))
+    """How a value is drawn from its distribution: ancestral (exact samples of the model), reduced or map."""
     reduction: float = 0.0
     """For the rule 'reduced': constant subtracted from the predicted log-scales."""
     temperature: float = 1.0
     """For softmax: divides the logits."""
     batch_size: int = attrs.field(default=16, validator=positive)
+    """Images drawn at once."""
     seed: int = 0
+    """Of the noise: an image is a function of seed and number."""
     sampler: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("auto"))
+    """What draws; `auto` takes the fastest that the network allows."""
 
     def __attrs_post_init__(self) -> None:
         self.draw_rule()

@@ -1,0 +1,91 @@
+"""What large models would cost to train: computed from their layers, as `auxar check` computes it, and not measured."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import attrs
+
+from auxar.checking import FactorCost, factor_costs
+from auxar.recipe import Recipe, load_recipe
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "pyramid_celeba.toml"
+FLOPS = 30e12
+"""Floating-point operations per second that one GPU is taken to achieve."""
+GPUS = (1, 8, 64)
+
+
+@attrs.frozen
+class Case:
+    """A data set, and what the recipe is set to for it."""
+
+    images: int
+    """Images that are trained on."""
+    settings: tuple[str, ...] = ()
+
+
+CASES = {
+    "celeba128": Case(192_469),
+    "imagenet64": Case(1_281_167, ("image.height=64", "image.width=64", "stage[0].repeat=3", "training.epochs=20")),
+}
+
+
+def costs(case: str) -> str:
+    """A table of factors, and how long the longest takes when each has its own GPU."""
+    recipe, registry = load_recipe(RECIPE, CASES[case].settings)
+    factors = factor_costs(recipe, registry)
+    work = [training_work(recipe, cost, CASES[case].images) for cost in factors]
+    titles = ["factor", "", "parameters", "GFLOP per image", "memory", "images/s"]
+    lines = [[*titles, *(f"{count} GPU{'s' if count > 1 else ''}" for count in GPUS)]]
+    lines.append(["---", "---", *["---:"] * (len(titles) - 2 + len(GPUS))])
+    for cost, operations in zip(factors, work, strict=True):
+        per_image = operations_per_image(cost)
+        lines.append(
+            [
+                f"`{cost.factor}`",
+                cost.formula.replace("|", "\\|"),
+                f"{cost.parameters:,}",
+                f"{per_image / 1e9:,.1f}",
+                f"{cost.memory / 2**30:.1f} GiB",
+                rounded(FLOPS / per_image),
+                *_times(operations),
+            ]
+        )
+    parameters = sum(cost.parameters for cost in factors)
+    per_image = sum(map(operations_per_image, factors))
+    lines.append(["all", "", f"{parameters:,}", f"{per_image / 1e9:,.1f}", "", "", *_times(sum(work))])
+    longest = max(range(len(work)), key=work.__getitem__)
+    return (
+        "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        + f"\n\nWith one GPU for each of the {len(factors)} factors all are trained when the longest, "
+        + f"`{factors[longest].factor}`, is: after {_times(work[longest])[0]}."
+    )
+
+
+def operations_per_image(cost: FactorCost) -> int:
+    """Floating-point operations that training takes for one image: a multiply-add is two, a step three passes."""
+    return 2 * 3 * cost.multiply_adds
+
+
+def training_work(recipe: Recipe, cost: FactorCost, images: int) -> float:
+    """Floating-point operations of a factor's whole training."""
+    config = recipe.training_of(cost.factor)
+    return config.total_steps(images) * config.batch_size * operations_per_image(cost)
+
+
+def rounded(value: float) -> str:
+    """A positive number to two significant digits, or to a whole number."""
+    digits = max(0, 1 - math.floor(math.log10(value)))
+    return f"{value:,.{digits}f}"
+
+
+def _times(operations: float) -> list[str]:
+    return [_duration(operations / FLOPS / count) for count in GPUS]
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{rounded(seconds / length)} {unit}"
+    return f"{rounded(seconds)} s"

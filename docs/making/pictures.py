@@ -1,0 +1,182 @@
+"""Pictures of the pages, drawn by what they show: views, networks, likelihoods and schedules of auxar itself."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import attrs
+import svg
+import torch
+
+from auxar.data import load_images
+from auxar.interfaces import ImageSpec
+from auxar.numerics import logistic
+from auxar.plugins import load_plugins
+from auxar.recipe import DataConfig
+from auxar.sheets import labelled
+from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_pixelcnn.heads import LogisticMixtureHead
+from auxar_pixelcnn.networks import LightNetwork
+from auxar_pixelcnn.samplers.schedule import Schedule, make_schedule
+from auxar_pyramid import PyramidConfig, PyramidView
+
+CELL = 34
+EMOJI = (1, 6, 11, 18)
+"""Which of the training images are shown."""
+SHOWN_STEP = 20
+
+
+@attrs.frozen
+class Picture:
+    """A picture, and what is said in its place and below it."""
+
+    draw: Callable[[], str | bytes]
+    alternative: str
+    caption: str
+
+
+def picture(name: str) -> str:
+    """The Markdown that shows a picture, from a page at the top of the site."""
+    shown = PICTURES[name]
+    return f"![{shown.alternative}](pictures/{name})\n\n*{shown.caption}*"
+
+
+def views() -> bytes:
+    """Images of the embedded set beside their views, as PNG."""
+    image = ImageSpec(height=32, width=32)
+    data = load_images(DataConfig("noto-emoji"), image, load_plugins().dataset_paths())
+    found = dict(data.train.every(1, 0, max(EMOJI) + 1))
+    images = torch.stack([found[number] for number in EMOJI])
+    half = PyramidView(PyramidConfig(factor=2), image)
+    quarter = PyramidView(PyramidConfig(factor=2), half.view)
+    gray = GrayscaleView(GrayscaleConfig(levels=16), image)
+    columns = [
+        (images, image),
+        (half(images), half.view),
+        (quarter(half(images)), quarter.view),
+        (gray(images), gray.view),
+    ]
+    sheet = labelled(columns, ["image", "pyramid", "twice", "grayscale"])
+    content = io.BytesIO()
+    sheet.save(content, format="PNG")
+    return content.getvalue()
+
+
+def context() -> str:
+    """Which pixels a network's prediction for one pixel reads, found by differentiating it."""
+    image = ImageSpec(height=7, width=15)
+    row, column = 4, 7
+    read = pixels_read(small_network(image), row, column)
+    parts = []
+    for r in range(image.height):
+        for c in range(image.width):
+            before = (r, c) < (row, column)
+            fill = svg.ORANGE if (r, c) == (row, column) else svg.BLUE if read[r, c] else svg.PALE if before else None
+            parts.append(svg.box(2 + CELL * c, 2 + CELL * r, CELL - 3, CELL - 3, fill))
+    parts += svg.legend(
+        2,
+        CELL * image.height + 10,
+        [
+            (svg.ORANGE, False, "the pixel that is predicted"),
+            (svg.BLUE, False, "pixels that the prediction reads"),
+            (svg.PALE, False, "before it in raster order, but out of reach"),
+            (None, False, "not known yet: only the view tells of what is there"),
+        ],
+    )
+    return svg.drawing(CELL * image.width + 2, CELL * image.height + 102, *parts)
+
+
+def pixels_read(network: LightNetwork, row: int, column: int) -> torch.Tensor:
+    """Booleans (h, w): pixels on which the parameters of one pixel's distribution depend."""
+    encoded = network.encode(torch.zeros((1, *network.image.shape), dtype=torch.int64)).requires_grad_()
+    (gradient,) = torch.autograd.grad(network(encoded)[0, :, row, column].abs().sum(), encoded)
+    return (gradient[0] != 0).any(0)
+
+
+def head() -> str:
+    """A mixture of two discretized logistics over 16 values: bars that add up to one."""
+    levels = 16
+    values = torch.arange(levels)
+    logits = torch.tensor([0.6, 0.4]).log()
+    means, log_scales = torch.tensor([-0.45, 0.7]), torch.tensor([-2.3, -1.4])
+    joint = logits + logistic.log_mass(values[:, None], means, log_scales, levels)
+    probabilities = joint.logsumexp(1).exp().tolist()
+    height = 180
+    scale = height / max(probabilities)
+    parts = []
+    for value, probability in zip(range(levels), probabilities, strict=True):
+        left = 4 + CELL * value
+        parts.append(svg.box(left, 20 + height - scale * probability, CELL - 4, scale * probability, svg.BLUE))
+        parts.append(svg.words(left + CELL / 2 - 2, height + 34, str(value)))
+        parts.append(svg.words(left + CELL / 2 - 2, 10 + height - scale * probability, f"{probability:.2f}", size=11))
+    return svg.drawing(CELL * levels + 4, height + 48, *parts)
+
+
+def wavefront() -> str:
+    """The step that each pixel is drawn in, and what is in work at one of them."""
+    image = ImageSpec(height=8, width=16)
+    schedule = make_schedule(small_network(image))
+    ahead = max(schedule.leads.values())
+    left, top = 56, 4
+    parts = []
+    for row in range(image.height):
+        parts.append(svg.words(left - 8, top + CELL * (row + 0.5), f"row {row}", anchor="end"))
+        for column in range(image.width):
+            step = drawing_step(schedule, row, column)
+            fill = svg.ORANGE if step == SHOWN_STEP else svg.BLUE if step < SHOWN_STEP else None
+            # Layers that run ahead have computed their values of these pixels' columns already.
+            begun = SHOWN_STEP < step <= SHOWN_STEP + ahead
+            place = left + CELL * column, top + CELL * row
+            parts.append(svg.box(*place, CELL - 3, CELL - 3, svg.PALE if begun else fill, dashed=begun))
+            ink = svg.DARK if fill or begun else svg.INK
+            parts.append(svg.words(place[0] + CELL / 2 - 1.5, place[1] + CELL / 2 - 1.5, str(step), ink=ink, size=14))
+    parts += svg.legend(
+        left,
+        top + CELL * image.height + 10,
+        [
+            (svg.ORANGE, False, f"drawn in step {SHOWN_STEP}, all at once"),
+            (svg.BLUE, False, "drawn before"),
+            (svg.PALE, True, f"drawn later; layers that run up to {ahead} columns ahead are computed"),
+            (None, False, "drawn later"),
+        ],
+    )
+    return svg.drawing(left + CELL * image.width + 2, top + CELL * image.height + 100, *parts)
+
+
+def drawing_step(schedule: Schedule, row: int, column: int) -> int:
+    """The step in which the wavefront draws a pixel."""
+    return schedule.lag * row + column
+
+
+def small_network(image: ImageSpec) -> LightNetwork:
+    """A light network of one block, which reaches little far and fits into a picture."""
+    torch.manual_seed(0)
+    network = LightNetwork(image, LogisticMixtureHead(image, 2), filters=8, blocks=1, features_channels=0, dropout=0.0)
+    return network.eval()
+
+
+PICTURES = {
+    "views.png": Picture(
+        views,
+        "Small colour pictures in four columns: as they are, at half and at a quarter of their size, and in gray",
+        "Four of the embedded images, 32×32, and their views. The pyramid keeps the mean of each 2×2 square, and, "
+        "twice, of those again; the grayscale view keeps one of 16 levels of luma.",
+    ),
+    "context.svg": Picture(
+        context,
+        "A grid of pixels: those that a prediction reads lie in the rows above and to the left",
+        "What a causal network of one block reads, found by differentiating one of its predictions.",
+    ),
+    "head.svg": Picture(
+        head,
+        "Sixteen bars of different height",
+        "A mixture of two logistic distributions, cut into 16 values: the probabilities add up to one.",
+    ),
+    "wavefront.svg": Picture(
+        wavefront,
+        "A grid of pixels with the number of the step in which each is drawn; each row is a few columns behind the "
+        "row above",
+        "An image of 8×16 drawn by a light network of one block, whose lag is 4. The number in a pixel is its step.",
+    ),
+}

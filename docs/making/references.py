@@ -1,0 +1,191 @@
+"""References from the code itself: the keys of recipes, the components, the commands."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import functools
+import inspect
+import textwrap
+import types
+from collections.abc import Iterator, Sequence
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import attrs
+
+from auxar.cli import _parser
+from auxar.interfaces import ImageSpec, Kind
+from auxar.plugins import Component, Registry, load_plugins
+from auxar.recipe.schema import ComponentChoice, DataConfig, EvaluationConfig, SamplingConfig, Stage, TrainingConfig
+
+TABLES: dict[str, type] = {
+    "image": ImageSpec,
+    "data": DataConfig,
+    "stage": Stage,
+    "training": TrainingConfig,
+    "evaluation": EvaluationConfig,
+    "sampling": SamplingConfig,
+}
+UNITS = {
+    "image.height": "pixels",
+    "image.width": "pixels",
+    "image.levels": "values",
+    "data.split.train": "share",
+    "data.crop.left": "pixels",
+    "data.crop.right": "pixels",
+    "data.crop.top": "pixels",
+    "data.crop.bottom": "pixels",
+    "data.limit": "images",
+    "data.shuffle_buffer": "images",
+    "data.workers": "processes",
+    "stage.repeat": "times",
+    "training.steps": "steps",
+    "training.epochs": "passes",
+    "training.batch_size": "images",
+    "training.accumulate": "parts",
+    "training.learning_rate": "per step",
+    "training.decay": "per step",
+    "training.betas": "per step",
+    "training.clip": "bits/dim",
+    "training.ema": "per step",
+    "training.initialization_images": "images",
+    "training.checkpoint_every": "steps",
+    "training.log_every": "steps",
+    "evaluation.batch_size": "images",
+    "evaluation.heldout_images": "images",
+    "evaluation.train_images": "images",
+    "sampling.images": "images",
+    "sampling.reduction": "log-scale",
+    "sampling.batch_size": "images",
+}
+"""Of the keys that have one."""
+TYPES = {int: "integer", float: "number", bool: "boolean", str: "text"}
+KINDS = {"dataset": "Data sets"}
+HELP_WIDTH = 82
+
+
+@attrs.frozen
+class Key:
+    """One key of a recipe's table, or one option of a component."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+def keys(table: str) -> str:
+    """The keys of a recipe's table: type, default, unit and meaning."""
+    rows = [
+        [f"`{key.name}`", key.type, key.default, UNITS.get(f"{table}.{key.name}", ""), key.meaning]
+        for key in keys_of(TABLES[table])
+    ]
+    return _markdown(["key", "type", "default", "unit", ""], rows)
+
+
+def components() -> str:
+    """Every component that auxar registers, with its options."""
+    registry = load_plugins()
+    parts = []
+    for kind in get_args(Kind):
+        names = [name for name in registry.names(kind) if _is_ours(registry, kind, name)]
+        parts.append(f"## {KINDS.get(kind, kind.capitalize() + 's')}")
+        parts += [_component(registry.components[kind, name]) for name in names]
+    return "\n\n".join(parts)
+
+
+def commands() -> str:
+    """The help of every verb."""
+    parts = []
+    for verb, parser in verbs().items():
+        parser.formatter_class = functools.partial(argparse.HelpFormatter, width=HELP_WIDTH)
+        # Since Python 3.14 help is coloured where it is made in a terminal.
+        parser.color = False
+        parts.append(f"## auxar {verb}\n\n```text\n{parser.format_help()}```")
+    return "\n\n".join(parts)
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    """The parser of every verb, in the order of `auxar --help`."""
+    (action,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def keys_of(cls: type, prefix: str = "", otherwise: str = "") -> Iterator[Key]:
+    """The fields of a configuration class; those of a class inside it by their dotted path."""
+    hints = get_type_hints(cls)
+    meanings = field_docs(cls)
+    for field in attrs.fields(cls):
+        hint = hints[field.name]
+        meaning = meanings.get(field.name, otherwise)
+        if attrs.has(hint) and hint is not ComponentChoice:
+            yield from keys_of(hint, f"{prefix}{field.name}.", meaning or _summary(hint))
+        else:
+            yield Key(prefix + field.name, _type_name(hint), _default(field), meaning)
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """The text under each field of a class, as one line."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(definition, ast.ClassDef)
+    docs = {}
+    for statement, below in zip(definition.body, definition.body[1:], strict=False):
+        if (
+            isinstance(statement, ast.AnnAssign)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+        ):
+            docs[ast.unparse(statement.target)] = " ".join(str(below.value.value).split())
+    return docs
+
+
+def _is_ours(registry: Registry, kind: Kind, name: str) -> bool:
+    """Whether auxar ships it: on the machine that builds the site other plugins may be installed."""
+    return "(auxar " in registry.providers[kind, name]
+
+
+def _component(component: Component) -> str:
+    options = list(keys_of(component.config))
+    rows = [[f"`{key.name}`", key.type, key.default, key.meaning] for key in options]
+    text = f"### `{component.name}` ({component.kind})\n\n{inspect.cleandoc(component.config.__doc__ or '')}"
+    return text + "\n\n" + (_markdown(["option", "type", "default", ""], rows) if options else "It has no options.")
+
+
+def _summary(cls: type) -> str:
+    return inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _type_name(hint: Any) -> str:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_type_name(argument) for argument in arguments if argument is not types.NoneType)
+    if origin is tuple:
+        count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
+        return f"list of {count}{_type_name(arguments[0])}s"
+    if hint is ComponentChoice:
+        return "component"
+    return TYPES.get(hint) or getattr(hint, "__name__", str(hint))
+
+
+def _default(field: attrs.Attribute) -> str:
+    default: Any = field.default
+    if default is attrs.NOTHING:
+        return "required"
+    if isinstance(default, attrs.Factory):
+        default = default.factory()
+    return "–" if default is None else f"`{_toml(default)}`"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, ComponentChoice):
+        value = value.name
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

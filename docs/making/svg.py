@@ -1,0 +1,41 @@
+"""Drawings in SVG that are read on a light and on a dark page: gray ink, and dark words on pale fields."""
+
+from __future__ import annotations
+
+from html import escape
+
+INK = "#808080"
+DARK = "#202020"
+ORANGE = "#f2a13c"
+BLUE = "#9fc5e8"
+PALE = "#dde7f2"
+FONT = "system-ui, sans-serif"
+
+
+def drawing(width: float, height: float, *parts: str) -> str:
+    """A whole picture."""
+    size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="{FONT}">\n' + "\n".join(parts) + "\n</svg>\n"
+
+
+def box(x: float, y: float, width: float, height: float, fill: str | None, *, dashed: bool = False) -> str:
+    """A rectangle with a thin edge; without a fill, the page shows through."""
+    dashes = ' stroke-dasharray="3 2"' if dashed else ""
+    place = f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"'
+    return f'<rect {place} rx="2" fill="{fill or "none"}" stroke="{INK}" stroke-opacity="0.6"{dashes}/>'
+
+
+def words(x: float, y: float, text: str, *, ink: str = INK, size: float = 13, anchor: str = "middle") -> str:
+    """A line of words, its middle at height y."""
+    place = f'x="{x:g}" y="{y:g}" text-anchor="{anchor}" dominant-baseline="central"'
+    return f'<text {place} font-size="{size:g}" fill="{ink}">{escape(text)}</text>'
+
+
+def legend(x: float, y: float, entries: list[tuple[str | None, bool, str]]) -> list[str]:
+    """Lines of a small field (fill, dashed) and what it means."""
+    parts = []
+    for line, (fill, dashed, text) in enumerate(entries):
+        top = y + 22 * line
+        parts.append(box(x, top, 16, 16, fill, dashed=dashed))
+        parts.append(words(x + 24, top + 8, text, anchor="start"))
+    return parts
