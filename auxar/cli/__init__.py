@@ -1,4 +1,4 @@
-"""The command line: `auxar run | check | evaluate | compare | sample | figures | plugins`."""
+"""The command line: `auxar run | check | evaluate | compare | sample | figures | plugins | new-plugin`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from auxar.errors import UserError
 
-VERBS = ("run", "check", "evaluate", "compare", "sample", "figures", "plugins")
+VERBS = ("run", "check", "evaluate", "compare", "sample", "figures", "plugins", "new-plugin")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,5 +43,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS:
-        import_module(f"auxar.cli.{verb}").add_to(verbs)
+        import_module(f"auxar.cli.{verb.replace('-', '_')}").add_to(verbs)
     return parser

@@ -1,0 +1,6 @@
+"""New plugin packages, which install and pass their own tests as they are written."""
+
+from auxar.scaffold.names import PluginNames, check_free, plugin_names
+from auxar.scaffold.writing import KINDS, plugin_files, write_plugin
+
+__all__ = ["KINDS", "PluginNames", "check_free", "plugin_files", "plugin_names", "write_plugin"]

@@ -1,0 +1,63 @@
+"""A new plugin package, from templates to files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Template
+
+from auxar.errors import UserError, did_you_mean
+from auxar.plugins import load_plugins
+from auxar.scaffold.names import PluginNames, check_free, plugin_names
+
+KINDS = ("view", "prior", "embedding", "decoder", "sampler")
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_plugin(project: str, kind: str, parent: Path) -> tuple[Path, list[str]]:
+    """Writes the package as the folder `project` in `parent`; returns the folder and the files in it.
+
+    Raises `UserError` for an unknown kind, for a name that is not valid or not free, and if the folder exists.
+    """
+    if kind not in KINDS:
+        raise UserError(f"--kind: there is no package to start from for '{kind}'{did_you_mean(kind, KINDS)}")
+    names = plugin_names(project)
+    check_free(names, kind, load_plugins())
+    files = plugin_files(names, kind)
+    folder = parent / project
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise UserError(f"{folder} exists, and nothing is overwritten; choose another name or --out") from None
+    except NotADirectoryError:
+        raise UserError(f"--out: {parent} is not a folder") from None
+    for path, text in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    return folder, list(files)
+
+
+def plugin_files(names: PluginNames, kind: str) -> dict[str, str]:
+    """The text of every file of the package, by its path in the folder."""
+    words = {
+        "project": names.project,
+        "module": names.module,
+        "component": names.component,
+        "prefix": names.class_prefix,
+        "kind": kind,
+        "guide": "views" if kind == "view" else "networks",
+    }
+    templates = {
+        "README.md": "common/README.md.template",
+        "pyproject.toml": "common/pyproject.toml.template",
+        ".gitignore": "common/gitignore.template",
+        f"src/{names.module}/__init__.py": f"{kind}/plugin.py.template",
+        "tests/test_contract.py": f"{kind}/test_contract.py.template",
+        "tests/test_registration.py": "common/test_registration.py.template",
+        f"recipes/{names.component}.toml": f"{kind}/recipe.toml.template",
+    }
+    return {path: _render(TEMPLATES / template, words) for path, template in templates.items()}
+
+
+def _render(template: Path, words: dict[str, str]) -> str:
+    return Template(template.read_text(encoding="utf-8")).substitute(words)
