@@ -13,7 +13,7 @@ from auxar.testing.examples import NETWORK_SPECS, SCALES, SEEDS, TINY_SPECS, ran
 from auxar.testing.laws import ContractError, fitting, search
 from auxar.testing.networks import Distribution
 
-EXAMPLES = 25
+EXAMPLES = 15
 MOST_IMAGES = 5000
 """Images of a space that is summed over."""
 ENOUGH = 200

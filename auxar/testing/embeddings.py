@@ -17,7 +17,7 @@ from auxar.testing.examples import SCALES, SEEDS, extreme_images, random_images,
 from auxar.testing.laws import ContractError, broken, devices, runs, search
 from auxar.testing.networks import CLOSE
 
-EXAMPLES = 25
+EXAMPLES = 15
 Pair = tuple[ImageSpec, ImageSpec]
 
 IMAGE = ImageSpec(3, height=8, width=8)

@@ -16,7 +16,7 @@ from auxar.testing.examples import RULES, SEEDS, random_images, randomized
 from auxar.testing.laws import ContractError, broken, runs, search
 from auxar.testing.networks import reference_sampler
 
-EXAMPLES = 25
+EXAMPLES = 20
 IMAGES = [
     ImageSpec(channels, height=height, width=width, levels=levels)
     for (height, width), channels, levels in [
