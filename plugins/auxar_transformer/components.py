@@ -1,0 +1,74 @@
+"""What a recipe can set of the transformer, and how it is built from it."""
+
+from __future__ import annotations
+
+import attrs
+
+from auxar.causal import CausalDecoder, CausalPrior
+from auxar.interfaces import Decoder, ImageSpec, Prior, positive
+from auxar_pixelcnn.components import HEADS
+from auxar_pixelcnn.heads import LogisticMixtureHead, SoftmaxHead
+from auxar_transformer.network import TransformerNetwork
+
+
+def _known_head(instance: object, attribute: attrs.Attribute, value: str) -> None:
+    if value not in HEADS:
+        raise ValueError(f"head must be one of {', '.join(HEADS)}, got {value!r}")
+
+
+@attrs.frozen
+class TransformerConfig:
+    """A causal transformer over the pixels in raster order, each attending to all before it.
+
+    Attention costs the square of the number of pixels, 16 times as much at twice the sides, and the raster sampler,
+    which draws from it, one pass for each pixel: meant for up to 32×32, and hardly of use beyond 64×64. `auxar check`
+    counts attention in full, what the causal mask leaves out as well, and memory as if every attention matrix were
+    kept for the backward pass, which PyTorch's fused kernels avoid.
+    """
+
+    width: int = attrs.field(default=64, validator=positive)
+    """Channels of every token, a multiple of `heads`; the hidden layer of each block has four times as many."""
+    blocks: int = attrs.field(default=4, validator=positive)
+    """Blocks of attention and a two-layer network."""
+    heads: int = attrs.field(default=4, validator=positive)
+    """Attention heads of each block, which share out the width."""
+    dropout: float = attrs.field(default=0.1, validator=[attrs.validators.ge(0.0), attrs.validators.lt(1.0)])
+    """Share of values dropped from what each half of a block adds, while training."""
+    head: str = attrs.field(default="logistic_mixture", validator=_known_head)
+    """Distribution of a pixel: logistic_mixture (1 or 3 channels, any number of levels) or softmax."""
+    components: int = attrs.field(default=10, validator=positive)
+    """Components of the mixture."""
+
+    def __attrs_post_init__(self) -> None:
+        width, heads = self.width, self.heads
+        if width % heads:
+            below = width - width % heads
+            widths = [str(multiple) for multiple in (below, below + heads) if multiple]
+            fewer = max(divisor for divisor in range(1, min(width, heads) + 1) if width % divisor == 0)
+            raise ValueError(
+                f"width must be divisible by heads, got width = {width} and heads = {heads}; "
+                f"nearest are width = {' or '.join(widths)}, or heads = {fewer}"
+            )
+
+
+def _network(config: TransformerConfig, image: ImageSpec, features_channels: int) -> TransformerNetwork:
+    softmax = config.head == "softmax"
+    return TransformerNetwork(
+        image,
+        SoftmaxHead(image) if softmax else LogisticMixtureHead(image, config.components),
+        width=config.width,
+        blocks=config.blocks,
+        heads=config.heads,
+        features_channels=features_channels,
+        dropout=config.dropout,
+    )
+
+
+def prior(config: TransformerConfig, image: ImageSpec) -> Prior:
+    """p(X̂). Raises `UserError` for channels that the head does not take."""
+    return CausalPrior(_network(config, image, 0))
+
+
+def decoder(config: TransformerConfig, image: ImageSpec, features_channels: int) -> Decoder:
+    """p(X | X̂). Raises `UserError` for channels that the head does not take."""
+    return CausalDecoder(_network(config, image, features_channels))
