@@ -21,7 +21,7 @@ from auxar.interfaces import Draws, ImageSpec, Known, Prior, Sampler
 from auxar.model import AuxiliaryModel, factors, image_levels, level_specs
 from auxar.recipe import SamplingConfig
 from auxar.sampling import batches, clear, drawn_how
-from auxar.sheets import labelled, save_png, to_uint8
+from auxar.sheets import can_be_shown, labelled, save_png, to_uint8
 
 SHEET_ROWS = 16
 """The sheet shows the first so many of the given images …"""
@@ -168,7 +168,7 @@ def _sheet(model: Prior, given: Given, images: np.ndarray) -> Image.Image:
     if given.image is not None:
         titles.append("given")
         columns.append((given.image, specs[0]))
-    if given.view is not None:
+    if given.view is not None and can_be_shown(specs[given.stage + 1]):
         titles.append("view")
         columns.append((given.view, specs[given.stage + 1]))
     if given.known is not None:

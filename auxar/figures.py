@@ -19,7 +19,7 @@ from auxar.memorisation import memorisation_sheet, neighbours
 from auxar.model import image_levels, level_specs
 from auxar.recipe import SamplingConfig
 from auxar.sampling import draw_levels
-from auxar.sheets import labelled, save_png
+from auxar.sheets import can_be_shown, labelled, save_png
 
 DRAWS = 4
 """Draws side by side of one view."""
@@ -141,7 +141,8 @@ class Figures:
         return found
 
     def _beside(self, columns: Sequence[tuple[str, Tensor, ImageSpec]]) -> Image.Image:
-        return labelled([(images, spec) for _, images, spec in columns], [title for title, _, _ in columns])
+        shown = [column for column in columns if can_be_shown(column[2])]
+        return labelled([(images, spec) for _, images, spec in shown], [title for title, _, _ in shown])
 
     def _with_draws(self, columns: list[tuple[str, Tensor, ImageSpec]], view: Tensor) -> Image.Image:
         draws = self._from_view(view)

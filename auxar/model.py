@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from auxar.errors import UserError
@@ -54,7 +55,7 @@ class AuxiliaryModel(Prior):
         self.prior = prior
 
     def log_prob(self, image: Tensor) -> Tensor:
-        view = self.view(image)
+        view = view_of(self.view, image)
         return self.prior.log_prob(view) + self.decoder.log_prob(image, self.embedding(view))
 
     def log_probs(self, image: Tensor) -> tuple[FactorLogProb, ...]:
@@ -81,11 +82,17 @@ class AuxiliaryModel(Prior):
         return [self.decoder.draw(self.embedding(coarser[0]), draws, sampler, known), *coarser]
 
 
+def view_of(view: View, image: Tensor) -> Tensor:
+    """ψ(X) in the image's integers, or in 64 bits where those do not hold the view's values."""
+    fits = view.view.levels - 1 <= torch.iinfo(image.dtype).max if not image.is_floating_point() else True
+    return view(image if fits else image.to(torch.int64))
+
+
 def image_levels(model: Prior, image: Tensor) -> list[Tensor]:
     """[X, ψ(X), ψ(ψ(X)), …]: an image and all views of the chain, from the image down."""
     levels = [image]
     while isinstance(model, AuxiliaryModel):
-        levels.append(model.view(levels[-1]))
+        levels.append(view_of(model.view, levels[-1]))
         model = model.prior
     return levels
 

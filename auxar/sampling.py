@@ -22,7 +22,7 @@ from auxar.files import write_json
 from auxar.interfaces import Draws, ImageSpec, Prior, Sampler
 from auxar.model import AuxiliaryModel, factors, level_specs
 from auxar.recipe import SamplingConfig
-from auxar.sheets import growth, save_png, sheet, sheet_columns, to_uint8
+from auxar.sheets import can_be_shown, growth, save_png, sheet, sheet_columns, to_uint8
 
 logger = logging.getLogger("auxar")
 
@@ -85,8 +85,8 @@ def sample_to_folder(
     if accelerator.is_main_process and everyone:
         stacked = [torch.stack([levels[k] for _, levels, _ in everyone]) for k in range(len(specs))]
         save_png(sheet(stacked[0], specs[0]), folder / "samples.png")
-        if len(specs) > 1:
-            rows = [(level[:GROWTH_ROWS], spec) for level, spec in zip(stacked, specs, strict=True)]
+        rows = [(level[:GROWTH_ROWS], spec) for level, spec in zip(stacked, specs, strict=True) if can_be_shown(spec)]
+        if len(rows) > 1:
             save_png(growth(rows[::-1]), folder / "growth.png")
         write_json(
             folder / "samples.json",

@@ -35,13 +35,18 @@ def to_uint8(images: Tensor, spec: ImageSpec) -> np.ndarray:
     """
     spec.check(images)
     spec.check_range(images)
-    if spec.channels not in (1, 3):
+    if not can_be_shown(spec):
         raise UserError(f"an image with 1 or 3 channels can be shown, and this one has {spec.channels}: {spec}")
     values = images.detach().cpu().numpy().astype(np.int64).transpose(0, 2, 3, 1)
     top = spec.levels - 1
     # floor(255·x / top + ½) in integers, so that no floating-point rounding decides a tie.
     colours = ((510 * values + top) // (2 * top)).astype(np.uint8)
     return np.repeat(colours, 3, axis=3) if spec.channels == 1 else colours
+
+
+def can_be_shown(spec: ImageSpec) -> bool:
+    """Whether images have colours: one channel is gray, three are red, green and blue. A view may have others."""
+    return spec.channels in (1, 3)
 
 
 def sheet(images: Tensor, spec: ImageSpec, columns: int | None = None, zoom: int | None = None) -> Image.Image:
@@ -104,15 +109,16 @@ def labelled(
     tiles = [_resized(column[row], height, width) for row in range(len(colours[0])) for column in colours]
     grid = _grid(tiles, len(columns), height, width)
     left = 8 * max((len(name) for name in names), default=0)
-    canvas = Image.new("RGBA", (grid.width + left, grid.height + TITLE))
-    canvas.paste(grid, (left, TITLE))
+    top = TITLE if any(titles) else 0
+    canvas = Image.new("RGBA", (grid.width + left, grid.height + top))
+    canvas.paste(grid, (left, top))
     pen = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(size=TITLE - 6)
     for column, title in enumerate(titles):
         centre = left + MARGIN + column * (width + MARGIN) + width // 2
         pen.text((centre, TITLE // 2), title, fill=INK, font=font, anchor="mm")
     for row, name in enumerate(names):
-        middle = TITLE + MARGIN + row * (height + MARGIN) + height // 2
+        middle = top + MARGIN + row * (height + MARGIN) + height // 2
         pen.text((left - 4, middle), name, fill=INK, font=font, anchor="rm")
     return canvas
 

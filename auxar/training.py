@@ -21,7 +21,7 @@ from auxar.ema import WeightAverage
 from auxar.errors import UserError
 from auxar.files import read_tensors, write_tensors
 from auxar.interfaces import View
-from auxar.model import Factor
+from auxar.model import Factor, view_of
 from auxar.recipe import Recipe, TrainingConfig
 from auxar.runs import RunFolder, put_tensors
 
@@ -36,8 +36,8 @@ def adjacent_levels(views: Sequence[View], factor: Factor, image: Tensor) -> tup
     """The two levels that a factor sees, of images (b, c, h, w): its own and the one below, None for the prior."""
     depth = len(views) if factor.view is None else int(factor.name.removeprefix("stage"))
     for view in views[:depth]:
-        image = view(image)
-    return image, None if factor.view is None else views[depth](image)
+        image = view_of(view, image)
+    return image, None if factor.view is None else view_of(views[depth], image)
 
 
 def train_factor(
@@ -83,6 +83,10 @@ class _Training:
         self.bits = math.log(2) * factor.image.dims
 
     def run_to_end(self) -> None:
+        if not any(parameter.requires_grad for parameter in self.factor.parameters()):
+            # A fixed distribution has nothing to learn.
+            self._finish(WeightAverage(self.factor, self.config.ema))
+            return
         state = self.run.training_state(self.factor.name)
         saved = read_tensors(state) if state.is_file() else None
         if saved is None:
@@ -191,7 +195,10 @@ class _Training:
             moments = optimizer.state_dict()["state"]
             for index, entry in moments.items():
                 tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in entry.items()}
-            if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            # A buffer may be infinite by design, such as a mask that is added to logits.
+            buffers = {f"factor.{name}" for name, _ in self.factor.named_buffers()}
+            learned = [tensor for name, tensor in tensors.items() if name not in buffers]
+            if not all(bool(tensor.isfinite().all()) for tensor in learned):
                 raise _not_finite(f"weights of factor {self.factor.name} are not finite", self.step)
             metadata = {**self._metadata(), "moments": str(len(moments)), "seconds": str(self.seconds)}
             write_tensors(self.run.training_state(self.factor.name), tensors, metadata)

@@ -457,6 +457,72 @@ def test_what_was_not_checked_is_said():
         check_prior(prior_of(), None, images=[ImageSpec(height=4, width=4)])
 
 
+class Silent(Net):
+    """Begins by predicting the same everywhere."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.gain = nn.Parameter(torch.zeros(1))
+
+    def forward(self, image, features=None):
+        return super().forward(image, features) * self.gain
+
+
+class Uniform(Table):
+    """Nothing to learn."""
+
+    def __init__(self, config, image):
+        super().__init__(config, image)
+        logits = self.logits.detach()
+        del self.logits
+        self.register_buffer("logits", logits)
+
+
+class Frozen(Net):
+    """A part that is never trained stays in evaluation mode."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.above.requires_grad_(False)
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.above.eval()
+        return self
+
+
+class Uncoupled(LogisticMixtureHead):
+    """Draws each channel as if it did not depend on those before."""
+
+    def draw(self, parameters, uniforms, rule):
+        parameters = parameters.clone()
+        parameters.view(len(parameters), -1, self.components)[:, 1 + 2 * self.channels :] = 0
+        return super().draw(parameters, uniforms, rule)
+
+
+class Returnless(CausalPrior):
+    def log_prob(self, image):
+        super().log_prob(image)
+
+
+def test_right_networks_of_other_kinds_pass():
+    check_prior(Uniform, None)
+    check_prior(prior_of(Frozen), None)
+    check_decoder(decoder_of(Silent), None)
+    check_decoder(decoder_of(), None, features=[4])
+
+
+def test_a_head_that_forgets_how_channels_hang_together_is_caught():
+    with pytest.raises(ContractError) as error:
+        check_prior(prior_of(head=Uncoupled), None)
+    assert error.value.law == "draws"
+
+
+def test_what_is_no_tensor_is_said():
+    with pytest.raises(ContractError, match=r"^shape: log_prob must be .*, got None"):
+        check_prior(prior_of(kind=Returnless), None)
+
+
 # Embeddings ----------------------------------------------------------------------------------------------------------
 
 
@@ -497,6 +563,19 @@ class Logarithmic(Features):
         return super().forward(view) + view[:, :1].double().log().mean()
 
 
+class Wrapping(Features):
+    def forward(self, view):
+        return super().forward(2 * view)
+
+
+class Fixed(Features):
+    """Nothing to learn, which is no fault."""
+
+    def __init__(self, config, view, image):
+        super().__init__(config, view, image)
+        self.layer.requires_grad_(False)
+
+
 class Swapped(Features):
     def __init__(self, config, view, image):
         super().__init__(config, image, view)
@@ -520,6 +599,7 @@ class Hidden(Features):
         (Noisy, "determinism"),
         (Logarithmic, "finite"),
         (Swapped, "spec"),
+        (Wrapping, "dtype"),
         (Hidden, "save"),
     ],
 )
@@ -531,6 +611,7 @@ def test_a_broken_embedding_is_caught(kind, law):
 
 def test_a_right_embedding_passes():
     check_embedding(Features, None)
+    check_embedding(Fixed, None)
     check_embedding(Features, None, pairs=[(ImageSpec(4, height=1, width=1), ImageSpec(height=3, width=2))])
 
 
@@ -614,4 +695,8 @@ def test_a_broken_sampler_is_caught(kind, law):
 
 def test_a_sampler_is_checked_on_the_networks_it_is_meant_for():
     image = ImageSpec(1, height=3, width=3, levels=4)
-    check_sampler(lambda config: Copy(), None, networks=[Net(image, 0), Net(image, 2)])
+    networks = [Net(image, 0), Net(image, 2)]
+    before = [parameter.clone() for network in networks for parameter in network.parameters()]
+    check_sampler(lambda config: Copy(), None, networks=networks)
+    after = [parameter for network in networks for parameter in network.parameters()]
+    assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))

@@ -21,7 +21,8 @@ from auxar.recipe import Recipe, recipe_text
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import load_recipe, parse_recipe
 
-SHIPPED = sorted((PROJECT / "recipes").glob("*.toml"))
+RECIPES = PROJECT / "recipes"
+SHIPPED = sorted(RECIPES.rglob("*.toml"))
 # Keys whose parents are tables in the tiny recipe, so that anything may be put there.
 KEYS = [
     *(
@@ -71,7 +72,7 @@ def build(recipe: Recipe, registry: Registry) -> list[ImageSpec]:
     return level_specs(build_model(recipe, registry, on="meta"))
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(RECIPES)))
 def test_shipped_recipes(path):
     recipe, registry = load_recipe(path)
     again, _ = parse_recipe(recipe_text(recipe), path.parent)

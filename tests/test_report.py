@@ -202,6 +202,8 @@ def test_the_sheet_knows_the_bits_per_dim_of_its_images(run):
     sheet, growth = read(run).all("img")
     assert json.loads(sheet["data-tiles"]) == [2, [1.235, 2.0, 3.5, 4.25]]
     assert "data-tiles" not in growth
+    (run / "samples/samples.json").write_text(json.dumps(facts | {"bits_per_dim": [1.0, float("inf")]}))
+    assert json.loads(read(run).all("img")[0]["data-tiles"]) == [2, [1.0, None]]
 
 
 def test_channels_have_a_table_where_a_factor_tells_them_apart(run):

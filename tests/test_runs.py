@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 import auxar
 from auxar.errors import UserError
 from auxar.files import read_json, read_tensors, replacing, write_json, write_tensors, write_text
+from auxar.given import GivenRequest
 from auxar.interfaces import Draws
-from auxar.running import evaluate, run_recipe, sample
+from auxar.running import evaluate, figures, run_recipe, sample, sample_given
 
 BOTH = ["prior", "stage0"]
 
@@ -313,6 +314,70 @@ def test_the_bits_of_drawn_images_are_those_of_all_their_drawn_levels(finished, 
 
 
 # Plugin files
+
+STRANGE = '''
+"""A view of two channels with more values than a byte holds, and a prior with nothing to learn."""
+
+import math
+
+import attrs
+import torch
+
+from auxar.interfaces import ImageSpec, Prior, View
+from auxar.plugins import Component, hookimpl
+
+
+@attrs.frozen
+class Config:
+    """No options."""
+
+
+class Sums(View):
+    def __init__(self, config, image):
+        self.image = image
+        self.view = ImageSpec(2, height=1, width=1, levels=image.dims * image.levels)
+
+    def __call__(self, image):
+        total = image.sum((1, 2, 3), dtype=image.dtype)
+        return total[:, None, None, None].expand(-1, 2, 1, 1).clone()
+
+
+class Uniform(Prior):
+    def __init__(self, config, image):
+        super().__init__()
+        self.image = image
+        self.register_buffer("infinite", torch.tensor(math.inf))
+
+    def log_prob(self, image):
+        self.image.check_range(image)
+        assert (image > 255).all(), "sums of bright images"
+        return torch.full((len(image),), -self.image.dims * math.log(self.image.levels))
+
+    def draw(self, draws, sampler, known=None):
+        return (draws.uniforms(self.image.shape) * self.image.levels).long()
+
+
+@hookimpl
+def auxar_register_components():
+    return [Component("view", "sums", Config, Sums), Component("prior", "uniform", Config, Uniform)]
+'''
+
+
+def test_a_view_may_have_more_values_than_a_byte_and_channels_without_colours(pictures, tmp_path):
+    """And a factor may have nothing to learn."""
+    (tmp_path / "strange.py").write_text(STRANGE)
+    table = tiny(pictures, plugins=["strange.py"], stage__0__view={"name": "sums"})
+    table["prior"] = {"name": "uniform"}
+    folder = run(tmp_path / "run", table)
+    found = read_json(folder / "evaluation.json")
+    assert found["bits_per_dim"]["heldout"] > 0
+    assert [factor["parameters"] > 0 for factor in found["factors"]] == [True, False]
+    assert not (folder / "samples" / "growth.png").exists()
+    assert (folder / "samples" / "samples.json").exists()
+    assert (folder / "report.html").exists()
+    figures(folder, rows=2)
+    given = sample_given(folder, GivenRequest((pictures / "000.png",)), out=tmp_path / "given")
+    assert (given / "samples.png").exists()
 
 
 def test_a_run_keeps_the_plugin_files_it_needs(pictures, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from importlib import resources
 
@@ -168,7 +169,12 @@ def _tiles(samples: Samples) -> str | None:
     """For the read-out where the pointer is: how many images are side by side, and the bits/dim of each."""
     if not samples.columns or not samples.bits_per_dim:
         return None
-    return json.dumps([samples.columns, [round(score, 3) for score in samples.bits_per_dim]])
+    return json.dumps([samples.columns, [_rounded(score) for score in samples.bits_per_dim]])
+
+
+def _rounded(score: float) -> float | None:
+    """What is not finite has no place in JSON."""
+    return round(score, 3) if math.isfinite(score) else None
 
 
 def _figure(title: str, picture: Picture, alternative: str, caption: str, tiles: str | None = None) -> Html:

@@ -30,7 +30,7 @@ for (const sheet of document.querySelectorAll("img[data-tiles]")) {
     const box = sheet.getBoundingClientRect();
     const column = Math.floor((event.clientX - box.left) / box.width * columns);
     const index = Math.floor((event.clientY - box.top) / box.height * rows) * columns + column;
-    tip.hidden = bits[index] === undefined;
+    tip.hidden = bits[index] == null;
     if (tip.hidden) return;
     tip.textContent = `image ${index}: ${bits[index].toFixed(3)} bits/dim`;
     tip.style.left = `${Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8)}px`;
@@ -60,7 +60,7 @@ for (const picture of document.querySelectorAll("img.pixels")) {
   picture.setAttribute("role", "button");
   picture.addEventListener("click", enlarge);
   picture.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter") return;
+    if (event.key !== "Enter" && event.key !== " ") return;
     event.preventDefault();
     enlarge();
   });

@@ -16,13 +16,18 @@ FEATURES = (1, 3)
 
 
 def check_decoder(
-    build: Callable[[Any, ImageSpec, int], Decoder], config: object, *, images: Sequence[ImageSpec] | None = None
+    build: Callable[[Any, ImageSpec, int], Decoder],
+    config: object,
+    *,
+    images: Sequence[ImageSpec] | None = None,
+    features: Sequence[int] = FEATURES,
 ) -> None:
     """Looks for weights, features and images at which the decoder that `build(config, image, features_channels)`
     makes breaks a law.
 
-    The laws are those of `check_prior`, given features; `gradient` also says that features have an effect. Raises
-    `ContractError`; warns if no image was small enough to sum over.
+    The laws are those of `check_prior`, given features; `gradient` also says that features have an effect. `features`
+    are numbers of their channels that it is built for. Raises `ContractError`; warns if no image was small enough to
+    sum over.
     """
 
     def make(spec: ImageSpec, channels: int) -> Distribution:
@@ -43,4 +48,4 @@ def check_decoder(
             decoder.network if isinstance(decoder, CausalDecoder) else None,
         )
 
-    check_distribution(make, images, FEATURES)
+    check_distribution(make, images, features)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -28,7 +29,9 @@ Make = Callable[[ImageSpec, int], Distribution]
 def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels: Sequence[int]) -> None:
     """Looks for a broken law of a prior (channels 0) or a decoder. Raises `ContractError`."""
     most = channels[-1]
-    specs = fitting(lambda spec: make(spec, most), list(images or NETWORK_SPECS), chosen=images is not None)
+    candidates = images or NETWORK_SPECS
+    accepted = [fitting(functools.partial(_made, make, number), candidates, images is not None) for number in channels]
+    specs = [spec for spec in accepted[0] if all(spec in others for others in accepted)]
     if images is None:
         specs = [spec for spec in specs if spec.dims <= ENOUGH] or specs[:1]
 
@@ -51,15 +54,21 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
     counted = _counted(make, most, images)
     if counted:
         search(check_sum, EXAMPLES, spec=st.sampled_from(counted), **drawn)
-        model = make(counted[-1], most)
-        randomized(model.module, 1, 1.0)
-        networks.check_draws(model, 1)
+        for spec in {spec.channels: spec for spec in counted}.values():
+            model = make(spec, most)
+            randomized(model.module, 1, 1.0)
+            networks.check_draws(model, 1)
     for spec in specs[-2:]:
         networks.check_training(make(spec, most), 0)
     model = make(min(specs, key=lambda spec: abs(spec.height * spec.width - DRAWN_PIXELS)), most)
     randomized(model.module, 0)
     networks.check_draw(model, 0)
+    networks.check_features(model, 0)
     networks.check_devices(model, 0)
+
+
+def _made(make: Make, channels: int, spec: ImageSpec) -> Distribution:
+    return make(spec, channels)
 
 
 def _counted(make: Make, channels: int, images: Sequence[ImageSpec] | None) -> list[ImageSpec]:
@@ -67,7 +76,7 @@ def _counted(make: Make, channels: int, images: Sequence[ImageSpec] | None) -> l
     found = [spec for spec in images or TINY_SPECS if spec.dims <= 12 and spec.levels**spec.dims <= MOST_IMAGES]
     if found and images is None:
         try:
-            found = fitting(lambda spec: make(spec, channels), found, chosen=False)
+            found = fitting(functools.partial(_made, make, channels), found, False)
         except ContractError:
             found = []
     if not found:

@@ -14,7 +14,7 @@ from torch import Tensor
 from auxar.errors import UserError
 from auxar.interfaces import Embedding, ImageSpec
 from auxar.testing.examples import SCALES, SEEDS, extreme_images, random_images, randomized
-from auxar.testing.laws import ContractError, broken, devices, runs, search
+from auxar.testing.laws import ContractError, broken, described, devices, runs, search
 from auxar.testing.networks import CLOSE
 
 EXAMPLES = 15
@@ -40,7 +40,7 @@ def check_embedding(
     """Looks for weights and views at which the embedding that `build(config, view, image)` makes breaks a law.
 
     The laws: `build` (sizes that do not fit raise `UserError`), `spec`, `shape`, `finite` (at extreme views too),
-    `determinism`, `batch` (each view by itself), `view` (another view has other features), `save` (and load),
+    `determinism`, `batch` (each view by itself), `dtype`, `view` (not all have the same features), `save` (and load),
     `initialize`, `gradient`, `device`, `runs`. `pairs` are views and images that it is built for, by default small
     ones of equal and of different sizes, as far as the embedding takes them. Raises `ContractError`.
     """
@@ -93,7 +93,7 @@ def _features(embedding: Embedding, view: Tensor) -> Tensor:
         found = embedding(view)
     expected = (len(view), embedding.features_channels, embedding.image.height, embedding.image.width)
     if not isinstance(found, Tensor) or tuple(found.shape) != expected or not found.is_floating_point():
-        broken("shape", f"expected floating point of shape {expected}, got {found.dtype}, {tuple(found.shape)}")
+        broken("shape", f"expected floating point of shape {expected}, got {described(found)}")
     return found
 
 
@@ -107,8 +107,14 @@ def _check_values(embedding: Embedding, seed: int) -> None:
     alone = torch.cat([_features(embedding, view[k : k + 1]) for k in range(len(view))])
     if not torch.allclose(alone, found, rtol=CLOSE, atol=CLOSE):
         broken("batch", "features depend on the other views of the batch", view=embedding.view)
-    if torch.allclose(found[0], found[1], rtol=0, atol=0):
-        broken("view", "a black and a white view have the same features", view=embedding.view)
+    if all(torch.equal(features, found[0]) for features in found):
+        broken("view", "black, white, a checkerboard and noise have the same features", view=embedding.view)
+    for dtype in (torch.uint8, torch.int32):
+        # Views are bytes in training, and 64 bits wide where they are drawn.
+        if embedding.view.levels - 1 <= torch.iinfo(dtype).max and not torch.equal(
+            _features(embedding, view.to(dtype)), found
+        ):
+            broken("dtype", f"features of {dtype} differ from those of torch.int64", view=embedding.view)
 
 
 def _check_saved(embedding: Embedding, fresh: Embedding, seed: int) -> None:
@@ -123,14 +129,16 @@ def _check_saved(embedding: Embedding, fresh: Embedding, seed: int) -> None:
 def _check_training(embedding: Embedding) -> None:
     view = torch.cat([extreme_images(embedding.view), random_images(4, embedding.view, 0)])
     embedding.train()
+    before = [module.training for module in embedding.modules()]
     with runs("initialize", view=embedding.view), torch.no_grad():
         embedding.initialize(view)
-    if not all(module.training for module in embedding.modules()):
+    if [module.training for module in embedding.modules()] != before:
         broken("initialize", "initialisation must leave the embedding in training mode")
     with runs("training", view=embedding.view):
         features = embedding(view)
         # A sum of squares of which no part cancels another.
-        features.square().mean().backward()
+        if features.requires_grad:
+            features.square().mean().backward()
     if not features.isfinite().all():
         broken("finite", "features after initialisation are not finite", view=embedding.view)
     for name, parameter in embedding.named_parameters():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 import torch
@@ -64,7 +64,7 @@ def search(test: Callable[..., None], examples: int, **strategies: SearchStrateg
         raise ContractError("determinism", "the same input was treated in different ways") from error
 
 
-def fitting(build: Callable[[ImageSpec], Any], specs: list[ImageSpec], chosen: bool) -> list[ImageSpec]:
+def fitting(build: Callable[[ImageSpec], Any], specs: Iterable[ImageSpec], chosen: bool) -> list[ImageSpec]:
     """Those of the specs that `build` takes. It refuses the others by `UserError`, unless they were `chosen`.
 
     Raises `ContractError` for other errors, and if none is left.
@@ -86,6 +86,11 @@ def fitting(build: Callable[[ImageSpec], Any], specs: list[ImageSpec], chosen: b
     if not found:
         raise ContractError("build", "none of the sizes tried is accepted; pass one that is: images=[ImageSpec(…)]")
     return found
+
+
+def described(value: object) -> str:
+    """What was returned where a tensor is expected."""
+    return f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"
 
 
 def shown(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from auxar.errors import UserError
 from auxar.interfaces import CausalNetwork, DrawRule, Draws, ImageSpec, Known, Sampler
 from auxar.plugins import Registry, load_plugins
 from auxar.testing.examples import RULES, SEEDS, random_images, randomized
-from auxar.testing.laws import ContractError, broken, runs, search
+from auxar.testing.laws import ContractError, broken, described, runs, search
 from auxar.testing.networks import reference_sampler
 
 EXAMPLES = 20
@@ -36,16 +37,17 @@ def check_sampler(
     """Looks for a network from which the sampler that `build(config)` makes draws another image than it should.
 
     The laws: `equality` (in float64 the values that one pass of the network for each pixel gives, for every rule and
-    with known pixels), `shape`, `dtype`, `range`, `determinism`, `batch` (an image does not depend on those drawn with
+    with known pixels), `shape`, `dtype`, `range`, `batch` (an image does not depend on those drawn with
     it), `mode` (the network is in evaluation while it is drawn from, and as before afterwards), `weights` (left as
-    they were), `runs`. `networks` are what is drawn from, by default small random ones of the shipped kinds, with and
-    without features, that `Sampler.check` takes. Raises `ContractError`.
+    they were), `runs`. `networks` are drawn from with random weights of their own copies; by default small ones of the
+    shipped kinds, with and without features, that `Sampler.check` takes. Raises `ContractError`.
     """
     sampler = build(config)
     if not isinstance(sampler, Sampler):
         broken("spec", f"build makes a {type(sampler).__name__}, expected an auxar.interfaces.Sampler")
     reference = reference_sampler()
-    chosen = [randomized(network, k) for k, network in enumerate(networks)] if networks else _accepted(sampler)
+    given = [randomized(copy.deepcopy(network), k) for k, network in enumerate(networks or ())]
+    chosen = given or _accepted(sampler)
 
     def check(place: int, seed: int, count: int, rule: DrawRule, level: int, share: float) -> None:
         network = chosen[place]
@@ -54,7 +56,7 @@ def check_sampler(
         features, known = _features(network, count, seed), _known(network.image, count, seed, share)
         with runs("the reference sampler", network=type(network).__name__):
             expected = reference.sample(network, features, draws, known)
-        before = [parameter.clone() for parameter in network.parameters()]
+        before = copy.deepcopy(network.state_dict())
         for training in (False, True):
             network.train(training)
             with runs("the sampler", image=network.image, rule=rule):
@@ -63,8 +65,8 @@ def check_sampler(
                 broken("mode", f"the network was {'' if training else 'not '}in training before, and is otherwise now")
             _check_equal(network, found, expected, rule, known, training)
             network.eval()
-        if not all(torch.equal(*pair) for pair in zip(before, network.parameters(), strict=True)):
-            broken("weights", "the sampler changed weights of the network")
+        if not all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items()):
+            broken("weights", "the sampler changed weights or buffers of the network")
         _check_batch(sampler, network, features, draws, known, found)
 
     search(
@@ -83,7 +85,7 @@ def _check_equal(
     network: CausalNetwork, found: Tensor, expected: Tensor, rule: DrawRule, known: Known | None, training: bool
 ) -> None:
     if not isinstance(found, Tensor) or found.shape != expected.shape:
-        broken("shape", f"expected {tuple(expected.shape)}, got {tuple(found.shape)}")
+        broken("shape", f"expected {tuple(expected.shape)}, got {described(found)}")
     if found.dtype != torch.int64:
         broken("dtype", f"expected torch.int64, got {found.dtype}")
     if int(found.min()) < 0 or int(found.max()) >= network.image.levels:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from auxar.interfaces import INTEGER_DTYPES, ImageSpec, Known, View
 from auxar.testing.examples import SPECS, extreme_images, images, random_images
-from auxar.testing.laws import broken, devices, fitting, runs, search
+from auxar.testing.laws import broken, described, devices, fitting, runs, search
 
 EXAMPLES = 100
 
@@ -30,7 +30,7 @@ def check_view(
     `images` are what it is built for, by default small images of many shapes, as far as the view takes them.
     Raises `ContractError`.
     """
-    specs = fitting(lambda spec: build(config, spec), list(images or SPECS), chosen=images is not None)
+    specs = fitting(lambda spec: build(config, spec), images or SPECS, images is not None)
     views = {spec: build(config, spec) for spec in specs}
     for spec, view in views.items():
         _check_spec(view, spec)
@@ -71,7 +71,12 @@ def _check_spec(view: View, spec: ImageSpec) -> None:
     if not isinstance(view, View):
         broken("spec", f"build makes a {type(view).__name__}, expected an auxar.interfaces.View")
     if getattr(view, "image", None) != spec:
-        broken("spec", "the view's `image` is not what it was built for", built_for=spec, image=view.image)
+        broken(
+            "spec",
+            "the view's `image` is not what it was built for",
+            built_for=spec,
+            image=getattr(view, "image", None),
+        )
     if not isinstance(getattr(view, "view", None), ImageSpec):
         broken("spec", "the view's `view` is not an ImageSpec", built_for=spec)
 
@@ -85,6 +90,7 @@ def _check_determinism(view: View, again: View, image: Tensor) -> None:
         np.random.seed(seed)
         with runs("the view", image=image):
             results.append(each(image.clone()))
+    _check_result(view, image, results[0])
     if not all(isinstance(result, Tensor) and torch.equal(result, results[0]) for result in results):
         broken("determinism", "the same image has several views", image=image, views=results)
 
@@ -127,7 +133,7 @@ def _check_image(view: View, image: Tensor, dtype: torch.dtype, other: Tensor, m
 def _check_result(view: View, image: Tensor, found: Tensor) -> None:
     expected = (len(image), *view.view.shape)
     if not isinstance(found, Tensor) or tuple(found.shape) != expected:
-        broken("shape", f"expected {expected}, got {tuple(found.shape)}", image=image)
+        broken("shape", f"expected {expected}, got {described(found)}", image=image)
     if found.dtype != image.dtype:
         broken("dtype", f"expected that of the image, {image.dtype}, got {found.dtype}", image=image)
     if int(found.min()) < 0 or int(found.max()) >= view.view.levels:
