@@ -241,7 +241,8 @@ def test_an_integer_is_taken_for_a_float():
 
 def test_an_unknown_component_lists_those_there_are():
     message = refusal(stage__0__view="pyramyd")
-    assert message == "stage[0].view: no view is named 'pyramyd'; did you mean 'pyramid'? (known: grayscale, pyramid)"
+    known = "(known: bitplanes, grayscale, pyramid, subsample)"
+    assert message == f"stage[0].view: no view is named 'pyramyd'; did you mean 'pyramid'? {known}"
     assert "prior: no prior is named 'nothing' (known: " in refusal(prior="nothing")
 
 
