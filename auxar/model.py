@@ -84,8 +84,9 @@ class AuxiliaryModel(Prior):
 
 def view_of(view: View, image: Tensor) -> Tensor:
     """ψ(X) in the image's integers, or in 64 bits where those do not hold the view's values."""
-    fits = view.view.levels - 1 <= torch.iinfo(image.dtype).max if not image.is_floating_point() else True
-    return view(image if fits else image.to(torch.int64))
+    # What is no integer is refused by the view itself.
+    narrow = not image.is_floating_point() and view.view.levels - 1 > torch.iinfo(image.dtype).max
+    return view(image.to(torch.int64) if narrow else image)
 
 
 def image_levels(model: Prior, image: Tensor) -> list[Tensor]:

@@ -316,7 +316,7 @@ def test_the_bits_of_drawn_images_are_those_of_all_their_drawn_levels(finished, 
 # Plugin files
 
 STRANGE = '''
-"""A view of two channels with more values than a byte holds, and a prior with nothing to learn."""
+"""A view of two channels with more values than a byte holds, and priors with nothing to learn and one number."""
 
 import math
 
@@ -357,21 +357,35 @@ class Uniform(Prior):
         return (draws.uniforms(self.image.shape) * self.image.levels).long()
 
 
+class Learning(Uniform):
+    def __init__(self, config, image):
+        super().__init__(config, image)
+        self.nothing = torch.nn.Parameter(torch.zeros(()))
+
+    def log_prob(self, image):
+        return super().log_prob(image) - self.nothing.square()
+
+
 @hookimpl
 def auxar_register_components():
-    return [Component("view", "sums", Config, Sums), Component("prior", "uniform", Config, Uniform)]
+    return [
+        Component("view", "sums", Config, Sums),
+        Component("prior", "uniform", Config, Uniform),
+        Component("prior", "learning", Config, Learning),
+    ]
 '''
 
 
-def test_a_view_may_have_more_values_than_a_byte_and_channels_without_colours(pictures, tmp_path):
-    """And a factor may have nothing to learn."""
+@pytest.mark.parametrize("prior", ["uniform", "learning"])
+def test_a_view_may_have_more_values_than_a_byte_and_channels_without_colours(pictures, tmp_path, prior):
+    """And a factor may have nothing to learn, or something infinite that is not learned."""
     (tmp_path / "strange.py").write_text(STRANGE)
     table = tiny(pictures, plugins=["strange.py"], stage__0__view={"name": "sums"})
-    table["prior"] = {"name": "uniform"}
+    table["prior"] = {"name": prior}
     folder = run(tmp_path / "run", table)
     found = read_json(folder / "evaluation.json")
     assert found["bits_per_dim"]["heldout"] > 0
-    assert [factor["parameters"] > 0 for factor in found["factors"]] == [True, False]
+    assert [factor["parameters"] > 0 for factor in found["factors"]] == [True, prior == "learning"]
     assert not (folder / "samples" / "growth.png").exists()
     assert (folder / "samples" / "samples.json").exists()
     assert (folder / "report.html").exists()

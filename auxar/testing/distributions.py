@@ -30,7 +30,9 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
     """Looks for a broken law of a prior (channels 0) or a decoder. Raises `ContractError`."""
     most = channels[-1]
     candidates = images or NETWORK_SPECS
-    accepted = [fitting(functools.partial(_made, make, number), candidates, images is not None) for number in channels]
+    accepted = [
+        fitting(functools.partial(_made, make, number), candidates, images is not None, "images") for number in channels
+    ]
     specs = [spec for spec in accepted[0] if all(spec in others for others in accepted)]
     if images is None:
         specs = [spec for spec in specs if spec.dims <= ENOUGH] or specs[:1]
@@ -76,7 +78,7 @@ def _counted(make: Make, channels: int, images: Sequence[ImageSpec] | None) -> l
     found = [spec for spec in images or TINY_SPECS if spec.dims <= 12 and spec.levels**spec.dims <= MOST_IMAGES]
     if found and images is None:
         try:
-            found = fitting(functools.partial(_made, make, channels), found, False)
+            found = fitting(functools.partial(_made, make, channels), found, False, "images")
         except ContractError:
             found = []
     if not found:

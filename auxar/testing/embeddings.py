@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 from torch import Tensor
 
-from auxar.errors import UserError
 from auxar.interfaces import Embedding, ImageSpec
 from auxar.testing.examples import SCALES, SEEDS, extreme_images, random_images, randomized
-from auxar.testing.laws import ContractError, broken, described, devices, runs, search
+from auxar.testing.laws import broken, described, devices, fitting, runs, search
 from auxar.testing.networks import CLOSE
 
 EXAMPLES = 15
@@ -44,7 +43,7 @@ def check_embedding(
     `initialize`, `gradient`, `device`, `runs`. `pairs` are views and images that it is built for, by default small
     ones of equal and of different sizes, as far as the embedding takes them. Raises `ContractError`.
     """
-    chosen = _fitting(build, config, pairs)
+    chosen = fitting(lambda pair: build(config, *pair), pairs or PAIRS, pairs is not None, "pairs")
 
     def check(pair: Pair, seed: int, size: float) -> None:
         embedding = build(config, *pair)
@@ -57,24 +56,6 @@ def check_embedding(
     search(check, EXAMPLES, pair=st.sampled_from(chosen), seed=SEEDS, size=SCALES)
     for pair in chosen:
         _check_training(build(config, *pair))
-
-
-def _fitting(build: Callable[..., Embedding], config: object, pairs: Sequence[Pair] | None) -> list[Pair]:
-    found = []
-    for view, image in pairs or PAIRS:
-        try:
-            build(config, view, image)
-        except UserError as error:
-            if pairs:
-                raise ContractError("build", f"{view} and {image} are refused: {error}") from error
-        except Exception as error:  # A stranger's code may fail in any way.
-            reason = f"what does not fit is refused by UserError, and {view}, {image} raised {type(error).__name__}"
-            raise ContractError("build", f"{reason}: {error}") from error
-        else:
-            found.append((view, image))
-    if not found:
-        raise ContractError("build", "none of the sizes tried is accepted; pass one that is: pairs=[(view, image)]")
-    return found
 
 
 def _check_spec(embedding: Embedding, view: ImageSpec, image: ImageSpec) -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
 
 try:
     from hypothesis import HealthCheck, Phase, errors, given, settings
     from hypothesis.strategies import SearchStrategy
 except ImportError as missing:
     raise ImportError("auxar.testing needs hypothesis: pip install 'auxar[test]'") from missing
+
+
+Size = TypeVar("Size")
 
 
 class ContractError(AssertionError):
@@ -64,27 +66,28 @@ def search(test: Callable[..., None], examples: int, **strategies: SearchStrateg
         raise ContractError("determinism", "the same input was treated in different ways") from error
 
 
-def fitting(build: Callable[[ImageSpec], Any], specs: Iterable[ImageSpec], chosen: bool) -> list[ImageSpec]:
-    """Those of the specs that `build` takes. It refuses the others by `UserError`, unless they were `chosen`.
+def fitting(build: Callable[[Size], Any], sizes: Iterable[Size], chosen: bool, keyword: str) -> list[Size]:
+    """Those of the sizes that `build` takes. It refuses the others by `UserError`, unless they were `chosen`.
 
-    Raises `ContractError` for other errors, and if none is left.
+    Raises `ContractError` for other errors, and if none is left; `keyword` is what sizes are passed to a check by.
     """
     found = []
-    for spec in specs:
+    for size in sizes:
+        words = " and ".join(map(str, size)) if isinstance(size, tuple) else str(size)
         try:
-            build(spec)
+            build(size)
         except ContractError:
             raise
         except UserError as error:
             if chosen:
-                raise ContractError("build", f"{spec} is refused: {error}") from error
+                raise ContractError("build", f"{words} is refused: {error}") from error
         except Exception as error:  # A stranger's code may fail in any way.
-            reason = f"an image that does not fit is refused by UserError, and {spec} raised {type(error).__name__}"
+            reason = f"what does not fit is refused by UserError, and {words} raised {type(error).__name__}"
             raise ContractError("build", f"{reason}: {error}") from error
         else:
-            found.append(spec)
+            found.append(size)
     if not found:
-        raise ContractError("build", "none of the sizes tried is accepted; pass one that is: images=[ImageSpec(…)]")
+        raise ContractError("build", f"none of the sizes tried is accepted; pass one that is: {keyword}=[…]")
     return found
 
 

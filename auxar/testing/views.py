@@ -30,7 +30,7 @@ def check_view(
     `images` are what it is built for, by default small images of many shapes, as far as the view takes them.
     Raises `ContractError`.
     """
-    specs = fitting(lambda spec: build(config, spec), images or SPECS, images is not None)
+    specs = fitting(lambda spec: build(config, spec), images or SPECS, images is not None, "images")
     views = {spec: build(config, spec) for spec in specs}
     for spec, view in views.items():
         _check_spec(view, spec)

@@ -1,0 +1,159 @@
+"""Every law of views catches one that breaks it."""
+
+import attrs
+import pytest
+import torch
+
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec, Known, View
+from auxar.testing import ContractError, check_view
+
+
+class Darkest(View):
+    """What the broken ones differ from in one thing."""
+
+    def __init__(self, config, image):
+        self.image = image
+        self.view = attrs.evolve(image, channels=1)
+
+    def __call__(self, image):
+        return image.amin(1, keepdim=True)
+
+
+class Random(Darkest):
+    def __call__(self, image):
+        return torch.where(torch.rand(image[:, :1].shape) < 0.5, image[:, :1], image[:, -1:] * 0)
+
+
+class Counting(Darkest):
+    calls = 0
+
+    def __call__(self, image):
+        self.calls += 1
+        return super().__call__(image) * (self.calls % 2)
+
+
+class Range(Darkest):
+    def __call__(self, image):
+        return super().__call__(image) + 1
+
+
+class Widened(Darkest):
+    def __call__(self, image):
+        return super().__call__(image).long()
+
+
+class Overflowing(Darkest):
+    def __call__(self, image):
+        return (image[:, :1] + image[:, -1:]) // 2
+
+
+class Mixing(Darkest):
+    def __call__(self, image):
+        gray = super().__call__(image)
+        return torch.minimum(gray, gray.flip(0))
+
+
+class Resized(Darkest):
+    def __call__(self, image):
+        return super().__call__(image)[:, :, :1]
+
+
+class Channels(Darkest):
+    def __init__(self, config, image):
+        super().__init__(config, image)
+        self.view = image
+
+
+class Forgetful(Darkest):
+    def __init__(self, config, image):
+        super().__init__(config, image)
+        self.image = attrs.evolve(image, levels=image.levels + 1)
+
+
+class Writing(Darkest):
+    def __call__(self, image):
+        image[:, 0] = image.amin(1)
+        return image[:, :1].clone()
+
+
+class Strided(Darkest):
+    def __call__(self, image):
+        height, width = self.image.height, self.image.width
+        flat = image.as_strided((len(image), height * width), (image.stride(0), 1))
+        return flat.clone().view(-1, 1, height, width)
+
+
+class Guessing(Darkest):
+    def known(self, known):
+        return Known(self(known.filled()), torch.ones_like(known.mask))
+
+
+class Ignorant(Darkest):
+    def known(self, known):
+        return Known(self(known.filled()), torch.zeros_like(known.mask))
+
+
+class Rude(Darkest):
+    def __init__(self, config, image):
+        super().__init__(config, image)
+        if image.height % 2:
+            raise ValueError("odd")
+
+
+class Picky(Darkest):
+    def __init__(self, config, image):
+        raise UserError("never")
+
+
+class Failing(Darkest):
+    def __call__(self, image):
+        return super().__call__(image) // int(image.max())
+
+
+VIEWS = {
+    Random: "determinism",
+    Counting: "determinism",
+    Range: "range",
+    Widened: "dtype",
+    Overflowing: "dtype",
+    Mixing: "batch",
+    Resized: "shape",
+    Channels: "shape",
+    Forgetful: "spec",
+    Writing: "input",
+    Strided: "layout",
+    Guessing: "known",
+    Ignorant: "known",
+    Rude: "build",
+    Picky: "build",
+    Failing: "runs",
+}
+
+
+def test_a_right_view_passes():
+    check_view(Darkest, None)
+    check_view(Darkest, None, images=[ImageSpec(4, height=2, width=3, levels=7)])
+
+
+@pytest.mark.parametrize(("view", "law"), VIEWS.items(), ids=lambda value: getattr(value, "__name__", value))
+def test_a_broken_view_is_caught_by_the_law_it_breaks(view, law):
+    with pytest.raises(ContractError) as error:
+        check_view(view, None)
+    assert error.value.law == law
+    assert str(error.value).startswith(f"{law}: ")
+
+
+def test_the_smallest_counterexample_is_shown():
+    class Late(Darkest):
+        def __call__(self, image):
+            return super().__call__(image) + (image.sum((1, 2, 3), keepdim=True) > 700)
+
+    with pytest.raises(ContractError, match=r"image = ") as error:
+        check_view(Late, None, images=[ImageSpec(1, height=2, width=2)])
+    assert "255" in str(error.value)
+
+
+def test_a_size_that_was_asked_for_must_be_accepted():
+    with pytest.raises(ContractError, match="never"):
+        check_view(Picky, None, images=[ImageSpec(height=2, width=2)])
