@@ -12,13 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.conditional import Given, check_stage, given_view
-from auxar.data.conversion import BrokenImage, Preparation, decode
+from auxar.data.conversion import BrokenImage, Preparation, decode, eight_bit, opened, read_file
+from auxar.data.folder import EXTENSIONS
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec, Known, Prior
 from auxar.model import level_specs
 from auxar.recipe import DataConfig, Recipe
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 @attrs.frozen
@@ -56,7 +55,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            inside = sorted(file for file in path.iterdir() if _is_named_image(file))
             if not inside:
                 raise UserError(f"--given: there is no image in the folder {path}")
             found += inside
@@ -67,6 +66,10 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
+def _is_named_image(file: Path) -> bool:
+    return file.name.lower().endswith(EXTENSIONS) and not file.name.startswith(".") and not file.is_dir()
+
+
 def read_images(files: Sequence[Path], image: ImageSpec, data: DataConfig) -> Tensor:
     """Image files as integers of the shape and range of `image`: int64, (b, *image.shape).
 
@@ -75,11 +78,12 @@ def read_images(files: Sequence[Path], image: ImageSpec, data: DataConfig) -> Te
     preparation = Preparation(image, data.crop, data.resize)
     found = []
     for file in files:
-        picture = _read(file, image)
+        content = _content(file, "--given")
+        picture = _read(content, file, image)
         if picture.size == (image.width, image.height):
             pixels = _by_channel(picture) * image.levels // 256
         else:
-            pixels = preparation(file.read_bytes(), str(file))
+            pixels = preparation(content, str(file))
         found.append(torch.from_numpy(pixels.astype(np.int64)))
     return torch.stack(found)
 
@@ -92,7 +96,7 @@ def read_views(files: Sequence[Path], view: ImageSpec) -> Tensor:
     """
     found = []
     for file in files:
-        picture = _read(file, view)
+        picture = _read(_content(file, "--given"), file, view)
         if picture.size != (view.width, view.height):
             size = f"{picture.height}×{picture.width}"
             raise UserError(f"--given {file} has {size} pixels, and this view has {view.height}×{view.width}")
@@ -104,9 +108,7 @@ def read_views(files: Sequence[Path], view: ImageSpec) -> Tensor:
 def read_mask(path: Path, image: ImageSpec) -> Tensor:
     """A picture of what is known, white, and what is to be drawn, black: booleans, (h, w)."""
     try:
-        picture = decode(path.read_bytes(), "L")
-    except OSError as error:
-        raise UserError(f"--keep {path} cannot be read: {error.strerror}") from None
+        picture = decode(_content(path, "--keep"), "L")
     except BrokenImage as error:
         raise UserError(f"--keep {path} cannot be read: {error}") from None
     if picture.size != (image.width, image.height):
@@ -125,19 +127,23 @@ def _kept(keep: str, image: ImageSpec) -> Tensor:
     return (torch.arange(image.height) < rows)[:, None].expand(-1, image.width)
 
 
-def _read(file: Path, image: ImageSpec) -> Image.Image:
+def _content(file: Path, option: str) -> bytes:
+    """The bytes of a file that `option` names."""
+    try:
+        return read_file(file)
+    except OSError as error:
+        raise UserError(f"{option} {file} cannot be read: {error.strerror}") from None
+
+
+def _read(content: bytes, file: Path, image: ImageSpec) -> Image.Image:
     """Decoded, with as many channels as are expected: no colours are made up, none are thrown away."""
     try:
-        content = file.read_bytes()
-        with Image.open(file) as picture:
+        with opened(content) as picture:
             gray = picture.mode in ("1", "L", "LA", "La", "F") or picture.mode.startswith("I")
+            decoded = eight_bit(picture).convert("RGB")
             alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
-        decoded = decode(content, "RGB")
     except BrokenImage as error:
         raise UserError(f"--given {file} cannot be read: {error}") from None
-    except Exception as error:  # Pillow raises whatever a damaged or hostile file leads it into.
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UserError(f"--given {file} cannot be read: {reason or 'it is not an image'}") from None
     if alpha is not None and np.asarray(alpha).min() < 255:
         raise UserError(f"--given {file} is transparent in part, which the model knows nothing of; flatten it")
     if image.channels == 1:

@@ -226,8 +226,8 @@ def test_two_processes_draw_what_one_draws(finished, sampled, pictures, tmp_path
 UNREADABLE = "--given {path} cannot be read: "
 WRONG_FILES = {
     "missing": (None, "--given: there is no file {path}"),
-    "text": (b"not a picture\n", UNREADABLE + "it is not an image"),
-    "empty": (b"", UNREADABLE + "it is not an image"),
+    "text": (b"not a picture\n", UNREADABLE + "it is in no image format that Pillow knows"),
+    "empty": (b"", UNREADABLE + "it is empty"),
     "truncated": ("truncated", UNREADABLE),
     "huge": ("huge", UNREADABLE),
     "large": (Image.new("RGB", (9, 8)), "data: {path} has 8×9 pixels, and [image] asks for 8×8"),
@@ -274,7 +274,7 @@ def test_files_that_cannot_be_given(refused, pictures, tmp_path, content, messag
         (1, Image.new("L", (4, 5)), "--given {path} has 5×4 pixels, and this view has 4×4"),
         (1, Image.new("RGB", (4, 4), (1, 2, 3)), "--given {path} is in colour, and one channel, gray is expected"),
         (1, Image.new("LA", (4, 4)), "--given {path} is transparent in part, "),
-        (1, b"not a picture", UNREADABLE + "it is not an image"),
+        (1, b"not a picture", UNREADABLE + "it is in no image format that Pillow knows"),
     ],
 )
 def test_files_that_are_not_the_view(refused, tmp_path, stage, content, message):

@@ -39,6 +39,11 @@ def folder_splits(folder: Path, train: str, streaming: bool) -> tuple[dict[str, 
     files = find_files(folder, EXTENSIONS)
     if not files:
         raise UserError(f"data.path: there are no images in {folder}; looked for {', '.join(EXTENSIONS)}, and .parquet")
+    for file in files:
+        try:
+            str(file).encode()
+        except UnicodeEncodeError:
+            raise UserError(f"data.path: the file name {str(file)!r} is not valid UTF-8; rename it") from None
     groups: dict[str, list[Path]] = {}
     if (folder / train).is_dir():
         for file in files:
@@ -50,11 +55,20 @@ def folder_splits(folder: Path, train: str, streaming: bool) -> tuple[dict[str, 
     splits, identities, keys = {}, {}, {}
     for name, members in groups.items():
         names = [file.relative_to(folder).as_posix() for file in members]
-        stats = [file.stat() for file in members]
-        sizes = [f"{name}:{stat.st_size}" for name, stat in zip(names, stats, strict=True)]
+        stamps = [_stamp(file) for file in members]
+        sizes = [f"{name}:{size}" for name, (size, _) in zip(names, stamps, strict=True)]
         types = datasets.Features({"image": datasets.Image(decode=False)})
         rows = datasets.Dataset.from_dict({"image": [str(file) for file in members]}, features=types)
         splits[name] = rows.to_iterable_dataset() if streaming else rows
         identities[name] = digest(*sizes)
-        keys[name] = digest(str(folder), *sizes, *(str(stat.st_mtime_ns) for stat in stats))
+        keys[name] = digest(str(folder), *sizes, *(time for _, time in stamps))
     return splits, identities, keys
+
+
+def _stamp(file: Path) -> tuple[str, str]:
+    """Size and time of a file as text, which change with it; of a link that leads nowhere, empty."""
+    try:
+        found = file.stat()
+    except OSError:
+        return "", ""
+    return str(found.st_size), str(found.st_mtime_ns)

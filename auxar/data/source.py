@@ -11,6 +11,7 @@ import attrs
 import datasets
 import pyarrow.parquet
 
+from auxar.data.conversion import MAX_BYTES, read_file
 from auxar.data.folder import EXTENSIONS, digest, find_files, folder_splits
 from auxar.data.hub import load_from_hub
 from auxar.errors import UserError, did_you_mean
@@ -45,8 +46,8 @@ class EncodedImages:
         name = file.relative_to(self.root).as_posix() if self.root is not None else file.name
         if encoded is None:
             try:
-                encoded = file.read_bytes()
-            except OSError:
+                encoded = read_file(file)
+            except (OSError, ValueError):  # A path in a data set need not be one that this machine can have.
                 return name, None
         return name, encoded
 
@@ -54,7 +55,7 @@ class EncodedImages:
 def _fetch(path: str) -> bytes:
     try:
         with datasets.utils.file_utils.xopen(path, "rb") as file:
-            return file.read()
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UserError(f"data.path: {path} cannot be fetched: {error}") from error
 
