@@ -6,12 +6,15 @@ process and says nothing of the others. Here they are started by torch's own lau
 
 from __future__ import annotations
 
+import logging
 import os
-import subprocess
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 
 import psutil
+
+from auxar.stopping import PEER_DIED
 
 STARTED_BY_A_LAUNCHER = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 
@@ -34,7 +37,10 @@ def missing_processes(environment: Mapping[str, str], parent: Sequence[str]) -> 
 
 
 def start_missing_processes(arguments: Sequence[str]) -> int | None:
-    """Runs `auxar` with `arguments` in as many processes as were asked for; None if nothing is missing."""
+    """Runs `auxar` with `arguments` in as many processes as were asked for; None if nothing is missing.
+
+    Returns the exit status of the process that ended first with one that is not 0, and `PEER_DIED` if it was killed.
+    """
     try:
         parent = psutil.Process(os.getppid()).cmdline()
     except psutil.Error:
@@ -42,8 +48,23 @@ def start_missing_processes(arguments: Sequence[str]) -> int | None:
     count = missing_processes(os.environ, parent)
     if not count:
         return None
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     # A free port is found by the launcher; the address that accelerate passes on is for MPI.
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
-    threads = str(max(1, (os.cpu_count() or 1) // count))
-    environment = {"OMP_NUM_THREADS": threads, **os.environ}
-    return subprocess.call([sys.executable, *launcher, "-m", "auxar", *arguments], env=environment)
+    options = ["--standalone", "--nproc_per_node", str(count), "-m", "auxar", *arguments]
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # The processes speak for themselves.
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    try:
+        run(parse_args(options))
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode > 0:
+            return failure.exitcode
+        end = signal.Signals(-failure.exitcode).name
+        print(f"auxar: process {rank} of {count} (pid {failure.pid}) was ended by {end}", file=sys.stderr)
+        return PEER_DIED
+    except SignalException as error:  # Passed on to the processes, which have saved what they had.
+        return 128 + error.sigval
+    return 0

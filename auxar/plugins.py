@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,8 +21,10 @@ import attrs
 import pluggy
 
 from auxar.errors import UserError, did_you_mean
+from auxar.files import read_bytes
 from auxar.interfaces import Kind
 
+logger = logging.getLogger("auxar")
 GROUP = "auxar"
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
@@ -131,6 +133,34 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
     return _collect(manager, origins, tuple(problems))
 
 
+def plugin_files(names: Sequence[str], recipe: Path, *, trusted: bool) -> list[Path]:
+    """The plugin files that the recipe in the file `recipe` names, which are code that runs with the user's rights.
+
+    Raises `UserError` for those in a run's folder unless they are `trusted`, and even then for files outside of it.
+    """
+    folder = recipe.parent
+    files = [folder / name for name in names]
+    if not files or not _is_of_a_run(recipe, names):
+        return files
+    listing = ", ".join(str(file) for file in files)
+    for name, file in zip(names, files, strict=True):
+        if Path(name).parts != ("plugins", file.name) or file.resolve() != folder.resolve() / "plugins" / file.name:
+            raise UserError(f"plugins: {name} is not in this run's folder plugins/; auxar does not load it")
+    if not trusted:
+        raise UserError(
+            f"plugins: this run comes with code that would be loaded: {listing}; read it, and say --trust-plugins "
+            "(in Python: trust_plugins=True) if you trust it"
+        )
+    logger.info("loading code that comes with the run: %s", listing)
+    return files
+
+
+def _is_of_a_run(recipe: Path, names: Sequence[str]) -> bool:
+    """Whether the recipe is a run's: a run keeps copies of plugin files in plugins/, and its factors in factors/."""
+    kept = any(Path(name).parts[:1] == ("plugins",) for name in names)
+    return recipe.name == "recipe.toml" and (kept or (recipe.parent / "factors").exists())
+
+
 def _register(manager: pluggy.PluginManager, plugin: Any, name: str, origin: str) -> None:
     try:
         manager.register(plugin, name=name)
@@ -179,15 +209,14 @@ def _load_file(file: Path) -> ModuleType:
         raise UserError(f"plugins: there is no file {file}{near}")
     # A name of its own for each path keeps two files called views.py apart.
     digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:12]
-    spec = importlib.util.spec_from_file_location(f"auxar_plugin_{file.stem}_{digest}", file)
-    if spec is None or spec.loader is None:
-        raise UserError(f"plugins: {file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(f"auxar_plugin_{file.stem}_{digest}")
+    module.__file__ = str(file)
     # Types written as text in the file's classes are resolved through `sys.modules`.
-    sys.modules[spec.name] = module
+    sys.modules[module.__name__] = module
     try:
-        spec.loader.exec_module(module)
+        # Not by the import system, which would take a compiled file from beside it in place of the text.
+        exec(compile(read_bytes(file), str(file), "exec"), module.__dict__)
     except Exception as error:
-        del sys.modules[spec.name]
+        del sys.modules[module.__name__]
         raise UserError(f"plugins: {file} cannot be loaded: {type(error).__name__}: {error}") from error
     return module

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
 
 import attrs
 import torch
 from accelerate import Accelerator
 
+from auxar.checking import factor_costs
 from auxar.conditional import draw_given_to_folder
 from auxar.data import DataSets, evaluation_batches, load_images
 from auxar.errors import UserError, did_you_mean
@@ -17,14 +20,17 @@ from auxar.evaluation import evaluate_run
 from auxar.figures import Figures, draw_figures
 from auxar.files import read_json
 from auxar.given import GivenRequest, read_given
+from auxar.holding import holding
 from auxar.interfaces import Prior, Sampler
 from auxar.model import factors
+from auxar.peers import watching
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.building import build_model, build_sampler, build_views
 from auxar.report import write_report
-from auxar.runs import RunFolder, begin_run, load_weights, open_run
+from auxar.runs import RunFolder, begin_run, check_folder, load_weights, open_run
 from auxar.sampling import sample_to_folder
+from auxar.team import Team, shares
 from auxar.trackers import tracker_names
 from auxar.training import check_training, train_factor
 
@@ -32,89 +38,107 @@ logger = logging.getLogger("auxar")
 
 
 def run_recipe(
-    path: Path, *, settings: Sequence[str] = (), out: Path | None = None, only: Sequence[str] = ()
+    path: Path,
+    *,
+    settings: Sequence[str] = (),
+    out: Path | None = None,
+    only: Sequence[str] = (),
+    trust_plugins: bool = False,
 ) -> RunFolder:
     """Trains what is not trained yet, evaluates, samples and reports; continues a run that was stopped.
 
     `only` names the factors to train here. Evaluation covers all that are trained; samples are drawn once all are.
-    Raises `UserError` before anything is written for whatever is wrong with the recipe or the folder.
+    Raises `UserError` before anything is written for whatever is wrong with the recipe or the folder, and if another
+    process is at work in it.
     """
-    recipe, registry = load_recipe(path, settings)
+    recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
     recipe = _absolute_paths(recipe, registry)
     chosen = _chosen(recipe, only)
     build_model(recipe, registry, on="meta")
     folder = out or Path("runs") / path.stem
     accelerator = make_accelerator(recipe, folder, tracker_names(recipe.training.trackers))
     check_training(recipe, chosen, accelerator.num_processes)
-    with accelerator.main_process_first():
-        run, recipe = begin_run(folder, recipe, path.parent)
-    finished = _finished(run, recipe)
-    # No process may write before all have seen what there is.
-    accelerator.wait_for_everyone()
-    if finished:
-        logger.info("this run is finished: %s", run.report)
-        return run
-    data = load_images(recipe.data, recipe.image, registry.dataset_paths())
-    for name in data.skipped:
-        logger.warning("left out, cannot be read: %s", name)
-    model = _train(recipe, registry, chosen, data, run, accelerator)
-    _conclude(recipe, registry, model, data, run, accelerator)
+    with watching(accelerator), _held(folder, accelerator):
+        with accelerator.main_process_first():
+            run, recipe = begin_run(folder, recipe, registry, path.parent)
+        finished = _finished(run, recipe)
+        missing = [name for name in chosen if not run.weights(name).is_file()]
+        # No process may write before all have seen what there is.
+        accelerator.wait_for_everyone()
+        if finished:
+            logger.info("this run is finished: %s", run.report)
+            return run
+        data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+        for name in data.skipped:
+            logger.warning("left out, cannot be read: %s", name)
+        model = _train(recipe, registry, missing, data, run, accelerator)
+        _conclude(recipe, registry, model, data, run, accelerator)
     accelerator.end_training()
     return run
 
 
-def evaluate(path: Path, *, settings: Sequence[str] = ()) -> RunFolder:
+def evaluate(path: Path, *, settings: Sequence[str] = (), trust_plugins: bool = False) -> RunFolder:
     """Evaluates the trained factors of a run again, with [evaluation] as the run has it or as set here."""
     _only(settings, "evaluation.", "data.path", "data.workers")
-    run, recipe, registry = open_run(path, settings)
+    run, recipe, registry = open_run(path, settings, trust_plugins=trust_plugins)
     if not run.trained(recipe):
         raise UserError(f"{run.path}: no factor is trained yet; `auxar run` with the recipe trains them")
     accelerator = make_accelerator(recipe, run.path)
-    data = load_images(recipe.data, recipe.image, registry.dataset_paths())
-    evaluate_run(run, recipe, build_model(recipe, registry), data, accelerator)
-    _report(run, accelerator)
+    with watching(accelerator), _held(path, accelerator):
+        data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+        evaluate_run(run, recipe, build_model(recipe, registry), data, accelerator)
+        _report(run, accelerator)
     return run
 
 
-def sample(path: Path, *, settings: Sequence[str] = (), out: Path | None = None) -> Path:
+def sample(path: Path, *, settings: Sequence[str] = (), out: Path | None = None, trust_plugins: bool = False) -> Path:
     """Draws images from a run's model, with [sampling] as the run has it or as set here; returns their folder."""
-    opened = _opened(path, settings)
+    opened = _opened(path, settings, trust_plugins)
     config = opened.recipe.sampling
     folder = out or opened.run.samples / f"{config.rule}-seed{config.seed}"
-    sample_to_folder(opened.model, config, opened.sampler, folder, opened.accelerator)
+    with watching(opened.accelerator):
+        sample_to_folder(opened.model, config, opened.sampler, folder, opened.accelerator)
     return folder
 
 
-def sample_given(path: Path, request: GivenRequest, *, settings: Sequence[str] = (), out: Path | None = None) -> Path:
+def sample_given(
+    path: Path,
+    request: GivenRequest,
+    *,
+    settings: Sequence[str] = (),
+    out: Path | None = None,
+    trust_plugins: bool = False,
+) -> Path:
     """Draws from views of given images, or completes them from a part; returns the folder. `sampling.images` is the
     number of draws for each."""
-    opened = _opened(path, settings, "data.crop", "data.resize")
+    opened = _opened(path, settings, trust_plugins, "data.crop", "data.resize")
     config = opened.recipe.sampling
     if not config.images:
         raise UserError("-n 0: at least 1 draw for each given image is expected")
     given = read_given(request, opened.recipe, opened.model)
     kind = "completed" if request.keep is not None else f"given-level{request.stage + 1}"
     folder = out or opened.run.samples / f"{kind}-{config.rule}-seed{config.seed}"
-    draw_given_to_folder(opened.model, given, config, opened.sampler, folder, opened.accelerator)
+    with watching(opened.accelerator):
+        draw_given_to_folder(opened.model, given, config, opened.sampler, folder, opened.accelerator)
     agreement = read_json(folder / "samples.json")["view_agreement"]
     if agreement is not None:
         logger.info("%.2f %% of the view's pixels are those of the drawn images' own view", 100 * agreement)
     return folder
 
 
-def figures(path: Path, *, rows: int, settings: Sequence[str] = ()) -> Path:
+def figures(path: Path, *, rows: int, settings: Sequence[str] = (), trust_plugins: bool = False) -> Path:
     """Draws the paper's figures of a run's model, `rows` images in each; returns their folder."""
     if rows < 1:
         raise UserError(f"--rows {rows}: at least 1 is expected")
-    opened = _opened(path, settings)
-    recipe, accelerator = opened.recipe, opened.accelerator
-    data = load_images(recipe.data, recipe.image, opened.registry.dataset_paths())
-    _, images = next(iter(evaluation_batches(data.heldout, batch_size=rows, limit=rows, rank=0, processes=1)))
-    folder = opened.run.path / "figures"
-    if accelerator.is_main_process:
-        drawn = (opened.model, opened.sampler, recipe.sampling, rows, images.to(torch.int64))
-        draw_figures(Figures(*drawn, data.train, recipe.training.flip), folder)
-    _report(opened.run, accelerator)
+    opened = _opened(path, settings, trust_plugins)
+    recipe, accelerator, folder = opened.recipe, opened.accelerator, opened.run.figures
+    with watching(accelerator), _held(path, accelerator):
+        data = load_images(recipe.data, recipe.image, opened.registry.dataset_paths())
+        _, images = next(iter(evaluation_batches(data.heldout, batch_size=rows, limit=rows, rank=0, processes=1)))
+        if accelerator.is_main_process:
+            drawn = (opened.model, opened.sampler, recipe.sampling, rows, images.to(torch.int64))
+            draw_figures(Figures(*drawn, data.train, recipe.training.flip), folder)
+        _report(opened.run, accelerator)
     return folder
 
 
@@ -130,10 +154,21 @@ class _Opened:
     accelerator: Accelerator
 
 
-def _opened(path: Path, settings: Sequence[str], *more: str) -> _Opened:
+@contextlib.contextmanager
+def _held(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+    """The run's folder kept from others, by the first process for all of them."""
+    if not accelerator.is_main_process:
+        yield
+        return
+    check_folder(folder)
+    with holding(folder):
+        yield
+
+
+def _opened(path: Path, settings: Sequence[str], trust_plugins: bool, *more: str) -> _Opened:
     """With keys of [sampling], and `more`, set anew."""
     _only(settings, "sampling.", *more)
-    run, recipe, registry = open_run(path, settings)
+    run, recipe, registry = open_run(path, settings, trust_plugins=trust_plugins)
     model = build_model(recipe, registry)
     for factor in factors(model):
         load_weights(run, factor)
@@ -157,21 +192,42 @@ def make_accelerator(recipe: Recipe, folder: Path, trackers: Sequence[str] = ())
 
 
 def _train(
-    recipe: Recipe, registry: Registry, chosen: Sequence[str], data: DataSets, run: RunFolder, accelerator: Accelerator
+    recipe: Recipe, registry: Registry, missing: Sequence[str], data: DataSets, run: RunFolder, accelerator: Accelerator
 ) -> Prior:
     if recipe.training.trackers:
         accelerator.init_trackers(run.path.name)
+    apart = recipe.training.parallel == "factors" and accelerator.num_processes > 1
+    team = Team(accelerator, alone=apart)
+    mine = _share(recipe, registry, missing, data, accelerator) if apart else missing
     # Weights before training follow from the seed alone, whichever factors are trained here.
     torch.manual_seed(recipe.training.seed)
     model = build_model(recipe, registry)
     views = build_views(recipe, registry)
     # The coarsest first: it is the quickest, and shows early whether the data are what they should be.
     for factor in reversed(factors(model)):
-        if factor.name in chosen and not run.weights(factor.name).is_file():
+        if factor.name in mine:
             config = recipe.training_of(factor.name)
-            train_factor(factor, views, data.train, config, run, accelerator, workers=recipe.data.workers)
+            train_factor(factor, views, data.train, config, run, team, workers=recipe.data.workers)
             factor.to("cpu")
+    # Others may have days to go, for which no process can be kept waiting in an exchange with them.
+    while any(not run.weights(name).is_file() for name in missing):
+        time.sleep(0.5)
     return model
+
+
+def _share(
+    recipe: Recipe, registry: Registry, missing: Sequence[str], data: DataSets, accelerator: Accelerator
+) -> list[str]:
+    """The factors that this process trains, where each process trains factors of its own."""
+    images = len(data.train) if isinstance(data.train, Sized) else 0
+    costs = {}
+    for cost in factor_costs(recipe, registry):
+        config = recipe.training_of(cost.factor)
+        costs[cost.factor] = float(cost.multiply_adds * config.batch_size * config.total_steps(images))
+    found = shares({name: costs[name] for name in missing}, accelerator.num_processes)
+    for rank, names in enumerate(found):
+        logger.info("process %d of %d trains %s", rank, len(found), ", ".join(names) or "nothing: it has no factor")
+    return found[accelerator.process_index]
 
 
 def _conclude(

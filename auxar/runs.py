@@ -3,12 +3,16 @@
 recipe.toml                         the recipe as resolved: settings applied, defaults filled in
 plugins/                            copies of the plugin files that the recipe names
 factors/<factor>/weights.safetensors    the trained factor, as evaluation and sampling use it
-factors/<factor>/training.safetensors   weights, average, optimizer and step, to continue from
-metrics.jsonl  evaluation.json  samples/  report.html
+factors/<factor>/training-<step>.safetensors    weights, average, optimizer and step, to continue from
+factors/<factor>/metrics.jsonl      the course of its training
+evaluation.json  evaluation.safetensors  samples/  figures/  report.html
+
+A folder may come from a stranger: nothing in it is followed out of it, and its code is not loaded unasked.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,16 +20,22 @@ from typing import Any
 import attrs
 
 from auxar.errors import UserError
-from auxar.files import read_tensors, replacing
+from auxar.files import DamagedFile, Shapes, read_tensors, replacing, unfinished
+from auxar.holding import HOLDER, LOCK
 from auxar.interfaces import Prior
 from auxar.model import Factor, factors
 from auxar.plugins import Registry
-from auxar.recipe import Recipe, load_recipe, recipe_table, recipe_text
+from auxar.recipe import Recipe, fill_in, load_recipe, read_recipe, recipe_table, recipe_text
 from auxar.recipe.building import build_model
 
 # What may change between two commands on one run: none of it has a part in the trained weights.
 FREE_TABLES = ("evaluation", "sampling")
-FREE_KEYS = {"training": ("checkpoint_every", "log_every", "trackers"), "data": ("workers",)}
+FREE_KEYS = {
+    "training": ("checkpoint_every", "keep_checkpoints", "log_every", "nonfinite", "parallel", "trackers"),
+    "data": ("workers",),
+}
+PLACES = ("*", "factors/*", "factors/*/*", "plugins/*", "samples/*", "samples/*/*", "figures/*")
+"""Where auxar reads and writes in a run's folder, the folders before what is in them."""
 
 
 @attrs.frozen
@@ -39,10 +49,6 @@ class RunFolder:
         return self.path / "recipe.toml"
 
     @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
     def evaluation(self) -> Path:
         return self.path / "evaluation.json"
 
@@ -54,24 +60,54 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    def factor(self, name: str) -> Path:
+        """The folder of one factor, whole in itself: it may be copied to another run of the same recipe."""
+        return self.path / "factors" / name
+
     def weights(self, factor: str) -> Path:
         """The trained factor."""
-        return self.path / "factors" / factor / "weights.safetensors"
+        return self.factor(factor) / "weights.safetensors"
 
-    def training_state(self, factor: str) -> Path:
-        """What training continues from."""
-        return self.path / "factors" / factor / "training.safetensors"
+    def metrics(self, factor: str) -> Path:
+        """The course of the factor's training."""
+        return self.factor(factor) / "metrics.jsonl"
 
     def trained(self, recipe: Recipe) -> list[str]:
         """Names of the factors whose training is finished, from the image down."""
         return [name for name in recipe.factor_names if self.weights(name).is_file()]
 
 
-def begin_run(path: Path, recipe: Recipe, recipe_folder: Path) -> tuple[RunFolder, Recipe]:
+def check_folder(path: Path) -> None:
+    """Raises `UserError` if `path` is there and is neither a run's folder nor empty."""
+    if not RunFolder(path).recipe.is_file() and path.exists():
+        # What a process leaves that is killed before it has written the recipe.
+        ours = {path / LOCK, path / HOLDER, *unfinished(path)} if path.is_dir() else set()
+        if not path.is_dir() or any(entry not in ours for entry in path.iterdir()):
+            raise UserError(f"{path} exists and is not a run's folder; choose another with --out")
+    check_contents(path)
+
+
+def check_contents(path: Path) -> None:
+    """Raises `UserError` for what leads out of a run's folder, and for what is neither a file nor a folder."""
+    root = os.path.realpath(path)
+    for entry in (entry for place in PLACES for entry in path.glob(place)):
+        target = os.path.realpath(entry)
+        if entry.is_symlink() and os.path.commonpath([root, target]) != root:
+            raise UserError(f"{entry} is a link out of the run's folder, to {target}; put what is there in its place")
+        if not (entry.is_file() or entry.is_dir() or entry.is_symlink()):
+            raise UserError(f"{entry} is neither a file nor a folder")
+
+
+def begin_run(path: Path, recipe: Recipe, registry: Registry, recipe_folder: Path) -> tuple[RunFolder, Recipe]:
     """Makes the folder, or opens it again if it holds this recipe's run; returns the recipe as the folder keeps it.
 
     Raises `UserError` if the folder holds another recipe's run or something that is no run; nothing is touched then.
-    A run of which nothing is trained yet makes way for another recipe.
+    A run of which nothing is trained yet makes way for another recipe. What a process that was killed was writing is
+    removed: the folder has to be held.
     """
     run = RunFolder(path)
     sources = [recipe_folder / file for file in recipe.plugins]
@@ -79,37 +115,45 @@ def begin_run(path: Path, recipe: Recipe, recipe_folder: Path) -> tuple[RunFolde
         raise UserError("plugins: two plugin files have the same name; rename one")
     recipe = attrs.evolve(recipe, plugins=tuple(f"plugins/{source.name}" for source in sources))
     text = recipe_text(recipe).encode()
+    check_folder(path)
     if run.recipe.is_file():
         if any(path.glob("factors/*/*.safetensors")):
-            _check_same(run, recipe, sources)
-        elif run.recipe.read_bytes() != text:
-            run.metrics.unlink(missing_ok=True)
+            _check_same(run, recipe, registry, sources)
         if run.recipe.read_bytes() != text:
             # The report comes last: without it, what new settings ask for is still to be done.
             run.report.unlink(missing_ok=True)
-    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{path} exists and is not a run's folder; choose another with --out")
+    for folder in (path, run.samples, run.samples / "images", run.figures, *path.glob("factors/*"), path / "plugins"):
+        for left in unfinished(folder):
+            left.unlink(missing_ok=True)
+    # The recipe first: it makes the folder a run's, which may then be continued.
+    _write_if_new(run.recipe, text)
     for source in sources:
         _write_if_new(path / "plugins" / source.name, source.read_bytes())
-    _write_if_new(run.recipe, text)
     return run, recipe
 
 
-def open_run(path: Path, settings: Sequence[str] = ()) -> tuple[RunFolder, Recipe, Registry]:
-    """A run that exists, its recipe with `settings` applied. Raises `UserError` if there is none."""
+def open_run(
+    path: Path, settings: Sequence[str] = (), *, trust_plugins: bool = False
+) -> tuple[RunFolder, Recipe, Registry]:
+    """A run that exists, its recipe with `settings` applied.
+
+    Raises `UserError` if there is none, and if it comes with plugin files unless they are trusted: they are code.
+    """
     run = RunFolder(path)
     if not run.recipe.is_file():
         raise UserError(f"{path} is not a run's folder: it has no recipe.toml; `auxar run RECIPE` makes one")
-    recipe, registry = load_recipe(run.recipe, settings)
+    check_contents(path)
+    recipe, registry = load_recipe(run.recipe, settings, trust_plugins=trust_plugins)
     return run, recipe, registry
 
 
-def load(path: str | Path, *, device: str = "cpu") -> Prior:
+def load(path: str | Path, *, device: str = "cpu", trust_plugins: bool = False) -> Prior:
     """The trained model of a run, ready for `log_prob`, `bits_per_dim` and `sample`.
 
-    Raises `UserError` if a factor is not trained, or its file is missing, damaged or of another model.
+    Raises `UserError` if a factor is not trained, its file is missing, damaged or of another model, or the run comes
+    with plugin files: they are code, and loaded only if they are trusted.
     """
-    run, recipe, registry = open_run(Path(path))
+    run, recipe, registry = open_run(Path(path), trust_plugins=trust_plugins)
     model = build_model(recipe, registry)
     for factor in factors(model):
         load_weights(run, factor)
@@ -123,22 +167,23 @@ def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
         raise UserError(
             f"{path} is missing: factor {factor.name} is not trained; `auxar run` with the recipe continues it"
         )
-    tensors, metadata = read_tensors(path)
-    put_tensors(factor, tensors, path)
+    try:
+        tensors, metadata = read_tensors(path, lambda shapes, _: check_shapes(factor, shapes, path))
+    except DamagedFile as error:
+        raise DamagedFile(f"{error}; delete it, and `auxar run` makes it again from the last checkpoint") from None
+    factor.load_state_dict(tensors)
     return metadata
 
 
-def put_tensors(factor: Factor, tensors: dict[str, Any], path: Path) -> None:
-    """Loads a factor's state, and says which file and which names do not fit."""
+def check_shapes(factor: Factor, shapes: Shapes, path: Path) -> None:
+    """Raises `UserError`, naming file and tensor, unless the shapes are those of the factor's state."""
     expected = {name: tuple(tensor.shape) for name, tensor in factor.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if expected != found:
-        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if expected != shapes:
+        wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
         raise UserError(
-            f"{path} does not belong to factor {factor.name} of this recipe: {len(wrong)} tensors differ, first "
-            f"{wrong[0]}: expected {expected.get(wrong[0], 'none')}, found {found.get(wrong[0], 'none')}"
+            f"{path} does not belong to factor {factor.name} of this recipe: {len(wrong)} tensors differ, first {wrong[0]:.99}: "
+            f"expected {expected.get(wrong[0], 'none')}, found {shapes.get(wrong[0], 'none')}"
         )
-    factor.load_state_dict(tensors)
 
 
 def _write_if_new(path: Path, content: bytes) -> None:
@@ -147,8 +192,9 @@ def _write_if_new(path: Path, content: bytes) -> None:
             temporary.write_bytes(content)
 
 
-def _check_same(run: RunFolder, recipe: Recipe, sources: list[Path]) -> None:
-    kept, _ = load_recipe(run.recipe)
+def _check_same(run: RunFolder, recipe: Recipe, registry: Registry, sources: list[Path]) -> None:
+    # Not with the plugins that the folder keeps: what is compared is not executed.
+    kept = fill_in(read_recipe(run.recipe), registry)
     for source in sources:
         copy = run.path / "plugins" / source.name
         if copy.is_file() and copy.read_bytes() != source.read_bytes():

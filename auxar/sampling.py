@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from auxar.errors import UserError
-from auxar.files import write_json
+from auxar.files import unfinished, write_json
 from auxar.interfaces import Draws, ImageSpec, Prior, Sampler
 from auxar.model import AuxiliaryModel, factors, level_specs
 from auxar.recipe import SamplingConfig
@@ -149,10 +149,11 @@ def _clear(folder: Path) -> None:
     sheets = ("samples.json", "samples.png", "growth.png", "draws.npz")
     entries = [*folder.glob("*"), *(folder / "images").glob("*")]
     pictures = [p for p in entries if p.parent.name == "images" and re.fullmatch(r"\d{6}(-\d{3,})?\.png", p.name)]
+    left = [*unfinished(folder), *unfinished(folder / "images")]
     for path in entries:
         # Folders beside are samples of other rules and seeds.
-        if path not in pictures and path.name not in sheets and not path.is_dir():
+        if path not in pictures and path not in left and path.name not in sheets and not path.is_dir():
             raise UserError(f"{folder} holds {path.name}, which is not a sample; choose an empty folder with --out")
     # What says that the samples are whole goes first.
-    for path in [*(folder / name for name in sheets), *pictures]:
+    for path in [*(folder / name for name in sheets), *pictures, *left]:
         path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -147,10 +148,11 @@ def run(out: Path, table: dict[str, Any], **options: Any) -> Path:
 
 
 def weights(run: Path, name: str = "weights") -> dict[str, torch.Tensor]:
-    """All trained tensors of a run, or all tensors to continue from (`name="training"`)."""
+    """All trained tensors of a run, or all tensors of its newest checkpoints (`name="training"`)."""
+    files = [sorted(folder.glob(f"{name}*.safetensors"))[-1:] for folder in sorted(run.glob("factors/*"))]
     return {
         f"{file.parent.name}/{key}": tensor
-        for file in sorted(run.glob(f"factors/*/{name}.safetensors"))
+        for file in itertools.chain(*files)
         for key, tensor in load_file(file).items()
     }
 
@@ -168,18 +170,20 @@ def distance(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) ->
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
-    """The lines of metrics without their times; of a step's several lines, as a stopped run leaves them, the last."""
-    lines = {}
-    for text in (run / "metrics.jsonl").read_text().splitlines():
-        line = json.loads(text)
-        kept = {key: value for key, value in line.items() if key not in ("seconds", "images_per_second")}
-        lines[line["factor"], line["step"]] = kept
-    return [lines[key] for key in sorted(lines)]
+    """The lines of metrics of all factors without their times."""
+    lines = [
+        json.loads(text)
+        for file in sorted(run.glob("factors/*/metrics.jsonl"))
+        for text in file.read_text().splitlines()
+    ]
+    times = ("seconds", "images_per_second")
+    return [{key: value for key, value in line.items() if key not in times} for line in lines]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
     """Every file below a folder: when it was written, and what is in it."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    # What says that a process is at work is no part of what it leaves.
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
     return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 

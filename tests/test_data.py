@@ -507,17 +507,21 @@ def test_batch_that_cannot_be_shared(images):
 def test_evaluation_covers_every_image_once(folder, images, batch_size, processes, limit, streaming):
     kind: ImageSet = stream(folder, split=Split(0.999)) if streaming else images
     found: list[tuple[int, int]] = []
+    owners: list[tuple[int, int]] = []
     sizes = []
     for rank in range(processes):
         parts = list(evaluation_batches(kind, batch_size=batch_size, limit=limit, rank=rank, processes=processes))
         assert all(len(pixels) == batch_size for _, pixels in parts[:-1])
         sizes.append(sum(len(pixels) for _, pixels in parts))
         for indices, pixels in parts:
+            owners += [(rank, index) for index in indices.tolist()]
             found += zip(indices.tolist(), numbers(pixels), strict=True)
     count = min(COUNT, limit or COUNT)
     expected = numbers(images.fetch(range(COUNT)))[:count]
     assert sorted(found) == list(enumerate(expected))
-    assert max(sizes) - min(sizes) <= 1
+    # Processes take whole batches in turn, which are those that one process has.
+    assert max(sizes) - min(sizes) <= batch_size
+    assert all(index // batch_size % processes == rank for rank, index in owners)
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

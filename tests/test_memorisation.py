@@ -37,9 +37,10 @@ class Listed(ImageSet):
     def training_images(self, seed, shares):
         raise NotImplementedError
 
-    def every(self, count, first, limit):
-        for number in range(first, len(self.pixels) if limit is None else min(limit, len(self.pixels)), count):
-            yield number, self.pixels[number]
+    def every(self, count, first, limit, block=1):
+        for number in range(len(self.pixels) if limit is None else min(limit, len(self.pixels))):
+            if number // block % count == first:
+                yield number, self.pixels[number]
 
 
 def model_of(image, stages):

@@ -1,14 +1,41 @@
-"""Two real processes do what one does."""
+"""Several real processes do what one does, and say so when one of them dies."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from runs import call, command, distance, metrics, run, snapshot, tiny, weights, write
+import torch
+from runs import (
+    PROJECT,
+    call,
+    command,
+    distance,
+    metrics,
+    process_environment,
+    run,
+    same,
+    snapshot,
+    tiny,
+    weights,
+    with_dropout,
+    write,
+)
 
-from auxar.files import read_json
+from auxar.files import read_json, read_tensors
+from auxar.peers import Peer
 from auxar.running import evaluate, sample
 
 CHANGES = {
@@ -17,9 +44,18 @@ CHANGES = {
     "training__decay": 0.9,
     "training__accumulate": 2,
     "training__clip": 2.0,
+    "training__checkpoint_every": 3,
     "data__limit": 23,
     "sampling__images": 5,
+    "evaluation": {"batch_size": 2},
 }
+
+
+def several(processes: int, dtype: str, *commands: list[str | Path]) -> list[str]:
+    """A command that runs those of `auxar` in so many processes."""
+    words = [json.dumps([str(word) for word in arguments]) for arguments in commands]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    return [sys.executable, *launcher, str(PROJECT / "tests" / "several.py"), dtype, *words]
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +77,30 @@ def alone(shared, pictures) -> Path:
     return run(shared.with_name("alone"), tiny(pictures, **CHANGES))
 
 
+def forgotten(run: Path, copy: Path) -> Path:
+    """A copy of a run that has stopped after step 3 of each factor."""
+    shutil.copytree(run, copy)
+    for factor in copy.glob("factors/*"):
+        (factor / "weights.safetensors").unlink()
+        (factor / "training-000000005.safetensors").unlink()
+    (copy / "report.html").unlink()
+    return copy
+
+
+@pytest.fixture(scope="module")
+def by_four(shared) -> Path:
+    """A copy of the run of two that four processes evaluated and drew from; beside it one they went on with."""
+    folder = shared.with_name("by four")
+    shutil.copytree(shared, folder)
+    more = forgotten(shared, shared.with_name("gone on by four"))
+    recipe = shared.with_name("tiny.toml")
+    commands = ["evaluate", folder], ["sample", folder, "--out", folder / "drawn"], ["run", recipe, "--out", more]
+    done = call(several(4, "float32", *commands), shared.parent)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Held-out images: ") == 1
+    return folder
+
+
 def near(table: dict[str, Any], tolerance: float) -> dict[str, Any]:
     """The table with figures that may be off by a share of themselves."""
     return {
@@ -49,12 +109,22 @@ def near(table: dict[str, Any], tolerance: float) -> dict[str, Any]:
     }
 
 
-def flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Every entry of nested tables and lists by its path."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-    if items is None:
-        return {path: value}
-    return {key: entry for name, inner in items for key, entry in flat(inner, f"{path}/{name}").items()}
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """As each of several processes has: sums are shared out to threads, and their last bits depend on how many."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def pictures_in(folder: Path) -> dict[str, bytes]:
+    return {name: content for name, (_, content) in snapshot(folder).items() if name.endswith(".png")}
+
+
+# What one process does
 
 
 def test_training_is_that_of_one_process(shared, alone):
@@ -68,20 +138,83 @@ def test_training_is_that_of_one_process(shared, alone):
     assert apart / sum(tensor.numel() for tensor in first.values()) < 1e-5
 
 
-def test_evaluation_is_that_of_one_process(shared):
-    by_two = read_json(shared / "evaluation.json")
-    # 17 training and 6 held-out images: the processes' parts differ in length.
-    assert by_two["images"] == {"heldout": 6, "training": 17}
-    by_one = read_json(evaluate(shared).evaluation)
-    assert flat(by_one) == near(flat(by_two), 1e-6)
+def test_the_gradient_is_that_of_one_process(pictures, tmp_path):
+    """Of the same batch, in float64: relative to its norm to 1e-12."""
+    changes = {**CHANGES, "training__steps": 1, "training__clip": None, "sampling__images": 0}
+    recipe = write(tmp_path / "tiny.toml", tiny(pictures, **changes))
+    gradients = {}
+    for processes in (1, 2, 4):
+        out = tmp_path / str(processes)
+        done = call(several(processes, "float64", ["run", recipe, "--out", out]), tmp_path)
+        assert done.returncode == 0, done.stderr
+        # After one step Adam's first moment is a tenth of the gradient.
+        state = weights(out, "training")
+        gradients[processes] = {name: 10 * tensor for name, tensor in state.items() if name.endswith(".exp_avg")}
+    assert gradients[1]
+    norm = torch.stack([tensor.norm() for tensor in gradients[1].values()]).norm().item()
+    assert norm > 1
+    for processes in (2, 4):
+        assert next(iter(gradients[processes].values())).dtype == torch.float64
+        assert distance(gradients[processes], gradients[1]) < 1e-12 * norm
 
 
-def test_images_are_those_of_one_process(shared, tmp_path):
-    by_two = {name: content for name, (_, content) in snapshot(shared / "samples").items() if name.endswith(".png")}
+def test_evaluation_is_that_of_one_process(shared, by_four):
+    """To the last bit."""
+    tables = {2: read_json(shared / "evaluation.json"), 4: read_json(by_four / "evaluation.json")}
+    nats = {2: read_tensors(shared / "evaluation.safetensors"), 4: read_tensors(by_four / "evaluation.safetensors")}
+    # 17 training and 6 held-out images: the processes' parts differ in length, and one of four has one batch less.
+    assert tables[2]["images"] == {"heldout": 6, "training": 17}
+    with one_thread():
+        by_one = evaluate(shared)
+    one = read_tensors(by_one.path / "evaluation.safetensors")
+    for count in (2, 4):
+        assert tables[count] == read_json(by_one.evaluation)
+        assert same(nats[count][0], one[0])
+        assert nats[count][1] == one[1]
+
+
+def test_images_are_those_of_one_process(shared, by_four, tmp_path):
     sample(shared, out=tmp_path / "samples")
-    by_one = {name: content for name, (_, content) in snapshot(tmp_path / "samples").items() if name.endswith(".png")}
+    by_one = pictures_in(tmp_path / "samples")
     assert len(by_one) == 5 + 2
-    assert by_one == by_two
+    assert pictures_in(shared / "samples") == by_one
+    assert pictures_in(by_four / "drawn") == by_one
+
+
+# Each factor by a process of its own
+
+
+def test_factors_trained_at_the_same_time_are_those_trained_one_after_the_other(pictures, tmp_path):
+    changes = {
+        **CHANGES,
+        "training__steps": 30,
+        "training__checkpoint_every": 1,
+        "training__keep_checkpoints": 99,
+        # Which two processes could not share.
+        "training__batch_size": 3,
+    }
+    table = with_dropout(tiny(pictures, **changes))
+    recipe = write(tmp_path / "tiny.toml", table)
+    settings = ["--set", "training.parallel=factors"]
+    done = call(command("run", recipe, "--out", tmp_path / "apart", *settings, processes=2), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "process 0 of 2 trains stage0\nprocess 1 of 2 trains prior\n" in done.stderr
+    with one_thread():
+        one_by_one = run(tmp_path / "one by one", table)
+    assert same(weights(tmp_path / "apart"), weights(one_by_one))
+    assert same(weights(tmp_path / "apart", "training"), weights(one_by_one, "training"))
+    assert metrics(tmp_path / "apart") == metrics(one_by_one)
+    assert pictures_in(tmp_path / "apart" / "samples") == pictures_in(one_by_one / "samples")
+
+    def times(name: str) -> list[float]:
+        return sorted(file.stat().st_mtime for file in tmp_path.glob(f"apart/factors/{name}/training*"))
+
+    first, second = times("prior"), times("stage0")
+    assert len(first) == len(second) == 30
+    assert max(first[0], second[0]) < min(first[-1], second[-1]), "one waited for the other"
+
+
+# Mistakes, death and other numbers of processes
 
 
 def test_a_mistake_is_told_and_ends_all_processes(shared, pictures):
@@ -89,3 +222,123 @@ def test_a_mistake_is_told_and_ends_all_processes(shared, pictures):
     done = call(command("run", recipe, "--out", "odd", processes=2), shared.parent)
     assert done.returncode != 0
     assert "auxar: training.batch_size: 3 images cannot be shared evenly by 2 processes; use 2 or 4" in done.stderr
+
+
+def workers_of(process: subprocess.Popen[str]) -> dict[int, psutil.Process]:
+    """The processes of a run by rank."""
+    found = {}
+    for child in psutil.Process(process.pid).children(recursive=True):
+        if child.environ().get("TORCHELASTIC_RUN_ID") and child.environ().get("RANK"):
+            found[int(child.environ()["RANK"])] = child
+    return found
+
+
+def wait_for_checkpoint(out: Path, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while not any(out.glob("factors/prior/training*")):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def ended(process: subprocess.Popen[str], seconds: float = 30) -> tuple[float, str]:
+    """Seconds until it has ended, and what it said."""
+    started = time.monotonic()
+    try:
+        _, errors = process.communicate(timeout=seconds)
+    finally:
+        process.kill()
+    return time.monotonic() - started, errors
+
+
+def test_the_death_of_a_process_ends_the_others_and_is_told(pictures, tmp_path):
+    recipe = write(tmp_path / "tiny.toml", tiny(pictures, **CHANGES))
+    settings = ["training.steps=1000000", "training.checkpoint_every=5"]
+    started = command("run", recipe, "--out", tmp_path / "run", "--set", *settings, processes=2)
+    process = subprocess.Popen(started, env=process_environment(), stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    wait_for_checkpoint(tmp_path / "run", process)
+    workers = workers_of(process)
+    assert sorted(workers) == [0, 1]
+    workers[1].kill()
+    seconds, errors = ended(process)
+    assert seconds < 30
+    assert process.returncode != 0
+    named = f"auxar: process 1 of 2 (pid {workers[1].pid})"
+    assert f"{named} ended before its work was done; what is finished is kept" in errors
+    assert f"{named} was ended by SIGKILL" in errors
+    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers.values())
+
+
+def test_death_is_told_without_a_launcher_and_without_an_exchange(shared, tmp_path):
+    """Processes that draw do not hear of each other, and nobody but they themselves sees the dead."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    arguments = command("sample", shared, "-n", "1000000", "--out", tmp_path / "samples")
+    first, second = (
+        subprocess.Popen(
+            arguments,
+            env=process_environment(**place, RANK=str(rank), LOCAL_RANK=str(rank)),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    )
+    try:
+        until = time.monotonic() + 120
+        while not (tmp_path / "samples" / "images" / "000003.png").is_file():
+            assert time.monotonic() < until
+            assert first.poll() is second.poll() is None
+            time.sleep(0.05)
+        first.kill()
+        seconds, errors = ended(second)
+        assert seconds < 30
+        assert second.returncode == 3
+        assert f"auxar: process 0 of 2 (pid {first.pid}) ended before its work was done" in errors
+        assert "Traceback" not in errors
+    finally:
+        first.kill()
+        second.kill()
+        first.communicate()
+
+
+def test_processes_asked_to_end_save_together(pictures, tmp_path):
+    recipe = write(tmp_path / "tiny.toml", tiny(pictures, **CHANGES))
+    out = tmp_path / "run"
+    started = several(2, "float32", ["run", recipe, "--out", out, "--set", "training.steps=5000"])
+    process = subprocess.Popen(started, env=process_environment(), stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while not any(out.glob("factors/prior/metrics.jsonl")) and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    seconds, errors = ended(process)
+    assert seconds < 15
+    assert errors.count("auxar: ended by SIGTERM; what is finished is kept") == 2
+    (state,) = out.glob("factors/prior/training*")
+    step = int(read_tensors(state)[1]["step"])
+    assert 0 < step < 5000
+
+
+def test_one_process_or_four_go_on_where_two_were(shared, by_four, pictures, tmp_path):
+    one = forgotten(shared, tmp_path / "one")
+    run(one, tiny(pictures, **CHANGES))
+    for folder in (one, by_four.with_name("gone on by four")):
+        assert [line["step"] for line in metrics(folder)] == [1, 2, 3, 4, 5] * 2
+        for first, second in zip(metrics(shared), metrics(folder), strict=True):
+            assert second == near(first, 1e-4)
+        assert 0 < distance(weights(folder), weights(shared)) < 1e-3
+
+
+def test_a_process_number_that_is_another_ones_by_now_is_dead():
+    own = Peer.own(0)
+    assert own.alive()
+    assert not Peer(0, own.machine, os.getpid(), own.started - 1).alive()
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    peer = Peer(1, own.machine, child.pid, psutil.Process(child.pid).create_time())
+    until = time.monotonic() + 30
+    while peer.alive() and time.monotonic() < until:  # Nobody waits for it: it is a zombie in the end.
+        time.sleep(0.01)
+    assert not peer.alive()
+    child.wait()
+    assert not peer.alive()

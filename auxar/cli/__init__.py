@@ -7,30 +7,47 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from auxar.errors import UserError
+from auxar.errors import UserError, printable
+from auxar.stopping import Interrupted, heeding_signals
 
 VERBS = ("run", "check", "evaluate", "compare", "sample", "figures", "plugins", "new-plugin")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; 0 if it did what was asked, 2 for a user's mistake, 130 if interrupted."""
+    """Runs one command.
+
+    0 if it did what was asked, 2 for a user's mistake or a machine that refuses, 3 if another process of the run died,
+    130 and 143 if it was ended by SIGINT and SIGTERM.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("auxar").setLevel(logging.INFO)
     try:
-        options.command(options)
+        with heeding_signals():
+            options.command(options)
     except UserError as error:
-        print(f"auxar: {error}", file=sys.stderr)
+        _say(str(error))
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         kept = "what is finished is kept, and a run continues from its last checkpoint by the same command"
-        print(f"auxar: interrupted; {kept}", file=sys.stderr)
-        return 130
+        _say(f"{error or 'interrupted'}; {kept}")
+        return error.code if isinstance(error, Interrupted) else 130
     except OSError as error:  # Disks that are full, folders that may not be read: the machine's, not ours.
-        print(f"auxar: {error}", file=sys.stderr)
+        _say(str(error))
         return 2
     return 0
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def _say(what: str) -> None:
+    print(printable(f"auxar: {what}"), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

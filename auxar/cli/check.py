@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auxar.cli.options import add_settings
+from auxar.cli.options import add_settings, add_trust
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -18,6 +18,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("recipe", type=Path, metavar="RECIPE")
     add_settings(parser, "stage[0].decoder.filters=32")
+    add_trust(parser)
     parser.set_defaults(command=_check)
 
 
@@ -25,7 +26,7 @@ def _check(options: argparse.Namespace) -> None:
     from auxar.checking import factor_costs
     from auxar.recipe import load_recipe
 
-    recipe, registry = load_recipe(options.recipe, options.settings)
+    recipe, registry = load_recipe(options.recipe, options.settings, trust_plugins=options.trust_plugins)
     costs = factor_costs(recipe, registry)
     for level, cost in enumerate(costs):
         print(f"level {level}: {cost.image}")

@@ -39,6 +39,7 @@ def _compare(options: argparse.Namespace) -> None:
     import attrs
 
     from auxar.comparison import compare_runs
+    from auxar.errors import printable
     from auxar.report.comparison import write_comparison
 
     comparison = compare_runs([options.run, *options.others])
@@ -48,7 +49,7 @@ def _compare(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(attrs.asdict(comparison), indent=2, ensure_ascii=False))
     else:
-        print("\n".join(comparison_lines(comparison)))
+        print(printable("\n".join(comparison_lines(comparison))))
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from auxar.cli.options import add_settings
+from auxar.cli.options import add_settings, add_trust
 
 WEIGHTS = {
     "ema": "EMA, the running average of the weights",
@@ -31,18 +31,20 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     add_settings(parser, "evaluation.batch_size=64, evaluation.train_images=0")
+    add_trust(parser)
     parser.set_defaults(command=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from accelerate import PartialState
 
+    from auxar.errors import printable
     from auxar.files import read_json
     from auxar.running import evaluate
 
-    run = evaluate(options.run, settings=options.settings)
+    run = evaluate(options.run, settings=options.settings, trust_plugins=options.trust_plugins)
     if PartialState().is_main_process:
-        print("\n".join(evaluation_lines(read_json(run.evaluation))))
+        print(printable("\n".join(evaluation_lines(read_json(run.evaluation)))))
 
 
 def evaluation_lines(table: dict[str, Any]) -> list[str]:

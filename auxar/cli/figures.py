@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auxar.cli.options import add_settings
+from auxar.cli.options import add_settings, add_trust
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -20,10 +20,11 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     parser.add_argument("--rows", type=int, default=6, metavar="N", help="images in each figure (default: 6)")
     add_settings(parser, "sampling.seed=1")
+    add_trust(parser)
     parser.set_defaults(command=_figures)
 
 
 def _figures(options: argparse.Namespace) -> None:
     from auxar.running import figures
 
-    print(figures(options.run, rows=options.rows, settings=options.settings))
+    print(figures(options.run, rows=options.rows, settings=options.settings, trust_plugins=options.trust_plugins))

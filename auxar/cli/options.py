@@ -16,3 +16,12 @@ def add_settings(parser: argparse.ArgumentParser, example: str) -> None:
         metavar="KEY=VALUE",
         help=f"set keys of the recipe, such as {example}",
     )
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Adds `--trust-plugins`, without which no code that comes with a run is loaded."""
+    parser.add_argument(
+        "--trust-plugins",
+        action="store_true",
+        help="load the plugin files in the run's folder plugins/, which are code that runs with your rights",
+    )

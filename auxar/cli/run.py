@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auxar.cli.options import add_settings
+from auxar.cli.options import add_settings, add_trust
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -18,6 +18,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe, such as recipes/quickstart.toml")
     add_settings(parser, "training.steps=100, stage[0].decoder.filters=32")
+    add_trust(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/<recipe name>)")
     parser.add_argument(
         "--factors",
@@ -32,4 +33,10 @@ def _run(options: argparse.Namespace) -> None:
     from auxar.running import run_recipe
 
     only = [name.strip() for name in options.factors.split(",") if name.strip()]
-    run_recipe(options.recipe, settings=options.settings, out=options.out, only=only)
+    run_recipe(
+        options.recipe,
+        settings=options.settings,
+        out=options.out,
+        only=only,
+        trust_plugins=options.trust_plugins,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auxar.cli.options import add_settings
+from auxar.cli.options import add_settings, add_trust
 from auxar.errors import UserError
 from auxar.interfaces import RULES
 
@@ -42,6 +42,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument("--sampler", metavar="NAME", help="a sampler, as `auxar plugins` lists them")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to (default: a folder in RUN/samples)")
     add_settings(parser, "sampling.images=64")
+    add_trust(parser)
     parser.set_defaults(command=_sample)
 
 
@@ -49,7 +50,7 @@ def _sample(options: argparse.Namespace) -> None:
     from auxar.given import GivenRequest
     from auxar.running import sample, sample_given
 
-    settings = list(options.settings)
+    settings, trust = list(options.settings), options.trust_plugins
     if options.rule not in (None, "reduced") and options.reduction is None:
         settings.append("sampling.reduction=0.0")  # The run's own belongs to the rule 'reduced'.
     for key in ("images", "rule", "reduction", "temperature", "seed", "batch_size", "sampler"):
@@ -60,11 +61,11 @@ def _sample(options: argparse.Namespace) -> None:
         for name, value in (("--stage", options.stage), ("--as-view", options.as_view), ("--keep", options.keep)):
             if value is not None and value is not False:
                 raise UserError(f"{name} needs --given, the images to draw from")
-        print(sample(options.run, settings=settings, out=options.out))
+        print(sample(options.run, settings=settings, out=options.out, trust_plugins=trust))
         return
     if options.keep is not None and (options.as_view or options.stage is not None):
         raise UserError("--keep completes images, --stage and --as-view draw from a view: they do not go together")
     # The run's own number of images is not meant as draws of each; what the user sets comes after it and wins.
     settings.insert(0, f"sampling.images={DRAWS}")
     request = GivenRequest(tuple(options.given), options.stage or 0, options.as_view, options.keep)
-    print(sample_given(options.run, request, settings=settings, out=options.out))
+    print(sample_given(options.run, request, settings=settings, out=options.out, trust_plugins=trust))

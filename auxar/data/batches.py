@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Iterator
 
 import attrs
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from auxar.data.randomness import uniform
 from auxar.data.sets import ImageSet
 from auxar.errors import UserError
+from auxar.stopping import SIGNALS
 
 
 def training_batches(
@@ -47,7 +49,16 @@ def training_batches(
     most = images.most_workers
     workers = workers if most is None else min(workers, most)
     # With a generator of its own the loader leaves torch's global one alone.
-    return _raise_errors(DataLoader(shares, batch_size=None, num_workers=workers, generator=torch.Generator()))
+    loader = DataLoader(
+        shares, batch_size=None, num_workers=workers, worker_init_fn=_leave_signals, generator=torch.Generator()
+    )
+    return _raise_errors(loader)
+
+
+def _leave_signals(worker: int) -> None:
+    """Terminals and schedulers tell all processes to end; the one that trains decides when its workers do."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def evaluation_batches(
@@ -55,10 +66,11 @@ def evaluation_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """This process's part of the first `limit` images: their numbers, int64 (b,), and uint8 (b, c, h, w).
 
-    Over all processes every image comes exactly once; b is `batch_size` except in the last batch. Processes get equally
-    many images, up to one. Raises `UserError` if an image cannot be read.
+    Over all processes every image comes exactly once; b is `batch_size` except in the last batch. Batches are the same
+    ones whatever the number of processes, which take them in turn: a figure of an image, which may depend on what it is
+    computed with in its last bit, does not depend on that number. Raises `UserError` if an image cannot be read.
     """
-    part = images.every(processes, rank, limit)
+    part = images.every(processes, rank, limit, batch_size)
     while batch := list(itertools.islice(part, batch_size)):
         numbers, pixels = zip(*batch, strict=True)
         yield torch.tensor(numbers), torch.stack(pixels)

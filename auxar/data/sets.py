@@ -29,8 +29,9 @@ class ImageSet(abc.ABC):
         """
 
     @abc.abstractmethod
-    def every(self, count: int, first: int, limit: int | None) -> Iterator[tuple[int, Tensor]]:
-        """Images number first, first + count, first + 2·count … below `limit`: their numbers and uint8, (c, h, w)."""
+    def every(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[tuple[int, Tensor]]:
+        """Blocks number first, first + count … of `block` images each, of the first `limit` images: the images' numbers
+        and uint8, (c, h, w)."""
 
 
 @attrs.frozen

@@ -151,7 +151,7 @@ class StoredImages(ImageSet):
         for share in shares:
             yield self.fetch([int(order(place // len(self))[place % len(self)]) for place in share])
 
-    def every(self, count: int, first: int, limit: int | None) -> Iterator[tuple[int, Tensor]]:
-        stop = len(self) if limit is None else min(limit, len(self))
-        for number in range(first, stop, count):
-            yield number, self.fetch([number])[0]
+    def every(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[tuple[int, Tensor]]:
+        for number in range(len(self) if limit is None else min(limit, len(self))):
+            if number // block % count == first:
+                yield number, self.fetch([number])[0]

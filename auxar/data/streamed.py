@@ -76,10 +76,10 @@ class StreamedImages(ImageSet):
             wanted = (convert() for place, convert in images if place >= share.start)
             yield torch.from_numpy(np.stack(list(itertools.islice(wanted, len(share)))))
 
-    def every(self, count: int, first: int, limit: int | None) -> Iterator[tuple[int, Tensor]]:
-        images = enumerate(self._images(self._rows()))
-        for number, convert in itertools.islice(images, first, limit, count):
-            yield number, torch.from_numpy(convert())
+    def every(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[tuple[int, Tensor]]:
+        for number, convert in enumerate(itertools.islice(self._images(self._rows()), limit)):
+            if number // block % count == first:
+                yield number, torch.from_numpy(convert())
 
     def _sequence(self, seed: int) -> Iterator[Callable[[], np.ndarray]]:
         """The endless training sequence."""

@@ -1,6 +1,6 @@
 """Recipes: TOML in, frozen attrs classes, the model they compose out."""
 
-from auxar.recipe.loading import load_recipe, recipe_table, recipe_text
+from auxar.recipe.loading import fill_in, load_recipe, read_recipe, recipe_table, recipe_text
 from auxar.recipe.schema import (
     ComponentChoice,
     Crop,
@@ -23,7 +23,9 @@ __all__ = [
     "Split",
     "Stage",
     "TrainingConfig",
+    "fill_in",
     "load_recipe",
+    "read_recipe",
     "recipe_table",
     "recipe_text",
 ]

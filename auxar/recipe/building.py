@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
-from torch import device
+from torch import device, nn
 
 from auxar.errors import UserError
 from auxar.interfaces import CausalNetwork, ImageSpec, Kind, Prior, Sampler, View
@@ -12,6 +14,9 @@ from auxar.model import AuxiliaryModel
 from auxar.plugins import Registry
 from auxar.recipe.schema import ComponentChoice, Recipe
 from auxar.recipe.structuring import structure
+
+MOST_LAYERS = 5000
+"""`nn.Module` objects of a model: several times as many as the largest recipe that comes with auxar has."""
 
 
 def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") -> Prior:
@@ -43,16 +48,30 @@ def build_views(recipe: Recipe, registry: Registry) -> list[View]:
     return views
 
 
+@contextlib.contextmanager
+def sizes_in_64_bits() -> Iterator[None]:
+    """Raises `UserError` where PyTorch finds a tensor too large to count its bytes, which it tells in various ways."""
+    try:
+        yield
+    except (RuntimeError, OverflowError, TypeError) as error:
+        if "overflow" not in str(error).lower():
+            raise
+        raise UserError("expected tensors of less than 2^63 bytes; image, batch or network are too large") from None
+
+
 def _build_chain(recipe: Recipe, registry: Registry) -> Prior:
     views = build_views(recipe, registry)
     coarsest = views[-1].view if views else recipe.image
     model: Prior = _build(registry, "prior", recipe.prior, "prior", coarsest)
+    layers = _count_layers(model, 0, "prior")
     # From the coarsest view up, since each model is the prior of the next.
     for index in reversed(range(len(views))):
         stage, view, path = recipe.stage[index], views[index], f"stage[{index}]"
         embedding = _build(registry, "embedding", stage.embedding, f"{path}.embedding", view.view, view.image)
+        layers = _count_layers(embedding, layers, f"{path}.embedding")
         channels = embedding.features_channels
         decoder = _build(registry, "decoder", stage.decoder, f"{path}.decoder", view.image, channels)
+        layers = _count_layers(decoder, layers, f"{path}.decoder")
         try:
             model = AuxiliaryModel(view, embedding, decoder, model)
         except UserError as error:
@@ -64,6 +83,15 @@ def _build(registry: Registry, kind: Kind, choice: ComponentChoice, path: str, *
     component = registry.get(kind, choice.name, path)
     config: Any = structure(choice.options, component.config, path)
     try:
-        return component.build(config, *fit)
+        with sizes_in_64_bits():
+            return component.build(config, *fit)
     except UserError as error:
         raise UserError(f"{path} ('{choice.name}'): {error}") from None
+
+
+def _count_layers(network: nn.Module, others: int, path: str) -> int:
+    """The network's layers and `others` together. Raises `UserError` for more than anyone would wait for."""
+    layers = others + sum(1 for _ in network.modules())
+    if layers > MOST_LAYERS:
+        raise UserError(f"{path}: expected a model of at most {MOST_LAYERS} layers, got {layers} with these")
+    return layers

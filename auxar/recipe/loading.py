@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +13,85 @@ import attrs
 import tomli_w
 
 from auxar.errors import UserError, did_you_mean
+from auxar.files import read_bytes
 from auxar.interfaces import Kind
-from auxar.plugins import Registry, load_plugins
-from auxar.recipe.schema import ComponentChoice, Recipe, Stage, TrainingConfig
+from auxar.plugins import Registry, load_plugins, plugin_files
+from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig
 from auxar.recipe.structuring import structure, unstructure
+from auxar.recipe.telling import one_line
+from auxar.recipe.toml import parse_toml
 
 # Settings of the process that trains, not of one factor's training.
-COMMON_KEYS = ("precision", "trackers")
+COMMON_KEYS = ("precision", "trackers", "parallel")
 LENGTHS = frozenset({"steps", "epochs"})
+LONGEST_KEY = 100
+MOST_PARTS = 20
+"""Of a setting's key."""
+MOST_BYTES = 2**20
+"""Bytes of a recipe's text."""
 
 
-def load_recipe(path: Path, settings: Sequence[str] = ()) -> tuple[Recipe, Registry]:
+def load_recipe(path: Path, settings: Sequence[str] = (), *, trust_plugins: bool = False) -> tuple[Recipe, Registry]:
     """The recipe in a file, with `key=value` settings applied, and the registry of all its plugins.
 
-    Every component's options are filled in with their defaults. Raises `UserError` with the key of whatever is wrong.
+    Every component's options are filled in with their defaults. Raises `UserError` with the key of whatever is wrong,
+    and for a run's recipe with plugin files, which are code, unless they are trusted.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a recipe: expected UTF-8 text") from None
-    except OSError as error:
-        near = did_you_mean(path.name, (file.name for file in path.parent.glob("*.toml")))
-        raise UserError(f"recipe {path} cannot be read: {error.strerror}{near}") from None
-    try:
-        return parse_recipe(text, path.parent, settings)
-    except UserError as error:
-        raise UserError("\n".join(f"{path}: {line}" for line in str(error).split("\n"))) from None
+    with _naming(path):
+        recipe = _parse(_text(path), settings)
+        registry = load_plugins(plugin_files(recipe.plugins, path, trusted=trust_plugins))
+        return fill_in(recipe, registry), registry
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a file as it is written there: no plugin is loaded, and options are not filled in."""
+    with _naming(path):
+        return _parse(_text(path), ())
 
 
 def parse_recipe(text: str, folder: Path, settings: Sequence[str] = ()) -> tuple[Recipe, Registry]:
     """`load_recipe` for text; plugin files are looked for relative to `folder`."""
+    recipe = _parse(text, settings)
+    registry = load_plugins(folder / file for file in recipe.plugins)
+    return fill_in(recipe, registry), registry
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
     try:
-        table = tomllib.loads(text)
-    except ValueError as error:  # TOMLDecodeError, and Python's own for numbers of thousands of digits.
-        raise UserError(f"not valid TOML: {error}") from None
-    except RecursionError:
-        raise UserError("not valid TOML: nested too deeply") from None
+        yield
+    except _Unreadable:
+        raise
+    except UserError as error:
+        raise UserError("\n".join(f"{path}: {one_line(line)}" for line in str(error).split("\n"))) from None
+
+
+class _Unreadable(UserError):
+    """The file itself cannot be read, and its error names it."""
+
+
+def _text(path: Path) -> str:
+    # Unlike `Path.exists` these take a name that the file system refuses for one that is not there.
+    if not os.path.exists(path):
+        beside = path.parent.glob("*.toml") if os.path.isdir(path.parent) else ()
+        near = did_you_mean(path.name, (file.name for file in beside))
+        raise _Unreadable(f"recipe {path} cannot be read: No such file or directory{near}")
+    try:
+        return read_bytes(path, MOST_BYTES).decode("utf-8")
+    except UnicodeDecodeError:
+        raise UserError("not a recipe: expected UTF-8 text") from None
+    except UserError as error:
+        raise _Unreadable(f"recipe {error}") from None
+
+
+def _parse(text: str, settings: Sequence[str]) -> Recipe:
+    try:
+        table = parse_toml(text)
+    except ValueError as error:
+        raise UserError(f"not valid TOML: {one_line(str(error))}") from None
     for setting in settings:
         _apply(table, setting)
-    recipe = _structure_recipe(table)
-    registry = load_plugins(folder / file for file in recipe.plugins)
-    return _fill_in(recipe, registry), registry
+    return _structure_recipe(table)
 
 
 def recipe_table(recipe: Recipe) -> dict[str, Any]:
@@ -84,9 +123,20 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
         raise UserError("factor_training: unknown key; write [training.factor.NAME]")
     if isinstance(table.get("stage"), Mapping):
         raise UserError("stage: write [[stage]] with two pairs of brackets: a recipe may have several")
+    if isinstance(table.get("stage"), list):
+        _check_stages(table["stage"])
     recipe = structure(table, Recipe, "$")
     recipe = attrs.evolve(recipe, stage=_expand(recipe.stage))
     return attrs.evolve(recipe, factor_training=_factor_training(recipe, training or {}, overrides))
+
+
+def _check_stages(stages: Sequence[Any]) -> None:
+    """Raises `UserError` for too many stages, each of which may be as good as it likes."""
+    repeats = [stage.get("repeat", 1) if isinstance(stage, Mapping) else 1 for stage in stages]
+    # What is no number of times is told of by its own name.
+    total = sum(repeat if type(repeat) is int and 0 < repeat <= MOST_STAGES else 1 for repeat in repeats)
+    if total > MOST_STAGES:
+        raise UserError(f"stage: expected at most {MOST_STAGES} stages, repeated ones counted each time, got {total}")
 
 
 def _expand(stages: Sequence[Stage]) -> tuple[Stage, ...]:
@@ -98,8 +148,9 @@ def _factor_training(recipe: Recipe, base: Mapping[str, Any], overrides: Any) ->
         raise UserError("training.factor: expected tables, [training.factor.NAME]")
     merged = {}
     for name, override in overrides.items():
-        path = f"training.factor.{name}"
+        path = f"training.factor.{one_line(name, LONGEST_KEY)}"
         if name not in recipe.factor_names:
+            name = one_line(name, LONGEST_KEY)
             raise UserError(f"{path}: no factor is named '{name}'{did_you_mean(name, recipe.factor_names)}")
         if not isinstance(override, Mapping):
             raise UserError(f"{path}: expected a table")
@@ -113,7 +164,9 @@ def _factor_training(recipe: Recipe, base: Mapping[str, Any], overrides: Any) ->
     return merged
 
 
-def _fill_in(recipe: Recipe, registry: Registry) -> Recipe:
+def fill_in(recipe: Recipe, registry: Registry) -> Recipe:
+    """The recipe with every option of every component. Raises `UserError` for unknown components and options."""
+
     def resolve(kind: Kind, choice: ComponentChoice, path: str) -> ComponentChoice:
         component = registry.get(kind, choice.name, path)
         config: Any = structure(choice.options, component.config, path)
@@ -141,12 +194,16 @@ def _apply(table: dict[str, Any], setting: str) -> None:
     """Sets one key of the table from `key=value`; `stage[0].decoder.filters=32` reaches into a list."""
     key, equals, text = setting.partition("=")
     parts = [part for part in re.split(r"[.\[\]]+", key.strip()) if part]
-    if not equals or not parts:
+    setting = one_line(setting, 2 * LONGEST_KEY)
+    if not equals or not parts or len(parts) > MOST_PARTS:
         raise UserError(f"--set {setting}: expected key=value, such as training.steps=100")
+    if not _is_unicode(text):
+        raise UserError(f"--set {setting}: expected UTF-8 text")
     value = _value(text.strip())
     node: Any = table
+    names = [one_line(part, LONGEST_KEY) for part in parts]
     for depth, part in enumerate(parts):
-        where = ".".join(parts[: depth + 1])
+        where, above = ".".join(names[: depth + 1]), ".".join(names[:depth])
         last = depth == len(parts) - 1
         if isinstance(node, list):
             entries = {str(entry): entry for entry in range(len(node))}
@@ -155,12 +212,12 @@ def _apply(table: dict[str, Any], setting: str) -> None:
             index: Any = entries[part]
         elif isinstance(node, dict):
             if part.isdigit() and part not in node:
-                raise UserError(f"--set {setting}: {where} does not exist; {'.'.join(parts[:depth])} has no entries")
+                raise UserError(f"--set {setting}: {where} does not exist; {above} has no entries")
             index = part
             if not last:
                 node.setdefault(index, {})
         else:
-            raise UserError(f"--set {setting}: {'.'.join(parts[:depth])} is a value, not a table")
+            raise UserError(f"--set {setting}: {above} is a value, not a table")
         if last:
             node[index] = value
         else:
@@ -182,7 +239,18 @@ def _replace_length(training: dict[str, Any], keep: str) -> None:
 
 
 def _value(text: str) -> Any:
+    # Anything that is not a TOML value is taken as text, so that paths need no quotes.
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        return text  # Anything that is not a TOML value is taken as text, so that paths need no quotes.
+        table = parse_toml(f"value = {text}")
+    except ValueError:
+        return text
+    return table["value"] if len(table) == 1 else text
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written to a file: bytes of the command line that are no UTF-8 become what is not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -9,10 +9,15 @@ from typing import Any
 import attrs
 from attrs.validators import ge, le, lt, optional
 
-from auxar.interfaces import RULES, DrawRule, ImageSpec, positive
+from auxar.interfaces import RULES, DrawRule, ImageSpec, at_most, positive
+from auxar.recipe.telling import shown
 
 Table = Mapping[str, Any]
-MOST_REPEATS = 64
+MOST_STAGES = 64
+MOST_IMAGES = 2**20
+MOST_EPOCHS = 10**6
+LONGEST_PATH = 1000
+LONGEST_PATH_PART = 255
 
 
 def _fraction(instance: object, attribute: attrs.Attribute, value: float) -> None:
@@ -28,9 +33,17 @@ def _below_one(instance: object, attribute: attrs.Attribute, values: Sequence[fl
 def _one_of(*choices: str) -> Any:
     def check(instance: object, attribute: attrs.Attribute, value: str) -> None:
         if value not in choices:
-            raise ValueError(f"{attribute.name} must be one of {', '.join(choices)}, got {value!r}")
+            raise ValueError(f"{attribute.name} must be one of {', '.join(choices)}, got {shown(value)}")
 
     return check
+
+
+def _names_of_files(instance: object, attribute: attrs.Attribute, names: Sequence[str]) -> None:
+    for name in names:
+        # What the file system would refuse, each in its own way.
+        fits = name.isprintable() and len(name) <= LONGEST_PATH
+        if not fits or max(map(len, name.encode().split(b"/"))) > LONGEST_PATH_PART:
+            raise ValueError(f"{attribute.name} must be names of files, got {shown(name)}")
 
 
 @attrs.frozen
@@ -101,8 +114,8 @@ class Stage:
     """f_w: what the decoder learns of the view."""
     decoder: ComponentChoice
     """p(X | X̂), given the embedding's features."""
-    repeat: int = attrs.field(default=1, validator=[positive, le(MOST_REPEATS)])
-    """The stage so many times in a row, with networks of its own each time."""
+    repeat: int = attrs.field(default=1, validator=[positive, at_most(MOST_STAGES)])
+    """The stage so many times in a row, with networks of its own each time; all stages together are 64 at most."""
 
 
 @attrs.frozen
@@ -111,10 +124,10 @@ class TrainingConfig:
 
     steps: int | None = attrs.field(default=None, validator=optional(ge(0)))
     """Optimizer steps. Exactly one of `steps` and `epochs` is given."""
-    epochs: float | None = attrs.field(default=None, validator=optional(positive))
-    """Passes over the training images."""
-    batch_size: int = attrs.field(default=16, validator=positive)
-    """Images per optimizer step, over all processes and accumulated parts together."""
+    epochs: float | None = attrs.field(default=None, validator=optional([positive, at_most(MOST_EPOCHS)]))
+    """Passes over the training images, a million at most."""
+    batch_size: int = attrs.field(default=16, validator=[positive, at_most(MOST_IMAGES)])
+    """Images per optimizer step, over all processes and accumulated parts together: 1 … 2^20."""
     accumulate: int = attrs.field(default=1, validator=positive)
     """Parts a process's share of the batch is computed in, to save memory."""
     learning_rate: float = attrs.field(default=1e-3, validator=positive)
@@ -137,10 +150,16 @@ class TrainingConfig:
     """Images of the batch for data-dependent initialisation."""
     checkpoint_every: int = attrs.field(default=500, validator=positive)
     """Steps between checkpoints."""
+    keep_checkpoints: int = attrs.field(default=2, validator=positive)
+    """The newest so many are kept; if one turns out to be damaged, training goes on from the one before."""
     log_every: int = attrs.field(default=20, validator=positive)
     """Steps between lines of metrics."""
     trackers: tuple[str, ...] = ()
     """Experiment trackers by the names that Accelerate's `log_with` takes."""
+    nonfinite: str = attrs.field(default="stop", validator=_one_of("stop", "skip"))
+    """What a loss or gradient that is not finite does: stop training, or skip the step and count it."""
+    parallel: str = attrs.field(default="batch", validator=_one_of("batch", "factors"))
+    """What several processes share: every batch of one factor after the other, or the factors, one at a time each."""
 
     def __attrs_post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
@@ -158,8 +177,8 @@ class TrainingConfig:
 class EvaluationConfig:
     """[evaluation]: what bits/dim are computed on."""
 
-    batch_size: int = attrs.field(default=16, validator=positive)
-    """Images at once; figures do not depend on it."""
+    batch_size: int = attrs.field(default=16, validator=[positive, at_most(MOST_IMAGES)])
+    """Images at once, 1 … 2^20; figures do not depend on it."""
     heldout_images: int | None = attrs.field(default=None, validator=optional(positive))
     """The first so many held-out images only; all without it."""
     train_images: int = attrs.field(default=200, validator=ge(0))
@@ -178,8 +197,8 @@ class SamplingConfig:
     """For the rule 'reduced': constant subtracted from the predicted log-scales."""
     temperature: float = 1.0
     """For softmax: divides the logits."""
-    batch_size: int = attrs.field(default=16, validator=positive)
-    """Images drawn at once."""
+    batch_size: int = attrs.field(default=16, validator=[positive, at_most(MOST_IMAGES)])
+    """Images drawn at once, 1 … 2^20."""
     seed: int = 0
     """Of the noise: an image is a function of seed and number."""
     sampler: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("auto"))
@@ -205,7 +224,7 @@ class Recipe:
     factor_training: Mapping[str, TrainingConfig] = attrs.field(factory=dict)
     evaluation: EvaluationConfig = attrs.field(factory=EvaluationConfig)
     sampling: SamplingConfig = attrs.field(factory=SamplingConfig)
-    plugins: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = attrs.field(default=(), validator=_names_of_files)
     """Python files with plugins, relative to the recipe."""
 
     @property

@@ -14,6 +14,7 @@ from PIL import Image
 
 from auxar.errors import UserError
 from auxar.evaluation import Evaluation
+from auxar.files import read_bytes
 
 T = TypeVar("T")
 
@@ -95,7 +96,7 @@ def read_run(folder: Path) -> Run:
         name=folder.resolve().name,
         recipe=recipe.read_text("utf-8", errors="replace") if recipe.exists() else None,
         evaluation=_record(folder / "evaluation.json", Evaluation),
-        curves=_curves(folder / "metrics.jsonl"),
+        curves=_curves(folder),
         samples=_record(samples / "samples.json", Samples),
         sheet=_picture(samples / "samples.png"),
         growth=_picture(samples / "growth.png"),
@@ -122,8 +123,12 @@ def _record(path: Path, kind: type[T]) -> T | None:
         raise UserError(f"{path}: {error}") from error
 
 
-def _curves(path: Path) -> dict[str, Curve]:
-    lines = path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []
+def _curves(folder: Path) -> dict[str, Curve]:
+    # The one beside the recipe is of runs that kept the lines of all factors in one file.
+    files = [folder / "metrics.jsonl", *sorted(folder.glob("factors/*/metrics.jsonl"))]
+    lines = [
+        line for file in files if file.is_file() for line in read_bytes(file).decode("utf-8", "replace").split("\n")
+    ]
     values: dict[str, dict[int, float]] = {}
     seconds: dict[str, float | None] = {}
     for line in lines:

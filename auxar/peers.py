@@ -1,0 +1,145 @@
+"""Several processes of one run: when one of them dies, the others say so and end."""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import attrs
+import psutil
+import torch.distributed
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from auxar.errors import UserError
+from auxar.stopping import PEER_DIED, Interrupted, requests
+
+EVERY = 0.5
+"""Seconds between two looks at the other processes."""
+GRACE = 15.0
+"""Seconds in which a process may leave by itself: one that trains a factor alone saves it."""
+
+
+@attrs.frozen
+class Peer:
+    """One process of a run."""
+
+    rank: int
+    machine: str
+    pid: int
+    started: float
+
+    @classmethod
+    def own(cls, rank: int) -> Peer:
+        """The calling process."""
+        return cls(rank, machine(), os.getpid(), psutil.Process().create_time())
+
+    def alive(self) -> bool:
+        """Whether the process still runs; it has to be one of this machine."""
+        try:
+            process = psutil.Process(self.pid)
+            # The number of a process that has ended may be another's by now.
+            return process.create_time() == self.started and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+
+def machine() -> str:
+    """Equal for processes that can look each other up: one boot, and one space of process numbers."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # Not Linux, where there are no such spaces.
+        return platform.node()
+
+
+@contextlib.contextmanager
+def watching(accelerator: Accelerator) -> Iterator[None]:
+    """Within the block a process of this machine that dies ends the others, with an error that names it.
+
+    At the block's end all processes wait for each other. Processes on other machines are not seen; their launchers end
+    what cannot go on. An error that is raised because another process has died becomes `Interrupted`.
+    """
+    if accelerator.num_processes == 1:
+        yield
+        return
+    peers = gather_object([Peer.own(accelerator.process_index)])
+    watch = _Watch([peer for peer in peers if peer.machine == machine() and peer.pid != os.getpid()], len(peers))
+    try:
+        with watch:
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        if interruption := watch.explanation(error):
+            raise interruption from None
+        raise
+    accelerator.wait_for_everyone()
+
+
+class _Watch:
+    """A thread that looks at the other processes, from entering to leaving."""
+
+    def __init__(self, peers: Sequence[Peer], count: int) -> None:
+        self.peers = peers
+        self.count = count
+        self.dead: list[Peer] = []
+        self.found = threading.Event()
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._look, name="auxar peers", daemon=True)
+
+    def __enter__(self) -> None:
+        requests.cause = self._cause
+        self.thread.start()
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None and issubclass(kind, Exception) and not issubclass(kind, UserError):
+            # A connection breaks some moments before the process at its other end is seen to be gone.
+            self.found.wait(4 * EVERY)
+        requests.cause = lambda: None
+        self.over.set()
+        self.thread.join()
+
+    def explanation(self, error: Exception) -> Interrupted | None:
+        """What the error follows from, if it is the death of a process."""
+        if self.dead:
+            return self._interruption()
+        if isinstance(error, torch.distributed.DistError):
+            return Interrupted(f"the connection to a process on another machine broke ({error})", PEER_DIED)
+        return None
+
+    def _cause(self) -> Interrupted | None:
+        if not self.dead and all(peer.alive() for peer in self.peers):
+            return None
+        self.found.wait(4 * EVERY)
+        return self._interruption() if self.dead else None
+
+    def _interruption(self) -> Interrupted:
+        names = " and ".join(f"process {peer.rank} of {self.count} (pid {peer.pid})" for peer in self.dead)
+        return Interrupted(f"{names} ended before its work was done", PEER_DIED)
+
+    def _look(self) -> None:
+        while not self.over.wait(EVERY):
+            self.dead = [peer for peer in self.peers if not peer.alive()]
+            if self.dead:
+                self._end()
+                return
+
+    def _end(self) -> None:
+        # Until the others have seen it too: they would take this process for dead as well if it left at once.
+        time.sleep(2 * EVERY)
+        if not requests.add(self._interruption()):
+            _thread.interrupt_main(signal.SIGTERM)
+        self.found.set()
+        if not self.over.wait(GRACE):
+            # The main thread waits for an answer of the dead, and hears nothing else.
+            print(f"auxar: {self._interruption()}", file=sys.stderr, flush=True)
+            os._exit(PEER_DIED)
