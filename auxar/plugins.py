@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib.metadata
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +27,7 @@ from auxar.interfaces import Kind
 
 logger = logging.getLogger("auxar")
 GROUP = "auxar"
+MADE_BY_RUNS = ("factors", "samples", "figures", "evaluation.json", "report.html")
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
@@ -133,18 +135,21 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
     return _collect(manager, origins, tuple(problems))
 
 
-def plugin_files(names: Sequence[str], recipe: Path, *, trusted: bool) -> list[Path]:
+def plugin_files(names: Sequence[str], recipe: Path, *, trusted: bool, of_a_run: bool = False) -> list[Path]:
     """The plugin files that the recipe in the file `recipe` names, which are code that runs with the user's rights.
 
-    Raises `UserError` for those in a run's folder unless they are `trusted`, and even then for files outside of it.
+    Of a recipe that is `of_a_run`, or looks like a run's, raises `UserError` unless they are `trusted`, and even then
+    for files outside of the run's folder plugins/.
     """
     folder = recipe.parent
     files = [folder / name for name in names]
-    if not files or not _is_of_a_run(recipe, names):
+    if not files or not (of_a_run or _is_of_a_run(recipe, names)):
         return files
     listing = ", ".join(str(file) for file in files)
     for name, file in zip(names, files, strict=True):
-        if Path(name).parts != ("plugins", file.name) or file.resolve() != folder.resolve() / "plugins" / file.name:
+        # `Path.resolve` fails on a link to itself.
+        place = os.path.join(os.path.realpath(folder), "plugins", file.name)
+        if Path(name).parts != ("plugins", file.name) or os.path.realpath(file) != place:
             raise UserError(f"plugins: {name} is not in this run's folder plugins/; auxar does not load it")
     if not trusted:
         raise UserError(
@@ -156,9 +161,9 @@ def plugin_files(names: Sequence[str], recipe: Path, *, trusted: bool) -> list[P
 
 
 def _is_of_a_run(recipe: Path, names: Sequence[str]) -> bool:
-    """Whether the recipe is a run's: a run keeps copies of plugin files in plugins/, and its factors in factors/."""
+    """Whether the recipe is a run's: a run keeps copies of plugin files in plugins/, and what it made beside it."""
     kept = any(Path(name).parts[:1] == ("plugins",) for name in names)
-    return recipe.name == "recipe.toml" and (kept or (recipe.parent / "factors").exists())
+    return recipe.name == "recipe.toml" and (kept or any((recipe.parent / name).exists() for name in MADE_BY_RUNS))
 
 
 def _register(manager: pluggy.PluginManager, plugin: Any, name: str, origin: str) -> None:
@@ -207,6 +212,8 @@ def _load_file(file: Path) -> ModuleType:
     if not file.is_file():
         near = did_you_mean(file.name, (path.name for path in file.parent.glob("*.py")))
         raise UserError(f"plugins: there is no file {file}{near}")
+    if file.suffix != ".py":
+        raise UserError(f"plugins: {file} is not a Python file")
     # A name of its own for each path keeps two files called views.py apart.
     digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:12]
     module = ModuleType(f"auxar_plugin_{file.stem}_{digest}")

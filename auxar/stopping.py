@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TOGETHER = 2.0
+"""Seconds in which several signals are one: a terminal sends it to all processes, and a launcher passes it on."""
 PEER_DIED = 3
 """Exit status of a process that ended because another one of its run did."""
 
@@ -34,6 +37,8 @@ class Requests:
     def __init__(self) -> None:
         self.pending: Interrupted | None = None
         self.waiting = False
+        self.last: float | None = None
+        """When a signal was heeded last."""
         self.cause: Callable[[], Interrupted | None] = lambda: None
         """What a signal follows from, if it is known: launchers end all processes when one has died."""
 
@@ -45,7 +50,11 @@ class Requests:
         return False
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """The handler of `SIGNALS`. A second signal does not wait."""
+        """The handler of `SIGNALS`. A second signal does not wait, unless it comes with the first."""
+        now = time.monotonic()
+        if self.last is not None and now - self.last < TOGETHER:
+            return
+        self.last = now
         request = self.cause() or Interrupted.by_signal(number)
         if not self.add(request):
             raise request

@@ -241,7 +241,7 @@ def test_every_component_is_listed_with_its_options(making):
         assert component.summary in section
         names = [field.name for field in attrs.fields(component.config)]
         assert names == (list(rows(section[section.index("| option") :])) if names else [])
-    assert "Residual blocks of each stream." in sections["`pixelcnn` (prior)"]
+    assert "Residual blocks of each stream" in sections["`pixelcnn` (prior)"]
 
 
 def test_every_command_is_listed_with_its_options(making):

@@ -365,8 +365,9 @@ def test_a_view_may_have_more_values_than_a_byte_and_channels_without_colours(pi
     assert not (folder / "samples" / "growth.png").exists()
     assert (folder / "samples" / "samples.json").exists()
     assert (folder / "report.html").exists()
-    figures(folder, rows=2)
-    given = sample_given(folder, GivenRequest((pictures / "000.png",)), out=tmp_path / "given")
+    figures(folder, rows=2, trust_plugins=True)
+    request = GivenRequest((pictures / "000.png",))
+    given = sample_given(folder, request, out=tmp_path / "given", trust_plugins=True)
     assert (given / "samples.png").exists()
 
 

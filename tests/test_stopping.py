@@ -20,7 +20,7 @@ from auxar.errors import UserError
 from auxar.files import read_json, read_tensors
 from auxar.holding import holding
 from auxar.running import evaluate, run_recipe
-from auxar.stopping import Interrupted, between_steps, heeding_signals, requests
+from auxar.stopping import TOGETHER, Interrupted, between_steps, heeding_signals, requests
 
 CHANGES = {
     "training__steps": 40,
@@ -217,7 +217,9 @@ def test_what_is_no_training_ends_at_once(recipe, whole, tmp_path):
 
 @pytest.fixture
 def told() -> Iterator[list[str]]:
+    requests.last = None
     yield []
+    requests.last = None
     assert requests.pending is None
     assert not requests.waiting
 
@@ -227,7 +229,10 @@ def test_a_second_signal_does_not_wait(told):
         with between_steps() as asked:
             os.kill(os.getpid(), signal.SIGTERM)
             assert asked.pending is not None
+            # As a launcher passes on what a terminal has sent already.
+            os.kill(os.getpid(), signal.SIGTERM)
             told.append("went on")
+            time.sleep(TOGETHER)
             os.kill(os.getpid(), signal.SIGINT)
             told.append("not reached")
 
@@ -248,6 +253,20 @@ def test_an_error_after_a_signal_is_its_consequence(told):
     assert caught.value.code == 143
     with pytest.raises(RuntimeError):
         work(asked=False)
+
+
+def test_a_signal_that_comes_twice_does_not_disturb_leaving(told):
+    def work() -> None:
+        with heeding_signals():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                told.append("left")
+
+    with pytest.raises(Interrupted):
+        work()
+    assert told == ["left"]
 
 
 def test_handlers_are_put_back(told):

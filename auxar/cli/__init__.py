@@ -25,9 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler.setFormatter(_Formatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("auxar").setLevel(logging.INFO)
+    with heeding_signals():
+        return _done(options)
+
+
+def _done(options: argparse.Namespace) -> int:
     try:
-        with heeding_signals():
-            options.command(options)
+        options.command(options)
     except UserError as error:
         _say(str(error))
         return 2

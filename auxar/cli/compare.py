@@ -39,7 +39,7 @@ def _compare(options: argparse.Namespace) -> None:
     import attrs
 
     from auxar.comparison import compare_runs
-    from auxar.errors import printable
+    from auxar.recipe.telling import one_line
     from auxar.report.comparison import write_comparison
 
     comparison = compare_runs([options.run, *options.others])
@@ -47,9 +47,10 @@ def _compare(options: argparse.Namespace) -> None:
         write_comparison(options.out, comparison)
         logging.getLogger("auxar").info("page: %s", options.out)
     if options.json:
-        print(json.dumps(attrs.asdict(comparison), indent=2, ensure_ascii=False))
+        # In ASCII: of what controls a terminal, JSON itself leaves some in texts as it is.
+        print(json.dumps(attrs.asdict(comparison), indent=2))
     else:
-        print(printable("\n".join(comparison_lines(comparison))))
+        print("\n".join(map(one_line, comparison_lines(comparison))))
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:

@@ -19,6 +19,7 @@ KINDS = {
     "exact": "exact, log p(X)",
 }
 CHANNELS_IN_A_LINE = 5
+LONGEST_CELL = 60
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -38,13 +39,13 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from accelerate import PartialState
 
-    from auxar.errors import printable
     from auxar.files import read_json
+    from auxar.recipe.telling import one_line
     from auxar.running import evaluate
 
     run = evaluate(options.run, settings=options.settings, trust_plugins=options.trust_plugins)
     if PartialState().is_main_process:
-        print(printable("\n".join(evaluation_lines(read_json(run.evaluation)))))
+        print("\n".join(map(one_line, evaluation_lines(read_json(run.evaluation)))))
 
 
 def evaluation_lines(table: dict[str, Any]) -> list[str]:
@@ -65,7 +66,13 @@ def evaluation_lines(table: dict[str, Any]) -> list[str]:
 
 
 def text_table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Lines of aligned columns, the first `left` of them to the left and all others to the right."""
+    """Lines of aligned columns, the first `left` of them to the left and all others to the right.
+
+    Cells may hold any text: what is long is cut, and what cannot be printed escaped.
+    """
+    from auxar.recipe.telling import one_line
+
+    rows = [[one_line(cell, LONGEST_CELL) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

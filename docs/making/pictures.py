@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
+import json
+import math
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 import svg
@@ -156,6 +160,36 @@ def small_network(image: ImageSpec) -> LightNetwork:
     return network.eval()
 
 
+def soak() -> str:
+    """Memory and open files of a process that runs the quickstart again and again, as measured."""
+    rows = json.loads(Path(__file__).with_name("soak.json").read_text(encoding="utf-8"))["rows"]
+    end = max(seconds for seconds, *_ in rows)
+    most = 100 * math.ceil(max(row[2] for row in rows) / 100)
+    left, width, height = 70, 560, 130
+
+    def panel(top: float, title: str, column: int, highest: float, ink: str) -> list[str]:
+        def place(row: list[float]) -> tuple[float, float]:
+            return left + width * row[0] / end, top + height * (1 - row[column] / highest)
+
+        parts = [svg.words(left, top - 14, title, anchor="start")]
+        for value in (0, highest / 2, highest):
+            y = top + height * (1 - value / highest)
+            parts.append(svg.path([(left, y), (left + width, y)], svg.FAINT))
+            parts.append(svg.words(left - 8, y, f"{value:g}", anchor="end", size=12))
+        for before, row in itertools.pairwise(rows):
+            if row[1] != before[1]:
+                x = place(row)[0]
+                parts.append(svg.path([(x, top), (x, top + height)], svg.FAINT))
+        return [*parts, svg.path([place(row) for row in rows], ink)]
+
+    parts = panel(30, "resident memory, MB", 2, most, svg.ORANGE)
+    parts += panel(220, "open files", 3, 20, svg.LINE)
+    for minutes in range(0, int(end / 60) + 1, 5):
+        parts.append(svg.words(left + width * 60 * minutes / end, 366, str(minutes), size=12))
+    parts.append(svg.words(left + width, 386, "minutes", anchor="end"))
+    return svg.drawing(left + width + 20, 400, *parts)
+
+
 PICTURES = {
     "views.png": Picture(
         views,
@@ -178,5 +212,10 @@ PICTURES = {
         "A grid of pixels with the number of the step in which each is drawn; each row is a few columns behind the "
         "row above",
         "An image of 8×16 drawn by a light network of one block, whose lag is 4. The number in a pixel is its step.",
+    ),
+    "soak.svg": Picture(
+        soak,
+        "Two lines over thirty minutes, resident memory and open files, neither of which rises from run to run",
+        "One process that runs the quickstart again and again, on a CPU. An upright line is where a run begins.",
     ),
 }

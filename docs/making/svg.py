@@ -6,6 +6,8 @@ from html import escape
 
 INK = "#808080"
 DARK = "#202020"
+FAINT = "#80808055"
+LINE = "#5b8fc7"
 ORANGE = "#f2a13c"
 BLUE = "#9fc5e8"
 PALE = "#dde7f2"
@@ -29,6 +31,12 @@ def words(x: float, y: float, text: str, *, ink: str = INK, size: float = 13, an
     """A line of words, its middle at height y."""
     place = f'x="{x:g}" y="{y:g}" text-anchor="{anchor}" dominant-baseline="central"'
     return f'<text {place} font-size="{size:g}" fill="{ink}">{escape(text)}</text>'
+
+
+def path(points: list[tuple[float, float]], ink: str) -> str:
+    """A line through points."""
+    places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline points="{places}" fill="none" stroke="{ink}" stroke-width="1.5" stroke-linejoin="round"/>'
 
 
 def legend(x: float, y: float, entries: list[tuple[str | None, bool, str]]) -> list[str]:
