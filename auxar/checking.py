@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
 from auxar.model import Factor, factors
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
-from auxar.recipe.building import build_model
+from auxar.recipe.building import build_model, sizes_in_64_bits
 
 
 @attrs.frozen
@@ -34,7 +35,7 @@ class FactorCost:
 def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
     """The cost of each factor from the image down. Nothing is computed: shapes run through the networks.
 
-    Raises `UserError` for components that do not fit each other.
+    Raises `UserError` for components that do not fit each other, and for tensors that no machine can hold.
     """
     model = build_model(recipe, registry, on="meta")
     costs = []
@@ -43,6 +44,11 @@ def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
         part = max(1, config.batch_size // config.accumulate)
         parameters = sum(parameter.numel() for parameter in factor.parameters())
         weights = parameters * 4 * (5 if config.ema else 4)
+        try:
+            with sizes_in_64_bits():
+                multiply_adds, kept_bytes = _multiply_adds(factor), _kept_bytes(factor, part)
+        except UserError as error:
+            raise UserError(f"{factor.name}: {error}") from None
         costs.append(
             FactorCost(
                 factor.name,
@@ -50,8 +56,8 @@ def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
                 factor.image,
                 factor.view,
                 parameters,
-                _multiply_adds(factor),
-                weights + _kept_bytes(factor, part),
+                multiply_adds,
+                weights + kept_bytes,
             )
         )
     return costs
@@ -74,12 +80,13 @@ def _kept_bytes(factor: Factor, batch: int) -> int:
     """Bytes of all distinct tensors that autograd keeps between the forward and the backward pass."""
     kept: dict[int, Any] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
+    def keep(tensor: Tensor) -> None:
+        # Nothing is handed to a backward pass, which there is not: a function that kept its own output by this would
+        # be held by it in turn, and never be freed.
         storage = tensor.untyped_storage()
         kept[storage._cdata] = storage
-        return tensor
 
     own = {parameter.untyped_storage()._cdata for parameter in factor.parameters()}
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda nothing: nothing):
         factor.train()(*_inputs(factor, batch))
     return sum(storage.nbytes() for key, storage in kept.items() if key not in own)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from auxar.ema import WeightAverage
 from auxar.errors import UserError
-from auxar.files import DamagedFile, Shapes, read_tensors, write_tensors
+from auxar.files import DamagedFile, Shapes, read_tensors, remove, write_tensors
 from auxar.model import Factor
 from auxar.runs import check_shapes
 
@@ -100,7 +100,7 @@ def save(
     write_tensors(path, tensors, {**numbers, "moments": str(len(moments)), **facts})
     # The new one counts even if a clock or a hand has left one of a later step.
     for old in [other for other in checkpoints(folder) if other != path][keep - 1 :]:
-        old.unlink(missing_ok=True)
+        remove(old)
 
 
 def newest(folder: Path, factor: Factor, average: bool, steps: int) -> Checkpoint | None:
@@ -160,6 +160,7 @@ def _progress(path: Path, metadata: Mapping[str, str], steps: int) -> Progress:
         numbers: Sequence[Any] = [seconds, *losses]
         if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
             raise ValueError("its times and losses are no numbers")
+        math.fsum(losses)  # Their mean is to be logged.
         if not skipped <= step <= steps:
             raise ValueError(f"it is of step {step}, and training has {steps}")
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -168,6 +169,6 @@ def _progress(path: Path, metadata: Mapping[str, str], steps: int) -> Progress:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal():
+    if not (text.isascii() and text.isdecimal()):
         raise ValueError(f"{text[:40]!r} is no number of steps")
     return int(text)

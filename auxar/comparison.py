@@ -6,25 +6,30 @@ images share. That of their difference on each image is what tells whether one i
 
 from __future__ import annotations
 
-import json
 import math
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import attrs
-import cattrs
 import torch
 from torch import Tensor
 
 from auxar.errors import UserError, did_you_mean
 from auxar.evaluation import DataFacts, Evaluation, Figures, image_nats_path
-from auxar.files import read_json, read_tensors
+from auxar.files import DamagedFile, Shapes, parse_json, read_bytes, read_tensors
 from auxar.interfaces import ImageSpec
-from auxar.runs import RunFolder
+from auxar.recipe.loading import MOST_BYTES
+from auxar.recipe.schema import MOST_STAGES
+from auxar.recipe.telling import one_line
+from auxar.recipe.toml import parse_toml
+from auxar.records import read_record
+from auxar.runs import RunFolder, check_contents
 
 Pairing = Literal["paired", "unpaired", "none"]
+MOST_VALUES = 2**27
+"""Numbers in a file of log-likelihoods: a gigabyte."""
 
 
 @attrs.frozen
@@ -260,13 +265,14 @@ def _read(path: Path) -> _Run:
     run = RunFolder(path)
     if not run.recipe.is_file():
         raise UserError(f"{path} is not a run's folder: it has no recipe.toml{_nearest(path)}")
+    check_contents(path)
     if not run.evaluation.is_file():
         raise UserError(f"{path} is not evaluated: it has no evaluation.json; `auxar evaluate {path}` writes it")
     evaluation = _evaluation(run)
     views = _views(run)
     if len(evaluation.factors) != len(views) + 1:
         raise _not_of_one(run, f"{run.evaluation} does not belong to this run's recipe")
-    if not evaluation.images.get("heldout") or not any(factor.heldout for factor in evaluation.factors):
+    if evaluation.images.get("heldout", 0) < 1 or not any(factor.heldout for factor in evaluation.factors):
         raise UserError(f"{path} is not evaluated on held-out images; `auxar evaluate {path}` does it")
     return _Run(path, evaluation, views, _image_nats(run, evaluation), _notes(run, evaluation))
 
@@ -284,24 +290,25 @@ def _nearest(path: Path) -> str:
 
 
 def _evaluation(run: RunFolder) -> Evaluation:
-    content = read_json(run.evaluation)
     try:
-        evaluation = cattrs.structure(content, Evaluation)
-    except cattrs.BaseValidationError as error:
-        raise _not_of_one(run, f"{run.evaluation}: {'; '.join(cattrs.transform_error(error))}") from None
-    except (ValueError, TypeError) as error:
-        raise _not_of_one(run, f"{run.evaluation}: {error}") from None
-    if not evaluation.factors:
-        raise _not_of_one(run, f"{run.evaluation}: no factors")
-    return evaluation
+        return read_record(run.evaluation, Evaluation)
+    except DamagedFile as error:
+        raise _not_of_one(run, str(error)) from None
 
 
 def _views(run: RunFolder) -> list[Any]:
+    """What the recipe has for each view, from the image down; of a recipe with too many, one more than there may be."""
     try:
-        stages = tomllib.loads(run.recipe.read_text("utf-8")).get("stage", [])
-        return [stage["view"] for stage in stages for _ in range(stage.get("repeat", 1))]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{run.recipe} is damaged: {error}") from None
+        stages = parse_toml(read_bytes(run.recipe, MOST_BYTES).decode()).get("stage", [])
+        return list(islice(_repeated(stages), MOST_STAGES + 1))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise UserError(f"{run.recipe} is damaged: {one_line(str(error))}") from None
+
+
+def _repeated(stages: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+    for stage in stages:
+        for _ in range(stage.get("repeat", 1)):
+            yield stage["view"]
 
 
 def _image_nats(run: RunFolder, evaluation: Evaluation) -> _ImageNats | None:
@@ -309,26 +316,42 @@ def _image_nats(run: RunFolder, evaluation: Evaluation) -> _ImageNats | None:
     path = image_nats_path(run)
     if not path.is_file():
         return None
-    tensors, metadata = read_tensors(path)
     expected = {factor.factor: factor.heldout for factor in evaluation.factors if factor.heldout}
-    try:
-        names = json.loads(metadata["factors"])
-        rows, indices = tensors["heldout.nats"], tensors["heldout.indices"]
+    strange = _not_of_one(run, f"{path} and {run.evaluation.name} are not of one evaluation")
+
+    def check(shapes: Shapes, metadata: Mapping[str, str]) -> None:
+        images = evaluation.images["heldout"]
         fits = (
-            names == list(expected)
-            and metadata["heldout"] == evaluation.data.heldout_fingerprint
-            and tuple(rows.shape) == (len(names), evaluation.images["heldout"])
-            and tuple(indices.shape) == (evaluation.images["heldout"],)
-            and all(
-                math.isclose(row.mean().item(), figures.nats, rel_tol=1e-9, abs_tol=1e-9)
-                for row, figures in zip(rows, expected.values(), strict=True)
-            )
+            shapes.get("heldout.nats") == (len(expected), images)
+            and shapes.get("heldout.indices") == (images,)
+            and sum(map(math.prod, shapes.values())) <= MOST_VALUES
+            and metadata.get("heldout") == evaluation.data.heldout_fingerprint
+            and _names(metadata) == list(expected)
         )
+        if not fits:
+            raise strange
+
+    tensors, _ = read_tensors(path, check)
+    rows, indices = tensors["heldout.nats"], tensors["heldout.indices"]
+    if (rows.dtype, indices.dtype) != (torch.float64, torch.int64):
+        raise strange
+    means = rows.mean(1).tolist()
+    if not all(_is_same(mean, figures.nats) for mean, figures in zip(means, expected.values(), strict=True)):
+        raise strange
+    return _ImageNats(dict(zip(expected, rows, strict=True)), indices)
+
+
+def _names(metadata: Mapping[str, str]) -> Any:
+    """The factors that a file of log-likelihoods names; None if it does not."""
+    try:
+        return parse_json(metadata["factors"])
     except (KeyError, ValueError):
-        fits = False
-    if not fits:
-        raise _not_of_one(run, f"{path} and {run.evaluation.name} are not of one evaluation")
-    return _ImageNats(dict(zip(names, rows, strict=True)), indices)
+        return None
+
+
+def _is_same(mean: float, other: float) -> bool:
+    """Whether two means are of the same numbers, those of a model that has diverged too."""
+    return math.isclose(mean, other, rel_tol=1e-9, abs_tol=1e-9) or (math.isnan(mean) and math.isnan(other))
 
 
 def _not_of_one(run: RunFolder, what: str) -> UserError:
@@ -337,12 +360,14 @@ def _not_of_one(run: RunFolder, what: str) -> UserError:
 
 def _notes(run: RunFolder, evaluation: Evaluation) -> list[str]:
     notes = []
-    missing = [factor.factor for factor in evaluation.factors if factor.heldout is None]
-    since = [name for name in missing if run.weights(name).is_file()]
+    missing = [number for number, factor in enumerate(evaluation.factors) if factor.heldout is None]
+    # By the recipe's names: those in the evaluation may be any text, and lead anywhere.
+    names = [*(f"stage{number}" for number in range(len(evaluation.factors) - 1)), "prior"]
+    since = [names[number] for number in missing if run.weights(names[number]).is_file()]
     if since:
         notes.append(f"trained after the evaluation: {', '.join(since)}; `auxar evaluate {run.path}` takes them in")
     elif missing:
-        notes.append(f"no total, not trained yet: {', '.join(missing)}")
+        notes.append(f"no total, not trained yet: {', '.join(names[number] for number in missing)}")
     others = [
         factor.factor
         for factor in evaluation.factors

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,13 +22,17 @@ from tqdm import tqdm
 
 from auxar.causal import CausalDecoder, CausalPrior
 from auxar.data import DataSets, ImageSet, evaluation_batches
-from auxar.files import write_json, write_tensors
+from auxar.files import DamagedFile, write_json, write_tensors
 from auxar.interfaces import ImageSpec, Prior
 from auxar.model import DecoderFactor, Factor, PriorFactor, factors, image_levels
 from auxar.recipe import Recipe
+from auxar.recipe.schema import MOST_STAGES
+from auxar.recipe.telling import shown
 from auxar.runs import RunFolder, load_weights
 
 logger = logging.getLogger("auxar")
+FACTS = {"step": "[0-9]{1,18}", "weights": "ema|last", "images": r"[\w./-]{1,200}"}
+"""Forms of what a trained factor's file says of itself: steps, the kind of weights, the fingerprint of its images."""
 
 
 @attrs.frozen(eq=False)
@@ -116,7 +121,9 @@ class Evaluation:
     standard_error: dict[str, float | None]
     kind: Literal["bound", "exact"]
     """Whether bits/dim bound the image's from above or are the very ones: log p(X, X̂) ≤ log p(X)."""
-    factors: list[FactorFigures]
+    factors: list[FactorFigures] = attrs.field(
+        validator=[attrs.validators.min_len(1), attrs.validators.max_len(MOST_STAGES + 1)]
+    )
     """From the image down to its coarsest view."""
     images: dict[str, int]
     weights: Literal["ema", "last", "mixed"]
@@ -205,7 +212,7 @@ def evaluate_run(
     """
     chain = factors(model)
     trained = [factor for factor in chain if run.weights(factor.name).is_file()]
-    metadata = {factor.name: load_weights(run, factor) for factor in trained}
+    metadata = {factor.name: _checked(load_weights(run, factor), run.weights(factor.name)) for factor in trained}
     if accelerator.is_main_process:
         for name, entry in metadata.items():
             if entry.get("images", data.train.fingerprint) != data.train.fingerprint:
@@ -235,6 +242,14 @@ def evaluate_run(
         _write_image_nats(run, [factor.name for factor in trained], nats, facts)
         write_json(run.evaluation, table)
     return table
+
+
+def _checked(metadata: Mapping[str, str], path: Path) -> Mapping[str, str]:
+    """What a trained factor's file says of itself, which the evaluation repeats. Raises `DamagedFile` for nonsense."""
+    for key, form in FACTS.items():
+        if key in metadata and not re.fullmatch(form, metadata[key]):
+            raise DamagedFile(f"{path} is damaged: its {key} is {shown(metadata[key])}")
+    return metadata
 
 
 def _write_image_nats(

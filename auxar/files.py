@@ -64,6 +64,14 @@ def unfinished(folder: Path) -> list[Path]:
     return [path for path in folder.glob(f".*{UNFINISHED}") if path.is_file()]
 
 
+def remove(path: Path) -> None:
+    """Removes a file or link that need not be there. Raises `UserError` if that is not possible."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be removed: {error.strerror or error}") from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text atomically."""
     with replacing(path) as temporary:
@@ -72,7 +80,10 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON atomically, indented."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    with replacing(path) as temporary:
+        # Names of files need not be text: what isn't is written as JSON's own escapes.
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def append_line(path: Path, line: str) -> None:
@@ -91,10 +102,11 @@ def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
         if path.exists() and not path.is_file():  # Reading a pipe or a device may never end.
             raise UserError(f"{path} cannot be read: it is no file")
         with path.open("rb") as file:
-            content = file.read(most + 1)
+            # A sparse file may claim any size: it is not read for the sake of its refusal.
+            content = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    if len(content) > most:
+    if content is None or len(content) > most:
         raise UserError(f"{path} is larger than the {most:,} bytes that such a file may have")
     return content
 
@@ -126,6 +138,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
             raise UserError(f"{path} cannot be written: {error}") from None
 
 
+def read_shapes(path: Path) -> Shapes:
+    """The shapes of a safetensors file's tensors, none of which is read. Raises as `read_tensors` does."""
+    with _tensors(path) as file:
+        return _shapes(file)
+
+
 def read_tensors(
     path: Path, check: Callable[[Shapes, Mapping[str, str]], None] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -135,6 +153,21 @@ def read_tensors(
     raised. Raises `UserError` for a file that is missing and `DamagedFile` for one that is no safetensors file or does
     not have the checksum that it was written with. A file without a checksum is taken as it is.
     """
+    with _tensors(path) as file:
+        metadata = dict(file.metadata() or {})
+        expected = metadata.pop(CHECKSUM, None)
+        if check is not None:
+            check(_shapes(file), metadata)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        found = expected if expected is None else _checksum(tensors, metadata)
+    if found != expected:
+        raise DamagedFile(f"{path} is damaged: its content does not have the checksum that it was written with")
+    return tensors, metadata
+
+
+@contextlib.contextmanager
+def _tensors(path: Path) -> Iterator[Any]:
+    """A safetensors file, opened once the length of its header is checked; what goes wrong with it is its damage."""
     if not path.is_file():
         raise UserError(f"{path} is missing")
     try:
@@ -143,16 +176,13 @@ def read_tensors(
         if length > MOST_HEADER:
             raise DamagedFile(f"{path} is damaged: its header claims {length:,} bytes")
         with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            expected = metadata.pop(CHECKSUM, None)
-            if check is not None:
-                check({name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, metadata)  # noqa: SIM118
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except (SafetensorError, OSError, RuntimeError, ValueError, MemoryError) as error:
         raise DamagedFile(f"{path} is damaged: {error}") from None
-    if expected is not None and _checksum(tensors, metadata) != expected:
-        raise DamagedFile(f"{path} is damaged: its content does not have the checksum that it was written with")
-    return tensors, metadata
+
+
+def _shapes(file: Any) -> Shapes:
+    return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

@@ -36,7 +36,9 @@ def holding(path: Path) -> Iterator[None]:
         write_json(path / HOLDER, {"pid": os.getpid(), "host": socket.gethostname()})
         yield
     finally:
-        (path / HOLDER).unlink(missing_ok=True)
+        # What stands in its place, if it is no file, has been told of.
+        with contextlib.suppress(OSError):
+            (path / HOLDER).unlink(missing_ok=True)
         lock.release()
 
 
@@ -44,5 +46,5 @@ def _holder(path: Path) -> str:
     try:
         holder = read_json(path)
         return f"process {int(holder['pid'])} on {holder['host']!s:.99}"
-    except (UserError, KeyError, TypeError, ValueError):
+    except (UserError, KeyError, TypeError, ValueError, OverflowError):
         return "another process"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import attrs
@@ -23,12 +23,29 @@ from auxar.errors import UserError
 INTEGER_DTYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
 Kind = Literal["view", "prior", "embedding", "decoder", "sampler", "dataset"]
 RULES = ("ancestral", "reduced", "map")
+MOST_CHANNELS = 4096
+MOST_SIDE = 65_536
+# Up to here float32, in which networks see values, tells them apart.
+MOST_LEVELS = 2**24
 
 
 def positive(instance: object, attribute: attrs.Attribute, value: float) -> None:
     """attrs validator: the value is greater than zero."""
     if not value > 0:
         raise ValueError(f"{attribute.name} must be greater than 0, got {value!r}")
+
+
+def at_most(limit: float) -> Callable[[object, attrs.Attribute, float], None]:
+    """attrs validator: the value is `limit` or less.
+
+    For sizes, so that a slip of the hand is told at once and not by a machine that runs out of time or memory.
+    """
+
+    def check(instance: object, attribute: attrs.Attribute, value: float) -> None:
+        if value > limit:
+            raise ValueError(f"{attribute.name} must be at most {limit}, got {value!r}")
+
+    return check
 
 
 @attrs.frozen
@@ -43,14 +60,14 @@ class ImageSpec:
         8×8×1 with 16 levels
     """
 
-    channels: int = attrs.field(default=3, validator=positive)
-    """Values of a pixel."""
-    height: int = attrs.field(kw_only=True, validator=positive)
-    """Rows."""
-    width: int = attrs.field(kw_only=True, validator=positive)
-    """Columns."""
-    levels: int = attrs.field(default=256, kw_only=True, validator=attrs.validators.ge(2))
-    """Different values, 0 … levels - 1, that each may take."""
+    channels: int = attrs.field(default=3, validator=[positive, at_most(MOST_CHANNELS)])
+    """Values of a pixel, 1 … 4096."""
+    height: int = attrs.field(kw_only=True, validator=[positive, at_most(MOST_SIDE)])
+    """Rows, 1 … 65536."""
+    width: int = attrs.field(kw_only=True, validator=[positive, at_most(MOST_SIDE)])
+    """Columns, 1 … 65536."""
+    levels: int = attrs.field(default=256, kw_only=True, validator=[attrs.validators.ge(2), at_most(MOST_LEVELS)])
+    """Different values, 0 … levels - 1, that each may take: 2 … 2^24."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

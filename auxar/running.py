@@ -16,9 +16,9 @@ from auxar.checking import factor_costs
 from auxar.conditional import draw_given_to_folder
 from auxar.data import DataSets, evaluation_batches, load_images
 from auxar.errors import UserError, did_you_mean
-from auxar.evaluation import evaluate_run
+from auxar.evaluation import Evaluation, evaluate_run
 from auxar.figures import Figures, draw_figures
-from auxar.files import read_json
+from auxar.files import DamagedFile, read_json
 from auxar.given import GivenRequest, read_given
 from auxar.holding import holding
 from auxar.interfaces import Prior, Sampler
@@ -27,8 +27,9 @@ from auxar.peers import watching
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.building import build_model, build_sampler, build_views
+from auxar.records import read_record
 from auxar.report import write_report
-from auxar.runs import RunFolder, begin_run, check_folder, load_weights, open_run
+from auxar.runs import RunFolder, begin_run, check_folder, check_sizes, open_run, trained_model
 from auxar.sampling import sample_to_folder
 from auxar.team import Team, shares
 from auxar.trackers import tracker_names
@@ -83,6 +84,7 @@ def evaluate(path: Path, *, settings: Sequence[str] = (), trust_plugins: bool = 
     run, recipe, registry = open_run(path, settings, trust_plugins=trust_plugins)
     if not run.trained(recipe):
         raise UserError(f"{run.path}: no factor is trained yet; `auxar run` with the recipe trains them")
+    check_sizes(run, recipe, registry, run.trained(recipe))
     accelerator = make_accelerator(recipe, run.path)
     with watching(accelerator), _held(path, accelerator):
         data = load_images(recipe.data, recipe.image, registry.dataset_paths())
@@ -169,9 +171,7 @@ def _opened(path: Path, settings: Sequence[str], trust_plugins: bool, *more: str
     """With keys of [sampling], and `more`, set anew."""
     _only(settings, "sampling.", *more)
     run, recipe, registry = open_run(path, settings, trust_plugins=trust_plugins)
-    model = build_model(recipe, registry)
-    for factor in factors(model):
-        load_weights(run, factor)
+    model = trained_model(run, recipe, registry)
     accelerator = make_accelerator(recipe, run.path)
     model.eval().to(accelerator.device)
     return _Opened(run, recipe, registry, model, build_sampler(recipe, registry), accelerator)
@@ -256,7 +256,12 @@ def _finished(run: RunFolder, recipe: Recipe) -> bool:
     if len(run.trained(recipe)) < len(recipe.factor_names) or not run.report.is_file() or not run.evaluation.is_file():
         return False
     # The evaluation may be of a part of the factors, made before the others were put beside them.
-    whole = read_json(run.evaluation)["bits_per_dim"]["heldout"] is not None and all(
+    try:
+        evaluation = read_record(run.evaluation, Evaluation)
+    except DamagedFile as error:
+        logger.warning("%s; it is made again", error)
+        return False
+    whole = evaluation.bits_per_dim.get("heldout") is not None and all(
         run.weights(name).stat().st_mtime <= run.evaluation.stat().st_mtime for name in recipe.factor_names
     )
     return whole and (not recipe.sampling.images or (run.samples / "samples.json").is_file())

@@ -12,21 +12,23 @@ A folder may come from a stranger: nothing in it is followed out of it, and its 
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from auxar.errors import UserError
-from auxar.files import DamagedFile, Shapes, read_tensors, replacing, unfinished
+from auxar.files import DamagedFile, Shapes, read_shapes, read_tensors, remove, replacing, unfinished
 from auxar.holding import HOLDER, LOCK
 from auxar.interfaces import Prior
 from auxar.model import Factor, factors
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, fill_in, load_recipe, read_recipe, recipe_table, recipe_text
 from auxar.recipe.building import build_model
+from auxar.recipe.telling import one_line
 
 # What may change between two commands on one run: none of it has a part in the trained weights.
 FREE_TABLES = ("evaluation", "sampling")
@@ -36,6 +38,9 @@ FREE_KEYS = {
 }
 PLACES = ("*", "factors/*", "factors/*/*", "plugins/*", "samples/*", "samples/*/*", "figures/*")
 """Where auxar reads and writes in a run's folder, the folders before what is in them."""
+
+LONGEST_NAME = 100
+"""Of a tensor and its shape, as they are told."""
 
 
 @attrs.frozen
@@ -119,12 +124,12 @@ def begin_run(path: Path, recipe: Recipe, registry: Registry, recipe_folder: Pat
     if run.recipe.is_file():
         if any(path.glob("factors/*/*.safetensors")):
             _check_same(run, recipe, registry, sources)
-        if run.recipe.read_bytes() != text:
+        if not _holds(run.recipe, text):
             # The report comes last: without it, what new settings ask for is still to be done.
-            run.report.unlink(missing_ok=True)
+            remove(run.report)
     for folder in (path, run.samples, run.samples / "images", run.figures, *path.glob("factors/*"), path / "plugins"):
         for left in unfinished(folder):
-            left.unlink(missing_ok=True)
+            remove(left)
     # The recipe first: it makes the folder a run's, which may then be continued.
     _write_if_new(run.recipe, text)
     for source in sources:
@@ -143,7 +148,7 @@ def open_run(
     if not run.recipe.is_file():
         raise UserError(f"{path} is not a run's folder: it has no recipe.toml; `auxar run RECIPE` makes one")
     check_contents(path)
-    recipe, registry = load_recipe(run.recipe, settings, trust_plugins=trust_plugins)
+    recipe, registry = load_recipe(run.recipe, settings, trust_plugins=trust_plugins, of_a_run=True)
     return run, recipe, registry
 
 
@@ -153,26 +158,56 @@ def load(path: str | Path, *, device: str = "cpu", trust_plugins: bool = False) 
     Raises `UserError` if a factor is not trained, its file is missing, damaged or of another model, or the run comes
     with plugin files: they are code, and loaded only if they are trusted.
     """
-    run, recipe, registry = open_run(Path(path), trust_plugins=trust_plugins)
+    return trained_model(*open_run(Path(path), trust_plugins=trust_plugins)).eval().to(device)
+
+
+def trained_model(run: RunFolder, recipe: Recipe, registry: Registry) -> Prior:
+    """The model with its trained weights. Raises `UserError` if a factor is not trained, and as `load_weights` does."""
+    check_sizes(run, recipe, registry, recipe.factor_names)
     model = build_model(recipe, registry)
     for factor in factors(model):
         load_weights(run, factor)
-    return model.eval().to(device)
+    return model
+
+
+def check_sizes(run: RunFolder, recipe: Recipe, registry: Registry, names: Sequence[str]) -> None:
+    """Raises `UserError` unless the named factors have weights of the sizes that the recipe asks for.
+
+    Before the model is built: a recipe of a few words can ask for more memory than the machine has, and weights of that
+    size are not made as easily.
+    """
+    for factor in factors(build_model(recipe, registry, on="meta")):
+        if factor.name in names:
+            path = _trained(run, factor)
+            with _advising():
+                check_shapes(factor, read_shapes(path), path)
 
 
 def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
     """Puts a trained factor's weights into it; returns the file's metadata: step, and whether they are the average."""
+    path = _trained(run, factor)
+    with _advising():
+        tensors, metadata = read_tensors(path, lambda shapes, _: check_shapes(factor, shapes, path))
+    factor.load_state_dict(tensors)
+    return metadata
+
+
+@contextlib.contextmanager
+def _advising() -> Iterator[None]:
+    """Says what to do where weights are damaged."""
+    try:
+        yield
+    except DamagedFile as error:
+        raise DamagedFile(f"{error}; delete it, and `auxar run` makes it again from the last checkpoint") from None
+
+
+def _trained(run: RunFolder, factor: Factor) -> Path:
     path = run.weights(factor.name)
     if not path.is_file():
         raise UserError(
             f"{path} is missing: factor {factor.name} is not trained; `auxar run` with the recipe continues it"
         )
-    try:
-        tensors, metadata = read_tensors(path, lambda shapes, _: check_shapes(factor, shapes, path))
-    except DamagedFile as error:
-        raise DamagedFile(f"{error}; delete it, and `auxar run` makes it again from the last checkpoint") from None
-    factor.load_state_dict(tensors)
-    return metadata
+    return path
 
 
 def check_shapes(factor: Factor, shapes: Shapes, path: Path) -> None:
@@ -181,15 +216,21 @@ def check_shapes(factor: Factor, shapes: Shapes, path: Path) -> None:
     if expected != shapes:
         wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
         raise UserError(
-            f"{path} does not belong to factor {factor.name} of this recipe: {len(wrong)} tensors differ, first {wrong[0]:.99}: "
-            f"expected {expected.get(wrong[0], 'none')}, found {shapes.get(wrong[0], 'none')}"
+            f"{path} does not belong to factor {factor.name} of this recipe: {len(wrong)} tensors differ, first "
+            f"{one_line(wrong[0], LONGEST_NAME)}: expected {expected.get(wrong[0], 'none')}, "
+            f"found {one_line(str(shapes.get(wrong[0], 'none')), LONGEST_NAME)}"
         )
 
 
 def _write_if_new(path: Path, content: bytes) -> None:
-    if not path.is_file() or path.read_bytes() != content:
+    if not _holds(path, content):
         with replacing(path) as temporary:
             temporary.write_bytes(content)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether there is a file with that content. One of another size is not read."""
+    return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
 
 
 def _check_same(run: RunFolder, recipe: Recipe, registry: Registry, sources: list[Path]) -> None:
@@ -197,7 +238,7 @@ def _check_same(run: RunFolder, recipe: Recipe, registry: Registry, sources: lis
     kept = fill_in(read_recipe(run.recipe), registry)
     for source in sources:
         copy = run.path / "plugins" / source.name
-        if copy.is_file() and copy.read_bytes() != source.read_bytes():
+        if copy.is_file() and not _holds(copy, source.read_bytes()):
             raise UserError(f"{run.path} was made with another version of {source}; choose another folder with --out")
     different = sorted(_differences(_fixed(recipe_table(kept)), _fixed(recipe_table(recipe))))
     if different:

@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from auxar.errors import UserError
-from auxar.files import unfinished, write_json
+from auxar.files import remove, unfinished, write_json
 from auxar.interfaces import Draws, ImageSpec, Prior, Sampler
 from auxar.model import AuxiliaryModel, factors, level_specs
 from auxar.recipe import SamplingConfig
@@ -156,4 +156,4 @@ def _clear(folder: Path) -> None:
             raise UserError(f"{folder} holds {path.name}, which is not a sample; choose an empty folder with --out")
     # What says that the samples are whole goes first.
     for path in [*(folder / name for name in sheets), *pictures, *left]:
-        path.unlink(missing_ok=True)
+        remove(path)

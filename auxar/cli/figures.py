@@ -25,6 +25,8 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _figures(options: argparse.Namespace) -> None:
+    from auxar.errors import printable
     from auxar.running import figures
 
-    print(figures(options.run, rows=options.rows, settings=options.settings, trust_plugins=options.trust_plugins))
+    trust = options.trust_plugins
+    print(printable(str(figures(options.run, rows=options.rows, settings=options.settings, trust_plugins=trust))))

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from auxar.cli.options import add_settings, add_trust
-from auxar.errors import UserError
+from auxar.errors import UserError, printable
 from auxar.interfaces import RULES
 
 DRAWS = 4
@@ -61,11 +61,12 @@ def _sample(options: argparse.Namespace) -> None:
         for name, value in (("--stage", options.stage), ("--as-view", options.as_view), ("--keep", options.keep)):
             if value is not None and value is not False:
                 raise UserError(f"{name} needs --given, the images to draw from")
-        print(sample(options.run, settings=settings, out=options.out, trust_plugins=trust))
+        print(printable(str(sample(options.run, settings=settings, out=options.out, trust_plugins=trust))))
         return
     if options.keep is not None and (options.as_view or options.stage is not None):
         raise UserError("--keep completes images, --stage and --as-view draw from a view: they do not go together")
     # The run's own number of images is not meant as draws of each; what the user sets comes after it and wins.
     settings.insert(0, f"sampling.images={DRAWS}")
     request = GivenRequest(tuple(options.given), options.stage or 0, options.as_view, options.keep)
-    print(sample_given(options.run, request, settings=settings, out=options.out, trust_plugins=trust))
+    folder = sample_given(options.run, request, settings=settings, out=options.out, trust_plugins=trust)
+    print(printable(str(folder)))

@@ -31,15 +31,18 @@ MOST_BYTES = 2**20
 """Bytes of a recipe's text."""
 
 
-def load_recipe(path: Path, settings: Sequence[str] = (), *, trust_plugins: bool = False) -> tuple[Recipe, Registry]:
+def load_recipe(
+    path: Path, settings: Sequence[str] = (), *, trust_plugins: bool = False, of_a_run: bool = False
+) -> tuple[Recipe, Registry]:
     """The recipe in a file, with `key=value` settings applied, and the registry of all its plugins.
 
     Every component's options are filled in with their defaults. Raises `UserError` with the key of whatever is wrong,
-    and for a run's recipe with plugin files, which are code, unless they are trusted.
+    and for a run's recipe with plugin files, which are code, unless they are trusted. A recipe is a run's if it is
+    said to be, and if it looks like one.
     """
     with _naming(path):
         recipe = _parse(_text(path), settings)
-        registry = load_plugins(plugin_files(recipe.plugins, path, trusted=trust_plugins))
+        registry = load_plugins(plugin_files(recipe.plugins, path, trusted=trust_plugins, of_a_run=of_a_run))
         return fill_in(recipe, registry), registry
 
 

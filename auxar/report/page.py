@@ -128,7 +128,9 @@ def _samples(run: Run) -> Html:
         )
         figures.append(_figure("From coarse to fine", run.growth, "Sampled images, level by level", caption))
     missing = None
-    if not run.sheet:
+    if run.too_large:
+        missing = absence(f"Too large to be shown on this page: {', '.join(run.too_large)}.")
+    elif not run.sheet:
         missing = absence("No samples have been drawn yet.")
     elif not run.growth and len(run.factors) > 1:
         missing = absence("There is no picture of how these samples grew from coarse to fine.")
@@ -167,7 +169,7 @@ def _drawn(samples: Samples) -> str:
 
 def _tiles(samples: Samples) -> str | None:
     """For the read-out where the pointer is: how many images are side by side, and the bits/dim of each."""
-    if not samples.columns or not samples.bits_per_dim:
+    if samples.columns is None or samples.columns < 1 or not samples.bits_per_dim:
         return None
     return json.dumps([samples.columns, [_rounded(score) for score in samples.bits_per_dim]])
 

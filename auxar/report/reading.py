@@ -1,22 +1,39 @@
-"""What a run's folder holds, read into records. Every part but the folder itself may be missing."""
+"""What a run's folder holds, read into records. Every part but the folder itself may be missing.
+
+A run may come from a stranger: how much of it is read, and how much comes onto the page, is bounded.
+"""
 
 from __future__ import annotations
 
-import json
-import tomllib
+import io
+import re
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import attrs
-import cattrs
-from PIL import Image
 
 from auxar.errors import UserError
 from auxar.evaluation import Evaluation
-from auxar.files import read_bytes
+from auxar.files import DamagedFile, parse_json, read_bytes
+from auxar.recipe.loading import MOST_BYTES
+from auxar.recipe.schema import MOST_STAGES
+from auxar.recipe.telling import shown
+from auxar.recipe.toml import parse_toml
+from auxar.records import read_record
+from auxar.runs import check_contents
 
 T = TypeVar("T")
+MOST_PICTURES = 2**26
+"""Bytes of all pictures of a page together."""
+MOST_PIXELS = 10**8
+"""Of a picture that a browser is asked to show."""
+MOST_FIGURES = 100
+LONGEST_NAME = 100
+"""Of a factor."""
+MOST_STEPS = 2**53
+"""Up to here a float, in which charts are drawn, tells steps apart."""
 
 
 @attrs.frozen
@@ -49,9 +66,15 @@ class Picture:
 class FigureEntry:
     """One entry of `figures/figures.json`."""
 
-    file: str
+    file: str = attrs.field()
+    """Name of a picture beside it."""
     title: str
     caption: str
+
+    @file.validator
+    def _is_beside(self, attribute: attrs.Attribute, value: str) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}\.png", value):
+            raise ValueError(f"expected the name of a picture in this folder, got {shown(value)}")
 
 
 @attrs.frozen
@@ -76,6 +99,8 @@ class Run:
     sheet: Picture | None
     growth: Picture | None
     figures: Sequence[tuple[FigureEntry, Picture]] = ()
+    too_large: Sequence[str] = ()
+    """Pictures that are there, and have no room on a page."""
 
     @property
     def factors(self) -> list[str]:
@@ -87,77 +112,118 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Raises `UserError` if there is no such folder or a file in it is not what a run writes."""
+    """Raises `UserError` if there is no such folder, it leads out of itself, or a file is not what a run writes."""
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
+    check_contents(folder)
     recipe = folder / "recipe.toml"
-    samples = folder / "samples"
+    pictures = _Pictures(folder)
     return Run(
         name=folder.resolve().name,
-        recipe=recipe.read_text("utf-8", errors="replace") if recipe.exists() else None,
+        recipe=read_bytes(recipe, MOST_BYTES).decode("utf-8", "replace") if recipe.exists() else None,
         evaluation=_record(folder / "evaluation.json", Evaluation),
         curves=_curves(folder),
-        samples=_record(samples / "samples.json", Samples),
-        sheet=_picture(samples / "samples.png"),
-        growth=_picture(samples / "growth.png"),
-        figures=list(_figures(folder / "figures")),
+        samples=_record(folder / "samples" / "samples.json", Samples),
+        sheet=pictures.read("samples/samples.png"),
+        growth=pictures.read("samples/growth.png"),
+        figures=list(_figures(folder, pictures)),
+        too_large=pictures.too_large,
     )
 
 
-def _figures(folder: Path) -> Iterator[tuple[FigureEntry, Picture]]:
-    for entry in _record(folder / "figures.json", list[FigureEntry]) or []:
-        # A name with a folder in it would lead out of the run.
-        picture = _picture(folder / Path(entry.file).name)
+def _record(path: Path, kind: type[T]) -> T | None:
+    return read_record(path, kind) if path.exists() else None
+
+
+class _Pictures:
+    """The pictures of a run's folder, as long as there is room for them on a page."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.room = MOST_PICTURES
+        self.too_large: list[str] = []
+
+    def read(self, name: str) -> Picture | None:
+        """The picture of that name, `/` between its parts; None if it is not there or too large.
+
+        Raises `UserError` if it cannot be read, and `DamagedFile` for what is not a PNG.
+        """
+        path = self.folder / name
+        if not path.exists():
+            return None
+        if path.is_file() and path.stat().st_size > self.room:
+            self.too_large.append(name)
+            return None
+        content = read_bytes(path, self.room)
+        width, height = _size(content, path)
+        if width * height > MOST_PIXELS:
+            self.too_large.append(name)
+            return None
+        self.room -= len(content)
+        return Picture(content, width, height)
+
+
+def _size(content: bytes, path: Path) -> tuple[int, int]:
+    """Width and height that a PNG says it has. Nothing of it is decoded."""
+    if content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR" or len(content) < 24:
+        raise DamagedFile(f"{path} is damaged: not a PNG image")
+    width, height = struct.unpack(">II", content[16:24])
+    return width, height
+
+
+def _figures(folder: Path, pictures: _Pictures) -> Iterator[tuple[FigureEntry, Picture]]:
+    path = folder / "figures" / "figures.json"
+    entries = _record(path, list[FigureEntry]) or []
+    if len(entries) > MOST_FIGURES:
+        raise DamagedFile(f"{path} is damaged: it has {len(entries)} figures, and at most {MOST_FIGURES} are drawn")
+    for entry in entries:
+        picture = pictures.read(f"figures/{entry.file}")
         if picture is not None:
             yield entry, picture
-
-
-def _record(path: Path, kind: type[T]) -> T | None:
-    if not path.exists():
-        return None
-    try:
-        return cattrs.structure(json.loads(path.read_bytes()), kind)
-    except cattrs.BaseValidationError as error:
-        raise UserError(f"{path}: {'; '.join(cattrs.transform_error(error))}") from error
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: {error}") from error
 
 
 def _curves(folder: Path) -> dict[str, Curve]:
     # The one beside the recipe is of runs that kept the lines of all factors in one file.
     files = [folder / "metrics.jsonl", *sorted(folder.glob("factors/*/metrics.jsonl"))]
-    lines = [
-        line for file in files if file.is_file() for line in read_bytes(file).decode("utf-8", "replace").split("\n")
-    ]
     values: dict[str, dict[int, float]] = {}
     seconds: dict[str, float | None] = {}
-    for line in lines:
-        try:
-            entry = json.loads(line)
-            factor, step, bits = str(entry["factor"]), int(entry["step"]), float(entry["bits_per_dim"])
-            clock = float(entry["seconds"]) if "seconds" in entry else None
-        except (ValueError, TypeError, KeyError, OverflowError):
-            # A run that was stopped while it wrote leaves half a line: the last one, or, once it went on, one within.
+    for line in (line for file in files if file.is_file() for line in io.BytesIO(read_bytes(file))):
+        # A run that was stopped while it wrote leaves half a line: the last one, or, once it went on, one within.
+        if (point := _point(line)) is None:
             continue
-        values.setdefault(factor, {})[step] = bits
-        seconds[factor] = clock
+        factor, step, bits, clock = point
+        if factor in values or len(values) <= MOST_STAGES:
+            values.setdefault(factor, {})[step] = bits
+            seconds[factor] = clock
     return {factor: Curve(dict(sorted(values[factor].items())), seconds[factor]) for factor in values}
 
 
-def _picture(path: Path) -> Picture | None:
-    if not path.exists():
-        return None
+def _point(line: bytes) -> tuple[str, int, float, float | None] | None:
+    """Factor, step, bits/dim and seconds of a line of metrics; None for one that does not have them."""
     try:
-        with Image.open(path, formats=["PNG"]) as image:
-            return Picture(path.read_bytes(), *image.size)
-    except OSError as error:
-        raise UserError(f"{path}: not a PNG image") from error
+        entry = parse_json(line)
+    except ValueError:
+        return None
+    if not isinstance(entry, dict):
+        return None
+    factor, step, bits = (entry.get(key) for key in ("factor", "step", "bits_per_dim"))
+    if not isinstance(factor, str) or len(factor) > LONGEST_NAME:
+        return None
+    if type(step) is not int or not 0 <= step < MOST_STEPS or not _is_number(bits):
+        return None
+    clock = entry.get("seconds")
+    return factor, step, float(bits), float(clock) if _is_number(clock) else None
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return type(value) is float or (type(value) is int and abs(value) < MOST_STEPS)
 
 
 def _stages(recipe: str | None) -> int | None:
     """Number of stages that a recipe's text tells of, or None if it can't be read."""
     try:
-        table: dict[str, Any] = tomllib.loads(recipe or "")
-        return sum(int(stage.get("repeat", 1)) for stage in table.get("stage", [])) if table else None
-    except (tomllib.TOMLDecodeError, ValueError, TypeError, AttributeError):
+        table = parse_toml(recipe or "")
+        found = sum(int(stage.get("repeat", 1)) for stage in table.get("stage", [])) if table else None
+    except (ValueError, TypeError, AttributeError, OverflowError):
         return None
+    return found if found is not None and 0 <= found <= MOST_STAGES else None

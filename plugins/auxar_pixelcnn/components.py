@@ -8,12 +8,16 @@ import attrs
 
 from auxar.causal import CausalDecoder, CausalPrior
 from auxar.errors import UserError
-from auxar.interfaces import Decoder, Embedding, Head, ImageSpec, Prior, positive
+from auxar.interfaces import Decoder, Embedding, Head, ImageSpec, Prior, at_most, positive
 from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
 from auxar_pixelcnn.heads import LogisticMixtureHead, SoftmaxHead
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
 
 HEADS = ("logistic_mixture", "softmax")
+MOST_FILTERS = 16_384
+MOST_COMPONENTS = 1024
+MOST_BLOCKS = 256
+MOST_BLOCKS_OF_A_GROUP = 64
 
 
 def _known_head(instance: object, attribute: attrs.Attribute, value: str) -> None:
@@ -29,42 +33,42 @@ def _rate() -> Any:
 class LightConfig:
     """PixelCNN++ at one resolution, without down- and upsampling."""
 
-    filters: int = attrs.field(default=100, validator=positive)
-    """Channels of every layer."""
-    blocks: int = attrs.field(default=3, validator=positive)
-    """Residual blocks of each stream."""
+    filters: int = attrs.field(default=100, validator=[positive, at_most(MOST_FILTERS)])
+    """Channels of every layer, 1 … 16384."""
+    blocks: int = attrs.field(default=3, validator=[positive, at_most(MOST_BLOCKS)])
+    """Residual blocks of each stream, 1 … 256."""
     dropout: float = _rate()
     """Share of values dropped inside every block while training."""
     head: str = attrs.field(default="logistic_mixture", validator=_known_head)
     """Distribution of a pixel: logistic_mixture (1 or 3 channels, any number of levels) or softmax."""
-    components: int = attrs.field(default=10, validator=positive)
-    """Components of the mixture."""
+    components: int = attrs.field(default=10, validator=[positive, at_most(MOST_COMPONENTS)])
+    """Components of the mixture, 1 … 1024."""
 
 
 @attrs.frozen
 class FullConfig:
     """PixelCNN++ with three resolutions and skip connections."""
 
-    filters: int = attrs.field(default=160, validator=positive)
-    """Channels of every layer."""
-    nr_resnet: int = attrs.field(default=5, validator=positive)
-    """Residual blocks for each resolution; 5 are the "36 blocks" of PixelCNN++, 3 the "24" of the paper."""
+    filters: int = attrs.field(default=160, validator=[positive, at_most(MOST_FILTERS)])
+    """Channels of every layer, 1 … 16384."""
+    nr_resnet: int = attrs.field(default=5, validator=[positive, at_most(MOST_BLOCKS_OF_A_GROUP)])
+    """Residual blocks for each resolution, 1 … 64; 5 are the "36 blocks" of PixelCNN++, 3 the "24" of the paper."""
     dropout: float = _rate()
     """Share of values dropped inside every block while training."""
     head: str = attrs.field(default="logistic_mixture", validator=_known_head)
     """Distribution of a pixel: logistic_mixture (1 or 3 channels, any number of levels) or softmax."""
-    components: int = attrs.field(default=10, validator=positive)
-    """Components of the mixture."""
+    components: int = attrs.field(default=10, validator=[positive, at_most(MOST_COMPONENTS)])
+    """Components of the mixture, 1 … 1024."""
 
 
 @attrs.frozen
 class EmbeddingConfig:
     """One stream of ordinary residual blocks, at the view's size or enlarging to the image's."""
 
-    filters: int = attrs.field(default=100, validator=positive)
-    """Channels of every layer and of the features."""
-    blocks_per_group: int = attrs.field(default=3, validator=positive)
-    """Residual blocks of each group; enlarging, there are five groups, at the same size six."""
+    filters: int = attrs.field(default=100, validator=[positive, at_most(MOST_FILTERS)])
+    """Channels of every layer and of the features, 1 … 16384."""
+    blocks_per_group: int = attrs.field(default=3, validator=[positive, at_most(MOST_BLOCKS_OF_A_GROUP)])
+    """Residual blocks of each group, 1 … 64; enlarging, there are five groups, at the same size six."""
     dropout: float = _rate()
     """Share of values dropped inside every block while training."""
 

@@ -9,7 +9,7 @@ import attrs
 from torch import Tensor, add, int64
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, Known, View
+from auxar.interfaces import MOST_SIDE, ImageSpec, Known, View, at_most
 from auxar.plugins import Component, hookimpl
 
 
@@ -17,8 +17,8 @@ from auxar.plugins import Component, hookimpl
 class PyramidConfig:
     """The mean over factor × factor squares, rounded half up."""
 
-    factor: int = attrs.field(default=2, validator=attrs.validators.ge(2))
-    """Side of the squares in pixels."""
+    factor: int = attrs.field(default=2, validator=[attrs.validators.ge(2), at_most(MOST_SIDE)])
+    """Side of the squares in pixels, 2 … 65536."""
 
 
 class PyramidView(View):

@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.interfaces import ImageSpec, Known, View
+from auxar.interfaces import MOST_SIDE, ImageSpec, Known, View, at_most
 from auxar.plugins import Component, hookimpl
 
 
@@ -16,8 +16,8 @@ from auxar.plugins import Component, hookimpl
 class SubsampleConfig:
     """Every factor-th pixel in rows and columns, from the first one on."""
 
-    factor: int = attrs.field(default=2, validator=attrs.validators.ge(2))
-    """Distance between kept pixels."""
+    factor: int = attrs.field(default=2, validator=[attrs.validators.ge(2), at_most(MOST_SIDE)])
+    """Distance between kept pixels, 2 … 65536."""
 
 
 class SubsampleView(View):

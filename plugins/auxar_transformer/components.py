@@ -5,10 +5,12 @@ from __future__ import annotations
 import attrs
 
 from auxar.causal import CausalDecoder, CausalPrior
-from auxar.interfaces import Decoder, ImageSpec, Prior, positive
-from auxar_pixelcnn.components import HEADS
+from auxar.interfaces import Decoder, ImageSpec, Prior, at_most, positive
+from auxar_pixelcnn.components import HEADS, MOST_BLOCKS, MOST_COMPONENTS, MOST_FILTERS
 from auxar_pixelcnn.heads import LogisticMixtureHead, SoftmaxHead
 from auxar_transformer.network import TransformerNetwork
+
+MOST_HEADS = 1024
 
 
 def _known_head(instance: object, attribute: attrs.Attribute, value: str) -> None:
@@ -26,18 +28,19 @@ class TransformerConfig:
     kept for the backward pass, which PyTorch's fused kernels avoid.
     """
 
-    width: int = attrs.field(default=64, validator=positive)
-    """Channels of every token, a multiple of `heads`; the hidden layer of each block has four times as many."""
-    blocks: int = attrs.field(default=4, validator=positive)
-    """Blocks of attention and a two-layer network."""
-    heads: int = attrs.field(default=4, validator=positive)
-    """Attention heads of each block, which share out the width."""
+    width: int = attrs.field(default=64, validator=[positive, at_most(MOST_FILTERS)])
+    """Channels of every token, a multiple of `heads`, 1 … 16384; the hidden layer of each block has four times as
+    many."""
+    blocks: int = attrs.field(default=4, validator=[positive, at_most(MOST_BLOCKS)])
+    """Blocks of attention and a two-layer network, 1 … 256."""
+    heads: int = attrs.field(default=4, validator=[positive, at_most(MOST_HEADS)])
+    """Attention heads of each block, 1 … 1024, which share out the width."""
     dropout: float = attrs.field(default=0.1, validator=[attrs.validators.ge(0.0), attrs.validators.lt(1.0)])
     """Share of values dropped from what each half of a block adds, while training."""
     head: str = attrs.field(default="logistic_mixture", validator=_known_head)
     """Distribution of a pixel: logistic_mixture (1 or 3 channels, any number of levels) or softmax."""
-    components: int = attrs.field(default=10, validator=positive)
-    """Components of the mixture."""
+    components: int = attrs.field(default=10, validator=[positive, at_most(MOST_COMPONENTS)])
+    """Components of the mixture, 1 … 1024."""
 
     def __attrs_post_init__(self) -> None:
         width, heads = self.width, self.heads
