@@ -1,6 +1,6 @@
 """Commands of `auxar` one after the other in the processes that torch's launcher starts, in float64 if so asked.
 
-    python -m torch.distributed.run --standalone --nproc_per_node N tests/several.py float64|float32 '["run", …]' …
+python -m torch.distributed.run --standalone --nproc_per_node N tests/several.py float64|float32 '["run", …]' …
 """
 
 from __future__ import annotations

@@ -405,8 +405,8 @@ def test_code_elsewhere_is_not_loaded_even_if_trusted(own, tmp_path, name, trust
         name = str(own.parent / "evil.py") if name == "ABSOLUTE" else name
         recipe(own, plugins=[name])
         if bare:
-            for part in ("factors", "samples/images", "samples/map-seed0", "figures"):
-                shutil.rmtree(own / part, ignore_errors=True)
+            for part in ("factors", "samples", "figures"):
+                shutil.rmtree(own / part)
             for part in ("evaluation.json", "report.html"):
                 (own / part).unlink()
         calls = [lambda: auxar.load(own, trust_plugins=trust), lambda: evaluate(own, trust_plugins=trust)]
@@ -718,6 +718,14 @@ def test_what_tensors_claim_is_checked_before_it_is_believed(finished, own, kind
         assert len(message) < 2000
 
 
+def test_a_header_has_an_end(own):
+    """What is in it may be fine: a hundred thousand tensors take less."""
+    file = own / "factors" / "prior" / "weights.safetensors"
+    tensors, _ = read_tensors(file)
+    save_file(tensors, file, {"padding": " " * 2**24})
+    assert f"{file} is damaged: its header claims 16," in said(auxar.load, own)
+
+
 def test_files_of_a_terabyte_are_not_read(finished, own):
     places = ["evaluation.safetensors", "evaluation.json", "samples/samples.json", "figures/figures.json"]
     places += [
@@ -929,6 +937,38 @@ def test_any_value_in_a_record_gives_a_result_or_an_error(finished, own, place):
             if place == "evaluation.json":
                 said(lambda: main(["compare", str(own), str(finished)]))
     assert messages == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("seed", "1e0", "seed: expected int, got 1.0"),
+        ("seed", "true", "seed: expected int, got True"),
+        ("seed", '"1"', "seed: expected int, got '1'"),
+        ("seed", str(2**63), f"seed: expected a number of 64 bits, got {2**63}"),
+        ("seed", "9" * 4000, "seed: expected a number of 64 bits, got ≈10^4000"),
+        ("seconds", "9" * 400, "seconds: expected a number of 64 bits, got ≈10^400"),
+        ("seconds", '"1"', "seconds: expected float, got '1'"),
+        ("rule", "1", "rule: expected str, got 1"),
+        ("rule", json.dumps("x" * 10_001), "rule: expected at most 10000 characters, got 10001"),
+        ("bits_per_dim", "{}", "bits_per_dim: expected a list, got {}"),
+        ("bits_per_dim", '"12"', "bits_per_dim: expected a list, got '12'"),
+        ("bits_per_dim", "[1, 2, null]", "bits_per_dim[2]: expected float, got None"),
+    ],
+)
+def test_what_is_wrong_with_a_record_is_told(own, key, text, message):
+    file = own / "samples" / "samples.json"
+    file.write_text(with_value(read_json(file), (key,), text))
+    assert said(write_report, own) == f"{file} is damaged: {message}"
+
+
+def test_a_record_is_a_table_and_has_an_end(own):
+    file = own / "samples" / "samples.json"
+    for text in ("[]", "null", '"x"', "3"):
+        file.write_text(text)
+        assert said(write_report, own) == f"{file} is damaged: expected a table, got {json.loads(text)!r}"
+    file.write_text(" " * (2**24 + 1))
+    assert "is larger than the 16,777,216 bytes" in said(write_report, own)
 
 
 @pytest.mark.parametrize("place", RECORDS[:3])

@@ -138,47 +138,68 @@ def test_training_is_that_of_one_process(shared, alone):
     assert apart / sum(tensor.numel() for tensor in first.values()) < 1e-5
 
 
-def test_the_gradient_is_that_of_one_process(pictures, tmp_path):
-    """Of the same batch, in float64: relative to its norm to 1e-12."""
+@pytest.fixture(scope="module")
+def one_step(pictures, tmp_path_factory) -> Path:
+    """A folder with the recipe of one step, and the run in float64 that one process made of it."""
+    folder = tmp_path_factory.mktemp("gradients")
     changes = {**CHANGES, "training__steps": 1, "training__clip": None, "sampling__images": 0}
-    recipe = write(tmp_path / "tiny.toml", tiny(pictures, **changes))
-    gradients = {}
-    for processes in (1, 2, 4):
-        out = tmp_path / str(processes)
-        done = call(several(processes, "float64", ["run", recipe, "--out", out]), tmp_path)
-        assert done.returncode == 0, done.stderr
-        # After one step Adam's first moment is a tenth of the gradient.
-        state = weights(out, "training")
-        gradients[processes] = {name: 10 * tensor for name, tensor in state.items() if name.endswith(".exp_avg")}
-    assert gradients[1]
-    norm = torch.stack([tensor.norm() for tensor in gradients[1].values()]).norm().item()
+    recipe = write(folder / "tiny.toml", tiny(pictures, **changes))
+    done = call(several(1, "float64", ["run", recipe, "--out", folder / "1"]), folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def gradient(run: Path) -> dict[str, torch.Tensor]:
+    """After one step Adam's first moment is a tenth of the gradient."""
+    return {name: 10 * tensor for name, tensor in weights(run, "training").items() if name.endswith(".exp_avg")}
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_the_gradient_is_that_of_one_process(one_step, processes):
+    """Of the same batch, in float64: relative to its norm to 1e-12."""
+    out = one_step / str(processes)
+    done = call(several(processes, "float64", ["run", one_step / "tiny.toml", "--out", out]), one_step)
+    assert done.returncode == 0, done.stderr
+    alone = gradient(one_step / "1")
+    norm = torch.stack([tensor.norm() for tensor in alone.values()]).norm().item()
     assert norm > 1
-    for processes in (2, 4):
-        assert next(iter(gradients[processes].values())).dtype == torch.float64
-        assert distance(gradients[processes], gradients[1]) < 1e-12 * norm
+    assert all(tensor.dtype == torch.float64 for tensor in alone.values())
+    assert distance(gradient(out), alone) < 1e-12 * norm
 
 
-def test_evaluation_is_that_of_one_process(shared, by_four):
+def evaluation(run: Path) -> tuple[Any, ...]:
+    """The table, the nats of single images, and what is said of them."""
+    return read_json(run / "evaluation.json"), *read_tensors(run / "evaluation.safetensors")
+
+
+def assert_equal(first: tuple[Any, ...], second: tuple[Any, ...]) -> None:
     """To the last bit."""
-    tables = {2: read_json(shared / "evaluation.json"), 4: read_json(by_four / "evaluation.json")}
-    nats = {2: read_tensors(shared / "evaluation.safetensors"), 4: read_tensors(by_four / "evaluation.safetensors")}
-    # 17 training and 6 held-out images: the processes' parts differ in length, and one of four has one batch less.
-    assert tables[2]["images"] == {"heldout": 6, "training": 17}
+    assert first[0] == second[0]
+    assert same(first[1], second[1])
+    assert first[2] == second[2]
+
+
+def test_evaluation_is_that_of_one_process(shared):
+    by_two = evaluation(shared)
+    # 17 training and 6 held-out images: the processes' parts differ in length.
+    assert by_two[0]["images"] == {"heldout": 6, "training": 17}
     with one_thread():
-        by_one = evaluate(shared)
-    one = read_tensors(by_one.path / "evaluation.safetensors")
-    for count in (2, 4):
-        assert tables[count] == read_json(by_one.evaluation)
-        assert same(nats[count][0], one[0])
-        assert nats[count][1] == one[1]
+        evaluate(shared)
+    assert_equal(by_two, evaluation(shared))
 
 
-def test_images_are_those_of_one_process(shared, by_four, tmp_path):
+def test_images_are_those_of_one_process(shared, tmp_path):
     sample(shared, out=tmp_path / "samples")
     by_one = pictures_in(tmp_path / "samples")
     assert len(by_one) == 5 + 2
     assert pictures_in(shared / "samples") == by_one
-    assert pictures_in(by_four / "drawn") == by_one
+
+
+@pytest.mark.slow
+def test_four_processes_do_what_two_do(shared, by_four):
+    assert_equal(evaluation(by_four), evaluation(shared))
+    assert pictures_in(by_four / "drawn") == pictures_in(shared / "samples")
+    assert_gone_on(by_four.with_name("gone on by four"), shared)
 
 
 # Each factor by a process of its own
@@ -320,14 +341,18 @@ def test_processes_asked_to_end_save_together(pictures, tmp_path):
     assert 0 < step < 5000
 
 
-def test_one_process_or_four_go_on_where_two_were(shared, by_four, pictures, tmp_path):
-    one = forgotten(shared, tmp_path / "one")
-    run(one, tiny(pictures, **CHANGES))
-    for folder in (one, by_four.with_name("gone on by four")):
-        assert [line["step"] for line in metrics(folder)] == [1, 2, 3, 4, 5] * 2
-        for first, second in zip(metrics(shared), metrics(folder), strict=True):
-            assert second == near(first, 1e-4)
-        assert 0 < distance(weights(folder), weights(shared)) < 1e-3
+def assert_gone_on(folder: Path, shared: Path) -> None:
+    """A run that others have finished is near the one of two processes, and not the very same."""
+    assert [line["step"] for line in metrics(folder)] == [1, 2, 3, 4, 5] * 2
+    for first, second in zip(metrics(shared), metrics(folder), strict=True):
+        assert second == near(first, 1e-4)
+    assert 0 < distance(weights(folder), weights(shared)) < 1e-3
+
+
+def test_one_process_goes_on_where_two_were(shared, pictures, tmp_path):
+    folder = forgotten(shared, tmp_path / "one")
+    run(folder, tiny(pictures, **CHANGES))
+    assert_gone_on(folder, shared)
 
 
 def test_a_process_number_that_is_another_ones_by_now_is_dead():

@@ -177,7 +177,9 @@ def test_runs_killed_at_many_moments(recipe, whole, tmp_path, seed):
 # Asked to end
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_training_that_is_asked_to_end_saves_and_says_so(recipe, whole, tmp_path, number, code):
     out = tmp_path / "run"
     # No checkpoint is due before the end: what is there was saved because of the signal.
