@@ -32,7 +32,7 @@ from test_report import HOSTILE, Page
 
 import auxar
 from auxar.checking import factor_costs
-from auxar.cli import main
+from auxar.cli import _Formatter, main
 from auxar.comparison import compare_runs
 from auxar.errors import UserError
 from auxar.files import read_bytes, read_json, read_tensors, write_json
@@ -1180,6 +1180,26 @@ def test_texts_of_a_run_do_not_control_the_terminal(finished, own, capsys):
 def controlling(node: Any) -> Any:
     """The same JSON with characters that control a terminal for every text that may be any."""
     return json.loads(json.dumps(strings(node)).replace(json.dumps(HOSTILE), json.dumps(f"{CONTROL}\nof its own")))
+
+
+def test_long_texts_do_not_fill_the_terminal(finished, own, capsys):
+    table = read_json(own / "evaluation.json")
+    table["factors"][0]["factor"] = "x" * 9000
+    (own / "evaluation.safetensors").unlink()
+    write_json(own / "evaluation.json", table)
+    assert main(["compare", str(finished), str(own)]) == 0
+    assert max(map(len, printed(capsys).splitlines())) < 400
+
+
+def test_what_is_logged_does_not_control_the_terminal():
+    record = logging.LogRecord("auxar", logging.INFO, "", 0, "report: %s", (CONTROL,), None)
+    assert _Formatter("%(message)s").format(record).isprintable()
+
+
+def test_names_that_are_no_text_are_kept(tmp_path):
+    """As the operating system gives them: those of images that are drawn from, say."""
+    write_json(tmp_path / "file.json", {"given": ["\udcff.png"]})
+    assert read_json(tmp_path / "file.json") == {"given": ["\udcff.png"]}
 
 
 @pytest.mark.parametrize("key", ["data__path", "prior__name", "plugins", "training__precision", "extra"])

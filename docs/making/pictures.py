@@ -215,7 +215,7 @@ PICTURES = {
     ),
     "soak.svg": Picture(
         soak,
-        "Two lines over thirty minutes, resident memory and open files, neither of which rises from run to run",
+        "Two lines over thirty minutes: resident memory, flat after the first run but for a small step, and open files",
         "One process that runs the quickstart again and again, on a CPU. An upright line is where a run begins.",
     ),
 }

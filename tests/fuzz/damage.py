@@ -409,7 +409,10 @@ def _key(random: Random, place: Place, name: str) -> None:
             if where.is_dir() and not os.path.lexists(where / "evil.py"):
                 (where / "evil.py").write_text(f"open({str(place.outside / 'executed')!r}, 'w')")
     else:
-        *parents, key = random.choice(list(_paths(table)))
+        paths = list(_paths(table))
+        if not paths:
+            raise NotFitting
+        *parents, key = random.choice(paths)
         node: Any = table
         for parent in parents:
             node = node[parent]

@@ -166,6 +166,9 @@ def spread(work: Callable[[range], list[Outcome]], parts: list[range], processes
                     died = f"a process died at {part.start} … {part.stop - 1}, or beside them"
                     yield [Outcome(part.start, "failure", died, "", 0.0, 0.0)]
                     break
+                except Exception as error:
+                    words = f"at {part.start} … {part.stop - 1}, {type(error).__name__}: {error}\n{error.__cause__}"
+                    yield [Outcome(part.start, "failure", words, "", 0.0, 0.0)]
 
 
 def shown(found: Iterable[list[Outcome]]) -> Iterator[Outcome]:
