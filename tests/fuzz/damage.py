@@ -200,8 +200,18 @@ def _no_folder(random: Random, place: Place, name: str) -> None:
     if parent == place.folder:
         raise NotFitting
     shutil.rmtree(parent)
-    if random.random() < 0.5:
-        random.choice((lambda: parent.write_bytes(b"x"), lambda: parent.symlink_to(place.outside)))()
+    if random.random() < 0.3:
+        parent.write_bytes(b"x")
+
+
+def _linked_folder(random: Random, place: Place, name: str) -> None:
+    """The folder that the file is in is elsewhere, with files of names that a run has."""
+    parent = (place.folder / name).parent
+    if parent == place.folder:
+        raise NotFitting
+    shutil.rmtree(parent)
+    target = random.choice((place.outside, place.outside / "images", place.outside / "missing", parent.parent))
+    parent.symlink_to(os.path.relpath(target, parent.parent) if random.random() < 0.3 else target)
 
 
 def _folder(random: Random, place: Place, name: str) -> None:
@@ -425,4 +435,4 @@ def _key(random: Random, place: Place, name: str) -> None:
 
 
 KINDS = [_bytes, _bytes, _splice, _other, _odd_content, _pickle, _nothing, _no_folder, _folder, _pipe, _link, _terabyte]
-KINDS += [_more]
+KINDS += [_more, _linked_folder]
