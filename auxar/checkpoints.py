@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,7 @@ def _progress(path: Path, metadata: Mapping[str, str], steps: int) -> Progress:
     try:
         step, skipped = _count(metadata["step"]), _count(metadata.get("skipped", "0"))
         seconds, losses = (json.loads(metadata.get(key, none)) for key, none in (("seconds", "0"), ("losses", "[]")))
-        numbers: Sequence[Any] = [seconds, *losses]
+        numbers = [seconds, *losses] if isinstance(losses, list) else [None]
         if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
             raise ValueError("its times and losses are no numbers")
         math.fsum(losses)  # Their mean is to be logged.

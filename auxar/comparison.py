@@ -301,8 +301,10 @@ def _views(run: RunFolder) -> list[Any]:
     try:
         stages = parse_toml(read_bytes(run.recipe, MOST_BYTES).decode()).get("stage", [])
         return list(islice(_repeated(stages), MOST_STAGES + 1))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+    except ValueError as error:
         raise UserError(f"{run.recipe} is damaged: {one_line(str(error))}") from None
+    except (TypeError, KeyError, AttributeError):
+        raise UserError(f"{run.recipe} is damaged: its stages are not tables that have a view each") from None
 
 
 def _repeated(stages: Sequence[Mapping[str, Any]]) -> Iterator[Any]:

@@ -189,6 +189,10 @@ def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
     with _advising():
         tensors, metadata = read_tensors(path, lambda shapes, _: check_shapes(factor, shapes, path))
     factor.load_state_dict(tensors)
+    # Training writes none that are not; what would be drawn from them is no image.
+    for name, parameter in factor.named_parameters():
+        if not parameter.isfinite().all():
+            raise DamagedFile(f"{path} is damaged: values of {name} are not finite")
     return metadata
 
 

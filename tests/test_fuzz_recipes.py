@@ -97,7 +97,7 @@ def endless() -> None:
 )
 def test_a_fault_is_a_failure(fuzz, monkeypatch, fault, words):
     monkeypatch.setattr(fuzz, "check_recipe", fault)
-    limits = fuzz.Limits(seconds=0.2, memory=fuzz._peak())
+    limits = fuzz.Limits(seconds=0.2, memory=fuzz.watching.forget_peak() + 0.1)
     (outcome,) = fuzz.outcomes_of(SEED, [0], limits)
     assert outcome.kind == "failure"
     assert outcome.words.startswith(words)

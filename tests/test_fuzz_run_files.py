@@ -16,7 +16,7 @@ from runs import PROJECT
 
 from auxar.errors import UserError
 
-SEED, COUNT = 1, 60
+SEED, COUNT = 1, 45
 
 
 @pytest.fixture(scope="module")

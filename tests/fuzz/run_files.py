@@ -17,6 +17,7 @@ import io
 import itertools
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -249,8 +250,14 @@ def main() -> int:
     start = time.monotonic()
     work = partial(outcomes_of, options.seed, limits=limits)
     outcomes = list(watching.shown(watching.spread(work, watching.chunks(options), options.processes)))
-    watching.summarize(outcomes, options.seed, time.monotonic() - start)
+    watching.summarize(outcomes, options.seed, time.monotonic() - start, _first_words)
     return int(any(outcome.kind == "failure" for outcome in outcomes))
+
+
+def _first_words(message: str) -> str:
+    """What several errors have in common: the first one's words, without paths, numbers and what is quoted."""
+    line = message.split("\n")[0].replace(": ", " : ")
+    return " ".join(re.sub(r"'[^']*'?|\S*/\S+|\[?-?\d[\d.e+]*\]?|[0-9a-f]{32}", "…", line).split()[:9])
 
 
 if __name__ == "__main__":

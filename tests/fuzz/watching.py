@@ -7,7 +7,6 @@ import collections
 import contextlib
 import faulthandler
 import multiprocessing
-import re
 import resource
 import signal
 import sys
@@ -23,6 +22,8 @@ from types import FrameType
 import attrs
 
 CHUNK = 250
+MOST_ERRORS = 40
+"""That a summary tells of."""
 # What asks for ever more memory is to fail before the machine does.
 MOST_DATA = 6 * 2**30
 
@@ -185,8 +186,11 @@ def shown(found: Iterable[list[Outcome]]) -> Iterator[Outcome]:
             print(f"{done} done, {done / (time.monotonic() - start):.1f} a second", flush=True)
 
 
-def summarize(outcomes: list[Outcome], seed: int, seconds: float) -> None:
-    """Prints how many there are of each kind, the errors by their first words, and how to make each failure again."""
+def summarize(outcomes: list[Outcome], seed: int, seconds: float, brief: Callable[[str], str]) -> None:
+    """Prints how many there are of each kind, the commonest errors, and how to make each failure again.
+
+    `brief` is what several errors have in common.
+    """
     kinds = Counter(each.kind for each in outcomes)
     counts = ", ".join(f"{kinds[kind]} {kind}s" for kind in ("result", "error", "failure"))
     print(f"\n{len(outcomes)} cases in {seconds:.0f} s, {len(outcomes) / seconds:.1f} a second: {counts}")
@@ -197,17 +201,14 @@ def summarize(outcomes: list[Outcome], seed: int, seconds: float) -> None:
     examples: dict[str, list[int]] = collections.defaultdict(list)
     for each in outcomes:
         if each.kind == "error":
-            examples[_first_words(each.words)].append(each.number)
+            examples[brief(each.words)].append(each.number)
     print("\nerrors by their first words, and the number of one case that gives each")
-    for words, numbers in sorted(examples.items(), key=lambda item: -len(item[1])):
+    commonest = sorted(examples.items(), key=lambda item: -len(item[1]))
+    for words, numbers in commonest[:MOST_ERRORS]:
         print(f"{len(numbers):>7}  {words}  ({numbers[0]})")
+    if len(commonest) > MOST_ERRORS:
+        print(f"{sum(len(numbers) for _, numbers in commonest[MOST_ERRORS:]):>7}  that are rarer")
     for each in outcomes:
         if each.kind == "failure":
             first = each.words.split("\n")[0]
             print(f"FAILED --seed {seed} --only {each.number}: {first[:300]}")
-
-
-def _first_words(message: str) -> str:
-    """What several errors have in common: the first one's words, without paths, numbers and what is quoted."""
-    line = message.split("\n")[0].replace(": ", " : ")
-    return " ".join(re.sub(r"'[^']*'?|\S*/\S+|\[?-?\d[\d.e+]*\]?|[0-9a-f]{32}", "…", line).split()[:9])
