@@ -25,9 +25,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from multiprocessing.util import Finalize
 from pathlib import Path
 from random import Random
-from typing import Any
 from unittest import mock
 
 import attrs
@@ -116,12 +116,10 @@ def make_sources(above: Path) -> Sources:
 @functools.cache
 def sources() -> Sources:
     """Those of this process, for as long as it lives."""
-    above = tempfile.TemporaryDirectory(prefix="auxar-")
-    _kept.append(above)
-    return make_sources(Path(above.name))
-
-
-_kept: list[Any] = []
+    above = Path(tempfile.mkdtemp(prefix="auxar-"))
+    # Processes of a pool end without what `atexit` and `TemporaryDirectory` do.
+    Finalize(None, shutil.rmtree, (above,), {"ignore_errors": True}, exitpriority=0)
+    return make_sources(above)
 
 
 # What is done with a run
