@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import attrs
 from torch import Tensor
 
-from auxar.interfaces import CausalNetwork, Decoder, Draws, Head, Known, Prior, Sampler
+from auxar.errors import UserError
+from auxar.interfaces import CausalNetwork, Decoder, Draws, Head, Known, Prior, RestrictableHead, Sampler
+from auxar.support import Interval, Walk
+
+
+@attrs.frozen(eq=False)
+class ByChannel:
+    """Log-likelihoods of images, channel by channel, each given the channels before it: nats."""
+
+    total: Tensor
+    """(b,)."""
+    channels: Tensor | None
+    """(b, c), which add up to `total`. None where the network's head does not tell them apart."""
+    inside: Tensor | None = None
+    """(b, c), log-probabilities that channels lie where they can."""
 
 
 class CausalPrior(Prior):
@@ -20,11 +35,8 @@ class CausalPrior(Prior):
         parameters = self.network(self.network.encode(image))
         return self.network.head.log_prob(parameters, image).sum((1, 2))
 
-    def log_prob_by_channel(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
-        """`log_prob`, and of it each channel's given those before: nats, shapes (b,) and (b, c).
-
-        No channels, but None, where the network's head does not tell them apart.
-        """
+    def log_prob_by_channel(self, image: Tensor) -> ByChannel:
+        """`log_prob`, and what each channel has in it."""
         self.image.check(image)
         return _by_channel(self.network.head, self.network(self.network.encode(image)), image)
 
@@ -43,27 +55,55 @@ class CausalDecoder(Decoder):
         self.image = network.image
         self.features_channels = network.features_channels
         self.network = network
+        self.restricts = isinstance(network.head, RestrictableHead)
 
-    def log_prob(self, image: Tensor, features: Tensor) -> Tensor:
-        self.image.check(image)
-        parameters = self.network(self.network.encode(image), features)
-        return self.network.head.log_prob(parameters, image).sum((1, 2))
+    def log_prob(self, image: Tensor, features: Tensor, interval: Interval | None = None) -> Tensor:
+        parameters = self._predict(image, features)
+        if interval is None:
+            return self.network.head.log_prob(parameters, image).sum((1, 2))
+        return restrictable(self.network.head).restricted_log_prob(parameters, image, interval).sum((1, 2, 3))
 
-    def log_prob_by_channel(self, image: Tensor, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        """`log_prob`, and of it each channel's given those before: nats, shapes (b,) and (b, c).
+    def log_prob_by_channel(
+        self, image: Tensor, features: Tensor, interval: Interval | None = None, inside: Interval | None = None
+    ) -> ByChannel:
+        """`log_prob`, what each channel has in it, and how much probability each leaves in the intervals `inside`."""
+        head, parameters = self.network.head, self._predict(image, features)
+        if interval is not None:
+            channels = restrictable(head).restricted_log_prob(parameters, image, interval).sum((2, 3))
+            return ByChannel(channels.sum(1), channels)
+        found = _by_channel(head, parameters, image)
+        if inside is None:
+            return found
+        mass = restrictable(head).channel_log_mass(parameters, image, inside).sum((2, 3))
+        return attrs.evolve(found, inside=mass)
 
-        No channels, but None, where the network's head does not tell them apart.
-        """
-        self.image.check(image)
-        return _by_channel(self.network.head, self.network(self.network.encode(image), features), image)
-
-    def draw(self, features: Tensor, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
-        return sampler.sample(self.network, features, draws, known)
+    def draw(
+        self,
+        features: Tensor,
+        draws: Draws,
+        sampler: Sampler,
+        known: Known | None = None,
+        walk: Walk | None = None,
+    ) -> Tensor:
+        if walk is None:
+            return sampler.sample(self.network, features, draws, known)
+        return sampler.sample(self.network, features, draws, known, walk)
 
     def initialize(self, image: Tensor, features: Tensor) -> None:
         self.network.initialize(image, features)
 
+    def _predict(self, image: Tensor, features: Tensor) -> Tensor:
+        self.image.check(image)
+        return self.network(self.network.encode(image), features)
 
-def _by_channel(head: Head, parameters: Tensor, image: Tensor) -> tuple[Tensor, Tensor | None]:
+
+def _by_channel(head: Head, parameters: Tensor, image: Tensor) -> ByChannel:
     channels = head.channel_log_prob(parameters, image)
-    return head.log_prob(parameters, image).sum((1, 2)), None if channels is None else channels.sum((2, 3))
+    return ByChannel(head.log_prob(parameters, image).sum((1, 2)), None if channels is None else channels.sum((2, 3)))
+
+
+def restrictable(head: Head) -> RestrictableHead:
+    """The head. Raises `UserError` for one that is none of this kind."""
+    if not isinstance(head, RestrictableHead):
+        raise UserError(f"{type(head).__name__} cannot be restricted to intervals of values")
+    return head

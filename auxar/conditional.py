@@ -55,7 +55,7 @@ def draw_from_view(model: Prior, view: Tensor, stage: int, draws: Draws, sampler
     levels = [view]
     for level in reversed(range(stage + 1)):
         part = chain[level]
-        drawn = part.decoder.draw(part.embedding(levels[0]), attrs.evolve(draws, level=level), sampler)
+        drawn = part.draw_given(levels[0], attrs.evolve(draws, level=level), sampler)
         levels.insert(0, drawn)
     return levels
 

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from auxar.causal import CausalDecoder, CausalPrior
+from auxar.causal import ByChannel, CausalDecoder, CausalPrior
 from auxar.data import DataSets, ImageSet, evaluation_batches
 from auxar.files import DamagedFile, write_json, write_tensors
 from auxar.interfaces import ImageSpec, Prior
@@ -170,7 +170,8 @@ def factor_nats(
             k = names.index(factor.name)
             level = levels[k]
             assert level is not None
-            nats, channels = _by_channel(factor, level, levels[k + 1])
+            found_here = _by_channel(factor, level, levels[k + 1])
+            nats, channels = found_here.total, found_here.channels
             tells[place] = channels is not None
             if channels is None:
                 channels = nats.new_zeros(len(nats), factor.image.channels)
@@ -190,13 +191,19 @@ def factor_nats(
     ]
 
 
-def _by_channel(factor: Factor, image: Tensor, view: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """The factor's nats, (b,), and those of its channels, (b, c), if there are any, in one pass of its network."""
+def _by_channel(factor: Factor, image: Tensor, view: Tensor | None) -> ByChannel:
+    """The factor's nats and those of its channels, if there are any, in one pass of its network."""
     if isinstance(factor, PriorFactor) and isinstance(factor.prior, CausalPrior):
         return factor.prior.log_prob_by_channel(image)
     if isinstance(factor, DecoderFactor) and isinstance(factor.decoder, CausalDecoder):
-        return factor.decoder.log_prob_by_channel(image, factor.embedding(view))
-    return factor(image, view), None
+        assert view is not None
+        intervals = None if factor.support is None else factor.support.intervals(image, view)
+        features = factor.embedding(view)
+        if factor.restricted:
+            return factor.decoder.log_prob_by_channel(image, features, intervals)
+        inside = intervals if factor.decoder.restricts else None
+        return factor.decoder.log_prob_by_channel(image, features, inside=inside)
+    return ByChannel(factor(image, view), None)
 
 
 def _total(accelerator: Accelerator, value: float) -> float:

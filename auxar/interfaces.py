@@ -11,7 +11,7 @@ import abc
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 import numpy as np
@@ -19,6 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from auxar.errors import UserError
+
+if TYPE_CHECKING:
+    from auxar.support import DrawnPixels, Interval, Support, Walk
 
 INTEGER_DTYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
 Kind = Literal["view", "prior", "embedding", "decoder", "sampler", "dataset"]
@@ -218,6 +221,8 @@ class View(abc.ABC):
 
     image: ImageSpec
     view: ImageSpec
+    support: Support | None = None
+    """Which images have a given view, where intervals can say so. Without it, decoders stay free."""
 
     @abc.abstractmethod
     def __call__(self, image: Tensor) -> Tensor:
@@ -254,6 +259,34 @@ class Head(abc.ABC):
         """(n, parameter_count) and (n, uniform_count) in (0, 1) to one drawn pixel each: integers, shape (n, c)."""
 
 
+class RestrictableHead(Head):
+    """A head whose channels can each be restricted to an interval of values."""
+
+    restricted_uniform_count: int
+    """Number of uniform random values that drawing one restricted pixel takes."""
+
+    @abc.abstractmethod
+    def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
+        """log P(a channel lies in its interval | the channels before it) of the free head: nats, (b, c, h, w).
+
+        `interval` has the image's shape; where it is empty or leaves [0, levels), so much of it as is inside counts.
+        """
+
+    @abc.abstractmethod
+    def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
+        """log P(a channel | the channels before it, and that it lies in its interval): nats, (b, c, h, w).
+
+        That is `channel_log_prob` less `channel_log_mass`, but as precise where both are tiny; -∞ of values outside.
+        """
+
+    @abc.abstractmethod
+    def draw_restricted(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule, pixels: DrawnPixels) -> Tensor:
+        """As `draw`, with (n, restricted_uniform_count) uniforms: every channel from its distribution in its interval.
+
+        Asks `pixels` for the interval of one channel after the other, and tells what each has become.
+        """
+
+
 class CausalNetwork(nn.Module, abc.ABC):
     """p(X | features) = Π p(x_i | x_1 … x_{i-1}, features) in raster order (paper, equations 1 and 3).
 
@@ -283,11 +316,22 @@ class CausalNetwork(nn.Module, abc.ABC):
 class Sampler(abc.ABC):
     """Draws images from a causal network, pixel after pixel, each an integer in range before it is fed back."""
 
+    restricts: bool = False
+    """Whether `sample` takes a walk: others are not given one."""
+
     @abc.abstractmethod
     def sample(
-        self, network: CausalNetwork, features: Tensor | None, draws: Draws, known: Known | None = None
+        self,
+        network: CausalNetwork,
+        features: Tensor | None,
+        draws: Draws,
+        known: Known | None = None,
+        walk: Walk | None = None,
     ) -> Tensor:
-        """Integers, int64, shape (len(draws.indices), *network.image.shape). Known pixels are not drawn but taken."""
+        """Integers, int64, shape (len(draws.indices), *network.image.shape). Known pixels are not drawn but taken.
+
+        Along a walk, every channel is drawn by the network's `RestrictableHead` from what the walk leaves possible.
+        """
 
     def check(self, network: CausalNetwork) -> None:  # noqa: B027 (most samplers take every network)
         """Raises `UserError` for a network that this sampler cannot draw from; nothing unless it is choosy."""
@@ -313,14 +357,29 @@ class Decoder(nn.Module, abc.ABC):
 
     image: ImageSpec
     features_channels: int
+    restricts: bool = False
+    """Whether `log_prob` takes an interval and `draw` a walk: others are not given any."""
 
     @abc.abstractmethod
-    def log_prob(self, image: Tensor, features: Tensor) -> Tensor:
-        """Integers (b, *image.shape) and features (b, features_channels, h, w) to nats, shape (b,)."""
+    def log_prob(self, image: Tensor, features: Tensor, interval: Interval | None = None) -> Tensor:
+        """Integers (b, *image.shape) and features (b, features_channels, h, w) to nats, shape (b,).
+
+        With an interval for every sub-pixel, of the image's shape, each is given that it lies in its own.
+        """
 
     @abc.abstractmethod
-    def draw(self, features: Tensor, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
-        """One image for each index of `draws` and row of `features`: int64, (b, *image.shape)."""
+    def draw(
+        self,
+        features: Tensor,
+        draws: Draws,
+        sampler: Sampler,
+        known: Known | None = None,
+        walk: Walk | None = None,
+    ) -> Tensor:
+        """One image for each index of `draws` and row of `features`: int64, (b, *image.shape).
+
+        Along a walk, an image of which every value is one that the walk leaves possible.
+        """
 
     def initialize(self, image: Tensor, features: Tensor) -> None:
         """Data-dependent initialisation on a batch; nothing unless an implementation has it."""

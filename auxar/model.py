@@ -7,13 +7,15 @@ from torch import Tensor, nn
 
 from auxar.errors import UserError
 from auxar.interfaces import Decoder, Draws, Embedding, FactorLogProb, ImageSpec, Known, Prior, Sampler, View
+from auxar.support import Support
 
 
 class AuxiliaryModel(Prior):
     """The joint model of an image and its view. It is a `Prior`, so a pyramid is this model nested in itself.
 
-    `log_prob` is log p(X, ψ(X)), at most log p(X) = log Σ_x̂ p(X, x̂) (paper, equation 5). Raises `UserError` if the
-    parts' specs do not meet.
+    `log_prob` is log p(X, ψ(X)), at most log p(X) = log Σ_x̂ p(X, x̂) (paper, equation 5). `restricted`, the decoder is
+    restricted to images with the given view, and the two are equal. Raises `UserError` if the parts' specs do not
+    meet, and where the view does not say which images it leaves possible or the decoder cannot be restricted.
 
     Examples:
         >>> import torch
@@ -33,7 +35,9 @@ class AuxiliaryModel(Prior):
         torch.Size([2])
     """
 
-    def __init__(self, view: View, embedding: Embedding, decoder: Decoder, prior: Prior) -> None:
+    def __init__(
+        self, view: View, embedding: Embedding, decoder: Decoder, prior: Prior, *, restricted: bool = False
+    ) -> None:
         super().__init__()
         for what, found, expected in (
             ("embedding's view", embedding.view, view.view),
@@ -48,15 +52,26 @@ class AuxiliaryModel(Prior):
                 f"the embedding gives {embedding.features_channels} channels of features, "
                 f"the decoder expects {decoder.features_channels}"
             )
+        if restricted and view.support is None:
+            raise UserError("support: the view does not say which images it leaves possible, so the decoder stays free")
+        if restricted and not decoder.restricts:
+            raise UserError("support: the decoder cannot be restricted to possible values, so it stays free")
         self.image = view.image
         self.view = view
         self.embedding = embedding
         self.decoder = decoder
         self.prior = prior
+        self.restricted = restricted
+
+    @property
+    def exact(self) -> bool:
+        """Whether `log_prob` is log p(X) and not a bound of it."""
+        return self.restricted and (not isinstance(self.prior, AuxiliaryModel) or self.prior.exact)
 
     def log_prob(self, image: Tensor) -> Tensor:
         view = view_of(self.view, image)
-        return self.prior.log_prob(view) + self.decoder.log_prob(image, self.embedding(view))
+        support = self.view.support if self.restricted else None
+        return self.prior.log_prob(view) + _given_view(self.embedding, self.decoder, image, view, support)
 
     def log_probs(self, image: Tensor) -> tuple[FactorLogProb, ...]:
         levels = image_levels(self, image)
@@ -79,7 +94,15 @@ class AuxiliaryModel(Prior):
             coarser = self.prior.draw_levels(draws.coarser(), sampler, given)
         else:
             coarser = [self.prior.draw(draws.coarser(), sampler, given)]
-        return [self.decoder.draw(self.embedding(coarser[0]), draws, sampler, known), *coarser]
+        return [self.draw_given(coarser[0], draws, sampler, known), *coarser]
+
+    def draw_given(self, view: Tensor, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
+        """One image for each index of `draws`, given its view (b, *view.shape): int64, (b, *image.shape)."""
+        features = self.embedding(view)
+        if not self.restricted:
+            return self.decoder.draw(features, draws, sampler, known)
+        assert self.view.support is not None
+        return self.decoder.draw(features, draws, sampler, known, self.view.support.walk(view, known))
 
 
 def view_of(view: View, image: Tensor) -> Tensor:
@@ -105,6 +128,13 @@ def level_specs(model: Prior) -> list[ImageSpec]:
         model = model.prior
         specs.append(model.image)
     return specs
+
+
+def _given_view(embedding: Embedding, decoder: Decoder, image: Tensor, view: Tensor, support: Support | None) -> Tensor:
+    """log p(X | X̂), of a decoder that is restricted to a support if there is one: nats, (b,)."""
+    if support is None:
+        return decoder.log_prob(image, embedding(view))
+    return decoder.log_prob(image, embedding(view), support.intervals(image, view))
 
 
 class Factor(nn.Module):
@@ -146,16 +176,30 @@ class PriorFactor(Factor):
 
 
 class DecoderFactor(Factor):
-    """p(X | X̂): an embedding and a decoder, trained together."""
+    """p(X | X̂): an embedding and a decoder, trained together.
 
-    def __init__(self, name: str, embedding: Embedding, decoder: Decoder) -> None:
+    `support` is the view's, which a `restricted` decoder is restricted to.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        embedding: Embedding,
+        decoder: Decoder,
+        support: Support | None = None,
+        *,
+        restricted: bool = False,
+    ) -> None:
         super().__init__(name, decoder.image, embedding.view)
         self.embedding = embedding
         self.decoder = decoder
+        self.support = support
+        self.restricted = restricted
 
     def forward(self, image: Tensor, view: Tensor | None = None) -> Tensor:
         """Integers (b, *image.shape) and (b, *view.shape) to nats, shape (b,)."""
-        return self.decoder.log_prob(image, self.embedding(view))
+        assert view is not None
+        return _given_view(self.embedding, self.decoder, image, view, self.support if self.restricted else None)
 
     def initialize(self, image: Tensor, view: Tensor | None) -> None:
         assert view is not None
@@ -167,6 +211,10 @@ def factors(model: Prior) -> list[Factor]:
     """The factors of a model from the image down, `stage0` … and last `prior`; they share the model's weights."""
     chain: list[Factor] = []
     while isinstance(model, AuxiliaryModel):
-        chain.append(DecoderFactor(f"stage{len(chain)}", model.embedding, model.decoder))
+        chain.append(
+            DecoderFactor(
+                f"stage{len(chain)}", model.embedding, model.decoder, model.view.support, restricted=model.restricted
+            )
+        )
         model = model.prior
     return [*chain, PriorFactor(model)]

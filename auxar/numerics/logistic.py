@@ -46,6 +46,33 @@ def draw(uniform: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     return torch.addcmul(mean, torch.exp(log_scale), torch.logit(uniform))
 
 
+def draw_between(uniform: Tensor, mean: Tensor, log_scale: Tensor, low: Tensor, high: Tensor, levels: int) -> Tensor:
+    """The value in [low, high] that the inverse of the distribution function, given that interval, has for `uniform`.
+
+    `low` and `high` are integers in [0, levels), the result has the dtype of `mean`. With σ(l) and σ(u) of the
+    standardised ends, the t sought has σ(t) = (1 - uniform) σ(l) + uniform σ(u), which is added up as logarithms on
+    the side of zero where σ is small: an interval far out, with next to no mass, is drawn from as well as any other.
+
+    Examples:
+        >>> low, high, far, wide = (torch.tensor(x).double() for x in (3, 200, 1e3, 0.0))
+        >>> [draw_between(torch.tensor(u).double(), far, wide, low, high, 256).item() for u in (0.1, 0.5)]
+        [43.0, 137.0]
+    """
+    half = 1 / (levels - 1)
+    inverse_scale = torch.exp(-log_scale)
+    infinite = torch.full((), torch.inf, dtype=mean.dtype, device=mean.device)
+    lower = torch.where(low == 0, -infinite, ((2 * low - 1) * half - 1 - mean) * inverse_scale)
+    upper = torch.where(high == levels - 1, infinite, ((2 * high + 1) * half - 1 - mean) * inverse_scale)
+    sign = torch.where(lower + upper > 0, -1.0, 1.0).to(mean.dtype)
+    left, right = torch.minimum(sign * lower, sign * upper), torch.maximum(sign * lower, sign * upper)
+    share = torch.where(sign < 0, 1 - uniform, uniform)
+    log_below = torch.logaddexp(torch.log1p(-share) + logsigmoid(left), torch.log(share) + logsigmoid(right))
+    point = log_below - torch.log(-torch.expm1(log_below))
+    found = nearest_value(position(mean + sign * point / inverse_scale, levels), levels)
+    # Rounding may lead a hair outside.
+    return torch.minimum(torch.maximum(found, low.to(found.dtype)), high.to(found.dtype))
+
+
 def position(point: Tensor, levels: int) -> Tensor:
     """A point in units of [-1, 1] in units of levels: 0 … levels - 1."""
     half = (levels - 1) / 2

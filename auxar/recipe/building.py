@@ -27,6 +27,11 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
     with device(on):
         model = _build_chain(recipe, registry)
     model.sampler = build_sampler(recipe, registry)
+    if not model.sampler.restricts and any(stage.support == "restricted" for stage in recipe.stage):
+        raise UserError(
+            f"sampling.sampler: '{recipe.sampling.sampler.name}' cannot draw from restricted decoders "
+            "(support = 'restricted'); expected a sampler that can, such as 'auto'"
+        )
     for network in model.modules():
         if isinstance(network, CausalNetwork):
             model.sampler.check(network)
@@ -73,7 +78,7 @@ def _build_chain(recipe: Recipe, registry: Registry) -> Prior:
         decoder = _build(registry, "decoder", stage.decoder, f"{path}.decoder", view.image, channels)
         layers = _count_layers(decoder, layers, f"{path}.decoder")
         try:
-            model = AuxiliaryModel(view, embedding, decoder, model)
+            model = AuxiliaryModel(view, embedding, decoder, model, restricted=stage.support == "restricted")
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
     return model

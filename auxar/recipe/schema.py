@@ -114,6 +114,9 @@ class Stage:
     """f_w: what the decoder learns of the view."""
     decoder: ComponentChoice
     """p(X | X̂), given the embedding's features."""
+    support: str = attrs.field(default="free", validator=_one_of("free", "restricted"))
+    """Which images p(X | X̂) gives probability to: free (any image, so that bits/dim are a bound, as in the paper), or
+    restricted (images whose view is X̂, so that they are exact)."""
     repeat: int = attrs.field(default=1, validator=[positive, at_most(MOST_STAGES)])
     """The stage so many times in a row, with networks of its own each time; all stages together are 64 at most."""
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
+import torch
 from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec, Known, View
 from auxar.plugins import Component, hookimpl
+from auxar.support import SumSupport
 
 
 @attrs.frozen
@@ -40,11 +42,21 @@ class BitplanesView(View):
         self.drop = config.drop
         self.image = image
         self.view = attrs.evolve(image, levels=image.levels >> config.drop)
+        self.support = SumSupport(image, self._each, self._values)
 
     def __call__(self, image: Tensor) -> Tensor:
         """(b, c, h, w) integers to (b, c, h, w) integers of the same dtype in [0, levels / 2^drop)."""
         self.image.check(image)
         return image >> self.drop
+
+    def _each(self) -> tuple[Tensor, Tensor]:
+        """Every sub-pixel by itself."""
+        return torch.arange(self.image.dims).view(self.image.shape), torch.tensor(1)
+
+    def _values(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the largest value with these upper bits."""
+        lowest = view.to(torch.int64).flatten(1) << self.drop
+        return lowest, lowest + (1 << self.drop) - 1
 
     def known(self, known: Known) -> Known:
         """A value of the view is known where its pixel is."""

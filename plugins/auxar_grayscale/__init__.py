@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
-from torch import Tensor, int64
+import torch
+from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec, Known, View
 from auxar.plugins import Component, hookimpl
+from auxar.support import SumSupport
 
 # ITU-R BT.601 luma in thousandths: integers, so that the view is the same on every machine.
 RED, GREEN, BLUE = 299, 587, 114
@@ -36,13 +38,26 @@ class GrayscaleView(View):
             raise UserError(f"levels = {config.levels}: the image itself has only {image.levels} levels")
         self.image = image
         self.view = ImageSpec(channels=1, height=image.height, width=image.width, levels=config.levels)
+        self.support = SumSupport(image, self._pixels, self._sums)
 
     def __call__(self, image: Tensor) -> Tensor:
         """(b, 3, h, w) integers to (b, 1, h, w) integers in [0, levels) of the same dtype."""
         self.image.check(image)
-        red, green, blue = image.to(int64).split(1, dim=1)
+        red, green, blue = image.to(torch.int64).split(1, dim=1)
         luma = (RED * red + GREEN * green + BLUE * blue + 500) // 1000
         return (luma * self.view.levels // self.image.levels).to(image.dtype)
+
+    def _pixels(self) -> tuple[Tensor, Tensor]:
+        """Each pixel's channels are a group."""
+        return torch.arange(self.view.dims).view(self.view.shape), torch.tensor([RED, GREEN, BLUE]).view(3, 1, 1)
+
+    def _sums(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the largest weighted sum of a pixel's channels, in thousandths, of each gray value."""
+        gray = torch.stack([view, view + 1]).to(torch.int64).flatten(2)
+        # The first luma of a bin and of the next one: ⌈gray · image levels / view levels⌉.
+        luma = -(-gray * self.image.levels // self.view.levels)
+        lowest, following = (1000 * luma - 500).unbind()
+        return lowest, following - 1
 
     def known(self, known: Known) -> Known:
         """A gray value is known where its pixel is."""

@@ -9,8 +9,9 @@ from einops import rearrange
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.interfaces import DrawRule, Head, ImageSpec, scale
+from auxar.interfaces import DrawRule, ImageSpec, RestrictableHead, scale
 from auxar.numerics import categorical, logistic
+from auxar.support import DrawnPixels, Interval
 
 # Narrower components gain nothing (a scale of e⁻⁷ has all but its mass in one of 256 values) and cost stability.
 SMALLEST_LOG_SCALE = -7.0
@@ -18,7 +19,7 @@ SMALLEST_LOG_SCALE = -7.0
 LARGEST_LOG_SCALE = 20.0
 
 
-class LogisticMixtureHead(Head):
+class LogisticMixtureHead(RestrictableHead):
     """A mixture of discretized logistics over one channel, or over three that are linearly coupled.
 
     Salimans et al. 2017, section 2.2: within a component, the mean of green moves linearly with red, that of blue
@@ -34,6 +35,8 @@ class LogisticMixtureHead(Head):
         self.couplings = self.channels * (self.channels - 1) // 2
         self.parameter_count = components * (1 + 2 * self.channels + self.couplings)
         self.uniform_count = 1 + self.channels
+        # The component is drawn again for every channel.
+        self.restricted_uniform_count = 2 * self.channels
 
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
         *_, joint = self._joints(parameters, image)
@@ -70,6 +73,63 @@ class LogisticMixtureHead(Head):
                 offsets.append(drawn[-1] - middle)
         return torch.stack(drawn, dim=1).to(torch.int64)
 
+    def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
+        before = torch.stack([known.logsumexp(1) for known, *_ in self._restricted(parameters, image, interval)], dim=1)
+        inside = [(known + mass).logsumexp(1) for known, _, mass in self._restricted(parameters, image, interval)]
+        return torch.stack(inside, dim=1) - before
+
+    def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
+        channels = [
+            (known + value).logsumexp(1) - (known + mass).logsumexp(1)
+            for known, value, mass in self._restricted(parameters, image, interval)
+        ]
+        return only_inside(torch.stack(channels, dim=1), image, interval)
+
+    def draw_restricted(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule, pixels: DrawnPixels) -> Tensor:
+        known, means, log_scales, couplings = self._split(parameters.double())
+        if rule.reduction:
+            log_scales = log_scales - rule.reduction
+        scaled = means.new_zeros(len(means), self.channels)
+        drawn = []
+        for channel in range(self.channels):
+            interval = pixels.interval(channel)
+            mean, log_scale = self._coupled_mean(means, couplings, scaled, channel), log_scales[:, :, channel]
+            low, high = interval.low[:, None], interval.high[:, None]
+            mass = logistic.log_interval_mass(low, high, mean, log_scale, self.levels)
+            component = categorical.draw(uniforms[:, 2 * channel], known + mass)[:, None]
+            point, width = mean.gather(1, component), log_scale.gather(1, component)
+            if rule.name == "map":
+                value = logistic.nearest_value(logistic.position(point, self.levels), self.levels).clamp(low, high)
+            else:
+                noise = uniforms[:, 2 * channel + 1, None]
+                value = logistic.draw_between(noise, point, width, low, high, self.levels)
+            drawn.append(pixels.take(channel, value.squeeze(1).to(torch.int64)))
+            known = known + logistic.log_mass(drawn[-1][:, None], mean, log_scale, self.levels)
+            scaled[:, channel] = scale(drawn[-1], self.levels, scaled.dtype)
+        return torch.stack(drawn, dim=1)
+
+    def _restricted(
+        self, parameters: Tensor, image: Tensor, interval: Interval
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Nats of each component: of the channels before, and given these of a channel's value and of its interval.
+
+        (b, k, h, w) each, the first only up to what all components have in common.
+        """
+        known, means, log_scales, couplings = self._split(parameters)
+        scaled = scale(image, self.levels, known.dtype)
+        values, low, high = (x.to(torch.int64)[:, :, None] for x in (image, interval.low, interval.high))
+        low = low.clamp(0, self.levels - 1)
+        high = torch.maximum(high.clamp(max=self.levels - 1), low)
+        for channel in range(self.channels):
+            mean, log_scale = self._coupled_mean(means, couplings, scaled, channel), log_scales[:, :, channel]
+            value = logistic.log_mass(values[:, channel], mean, log_scale, self.levels)
+            yield (
+                known,
+                value,
+                logistic.log_interval_mass(low[:, channel], high[:, channel], mean, log_scale, self.levels),
+            )
+            known = known + value
+
     def _joints(self, parameters: Tensor, image: Tensor) -> Iterator[Tensor]:
         """Nats of every component together with the first channel, the first two … all: (b, k, h, w) each."""
         logits, means, log_scales, couplings = self._split(parameters)
@@ -101,24 +161,66 @@ class LogisticMixtureHead(Head):
         return mean
 
 
-class SoftmaxHead(Head):
+class SoftmaxHead(RestrictableHead):
     """A probability for every value (paper, section 3.3). Channels are independent given the pixels before."""
 
     def __init__(self, image: ImageSpec) -> None:
         self.levels = image.levels
         self.channels = image.channels
         self.parameter_count = self.channels * self.levels
-        self.uniform_count = self.channels
+        self.uniform_count = self.restricted_uniform_count = self.channels
 
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
         return self.channel_log_prob(parameters, image).sum(1)
 
     def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
-        if parameters.dtype not in (torch.float32, torch.float64):
-            parameters = parameters.float()
-        log_probs = rearrange(parameters, "b (c l) h w -> b c l h w", c=self.channels).log_softmax(2)
-        return log_probs.gather(2, image.to(torch.int64)[:, :, None]).squeeze(2)
+        return _of_values(self._logits(parameters).log_softmax(2), image)
+
+    def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
+        logits = self._logits(parameters)
+        return self._masked(logits, interval).logsumexp(2) - logits.logsumexp(2)
+
+    def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
+        logits = self._logits(parameters)
+        inside = self._masked(logits, interval).logsumexp(2)
+        return only_inside(_of_values(logits, image) - inside, image, interval)
 
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
         logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels)
         return categorical.draw(uniforms, logits / rule.temperature)
+
+    def draw_restricted(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule, pixels: DrawnPixels) -> Tensor:
+        logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels) / rule.temperature
+        values = torch.arange(self.levels, device=logits.device)
+        drawn = []
+        for channel in range(self.channels):
+            interval = pixels.interval(channel)
+            outside = (values < interval.low[:, None]) | (values > interval.high[:, None])
+            value = categorical.draw(uniforms[:, channel], logits[:, channel].masked_fill(outside, -torch.inf))
+            # Rounding may lead into values of no probability.
+            drawn.append(pixels.take(channel, value.clamp(interval.low, interval.high)))
+        return torch.stack(drawn, dim=1)
+
+    def _logits(self, parameters: Tensor) -> Tensor:
+        """(b, parameter_count, h, w) to (b, c, levels, h, w)."""
+        if parameters.dtype not in (torch.float32, torch.float64):
+            parameters = parameters.float()
+        return rearrange(parameters, "b (c l) h w -> b c l h w", c=self.channels)
+
+    def _masked(self, logits: Tensor, interval: Interval) -> Tensor:
+        """Logits (b, c, levels, h, w), -∞ outside of a channel's interval; an empty one is the value next to it."""
+        values = torch.arange(self.levels, device=logits.device).view(-1, 1, 1)
+        low = interval.low.clamp(0, self.levels - 1)
+        high = torch.maximum(interval.high.clamp(max=self.levels - 1), low)
+        return logits.masked_fill((values < low[:, :, None]) | (values > high[:, :, None]), -torch.inf)
+
+
+def _of_values(logits: Tensor, image: Tensor) -> Tensor:
+    """Of logits (b, c, levels, h, w) those of the image's values."""
+    return logits.gather(2, image.to(torch.int64)[:, :, None]).squeeze(2)
+
+
+def only_inside(nats: Tensor, image: Tensor, interval: Interval) -> Tensor:
+    """Nats of values, -∞ of those outside of their interval."""
+    inside = (image >= interval.low) & (image <= interval.high)
+    return torch.where(inside, nats, torch.full((), -torch.inf, dtype=nats.dtype, device=nats.device))

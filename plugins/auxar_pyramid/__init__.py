@@ -6,11 +6,13 @@ import functools
 from collections.abc import Sequence
 
 import attrs
-from torch import Tensor, add, int64
+import torch
+from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.interfaces import MOST_SIDE, ImageSpec, Known, View, at_most
 from auxar.plugins import Component, hookimpl
+from auxar.support import SumSupport
 
 
 @attrs.frozen
@@ -38,17 +40,29 @@ class PyramidView(View):
                 )
         self.image = image
         self.view = attrs.evolve(image, height=image.height // self.factor, width=image.width // self.factor)
+        self.support = SumSupport(image, self._squares, self._sums)
 
     def __call__(self, image: Tensor) -> Tensor:
         """(b, c, h, w) integers to (b, c, h / factor, w / factor) integers of the same dtype and range."""
         self.image.check(image)
         # Strided sums, first over rows and then over columns, take a third of the time of a reduction over axes.
-        wide = image.to(int64)
-        rows = functools.reduce(add, (wide[:, :, i :: self.factor] for i in range(self.factor)))
-        total = functools.reduce(add, (rows[..., j :: self.factor] for j in range(self.factor)))
+        wide = image.to(torch.int64)
+        rows = functools.reduce(torch.add, (wide[:, :, i :: self.factor] for i in range(self.factor)))
+        total = functools.reduce(torch.add, (rows[..., j :: self.factor] for j in range(self.factor)))
         area = self.factor**2
         # floor((2 total + area) / 2 area) is total / area rounded half up, for odd areas too.
         return ((2 * total + area) // (2 * area)).to(image.dtype)
+
+    def _squares(self) -> tuple[Tensor, Tensor]:
+        """A group of sub-pixels for each of the view's."""
+        number = torch.arange(self.view.dims).view(self.view.shape)
+        return number.repeat_interleave(self.factor, 1).repeat_interleave(self.factor, 2), torch.tensor(1)
+
+    def _sums(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the largest sum over each square, which the mean m is of: m - ½ ≤ sum / area < m + ½."""
+        area = self.factor**2
+        lowest = area * view.to(torch.int64).flatten(1) - area // 2
+        return lowest, lowest + area - 1
 
     def known(self, known: Known) -> Known:
         """A mean is known where all pixels of its square are."""

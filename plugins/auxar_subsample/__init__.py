@@ -10,6 +10,7 @@ from torch import Tensor
 
 from auxar.interfaces import MOST_SIDE, ImageSpec, Known, View, at_most
 from auxar.plugins import Component, hookimpl
+from auxar.support import SumSupport
 
 
 @attrs.frozen
@@ -31,12 +32,25 @@ class SubsampleView(View):
         self.factor = config.factor
         self.image = image
         self.view = attrs.evolve(image, height=-(-image.height // self.factor), width=-(-image.width // self.factor))
+        self.support = SumSupport(image, self._each, self._values)
 
     def __call__(self, image: Tensor) -> Tensor:
         """(b, c, h, w) integers to (b, c, ⌈h / factor⌉, ⌈w / factor⌉) integers of the same dtype and range."""
         self.image.check(image)
         # A copy, so that the view neither shares its memory with the image nor keeps it alive.
         return image[..., :: self.factor, :: self.factor].clone(memory_format=torch.contiguous_format)
+
+    def _each(self) -> tuple[Tensor, Tensor]:
+        """Every sub-pixel by itself."""
+        return torch.arange(self.image.dims).view(self.image.shape), torch.tensor(1)
+
+    def _values(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the largest value of every sub-pixel: its own if the view keeps it, else any."""
+        lowest = torch.zeros((len(view), *self.image.shape), dtype=torch.int64, device=view.device)
+        highest = torch.full_like(lowest, self.image.levels - 1)
+        for values in (lowest, highest):
+            values[..., :: self.factor, :: self.factor] = view
+        return lowest.flatten(1), highest.flatten(1)
 
     def known(self, known: Known) -> Known:
         """A pixel of the view is known where it is in the image."""

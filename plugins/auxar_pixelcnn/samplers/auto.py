@@ -10,6 +10,7 @@ from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.interfaces import CausalNetwork, Draws, Known, Sampler
+from auxar.support import Walk
 from auxar_pixelcnn.samplers.cached import CachedSampler
 from auxar_pixelcnn.samplers.engines import engine_field
 from auxar_pixelcnn.samplers.raster import RasterSampler
@@ -30,16 +31,23 @@ class AutoConfig:
 class AutoSampler(Sampler):
     """Chooses for each network once, and says so when only the raster sampler works."""
 
+    restricts = True
+
     def __init__(self, engine: str = "auto") -> None:
         self._fast: tuple[Sampler, ...] = (WavefrontSampler(engine), CachedSampler(engine))
         self._chosen: weakref.WeakKeyDictionary[CausalNetwork, Sampler] = weakref.WeakKeyDictionary()
 
     def sample(
-        self, network: CausalNetwork, features: Tensor | None, draws: Draws, known: Known | None = None
+        self,
+        network: CausalNetwork,
+        features: Tensor | None,
+        draws: Draws,
+        known: Known | None = None,
+        walk: Walk | None = None,
     ) -> Tensor:
         if network not in self._chosen:
             self._chosen[network] = self._choose(network)
-        return self._chosen[network].sample(network, features, draws, known)
+        return self._chosen[network].sample(network, features, draws, known, walk)
 
     def _choose(self, network: CausalNetwork) -> Sampler:
         for sampler in self._fast:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.interfaces import CausalNetwork, Draws, Known, Sampler
+from auxar.support import Walk
 from auxar_pixelcnn.samplers.canvas import Canvas
 from auxar_pixelcnn.samplers.engines import check_engine
 from auxar_pixelcnn.samplers.trace import NoScheduleError
@@ -19,6 +20,7 @@ class ProgramSampler(Sampler, abc.ABC):
     """Draws what the raster sampler draws. Raises `UserError` for a network with parts that it cannot run."""
 
     name: str
+    restricts = True
 
     def __init__(self, engine: str = "auto") -> None:
         check_engine(engine)
@@ -37,12 +39,17 @@ class ProgramSampler(Sampler, abc.ABC):
 
     @torch.no_grad()
     def sample(
-        self, network: CausalNetwork, features: Tensor | None, draws: Draws, known: Known | None = None
+        self,
+        network: CausalNetwork,
+        features: Tensor | None,
+        draws: Draws,
+        known: Known | None = None,
+        walk: Walk | None = None,
     ) -> Tensor:
         training = network.training
         network.eval()
         try:
-            return self.run(self._prepared(network), features, Canvas(network, draws, known))
+            return self.run(self._prepared(network), features, Canvas(network, draws, known, walk))
         finally:
             network.train(training)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from auxar.interfaces import CausalNetwork, Draws, Known, Sampler
+from auxar.support import Walk
 from auxar_pixelcnn.samplers.canvas import Canvas
 
 
@@ -18,11 +19,18 @@ class RasterConfig:
 class RasterSampler(Sampler):
     """Works for every causal network, and slowly."""
 
+    restricts = True
+
     @torch.no_grad()
     def sample(
-        self, network: CausalNetwork, features: Tensor | None, draws: Draws, known: Known | None = None
+        self,
+        network: CausalNetwork,
+        features: Tensor | None,
+        draws: Draws,
+        known: Known | None = None,
+        walk: Walk | None = None,
     ) -> Tensor:
-        canvas = Canvas(network, draws, known)
+        canvas = Canvas(network, draws, known, walk)
         training = network.training
         network.eval()
         try:

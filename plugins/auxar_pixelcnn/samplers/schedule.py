@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import attrs
 
 from auxar.interfaces import CausalNetwork
+from auxar.support import Walk
 from auxar_pixelcnn.samplers.trace import NoScheduleError, Trace, Value, trace
 
 
@@ -49,6 +50,11 @@ def make_schedule(network: CausalNetwork) -> Schedule:
             if up:
                 lag = max(lag, -((leads[source] - leads[value] - right) // up))
     return Schedule(traced, leads, lag)
+
+
+def delayed(schedule: Schedule, walk: Walk | None) -> Schedule:
+    """The schedule with a lag at which a walk, too, finds the pixels that it looks at drawn."""
+    return schedule if walk is None else attrs.evolve(schedule, lag=max(schedule.lag, walk.reach + 1))
 
 
 def _leads(traced: Trace) -> dict[Value, int]:

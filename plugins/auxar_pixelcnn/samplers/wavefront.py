@@ -27,7 +27,7 @@ from auxar_pixelcnn.samplers.program import (
     Window,
     identity,
 )
-from auxar_pixelcnn.samplers.schedule import Schedule, make_schedule
+from auxar_pixelcnn.samplers.schedule import Schedule, delayed, make_schedule
 from auxar_pixelcnn.samplers.sides import Sides
 from auxar_pixelcnn.samplers.trace import Static, Value
 
@@ -52,7 +52,7 @@ class WavefrontSampler(ProgramSampler):
         return make_schedule(network)
 
     def run(self, prepared: Schedule, features: Tensor | None, canvas: Canvas) -> Tensor:
-        return _Wavefront(prepared, features, canvas, self.engine).run()
+        return _Wavefront(delayed(prepared, canvas.walk), features, canvas, self.engine).run()
 
 
 class _Places:

@@ -1,0 +1,293 @@
+"""Which images have a given view: an interval of possible values for each sub-pixel, given X̂ and those before it.
+
+Sub-pixels are ordered by their pixels in raster order, and within a pixel by channel. A free decoder p(X | X̂) gives
+some probability to images whose view is not X̂, and log p(X, ψ(X)) ≤ log p(X) (Kolesnikov & Lampert 2017, equation 5).
+A decoder restricted to these intervals gives them none, and the two are equal.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.interfaces import ImageSpec, Known
+
+
+@attrs.frozen(eq=False)
+class Interval:
+    """The lowest and the highest value that are still possible: int64, of one shape."""
+
+    low: Tensor
+    high: Tensor
+
+
+class Walk(abc.ABC):
+    """A support while images are drawn: pixel after pixel, and within a pixel channel after channel.
+
+    Places are numbers row · width + column of pixels; height · width stands for "outside of the image", where every
+    value is possible.
+    """
+
+    reach: int
+    """Columns to the right up to which an interval depends on rows above: of use to who draws many rows at once."""
+
+    @abc.abstractmethod
+    def interval(self, places: Tensor, channel: int) -> Interval:
+        """Of a channel of the pixels at places (n,) in each image, all that is before it taken: (n, b).
+
+        Where that leaves nothing possible, `low` lies above `high`.
+        """
+
+    @abc.abstractmethod
+    def take(self, places: Tensor, channel: int, values: Tensor) -> None:
+        """What that channel of those pixels is from now on: int64, (n, b)."""
+
+
+class Support(abc.ABC):
+    """An interval for every sub-pixel. It is exact: each value inside can be completed to an image of that view, and
+    none outside can.
+    """
+
+    image: ImageSpec
+
+    @abc.abstractmethod
+    def intervals(self, image: Tensor, view: Tensor) -> Interval:
+        """Of every sub-pixel of `image`, integers (b, *image.shape), given its view and the sub-pixels before it.
+
+        (b, *image.shape). Where those leave nothing possible, since `view` is not that of the image, `low` lies above
+        `high`.
+        """
+
+    def walk(self, view: Tensor, known: Known | None = None) -> Walk:
+        """The same for images that are drawn given these views, (b, *view.shape), some pixels perhaps known.
+
+        Known pixels are taken when their turn comes. A walk may look ahead to them; this one does not.
+        """
+        return RepeatedWalk(self, view)
+
+
+class RepeatedWalk(Walk):
+    """For any support: asks it for the intervals of whole images again at every channel of every pixel."""
+
+    def __init__(self, support: Support, view: Tensor) -> None:
+        self.support = support
+        self.view = view
+        # Nothing is known of what a support looks at: all of the rows above has to be there.
+        self.reach = support.image.width
+        self._image = view.new_zeros((len(view), *support.image.shape), dtype=torch.int64)
+
+    def interval(self, places: Tensor, channel: int) -> Interval:
+        found = self.support.intervals(self._image, self.view)
+        inside = (places < self.support.image.height * self.support.image.width)[:, None]
+        places = places.clamp(max=self.support.image.height * self.support.image.width - 1)
+        low, high = (values[:, channel].flatten(1)[:, places].T for values in (found.low, found.high))
+        return Interval(torch.where(inside, low, 0), torch.where(inside, high, self.support.image.levels - 1))
+
+    def take(self, places: Tensor, channel: int, values: Tensor) -> None:
+        inside = places < self.support.image.height * self.support.image.width
+        self._image[:, channel].view(len(self.view), -1)[:, places[inside]] = values[inside].T
+
+
+@attrs.frozen(eq=False)
+class DrawnPixels:
+    """Pixels that are drawn together along a walk, one of each place in each image: n · b in all."""
+
+    walk: Walk
+    levels: int
+    places: Tensor
+    """(n,), as `Walk` has them."""
+    known: Known | None = None
+    """Of pixels that are given: values (n · b, c), mask (n · b,)."""
+
+    def interval(self, channel: int) -> Interval:
+        """Of a channel, those before it taken: (n · b,), never empty.
+
+        Where nothing is possible any more, which takes known pixels that contradict the view, it is the value nearest
+        to what would be.
+        """
+        found = self.walk.interval(self.places, channel)
+        low = found.low.flatten().clamp(0, self.levels - 1)
+        return Interval(low, torch.maximum(found.high.flatten().clamp(max=self.levels - 1), low))
+
+    def take(self, channel: int, values: Tensor) -> Tensor:
+        """Takes what was drawn, int64, (n · b,), but for known pixels; returns what was taken."""
+        if self.known is not None:
+            values = torch.where(self.known.mask, self.known.values[:, channel], values)
+        self.walk.take(self.places, channel, values.view(len(self.places), -1))
+        return values
+
+
+class SumSupport(Support):
+    """Of views that depend on sums: X̂ says in which range each of several weighted sums of sub-pixels lies.
+
+    Each sub-pixel belongs to one group. With S the sum over its group so far, R the most that those to come can add
+    and w its weight, it lies between (lowest - S - R) / w, rounded up, and (highest - S) / w, rounded down. That is
+    exact if no step of a sum can jump over a range: if each range holds at least as many integers as the largest
+    weight of its group.
+
+    Args:
+        image: The image whose sub-pixels are summed.
+        groups: Gives the number of each sub-pixel's group, 0 … count - 1, and what it counts in the group's sum, from
+            1 on: integers that broadcast to (c, h, w). Called once, when the support is first used.
+        ranges: Views (b, *view.shape) to the lowest and the highest sum of every group, int64, (b, count) each.
+
+    Examples:
+        The sum of two pixels is 3 or 4, and the first of them is 2:
+
+        >>> image = ImageSpec(1, height=1, width=2, levels=4)
+        >>> together = lambda: (torch.tensor(0), torch.tensor(1))
+        >>> support = SumSupport(image, together, lambda view: (view.flatten(1), view.flatten(1) + 1))
+        >>> found = support.intervals(torch.tensor([[[[2, 1]]]]), torch.tensor([[[[3]]]]))
+        >>> found.low.tolist(), found.high.tolist()
+        ([[[[0, 1]]]], [[[[3, 2]]]])
+    """
+
+    def __init__(
+        self,
+        image: ImageSpec,
+        groups: Callable[[], tuple[Tensor, Tensor]],
+        ranges: Callable[[Tensor], tuple[Tensor, Tensor]],
+    ) -> None:
+        self.image = image
+        self.ranges = ranges
+        self._groups = groups
+        self._on: dict[torch.device, Groups] = {}
+
+    def groups(self, device: torch.device) -> Groups:
+        """The groups, with their tensors on a device."""
+        if not self._on:
+            # Models are also built on the device "meta", to see how large they are.
+            with torch.device("cpu"):
+                self._on[torch.device("cpu")] = make_groups(self.image, *self._groups())
+        if device not in self._on:
+            self._on[device] = self._on[torch.device("cpu")].to(device)
+        return self._on[device]
+
+    def intervals(self, image: Tensor, view: Tensor) -> Interval:
+        groups = self.groups(image.device)
+        before = groups.before(_in_order(image.to(torch.int64)) * groups.weight)
+        lowest, highest = (sums[:, groups.number] - before for sums in self.ranges(view))
+        channels, height, width = self.image.shape
+        low, high = (
+            found.view(-1, height, width, channels).permute(0, 3, 1, 2)
+            for found in quotients(lowest - groups.rest, highest, groups.weight, self.image.levels)
+        )
+        return Interval(low, high)
+
+    def walk(self, view: Tensor, known: Known | None = None) -> Walk:
+        return SumWalk(self, view, known)
+
+
+@attrs.frozen(eq=False)
+class Groups:
+    """Groups of sub-pixels: tensors (sub-pixels,) in the order in which they are drawn."""
+
+    number: Tensor
+    weight: Tensor
+    rest: Tensor
+    """The most that the later sub-pixels of its group can add."""
+    sorted: Tensor
+    """Sub-pixels ordered by group, and within each as they are drawn."""
+    place: Tensor
+    """Where each is in that order …"""
+    first: Tensor
+    """… and where the first …"""
+    last: Tensor
+    """… and the last one of its group are."""
+
+    def before(self, values: Tensor) -> Tensor:
+        """Of values (b, sub-pixels), the sum over earlier ones of the same group."""
+        values = values[:, self.sorted]
+        sums = values.cumsum(1) - values
+        return sums[:, self.place] - sums[:, self.first]
+
+    def after(self, values: Tensor) -> Tensor:
+        """Of values (b, sub-pixels), the sum over later ones of the same group."""
+        sums = values[:, self.sorted].cumsum(1)
+        return sums[:, self.last] - sums[:, self.place]
+
+    def reach(self, image: ImageSpec) -> int:
+        """How far to the right of a sub-pixel others of its group lie in rows above."""
+        columns = torch.arange(image.width).repeat_interleave(image.channels)
+        rightmost = torch.full((int(self.number.max()) + 1,), -1)
+        reach = 0
+        for row in self.number.cpu().view(image.height, -1):
+            reach = max(reach, int((rightmost[row] - columns).max()))
+            rightmost.scatter_reduce_(0, row, columns, "amax")
+        return reach
+
+    def to(self, device: torch.device) -> Groups:
+        return Groups(*(values.to(device) for values in attrs.astuple(self, recurse=False)))
+
+
+def make_groups(image: ImageSpec, number: Tensor, weight: Tensor) -> Groups:
+    """Groups of the sub-pixels of an image, from what `SumSupport` is given."""
+    number, weight = (_in_order(values.expand(1, *image.shape))[0] for values in (number, weight))
+    by_group, sorted_ = number.sort(stable=True)
+    place = sorted_.argsort()
+    number = number.contiguous()
+    first = torch.searchsorted(by_group, number)
+    last = torch.searchsorted(by_group, number, right=True) - 1
+    groups = Groups(number, weight, weight, sorted_, place, first, last)
+    return attrs.evolve(groups, rest=groups.after((weight * (image.levels - 1))[None])[0])
+
+
+class SumWalk(Walk):
+    """Keeps for each group what is still needed of its sum.
+
+    Unlike others it looks ahead to known pixels: if the view can be had with them, it is.
+    """
+
+    def __init__(self, support: SumSupport, view: Tensor, known: Known | None) -> None:
+        groups = support.groups(view.device)
+        channels = support.image.channels
+        self.levels = support.image.levels
+        self.reach = groups.reach(support.image)
+        lowest, highest = support.ranges(view)
+        least, most = torch.zeros_like(groups.rest)[None], groups.rest[None]
+        if known is not None:
+            mask = _in_order(known.mask.to(view.device)[:, None].expand(-1, channels, -1, -1))
+            values = _in_order(known.filled().to(view.device, torch.int64))
+            least = groups.after(torch.where(mask, values, 0) * groups.weight)
+            most = groups.after(torch.where(mask, values, self.levels - 1) * groups.weight)
+        # By place: (channels, places, …), the last place being outside of the image, where anything goes.
+        self.groups = _by_place(groups.number, channels, lowest.shape[1])
+        self.weights = _by_place(groups.weight, channels, 1)
+        self.least, self.most = (_by_place(values.T, channels, 0) for values in (least, most))
+        anything = lowest.new_full((len(view), 1), 2**62)
+        self.lowest = torch.cat([lowest, -anything], dim=1).T.contiguous()
+        """(count + 1, b): what is needed at least of each group's sum, changed by `take`."""
+        self.highest = torch.cat([highest, anything], dim=1).T.contiguous()
+
+    def interval(self, places: Tensor, channel: int) -> Interval:
+        group = self.groups[channel][places]
+        lowest = self.lowest[group] - self.most[channel][places]
+        highest = self.highest[group] - self.least[channel][places]
+        return Interval(*quotients(lowest, highest, self.weights[channel][places][:, None], self.levels))
+
+    def take(self, places: Tensor, channel: int, values: Tensor) -> None:
+        group = self.groups[channel][places]
+        added = values * self.weights[channel][places][:, None]
+        self.lowest.index_add_(0, group, added, alpha=-1)
+        self.highest.index_add_(0, group, added, alpha=-1)
+
+
+def quotients(lowest: Tensor, highest: Tensor, weights: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """Integers x in [0, levels) with lowest ≤ weights · x ≤ highest: the first and the last."""
+    low = (lowest.neg() // weights).neg_().clamp_(min=0)
+    return low, (highest // weights).clamp_(max=levels - 1)
+
+
+def _in_order(values: Tensor) -> Tensor:
+    """(b, c, h, w) to (b, h · w · c): pixel after pixel, and within a pixel channel after channel."""
+    return values.permute(0, 2, 3, 1).flatten(1)
+
+
+def _by_place(values: Tensor, channels: int, outside: int) -> Tensor:
+    """(sub-pixels in order, …) to (channels, places + 1, …)."""
+    by_pixel = values.unflatten(0, (-1, channels)).transpose(0, 1)
+    return torch.cat([by_pixel, by_pixel.new_full((channels, 1, *by_pixel.shape[2:]), outside)], dim=1).contiguous()
