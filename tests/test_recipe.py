@@ -82,6 +82,16 @@ def test_shipped_recipes(path):
     assert len(specs) == len(recipe.factor_names)
 
 
+@pytest.mark.parametrize(
+    "twin", sorted(RECIPES.glob("tight/**/*.toml")), ids=lambda path: str(path.relative_to(RECIPES))
+)
+def test_twins_differ_in_nothing_but_their_support(twin):
+    free = tomllib.loads((RECIPES / twin.relative_to(RECIPES / "tight")).read_text())
+    restricted = tomllib.loads(twin.read_text())
+    assert {stage.pop("support") for stage in restricted["stage"]} == {"restricted"}
+    assert free == restricted
+
+
 def test_recipes_are_shipped():
     assert {"quickstart", "pyramid_celeba"} <= {path.stem for path in SHIPPED}
 

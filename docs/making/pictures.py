@@ -117,6 +117,38 @@ def head() -> str:
     return svg.drawing(CELL * levels + 4, height + 48, *parts)
 
 
+def support() -> str:
+    """What the four pixels of a square with a given mean can be, as one after the other is drawn."""
+    image = ImageSpec(1, height=2, width=2)
+    view = PyramidView(PyramidConfig(factor=2), image)
+    drawn = torch.tensor([[[[205, 118], [61, 18]]]])
+    mean = view(drawn)
+    assert view.support is not None
+    found = view.support.intervals(drawn, mean)
+    left, width, step = 150, 510, 52
+    parts = [svg.words(left, 14, f"a square of mean {mean.item()}", anchor="start")]
+    names = ("first pixel", "second", "third", "last")
+    rows = zip(
+        names, found.low.flatten().tolist(), found.high.flatten().tolist(), drawn.flatten().tolist(), strict=True
+    )
+    for row, (name, low, high, value) in enumerate(rows):
+        top = 34 + step * row
+        parts.append(svg.words(left - 16, top + 11, name, anchor="end"))
+        parts.append(svg.box(left, top, width, 22, None))
+        parts.append(svg.box(left + 2 * low, top, max(2 * (high - low), 3), 22, svg.BLUE))
+        parts.append(svg.box(left + 2 * value - 2, top - 4, 4, 30, svg.ORANGE))
+        words = f"{low} … {high}, drawn: {value}"
+        parts.append(svg.words(left + width + 14, top + 11, words, anchor="start"))
+    bottom = 34 + step * len(names)
+    parts += [svg.words(left + 2 * value, bottom - 14, str(value), size=12) for value in (0, 64, 128, 192, 255)]
+    parts += svg.legend(
+        left,
+        bottom + 8,
+        [(svg.BLUE, False, "values that can still give that mean"), (svg.ORANGE, False, "the one drawn")],
+    )
+    return svg.drawing(left + width + 190, bottom + 62, *parts)
+
+
 def wavefront() -> str:
     """The step that each pixel is drawn in, and what is in work at one of them."""
     image = ImageSpec(height=8, width=16)
@@ -206,6 +238,12 @@ PICTURES = {
         head,
         "Sixteen bars of different height",
         "A mixture of two logistic distributions, cut into 16 values: the probabilities add up to one.",
+    ),
+    "support.svg": Picture(
+        support,
+        "Four bars from 0 to 255: the interval of possible values becomes narrower with each pixel that is drawn",
+        "Four pixels whose mean is given, drawn one after the other. The first is nearly free; the last can be one "
+        "of four values, whatever came before.",
     ),
     "wavefront.svg": Picture(
         wavefront,
