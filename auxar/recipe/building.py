@@ -29,8 +29,8 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
     model.sampler = build_sampler(recipe, registry)
     if not model.sampler.restricts and any(stage.support == "restricted" for stage in recipe.stage):
         raise UserError(
-            f"sampling.sampler: '{recipe.sampling.sampler.name}' cannot draw from restricted decoders "
-            "(support = 'restricted'); expected a sampler that can, such as 'auto'"
+            f"sampling.sampler: '{recipe.sampling.sampler.name}' cannot draw from stages with support = 'restricted'; "
+            "expected one that can, such as 'auto'"
         )
     for network in model.modules():
         if isinstance(network, CausalNetwork):
@@ -77,11 +77,22 @@ def _build_chain(recipe: Recipe, registry: Registry) -> Prior:
         channels = embedding.features_channels
         decoder = _build(registry, "decoder", stage.decoder, f"{path}.decoder", view.image, channels)
         layers = _count_layers(decoder, layers, f"{path}.decoder")
+        restricted = stage.support == "restricted"
+        if restricted and view.support is None:
+            raise _stays_free(
+                path, f"a view that says which images it leaves possible, and '{stage.view.name}' does not"
+            )
+        if restricted and not decoder.restricts:
+            raise _stays_free(path, f"a decoder that takes intervals of values, and '{stage.decoder.name}' does not")
         try:
-            model = AuxiliaryModel(view, embedding, decoder, model, restricted=stage.support == "restricted")
+            model = AuxiliaryModel(view, embedding, decoder, model, restricted=restricted)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
     return model
+
+
+def _stays_free(path: str, needed: str) -> UserError:
+    return UserError(f"{path}.support: 'restricted' needs {needed}; use 'free'")
 
 
 def _build(registry: Registry, kind: Kind, choice: ComponentChoice, path: str, *fit: ImageSpec | int) -> Any:

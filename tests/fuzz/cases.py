@@ -34,7 +34,8 @@ SAMPLERS = ["auto", "wavefront", "cached", "raster", {"name": "auto", "engine": 
 NAMES = ["pyramid", "grayscale", "pixelcnn", "pixelcnn++", "transformer", "resnet", "auto", "noto-emoji", "thin", "no"]
 KEYS = [
     *("data", "image", "stage", "prior", "training", "evaluation", "sampling", "plugins", "factor", "stage0", "name"),
-    *("filters", "blocks", "levels", "heads", "width", "height", "repeat", "steps", "epochs", "factor_training"),
+    *("filters", "blocks", "levels", "heads", "width", "height", "repeat", "steps", "epochs", "support"),
+    "factor_training",
     *("options", "seed", "trackers", "betas", "split", "crop", "__class__", "self", "", "a.b", "ю", "a\nb", "é" * 99),
 ]
 PLUGINS = ["thin.py", "broken.py", "odd.py"]
@@ -123,6 +124,7 @@ def _stage(random: Random) -> dict[str, Any]:
         "embedding": {"name": "resnet", "filters": random.choice([1, 2]), "blocks_per_group": 1},
         "decoder": _network(random),
         "repeat": random.choice([1, 1, 1, 2]),
+        "support": random.choice(["free", "free", "restricted"]),
     }
 
 
