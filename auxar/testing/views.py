@@ -15,6 +15,7 @@ from torch import Tensor
 from auxar.interfaces import INTEGER_DTYPES, ImageSpec, Known, View
 from auxar.testing.examples import SPECS, extreme_images, images, random_images
 from auxar.testing.laws import broken, described, devices, fitting, runs, search
+from auxar.testing.supports import check_supports
 
 EXAMPLES = 100
 
@@ -26,7 +27,8 @@ def check_view(
 
     The laws: `build` (sizes that do not fit raise `UserError`), `spec` (`image` and `view` describe input and
     output), `determinism`, `shape`, `dtype`, `range`, `input` (left as it was), `batch` (each image by itself),
-    `layout` (of memory), `device`, `known` (what `View.known` calls known follows from the known pixels), `runs`.
+    `layout` (of memory), `device`, `known` (what `View.known` calls known follows from the known pixels), `support`
+    (if the view has one: its intervals hold the values with which the view stays possible, and no others), `runs`.
     `images` are what it is built for, by default small images of many shapes, as far as the view takes them.
     Raises `ContractError`.
     """
@@ -48,6 +50,7 @@ def check_view(
         mask = torch.ones(len(extremes), spec.height, spec.width, dtype=torch.bool)
         for dtype in _dtypes(view):
             _check_image(view, extremes, dtype, extremes, mask)
+    check_supports(lambda spec: build(config, spec), views, chosen=images is not None)
 
 
 def _examples(view: View, spec: ImageSpec) -> st.SearchStrategy[tuple[View, Tensor, torch.dtype, Tensor, Tensor]]:
