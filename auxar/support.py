@@ -37,10 +37,7 @@ class Walk(abc.ABC):
 
     @abc.abstractmethod
     def interval(self, places: Tensor, channel: int) -> Interval:
-        """Of a channel of the pixels at places (n,) in each image, all that is before it taken: (n, b).
-
-        Where that leaves nothing possible, `low` lies above `high`.
-        """
+        """Of a channel of the pixels at places (n,) in each image, all that is before it taken: (n, b)."""
 
     @abc.abstractmethod
     def take(self, places: Tensor, channel: int, values: Tensor) -> None:
@@ -56,10 +53,9 @@ class Support(abc.ABC):
 
     @abc.abstractmethod
     def intervals(self, image: Tensor, view: Tensor) -> Interval:
-        """Of every sub-pixel of `image`, integers (b, *image.shape), given its view and the sub-pixels before it.
+        """Of every sub-pixel of `image`, integers (b, *image.shape), given its view and those before it: the same shape.
 
-        (b, *image.shape). Where those leave nothing possible, since `view` is not that of the image, `low` lies above
-        `high`.
+        After a value that is not in its interval, as in an image of another view, intervals are of no account.
         """
 
     def walk(self, view: Tensor, known: Known | None = None) -> Walk:
