@@ -98,9 +98,12 @@ def save(
     numbers = {key: json.dumps(value) for key, value in attrs.asdict(progress).items()}
     path = folder / f"training-{progress.step:09d}.safetensors"
     write_tensors(path, tensors, {**numbers, "moments": str(len(moments)), **facts})
-    # The new one counts even if a clock or a hand has left one of a later step.
-    for old in [other for other in checkpoints(folder) if other != path][keep - 1 :]:
-        remove(old)
+    # One of a later step was passed over as damaged when training began, and is not to take the place of a whole one.
+    found = checkpoints(folder)
+    kept = found[found.index(path) :][:keep]
+    for other in found:
+        if other not in kept:
+            remove(other)
 
 
 def newest(folder: Path, factor: Factor, average: bool, steps: int) -> Checkpoint | None:

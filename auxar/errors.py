@@ -18,6 +18,11 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f"{hint} (known: {', '.join(known) or 'none'})"
 
 
-def printable(text: str) -> str:
-    """The text for a terminal: characters that control one, which files of strangers may hold, are shown as escapes."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+def printable(text: str, but: str = "\n\t") -> str:
+    """The text for a terminal: characters that control one, which files of strangers may hold, are shown as escapes.
+
+    Those in `but` stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in but else c.encode("unicode_escape").decode() for c in text)

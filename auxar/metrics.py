@@ -35,7 +35,8 @@ class Meter:
         self.in_a_row = 0
         self.seconds = 0.0
         self.losses: list[float] = []
-        self.last = time.perf_counter()
+        self.last, self.last_step = time.perf_counter(), 0
+        """When the last line was written, or training began here."""
         self.bar: Any = None
 
     @property
@@ -66,7 +67,7 @@ class Meter:
             disable=self.team.rank != 0,
             dynamic_ncols=True,
         )
-        self.last = time.perf_counter()
+        self.last, self.last_step = time.perf_counter(), self.step
 
     def add(self, loss: float, norm: float, *, finite: bool) -> None:
         """Counts a step with its loss in bits/dim and the norm of its gradient.
@@ -117,7 +118,7 @@ class Meter:
             "bits_per_dim": mean,
             "learning_rate": rate,
             "gradient_norm": norm,
-            "images_per_second": len(self.losses) * self.config.batch_size / max(now - self.last, 1e-9),
+            "images_per_second": (self.step - self.last_step) * self.config.batch_size / max(now - self.last, 1e-9),
             "seconds": self.seconds,
         }
         if self.skipped:
@@ -128,7 +129,7 @@ class Meter:
         scalars = {f"{self.factor.name}/{key}": value for key, value in line.items() if key not in ("factor", "step")}
         self.team.log(scalars, self.step)
         self.losses = []
-        self.last = now
+        self.last, self.last_step = now, self.step
 
 
 def forget_after(path: Path, step: int) -> None:

@@ -35,21 +35,28 @@ class Peer:
     rank: int
     machine: str
     pid: int
-    started: float
 
     @classmethod
     def own(cls, rank: int) -> Peer:
         """The calling process."""
-        return cls(rank, machine(), os.getpid(), psutil.Process().create_time())
+        return cls(rank, machine(), os.getpid())
 
-    def alive(self) -> bool:
-        """Whether the process still runs; it has to be one of this machine."""
+    def find(self) -> psutil.Process | None:
+        """The process itself, which has to be one of this machine; None if it has ended."""
         try:
-            process = psutil.Process(self.pid)
-            # The number of a process that has ended may be another's by now.
-            return process.create_time() == self.started and process.status() != psutil.STATUS_ZOMBIE
+            return psutil.Process(self.pid)
         except psutil.NoSuchProcess:
-            return False
+            return None
+
+
+def alive(process: psutil.Process | None) -> bool:
+    """Whether a process that was found still runs."""
+    try:
+        # The number of one that has ended may be another's by now, which this notices. Times of starting would not do:
+        # they change for all processes when the machine's clock is set.
+        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def machine() -> str:
@@ -89,7 +96,7 @@ class _Watch:
     """A thread that looks at the other processes, from entering to leaving."""
 
     def __init__(self, peers: Sequence[Peer], count: int) -> None:
-        self.peers = peers
+        self.peers = [(peer, peer.find()) for peer in peers]
         self.count = count
         self.dead: list[Peer] = []
         self.found = threading.Event()
@@ -117,7 +124,7 @@ class _Watch:
         return None
 
     def _cause(self) -> Interrupted | None:
-        if not self.dead and all(peer.alive() for peer in self.peers):
+        if not self.dead and not self._gone():
             return None
         self.found.wait(4 * EVERY)
         return self._interruption() if self.dead else None
@@ -126,9 +133,12 @@ class _Watch:
         names = " and ".join(f"process {peer.rank} of {self.count} (pid {peer.pid})" for peer in self.dead)
         return Interrupted(f"{names} ended before its work was done", PEER_DIED)
 
+    def _gone(self) -> list[Peer]:
+        return [peer for peer, process in self.peers if not alive(process)]
+
     def _look(self) -> None:
         while not self.over.wait(EVERY):
-            self.dead = [peer for peer in self.peers if not peer.alive()]
+            self.dead = self._gone()
             if self.dead:
                 self._end()
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 
 import attrs
@@ -27,10 +27,11 @@ from auxar.peers import watching
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.building import build_model, build_sampler, build_views
+from auxar.recipe.telling import is_unicode, one_line
 from auxar.records import read_record
 from auxar.report import write_report
 from auxar.runs import RunFolder, begin_run, check_folder, check_sizes, open_run, trained_model
-from auxar.sampling import sample_to_folder
+from auxar.sampling import check_samples, sample_to_folder
 from auxar.team import Team, shares
 from auxar.trackers import tracker_names
 from auxar.training import check_training, train_factor
@@ -59,7 +60,7 @@ def run_recipe(
     folder = out or Path("runs") / path.stem
     accelerator = make_accelerator(recipe, folder, tracker_names(recipe.training.trackers))
     check_training(recipe, chosen, accelerator.num_processes)
-    with watching(accelerator), _held(folder, accelerator):
+    with watching(accelerator), _held(folder, accelerator, check_folder):
         with accelerator.main_process_first():
             run, recipe = begin_run(folder, recipe, registry, path.parent)
         finished = _finished(run, recipe)
@@ -71,7 +72,7 @@ def run_recipe(
             return run
         data = load_images(recipe.data, recipe.image, registry.dataset_paths())
         for name in data.skipped:
-            logger.warning("left out, cannot be read: %s", name)
+            logger.warning("left out, cannot be read: %s", one_line(name))
         model = _train(recipe, registry, missing, data, run, accelerator)
         _conclude(recipe, registry, model, data, run, accelerator)
     accelerator.end_training()
@@ -86,7 +87,7 @@ def evaluate(path: Path, *, settings: Sequence[str] = (), trust_plugins: bool = 
         raise UserError(f"{run.path}: no factor is trained yet; `auxar run` with the recipe trains them")
     check_sizes(run, recipe, registry, run.trained(recipe))
     accelerator = make_accelerator(recipe, run.path)
-    with watching(accelerator), _held(path, accelerator):
+    with watching(accelerator), _held(path, accelerator, check_folder):
         data = load_images(recipe.data, recipe.image, registry.dataset_paths())
         evaluate_run(run, recipe, build_model(recipe, registry), data, accelerator)
         _report(run, accelerator)
@@ -98,7 +99,7 @@ def sample(path: Path, *, settings: Sequence[str] = (), out: Path | None = None,
     opened = _opened(path, settings, trust_plugins)
     config = opened.recipe.sampling
     folder = out or opened.run.samples / f"{config.rule}-seed{config.seed}"
-    with watching(opened.accelerator):
+    with watching(opened.accelerator), _held(folder, opened.accelerator, check_samples):
         sample_to_folder(opened.model, config, opened.sampler, folder, opened.accelerator)
     return folder
 
@@ -120,9 +121,9 @@ def sample_given(
     given = read_given(request, opened.recipe, opened.model)
     kind = "completed" if request.keep is not None else f"given-level{request.stage + 1}"
     folder = out or opened.run.samples / f"{kind}-{config.rule}-seed{config.seed}"
-    with watching(opened.accelerator):
+    with watching(opened.accelerator), _held(folder, opened.accelerator, check_samples):
         draw_given_to_folder(opened.model, given, config, opened.sampler, folder, opened.accelerator)
-    agreement = read_json(folder / "samples.json")["view_agreement"]
+        agreement = read_json(folder / "samples.json")["view_agreement"]
     if agreement is not None:
         logger.info("%.2f %% of the view's pixels are those of the drawn images' own view", 100 * agreement)
     return folder
@@ -134,7 +135,7 @@ def figures(path: Path, *, rows: int, settings: Sequence[str] = (), trust_plugin
         raise UserError(f"--rows {rows}: at least 1 is expected")
     opened = _opened(path, settings, trust_plugins)
     recipe, accelerator, folder = opened.recipe, opened.accelerator, opened.run.figures
-    with watching(accelerator), _held(path, accelerator):
+    with watching(accelerator), _held(path, accelerator, check_folder):
         data = load_images(recipe.data, recipe.image, opened.registry.dataset_paths())
         _, images = next(iter(evaluation_batches(data.heldout, batch_size=rows, limit=rows, rank=0, processes=1)))
         if accelerator.is_main_process:
@@ -157,12 +158,12 @@ class _Opened:
 
 
 @contextlib.contextmanager
-def _held(folder: Path, accelerator: Accelerator) -> Iterator[None]:
-    """The run's folder kept from others, by the first process for all of them."""
+def _held(folder: Path, accelerator: Accelerator, check: Callable[[Path], None]) -> Iterator[None]:
+    """The folder kept from others, by the first process for all of them, once `check` has nothing against it."""
     if not accelerator.is_main_process:
         yield
         return
-    check_folder(folder)
+    check(folder)
     with holding(folder):
         yield
 
@@ -240,7 +241,9 @@ def _conclude(
     if missing:
         logger.info("no samples yet, these factors are not trained: %s", ", ".join(missing))
     else:
-        sample_to_folder(model, recipe.sampling, build_sampler(recipe, registry), run.samples, accelerator)
+        # `auxar sample` may have been asked to draw here as well.
+        with _held(run.samples, accelerator, check_samples):
+            sample_to_folder(model, recipe.sampling, build_sampler(recipe, registry), run.samples, accelerator)
     _report(run, accelerator)
 
 
@@ -286,4 +289,7 @@ def _absolute_paths(recipe: Recipe, registry: Registry) -> Recipe:
     path = recipe.data.path
     if path in registry.names("dataset") or not Path(path).exists():
         return recipe
-    return attrs.evolve(recipe, data=attrs.evolve(recipe.data, path=str(Path(path).resolve())))
+    full = str(Path(path).resolve())
+    if not is_unicode(full):
+        raise UserError(f"data.path: the path {full!r} is not valid UTF-8, as a recipe has to be; rename its folders")
+    return attrs.evolve(recipe, data=attrs.evolve(recipe.data, path=full))

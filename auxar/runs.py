@@ -100,10 +100,13 @@ def check_contents(path: Path) -> None:
     """Raises `UserError` for what leads out of a run's folder, and for what is neither a file nor a folder."""
     root = os.path.realpath(path)
     for entry in (entry for place in PLACES for entry in path.glob(place)):
-        target = os.path.realpath(entry)
-        if entry.is_symlink() and os.path.commonpath([root, target]) != root:
-            raise UserError(f"{entry} is a link out of the run's folder, to {target}; put what is there in its place")
-        if not (entry.is_file() or entry.is_dir() or entry.is_symlink()):
+        if entry.is_symlink():
+            target = os.path.realpath(entry)
+            if os.path.commonpath([root, target]) != root:
+                raise UserError(
+                    f"{entry} is a link out of the run's folder, to {target}; put what is there in its place"
+                )
+        elif not (entry.is_file() or entry.is_dir()):
             raise UserError(f"{entry} is neither a file nor a folder")
 
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from auxar.errors import UserError
 from auxar.files import remove, unfinished, write_json
+from auxar.holding import HOLDER, LOCK
 from auxar.interfaces import Draws, ImageSpec, Prior, Sampler
 from auxar.model import AuxiliaryModel, factors, level_specs
 from auxar.recipe import SamplingConfig
@@ -30,6 +31,8 @@ SHEET_IMAGES = 256
 """The sheet shows the first so many images; single pictures are kept of all."""
 GROWTH_ROWS = 4
 """Images whose way from coarse to fine is shown."""
+SHEETS = ("samples.json", "samples.png", "growth.png", "draws.npz")
+"""What is written beside the folder of single pictures."""
 
 
 @torch.no_grad()
@@ -145,15 +148,26 @@ def clear(folder: Path, accelerator: Accelerator) -> None:
     accelerator.wait_for_everyone()
 
 
+def check_samples(folder: Path) -> None:
+    """Raises `UserError` if `folder` is there and holds anything but samples."""
+    _files(folder)
+
+
 def _clear(folder: Path) -> None:
-    sheets = ("samples.json", "samples.png", "growth.png", "draws.npz")
-    entries = [*folder.glob("*"), *(folder / "images").glob("*")]
-    pictures = [p for p in entries if p.parent.name == "images" and re.fullmatch(r"\d{6}(-\d{3,})?\.png", p.name)]
-    left = [*unfinished(folder), *unfinished(folder / "images")]
-    for path in entries:
-        # Folders beside are samples of other rules and seeds.
-        if path not in pictures and path not in left and path.name not in sheets and not path.is_dir():
-            raise UserError(f"{folder} holds {path.name}, which is not a sample; choose an empty folder with --out")
     # What says that the samples are whole goes first.
-    for path in [*(folder / name for name in sheets), *pictures, *left]:
+    for path in sorted(_files(folder), key=lambda path: path.name != "samples.json"):
         remove(path)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of earlier samples in `folder`. Raises `UserError` for any other."""
+    images = folder / "images"
+    found = [*unfinished(folder), *unfinished(images)]
+    for path in (*folder.glob("*"), *images.glob("*")):
+        is_picture = path.parent == images and re.fullmatch(r"\d{6}(-\d{3,})?\.png", path.name)
+        if is_picture or (path.parent == folder and path.name in SHEETS):
+            found.append(path)
+        # Folders beside are samples of other rules and seeds.
+        elif path not in found and path.name not in (LOCK, HOLDER) and not path.is_dir():
+            raise UserError(f"{folder} holds {path.name}, which is not a sample; choose an empty folder with --out")
+    return found

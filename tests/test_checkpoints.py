@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from runs import call, command, metrics, run, same, snapshot, tiny, weights, write
 from safetensors.torch import load_file, save_file
 
+from auxar.ema import WeightAverage
 from auxar.errors import UserError
 from auxar.files import DamagedFile, read_tensors, write_tensors
 
@@ -88,6 +89,16 @@ def test_a_flipped_bit_is_found_and_the_checkpoint_before_is_used(pictures, whol
     assert same(weights(stopped), weights(whole))
     assert same(weights(stopped, "training"), weights(whole, "training"))
     assert metrics(stopped) == metrics(whole)
+
+
+def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(pictures, stopped, monkeypatch):
+    (stopped / "factors" / "prior" / "training-000000006.safetensors").write_bytes(b"damaged")
+    steps = iter([WeightAverage.update])
+    # The step after the next one ends the process.
+    monkeypatch.setattr(WeightAverage, "update", lambda average: next(steps)(average))
+    with pytest.raises(StopIteration):
+        run(stopped, tiny(pictures, **{**CHANGES, "training__checkpoint_every": 1, "training__keep_checkpoints": 2}))
+    assert states(stopped) == ["training-000000004.safetensors", "training-000000005.safetensors"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "no step", "step", "average", "moments", "later"])

@@ -7,17 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import huggingface_hub
+import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from runs import PROJECT, VIEW, call, command, run, snapshot, tiny, write, write_pictures
 
 from auxar.cli import VERBS, main
+from auxar.errors import UserError
 from auxar.files import read_json
 
 
@@ -317,3 +322,43 @@ def test_the_module_is_the_command(recipe, tmp_path):
     failed = call([str(Path(sys.executable).with_name("auxar")), "check", "none.toml"], tmp_path)
     assert (failed.returncode, failed.stdout) == (2, "")
     assert failed.stderr.startswith("auxar: recipe none.toml cannot be read")
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def fail(*arguments: Any) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        lambda files: torch.empty(2**50, dtype=torch.uint8),
+        lambda files: np.empty(2**50, dtype=np.uint8),
+        raising(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")),
+        raising(MemoryError()),
+    ],
+)
+def test_a_lack_of_memory_is_told(monkeypatch, capsys, failing):
+    monkeypatch.setattr("auxar.plugins.load_plugins", failing)
+    assert main(["plugins"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("auxar: there is not enough memory")
+    assert "; smaller batches take less" in told
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch):
+    monkeypatch.setattr("auxar.plugins.load_plugins", raising(RuntimeError("memory")))
+    with pytest.raises(RuntimeError):
+        main(["plugins"])
+
+
+def test_a_folder_whose_name_is_no_text_is_told(tmp_path, monkeypatch):
+    """A recipe keeps the full path of its images, and is UTF-8."""
+    folder = tmp_path / "\udcff"
+    write_pictures(folder / "pictures")
+    monkeypatch.chdir(folder)
+    with pytest.raises(UserError, match=r"^data\.path: the path '.*udcff/pictures' is not valid UTF-8"):
+        run(tmp_path / "run", tiny(Path("pictures")))
+    assert not (tmp_path / "run").exists()

@@ -51,6 +51,18 @@ def test_samples_take_no_place_of_other_files(pictures, tmp_path):
     with pytest.raises(UserError, match=r"mine holds 0001\.png, which is not a sample"):
         sample(folder, out=tmp_path / "mine")
     assert own.read_bytes() == b"a picture"
+    assert [path.name for path in (tmp_path / "mine").rglob("*")] == ["images", "0001.png"]
+
+
+def test_pictures_are_samples_only_where_samples_are_written(pictures, tmp_path):
+    """A folder may well be called images."""
+    folder = run(tmp_path / "run", tiny(pictures))
+    own = tmp_path / "images" / "000001.png"
+    own.parent.mkdir()
+    own.write_bytes(b"a picture")
+    with pytest.raises(UserError, match=r"images holds 000001\.png, which is not a sample"):
+        sample(folder, out=own.parent)
+    assert own.read_bytes() == b"a picture"
 
 
 def test_samples_make_way_for_fewer(pictures, tmp_path):

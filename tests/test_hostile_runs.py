@@ -29,7 +29,7 @@ import numpy as np
 import pytest
 import tomli_w
 import torch
-from runs import PROJECT, VIEW, changed, run, tiny
+from runs import PROJECT, VIEW, changed, run, tiny, write_pictures
 from safetensors.torch import save_file
 from test_report import HOSTILE, Page
 
@@ -1222,6 +1222,40 @@ def test_errors_of_a_run_do_not_control_the_terminal(own, capsys, key):
     for words in (["evaluate", str(own)], ["check", str(own / "recipe.toml")], ["sample", str(own), "-n", "1"]):
         main(words)
     assert printed(capsys)
+
+
+LINE = "\nauxar: all is well"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data__path": f"none{LINE}"},
+        {"data__path": f"./none{LINE}"},
+        {"data__train": LINE},
+        {"data__heldout": LINE},
+        {"data__column": LINE},
+    ],
+)
+def test_errors_of_data_do_not_look_like_ours(own, capsys, changes):
+    recipe(own, **changes)
+    assert main(["evaluate", str(own)]) == 2
+    told = printed(capsys)
+    assert "all is well" in told
+    assert LINE not in told
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("broken", ["skip", "error"])
+def test_names_of_images_do_not_look_like_ours(own, tmp_path, capsys, caplog, streaming, broken):
+    images = write_pictures(tmp_path / "images")
+    (images / f"000{LINE}.png").write_bytes(b"no image")
+    recipe(own, data__path=str(images), data__broken=broken, data__streaming=streaming, evaluation__train_images=25)
+    main(["evaluate", str(own)])
+    main(["run", str(own / "recipe.toml"), "--out", str(tmp_path / "new"), "--set", "training.steps=1"])
+    told = printed(capsys) + caplog.text
+    assert "all is well" in told
+    assert LINE not in told
 
 
 def test_names_in_damaged_files_do_not_control_the_terminal(finished, own, capsys):

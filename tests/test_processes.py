@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import signal
 import socket
@@ -35,7 +34,7 @@ from runs import (
 )
 
 from auxar.files import read_json, read_tensors
-from auxar.peers import Peer
+from auxar.peers import Peer, _Watch, alive, machine
 from auxar.running import evaluate, sample
 
 CHANGES = {
@@ -355,15 +354,29 @@ def test_one_process_goes_on_where_two_were(shared, pictures, tmp_path):
     assert_gone_on(folder, shared)
 
 
-def test_a_process_number_that_is_another_ones_by_now_is_dead():
-    own = Peer.own(0)
-    assert own.alive()
-    assert not Peer(0, own.machine, os.getpid(), own.started - 1).alive()
+def test_a_process_that_has_ended_is_dead():
+    assert alive(Peer.own(0).find())
     child = subprocess.Popen([sys.executable, "-c", ""])
-    peer = Peer(1, own.machine, child.pid, psutil.Process(child.pid).create_time())
+    found = Peer(1, machine(), child.pid).find()
     until = time.monotonic() + 30
-    while peer.alive() and time.monotonic() < until:  # Nobody waits for it: it is a zombie in the end.
+    while alive(found) and time.monotonic() < until:  # Nobody waits for it: it is a zombie in the end.
         time.sleep(0.01)
-    assert not peer.alive()
+    assert not alive(found)
     child.wait()
-    assert not peer.alive()
+    assert not alive(found)
+    assert not alive(Peer(1, machine(), child.pid).find())
+
+
+def test_a_process_number_that_is_another_ones_by_now_is_dead():
+    found = Peer.own(0).find()
+    # As if the process that was found had been started before the one that has its number.
+    found._ident = (found.pid, found._ident[1] - 1)
+    assert not alive(found)
+
+
+def test_a_clock_that_is_set_kills_nobody(monkeypatch):
+    """When a process was started is told by the machine's clock, which may be put right while the process trains."""
+    watch = _Watch([Peer.own(0)], 1)
+    started = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: started(process) + 3600)
+    assert not watch._gone()

@@ -160,6 +160,7 @@ def test_the_command_draws_into_the_run(finished, pictures, capsys):
             assert main(["sample", str(finished), *given_files, *arguments]) == 0
             assert capsys.readouterr().out == f"{finished / 'samples' / name}\n"
         assert sorted(file.name for file in (finished / "samples" / name).iterdir()) == [
+            ".lock",
             "draws.npz",
             "images",
             "samples.json",

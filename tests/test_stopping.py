@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -16,10 +17,12 @@ import pytest
 from PIL import Image
 from runs import call, command, metrics, process_environment, run, same, snapshot, tiny, weights, with_dropout, write
 
+from auxar.cli import main
+from auxar.ema import WeightAverage
 from auxar.errors import UserError
 from auxar.files import read_json, read_tensors
 from auxar.holding import holding
-from auxar.running import evaluate, run_recipe
+from auxar.running import evaluate, run_recipe, sample
 from auxar.stopping import TOGETHER, Interrupted, between_steps, heeding_signals, requests
 
 CHANGES = {
@@ -216,6 +219,34 @@ def test_what_is_no_training_ends_at_once(recipe, whole, tmp_path):
     assert "Traceback" not in errors
 
 
+def test_an_interruption_without_words_is_told(monkeypatch, capsys):
+    """As Python's own handler raises it."""
+
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("auxar.plugins.load_plugins", interrupted)
+    assert main(["plugins"]) == 130
+    assert capsys.readouterr().err.startswith("auxar: interrupted; what is finished is kept")
+
+
+def test_the_rate_after_a_stop_counts_what_was_done_since(pictures, tmp_path, monkeypatch):
+    """Of the steps that a line of metrics is the mean of, some may have been done before the stop."""
+    table = tiny(pictures, training__steps=3, training__log_every=3, sampling__images=0)
+    ticks = itertools.count()
+    monkeypatch.setattr("auxar.metrics.time.perf_counter", lambda: float(next(ticks)))
+    with monkeypatch.context() as patch:
+        patch.setattr(WeightAverage, "update", lambda average: requests.add(Interrupted("stopped", 143)))
+        with pytest.raises(Interrupted):
+            run(tmp_path / "run", table, only=["prior"])
+    state = tmp_path / "run" / "factors" / "prior"
+    assert not (state / "metrics.jsonl").exists()
+    run(tmp_path / "run", table, only=["prior"])
+    (line,) = (state / "metrics.jsonl").read_text().splitlines()
+    # One step, in the one second that passes between two looks at the clock.
+    assert json.loads(line)["images_per_second"] == 4
+
+
 @pytest.fixture
 def told() -> Iterator[list[str]]:
     requests.last = None
@@ -317,3 +348,24 @@ def test_a_run_that_is_held_is_not_evaluated(whole):
     assert snapshot(whole) == before
     with holding(whole):
         pass
+
+
+def test_two_do_not_draw_into_one_folder(recipe, whole, tmp_path):
+    """Each would remove what the other has drawn, and pictures of two rules would be those of one."""
+    sample(whole, out=tmp_path / "samples")
+    before = snapshot(tmp_path)
+    with holding(tmp_path / "samples"), pytest.raises(UserError, match=f"being worked on by process {os.getpid()} on "):
+        sample(whole, out=tmp_path / "samples", settings=["sampling.rule=map"])
+    assert snapshot(tmp_path) == before
+    with holding(tmp_path / "samples"):
+        sample(whole, out=tmp_path / "other")
+    sample(whole, out=tmp_path / "samples")
+
+
+def test_a_run_does_not_draw_where_another_does(recipe, tmp_path):
+    out = tmp_path / "run"
+    settings = ["training.steps=1"]
+    run_recipe(recipe, out=out, settings=settings, only=["prior"])
+    with holding(out / "samples"), pytest.raises(UserError, match="samples is being worked on by process "):
+        run_recipe(recipe, out=out, settings=settings)
+    run_recipe(recipe, out=out, settings=settings)

@@ -37,12 +37,29 @@ def _done(options: argparse.Namespace) -> int:
         return 2
     except KeyboardInterrupt as error:
         kept = "what is finished is kept, and a run continues from its last checkpoint by the same command"
-        _say(f"{error or 'interrupted'}; {kept}")
+        _say(f"{str(error) or 'interrupted'}; {kept}")
         return error.code if isinstance(error, Interrupted) else 130
     except OSError as error:  # Disks that are full, folders that may not be read: the machine's, not ours.
         _say(str(error))
         return 2
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        reason = f" ({error})" if str(error) else ""
+        _say(
+            f"there is not enough memory{reason}; smaller batches take less, and so does a larger training.accumulate; "
+            "`auxar check RECIPE` tells what training takes"
+        )
+        return 2
     return 0
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Whether a machine or one of its devices has no more memory, which PyTorch tells in various ways."""
+    # Not needed to parse a command line, and takes long to import.
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
 
 
 class _Formatter(logging.Formatter):

@@ -16,6 +16,7 @@ from auxar.data.streamed import Assignment, StreamedImages
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
 from auxar.recipe import DataConfig
+from auxar.recipe.telling import one_line
 
 __all__ = [
     "DataSets",
@@ -38,12 +39,16 @@ def load_images(config: DataConfig, image: ImageSpec, registered: Mapping[str, P
     Raises `UserError` for a source that cannot be found or read, an unknown split or column, images that do not fit
     `image`, broken images unless `config.broken` is "skip", and a split that leaves one side empty.
     """
-    preparation = Preparation(image, config.crop, config.resize)
-    if config.heldout == config.train:
-        raise UserError(f"data.heldout: '{config.heldout}' is the split to train on; name another or leave it out")
-    with progress_in_main_process():
-        source = open_source(config, registered)
-        return (_streamed if config.streaming else _stored)(config, preparation, source)
+    try:
+        preparation = Preparation(image, config.crop, config.resize)
+        if config.heldout == config.train:
+            raise UserError(f"data.heldout: '{config.heldout}' is the split to train on; name another or leave it out")
+        with progress_in_main_process():
+            source = open_source(config, registered)
+            return (_streamed if config.streaming else _stored)(config, preparation, source)
+    except UserError as error:
+        # Of paths and names in it, a stranger's may hold new lines, and what stands in those looks like ours.
+        raise UserError(one_line(str(error))) from error
 
 
 def _stored(config: DataConfig, preparation: Preparation, source: Source) -> DataSets:

@@ -20,6 +20,7 @@ from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
+from auxar.recipe.telling import one_line
 
 logger = logging.getLogger(__name__)
 Row = tuple[int, Any]
@@ -133,6 +134,7 @@ class StreamedImages(ImageSet):
     def _convert(self, row: Row) -> np.ndarray:
         position, value = row
         name, encoded = self.encoded.read(value, position)
+        name = one_line(name)
         try:
             if encoded is None:
                 raise BrokenImage("there is no file or it may not be read")

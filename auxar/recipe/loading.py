@@ -18,7 +18,7 @@ from auxar.interfaces import Kind
 from auxar.plugins import Registry, load_plugins, plugin_files
 from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig
 from auxar.recipe.structuring import structure, unstructure
-from auxar.recipe.telling import one_line
+from auxar.recipe.telling import is_unicode, one_line
 from auxar.recipe.toml import parse_toml
 
 # Settings of the process that trains, not of one factor's training.
@@ -200,7 +200,7 @@ def _apply(table: dict[str, Any], setting: str) -> None:
     setting = one_line(setting, 2 * LONGEST_KEY)
     if not equals or not parts or len(parts) > MOST_PARTS:
         raise UserError(f"--set {setting}: expected key=value, such as training.steps=100")
-    if not _is_unicode(text):
+    if not is_unicode(text):
         raise UserError(f"--set {setting}: expected UTF-8 text")
     value = _value(text.strip())
     node: Any = table
@@ -248,12 +248,3 @@ def _value(text: str) -> Any:
     except ValueError:
         return text
     return table["value"] if len(table) == 1 else text
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it can be written to a file: bytes of the command line that are no UTF-8 become what is not."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import reprlib
 
+from auxar.errors import printable
+
 LONGEST_VALUE = 120
 LONGEST_LINE = 1500
 
@@ -52,8 +54,19 @@ def one_line(text: str, most: int = LONGEST_LINE) -> str:
         >>> one_line("x" * 1000, most=10)
         'xxxxx … xxxxx'
     """
-    if not text.isprintable():
-        text = "".join(
-            character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-        )
+    text = printable(text, but="")
     return text if len(text) <= most else f"{text[: most // 2]} … {text[-(most // 2) :]}"
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it can be written to a file: bytes of names and of the command line that are no UTF-8 become what cannot.
+
+    Examples:
+        >>> is_unicode("ψ"), is_unicode("\\udcff")
+        (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
