@@ -1,0 +1,651 @@
+"""Restricted, a decoder gives probability to images of the given view alone: log p(X, ψ(X)) = log p(X) exactly."""
+
+import importlib.metadata
+import math
+import tomllib
+from pathlib import Path
+
+import attrs
+import pytest
+import tomli_w
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import (
+    SEEDS,
+    all_images,
+    assert_follows,
+    generator,
+    image_numbers,
+    needs_native,
+    random_images,
+)
+from runs import TINY, changed
+
+from auxar.causal import CausalDecoder
+from auxar.errors import UserError
+from auxar.interfaces import Decoder, DrawRule, Draws, Embedding, Head, ImageSpec, Known, Sampler, View, scale
+from auxar.model import AuxiliaryModel, factors, image_levels, level_specs
+from auxar.numerics import logistic
+from auxar.plugins import Component, hookimpl
+from auxar.recipe.building import build_model
+from auxar.recipe.loading import parse_recipe
+from auxar.support import DrawnPixels, Interval, RepeatedWalk, Walk
+from auxar.testing.examples import randomized
+from auxar_bitplanes import BitplanesConfig, BitplanesView
+from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_pixelcnn import components
+from auxar_pixelcnn.heads import LogisticMixtureHead, SoftmaxHead
+from auxar_pixelcnn.samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
+from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_subsample import SubsampleConfig, SubsampleView
+
+# Of all weights: from next to none to where an interval often has next to no mass.
+SCALES = st.sampled_from([0.1, 1.0, 5.0, 30.0])
+
+
+def pyramid(factor=2):
+    return lambda image: PyramidView(PyramidConfig(factor), image)
+
+
+def grayscale(levels):
+    return lambda image: GrayscaleView(GrayscaleConfig(levels), image)
+
+
+def bitplanes(drop):
+    return lambda image: BitplanesView(BitplanesConfig(drop), image)
+
+
+def subsample(factor=2):
+    return lambda image: SubsampleView(SubsampleConfig(factor), image)
+
+
+class Shown(Embedding):
+    """The view's values, each over its part of the image, times a number that is learned."""
+
+    def __init__(self, view, image):
+        super().__init__()
+        self.view = view
+        self.image = image
+        self.features_channels = view.channels
+        self.gain = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, view):
+        height, width = self.image.shape[1:]
+        rows, columns = (-(-height // self.view.height), -(-width // self.view.width))
+        spread = view.repeat_interleave(rows, 2).repeat_interleave(columns, 3)[:, :, :height, :width]
+        return scale(spread, self.view.levels, self.gain.dtype) * self.gain
+
+
+def build_decoder(image, channels, head, full=False):
+    if full:
+        config = components.FullConfig(filters=2, nr_resnet=1, components=2, head=head)
+        return components.full_decoder(config, image, channels)
+    return components.light_decoder(
+        components.LightConfig(filters=3, blocks=1, components=2, head=head), image, channels
+    )
+
+
+def build(image, views, head="softmax", full=False, restricted=True):
+    """A chain of views, from the image down."""
+    if not views:
+        return components.light_prior(components.LightConfig(filters=2, blocks=1, head="softmax"), image)
+    view = views[0](image)
+    decoder = build_decoder(image, view.view.channels, head, full)
+    prior = build(view.view, views[1:], head, full, restricted)
+    return AuxiliaryModel(view, Shown(view.view, image), decoder, prior, restricted=restricted)
+
+
+# Likelihoods ----------------------------------------------------------------------------------------------------------
+
+# All images and all views together are few enough to add up.
+SPACES = {
+    "pyramid": (ImageSpec(1, height=2, width=2, levels=4), [pyramid()]),
+    "pyramid, two squares": (ImageSpec(1, height=2, width=4, levels=2), [pyramid()]),
+    "grayscale": (ImageSpec(3, height=1, width=2, levels=2), [grayscale(2)]),
+    "grayscale, 3 of 5 levels": (ImageSpec(3, height=1, width=1, levels=5), [grayscale(3)]),
+    "bitplanes": (ImageSpec(3, height=1, width=1, levels=4), [bitplanes(1)]),
+    "bitplanes, 2 of 3 bits": (ImageSpec(1, height=1, width=2, levels=8), [bitplanes(2)]),
+    "subsample": (ImageSpec(1, height=2, width=3, levels=2), [subsample()]),
+    "bitplanes, pyramid": (ImageSpec(1, height=2, width=2, levels=4), [bitplanes(1), pyramid()]),
+    "grayscale, subsample": (ImageSpec(3, height=1, width=2, levels=2), [grayscale(2), subsample()]),
+}
+
+
+def conditional_table(model):
+    """log p(x | x̂) of every pair, whether or not x̂ is the view of x: (images, views)."""
+    images, views = all_images(model.image), all_images(model.view.view)
+    columns = []
+    for each in views.split(1):
+        given = each.expand(len(images), -1, -1, -1)
+        features = model.embedding(each).expand(len(images), -1, -1, -1)
+        columns.append(model.decoder.log_prob(images, features, model.view.support.intervals(images, given)))
+    return torch.stack(columns, dim=1)
+
+
+def joint_table(model):
+    """log p of every image with every view, every view of the view, …: one dimension for each level."""
+    if not isinstance(model, AuxiliaryModel):
+        return model.log_prob(all_images(model.image))
+    below = joint_table(model.prior)
+    conditional = conditional_table(model)
+    return conditional.view(*conditional.shape, *[1] * (below.dim() - 1)) + below
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@pytest.mark.parametrize("head", components.HEADS)
+@settings(deadline=None, max_examples=3, derandomize=True)
+@given(full=st.booleans(), seed=SEEDS, size=SCALES)
+def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, seed, size):
+    model = randomized(build(*space, head, full), seed, size)
+    images = all_images(model.image)
+    with torch.no_grad():
+        joint = joint_table(model)
+        found = model.log_prob(images)
+        # Of far unlikelier ones no more digits can be expected.
+        free = model.decoder.log_prob(images, model.embedding(model.view(images)))
+    digits = 1e-9 + 1e-14 * free.abs().max().item()
+    assert not joint.isnan().any()
+    exact = joint.flatten(1).logsumexp(1)
+    assert exact.isfinite().all()
+    torch.testing.assert_close(found, exact, rtol=1e-12, atol=digits)
+    assert found.logsumexp(0).item() == pytest.approx(0, abs=digits)
+    # Of all views one and no other is possible.
+    assert (joint.flatten(1).isfinite().sum(1) == 1).all()
+    levels = [
+        image_numbers(image, spec.levels)
+        for image, spec in zip(image_levels(model, images), level_specs(model), strict=True)
+    ]
+    assert joint[tuple(levels)].isfinite().all()
+    assert model.exact
+
+
+@settings(deadline=None, max_examples=10, derandomize=True)
+@given(space=st.sampled_from(list(SPACES.values())), head=st.sampled_from(components.HEADS), seed=SEEDS, size=SCALES)
+def test_factors_say_what_the_model_says_of_images_of_any_dtype(space, head, seed, size):
+    model = randomized(build(*space, head), seed, size)
+    images = random_images(4, model.image, seed)
+    with torch.no_grad():
+        expected = model.log_prob(images)
+        for dtype in (torch.uint8, torch.int32):
+            torch.testing.assert_close(model.log_prob(images.to(dtype)), expected)
+        levels = [*image_levels(model, images), None]
+        found = [factor(levels[k], levels[k + 1]) for k, factor in enumerate(factors(model))]
+        torch.testing.assert_close(sum(found), expected)
+        torch.testing.assert_close(sum(each.log_prob for each in model.log_probs(images)), expected)
+
+
+@pytest.mark.parametrize("head", components.HEADS)
+def test_a_restricted_model_can_only_be_likelier(head):
+    """Each sub-pixel's is the free likelihood over that of what is possible."""
+    space = SPACES["grayscale, subsample"]
+    free, restricted = (randomized(build(*space, head, restricted=kind), 3, 1.0) for kind in (False, True))
+    images = random_images(20, free.image, 0)
+    with torch.no_grad():
+        assert (restricted.log_prob(images) >= free.log_prob(images) - 1e-12).all()
+    assert not free.exact
+    mixed = AuxiliaryModel(free.view, free.embedding, free.decoder, free.prior, restricted=True)
+    assert not mixed.exact
+
+
+# Heads ----------------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def heads(draw, levels=(2, 3, 7, 256)):
+    image = ImageSpec(draw(st.sampled_from([1, 3])), height=2, width=2, levels=draw(st.sampled_from(levels)))
+    head = draw(st.sampled_from([SoftmaxHead(image), LogisticMixtureHead(image, 1), LogisticMixtureHead(image, 3)]))
+    return image, head
+
+
+def intervals(spec, count, seed):
+    """Of all kinds: single values, whole ranges, both ends, any: low and high of shape (count, *spec.shape)."""
+    ends = torch.randint(spec.levels, (2, count, *spec.shape), generator=generator(seed)).sort(0).values
+    kind = torch.randint(5, (count, *spec.shape), generator=generator(seed + 1))
+    low = torch.where((kind == 1) | (kind == 2), 0, ends[0])
+    high = torch.where((kind == 1) | (kind == 3), spec.levels - 1, torch.where(kind == 4, ends[0], ends[1]))
+    return Interval(low, high)
+
+
+def parameters_of(head, count, seed, size, dtype=torch.float64):
+    shape = (count, head.parameter_count, 2, 2)
+    return (torch.randn(shape, generator=generator(seed), dtype=torch.float64) * size).to(dtype)
+
+
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(case=heads(), seed=SEEDS, size=st.sampled_from([0.1, 1.0, 5.0]))
+def test_restricted_is_free_less_the_mass_of_the_interval(case, seed, size):
+    image, head = case
+    parameters = parameters_of(head, 3, seed, size)
+    values, interval = random_images(3, image, seed), intervals(image, 3, seed)
+    inside = (values >= interval.low) & (values <= interval.high)
+    found = head.restricted_log_prob(parameters, values, interval)
+    mass = head.channel_log_mass(parameters, values, interval)
+    free = head.channel_log_prob(parameters, values)
+    torch.testing.assert_close(found[inside], (free - mass)[inside], rtol=1e-9, atol=1e-9)
+    assert (found[~inside] == -math.inf).all()
+    assert (mass <= 1e-12).all()
+    if size <= 1:
+        narrow = head.restricted_log_prob(parameters.float(), values, interval)
+        torch.testing.assert_close(narrow[inside], found[inside].float(), rtol=1e-4, atol=1e-4)
+    whole = (interval.low == 0) & (interval.high == image.levels - 1)
+    torch.testing.assert_close(mass[whole], torch.zeros_like(mass[whole]), rtol=0, atol=1e-9)
+
+
+def far_parameters(head, image, count, seed, dtype):
+    """Distributions that lie far outside of the image's range, or on one side of it, and narrow ones."""
+    parameters = parameters_of(head, count, seed, 3.0)
+    if isinstance(head, SoftmaxHead):
+        # A slope of the logits: nearly all of the mass is at one end, next to none at the other.
+        slope = torch.tensor([-3e3, 3e3, 40.0])[torch.arange(count) % 3, None, None, None]
+        ramp = torch.linspace(0, 1, image.levels).repeat(image.channels)[:, None, None]
+        parameters = parameters + slope * ramp
+    else:
+        means = parameters.unflatten(1, (-1, head.components))[:, 1 : 1 + image.channels]
+        means *= torch.tensor([1.0, 30.0, 300.0])[torch.arange(count) % 3, None, None, None, None]
+        scales = parameters.unflatten(1, (-1, head.components))[:, 1 + image.channels : 1 + 2 * image.channels]
+        scales -= 4
+    return parameters.to(dtype)
+
+
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(case=heads(), seed=SEEDS)
+def test_an_interval_far_out_in_a_tail_has_a_finite_likelihood_and_gradient(case, seed):
+    image, head = case
+    interval = intervals(image, 6, seed)
+    values = torch.where(torch.rand(interval.low.shape, generator=generator(seed)) < 0.5, interval.low, interval.high)
+    results = []
+    for dtype in (torch.float64, torch.float32):
+        parameters = far_parameters(head, image, 6, seed, torch.float32).to(dtype).requires_grad_()
+        found = head.restricted_log_prob(parameters, values, interval)
+        mass = head.channel_log_mass(parameters, values, interval)
+        assert found.dtype == mass.dtype == dtype
+        assert found.isfinite().all()
+        assert mass.isfinite().all()
+        assert (found <= 1e-6 * (1 + mass.abs())).all()
+        for result in (found, mass):
+            (gradient,) = torch.autograd.grad(result.sum(), parameters, retain_graph=True)
+            assert gradient.isfinite().all()
+        results.append((found.double(), mass.double()))
+    (exact, exact_mass), (narrow, narrow_mass) = results
+    # A difference of two large numbers is as exact as they are, and so is what follows from earlier channels.
+    large = (exact_mass.abs() + (exact + exact_mass).abs()).cumsum(1)
+    assert ((narrow_mass - exact_mass).abs() <= 1e-4 + 2e-6 * large).all()
+    assert ((narrow - exact).abs() <= 1e-4 + 2e-6 * large).all()
+
+
+@pytest.mark.parametrize("head", ["softmax", "logistic_mixture"])
+def test_the_far_intervals_are_far(head):
+    image = ImageSpec(3, height=2, width=2)
+    head = SoftmaxHead(image) if head == "softmax" else LogisticMixtureHead(image, 3)
+    parameters = far_parameters(head, image, 6, 0, torch.float64)
+    mass = head.channel_log_mass(parameters, random_images(6, image), intervals(image, 6, 0))
+    assert mass.min() < -1000
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(case=heads(), seed=SEEDS, far=st.booleans())
+def test_the_values_of_an_interval_add_up_to_one(case, seed, far):
+    image, head = case
+    parameters = far_parameters(head, image, 1, seed, torch.float64) if far else parameters_of(head, 1, seed, 1.0)
+    interval, values = intervals(image, 1, seed), random_images(1, image, seed)
+    for channel in range(image.channels):
+        # The channels before it are as they are; the result does not depend on those after it.
+        images = values.expand(image.levels, -1, -1, -1).clone()
+        images[:, channel] = torch.arange(image.levels)[:, None, None]
+        bounds = Interval(*(x.expand(image.levels, -1, -1, -1) for x in (interval.low, interval.high)))
+        nats = head.restricted_log_prob(parameters.expand(image.levels, -1, -1, -1), images, bounds)[:, channel]
+        inside = (images >= bounds.low)[:, channel] & (images <= bounds.high)[:, channel]
+        assert torch.equal(nats > -math.inf, inside) or far
+        assert (nats[~inside] == -math.inf).all()
+        torch.testing.assert_close(nats.logsumexp(0), torch.zeros(2, 2).double(), rtol=0, atol=1e-8)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    levels=st.sampled_from([2, 3, 8, 256]),
+    seed=SEEDS,
+    means=st.sampled_from([0.5, 3.0, 1e3]),
+    log_scale=st.floats(-9.0, 9.0),
+)
+def test_a_draw_between_two_values_is_the_inverse_of_the_distribution_function_there(levels, seed, means, log_scale):
+    noise = generator(seed)
+    count = 200
+    mean = (torch.randn(count, generator=noise, dtype=torch.float64) * means)[:, None]
+    width = torch.full_like(mean, log_scale)
+    low, high = torch.randint(levels, (2, count, 1), generator=noise).sort(0).values
+    values = torch.arange(levels)
+    nats = logistic.log_mass(values, mean, width, levels)
+    nats = nats.masked_fill((values < low) | (values > high), -math.inf)
+    cumulative = nats.softmax(1).cumsum(1)
+    uniform = torch.rand(count, 1, generator=noise, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
+    expected = (cumulative[:, :-1] <= uniform).sum(1, keepdim=True).clamp(low, high)
+    found = logistic.draw_between(uniform, mean, width, low, high, levels)
+    assert found.dtype == mean.dtype
+    assert ((found >= low) & (found <= high)).all()
+    # Where a value ends within rounding of the noise, either of two is right.
+    close = ((cumulative - uniform).abs() < 1e-6).any(1, keepdim=True)
+    assert close.double().mean() < 0.1
+    torch.testing.assert_close(found[~close], expected[~close].double())
+
+
+@pytest.mark.parametrize("far", [-1e6, -1e3, -30.0, 30.0, 1e3, 1e6])
+@pytest.mark.parametrize("log_scale", [-7.0, 0.0, 3.0])
+def test_a_draw_far_from_the_mean_stays_inside_and_moves_with_its_noise(far, log_scale):
+    uniform = torch.linspace(1e-12, 1 - 1e-12, 1001, dtype=torch.float64)
+    low, high = torch.tensor(10), torch.tensor(60)
+    found = logistic.draw_between(uniform, torch.tensor(far).double(), torch.tensor(log_scale).double(), low, high, 256)
+    assert found.isfinite().all()
+    assert ((found >= 10) & (found <= 60)).all()
+    assert (found.diff() >= 0).all()
+
+
+class Fixed(Walk):
+    """The same intervals at every place, whatever is taken."""
+
+    reach = 0
+
+    def __init__(self, low, high):
+        self.low = low
+        self.high = high
+
+    def interval(self, places, channel):
+        shape = (len(places), 1)
+        return Interval(torch.full(shape, self.low[channel]), torch.full(shape, self.high[channel]))
+
+    def take(self, places, channel, values):
+        pass
+
+
+@pytest.mark.parametrize("make", [SoftmaxHead, lambda image: LogisticMixtureHead(image, 2)], ids=components.HEADS[::-1])
+@pytest.mark.parametrize("rule", [DrawRule(), DrawRule("reduced", reduction=0.7), DrawRule("ancestral", temperature=2)])
+def test_a_restricted_pixel_follows_its_likelihood(make, rule):
+    image = ImageSpec(3, height=1, width=1, levels=6)
+    head = make(image)
+    parameters = torch.randn(1, head.parameter_count, generator=generator(4), dtype=torch.float64)
+    low, high, count = (1, 0, 3), (4, 2, 3), 6000
+    uniforms = torch.rand(count, head.restricted_uniform_count, generator=generator(1), dtype=torch.float64)
+    pixels = DrawnPixels(Fixed(low, high), 6, torch.zeros(count, dtype=torch.int64))
+    found = head.draw_restricted(parameters.expand(count, -1), uniforms, rule, pixels)
+    values = all_images(image)
+    bounds = [torch.tensor(x).view(1, 3, 1, 1).expand_as(values) for x in (low, high)]
+    parameters = parameters[..., None, None].expand(len(values), -1, -1, -1)
+    if isinstance(head, SoftmaxHead):
+        parameters = parameters / rule.temperature
+    elif rule.reduction:
+        parameters = parameters.clone()
+        parameters.unflatten(1, (-1, 2))[:, 4:7] -= rule.reduction
+    nats = head.restricted_log_prob(parameters, values, Interval(*bounds)).sum((1, 2, 3))
+    counts = torch.bincount(image_numbers(found, 6), minlength=len(values))
+    assert_follows(counts, nats, count)
+
+
+# Draws ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", components.HEADS)
+@pytest.mark.parametrize(
+    ("space", "value"), [("pyramid", 1), ("grayscale, 3 of 5 levels", 1), ("bitplanes, 2 of 3 bits", 1)]
+)
+def test_images_drawn_given_a_view_follow_the_restricted_likelihood(space, value, head):
+    model = randomized(build(*SPACES[space], head), 5, 0.5)
+    images = all_images(model.image)
+    view = torch.full((1, *model.view.view.shape), value)
+    with torch.no_grad():
+        intervals = model.view.support.intervals(images, view.expand(len(images), -1, -1, -1))
+        features = model.embedding(view).expand(len(images), -1, -1, -1)
+        nats = model.decoder.log_prob(images, features, intervals)
+        found = model.draw_given(view.expand(4000, -1, -1, -1), Draws(0, tuple(range(4000))), WavefrontSampler())
+    assert_follows(torch.bincount(image_numbers(found, model.image.levels), minlength=len(images)), nats)
+
+
+@pytest.mark.parametrize("rule", [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")], ids=str)
+@pytest.mark.parametrize(
+    ("image", "view"),
+    [
+        (ImageSpec(3, height=4, width=4), pyramid()),
+        (ImageSpec(3, height=3, width=6), pyramid(3)),
+        (ImageSpec(3, height=3, width=3), grayscale(16)),
+        (ImageSpec(3, height=3, width=3), bitplanes(4)),
+        (ImageSpec(3, height=3, width=5), subsample()),
+    ],
+    ids=["pyramid 2", "pyramid 3", "grayscale", "bitplanes", "subsample"],
+)
+def test_a_thousand_drawn_images_have_the_given_views(image, view, rule):
+    """In float32, with weights that leave many an interval next to no mass."""
+    for head, size in zip(components.HEADS, (1.0, 4.0), strict=True):
+        model = randomized(build(image, [view], head), 1, size).float()
+        given = model.view(random_images(500, image, 2))
+        found = model.draw_given(given, Draws(7, tuple(range(500)), rule), AutoSampler())
+        image.check_range(found)
+        assert torch.equal(model.view(found), given)
+        with torch.no_grad():
+            assert model.log_prob(found).isfinite().all()
+
+
+@st.composite
+def cases(draw):
+    """A view of an image, and how many columns its network lets a row run ahead: factors beyond that, too."""
+    kind = draw(st.sampled_from(["pyramid", "grayscale", "bitplanes", "subsample"]))
+    rows, columns = draw(st.integers(1, 2)), draw(st.integers(1, 3))
+    if kind == "pyramid":
+        factor = draw(st.sampled_from([2, 3, 4, 6]))
+        rows, columns = (1, 2) if factor > 3 else (rows, columns)
+        size, view = (rows * factor, columns * factor), pyramid(factor)
+    else:
+        size = (rows + draw(st.integers(0, 3)), columns + draw(st.integers(0, 4)))
+        view = {"grayscale": grayscale(7), "bitplanes": bitplanes(3), "subsample": subsample(3)}[kind]
+    channels = 3 if kind == "grayscale" else draw(st.sampled_from([1, 3]))
+    image = ImageSpec(channels, height=size[0], width=size[1], levels=draw(st.sampled_from([16, 256])))
+    return image, view
+
+
+ENGINES = ["plain", *([] if needs_native.args[0] else ["native"])]
+
+
+@settings(deadline=None, max_examples=20, derandomize=True)
+@given(
+    case=cases(),
+    head=st.sampled_from(components.HEADS),
+    full=st.sampled_from([False, False, True]),
+    seed=SEEDS,
+    rule=st.sampled_from([DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")]),
+    known=st.sampled_from(["nothing", "parts of an image of that view", "parts of another image"]),
+    share=st.sampled_from([0.2, 0.6, 1.0]),
+    engine=st.sampled_from(ENGINES),
+)
+def test_every_sampler_draws_the_same_image_of_the_view(case, head, full, seed, rule, known, share, engine):
+    image, view = case
+    model = randomized(build(image, [view], head, full), seed, 0.7)
+    shown, other = random_images(2, image, seed), random_images(2, image, seed + 1)
+    given = model.view(shown)
+    mask = torch.rand(2, image.height, image.width, generator=generator(seed)) < share
+    parts = {"nothing": None, "parts of an image of that view": shown, "parts of another image": other}[known]
+    part = None if parts is None else Known(parts.where(mask[:, None], -1), mask)
+    draws = Draws(seed, (3, seed), rule)
+    found = model.draw_given(given, draws, RasterSampler(), part)
+    image.check_range(found)
+    samplers = [CachedSampler(engine), *([] if full else [WavefrontSampler(engine)])]
+    for sampler in samplers:
+        assert torch.equal(model.draw_given(given, draws, sampler, part), found)
+    if part is not None:
+        assert torch.equal(found.where(mask[:, None], 0), parts.where(mask[:, None], 0))
+    if known != "parts of another image":
+        assert torch.equal(model.view(found), given)
+    alone = model.draw_given(
+        given[1:], Draws(seed, (seed,), rule), samplers[-1], None if part is None else part.of(slice(1, 2))
+    )
+    assert torch.equal(alone, found[1:])
+
+
+@settings(deadline=None, max_examples=10, derandomize=True)
+@given(space=st.sampled_from(list(SPACES)), head=st.sampled_from(components.HEADS), seed=SEEDS, some=st.booleans())
+def test_drawn_levels_are_views_of_each_other(space, head, seed, some):
+    """Of images that are drawn as a whole, also where a part is known, which may rule out the drawn view."""
+    model = randomized(build(*SPACES[space], head), seed, 1.0)
+    shown = random_images(5, model.image, seed)
+    mask = torch.rand(5, *model.image.shape[1:], generator=generator(seed)) < 0.5
+    known = Known(shown, mask) if some else None
+    with torch.no_grad():
+        levels = model.draw_levels(Draws(seed, tuple(range(5))), AutoSampler(), known)
+    if some:
+        assert torch.equal(levels[0].where(mask[:, None], 0), shown.where(mask[:, None], 0))
+    else:
+        for found, expected in zip(image_levels(model, levels[0]), levels, strict=True):
+            assert torch.equal(found, expected)
+
+
+@settings(deadline=None, max_examples=6, derandomize=True)
+@given(case=cases(), head=st.sampled_from(components.HEADS), seed=SEEDS)
+def test_a_support_that_has_no_walk_of_its_own_draws_the_same(case, head, seed):
+    image, view = case
+    model = randomized(build(image, [view], head), seed, 0.7)
+    given = model.view(random_images(2, image, seed))
+    features, draws = model.embedding(given), Draws(seed, (0, 1))
+    expected = model.draw_given(given, draws, WavefrontSampler("plain"))
+    for sampler in (RasterSampler(), WavefrontSampler("plain")):
+        walk = RepeatedWalk(model.view.support, given)
+        assert torch.equal(model.decoder.draw(features, draws, sampler, None, walk), expected)
+
+
+# What cannot be restricted --------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Nothing:
+    """No options."""
+
+
+class Vague(View):
+    """Says nothing of which images it leaves possible."""
+
+    def __init__(self, config, image):
+        self.image = self.view = image
+
+    def __call__(self, image):
+        return image.clone()
+
+
+class Uniform(Decoder):
+    """Takes no intervals."""
+
+    def __init__(self, config, image, channels):
+        super().__init__()
+        self.image = image
+        self.features_channels = channels
+
+    def log_prob(self, image, features):
+        return torch.full((len(image),), -image[0].numel() * math.log(self.image.levels))
+
+    def draw(self, features, draws, sampler, known=None):
+        return torch.zeros(len(draws.indices), *self.image.shape, dtype=torch.int64)
+
+
+class Plain(Head):
+    """A head of the first kind: one distribution for a pixel as a whole."""
+
+    def __init__(self, image):
+        self.softmax = SoftmaxHead(image)
+        self.parameter_count = self.softmax.parameter_count
+        self.uniform_count = self.softmax.uniform_count
+
+    def log_prob(self, parameters, image):
+        return self.softmax.log_prob(parameters, image)
+
+    def draw(self, parameters, uniforms, rule):
+        return self.softmax.draw(parameters, uniforms, rule)
+
+
+def plain_decoder(config, image, channels):
+    decoder = components.light_decoder(components.LightConfig(filters=2, blocks=1, head="softmax"), image, channels)
+    decoder.network.head = Plain(image)
+    return CausalDecoder(decoder.network)
+
+
+class Old(Sampler):
+    """Takes no walk."""
+
+    def __init__(self, config):
+        pass
+
+    def sample(self, network, features, draws, known=None):
+        return RasterSampler().sample(network, features, draws, known)
+
+
+class Strangers:
+    """Stands for the entry point of an installed package, and for the package."""
+
+    name = value = "strangers"
+    dist = None
+
+    def load(self):
+        return self
+
+    @hookimpl
+    def auxar_register_components(self):
+        return [
+            Component("view", "vague", Nothing, Vague),
+            Component("decoder", "uniform", Nothing, Uniform),
+            Component("decoder", "plain", Nothing, plain_decoder),
+            Component("sampler", "old", Nothing, Old),
+        ]
+
+
+def built(table):
+    return build_model(*parse_recipe(tomli_w.dumps(table), Path("."), ()))
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "message"),
+    [
+        ("stage__0__view", "vague", "stage[0].support: 'restricted' needs a view that says which images"),
+        ("stage__0__decoder", "uniform", "stage[0].support: 'restricted' needs a decoder that takes intervals"),
+        ("stage__0__decoder", "plain", "stage[0].support: 'restricted' needs a decoder that takes intervals"),
+        ("sampling__sampler", "old", "sampling.sampler: 'old' cannot draw from stages with support = 'restricted'"),
+    ],
+)
+def test_a_strangers_part_that_cannot_be_restricted_is_refused_by_its_key(monkeypatch, key, name, message):
+    installed = [*importlib.metadata.entry_points(group="auxar"), Strangers()]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: installed)
+    table = changed(tomllib.loads(TINY), **{key: {"name": name}})
+    if name == "vague":
+        table["stage"][0]["embedding"] = {"name": "resnet", "filters": 2}
+    assert not built(table).restricted
+    table["stage"][0]["support"] = "restricted"
+    with pytest.raises(UserError) as error:
+        built(table)
+    assert str(error.value).startswith(message)
+    assert repr(name) in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["restrict", "Restricted", "", "none", True, 1, ["restricted"]])
+def test_a_misspelt_support_is_refused_by_its_key(value):
+    table = changed(tomllib.loads(TINY), stage__0__support=value)
+    with pytest.raises(UserError, match=r"^stage\[0\].*support"):
+        parse_recipe(tomli_w.dumps(table), Path("."), ())
+
+
+@pytest.mark.parametrize(("view", "decoder"), [(True, True), (True, False), (False, True), (False, False)])
+def test_a_model_of_parts_that_cannot_be_restricted_is_refused(view, decoder):
+    """Put together by hand, too."""
+    image = ImageSpec(1, height=2, width=2, levels=4)
+    parts = build(image, [bitplanes(1) if view else lambda image: Vague(None, image)], restricted=False)
+    if not decoder:
+        parts.decoder = plain_decoder(None, image, parts.embedding.features_channels)
+
+    def restricted():
+        return AuxiliaryModel(parts.view, parts.embedding, parts.decoder, parts.prior, restricted=True)
+
+    if view and decoder:
+        assert restricted().exact
+        return
+    with pytest.raises(UserError, match=r"^support: the (view|decoder) "):
+        restricted()
+
+
+def test_a_head_that_cannot_be_restricted_says_so():
+    image = ImageSpec(1, height=2, width=2, levels=4)
+    decoder = plain_decoder(None, image, 1)
+    values = torch.zeros(1, 1, 2, 2, dtype=torch.int64)
+    with pytest.raises(UserError, match="Plain cannot be restricted to intervals of values"):
+        decoder.log_prob(values, torch.zeros(1, 1, 2, 2), Interval(values, values))
