@@ -16,6 +16,7 @@ Table = Mapping[str, Any]
 MOST_STAGES = 64
 MOST_IMAGES = 2**20
 MOST_EPOCHS = 10**6
+MOST_WORKERS = 256
 LONGEST_PATH = 1000
 LONGEST_PATH_PART = 255
 
@@ -92,8 +93,8 @@ class DataConfig:
     """Read images as they are needed, for sets larger than the disk."""
     shuffle_buffer: int = attrs.field(default=10_000, validator=positive)
     """Images held in memory to shuffle a stream."""
-    workers: int = attrs.field(default=0, validator=ge(0))
-    """Processes that prepare images beside training; 0 prepares them in the training process."""
+    workers: int = attrs.field(default=0, validator=[ge(0), at_most(MOST_WORKERS)])
+    """Processes that prepare images beside training, 256 at most; 0 prepares them in the training process."""
 
 
 @attrs.frozen
@@ -149,8 +150,8 @@ class TrainingConfig:
     """bf16 computes convolutions in bfloat16 and keeps weights and likelihoods in float32."""
     seed: int = 0
     """Decides on initial weights, the order of images and dropout's noise."""
-    initialization_images: int = attrs.field(default=64, validator=positive)
-    """Images of the batch for data-dependent initialisation."""
+    initialization_images: int = attrs.field(default=64, validator=[positive, at_most(MOST_IMAGES)])
+    """Images of the batch for data-dependent initialisation, 1 … 2^20."""
     checkpoint_every: int = attrs.field(default=500, validator=positive)
     """Steps between checkpoints."""
     keep_checkpoints: int = attrs.field(default=2, validator=positive)
