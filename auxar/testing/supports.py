@@ -251,7 +251,8 @@ def _check_reach(view: View, image: Tensor, other: Tensor, given: Tensor) -> Non
     for row in range(len(image)):
         mixed = torch.where(beyond[:, None], other[row], image[row])
         same = _intervals(view, mixed, given[row].expand(len(mixed), -1, -1, -1))
-        wrong = _differs(same, _row(found, row)).flatten(2)[torch.arange(len(places)), :, places]
+        wrong = (_differs(same, _row(found, row)) & _follows(mixed, same)).flatten(2)
+        wrong = wrong[torch.arange(len(places)), :, places]
         if wrong.any():
             number, channel = (int(x) for x in wrong.nonzero()[0])
             broken(
@@ -494,14 +495,20 @@ def _order(spec: ImageSpec) -> Tensor:
 
 
 def _differs(first: Interval, second: Interval) -> Tensor:
-    """Booleans: not where in one of them nothing is possible, which comes of a view that is not the image's."""
-    possible = (first.low <= first.high) & (second.low <= second.high)
-    return ((first.low != second.low) | (first.high != second.high)) & possible
+    return (first.low != second.low) | (first.high != second.high)
+
+
+def _follows(image: Tensor, found: Interval) -> Tensor:
+    """Booleans (b, c, h, w): all values before are in their intervals, so that those that follow are of account."""
+    channels, height, width = image.shape[1:]
+    wrong = ((image < found.low) | (image > found.high)).permute(0, 2, 3, 1).flatten(1).to(torch.int64)
+    before = wrong.cumsum(1) - wrong
+    return (before == 0).view(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _equal(first: Interval, second: Interval, message: str, **example: object) -> None:
-    if not torch.equal(first.low, second.low) or not torch.equal(first.high, second.high):
-        wrong = (first.low != second.low) | (first.high != second.high)
+    wrong = _differs(first, second)
+    if wrong.any():
         row, place = _first(wrong)
         found, expected = _at(first, row, place), _at(second, row, place)
         message = f"{message}: at (channel, row, column) {place} {found} instead of {expected}"
