@@ -499,9 +499,9 @@ def test_processes_that_need_the_library_at_the_same_time_compile_it_once(compil
 @needs_native
 def test_another_source_is_compiled_anew(compilations, monkeypatch, tmp_path):
     first = compiling.library()._name
-    source = tmp_path / "native.cpp"
-    source.write_text(compiling.SOURCE.read_text() + "// changed\n")
-    monkeypatch.setattr(compiling, "SOURCE", source)
+    source = tmp_path / "changed.cpp"
+    source.write_text(compiling.SOURCES[-1].read_text() + "// changed\n")
+    monkeypatch.setattr(compiling, "SOURCES", (*compiling.SOURCES[:-1], source))
     compiling.attempt.cache_clear()
     assert compiling.library()._name != first
     assert compilations() == 2

@@ -23,12 +23,13 @@ from auxar.testing.examples import random_images
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pixelcnn import components
 from auxar_pixelcnn.samplers.auto import AutoSampler
+from auxar_pixelcnn.samplers.engines import ENGINES
 from auxar_pyramid import PyramidConfig, PyramidView
 
 CASES = ("16x16", "32x32", "colour")
 
 
-def factor(case: str, *, restricted: bool) -> DecoderFactor:
+def factor(case: str, *, restricted: bool, head: str = "logistic_mixture") -> DecoderFactor:
     """The factor of a small recipe, initialised on noise."""
     torch.manual_seed(0)
     if case == "colour":
@@ -37,7 +38,7 @@ def factor(case: str, *, restricted: bool) -> DecoderFactor:
         embedding = components.embedding(
             components.EmbeddingConfig(filters=40, blocks_per_group=1, dropout=0.2), view.view, image
         )
-        config = components.FullConfig(filters=40, nr_resnet=1, dropout=0.2)
+        config = components.FullConfig(filters=40, nr_resnet=1, dropout=0.2, head=head)
         decoder = components.full_decoder(config, image, embedding.features_channels)
     else:
         side, filters = (16, 64) if case == "16x16" else (32, 48)
@@ -46,7 +47,7 @@ def factor(case: str, *, restricted: bool) -> DecoderFactor:
         embedding = components.embedding(
             components.EmbeddingConfig(filters=filters, blocks_per_group=1, dropout=0.1), view.view, image
         )
-        light = components.LightConfig(filters=filters, dropout=0.1)
+        light = components.LightConfig(filters=filters, dropout=0.1, head=head)
         decoder = components.light_decoder(light, image, embedding.features_channels)
     prior = components.light_prior(components.LightConfig(filters=2, blocks=1, components=1), view.view)
     found = factors(AuxiliaryModel(view, embedding, decoder, prior, restricted=restricted))[0]
@@ -73,11 +74,11 @@ def training(case: str, *, restricted: bool, bf16: bool) -> Callable[[], object]
     return step
 
 
-def sampling(case: str, batch: int, *, restricted: bool) -> Callable[[], object]:
+def sampling(case: str, batch: int, *, restricted: bool, head: str, engine: str) -> Callable[[], object]:
     """Drawing a batch given its views."""
-    made = factor(case, restricted=restricted).eval()
+    made = factor(case, restricted=restricted, head=head).eval()
     view = _view(case, made.image)(random_images(batch, made.image, 2))
-    sampler, draws = AutoSampler(), Draws(0, tuple(range(batch)))
+    sampler, draws = AutoSampler(engine), Draws(0, tuple(range(batch)))
     assert made.support is not None
     support = made.support
 
@@ -119,6 +120,8 @@ def main() -> None:
     parser.add_argument("--part", choices=("training", "sampling"), action="append")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--bf16", action="store_true", help="train with convolutions in bfloat16, as the recipes do")
+    parser.add_argument("--head", choices=components.HEADS, default="logistic_mixture", help="for sampling")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="for sampling")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found = {}
@@ -130,7 +133,10 @@ def main() -> None:
         if "sampling" in (options.part or ("sampling",)):
             for batch in (1, 16):
                 found[f"{case} sampling b{batch}"] = ratio(
-                    lambda case=case, batch=batch, **kind: sampling(case, batch, **kind), options.repeats
+                    lambda case=case, batch=batch, **kind: sampling(
+                        case, batch, head=options.head, engine=options.engine, **kind
+                    ),
+                    options.repeats,
                 )
     if options.json:
         print(json.dumps(found, indent=2))

@@ -49,7 +49,8 @@ class ProgramSampler(Sampler, abc.ABC):
         training = network.training
         network.eval()
         try:
-            return self.run(self._prepared(network), features, Canvas(network, draws, known, walk))
+            canvas = Canvas(network, draws, known, walk, self.engine)
+            return self.run(self._prepared(network), features, canvas)
         finally:
             network.train(training)
 

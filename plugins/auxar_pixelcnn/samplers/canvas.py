@@ -7,7 +7,8 @@ from torch import Tensor
 
 from auxar.causal import restrictable
 from auxar.interfaces import CausalNetwork, Draws, Known
-from auxar.support import DrawnPixels, Walk
+from auxar.support import Walk
+from auxar_pixelcnn.samplers.drawing import Source, make_drawing
 
 
 class Canvas:
@@ -16,43 +17,36 @@ class Canvas:
     Places are numbers row · width + column of pixels; height · width stands for "outside of the image".
     """
 
-    def __init__(self, network: CausalNetwork, draws: Draws, known: Known | None, walk: Walk | None = None) -> None:
+    def __init__(
+        self,
+        network: CausalNetwork,
+        draws: Draws,
+        known: Known | None,
+        walk: Walk | None = None,
+        engine: str = "plain",
+    ) -> None:
         self.network = network
         self.walk = walk
-        self.rule = draws.rule
         self.batch = len(draws.indices)
         channels, self.height, self.width = network.image.shape
         device = next(network.parameters()).device
         count = network.head.uniform_count if walk is None else restrictable(network.head).restricted_uniform_count
-        uniforms = draws.uniforms((count, self.height, self.width), device)
-        self._uniforms = _by_place(uniforms)
+        uniforms = _by_place(draws.uniforms((count, self.height, self.width), device))
         self._image = torch.zeros(
             (self.height * self.width + 1, self.batch, channels), dtype=torch.int64, device=device
         )
-        self._known: Tensor | None = None
         if known is not None:
             known.check(network.image, self.batch)
-            self._known = _by_place(known.mask.to(device)[:, None])
-            self._values = _by_place(known.filled().to(device, torch.int64))
+            mask = _by_place(known.mask.to(device)[:, None]).squeeze(2)
+            known = Known(_by_place(known.filled().to(device, torch.int64)), mask)
+        source = Source(network.head, network.image.levels, draws.rule, uniforms, known, walk)
+        self._drawing = make_drawing(source, engine)
 
     def draw(self, places: Tensor, parameters: Tensor) -> Tensor:
         """Draws the pixels at places (n,) of all images: parameters (n · batch, P) to encoded pixels (n · batch, c)."""
-        noise = self._uniforms.index_select(0, places).flatten(0, 1)
-        if self.walk is None:
-            drawn = self.network.head.draw(parameters, noise, self.rule).view(len(places), self.batch, -1)
-            if self._known is not None:
-                drawn = torch.where(self._known[places], self._values[places], drawn)
-        else:
-            pixels = DrawnPixels(self.walk, self.network.image.levels, places, self._known_at(places))
-            drawn = restrictable(self.network.head).draw_restricted(parameters, noise, self.rule, pixels)
-            drawn = drawn.view(len(places), self.batch, -1)
+        drawn = self._drawing(places, parameters)
         self._image.index_copy_(0, places, drawn)
         return self.network.encode(drawn.view(len(places) * self.batch, -1, 1, 1)).flatten(1)
-
-    def _known_at(self, places: Tensor) -> Known | None:
-        if self._known is None:
-            return None
-        return Known(self._values[places].flatten(0, 1), self._known[places].flatten())
 
     def place(self, number: int) -> Tensor:
         """One place, as `draw` takes them."""

@@ -1,4 +1,4 @@
-"""Compiles `native.cpp` once on a machine and keeps the library in the user's cache."""
+"""Compiles `native.cpp` and `drawing.cpp` once on a machine and keeps the library in the user's cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from filelock import FileLock
 
 logger = logging.getLogger("auxar")
 
-SOURCE = Path(__file__).parent / "native.cpp"
+SOURCES = tuple(Path(__file__).parent / name for name in ("native.cpp", "drawing.cpp"))
 # Without traps and errno a loop of rounding and comparisons runs on vectors; sums keep their order.
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-shared")
 
@@ -43,13 +43,14 @@ def attempt() -> ctypes.CDLL | str:
     if not compiler:
         return "there is no C++ compiler"
     flags = [*FLAGS, *_machine_flags()]
-    key = hashlib.sha256("\0".join([SOURCE.read_text(), *compiler, *flags, _processor()]).encode()).hexdigest()[:24]
+    read = [source.read_text() for source in SOURCES]
+    key = hashlib.sha256("\0".join([*read, *compiler, *flags, _processor()]).encode()).hexdigest()[:24]
     try:
         path = _cache() / f"sampler-{key}.so"
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
                 logger.info("compiling the samplers' native engine, once on this machine")
-                _compile([*compiler, *flags, str(SOURCE)], path)
+                _compile([*compiler, *flags, *map(str, SOURCES)], path)
         return ctypes.CDLL(str(path))
     except UnavailableError as error:
         return str(error)

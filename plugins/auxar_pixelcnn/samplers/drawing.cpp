@@ -1,0 +1,266 @@
+// Draws pixels whose values are restricted by sums.
+//
+// It takes a few numbers of each pixel at a time: operations on tensors would cost many times what they compute. Names
+// and formulas are those of the heads' `draw_restricted`, of numerics/ and of `SumWalk`, in float64.
+
+#include <omp.h>
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+struct Drawing {
+    int64_t batch, channels, levels;
+    int64_t outside;     // the place that stands for "outside of the image"
+    int64_t components;  // of a mixture, and so on
+    int64_t modes;       // whether a component's mode is taken
+    double smallest_log_scale, largest_log_scale, reduction;
+    double temperature;  // of a softmax
+    const int64_t *groups, *weights;  // (channels, outside + 1)
+    const int64_t *least, *most;      // (channels, outside + 1, later_images)
+    int64_t later_images;             // batch, or 1 if they are the same for all images
+    int64_t *lowest, *highest;        // (groups + 1, batch), changed by what is drawn
+    const double *uniforms;           // (outside + 1, batch, as many as the head takes)
+    const int64_t *known;             // (outside + 1, batch, channels), or null …
+    const uint8_t *is_known;          // … and (outside + 1, batch)
+};
+
+namespace {
+
+// With fewer pixels a thread gains less than it costs to wake it. With as many, the products have work for all threads
+// too: a team that changed its size from call to call would end and start threads all the time.
+constexpr int64_t PIXELS_PER_THREAD = 16;
+
+double log_sigmoid(double x) { return std::fmin(0.0, x) - std::log1p(std::exp(-std::fabs(x))); }
+
+double log_add(double a, double b) {
+    if (a == b && std::isinf(a)) return a;
+    return std::fmax(a, b) + std::log1p(std::exp(-std::fabs(a - b)));
+}
+
+// Of positive divisors, rounded down.
+int64_t quotient(int64_t value, int64_t divisor) {
+    const int64_t towards_zero = value / divisor;
+    return towards_zero - (value % divisor < 0);
+}
+
+struct Interval {
+    int64_t low, high;
+};
+
+double log_interval_mass(Interval in, double mean, double inverse_scale, int64_t levels) {
+    const double half = 1.0 / static_cast<double>(levels - 1);
+    const bool lowest = in.low == 0, highest = in.high == levels - 1;
+    double nats = 0;
+    if (!highest) nats += log_sigmoid((static_cast<double>(in.high) * (2 * half) - 1 + half - mean) * inverse_scale);
+    if (!lowest) nats += log_sigmoid(-(static_cast<double>(in.low) * (2 * half) - 1 - half - mean) * inverse_scale);
+    if (!lowest && !highest) {
+        const double width = static_cast<double>(in.high - in.low + 1) * (2 * half) * inverse_scale;
+        nats += std::log(-std::expm1(-width));
+    }
+    return nats;
+}
+
+// The category that the uniform falls in.
+int64_t draw_category(double uniform, const double *nats, int64_t count, double *cumulative) {
+    double largest = nats[0], total = 0;
+    for (int64_t k = 1; k < count; k++) largest = nats[k] > largest ? nats[k] : largest;
+    for (int64_t k = 0; k < count; k++) cumulative[k] = total += std::exp(nats[k] - largest);
+    const double threshold = uniform * total;
+    int64_t category = 0;
+    for (int64_t k = 0; k + 1 < count; k++) category += cumulative[k] <= threshold;
+    return category;
+}
+
+// The value nearest to a point in units of [-1, 1], half up, among those of the interval.
+int64_t nearest_value(double point, Interval in, int64_t levels) {
+    const double half = static_cast<double>(levels - 1) / 2;
+    const double found = std::floor(point * half + half + 0.5);
+    if (!(found > static_cast<double>(in.low))) return in.low;  // Also what is not a number.
+    return found < static_cast<double>(in.high) ? static_cast<int64_t>(found) : in.high;
+}
+
+int64_t draw_between(double uniform, double mean, double inverse_scale, Interval in, int64_t levels) {
+    constexpr double infinite = std::numeric_limits<double>::infinity();
+    const double half = 1.0 / static_cast<double>(levels - 1);
+    const double lower =
+        in.low == 0 ? -infinite : (static_cast<double>(2 * in.low - 1) * half - 1 - mean) * inverse_scale;
+    const double upper =
+        in.high == levels - 1 ? infinite : (static_cast<double>(2 * in.high + 1) * half - 1 - mean) * inverse_scale;
+    const double sign = lower + upper > 0 ? -1 : 1;
+    const double left = std::fmin(sign * lower, sign * upper), right = std::fmax(sign * lower, sign * upper);
+    const double share = sign < 0 ? 1 - uniform : uniform;
+    const double log_below = log_add(std::log1p(-share) + log_sigmoid(left), std::log(share) + log_sigmoid(right));
+    const double point = log_below - std::log(-std::expm1(log_below));
+    return nearest_value(mean + sign * point / inverse_scale, in, levels);
+}
+
+struct Sums {
+    int64_t &lowest, &highest;
+    int64_t weight, least, most;
+
+    Sums(const Drawing &drawing, int64_t place, int64_t image, int64_t channel)
+        : Sums(drawing, channel * (drawing.outside + 1) + place, image) {}
+
+    // Never empty: where nothing is possible any more it is the value nearest to what would be.
+    Interval interval(int64_t levels) const {
+        const int64_t low = -quotient(-(lowest - most), weight), high = quotient(highest - least, weight);
+        const int64_t from = low < 0 ? 0 : low > levels - 1 ? levels - 1 : low;
+        const int64_t to = high > levels - 1 ? levels - 1 : high;
+        return {from, to < from ? from : to};
+    }
+
+    void take(int64_t value) {
+        lowest -= value * weight;
+        highest -= value * weight;
+    }
+
+  private:
+    Sums(const Drawing &drawing, int64_t at, int64_t image)
+        : lowest(drawing.lowest[drawing.groups[at] * drawing.batch + image]),
+          highest(drawing.highest[drawing.groups[at] * drawing.batch + image]),
+          weight(drawing.weights[at]),
+          least(drawing.least[at * drawing.later_images + image % drawing.later_images]),
+          most(drawing.most[at * drawing.later_images + image % drawing.later_images]) {}
+};
+
+// A mixture of discretized logistics: parameters (1 + 2 · channels + couplings, components) are logits, means,
+// log-scales, couplings. One of these for each thread.
+class Mixture {
+  public:
+    static int64_t parameter_count(const Drawing &d) {
+        return d.components * (1 + 2 * d.channels + d.channels * (d.channels - 1) / 2);
+    }
+    static int64_t uniform_count(const Drawing &d) { return 2 * d.channels; }
+
+    explicit Mixture(const Drawing &drawing)
+        : d(drawing), nats(d.components), mean(d.components), inverse_scale(d.components), inside(d.components),
+          cumulative(d.components) {}
+
+    void begin(const double *parameters) {
+        means = parameters + d.components;
+        log_scales = means + d.channels * d.components;
+        couplings = log_scales + d.channels * d.components;
+        for (int64_t k = 0; k < d.components; k++) nats[k] = parameters[k];
+        prepared = -1;
+    }
+
+    int64_t draw(int64_t channel, Interval in, const int64_t *before, const double *uniforms) {
+        prepare(channel, before);
+        for (int64_t k = 0; k < d.components; k++)
+            inside[k] = nats[k] + log_interval_mass(in, mean[k], inverse_scale[k], d.levels);
+        const int64_t k = draw_category(uniforms[2 * channel], inside.data(), d.components, cumulative.data());
+        if (d.modes) return nearest_value(mean[k], in, d.levels);
+        return draw_between(uniforms[2 * channel + 1], mean[k], inverse_scale[k], in, d.levels);
+    }
+
+    // The component's weights from here on, given the channel's value, the last one of `drawn`.
+    void take(int64_t channel, const int64_t *drawn) {
+        prepare(channel, drawn);
+        const Interval value{drawn[channel], drawn[channel]};
+        for (int64_t k = 0; k < d.components; k++)
+            nats[k] += log_interval_mass(value, mean[k], inverse_scale[k], d.levels);
+    }
+
+  private:
+    // The channel's means, moved by the channels before it, and scales: they are not needed where a value is settled.
+    void prepare(int64_t channel, const int64_t *before) {
+        if (prepared == channel) return;
+        prepared = channel;
+        const double *own_means = means + channel * d.components, *own_scales = log_scales + channel * d.components;
+        const double *coupling = couplings + channel * (channel - 1) / 2 * d.components;
+        for (int64_t k = 0; k < d.components; k++) {
+            mean[k] = own_means[k];
+            const double bounded = std::fmin(std::fmax(own_scales[k], d.smallest_log_scale), d.largest_log_scale);
+            inverse_scale[k] = std::exp(d.reduction - bounded);
+        }
+        for (int64_t earlier = 0; earlier < channel; earlier++, coupling += d.components) {
+            const double scaled = static_cast<double>(before[earlier]) * (2.0 / static_cast<double>(d.levels - 1)) - 1;
+            for (int64_t k = 0; k < d.components; k++) mean[k] += std::tanh(coupling[k]) * scaled;
+        }
+    }
+
+    const Drawing &d;
+    const double *means = nullptr, *log_scales = nullptr, *couplings = nullptr;
+    int64_t prepared = -1;
+    std::vector<double> nats, mean, inverse_scale, inside, cumulative;
+};
+
+// A probability for every value: parameters (channels, levels) are logits.
+class Softmax {
+  public:
+    static int64_t parameter_count(const Drawing &d) { return d.channels * d.levels; }
+    static int64_t uniform_count(const Drawing &d) { return d.channels; }
+
+    explicit Softmax(const Drawing &drawing) : d(drawing), nats(d.levels), cumulative(d.levels) {}
+
+    void begin(const double *parameters) { logits = parameters; }
+
+    int64_t draw(int64_t channel, Interval in, const int64_t *, const double *uniforms) {
+        const double *own = logits + channel * d.levels + in.low;
+        const int64_t count = in.high - in.low + 1;
+        for (int64_t k = 0; k < count; k++) nats[k] = own[k] / d.temperature;
+        return in.low + draw_category(uniforms[channel], nats.data(), count, cumulative.data());
+    }
+
+    void take(int64_t, const int64_t *) {}
+
+  private:
+    const Drawing &d;
+    const double *logits = nullptr;
+    std::vector<double> nats, cumulative;
+};
+
+template <class Head>
+void draw_pixel(const Drawing &drawing, int64_t place, int64_t image, const double *parameters, int64_t *drawn,
+                Head &head) {
+    const int64_t channels = drawing.channels, pixel = place * drawing.batch + image;
+    const bool known = drawing.known != nullptr && drawing.is_known[pixel];
+    const double *uniforms = drawing.uniforms + pixel * Head::uniform_count(drawing);
+    head.begin(parameters);
+    for (int64_t channel = 0; channel < channels; channel++) {
+        Sums sums(drawing, place, image, channel);
+        const Interval in = sums.interval(drawing.levels);
+        if (known) drawn[channel] = drawing.known[pixel * channels + channel];
+        else if (in.low == in.high) drawn[channel] = in.low;
+        else drawn[channel] = head.draw(channel, in, drawn, uniforms);
+        sums.take(drawn[channel]);
+        if (channel + 1 < channels) head.take(channel, drawn);
+    }
+}
+
+// At places (count,) of every image: parameters (count · batch, …) to drawn pixels (count · batch, channels), zeros
+// outside of the image. Places that are drawn together have no group in common.
+template <class Head>
+void draw_pixels(const Drawing &drawing, const int64_t *places, int64_t count, const double *parameters,
+                 int64_t *drawn, int64_t threads) {
+    const int64_t channels = drawing.channels, pixels = count * drawing.batch;
+    const int64_t size = Head::parameter_count(drawing);
+#pragma omp parallel num_threads(threads) if (pixels >= threads * PIXELS_PER_THREAD)
+    {
+        Head head(drawing);
+#pragma omp for schedule(static)
+        for (int64_t pixel = 0; pixel < pixels; pixel++) {
+            const int64_t place = places[pixel / drawing.batch], image = pixel % drawing.batch;
+            int64_t *values = drawn + pixel * channels;
+            if (place == drawing.outside)
+                for (int64_t channel = 0; channel < channels; channel++) values[channel] = 0;
+            else
+                draw_pixel(drawing, place, image, parameters + pixel * size, values, head);
+        }
+    }
+}
+
+}  // namespace
+
+extern "C" {
+void draw_mixture(const Drawing *drawing, const int64_t *places, int64_t count, const double *parameters,
+                  int64_t *drawn, int64_t threads) {
+    draw_pixels<Mixture>(*drawing, places, count, parameters, drawn, threads);
+}
+void draw_softmax(const Drawing *drawing, const int64_t *places, int64_t count, const double *parameters,
+                  int64_t *drawn, int64_t threads) {
+    draw_pixels<Softmax>(*drawing, places, count, parameters, drawn, threads);
+}
+}

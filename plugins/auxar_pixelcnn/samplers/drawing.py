@@ -1,0 +1,167 @@
+"""How pixels are drawn from what a network predicts for them: freely, or along a walk.
+
+A restricted draw is many small operations on few numbers. The native engine has functions for the heads that there are,
+with their formulas.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Callable
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.causal import restrictable
+from auxar.interfaces import DrawRule, Head, Known
+from auxar.support import DrawnPixels, SumWalk, Walk
+from auxar_pixelcnn.heads import LARGEST_LOG_SCALE, SMALLEST_LOG_SCALE, LogisticMixtureHead, SoftmaxHead
+from auxar_pixelcnn.samplers.compiling import UnavailableError, library
+
+logger = logging.getLogger("auxar")
+
+Drawing = Callable[[Tensor, Tensor], Tensor]
+"""Places (n,) and parameters (n · b, P) to pixels, int64, (n, b, c); whatever they are outside of the image."""
+
+
+@attrs.frozen(eq=False)
+class Source:
+    """What pixels depend on besides their parameters, by their places: height · width + 1 of them in b images."""
+
+    head: Head
+    levels: int
+    rule: DrawRule
+    uniforms: Tensor
+    """(places, b, count), float64."""
+    known: Known | None = None
+    """Values (places, b, c), int64, and mask (places, b)."""
+    walk: Walk | None = None
+
+
+def make_drawing(source: Source, engine: str) -> Drawing:
+    """Of engines, as `engines.make_engine` has them, `auto` is the native one wherever it has that function."""
+    if source.walk is None:
+        return _Free(source)
+    if engine != "plain":
+        try:
+            return NativeDrawing(source)
+        except UnavailableError as error:
+            logger.debug("drawing with PyTorch's operations: %s", error)
+    return _Restricted(source, source.walk)
+
+
+class _Free:
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def __call__(self, places: Tensor, parameters: Tensor) -> Tensor:
+        source = self.source
+        noise = source.uniforms.index_select(0, places)
+        drawn = source.head.draw(parameters, noise.flatten(0, 1), source.rule).view(*noise.shape[:2], -1)
+        if source.known is not None:
+            drawn = torch.where(source.known.mask[places][..., None], source.known.values[places], drawn)
+        return drawn
+
+
+class _Restricted:
+    def __init__(self, source: Source, walk: Walk) -> None:
+        self.source = source
+        self.walk = walk
+
+    def __call__(self, places: Tensor, parameters: Tensor) -> Tensor:
+        source = self.source
+        noise = source.uniforms.index_select(0, places)
+        known = source.known
+        if known is not None:
+            known = Known(known.values[places].flatten(0, 1), known.mask[places].flatten())
+        pixels = DrawnPixels(self.walk, source.levels, places, known)
+        drawn = restrictable(source.head).draw_restricted(parameters, noise.flatten(0, 1), source.rule, pixels)
+        return drawn.view(*noise.shape[:2], -1)
+
+
+class _Drawing(ctypes.Structure):
+    """As drawing.cpp has it."""
+
+    _fields_ = [
+        ("batch", ctypes.c_int64),
+        ("channels", ctypes.c_int64),
+        ("levels", ctypes.c_int64),
+        ("outside", ctypes.c_int64),
+        ("components", ctypes.c_int64),
+        ("modes", ctypes.c_int64),
+        ("smallest_log_scale", ctypes.c_double),
+        ("largest_log_scale", ctypes.c_double),
+        ("reduction", ctypes.c_double),
+        ("temperature", ctypes.c_double),
+        ("groups", ctypes.c_void_p),
+        ("weights", ctypes.c_void_p),
+        ("least", ctypes.c_void_p),
+        ("most", ctypes.c_void_p),
+        ("later_images", ctypes.c_int64),
+        ("lowest", ctypes.c_void_p),
+        ("highest", ctypes.c_void_p),
+        ("uniforms", ctypes.c_void_p),
+        ("known", ctypes.c_void_p),
+        ("is_known", ctypes.c_void_p),
+    ]
+
+
+class NativeDrawing:
+    """Restricted, by a function of `drawing.cpp`. Raises `UnavailableError` where it cannot draw."""
+
+    def __init__(self, source: Source) -> None:
+        head, walk = source.head, source.walk
+        # A subclass may have other formulas.
+        if type(head) not in (LogisticMixtureHead, SoftmaxHead) or type(walk) is not SumWalk:
+            kind = f"{type(head).__name__} along {type(walk).__name__}"
+            raise UnavailableError(f"a restricted draw from {kind} has no native form")
+        if source.uniforms.device.type != "cpu":
+            raise UnavailableError(f"it draws on a CPU, not on {source.uniforms.device}")
+        places, batch, _ = source.uniforms.shape
+        # The library reads and writes memory by its address: all of it is kept alive here.
+        self._kept: list[Tensor] = []
+        self._drawing = _Drawing(
+            batch=batch,
+            channels=len(walk.groups),
+            levels=walk.levels,
+            outside=places - 1,
+            groups=self._address(walk.groups),
+            weights=self._address(walk.weights),
+            least=self._address(walk.least),
+            most=self._address(walk.most),
+            later_images=walk.least.shape[2],
+            lowest=self._address(walk.lowest),
+            highest=self._address(walk.highest),
+            uniforms=self._address(source.uniforms, torch.float64),
+            temperature=source.rule.temperature,
+        )
+        if isinstance(head, LogisticMixtureHead):
+            self._drawing.components, self._drawing.modes = head.components, source.rule.name == "map"
+            self._drawing.smallest_log_scale, self._drawing.largest_log_scale = SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE
+            self._drawing.reduction = source.rule.reduction
+        if source.known is not None:
+            self._drawing.known = self._address(source.known.values)
+            self._drawing.is_known = self._address(source.known.mask, torch.bool)
+        self._function = library().draw_softmax if isinstance(head, SoftmaxHead) else library().draw_mixture
+
+    def __call__(self, places: Tensor, parameters: Tensor) -> Tensor:
+        parameters = parameters.to(torch.float64).contiguous()
+        places = places.contiguous()
+        drawn = torch.empty((len(places), self._drawing.batch, self._drawing.channels), dtype=torch.int64)
+        self._function(
+            ctypes.byref(self._drawing),
+            ctypes.c_void_p(places.data_ptr()),
+            ctypes.c_int64(len(places)),
+            ctypes.c_void_p(parameters.data_ptr()),
+            ctypes.c_void_p(drawn.data_ptr()),
+            ctypes.c_int64(torch.get_num_threads()),
+        )
+        return drawn
+
+    def _address(self, tensor: Tensor, dtype: torch.dtype = torch.int64) -> int:
+        assert tensor.is_contiguous()
+        assert tensor.dtype == dtype
+        self._kept.append(tensor)
+        return tensor.data_ptr()

@@ -1,0 +1,315 @@
+"""Pixels drawn along a walk: the native engine's functions draw what the heads draw, single pixels and whole images."""
+
+import attrs
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import (
+    DRAWS,
+    RULES,
+    SEEDS,
+    full_networks,
+    generator,
+    growing_networks,
+    heads,
+    knowns,
+    light_networks,
+    needs_native,
+    other_networks,
+    random_features,
+    random_images,
+    specs,
+)
+
+from auxar.errors import UserError
+from auxar.interfaces import DrawRule, Draws, ImageSpec, Known
+from auxar.numerics import logistic
+from auxar.support import RepeatedWalk, SumSupport
+from auxar_bitplanes import BitplanesConfig, BitplanesView
+from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_pixelcnn import components
+from auxar_pixelcnn.heads import LogisticMixtureHead, SoftmaxHead
+from auxar_pixelcnn.samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler, compiling
+from auxar_pixelcnn.samplers.drawing import NativeDrawing, Source, make_drawing
+from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_subsample import SubsampleConfig, SubsampleView
+
+pytestmark = needs_native
+
+
+def views(image):
+    """The views that ship, as far as they fit the image."""
+    made = [
+        lambda: GrayscaleView(GrayscaleConfig(levels=min(image.levels, 5)), image),
+        lambda: PyramidView(PyramidConfig(), image),
+        lambda: BitplanesView(BitplanesConfig(), image),
+        lambda: SubsampleView(SubsampleConfig(), image),
+    ]
+    for make in made:
+        try:
+            yield make()
+        except UserError:
+            continue
+
+
+def sums_of_pixels(image, seed, *, together):
+    """Weighted sums of each pixel's channels, or of all of the image, in ranges that need not be possible."""
+    noise = generator(seed)
+    count = 1 if together else image.height * image.width
+    number = torch.zeros(1, dtype=torch.int64) if together else torch.arange(count).view(1, image.height, image.width)
+    weight = torch.randint(1, 7, (image.channels, 1, 1), generator=noise)
+    most = int(weight.sum()) * image.levels * image.height * image.width // count
+
+    def ranges(view):
+        lowest = torch.randint(-most, most, (len(view), count), generator=generator(seed + 1))
+        return lowest, lowest + torch.randint(-2, most, lowest.shape, generator=generator(seed + 2))
+
+    return SumSupport(image, lambda: (number, weight), ranges)
+
+
+@st.composite
+def supports(draw, image, count):
+    """A support, views of it, and whether no two pixels are of one group."""
+    images = random_images(count, image, draw(SEEDS))
+    found = list(views(image))
+    kind = draw(st.sampled_from(["pixels", "image", *found]))
+    if isinstance(kind, str):
+        return sums_of_pixels(image, draw(SEEDS), together=kind == "image"), images, kind == "pixels"
+    return kind.support, kind(images), not isinstance(kind, PyramidView)
+
+
+def by_place(values):
+    """(b, c, h, w) to (h · w + 1, b, c)."""
+    rows = values.permute(2, 3, 0, 1).flatten(0, 1)
+    return torch.cat([rows, torch.zeros_like(rows[:1])])
+
+
+def noise_of(head, image, count, seed):
+    """Uniforms by place, now and then as near to 0 or 1 as there are any."""
+    noise = generator(seed)
+    shape = image.height * image.width + 1, count, head.restricted_uniform_count
+    uniforms = torch.rand(shape, generator=noise, dtype=torch.float64).clamp_min(2.0**-53)
+    edge = torch.rand(shape, generator=noise)
+    return torch.where(edge < 0.02, 2.0**-53, torch.where(edge > 0.98, 1 - 2.0**-53, uniforms))
+
+
+@st.composite
+def parameters_of(draw, head, rows):
+    """Of any size, so that intervals lie far out and components beyond all bounds, in float32 or float64."""
+    noise = generator(draw(SEEDS))
+    found = torch.randn((rows, head.parameter_count), generator=noise, dtype=torch.float64)
+    found *= draw(st.sampled_from([0.1, 1.0, 10.0, 1000.0]))
+    if isinstance(head, LogisticMixtureHead):
+        by_kind = found.view(rows, -1, head.components)
+        by_kind[:, 1 + head.channels : 1 + 2 * head.channels] *= draw(st.sampled_from([0.01, 1.0]))
+        by_kind[:, 1 + head.channels : 1 + 2 * head.channels] -= draw(st.sampled_from([0.0, 3.0, 8.0]))
+    return found.to(draw(st.sampled_from([torch.float64, torch.float32])))
+
+
+@attrs.frozen(eq=False)
+class Case:
+    """What is drawn, by places that are drawn together, twice outside of the image among them."""
+
+    source: Source
+    support: SumSupport
+    views: torch.Tensor
+    known: Known | None
+    steps: list
+    parameters: torch.Tensor
+
+    def drawn(self, engine):
+        """All pixels, and what is left of the sums."""
+        walk = self.support.walk(self.views, self.known)
+        drawing = make_drawing(attrs.evolve(self.source, walk=walk), engine)
+        assert isinstance(drawing, NativeDrawing) == (engine == "native")
+        outside = len(self.source.uniforms) - 1
+        found = torch.zeros_like(self.source.uniforms[..., :1]).repeat(1, 1, self.support.image.channels)
+        for places in self.steps:
+            values = drawing(places, self.parameters[places].flatten(0, 1))
+            found[places] = values.double()
+        return found[:outside], walk.lowest[:-1], walk.highest[:-1]
+
+
+@st.composite
+def cases(draw, levels=(2, 3, 16, 256, 65536)):
+    image = draw(specs(levels=levels))
+    head = draw(heads(image)) if image.levels <= 256 else LogisticMixtureHead(image, draw(st.integers(1, 12)))
+    count = draw(st.integers(1, 3))
+    support, found, apart = draw(supports(image, count))
+    known = draw(knowns(image, count))
+    places = image.height * image.width
+    order = torch.arange(places)
+    if apart:
+        order = torch.randperm(places, generator=generator(draw(SEEDS)))
+    outside = torch.tensor([places])
+    steps = [torch.cat([outside, part, outside]) for part in order.split(draw(st.integers(1, 9)) if apart else 1)]
+    parameters = draw(parameters_of(head, (places + 1) * count)).view(places + 1, count, -1)
+    given = None if known is None else Known(by_place(known.filled()), by_place(known.mask[:, None]).squeeze(2))
+    source = Source(head, image.levels, draw(RULES), noise_of(head, image, count, draw(SEEDS)), given)
+    return Case(source, support, found, known, steps, parameters)
+
+
+@settings(deadline=None, max_examples=300)
+@given(case=cases())
+def test_native_draws_are_those_of_the_head(case):
+    """Whatever the head, its levels, the rule, the intervals and what is known, even if it contradicts them."""
+    for expected, found in zip(case.drawn("plain"), case.drawn("native"), strict=True):
+        assert torch.equal(expected, found)
+
+
+class _Fixed(SumSupport):
+    """The same interval for every sub-pixel."""
+
+    def __init__(self, image, low, high):
+        each = torch.arange(image.dims).view(image.shape), torch.tensor(1)
+
+        def ranges(view):
+            lowest = torch.full((len(view), image.dims), low)
+            return lowest, lowest + high - low
+
+        super().__init__(image, lambda: each, ranges)
+
+
+@pytest.mark.parametrize("name", ["ancestral", "map"])
+@pytest.mark.parametrize("levels", [2, 5, 256, 65536])
+def test_intervals_of_every_kind(name, levels):
+    """A single value, all of them, either end and the middle; components on both sides, near and so far out that the
+    interval has a mass of less than e⁻¹⁰⁰⁰."""
+    image = ImageSpec(3, height=4, width=6, levels=levels)
+    head = LogisticMixtureHead(image, 2)
+    ends = sorted({0, 1, levels // 2, levels - 2, levels - 1})
+    far = []
+    for low, high in ((low, high) for low in ends for high in ends if low <= high):
+        for mean in (-1e4, -30.0, -1.1, 0.0, 0.5, 1.1, 30.0, 1e4):
+            parameters = 0.1 * torch.randn((25, 1, head.parameter_count), generator=generator(0), dtype=torch.float64)
+            parameters.view(25, -1, 2)[:, 1:4] += mean
+            parameters.view(25, -1, 2)[:, 4:7] -= 2
+            source = Source(head, levels, DrawRule(name), noise_of(head, image, 1, 1))
+            steps = [torch.arange(24)]
+            case = Case(source, _Fixed(image, low, high), torch.zeros(1, 1, 1, 1), None, steps, parameters)
+            expected, found = case.drawn("plain")[0], case.drawn("native")[0]
+            assert torch.equal(expected, found)
+            assert found.min() >= low
+            assert found.max() <= high
+            bounds = torch.tensor(low), torch.tensor(high), torch.tensor(mean).double(), torch.tensor(-2.0).double()
+            far.append(logistic.log_interval_mass(*bounds, levels))
+    assert min(far) < -1000
+    assert max(far) == 0
+
+
+@settings(deadline=None, max_examples=20)
+@given(case=cases(levels=(3, 256)), seed=SEEDS)
+def test_what_is_not_a_number_is_drawn_as_something_possible(case, seed):
+    broken = torch.rand(case.parameters.shape, generator=generator(seed)) < 0.3
+    parameters = case.parameters.masked_fill(broken, [torch.nan, torch.inf, -torch.inf][seed % 3])
+    found = attrs.evolve(case, parameters=parameters).drawn("native")[0]
+    assert found.min() >= 0
+    assert found.max() < case.source.levels
+
+
+@pytest.mark.parametrize("make", [lambda image: LogisticMixtureHead(image, 3), SoftmaxHead])
+def test_the_number_of_threads_changes_nothing(make):
+    """With few and many pixels for each of them."""
+    image = ImageSpec(3, height=8, width=8)
+    head, view = make(image), GrayscaleView(GrayscaleConfig(), image)
+    source = Source(head, 256, DrawRule(), noise_of(head, image, 3, 0))
+    parameters = torch.randn((65, 3, head.parameter_count), generator=generator(1))
+    steps = [torch.tensor([*range(start, stop), 64, 64]) for start, stop in ((0, 2), (2, 14), (14, 64))]
+    case = Case(source, view.support, view(random_images(3, image)), None, steps, parameters)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(case.drawn("native"))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(first, second) for first, second in zip(found[0], other, strict=True))
+
+
+# Whole images --------------------------------------------------------------------------------------------------------
+
+
+def assert_one_image(samplers, network, draws, data, seed):
+    """Whatever the sampler, for every view."""
+    count = len(draws.indices)
+    known = data.draw(knowns(network.image, count))
+    features = random_features(network, count, seed)
+    for view in views(network.image):
+        given = view(random_images(count, network.image, seed))
+        found = [
+            sampler.sample(network, features, draws, known, view.support.walk(given, known)) for sampler in samplers
+        ]
+        for other in found[1:]:
+            assert torch.equal(found[0], other)
+        if known is None:
+            assert torch.equal(view(found[0]), given)
+
+
+SAMPLERS = [RasterSampler(), CachedSampler("native"), AutoSampler("native")]
+
+
+@settings(deadline=None, max_examples=25)
+@given(network=st.one_of(light_networks(), other_networks()), draws=DRAWS, data=st.data(), seed=SEEDS)
+def test_a_sampler_draws_the_raster_samplers_image(network, draws, data, seed):
+    samplers = [*SAMPLERS, WavefrontSampler("native"), WavefrontSampler("plain")]
+    assert_one_image(samplers, network, draws, data, seed)
+
+
+@settings(deadline=None, max_examples=10)
+@given(network=st.one_of(full_networks(), growing_networks()), draws=DRAWS, data=st.data(), seed=SEEDS)
+def test_so_it_does_for_networks_of_several_resolutions(network, draws, data, seed):
+    assert_one_image(SAMPLERS, network, draws, data, seed)
+
+
+# Which function draws ------------------------------------------------------------------------------------------------
+
+
+IMAGE = ImageSpec(1, height=2, width=2, levels=4)
+SUPPORT = _Fixed(IMAGE, 1, 2)
+
+
+class OtherHead(LogisticMixtureHead):
+    """With what formulas, nobody knows."""
+
+
+def drawing_of(engine, head=None, walk=None, device="cpu"):
+    head = head or LogisticMixtureHead(IMAGE, 2)
+    walk = walk or SUPPORT.walk(torch.zeros(1, 1, 1, 1))
+    return make_drawing(Source(head, 4, DrawRule(), noise_of(head, IMAGE, 1, 0).to(device), None, walk), engine)
+
+
+def test_a_restricted_draw_is_native_where_the_engine_is():
+    for head in (LogisticMixtureHead(IMAGE, 2), SoftmaxHead(IMAGE)):
+        assert isinstance(drawing_of("auto", head), NativeDrawing)
+        assert isinstance(drawing_of("native", head), NativeDrawing)
+        assert not isinstance(drawing_of("plain", head), NativeDrawing)
+
+
+def test_a_sampler_hands_its_engine_on(monkeypatch):
+    asked = []
+
+    def spy(source, engine):
+        asked.append(engine)
+        return make_drawing(source, engine)
+
+    monkeypatch.setattr("auxar_pixelcnn.samplers.canvas.make_drawing", spy)
+    network = components.light_prior(components.LightConfig(filters=2, blocks=1), IMAGE).network
+    for sampler in (RasterSampler(), CachedSampler("plain"), WavefrontSampler("native"), AutoSampler()):
+        sampler.sample(network, None, Draws(0, (0,)), None, SUPPORT.walk(torch.zeros(1, 1, 1, 1)))
+    assert asked == ["plain", "plain", "native", "auto"]
+
+
+@pytest.mark.parametrize("engine", ["auto", "native"])
+def test_anything_else_is_drawn_by_pytorch(engine):
+    """Also where the engine that runs the program was asked for by name."""
+    assert not isinstance(drawing_of(engine, OtherHead(IMAGE, 2)), NativeDrawing)
+    assert not isinstance(drawing_of(engine, walk=RepeatedWalk(SUPPORT, torch.zeros(1, 1, 1, 1))), NativeDrawing)
+    assert not isinstance(drawing_of(engine, device="meta"), NativeDrawing)
+
+
+def test_without_a_compiler_pytorch_draws(monkeypatch):
+    monkeypatch.setattr(compiling, "attempt", lambda: "there is no C++ compiler")
+    assert not isinstance(drawing_of("auto"), NativeDrawing)
