@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from auxar.errors import UserError, did_you_mean
-from auxar.evaluation import DataFacts, Evaluation, Figures, image_nats_path
+from auxar.evaluated import DataFacts, Evaluation, Exactness, Figures, SupportName
+from auxar.evaluation import image_nats_path
 from auxar.files import DamagedFile, Shapes, parse_json, read_bytes, read_tensors
 from auxar.interfaces import ImageSpec
 from auxar.recipe.loading import MOST_BYTES
@@ -57,6 +58,10 @@ class ComparedFactor:
     parameters: int
     steps: int
     weights: str | None
+    support: SupportName | None
+    kind: Exactness
+    """Of its own figures; `cumulative_kind` of those with all coarser factors."""
+    cumulative_kind: Exactness
 
     def __str__(self) -> str:
         return f"p({_size(self.image)})" if self.view is None else f"p({_size(self.image)} | {_size(self.view)})"
@@ -71,7 +76,7 @@ class ComparedRun:
     standard_error: float | None
     margin: Margin | None
     """None for the first run, and where there is nothing to subtract: `notes` say why."""
-    kind: str
+    kind: Exactness
     images: int
     weights: str
     parameters: int
@@ -80,6 +85,9 @@ class ComparedRun:
     """From the image down to its coarsest view."""
     notes: list[str]
     """What has to be known to read the figures."""
+    wasted_bits_per_dim: float | None
+    """As in `evaluation.json`, of the held-out images."""
+    wasted_standard_error: float | None
 
     @property
     def steps(self) -> str:
@@ -87,9 +95,10 @@ class ComparedRun:
         fewest, most = (of(factor.steps for factor in self.factors) for of in (min, max))
         return f"{most:,}" if fewest == most else f"{fewest:,}–{most:,}"
 
-    def level(self, image: ImageSpec) -> Figures | None:
-        """The held-out figures of the level that `image` describes, the finest of several."""
-        return next((factor.heldout for factor in self.factors if factor.image == image), None)
+    def level(self, image: ImageSpec) -> ComparedFactor | None:
+        """The factor of the level that `image` describes, the finest of several; None if it has no figures."""
+        found = next((factor for factor in self.factors if factor.image == image), None)
+        return found if found and found.heldout else None
 
 
 @attrs.frozen
@@ -166,15 +175,21 @@ class _Run:
         """Equal for factors of two runs that are the same term of their models: they see the same levels."""
         return self.evaluation.factors[number].view is None, self.views[: number + 1]
 
+    def place(self, key: tuple[bool, list[Any]]) -> int | None:
+        """The number of its factor with that key."""
+        return next((number for number in range(len(self.evaluation.factors)) if self.key(number) == key), None)
+
 
 def _compared(run: _Run, first: _Run) -> ComparedRun:
     evaluation = run.evaluation
     pairing, note = ("none", None) if run is first else _pairing(run, first)
+    margin = _total_margin(run, first, pairing)
+    margins = [_factor_margin(run, first, number, pairing) for number in range(len(evaluation.factors))]
     return ComparedRun(
         str(run.path),
         evaluation.bits_per_dim.get("heldout"),
         evaluation.standard_error.get("heldout"),
-        _total_margin(run, first, pairing),
+        margin,
         evaluation.kind,
         evaluation.images["heldout"],
         evaluation.weights,
@@ -186,15 +201,37 @@ def _compared(run: _Run, first: _Run) -> ComparedRun:
                 factor.image,
                 factor.view,
                 factor.heldout,
-                _factor_margin(run, first, number, pairing),
+                own,
                 factor.parameters,
                 factor.steps,
                 factor.weights,
+                factor.support,
+                factor.kind,
+                factor.cumulative_kind,
             )
-            for number, factor in enumerate(evaluation.factors)
+            for factor, own in zip(evaluation.factors, margins, strict=True)
         ],
-        run.notes if note is None else [*run.notes, note],
+        [*run.notes, *([] if note is None else [note]), *_kind_notes(run, first, margin, margins)],
+        evaluation.wasted_bits_per_dim.get("heldout"),
+        evaluation.wasted_standard_error.get("heldout"),
     )
+
+
+def _kind_notes(run: _Run, first: _Run, total: Margin | None, margins: Sequence[Margin | None]) -> Iterator[str]:
+    """What has to be said of differences between an exact figure and a bound."""
+    pairs = [("total", run.evaluation.kind, first.evaluation.kind)] if total else []
+    for number, margin in enumerate(margins):
+        place = first.place(run.key(number))
+        if margin is not None and place is not None:
+            own = run.evaluation.factors[number]
+            pairs.append((own.factor, own.kind, first.evaluation.factors[place].kind))
+    for kinds, bound in ((("exact", "bound"), first), (("bound", "exact"), run)):
+        names = [name for name, *found in pairs if tuple(found) == kinds]
+        if names:
+            yield (
+                f"a difference of an exact figure and a bound ({', '.join(names)}): the true bits/dim of {bound.path} "
+                "may be lower than its bound"
+            )
 
 
 def _pairing(run: _Run, first: _Run) -> tuple[Pairing, str | None]:
@@ -233,8 +270,7 @@ def _total_margin(run: _Run, first: _Run, pairing: Pairing) -> Margin | None:
 
 
 def _factor_margin(run: _Run, first: _Run, number: int, pairing: Pairing) -> Margin | None:
-    same = (place for place in range(len(first.evaluation.factors)) if first.key(place) == run.key(number))
-    place = next(same, None)
+    place = first.place(run.key(number))
     if pairing == "none" or place is None:
         return None
     own, its = run.evaluation.factors[number], first.evaluation.factors[place]

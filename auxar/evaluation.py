@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 import torch
@@ -22,11 +22,20 @@ from tqdm import tqdm
 
 from auxar.causal import ByChannel, CausalDecoder, CausalPrior
 from auxar.data import DataSets, ImageSet, evaluation_batches
+from auxar.evaluated import (
+    ChannelFigures,
+    DataFacts,
+    Difference,
+    Evaluation,
+    Exactness,
+    FactorFigures,
+    Figures,
+    SupportName,
+)
 from auxar.files import DamagedFile, write_json, write_tensors
 from auxar.interfaces import ImageSpec, Prior
 from auxar.model import DecoderFactor, Factor, PriorFactor, factors, image_levels
 from auxar.recipe import Recipe
-from auxar.recipe.schema import MOST_STAGES
 from auxar.recipe.telling import shown
 from auxar.runs import RunFolder, load_weights
 
@@ -43,92 +52,9 @@ class FactorNats:
     """(images,)."""
     channels: Tensor | None
     """Of each channel given those before it: (c, images). None where the factor's head does not tell them apart."""
-
-
-@attrs.frozen
-class ChannelFigures:
-    """One channel of a factor's image, given the channels before it; means over images."""
-
-    nats: float
-    bits_per_dim: float
-    """Of the channel's own values: the mean over channels is the factor's."""
-    standard_error: float | None
-    bits_per_dim_of_image: float
-    """Over the sub-pixels of the whole image: the sum over channels is the factor's."""
-
-
-@attrs.frozen
-class Figures:
-    """A factor's likelihood: means over images, each with its standard error, which is None for a single image."""
-
-    nats: float
-    bits_per_dim: float
-    """Of the factor's own size."""
-    standard_error: float | None
-    bits_per_dim_of_image: float
-    """Over the sub-pixels of the whole image: the sum over factors is the model's."""
-    cumulative_bits_per_dim: float | None = None
-    """Of this factor and all coarser ones, over this factor's sub-pixels; None if one of them is not trained."""
-    cumulative_standard_error: float | None = None
-    nats_standard_error: float | None = None
-    standard_error_of_image: float | None = None
-    channels: list[ChannelFigures] | None = None
-
-
-@attrs.frozen
-class Difference:
-    """Held-out less training images, in bits/dim: a model that overfits has more of it than its standard errors."""
-
-    bits_per_dim: float | None
-    standard_error: float | None
-
-
-@attrs.frozen
-class FactorFigures:
-    """p(image | view), or p(image) of the coarsest, which has no view. Without figures it is not trained yet."""
-
-    factor: str
-    image: ImageSpec
-    view: ImageSpec | None = None
-    heldout: Figures | None = None
-    training: Figures | None = None
-    difference: Difference | None = None
-    """Of `bits_per_dim`."""
-    parameters: int = 0
-    steps: int = 0
-    weights: str | None = None
-    """`ema` or `last`."""
-    trained_on: str | None = None
-    """Fingerprint of the images it was trained on."""
-
-
-@attrs.frozen
-class DataFacts:
-    """Where the images came from. Equal fingerprints are equal images in equal order."""
-
-    path: str
-    fingerprint: str | None = None
-    """Of the training images."""
-    heldout_fingerprint: str | None = None
-    skipped: int = 0
-
-
-@attrs.frozen
-class Evaluation:
-    """`evaluation.json`. Mappings go by the set of images, `heldout` and `training`."""
-
-    bits_per_dim: dict[str, float | None]
-    standard_error: dict[str, float | None]
-    kind: Literal["bound", "exact"]
-    """Whether bits/dim bound the image's from above or are the very ones: log p(X, X̂) ≤ log p(X)."""
-    factors: list[FactorFigures] = attrs.field(
-        validator=[attrs.validators.min_len(1), attrs.validators.max_len(MOST_STAGES + 1)]
-    )
-    """From the image down to its coarsest view."""
-    images: dict[str, int]
-    weights: Literal["ema", "last", "mixed"]
-    data: DataFacts
-    difference: Difference | None = None
+    inside: Tensor | None
+    """log P(each channel has values that its view leaves possible), (c, images), of a free decoder whose view and head
+    can tell. So much less has the same decoder if it is restricted. None of all other factors."""
 
 
 def image_nats_path(run: RunFolder) -> Path:
@@ -152,14 +78,14 @@ def factor_nats(
     limit: int | None = None,
     description: str = "evaluation",
 ) -> list[FactorNats]:
-    """log-likelihood of each image under each chosen factor.
+    """log-likelihood of each image under each chosen factor, and what free decoders leave inside of the possible.
 
     Every image counts exactly once, whatever the batch size and the number of processes.
     """
     names = [factor.name for factor in factors(model)]
     found: list[tuple[Tensor, Tensor]] = []
-    # A process without images does not know which factors tell channels apart: the others have to say.
-    tells = torch.zeros(len(chosen), dtype=torch.int64)
+    # A process without images does not know which factors tell of channels: the others have to say.
+    tells = torch.zeros((len(chosen), 2), dtype=torch.int64)
     shares = evaluation_batches(
         images, batch_size=batch_size, limit=limit, rank=accelerator.process_index, processes=accelerator.num_processes
     )
@@ -170,15 +96,15 @@ def factor_nats(
             k = names.index(factor.name)
             level = levels[k]
             assert level is not None
-            found_here = _by_channel(factor, level, levels[k + 1])
-            nats, channels = found_here.total, found_here.channels
-            tells[place] = channels is not None
-            if channels is None:
-                channels = nats.new_zeros(len(nats), factor.image.channels)
-            rows.append(torch.cat([nats.double()[None], channels.double().T]))
+            of = _by_channel(factor, level, levels[k + 1])
+            by_channel = (of.channels, of.inside)
+            tells[place] = torch.tensor([part is not None for part in by_channel])
+            nothing = of.total.new_zeros(len(of.total), factor.image.channels)
+            parts = (of.total[:, None], *(nothing if part is None else part for part in by_channel))
+            rows.append(torch.cat([part.double().T for part in parts]))
         found.append((indices, torch.cat(rows).cpu()))
     count = int(_total(accelerator, sum(len(indices) for indices, _ in found)))
-    sizes = [1 + factor.image.channels for factor in chosen]
+    sizes = [1 + 2 * factor.image.channels for factor in chosen]
     every = torch.zeros((sum(sizes), count), dtype=torch.float64)
     for indices, values in found:
         every[:, indices] = values
@@ -186,8 +112,8 @@ def factor_nats(
     every = accelerator.reduce(every.to(accelerator.device), reduction="sum").cpu()
     tells = accelerator.reduce(tells.to(accelerator.device), reduction="sum").cpu()
     return [
-        FactorNats(rows[0], rows[1:] if told else None)
-        for rows, told in zip(every.split(sizes), tells.tolist(), strict=True)
+        FactorNats(rows[0], *(part if told else None for part, told in zip(rows[1:].chunk(2), of_factor, strict=True)))
+        for rows, of_factor in zip(every.split(sizes), tells.tolist(), strict=True)
     ]
 
 
@@ -197,12 +123,12 @@ def _by_channel(factor: Factor, image: Tensor, view: Tensor | None) -> ByChannel
         return factor.prior.log_prob_by_channel(image)
     if isinstance(factor, DecoderFactor) and isinstance(factor.decoder, CausalDecoder):
         assert view is not None
-        intervals = None if factor.support is None else factor.support.intervals(image, view)
+        support = factor.support if factor.decoder.restricts else None
+        intervals = None if support is None else support.intervals(image, view)
         features = factor.embedding(view)
         if factor.restricted:
             return factor.decoder.log_prob_by_channel(image, features, intervals)
-        inside = intervals if factor.decoder.restricts else None
-        return factor.decoder.log_prob_by_channel(image, features, inside=inside)
+        return factor.decoder.log_prob_by_channel(image, features, inside=intervals)
     return ByChannel(factor(image, view), None)
 
 
@@ -277,6 +203,7 @@ def _evaluation(
     data: DataFacts,
 ) -> Evaluation:
     entries = []
+    supports = [_support(factor) for factor in chain]
     for index, factor in enumerate(chain):
         facts = metadata.get(factor.name, {})
         heldout, training = (
@@ -299,22 +226,50 @@ def _evaluation(
                 steps=int(facts.get("step", 0)),
                 weights=facts.get("weights"),
                 trained_on=facts.get("images"),
+                support=supports[index],
+                kind=_kind(supports[index : index + 1]),
+                cumulative_kind=_kind(supports[index:]),
             )
         )
     top = {"heldout": entries[0].heldout, "training": entries[0].training}
     bits = {name: figures.cumulative_bits_per_dim if figures else None for name, figures in top.items()}
     errors = {name: figures.cumulative_standard_error if figures else None for name, figures in top.items()}
+    free = [factor.name for factor, support in zip(chain, supports, strict=True) if support == "free"]
+    wasted = {name: _wasted([of.get(factor) for factor in free], chain[0].image) for name, of in nats.items()}
     kinds = {entry.get("weights") for entry in metadata.values()}
     return Evaluation(
         bits,
         errors,
-        "bound" if len(chain) > 1 else "exact",
+        _kind(supports),
         entries,
         {name: max((len(row.total) for row in rows.values()), default=0) for name, rows in nats.items()},
         "ema" if kinds == {"ema"} else "last" if kinds == {"last"} else "mixed",
         data,
         _difference((bits["heldout"], bits["training"]), (errors["heldout"], errors["training"])),
+        {name: wasted[name][0] if name in wasted else None for name in top},
+        {name: wasted[name][1] if name in wasted else None for name in top},
     )
+
+
+def _support(factor: Factor) -> SupportName | None:
+    if not isinstance(factor, DecoderFactor):
+        return None
+    return "restricted" if factor.restricted else "free"
+
+
+def _kind(supports: Sequence[SupportName | None]) -> Exactness:
+    """Of the figures of these factors together."""
+    return "bound" if "free" in supports else "exact"
+
+
+def _wasted(free: Sequence[FactorNats | None], image: ImageSpec) -> tuple[float | None, float | None]:
+    """bits/dim of the image that free decoders waste together, and their standard error; None if one cannot tell."""
+    if not free:
+        return 0.0, 0.0
+    inside = [row.inside.sum(0) for row in free if row is not None and row.inside is not None]
+    if len(inside) < len(free):
+        return None, None
+    return _lost(torch.stack(inside).sum(0), math.log(2) * image.dims)
 
 
 def _figures(coarser: Sequence[FactorNats | None], own: ImageSpec, image: ImageSpec) -> Figures | None:
@@ -327,6 +282,11 @@ def _figures(coarser: Sequence[FactorNats | None], own: ImageSpec, image: ImageS
     error = _standard_error(nats.total)
     together = [row.total for row in coarser if row is not None]
     cumulative = torch.stack(together).sum(0) / -own_bits if len(together) == len(coarser) else None
+    channels = None
+    if nats.channels is not None:
+        inside = [None] * len(nats.channels) if nats.inside is None else nats.inside
+        channels = [_channel_figures(*rows, own, image) for rows in zip(nats.channels, inside, strict=True)]
+    total_inside = None if nats.inside is None else nats.inside.sum(0)
     return Figures(
         nats.total.mean().item(),
         nats.total.mean().item() / -own_bits,
@@ -336,14 +296,27 @@ def _figures(coarser: Sequence[FactorNats | None], own: ImageSpec, image: ImageS
         None if cumulative is None else _standard_error(cumulative),
         error,
         _over(error, image_bits),
-        None if nats.channels is None else [_channel_figures(row, own, image) for row in nats.channels],
+        channels,
+        *_lost(total_inside, own_bits),
+        *_lost(total_inside, image_bits),
     )
 
 
-def _channel_figures(nats: Tensor, own: ImageSpec, image: ImageSpec) -> ChannelFigures:
+def _channel_figures(nats: Tensor, inside: Tensor | None, own: ImageSpec, image: ImageSpec) -> ChannelFigures:
     mean = nats.mean().item()
     bits = math.log(2) * own.height * own.width
-    return ChannelFigures(mean, mean / -bits, _over(_standard_error(nats), bits), mean / (-math.log(2) * image.dims))
+    image_bits = math.log(2) * image.dims
+    error = _over(_standard_error(nats), bits)
+    wasted_of_image, _ = _lost(inside, image_bits)
+    return ChannelFigures(mean, mean / -bits, error, mean / -image_bits, *_lost(inside, bits), wasted_of_image)
+
+
+def _lost(inside: Tensor | None, bits: float) -> tuple[float | None, float | None]:
+    """What log-probabilities inside of the possible, (images,), miss of zero: their mean, and its standard error."""
+    if inside is None:
+        return None, None
+    # Subtracted, since minus a zero would be written as such.
+    return (0.0 - inside.mean()).item() / bits, _over(_standard_error(inside), bits)
 
 
 def _difference(bits: tuple[float | None, float | None], errors: tuple[float | None, float | None]) -> Difference:

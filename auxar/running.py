@@ -16,7 +16,8 @@ from auxar.checking import factor_costs
 from auxar.conditional import draw_given_to_folder
 from auxar.data import DataSets, evaluation_batches, load_images
 from auxar.errors import UserError, did_you_mean
-from auxar.evaluation import Evaluation, evaluate_run
+from auxar.evaluated import Evaluation
+from auxar.evaluation import evaluate_run
 from auxar.figures import Figures, draw_figures
 from auxar.files import DamagedFile, read_json
 from auxar.given import GivenRequest, read_given
@@ -236,7 +237,10 @@ def _conclude(
 ) -> None:
     table = evaluate_run(run, recipe, model, data, accelerator)
     if (bits := table["bits_per_dim"].get("heldout")) is not None:
-        logger.info("%.4f bits/dim on %d held-out images", bits, table["images"]["heldout"])
+        kind = "exact" if table["kind"] == "exact" else "a bound: the true ones are at most this"
+        logger.info("%.4f bits/dim on %d held-out images (%s)", bits, table["images"]["heldout"], kind)
+        if wasted := table["wasted_bits_per_dim"]["heldout"]:
+            logger.info("%.4f bits/dim of them are wasted by free decoders", wasted)
     missing = [name for name in recipe.factor_names if name not in run.trained(recipe)]
     if missing:
         logger.info("no samples yet, these factors are not trained: %s", ", ".join(missing))

@@ -53,7 +53,7 @@ class Support(abc.ABC):
 
     @abc.abstractmethod
     def intervals(self, image: Tensor, view: Tensor) -> Interval:
-        """Of every sub-pixel of `image`, integers (b, *image.shape), given its view and those before it: the same shape.
+        """Of every sub-pixel of `image`, integers (b, *image.shape), given its view and those before it: same shape.
 
         After a value that is not in its interval, as in an image of another view, intervals are of no account.
         """

@@ -78,8 +78,96 @@ def test_a_difference_is_that_of_the_stored_values(runs):
         assert compared.margin.standard_error == pytest.approx(apart.std(ddof=1) / math.sqrt(6), rel=1e-12)
         assert compared.margin.images == 6
         assert compared.margin.bits_per_dim == pytest.approx(compared.bits_per_dim - found.runs[0].bits_per_dim)
-        assert compared.notes == []
     assert found.runs[0].margin is None
+    assert [compared.notes for compared in found.runs] == [[], [], [kinds(runs / "pyramid", "total")]]
+
+
+def kinds(bound: Path, names: str) -> str:
+    """What is said of differences between an exact figure and a bound of that run."""
+    beginning = f"a difference of an exact figure and a bound ({names}): the true bits/dim of {bound}"
+    return f"{beginning} may be lower than its bound"
+
+
+@pytest.fixture(scope="module")
+def mixed(pictures, runs) -> list[Path]:
+    """Runs of the same views, with decoders that are free, restricted, and one of each."""
+    found = [runs / "pyramid"]
+    for name, supports in (("tight", ("restricted",) * 2), ("mixed", ("restricted", "free"))):
+        table = tiny(pictures, **CHANGES)
+        table["stage"] = [{**table["stage"][0], "support": support} for support in supports]
+        found.append(run(runs / "of supports" / name, table))
+    return found
+
+
+def test_a_difference_of_an_exact_figure_and_a_bound_is_said(mixed):
+    pyramid, tight, both = mixed
+    first, second, third = compare_runs(mixed).runs
+    assert (first.kind, second.kind, third.kind) == ("bound", "exact", "bound")
+    assert [factor.support for factor in third.factors] == ["restricted", "free", None]
+    assert [factor.kind for factor in third.factors] == ["exact", "bound", "exact"]
+    assert [factor.cumulative_kind for factor in third.factors] == ["bound", "bound", "exact"]
+    assert first.notes == []
+    assert second.notes == [kinds(pyramid, "total, stage0, stage1")]
+    assert third.notes == [kinds(pyramid, "stage0")]
+    _, free, both_ways = compare_runs([tight, pyramid, both]).runs
+    assert free.notes == [kinds(pyramid, "total, stage0, stage1")]
+    assert both_ways.notes == [kinds(both, "total, stage1")]
+    table = read_json(pyramid / "evaluation.json")
+    assert (second.wasted_bits_per_dim, second.wasted_standard_error) == (0.0, 0.0)
+    assert first.wasted_bits_per_dim == table["wasted_bits_per_dim"]["heldout"] > 0
+    assert first.wasted_standard_error == table["wasted_standard_error"]["heldout"] > 0
+
+
+def test_what_is_exact_a_bound_and_wasted_is_printed(mixed, capsys):
+    assert main(["compare", *map(str, mixed)]) == 0
+    blocks = [block.splitlines() for block in capsys.readouterr().out.split("\n\n")]
+    _, totals, levels, factors, wasted, notes = blocks
+    assert [line.split()[4] for line in totals[2:]] == ["bound", "exact", "bound"]
+    assert [re.findall("bound|exact", line) for line in levels[2:]] == [
+        ["exact", "bound", "bound"],
+        ["exact", "exact", "exact"],
+        ["exact", "bound", "bound"],
+    ]
+    found = [factor.kind for each in compare_runs(mixed).runs for factor in each.factors]
+    assert [re.findall("bound|exact", line) for line in factors[2:]] == [[kind] for kind in found]
+    assert wasted[0].startswith("Wasted: held-out bits/dim that free decoders lose to images of other views.")
+    assert [line.split()[:2] for line in wasted[3:]] == [
+        ["1", "stage0"],
+        ["1", "stage1"],
+        ["1", "total"],
+        ["3", "stage1"],
+        ["3", "total"],
+    ]
+    first = compare_runs(mixed).runs[0]
+    figures = first.factors[1].heldout
+    assert wasted[4].endswith(
+        f"{figures.wasted_bits_per_dim:.4f} ± {figures.wasted_standard_error:.4f}  "
+        f"{figures.wasted_bits_per_dim_of_image:.4f} ± {figures.wasted_standard_error_of_image:.4f}"
+    )
+    assert wasted[5].endswith(f" {first.wasted_bits_per_dim:.4f} ± {first.wasted_standard_error:.4f}")
+    assert len(notes) == 2
+
+
+def test_the_page_says_what_is_exact_a_bound_and_wasted(mixed, tmp_path):
+    page = page_of(*mixed, out=tmp_path / "page.html")
+    first, second, third = compare_runs(mixed).runs
+    assert second.notes[0] in page.text
+    for compared, kind in ((first, "upper bound"), (second, "exact"), (third, "upper bound")):
+        assert f"{compared.bits_per_dim:.4f} ± {compared.standard_error:.4f}{kind}" in page.text
+        for factor in compared.factors:
+            assert f"{factor.factor}{factor.kind}{factor.heldout.bits_per_dim:.4f}" in page.text
+            figures = factor.heldout
+            together = f"{figures.cumulative_bits_per_dim:.4f} ± {figures.cumulative_standard_error:.4f}"
+            assert f"{together} {factor.cumulative_kind}" in page.text
+    _, wasted = page.text.split("Wasted bits")
+    figures = third.factors[1].heldout
+    assert (
+        f"3 mixedstage1{figures.wasted_bits_per_dim:.4f} ± {figures.wasted_standard_error:.4f}"
+        f"{figures.wasted_bits_per_dim_of_image:.4f} ± {figures.wasted_standard_error_of_image:.4f}"
+        f"total{third.wasted_bits_per_dim:.4f}"
+    ) in wasted
+    assert "2 tight" not in wasted
+    assert "“Wasted” are bits that a free decoder loses to images of other views" in wasted
 
 
 def test_factors_are_compared_where_they_are_the_same(runs):
@@ -140,7 +228,8 @@ def test_what_a_comparison_holds(runs):
         for factor, entry in zip(compared.factors, table["factors"], strict=True):
             assert factor.heldout.bits_per_dim == entry["heldout"]["bits_per_dim"]
             level = compared.level(factor.image)
-            assert level.cumulative_bits_per_dim == entry["heldout"]["cumulative_bits_per_dim"]
+            assert level.heldout.cumulative_bits_per_dim == entry["heldout"]["cumulative_bits_per_dim"]
+            assert level.cumulative_kind == entry["cumulative_kind"]
             assert factor.steps == 4
     assert found.runs[2].level(found.levels[0]) is None
 
@@ -155,7 +244,8 @@ def unpaired(runs: Path, name: str) -> str:
     assert second.margin.images is None
     assert second.margin.bits_per_dim == pytest.approx(second.bits_per_dim - first.bits_per_dim)
     assert second.margin.standard_error == pytest.approx(error)
-    [note] = second.notes
+    note, kind = second.notes
+    assert kind == kinds(runs / "again", "total")
     return note
 
 
@@ -180,7 +270,7 @@ def test_log_likelihoods_of_single_images_that_are_not_there(own):
     missing = f"not paired, {own / 'plain'} has no log-likelihoods of single images: `auxar evaluate {own / 'plain'}`"
     assert unpaired(own, "plain") == f"{missing} writes them"
     first, second = compare_runs([own / "plain", own / "again"]).runs
-    assert (first.notes, second.notes) == ([], [f"{missing} writes them"])
+    assert (first.notes, second.notes) == ([], [f"{missing} writes them", kinds(own / "again", "total")])
 
 
 def test_other_images_are_not_subtracted(own, tmp_path):
@@ -198,7 +288,7 @@ def test_the_same_images_in_another_place_are_the_same(own, pictures, tmp_path):
     evaluate(own / "plain", settings=[f"data.path={tmp_path / 'moved'}"])
     assert read_json(own / "plain" / "evaluation.json")["data"]["path"] == str(tmp_path / "moved")
     _, found = compare_runs([own / "again", own / "plain"]).runs
-    assert (found.margin.images, found.notes) == (6, [])
+    assert (found.margin.images, found.notes) == (6, [kinds(own / "again", "total")])
 
 
 def test_a_run_that_is_trained_in_part(own, pictures):
@@ -313,10 +403,10 @@ def test_what_is_printed(runs, monkeypatch, capsys):
     monkeypatch.chdir(runs)
     assert main(["compare", "pyramid", "again", "plain"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines[:-1])) <= 100
     assert lines[:3] == ["1    pyramid", "2    again", "3    plain"]
     found = compare_runs([Path("pyramid"), Path("again"), Path("plain")]).runs
-    totals, levels, factors = (block.splitlines() for block in "\n".join(lines[4:]).split("\n\n"))
+    totals, levels, factors, _, _ = (block.splitlines() for block in "\n".join(lines[4:]).split("\n\n"))
     assert [line[0] for line in totals[2:]] == [line[0] for line in levels[2:]] == ["1", "2", "3"]
     assert [line.split()[:2] for line in factors[2:]] == [
         ["1", "stage0"],
@@ -343,7 +433,8 @@ def test_notes_are_printed_with_their_run(own, monkeypatch, capsys):
     monkeypatch.chdir(own)
     assert main(["compare", "again", "plain"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1].startswith("2: not paired, plain has no log-likelihoods of single images")
+    assert lines[-2].startswith("2: not paired, plain has no log-likelihoods of single images")
+    assert lines[-1] == f"2: {kinds(Path('again'), 'total')}"
     assert any(line.startswith("2 ") and "unpaired" in line for line in lines)
 
 
@@ -380,8 +471,8 @@ def test_mistakes_are_told_and_nothing_is_written(own, capsys):
 # The page
 
 
-def page_of(*paths: Path) -> Page:
-    out = paths[0].parent / "page.html"
+def page_of(*paths: Path, out: Path | None = None) -> Page:
+    out = out or paths[0].parent / "page.html"
     assert main(["compare", *map(str, paths), "--out", str(out)]) == 0
     return Page(out.read_text("utf-8"))
 
@@ -393,8 +484,8 @@ def test_the_page_is_whole_and_asks_for_nothing(own):
     assert page.all("img") == []
     assert "default-src 'none'" in page.all("meta")[1]["content"]
     assert "width=device-width" in page.all("meta")[2]["content"]
-    assert len(page.all("table")) == 3
-    assert len([each for each in page.all("div") if each.get("class") == "scroll"]) == 3
+    assert len(page.all("table")) == 4
+    assert len([each for each in page.all("div") if each.get("class") == "scroll"]) == 4
     for _, attributes in page.elements:
         for key in ("src", "href", "srcset", "data", "action", "poster"):
             assert attributes.get(key, "data:").startswith("data:")

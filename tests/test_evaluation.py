@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import SEEDS, all_images, generator, light_networks, random_features, random_images, specs
-from runs import call, command, run, tiny
+from networks import SEEDS, all_images, generator, light_networks, random_features, random_images, randomized, specs
+from runs import PROJECT, VIEW, call, command, run, tiny
 from safetensors import safe_open
 
 import auxar
@@ -22,11 +26,15 @@ from auxar.causal import CausalDecoder, CausalPrior
 from auxar.cli import main
 from auxar.cli.evaluate import evaluation_lines
 from auxar.data import DataSets, load_images
+from auxar.evaluated import Evaluation
 from auxar.evaluation import factor_nats
 from auxar.files import read_json
 from auxar.interfaces import Head, ImageSpec, Prior
 from auxar.model import factors, image_levels
 from auxar.recipe import load_recipe
+from auxar.recipe.building import build_model
+from auxar.recipe.loading import parse_recipe
+from auxar.records import read_record
 from auxar.running import evaluate
 from auxar_pixelcnn.heads import LogisticMixtureHead, SoftmaxHead
 
@@ -75,6 +83,11 @@ def bits(finished, data) -> dict[str, list[float]]:
         }
 
 
+def near(value: float | None) -> object:
+    """About that value, in float32; None is none."""
+    return None if value is None else pytest.approx(value, rel=1e-4, abs=1e-6)
+
+
 def error_of(values: np.ndarray) -> float:
     return values.std(ddof=1) / math.sqrt(len(values))
 
@@ -121,7 +134,13 @@ def test_two_processes_evaluate_as_one_and_print_once(finished, bits):
     for entry, alone in zip(table["factors"], before["factors"], strict=True):
         for channel, other in zip(entry["heldout"]["channels"], alone["heldout"]["channels"], strict=True):
             assert channel["nats"] == pytest.approx(other["nats"], rel=1e-5)
+            assert channel["wasted_bits_per_dim"] == near(other["wasted_bits_per_dim"])
+        assert entry["heldout"]["wasted_bits_per_dim"] == near(alone["heldout"]["wasted_bits_per_dim"])
         assert len(entry["training"]["channels"]) == 3
+        # The second process has not seen that this factor tells it.
+        assert (entry["training"]["wasted_bits_per_dim"] is None) == (entry["factor"] == "prior")
+    assert table["wasted_bits_per_dim"]["heldout"] == near(before["wasted_bits_per_dim"]["heldout"])
+    assert table["wasted_bits_per_dim"]["training"] > 0
     assert done.stdout.splitlines() == evaluation_lines(table)
 
 
@@ -152,7 +171,7 @@ def test_figures_of_each_factor(finished, nats):
             own = -rows[0] / math.log(2) / DIMS[index]
             share = -rows[0] / math.log(2) / 192
             together = -rows.sum(0) / math.log(2) / DIMS[index]
-            figures = dict(entry[name])
+            figures = {key: value for key, value in entry[name].items() if not key.startswith("wasted")}
             del figures["channels"]
             assert figures == {
                 "nats": pytest.approx(rows[0].mean(), rel=1e-6),
@@ -186,7 +205,7 @@ def test_held_out_less_training(finished):
 def test_the_table_says_what_it_is_about(finished, data):
     table = read_json(evaluate(finished).evaluation)
     keys = {"bits_per_dim", "standard_error", "difference", "kind", "factors", "images", "weights", "data"}
-    assert table.keys() == keys
+    assert table.keys() == keys | {"wasted_bits_per_dim", "wasted_standard_error"}
     assert (table["kind"], table["weights"]) == ("bound", "ema")
     recipe, _ = load_recipe(finished / "recipe.toml")
     assert data.heldout.fingerprint != data.train.fingerprint
@@ -206,7 +225,8 @@ def test_the_table_says_what_it_is_about(finished, data):
         assert entry["trained_on"] == data.train.fingerprint
 
 
-def test_a_model_without_views_is_exact(pictures, tmp_path):
+def test_a_model_without_views_is_exact(pictures, tmp_path, caplog):
+    caplog.set_level("INFO", "auxar")
     table = tiny(pictures, stage=None, sampling__images=0, training__ema=0.0, evaluation__train_images=0)
     folder = run(tmp_path / "run", table)
     table = read_json(folder / "evaluation.json")
@@ -216,6 +236,9 @@ def test_a_model_without_views_is_exact(pictures, tmp_path):
     assert "weights   last, those of the last step" in lines
     assert "total     exact, log p(X)" in lines
     assert "training  not evaluated" in lines
+    assert " 6 held-out images (exact)" in caplog.text
+    assert "wasted" not in caplog.text
+    assert table["wasted_bits_per_dim"] == {"heldout": 0.0, "training": None}
     assert not [line for line in lines if line.startswith(("Training images", "Held-out less"))]
 
 
@@ -305,12 +328,12 @@ def test_channels_add_up_to_the_image(network, seed):
     features = random_features(network, 3, seed)
     model, given = (CausalPrior(network), ()) if features is None else (CausalDecoder(network), (features,))
     with torch.no_grad():
-        nats, channels = model.log_prob_by_channel(images, *given)
-        assert torch.equal(nats, model.log_prob(images, *given))
+        found = model.log_prob_by_channel(images, *given)
+        assert torch.equal(found.total, model.log_prob(images, *given))
         single = network.head.channel_log_prob(network(network.encode(images), *given), images)
-    assert channels.shape == (3, network.image.channels)
-    torch.testing.assert_close(channels.sum(1), nats, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(channels[:, -1], single[:, -1].sum((1, 2)), rtol=1e-9, atol=1e-9)
+    assert found.channels.shape == (3, network.image.channels)
+    torch.testing.assert_close(found.channels.sum(1), found.total, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.channels[:, -1], single[:, -1].sum((1, 2)), rtol=1e-9, atol=1e-9)
 
 
 def test_figures_of_channels(finished):
@@ -329,7 +352,7 @@ def test_the_standard_error_of_a_channel(finished, data):
     model = auxar.load(finished)
     levels = image_levels(model, torch.stack([pixels for _, pixels in data.heldout.every(1, 0, None)]))
     with torch.no_grad():
-        _, channels = model.prior.prior.log_prob_by_channel(levels[2])
+        channels = model.prior.prior.log_prob_by_channel(levels[2]).channels
     bits = channels[:, 1].double().numpy() / (-math.log(2) * 4)
     found = read_json(evaluate(finished).evaluation)["factors"][2]["heldout"]["channels"][1]
     assert found["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-5)
@@ -341,9 +364,11 @@ def test_heads_that_do_not_tell_channels_apart_show_none(finished, data, monkeyp
     monkeypatch.setattr(model.decoder.network.head, "channel_log_prob", lambda parameters, image: None)
     found = factor_nats(model, factors(model), data.heldout, Accelerator(), batch_size=4)
     assert [each.channels is None for each in found] == [True, False, False]
+    assert [each.inside is None for each in found] == [False, False, True]
     monkeypatch.setattr(LogisticMixtureHead, "channel_log_prob", Head.channel_log_prob)
     table = read_json(evaluate(finished).evaluation)
     assert all(entry[name]["channels"] is None for entry in table["factors"] for name in COUNTS)
+    assert table["wasted_bits_per_dim"]["heldout"] > 0
     assert "channel" not in "\n".join(evaluation_lines(table))
 
 
@@ -368,6 +393,170 @@ def test_any_prior_can_be_evaluated(data):
     assert (found.total / (-math.log(2) * 192)).tolist() == pytest.approx([8.0] * 6)
 
 
+# Exact or a bound, and what the bound wastes
+
+
+SUPPORTS = {
+    "free": ("free", "free"),
+    "restricted": ("restricted", "restricted"),
+    "free above": ("free", "restricted"),
+    "free below": ("restricted", "free"),
+}
+
+
+def chained(pictures: Path, supports: Sequence[str], **changes: Any) -> dict[str, Any]:
+    """The tiny recipe with a stage for each support."""
+    table = tiny(pictures, sampling__images=0, **changes)
+    table["stage"] = [{**table["stage"][0], "support": support} for support in supports]
+    return table
+
+
+@pytest.mark.parametrize("supports", SUPPORTS.values(), ids=SUPPORTS)
+def test_the_kinds_of_chains(pictures, tmp_path, supports):
+    folder = run(tmp_path / "run", chained(pictures, supports))
+    table = read_json(folder / "evaluation.json")
+    kinds = {"free": "bound", "restricted": "exact"}
+    assert [entry["support"] for entry in table["factors"]] == [*supports, None]
+    assert [entry["kind"] for entry in table["factors"]] == [*(kinds[support] for support in supports), "exact"]
+    below = ["bound" if "free" in supports[place:] else "exact" for place in range(3)]
+    assert [entry["cumulative_kind"] for entry in table["factors"]] == below
+    assert table["kind"] == below[0]
+    for name in COUNTS:
+        shares = []
+        for entry in table["factors"]:
+            figures = entry[name]
+            cells = [*(value for key, value in figures.items() if key.startswith("wasted"))]
+            cells += [value for each in figures["channels"] for key, value in each.items() if key.startswith("wasted")]
+            assert len(cells) == 13
+            if entry["support"] != "free":
+                assert cells == [None] * 13
+                continue
+            assert min(cells) > 0
+            shares.append(figures["wasted_bits_per_dim_of_image"])
+            channels = figures["channels"]
+            assert np.mean([each["wasted_bits_per_dim"] for each in channels]) == near(figures["wasted_bits_per_dim"])
+            assert sum(each["wasted_bits_per_dim_of_image"] for each in channels) == near(shares[-1])
+        assert table["wasted_bits_per_dim"][name] == near(sum(shares))
+        assert (table["wasted_standard_error"][name] == 0) == (not shares)
+    lines = evaluation_lines(table)
+    assert lines[4].startswith(f"total     {table['kind']}, ")
+    block = "\n".join(lines).partition("\n\nWasted: ")[2].splitlines()
+    named = [f"stage{place}" for place, support in enumerate(supports) if support == "free"]
+    assert [line.split()[0] for line in block[2:]] == (["factor", *named, "total"] if named else [])
+
+
+@pytest.mark.parametrize("head", ["logistic_mixture", "softmax"])
+@pytest.mark.parametrize("view", ["pyramid", "grayscale", "bitplanes", "subsample"])
+def test_what_is_wasted_is_what_restricting_the_same_weights_saves(data, view, head):
+    """In float64, for each image and channel."""
+    build = free_and_restricted(view, head)
+    free, restricted = (
+        factor_nats(model, factors(model)[:1], data.heldout, Accelerator(), batch_size=4)[0] for model in build
+    )
+    assert restricted.inside is None
+    assert free.inside.shape == (3, 6)
+    assert free.inside.sum(0).max() < -1
+    torch.testing.assert_close(free.channels - free.inside, restricted.channels, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(free.total - free.inside.sum(0), restricted.total, rtol=1e-9, atol=1e-9)
+    assert restricted.total.isfinite().all()
+
+
+def free_and_restricted(view: str, head: str) -> list[Prior]:
+    """A model of 8×8 images with a free decoder, and one of the same networks with a restricted one: float64."""
+    options = {"pyramid": {"factor": 2}, "grayscale": {}, "bitplanes": {"drop": 4}, "subsample": {"factor": 2}}[view]
+    changes = {"stage__0__view": {"name": view, **options}, "stage__0__decoder__head": head}
+    if head == "softmax":
+        changes["stage__0__decoder__components"] = None
+    models = []
+    for support in ("free", "restricted"):
+        recipe, registry = parse_recipe(
+            tomli_w.dumps(tiny(Path("unread"), stage__0__support=support, **changes)), PROJECT
+        )
+        models.append(randomized(build_model(recipe, registry), seed=1))
+    return models
+
+
+def test_the_same_weights_in_a_restricted_run_have_so_many_bits_fewer(finished, tmp_path):
+    before = read_json(evaluate(finished).evaluation)
+    folder = Path(shutil.copytree(finished, tmp_path / "restricted"))
+    recipe = (folder / "recipe.toml").read_text()
+    assert recipe.count('support = "free"') in (1, 2)
+    (folder / "recipe.toml").write_text(recipe.replace('support = "free"', 'support = "restricted"'))
+    after = read_json(evaluate(folder).evaluation)
+    assert (before["kind"], after["kind"]) == ("bound", "exact")
+    for name in COUNTS:
+        saved = before["bits_per_dim"][name] - after["bits_per_dim"][name]
+        assert before["wasted_bits_per_dim"][name] == pytest.approx(saved, rel=1e-5)
+        for entry, other in zip(before["factors"][:2], after["factors"], strict=False):
+            own, fewer = entry[name], other[name]
+            saved = own["bits_per_dim"] - fewer["bits_per_dim"]
+            assert own["wasted_bits_per_dim"] == pytest.approx(saved, rel=1e-5)
+            for channel, less in zip(own["channels"], fewer["channels"], strict=True):
+                saved = channel["bits_per_dim"] - less["bits_per_dim"]
+                assert channel["wasted_bits_per_dim"] == pytest.approx(saved, rel=1e-5)
+
+
+def test_the_standard_errors_of_what_is_wasted(finished, data):
+    model = auxar.load(finished)
+    stages = factor_nats(model, factors(model)[:2], data.heldout, Accelerator(), batch_size=4)
+    table = read_json(evaluate(finished).evaluation)
+    whole = np.zeros(6)
+    for stage, entry, dims in zip(stages, table["factors"], DIMS, strict=False):
+        lost, figures = -stage.inside.numpy() / math.log(2), entry["heldout"]
+        whole += lost.sum(0) / 192
+        assert figures["wasted_standard_error"] == near(error_of(lost.sum(0) / dims))
+        assert figures["wasted_standard_error_of_image"] == near(error_of(lost.sum(0) / 192))
+        for row, channel in zip(lost, figures["channels"], strict=True):
+            assert channel["wasted_standard_error"] == near(error_of(row / (dims / 3)))
+    assert table["wasted_bits_per_dim"]["heldout"] == near(whole.mean())
+    assert table["wasted_standard_error"]["heldout"] == near(error_of(whole))
+
+
+def test_a_free_factor_that_cannot_tell_leaves_no_total(pictures, tmp_path):
+    """Of a view that does not say which images it leaves possible."""
+    (tmp_path / "thin.py").write_text(VIEW)
+    table = chained(pictures, ("free", "free"), plugins=["thin.py"])
+    table["stage"][0]["view"] = {"name": "thin", "every": 2}
+    table = read_json(run(tmp_path / "run", table) / "evaluation.json")
+    above, below, _ = (entry["heldout"] for entry in table["factors"])
+    assert above["wasted_bits_per_dim"] is None
+    assert [channel["wasted_bits_per_dim"] for channel in above["channels"]] == [None] * 3
+    assert below["wasted_bits_per_dim"] > 0
+    assert table["wasted_bits_per_dim"] == {"heldout": None, "training": None}
+    *_, first, second, total = evaluation_lines(table)
+    assert MEASURED.findall(first) == ["–"] * 5
+    assert len(MEASURED.findall(second)) == 5
+    assert MEASURED.findall(total) == ["–"]
+
+
+def test_a_decoder_that_cannot_be_restricted_does_not_tell(finished, data, monkeypatch):
+    model = auxar.load(finished)
+    monkeypatch.setattr(model.decoder, "restricts", False)
+    found = factor_nats(model, factors(model), data.heldout, Accelerator(), batch_size=4)
+    assert [each.inside is None for each in found] == [True, False, True]
+
+
+def test_evaluations_of_before_decoders_could_be_restricted_are_read(finished, tmp_path):
+    def without(value: Any) -> Any:
+        if isinstance(value, list):
+            return [without(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        new = ("support", "cumulative_kind")
+        return {key: without(each) for key, each in value.items() if key not in new and not key.startswith("wasted")}
+
+    table = without(read_json(evaluate(finished).evaluation))
+    for entry in table["factors"]:
+        del entry["kind"]
+    (tmp_path / "old.json").write_text(json.dumps(table))
+    found = read_record(tmp_path / "old.json", Evaluation)
+    assert [factor.support for factor in found.factors] == ["free", "free", None]
+    assert [factor.kind for factor in found.factors] == ["bound", "bound", "exact"]
+    assert [factor.cumulative_kind for factor in found.factors] == ["bound", "bound", "exact"]
+    assert found.factors[0].heldout.wasted_bits_per_dim is None
+    assert found.wasted_bits_per_dim == {}
+
+
 # On the screen
 
 
@@ -387,7 +576,9 @@ def test_what_is_printed(finished, capsys):
         "Training images",
         "Held-out less training images",
         "Channels",
+        "Wasted",
     ]
+    assert [line.split()[0] for line in blocks.pop()[2:]] == ["factor", "stage0", "stage1", "total"]
     for block in blocks:
         assert "bits/dim" in block[0]
         rows = ["factor", "stage0", "stage1", "prior", "total"]
@@ -397,7 +588,7 @@ def test_what_is_printed(finished, capsys):
 
 def test_the_printed_figures_are_those_of_the_table(finished):
     table = read_json(evaluate(finished).evaluation)
-    heldout, _, sides, channels = (
+    heldout, _, sides, channels, wasted = (
         block.splitlines()[2:] for block in "\n".join(evaluation_lines(table)).split("\n\n")[1:]
     )
 
@@ -418,10 +609,28 @@ def test_the_printed_figures_are_those_of_the_table(finished):
         assert MEASURED.findall(channels[place]) == [
             shown(each["bits_per_dim"], each["standard_error"]) for each in own["channels"]
         ]
+        if entry["factor"] != "prior":
+            assert MEASURED.findall(wasted[1 + place]) == [
+                shown(own["wasted_bits_per_dim"], own["wasted_standard_error"]),
+                shown(own["wasted_bits_per_dim_of_image"], own["wasted_standard_error_of_image"]),
+                *(shown(each["wasted_bits_per_dim"], each["wasted_standard_error"]) for each in own["channels"]),
+            ]
     total = shown(table["bits_per_dim"]["heldout"], table["standard_error"]["heldout"])
     assert MEASURED.findall(heldout[3]) == [total]
-    assert heldout[3].endswith("(bound)")
     assert MEASURED.findall(sides[3])[0] == total
+    of_all = shown(table["wasted_bits_per_dim"]["heldout"], table["wasted_standard_error"]["heldout"])
+    assert MEASURED.findall(wasted[3]) == [of_all]
+
+
+def test_every_printed_figure_is_said_to_be_exact_or_a_bound(finished):
+    heldout, training, sides, channels, _ = (
+        block.splitlines()[2:]
+        for block in "\n".join(evaluation_lines(read_json(evaluate(finished).evaluation))).split("\n\n")[1:]
+    )
+    for lines, place in ((heldout, 2), (training, 2), (sides, 1), (channels, 1)):
+        assert [line.split()[place] for line in lines] == ["bound", "bound", "exact", "bound"][: len(lines)]
+    for lines in (heldout, training):
+        assert [line.split()[-1] for line in lines[:3]] == ["bound", "bound", "exact"]
 
 
 def test_factors_that_are_not_trained_are_said(pictures, tmp_path):
@@ -434,6 +643,8 @@ def test_factors_that_are_not_trained_are_said(pictures, tmp_path):
     stage, prior, total = lines[lines.index("") + 3 :][:3]
     assert MEASURED.findall(stage) == ["–"] * 4
     assert len(MEASURED.findall(prior)) == 4
+    assert table["wasted_bits_per_dim"] == {"heldout": None, "training": None}
+    assert not [line for line in lines if line.startswith("Wasted")]
     assert MEASURED.findall(total) == ["–"]
 
 
@@ -443,4 +654,4 @@ def test_many_channels_stay_within_the_screen(finished):
     figures["channels"] = figures["channels"] * 4
     lines = evaluation_lines(table)
     assert max(map(len, lines)) <= 100
-    assert "channel 11" in "\n".join(lines)
+    assert "\n".join(lines).count("channel 11") == 2

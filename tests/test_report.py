@@ -113,6 +113,33 @@ def evaluation():
     }
 
 
+def evaluation_of(*supports):
+    """The same of a chain whose decoders are free or restricted, and free ones waste bits."""
+    table = evaluation()
+    table["wasted_bits_per_dim"], table["wasted_standard_error"] = {"heldout": 0.0}, {"heldout": 0.0}
+    for level, factor in enumerate(table["factors"]):
+        below = [*supports, None][level:]
+        factor |= {
+            "support": below[0],
+            "kind": "bound" if below[0] == "free" else "exact",
+            "cumulative_kind": "bound" if "free" in below else "exact",
+        }
+        channels = [{"nats": -1.0, "bits_per_dim": 2.0, "standard_error": 0.2, "bits_per_dim_of_image": 0.1}] * 3
+        if below[0] == "free":
+            factor["heldout"] |= {"wasted_bits_per_dim": 0.5 + level, "wasted_standard_error": 0.0625}
+            share = {"wasted_bits_per_dim_of_image": 0.25, "wasted_standard_error_of_image": 0.03125}
+            factor["heldout"] |= share
+            table["wasted_bits_per_dim"]["heldout"] += 0.25
+            table["wasted_standard_error"]["heldout"] = 0.046
+            channels = [
+                {**channel, "wasted_bits_per_dim": 0.125 + number, "wasted_standard_error": 0.011}
+                for number, channel in enumerate(channels)
+            ]
+        factor["heldout"]["channels"] = channels
+    table["kind"] = table["factors"][0]["cumulative_kind"]
+    return table
+
+
 def metrics(name, count=60):
     return [
         {"factor": name, "step": step, "bits_per_dim": 3 + 5 / (1 + step), "learning_rate": 0.001, "seconds": step / 2}
@@ -153,16 +180,18 @@ def test_a_finished_run_tells_everything(run):
     assert "X0 32×32×3, X1 16×16×3, X2 8×8×3, 256 levels" in page.text
     assert "2.777 ± 0.020 bits/dim" in page.text
     assert "upper bound on the true bits/dim" in page.text
-    assert "Training images1.777± 0.010 bits/dim" in page.text
+    assert "Training images1.777± 0.010 bits/dim, bound" in page.text
     assert "225held-out images" in page.text
     assert "EMA" in page.text
     assert "3.7 Min 3 networks" in page.text
     assert "16 samples, rule ‘map’ (the mode of a drawn mixture component at every pixel), seed 5" in page.text
     assert "sampler ‘wavefront’, drawn in 3.2 s" in page.text
-    row = "p(X1 | X2) stage12.224 ± 0.0220.5561.224 ± 0.0120.30616×16×31,234,001901"
+    row = "p(X1 | X2) stage1bound2.224 ± 0.0220.5561.224 ± 0.0120.30616×16×31,234,001901"
     assert row in page.text
-    assert "whole model2.777 ± 0.0201.777 ± 0.010" in page.text
-    assert "Res.8×816×1632×32Bpd3.3332.8882.777" in page.text
+    assert "whole modelbound2.777 ± 0.0201.777 ± 0.010" in page.text
+    assert "Res.8×816×1632×32Bpd3.3332.8882.777Kindexactboundbound" in page.text
+    # These figures are of before decoders told what they waste.
+    assert "asted" not in page.text
     assert "some/images" in page.text
     assert "f00dfeed" in page.text
     assert "225 held-out and 1,000 training" in page.text
@@ -200,10 +229,37 @@ def test_the_sheet_knows_the_bits_per_dim_of_its_images(run):
     facts |= {"columns": 2, "bits_per_dim": [1.23456, 2.0, 3.5, 4.25]}
     (run / "samples/samples.json").write_text(json.dumps(facts))
     sheet, growth = read(run).all("img")
-    assert json.loads(sheet["data-tiles"]) == [2, [1.235, 2.0, 3.5, 4.25]]
+    assert json.loads(sheet["data-tiles"]) == [2, [1.235, 2.0, 3.5, 4.25], "bits/dim, bound"]
     assert "data-tiles" not in growth
     (run / "samples/samples.json").write_text(json.dumps(facts | {"bits_per_dim": [1.0, float("inf")]}))
-    assert json.loads(read(run).all("img")[0]["data-tiles"]) == [2, [1.0, None]]
+    assert json.loads(read(run).all("img")[0]["data-tiles"]) == [2, [1.0, None], "bits/dim, bound"]
+
+
+@pytest.mark.parametrize(
+    ("supports", "told"),
+    [
+        (("free", "restricted"), ", each with its drawn views (a bound: those of the image itself are at most this)."),
+        (("restricted", "restricted"), ", each with its drawn views (exact: those of the image itself)."),
+        ((), " (exact: those of the image itself)."),
+        (None, ", each with its drawn views."),
+    ],
+)
+def test_how_likely_samples_are_is_said_to_be_exact_or_a_bound(run, supports, told):
+    facts = json.loads((run / "samples/samples.json").read_text())
+    facts |= {"columns": 2, "bits_per_dim": [2.0, 4.25, float("inf"), 1.23456]}
+    (run / "samples/samples.json").write_text(json.dumps(facts))
+    if supports is None:
+        (run / "evaluation.json").unlink()
+    else:
+        table = evaluation_of(*supports) if supports else evaluation() | {"kind": "exact"}
+        table["factors"] = table["factors"][-len(supports) - 1 :]
+        write_evaluation(run, table)
+    page = read(run)
+    assert f"They have 1.235 to 4.250 bits/dim{told}" in page.text
+    kind = {None: "", (): ", exact", ("free", "restricted"): ", bound", ("restricted", "restricted"): ", exact"}[
+        supports
+    ]
+    assert json.loads(page.all("img")[0]["data-tiles"])[2] == f"bits/dim{kind}"
 
 
 def test_channels_have_a_table_where_a_factor_tells_them_apart(run):
@@ -215,13 +271,63 @@ def test_channels_have_a_table_where_a_factor_tells_them_apart(run):
     ]
     write_evaluation(run, table)
     text = read(run).text
-    assert "By channelfactorchannel 0channel 1channel 2" in text
-    assert "p(X1 | X2) stage11.500 ± 0.1252.500 ± 0.1253.250 ± 0.125p(X2) prior–––" in text
+    assert "By channelfactorkindchannel 0channel 1channel 2" in text
+    assert "p(X1 | X2) stage1bound1.500 ± 0.1252.500 ± 0.1253.250 ± 0.125p(X2) priorexact–––" in text
 
 
-def test_the_difference_of_heldout_and_training_images_is_said(run):
-    write_evaluation(run, evaluation() | {"difference": {"bits_per_dim": 1.0001, "standard_error": 0.0229}})
-    assert "Held-out less training images: 1.000 ± 0.023 bits/dim." in read(run).text
+@pytest.mark.parametrize(("kind", "what"), [("bound", "two bounds"), ("exact", "two exact figures")])
+def test_the_difference_of_heldout_and_training_images_is_said(run, kind, what):
+    difference = {"bits_per_dim": 1.0001, "standard_error": 0.0229}
+    write_evaluation(run, evaluation() | {"difference": difference, "kind": kind})
+    assert f"Held-out less training images: 1.000 ± 0.023 bits/dim, the difference of {what}." in read(run).text
+
+
+def test_every_figure_of_a_mixed_chain_is_said_to_be_exact_or_a_bound(run):
+    write_evaluation(run, evaluation_of("free", "restricted"))
+    text = read(run).text
+    assert "upper bound on the true bits/dim; 0.250 of them are wasted by free decoders" in text
+    for factor, kind in (("p(X0 | X1) stage0", "bound"), ("p(X1 | X2) stage1", "exact"), ("p(X2) prior", "exact")):
+        # By factor, by channel, and at the loss.
+        assert text.count(f"{factor}{kind}") == 2
+        assert f"{factor}, {kind}" in text
+    assert "whole modelbound2.777 ± 0.020" in text
+    assert "Bpd3.3332.8882.777Kindexactexactbound" in text
+    assert "the true bits/dim are at most these. All others are exact." in text
+
+
+def test_a_restricted_chain_is_exact_and_wastes_nothing(run):
+    write_evaluation(run, evaluation_of("restricted", "restricted"))
+    text = read(run).text
+    assert "exact: the model's own likelihood" in text
+    assert "Training images1.777± 0.010 bits/dim, exact" in text
+    assert "Kindexactexactexact" in text
+    assert "bound" not in text
+    assert "asted" not in text
+
+
+def test_what_free_decoders_waste_is_shown_by_factor_and_channel(run):
+    write_evaluation(run, evaluation_of("free", "free"))
+    text = read(run).text
+    channels = "0.125 ± 0.0111.125 ± 0.0112.125 ± 0.011"
+    assert (
+        "Wasted bitsfactorown sizesharechannel 0channel 1channel 2"
+        f"p(X0 | X1) stage00.500 ± 0.0620.250 ± 0.031{channels}p(X1 | X2) stage11.500 ± 0.0620.250 ± 0.031{channels}"
+        "whole model0.500 ± 0.046“Wasted” are bits that a free decoder loses to images of other views"
+    ) in text
+    # Of a chain in which one is restricted, and one that does not tell.
+    table = evaluation_of("free", "restricted")
+    write_evaluation(run, table)
+    assert "channel 2p(X0 | X1) stage00.500 ± 0.0620.250" in read(run).text
+    table = evaluation_of("free", "free")
+    for key in list(table["factors"][1]["heldout"]):
+        if key.startswith("wasted"):
+            del table["factors"][1]["heldout"][key]
+    table["factors"][1]["heldout"]["channels"] = None
+    table["wasted_bits_per_dim"]["heldout"] = None
+    write_evaluation(run, table)
+    text = read(run).text
+    assert "p(X1 | X2) stage1–––––whole model–“Wasted”" in text
+    assert "of them are wasted" not in text
 
 
 def test_nothing_is_asked_for_from_outside(run):
@@ -299,7 +405,7 @@ def test_factors_that_are_not_trained_are_named(run):
     assert "Not trained yet, and so without a likelihood: stage0, stage1." in page.text
     assert "The whole model has no bits/dim yet, because not all of its factors are trained." in page.text
     assert "upper bound" not in page.text
-    assert "Bpd3.333––" in page.text
+    assert "Bpd3.333––Kindexact––" in page.text
 
 
 def test_without_training_images_there_is_nothing_to_compare(run):
@@ -310,7 +416,7 @@ def test_without_training_images_there_is_nothing_to_compare(run):
     write_evaluation(run, facts)
     page = read(run)
     assert "Training images were not evaluated" in page.text
-    assert "factorheld-outsizeparametersstepsown sizesharep(X0" in page.text
+    assert "factorkindheld-outsizeparametersstepsown sizesharep(X0" in page.text
 
 
 def test_a_model_without_stages_is_exact(run):

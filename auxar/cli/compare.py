@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auxar.cli.evaluate import measured, text_table
+from auxar.cli.evaluate import WASTED, measured, text_table
 
 if TYPE_CHECKING:
-    from auxar.comparison import ComparedRun, Comparison, Margin
+    from auxar.comparison import ComparedFactor, ComparedRun, Comparison, Margin
 
-LEVELS_IN_A_LINE = 5
+LEVELS_IN_A_LINE = 4
 WEIGHTS = {"ema": "EMA", "last": "last", "mixed": "mixed"}
 
 
@@ -65,12 +65,13 @@ def comparison_lines(comparison: Comparison) -> list[str]:
     lines += _levels(comparison, runs)
     lines += ["", f"By factor: bits/dim of its own size, and its share of the total ({size})"]
     lines += _factors(runs, size)
+    lines += _wasted(runs, size)
     notes = [f"{number}: {note}" for number, run in runs for note in run.notes]
     return [*lines, "", *notes] if notes else lines
 
 
 def _totals(runs: Sequence[tuple[int, ComparedRun]]) -> list[str]:
-    rows = [["run", "total", "", "minus run 1", "on", "images", "weights", "parameters", "steps"]]
+    rows = [["run", "total", "kind", "minus run 1", "on", "images", "weights", "parameters", "steps"]]
     for number, run in runs:
         rows.append(
             [
@@ -95,18 +96,20 @@ def _levels(comparison: Comparison, runs: Sequence[tuple[int, ComparedRun]]) -> 
         shown = levels[start : start + LEVELS_IN_A_LINE]
         rows = [["run", *map(comparison.level_name, shown)]]
         for number, run in runs:
-            found = [run.level(level) for level in shown]
-            cells = [
-                measured(figures.cumulative_bits_per_dim, figures.cumulative_standard_error) if figures else "–"
-                for figures in found
-            ]
-            rows.append([str(number), *cells])
+            rows.append([str(number), *(_level(run.level(level)) for level in shown)])
         lines += text_table(rows)
     return lines
 
 
+def _level(factor: ComparedFactor | None) -> str:
+    if factor is None or factor.heldout is None or factor.heldout.cumulative_bits_per_dim is None:
+        return "–"
+    figures = factor.heldout
+    return f"{measured(figures.cumulative_bits_per_dim, figures.cumulative_standard_error)} {factor.cumulative_kind}"
+
+
 def _factors(runs: Sequence[tuple[int, ComparedRun]], size: str) -> list[str]:
-    rows = [["run", "factor", "", "own size", "minus run 1", f"of {size}", "steps"]]
+    rows = [["run", "factor", "", "kind", "own size", "minus run 1", f"of {size}", "steps"]]
     for number, run in runs:
         for factor in run.factors:
             figures = factor.heldout
@@ -115,13 +118,31 @@ def _factors(runs: Sequence[tuple[int, ComparedRun]], size: str) -> list[str]:
                     str(number),
                     factor.factor,
                     str(factor),
+                    factor.kind,
                     measured(figures.bits_per_dim, figures.standard_error) if figures else "–",
                     _margin(factor.margin),
                     measured(figures.bits_per_dim_of_image, figures.standard_error_of_image) if figures else "–",
                     f"{factor.steps:,}",
                 ]
             )
-    return text_table(rows, left=3)
+    return text_table(rows, left=4)
+
+
+def _wasted(runs: Sequence[tuple[int, ComparedRun]], size: str) -> list[str]:
+    """What free decoders waste; nothing where none of them can tell."""
+    rows = [["run", "factor", "own size", f"of {size}"]]
+    for number, run in runs:
+        free = [
+            (factor.factor, factor.heldout) for factor in run.factors if factor.support == "free" and factor.heldout
+        ]
+        if all(figures.wasted_bits_per_dim is None for _, figures in free):
+            continue
+        for name, figures in free:
+            own = measured(figures.wasted_bits_per_dim, figures.wasted_standard_error)
+            share = measured(figures.wasted_bits_per_dim_of_image, figures.wasted_standard_error_of_image)
+            rows.append([str(number), name, own, share])
+        rows.append([str(number), "total", "", measured(run.wasted_bits_per_dim, run.wasted_standard_error)])
+    return ["", *WASTED, *text_table(rows, left=2)] if len(rows) > 1 else []
 
 
 def _margin(margin: Margin | None) -> str:

@@ -18,7 +18,11 @@ KINDS = {
     "bound": "bound, log p(X, X̂) ≤ log p(X): the image's true bits/dim are at most this",
     "exact": "exact, log p(X)",
 }
-CHANNELS_IN_A_LINE = 5
+WASTED = (
+    "Wasted: held-out bits/dim that free decoders lose to images of other views. The same networks have",
+    "so many fewer once they are restricted (support = 'restricted'), without being trained again.",
+)
+COLUMNS_IN_A_LINE = 5
 LONGEST_CELL = 60
 
 
@@ -59,6 +63,7 @@ def evaluation_lines(table: dict[str, Any]) -> list[str]:
         lines += ["", "Held-out less training images, bits/dim: a model that overfits has a large difference"]
         lines += _overfitting(table)
     lines += _channels(table)
+    lines += _wasted(table)
     missing = [entry["factor"] for entry in table["factors"] if not (entry["heldout"] or entry["training"])]
     if missing and table["images"]:
         lines += ["", f"not trained yet, and so no total: {', '.join(missing)}"]
@@ -111,9 +116,9 @@ def _facts(table: dict[str, Any]) -> list[str]:
 
 def _likelihoods(table: dict[str, Any], name: str) -> list[str]:
     image = size(table["factors"][0]["image"])
-    rows = [["factor", "image", "nats per image", "of its own size", f"of {image}", "with all coarser"]]
+    rows = [["factor", "image", "kind", "nats per image", "of its own size", f"of {image}", "with all coarser"]]
     for entry in table["factors"]:
-        row = [entry["factor"], size(entry["image"])]
+        row = [entry["factor"], size(entry["image"]), entry["kind"]]
         figures = entry[name]
         if figures is None:
             rows.append([*row, *"––––"])
@@ -124,23 +129,28 @@ def _likelihoods(table: dict[str, Any], name: str) -> list[str]:
                 measured(figures["nats"], figures["nats_standard_error"], digits=1),
                 measured(figures["bits_per_dim"], figures["standard_error"]),
                 measured(figures["bits_per_dim_of_image"], figures["standard_error_of_image"]),
-                measured(figures["cumulative_bits_per_dim"], figures["cumulative_standard_error"]),
+                _with_coarser(figures, entry["cumulative_kind"]),
             ]
         )
     total = measured(table["bits_per_dim"][name], table["standard_error"][name])
-    rows.append(["total", image, "", "", total, f"({table['kind']})"])
-    return text_table(rows, left=2)
+    rows.append(["total", image, table["kind"], "", "", total, ""])
+    return text_table(rows, left=3)
+
+
+def _with_coarser(figures: dict[str, Any], kind: str) -> str:
+    found = measured(figures["cumulative_bits_per_dim"], figures["cumulative_standard_error"])
+    return found if figures["cumulative_bits_per_dim"] is None else f"{found} {kind}"
 
 
 def _overfitting(table: dict[str, Any]) -> list[str]:
-    rows = [["factor", "held-out", "training", "difference"]]
+    rows = [["factor", "kind", "held-out", "training", "difference"]]
     for entry in table["factors"]:
         sides = [entry[name] or {} for name in ("heldout", "training")]
         cells = [measured(side.get("bits_per_dim"), side.get("standard_error")) for side in sides]
-        rows.append([entry["factor"], *cells, _difference(entry["difference"])])
+        rows.append([entry["factor"], entry["kind"], *cells, _difference(entry["difference"])])
     totals = [measured(table["bits_per_dim"][name], table["standard_error"][name]) for name in ("heldout", "training")]
-    rows.append(["total", *totals, _difference(table["difference"])])
-    return text_table(rows)
+    rows.append(["total", table["kind"], *totals, _difference(table["difference"])])
+    return text_table(rows, left=2)
 
 
 def _difference(difference: dict[str, Any] | None) -> str:
@@ -149,16 +159,56 @@ def _difference(difference: dict[str, Any] | None) -> str:
 
 def _channels(table: dict[str, Any]) -> list[str]:
     """Held-out figures of single channels; nothing where no factor has them."""
-    channels = {entry["factor"]: (entry["heldout"] or {}).get("channels") or [] for entry in table["factors"]}
-    most = max(map(len, channels.values()))
+    rows = []
+    for entry in table["factors"]:
+        channels = (entry["heldout"] or {}).get("channels") or []
+        cells = [measured(channel["bits_per_dim"], channel["standard_error"]) for channel in channels]
+        rows.append(([entry["factor"], entry["kind"]], cells))
+    most = max(len(cells) for _, cells in rows)
     if not most:
         return []
-    lines = ["", "Channels, each given those before: held-out bits/dim of its values; their mean is the factor's own"]
-    for start in range(0, most, CHANNELS_IN_A_LINE):
-        shown = range(start, min(start + CHANNELS_IN_A_LINE, most))
-        rows = [["factor", *(f"channel {number}" for number in shown)]]
-        for factor, figures in channels.items():
-            cells = [figures[number] if number < len(figures) else {} for number in shown]
-            rows.append([factor, *(measured(cell.get("bits_per_dim"), cell.get("standard_error")) for cell in cells)])
-        lines += text_table(rows)
+    title = "Channels, each given those before: held-out bits/dim of its values; their mean is the factor's own"
+    return ["", title, *_wide_table(["factor", "kind"], [f"channel {number}" for number in range(most)], rows)]
+
+
+def _wasted(table: dict[str, Any]) -> list[str]:
+    """What free decoders waste, by factor and channel; nothing where none of them can tell."""
+    rows, most, told = [], 0, False
+    for entry in table["factors"]:
+        if entry["support"] != "free" or not (figures := entry["heldout"]):
+            continue
+        channels = figures["channels"] or []
+        cells = [
+            measured(figures["wasted_bits_per_dim"], figures["wasted_standard_error"]),
+            measured(figures["wasted_bits_per_dim_of_image"], figures["wasted_standard_error_of_image"]),
+            *(measured(channel["wasted_bits_per_dim"], channel["wasted_standard_error"]) for channel in channels),
+        ]
+        rows.append(([entry["factor"]], cells))
+        most = max(most, len(channels))
+        told = told or figures["wasted_bits_per_dim"] is not None
+    if not told:
+        return []
+    image = size(table["factors"][0]["image"])
+    total = measured(table["wasted_bits_per_dim"]["heldout"], table["wasted_standard_error"]["heldout"])
+    rows.append((["total"], ["", total, *[""] * most]))
+    names = ["of its own size", f"of {image}", *(f"channel {number}" for number in range(most))]
+    return ["", *WASTED, *_wide_table(["factor"], names, rows)]
+
+
+def _wide_table(
+    first: Sequence[str], names: Sequence[str], rows: Sequence[tuple[Sequence[str], Sequence[str]]]
+) -> list[str]:
+    """One table for every few columns, so that lines stay short.
+
+    A row is its first cells and those below `names`: dashes where these end early, and no row where all are empty.
+    """
+    lines = []
+    for start in range(0, len(names), COLUMNS_IN_A_LINE):
+        here = slice(start, start + COLUMNS_IN_A_LINE)
+        part = [[*first, *names[here]]]
+        for beginning, cells in rows:
+            shown = [*cells, *["–"] * (len(names) - len(cells))][here]
+            if any(shown):
+                part.append([*beginning, *shown])
+        lines += text_table(part, left=len(first))
     return lines

@@ -12,6 +12,7 @@ from auxar.comparison import ComparedRun, Comparison, Margin
 from auxar.files import replacing
 from auxar.interfaces import ImageSpec
 from auxar.report.markup import Html, join, tag
+from auxar.report.words import WASTED
 
 WEIGHTS = {"ema": "EMA", "last": "last", "mixed": "mixed"}
 KINDS = {"bound": "upper bound", "exact": "exact"}
@@ -48,7 +49,9 @@ def comparison_page(comparison: Comparison) -> str:
         tag("link", rel="icon", href="data:,"),
         tag("style", style),
     )
-    main = tag("main", _header(comparison), _totals(comparison), _levels(comparison), _factors(comparison))
+    main = tag(
+        "main", _header(comparison), _totals(comparison), _levels(comparison), _factors(comparison), _wasted(comparison)
+    )
     return f"<!doctype html>\n{tag('html', head, tag('body', main), lang='en')}\n"
 
 
@@ -66,14 +69,14 @@ def _header(comparison: Comparison) -> Html:
 
 
 def _totals(comparison: Comparison) -> Html:
-    names = ("run", "bits/dim", "minus run 1", "on", "", "images", "weights", "parameters", "steps")
+    names = ("run", "bits/dim", "kind", "minus run 1", "on", "images", "weights", "parameters", "steps")
     rows = []
     for number, run in enumerate(comparison.runs, start=1):
         cells = (
             _measured(run.bits_per_dim, run.standard_error),
+            KINDS[run.kind],
             _margin(run.margin),
             _basis(run.margin),
-            KINDS[run.kind],
             f"{run.images:,}",
             WEIGHTS[run.weights],
             f"{run.parameters:,}",
@@ -89,6 +92,12 @@ def _totals(comparison: Comparison) -> Html:
             "± is one standard error over images. “Minus run 1” is the mean difference on the same images, below zero "
             "where a run is better; its standard error leaves out what is hard or easy for both. Unpaired, the means "
             "are of images that need not be the same.",
+            class_="soft",
+        ),
+        tag(
+            "p",
+            "An exact figure is the image’s own. An upper bound is that of an image and its views together: the "
+            "image’s true bits/dim are at most this.",
             class_="soft",
         ),
     )
@@ -108,18 +117,25 @@ def _levels(comparison: Comparison) -> Html:
 
 
 def _level(run: ComparedRun, level: ImageSpec) -> Html | str:
-    figures = run.level(level)
-    return _measured(figures.cumulative_bits_per_dim, figures.cumulative_standard_error) if figures else "–"
+    factor = run.level(level)
+    if factor is None or factor.heldout is None or factor.heldout.cumulative_bits_per_dim is None:
+        return "–"
+    figures = factor.heldout
+    return join(
+        _measured(figures.cumulative_bits_per_dim, figures.cumulative_standard_error),
+        tag("small", f" {factor.cumulative_kind}"),
+    )
 
 
 def _factors(comparison: Comparison) -> Html:
-    names = ("factor", "own size", "minus run 1", "share", "", "parameters", "steps")
+    names = ("factor", "kind", "own size", "minus run 1", "share", "", "parameters", "steps")
     rows = []
     for number, run in enumerate(comparison.runs, start=1):
-        rows.append(tag("tr", tag("th", _name(number, run), scope="rowgroup", colspan=len(names)), class_="group"))
+        rows.append(_group(number, run, names))
         for factor in run.factors:
             figures = factor.heldout
             cells = (
+                factor.kind,
                 _measured(figures.bits_per_dim, figures.standard_error) if figures else "–",
                 _margin(factor.margin),
                 _measured(figures.bits_per_dim_of_image, figures.standard_error_of_image) if figures else "–",
@@ -135,10 +151,39 @@ def _factors(comparison: Comparison) -> Html:
         tag(
             "p",
             "“Own size” divides a factor’s bits by the sub-pixels of the image it predicts, “share” by those of the "
-            "full image. Factors are subtracted where both runs have the same views down to them.",
+            "full image. Factors are subtracted where both runs have the same views down to them. “Bound” are the "
+            "figures of free decoders, terms of the model’s upper bound.",
             class_="soft",
         ),
     )
+
+
+def _wasted(comparison: Comparison) -> Html | None:
+    """What free decoders waste; nothing where none of them can tell."""
+    names = ("factor", "own size", "share")
+    rows: list[Html] = []
+    for number, run in enumerate(comparison.runs, start=1):
+        free = [factor for factor in run.factors if factor.support == "free"]
+        if all(factor.heldout is None or factor.heldout.wasted_bits_per_dim is None for factor in free):
+            continue
+        rows.append(_group(number, run, names))
+        for factor in free:
+            cells: list[object] = ["–", "–"]
+            if (figures := factor.heldout) is not None:
+                cells = [
+                    _measured(figures.wasted_bits_per_dim, figures.wasted_standard_error),
+                    _measured(figures.wasted_bits_per_dim_of_image, figures.wasted_standard_error_of_image),
+                ]
+            rows.append(_row(factor.factor, cells, "member"))
+        rows.append(_row("total", ("", _measured(run.wasted_bits_per_dim, run.wasted_standard_error)), "member"))
+    if not rows:
+        return None
+    return tag("section", tag("h2", "Wasted bits"), _table(names, rows), tag("p", WASTED, class_="soft"))
+
+
+def _group(number: int, run: ComparedRun, names: Sequence[str]) -> Html:
+    """The row above those of a run's factors."""
+    return tag("tr", tag("th", _name(number, run), scope="rowgroup", colspan=len(names)), class_="group")
 
 
 def _table(names: Sequence[str], rows: Sequence[Html]) -> Html:

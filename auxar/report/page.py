@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from importlib import resources
 
-from auxar.evaluation import Evaluation, FactorFigures
+from auxar.evaluated import Evaluation, Exactness, FactorFigures
 from auxar.report.charts import LIMIT, loss_chart
 from auxar.report.markup import Html, join, tag
 from auxar.report.reading import Picture, Run, Samples
@@ -39,6 +39,10 @@ WEIGHTS = {
     "mixed": ("mixed", "averages for some factors, weights of the last step for others"),
 }
 KINDS = {"bound": "upper bound on the true bits/dim", "exact": "exact: the model's own likelihood"}
+DRAWN_KINDS = {
+    "bound": "a bound: those of the image itself are at most this",
+    "exact": "exact: those of the image itself",
+}
 
 
 def page(run: Run) -> str:
@@ -96,12 +100,15 @@ def _numbers(evaluation: Evaluation) -> Html:
     cards = []
     if bits.get("heldout") is not None:
         kind = KINDS[evaluation.kind]
+        wasted = evaluation.wasted_bits_per_dim.get("heldout")
+        if evaluation.kind == "bound" and wasted is not None:
+            kind += f"; {bits_words(wasted)} of them are wasted by free decoders"
         cards.append(
             _card("Held-out images", measured(bits.get("heldout"), error.get("heldout"), "bits/dim"), kind, "first")
         )
     if bits.get("training") is not None:
-        error_words = uncertainty(error.get("training"))
-        cards.append(_card("Training images", bits_words(bits.get("training")), f"{error_words} bits/dim".strip()))
+        words = f"{uncertainty(error.get('training'))} bits/dim, {evaluation.kind}".strip()
+        cards.append(_card("Training images", bits_words(bits.get("training")), words))
     if (count := evaluation.images.get("heldout")) is not None:
         cards.append(_card("Evaluated on", f"{count:,}", "held-out images"))
     cards.append(_card("Weights", name, meaning))
@@ -118,8 +125,13 @@ def _card(title: str, value: object, note: str, class_: str | None = None) -> Ht
 def _samples(run: Run) -> Html:
     figures = []
     if run.sheet:
-        caption = _drawn(run.samples) if run.samples else "How these samples were drawn is not recorded."
-        tiles = _tiles(run.samples) if run.samples else None
+        caption = "How these samples were drawn is not recorded."
+        tiles = None
+        if run.samples:
+            kind = run.evaluation.kind if run.evaluation else None
+            likely = _likely(run.samples, kind, views=len(run.factors) > 1)
+            caption = " ".join(filter(None, [_drawn(run.samples), likely]))
+            tiles = _tiles(run.samples, kind)
         figures.append(_figure("Sampled images", run.sheet, "Sheet of sampled images", caption, tiles))
     if run.growth:
         caption = (
@@ -167,11 +179,21 @@ def _drawn(samples: Samples) -> str:
     return ", ".join(parts) + "."
 
 
-def _tiles(samples: Samples) -> str | None:
+def _likely(samples: Samples, kind: Exactness | None, *, views: bool) -> str | None:
+    """How likely the drawn images are, each together with its drawn views if there are any."""
+    scores = [score for score in samples.bits_per_dim or () if math.isfinite(score)]
+    if not scores:
+        return None
+    words = f"They have {bits_words(min(scores))} to {bits_words(max(scores))} bits/dim"
+    return words + (", each with its drawn views" if views else "") + (f" ({DRAWN_KINDS[kind]})." if kind else ".")
+
+
+def _tiles(samples: Samples, kind: Exactness | None) -> str | None:
     """For the read-out where the pointer is: how many images are side by side, and the bits/dim of each."""
     if samples.columns is None or samples.columns < 1 or not samples.bits_per_dim:
         return None
-    return json.dumps([samples.columns, [_rounded(score) for score in samples.bits_per_dim]])
+    unit = f"bits/dim, {kind}" if kind else "bits/dim"
+    return json.dumps([samples.columns, [_rounded(score) for score in samples.bits_per_dim], unit])
 
 
 def _rounded(score: float) -> float | None:
@@ -213,7 +235,8 @@ def _curves(run: Run) -> Html:
             facts.append(f"{plural(chart.above, 'early value')} above the chart")
         if chart.not_drawn:
             facts.append(f"{plural(chart.not_drawn, 'value')} not drawn: not finite, or beyond {LIMIT:,.0f} bits/dim")
-        title = tag("h3", term, " " if term else None, tag("small", name))
+        kind = f", {known[name].kind}" if heldout else ""
+        title = tag("h3", term, " " if term else None, tag("small", f"{name}{kind}"))
         figures.append(tag("figure", title, chart.svg, tag("figcaption", "; ".join(facts) + ".")))
     if figures:
         heldout_key = any(factor.heldout for factor in known.values())

@@ -15,7 +15,7 @@ from typing import Any, TypeGuard, TypeVar
 import attrs
 
 from auxar.errors import UserError
-from auxar.evaluation import Evaluation
+from auxar.evaluated import Evaluation
 from auxar.files import DamagedFile, parse_json, read_bytes
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES

@@ -24,7 +24,7 @@ tip.className = "tip";
 tip.hidden = true;
 document.body.append(tip);
 for (const sheet of document.querySelectorAll("img[data-tiles]")) {
-  const [columns, bits] = JSON.parse(sheet.dataset.tiles);
+  const [columns, bits, unit] = JSON.parse(sheet.dataset.tiles);
   const rows = Math.ceil(bits.length / columns);
   sheet.addEventListener("pointermove", (event) => {
     const box = sheet.getBoundingClientRect();
@@ -32,7 +32,7 @@ for (const sheet of document.querySelectorAll("img[data-tiles]")) {
     const index = Math.floor((event.clientY - box.top) / box.height * rows) * columns + column;
     tip.hidden = bits[index] == null;
     if (tip.hidden) return;
-    tip.textContent = `image ${index}: ${bits[index].toFixed(3)} bits/dim`;
+    tip.textContent = `image ${index}: ${bits[index].toFixed(3)} ${unit}`;
     tip.style.left = `${Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8)}px`;
     tip.style.top = `${event.clientY + 18}px`;
   });

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from auxar.evaluation import FactorFigures
+from auxar.evaluated import FactorFigures
 from auxar.interfaces import ImageSpec
 from auxar.report.markup import Html, join, tag
+
+WASTED = (
+    "“Wasted” are bits that a free decoder loses to images of other views: once it is restricted to images of the "
+    "given view, the same network has so many fewer, without being trained again."
+)
 
 
 def factor_term(level: int, count: int) -> Html:
@@ -40,7 +45,7 @@ def resolution_words(image: ImageSpec, factors: Sequence[FactorFigures]) -> Html
 
 
 def bits_words(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else f"{value:z.3f}"
 
 
 def measured(value: float | None, error: float | None, unit: str = "") -> Html:

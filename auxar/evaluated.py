@@ -1,0 +1,133 @@
+"""What an evaluation finds: the records of `evaluation.json`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from auxar.interfaces import ImageSpec
+from auxar.recipe.schema import MOST_STAGES
+
+Exactness = Literal["exact", "bound"]
+"""Of bits/dim: the image's own, or at least these, since log p(X, X̂) ≤ log p(X)."""
+SupportName = Literal["free", "restricted"]
+
+
+@attrs.frozen
+class ChannelFigures:
+    """One channel of a factor's image, given the channels before it; means over images."""
+
+    nats: float
+    bits_per_dim: float
+    """Of the channel's own values: the mean over channels is the factor's."""
+    standard_error: float | None
+    bits_per_dim_of_image: float
+    """Over the sub-pixels of the whole image: the sum over channels is the factor's."""
+    wasted_bits_per_dim: float | None = None
+    """Of the channel's own values, as the factor's `wasted_bits_per_dim`."""
+    wasted_standard_error: float | None = None
+    wasted_bits_per_dim_of_image: float | None = None
+
+
+@attrs.frozen
+class Figures:
+    """A factor's likelihood: means over images, each with its standard error, which is None for a single image."""
+
+    nats: float
+    bits_per_dim: float
+    """Of the factor's own size."""
+    standard_error: float | None
+    bits_per_dim_of_image: float
+    """Over the sub-pixels of the whole image: the sum over factors is the model's."""
+    cumulative_bits_per_dim: float | None = None
+    """Of this factor and all coarser ones, over this factor's sub-pixels; None if one of them is not trained."""
+    cumulative_standard_error: float | None = None
+    nats_standard_error: float | None = None
+    standard_error_of_image: float | None = None
+    channels: list[ChannelFigures] | None = None
+    wasted_bits_per_dim: float | None = None
+    """Of `bits_per_dim`, what a free decoder spends on values that its view rules out: restricted to the others, the
+    same network has so many fewer. None for other factors, and where view or head cannot tell."""
+    wasted_standard_error: float | None = None
+    wasted_bits_per_dim_of_image: float | None = None
+    """Over the sub-pixels of the whole image: the sum over free factors is the model's."""
+    wasted_standard_error_of_image: float | None = None
+
+
+@attrs.frozen
+class Difference:
+    """Held-out less training images, in bits/dim: a model that overfits has more of it than its standard errors."""
+
+    bits_per_dim: float | None
+    standard_error: float | None
+
+
+@attrs.frozen
+class FactorFigures:
+    """p(image | view), or p(image) of the coarsest, which has no view. Without figures it is not trained yet."""
+
+    factor: str
+    image: ImageSpec
+    view: ImageSpec | None = None
+    heldout: Figures | None = None
+    training: Figures | None = None
+    difference: Difference | None = None
+    """Of `bits_per_dim`."""
+    parameters: int = 0
+    steps: int = 0
+    weights: str | None = None
+    """`ema` or `last`."""
+    trained_on: str | None = None
+    """Fingerprint of the images it was trained on."""
+    # Evaluations that do not say so are of a time when every decoder was free.
+    support: SupportName | None = attrs.field()
+    """Which images the decoder gives probability to: any, or those of the given view. None for the coarsest."""
+    kind: Exactness = attrs.field()
+    """Of the factor's own figures, as terms of log p(X): those of a free decoder are a bound's."""
+    cumulative_kind: Exactness = attrs.field()
+    """Of its cumulative figures: exact if this factor and all coarser ones are."""
+
+    @support.default
+    def _free_given_a_view(self) -> SupportName | None:
+        return None if self.view is None else "free"
+
+    @kind.default
+    def _bound_if_free(self) -> Exactness:
+        return "bound" if self.support == "free" else "exact"
+
+    @cumulative_kind.default
+    def _as_kind(self) -> Exactness:
+        return self.kind
+
+
+@attrs.frozen
+class DataFacts:
+    """Where the images came from. Equal fingerprints are equal images in equal order."""
+
+    path: str
+    fingerprint: str | None = None
+    """Of the training images."""
+    heldout_fingerprint: str | None = None
+    skipped: int = 0
+
+
+@attrs.frozen
+class Evaluation:
+    """`evaluation.json`. Mappings go by the set of images, `heldout` and `training`."""
+
+    bits_per_dim: dict[str, float | None]
+    standard_error: dict[str, float | None]
+    kind: Exactness
+    """Of the whole model's figures: exact if all factors are."""
+    factors: list[FactorFigures] = attrs.field(
+        validator=[attrs.validators.min_len(1), attrs.validators.max_len(MOST_STAGES + 1)]
+    )
+    """From the image down to its coarsest view."""
+    images: dict[str, int]
+    weights: Literal["ema", "last", "mixed"]
+    data: DataFacts
+    difference: Difference | None = None
+    wasted_bits_per_dim: dict[str, float | None] = attrs.Factory(dict)
+    """Of `bits_per_dim`, what all free decoders waste together; 0 if there are none, None if one cannot tell."""
+    wasted_standard_error: dict[str, float | None] = attrs.Factory(dict)
