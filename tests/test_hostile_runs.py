@@ -1114,10 +1114,14 @@ def elements(file: Path) -> set[tuple[str, tuple[str, ...]]]:
     return {(name, tuple(attributes)) for name, attributes in Page(file.read_text("utf-8")).elements}
 
 
+CHOICES = ("support", "kind", "cumulative_kind", "weights", "file")
+"""Keys of records whose texts are one of a few."""
+
+
 def strings(node: Any) -> Any:
     """The same JSON with hostile text for every text that may be any."""
     if isinstance(node, dict):
-        return {key: entry if key in ("kind", "weights", "file") else strings(entry) for key, entry in node.items()}
+        return {key: entry if key in CHOICES else strings(entry) for key, entry in node.items()}
     if isinstance(node, list):
         return [strings(entry) for entry in node]
     return HOSTILE if isinstance(node, str) else node
