@@ -156,7 +156,7 @@ class SumSupport(Support):
     def groups(self, device: torch.device) -> Groups:
         """The groups, with their tensors on a device."""
         if not self._on:
-            # Models are also built on the device "meta", to see how large they are.
+            # Whatever the default device is.
             with torch.device("cpu"):
                 self._on[torch.device("cpu")] = make_groups(self.image, *self._groups())
         if device not in self._on:
@@ -164,6 +164,9 @@ class SumSupport(Support):
         return self._on[device]
 
     def intervals(self, image: Tensor, view: Tensor) -> Interval:
+        if image.is_meta:
+            # It is asked what a model would cost, of images that may be larger than any memory.
+            return Interval(*(torch.empty_like(image, dtype=torch.int64) for _ in range(2)))
         groups = self.groups(image.device)
         before = groups.before(_in_order(image.to(torch.int64)) * groups.weight)
         lowest, highest = (sums[:, groups.number] - before for sums in self.ranges(view))

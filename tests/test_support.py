@@ -23,6 +23,7 @@ from networks import (
 from runs import TINY, changed
 
 from auxar.causal import CausalDecoder
+from auxar.checking import factor_costs
 from auxar.errors import UserError
 from auxar.interfaces import Decoder, DrawRule, Draws, Embedding, Head, ImageSpec, Known, Sampler, View, scale
 from auxar.model import AuxiliaryModel, factors, image_levels, level_specs
@@ -653,3 +654,25 @@ def test_a_head_that_cannot_be_restricted_says_so():
     values = torch.zeros(1, 1, 2, 2, dtype=torch.int64)
     with pytest.raises(UserError, match="Plain cannot be restricted to intervals of values"):
         decoder.log_prob(values, torch.zeros(1, 1, 2, 2), Interval(values, values))
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        {"name": "pyramid", "factor": 2},
+        {"name": "grayscale"},
+        {"name": "bitplanes", "drop": 4},
+        {"name": "subsample", "factor": 2},
+    ],
+    ids=lambda view: view["name"],
+)
+def test_what_a_restricted_model_would_cost_is_told_however_large_its_images_are(view, monkeypatch):
+    """Tables of their sub-pixels would take many gigabytes."""
+    monkeypatch.setattr("auxar.support.make_groups", None)
+    table = changed(tomllib.loads(TINY), image__height=2**16, image__width=2**16, stage__0__view=view)
+    free, restricted = (
+        factor_costs(*parse_recipe(tomli_w.dumps(changed(table, stage__0__support=support)), Path("."), ()))[0]
+        for support in ("free", "restricted")
+    )
+    assert restricted.multiply_adds == free.multiply_adds
+    assert restricted.memory >= free.memory
