@@ -129,7 +129,7 @@ class SumSupport(Support):
         image: The image whose sub-pixels are summed.
         groups: Gives the number of each sub-pixel's group, 0 … count - 1, and what it counts in the group's sum, from
             1 on: integers that broadcast to (c, h, w). Called once, when the support is first used.
-        ranges: Views (b, *view.shape) to the lowest and the highest sum of every group, int64, (b, count) each.
+        ranges: Views (b, *view.shape) to the lowest and the highest sum of every group, integers, (b, count) each.
 
     Examples:
         The sum of two pixels is 3 or 4, and the first of them is 2:
@@ -169,7 +169,7 @@ class SumSupport(Support):
             return Interval(*(torch.empty_like(image, dtype=torch.int64) for _ in range(2)))
         groups = self.groups(image.device)
         before = groups.before(_in_order(image.to(torch.int64)) * groups.weight)
-        lowest, highest = (sums[:, groups.number] - before for sums in self.ranges(view))
+        lowest, highest = (sums.to(torch.int64)[:, groups.number] - before for sums in self.ranges(view))
         channels, height, width = self.image.shape
         low, high = (
             found.view(-1, height, width, channels).permute(0, 3, 1, 2)
@@ -225,7 +225,7 @@ class Groups:
 
 def make_groups(image: ImageSpec, number: Tensor, weight: Tensor) -> Groups:
     """Groups of the sub-pixels of an image, from what `SumSupport` is given."""
-    number, weight = (_in_order(values.expand(1, *image.shape))[0] for values in (number, weight))
+    number, weight = (_in_order(values.to(torch.int64).expand(1, *image.shape))[0] for values in (number, weight))
     by_group, sorted_ = number.sort(stable=True)
     place = sorted_.argsort()
     number = number.contiguous()
@@ -246,7 +246,7 @@ class SumWalk(Walk):
         channels = support.image.channels
         self.levels = support.image.levels
         self.reach = groups.reach(support.image)
-        lowest, highest = support.ranges(view)
+        lowest, highest = (sums.to(torch.int64) for sums in support.ranges(view))
         least, most = torch.zeros_like(groups.rest)[None], groups.rest[None]
         if known is not None:
             mask = _in_order(known.mask.to(view.device)[:, None].expand(-1, channels, -1, -1))

@@ -400,6 +400,12 @@ def test_a_strangers_support_that_is_off_by_one_is_caught(by):
         (PyramidView, PyramidConfig(3)),
         (PyramidView, PyramidConfig(4)),
         (GrayscaleView, GrayscaleConfig(3)),
+        # As many values as its integers hold.
+        pytest.param(
+            GrayscaleView,
+            GrayscaleConfig(256),
+            marks=pytest.mark.filterwarnings("ignore:intervals of a support were not held against all images"),
+        ),
     ],
 )
 def test_views_that_ship_have_a_right_support(build, config):

@@ -203,7 +203,18 @@ def test_intervals_of_every_kind(name, levels):
 def test_what_is_not_a_number_is_drawn_as_something_possible(case, seed):
     broken = torch.rand(case.parameters.shape, generator=generator(seed)) < 0.3
     parameters = case.parameters.masked_fill(broken, [torch.nan, torch.inf, -torch.inf][seed % 3])
-    found = attrs.evolve(case, parameters=parameters).drawn("native")[0]
+    for engine in ("native", "plain"):
+        found = attrs.evolve(case, parameters=parameters).drawn(engine)[0]
+        assert found.min() >= 0
+        assert found.max() < case.source.levels
+
+
+@settings(deadline=None, max_examples=20)
+@given(case=cases(levels=(3, 256)), reduction=st.sampled_from([100.0, 590.0, 720.0, 1e6, torch.inf]))
+def test_scales_that_no_number_holds_are_drawn_from_as_the_narrowest(case, reduction):
+    case = attrs.evolve(case, source=attrs.evolve(case.source, rule=DrawRule("reduced", reduction=reduction)))
+    expected, found = (case.drawn(engine)[0] for engine in ("plain", "native"))
+    assert torch.equal(found, expected)
     assert found.min() >= 0
     assert found.max() < case.source.levels
 
@@ -286,6 +297,25 @@ def test_a_restricted_draw_is_native_where_the_engine_is():
         assert isinstance(drawing_of("auto", head), NativeDrawing)
         assert isinstance(drawing_of("native", head), NativeDrawing)
         assert not isinstance(drawing_of("plain", head), NativeDrawing)
+
+
+def test_sums_in_any_integers_are_drawn_natively():
+    image = ImageSpec(1, height=1, width=2)
+    expected = SumSupport(image, lambda: (torch.tensor(0), torch.tensor(1)), lambda view: (view.flatten(1),) * 2)
+    groups = torch.tensor(0, dtype=torch.int16), torch.tensor(1, dtype=torch.uint8)
+    narrow = SumSupport(image, lambda: groups, lambda view: (view.flatten(1).to(torch.int32),) * 2)
+    head, view = LogisticMixtureHead(image, 2), torch.tensor([[[[300]]]])
+    parameters, given = torch.zeros(2, 1, head.parameter_count), random_images(1, image)
+    drawn = []
+    for support in (expected, narrow):
+        source = Source(head, 256, DrawRule(), noise_of(head, image, 1, 0), None, support.walk(view))
+        assert isinstance(make_drawing(source, "native"), NativeDrawing)
+        found, same = support.intervals(given, view), expected.intervals(given, view)
+        assert torch.equal(found.low, same.low)
+        assert torch.equal(found.high, same.high)
+        drawn.append([make_drawing(source, "native")(torch.tensor([place]), parameters[:1]) for place in (0, 1)])
+        assert torch.stack(drawn[-1]).sum() == 300
+    assert torch.equal(torch.stack(drawn[0]), torch.stack(drawn[1]))
 
 
 def test_a_sampler_hands_its_engine_on(monkeypatch):

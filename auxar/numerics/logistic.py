@@ -68,9 +68,20 @@ def draw_between(uniform: Tensor, mean: Tensor, log_scale: Tensor, low: Tensor, 
     share = torch.where(sign < 0, 1 - uniform, uniform)
     log_below = torch.logaddexp(torch.log1p(-share) + logsigmoid(left), torch.log(share) + logsigmoid(right))
     point = log_below - torch.log(-torch.expm1(log_below))
-    found = nearest_value(position(mean + sign * point / inverse_scale, levels), levels)
     # Rounding may lead a hair outside.
-    return torch.minimum(torch.maximum(found, low.to(found.dtype)), high.to(found.dtype))
+    return nearest_between(mean + sign * point / inverse_scale, low, high, levels)
+
+
+def nearest_between(point: Tensor, low: Tensor, high: Tensor, levels: int) -> Tensor:
+    """The value in [low, high] nearest to a point in units of [-1, 1], half up, of its dtype; `low` for what is none.
+
+    Examples:
+        >>> nearest_between(torch.tensor([-1.2, 0.0, 0.9, torch.nan]), torch.tensor(1), torch.tensor(2), levels=4)
+        tensor([1., 2., 2., 1.])
+    """
+    found = nearest_value(position(point, levels), levels)
+    low, high = low.to(found.dtype), high.to(found.dtype)
+    return torch.minimum(torch.where(found > low, found, low), high)
 
 
 def position(point: Tensor, levels: int) -> Tensor:

@@ -53,7 +53,8 @@ class GrayscaleView(View):
 
     def _sums(self, view: Tensor) -> tuple[Tensor, Tensor]:
         """The least and the largest weighted sum of a pixel's channels, in thousandths, of each gray value."""
-        gray = torch.stack([view, view + 1]).to(torch.int64).flatten(2)
+        gray = view.to(torch.int64).flatten(1)
+        gray = torch.stack([gray, gray + 1])
         # The first luma of a bin and of the next one: ⌈gray · image levels / view levels⌉.
         luma = -(-gray * self.image.levels // self.view.levels)
         lowest, following = (1000 * luma - 500).unbind()

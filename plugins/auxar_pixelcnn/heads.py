@@ -15,6 +15,8 @@ from auxar.support import DrawnPixels, Interval
 
 # Narrower components gain nothing (a scale of e⁻⁷ has all but its mass in one of 256 values) and cost stability.
 SMALLEST_LOG_SCALE = -7.0
+# Those that a rule makes narrower yet; one over the scale still is a number.
+SMALLEST_REDUCED_LOG_SCALE = -600.0
 # Wider ones are flat over [-1, 1]; the bound keeps every intermediate finite for any prediction.
 LARGEST_LOG_SCALE = 20.0
 
@@ -88,7 +90,7 @@ class LogisticMixtureHead(RestrictableHead):
     def draw_restricted(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule, pixels: DrawnPixels) -> Tensor:
         known, means, log_scales, couplings = self._split(parameters.double())
         if rule.reduction:
-            log_scales = log_scales - rule.reduction
+            log_scales = (log_scales - rule.reduction).clamp(min=SMALLEST_REDUCED_LOG_SCALE)
         scaled = means.new_zeros(len(means), self.channels)
         drawn = []
         for channel in range(self.channels):
@@ -99,7 +101,7 @@ class LogisticMixtureHead(RestrictableHead):
             component = categorical.draw(uniforms[:, 2 * channel], known + mass)[:, None]
             point, width = mean.gather(1, component), log_scale.gather(1, component)
             if rule.name == "map":
-                value = logistic.nearest_value(logistic.position(point, self.levels), self.levels).clamp(low, high)
+                value = logistic.nearest_between(point, low, high, self.levels)
             else:
                 noise = uniforms[:, 2 * channel + 1, None]
                 value = logistic.draw_between(noise, point, width, low, high, self.levels)

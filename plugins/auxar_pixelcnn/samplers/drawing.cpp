@@ -15,7 +15,7 @@ struct Drawing {
     int64_t outside;     // the place that stands for "outside of the image"
     int64_t components;  // of a mixture, and so on
     int64_t modes;       // whether a component's mode is taken
-    double smallest_log_scale, largest_log_scale, reduction;
+    double smallest_log_scale, largest_log_scale, reduction, smallest_reduced_log_scale;
     double temperature;  // of a softmax
     const int64_t *groups, *weights;  // (channels, outside + 1)
     const int64_t *least, *most;      // (channels, outside + 1, later_images)
@@ -173,7 +173,7 @@ class Mixture {
         for (int64_t k = 0; k < d.components; k++) {
             mean[k] = own_means[k];
             const double bounded = std::fmin(std::fmax(own_scales[k], d.smallest_log_scale), d.largest_log_scale);
-            inverse_scale[k] = std::exp(d.reduction - bounded);
+            inverse_scale[k] = std::exp(-std::fmax(bounded - d.reduction, d.smallest_reduced_log_scale));
         }
         for (int64_t earlier = 0; earlier < channel; earlier++, coupling += d.components) {
             const double scaled = static_cast<double>(before[earlier]) * (2.0 / static_cast<double>(d.levels - 1)) - 1;

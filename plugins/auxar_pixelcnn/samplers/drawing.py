@@ -17,7 +17,13 @@ from torch import Tensor
 from auxar.causal import restrictable
 from auxar.interfaces import DrawRule, Head, Known
 from auxar.support import DrawnPixels, SumWalk, Walk
-from auxar_pixelcnn.heads import LARGEST_LOG_SCALE, SMALLEST_LOG_SCALE, LogisticMixtureHead, SoftmaxHead
+from auxar_pixelcnn.heads import (
+    LARGEST_LOG_SCALE,
+    SMALLEST_LOG_SCALE,
+    SMALLEST_REDUCED_LOG_SCALE,
+    LogisticMixtureHead,
+    SoftmaxHead,
+)
 from auxar_pixelcnn.samplers.compiling import UnavailableError, library
 
 logger = logging.getLogger("auxar")
@@ -94,6 +100,7 @@ class _Drawing(ctypes.Structure):
         ("smallest_log_scale", ctypes.c_double),
         ("largest_log_scale", ctypes.c_double),
         ("reduction", ctypes.c_double),
+        ("smallest_reduced_log_scale", ctypes.c_double),
         ("temperature", ctypes.c_double),
         ("groups", ctypes.c_void_p),
         ("weights", ctypes.c_void_p),
@@ -141,6 +148,7 @@ class NativeDrawing:
             self._drawing.components, self._drawing.modes = head.components, source.rule.name == "map"
             self._drawing.smallest_log_scale, self._drawing.largest_log_scale = SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE
             self._drawing.reduction = source.rule.reduction
+            self._drawing.smallest_reduced_log_scale = SMALLEST_REDUCED_LOG_SCALE
         if source.known is not None:
             self._drawing.known = self._address(source.known.values)
             self._drawing.is_known = self._address(source.known.mask, torch.bool)
