@@ -181,6 +181,8 @@ class Known:
     """Integers, (b, c, h, w); what they are where the mask is false is of no account."""
     mask: Tensor
     """Booleans, (b, h, w): true where a pixel, with all of its channels, is given."""
+    between: Interval | None = None
+    """Integers (b, c, h, w): what the other pixels' values are at least and at most. Without it they are any."""
 
     def check(self, image: ImageSpec, count: int) -> None:
         """Raises `UserError` unless there are values and a mask for `count` images as `image` describes them."""
@@ -198,9 +200,22 @@ class Known:
         """The values, zeros where the mask is false."""
         return torch.where(self.mask[:, None], self.values, torch.zeros_like(self.values))
 
+    def lowest(self) -> Tensor:
+        """What every sub-pixel is at least: (b, c, h, w)."""
+        other = torch.zeros_like(self.values) if self.between is None else self.between.low
+        return torch.where(self.mask[:, None], self.values, other)
+
+    def highest(self, levels: int) -> Tensor:
+        """What every sub-pixel is at most: (b, c, h, w)."""
+        other = torch.full_like(self.values, levels - 1) if self.between is None else self.between.high
+        return torch.where(self.mask[:, None], self.values, other)
+
     def of(self, images: slice) -> Known:
         """What is known of some of the images."""
-        return Known(self.values[images], self.mask[images])
+        between = self.between
+        if between is not None:
+            between = type(between)(between.low[images], between.high[images])
+        return Known(self.values[images], self.mask[images], between)
 
 
 @attrs.frozen
@@ -223,6 +238,9 @@ class View(abc.ABC):
     view: ImageSpec
     support: Support | None = None
     """Which images have a given view, where intervals can say so. Without it, decoders stay free."""
+    monotone: bool = False
+    """Whether a sub-pixel that rises by one lets every value of the view stay or rise by one: all values between the
+    views of two images, one nowhere darker than the other, are then views of images between them."""
 
     @abc.abstractmethod
     def __call__(self, image: Tensor) -> Tensor:

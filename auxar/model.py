@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import attrs
 import torch
 from torch import Tensor, nn
 
 from auxar.errors import UserError
 from auxar.interfaces import Decoder, Draws, Embedding, FactorLogProb, ImageSpec, Known, Prior, Sampler, View
-from auxar.support import Support
+from auxar.support import Interval, Support
 
 
 class AuxiliaryModel(Prior):
@@ -87,9 +88,10 @@ class AuxiliaryModel(Prior):
     def draw_levels(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> list[Tensor]:
         """The drawn images and all their drawn views, from the image down (paper, figure 6).
 
-        Of every level what is known is held fixed: the image's known pixels, and those of its views that follow.
+        Of every level what is known is held fixed: the image's known pixels, and those of its views that follow. Views
+        that restricted decoders are given leave room for known pixels where only some of a value's are known.
         """
-        given = None if known is None else self.view.known(known)
+        given = None if known is None else known_of_view(self.view, known, between=self.restricted)
         if isinstance(self.prior, AuxiliaryModel):
             coarser = self.prior.draw_levels(draws.coarser(), sampler, given)
         else:
@@ -110,6 +112,15 @@ def view_of(view: View, image: Tensor) -> Tensor:
     # What is no integer is refused by the view itself.
     narrow = not image.is_floating_point() and view.view.levels - 1 > torch.iinfo(image.dtype).max
     return view(image.to(torch.int64) if narrow else image)
+
+
+def known_of_view(view: View, known: Known, *, between: bool) -> Known:
+    """What known pixels say of the view; with `between` also what others of its values can be, if the view can tell."""
+    found = view.known(known)
+    if not between or not view.monotone:
+        return found
+    ends = (view_of(view, image) for image in (known.lowest(), known.highest(view.image.levels)))
+    return attrs.evolve(found, between=Interval(*ends))
 
 
 def image_levels(model: Prior, image: Tensor) -> list[Tensor]:

@@ -96,8 +96,8 @@ class DrawnPixels:
     levels: int
     places: Tensor
     """(n,), as `Walk` has them."""
-    known: Known | None = None
-    """Of pixels that are given: values (n · b, c), mask (n · b,)."""
+    limits: Interval | None = None
+    """Within which values are drawn whatever the view: (n · b, c) each, a single value for a given pixel's."""
 
     def interval(self, channel: int) -> Interval:
         """Of a channel, those before it taken: (n · b,), never empty.
@@ -107,14 +107,15 @@ class DrawnPixels:
         """
         found = self.walk.interval(self.places, channel)
         low = found.low.flatten().clamp(0, self.levels - 1)
-        return Interval(low, torch.maximum(found.high.flatten().clamp(max=self.levels - 1), low))
+        high = torch.maximum(found.high.flatten().clamp(max=self.levels - 1), low)
+        if self.limits is not None:
+            lowest, highest = self.limits.low[:, channel], self.limits.high[:, channel]
+            low, high = low.clamp(lowest, highest), high.clamp(lowest, highest)
+        return Interval(low, high)
 
-    def take(self, channel: int, values: Tensor) -> Tensor:
-        """Takes what was drawn, int64, (n · b,), but for known pixels; returns what was taken."""
-        if self.known is not None:
-            values = torch.where(self.known.mask, self.known.values[:, channel], values)
+    def take(self, channel: int, values: Tensor) -> None:
+        """Takes what was drawn: int64, (n · b,)."""
         self.walk.take(self.places, channel, values.view(len(self.places), -1))
-        return values
 
 
 class SumSupport(Support):
@@ -249,10 +250,10 @@ class SumWalk(Walk):
         lowest, highest = (sums.to(torch.int64) for sums in support.ranges(view))
         least, most = torch.zeros_like(groups.rest)[None], groups.rest[None]
         if known is not None:
-            mask = _in_order(known.mask.to(view.device)[:, None].expand(-1, channels, -1, -1))
-            values = _in_order(known.filled().to(view.device, torch.int64))
-            least = groups.after(torch.where(mask, values, 0) * groups.weight)
-            most = groups.after(torch.where(mask, values, self.levels - 1) * groups.weight)
+            ends = (known.lowest(), known.highest(self.levels))
+            least, most = (
+                groups.after(_in_order(values.to(view.device, torch.int64)) * groups.weight) for values in ends
+            )
         # By place: (channels, places, …), the last place being outside of the image, where anything goes.
         self.groups = _by_place(groups.number, channels, lowest.shape[1])
         self.weights = _by_place(groups.weight, channels, 1)

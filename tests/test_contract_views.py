@@ -94,6 +94,22 @@ class Ignorant(Darkest):
         return Known(self(known.filled()), torch.zeros_like(known.mask))
 
 
+class Rising(Darkest):
+    monotone = True
+
+
+class Falling(Rising):
+    def __call__(self, image):
+        return image.bitwise_not().amax(dim=1, keepdim=True) % self.image.levels
+
+
+class Jumping(Rising):
+    """Twice what it should be, as far as there are values."""
+
+    def __call__(self, image):
+        return super().__call__(image) // 2 * 2
+
+
 class Rude(Darkest):
     def __init__(self, config, image):
         super().__init__(config, image)
@@ -125,6 +141,8 @@ VIEWS = {
     Strided: "layout",
     Guessing: "known",
     Ignorant: "known",
+    Falling: "monotone",
+    Jumping: "monotone",
     Rude: "build",
     Picky: "build",
     Failing: "runs",
@@ -133,6 +151,7 @@ VIEWS = {
 
 def test_a_right_view_passes():
     check_view(Darkest, None)
+    check_view(Rising, None)
     check_view(Darkest, None, images=[ImageSpec(4, height=2, width=3, levels=7)])
 
 

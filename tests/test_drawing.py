@@ -25,7 +25,7 @@ from networks import (
 from auxar.errors import UserError
 from auxar.interfaces import DrawRule, Draws, ImageSpec, Known
 from auxar.numerics import logistic
-from auxar.support import RepeatedWalk, SumSupport
+from auxar.support import Interval, RepeatedWalk, SumSupport
 from auxar_bitplanes import BitplanesConfig, BitplanesView
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pixelcnn import components
@@ -145,8 +145,13 @@ def cases(draw, levels=(2, 3, 16, 256, 65536)):
     outside = torch.tensor([places])
     steps = [torch.cat([outside, part, outside]) for part in order.split(draw(st.integers(1, 9)) if apart else 1)]
     parameters = draw(parameters_of(head, (places + 1) * count)).view(places + 1, count, -1)
-    given = None if known is None else Known(by_place(known.filled()), by_place(known.mask[:, None]).squeeze(2))
-    source = Source(head, image.levels, draw(RULES), noise_of(head, image, count, draw(SEEDS)), given)
+    if known is not None and draw(st.booleans()):
+        ends = torch.stack([random_images(count, image, draw(SEEDS)) for _ in range(2)])
+        known = attrs.evolve(known, between=Interval(ends.amin(0), ends.amax(0)))
+    limits = None
+    if known is not None:
+        limits = Interval(by_place(known.lowest()), by_place(known.highest(image.levels)))
+    source = Source(head, image.levels, draw(RULES), noise_of(head, image, count, draw(SEEDS)), limits)
     return Case(source, support, found, known, steps, parameters)
 
 

@@ -483,21 +483,49 @@ def test_every_sampler_draws_the_same_image_of_the_view(case, head, full, seed, 
     assert torch.equal(alone, found[1:])
 
 
-@settings(deadline=None, max_examples=10, derandomize=True)
-@given(space=st.sampled_from(list(SPACES)), head=st.sampled_from(components.HEADS), seed=SEEDS, some=st.booleans())
-def test_drawn_levels_are_views_of_each_other(space, head, seed, some):
-    """Of images that are drawn as a whole, also where a part is known, which may rule out the drawn view."""
-    model = randomized(build(*SPACES[space], head), seed, 1.0)
+# Of several levels, each of which known pixels may leave a part of.
+CHAINS = {
+    **SPACES,
+    "two pyramids, grayscale": (ImageSpec(3, height=8, width=8), [pyramid(), pyramid(), grayscale(5)]),
+    "grayscale, pyramid": (ImageSpec(3, height=6, width=3, levels=16), [grayscale(4), pyramid(3)]),
+}
+
+
+@settings(deadline=None, max_examples=25, derandomize=True)
+@given(
+    chain=st.sampled_from(list(CHAINS)),
+    head=st.sampled_from(components.HEADS),
+    seed=SEEDS,
+    known=st.sampled_from(["nothing", "rows", "any pixels"]),
+    free=st.sampled_from([None, 0, 1]),
+)
+@example("two pyramids, grayscale", "logistic_mixture", 0, "rows", None)
+@example("two pyramids, grayscale", "softmax", 1, "any pixels", None)
+def test_drawn_levels_are_views_of_each_other(chain, head, seed, known, free):
+    """Also where a part of the image is known, and with it a part of what its views are made of."""
+    model = randomized(build(*CHAINS[chain], head), seed, 1.0)
+    parts = [model]
+    while isinstance(parts[-1].prior, AuxiliaryModel):
+        parts.append(parts[-1].prior)
+    if free is not None:
+        parts[min(free, len(parts) - 1)].restricted = False
     shown = random_images(5, model.image, seed)
-    mask = torch.rand(5, *model.image.shape[1:], generator=generator(seed)) < 0.5
-    known = Known(shown, mask) if some else None
+    height, width = model.image.shape[1:]
+    masks = {
+        "rows": (torch.arange(height) < torch.randint(height + 1, (5, 1), generator=generator(seed)))[..., None],
+        "any pixels": torch.rand(5, height, width, generator=generator(seed)) < 0.5,
+    }
+    part = None if known == "nothing" else Known(shown, masks[known].expand(5, height, width))
     with torch.no_grad():
-        levels = model.draw_levels(Draws(seed, tuple(range(5))), AutoSampler(), known)
-    if some:
-        assert torch.equal(levels[0].where(mask[:, None], 0), shown.where(mask[:, None], 0))
-    else:
-        for found, expected in zip(image_levels(model, levels[0]), levels, strict=True):
-            assert torch.equal(found, expected)
+        levels = model.draw_levels(Draws(seed, tuple(range(5))), AutoSampler(), part)
+        if part is not None:
+            assert torch.equal(levels[0].where(part.mask[:, None], 0), part.filled())
+        for number, each in enumerate(parts):
+            each.image.check_range(levels[number])
+            if each.restricted:
+                assert torch.equal(each.view(levels[number]), levels[number + 1])
+        if free is None:
+            assert model.log_prob(levels[0]).isfinite().all()
 
 
 @settings(deadline=None, max_examples=6, derandomize=True)

@@ -27,8 +27,9 @@ def check_view(
 
     The laws: `build` (sizes that do not fit raise `UserError`), `spec` (`image` and `view` describe input and
     output), `determinism`, `shape`, `dtype`, `range`, `input` (left as it was), `batch` (each image by itself),
-    `layout` (of memory), `device`, `known` (what `View.known` calls known follows from the known pixels), `support`
-    (if the view has one: its intervals hold the values with which the view stays possible, and no others), `runs`.
+    `layout` (of memory), `device`, `known` (what `View.known` calls known follows from the known pixels), `monotone`
+    (if the view says that it is), `support` (if the view has one: its intervals hold the values with which the view
+    stays possible, and no others), `runs`.
     `images` are what it is built for, by default small images of many shapes, as far as the view takes them.
     Raises `ContractError`.
     """
@@ -131,6 +132,8 @@ def _check_image(view: View, image: Tensor, dtype: torch.dtype, other: Tensor, m
         if moved.device.type != device.type or not torch.equal(moved.cpu(), found):
             broken("device", f"the view differs on {device}", image=before)
     _check_known(view, before.to(torch.int64), other, mask)
+    if view.monotone:
+        _check_monotone(view, before.to(torch.int64), other)
 
 
 def _check_result(view: View, image: Tensor, found: Tensor) -> None:
@@ -156,3 +159,13 @@ def _check_known(view: View, image: Tensor, other: Tensor, mask: Tensor) -> None
         expected = attrs.evolve(known, values=view(filled))
         if not torch.equal(expected.filled(), known.filled()):
             broken("known", "a value of the view does not follow from the known pixels", image=filled, mask=mask)
+
+
+def _check_monotone(view: View, image: Tensor, other: Tensor) -> None:
+    """A sub-pixel that rises by one, of each image another one, lets every value of the view stay or rise by one."""
+    place = other.flatten(1).sum(1, keepdim=True) % view.image.dims
+    raised = image.flatten(1).scatter_add(1, place, torch.ones_like(place)).clamp(max=view.image.levels - 1)
+    raised = raised.view_as(image)
+    rise = view(raised) - view(image)
+    if int(rise.min()) < 0 or int(rise.max()) > 1:
+        broken("monotone", "a value of the view falls, or rises by more than one", image=image, raised=raised)

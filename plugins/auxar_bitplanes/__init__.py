@@ -32,6 +32,8 @@ class BitplanesView(View):
     Raises `UserError` unless the image's levels are a power of two and more than 2^drop.
     """
 
+    monotone = True
+
     def __init__(self, config: BitplanesConfig, image: ImageSpec) -> None:
         bits = image.levels.bit_length() - 1
         if bits < 2 or image.levels != 2**bits:

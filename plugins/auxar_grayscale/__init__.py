@@ -31,6 +31,8 @@ class GrayscaleView(View):
     Raises `UserError` unless the image has three channels and at least as many levels as the view.
     """
 
+    monotone = True
+
     def __init__(self, config: GrayscaleConfig, image: ImageSpec) -> None:
         if image.channels != 3:
             raise UserError(f"needs an image of 3 channels (red, green, blue), got {image}")

@@ -105,7 +105,8 @@ class LogisticMixtureHead(RestrictableHead):
             else:
                 noise = uniforms[:, 2 * channel + 1, None]
                 value = logistic.draw_between(noise, point, width, low, high, self.levels)
-            drawn.append(pixels.take(channel, value.squeeze(1).to(torch.int64)))
+            drawn.append(value.squeeze(1).to(torch.int64))
+            pixels.take(channel, drawn[-1])
             known = known + logistic.log_mass(drawn[-1][:, None], mean, log_scale, self.levels)
             scaled[:, channel] = scale(drawn[-1], self.levels, scaled.dtype)
         return torch.stack(drawn, dim=1)
@@ -200,7 +201,8 @@ class SoftmaxHead(RestrictableHead):
             outside = (values < interval.low[:, None]) | (values > interval.high[:, None])
             value = categorical.draw(uniforms[:, channel], logits[:, channel].masked_fill(outside, -torch.inf))
             # Rounding may lead into values of no probability.
-            drawn.append(pixels.take(channel, value.clamp(interval.low, interval.high)))
+            drawn.append(value.clamp(interval.low, interval.high))
+            pixels.take(channel, drawn[-1])
         return torch.stack(drawn, dim=1)
 
     def _logits(self, parameters: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ class PyramidView(View):
     Raises `UserError` unless the factor divides both sides of the image.
     """
 
+    monotone = True
+
     def __init__(self, config: PyramidConfig, image: ImageSpec) -> None:
         self.factor = config.factor
         for side, size in (("height", image.height), ("width", image.width)):

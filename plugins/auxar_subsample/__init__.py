@@ -28,6 +28,8 @@ class SubsampleView(View):
     contrast needs sides that it divides.
     """
 
+    monotone = True
+
     def __init__(self, config: SubsampleConfig, image: ImageSpec) -> None:
         self.factor = config.factor
         self.image = image

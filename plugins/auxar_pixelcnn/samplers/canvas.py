@@ -7,7 +7,7 @@ from torch import Tensor
 
 from auxar.causal import restrictable
 from auxar.interfaces import CausalNetwork, Draws, Known
-from auxar.support import Walk
+from auxar.support import Interval, Walk
 from auxar_pixelcnn.samplers.drawing import Source, make_drawing
 
 
@@ -35,11 +35,12 @@ class Canvas:
         self._image = torch.zeros(
             (self.height * self.width + 1, self.batch, channels), dtype=torch.int64, device=device
         )
+        limits = None
         if known is not None:
             known.check(network.image, self.batch)
-            mask = _by_place(known.mask.to(device)[:, None]).squeeze(2)
-            known = Known(_by_place(known.filled().to(device, torch.int64)), mask)
-        source = Source(network.head, network.image.levels, draws.rule, uniforms, known, walk)
+            ends = (known.lowest(), known.highest(network.image.levels))
+            limits = Interval(*(_by_place(values.to(device, torch.int64)) for values in ends))
+        source = Source(network.head, network.image.levels, draws.rule, uniforms, limits, walk)
         self._drawing = make_drawing(source, engine)
 
     def draw(self, places: Tensor, parameters: Tensor) -> Tensor:

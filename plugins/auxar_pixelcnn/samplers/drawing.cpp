@@ -22,8 +22,7 @@ struct Drawing {
     int64_t later_images;             // batch, or 1 if they are the same for all images
     int64_t *lowest, *highest;        // (groups + 1, batch), changed by what is drawn
     const double *uniforms;           // (outside + 1, batch, as many as the head takes)
-    const int64_t *known;             // (outside + 1, batch, channels), or null …
-    const uint8_t *is_known;          // … and (outside + 1, batch)
+    const int64_t *low, *high;        // (outside + 1, batch, channels), or null: limits whatever the sums
 };
 
 namespace {
@@ -48,6 +47,8 @@ int64_t quotient(int64_t value, int64_t divisor) {
 struct Interval {
     int64_t low, high;
 };
+
+int64_t clamp(int64_t value, int64_t low, int64_t high) { return value < low ? low : value > high ? high : value; }
 
 double log_interval_mass(Interval in, double mean, double inverse_scale, int64_t levels) {
     const double half = 1.0 / static_cast<double>(levels - 1);
@@ -216,14 +217,16 @@ template <class Head>
 void draw_pixel(const Drawing &drawing, int64_t place, int64_t image, const double *parameters, int64_t *drawn,
                 Head &head) {
     const int64_t channels = drawing.channels, pixel = place * drawing.batch + image;
-    const bool known = drawing.known != nullptr && drawing.is_known[pixel];
     const double *uniforms = drawing.uniforms + pixel * Head::uniform_count(drawing);
     head.begin(parameters);
     for (int64_t channel = 0; channel < channels; channel++) {
         Sums sums(drawing, place, image, channel);
-        const Interval in = sums.interval(drawing.levels);
-        if (known) drawn[channel] = drawing.known[pixel * channels + channel];
-        else if (in.low == in.high) drawn[channel] = in.low;
+        Interval in = sums.interval(drawing.levels);
+        if (drawing.low != nullptr) {
+            const int64_t at = pixel * channels + channel;
+            in = {clamp(in.low, drawing.low[at], drawing.high[at]), clamp(in.high, drawing.low[at], drawing.high[at])};
+        }
+        if (in.low == in.high) drawn[channel] = in.low;
         else drawn[channel] = head.draw(channel, in, drawn, uniforms);
         sums.take(drawn[channel]);
         if (channel + 1 < channels) head.take(channel, drawn);

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from auxar.causal import restrictable
-from auxar.interfaces import DrawRule, Head, Known
-from auxar.support import DrawnPixels, SumWalk, Walk
+from auxar.interfaces import DrawRule, Head
+from auxar.support import DrawnPixels, Interval, SumWalk, Walk
 from auxar_pixelcnn.heads import (
     LARGEST_LOG_SCALE,
     SMALLEST_LOG_SCALE,
@@ -41,8 +41,8 @@ class Source:
     rule: DrawRule
     uniforms: Tensor
     """(places, b, count), float64."""
-    known: Known | None = None
-    """Values (places, b, c), int64, and mask (places, b)."""
+    limits: Interval | None = None
+    """Within which all values are, given ones at both ends: int64, (places, b, c) each."""
     walk: Walk | None = None
 
 
@@ -66,8 +66,8 @@ class _Free:
         source = self.source
         noise = source.uniforms.index_select(0, places)
         drawn = source.head.draw(parameters, noise.flatten(0, 1), source.rule).view(*noise.shape[:2], -1)
-        if source.known is not None:
-            drawn = torch.where(source.known.mask[places][..., None], source.known.values[places], drawn)
+        if source.limits is not None:
+            drawn = drawn.clamp(source.limits.low[places], source.limits.high[places])
         return drawn
 
 
@@ -79,10 +79,10 @@ class _Restricted:
     def __call__(self, places: Tensor, parameters: Tensor) -> Tensor:
         source = self.source
         noise = source.uniforms.index_select(0, places)
-        known = source.known
-        if known is not None:
-            known = Known(known.values[places].flatten(0, 1), known.mask[places].flatten())
-        pixels = DrawnPixels(self.walk, source.levels, places, known)
+        limits = source.limits
+        if limits is not None:
+            limits = Interval(limits.low[places].flatten(0, 1), limits.high[places].flatten(0, 1))
+        pixels = DrawnPixels(self.walk, source.levels, places, limits)
         drawn = restrictable(source.head).draw_restricted(parameters, noise.flatten(0, 1), source.rule, pixels)
         return drawn.view(*noise.shape[:2], -1)
 
@@ -110,8 +110,8 @@ class _Drawing(ctypes.Structure):
         ("lowest", ctypes.c_void_p),
         ("highest", ctypes.c_void_p),
         ("uniforms", ctypes.c_void_p),
-        ("known", ctypes.c_void_p),
-        ("is_known", ctypes.c_void_p),
+        ("low", ctypes.c_void_p),
+        ("high", ctypes.c_void_p),
     ]
 
 
@@ -149,9 +149,9 @@ class NativeDrawing:
             self._drawing.smallest_log_scale, self._drawing.largest_log_scale = SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE
             self._drawing.reduction = source.rule.reduction
             self._drawing.smallest_reduced_log_scale = SMALLEST_REDUCED_LOG_SCALE
-        if source.known is not None:
-            self._drawing.known = self._address(source.known.values)
-            self._drawing.is_known = self._address(source.known.mask, torch.bool)
+        if source.limits is not None:
+            self._drawing.low = self._address(source.limits.low)
+            self._drawing.high = self._address(source.limits.high)
         self._function = library().draw_softmax if isinstance(head, SoftmaxHead) else library().draw_mixture
 
     def __call__(self, places: Tensor, parameters: Tensor) -> Tensor:
