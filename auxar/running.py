@@ -126,7 +126,8 @@ def sample_given(
         draw_given_to_folder(opened.model, given, config, opened.sampler, folder, opened.accelerator)
         agreement = read_json(folder / "samples.json")["view_agreement"]
     if agreement is not None:
-        logger.info("%.2f %% of the view's pixels are those of the drawn images' own view", 100 * agreement)
+        whose = "drawn" if given.view is None else "given"
+        logger.info("the drawn images' own view is the %s one at %.2f %% of its pixels", whose, 100 * agreement)
     return folder
 
 
@@ -237,10 +238,10 @@ def _conclude(
 ) -> None:
     table = evaluate_run(run, recipe, model, data, accelerator)
     if (bits := table["bits_per_dim"].get("heldout")) is not None:
-        kind = "exact" if table["kind"] == "exact" else "a bound: the true ones are at most this"
+        kind = "exact" if table["kind"] == "exact" else "a bound: the images' own are at most this"
         logger.info("%.4f bits/dim on %d held-out images (%s)", bits, table["images"]["heldout"], kind)
         if wasted := table["wasted_bits_per_dim"]["heldout"]:
-            logger.info("%.4f bits/dim of them are wasted by free decoders", wasted)
+            logger.info("%.4f of these are wasted by free decoders, on images of other views", wasted)
     missing = [name for name in recipe.factor_names if name not in run.trained(recipe)]
     if missing:
         logger.info("no samples yet, these factors are not trained: %s", ", ".join(missing))

@@ -234,7 +234,7 @@ def test_evaluate_prints_a_table(finished, capsys):
         "stage0",
         "prior",
     ]
-    assert "bound, log p(X, X̂) ≤ log p(X)" in shown
+    assert "a bound, log p(X, X̂) ≤ log p(X)" in shown
 
 
 def test_sample_takes_number_rule_seed_and_place(finished, tmp_path, capsys):

@@ -152,7 +152,7 @@ def test_the_page_says_what_is_exact_a_bound_and_wasted(mixed, tmp_path):
     page = page_of(*mixed, out=tmp_path / "page.html")
     first, second, third = compare_runs(mixed).runs
     assert second.notes[0] in page.text
-    for compared, kind in ((first, "upper bound"), (second, "exact"), (third, "upper bound")):
+    for compared, kind in ((first, "bound"), (second, "exact"), (third, "bound")):
         assert f"{compared.bits_per_dim:.4f} ± {compared.standard_error:.4f}{kind}" in page.text
         for factor in compared.factors:
             assert f"{factor.factor}{factor.kind}{factor.heldout.bits_per_dim:.4f}" in page.text

@@ -234,7 +234,7 @@ def test_a_model_without_views_is_exact(pictures, tmp_path, caplog):
     assert table["bits_per_dim"]["heldout"] == table["factors"][0]["heldout"]["bits_per_dim"]
     lines = evaluation_lines(table)
     assert "weights   last, those of the last step" in lines
-    assert "total     exact, log p(X)" in lines
+    assert "total     exact, log p(X): the images' own" in lines
     assert "training  not evaluated" in lines
     assert " 6 held-out images (exact)" in caplog.text
     assert "wasted" not in caplog.text
@@ -439,7 +439,7 @@ def test_the_kinds_of_chains(pictures, tmp_path, supports):
         assert table["wasted_bits_per_dim"][name] == near(sum(shares))
         assert (table["wasted_standard_error"][name] == 0) == (not shares)
     lines = evaluation_lines(table)
-    assert lines[4].startswith(f"total     {table['kind']}, ")
+    assert lines[4].startswith("total     " + {"bound": "a bound, ", "exact": "exact, "}[table["kind"]])
     block = "\n".join(lines).partition("\n\nWasted: ")[2].splitlines()
     named = [f"stage{place}" for place, support in enumerate(supports) if support == "free"]
     assert [line.split()[0] for line in block[2:]] == (["factor", *named, "total"] if named else [])
@@ -569,7 +569,7 @@ def test_what_is_printed(finished, capsys):
     assert lines[1] == f"held-out  6 images of fingerprint {table['data']['heldout_fingerprint']}"
     assert lines[2] == f"training  18 images of fingerprint {table['data']['fingerprint']}"
     assert lines[3] == "weights   EMA, the running average of the weights"
-    assert lines[4].startswith("total     bound, ")
+    assert lines[4].startswith("total     a bound, ")
     blocks = [block.splitlines() for block in "\n".join(lines).split("\n\n")[1:]]
     assert [block[0].split(",")[0].split(":")[0] for block in blocks] == [
         "Held-out images",

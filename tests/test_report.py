@@ -179,7 +179,7 @@ def test_a_finished_run_tells_everything(run):
     assert "p(X0, …, X2) = p(X0 | X1) p(X1 | X2) p(X2)" in page.text
     assert "X0 32×32×3, X1 16×16×3, X2 8×8×3, 256 levels" in page.text
     assert "2.777 ± 0.020 bits/dim" in page.text
-    assert "upper bound on the true bits/dim" in page.text
+    assert "a bound: the images' own are at most this" in page.text
     assert "Training images1.777± 0.010 bits/dim, bound" in page.text
     assert "225held-out images" in page.text
     assert "EMA" in page.text
@@ -238,9 +238,9 @@ def test_the_sheet_knows_the_bits_per_dim_of_its_images(run):
 @pytest.mark.parametrize(
     ("supports", "told"),
     [
-        (("free", "restricted"), ", each with its drawn views (a bound: those of the image itself are at most this)."),
-        (("restricted", "restricted"), ", each with its drawn views (exact: those of the image itself)."),
-        ((), " (exact: those of the image itself)."),
+        (("free", "restricted"), ", each with its drawn views (a bound: the images' own are at most this)."),
+        (("restricted", "restricted"), ", each with its drawn views (exact: the images' own)."),
+        ((), " (exact: the images' own)."),
         (None, ", each with its drawn views."),
     ],
 )
@@ -260,6 +260,17 @@ def test_how_likely_samples_are_is_said_to_be_exact_or_a_bound(run, supports, to
         supports
     ]
     assert json.loads(page.all("img")[0]["data-tiles"])[2] == f"bits/dim{kind}"
+
+
+def test_samples_say_themselves_what_their_bits_are(run):
+    """The model may have been restricted since."""
+    write_evaluation(run, evaluation_of("restricted", "restricted"))
+    facts = json.loads((run / "samples/samples.json").read_text())
+    facts |= {"columns": 2, "bits_per_dim": [2.0, 4.25], "kind": "bound"}
+    (run / "samples/samples.json").write_text(json.dumps(facts))
+    page = read(run)
+    assert "(a bound: the images' own are at most this)" in page.text
+    assert json.loads(page.all("img")[0]["data-tiles"])[2] == "bits/dim, bound"
 
 
 def test_channels_have_a_table_where_a_factor_tells_them_apart(run):
@@ -285,20 +296,20 @@ def test_the_difference_of_heldout_and_training_images_is_said(run, kind, what):
 def test_every_figure_of_a_mixed_chain_is_said_to_be_exact_or_a_bound(run):
     write_evaluation(run, evaluation_of("free", "restricted"))
     text = read(run).text
-    assert "upper bound on the true bits/dim; 0.250 of them are wasted by free decoders" in text
+    assert "a bound: the images' own are at most this; 0.250 of them are wasted by free decoders" in text
     for factor, kind in (("p(X0 | X1) stage0", "bound"), ("p(X1 | X2) stage1", "exact"), ("p(X2) prior", "exact")):
         # By factor, by channel, and at the loss.
         assert text.count(f"{factor}{kind}") == 2
         assert f"{factor}, {kind}" in text
     assert "whole modelbound2.777 ± 0.020" in text
     assert "Bpd3.3332.8882.777Kindexactexactbound" in text
-    assert "the true bits/dim are at most these. All others are exact." in text
+    assert "the image’s own bits/dim are at most the model’s. All others are exact." in text
 
 
 def test_a_restricted_chain_is_exact_and_wastes_nothing(run):
     write_evaluation(run, evaluation_of("restricted", "restricted"))
     text = read(run).text
-    assert "exact: the model's own likelihood" in text
+    assert "exact: the images' own" in text
     assert "Training images1.777± 0.010 bits/dim, exact" in text
     assert "Kindexactexactexact" in text
     assert "bound" not in text
@@ -404,7 +415,7 @@ def test_factors_that_are_not_trained_are_named(run):
     page = read(run)
     assert "Not trained yet, and so without a likelihood: stage0, stage1." in page.text
     assert "The whole model has no bits/dim yet, because not all of its factors are trained." in page.text
-    assert "upper bound" not in page.text
+    assert "a bound" not in page.text
     assert "Bpd3.333––Kindexact––" in page.text
 
 
@@ -426,7 +437,7 @@ def test_a_model_without_stages_is_exact(run):
     write_metrics(run, metrics("prior"))
     (run / "samples/growth.png").unlink()
     page = read(run)
-    assert "exact: the model's own likelihood" in page.text
+    assert "exact: the images' own" in page.text
     assert "weights of the last step" in page.text
     assert "Res." not in page.text
     assert "coarse" not in page.text

@@ -279,6 +279,7 @@ def test_the_bits_of_drawn_images_are_those_of_all_their_drawn_levels(finished, 
     sample(finished, settings=options, out=tmp_path)
     facts = read_json(tmp_path / "samples.json")
     assert len(facts["bits_per_dim"]) == 5
+    assert facts["kind"] == "bound"
     assert facts["columns"] == 3
     model = auxar.load(finished).double()
     image, view = model.draw_levels(Draws(7, tuple(range(5))), model.sampler)

@@ -15,12 +15,12 @@ WEIGHTS = {
     "mixed": "EMA for some factors, those of the last step for others",
 }
 KINDS = {
-    "bound": "bound, log p(X, X̂) ≤ log p(X): the image's true bits/dim are at most this",
-    "exact": "exact, log p(X)",
+    "bound": "a bound, log p(X, X̂) ≤ log p(X): the images' own bits/dim are at most this",
+    "exact": "exact, log p(X): the images' own",
 }
 WASTED = (
-    "Wasted: held-out bits/dim that free decoders lose to images of other views. The same networks have",
-    "so many fewer once they are restricted (support = 'restricted'), without being trained again.",
+    "Wasted: held-out bits/dim that free decoders lose to images of other views. Restricting them",
+    "(support = 'restricted'), without training them again, would save that many.",
 )
 COLUMNS_IN_A_LINE = 5
 LONGEST_CELL = 60

@@ -15,7 +15,6 @@ from auxar.report.markup import Html, join, tag
 from auxar.report.words import WASTED
 
 WEIGHTS = {"ema": "EMA", "last": "last", "mixed": "mixed"}
-KINDS = {"bound": "upper bound", "exact": "exact"}
 STYLE = """
 .runs { padding-left: 1.5rem; }
 .runs li { overflow-wrap: anywhere; margin-bottom: 0.5rem; }
@@ -74,7 +73,7 @@ def _totals(comparison: Comparison) -> Html:
     for number, run in enumerate(comparison.runs, start=1):
         cells = (
             _measured(run.bits_per_dim, run.standard_error),
-            KINDS[run.kind],
+            run.kind,
             _margin(run.margin),
             _basis(run.margin),
             f"{run.images:,}",
@@ -96,8 +95,8 @@ def _totals(comparison: Comparison) -> Html:
         ),
         tag(
             "p",
-            "An exact figure is the image’s own. An upper bound is that of an image and its views together: the "
-            "image’s true bits/dim are at most this.",
+            "An exact figure is the image’s own. A bound is that of an image and its views together: the image’s own "
+            "bits/dim are at most this.",
             class_="soft",
         ),
     )
@@ -152,7 +151,7 @@ def _factors(comparison: Comparison) -> Html:
             "p",
             "“Own size” divides a factor’s bits by the sub-pixels of the image it predicts, “share” by those of the "
             "full image. Factors are subtracted where both runs have the same views down to them. “Bound” are the "
-            "figures of free decoders, terms of the model’s upper bound.",
+            "figures of free decoders, terms of the model’s bound.",
             class_="soft",
         ),
     )

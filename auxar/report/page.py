@@ -38,10 +38,10 @@ WEIGHTS = {
     "last": ("last", "weights of the last step"),
     "mixed": ("mixed", "averages for some factors, weights of the last step for others"),
 }
-KINDS = {"bound": "upper bound on the true bits/dim", "exact": "exact: the model's own likelihood"}
+KINDS = {"bound": "a bound: the images' own are at most this", "exact": "exact: the images' own"}
 DRAWN_KINDS = {
-    "bound": "a bound: those of the image itself are at most this",
-    "exact": "exact: those of the image itself",
+    "bound": "a bound: the images' own are at most this",
+    "exact": "exact: the images' own",
 }
 
 
@@ -128,7 +128,7 @@ def _samples(run: Run) -> Html:
         caption = "How these samples were drawn is not recorded."
         tiles = None
         if run.samples:
-            kind = run.evaluation.kind if run.evaluation else None
+            kind = run.samples.kind or (run.evaluation.kind if run.evaluation else None)
             likely = _likely(run.samples, kind, views=len(run.factors) > 1)
             caption = " ".join(filter(None, [_drawn(run.samples), likely]))
             tiles = _tiles(run.samples, kind)

@@ -15,7 +15,7 @@ from typing import Any, TypeGuard, TypeVar
 import attrs
 
 from auxar.errors import UserError
-from auxar.evaluated import Evaluation
+from auxar.evaluated import Evaluation, Exactness
 from auxar.files import DamagedFile, parse_json, read_bytes
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
@@ -51,6 +51,8 @@ class Samples:
     """Of the sheet."""
     bits_per_dim: list[float] | None = None
     """Of the drawn images and their drawn views together, in the order of the sheet."""
+    kind: Exactness | None = None
+    """Whether these are the images' own: as the model was when it drew them."""
 
 
 @attrs.frozen

@@ -40,8 +40,8 @@ def likelihoods(evaluation: Evaluation | None) -> Html | None:
             parts.append(
                 tag(
                     "p",
-                    "“Bound” are the figures of free decoders, which also give probability to images of other views: "
-                    "the true bits/dim are at most these. All others are exact.",
+                    "“Bound” are the figures of free decoders, which also give probability to images of other views, "
+                    "and all sums with them: the image’s own bits/dim are at most the model’s. All others are exact.",
                     class_="soft",
                 )
             )

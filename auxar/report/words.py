@@ -9,8 +9,8 @@ from auxar.interfaces import ImageSpec
 from auxar.report.markup import Html, join, tag
 
 WASTED = (
-    "“Wasted” are bits that a free decoder loses to images of other views: once it is restricted to images of the "
-    "given view, the same network has so many fewer, without being trained again."
+    "“Wasted” are bits that a free decoder loses to images of other views. Restricting it to images of the given view, "
+    "without training it again, would save that many."
 )
 
 
