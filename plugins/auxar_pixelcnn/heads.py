@@ -107,8 +107,9 @@ class LogisticMixtureHead(RestrictableHead):
                 value = logistic.draw_between(noise, point, width, low, high, self.levels)
             drawn.append(value.squeeze(1).to(torch.int64))
             pixels.take(channel, drawn[-1])
-            known = known + logistic.log_mass(drawn[-1][:, None], mean, log_scale, self.levels)
-            scaled[:, channel] = scale(drawn[-1], self.levels, scaled.dtype)
+            if channel + 1 < self.channels:
+                known = known + logistic.log_mass(drawn[-1][:, None], mean, log_scale, self.levels)
+                scaled[:, channel] = scale(drawn[-1], self.levels, scaled.dtype)
         return torch.stack(drawn, dim=1)
 
     def _restricted(

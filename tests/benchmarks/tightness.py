@@ -99,7 +99,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--case", choices=list(CASES), action="append")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--times", type=int, default=1, help="train so many times as many steps; another --out")
     options = parser.parse_args()
+    cases = {name: attrs.evolve(case, steps=case.steps * options.times) for name, case in CASES.items()}
     chosen = options.case or list(CASES)
     paths = {
         (name, seed, support): options.out / f"{name}-{support}-{seed}"
@@ -109,10 +111,10 @@ def main() -> None:
     }
     for (name, seed, support), folder in paths.items():
         if not (folder / "evaluation.json").exists():
-            train(CASES[name], getattr(options, CASES[name].data), support, seed, folder)
+            train(cases[name], getattr(options, cases[name].data), support, seed, folder)
     for name in chosen:
         pairs = [(paths[name, seed, "free"], paths[name, seed, "restricted"]) for seed in range(options.seeds)]
-        print(json.dumps({name: row(pairs, CASES[name].stage)}, indent=2))
+        print(json.dumps({name: row(pairs, cases[name].stage)}, indent=2))
 
 
 if __name__ == "__main__":
