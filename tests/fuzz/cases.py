@@ -250,7 +250,10 @@ def _factor(random: Random, table: dict[str, Any]) -> None:
 def _many_stages(random: Random, table: dict[str, Any]) -> None:
     stages = table.get("stage")
     if isinstance(stages, list) and stages:
-        table["stage"] = stages[:10] * random.choice([2, 3, 20, 65, 1000])
+        times = random.choice([2, 3, 20, 65, 1000])
+        # Megabytes that another change puts there, a thousand times, are more than can be written down.
+        if len(str(stages[:10])) < 10_000:
+            table["stage"] = [copy.deepcopy(stage) for stage in stages[:10] * times]
 
 
 def _endless_stages(random: Random, table: dict[str, Any]) -> None:
