@@ -115,7 +115,7 @@ def check_conditionals(model):
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=6)
 @given(data=st.data())
 def test_an_image_with_its_view_is_less_likely_than_the_image(space, data):
     model = data.draw(random_models(space))
@@ -130,7 +130,7 @@ def test_the_bound_holds_for_grayscale_under_a_pyramid(model):
     check_conditionals(model)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(data=st.data(), seed=SEEDS)
 def test_the_log_likelihood_is_the_sum_of_its_factors(data, seed):
     model = data.draw(random_models(data.draw(st.sampled_from([CHAIN, *SPACES.values()]))))
@@ -146,7 +146,7 @@ def test_the_log_likelihood_is_the_sum_of_its_factors(data, seed):
     assert all(each.log_prob.shape == (5,) for each in found)
 
 
-@settings(deadline=None, max_examples=5)
+@settings(deadline=None, max_examples=3)
 @given(model=random_models(CHAIN), seed=SEEDS)
 def test_a_model_is_the_prior_of_the_model_above_it(model, seed):
     image = random_images(3, model.image, seed)
@@ -164,7 +164,7 @@ def test_a_model_is_the_prior_of_the_model_above_it(model, seed):
     assert not any(first & second for first, second in itertools.combinations(parameters, 2))
 
 
-@settings(deadline=None, max_examples=5)
+@settings(deadline=None, max_examples=3)
 @given(model=random_models(CHAIN), seed=SEEDS)
 def test_the_log_likelihood_is_that_of_each_image_alone_and_of_any_dtype(model, seed):
     image = random_images(4, model.image, seed)

@@ -357,6 +357,7 @@ class Requests(HTMLParser):
             self.found.append(given.get("href", ""))
 
 
+@pytest.mark.slow
 def test_the_site_has_every_page_and_what_is_made_for_it(site):
     expected = {page.relative_to(DOCS).with_suffix(".html") for page in DOCS.rglob("*.md")}
     assert expected <= {page.relative_to(site) for page in site.rglob("*.html")}
@@ -380,6 +381,7 @@ def test_the_site_has_every_page_and_what_is_made_for_it(site):
         assert all((site / picture).stat().st_size > 1000 for picture in shown)
 
 
+@pytest.mark.slow
 def test_the_site_asks_no_other_for_anything(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > 15

@@ -121,6 +121,7 @@ def test_the_total_is_that_of_single_images_in_float64(finished, bits, batch_siz
         assert table["standard_error"][name] == pytest.approx(error_of(np.array(values)), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_evaluate_as_one_and_print_once(finished, bits):
     """Of one training image, which the second process has no part in."""
     options = ["--set", "evaluation.batch_size=2", "evaluation.train_images=1"]

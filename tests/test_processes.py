@@ -237,6 +237,7 @@ def test_factors_trained_at_the_same_time_are_those_trained_one_after_the_other(
 # Mistakes, death and other numbers of processes
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_and_ends_all_processes(shared, pictures):
     recipe = write(shared.with_name("odd.toml"), tiny(pictures, training__batch_size=3))
     done = call(command("run", recipe, "--out", "odd", processes=2), shared.parent)
@@ -289,6 +290,7 @@ def test_the_death_of_a_process_ends_the_others_and_is_told(pictures, tmp_path):
     assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers.values())
 
 
+@pytest.mark.slow
 def test_death_is_told_without_a_launcher_and_without_an_exchange(shared, tmp_path):
     """Processes that draw do not hear of each other, and nobody but they themselves sees the dead."""
     with socket.socket() as free:

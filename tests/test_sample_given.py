@@ -199,6 +199,7 @@ def test_a_model_without_views_completes_images(bare, sampled, tmp_path, picture
     assert facts["view_agreement"] is None
 
 
+@pytest.mark.slow
 def test_two_processes_draw_what_one_draws(finished, sampled, pictures, tmp_path):
     arguments = ["--given", *sorted(pictures.iterdir())[:3], "--stage", 1, "-n", 3, "--batch-size", 2]
     done = call(command("sample", finished, *map(str, arguments), "--out", "shared", processes=2), tmp_path)
