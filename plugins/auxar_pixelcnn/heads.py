@@ -181,13 +181,12 @@ class SoftmaxHead(RestrictableHead):
         return _of_values(self._logits(parameters).log_softmax(2), image)
 
     def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
-        logits = self._logits(parameters)
-        return self._masked(logits, interval).logsumexp(2) - logits.logsumexp(2)
+        # Normalised first: the difference of two sums would be as coarse as the logits are large.
+        return self._masked(self._logits(parameters).log_softmax(2), interval).logsumexp(2)
 
     def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
-        logits = self._logits(parameters)
-        inside = self._masked(logits, interval).logsumexp(2)
-        return only_inside(_of_values(logits, image) - inside, image, interval)
+        inside = self._masked(self._logits(parameters), interval).log_softmax(2)
+        return only_inside(_of_values(inside, image), image, interval)
 
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
         logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels)
