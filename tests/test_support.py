@@ -138,7 +138,8 @@ def joint_table(model):
 @settings(deadline=None, max_examples=3, derandomize=True)
 @given(full=st.booleans(), seed=SEEDS, size=SCALES)
 def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, seed, size):
-    model = randomized(build(*space, head, full), seed, size)
+    # Of many layers' weights the larger ones give means of 10¹⁸, beside which a step of one value is no number.
+    model = randomized(build(*space, head, full), seed, min(size, 5.0) if full else size)
     images = all_images(model.image)
     with torch.no_grad():
         joint = joint_table(model)
