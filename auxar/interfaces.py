@@ -195,6 +195,12 @@ class Known:
                 f"known values: expected {count} images, one for each that is drawn, got {len(self.values)}"
             )
         image.check_range(self.filled(), "known values")
+        if self.between is not None:
+            for name, values in (("lowest", self.between.low), ("highest", self.between.high)):
+                if values.shape != self.values.shape:
+                    expected = tuple(self.values.shape)
+                    raise UserError(f"{name} values: expected those of {expected}, got {tuple(values.shape)}")
+                image.check_range(values, f"{name} values")
 
     def filled(self) -> Tensor:
         """The values, zeros where the mask is false."""
@@ -212,10 +218,7 @@ class Known:
 
     def of(self, images: slice) -> Known:
         """What is known of some of the images."""
-        between = self.between
-        if between is not None:
-            between = type(between)(between.low[images], between.high[images])
-        return Known(self.values[images], self.mask[images], between)
+        return Known(self.values[images], self.mask[images], self.between and self.between.of(images))
 
 
 @attrs.frozen
@@ -409,6 +412,11 @@ class Prior(nn.Module, abc.ABC):
     image: ImageSpec
     sampler: Sampler | None = None
     """What `sample` draws with; set when a model is built from a recipe."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether `log_prob` is log p(X) and not a bound of it."""
+        return True
 
     @abc.abstractmethod
     def log_prob(self, image: Tensor) -> Tensor:

@@ -66,8 +66,7 @@ class AuxiliaryModel(Prior):
 
     @property
     def exact(self) -> bool:
-        """Whether `log_prob` is log p(X) and not a bound of it."""
-        return self.restricted and (not isinstance(self.prior, AuxiliaryModel) or self.prior.exact)
+        return self.restricted and self.prior.exact
 
     def log_prob(self, image: Tensor) -> Tensor:
         view = view_of(self.view, image)

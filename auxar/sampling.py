@@ -98,7 +98,7 @@ def sample_to_folder(
                 # Of the images on the sheet, in its order.
                 "columns": sheet_columns(len(everyone), specs[0]),
                 "bits_per_dim": [score for *_, score in everyone],
-                "kind": "exact" if not isinstance(model, AuxiliaryModel) or model.exact else "bound",
+                "kind": "exact" if model.exact else "bound",
             },
         )
     accelerator.wait_for_everyone()

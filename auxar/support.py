@@ -24,6 +24,10 @@ class Interval:
     low: Tensor
     high: Tensor
 
+    def of(self, images: slice) -> Interval:
+        """Those of some images, the first dimension."""
+        return Interval(self.low[images], self.high[images])
+
 
 class Walk(abc.ABC):
     """A support while images are drawn: pixel after pixel, and within a pixel channel after channel.

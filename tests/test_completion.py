@@ -27,6 +27,7 @@ from networks import (
 from auxar.errors import UserError
 from auxar.interfaces import Draws, ImageSpec, Known, View
 from auxar.model import AuxiliaryModel
+from auxar.support import Interval
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pixelcnn import components
 from auxar_pixelcnn.samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
@@ -288,6 +289,19 @@ def test_what_cannot_be_known_is_refused(values, mask, message):
             sampler.sample(prior.network, None, Draws(0, (0, 1)), known)
         with pytest.raises(UserError, match=message):
             prior.sample(2, sampler=sampler, known=known)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "message"),
+    [
+        (VALUES - 8, VALUES, r"lowest values: .* 0 … 7"),
+        (VALUES, VALUES + 8, r"highest values: .* 0 … 7"),
+        (VALUES, VALUES[:1], r"highest values: expected those of \(2, 3, 4, 5\), got \(1, 3, 4, 5\)"),
+    ],
+)
+def test_limits_that_no_value_has_are_refused(low, high, message):
+    with pytest.raises(UserError, match=message):
+        Known(VALUES, MASK, Interval(low, high)).check(IMAGE, 2)
 
 
 def test_one_value_out_of_range_among_the_given_ones_is_enough():

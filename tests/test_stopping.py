@@ -311,7 +311,7 @@ def test_handlers_are_put_back(told):
 # Two at once
 
 
-def test_a_second_process_is_refused_while_the_first_lives(recipe, whole, tmp_path):
+def test_a_second_process_is_refused_while_the_first_lives(recipe, whole, tmp_path, capsys):
     out = tmp_path / "run"
     first = started("run", recipe, "--out", out, "--set", "training.steps=100000", stderr=subprocess.DEVNULL)
     try:
@@ -321,6 +321,9 @@ def test_a_second_process_is_refused_while_the_first_lives(recipe, whole, tmp_pa
             run_recipe(recipe, out=out)
         assert str(caught.value).startswith(refusal)
         assert str(caught.value).endswith("; wait until it is done, or choose another folder")
+        # Nobody writes there in the meantime.
+        assert main(["run", str(recipe), "--out", str(out)]) == 2
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"auxar: {refusal}")
     finally:
         first.kill()
         first.wait()

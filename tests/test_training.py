@@ -131,7 +131,7 @@ def test_metrics_are_logged_as_often_as_asked_and_at_the_end(pictures, tmp_path)
     assert [line["bits_per_dim"] for line in lines] == pytest.approx(means)
 
 
-@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize("parts", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
 def test_accumulated_parts_are_one_batch(pictures, tmp_path, parts):
     changes = {"training__steps": 1, "sampling__images": 0, "training__flip": True}
     whole = run(tmp_path / "whole", tiny(pictures, **changes))

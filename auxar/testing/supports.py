@@ -516,7 +516,7 @@ def _equal(first: Interval, second: Interval, message: str, **example: object) -
 
 
 def _row(found: Interval, index: int) -> Interval:
-    return Interval(found.low[index : index + 1], found.high[index : index + 1])
+    return found.of(slice(index, index + 1))
 
 
 def _first(wrong: Tensor) -> tuple[int, tuple[int, ...]]:
