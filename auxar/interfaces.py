@@ -201,6 +201,10 @@ class Known:
                     expected = tuple(self.values.shape)
                     raise UserError(f"{name} values: expected those of {expected}, got {tuple(values.shape)}")
                 image.check_range(values, f"{name} values")
+            if (empty := self.between.low > self.between.high).any():
+                at = tuple(empty.nonzero()[0].tolist())
+                low, high = int(self.between.low[at]), int(self.between.high[at])
+                raise UserError(f"lowest values: expected none above the highest, got {low} above {high} at {at}")
 
     def filled(self) -> Tensor:
         """The values, zeros where the mask is false."""
