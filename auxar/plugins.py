@@ -201,9 +201,13 @@ def _collect(manager: pluggy.PluginManager, origins: dict[str, str], problems: t
 
 
 def _sources(files: Iterable[Path]) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+    # Every question for a name or a version reads a package's whole description again.
+    @functools.cache
+    def package(dist: importlib.metadata.Distribution) -> str:
+        return f"{dist.name} {dist.version}"
+
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
-        origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
-        yield entry.name, origin, entry.load
+        yield entry.name, package(entry.dist) if entry.dist else entry.value, entry.load
     for file in files:
         yield file.stem, str(file), functools.partial(_load_file, file)
 

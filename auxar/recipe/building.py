@@ -13,6 +13,7 @@ from auxar.interfaces import CausalNetwork, ImageSpec, Kind, Prior, Sampler, Vie
 from auxar.model import AuxiliaryModel
 from auxar.plugins import Registry
 from auxar.recipe.schema import ComponentChoice, Recipe
+from auxar.recipe.shapes import WithoutDrawing
 from auxar.recipe.structuring import structure
 
 MOST_LAYERS = 5000
@@ -24,7 +25,7 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
 
     Raises `UserError` with the key of a component that does not fit the image it gets.
     """
-    with device(on):
+    with device(on), WithoutDrawing() if device(on).type == "meta" else contextlib.nullcontext():
         model = _build_chain(recipe, registry)
     model.sampler = build_sampler(recipe, registry)
     if not model.sampler.restricts and any(stage.support == "restricted" for stage in recipe.stage):

@@ -25,7 +25,7 @@ class NormalizedLayer(nn.Module):
     def __init__(self, shape: Sequence[int], outputs_dim: int, initial_deviation: float) -> None:
         super().__init__()
         outputs = shape[outputs_dim]
-        self.direction = nn.Parameter(torch.randn(*shape) * 0.05)
+        self.direction = nn.Parameter(nn.init.normal_(torch.empty(*shape), std=0.05))
         self.gain = nn.Parameter(torch.full((outputs,), initial_deviation))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.outputs_dim = outputs_dim

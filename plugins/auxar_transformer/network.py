@@ -68,8 +68,8 @@ class TransformerNetwork(CausalNetwork):
         self.image = image
         self.head = head
         self.features_channels = features_channels
-        self.rows = nn.Parameter(torch.randn(image.height, 1, width) * POSITION_DEVIATION)
-        self.columns = nn.Parameter(torch.randn(image.width, width) * POSITION_DEVIATION)
+        self.rows = nn.Parameter(nn.init.normal_(torch.empty(image.height, 1, width), std=POSITION_DEVIATION))
+        self.columns = nn.Parameter(nn.init.normal_(torch.empty(image.width, width), std=POSITION_DEVIATION))
         self.pixels = nn.Linear(image.channels, width)
         self.features = nn.Linear(features_channels, width, bias=False) if features_channels else None
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(blocks))
