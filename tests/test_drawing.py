@@ -1,4 +1,4 @@
-"""Pixels drawn along a walk: the native engine's functions draw what the heads draw, single pixels and whole images."""
+"""Pixels drawn freely and along walks: the native engine draws what the heads draw, single pixels and whole images."""
 
 import attrs
 import pytest
@@ -70,10 +70,12 @@ def sums_of_pixels(image, seed, *, together):
 
 @st.composite
 def supports(draw, image, count):
-    """A support, views of it, and whether no two pixels are of one group."""
+    """A support or none, views of it, and whether no two pixels are of one group."""
     images = random_images(count, image, draw(SEEDS))
     found = list(views(image))
-    kind = draw(st.sampled_from(["pixels", "image", *found]))
+    kind = draw(st.sampled_from([None, "pixels", "image", *found]))
+    if kind is None:
+        return None, images, True
     if isinstance(kind, str):
         return sums_of_pixels(image, draw(SEEDS), together=kind == "image"), images, kind == "pixels"
     return kind.support, kind(images), not isinstance(kind, PyramidView)
@@ -85,10 +87,11 @@ def by_place(values):
     return torch.cat([rows, torch.zeros_like(rows[:1])])
 
 
-def noise_of(head, image, count, seed):
+def noise_of(head, image, count, seed, *, free=False):
     """Uniforms by place, now and then as near to 0 or 1 as there are any."""
     noise = generator(seed)
-    shape = image.height * image.width + 1, count, head.restricted_uniform_count
+    each = head.uniform_count if free else head.restricted_uniform_count
+    shape = image.height * image.width + 1, count, each
     uniforms = torch.rand(shape, generator=noise, dtype=torch.float64).clamp_min(2.0**-53)
     edge = torch.rand(shape, generator=noise)
     return torch.where(edge < 0.02, 2.0**-53, torch.where(edge > 0.98, 1 - 2.0**-53, uniforms))
@@ -112,7 +115,7 @@ class Case:
     """What is drawn, by places that are drawn together, twice outside of the image among them."""
 
     source: Source
-    support: SumSupport
+    support: SumSupport | None
     views: torch.Tensor
     known: Known | None
     steps: list
@@ -120,15 +123,16 @@ class Case:
 
     def drawn(self, engine):
         """All pixels, and what is left of the sums."""
-        walk = self.support.walk(self.views, self.known)
+        walk = self.support and self.support.walk(self.views, self.known)
         drawing = make_drawing(attrs.evolve(self.source, walk=walk), engine)
         assert isinstance(drawing, NativeDrawing) == (engine == "native")
         outside = len(self.source.uniforms) - 1
-        found = torch.zeros_like(self.source.uniforms[..., :1]).repeat(1, 1, self.support.image.channels)
+        found = torch.zeros_like(self.source.uniforms[..., :1]).repeat(1, 1, self.source.head.channels)
         for places in self.steps:
             values = drawing(places, self.parameters[places].flatten(0, 1))
             found[places] = values.double()
-        return found[:outside], walk.lowest[:-1], walk.highest[:-1]
+        left = (walk.lowest[:-1], walk.highest[:-1]) if walk else ()
+        return found[:outside], *left
 
 
 @st.composite
@@ -151,7 +155,8 @@ def cases(draw, levels=(2, 3, 16, 256, 65536)):
     limits = None
     if known is not None:
         limits = Interval(by_place(known.lowest()), by_place(known.highest(image.levels)))
-    source = Source(head, image.levels, draw(RULES), noise_of(head, image, count, draw(SEEDS)), limits)
+    uniforms = noise_of(head, image, count, draw(SEEDS), free=support is None)
+    source = Source(head, image.levels, draw(RULES), uniforms, limits)
     return Case(source, support, found, known, steps, parameters)
 
 
@@ -224,15 +229,17 @@ def test_scales_that_no_number_holds_are_drawn_from_as_the_narrowest(case, reduc
     assert found.max() < case.source.levels
 
 
+@pytest.mark.parametrize("restricted", [False, True])
 @pytest.mark.parametrize("make", [lambda image: LogisticMixtureHead(image, 3), SoftmaxHead])
-def test_the_number_of_threads_changes_nothing(make):
+def test_the_number_of_threads_changes_nothing(make, restricted):
     """With few and many pixels for each of them."""
     image = ImageSpec(3, height=8, width=8)
     head, view = make(image), GrayscaleView(GrayscaleConfig(), image)
-    source = Source(head, 256, DrawRule(), noise_of(head, image, 3, 0))
+    support = view.support if restricted else None
+    source = Source(head, 256, DrawRule(), noise_of(head, image, 3, 0, free=not restricted))
     parameters = torch.randn((65, 3, head.parameter_count), generator=generator(1))
     steps = [torch.tensor([*range(start, stop), 64, 64]) for start, stop in ((0, 2), (2, 14), (14, 64))]
-    case = Case(source, view.support, view(random_images(3, image)), None, steps, parameters)
+    case = Case(source, support, view(random_images(3, image)), None, steps, parameters)
     before = torch.get_num_threads()
     found = []
     try:
@@ -285,23 +292,25 @@ def test_so_it_does_for_networks_of_several_resolutions(network, draws, data, se
 
 IMAGE = ImageSpec(1, height=2, width=2, levels=4)
 SUPPORT = _Fixed(IMAGE, 1, 2)
+WALK = SUPPORT.walk(torch.zeros(1, 1, 1, 1))
 
 
 class OtherHead(LogisticMixtureHead):
     """With what formulas, nobody knows."""
 
 
-def drawing_of(engine, head=None, walk=None, device="cpu"):
+def drawing_of(engine, head=None, walk=WALK, device="cpu"):
     head = head or LogisticMixtureHead(IMAGE, 2)
-    walk = walk or SUPPORT.walk(torch.zeros(1, 1, 1, 1))
-    return make_drawing(Source(head, 4, DrawRule(), noise_of(head, IMAGE, 1, 0).to(device), None, walk), engine)
+    uniforms = noise_of(head, IMAGE, 1, 0, free=walk is None).to(device)
+    return make_drawing(Source(head, 4, DrawRule(), uniforms, None, walk), engine)
 
 
-def test_a_restricted_draw_is_native_where_the_engine_is():
+@pytest.mark.parametrize("walk", [None, WALK], ids=["free", "restricted"])
+def test_a_draw_is_native_where_the_engine_is(walk):
     for head in (LogisticMixtureHead(IMAGE, 2), SoftmaxHead(IMAGE)):
-        assert isinstance(drawing_of("auto", head), NativeDrawing)
-        assert isinstance(drawing_of("native", head), NativeDrawing)
-        assert not isinstance(drawing_of("plain", head), NativeDrawing)
+        assert isinstance(drawing_of("auto", head, walk), NativeDrawing)
+        assert isinstance(drawing_of("native", head, walk), NativeDrawing)
+        assert not isinstance(drawing_of("plain", head, walk), NativeDrawing)
 
 
 def test_sums_in_any_integers_are_drawn_natively():
@@ -340,11 +349,13 @@ def test_a_sampler_hands_its_engine_on(monkeypatch):
 @pytest.mark.parametrize("engine", ["auto", "native"])
 def test_anything_else_is_drawn_by_pytorch(engine):
     """Also where the engine that runs the program was asked for by name."""
-    assert not isinstance(drawing_of(engine, OtherHead(IMAGE, 2)), NativeDrawing)
+    for walk in (None, WALK):
+        assert not isinstance(drawing_of(engine, OtherHead(IMAGE, 2), walk), NativeDrawing)
     assert not isinstance(drawing_of(engine, walk=RepeatedWalk(SUPPORT, torch.zeros(1, 1, 1, 1))), NativeDrawing)
     assert not isinstance(drawing_of(engine, device="meta"), NativeDrawing)
 
 
 def test_without_a_compiler_pytorch_draws(monkeypatch):
     monkeypatch.setattr(compiling, "attempt", lambda: "there is no C++ compiler")
-    assert not isinstance(drawing_of("auto"), NativeDrawing)
+    for walk in (None, WALK):
+        assert not isinstance(drawing_of("auto", walk=walk), NativeDrawing)

@@ -73,7 +73,8 @@ class LogisticMixtureHead(RestrictableHead):
             drawn.append(logistic.nearest_value(position, self.levels))
             if channel + 1 < self.channels:
                 offsets.append(drawn[-1] - middle)
-        return torch.stack(drawn, dim=1).to(torch.int64)
+        # What is not a number becomes a value all the same, as where intervals restrict it.
+        return torch.stack(drawn, dim=1).nan_to_num_(0).to(torch.int64)
 
     def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
         before = torch.stack([known.logsumexp(1) for known, *_ in self._restricted(parameters, image, interval)], dim=1)

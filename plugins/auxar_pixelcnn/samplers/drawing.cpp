@@ -1,7 +1,7 @@
-// Draws pixels whose values are restricted by sums.
+// Draws pixels, whatever their values or restricted by sums.
 //
 // It takes a few numbers of each pixel at a time: operations on tensors would cost many times what they compute. Names
-// and formulas are those of the heads' `draw_restricted`, of numerics/ and of `SumWalk`, in float64.
+// and formulas are those of the heads' `draw` and `draw_restricted`, of numerics/ and of `SumWalk`, in float64.
 
 #include <omp.h>
 
@@ -17,7 +17,7 @@ struct Drawing {
     int64_t modes;       // whether a component's mode is taken
     double smallest_log_scale, largest_log_scale, reduction, smallest_reduced_log_scale;
     double temperature;  // of a softmax
-    const int64_t *groups, *weights;  // (channels, outside + 1)
+    const int64_t *groups, *weights;  // (channels, outside + 1); of free draws these and the next ones are null
     const int64_t *least, *most;      // (channels, outside + 1, later_images)
     int64_t later_images;             // batch, or 1 if they are the same for all images
     int64_t *lowest, *highest;        // (groups + 1, batch), changed by what is drawn
@@ -29,7 +29,7 @@ namespace {
 
 // With fewer pixels a thread gains less than it costs to wake it. With as many, the products have work for all threads
 // too: a team that changed its size from call to call would end and start threads all the time.
-constexpr int64_t PIXELS_PER_THREAD = 16;
+constexpr int64_t PIXELS_PER_THREAD = 8;
 
 double log_sigmoid(double x) { return std::fmin(0.0, x) - std::log1p(std::exp(-std::fabs(x))); }
 
@@ -50,17 +50,24 @@ struct Interval {
 
 int64_t clamp(int64_t value, int64_t low, int64_t high) { return value < low ? low : value > high ? high : value; }
 
+// The three factors have their logarithm taken together, but for what may be too small for a number.
 double log_interval_mass(Interval in, double mean, double inverse_scale, int64_t levels) {
     const double half = 1.0 / static_cast<double>(levels - 1);
     const bool lowest = in.low == 0, highest = in.high == levels - 1;
-    double nats = 0;
-    if (!highest) nats += log_sigmoid((static_cast<double>(in.high) * (2 * half) - 1 + half - mean) * inverse_scale);
-    if (!lowest) nats += log_sigmoid(-(static_cast<double>(in.low) * (2 * half) - 1 - half - mean) * inverse_scale);
-    if (!lowest && !highest) {
-        const double width = static_cast<double>(in.high - in.low + 1) * (2 * half) * inverse_scale;
-        nats += std::log(-std::expm1(-width));
+    double nats = 0, mass = 1, divisor = 1;
+    if (!highest) {
+        const double upper = (static_cast<double>(in.high) * (2 * half) - 1 + half - mean) * inverse_scale;
+        nats += std::fmin(0.0, upper);
+        divisor *= 1 + std::exp(-std::fabs(upper));
     }
-    return nats;
+    if (!lowest) {
+        const double lower = (static_cast<double>(in.low) * (2 * half) - 1 - half - mean) * inverse_scale;
+        nats += std::fmin(0.0, -lower);
+        divisor *= 1 + std::exp(-std::fabs(lower));
+    }
+    if (!lowest && !highest)
+        mass = -std::expm1(-static_cast<double>(in.high - in.low + 1) * (2 * half) * inverse_scale);
+    return nats + std::log(mass / divisor);
 }
 
 // The category that the uniform falls in.
@@ -74,12 +81,17 @@ int64_t draw_category(double uniform, const double *nats, int64_t count, double 
     return category;
 }
 
-// The value nearest to a point in units of [-1, 1], half up, among those of the interval.
-int64_t nearest_value(double point, Interval in, int64_t levels) {
-    const double half = static_cast<double>(levels - 1) / 2;
-    const double found = std::floor(point * half + half + 0.5);
+// The value nearest to a position in units of levels, half up, among those of the interval.
+int64_t nearest_to(double position, Interval in) {
+    const double found = std::floor(position + 0.5);
     if (!(found > static_cast<double>(in.low))) return in.low;  // Also what is not a number.
     return found < static_cast<double>(in.high) ? static_cast<int64_t>(found) : in.high;
+}
+
+// The same of a point in units of [-1, 1].
+int64_t nearest_value(double point, Interval in, int64_t levels) {
+    const double half = static_cast<double>(levels - 1) / 2;
+    return nearest_to(point * half + half, in);
 }
 
 int64_t draw_between(double uniform, double mean, double inverse_scale, Interval in, int64_t levels) {
@@ -133,16 +145,35 @@ class Mixture {
     static int64_t parameter_count(const Drawing &d) {
         return d.components * (1 + 2 * d.channels + d.channels * (d.channels - 1) / 2);
     }
-    static int64_t uniform_count(const Drawing &d) { return 2 * d.channels; }
+    static int64_t uniform_count(const Drawing &d) { return d.groups == nullptr ? 1 + d.channels : 2 * d.channels; }
 
     explicit Mixture(const Drawing &drawing)
         : d(drawing), nats(d.components), mean(d.components), inverse_scale(d.components), inside(d.components),
           cumulative(d.components) {}
 
+    // All channels by one component, drawn at first.
+    void draw_freely(const double *parameters, const double *uniforms, int64_t *drawn) {
+        point_to(parameters);
+        const int64_t k = draw_category(uniforms[0], parameters, d.components, cumulative.data());
+        // In units of levels, a coupled value counts from the middle of the range.
+        const double middle = static_cast<double>(d.levels - 1) / 2;
+        const double *coupling = couplings + k;
+        for (int64_t channel = 0; channel < d.channels; channel++) {
+            const int64_t own = channel * d.components + k;
+            double point = means[own];
+            if (!d.modes) {
+                const double share = uniforms[1 + channel];
+                point += std::exp(bounded(log_scales[own]) - d.reduction) * std::log(share / (1 - share));
+            }
+            double position = point * middle + middle;
+            for (int64_t earlier = 0; earlier < channel; earlier++, coupling += d.components)
+                position += std::tanh(*coupling) * (static_cast<double>(drawn[earlier]) - middle);
+            drawn[channel] = nearest_to(position, {0, d.levels - 1});
+        }
+    }
+
     void begin(const double *parameters) {
-        means = parameters + d.components;
-        log_scales = means + d.channels * d.components;
-        couplings = log_scales + d.channels * d.components;
+        point_to(parameters);
         for (int64_t k = 0; k < d.components; k++) nats[k] = parameters[k];
         prepared = -1;
     }
@@ -165,6 +196,16 @@ class Mixture {
     }
 
   private:
+    void point_to(const double *parameters) {
+        means = parameters + d.components;
+        log_scales = means + d.channels * d.components;
+        couplings = log_scales + d.channels * d.components;
+    }
+
+    double bounded(double log_scale) const {
+        return std::fmin(std::fmax(log_scale, d.smallest_log_scale), d.largest_log_scale);
+    }
+
     // The channel's means, moved by the channels before it, and scales: they are not needed where a value is settled.
     void prepare(int64_t channel, const int64_t *before) {
         if (prepared == channel) return;
@@ -173,8 +214,8 @@ class Mixture {
         const double *coupling = couplings + channel * (channel - 1) / 2 * d.components;
         for (int64_t k = 0; k < d.components; k++) {
             mean[k] = own_means[k];
-            const double bounded = std::fmin(std::fmax(own_scales[k], d.smallest_log_scale), d.largest_log_scale);
-            inverse_scale[k] = std::exp(-std::fmax(bounded - d.reduction, d.smallest_reduced_log_scale));
+            const double log_scale = bounded(own_scales[k]) - d.reduction;
+            inverse_scale[k] = std::exp(-std::fmax(log_scale, d.smallest_reduced_log_scale));
         }
         for (int64_t earlier = 0; earlier < channel; earlier++, coupling += d.components) {
             const double scaled = static_cast<double>(before[earlier]) * (2.0 / static_cast<double>(d.levels - 1)) - 1;
@@ -195,6 +236,12 @@ class Softmax {
     static int64_t uniform_count(const Drawing &d) { return d.channels; }
 
     explicit Softmax(const Drawing &drawing) : d(drawing), nats(d.levels), cumulative(d.levels) {}
+
+    void draw_freely(const double *parameters, const double *uniforms, int64_t *drawn) {
+        begin(parameters);
+        for (int64_t channel = 0; channel < d.channels; channel++)
+            drawn[channel] = draw(channel, {0, d.levels - 1}, drawn, uniforms);
+    }
 
     void begin(const double *parameters) { logits = parameters; }
 
@@ -218,6 +265,15 @@ void draw_pixel(const Drawing &drawing, int64_t place, int64_t image, const doub
                 Head &head) {
     const int64_t channels = drawing.channels, pixel = place * drawing.batch + image;
     const double *uniforms = drawing.uniforms + pixel * Head::uniform_count(drawing);
+    if (drawing.groups == nullptr) {
+        head.draw_freely(parameters, uniforms, drawn);
+        if (drawing.low == nullptr) return;
+        for (int64_t channel = 0; channel < channels; channel++) {
+            const int64_t at = pixel * channels + channel;
+            drawn[channel] = clamp(drawn[channel], drawing.low[at], drawing.high[at]);
+        }
+        return;
+    }
     head.begin(parameters);
     for (int64_t channel = 0; channel < channels; channel++) {
         Sums sums(drawing, place, image, channel);
@@ -234,7 +290,7 @@ void draw_pixel(const Drawing &drawing, int64_t place, int64_t image, const doub
 }
 
 // At places (count,) of every image: parameters (count · batch, …) to drawn pixels (count · batch, channels), zeros
-// outside of the image. Places that are drawn together have no group in common.
+// outside of the image. Places that are drawn together have no group of sums in common.
 template <class Head>
 void draw_pixels(const Drawing &drawing, const int64_t *places, int64_t count, const double *parameters,
                  int64_t *drawn, int64_t threads) {

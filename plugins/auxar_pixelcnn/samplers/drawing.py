@@ -1,7 +1,7 @@
 """How pixels are drawn from what a network predicts for them: freely, or along a walk.
 
-A restricted draw is many small operations on few numbers. The native engine has functions for the heads that there are,
-with their formulas.
+A draw is many small operations on few numbers. The native engine has functions for the heads that there are, with their
+formulas.
 """
 
 from __future__ import annotations
@@ -48,14 +48,12 @@ class Source:
 
 def make_drawing(source: Source, engine: str) -> Drawing:
     """Of engines, as `engines.make_engine` has them, `auto` is the native one wherever it has that function."""
-    if source.walk is None:
-        return _Free(source)
     if engine != "plain":
         try:
             return NativeDrawing(source)
         except UnavailableError as error:
             logger.debug("drawing with PyTorch's operations: %s", error)
-    return _Restricted(source, source.walk)
+    return _Free(source) if source.walk is None else _Restricted(source, source.walk)
 
 
 class _Free:
@@ -116,31 +114,25 @@ class _Drawing(ctypes.Structure):
 
 
 class NativeDrawing:
-    """Restricted, by a function of `drawing.cpp`. Raises `UnavailableError` where it cannot draw."""
+    """By a function of `drawing.cpp`. Raises `UnavailableError` where it cannot draw."""
 
     def __init__(self, source: Source) -> None:
         head, walk = source.head, source.walk
         # A subclass may have other formulas.
-        if type(head) not in (LogisticMixtureHead, SoftmaxHead) or type(walk) is not SumWalk:
-            kind = f"{type(head).__name__} along {type(walk).__name__}"
-            raise UnavailableError(f"a restricted draw from {kind} has no native form")
+        if type(head) not in (LogisticMixtureHead, SoftmaxHead) or type(walk) not in (SumWalk, type(None)):
+            kind = type(head).__name__ if walk is None else f"{type(head).__name__} along {type(walk).__name__}"
+            raise UnavailableError(f"a draw from {kind} has no native form")
         if source.uniforms.device.type != "cpu":
             raise UnavailableError(f"it draws on a CPU, not on {source.uniforms.device}")
+        assert isinstance(head, LogisticMixtureHead | SoftmaxHead)
         places, batch, _ = source.uniforms.shape
         # The library reads and writes memory by its address: all of it is kept alive here.
         self._kept: list[Tensor] = []
         self._drawing = _Drawing(
             batch=batch,
-            channels=len(walk.groups),
-            levels=walk.levels,
+            channels=head.channels,
+            levels=source.levels,
             outside=places - 1,
-            groups=self._address(walk.groups),
-            weights=self._address(walk.weights),
-            least=self._address(walk.least),
-            most=self._address(walk.most),
-            later_images=walk.least.shape[2],
-            lowest=self._address(walk.lowest),
-            highest=self._address(walk.highest),
             uniforms=self._address(source.uniforms, torch.float64),
             temperature=source.rule.temperature,
         )
@@ -149,6 +141,11 @@ class NativeDrawing:
             self._drawing.smallest_log_scale, self._drawing.largest_log_scale = SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE
             self._drawing.reduction = source.rule.reduction
             self._drawing.smallest_reduced_log_scale = SMALLEST_REDUCED_LOG_SCALE
+        if isinstance(walk, SumWalk):
+            self._drawing.groups, self._drawing.weights = self._address(walk.groups), self._address(walk.weights)
+            self._drawing.least, self._drawing.most = self._address(walk.least), self._address(walk.most)
+            self._drawing.later_images = walk.least.shape[2]
+            self._drawing.lowest, self._drawing.highest = self._address(walk.lowest), self._address(walk.highest)
         if source.limits is not None:
             self._drawing.low = self._address(source.limits.low)
             self._drawing.high = self._address(source.limits.high)
