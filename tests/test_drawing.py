@@ -168,6 +168,21 @@ def test_native_draws_are_those_of_the_head(case):
         assert torch.equal(expected, found)
 
 
+@pytest.mark.parametrize(
+    "rule", [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")], ids=lambda r: r.name
+)
+@pytest.mark.parametrize("levels", [2, 5, 256])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_free_draws_of_every_kind(rule, levels, channels):
+    """By thousands, so that what is left out of a formula shows."""
+    image = ImageSpec(channels, height=32, width=32, levels=levels)
+    for head in (LogisticMixtureHead(image, 4), SoftmaxHead(image)):
+        parameters = torch.randn((1025, 3, head.parameter_count), generator=generator(0), dtype=torch.float64)
+        source = Source(head, levels, rule, noise_of(head, image, 3, 1, free=True))
+        case = Case(source, None, random_images(3, image), None, [torch.arange(1024)], parameters)
+        assert torch.equal(*(case.drawn(engine)[0] for engine in ("plain", "native")))
+
+
 class _Fixed(SumSupport):
     """The same interval for every sub-pixel."""
 
