@@ -342,6 +342,27 @@ def test_a_draw_between_two_values_is_the_inverse_of_the_distribution_function_t
     torch.testing.assert_close(found[~close], expected[~close].double())
 
 
+@pytest.mark.parametrize("levels", [3, 256, 65536])
+@pytest.mark.parametrize("means", [0.5, 30.0])
+@pytest.mark.parametrize("log_scale", [-7.0, 0.0, 5.0])
+def test_a_draw_changes_from_a_value_to_the_next_where_the_mass_does(levels, means, log_scale):
+    noise = generator(0)
+    count = 1000
+    mean = torch.randn(count, generator=noise, dtype=torch.float64) * means
+    width = torch.full_like(mean, log_scale)
+    low, value, high = torch.randint(levels, (3, count), generator=noise).sort(0).values
+    low, mean, width, value, high = (values[value < high] for values in (low, mean, width, value, high))
+    below, above = (
+        logistic.log_interval_mass(*ends, mean, width, levels) for ends in ((low, value), (value + 1, high))
+    )
+    # In nats of the odds: shares may be too near to 0 or 1 to be told from them.
+    near = torch.sigmoid(below - above + torch.tensor([[-1e-6], [1e-6]]))
+    assert (usable := (near > 1e-300) & (near < 1 - 1e-8)).sum() > 10
+    first, last = (logistic.draw_between(uniform, mean, width, low, high, levels) for uniform in near)
+    assert torch.equal(first[usable[0]], value[usable[0]].double())
+    assert torch.equal(last[usable[1]], value[usable[1]].double() + 1)
+
+
 @pytest.mark.parametrize("far", [-1e6, -1e3, -30.0, 30.0, 1e3, 1e6])
 @pytest.mark.parametrize("log_scale", [-7.0, 0.0, 3.0])
 def test_a_draw_far_from_the_mean_stays_inside_and_moves_with_its_noise(far, log_scale):

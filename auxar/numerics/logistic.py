@@ -50,8 +50,9 @@ def draw_between(uniform: Tensor, mean: Tensor, log_scale: Tensor, low: Tensor, 
     """The value in [low, high] that the inverse of the distribution function, given that interval, has for `uniform`.
 
     `low` and `high` are integers in [0, levels), the result has the dtype of `mean`. With σ(l) and σ(u) of the
-    standardised ends, the t sought has σ(t) = (1 - uniform) σ(l) + uniform σ(u), which is added up as logarithms on
-    the side of zero where σ is small: an interval far out, with next to no mass, is drawn from as well as any other.
+    standardised ends, the t sought has σ(t) = (1 - uniform) σ(l) + uniform σ(u). The odds e^t are a ratio of sums of
+    numbers ≥ 0, on the side of zero where σ is small and in proportion to what is common to all of them: an interval
+    far out, with next to no mass, is drawn from as well as any other.
 
     Examples:
         >>> low, high, far, wide = (torch.tensor(x).double() for x in (3, 200, 1e3, 0.0))
@@ -61,13 +62,15 @@ def draw_between(uniform: Tensor, mean: Tensor, log_scale: Tensor, low: Tensor, 
     half = 1 / (levels - 1)
     inverse_scale = torch.exp(-log_scale)
     infinite = torch.full((), torch.inf, dtype=mean.dtype, device=mean.device)
-    lower = torch.where(low == 0, -infinite, ((2 * low - 1) * half - 1 - mean) * inverse_scale)
-    upper = torch.where(high == levels - 1, infinite, ((2 * high + 1) * half - 1 - mean) * inverse_scale)
+    lower = torch.where(low == 0, -infinite, ((2 * low - 1).to(mean.dtype) * half - 1 - mean) * inverse_scale)
+    upper = torch.where(high == levels - 1, infinite, ((2 * high + 1).to(mean.dtype) * half - 1 - mean) * inverse_scale)
     sign = torch.where(lower + upper > 0, -1.0, 1.0).to(mean.dtype)
     left, right = torch.minimum(sign * lower, sign * upper), torch.maximum(sign * lower, sign * upper)
-    share = torch.where(sign < 0, 1 - uniform, uniform)
-    log_below = torch.logaddexp(torch.log1p(-share) + logsigmoid(left), torch.log(share) + logsigmoid(right))
-    point = log_below - torch.log(-torch.expm1(log_below))
+    rest, share = torch.where(sign < 0, uniform, 1 - uniform), torch.where(sign < 0, 1 - uniform, uniform)
+    nearer = right.clamp(max=0)
+    far, inner, outer = torch.exp(left - nearer), torch.exp(nearer), torch.exp(nearer - right)
+    from_left, from_right = rest * (inner + outer), share * (1 + far * inner)
+    point = nearer + torch.log((from_left * far + from_right) / (from_left + from_right * outer))
     # Rounding may lead a hair outside.
     return nearest_between(mean + sign * point / inverse_scale, low, high, levels)
 
