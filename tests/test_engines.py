@@ -4,6 +4,7 @@ import copy
 import logging
 import operator
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -497,11 +498,13 @@ def test_processes_that_need_the_library_at_the_same_time_compile_it_once(compil
 
 
 @needs_native
-def test_another_source_is_compiled_anew(compilations, monkeypatch, tmp_path):
+@pytest.mark.parametrize("changed", compiling.SOURCES, ids=lambda source: source.name)
+def test_another_source_is_compiled_anew(compilations, monkeypatch, tmp_path, changed):
     first = compiling.library()._name
-    source = tmp_path / "changed.cpp"
-    source.write_text(compiling.SOURCES[-1].read_text() + "// changed\n")
-    monkeypatch.setattr(compiling, "SOURCES", (*compiling.SOURCES[:-1], source))
+    sources = tuple(shutil.copy(source, tmp_path / source.name) for source in compiling.SOURCES)
+    with (tmp_path / changed.name).open("a") as file:
+        file.write("// changed\n")
+    monkeypatch.setattr(compiling, "SOURCES", sources)
     compiling.attempt.cache_clear()
     assert compiling.library()._name != first
     assert compilations() == 2

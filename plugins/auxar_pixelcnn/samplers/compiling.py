@@ -18,7 +18,7 @@ from filelock import FileLock
 
 logger = logging.getLogger("auxar")
 
-SOURCES = tuple(Path(__file__).parent / name for name in ("native.cpp", "drawing.cpp"))
+SOURCES = tuple(Path(__file__).parent / name for name in ("native.cpp", "drawing.cpp", "functions.h"))
 # Without traps and errno a loop of rounding and comparisons runs on vectors; sums keep their order.
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-shared")
 
@@ -50,7 +50,7 @@ def attempt() -> ctypes.CDLL | str:
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
                 logger.info("compiling the samplers' native engine, once on this machine")
-                _compile([*compiler, *flags, *map(str, SOURCES)], path)
+                _compile([*compiler, *flags, *(str(one) for one in SOURCES if one.suffix == ".cpp")], path)
         return ctypes.CDLL(str(path))
     except UnavailableError as error:
         return str(error)

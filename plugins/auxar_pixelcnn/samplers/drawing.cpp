@@ -10,6 +10,8 @@
 #include <limits>
 #include <vector>
 
+#include "functions.h"
+
 struct Drawing {
     int64_t batch, channels, levels;
     int64_t outside;     // the place that stands for "outside of the image"
@@ -31,13 +33,6 @@ namespace {
 // too: a team that changed its size from call to call would end and start threads all the time.
 constexpr int64_t PIXELS_PER_THREAD = 8;
 
-double log_sigmoid(double x) { return std::fmin(0.0, x) - std::log1p(std::exp(-std::fabs(x))); }
-
-double log_add(double a, double b) {
-    if (a == b && std::isinf(a)) return a;
-    return std::fmax(a, b) + std::log1p(std::exp(-std::fabs(a - b)));
-}
-
 // Of positive divisors, rounded down.
 int64_t quotient(int64_t value, int64_t divisor) {
     const int64_t towards_zero = value / divisor;
@@ -50,34 +45,27 @@ struct Interval {
 
 int64_t clamp(int64_t value, int64_t low, int64_t high) { return value < low ? low : value > high ? high : value; }
 
-// The three factors have their logarithm taken together, but for what may be too small for a number.
-double log_interval_mass(Interval in, double mean, double inverse_scale, int64_t levels) {
-    const double half = 1.0 / static_cast<double>(levels - 1);
-    const bool lowest = in.low == 0, highest = in.high == levels - 1;
-    double nats = 0, mass = 1, divisor = 1;
-    if (!highest) {
-        const double upper = (static_cast<double>(in.high) * (2 * half) - 1 + half - mean) * inverse_scale;
-        nats += std::fmin(0.0, upper);
-        divisor *= 1 + std::exp(-std::fabs(upper));
-    }
-    if (!lowest) {
-        const double lower = (static_cast<double>(in.low) * (2 * half) - 1 - half - mean) * inverse_scale;
-        nats += std::fmin(0.0, -lower);
-        divisor *= 1 + std::exp(-std::fabs(lower));
-    }
-    if (!lowest && !highest)
-        mass = -std::expm1(-static_cast<double>(in.high - in.low + 1) * (2 * half) * inverse_scale);
-    return nats + std::log(mass / divisor);
+// Loops over components or values go on to a multiple of this, so that none of it is left for single steps.
+constexpr int64_t LANES = 8;
+int64_t padded(int64_t count) { return (count + LANES - 1) & -LANES; }
+
+// Nats (padded) to numbers in proportion to their exponentials, the largest of `count` being 1.
+void exponentials(double *nats, int64_t count) {
+    double largest = nats[0];
+#pragma omp simd reduction(max : largest)
+    for (int64_t k = 0; k < count; k++) largest = nats[k] > largest ? nats[k] : largest;
+    const int64_t lanes = padded(count);
+#pragma omp simd
+    for (int64_t k = 0; k < lanes; k++) nats[k] = exp_of(nats[k] - largest);
 }
 
-// The category that the uniform falls in.
-int64_t draw_category(double uniform, const double *nats, int64_t count, double *cumulative) {
-    double largest = nats[0], total = 0;
-    for (int64_t k = 1; k < count; k++) largest = nats[k] > largest ? nats[k] : largest;
-    for (int64_t k = 0; k < count; k++) cumulative[k] = total += std::exp(nats[k] - largest);
-    const double threshold = uniform * total;
+// The category that the uniform falls in, and weights to their sums so far.
+int64_t draw_category(double uniform, double *weights, int64_t count) {
+    for (int64_t k = 1; k < count; k++) weights[k] += weights[k - 1];
+    const double threshold = uniform * weights[count - 1];
     int64_t category = 0;
-    for (int64_t k = 0; k + 1 < count; k++) category += cumulative[k] <= threshold;
+#pragma omp simd reduction(+ : category)
+    for (int64_t k = 0; k < count - 1; k++) category += weights[k] <= threshold;
     return category;
 }
 
@@ -103,9 +91,11 @@ int64_t draw_between(double uniform, double mean, double inverse_scale, Interval
         in.high == levels - 1 ? infinite : (static_cast<double>(2 * in.high + 1) * half - 1 - mean) * inverse_scale;
     const double sign = lower + upper > 0 ? -1 : 1;
     const double left = std::fmin(sign * lower, sign * upper), right = std::fmax(sign * lower, sign * upper);
-    const double share = sign < 0 ? 1 - uniform : uniform;
-    const double log_below = log_add(std::log1p(-share) + log_sigmoid(left), std::log(share) + log_sigmoid(right));
-    const double point = log_below - std::log(-std::expm1(log_below));
+    const double rest = sign < 0 ? uniform : 1 - uniform, share = sign < 0 ? 1 - uniform : uniform;
+    const double nearer = std::fmin(right, 0.0), far = std::exp(left - nearer);
+    const double inner = std::exp(nearer), outer = std::exp(nearer - right);
+    const double from_left = rest * (inner + outer), from_right = share * (1 + far * inner);
+    const double point = nearer + std::log((from_left * far + from_right) / (from_left + from_right * outer));
     return nearest_value(mean + sign * point / inverse_scale, in, levels);
 }
 
@@ -148,41 +138,46 @@ class Mixture {
     static int64_t uniform_count(const Drawing &d) { return d.groups == nullptr ? 1 + d.channels : 2 * d.channels; }
 
     explicit Mixture(const Drawing &drawing)
-        : d(drawing), nats(d.components), mean(d.components), inverse_scale(d.components), inside(d.components),
-          cumulative(d.components) {}
+        : d(drawing), lanes(padded(d.components)), rows(parameter_count(d) / d.components), loaded(rows * lanes),
+          nats(lanes), share(lanes), mean(lanes), inverse_scale(lanes), inside_nats(lanes), inside_share(lanes) {}
 
     // All channels by one component, drawn at first.
-    void draw_freely(const double *parameters, const double *uniforms, int64_t *drawn) {
-        point_to(parameters);
-        const int64_t k = draw_category(uniforms[0], parameters, d.components, cumulative.data());
+    template <class T> void draw_freely(const T *parameters, const double *uniforms, int64_t *drawn) {
+        load(parameters);
+        exponentials(loaded.data(), d.components);
+        const int64_t k = draw_category(uniforms[0], loaded.data(), d.components);
         // In units of levels, a coupled value counts from the middle of the range.
         const double middle = static_cast<double>(d.levels - 1) / 2;
-        const double *coupling = couplings + k;
+        const double *coupling = couplings() + k;
         for (int64_t channel = 0; channel < d.channels; channel++) {
-            const int64_t own = channel * d.components + k;
-            double point = means[own];
+            double point = means(channel)[k];
             if (!d.modes) {
-                const double share = uniforms[1 + channel];
-                point += std::exp(bounded(log_scales[own]) - d.reduction) * std::log(share / (1 - share));
+                const double uniform = uniforms[1 + channel];
+                const double log_scale = bounded(log_scales(channel)[k]) - d.reduction;
+                point += std::exp(log_scale) * std::log(uniform / (1 - uniform));
             }
             double position = point * middle + middle;
-            for (int64_t earlier = 0; earlier < channel; earlier++, coupling += d.components)
+            for (int64_t earlier = 0; earlier < channel; earlier++, coupling += lanes)
                 position += std::tanh(*coupling) * (static_cast<double>(drawn[earlier]) - middle);
             drawn[channel] = nearest_to(position, {0, d.levels - 1});
         }
     }
 
-    void begin(const double *parameters) {
-        point_to(parameters);
-        for (int64_t k = 0; k < d.components; k++) nats[k] = parameters[k];
+    template <class T> void begin(const T *parameters) {
+        load(parameters);
+        for (int64_t k = 0; k < lanes; k++) nats[k] = loaded[k], share[k] = 1;
         prepared = -1;
     }
 
     int64_t draw(int64_t channel, Interval in, const int64_t *before, const double *uniforms) {
         prepare(channel, before);
-        for (int64_t k = 0; k < d.components; k++)
-            inside[k] = nats[k] + log_interval_mass(in, mean[k], inverse_scale[k], d.levels);
-        const int64_t k = draw_category(uniforms[2 * channel], inside.data(), d.components, cumulative.data());
+        measure(in);
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) inside_nats[k] += nats[k];
+        exponentials(inside_nats.data(), d.components);
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) inside_nats[k] *= share[k] * inside_share[k];
+        const int64_t k = draw_category(uniforms[2 * channel], inside_nats.data(), d.components);
         if (d.modes) return nearest_value(mean[k], in, d.levels);
         return draw_between(uniforms[2 * channel + 1], mean[k], inverse_scale[k], in, d.levels);
     }
@@ -190,43 +185,67 @@ class Mixture {
     // The component's weights from here on, given the channel's value, the last one of `drawn`.
     void take(int64_t channel, const int64_t *drawn) {
         prepare(channel, drawn);
-        const Interval value{drawn[channel], drawn[channel]};
-        for (int64_t k = 0; k < d.components; k++)
-            nats[k] += log_interval_mass(value, mean[k], inverse_scale[k], d.levels);
+        measure({drawn[channel], drawn[channel]});
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) nats[k] += inside_nats[k], share[k] *= inside_share[k];
     }
 
   private:
-    void point_to(const double *parameters) {
-        means = parameters + d.components;
-        log_scales = means + d.channels * d.components;
-        couplings = log_scales + d.channels * d.components;
+    template <class T> void load(const T *parameters) {
+        for (int64_t row = 0; row < rows; row++, parameters += d.components)
+            for (int64_t k = 0; k < d.components; k++) loaded[row * lanes + k] = static_cast<double>(parameters[k]);
     }
+    const double *means(int64_t channel) const { return loaded.data() + (1 + channel) * lanes; }
+    const double *log_scales(int64_t channel) const { return loaded.data() + (1 + d.channels + channel) * lanes; }
+    const double *couplings() const { return loaded.data() + (1 + 2 * d.channels) * lanes; }
 
     double bounded(double log_scale) const {
-        return std::fmin(std::fmax(log_scale, d.smallest_log_scale), d.largest_log_scale);
+        return log_scale < d.smallest_log_scale  ? d.smallest_log_scale
+               : log_scale > d.largest_log_scale ? d.largest_log_scale
+                                                 : log_scale;
     }
 
     // The channel's means, moved by the channels before it, and scales: they are not needed where a value is settled.
     void prepare(int64_t channel, const int64_t *before) {
         if (prepared == channel) return;
         prepared = channel;
-        const double *own_means = means + channel * d.components, *own_scales = log_scales + channel * d.components;
-        const double *coupling = couplings + channel * (channel - 1) / 2 * d.components;
-        for (int64_t k = 0; k < d.components; k++) {
+        const double reduction = d.reduction, smallest = d.smallest_reduced_log_scale;
+        const double *own_means = means(channel), *own_scales = log_scales(channel);
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) {
             mean[k] = own_means[k];
-            const double log_scale = bounded(own_scales[k]) - d.reduction;
-            inverse_scale[k] = std::exp(-std::fmax(log_scale, d.smallest_reduced_log_scale));
+            const double log_scale = bounded(own_scales[k]) - reduction;
+            inverse_scale[k] = exp_of(log_scale > smallest ? -log_scale : -smallest);
         }
-        for (int64_t earlier = 0; earlier < channel; earlier++, coupling += d.components) {
+        const double *coupling = couplings() + channel * (channel - 1) / 2 * lanes;
+        for (int64_t earlier = 0; earlier < channel; earlier++, coupling += lanes) {
             const double scaled = static_cast<double>(before[earlier]) * (2.0 / static_cast<double>(d.levels - 1)) - 1;
-            for (int64_t k = 0; k < d.components; k++) mean[k] += std::tanh(coupling[k]) * scaled;
+#pragma omp simd
+            for (int64_t k = 0; k < lanes; k++) mean[k] += hyperbolic_tangent(coupling[k]) * scaled;
+        }
+    }
+
+    // An interval's mass in each component is e^inside_nats · inside_share. The share is a number of common size,
+    // and so are products of a few: no logarithm is needed.
+    void measure(Interval in) {
+        constexpr double infinite = std::numeric_limits<double>::infinity();
+        const double half = 1.0 / static_cast<double>(d.levels - 1);
+        const bool lowest = in.low == 0, highest = in.high == d.levels - 1;
+        const double from = lowest ? -infinite : static_cast<double>(in.low) * (2 * half) - 1 - half;
+        const double to = highest ? infinite : static_cast<double>(in.high) * (2 * half) - 1 + half;
+        const double width = lowest || highest ? infinite : static_cast<double>(in.high - in.low + 1) * (2 * half);
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) {
+            const double lower = (from - mean[k]) * inverse_scale[k], upper = (to - mean[k]) * inverse_scale[k];
+            inside_nats[k] = (upper < 0 ? upper : 0) - (lower > 0 ? lower : 0);
+            const double divisor = (1 + exp_of(-std::fabs(lower))) * (1 + exp_of(-std::fabs(upper)));
+            inside_share[k] = -expm1_of(-width * inverse_scale[k]) / divisor;
         }
     }
 
     const Drawing &d;
-    const double *means = nullptr, *log_scales = nullptr, *couplings = nullptr;
-    int64_t prepared = -1;
-    std::vector<double> nats, mean, inverse_scale, inside, cumulative;
+    int64_t lanes, rows, prepared = -1;
+    std::vector<double> loaded, nats, share, mean, inverse_scale, inside_nats, inside_share;
 };
 
 // A probability for every value: parameters (channels, levels) are logits.
@@ -235,33 +254,38 @@ class Softmax {
     static int64_t parameter_count(const Drawing &d) { return d.channels * d.levels; }
     static int64_t uniform_count(const Drawing &d) { return d.channels; }
 
-    explicit Softmax(const Drawing &drawing) : d(drawing), nats(d.levels), cumulative(d.levels) {}
+    explicit Softmax(const Drawing &drawing) : d(drawing), logits(parameter_count(d)), nats(padded(d.levels)) {}
 
-    void draw_freely(const double *parameters, const double *uniforms, int64_t *drawn) {
+    template <class T> void draw_freely(const T *parameters, const double *uniforms, int64_t *drawn) {
         begin(parameters);
         for (int64_t channel = 0; channel < d.channels; channel++)
             drawn[channel] = draw(channel, {0, d.levels - 1}, drawn, uniforms);
     }
 
-    void begin(const double *parameters) { logits = parameters; }
+    template <class T> void begin(const T *parameters) {
+        const double temperature = d.temperature;
+        const int64_t count = parameter_count(d);
+#pragma omp simd
+        for (int64_t k = 0; k < count; k++) logits[k] = static_cast<double>(parameters[k]) / temperature;
+    }
 
     int64_t draw(int64_t channel, Interval in, const int64_t *, const double *uniforms) {
-        const double *own = logits + channel * d.levels + in.low;
+        const double *own = logits.data() + channel * d.levels + in.low;
         const int64_t count = in.high - in.low + 1;
-        for (int64_t k = 0; k < count; k++) nats[k] = own[k] / d.temperature;
-        return in.low + draw_category(uniforms[channel], nats.data(), count, cumulative.data());
+        for (int64_t k = 0; k < count; k++) nats[k] = own[k];
+        exponentials(nats.data(), count);
+        return in.low + draw_category(uniforms[channel], nats.data(), count);
     }
 
     void take(int64_t, const int64_t *) {}
 
   private:
     const Drawing &d;
-    const double *logits = nullptr;
-    std::vector<double> nats, cumulative;
+    std::vector<double> logits, nats;
 };
 
-template <class Head>
-void draw_pixel(const Drawing &drawing, int64_t place, int64_t image, const double *parameters, int64_t *drawn,
+template <class Head, class T>
+void draw_pixel(const Drawing &drawing, int64_t place, int64_t image, const T *parameters, int64_t *drawn,
                 Head &head) {
     const int64_t channels = drawing.channels, pixel = place * drawing.batch + image;
     const double *uniforms = drawing.uniforms + pixel * Head::uniform_count(drawing);
@@ -291,9 +315,9 @@ void draw_pixel(const Drawing &drawing, int64_t place, int64_t image, const doub
 
 // At places (count,) of every image: parameters (count · batch, …) to drawn pixels (count · batch, channels), zeros
 // outside of the image. Places that are drawn together have no group of sums in common.
-template <class Head>
-void draw_pixels(const Drawing &drawing, const int64_t *places, int64_t count, const double *parameters,
-                 int64_t *drawn, int64_t threads) {
+template <class Head, class T>
+void draw_pixels(const Drawing &drawing, const int64_t *places, int64_t count, const T *parameters, int64_t *drawn,
+                 int64_t threads) {
     const int64_t channels = drawing.channels, pixels = count * drawing.batch;
     const int64_t size = Head::parameter_count(drawing);
 #pragma omp parallel num_threads(threads) if (pixels >= threads * PIXELS_PER_THREAD)
@@ -314,12 +338,20 @@ void draw_pixels(const Drawing &drawing, const int64_t *places, int64_t count, c
 }  // namespace
 
 extern "C" {
-void draw_mixture(const Drawing *drawing, const int64_t *places, int64_t count, const double *parameters,
-                  int64_t *drawn, int64_t threads) {
+void draw_mixture_float(const Drawing *drawing, const int64_t *places, int64_t count, const float *parameters,
+                        int64_t *drawn, int64_t threads) {
     draw_pixels<Mixture>(*drawing, places, count, parameters, drawn, threads);
 }
-void draw_softmax(const Drawing *drawing, const int64_t *places, int64_t count, const double *parameters,
-                  int64_t *drawn, int64_t threads) {
+void draw_mixture_double(const Drawing *drawing, const int64_t *places, int64_t count, const double *parameters,
+                         int64_t *drawn, int64_t threads) {
+    draw_pixels<Mixture>(*drawing, places, count, parameters, drawn, threads);
+}
+void draw_softmax_float(const Drawing *drawing, const int64_t *places, int64_t count, const float *parameters,
+                        int64_t *drawn, int64_t threads) {
+    draw_pixels<Softmax>(*drawing, places, count, parameters, drawn, threads);
+}
+void draw_softmax_double(const Drawing *drawing, const int64_t *places, int64_t count, const double *parameters,
+                         int64_t *drawn, int64_t threads) {
     draw_pixels<Softmax>(*drawing, places, count, parameters, drawn, threads);
 }
 }

@@ -149,13 +149,19 @@ class NativeDrawing:
         if source.limits is not None:
             self._drawing.low = self._address(source.limits.low)
             self._drawing.high = self._address(source.limits.high)
-        self._function = library().draw_softmax if isinstance(head, SoftmaxHead) else library().draw_mixture
+        kind = "softmax" if isinstance(head, SoftmaxHead) else "mixture"
+        self._functions = {
+            dtype: getattr(library(), f"draw_{kind}_{name}")
+            for dtype, name in ((torch.float32, "float"), (torch.float64, "double"))
+        }
 
     def __call__(self, places: Tensor, parameters: Tensor) -> Tensor:
-        parameters = parameters.to(torch.float64).contiguous()
+        if parameters.dtype not in self._functions:
+            parameters = parameters.float()
+        parameters = parameters.contiguous()
         places = places.contiguous()
         drawn = torch.empty((len(places), self._drawing.batch, self._drawing.channels), dtype=torch.int64)
-        self._function(
+        self._functions[parameters.dtype](
             ctypes.byref(self._drawing),
             ctypes.c_void_p(places.data_ptr()),
             ctypes.c_int64(len(places)),

@@ -6,10 +6,11 @@
 
 #include <omp.h>
 
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <vector>
+
+#include "functions.h"
 
 // Rows of a tile times vectors of a panel is what fits into the registers beside what is being multiplied.
 #if defined(__AVX512F__)
@@ -72,32 +73,8 @@ T *locate(const Operand &operand, const int64_t *positions, const int64_t *place
     return base + modulo(positions[operand.clock] - operand.delay, operand.depth) * operand.channels;
 }
 
-// e^x - 1 = 2^n (e^r - 1) + (2^n - 1) with |r| ≤ ln 2 / 2: no difference of nearly equal numbers is taken.
-inline float expm1_of(float x) {
-    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
-    const float n = std::nearbyint(x * 1.44269504088896341f);
-    const float r = (x - n * 0.693145751953125f) - n * 1.428606765330187e-06f;
-    float p = 1.9841270e-4f;
-    p = p * r + 1.3888889e-3f;
-    p = p * r + 8.3333333e-3f;
-    p = p * r + 4.1666667e-2f;
-    p = p * r + 1.6666667e-1f;
-    p = p * r + 0.5f;
-    p = p * r * r + r;
-    const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
-    float power;
-    std::memcpy(&power, &bits, sizeof power);
-    return power * p + (power - 1.0f);
-}
-inline double expm1_of(double x) { return std::expm1(x); }
-
 template <class T> T elu(T x) { return x > T(0) ? x : expm1_of(x); }
 template <class T> T sigmoid(T x) { return T(1) / (T(2) + expm1_of(-x)); }
-template <class T> T hyperbolic_tangent(T x) {
-    const T e = expm1_of(T(-2) * (x < T(0) ? -x : x));
-    const T magnitude = -e / (e + T(2));
-    return x < T(0) ? -magnitude : magnitude;
-}
 
 template <class T, class F> void each(T *__restrict out, int64_t count, F function) {
 #pragma omp simd
