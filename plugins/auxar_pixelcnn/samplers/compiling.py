@@ -1,4 +1,4 @@
-"""Compiles `native.cpp` and `drawing.cpp` once on a machine and keeps the library in the user's cache."""
+"""Compiles the C++ sources once on a machine and keeps the library in the user's cache."""
 
 from __future__ import annotations
 
