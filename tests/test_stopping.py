@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 from runs import command, metrics, process_environment, run, same, snapshot, tiny, weights, with_dropout, write
@@ -207,6 +209,23 @@ def test_training_that_is_asked_to_end_saves_and_says_so(recipe, whole, tmp_path
     assert same(weights(out), weights(whole))
     reference = run_recipe(recipe, out=tmp_path / "reference", settings=settings)
     assert metrics(out) == metrics(reference.path)
+
+
+def test_the_death_of_a_process_that_prepares_images_is_told(recipe, tmp_path):
+    out = tmp_path / "run"
+    settings = ["training.steps=100000", "training.log_every=1", "data.workers=1"]
+    process = started("run", recipe, "--out", out, "--set", *settings)
+    wait_for(lambda: any(out.glob("factors/prior/metrics.jsonl")), process)
+    own = psutil.Process(process.pid)
+    (worker,) = (child for child in own.children() if child.cmdline() == own.cmdline())
+    worker.kill()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "Traceback" not in errors
+    told = [line for line in errors.splitlines() if line][-1]
+    start = r"auxar: data\.workers: a process that prepares images has died \(DataLoader worker \(pid(\(s\))?"
+    assert re.match(f"{start} {worker.pid}\\)", told)
+    assert told.endswith("and a run continues from its last checkpoint by the same command")
 
 
 def test_what_is_no_training_ends_at_once(recipe, whole, tmp_path):

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from auxar.errors import UserError, printable
-from auxar.stopping import Interrupted, heeding_signals
+from auxar.stopping import PEER_DIED, Interrupted, heeding_signals
 
 VERBS = ("run", "check", "evaluate", "compare", "sample", "figures", "plugins", "new-plugin")
+KEPT = "what is finished is kept, and a run continues from its last checkpoint by the same command"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,13 +37,15 @@ def _done(options: argparse.Namespace) -> int:
         _say(str(error))
         return 2
     except KeyboardInterrupt as error:
-        kept = "what is finished is kept, and a run continues from its last checkpoint by the same command"
-        _say(f"{str(error) or 'interrupted'}; {kept}")
+        _say(f"{str(error) or 'interrupted'}; {KEPT}")
         return error.code if isinstance(error, Interrupted) else 130
     except OSError as error:  # Disks that are full, folders that may not be read: the machine's, not ours.
         _say(str(error))
         return 2
     except (MemoryError, RuntimeError) as error:
+        if str(error).startswith("DataLoader worker (pid"):  # So PyTorch tells it, wherever in the work it is noticed.
+            _say(f"data.workers: a process that prepares images has died ({str(error).strip()}); {KEPT}")
+            return PEER_DIED
         if not _is_lack_of_memory(error):
             raise
         reason = f" ({error})" if str(error) else ""
