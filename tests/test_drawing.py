@@ -88,13 +88,19 @@ def by_place(values):
 
 
 def noise_of(head, image, count, seed, *, free=False):
-    """Uniforms by place, now and then as near to 0 or 1 as there are any."""
+    """Uniforms by place, now and then as near to 0 or 1 as there are any.
+
+    Those that categories are drawn by come less near to 1, where their sums differ by what rounding does.
+    """
     noise = generator(seed)
     each = head.uniform_count if free else head.restricted_uniform_count
     shape = image.height * image.width + 1, count, each
     uniforms = torch.rand(shape, generator=noise, dtype=torch.float64).clamp_min(2.0**-53)
     edge = torch.rand(shape, generator=noise)
-    return torch.where(edge < 0.02, 2.0**-53, torch.where(edge > 0.98, 1 - 2.0**-53, uniforms))
+    uniforms = torch.where(edge < 0.02, 2.0**-53, torch.where(edge > 0.98, 1 - 2.0**-53, uniforms))
+    categories = uniforms if isinstance(head, SoftmaxHead) else uniforms[..., :1] if free else uniforms[..., ::2]
+    categories.clamp_(max=1 - 2.0**-30)
+    return uniforms
 
 
 @st.composite

