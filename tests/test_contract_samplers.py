@@ -17,40 +17,80 @@ class Copy(RasterSampler):
 
 
 class Deaf(Copy):
-    def sample(self, network, features, draws, known=None):
-        return super().sample(network, features, draws)
+    def sample(self, network, features, draws, known=None, walk=None):
+        return super().sample(network, features, draws, None, walk)
 
 
 class OneNoise(Copy):
-    def sample(self, network, features, draws, known=None):
-        return super().sample(network, features, attrs.evolve(draws, level=0), known)
+    def sample(self, network, features, draws, known=None, walk=None):
+        return super().sample(network, features, attrs.evolve(draws, level=0), known, walk)
 
 
 class Leader(Copy):
     """All images with the features of the first."""
 
-    def sample(self, network, features, draws, known=None):
-        return super().sample(network, None if features is None else features[:1].expand_as(features), draws, known)
+    def sample(self, network, features, draws, known=None, walk=None):
+        features = None if features is None else features[:1].expand_as(features)
+        return super().sample(network, features, draws, known, walk)
 
 
 class Waker(Copy):
-    def sample(self, network, features, draws, known=None):
-        found = super().sample(network, features, draws, known)
+    def sample(self, network, features, draws, known=None, walk=None):
+        found = super().sample(network, features, draws, known, walk)
         network.train()
         return found
 
 
 class Short(Copy):
-    def sample(self, network, features, draws, known=None):
-        return super().sample(network, features, draws, known).to(torch.uint8)
+    def sample(self, network, features, draws, known=None, walk=None):
+        return super().sample(network, features, draws, known, walk).to(torch.uint8)
 
 
 class Heavy(Copy):
     @torch.no_grad()
-    def sample(self, network, features, draws, known=None):
-        found = super().sample(network, features, draws, known)
+    def sample(self, network, features, draws, known=None, walk=None):
+        found = super().sample(network, features, draws, known, walk)
         next(network.parameters()).mul_(2)
         return found
+
+
+class Stray(Copy):
+    """Draws whatever its walk leaves possible."""
+
+    def sample(self, network, features, draws, known=None, walk=None):
+        return super().sample(network, features, draws, known)
+
+
+class Unbounded(Copy):
+    """Draws pixels that are not known whatever their intervals."""
+
+    def sample(self, network, features, draws, known=None, walk=None):
+        return super().sample(network, features, draws, known and attrs.evolve(known, between=None), walk)
+
+
+class Overwriting(Copy):
+    """Draws known pixels where it follows a walk."""
+
+    def sample(self, network, features, draws, known=None, walk=None):
+        return super().sample(network, features, draws, None if walk else known, walk)
+
+
+class Forgetful(Copy):
+    """Does not tell its walk what it has drawn."""
+
+    def sample(self, network, features, draws, known=None, walk=None):
+        if walk is not None:
+            walk.take = lambda *arguments: None
+        return super().sample(network, features, draws, known, walk)
+
+
+class Simple(Copy):
+    """Knows of no walks."""
+
+    restricts = False
+
+    def sample(self, network, features, draws, known=None):
+        return super().sample(network, features, draws, known)
 
 
 class Teacher(Sampler):
@@ -78,6 +118,10 @@ class Teacher(Sampler):
         (Short, "dtype"),
         (Heavy, "weights"),
         (Teacher, "equality"),
+        (Stray, "equality"),
+        (Unbounded, "equality"),
+        (Overwriting, "equality"),
+        (Forgetful, "equality"),
     ],
 )
 def test_a_broken_sampler_is_caught(kind, law):
@@ -91,6 +135,7 @@ def test_a_sampler_is_checked_on_the_networks_it_is_meant_for():
     image = ImageSpec(1, height=3, width=3, levels=4)
     networks = [Net(image, 0), Net(image, 2)]
     before = [parameter.clone() for network in networks for parameter in network.parameters()]
-    check_sampler(lambda config: Copy(), None, networks=networks)
+    for kind in (Copy, Simple):
+        check_sampler(lambda config, kind=kind: kind(), None, networks=networks)
     after = [parameter for network in networks for parameter in network.parameters()]
     assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))

@@ -86,7 +86,6 @@ def test_what_is_written_is_tidy_and_complete(packages, kind):
     assert ".hypothesis/" in (folder / ".gitignore").read_text().split()
 
 
-@pytest.mark.slow
 def test_what_is_written_has_sound_types(packages):
     # auxar's own sources, since an installed package's types are read only if it says so.
     path = os.pathsep.join(map(str, (PROJECT, PROJECT / "plugins")))

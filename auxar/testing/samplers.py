@@ -6,13 +6,15 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.interfaces import CausalNetwork, DrawRule, Draws, ImageSpec, Known, Sampler
+from auxar.interfaces import CausalNetwork, DrawRule, Draws, ImageSpec, Known, RestrictableHead, Sampler
 from auxar.plugins import Registry, load_plugins
+from auxar.support import Interval, SumSupport
 from auxar.testing.examples import RULES, SEEDS, random_images, randomized
 from auxar.testing.laws import ContractError, broken, described, runs, search
 from auxar.testing.networks import reference_sampler
@@ -39,7 +41,8 @@ def check_sampler(
     The laws: `equality` (in float64 the values that one pass of the network for each pixel gives, for every rule and
     with known pixels), `shape`, `dtype`, `range`, `batch` (an image does not depend on those drawn with
     it), `mode` (the network is in evaluation while it is drawn from, and as before afterwards), `weights` (left as
-    they were), `runs`. `networks` are drawn from with random weights of their own copies; by default small ones of the
+    they were), `runs`. One that `restricts` is to draw along walks too, and where known pixels leave others an
+    interval. `networks` are drawn from with random weights of their own copies; by default small ones of the
     shipped kinds, with and without features, that `Sampler.check` takes. Raises `ContractError`.
     """
     sampler = build(config)
@@ -49,25 +52,32 @@ def check_sampler(
     given = [randomized(copy.deepcopy(network), k) for k, network in enumerate(networks or ())]
     chosen = given or _accepted(sampler)
 
-    def check(place: int, seed: int, count: int, rule: DrawRule, level: int, share: float) -> None:
+    def check(
+        place: int, seed: int, count: int, rule: DrawRule, level: int, share: float, walked: str | None, between: bool
+    ) -> None:
         network = chosen[place]
         indices = tuple(range(seed, seed + 7 * count, 7))
         draws = Draws(seed, indices, rule, level)
         features, known = _features(network, count, seed), _known(network.image, count, seed, share)
+        if between and sampler.restricts:
+            known = _between(known, network.image, count, seed)
+        case = Case(network, features, draws, known)
+        if walked and sampler.restricts and isinstance(network.head, RestrictableHead):
+            case = attrs.evolve(case, sums=_sums(network.image, walked), view=random_images(count, network.image, seed))
         with runs("the reference sampler", network=type(network).__name__):
-            expected = reference.sample(network, features, draws, known)
+            expected = case.drawn(reference)
         before = copy.deepcopy(network.state_dict())
         for training in (False, True):
             network.train(training)
             with runs("the sampler", image=network.image, rule=rule):
-                found = sampler.sample(network, features, draws, known)
+                found = case.drawn(sampler)
             if network.training is not training:
                 broken("mode", f"the network was {'' if training else 'not '}in training before, and is otherwise now")
-            _check_equal(network, found, expected, rule, known, training)
+            _check_equal(case, found, expected, training)
             network.eval()
         if not all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items()):
             broken("weights", "the sampler changed weights or buffers of the network")
-        _check_batch(sampler, network, features, draws, known, found)
+        _check_batch(sampler, case, found)
 
     search(
         check,
@@ -78,12 +88,44 @@ def check_sampler(
         rule=RULES,
         level=st.integers(0, 2),
         share=st.sampled_from([0.0, 0.5, 1.0]),
+        walked=st.sampled_from([None, "squares", "everything"]),
+        between=st.booleans(),
     )
 
 
-def _check_equal(
-    network: CausalNetwork, found: Tensor, expected: Tensor, rule: DrawRule, known: Known | None, training: bool
-) -> None:
+@attrs.frozen(eq=False)
+class Case:
+    """What is drawn: along a walk if there are sums, those of the images that `view` is."""
+
+    network: CausalNetwork
+    features: Tensor | None
+    draws: Draws
+    known: Known | None
+    sums: SumSupport | None = None
+    view: Tensor | None = None
+
+    def drawn(self, sampler: Sampler) -> Tensor:
+        """What the sampler draws. Those that do not restrict are not given a walk, not even none."""
+        if self.sums is None or self.view is None:
+            return sampler.sample(self.network, self.features, self.draws, self.known)
+        return sampler.sample(
+            self.network, self.features, self.draws, self.known, self.sums.walk(self.view, self.known)
+        )
+
+    def last(self) -> Case:
+        """The last one of the images."""
+        last = len(self.draws.indices) - 1
+        return attrs.evolve(
+            self,
+            features=None if self.features is None else self.features[last:],
+            draws=attrs.evolve(self.draws, indices=self.draws.indices[last:]),
+            known=None if self.known is None else self.known.of(slice(last, None)),
+            view=None if self.view is None else self.view[last:],
+        )
+
+
+def _check_equal(case: Case, found: Tensor, expected: Tensor, training: bool) -> None:
+    network, known = case.network, case.known
     if not isinstance(found, Tensor) or found.shape != expected.shape:
         broken("shape", f"expected {tuple(expected.shape)}, got {described(found)}")
     if found.dtype != torch.int64:
@@ -99,22 +141,16 @@ def _check_equal(
             f"{wrong[0]}, row {wrong[1]}, column {wrong[2]}",
             network=type(network).__name__,
             image=network.image,
-            rule=rule,
+            rule=case.draws.rule,
+            walk="none" if case.sums is None else "along sums of pixels",
             known="none" if known is None else f"{int(known.mask.sum())} pixels",
         )
 
 
-def _check_batch(
-    sampler: Sampler, network: CausalNetwork, features: Tensor | None, draws: Draws, known: Known | None, found: Tensor
-) -> None:
-    last = len(draws.indices) - 1
-    with runs("the sampler, for a single image", image=network.image):
-        alone = sampler.sample(
-            network,
-            None if features is None else features[last:],
-            Draws(draws.seed, draws.indices[last:], draws.rule, draws.level),
-            None if known is None else known.of(slice(last, None)),
-        )
+def _check_batch(sampler: Sampler, case: Case, found: Tensor) -> None:
+    last = len(case.draws.indices) - 1
+    with runs("the sampler, for a single image", image=case.network.image):
+        alone = case.last().drawn(sampler)
     if not torch.equal(alone, found[last:]):
         broken("batch", "an image depends on those that are drawn with it", alone=alone, in_batch=found[last:])
 
@@ -161,3 +197,29 @@ def _known(image: ImageSpec, count: int, seed: int, share: float) -> Known | Non
         return None
     mask = torch.rand(count, image.height, image.width, generator=torch.Generator().manual_seed(seed)) < share
     return Known(random_images(count, image, seed), mask)
+
+
+def _between(known: Known | None, image: ImageSpec, count: int, seed: int) -> Known:
+    """With an interval for every sub-pixel that is not known."""
+    if known is None:
+        known = Known(
+            torch.zeros((count, *image.shape), dtype=torch.int64),
+            torch.zeros((count, image.height, image.width), dtype=torch.bool),
+        )
+    ends = random_images(count, image, seed + 1), random_images(count, image, seed + 2)
+    return attrs.evolve(known, between=Interval(torch.minimum(*ends), torch.maximum(*ends)))
+
+
+def _sums(image: ImageSpec, of: str) -> SumSupport:
+    """A support of images whose sums are those of the "view", an image too: by channel of squares, or of everything."""
+    rows, columns = torch.arange(image.height) // 2, torch.arange(image.width) // 2
+    channels = torch.arange(image.channels)[:, None, None]
+    squares = (channels * image.height + rows[:, None]) * image.width + columns
+    number = torch.zeros_like(squares) if of == "everything" else squares.unique(return_inverse=True)[1]
+
+    def ranges(view: Tensor) -> tuple[Tensor, Tensor]:
+        sums = torch.zeros((len(view), int(number.max()) + 1), dtype=torch.int64)
+        sums.index_add_(1, number.flatten(), view.flatten(1).to(torch.int64))
+        return sums, sums
+
+    return SumSupport(image, lambda: (number, torch.tensor(1)), ranges)
