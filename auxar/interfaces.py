@@ -195,16 +195,19 @@ class Known:
                 f"known values: expected {count} images, one for each that is drawn, got {len(self.values)}"
             )
         image.check_range(self.filled(), "known values")
-        if self.between is not None:
-            for name, values in (("lowest", self.between.low), ("highest", self.between.high)):
-                if values.shape != self.values.shape:
-                    expected = tuple(self.values.shape)
-                    raise UserError(f"{name} values: expected those of {expected}, got {tuple(values.shape)}")
-                image.check_range(values, f"{name} values")
-            if (empty := self.between.low > self.between.high).any():
-                at = tuple(empty.nonzero()[0].tolist())
-                low, high = int(self.between.low[at]), int(self.between.high[at])
-                raise UserError(f"lowest values: expected none above the highest, got {low} above {high} at {at}")
+        if self.between is None:
+            return
+        for name, values in (("lowest", self.between.low), ("highest", self.between.high)):
+            if values.shape != self.values.shape:
+                expected = tuple(self.values.shape)
+                raise UserError(f"{name} values: expected those of {expected}, got {tuple(values.shape)}")
+        lowest, highest = self.lowest(), self.highest(image.levels)
+        image.check_range(lowest, "lowest values")
+        image.check_range(highest, "highest values")
+        if (empty := lowest > highest).any():
+            at = tuple(empty.nonzero()[0].tolist())
+            low, high = int(lowest[at]), int(highest[at])
+            raise UserError(f"lowest values: expected none above the highest, got {low} above {high} at {at}")
 
     def filled(self) -> Tensor:
         """The values, zeros where the mask is false."""

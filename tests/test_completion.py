@@ -302,7 +302,13 @@ def test_what_cannot_be_known_is_refused(values, mask, message):
 )
 def test_limits_that_no_value_has_are_refused(low, high, message):
     with pytest.raises(UserError, match=message):
-        Known(VALUES, MASK, Interval(low, high)).check(IMAGE, 2)
+        Known(VALUES, torch.zeros_like(MASK), Interval(low, high)).check(IMAGE, 2)
+
+
+def test_limits_are_those_of_pixels_that_are_not_known():
+    odd = torch.where(MASK[:, None], 9, VALUES)
+    Known(VALUES, MASK, Interval(odd, VALUES)).check(IMAGE, 2)
+    Known(VALUES, MASK, Interval(VALUES, odd)).check(IMAGE, 2)
 
 
 def test_one_value_out_of_range_among_the_given_ones_is_enough():

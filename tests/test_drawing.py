@@ -250,6 +250,34 @@ def test_scales_that_no_number_holds_are_drawn_from_as_the_narrowest(case, reduc
     assert found.max() < case.source.levels
 
 
+@pytest.mark.parametrize("what", ["means", "log-scales"])
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("restricted", [False, True])
+def test_what_is_not_finite_is_drawn_alike(what, number, restricted):
+    image = ImageSpec(3, height=16, width=16, levels=256)
+    head, view = LogisticMixtureHead(image, 4), PyramidView(PyramidConfig(), image)
+    parameters = torch.randn((257, 2, head.parameter_count), generator=generator(0), dtype=torch.float64)
+    kind = parameters.view(257, 2, 10, 4)[:, :, 1:4] if what == "means" else parameters.view(257, 2, 10, 4)[:, :, 4:7]
+    kind[torch.rand(kind.shape, generator=generator(1)) < 0.2] = number
+    support = view.support if restricted else None
+    source = Source(head, 256, DrawRule(), noise_of(head, image, 2, 2, free=not restricted))
+    steps = [torch.tensor([place]) for place in range(256)]
+    case = Case(source, support, view(random_images(2, image)), None, steps, parameters)
+    expected, found = (case.drawn(engine)[0] for engine in ("plain", "native"))
+    assert torch.equal(expected, found)
+
+
+@pytest.mark.parametrize("walk", [None, "sums"])
+def test_it_draws_whatever_the_default_device_is(walk):
+    head = LogisticMixtureHead(IMAGE, 2)
+    support = _Fixed(IMAGE, 1, 2)
+    parameters, places = torch.zeros(4, head.parameter_count), torch.arange(4)
+    drawing = drawing_of("native", head, walk and support.walk(torch.zeros(1, 1, 1, 1)))
+    expected = drawing_of("plain", head, walk and support.walk(torch.zeros(1, 1, 1, 1)))(places, parameters)
+    with torch.device("meta"):
+        assert torch.equal(drawing(places, parameters), expected)
+
+
 @pytest.mark.parametrize("restricted", [False, True])
 @pytest.mark.parametrize("make", [lambda image: LogisticMixtureHead(image, 3), SoftmaxHead])
 def test_the_number_of_threads_changes_nothing(make, restricted):

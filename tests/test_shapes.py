@@ -77,3 +77,17 @@ def test_what_initialises_weights_draws_nothing(fill):
     assert not draws.found
     assert isinstance(found, Tensor)
     assert (found.shape, found.dtype, found.device) == (weight.shape, weight.dtype, weight.device)
+
+
+def test_tensors_with_numbers_have_their_own():
+    """A fixed table, say, that a module makes where it can be computed with."""
+    with torch.device("meta"), WithoutDrawing():
+        drawn = torch.rand(1000, device="cpu", generator=torch.Generator().manual_seed(0))
+        filled = torch.zeros(1000, device="cpu").normal_(generator=torch.Generator().manual_seed(0))
+        constant = nn.init.constant_(torch.zeros(3, device="cpu"), 5)
+        with torch.device("cpu"):
+            layer = nn.Linear(2, 2)
+    assert torch.equal(drawn, torch.rand(1000, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(filled, torch.randn(1000, generator=torch.Generator().manual_seed(0)))
+    assert constant.tolist() == [5, 5, 5]
+    assert 0 < layer.weight.abs().max() < 1

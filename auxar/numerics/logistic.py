@@ -64,14 +64,16 @@ def draw_between(uniform: Tensor, mean: Tensor, log_scale: Tensor, low: Tensor, 
     infinite = torch.full((), torch.inf, dtype=mean.dtype, device=mean.device)
     lower = torch.where(low == 0, -infinite, ((2 * low - 1).to(mean.dtype) * half - 1 - mean) * inverse_scale)
     upper = torch.where(high == levels - 1, infinite, ((2 * high + 1).to(mean.dtype) * half - 1 - mean) * inverse_scale)
-    sign = torch.where(lower + upper > 0, -1.0, 1.0).to(mean.dtype)
-    left, right = torch.minimum(sign * lower, sign * upper), torch.maximum(sign * lower, sign * upper)
-    rest, share = torch.where(sign < 0, uniform, 1 - uniform), torch.where(sign < 0, 1 - uniform, uniform)
-    from_zero = _between_from_zero(rest, share, left, right)
+    mirrored = lower + upper > 0
+    left, right = torch.where(mirrored, -upper, lower), torch.where(mirrored, -lower, upper)
+    rest, share = torch.where(mirrored, uniform, 1 - uniform), torch.where(mirrored, 1 - uniform, uniform)
+    signed_scale = torch.where(mirrored, -1.0, 1.0).to(mean.dtype) / inverse_scale
+    from_mean = mean + signed_scale * _between_from_zero(rest, share, left, right)
     width = torch.where(left.isinf(), infinite, (high - low + 1).to(mean.dtype) * (2 * half) * inverse_scale)
-    point = torch.where(right > 1, from_zero, _between_from_right(rest, share, right, width))
+    end = torch.where(mirrored, 2 * low - 1, 2 * high + 1).to(mean.dtype) * half - 1
+    from_end = end - signed_scale * _distance_from_right(rest, share, right, width)
     # Rounding may lead a hair outside.
-    return nearest_between(mean + sign * point / inverse_scale, low, high, levels)
+    return nearest_between(torch.where(right > 1, from_mean, from_end), low, high, levels)
 
 
 def _between_from_zero(rest: Tensor, share: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -81,10 +83,10 @@ def _between_from_zero(rest: Tensor, share: Tensor, left: Tensor, right: Tensor)
     return torch.log((by_left * left + by_right) / (by_left + by_right * right))
 
 
-def _between_from_right(rest: Tensor, share: Tensor, right: Tensor, width: Tensor) -> Tensor:
-    """The same for `right` not far above zero, and left = right - width."""
+def _distance_from_right(rest: Tensor, share: Tensor, right: Tensor, width: Tensor) -> Tensor:
+    """How far it is from there to `right`, not far above zero, with left = right - width."""
     above, inside = 1 + torch.exp(right), -torch.expm1(-width)
-    return right - torch.log1p(rest * inside * above / (above * torch.exp(-width) + share * inside))
+    return torch.log1p(rest * inside * above / (above * torch.exp(-width) + share * inside))
 
 
 def nearest_between(point: Tensor, low: Tensor, high: Tensor, levels: int) -> Tensor:

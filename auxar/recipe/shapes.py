@@ -14,9 +14,10 @@ _DRAWS = {torch.randn, torch.rand}
 
 
 class WithoutDrawing(TorchFunctionMode):
-    """Leaves out what draws random numbers, for the device "meta", where they have nowhere to go.
+    """Leaves out what initialises tensors on the device "meta", where numbers have nowhere to go.
 
-    PyTorch would work out shapes of what is drawn there by means that take a second to import and milliseconds a layer.
+    Those of other devices are as ever. PyTorch would work out the shapes of what is drawn there by means that take a
+    second to import and milliseconds a layer.
     """
 
     def __torch_function__(
@@ -27,12 +28,13 @@ class WithoutDrawing(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         options = dict(kwargs or {})
-        if function in _FILLS:
-            return args[0]
-        # Some of these come here as a whole: what they call would not.
-        if getattr(function, "__module__", None) == nn.init.__name__:
-            return args[0] if args else options["tensor"]
+        # Functions of `init` come here as a whole, some of them: what they call would not.
+        if function in _FILLS or getattr(function, "__module__", None) == nn.init.__name__:
+            tensor = args[0] if args else options.get("tensor")
+            if isinstance(tensor, Tensor) and tensor.is_meta:
+                return tensor
         if function in _DRAWS:
-            options.pop("generator", None)
-            return torch.empty(*args, **options)
+            empty = torch.empty(*args, **{name: value for name, value in options.items() if name != "generator"})
+            if empty.is_meta:
+                return empty
         return function(*args, **options)

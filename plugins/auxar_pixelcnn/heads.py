@@ -70,11 +70,11 @@ class LogisticMixtureHead(RestrictableHead):
             first = channel * (channel - 1) // 2
             for earlier in range(channel):
                 position = torch.addcmul(position, weights[first + earlier], offsets[earlier])
-            drawn.append(logistic.nearest_value(position, self.levels))
+            # What is not a number becomes a value all the same, as where intervals restrict it.
+            drawn.append(logistic.nearest_value(position, self.levels).nan_to_num_(0))
             if channel + 1 < self.channels:
                 offsets.append(drawn[-1] - middle)
-        # What is not a number becomes a value all the same, as where intervals restrict it.
-        return torch.stack(drawn, dim=1).nan_to_num_(0).to(torch.int64)
+        return torch.stack(drawn, dim=1).to(torch.int64)
 
     def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
         before = torch.stack([known.logsumexp(1) for known, *_ in self._restricted(parameters, image, interval)], dim=1)

@@ -5,6 +5,7 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -19,7 +20,7 @@ struct Drawing {
     int64_t modes;       // whether a component's mode is taken
     double smallest_log_scale, largest_log_scale, reduction, smallest_reduced_log_scale;
     double temperature;  // of a softmax
-    const int64_t *groups, *weights;  // (channels, outside + 1); of free draws these and the next ones are null
+    const int64_t *groups, *weights;  // (channels, outside + 1); of free draws all of the sums' are null
     const int64_t *least, *most;      // (channels, outside + 1, later_images)
     int64_t later_images;             // batch, or 1 if they are the same for all images
     int64_t *lowest, *highest;        // (groups + 1, batch), changed by what is drawn
@@ -89,21 +90,22 @@ int64_t draw_between(double uniform, double mean, double inverse_scale, Interval
         in.low == 0 ? -infinite : (static_cast<double>(2 * in.low - 1) * half - 1 - mean) * inverse_scale;
     const double upper =
         in.high == levels - 1 ? infinite : (static_cast<double>(2 * in.high + 1) * half - 1 - mean) * inverse_scale;
-    const double sign = lower + upper > 0 ? -1 : 1;
-    const double left = std::fmin(sign * lower, sign * upper), right = std::fmax(sign * lower, sign * upper);
-    const double rest = sign < 0 ? uniform : 1 - uniform, share = sign < 0 ? 1 - uniform : uniform;
-    double point;
+    const bool mirrored = lower + upper > 0;
+    const double left = mirrored ? -upper : lower, right = mirrored ? -lower : upper;
+    const double rest = mirrored ? uniform : 1 - uniform, share = mirrored ? 1 - uniform : uniform;
+    const double signed_scale = (mirrored ? -1 : 1) / inverse_scale;
     if (right > 1) {
         const double below = std::exp(left), above = std::exp(-right);
         const double by_left = rest * (1 + above), by_right = share * (1 + below);
-        point = std::log((by_left * below + by_right) / (by_left + by_right * above));
-    } else {
-        const double count = static_cast<double>(in.high - in.low + 1);
-        const double width = std::isinf(left) ? infinite : count * (2 * half) * inverse_scale;
-        const double above = 1 + std::exp(right), inside = -std::expm1(-width);
-        point = right - std::log1p(rest * inside * above / (above * std::exp(-width) + share * inside));
+        const double point = std::log((by_left * below + by_right) / (by_left + by_right * above));
+        return nearest_value(mean + signed_scale * point, in, levels);
     }
-    return nearest_value(mean + sign * point / inverse_scale, in, levels);
+    const double count = static_cast<double>(in.high - in.low + 1);
+    const double width = std::isinf(left) ? infinite : count * (2 * half) * inverse_scale;
+    const double above = 1 + std::exp(right), inside = -std::expm1(-width);
+    const double distance = std::log1p(rest * inside * above / (above * std::exp(-width) + share * inside));
+    const double end = mirrored ? static_cast<double>(2 * in.low - 1) : static_cast<double>(2 * in.high + 1);
+    return nearest_value(end * half - 1 - signed_scale * distance, in, levels);
 }
 
 struct Sums {
@@ -146,7 +148,8 @@ class Mixture {
 
     explicit Mixture(const Drawing &drawing)
         : d(drawing), lanes(padded(d.components)), rows(parameter_count(d) / d.components), loaded(rows * lanes),
-          nats(lanes), share(lanes), mean(lanes), inverse_scale(lanes), inside_nats(lanes), inside_share(lanes) {}
+          nats(lanes), share(lanes), mean(lanes), inverse_scale(lanes), lower(lanes), upper(lanes),
+          inside_nats(lanes), inside_share(lanes) {}
 
     // All channels by one component, drawn at first.
     template <class T> void draw_freely(const T *parameters, const double *uniforms, int64_t *drawn) {
@@ -222,7 +225,7 @@ class Mixture {
         for (int64_t k = 0; k < lanes; k++) {
             mean[k] = own_means[k];
             const double log_scale = bounded(own_scales[k]) - reduction;
-            inverse_scale[k] = exp_of(log_scale > smallest ? -log_scale : -smallest);
+            inverse_scale[k] = exp_of(log_scale < smallest ? -smallest : -log_scale);
         }
         const double *coupling = couplings() + channel * (channel - 1) / 2 * lanes;
         for (int64_t earlier = 0; earlier < channel; earlier++, coupling += lanes) {
@@ -238,21 +241,31 @@ class Mixture {
         constexpr double infinite = std::numeric_limits<double>::infinity();
         const double half = 1.0 / static_cast<double>(d.levels - 1);
         const bool lowest = in.low == 0, highest = in.high == d.levels - 1;
-        const double from = lowest ? -infinite : static_cast<double>(in.low) * (2 * half) - 1 - half;
-        const double to = highest ? infinite : static_cast<double>(in.high) * (2 * half) - 1 + half;
+        standardise(lowest ? -infinite : static_cast<double>(in.low) * (2 * half) - 1 - half, lower);
+        standardise(highest ? infinite : static_cast<double>(in.high) * (2 * half) - 1 + half, upper);
         const double width = lowest || highest ? infinite : static_cast<double>(in.high - in.low + 1) * (2 * half);
 #pragma omp simd
         for (int64_t k = 0; k < lanes; k++) {
-            const double lower = (from - mean[k]) * inverse_scale[k], upper = (to - mean[k]) * inverse_scale[k];
-            inside_nats[k] = (upper < 0 ? upper : 0) - (lower > 0 ? lower : 0);
-            const double divisor = (1 + exp_of(-std::fabs(lower))) * (1 + exp_of(-std::fabs(upper)));
+            inside_nats[k] = (upper[k] < 0 ? upper[k] : 0) - (lower[k] > 0 ? lower[k] : 0);
+            const double divisor = (1 + exp_of(-std::fabs(lower[k]))) * (1 + exp_of(-std::fabs(upper[k])));
             inside_share[k] = -expm1_of(-width * inverse_scale[k]) / divisor;
         }
+        if (lowest && highest) std::fill(inside_share.begin(), inside_share.end(), 1.0);
+    }
+
+    // An open end stays one, whatever the mean and the scale.
+    void standardise(double end, std::vector<double> &ends) const {
+        if (std::isinf(end)) {
+            std::fill(ends.begin(), ends.end(), end);
+            return;
+        }
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) ends[k] = (end - mean[k]) * inverse_scale[k];
     }
 
     const Drawing &d;
     int64_t lanes, rows, prepared = -1;
-    std::vector<double> loaded, nats, share, mean, inverse_scale, inside_nats, inside_share;
+    std::vector<double> loaded, nats, share, mean, inverse_scale, lower, upper, inside_nats, inside_share;
 };
 
 // A probability for every value: parameters (channels, levels) are logits.

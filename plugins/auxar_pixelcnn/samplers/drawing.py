@@ -160,7 +160,8 @@ class NativeDrawing:
             parameters = parameters.float()
         parameters = parameters.contiguous()
         places = places.contiguous()
-        drawn = torch.empty((len(places), self._drawing.batch, self._drawing.channels), dtype=torch.int64)
+        shape = len(places), self._drawing.batch, self._drawing.channels
+        drawn = torch.empty(shape, dtype=torch.int64, device="cpu")  # Whatever the default device is.
         self._functions[parameters.dtype](
             ctypes.byref(self._drawing),
             ctypes.c_void_p(places.data_ptr()),

@@ -2,7 +2,6 @@
 
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -14,9 +13,13 @@ template <class T> struct Exponential {
     T power, rest;
 };
 
+// Adding the constant SHIFT rounds to a whole number and leaves it in the lowest bits: few machines can convert a vector
+// of doubles to integers, and what is not a number has none.
+
 inline Exponential<float> exponential(float x) {
     x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
-    const float n = std::nearbyint(x * 1.44269504088896341f);
+    constexpr float SHIFT = 0x1.8p23f;
+    const float shifted = x * 1.44269504088896341f + SHIFT, n = shifted - SHIFT;
     const float r = (x - n * 0.693145751953125f) - n * 1.428606765330187e-06f;
     float p = 1.9841270e-4f;
     p = p * r + 1.3888889e-3f;
@@ -25,7 +28,9 @@ inline Exponential<float> exponential(float x) {
     p = p * r + 1.6666667e-1f;
     p = p * r + 0.5f;
     p = p * r * r + r;
-    const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
+    uint32_t bits;
+    std::memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + 127) << 23;
     float power;
     std::memcpy(&power, &bits, sizeof power);
     return {power, p};
@@ -33,8 +38,6 @@ inline Exponential<float> exponential(float x) {
 
 inline Exponential<double> exponential(double x) {
     x = x < -708.0 ? -708.0 : x > 709.0 ? 709.0 : x;
-    // Adding this rounds to a whole number and leaves it in the lowest bits: few machines can convert it to an integer
-    // a vector at a time.
     constexpr double SHIFT = 0x1.8p52;
     const double shifted = x * 1.4426950408889634 + SHIFT, n = shifted - SHIFT;
     const double r = (x - n * 0x1.62e42feep-1) - n * 0x1.a39ef35793c76p-33;
