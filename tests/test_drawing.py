@@ -189,6 +189,23 @@ def test_free_draws_of_every_kind(rule, levels, channels):
         assert torch.equal(*(case.drawn(engine)[0] for engine in ("plain", "native")))
 
 
+@pytest.mark.parametrize("restricted", [False, True])
+@pytest.mark.parametrize("noise", [2.0**-53, 1 - 2.0**-53])
+def test_noise_next_to_the_ends_draws_the_first_and_the_last_value(noise, restricted):
+    """Of those that are possible, by both engines."""
+    image = ImageSpec(3, height=4, width=4, levels=256)
+    for head in (LogisticMixtureHead(image, 3), SoftmaxHead(image)):
+        parameters = torch.zeros(17, 1, head.parameter_count)
+        count = head.restricted_uniform_count if restricted else head.uniform_count
+        uniforms = torch.full((17, 1, count), noise, dtype=torch.float64)
+        support = _Fixed(image, 60, 90) if restricted else None
+        source = Source(head, 256, DrawRule(), uniforms)
+        case = Case(source, support, torch.zeros(1, 1, 1, 1), None, [torch.arange(16)], parameters)
+        first, last = (60, 90) if restricted else (0, 255)
+        for engine in ("plain", "native"):
+            assert (case.drawn(engine)[0] == (first if noise < 0.5 else last)).all()
+
+
 class _Fixed(SumSupport):
     """The same interval for every sub-pixel."""
 

@@ -14,7 +14,15 @@ template <class T> struct Exponential {
 };
 
 // Adding the constant SHIFT rounds to a whole number and leaves it in the lowest bits: few machines can convert a vector
-// of doubles to integers, and what is not a number has none.
+// of doubles to integers, and what is not a number has none. From there it becomes the exponent of a power of two.
+template <class T, class Bits> T power_of_two(T shifted, Bits bias, int mantissa) {
+    Bits bits;
+    std::memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + bias) << mantissa;
+    T power;
+    std::memcpy(&power, &bits, sizeof power);
+    return power;
+}
 
 inline Exponential<float> exponential(float x) {
     x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
@@ -28,12 +36,7 @@ inline Exponential<float> exponential(float x) {
     p = p * r + 1.6666667e-1f;
     p = p * r + 0.5f;
     p = p * r * r + r;
-    uint32_t bits;
-    std::memcpy(&bits, &shifted, sizeof bits);
-    bits = (bits + 127) << 23;
-    float power;
-    std::memcpy(&power, &bits, sizeof power);
-    return {power, p};
+    return {power_of_two<float, uint32_t>(shifted, 127, 23), p};
 }
 
 inline Exponential<double> exponential(double x) {
@@ -54,12 +57,7 @@ inline Exponential<double> exponential(double x) {
     p = p * r + 1.0 / 6;
     p = p * r + 0.5;
     p = p * r * r + r;
-    uint64_t bits;
-    std::memcpy(&bits, &shifted, sizeof bits);
-    bits = (bits + 1023) << 52;
-    double power;
-    std::memcpy(&power, &bits, sizeof power);
-    return {power, p};
+    return {power_of_two<double, uint64_t>(shifted, 1023, 52), p};
 }
 
 template <class T> T exp_of(T x) {
