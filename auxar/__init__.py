@@ -9,7 +9,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from auxar.runs import load
+    from auxar.runs.folder import load
 
 __all__ = ["load"]
 
@@ -17,7 +17,7 @@ __all__ = ["load"]
 def __getattr__(name: str) -> Any:
     # Plugins import `auxar.interfaces`; what opens runs, and with it the plugins, is only loaded when asked for.
     if name == "load":
-        from auxar.runs import load
+        from auxar.runs.folder import load
 
         return load
     raise AttributeError(f"module 'auxar' has no attribute '{name}'")

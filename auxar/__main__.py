@@ -3,7 +3,7 @@
 import sys
 
 from auxar.cli import main
-from auxar.launching import start_missing_processes
+from auxar.distributed.launch import start_missing_processes
 
 if __name__ == "__main__":
     try:

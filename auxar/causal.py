@@ -6,8 +6,18 @@ import attrs
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.interfaces import CausalNetwork, Decoder, Draws, Head, Known, Prior, RestrictableHead, Sampler
-from auxar.support import Interval, Walk
+from auxar.interfaces import (
+    CausalNetwork,
+    Decoder,
+    Draws,
+    Head,
+    Interval,
+    Known,
+    Prior,
+    RestrictableHead,
+    Sampler,
+    Walk,
+)
 
 
 @attrs.frozen(eq=False)

@@ -7,8 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from auxar.errors import UserError
-from auxar.interfaces import Decoder, Draws, Embedding, FactorLogProb, ImageSpec, Known, Prior, Sampler, View
-from auxar.support import Interval, Support
+from auxar.interfaces import (
+    Decoder,
+    Draws,
+    Embedding,
+    FactorLogProb,
+    ImageSpec,
+    Interval,
+    Known,
+    Prior,
+    Sampler,
+    Support,
+    View,
+)
 
 
 class AuxiliaryModel(Prior):
@@ -166,7 +177,7 @@ class Factor(nn.Module):
         return f"p({size} | {self.view.height}×{self.view.width}×{self.view.channels})"
 
     def initialize(self, image: Tensor, view: Tensor | None) -> None:
-        """Data-dependent initialisation of the factor's networks on one batch."""
+        """Data-dependent initialization of the factor's networks on one batch."""
         raise NotImplementedError
 
 

@@ -16,17 +16,17 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import attrs
 import pluggy
 
 from auxar.errors import UserError, did_you_mean
 from auxar.files import read_bytes
-from auxar.interfaces import Kind
 
 logger = logging.getLogger("auxar")
 GROUP = "auxar"
+Kind = Literal["view", "prior", "embedding", "decoder", "sampler", "dataset"]
 MADE_BY_RUNS = ("factors", "samples", "figures", "evaluation.json", "report.html")
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)

@@ -1,125 +1,14 @@
-"""Which images have a given view: an interval of possible values for each sub-pixel, given X̂ and those before it.
-
-Sub-pixels are ordered by their pixels in raster order, and within a pixel by channel. A free decoder p(X | X̂) gives
-some probability to images whose view is not X̂, and log p(X, ψ(X)) ≤ log p(X) (Kolesnikov & Lampert 2017, equation 5).
-A decoder restricted to these intervals gives them none, and the two are equal.
-"""
+"""Supports of views that depend on sums of sub-pixels, as means and weighted means do."""
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Callable
 
 import attrs
 import torch
 from torch import Tensor
 
-from auxar.interfaces import ImageSpec, Known
-
-
-@attrs.frozen(eq=False)
-class Interval:
-    """The lowest and the highest value that are still possible: int64, of one shape."""
-
-    low: Tensor
-    high: Tensor
-
-    def of(self, images: slice) -> Interval:
-        """Those of some images, the first dimension."""
-        return Interval(self.low[images], self.high[images])
-
-
-class Walk(abc.ABC):
-    """A support while images are drawn: pixel after pixel, and within a pixel channel after channel.
-
-    Places are numbers row · width + column of pixels; height · width stands for "outside of the image", where every
-    value is possible.
-    """
-
-    reach: int
-    """Columns to the right up to which an interval depends on rows above: of use to who draws many rows at once."""
-
-    @abc.abstractmethod
-    def interval(self, places: Tensor, channel: int) -> Interval:
-        """Of a channel of the pixels at places (n,) in each image, all that is before it taken: (n, b)."""
-
-    @abc.abstractmethod
-    def take(self, places: Tensor, channel: int, values: Tensor) -> None:
-        """What that channel of those pixels is from now on: int64, (n, b)."""
-
-
-class Support(abc.ABC):
-    """An interval for every sub-pixel. It is exact: each value inside can be completed to an image of that view, and
-    none outside can.
-    """
-
-    image: ImageSpec
-
-    @abc.abstractmethod
-    def intervals(self, image: Tensor, view: Tensor) -> Interval:
-        """Of every sub-pixel of `image`, integers (b, *image.shape), given its view and those before it: same shape.
-
-        After a value that is not in its interval, as in an image of another view, intervals are of no account.
-        """
-
-    def walk(self, view: Tensor, known: Known | None = None) -> Walk:
-        """The same for images that are drawn given these views, (b, *view.shape), some pixels perhaps known.
-
-        Known pixels are taken when their turn comes. A walk may look ahead to them; this one does not.
-        """
-        return RepeatedWalk(self, view)
-
-
-class RepeatedWalk(Walk):
-    """For any support: asks it for the intervals of whole images again at every channel of every pixel."""
-
-    def __init__(self, support: Support, view: Tensor) -> None:
-        self.support = support
-        self.view = view
-        # Nothing is known of what a support looks at: all of the rows above has to be there.
-        self.reach = support.image.width
-        self._image = view.new_zeros((len(view), *support.image.shape), dtype=torch.int64)
-
-    def interval(self, places: Tensor, channel: int) -> Interval:
-        found = self.support.intervals(self._image, self.view)
-        inside = (places < self.support.image.height * self.support.image.width)[:, None]
-        places = places.clamp(max=self.support.image.height * self.support.image.width - 1)
-        low, high = (values[:, channel].flatten(1)[:, places].T for values in (found.low, found.high))
-        return Interval(torch.where(inside, low, 0), torch.where(inside, high, self.support.image.levels - 1))
-
-    def take(self, places: Tensor, channel: int, values: Tensor) -> None:
-        inside = places < self.support.image.height * self.support.image.width
-        self._image[:, channel].view(len(self.view), -1)[:, places[inside]] = values[inside].T
-
-
-@attrs.frozen(eq=False)
-class DrawnPixels:
-    """Pixels that are drawn together along a walk, one of each place in each image: n · b in all."""
-
-    walk: Walk
-    levels: int
-    places: Tensor
-    """(n,), as `Walk` has them."""
-    limits: Interval | None = None
-    """Within which values are drawn whatever the view: (n · b, c) each, a single value for a given pixel's."""
-
-    def interval(self, channel: int) -> Interval:
-        """Of a channel, those before it taken: (n · b,), never empty.
-
-        Where nothing is possible any more, which takes known pixels that contradict the view, it is the value nearest
-        to what would be.
-        """
-        found = self.walk.interval(self.places, channel)
-        low = found.low.flatten().clamp(0, self.levels - 1)
-        high = torch.maximum(found.high.flatten().clamp(max=self.levels - 1), low)
-        if self.limits is not None:
-            lowest, highest = self.limits.low[:, channel], self.limits.high[:, channel]
-            low, high = low.clamp(lowest, highest), high.clamp(lowest, highest)
-        return Interval(low, high)
-
-    def take(self, channel: int, values: Tensor) -> None:
-        """Takes what was drawn: int64, (n · b,)."""
-        self.walk.take(self.places, channel, values.view(len(self.places), -1))
+from auxar.interfaces import ImageSpec, Interval, Known, Support, Walk
 
 
 class SumSupport(Support):

@@ -6,112 +6,32 @@ import math
 import attrs
 import pytest
 import torch
+from helpers.bounds import (
+    check_bound,
+    check_conditionals,
+    grayscale,
+    pyramid,
+    random_models,
+)
+from helpers.causal_networks import SEEDS, random_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import SEEDS, all_images, random_images, randomized
 
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
-from auxar.model import AuxiliaryModel, factors, image_levels, level_specs
-from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar.model import AuxiliaryModel, factors, level_specs
 from auxar_pixelcnn import components
-from auxar_pixelcnn.samplers import RasterSampler
-from auxar_pyramid import PyramidConfig, PyramidView
-
-
-def pyramid(image):
-    return PyramidView(PyramidConfig(2), image)
-
-
-def grayscale(image):
-    return GrayscaleView(GrayscaleConfig(2), image)
-
+from auxar_samplers import RasterSampler
 
 # Images, and the views of a chain from the image down; all images and views together are few enough to enumerate.
 SPACES = {
     "pyramid, 2 levels": (ImageSpec(1, height=2, width=2, levels=2), [pyramid]),
     "pyramid, 3 levels": (ImageSpec(1, height=2, width=2, levels=3), [pyramid]),
-    "pyramid, two colours": (ImageSpec(1, height=2, width=4, levels=2), [pyramid]),
+    "pyramid, two colors": (ImageSpec(1, height=2, width=4, levels=2), [pyramid]),
     "grayscale, a row": (ImageSpec(3, height=1, width=2, levels=2), [grayscale]),
     "grayscale, a column": (ImageSpec(3, height=2, width=1, levels=2), [grayscale]),
 }
 CHAIN = (ImageSpec(3, height=2, width=2, levels=2), [pyramid, grayscale])
-
-
-@st.composite
-def networks(draw, image, features_channels=None):
-    """A random prior of the image, or a decoder where there are features, from the shipped components."""
-    head = draw(st.sampled_from(components.HEADS))
-    filters = draw(st.integers(2, 4))
-    if draw(st.booleans()):
-        config = components.LightConfig(filters=filters, blocks=draw(st.integers(1, 2)), head=head, components=2)
-        prior, decoder = components.light_prior, components.light_decoder
-    else:
-        config = components.FullConfig(filters=filters, nr_resnet=1, head=head, components=2)
-        prior, decoder = components.full_prior, components.full_decoder
-    return prior(config, image) if features_channels is None else decoder(config, image, features_channels)
-
-
-@st.composite
-def models(draw, space):
-    image, views = space
-    if not views:
-        return draw(networks(image))
-    view = views[0](image)
-    embedding = components.embedding(components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
-    decoder = draw(networks(image, embedding.features_channels))
-    return AuxiliaryModel(view, embedding, decoder, draw(models((view.view, views[1:]))))
-
-
-def random_models(space):
-    return st.tuples(models(space), SEEDS).map(lambda pair: randomized(*pair))
-
-
-def conditional_table(model):
-    """log p(x | x̂) of every pair, whether or not x̂ is the view of x: (images, views)."""
-    images, views = all_images(model.image), all_images(model.view.view)
-    features = model.embedding(views)
-    columns = [model.decoder.log_prob(images, each.expand(len(images), -1, -1, -1)) for each in features]
-    return torch.stack(columns, dim=1)
-
-
-def joint_table(model):
-    """log p of every image with every view, every view of the view, …: one dimension for each level."""
-    if not isinstance(model, AuxiliaryModel):
-        return model.log_prob(all_images(model.image))
-    below = joint_table(model.prior)
-    conditional = conditional_table(model)
-    return conditional.view(*conditional.shape, *[1] * (below.dim() - 1)) + below
-
-
-def places(image, spec):
-    """The number of each image in the order of `all_images`."""
-    digits = spec.levels ** torch.arange(spec.dims - 1, -1, -1)
-    return (image.flatten(1) * digits).sum(1)
-
-
-@torch.no_grad()
-def check_bound(model):
-    joint = joint_table(model)
-    assert joint.flatten().logsumexp(0).item() == pytest.approx(0, abs=1e-9)
-    images = all_images(model.image)
-    bound = model.log_prob(images)
-    levels = zip(image_levels(model, images), level_specs(model), strict=True)
-    on_the_chain = joint[tuple(places(image, spec) for image, spec in levels)]
-    torch.testing.assert_close(bound, on_the_chain)
-    exact = joint.flatten(1).logsumexp(1)
-    assert (bound <= exact + 1e-12).all()
-    assert exact.logsumexp(0).item() == pytest.approx(0, abs=1e-9)
-
-
-@torch.no_grad()
-def check_conditionals(model):
-    while isinstance(model, AuxiliaryModel):
-        totals = conditional_table(model).logsumexp(0)
-        torch.testing.assert_close(totals, torch.zeros_like(totals), rtol=0, atol=1e-9)
-        model = model.prior
-    total = model.log_prob(all_images(model.image)).logsumexp(0)
-    assert total.item() == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)

@@ -12,7 +12,7 @@ import attrs
 import pytest
 import tomli_w
 import torch
-from runs import PROJECT, TINY, VIEW, tiny
+from helpers.tiny_runs import PROJECT, TINY, VIEW, tiny
 
 from auxar.cli import main
 from auxar.errors import UserError
@@ -181,13 +181,13 @@ def install(monkeypatch, *installed: Installed) -> None:
 
 def test_an_installed_plugin_that_fails_is_reported_and_the_others_load(monkeypatch):
     def fail():
-        raise ImportError("libcolour.so is missing")
+        raise ImportError("libcolor.so is missing")
 
-    install(monkeypatch, Installed("colour", fail))
-    with pytest.warns(UserWarning, match=r"plugin 'colour' \(colour_package\): ImportError: libcolour.so is missing"):
+    install(monkeypatch, Installed("color", fail))
+    with pytest.warns(UserWarning, match=r"plugin 'color' \(color_package\): ImportError: libcolor.so is missing"):
         registry = load_plugins()
     assert registry.names("view") == ["bitplanes", "grayscale", "pyramid", "subsample"]
-    with pytest.raises(UserError, match=r"stage\[0\]\.view: .*not loaded: plugin 'colour'"):
+    with pytest.raises(UserError, match=r"stage\[0\]\.view: .*not loaded: plugin 'color'"):
         registry.get("view", "hue", "stage[0].view")
 
 

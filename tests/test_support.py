@@ -9,9 +9,7 @@ import attrs
 import pytest
 import tomli_w
 import torch
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from networks import (
+from helpers.causal_networks import (
     SEEDS,
     all_images,
     assert_follows,
@@ -20,25 +18,42 @@ from networks import (
     needs_native,
     random_images,
 )
-from runs import TINY, changed
+from helpers.tiny_runs import TINY, changed
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from auxar.causal import CausalDecoder
-from auxar.checking import factor_costs
 from auxar.errors import UserError
-from auxar.interfaces import Decoder, DrawRule, Draws, Embedding, Head, ImageSpec, Known, Sampler, View, scale
+from auxar.interfaces import (
+    Decoder,
+    DrawnPixels,
+    DrawRule,
+    Draws,
+    Embedding,
+    Head,
+    ImageSpec,
+    Interval,
+    Known,
+    RepeatedWalk,
+    Sampler,
+    View,
+    Walk,
+    scale,
+)
 from auxar.model import AuxiliaryModel, factors, image_levels, level_specs
 from auxar.numerics import logistic
 from auxar.plugins import Component, hookimpl
 from auxar.recipe.building import build_model
+from auxar.recipe.cost import factor_costs
 from auxar.recipe.loading import parse_recipe
-from auxar.support import DrawnPixels, Interval, RepeatedWalk, Walk
 from auxar.testing.examples import randomized
 from auxar_bitplanes import BitplanesConfig, BitplanesView
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_heads.logistic_mixture import SMALLEST_LOG_SCALE, LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn import components
-from auxar_pixelcnn.heads import SMALLEST_LOG_SCALE, LogisticMixtureHead, SoftmaxHead
-from auxar_pixelcnn.samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 from auxar_subsample import SubsampleConfig, SubsampleView
 
 # Of all weights: from next to none to where an interval often has next to no mass.

@@ -7,8 +7,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from auxar.distributed.signals import PEER_DIED, Interrupted, heeding_signals
 from auxar.errors import UserError, printable
-from auxar.stopping import PEER_DIED, Interrupted, heeding_signals
 
 VERBS = ("run", "check", "evaluate", "compare", "sample", "figures", "plugins", "new-plugin")
 KEPT = "what is finished is kept, and a run continues from its last checkpoint by the same command"

@@ -23,8 +23,8 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from auxar.checking import factor_costs
     from auxar.recipe import load_recipe
+    from auxar.recipe.cost import factor_costs
 
     recipe, registry = load_recipe(options.recipe, options.settings, trust_plugins=options.trust_plugins)
     costs = factor_costs(recipe, registry)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from auxar.cli.evaluate import WASTED, measured, text_table
 
 if TYPE_CHECKING:
-    from auxar.comparison import ComparedFactor, ComparedRun, Comparison, Margin
+    from auxar.evaluation.comparison import ComparedFactor, ComparedRun, Comparison, Margin
 
 LEVELS_IN_A_LINE = 4
 WEIGHTS = {"ema": "EMA", "last": "last", "mixed": "mixed"}
@@ -38,8 +38,8 @@ def _compare(options: argparse.Namespace) -> None:
 
     import attrs
 
-    from auxar.comparison import compare_runs
-    from auxar.recipe.telling import one_line
+    from auxar.errors import one_line
+    from auxar.evaluation.comparison import compare_runs
     from auxar.report.comparison import write_comparison
 
     comparison = compare_runs([options.run, *options.others])

@@ -43,9 +43,9 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from accelerate import PartialState
 
+    from auxar.errors import one_line
     from auxar.files import read_json
-    from auxar.recipe.telling import one_line
-    from auxar.running import evaluate
+    from auxar.pipeline import evaluate
 
     run = evaluate(options.run, settings=options.settings, trust_plugins=options.trust_plugins)
     if PartialState().is_main_process:
@@ -75,7 +75,7 @@ def text_table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
 
     Cells may hold any text: what is long is cut, and what cannot be printed escaped.
     """
-    from auxar.recipe.telling import one_line
+    from auxar.errors import one_line
 
     rows = [[one_line(cell, LONGEST_CELL) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

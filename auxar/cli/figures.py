@@ -26,7 +26,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 def _figures(options: argparse.Namespace) -> None:
     from auxar.errors import printable
-    from auxar.running import figures
+    from auxar.pipeline import figures
 
     trust = options.trust_plugins
     print(printable(str(figures(options.run, rows=options.rows, settings=options.settings, trust_plugins=trust))))

@@ -30,7 +30,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from auxar.running import run_recipe
+    from auxar.pipeline import run_recipe
 
     only = [name.strip() for name in options.factors.split(",") if name.strip()]
     run_recipe(

@@ -47,8 +47,8 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _sample(options: argparse.Namespace) -> None:
-    from auxar.given import GivenRequest
-    from auxar.running import sample, sample_given
+    from auxar.generation.inputs import GivenRequest
+    from auxar.pipeline import sample, sample_given
 
     settings, trust = list(options.settings), options.trust_plugins
     if options.rule not in (None, "reduced") and options.reduction is None:

@@ -13,10 +13,9 @@ from auxar.data.sets import DataSets, ImageSet
 from auxar.data.source import Source, open_source
 from auxar.data.stored import StoredImages, prepare, usable_rows
 from auxar.data.streamed import Assignment, StreamedImages
-from auxar.errors import UserError
+from auxar.errors import UserError, one_line
 from auxar.interfaces import ImageSpec
 from auxar.recipe import DataConfig
-from auxar.recipe.telling import one_line
 
 __all__ = [
     "DataSets",

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from auxar.data.randomness import uniform
 from auxar.data.sets import ImageSet
+from auxar.distributed.signals import SIGNALS
 from auxar.errors import UserError
-from auxar.stopping import SIGNALS
 
 
 def training_batches(

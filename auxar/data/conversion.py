@@ -218,7 +218,7 @@ def eight_bit(picture: Image.Image) -> Image.Image:
     Raises `BrokenImage` for values that have no place in 8 bits.
     """
     if _has_deep_key(picture):
-        raise BrokenImage("it makes one colour of 16 bits transparent, which is not read")
+        raise BrokenImage("it makes one color of 16 bits transparent, which is not read")
     if picture.mode.startswith("I"):
         # Sixteen bits of gray, which Pillow's own conversion would clip at 255.
         values = np.asarray(picture)
@@ -228,7 +228,7 @@ def eight_bit(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
         raise BrokenImage("its values are floats of unknown range")
     if picture.mode == "LAB":
-        raise BrokenImage("its colours are L*a*b*, which are not converted")
+        raise BrokenImage("its colors are L*a*b*, which are not converted")
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
@@ -236,7 +236,7 @@ def eight_bit(picture: Image.Image) -> Image.Image:
 
 
 def _has_deep_key(picture: Image.Image) -> bool:
-    """Whether transparent pixels are told by a colour of 16 bits a channel, of which Pillow keeps 8 in the pixels."""
+    """Whether transparent pixels are told by a color of 16 bits a channel, of which Pillow keeps 8 in the pixels."""
     key = picture.info.get("transparency")
     if picture.mode.startswith("I"):
         return key is not None

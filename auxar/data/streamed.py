@@ -18,9 +18,8 @@ from auxar.data.folder import digest
 from auxar.data.randomness import generator, uniform
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
-from auxar.errors import UserError
+from auxar.errors import UserError, one_line
 from auxar.interfaces import ImageSpec
-from auxar.recipe.telling import one_line
 
 logger = logging.getLogger(__name__)
 Row = tuple[int, Any]

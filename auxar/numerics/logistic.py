@@ -1,4 +1,4 @@
-"""The discretized logistic distribution over the integers 0 … levels - 1, exactly normalised, in log space.
+"""The discretized logistic distribution over the integers 0 … levels - 1, exactly normalized, in log space.
 
 A logistic distribution on [-1, 1] is cut at the mid-points between the scaled values; the first and the last value
 take the tails (Salimans et al. 2017, equation 2).
@@ -15,7 +15,7 @@ def log_interval_mass(low: Tensor, high: Tensor, mean: Tensor, log_scale: Tensor
     """log P(low ≤ value ≤ high), in nats, broadcast over all arguments.
 
     `low` and `high` are integers in [0, levels), low ≤ high; `mean` and `log_scale` are in units of [-1, 1]. With
-    p and m the standardised upper and lower ends, σ(p) - σ(m) = σ(p) σ(-m) (1 - e^(m - p)), in which no difference of
+    p and m the standardized upper and lower ends, σ(p) - σ(m) = σ(p) σ(-m) (1 - e^(m - p)), in which no difference of
     nearly equal numbers is taken, however far out the interval lies.
     """
     half = 1 / (levels - 1)
@@ -50,7 +50,7 @@ def draw_between(uniform: Tensor, mean: Tensor, log_scale: Tensor, low: Tensor, 
     """The value in [low, high] that the inverse of the distribution function, given that interval, has for `uniform`.
 
     `low` and `high` are integers in [0, levels), the result has the dtype of `mean`. With σ(l) and σ(u) of the
-    standardised ends, the t sought has σ(t) = (1 - uniform) σ(l) + uniform σ(u). It is counted from zero if that is
+    standardized ends, the t sought has σ(t) = (1 - uniform) σ(l) + uniform σ(u). It is counted from zero if that is
     well inside of [l, u], and else from the end that is nearer to zero, in which no difference of nearly equal numbers
     is taken: an interval far out, with next to no mass, or a flat one is drawn from as well as any other.
 

@@ -9,9 +9,9 @@ from typing import Any
 from torch import device, nn
 
 from auxar.errors import UserError
-from auxar.interfaces import CausalNetwork, ImageSpec, Kind, Prior, Sampler, View
+from auxar.interfaces import CausalNetwork, ImageSpec, Prior, Sampler, View
 from auxar.model import AuxiliaryModel
-from auxar.plugins import Registry
+from auxar.plugins import Kind, Registry
 from auxar.recipe.schema import ComponentChoice, Recipe
 from auxar.recipe.shapes import WithoutDrawing
 from auxar.recipe.structuring import structure

@@ -12,13 +12,11 @@ from typing import Any
 import attrs
 import tomli_w
 
-from auxar.errors import UserError, did_you_mean
+from auxar.errors import UserError, did_you_mean, is_unicode, one_line
 from auxar.files import read_bytes
-from auxar.interfaces import Kind
-from auxar.plugins import Registry, load_plugins, plugin_files
+from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig
 from auxar.recipe.structuring import structure, unstructure
-from auxar.recipe.telling import is_unicode, one_line
 from auxar.recipe.toml import parse_toml
 
 # Settings of the process that trains, not of one factor's training.

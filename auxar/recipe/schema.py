@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 from attrs.validators import ge, le, lt, optional
 
+from auxar.errors import shown
 from auxar.interfaces import RULES, DrawRule, ImageSpec, at_most, positive
-from auxar.recipe.telling import shown
 
 Table = Mapping[str, Any]
 MOST_STAGES = 64
@@ -84,7 +84,7 @@ class DataConfig:
     crop: Crop = attrs.field(factory=Crop)
     resize: str = attrs.field(default="none", validator=_one_of("none", "cover", "stretch"))
     """How an image of another size is brought to [image]: not at all (an error), scaled until it covers the size and
-    cut about its centre, or stretched to it."""
+    cut about its center, or stretched to it."""
     broken: str = attrs.field(default="error", validator=_one_of("error", "skip"))
     """What an image that cannot be read does: end the run, naming it, or be skipped and counted."""
     limit: int | None = attrs.field(default=None, validator=optional(positive))
@@ -151,7 +151,7 @@ class TrainingConfig:
     seed: int = 0
     """Decides on initial weights, the order of images and dropout's noise."""
     initialization_images: int = attrs.field(default=64, validator=[positive, at_most(MOST_IMAGES)])
-    """Images of the batch for data-dependent initialisation, 1 … 2^20."""
+    """Images of the batch for data-dependent initialization, 1 … 2^20."""
     checkpoint_every: int = attrs.field(default=500, validator=positive)
     """Steps between checkpoints."""
     keep_checkpoints: int = attrs.field(default=2, validator=positive)

@@ -14,7 +14,7 @@ _DRAWS = {torch.randn, torch.rand}
 
 
 class WithoutDrawing(TorchFunctionMode):
-    """Leaves out what initialises tensors on the device "meta", where numbers have nowhere to go.
+    """Leaves out what initializes tensors on the device "meta", where numbers have nowhere to go.
 
     Those of other devices are as ever. PyTorch would work out the shapes of what is drawn there by means that take a
     second to import and milliseconds a layer.

@@ -10,9 +10,8 @@ import attrs
 from cattrs import Converter, transform_error
 from cattrs.errors import ForbiddenExtraKeysError, IterableValidationError, IterableValidationNote
 
-from auxar.errors import UserError, did_you_mean
+from auxar.errors import UserError, did_you_mean, one_line, shown
 from auxar.recipe.schema import ComponentChoice
-from auxar.recipe.telling import one_line, shown
 
 T = TypeVar("T")
 LONGEST_TEXT = 10_000

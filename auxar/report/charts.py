@@ -50,7 +50,7 @@ def ticks(low: float, high: float, count: int) -> list[float]:
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    # Rounded, so that 3 · 0.1 is labelled 0.3.
+    # Rounded, so that 3 · 0.1 is labeled 0.3.
     return [round(k * step, 12) for k in range(first, last + 1)]
 
 
@@ -134,7 +134,7 @@ def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) 
 def _axes(x: _Scale, y: _Scale) -> Html:
     parts = []
     levels = ticks(y.low, y.high, 5)
-    # Enough decimals to tell neighbouring ticks apart, and one everywhere, so that labels keep their width.
+    # Enough decimals to tell neighboring ticks apart, and one everywhere, so that labels keep their width.
     gap = levels[1] - levels[0] if len(levels) > 1 else 0.1
     digits = max(1, -math.floor(math.log10(gap) + 1e-9))
     for level in levels:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from auxar.comparison import ComparedRun, Comparison, Margin
+from auxar.evaluation.comparison import ComparedRun, Comparison, Margin
 from auxar.files import replacing
 from auxar.interfaces import ImageSpec
 from auxar.report.markup import Html, join, tag

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from importlib import resources
 
-from auxar.evaluated import Evaluation, Exactness, FactorFigures
+from auxar.evaluation.records import Evaluation, Exactness, FactorFigures
 from auxar.report.charts import LIMIT, loss_chart
 from auxar.report.markup import Html, join, tag
 from auxar.report.reading import Picture, Run, Samples
@@ -290,7 +290,7 @@ def _recipe(recipe: str | None) -> Html:
 
 
 def _formula(count: int) -> Html:
-    """p(X₀ | X₁) … p(X_K) with count = K + 1 factors, and what it is the factorisation of."""
+    """p(X₀ | X₁) … p(X_K) with count = K + 1 factors, and what it is the factorization of."""
     if count == 1:
         return tag("p", tag("span", factor_term(0, 1)), class_="formula")
     whole = tag("span", "p(", level_symbol(0), ", …, " if count > 2 else ", ", level_symbol(count - 1), ") =")

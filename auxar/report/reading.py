@@ -14,15 +14,14 @@ from typing import Any, TypeGuard, TypeVar
 
 import attrs
 
-from auxar.errors import UserError
-from auxar.evaluated import Evaluation, Exactness
+from auxar.errors import UserError, shown
+from auxar.evaluation.records import Evaluation, Exactness
 from auxar.files import DamagedFile, parse_json, read_bytes
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
-from auxar.recipe.telling import shown
 from auxar.recipe.toml import parse_toml
-from auxar.records import read_record
-from auxar.runs import check_contents
+from auxar.runs.folder import check_contents
+from auxar.runs.records import read_record
 
 T = TypeVar("T")
 MOST_PICTURES = 2**26

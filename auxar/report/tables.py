@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from auxar.evaluated import ChannelFigures, Evaluation, FactorFigures, Figures
+from auxar.evaluation.records import ChannelFigures, Evaluation, FactorFigures, Figures
 from auxar.report.markup import Html, join, tag
 from auxar.report.words import (
     WASTED,

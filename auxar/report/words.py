@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from auxar.evaluated import FactorFigures
+from auxar.evaluation.records import FactorFigures
 from auxar.interfaces import ImageSpec
 from auxar.report.markup import Html, join, tag
 

@@ -11,8 +11,7 @@ from typing import cast
 import attrs
 
 from auxar.errors import UserError
-from auxar.interfaces import Kind
-from auxar.plugins import GROUP, Registry
+from auxar.plugins import GROUP, Kind, Registry
 
 _VALID = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 

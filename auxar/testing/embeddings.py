@@ -114,14 +114,14 @@ def _check_training(embedding: Embedding) -> None:
     with runs("initialize", view=embedding.view), torch.no_grad():
         embedding.initialize(view)
     if [module.training for module in embedding.modules()] != before:
-        broken("initialize", "initialisation must leave the embedding in training mode")
+        broken("initialize", "initialization must leave the embedding in training mode")
     with runs("training", view=embedding.view):
         features = embedding(view)
         # A sum of squares of which no part cancels another.
         if features.requires_grad:
             features.square().mean().backward()
     if not features.isfinite().all():
-        broken("finite", "features after initialisation are not finite", view=embedding.view)
+        broken("finite", "features after initialization are not finite", view=embedding.view)
     for name, parameter in embedding.named_parameters():
         if parameter.requires_grad and parameter.grad is None:
             broken("gradient", f"the features do not depend on the parameter {name}", view=embedding.view)

@@ -87,7 +87,7 @@ def all_images(spec: ImageSpec) -> Tensor:
 def randomized(module: Module, seed: int, size: float = 0.5) -> Module:
     """The module in float64 and evaluation mode, with every parameter drawn from a normal distribution.
 
-    As it was initialised, a network may well ignore its input.
+    As it was initialized, a network may well ignore its input.
     """
     noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():

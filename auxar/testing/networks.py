@@ -161,11 +161,11 @@ def check_training(model: Distribution, seed: int) -> None:
     with runs("initialize", image=model.image), torch.no_grad():
         model.initialize(image, features)
     if [module.training for module in model.module.modules()] != before:
-        broken("initialize", "initialisation must leave the model in training mode")
+        broken("initialize", "initialization must leave the model in training mode")
     with runs("training", image=model.image):
         loss = -model.log_prob(image, features).mean()
         if not loss.isfinite():
-            broken("finite", "the loss after initialisation is not finite", image=model.image)
+            broken("finite", "the loss after initialization is not finite", image=model.image)
         if loss.requires_grad:
             loss.backward()
     for name, parameter in model.module.named_parameters():
@@ -211,7 +211,7 @@ def _check_ahead(network: CausalNetwork, features: Tensor | None, image: Tensor,
     if features is not None:
         features = features.expand(len(places), -1, -1, -1)
     with runs("the network", image=spec), torch.no_grad():
-        # The same place of two batches is compared: within one, vectorised functions may round differently.
+        # The same place of two batches is compared: within one, vectorized functions may round differently.
         one, two = (network(network.encode(images), features) for images in (before, after))
     expected = (len(places), network.head.parameter_count, spec.height, spec.width)
     if not isinstance(one, Tensor) or tuple(one.shape) != expected:

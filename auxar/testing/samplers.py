@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.interfaces import CausalNetwork, DrawRule, Draws, ImageSpec, Known, RestrictableHead, Sampler
+from auxar.interfaces import CausalNetwork, DrawRule, Draws, ImageSpec, Interval, Known, RestrictableHead, Sampler
 from auxar.plugins import Registry, load_plugins
-from auxar.support import Interval, SumSupport
+from auxar.support import SumSupport
 from auxar.testing.examples import RULES, SEEDS, random_images, randomized
 from auxar.testing.laws import ContractError, broken, described, runs, search
 from auxar.testing.networks import reference_sampler

@@ -11,8 +11,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from auxar.interfaces import INTEGER_DTYPES, ImageSpec, Known, View
-from auxar.support import Interval, SumWalk, Support, Walk
+from auxar.interfaces import INTEGER_DTYPES, ImageSpec, Interval, Known, Support, View, Walk
+from auxar.support import SumWalk
 from auxar.testing.examples import SEEDS, all_images, extreme_images, images, random_images
 from auxar.testing.laws import ContractError, broken, described, devices, fitting, runs, search
 

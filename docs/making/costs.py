@@ -7,8 +7,8 @@ from pathlib import Path
 
 import attrs
 
-from auxar.checking import FactorCost, factor_costs
 from auxar.recipe import Recipe, load_recipe
+from auxar.recipe.cost import FactorCost, factor_costs
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "pyramid_celeba.toml"
 FLOPS = 30e12

@@ -14,16 +14,16 @@ import svg
 import torch
 
 from auxar.data import load_images
+from auxar.generation.sheets import labeled
 from auxar.interfaces import ImageSpec
 from auxar.numerics import logistic
 from auxar.plugins import load_plugins
 from auxar.recipe import DataConfig
-from auxar.sheets import labelled
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
-from auxar_pixelcnn.heads import LogisticMixtureHead
+from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_pixelcnn.networks import LightNetwork
-from auxar_pixelcnn.samplers.schedule import Schedule, make_schedule
 from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_samplers.compiler.schedule import Schedule, make_schedule
 
 CELL = 34
 EMOJI = (1, 6, 11, 18)
@@ -61,7 +61,7 @@ def views() -> bytes:
         (quarter(half(images)), quarter.view),
         (gray(images), gray.view),
     ]
-    sheet = labelled(columns, ["image", "pyramid", "twice", "grayscale"])
+    sheet = labeled(columns, ["image", "pyramid", "twice", "grayscale"])
     content = io.BytesIO()
     sheet.save(content, format="PNG")
     return content.getvalue()
@@ -225,7 +225,7 @@ def soak() -> str:
 PICTURES = {
     "views.png": Picture(
         views,
-        "Small colour pictures in four columns: as they are, at half and at a quarter of their size, and in gray",
+        "Small color pictures in four columns: as they are, at half and at a quarter of their size, and in gray",
         "Four of the embedded images, 32×32, and their views. The pyramid keeps the mean of each 2×2 square, and, "
         "twice, of those again; the grayscale view keeps one of 16 levels of luma.",
     ),

@@ -14,8 +14,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import attrs
 
 from auxar.cli import _parser
-from auxar.interfaces import ImageSpec, Kind
-from auxar.plugins import Component, Registry, load_plugins
+from auxar.interfaces import ImageSpec
+from auxar.plugins import Component, Kind, Registry, load_plugins
 from auxar.recipe.schema import ComponentChoice, DataConfig, EvaluationConfig, SamplingConfig, Stage, TrainingConfig
 
 TABLES: dict[str, type] = {
@@ -99,7 +99,7 @@ def commands() -> str:
     parts = []
     for verb, parser in verbs().items():
         parser.formatter_class = functools.partial(argparse.HelpFormatter, width=HELP_WIDTH)
-        # Since Python 3.14 help is coloured where it is made in a terminal.
+        # Since Python 3.14 help is colored where it is made in a terminal.
         parser.color = False
         parts.append(f"## auxar {verb}\n\n```text\n{parser.format_help()}```")
     return "\n\n".join(parts)

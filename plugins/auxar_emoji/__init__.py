@@ -1,4 +1,4 @@
-"""The data set `noto-emoji`: 1511 emoji and flags in colour, 32×32, for trying things out without a download.
+"""The data set `noto-emoji`: 1511 emoji and flags in color, 32×32, for trying things out without a download.
 
 Rendered by `render.py` from Noto Color Emoji, copyright Google Inc., under the SIL Open Font License (OFL.txt).
 """
@@ -14,7 +14,7 @@ import auxar.plugins as p
 
 @attrs.frozen
 class NotoEmoji:
-    """Noto Color Emoji: small colour pictures on white, 32×32."""
+    """Noto Color Emoji: small color pictures on white, 32×32."""
 
 
 @p.hookimpl

@@ -7,8 +7,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from auxar_pixelcnn.functional import concat_elu, gate
-from auxar_pixelcnn.layers import CausalConv2d, Conv2d, Dropout, NormalizedLayer, Pointwise
+from auxar_layers.convolutions import CausalConv2d, Conv2d, Dropout, NormalizedLayer, Pointwise
+from auxar_layers.functional import concat_elu, gate
 
 
 class GatedBlock(nn.Module):

@@ -9,8 +9,9 @@ import attrs
 from auxar.causal import CausalDecoder, CausalPrior
 from auxar.errors import UserError
 from auxar.interfaces import Decoder, Embedding, Head, ImageSpec, Prior, at_most, positive
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
-from auxar_pixelcnn.heads import LogisticMixtureHead, SoftmaxHead
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
 
 HEADS = ("logistic_mixture", "softmax")

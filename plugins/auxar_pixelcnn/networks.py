@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import elu
 
 from auxar.interfaces import CausalNetwork, Head, ImageSpec, scale
+from auxar_layers.convolutions import CausalConv2d, Conv2d, Pointwise, UpsamplingConv2d, data_dependent_initialization
 from auxar_pixelcnn.blocks import u_block, ul_block
-from auxar_pixelcnn.layers import CausalConv2d, Conv2d, Pointwise, UpsamplingConv2d, data_dependent_initialization
 
 
 def encode(image: Tensor, spec: ImageSpec, dtype: torch.dtype) -> Tensor:

@@ -6,8 +6,9 @@ import attrs
 
 from auxar.causal import CausalDecoder, CausalPrior
 from auxar.interfaces import Decoder, ImageSpec, Prior, at_most, positive
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.components import HEADS, MOST_BLOCKS, MOST_COMPONENTS, MOST_FILTERS
-from auxar_pixelcnn.heads import LogisticMixtureHead, SoftmaxHead
 from auxar_transformer.network import TransformerNetwork
 
 MOST_HEADS = 1024

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from auxar.interfaces import CausalNetwork, Head, ImageSpec
-from auxar_pixelcnn.layers import Dropout
+from auxar_layers.convolutions import Dropout
 
 # Near the size of an embedded pixel, so that a token tells where it is as clearly as what came before it.
 POSITION_DEVIATION = 0.5

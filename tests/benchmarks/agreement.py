@@ -15,7 +15,7 @@ from pathlib import Path
 
 import auxar
 from auxar.interfaces import Prior, Sampler
-from auxar_pixelcnn.samplers import AutoSampler, RasterSampler
+from auxar_samplers import AutoSampler, RasterSampler
 
 WAYS: dict[str, tuple[Sampler, int]] = {
     "raster, 16 at once": (RasterSampler(), 16),

@@ -3,7 +3,7 @@
     python tests/benchmarks/restricted.py --json
 
 The factors of the small recipes: p(16×16 | 8×8) and p(32×32 | 16×16) of the pyramid (64 and 48 filters, 3 blocks) and
-the colours given 4-bit gray (pixelcnn++, 40 filters, nr_resnet 1), 10 components each, batches of 8 for training and of
+the colors given 4-bit gray (pixelcnn++, 40 filters, nr_resnet 1), 10 components each, batches of 8 for training and of
 1 and 16 for sampling. Free and restricted take turns; a ratio is the median over turns of restricted to free time.
 """
 
@@ -22,17 +22,17 @@ from auxar.model import AuxiliaryModel, DecoderFactor, factors
 from auxar.testing.examples import random_images
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pixelcnn import components
-from auxar_pixelcnn.samplers.auto import AutoSampler
-from auxar_pixelcnn.samplers.engines import ENGINES
 from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_samplers.auto import AutoSampler
+from auxar_samplers.engines.choice import ENGINES
 
-CASES = ("16x16", "32x32", "colour")
+CASES = ("16x16", "32x32", "color")
 
 
 def factor(case: str, *, restricted: bool, head: str = "logistic_mixture") -> DecoderFactor:
-    """The factor of a small recipe, initialised on noise."""
+    """The factor of a small recipe, initialized on noise."""
     torch.manual_seed(0)
-    if case == "colour":
+    if case == "color":
         image = ImageSpec(height=32, width=32)
         view = GrayscaleView(GrayscaleConfig(), image)
         embedding = components.embedding(
@@ -91,7 +91,7 @@ def sampling(case: str, batch: int, *, restricted: bool, head: str, engine: str)
 
 
 def _view(case: str, image: ImageSpec) -> GrayscaleView | PyramidView:
-    return GrayscaleView(GrayscaleConfig(), image) if case == "colour" else PyramidView(PyramidConfig(), image)
+    return GrayscaleView(GrayscaleConfig(), image) if case == "color" else PyramidView(PyramidConfig(), image)
 
 
 def ratio(make: Callable[..., Callable[[], object]], repeats: int) -> dict[str, float]:

@@ -34,10 +34,10 @@ from auxar.model import AuxiliaryModel
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar_pixelcnn import components
-from auxar_pixelcnn.samplers import AutoSampler, cached, wavefront
-from auxar_pixelcnn.samplers.canvas import Canvas
-from auxar_pixelcnn.samplers.engines import make_engine
-from auxar_pixelcnn.samplers.program import Instruction, Product
+from auxar_samplers import AutoSampler, cached, wavefront
+from auxar_samplers.canvas import Canvas
+from auxar_samplers.compiler.program import Instruction, Product
+from auxar_samplers.engines.choice import make_engine
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "pyramid_celeba.toml"
 ROWS = (64, 256, 1024, 4096)

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import psutil
 
-from auxar.running import run_recipe
-from auxar.stopping import Interrupted, heeding_signals
+from auxar.distributed.signals import Interrupted, heeding_signals
+from auxar.pipeline import run_recipe
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "quickstart.toml"
 EVERY = 1.0

@@ -41,7 +41,7 @@ class Case:
 CASES = {
     "16x16": Case("pyramid_celeba", 2, "celeba", 8, 1000),
     "32x32": Case("pyramid_celeba", 1, "celeba", 8, 700),
-    "colour": Case("grayscale_cifar10", 0, "cifar", 8, 500),
+    "color": Case("grayscale_cifar10", 0, "cifar", 8, 500),
 }
 
 

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from auxar.ema import WeightAverage
 from auxar.interfaces import ImageSpec
 from auxar.model import PriorFactor
+from auxar.training.averaging import WeightAverage
 from auxar_pixelcnn.components import FullConfig, full_prior
 
 BATCH = 16

@@ -41,16 +41,16 @@ from watching import Limits, Outcome
 import auxar
 from auxar.cli.compare import comparison_lines
 from auxar.cli.evaluate import evaluation_lines
-from auxar.comparison import compare_runs
 from auxar.data import hub
 from auxar.errors import UserError
+from auxar.evaluation.comparison import compare_runs
 from auxar.files import read_json
+from auxar.pipeline import evaluate, figures, run_recipe, sample
 from auxar.report import write_report
 from auxar.report.comparison import comparison_page
-from auxar.running import evaluate, figures, run_recipe, sample
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from runs import run, tiny, write_pictures
+from helpers.tiny_runs import run, tiny, write_pictures
 
 MOST_LINES = 30
 LONGEST_ERROR = 10_000

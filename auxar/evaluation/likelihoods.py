@@ -1,0 +1,337 @@
+"""Likelihoods of a model, factor by factor: bits/dim as in the paper's tables 1 and 2.
+
+A run keeps its figures in `evaluation.json`, and what they are means of, the log-likelihood of every single image, in
+`evaluation.safetensors`: with it, two runs can be compared on the same images.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm import tqdm
+
+from auxar.causal import ByChannel, CausalDecoder, CausalPrior
+from auxar.data import DataSets, ImageSet, evaluation_batches
+from auxar.errors import shown
+from auxar.evaluation.records import (
+    ChannelFigures,
+    DataFacts,
+    Difference,
+    Evaluation,
+    Exactness,
+    FactorFigures,
+    Figures,
+    SupportName,
+)
+from auxar.files import DamagedFile, write_json, write_tensors
+from auxar.interfaces import ImageSpec, Prior
+from auxar.model import DecoderFactor, Factor, PriorFactor, factors, image_levels
+from auxar.recipe import Recipe
+from auxar.runs.folder import RunFolder, load_weights
+
+logger = logging.getLogger("auxar")
+FACTS = {"step": "[0-9]{1,18}", "weights": "ema|last", "images": r"[\w./-]{1,200}"}
+"""Forms of what a trained factor's file says of itself: steps, the kind of weights, the fingerprint of its images."""
+
+
+@attrs.frozen(eq=False)
+class FactorNats:
+    """The log-likelihood of each image under one factor: nats, float64."""
+
+    total: Tensor
+    """(images,)."""
+    channels: Tensor | None
+    """Of each channel given those before it: (c, images). None where the factor's head does not tell them apart."""
+    inside: Tensor | None
+    """log P(each channel has values that its view leaves possible), (c, images), of a free decoder whose view and head
+    can tell. So much less has the same decoder if it is restricted. None of all other factors."""
+
+
+def image_nats_path(run: RunFolder) -> Path:
+    """The file with the log-likelihoods of single images.
+
+    For each set, `heldout` and `training`, that was evaluated: `SET.nats`, float64 (factors, images), and
+    `SET.indices`, the images' numbers in that set, int64 (images,). The metadata hold the names of the factors as JSON
+    and the sets' fingerprints.
+    """
+    return run.evaluation.with_suffix(".safetensors")
+
+
+@torch.no_grad()
+def factor_nats(
+    model: Prior,
+    chosen: Sequence[Factor],
+    images: ImageSet,
+    accelerator: Accelerator,
+    *,
+    batch_size: int,
+    limit: int | None = None,
+    description: str = "evaluation",
+) -> list[FactorNats]:
+    """log-likelihood of each image under each chosen factor, and what free decoders leave inside of the possible.
+
+    Every image counts exactly once, whatever the batch size and the number of processes.
+    """
+    names = [factor.name for factor in factors(model)]
+    found: list[tuple[Tensor, Tensor]] = []
+    # A process without images does not know which factors tell of channels: the others have to say.
+    tells = torch.zeros((len(chosen), 2), dtype=torch.int64)
+    shares = evaluation_batches(
+        images, batch_size=batch_size, limit=limit, rank=accelerator.process_index, processes=accelerator.num_processes
+    )
+    for indices, batch in tqdm(shares, desc=description, unit="batch", disable=not accelerator.is_main_process):
+        levels = [*image_levels(model, batch.to(accelerator.device)), None]
+        rows = []
+        for place, factor in enumerate(chosen):
+            k = names.index(factor.name)
+            level = levels[k]
+            assert level is not None
+            of = _by_channel(factor, level, levels[k + 1])
+            by_channel = (of.channels, of.inside)
+            tells[place] = torch.tensor([part is not None for part in by_channel])
+            nothing = of.total.new_zeros(len(of.total), factor.image.channels)
+            parts = (of.total[:, None], *(nothing if part is None else part for part in by_channel))
+            rows.append(torch.cat([part.double().T for part in parts]))
+        found.append((indices, torch.cat(rows).cpu()))
+    count = int(_total(accelerator, sum(len(indices) for indices, _ in found)))
+    sizes = [1 + 2 * factor.image.channels for factor in chosen]
+    every = torch.zeros((sum(sizes), count), dtype=torch.float64)
+    for indices, values in found:
+        every[:, indices] = values
+    # Each column is filled in by one process and zero in all others.
+    every = accelerator.reduce(every.to(accelerator.device), reduction="sum").cpu()
+    tells = accelerator.reduce(tells.to(accelerator.device), reduction="sum").cpu()
+    return [
+        FactorNats(rows[0], *(part if told else None for part, told in zip(rows[1:].chunk(2), of_factor, strict=True)))
+        for rows, of_factor in zip(every.split(sizes), tells.tolist(), strict=True)
+    ]
+
+
+def _by_channel(factor: Factor, image: Tensor, view: Tensor | None) -> ByChannel:
+    """The factor's nats and those of its channels, if there are any, in one pass of its network."""
+    if isinstance(factor, PriorFactor) and isinstance(factor.prior, CausalPrior):
+        return factor.prior.log_prob_by_channel(image)
+    if isinstance(factor, DecoderFactor) and isinstance(factor.decoder, CausalDecoder):
+        assert view is not None
+        support = factor.support if factor.decoder.restricts else None
+        intervals = None if support is None else support.intervals(image, view)
+        features = factor.embedding(view)
+        if factor.restricted:
+            return factor.decoder.log_prob_by_channel(image, features, intervals)
+        return factor.decoder.log_prob_by_channel(image, features, inside=intervals)
+    return ByChannel(factor(image, view), None)
+
+
+def _total(accelerator: Accelerator, value: float) -> float:
+    return accelerator.reduce(torch.tensor(value, device=accelerator.device), reduction="sum").item()
+
+
+def evaluate_run(
+    run: RunFolder, recipe: Recipe, model: Prior, data: DataSets, accelerator: Accelerator
+) -> dict[str, Any]:
+    """Evaluates each trained factor on held-out and training images; returns the table that `evaluation.json` holds.
+
+    The log-likelihoods of single images are written beside it, see `image_nats_path`.
+    """
+    chain = factors(model)
+    trained = [factor for factor in chain if run.weights(factor.name).is_file()]
+    metadata = {factor.name: _checked(load_weights(run, factor), run.weights(factor.name)) for factor in trained}
+    if accelerator.is_main_process:
+        for name, entry in metadata.items():
+            if entry.get("images", data.train.fingerprint) != data.train.fingerprint:
+                logger.warning("factor %s was trained on other images than these: some may not be held out", name)
+    model.eval().to(accelerator.device)
+    config = recipe.evaluation
+    nats: dict[str, dict[str, FactorNats]] = {}
+    for name, images, limit in (
+        ("heldout", data.heldout, config.heldout_images),
+        ("training", data.train, config.train_images),
+    ):
+        if limit != 0 and trained:
+            values = factor_nats(
+                model,
+                trained,
+                images,
+                accelerator,
+                batch_size=config.batch_size,
+                limit=limit,
+                description=f"evaluation, {name} images",
+            )
+            nats[name] = {factor.name: row for factor, row in zip(trained, values, strict=True)}
+    facts = DataFacts(recipe.data.path, data.train.fingerprint, data.heldout.fingerprint, len(data.skipped))
+    table = attrs.asdict(_evaluation(chain, nats, metadata, facts))
+    if accelerator.is_main_process:
+        # The table comes last: where it is, all of the evaluation is.
+        _write_image_nats(run, [factor.name for factor in trained], nats, facts)
+        write_json(run.evaluation, table)
+    return table
+
+
+def _checked(metadata: Mapping[str, str], path: Path) -> Mapping[str, str]:
+    """What a trained factor's file says of itself, which the evaluation repeats. Raises `DamagedFile` for nonsense."""
+    for key, form in FACTS.items():
+        if key in metadata and not re.fullmatch(form, metadata[key]):
+            raise DamagedFile(f"{path} is damaged: its {key} is {shown(metadata[key])}")
+    return metadata
+
+
+def _write_image_nats(
+    run: RunFolder, names: Sequence[str], nats: Mapping[str, Mapping[str, FactorNats]], data: DataFacts
+) -> None:
+    tensors = {}
+    for images, of in nats.items():
+        tensors[f"{images}.nats"] = torch.stack([of[name].total for name in names])
+        tensors[f"{images}.indices"] = torch.arange(tensors[f"{images}.nats"].shape[1])
+    fingerprints = {"heldout": data.heldout_fingerprint or "", "training": data.fingerprint or ""}
+    write_tensors(image_nats_path(run), tensors, {"factors": json.dumps(list(names)), **fingerprints})
+
+
+def _evaluation(
+    chain: Sequence[Factor],
+    nats: Mapping[str, Mapping[str, FactorNats]],
+    metadata: Mapping[str, Mapping[str, str]],
+    data: DataFacts,
+) -> Evaluation:
+    entries = []
+    supports = [_support(factor) for factor in chain]
+    for index, factor in enumerate(chain):
+        facts = metadata.get(factor.name, {})
+        heldout, training = (
+            _figures([nats.get(name, {}).get(below.name) for below in chain[index:]], factor.image, chain[0].image)
+            for name in ("heldout", "training")
+        )
+        difference = None
+        if heldout and training:
+            pair = (heldout.bits_per_dim, training.bits_per_dim), (heldout.standard_error, training.standard_error)
+            difference = _difference(*pair)
+        entries.append(
+            FactorFigures(
+                factor.name,
+                factor.image,
+                factor.view,
+                heldout,
+                training,
+                difference,
+                parameters=sum(parameter.numel() for parameter in factor.parameters()),
+                steps=int(facts.get("step", 0)),
+                weights=facts.get("weights"),
+                trained_on=facts.get("images"),
+                support=supports[index],
+                kind=_kind(supports[index : index + 1]),
+                cumulative_kind=_kind(supports[index:]),
+            )
+        )
+    top = {"heldout": entries[0].heldout, "training": entries[0].training}
+    bits = {name: figures.cumulative_bits_per_dim if figures else None for name, figures in top.items()}
+    errors = {name: figures.cumulative_standard_error if figures else None for name, figures in top.items()}
+    free = [factor.name for factor, support in zip(chain, supports, strict=True) if support == "free"]
+    wasted = {name: _wasted([of.get(factor) for factor in free], chain[0].image) for name, of in nats.items()}
+    kinds = {entry.get("weights") for entry in metadata.values()}
+    return Evaluation(
+        bits,
+        errors,
+        _kind(supports),
+        entries,
+        {name: max((len(row.total) for row in rows.values()), default=0) for name, rows in nats.items()},
+        "ema" if kinds == {"ema"} else "last" if kinds == {"last"} else "mixed",
+        data,
+        _difference((bits["heldout"], bits["training"]), (errors["heldout"], errors["training"])),
+        {name: wasted[name][0] if name in wasted else None for name in top},
+        {name: wasted[name][1] if name in wasted else None for name in top},
+    )
+
+
+def _support(factor: Factor) -> SupportName | None:
+    if not isinstance(factor, DecoderFactor):
+        return None
+    return "restricted" if factor.restricted else "free"
+
+
+def _kind(supports: Sequence[SupportName | None]) -> Exactness:
+    """Of the figures of these factors together."""
+    return "bound" if "free" in supports else "exact"
+
+
+def _wasted(free: Sequence[FactorNats | None], image: ImageSpec) -> tuple[float | None, float | None]:
+    """bits/dim of the image that free decoders waste together, and their standard error; None if one cannot tell."""
+    if not free:
+        return 0.0, 0.0
+    inside = [row.inside.sum(0) for row in free if row is not None and row.inside is not None]
+    if len(inside) < len(free):
+        return None, None
+    return _lost(torch.stack(inside).sum(0), math.log(2) * image.dims)
+
+
+def _figures(coarser: Sequence[FactorNats | None], own: ImageSpec, image: ImageSpec) -> Figures | None:
+    """Mean figures of a factor, first in `coarser`, and of it and all below together."""
+    nats = coarser[0]
+    if nats is None:
+        return None
+    own_bits = math.log(2) * own.dims
+    image_bits = math.log(2) * image.dims
+    error = _standard_error(nats.total)
+    together = [row.total for row in coarser if row is not None]
+    cumulative = torch.stack(together).sum(0) / -own_bits if len(together) == len(coarser) else None
+    channels = None
+    if nats.channels is not None:
+        inside = [None] * len(nats.channels) if nats.inside is None else nats.inside
+        channels = [_channel_figures(*rows, own, image) for rows in zip(nats.channels, inside, strict=True)]
+    total_inside = None if nats.inside is None else nats.inside.sum(0)
+    return Figures(
+        nats.total.mean().item(),
+        nats.total.mean().item() / -own_bits,
+        _over(error, own_bits),
+        nats.total.mean().item() / -image_bits,
+        None if cumulative is None else cumulative.mean().item(),
+        None if cumulative is None else _standard_error(cumulative),
+        error,
+        _over(error, image_bits),
+        channels,
+        *_lost(total_inside, own_bits),
+        *_lost(total_inside, image_bits),
+    )
+
+
+def _channel_figures(nats: Tensor, inside: Tensor | None, own: ImageSpec, image: ImageSpec) -> ChannelFigures:
+    mean = nats.mean().item()
+    bits = math.log(2) * own.height * own.width
+    image_bits = math.log(2) * image.dims
+    error = _over(_standard_error(nats), bits)
+    wasted_of_image, _ = _lost(inside, image_bits)
+    return ChannelFigures(mean, mean / -bits, error, mean / -image_bits, *_lost(inside, bits), wasted_of_image)
+
+
+def _lost(inside: Tensor | None, bits: float) -> tuple[float | None, float | None]:
+    """What log-probabilities inside of the possible, (images,), miss of zero: their mean, and its standard error."""
+    if inside is None:
+        return None, None
+    # Subtracted, since minus a zero would be written as such.
+    return (0.0 - inside.mean()).item() / bits, _over(_standard_error(inside), bits)
+
+
+def _difference(bits: tuple[float | None, float | None], errors: tuple[float | None, float | None]) -> Difference:
+    """Of two means over different images, which are independent."""
+    first, second = bits
+    if first is None or second is None:
+        return Difference(None, None)
+    error = None if errors[0] is None or errors[1] is None else math.hypot(errors[0], errors[1])
+    return Difference(first - second, error)
+
+
+def _over(value: float | None, divisor: float) -> float | None:
+    return None if value is None else value / divisor
+
+
+def _standard_error(values: Tensor) -> float | None:
+    """Of the mean over images; None for a single one, of which nothing can be said."""
+    return (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else None

@@ -1,0 +1,1 @@
+"""Drawn images: samples, conditional draws and their inputs, the paper's figures, contact sheets."""

@@ -1,0 +1,174 @@
+"""Drawing images from a trained model and keeping them as pictures."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from auxar.errors import UserError
+from auxar.files import remove, unfinished, write_json
+from auxar.generation.sheets import can_be_shown, growth, save_png, sheet, sheet_columns, to_uint8
+from auxar.interfaces import Draws, ImageSpec, Prior, Sampler
+from auxar.model import AuxiliaryModel, factors, level_specs
+from auxar.recipe import SamplingConfig
+from auxar.runs.lock import HOLDER, LOCK
+
+logger = logging.getLogger("auxar")
+
+SHEET_IMAGES = 256
+"""The sheet shows the first so many images; single pictures are kept of all."""
+GROWTH_ROWS = 4
+"""Images whose way from coarse to fine is shown."""
+SHEETS = ("samples.json", "samples.png", "growth.png", "draws.npz")
+"""What is written beside the folder of single pictures."""
+
+
+@torch.no_grad()
+def draw_levels(model: Prior, draws: Draws, sampler: Sampler) -> list[Tensor]:
+    """The drawn images and their drawn views, from the image down: int64, (b, *spec.shape) each, on the CPU."""
+    levels = model.draw_levels(draws, sampler) if isinstance(model, AuxiliaryModel) else [model.draw(draws, sampler)]
+    return [level.cpu() for level in levels]
+
+
+def drawn_bits_per_dim(model: Prior, levels: Sequence[Tensor], batch_size: int, device: torch.device) -> Tensor:
+    """-log₂ of how likely drawn images and their drawn views are together, over the image's sub-pixels: (b,), float64.
+
+    `levels` are as `draw_levels` gives them. Where a drawn image's own view is not the drawn one, this is not
+    `model.bits_per_dim` of the image, which goes by ψ(X).
+    """
+    chain = factors(model)
+    scores = []
+    for start in range(0, len(levels[0]), batch_size):
+        part = [*(level[start : start + batch_size].to(device) for level in levels), None]
+        nats = [factor(part[k], part[k + 1]).double() for k, factor in enumerate(chain)]
+        scores.append(torch.stack(nats).sum(0).cpu() / (-math.log(2) * model.image.dims))
+    return torch.cat(scores)
+
+
+def sample_to_folder(
+    model: Prior, config: SamplingConfig, sampler: Sampler, folder: Path, accelerator: Accelerator
+) -> None:
+    """Draws `config.images` images and writes sheet, single pictures, growth and how they were drawn.
+
+    The processes share the images; an image does not depend on who draws it. Each is written once it is drawn, so that
+    stopping early loses only those that were being drawn.
+    Samples of an earlier call in the same folder make way. Raises `UserError` if the folder holds anything else.
+    """
+    specs = level_specs(model)
+    rule = config.draw_rule()
+    clear(folder, accelerator)
+    found: list[tuple[int, list[Tensor]]] = []
+    started = time.perf_counter()
+    for indices in batches(config, model.image, folder, accelerator):
+        levels = draw_levels(model, Draws(config.seed, indices, rule), sampler)
+        pictures = to_uint8(levels[0], specs[0])
+        for row, index in enumerate(indices):
+            save_png(Image.fromarray(pictures[row]), folder / "images" / f"{index:06d}.png")
+            if index < SHEET_IMAGES:
+                found.append((index, [level[row] for level in levels]))
+    seconds = time.perf_counter() - started
+    scored: list[tuple[int, list[Tensor], float]] = []
+    if found:
+        stacked = [torch.stack([levels[k] for _, levels in found]) for k in range(len(specs))]
+        bits = drawn_bits_per_dim(model, stacked, config.batch_size, accelerator.device)
+        scored = [(index, levels, score) for (index, levels), score in zip(found, bits.tolist(), strict=True)]
+    everyone = sorted(gather_object(scored), key=lambda entry: entry[0])
+    if accelerator.is_main_process and everyone:
+        stacked = [torch.stack([levels[k] for _, levels, _ in everyone]) for k in range(len(specs))]
+        save_png(sheet(stacked[0], specs[0]), folder / "samples.png")
+        rows = [(level[:GROWTH_ROWS], spec) for level, spec in zip(stacked, specs, strict=True) if can_be_shown(spec)]
+        if len(rows) > 1:
+            save_png(growth(rows[::-1]), folder / "growth.png")
+        write_json(
+            folder / "samples.json",
+            {
+                **drawn_how(config, config.images, seconds),
+                # Of the images on the sheet, in its order.
+                "columns": sheet_columns(len(everyone), specs[0]),
+                "bits_per_dim": [score for *_, score in everyone],
+                "kind": "exact" if model.exact else "bound",
+            },
+        )
+    accelerator.wait_for_everyone()
+
+
+def drawn_how(config: SamplingConfig, count: int, seconds: float) -> dict[str, Any]:
+    """What samples.json says of how `count` images were drawn."""
+    return {
+        "rule": config.rule,
+        "reduction": config.reduction,
+        "temperature": config.temperature,
+        "seed": config.seed,
+        "count": count,
+        "sampler": config.sampler.name,
+        "seconds": seconds,
+    }
+
+
+def batches(
+    config: SamplingConfig, image: ImageSpec, folder: Path, accelerator: Accelerator
+) -> Iterator[tuple[int, ...]]:
+    """The numbers of the images that this process draws, as many at once as are to be, with a progress bar.
+
+    Says how many are finished if the user stops it.
+    """
+    mine = range(config.images)[accelerator.process_index :: accelerator.num_processes]
+    started = time.perf_counter()
+    done = 0
+    try:
+        with tqdm(total=len(mine), desc="sampling", unit="image", disable=not accelerator.is_main_process) as progress:
+            for start in range(0, len(mine), config.batch_size):
+                indices = tuple(mine[start : start + config.batch_size])
+                yield indices
+                done += len(indices)
+                pixels = done * image.height * image.width
+                progress.set_postfix_str(f"{pixels / (time.perf_counter() - started):,.0f} pixel/s", refresh=False)
+                progress.update(len(indices))
+    except GeneratorExit:
+        logger.warning("stopped after %d of %d images, which are in %s", done, len(mine), folder / "images")
+        raise
+
+
+def clear(folder: Path, accelerator: Accelerator) -> None:
+    """Removes earlier samples. A folder with files that are not samples is left alone, with an error."""
+    if accelerator.is_main_process:
+        _clear(folder)
+    # No process may write before the folder is clear.
+    accelerator.wait_for_everyone()
+
+
+def check_samples(folder: Path) -> None:
+    """Raises `UserError` if `folder` is there and holds anything but samples."""
+    _files(folder)
+
+
+def _clear(folder: Path) -> None:
+    # What says that the samples are whole goes first.
+    for path in sorted(_files(folder), key=lambda path: path.name != "samples.json"):
+        remove(path)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of earlier samples in `folder`. Raises `UserError` for any other."""
+    images = folder / "images"
+    found = [*unfinished(folder), *unfinished(images)]
+    for path in (*folder.glob("*"), *images.glob("*")):
+        is_picture = path.parent == images and re.fullmatch(r"\d{6}(-\d{3,})?\.png", path.name)
+        if is_picture or (path.parent == folder and path.name in SHEETS):
+            found.append(path)
+        # Folders beside are samples of other rules and seeds.
+        elif path not in found and path.name not in (LOCK, HOLDER) and not path.is_dir():
+            raise UserError(f"{folder} holds {path.name}, which is not a sample; choose an empty folder with --out")
+    return found

@@ -1,0 +1,46 @@
+"""The interfaces of an auxiliary-variable model p(X, X̂) = p(X̂) p(X | X̂), X̂ = ψ(X): one file each.
+
+Kolesnikov & Lampert 2017, equations 2 and 3. Axes are `b c h w` (batch, channel, row, column). Images cross every
+interface as integers in [0, levels); scaling to [-1, 1] happens inside networks. Log-likelihoods are nats of
+shape (b,). A class here is abstract or final: implementations are complete and are not subclassed.
+"""
+
+from auxar.interfaces.decoder import Decoder
+from auxar.interfaces.embedding import Embedding
+from auxar.interfaces.image import INTEGER_DTYPES, MOST_LEVELS, MOST_SIDE, ImageSpec, Interval, scale
+from auxar.interfaces.known import Known
+from auxar.interfaces.network import CausalNetwork, Head, RestrictableHead
+from auxar.interfaces.prior import FactorLogProb, Prior
+from auxar.interfaces.request import RULES, DrawRule, Draws
+from auxar.interfaces.sampling import Sampler
+from auxar.interfaces.support import DrawnPixels, RepeatedWalk, Support, Walk
+from auxar.interfaces.validation import at_most, positive
+from auxar.interfaces.view import View
+
+__all__ = [
+    "INTEGER_DTYPES",
+    "MOST_LEVELS",
+    "MOST_SIDE",
+    "RULES",
+    "CausalNetwork",
+    "Decoder",
+    "DrawRule",
+    "DrawnPixels",
+    "Draws",
+    "Embedding",
+    "FactorLogProb",
+    "Head",
+    "ImageSpec",
+    "Interval",
+    "Known",
+    "Prior",
+    "RepeatedWalk",
+    "RestrictableHead",
+    "Sampler",
+    "Support",
+    "View",
+    "Walk",
+    "at_most",
+    "positive",
+    "scale",
+]

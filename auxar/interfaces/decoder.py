@@ -1,0 +1,46 @@
+"""Conditional decoders: p(X | X̂), given the features of X̂ (paper, equation 3)."""
+
+from __future__ import annotations
+
+import abc
+
+from torch import Tensor, nn
+
+from auxar.interfaces.image import ImageSpec, Interval
+from auxar.interfaces.known import Known
+from auxar.interfaces.request import Draws
+from auxar.interfaces.sampling import Sampler
+from auxar.interfaces.support import Walk
+
+
+class Decoder(nn.Module, abc.ABC):
+    """p(X | X̂), given the features of X̂."""
+
+    image: ImageSpec
+    features_channels: int
+    restricts: bool = False
+    """Whether `log_prob` takes an interval and `draw` a walk: others are not given any."""
+
+    @abc.abstractmethod
+    def log_prob(self, image: Tensor, features: Tensor, interval: Interval | None = None) -> Tensor:
+        """Integers (b, *image.shape) and features (b, features_channels, h, w) to nats, shape (b,).
+
+        With an interval for every sub-pixel, of the image's shape, each is given that it lies in its own.
+        """
+
+    @abc.abstractmethod
+    def draw(
+        self,
+        features: Tensor,
+        draws: Draws,
+        sampler: Sampler,
+        known: Known | None = None,
+        walk: Walk | None = None,
+    ) -> Tensor:
+        """One image for each index of `draws` and row of `features`: int64, (b, *image.shape).
+
+        Along a walk, an image of which every value is one that the walk leaves possible.
+        """
+
+    def initialize(self, image: Tensor, features: Tensor) -> None:
+        """Data-dependent initialization on a batch; nothing unless an implementation has it."""

@@ -1,0 +1,81 @@
+"""Images: integers in [0, levels) of shape (channels, height, width)."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.errors import UserError
+from auxar.interfaces.validation import at_most, positive
+
+INTEGER_DTYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
+MOST_CHANNELS = 4096
+MOST_SIDE = 65_536
+MOST_LEVELS = 2**24
+"""Up to here float32, in which networks see values, tells them apart."""
+
+
+@attrs.frozen
+class ImageSpec:
+    """Shape and range of an image: integers in [0, levels), shape (channels, height, width).
+
+    Examples:
+        >>> image = ImageSpec(height=32, width=32)
+        >>> image.shape, image.dims
+        ((3, 32, 32), 3072)
+        >>> print(ImageSpec(1, height=8, width=8, levels=16))
+        8×8×1 with 16 levels
+    """
+
+    channels: int = attrs.field(default=3, validator=[positive, at_most(MOST_CHANNELS)])
+    """Values of a pixel, 1 … 4096."""
+    height: int = attrs.field(kw_only=True, validator=[positive, at_most(MOST_SIDE)])
+    """Rows, 1 … 65536."""
+    width: int = attrs.field(kw_only=True, validator=[positive, at_most(MOST_SIDE)])
+    """Columns, 1 … 65536."""
+    levels: int = attrs.field(default=256, kw_only=True, validator=[attrs.validators.ge(2), at_most(MOST_LEVELS)])
+    """Different values, 0 … levels - 1, that each may take: 2 … 2^24."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return (self.channels, self.height, self.width)
+
+    @property
+    def dims(self) -> int:
+        """Number of sub-pixels, the divisor of bits/dim."""
+        return self.channels * self.height * self.width
+
+    def __str__(self) -> str:
+        return f"{self.height}×{self.width}×{self.channels} with {self.levels} levels"
+
+    def check(self, image: Tensor, what: str = "image") -> None:
+        """Raises `UserError` unless `image` is an integer tensor of shape (b, channels, height, width)."""
+        if image.dtype not in INTEGER_DTYPES:
+            raise UserError(f"{what}: expected integers in [0, {self.levels}), got a tensor of {image.dtype}")
+        if image.dim() != 4 or tuple(image.shape[1:]) != self.shape:
+            raise UserError(f"{what}: expected shape (b, {', '.join(map(str, self.shape))}), got {tuple(image.shape)}")
+
+    def check_range(self, image: Tensor, what: str = "image") -> None:
+        """Raises `UserError` unless every value lies in [0, levels). Waits for the device."""
+        if image.numel() and (int(image.min()) < 0 or int(image.max()) >= self.levels):
+            found = f"{int(image.min())} … {int(image.max())}"
+            raise UserError(f"{what}: expected integers in [0, {self.levels}), got {found}")
+
+
+def scale(image: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
+    """Integers in [0, levels) to floats in [-1, 1]."""
+    return image.to(dtype) * (2 / (levels - 1)) - 1
+
+
+@attrs.frozen(eq=False)
+class Interval:
+    """The lowest and the highest value that are still possible: int64, of one shape."""
+
+    low: Tensor
+    high: Tensor
+
+    def of(self, images: slice) -> Interval:
+        """Those of some images, the first dimension."""
+        return Interval(self.low[images], self.high[images])

@@ -1,0 +1,82 @@
+"""What to draw: which images, with which noise, by which rule."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+
+from auxar.interfaces.validation import positive
+
+RULES = ("ancestral", "reduced", "map")
+
+
+def _known_rule(instance: object, attribute: attrs.Attribute, value: str) -> None:
+    if value not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {value!r}")
+
+
+@attrs.frozen
+class DrawRule:
+    """How a value is drawn from a pixel's predicted distribution (paper, section 4.2).
+
+    `ancestral`: from the distribution itself, so that images are exact samples of the model. `reduced`: with
+    `reduction` subtracted from every predicted log-scale. `map`: a mixture component is drawn and its mode taken.
+    A softmax has no scale and its components are the values: there `reduced` and `map` draw as `ancestral`, and
+    `temperature` divides the logits under each rule.
+
+    Examples:
+        >>> DrawRule("reduced", reduction=0.5)
+        DrawRule(name='reduced', reduction=0.5, temperature=1.0)
+        >>> DrawRule("map", reduction=0.5)
+        Traceback (most recent call last):
+        ValueError: reduction is for the rule 'reduced', and the rule is 'map'
+    """
+
+    name: str = attrs.field(default="ancestral", validator=_known_rule)
+    reduction: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
+    temperature: float = attrs.field(default=1.0, validator=positive)
+
+    def __attrs_post_init__(self) -> None:
+        if self.reduction and self.name != "reduced":
+            raise ValueError(f"reduction is for the rule 'reduced', and the rule is '{self.name}'")
+
+
+@attrs.frozen
+class Draws:
+    """Which images to draw: their indices, the seed and the rule, and the level of the chain they are drawn at.
+
+    Noise depends on (seed, index, level) alone, so an image does not depend on the batch it is drawn in, on the
+    sampler or on the number of processes.
+
+    Examples:
+        >>> together = Draws(seed=0, indices=(3, 7)).uniforms((4,))
+        >>> alone = Draws(seed=0, indices=(7,)).uniforms((4,))
+        >>> bool((together[1] == alone[0]).all())
+        True
+    """
+
+    seed: int
+    indices: tuple[int, ...]
+    rule: DrawRule = attrs.field(factory=DrawRule)
+    level: int = 0
+
+    def coarser(self) -> Draws:
+        """The same images, one level further down the chain of views."""
+        return attrs.evolve(self, level=self.level + 1)
+
+    def uniforms(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+        """Uniform noise inside the open interval (0, 1), float64, shape (len(indices), *shape)."""
+        rows = []
+        for index in self.indices:
+            key = hashlib.sha256(f"{self.seed}/{index}/{self.level}".encode()).digest()
+            # The raw stream of a bit generator is the one that NumPy promises never to change.
+            raw = np.random.Philox(key=int.from_bytes(key[:16])).random_raw(math.prod(shape))
+            rows.append((raw >> np.uint64(12)).reshape(tuple(shape)))
+        # Odd multiples of 2⁻⁵³, which float64 holds exactly: symmetric, and never 0 or 1.
+        return torch.from_numpy((np.stack(rows).astype(np.float64) + 0.5) * 2.0**-52).to(device)

@@ -1,0 +1,1 @@
+"""Training of one factor: the loop, checkpoints, averaged weights, progress and trackers."""

@@ -1,0 +1,1 @@
+"""Likelihood heads: the distribution of a pixel given the parameters that a network predicts for it."""

@@ -1,0 +1,14 @@
+"""Likelihoods restricted to intervals of values."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from auxar.interfaces import Interval
+
+
+def only_inside(nats: Tensor, image: Tensor, interval: Interval) -> Tensor:
+    """Nats of values, -∞ of those outside of their interval."""
+    inside = (image >= interval.low) & (image <= interval.high)
+    return torch.where(inside, nats, torch.full((), -torch.inf, dtype=nats.dtype, device=nats.device))

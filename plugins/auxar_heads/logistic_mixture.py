@@ -1,0 +1,166 @@
+"""A mixture of discretized logistics (Salimans et al. 2017, section 2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from auxar.errors import UserError
+from auxar.interfaces import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead, scale
+from auxar.numerics import categorical, logistic
+from auxar_heads.intervals import only_inside
+
+# Narrower components gain nothing (a scale of e⁻⁷ has all but its mass in one of 256 values) and cost stability.
+SMALLEST_LOG_SCALE = -7.0
+# Those that a rule makes narrower yet; one over the scale still is a number.
+SMALLEST_REDUCED_LOG_SCALE = -600.0
+# Wider ones are flat over [-1, 1]; the bound keeps every intermediate finite for any prediction.
+LARGEST_LOG_SCALE = 20.0
+
+
+class LogisticMixtureHead(RestrictableHead):
+    """A mixture of discretized logistics over one channel, or over three that are linearly coupled.
+
+    Salimans et al. 2017, section 2.2: within a component, the mean of green moves linearly with red, that of blue
+    with red and green. Any number of levels. Raises `UserError` for other numbers of channels.
+    """
+
+    def __init__(self, image: ImageSpec, components: int) -> None:
+        if image.channels not in (1, 3):
+            raise UserError(f"head 'logistic_mixture' needs an image of 1 or 3 channels, got {image}")
+        self.levels = image.levels
+        self.channels = image.channels
+        self.components = components
+        self.couplings = self.channels * (self.channels - 1) // 2
+        self.parameter_count = components * (1 + 2 * self.channels + self.couplings)
+        self.uniform_count = 1 + self.channels
+        # The component is drawn again for every channel.
+        self.restricted_uniform_count = 2 * self.channels
+
+    def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
+        *_, joint = self._joints(parameters, image)
+        return joint.logsumexp(1)
+
+    def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
+        # log p(x_1 … x_n): what it gains with one more channel is that channel's own, given those before.
+        first = torch.stack([joint.logsumexp(1) for joint in self._joints(parameters, image)], dim=1)
+        return first.diff(dim=1, prepend=torch.zeros_like(first[:, :1]))
+
+    def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
+        # Of few pixels at a time, so what counts is the number of operations.
+        values = parameters.view(len(parameters), -1, self.components)
+        component = categorical.draw(uniforms[:, 0], values[:, 0].double())
+        chosen = values.gather(2, component.view(-1, 1, 1).expand(-1, values.shape[1], 1)).squeeze(2).double()
+        _, points, log_scales, couplings = chosen.split([1, self.channels, self.channels, self.couplings], dim=1)
+        if rule.name != "map":
+            log_scales = log_scales.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
+            if rule.reduction:
+                log_scales = log_scales - rule.reduction
+            points = logistic.draw(uniforms[:, 1:], points, log_scales)
+        # In units of levels, a coupled value counts from the middle of the range.
+        positions = logistic.position(points, self.levels).unbind(1)
+        weights = torch.tanh(couplings).unbind(1)
+        middle = (self.levels - 1) / 2
+        drawn: list[Tensor] = []
+        offsets: list[Tensor] = []
+        for channel, position in enumerate(positions):
+            first = channel * (channel - 1) // 2
+            for earlier in range(channel):
+                position = torch.addcmul(position, weights[first + earlier], offsets[earlier])
+            # What is not a number becomes a value all the same, as where intervals restrict it.
+            drawn.append(logistic.nearest_value(position, self.levels).nan_to_num_(0))
+            if channel + 1 < self.channels:
+                offsets.append(drawn[-1] - middle)
+        return torch.stack(drawn, dim=1).to(torch.int64)
+
+    def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
+        before = torch.stack([known.logsumexp(1) for known, *_ in self._restricted(parameters, image, interval)], dim=1)
+        inside = [(known + mass).logsumexp(1) for known, _, mass in self._restricted(parameters, image, interval)]
+        return torch.stack(inside, dim=1) - before
+
+    def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
+        channels = [
+            (known + value).logsumexp(1) - (known + mass).logsumexp(1)
+            for known, value, mass in self._restricted(parameters, image, interval)
+        ]
+        return only_inside(torch.stack(channels, dim=1), image, interval)
+
+    def draw_restricted(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule, pixels: DrawnPixels) -> Tensor:
+        known, means, log_scales, couplings = self._split(parameters.double())
+        if rule.reduction:
+            log_scales = (log_scales - rule.reduction).clamp(min=SMALLEST_REDUCED_LOG_SCALE)
+        scaled = means.new_zeros(len(means), self.channels)
+        drawn = []
+        for channel in range(self.channels):
+            interval = pixels.interval(channel)
+            mean, log_scale = self._coupled_mean(means, couplings, scaled, channel), log_scales[:, :, channel]
+            low, high = interval.low[:, None], interval.high[:, None]
+            mass = logistic.log_interval_mass(low, high, mean, log_scale, self.levels)
+            component = categorical.draw(uniforms[:, 2 * channel], known + mass)[:, None]
+            point, width = mean.gather(1, component), log_scale.gather(1, component)
+            if rule.name == "map":
+                value = logistic.nearest_between(point, low, high, self.levels)
+            else:
+                noise = uniforms[:, 2 * channel + 1, None]
+                value = logistic.draw_between(noise, point, width, low, high, self.levels)
+            drawn.append(value.squeeze(1).to(torch.int64))
+            pixels.take(channel, drawn[-1])
+            if channel + 1 < self.channels:
+                known = known + logistic.log_mass(drawn[-1][:, None], mean, log_scale, self.levels)
+                scaled[:, channel] = scale(drawn[-1], self.levels, scaled.dtype)
+        return torch.stack(drawn, dim=1)
+
+    def _restricted(
+        self, parameters: Tensor, image: Tensor, interval: Interval
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Nats of each component: of the channels before, and given these of a channel's value and of its interval.
+
+        (b, k, h, w) each, the first only up to what all components have in common.
+        """
+        known, means, log_scales, couplings = self._split(parameters)
+        scaled = scale(image, self.levels, known.dtype)
+        values, low, high = (x.to(torch.int64)[:, :, None] for x in (image, interval.low, interval.high))
+        low = low.clamp(0, self.levels - 1)
+        high = torch.maximum(high.clamp(max=self.levels - 1), low)
+        for channel in range(self.channels):
+            mean, log_scale = self._coupled_mean(means, couplings, scaled, channel), log_scales[:, :, channel]
+            value = logistic.log_mass(values[:, channel], mean, log_scale, self.levels)
+            yield (
+                known,
+                value,
+                logistic.log_interval_mass(low[:, channel], high[:, channel], mean, log_scale, self.levels),
+            )
+            known = known + value
+
+    def _joints(self, parameters: Tensor, image: Tensor) -> Iterator[Tensor]:
+        """Nats of every component together with the first channel, the first two … all: (b, k, h, w) each."""
+        logits, means, log_scales, couplings = self._split(parameters)
+        scaled = scale(image, self.levels, logits.dtype)
+        values = image.to(torch.int64)
+        joint = logits.log_softmax(1)
+        for channel in range(self.channels):
+            mean = self._coupled_mean(means, couplings, scaled, channel)
+            joint = joint + logistic.log_mass(values[:, None, channel], mean, log_scales[:, :, channel], self.levels)
+            yield joint
+
+    def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(b, parameter_count, …) to logits (b, k, …), means and log-scales (b, k, c, …), couplings (b, k, n, …)."""
+        if parameters.dtype not in (torch.float32, torch.float64):
+            parameters = parameters.float()
+        grouped = rearrange(parameters, "b (p k) ... -> b k p ...", k=self.components)
+        sizes = [1, self.channels, self.channels, self.couplings]
+        logits, means, log_scales, couplings = grouped.split(sizes, dim=2)
+        log_scales = log_scales.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
+        return logits.squeeze(2), means, log_scales, torch.tanh(couplings)
+
+    @staticmethod
+    def _coupled_mean(means: Tensor, couplings: Tensor, scaled: Tensor, channel: int) -> Tensor:
+        """The channel's means (b, k, …), moved by the channels before it: scaled is (b, c, …)."""
+        mean = means[:, :, channel]
+        first = channel * (channel - 1) // 2
+        for earlier in range(channel):
+            mean = mean + couplings[:, :, first + earlier] * scaled[:, None, earlier]
+        return mean

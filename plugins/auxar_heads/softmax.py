@@ -1,0 +1,70 @@
+"""A probability for every value (paper, section 3.3)."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from auxar.interfaces import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead
+from auxar.numerics import categorical
+from auxar_heads.intervals import only_inside
+
+
+class SoftmaxHead(RestrictableHead):
+    """A probability for every value (paper, section 3.3). Channels are independent given the pixels before."""
+
+    def __init__(self, image: ImageSpec) -> None:
+        self.levels = image.levels
+        self.channels = image.channels
+        self.parameter_count = self.channels * self.levels
+        self.uniform_count = self.restricted_uniform_count = self.channels
+
+    def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
+        return self.channel_log_prob(parameters, image).sum(1)
+
+    def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
+        return _of_values(self._logits(parameters).log_softmax(2), image)
+
+    def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
+        # Normalized first: the difference of two sums would be as coarse as the logits are large.
+        return self._masked(self._logits(parameters).log_softmax(2), interval).logsumexp(2)
+
+    def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
+        inside = self._masked(self._logits(parameters), interval).log_softmax(2)
+        return only_inside(_of_values(inside, image), image, interval)
+
+    def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
+        logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels)
+        return categorical.draw(uniforms, logits / rule.temperature)
+
+    def draw_restricted(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule, pixels: DrawnPixels) -> Tensor:
+        logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels) / rule.temperature
+        values = torch.arange(self.levels, device=logits.device)
+        drawn = []
+        for channel in range(self.channels):
+            interval = pixels.interval(channel)
+            outside = (values < interval.low[:, None]) | (values > interval.high[:, None])
+            value = categorical.draw(uniforms[:, channel], logits[:, channel].masked_fill(outside, -torch.inf))
+            # Rounding may lead into values of no probability.
+            drawn.append(value.clamp(interval.low, interval.high))
+            pixels.take(channel, drawn[-1])
+        return torch.stack(drawn, dim=1)
+
+    def _logits(self, parameters: Tensor) -> Tensor:
+        """(b, parameter_count, h, w) to (b, c, levels, h, w)."""
+        if parameters.dtype not in (torch.float32, torch.float64):
+            parameters = parameters.float()
+        return rearrange(parameters, "b (c l) h w -> b c l h w", c=self.channels)
+
+    def _masked(self, logits: Tensor, interval: Interval) -> Tensor:
+        """Logits (b, c, levels, h, w), -∞ outside of a channel's interval; an empty one is the value next to it."""
+        values = torch.arange(self.levels, device=logits.device).view(-1, 1, 1)
+        low = interval.low.clamp(0, self.levels - 1)
+        high = torch.maximum(interval.high.clamp(max=self.levels - 1), low)
+        return logits.masked_fill((values < low[:, :, None]) | (values > high[:, :, None]), -torch.inf)
+
+
+def _of_values(logits: Tensor, image: Tensor) -> Tensor:
+    """Of logits (b, c, levels, h, w) those of the image's values."""
+    return logits.gather(2, image.to(torch.int64)[:, :, None]).squeeze(2)

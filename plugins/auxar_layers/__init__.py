@@ -1,0 +1,1 @@
+"""Layers that causal networks and embeddings are written in."""

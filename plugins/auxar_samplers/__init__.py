@@ -1,0 +1,33 @@
+"""Samplers of causal networks: raster, wavefront, cached, and auto, which chooses among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from auxar.plugins import Component, hookimpl
+from auxar_samplers.auto import AutoConfig, AutoSampler
+from auxar_samplers.cached import CachedConfig, CachedSampler
+from auxar_samplers.raster import RasterConfig, RasterSampler
+from auxar_samplers.wavefront import WavefrontConfig, WavefrontSampler
+
+__all__ = [
+    "AutoConfig",
+    "AutoSampler",
+    "CachedConfig",
+    "CachedSampler",
+    "RasterConfig",
+    "RasterSampler",
+    "WavefrontConfig",
+    "WavefrontSampler",
+]
+
+
+@hookimpl
+def auxar_register_components() -> Sequence[Component]:
+    """The samplers."""
+    return [
+        Component("sampler", "auto", AutoConfig, lambda config: AutoSampler(config.engine)),
+        Component("sampler", "wavefront", WavefrontConfig, lambda config: WavefrontSampler(config.engine)),
+        Component("sampler", "cached", CachedConfig, lambda config: CachedSampler(config.engine)),
+        Component("sampler", "raster", RasterConfig, lambda config: RasterSampler()),
+    ]

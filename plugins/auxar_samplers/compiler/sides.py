@@ -1,0 +1,47 @@
+"""Side inputs: what depends on the features alone, computed for some rows of the image at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, fx
+
+from auxar_layers.functional import concat_elu
+from auxar_samplers.compiler.trace import Static, Term, channels_of
+
+
+class Sides:
+    """Static values of `batch` images, and what terms make of them, in the order of tables: (rows · w, b, c)."""
+
+    def __init__(self, statics: Mapping[fx.Node, Tensor], batch: int) -> None:
+        self._statics = statics
+        self._batch = batch
+        self._found: dict[tuple[fx.Node, bool], tuple[slice, Tensor]] = {}
+
+    def channels(self, static: Static) -> int:
+        """The channels of a static value."""
+        return channels_of(self._statics[static.node])
+
+    def values(self, static: Static, rows: slice, size: tuple[int, int], activated: bool = False) -> Tensor:
+        """A static value at every place of some rows of an image of this size: what is the same everywhere is spread.
+
+        Blocks take the same features through the same function, so the last result is kept.
+        """
+        key = static.node, activated
+        if key not in self._found or self._found[key][0] != rows:
+            value = self._statics[static.node]
+            spread = torch.broadcast_tensors(value, value.new_empty((self._batch, 1, *size)))[0]
+            found = spread[:, :, rows].permute(2, 3, 0, 1).flatten(0, 2)
+            found = concat_elu(found) if activated else found
+            self._found[key] = rows, found.view(-1, self._batch, found.shape[1])
+        return self._found[key][1]
+
+    def total(self, terms: Sequence[Term], bias: Tensor, rows: slice, size: tuple[int, int]) -> Tensor:
+        """The bias and all terms of static sources."""
+        total: Tensor = bias
+        for term in terms:
+            assert isinstance(term.source, Static)
+            source = self.values(term.source, rows, size, term.activated).flatten(0, 1)
+            total = torch.addmm(total, source, term.weight[:, :, 0, 0].t())
+        return total.view(-1, self._batch, len(bias))

@@ -1,0 +1,102 @@
+"""Where a cached sampler keeps each value, by what it is read for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from auxar_samplers.compiler.plan import Plan
+from auxar_samplers.compiler.program import Layout, Ring, Scratch, Table
+from auxar_samplers.compiler.trace import Value
+
+
+def growth_taps(value: Value, phase: int) -> list[tuple[int, int]]:
+    """(columns of the source to the right, column of the kernel) that make the columns of a phase."""
+    assert value.layer is not None
+    left, right = value.layer.overlap
+    factor = value.factor
+    kernel = range((left + phase) % factor, factor + left + right, factor)
+    return [((left + phase - column) // factor, column) for column in kernel]
+
+
+class Storage:
+    """Where each value is kept, by what it is read for."""
+
+    def __init__(self, plan: Plan, layout: Layout) -> None:
+        self.plan = plan
+        self.layout = layout
+        self.strides = sorted(set(plan.strides.values()))
+        self.by_row: dict[Value, Ring] = {}
+        """For the row's program: rows of values that are read at other places than their own."""
+        self.by_pixel: dict[Value, Ring] = {}
+        """For the pixel's program: the row that is being drawn, of values that are read at other columns."""
+        self._scratch: dict[Value, Scratch] = {}
+        self._make_rings()
+
+    def clock(self, value: Value) -> int:
+        """Which clock a value goes by: there is one for each stride."""
+        return self.strides.index(self.plan.strides[value])
+
+    def width(self, value: Value) -> int:
+        """Columns of a value."""
+        return self.plan.size(self.plan.strides[value])[1]
+
+    def scratch(self, value: Value) -> Scratch:
+        """Of one pixel or, for a row's values, of a row, with as many columns as growths write."""
+        if value not in self._scratch:
+            slots = 1
+            if not self.plan.by_pixel(value):
+                slots = self.width(value) + (value.factor if value.kind == "growth" else 1)
+            self._scratch[value] = self.layout.scratch(slots, value.channels)
+        return self._scratch[value]
+
+    def table(self, scratch: Scratch) -> Table:
+        """A row's scratch, by columns."""
+        return Table(scratch.values.view(-1, self.layout.batch, scratch.values.shape[1]))
+
+    def row_scratch(self, value: Value) -> Scratch:
+        """A row's part of a value that is computed pixel by pixel."""
+        return self.layout.scratch(self.width(value) + 1, value.channels)
+
+    def _make_rings(self) -> None:
+        above: dict[Value, int] = {}
+        columns: dict[Value, tuple[int, int]] = {}
+        along: dict[Value, int] = {self.plan.trace.image: 1}
+        for value in self.plan.trace.values:
+            for source, up, first, last in self._reads(value):
+                if up or not self.plan.by_pixel(source):
+                    above[source] = max(above.get(source, 0), up)
+                    left, right = columns.get(source, (0, 0))
+                    columns[source] = min(left, first), max(right, last)
+                if self.plan.by_pixel(source):
+                    along[source] = max(along.get(source, 1), -first + 2)
+        for value, up in above.items():
+            left, right = columns[value]
+            self.by_row[value] = self.layout.ring(
+                self.width(value),
+                up + 1,
+                value.channels,
+                before=-left,
+                after=right,
+                copies=1,
+                clock=self.clock(value),
+            )
+        for value, reach in along.items():
+            # What lies before the first column stays zero, since no column comes round to it.
+            depth = self.width(value) + 1 + reach
+            self.by_pixel[value] = self.layout.ring(1, depth, value.channels, clock=self.clock(value))
+
+    def _reads(self, value: Value) -> Iterator[tuple[Value, int, int, int]]:
+        """(source, rows above, first and last column) of what is read elsewhere than at the value's own place."""
+        for term in value.terms:
+            if isinstance(term.source, Value):
+                for up, weight in term.rows:
+                    last = term.columns[0] + weight.shape[2] - 1
+                    if up or term.columns[0] or last or term.stride > 1:
+                        yield term.source, up, term.columns[0], last
+        if value.kind == "growth":
+            shifts = [shift for phase in range(value.factor) for shift, _ in growth_taps(value, phase)]
+            yield value.sources[0], 0, min(0, *shifts), max(0, *shifts)
+        for source in value.sources:
+            late = self.plan.leads.get(source, 0) - self.plan.leads.get(value, 0)
+            if self.plan.by_pixel(source) and late:
+                yield source, 0, -late, 0

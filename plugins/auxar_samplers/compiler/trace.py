@@ -1,0 +1,295 @@
+"""A causal network taken apart, by a dry run over its layers, into what its prediction for one pixel is made of."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import attrs
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from auxar.interfaces import CausalNetwork
+from auxar_layers.convolutions import CausalConv2d, Dropout, NormalizedLayer, Pointwise, UpsamplingConv2d
+from auxar_layers.functional import concat_elu, gate
+
+FUNCTIONS: dict[Callable[..., Any], str] = {
+    concat_elu: "concat_elu",
+    gate: "gate",
+    functional.elu: "elu",
+    functional.relu: "relu",
+    torch.relu: "relu",
+    torch.sigmoid: "sigmoid",
+    torch.tanh: "tanh",
+    operator.neg: "neg",
+    operator.add: "add",
+    operator.sub: "sub",
+    operator.mul: "mul",
+}
+"""Functions that act on each pixel alone, with channels in dimension 1, whatever the other dimensions are."""
+
+
+def channels_of(static: Tensor) -> int:
+    """Channels of a static value, which may be of any shape that (b, c, h, w) can be spread from."""
+    return static.shape[-3] if static.dim() > 2 else 1
+
+
+class NoScheduleError(Exception):
+    """The network has a part that this sampler cannot run; the message says which."""
+
+
+@attrs.frozen(eq=False)
+class Static:
+    """A value that depends on features and parameters alone, the same for every drawn image."""
+
+    node: fx.Node
+
+
+@attrs.frozen(eq=False)
+class Value:
+    """A value that depends on the image."""
+
+    name: str
+    kind: Literal["image", "linear", "growth", "function"]
+    channels: int
+    terms: tuple[Term, ...] = ()
+    """Of a linear value: what it is the sum of, besides the bias."""
+    bias: Tensor | None = None
+    """Of a linear value or a growth, shape (channels,)."""
+    layer: UpsamplingConv2d | None = None
+    """Of a growth, whose one argument is what grows."""
+    function: Callable[..., Any] | None = None
+    arguments: tuple[Any, ...] = ()
+    """Of a function: values, static values and numbers."""
+
+    @property
+    def factor(self) -> int:
+        """Of a growth: how many times finer it is than its source."""
+        assert self.layer is not None
+        return self.layer.factor
+
+    @property
+    def overlaps(self) -> bool:
+        """Of a growth: whether a column is made of more than one of the source."""
+        assert self.layer is not None
+        return any(self.layer.overlap)
+
+    @property
+    def sources(self) -> tuple[Value, ...]:
+        """The values that it is made of directly."""
+        found = (*(term.source for term in self.terms), *self.arguments)
+        return tuple(source for source in found if isinstance(source, Value))
+
+    @property
+    def statics(self) -> tuple[Static, ...]:
+        """The static values that it is made of directly."""
+        found = (*(term.source for term in self.terms), *self.arguments)
+        return tuple(source for source in found if isinstance(source, Static))
+
+
+@attrs.frozen(eq=False)
+class Term:
+    """A causal convolution of one value, as one part of a sum."""
+
+    source: Value | Static
+    weight: Tensor
+    """(outputs, inputs, kernel rows, kernel columns)."""
+    above: tuple[int, int] = (0, 0)
+    columns: tuple[int, int] = (0, 0)
+    stride: int = 1
+    activated: bool = False
+    """For a static source: it is taken through concat-ELU."""
+
+    @property
+    def rows(self) -> list[tuple[int, Tensor]]:
+        """(rows above, weight (outputs, inputs, columns)) of every kernel row."""
+        return [(self.above[1] - k, self.weight[:, :, k]) for k in range(self.weight.shape[2])]
+
+
+@attrs.frozen(eq=False)
+class Trace:
+    """The values in an order in which they can be computed, the image first, and how static ones are computed."""
+
+    image: Value
+    values: tuple[Value, ...]
+    output: Value
+    statics: Callable[[Tensor | None], dict[fx.Node, Tensor]]
+    """What does not depend on the image, for given features (b, c, h, w)."""
+
+
+def _by_default(node: fx.Node) -> bool:
+    """Whether all that a call names has its default value, as PyTorch's own functions pass on `inplace`."""
+    if not node.kwargs:
+        return True
+    if node.op != "call_function" or not inspect.isfunction(node.target):
+        return False
+    defaults = inspect.signature(node.target).parameters
+    return all(name in defaults and defaults[name].default == value for name, value in node.kwargs.items())
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self) -> None:
+        super().__init__(autowrap_functions=tuple(FUNCTIONS))
+
+    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(module, NormalizedLayer | Dropout) or super().is_leaf_module(module, module_qualified_name)
+
+
+def trace(network: CausalNetwork) -> Trace:
+    """Raises `NoScheduleError` for a network that is not made of layers known here."""
+    return _Builder(network).build()
+
+
+class _Builder:
+    def __init__(self, network: CausalNetwork) -> None:
+        self.network = network
+        self.modules = dict(network.named_modules())
+        self.like = next(network.parameters())
+        self.graph = self._graph()
+        self.values: dict[fx.Node, Value] = {}
+        self.functions: dict[tuple[object, ...], Value] = {}
+        self.order: list[Value] = []
+
+    def build(self) -> Trace:
+        image, *others = [node for node in self.graph.nodes if node.op == "placeholder"]
+        output = next(node for node in self.graph.nodes if node.op == "output").args[0]
+        if not isinstance(output, fx.Node):
+            raise NoScheduleError("the network does not give one tensor")
+        self.moving = {image}
+        for node in self.graph.nodes:
+            if self.moving.intersection(node.all_input_nodes):
+                self.moving.add(node)
+        if output not in self.moving:
+            raise NoScheduleError("the prediction does not depend on the image")
+        self.features = next((node for node in others if node.users), None)
+        pixel = torch.zeros((1, self.network.image.channels, 1, 1), dtype=torch.int64, device=self.like.device)
+        self.values[image] = self._add("image", "image", self.network.encode(pixel).shape[1])
+        for node in self.graph.nodes:
+            if node in self.moving and node.op not in ("placeholder", "output"):
+                self.values[node] = self._value(node)
+        values = self._needed(self.values[output])
+        statics = [static for value in values for static in value.statics]
+        return Trace(self.values[image], values, self.values[output], lambda features: self._statics(features, statics))
+
+    def _statics(self, features: Tensor | None, wanted: Iterable[Static]) -> dict[fx.Node, Tensor]:
+        needed = {static.node for static in wanted}
+        for node in reversed(self.graph.nodes):
+            if node in needed:
+                needed.update(node.all_input_nodes)
+        found: dict[fx.Node, Tensor] = {}
+        interpreter = fx.Interpreter(self.network, graph=self.graph)
+        for node in self.graph.nodes:
+            if node in needed and node.op == "placeholder":
+                assert features is not None
+                found[node] = features
+            elif node in needed:
+                arguments = fx.map_arg((node.args, node.kwargs), found.__getitem__)
+                found[node] = getattr(interpreter, node.op)(node.target, *arguments)
+        return found
+
+    def _graph(self) -> fx.Graph:
+        try:
+            return _Tracer().trace(self.network, None if self.network.features_channels else {"features": None})
+        except Exception as error:  # Tracing runs the network's own code, which may do anything.
+            raise NoScheduleError(f"the network cannot be traced: {error}") from error
+
+    def _add(self, name: str, kind: Any, channels: int, **parts: Any) -> Value:
+        self.order.append(Value(name, kind, channels, **parts))
+        return self.order[-1]
+
+    def _value(self, node: fx.Node) -> Value:
+        if not _by_default(node):
+            raise NoScheduleError(f"{node.target} is called with arguments by name, which has no such form")
+        arguments = [self._argument(argument) for argument in node.args]
+        if node.op == "call_module":
+            module = self.modules[str(node.target)]
+            if isinstance(module, CausalConv2d):
+                term = Term(arguments[0], module.weight(), module.above, module.columns, module.stride)
+                return self._linear(str(node.target), (term,), module.bias)
+            if isinstance(module, Pointwise):
+                return self._linear(str(node.target), self._mixed(module, arguments), module.bias)
+            if isinstance(module, UpsamplingConv2d) and isinstance(arguments[0], Value):
+                parts = {"layer": module, "bias": module.bias, "arguments": tuple(arguments)}
+                return self._add(str(node.target), "growth", module.bias.shape[0], **parts)
+            if isinstance(module, Dropout):
+                return arguments[0]
+            raise NoScheduleError(f"the layer {node.target} ({type(module).__name__}) has no such form")
+        if node.op == "call_function" and node.target in FUNCTIONS:
+            return self._function(node.target, arguments)
+        raise NoScheduleError(f"the operation {node.op} {node.target} has no such form")
+
+    def _argument(self, argument: Any) -> Any:
+        if not isinstance(argument, fx.Node):
+            return argument
+        return self.values[argument] if argument in self.values else Static(argument)
+
+    def _linear(self, name: str, terms: tuple[Term, ...], bias: Tensor) -> Value:
+        return self._add(name, "linear", bias.shape[0], terms=terms, bias=bias)
+
+    def _mixed(self, module: Pointwise, arguments: Sequence[Value | Static]) -> tuple[Term, ...]:
+        pieces = module.weight().split([size * (2 if module.activation else 1) for size in module.inputs], dim=1)
+        terms = []
+        for argument, piece in zip(arguments, pieces, strict=True):
+            if isinstance(argument, Static):
+                terms.append(Term(argument, piece, activated=module.activation))
+            else:
+                terms.append(Term(self._function(concat_elu, [argument]) if module.activation else argument, piece))
+        return tuple(terms)
+
+    def _function(self, function: Any, arguments: Sequence[Any]) -> Value:
+        """Each is computed once, however often it occurs: blocks activate the same stream twice."""
+        key = (function, *(id(a.node) if isinstance(a, Static) else a for a in arguments))
+        if key in self.functions:
+            return self.functions[key]
+        if function is operator.add and (total := self._sum(*arguments)) is not None:
+            return total
+        widths = [argument.channels for argument in arguments if isinstance(argument, Value)]
+        if function is concat_elu:
+            channels = 2 * sum(widths)
+            if len(widths) < len(arguments):
+                raise NoScheduleError("concat-ELU of values and static ones together has no such form")
+        else:
+            widths += [self._static_channels(argument) for argument in arguments if isinstance(argument, Static)]
+            channels = widths[0] // 2 if function is gate else max(widths)
+        value = self._add(FUNCTIONS[function], "function", channels, function=function, arguments=tuple(arguments))
+        self.functions[key] = value
+        return value
+
+    def _static_channels(self, static: Static) -> int:
+        if self.features is None:
+            features = None
+        else:
+            height, width = self.network.image.shape[1:]
+            features = self.like.new_zeros((1, self.network.features_channels, height, width))
+        return channels_of(self._statics(features, [static])[static.node])
+
+    def _sum(self, first: Any, second: Any) -> Value | None:
+        """Two linear values are one with the terms of both; 1×1 convolutions of static values can be among them."""
+        parts, others = self._parts(first), self._parts(second)
+        if parts is None or others is None or not (isinstance(first, Value) or isinstance(second, Value)):
+            return None
+        (name, terms, bias), (other, more, offset) = parts, others
+        if first is second or len(bias) != len(offset):
+            return None
+        return self._linear(f"{name} + {other}", terms + more, bias + offset)
+
+    def _parts(self, part: Any) -> tuple[str, tuple[Term, ...], Tensor] | None:
+        if isinstance(part, Value) and part.kind == "linear":
+            assert part.bias is not None
+            return part.name, part.terms, part.bias
+        if isinstance(part, Static) and part.node.op == "call_module" and not part.node.kwargs:
+            module = self.modules[str(part.node.target)]
+            if isinstance(module, Pointwise):
+                arguments = [self._argument(argument) for argument in part.node.args]
+                return str(part.node.target), self._mixed(module, arguments), module.bias
+        return None
+
+    def _needed(self, output: Value) -> tuple[Value, ...]:
+        needed = {output}
+        for value in reversed(self.order):
+            if value in needed:
+                needed.update(value.sources)
+        return tuple(value for value in self.order if value in needed)

@@ -1,0 +1,1 @@
+"""Engines, which run a sampler's program."""

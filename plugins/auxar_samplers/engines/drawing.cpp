@@ -1,0 +1,377 @@
+// Draws pixels, whatever their values or restricted by sums.
+//
+// It takes a few numbers of each pixel at a time: operations on tensors would cost many times what they compute. Names
+// and formulas are those of the heads' `draw` and `draw_restricted`, of numerics/ and of `SumWalk`, in float64.
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "functions.h"
+
+struct Drawing {
+    int64_t batch, channels, levels;
+    int64_t outside;     // the place that stands for "outside of the image"
+    int64_t components;  // of a mixture, and so on
+    int64_t modes;       // whether a component's mode is taken
+    double smallest_log_scale, largest_log_scale, reduction, smallest_reduced_log_scale;
+    double temperature;  // of a softmax
+    const int64_t *groups, *weights;  // (channels, outside + 1); of free draws all of the sums' are null
+    const int64_t *least, *most;      // (channels, outside + 1, later_images)
+    int64_t later_images;             // batch, or 1 if they are the same for all images
+    int64_t *lowest, *highest;        // (groups + 1, batch), changed by what is drawn
+    const double *uniforms;           // (outside + 1, batch, as many as the head takes)
+    const int64_t *low, *high;        // (outside + 1, batch, channels), or null: limits whatever the sums
+};
+
+namespace {
+
+// With fewer pixels a thread gains less than it costs to wake it. With as many, the products have work for all threads
+// too: a team that changed its size from call to call would end and start threads all the time.
+constexpr int64_t PIXELS_PER_THREAD = 8;
+
+// Of positive divisors, rounded down.
+int64_t quotient(int64_t value, int64_t divisor) {
+    const int64_t towards_zero = value / divisor;
+    return towards_zero - (value % divisor < 0);
+}
+
+struct Interval {
+    int64_t low, high;
+};
+
+int64_t clamp(int64_t value, int64_t low, int64_t high) { return value < low ? low : value > high ? high : value; }
+
+// Loops over components or values go on to a multiple of this, so that none of it is left for single steps.
+constexpr int64_t LANES = 8;
+int64_t padded(int64_t count) { return (count + LANES - 1) & -LANES; }
+
+// Nats (padded) to numbers in proportion to their exponentials, the largest of `count` being 1.
+void exponentials(double *nats, int64_t count) {
+    double largest = nats[0];
+#pragma omp simd reduction(max : largest)
+    for (int64_t k = 0; k < count; k++) largest = nats[k] > largest ? nats[k] : largest;
+    const int64_t lanes = padded(count);
+#pragma omp simd
+    for (int64_t k = 0; k < lanes; k++) nats[k] = exp_of(nats[k] - largest);
+}
+
+// The category that the uniform falls in, and weights to their sums so far.
+int64_t draw_category(double uniform, double *weights, int64_t count) {
+    for (int64_t k = 1; k < count; k++) weights[k] += weights[k - 1];
+    const double threshold = uniform * weights[count - 1];
+    int64_t category = 0;
+#pragma omp simd reduction(+ : category)
+    for (int64_t k = 0; k < count - 1; k++) category += weights[k] <= threshold;
+    return category;
+}
+
+// The value nearest to a position in units of levels, half up, among those of the interval.
+int64_t nearest_to(double position, Interval in) {
+    const double found = std::floor(position + 0.5);
+    if (!(found > static_cast<double>(in.low))) return in.low;  // Also what is not a number.
+    return found < static_cast<double>(in.high) ? static_cast<int64_t>(found) : in.high;
+}
+
+// The same of a point in units of [-1, 1].
+int64_t nearest_value(double point, Interval in, int64_t levels) {
+    const double half = static_cast<double>(levels - 1) / 2;
+    return nearest_to(point * half + half, in);
+}
+
+int64_t draw_between(double uniform, double mean, double inverse_scale, Interval in, int64_t levels) {
+    constexpr double infinite = std::numeric_limits<double>::infinity();
+    const double half = 1.0 / static_cast<double>(levels - 1);
+    const double lower =
+        in.low == 0 ? -infinite : (static_cast<double>(2 * in.low - 1) * half - 1 - mean) * inverse_scale;
+    const double upper =
+        in.high == levels - 1 ? infinite : (static_cast<double>(2 * in.high + 1) * half - 1 - mean) * inverse_scale;
+    const bool mirrored = lower + upper > 0;
+    const double left = mirrored ? -upper : lower, right = mirrored ? -lower : upper;
+    const double rest = mirrored ? uniform : 1 - uniform, share = mirrored ? 1 - uniform : uniform;
+    const double signed_scale = (mirrored ? -1 : 1) / inverse_scale;
+    if (right > 1) {
+        const double below = std::exp(left), above = std::exp(-right);
+        const double by_left = rest * (1 + above), by_right = share * (1 + below);
+        const double point = std::log((by_left * below + by_right) / (by_left + by_right * above));
+        return nearest_value(mean + signed_scale * point, in, levels);
+    }
+    const double count = static_cast<double>(in.high - in.low + 1);
+    const double width = std::isinf(left) ? infinite : count * (2 * half) * inverse_scale;
+    const double above = 1 + std::exp(right), inside = -std::expm1(-width);
+    const double distance = std::log1p(rest * inside * above / (above * std::exp(-width) + share * inside));
+    const double end = mirrored ? static_cast<double>(2 * in.low - 1) : static_cast<double>(2 * in.high + 1);
+    return nearest_value(end * half - 1 - signed_scale * distance, in, levels);
+}
+
+struct Sums {
+    int64_t &lowest, &highest;
+    int64_t weight, least, most;
+
+    Sums(const Drawing &drawing, int64_t place, int64_t image, int64_t channel)
+        : Sums(drawing, channel * (drawing.outside + 1) + place, image) {}
+
+    // Never empty: where nothing is possible any more it is the value nearest to what would be.
+    Interval interval(int64_t levels) const {
+        const int64_t low = -quotient(-(lowest - most), weight), high = quotient(highest - least, weight);
+        const int64_t from = low < 0 ? 0 : low > levels - 1 ? levels - 1 : low;
+        const int64_t to = high > levels - 1 ? levels - 1 : high;
+        return {from, to < from ? from : to};
+    }
+
+    void take(int64_t value) {
+        lowest -= value * weight;
+        highest -= value * weight;
+    }
+
+  private:
+    Sums(const Drawing &drawing, int64_t at, int64_t image)
+        : lowest(drawing.lowest[drawing.groups[at] * drawing.batch + image]),
+          highest(drawing.highest[drawing.groups[at] * drawing.batch + image]),
+          weight(drawing.weights[at]),
+          least(drawing.least[at * drawing.later_images + image % drawing.later_images]),
+          most(drawing.most[at * drawing.later_images + image % drawing.later_images]) {}
+};
+
+// A mixture of discretized logistics: parameters (1 + 2 · channels + couplings, components) are logits, means,
+// log-scales, couplings. One of these for each thread.
+class Mixture {
+  public:
+    static int64_t parameter_count(const Drawing &d) {
+        return d.components * (1 + 2 * d.channels + d.channels * (d.channels - 1) / 2);
+    }
+    static int64_t uniform_count(const Drawing &d) { return d.groups == nullptr ? 1 + d.channels : 2 * d.channels; }
+
+    explicit Mixture(const Drawing &drawing)
+        : d(drawing), lanes(padded(d.components)), rows(parameter_count(d) / d.components), loaded(rows * lanes),
+          nats(lanes), share(lanes), mean(lanes), inverse_scale(lanes), lower(lanes), upper(lanes),
+          inside_nats(lanes), inside_share(lanes) {}
+
+    // All channels by one component, drawn at first.
+    template <class T> void draw_freely(const T *parameters, const double *uniforms, int64_t *drawn) {
+        load(parameters);
+        exponentials(loaded.data(), d.components);
+        const int64_t k = draw_category(uniforms[0], loaded.data(), d.components);
+        // In units of levels, a coupled value counts from the middle of the range.
+        const double middle = static_cast<double>(d.levels - 1) / 2;
+        const double *coupling = couplings() + k;
+        for (int64_t channel = 0; channel < d.channels; channel++) {
+            double point = means(channel)[k];
+            if (!d.modes) {
+                const double uniform = uniforms[1 + channel];
+                const double log_scale = bounded(log_scales(channel)[k]) - d.reduction;
+                point += std::exp(log_scale) * std::log(uniform / (1 - uniform));
+            }
+            double position = point * middle + middle;
+            for (int64_t earlier = 0; earlier < channel; earlier++, coupling += lanes)
+                position += std::tanh(*coupling) * (static_cast<double>(drawn[earlier]) - middle);
+            drawn[channel] = nearest_to(position, {0, d.levels - 1});
+        }
+    }
+
+    template <class T> void begin(const T *parameters) {
+        load(parameters);
+        for (int64_t k = 0; k < lanes; k++) nats[k] = loaded[k], share[k] = 1;
+        prepared = -1;
+    }
+
+    int64_t draw(int64_t channel, Interval in, const int64_t *before, const double *uniforms) {
+        prepare(channel, before);
+        measure(in);
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) inside_nats[k] += nats[k];
+        exponentials(inside_nats.data(), d.components);
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) inside_nats[k] *= share[k] * inside_share[k];
+        const int64_t k = draw_category(uniforms[2 * channel], inside_nats.data(), d.components);
+        if (d.modes) return nearest_value(mean[k], in, d.levels);
+        return draw_between(uniforms[2 * channel + 1], mean[k], inverse_scale[k], in, d.levels);
+    }
+
+    // The component's weights from here on, given the channel's value, the last one of `drawn`.
+    void take(int64_t channel, const int64_t *drawn) {
+        prepare(channel, drawn);
+        measure({drawn[channel], drawn[channel]});
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) nats[k] += inside_nats[k], share[k] *= inside_share[k];
+    }
+
+  private:
+    template <class T> void load(const T *parameters) {
+        for (int64_t row = 0; row < rows; row++, parameters += d.components)
+            for (int64_t k = 0; k < d.components; k++) loaded[row * lanes + k] = static_cast<double>(parameters[k]);
+    }
+    const double *means(int64_t channel) const { return loaded.data() + (1 + channel) * lanes; }
+    const double *log_scales(int64_t channel) const { return loaded.data() + (1 + d.channels + channel) * lanes; }
+    const double *couplings() const { return loaded.data() + (1 + 2 * d.channels) * lanes; }
+
+    double bounded(double log_scale) const {
+        return log_scale < d.smallest_log_scale  ? d.smallest_log_scale
+               : log_scale > d.largest_log_scale ? d.largest_log_scale
+                                                 : log_scale;
+    }
+
+    // The channel's means, moved by the channels before it, and scales: they are not needed where a value is settled.
+    void prepare(int64_t channel, const int64_t *before) {
+        if (prepared == channel) return;
+        prepared = channel;
+        const double reduction = d.reduction, smallest = d.smallest_reduced_log_scale;
+        const double *own_means = means(channel), *own_scales = log_scales(channel);
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) {
+            mean[k] = own_means[k];
+            const double log_scale = bounded(own_scales[k]) - reduction;
+            inverse_scale[k] = exp_of(log_scale < smallest ? -smallest : -log_scale);
+        }
+        const double *coupling = couplings() + channel * (channel - 1) / 2 * lanes;
+        for (int64_t earlier = 0; earlier < channel; earlier++, coupling += lanes) {
+            const double scaled = static_cast<double>(before[earlier]) * (2.0 / static_cast<double>(d.levels - 1)) - 1;
+#pragma omp simd
+            for (int64_t k = 0; k < lanes; k++) mean[k] += hyperbolic_tangent(coupling[k]) * scaled;
+        }
+    }
+
+    // An interval's mass in each component is e^inside_nats · inside_share. The share is a number of common size,
+    // and so are products of a few: no logarithm is needed.
+    void measure(Interval in) {
+        constexpr double infinite = std::numeric_limits<double>::infinity();
+        const double half = 1.0 / static_cast<double>(d.levels - 1);
+        const bool lowest = in.low == 0, highest = in.high == d.levels - 1;
+        standardize(lowest ? -infinite : static_cast<double>(in.low) * (2 * half) - 1 - half, lower);
+        standardize(highest ? infinite : static_cast<double>(in.high) * (2 * half) - 1 + half, upper);
+        const double width = lowest || highest ? infinite : static_cast<double>(in.high - in.low + 1) * (2 * half);
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) {
+            inside_nats[k] = (upper[k] < 0 ? upper[k] : 0) - (lower[k] > 0 ? lower[k] : 0);
+            const double divisor = (1 + exp_of(-std::fabs(lower[k]))) * (1 + exp_of(-std::fabs(upper[k])));
+            inside_share[k] = -expm1_of(-width * inverse_scale[k]) / divisor;
+        }
+        if (lowest && highest) std::fill(inside_share.begin(), inside_share.end(), 1.0);
+    }
+
+    // An open end stays one, whatever the mean and the scale.
+    void standardize(double end, std::vector<double> &ends) const {
+        if (std::isinf(end)) {
+            std::fill(ends.begin(), ends.end(), end);
+            return;
+        }
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) ends[k] = (end - mean[k]) * inverse_scale[k];
+    }
+
+    const Drawing &d;
+    int64_t lanes, rows, prepared = -1;
+    std::vector<double> loaded, nats, share, mean, inverse_scale, lower, upper, inside_nats, inside_share;
+};
+
+// A probability for every value: parameters (channels, levels) are logits.
+class Softmax {
+  public:
+    static int64_t parameter_count(const Drawing &d) { return d.channels * d.levels; }
+    static int64_t uniform_count(const Drawing &d) { return d.channels; }
+
+    explicit Softmax(const Drawing &drawing) : d(drawing), logits(parameter_count(d)), nats(padded(d.levels)) {}
+
+    template <class T> void draw_freely(const T *parameters, const double *uniforms, int64_t *drawn) {
+        begin(parameters);
+        for (int64_t channel = 0; channel < d.channels; channel++)
+            drawn[channel] = draw(channel, {0, d.levels - 1}, drawn, uniforms);
+    }
+
+    template <class T> void begin(const T *parameters) {
+        const double temperature = d.temperature;
+        const int64_t count = parameter_count(d);
+#pragma omp simd
+        for (int64_t k = 0; k < count; k++) logits[k] = static_cast<double>(parameters[k]) / temperature;
+    }
+
+    int64_t draw(int64_t channel, Interval in, const int64_t *, const double *uniforms) {
+        const double *own = logits.data() + channel * d.levels + in.low;
+        const int64_t count = in.high - in.low + 1;
+        for (int64_t k = 0; k < count; k++) nats[k] = own[k];
+        exponentials(nats.data(), count);
+        return in.low + draw_category(uniforms[channel], nats.data(), count);
+    }
+
+    void take(int64_t, const int64_t *) {}
+
+  private:
+    const Drawing &d;
+    std::vector<double> logits, nats;
+};
+
+template <class Head, class T>
+void draw_pixel(const Drawing &drawing, int64_t place, int64_t image, const T *parameters, int64_t *drawn,
+                Head &head) {
+    const int64_t channels = drawing.channels, pixel = place * drawing.batch + image;
+    const double *uniforms = drawing.uniforms + pixel * Head::uniform_count(drawing);
+    if (drawing.groups == nullptr) {
+        head.draw_freely(parameters, uniforms, drawn);
+        if (drawing.low == nullptr) return;
+        for (int64_t channel = 0; channel < channels; channel++) {
+            const int64_t at = pixel * channels + channel;
+            drawn[channel] = clamp(drawn[channel], drawing.low[at], drawing.high[at]);
+        }
+        return;
+    }
+    head.begin(parameters);
+    for (int64_t channel = 0; channel < channels; channel++) {
+        Sums sums(drawing, place, image, channel);
+        Interval in = sums.interval(drawing.levels);
+        if (drawing.low != nullptr) {
+            const int64_t at = pixel * channels + channel;
+            in = {clamp(in.low, drawing.low[at], drawing.high[at]), clamp(in.high, drawing.low[at], drawing.high[at])};
+        }
+        if (in.low == in.high) drawn[channel] = in.low;
+        else drawn[channel] = head.draw(channel, in, drawn, uniforms);
+        sums.take(drawn[channel]);
+        if (channel + 1 < channels) head.take(channel, drawn);
+    }
+}
+
+// At places (count,) of every image: parameters (count · batch, …) to drawn pixels (count · batch, channels), zeros
+// outside of the image. Places that are drawn together have no group of sums in common.
+template <class Head, class T>
+void draw_pixels(const Drawing &drawing, const int64_t *places, int64_t count, const T *parameters, int64_t *drawn,
+                 int64_t threads) {
+    const int64_t channels = drawing.channels, pixels = count * drawing.batch;
+    const int64_t size = Head::parameter_count(drawing);
+#pragma omp parallel num_threads(threads) if (pixels >= threads * PIXELS_PER_THREAD)
+    {
+        Head head(drawing);
+#pragma omp for schedule(static)
+        for (int64_t pixel = 0; pixel < pixels; pixel++) {
+            const int64_t place = places[pixel / drawing.batch], image = pixel % drawing.batch;
+            int64_t *values = drawn + pixel * channels;
+            if (place == drawing.outside)
+                for (int64_t channel = 0; channel < channels; channel++) values[channel] = 0;
+            else
+                draw_pixel(drawing, place, image, parameters + pixel * size, values, head);
+        }
+    }
+}
+
+}  // namespace
+
+extern "C" {
+void draw_mixture_float(const Drawing *drawing, const int64_t *places, int64_t count, const float *parameters,
+                        int64_t *drawn, int64_t threads) {
+    draw_pixels<Mixture>(*drawing, places, count, parameters, drawn, threads);
+}
+void draw_mixture_double(const Drawing *drawing, const int64_t *places, int64_t count, const double *parameters,
+                         int64_t *drawn, int64_t threads) {
+    draw_pixels<Mixture>(*drawing, places, count, parameters, drawn, threads);
+}
+void draw_softmax_float(const Drawing *drawing, const int64_t *places, int64_t count, const float *parameters,
+                        int64_t *drawn, int64_t threads) {
+    draw_pixels<Softmax>(*drawing, places, count, parameters, drawn, threads);
+}
+void draw_softmax_double(const Drawing *drawing, const int64_t *places, int64_t count, const double *parameters,
+                         int64_t *drawn, int64_t threads) {
+    draw_pixels<Softmax>(*drawing, places, count, parameters, drawn, threads);
+}
+}

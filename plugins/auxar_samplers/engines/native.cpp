@@ -1,0 +1,333 @@
+// Runs a sampler's program: matrix products over few rows and pointwise functions, step after step.
+//
+// A step's products have about as many rows as the image has rows in flight: too few for a general matrix library to
+// be fast, and a step has too many of them for the cost of calls. Weights are packed once into panels of columns; a
+// product computes only rows that stand inside the image; all threads walk the whole program with barriers between.
+
+#include <omp.h>
+
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "functions.h"
+
+// Rows of a tile times vectors of a panel is what fits into the registers beside what is being multiplied.
+#if defined(__AVX512F__)
+constexpr int VECTOR_BYTES = 64, TILE_ROWS = 9, PANEL_VECTORS = 3;
+#else
+constexpr int VECTOR_BYTES = 32, TILE_ROWS = 4, PANEL_VECTORS = 3;
+#endif
+
+enum Kind : int32_t { RING, SCRATCH, TABLE, NUMBER };
+enum Function : int32_t { COPY, CONCAT_ELU, GATE, ELU, RELU, SIGMOID, TANH, NEG, ADD, SUB, MUL };
+
+struct Clock {
+    const uint8_t *valid;   // for each position from `origin` and each slot: does it stand inside the image?
+    const int64_t *places;  // likewise: the row of a table that belongs to it
+    int64_t origin, slots;
+};
+
+struct Operand {
+    char *base;
+    int32_t kind, clock;
+    int64_t channels;    // of one position
+    int64_t row_stride;  // elements between rows
+    int64_t first_slot, slot_stride;
+    int64_t depth, delay;
+    int64_t length;      // positions side by side
+    double number;
+};
+
+struct Instruction {
+    int32_t is_product, function, clock, operand_count;
+    int64_t lead;
+    int64_t wrapped, mirror;  // of an output ring: slots repeated before the first one, elements to the second copy
+    const Operand *operands;
+    Operand output;
+    const char *panels;     // a product's weights, packed by `pack`
+    const char *bias;       // padded as the panels are
+    const Operand *initial; // a table that the product is added to, or null
+};
+
+struct State {
+    const Clock *clocks;
+    int64_t batch, threads;  // `threads` to ask for
+};
+
+namespace {
+
+int64_t modulo(int64_t value, int64_t divisor) {
+    const int64_t rest = value % divisor;
+    return rest < 0 ? rest + divisor : rest;
+}
+
+template <class T>
+T *locate(const Operand &operand, const int64_t *positions, const int64_t *places, int64_t row, int64_t batch) {
+    T *base = reinterpret_cast<T *>(operand.base);
+    const int64_t slot = row / batch, image = row % batch;
+    if (operand.kind == TABLE) return base + places[slot] * operand.row_stride + image * operand.channels;
+    if (operand.kind == NUMBER) return nullptr;
+    base += ((operand.first_slot + slot * operand.slot_stride) * batch + image) * operand.row_stride;
+    if (operand.kind == SCRATCH) return base;
+    return base + modulo(positions[operand.clock] - operand.delay, operand.depth) * operand.channels;
+}
+
+template <class T> T elu(T x) { return x > T(0) ? x : expm1_of(x); }
+template <class T> T sigmoid(T x) { return T(1) / (T(2) + expm1_of(-x)); }
+
+template <class T, class F> void each(T *__restrict out, int64_t count, F function) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) out[i] = function(i);
+}
+
+// Both operands have the output's channels, one channel, or are a number.
+template <class T, class F>
+void combine(T *out, int64_t count, const T *a, const Operand &left, const T *b, const Operand &right, F function) {
+    const T first = left.kind == NUMBER ? T(left.number) : a[0];
+    const T second = right.kind == NUMBER ? T(right.number) : b[0];
+    const bool spread_left = left.kind == NUMBER || left.channels == 1;
+    const bool spread_right = right.kind == NUMBER || right.channels == 1;
+    if (spread_left) each(out, count, [&](int64_t i) { return function(first, spread_right ? second : b[i]); });
+    else if (spread_right) each(out, count, [&](int64_t i) { return function(a[i], second); });
+    else each(out, count, [&](int64_t i) { return function(a[i], b[i]); });
+}
+
+template <class T> void apply(const Instruction &instruction, T *out, T *const *in) {
+    const int64_t count = instruction.output.channels;
+    const Operand *operands = instruction.operands;
+    const T *a = in[0], *b = in[1];
+    switch (instruction.function) {
+        case COPY: std::memcpy(out, a, count * sizeof(T)); break;
+        case CONCAT_ELU:
+            for (int32_t k = 0; k < instruction.operand_count; k++) {
+                const int64_t width = operands[k].channels;
+                const T *x = in[k];
+                each(out, width, [&](int64_t i) { return elu(x[i]); });
+                each(out + width, width, [&](int64_t i) { return elu(-x[i]); });
+                out += 2 * width;
+            }
+            break;
+        case GATE: each(out, count, [&](int64_t i) { return a[i] * sigmoid(a[count + i]); }); break;
+        case ELU: each(out, count, [&](int64_t i) { return elu(a[i]); }); break;
+        case RELU: each(out, count, [&](int64_t i) { return a[i] > T(0) ? a[i] : T(0); }); break;
+        case SIGMOID: each(out, count, [&](int64_t i) { return sigmoid(a[i]); }); break;
+        case TANH: each(out, count, [&](int64_t i) { return hyperbolic_tangent(a[i]); }); break;
+        case NEG: each(out, count, [&](int64_t i) { return -a[i]; }); break;
+        case ADD: combine(out, count, a, operands[0], b, operands[1], [](T x, T y) { return x + y; }); break;
+        case SUB: combine(out, count, a, operands[0], b, operands[1], [](T x, T y) { return x - y; }); break;
+        case MUL: combine(out, count, a, operands[0], b, operands[1], [](T x, T y) { return x * y; }); break;
+    }
+}
+
+constexpr int MOST_OPERANDS = 16;
+
+// One thread's rows. A ring may be written twice, so that no window wraps, and its last slots before its first one.
+template <class T>
+void pointwise(const Instruction &instruction, const State &state, const int64_t *positions, int64_t thread,
+               int64_t threads) {
+    const Clock &clock = state.clocks[instruction.clock];
+    const int64_t rows = clock.slots * state.batch;
+    const int64_t begin = rows * thread / threads, end = rows * (thread + 1) / threads;
+    const int64_t at = (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
+    const Operand &output = instruction.output;
+    const size_t bytes = output.channels * sizeof(T);
+    for (int64_t row = begin; row < end; row++) {
+        const int64_t slot = row / state.batch;
+        T *out = locate<T>(output, positions, nullptr, row, state.batch);
+        if (clock.valid[at + slot]) {
+            T *in[MOST_OPERANDS];
+            for (int32_t k = 0; k < instruction.operand_count; k++)
+                in[k] = locate<T>(instruction.operands[k], positions, clock.places + at, row, state.batch);
+            apply(instruction, out, in);
+        } else {
+            std::memset(out, 0, bytes);
+        }
+        if (instruction.mirror) std::memcpy(out + instruction.mirror, out, bytes);
+        for (int64_t up = 1; up <= instruction.wrapped; up++) {
+            if (modulo(-up, clock.slots) != slot) continue;
+            T *copy = out - (slot + up) * state.batch * output.row_stride;
+            std::memcpy(copy, out, bytes);
+            if (instruction.mirror) std::memcpy(copy + instruction.mirror, out, bytes);
+        }
+    }
+}
+
+template <class T> struct Tile {
+    const Instruction *instruction;
+    const int64_t *positions, *places;
+    int64_t batch;
+    const int64_t *rows;
+};
+
+template <class T, int LANES, int VECTORS, int ROWS>
+void tile(const Tile<T> &job, const T *__restrict panel, int64_t column, int64_t width) {
+    typedef T Vector __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
+    const Instruction &instruction = *job.instruction;
+    Vector sums[ROWS][VECTORS];
+    const Vector *bias = reinterpret_cast<const Vector *>(reinterpret_cast<const T *>(instruction.bias) + column);
+    for (int m = 0; m < ROWS; m++) {
+        for (int n = 0; n < VECTORS; n++) sums[m][n] = bias[n];
+        if (instruction.initial == nullptr) continue;
+        const T *row = locate<T>(*instruction.initial, job.positions, job.places, job.rows[m], job.batch) + column;
+        T padded[VECTORS * LANES] = {};
+        std::memcpy(padded, row, width * sizeof(T));
+        for (int n = 0; n < VECTORS; n++) sums[m][n] += *reinterpret_cast<const Vector *>(padded + n * LANES);
+    }
+    for (int32_t k = 0; k < instruction.operand_count; k++) {
+        const Operand &operand = instruction.operands[k];
+        const T *in[ROWS];
+        for (int m = 0; m < ROWS; m++) in[m] = locate<T>(operand, job.positions, job.places, job.rows[m], job.batch);
+        const int64_t count = operand.length * operand.channels;
+        for (int64_t i = 0; i < count; i++) {
+            Vector weights[VECTORS];
+#pragma GCC unroll 4
+            for (int n = 0; n < VECTORS; n++) weights[n] = *reinterpret_cast<const Vector *>(panel + n * LANES);
+            panel += VECTORS * LANES;
+#pragma GCC unroll 16
+            for (int m = 0; m < ROWS; m++) {
+                const Vector value = in[m][i] - Vector{};
+#pragma GCC unroll 4
+                for (int n = 0; n < VECTORS; n++) sums[m][n] += value * weights[n];
+            }
+        }
+    }
+    for (int m = 0; m < ROWS; m++) {
+        T *out = locate<T>(instruction.output, job.positions, nullptr, job.rows[m], job.batch) + column;
+        T padded[VECTORS * LANES];
+        for (int n = 0; n < VECTORS; n++) *reinterpret_cast<Vector *>(padded + n * LANES) = sums[m][n];
+        std::memcpy(out, padded, width * sizeof(T));
+    }
+}
+
+template <class T, int LANES, int VECTORS, int ROWS>
+void tile_of(int64_t rows, const Tile<T> &job, const T *panel, int64_t column, int64_t width) {
+    if constexpr (ROWS > 0) {
+        if (rows == ROWS) tile<T, LANES, VECTORS, ROWS>(job, panel, column, width);
+        else tile_of<T, LANES, VECTORS, ROWS - 1>(rows, job, panel, column, width);
+    }
+}
+
+// A panel is PANEL_VECTORS wide, the last one as few vectors as will do, or a part of one.
+template <class T> int64_t padded_width(int64_t width) {
+    constexpr int64_t lanes = VECTOR_BYTES / sizeof(T);
+    if (width <= lanes / 4) return lanes / 4;
+    if (width <= lanes / 2) return lanes / 2;
+    return (width + lanes - 1) / lanes * lanes;
+}
+
+template <class T> void panel_product(int64_t rows, const Tile<T> &job, const T *panel, int64_t column, int64_t width) {
+    constexpr int LANES = VECTOR_BYTES / sizeof(T);
+    switch (padded_width<T>(width) * 4 / LANES) {
+        case 1: tile_of<T, LANES / 4, 1, TILE_ROWS>(rows, job, panel, column, width); break;
+        case 2: tile_of<T, LANES / 2, 1, TILE_ROWS>(rows, job, panel, column, width); break;
+        case 4: tile_of<T, LANES, 1, TILE_ROWS>(rows, job, panel, column, width); break;
+        case 8: tile_of<T, LANES, 2, TILE_ROWS>(rows, job, panel, column, width); break;
+        default: tile_of<T, LANES, 3, TILE_ROWS>(rows, job, panel, column, width); break;
+    }
+}
+
+template <class T> constexpr int64_t panel_width() { return PANEL_VECTORS * (VECTOR_BYTES / sizeof(T)); }
+
+// One thread's share of all (panel, block of rows). The narrow last panel is dealt out first to even out the shares.
+template <class T>
+void product(const Instruction &instruction, const State &state, const int64_t *positions, const int64_t *rows,
+             int64_t row_count, int64_t thread, int64_t threads) {
+    const Clock &clock = state.clocks[instruction.clock];
+    const int64_t *places =
+        clock.places + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
+    const int64_t outputs = instruction.output.channels, full = panel_width<T>();
+    const int64_t panels = (outputs + full - 1) / full, blocks = (row_count + TILE_ROWS - 1) / TILE_ROWS;
+    int64_t inputs = 0;
+    for (int32_t k = 0; k < instruction.operand_count; k++)
+        inputs += instruction.operands[k].length * instruction.operands[k].channels;
+    const int64_t last = padded_width<T>(outputs - (panels - 1) * full);
+    const int64_t total = ((panels - 1) * full + last) * row_count;
+    const int64_t from = total * thread / threads, to = total * (thread + 1) / threads;
+    int64_t done = 0;
+    for (int64_t order = 0; order < panels; order++) {
+        // The narrow panel lies in the middle, where one share ends and the next begins.
+        const int64_t middle = (panels - 1) / 2;
+        const int64_t number = order < middle ? order : order == middle ? panels - 1 : order - 1;
+        const int64_t column = number * full, width = outputs - column < full ? outputs - column : full;
+        const int64_t cost = number == panels - 1 ? last : full;
+        const T *panel = reinterpret_cast<const T *>(instruction.panels) + column * inputs;
+        for (int64_t block = 0; block < blocks; block++) {
+            const int64_t begin = row_count * block / blocks, end = row_count * (block + 1) / blocks;
+            const int64_t work = cost * (end - begin), center = done + work / 2;
+            done += work;
+            if (center < from || center >= to) continue;
+            const Tile<T> job{&instruction, positions, places, state.batch, rows + begin};
+            panel_product<T>(end - begin, job, panel, column, width);
+        }
+    }
+}
+
+template <class T> void run(const State &state, const Instruction *instructions, int64_t count, const int64_t *positions) {
+#pragma omp parallel num_threads(state.threads)
+    {
+        // There may be fewer than asked for.
+        const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
+        static thread_local std::vector<int64_t> rows;
+        bool after_product = false;
+        for (int64_t k = 0; k < count; k++) {
+            const Instruction &instruction = instructions[k];
+            if (!instruction.is_product) {
+                // A thread's pointwise work stays with its own rows, so that only products need to wait and be waited for.
+                if (after_product) {
+#pragma omp barrier
+                }
+                after_product = false;
+                pointwise<T>(instruction, state, positions, thread, threads);
+                continue;
+            }
+#pragma omp barrier
+            after_product = true;
+            const Clock &clock = state.clocks[instruction.clock];
+            const uint8_t *valid =
+                clock.valid + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
+            rows.clear();
+            for (int64_t slot = 0; slot < clock.slots; slot++)
+                if (valid[slot])
+                    for (int64_t image = 0; image < state.batch; image++) rows.push_back(slot * state.batch + image);
+            product<T>(instruction, state, positions, rows.data(), static_cast<int64_t>(rows.size()), thread,
+                       threads);
+        }
+    }
+}
+
+// (inputs, outputs) row after row to panels, zeros where a panel is wider than what is left.
+template <class T> void pack(const T *weight, int64_t inputs, int64_t outputs, T *panels) {
+    const int64_t full = panel_width<T>();
+    for (int64_t column = 0; column < outputs; column += full) {
+        const int64_t width = outputs - column < full ? outputs - column : full;
+        const int64_t padded = width == full ? full : padded_width<T>(width);
+        for (int64_t row = 0; row < inputs; row++, panels += padded)
+            for (int64_t k = 0; k < padded; k++) panels[k] = k < width ? weight[row * outputs + column + k] : T(0);
+    }
+}
+
+template <class T> int64_t padded_outputs(int64_t outputs) {
+    const int64_t full = panel_width<T>(), rest = outputs % full;
+    return outputs - rest + (rest ? padded_width<T>(rest) : 0);
+}
+
+}  // namespace
+
+extern "C" {
+int64_t most_operands() { return MOST_OPERANDS; }
+int64_t tiles(int64_t rows, int64_t outputs, int64_t size) {
+    const int64_t full = PANEL_VECTORS * (VECTOR_BYTES / size);
+    return (rows + TILE_ROWS - 1) / TILE_ROWS * ((outputs + full - 1) / full);
+}
+int64_t padded_outputs_float(int64_t outputs) { return padded_outputs<float>(outputs); }
+int64_t padded_outputs_double(int64_t outputs) { return padded_outputs<double>(outputs); }
+void pack_float(const float *w, int64_t inputs, int64_t outputs, float *panels) { pack(w, inputs, outputs, panels); }
+void pack_double(const double *w, int64_t inputs, int64_t outputs, double *panels) { pack(w, inputs, outputs, panels); }
+void run_float(const State *state, const Instruction *program, int64_t count, const int64_t *positions) {
+    run<float>(*state, program, count, positions);
+}
+void run_double(const State *state, const Instruction *program, int64_t count, const int64_t *positions) {
+    run<double>(*state, program, count, positions);
+}
+}

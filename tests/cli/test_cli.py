@@ -1,0 +1,364 @@
+"""Every verb, every mistake: a sentence on standard error and never a traceback."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+from helpers.tiny_runs import PROJECT, VIEW, call, command, run, snapshot, tiny, write, write_pictures
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from auxar.cli import VERBS, main
+from auxar.errors import UserError
+from auxar.files import read_json
+
+
+@pytest.fixture(scope="module")
+def finished(pictures, tmp_path_factory) -> Path:
+    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures))
+
+
+@pytest.fixture
+def recipe(pictures, tmp_path, monkeypatch) -> Path:
+    """A recipe in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    return write(tmp_path / "tiny.toml", tiny(pictures, sampling__images=1))
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs a command that must fail; returns what it says."""
+
+    def refused(*arguments: object) -> str:
+        code = main([str(argument) for argument in arguments])
+        output = capsys.readouterr()
+        assert code == 2, output.err
+        assert not output.out
+        assert "Traceback" not in output.err
+        *_, message = output.err.rpartition("auxar: ")
+        return message.strip()
+
+    return refused
+
+
+# Mistakes in a recipe
+
+
+@pytest.mark.parametrize("verb", ["check", "run"])
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("training.step=3", "{recipe}: training: unknown key 'step'; did you mean 'steps'? (known: "),
+        ("training.steps=true", "{recipe}: training.steps: expected int, got the boolean True"),
+        ("prior.name=pixelrnn", "{recipe}: prior: no prior is named 'pixelrnn'; did you mean 'pixelcnn'? (known: "),
+        ("image.height=9", "stage[0].view ('pyramid'): needs an image whose height is divisible by 2, such as 8 or 10"),
+        ("image.levels=1", "{recipe}: image: 'levels' must be >= 2: 1"),
+        ('plugins=["nothing.py"]', "{recipe}: plugins: there is no file"),
+        ("steps", "{recipe}: --set steps: expected key=value, such as training.steps=100"),
+    ],
+)
+def test_a_wrong_recipe(recipe, refused, verb, setting, message):
+    assert refused(verb, recipe, "--set", setting).startswith(message.format(recipe=recipe))
+    assert not Path("runs").exists()
+
+
+def test_no_recipe(recipe, refused):
+    assert refused("run", "tinny.toml") == (
+        "recipe tinny.toml cannot be read: No such file or directory; did you mean 'tiny.toml'? (known: tiny.toml)"
+    )
+
+
+def test_two_plugins_of_one_component(recipe, refused):
+    for name in ("one.py", "two.py"):
+        Path(name).write_text(VIEW)
+    message = refused("run", recipe, "--set", 'plugins=["one.py", "two.py"]')
+    assert "two plugins provide the view 'thin': one (" in message
+    assert "one.py) and two (" in message
+    assert refused("plugins", "one.py", "two.py").startswith("two plugins provide the view 'thin'")
+
+
+def test_an_unknown_factor(recipe, refused):
+    message = refused("run", recipe, "--factors", "prior, stage1")
+    assert message == "--factors: no factor is named 'stage1'; did you mean 'stage0'? (known: prior, stage0)"
+
+
+def test_an_unknown_tracker(recipe, refused):
+    message = refused("run", recipe, "--set", 'training.trackers=["tensorbord"]')
+    assert message.startswith("training.trackers: no tracker is named 'tensorbord'; did you mean 'tensorboard'?")
+
+
+# Mistakes in the data
+
+
+def test_a_missing_folder_of_images(recipe, refused):
+    assert refused("run", recipe, "--set", "data.path=./nowhere").startswith("data.path: ")
+
+
+def test_a_hub_out_of_reach(recipe, refused, monkeypatch):
+    def unreachable():
+        raise ConnectionError
+
+    monkeypatch.setattr(huggingface_hub.utils, "get_session", unreachable)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: unreachable())
+    message = refused("run", recipe, "--set", "data.path=somebody/faces")
+    assert message == (
+        "data.path: the Hugging Face hub could not be reached, and 'somebody/faces' is not in its local cache; "
+        "if the images are on this machine, point to their folder: --set data.path=FOLDER"
+    )
+
+
+def test_a_folder_without_images(recipe, refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert refused("run", recipe, "--set", "data.path=empty").startswith("data.path: there are no images in ")
+
+
+def test_images_of_another_size(recipe, refused):
+    message = refused("run", recipe, "--set", "image.height=16", "image.width=16")
+    assert message.startswith("data: 000.png has 8×8 pixels, and [image] asks for 16×16; set data.crop, ")
+
+
+def test_a_broken_image_ends_the_run_or_is_left_out(recipe, refused, tmp_path, caplog):
+    folder = write_pictures(tmp_path / "some", 8)
+    (folder / "003.png").write_bytes((folder / "003.png").read_bytes()[:60])
+    assert "003.png" in refused("run", recipe, "--set", "data.path=some")
+    assert main(["run", str(recipe), "--set", "data.path=some", "data.broken=skip"]) == 0
+    assert "left out, cannot be read: 003.png" in caplog.messages
+    table = read_json(Path("runs/tiny/evaluation.json"))
+    assert table["data"]["skipped"] == 1
+    assert sum(table["images"].values()) == 7
+
+
+# Mistakes with runs
+
+
+def test_another_recipes_run(recipe, refused, finished):
+    before = snapshot(finished)
+    message = refused("run", recipe, "--set", "training.steps=9", "--out", finished)
+    assert message == (
+        f"{finished} holds another recipe's run (different: training.steps); choose another folder with --out"
+    )
+    assert snapshot(finished) == before
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "sample"])
+def test_a_folder_that_is_no_run(refused, tmp_path, verb):
+    message = refused(verb, tmp_path)
+    assert message == f"{tmp_path} is not a run's folder: it has no recipe.toml; `auxar run RECIPE` makes one"
+
+
+def test_missing_and_damaged_checkpoints(recipe, refused, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "copy")
+    file = tmp_path / "copy" / "factors" / "prior" / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:200])
+    for verb in ("evaluate", "sample"):
+        assert refused(verb, tmp_path / "copy").startswith(f"{file} is damaged: ")
+    file.unlink()
+    assert refused("sample", tmp_path / "copy").startswith(f"{file} is missing: factor prior is not trained")
+    (state,) = file.parent.glob("training-*.safetensors")
+    state.write_bytes(b"x" * 1000)
+    table = tmp_path / "copy.toml"
+    shutil.copy(finished.with_suffix(".toml"), table)
+    assert refused("run", table, "--out", tmp_path / "copy").startswith(f"{state} is damaged: ")
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_output_that_cannot_be_written(recipe, refused, finished, tmp_path, place):
+    (tmp_path / "file").write_text("in the way")
+    message = refused("run", recipe, "--out", place)
+    assert "cannot be written" in message or message == (
+        "file exists and is not a run's folder; choose another with --out"
+    )
+    assert "file" in refused("sample", finished, "--out", place)
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+# Verbs
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help(capsys, verb):
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: auxar {verb} ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["train"], ["run"], ["sample", "x", "-n", "many"], ["sample", "x", "--rule", "y"]]
+)
+def test_command_lines_that_are_none(capsys, arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: auxar" in capsys.readouterr().err
+
+
+def test_check_prints_the_chain_and_its_costs(recipe, capsys):
+    assert main(["check", str(recipe), "--set", "stage[0].repeat=2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [f"level {k}: {8 >> k}×{8 >> k}×3 with 256 levels" for k in range(3)]
+    assert lines[4].split() == ["factor", "parameters", "multiply-adds", "memory"]
+    rows = [line.split() for line in lines[5:8]]
+    assert [row[0] for row in rows] == ["stage0", "stage1", "prior"]
+    assert rows[0][1:4] == ["p(8×8×3", "|", "4×4×3)"]
+    assert rows[0][4] == rows[1][4], "the same networks at another size"
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_recipes_can_be_checked(path, capsys):
+    assert main(["check", str(path)]) == 0
+    assert "prior" in capsys.readouterr().out
+
+
+def test_evaluate_prints_a_table(finished, capsys):
+    assert main(["evaluate", str(finished), "--set", "evaluation.batch_size=3"]) == 0
+    shown = capsys.readouterr().out
+    table = read_json(finished / "evaluation.json")
+    for name in ("heldout", "training"):
+        assert f"{table['bits_per_dim'][name]:.4f} ± {table['standard_error'][name]:.4f}" in shown
+    assert [line.split()[0] for line in shown.splitlines() if line.startswith(("stage", "prior"))][:2] == [
+        "stage0",
+        "prior",
+    ]
+    assert "a bound, log p(X, X̂) ≤ log p(X)" in shown
+
+
+def test_sample_takes_number_rule_seed_and_place(finished, tmp_path, capsys):
+    def drawn(name: str, *arguments: str) -> list[bytes]:
+        assert main(["sample", str(finished), "-n", "2", "--out", str(tmp_path / name), *arguments]) == 0
+        assert capsys.readouterr().out == f"{tmp_path / name}\n"
+        return [file.read_bytes() for file in sorted((tmp_path / name / "images").iterdir())]
+
+    first = drawn("first", "--rule", "map", "--seed", "5")
+    assert len(first) == 2
+    assert drawn("again", "--rule", "map", "--seed", "5", "--batch-size", "1", "--sampler", "raster") == first
+    assert drawn("seed", "--rule", "map", "--seed", "6") != first
+    assert drawn("rule", "--rule", "reduced", "--reduction", "2.5", "--seed", "5") != first
+    facts = read_json(tmp_path / "rule" / "samples.json")
+    assert (facts["rule"], facts["reduction"], facts["seed"], facts["count"]) == ("reduced", 2.5, 5, 2)
+    with Image.open(tmp_path / "first" / "images" / "000001.png") as image:
+        assert (image.size, image.mode) == ((8, 8), "RGB")
+    assert (tmp_path / "first" / "samples.png").is_file()
+    assert (tmp_path / "first" / "growth.png").is_file()
+
+
+def test_samples_go_into_the_run_under_rule_and_seed(finished, capsys):
+    assert main(["sample", str(finished), "-n", "1", "--rule", "map", "--seed", "2"]) == 0
+    assert capsys.readouterr().out == f"{finished / 'samples' / 'map-seed2'}\n"
+    assert [file.name for file in (finished / "samples" / "map-seed2" / "images").iterdir()] == ["000000.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--reduction", "2"], "sampling: reduction is for the rule 'reduced', and the rule is 'ancestral'"),
+        (["--temperature", "0"], "sampling: temperature must be greater than 0, got 0.0"),
+        (["-n", "-1"], "sampling: 'images' must be >= 0: -1"),
+        (["--batch-size", "0"], "sampling: batch_size must be greater than 0, got 0"),
+        (["--sampler", "ratser"], "sampling.sampler: no sampler is named 'ratser'; did you mean 'raster'?"),
+        (["--set", "stage[0].decoder.filters=5"], "--set stage[0].decoder.filters=5: only keys sampling.…"),
+    ],
+)
+def test_samples_that_cannot_be_drawn(finished, refused, arguments, message):
+    assert message in refused("sample", finished, *arguments)
+
+
+def test_an_interrupted_command_says_how_to_go_on(recipe, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("auxar.pipeline.train_factor", interrupt)
+    assert main(["run", str(recipe)]) == 130
+    assert "a run continues from its last checkpoint by the same command" in capsys.readouterr().err
+
+
+def test_interrupted_sampling_keeps_the_images_that_are_finished(finished, tmp_path):
+    whole = tmp_path / "whole"
+    assert main(["sample", str(finished), "-n", "4", "--out", str(whole)]) == 0
+    pictures = tmp_path / "stopped" / "images"
+    stopped = command("sample", finished, "-n", "1000000", "--batch-size", "2", "--out", pictures.parent)
+    process = subprocess.Popen(stopped, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(600):
+            if (pictures / "000003.png").is_file():
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    kept = sorted(pictures.iterdir())
+    assert f"stopped after {len(kept)} of 1000000 images, which are in {pictures}" in errors
+    assert [file.name for file in kept] == [f"{index:06d}.png" for index in range(len(kept))]
+    expected = sorted((whole / "images").iterdir())
+    assert [file.read_bytes() for file in kept[:4]] == [file.read_bytes() for file in expected]
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(min_size=1, max_size=20))
+def test_any_setting_is_told_without_a_traceback(recipe, text):
+    assert main(["check", str(recipe), f"--set={text}"]) in (0, 2)
+
+
+def test_the_module_is_the_command(recipe, tmp_path):
+    done = call(command("check", recipe), tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("level 0: 8×8×3 with 256 levels\n")
+    failed = call([str(Path(sys.executable).with_name("auxar")), "check", "none.toml"], tmp_path)
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert failed.stderr.startswith("auxar: recipe none.toml cannot be read")
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def fail(*arguments: Any) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        lambda files: torch.empty(2**50, dtype=torch.uint8),
+        lambda files: np.empty(2**50, dtype=np.uint8),
+        raising(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")),
+        raising(MemoryError()),
+    ],
+)
+def test_a_lack_of_memory_is_told(monkeypatch, capsys, failing):
+    monkeypatch.setattr("auxar.plugins.load_plugins", failing)
+    assert main(["plugins"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("auxar: there is not enough memory")
+    assert "; smaller batches take less" in told
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch):
+    monkeypatch.setattr("auxar.plugins.load_plugins", raising(RuntimeError("memory")))
+    with pytest.raises(RuntimeError):
+        main(["plugins"])
+
+
+def test_a_folder_whose_name_is_no_text_is_told(tmp_path, monkeypatch):
+    """A recipe keeps the full path of its images, and is UTF-8."""
+    folder = tmp_path / "\udcff"
+    write_pictures(folder / "pictures")
+    monkeypatch.chdir(folder)
+    with pytest.raises(UserError, match=r"^data\.path: the path '.*udcff/pictures' is not valid UTF-8"):
+        run(tmp_path / "run", tiny(Path("pictures")))
+    assert not (tmp_path / "run").exists()

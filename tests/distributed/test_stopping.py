@@ -1,0 +1,399 @@
+"""A run that is killed, or asked to end, goes on as if nothing had been; and only one process works on it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from helpers.tiny_runs import (
+    command,
+    metrics,
+    process_environment,
+    run,
+    same,
+    snapshot,
+    tiny,
+    weights,
+    with_dropout,
+    write,
+)
+from PIL import Image
+
+from auxar.cli import main
+from auxar.distributed.signals import TOGETHER, Interrupted, between_steps, heeding_signals, requests
+from auxar.errors import UserError
+from auxar.files import read_json, read_tensors
+from auxar.pipeline import evaluate, run_recipe, sample
+from auxar.runs.lock import holding
+from auxar.training.averaging import WeightAverage
+
+CHANGES = {
+    "training__steps": 40,
+    "training__flip": True,
+    "training__decay": 0.99,
+    "training__accumulate": 2,
+    "training__clip": 1.0,
+    "training__checkpoint_every": 3,
+    "training__log_every": 5,
+    "sampling__images": 6,
+    "sampling__batch_size": 2,
+}
+MOMENTS = 20
+"""Times that the long test kills a run."""
+
+
+@pytest.fixture(scope="module")
+def whole(pictures, tmp_path_factory) -> Path:
+    """A run that nothing happened to."""
+    return run(tmp_path_factory.mktemp("whole") / "run", with_dropout(tiny(pictures, **CHANGES)))
+
+
+@pytest.fixture
+def recipe(pictures, tmp_path) -> Path:
+    return write(tmp_path / "recipe.toml", with_dropout(tiny(pictures, **CHANGES)))
+
+
+def started(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+    """A real `auxar`, which takes signals as one that is started from a terminal does."""
+
+    def heed() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, **options}
+    return subprocess.Popen(command(*arguments), env=process_environment(), preexec_fn=heed, **options)
+
+
+def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while not what() and process.poll() is None:
+        assert time.monotonic() < until, "it did not come so far"
+        time.sleep(0.001)
+
+
+def check_whole(folder: Path) -> None:
+    """Nothing under its final name is a part of what it should be."""
+    for file in folder.rglob("*"):
+        if file.name.endswith(".part") or not file.is_file():
+            continue
+        if file.suffix == ".safetensors":
+            read_tensors(file)
+        elif file.suffix == ".json":
+            read_json(file)
+        elif file.suffix == ".png":
+            with Image.open(file) as image:
+                image.load()
+        elif file.suffix == ".jsonl":
+            for line in file.read_text().splitlines():
+                json.loads(line)
+        elif file.suffix == ".html":
+            assert file.read_text().endswith("</html>\n")
+        elif file.suffix == ".toml":
+            assert "[training]" in file.read_text()
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """All that a run leaves, but for times."""
+    samples = read_json(folder / "samples" / "samples.json")
+    del samples["seconds"]
+    left = [path.name for path in folder.rglob("*") if path.name.endswith(".part") or path.name == ".lock.json"]
+    assert not left
+    return {
+        "metrics": metrics(folder),
+        "evaluation": read_json(folder / "evaluation.json"),
+        "samples": samples,
+        "recipe": (folder / "recipe.toml").read_bytes(),
+        "files": sorted(str(path.relative_to(folder)) for path in folder.rglob("*")),
+        **{file.name: file.read_bytes() for file in folder.glob("samples/**/*.png")},
+    }
+
+
+def assert_same(first: Path, second: Path) -> None:
+    """To the last bit."""
+    assert same(weights(first), weights(second))
+    assert same(weights(first, "training"), weights(second, "training"))
+    assert contents(first) == contents(second)
+    (tensors, facts), (others, other_facts) = (read_tensors(run / "evaluation.safetensors") for run in (first, second))
+    assert same(tensors, others)
+    assert facts == other_facts
+
+
+def finished_factors(folder: Path) -> dict[str, tuple[int, int]]:
+    """Each trained factor's file: its number on the disk and when it was written."""
+    stats = {file.parent.name: file.stat() for file in folder.glob("factors/*/weights.safetensors")}
+    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
+
+
+# Killed
+
+PLACES: dict[str, Callable[[Path], bool]] = {
+    "beginning": lambda out: out.is_dir(),
+    "training": lambda out: any(out.glob("factors/prior/metrics.jsonl")),
+    "checkpointing": lambda out: any(out.glob("factors/*/.training*.part")),
+    "the other factor": lambda out: any(out.glob("factors/stage0/training*")),
+    "evaluation": lambda out: (out / "factors" / "stage0" / "weights.safetensors").is_file(),
+    "sampling": lambda out: any(out.glob("samples/images/000001.png")),
+    "report": lambda out: (out / "samples" / "samples.json").is_file(),
+}
+
+
+def kill(recipe: Path, out: Path, place: str, delay: float) -> bool:
+    """Starts or continues a run, and kills it `delay` seconds after it has come to `place`; whether it was in time."""
+    before = finished_factors(out)
+    process = started("run", recipe, "--out", out, stderr=subprocess.DEVNULL)
+    wait_for(lambda: PLACES[place](out), process)
+    time.sleep(delay)
+    process.kill()
+    in_time = process.wait() == -signal.SIGKILL
+    check_whole(out)
+    after = finished_factors(out)
+    assert {name: after[name] for name in before} == before, "a finished factor was trained again"
+    return in_time
+
+
+def test_a_killed_run_ends_like_one_that_was_not(recipe, whole, tmp_path):
+    """In short; `test_runs_killed_at_many_moments` does it often."""
+    out = tmp_path / "run"
+    assert kill(recipe, out, "checkpointing", 0.0)
+    assert kill(recipe, out, "the other factor", 0.005)
+    assert kill(recipe, out, "sampling", 0.0)
+    run_recipe(recipe, out=out)
+    assert_same(out, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0])
+def test_runs_killed_at_many_moments(recipe, whole, tmp_path, seed):
+    """A run is begun anew whenever it has come to its end, so that no part of it is left out."""
+    moments = random.Random(seed)
+    places = [*PLACES, *(moments.choice(list(PLACES)) for _ in range(MOMENTS - len(PLACES)))]
+    times, number = 0, 0
+    for place in sorted(places, key=list(PLACES).index):
+        out = tmp_path / f"run{number}"
+        if not kill(recipe, out, place, moments.uniform(0, 0.25)):
+            assert_same(out, whole)
+            number += 1
+            continue
+        times += 1
+    assert times >= MOMENTS * 3 // 4
+    run_recipe(recipe, out=tmp_path / f"run{number}")
+    assert_same(tmp_path / f"run{number}", whole)
+
+
+# Asked to end
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
+def test_training_that_is_asked_to_end_saves_and_says_so(recipe, whole, tmp_path, number, code):
+    out = tmp_path / "run"
+    # No checkpoint is due before the end: what is there was saved because of the signal.
+    settings = ["training.checkpoint_every=100000", "data.workers=1"]
+    process = started("run", recipe, "--out", out, "--set", *settings)
+    wait_for(lambda: any(out.glob("factors/prior/metrics.jsonl")), process)
+    started_at = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert time.monotonic() - started_at < 10
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].endswith("and a run continues from its last checkpoint by the same command")
+    (state,) = out.glob("factors/prior/training-*.safetensors")
+    assert not list(out.glob("factors/prior/weights*"))
+    check_whole(out)
+    assert not list(out.rglob("*.part"))
+    step = int(read_tensors(state)[1]["step"])
+    assert 0 < step < 40
+    # Within what a line of metrics is the mean of.
+    run_recipe(recipe, out=out, settings=settings)
+    assert same(weights(out), weights(whole))
+    reference = run_recipe(recipe, out=tmp_path / "reference", settings=settings)
+    assert metrics(out) == metrics(reference.path)
+
+
+def test_the_death_of_a_process_that_prepares_images_is_told(recipe, tmp_path):
+    out = tmp_path / "run"
+    settings = ["training.steps=100000", "training.log_every=1", "data.workers=1"]
+    process = started("run", recipe, "--out", out, "--set", *settings)
+    wait_for(lambda: any(out.glob("factors/prior/metrics.jsonl")), process)
+    own = psutil.Process(process.pid)
+    (worker,) = (child for child in own.children() if child.cmdline() == own.cmdline())
+    worker.kill()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "Traceback" not in errors
+    start = r"auxar: data\.workers: a process that prepares images has died \(DataLoader worker \(pid(\(s\))?"
+    assert re.search(f"{start} {worker.pid}\\)", errors)
+    assert errors.rstrip().endswith("and a run continues from its last checkpoint by the same command")
+
+
+def test_what_is_no_training_ends_at_once(recipe, whole, tmp_path):
+    process = started("sample", whole, "-n", "100000", "--out", tmp_path / "samples")
+    wait_for(lambda: (tmp_path / "samples" / "images" / "000003.png").is_file(), process)
+    process.terminate()
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "auxar: ended by SIGTERM; what is finished is kept" in errors
+    assert "Traceback" not in errors
+
+
+def test_an_interruption_without_words_is_told(monkeypatch, capsys):
+    """As Python's own handler raises it."""
+
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("auxar.plugins.load_plugins", interrupted)
+    assert main(["plugins"]) == 130
+    assert capsys.readouterr().err.startswith("auxar: interrupted; what is finished is kept")
+
+
+def test_the_rate_after_a_stop_counts_what_was_done_since(pictures, tmp_path, monkeypatch):
+    """Of the steps that a line of metrics is the mean of, some may have been done before the stop."""
+    table = tiny(pictures, training__steps=3, training__log_every=3, sampling__images=0)
+    ticks = itertools.count()
+    monkeypatch.setattr("auxar.training.progress.time.perf_counter", lambda: float(next(ticks)))
+    with monkeypatch.context() as patch:
+        patch.setattr(WeightAverage, "update", lambda average: requests.add(Interrupted("stopped", 143)))
+        with pytest.raises(Interrupted):
+            run(tmp_path / "run", table, only=["prior"])
+    state = tmp_path / "run" / "factors" / "prior"
+    assert not (state / "metrics.jsonl").exists()
+    run(tmp_path / "run", table, only=["prior"])
+    (line,) = (state / "metrics.jsonl").read_text().splitlines()
+    # One step, in the one second that passes between two looks at the clock.
+    assert json.loads(line)["images_per_second"] == 4
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    requests.last = None
+    yield []
+    requests.last = None
+    assert requests.pending is None
+    assert not requests.waiting
+
+
+def test_a_second_signal_does_not_wait(told):
+    def work() -> None:
+        with between_steps() as asked:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert asked.pending is not None
+            # As a launcher passes on what a terminal has sent already.
+            os.kill(os.getpid(), signal.SIGTERM)
+            told.append("went on")
+            time.sleep(TOGETHER)
+            os.kill(os.getpid(), signal.SIGINT)
+            told.append("not reached")
+
+    with pytest.raises(Interrupted):
+        work()
+    assert told == ["went on"]
+
+
+def test_an_error_after_a_signal_is_its_consequence(told):
+    def work(asked: bool) -> None:
+        with between_steps():
+            if asked:
+                os.kill(os.getpid(), signal.SIGTERM)
+            raise RuntimeError("a connection broke")
+
+    with pytest.raises(Interrupted) as caught:
+        work(asked=True)
+    assert caught.value.code == 143
+    with pytest.raises(RuntimeError):
+        work(asked=False)
+
+
+def test_a_signal_that_comes_twice_does_not_disturb_leaving(told):
+    def work() -> None:
+        with heeding_signals():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                told.append("left")
+
+    with pytest.raises(Interrupted):
+        work()
+    assert told == ["left"]
+
+
+def test_handlers_are_put_back(told):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with heeding_signals(), between_steps():
+        assert signal.getsignal(signal.SIGTERM) != before[1]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+# Two at once
+
+
+def test_a_second_process_is_refused_while_the_first_lives(recipe, whole, tmp_path, capsys):
+    out = tmp_path / "run"
+    first = started("run", recipe, "--out", out, "--set", "training.steps=100000", stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: any(out.glob("factors/prior/training*")), first)
+        refusal = f"{out} is being worked on by process {first.pid} on "
+        with pytest.raises(UserError) as caught:
+            run_recipe(recipe, out=out)
+        assert str(caught.value).startswith(refusal)
+        assert str(caught.value).endswith("; wait until it is done, or choose another folder")
+        # Nobody writes there in the meantime.
+        assert main(["run", str(recipe), "--out", str(out)]) == 2
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"auxar: {refusal}")
+    finally:
+        first.kill()
+        first.wait()
+    settings = ["training.steps=100000"]
+    again = started("run", recipe, "--out", out, "--set", *settings, stderr=subprocess.DEVNULL)
+    try:
+        count = len(list(out.glob("factors/prior/training*")))
+        newest = max(out.glob("factors/prior/training*"))
+        wait_for(lambda: max(out.glob("factors/prior/training*")) != newest, again)
+        assert again.poll() is None, "it was refused after the first had died"
+        assert count
+    finally:
+        again.kill()
+        again.wait()
+
+
+def test_a_run_that_is_held_is_not_evaluated(whole):
+    before = snapshot(whole)
+    with holding(whole), pytest.raises(UserError, match=f"being worked on by process {os.getpid()} on "):
+        evaluate(whole)
+    assert snapshot(whole) == before
+    with holding(whole):
+        pass
+
+
+def test_two_do_not_draw_into_one_folder(recipe, whole, tmp_path):
+    """Each would remove what the other has drawn, and pictures of two rules would be those of one."""
+    sample(whole, out=tmp_path / "samples")
+    before = snapshot(tmp_path)
+    with holding(tmp_path / "samples"), pytest.raises(UserError, match=f"being worked on by process {os.getpid()} on "):
+        sample(whole, out=tmp_path / "samples", settings=["sampling.rule=map"])
+    assert snapshot(tmp_path) == before
+    with holding(tmp_path / "samples"):
+        sample(whole, out=tmp_path / "other")
+    sample(whole, out=tmp_path / "samples")
+
+
+def test_a_run_does_not_draw_where_another_does(recipe, tmp_path):
+    out = tmp_path / "run"
+    settings = ["training.steps=1"]
+    run_recipe(recipe, out=out, settings=settings, only=["prior"])
+    with holding(out / "samples"), pytest.raises(UserError, match="samples is being worked on by process "):
+        run_recipe(recipe, out=out, settings=settings)
+    run_recipe(recipe, out=out, settings=settings)

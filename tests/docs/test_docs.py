@@ -1,0 +1,400 @@
+"""The documentation says what the code says: examples run, references are whole, and the site builds strictly."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import doctest
+import importlib
+import importlib.util
+import re
+import shlex
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, get_args
+
+import attrs
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from helpers.tiny_runs import PROJECT, call
+
+from auxar.cli import _parser, main
+from auxar.interfaces import Draws, ImageSpec
+from auxar.pipeline import run_recipe
+from auxar.plugins import Kind, load_plugins
+from auxar.recipe.building import build_model
+from auxar.recipe.loading import parse_recipe
+from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
+from auxar_samplers.canvas import Canvas
+from auxar_samplers.compiler.schedule import make_schedule
+from auxar_samplers.wavefront import WavefrontSampler
+
+DOCS = PROJECT / "docs"
+# What their blocks hold are files of plugins, which have tests of their own.
+PAGES_OF_FILES = [DOCS / "views.md", DOCS / "networks.md"]
+PAGES = [PROJECT / "README.md", *(page for page in sorted(DOCS.rglob("*.md")) if page not in PAGES_OF_FILES)]
+TABLES: dict[str, type] = {
+    "image": ImageSpec,
+    "data": DataConfig,
+    "stage": Stage,
+    "training": TrainingConfig,
+    "evaluation": EvaluationConfig,
+    "sampling": SamplingConfig,
+}
+INSIDE = {"split": Split, "crop": Crop}
+HAVE_EXAMPLES = {
+    "auxar.interfaces.image",
+    "auxar.interfaces.request",
+    "auxar.model",
+    "auxar.numerics.categorical",
+    "auxar.numerics.logistic",
+}
+
+
+@pytest.fixture(scope="module")
+def making():
+    """A module of `docs/making` by its name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DOCS / "making")
+        yield importlib.import_module
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory) -> Path:
+    """A folder with a run of the quickstart that is barely trained."""
+    folder = tmp_path_factory.mktemp("docs")
+    settings = ["training.steps=1", "training.initialization_images=8", "evaluation.heldout_images=4"]
+    settings += ["evaluation.train_images=0", "sampling.images=0"]
+    AcceleratorState._reset_state(reset_partial_state=True)
+    run_recipe(PROJECT / "recipes" / "quickstart.toml", settings=settings, out=folder / "runs" / "quickstart")
+    return folder
+
+
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", read(page), re.DOTALL | re.MULTILINE)
+
+
+def with_blocks(language: str) -> Any:
+    pages = [page for page in PAGES if blocks(page, language)]
+    return pytest.mark.parametrize("page", pages, ids=lambda page: page.relative_to(PROJECT).as_posix())
+
+
+# Examples
+
+
+def modules_with_examples() -> list[str]:
+    files = [(file, root) for root in (PROJECT, PROJECT / "plugins") for file in sorted(root.glob("auxar*/**/*.py"))]
+    found = [file.relative_to(root).with_suffix("") for file, root in files if ">>> " in read(file)]
+    return [".".join(name.parts).removesuffix(".__init__") for name in found]
+
+
+def test_what_people_meet_first_has_examples():
+    assert set(modules_with_examples()) >= HAVE_EXAMPLES
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_examples_in_docstrings(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert not result.failed
+    assert result.attempted or name not in HAVE_EXAMPLES
+
+
+@with_blocks("python")
+def test_python_blocks_run_and_give_the_shapes_they_say(page, quickstart, monkeypatch):
+    monkeypatch.chdir(quickstart)
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in blocks(page, "python"):
+        for statement in ast.parse(block).body:
+            value = execute(statement, names)
+            lines = block.splitlines()[statement.lineno - 1 : statement.end_lineno]
+            said = re.search(r"#.*?(\(\d+,\)|\(\d+(?:, \d+)+\))", lines[-1])
+            if said and value is not None:
+                assert tuple(value.shape) == ast.literal_eval(said[1]), lines[-1]
+
+
+def execute(statement: ast.stmt, names: dict[str, Any]) -> Any:
+    """Runs a statement; the value of an expression or of what is assigned to one name."""
+    if isinstance(statement, ast.Expr):
+        return eval(compile(ast.Expression(statement.value), "page", "eval"), names)
+    exec(compile(ast.Module([statement], []), "page", "exec"), names)
+    if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+        return names[statement.targets[0].id]
+    return None
+
+
+@with_blocks("toml")
+def test_recipes_on_pages_can_be_built(page, tmp_path):
+    for block in blocks(page, "toml"):
+        recipe, registry = parse_recipe(block, tmp_path)
+        assert build_model(recipe, registry, on="meta").image == recipe.image
+
+
+@with_blocks("sh")
+def test_commands_on_pages_can_be_parsed(page):
+    parser = _parser()
+    for block in blocks(page, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            for command in re.split(r"&&", line):
+                words = shlex.split(command, comments=True)
+                if "auxar" in words[:1] or ("-m" in words and words[words.index("-m") + 1] == "auxar"):
+                    parsed = parse(parser, words[words.index("auxar") + 1 :])
+                    assert parsed is not None, line
+
+
+def parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace | None:
+    with contextlib.suppress(SystemExit):
+        return parser.parse_args(words)
+    return None
+
+
+def test_links_of_the_readme_lead_to_files():
+    links = re.findall(r"\]\(([^)#:]+)", read(PROJECT / "README.md"))
+    assert len(links) > 5
+    assert [link for link in links if not (PROJECT / link).is_file()] == []
+
+
+# References
+
+
+def kept(page: Path, *made: str) -> str:
+    """What stands in a region of a page's file."""
+    begin = re.escape(f"<!-- made: {' '.join(made)} -->")
+    (text,) = re.findall(rf"{begin}\n\n(.*?)\n\n<!-- end -->", read(page), re.DOTALL)
+    return text
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    """Cells by the name in the first."""
+    drawn = [line for line in table.splitlines() if line.startswith("|")]
+    lines = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in drawn]
+    return {line[0].strip("`"): line[1:] for line in lines[2:]}
+
+
+@pytest.mark.parametrize(("table", "cls"), TABLES.items())
+def test_every_key_of_a_recipe_is_in_its_table(table, cls):
+    expected = []
+    for field in attrs.fields(cls):
+        inside = INSIDE.get(field.name)
+        expected += [f"{field.name}.{key.name}" for key in attrs.fields(inside)] if inside else [field.name]
+    assert list(rows(kept(DOCS / "recipes.md", "keys", table))) == expected
+
+
+MINIMAL = """
+[data]
+path = "noto-emoji"
+[image]
+height = 8
+width = 8
+[[stage]]
+view = "pyramid"
+embedding = "resnet"
+decoder = "pixelcnn"
+[prior]
+name = "pixelcnn"
+[training]
+steps = 1
+"""
+
+
+def test_the_defaults_in_the_tables_are_those_that_hold(tmp_path):
+    plain, _ = parse_recipe(MINIMAL, tmp_path)
+    tried = 0
+    for table in TABLES:
+        for name, (_, default, *_) in rows(kept(DOCS / "recipes.md", "keys", table)).items():
+            if default.startswith("`"):
+                where = "stage[0]" if table == "stage" else table
+                said, _ = parse_recipe(MINIMAL, tmp_path, [f"{where}.{name}={default.strip('`')}"])
+                assert said == plain, name
+                tried += 1
+    assert tried > 30
+
+
+def test_types_in_the_tables_are_those_of_the_classes():
+    table = rows(kept(DOCS / "recipes.md", "keys", "training"))
+    types = ("integer", "number", "boolean", "list of 2 numbers", "list of texts")
+    assert tuple(table[key][0] for key in ("steps", "epochs", "flip", "betas", "trackers")) == types
+    assert rows(kept(DOCS / "recipes.md", "keys", "stage"))["view"][:2] == ["component", "required"]
+
+
+def test_tables_in_files_are_those_that_the_site_shows(making):
+    page = read(DOCS / "recipes.md")
+    assert making("regions").filled(page, markers=True) == page
+
+
+def test_units_are_of_keys_that_there_are(making):
+    references = making("references")
+    known = {f"{table}.{key.name}" for table, cls in TABLES.items() for key in references.keys_of(cls)}
+    assert set(references.UNITS) <= known
+
+
+def test_every_component_is_listed_with_its_options(making):
+    text = making("references").components()
+    registry = load_plugins()
+    sections = dict(re.findall(r"^### (`\S+` \(\w+\))\n(.*?)(?=^##|\Z)", text, re.DOTALL | re.MULTILINE))
+    shipped = [key for key, provider in registry.providers.items() if "(auxar " in provider]
+    assert sorted(sections) == sorted(f"`{name}` ({kind})" for kind, name in shipped)
+    assert {kind for kind, _ in shipped} == set(get_args(Kind))
+    for kind, name in shipped:
+        component = registry.components[kind, name]
+        section = sections[f"`{name}` ({kind})"]
+        assert component.summary in section
+        names = [field.name for field in attrs.fields(component.config)]
+        assert names == (list(rows(section[section.index("| option") :])) if names else [])
+    assert "Residual blocks of each stream" in sections["`pixelcnn` (prior)"]
+
+
+def test_every_command_is_listed_with_its_options(making):
+    references = making("references")
+    text = references.commands()
+    for verb, parser in references.verbs().items():
+        section = text.split(f"## auxar {verb}\n")[1].split("\n## ")[0]
+        for action in parser._actions:
+            for word in action.option_strings or [action.metavar]:
+                assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", section), (verb, word)
+    assert max(map(len, text.splitlines())) <= 82
+
+
+# Pictures and figures
+
+
+def test_the_wavefronts_picture_shows_the_steps_that_pixels_are_drawn_in(making, monkeypatch):
+    pictures = making("pictures")
+    image = ImageSpec(height=5, width=11)
+    network = pictures.small_network(image)
+    schedule = make_schedule(network)
+    drawn: list[list[int]] = []
+    draw = Canvas.draw
+
+    def watched(self, places, parameters):
+        drawn.append([place for place in places.tolist() if place < image.height * image.width])
+        return draw(self, places, parameters)
+
+    monkeypatch.setattr(Canvas, "draw", watched)
+    WavefrontSampler("plain").sample(network, None, Draws(0, (0,)))
+    steps = {place: step for step, places in enumerate(drawn) for place in places}
+    assert len(steps) == image.height * image.width
+    for place, step in steps.items():
+        assert pictures.drawing_step(schedule, *divmod(place, image.width)) == step
+    assert re.search(r"whose lag is (\d+)", pictures.PICTURES["wavefront.svg"].caption)[1] == str(schedule.lag)
+
+
+def test_the_pixels_that_a_prediction_reads(making):
+    pictures = making("pictures")
+    network = pictures.small_network(ImageSpec(height=5, width=9))
+    read_pixels = pictures.pixels_read(network, 3, 4)
+    blank = torch.zeros((1, 3, 5, 9), dtype=torch.int64)
+    with torch.no_grad():
+        before = network(network.encode(blank))[0, :, 3, 4]
+        for row in range(5):
+            for column in range(9):
+                changed = blank.clone()
+                changed[..., row, column] = 255
+                after = network(network.encode(changed))[0, :, 3, 4]
+                assert (not torch.equal(before, after)) == bool(read_pixels[row, column]), (row, column)
+
+
+def test_costs_are_those_of_auxar_check(making, capsys):
+    costs = making("costs")
+    table = rows(costs.costs("celeba128"))
+    assert list(table) == [*(f"stage{k}" for k in range(4)), "prior", "all"]
+    assert main(["check", str(PROJECT / "recipes" / "pyramid_celeba.toml")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    for factor in list(table)[:-1]:
+        (line,) = [line for line in said if line.startswith(factor)]
+        assert f" {table[factor][1]} " in line
+        multiply_adds, memory = (float(number) for number in re.findall(r"(\S+) Gi?B?\b", line))
+        assert float(table[factor][2]) == pytest.approx(6 * multiply_adds, abs=0.1)
+        assert float(table[factor][3].removesuffix(" GiB")) == pytest.approx(memory, abs=0.06)
+    # The header of the recipe: 104 G multiply-adds, 60 epochs of 192,000 images, three passes of two operations.
+    seconds = 104e9 * 2 * 3 * 60 * 192_469 / costs.FLOPS
+    hours = [float(cell.removesuffix(" h").replace(",", "")) for cell in table["all"][-3:]]
+    assert hours == pytest.approx([seconds / 3600 / count for count in costs.GPUS], rel=0.06)
+
+
+@pytest.mark.parametrize("case", ["celeba128", "imagenet64"])
+def test_costs_in_the_file_are_those_that_the_site_shows(making, case):
+    number = r"\d[\d,.]*"
+    here, there = kept(DOCS / "scaling.md", "costs", case), making("costs").costs(case)
+    assert re.sub(number, "N", here) == re.sub(number, "N", there)
+
+    def values(text):
+        return [float(value.replace(",", "").rstrip(".")) for value in re.findall(number, text)]
+
+    # What autograd keeps is not the same in every version of PyTorch.
+    assert values(here) == pytest.approx(values(there), rel=0.2)
+
+
+# The site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """The site, built strictly."""
+    for package in ("mkdocs", "material", "mkdocstrings_handlers"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip("the site needs the extra 'docs': pip install '.[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    # Not with --quiet, by which warnings are not counted.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    done = call(command, PROJECT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+class Requests(HTMLParser):
+    """What a browser fetches to show a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attributes}
+        linked = tag == "link" and given.get("rel") not in ("canonical", "alternate", "next", "prev")
+        self.found += [given[name] for name in ("src", "srcset", "poster", "data") if name in given]
+        if linked or tag == "use":
+            self.found.append(given.get("href", ""))
+
+
+@pytest.mark.slow
+def test_the_site_has_every_page_and_what_is_made_for_it(site):
+    expected = {page.relative_to(DOCS).with_suffix(".html") for page in DOCS.rglob("*.md")}
+    assert expected <= {page.relative_to(site) for page in site.rglob("*.html")}
+    assert not (site / "making").exists()
+    for page in site.rglob("*.html"):
+        assert "<!-- made:" not in re.sub(r"<code>.*?</code>", "", read(page)), page
+    for page, texts in {
+        "recipes.html": ["initialization_images", "crop.left"],
+        "components.html": ["blocks_per_group", "noto-emoji"],
+        "commands.html": ["--as-view", "auxar compare"],
+        "scaling.html": ["p(128×128×3 | 64×64×3)", "1,281,167"],
+        "api/interfaces.html": ["auxar.interfaces.CausalNetwork.forward", "((3, 32, 32), 3072)"],
+        "api/use.html": ["bits_per_dim", "run_recipe"],
+        "api/testing.html": ["check_view"],
+    }.items():
+        text = re.sub(r"<[^>]+>", "", read(site / page)) + read(site / page)
+        assert [word for word in texts if word not in text] == [], page
+    for page in ("idea.html", "sampling.html", "index.html"):
+        shown = re.findall(r'<img [^>]*src="(pictures/[^"]+)"', read(site / page))
+        assert shown
+        assert all((site / picture).stat().st_size > 1000 for picture in shown)
+
+
+@pytest.mark.slow
+def test_the_site_asks_no_other_for_anything(site):
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 15
+    for page in pages:
+        parser = Requests()
+        parser.feed(read(page))
+        assert len(parser.found) > 3
+        assert [request for request in parser.found if re.match(r"(https?:)?//", request)] == [], page
+    for style in site.rglob("*.css"):
+        assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", read(style)), style

@@ -1,0 +1,74 @@
+"""What docs/networks.md writes works as it says; `test_stranger` does what docs/views.md says."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+import torch
+from helpers.tiny_runs import PROJECT
+from helpers.tutorial_files import write_tutorial
+
+from auxar.interfaces import CausalNetwork
+from auxar.model import factors, image_levels
+from auxar.recipe import load_recipe
+from auxar.recipe.building import build_model
+from auxar_samplers import WavefrontSampler
+
+
+@pytest.fixture(scope="module")
+def sketch(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("networks")
+    assert write_tutorial("networks.md", folder) == ["sketch.py", "sketch.toml", "test_sketch.py"]
+    return folder
+
+
+def test_its_networks_make_a_model_that_is_drawn_from_fast(sketch):
+    recipe, registry = load_recipe(sketch / "sketch.toml", ["image.height=8", "image.width=8"])
+    model = build_model(recipe, registry)
+    networks = [module for module in model.modules() if isinstance(module, CausalNetwork)]
+    assert len(networks) == 2
+    for network in networks:
+        WavefrontSampler().check(network)
+    images = model.sample(2)
+    assert set(images.unique().tolist()) <= {0, 1}
+    levels = [*image_levels(model, images), None]
+    for number, factor in enumerate(factors(model)):
+        factor.initialize(levels[number], levels[number + 1])
+        assert factor(levels[number], levels[number + 1]).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["test_the_prior", "test_the_decoder", "test_the_embedding"])
+def test_its_networks_keep_their_contracts(sketch, monkeypatch, name):
+    monkeypatch.syspath_prepend(sketch)
+    try:
+        getattr(importlib.import_module("test_sketch"), name)()
+    finally:
+        for module in ("sketch", "test_sketch"):
+            sys.modules.pop(module, None)
+
+
+def test_its_head_draws_from_what_it_scores(sketch):
+    recipe, registry = load_recipe(sketch / "sketch.toml")
+    network = next(module for module in build_model(recipe, registry).modules() if isinstance(module, CausalNetwork))
+    logits = torch.tensor([-2.0, 0.0, 1.5]).double()[:, None]
+    # Evenly spread noise: the share of ones is the probability of a one.
+    noise = ((torch.arange(1000) + 0.5) / 1000).double()[:, None]
+    for logit in logits:
+        drawn = network.head.draw(logit.expand(1000, 1), noise, recipe.sampling.draw_rule())
+        one = network.head.log_prob(logit[None, :, None, None], torch.ones((1, 1, 1, 1), dtype=torch.int64)).exp()
+        assert abs(drawn.double().mean() - one.item()) <= 1e-3
+
+
+@pytest.mark.parametrize("page", ["views.md", "networks.md"])
+def test_what_a_tutorial_writes_is_tidy(tmp_path, page):
+    write_tutorial(page, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--config", str(PROJECT / "pyproject.toml"), "--ignore", "I", "."],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,536 @@
+"""Runs are compared on the same images, and where they cannot be, it is said."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.html_page import HOSTILE, Page
+from helpers.tiny_runs import run, tiny, write_pictures
+from safetensors.numpy import load_file
+from safetensors.torch import save_file
+
+from auxar.cli import main
+from auxar.errors import UserError
+from auxar.evaluation.comparison import compare_runs
+from auxar.files import read_json, read_tensors
+from auxar.interfaces import ImageSpec
+from auxar.pipeline import evaluate
+
+CHANGES = {"sampling__images": 0, "evaluation__train_images": 0}
+SEED = {"training__seed": 1, "training__ema": 0.0}
+
+
+@pytest.fixture(scope="module")
+def runs(pictures, tmp_path_factory) -> Path:
+    """A folder of runs on the same images: `pyramid`, `again` with other weights, and `plain` without views."""
+    folder = tmp_path_factory.mktemp("runs")
+    run(folder / "pyramid", tiny(pictures, stage__0__repeat=2, **CHANGES))
+    run(folder / "again", tiny(pictures, stage__0__repeat=2, **CHANGES, **SEED))
+    run(folder / "plain", tiny(pictures, stage=None, **CHANGES))
+    return folder
+
+
+@pytest.fixture
+def own(runs, tmp_path) -> Path:
+    """The same runs, to be changed."""
+    return Path(shutil.copytree(runs, tmp_path / "runs"))
+
+
+def nats(folder: Path) -> np.ndarray:
+    """Of each held-out image under each factor, as stored: (factors, images)."""
+    return load_file(folder / "evaluation.safetensors")["heldout.nats"]
+
+
+def rewritten(folder: Path, **changes: object) -> None:
+    """Changes keys of a run's evaluation; `data__path` is one inside a table."""
+    table = read_json(folder / "evaluation.json")
+    for path, value in changes.items():
+        *parents, key = path.split("__")
+        node = table
+        for parent in parents:
+            node = node[int(parent)] if isinstance(node, list) else node[parent]
+        node[key] = value
+    (folder / "evaluation.json").write_text(json.dumps(table))
+
+
+def refusal(*paths: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        compare_runs(paths)
+    return str(caught.value)
+
+
+# Differences
+
+
+def test_a_difference_is_that_of_the_stored_values(runs):
+    found = compare_runs([runs / "pyramid", runs / "again", runs / "plain"])
+    first = nats(runs / "pyramid")
+    for name, compared in zip(("again", "plain"), found.runs[1:], strict=True):
+        apart = (nats(runs / name).sum(0) - first.sum(0)) / (-math.log(2) * 192)
+        assert apart.std() > 0
+        assert compared.margin.bits_per_dim == pytest.approx(apart.mean(), rel=1e-12)
+        assert compared.margin.standard_error == pytest.approx(apart.std(ddof=1) / math.sqrt(6), rel=1e-12)
+        assert compared.margin.images == 6
+        assert compared.margin.bits_per_dim == pytest.approx(compared.bits_per_dim - found.runs[0].bits_per_dim)
+    assert found.runs[0].margin is None
+    assert [compared.notes for compared in found.runs] == [[], [], [kinds(runs / "pyramid", "total")]]
+
+
+def kinds(bound: Path, names: str) -> str:
+    """What is said of differences between an exact figure and a bound of that run."""
+    beginning = f"a difference of an exact figure and a bound ({names}): the true bits/dim of {bound}"
+    return f"{beginning} may be lower than its bound"
+
+
+@pytest.fixture(scope="module")
+def mixed(pictures, runs) -> list[Path]:
+    """Runs of the same views, with decoders that are free, restricted, and one of each."""
+    found = [runs / "pyramid"]
+    for name, supports in (("tight", ("restricted",) * 2), ("mixed", ("restricted", "free"))):
+        table = tiny(pictures, **CHANGES)
+        table["stage"] = [{**table["stage"][0], "support": support} for support in supports]
+        found.append(run(runs / "of supports" / name, table))
+    return found
+
+
+def test_a_difference_of_an_exact_figure_and_a_bound_is_said(mixed):
+    pyramid, tight, both = mixed
+    first, second, third = compare_runs(mixed).runs
+    assert (first.kind, second.kind, third.kind) == ("bound", "exact", "bound")
+    assert [factor.support for factor in third.factors] == ["restricted", "free", None]
+    assert [factor.kind for factor in third.factors] == ["exact", "bound", "exact"]
+    assert [factor.cumulative_kind for factor in third.factors] == ["bound", "bound", "exact"]
+    assert first.notes == []
+    assert second.notes == [kinds(pyramid, "total, stage0, stage1")]
+    assert third.notes == [kinds(pyramid, "stage0")]
+    _, free, both_ways = compare_runs([tight, pyramid, both]).runs
+    assert free.notes == [kinds(pyramid, "total, stage0, stage1")]
+    assert both_ways.notes == [kinds(both, "total, stage1")]
+    table = read_json(pyramid / "evaluation.json")
+    assert (second.wasted_bits_per_dim, second.wasted_standard_error) == (0.0, 0.0)
+    assert first.wasted_bits_per_dim == table["wasted_bits_per_dim"]["heldout"] > 0
+    assert first.wasted_standard_error == table["wasted_standard_error"]["heldout"] > 0
+
+
+def test_what_is_exact_a_bound_and_wasted_is_printed(mixed, capsys):
+    assert main(["compare", *map(str, mixed)]) == 0
+    blocks = [block.splitlines() for block in capsys.readouterr().out.split("\n\n")]
+    _, totals, levels, factors, wasted, notes = blocks
+    assert [line.split()[4] for line in totals[2:]] == ["bound", "exact", "bound"]
+    assert [re.findall("bound|exact", line) for line in levels[2:]] == [
+        ["exact", "bound", "bound"],
+        ["exact", "exact", "exact"],
+        ["exact", "bound", "bound"],
+    ]
+    found = [factor.kind for each in compare_runs(mixed).runs for factor in each.factors]
+    assert [re.findall("bound|exact", line) for line in factors[2:]] == [[kind] for kind in found]
+    assert wasted[0].startswith("Wasted: held-out bits/dim that free decoders lose to images of other views.")
+    assert [line.split()[:2] for line in wasted[3:]] == [
+        ["1", "stage0"],
+        ["1", "stage1"],
+        ["1", "total"],
+        ["3", "stage1"],
+        ["3", "total"],
+    ]
+    first = compare_runs(mixed).runs[0]
+    figures = first.factors[1].heldout
+    assert wasted[4].endswith(
+        f"{figures.wasted_bits_per_dim:.4f} ± {figures.wasted_standard_error:.4f}  "
+        f"{figures.wasted_bits_per_dim_of_image:.4f} ± {figures.wasted_standard_error_of_image:.4f}"
+    )
+    assert wasted[5].endswith(f" {first.wasted_bits_per_dim:.4f} ± {first.wasted_standard_error:.4f}")
+    assert len(notes) == 2
+
+
+def test_the_page_says_what_is_exact_a_bound_and_wasted(mixed, tmp_path):
+    page = page_of(*mixed, out=tmp_path / "page.html")
+    first, second, third = compare_runs(mixed).runs
+    assert second.notes[0] in page.text
+    for compared, kind in ((first, "bound"), (second, "exact"), (third, "bound")):
+        assert f"{compared.bits_per_dim:.4f} ± {compared.standard_error:.4f}{kind}" in page.text
+        for factor in compared.factors:
+            assert f"{factor.factor}{factor.kind}{factor.heldout.bits_per_dim:.4f}" in page.text
+            figures = factor.heldout
+            together = f"{figures.cumulative_bits_per_dim:.4f} ± {figures.cumulative_standard_error:.4f}"
+            assert f"{together} {factor.cumulative_kind}" in page.text
+    _, wasted = page.text.split("Wasted bits")
+    figures = third.factors[1].heldout
+    assert (
+        f"3 mixedstage1{figures.wasted_bits_per_dim:.4f} ± {figures.wasted_standard_error:.4f}"
+        f"{figures.wasted_bits_per_dim_of_image:.4f} ± {figures.wasted_standard_error_of_image:.4f}"
+        f"total{third.wasted_bits_per_dim:.4f}"
+    ) in wasted
+    assert "2 tight" not in wasted
+    assert "“Wasted” are bits that a free decoder loses to images of other views" in wasted
+
+
+def test_factors_are_compared_where_they_are_the_same(runs):
+    _, again, plain = compare_runs([runs / "pyramid", runs / "again", runs / "plain"]).runs
+    apart = nats(runs / "again") - nats(runs / "pyramid")
+    for factor, row, dims in zip(again.factors, apart, (192, 48, 12), strict=True):
+        bits = row / (-math.log(2) * dims)
+        assert factor.margin.bits_per_dim == pytest.approx(bits.mean(), rel=1e-12)
+        assert factor.margin.standard_error == pytest.approx(bits.std(ddof=1) / math.sqrt(6), rel=1e-12)
+    # Both are named `prior`, and are distributions of different images.
+    assert [factor.margin for factor in plain.factors] == [None]
+
+
+def test_factors_of_other_views_are_not_compared(pictures, runs, tmp_path):
+    """An image of the same size and shape as the first run's coarsest, and of another kind."""
+    view = {"name": "pyramid", "factor": 4}
+    folder = run(tmp_path / "other", tiny(pictures, stage__0__view=view, **CHANGES))
+    _, other = compare_runs([runs / "pyramid", folder]).runs
+    assert other.factors[1].image == ImageSpec(height=2, width=2)
+    assert [factor.margin for factor in other.factors] == [None, None]
+    assert other.margin.images == 6
+
+
+def test_a_run_and_itself_do_not_differ(runs):
+    _, same = compare_runs([runs / "again", runs / "again"]).runs
+    for margin in (same.margin, *(factor.margin for factor in same.factors)):
+        assert (margin.bits_per_dim, margin.standard_error, margin.images) == (0.0, 0.0, 6)
+        assert math.copysign(1, margin.bits_per_dim) == 1
+
+
+def test_the_difference_turns_round_with_the_runs(runs):
+    forth = compare_runs([runs / "again", runs / "plain"]).runs[1].margin
+    back = compare_runs([runs / "plain", runs / "again"]).runs[1].margin
+    assert forth.bits_per_dim == pytest.approx(-back.bits_per_dim)
+    assert forth.standard_error == pytest.approx(back.standard_error)
+
+
+def test_of_one_image_nothing_can_be_said(own):
+    for name in ("again", "plain"):
+        evaluate(own / name, settings=["evaluation.heldout_images=1"])
+    margin = compare_runs([own / "again", own / "plain"]).runs[1].margin
+    assert (margin.standard_error, margin.images) == (None, 1)
+
+
+def test_what_a_comparison_holds(runs):
+    found = compare_runs([runs / "pyramid", runs / "again", runs / "plain"])
+    assert found.image == ImageSpec(height=8, width=8)
+    assert [found.level_name(level) for level in found.levels] == ["2×2", "4×4", "8×8"]
+    for name, compared in zip(("pyramid", "again", "plain"), found.runs, strict=True):
+        table = read_json(runs / name / "evaluation.json")
+        assert compared.run == str(runs / name)
+        assert compared.bits_per_dim == table["bits_per_dim"]["heldout"]
+        assert compared.standard_error == table["standard_error"]["heldout"]
+        assert compared.weights == ("last" if name == "again" else "ema")
+        assert compared.kind == ("exact" if name == "plain" else "bound")
+        assert compared.parameters == sum(entry["parameters"] for entry in table["factors"])
+        assert compared.images == 6
+        for factor, entry in zip(compared.factors, table["factors"], strict=True):
+            assert factor.heldout.bits_per_dim == entry["heldout"]["bits_per_dim"]
+            level = compared.level(factor.image)
+            assert level.heldout.cumulative_bits_per_dim == entry["heldout"]["cumulative_bits_per_dim"]
+            assert level.cumulative_kind == entry["cumulative_kind"]
+            assert factor.steps == 4
+    assert found.runs[2].level(found.levels[0]) is None
+
+
+# What cannot be paired
+
+
+def unpaired(runs: Path, name: str) -> str:
+    """That `again` and the run are not compared image by image, but from their means; returns what is said."""
+    first, second = compare_runs([runs / "again", runs / name]).runs
+    error = math.hypot(first.standard_error, second.standard_error)
+    assert second.margin.images is None
+    assert second.margin.bits_per_dim == pytest.approx(second.bits_per_dim - first.bits_per_dim)
+    assert second.margin.standard_error == pytest.approx(error)
+    note, kind = second.notes
+    assert kind == kinds(runs / "again", "total")
+    return note
+
+
+def test_another_number_of_images(own):
+    evaluate(own / "plain", settings=["evaluation.heldout_images=4"])
+    assert unpaired(own, "plain") == (
+        f"not paired, evaluated on 4 held-out images and {own / 'again'} on 6: "
+        f"`auxar evaluate {own / 'plain'} --set evaluation.heldout_images=6` makes them the same"
+    )
+    evaluate(own / "plain", settings=["evaluation.heldout_images=6"])
+    assert compare_runs([own / "again", own / "plain"]).runs[1].margin.images == 6
+
+
+def test_another_division_into_training_and_held_out_images(own, pictures):
+    run(own / "split", tiny(pictures, data__split={"train": 0.75, "seed": 1}, stage=None, **CHANGES))
+    note = unpaired(own, "split")
+    assert note.startswith(f"not paired, evaluated on other held-out images of {pictures} than {own / 'again'}: ")
+
+
+def test_log_likelihoods_of_single_images_that_are_not_there(own):
+    (own / "plain" / "evaluation.safetensors").unlink()
+    missing = f"not paired, {own / 'plain'} has no log-likelihoods of single images: `auxar evaluate {own / 'plain'}`"
+    assert unpaired(own, "plain") == f"{missing} writes them"
+    first, second = compare_runs([own / "plain", own / "again"]).runs
+    assert (first.notes, second.notes) == ([], [f"{missing} writes them", kinds(own / "again", "total")])
+
+
+def test_other_images_are_not_subtracted(own, tmp_path):
+    other = write_pictures(tmp_path / "other", 20)
+    run(own / "other", tiny(other, stage=None, **CHANGES))
+    _, found = compare_runs([own / "plain", own / "other"]).runs
+    assert found.margin is None
+    assert found.factors[0].margin is None
+    [note] = found.notes
+    assert note.startswith(f"no difference, evaluated on images of {other} and not of ")
+
+
+def test_the_same_images_in_another_place_are_the_same(own, pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "moved")
+    evaluate(own / "plain", settings=[f"data.path={tmp_path / 'moved'}"])
+    assert read_json(own / "plain" / "evaluation.json")["data"]["path"] == str(tmp_path / "moved")
+    _, found = compare_runs([own / "again", own / "plain"]).runs
+    assert (found.margin.images, found.notes) == (6, [kinds(own / "again", "total")])
+
+
+def test_a_run_that_is_trained_in_part(own, pictures):
+    run(own / "part", tiny(pictures, stage__0__repeat=2, **CHANGES, **SEED), only=["prior"])
+    _, found = compare_runs([own / "pyramid", own / "part"]).runs
+    assert (found.bits_per_dim, found.margin) == (None, None)
+    assert [factor.margin and factor.margin.images for factor in found.factors] == [None, None, 6]
+    assert found.notes == ["no total, not trained yet: stage0, stage1"]
+    shutil.copytree(own / "again" / "factors" / "stage0", own / "part" / "factors" / "stage0")
+    [note] = compare_runs([own / "pyramid", own / "part"]).runs[1].notes
+    assert note == f"trained after the evaluation: stage0; `auxar evaluate {own / 'part'}` takes them in"
+
+
+def test_a_run_that_was_trained_on_other_images(own):
+    rewritten(own / "plain", factors__0__trained_on="f00d")
+    [note] = compare_runs([own / "plain"]).runs[0].notes
+    assert note.endswith("some of which may not be held out: prior")
+
+
+# Mistakes
+
+
+def test_a_folder_that_is_no_run(own):
+    hint = "it has no recipe.toml; did you mean 'pyramid'? (known: again, plain, pyramid)"
+    assert refusal(own / "pyramide", own / "again") == f"{own / 'pyramide'} is not a run's folder: {hint}"
+    inside = "it has no recipe.toml; the runs in it are again, plain, pyramid"
+    assert refusal(own / "again", own) == f"{own} is not a run's folder: {inside}"
+    (own.parent / "alone").mkdir()
+    shutil.rmtree(own)
+    assert refusal(own.parent / "alone").endswith("it has no recipe.toml; `auxar run RECIPE` makes one")
+
+
+def test_a_run_that_is_not_evaluated(own):
+    (own / "plain" / "evaluation.json").unlink()
+    expected = (
+        f"{own / 'plain'} is not evaluated: it has no evaluation.json; `auxar evaluate {own / 'plain'}` writes it"
+    )
+    assert refusal(own / "again", own / "plain") == expected
+
+
+def test_a_run_without_held_out_figures(own):
+    for change in ({"images": {"training": 2}}, {"factors__0__heldout": None}):
+        rewritten(own / "plain", **change)
+        expected = f"{own / 'plain'} is not evaluated on held-out images; `auxar evaluate {own / 'plain'}` does it"
+        assert refusal(own / "again", own / "plain") == expected
+        evaluate(own / "plain")
+
+
+def test_images_of_another_size(own, tmp_path):
+    pictures = write_pictures(tmp_path / "small", side=4)
+    run(own / "small", tiny(pictures, image={"height": 4, "width": 4}, stage=None, **CHANGES))
+    assert refusal(own / "again", own / "small") == (
+        f"{own / 'small'} is a model of images 4×4×3 with 256 levels, and {own / 'again'} of images 8×8×3 with 256 "
+        "levels: their bits/dim say nothing about each other; compare runs whose recipes have the same [image]"
+    )
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"kind": "bound"}', "null", '"text"'])
+def test_an_evaluation_that_is_not_one(own, content):
+    (own / "plain" / "evaluation.json").write_text(content)
+    assert refusal(own / "again", own / "plain").startswith(str(own / "plain" / "evaluation.json"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"factors__0__steps": "many"},
+        {"factors__0__image__height": 0},
+        {"factors__0__heldout__bits_per_dim": None},
+        {"kind": HOSTILE},
+        {"factors": []},
+    ],
+)
+def test_an_evaluation_with_wrong_entries(own, change):
+    rewritten(own / "plain", **change)
+    message = refusal(own / "again", own / "plain")
+    assert message.startswith(str(own / "plain" / "evaluation.json"))
+    assert message.endswith(f"; `auxar evaluate {own / 'plain'}` writes it anew")
+
+
+def test_files_of_two_evaluations(own):
+    file = own / "plain" / "evaluation.safetensors"
+    tensors, metadata = read_tensors(file)
+    other = {
+        "values": (tensors | {"heldout.nats": tensors["heldout.nats"] + 1}, metadata),
+        "number": ({name: tensor[..., :5] for name, tensor in tensors.items()}, metadata),
+        "images": (tensors, metadata | {"heldout": "f00d"}),
+        "factors": (tensors, metadata | {"factors": '["stage0"]'}),
+        "not JSON": (tensors, metadata | {"factors": "stage0"}),
+        "nothing": ({}, {"format": "pt"}),
+    }
+    for changed, facts in other.values():
+        save_file({name: tensor.clone() for name, tensor in changed.items()}, file, facts)
+        message = refusal(own / "plain")
+        expected = f"{file} and evaluation.json are not of one evaluation; `auxar evaluate {own / 'plain'}` writes it"
+        assert message == f"{expected} anew"
+    file.write_bytes(b"x" * 100)
+    assert refusal(own / "plain").startswith(f"{file} is damaged: ")
+
+
+def test_a_recipe_that_is_not_the_runs(own):
+    shutil.copy(own / "pyramid" / "recipe.toml", own / "plain" / "recipe.toml")
+    assert "evaluation.json does not belong to this run's recipe; " in refusal(own / "plain")
+    (own / "plain" / "recipe.toml").write_text("[[")
+    assert refusal(own / "plain").startswith(f"{own / 'plain' / 'recipe.toml'} is damaged: ")
+
+
+# The command
+
+
+def test_what_is_printed(runs, monkeypatch, capsys):
+    monkeypatch.chdir(runs)
+    assert main(["compare", "pyramid", "again", "plain"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-1])) <= 100
+    assert lines[:3] == ["1    pyramid", "2    again", "3    plain"]
+    found = compare_runs([Path("pyramid"), Path("again"), Path("plain")]).runs
+    totals, levels, factors, _, _ = (block.splitlines() for block in "\n".join(lines[4:]).split("\n\n"))
+    assert [line[0] for line in totals[2:]] == [line[0] for line in levels[2:]] == ["1", "2", "3"]
+    assert [line.split()[:2] for line in factors[2:]] == [
+        ["1", "stage0"],
+        ["1", "stage1"],
+        ["1", "prior"],
+        ["2", "stage0"],
+        ["2", "stage1"],
+        ["2", "prior"],
+        ["3", "prior"],
+    ]
+    for line, compared in zip(totals[2:], found, strict=True):
+        assert f"{compared.bits_per_dim:.4f} ± {compared.standard_error:.4f}" in line
+        assert compared.kind in line
+        if compared.margin is not None:
+            assert f"{compared.margin.bits_per_dim:+.4f} ± {compared.margin.standard_error:.4f}  6 pairs" in line
+    assert levels[1].split() == ["run", "2×2", "4×4", "8×8"]
+    assert re.findall("–", levels[4]) == ["–", "–"]
+    for line, factor in zip(factors[2:], (factor for each in found for factor in each.factors), strict=True):
+        assert f"{factor.heldout.bits_per_dim_of_image:.4f} ± {factor.heldout.standard_error_of_image:.4f}" in line
+
+
+def test_notes_are_printed_with_their_run(own, monkeypatch, capsys):
+    (own / "plain" / "evaluation.safetensors").unlink()
+    monkeypatch.chdir(own)
+    assert main(["compare", "again", "plain"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith("2: not paired, plain has no log-likelihoods of single images")
+    assert lines[-1] == f"2: {kinds(Path('again'), 'total')}"
+    assert any(line.startswith("2 ") and "unpaired" in line for line in lines)
+
+
+def test_levels_of_one_resolution_are_told_apart(own, pictures):
+    run(own / "gray", tiny(pictures, stage__0__view={"name": "grayscale"}, **CHANGES))
+    found = compare_runs([own / "pyramid", own / "gray"])
+    assert [found.level_name(level) for level in found.levels] == ["2×2", "4×4", "8×8×1", "8×8×3"]
+
+
+def test_json(runs, capsys):
+    paths = [str(runs / name) for name in ("pyramid", "plain")]
+    assert main(["compare", *paths, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    expected = compare_runs([Path(path) for path in paths])
+    assert found["image"] == {"channels": 3, "height": 8, "width": 8, "levels": 256}
+    assert [each["run"] for each in found["runs"]] == paths
+    assert found["runs"][1]["margin"]["standard_error"] == expected.runs[1].margin.standard_error
+    assert found["runs"][0]["factors"][2]["heldout"]["nats"] == expected.runs[0].factors[2].heldout.nats
+
+
+def test_mistakes_are_told_and_nothing_is_written(own, capsys):
+    page = own / "page.html"
+    assert main(["compare", str(own / "again"), str(own / "plane"), "--out", str(page)]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "did you mean 'plain'?" in output.err
+    assert not page.exists()
+    assert main(["compare", str(own / "again"), str(own / "plain"), "--out", str(own)]) == 2
+    output = capsys.readouterr()
+    assert (output.out, "Traceback" in output.err) == ("", False)
+    assert f"auxar: {own} cannot be written: " in output.err
+
+
+# The page
+
+
+def page_of(*paths: Path, out: Path | None = None) -> Page:
+    out = out or paths[0].parent / "page.html"
+    assert main(["compare", *map(str, paths), "--out", str(out)]) == 0
+    return Page(out.read_text("utf-8"))
+
+
+def test_the_page_is_whole_and_asks_for_nothing(own):
+    page = page_of(own / "pyramid", own / "again", own / "plain")
+    found = compare_runs([own / "pyramid", own / "again", own / "plain"]).runs
+    assert page.all("script") == []
+    assert page.all("img") == []
+    assert "default-src 'none'" in page.all("meta")[1]["content"]
+    assert "width=device-width" in page.all("meta")[2]["content"]
+    assert len(page.all("table")) == 4
+    assert len([each for each in page.all("div") if each.get("class") == "scroll"]) == 4
+    for _, attributes in page.elements:
+        for key in ("src", "href", "srcset", "data", "action", "poster"):
+            assert attributes.get(key, "data:").startswith("data:")
+    text = (own / "page.html").read_text("utf-8")
+    assert not re.search(r"https?://|@import|url\(", text)
+    assert "3 runs compared" in page.text
+    for compared in found:
+        assert str(compared.run) in page.text
+        assert f"{compared.bits_per_dim:.4f} ± {compared.standard_error:.4f}" in page.text
+        assert f"{compared.parameters:,}" in page.text
+        for factor in compared.factors:
+            assert f"{factor.heldout.cumulative_bits_per_dim:.4f}" in page.text
+            assert f"{factor.heldout.bits_per_dim:.4f} ± {factor.heldout.standard_error:.4f}" in page.text
+    for compared in found[1:]:
+        assert f"{compared.margin.bits_per_dim:+.4f} ± {compared.margin.standard_error:.4f}6 pairs" in page.text
+
+
+@pytest.mark.parametrize("hide", ["run", "path", "fingerprint", "factor", "weights"])
+def test_text_from_files_never_becomes_markup(own, hide):
+    expected = HOSTILE
+    folder = own / "plain"
+    # Without this file there is a note, which names the run.
+    (folder / "evaluation.safetensors").unlink()
+    if hide == "run":
+        # A file name holds no slash.
+        expected = HOSTILE.replace("/", "")
+        folder = folder.rename(own / expected)
+    else:
+        key = {
+            "path": "data__path",
+            "fingerprint": "data__heldout_fingerprint",
+            "factor": "factors__0__factor",
+            "weights": "factors__0__weights",
+        }[hide]
+        rewritten(folder, **{key: HOSTILE})
+    page = page_of(own / "again", folder)
+    assert page.all("script") == []
+    assert page.all("img") == []
+    assert not [attributes for _, attributes in page.elements if "onerror" in attributes]
+    # What stands for the kind of weights is one of our own words.
+    assert (expected in page.text) == (hide != "weights")
+
+
+def test_the_page_says_what_is_not_paired(own):
+    (own / "plain" / "evaluation.safetensors").unlink()
+    page = page_of(own / "again", own / "plain")
+    assert "unpaired" in page.text
+    assert "has no log-likelihoods of single images" in page.text

@@ -1,0 +1,668 @@
+"""Figures are sums over images, each counted once, and sums over channels."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tomli_w
+import torch
+from accelerate import Accelerator
+from helpers.causal_networks import (
+    SEEDS,
+    all_images,
+    generator,
+    light_networks,
+    random_features,
+    random_images,
+    randomized,
+    specs,
+)
+from helpers.tiny_runs import PROJECT, VIEW, call, command, run, tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+
+import auxar
+from auxar.causal import CausalDecoder, CausalPrior
+from auxar.cli import main
+from auxar.cli.evaluate import evaluation_lines
+from auxar.data import DataSets, load_images
+from auxar.evaluation.likelihoods import factor_nats
+from auxar.evaluation.records import Evaluation
+from auxar.files import read_json
+from auxar.interfaces import Head, ImageSpec, Prior
+from auxar.model import factors, image_levels
+from auxar.pipeline import evaluate
+from auxar.recipe import load_recipe
+from auxar.recipe.building import build_model
+from auxar.recipe.loading import parse_recipe
+from auxar.runs.records import read_record
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxHead
+
+COUNTS = {"heldout": 6, "training": 18}
+DIMS = [192, 48, 12]
+MEASURED = re.compile(r"-?\d+\.\d+ ± \d+\.\d+|–")
+
+
+@pytest.fixture(scope="module")
+def finished(pictures, tmp_path_factory) -> Path:
+    """A run of three factors."""
+    table = tiny(pictures, stage__0__repeat=2, sampling__images=0)
+    return run(tmp_path_factory.mktemp("finished") / "run", table)
+
+
+@pytest.fixture(scope="module")
+def data(finished) -> DataSets:
+    recipe, registry = load_recipe(finished / "recipe.toml")
+    return load_images(recipe.data, recipe.image, registry.dataset_paths())
+
+
+@pytest.fixture(scope="module")
+def nats(finished, data) -> dict[str, torch.Tensor]:
+    """Each image of each set alone: its log-likelihood factor by factor, shape (factors, images)."""
+    model = auxar.load(finished)
+    found = {}
+    for name, images in (("heldout", data.heldout), ("training", data.train)):
+        with torch.no_grad():
+            single = [
+                torch.stack([part.log_prob for part in model.log_probs(pixels[None])])
+                for _, pixels in images.every(1, 0, None)
+            ]
+        found[name] = torch.cat(single, dim=1).double()
+        assert found[name].shape == (3, COUNTS[name])
+    return found
+
+
+@pytest.fixture(scope="module")
+def bits(finished, data) -> dict[str, list[float]]:
+    """bits/dim of each image of each set alone, by the whole model in float64."""
+    model = auxar.load(finished).double()
+    with torch.no_grad():
+        return {
+            name: [model.log_prob(pixels[None]).item() / (-math.log(2) * 192) for _, pixels in images.every(1, 0, None)]
+            for name, images in (("heldout", data.heldout), ("training", data.train))
+        }
+
+
+def near(value: float | None) -> object:
+    """About that value, in float32; None is none."""
+    return None if value is None else pytest.approx(value, rel=1e-4, abs=1e-6)
+
+
+def error_of(values: np.ndarray) -> float:
+    return values.std(ddof=1) / math.sqrt(len(values))
+
+
+# Every image once
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 7, 64])
+@pytest.mark.parametrize("limit", [None, 1, 5, 17])
+def test_every_image_counts_once_whatever_the_batch(finished, data, nats, batch_size, limit):
+    model = auxar.load(finished)
+    chain = factors(model)
+    found = factor_nats(model, chain, data.train, Accelerator(), batch_size=batch_size, limit=limit)
+    assert all(each.total.dtype == torch.float64 for each in found)
+    total = torch.stack([each.total for each in found])
+    torch.testing.assert_close(total, nats["training"][:, :limit], rtol=1e-5, atol=1e-3)
+
+
+def test_factors_can_be_evaluated_apart(finished, data, nats):
+    model = auxar.load(finished)
+    for index, factor in enumerate(factors(model)):
+        [found] = factor_nats(model, [factor], data.heldout, Accelerator(), batch_size=4)
+        torch.testing.assert_close(found.total, nats["heldout"][index], rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_the_total_is_that_of_single_images_in_float64(finished, bits, batch_size):
+    table = read_json(evaluate(finished, settings=[f"evaluation.batch_size={batch_size}"]).evaluation)
+    for name, values in bits.items():
+        assert table["bits_per_dim"][name] == pytest.approx(np.mean(values), abs=1e-5)
+        assert table["standard_error"][name] == pytest.approx(error_of(np.array(values)), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_evaluate_as_one_and_print_once(finished, bits):
+    """Of one training image, which the second process has no part in."""
+    options = ["--set", "evaluation.batch_size=2", "evaluation.train_images=1"]
+    before = read_json(finished / "evaluation.json")
+    done = call(command("evaluate", finished, *options, processes=2), finished.parent)
+    assert done.returncode == 0, done.stderr
+    table = read_json(finished / "evaluation.json")
+    assert table["images"] == {"heldout": 6, "training": 1}
+    assert table["bits_per_dim"]["heldout"] == pytest.approx(np.mean(bits["heldout"]), abs=1e-5)
+    assert table["bits_per_dim"]["training"] == pytest.approx(bits["training"][0], abs=1e-5)
+    for entry, alone in zip(table["factors"], before["factors"], strict=True):
+        for channel, other in zip(entry["heldout"]["channels"], alone["heldout"]["channels"], strict=True):
+            assert channel["nats"] == pytest.approx(other["nats"], rel=1e-5)
+            assert channel["wasted_bits_per_dim"] == near(other["wasted_bits_per_dim"])
+        assert entry["heldout"]["wasted_bits_per_dim"] == near(alone["heldout"]["wasted_bits_per_dim"])
+        assert len(entry["training"]["channels"]) == 3
+        # The second process has not seen that this factor tells it.
+        assert (entry["training"]["wasted_bits_per_dim"] is None) == (entry["factor"] == "prior")
+    assert table["wasted_bits_per_dim"]["heldout"] == near(before["wasted_bits_per_dim"]["heldout"])
+    assert table["wasted_bits_per_dim"]["training"] > 0
+    assert done.stdout.splitlines() == evaluation_lines(table)
+
+
+def test_totals_are_sums_of_single_images(finished, data, nats):
+    model = auxar.load(finished)
+    table = read_json(evaluate(finished).evaluation)
+    for name in COUNTS:
+        total = nats[name].sum(0)
+        chosen = data.heldout if name == "heldout" else data.train
+        images = torch.stack([pixels for _, pixels in chosen.every(1, 0, None)])
+        with torch.no_grad():
+            torch.testing.assert_close(model.log_prob(images).double(), total, rtol=1e-5, atol=1e-3)
+        bits = -total / math.log(2) / 192
+        assert table["bits_per_dim"][name] == pytest.approx(bits.mean().item(), rel=1e-6)
+        assert table["standard_error"][name] == pytest.approx(error_of(bits.numpy()), rel=1e-4)
+        assert table["images"][name] == COUNTS[name]
+
+
+# What the table holds
+
+
+def test_figures_of_each_factor(finished, nats):
+    table = read_json(evaluate(finished).evaluation)
+    assert [entry["factor"] for entry in table["factors"]] == ["stage0", "stage1", "prior"]
+    for name in COUNTS:
+        for index, entry in enumerate(table["factors"]):
+            rows = nats[name][index:].numpy()
+            own = -rows[0] / math.log(2) / DIMS[index]
+            share = -rows[0] / math.log(2) / 192
+            together = -rows.sum(0) / math.log(2) / DIMS[index]
+            figures = {key: value for key, value in entry[name].items() if not key.startswith("wasted")}
+            del figures["channels"]
+            assert figures == {
+                "nats": pytest.approx(rows[0].mean(), rel=1e-6),
+                "nats_standard_error": pytest.approx(error_of(rows[0]), rel=1e-4),
+                "bits_per_dim": pytest.approx(own.mean(), rel=1e-6),
+                "standard_error": pytest.approx(error_of(own), rel=1e-4),
+                "bits_per_dim_of_image": pytest.approx(share.mean(), rel=1e-6),
+                "standard_error_of_image": pytest.approx(error_of(share), rel=1e-4),
+                "cumulative_bits_per_dim": pytest.approx(together.mean(), rel=1e-6),
+                "cumulative_standard_error": pytest.approx(error_of(together), rel=1e-4),
+            }
+        parts = sum(entry[name]["bits_per_dim_of_image"] for entry in table["factors"])
+        assert table["bits_per_dim"][name] == pytest.approx(parts, rel=1e-6)
+
+
+def test_held_out_less_training(finished):
+    table = read_json(evaluate(finished).evaluation)
+    for entry in table["factors"]:
+        sides = [entry[name] for name in ("heldout", "training")]
+        assert entry["difference"] == {
+            "bits_per_dim": pytest.approx(sides[0]["bits_per_dim"] - sides[1]["bits_per_dim"]),
+            "standard_error": pytest.approx(math.hypot(*(side["standard_error"] for side in sides))),
+        }
+    bits, errors = table["bits_per_dim"], table["standard_error"]
+    assert table["difference"] == {
+        "bits_per_dim": pytest.approx(bits["heldout"] - bits["training"]),
+        "standard_error": pytest.approx(math.hypot(errors["heldout"], errors["training"])),
+    }
+
+
+def test_the_table_says_what_it_is_about(finished, data):
+    table = read_json(evaluate(finished).evaluation)
+    keys = {"bits_per_dim", "standard_error", "difference", "kind", "factors", "images", "weights", "data"}
+    assert table.keys() == keys | {"wasted_bits_per_dim", "wasted_standard_error"}
+    assert (table["kind"], table["weights"]) == ("bound", "ema")
+    recipe, _ = load_recipe(finished / "recipe.toml")
+    assert data.heldout.fingerprint != data.train.fingerprint
+    assert table["data"] == {
+        "path": recipe.data.path,
+        "fingerprint": data.train.fingerprint,
+        "heldout_fingerprint": data.heldout.fingerprint,
+        "skipped": 0,
+    }
+    sizes = [8, 4, 2]
+    for factor, entry, size in zip(factors(auxar.load(finished)), table["factors"], sizes, strict=True):
+        assert entry["image"] == {"channels": 3, "height": size, "width": size, "levels": 256}
+        below = {"channels": 3, "height": size // 2, "width": size // 2, "levels": 256}
+        assert entry["view"] == (None if entry["factor"] == "prior" else below)
+        assert entry["parameters"] == sum(parameter.numel() for parameter in factor.parameters())
+        assert (entry["steps"], entry["weights"]) == (4, "ema")
+        assert entry["trained_on"] == data.train.fingerprint
+
+
+def test_a_model_without_views_is_exact(pictures, tmp_path, caplog):
+    caplog.set_level("INFO", "auxar")
+    table = tiny(pictures, stage=None, sampling__images=0, training__ema=0.0, evaluation__train_images=0)
+    folder = run(tmp_path / "run", table)
+    table = read_json(folder / "evaluation.json")
+    assert (table["kind"], table["weights"]) == ("exact", "last")
+    assert table["bits_per_dim"]["heldout"] == table["factors"][0]["heldout"]["bits_per_dim"]
+    lines = evaluation_lines(table)
+    assert "weights   last, those of the last step" in lines
+    assert "total     exact, log p(X): the images' own" in lines
+    assert "training  not evaluated" in lines
+    assert " 6 held-out images (exact)" in caplog.text
+    assert "wasted" not in caplog.text
+    assert table["wasted_bits_per_dim"] == {"heldout": 0.0, "training": None}
+    assert not [line for line in lines if line.startswith(("Training images", "Held-out less"))]
+
+
+def test_other_settings_for_one_evaluation(finished):
+    before = (finished / "recipe.toml").read_bytes(), read_json(evaluate(finished).evaluation)
+    table = read_json(
+        evaluate(
+            finished, settings=["evaluation.train_images=0", "evaluation.heldout_images=1", "evaluation.batch_size=5"]
+        ).evaluation
+    )
+    assert table["images"] == {"heldout": 1}
+    assert table["bits_per_dim"]["training"] is None
+    assert table["bits_per_dim"]["heldout"] is not None
+    assert table["standard_error"] == {"heldout": None, "training": None}
+    assert table["difference"] == {"bits_per_dim": None, "standard_error": None}
+    assert not [line for line in evaluation_lines(table)[5:] if "± " in line.replace("± standard error", "")]
+    assert (finished / "recipe.toml").read_bytes() == before[0]
+    assert read_json(evaluate(finished).evaluation) == before[1]
+
+
+def test_factors_see_adjacent_levels_only(finished, data):
+    model = auxar.load(finished)
+    images = torch.stack([pixels for _, pixels in data.heldout.every(1, 0, None)])
+    levels = [*image_levels(model, images), None]
+    with torch.no_grad():
+        for index, (factor, part) in enumerate(zip(factors(model), model.log_probs(images), strict=True)):
+            assert (part.factor, part.image) == (factor.name, factor.image)
+            torch.testing.assert_close(factor(levels[index], levels[index + 1]), part.log_prob)
+
+
+# Single images
+
+
+def test_log_likelihoods_of_single_images_are_kept(finished, data, nats):
+    evaluate(finished, settings=["evaluation.train_images=5"])
+    with safe_open(finished / "evaluation.safetensors", framework="np") as file:
+        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    assert kept.keys() == {"heldout.nats", "heldout.indices", "training.nats", "training.indices"}
+    for name, count in (("heldout", 6), ("training", 5)):
+        assert kept[f"{name}.nats"].dtype == np.float64
+        np.testing.assert_allclose(kept[f"{name}.nats"], nats[name][:, :count].numpy(), rtol=1e-5, atol=1e-3)
+        assert kept[f"{name}.indices"].tolist() == list(range(count))
+    assert json.loads(metadata["factors"]) == ["stage0", "stage1", "prior"]
+    assert metadata["heldout"] == data.heldout.fingerprint
+    assert metadata["training"] == data.train.fingerprint
+    table = read_json(finished / "evaluation.json")
+    assert table["factors"][1]["heldout"]["nats"] == pytest.approx(kept["heldout.nats"][1].mean(), rel=1e-12)
+
+
+# Channels
+
+
+@st.composite
+def pixels(draw):
+    """A head, its image, and parameters of two pixels that differ: (1, parameter_count, 1, 2)."""
+    image = ImageSpec(draw(st.sampled_from([1, 3])), height=1, width=2, levels=draw(st.integers(2, 5)))
+    head = draw(st.sampled_from([SoftmaxHead(image), LogisticMixtureHead(image, 1), LogisticMixtureHead(image, 3)]))
+    parameters = 2 * torch.randn(1, head.parameter_count, 1, 2, generator=generator(draw(SEEDS)), dtype=torch.float64)
+    return head, image, parameters
+
+
+@settings(deadline=None, max_examples=40)
+@given(drawn=pixels())
+def test_a_channel_is_what_enumerating_all_others_leaves(drawn):
+    head, image, parameters = drawn
+    values = all_images(ImageSpec(image.channels, height=1, width=1, levels=image.levels)).expand(-1, -1, -1, 2)
+    parameters = parameters.expand(len(values), -1, -1, -1)
+    joint = head.log_prob(parameters, values)[:, 0]
+    found = head.channel_log_prob(parameters, values)
+    assert found.shape == values.shape
+    torch.testing.assert_close(found.sum(1)[:, 0], joint, rtol=1e-9, atol=1e-9)
+    # log p(x_1 … x_n): the mass of every value that begins so.
+    cube = joint.view(*[image.levels] * image.channels, 2)
+    before = torch.zeros_like(joint)
+    for channel in range(image.channels):
+        rest = tuple(range(channel + 1, image.channels))
+        beginning = (cube.logsumexp(rest, keepdim=True) if rest else cube).expand_as(cube).reshape(-1, 2)
+        torch.testing.assert_close(found[:, channel, 0], beginning - before, rtol=1e-9, atol=1e-9)
+        before = beginning
+
+
+@settings(deadline=None, max_examples=25)
+@given(network=light_networks(images=specs(sizes=st.sampled_from([(3, 4)])), blocks=(1,)), seed=SEEDS)
+def test_channels_add_up_to_the_image(network, seed):
+    images = random_images(3, network.image, seed)
+    features = random_features(network, 3, seed)
+    model, given = (CausalPrior(network), ()) if features is None else (CausalDecoder(network), (features,))
+    with torch.no_grad():
+        found = model.log_prob_by_channel(images, *given)
+        assert torch.equal(found.total, model.log_prob(images, *given))
+        single = network.head.channel_log_prob(network(network.encode(images), *given), images)
+    assert found.channels.shape == (3, network.image.channels)
+    torch.testing.assert_close(found.channels.sum(1), found.total, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.channels[:, -1], single[:, -1].sum((1, 2)), rtol=1e-9, atol=1e-9)
+
+
+def test_figures_of_channels(finished):
+    table = read_json(evaluate(finished).evaluation)
+    for entry in table["factors"]:
+        for figures in (entry["heldout"], entry["training"]):
+            channels = figures["channels"]
+            assert len(channels) == 3
+            assert sum(each["nats"] for each in channels) == pytest.approx(figures["nats"], rel=1e-5)
+            shares = sum(each["bits_per_dim_of_image"] for each in channels)
+            assert shares == pytest.approx(figures["bits_per_dim_of_image"], rel=1e-5)
+            assert np.mean([each["bits_per_dim"] for each in channels]) == pytest.approx(figures["bits_per_dim"], 1e-5)
+
+
+def test_the_standard_error_of_a_channel(finished, data):
+    model = auxar.load(finished)
+    levels = image_levels(model, torch.stack([pixels for _, pixels in data.heldout.every(1, 0, None)]))
+    with torch.no_grad():
+        channels = model.prior.prior.log_prob_by_channel(levels[2]).channels
+    bits = channels[:, 1].double().numpy() / (-math.log(2) * 4)
+    found = read_json(evaluate(finished).evaluation)["factors"][2]["heldout"]["channels"][1]
+    assert found["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-5)
+    assert found["standard_error"] == pytest.approx(error_of(bits), rel=1e-4)
+
+
+def test_heads_that_do_not_tell_channels_apart_show_none(finished, data, monkeypatch):
+    model = auxar.load(finished)
+    monkeypatch.setattr(model.decoder.network.head, "channel_log_prob", lambda parameters, image: None)
+    found = factor_nats(model, factors(model), data.heldout, Accelerator(), batch_size=4)
+    assert [each.channels is None for each in found] == [True, False, False]
+    assert [each.inside is None for each in found] == [False, False, True]
+    monkeypatch.setattr(LogisticMixtureHead, "channel_log_prob", Head.channel_log_prob)
+    table = read_json(evaluate(finished).evaluation)
+    assert all(entry[name]["channels"] is None for entry in table["factors"] for name in COUNTS)
+    assert table["wasted_bits_per_dim"]["heldout"] > 0
+    assert "channel" not in "\n".join(evaluation_lines(table))
+
+
+class Uniform(Prior):
+    """A prior that is no causal network."""
+
+    def __init__(self, image):
+        super().__init__()
+        self.image = image
+
+    def log_prob(self, image):
+        return torch.full((len(image),), -self.image.dims * math.log(self.image.levels))
+
+    def draw(self, draws, sampler, known=None):
+        raise NotImplementedError
+
+
+def test_any_prior_can_be_evaluated(data):
+    model = Uniform(data.heldout.image)
+    [found] = factor_nats(model, factors(model), data.heldout, Accelerator(), batch_size=4)
+    assert found.channels is None
+    assert (found.total / (-math.log(2) * 192)).tolist() == pytest.approx([8.0] * 6)
+
+
+# Exact or a bound, and what the bound wastes
+
+
+SUPPORTS = {
+    "free": ("free", "free"),
+    "restricted": ("restricted", "restricted"),
+    "free above": ("free", "restricted"),
+    "free below": ("restricted", "free"),
+}
+
+
+def chained(pictures: Path, supports: Sequence[str], **changes: Any) -> dict[str, Any]:
+    """The tiny recipe with a stage for each support."""
+    table = tiny(pictures, sampling__images=0, **changes)
+    table["stage"] = [{**table["stage"][0], "support": support} for support in supports]
+    return table
+
+
+@pytest.mark.parametrize("supports", SUPPORTS.values(), ids=SUPPORTS)
+def test_the_kinds_of_chains(pictures, tmp_path, supports):
+    folder = run(tmp_path / "run", chained(pictures, supports))
+    table = read_json(folder / "evaluation.json")
+    kinds = {"free": "bound", "restricted": "exact"}
+    assert [entry["support"] for entry in table["factors"]] == [*supports, None]
+    assert [entry["kind"] for entry in table["factors"]] == [*(kinds[support] for support in supports), "exact"]
+    below = ["bound" if "free" in supports[place:] else "exact" for place in range(3)]
+    assert [entry["cumulative_kind"] for entry in table["factors"]] == below
+    assert table["kind"] == below[0]
+    for name in COUNTS:
+        shares = []
+        for entry in table["factors"]:
+            figures = entry[name]
+            cells = [*(value for key, value in figures.items() if key.startswith("wasted"))]
+            cells += [value for each in figures["channels"] for key, value in each.items() if key.startswith("wasted")]
+            assert len(cells) == 13
+            if entry["support"] != "free":
+                assert cells == [None] * 13
+                continue
+            assert min(cells) > 0
+            shares.append(figures["wasted_bits_per_dim_of_image"])
+            channels = figures["channels"]
+            assert np.mean([each["wasted_bits_per_dim"] for each in channels]) == near(figures["wasted_bits_per_dim"])
+            assert sum(each["wasted_bits_per_dim_of_image"] for each in channels) == near(shares[-1])
+        assert table["wasted_bits_per_dim"][name] == near(sum(shares))
+        assert (table["wasted_standard_error"][name] == 0) == (not shares)
+    lines = evaluation_lines(table)
+    assert lines[4].startswith("total     " + {"bound": "a bound, ", "exact": "exact, "}[table["kind"]])
+    block = "\n".join(lines).partition("\n\nWasted: ")[2].splitlines()
+    named = [f"stage{place}" for place, support in enumerate(supports) if support == "free"]
+    assert [line.split()[0] for line in block[2:]] == (["factor", *named, "total"] if named else [])
+
+
+@pytest.mark.parametrize("head", ["logistic_mixture", "softmax"])
+@pytest.mark.parametrize("view", ["pyramid", "grayscale", "bitplanes", "subsample"])
+def test_what_is_wasted_is_what_restricting_the_same_weights_saves(data, view, head):
+    """In float64, for each image and channel."""
+    build = free_and_restricted(view, head)
+    free, restricted = (
+        factor_nats(model, factors(model)[:1], data.heldout, Accelerator(), batch_size=4)[0] for model in build
+    )
+    assert restricted.inside is None
+    assert free.inside.shape == (3, 6)
+    assert free.inside.sum(0).max() < -1
+    torch.testing.assert_close(free.channels - free.inside, restricted.channels, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(free.total - free.inside.sum(0), restricted.total, rtol=1e-9, atol=1e-9)
+    assert restricted.total.isfinite().all()
+
+
+def free_and_restricted(view: str, head: str) -> list[Prior]:
+    """A model of 8×8 images with a free decoder, and one of the same networks with a restricted one: float64."""
+    options = {"pyramid": {"factor": 2}, "grayscale": {}, "bitplanes": {"drop": 4}, "subsample": {"factor": 2}}[view]
+    changes = {"stage__0__view": {"name": view, **options}, "stage__0__decoder__head": head}
+    if head == "softmax":
+        changes["stage__0__decoder__components"] = None
+    models = []
+    for support in ("free", "restricted"):
+        recipe, registry = parse_recipe(
+            tomli_w.dumps(tiny(Path("unread"), stage__0__support=support, **changes)), PROJECT
+        )
+        models.append(randomized(build_model(recipe, registry), seed=1))
+    return models
+
+
+def test_the_same_weights_in_a_restricted_run_have_so_many_bits_fewer(finished, tmp_path):
+    before = read_json(evaluate(finished).evaluation)
+    folder = Path(shutil.copytree(finished, tmp_path / "restricted"))
+    recipe = (folder / "recipe.toml").read_text()
+    assert recipe.count('support = "free"') in (1, 2)
+    (folder / "recipe.toml").write_text(recipe.replace('support = "free"', 'support = "restricted"'))
+    after = read_json(evaluate(folder).evaluation)
+    assert (before["kind"], after["kind"]) == ("bound", "exact")
+    for name in COUNTS:
+        saved = before["bits_per_dim"][name] - after["bits_per_dim"][name]
+        assert before["wasted_bits_per_dim"][name] == pytest.approx(saved, rel=1e-5)
+        for entry, other in zip(before["factors"][:2], after["factors"], strict=False):
+            own, fewer = entry[name], other[name]
+            saved = own["bits_per_dim"] - fewer["bits_per_dim"]
+            assert own["wasted_bits_per_dim"] == pytest.approx(saved, rel=1e-5)
+            for channel, less in zip(own["channels"], fewer["channels"], strict=True):
+                saved = channel["bits_per_dim"] - less["bits_per_dim"]
+                assert channel["wasted_bits_per_dim"] == pytest.approx(saved, rel=1e-5)
+
+
+def test_the_standard_errors_of_what_is_wasted(finished, data):
+    model = auxar.load(finished)
+    stages = factor_nats(model, factors(model)[:2], data.heldout, Accelerator(), batch_size=4)
+    table = read_json(evaluate(finished).evaluation)
+    whole = np.zeros(6)
+    for stage, entry, dims in zip(stages, table["factors"], DIMS, strict=False):
+        lost, figures = -stage.inside.numpy() / math.log(2), entry["heldout"]
+        whole += lost.sum(0) / 192
+        assert figures["wasted_standard_error"] == near(error_of(lost.sum(0) / dims))
+        assert figures["wasted_standard_error_of_image"] == near(error_of(lost.sum(0) / 192))
+        for row, channel in zip(lost, figures["channels"], strict=True):
+            assert channel["wasted_standard_error"] == near(error_of(row / (dims / 3)))
+    assert table["wasted_bits_per_dim"]["heldout"] == near(whole.mean())
+    assert table["wasted_standard_error"]["heldout"] == near(error_of(whole))
+
+
+def test_a_free_factor_that_cannot_tell_leaves_no_total(pictures, tmp_path):
+    """Of a view that does not say which images it leaves possible."""
+    (tmp_path / "thin.py").write_text(VIEW)
+    table = chained(pictures, ("free", "free"), plugins=["thin.py"])
+    table["stage"][0]["view"] = {"name": "thin", "every": 2}
+    table = read_json(run(tmp_path / "run", table) / "evaluation.json")
+    above, below, _ = (entry["heldout"] for entry in table["factors"])
+    assert above["wasted_bits_per_dim"] is None
+    assert [channel["wasted_bits_per_dim"] for channel in above["channels"]] == [None] * 3
+    assert below["wasted_bits_per_dim"] > 0
+    assert table["wasted_bits_per_dim"] == {"heldout": None, "training": None}
+    *_, first, second, total = evaluation_lines(table)
+    assert MEASURED.findall(first) == ["–"] * 5
+    assert len(MEASURED.findall(second)) == 5
+    assert MEASURED.findall(total) == ["–"]
+
+
+def test_a_decoder_that_cannot_be_restricted_does_not_tell(finished, data, monkeypatch):
+    model = auxar.load(finished)
+    monkeypatch.setattr(model.decoder, "restricts", False)
+    found = factor_nats(model, factors(model), data.heldout, Accelerator(), batch_size=4)
+    assert [each.inside is None for each in found] == [True, False, True]
+
+
+def test_evaluations_of_before_decoders_could_be_restricted_are_read(finished, tmp_path):
+    def without(value: Any) -> Any:
+        if isinstance(value, list):
+            return [without(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        new = ("support", "cumulative_kind")
+        return {key: without(each) for key, each in value.items() if key not in new and not key.startswith("wasted")}
+
+    table = without(read_json(evaluate(finished).evaluation))
+    for entry in table["factors"]:
+        del entry["kind"]
+    (tmp_path / "old.json").write_text(json.dumps(table))
+    found = read_record(tmp_path / "old.json", Evaluation)
+    assert [factor.support for factor in found.factors] == ["free", "free", None]
+    assert [factor.kind for factor in found.factors] == ["bound", "bound", "exact"]
+    assert [factor.cumulative_kind for factor in found.factors] == ["bound", "bound", "exact"]
+    assert found.factors[0].heldout.wasted_bits_per_dim is None
+    assert found.wasted_bits_per_dim == {}
+
+
+# On the screen
+
+
+def test_what_is_printed(finished, capsys):
+    assert main(["evaluate", str(finished)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = read_json(finished / "evaluation.json")
+    assert lines == evaluation_lines(table)
+    assert max(map(len, lines)) <= 100
+    assert lines[1] == f"held-out  6 images of fingerprint {table['data']['heldout_fingerprint']}"
+    assert lines[2] == f"training  18 images of fingerprint {table['data']['fingerprint']}"
+    assert lines[3] == "weights   EMA, the running average of the weights"
+    assert lines[4].startswith("total     a bound, ")
+    blocks = [block.splitlines() for block in "\n".join(lines).split("\n\n")[1:]]
+    assert [block[0].split(",")[0].split(":")[0] for block in blocks] == [
+        "Held-out images",
+        "Training images",
+        "Held-out less training images",
+        "Channels",
+        "Wasted",
+    ]
+    assert [line.split()[0] for line in blocks.pop()[2:]] == ["factor", "stage0", "stage1", "total"]
+    for block in blocks:
+        assert "bits/dim" in block[0]
+        rows = ["factor", "stage0", "stage1", "prior", "total"]
+        assert [line.split()[0] for line in block[1:]] == rows[: len(block) - 1]
+        assert len({len(line) for line in block[1:5]}) == 1
+
+
+def test_the_printed_figures_are_those_of_the_table(finished):
+    table = read_json(evaluate(finished).evaluation)
+    heldout, _, sides, channels, wasted = (
+        block.splitlines()[2:] for block in "\n".join(evaluation_lines(table)).split("\n\n")[1:]
+    )
+
+    def shown(value: float, error: float, digits: int = 4) -> str:
+        return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+    for place, entry in enumerate(table["factors"]):
+        own, training, difference = entry["heldout"], entry["training"], entry["difference"]
+        assert MEASURED.findall(heldout[place]) == [
+            shown(own["nats"], own["nats_standard_error"], 1),
+            shown(own["bits_per_dim"], own["standard_error"]),
+            shown(own["bits_per_dim_of_image"], own["standard_error_of_image"]),
+            shown(own["cumulative_bits_per_dim"], own["cumulative_standard_error"]),
+        ]
+        assert MEASURED.findall(sides[place]) == [
+            shown(each["bits_per_dim"], each["standard_error"]) for each in (own, training, difference)
+        ]
+        assert MEASURED.findall(channels[place]) == [
+            shown(each["bits_per_dim"], each["standard_error"]) for each in own["channels"]
+        ]
+        if entry["factor"] != "prior":
+            assert MEASURED.findall(wasted[1 + place]) == [
+                shown(own["wasted_bits_per_dim"], own["wasted_standard_error"]),
+                shown(own["wasted_bits_per_dim_of_image"], own["wasted_standard_error_of_image"]),
+                *(shown(each["wasted_bits_per_dim"], each["wasted_standard_error"]) for each in own["channels"]),
+            ]
+    total = shown(table["bits_per_dim"]["heldout"], table["standard_error"]["heldout"])
+    assert MEASURED.findall(heldout[3]) == [total]
+    assert MEASURED.findall(sides[3])[0] == total
+    of_all = shown(table["wasted_bits_per_dim"]["heldout"], table["wasted_standard_error"]["heldout"])
+    assert MEASURED.findall(wasted[3]) == [of_all]
+
+
+def test_every_printed_figure_is_said_to_be_exact_or_a_bound(finished):
+    heldout, training, sides, channels, _ = (
+        block.splitlines()[2:]
+        for block in "\n".join(evaluation_lines(read_json(evaluate(finished).evaluation))).split("\n\n")[1:]
+    )
+    for lines, place in ((heldout, 2), (training, 2), (sides, 1), (channels, 1)):
+        assert [line.split()[place] for line in lines] == ["bound", "bound", "exact", "bound"][: len(lines)]
+    for lines in (heldout, training):
+        assert [line.split()[-1] for line in lines[:3]] == ["bound", "bound", "exact"]
+
+
+def test_factors_that_are_not_trained_are_said(pictures, tmp_path):
+    folder = run(tmp_path / "run", tiny(pictures), only=["prior"])
+    table = read_json(folder / "evaluation.json")
+    assert table["factors"][0]["heldout"] is None
+    assert table["bits_per_dim"] == {"heldout": None, "training": None}
+    lines = evaluation_lines(table)
+    assert lines[-1] == "not trained yet, and so no total: stage0"
+    stage, prior, total = lines[lines.index("") + 3 :][:3]
+    assert MEASURED.findall(stage) == ["–"] * 4
+    assert len(MEASURED.findall(prior)) == 4
+    assert table["wasted_bits_per_dim"] == {"heldout": None, "training": None}
+    assert not [line for line in lines if line.startswith("Wasted")]
+    assert MEASURED.findall(total) == ["–"]
+
+
+def test_many_channels_stay_within_the_screen(finished):
+    table = read_json(evaluate(finished).evaluation)
+    figures = table["factors"][0]["heldout"]
+    figures["channels"] = figures["channels"] * 4
+    lines = evaluation_lines(table)
+    assert max(map(len, lines)) <= 100
+    assert "\n".join(lines).count("channel 11") == 2

@@ -1,0 +1,238 @@
+"""The nearest training images are those that looking at each one by one finds."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from helpers.causal_networks import SEEDS, generator, random_images, specs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from auxar.data import ImageSet
+from auxar.errors import UserError
+from auxar.evaluation.nearest import mirrored, nearest, neighbors
+from auxar.generation import figures
+from auxar.generation.sheets import MARGIN, TITLE, to_uint8
+from auxar.interfaces import ImageSpec
+from auxar.model import AuxiliaryModel, image_levels
+from auxar_pixelcnn import components
+from auxar_pyramid import PyramidConfig, PyramidView
+
+
+class Listed(ImageSet):
+    """Images in memory."""
+
+    fingerprint = ""
+    most_workers = None
+
+    def __init__(self, image, pixels):
+        self.image = image
+        self.pixels = pixels.to(torch.uint8)
+
+    def training_images(self, seed, shares):
+        raise NotImplementedError
+
+    def every(self, count, first, limit, block=1):
+        for number in range(len(self.pixels) if limit is None else min(limit, len(self.pixels))):
+            if number // block % count == first:
+                yield number, self.pixels[number]
+
+
+def model_of(image, stages):
+    """A model of nested pyramids, with weights that nothing depends on."""
+    light = components.LightConfig(filters=2, blocks=1, components=1)
+    views = []
+    for _ in range(stages):
+        views.append(PyramidView(PyramidConfig(2), image))
+        image = views[-1].view
+    found = components.light_prior(light, image)
+    for view in reversed(views):
+        embedding = components.embedding(
+            components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, view.image
+        )
+        found = AuxiliaryModel(view, embedding, components.light_decoder(light, view.image, 2), found)
+    return found
+
+
+def batches(images, size, order=None):
+    numbers = torch.arange(len(images)) if order is None else order
+    return [(part, images[part]) for part in numbers.split(size)]
+
+
+def slow_distance(first, second):
+    """By sums of Python's own integers."""
+    differences = [int(a) - int(b) for a, b in zip(first.flatten(), second.flatten(), strict=True)]
+    return (sum(difference**2 for difference in differences) / len(differences)) ** 0.5
+
+
+def slow_nearest(image, candidates):
+    """The first of the nearest: its number and its distance."""
+    found = [slow_distance(image, candidate) for candidate in candidates]
+    return found.index(min(found)), min(found)
+
+
+@settings(deadline=None, max_examples=100)
+@given(spec=specs(), count=st.integers(1, 4), among=st.integers(1, 12), size=st.integers(1, 13), seed=SEEDS)
+def test_the_nearest_is_that_of_looking_at_each(spec, count, among, size, seed):
+    """Few levels and pixels, and so ties, and copies, are among the cases. The order of the batches does not matter."""
+    images, others = random_images(count, spec, seed), random_images(among, spec, seed + 1)
+    order = torch.randperm(among, generator=generator(seed))
+    (found,) = nearest(images, batches(others.to(torch.int16), size, order))
+    for row, image in enumerate(images):
+        number, distance = slow_nearest(image, others)
+        assert found.numbers[row] == number
+        assert found.distances[row].item() == pytest.approx(distance, rel=1e-14)
+        assert torch.equal(found.images[row], others[number])
+    assert (found.numbers.dtype, found.distances.dtype) == (torch.int64, torch.float64)
+    assert found.images.dtype == images.dtype
+    for other_size in (1, among):
+        (again,) = nearest(images, batches(others, other_size))
+        assert torch.equal(again.numbers, found.numbers)
+        assert torch.equal(again.distances, found.distances)
+        assert torch.equal(again.images, found.images)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    stages=st.integers(0, 2),
+    seed=SEEDS,
+    size=st.integers(1, 9),
+    limit=st.none() | st.integers(1, 12),
+    flip=st.booleans(),
+)
+def test_neighbors_are_nearest_by_pixels_and_by_the_coarsest_level(stages, seed, size, limit, flip):
+    spec = ImageSpec(3, height=4, width=4, levels=4)
+    model = model_of(spec, stages)
+    images, training = random_images(3, spec, seed), random_images(10, spec, seed + 1)
+    found = neighbors(model, images, Listed(spec, training), batch_size=size, limit=limit, flip=flip)
+    candidates = training[:limit]
+    if flip:
+        candidates = torch.stack([candidates, candidates.flip(-1)], 1).flatten(0, 1)
+    assert found.images is images
+    assert (found.by_coarsest is None) == (stages == 0)
+    for part, level in zip(found.nearest, (0, -1)[: len(found.nearest)], strict=True):
+        wanted, among = image_levels(model, images)[level], image_levels(model, candidates)[level]
+        for row in range(3):
+            number, distance = slow_nearest(wanted[row], among)
+            assert part.numbers[row] == number // (2 if flip else 1)
+            assert part.distances[row].item() == pytest.approx(distance, rel=1e-14)
+            assert torch.equal(part.images[row], candidates[number])
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=SEEDS, place=st.integers(0, 19), size=st.integers(1, 21), turned=st.booleans())
+def test_a_copy_is_found(seed, place, size, turned):
+    spec = ImageSpec(3, height=8, width=8)
+    training = random_images(20, spec, seed)
+    images = random_images(3, spec, seed + 1)
+    images[1] = training[place].flip(-1) if turned else training[place]
+    found = neighbors(model_of(spec, 2), images, Listed(spec, training), batch_size=size, flip=turned)
+    for part in found.nearest:
+        assert part.numbers[1] == place
+        assert part.distances[1] == 0
+        assert torch.equal(part.images[1], images[1])
+    assert (found.by_pixels.distances[::2] > 50).all(), "noise is far from other noise"
+
+
+def test_of_copies_the_first_is_named():
+    spec = ImageSpec(1, height=2, width=2)
+    image = random_images(1, spec)
+    others = torch.cat([255 - image, image, image, image])
+    for size in range(1, 5):
+        (found,) = nearest(image, reversed(batches(others, size)))
+        assert found.numbers.tolist() == [1]
+
+
+def test_distances_are_exact_for_large_images():
+    """One level of difference in one sub-pixel of an image whose values are as large as can be."""
+    spec = ImageSpec(3, height=128, width=128)
+    white = torch.full((1, *spec.shape), 255)
+    less, least = white.clone(), white.clone()
+    less[0, 2, 100, 17:19] = 254
+    least[0, 0, 3, 127] = 254
+    (found,) = nearest(white, batches(torch.cat([less, least, 255 - white]), 2))
+    assert found.numbers.tolist() == [1]
+    assert found.distances.item() == pytest.approx(spec.dims**-0.5, rel=1e-14)
+
+
+def test_no_more_than_a_batch_is_kept():
+    spec = ImageSpec(1, height=2, width=2)
+    seen = []
+
+    def watched():
+        for number in range(8):
+            gc.collect()
+            # The last one may still be at hand.
+            assert sum(reference() is not None for reference in seen) <= 1
+            batch = random_images(5, spec, number)
+            seen.append(weakref.ref(batch))
+            yield torch.arange(5 * number, 5 * number + 5), batch
+            del batch
+
+    nearest(random_images(2, spec, 99), watched())
+    assert len(seen) == 8
+
+
+def test_mirrored_images_have_the_numbers_of_their_originals():
+    images = random_images(3, ImageSpec(1, height=2, width=3))
+    found = list(mirrored(batches(images, 2)))
+    assert [numbers.tolist() for numbers, _ in found] == [[0, 1], [0, 1], [2], [2]]
+    assert torch.equal(torch.cat([part for _, part in found[::2]]), images)
+    assert torch.equal(torch.cat([part for _, part in found[1::2]]), images.flip(3))
+
+
+def test_what_cannot_be_compared_is_told():
+    spec = ImageSpec(1, height=2, width=2)
+    model = model_of(spec, 0)
+    with pytest.raises(UserError, match="no images to find the nearest among"):
+        nearest(random_images(1, spec), [])
+    with pytest.raises(UserError, match="expected shape"):
+        neighbors(
+            model, random_images(1, ImageSpec(1, height=2, width=3)), Listed(spec, random_images(3, spec)), flip=False
+        )
+
+
+@pytest.mark.parametrize("stages", [0, 1])
+def test_the_sheet_shows_samples_and_unseen_images_beside_what_is_near(stages, monkeypatch):
+    spec = ImageSpec(3, height=8, width=8, levels=16)
+    model = model_of(spec, stages)
+    training = Listed(spec, random_images(20, spec, 1))
+    images, unseen = random_images(10, spec, 2), random_images(3, spec, 3)
+    images[4] = training.pixels[7]
+    samples, heldout = (neighbors(model, part, training, flip=False) for part in (images, unseen))
+    labels = []
+    original = figures.labeled
+
+    def noted(columns, titles, names):
+        labels.append((titles, names))
+        return original(columns, titles, names)
+
+    monkeypatch.setattr(figures, "labeled", noted)
+    picture = figures.memorization_sheet(samples, heldout, spec)
+    ((titles, names),) = labels
+    assert len(titles) == 2 + stages
+    assert [name.partition(":")[0] for name in names] == [
+        *(f"sample {k}" for k in range(8)),
+        *(f"held out {k}" for k in range(3)),
+    ]
+    assert names[4].partition(": ")[2] == ", ".join(["0.00"] * (1 + stages))
+    for name, row in ((names[0], 0), (names[10], 2)):
+        found = samples if row == 0 else heldout
+        assert [float(text) for text in name.partition(": ")[2].split(", ")] == pytest.approx(
+            [part.distances[row].item() for part in found.nearest], abs=0.005
+        )
+    side = 128
+    sheet = np.asarray(picture)[TITLE:, picture.width - (MARGIN + len(titles) * (side + MARGIN)) :, :3]
+    columns = [torch.cat([images[:8], unseen])]
+    for one, other in zip(samples.nearest, heldout.nearest, strict=True):
+        columns.append(torch.cat([one.images[:8], other.images]))
+    for column, shown in enumerate(columns):
+        for row, colors in enumerate(to_uint8(shown, spec)):
+            top, left = MARGIN + row * (side + MARGIN), MARGIN + column * (side + MARGIN)
+            assert (sheet[top : top + side, left : left + side] == colors.repeat(16, 0).repeat(16, 1)).all()
+    assert isinstance(picture, Image.Image)

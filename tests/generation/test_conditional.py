@@ -1,0 +1,329 @@
+"""Images drawn from views of given ones, and given images completed: what is drawn, written and refused."""
+
+from __future__ import annotations
+
+import itertools
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from helpers.causal_networks import SEEDS, all_images, generator, masks, random_images, randomized
+from helpers.tiny_runs import arrays_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from auxar.files import read_json
+from auxar.generation.conditional import Given, draw_from_view, draw_given_to_folder, given_view
+from auxar.generation.sheets import MARGIN, TITLE, to_uint8
+from auxar.interfaces import Draws, ImageSpec, Known
+from auxar.model import AuxiliaryModel, factors, image_levels, level_specs
+from auxar.recipe import DataConfig, SamplingConfig
+from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_pixelcnn import components
+from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
+
+SAMPLERS = st.sampled_from([AutoSampler(), RasterSampler(), CachedSampler("plain"), WavefrontSampler("plain")])
+GRAYS = 16
+
+DATA = DataConfig("pictures")
+
+
+def chain_of(image: ImageSpec, *configs: PyramidConfig | GrayscaleConfig):
+    """Views one after the other, from the image down."""
+    views = []
+    for config in configs:
+        views.append((PyramidView if isinstance(config, PyramidConfig) else GrayscaleView)(config, image))
+        image = views[-1].view
+    return views
+
+
+def model_of(views, seed=3):
+    """A small model of a chain of views, in float64 and initialized such that what is drawn depends on the view."""
+    light = components.LightConfig(filters=3, blocks=1, components=2)
+    found = components.light_prior(light, views[-1].view)
+    for view in reversed(views):
+        config = components.EmbeddingConfig(filters=2, blocks_per_group=1)
+        embedding = components.embedding(config, view.view, view.image)
+        decoder = components.light_decoder(light, view.image, embedding.features_channels)
+        found = AuxiliaryModel(view, embedding, decoder, found)
+    randomized(found, seed)
+    for factor in factors(found):
+        coarser = None if factor.view is None else random_images(64, factor.view, seed + 1)
+        factor.initialize(random_images(64, factor.image, seed), coarser)
+    return found
+
+
+CHAINS = {
+    "nested pyramids": chain_of(ImageSpec(3, height=8, width=4, levels=8), PyramidConfig(2), PyramidConfig(2)),
+    "means and their grays": chain_of(ImageSpec(3, height=4, width=4), PyramidConfig(2), GrayscaleConfig(3)),
+    "grays and their means": chain_of(ImageSpec(3, height=4, width=6, levels=32), GrayscaleConfig(5), PyramidConfig(2)),
+    "grays": chain_of(ImageSpec(3, height=3, width=5, levels=16), GrayscaleConfig(4)),
+}
+MODELS = {name: model_of(views) for name, views in CHAINS.items()}
+
+
+@st.composite
+def cases(draw):
+    """A model and one of its stages."""
+    model = MODELS[draw(st.sampled_from(sorted(MODELS)))]
+    return model, draw(st.integers(0, len(level_specs(model)) - 2))
+
+
+def drawn(model, source, folder, sampler=None, **config):
+    """What `draw_given_to_folder` leaves: the arrays, and the facts beside them."""
+    sampling = SamplingConfig(**config)
+    draw_given_to_folder(model, source, sampling, sampler or AutoSampler(), folder, Accelerator(cpu=True))
+    return arrays_of(folder), read_json(folder / "samples.json")
+
+
+def names(count):
+    return tuple(f"{number}.png" for number in range(count))
+
+
+def from_images(model, images, stage):
+    return Given(names(len(images)), stage, given_view(model, images, stage), images)
+
+
+def completing(images, mask):
+    return Given(names(len(images)), 0, None, images, Known(images, mask))
+
+
+# Drawn from a view ---------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=25)
+@given(case=cases(), sampler=SAMPLERS, seed=SEEDS, indices=st.lists(st.integers(0, 10**6), min_size=1, max_size=4))
+def test_what_is_drawn_from_a_view_is_what_the_decoders_draw_pixel_by_pixel(case, sampler, seed, indices):
+    model, stage = case
+    specs = level_specs(model)
+    view = random_images(len(indices), specs[stage + 1], seed)
+    draws = Draws(seed, tuple(indices))
+    with torch.no_grad():
+        levels = draw_from_view(model, view, stage, draws, sampler)
+        assert len(levels) == stage + 2
+        assert torch.equal(levels[-1], view)
+        parts = [model]
+        while isinstance(parts[-1].prior, AuxiliaryModel):
+            parts.append(parts[-1].prior)
+        for level in range(stage + 1):
+            part = parts[level]
+            own = attrs.evolve(draws, level=level)
+            expected = RasterSampler().sample(part.decoder.network, part.embedding(levels[level + 1]), own)
+            specs[level].check_range(expected)
+            assert torch.equal(levels[level], expected)
+
+
+@settings(deadline=None, max_examples=25)
+@given(case=cases(), sampler=SAMPLERS, seed=SEEDS, first=st.integers(0, 10**6), count=st.integers(1, 4))
+def test_a_sample_is_drawn_again_from_its_own_drawn_view(case, sampler, seed, first, count):
+    model, stage = case
+    draws = Draws(seed, tuple(range(first, first + count)))
+    with torch.no_grad():
+        levels = model.draw_levels(draws, sampler)
+        again = draw_from_view(model, levels[stage + 1], stage, draws, sampler)
+    for level, other in zip(levels[: stage + 2], again, strict=True):
+        assert torch.equal(level, other)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_draws_depend_on_their_own_view_alone(model, seed):
+    for stage, spec in enumerate(level_specs(model)[1:]):
+        view = random_images(1, spec, seed)
+        other = spec.levels - 1 - view
+        draws = Draws(seed, tuple(range(8)))
+        with torch.no_grad():
+            alone = draw_from_view(model, view.expand(8, -1, -1, -1), stage, draws, AutoSampler())
+            mixed = draw_from_view(model, torch.cat([view, other] * 4), stage, draws, AutoSampler())
+        assert all(torch.equal(mixed[level][::2], alone[level][::2]) for level in range(stage + 1))
+        assert not torch.equal(mixed[stage][1::2], alone[stage][1::2])
+
+
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    case=cases(),
+    seed=SEEDS,
+    count=st.integers(1, 3),
+    more=st.integers(0, 2),
+    each=st.integers(1, 3),
+    sizes=st.tuples(st.integers(1, 10), st.integers(1, 10)),
+    completes=st.booleans(),
+)
+def test_noise_follows_from_the_numbers_of_image_and_draw(tmp_path, case, seed, count, more, each, sizes, completes):
+    """Neither how many are drawn at once nor what is given after an image changes what is drawn from it."""
+    model, stage = case
+    images = random_images(count + more, model.image, seed)
+    mask = torch.rand(images[:, 0].shape, generator=generator(seed)) < 0.4
+
+    def source(upto):
+        return completing(images[:upto], mask[:upto]) if completes else from_images(model, images[:upto], stage)
+
+    few, _ = drawn(model, source(count), tmp_path, images=each, seed=seed, batch_size=sizes[0])
+    many, _ = drawn(model, source(count + more), tmp_path, images=each, seed=seed, batch_size=sizes[1])
+    assert few.keys() == many.keys()
+    for name, values in few.items():
+        if name.startswith("nats"):
+            np.testing.assert_allclose(many[name][:count], values, rtol=1e-12)
+        else:
+            assert np.array_equal(many[name][:count], values)
+
+
+# Completed -----------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=cases(), seed=SEEDS, count=st.integers(1, 3), each=st.integers(1, 3), data=st.data())
+def test_completion_never_changes_a_pixel_that_is_kept(tmp_path, case, seed, count, each, data):
+    model, _ = case
+    images = random_images(count, model.image, seed)
+    mask = data.draw(masks(model.image, count))
+    arrays, facts = drawn(model, completing(images, mask), tmp_path, images=each, seed=seed, batch_size=4)
+    kept = np.broadcast_to(mask.numpy()[:, None, None], arrays["images"].shape)
+    given_pixels = np.broadcast_to(images.numpy()[:, None], arrays["images"].shape)
+    assert (arrays["images"][kept] == given_pixels[kept]).all()
+    assert (arrays["known"] == mask.numpy()).all()
+    assert (arrays["given"] == images.numpy()).all()
+    assert facts["drawn_from"] == "known pixels"
+    for number, draw in np.ndindex(count, each):
+        with Image.open(tmp_path / "images" / f"{number:06d}-{draw:03d}.png") as picture:
+            expected = to_uint8(torch.from_numpy(arrays["images"][number, draw])[None], model.image)[0]
+            assert (np.asarray(picture) == expected).all()
+
+
+TINY_VIEWS = {
+    "pyramid": chain_of(ImageSpec(1, height=2, width=4, levels=2), PyramidConfig(2)),
+    "pyramid of 3 levels": chain_of(ImageSpec(1, height=2, width=2, levels=3), PyramidConfig(2)),
+    "pyramid of colors": chain_of(ImageSpec(3, height=2, width=2, levels=2), PyramidConfig(2)),
+    "pyramid by 3": chain_of(ImageSpec(1, height=3, width=3, levels=2), PyramidConfig(3)),
+    "grays": chain_of(ImageSpec(3, height=2, width=2, levels=2), GrayscaleConfig(2)),
+    "grays of 4 levels": chain_of(ImageSpec(3, height=1, width=2, levels=4), GrayscaleConfig(3)),
+    "nested pyramids": chain_of(ImageSpec(1, height=4, width=4, levels=2), PyramidConfig(2), PyramidConfig(2)),
+    "means and their grays": chain_of(ImageSpec(3, height=2, width=2, levels=2), PyramidConfig(2), GrayscaleConfig(2)),
+    "grays and their means": chain_of(ImageSpec(3, height=2, width=2, levels=2), GrayscaleConfig(2), PyramidConfig(2)),
+}
+
+
+def extent(values, group):
+    """The least and the greatest value of each group, for (n, …) values: (groups, …) each."""
+    flat = values.flatten(1)
+    start = torch.zeros((int(group.max()) + 1, flat.shape[1]), dtype=torch.int64)
+    places = group[:, None].expand_as(flat)
+    found = [start.scatter_reduce(0, places, flat, which, include_self=False) for which in ("amin", "amax")]
+    return [part.view(-1, *values.shape[1:]) for part in found]
+
+
+@pytest.mark.parametrize("views", TINY_VIEWS.values(), ids=TINY_VIEWS)
+def test_known_of_a_view_is_what_is_the_same_for_every_filling(views):
+    """By all images there are. What is said to be unknown differs between two that agree where pixels are known."""
+    image = views[0].image
+    every = all_images(image)
+    levels = [every]
+    for view in views:
+        levels.append(view(levels[-1]))
+    subsets = list(itertools.product([False, True], repeat=image.height * image.width))
+    for subset in subsets[:: max(1, len(every) * len(subsets) // 2**22)]:
+        mask = torch.tensor(subset).view(image.height, image.width)
+        # Images are in one group if they agree where they are known.
+        digits = every[:, :, mask].flatten(1)
+        group = (digits * image.levels ** torch.arange(digits.shape[1])).sum(1)
+        known = Known(every, mask.expand(len(every), -1, -1))
+        for view, values in zip(views, levels[1:], strict=True):
+            known = view.known(known)
+            low, high = extent(values, group)
+            assert torch.equal((low == high).all(1).all(0), known.mask[0])
+            assert (known.mask == known.mask[:1]).all()
+            where = known.mask[:, None].expand_as(values)
+            assert torch.equal(known.values[where], values[where])
+
+
+# What is written -----------------------------------------------------------------------------------------------------
+
+
+def slow_agreement(first, second):
+    """The share of pixels whose channels all agree, of (c, h, w) each."""
+    _, height, width = first.shape
+    agree = [all(first[:, row, column] == second[:, row, column]) for row in range(height) for column in range(width)]
+    return sum(agree) / len(agree)
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=cases(), seed=SEEDS, count=st.integers(1, 3), each=st.integers(1, 3), completes=st.booleans())
+def test_figures_are_those_of_the_drawn_images(tmp_path, case, seed, count, each, completes):
+    """Shapes, agreement with the view and likelihoods, each computed anew."""
+    model, stage = case
+    specs = level_specs(model)
+    images = random_images(count, model.image, seed)
+    mask = torch.rand(images[:, 0].shape, generator=generator(seed)) < 0.4
+    source = completing(images, mask) if completes else from_images(model, images, stage)
+    arrays, facts = drawn(model, source, tmp_path, images=each, seed=seed, batch_size=4)
+    rows = torch.arange(count).repeat_interleave(each)
+    draws = Draws(seed, tuple(range(count * each)))
+    with torch.no_grad():
+        if completes:
+            levels = model.draw_levels(draws, RasterSampler(), Known(images[rows], mask[rows]))
+            last, chain = 1, factors(model)
+            kept = {"given", "known"}
+        else:
+            levels = draw_from_view(model, source.view[rows], stage, draws, RasterSampler())
+            last, chain = stage + 1, factors(model)[: stage + 1]
+            kept = {"given", "view"}
+            assert np.array_equal(arrays["view"], image_levels(model, images)[last])
+            assert facts["drawn_from"] == f"level {last}"
+        nats = [factor(*levels[k : k + 2]) for k, factor in enumerate(chain)]
+    assert np.array_equal(arrays["given"], images)
+    names_of_levels = ["images", *(f"level{k}" for k in range(1, len(chain)))]
+    assert arrays.keys() == {*kept, *names_of_levels, "view_agreement", *(f"nats_{f.name}" for f in chain)}
+    for name, level, spec in zip(names_of_levels, levels, specs, strict=False):
+        assert np.array_equal(arrays[name], level.view(count, each, *spec.shape))
+    for factor, expected in zip(chain, nats, strict=True):
+        assert arrays[f"nats_{factor.name}"].shape == (count, each)
+        np.testing.assert_allclose(arrays[f"nats_{factor.name}"], expected.view(count, each), rtol=1e-10)
+    own = image_levels(model, levels[0])[last]
+    agreement = [slow_agreement(*pair) for pair in zip(own.numpy(), levels[last].numpy(), strict=True)]
+    assert arrays["view_agreement"].shape == (count, each)
+    np.testing.assert_allclose(arrays["view_agreement"].ravel(), agreement)
+    assert facts["view_agreement"] == pytest.approx(np.mean(agreement))
+    assert (facts["count"], facts["draws_each"], facts["given"]) == (count * each, each, list(names(count)))
+    pictures = sorted(file.name for file in (tmp_path / "images").iterdir())
+    assert pictures == [f"{number:06d}-{draw:03d}.png" for number, draw in np.ndindex(count, each)]
+
+
+def test_agreement_is_whole_where_the_view_leaves_no_choice(tmp_path):
+    """An image that is known as a whole has the view that it has."""
+    model = MODELS["nested pyramids"]
+    images = random_images(2, model.image)
+    whole = torch.ones_like(images[:, 0], dtype=torch.bool)
+    arrays, facts = drawn(model, completing(images, whole), tmp_path, images=2)
+    assert (arrays["view_agreement"] == 1).all()
+    assert facts["view_agreement"] == 1
+    assert (arrays["images"] == images.numpy()[:, None]).all()
+
+
+def test_the_sheet_shows_what_is_given_and_what_is_drawn(tmp_path):
+    model = MODELS["nested pyramids"]
+    images = random_images(2, model.image)
+    mask = torch.zeros_like(images[:, 0], dtype=torch.bool)
+    mask[:, :3] = True
+    for source, stage in ((from_images(model, images, 1), 2), (completing(images, mask), 0)):
+        arrays, _ = drawn(model, source, tmp_path, images=2)
+        with Image.open(tmp_path / "samples.png") as picture:
+            sheet = np.asarray(picture)
+        second = source.view
+        if second is None:
+            # What is not known is gray.
+            second = torch.where(source.known.mask[:, None], images, model.image.levels // 2)
+        spec = level_specs(model)[stage]
+        columns = [(images, model.image), (second, spec)]
+        columns += [(torch.from_numpy(arrays["images"][:, draw]), model.image) for draw in range(2)]
+        width = (sheet.shape[1] - MARGIN) // len(columns) - MARGIN
+        height = (sheet.shape[0] - TITLE - MARGIN) // len(images) - MARGIN
+        for column, (shown, shown_spec) in enumerate(columns):
+            for row, colors in enumerate(to_uint8(shown, shown_spec)):
+                top, left = TITLE + MARGIN + row * (height + MARGIN), MARGIN + column * (width + MARGIN)
+                tile = sheet[top : top + height, left : left + width, :3]
+                rows = np.arange(height) * shown_spec.height // height
+                assert (tile == colors[rows[:, None], np.arange(width) * shown_spec.width // width]).all()

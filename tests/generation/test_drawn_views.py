@@ -1,0 +1,44 @@
+"""Whatever a trained restricted decoder draws given a view has that view."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.causal_networks import random_images
+from helpers.tiny_runs import metrics, run, tiny
+from PIL import Image
+
+import auxar
+from auxar.interfaces import DrawRule, Draws
+from auxar_samplers import AutoSampler
+
+RULES = [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")]
+
+
+@pytest.mark.parametrize(
+    ("view", "head"),
+    [
+        ({"name": "pyramid", "factor": 2}, "logistic_mixture"),
+        ({"name": "grayscale"}, "logistic_mixture"),
+        ({"name": "bitplanes", "drop": 4}, "softmax"),
+        ({"name": "subsample", "factor": 2}, "softmax"),
+    ],
+    ids=["pyramid", "grayscale", "bitplanes", "subsample"],
+)
+def test_a_thousand_images(pictures, tmp_path, view, head):
+    """Of real views and of noise's, under every rule."""
+    changes = {
+        "stage__0__view": view,
+        "stage__0__support": "restricted",
+        "stage__0__decoder": {"name": "pixelcnn", "filters": 4, "blocks": 1, "head": head},
+    }
+    steps = {"training__steps": 1, "training__factor": {"stage0": {"steps": 40}}}
+    folder = run(tmp_path / "run", tiny(pictures, sampling__images=0, **steps, **changes))
+    losses = [line["bits_per_dim"] for line in metrics(folder) if line["factor"] == "stage0"]
+    assert sum(losses[-5:]) < sum(losses[:5])
+    model = auxar.load(folder)
+    shown = torch.stack([torch.from_numpy(np.array(Image.open(file))) for file in sorted(pictures.iterdir())])
+    noise = random_images(1000 - len(shown), model.image, 3)
+    given = model.view(torch.cat([shown.permute(0, 3, 1, 2).long(), noise]))
+    for rule in RULES:
+        found = model.draw_given(given, Draws(7, tuple(range(1000)), rule), AutoSampler())
+        assert torch.equal(model.view(found), given)

@@ -1,0 +1,111 @@
+"""Images that a user gives, read from files."""
+
+from __future__ import annotations
+
+import io
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from helpers.causal_networks import random_images
+from helpers.tiny_runs import write_pictures
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from auxar.errors import UserError
+from auxar.generation.inputs import read_images, read_mask, read_views
+from auxar.generation.sheets import to_uint8
+from auxar.interfaces import ImageSpec
+from auxar.recipe import DataConfig
+
+DATA = DataConfig("pictures")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_of_views_come_back_as_they_were(tmp_path, channels):
+    for levels in range(2, 257):
+        spec = ImageSpec(channels, height=2, width=levels, levels=levels)
+        rising = torch.arange(levels).expand(channels, 1, levels)
+        view = torch.cat([rising, rising.flip(0, 2).roll(1, 2)], 1)[None]
+        colors = to_uint8(view, spec)[0]
+        Image.fromarray(colors if channels == 3 else colors[..., 0]).save(tmp_path / "view.png")
+        found = read_views([tmp_path / "view.png"], spec)
+        assert found.dtype == torch.int64
+        assert torch.equal(found, view)
+
+
+def test_pictures_of_gray_views_come_back_in_the_colors_that_they_are_drawn_in(tmp_path):
+    """Auxar shows a gray image in red, green and blue that are equal."""
+    spec = ImageSpec(1, height=2, width=3, levels=5)
+    view = random_images(1, spec)
+    Image.fromarray(to_uint8(view, spec)[0]).save(tmp_path / "view.png")
+    assert torch.equal(read_views([tmp_path / "view.png"], spec), view)
+    assert read_images([tmp_path / "view.png"], spec, DATA).shape == view.shape
+
+
+@settings(deadline=None, max_examples=50)
+@given(levels=st.integers(2, 256))
+def test_any_value_becomes_the_nearest_level(tmp_path_factory, levels):
+    file = tmp_path_factory.getbasetemp() / "values.png"
+    Image.fromarray(np.arange(256, dtype=np.uint8)[None]).save(file)
+    found = read_views([file], ImageSpec(1, height=1, width=256, levels=levels))[0, 0, 0]
+    shown = 255 * np.arange(levels) / (levels - 1)
+    distance = np.abs(np.arange(256)[:, None] - shown)
+    assert (distance[np.arange(256), found] <= distance.min(1) + 1e-9).all()
+
+
+def test_images_are_read_as_training_reads_them(pictures):
+    files = sorted(pictures.iterdir())[:3]
+    for levels in (2, 16, 255, 256):
+        found = read_images(files, ImageSpec(3, height=8, width=8, levels=levels), DATA)
+        for file, image in zip(files, found, strict=True):
+            with Image.open(file) as picture:
+                assert (image.numpy() == np.asarray(picture).transpose(2, 0, 1).astype(int) * levels // 256).all()
+
+
+def test_images_of_another_size_are_brought_to_it_as_the_recipe_says(tmp_path):
+    file = write_pictures(tmp_path / "large", 1, side=16) / "000.png"
+    spec = ImageSpec(3, height=8, width=8)
+    with Image.open(file) as picture:
+        expected = np.asarray(picture.resize((8, 8), Image.Resampling.LANCZOS))
+    found = read_images([file], spec, attrs.evolve(DATA, resize="cover"))[0]
+    assert (found.numpy().transpose(1, 2, 0) == expected).all()
+
+
+def test_a_mask_is_known_where_it_is_light(tmp_path):
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(values).save(tmp_path / "mask.png")
+    mask = read_mask(tmp_path / "mask.png", ImageSpec(3, height=16, width=16))
+    assert mask.dtype == torch.bool
+    assert (mask.numpy() == (values >= 128)).all()
+
+
+def outcome(function, *arguments):
+    """What a function returns, or what it says is wrong."""
+    try:
+        return function(*arguments)
+    except UserError as error:
+        return str(error)
+
+
+FORMATS = {"PNG": "RGB", "BMP": "RGB", "GIF": "P", "TIFF": "RGB", "JPEG": "RGB"}
+CHANGES = st.lists(st.tuples(st.integers(0, 80), st.integers(0, 255)), min_size=1, max_size=4)
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from(sorted(FORMATS)), changes=CHANGES, length=st.just(1000) | st.integers(0, 400))
+@example(kind="BMP", changes=[(21, 54)], length=1000)
+def test_a_damaged_file_is_an_image_or_a_mistake(tmp_path, kind, changes, length):
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).convert(FORMATS[kind]).save(buffer, kind)
+    content = bytearray(buffer.getvalue())
+    for place, value in changes:
+        content[place % len(content)] = value
+    file = tmp_path / "damaged"
+    file.write_bytes(content[:length])
+    spec = ImageSpec(3, height=8, width=8)
+    for found in (outcome(read_images, [file], spec, DATA), outcome(read_views, [file], spec)):
+        assert str(file) in found if isinstance(found, str) else found.shape == (1, 3, 8, 8)

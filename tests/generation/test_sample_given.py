@@ -1,0 +1,399 @@
+"""`auxar sample --given`: what the command draws, writes and refuses."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.causal_networks import SEEDS
+from helpers.tiny_runs import arrays_of, call, changed, command, run, snapshot, tiny, write_pictures
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import auxar
+from auxar.cli import main
+from auxar.files import read_json
+from auxar.generation.conditional import draw_from_view, given_view
+from auxar.generation.sheets import to_uint8
+from auxar.interfaces import DrawRule, Draws
+from auxar.model import factors, level_specs
+from auxar_samplers import AutoSampler
+
+GRAYS = 16
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(pictures, tmp_path_factory) -> Path:
+    """A run of two stages: 8×8 colors, their means, the means' gray values."""
+    table = tiny(pictures)
+    view = {"name": "grayscale", "levels": GRAYS}
+    table["stage"].append({**table["stage"][0], "view": view})
+    return run(tmp_path_factory.mktemp("finished") / "run", table)
+
+
+@pytest.fixture(scope="module")
+def bare(pictures, tmp_path_factory) -> Path:
+    """A run without a stage, of gray images."""
+    table = tiny(pictures, stage=None, image__channels=1, training__steps=1)
+    return run(tmp_path_factory.mktemp("bare") / "run", table)
+
+
+@pytest.fixture
+def sampled(finished, tmp_path, capsys):
+    """Runs `auxar sample`; returns the arrays and facts that it leaves."""
+    numbers = itertools.count()
+
+    def sampled(*arguments, out=None, run=finished):
+        folder = out or tmp_path / f"out{next(numbers)}"
+        assert main(["sample", str(run), *map(str, arguments), "--out", str(folder)]) == 0
+        assert capsys.readouterr().out == f"{folder}\n"
+        return arrays_of(folder), read_json(folder / "samples.json")
+
+    return sampled
+
+
+@pytest.fixture
+def refused(finished, tmp_path, capsys, monkeypatch):
+    """Runs `auxar sample` that must fail and write nothing; returns what it says."""
+    monkeypatch.chdir(tmp_path)
+
+    def refused(*arguments, run=finished):
+        def everything():
+            return [(snapshot(folder), sorted(folder.rglob("*"))) for folder in (tmp_path, run)]
+
+        before = everything()
+        capsys.readouterr()
+        for more in ([], ["--out", "out"]):
+            assert main(["sample", str(run), *map(str, arguments), *more]) == 2
+        output = capsys.readouterr()
+        assert not output.out
+        first, second = output.err.splitlines()
+        assert first == second
+        assert first.startswith("auxar: ")
+        assert everything() == before
+        return first.removeprefix("auxar: ")
+
+    return refused
+
+
+def as_tensor(values):
+    return torch.from_numpy(np.array(values))
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_the_command_draws_a_sample_again_from_its_view(finished, sampled, tmp_path, stage):
+    """A picture of a sample's drawn view, given as the view, leads to the sample."""
+    model = auxar.load(finished)
+    with torch.no_grad():
+        levels = model.draw_levels(Draws(4, (0,)), AutoSampler())
+    colors = to_uint8(levels[stage + 1], level_specs(model)[stage + 1])[0]
+    Image.fromarray(colors if stage == 0 else colors[..., 0]).save(tmp_path / "view.png")
+    arrays, facts = sampled("--given", tmp_path / "view.png", "--as-view", "--stage", stage, "-n", 1, "--seed", 4)
+    assert torch.equal(as_tensor(arrays["view"]), levels[stage + 1])
+    assert torch.equal(as_tensor(arrays["images"][0]), levels[0])
+    assert "given" not in arrays
+    assert facts["drawn_from"] == f"level {stage + 1}"
+    assert {name for name in arrays if name.startswith("nats")} == {f"nats_stage{k}" for k in range(stage + 1)}
+    main(["sample", str(finished), "-n", "1", "--seed", "4", "--out", str(tmp_path / "free")])
+    free, again = (
+        tmp_path / name / "images" / file for name, file in (("free", "000000.png"), ("out0", "000000-000.png"))
+    )
+    assert again.read_bytes() == free.read_bytes()
+
+
+def test_the_command_draws_from_the_view_of_an_image(finished, sampled, pictures, tmp_path):
+    first, second = sorted(pictures.iterdir())[:2]
+    arrays, _ = sampled("--given", first, "-n", 3)
+    with Image.open(first) as picture:
+        pixels = np.asarray(picture)
+    # The same means, by pixels in other places of their squares: the same view.
+    turned = pixels.reshape(4, 2, 4, 2, 3)[:, ::-1, :, ::-1].reshape(8, 8, 3)
+    Image.fromarray(turned).save(tmp_path / "turned.png")
+    same, _ = sampled("--given", tmp_path / "turned.png", "-n", 3)
+    assert not np.array_equal(same["given"], arrays["given"])
+    assert np.array_equal(same["images"], arrays["images"])
+    other, _ = sampled("--given", second, "-n", 3)
+    assert not np.array_equal(other["images"], arrays["images"])
+    model = auxar.load(finished)
+    with torch.no_grad():
+        expected = given_view(model, as_tensor(arrays["given"]), 0)
+        factor = factors(model)[0]
+        nats = factor(as_tensor(arrays["images"][0]), expected.expand(3, -1, -1, -1))
+    assert torch.equal(as_tensor(arrays["view"]), expected)
+    np.testing.assert_allclose(arrays["nats_stage0"][0], nats, rtol=1e-5)
+
+
+def test_the_command_takes_rule_batch_size_sampler_and_folders(sampled, pictures, tmp_path):
+    folder = write_pictures(tmp_path / "few", 4)
+    arguments = ["--given", pictures / "003.png", folder, "-n", 2, "--stage", 1, "--seed", 7]
+    arrays, facts = sampled(*arguments)
+    assert facts["given"] == ["003.png", *(f"00{number}.png" for number in range(4))]
+    assert (facts["rule"], facts["seed"], facts["draws_each"], facts["count"]) == ("ancestral", 7, 2, 10)
+    assert arrays["images"].shape == (5, 2, 3, 8, 8)
+    again, other = sampled(*arguments, "--batch-size", 3, "--sampler", "raster")
+    assert other["sampler"] == "raster"
+    assert np.array_equal(again["images"], arrays["images"])
+    modes, facts = sampled(*arguments, "--rule", "map")
+    assert facts["rule"] == "map"
+    assert not np.array_equal(modes["images"], arrays["images"])
+    by_default, facts = sampled("--given", pictures / "000.png")
+    assert by_default["images"].shape == (1, 4, 3, 8, 8)
+
+
+def test_the_command_draws_into_the_run(finished, pictures, capsys):
+    for arguments, name in (
+        (["--stage", "1"], "given-level2-map-seed3"),
+        (["--keep", "2"], "completed-map-seed3"),
+    ):
+        given_files = ["--given", str(pictures / "000.png"), "-n", "1", "--rule", "map", "--seed", "3"]
+        for _ in range(2):  # Those of an earlier call make way.
+            assert main(["sample", str(finished), *given_files, *arguments]) == 0
+            assert capsys.readouterr().out == f"{finished / 'samples' / name}\n"
+        assert sorted(file.name for file in (finished / "samples" / name).iterdir()) == [
+            ".lock",
+            "draws.npz",
+            "images",
+            "samples.json",
+            "samples.png",
+        ]
+
+
+@pytest.mark.parametrize("rows", [1, 4, 7])
+def test_the_command_keeps_upper_rows(sampled, pictures, rows):
+    arrays, facts = sampled("--given", pictures / "004.png", pictures / "005.png", "--keep", rows, "-n", 2)
+    assert (arrays["known"] == (np.arange(8) < rows)[:, None]).all()
+    assert (arrays["images"][..., :rows, :] == arrays["given"][:, None, :, :rows]).all()
+    assert not (arrays["images"][..., rows:, :] == arrays["given"][:, None, :, rows:]).all()
+    assert facts["drawn_from"] == "known pixels"
+    assert {name for name in arrays if name.startswith("nats")} == {"nats_stage0", "nats_stage1", "nats_prior"}
+
+
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=SEEDS, share=st.sampled_from([0.0, 0.3, 0.9, 1.0]), depth=st.sampled_from(["L", "RGB", "1"]))
+def test_the_command_keeps_what_is_white_in_a_picture(sampled, pictures, tmp_path, seed, share, depth):
+    mask = np.random.default_rng(seed).random((8, 8)) < share
+    Image.fromarray(255 * mask.astype(np.uint8)).convert(depth).save(tmp_path / "mask.png")
+    files = [pictures / "000.png", pictures / "001.png"]
+    arrays, _ = sampled("--given", *files, "--keep", tmp_path / "mask.png", "-n", 2, out=tmp_path / "out")
+    assert (arrays["known"] == mask).all()
+    assert (arrays["images"][..., mask] == arrays["given"][:, None][..., mask]).all()
+
+
+def test_a_model_without_views_completes_images(bare, sampled, tmp_path, pictures):
+    with Image.open(pictures / "000.png") as picture:
+        picture.convert("L").save(tmp_path / "gray.png")
+    arrays, facts = sampled("--given", tmp_path / "gray.png", "--keep", 5, "-n", 2, run=bare)
+    assert arrays.keys() == {"given", "known", "images", "nats_prior"}
+    assert arrays["images"].shape == (1, 2, 1, 8, 8)
+    assert (arrays["images"][..., :5, :] == arrays["given"][:, None, :, :5]).all()
+    assert facts["view_agreement"] is None
+
+
+@pytest.mark.slow
+def test_two_processes_draw_what_one_draws(finished, sampled, pictures, tmp_path):
+    arguments = ["--given", *sorted(pictures.iterdir())[:3], "--stage", 1, "-n", 3, "--batch-size", 2]
+    done = call(command("sample", finished, *map(str, arguments), "--out", "shared", processes=2), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    by_one, _ = sampled(*arguments, out=tmp_path / "alone")
+    by_two = arrays_of(tmp_path / "shared")
+    assert by_two.keys() == by_one.keys()
+    for name, values in by_one.items():
+        if name.startswith("nats"):
+            np.testing.assert_allclose(by_two[name], values, rtol=1e-5)
+        else:
+            assert np.array_equal(by_two[name], values), name
+    kept = [{**read_json(tmp_path / name / "samples.json"), "seconds": 0} for name in ("shared", "alone")]
+    assert kept[0] == kept[1]
+    files = [
+        {name: content for name, (_, content) in snapshot(tmp_path / folder).items() if name.endswith(".png")}
+        for folder in ("shared", "alone")
+    ]
+    assert len(files[0]) == 9 + 1
+    assert files[0] == files[1]
+
+
+# What is refused -----------------------------------------------------------------------------------------------------
+
+UNREADABLE = "--given {path} cannot be read: "
+WRONG_FILES = {
+    "missing": (None, "--given: there is no file {path}"),
+    "text": (b"not a picture\n", UNREADABLE + "it is in no image format that Pillow knows"),
+    "empty": (b"", UNREADABLE + "it is empty"),
+    "truncated": ("truncated", UNREADABLE),
+    "huge": ("huge", UNREADABLE),
+    "large": (Image.new("RGB", (9, 8)), "data: {path} has 8×9 pixels, and [image] asks for 8×8"),
+    "turned": (Image.new("RGB", (8, 4)), "data: {path} has 4×8 pixels, and [image] asks for 8×8"),
+    "gray": (Image.new("L", (8, 8)), "--given {path} is gray, and red, green and blue is expected"),
+    "bits": (Image.new("1", (8, 8)), "--given {path} is gray, and red, green and blue is expected"),
+    "deep": (Image.new("I;16", (8, 8)), "--given {path} is gray, and red, green and blue is expected"),
+    "transparent": (Image.new("RGBA", (8, 8)), "--given {path} is transparent in part, "),
+    "half": (Image.new("RGBA", (8, 8), (9, 9, 9, 128)), "--given {path} is transparent in part, "),
+}
+
+
+def write_wrong(path, content):
+    """A file that is none of what is expected."""
+    buffer = io.BytesIO()
+    if content == "truncated":
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)).save(buffer, "PNG")
+        path.write_bytes(buffer.getvalue()[:120])
+    elif content == "huge":
+        Image.new("RGB", (8, 8)).save(buffer, "BMP")
+        head = buffer.getvalue()
+        path.write_bytes(head[:18] + struct.pack("<ii", 60_000, 60_000) + head[26:])
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        content.save(path)
+
+
+@pytest.mark.parametrize(("content", "message"), WRONG_FILES.values(), ids=WRONG_FILES)
+@pytest.mark.parametrize("arguments", [[], ["--keep", "3"]], ids=["view", "completion"])
+def test_files_that_cannot_be_given(refused, pictures, tmp_path, content, message, arguments):
+    path = tmp_path / "wrong.png"
+    write_wrong(path, content)
+    # Beside one that can.
+    assert refused("--given", pictures / "000.png", path, *arguments).startswith(message.format(path=path))
+
+
+@pytest.mark.parametrize(
+    ("stage", "content", "message"),
+    [
+        (0, None, "--given: there is no file {path}"),
+        (0, Image.new("RGB", (8, 8)), "--given {path} has 8×8 pixels, and this view has 4×4"),
+        (0, Image.new("L", (4, 4)), "--given {path} is gray, and red, green and blue is expected"),
+        (1, Image.new("L", (4, 5)), "--given {path} has 5×4 pixels, and this view has 4×4"),
+        (1, Image.new("RGB", (4, 4), (1, 2, 3)), "--given {path} is in color, and one channel, gray is expected"),
+        (1, Image.new("LA", (4, 4)), "--given {path} is transparent in part, "),
+        (1, b"not a picture", UNREADABLE + "it is in no image format that Pillow knows"),
+    ],
+)
+def test_files_that_are_not_the_view(refused, tmp_path, stage, content, message):
+    path = tmp_path / "wrong.png"
+    write_wrong(path, content)
+    assert refused("--given", path, "--stage", stage, "--as-view").startswith(message.format(path=path))
+
+
+def test_colors_for_a_model_of_grays(refused, bare, pictures):
+    message = refused("--given", pictures / "000.png", "--keep", "3", run=bare)
+    assert message == f"--given {pictures / '000.png'} is in color, and one channel, gray is expected"
+
+
+def test_a_folder_without_images(refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("none")
+    assert refused("--given", tmp_path / "empty") == f"--given: there is no image in the folder {tmp_path / 'empty'}"
+
+
+@pytest.mark.parametrize("as_view", [[], ["--as-view"]])
+@pytest.mark.parametrize("stage", [-1, 2, 10])
+def test_stages_that_are_not_there(refused, pictures, stage, as_view):
+    message = refused("--given", pictures, "--stage", stage, *as_view)
+    assert message == f"--stage {stage}: this model has stages 0 … 1"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--stage", "0"], ["--as-view"]])
+def test_a_model_without_a_view(refused, bare, tmp_path, arguments):
+    Image.new("L", (8, 8)).save(tmp_path / "gray.png")
+    message = refused("--given", tmp_path / "gray.png", *arguments, run=bare)
+    assert message == "--given: this model has no stage, so there is no view to draw from; --keep completes images"
+
+
+@pytest.mark.parametrize("rows", ["0", "8", "9", "1000"])
+def test_rows_that_leave_nothing_to_keep_or_draw(refused, pictures, rows):
+    message = refused("--given", pictures, "--keep", rows)
+    assert message == f"--keep {rows}: a number of rows between 1 and 7 is expected"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"not a picture", "cannot be read: it is in no image format that Pillow knows"),
+        ("truncated", "cannot be read: "),
+        ("huge", "cannot be read: "),
+        (Image.new("L", (4, 4)), "has 4×4 pixels, and the image has 8×8"),
+        (Image.new("RGB", (8, 9)), "has 9×8 pixels, and the image has 8×8"),
+    ],
+)
+def test_masks_that_are_none(refused, pictures, tmp_path, content, message):
+    path = tmp_path / "mask.png"
+    write_wrong(path, content)
+    assert refused("--given", pictures, "--keep", path).startswith(f"--keep {path} {message}")
+
+
+def test_options_that_do_not_go_together(refused, pictures):
+    apart = "--keep completes images, --stage and --as-view draw from a view: they do not go together"
+    assert refused("--given", pictures, "--keep", 3, "--stage", 0) == apart
+    assert refused("--given", pictures, "--keep", 3, "--as-view") == apart
+    for option in (["--stage", 0], ["--as-view"], ["--keep", 3]):
+        assert refused(*option) == f"{option[0]} needs --given, the images to draw from"
+
+
+def test_a_run_that_is_not_finished(refused, pictures, tmp_path_factory):
+    table = changed(tiny(pictures), training__steps=1)
+    path = run(tmp_path_factory.mktemp("unfinished") / "run", table, only=["prior"])
+    for arguments in ([], ["--keep", "3"], ["--as-view"]):
+        message = refused("--given", pictures, *arguments, run=path)
+        file = path / "factors" / "stage0" / "weights.safetensors"
+        assert message.startswith(f"{file} is missing: factor stage0 is not trained")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--keep", "3"]])
+def test_draws_that_are_none(refused, pictures, arguments):
+    assert "samples.json" not in refused("--given", pictures, *arguments, "-n", 0)
+
+
+def test_the_number_of_draws_can_be_set_as_any_key(sampled, pictures):
+    arrays, _ = sampled("--given", pictures / "000.png", "--set", "sampling.images=7")
+    assert arrays["images"].shape[:2] == (1, 7)
+
+
+def test_an_image_of_another_size_is_brought_to_the_models_as_one_says(sampled, refused, pictures, tmp_path):
+    with Image.open(pictures / "000.png") as picture:
+        small = picture.convert("RGB").resize((8, 8), Image.Resampling.NEAREST)
+    small.save(tmp_path / "small.png")
+    small.resize((16, 16), Image.Resampling.NEAREST).save(tmp_path / "large.png")
+    assert "data.resize" in refused("--given", tmp_path / "large.png")
+    expected, _ = sampled("--given", tmp_path / "small.png", "-n", 1)
+    margins = "data.crop={left=4,right=4,top=4,bottom=4}"
+    for setting in ("data.resize=cover", margins):
+        found, _ = sampled("--given", tmp_path / "large.png", "-n", 1, "--set", setting)
+        assert found["given"].shape == expected["given"].shape
+    assert "data.path" in refused("--given", tmp_path / "small.png", "--set", "data.path=elsewhere")
+
+
+def test_an_image_without_a_transparent_pixel_may_have_a_channel_for_it(sampled, pictures, tmp_path):
+    with Image.open(pictures / "000.png") as picture:
+        picture.convert("RGBA").save(tmp_path / "opaque.png")
+    expected, _ = sampled("--given", pictures / "000.png", "-n", 1)
+    found, _ = sampled("--given", tmp_path / "opaque.png", "-n", 1)
+    assert np.array_equal(found["images"], expected["images"])
+
+
+def test_more_than_a_thousand_draws_make_way_as_fewer_do(sampled, pictures, tmp_path):
+    images = tmp_path / "many" / "images"
+    sampled("--given", pictures / "000.png", "-n", 1, out=images.parent)
+    shutil.copy(images / "000000-000.png", images / "000000-1000.png")
+    sampled("--given", pictures / "000.png", "-n", 1, out=images.parent)
+    assert [file.name for file in images.iterdir()] == ["000000-000.png"]
+
+
+def test_draws_under_every_rule_are_those_of_the_api(finished, sampled, pictures):
+    model = auxar.load(finished)
+    arrays, _ = sampled("--given", pictures / "002.png", "--rule", "reduced", "--reduction", 1.5, "-n", 2, "--seed", 9)
+    draws = Draws(9, (0, 1), DrawRule("reduced", reduction=1.5))
+    with torch.no_grad():
+        expected = draw_from_view(model, as_tensor(arrays["view"]).expand(2, -1, -1, -1), 0, draws, AutoSampler())
+    assert torch.equal(as_tensor(arrays["images"][0]), expected[0])

@@ -1,0 +1,282 @@
+"""Small random networks and models, the hypothesis strategies that draw them, and what tests of samplers share.
+
+All are in float64 and evaluation mode, so that "the same" can mean the same and a property is not blurred by rounding.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from auxar.interfaces import CausalNetwork, DrawRule, Draws, ImageSpec, Known
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxHead
+from auxar_layers.convolutions import CausalConv2d, Dropout, Pointwise, UpsamplingConv2d
+from auxar_layers.functional import concat_elu, gate
+from auxar_pixelcnn.networks import FullNetwork, LightNetwork
+from auxar_samplers.engines import compiling
+
+SEEDS = st.integers(0, 2**16)
+
+# One row, one column, a single pixel, odd sides, narrower than any wavefront's lag, wider than several.
+SIZES = st.one_of(
+    st.sampled_from([(1, 1), (1, 6), (7, 1), (5, 7), (6, 2), (2, 9)]),
+    st.tuples(st.integers(1, 6), st.integers(1, 6)),
+)
+
+RULES = st.sampled_from(
+    [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map"), DrawRule("ancestral", temperature=0.7)]
+)
+INDICES = st.lists(st.integers(0, 10**6), min_size=1, max_size=4).map(tuple)
+DRAWS = st.builds(Draws, SEEDS, INDICES, RULES, st.integers(0, 3))
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def randomized(module: nn.Module, seed: int):
+    """The module with every parameter drawn anew, far from any initialization at which some have no effect."""
+    noise = generator(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=noise))
+    return module.double().eval()
+
+
+def random_images(count, spec, seed=0):
+    return torch.randint(spec.levels, (count, *spec.shape), generator=generator(seed))
+
+
+def random_features(network, count, seed=0):
+    """Features that suit the network, or None for one that takes none."""
+    if not network.features_channels:
+        return None
+    shape = (count, network.features_channels, network.image.height, network.image.width)
+    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
+
+
+def all_images(spec):
+    """Every image of a small spec, the last value changing fastest."""
+    values = itertools.product(range(spec.levels), repeat=spec.dims)
+    return torch.tensor(list(values)).view(-1, *spec.shape)
+
+
+@st.composite
+def specs(draw, sizes=SIZES, channels=(1, 3), levels=(2, 3, 16, 256)):
+    height, width = draw(sizes)
+    return ImageSpec(draw(st.sampled_from(channels)), height=height, width=width, levels=draw(st.sampled_from(levels)))
+
+
+@st.composite
+def heads(draw, image):
+    if draw(st.booleans()):
+        return LogisticMixtureHead(image, draw(st.integers(1, 3)))
+    return SoftmaxHead(image)
+
+
+@st.composite
+def light_networks(draw, images=None, blocks=(1, 2, 3), features=(0, 2)):
+    image = draw(specs() if images is None else images)
+    network = LightNetwork(
+        image,
+        draw(heads(image)),
+        filters=draw(st.integers(2, 5)),
+        blocks=draw(st.sampled_from(blocks)),
+        features_channels=draw(st.sampled_from(features)),
+        dropout=0.5,
+    )
+    return randomized(network, draw(SEEDS))
+
+
+@st.composite
+def full_networks(draw, images=None, features=(0, 2)):
+    image = draw(specs() if images is None else images)
+    network = FullNetwork(
+        image,
+        draw(heads(image)),
+        filters=draw(st.integers(2, 4)),
+        nr_resnet=draw(st.integers(1, 2)),
+        features_channels=draw(st.sampled_from(features)),
+        dropout=0.5,
+    )
+    return randomized(network, draw(SEEDS))
+
+
+class OtherNetwork(CausalNetwork):
+    """A stranger's network from the same layers: one stream, other tap shapes, work on the pixels before any shift."""
+
+    def __init__(self, image, head, first, second, features_channels, width=4):
+        super().__init__()
+        self.image = image
+        self.head = head
+        self.features_channels = features_channels
+        self.pixels = Pointwise([image.channels], width)
+        self.above = CausalConv2d(width, width, *first)
+        self.left = CausalConv2d(width, width, (0, 0), (-3, -1))
+        self.hidden = CausalConv2d(width, 2 * width, *second)
+        self.diagonal = CausalConv2d(width, width, (2, 2), (2, 2))
+        self.dropout = Dropout(0.5)
+        self.side = Pointwise([width, *([features_channels] if features_channels else [])], width, activation=True)
+        self.out = Pointwise([2 * width], head.parameter_count)
+
+    def forward(self, image, features=None):
+        pixels = torch.tanh(self.pixels(image))
+        start = functional.relu(self.left(pixels)) + 0.5 * self.above(pixels)
+        hidden = gate(self.hidden(start)) - torch.sigmoid(self.diagonal(pixels))
+        mixed = self.side(hidden) if features is None else self.side(hidden, features)
+        return self.out(concat_elu(self.dropout(mixed) * start))
+
+
+@st.composite
+def other_networks(draw):
+    image = draw(specs())
+    columns = st.integers(-3, 3)
+    left, right = sorted(draw(st.tuples(columns, columns)))
+    first = draw(st.sampled_from([((1, 3), (-2, 2)), ((1, 1), (3, 3)), ((2, 3), (-1, 4)), ((1, 2), (left, right))]))
+    second = draw(st.sampled_from([((0, 2), (-2, 0)), ((0, 0), (-4, 0)), ((1, 2), (0, 3)), ((0, 1), (-1, 0))]))
+    network = OtherNetwork(image, draw(heads(image)), first, second, draw(st.sampled_from([0, 2])))
+    return randomized(network, draw(SEEDS))
+
+
+class GrowingNetwork(CausalNetwork):
+    """A stranger's network of several resolutions, also such that none is a multiple of the other."""
+
+    def __init__(self, image, head, factors, overlap, features_channels, width=3):
+        super().__init__()
+        self.image = image
+        self.head = head
+        self.features_channels = features_channels
+        factor, other = factors
+        self.pixels = Pointwise([image.channels], width)
+        self.above = CausalConv2d(width, width, (1, 2), (-1, 2))
+        self.left = CausalConv2d(width, width, (0, 0), (-2, -1))
+        self.shrink = CausalConv2d(2 * width, 2 * width, (0, 2), (-3, 0), stride=factor)
+        self.shrink_pixels = CausalConv2d(width, 2 * width, (0, 1), (-2, -1), stride=factor)
+        self.shrink_rows = CausalConv2d(width, width, (0, 3), (-1, 2), stride=other)
+        self.shrink_features = CausalConv2d(features_channels or 1, width, (0, 1), (-1, 1), stride=factor)
+        self.coarse = CausalConv2d(width, width, (0, 1), (-1, 0))
+        self.coarse_rows = CausalConv2d(width, width, (0, 1), (-2, 1))
+        self.grow = UpsamplingConv2d(width, width, factor=factor)
+        self.grow_rows = UpsamplingConv2d(width, width, factor=other, overlap=overlap)
+        self.side = Pointwise([width, width, *([features_channels] if features_channels else [])], width)
+        self.out = Pointwise([2 * width], head.parameter_count)
+
+    def forward(self, image, features=None):
+        size = self.image.shape[1:]
+        pixels = torch.tanh(self.pixels(image))
+        above = self.above(pixels)
+        start = torch.relu(self.left(pixels * torch.sigmoid(above))) + 0.5 * above
+        coarse = gate(self.shrink(concat_elu(start)) + self.shrink_pixels(pixels))
+        if features is not None:
+            coarse = coarse * self.shrink_features(features)
+        grown = self.grow(self.coarse(coarse), *size)
+        rows = self.grow_rows(self.coarse_rows(torch.tanh(self.shrink_rows(above))), *size)
+        mixed = self.side(grown, rows) if features is None else self.side(grown, rows, features)
+        return self.out(concat_elu(torch.tanh(mixed) * start))
+
+
+@st.composite
+def growing_networks(draw, factors=((2, 2), (3, 3), (2, 4), (4, 2), (1, 2), (2, 3), (3, 2))):
+    image = draw(specs())
+    overlap = draw(st.sampled_from([(0, 0), (1, 0), (0, 1), (2, 3)]))
+    features = draw(st.sampled_from([0, 2]))
+    return randomized(
+        GrowingNetwork(image, draw(heads(image)), draw(st.sampled_from(factors)), overlap, features), draw(SEEDS)
+    )
+
+
+@st.composite
+def masks(draw, image, count):
+    """Which pixels of some images are given, (count, height, width): none, some, the first rows, one, all."""
+    shape = count, image.height, image.width
+    kind = draw(st.sampled_from(["none", "some", "first rows", "one", "all"]))
+    mask = torch.full(shape, kind == "all")
+    if kind == "some":
+        mask = torch.rand(shape, generator=generator(draw(SEEDS))) < draw(st.sampled_from([0.2, 0.5, 0.9]))
+    if kind == "first rows":
+        mask[:, : draw(st.integers(1, image.height))] = True
+    if kind == "one":
+        mask[:, draw(st.integers(0, image.height - 1)), draw(st.integers(0, image.width - 1))] = True
+    return mask
+
+
+@st.composite
+def knowns(draw, image, count):
+    """Given pixels, beside values that mean nothing where none are given; or None."""
+    if draw(st.booleans()):
+        return None
+    mask = draw(masks(image, count))
+    values = random_images(count, image, draw(SEEDS))
+    return Known(values.where(mask[:, None], draw(st.sampled_from([-1, 10**6]))), mask)
+
+
+def sample(sampler, network, draws, seed=0, features=None, known=None):
+    if features is None:
+        features = random_features(network, len(draws.indices), seed)
+    return sampler.sample(network, features, draws, known)
+
+
+# Engines -------------------------------------------------------------------------------------------------------------
+
+
+def reason_to_skip():
+    try:
+        compiling.library()
+    except compiling.UnavailableError as error:
+        return f"the native engine does not work here: {error}"
+    return ""
+
+
+needs_native = pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip() or "it works")
+ENGINES = ["plain", pytest.param("native", marks=needs_native)]
+
+
+# What is drawn follows a distribution --------------------------------------------------------------------------------
+
+
+def image_numbers(images, levels):
+    """The place of each image among `all_images`."""
+    values = images.flatten(1)
+    return (values * levels ** torch.arange(values.shape[1] - 1, -1, -1)).sum(1)
+
+
+def chi_square(counts, log_probs, total):
+    """The statistic and its degrees of freedom, over cells that expect enough to be near a normal distribution."""
+    expected = log_probs.exp().flatten() * total
+    rare = expected < 8
+    counts = torch.cat([counts.flatten()[~rare], counts.flatten()[rare].sum()[None]])
+    expected = torch.cat([expected[~rare], expected[rare].sum()[None]]).clamp_min(1)
+    return ((counts - expected) ** 2 / expected).sum().item(), int((~rare).sum())
+
+
+def assert_follows(counts, log_probs, total=4000):
+    statistic, freedom = chi_square(counts, log_probs, total)
+    assert freedom >= 5
+    # Wilson & Hilferty's approximation of the quantile of which one in 100,000 correct samplers falls short.
+    assert statistic < freedom * (1 - 2 / (9 * freedom) + 4.265 * (2 / (9 * freedom)) ** 0.5) ** 3
+
+
+def changed_predictions(network, seed):
+    """(k, j), over places in raster order: changing the image at place k alone changes what is predicted at j."""
+    spec = network.image
+    places = spec.height * spec.width
+    before = random_images(1, spec, seed).repeat(places, 1, 1, 1)
+    after = before.clone()
+    for place, image in enumerate(after):
+        pixel = image.flatten(1)[:, place]
+        pixel.copy_((pixel + 1) % spec.levels)
+    features = random_features(network, 1, seed)
+    if features is not None:
+        features = features.expand(places, -1, -1, -1)
+    with torch.no_grad():
+        # Compared at the same place of two batches: within one, vectorized functions round the last few values
+        # otherwise than those before.
+        predictions = [network(network.encode(images), features).flatten(2) for images in (before, after)]
+    assert all(prediction.isfinite().all() for prediction in predictions)
+    return (predictions[0] != predictions[1]).any(1)

@@ -1,0 +1,41 @@
+"""Web pages taken apart, and a text that must not become markup."""
+
+import re
+from html.parser import HTMLParser
+
+VOID = {"img", "link", "meta"}
+HOSTILE = "\"><script>alert('x')</script><img src=x onerror=y>&amp;"
+
+
+class Page(HTMLParser):
+    """Elements and text of a page; fails where an element isn't closed in its place."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.open = []
+        self.elements = []
+        self.words = []
+        self.feed(source)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, name, attributes):
+        names = [key for key, _ in attributes]
+        assert len(names) == len(set(names))
+        self.elements.append((name, dict(attributes)))
+        if name not in VOID:
+            self.open.append(name)
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.open):
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+    def all(self, name):
+        return [attributes for found, attributes in self.elements if found == name]

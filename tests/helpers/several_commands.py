@@ -1,0 +1,19 @@
+"""Commands of `auxar` one after the other in the processes that torch's launcher starts, in float64 if so asked.
+
+python -m torch.distributed.run --standalone --nproc_per_node N several_commands.py float64|float32 '["run", …]' …
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import torch
+
+from auxar.cli import main
+
+if __name__ == "__main__":
+    torch.set_default_dtype(getattr(torch, sys.argv[1]))
+    for arguments in sys.argv[2:]:
+        if code := main(json.loads(arguments)):
+            sys.exit(code)

@@ -1,0 +1,216 @@
+"""Tiny recipes on real image files, and the command line around them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+import torch
+from accelerate.state import AcceleratorState
+from PIL import Image
+from safetensors.torch import load_file
+
+from auxar.pipeline import run_recipe
+
+PROJECT = Path(__file__).parents[2]
+TINY = """
+[data]
+path = "pictures"
+split = { train = 0.75 }
+
+[image]
+height = 8
+width = 8
+
+[[stage]]
+view = { name = "pyramid", factor = 2 }
+embedding = { name = "resnet", filters = 4, blocks_per_group = 1, dropout = 0.0 }
+decoder = { name = "pixelcnn", filters = 4, blocks = 1, components = 2, dropout = 0.0 }
+
+[prior]
+name = "pixelcnn"
+filters = 4
+blocks = 1
+components = 2
+dropout = 0.0
+
+[training]
+steps = 4
+batch_size = 4
+ema = 0.9
+log_every = 1
+initialization_images = 8
+
+[sampling]
+images = 3
+"""
+# A plugin file with the view `thin`.
+VIEW = '''
+"""A view that keeps every so many pixels."""
+
+from __future__ import annotations
+
+import attrs
+
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec, View
+from auxar.plugins import Component, hookimpl
+
+
+@attrs.frozen
+class ThinConfig:
+    """Every `every`-th pixel of every `every`-th row.
+
+    More about it.
+    """
+
+    every: int
+    share: float | None = None
+    names: tuple[str, ...] = ("a", "b")
+
+
+class ThinView(View):
+    def __init__(self, config, image):
+        if image.height % config.every:
+            raise UserError("does not fit")
+        self.every = config.every
+        self.image = image
+        self.view = attrs.evolve(image, height=image.height // self.every, width=image.width // self.every)
+
+    def __call__(self, image):
+        return image[:, :, :: self.every, :: self.every]
+
+
+@hookimpl
+def auxar_register_components():
+    return [Component("view", "thin", ThinConfig, ThinView)]
+'''
+
+
+def write_pictures(folder: Path, count: int = 24, side: int = 8) -> Path:
+    """Fills a folder with PNG files."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for number in range(count):
+        slopes = random.uniform(-12, 12, (3, 2))
+        values = 128 + np.einsum("cd,dhw->hwc", slopes, np.mgrid[:side, :side] - side / 2) + random.normal(0, 4, 3)
+        Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(folder / f"{number:03}.png")
+    return folder
+
+
+def tiny(pictures: Path, **changes: Any) -> dict[str, Any]:
+    """The tiny recipe's table; `training__steps=2` changes a key inside a table."""
+    return changed(tomllib.loads(TINY), **{"data__path": str(pictures), **changes})
+
+
+def changed(table: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The table with keys set; None takes a key away."""
+    for path, value in changes.items():
+        *parents, key = path.split("__")
+        node: Any = table
+        for parent in parents:
+            node = node[int(parent)] if isinstance(node, list) else node.setdefault(parent, {})
+        if value is None:
+            node.pop(key, None)
+        else:
+            node[int(key) if isinstance(node, list) else key] = value
+    return table
+
+
+def with_dropout(table: dict[str, Any], rate: float = 0.3) -> dict[str, Any]:
+    """The same networks with dropout."""
+    for component in (table["prior"], table["stage"][0]["embedding"], table["stage"][0]["decoder"]):
+        component["dropout"] = rate
+    return table
+
+
+def write(path: Path, table: dict[str, Any]) -> Path:
+    """A recipe file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(tomli_w.dumps(table), encoding="utf-8")
+    return path
+
+
+def run(out: Path, table: dict[str, Any], **options: Any) -> Path:
+    """Runs the recipe in this process; returns the run's folder."""
+    # Accelerate keeps one precision per process, and a test may ask for another than the test before.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return run_recipe(write(out.parent / f"{out.name}.toml", table), out=out, **options).path
+
+
+def weights(run: Path, name: str = "weights") -> dict[str, torch.Tensor]:
+    """All trained tensors of a run, or all tensors of its newest checkpoints (`name="training"`)."""
+    files = [sorted(folder.glob(f"{name}*.safetensors"))[-1:] for folder in sorted(run.glob("factors/*"))]
+    return {
+        f"{file.parent.name}/{key}": tensor
+        for file in itertools.chain(*files)
+        for key, tensor in load_file(file).items()
+    }
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    """Whether two sets of tensors agree to the last bit."""
+    assert first
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def distance(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
+    """The largest difference between two sets of tensors."""
+    assert first.keys() == second.keys()
+    return max((first[name] - second[name]).abs().max().item() for name in first)
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of metrics of all factors without their times."""
+    lines = [
+        json.loads(text)
+        for file in sorted(run.glob("factors/*/metrics.jsonl"))
+        for text in file.read_text().splitlines()
+    ]
+    times = ("seconds", "images_per_second")
+    return [{key: value for key, value in line.items() if key not in times} for line in lines]
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file below a folder: when it was written, and what is in it."""
+    # What says that a process is at work is no part of what it leaves.
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def command(*arguments: str | Path, processes: int = 1) -> list[str]:
+    """`auxar` with arguments as a command of its own, or as one that Accelerate starts in several processes."""
+    auxar = ["-m", "auxar", *map(str, arguments)]
+    if processes == 1:
+        return [sys.executable, *auxar]
+    launch = ["-m", "accelerate.commands.launch", "--num_processes", str(processes), "--cpu"]
+    return [sys.executable, *launch, *auxar]
+
+
+def call(
+    arguments: Sequence[str], folder: Path, timeout: float = 240, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a folder to its end, on the CPU and without a network."""
+    return subprocess.run(
+        arguments, cwd=folder, env=process_environment(**environment), capture_output=True, text=True, timeout=timeout
+    )
+
+
+def process_environment(**environment: str) -> dict[str, str]:
+    """What processes that tests start find in their environment."""
+    return {**os.environ, "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", **environment}
+
+
+def arrays_of(folder: Path) -> dict[str, np.ndarray]:
+    """What `draws.npz` holds."""
+    with np.load(folder / "draws.npz", allow_pickle=False) as file:
+        return dict(file)

@@ -1,0 +1,420 @@
+"""Every distribution is exactly normalized, finite wherever it is asked, and drawn from as it is described."""
+
+import decimal
+import itertools
+import math
+from decimal import Decimal
+
+import pytest
+import torch
+from helpers.causal_networks import SEEDS, all_images, generator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auxar.errors import UserError
+from auxar.interfaces import DrawRule, Draws, ImageSpec
+from auxar.numerics import categorical, logistic
+from auxar_heads.logistic_mixture import SMALLEST_LOG_SCALE, LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxHead
+
+LEVELS = st.one_of(st.sampled_from([2, 3, 16, 256]), st.integers(2, 256))
+MEANS = st.one_of(st.floats(-1.2, 1.2), st.floats(-100, 100))
+LOG_SCALES = st.floats(-20, 30)
+RULES = st.sampled_from([DrawRule(), DrawRule("reduced", reduction=0.7), DrawRule("map"), DrawRule(temperature=0.5)])
+
+
+def double(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def nearest_value(point, levels):
+    """Of a point in units of [-1, 1]."""
+    return logistic.nearest_value(logistic.position(point, levels), levels)
+
+
+def draw_logistic(uniform, mean, log_scale, levels):
+    """The value nearest to a drawn point."""
+    return nearest_value(logistic.draw(uniform, double(mean), double(log_scale)), levels).long()
+
+
+def rounding(mean, log_scale):
+    """What float64 leaves uncertain in a log-probability: a cut's place to 16 digits, in units of the scale."""
+    return 1e-12 + 1e-15 * (2 + abs(mean)) * math.exp(-log_scale)
+
+
+def slow_log_interval_mass(low, high, mean, log_scale, levels):
+    """log(σ(p) - σ(m)) with 80 digits and exponents of any size."""
+    with decimal.localcontext(decimal.Context(prec=80, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)):
+        step = 2 / Decimal(levels - 1)
+        inverse_scale = (-Decimal(log_scale)).exp()
+        upper = ((high + Decimal("0.5")) * step - 1 - Decimal(mean)) * inverse_scale
+        lower = ((low - Decimal("0.5")) * step - 1 - Decimal(mean)) * inverse_scale
+        if low == 0 and high == levels - 1:
+            return 0.0
+        if low == 0:
+            return float(-(1 + (-upper).exp()).ln())
+        if high == levels - 1:
+            return float(-(1 + lower.exp()).ln())
+        if upper + lower > 0:
+            # Mirrored to the left, where the function of distribution is small and keeps all of its digits.
+            upper, lower = -lower, -upper
+        return float((1 / (1 + (-upper).exp()) - 1 / (1 + (-lower).exp())).ln())
+
+
+@st.composite
+def intervals(draw):
+    levels = draw(LEVELS)
+    low, high = sorted(draw(st.tuples(st.integers(0, levels - 1), st.integers(0, levels - 1))))
+    return low, high, draw(MEANS), draw(LOG_SCALES), levels
+
+
+@settings(deadline=None, max_examples=300)
+@given(interval=intervals())
+def test_the_mass_of_an_interval_is_what_eighty_digits_give(interval):
+    low, high, mean, log_scale, levels = interval
+    found = logistic.log_interval_mass(torch.tensor(low), torch.tensor(high), double(mean), double(log_scale), levels)
+    expected = slow_log_interval_mass(*interval)
+    assert found.item() == pytest.approx(expected, rel=1e-12, abs=rounding(mean, log_scale))
+
+
+@settings(deadline=None, max_examples=200)
+@given(levels=LEVELS, mean=st.floats(-1.5, 1.5), log_scale=st.floats(-3, 3), seed=SEEDS)
+def test_a_mass_is_the_difference_of_two_sigmoids(levels, mean, log_scale, seed):
+    value = torch.randint(levels, (8,), generator=generator(seed))
+    center = value.double() * 2 / (levels - 1) - 1
+    upper = torch.sigmoid((center + 1 / (levels - 1) - mean) / math.exp(log_scale))
+    lower = torch.sigmoid((center - 1 / (levels - 1) - mean) / math.exp(log_scale))
+    expected = upper.where(value < levels - 1, 1.0) - lower.where(value > 0, 0.0)
+    found = logistic.log_mass(value, double(mean), double(log_scale), levels).exp()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-14)
+
+
+@settings(deadline=None, max_examples=200)
+@given(levels=LEVELS, mean=MEANS, log_scale=LOG_SCALES)
+def test_the_masses_of_all_values_add_up_to_one(levels, mean, log_scale):
+    total = logistic.log_mass(torch.arange(levels), double(mean), double(log_scale), levels).logsumexp(0)
+    assert total.item() == pytest.approx(0, abs=rounding(mean, log_scale))
+
+
+@settings(deadline=None, max_examples=200)
+@given(interval=intervals())
+def test_the_mass_of_an_interval_is_the_sum_over_its_values(interval):
+    low, high, mean, log_scale, levels = interval
+    whole = logistic.log_interval_mass(torch.tensor(low), torch.tensor(high), double(mean), double(log_scale), levels)
+    parts = logistic.log_mass(torch.arange(low, high + 1), double(mean), double(log_scale), levels).logsumexp(0)
+    assert whole.item() == pytest.approx(parts.item(), rel=1e-12, abs=rounding(mean, log_scale))
+
+
+@settings(deadline=None, max_examples=60)
+@given(levels=LEVELS, mean=MEANS, log_scale=LOG_SCALES)
+def test_an_even_grid_of_uniforms_draws_every_value_in_its_share(levels, mean, log_scale):
+    grid = 4096
+    uniforms = (torch.arange(grid, dtype=torch.float64) + 0.5) / grid
+    drawn = draw_logistic(uniforms, mean, log_scale, levels)
+    share = torch.bincount(drawn, minlength=levels) / grid
+    mass = logistic.log_mass(torch.arange(levels), double(mean), double(log_scale), levels).exp()
+    assert (share - mass).abs().max() <= 1 / grid + rounding(mean, log_scale)
+    assert (drawn.diff() >= 0).all()
+
+
+@settings(deadline=None, max_examples=100)
+@given(mean=st.floats(-2, 2), log_scale=st.floats(-7, 7), uniform=st.floats(1e-6, 1 - 1e-6))
+def test_a_drawn_point_has_the_uniform_below_it(mean, log_scale, uniform):
+    point = logistic.draw(double(uniform), double(mean), double(log_scale))
+    below = torch.sigmoid((point - mean) / math.exp(log_scale))
+    assert below.item() == pytest.approx(uniform, abs=rounding(mean, log_scale))
+
+
+@settings(deadline=None, max_examples=60)
+@given(levels=LEVELS, point=st.integers(-300, 600))
+def test_the_nearest_value_is_rounded_half_up_and_stays_in_range(levels, point):
+    """Halves of a step, on steps that float64 represents exactly."""
+    levels = 2 ** (levels.bit_length() - 1) + 1
+    for dtype in (torch.float32, torch.float64):
+        points = torch.tensor([point / (levels - 1) - 1], dtype=dtype)
+        before = points.clone()
+        found = nearest_value(points, levels)
+        assert found.dtype == dtype
+        assert found.item() == min(max((point + 1) // 2, 0), levels - 1)
+        assert torch.equal(points, before)
+
+
+@settings(deadline=None, max_examples=60)
+@given(logits=st.lists(st.floats(-60, 60), min_size=1, max_size=12))
+def test_an_even_grid_of_uniforms_draws_every_category_in_its_share(logits):
+    grid = 4096
+    uniforms = (torch.arange(grid, dtype=torch.float64) + 0.5) / grid
+    drawn = categorical.draw(uniforms, double(*logits).expand(grid, -1))
+    share = torch.bincount(drawn, minlength=len(logits)) / grid
+    assert (share - double(*logits).softmax(0)).abs().max() <= 1 / grid + 1e-12
+    assert (drawn.diff() >= 0).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(logits=st.lists(st.sampled_from([-1e5, -3.0, 0.0, 0.1, 2.0]), min_size=2, max_size=9))
+def test_a_category_without_mass_is_never_drawn(logits):
+    uniforms = double(2.0**-53, 0.25, 0.5, 0.75, 1 - 2.0**-53)
+    drawn = categorical.draw(uniforms, double(*logits).expand(5, -1))
+    assert (double(*logits).softmax(0)[drawn] > 0).all()
+
+
+@pytest.mark.parametrize("tail", [1e-4, 1e-8, 1e-12])
+def test_no_tail_is_cut_off(tail):
+    """A rare value is drawn as seldom as it should be, and not never."""
+    uniforms = double(0.9 * tail, 1.1 * tail, 0.5, 1 - 1.1 * tail, 1 - 0.9 * tail)
+    logits = double(tail, 1 - 2 * tail, tail).log()
+    assert categorical.draw(uniforms, logits.expand(5, -1)).tolist() == [0, 1, 1, 1, 2]
+    # Of three values -1, 0 and 1 the outer ones begin half way: at a scale of 1/2 / logit(tail) they get the tail.
+    log_scale = math.log(0.5 / math.log((1 - tail) / tail))
+    assert draw_logistic(uniforms, 0, log_scale, 3).tolist() == [0, 1, 1, 1, 2]
+
+
+# Heads ---------------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def mixture_parameters(draw, head, means=MEANS, log_scales=LOG_SCALES):
+    """(parameter_count,) for one pixel: logits, means, log-scales and couplings, each for every component."""
+    count = head.components
+    parts = (
+        (st.floats(-60, 60), count),
+        (means, count * head.channels),
+        (log_scales, count * head.channels),
+        (st.floats(-4, 4), count * head.couplings),
+    )
+    return double(*itertools.chain(*(draw(st.lists(value, min_size=n, max_size=n)) for value, n in parts)))
+
+
+@st.composite
+def mixtures(draw, channels=(1, 3), levels=LEVELS, components=(1, 2, 3), **parameters):
+    """A head and the parameters of one pixel; with three channels, of few enough levels to enumerate."""
+    channels = draw(st.sampled_from(channels))
+    spec = ImageSpec(channels, height=1, width=1, levels=draw(levels if channels == 1 else st.integers(2, 6)))
+    head = LogisticMixtureHead(spec, draw(st.sampled_from(components)))
+    return head, draw(mixture_parameters(head, **parameters))
+
+
+@st.composite
+def softmaxes(draw):
+    channels = draw(st.sampled_from([1, 3]))
+    levels = draw(st.integers(2, 256 if channels == 1 else 6))
+    head = SoftmaxHead(ImageSpec(channels, height=1, width=1, levels=levels))
+    size = draw(st.sampled_from([0.1, 1, 10, 100]))
+    return head, torch.randn(head.parameter_count, generator=generator(draw(SEEDS)), dtype=torch.float64) * size
+
+
+HEADS = st.one_of(mixtures(), softmaxes())
+
+
+def pixels(head):
+    """Every value of a pixel: (levels ** channels, channels), the last channel changing fastest."""
+    return all_images(ImageSpec(head.channels, height=1, width=1, levels=head.levels)).flatten(1)
+
+
+def pixel_log_probs(head, parameters):
+    """log p of every one of `pixels`."""
+    values = pixels(head)
+    return head.log_prob(parameters.view(1, -1, 1, 1).expand(len(values), -1, 1, 1), values[:, :, None, None]).flatten()
+
+
+def draw_pixels(head, parameters, uniforms, rule=None):
+    return head.draw(parameters.expand(len(uniforms), -1), uniforms, rule or DrawRule())
+
+
+@settings(deadline=None, max_examples=150)
+@given(case=HEADS)
+def test_a_head_gives_all_values_of_a_pixel_together_one(case):
+    assert pixel_log_probs(*case).logsumexp(0).item() == pytest.approx(0, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=40)
+@given(case=HEADS, seed=SEEDS)
+def test_a_head_treats_every_pixel_by_itself(case, seed):
+    head, _ = case
+    parameters = torch.randn((2, head.parameter_count, 2, 3), generator=generator(seed), dtype=torch.float64)
+    image = torch.randint(head.levels, (2, head.channels, 2, 3), generator=generator(seed))
+    found = head.log_prob(parameters, image)
+    assert found.shape == (2, 2, 3)
+    for b, row, column in itertools.product(range(2), range(2), range(3)):
+        place = (slice(b, b + 1), slice(None), slice(row, row + 1), slice(column, column + 1))
+        torch.testing.assert_close(found[b, row, column], head.log_prob(parameters[place], image[place])[0, 0, 0])
+    assert torch.equal(found, head.log_prob(parameters, image.to(torch.int16)))
+
+
+@settings(deadline=None, max_examples=120)
+@given(data=st.data(), channels=st.sampled_from([1, 3]), levels=LEVELS, softmax=st.booleans())
+def test_extreme_predictions_in_float32_leave_everything_finite(data, channels, levels, softmax):
+    """Predictions of a network that has gone astray: a training step must still have a direction."""
+    spec = ImageSpec(channels, height=1, width=1, levels=levels)
+    head = SoftmaxHead(spec) if softmax else LogisticMixtureHead(spec, 2)
+    # A few magnitudes, spread over the parameters by a seed: hundreds of drawn floats say no more.
+    magnitudes = data.draw(st.lists(st.sampled_from([0, 1, 7, 90, 1e4, 1e10, 1e30]), min_size=1, max_size=4))
+    noise = generator(data.draw(SEEDS))
+    size = torch.tensor(magnitudes)[torch.randint(len(magnitudes), (16, head.parameter_count), generator=noise)]
+    parameters = (torch.randn((16, head.parameter_count), generator=noise) * size).requires_grad_()
+    image = torch.randint(levels, (16, channels, 1, 1), generator=noise)
+    image[0], image[1] = 0, levels - 1
+    log_prob = head.log_prob(parameters[:, :, None, None], image)
+    assert log_prob.isfinite().all()
+    assert (log_prob <= 1e-5).all()
+    log_prob.sum().backward()
+    assert parameters.grad.isfinite().all()
+    uniforms = torch.rand((16, head.uniform_count), generator=noise, dtype=torch.float64)
+    drawn = head.draw(parameters.detach(), uniforms, DrawRule())
+    assert drawn.min() >= 0
+    assert drawn.max() < levels
+
+
+@settings(deadline=None, max_examples=40)
+@given(case=HEADS)
+def test_a_head_takes_half_precision_predictions_in_float32(case):
+    head, parameters = case
+    short = parameters.bfloat16()
+    assert pixel_log_probs(head, short).dtype == torch.float32
+    assert torch.equal(pixel_log_probs(head, short), pixel_log_probs(head, short.float()))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    case=mixtures(levels=st.integers(2, 20), components=(1,)), uniforms=st.lists(st.floats(0.001, 0.999), min_size=3)
+)
+def test_three_coupled_channels_are_drawn_by_the_inverse_of_their_joint_distribution(case, uniforms):
+    """Each channel's value is where the uniform falls in its distribution given the channels before."""
+    head, parameters = case
+    joint = pixel_log_probs(head, parameters).exp().view([head.levels] * head.channels)
+    drawn = draw_pixels(head, parameters, double(0.5, *uniforms[: head.channels])[None])[0].tolist()
+    for value, uniform in zip(drawn, uniforms, strict=False):
+        marginal = joint.flatten(1).sum(1) if joint.dim() > 1 else joint
+        if joint.sum() < 1e-6:
+            return  # So unlikely that its conditional has lost the digits to compare with.
+        cumulative = (marginal.cumsum(0) / joint.sum()).tolist()
+        assert (cumulative[value - 1] if value else 0) <= uniform + 1e-8
+        assert uniform <= cumulative[value] + 1e-8
+        joint = joint[value]
+
+
+@settings(deadline=None, max_examples=30)
+@given(case=mixtures(channels=(1,), levels=st.integers(2, 20)))
+def test_an_even_grid_of_uniforms_draws_from_a_mixture_every_value_in_its_share(case):
+    head, parameters = case
+    grid = 200
+    line = (torch.arange(grid, dtype=torch.float64) + 0.5) / grid
+    drawn = draw_pixels(head, parameters, torch.cartesian_prod(line, line))
+    share = torch.bincount(drawn[:, 0], minlength=head.levels) / grid**2
+    mass = pixel_log_probs(head, parameters).exp()
+    # The grid gives each component its share to within 1 / grid, and within it each value too.
+    assert (share - mass).abs().max() <= (head.components + 1) / grid
+
+
+@settings(deadline=None, max_examples=60)
+@given(case=softmaxes(), seed=SEEDS)
+def test_a_softmax_draws_each_channel_from_its_own_distribution(case, seed):
+    head, parameters = case
+    uniforms = torch.rand((50, head.uniform_count), generator=generator(seed), dtype=torch.float64)
+    cumulative = parameters.view(head.channels, head.levels).softmax(1).cumsum(1)
+    drawn = draw_pixels(head, parameters, uniforms)
+    expected = (uniforms[:, :, None] > cumulative).sum(2).clamp(max=head.levels - 1)
+    assert torch.equal(drawn, expected)
+
+
+@settings(deadline=None, max_examples=80)
+@given(case=HEADS, rule=RULES)
+def test_every_draw_is_an_integer_in_range_up_to_the_last_uniform(case, rule):
+    head, parameters = case
+    # 1 itself is outside of what is promised, but sums and products may round to it.
+    ends = double(2.0**-54, 1e-12, 0.5, 1 - 1e-12, 1 - 2.0**-53, 1)
+    uniforms = torch.cartesian_prod(*[ends] * head.uniform_count).view(-1, head.uniform_count)
+    drawn = draw_pixels(head, parameters, uniforms, rule)
+    assert drawn.dtype == torch.int64
+    assert drawn.shape == (len(uniforms), head.channels)
+    assert drawn.min() >= 0
+    assert drawn.max() < head.levels
+
+
+@settings(deadline=None, max_examples=80)
+@given(case=mixtures(log_scales=st.floats(-4, 10)), reduction=st.floats(0, 1), seed=SEEDS)
+def test_reduced_draws_as_ancestral_does_with_smaller_scales(case, reduction, seed):
+    head, parameters = case
+    uniforms = torch.rand((40, head.uniform_count), generator=generator(seed), dtype=torch.float64)
+    scales = slice(head.components * (1 + head.channels), head.components * (1 + 2 * head.channels))
+    smaller = parameters.clone()
+    smaller[scales] -= reduction
+    reduced = draw_pixels(head, parameters, uniforms, DrawRule("reduced", reduction=reduction))
+    assert torch.equal(reduced, draw_pixels(head, smaller, uniforms))
+
+
+@settings(deadline=None, max_examples=80)
+@given(case=mixtures(), seed=SEEDS)
+def test_map_draws_a_component_and_takes_its_mode(case, seed):
+    head, parameters = case
+    uniforms = torch.rand((20, head.uniform_count), generator=generator(seed), dtype=torch.float64)
+    drawn = draw_pixels(head, parameters, uniforms, DrawRule("map"))
+    count, channels = head.components, head.channels
+    bounds = parameters[:count].softmax(0).cumsum(0)
+    means = parameters[count : count * (1 + channels)].view(channels, count)
+    couplings = parameters[count * (1 + 2 * channels) :].view(-1, count).tanh()
+    for uniform, found in zip(uniforms[:, 0].tolist(), drawn.tolist(), strict=True):
+        component = min(sum(uniform > bound for bound in bounds.tolist()), count - 1)
+        before = []
+        rows = iter(couplings[:, component].tolist())
+        for channel, value in enumerate(found):
+            mean = means[channel, component].item() + sum(next(rows) * earlier for earlier in before)
+            place = (mean + 1) * (head.levels - 1) / 2
+            # At the middle between two values either is the nearest, and rounding decides which.
+            assert abs(min(max(place, 0), head.levels - 1) - value) <= 0.5 + 1e-9
+            before.append(value * 2 / (head.levels - 1) - 1)
+
+
+def test_a_half_way_mode_is_rounded_up():
+    head = LogisticMixtureHead(ImageSpec(1, height=1, width=1, levels=3), 1)
+    parameters = double([0, 0.5, 0], [0, -0.5, 0])
+    assert head.draw(parameters, torch.full((2, 2), 0.5, dtype=torch.float64), DrawRule("map")).tolist() == [[2], [1]]
+
+
+@settings(deadline=None, max_examples=60)
+@given(case=softmaxes(), temperature=st.sampled_from([0.25, 0.5, 2, 4]), seed=SEEDS)
+def test_temperature_divides_the_logits_of_a_softmax_and_other_rules_draw_as_ancestral(case, temperature, seed):
+    head, parameters = case
+    uniforms = torch.rand((40, head.uniform_count), generator=generator(seed), dtype=torch.float64)
+    expected = draw_pixels(head, parameters / temperature, uniforms)
+    for rule in ("ancestral", "reduced", "map"):
+        assert torch.equal(draw_pixels(head, parameters, uniforms, DrawRule(rule, temperature=temperature)), expected)
+
+
+def test_a_scale_below_the_floor_is_the_floor():
+    head = LogisticMixtureHead(ImageSpec(1, height=1, width=1, levels=256), 1)
+    assert torch.equal(
+        pixel_log_probs(head, double(0, 0.3, -1e6)), pixel_log_probs(head, double(0, 0.3, SMALLEST_LOG_SCALE))
+    )
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_a_mixture_needs_one_or_three_channels(channels):
+    with pytest.raises(UserError, match=f"1 or 3 channels.*1×1×{channels}"):
+        LogisticMixtureHead(ImageSpec(channels, height=1, width=1), 1)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(), indices=st.lists(st.integers(0, 10**9), min_size=1, max_size=4), level=st.integers(0, 5))
+def test_noise_depends_on_seed_index_and_level_alone(seed, indices, level):
+    draws = Draws(seed, tuple(indices), level=level)
+    found = draws.uniforms((2, 3))
+    assert found.shape == (len(indices), 2, 3)
+    assert found.dtype == torch.float64
+    assert (found > 0).all()
+    assert (found < 1).all()
+    for index, row in zip(indices, found, strict=True):
+        assert torch.equal(row, Draws(seed, (index,), DrawRule("map"), level).uniforms((2, 3))[0])
+    for (first, one), (second, other) in itertools.combinations(zip(indices, found, strict=True), 2):
+        assert torch.equal(one, other) == (first == second)
+    assert not torch.equal(found, draws.coarser().uniforms((2, 3)))
+    assert not torch.equal(found, Draws(seed + 1, tuple(indices), level=level).uniforms((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"name": "best"}, {"reduction": 0.5}, {"name": "reduced", "reduction": -0.5}, {"temperature": 0.0}],
+)
+def test_a_rule_that_means_nothing_is_refused(options):
+    with pytest.raises(ValueError, match=r"rule|reduction|temperature"):
+        DrawRule(**options)

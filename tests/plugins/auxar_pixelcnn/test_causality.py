@@ -1,0 +1,396 @@
+"""No prediction sees its own pixel or a later one, every one sees what it may, and layers are what they say."""
+
+import math
+
+import pytest
+import torch
+from helpers.causal_networks import (
+    SEEDS,
+    SIZES,
+    changed_predictions,
+    full_networks,
+    generator,
+    light_networks,
+    random_features,
+    random_images,
+    randomized,
+    specs,
+)
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import elu
+
+from auxar.interfaces import ImageSpec
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_layers.convolutions import (
+    SMALLEST_DEVIATION,
+    CausalConv2d,
+    Conv2d,
+    NormalizedLayer,
+    Pointwise,
+    UpsamplingConv2d,
+    data_dependent_initialization,
+)
+from auxar_layers.functional import concat_elu, dropout, gate
+from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
+from auxar_pixelcnn.networks import FullNetwork, LightNetwork
+
+NETWORKS = st.one_of(light_networks(blocks=(1, 2, 3)), full_networks())
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
+
+
+# Networks ------------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=80)
+@given(network=NETWORKS, seed=SEEDS)
+def test_a_prediction_depends_on_earlier_pixels_alone(network, seed):
+    """To the last bit, and for every pair of places at once."""
+    changed = changed_predictions(network, seed)
+    assert not changed.tril().any()
+
+
+@settings(deadline=None, max_examples=40)
+@given(network=NETWORKS, seed=SEEDS)
+def test_a_prediction_depends_on_the_pixels_beside_and_above(network, seed):
+    """A network that saw nothing would be causal too."""
+    changed = changed_predictions(network, seed)
+    height, width = network.image.height, network.image.width
+    for place in range(height * width):
+        row, column = divmod(place, width)
+        if column + 1 < width:
+            assert changed[place, place + 1]
+        if row + 1 < height:
+            assert changed[place, place + width]
+            if column:
+                assert changed[place, place + width - 1]
+
+
+@pytest.mark.parametrize("size", [(5, 7), (8, 8)])
+def test_the_full_network_sees_all_that_comes_before(size):
+    """At a quarter of the size every place is near; light networks have a bounded field."""
+    image = ImageSpec(1, height=size[0], width=size[1])
+    head = LogisticMixtureHead(image, 2)
+    network = FullNetwork(image, head, filters=4, nr_resnet=2, features_channels=0, dropout=0.0)
+    changed = changed_predictions(randomized(network, 0), 0)
+    assert changed[0, 1:].all()
+    assert changed[:-1, -1].all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    network=st.one_of(light_networks(blocks=(1, 2), features=(1, 3)), full_networks(features=(1, 3))),
+    seed=SEEDS,
+    data=st.data(),
+)
+def test_the_features_of_a_place_change_the_prediction_there(network, seed, data):
+    row = data.draw(st.integers(0, network.image.height - 1))
+    column = data.draw(st.integers(0, network.image.width - 1))
+    image = network.encode(random_images(1, network.image, seed))
+    features = random_features(network, 1, seed)
+    with torch.no_grad():
+        before = network(image, features)
+        features[:, :, row, column] += 1
+        after = network(image, features)
+    assert (before != after).any(1)[0, row, column]
+
+
+@settings(deadline=None, max_examples=15)
+@given(network=light_networks(blocks=(1, 2), features=(1, 3)), seed=SEEDS, closed=st.sampled_from(["u", "ul"]))
+def test_features_reach_the_prediction_through_either_stream(network, seed, closed):
+    with torch.no_grad():
+        for block in network.u_blocks if closed == "u" else network.ul_blocks:
+            if closed == "u":
+                block.second.gain.zero_()
+            else:
+                # The features come last of the side inputs, with two activations for each of their channels.
+                block.side.direction[:, -2 * network.features_channels :] = 0
+        image = network.encode(random_images(1, network.image, seed))
+        features = random_features(network, 1, seed)
+        assert not torch.equal(network(image, features), network(image, features + 1))
+
+
+@settings(deadline=None, max_examples=30)
+@given(spec=specs(), seed=SEEDS)
+def test_padding_is_told_from_pixels(spec, seed):
+    """An image of the middle value is zeros, as the padding is; the channel of ones shows where it ends."""
+    head = LogisticMixtureHead(spec, 2)
+    network = LightNetwork(spec, head, filters=3, blocks=1, features_channels=0, dropout=0.0)
+    encoded = randomized(network, seed).encode(random_images(2, spec, seed))
+    assert (encoded[:, -1] == 1).all()
+    assert encoded.min() >= -1
+    assert encoded.max() <= 1
+    ends = torch.tensor([0, spec.levels - 1]).view(2, 1, 1, 1).expand(2, *spec.shape)
+    expected = torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(network.encode(ends)[:, 0, 0, 0], expected)
+
+
+@settings(deadline=None, max_examples=15)
+@given(size=SIZES, channels=st.sampled_from([1, 3]), factor=st.integers(1, 4), blocks=st.integers(1, 2), seed=SEEDS)
+def test_an_embedding_has_the_size_of_the_image_and_reads_all_of_the_view(size, channels, factor, blocks, seed):
+    height, width = size
+    view = ImageSpec(channels, height=height, width=width)
+    image = ImageSpec(3, height=height * factor, width=width * factor)
+    if factor == 1:
+        embedding = SameSizeEmbedding(view, image, filters=3, blocks=blocks, dropout=0.5)
+    else:
+        embedding = EnlargingEmbedding(view, image, factor=factor, filters=3, blocks=blocks, dropout=0.5)
+    randomized(embedding, seed)
+    values = random_images(1, view, seed).repeat(height * width + 1, 1, 1, 1)
+    for place in range(height * width):
+        values[place].flatten(1)[:, place] += 1
+    with torch.no_grad():
+        features = embedding(values % view.levels)
+    assert features.shape == (height * width + 1, 3, image.height, image.width)
+    changed = (features[:-1] != features[-1]).any(1).unflatten(0, size)
+    for row in range(height):
+        for column in range(width):
+            assert changed[row, column, row * factor, column * factor]
+
+
+# Below four rows, whole streams of the full network are constant, and a layer's gain makes rounding's traces of them
+# up to twenty times as large: layer upon layer that is seen even in float64.
+VARIED = specs(sizes=st.sampled_from([(5, 7), (6, 6), (8, 5)]))
+
+
+@settings(deadline=None, max_examples=20)
+@given(network=st.one_of(light_networks(VARIED, blocks=(1, 2, 3)), full_networks(VARIED)), seed=SEEDS)
+def test_a_network_is_initialized_from_its_first_batch_alone(network, seed):
+    """Every layer's output has mean 0 on it, and no channel varies more than it should."""
+    image = random_images(8, network.image, seed)
+    features = random_features(network, 8, seed)
+    network.initialize(image, features)
+    outputs = []
+    hooks = [
+        layer.register_forward_hook(lambda layer, inputs, output: outputs.append((layer, output)))
+        for layer in network.modules()
+        if isinstance(layer, NormalizedLayer)
+    ]
+    with torch.no_grad():
+        network(network.encode(image), features)
+    for hook in hooks:
+        hook.remove()
+    assert {layer for layer, _ in outputs} == {m for m in network.modules() if isinstance(m, NormalizedLayer)}
+    for layer, output in outputs:
+        deviation, mean = torch.std_mean(output, dim=(0, 2, 3), correction=0)
+        assert mean.abs().max() < 1e-6
+        assert deviation.max() < layer.initial_deviation * (1 + 1e-6)
+
+
+# Layers --------------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def causal_convolutions(draw, strides=(1, 2)):
+    above = sorted(draw(st.tuples(st.integers(0, 3), st.integers(0, 3))))
+    columns = sorted(draw(st.tuples(st.integers(-3, 3), st.integers(-3, 3))))
+    layer = CausalConv2d(2, 3, tuple(above), tuple(columns), stride=draw(st.sampled_from(strides)))
+    return randomized(layer, draw(SEEDS))
+
+
+@settings(deadline=None, max_examples=80)
+@given(layer=causal_convolutions(), size=SIZES, data=st.data())
+def test_taps_are_exactly_what_a_causal_convolution_reads(layer, size, data):
+    """In the order of the weight, and zeros beyond the image."""
+    height, width = size
+    x = normal(1, 2, height, width).requires_grad_()
+    y = layer(x)
+    stride = layer.stride
+    assert y.shape == (1, 3, math.ceil(height / stride), math.ceil(width / stride))
+    row = data.draw(st.integers(0, y.shape[2] - 1))
+    column = data.draw(st.integers(0, y.shape[3] - 1))
+    channel = data.draw(st.integers(0, 2))
+    y[0, channel, row, column].backward()
+    expected = torch.zeros_like(x)
+    weight = layer.weight()[channel].flatten(1)
+    for tap, (up, right) in enumerate(layer.taps):
+        r, c = row * stride - up, column * stride + right
+        if 0 <= r < height and 0 <= c < width:
+            expected[0, :, r, c] = weight[:, tap]
+    assert torch.equal(x.grad, expected)
+    assert len(set(layer.taps)) == len(layer.taps) == weight.shape[1]
+
+
+@settings(deadline=None, max_examples=40)
+@given(size=SIZES, factor=st.integers(1, 4), left=st.integers(0, 2), right=st.integers(0, 2), cut=st.integers(0, 3))
+def test_upsampling_moves_no_row_and_mixes_only_the_overlapping_columns(size, factor, left, right, cut):
+    height, width = size
+    fine = (max(1, height * factor - cut), max(1, width * factor - cut))
+    layer = randomized(UpsamplingConv2d(1, 1, factor=factor, overlap=(left, right)), 0)
+    x = normal(1, 1, height, width).requires_grad_()
+    y = layer(x, *fine)
+    assert y.shape == (1, 1, *fine)
+    for row, column in {(0, 0), (fine[0] - 1, fine[1] - 1), (fine[0] // 2, fine[1] // 2)}:
+        (read,) = torch.autograd.grad(y[0, 0, row, column], x, retain_graph=True)
+        rows, columns = read[0, 0].nonzero(as_tuple=True)
+        assert set(rows.tolist()) == {row // factor}
+        near = range((column - right) // factor, (column + left) // factor + 1)
+        assert set(columns.tolist()) == set(near) & set(range(width))
+
+
+@st.composite
+def layers_and_inputs(draw):
+    """A fresh layer, a function that runs it on its batch, and the batch."""
+    deviation = draw(st.sampled_from([0.1, 1.0]))
+    seed = draw(SEEDS)
+    batch = normal(4, 3, 5, 6, seed=seed) * draw(st.sampled_from([0.5, 20.0])) + draw(st.sampled_from([0.0, 7.0]))
+    kind = draw(st.sampled_from(["causal", "ordinary", "upsampling", "pointwise", "activated"]))
+    if kind == "causal":
+        layer = CausalConv2d(3, 4, (0, 1), (-1, 1), stride=draw(st.sampled_from([1, 2])), initial_deviation=deviation)
+    elif kind == "ordinary":
+        layer = Conv2d(3, 4, stride=draw(st.sampled_from([1, 2])), initial_deviation=deviation)
+    elif kind == "upsampling":
+        layer = UpsamplingConv2d(3, 4, overlap=draw(st.sampled_from([(0, 0), (1, 0)])))
+    else:
+        layer = Pointwise([1, 2], 4, activation=kind == "activated", initial_deviation=deviation)
+    with torch.no_grad():
+        layer.direction.copy_(torch.randn(layer.direction.shape, generator=generator(seed)))
+    layer.double()
+
+    def run():
+        if kind == "upsampling":
+            return layer(batch, 9, 11)
+        return layer(*batch.split(layer.inputs, dim=1)) if isinstance(layer, Pointwise) else layer(batch)
+
+    return layer, run
+
+
+@settings(deadline=None, max_examples=60)
+@given(case=layers_and_inputs())
+def test_the_first_batch_gives_a_layer_mean_zero_and_its_initial_deviation(case):
+    layer, run = case
+    raw = run().std((0, 2, 3), correction=0)
+    assume(raw.min() > SMALLEST_DEVIATION)
+    with data_dependent_initialization(layer):
+        first = run()
+    assert not layer.initializing
+    second = run()
+    deviation, mean = torch.std_mean(second, dim=(0, 2, 3), correction=0)
+    zeros = torch.zeros_like(mean)
+    torch.testing.assert_close(mean, zeros, atol=1e-9, rtol=0)
+    torch.testing.assert_close(deviation, zeros + layer.initial_deviation)
+    torch.testing.assert_close(first, second)
+    torch.testing.assert_close(run(), second, rtol=0, atol=0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(case=layers_and_inputs())
+def test_the_gain_is_the_length_of_each_output_channels_weight(case):
+    layer, _ = case
+    randomized(layer, 1)
+    lengths = layer.weight().transpose(0, layer.outputs_dim).flatten(1).norm(dim=1)
+    torch.testing.assert_close(lengths, layer.gain.abs())
+
+
+def test_a_channel_that_does_not_vary_is_not_blown_up():
+    layer = Pointwise([2], 3)
+    with data_dependent_initialization(layer):
+        layer(torch.full((4, 2, 3, 3), 0.7))
+    assert layer.gain.max() <= 1 / SMALLEST_DEVIATION
+    assert layer(torch.full((4, 2, 3, 3), 0.7)).abs().max() < 1e-4
+
+
+def test_initialization_ends_even_when_the_batch_fails():
+    layer = Conv2d(2, 3)
+    with pytest.raises(RuntimeError), data_dependent_initialization(layer):
+        layer(torch.zeros(1, 5, 4, 4))
+    assert not layer.initializing
+
+
+# Functions -----------------------------------------------------------------------------------------------------------
+
+LAYOUTS = {
+    "contiguous": lambda x: x,
+    "channels last": lambda x: x.contiguous(memory_format=torch.channels_last),
+    "transposed": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+    "every other": lambda x: x.repeat_interleave(2, dim=3)[..., ::2],
+    "expanded": lambda x: x[:1].expand_as(x),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_concat_elu_is_elu_of_each_input_and_its_negative(layout, parts):
+    inputs = [LAYOUTS[layout](normal(2, 1 + part, 3, 4, seed=part) * 5) for part in range(parts)]
+    expected = torch.cat([half for x in inputs for half in (elu(x), elu(-x))], dim=1)
+    before = [x.clone() for x in inputs]
+    torch.testing.assert_close(concat_elu(*inputs), expected)
+    flat = [x.flatten(2)[..., 0] for x in inputs]
+    torch.testing.assert_close(concat_elu(*flat), expected.flatten(2)[..., 0])
+    short = concat_elu(*(x.bfloat16() for x in inputs))
+    torch.testing.assert_close(short.double(), expected, rtol=0.02, atol=0.02)
+    assert all(torch.equal(x, old) for x, old in zip(inputs, before, strict=True))
+
+
+@settings(deadline=None, max_examples=15)
+@given(parts=st.integers(1, 3), seed=SEEDS, size=st.sampled_from([0.1, 1, 10]))
+def test_the_gradient_of_concat_elu_is_its_derivative(parts, seed, size):
+    inputs = [(normal(2, 2, 2, 2, seed=seed + part) * size).requires_grad_() for part in range(parts)]
+    assert torch.autograd.gradcheck(concat_elu, inputs)
+
+
+def test_concat_elu_has_slope_one_and_minus_one_at_zero():
+    x = torch.zeros((1, 1), dtype=torch.float64, requires_grad=True)
+    for half, slope in ((0, 1), (1, -1)):
+        (gradient,) = torch.autograd.grad(concat_elu(x)[0, half], x)
+        assert gradient.item() == slope
+
+
+def test_gate_weighs_the_first_half_by_the_second():
+    x = normal(2, 6, 3, 4).requires_grad_()
+    torch.testing.assert_close(gate(x), x[:, :3] / (1 + torch.exp(-x[:, 3:])))
+    assert torch.autograd.gradcheck(gate, (x,))
+
+
+@settings(deadline=None, max_examples=40)
+@given(rate=st.floats(0, 0.999), layout=st.sampled_from(sorted(LAYOUTS)), seed=SEEDS)
+def test_dropout_zeroes_a_share_and_scales_up_the_rest(rate, layout, seed):
+    """Shares are in steps of 1/256; the scale makes up for exactly the share that is kept."""
+    x = LAYOUTS[layout](normal(3, 5, 20, 31, seed=seed) + 10).requires_grad_()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        y = dropout(x, rate)
+    kept = y != 0
+    share = kept.double().mean().item()
+    expected = 1 - rate
+    # Five standard deviations, and the rounding of the rate.
+    assert abs(share - expected) < 5 * math.sqrt(expected * rate / x.numel()) + 1 / 256
+    torch.testing.assert_close(y[kept], x[kept] / x[kept][0] * y[kept][0])
+    if kept.any():
+        scale = (y[kept][0] / x[kept][0]).item()
+        assert 1 / scale == pytest.approx(expected, abs=1 / 256)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(gradient, y / x)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_keeps_the_mean_and_drops_values_independently(rate):
+    x = torch.ones((8, 16, 32, 32))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        y = dropout(x, rate)
+        again = dropout(x, rate)
+    assert not torch.equal(y, again)
+    deviation = math.sqrt(rate / (1 - rate))
+    assert y.mean().item() == pytest.approx(1, abs=5 * deviation / math.sqrt(x.numel()) + 0.02 * deviation)
+    # Neighbors, and values a random word apart, know nothing of each other.
+    flat = (y.flatten() - y.mean()) / y.std()
+    for apart in (1, 7, 8, 64):
+        assert (flat[apart:] * flat[:-apart]).mean().abs().item() < 5 / math.sqrt(len(flat))
+
+
+@settings(deadline=None, max_examples=20)
+@given(network=light_networks(blocks=(1, 2)), seed=SEEDS)
+def test_dropout_is_for_training_alone(network, seed):
+    image = network.encode(random_images(1, network.image, seed))
+    features = random_features(network, 1, seed)
+    with torch.no_grad(), torch.random.fork_rng():
+        assert torch.equal(network(image, features), network(image, features))
+        network.train()
+        torch.manual_seed(seed)
+        runs = [network(image, features) for _ in range(8)]
+    # A chance of one half for each of a few values: some of eight runs differ.
+    assert any(not torch.equal(run, runs[0]) for run in runs)

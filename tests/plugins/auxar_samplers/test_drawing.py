@@ -1,0 +1,429 @@
+"""Pixels drawn freely and along walks: the native engine draws what the heads draw, single pixels and whole images."""
+
+import attrs
+import pytest
+import torch
+from helpers.causal_networks import (
+    DRAWS,
+    RULES,
+    SEEDS,
+    full_networks,
+    generator,
+    growing_networks,
+    heads,
+    knowns,
+    light_networks,
+    needs_native,
+    other_networks,
+    random_features,
+    random_images,
+    specs,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auxar.errors import UserError
+from auxar.interfaces import DrawRule, Draws, ImageSpec, Interval, Known, RepeatedWalk
+from auxar.numerics import logistic
+from auxar.support import SumSupport
+from auxar_bitplanes import BitplanesConfig, BitplanesView
+from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxHead
+from auxar_pixelcnn import components
+from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
+from auxar_samplers.engines import compiling
+from auxar_samplers.engines.drawing import NativeDrawing, Source, make_drawing
+from auxar_subsample import SubsampleConfig, SubsampleView
+
+pytestmark = needs_native
+
+
+def views(image):
+    """The views that ship, as far as they fit the image."""
+    made = [
+        lambda: GrayscaleView(GrayscaleConfig(levels=min(image.levels, 5)), image),
+        lambda: PyramidView(PyramidConfig(), image),
+        lambda: BitplanesView(BitplanesConfig(), image),
+        lambda: SubsampleView(SubsampleConfig(), image),
+    ]
+    for make in made:
+        try:
+            yield make()
+        except UserError:
+            continue
+
+
+def sums_of_pixels(image, seed, *, together):
+    """Weighted sums of each pixel's channels, or of all of the image, in ranges that need not be possible."""
+    noise = generator(seed)
+    count = 1 if together else image.height * image.width
+    number = torch.zeros(1, dtype=torch.int64) if together else torch.arange(count).view(1, image.height, image.width)
+    weight = torch.randint(1, 7, (image.channels, 1, 1), generator=noise)
+    most = int(weight.sum()) * image.levels * image.height * image.width // count
+
+    def ranges(view):
+        lowest = torch.randint(-most, most, (len(view), count), generator=generator(seed + 1))
+        return lowest, lowest + torch.randint(-2, most, lowest.shape, generator=generator(seed + 2))
+
+    return SumSupport(image, lambda: (number, weight), ranges)
+
+
+@st.composite
+def supports(draw, image, count):
+    """A support or none, views of it, and whether no two pixels are of one group."""
+    images = random_images(count, image, draw(SEEDS))
+    found = list(views(image))
+    kind = draw(st.sampled_from([None, "pixels", "image", *found]))
+    if kind is None:
+        return None, images, True
+    if isinstance(kind, str):
+        return sums_of_pixels(image, draw(SEEDS), together=kind == "image"), images, kind == "pixels"
+    return kind.support, kind(images), not isinstance(kind, PyramidView)
+
+
+def by_place(values):
+    """(b, c, h, w) to (h · w + 1, b, c)."""
+    rows = values.permute(2, 3, 0, 1).flatten(0, 1)
+    return torch.cat([rows, torch.zeros_like(rows[:1])])
+
+
+def noise_of(head, image, count, seed, *, free=False):
+    """Uniforms by place, now and then as near to 0 or 1 as there are any.
+
+    Those that categories are drawn by come less near to 1, where their sums differ by what rounding does.
+    """
+    noise = generator(seed)
+    each = head.uniform_count if free else head.restricted_uniform_count
+    shape = image.height * image.width + 1, count, each
+    uniforms = torch.rand(shape, generator=noise, dtype=torch.float64).clamp_min(2.0**-53)
+    edge = torch.rand(shape, generator=noise)
+    uniforms = torch.where(edge < 0.02, 2.0**-53, torch.where(edge > 0.98, 1 - 2.0**-53, uniforms))
+    categories = uniforms if isinstance(head, SoftmaxHead) else uniforms[..., :1] if free else uniforms[..., ::2]
+    categories.clamp_(max=1 - 2.0**-30)
+    return uniforms
+
+
+@st.composite
+def parameters_of(draw, head, rows):
+    """Of any size, so that intervals lie far out and components beyond all bounds, in float32 or float64."""
+    noise = generator(draw(SEEDS))
+    found = torch.randn((rows, head.parameter_count), generator=noise, dtype=torch.float64)
+    found *= draw(st.sampled_from([0.1, 1.0, 10.0, 1000.0]))
+    if isinstance(head, LogisticMixtureHead):
+        by_kind = found.view(rows, -1, head.components)
+        by_kind[:, 1 + head.channels : 1 + 2 * head.channels] *= draw(st.sampled_from([0.01, 1.0]))
+        by_kind[:, 1 + head.channels : 1 + 2 * head.channels] -= draw(st.sampled_from([0.0, 3.0, 8.0]))
+    return found.to(draw(st.sampled_from([torch.float64, torch.float32])))
+
+
+@attrs.frozen(eq=False)
+class Case:
+    """What is drawn, by places that are drawn together, twice outside of the image among them."""
+
+    source: Source
+    support: SumSupport | None
+    views: torch.Tensor
+    known: Known | None
+    steps: list
+    parameters: torch.Tensor
+
+    def drawn(self, engine):
+        """All pixels, and what is left of the sums."""
+        walk = self.support and self.support.walk(self.views, self.known)
+        drawing = make_drawing(attrs.evolve(self.source, walk=walk), engine)
+        assert isinstance(drawing, NativeDrawing) == (engine == "native")
+        outside = len(self.source.uniforms) - 1
+        found = torch.zeros_like(self.source.uniforms[..., :1]).repeat(1, 1, self.source.head.channels)
+        for places in self.steps:
+            values = drawing(places, self.parameters[places].flatten(0, 1))
+            found[places] = values.double()
+        left = (walk.lowest[:-1], walk.highest[:-1]) if walk else ()
+        return found[:outside], *left
+
+
+@st.composite
+def cases(draw, levels=(2, 3, 16, 256, 65536)):
+    image = draw(specs(levels=levels))
+    head = draw(heads(image)) if image.levels <= 256 else LogisticMixtureHead(image, draw(st.integers(1, 12)))
+    count = draw(st.integers(1, 3))
+    support, found, apart = draw(supports(image, count))
+    known = draw(knowns(image, count))
+    places = image.height * image.width
+    order = torch.arange(places)
+    if apart:
+        order = torch.randperm(places, generator=generator(draw(SEEDS)))
+    outside = torch.tensor([places])
+    steps = [torch.cat([outside, part, outside]) for part in order.split(draw(st.integers(1, 9)) if apart else 1)]
+    parameters = draw(parameters_of(head, (places + 1) * count)).view(places + 1, count, -1)
+    if known is not None and draw(st.booleans()):
+        ends = torch.stack([random_images(count, image, draw(SEEDS)) for _ in range(2)])
+        known = attrs.evolve(known, between=Interval(ends.amin(0), ends.amax(0)))
+    limits = None
+    if known is not None:
+        limits = Interval(by_place(known.lowest()), by_place(known.highest(image.levels)))
+    uniforms = noise_of(head, image, count, draw(SEEDS), free=support is None)
+    source = Source(head, image.levels, draw(RULES), uniforms, limits)
+    return Case(source, support, found, known, steps, parameters)
+
+
+@settings(deadline=None, max_examples=300)
+@given(case=cases())
+def test_native_draws_are_those_of_the_head(case):
+    """Whatever the head, its levels, the rule, the intervals and what is known, even if it contradicts them."""
+    for expected, found in zip(case.drawn("plain"), case.drawn("native"), strict=True):
+        assert torch.equal(expected, found)
+
+
+@pytest.mark.parametrize(
+    "rule", [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")], ids=lambda r: r.name
+)
+@pytest.mark.parametrize("levels", [2, 5, 256])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_free_draws_of_every_kind(rule, levels, channels):
+    """By thousands, so that what is left out of a formula shows."""
+    image = ImageSpec(channels, height=32, width=32, levels=levels)
+    for head in (LogisticMixtureHead(image, 4), SoftmaxHead(image)):
+        parameters = torch.randn((1025, 3, head.parameter_count), generator=generator(0), dtype=torch.float64)
+        source = Source(head, levels, rule, noise_of(head, image, 3, 1, free=True))
+        case = Case(source, None, random_images(3, image), None, [torch.arange(1024)], parameters)
+        assert torch.equal(*(case.drawn(engine)[0] for engine in ("plain", "native")))
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+@pytest.mark.parametrize("noise", [2.0**-53, 1 - 2.0**-53])
+def test_noise_next_to_the_ends_draws_the_first_and_the_last_value(noise, restricted):
+    """Of those that are possible, by both engines."""
+    image = ImageSpec(3, height=4, width=4, levels=256)
+    for head in (LogisticMixtureHead(image, 3), SoftmaxHead(image)):
+        parameters = torch.zeros(17, 1, head.parameter_count)
+        count = head.restricted_uniform_count if restricted else head.uniform_count
+        uniforms = torch.full((17, 1, count), noise, dtype=torch.float64)
+        support = _Fixed(image, 60, 90) if restricted else None
+        source = Source(head, 256, DrawRule(), uniforms)
+        case = Case(source, support, torch.zeros(1, 1, 1, 1), None, [torch.arange(16)], parameters)
+        first, last = (60, 90) if restricted else (0, 255)
+        for engine in ("plain", "native"):
+            assert (case.drawn(engine)[0] == (first if noise < 0.5 else last)).all()
+
+
+class _Fixed(SumSupport):
+    """The same interval for every sub-pixel."""
+
+    def __init__(self, image, low, high):
+        each = torch.arange(image.dims).view(image.shape), torch.tensor(1)
+
+        def ranges(view):
+            lowest = torch.full((len(view), image.dims), low)
+            return lowest, lowest + high - low
+
+        super().__init__(image, lambda: each, ranges)
+
+
+@pytest.mark.parametrize("name", ["ancestral", "map"])
+@pytest.mark.parametrize("levels", [2, 5, 256, 65536])
+def test_intervals_of_every_kind(name, levels):
+    """A single value, all of them, either end and the middle; components on both sides, near and so far out that the
+    interval has a mass of less than e⁻¹⁰⁰⁰."""
+    image = ImageSpec(3, height=4, width=6, levels=levels)
+    head = LogisticMixtureHead(image, 2)
+    ends = sorted({0, 1, levels // 2, levels - 2, levels - 1})
+    far = []
+    for low, high in ((low, high) for low in ends for high in ends if low <= high):
+        for mean in (-1e4, -30.0, -1.1, 0.0, 0.5, 1.1, 30.0, 1e4):
+            parameters = 0.1 * torch.randn((25, 1, head.parameter_count), generator=generator(0), dtype=torch.float64)
+            parameters.view(25, -1, 2)[:, 1:4] += mean
+            parameters.view(25, -1, 2)[:, 4:7] -= 2
+            source = Source(head, levels, DrawRule(name), noise_of(head, image, 1, 1))
+            steps = [torch.arange(24)]
+            case = Case(source, _Fixed(image, low, high), torch.zeros(1, 1, 1, 1), None, steps, parameters)
+            expected, found = case.drawn("plain")[0], case.drawn("native")[0]
+            assert torch.equal(expected, found)
+            assert found.min() >= low
+            assert found.max() <= high
+            bounds = torch.tensor(low), torch.tensor(high), torch.tensor(mean).double(), torch.tensor(-2.0).double()
+            far.append(logistic.log_interval_mass(*bounds, levels))
+    assert min(far) < -1000
+    assert max(far) == 0
+
+
+@settings(deadline=None, max_examples=20)
+@given(case=cases(levels=(3, 256)), seed=SEEDS)
+def test_what_is_not_a_number_is_drawn_as_something_possible(case, seed):
+    broken = torch.rand(case.parameters.shape, generator=generator(seed)) < 0.3
+    parameters = case.parameters.masked_fill(broken, [torch.nan, torch.inf, -torch.inf][seed % 3])
+    for engine in ("native", "plain"):
+        found = attrs.evolve(case, parameters=parameters).drawn(engine)[0]
+        assert found.min() >= 0
+        assert found.max() < case.source.levels
+
+
+@settings(deadline=None, max_examples=20)
+@given(case=cases(levels=(3, 256)), reduction=st.sampled_from([100.0, 590.0, 720.0, 1e6, torch.inf]))
+def test_scales_that_no_number_holds_are_drawn_from_as_the_narrowest(case, reduction):
+    case = attrs.evolve(case, source=attrs.evolve(case.source, rule=DrawRule("reduced", reduction=reduction)))
+    expected, found = (case.drawn(engine)[0] for engine in ("plain", "native"))
+    assert torch.equal(found, expected)
+    assert found.min() >= 0
+    assert found.max() < case.source.levels
+
+
+@pytest.mark.parametrize("what", ["means", "log-scales"])
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("restricted", [False, True])
+def test_what_is_not_finite_is_drawn_alike(what, number, restricted):
+    image = ImageSpec(3, height=16, width=16, levels=256)
+    head, view = LogisticMixtureHead(image, 4), PyramidView(PyramidConfig(), image)
+    parameters = torch.randn((257, 2, head.parameter_count), generator=generator(0), dtype=torch.float64)
+    kind = parameters.view(257, 2, 10, 4)[:, :, 1:4] if what == "means" else parameters.view(257, 2, 10, 4)[:, :, 4:7]
+    kind[torch.rand(kind.shape, generator=generator(1)) < 0.2] = number
+    support = view.support if restricted else None
+    source = Source(head, 256, DrawRule(), noise_of(head, image, 2, 2, free=not restricted))
+    steps = [torch.tensor([place]) for place in range(256)]
+    case = Case(source, support, view(random_images(2, image)), None, steps, parameters)
+    expected, found = (case.drawn(engine)[0] for engine in ("plain", "native"))
+    assert torch.equal(expected, found)
+
+
+@pytest.mark.parametrize("walk", [None, "sums"])
+def test_it_draws_whatever_the_default_device_is(walk):
+    head = LogisticMixtureHead(IMAGE, 2)
+    support = _Fixed(IMAGE, 1, 2)
+    parameters, places = torch.zeros(4, head.parameter_count), torch.arange(4)
+    drawing = drawing_of("native", head, walk and support.walk(torch.zeros(1, 1, 1, 1)))
+    expected = drawing_of("plain", head, walk and support.walk(torch.zeros(1, 1, 1, 1)))(places, parameters)
+    with torch.device("meta"):
+        assert torch.equal(drawing(places, parameters), expected)
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+@pytest.mark.parametrize("make", [lambda image: LogisticMixtureHead(image, 3), SoftmaxHead])
+def test_the_number_of_threads_changes_nothing(make, restricted):
+    """With few and many pixels for each of them."""
+    image = ImageSpec(3, height=8, width=8)
+    head, view = make(image), GrayscaleView(GrayscaleConfig(), image)
+    support = view.support if restricted else None
+    source = Source(head, 256, DrawRule(), noise_of(head, image, 3, 0, free=not restricted))
+    parameters = torch.randn((65, 3, head.parameter_count), generator=generator(1))
+    steps = [torch.tensor([*range(start, stop), 64, 64]) for start, stop in ((0, 2), (2, 14), (14, 64))]
+    case = Case(source, support, view(random_images(3, image)), None, steps, parameters)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(case.drawn("native"))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(first, second) for first, second in zip(found[0], other, strict=True))
+
+
+# Whole images --------------------------------------------------------------------------------------------------------
+
+
+def assert_one_image(samplers, network, draws, data, seed):
+    """Whatever the sampler, for every view."""
+    count = len(draws.indices)
+    known = data.draw(knowns(network.image, count))
+    features = random_features(network, count, seed)
+    for view in views(network.image):
+        given = view(random_images(count, network.image, seed))
+        found = [
+            sampler.sample(network, features, draws, known, view.support.walk(given, known)) for sampler in samplers
+        ]
+        for other in found[1:]:
+            assert torch.equal(found[0], other)
+        if known is None:
+            assert torch.equal(view(found[0]), given)
+
+
+SAMPLERS = [RasterSampler(), CachedSampler("native"), AutoSampler("native")]
+
+
+@settings(deadline=None, max_examples=25)
+@given(network=st.one_of(light_networks(), other_networks()), draws=DRAWS, data=st.data(), seed=SEEDS)
+def test_a_sampler_draws_the_raster_samplers_image(network, draws, data, seed):
+    samplers = [*SAMPLERS, WavefrontSampler("native"), WavefrontSampler("plain")]
+    assert_one_image(samplers, network, draws, data, seed)
+
+
+@settings(deadline=None, max_examples=10)
+@given(network=st.one_of(full_networks(), growing_networks()), draws=DRAWS, data=st.data(), seed=SEEDS)
+def test_so_it_does_for_networks_of_several_resolutions(network, draws, data, seed):
+    assert_one_image(SAMPLERS, network, draws, data, seed)
+
+
+# Which function draws ------------------------------------------------------------------------------------------------
+
+
+IMAGE = ImageSpec(1, height=2, width=2, levels=4)
+SUPPORT = _Fixed(IMAGE, 1, 2)
+WALK = SUPPORT.walk(torch.zeros(1, 1, 1, 1))
+
+
+class OtherHead(LogisticMixtureHead):
+    """With what formulas, nobody knows."""
+
+
+def drawing_of(engine, head=None, walk=WALK, device="cpu"):
+    head = head or LogisticMixtureHead(IMAGE, 2)
+    uniforms = noise_of(head, IMAGE, 1, 0, free=walk is None).to(device)
+    return make_drawing(Source(head, 4, DrawRule(), uniforms, None, walk), engine)
+
+
+@pytest.mark.parametrize("walk", [None, WALK], ids=["free", "restricted"])
+def test_a_draw_is_native_where_the_engine_is(walk):
+    for head in (LogisticMixtureHead(IMAGE, 2), SoftmaxHead(IMAGE)):
+        assert isinstance(drawing_of("auto", head, walk), NativeDrawing)
+        assert isinstance(drawing_of("native", head, walk), NativeDrawing)
+        assert not isinstance(drawing_of("plain", head, walk), NativeDrawing)
+
+
+def test_sums_in_any_integers_are_drawn_natively():
+    image = ImageSpec(1, height=1, width=2)
+    expected = SumSupport(image, lambda: (torch.tensor(0), torch.tensor(1)), lambda view: (view.flatten(1),) * 2)
+    groups = torch.tensor(0, dtype=torch.int16), torch.tensor(1, dtype=torch.uint8)
+    narrow = SumSupport(image, lambda: groups, lambda view: (view.flatten(1).to(torch.int32),) * 2)
+    head, view = LogisticMixtureHead(image, 2), torch.tensor([[[[300]]]])
+    parameters, given = torch.zeros(2, 1, head.parameter_count), random_images(1, image)
+    drawn = []
+    for support in (expected, narrow):
+        source = Source(head, 256, DrawRule(), noise_of(head, image, 1, 0), None, support.walk(view))
+        assert isinstance(make_drawing(source, "native"), NativeDrawing)
+        found, same = support.intervals(given, view), expected.intervals(given, view)
+        assert torch.equal(found.low, same.low)
+        assert torch.equal(found.high, same.high)
+        drawn.append([make_drawing(source, "native")(torch.tensor([place]), parameters[:1]) for place in (0, 1)])
+        assert torch.stack(drawn[-1]).sum() == 300
+    assert torch.equal(torch.stack(drawn[0]), torch.stack(drawn[1]))
+
+
+def test_a_sampler_hands_its_engine_on(monkeypatch):
+    asked = []
+
+    def spy(source, engine):
+        asked.append(engine)
+        return make_drawing(source, engine)
+
+    monkeypatch.setattr("auxar_samplers.canvas.make_drawing", spy)
+    network = components.light_prior(components.LightConfig(filters=2, blocks=1), IMAGE).network
+    for sampler in (RasterSampler(), CachedSampler("plain"), WavefrontSampler("native"), AutoSampler()):
+        sampler.sample(network, None, Draws(0, (0,)), None, SUPPORT.walk(torch.zeros(1, 1, 1, 1)))
+    assert asked == ["plain", "plain", "native", "auto"]
+
+
+@pytest.mark.parametrize("engine", ["auto", "native"])
+def test_anything_else_is_drawn_by_pytorch(engine):
+    """Also where the engine that runs the program was asked for by name."""
+    for walk in (None, WALK):
+        assert not isinstance(drawing_of(engine, OtherHead(IMAGE, 2), walk), NativeDrawing)
+    assert not isinstance(drawing_of(engine, walk=RepeatedWalk(SUPPORT, torch.zeros(1, 1, 1, 1))), NativeDrawing)
+    assert not isinstance(drawing_of(engine, device="meta"), NativeDrawing)
+
+
+def test_without_a_compiler_pytorch_draws(monkeypatch):
+    monkeypatch.setattr(compiling, "attempt", lambda: "there is no C++ compiler")
+    for walk in (None, WALK):
+        assert not isinstance(drawing_of("auto", walk=walk), NativeDrawing)

@@ -1,0 +1,517 @@
+"""Both engines run a program to the same storage, and where the native one cannot work the plain one does."""
+
+import copy
+import logging
+import operator
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.causal_networks import ENGINES, SEEDS, generator, needs_native
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from auxar.errors import UserError
+from auxar.interfaces import Draws, ImageSpec
+from auxar_layers.functional import concat_elu, gate
+from auxar_pixelcnn import components
+from auxar_samplers import AutoSampler, CachedSampler, WavefrontSampler
+from auxar_samplers.compiler.program import Clock, Layout, Pointwise, Product, Window, identity
+from auxar_samplers.compiler.trace import FUNCTIONS
+from auxar_samplers.engines import compiling
+from auxar_samplers.engines.choice import make_engine
+from auxar_samplers.engines.native import NativeEngine
+from auxar_samplers.engines.torch import PlainEngine
+
+DTYPES = [torch.float64, torch.float32]
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5}
+
+
+def layout_of(dtype=torch.float64, batch=1):
+    return Layout(batch, torch.zeros((), dtype=dtype))
+
+
+def normal(layout, noise, *shape):
+    return torch.randn(shape, generator=noise, dtype=torch.float64).to(layout.like.dtype)
+
+
+def steady(slots):
+    """A clock of one position at which all slots stand inside the image, each at a place of its own."""
+    return Clock(np.ones((1, slots), dtype=bool), torch.arange(slots)[None], 0)
+
+
+def assert_near(found, expected):
+    """To within the tolerance of the type that was computed in, of the largest value of a row."""
+    tolerance = TOLERANCES[found.dtype]
+    size = 1 + expected.double().abs().amax(-1, keepdim=True)
+    torch.testing.assert_close(found.double() / size, expected.double() / size, rtol=tolerance, atol=tolerance)
+
+
+# The same storage ----------------------------------------------------------------------------------------------------
+
+# Every width of a panel and of its last part, in either type and for long and for short vectors.
+OUTPUTS = (1, 2, 3, 4, 5, 8, 9, 12, 13, 16, 17, 24, 25, 33, 48, 49, 100)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_product_is_one_at_every_size(engine, dtype, batch):
+    """At 1 … 20 slots and as many outputs as there are widths of panels."""
+    layout, noise = layout_of(dtype, batch), generator(0)
+    for outputs in OUTPUTS:
+        for slots in range(1, 21):
+            inputs = 1 + (slots + outputs) % 7
+            operand, output = layout.scratch(slots, inputs), layout.scratch(slots, outputs)
+            operand.values.copy_(normal(layout, noise, slots * batch, inputs))
+            matrix, bias = normal(layout, noise, inputs, outputs), normal(layout, noise, outputs)
+            product = Product(output, (operand,), (matrix,), bias, None, 0)
+            make_engine(engine, layout, [steady(slots)], [[product]]).run(0, (0,))
+            assert_near(output.values, operand.values.double() @ matrix.double() + bias.double())
+
+
+STEPS = 7
+LEADS = st.integers(-1, 2)
+
+
+def random_clock(draw, noise, slots):
+    """Slots that stand inside the image now and then, each time at another place; long enough for all `LEADS`."""
+    valid = torch.rand((STEPS + 3, slots), generator=noise) < draw(st.sampled_from([0.5, 0.9, 1]))
+    places = torch.randint(STEPS * slots, (STEPS + 3, slots), generator=noise)
+    return Clock(valid.numpy(), places.where(valid, STEPS * slots), -1)
+
+
+def random_table(layout, noise, clock, channels):
+    table = layout.table(STEPS * clock.slots, channels)
+    table.values[:-1].copy_(normal(layout, noise, *table.values[:-1].shape))
+    return table
+
+
+def random_ring(draw, layout, number, clock, channels):
+    wraps = draw(st.booleans())
+    sides = {"before": draw(st.integers(0, 3)), "after": 0 if wraps else draw(st.integers(0, 2)), "wraps": wraps}
+    copies = draw(st.integers(1, 2))
+    return layout.ring(clock.slots, draw(st.integers(1, 4)), channels, **sides, copies=copies, clock=number)
+
+
+def random_windows(draw, layout, ring, slots):
+    """A window that a reader with so many slots may look through, in a list; none if there is none."""
+    stride = draw(st.integers(1, 2))
+    room = len(ring.values) // layout.batch - 1 - stride * (slots - 1)
+    if room < 0:
+        return []
+    length = draw(st.integers(1, ring.depth)) if ring.values.shape[1] > ring.depth else 1
+    return [Window(ring, draw(st.integers(0, 5)), draw(st.integers(0, room)) - ring.before, length, stride)]
+
+
+def random_product(layout, noise, output, operands, initial, lead, **options):
+    outputs = output.values.shape[1]
+    inputs = [o.length * o.ring.values.shape[2] if isinstance(o, Window) else o.values.shape[1] for o in operands]
+    matrices = tuple(normal(layout, noise, size, outputs) / 4 for size in inputs)
+    return Product(output, tuple(operands), matrices, normal(layout, noise, outputs), initial, lead, **options)
+
+
+@st.composite
+def programs(draw):
+    """A program with everything in it, and the rings that it fills.
+
+    Tables are written into rings of two clocks. A product reads windows of them, and a function of it is written into
+    a third ring. Of that and its own operand another product makes rows of one phase for a third clock and a ring.
+    """
+    layout = layout_of(draw(st.sampled_from(DTYPES)), draw(st.sampled_from([1, 3])))
+    noise = generator(draw(SEEDS))
+    clocks = [random_clock(draw, noise, draw(st.integers(1, 7))) for _ in range(2)]
+    slots, widths = clocks[0].slots, draw(st.tuples(*[st.sampled_from([1, 3, 8, 30])] * 4))
+    stride = draw(st.integers(1, 3))
+    phase = draw(st.integers(0, stride - 1))
+    valid = np.zeros((STEPS + 3, stride * slots), dtype=bool)
+    valid[:, phase::stride] = clocks[0].valid
+    clocks.append(Clock(valid, torch.zeros(valid.shape, dtype=torch.int64), -1))
+    rings = [random_ring(draw, layout, k, clocks[k], widths[n]) for n, k in enumerate([0, 1, 0])]
+    rings.append(random_ring(draw, layout, 2, clocks[2], 2 * widths[3]))
+    sums, spread = layout.scratch(slots, 2 * widths[2]), layout.scratch(stride * slots, widths[3])
+    initial = random_table(layout, noise, clocks[0], 2 * widths[2]) if draw(st.booleans()) else None
+    first = [Window(rings[0]), *(w for ring in rings[:2] for w in random_windows(draw, layout, ring, slots))]
+    second = [*random_windows(draw, layout, rings[2], slots), sums]
+    lead = draw(LEADS)
+    sources = [
+        Pointwise(rings[k], identity, (random_table(layout, noise, clocks[k], widths[k]),), draw(LEADS), k)
+        for k in range(2)
+    ]
+    others = [
+        random_product(layout, noise, sums, first, initial, lead),
+        Pointwise(rings[2], gate, (sums,), lead),
+        random_product(layout, noise, spread, second, None, lead, phase=phase, stride=stride),
+        Pointwise(rings[3], concat_elu, (spread,), lead, 2),
+    ]
+    return layout, clocks, [sources, others], rings
+
+
+@needs_native
+@settings(deadline=None, max_examples=200)
+@given(program=programs())
+def test_both_engines_leave_the_same_in_every_ring(program):
+    results = []
+    for engine in ("plain", "native"):
+        # Each runs on storage of its own.
+        layout, clocks, lists, rings = copy.deepcopy(program)
+        running = make_engine(engine, layout, clocks, lists)
+        for step in range(STEPS):
+            # The clocks' positions are their own matter.
+            running.run(0, (step, step // 2, step))
+            running.run(1, (step, step // 2, step))
+            results.append([ring.values.clone() for ring in rings])
+    for plain, native in zip(results[:STEPS], results[STEPS:], strict=True):
+        for expected, found in zip(plain, native, strict=True):
+            assert_near(found, expected)
+            assert torch.equal(found == 0, expected == 0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("wraps", [False, True])
+def test_slots_outside_the_image_are_zeros_in_every_copy(engine, wraps):
+    """Whatever was computed for them: here it is not even a number."""
+    layout = layout_of(batch=2)
+    valid = np.array([[True, False, True, False], [False, True, True, False]])
+    clock = Clock(valid, torch.from_numpy(np.where(valid, 0, 1)), 0)
+    ring = layout.ring(4, 3, 5, before=6, wraps=wraps)
+    table = layout.table(1, 5)
+    table.values[0], table.values[1] = 7, torch.nan
+    running = make_engine(engine, layout, [clock], [[Pointwise(ring, torch.tanh, (table,), 0)]])
+    running.run(0, (0,))
+    running.run(0, (1,))
+    by_slot = ring.values.view(10, 2, 6, 5)
+    for position, inside in enumerate(valid):
+        expected = [*(np.tile(inside, 2)[-6:] if wraps else [False] * 6), *inside]
+        for copied in (position, position + 3):
+            found = by_slot[:, :, copied]
+            assert (found != 0).all((1, 2)).tolist() == expected
+            assert torch.equal(found[~torch.tensor(expected)], torch.zeros_like(found[~torch.tensor(expected)]))
+    assert (by_slot[:, :, [2, 5]] == 0).all()
+
+
+# Functions -----------------------------------------------------------------------------------------------------------
+
+UNARY = [functional.elu, functional.relu, torch.relu, torch.sigmoid, torch.tanh, operator.neg, identity]
+BINARY = [operator.add, operator.sub, operator.mul]
+
+
+def test_every_function_is_tried_here():
+    assert {*UNARY, *BINARY, gate, concat_elu} == {*FUNCTIONS, identity}
+
+
+def stored(layout, kind, values):
+    """An operand with these values, (slots, channels), for the clock that `steady` gives."""
+    slots, channels = values.shape
+    if kind == "number":
+        return values[0, 0].item()
+    if kind == "table":
+        table = layout.table(slots, channels)
+        table.values[:-1, 0].copy_(values)
+        return table
+    if kind == "window":
+        ring = layout.ring(slots, 2, channels, before=1)
+        ring.values[1:, 1].copy_(values)
+        return Window(ring, delay=3)
+    scratch = layout.scratch(slots, channels)
+    scratch.values.copy_(values)
+    return scratch
+
+
+def computed(engine, layout, function, channels, operands, slots=3):
+    output = layout.scratch(slots, channels)
+    make_engine(engine, layout, [steady(slots)], [[Pointwise(output, function, tuple(operands), 0)]]).run(0, (0,))
+    return output.values
+
+
+KINDS = ["scratch", "table", "window"]
+PAIRS = [("scratch", "table"), ("table", "window"), ("window", "scratch"), ("number", "table"), ("window", "number")]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("function", [*UNARY, gate])
+def test_a_function_of_one_operand(engine, dtype, function):
+    layout, noise = layout_of(dtype), generator(0)
+    for channels in (1, 3, 4, 17):
+        values = 3 * normal(layout, noise, 3, channels * (2 if function is gate else 1))
+        for kind in KINDS:
+            found = computed(engine, layout, function, channels, [stored(layout, kind, values)])
+            assert_near(found, function(values.double()))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("function", BINARY)
+def test_a_function_of_two_operands_spreads_numbers_and_single_channels(engine, dtype, function):
+    layout, noise = layout_of(dtype), generator(0)
+    for width in (1, 3, 17):
+        for first, second in [(width, width), (width, 1), (1, width)]:
+            a, b = normal(layout, noise, 3, first), normal(layout, noise, 3, second)
+            for left, right in PAIRS:
+                expected = function(
+                    a[:1, :1].double() if left == "number" else a.double(),
+                    b[:1, :1].double() if right == "number" else b.double(),
+                )
+                operands = stored(layout, left, a), stored(layout, right, b)
+                found = computed(engine, layout, function, expected.shape[1], operands)
+                assert_near(found, expected)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [1, 2, 3, 16])
+def test_concat_elu_of_several_operands(engine, dtype, count):
+    layout, noise = layout_of(dtype), generator(0)
+    parts = [normal(layout, noise, 3, 1 + k % 4) for k in range(count)]
+    operands = [stored(layout, KINDS[k % 3], part) for k, part in enumerate(parts)]
+    found = computed(engine, layout, concat_elu, 2 * sum(part.shape[1] for part in parts), operands)
+    assert_near(found, concat_elu(*[part.double() for part in parts]))
+
+
+def everywhere():
+    """Near to zero on either side and far away, on a fine grid between, and beyond all bounds."""
+    powers = 10.0 ** torch.linspace(-30, 30, 1201, dtype=torch.float64)
+    grid = torch.linspace(-100, 100, 40001, dtype=torch.float64)
+    single = torch.tensor([0, 1e-8, 0.3, 0.34657, 0.34658, 1, 87, 88, 88.8, 100, 104, torch.inf], dtype=torch.float64)
+    return torch.cat([powers, -powers, grid, single, -single])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("function", [functional.elu, torch.sigmoid, torch.tanh, gate, concat_elu])
+def test_a_function_is_accurate_everywhere(engine, dtype, function):
+    """To a few units in the last place, near zero too, where elu and tanh are as small as their argument."""
+    layout = layout_of(dtype)
+    values = everywhere().to(dtype)[None]
+    if function is gate:
+        values = torch.cat([torch.linspace(-3, 3, values.shape[1], dtype=dtype)[None], values], dim=1)
+    expected = function(values.double())
+    found = computed(engine, layout, function, expected.shape[1], [stored(layout, "scratch", values)], slots=1)
+    precision = torch.finfo(dtype)
+    # Below the smallest normal number there are no more digits to be right.
+    torch.testing.assert_close(found.double(), expected, rtol=3 * precision.eps, atol=4 * precision.tiny)
+
+
+# Threads -------------------------------------------------------------------------------------------------------------
+
+
+@needs_native
+@settings(deadline=None, max_examples=20)
+@given(program=programs())
+def test_the_number_of_threads_changes_nothing(program):
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            layout, clocks, lists, rings = copy.deepcopy(program)
+            running = make_engine("native", layout, clocks, lists)
+            for step in range(STEPS):
+                running.run(0, (step, step // 2, step))
+                running.run(1, (step, step // 2, step))
+            results.append([ring.values for ring in rings])
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(first, second) for first, second in zip(results[0], other, strict=True))
+
+
+LIMITED = """
+import torch
+from auxar.interfaces import Draws, ImageSpec
+from auxar_pixelcnn import components
+from auxar_samplers import WavefrontSampler
+torch.manual_seed(0)
+torch.set_num_threads(3)
+config = components.LightConfig(filters=60, blocks=1)
+network = components.light_prior(config, ImageSpec(3, height=12, width=12)).network
+found = [WavefrontSampler(engine).sample(network.double(), None, Draws(0, (0, 1))) for engine in ("plain", "native")]
+assert torch.equal(*found)
+"""
+
+
+@needs_native
+def test_fewer_threads_than_were_asked_for_do_all_of_the_work():
+    subprocess.run([sys.executable, "-c", LIMITED], env={**os.environ, "OMP_THREAD_LIMIT": "1"}, check=True)
+
+
+# Where the native engine does not work -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare(monkeypatch, tmp_path):
+    """A user for whom nothing has been compiled: the folder of the cache, which is not there yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CXX", raising=False)
+    compiling.attempt.cache_clear()
+    yield tmp_path / "cache"
+    compiling.attempt.cache_clear()
+
+
+def engine_of(choice, layout, function=torch.tanh, operands=1):
+    ring = layout.ring(1, 1, 2 * operands)
+    part = layout.scratch(1, 1 if function is concat_elu else 2)
+    return make_engine(choice, layout, [steady(1)], [[Pointwise(ring, function, (part,) * operands, 0)]])
+
+
+def assert_plain_instead(caplog, reason, *arguments):
+    with pytest.raises(UserError, match=f"(?s)engine 'native': .*{reason}.*; engine 'plain' works everywhere"):
+        engine_of("native", *arguments)
+    with caplog.at_level(logging.DEBUG, logger="auxar"):
+        assert isinstance(engine_of("auto", *arguments), PlainEngine)
+    assert "sampling with PyTorch's operations" in caplog.text
+    assert isinstance(engine_of("plain", *arguments), PlainEngine)
+
+
+def test_without_a_compiler_the_plain_engine_samples(bare, monkeypatch, caplog):
+    monkeypatch.setenv("PATH", str(bare))
+    assert_plain_instead(caplog, r"there is no C\+\+ compiler", layout_of())
+    config = components.LightConfig(filters=2, blocks=1)
+    network = components.light_prior(config, ImageSpec(1, height=3, width=3, levels=3)).network
+    draws = Draws(0, (0,))
+    found = [WavefrontSampler(engine).sample(network, None, draws) for engine in ("auto", "plain")]
+    assert torch.equal(*found)
+    with pytest.raises(UserError, match="engine 'plain' works everywhere"):
+        WavefrontSampler("native").sample(network, None, draws)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "reason"),
+    [("false", "false fails"), ("true", "cannot be made or loaded"), ("no-such-compiler", "no-such-compiler")],
+)
+def test_a_compiler_that_does_not_work_is_as_good_as_none(bare, monkeypatch, caplog, compiler, reason):
+    monkeypatch.setenv("CXX", compiler)
+    assert_plain_instead(caplog, reason, layout_of())
+
+
+def test_a_compiler_that_fails_leaves_nothing_behind(bare, monkeypatch):
+    monkeypatch.setenv("CXX", "false")
+    with pytest.raises(UserError):
+        engine_of("native", layout_of())
+    assert [path for path in (bare / "auxar").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_a_compiler_that_fails_is_run_once(bare, monkeypatch, tmp_path):
+    """Also when it is named with arguments of its own."""
+    calls = tmp_path / "calls"
+    monkeypatch.setenv("CXX", f"sh -c 'echo called >> {calls}; exit 1'")
+    for _ in range(3):
+        assert isinstance(engine_of("auto", layout_of()), PlainEngine)
+    assert calls.read_text() == "called\n"
+
+
+def test_an_engine_by_another_name_is_refused():
+    for sampler in (WavefrontSampler, CachedSampler, AutoSampler):
+        with pytest.raises(ValueError, match="engine must be one of auto, native, plain, got 'fats'"):
+            sampler("fats")
+
+
+@needs_native
+def test_a_cache_that_cannot_be_made_is_no_reason_to_stop(bare, caplog):
+    bare.write_text("a file")
+    assert_plain_instead(caplog, "cannot be made or loaded", layout_of())
+
+
+def test_a_user_without_a_home_folder_can_sample(bare, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert isinstance(engine_of("auto", layout_of()), PlainEngine | NativeEngine)
+
+
+def test_other_types_of_numbers_are_for_the_plain_engine(caplog):
+    assert_plain_instead(caplog, "not in torch.bfloat16", layout_of(torch.bfloat16))
+
+
+@needs_native
+def test_more_operands_than_the_library_takes_are_for_the_plain_engine(caplog):
+    assert_plain_instead(caplog, "concat_elu of more than 16 values", layout_of(), concat_elu, 17)
+
+
+@needs_native
+def test_functions_of_a_number_are_for_the_plain_engine():
+    layout = layout_of()
+    part = torch.full((3, 2), -1.0, dtype=torch.float64)
+    operands = [stored(layout, "scratch", part), 0.5]
+    assert_near(computed("auto", layout, functional.elu, 2, operands), functional.elu(part, 0.5))
+    with pytest.raises(UserError, match="elu with a number as its argument has no native form"):
+        computed("native", layout, functional.elu, 2, operands)
+
+
+# Compiling once ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def built():
+    """The library that there is."""
+    return compiling.library()._name
+
+
+@pytest.fixture
+def compilations(built, bare, monkeypatch, tmp_path):
+    """Says how often the compiler was run: a slow one, which gives the library that there is."""
+    script, log = tmp_path / "compiler", tmp_path / "compilations"
+    script.write_text(f'#!/bin/sh\necho once >> "{log}"\nsleep 0.3\nfor last; do :; done\ncp "{built}" "$last"\n')
+    script.chmod(0o755)
+    log.touch()
+    monkeypatch.setenv("CXX", str(script))
+    return lambda: len(log.read_text().splitlines())
+
+
+ASK = "import runpy, sys; print(runpy.run_path(sys.argv[1])['library']()._name)"
+
+
+def processes(count):
+    """What several processes, started together, are given as the library."""
+    command = [sys.executable, "-c", ASK, compiling.__file__]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
+    found = [process.communicate()[0].strip() for process in started]
+    assert [process.returncode for process in started] == [0] * count
+    return found
+
+
+@needs_native
+def test_the_library_is_compiled_once_for_all_processes(compilations, bare):
+    path = compiling.library()._name
+    assert Path(path).parent == bare / "auxar"
+    assert compilations() == 1
+    compiling.attempt.cache_clear()
+    assert compiling.library()._name == path
+    assert processes(1) == [path]
+    assert compilations() == 1
+
+
+@needs_native
+def test_processes_that_need_the_library_at_the_same_time_compile_it_once(compilations, bare):
+    found = processes(3)
+    assert len(set(found)) == 1
+    assert compilations() == 1
+    assert [path.name for path in (bare / "auxar").glob("*.so")] == [Path(found[0]).name]
+
+
+@needs_native
+@pytest.mark.parametrize("changed", compiling.SOURCES, ids=lambda source: source.name)
+def test_another_source_is_compiled_anew(compilations, monkeypatch, tmp_path, changed):
+    first = compiling.library()._name
+    sources = tuple(shutil.copy(source, tmp_path / source.name) for source in compiling.SOURCES)
+    with (tmp_path / changed.name).open("a") as file:
+        file.write("// changed\n")
+    monkeypatch.setattr(compiling, "SOURCES", sources)
+    compiling.attempt.cache_clear()
+    assert compiling.library()._name != first
+    assert compilations() == 2
+
+
+@needs_native
+def test_the_cache_is_for_its_user_alone(compilations, bare):
+    compiling.library()
+    assert (bare / "auxar").stat().st_mode & 0o77 == 0

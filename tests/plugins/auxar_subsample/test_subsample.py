@@ -1,0 +1,168 @@
+"""The view `subsample`: pixels as they are, sides of any size, and models that stay below an image's likelihood."""
+
+import pytest
+import torch
+from helpers.bounds import check_bound, check_conditionals, random_models
+from helpers.causal_networks import SEEDS, SIZES, random_images, randomized, specs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from auxar.errors import UserError
+from auxar.interfaces import INTEGER_DTYPES, Draws, Embedding, ImageSpec, Known
+from auxar.model import AuxiliaryModel, image_levels
+from auxar.plugins import load_plugins
+from auxar.testing import check_view
+from auxar_pixelcnn import components
+from auxar_samplers import RasterSampler
+from auxar_subsample import SubsampleConfig, SubsampleView
+
+
+def subsample(factor):
+    return lambda image: SubsampleView(SubsampleConfig(factor), image)
+
+
+@st.composite
+def views(draw):
+    return SubsampleView(SubsampleConfig(draw(st.integers(2, 4))), draw(specs(SIZES, levels=(2, 256))))
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_the_view_keeps_the_contract(factor):
+    check_view(SubsampleView, SubsampleConfig(factor))
+
+
+def test_the_view_is_registered():
+    component = load_plugins().get("view", "subsample", "view")
+    view = component.build(component.config(), ImageSpec(height=6, width=8))
+    assert view.view == ImageSpec(height=3, width=4)
+
+
+@pytest.mark.parametrize("dtype", INTEGER_DTYPES)
+def test_every_other_pixel_of_a_small_image(dtype):
+    image = torch.arange(15, dtype=dtype).view(1, 1, 3, 5)
+    found = subsample(2)(ImageSpec(1, height=3, width=5))(image)
+    assert found.dtype == dtype
+    assert found.tolist() == [[[[0, 2, 4], [10, 12, 14]]]]
+
+
+@settings(deadline=None, max_examples=80)
+@given(view=views(), seed=SEEDS)
+def test_each_pixel_is_one_of_the_image_as_it_is(view, seed):
+    image = random_images(2, view.image, seed)
+    found = view(image)
+    rows, columns = (range(0, side, view.factor) for side in view.image.shape[1:])
+    assert (view.view.height, view.view.width) == (len(rows), len(columns))
+    expected = [[[[plane[r][c] for c in columns] for r in rows] for plane in each] for each in image.tolist()]
+    assert found.tolist() == expected
+    view.view.check(found)
+
+
+@settings(deadline=None, max_examples=30)
+@given(factors=st.tuples(st.integers(2, 3), st.integers(2, 3)), spec=specs(levels=(256,)), seed=SEEDS)
+def test_stages_multiply(factors, spec, seed):
+    image = random_images(1, spec, seed)
+    first = subsample(factors[0])(spec)
+    second = subsample(factors[1])(first.view)
+    once = subsample(factors[0] * factors[1])(spec)
+    assert second.view == once.view
+    assert torch.equal(second(first(image)), once(image))
+
+
+@settings(deadline=None, max_examples=20)
+@given(view=views(), seed=SEEDS)
+def test_the_view_shares_no_memory_with_its_image(view, seed):
+    image = random_images(1, view.image, seed)
+    before = image.clone()
+    view(image).add_(1)
+    assert torch.equal(image, before)
+
+
+@settings(deadline=None, max_examples=60)
+@given(view=views(), seed=SEEDS)
+def test_a_pixel_is_known_where_it_is_in_the_image(view, seed):
+    image = random_images(2, view.image, seed)
+    mask = random_images(2, view.image, seed + 1)[:, 0] % 2 == 0
+    known = view.known(Known(image.where(mask[:, None], -1), mask))
+    known.check(view.view, 2)
+    for row in range(view.view.height):
+        for column in range(view.view.width):
+            assert torch.equal(known.mask[:, row, column], mask[:, row * view.factor, column * view.factor])
+    assert torch.equal(known.filled(), view(image) * known.mask[:, None])
+
+
+@pytest.mark.parametrize("factor", [1, 0, -2])
+def test_a_factor_that_makes_no_view_is_refused(factor):
+    with pytest.raises(ValueError, match="factor"):
+        SubsampleConfig(factor)
+
+
+# In a model ----------------------------------------------------------------------------------------------------------
+
+# Images and all their views are few enough to enumerate.
+SPACES = {
+    "a square": (ImageSpec(1, height=2, width=2, levels=3), [subsample(2)]),
+    "two squares": (ImageSpec(1, height=2, width=4, levels=2), [subsample(2)]),
+}
+UNEVEN = {
+    "three by three": (ImageSpec(1, height=3, width=3, levels=2), [subsample(2)]),
+    "a row of color": (ImageSpec(3, height=1, width=3, levels=2), [subsample(3)]),
+}
+
+
+def uneven_models(space):
+    """With an embedding for any size, where the shipped one needs sides that the factor divides."""
+    image, (build,) = space
+    view = build(image)
+
+    class NearestEmbedding(Embedding):
+        def __init__(self):
+            super().__init__()
+            self.image, self.view, self.features_channels = image, view.view, 2
+            self.mix = nn.Conv2d(view.view.channels, 2, 1)
+
+        def forward(self, values):
+            features = self.mix(values.to(self.mix.weight.dtype))
+            wide = features.repeat_interleave(view.factor, 2).repeat_interleave(view.factor, 3)
+            return wide[:, :, : image.height, : image.width]
+
+    light = components.LightConfig(filters=3, blocks=1, components=2)
+    decoder, prior = components.light_decoder(light, image, 2), components.light_prior(light, view.view)
+    return SEEDS.map(lambda seed: randomized(AuxiliaryModel(view, NearestEmbedding(), decoder, prior), seed))
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@settings(deadline=None, max_examples=6)
+@given(data=st.data())
+def test_an_image_with_every_other_pixel_is_less_likely_than_the_image(space, data):
+    """Σ_x p(x, ψ(x)) ≤ 1, image by image and in total."""
+    model = data.draw(random_models(space))
+    check_bound(model)
+    check_conditionals(model)
+
+
+@pytest.mark.parametrize("space", UNEVEN.values(), ids=UNEVEN)
+@settings(deadline=None, max_examples=6)
+@given(data=st.data())
+def test_the_bound_holds_where_the_factor_does_not_divide_a_side(space, data):
+    model = data.draw(uneven_models(space))
+    check_bound(model)
+    check_conditionals(model)
+
+
+def test_the_shipped_embedding_says_which_sizes_it_needs():
+    view = subsample(2)(ImageSpec(height=5, width=6))
+    with pytest.raises(UserError, match="whole number of times the size of its view 3×3×3"):
+        components.embedding(components.EmbeddingConfig(), view.view, view.image)
+
+
+@settings(deadline=None, max_examples=5)
+@given(model=uneven_models((ImageSpec(1, height=3, width=4, levels=256), [subsample(2)])), seed=SEEDS)
+def test_known_pixels_are_held_fixed_at_both_sizes(model, seed):
+    image = random_images(2, model.image, seed)
+    mask = random_images(2, model.image, seed + 1)[:, 0] % 2 == 0
+    fine, coarse = model.draw_levels(Draws(seed, (0, 1)), RasterSampler(), Known(image, mask))
+    expected = image_levels(model, image)
+    for found, given_level, held in ((fine, expected[0], mask), (coarse, expected[1], mask[:, ::2, ::2])):
+        held = held[:, None].expand_as(found)
+        assert torch.equal(found[held], given_level[held])

@@ -1,0 +1,327 @@
+"""The transformer is a causal network like any other: likelihoods, draws and bounds hold with no convolution in it."""
+
+import logging
+from pathlib import Path
+
+import attrs
+import pytest
+import tomli_w
+import torch
+from helpers.bounds import check_bound, check_conditionals
+from helpers.causal_networks import (
+    DRAWS,
+    SEEDS,
+    SIZES,
+    all_images,
+    changed_predictions,
+    heads,
+    image_numbers,
+    random_features,
+    random_images,
+    randomized,
+    specs,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auxar.errors import UserError
+from auxar.interfaces import Draws, Head, ImageSpec
+from auxar.model import AuxiliaryModel
+from auxar.recipe.building import build_model
+from auxar.recipe.cost import factor_costs
+from auxar.recipe.loading import parse_recipe
+from auxar.testing import check_decoder, check_prior
+from auxar_pixelcnn import components as pixelcnn
+from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
+from auxar_transformer import components
+from auxar_transformer.components import TransformerConfig
+from auxar_transformer.network import TransformerNetwork
+
+SMALL = TransformerConfig(width=4, blocks=1, heads=2, components=2)
+
+
+@st.composite
+def networks(draw, images=None, features=(0, 2)):
+    image = draw(specs(SIZES) if images is None else images)
+    count = draw(st.sampled_from([1, 2]))
+    network = TransformerNetwork(
+        image,
+        draw(heads(image)),
+        width=count * draw(st.integers(2, 4)),
+        blocks=draw(st.integers(1, 2)),
+        heads=count,
+        features_channels=draw(st.sampled_from(features)),
+        dropout=0.5,
+    )
+    return randomized(network, draw(SEEDS))
+
+
+def fresh(seed, image, *, features_channels=0, dropout=0.0):
+    """As it is before training: no attention so sharp that what it leaves out is lost to rounding."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        head = pixelcnn.LogisticMixtureHead(image, 2)
+        network = TransformerNetwork(
+            image, head, width=8, blocks=2, heads=2, features_channels=features_channels, dropout=dropout
+        )
+    return network.double().eval()
+
+
+# Contract ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", pixelcnn.HEADS)
+def test_the_prior_keeps_the_contract(head):
+    check_prior(components.prior, attrs.evolve(SMALL, head=head))
+
+
+@pytest.mark.parametrize("head", pixelcnn.HEADS)
+def test_the_decoder_keeps_the_contract(head):
+    check_decoder(components.decoder, attrs.evolve(SMALL, head=head))
+
+
+# Causality -----------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=60)
+@given(network=networks(), seed=SEEDS)
+def test_a_prediction_depends_on_earlier_pixels_alone(network, seed):
+    """To the last bit, and for every pair of places at once."""
+    assert not changed_predictions(network, seed).tril().any()
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=SEEDS, size=st.sampled_from([(1, 6), (5, 1), (4, 5)]), features=st.sampled_from([0, 2]))
+def test_a_prediction_depends_on_every_earlier_pixel(seed, size, features):
+    image = ImageSpec(3, height=size[0], width=size[1])
+    changed = changed_predictions(fresh(seed, image, features_channels=features), seed)
+    places = size[0] * size[1]
+    assert torch.equal(changed, torch.ones(places, places, dtype=torch.bool).triu(1))
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=SEEDS)
+def test_a_prediction_depends_on_the_features_of_its_pixel_and_of_those_before(seed):
+    spec = ImageSpec(1, height=3, width=4)
+    network = fresh(seed, spec, features_channels=2)
+    image = network.encode(random_images(1, spec, seed)).expand(12, -1, -1, -1)
+    before = random_features(network, 1, seed).repeat(12, 1, 1, 1)
+    after = before.clone()
+    for place in range(12):
+        after[place].flatten(1)[:, place] += 1
+    with torch.no_grad():
+        changed = (network(image, before) != network(image, after)).any(1).flatten(1)
+    assert torch.equal(changed, torch.ones(12, 12, dtype=torch.bool).triu())
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=SEEDS)
+def test_rows_and_columns_have_embeddings_of_their_own(seed):
+    """What is predicted at a place depends on those of its own row and column and of places before it, on no others."""
+    spec = ImageSpec(1, height=3, width=4)
+    network = fresh(seed, spec)
+    prediction = network(network.encode(random_images(1, spec, seed)))[0].pow(2).sum(0)
+    for place in range(12):
+        row, column = divmod(place, 4)
+        read = torch.autograd.grad(prediction[row, column], [network.rows, network.columns], retain_graph=True)
+        rows, columns = ((gradient.flatten(1) != 0).any(1).nonzero().flatten().tolist() for gradient in read)
+        assert rows == list(range(row + 1))
+        assert columns == list(range(4 if row else column + 1))
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=SEEDS)
+def test_dropout_is_for_training_alone(seed):
+    spec = ImageSpec(1, height=4, width=4)
+    network = fresh(seed, spec, dropout=0.5)
+    image = network.encode(random_images(1, spec, seed))
+    with torch.no_grad(), torch.random.fork_rng():
+        still = network(image)
+        assert torch.equal(network(image), still)
+        network.train()
+        torch.manual_seed(seed)
+        runs = [network(image) for _ in range(4)]
+    assert all(not torch.equal(run, still) for run in runs)
+    assert not torch.equal(runs[0], runs[1])
+
+
+# Sampling ------------------------------------------------------------------------------------------------------------
+
+
+class Recording(Head):
+    """The head that it is given, keeping the parameters of everything that is drawn."""
+
+    def __init__(self, head):
+        self.head = head
+        self.parameter_count, self.uniform_count = head.parameter_count, head.uniform_count
+        self.seen = []
+
+    def log_prob(self, parameters, image):
+        return self.head.log_prob(parameters, image)
+
+    def draw(self, parameters, uniforms, rule):
+        self.seen.append(parameters)
+        return self.head.draw(parameters, uniforms, rule)
+
+
+@settings(deadline=None, max_examples=40)
+@given(network=networks(), draws=DRAWS, seed=SEEDS)
+def test_what_is_drawn_from_is_what_the_drawn_image_gives(network, draws, seed):
+    """Parameters while drawing pixel by pixel are those of one pass over the result, to the last bit."""
+    network.head = Recording(network.head)
+    features = random_features(network, len(draws.indices), seed)
+    image = RasterSampler().sample(network, features, draws)
+    network.image.check_range(image)
+    with torch.no_grad():
+        taught = network(network.encode(image), features)
+    assert torch.equal(torch.stack(network.head.seen, dim=2), taught.flatten(2))
+
+
+@settings(deadline=None, max_examples=5)
+@given(network=networks(), draws=DRAWS, seed=SEEDS)
+def test_the_automatic_sampler_draws_as_the_raster_sampler(network, draws, seed):
+    features = random_features(network, len(draws.indices), seed)
+    found = AutoSampler().sample(network, features, draws)
+    assert torch.equal(found, RasterSampler().sample(network, features, draws))
+
+
+@pytest.mark.parametrize("features_channels", [0, 2])
+def test_falling_back_to_raster_is_said_once(caplog, features_channels):
+    network = fresh(0, ImageSpec(1, height=2, width=3), features_channels=features_channels)
+    sampler = AutoSampler()
+    with caplog.at_level(logging.INFO, logger="auxar"):
+        for _ in range(2):
+            sampler.sample(network, random_features(network, 1), Draws(0, (0,)))
+    (record,) = caplog.records
+    assert "pixel by pixel with the raster sampler" in record.getMessage()
+    assert "the operation call_method flatten has no such form" in record.getMessage()
+
+
+@pytest.mark.parametrize("sampler", [WavefrontSampler(), CachedSampler()], ids=lambda sampler: sampler.name)
+def test_fast_samplers_refuse_it_and_name_one_that_works(sampler):
+    network = fresh(0, ImageSpec(1, height=2, width=3))
+    expected = rf"sampler '{sampler.name}': the operation call_method flatten .*sampler 'raster' works"
+    with pytest.raises(UserError, match=expected):
+        sampler.check(network)
+
+
+@pytest.mark.parametrize("head", pixelcnn.HEADS)
+def test_draws_follow_the_likelihood(head):
+    spec = ImageSpec(1, height=1, width=3, levels=2)
+    prior = randomized(components.prior(attrs.evolve(SMALL, head=head), spec), 1)
+    total = 2000
+    images = prior.sample(total, batch_size=total, sampler=RasterSampler())
+    with torch.no_grad():
+        expected = prior.log_prob(all_images(spec)).exp()
+    share = torch.bincount(image_numbers(images, 2), minlength=8) / total
+    # Five standard deviations of a share.
+    assert ((share - expected).abs() < 5 * (expected * (1 - expected) / total).sqrt() + 1e-3).all()
+
+
+# In a model ----------------------------------------------------------------------------------------------------------
+
+SPACES = {
+    "two levels": ImageSpec(1, height=2, width=2, levels=2),
+    "three levels": ImageSpec(1, height=2, width=2, levels=3),
+    "two squares": ImageSpec(1, height=2, width=4, levels=2),
+}
+
+
+@pytest.mark.parametrize("image", SPACES.values(), ids=SPACES)
+@settings(deadline=None, max_examples=5)
+@given(head=st.sampled_from(pixelcnn.HEADS), seed=SEEDS)
+def test_an_image_with_its_view_is_less_likely_than_the_image(image, head, seed):
+    """Σ_x p(x, ψ(x)) ≤ 1, image by image and in total, with a transformer for the prior and for the decoder."""
+    config = attrs.evolve(SMALL, head=head)
+    view = PyramidView(PyramidConfig(2), image)
+    embedding = pixelcnn.embedding(pixelcnn.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
+    decoder = components.decoder(config, image, embedding.features_channels)
+    model = randomized(AuxiliaryModel(view, embedding, decoder, components.prior(config, view.view)), seed)
+    check_bound(model)
+    check_conditionals(model)
+
+
+@pytest.mark.parametrize("head", pixelcnn.HEADS)
+def test_the_probabilities_of_all_images_add_up_to_one(head):
+    spec = ImageSpec(3, height=1, width=2, levels=2)
+    prior = randomized(components.prior(attrs.evolve(SMALL, head=head), spec), 0)
+    with torch.no_grad():
+        total = prior.log_prob(all_images(spec)).logsumexp(0)
+    assert total.item() == pytest.approx(0, abs=1e-9)
+
+
+def recipe(**prior):
+    table = {
+        "data": {"path": "pictures"},
+        "image": {"height": 8, "width": 8},
+        "stage": [
+            {
+                "view": {"name": "pyramid"},
+                "embedding": {"name": "resnet", "filters": 2, "blocks_per_group": 1},
+                "decoder": {"name": "transformer", "width": 12, "blocks": 2, "heads": 3},
+            }
+        ],
+        "prior": {"name": "transformer", "width": 8, "blocks": 3, "heads": 2, "components": 5} | prior,
+        "training": {"steps": 1},
+    }
+    return parse_recipe(tomli_w.dumps(table), Path("."))
+
+
+def test_a_recipe_builds_both():
+    model = build_model(*recipe(head="softmax"), on="meta")
+    found = [module for module in model.modules() if isinstance(module, TransformerNetwork)]
+    assert [(network.image.height, network.features_channels, len(network.blocks)) for network in found] == [
+        (8, 2, 2),
+        (4, 0, 3),
+    ]
+    assert isinstance(found[1].head, pixelcnn.SoftmaxHead)
+    assert all(block.attention.heads == 3 for block in found[0].blocks)
+
+
+def test_the_multiply_adds_of_attention_are_counted():
+    """In full: what a causal mask leaves out is counted too."""
+    prior = factor_costs(*recipe())[-1]
+    tokens, width = 4 * 4, 8
+    parameters = 5 * (1 + 2 * 3 + 3)
+    block = tokens * (3 + 1 + 4 + 4) * width**2 + 2 * tokens**2 * width
+    assert prior.multiply_adds == tokens * 3 * width + 3 * block + tokens * width * parameters
+
+
+@pytest.mark.parametrize(
+    ("width", "heads", "nearest"),
+    [
+        (100, 8, "width = 96 or 104, or heads = 5"),
+        (4, 8, "width = 8, or heads = 4"),
+        (7, 2, "width = 6 or 8, or heads = 1"),
+    ],
+)
+def test_a_width_that_the_heads_do_not_divide_is_refused(width, heads, nearest):
+    with pytest.raises(UserError, match=f"got width = {width} and heads = {heads}; nearest are {nearest}") as error:
+        recipe(width=width, heads=heads)
+    assert str(error.value).startswith("prior")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("width", 0), ("blocks", 0), ("heads", 0), ("components", 0), ("dropout", 1.0), ("dropout", -0.1)],
+)
+def test_an_option_out_of_range_is_refused(key, value):
+    with pytest.raises(UserError, match=key):
+        recipe(**{key: value})
+
+
+def test_a_head_of_another_name_is_refused():
+    with pytest.raises(UserError, match="head must be one of logistic_mixture, softmax, got 'normal'"):
+        recipe(head="normal")
+
+
+def test_channels_that_the_head_does_not_take_are_refused():
+    with pytest.raises(UserError, match="1 or 3 channels, got 2×2×2"):
+        components.prior(SMALL, ImageSpec(2, height=2, width=2))
+
+
+def test_only_the_places_depend_on_the_size():
+    small, large = (components.prior(SMALL, ImageSpec(height=side, width=2 * side)) for side in (2, 5))
+    counts = [sum(parameter.numel() for parameter in prior.parameters()) for prior in (small, large)]
+    assert counts[1] - counts[0] == (15 - 6) * 4

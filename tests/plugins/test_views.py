@@ -1,0 +1,200 @@
+"""The shipped views are integer arithmetic: exact, rounded half up, and the same whatever holds the integers."""
+
+import math
+from fractions import Fraction
+
+import attrs
+import pytest
+import torch
+from helpers.causal_networks import SEEDS, random_images
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auxar.errors import UserError
+from auxar.interfaces import INTEGER_DTYPES, ImageSpec
+from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_pyramid import PyramidConfig, PyramidView
+
+DTYPES = st.sampled_from(INTEGER_DTYPES)
+HALF = Fraction(1, 2)
+
+
+@st.composite
+def image_levels(draw, smallest=2):
+    """Numbers of levels, the usual ones often."""
+    return draw(st.one_of(st.sampled_from([smallest, 256]), st.integers(smallest, 1000)))
+
+
+@st.composite
+def grayscales(draw):
+    levels = draw(st.one_of(st.sampled_from([2, 16]), st.integers(2, 256)))
+    height, width = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    image = ImageSpec(3, height=height, width=width, levels=draw(image_levels(levels)))
+    return GrayscaleView(GrayscaleConfig(levels), image)
+
+
+@st.composite
+def pyramids(draw, factors=(2, 3, 4)):
+    factor = draw(st.sampled_from(factors))
+    height, width = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    image = ImageSpec(
+        draw(st.integers(1, 4)), height=height * factor, width=width * factor, levels=draw(image_levels())
+    )
+    return PyramidView(PyramidConfig(factor), image)
+
+
+VIEWS = st.one_of(grayscales(), pyramids())
+
+
+def dtype_for(dtype, spec):
+    """The dtype, or a wider one if it cannot hold the image's values."""
+    return dtype if spec.levels - 1 <= torch.iinfo(dtype).max else torch.int64
+
+
+def extreme_images(count, spec, seed):
+    """Images of the first and the last value, where sums are largest and an overflow would show."""
+    return random_images(count, attrs.evolve(spec, levels=2), seed) * (spec.levels - 1)
+
+
+def slow_grayscale(view, image):
+    """One image, (3, h, w) nested lists, by fractions."""
+    gray = []
+    for red, green, blue in zip(*torch.tensor(image).flatten(1).tolist(), strict=True):
+        luma = math.floor(Fraction(299, 1000) * red + Fraction(587, 1000) * green + Fraction(114, 1000) * blue + HALF)
+        gray.append(math.floor(Fraction(luma, view.image.levels) * view.view.levels))
+    return torch.tensor(gray).view(view.view.shape).tolist()
+
+
+def slow_pyramid(factor, image):
+    """One image, (c, h, w) nested lists, by fractions."""
+    return [
+        [
+            [
+                math.floor(
+                    Fraction(
+                        sum(plane[row + i][column + j] for i in range(factor) for j in range(factor)), factor * factor
+                    )
+                    + HALF
+                )
+                for column in range(0, len(plane[0]), factor)
+            ]
+            for row in range(0, len(plane), factor)
+        ]
+        for plane in image
+    ]
+
+
+def slow(view, image):
+    return slow_grayscale(view, image) if isinstance(view, GrayscaleView) else slow_pyramid(view.factor, image)
+
+
+@settings(deadline=None, max_examples=150)
+@given(view=VIEWS, dtype=DTYPES, seed=SEEDS, images=st.sampled_from([random_images, extreme_images]))
+def test_a_view_is_what_fractions_rounded_half_up_give(view, dtype, seed, images):
+    image = images(2, view.image, seed).to(dtype_for(dtype, view.image))
+    before = image.clone()
+    found = view(image)
+    assert found.tolist() == [slow(view, each) for each in image.tolist()]
+    assert found.dtype == image.dtype
+    assert torch.equal(image, before)
+    view.view.check(found)
+    view.view.check_range(found)
+
+
+@settings(deadline=None, max_examples=60)
+@given(view=VIEWS, dtype=DTYPES, seed=SEEDS, count=st.integers(0, 4))
+def test_each_image_is_viewed_alone_and_always_the_same_way(view, dtype, seed, count):
+    image = random_images(count, view.image, seed).to(dtype_for(dtype, view.image))
+    found = view(image)
+    assert found.shape == (count, *view.view.shape)
+    assert torch.equal(found, view(image.clone()))
+    assert torch.equal(found, view(image.contiguous(memory_format=torch.channels_last)))
+    for index in range(count):
+        assert torch.equal(found[index : index + 1], view(image[index : index + 1]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(view=VIEWS, value=st.integers(0, 10**6))
+def test_an_even_gray_image_keeps_its_value(view, value):
+    value %= view.image.levels
+    found = view(torch.full((1, *view.image.shape), value))
+    expected = value * view.view.levels // view.image.levels if isinstance(view, GrayscaleView) else value
+    assert (found == expected).all()
+
+
+@pytest.mark.parametrize("dtype", INTEGER_DTYPES)
+def test_white_is_the_last_value_in_every_dtype(dtype):
+    """255 · 16 squares and 255 · 1000 thousandths are far more than a byte or a short holds."""
+    spec = ImageSpec(height=4, width=4)
+    white = torch.full((1, 3, 4, 4), 255, dtype=dtype)
+    assert (GrayscaleView(GrayscaleConfig(16), spec)(white) == 15).all()
+    for factor in (2, 4):
+        assert (PyramidView(PyramidConfig(factor), spec)(white) == 255).all()
+
+
+def test_halves_go_up_at_even_and_odd_values():
+    spec = ImageSpec(1, height=2, width=4)
+    image = torch.tensor([[[[0, 0, 1, 1], [1, 1, 2, 2]]]], dtype=torch.uint8)
+    assert PyramidView(PyramidConfig(2), spec)(image).flatten().tolist() == [1, 2]
+
+
+@settings(deadline=None, max_examples=40)
+@given(factors=st.lists(st.sampled_from([2, 3]), min_size=2, max_size=3), seed=SEEDS)
+def test_a_pyramid_pools_each_level_from_the_one_above(factors, seed):
+    side = math.prod(factors)
+    image = random_images(1, ImageSpec(1, height=side, width=side), seed)
+    expected = image[0].tolist()
+    for factor in factors:
+        view = PyramidView(PyramidConfig(factor), ImageSpec(1, height=image.shape[2], width=image.shape[3]))
+        image = view(image)
+        expected = slow_pyramid(factor, expected)
+    assert image[0].tolist() == expected
+
+
+def test_pooling_twice_differs_from_pooling_the_original():
+    """Why it is recursive: the coarsest level is a function of the one above, not of the image."""
+    image = torch.zeros((1, 1, 4, 4), dtype=torch.int64)
+    image[..., ::2, ::2] = 2
+    image[..., 0, 0] = 1
+    fine, middle = ImageSpec(1, height=4, width=4), ImageSpec(1, height=2, width=2)
+    assert PyramidView(PyramidConfig(4), fine)(image).item() == 0
+    assert PyramidView(PyramidConfig(2), middle)(PyramidView(PyramidConfig(2), fine)(image)).item() == 1
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize("side", ["height", "width"])
+def test_a_side_that_the_factor_does_not_divide_is_refused(factor, side):
+    sizes = {"height": 12, "width": 12} | {side: 25}
+    with pytest.raises(UserError, match=f"{side} is divisible by {factor}") as error:
+        PyramidView(PyramidConfig(factor), ImageSpec(**sizes))
+    assert f"{sizes['height']}×{sizes['width']}" in str(error.value)
+    assert f"24 or {24 + factor}" in str(error.value)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_grayscale_needs_three_channels(channels):
+    with pytest.raises(UserError, match=rf"3 channels.*4×5×{channels}"):
+        GrayscaleView(GrayscaleConfig(), ImageSpec(channels, height=4, width=5))
+
+
+def test_grayscale_needs_no_more_levels_than_the_image_has():
+    GrayscaleView(GrayscaleConfig(levels=8), ImageSpec(height=1, width=1, levels=8))
+    with pytest.raises(UserError, match=r"levels = 9.*only 8"):
+        GrayscaleView(GrayscaleConfig(levels=9), ImageSpec(height=1, width=1, levels=8))
+
+
+@pytest.mark.parametrize(("config", "key"), [(PyramidConfig, "factor"), (GrayscaleConfig, "levels")])
+def test_a_configuration_that_makes_no_view_is_refused(config, key):
+    with pytest.raises(ValueError, match=key):
+        config(**{key: 1})
+
+
+@settings(deadline=None, max_examples=20)
+@given(view=VIEWS)
+def test_what_is_no_image_of_the_spec_is_refused(view):
+    with pytest.raises(UserError, match="expected integers"):
+        view(torch.zeros(1, *view.image.shape))
+    with pytest.raises(UserError, match="expected shape"):
+        view(torch.zeros(view.image.shape, dtype=torch.int64))
+    with pytest.raises(UserError, match="expected shape"):
+        view(torch.zeros((1, *view.image.shape[:2], view.image.width + 1), dtype=torch.int64))

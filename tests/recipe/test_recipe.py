@@ -1,0 +1,416 @@
+"""Recipes load, or say which key is wrong; what loads is written back as the same recipe."""
+
+from __future__ import annotations
+
+import string
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from helpers.tiny_runs import PROJECT, TINY, changed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec
+from auxar.model import level_specs
+from auxar.plugins import Registry
+from auxar.recipe import Recipe, recipe_text
+from auxar.recipe.building import build_model
+from auxar.recipe.loading import load_recipe, parse_recipe
+
+RECIPES = PROJECT / "recipes"
+SHIPPED = sorted(RECIPES.rglob("*.toml"))
+# Keys whose parents are tables in the tiny recipe, so that anything may be put there.
+KEYS = [
+    *(
+        "data",
+        "data.path",
+        "data.split",
+        "data.split.train",
+        "data.crop",
+        "data.limit",
+        "data.broken",
+        "data.streaming",
+    ),
+    *("image", "image.height", "image.levels", "stage", "stage[0]", "stage[0].view", "stage[0].view.factor"),
+    *("stage[0].repeat", "stage[0].decoder", "stage[0].decoder.head", "stage[0].embedding.filters", "prior"),
+    *("prior.name", "prior.filters", "prior.dropout", "training", "training.steps", "training.epochs"),
+    *("training.betas", "training.clip", "training.flip", "training.trackers", "training.factor"),
+    *("training.factor.prior", "training.factor.stage0.steps", "training.precision", "evaluation"),
+    *("evaluation.train_images", "sampling", "sampling.rule", "sampling.sampler", "sampling.reduction", "plugins"),
+]
+
+
+def parse(table: dict[str, Any], *sets: str) -> Recipe:
+    return parse_recipe(tomli_w.dumps(table), Path("."), sets)[0]
+
+
+def tiny(*sets: str, **changes: Any) -> Recipe:
+    return parse(changed(tomllib.loads(TINY), **changes), *sets)
+
+
+def refusal(*sets: str, **changes: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        tiny(*sets, **changes)
+    return str(caught.value)
+
+
+def outcome(text: str, *sets: str) -> str:
+    """What is said of a recipe that does not load; nothing of one that does, and is read back the same."""
+    try:
+        recipe, _ = parse_recipe(text, Path("."), sets)
+    except UserError as error:
+        return str(error) or "an error without a message"
+    assert parse_recipe(recipe_text(recipe), Path("."))[0] == recipe
+    return ""
+
+
+def build(recipe: Recipe, registry: Registry) -> list[ImageSpec]:
+    return level_specs(build_model(recipe, registry, on="meta"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(RECIPES)))
+def test_shipped_recipes(path):
+    recipe, registry = load_recipe(path)
+    again, _ = parse_recipe(recipe_text(recipe), path.parent)
+    assert again == recipe
+    specs = build(recipe, registry)
+    assert specs[0] == recipe.image
+    assert len(specs) == len(recipe.factor_names)
+
+
+@pytest.mark.parametrize(
+    "twin", sorted(RECIPES.glob("tight/**/*.toml")), ids=lambda path: str(path.relative_to(RECIPES))
+)
+def test_twins_differ_in_nothing_but_their_support(twin):
+    free = tomllib.loads((RECIPES / twin.relative_to(RECIPES / "tight")).read_text())
+    restricted = tomllib.loads(twin.read_text())
+    assert {stage.pop("support") for stage in restricted["stage"]} == {"restricted"}
+    assert free == restricted
+
+
+def test_recipes_are_shipped():
+    assert {"quickstart", "pyramid_celeba"} <= {path.stem for path in SHIPPED}
+
+
+# Any text, any table
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.text()
+    | st.text(alphabet="[]{}=.,\"'#\n abstdin0123456789")
+    | st.tuples(st.integers(0, len(TINY)), st.integers(0, 20), st.text(max_size=5)).map(
+        lambda edit: TINY[: edit[0]] + edit[2] + TINY[edit[0] + edit[1] :]
+    )
+)
+def test_any_text_is_a_recipe_or_a_users_mistake(text):
+    assert outcome(text) != "an error without a message"
+
+
+def leaves() -> st.SearchStrategy[Any]:
+    numbers = st.integers(-3, 3) | st.integers() | st.floats() | st.sampled_from([2**63, -(2**63) - 1])
+    names = st.sampled_from(["", "pixelcnn", "pyramid", "bf16", "map", "prior", "stage0", "steps"])
+    return st.booleans() | numbers | names | st.text(max_size=6) | st.dates()
+
+
+def values() -> st.SearchStrategy[Any]:
+    keys = st.sampled_from(["name", "steps", "factor", "prior"]) | st.text(max_size=4)
+    return st.recursive(
+        leaves(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=5
+    )
+
+
+def put(table: dict[str, Any], path: str, value: Any) -> None:
+    changed(table, **{path.replace("[", "__").replace("]", "").replace(".", "__"): value})
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.sampled_from(KEYS), values())
+def test_a_wrong_value_is_named(path, value):
+    table = tomllib.loads(TINY)
+    if path.endswith("epochs"):
+        del table["training"]["steps"]
+    put(table, path, value)
+    message = outcome(tomli_w.dumps(table))
+    table_name = path.split(".")[0].split("[")[0]
+    key = path.rpartition(".")[2].split("[")[0]
+    assert not message or any(line.startswith(table_name) and key in line for line in message.splitlines()), message
+
+
+def paths(node: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Every key of a table."""
+    if isinstance(node, dict):
+        return [p for key, value in node.items() for p in ((*path, key), *paths(value, (*path, key)))]
+    if isinstance(node, list):
+        return [p for index, value in enumerate(node) for p in paths(value, (*path, index))]
+    return []
+
+
+def parent(table: Any, path: tuple[str | int, ...]) -> Any:
+    for part in path[:-1]:
+        table = table[part]
+    return table
+
+
+ALL_PATHS = paths(tomllib.loads(TINY))
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.sampled_from(ALL_PATHS), st.text(alphabet=string.ascii_lowercase + "_", min_size=1, max_size=12))
+def test_a_renamed_key_is_unknown_by_name(path, name):
+    table = tomllib.loads(TINY)
+    node = parent(table, path)
+    known = {
+        "left",
+        "seed",
+        "limit",
+        "clip",
+        "flip",
+        "decay",
+        "repeat",
+        "plugins",
+        "levels",
+        "resize",
+        "head",
+        "factor",
+    }
+    if name in node or name in known:
+        return
+    node[name] = node.pop(path[-1])
+    with pytest.raises(UserError) as caught:
+        parse(table)
+    # A key that is required is missed under its old name, or is unknown under its new one.
+    assert f"'{name}'" in str(caught.value) or str(path[-1]) in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ALL_PATHS, ids=lambda path: ".".join(map(str, path)))
+def test_a_key_taken_away_has_a_default_or_is_required(path):
+    table = tomllib.loads(TINY)
+    del parent(table, path)[path[-1]]
+    required = {"data", "path", "image", "height", "width", "prior", "training", "steps", "name"}
+    required |= {"view", "embedding", "decoder"}
+    if path[-1] in required:
+        with pytest.raises(UserError, match=str(path[-1])):
+            parse(table)
+    else:
+        parse(table)
+
+
+# What messages say
+
+
+def test_the_nearest_key_is_suggested():
+    assert refusal(training__batchsize=3) == (
+        "training: unknown key 'batchsize'; did you mean 'batch_size'? (known: accumulate, batch_size, betas, "
+        "checkpoint_every, clip, decay, ema, epochs, flip, initialization_images, keep_checkpoints, learning_rate, "
+        "log_every, nonfinite, parallel, precision, seed, steps, trackers)"
+    )
+    assert "stage[0].decoder: unknown key 'filter'; did you mean 'filters'?" in refusal(stage__0__decoder__filter=3)
+    assert refusal(trainin={}).startswith("unknown key 'trainin'; did you mean 'training'?")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("training__batch_size", True, "training.batch_size: expected int, got the boolean True"),
+        ("training__batch_size", "100", "training.batch_size: expected int, got the text '100'"),
+        ("training__batch_size", 1.5, "training.batch_size: expected int, got the float 1.5"),
+        ("training__batch_size", 0, "training: batch_size must be greater than 0, got 0"),
+        ("training__batch_size", 2**63, "training.batch_size: expected an integer of 64 bits"),
+        ("training__learning_rate", float("inf"), "training.learning_rate: expected a finite number, got inf"),
+        ("training__flip", 1, "training.flip: expected bool, got the integer 1"),
+        ("training__betas", [0.9, 1.0], "training: betas must be at least 0 and less than 1, got [0.9, 1.0]"),
+        ("training__betas", 0.9, "training.betas: expected a list"),
+        (
+            "training__trackers",
+            "wandb",
+            "training.trackers: expected a list of texts, [\"…\", …], got the text 'wandb'",
+        ),
+        ("plugins", "views.py", "plugins: expected a list of texts, [\"…\", …], got the text 'views.py'"),
+        ("prior__filters", "x", "prior.filters: expected int, got the text 'x'"),
+        ("prior__filters", -1, "prior: filters must be greater than 0, got -1"),
+        ("prior", 3, 'prior: expected a component, { name = "…", … }, got the integer 3'),
+        ("data", 3, "data: expected a table"),
+        ("stage", 3, "stage: expected a list"),
+        ("stage", {"view": "pyramid"}, "stage: write [[stage]] with two pairs of brackets: a recipe may have several"),
+        ("sampling__reduction", 0.5, "sampling: reduction is for the rule 'reduced', and the rule is 'ancestral'"),
+        ("factor_training", {}, "factor_training: unknown key; write [training.factor.NAME]"),
+    ],
+)
+def test_wrong_values(key, value, message):
+    assert refusal(**{key: value}) == message
+
+
+def test_an_integer_is_taken_for_a_float():
+    assert tiny(training__learning_rate=1).training.learning_rate == 1.0
+
+
+def test_an_unknown_component_lists_those_there_are():
+    message = refusal(stage__0__view="pyramyd")
+    known = "(known: bitplanes, grayscale, pyramid, subsample)"
+    assert message == f"stage[0].view: no view is named 'pyramyd'; did you mean 'pyramid'? {known}"
+    assert "prior: no prior is named 'nothing' (known: " in refusal(prior="nothing")
+
+
+def test_several_mistakes_are_told_at_once():
+    message = refusal(training__batch_size="a", image__height=1.5)
+    assert sorted(line.partition(":")[0] for line in message.splitlines()) == ["image.height", "training.batch_size"]
+
+
+@pytest.mark.parametrize("repeat", [1, 2, 3])
+def test_a_view_that_does_not_fit_names_its_stage(repeat):
+    recipe, registry = parse_recipe(TINY, Path("."), [f"stage[0].repeat={repeat}", "image.height=12"])
+    if repeat <= 2:
+        assert build(recipe, registry)[-1].height == 12 // 2**repeat
+    else:
+        with pytest.raises(UserError, match=r"stage\[2\]\.view \('pyramid'\): .*height is divisible by 2, .*got 3×2"):
+            build(recipe, registry)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    (tmp_path / "quickstart.toml").write_text(TINY)
+    with pytest.raises(UserError, match=r"cannot be read: No such file.*did you mean 'quickstart\.toml'"):
+        load_recipe(tmp_path / "quikstart.toml")
+    (tmp_path / "picture.toml").write_bytes(b"\x89PNG\xff")
+    with pytest.raises(UserError, match=r"picture\.toml: not a recipe: expected UTF-8 text"):
+        load_recipe(tmp_path / "picture.toml")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_recipe(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["a = ", "a = " + "[" * 5000, "a = " + "9" * 5000, "[a]\n[a]"])
+def test_text_that_is_not_toml(text):
+    with pytest.raises(UserError, match="not valid TOML"):
+        parse_recipe(text, Path("."))
+
+
+# Stages and lengths
+
+
+def test_repeated_stages_are_stages_of_their_own():
+    table = tomllib.loads(TINY)
+    table["stage"] = [{**table["stage"][0], "repeat": 2}, {**table["stage"][0], "view": {"name": "grayscale"}}]
+    recipe = parse(table)
+    assert recipe.factor_names == ("stage0", "stage1", "stage2", "prior")
+    assert [stage.view.name for stage in recipe.stage] == ["pyramid", "pyramid", "grayscale"]
+    assert {stage.repeat for stage in recipe.stage} == {1}
+    assert parse_recipe(recipe_text(recipe), Path("."))[0] == recipe
+    assert "repeat" in refusal(stage__0__repeat=10**9)
+
+
+def test_a_recipe_without_stages_is_its_prior_alone():
+    recipe = tiny(stage=None)
+    assert recipe.factor_names == ("prior",)
+    assert parse_recipe(recipe_text(recipe), Path("."))[0] == recipe
+
+
+@pytest.mark.parametrize("lengths", [{}, {"steps": 3, "epochs": 2}])
+def test_a_length_is_given_in_one_unit(lengths):
+    table = tomllib.loads(TINY)
+    del table["training"]["steps"]
+    table["training"] |= lengths
+    with pytest.raises(UserError, match="training: exactly one of steps and epochs must be given"):
+        parse(table)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 500))
+def test_steps_are_steps_and_epochs_follow_from_the_images(count, batch_size):
+    assert tiny(training__steps=count).training.total_steps(7) == count
+    epochs = tiny(training__steps=None, training__epochs=2, training__batch_size=batch_size).training
+    steps = epochs.total_steps(count)
+    assert (steps - 1) * batch_size < 2 * count <= steps * batch_size
+
+
+def test_a_factors_own_training():
+    own = {"prior": {"epochs": 2.5, "clip": 1}, "stage0": {"batch_size": 8}}
+    recipe = tiny(training__factor=own, training__clip=3.0)
+    prior, stage = recipe.training_of("prior"), recipe.training_of("stage0")
+    assert (prior.steps, prior.epochs, prior.clip, prior.batch_size) == (None, 2.5, 1.0, 4)
+    assert (stage.steps, stage.epochs, stage.clip, stage.batch_size) == (4, None, 3.0, 8)
+    assert parse_recipe(recipe_text(recipe), Path("."))[0] == recipe
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"priör": {}}, "training.factor.priör: no factor is named 'priör'; did you mean 'prior'?"),
+        ({"prior": 3}, "training.factor.prior: expected a table"),
+        ({"prior": {"step": 3}}, "training.factor.prior: unknown key 'step'; did you mean 'steps'?"),
+        ({"prior": {"steps": "3"}}, "training.factor.prior.steps: expected int, got the text '3'"),
+        ({"prior": {"steps": 3, "epochs": 3}}, "training.factor.prior: exactly one of steps and epochs must be given"),
+        ({"prior": {"precision": "bf16"}}, "training.factor.prior.precision: all factors of a run share it; set"),
+        ({"prior": {"trackers": ["wandb"]}}, "training.factor.prior.trackers: all factors of a run share it; set"),
+        (3, "training.factor: expected tables, [training.factor.NAME]"),
+    ],
+)
+def test_mistakes_in_a_factors_own_training(own, message):
+    assert refusal(training__factor=own).startswith(message)
+
+
+# --set
+
+
+def test_settings_reach_any_key():
+    recipe = tiny(
+        "stage[0].decoder.filters=8",
+        "training.factor.prior.steps = 7",
+        "data.path=/some where/it's = here",
+        "sampling.rule=map",
+        "sampling.sampler=raster",
+        "data.crop={ left = 1 }",
+    )
+    assert recipe.stage[0].decoder.options["filters"] == 8
+    assert (recipe.training_of("prior").steps, recipe.training_of("stage0").steps) == (7, 4)
+    assert recipe.data.path == "/some where/it's = here"
+    assert (recipe.sampling.rule, recipe.sampling.sampler.name, recipe.data.crop.left) == ("map", "raster", 1)
+
+
+def test_the_last_setting_of_a_key_stands():
+    assert tiny("training.steps=5", "training.steps=6").training.steps == 6
+
+
+@pytest.mark.parametrize("given", ["steps", "epochs"])
+def test_a_length_set_by_hand_is_that_of_all_factors(given):
+    table = tomllib.loads(TINY)
+    table["training"]["factor"] = {"prior": {"epochs": 9}, "stage0": {"steps": 8, "clip": 1.0}}
+    recipe = parse(table, f"training.{given}=2")
+    for factor in recipe.factor_names:
+        assert getattr(recipe.training_of(factor), given) == 2
+        assert recipe.training_of(factor).total_steps(8) == (2 if given == "steps" else 4)
+    assert recipe.training_of("stage0").clip == 1.0
+
+
+def test_a_factors_length_set_by_hand_may_change_its_unit():
+    recipe = tiny("training.factor.prior.steps=3", training__factor={"prior": {"epochs": 9}})
+    assert (recipe.training_of("prior").steps, recipe.training_of("prior").epochs) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("training.steps", "expected key=value, such as training.steps=100"),
+        ("=3", "expected key=value"),
+        ("stage[1].repeat=2", "stage.1 does not exist; there are entries 0 … 0"),
+        ("stage[²].repeat=2", "stage.² does not exist"),
+        ("stage.first=2", "stage.first does not exist"),
+        ("training.steps.deep=2", "training.steps is a value, not a table"),
+        ("training.stepz=2", "training: unknown key 'stepz'; did you mean 'steps'?"),
+        ("training.steps=many", "training.steps: expected int, got the text 'many'"),
+        ("training.steps=" + "9" * 5000, "training.steps: expected int, got the text '999"),
+    ],
+)
+def test_settings_that_cannot_be_applied(setting, message):
+    assert message in refusal(setting)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.text(max_size=30)
+    | st.builds(lambda key, value: f"{key}={value}", st.sampled_from(KEYS) | st.text(max_size=9), st.text(max_size=9))
+)
+def test_any_setting_is_applied_or_a_users_mistake(setting):
+    assert outcome(TINY, setting) != "an error without a message"

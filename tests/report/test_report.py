@@ -1,0 +1,550 @@
+"""The report is one page that is whole, escaped, and honest about what is missing."""
+
+import base64
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.html_page import HOSTILE, Page
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auxar.errors import UserError
+from auxar.generation.sheets import growth, save_png, sheet
+from auxar.interfaces import ImageSpec
+from auxar.report import write_report
+from auxar.report.charts import LIMIT, loss_chart, smoothed, ticks
+from auxar.report.markup import join, tag
+
+RECIPE = """[data]
+path = "emoji"
+
+[[stage]]
+repeat = 2
+view = { name = "pyramid", factor = 2 }
+
+[prior]
+name = "pixelcnn"
+"""
+SPECS = [ImageSpec(height=side, width=side) for side in (32, 16, 8)]
+NAMES = ["stage0", "stage1", "prior"]
+
+
+def read(folder):
+    path = write_report(folder)
+    assert path == folder / "report.html"
+    return Page(path.read_text("utf-8"))
+
+
+def score(bits, spec, cumulative, error):
+    return {
+        "nats": bits * spec.dims * math.log(2),
+        "bits_per_dim": bits,
+        "bits_per_dim_of_image": bits * spec.dims / SPECS[0].dims,
+        "cumulative_bits_per_dim": cumulative,
+        "standard_error": error,
+    }
+
+
+def evaluation():
+    keys = ("channels", "height", "width", "levels")
+    specs = [{key: getattr(spec, key) for key in keys} for spec in SPECS]
+    numbers = [(2.111, 2.777), (2.224, 2.888), (3.333, 3.333)]
+    factors = [
+        {
+            "factor": name,
+            "image": specs[level],
+            "view": specs[level + 1] if level < 2 else None,
+            "parameters": 1234000 + level,
+            "steps": 900 + level,
+            "heldout": score(bits, SPECS[level], cumulative, 0.021 + level / 1000),
+            "training": score(bits - 1, SPECS[level], cumulative - 1, 0.011 + level / 1000),
+        }
+        for level, (name, (bits, cumulative)) in enumerate(zip(NAMES, numbers, strict=True))
+    ]
+    return {
+        "bits_per_dim": {"heldout": 2.7771, "training": 1.7772},
+        "standard_error": {"heldout": 0.0204, "training": 0.0103},
+        "kind": "bound",
+        "weights": "ema",
+        "factors": factors,
+        "images": {"heldout": 225, "training": 1000},
+        "data": {"path": "some/images", "fingerprint": "f00dfeed", "skipped": 7},
+    }
+
+
+def evaluation_of(*supports):
+    """The same of a chain whose decoders are free or restricted, and free ones waste bits."""
+    table = evaluation()
+    table["wasted_bits_per_dim"], table["wasted_standard_error"] = {"heldout": 0.0}, {"heldout": 0.0}
+    for level, factor in enumerate(table["factors"]):
+        below = [*supports, None][level:]
+        factor |= {
+            "support": below[0],
+            "kind": "bound" if below[0] == "free" else "exact",
+            "cumulative_kind": "bound" if "free" in below else "exact",
+        }
+        channels = [{"nats": -1.0, "bits_per_dim": 2.0, "standard_error": 0.2, "bits_per_dim_of_image": 0.1}] * 3
+        if below[0] == "free":
+            factor["heldout"] |= {"wasted_bits_per_dim": 0.5 + level, "wasted_standard_error": 0.0625}
+            share = {"wasted_bits_per_dim_of_image": 0.25, "wasted_standard_error_of_image": 0.03125}
+            factor["heldout"] |= share
+            table["wasted_bits_per_dim"]["heldout"] += 0.25
+            table["wasted_standard_error"]["heldout"] = 0.046
+            channels = [
+                {**channel, "wasted_bits_per_dim": 0.125 + number, "wasted_standard_error": 0.011}
+                for number, channel in enumerate(channels)
+            ]
+        factor["heldout"]["channels"] = channels
+    table["kind"] = table["factors"][0]["cumulative_kind"]
+    return table
+
+
+def metrics(name, count=60):
+    return [
+        {"factor": name, "step": step, "bits_per_dim": 3 + 5 / (1 + step), "learning_rate": 0.001, "seconds": step / 2}
+        for step in range(20, 20 * count + 1, 20)
+    ]
+
+
+def write_evaluation(folder, content):
+    (folder / "evaluation.json").write_text(json.dumps(content))
+
+
+def write_metrics(folder, lines, end=""):
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + end)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run's folder, with made-up numbers."""
+    folder = tmp_path / "pyramid_emoji32"
+    samples = folder / "samples"
+    samples.mkdir(parents=True)
+    (folder / "recipe.toml").write_text(RECIPE)
+    write_evaluation(folder, evaluation())
+    write_metrics(folder, [line for name in NAMES for line in metrics(name)])
+    levels = [(torch.randint(256, (4, *spec.shape)), spec) for spec in SPECS]
+    save_png(sheet(*levels[0]), samples / "samples.png")
+    save_png(growth(levels[::-1]), samples / "growth.png")
+    facts = {"rule": "map", "reduction": 0.0, "temperature": 1.0, "seed": 5, "count": 16, "sampler": "wavefront"}
+    (samples / "samples.json").write_text(json.dumps(facts | {"seconds": 3.2}))
+    return folder
+
+
+def test_a_finished_run_tells_everything(run):
+    page = read(run)
+    assert page.all("html") == [{"lang": "en"}]
+    assert "pyramid_emoji32" in page.text
+    assert "p(X0, …, X2) = p(X0 | X1) p(X1 | X2) p(X2)" in page.text
+    assert "X0 32×32×3, X1 16×16×3, X2 8×8×3, 256 levels" in page.text
+    assert "2.777 ± 0.020 bits/dim" in page.text
+    assert "a bound: the images' own are at most this" in page.text
+    assert "Training images1.777± 0.010 bits/dim, bound" in page.text
+    assert "225held-out images" in page.text
+    assert "EMA" in page.text
+    assert "3.7 Min 3 networks" in page.text
+    assert "16 samples, rule ‘map’ (the mode of a drawn mixture component at every pixel), seed 5" in page.text
+    assert "sampler ‘wavefront’, drawn in 3.2 s" in page.text
+    row = "p(X1 | X2) stage1bound2.224 ± 0.0220.5561.224 ± 0.0120.30616×16×31,234,001901"
+    assert row in page.text
+    assert "whole modelbound2.777 ± 0.0201.777 ± 0.010" in page.text
+    assert "Res.8×816×1632×32Bpd3.3332.8882.777Kindexactboundbound" in page.text
+    # These figures are of before decoders told what they waste.
+    assert "asted" not in page.text
+    assert "some/images" in page.text
+    assert "f00dfeed" in page.text
+    assert "225 held-out and 1,000 training" in page.text
+    assert "7 that could not be read" in page.text
+    assert re.sub(r"\s+", " ", RECIPE) in page.text
+    assert page.all("details") == [{"open": None}]
+    assert not [attributes for attributes in page.all("p") if attributes.get("class") == "missing"]
+
+
+def test_every_factor_has_its_chart(run):
+    page = read(run)
+    charts = [attributes for attributes in page.all("svg") if attributes.get("class") == "chart"]
+    assert [chart["aria-label"].split()[2] for chart in charts] == NAMES
+    for chart, level in zip(charts, range(3), strict=True):
+        assert f"held-out {[2.111, 2.224, 3.333][level]:.3f}" in chart["aria-label"]
+        assert json.loads(chart["data-points"])[-1][2] == 1200
+    assert page.text.count("1,200 steps; 10.0 min of training") == 3
+    assert page.text.count("held-out 3.333") == 1
+
+
+def test_pictures_travel_inside_the_page(run):
+    sources = [attributes["src"] for attributes in read(run).all("img")]
+    for source, name in zip(sources, ["samples.png", "growth.png"], strict=True):
+        kind, content = source.split(",")
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(content) == (run / "samples" / name).read_bytes()
+    # Each image is 128 pixels high on a sheet, with margins of 2; four images, in two rows or in four.
+    sizes = [(attributes["width"], attributes["height"]) for attributes in read(run).all("img")]
+    assert sizes == [("262", "262"), ("392", "522")]
+
+
+def test_the_sheet_knows_the_bits_per_dim_of_its_images(run):
+    assert not any("data-tiles" in attributes for attributes in read(run).all("img"))
+    facts = json.loads((run / "samples/samples.json").read_text())
+    facts |= {"columns": 2, "bits_per_dim": [1.23456, 2.0, 3.5, 4.25]}
+    (run / "samples/samples.json").write_text(json.dumps(facts))
+    sheet, growth = read(run).all("img")
+    assert json.loads(sheet["data-tiles"]) == [2, [1.235, 2.0, 3.5, 4.25], "bits/dim, bound"]
+    assert "data-tiles" not in growth
+    (run / "samples/samples.json").write_text(json.dumps(facts | {"bits_per_dim": [1.0, float("inf")]}))
+    assert json.loads(read(run).all("img")[0]["data-tiles"]) == [2, [1.0, None], "bits/dim, bound"]
+
+
+@pytest.mark.parametrize(
+    ("supports", "told"),
+    [
+        (("free", "restricted"), ", each with its drawn views (a bound: the images' own are at most this)."),
+        (("restricted", "restricted"), ", each with its drawn views (exact: the images' own)."),
+        ((), " (exact: the images' own)."),
+        (None, ", each with its drawn views."),
+    ],
+)
+def test_how_likely_samples_are_is_said_to_be_exact_or_a_bound(run, supports, told):
+    facts = json.loads((run / "samples/samples.json").read_text())
+    facts |= {"columns": 2, "bits_per_dim": [2.0, 4.25, float("inf"), 1.23456]}
+    (run / "samples/samples.json").write_text(json.dumps(facts))
+    if supports is None:
+        (run / "evaluation.json").unlink()
+    else:
+        table = evaluation_of(*supports) if supports else evaluation() | {"kind": "exact"}
+        table["factors"] = table["factors"][-len(supports) - 1 :]
+        write_evaluation(run, table)
+    page = read(run)
+    assert f"They have 1.235 to 4.250 bits/dim{told}" in page.text
+    kind = {None: "", (): ", exact", ("free", "restricted"): ", bound", ("restricted", "restricted"): ", exact"}[
+        supports
+    ]
+    assert json.loads(page.all("img")[0]["data-tiles"])[2] == f"bits/dim{kind}"
+
+
+def test_samples_say_themselves_what_their_bits_are(run):
+    """The model may have been restricted since."""
+    write_evaluation(run, evaluation_of("restricted", "restricted"))
+    facts = json.loads((run / "samples/samples.json").read_text())
+    facts |= {"columns": 2, "bits_per_dim": [2.0, 4.25], "kind": "bound"}
+    (run / "samples/samples.json").write_text(json.dumps(facts))
+    page = read(run)
+    assert "(a bound: the images' own are at most this)" in page.text
+    assert json.loads(page.all("img")[0]["data-tiles"])[2] == "bits/dim, bound"
+
+
+def test_channels_have_a_table_where_a_factor_tells_them_apart(run):
+    assert "By channel" not in read(run).text
+    table = evaluation()
+    channels = [1.5, 2.5, 3.25]
+    table["factors"][1]["heldout"]["channels"] = [
+        {"nats": -1.0, "bits_per_dim": bits, "standard_error": 0.125, "bits_per_dim_of_image": 0.1} for bits in channels
+    ]
+    write_evaluation(run, table)
+    text = read(run).text
+    assert "By channelfactorkindchannel 0channel 1channel 2" in text
+    assert "p(X1 | X2) stage1bound1.500 ± 0.1252.500 ± 0.1253.250 ± 0.125p(X2) priorexact–––" in text
+
+
+@pytest.mark.parametrize(("kind", "what"), [("bound", "two bounds"), ("exact", "two exact figures")])
+def test_the_difference_of_heldout_and_training_images_is_said(run, kind, what):
+    difference = {"bits_per_dim": 1.0001, "standard_error": 0.0229}
+    write_evaluation(run, evaluation() | {"difference": difference, "kind": kind})
+    assert f"Held-out less training images: 1.000 ± 0.023 bits/dim, the difference of {what}." in read(run).text
+
+
+def test_every_figure_of_a_mixed_chain_is_said_to_be_exact_or_a_bound(run):
+    write_evaluation(run, evaluation_of("free", "restricted"))
+    text = read(run).text
+    assert "a bound: the images' own are at most this; 0.250 of them are wasted by free decoders" in text
+    for factor, kind in (("p(X0 | X1) stage0", "bound"), ("p(X1 | X2) stage1", "exact"), ("p(X2) prior", "exact")):
+        # By factor, by channel, and at the loss.
+        assert text.count(f"{factor}{kind}") == 2
+        assert f"{factor}, {kind}" in text
+    assert "whole modelbound2.777 ± 0.020" in text
+    assert "Bpd3.3332.8882.777Kindexactexactbound" in text
+    assert "the image’s own bits/dim are at most the model’s. All others are exact." in text
+
+
+def test_a_restricted_chain_is_exact_and_wastes_nothing(run):
+    write_evaluation(run, evaluation_of("restricted", "restricted"))
+    text = read(run).text
+    assert "exact: the images' own" in text
+    assert "Training images1.777± 0.010 bits/dim, exact" in text
+    assert "Kindexactexactexact" in text
+    assert "bound" not in text
+    assert "asted" not in text
+
+
+def test_what_free_decoders_waste_is_shown_by_factor_and_channel(run):
+    write_evaluation(run, evaluation_of("free", "free"))
+    text = read(run).text
+    channels = "0.125 ± 0.0111.125 ± 0.0112.125 ± 0.011"
+    assert (
+        "Wasted bitsfactorown sizesharechannel 0channel 1channel 2"
+        f"p(X0 | X1) stage00.500 ± 0.0620.250 ± 0.031{channels}p(X1 | X2) stage11.500 ± 0.0620.250 ± 0.031{channels}"
+        "whole model0.500 ± 0.046“Wasted” are bits that a free decoder loses to images of other views"
+    ) in text
+    # Of a chain in which one is restricted, and one that does not tell.
+    table = evaluation_of("free", "restricted")
+    write_evaluation(run, table)
+    assert "channel 2p(X0 | X1) stage00.500 ± 0.0620.250" in read(run).text
+    table = evaluation_of("free", "free")
+    for key in list(table["factors"][1]["heldout"]):
+        if key.startswith("wasted"):
+            del table["factors"][1]["heldout"][key]
+    table["factors"][1]["heldout"]["channels"] = None
+    table["wasted_bits_per_dim"]["heldout"] = None
+    write_evaluation(run, table)
+    text = read(run).text
+    assert "p(X1 | X2) stage1–––––whole model–“Wasted”" in text
+    assert "of them are wasted" not in text
+
+
+def test_nothing_is_asked_for_from_outside(run):
+    page = read(run)
+    assert "http://" not in (run / "report.html").read_text("utf-8")
+    assert "https://" not in (run / "report.html").read_text("utf-8")
+    for _, attributes in page.elements:
+        for key in ("src", "href", "srcset", "data", "action", "poster"):
+            assert attributes.get(key, "data:").startswith("data:")
+    assert "default-src 'none'" in page.all("meta")[1]["content"]
+
+
+@pytest.mark.parametrize("hide", ["recipe", "name", "data", "samples", "metrics", "factor"])
+def test_text_from_files_never_becomes_markup(run, hide):
+    facts = evaluation()
+    if hide == "recipe":
+        (run / "recipe.toml").write_text(f"# {HOSTILE}\n{RECIPE}")
+    elif hide == "name":
+        # A file name holds no slash.
+        run = run.rename(run.with_name(HOSTILE.replace("/", "")))
+    elif hide == "data":
+        facts["data"] |= {"path": HOSTILE, "fingerprint": HOSTILE}
+    elif hide == "samples":
+        (run / "samples/samples.json").write_text(json.dumps({"rule": HOSTILE, "seed": 1, "count": 1}))
+    elif hide == "metrics":
+        write_metrics(run, metrics(HOSTILE))
+    else:
+        facts["factors"][0]["factor"] = HOSTILE
+        write_metrics(run, metrics(HOSTILE))
+    write_evaluation(run, facts)
+    page = read(run)
+    assert len(page.all("script")) == 1
+    assert len(page.all("img")) == 2
+    assert not [attributes for _, attributes in page.elements if "onerror" in attributes]
+    assert (HOSTILE.replace("/", "") if hide == "name" else HOSTILE) in page.text
+
+
+def test_names_that_are_not_text_do_not_stop_the_page(run):
+    facts = evaluation()
+    facts["data"]["path"] = "images\ud800"
+    write_evaluation(run, facts)
+    assert "images?" in read(run).text
+
+
+def test_an_empty_folder_says_what_is_missing(tmp_path):
+    page = read(tmp_path)
+    for sentence in (
+        "This run has not been evaluated yet",
+        "No samples have been drawn yet.",
+        "There are no training metrics yet.",
+        "What the data was is recorded when a run is evaluated.",
+        "This run's folder holds no recipe.",
+    ):
+        assert sentence in page.text
+    assert not page.all("img")
+    assert not page.all("table")
+
+
+def test_a_run_under_way_knows_its_factors_from_the_recipe(tmp_path):
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    write_metrics(tmp_path, metrics("prior"))
+    page = read(tmp_path)
+    assert "p(X0 | X1) p(X1 | X2) p(X2)" in page.text
+    assert "No training metrics yet for: stage0, stage1." in page.text
+    assert "held-out images, evaluated at the end" not in page.text
+
+
+def test_factors_that_are_not_trained_are_named(run):
+    facts = evaluation()
+    for factor in facts["factors"][:2]:
+        factor["heldout"] = factor["training"] = None
+    facts["bits_per_dim"] = facts["standard_error"] = {"heldout": None, "training": None}
+    write_evaluation(run, facts)
+    page = read(run)
+    assert "Not trained yet, and so without a likelihood: stage0, stage1." in page.text
+    assert "The whole model has no bits/dim yet, because not all of its factors are trained." in page.text
+    assert "a bound" not in page.text
+    assert "Bpd3.333––Kindexact––" in page.text
+
+
+def test_without_training_images_there_is_nothing_to_compare(run):
+    facts = evaluation()
+    for factor in facts["factors"]:
+        factor["training"] = None
+    facts["bits_per_dim"]["training"] = facts["standard_error"]["training"] = None
+    write_evaluation(run, facts)
+    page = read(run)
+    assert "Training images were not evaluated" in page.text
+    assert "factorkindheld-outsizeparametersstepsown sizesharep(X0" in page.text
+
+
+def test_a_model_without_stages_is_exact(run):
+    facts = evaluation()
+    facts |= {"kind": "exact", "weights": "last", "factors": facts["factors"][2:]}
+    write_evaluation(run, facts)
+    write_metrics(run, metrics("prior"))
+    (run / "samples/growth.png").unlink()
+    page = read(run)
+    assert "exact: the images' own" in page.text
+    assert "weights of the last step" in page.text
+    assert "Res." not in page.text
+    assert "coarse" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"rule": "ancestral"}, "1 sample, rule ‘ancestral’ (exact draws from the model), seed 1."),
+        (
+            {"rule": "ancestral", "temperature": 0.9},
+            "(draws from the model's distributions at another temperature), seed 1, temperature 0.9.",
+        ),
+        ({"rule": "reduced", "reduction": 1.5}, "(log-scales lowered by 1.5 before drawing)"),
+        ({"rule": "map", "seconds": 600}, "drawn in 10.0 min."),
+    ],
+)
+def test_the_caption_says_what_samples_are(run, facts, expected):
+    (run / "samples/samples.json").write_text(json.dumps({"seed": 1, "count": 1} | facts))
+    assert expected in read(run).text
+
+
+def test_missing_pictures_and_facts_of_samples_are_said(run):
+    (run / "samples/growth.png").unlink()
+    (run / "samples/samples.json").unlink()
+    page = read(run)
+    assert "no picture of how these samples grew" in page.text
+    assert "How these samples were drawn is not recorded." in page.text
+
+
+def test_levels_of_one_size_are_told_apart(run):
+    facts = evaluation()
+    facts["factors"] = facts["factors"][1:]
+    facts["factors"][1]["image"] = {"channels": 1, "height": 16, "width": 16, "levels": 16}
+    write_evaluation(run, facts)
+    page = read(run)
+    assert "X0 16×16×3 (256 levels), X1 16×16×1 (16 levels)" in page.text
+    assert "Res.16×16×1 (16 levels)16×16×3 (256 levels)" in page.text
+
+
+def test_the_last_line_for_a_step_counts_and_half_lines_do_not(tmp_path):
+    lines = [{"factor": "prior", "step": step, "bits_per_dim": bits} for step, bits in ((1, 9), (2, 9), (2, 5), (3, 4))]
+    write_metrics(tmp_path, lines, end='{"factor": "prior", "step": 4, "bits')
+    (chart,) = [attributes for attributes in read(tmp_path).all("svg") if attributes.get("class") == "chart"]
+    assert [point[2:4] for point in json.loads(chart["data-points"])] == [[1, 9.0], [2, 5.0], [3, 4.0]]
+
+
+def test_values_of_a_diverged_run_are_counted_and_not_drawn(tmp_path):
+    bits = [5.0, float("nan"), 4.0, float("inf"), 1e30]
+    write_metrics(
+        tmp_path, [{"factor": "prior", "step": step, "bits_per_dim": value} for step, value in enumerate(bits)]
+    )
+    page = read(tmp_path)
+    assert "3 values not drawn: not finite, or beyond 1,000 bits/dim" in page.text
+    assert not re.search(r'points="[^"]*(nan|inf)', (tmp_path / "report.html").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("evaluation.json", "{"),
+        ("evaluation.json", "[]"),
+        ("evaluation.json", '{"kind": "bound"}'),
+        ("samples/samples.json", '{"rule": "map", "seed": "five", "count": 1}'),
+        ("samples/samples.png", "no picture"),
+    ],
+)
+def test_a_file_that_is_not_what_a_run_writes_is_named(run, name, content):
+    (run / name).write_text(content)
+    with pytest.raises(UserError, match=re.escape(name)):
+        write_report(run)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        write_report(tmp_path / "nowhere")
+
+
+def test_an_older_report_stays_if_writing_fails(run, monkeypatch):
+    write_report(run)
+    before = (run / "report.html").read_bytes()
+    names = sorted(path.name for path in run.iterdir())
+    (run / "recipe.toml").write_text("# changed")
+
+    def fail(path, content):
+        path.write_text("half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(UserError, match="no space"):
+        write_report(run)
+    assert (run / "report.html").read_bytes() == before
+    assert sorted(path.name for path in run.iterdir()) == names
+
+
+def test_the_same_run_gives_the_same_page(run):
+    first = write_report(run).read_bytes()
+    assert write_report(run).read_bytes() == first
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_markup_gives_text_back(text):
+    page = Page(tag("p", text, title=text))
+    assert "".join(page.words) == text
+    assert page.all("p") == [{"title": text}]
+
+
+def test_markup_leaves_out_what_is_not_there():
+    assert tag("p", None, join("a", tag("b", 1)), class_=None, open=True) == "<p open>a<b>1</b></p>"
+
+
+@settings(deadline=None)
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(2, 6))
+def test_ticks_are_few_round_and_inside(low, width, count):
+    high = low + width
+    found = ticks(low, high, count)
+    assert len(found) <= count + 1
+    slack = 1e-8 * max(abs(low), abs(high), 1)
+    assert all(low - slack <= tick <= high + slack for tick in found)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=200))
+def test_smoothing_stays_within_the_values_and_keeps_the_ends(values):
+    array = np.array(values)
+    means = smoothed(array)
+    assert means.shape == array.shape
+    assert means.min() >= array.min() - 1e-9
+    assert means.max() <= array.max() + 1e-9
+    assert means[[0, -1]] == pytest.approx(array[[0, -1]], abs=1e-9)
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.integers(0, 10**7), st.floats() | st.floats(0, 10), min_size=1, max_size=80),
+    st.none() | st.floats() | st.floats(0, 10),
+)
+def test_any_curve_can_be_drawn(points, heldout):
+    chart = loss_chart("prior", dict(sorted(points.items())), heldout)
+    drawn = [value for value in points.values() if abs(value) <= LIMIT]
+    assert (chart is None) == (not drawn)
+    if chart is not None:
+        assert chart.not_drawn == len(points) - len(drawn)
+        page = Page(chart.svg)
+        assert all(0 <= x <= 320 and 0 <= y <= 216 for x, y, *_ in json.loads(page.all("svg")[0]["data-points"]))

@@ -1,0 +1,95 @@
+"""Nothing a user has is lost or silently mixed with something else."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from helpers.tiny_runs import run, snapshot, tiny, write_pictures
+
+from auxar.errors import UserError
+from auxar.files import read_json
+from auxar.pipeline import evaluate, sample
+
+
+def test_training_does_not_go_on_with_other_images(tmp_path):
+    pictures = write_pictures(tmp_path / "pictures")
+    table = tiny(pictures)
+    folder = run(tmp_path / "run", table, only=["prior"])
+    (folder / "factors" / "prior" / "weights.safetensors").unlink()
+    next(iter(sorted(pictures.glob("*.png")))).unlink()
+    before = snapshot(folder / "factors")
+    with pytest.raises(UserError, match=r"prior/training-000000004\.safetensors was made from other images"):
+        run(folder, table)
+    assert snapshot(folder / "factors") == before
+
+
+def test_an_evaluation_on_other_images_says_so(tmp_path, caplog):
+    pictures = write_pictures(tmp_path / "pictures")
+    folder = run(tmp_path / "run", tiny(pictures, sampling__images=0))
+    assert not caplog.records or "other images" not in caplog.text
+    next(iter(sorted(pictures.glob("*.png")))).unlink()
+    evaluate(folder)
+    assert "factor prior was trained on other images" in caplog.text
+
+
+def test_a_run_whose_factors_came_together_later_is_evaluated_again(pictures, tmp_path):
+    table = tiny(pictures, sampling__images=0)
+    first = run(tmp_path / "first", table, only=["prior"])
+    second = run(tmp_path / "second", table, only=["stage0"])
+    assert read_json(first / "evaluation.json")["bits_per_dim"]["heldout"] is None
+    shutil.copytree(second / "factors" / "stage0", first / "factors" / "stage0")
+    run(first, table)
+    assert read_json(first / "evaluation.json")["bits_per_dim"]["heldout"] > 0
+
+
+def test_samples_take_no_place_of_other_files(pictures, tmp_path):
+    folder = run(tmp_path / "run", tiny(pictures))
+    own = tmp_path / "mine" / "images" / "0001.png"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"a picture")
+    with pytest.raises(UserError, match=r"mine holds 0001\.png, which is not a sample"):
+        sample(folder, out=tmp_path / "mine")
+    assert own.read_bytes() == b"a picture"
+    assert [path.name for path in (tmp_path / "mine").rglob("*")] == ["images", "0001.png"]
+
+
+def test_pictures_are_samples_only_where_samples_are_written(pictures, tmp_path):
+    """A folder may well be called images."""
+    folder = run(tmp_path / "run", tiny(pictures))
+    own = tmp_path / "images" / "000001.png"
+    own.parent.mkdir()
+    own.write_bytes(b"a picture")
+    with pytest.raises(UserError, match=r"images holds 000001\.png, which is not a sample"):
+        sample(folder, out=own.parent)
+    assert own.read_bytes() == b"a picture"
+
+
+def test_samples_make_way_for_fewer(pictures, tmp_path):
+    folder = run(tmp_path / "run", tiny(pictures))
+    out = sample(folder, settings=["sampling.images=5"], out=tmp_path / "samples")
+    assert len(list((out / "images").iterdir())) == 5
+    sample(folder, settings=["sampling.images=2"], out=out)
+    assert len(list((out / "images").iterdir())) == 2
+    assert read_json(out / "samples.json")["count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sampling__sampler": "wavefront", "prior": {"name": "pixelcnn++", "filters": 4}}, "has no wavefront form"),
+        ({"data__streaming": True, "training__factor": {"prior": {"epochs": 1}}}, r"training\.factor\.prior\.epochs"),
+    ],
+)
+def test_a_late_mistake_is_told_before_training(pictures, tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        run(tmp_path / "run", tiny(pictures, **change))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_was_trained_is_not_changed_by_settings(pictures, tmp_path):
+    folder = run(tmp_path / "run", tiny(pictures, sampling__images=0))
+    with pytest.raises(UserError, match=r"--set data\.split\.seed=1: only keys evaluation\.…, data\.path"):
+        evaluate(folder, settings=["data.split.seed=1"])
+    with pytest.raises(UserError, match=r"--set prior\.filters=8: only keys sampling\.…"):
+        sample(folder, settings=["prior.filters=8"])

@@ -1,0 +1,1283 @@
+"""A run's folder from a stranger: nothing in it runs code, leads out of it, hangs, or takes the machine's memory."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib.util
+import io
+import json
+import logging
+import marshal
+import math
+import os
+import pickle
+import resource
+import shutil
+import signal
+import socket
+import stat
+import struct
+import time
+import tomllib
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tomli_w
+import torch
+from helpers.html_page import HOSTILE, Page
+from helpers.tiny_runs import PROJECT, VIEW, changed, run, tiny, write_pictures
+from safetensors.torch import save_file
+
+import auxar
+from auxar.cli import _Formatter, main
+from auxar.errors import UserError
+from auxar.evaluation.comparison import compare_runs
+from auxar.files import read_bytes, read_json, read_tensors, write_json
+from auxar.pipeline import evaluate, figures, run_recipe, sample
+from auxar.recipe import load_recipe
+from auxar.recipe.cost import factor_costs
+from auxar.report import reading, write_report
+from auxar.runs.lock import holding
+
+FACTORS = ("prior", "stage0")
+SECONDS = 60
+"""More than anything here takes on a machine that has much else to do."""
+
+
+class HangError(BaseException):
+    """Not an `Exception`, so that nothing on the way takes it for one of its own."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small are not worth a second one, and waiting for it takes much longer than they do."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def finished(one_thread, pictures, tmp_path_factory) -> Path:
+    """A run that has everything: it also drew by another rule, and the paper's figures."""
+    folder = run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures))
+    sample(folder, settings=["sampling.images=1", "sampling.rule=map"])
+    figures(folder, rows=1)
+    return folder
+
+
+@pytest.fixture
+def own(finished, tmp_path) -> Path:
+    """The same run, to be made hostile."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture
+def outside(tmp_path) -> Iterator[Path]:
+    """A folder with files that a run might have, which is as it was when the test ends."""
+    folder = tmp_path / "outside"
+    (folder / "images").mkdir(parents=True)
+    for name in ("metrics.jsonl", "weights.safetensors", "000000.png", "images/000000.png", "samples.json", "x.png"):
+        (folder / name).write_bytes(b"precious")
+    before = contents(folder)
+    yield folder
+    assert contents(folder) == before
+
+
+@pytest.fixture(autouse=True)
+def in_time() -> Iterator[None]:
+    """What hangs fails."""
+
+    def hang(*arguments: Any) -> None:
+        raise HangError
+
+    before = signal.signal(signal.SIGALRM, hang)
+    signal.alarm(SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
+
+def verbs(clean: Path) -> dict[str, Callable[[Path], Any]]:
+    """Everything that opens a run's folder. The recipe that is continued is that of the run as it was."""
+    return {
+        "load": lambda folder: auxar.load(folder).sample(1),
+        "check": lambda folder: factor_costs(*load_recipe(folder / "recipe.toml")),
+        "report": write_report,
+        "compare": lambda folder: compare_runs([clean, folder]),
+        "run": lambda folder: run_recipe(clean / "recipe.toml", out=folder),
+        "evaluate": evaluate,
+        "sample": lambda folder: sample(folder, settings=["sampling.images=1"]),
+        "figures": lambda folder: figures(folder, rows=1),
+    }
+
+
+def said(action: Callable[..., Any], *arguments: Any) -> str:
+    """The one error that a user sees, or nothing if it works. Anything else is raised."""
+    try:
+        action(*arguments)
+    except UserError as error:
+        return str(error).strip() or "an error without words"
+    return ""
+
+
+@contextlib.contextmanager
+def within(megabytes: int, seconds: float = 10) -> Iterator[None]:
+    """That what happens takes no more memory and time of computing."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # From here on the peak is counted anew.
+    before, start = peak(), time.process_time()
+    yield
+    assert peak() - before < megabytes
+    assert time.process_time() - start < seconds
+
+
+def peak() -> float:
+    """Megabytes that were resident at most."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def sparse(path: Path, size: int = 2**40) -> None:
+    """Makes a file of that size, which takes no room on the disk."""
+    try:
+        os.truncate(path, size)
+    except OSError:
+        pytest.skip("this file system has no such files")
+
+
+# Pickles
+
+
+class Planted:
+    """Makes a folder when it is loaded."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+def pickles(marker: Path) -> dict[str, bytes]:
+    """The same pickle as several programs would write it."""
+    planted = Planted(marker)
+    buffers = {name: io.BytesIO() for name in ("torch", "old torch", "numpy", "npz")}
+    torch.save({"state": planted}, buffers["torch"])
+    torch.save({"state": planted}, buffers["old torch"], _use_new_zipfile_serialization=False)
+    array = np.array([planted], dtype=object)
+    np.save(buffers["numpy"], array, allow_pickle=True)
+    np.savez(buffers["npz"], images=array)
+    return {"pickle": pickle.dumps(planted), **{name: buffer.getvalue() for name, buffer in buffers.items()}}
+
+
+VITAL = {"recipe.toml", *(f"factors/{name}/weights.safetensors" for name in FACTORS)}
+EXTRA = [
+    *("optimizer.pt", "random.pkl", "random_states_0.pkl", "optimizer.bin", "scheduler.bin", "model.pt"),
+    *("training.safetensors", "training-000000009.safetensors", "training.pt", "weights.pt", "weights.npz", "x.npy"),
+    *("draws.npz", "conftest.py", "sitecustomize.py", "auxar.py", "__init__.py", "dataset_infos.json", "state.json"),
+]
+
+
+def test_a_pickle_is_a_pickle(tmp_path):
+    for name, content in pickles(tmp_path / "marker").items():
+        file = io.BytesIO(content)
+        with contextlib.suppress(Exception):
+            if "torch" in name:
+                torch.load(file, weights_only=False)
+            elif name == "pickle":
+                pickle.loads(content)
+            else:
+                np.load(file, allow_pickle=True)["images" if name == "npz" else 0]
+        (tmp_path / "marker").rmdir()
+
+
+def test_planted_pickles_are_not_loaded(finished, own, tmp_path):
+    """Under every name that a run has and that it does not need, and under names that others have."""
+    marker = tmp_path / "marker"
+    (content, *others) = pickles(marker).values()
+    for file in [path for path in own.rglob("*") if path.is_file()]:
+        if str(file.relative_to(own)) not in VITAL:
+            file.write_bytes(content)
+    for folder in (own, own / "figures", *(own / "factors").iterdir()):
+        for number, name in enumerate(EXTRA):
+            (folder / name).write_bytes(others[number % len(others)])
+    for verb, call in verbs(finished).items():
+        message = said(call, own)
+        assert message.startswith(str(own)) or not message
+        assert not message or verb not in ("load", "check", "sample")
+        assert not marker.exists()
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "old torch", "numpy", "npz"])
+def test_a_pickle_is_no_weights_no_state_and_no_recipe(finished, own, tmp_path, kind):
+    marker = tmp_path / "marker"
+    content = pickles(marker)[kind]
+    weights = own / "factors" / "prior" / "weights.safetensors"
+    weights.write_bytes(content)
+    every = verbs(finished)
+    for verb in ("load", "evaluate", "sample", "figures"):
+        message = said(every[verb], own)
+        assert message.startswith(f"{weights} is damaged: ")
+        assert message.endswith("; delete it, and `auxar run` makes it again from the last checkpoint")
+    weights.unlink()
+    for state in weights.parent.glob("training*"):
+        state.write_bytes(content)
+    assert "is damaged" in said(every["run"], own)
+    (own / "recipe.toml").write_bytes(content)
+    for verb, call in every.items():
+        assert (str(own / "recipe.toml") in said(call, own)) == (verb != "report")
+    assert not marker.exists()
+
+
+FORBIDDEN_MODULES = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml", "code", "runpy"}
+# By themselves, and of some module or object; every network has a method `eval`, and patterns are compiled.
+FORBIDDEN_CALLS = (
+    {"eval", "exec", "compile", "__import__"},
+    {"system", "popen", "load_module", "exec_module", "run_module", "run_path"},
+)
+KNOWN = {
+    ("auxar/plugins.py", "exec"),  # Plugin files, which are code that the user trusts.
+    ("auxar/plugins.py", "compile"),
+}
+
+
+def calls(node: ast.AST) -> Iterator[tuple[str, str, ast.Call]]:
+    """Every call below a node: what the function is an attribute of, its name, and the call."""
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call):
+            function = call.func
+            if isinstance(function, ast.Attribute):
+                yield ast.unparse(function.value), function.attr, call
+            elif isinstance(function, ast.Name):
+                yield "", function.id, call
+
+
+def loads_code(path: Path) -> Iterator[str]:
+    """What in a module could run what a file holds."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        yield from (name for name in names if name.split(".")[0] in FORBIDDEN_MODULES)
+    for owner, name, call in calls(tree):
+        options = {option.arg: ast.unparse(option.value) for option in call.keywords}
+        if name in FORBIDDEN_CALLS[bool(owner)]:
+            yield name
+        if name == "load" and owner in ("torch", "torch.hub", "torch.jit"):
+            yield f"{owner}.load"
+        if name == "load" and owner in ("np", "numpy") and options.get("allow_pickle") != "False":
+            yield "np.load"
+        if options.get("trust_remote_code", "False") != "False" or options.get("shell", "False") != "False":
+            yield ast.unparse(call)
+
+
+def test_no_module_loads_what_could_run_code():
+    found = set()
+    files = [file for folder in ("auxar", "plugins") for file in sorted((PROJECT / folder).rglob("*.py"))]
+    assert len(files) > 100
+    for file in files:
+        name = file.relative_to(PROJECT).as_posix()
+        found |= {(name, what) for what in loads_code(file)}
+    assert found == KNOWN
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "import pickle",
+            "from yaml import load",
+            "eval(text)",
+            "torch.load(path)",
+            "np.load(path)",
+            "os.system(text)",
+        ),
+        *("np.load(path, allow_pickle=True)", "load_dataset(name, trust_remote_code=True)", "run(text, shell=True)"),
+    ],
+)
+def test_what_could_run_code_is_found(tmp_path, line):
+    (tmp_path / "module.py").write_text(line)
+    assert list(loads_code(tmp_path / "module.py"))
+
+
+# Plugins that come with a run
+
+
+MARKING = 'from pathlib import Path\n(Path(__file__).parents[1] / "marker").touch()\n'
+
+
+@pytest.fixture(scope="module")
+def extended(one_thread, pictures, tmp_path_factory) -> Path:
+    """A run with a view of its own."""
+    folder = tmp_path_factory.mktemp("extended")
+    (folder / "thin.py").write_text(VIEW)
+    return run(folder / "run", with_view(pictures))
+
+
+def with_view(pictures: Path) -> dict[str, Any]:
+    changes = {"training__steps": 1, "sampling__images": 0, "evaluation": {"train_images": 0}}
+    return tiny(pictures, plugins=["thin.py"], stage__0__view={"name": "thin", "every": 2}, **changes)
+
+
+@pytest.fixture
+def plugged(extended, tmp_path) -> Path:
+    """The same run, whose code leaves a marker in its folder."""
+    folder = Path(shutil.copytree(extended, tmp_path / "run"))
+    (folder / "plugins" / "thin.py").write_text(VIEW + MARKING)
+    return folder
+
+
+def opening(folder: Path, **trust: bool) -> list[Callable[[], Any]]:
+    """Everything that loads the plugins of a run."""
+    recipe = folder / "recipe.toml"
+    return [
+        lambda: auxar.load(folder, **trust),
+        lambda: evaluate(folder, **trust),
+        lambda: sample(folder, settings=["sampling.images=1"], **trust),
+        lambda: run_recipe(recipe, out=folder.parent / "again", **trust),
+        lambda: factor_costs(*load_recipe(recipe, **trust)),
+    ]
+
+
+def test_code_that_comes_with_a_run_is_not_loaded_unasked(plugged):
+    file = plugged / "plugins" / "thin.py"
+    for call in opening(plugged):
+        message = said(call)
+        assert f"this run comes with code that would be loaded: {file}; read it, and say --trust-plugins" in message
+    assert not (plugged / "marker").exists()
+
+
+def test_the_commands_say_so_too(plugged, capsys):
+    recipe = str(plugged / "recipe.toml")
+    for words in (["run", recipe], ["check", recipe], ["evaluate", str(plugged)], ["sample", str(plugged)]):
+        assert main(words) == 2
+        assert "say --trust-plugins" in capsys.readouterr().err
+    assert not (plugged / "marker").exists()
+    assert main(["check", recipe, "--trust-plugins"]) == 0
+    assert (plugged / "marker").exists()
+
+
+def test_trusted_code_is_named_before_it_is_loaded(plugged, caplog):
+    (plugged / "plugins" / "thin.py").write_text(VIEW + MARKING + "1 / 0")
+    with caplog.at_level(logging.INFO, "auxar"):
+        assert "ZeroDivisionError" in said(lambda: auxar.load(plugged, trust_plugins=True))
+    assert f"loading code that comes with the run: {plugged / 'plugins' / 'thin.py'}" in caplog.text
+    (plugged / "plugins" / "thin.py").write_text(VIEW + MARKING)
+    for call in opening(plugged, trust_plugins=True):
+        (plugged / "marker").unlink(missing_ok=True)
+        assert said(call) == ""
+        assert (plugged / "marker").exists()
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("bare", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("evil.py", "../evil.py", "../../evil.py", "plugins/../../evil.py", "plugins/../evil.py", "samples/evil.py"),
+        *(
+            "ABSOLUTE",
+            "plugins/deep/evil.py",
+            "x/../plugins/evil.py",
+            "plugins/link.py",
+            "plugins/loop.py",
+            "./evil.py",
+        ),
+    ],
+)
+def test_code_elsewhere_is_not_loaded_even_if_trusted(own, tmp_path, name, trust, bare):
+    """Nor from a folder that has nothing of a run but a recipe."""
+    marker = tmp_path / "marker"
+    for place in (own, own.parent, own.parent.parent, own / "plugins", own / "samples", own / "plugins" / "deep"):
+        place.mkdir(exist_ok=True)
+        (place / "evil.py").write_text(f"open({str(marker)!r}, 'w')")
+    (own / "plugins" / "link.py").symlink_to("../evil.py")
+    (own / "plugins" / "loop.py").symlink_to("loop.py")
+    try:
+        name = str(own.parent / "evil.py") if name == "ABSOLUTE" else name
+        recipe(own, plugins=[name])
+        if bare:
+            for part in ("factors", "samples", "figures"):
+                shutil.rmtree(own / part)
+            for part in ("evaluation.json", "report.html"):
+                (own / part).unlink()
+        calls = [lambda: auxar.load(own, trust_plugins=trust), lambda: evaluate(own, trust_plugins=trust)]
+        for call in calls:
+            message = said(call)
+            assert "is not in this run's folder plugins/" in message or name == "plugins/loop.py"
+            assert "plugins" in message
+        if not bare:
+            assert "plugins" in said(lambda: load_recipe(own / "recipe.toml", trust_plugins=trust))
+        assert not marker.exists()
+    finally:
+        (own.parent.parent / "evil.py").unlink()
+
+
+def recipe(folder: Path, **changes: Any) -> None:
+    """Changes keys of a run's recipe."""
+    path = folder / "recipe.toml"
+    path.write_text(tomli_w.dumps(changed(tomllib.loads(path.read_text()), **changes)))
+
+
+def test_compiled_files_are_not_used(plugged, tmp_path):
+    """A `.pyc` that claims to be of the text beside it, as Python itself would believe."""
+    file = plugged / "plugins" / "thin.py"
+    evil = tmp_path / "evil.py"
+    evil.write_text(f"open({str(tmp_path / 'compiled')!r}, 'w')")
+    cache = file.parent / "__pycache__"
+    cache.mkdir()
+    code = compile(evil.read_text(), str(file), "exec")
+    found = file.stat()
+    header = b"".join(struct.pack("<I", part) for part in (0, int(found.st_mtime), found.st_size))
+    content = importlib.util.MAGIC_NUMBER + header + marshal.dumps(code)
+    names = {"thin.cpython-311.pyc", "thin.pyc", Path(importlib.util.cache_from_source(file)).name}
+    for name in names:
+        (cache / name).write_bytes(content)
+    (file.parent / "thin.pyc").write_bytes(content)
+    auxar.load(plugged, trust_plugins=True)
+    assert (plugged / "marker").exists()
+    assert not (tmp_path / "compiled").exists()
+    assert {path.name for path in cache.iterdir()} == names
+
+
+def test_continuing_a_run_does_not_execute_its_copies(pictures, plugged, tmp_path):
+    (tmp_path / "thin.py").write_text(VIEW)
+    table = with_view(pictures)
+    assert "was made with another version of" in said(run, plugged, table)
+    assert "was made with another version of" in said(lambda: run(plugged, table, trust_plugins=True))
+    assert not (plugged / "marker").exists()
+
+
+# Paths
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../../outside/x.png", "../outside/x.png", "/etc/passwd", "", ".", "..", "a/b.png", "a\0.png", "x" * 5000),
+        *("\ud800.png", "views.png/", "~/x.png", "C:\\x.png", "\n.png", "figures.json", "<b>.png", "views.PNG\u202e"),
+    ],
+)
+def test_figures_are_files_of_their_folder(own, outside, name):
+    entries = [{"file": name, "title": "t", "caption": "c"}]
+    (own / "figures" / "figures.json").write_text(json.dumps(entries))
+    assert "figures.json is damaged: [0]: expected the name of a picture" in said(write_report, own)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../outside", "../../../outside/metrics.jsonl", "/etc/passwd", "a\0b", "x" * 5000, ""]
+)
+def test_names_of_factors_lead_nowhere(finished, own, outside, name):
+    table = read_json(own / "evaluation.json")
+    table["factors"][0] |= {"factor": name, "heldout": None, "training": None}
+    (own / "evaluation.json").write_text(json.dumps(table))
+    (own / "evaluation.safetensors").unlink()
+    _, found = compare_runs([finished, own]).runs
+    assert found.notes[0].startswith("trained after the evaluation: stage0")
+    write_report(own)
+
+
+# Links
+
+
+PLACES = [
+    *(
+        "recipe.toml",
+        "report.html",
+        "evaluation.json",
+        "evaluation.safetensors",
+        ".lock",
+        ".lock.json",
+        "metrics.jsonl",
+    ),
+    *("factors", "factors/prior", "factors/stage0", "factors/prior/metrics.jsonl", "factors/prior/weights.safetensors"),
+    *("factors/prior/training-000000004.safetensors", "factors/prior/new", "samples", "samples/images"),
+    *("samples/samples.json", "samples/samples.png", "samples/growth.png", "samples/images/000000.png", "samples/x"),
+    *("samples/map-seed0", "samples/map-seed0/images", "samples/map-seed0/samples.json", "plugins", "plugins/thin.py"),
+    *("figures", "figures/figures.json", "figures/views.png", ".recipe.toml.abc.part", "anything"),
+]
+
+
+@contextlib.contextmanager
+def replaced(own: Path, place: str, make: Callable[[Path], Any]) -> Iterator[Path]:
+    """While the block runs, something else is in that place of a run. Nothing but what is there may change."""
+    path, aside = own / place, own.parent / "aside"
+    before = contents(own)
+    there = path.exists()
+    if there:
+        path.rename(aside)
+    path.parent.mkdir(exist_ok=True)
+    make(path)
+    hostile = contents(own)
+    yield path
+    assert contents(own) == hostile
+    path.unlink()
+    if there:
+        aside.rename(path)
+    for folder in ("plugins", "samples/map-seed0/images"):
+        if not (own / folder).is_symlink() and str(own / folder) not in before:
+            shutil.rmtree(own / folder, ignore_errors=True)
+    assert contents(own) == before
+
+
+def refused(finished: Path, own: Path, place: str, message: str, *names: str) -> None:
+    """That everything which opens the run tells of what is in that place of it."""
+    for verb, call in verbs(finished).items():
+        if place == "recipe.toml":
+            assert said(call, own), verb
+        elif verb in names or (not names and verb != "check"):  # It reads nothing but the recipe.
+            assert said(call, own).startswith(message), verb
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "dangling", "relative"])
+def test_a_link_out_of_the_folder_is_named_and_not_followed(finished, own, outside, kind):
+    names = {"file": "metrics.jsonl", "dangling": "missing"}
+    some = () if kind == "file" else ("load", "report", "compare", "run")
+    for place in PLACES if kind == "file" else PLACES[::3]:
+        target = (
+            Path("../" * (place.count("/") + 1), "outside") if kind == "relative" else outside / names.get(kind, "")
+        )
+        with replaced(own, place, lambda path, target=target: path.symlink_to(target)) as path:
+            message = f"{path} is a link out of the run's folder, to {outside}"
+            refused(finished, own, place, message, *some)
+
+
+def test_links_in_the_way_to_a_run_are_fine(finished, own, tmp_path):
+    (tmp_path / "elsewhere").symlink_to(own)
+    for verb, call in list(verbs(finished).items())[:-1]:
+        assert said(call, tmp_path / "elsewhere") == "", verb
+
+
+def test_links_within_a_run_are_fine(finished, own):
+    (own / "kept").mkdir()
+    for name in ("evaluation.json", "samples", "factors/prior"):
+        moved = own / "kept" / Path(name).name
+        (own / name).rename(moved)
+        (own / name).symlink_to(moved if name == "samples" else os.path.relpath(moved, (own / name).parent))
+    for verb, call in verbs(finished).items():
+        assert said(call, own) == "", verb
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES[:16] if not place.startswith(".")])
+def test_links_in_a_circle_are_no_riddle(finished, own, place):
+    path = own / place
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(path.name)
+    before = contents(own.parent).keys()
+    for verb in ("load", "report", "compare", "run"):
+        said(verbs(finished)[verb], own)
+    assert {name for name in contents(own.parent) if not name.startswith(f"{own}/")} <= before
+
+
+# What is no file
+
+
+SPECIAL = ["evaluation.json", "evaluation.safetensors", "factors/prior/weights.safetensors", "samples/samples.png"]
+SPECIAL += [
+    "factors/prior/metrics.jsonl",
+    "metrics.jsonl",
+    "samples/samples.json",
+    "figures/figures.json",
+    "recipe.toml",
+]
+SPECIAL += ["factors/prior/training-000000004.safetensors", ".lock", ".lock.json", "report.html", "plugins/x.py"]
+
+
+def device(path: Path) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))  # /dev/zero
+    except OSError:
+        pytest.skip("needs the right to make devices")
+
+
+def bound(path: Path) -> None:
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as made:
+        made.bind(path.name)  # A path of a hundred characters would be too long.
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, bound, device], ids=["pipe", "socket", "device"])
+def test_pipes_sockets_and_devices_are_not_opened(finished, own, make):
+    for place in SPECIAL:
+        with replaced(own, place, make) as path:
+            refused(finished, own, place, f"{path} is neither a file nor a folder")
+
+
+@pytest.mark.parametrize("place", [*SPECIAL[:10], ".lock.json", "report.html", "samples/images/000000.png"])
+def test_a_folder_in_place_of_a_file(finished, own, place):
+    path = own / place
+    path.unlink(missing_ok=True)
+    (path / "inside").mkdir(parents=True)
+    for verb in ("load", "report", "compare", "evaluate", "sample", "run"):
+        said(verbs(finished)[verb], own)
+    assert (path / "inside").is_dir()
+
+
+@pytest.mark.parametrize("place", ["factors", "factors/prior", "samples", "samples/images", "figures", "plugins"])
+def test_a_file_in_place_of_a_folder(finished, own, place):
+    if (own / place).is_dir():
+        shutil.rmtree(own / place)
+    (own / place).write_bytes(b"a file")
+    for verb in ("load", "report", "compare", "evaluate", "sample", "run"):
+        said(verbs(finished)[verb], own)
+
+
+# Tensors
+
+
+def crafted(header: Any, data: bytes = b"", length: int | None = None) -> bytes:
+    """A safetensors file with that header, which may claim another length."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def claimed(shape: list[Any], dtype: str = "F32", offsets: tuple[Any, Any] = (0, 4), data: bytes = b"\0" * 4) -> bytes:
+    return crafted({"a": {"dtype": dtype, "shape": shape, "data_offsets": list(offsets)}}, data)
+
+
+TENSORS = {
+    "empty": b"",
+    "short": b"\1\0\0",
+    "length of 2^63": crafted({}, length=2**63),
+    "length of 2^40": crafted({}, length=2**40),
+    "length of 50 MB": crafted({}, length=50 * 10**6),
+    "50 MB of header": crafted(b'{"a":' + b" " * 50_000_000 + b"1}"),
+    "16 MB of metadata": crafted({"__metadata__": {"step": "9" * (2**24 - 100)}}),
+    "nested": crafted(b"[" * 10**6),
+    "nested tables": crafted(b'{"a":' * 10**5),
+    "no table": crafted([1]),
+    "not UTF-8": crafted(b"\xff\xfe{}"),
+    "no text in metadata": crafted({"__metadata__": {"step": 4}}),
+    "2^40 × 2^40": claimed([2**40, 2**40]),
+    "2^62 of them": claimed([2**62]),
+    "2^70 of them": claimed([2**70]),
+    "a terabyte": claimed([2**38], offsets=(0, 2**40)),
+    "negative": claimed([-1]),
+    "nothing of absurd size": claimed([0, 2**62], offsets=(0, 0), data=b""),
+    "nothing of many sides": claimed([0] + [2**40] * 60, offsets=(0, 0), data=b""),
+    "many sides": claimed([1] * 100_000),
+    "beyond the end": claimed([1], offsets=(0, 2**20)),
+    "before the start": claimed([1], offsets=(-4, 0)),
+    "backwards": claimed([1], offsets=(4, 0)),
+    "a hole": claimed([1], offsets=(4, 8), data=b"\0" * 8),
+    "left over": claimed([1], data=b"\0" * 100),
+    "wrong type": claimed([1], "F33"),
+    "pickled type": claimed([1], "O"),
+    "half a byte": claimed([2], "F4", offsets=(0, 1), data=b"\0"),
+    "complex": claimed([1], "C64", offsets=(0, 8), data=b"\0" * 8),
+    "eight bits": claimed([4], "F8_E4M3"),
+    "overlapping": crafted({name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for name in "ab"}, b"\0" * 4),
+    "one name twice": crafted(
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        b"\0" * 4,
+    ),
+    "100,000 tensors": crafted(
+        {f"a{k}": {"dtype": "F32", "shape": [], "data_offsets": [4 * k, 4 * k + 4]} for k in range(100_000)},
+        b"\0" * 400_000,
+    ),
+    "long names": crafted({"x" * 10**6: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"\0" * 4),
+    "missing keys": crafted({"a": {"dtype": "F32"}}),
+}
+HEADERS = ["16 MB of metadata", "nothing of absurd size", "many sides", "complex", "100,000 tensors", "long names"]
+
+
+@pytest.mark.parametrize("kind", TENSORS)
+def test_what_tensors_claim_is_checked_before_it_is_believed(finished, own, kind):
+    """As weights, as what evaluations are compared by and, if the header is one, as what training goes on from."""
+    content = TENSORS[kind]
+    prior = own / "factors" / "prior"
+    with within(megabytes=300):
+        (own / "evaluation.safetensors").write_bytes(content)
+        assert str(own / "evaluation.safetensors") in said(compare_runs, [finished, own])
+        (prior / "weights.safetensors").write_bytes(content)
+        message = said(auxar.load, own)
+        assert message.startswith(f"{prior / 'weights.safetensors'} ")
+        assert len(message) < 2000
+        if kind not in HEADERS:
+            return
+        (prior / "weights.safetensors").unlink()
+        (prior / "training-000000004.safetensors").write_bytes(content)
+        (prior / "training-000000003.safetensors").unlink(missing_ok=True)
+        message = said(verbs(finished)["run"], own)
+        assert message.startswith(f"{prior / 'training-000000004.safetensors'} ")
+        assert len(message) < 2000
+
+
+def test_a_header_has_an_end(own):
+    """What is in it may be fine: a hundred thousand tensors take less."""
+    file = own / "factors" / "prior" / "weights.safetensors"
+    tensors, _ = read_tensors(file)
+    save_file(tensors, file, {"padding": " " * 2**24})
+    assert f"{file} is damaged: its header claims 16," in said(auxar.load, own)
+
+
+def test_files_of_a_terabyte_are_not_read(finished, own):
+    places = ["evaluation.safetensors", "evaluation.json", "samples/samples.json", "figures/figures.json"]
+    places += [
+        "factors/stage0/metrics.jsonl",
+        "factors/prior/weights.safetensors",
+        "samples/samples.png",
+        "recipe.toml",
+    ]
+    with within(megabytes=300):
+        for place in places:
+            kept = (own / place).read_bytes()
+            sparse(own / place)
+            for verb in ("load", "report", "compare", "run"):
+                said(verbs(finished)[verb], own)
+            (own / place).write_bytes(kept)
+
+
+def test_a_terabyte_that_a_header_claims_is_not_read(finished, own):
+    """The evaluation claims as many images, so that only their number can be refused."""
+    table = read_json(own / "evaluation.json")
+    count = 2**27
+    table["images"]["heldout"] = count
+    write_json(own / "evaluation.json", table)
+    _, metadata = read_tensors(own / "evaluation.safetensors")
+    header = {
+        "__metadata__": metadata,
+        "heldout.nats": {"dtype": "F64", "shape": [2, count], "data_offsets": [0, 16 * count]},
+        "heldout.indices": {"dtype": "I64", "shape": [count], "data_offsets": [16 * count, 24 * count]},
+    }
+    content = crafted(header)
+    (own / "evaluation.safetensors").write_bytes(content)
+    sparse(own / "evaluation.safetensors", len(content) + 24 * count)
+    with within(megabytes=300):
+        assert "are not of one evaluation" in said(compare_runs, [finished, own])
+
+
+@pytest.mark.parametrize("changes", [{"prior__filters": 4096}, {"stage__0__decoder__filters": 16_384}])
+def test_a_recipe_of_absurd_size_takes_no_memory(own, changes):
+    """Its weights would have to be as large, and are not."""
+    recipe(own, **changes)
+    with within(megabytes=300):
+        for call in (auxar.load, evaluate, sample, lambda folder: figures(folder, rows=1)):
+            assert "does not belong to factor" in said(call, own)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_numbers_of_another_type_are_no_log_likelihoods(finished, own, dtype):
+    file = own / "evaluation.safetensors"
+    tensors, metadata = read_tensors(file)
+    save_file({**tensors, "heldout.nats": tensors["heldout.nats"].to(dtype)}, file, metadata)
+    assert "are not of one evaluation" in said(compare_runs, [finished, own])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bool, torch.complex64])
+@pytest.mark.filterwarnings("ignore:Casting complex")
+def test_weights_and_states_of_another_type_do_no_harm(finished, own, dtype):
+    prior = own / "factors" / "prior"
+    for file in (prior / "weights.safetensors", prior / "training-000000004.safetensors"):
+        tensors, metadata = read_tensors(file)
+        save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, file, metadata)
+    said(lambda: auxar.load(own).sample(1))
+    (prior / "weights.safetensors").unlink()
+    said(verbs(finished)["run"], own)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e38])
+def test_weights_of_any_value_end_in_a_result_or_an_error(finished, own, value):
+    for name in FACTORS:
+        file = own / "factors" / name / "weights.safetensors"
+        tensors, metadata = read_tensors(file)
+        save_file({key: torch.full_like(tensor, value) for key, tensor in tensors.items()}, file, metadata)
+    for verb in ("load", "evaluate", "sample"):
+        message = said(verbs(finished)[verb], own)
+        assert ("are not finite" in message) == (not math.isfinite(value))
+
+
+STATES = {
+    **{f"step {shown[:20]}": {"step": shown} for shown in ("-1", "1e9", "9" * 5000, "nan", "", "5", "٤", "4.0", " 4")},
+    "step of 10^18": {"step": "1" + "0" * 18},
+    "more skipped than done": {"step": "2", "skipped": "3"},
+    "skipped": {"skipped": "x"},
+    "losses nested": {"losses": "[" * 100_000},
+    "losses no list": {"losses": "3"},
+    "losses texts": {"losses": '["a"]'},
+    "losses tables": {"losses": "[{}]"},
+    "losses infinite": {"losses": "[1e999]"},
+    "losses not a number": {"losses": "[NaN]"},
+    "losses of many digits": {"losses": f"[{'9' * 4000}]"},
+    "losses of too many digits": {"losses": f"[{'9' * 5000}]"},
+    "losses beyond addition": {"losses": "[1e308, 1e308]"},
+    "seconds": {"seconds": "x"},
+    "seconds infinite": {"seconds": "1e999"},
+    "seconds list": {"seconds": "[]"},
+    "moments": {"moments": "-1"},
+    "moments of many digits": {"moments": "9" * 5000},
+    "images": {"images": "\x1b[2J" * 10_000},
+}
+NO_NUMBERS = [
+    *("losses no list", "losses texts", "losses tables", "losses infinite", "losses not a number"),
+    *("seconds infinite", "seconds list"),
+]
+
+
+@pytest.mark.parametrize("kind", STATES)
+def test_what_a_state_says_of_itself_is_checked(finished, own, kind):
+    folder = own / "factors" / "prior"
+    (folder / "weights.safetensors").unlink()
+    tensors, metadata = read_tensors(folder / "training-000000004.safetensors")
+    for file in folder.glob("training*"):
+        save_file(tensors, file, {**metadata, **STATES[kind]})
+    message = said(verbs(finished)["run"], own)
+    assert message.startswith(f"{folder / 'training-000000004.safetensors'} ")
+    assert len(message) < 1000
+    assert ("its times and losses are no numbers" in message) == (kind in NO_NUMBERS)
+
+
+@pytest.mark.parametrize("key", ["step", "weights", "images"])
+@pytest.mark.parametrize("text", ["-1", "nan", "9" * 5000, "\x1b[2J", "<script>", ""])
+def test_what_weights_say_of_themselves_is_checked(own, key, text):
+    file = own / "factors" / "prior" / "weights.safetensors"
+    tensors, metadata = read_tensors(file)
+    save_file(tensors, file, {**metadata, key: text})
+    message = said(evaluate, own)
+    # A fingerprint is any word: that of other images is told in a warning.
+    assert (f"{file} is damaged: its {key} is " in message) == (
+        (key, text) not in (("images", "-1"), ("images", "nan"))
+    )
+
+
+# Records
+
+
+NUMBERS = [
+    "1e999",
+    "-1e999",
+    "NaN",
+    "Infinity",
+    "1e308",
+    "9" * 4000,
+    "9" * 5000,
+    str(2**63),
+    str(2**70),
+    "-1",
+    "0",
+    "1e-320",
+]
+VALUES = [
+    *NUMBERS,
+    "null",
+    "true",
+    '"1"',
+    "[]",
+    "{}",
+    '"x"',
+    '"\\ud800"',
+    json.dumps(HOSTILE),
+    json.dumps("x" * 20_000),
+]
+BOMBS = {
+    "nested lists": "[" * 10**6,
+    "nested tables": '{"a":' * 10**5,
+    "closed nest": "[" * 5000 + "]" * 5000,
+    "digits": "9" * 10**6,
+    "nothing": "",
+    "zeros": "\0" * 1000,
+    "not UTF-8": "\udcff\udcfe",
+    "UTF-16": "\udcff\udcfe[\0]\0",
+    "many keys": json.dumps({f"k{k}": k for k in range(100_000)}),
+    "many entries": json.dumps([{}] * 100_000),
+    "null": "null",
+    "text": '"x"',
+    "large": " " * (2**24 + 1),
+}
+RECORDS = ["evaluation.json", "samples/samples.json", "figures/figures.json", "factors/prior/metrics.jsonl"]
+
+
+@pytest.mark.parametrize("place", RECORDS)
+@pytest.mark.parametrize("kind", BOMBS)
+def test_json_that_is_none_of_ours(finished, own, place, kind):
+    (own / place).write_bytes(BOMBS[kind].encode("utf-8", "surrogateescape"))
+    with within(megabytes=300):
+        for verb in ("report", "compare") if place == "evaluation.json" else ("report",):
+            message = said(verbs(finished)[verb], own)
+            assert len(message) < 3000
+
+
+def values(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths of all values in tables and lists of JSON; of several entries of a list those of the first."""
+    if path:
+        yield path
+    entries = node.items() if isinstance(node, dict) else enumerate(node[:1]) if isinstance(node, list) else ()
+    for key, entry in entries:
+        yield from values(entry, (*path, key))
+
+
+def with_value(table: Any, path: tuple[Any, ...], text: str) -> str:
+    """JSON with other text in place of one value."""
+    marker = "the value in question"
+    node = table = json.loads(json.dumps(table))
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = marker
+    return json.dumps(table).replace(json.dumps(marker), text)
+
+
+@pytest.mark.parametrize("place", RECORDS[:3])
+def test_any_value_in_a_record_gives_a_result_or_an_error(finished, own, place):
+    table = read_json(own / place)
+    messages = set()
+    for number, path in enumerate(values(table)):
+        for text in VALUES[number % 7 :: 7]:
+            (own / place).write_text(with_value(table, path, text))
+            messages.add(bool(message := said(write_report, own)))
+            assert not message or message.startswith(str(own / place))
+            if place == "evaluation.json":
+                said(lambda: main(["compare", str(own), str(finished)]))
+    assert messages == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("seed", "1e0", "seed: expected int, got 1.0"),
+        ("seed", "true", "seed: expected int, got True"),
+        ("seed", '"1"', "seed: expected int, got '1'"),
+        ("seed", str(2**63), f"seed: expected a number of 64 bits, got {2**63}"),
+        ("seed", "9" * 4000, "seed: expected a number of 64 bits, got ≈10^4000"),
+        ("seconds", "9" * 400, "seconds: expected a number of 64 bits, got ≈10^400"),
+        ("seconds", '"1"', "seconds: expected float, got '1'"),
+        ("rule", "1", "rule: expected str, got 1"),
+        ("rule", json.dumps("x" * 10_001), "rule: expected at most 10000 characters, got 10001"),
+        ("bits_per_dim", "{}", "bits_per_dim: expected a list, got {}"),
+        ("bits_per_dim", '"12"', "bits_per_dim: expected a list, got '12'"),
+        ("bits_per_dim", "[1, 2, null]", "bits_per_dim[2]: expected float, got None"),
+    ],
+)
+def test_what_is_wrong_with_a_record_is_told(own, key, text, message):
+    file = own / "samples" / "samples.json"
+    file.write_text(with_value(read_json(file), (key,), text))
+    assert said(write_report, own) == f"{file} is damaged: {message}"
+
+
+def test_a_record_is_a_table_and_has_an_end(own):
+    file = own / "samples" / "samples.json"
+    for text in ("[]", "null", '"x"', "3"):
+        file.write_text(text)
+        assert said(write_report, own) == f"{file} is damaged: expected a table, got {json.loads(text)!r}"
+    file.write_text(" " * (2**24 + 1))
+    assert "is larger than the 16,777,216 bytes" in said(write_report, own)
+
+
+@pytest.mark.parametrize("place", RECORDS[:3])
+def test_a_key_that_is_missing_or_new(finished, own, place):
+    table = read_json(own / place)
+    for path in values(table):
+        changed_table = json.loads(json.dumps(table))
+        node = changed_table
+        for key in path[:-1]:
+            node = node[key]
+        value = node.pop(path[-1])
+        if isinstance(node, dict):
+            node["another"] = value
+        write_json(own / place, changed_table)
+        message = said(write_report, own)
+        assert not message or message.startswith(f"{own / place} is damaged: ")
+        said(lambda: compare_runs([own, finished]))
+
+
+def test_any_value_in_metrics_gives_a_page(own):
+    file = own / "factors" / "prior" / "metrics.jsonl"
+    line = json.loads(file.read_text().splitlines()[0])
+    rows = [with_value(line, (key,), text) for key in line for text in VALUES]
+    file.write_text("\n".join([*rows, *(f'{{"factor": {text}}}' for text in VALUES)]))
+    write_report(own)
+    for row in rows:
+        file.write_text(row)
+        write_report(own)
+
+
+def test_a_million_factors_do_not_fill_the_page(own):
+    line = '{{"factor": "f{}", "step": 1, "bits_per_dim": 1}}\n'
+    (own / "factors" / "prior" / "metrics.jsonl").write_text("".join(line.format(k) for k in range(100_000)))
+    with within(megabytes=300):
+        assert write_report(own).stat().st_size < 2**22
+
+
+@pytest.mark.parametrize("repeat", [2**62, 10**9, -5])
+def test_a_recipe_of_endless_stages(finished, own, repeat):
+    text = (own / "recipe.toml").read_text()
+    (own / "recipe.toml").write_text(text.replace("repeat = 1", f"repeat = {repeat}"))
+    assert f"repeat = {repeat}" in (own / "recipe.toml").read_text()
+    with within(megabytes=300):
+        assert "does not belong to this run's recipe" in said(compare_runs, [finished, own])
+        assert "repeat" in said(auxar.load, own)
+        (own / "evaluation.json").unlink()
+        write_report(own)
+
+
+@pytest.mark.parametrize("stage", [3, "x", ["x"], [{}], [{"view": "pyramid", "repeat": "x"}], {"view": 1}])
+def test_a_comparison_needs_a_recipe_with_stages(finished, own, stage):
+    recipe(own, stage=stage)
+    expected = f"{own / 'recipe.toml'} is damaged: its stages are not tables that have a view each"
+    assert said(compare_runs, [finished, own]) == expected
+
+
+def test_a_damaged_evaluation_is_made_again(finished, own, caplog):
+    before = read_json(own / "evaluation.json")
+    (own / "evaluation.json").write_text('{"bits_per_dim": {}}')
+    verbs(finished)["run"](own)
+    assert "evaluation.json is damaged: " in caplog.text
+    assert read_json(own / "evaluation.json") == before
+
+
+def test_a_note_of_who_is_at_work_may_be_anything(own):
+    with holding(own):
+        for text in (
+            "",
+            "[" * 10**5,
+            '{"pid": 1e999, "host": 1}',
+            '{"pid": "x"}',
+            "[]",
+            json.dumps({"pid": 1, "host": "x" * 999}),
+        ):
+            (own / ".lock.json").write_text(text)
+            message = said(evaluate, own)
+            assert "is being worked on by" in message
+            assert len(message) < 600
+
+
+# Pictures
+
+
+def png(width: int, height: int, content: bytes = b"") -> bytes:
+    """A PNG that says it has that size."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + content + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(2**31 - 1, 2**31 - 1), (2**32 - 1, 1), (20_000, 20_000)])
+def test_pictures_of_absurd_size_are_left_out(own, size):
+    (own / "samples" / "samples.png").write_bytes(png(*size))
+    (own / "figures" / "map.png").write_bytes(png(*size))
+    with within(megabytes=100):
+        page = Page(write_report(own).read_text("utf-8"))
+    assert "Too large to be shown on this page: samples/samples.png, figures/map.png." in page.text
+    assert len(page.all("img")) == 1 + 5
+
+
+def test_pictures_of_many_bytes_are_left_out(own):
+    with (own / "samples" / "samples.png").open("r+b") as file:
+        file.truncate(200 * 10**6)
+    with within(megabytes=100):
+        page = Page(write_report(own).read_text("utf-8"))
+    assert "Too large to be shown on this page: samples/samples.png." in page.text
+
+
+def test_one_picture_many_times_is_not_many_pictures(own, monkeypatch):
+    monkeypatch.setattr(reading, "MOST_PICTURES", 2**20)
+    with (own / "figures" / "map.png").open("r+b") as file:
+        file.truncate(2**18)
+    entries = [{"file": "map.png", "title": "t", "caption": "c"}] * 100
+    write_json(own / "figures" / "figures.json", entries)
+    assert write_report(own).stat().st_size < 2**21
+    write_json(own / "figures" / "figures.json", entries * 2)
+    assert "it has 200 figures" in said(write_report, own)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x89PNG", b"\x89PNG\r\n\x1a\n" + b"\0" * 50, b"GIF89a" + b"\0" * 50, b"<svg>"]
+)
+def test_what_is_no_picture_is_named(own, content):
+    (own / "samples" / "growth.png").write_bytes(content)
+    assert said(write_report, own) == f"{own / 'samples' / 'growth.png'} is damaged: not a PNG image"
+
+
+# Markup
+
+
+def elements(file: Path) -> set[tuple[str, tuple[str, ...]]]:
+    """Every kind of element on a page, with the names of its attributes."""
+    return {(name, tuple(attributes)) for name, attributes in Page(file.read_text("utf-8")).elements}
+
+
+CHOICES = ("support", "kind", "cumulative_kind", "weights", "file")
+"""Keys of records whose texts are one of a few."""
+
+
+def strings(node: Any) -> Any:
+    """The same JSON with hostile text for every text that may be any."""
+    if isinstance(node, dict):
+        return {key: entry if key in CHOICES else strings(entry) for key, entry in node.items()}
+    if isinstance(node, list):
+        return [strings(entry) for entry in node]
+    return HOSTILE if isinstance(node, str) else node
+
+
+def test_no_text_of_a_run_becomes_markup(own):
+    clean = elements(write_report(own))
+    (own / "evaluation.safetensors").unlink()
+    for place in RECORDS[:3]:
+        write_json(own / place, strings(read_json(own / place)))
+    for name in FACTORS:
+        file = own / "factors" / name / "metrics.jsonl"
+        lines = [json.loads(line) | {"factor": HOSTILE} for line in file.read_text().splitlines()]
+        file.write_text("\n".join(map(json.dumps, lines)))
+    recipe(own, data__path=HOSTILE, prior__name=HOSTILE, plugins=[HOSTILE])
+    with (own / "recipe.toml").open("a") as file:
+        file.write(f"# {HOSTILE} </code></pre><script>alert(1)</script>")
+    # A file name holds no slash.
+    named = own.rename(own.with_name(HOSTILE.replace("/", "")))
+    page = Page(write_report(named).read_text("utf-8"))
+    assert elements(named / "report.html") <= clean
+    assert len(page.all("script")) == 1
+    assert len(page.all("img")) == 2 + 6
+    assert page.text.count("<script>") > 20
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+
+
+def test_no_text_of_a_run_becomes_markup_in_a_comparison(finished, own):
+    out = own.parent / "page.html"
+    assert main(["compare", str(finished), str(own), "--out", str(out)]) == 0
+    clean = elements(out) | {("p", ("class",))}  # Notes, of which there were none.
+    (own / "evaluation.safetensors").unlink()
+    write_json(own / "evaluation.json", strings(read_json(own / "evaluation.json")))
+    named = own.rename(own.with_name(HOSTILE.replace("/", "")))
+    assert main(["compare", str(named), str(finished), "--out", str(out)]) == 0
+    assert elements(out) <= clean
+    page = Page(out.read_text("utf-8"))
+    assert page.text.count(HOSTILE) >= 3
+    assert "script" not in {name for name, _ in elements(out)}
+
+
+# Terminals
+
+
+CONTROL = "\x1b[2J\x1b]0;title\x07\r\x9b1A\u202e\u2066\x7f\x08evil"
+
+
+def printed(capsys) -> str:
+    """What a command has printed, in which nothing controls the terminal."""
+    output = capsys.readouterr()
+    for line in (output.out + output.err).split("\n"):
+        # Bars of progress go back to the start of their line.
+        for part in line.split("\r"):
+            assert part.replace("\t", " ").isprintable(), ascii(part)
+    return output.out + output.err
+
+
+def test_texts_of_a_run_do_not_control_the_terminal(finished, own, capsys):
+    write_json(own / "evaluation.json", controlling(read_json(own / "evaluation.json")))
+    (own / "evaluation.safetensors").unlink()
+    named = own.rename(own.with_name("run\x1b[2J\x9b\u202e\r"))
+    for words in (["compare", str(finished), str(named)], ["compare", str(named), str(finished), "--json"]):
+        assert main(words) == 0
+        found = printed(capsys)
+        assert "evil" in found
+        assert "\nof its own" not in found
+    assert main(["sample", str(named), "-n", "1"]) == 0
+    assert main(["figures", str(named), "--rows", "1"]) == 0
+    assert main(["evaluate", str(named)]) == 0
+    assert main(["check", str(named / "recipe.toml")]) == 0
+    printed(capsys)
+
+
+def controlling(node: Any) -> Any:
+    """The same JSON with characters that control a terminal for every text that may be any."""
+    return json.loads(json.dumps(strings(node)).replace(json.dumps(HOSTILE), json.dumps(f"{CONTROL}\nof its own")))
+
+
+def test_long_texts_do_not_fill_the_terminal(finished, own, capsys):
+    table = read_json(own / "evaluation.json")
+    table["factors"][0]["factor"] = "x" * 9000
+    (own / "evaluation.safetensors").unlink()
+    write_json(own / "evaluation.json", table)
+    assert main(["compare", str(finished), str(own)]) == 0
+    assert max(map(len, printed(capsys).splitlines())) < 400
+
+
+def test_what_is_logged_does_not_control_the_terminal():
+    record = logging.LogRecord("auxar", logging.INFO, "", 0, "report: %s", (CONTROL,), None)
+    assert _Formatter("%(message)s").format(record).isprintable()
+
+
+def test_names_that_are_no_text_are_kept(tmp_path):
+    """As the operating system gives them: those of images that are drawn from, say."""
+    write_json(tmp_path / "file.json", {"given": ["\udcff.png"]})
+    assert read_json(tmp_path / "file.json") == {"given": ["\udcff.png"]}
+
+
+@pytest.mark.parametrize("key", ["data__path", "prior__name", "plugins", "training__precision", "extra"])
+def test_errors_of_a_run_do_not_control_the_terminal(own, capsys, key):
+    recipe(own, **{key: [CONTROL] if key == "plugins" else CONTROL})
+    for words in (["evaluate", str(own)], ["check", str(own / "recipe.toml")], ["sample", str(own), "-n", "1"]):
+        main(words)
+    assert printed(capsys)
+
+
+LINE = "\nauxar: all is well"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data__path": f"none{LINE}"},
+        {"data__path": f"./none{LINE}"},
+        {"data__train": LINE},
+        {"data__heldout": LINE},
+        {"data__column": LINE},
+    ],
+)
+def test_errors_of_data_do_not_look_like_ours(own, capsys, changes):
+    recipe(own, **changes)
+    assert main(["evaluate", str(own)]) == 2
+    told = printed(capsys)
+    assert "all is well" in told
+    assert LINE not in told
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("broken", ["skip", "error"])
+def test_names_of_images_do_not_look_like_ours(own, tmp_path, capsys, caplog, streaming, broken):
+    images = write_pictures(tmp_path / "images")
+    (images / f"000{LINE}.png").write_bytes(b"no image")
+    recipe(own, data__path=str(images), data__broken=broken, data__streaming=streaming, evaluation__train_images=25)
+    main(["evaluate", str(own)])
+    main(["run", str(own / "recipe.toml"), "--out", str(tmp_path / "new"), "--set", "training.steps=1"])
+    told = printed(capsys) + caplog.text
+    assert "all is well" in told
+    assert LINE not in told
+
+
+def test_names_in_damaged_files_do_not_control_the_terminal(finished, own, capsys):
+    file = own / "factors" / "prior" / "weights.safetensors"
+    tensors, metadata = read_tensors(file)
+    save_file({**tensors, CONTROL: torch.zeros(1)}, file, metadata)
+    assert main(["evaluate", str(own)]) == 2
+    save_file(tensors, file, {**metadata, "step": CONTROL})
+    assert main(["evaluate", str(own)]) == 2
+    (own / "evaluation.json").write_text(json.dumps({CONTROL: CONTROL, "bits_per_dim": {CONTROL: CONTROL}}))
+    assert main(["compare", str(finished), str(own)]) == 2
+    (own / "evaluation.json").unlink()
+    (own / "evaluation.json").symlink_to(CONTROL)
+    assert main(["compare", str(finished), str(own)]) == 2
+    assert "evil" in printed(capsys)
+
+
+def test_reading_is_bounded(tmp_path):
+    (tmp_path / "file").write_bytes(b"x" * 100)
+    assert read_bytes(tmp_path / "file", 100) == b"x" * 100
+    assert "is larger than the 99 bytes" in said(read_bytes, tmp_path / "file", 99)

@@ -1,0 +1,419 @@
+"""A run's folder keeps what it is, and what is wrong with one is told."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.tiny_runs import VIEW, changed, run, same, snapshot, tiny, weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+import auxar
+from auxar.errors import UserError
+from auxar.files import read_json, read_tensors, replacing, write_json, write_tensors, write_text
+from auxar.generation.inputs import GivenRequest
+from auxar.interfaces import Draws
+from auxar.pipeline import evaluate, figures, run_recipe, sample, sample_given
+
+BOTH = ["prior", "stage0"]
+
+
+@pytest.fixture(scope="module")
+def finished(pictures, tmp_path_factory) -> Path:
+    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures))
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Path:
+    """The finished run, to be damaged."""
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        auxar.load(folder)
+    return str(caught.value)
+
+
+# What a run's folder may be
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"training__steps": 5}, "training.steps"),
+        ({"prior__filters": 5}, "prior.filters"),
+        ({"stage__0__decoder__components": 3, "training__seed": 4}, "stage[0].decoder.components, training.seed"),
+        ({"stage": None}, "stage"),
+        ({"data__split": {"train": 0.5}}, "data.split.train"),
+        ({"training__factor": {"prior": {"clip": 1.0}}}, "training.factor"),
+    ],
+)
+def test_another_recipes_run_is_left_alone(pictures, finished, change, named):
+    before = snapshot(finished)
+    with pytest.raises(UserError) as caught:
+        run(finished, tiny(pictures, **change))
+    assert str(caught.value) == (
+        f"{finished} holds another recipe's run (different: {named}); choose another folder with --out"
+    )
+    assert snapshot(finished) == before
+
+
+def test_a_folder_that_is_no_run_is_left_alone(pictures, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "holiday.txt").write_text("mine")
+    before = snapshot(folder)
+    with pytest.raises(UserError, match="photos exists and is not a run's folder; choose another with --out"):
+        run(folder, tiny(pictures))
+    assert snapshot(folder) == before
+    with pytest.raises(UserError, match="exists and is not a run's folder"):
+        run(folder / "holiday.txt", tiny(pictures))
+    with pytest.raises(UserError, match=r"photos is not a run's folder: it has no recipe.toml"):
+        auxar.load(folder)
+
+
+def test_an_empty_folder_becomes_a_run(pictures, tmp_path):
+    (tmp_path / "run").mkdir()
+    run(tmp_path / "run", tiny(pictures, training__steps=0, sampling__images=0))
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_mistake_found_on_the_way_can_be_mended_in_the_same_folder(pictures, tmp_path):
+    wrong = tiny(pictures, data__path=str(tmp_path / "nowhere"), training__steps=1, sampling__images=0)
+    with pytest.raises(UserError, match=r"^data\.path: "):
+        run(tmp_path / "run", wrong)
+    run(tmp_path / "run", changed(wrong, data__path=str(pictures)))
+
+
+def test_what_has_no_part_in_the_weights_may_change(pictures, copied):
+    before = weights(copied), (copied / "factors" / "prior" / "weights.safetensors").stat().st_mtime_ns
+    table = tiny(
+        pictures,
+        sampling__images=5,
+        sampling__rule="map",
+        sampling__seed=3,
+        evaluation={"train_images": 4, "batch_size": 2},
+        training__checkpoint_every=2,
+        training__log_every=3,
+    )
+    run(copied, table)
+    facts = read_json(copied / "samples" / "samples.json")
+    assert (facts["count"], facts["rule"], facts["seed"]) == (5, "map", 3)
+    assert read_json(copied / "evaluation.json")["images"] == {"heldout": 6, "training": 4}
+    assert same(weights(copied), before[0])
+    assert (copied / "factors" / "prior" / "weights.safetensors").stat().st_mtime_ns == before[1]
+    kept = snapshot(copied)
+    run(copied, table)
+    assert snapshot(copied) == kept
+
+
+def test_a_run_is_continued_from_any_folder(pictures, finished, tmp_path, monkeypatch):
+    before = snapshot(finished)
+    monkeypatch.chdir(pictures.parent)
+    run(finished, tiny(pictures, data__path=pictures.name))
+    assert snapshot(finished) == before
+
+
+def test_a_runs_recipe_gives_the_same_run(finished, tmp_path):
+    run_recipe(finished / "recipe.toml", out=tmp_path / "again")
+    assert same(weights(tmp_path / "again"), weights(finished))
+    assert (tmp_path / "again" / "recipe.toml").read_bytes() == (finished / "recipe.toml").read_bytes()
+
+
+# Damage
+
+
+def test_a_missing_factor_is_named(copied):
+    file = copied / "factors" / "stage0" / "weights.safetensors"
+    file.unlink()
+    assert refusal(copied) == (
+        f"{file} is missing: factor stage0 is not trained; `auxar run` with the recipe continues it"
+    )
+
+
+@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\xff" * 5000, None])
+def test_damaged_weights_are_named(copied, name, content):
+    file = copied / "factors" / name / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:-100] if content is None else content)
+    assert refusal(copied).startswith(f"{file} is damaged: ")
+
+
+def test_weights_of_another_model_are_named(copied):
+    first, second = (copied / "factors" / name / "weights.safetensors" for name in BOTH)
+    shutil.copy(first, second)
+    assert refusal(copied).startswith(f"{second} does not belong to factor stage0 of this recipe: ")
+
+
+def test_weights_of_another_size_are_named(copied):
+    file = copied / "factors" / "prior" / "weights.safetensors"
+    tensors = load_file(file)
+    name = sorted(tensors)[0]
+    save_file({**tensors, name: torch.zeros(9, 9)}, file)
+    shape = tuple(tensors[name].shape)
+    expected = f"1 tensors differ, first {name}: expected {shape}, found (9, 9)"
+    assert refusal(copied) == f"{file} does not belong to factor prior of this recipe: {expected}"
+    with pytest.raises(UserError, match="does not belong to factor prior"):
+        evaluate(copied)
+
+
+@pytest.mark.parametrize("content", [b"", b"[[[", b"\xff", b"[data]\npath = 3\n"])
+def test_a_damaged_recipe_is_named(copied, pictures, content):
+    (copied / "recipe.toml").write_bytes(content)
+    assert refusal(copied).startswith(f"{copied / 'recipe.toml'}: ")
+    with pytest.raises(UserError, match=r"recipe\.toml: "):
+        run(copied, tiny(pictures))
+
+
+# Files
+
+
+@settings(deadline=None, max_examples=20)
+@given(old=st.none() | st.binary(max_size=20), new=st.binary(max_size=20), fails=st.booleans())
+def test_a_file_is_the_old_one_or_the_new_one(tmp_path_factory, old, new, fails):
+    path = tmp_path_factory.mktemp("files") / "sub" / "file"
+    if old is not None:
+        path.parent.mkdir()
+        path.write_bytes(old)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(new)
+            assert (path.read_bytes() if path.exists() else None) == old
+            if fails:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        assert (path.read_bytes() if path.exists() else None) == old
+    else:
+        assert path.read_bytes() == new
+    assert [file.name for file in path.parent.iterdir()] == (["file"] if path.exists() else [])
+
+
+def test_a_new_file_has_the_permissions_of_any_other(tmp_path):
+    (tmp_path / "other").touch()
+    write_text(tmp_path / "file", "text")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
+
+
+def test_files_that_cannot_be_written_or_read_are_named(tmp_path):
+    (tmp_path / "file").write_text("a file")
+    inside = tmp_path / "file" / "inside"
+    with pytest.raises(UserError, match=r"file/inside cannot be written: "):
+        write_json(inside, {})
+    with pytest.raises(UserError, match=r"file/inside cannot be written: "):
+        write_tensors(inside, {}, {})
+    with pytest.raises(UserError, match=r"file/inside cannot be read: "):
+        read_json(inside)
+    (tmp_path / "file").write_bytes(b"\xff{")
+    with pytest.raises(UserError, match=r"file is damaged: not JSON"):
+        read_json(tmp_path / "file")
+    with pytest.raises(UserError, match=r"none is missing"):
+        read_tensors(tmp_path / "none")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_a_users_problem(tmp_path):
+    with pytest.raises(UserError, match="cannot be written: No space left"), replacing(tmp_path / "file"):
+        Path("/dev/full").write_text("x" * 10000)
+    assert not list(tmp_path.iterdir())
+
+
+# The model of a run
+
+
+def test_a_loaded_model(finished, pictures):
+    model = auxar.load(finished)
+    assert not model.training
+    image = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        nats = model.log_prob(image)
+        assert nats.shape == (5,)
+        bits = -nats / torch.log(torch.tensor(2.0)) / image[0].numel()
+        torch.testing.assert_close(model.bits_per_dim(image), bits)
+        alone = torch.cat([model.log_prob(one[None]) for one in image])
+    torch.testing.assert_close(alone, nats, rtol=1e-5, atol=1e-3)
+    with pytest.raises(UserError, match=r"image: expected shape \(b, 3, 8, 8\)"):
+        model.bits_per_dim(image[:, :, :4])
+    with pytest.raises(UserError, match=r"image: expected integers in \[0, 256\), got 0 … 300"):
+        model.bits_per_dim(torch.tensor([0, 300]).repeat(1, 3, 8, 4))
+    with pytest.raises(UserError, match="image: expected integers"):
+        model.bits_per_dim(image / 255)
+
+
+@pytest.mark.parametrize("rule", ["ancestral", "map"])
+def test_samples_of_a_loaded_model(finished, rule):
+    model = auxar.load(finished)
+    images = model.sample(5, rule=rule, seed=3)
+    assert images.shape == (5, 3, 8, 8)
+    model.image.check(images)
+    model.image.check_range(images)
+    assert torch.equal(model.sample(5, rule=rule, seed=3, batch_size=2), images)
+    assert torch.equal(model.sample(2, rule=rule, seed=3, first=3), images[3:])
+    assert torch.equal(auxar.load(finished).sample(1, rule=rule, seed=3), images[:1])
+    assert not torch.equal(model.sample(5, rule=rule, seed=4), images)
+
+
+def test_pictures_of_a_run_do_not_depend_on_their_batches(finished, tmp_path):
+    options = ["sampling.images=5", "sampling.seed=7"]
+    for batch_size in (1, 3):
+        sample(finished, settings=[*options, f"sampling.batch_size={batch_size}"], out=tmp_path / str(batch_size))
+    first, second = (
+        {path.relative_to(tmp_path / size): path.read_bytes() for path in (tmp_path / size).rglob("*.png")}
+        for size in "13"
+    )
+    assert first == second
+    assert len(first) == 5 + 2
+
+
+def test_the_bits_of_drawn_images_are_those_of_all_their_drawn_levels(finished, tmp_path):
+    """A drawn image need not have the view that it was drawn from: what is likely is the two together."""
+    options = ["sampling.images=5", "sampling.seed=7", "sampling.batch_size=2"]
+    sample(finished, settings=options, out=tmp_path)
+    facts = read_json(tmp_path / "samples.json")
+    assert len(facts["bits_per_dim"]) == 5
+    assert facts["kind"] == "bound"
+    assert facts["columns"] == 3
+    model = auxar.load(finished).double()
+    image, view = model.draw_levels(Draws(7, tuple(range(5))), model.sampler)
+    with torch.no_grad():
+        nats = model.decoder.log_prob(image, model.embedding(view)) + model.prior.log_prob(view)
+    expected = nats / (-math.log(2) * model.image.dims)
+    torch.testing.assert_close(torch.tensor(facts["bits_per_dim"]).double(), expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(expected, model.bits_per_dim(image).detach(), rtol=1e-3)
+
+
+# Plugin files
+
+STRANGE = '''
+"""A view of two channels with more values than a byte holds, and priors with nothing to learn and one number."""
+
+import math
+
+import attrs
+import torch
+
+from auxar.interfaces import ImageSpec, Prior, View
+from auxar.plugins import Component, hookimpl
+
+
+@attrs.frozen
+class Config:
+    """No options."""
+
+
+class Sums(View):
+    def __init__(self, config, image):
+        self.image = image
+        self.view = ImageSpec(2, height=1, width=1, levels=image.dims * image.levels)
+
+    def __call__(self, image):
+        total = image.sum((1, 2, 3), dtype=image.dtype)
+        return total[:, None, None, None].expand(-1, 2, 1, 1).clone()
+
+
+class Uniform(Prior):
+    def __init__(self, config, image):
+        super().__init__()
+        self.image = image
+        self.register_buffer("infinite", torch.tensor(math.inf))
+
+    def log_prob(self, image):
+        self.image.check_range(image)
+        assert (image > 255).all(), "sums of bright images"
+        return torch.full((len(image),), -self.image.dims * math.log(self.image.levels))
+
+    def draw(self, draws, sampler, known=None):
+        return (draws.uniforms(self.image.shape) * self.image.levels).long()
+
+
+class Learning(Uniform):
+    def __init__(self, config, image):
+        super().__init__(config, image)
+        self.nothing = torch.nn.Parameter(torch.zeros(()))
+
+    def log_prob(self, image):
+        return super().log_prob(image) - self.nothing.square()
+
+
+@hookimpl
+def auxar_register_components():
+    return [
+        Component("view", "sums", Config, Sums),
+        Component("prior", "uniform", Config, Uniform),
+        Component("prior", "learning", Config, Learning),
+    ]
+'''
+
+
+@pytest.mark.parametrize("prior", ["uniform", "learning"])
+def test_a_view_may_have_more_values_than_a_byte_and_channels_without_colors(pictures, tmp_path, prior):
+    """And a factor may have nothing to learn, or something infinite that is not learned."""
+    (tmp_path / "strange.py").write_text(STRANGE)
+    table = tiny(pictures, plugins=["strange.py"], stage__0__view={"name": "sums"})
+    table["prior"] = {"name": prior}
+    folder = run(tmp_path / "run", table)
+    found = read_json(folder / "evaluation.json")
+    assert found["bits_per_dim"]["heldout"] > 0
+    assert [factor["parameters"] > 0 for factor in found["factors"]] == [True, prior == "learning"]
+    assert not (folder / "samples" / "growth.png").exists()
+    assert (folder / "samples" / "samples.json").exists()
+    assert (folder / "report.html").exists()
+    figures(folder, rows=2, trust_plugins=True)
+    request = GivenRequest((pictures / "000.png",))
+    given = sample_given(folder, request, out=tmp_path / "given", trust_plugins=True)
+    assert (given / "samples.png").exists()
+
+
+def test_a_run_keeps_the_plugin_files_it_needs(pictures, tmp_path):
+    recipe = tmp_path / "beside" / "recipe.toml"
+    recipe.parent.mkdir()
+    plugin = recipe.with_name("thin.py")
+    # Line ends are part of a file.
+    plugin.write_bytes(VIEW.replace("\n", "\r\n").encode())
+    table = tiny(pictures, plugins=["thin.py"], stage__0__view={"name": "thin", "every": 2}, sampling__images=1)
+    folder = run(recipe.parent / "run", table)
+    assert (folder / "plugins" / "thin.py").read_bytes() == plugin.read_bytes()
+    before = snapshot(folder)
+    run(folder, table)
+    assert snapshot(folder) == before
+    plugin.write_text(VIEW + "\nMORE = 1\n")
+    with pytest.raises(UserError, match=r"was made with another version of .*thin.py; choose another folder"):
+        run(folder, table)
+    assert snapshot(folder) == before
+    moved = tmp_path / "moved"
+    folder.rename(moved)
+    shutil.rmtree(recipe.parent)
+    assert "this run comes with code that would be loaded" in refusal(moved)
+    assert auxar.load(moved, trust_plugins=True).sample(2).shape == (2, 3, 8, 8)
+    assert evaluate(moved, trust_plugins=True).path == moved
+    (moved / "plugins" / "thin.py").unlink()
+    with pytest.raises(UserError, match="there is no file"):
+        auxar.load(moved, trust_plugins=True)
+
+
+def test_plugin_files_of_one_name_cannot_be_kept_together(pictures, tmp_path):
+    for folder, name in (("a", "thin"), ("b", "thick")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.py").write_text(VIEW.replace('"thin"', f'"{name}"'))
+    (tmp_path / "b" / "thick.py").rename(tmp_path / "b" / "thin.py")
+    with pytest.raises(UserError, match="two plugins are named 'thin'"):
+        run(tmp_path / "run", tiny(pictures, plugins=["a/thin.py", "b/thin.py"]))
+
+
+def test_evaluation_of_a_part_is_a_part(copied):
+    (copied / "factors" / "stage0" / "weights.safetensors").unlink()
+    table = read_json(evaluate(copied).evaluation)
+    assert table["bits_per_dim"] == {"heldout": None, "training": None}
+    assert [entry["heldout"] is None for entry in table["factors"]] == [True, False]
+    assert json.loads((copied / "evaluation.json").read_text()) == table
+    (copied / "factors" / "prior" / "weights.safetensors").unlink()
+    with pytest.raises(UserError, match="no factor is trained yet; `auxar run` with the recipe trains them"):
+        evaluate(copied)

@@ -1,0 +1,135 @@
+"""Packages of strangers, installed beside auxar's wheel: their contracts hold, and recipes find them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from helpers.tiny_runs import PROJECT, metrics, process_environment
+from helpers.tutorial_files import write_tutorial
+
+from auxar.cli import main
+from auxar.files import read_json
+from auxar.scaffold import KINDS
+from auxar.scaffold.writing import TEMPLATES
+
+WRITTEN = [
+    "pyproject.toml",
+    "src/auxar_darkest/__init__.py",
+    "tests/test_darkest.py",
+    "recipes/darkest.toml",
+]
+# The recipes as they are, but of a size that takes seconds.
+SMALL = [
+    "image.height=8",
+    "image.width=8",
+    "data.limit=24",
+    "training.steps=2",
+    "training.log_every=1",
+    "training.initialization_images=8",
+    "evaluation.heldout_images=2",
+    "evaluation.train_images=2",
+    "sampling.images=1",
+]
+# Projects, and the view that each provides.
+VIEWS = {"auxar-darkest": "darkest", "auxar-generated": "generated"}
+
+
+def done(arguments: Sequence[str | Path], folder: Path) -> str:
+    """The output of a command that succeeds. PYTHONPATH, which may lead to the checkout, is not passed on."""
+    environment = {key: value for key, value in process_environment().items() if key != "PYTHONPATH"}
+    finished = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+class Stranger:
+    """Two view packages, and a fresh environment with their wheels and auxar's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.packages = folder / "packages"
+        self.environment = folder / "environment"
+        self.elsewhere = folder / "elsewhere"
+        self.elsewhere.mkdir()
+        assert write_tutorial("views.md", self.packages / "auxar-darkest") == WRITTEN
+        arguments = ["new-plugin", "auxar-generated", "--kind", "view", "--out", str(self.packages)]
+        assert main(arguments) == 0
+        self._install([PROJECT, *(self.packages / name for name in VIEWS)], folder / "wheels")
+
+    def _install(self, projects: Sequence[Path], wheels: Path) -> None:
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+        offline = ["--no-deps", "--no-index", "--quiet"]
+        done([*pip, "wheel", *offline, "--no-build-isolation", "-w", wheels, *projects], self.elsewhere)
+        venv.create(self.environment, symlinks=True)
+        found = sorted(wheels.glob("*.whl"))
+        assert len(found) == len(projects)
+        done([*pip, "--python", self.program("python"), "install", *offline, "--no-compile", *found], self.elsewhere)
+        [site] = self.environment.glob("lib/python*/site-packages")
+        # PyTorch and all else that auxar needs come from the environment of these tests, after what is installed
+        # here. Its own .pth files, which may lead to the checkout, are not read.
+        shared = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+        (site / "shared.pth").write_text("\n".join(shared) + "\n")
+
+    def program(self, name: str) -> Path:
+        """A program of the environment."""
+        return self.environment / "bin" / name
+
+    def python(self, code: str) -> list[str]:
+        """The lines that a piece of code prints there."""
+        return done([self.program("python"), "-c", code], self.elsewhere).splitlines()
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory) -> Stranger:
+    return Stranger(tmp_path_factory.mktemp("stranger"))
+
+
+def test_the_environment_has_the_wheels_and_not_the_checkout(stranger):
+    lines = stranger.python(
+        "import importlib.metadata as m, sys, auxar, auxar_pyramid, auxar_darkest, auxar_generated\n"
+        "for module in (auxar, auxar_pyramid, auxar_darkest, auxar_generated): print(module.__file__)\n"
+        "print(m.distribution('auxar').locate_file(''))\n"
+        "print(*sorted(e.name for e in m.entry_points(group='auxar')))\n"
+        "print(*sys.path, sep='\\n')"
+    )
+    *places, names = lines[:6]
+    for place in places:
+        assert Path(place).is_relative_to(stranger.environment)
+    found = names.split()
+    assert {"darkest", "emoji", "generated", "grayscale", "pixelcnn", "pyramid"} <= set(found)
+    assert len(found) == len(set(found)), "the environment's auxar and the one that is installed here both count"
+    assert not {PROJECT, PROJECT / "plugins"} & {Path(path) for path in lines[6:]}
+
+
+def test_the_wheel_has_the_templates(stranger):
+    [installed] = stranger.environment.glob("lib/python*/site-packages/auxar/scaffold/templates")
+    assert contents(installed) == contents(TEMPLATES)
+    assert len(contents(installed)) > len(KINDS)
+
+
+def test_their_tests_pass_on_what_is_installed(stranger):
+    # Without the packages' own `pythonpath`, so that what is tested is the wheel.
+    options = ["-q", "-o", "pythonpath=", "--import-mode=importlib", "-p", "no:cacheprovider"]
+    tests = [stranger.packages / name / "tests" for name in VIEWS]
+    done([stranger.program("python"), "-m", "pytest", *options, *tests], stranger.elsewhere)
+
+
+@pytest.mark.parametrize(("project", "view"), VIEWS.items())
+def test_their_recipes_run_from_anywhere(stranger, project, view):
+    recipe = stranger.packages / project / "recipes" / f"{view}.toml"
+    run = stranger.elsewhere / view
+    done([stranger.program("auxar"), "run", recipe, "--out", run, "--set", *SMALL], stranger.elsewhere)
+    assert {(line["factor"], line["step"]) for line in metrics(run)} == {
+        (factor, step) for factor in ("stage0", "prior") for step in (1, 2)
+    }
+    assert read_json(run / "evaluation.json")
+    assert (run / "report.html").is_file()
+    assert f'name = "{view}"' in (run / "recipe.toml").read_text(encoding="utf-8")

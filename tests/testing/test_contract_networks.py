@@ -1,0 +1,304 @@
+"""Every law of priors and decoders catches one that breaks it, and right ones of unusual makes pass."""
+
+import attrs
+import pytest
+import torch
+from helpers.causal_networks import all_images
+from helpers.right_network import Net
+from torch import nn
+
+from auxar.causal import CausalDecoder, CausalPrior
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec, Prior
+from auxar.testing import ContractError, check_decoder, check_prior
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxHead
+
+
+class Ahead(Net):
+    offset = 1
+
+
+class Reversed(Net):
+    """As causal as the other way round, and so not in raster order."""
+
+    def forward(self, image, features=None):
+        turned = None if features is None else features.flip(2, 3)
+        return super().forward(image.flip(2, 3), turned).flip(2, 3)
+
+
+class Normed(Net):
+    def forward(self, image, features=None):
+        found = super().forward(image, features)
+        return found - found.mean(0, keepdim=True)
+
+
+class Dropping(Net):
+    def forward(self, image, features=None):
+        return nn.functional.dropout(super().forward(image, features), 0.5)
+
+
+class Unsaved(Net):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.secret = torch.randn(()).item()
+
+    def forward(self, image, features=None):
+        return super().forward(image, features) * self.secret
+
+
+class Unused(Net):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.spare = nn.Parameter(torch.zeros(1))
+
+
+class Dividing(Net):
+    def forward(self, image, features=None):
+        return super().forward(image, features) / (1 - image.mean((1, 2, 3), keepdim=True))
+
+
+class Stuck(Net):
+    def initialize(self, image, features=None):
+        self.eval()
+
+
+class Blind(Net):
+    def forward(self, image, features=None):
+        return super().forward(image, None if features is None else features * 0)
+
+
+class Unnormalized(SoftmaxHead):
+    def log_prob(self, parameters, image):
+        return SoftmaxHead.channel_log_prob(self, parameters, image).sum(1) * 1.01
+
+    def channel_log_prob(self, parameters, image):
+        return None
+
+
+class OneSided(SoftmaxHead):
+    """Draws what its log_prob has not said."""
+
+    def draw(self, parameters, uniforms, rule):
+        return super().draw(parameters * 0.5, uniforms, rule)
+
+
+class WrongChannels(SoftmaxHead):
+    def channel_log_prob(self, parameters, image):
+        return super().channel_log_prob(parameters, image) * 0.5
+
+    def log_prob(self, parameters, image):
+        return super().channel_log_prob(parameters, image).sum(1)
+
+
+class BoundlessHead(LogisticMixtureHead):
+    def draw(self, parameters, uniforms, rule):
+        return super().draw(parameters, uniforms, rule) + 1
+
+
+class CountsByType(Net):
+    def encode(self, image):
+        return super().encode(image) + (image.dtype == torch.uint8)
+
+
+def head_of(kind):
+    return lambda image: kind(image, 2) if issubclass(kind, LogisticMixtureHead) else kind(image)
+
+
+NETWORKS = {
+    Ahead: "causality",
+    Reversed: "causality",
+    Dropping: "determinism",
+    Normed: "batch",
+    Unsaved: "save",
+    Unused: "gradient",
+    Dividing: "finite",
+    Stuck: "initialize",
+    CountsByType: "dtype",
+}
+HEADS = {Unnormalized: "normalization", OneSided: "draws", WrongChannels: "head", BoundlessHead: "range"}
+
+
+def prior_of(network=Net, head=None, kind=CausalPrior):
+    def build(config, image):
+        return kind(network(image, 0, head and head_of(head)(image)))
+
+    return build
+
+
+def decoder_of(network=Net, head=None, kind=CausalDecoder):
+    def build(config, image, channels):
+        return kind(network(image, channels, head and head_of(head)(image)))
+
+    return build
+
+
+def test_a_right_network_passes_as_prior_and_as_decoder():
+    check_prior(prior_of(), None)
+    check_decoder(decoder_of(), None)
+
+
+@pytest.mark.parametrize(("network", "law"), NETWORKS.items(), ids=lambda value: getattr(value, "__name__", value))
+def test_a_broken_network_is_caught_as_prior(network, law):
+    with pytest.raises(ContractError) as error:
+        check_prior(prior_of(network), None)
+    assert error.value.law == law
+
+
+@pytest.mark.parametrize(
+    ("network", "law"),
+    [(Ahead, "causality"), (Unsaved, "save"), (Unused, "gradient"), (Blind, "gradient")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_broken_network_is_caught_as_decoder(network, law):
+    with pytest.raises(ContractError) as error:
+        check_decoder(decoder_of(network), None)
+    assert error.value.law == law
+
+
+@pytest.mark.parametrize(("head", "law"), HEADS.items(), ids=lambda value: getattr(value, "__name__", value))
+def test_a_broken_head_is_caught(head, law):
+    for check, build in ((check_prior, prior_of(head=head)), (check_decoder, decoder_of(head=head))):
+        with pytest.raises(ContractError) as error:
+            check(build, None)
+        assert error.value.law == law
+
+
+class Forgetting(CausalPrior):
+    """A prior that draws over what is known."""
+
+    def draw(self, draws, sampler, known=None):
+        return super().draw(draws, sampler)
+
+
+class Unseeded(CausalPrior):
+    def draw(self, draws, sampler, known=None):
+        return super().draw(attrs.evolve(draws, indices=tuple(range(len(draws.indices)))), sampler, known)
+
+
+class Scalar(CausalPrior):
+    def log_prob(self, image):
+        return super().log_prob(image).sum()
+
+
+class Mistaken(CausalPrior):
+    def __init__(self, network):
+        super().__init__(network)
+        self.image = attrs.evolve(network.image, levels=network.image.levels + 1)
+
+
+class Table(Prior):
+    """No causal network at all: a probability for each image of a tiny space."""
+
+    power = 1.0
+
+    def __init__(self, config, image):
+        super().__init__()
+        if image.levels**image.dims > 300:
+            raise UserError(f"{image} has too many images")
+        self.image = image
+        self.logits = nn.Parameter(torch.zeros(image.levels**image.dims))
+
+    def _places(self):
+        dims = self.image.dims
+        return torch.tensor([self.image.levels**k for k in range(dims - 1, -1, -1)])
+
+    def log_prob(self, image):
+        return self.power * self.logits.log_softmax(0)[(image.long().flatten(1) * self._places()).sum(1)]
+
+    def draw(self, draws, sampler, known=None):
+        edges = self.logits.softmax(0).cumsum(0)
+        found = torch.searchsorted(edges, draws.uniforms((1,)).to(edges.dtype)).clamp(max=len(edges) - 1)
+        images = all_images(self.image)[found.flatten()]
+        return images if known is None else torch.where(known.mask[:, None], known.values, images)
+
+
+class Tempered(Table):
+    power = 2.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "law"), [(Forgetting, "known"), (Unseeded, "draw"), (Scalar, "shape"), (Mistaken, "spec")]
+)
+def test_a_broken_prior_is_caught(kind, law):
+    with pytest.raises(ContractError) as error:
+        check_prior(prior_of(kind=kind), None)
+    assert error.value.law == law
+
+
+def test_a_prior_need_not_be_a_causal_network():
+    check_prior(Table, None)
+    with pytest.raises(ContractError) as error:
+        check_prior(Tempered, None)
+    assert error.value.law == "normalization"
+
+
+def test_what_was_not_checked_is_said():
+    with pytest.warns(UserWarning, match="normalization and draws were not checked"):
+        check_prior(prior_of(), None, images=[ImageSpec(height=4, width=4)])
+
+
+class Silent(Net):
+    """Begins by predicting the same everywhere."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.gain = nn.Parameter(torch.zeros(1))
+
+    def forward(self, image, features=None):
+        return super().forward(image, features) * self.gain
+
+
+class Uniform(Table):
+    """Nothing to learn."""
+
+    def __init__(self, config, image):
+        super().__init__(config, image)
+        logits = self.logits.detach()
+        del self.logits
+        self.register_buffer("logits", logits)
+
+
+class Frozen(Net):
+    """A part that is never trained stays in evaluation mode."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.above.requires_grad_(False)
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.above.eval()
+        return self
+
+
+class Uncoupled(LogisticMixtureHead):
+    """Draws each channel as if it did not depend on those before."""
+
+    def draw(self, parameters, uniforms, rule):
+        parameters = parameters.clone()
+        parameters.view(len(parameters), -1, self.components)[:, 1 + 2 * self.channels :] = 0
+        return super().draw(parameters, uniforms, rule)
+
+
+class Returnless(CausalPrior):
+    def log_prob(self, image):
+        super().log_prob(image)
+
+
+def test_right_networks_of_other_kinds_pass():
+    check_prior(Uniform, None)
+    check_prior(prior_of(Frozen), None)
+    check_decoder(decoder_of(Silent), None)
+    check_decoder(decoder_of(), None, features=[4])
+
+
+def test_a_head_that_forgets_how_channels_hang_together_is_caught():
+    with pytest.raises(ContractError) as error:
+        check_prior(prior_of(head=Uncoupled), None)
+    assert error.value.law == "draws"
+
+
+def test_what_is_no_tensor_is_said():
+    with pytest.raises(ContractError, match=r"^shape: log_prob must be .*, got None"):
+        check_prior(prior_of(kind=Returnless), None)

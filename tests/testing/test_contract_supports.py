@@ -1,0 +1,417 @@
+"""The law of supports catches intervals that are wrong in one thing, and lets a stranger's right ones pass."""
+
+import warnings
+
+import attrs
+import pytest
+import torch
+
+from auxar.interfaces import ImageSpec, Interval, RepeatedWalk, Support, View
+from auxar.support import SumSupport, SumWalk
+from auxar.testing import ContractError, check_view
+from auxar.testing.examples import SPECS
+from auxar.testing.laws import fitting
+from auxar.testing.supports import check_supports
+from auxar_grayscale import BLUE, GREEN, RED, GrayscaleConfig, GrayscaleView
+from auxar_pyramid import PyramidConfig, PyramidView
+
+SQUARE = [ImageSpec(1, height=2, width=2, levels=4)]
+SQUARES = [ImageSpec(1, height=4, width=4, levels=4)]
+LARGE = [ImageSpec(1, height=4, width=4)]
+COLORS = [ImageSpec(3, height=1, width=1, levels=16)]
+MANY_COLORS = [ImageSpec(3, height=2, width=2)]
+
+
+class Edited(Support):
+    """A right support, its intervals changed by a function of low, high, image and view."""
+
+    def __init__(self, right, edit):
+        self.image = right.image
+        self.right = right
+        self.edit = edit
+
+    def intervals(self, image, view):
+        found = self.right.intervals(image, view)
+        return Interval(*self.edit(found.low, found.high, image.to(torch.int64), view))
+
+
+def pyramid(support):
+    """Builds the view of means over squares, its right support changed into another."""
+
+    def build(config, image):
+        view = PyramidView(PyramidConfig(2), image)
+        view.support = support(view.support)
+        return view
+
+    return build
+
+
+def grayscale(support):
+    def build(config, image):
+        view = GrayscaleView(GrayscaleConfig(16), image)
+        view.support = support(view.support)
+        return view
+
+    return build
+
+
+def edited(edit):
+    return lambda right: Edited(right, edit)
+
+
+# Bounds that are off by one, everywhere and at a single rare place ---------------------------------------------------
+
+
+def rare(low, high, image, levels):
+    """The last sub-pixel of a square, where it may be white and must not be black."""
+    last = (torch.arange(image.shape[2])[:, None] % 2 == 1) & (torch.arange(image.shape[3]) % 2 == 1)
+    return (last & (high == levels - 1) & (low > 0) & (low < high)).to(torch.int64)
+
+
+def whole(low, high, image, levels):
+    return torch.ones_like(low)
+
+
+def white(low, high, image, levels):
+    """Where a sub-pixel has to be white."""
+    return (low == levels - 1).to(torch.int64)
+
+
+def off(low_by, high_by, where, levels):
+    def edit(low, high, image, view):
+        here = where(low, high, image, levels)
+        return low + low_by * here, high + high_by * here
+
+    return edit
+
+
+OFF_BY_ONE = {
+    "low one too small": (-1, 0),
+    "low one too large": (1, 0),
+    "high one too small": (0, -1),
+    "high one too large": (0, 1),
+}
+
+
+@pytest.mark.parametrize("where", [whole, rare])
+@pytest.mark.parametrize("images", [SQUARE, LARGE], ids=["all images", "256 levels"])
+@pytest.mark.parametrize("by", OFF_BY_ONE.values(), ids=OFF_BY_ONE)
+def test_a_bound_that_is_off_by_one_is_caught(by, images, where):
+    catches(pyramid(edited(off(*by, where, images[0].levels))), images)
+
+
+# Everything else that may be wrong ------------------------------------------------------------------------------------
+
+
+class HalfDown(SumSupport):
+    """Takes a mean that ends in ½ for one that was rounded down."""
+
+    def __init__(self, right):
+        super().__init__(right.image, right._groups, lambda view: tuple(x + 1 for x in right.ranges(view)))
+
+
+class Narrow(SumSupport):
+    """Adds up in the view's own integers."""
+
+    def __init__(self, right):
+        super().__init__(right.image, right._groups, self.sums)
+
+    def sums(self, view):
+        lowest = (4 * view.flatten(1) - 2).to(torch.int64)
+        return lowest, lowest + 3
+
+
+class Backwards(Support):
+    """Blue first."""
+
+    def __init__(self, right):
+        self.image = right.image
+        weights = torch.tensor([BLUE, GREEN, RED]).view(3, 1, 1)
+        self.right = SumSupport(right.image, lambda: (right._groups()[0], weights), right.ranges)
+
+    def intervals(self, image, view):
+        found = self.right.intervals(image.flip(1), view)
+        return Interval(found.low.flip(1), found.high.flip(1))
+
+
+class Unclipped(Support):
+    """Says what sums allow, whatever the largest value is."""
+
+    def __init__(self, right):
+        self.image = right.image
+        self.right = right
+
+    def intervals(self, image, view):
+        wide = SumSupport(attrs.evolve(self.image, levels=10**6), self.right._groups, self.right.ranges)
+        found = self.right.intervals(image, view)
+        return Interval(found.low, wide.intervals(image, view).high)
+
+
+def looking_at_itself(low, high, image, view):
+    inside = low <= high
+    return torch.where(inside, torch.maximum(low, torch.minimum(image - 1, high)), low), high
+
+
+def looking_ahead(low, high, image, view):
+    following = image.flatten(2).roll(-1, 2).view_as(image)
+    return low, torch.where((following == 0) & (low < high) & (high < 3), high + 1, high)
+
+
+def mixing_the_batch(low, high, image, view):
+    return torch.minimum(low, low.flip(0)), high
+
+
+def floating(low, high, image, view):
+    return low.double(), high.double()
+
+
+def of_another_shape(low, high, image, view):
+    return low.flatten(1), high.flatten(1)
+
+
+def clipped_too_late(low, high, image, view):
+    return low - (low == 0).to(torch.int64), high
+
+
+def changing_the_view(low, high, image, view):
+    view.clamp_(max=1)
+    return low, high
+
+
+def strided(low, high, image, view):
+    return low, high if view.is_contiguous() else (high - 1).clamp(min=0)
+
+
+class OtherWalk(SumWalk):
+    """A walk that is wrong in one thing."""
+
+
+class Short(OtherWalk):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.reach = 0
+
+
+class Fractional(OtherWalk):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.reach = float(self.reach)
+
+
+class Careless(OtherWalk):
+    """Lets what is drawn outside of the image count."""
+
+    def take(self, places, channel, values):
+        super().take(places.clamp(max=places.numel() and self.groups.shape[1] - 2), channel, values)
+
+
+class Closed(OtherWalk):
+    """Outside of the image nothing is possible."""
+
+    def interval(self, places, channel):
+        found = super().interval(places, channel)
+        return Interval(found.low, found.high.where(places[:, None] < self.groups.shape[1] - 1, 0))
+
+
+class Mixing(OtherWalk):
+    def interval(self, places, channel):
+        found = super().interval(places, channel)
+        return Interval(found.low, found.high.flip(1))
+
+
+class Late(OtherWalk):
+    """Takes every second value only."""
+
+    def take(self, places, channel, values):
+        super().take(places, channel, values // 2 * 2)
+
+
+class Blind(OtherWalk):
+    """Does not look ahead to known pixels."""
+
+    def __init__(self, support, view, known):
+        super().__init__(support, view, None)
+
+
+class Rounding(OtherWalk):
+    def interval(self, places, channel):
+        found = super().interval(places, channel)
+        return Interval(found.low.double(), found.high.double())
+
+
+def walking(kind):
+    class Walking(SumSupport):
+        def __init__(self, right):
+            super().__init__(right.image, right._groups, right.ranges)
+
+        def walk(self, view, known=None):
+            return kind(self, view, known)
+
+    return Walking
+
+
+class Elsewhere(SumSupport):
+    """Made for an image of another size."""
+
+    def __init__(self, right):
+        super().__init__(attrs.evolve(right.image, levels=right.image.levels + 1), right._groups, right.ranges)
+
+
+COMPLETED = "what can be completed to an image of the view"
+BROKEN = {
+    "rounded half down": (pyramid(HalfDown), SQUARE, COMPLETED),
+    "rounded half down, large": (pyramid(HalfDown), LARGE, "leads to an image of another view"),
+    "overflow of uint8": (pyramid(Narrow), LARGE, "for a view in torch.uint8"),
+    "channels in reverse": (grayscale(Backwards), COLORS, COMPLETED),
+    "channels in reverse, large": (grayscale(Backwards), MANY_COLORS, "changes with sub-pixels from"),
+    "without the clip": (pyramid(Unclipped), SQUARE, COMPLETED),
+    "without the clip, large": (pyramid(Unclipped), LARGE, "leaves"),
+    "below 0": (pyramid(edited(clipped_too_late)), LARGE, "leaves"),
+    "looks at the sub-pixel itself": (pyramid(edited(looking_at_itself)), SQUARE, COMPLETED),
+    "looks at the sub-pixel itself, large": (pyramid(edited(looking_at_itself)), LARGE, "changes with sub-pixels from"),
+    "looks ahead": (pyramid(edited(looking_ahead)), SQUARES, "changes with sub-pixels from"),
+    "mixes the batch": (pyramid(edited(mixing_the_batch)), LARGE, "alone"),
+    "floats": (pyramid(edited(floating)), SQUARE, "torch.float64"),
+    "another shape": (pyramid(edited(of_another_shape)), SQUARE, "of shape"),
+    "changes the view": (pyramid(edited(changing_the_view)), SQUARE, "changes the image or the view"),
+    "depends on strides": (pyramid(edited(strided)), SQUARES, "layout of memory"),
+    "another image": (pyramid(Elsewhere), SQUARE, "`image` is not that of its view"),
+    "no support": (pyramid(lambda right: right.intervals), SQUARE, "expected an auxar.support.Support"),
+    "reach too small": (pyramid(walking(Short)), SQUARES, "walk's reach of 0"),
+    "reach no integer": (pyramid(walking(Fractional)), SQUARES, "reach is an integer"),
+    "counts outside": (pyramid(walking(Careless)), SQUARES, "walk along"),
+    "nothing outside": (pyramid(walking(Closed)), SQUARES, "outside of the image"),
+    "walk mixes the batch": (pyramid(walking(Mixing)), SQUARES, "walk along"),
+    "walk forgets": (pyramid(walking(Late)), SQUARES, "walk along"),
+    "walk of floats": (pyramid(walking(Rounding)), SQUARES, "torch.float64"),
+    "does not look ahead": (pyramid(walking(Blind)), SQUARES, "with pixels known"),
+}
+
+
+@pytest.mark.parametrize(("build", "images", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_support_is_caught(build, images, message):
+    assert message in catches(build, images)
+
+
+def catches(build, images):
+    """By this law alone, whatever others would find."""
+
+    def make(spec):
+        return build(None, spec)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "intervals of a support were not held against all images")
+        with pytest.raises(ContractError) as error:
+            check_supports(make, {spec: make(spec) for spec in images}, chosen=True)
+    assert error.value.law == "support"
+    assert str(error.value).startswith("support: ")
+    return str(error.value)
+
+
+def test_the_contract_of_views_has_the_law():
+    with pytest.raises(ContractError, match=r"^support: .*\n  built_for = 2×2×1 with 4 levels\n  image = "):
+        check_view(pyramid(HalfDown), None, images=SQUARE)
+
+
+class Parity(View):
+    """Whether a value is odd: what keeps that is no interval."""
+
+    def __init__(self, config, image):
+        self.image = image
+        self.view = attrs.evolve(image, levels=2)
+        self.support = Anything(image)
+
+    def __call__(self, image):
+        return image % 2
+
+
+class Anything(Support):
+    def __init__(self, image):
+        self.image = image
+
+    def intervals(self, image, view):
+        low = torch.zeros(image.shape, dtype=torch.int64)
+        return Interval(low, low + self.image.levels - 1)
+
+
+def test_a_view_without_intervals_cannot_have_a_support():
+    with pytest.raises(ContractError, match="no interval at") as error:
+        check_view(Parity, None)
+    assert error.value.law == "support"
+
+
+def test_what_was_not_counted_is_told():
+    with pytest.warns(UserWarning, match="not held against all images"):
+        check_view(PyramidView, PyramidConfig(2), images=LARGE)
+
+
+# Right ones -----------------------------------------------------------------------------------------------------------
+
+
+class BrightestView(View):
+    """The maximum over 2×2 squares."""
+
+    def __init__(self, config, image):
+        self.means = PyramidView(PyramidConfig(2), image)
+        self.image = image
+        self.view = self.means.view
+        self.support = BrightestSupport(image)
+
+    def __call__(self, image):
+        return image.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).amax((3, 5))
+
+
+class BrightestSupport(Support):
+    """At most the maximum; the last of a square is the maximum if none before it was."""
+
+    def __init__(self, image):
+        self.image = image
+
+    def intervals(self, image, view):
+        high = view.to(torch.int64).repeat_interleave(2, 2).repeat_interleave(2, 3)
+        squares = image.to(torch.int64).unflatten(2, (-1, 2)).unflatten(4, (-1, 2))
+        before = squares[:, :, :, 0].amax(4).maximum(squares[:, :, :, 1, :, 0])
+        low = torch.zeros_like(high)
+        # Where one of a square is larger than its maximum, nothing is possible any more.
+        low[:, :, 1::2, 1::2] = torch.where(before < view, view, torch.where(before > view, view + 1, 0))
+        return Interval(low, high)
+
+
+def test_a_strangers_support_passes():
+    check_view(BrightestView, None)
+    support = BrightestView(None, SQUARE[0]).support
+    assert isinstance(support.walk(torch.zeros(1, 1, 1, 1, dtype=torch.int64)), RepeatedWalk)
+
+
+@pytest.mark.parametrize("by", OFF_BY_ONE.values(), ids=OFF_BY_ONE)
+def test_a_strangers_support_that_is_off_by_one_is_caught(by):
+    class Off(BrightestView):
+        def __init__(self, config, image):
+            super().__init__(config, image)
+            self.support = Edited(self.support, off(*by, white, image.levels))
+
+    catches(Off, SQUARE)
+
+
+# With their default options they are checked beside all other components, two with others beside what is theirs.
+@pytest.mark.parametrize(
+    ("build", "config"),
+    [
+        (PyramidView, PyramidConfig(3)),
+        (PyramidView, PyramidConfig(4)),
+        (GrayscaleView, GrayscaleConfig(3)),
+        # As many values as its integers hold.
+        pytest.param(
+            GrayscaleView,
+            GrayscaleConfig(256),
+            marks=pytest.mark.filterwarnings("ignore:intervals of a support were not held against all images"),
+        ),
+    ],
+)
+def test_views_that_ship_have_a_right_support(build, config):
+    def make(spec):
+        return build(config, spec)
+
+    views = {spec: make(spec) for spec in fitting(make, SPECS, False, "images")}
+    assert all(view.support is not None for view in views.values())
+    check_supports(make, views, chosen=False)

@@ -1,0 +1,270 @@
+"""What training continues from survives damage, full disks and folders that may not be written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.tiny_runs import call, command, metrics, run, same, snapshot, tiny, weights, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from auxar.errors import UserError
+from auxar.files import DamagedFile, read_tensors, write_tensors
+from auxar.pipeline import run_recipe
+from auxar.training.averaging import WeightAverage
+
+CHANGES = {
+    "training__steps": 7,
+    "training__checkpoint_every": 2,
+    "training__keep_checkpoints": 3,
+    "sampling__images": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def whole(pictures, tmp_path_factory) -> Path:
+    """A run that nothing happened to."""
+    return run(tmp_path_factory.mktemp("whole") / "run", tiny(pictures, **CHANGES))
+
+
+@pytest.fixture
+def stopped(whole, tmp_path) -> Path:
+    """The same run as if it had stopped within the prior's training, after step 4."""
+    shutil.copytree(whole, tmp_path / "run")
+    (tmp_path / "run" / "report.html").unlink()
+    folder = tmp_path / "run" / "factors"
+    shutil.rmtree(folder / "stage0")
+    for name in ("weights", "training-000000007", "training-000000006"):
+        (folder / "prior" / f"{name}.safetensors").unlink(missing_ok=True)
+    return tmp_path / "run"
+
+
+def states(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.glob("factors/prior/training*"))
+
+
+def flip(file: Path, place: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+# How many there are
+
+
+@pytest.mark.parametrize("keep", [1, 2, 9])
+def test_the_newest_are_kept(pictures, tmp_path, keep):
+    changes = {**CHANGES, "training__keep_checkpoints": keep}
+    folder = run(tmp_path / "run", tiny(pictures, **changes), only=["prior"])
+    steps = [2, 4, 6, 7][-keep:]
+    assert states(folder) == [f"training-{step:09d}.safetensors" for step in steps]
+
+
+def test_how_many_are_kept_has_no_part_in_the_weights(pictures, whole, stopped):
+    run(stopped, tiny(pictures, **{**CHANGES, "training__keep_checkpoints": 1}))
+    assert same(weights(stopped), weights(whole))
+    assert states(stopped) == ["training-000000007.safetensors"]
+
+
+# Damage
+
+
+def test_a_flipped_bit_is_found_and_the_checkpoint_before_is_used(pictures, whole, tmp_path, stopped, caplog):
+    newest = stopped / "factors" / "prior" / "training-000000004.safetensors"
+    before = newest.with_name("training-000000002.safetensors")
+    shutil.copy(newest, before)  # Where `keep` left none.
+    tensors, metadata = read_tensors(newest)
+    write_tensors(before, tensors, metadata)
+    flip(newest, newest.stat().st_size - 5)
+    run(stopped, tiny(pictures, **CHANGES))
+    assert f"{newest} is damaged: its content does not have the checksum" in caplog.text
+    assert f"going on from {before}" in caplog.text
+    assert same(weights(stopped), weights(whole))
+    assert same(weights(stopped, "training"), weights(whole, "training"))
+    assert metrics(stopped) == metrics(whole)
+
+
+def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(pictures, stopped, monkeypatch):
+    (stopped / "factors" / "prior" / "training-000000006.safetensors").write_bytes(b"damaged")
+    steps = iter([WeightAverage.update])
+    # The step after the next one ends the process.
+    monkeypatch.setattr(WeightAverage, "update", lambda average: next(steps)(average))
+    with pytest.raises(StopIteration):
+        run(stopped, tiny(pictures, **{**CHANGES, "training__checkpoint_every": 1, "training__keep_checkpoints": 2}))
+    assert states(stopped) == ["training-000000004.safetensors", "training-000000005.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "no step", "step", "average", "moments", "later"])
+def test_without_another_a_damaged_checkpoint_is_named(pictures, stopped, damage):
+    file = stopped / "factors" / "prior" / "training-000000004.safetensors"
+    tensors, metadata = read_tensors(file)
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage in ("garbage", "empty"):
+        file.write_bytes(b"garbage" * (damage == "garbage"))
+    elif damage == "no step":
+        save_file(tensors, file)
+    elif damage in ("step", "later"):
+        save_file(tensors, file, {**metadata, "step": "many" if damage == "step" else "8"})
+    elif damage == "average":
+        save_file({name: t for name, t in tensors.items() if not name.startswith("average.")}, file, metadata)
+    else:
+        save_file({name: t for name, t in tensors.items() if not name.startswith("optimizer.3")}, file, metadata)
+    before = snapshot(stopped / "factors")
+    with pytest.raises(UserError) as caught:
+        run(stopped, tiny(pictures, **CHANGES))
+    assert str(caught.value).startswith(f"{file} is damaged: ")
+    assert str(caught.value).endswith(f"and there is none before it; delete {file.parent} to train this factor anew")
+    assert snapshot(stopped / "factors") == before
+
+
+def test_a_checkpoint_of_another_factor_is_no_damage(pictures, whole, stopped):
+    file = stopped / "factors" / "prior" / "training-000000004.safetensors"
+    shutil.copy(whole / "factors" / "stage0" / "training-000000006.safetensors", file)
+    with pytest.raises(UserError, match="does not belong to factor prior of this recipe"):
+        run(stopped, tiny(pictures, **CHANGES))
+
+
+def test_weights_are_made_again_from_the_last_checkpoint(pictures, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    file = tmp_path / "run" / "factors" / "prior" / "weights.safetensors"
+    flip(file, file.stat().st_size - 5)
+    table = tiny(pictures, **CHANGES, evaluation={"train_images": 1})
+    with pytest.raises(
+        UserError, match=r"is damaged: .* delete it, and `auxar run` makes it again from the last check"
+    ):
+        run(tmp_path / "run", table)
+    file.unlink()
+    run(tmp_path / "run", table)
+    assert same(weights(tmp_path / "run"), weights(whole))
+    assert metrics(tmp_path / "run") == metrics(whole)
+
+
+def test_a_run_of_the_single_file_goes_on(pictures, whole, stopped):
+    """As it was written before several were kept."""
+    folder = stopped / "factors" / "prior"
+    tensors, metadata = read_tensors(folder / "training-000000004.safetensors")
+    kept = {key: metadata[key] for key in ("step", "factor", "images", "moments", "seconds")}
+    for file in folder.glob("training*"):
+        file.unlink()
+    save_file(tensors, folder / "training.safetensors", kept)
+    run(stopped, tiny(pictures, **CHANGES))
+    assert same(weights(stopped), weights(whole))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.dictionaries(st.text(max_size=5), st.lists(st.integers(0, 3), max_size=3), max_size=3),
+    st.dictionaries(st.sampled_from(["a", "b", "é"]), st.text(max_size=5), max_size=2),
+    st.data(),
+)
+def test_any_flipped_bit_of_a_tensor_is_found(tmp_path_factory, shapes, metadata, data):
+    file = tmp_path_factory.mktemp("tensors") / "file.safetensors"
+    tensors = {name: torch.randn(shape) for name, shape in shapes.items()}
+    write_tensors(file, tensors, metadata)
+    read, facts = read_tensors(file)
+    assert facts == metadata
+    assert read.keys() == tensors.keys()
+    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+    content = bytearray(file.read_bytes())
+    body = 8 + int.from_bytes(content[:8], "little")
+    if body < len(content):
+        content[data.draw(st.integers(body, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        file.write_bytes(content)
+        with pytest.raises(DamagedFile, match="checksum"):
+            read_tensors(file)
+
+
+def test_metadata_has_a_part_in_the_checksum(tmp_path):
+    write_tensors(tmp_path / "file", {"a": torch.ones(2)}, {"step": "4"})
+    content = (tmp_path / "file").read_bytes()
+    (tmp_path / "file").write_bytes(content.replace(b'"step":"4"', b'"step":"5"'))
+    with pytest.raises(DamagedFile, match="checksum"):
+        read_tensors(tmp_path / "file")
+    (tmp_path / "file").write_bytes(content)
+    assert read_tensors(tmp_path / "file")[1] == {"step": "4"}
+
+
+# Metrics
+
+
+def test_metrics_of_steps_that_are_done_again_are_taken_back(pictures, whole, stopped):
+    file = stopped / "factors" / "prior" / "metrics.jsonl"
+    lines = file.read_text().splitlines()
+    assert len(lines) == 7
+    # A process that was killed has gone on after its last checkpoint, and was writing.
+    file.write_text("\n".join([*lines[:6], lines[6][:20]]))
+    run(stopped, tiny(pictures, **CHANGES))
+    assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2, 3, 4, 5, 6, 7]
+    assert metrics(stopped) == metrics(whole)
+
+
+# Disks
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, size: str) -> Iterator[Path]:
+    """A small file system of its own."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_is_told_and_training_goes_on_once_there_is_room(pictures, whole, tmp_path):
+    recipe = write(tmp_path / "run.toml", tiny(pictures, **CHANGES))
+    room = sum(len(content) for _, content in snapshot(whole / "factors" / "prior").values()) * 3 // 4
+    with mounted(tmp_path / "disk", f"{room // 1024}k") as disk:
+        done = call(command("run", recipe, "--out", disk / "run"), tmp_path)
+        assert done.returncode == 2
+        message = done.stderr.splitlines()[-1]
+        assert message.startswith(f"auxar: {disk / 'run' / 'factors' / 'prior'}/")
+        assert "cannot be written: " in message
+        assert "No space left on device" in message
+        assert "Traceback" not in done.stderr
+        left = states(disk / "run")
+        assert left, "the disk was full before there was a checkpoint"
+        for file in (disk / "run").glob("factors/*/*.safetensors"):
+            read_tensors(file)
+        assert not [path for path in (disk / "run").rglob("*") if path.name.endswith(".part")]
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        run_recipe(recipe, out=disk / "run")
+        assert same(weights(disk / "run"), weights(whole))
+        assert metrics(disk / "run") == metrics(whole)
+
+
+def test_a_folder_that_may_not_be_written_is_told(pictures, whole, stopped, tmp_path):
+    recipe = write(tmp_path / "run.toml", tiny(pictures, **CHANGES))
+    with mounted(tmp_path / "disk", "64m") as disk:
+        shutil.copytree(stopped, disk / "run")
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        before = snapshot(disk)
+        done = call(command("run", recipe, "--out", disk / "run"), tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1] == f"auxar: {disk / 'run'} cannot be written: Read-only file system"
+        assert "Traceback" not in done.stderr
+        with pytest.raises(UserError) as caught:
+            run_recipe(recipe, out=disk / "new")
+        assert str(caught.value) == f"{disk / 'new'} cannot be written: Read-only file system"
+        assert snapshot(disk) == before
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        run_recipe(recipe, out=disk / "run")
+        assert same(weights(disk / "run"), weights(whole))
+
+
+def test_a_checkpoint_is_of_everything_that_changes(whole):
+    tensors = load_file(whole / "factors" / "prior" / "training-000000007.safetensors")
+    parameters = {name.removeprefix("factor.") for name in tensors if name.startswith("factor.")}
+    assert {name.removeprefix("average.") for name in tensors if name.startswith("average.")} == parameters
+    assert len([name for name in tensors if name.startswith("optimizer.")]) == 3 * len(parameters)

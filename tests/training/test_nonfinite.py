@@ -1,0 +1,170 @@
+"""Losses and gradients that are not finite: training stops and says where, or goes on without the step."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.tiny_runs import metrics, run, same, tiny, weights
+
+from auxar.errors import UserError
+from auxar.files import read_tensors
+
+# A prior with one weight, whose loss or gradient is not finite in steps that the recipe names.
+PLUGIN = '''
+import math
+
+import attrs
+import torch
+
+from auxar.interfaces import Prior
+from auxar.plugins import Component, hookimpl
+
+
+@attrs.frozen
+class FragileConfig:
+    """Breaks in some steps."""
+
+    steps: str = ""
+    how: str = "loss"
+
+
+class Infinite(torch.autograd.Function):
+    """What is as it was, with a gradient that is not."""
+
+    @staticmethod
+    def forward(context, value):
+        return value.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient * math.inf
+
+
+class Fragile(Prior):
+    def __init__(self, config, image):
+        super().__init__()
+        self.image = image
+        self.steps = [int(step) for step in config.steps.split()]
+        self.how = config.how
+        self.weight = torch.nn.Parameter(torch.tensor(2.0))
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def log_prob(self, image):
+        weight = self.weight
+        if self.training:
+            self.calls += 1
+            if self.calls.item() in self.steps:
+                weight = weight * math.nan if self.how == "loss" else Infinite.apply(weight)
+        return -(weight.square() + image.float().mean((1, 2, 3)) / 255) * self.image.dims
+
+    def draw(self, draws, sampler, known=None):
+        return (draws.uniforms(self.image.shape) * self.image.levels).long()
+
+
+@hookimpl
+def auxar_register_components():
+    return [Component("prior", "fragile", FragileConfig, Fragile)]
+'''
+CHANGES = {
+    "stage": None,
+    "plugins": ["fragile.py"],
+    "training__steps": 9,
+    "training__checkpoint_every": 2,
+    "training__learning_rate": 0.01,
+    "training__decay": 0.5,
+    "sampling__images": 0,
+}
+
+
+def fragile(pictures: Path, tmp_path: Path, steps: str, how: str, **changes: Any) -> dict[str, Any]:
+    (tmp_path / "fragile.py").write_text(PLUGIN)
+    return tiny(pictures, **{**CHANGES, **changes}, prior={"name": "fragile", "steps": steps, "how": how})
+
+
+@pytest.mark.parametrize(("how", "what"), [("loss", "loss is nan"), ("gradient", "gradient of the loss is not finite")])
+def test_training_stops_with_factor_step_and_learning_rate(pictures, tmp_path, how, what):
+    folder = tmp_path / "run"
+    with pytest.raises(UserError) as caught:
+        run(folder, fragile(pictures, tmp_path, "6", how))
+    assert str(caught.value).startswith(
+        f"factor prior: the {what} at step 6 (learning rate 0.0003125); what was saved before is intact"
+    )
+    files = sorted(file.name for file in (folder / "factors" / "prior").iterdir())
+    assert files == ["metrics.jsonl", "training-000000002.safetensors", "training-000000004.safetensors"]
+    assert all(tensor.isfinite().all() for tensor in weights(folder, "training").values())
+    assert [line["step"] for line in metrics(folder)] == [1, 2, 3, 4, 5]
+    # The advice of the message, in the same folder; the checkpoint is of step 4, after as many calls.
+    run(folder, fragile(pictures, tmp_path, "6", how, training__nonfinite="skip"))
+    assert metrics(folder)[-1]["skipped"] == 1
+
+
+@pytest.mark.parametrize("how", ["loss", "gradient"])
+def test_steps_may_be_skipped_and_are_counted(pictures, tmp_path, how):
+    folder = run(tmp_path / "run", fragile(pictures, tmp_path, "3 4 7", how, training__nonfinite="skip"))
+    lines = metrics(folder)
+    # A line is of the steps that were done; where there are none there is no line.
+    assert [(line["step"], line.get("skipped", 0)) for line in lines] == [
+        (1, 0), (2, 0), (5, 2), (6, 2), (8, 3), (9, 3),
+    ]  # fmt: skip
+    assert all(math.isfinite(line["bits_per_dim"]) for line in lines)
+    assert [line["learning_rate"] for line in lines] == [0.01 * 0.5 ** (line["step"] - 1) for line in lines]
+    state, facts = read_tensors(folder / "factors" / "prior" / "training-000000009.safetensors")
+    assert json.loads(facts["skipped"]) == 3
+    assert state["optimizer.0.step"].item() == 6
+    # Adam on a loss of w² / ln 2 bits/dim with those learning rates, and the average over the steps that were done.
+    weight = torch.tensor(2.0, requires_grad=True)
+    adam = torch.optim.Adam([weight])
+    path = []
+    for step in (0, 1, 4, 5, 7, 8):
+        adam.param_groups[0]["lr"] = 0.01 * 0.5**step
+        adam.zero_grad()
+        (weight.square() / math.log(2)).backward()
+        adam.step()
+        path.append(weight.item())
+    torch.testing.assert_close(state["factor.prior.weight"], weight.detach())
+    shares = [0.9 ** (5 - k) for k in range(6)]
+    average = sum(share * w for share, w in zip(shares, path, strict=True)) / sum(shares)
+    torch.testing.assert_close(state["average.prior.weight"], torch.tensor(average))
+
+
+def test_a_run_with_skipped_steps_may_be_stopped(pictures, tmp_path):
+    table = fragile(pictures, tmp_path, "3 4 7", "loss", training__nonfinite="skip")
+    whole = run(tmp_path / "whole", table)
+    stopped = run(tmp_path / "stopped", {**table, "training": {**table["training"], "keep_checkpoints": 3}})
+    folder = stopped / "factors" / "prior"
+    for name in ("weights", "training-000000009", "training-000000008"):
+        (folder / f"{name}.safetensors").unlink()
+    (stopped / "report.html").unlink()
+    run(stopped, table)
+    assert same(weights(stopped), weights(whole))
+    assert same(weights(stopped, "training"), weights(whole, "training"))
+    assert metrics(stopped) == metrics(whole)
+
+
+def test_weights_that_always_fail_are_not_skipped_for_ever(pictures, tmp_path):
+    steps = " ".join(map(str, range(3, 100)))
+    table = fragile(pictures, tmp_path, steps, "loss", training__nonfinite="skip", training__steps=99)
+    with pytest.raises(UserError, match=r"factor prior: the loss is nan at step 53 .*, as in the 50 steps before"):
+        run(tmp_path / "run", table)
+
+
+def test_weights_that_are_not_finite_are_not_saved(pictures, tmp_path):
+    table = tiny(pictures, training__learning_rate=3e38, training__steps=1)
+    with pytest.raises(UserError, match="factor prior: its weights are not finite after step 1; what was saved before"):
+        run(tmp_path / "run", table)
+    assert not list((tmp_path / "run").glob("factors/*/*.safetensors"))
+
+
+def test_a_loss_that_explodes_stops_the_networks_too(pictures, tmp_path):
+    with pytest.raises(UserError, match=r"factor prior: the (loss is (nan|-?inf)|gradient .*) at step 2 \(learning"):
+        run(tmp_path / "run", tiny(pictures, training__learning_rate=3e38))
+    assert not list((tmp_path / "run").glob("factors/*/weights.safetensors"))
+    # Nothing is trained yet, so that a better setting may take the same folder.
+    run(tmp_path / "run", tiny(pictures, training__learning_rate=1e-3))
+    assert all(torch.isfinite(tensor).all() for tensor in weights(tmp_path / "run").values())
+    assert len(metrics(tmp_path / "run")) == 8

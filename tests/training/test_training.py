@@ -1,0 +1,260 @@
+"""Training is a function of recipe and seed, whether or not it is stopped on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.tiny_runs import (
+    distance,
+    metrics,
+    run,
+    same,
+    snapshot,
+    tiny,
+    weights,
+    with_dropout,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import auxar
+from auxar.data import load_images
+from auxar.files import read_json
+from auxar.runs.folder import open_run
+from auxar.training.averaging import WeightAverage
+
+# Everything that has a state or draws random numbers, and a length that its parts do not divide.
+EVERYTHING = {
+    "training__steps": 7,
+    "training__flip": True,
+    "training__decay": 0.9,
+    "training__accumulate": 2,
+    "training__clip": 1.0,
+    "training__checkpoint_every": 3,
+    "sampling__images": 1,
+}
+
+
+class Stopped(Exception):
+    """Stands for a process that ends."""
+
+
+@pytest.fixture(scope="module")
+def everything(pictures, tmp_path_factory) -> Path:
+    """An uninterrupted run."""
+    return run(tmp_path_factory.mktemp("uninterrupted") / "run", with_dropout(tiny(pictures, **EVERYTHING)))
+
+
+# Stopped and continued
+
+
+@pytest.mark.parametrize("after", [1, 3, 5, 6, 10, 13])
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, monkeypatch, everything, after):
+    updates = 0
+
+    def update(self, update=WeightAverage.update):
+        nonlocal updates
+        if updates == after:
+            raise Stopped
+        updates += 1
+        update(self)
+
+    table = with_dropout(tiny(pictures, **EVERYTHING))
+    with monkeypatch.context() as patch:
+        patch.setattr(WeightAverage, "update", update)
+        with pytest.raises(Stopped):
+            run(tmp_path / "run", table)
+    assert not (tmp_path / "run" / "factors" / "stage0" / "weights.safetensors").exists()
+    torch.rand(after)  # What else a process did before must not matter.
+    stopped = run(tmp_path / "run", table)
+    assert same(weights(stopped), weights(everything))
+    assert same(weights(stopped, "training"), weights(everything, "training"))
+    assert metrics(stopped) == metrics(everything)
+    assert read_json(stopped / "evaluation.json") == read_json(everything / "evaluation.json")
+
+
+def test_a_finished_run_says_so_and_changes_nothing(pictures, everything, caplog):
+    before = snapshot(everything)
+    with caplog.at_level("INFO", logger="auxar"):
+        run(everything, with_dropout(tiny(pictures, **EVERYTHING)))
+    assert f"this run is finished: {everything / 'report.html'}" in caplog.messages
+    assert snapshot(everything) == before
+
+
+# What a run is a function of
+
+
+def test_the_seed_says_all(pictures, tmp_path, everything):
+    again = run(tmp_path / "again", with_dropout(tiny(pictures, **EVERYTHING)))
+    assert same(weights(again), weights(everything))
+    assert metrics(again) == metrics(everything)
+    other = run(tmp_path / "other", with_dropout(tiny(pictures, **EVERYTHING, training__seed=1)))
+    assert all(not torch.equal(tensor, weights(everything)[name]) for name, tensor in weights(other).items())
+
+
+def test_factors_train_apart(pictures, tmp_path, everything):
+    table = with_dropout(tiny(pictures, **EVERYTHING))
+    parts = {name: run(tmp_path / name, table, only=[name]) for name in ("stage0", "prior")}
+    assert [file.parent.name for file in parts["prior"].glob("factors/*/weights.safetensors")] == ["prior"]
+    assert not (parts["prior"] / "samples").exists()
+    (parts["prior"] / "factors" / "prior").rename(parts["stage0"] / "factors" / "prior")
+    together = run(parts["stage0"], table)
+    assert same(weights(together), weights(everything))
+    assert read_json(together / "evaluation.json") == read_json(everything / "evaluation.json")
+
+
+def test_checkpoints_have_no_part_in_the_weights(pictures, tmp_path, everything):
+    changes = {**EVERYTHING, "training__checkpoint_every": 100, "training__log_every": 4}
+    assert same(weights(run(tmp_path / "run", with_dropout(tiny(pictures, **changes)))), weights(everything))
+
+
+# What the settings do
+
+
+def test_the_learning_rate_decays_with_every_step(everything):
+    for line in metrics(everything):
+        assert line["learning_rate"] == pytest.approx(1e-3 * 0.9 ** (line["step"] - 1))
+    assert {(line["factor"], line["step"]) for line in metrics(everything)} == {
+        (factor, step) for factor in ("prior", "stage0") for step in range(1, 8)
+    }
+
+
+def test_metrics_are_logged_as_often_as_asked_and_at_the_end(pictures, tmp_path):
+    table = tiny(pictures, training__steps=5, training__log_every=2, sampling__images=0)
+    lines = metrics(run(tmp_path / "run", table, only=["prior"]))
+    assert [line["step"] for line in lines] == [2, 4, 5]
+    every = metrics(run(tmp_path / "every", tiny(pictures, training__steps=5, sampling__images=0), only=["prior"]))
+    losses = [line["bits_per_dim"] for line in every]
+    means = [sum(losses[:2]) / 2, sum(losses[2:4]) / 2, losses[4]]
+    assert [line["bits_per_dim"] for line in lines] == pytest.approx(means)
+
+
+@pytest.mark.parametrize("parts", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
+def test_accumulated_parts_are_one_batch(pictures, tmp_path, parts):
+    changes = {"training__steps": 1, "sampling__images": 0, "training__flip": True}
+    whole = run(tmp_path / "whole", tiny(pictures, **changes))
+    split = run(tmp_path / "split", tiny(pictures, **changes, training__accumulate=parts))
+    for first, second in zip(metrics(whole), metrics(split), strict=True):
+        assert first["gradient_norm"] == pytest.approx(second["gradient_norm"], rel=1e-4)
+        assert first["bits_per_dim"] == pytest.approx(second["bits_per_dim"], rel=1e-5)
+    # After one step Adam's first moment is a tenth of the gradient.
+    first, second = weights(whole, "training"), weights(split, "training")
+    moments = [name for name in first if name.endswith(".exp_avg")]
+    assert moments
+    for name in moments:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-6)
+
+
+def test_a_gradient_is_clipped_to_its_norm(pictures, tmp_path):
+    changes = {"training__steps": 1, "sampling__images": 0}
+    free = run(tmp_path / "free", tiny(pictures, **changes), only=["prior"])
+    clipped = run(tmp_path / "clipped", tiny(pictures, **changes, training__clip=0.01), only=["prior"])
+    norm = metrics(free)[0]["gradient_norm"]
+    assert norm > 0.01
+    assert metrics(clipped)[0]["gradient_norm"] == norm, "the norm before clipping is logged"
+    first, second = weights(free, "training"), weights(clipped, "training")
+    for name in first:
+        if name.endswith(".exp_avg"):
+            torch.testing.assert_close(second[name], first[name] * (0.01 / norm), rtol=1e-4, atol=1e-9)
+
+
+def test_bfloat16_stays_near_float32(pictures, tmp_path):
+    changes = {"training__steps": 6, "sampling__images": 1}
+    exact = run(tmp_path / "exact", tiny(pictures, **changes))
+    rough = run(tmp_path / "rough", tiny(pictures, **changes, training__precision="bf16"))
+    assert all(tensor.dtype == torch.float32 for tensor in weights(rough).values())
+    assert 0 < distance(weights(exact), weights(rough)) < 0.02
+    for first, second in zip(metrics(exact), metrics(rough), strict=True):
+        assert first["bits_per_dim"] == pytest.approx(second["bits_per_dim"], rel=0.01)
+
+
+def test_likelihoods_of_a_trained_model_are_near_in_bfloat16(tmp_path):
+    """Of held-out images: 0.01 bits/dim in the mean and 0.05 for each."""
+    emoji = {"data__path": "noto-emoji", "data__resize": "cover", "training__steps": 150, "training__batch_size": 16}
+    table = tiny(tmp_path, **emoji, prior__filters=16, stage__0__decoder__filters=16, sampling__images=0)
+    folder = run(tmp_path / "run", table)
+    _, recipe, registry = open_run(folder)
+    heldout = load_images(recipe.data, recipe.image, registry.dataset_paths()).heldout
+    images = torch.stack([pixels for _, pixels in heldout.every(1, 0, 64)])
+    model = auxar.load(folder)
+    with torch.no_grad():
+        exact = model.bits_per_dim(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = model.bits_per_dim(images)
+    assert exact.mean() < 7, "it is not trained"
+    assert rough.dtype == torch.float32
+    assert not torch.equal(exact, rough)
+    assert abs((exact - rough).mean()) < 0.01
+    assert (exact - rough).abs().max() < 0.05
+    torch.testing.assert_close(model.double().bits_per_dim(images).detach(), exact.double(), rtol=0, atol=1e-4)
+
+
+def test_no_steps_leave_the_initialized_networks(pictures, tmp_path):
+    folder = run(tmp_path / "run", tiny(pictures, training__steps=0, sampling__images=1))
+    assert not list(folder.glob("factors/*/metrics.jsonl"))
+    table = read_json(folder / "evaluation.json")
+    assert [entry["steps"] for entry in table["factors"]] == [0, 0]
+
+
+def test_a_batch_that_is_no_multiple_is_shared_out(pictures, tmp_path):
+    """Parts may be smaller than the rest, and more parts than images are as many as images."""
+    table = tiny(pictures, training__batch_size=3, training__accumulate=5, training__steps=1, sampling__images=0)
+    whole = tiny(pictures, training__batch_size=3, training__steps=1, sampling__images=0)
+    first, second = metrics(run(tmp_path / "parts", table)), metrics(run(tmp_path / "whole", whole))
+    assert [line["bits_per_dim"] for line in first] == pytest.approx([line["bits_per_dim"] for line in second])
+
+
+# The average of weights
+
+
+@settings(deadline=None)
+@given(
+    st.floats(0, 0.9999),
+    st.lists(st.lists(st.floats(-100, 100), min_size=3, max_size=3), min_size=1, max_size=8),
+    st.data(),
+)
+def test_the_average_is_its_closed_form(decay, steps, data):
+    module = torch.nn.Linear(3, 1, bias=False, dtype=torch.float64)
+    average = WeightAverage(module, decay)
+    stop = data.draw(st.integers(0, len(steps)))
+    for step, values in enumerate(steps, start=1):
+        with torch.no_grad():
+            module.weight.copy_(torch.tensor([values], dtype=torch.float64))
+        average.update()
+        if step == stop:
+            saved = {name: tensor.clone() for name, tensor in average.tensors().items()}
+            average = WeightAverage(module, decay)
+            average.restore(saved, step)
+    average.apply()
+    shares = torch.tensor([decay ** (len(steps) - step) for step in range(1, len(steps) + 1)], dtype=torch.float64)
+    expected = (shares[:, None] * torch.tensor(steps, dtype=torch.float64)).sum(0) / shares.sum()
+    torch.testing.assert_close(module.weight[0].detach(), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_weights_are_the_average_over_the_steps_and_training_goes_on_from_the_last(everything):
+    state = weights(everything, "training")
+    for name, tensor in weights(everything).items():
+        factor, _, key = name.partition("/")
+        assert torch.equal(tensor, state[f"{factor}/average.{key}"])
+        assert not torch.equal(tensor, state[f"{factor}/factor.{key}"])
+
+
+def test_without_an_average_weights_are_the_last(pictures, tmp_path):
+    folder = run(tmp_path / "run", tiny(pictures, training__ema=0.0, training__steps=2, sampling__images=0))
+    state = weights(folder, "training")
+    for name, tensor in weights(folder).items():
+        factor, _, key = name.partition("/")
+        assert torch.equal(tensor, state[f"{factor}/factor.{key}"])
+
+
+# Seeds
+
+
+@given(st.lists(st.integers() | st.text(max_size=5), max_size=4))
+def test_seeds_are_what_torch_takes(parts):
+    seed = auxar.training.loop.seed_of(*parts)
+    torch.manual_seed(seed)
+    assert 0 <= seed < 2**63
+    assert seed == auxar.training.loop.seed_of(*parts)
