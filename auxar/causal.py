@@ -7,6 +7,7 @@ from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.interfaces import (
+    ByChannel,
     CausalNetwork,
     Decoder,
     Draws,
@@ -18,18 +19,6 @@ from auxar.interfaces import (
     Sampler,
     Walk,
 )
-
-
-@attrs.frozen(eq=False)
-class ByChannel:
-    """Log-likelihoods of images, channel by channel, each given the channels before it: nats."""
-
-    total: Tensor
-    """(b,)."""
-    channels: Tensor | None
-    """(b, c), which add up to `total`. None where the network's head does not tell them apart."""
-    inside: Tensor | None = None
-    """(b, c), log-probabilities that channels lie where they can."""
 
 
 class CausalPrior(Prior):
@@ -46,7 +35,6 @@ class CausalPrior(Prior):
         return self.network.head.log_prob(parameters, image).sum((1, 2))
 
     def log_prob_by_channel(self, image: Tensor) -> ByChannel:
-        """`log_prob`, and what each channel has in it."""
         self.image.check(image)
         return _by_channel(self.network.head, self.network(self.network.encode(image)), image)
 
@@ -76,7 +64,6 @@ class CausalDecoder(Decoder):
     def log_prob_by_channel(
         self, image: Tensor, features: Tensor, interval: Interval | None = None, inside: Interval | None = None
     ) -> ByChannel:
-        """`log_prob`, what each channel has in it, and how much probability each leaves in the intervals `inside`."""
         head, parameters = self.network.head, self._predict(image, features)
         if interval is not None:
             channels = restrictable(head).restricted_log_prob(parameters, image, interval).sum((2, 3))

@@ -1,6 +1,10 @@
-"""p(X, X̂) = p(X̂) p(X | X̂): an image modelled together with its view (paper, equation 2)."""
+"""p(X, X̂) = p(X̂) p(X | X̂): an image modelled together with its views (paper, equation 2)."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import cast
 
 import attrs
 import torch
@@ -8,57 +12,39 @@ from torch import Tensor, nn
 
 from auxar.errors import UserError
 from auxar.interfaces import (
+    ByChannel,
     Decoder,
     Draws,
     Embedding,
-    FactorLogProb,
+    Factor,
     ImageSpec,
     Interval,
     Known,
     Prior,
+    PriorFactor,
     Sampler,
-    Support,
     View,
 )
 
 
-class AuxiliaryModel(Prior):
-    """The joint model of an image and its view. It is a `Prior`, so a pyramid is this model nested in itself.
+class Stage(Factor):
+    """p(X | X̂): a view, and the embedding and the decoder that are trained to predict an image from it.
 
-    `log_prob` is log p(X, ψ(X)), at most log p(X) = log Σ_x̂ p(X, x̂) (paper, equation 5). `restricted`, the decoder is
-    restricted to images with the given view, and the two are equal. Raises `UserError` if the parts' specs do not
-    meet, and where the view does not say which images it leaves possible or the decoder cannot be restricted.
-
-    Examples:
-        >>> import torch
-        >>> from auxar_pixelcnn.components import EmbeddingConfig, LightConfig, embedding, light_decoder, light_prior
-        >>> from auxar_pyramid import PyramidConfig, PyramidView
-        >>> image = ImageSpec(height=8, width=8)
-        >>> view = PyramidView(PyramidConfig(factor=2), image)
-        >>> features = embedding(EmbeddingConfig(filters=4, blocks_per_group=1), view.view, image)
-        >>> small = LightConfig(filters=4, blocks=1)
-        >>> decoder = light_decoder(small, image, features.features_channels)
-        >>> model = AuxiliaryModel(view, features, decoder, light_prior(small, view.view))
-        >>> [str(factor) for factor in factors(model)]
-        ['p(8×8×3 | 4×4×3)', 'p(4×4×3)']
-        >>> [spec.shape for spec in level_specs(model)]
-        [(3, 8, 8), (3, 4, 4)]
-        >>> model.log_prob(torch.zeros(2, *image.shape, dtype=torch.uint8)).shape
-        torch.Size([2])
+    A `restricted` decoder gives probability to images with the given view only. Raises `UserError` if the parts' specs
+    do not meet, and for `restricted` if the view does not say which images it leaves possible or the decoder cannot be
+    restricted. The weights are named `embedding.…` and `decoder.…`.
     """
 
     def __init__(
-        self, view: View, embedding: Embedding, decoder: Decoder, prior: Prior, *, restricted: bool = False
+        self, view: View, embedding: Embedding, decoder: Decoder, *, restricted: bool = False, depth: int = 0
     ) -> None:
-        super().__init__()
+        super().__init__(f"stage{depth}", depth, view.image, view.view)
         for what, found, expected in (
             ("embedding's view", embedding.view, view.view),
             ("embedding's image", embedding.image, view.image),
             ("decoder's image", decoder.image, view.image),
-            ("prior's image", prior.image, view.view),
         ):
-            if found != expected:
-                raise UserError(f"the {what} is {found}, expected {expected}")
+            _check_fit(what, found, expected)
         if embedding.features_channels != decoder.features_channels:
             raise UserError(
                 f"the embedding gives {embedding.features_channels} channels of features, "
@@ -68,174 +54,160 @@ class AuxiliaryModel(Prior):
             raise UserError("support: the view does not say which images it leaves possible, so the decoder stays free")
         if restricted and not decoder.restricts:
             raise UserError("support: the decoder cannot be restricted to possible values, so it stays free")
-        self.image = view.image
         self.view = view
         self.embedding = embedding
         self.decoder = decoder
-        self.prior = prior
         self.restricted = restricted
 
-    @property
-    def exact(self) -> bool:
-        return self.restricted and self.prior.exact
+    def at(self, depth: int) -> Stage:
+        """A stage of the same parts at another depth."""
+        return Stage(self.view, self.embedding, self.decoder, restricted=self.restricted, depth=depth)
 
-    def log_prob(self, image: Tensor) -> Tensor:
-        view = view_of(self.view, image)
-        support = self.view.support if self.restricted else None
-        return self.prior.log_prob(view) + _given_view(self.embedding, self.decoder, image, view, support)
+    def view_of(self, image: Tensor) -> Tensor:
+        """ψ(X) in the image's integers, or in 64 bits where those do not hold the view's values."""
+        # A tensor that does not hold integers is refused by the view itself.
+        narrow = not image.is_floating_point() and self.view.view.levels - 1 > torch.iinfo(image.dtype).max
+        return self.view(image.to(torch.int64) if narrow else image)
 
-    def log_probs(self, image: Tensor) -> tuple[FactorLogProb, ...]:
-        levels = image_levels(self, image)
-        chain = factors(self)
-        return tuple(
-            FactorLogProb(factor.name, factor.image, factor(level, coarser))
-            for factor, level, coarser in zip(chain, levels, [*levels[1:], None], strict=True)
-        )
+    def known_of_view(self, known: Known) -> Known:
+        """The view's pixels that follow from known pixels of the image.
 
-    def draw(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
-        return self.draw_levels(draws, sampler, known)[0]
-
-    def draw_levels(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> list[Tensor]:
-        """The drawn images and all their drawn views, from the image down (paper, figure 6).
-
-        Of every level what is known is held fixed: the image's known pixels, and those of its views that follow. Views
-        that restricted decoders are given leave room for known pixels where only some of a value's are known.
+        Given a view, a restricted decoder draws an image that has it. It then also says what the view's other values
+        can be, if the view can tell, so that the view leaves room for known pixels where some of a value's are known.
         """
-        given = None if known is None else known_of_view(self.view, known, between=self.restricted)
-        if isinstance(self.prior, AuxiliaryModel):
-            coarser = self.prior.draw_levels(draws.coarser(), sampler, given)
-        else:
-            coarser = [self.prior.draw(draws.coarser(), sampler, given)]
-        return [self.draw_given(coarser[0], draws, sampler, known), *coarser]
+        found = self.view.known(known)
+        if not self.restricted or not self.view.monotone:
+            return found
+        ends = (self.view_of(image) for image in (known.lowest(), known.highest(self.image.levels)))
+        return attrs.evolve(found, between=Interval(*ends))
 
-    def draw_given(self, view: Tensor, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
-        """One image for each index of `draws`, given its view (b, *view.shape): int64, (b, *image.shape)."""
+    def forward(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
+        self.check_inputs(view, condition)
+        assert view is not None
+        features = self.embedding(view)
+        if not self.restricted:
+            return self.decoder.log_prob(image, features)
+        return self.decoder.log_prob(image, features, self._possible(image, view))
+
+    def log_prob_by_channel(
+        self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None
+    ) -> ByChannel:
+        self.check_inputs(view, condition)
+        assert view is not None
+        possible = self._possible(image, view) if self.decoder.restricts else None
+        features = self.embedding(view)
+        if self.restricted:
+            return self.decoder.log_prob_by_channel(image, features, possible)
+        return self.decoder.log_prob_by_channel(image, features, inside=possible)
+
+    def draw(self, view: Tensor, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
+        """One image for each index of `draws`, given its view (b, *view_spec.shape): int64, (b, *image.shape)."""
         features = self.embedding(view)
         if not self.restricted:
             return self.decoder.draw(features, draws, sampler, known)
         assert self.view.support is not None
         return self.decoder.draw(features, draws, sampler, known, self.view.support.walk(view, known))
 
-
-def view_of(view: View, image: Tensor) -> Tensor:
-    """ψ(X) in the image's integers, or in 64 bits where those do not hold the view's values."""
-    # What is no integer is refused by the view itself.
-    narrow = not image.is_floating_point() and view.view.levels - 1 > torch.iinfo(image.dtype).max
-    return view(image.to(torch.int64) if narrow else image)
-
-
-def known_of_view(view: View, known: Known, *, between: bool) -> Known:
-    """What known pixels say of the view; with `between` also what others of its values can be, if the view can tell."""
-    found = view.known(known)
-    if not between or not view.monotone:
-        return found
-    ends = (view_of(view, image) for image in (known.lowest(), known.highest(view.image.levels)))
-    return attrs.evolve(found, between=Interval(*ends))
-
-
-def image_levels(model: Prior, image: Tensor) -> list[Tensor]:
-    """[X, ψ(X), ψ(ψ(X)), …]: an image and all views of the chain, from the image down."""
-    levels = [image]
-    while isinstance(model, AuxiliaryModel):
-        levels.append(view_of(model.view, levels[-1]))
-        model = model.prior
-    return levels
-
-
-def level_specs(model: Prior) -> list[ImageSpec]:
-    """What describes each of `image_levels`."""
-    specs = [model.image]
-    while isinstance(model, AuxiliaryModel):
-        model = model.prior
-        specs.append(model.image)
-    return specs
-
-
-def _given_view(embedding: Embedding, decoder: Decoder, image: Tensor, view: Tensor, support: Support | None) -> Tensor:
-    """log p(X | X̂), of a decoder that is restricted to a support if there is one: nats, (b,)."""
-    if support is None:
-        return decoder.log_prob(image, embedding(view))
-    return decoder.log_prob(image, embedding(view), support.intervals(image, view))
-
-
-class Factor(nn.Module):
-    """One of the terms that train apart: p(level k | level k + 1), or p(level K) of the coarsest view.
-
-    Factors share no parameters (paper, section 3). Calling one gives nats, shape (b,).
-    """
-
-    def __init__(self, name: str, image: ImageSpec, view: ImageSpec | None) -> None:
-        super().__init__()
-        self.name = name
-        self.image = image
-        self.view = view
-
-    def __str__(self) -> str:
-        size = f"{self.image.height}×{self.image.width}×{self.image.channels}"
-        if self.view is None:
-            return f"p({size})"
-        return f"p({size} | {self.view.height}×{self.view.width}×{self.view.channels})"
-
-    def initialize(self, image: Tensor, view: Tensor | None) -> None:
-        """Data-dependent initialization of the factor's networks on one batch."""
-        raise NotImplementedError
-
-
-class PriorFactor(Factor):
-    """p(X̂) of the coarsest view."""
-
-    def __init__(self, prior: Prior) -> None:
-        super().__init__("prior", prior.image, None)
-        self.prior = prior
-
-    def forward(self, image: Tensor, view: Tensor | None = None) -> Tensor:
-        """Integers (b, *image.shape) to nats, shape (b,)."""
-        return self.prior.log_prob(image)
-
-    def initialize(self, image: Tensor, view: Tensor | None) -> None:
-        self.prior.initialize(image)
-
-
-class DecoderFactor(Factor):
-    """p(X | X̂): an embedding and a decoder, trained together.
-
-    `support` is the view's, which a `restricted` decoder is restricted to.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        embedding: Embedding,
-        decoder: Decoder,
-        support: Support | None = None,
-        *,
-        restricted: bool = False,
-    ) -> None:
-        super().__init__(name, decoder.image, embedding.view)
-        self.embedding = embedding
-        self.decoder = decoder
-        self.support = support
-        self.restricted = restricted
-
-    def forward(self, image: Tensor, view: Tensor | None = None) -> Tensor:
-        """Integers (b, *image.shape) and (b, *view.shape) to nats, shape (b,)."""
-        assert view is not None
-        return _given_view(self.embedding, self.decoder, image, view, self.support if self.restricted else None)
-
-    def initialize(self, image: Tensor, view: Tensor | None) -> None:
+    def initialize(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> None:
+        self.check_inputs(view, condition)
         assert view is not None
         self.embedding.initialize(view)
         self.decoder.initialize(image, self.embedding(view))
 
+    def _possible(self, image: Tensor, view: Tensor) -> Interval | None:
+        """The values that the view leaves possible for every sub-pixel, if the view can tell."""
+        return None if self.view.support is None else self.view.support.intervals(image, view)
 
-def factors(model: Prior) -> list[Factor]:
-    """The factors of a model from the image down, `stage0` … and last `prior`; they share the model's weights."""
-    chain: list[Factor] = []
-    while isinstance(model, AuxiliaryModel):
-        chain.append(
-            DecoderFactor(
-                f"stage{len(chain)}", model.embedding, model.decoder, model.view.support, restricted=model.restricted
-            )
-        )
-        model = model.prior
-    return [*chain, PriorFactor(model)]
+
+class Chain(Prior):
+    """The joint model of an image and its views: stages from the image down, and a prior of the coarsest view.
+
+    `log_prob` is log p(X, ψ(X), …), at most log p(X) = log Σ_x̂ p(X, x̂) (paper, equation 5). If all stages are
+    restricted, the two are equal. A chain whose prior is a chain is the chain of all their stages. Raises `UserError`
+    if the stages and the prior do not meet.
+
+    Examples:
+        >>> import torch
+        >>> from auxar_pixelcnn.components import EmbeddingConfig, LightConfig, embedding, light_decoder, light_prior
+        >>> from auxar_pyramid import PyramidConfig, PyramidView
+        >>> image = ImageSpec(height=8, width=8)
+        >>> view = PyramidView(PyramidConfig(factor=2), image)
+        >>> features = embedding(EmbeddingConfig(filters=4, blocks_per_group=1), view.view, image)
+        >>> small = LightConfig(filters=4, blocks=1)
+        >>> stage = Stage(view, features, light_decoder(small, image, features.features_channels))
+        >>> model = Chain([stage], light_prior(small, view.view))
+        >>> [str(factor) for factor in model.factors]
+        ['p(8×8×3 | 4×4×3)', 'p(4×4×3)']
+        >>> [spec.shape for spec in model.specs]
+        [(3, 8, 8), (3, 4, 4)]
+        >>> model.log_prob(torch.zeros(2, *image.shape, dtype=torch.uint8)).shape
+        torch.Size([2])
+    """
+
+    stages: Sequence[Stage]
+    """Stage k is at depth k."""
+    prior: Prior
+
+    def __init__(self, stages: Sequence[Stage], prior: Prior) -> None:
+        super().__init__()
+        if isinstance(prior, Chain):
+            stages, prior = [*stages, *prior.stages], prior.prior
+        ends = [(f"image of stage{depth}", stage.image) for depth, stage in enumerate(stages)]
+        for stage, (what, found) in zip(stages, [*ends[1:], ("prior's image", prior.image)], strict=False):
+            _check_fit(what, found, stage.view.view)
+        self.image = stages[0].image if stages else prior.image
+        self.stages = cast(Sequence[Stage], nn.ModuleList(stage.at(depth) for depth, stage in enumerate(stages)))
+        self.prior = prior
+
+    @property
+    def exact(self) -> bool:
+        return all(stage.restricted for stage in self.stages) and self.prior.exact
+
+    @property
+    def specs(self) -> list[ImageSpec]:
+        return [*(stage.image for stage in self.stages), self.prior.image]
+
+    @property
+    def factors(self) -> list[Factor]:
+        return [*self.stages, PriorFactor(self.prior, len(self.stages))]
+
+    def views(self, image: Tensor, deepest: int | None = None) -> list[Tensor]:
+        views = [image]
+        for stage in islice(self.stages, deepest):
+            views.append(stage.view_of(views[-1]))
+        return views
+
+    def log_prob(self, image: Tensor) -> Tensor:
+        views = self.views(image)
+        total = self.prior.log_prob(views[-1])
+        for stage in reversed(self.stages):
+            total = total + stage(*views[stage.depth : stage.depth + 2])
+        return total
+
+    def draw(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
+        return self.draw_views(draws, sampler, known)[0]
+
+    def draw_views(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> list[Tensor]:
+        # At every depth the known pixels are held fixed: the image's, and those of its views that follow from them.
+        given = [known]
+        for stage in self.stages:
+            given.append(None if given[-1] is None else stage.known_of_view(given[-1]))
+        coarsest = self.prior.draw(draws.deeper(len(self.stages)), sampler, given[-1])
+        return self._draw_up(coarsest, draws, sampler, given[:-1])
+
+    def draw_from(self, view: Tensor, draws: Draws, sampler: Sampler, *, from_depth: int = 1) -> list[Tensor]:
+        if not 1 <= from_depth <= len(self.stages):
+            raise UserError(f"from_depth = {from_depth}: this model has views at depths 1 … {len(self.stages)}")
+        return self._draw_up(view, draws, sampler, [None] * from_depth)
+
+    def _draw_up(self, view: Tensor, draws: Draws, sampler: Sampler, known: Sequence[Known | None]) -> list[Tensor]:
+        """Images drawn from a view at depth len(known), where pixels are known at each smaller depth, by depth."""
+        drawn = [view]
+        for stage, given in reversed(list(zip(self.stages, known, strict=False))):
+            drawn.insert(0, stage.draw(drawn[0], draws.deeper(stage.depth), sampler, given))
+        return drawn
+
+
+def _check_fit(what: str, found: ImageSpec, expected: ImageSpec) -> None:
+    if found != expected:
+        raise UserError(f"the {what} is {found}, expected {expected}")

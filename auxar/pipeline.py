@@ -24,10 +24,9 @@ from auxar.generation.figures import Figures, draw_figures
 from auxar.generation.inputs import GivenRequest, read_given
 from auxar.generation.samples import check_samples, sample_to_folder
 from auxar.interfaces import Prior, Sampler
-from auxar.model import factors
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, load_recipe
-from auxar.recipe.building import build_model, build_sampler, build_views
+from auxar.recipe.building import build_model, build_sampler
 from auxar.recipe.cost import factor_costs
 from auxar.report import write_report
 from auxar.runs.folder import RunFolder, begin_run, check_folder, check_sizes, open_run, trained_model
@@ -119,7 +118,7 @@ def sample_given(
     if not config.images:
         raise UserError("-n 0: at least 1 draw for each given image is expected")
     given = read_given(request, opened.recipe, opened.model)
-    kind = "completed" if request.keep is not None else f"given-level{request.stage + 1}"
+    kind = "completed" if request.keep is not None else f"given-depth{request.stage + 1}"
     folder = out or opened.run.samples / f"{kind}-{config.rule}-seed{config.seed}"
     with watching(opened.accelerator), _held(folder, opened.accelerator, check_samples):
         draw_given_to_folder(opened.model, given, config, opened.sampler, folder, opened.accelerator)
@@ -204,12 +203,11 @@ def _train(
     # Weights before training follow from the seed alone, whichever factors are trained here.
     torch.manual_seed(recipe.training.seed)
     model = build_model(recipe, registry)
-    views = build_views(recipe, registry)
     # The coarsest first: it is the quickest, and shows early whether the data are what they should be.
-    for factor in reversed(factors(model)):
+    for factor in reversed(model.factors):
         if factor.name in mine:
             config = recipe.training_of(factor.name)
-            train_factor(factor, views, data.train, config, run, team, workers=recipe.data.workers)
+            train_factor(model, factor, data.train, config, run, team, workers=recipe.data.workers)
             factor.to("cpu")
     # Others may have days to go, for which no process can be kept waiting in an exchange with them.
     while any(not run.weights(name).is_file() for name in missing):

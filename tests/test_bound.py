@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
-from auxar.model import AuxiliaryModel, factors, level_specs
+from auxar.model import Chain, Stage
 from auxar_pixelcnn import components
 from auxar_samplers import RasterSampler
 
@@ -60,9 +60,9 @@ def test_the_log_likelihood_is_the_sum_of_its_factors(data, seed):
         torch.testing.assert_close(sum(each.log_prob for each in found), model.log_prob(image))
         bits = model.bits_per_dim(image)
     torch.testing.assert_close(bits, -sum(each.log_prob for each in found) / math.log(2) / model.image.dims)
-    assert [each.factor for each in found] == [factor.name for factor in factors(model)]
+    assert [each.factor for each in found] == [factor.name for factor in model.factors]
     assert found[-1].factor == "prior"
-    assert [each.image for each in found] == level_specs(model)
+    assert [each.image for each in found] == model.specs
     assert all(each.log_prob.shape == (5,) for each in found)
 
 
@@ -70,16 +70,18 @@ def test_the_log_likelihood_is_the_sum_of_its_factors(data, seed):
 @given(model=random_models(CHAIN), seed=SEEDS)
 def test_a_model_is_the_prior_of_the_model_above_it(model, seed):
     image = random_images(3, model.image, seed)
-    view = model.view(image)
-    assert [factor.name for factor in factors(model)] == ["stage0", "stage1", "prior"]
+    first, second = model.stages
+    view = first.view(image)
+    below = Chain([second], model.prior)
+    assert [factor.name for factor in model.factors] == ["stage0", "stage1", "prior"]
     with torch.no_grad():
-        decoded = model.decoder.log_prob(image, model.embedding(view))
-        torch.testing.assert_close(model.log_prob(image), decoded + model.prior.log_prob(view))
+        decoded = first.decoder.log_prob(image, first.embedding(view))
+        torch.testing.assert_close(model.log_prob(image), decoded + below.log_prob(view))
         torch.testing.assert_close(
             [each.log_prob for each in model.log_probs(image)[1:]],
-            [each.log_prob for each in model.prior.log_probs(view)],
+            [each.log_prob for each in below.log_probs(view)],
         )
-    parameters = [set(factor.parameters()) for factor in factors(model)]
+    parameters = [set(factor.parameters()) for factor in model.factors]
     assert set().union(*parameters) == set(model.parameters())
     assert not any(first & second for first, second in itertools.combinations(parameters, 2))
 
@@ -106,7 +108,9 @@ def example_model(**changes):
         "decoder": components.light_decoder(light, image, 2),
         "prior": components.light_prior(light, view.view),
     }
-    return AuxiliaryModel(**(parts | changes))
+    parts |= changes
+    prior = parts.pop("prior")
+    return Chain([Stage(**parts)], prior)
 
 
 OTHER = ImageSpec(1, height=2, width=2, levels=4)
@@ -164,7 +168,7 @@ def test_what_is_no_image_has_no_likelihood(image, message):
     with pytest.raises(UserError, match=message):
         model.prior.log_prob(image)
     with pytest.raises(UserError, match=message):
-        model.decoder.log_prob(image, torch.zeros(1, 2, 2, 2))
+        model.stages[0].decoder.log_prob(image, torch.zeros(1, 2, 2, 2))
 
 
 @pytest.mark.parametrize("value", [-1, 3])

@@ -16,7 +16,6 @@ from helpers.tiny_runs import PROJECT, TINY, VIEW, tiny
 
 from auxar.cli import main
 from auxar.errors import UserError
-from auxar.model import image_levels
 from auxar.plugins import load_plugins
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model, build_views
@@ -257,5 +256,5 @@ def test_the_readmes_view_is_a_plugin(tmp_path):
     recipe, registry = parse_recipe('plugins = ["darkest.py"]\n' + text, tmp_path)
     model = build_model(recipe, registry)
     image = torch.randint(0, 256, (2, 3, 8, 8))
-    assert torch.equal(image_levels(model, image)[1], image.min(dim=1, keepdim=True).values)
+    assert torch.equal(model.views(image)[1], image.min(dim=1, keepdim=True).values)
     assert model.log_prob(image).isfinite().all()

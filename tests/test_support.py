@@ -40,7 +40,7 @@ from auxar.interfaces import (
     Walk,
     scale,
 )
-from auxar.model import AuxiliaryModel, factors, image_levels, level_specs
+from auxar.model import Chain, Stage
 from auxar.numerics import logistic
 from auxar.plugins import Component, hookimpl
 from auxar.recipe.building import build_model
@@ -109,7 +109,7 @@ def build(image, views, head="softmax", full=False, restricted=True):
     view = views[0](image)
     decoder = build_decoder(image, view.view.channels, head, full)
     prior = build(view.view, views[1:], head, full, restricted)
-    return AuxiliaryModel(view, Shown(view.view, image), decoder, prior, restricted=restricted)
+    return Chain([Stage(view, Shown(view.view, image), decoder, restricted=restricted)], prior)
 
 
 # Likelihoods ----------------------------------------------------------------------------------------------------------
@@ -128,24 +128,24 @@ SPACES = {
 }
 
 
-def conditional_table(model):
+def conditional_table(stage):
     """log p(x | x̂) of every pair, whether or not x̂ is the view of x: (images, views)."""
-    images, views = all_images(model.image), all_images(model.view.view)
+    images, views = all_images(stage.image), all_images(stage.view.view)
     columns = []
     for each in views.split(1):
         given = each.expand(len(images), -1, -1, -1)
-        features = model.embedding(each).expand(len(images), -1, -1, -1)
-        columns.append(model.decoder.log_prob(images, features, model.view.support.intervals(images, given)))
+        features = stage.embedding(each).expand(len(images), -1, -1, -1)
+        columns.append(stage.decoder.log_prob(images, features, stage.view.support.intervals(images, given)))
     return torch.stack(columns, dim=1)
 
 
 def joint_table(model):
-    """log p of every image with every view, every view of the view, …: one dimension for each level."""
-    if not isinstance(model, AuxiliaryModel):
-        return model.log_prob(all_images(model.image))
-    below = joint_table(model.prior)
-    conditional = conditional_table(model)
-    return conditional.view(*conditional.shape, *[1] * (below.dim() - 1)) + below
+    """log p of every image with every view, every view of the view, …: one dimension for each depth."""
+    joint = model.prior.log_prob(all_images(model.prior.image))
+    for stage in reversed(model.stages):
+        conditional = conditional_table(stage)
+        joint = conditional.view(*conditional.shape, *[1] * (joint.dim() - 1)) + joint
+    return joint
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
@@ -160,7 +160,8 @@ def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, see
         joint = joint_table(model)
         found = model.log_prob(images)
         # Of far unlikelier ones no more digits can be expected.
-        free = model.decoder.log_prob(images, model.embedding(model.view(images)))
+        stage = model.stages[0]
+        free = stage.decoder.log_prob(images, stage.embedding(stage.view(images)))
     digits = 1e-9 + 1e-14 * free.abs().max().item()
     assert not joint.isnan().any()
     exact = joint.flatten(1).logsumexp(1)
@@ -169,11 +170,8 @@ def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, see
     assert found.logsumexp(0).item() == pytest.approx(0, abs=digits)
     # Of all views one and no other is possible.
     assert (joint.flatten(1).isfinite().sum(1) == 1).all()
-    levels = [
-        image_numbers(image, spec.levels)
-        for image, spec in zip(image_levels(model, images), level_specs(model), strict=True)
-    ]
-    assert joint[tuple(levels)].isfinite().all()
+    places = [image_numbers(view, spec.levels) for view, spec in zip(model.views(images), model.specs, strict=True)]
+    assert joint[tuple(places)].isfinite().all()
     assert model.exact
 
 
@@ -186,8 +184,8 @@ def test_factors_say_what_the_model_says_of_images_of_any_dtype(space, head, see
         expected = model.log_prob(images)
         for dtype in (torch.uint8, torch.int32):
             torch.testing.assert_close(model.log_prob(images.to(dtype)), expected)
-        levels = [*image_levels(model, images), None]
-        found = [factor(levels[k], levels[k + 1]) for k, factor in enumerate(factors(model))]
+        views = [*model.views(images), None]
+        found = [factor(views[k], views[k + 1]) for k, factor in enumerate(model.factors)]
         torch.testing.assert_close(sum(found), expected)
         torch.testing.assert_close(sum(each.log_prob for each in model.log_probs(images)), expected)
 
@@ -201,7 +199,8 @@ def test_a_restricted_model_can_only_be_likelier(head):
     with torch.no_grad():
         assert (restricted.log_prob(images) >= free.log_prob(images) - 1e-12).all()
     assert not free.exact
-    mixed = AuxiliaryModel(free.view, free.embedding, free.decoder, free.prior, restricted=True)
+    first, *others = free.stages
+    mixed = Chain([Stage(first.view, first.embedding, first.decoder, restricted=True), *others], free.prior)
     assert not mixed.exact
 
 
@@ -439,12 +438,13 @@ def test_a_restricted_pixel_follows_its_likelihood(make, rule):
 def test_images_drawn_given_a_view_follow_the_restricted_likelihood(space, value, head):
     model = randomized(build(*SPACES[space], head), 5, 0.5)
     images = all_images(model.image)
-    view = torch.full((1, *model.view.view.shape), value)
+    [stage] = model.stages
+    view = torch.full((1, *stage.view.view.shape), value)
     with torch.no_grad():
-        intervals = model.view.support.intervals(images, view.expand(len(images), -1, -1, -1))
-        features = model.embedding(view).expand(len(images), -1, -1, -1)
-        nats = model.decoder.log_prob(images, features, intervals)
-        found = model.draw_given(view.expand(4000, -1, -1, -1), Draws(0, tuple(range(4000))), WavefrontSampler())
+        intervals = stage.view.support.intervals(images, view.expand(len(images), -1, -1, -1))
+        features = stage.embedding(view).expand(len(images), -1, -1, -1)
+        nats = stage.decoder.log_prob(images, features, intervals)
+        found = stage.draw(view.expand(4000, -1, -1, -1), Draws(0, tuple(range(4000))), WavefrontSampler())
     assert_follows(torch.bincount(image_numbers(found, model.image.levels), minlength=len(images)), nats)
 
 
@@ -464,10 +464,11 @@ def test_a_thousand_drawn_images_have_the_given_views(image, view, rule):
     """In float32, with weights that leave many an interval next to no mass."""
     for head, size in zip(components.HEADS, (1.0, 4.0), strict=True):
         model = randomized(build(image, [view], head), 1, size).float()
-        given = model.view(random_images(500, image, 2))
-        found = model.draw_given(given, Draws(7, tuple(range(500)), rule), AutoSampler())
+        [stage] = model.stages
+        given = stage.view(random_images(500, image, 2))
+        found = stage.draw(given, Draws(7, tuple(range(500)), rule), AutoSampler())
         image.check_range(found)
-        assert torch.equal(model.view(found), given)
+        assert torch.equal(stage.view(found), given)
         with torch.no_grad():
             assert model.log_prob(found).isfinite().all()
 
@@ -509,29 +510,29 @@ ENGINES = ["plain", *([] if needs_native.args[0] else ["native"])]
 @example(FURTHEST, "softmax", False, 1, DrawRule(), "parts of an image of that view", 0.2, "plain")
 def test_every_sampler_draws_the_same_image_of_the_view(case, head, full, seed, rule, known, share, engine):
     image, view = case
-    model = randomized(build(image, [view], head, full), seed, 0.7)
+    [stage] = randomized(build(image, [view], head, full), seed, 0.7).stages
     shown, other = random_images(2, image, seed), random_images(2, image, seed + 1)
-    given = model.view(shown)
+    given = stage.view(shown)
     mask = torch.rand(2, image.height, image.width, generator=generator(seed)) < share
     parts = {"nothing": None, "parts of an image of that view": shown, "parts of another image": other}[known]
     part = None if parts is None else Known(parts.where(mask[:, None], -1), mask)
     draws = Draws(seed, (3, seed), rule)
-    found = model.draw_given(given, draws, RasterSampler(), part)
+    found = stage.draw(given, draws, RasterSampler(), part)
     image.check_range(found)
     samplers = [CachedSampler(engine), *([] if full else [WavefrontSampler(engine)])]
     for sampler in samplers:
-        assert torch.equal(model.draw_given(given, draws, sampler, part), found)
+        assert torch.equal(stage.draw(given, draws, sampler, part), found)
     if part is not None:
         assert torch.equal(found.where(mask[:, None], 0), parts.where(mask[:, None], 0))
     if known != "parts of another image":
-        assert torch.equal(model.view(found), given)
-    alone = model.draw_given(
+        assert torch.equal(stage.view(found), given)
+    alone = stage.draw(
         given[1:], Draws(seed, (seed,), rule), samplers[-1], None if part is None else part.of(slice(1, 2))
     )
     assert torch.equal(alone, found[1:])
 
 
-# Of several levels, each of which known pixels may leave a part of.
+# Chains of several views, each of which known pixels may leave a part of.
 CHAINS = {
     **SPACES,
     "two pyramids, grayscale": (ImageSpec(3, height=8, width=8), [pyramid(), pyramid(), grayscale(5)]),
@@ -549,14 +550,11 @@ CHAINS = {
 )
 @example("two pyramids, grayscale", "logistic_mixture", 0, "rows", None)
 @example("two pyramids, grayscale", "softmax", 1, "any pixels", None)
-def test_drawn_levels_are_views_of_each_other(chain, head, seed, known, free):
+def test_drawn_views_are_views_of_each_other(chain, head, seed, known, free):
     """Also where a part of the image is known, and with it a part of what its views are made of."""
     model = randomized(build(*CHAINS[chain], head), seed, 1.0)
-    parts = [model]
-    while isinstance(parts[-1].prior, AuxiliaryModel):
-        parts.append(parts[-1].prior)
     if free is not None:
-        parts[min(free, len(parts) - 1)].restricted = False
+        model.stages[min(free, len(model.stages) - 1)].restricted = False
     shown = random_images(5, model.image, seed)
     height, width = model.image.shape[1:]
     masks = {
@@ -565,28 +563,28 @@ def test_drawn_levels_are_views_of_each_other(chain, head, seed, known, free):
     }
     part = None if known == "nothing" else Known(shown, masks[known].expand(5, height, width))
     with torch.no_grad():
-        levels = model.draw_levels(Draws(seed, tuple(range(5))), AutoSampler(), part)
+        views = model.draw_views(Draws(seed, tuple(range(5))), AutoSampler(), part)
         if part is not None:
-            assert torch.equal(levels[0].where(part.mask[:, None], 0), part.filled())
-        for number, each in enumerate(parts):
-            each.image.check_range(levels[number])
-            if each.restricted:
-                assert torch.equal(each.view(levels[number]), levels[number + 1])
+            assert torch.equal(views[0].where(part.mask[:, None], 0), part.filled())
+        for depth, stage in enumerate(model.stages):
+            stage.image.check_range(views[depth])
+            if stage.restricted:
+                assert torch.equal(stage.view(views[depth]), views[depth + 1])
         if free is None:
-            assert model.log_prob(levels[0]).isfinite().all()
+            assert model.log_prob(views[0]).isfinite().all()
 
 
 @settings(deadline=None, max_examples=6, derandomize=True)
 @given(case=cases(), head=st.sampled_from(components.HEADS), seed=SEEDS)
 def test_a_support_that_has_no_walk_of_its_own_draws_the_same(case, head, seed):
     image, view = case
-    model = randomized(build(image, [view], head), seed, 0.7)
-    given = model.view(random_images(2, image, seed))
-    features, draws = model.embedding(given), Draws(seed, (0, 1))
-    expected = model.draw_given(given, draws, WavefrontSampler("plain"))
+    [stage] = randomized(build(image, [view], head), seed, 0.7).stages
+    given = stage.view(random_images(2, image, seed))
+    features, draws = stage.embedding(given), Draws(seed, (0, 1))
+    expected = stage.draw(given, draws, WavefrontSampler("plain"))
     for sampler in (RasterSampler(), WavefrontSampler("plain")):
-        walk = RepeatedWalk(model.view.support, given)
-        assert torch.equal(model.decoder.draw(features, draws, sampler, None, walk), expected)
+        walk = RepeatedWalk(stage.view.support, given)
+        assert torch.equal(stage.decoder.draw(features, draws, sampler, None, walk), expected)
 
 
 # What cannot be restricted --------------------------------------------------------------------------------------------
@@ -691,7 +689,7 @@ def test_a_strangers_part_that_cannot_be_restricted_is_refused_by_its_key(monkey
     table = changed(tomllib.loads(TINY), **{key: {"name": name}})
     if name == "vague":
         table["stage"][0]["embedding"] = {"name": "resnet", "filters": 2}
-    assert not built(table).restricted
+    assert not built(table).stages[0].restricted
     table["stage"][0]["support"] = "restricted"
     with pytest.raises(UserError) as error:
         built(table)
@@ -710,12 +708,13 @@ def test_a_misspelt_support_is_refused_by_its_key(value):
 def test_a_model_of_parts_that_cannot_be_restricted_is_refused(view, decoder):
     """Put together by hand, too."""
     image = ImageSpec(1, height=2, width=2, levels=4)
-    parts = build(image, [bitplanes(1) if view else lambda image: Vague(None, image)], restricted=False)
+    model = build(image, [bitplanes(1) if view else lambda image: Vague(None, image)], restricted=False)
+    [stage] = model.stages
     if not decoder:
-        parts.decoder = plain_decoder(None, image, parts.embedding.features_channels)
+        stage.decoder = plain_decoder(None, image, stage.embedding.features_channels)
 
     def restricted():
-        return AuxiliaryModel(parts.view, parts.embedding, parts.decoder, parts.prior, restricted=True)
+        return Chain([Stage(stage.view, stage.embedding, stage.decoder, restricted=True)], model.prior)
 
     if view and decoder:
         assert restricted().exact

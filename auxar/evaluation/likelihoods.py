@@ -20,7 +20,6 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from auxar.causal import ByChannel, CausalDecoder, CausalPrior
 from auxar.data import DataSets, ImageSet, evaluation_batches
 from auxar.errors import shown
 from auxar.evaluation.records import (
@@ -34,8 +33,7 @@ from auxar.evaluation.records import (
     SupportName,
 )
 from auxar.files import DamagedFile, write_json, write_tensors
-from auxar.interfaces import ImageSpec, Prior
-from auxar.model import DecoderFactor, Factor, PriorFactor, factors, image_levels
+from auxar.interfaces import Factor, ImageSpec, Prior
 from auxar.recipe import Recipe
 from auxar.runs.folder import RunFolder, load_weights
 
@@ -51,10 +49,10 @@ class FactorNats:
     total: Tensor
     """(images,)."""
     channels: Tensor | None
-    """Of each channel given those before it: (c, images). None where the factor's head does not tell them apart."""
+    """Each channel given those before it: (c, images). None where the factor does not tell channels apart."""
     inside: Tensor | None
-    """log P(each channel has values that its view leaves possible), (c, images), of a free decoder whose view and head
-    can tell. So much less has the same decoder if it is restricted. None of all other factors."""
+    """log P(each channel has values that its view leaves possible), (c, images), for a free decoder whose view and head
+    can tell; restricting the decoder adds -log P to its log-likelihood. None for all other factors."""
 
 
 def image_nats_path(run: RunFolder) -> Path:
@@ -78,25 +76,21 @@ def factor_nats(
     limit: int | None = None,
     description: str = "evaluation",
 ) -> list[FactorNats]:
-    """log-likelihood of each image under each chosen factor, and what free decoders leave inside of the possible.
+    """Log-likelihoods of each image under each chosen factor, and how much free decoders leave to feasible values.
 
     Every image counts exactly once, whatever the batch size and the number of processes.
     """
-    names = [factor.name for factor in factors(model)]
     found: list[tuple[Tensor, Tensor]] = []
-    # A process without images does not know which factors tell of channels: the others have to say.
+    # A process without images does not learn which factors tell channels apart; the others report it.
     tells = torch.zeros((len(chosen), 2), dtype=torch.int64)
     shares = evaluation_batches(
         images, batch_size=batch_size, limit=limit, rank=accelerator.process_index, processes=accelerator.num_processes
     )
     for indices, batch in tqdm(shares, desc=description, unit="batch", disable=not accelerator.is_main_process):
-        levels = [*image_levels(model, batch.to(accelerator.device)), None]
+        views = model.views(batch.to(accelerator.device))
         rows = []
         for place, factor in enumerate(chosen):
-            k = names.index(factor.name)
-            level = levels[k]
-            assert level is not None
-            of = _by_channel(factor, level, levels[k + 1])
+            of = factor.log_prob_by_channel(*views[factor.depth : factor.depth + 2])
             by_channel = (of.channels, of.inside)
             tells[place] = torch.tensor([part is not None for part in by_channel])
             nothing = of.total.new_zeros(len(of.total), factor.image.channels)
@@ -117,21 +111,6 @@ def factor_nats(
     ]
 
 
-def _by_channel(factor: Factor, image: Tensor, view: Tensor | None) -> ByChannel:
-    """The factor's nats and those of its channels, if there are any, in one pass of its network."""
-    if isinstance(factor, PriorFactor) and isinstance(factor.prior, CausalPrior):
-        return factor.prior.log_prob_by_channel(image)
-    if isinstance(factor, DecoderFactor) and isinstance(factor.decoder, CausalDecoder):
-        assert view is not None
-        support = factor.support if factor.decoder.restricts else None
-        intervals = None if support is None else support.intervals(image, view)
-        features = factor.embedding(view)
-        if factor.restricted:
-            return factor.decoder.log_prob_by_channel(image, features, intervals)
-        return factor.decoder.log_prob_by_channel(image, features, inside=intervals)
-    return ByChannel(factor(image, view), None)
-
-
 def _total(accelerator: Accelerator, value: float) -> float:
     return accelerator.reduce(torch.tensor(value, device=accelerator.device), reduction="sum").item()
 
@@ -143,7 +122,7 @@ def evaluate_run(
 
     The log-likelihoods of single images are written beside it, see `image_nats_path`.
     """
-    chain = factors(model)
+    chain = model.factors
     trained = [factor for factor in chain if run.weights(factor.name).is_file()]
     metadata = {factor.name: _checked(load_weights(run, factor), run.weights(factor.name)) for factor in trained}
     if accelerator.is_main_process:
@@ -218,7 +197,7 @@ def _evaluation(
             FactorFigures(
                 factor.name,
                 factor.image,
-                factor.view,
+                factor.view_spec,
                 heldout,
                 training,
                 difference,
@@ -252,7 +231,7 @@ def _evaluation(
 
 
 def _support(factor: Factor) -> SupportName | None:
-    if not isinstance(factor, DecoderFactor):
+    if factor.view_spec is None:
         return None
     return "restricted" if factor.restricted else "free"
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from auxar.data import ImageSet, evaluation_batches
 from auxar.errors import UserError
 from auxar.interfaces import Prior
-from auxar.model import image_levels
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """Numbers of images, int64 (b,), and the images, integers (b, c, h, w)."""
@@ -19,10 +18,10 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 @attrs.frozen(eq=False)
 class Nearest:
-    """Of a set of images, the nearest one to each of some images (b, c, h, w)."""
+    """The image of a set that is nearest to each of some images (b, c, h, w)."""
 
     numbers: Tensor
-    """Which of the set they are: int64, (b,). Of several that are as near, the lowest."""
+    """Their numbers in the set: int64, (b,). Of several that are equally near, the lowest."""
     distances: Tensor
     """Root mean square of the differences over all sub-pixels, in units of levels: float64, (b,)."""
     images: Tensor
@@ -36,27 +35,27 @@ class Neighbors:
     images: Tensor
     by_pixels: Nearest
     by_coarsest: Nearest | None
-    """By the coarsest level of the chain of views; None for a model without views."""
+    """By the coarsest view; None for a model without views."""
 
     @property
     def nearest(self) -> list[Nearest]:
-        """By pixels and, where there are views, by the coarsest level."""
+        """By pixels and, where there are views, by the coarsest view."""
         return [found for found in (self.by_pixels, self.by_coarsest) if found is not None]
 
 
 def nearest(
-    images: Tensor, batches: Batches, levels: Callable[[Tensor], Sequence[Tensor]] = lambda image: [image]
+    images: Tensor, batches: Batches, views: Callable[[Tensor], Sequence[Tensor]] = lambda image: [image]
 ) -> tuple[Nearest, ...]:
-    """The nearest to `images` (b, c, h, w), at each of the `levels` that are made of an image.
+    """The nearest to `images` (b, c, h, w), by each of the `views` that are made of an image.
 
     Goes once through `batches`, in whatever order they come, and keeps no more than one of them. Distances are exact
     sums of integers. Raises `UserError` if there is no image in them.
     """
-    wanted = levels(images)
+    wanted = views(images)
     found: list[Nearest | None] = [None] * len(wanted)
     for numbers, batch in batches:
         batch = batch.to(images.device)
-        for k, (one, many) in enumerate(zip(wanted, levels(batch), strict=True)):
+        for k, (one, many) in enumerate(zip(wanted, views(batch), strict=True)):
             found[k] = _nearer(found[k], _nearest_in(one, many, numbers.to(images.device), batch.to(images.dtype)))
     complete = tuple(best for best in found if best is not None)
     if not complete:
@@ -76,8 +75,8 @@ def neighbors(
 ) -> Neighbors:
     """The training images, the first `limit` of them, that are nearest to `images` (b, *model.image.shape).
 
-    With `flip`, as [training] has it, mirrored ones count as well. What is held in memory does not grow with their
-    number. Raises `UserError` for images that the model does not describe, and if a training image cannot be read.
+    With `flip`, as [training] has it, mirrored ones count as well. Memory does not grow with their number. Raises
+    `UserError` for images that the model does not describe, and if a training image cannot be read.
     """
     model.image.check(images)
     batches: Batches = evaluation_batches(training, batch_size=batch_size, limit=limit)
@@ -86,13 +85,13 @@ def neighbors(
 
 
 def _compared(model: Prior, image: Tensor) -> list[Tensor]:
-    levels = image_levels(model, image)
-    return [levels[0], levels[-1]] if len(levels) > 1 else levels
+    views = model.views(image)
+    return [views[0], views[-1]] if len(views) > 1 else views
 
 
-def _nearest_in(wanted: Tensor, level: Tensor, numbers: Tensor, images: Tensor) -> Nearest:
-    """Of one batch, which has at least one image."""
-    squares = _squared_distances(wanted, level)
+def _nearest_in(wanted: Tensor, many: Tensor, numbers: Tensor, images: Tensor) -> Nearest:
+    """The nearest in one batch of at least one image."""
+    squares = _squared_distances(wanted, many)
     least = squares.amin(1)
     tied = torch.where(squares == least[:, None], numbers, torch.iinfo(torch.int64).max)
     lowest, place = tied.min(1)

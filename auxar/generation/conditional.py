@@ -20,7 +20,6 @@ from auxar.files import replacing, write_json
 from auxar.generation.samples import batches, clear, drawn_how
 from auxar.generation.sheets import can_be_shown, labeled, save_png, to_uint8
 from auxar.interfaces import Draws, ImageSpec, Known, Prior, Sampler
-from auxar.model import AuxiliaryModel, factors, image_levels, level_specs
 from auxar.recipe import SamplingConfig
 
 SHEET_ROWS = 16
@@ -31,44 +30,21 @@ SHEET_DRAWS = 8
 
 @attrs.frozen(eq=False)
 class Given:
-    """What images are drawn from, one row of each tensor for each given image."""
+    """The views or known pixels to draw from, one row of each tensor for each given image."""
 
     names: tuple[str, ...]
-    stage: int
-    """The level that is drawn first: `view` is level stage + 1."""
+    depth: int
+    """Where `view` is in the chain: images at all smaller depths are drawn. 1 where a part of the image is known."""
     view: Tensor | None
-    """Integers (g, *view.shape), what is drawn from; None where a part of the image itself is known."""
+    """Integers (g, *model.specs[depth].shape); None where a part of the image itself is known."""
     image: Tensor | None
     """Integers (g, *image.shape), where the whole image was given."""
     known: Known | None = None
 
 
-def draw_from_view(model: Prior, view: Tensor, stage: int, draws: Draws, sampler: Sampler) -> list[Tensor]:
-    """Levels 0 … stage drawn given level stage + 1: p(level k | level k + 1) from the coarsest to the image.
-
-    Returns them from the image down, the given view last.
-    """
-    chain = []
-    while isinstance(model, AuxiliaryModel):
-        chain.append(model)
-        model = model.prior
-    levels = [view]
-    for level in reversed(range(stage + 1)):
-        part = chain[level]
-        drawn = part.draw_given(levels[0], attrs.evolve(draws, level=level), sampler)
-        levels.insert(0, drawn)
-    return levels
-
-
-def given_view(model: Prior, images: Tensor, stage: int) -> Tensor:
-    """Level stage + 1 of images. Raises `UserError` for a stage that the model does not have."""
-    check_stage(model, stage)
-    return image_levels(model, images)[stage + 1]
-
-
 def check_stage(model: Prior, stage: int) -> None:
     """Raises `UserError` for a stage that the model does not have."""
-    stages = len(level_specs(model)) - 1
+    stages = len(model.specs) - 1
     if not stages:
         raise UserError("--given: this model has no stage, so there is no view to draw from; --keep completes images")
     if not 0 <= stage < stages:
@@ -91,11 +67,11 @@ def draw_given_to_folder(
     started = time.perf_counter()
     for indices in batches(total, spec, folder, accelerator):
         rows = torch.tensor([index // each for index in indices])
-        levels = _draw(model, given, rows, Draws(config.seed, indices, rule), sampler, accelerator)
-        facts = _facts(model, given, levels)
+        views = _draw(model, given, rows, Draws(config.seed, indices, rule), sampler, accelerator)
+        facts = _facts(model, given, views)
         for row, index in enumerate(indices):
             name = f"{index // each:06d}-{index % each:03d}.png"
-            save_png(Image.fromarray(to_uint8(levels[0][row : row + 1].cpu(), spec)[0]), folder / "images" / name)
+            save_png(Image.fromarray(to_uint8(views[0][row : row + 1].cpu(), spec)[0]), folder / "images" / name)
             found.append((index, {key: values[row].cpu().numpy() for key, values in facts.items()}))
     seconds = time.perf_counter() - started
     everyone = sorted(gather_object(found), key=lambda entry: entry[0])
@@ -112,7 +88,7 @@ def draw_given_to_folder(
             {
                 **drawn_how(config, total.images, seconds),
                 "given": list(given.names),
-                "drawn_from": f"level {given.stage + 1}" if given.known is None else "known pixels",
+                "drawn_from": f"depth {given.depth}" if given.known is None else "known pixels",
                 "draws_each": each,
                 "view_agreement": None if agreement is None else float(agreement.mean()),
             },
@@ -123,30 +99,23 @@ def draw_given_to_folder(
 def _draw(
     model: Prior, given: Given, rows: Tensor, draws: Draws, sampler: Sampler, accelerator: Accelerator
 ) -> list[Tensor]:
-    """All levels that are drawn, from the image down, and the given view."""
+    """The drawn images and views, by depth, and last the given view."""
     if given.view is not None:
-        return draw_from_view(model, given.view[rows].to(accelerator.device), given.stage, draws, sampler)
+        return model.draw_from(given.view[rows].to(accelerator.device), draws, sampler, from_depth=given.depth)
     assert given.known is not None
     known = Known(given.known.values[rows].to(accelerator.device), given.known.mask[rows].to(accelerator.device))
-    if isinstance(model, AuxiliaryModel):
-        return model.draw_levels(draws, sampler, known)
-    return [model.draw(draws, sampler, known)]
+    return model.draw_views(draws, sampler, known)
 
 
-def _facts(model: Prior, given: Given, levels: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Every drawn level; nats of each given the one below; how much of its view a drawn image has kept."""
-    chain = factors(model)
-    drawn = levels if given.view is None else levels[:-1]
-    facts = {"images" if k == 0 else f"level{k}": level for k, level in enumerate(drawn)}
-    for k, level in enumerate(levels):
-        below = levels[k + 1] if k + 1 < len(levels) else None
-        if below is not None or given.view is None:
-            facts[f"nats_{chain[k].name}"] = chain[k](level, below).double()
-    if isinstance(model, AuxiliaryModel):
-        own = image_levels(model, levels[0])
-        last = given.stage + 1
-        expected = levels[last] if given.view is not None else levels[1]
-        facts["view_agreement"] = (own[last] == expected).all(1).double().flatten(1).mean(1)
+def _facts(model: Prior, given: Given, views: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The drawn images and views; nats of each given the next; how much of its view a drawn image has kept."""
+    drawn = views if given.view is None else views[:-1]
+    facts = {"images" if depth == 0 else f"view{depth}": view for depth, view in enumerate(drawn)}
+    for factor in model.factors[: len(drawn)]:
+        facts[f"nats_{factor.name}"] = factor(*views[factor.depth : factor.depth + 2]).double()
+    if given.depth < len(views):
+        own = model.views(views[0], given.depth)[given.depth]
+        facts["view_agreement"] = (own == views[given.depth]).all(1).double().flatten(1).mean(1)
     return facts
 
 
@@ -162,18 +131,18 @@ def _save(path: Path, given: Given, arrays: dict[str, np.ndarray]) -> None:
 
 def _sheet(model: Prior, given: Given, images: np.ndarray) -> Image.Image:
     """A row for each given image: itself, its view or known part, and draws."""
-    specs = level_specs(model)
+    specs = model.specs
     titles: list[str] = []
     columns: list[tuple[Tensor, ImageSpec]] = []
     if given.image is not None:
         titles.append("given")
         columns.append((given.image, specs[0]))
-    if given.view is not None and can_be_shown(specs[given.stage + 1]):
+    if given.view is not None and can_be_shown(specs[given.depth]):
         titles.append("view")
-        columns.append((given.view, specs[given.stage + 1]))
+        columns.append((given.view, specs[given.depth]))
     if given.known is not None:
         titles.append("known")
-        # What is not known is gray, which is told from black.
+        # Unknown pixels are gray, which differs from black.
         gray = torch.full_like(given.known.values, specs[0].levels // 2)
         columns.append((torch.where(given.known.mask[:, None], given.known.values, gray), specs[0]))
     for draw in range(min(images.shape[1], SHEET_DRAWS)):

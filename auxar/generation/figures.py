@@ -14,11 +14,9 @@ from tqdm import tqdm
 from auxar.data import ImageSet
 from auxar.evaluation.nearest import Neighbors, neighbors
 from auxar.files import write_json
-from auxar.generation.conditional import draw_from_view
-from auxar.generation.samples import draw_levels
+from auxar.generation.samples import draw_views
 from auxar.generation.sheets import can_be_shown, labeled, save_png
 from auxar.interfaces import DrawRule, Draws, ImageSpec, Prior, Sampler
-from auxar.model import image_levels, level_specs
 from auxar.recipe import SamplingConfig
 
 DRAWS = 4
@@ -45,7 +43,7 @@ class Figure:
 
 
 class Figures:
-    """What all figures of a model are drawn with.
+    """The figures of a model, and the sampler, settings and images to draw them with.
 
     `heldout` are images (b, *model.image.shape), one for each row; `flip` is whether training saw images mirrored.
     """
@@ -67,7 +65,7 @@ class Figures:
         self.config = config
         self.rows = rows
         self.heldout = heldout
-        self.specs = level_specs(model)
+        self.specs = model.specs
         self.device = next(model.parameters()).device
 
     def all(self) -> Iterator[Figure]:
@@ -102,7 +100,7 @@ class Figures:
             yield Figure(
                 "growth",
                 "From coarse to fine",
-                f"A row is one image: its coarsest view, and each finer level given the one before. {self._drawn()}",
+                f"A row is one image: its coarsest view, and each finer image given the one before. {self._drawn()}",
                 self._growth,
             )
 
@@ -121,13 +119,13 @@ class Figures:
             meaning = f"not the model's own distribution: temperature {rule.temperature:g}"
         return f"Rule ‘{rule.name}’ ({meaning}), seed {self.config.seed}."
 
-    def _levels(self, rule: DrawRule, indices: Sequence[int]) -> list[Tensor]:
-        """The drawn images and their views, from the image down, as many at once as are to be."""
+    def _drawn_views(self, rule: DrawRule, indices: Sequence[int]) -> list[Tensor]:
+        """The drawn images and their drawn views, by depth, `config.batch_size` images at once."""
         parts = []
         for start in range(0, len(indices), self.config.batch_size):
             draws = Draws(self.config.seed, tuple(indices[start : start + self.config.batch_size]), rule)
-            parts.append(draw_levels(self.model, draws, self.sampler))
-        return [torch.cat(level) for level in zip(*parts, strict=True)]
+            parts.append(draw_views(self.model, draws, self.sampler))
+        return [torch.cat(view) for view in zip(*parts, strict=True)]
 
     def _from_view(self, view: Tensor) -> list[Tensor]:
         """DRAWS images of each view, draw by draw."""
@@ -138,7 +136,7 @@ class Figures:
                 part = view[start : start + self.config.batch_size].to(self.device)
                 indices = tuple((start + k) * DRAWS + draw for k in range(len(part)))
                 draws = Draws(self.config.seed, indices, rule)
-                parts.append(draw_from_view(self.model, part, 0, draws, self.sampler)[0].cpu())
+                parts.append(self.model.draw_from(part, draws, self.sampler)[0].cpu())
             found.append(torch.cat(parts))
         return found
 
@@ -151,25 +149,25 @@ class Figures:
         return self._beside([*columns, *((f"draw {k}", images, self.specs[0]) for k, images in enumerate(draws))])
 
     def _views(self) -> Image.Image:
-        view = self._levels(self.config.draw_rule(), range(self.rows))[1]
+        view = self._drawn_views(self.config.draw_rule(), range(self.rows))[1]
         return self._with_draws([("view", view, self.specs[1])], view)
 
     def _given(self) -> Image.Image:
-        view = image_levels(self.model, self.heldout)[1]
+        view = self.model.views(self.heldout, 1)[1]
         return self._with_draws([("held out", self.heldout, self.specs[0]), ("view", view, self.specs[1])], view)
 
     def _reduction(self) -> Image.Image:
         rules = [(f"{value:g}", DrawRule("reduced", reduction=value)) for value in REDUCTIONS]
         rules.append(("map", DrawRule("map")))
-        return self._beside([(t, self._levels(rule, range(self.rows))[0], self.specs[0]) for t, rule in rules])
+        return self._beside([(t, self._drawn_views(rule, range(self.rows))[0], self.specs[0]) for t, rule in rules])
 
     def _map(self) -> Image.Image:
         columns = 6
-        images = self._levels(DrawRule("map"), range(self.rows * columns))[0]
+        images = self._drawn_views(DrawRule("map"), range(self.rows * columns))[0]
         return self._beside([("", images[k::columns], self.specs[0]) for k in range(columns)])
 
     def _memorization(self) -> Image.Image:
-        drawn = self._levels(self.config.draw_rule(), range(self.rows))[0]
+        drawn = self._drawn_views(self.config.draw_rule(), range(self.rows))[0]
         samples, heldout = (
             neighbors(self.model, images.to(self.device), self.training, flip=self.flip)
             for images in (drawn, self.heldout)
@@ -177,10 +175,10 @@ class Figures:
         return memorization_sheet(samples, heldout, self.specs[0])
 
     def _growth(self) -> Image.Image:
-        levels = self._levels(self.config.draw_rule(), range(self.rows))
-        shown = list(zip(levels, self.specs, strict=True))[::-1]
+        views = self._drawn_views(self.config.draw_rule(), range(self.rows))
+        shown = list(zip(views, self.specs, strict=True))[::-1]
         # Pillow's own font has no ×.
-        return self._beside([(f"{spec.height} x {spec.width}", level, spec) for level, spec in shown])
+        return self._beside([(f"{spec.height} x {spec.width}", view, spec) for view, spec in shown])
 
 
 @torch.no_grad()
@@ -194,7 +192,7 @@ def draw_figures(figures: Figures, folder: Path) -> None:
 
 
 def memorization_sheet(samples: Neighbors, heldout: Neighbors, image: ImageSpec) -> Image.Image:
-    """Samples and, below them, held-out images, each beside the training image nearest by pixels and by coarsest level.
+    """Samples and, below them, held-out images, each beside the training image nearest by pixels and by coarsest view.
 
     A distance alone says nothing: samples are copies if they are much nearer to training images than real images are
     that the model has not seen. A row's name gives both distances. Raises `UserError` if there is no image at all.

@@ -14,44 +14,43 @@ from torch import Tensor
 from auxar.data.conversion import BrokenImage, Preparation, decode, eight_bit, opened, read_file
 from auxar.data.folder import EXTENSIONS
 from auxar.errors import UserError
-from auxar.generation.conditional import Given, check_stage, given_view
+from auxar.generation.conditional import Given, check_stage
 from auxar.interfaces import ImageSpec, Known, Prior
-from auxar.model import level_specs
 from auxar.recipe import DataConfig, Recipe
 
 
 @attrs.frozen
 class GivenRequest:
-    """What to draw from, as the user says it."""
+    """The files to draw from and the way to use them, as the user gives them."""
 
     paths: tuple[Path, ...]
     """Files, or folders of them."""
     stage: int = 0
-    """Level `stage` is drawn given level `stage` + 1, and then those above it."""
+    """The image at depth `stage` is drawn given the view at depth `stage` + 1, and then all finer ones."""
     as_view: bool = False
-    """The files show level `stage` + 1 itself; otherwise images that it is made of."""
+    """The files show the view at depth `stage` + 1 itself; otherwise images that it is made of."""
     keep: str | None = None
-    """A number of upper rows, or a mask's file: what of the images is kept while the rest is drawn."""
+    """A number of upper rows, or a mask's file: the part of the images that is kept while the rest is drawn."""
 
 
 def read_given(request: GivenRequest, recipe: Recipe, model: Prior) -> Given:
-    """What is asked for, read from its files. Raises `UserError` for what does not fit the model."""
+    """The images or views of a request, read from its files. Raises `UserError` for any that do not fit the model."""
     files = image_files(request.paths)
     names = tuple(file.name for file in files)
     if request.keep is not None:
         images = read_images(files, recipe.image, recipe.data)
         mask = _kept(request.keep, recipe.image)
-        return Given(names, 0, None, images, Known(images, mask.expand(len(images), -1, -1)))
+        return Given(names, 1, None, images, Known(images, mask.expand(len(images), -1, -1)))
     check_stage(model, request.stage)
+    depth = request.stage + 1
     if request.as_view:
-        view = read_views(files, level_specs(model)[request.stage + 1])
-        return Given(names, request.stage, view, None)
+        return Given(names, depth, read_views(files, model.specs[depth]), None)
     images = read_images(files, recipe.image, recipe.data)
-    return Given(names, request.stage, given_view(model, images, request.stage), images)
+    return Given(names, depth, model.views(images, depth)[depth], images)
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The files, and those of the folders, by name. Raises `UserError` for what isn't there."""
+    """The files, and those in the folders, by name. Raises `UserError` for a path that does not exist."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -106,7 +105,7 @@ def read_views(files: Sequence[Path], view: ImageSpec) -> Tensor:
 
 
 def read_mask(path: Path, image: ImageSpec) -> Tensor:
-    """A picture of what is known, white, and what is to be drawn, black: booleans, (h, w)."""
+    """A picture that is white where pixels are known and black where they are drawn: booleans, (h, w)."""
     try:
         picture = decode(_content(path, "--keep"), "L")
     except BrokenImage as error:
@@ -118,7 +117,7 @@ def read_mask(path: Path, image: ImageSpec) -> Tensor:
 
 
 def _kept(keep: str, image: ImageSpec) -> Tensor:
-    """The mask of what is kept, (h, w)."""
+    """The mask of the pixels that are kept, (h, w)."""
     if not keep.isdecimal():
         return read_mask(Path(keep), image)
     rows = int(keep)

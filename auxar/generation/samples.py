@@ -21,7 +21,6 @@ from auxar.errors import UserError
 from auxar.files import remove, unfinished, write_json
 from auxar.generation.sheets import can_be_shown, growth, save_png, sheet, sheet_columns, to_uint8
 from auxar.interfaces import Draws, ImageSpec, Prior, Sampler
-from auxar.model import AuxiliaryModel, factors, level_specs
 from auxar.recipe import SamplingConfig
 from auxar.runs.lock import HOLDER, LOCK
 
@@ -36,23 +35,21 @@ SHEETS = ("samples.json", "samples.png", "growth.png", "draws.npz")
 
 
 @torch.no_grad()
-def draw_levels(model: Prior, draws: Draws, sampler: Sampler) -> list[Tensor]:
-    """The drawn images and their drawn views, from the image down: int64, (b, *spec.shape) each, on the CPU."""
-    levels = model.draw_levels(draws, sampler) if isinstance(model, AuxiliaryModel) else [model.draw(draws, sampler)]
-    return [level.cpu() for level in levels]
+def draw_views(model: Prior, draws: Draws, sampler: Sampler) -> list[Tensor]:
+    """The drawn images and their drawn views, by depth: int64, (b, *spec.shape) each, on the CPU."""
+    return [view.cpu() for view in model.draw_views(draws, sampler)]
 
 
-def drawn_bits_per_dim(model: Prior, levels: Sequence[Tensor], batch_size: int, device: torch.device) -> Tensor:
+def drawn_bits_per_dim(model: Prior, views: Sequence[Tensor], batch_size: int, device: torch.device) -> Tensor:
     """-log₂ of how likely drawn images and their drawn views are together, over the image's sub-pixels: (b,), float64.
 
-    `levels` are as `draw_levels` gives them. Where a drawn image's own view is not the drawn one, this is not
+    `views` are as `draw_views` gives them. Where a drawn image's own view is not the drawn one, this is not
     `model.bits_per_dim` of the image, which goes by ψ(X).
     """
-    chain = factors(model)
     scores = []
-    for start in range(0, len(levels[0]), batch_size):
-        part = [*(level[start : start + batch_size].to(device) for level in levels), None]
-        nats = [factor(part[k], part[k + 1]).double() for k, factor in enumerate(chain)]
+    for start in range(0, len(views[0]), batch_size):
+        part = [view[start : start + batch_size].to(device) for view in views]
+        nats = [factor(*part[factor.depth : factor.depth + 2]).double() for factor in model.factors]
         scores.append(torch.stack(nats).sum(0).cpu() / (-math.log(2) * model.image.dims))
     return torch.cat(scores)
 
@@ -66,36 +63,36 @@ def sample_to_folder(
     stopping early loses only those that were being drawn.
     Samples of an earlier call in the same folder make way. Raises `UserError` if the folder holds anything else.
     """
-    specs = level_specs(model)
+    specs = model.specs
     rule = config.draw_rule()
     clear(folder, accelerator)
     found: list[tuple[int, list[Tensor]]] = []
     started = time.perf_counter()
     for indices in batches(config, model.image, folder, accelerator):
-        levels = draw_levels(model, Draws(config.seed, indices, rule), sampler)
-        pictures = to_uint8(levels[0], specs[0])
+        views = draw_views(model, Draws(config.seed, indices, rule), sampler)
+        pictures = to_uint8(views[0], specs[0])
         for row, index in enumerate(indices):
             save_png(Image.fromarray(pictures[row]), folder / "images" / f"{index:06d}.png")
             if index < SHEET_IMAGES:
-                found.append((index, [level[row] for level in levels]))
+                found.append((index, [view[row] for view in views]))
     seconds = time.perf_counter() - started
     scored: list[tuple[int, list[Tensor], float]] = []
     if found:
-        stacked = [torch.stack([levels[k] for _, levels in found]) for k in range(len(specs))]
+        stacked = [torch.stack([views[k] for _, views in found]) for k in range(len(specs))]
         bits = drawn_bits_per_dim(model, stacked, config.batch_size, accelerator.device)
-        scored = [(index, levels, score) for (index, levels), score in zip(found, bits.tolist(), strict=True)]
+        scored = [(index, views, score) for (index, views), score in zip(found, bits.tolist(), strict=True)]
     everyone = sorted(gather_object(scored), key=lambda entry: entry[0])
     if accelerator.is_main_process and everyone:
-        stacked = [torch.stack([levels[k] for _, levels, _ in everyone]) for k in range(len(specs))]
+        stacked = [torch.stack([views[k] for _, views, _ in everyone]) for k in range(len(specs))]
         save_png(sheet(stacked[0], specs[0]), folder / "samples.png")
-        rows = [(level[:GROWTH_ROWS], spec) for level, spec in zip(stacked, specs, strict=True) if can_be_shown(spec)]
+        rows = [(view[:GROWTH_ROWS], spec) for view, spec in zip(stacked, specs, strict=True) if can_be_shown(spec)]
         if len(rows) > 1:
             save_png(growth(rows[::-1]), folder / "growth.png")
         write_json(
             folder / "samples.json",
             {
                 **drawn_how(config, config.images, seconds),
-                # Of the images on the sheet, in its order.
+                # Only for the images on the sheet, in its order.
                 "columns": sheet_columns(len(everyone), specs[0]),
                 "bits_per_dim": [score for *_, score in everyone],
                 "kind": "exact" if model.exact else "bound",
@@ -120,7 +117,7 @@ def drawn_how(config: SamplingConfig, count: int, seconds: float) -> dict[str, A
 def batches(
     config: SamplingConfig, image: ImageSpec, folder: Path, accelerator: Accelerator
 ) -> Iterator[tuple[int, ...]]:
-    """The numbers of the images that this process draws, as many at once as are to be, with a progress bar.
+    """The numbers of the images that this process draws, `config.batch_size` at once, with a progress bar.
 
     Says how many are finished if the user stops it.
     """
@@ -155,7 +152,7 @@ def check_samples(folder: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
-    # What says that the samples are whole goes first.
+    # The file that marks the samples as complete goes first.
     for path in sorted(_files(folder), key=lambda path: path.name != "samples.json"):
         remove(path)
 

@@ -29,7 +29,7 @@ SHEET_WIDTH = 896
 def to_uint8(images: Tensor, spec: ImageSpec) -> np.ndarray:
     """Integers (b, *spec.shape) in [0, levels) to uint8 RGB of shape (b, h, w, 3).
 
-    A value x becomes 255·x / (levels - 1), rounded half up: black stays 0, the top level 255, and nothing is
+    A value x becomes 255·x / (levels - 1), rounded half up: black stays 0, the highest level 255, and nothing is
     stretched to the range that occurs. One channel is repeated three times. Raises `UserError` for a tensor that
     `spec` does not describe, and for channels other than 1 or 3, which have no colors of their own.
     """
@@ -71,25 +71,25 @@ def sheet_columns(count: int, spec: ImageSpec) -> int:
     return max(1, min(count, math.ceil(math.sqrt(count * spec.height / spec.width))))
 
 
-def growth(levels: Sequence[tuple[Tensor, ImageSpec]]) -> Image.Image:
-    """How sampled images come about: a row for each image, and in it the levels from coarsest to finest.
+def growth(views: Sequence[tuple[Tensor, ImageSpec]]) -> Image.Image:
+    """How sampled images come about: a row for each image, and in it its views from the coarsest to the image itself.
 
-    `levels` holds the same images at every level in the order they are shown, coarsest first, each with shape
+    `views` holds views of the same images in the order they are shown, coarsest first, each with shape
     (b, *spec.shape). All are enlarged, nearest neighbor, to the size that `sheet` would show the finest at, and
-    laid out as there. Raises `UserError` without a level, for levels that differ in their number of images, and as
+    laid out as there. Raises `UserError` without a view, for views that differ in their number of images, and as
     `to_uint8` does.
     """
-    if not levels:
-        raise UserError("there is no level to show")
-    counts = [len(images) for images, _ in levels]
+    if not views:
+        raise UserError("there is no view to show")
+    counts = [len(images) for images, _ in views]
     if len(set(counts)) > 1:
-        raise UserError(f"every level must hold the same images, and they hold {', '.join(map(str, counts))}")
-    finest = levels[-1][1]
-    zoom = _zoom(finest, len(levels))
+        raise UserError(f"all views must be of the same images, and they hold {', '.join(map(str, counts))}")
+    finest = views[-1][1]
+    zoom = _zoom(finest, len(views))
     height, width = finest.height * zoom, finest.width * zoom
-    colors = [to_uint8(images, spec) for images, spec in levels]
-    tiles = [_resized(level[row], height, width) for row in range(counts[0]) for level in colors]
-    return _grid(tiles, len(levels), height, width)
+    colors = [to_uint8(images, spec) for images, spec in views]
+    tiles = [_resized(view[row], height, width) for row in range(counts[0]) for view in colors]
+    return _grid(tiles, len(views), height, width)
 
 
 def labeled(

@@ -7,10 +7,12 @@ shape (b,). A class here is abstract or final: implementations are complete and 
 
 from auxar.interfaces.decoder import Decoder
 from auxar.interfaces.embedding import Embedding
+from auxar.interfaces.factor import Factor
 from auxar.interfaces.image import INTEGER_DTYPES, MOST_LEVELS, MOST_SIDE, ImageSpec, Interval, scale
 from auxar.interfaces.known import Known
+from auxar.interfaces.likelihood import ByChannel, FactorLogProb
 from auxar.interfaces.network import CausalNetwork, Head, RestrictableHead
-from auxar.interfaces.prior import FactorLogProb, Prior
+from auxar.interfaces.prior import Prior, PriorFactor
 from auxar.interfaces.request import RULES, DrawRule, Draws
 from auxar.interfaces.sampling import Sampler
 from auxar.interfaces.support import DrawnPixels, RepeatedWalk, Support, Walk
@@ -22,18 +24,21 @@ __all__ = [
     "MOST_LEVELS",
     "MOST_SIDE",
     "RULES",
+    "ByChannel",
     "CausalNetwork",
     "Decoder",
     "DrawRule",
     "DrawnPixels",
     "Draws",
     "Embedding",
+    "Factor",
     "FactorLogProb",
     "Head",
     "ImageSpec",
     "Interval",
     "Known",
     "Prior",
+    "PriorFactor",
     "RepeatedWalk",
     "RestrictableHead",
     "Sampler",

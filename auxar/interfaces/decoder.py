@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from auxar.interfaces.image import ImageSpec, Interval
 from auxar.interfaces.known import Known
+from auxar.interfaces.likelihood import ByChannel
 from auxar.interfaces.request import Draws
 from auxar.interfaces.sampling import Sampler
 from auxar.interfaces.support import Walk
@@ -27,6 +28,18 @@ class Decoder(nn.Module, abc.ABC):
 
         With an interval for every sub-pixel, of the image's shape, each is given that it lies in its own.
         """
+
+    def log_prob_by_channel(
+        self, image: Tensor, features: Tensor, interval: Interval | None = None, inside: Interval | None = None
+    ) -> ByChannel:
+        """`log_prob` and the share of each channel, where the decoder can tell channels apart: here the total alone.
+
+        `inside` has intervals as well, but restricts nothing: a decoder may tell how much probability each channel
+        leaves in them.
+        """
+        if interval is None:
+            return ByChannel(self.log_prob(image, features))
+        return ByChannel(self.log_prob(image, features, interval))
 
     @abc.abstractmethod
     def draw(

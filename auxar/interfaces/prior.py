@@ -5,28 +5,24 @@ from __future__ import annotations
 import abc
 import math
 
-import attrs
 import torch
 from torch import Tensor, nn
 
 from auxar.errors import UserError
+from auxar.interfaces.factor import Factor
 from auxar.interfaces.image import ImageSpec
 from auxar.interfaces.known import Known
+from auxar.interfaces.likelihood import ByChannel, FactorLogProb
 from auxar.interfaces.request import DrawRule, Draws
 from auxar.interfaces.sampling import Sampler
 
 
-@attrs.frozen
-class FactorLogProb:
-    """One factor's log-likelihoods: nats, shape (b,), of images described by `image`."""
-
-    factor: str
-    image: ImageSpec
-    log_prob: Tensor
-
-
 class Prior(nn.Module, abc.ABC):
-    """A distribution over images. An `AuxiliaryModel` is one too, which is how stages nest."""
+    """A distribution over images. A `Chain` is one too: of an image together with its views.
+
+    Whoever uses a model asks it for its `factors`, `specs` and `views` by depth: the image is at depth 0, its k-th view
+    at depth k. Here they are those of a model without views.
+    """
 
     image: ImageSpec
     sampler: Sampler | None = None
@@ -37,6 +33,20 @@ class Prior(nn.Module, abc.ABC):
         """Whether `log_prob` is log p(X) and not a bound of it."""
         return True
 
+    @property
+    def specs(self) -> list[ImageSpec]:
+        """Descriptions of the image and all its views, by depth."""
+        return [self.image]
+
+    @property
+    def factors(self) -> list[Factor]:
+        """The terms that train apart, by depth: `stage0` … and last `prior`. They share the model's weights."""
+        return [PriorFactor(self, 0)]
+
+    def views(self, image: Tensor, deepest: int | None = None) -> list[Tensor]:
+        """[X, ψ(X), ψ(ψ(X)), …]: integers (b, *image.shape) and all their views, by depth, or none below `deepest`."""
+        return [image]
+
     @abc.abstractmethod
     def log_prob(self, image: Tensor) -> Tensor:
         """Integers (b, *image.shape) to nats, shape (b,)."""
@@ -45,12 +55,32 @@ class Prior(nn.Module, abc.ABC):
     def draw(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
         """One image for each index of `draws`: int64, (b, *image.shape)."""
 
+    def draw_views(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> list[Tensor]:
+        """The drawn images and the drawn views that they were drawn from, by depth (paper, figure 6)."""
+        return [self.draw(draws, sampler, known)]
+
+    def draw_from(self, view: Tensor, draws: Draws, sampler: Sampler, *, from_depth: int = 1) -> list[Tensor]:
+        """The images at depths 0 … `from_depth`, drawn from a view (b, *specs[from_depth].shape), which comes last.
+
+        Given a view that `draw_views` drew, they are the images that it draws. Raises `UserError` for a depth without
+        views.
+        """
+        raise UserError("this model has no views to draw from")
+
     def initialize(self, image: Tensor) -> None:
         """Data-dependent initialization on a batch of images; nothing unless an implementation has it."""
 
     def log_probs(self, image: Tensor) -> tuple[FactorLogProb, ...]:
         """Log-likelihood factor by factor, from the image down to its coarsest view."""
-        return (FactorLogProb("prior", self.image, self.log_prob(image)),)
+        views = self.views(image)
+        return tuple(
+            FactorLogProb(factor.name, factor.image, factor(*views[factor.depth : factor.depth + 2]))
+            for factor in self.factors
+        )
+
+    def log_prob_by_channel(self, image: Tensor) -> ByChannel:
+        """`log_prob` and the share of each channel, where the prior can tell channels apart: here the total alone."""
+        return ByChannel(self.log_prob(image))
 
     def bits_per_dim(self, image: Tensor) -> Tensor:
         """-log₂ p of each image over its number of sub-pixels, shape (b,). Raises `UserError` for a bad image."""
@@ -92,3 +122,25 @@ class Prior(nn.Module, abc.ABC):
             images.append(self.draw(Draws(seed, indices, rule), sampler, given).cpu())
         self.train(training)
         return torch.cat(images) if images else torch.empty((0, *self.image.shape), dtype=torch.int64)
+
+
+class PriorFactor(Factor):
+    """p(image) of a prior without views, as a factor; its weights are named `prior.…`."""
+
+    def __init__(self, prior: Prior, depth: int) -> None:
+        super().__init__("prior", depth, prior.image, None)
+        self.prior = prior
+
+    def forward(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
+        self.check_inputs(view, condition)
+        return self.prior.log_prob(image)
+
+    def log_prob_by_channel(
+        self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None
+    ) -> ByChannel:
+        self.check_inputs(view, condition)
+        return self.prior.log_prob_by_channel(image)
+
+    def initialize(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> None:
+        self.check_inputs(view, condition)
+        self.prior.initialize(image)

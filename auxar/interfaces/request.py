@@ -49,9 +49,9 @@ class DrawRule:
 
 @attrs.frozen
 class Draws:
-    """Which images to draw: their indices, the seed and the rule, and the level of the chain they are drawn at.
+    """Which images to draw: their indices, the seed and the rule, and the depth in the chain they are drawn at.
 
-    Noise depends on (seed, index, level) alone, so an image does not depend on the batch it is drawn in, on the
+    Noise depends on (seed, index, depth) alone, so an image does not depend on the batch it is drawn in, on the
     sampler or on the number of processes.
 
     Examples:
@@ -64,17 +64,17 @@ class Draws:
     seed: int
     indices: tuple[int, ...]
     rule: DrawRule = attrs.field(factory=DrawRule)
-    level: int = 0
+    depth: int = 0
 
-    def coarser(self) -> Draws:
-        """The same images, one level further down the chain of views."""
-        return attrs.evolve(self, level=self.level + 1)
+    def deeper(self, by: int = 1) -> Draws:
+        """The same images, so many views further down the chain."""
+        return attrs.evolve(self, depth=self.depth + by)
 
     def uniforms(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
         """Uniform noise inside the open interval (0, 1), float64, shape (len(indices), *shape)."""
         rows = []
         for index in self.indices:
-            key = hashlib.sha256(f"{self.seed}/{index}/{self.level}".encode()).digest()
+            key = hashlib.sha256(f"{self.seed}/{index}/{self.depth}".encode()).digest()
             # The raw stream of a bit generator is the one that NumPy promises never to change.
             raw = np.random.Philox(key=int.from_bytes(key[:16])).random_raw(math.prod(shape))
             rows.append((raw >> np.uint64(12)).reshape(tuple(shape)))

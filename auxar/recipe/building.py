@@ -10,7 +10,7 @@ from torch import device, nn
 
 from auxar.errors import UserError
 from auxar.interfaces import CausalNetwork, ImageSpec, Prior, Sampler, View
-from auxar.model import AuxiliaryModel
+from auxar.model import Chain, Stage
 from auxar.plugins import Kind, Registry
 from auxar.recipe.schema import ComponentChoice, Recipe
 from auxar.recipe.shapes import WithoutDrawing
@@ -68,9 +68,10 @@ def sizes_in_64_bits() -> Iterator[None]:
 def _build_chain(recipe: Recipe, registry: Registry) -> Prior:
     views = build_views(recipe, registry)
     coarsest = views[-1].view if views else recipe.image
-    model: Prior = _build(registry, "prior", recipe.prior, "prior", coarsest)
-    layers = _count_layers(model, 0, "prior")
-    # From the coarsest view up, since each model is the prior of the next.
+    # The prior first, then the stages from the coarsest view up: first weights depend on the order they are drawn in.
+    prior: Prior = _build(registry, "prior", recipe.prior, "prior", coarsest)
+    layers = _count_layers(prior, 0, "prior")
+    stages: list[Stage] = []
     for index in reversed(range(len(views))):
         stage, view, path = recipe.stage[index], views[index], f"stage[{index}]"
         embedding = _build(registry, "embedding", stage.embedding, f"{path}.embedding", view.view, view.image)
@@ -86,10 +87,13 @@ def _build_chain(recipe: Recipe, registry: Registry) -> Prior:
         if restricted and not decoder.restricts:
             raise _stays_free(path, f"a decoder that takes intervals of values, and '{stage.decoder.name}' does not")
         try:
-            model = AuxiliaryModel(view, embedding, decoder, model, restricted=restricted)
+            stages.insert(0, Stage(view, embedding, decoder, restricted=restricted, depth=index))
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
-    return model
+    try:
+        return Chain(stages, prior) if stages else prior
+    except UserError as error:
+        raise UserError(f"prior ('{recipe.prior.name}'): {error}") from None
 
 
 def _stays_free(path: str, needed: str) -> UserError:

@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
-from auxar.model import Factor, factors
+from auxar.interfaces import Factor, ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model, sizes_in_64_bits
@@ -39,7 +38,7 @@ def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
     """
     model = build_model(recipe, registry, on="meta")
     costs = []
-    for factor in factors(model):
+    for factor in model.factors:
         config = recipe.training_of(factor.name)
         part = max(1, config.batch_size // config.accumulate)
         parameters = sum(parameter.numel() for parameter in factor.parameters())
@@ -54,7 +53,7 @@ def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
                 factor.name,
                 str(factor),
                 factor.image,
-                factor.view,
+                factor.view_spec,
                 parameters,
                 multiply_adds,
                 weights + kept_bytes,
@@ -67,7 +66,7 @@ def _inputs(factor: Factor, batch: int) -> tuple[Tensor, Tensor | None]:
     def blank(spec: ImageSpec) -> Tensor:
         return torch.zeros((batch, *spec.shape), dtype=torch.uint8, device="meta")
 
-    return blank(factor.image), None if factor.view is None else blank(factor.view)
+    return blank(factor.image), None if factor.view_spec is None else blank(factor.view_spec)
 
 
 def _multiply_adds(factor: Factor) -> int:

@@ -22,8 +22,7 @@ import attrs
 
 from auxar.errors import UserError, one_line
 from auxar.files import DamagedFile, Shapes, read_shapes, read_tensors, remove, replacing, unfinished
-from auxar.interfaces import Prior
-from auxar.model import Factor, factors
+from auxar.interfaces import Factor, Prior
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, fill_in, load_recipe, read_recipe, recipe_table, recipe_text
 from auxar.recipe.building import build_model
@@ -167,7 +166,7 @@ def trained_model(run: RunFolder, recipe: Recipe, registry: Registry) -> Prior:
     """The model with its trained weights. Raises `UserError` if a factor is not trained, and as `load_weights` does."""
     check_sizes(run, recipe, registry, recipe.factor_names)
     model = build_model(recipe, registry)
-    for factor in factors(model):
+    for factor in model.factors:
         load_weights(run, factor)
     return model
 
@@ -178,7 +177,7 @@ def check_sizes(run: RunFolder, recipe: Recipe, registry: Registry, names: Seque
     Before the model is built: a recipe of a few words can ask for more memory than the machine has, and weights of that
     size are not made as easily.
     """
-    for factor in factors(build_model(recipe, registry, on="meta")):
+    for factor in build_model(recipe, registry, on="meta").factors:
         if factor.name in names:
             path = _trained(run, factor)
             with _advising():

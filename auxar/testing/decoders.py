@@ -44,6 +44,7 @@ def check_decoder(
             decoder.log_prob,  # type: ignore[arg-type]
             decoder.draw,  # type: ignore[arg-type]
             decoder.initialize,  # type: ignore[arg-type]
+            decoder.log_prob_by_channel,  # type: ignore[arg-type]
             channels,
             decoder.network if isinstance(decoder, CausalDecoder) else None,
         )

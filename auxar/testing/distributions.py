@@ -44,6 +44,7 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
         if model.network is not None:
             networks.check_causality(model.network, model.features(1, seed), seed)
             networks.check_head(model.network, seed)
+        networks.check_channels(model, seed)
         networks.check_saved(model, make(spec, channels), seed)
 
     def check_sum(spec: ImageSpec, channels: int, seed: int, size: float) -> None:

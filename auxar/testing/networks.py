@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from auxar.interfaces import CausalNetwork, Draws, ImageSpec, Known, Sampler
+from auxar.interfaces import ByChannel, CausalNetwork, Draws, ImageSpec, Known, Sampler
 from auxar.plugins import load_plugins
 from auxar.testing.examples import all_images, extreme_images, random_images
 from auxar.testing.laws import broken, described, devices, runs
@@ -35,6 +35,7 @@ class Distribution:
     log_prob: Callable[[Tensor, Tensor | None], Tensor]
     draw: Callable[[Tensor | None, Draws, Sampler, Known | None], Tensor]
     initialize: Callable[[Tensor, Tensor | None], None]
+    by_channel: Callable[[Tensor, Tensor | None], ByChannel]
     features_channels: int = 0
     network: CausalNetwork | None = None
     """Where there is one, laws about single pixels are checked too."""
@@ -121,7 +122,7 @@ def check_draw(model: Distribution, seed: int) -> None:
         single = model.draw(_row(features, 1), Draws(seed, (0,)), sampler, None)
     _check_drawn(model, drawn, 3)
     if not torch.equal(drawn, again) or not torch.equal(drawn[1:2], single):
-        broken("draw", "a drawn image must be a function of seed, number, level and rule alone", seed=seed)
+        broken("draw", "a drawn image must be a function of seed, number, depth and rule alone", seed=seed)
     mask = torch.rand(3, model.image.height, model.image.width, generator=torch.Generator().manual_seed(seed)) < 0.5
     values = random_images(3, model.image, seed).to(drawn.device)
     known = Known(values, mask.to(drawn.device))
@@ -242,6 +243,24 @@ def check_head(network: CausalNetwork, seed: int) -> None:
         broken("head", f"log_prob must have shape {(2, *shape[2:])}, got {tuple(whole.shape)}")
     if channels is not None and not torch.allclose(channels.sum(1), whole, rtol=CLOSE, atol=CLOSE):
         broken("head", "channel_log_prob does not add up to log_prob", channels=channels.sum(1), whole=whole)
+
+
+def check_channels(model: Distribution, seed: int) -> None:
+    """Law `channels`: log-likelihoods by channel have the total of `log_prob` and, if there are any, add up to it."""
+    image, features = random_images(3, model.image, seed), model.features(3, seed)
+    total = nats(model, image, features)
+    with runs("log_prob_by_channel", image=image), torch.no_grad():
+        found = model.by_channel(image, features)
+    if not isinstance(found, ByChannel):
+        broken("channels", f"log_prob_by_channel must give a ByChannel, got {described(found)}")
+    if found.total.shape != total.shape or not torch.allclose(found.total, total, rtol=CLOSE, atol=CLOSE):
+        broken("channels", "log_prob_by_channel has another total than log_prob", expected=total, found=found.total)
+    if found.channels is None:
+        return
+    if tuple(found.channels.shape) != (3, model.image.channels):
+        broken("channels", f"channels must have shape {(3, model.image.channels)}, got {tuple(found.channels.shape)}")
+    if not torch.allclose(found.channels.sum(1), total, rtol=CLOSE, atol=CLOSE):
+        broken("channels", "channels do not add up to log_prob", expected=total, found=found.channels.sum(1))
 
 
 def check_devices(model: Distribution, seed: int) -> None:

@@ -18,10 +18,10 @@ def check_prior(
     """Looks for weights and images at which the prior that `build(config, image)` makes breaks a law.
 
     The laws: `build` (sizes that do not fit raise `UserError`), `spec`, `shape`, `finite` (at extreme images too),
-    `range`, `determinism`, `batch`, `dtype`, `normalization` and `draws` (on spaces whose images can all be counted),
-    `draw`, `known`, `save` (and load), `initialize`, `gradient`, `device`, `runs`; of causal networks `causality` and
-    `head`. Weights are random and in float64. `images` are what it is built for, by default small images as far as
-    the prior takes them. Raises `ContractError`; warns if no image was small enough to sum over.
+    `range`, `determinism`, `batch`, `dtype`, `channels`, `normalization` and `draws` (on spaces whose images can all be
+    counted), `draw`, `known`, `save` (and load), `initialize`, `gradient`, `device`, `runs`; of causal networks
+    `causality` and `head`. Weights are random and in float64. `images` are what it is built for, by default small
+    images as far as the prior takes them. Raises `ContractError`; warns if no image was small enough to sum over.
     """
 
     def make(spec: ImageSpec, channels: int) -> Distribution:
@@ -36,6 +36,7 @@ def check_prior(
             lambda image, features: prior.log_prob(image),
             lambda features, draws, sampler, known: prior.draw(draws, sampler, known),
             lambda image, features: prior.initialize(image),
+            lambda image, features: prior.log_prob_by_channel(image),
             network=prior.network if isinstance(prior, CausalPrior) else None,
         )
 

@@ -53,10 +53,10 @@ def check_sampler(
     chosen = given or _accepted(sampler)
 
     def check(
-        place: int, seed: int, count: int, rule: DrawRule, level: int, share: float, walked: str | None, between: bool
+        place: int, seed: int, count: int, rule: DrawRule, depth: int, share: float, walked: str | None, between: bool
     ) -> None:
         network = chosen[place]
-        draws = Draws(seed, tuple(range(seed, seed + 7 * count, 7)), rule, level)
+        draws = Draws(seed, tuple(range(seed, seed + 7 * count, 7)), rule, depth)
         known = _known(network.image, count, seed, share)
         case = _Case(network, _features(network, count, seed), draws, known)
         _check_case(sampler, reference, case)
@@ -76,7 +76,7 @@ def check_sampler(
         # One alone is what `batch` compares with.
         count=st.integers(2, 3),
         rule=RULES,
-        level=st.integers(0, 2),
+        depth=st.integers(0, 2),
         share=st.sampled_from([0.0, 0.5, 1.0]),
         walked=st.sampled_from(["squares", "everything", None]),
         between=st.booleans(),

@@ -17,8 +17,7 @@ from auxar.distributed.group import Team
 from auxar.distributed.signals import Interrupted, Requests, between_steps
 from auxar.errors import UserError
 from auxar.files import write_tensors
-from auxar.interfaces import View
-from auxar.model import Factor, view_of
+from auxar.interfaces import Factor, Prior
 from auxar.recipe import Recipe, TrainingConfig
 from auxar.runs.folder import RunFolder
 from auxar.training.averaging import WeightAverage
@@ -32,17 +31,9 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def adjacent_levels(views: Sequence[View], factor: Factor, image: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The two levels that a factor sees, of images (b, c, h, w): its own and the one below, None for the prior."""
-    depth = len(views) if factor.view is None else int(factor.name.removeprefix("stage"))
-    for view in views[:depth]:
-        image = view_of(view, image)
-    return image, None if factor.view is None else view_of(views[depth], image)
-
-
 def train_factor(
+    model: Prior,
     factor: Factor,
-    views: Sequence[View],
     images: ImageSet,
     config: TrainingConfig,
     run: RunFolder,
@@ -50,29 +41,29 @@ def train_factor(
     *,
     workers: int = 0,
 ) -> None:
-    """Trains a factor to its last step and writes its weights; continues from the last checkpoint if there is one.
+    """Trains a factor of `model` to its last step and writes its weights; goes on from the last checkpoint, if any.
 
     Every random choice is a function of (seed, factor, step, process), so that a run that was stopped ends with the
     weights of one that was not. Asked to end, it saves after the present step and raises `Interrupted`. Raises
     `UserError` if a file cannot be read or written, and for a loss or gradient that is not finite unless such steps are
     to be skipped.
     """
-    _Training(factor, views, images, config, run, team, workers).run_to_end()
+    _Training(model, factor, images, config, run, team, workers).run_to_end()
 
 
 class _Training:
     def __init__(
         self,
+        model: Prior,
         factor: Factor,
-        views: Sequence[View],
         images: ImageSet,
         config: TrainingConfig,
         run: RunFolder,
         team: Team,
         workers: int,
     ) -> None:
+        self.model = model
         self.factor = factor.to(team.device)
-        self.views = views
         self.images = images
         self.config = config
         self.run = run
@@ -139,11 +130,12 @@ class _Training:
         batch = next(self._batches(0, 1, self.config.initialization_images, 1, 0))
         self.factor.train()
         with torch.no_grad():
-            self.factor.initialize(*self._levels(batch))
+            self.factor.initialize(*self._inputs(batch))
 
-    def _levels(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
-        batch = batch.to(self.team.device, non_blocking=True)
-        return adjacent_levels(self.views, self.factor, batch)
+    def _inputs(self, batch: Tensor) -> list[Tensor]:
+        """From images of the data, those that the factor sees: the one at its own depth and its view, if it has one."""
+        depth = self.factor.depth
+        return self.model.views(batch.to(self.team.device, non_blocking=True), depth + 1)[depth:]
 
     def _loop(self, model: nn.Module, optimizer: Any, average: WeightAverage, requests: Requests) -> None:
         self.meter.begin()
@@ -179,7 +171,7 @@ class _Training:
             last = index == len(parts) - 1
             # Gradients are exchanged between processes once, with the last part.
             with contextlib.nullcontext() if last else self.team.accelerator.no_sync(model):
-                loss = -model(*self._levels(part)).sum() / (self.bits * len(batch))
+                loss = -model(*self._inputs(part)).sum() / (self.bits * len(batch))
                 self.team.accelerator.backward(loss)
             total += loss.detach()
         return total

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from auxar.distributed.group import Team
 from auxar.errors import UserError
 from auxar.files import append_line, parse_json, read_bytes, write_text
-from auxar.model import Factor
+from auxar.interfaces import Factor
 from auxar.recipe import TrainingConfig
 from auxar.training.checkpoints import Progress
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 
 from auxar.interfaces import Draws, ImageSpec
-from auxar.model import AuxiliaryModel, DecoderFactor, factors
+from auxar.model import Stage
 from auxar.testing.examples import random_images
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pixelcnn import components
@@ -29,7 +29,7 @@ from auxar_samplers.engines.choice import ENGINES
 CASES = ("16x16", "32x32", "color")
 
 
-def factor(case: str, *, restricted: bool, head: str = "logistic_mixture") -> DecoderFactor:
+def factor(case: str, *, restricted: bool, head: str = "logistic_mixture") -> Stage:
     """The factor of a small recipe, initialized on noise."""
     torch.manual_seed(0)
     if case == "color":
@@ -49,9 +49,7 @@ def factor(case: str, *, restricted: bool, head: str = "logistic_mixture") -> De
         )
         light = components.LightConfig(filters=filters, dropout=0.1, head=head)
         decoder = components.light_decoder(light, image, embedding.features_channels)
-    prior = components.light_prior(components.LightConfig(filters=2, blocks=1, components=1), view.view)
-    found = factors(AuxiliaryModel(view, embedding, decoder, prior, restricted=restricted))[0]
-    assert isinstance(found, DecoderFactor)
+    found = Stage(view, embedding, decoder, restricted=restricted)
     images = random_images(8, image, 0)
     found.initialize(images, view(images))
     return found
@@ -79,13 +77,10 @@ def sampling(case: str, batch: int, *, restricted: bool, head: str, engine: str)
     made = factor(case, restricted=restricted, head=head).eval()
     view = _view(case, made.image)(random_images(batch, made.image, 2))
     sampler, draws = AutoSampler(engine), Draws(0, tuple(range(batch)))
-    assert made.support is not None
-    support = made.support
 
     @torch.no_grad()
     def draw() -> None:
-        walk = (None, support.walk(view)) if restricted else ()
-        made.decoder.draw(made.embedding(view), draws, sampler, *walk)
+        made.draw(view, draws, sampler)
 
     return draw
 

@@ -29,8 +29,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from auxar.interfaces import CausalNetwork, Draws, ImageSpec, Prior
-from auxar.model import AuxiliaryModel
+from auxar.interfaces import CausalNetwork, Draws, Embedding, ImageSpec, Prior
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar_pixelcnn import components
@@ -174,10 +173,9 @@ def work(case: Case) -> float:
         for network in case.networks:
             image = torch.zeros((1, *network.image.shape), dtype=torch.int64)
             network(network.encode(image), case.features(network, 1))
-        model = case.model
-        while isinstance(model, AuxiliaryModel):
-            model.embedding(torch.zeros((1, *model.view.view.shape), dtype=torch.int64))
-            model = model.prior
+        for module in [] if case.model is None else case.model.modules():
+            if isinstance(module, Embedding):
+                module(torch.zeros((1, *module.view.shape), dtype=torch.int64))
     return counter.get_total_flops()
 
 

@@ -21,8 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from auxar.interfaces import ImageSpec
-from auxar.model import PriorFactor
+from auxar.interfaces import ImageSpec, PriorFactor
 from auxar.training.averaging import WeightAverage
 from auxar_pixelcnn.components import FullConfig, full_prior
 
@@ -86,9 +85,9 @@ def measure(dtype: torch.dtype, repeats: int, dropout: float) -> dict[str, float
     """Rates of training and of its convolutions."""
     torch.manual_seed(0)
     spec = ImageSpec(3, height=32, width=32)
-    factor = PriorFactor(full_prior(FullConfig(filters=100, nr_resnet=1, dropout=dropout), spec))
+    factor = PriorFactor(full_prior(FullConfig(filters=100, nr_resnet=1, dropout=dropout), spec), 0)
     images = torch.randint(0, 256, (BATCH, *spec.shape), dtype=torch.uint8)
-    factor.initialize(images, None)
+    factor.initialize(images)
     optimizer = torch.optim.Adam(factor.parameters(), lr=1e-3, fused=True)
     average = WeightAverage(factor, 0.9995)
 

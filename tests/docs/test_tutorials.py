@@ -12,7 +12,6 @@ from helpers.tiny_runs import PROJECT
 from helpers.tutorial_files import write_tutorial
 
 from auxar.interfaces import CausalNetwork
-from auxar.model import factors, image_levels
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar_samplers import WavefrontSampler
@@ -34,10 +33,10 @@ def test_its_networks_make_a_model_that_is_drawn_from_fast(sketch):
         WavefrontSampler().check(network)
     images = model.sample(2)
     assert set(images.unique().tolist()) <= {0, 1}
-    levels = [*image_levels(model, images), None]
-    for number, factor in enumerate(factors(model)):
-        factor.initialize(levels[number], levels[number + 1])
-        assert factor(levels[number], levels[number + 1]).isfinite().all()
+    views = [*model.views(images), None]
+    for depth, factor in enumerate(model.factors):
+        factor.initialize(views[depth], views[depth + 1])
+        assert factor(views[depth], views[depth + 1]).isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["test_the_prior", "test_the_decoder", "test_the_embedding"])

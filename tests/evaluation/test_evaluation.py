@@ -39,7 +39,6 @@ from auxar.evaluation.likelihoods import factor_nats
 from auxar.evaluation.records import Evaluation
 from auxar.files import read_json
 from auxar.interfaces import Head, ImageSpec, Prior
-from auxar.model import factors, image_levels
 from auxar.pipeline import evaluate
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
@@ -109,7 +108,7 @@ def error_of(values: np.ndarray) -> float:
 @pytest.mark.parametrize("limit", [None, 1, 5, 17])
 def test_every_image_counts_once_whatever_the_batch(finished, data, nats, batch_size, limit):
     model = auxar.load(finished)
-    chain = factors(model)
+    chain = model.factors
     found = factor_nats(model, chain, data.train, Accelerator(), batch_size=batch_size, limit=limit)
     assert all(each.total.dtype == torch.float64 for each in found)
     total = torch.stack([each.total for each in found])
@@ -118,7 +117,7 @@ def test_every_image_counts_once_whatever_the_batch(finished, data, nats, batch_
 
 def test_factors_can_be_evaluated_apart(finished, data, nats):
     model = auxar.load(finished)
-    for index, factor in enumerate(factors(model)):
+    for index, factor in enumerate(model.factors):
         [found] = factor_nats(model, [factor], data.heldout, Accelerator(), batch_size=4)
         torch.testing.assert_close(found.total, nats["heldout"][index], rtol=1e-5, atol=1e-3)
 
@@ -227,7 +226,7 @@ def test_the_table_says_what_it_is_about(finished, data):
         "skipped": 0,
     }
     sizes = [8, 4, 2]
-    for factor, entry, size in zip(factors(auxar.load(finished)), table["factors"], sizes, strict=True):
+    for factor, entry, size in zip(auxar.load(finished).factors, table["factors"], sizes, strict=True):
         assert entry["image"] == {"channels": 3, "height": size, "width": size, "levels": 256}
         below = {"channels": 3, "height": size // 2, "width": size // 2, "levels": 256}
         assert entry["view"] == (None if entry["factor"] == "prior" else below)
@@ -270,14 +269,14 @@ def test_other_settings_for_one_evaluation(finished):
     assert read_json(evaluate(finished).evaluation) == before[1]
 
 
-def test_factors_see_adjacent_levels_only(finished, data):
+def test_factors_see_an_image_and_its_view_only(finished, data):
     model = auxar.load(finished)
     images = torch.stack([pixels for _, pixels in data.heldout.every(1, 0, None)])
-    levels = [*image_levels(model, images), None]
+    views = [*model.views(images), None]
     with torch.no_grad():
-        for index, (factor, part) in enumerate(zip(factors(model), model.log_probs(images), strict=True)):
+        for index, (factor, part) in enumerate(zip(model.factors, model.log_probs(images), strict=True)):
             assert (part.factor, part.image) == (factor.name, factor.image)
-            torch.testing.assert_close(factor(levels[index], levels[index + 1]), part.log_prob)
+            torch.testing.assert_close(factor(views[index], views[index + 1]), part.log_prob)
 
 
 # Single images
@@ -361,9 +360,9 @@ def test_figures_of_channels(finished):
 
 def test_the_standard_error_of_a_channel(finished, data):
     model = auxar.load(finished)
-    levels = image_levels(model, torch.stack([pixels for _, pixels in data.heldout.every(1, 0, None)]))
+    views = model.views(torch.stack([pixels for _, pixels in data.heldout.every(1, 0, None)]))
     with torch.no_grad():
-        channels = model.prior.prior.log_prob_by_channel(levels[2]).channels
+        channels = model.prior.log_prob_by_channel(views[2]).channels
     bits = channels[:, 1].double().numpy() / (-math.log(2) * 4)
     found = read_json(evaluate(finished).evaluation)["factors"][2]["heldout"]["channels"][1]
     assert found["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-5)
@@ -372,8 +371,8 @@ def test_the_standard_error_of_a_channel(finished, data):
 
 def test_heads_that_do_not_tell_channels_apart_show_none(finished, data, monkeypatch):
     model = auxar.load(finished)
-    monkeypatch.setattr(model.decoder.network.head, "channel_log_prob", lambda parameters, image: None)
-    found = factor_nats(model, factors(model), data.heldout, Accelerator(), batch_size=4)
+    monkeypatch.setattr(model.stages[0].decoder.network.head, "channel_log_prob", lambda parameters, image: None)
+    found = factor_nats(model, model.factors, data.heldout, Accelerator(), batch_size=4)
     assert [each.channels is None for each in found] == [True, False, False]
     assert [each.inside is None for each in found] == [False, False, True]
     monkeypatch.setattr(LogisticMixtureHead, "channel_log_prob", Head.channel_log_prob)
@@ -399,7 +398,7 @@ class Uniform(Prior):
 
 def test_any_prior_can_be_evaluated(data):
     model = Uniform(data.heldout.image)
-    [found] = factor_nats(model, factors(model), data.heldout, Accelerator(), batch_size=4)
+    [found] = factor_nats(model, model.factors, data.heldout, Accelerator(), batch_size=4)
     assert found.channels is None
     assert (found.total / (-math.log(2) * 192)).tolist() == pytest.approx([8.0] * 6)
 
@@ -462,7 +461,7 @@ def test_what_is_wasted_is_what_restricting_the_same_weights_saves(data, view, h
     """In float64, for each image and channel."""
     build = free_and_restricted(view, head)
     free, restricted = (
-        factor_nats(model, factors(model)[:1], data.heldout, Accelerator(), batch_size=4)[0] for model in build
+        factor_nats(model, model.factors[:1], data.heldout, Accelerator(), batch_size=4)[0] for model in build
     )
     assert restricted.inside is None
     assert free.inside.shape == (3, 6)
@@ -509,7 +508,7 @@ def test_the_same_weights_in_a_restricted_run_have_so_many_bits_fewer(finished, 
 
 def test_the_standard_errors_of_what_is_wasted(finished, data):
     model = auxar.load(finished)
-    stages = factor_nats(model, factors(model)[:2], data.heldout, Accelerator(), batch_size=4)
+    stages = factor_nats(model, model.factors[:2], data.heldout, Accelerator(), batch_size=4)
     table = read_json(evaluate(finished).evaluation)
     whole = np.zeros(6)
     for stage, entry, dims in zip(stages, table["factors"], DIMS, strict=False):
@@ -542,8 +541,8 @@ def test_a_free_factor_that_cannot_tell_leaves_no_total(pictures, tmp_path):
 
 def test_a_decoder_that_cannot_be_restricted_does_not_tell(finished, data, monkeypatch):
     model = auxar.load(finished)
-    monkeypatch.setattr(model.decoder, "restricts", False)
-    found = factor_nats(model, factors(model), data.heldout, Accelerator(), batch_size=4)
+    monkeypatch.setattr(model.stages[0].decoder, "restricts", False)
+    found = factor_nats(model, model.factors, data.heldout, Accelerator(), batch_size=4)
     assert [each.inside is None for each in found] == [True, False, True]
 
 

@@ -19,7 +19,7 @@ from auxar.evaluation.nearest import mirrored, nearest, neighbors
 from auxar.generation import figures
 from auxar.generation.sheets import MARGIN, TITLE, to_uint8
 from auxar.interfaces import ImageSpec
-from auxar.model import AuxiliaryModel, image_levels
+from auxar.model import Chain, Stage
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
 
@@ -55,7 +55,7 @@ def model_of(image, stages):
         embedding = components.embedding(
             components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, view.image
         )
-        found = AuxiliaryModel(view, embedding, components.light_decoder(light, view.image, 2), found)
+        found = Chain([Stage(view, embedding, components.light_decoder(light, view.image, 2))], found)
     return found
 
 
@@ -105,7 +105,7 @@ def test_the_nearest_is_that_of_looking_at_each(spec, count, among, size, seed):
     limit=st.none() | st.integers(1, 12),
     flip=st.booleans(),
 )
-def test_neighbors_are_nearest_by_pixels_and_by_the_coarsest_level(stages, seed, size, limit, flip):
+def test_neighbors_are_nearest_by_pixels_and_by_the_coarsest_view(stages, seed, size, limit, flip):
     spec = ImageSpec(3, height=4, width=4, levels=4)
     model = model_of(spec, stages)
     images, training = random_images(3, spec, seed), random_images(10, spec, seed + 1)
@@ -115,8 +115,8 @@ def test_neighbors_are_nearest_by_pixels_and_by_the_coarsest_level(stages, seed,
         candidates = torch.stack([candidates, candidates.flip(-1)], 1).flatten(0, 1)
     assert found.images is images
     assert (found.by_coarsest is None) == (stages == 0)
-    for part, level in zip(found.nearest, (0, -1)[: len(found.nearest)], strict=True):
-        wanted, among = image_levels(model, images)[level], image_levels(model, candidates)[level]
+    for part, depth in zip(found.nearest, (0, -1)[: len(found.nearest)], strict=True):
+        wanted, among = model.views(images)[depth], model.views(candidates)[depth]
         for row in range(3):
             number, distance = slow_nearest(wanted[row], among)
             assert part.numbers[row] == number // (2 if flip else 1)

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from auxar.files import read_json
-from auxar.generation.conditional import Given, draw_from_view, draw_given_to_folder, given_view
+from auxar.generation.conditional import Given, draw_given_to_folder
 from auxar.generation.sheets import MARGIN, TITLE, to_uint8
 from auxar.interfaces import Draws, ImageSpec, Known
-from auxar.model import AuxiliaryModel, factors, image_levels, level_specs
+from auxar.model import Chain, Stage
 from auxar.recipe import DataConfig, SamplingConfig
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pixelcnn import components
@@ -44,15 +44,17 @@ def chain_of(image: ImageSpec, *configs: PyramidConfig | GrayscaleConfig):
 def model_of(views, seed=3):
     """A small model of a chain of views, in float64 and initialized such that what is drawn depends on the view."""
     light = components.LightConfig(filters=3, blocks=1, components=2)
-    found = components.light_prior(light, views[-1].view)
+    prior = components.light_prior(light, views[-1].view)
+    stages = []
     for view in reversed(views):
         config = components.EmbeddingConfig(filters=2, blocks_per_group=1)
         embedding = components.embedding(config, view.view, view.image)
         decoder = components.light_decoder(light, view.image, embedding.features_channels)
-        found = AuxiliaryModel(view, embedding, decoder, found)
+        stages.insert(0, Stage(view, embedding, decoder))
+    found = Chain(stages, prior)
     randomized(found, seed)
-    for factor in factors(found):
-        coarser = None if factor.view is None else random_images(64, factor.view, seed + 1)
+    for factor in found.factors:
+        coarser = None if factor.view_spec is None else random_images(64, factor.view_spec, seed + 1)
         factor.initialize(random_images(64, factor.image, seed), coarser)
     return found
 
@@ -70,7 +72,7 @@ MODELS = {name: model_of(views) for name, views in CHAINS.items()}
 def cases(draw):
     """A model and one of its stages."""
     model = MODELS[draw(st.sampled_from(sorted(MODELS)))]
-    return model, draw(st.integers(0, len(level_specs(model)) - 2))
+    return model, draw(st.integers(0, len(model.specs) - 2))
 
 
 def drawn(model, source, folder, sampler=None, **config):
@@ -85,11 +87,11 @@ def names(count):
 
 
 def from_images(model, images, stage):
-    return Given(names(len(images)), stage, given_view(model, images, stage), images)
+    return Given(names(len(images)), stage + 1, model.views(images)[stage + 1], images)
 
 
 def completing(images, mask):
-    return Given(names(len(images)), 0, None, images, Known(images, mask))
+    return Given(names(len(images)), 1, None, images, Known(images, mask))
 
 
 # Drawn from a view ---------------------------------------------------------------------------------------------------
@@ -99,22 +101,18 @@ def completing(images, mask):
 @given(case=cases(), sampler=SAMPLERS, seed=SEEDS, indices=st.lists(st.integers(0, 10**6), min_size=1, max_size=4))
 def test_what_is_drawn_from_a_view_is_what_the_decoders_draw_pixel_by_pixel(case, sampler, seed, indices):
     model, stage = case
-    specs = level_specs(model)
+    specs = model.specs
     view = random_images(len(indices), specs[stage + 1], seed)
     draws = Draws(seed, tuple(indices))
     with torch.no_grad():
-        levels = draw_from_view(model, view, stage, draws, sampler)
-        assert len(levels) == stage + 2
-        assert torch.equal(levels[-1], view)
-        parts = [model]
-        while isinstance(parts[-1].prior, AuxiliaryModel):
-            parts.append(parts[-1].prior)
-        for level in range(stage + 1):
-            part = parts[level]
-            own = attrs.evolve(draws, level=level)
-            expected = RasterSampler().sample(part.decoder.network, part.embedding(levels[level + 1]), own)
-            specs[level].check_range(expected)
-            assert torch.equal(levels[level], expected)
+        views = model.draw_from(view, draws, sampler, from_depth=stage + 1)
+        assert len(views) == stage + 2
+        assert torch.equal(views[-1], view)
+        for depth, part in enumerate(model.stages[: stage + 1]):
+            own = attrs.evolve(draws, depth=depth)
+            expected = RasterSampler().sample(part.decoder.network, part.embedding(views[depth + 1]), own)
+            specs[depth].check_range(expected)
+            assert torch.equal(views[depth], expected)
 
 
 @settings(deadline=None, max_examples=25)
@@ -123,23 +121,23 @@ def test_a_sample_is_drawn_again_from_its_own_drawn_view(case, sampler, seed, fi
     model, stage = case
     draws = Draws(seed, tuple(range(first, first + count)))
     with torch.no_grad():
-        levels = model.draw_levels(draws, sampler)
-        again = draw_from_view(model, levels[stage + 1], stage, draws, sampler)
-    for level, other in zip(levels[: stage + 2], again, strict=True):
-        assert torch.equal(level, other)
+        views = model.draw_views(draws, sampler)
+        again = model.draw_from(views[stage + 1], draws, sampler, from_depth=stage + 1)
+    for view, other in zip(views[: stage + 2], again, strict=True):
+        assert torch.equal(view, other)
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_draws_depend_on_their_own_view_alone(model, seed):
-    for stage, spec in enumerate(level_specs(model)[1:]):
+    for stage, spec in enumerate(model.specs[1:]):
         view = random_images(1, spec, seed)
         other = spec.levels - 1 - view
         draws = Draws(seed, tuple(range(8)))
         with torch.no_grad():
-            alone = draw_from_view(model, view.expand(8, -1, -1, -1), stage, draws, AutoSampler())
-            mixed = draw_from_view(model, torch.cat([view, other] * 4), stage, draws, AutoSampler())
-        assert all(torch.equal(mixed[level][::2], alone[level][::2]) for level in range(stage + 1))
+            alone = model.draw_from(view.expand(8, -1, -1, -1), draws, AutoSampler(), from_depth=stage + 1)
+            mixed = model.draw_from(torch.cat([view, other] * 4), draws, AutoSampler(), from_depth=stage + 1)
+        assert all(torch.equal(mixed[depth][::2], alone[depth][::2]) for depth in range(stage + 1))
         assert not torch.equal(mixed[stage][1::2], alone[stage][1::2])
 
 
@@ -221,9 +219,9 @@ def test_known_of_a_view_is_what_is_the_same_for_every_filling(views):
     """By all images there are. What is said to be unknown differs between two that agree where pixels are known."""
     image = views[0].image
     every = all_images(image)
-    levels = [every]
+    views_of_all = [every]
     for view in views:
-        levels.append(view(levels[-1]))
+        views_of_all.append(view(views_of_all[-1]))
     subsets = list(itertools.product([False, True], repeat=image.height * image.width))
     for subset in subsets[:: max(1, len(every) * len(subsets) // 2**22)]:
         mask = torch.tensor(subset).view(image.height, image.width)
@@ -231,7 +229,7 @@ def test_known_of_a_view_is_what_is_the_same_for_every_filling(views):
         digits = every[:, :, mask].flatten(1)
         group = (digits * image.levels ** torch.arange(digits.shape[1])).sum(1)
         known = Known(every, mask.expand(len(every), -1, -1))
-        for view, values in zip(views, levels[1:], strict=True):
+        for view, values in zip(views, views_of_all[1:], strict=True):
             known = view.known(known)
             low, high = extent(values, group)
             assert torch.equal((low == high).all(1).all(0), known.mask[0])
@@ -255,7 +253,7 @@ def slow_agreement(first, second):
 def test_figures_are_those_of_the_drawn_images(tmp_path, case, seed, count, each, completes):
     """Shapes, agreement with the view and likelihoods, each computed anew."""
     model, stage = case
-    specs = level_specs(model)
+    specs = model.specs
     images = random_images(count, model.image, seed)
     mask = torch.rand(images[:, 0].shape, generator=generator(seed)) < 0.4
     source = completing(images, mask) if completes else from_images(model, images, stage)
@@ -264,26 +262,26 @@ def test_figures_are_those_of_the_drawn_images(tmp_path, case, seed, count, each
     draws = Draws(seed, tuple(range(count * each)))
     with torch.no_grad():
         if completes:
-            levels = model.draw_levels(draws, RasterSampler(), Known(images[rows], mask[rows]))
-            last, chain = 1, factors(model)
+            views = model.draw_views(draws, RasterSampler(), Known(images[rows], mask[rows]))
+            last, chain = 1, model.factors
             kept = {"given", "known"}
         else:
-            levels = draw_from_view(model, source.view[rows], stage, draws, RasterSampler())
-            last, chain = stage + 1, factors(model)[: stage + 1]
+            views = model.draw_from(source.view[rows], draws, RasterSampler(), from_depth=stage + 1)
+            last, chain = stage + 1, model.factors[: stage + 1]
             kept = {"given", "view"}
-            assert np.array_equal(arrays["view"], image_levels(model, images)[last])
-            assert facts["drawn_from"] == f"level {last}"
-        nats = [factor(*levels[k : k + 2]) for k, factor in enumerate(chain)]
+            assert np.array_equal(arrays["view"], model.views(images)[last])
+            assert facts["drawn_from"] == f"depth {last}"
+        nats = [factor(*views[k : k + 2]) for k, factor in enumerate(chain)]
     assert np.array_equal(arrays["given"], images)
-    names_of_levels = ["images", *(f"level{k}" for k in range(1, len(chain)))]
-    assert arrays.keys() == {*kept, *names_of_levels, "view_agreement", *(f"nats_{f.name}" for f in chain)}
-    for name, level, spec in zip(names_of_levels, levels, specs, strict=False):
-        assert np.array_equal(arrays[name], level.view(count, each, *spec.shape))
+    names_of_views = ["images", *(f"view{k}" for k in range(1, len(chain)))]
+    assert arrays.keys() == {*kept, *names_of_views, "view_agreement", *(f"nats_{f.name}" for f in chain)}
+    for name, view, spec in zip(names_of_views, views, specs, strict=False):
+        assert np.array_equal(arrays[name], view.view(count, each, *spec.shape))
     for factor, expected in zip(chain, nats, strict=True):
         assert arrays[f"nats_{factor.name}"].shape == (count, each)
         np.testing.assert_allclose(arrays[f"nats_{factor.name}"], expected.view(count, each), rtol=1e-10)
-    own = image_levels(model, levels[0])[last]
-    agreement = [slow_agreement(*pair) for pair in zip(own.numpy(), levels[last].numpy(), strict=True)]
+    own = model.views(views[0])[last]
+    agreement = [slow_agreement(*pair) for pair in zip(own.numpy(), views[last].numpy(), strict=True)]
     assert arrays["view_agreement"].shape == (count, each)
     np.testing.assert_allclose(arrays["view_agreement"].ravel(), agreement)
     assert facts["view_agreement"] == pytest.approx(np.mean(agreement))
@@ -316,7 +314,7 @@ def test_the_sheet_shows_what_is_given_and_what_is_drawn(tmp_path):
         if second is None:
             # What is not known is gray.
             second = torch.where(source.known.mask[:, None], images, model.image.levels // 2)
-        spec = level_specs(model)[stage]
+        spec = model.specs[stage]
         columns = [(images, model.image), (second, spec)]
         columns += [(torch.from_numpy(arrays["images"][:, draw]), model.image) for draw in range(2)]
         width = (sheet.shape[1] - MARGIN) // len(columns) - MARGIN

@@ -38,7 +38,8 @@ def test_a_thousand_images(pictures, tmp_path, view, head):
     model = auxar.load(folder)
     shown = torch.stack([torch.from_numpy(np.array(Image.open(file))) for file in sorted(pictures.iterdir())])
     noise = random_images(1000 - len(shown), model.image, 3)
-    given = model.view(torch.cat([shown.permute(0, 3, 1, 2).long(), noise]))
+    [stage] = model.stages
+    given = stage.view(torch.cat([shown.permute(0, 3, 1, 2).long(), noise]))
     for rule in RULES:
-        found = model.draw_given(given, Draws(7, tuple(range(1000)), rule), AutoSampler())
-        assert torch.equal(model.view(found), given)
+        found = stage.draw(given, Draws(7, tuple(range(1000)), rule), AutoSampler())
+        assert torch.equal(stage.view(found), given)

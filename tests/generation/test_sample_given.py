@@ -20,10 +20,8 @@ from PIL import Image
 import auxar
 from auxar.cli import main
 from auxar.files import read_json
-from auxar.generation.conditional import draw_from_view, given_view
 from auxar.generation.sheets import to_uint8
 from auxar.interfaces import DrawRule, Draws
-from auxar.model import factors, level_specs
 from auxar_samplers import AutoSampler
 
 GRAYS = 16
@@ -95,14 +93,14 @@ def test_the_command_draws_a_sample_again_from_its_view(finished, sampled, tmp_p
     """A picture of a sample's drawn view, given as the view, leads to the sample."""
     model = auxar.load(finished)
     with torch.no_grad():
-        levels = model.draw_levels(Draws(4, (0,)), AutoSampler())
-    colors = to_uint8(levels[stage + 1], level_specs(model)[stage + 1])[0]
+        views = model.draw_views(Draws(4, (0,)), AutoSampler())
+    colors = to_uint8(views[stage + 1], model.specs[stage + 1])[0]
     Image.fromarray(colors if stage == 0 else colors[..., 0]).save(tmp_path / "view.png")
     arrays, facts = sampled("--given", tmp_path / "view.png", "--as-view", "--stage", stage, "-n", 1, "--seed", 4)
-    assert torch.equal(as_tensor(arrays["view"]), levels[stage + 1])
-    assert torch.equal(as_tensor(arrays["images"][0]), levels[0])
+    assert torch.equal(as_tensor(arrays["view"]), views[stage + 1])
+    assert torch.equal(as_tensor(arrays["images"][0]), views[0])
     assert "given" not in arrays
-    assert facts["drawn_from"] == f"level {stage + 1}"
+    assert facts["drawn_from"] == f"depth {stage + 1}"
     assert {name for name in arrays if name.startswith("nats")} == {f"nats_stage{k}" for k in range(stage + 1)}
     main(["sample", str(finished), "-n", "1", "--seed", "4", "--out", str(tmp_path / "free")])
     free, again = (
@@ -126,8 +124,8 @@ def test_the_command_draws_from_the_view_of_an_image(finished, sampled, pictures
     assert not np.array_equal(other["images"], arrays["images"])
     model = auxar.load(finished)
     with torch.no_grad():
-        expected = given_view(model, as_tensor(arrays["given"]), 0)
-        factor = factors(model)[0]
+        expected = model.views(as_tensor(arrays["given"]))[1]
+        factor = model.factors[0]
         nats = factor(as_tensor(arrays["images"][0]), expected.expand(3, -1, -1, -1))
     assert torch.equal(as_tensor(arrays["view"]), expected)
     np.testing.assert_allclose(arrays["nats_stage0"][0], nats, rtol=1e-5)
@@ -152,7 +150,7 @@ def test_the_command_takes_rule_batch_size_sampler_and_folders(sampled, pictures
 
 def test_the_command_draws_into_the_run(finished, pictures, capsys):
     for arguments, name in (
-        (["--stage", "1"], "given-level2-map-seed3"),
+        (["--stage", "1"], "given-depth2-map-seed3"),
         (["--keep", "2"], "completed-map-seed3"),
     ):
         given_files = ["--given", str(pictures / "000.png"), "-n", "1", "--rule", "map", "--seed", "3"]
@@ -395,5 +393,5 @@ def test_draws_under_every_rule_are_those_of_the_api(finished, sampled, pictures
     arrays, _ = sampled("--given", pictures / "002.png", "--rule", "reduced", "--reduction", 1.5, "-n", 2, "--seed", 9)
     draws = Draws(9, (0, 1), DrawRule("reduced", reduction=1.5))
     with torch.no_grad():
-        expected = draw_from_view(model, as_tensor(arrays["view"]).expand(2, -1, -1, -1), 0, draws, AutoSampler())
+        expected = model.draw_from(as_tensor(arrays["view"]).expand(2, -1, -1, -1), draws, AutoSampler())
     assert torch.equal(as_tensor(arrays["images"][0]), expected[0])

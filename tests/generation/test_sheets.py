@@ -114,19 +114,19 @@ def test_a_sheet_needs_an_image_and_room_for_it():
 
 @settings(deadline=None, max_examples=30)
 @given(count=st.integers(1, 3), scales=st.lists(st.sampled_from([1, 2, 3]), max_size=3), top=specs(3))
-def test_growth_shows_each_level_at_the_size_of_the_finest(count, scales, top):
+def test_growth_shows_each_view_at_the_size_of_the_finest(count, scales, top):
     shapes = [top]
     for index, scale in enumerate(scales):
         below = shapes[-1]
         shapes.append(
             ImageSpec(1 if index % 2 else 3, height=below.height * scale, width=below.width * scale, levels=256)
         )
-    levels = [(random_images(count, spec, seed), spec) for seed, spec in enumerate(shapes)]
-    picture = growth(levels)
+    views = [(random_images(count, spec, seed), spec) for seed, spec in enumerate(shapes)]
+    picture = growth(views)
     finest = shapes[-1]
-    zoom = ((picture.size[0] - MARGIN) // len(levels) - MARGIN) // finest.width
+    zoom = ((picture.size[0] - MARGIN) // len(views) - MARGIN) // finest.width
     assert zoom >= 1
-    for column, (images, spec) in enumerate(levels):
+    for column, (images, spec) in enumerate(views):
         factor = finest.height // spec.height * zoom
         for row, colors in enumerate(to_uint8(images, spec)):
             pixels = tile(picture, (finest.height, finest.width), zoom, row, column)
@@ -144,9 +144,9 @@ def test_growth_of_a_view_whose_size_does_not_divide():
     assert row.tolist() == [0] * 43 + [128] * 43 + [255] * 42
 
 
-def test_growth_needs_the_same_images_at_every_level():
+def test_growth_needs_the_same_images_in_every_view():
     spec = ImageSpec(height=2, width=2)
-    with pytest.raises(UserError, match="no level"):
+    with pytest.raises(UserError, match="no view"):
         growth([])
     with pytest.raises(UserError, match="same images, and they hold 2, 1"):
         growth([(random_images(2, spec), spec), (random_images(1, spec), spec)])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from auxar.model import AuxiliaryModel, image_levels, level_specs
+from auxar.model import Chain, Stage
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
@@ -41,28 +41,28 @@ def models(draw, space):
     view = views[0](image)
     embedding = components.embedding(components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
     decoder = draw(networks(image, embedding.features_channels))
-    return AuxiliaryModel(view, embedding, decoder, draw(models((view.view, views[1:]))))
+    return Chain([Stage(view, embedding, decoder)], draw(models((view.view, views[1:]))))
 
 
 def random_models(space):
     return st.tuples(models(space), SEEDS).map(lambda pair: randomized(*pair))
 
 
-def conditional_table(model):
+def conditional_table(stage):
     """log p(x | x̂) of every pair, whether or not x̂ is the view of x: (images, views)."""
-    images, views = all_images(model.image), all_images(model.view.view)
-    features = model.embedding(views)
-    columns = [model.decoder.log_prob(images, each.expand(len(images), -1, -1, -1)) for each in features]
+    images, views = all_images(stage.image), all_images(stage.view.view)
+    features = stage.embedding(views)
+    columns = [stage.decoder.log_prob(images, each.expand(len(images), -1, -1, -1)) for each in features]
     return torch.stack(columns, dim=1)
 
 
 def joint_table(model):
-    """log p of every image with every view, every view of the view, …: one dimension for each level."""
-    if not isinstance(model, AuxiliaryModel):
-        return model.log_prob(all_images(model.image))
-    below = joint_table(model.prior)
-    conditional = conditional_table(model)
-    return conditional.view(*conditional.shape, *[1] * (below.dim() - 1)) + below
+    """log p of every image with every view, every view of the view, …: one dimension for each depth."""
+    joint = model.prior.log_prob(all_images(model.prior.image))
+    for stage in reversed(model.stages):
+        conditional = conditional_table(stage)
+        joint = conditional.view(*conditional.shape, *[1] * (joint.dim() - 1)) + joint
+    return joint
 
 
 def places(image, spec):
@@ -77,8 +77,8 @@ def check_bound(model):
     assert joint.flatten().logsumexp(0).item() == pytest.approx(0, abs=1e-9)
     images = all_images(model.image)
     bound = model.log_prob(images)
-    levels = zip(image_levels(model, images), level_specs(model), strict=True)
-    on_the_chain = joint[tuple(places(image, spec) for image, spec in levels)]
+    views = zip(model.views(images), model.specs, strict=True)
+    on_the_chain = joint[tuple(places(view, spec) for view, spec in views)]
     torch.testing.assert_close(bound, on_the_chain)
     exact = joint.flatten(1).logsumexp(1)
     assert (bound <= exact + 1e-12).all()
@@ -87,9 +87,9 @@ def check_bound(model):
 
 @torch.no_grad()
 def check_conditionals(model):
-    while isinstance(model, AuxiliaryModel):
-        totals = conditional_table(model).logsumexp(0)
+    *stages, prior = model.factors
+    for stage in stages:
+        totals = conditional_table(stage).logsumexp(0)
         torch.testing.assert_close(totals, torch.zeros_like(totals), rtol=0, atol=1e-9)
-        model = model.prior
-    total = model.log_prob(all_images(model.image)).logsumexp(0)
+    total = prior(all_images(prior.image)).logsumexp(0)
     assert total.item() == pytest.approx(0, abs=1e-9)

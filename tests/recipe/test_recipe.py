@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
-from auxar.model import level_specs
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, recipe_text
 from auxar.recipe.building import build_model
@@ -69,7 +68,7 @@ def outcome(text: str, *sets: str) -> str:
 
 
 def build(recipe: Recipe, registry: Registry) -> list[ImageSpec]:
-    return level_specs(build_model(recipe, registry, on="meta"))
+    return build_model(recipe, registry, on="meta").specs
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(RECIPES)))

@@ -273,7 +273,7 @@ def test_pictures_of_a_run_do_not_depend_on_their_batches(finished, tmp_path):
     assert len(first) == 5 + 2
 
 
-def test_the_bits_of_drawn_images_are_those_of_all_their_drawn_levels(finished, tmp_path):
+def test_the_bits_of_drawn_images_are_those_of_all_their_drawn_views(finished, tmp_path):
     """A drawn image need not have the view that it was drawn from: what is likely is the two together."""
     options = ["sampling.images=5", "sampling.seed=7", "sampling.batch_size=2"]
     sample(finished, settings=options, out=tmp_path)
@@ -282,9 +282,10 @@ def test_the_bits_of_drawn_images_are_those_of_all_their_drawn_levels(finished, 
     assert facts["kind"] == "bound"
     assert facts["columns"] == 3
     model = auxar.load(finished).double()
-    image, view = model.draw_levels(Draws(7, tuple(range(5))), model.sampler)
+    image, view = model.draw_views(Draws(7, tuple(range(5))), model.sampler)
     with torch.no_grad():
-        nats = model.decoder.log_prob(image, model.embedding(view)) + model.prior.log_prob(view)
+        [stage] = model.stages
+        nats = stage.decoder.log_prob(image, stage.embedding(view)) + model.prior.log_prob(view)
     expected = nats / (-math.log(2) * model.image.dims)
     torch.testing.assert_close(torch.tensor(facts["bits_per_dim"]).double(), expected, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(expected, model.bits_per_dim(image).detach(), rtol=1e-3)

@@ -181,6 +181,16 @@ class Scalar(CausalPrior):
         return super().log_prob(image).sum()
 
 
+class WrongTotal(CausalPrior):
+    def log_prob_by_channel(self, image):
+        return attrs.evolve(super().log_prob_by_channel(image), total=self.log_prob(image) + 1)
+
+
+class WrongShares(CausalPrior):
+    def log_prob_by_channel(self, image):
+        return attrs.evolve(super().log_prob_by_channel(image), channels=self.log_prob(image)[:, None])
+
+
 class Mistaken(CausalPrior):
     def __init__(self, network):
         super().__init__(network)
@@ -218,7 +228,15 @@ class Tempered(Table):
 
 
 @pytest.mark.parametrize(
-    ("kind", "law"), [(Forgetting, "known"), (Unseeded, "draw"), (Scalar, "shape"), (Mistaken, "spec")]
+    ("kind", "law"),
+    [
+        (Forgetting, "known"),
+        (Unseeded, "draw"),
+        (Scalar, "shape"),
+        (Mistaken, "spec"),
+        (WrongTotal, "channels"),
+        (WrongShares, "channels"),
+    ],
 )
 def test_a_broken_prior_is_caught(kind, law):
     with pytest.raises(ContractError) as error:

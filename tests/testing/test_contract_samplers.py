@@ -23,7 +23,7 @@ class Deaf(Copy):
 
 class OneNoise(Copy):
     def sample(self, network, features, draws, known=None, walk=None):
-        return super().sample(network, features, attrs.evolve(draws, level=0), known, walk)
+        return super().sample(network, features, attrs.evolve(draws, depth=0), known, walk)
 
 
 class Leader(Copy):

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from auxar.errors import UserError
 from auxar.interfaces import INTEGER_DTYPES, Draws, ImageSpec, Known
-from auxar.model import image_levels, level_specs
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
 from auxar.testing import check_view
@@ -146,11 +145,11 @@ def test_an_image_with_its_upper_bits_is_less_likely_than_the_image(space, data)
 def test_known_pixels_are_held_fixed_in_every_plane(model, seed):
     image = random_images(2, model.image, seed)
     mask = random_images(2, model.image, seed + 1)[:, 0] % 2 == 0
-    levels = model.draw_levels(Draws(seed, (0, 1)), RasterSampler(), Known(image, mask))
-    assert len(levels) == 3
-    for found, given_level in zip(levels, image_levels(model, image), strict=True):
+    views = model.draw_views(Draws(seed, (0, 1)), RasterSampler(), Known(image, mask))
+    assert len(views) == 3
+    for found, given_view in zip(views, model.views(image), strict=True):
         held = mask[:, None].expand_as(found)
-        assert torch.equal(found[held], given_level[held])
+        assert torch.equal(found[held], given_view[held])
 
 
 RECIPE = {
@@ -171,7 +170,7 @@ RECIPE = {
 
 def test_a_repeated_stage_of_a_recipe_goes_on_dropping():
     model = build_model(*parse_recipe(tomli_w.dumps(RECIPE), Path(".")), on="meta")
-    assert [spec.levels for spec in level_specs(model)] == [256, 64, 16, 4]
+    assert [spec.levels for spec in model.specs] == [256, 64, 16, 4]
 
 
 def test_a_stage_too_many_is_named_with_what_it_could_drop():

@@ -395,20 +395,25 @@ def test_a_mixture_needs_one_or_three_channels(channels):
 
 
 @settings(deadline=None, max_examples=40)
-@given(seed=st.integers(), indices=st.lists(st.integers(0, 10**9), min_size=1, max_size=4), level=st.integers(0, 5))
-def test_noise_depends_on_seed_index_and_level_alone(seed, indices, level):
-    draws = Draws(seed, tuple(indices), level=level)
+@given(seed=st.integers(), indices=st.lists(st.integers(0, 10**9), min_size=1, max_size=4), depth=st.integers(0, 5))
+def test_noise_depends_on_seed_index_and_depth_alone(seed, indices, depth):
+    draws = Draws(seed, tuple(indices), depth=depth)
     found = draws.uniforms((2, 3))
     assert found.shape == (len(indices), 2, 3)
     assert found.dtype == torch.float64
     assert (found > 0).all()
     assert (found < 1).all()
     for index, row in zip(indices, found, strict=True):
-        assert torch.equal(row, Draws(seed, (index,), DrawRule("map"), level).uniforms((2, 3))[0])
+        assert torch.equal(row, Draws(seed, (index,), DrawRule("map"), depth).uniforms((2, 3))[0])
     for (first, one), (second, other) in itertools.combinations(zip(indices, found, strict=True), 2):
         assert torch.equal(one, other) == (first == second)
-    assert not torch.equal(found, draws.coarser().uniforms((2, 3)))
-    assert not torch.equal(found, Draws(seed + 1, tuple(indices), level=level).uniforms((2, 3)))
+    assert not torch.equal(found, draws.deeper().uniforms((2, 3)))
+    assert not torch.equal(found, Draws(seed + 1, tuple(indices), depth=depth).uniforms((2, 3)))
+
+
+def test_noise_is_the_same_in_every_version():
+    expected = [[0.03994455272760311, 0.2997385115718251, 0.24759192724416212]]
+    assert Draws(1, (2,), depth=3).uniforms((3,)).tolist() == expected
 
 
 @pytest.mark.parametrize(

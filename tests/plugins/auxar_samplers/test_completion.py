@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from auxar.errors import UserError
 from auxar.interfaces import Draws, ImageSpec, Interval, Known, View
-from auxar.model import AuxiliaryModel
+from auxar.model import Chain, Stage
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
@@ -222,26 +222,26 @@ def chain():
         config = components.EmbeddingConfig(filters=2, blocks_per_group=1)
         embedding = components.embedding(config, view.view, view.image)
         decoder = components.light_decoder(light, view.image, embedding.features_channels)
-        found = AuxiliaryModel(view, embedding, decoder, found)
+        found = Chain([Stage(view, embedding, decoder)], found)
     return randomized(found, 3)
 
 
 @settings(deadline=None, max_examples=10)
 @given(seed=SEEDS, first=st.integers(0, 5), batch_size=st.integers(1, 4), data=st.data())
-def test_a_model_holds_known_pixels_fixed_at_every_level(chain, seed, first, batch_size, data):
+def test_a_model_holds_known_pixels_fixed_at_every_depth(chain, seed, first, batch_size, data):
     known = data.draw(knowns(chain.image, 4).filter(bool))
     found = chain.sample(4, seed=seed, first=first, batch_size=batch_size, sampler=AutoSampler(), known=known)
     draws = Draws(seed, tuple(range(first, first + 4)))
     with torch.no_grad():
-        levels = chain.draw_levels(draws, AutoSampler(), known)
+        views = chain.draw_views(draws, AutoSampler(), known)
     # The batches make no difference.
-    assert torch.equal(found, levels[0])
-    part, given_pixels = chain, known
-    for level in levels:
+    assert torch.equal(found, views[0])
+    known_by_depth = [known]
+    for stage in chain.stages:
+        known_by_depth.append(stage.view.known(known_by_depth[-1]))
+    for view, given_pixels in zip(views, known_by_depth, strict=True):
         mask = spread(given_pixels.mask)
-        assert torch.equal(level.where(mask, 0), given_pixels.values.where(mask, 0))
-        if isinstance(part, AuxiliaryModel):
-            given_pixels, part = part.view.known(given_pixels), part.prior
+        assert torch.equal(view.where(mask, 0), given_pixels.values.where(mask, 0))
 
 
 @settings(deadline=None, max_examples=5)

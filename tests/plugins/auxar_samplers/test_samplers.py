@@ -31,7 +31,7 @@ from torch.nn import functional
 from auxar.causal import CausalPrior
 from auxar.errors import UserError
 from auxar.interfaces import CausalNetwork, DrawRule, Draws, ImageSpec
-from auxar.model import AuxiliaryModel, image_levels
+from auxar.model import Chain, Stage
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_layers.convolutions import CausalConv2d, Conv2d, Pointwise, UpsamplingConv2d
@@ -202,13 +202,13 @@ def test_an_image_depends_on_its_seed_index_and_rule_alone(network, sampler, dra
     together = sample(sampler, network, draws, features=features)
     assert torch.equal(together, sample(sampler, network, draws, features=features))
     order = data.draw(st.permutations(range(count)).map(lambda order: order[: data.draw(st.integers(1, count))]))
-    some = Draws(draws.seed, tuple(draws.indices[k] for k in order), draws.rule, draws.level)
+    some = Draws(draws.seed, tuple(draws.indices[k] for k in order), draws.rule, draws.depth)
     alone = sample(sampler, network, some, features=None if features is None else features[order])
     assert torch.equal(alone, together[order])
 
 
 @pytest.mark.parametrize("sampler", [RasterSampler(), WavefrontSampler(), CachedSampler()])
-def test_seeds_indices_levels_and_features_make_different_images(sampler):
+def test_seeds_indices_depths_and_features_make_different_images(sampler):
     image = ImageSpec(3, height=4, width=4)
     head = LogisticMixtureHead(image, 2)
     network = randomized(OtherNetwork(image, head, ((1, 2), (-1, 1)), ((0, 1), (-1, 0)), 2), 0)
@@ -218,7 +218,7 @@ def test_seeds_indices_levels_and_features_make_different_images(sampler):
             (Draws(0, (0,)), 0),
             (Draws(1, (0,)), 0),
             (Draws(0, (1,)), 0),
-            (Draws(0, (0,), level=1), 0),
+            (Draws(0, (0,), depth=1), 0),
             (Draws(0, (0,)), 1),
             (Draws(0, (0,), DrawRule("map")), 0),
         ]
@@ -417,20 +417,21 @@ def test_ancestral_samples_of_an_image_and_its_view_follow_the_joint_model():
     light = components.LightConfig(filters=3, blocks=1, components=2)
     embedding = components.embedding(components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
     decoder = components.light_decoder(light, image, 2)
-    model = randomized(AuxiliaryModel(view, embedding, decoder, components.light_prior(light, view.view)), 11)
+    model = randomized(Chain([Stage(view, embedding, decoder)], components.light_prior(light, view.view)), 11)
     images, views = all_images(image), all_images(view.view)
     with torch.no_grad():
         # Of a view of one pixel little is left after so many 3×3 layers; here it is to matter.
-        model.embedding.out.gain *= 3000
-        fine, coarse = model.draw_levels(Draws(0, tuple(range(4000))), WavefrontSampler())
+        [stage] = model.stages
+        stage.embedding.out.gain *= 3000
+        fine, coarse = model.draw_views(Draws(0, tuple(range(4000))), WavefrontSampler())
         conditional = torch.stack(
-            [model.decoder.log_prob(images, each.expand(16, -1, -1, -1)) for each in model.embedding(views)], dim=1
+            [stage.decoder.log_prob(images, each.expand(16, -1, -1, -1)) for each in stage.embedding(views)], dim=1
         )
         joint = conditional + model.prior.log_prob(views)
     assert (conditional[:, 0].exp() - conditional[:, 1].exp()).abs().sum() > 0.2
     cell = image_numbers(fine, 2) * 2 + coarse.flatten()
     assert_follows(torch.bincount(cell, minlength=32), joint)
-    assert not torch.equal(image_levels(model, fine)[1], coarse)
+    assert not torch.equal(model.views(fine)[1], coarse)
 
 
 @settings(deadline=None, max_examples=20)

@@ -10,7 +10,7 @@ from torch import nn
 
 from auxar.errors import UserError
 from auxar.interfaces import INTEGER_DTYPES, Draws, Embedding, ImageSpec, Known
-from auxar.model import AuxiliaryModel, image_levels
+from auxar.model import Chain, Stage
 from auxar.plugins import load_plugins
 from auxar.testing import check_view
 from auxar_pixelcnn import components
@@ -128,7 +128,7 @@ def uneven_models(space):
 
     light = components.LightConfig(filters=3, blocks=1, components=2)
     decoder, prior = components.light_decoder(light, image, 2), components.light_prior(light, view.view)
-    return SEEDS.map(lambda seed: randomized(AuxiliaryModel(view, NearestEmbedding(), decoder, prior), seed))
+    return SEEDS.map(lambda seed: randomized(Chain([Stage(view, NearestEmbedding(), decoder)], prior), seed))
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
@@ -161,8 +161,8 @@ def test_the_shipped_embedding_says_which_sizes_it_needs():
 def test_known_pixels_are_held_fixed_at_both_sizes(model, seed):
     image = random_images(2, model.image, seed)
     mask = random_images(2, model.image, seed + 1)[:, 0] % 2 == 0
-    fine, coarse = model.draw_levels(Draws(seed, (0, 1)), RasterSampler(), Known(image, mask))
-    expected = image_levels(model, image)
-    for found, given_level, held in ((fine, expected[0], mask), (coarse, expected[1], mask[:, ::2, ::2])):
+    fine, coarse = model.draw_views(Draws(seed, (0, 1)), RasterSampler(), Known(image, mask))
+    expected = model.views(image)
+    for found, given_view, held in ((fine, expected[0], mask), (coarse, expected[1], mask[:, ::2, ::2])):
         held = held[:, None].expand_as(found)
-        assert torch.equal(found[held], given_level[held])
+        assert torch.equal(found[held], given_view[held])

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from auxar.errors import UserError
 from auxar.interfaces import Draws, Head, ImageSpec
-from auxar.model import AuxiliaryModel
+from auxar.model import Chain, Stage
 from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs
 from auxar.recipe.loading import parse_recipe
@@ -237,7 +237,7 @@ def test_an_image_with_its_view_is_less_likely_than_the_image(image, head, seed)
     view = PyramidView(PyramidConfig(2), image)
     embedding = pixelcnn.embedding(pixelcnn.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
     decoder = components.decoder(config, image, embedding.features_channels)
-    model = randomized(AuxiliaryModel(view, embedding, decoder, components.prior(config, view.view)), seed)
+    model = randomized(Chain([Stage(view, embedding, decoder)], components.prior(config, view.view)), seed)
     check_bound(model)
     check_conditionals(model)
 

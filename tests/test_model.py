@@ -1,0 +1,317 @@
+"""The chain as a value: its factors, views and specs by depth, and chains made of chains."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.causal_networks import random_images, randomized
+from helpers.tiny_runs import TINY
+
+from auxar.errors import UserError
+from auxar.interfaces import ByChannel, Decoder, Draws, ImageSpec, Known, Prior
+from auxar.model import Chain, Stage
+from auxar.recipe.building import build_model, build_views
+from auxar.recipe.loading import parse_recipe
+from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_pixelcnn import components
+from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_samplers import AutoSampler
+
+IMAGE = ImageSpec(height=8, width=4, levels=32)
+LIGHT = components.LightConfig(filters=3, blocks=1, components=2)
+EMBEDDING = components.EmbeddingConfig(filters=2, blocks_per_group=1)
+
+
+def stage_of(view, **options):
+    embedding = components.embedding(EMBEDDING, view.view, view.image)
+    return Stage(view, embedding, components.light_decoder(LIGHT, view.image, 2), **options)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """Stages of means, means of means and their grays, and a prior of these; weights are random."""
+    means = PyramidView(PyramidConfig(2), IMAGE)
+    coarse = PyramidView(PyramidConfig(2), means.view)
+    grays = GrayscaleView(GrayscaleConfig(4), coarse.view)
+    stages = [stage_of(view, restricted=view is coarse) for view in (means, coarse, grays)]
+    prior = components.light_prior(LIGHT, grays.view)
+    for seed, part in enumerate((*stages, prior)):
+        randomized(part, seed)
+    return stages, prior
+
+
+@pytest.fixture(scope="module")
+def chain(parts):
+    return Chain(*parts)
+
+
+def nested(parts):
+    """Chains of the same parts, put into each other in every way."""
+    (first, second, third), prior = parts
+    return {
+        "one by one": Chain([first], Chain([second], Chain([third], prior))),
+        "two in one": Chain([first], Chain([second, third], prior)),
+        "one in two": Chain([first, second], Chain([third], prior)),
+        "around a whole": Chain([], Chain([first, second, third], prior)),
+        "around nothing": Chain([first, second, third], Chain([], prior)),
+    }
+
+
+class Table(Prior):
+    """A prior that implements what has to be, and no more."""
+
+    def __init__(self, image):
+        super().__init__()
+        self.image = image
+
+    def log_prob(self, image):
+        return torch.full((len(image),), -self.image.dims * math.log(self.image.levels))
+
+    def draw(self, draws, sampler, known=None):
+        return torch.zeros((len(draws.indices), *self.image.shape), dtype=torch.int64)
+
+
+class Bound(Table):
+    exact = False
+
+
+class Even(Decoder):
+    """A decoder that implements what has to be, and no more."""
+
+    restricts = True
+
+    def __init__(self, image):
+        super().__init__()
+        self.image, self.features_channels = image, 2
+
+    def log_prob(self, image, features, interval=None):
+        return torch.full((len(image),), -1.0 if interval is None else -2.0)
+
+    def draw(self, features, draws, sampler, known=None, walk=None):
+        return torch.zeros((len(draws.indices), *self.image.shape), dtype=torch.int64)
+
+
+# By depth
+
+
+def test_a_chain_knows_its_factors_specs_and_views_by_depth(chain):
+    assert [factor.name for factor in chain.factors] == ["stage0", "stage1", "stage2", "prior"]
+    assert [factor.depth for factor in chain.factors] == [0, 1, 2, 3]
+    assert [str(spec) for spec in chain.specs] == [
+        "8×4×3 with 32 levels",
+        "4×2×3 with 32 levels",
+        "2×1×3 with 32 levels",
+        "2×1×1 with 4 levels",
+    ]
+    assert [factor.image for factor in chain.factors] == chain.specs
+    assert [factor.view_spec for factor in chain.factors] == [*chain.specs[1:], None]
+    assert [factor.restricted for factor in chain.factors] == [False, True, False, False]
+    images = random_images(3, IMAGE)
+    views = chain.views(images)
+    assert views[0] is images
+    for stage, image, view in zip(chain.stages, views, views[1:], strict=False):
+        assert torch.equal(stage.view(image), view)
+    for deepest in range(6):
+        some = chain.views(images, deepest)
+        assert len(some) == min(deepest, 3) + 1
+        assert all(torch.equal(one, other) for one, other in zip(some, views, strict=False))
+
+
+def test_weights_of_a_factor_are_named_by_its_parts(chain):
+    for factor in chain.factors:
+        parts = {"prior"} if factor.name == "prior" else {"embedding", "decoder"}
+        assert {name.split(".")[0] for name in factor.state_dict()} == parts
+    own = [parameter for factor in chain.factors for parameter in factor.parameters()]
+    assert {id(parameter) for parameter in own} == {id(parameter) for parameter in chain.parameters()}
+    assert len(own) == len(list(chain.parameters()))
+
+
+def test_a_prior_without_views_is_a_chain_of_one_factor():
+    prior = Table(IMAGE)
+    images = random_images(2, IMAGE)
+    [factor] = prior.factors
+    assert (factor.name, factor.depth, factor.image, factor.view_spec) == ("prior", 0, IMAGE, None)
+    assert prior.specs == [IMAGE]
+    [only] = prior.views(images)
+    assert only is images
+    assert torch.equal(factor(images), prior.log_prob(images))
+    [part] = prior.log_probs(images)
+    assert (part.factor, part.image) == ("prior", IMAGE)
+    [drawn] = prior.draw_views(Draws(0, (0, 1)), AutoSampler())
+    assert torch.equal(drawn, prior.draw(Draws(0, (0, 1)), AutoSampler()))
+    with pytest.raises(UserError, match="no views to draw from"):
+        prior.draw_from(images, Draws(0, (0, 1)), AutoSampler())
+    alone = Chain([], prior)
+    assert (alone.image, alone.specs, alone.exact) == (IMAGE, [IMAGE], True)
+    assert torch.equal(alone.log_prob(images), prior.log_prob(images))
+
+
+# Chains of chains
+
+
+@pytest.mark.parametrize("name", ["one by one", "two in one", "one in two", "around a whole", "around nothing"])
+def test_a_chain_whose_prior_is_a_chain_is_the_chain_of_all_stages(parts, chain, name):
+    other = nested(parts)[name]
+    assert [(factor.name, factor.depth) for factor in other.factors] == [
+        (factor.name, factor.depth) for factor in chain.factors
+    ]
+    assert (other.image, other.specs, other.exact) == (chain.image, chain.specs, False)
+    images = random_images(3, IMAGE)
+    mask = torch.zeros(3, IMAGE.height, IMAGE.width, dtype=torch.bool)
+    mask[:, :3] = True
+    draws, sampler = Draws(5, (0, 7, 2)), AutoSampler()
+    with torch.no_grad():
+        assert torch.equal(other.log_prob(images), chain.log_prob(images))
+        for one, same in zip(other.log_probs(images), chain.log_probs(images), strict=True):
+            assert (one.factor, one.image) == (same.factor, same.image)
+            assert torch.equal(one.log_prob, same.log_prob)
+        for known in (None, Known(images, mask)):
+            pairs = zip(other.draw_views(draws, sampler, known), chain.draw_views(draws, sampler, known), strict=True)
+            assert all(torch.equal(one, same) for one, same in pairs)
+            assert torch.equal(other.draw(draws, sampler, known), chain.draw(draws, sampler, known))
+
+
+def test_stages_that_were_put_elsewhere_keep_their_depth(parts):
+    stages, prior = parts
+    below = Chain(stages[1:], prior)
+    Chain(stages[:1], below)
+    assert [factor.name for factor in below.factors] == ["stage0", "stage1", "prior"]
+    assert [stage.depth for stage in stages] == [0, 0, 0]
+
+
+def test_a_chain_is_exact_if_all_of_it_is(parts):
+    (_, coarse, _), prior = parts
+    assert Chain([coarse], Table(coarse.view.view)).exact
+    assert not Chain([coarse], Bound(coarse.view.view)).exact
+    assert not Chain(parts[0], prior).exact
+
+
+def test_stages_that_do_not_meet_are_refused(parts):
+    (first, second, third), prior = parts
+    with pytest.raises(
+        UserError, match=r"^the image of stage1 is 2×1×3 with 32 levels, expected 4×2×3 with 32 levels$"
+    ):
+        Chain([first, third], prior)
+    with pytest.raises(UserError, match=r"^the prior's image is 2×1×1 with 4 levels, expected 2×1×3 with 32 levels$"):
+        Chain([first, second], prior)
+
+
+# Drawing from a view
+
+
+@pytest.mark.parametrize("from_depth", [1, 2, 3])
+def test_images_are_drawn_again_from_any_of_their_drawn_views(chain, from_depth):
+    draws = Draws(3, (4, 0))
+    with torch.no_grad():
+        views = chain.draw_views(draws, AutoSampler())
+        again = chain.draw_from(views[from_depth], draws, AutoSampler(), from_depth=from_depth)
+    assert len(again) == from_depth + 1
+    assert all(torch.equal(one, other) for one, other in zip(again, views, strict=False))
+    assert again[-1] is views[from_depth]
+
+
+@pytest.mark.parametrize("from_depth", [-1, 0, 4])
+def test_a_depth_without_a_view_is_refused(chain, from_depth):
+    with pytest.raises(UserError, match=f"^from_depth = {from_depth}: this model has views at depths 1 … 3$"):
+        chain.draw_from(random_images(1, IMAGE), Draws(0, (0,)), AutoSampler(), from_depth=from_depth)
+
+
+def test_a_chain_drawn_further_down_has_the_noise_of_that_depth(parts, chain):
+    """A chain from depth 1 on, drawn at depth 1, is what the whole chain draws there."""
+    stages, prior = parts
+    draws = Draws(2, (1, 6))
+    with torch.no_grad():
+        whole = chain.draw_views(draws, AutoSampler())
+        below = Chain(stages[1:], prior).draw_views(draws.deeper(), AutoSampler())
+    assert all(torch.equal(one, other) for one, other in zip(below, whole[1:], strict=True))
+    assert draws.deeper(3) == draws.deeper().deeper().deeper()
+
+
+# Conditions
+
+
+def inputs_of(model, factor, images):
+    return model.views(images)[factor.depth : factor.depth + 2]
+
+
+@pytest.mark.parametrize("depth", range(4))
+def test_a_factor_refuses_a_condition_that_it_does_not_take(chain, depth):
+    factor = chain.factors[depth]
+    inputs = inputs_of(chain, factor, random_images(2, IMAGE))
+    view = inputs[1] if len(inputs) > 1 else None
+    for ask in (factor, factor.log_prob_by_channel, factor.initialize):
+        with pytest.raises(UserError, match=rf"^{factor.name}: p\(.*\) takes no condition$"):
+            ask(inputs[0], view, torch.zeros(2))
+        with pytest.raises(UserError, match="takes no condition"):
+            ask(inputs[0], view, condition=torch.zeros(2))
+    with torch.no_grad():
+        assert torch.equal(factor(inputs[0], view, None), factor(*inputs))
+
+
+def test_a_factor_needs_its_view_and_no_other(chain):
+    images = random_images(2, IMAGE)
+    *stages, prior = chain.factors
+    for stage in stages:
+        with pytest.raises(UserError, match=rf"^{stage.name}: p\(.* | .*\) needs a view$"):
+            stage(inputs_of(chain, stage, images)[0])
+    view = chain.views(images)[-1]
+    with pytest.raises(UserError, match=r"^prior: p\(2×1×1\) takes no view$"):
+        prior(view, view)
+
+
+# Channel by channel
+
+
+@pytest.mark.parametrize("depth", range(4))
+def test_channels_of_a_factor_add_up(chain, depth):
+    factor = chain.factors[depth]
+    inputs = inputs_of(chain, factor, random_images(3, IMAGE))
+    with torch.no_grad():
+        found = factor.log_prob_by_channel(*inputs)
+        torch.testing.assert_close(found.total, factor(*inputs))
+    assert found.channels.shape == (3, factor.image.channels)
+    torch.testing.assert_close(found.channels.sum(1), found.total)
+    # A free decoder whose view can tell says how much it leaves to feasible values.
+    assert (found.inside is None) == (depth in (1, 3))
+
+
+def test_parts_that_do_not_tell_channels_apart_give_totals(parts):
+    (_, coarse, _), _ = parts
+    embedding, image = coarse.embedding, coarse.image
+    view = coarse.view(random_images(2, image))
+    for restricted, nats in ((False, -1.0), (True, -2.0)):
+        stage = Stage(coarse.view, embedding, Even(image), restricted=restricted)
+        found = stage.log_prob_by_channel(random_images(2, image), view)
+        assert isinstance(found, ByChannel)
+        assert (found.total.tolist(), found.channels, found.inside) == ([nats] * 2, None, None)
+    [factor] = Table(image).factors
+    found = factor.log_prob_by_channel(random_images(2, image))
+    assert torch.equal(found.total, factor(random_images(2, image)))
+    assert (found.channels, found.inside) == (None, None)
+
+
+# Built from a recipe
+
+
+def test_first_weights_are_drawn_prior_first_and_then_from_the_coarsest_stage_up():
+    """Runs of the same seed would begin with other weights if this order changed."""
+    recipe, registry = parse_recipe(TINY, Path("."), ["stage[0].repeat=2"])
+    torch.manual_seed(5)
+    found = build_model(recipe, registry)
+    assert [factor.name for factor in found.factors] == ["stage0", "stage1", "prior"]
+    torch.manual_seed(5)
+    views = build_views(recipe, registry)
+
+    def make(kind, choice, *fit):
+        component = registry.get(kind, choice.name, "here")
+        return component.build(component.config(**choice.options), *fit)
+
+    expected = [make("prior", recipe.prior, views[-1].view)]
+    for view, stage in zip(reversed(views), reversed(recipe.stage), strict=True):
+        expected.append(make("embedding", stage.embedding, view.view, view.image))
+        expected.append(make("decoder", stage.decoder, view.image, expected[-1].features_channels))
+    order = [found.prior, *(part for stage in reversed(found.stages) for part in (stage.embedding, stage.decoder))]
+    for part, other in zip(order, expected, strict=True):
+        for (name, own), (same, value) in zip(part.state_dict().items(), other.state_dict().items(), strict=True):
+            assert (name, torch.equal(own, value)) == (same, True)
