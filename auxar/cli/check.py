@@ -28,8 +28,8 @@ def _check(options: argparse.Namespace) -> None:
 
     recipe, registry = load_recipe(options.recipe, options.settings, trust_plugins=options.trust_plugins)
     costs = factor_costs(recipe, registry)
-    for level, cost in enumerate(costs):
-        print(f"level {level}: {cost.image}")
+    for depth, cost in enumerate(costs):
+        print(f"depth {depth}: {cost.image}")
     print(f"\n{'factor':<10}{'':<28}{'parameters':>14}{'multiply-adds':>16}{'memory':>12}")
     for cost in costs:
         print(

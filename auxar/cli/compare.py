@@ -12,7 +12,7 @@ from auxar.cli.evaluate import WASTED, measured, text_table
 if TYPE_CHECKING:
     from auxar.evaluation.comparison import ComparedFactor, ComparedRun, Comparison, Margin
 
-LEVELS_IN_A_LINE = 4
+RESOLUTIONS_IN_A_LINE = 4
 WEIGHTS = {"ema": "EMA", "last": "last", "mixed": "mixed"}
 
 
@@ -61,8 +61,8 @@ def comparison_lines(comparison: Comparison) -> list[str]:
     lines = [f"{number:<5}{run.run}" for number, run in runs]
     lines += ["", f"Held-out images of {size}: bits/dim ± standard error; below run 1 is better"]
     lines += _totals(runs)
-    lines += ["", "By resolution: a level with all coarser ones, bits/dim of that level"]
-    lines += _levels(comparison, runs)
+    lines += ["", "By resolution: an image or view with all coarser ones, bits/dim of its own size"]
+    lines += _resolutions(comparison, runs)
     lines += ["", f"By factor: bits/dim of its own size, and its share of the total ({size})"]
     lines += _factors(runs, size)
     lines += _wasted(runs, size)
@@ -89,19 +89,19 @@ def _totals(runs: Sequence[tuple[int, ComparedRun]]) -> list[str]:
     return text_table(rows)
 
 
-def _levels(comparison: Comparison, runs: Sequence[tuple[int, ComparedRun]]) -> list[str]:
+def _resolutions(comparison: Comparison, runs: Sequence[tuple[int, ComparedRun]]) -> list[str]:
     lines = []
-    levels = comparison.levels
-    for start in range(0, len(levels), LEVELS_IN_A_LINE):
-        shown = levels[start : start + LEVELS_IN_A_LINE]
-        rows = [["run", *map(comparison.level_name, shown)]]
+    resolutions = comparison.resolutions
+    for start in range(0, len(resolutions), RESOLUTIONS_IN_A_LINE):
+        shown = resolutions[start : start + RESOLUTIONS_IN_A_LINE]
+        rows = [["run", *map(comparison.resolution_name, shown)]]
         for number, run in runs:
-            rows.append([str(number), *(_level(run.level(level)) for level in shown)])
+            rows.append([str(number), *(_together(run.factor_of(image)) for image in shown)])
         lines += text_table(rows)
     return lines
 
 
-def _level(factor: ComparedFactor | None) -> str:
+def _together(factor: ComparedFactor | None) -> str:
     if factor is None or factor.heldout is None or factor.heldout.cumulative_bits_per_dim is None:
         return "–"
     figures = factor.heldout

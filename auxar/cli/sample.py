@@ -28,9 +28,12 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--given", type=Path, nargs="+", metavar="PATH", help="images or folders of images")
     parser.add_argument(
-        "--stage", type=int, metavar="K", help="draw level K from level K + 1, and all above (default: 0)"
+        "--stage",
+        type=int,
+        metavar="K",
+        help="draw depth K given the view at depth K + 1, then all finer images (default: 0)",
     )
-    parser.add_argument("--as-view", action="store_true", help="what is given is the view itself, level K + 1")
+    parser.add_argument("--as-view", action="store_true", help="the given files show the view itself, at depth K + 1")
     parser.add_argument(
         "--keep", metavar="ROWS|MASK", help="keep upper rows, or where a picture is white; draw the rest"
     )

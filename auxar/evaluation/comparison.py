@@ -94,8 +94,8 @@ class ComparedRun:
         fewest, most = (of(factor.steps for factor in self.factors) for of in (min, max))
         return f"{most:,}" if fewest == most else f"{fewest:,}–{most:,}"
 
-    def level(self, image: ImageSpec) -> ComparedFactor | None:
-        """The factor of the level that `image` describes, the finest of several; None if it has no figures."""
+    def factor_of(self, image: ImageSpec) -> ComparedFactor | None:
+        """The factor of the images that `image` describes, the finest of several; None if it has no figures."""
         found = next((factor for factor in self.factors if factor.image == image), None)
         return found if found and found.heldout else None
 
@@ -108,17 +108,17 @@ class Comparison:
     runs: list[ComparedRun]
 
     @property
-    def levels(self) -> list[ImageSpec]:
-        """Every level of any run, the coarsest first."""
+    def resolutions(self) -> list[ImageSpec]:
+        """Descriptions of the images and views of any run, the coarsest first."""
         found = {factor.image for run in self.runs for factor in run.factors}
         return sorted(found, key=lambda image: (image.dims, image.shape, image.levels))
 
-    def level_name(self, image: ImageSpec) -> str:
-        """Height × width, as the paper's table 2 has it, or all there is to say where that names two levels."""
-        levels = self.levels
-        if sum((other.height, other.width) == (image.height, image.width) for other in levels) == 1:
+    def resolution_name(self, image: ImageSpec) -> str:
+        """Height × width, as in the paper's table 2, with channels and levels where that would name two of them."""
+        others = self.resolutions
+        if sum((other.height, other.width) == (image.height, image.width) for other in others) == 1:
             return f"{image.height}×{image.width}"
-        alike = sum(other.shape == image.shape for other in levels)
+        alike = sum(other.shape == image.shape for other in others)
         return _size(image) if alike == 1 else f"{_size(image)} ({image.levels} levels)"
 
 
@@ -171,7 +171,7 @@ class _Run:
         return torch.stack(list(self.kept.factors.values())).sum(0)
 
     def key(self, number: int) -> tuple[bool, list[Any]]:
-        """Equal for factors of two runs that are the same term of their models: they see the same levels."""
+        """Equal for factors of two runs that are the same term of their models: they see the same views."""
         return self.evaluation.factors[number].view is None, self.views[: number + 1]
 
     def place(self, key: tuple[bool, list[Any]]) -> int | None:

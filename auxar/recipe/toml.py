@@ -32,9 +32,9 @@ def parse_toml(text: str) -> dict[str, Any]:
 def _depth(table: dict[str, Any]) -> int:
     """How many tables and lists are in one another, as far as it matters."""
     depth = 0
-    level: list[Any] = [table]
-    while level and depth <= MOST_DEPTH:
+    nodes: list[Any] = [table]
+    while nodes and depth <= MOST_DEPTH:
         depth += 1
-        entries = (entry for node in level for entry in (node.values() if isinstance(node, dict) else node))
-        level = [entry for entry in entries if isinstance(entry, dict | list)]
+        entries = (entry for node in nodes for entry in (node.values() if isinstance(node, dict) else node))
+        nodes = [entry for entry in entries if isinstance(entry, dict | list)]
     return depth

@@ -133,13 +133,13 @@ def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) 
 
 def _axes(x: _Scale, y: _Scale) -> Html:
     parts = []
-    levels = ticks(y.low, y.high, 5)
+    marks = ticks(y.low, y.high, 5)
     # Enough decimals to tell neighboring ticks apart, and one everywhere, so that labels keep their width.
-    gap = levels[1] - levels[0] if len(levels) > 1 else 0.1
+    gap = marks[1] - marks[0] if len(marks) > 1 else 0.1
     digits = max(1, -math.floor(math.log10(gap) + 1e-9))
-    for level in levels:
-        parts.append(tag("line", x1=LEFT, x2=RIGHT, y1=y(level), y2=y(level), class_="grid"))
-        parts.append(tag("text", f"{level:.{digits}f}", x=LEFT - 7, y=y(level) + 4, text_anchor="end"))
+    for mark in marks:
+        parts.append(tag("line", x1=LEFT, x2=RIGHT, y1=y(mark), y2=y(mark), class_="grid"))
+        parts.append(tag("text", f"{mark:.{digits}f}", x=LEFT - 7, y=y(mark) + 4, text_anchor="end"))
     # Steps are whole numbers, and so are their ticks.
     for step in (tick for tick in ticks(x.low, x.high, 3) if tick == int(tick)):
         parts.append(tag("line", x1=x(step), x2=x(step), y1=BOTTOM, y2=BOTTOM + 4, class_="axis"))

@@ -49,7 +49,12 @@ def comparison_page(comparison: Comparison) -> str:
         tag("style", style),
     )
     main = tag(
-        "main", _header(comparison), _totals(comparison), _levels(comparison), _factors(comparison), _wasted(comparison)
+        "main",
+        _header(comparison),
+        _totals(comparison),
+        _resolutions(comparison),
+        _factors(comparison),
+        _wasted(comparison),
     )
     return f"<!doctype html>\n{tag('html', head, tag('body', main), lang='en')}\n"
 
@@ -102,21 +107,23 @@ def _totals(comparison: Comparison) -> Html:
     )
 
 
-def _levels(comparison: Comparison) -> Html:
-    levels = comparison.levels
+def _resolutions(comparison: Comparison) -> Html:
+    resolutions = comparison.resolutions
     rows = []
     for number, run in enumerate(comparison.runs, start=1):
-        rows.append(_row(_name(number, run), [_level(run, level) for level in levels]))
+        rows.append(_row(_name(number, run), [_together(run, image) for image in resolutions]))
     return tag(
         "section",
         tag("h2", "By resolution"),
-        _table(("run", *map(comparison.level_name, levels)), rows),
-        tag("p", "bits/dim of a level together with all coarser ones, over that level’s sub-pixels.", class_="soft"),
+        _table(("run", *map(comparison.resolution_name, resolutions)), rows),
+        tag(
+            "p", "bits/dim of an image or view together with all coarser ones, over its own sub-pixels.", class_="soft"
+        ),
     )
 
 
-def _level(run: ComparedRun, level: ImageSpec) -> Html | str:
-    factor = run.level(level)
+def _together(run: ComparedRun, image: ImageSpec) -> Html | str:
+    factor = run.factor_of(image)
     if factor is None or factor.heldout is None or factor.heldout.cumulative_bits_per_dim is None:
         return "–"
     figures = factor.heldout

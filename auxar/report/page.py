@@ -19,13 +19,13 @@ from auxar.report.words import (
     bits_words,
     duration,
     factor_term,
-    level_symbol,
     measured,
     mixed_levels,
     plural,
     short_count,
     size_words,
     uncertainty,
+    view_symbol,
 )
 
 RULES = {
@@ -135,10 +135,12 @@ def _samples(run: Run) -> Html:
         figures.append(_figure("Sampled images", run.sheet, "Sheet of sampled images", caption, tiles))
     if run.growth:
         caption = (
-            "A row is one sampled image: its coarsest view on the left, and to the right each finer level, drawn given "
+            "A row is one sampled image: its coarsest view on the left, and to the right each finer image, drawn given "
             "the one before it."
         )
-        figures.append(_figure("From coarse to fine", run.growth, "Sampled images, level by level", caption))
+        figures.append(
+            _figure("From coarse to fine", run.growth, "Sampled images, from their coarsest view to the image", caption)
+        )
     missing = None
     if run.too_large:
         missing = absence(f"Too large to be shown on this page: {', '.join(run.too_large)}.")
@@ -220,14 +222,14 @@ def _curves(run: Run) -> Html:
     names = [*run.factors, *(name for name in run.curves if name not in run.factors)]
     known = {factor.factor: factor for factor in run.evaluation.factors} if run.evaluation else {}
     figures, missing = [], []
-    for level, name in enumerate(names):
+    for depth, name in enumerate(names):
         heldout = known[name].heldout if name in known else None
         curve = run.curves.get(name)
         chart = loss_chart(name, curve.bits_per_dim, heldout.bits_per_dim if heldout else None) if curve else None
         if curve is None or chart is None:
             missing.append(name)
             continue
-        term = factor_term(level, len(run.factors)) if name in run.factors else None
+        term = factor_term(depth, len(run.factors)) if name in run.factors else None
         facts = [f"{max(curve.bits_per_dim):,} steps"]
         if curve.seconds is not None:
             facts.append(f"{duration(curve.seconds)} of training")
@@ -293,16 +295,16 @@ def _formula(count: int) -> Html:
     """p(X₀ | X₁) … p(X_K) with count = K + 1 factors, and what it is the factorization of."""
     if count == 1:
         return tag("p", tag("span", factor_term(0, 1)), class_="formula")
-    whole = tag("span", "p(", level_symbol(0), ", …, " if count > 2 else ", ", level_symbol(count - 1), ") =")
-    terms = [tag("span", factor_term(level, count)) for level in range(count)]
+    whole = tag("span", "p(", view_symbol(0), ", …, " if count > 2 else ", ", view_symbol(count - 1), ") =")
+    terms = [tag("span", factor_term(depth, count)) for depth in range(count)]
     return tag("p", whole, *(join(" ", term) for term in terms), class_="formula")
 
 
 def _sizes(factors: Sequence[FactorFigures]) -> Html:
     parts: list[object] = []
-    for level, factor in enumerate(factors):
-        symbol = level_symbol(level) if len(factors) > 1 else tag("i", "X")
-        parts += [", " if level else None, tag("span", symbol, " ", size_words(factor.image, factors))]
+    for depth, factor in enumerate(factors):
+        symbol = view_symbol(depth) if len(factors) > 1 else tag("i", "X")
+        parts += [", " if depth else None, tag("span", symbol, " ", size_words(factor.image, factors))]
     common = "" if mixed_levels(factors) else f", {factors[0].image.levels} levels" if factors else ""
     return tag("p", *parts, common, class_="sizes soft")
 

@@ -58,7 +58,7 @@ def likelihoods(evaluation: Evaluation | None) -> Html | None:
             parts.append(
                 tag(
                     "p",
-                    "Held-out bits/dim of a level together with all coarser ones, over that level’s sub-pixels.",
+                    "Held-out bits/dim of an image or view together with all coarser ones, over its own sub-pixels.",
                     class_="soft",
                 )
             )
@@ -87,14 +87,14 @@ def _factor_table(evaluation: Evaluation) -> Html:
     head = tag("thead", tag("tr", *first, *over, *last), tag("tr", *under, class_="under"))
 
     rows = []
-    for level, factor in enumerate(factors):
+    for depth, factor in enumerate(factors):
         cells: list[object] = [factor.kind]
         for group in groups:
             figures: Figures | None = getattr(factor, group)
             cells.append(measured(figures.bits_per_dim, figures.standard_error) if figures else "–")
             cells.append(bits_words(figures.bits_per_dim_of_image) if figures else "–")
         cells += [size_words(factor.image, factors), count_words(factor.parameters), count_words(factor.steps)]
-        rows.append(_row(level, factors, cells))
+        rows.append(_row(depth, factors, cells))
     totals = [
         tag(
             "td",
@@ -132,9 +132,9 @@ def _channels(factor: FactorFigures) -> Sequence[ChannelFigures]:
 def _channel_table(factors: Sequence[FactorFigures]) -> Html:
     most = max(len(_channels(factor)) for factor in factors)
     rows = []
-    for level, factor in enumerate(factors):
+    for depth, factor in enumerate(factors):
         cells = [measured(channel.bits_per_dim, channel.standard_error) for channel in _channels(factor)]
-        rows.append(_row(level, factors, [factor.kind, *cells, *["–"] * (most - len(cells))]))
+        rows.append(_row(depth, factors, [factor.kind, *cells, *["–"] * (most - len(cells))]))
     return _narrow_table(("factor", "kind", *_channel_names(most)), rows)
 
 
@@ -146,7 +146,7 @@ def _wasted_table(evaluation: Evaluation) -> Html:
     factors = evaluation.factors
     most = max(len(_channels(factor)) for factor in factors)
     rows = []
-    for level, factor in enumerate(factors):
+    for depth, factor in enumerate(factors):
         if factor.support != "free":
             continue
         cells: list[object] = ["–", "–"]
@@ -156,16 +156,16 @@ def _wasted_table(evaluation: Evaluation) -> Html:
                 measured(figures.wasted_bits_per_dim_of_image, figures.wasted_standard_error_of_image),
             ]
         cells += [measured(each.wasted_bits_per_dim, each.wasted_standard_error) for each in _channels(factor)]
-        rows.append(_row(level, factors, [*cells, *["–"] * (2 + most - len(cells))]))
+        rows.append(_row(depth, factors, [*cells, *["–"] * (2 + most - len(cells))]))
     total = measured(evaluation.wasted_bits_per_dim.get("heldout"), evaluation.wasted_standard_error.get("heldout"))
     cells = [tag("td", cell) for cell in ("", total, *[""] * most)]
     rows.append(tag("tr", tag("th", "whole model", scope="row"), *cells, class_="total"))
     return _narrow_table(("factor", "own size", "share", *_channel_names(most)), rows)
 
 
-def _row(level: int, factors: Sequence[FactorFigures], cells: Sequence[object]) -> Html:
+def _row(depth: int, factors: Sequence[FactorFigures], cells: Sequence[object]) -> Html:
     """A factor's row."""
-    name = join(factor_term(level, len(factors)), " ", tag("small", factors[level].factor))
+    name = join(factor_term(depth, len(factors)), " ", tag("small", factors[depth].factor))
     return tag("tr", tag("th", name, scope="row"), *(tag("td", cell) for cell in cells))
 
 

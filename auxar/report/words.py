@@ -14,21 +14,21 @@ WASTED = (
 )
 
 
-def factor_term(level: int, count: int) -> Html:
+def factor_term(depth: int, count: int) -> Html:
     """One factor of a model with `count` of them."""
     if count == 1:
         return Html("p(<i>X</i>)")
-    if level == count - 1:
-        return tag("span", "p(", level_symbol(level), ")", class_="whole")
-    return tag("span", "p(", level_symbol(level), " | ", level_symbol(level + 1), ")", class_="whole")
+    if depth == count - 1:
+        return tag("span", "p(", view_symbol(depth), ")", class_="whole")
+    return tag("span", "p(", view_symbol(depth), " | ", view_symbol(depth + 1), ")", class_="whole")
 
 
-def level_symbol(level: int) -> Html:
-    return join(tag("i", "X"), tag("sub", level))
+def view_symbol(depth: int) -> Html:
+    return join(tag("i", "X"), tag("sub", depth))
 
 
 def mixed_levels(factors: Sequence[FactorFigures]) -> bool:
-    """Whether levels of the chain differ in their number of values per sub-pixel."""
+    """Whether the image and its views differ in their number of values per sub-pixel."""
     return len({factor.image.levels for factor in factors}) > 1
 
 
@@ -39,7 +39,7 @@ def size_words(image: ImageSpec, factors: Sequence[FactorFigures]) -> Html:
 
 
 def resolution_words(image: ImageSpec, factors: Sequence[FactorFigures]) -> Html:
-    """Height × width, as the paper's tables have it, or all there is to say where that names two levels."""
+    """Height × width, as the paper's tables have it, or all there is to say where that names two of them."""
     sizes = {(factor.image.height, factor.image.width) for factor in factors}
     return join(f"{image.height}×{image.width}") if len(sizes) == len(factors) else size_words(image, factors)
 

@@ -65,7 +65,7 @@ class LightNetwork(CausalNetwork):
             self(self.encode(image), features)
 
 
-class Level(nn.Module):
+class Resolution(nn.Module):
     """The residual blocks of both streams at one resolution, on the way down or on the way up.
 
     On the way down each block leaves its output in `u_skips` and `ul_skips`; on the way up (`rising`) each takes the
@@ -112,8 +112,8 @@ class FullNetwork(CausalNetwork):
         features = [features_channels] if features_channels else []
         n = nr_resnet
         self.start = Streams(image.channels, filters)
-        self.down = nn.ModuleList(Level(n, filters, features, dropout, rising=False) for _ in range(3))
-        self.up = nn.ModuleList(Level(k, filters, features, dropout, rising=True) for k in (n, n + 1, n + 1))
+        self.down = nn.ModuleList(Resolution(n, filters, features, dropout, rising=False) for _ in range(3))
+        self.up = nn.ModuleList(Resolution(k, filters, features, dropout, rising=True) for k in (n, n + 1, n + 1))
         self.shrink_u = nn.ModuleList(
             CausalConv2d(filters, filters, above=(0, 1), columns=(-1, 1), stride=2) for _ in range(2)
         )
@@ -134,19 +134,19 @@ class FullNetwork(CausalNetwork):
         sides = self._features(features)
         u, ul = self.start(image)
         u_skips, ul_skips = [u], [ul]
-        for resolution, level in enumerate(self.down):
+        for resolution, blocks in enumerate(self.down):
             if resolution:
                 u = self.shrink_u[resolution - 1](u)
                 ul = self.shrink_ul[resolution - 1](ul)
                 u_skips.append(u)
                 ul_skips.append(ul)
-            u, ul = level(u, ul, sides[resolution], u_skips, ul_skips)
+            u, ul = blocks(u, ul, sides[resolution], u_skips, ul_skips)
         u, ul = u_skips.pop(), ul_skips.pop()
-        for step, level in enumerate(self.up):
+        for step, blocks in enumerate(self.up):
             resolution = 2 - step
-            u, ul = level(u, ul, sides[resolution], u_skips, ul_skips)
+            u, ul = blocks(u, ul, sides[resolution], u_skips, ul_skips)
             if resolution:
-                # The finer level's size, each halving rounded up; known without looking at a tensor.
+                # The finer resolution's size, each halving rounded up; known without looking at a tensor.
                 height, width = (-(-side // 2 ** (resolution - 1)) for side in self.image.shape[1:])
                 u = self.grow_u[step](u, height, width)
                 ul = self.grow_ul[step](ul, height, width)
@@ -156,10 +156,10 @@ class FullNetwork(CausalNetwork):
         """The side inputs of each resolution, the finest first."""
         if features is None:
             return [(), (), ()]
-        levels = [features]
+        found = [features]
         for shrink in self.shrink_features:
-            levels.append(shrink(levels[-1]))
-        return [(level,) for level in levels]
+            found.append(shrink(found[-1]))
+        return [(each,) for each in found]
 
     def initialize(self, image: Tensor, features: Tensor | None = None) -> None:
         with data_dependent_initialization(self):

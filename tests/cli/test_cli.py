@@ -209,7 +209,7 @@ def test_command_lines_that_are_none(capsys, arguments):
 def test_check_prints_the_chain_and_its_costs(recipe, capsys):
     assert main(["check", str(recipe), "--set", "stage[0].repeat=2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:3] == [f"level {k}: {8 >> k}×{8 >> k}×3 with 256 levels" for k in range(3)]
+    assert lines[:3] == [f"depth {k}: {8 >> k}×{8 >> k}×3 with 256 levels" for k in range(3)]
     assert lines[4].split() == ["factor", "parameters", "multiply-adds", "memory"]
     rows = [line.split() for line in lines[5:8]]
     assert [row[0] for row in rows] == ["stage0", "stage1", "prior"]
@@ -318,7 +318,7 @@ def test_any_setting_is_told_without_a_traceback(recipe, text):
 def test_the_module_is_the_command(recipe, tmp_path):
     done = call(command("check", recipe), tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("level 0: 8×8×3 with 256 levels\n")
+    assert done.stdout.startswith("depth 0: 8×8×3 with 256 levels\n")
     failed = call([str(Path(sys.executable).with_name("auxar")), "check", "none.toml"], tmp_path)
     assert (failed.returncode, failed.stdout) == (2, "")
     assert failed.stderr.startswith("auxar: recipe none.toml cannot be read")

@@ -121,9 +121,9 @@ def test_a_difference_of_an_exact_figure_and_a_bound_is_said(mixed):
 def test_what_is_exact_a_bound_and_wasted_is_printed(mixed, capsys):
     assert main(["compare", *map(str, mixed)]) == 0
     blocks = [block.splitlines() for block in capsys.readouterr().out.split("\n\n")]
-    _, totals, levels, factors, wasted, notes = blocks
+    _, totals, resolutions, factors, wasted, notes = blocks
     assert [line.split()[4] for line in totals[2:]] == ["bound", "exact", "bound"]
-    assert [re.findall("bound|exact", line) for line in levels[2:]] == [
+    assert [re.findall("bound|exact", line) for line in resolutions[2:]] == [
         ["exact", "bound", "bound"],
         ["exact", "exact", "exact"],
         ["exact", "bound", "bound"],
@@ -215,7 +215,7 @@ def test_of_one_image_nothing_can_be_said(own):
 def test_what_a_comparison_holds(runs):
     found = compare_runs([runs / "pyramid", runs / "again", runs / "plain"])
     assert found.image == ImageSpec(height=8, width=8)
-    assert [found.level_name(level) for level in found.levels] == ["2×2", "4×4", "8×8"]
+    assert [found.resolution_name(image) for image in found.resolutions] == ["2×2", "4×4", "8×8"]
     for name, compared in zip(("pyramid", "again", "plain"), found.runs, strict=True):
         table = read_json(runs / name / "evaluation.json")
         assert compared.run == str(runs / name)
@@ -227,11 +227,11 @@ def test_what_a_comparison_holds(runs):
         assert compared.images == 6
         for factor, entry in zip(compared.factors, table["factors"], strict=True):
             assert factor.heldout.bits_per_dim == entry["heldout"]["bits_per_dim"]
-            level = compared.level(factor.image)
-            assert level.heldout.cumulative_bits_per_dim == entry["heldout"]["cumulative_bits_per_dim"]
-            assert level.cumulative_kind == entry["cumulative_kind"]
+            same = compared.factor_of(factor.image)
+            assert same.heldout.cumulative_bits_per_dim == entry["heldout"]["cumulative_bits_per_dim"]
+            assert same.cumulative_kind == entry["cumulative_kind"]
             assert factor.steps == 4
-    assert found.runs[2].level(found.levels[0]) is None
+    assert found.runs[2].factor_of(found.resolutions[0]) is None
 
 
 # What cannot be paired
@@ -406,8 +406,8 @@ def test_what_is_printed(runs, monkeypatch, capsys):
     assert max(map(len, lines[:-1])) <= 100
     assert lines[:3] == ["1    pyramid", "2    again", "3    plain"]
     found = compare_runs([Path("pyramid"), Path("again"), Path("plain")]).runs
-    totals, levels, factors, _, _ = (block.splitlines() for block in "\n".join(lines[4:]).split("\n\n"))
-    assert [line[0] for line in totals[2:]] == [line[0] for line in levels[2:]] == ["1", "2", "3"]
+    totals, resolutions, factors, _, _ = (block.splitlines() for block in "\n".join(lines[4:]).split("\n\n"))
+    assert [line[0] for line in totals[2:]] == [line[0] for line in resolutions[2:]] == ["1", "2", "3"]
     assert [line.split()[:2] for line in factors[2:]] == [
         ["1", "stage0"],
         ["1", "stage1"],
@@ -422,8 +422,8 @@ def test_what_is_printed(runs, monkeypatch, capsys):
         assert compared.kind in line
         if compared.margin is not None:
             assert f"{compared.margin.bits_per_dim:+.4f} ± {compared.margin.standard_error:.4f}  6 pairs" in line
-    assert levels[1].split() == ["run", "2×2", "4×4", "8×8"]
-    assert re.findall("–", levels[4]) == ["–", "–"]
+    assert resolutions[1].split() == ["run", "2×2", "4×4", "8×8"]
+    assert re.findall("–", resolutions[4]) == ["–", "–"]
     for line, factor in zip(factors[2:], (factor for each in found for factor in each.factors), strict=True):
         assert f"{factor.heldout.bits_per_dim_of_image:.4f} ± {factor.heldout.standard_error_of_image:.4f}" in line
 
@@ -438,10 +438,10 @@ def test_notes_are_printed_with_their_run(own, monkeypatch, capsys):
     assert any(line.startswith("2 ") and "unpaired" in line for line in lines)
 
 
-def test_levels_of_one_resolution_are_told_apart(own, pictures):
+def test_views_of_one_resolution_are_told_apart(own, pictures):
     run(own / "gray", tiny(pictures, stage__0__view={"name": "grayscale"}, **CHANGES))
     found = compare_runs([own / "pyramid", own / "gray"])
-    assert [found.level_name(level) for level in found.levels] == ["2×2", "4×4", "8×8×1", "8×8×3"]
+    assert [found.resolution_name(image) for image in found.resolutions] == ["2×2", "4×4", "8×8×1", "8×8×3"]
 
 
 def test_json(runs, capsys):

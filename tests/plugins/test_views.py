@@ -20,7 +20,7 @@ HALF = Fraction(1, 2)
 
 
 @st.composite
-def image_levels(draw, smallest=2):
+def numbers_of_levels(draw, smallest=2):
     """Numbers of levels, the usual ones often."""
     return draw(st.one_of(st.sampled_from([smallest, 256]), st.integers(smallest, 1000)))
 
@@ -29,7 +29,7 @@ def image_levels(draw, smallest=2):
 def grayscales(draw):
     levels = draw(st.one_of(st.sampled_from([2, 16]), st.integers(2, 256)))
     height, width = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    image = ImageSpec(3, height=height, width=width, levels=draw(image_levels(levels)))
+    image = ImageSpec(3, height=height, width=width, levels=draw(numbers_of_levels(levels)))
     return GrayscaleView(GrayscaleConfig(levels), image)
 
 
@@ -38,7 +38,7 @@ def pyramids(draw, factors=(2, 3, 4)):
     factor = draw(st.sampled_from(factors))
     height, width = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     image = ImageSpec(
-        draw(st.integers(1, 4)), height=height * factor, width=width * factor, levels=draw(image_levels())
+        draw(st.integers(1, 4)), height=height * factor, width=width * factor, levels=draw(numbers_of_levels())
     )
     return PyramidView(PyramidConfig(factor), image)
 
@@ -140,7 +140,7 @@ def test_halves_go_up_at_even_and_odd_values():
 
 @settings(deadline=None, max_examples=40)
 @given(factors=st.lists(st.sampled_from([2, 3]), min_size=2, max_size=3), seed=SEEDS)
-def test_a_pyramid_pools_each_level_from_the_one_above(factors, seed):
+def test_a_pyramid_pools_each_view_from_the_one_above(factors, seed):
     side = math.prod(factors)
     image = random_images(1, ImageSpec(1, height=side, width=side), seed)
     expected = image[0].tolist()
@@ -152,7 +152,7 @@ def test_a_pyramid_pools_each_level_from_the_one_above(factors, seed):
 
 
 def test_pooling_twice_differs_from_pooling_the_original():
-    """Why it is recursive: the coarsest level is a function of the one above, not of the image."""
+    """Why it is recursive: the coarsest view is a function of the one above, not of the image."""
     image = torch.zeros((1, 1, 4, 4), dtype=torch.int64)
     image[..., ::2, ::2] = 2
     image[..., 0, 0] = 1

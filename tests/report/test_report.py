@@ -57,14 +57,14 @@ def evaluation():
     factors = [
         {
             "factor": name,
-            "image": specs[level],
-            "view": specs[level + 1] if level < 2 else None,
-            "parameters": 1234000 + level,
-            "steps": 900 + level,
-            "heldout": score(bits, SPECS[level], cumulative, 0.021 + level / 1000),
-            "training": score(bits - 1, SPECS[level], cumulative - 1, 0.011 + level / 1000),
+            "image": specs[depth],
+            "view": specs[depth + 1] if depth < 2 else None,
+            "parameters": 1234000 + depth,
+            "steps": 900 + depth,
+            "heldout": score(bits, SPECS[depth], cumulative, 0.021 + depth / 1000),
+            "training": score(bits - 1, SPECS[depth], cumulative - 1, 0.011 + depth / 1000),
         }
-        for level, (name, (bits, cumulative)) in enumerate(zip(NAMES, numbers, strict=True))
+        for depth, (name, (bits, cumulative)) in enumerate(zip(NAMES, numbers, strict=True))
     ]
     return {
         "bits_per_dim": {"heldout": 2.7771, "training": 1.7772},
@@ -81,8 +81,8 @@ def evaluation_of(*supports):
     """The same of a chain whose decoders are free or restricted, and free ones waste bits."""
     table = evaluation()
     table["wasted_bits_per_dim"], table["wasted_standard_error"] = {"heldout": 0.0}, {"heldout": 0.0}
-    for level, factor in enumerate(table["factors"]):
-        below = [*supports, None][level:]
+    for depth, factor in enumerate(table["factors"]):
+        below = [*supports, None][depth:]
         factor |= {
             "support": below[0],
             "kind": "bound" if below[0] == "free" else "exact",
@@ -90,7 +90,7 @@ def evaluation_of(*supports):
         }
         channels = [{"nats": -1.0, "bits_per_dim": 2.0, "standard_error": 0.2, "bits_per_dim_of_image": 0.1}] * 3
         if below[0] == "free":
-            factor["heldout"] |= {"wasted_bits_per_dim": 0.5 + level, "wasted_standard_error": 0.0625}
+            factor["heldout"] |= {"wasted_bits_per_dim": 0.5 + depth, "wasted_standard_error": 0.0625}
             share = {"wasted_bits_per_dim_of_image": 0.25, "wasted_standard_error_of_image": 0.03125}
             factor["heldout"] |= share
             table["wasted_bits_per_dim"]["heldout"] += 0.25
@@ -128,9 +128,9 @@ def run(tmp_path):
     (folder / "recipe.toml").write_text(RECIPE)
     write_evaluation(folder, evaluation())
     write_metrics(folder, [line for name in NAMES for line in metrics(name)])
-    levels = [(torch.randint(256, (4, *spec.shape)), spec) for spec in SPECS]
-    save_png(sheet(*levels[0]), samples / "samples.png")
-    save_png(growth(levels[::-1]), samples / "growth.png")
+    views = [(torch.randint(256, (4, *spec.shape)), spec) for spec in SPECS]
+    save_png(sheet(*views[0]), samples / "samples.png")
+    save_png(growth(views[::-1]), samples / "growth.png")
     facts = {"rule": "map", "reduction": 0.0, "temperature": 1.0, "seed": 5, "count": 16, "sampler": "wavefront"}
     (samples / "samples.json").write_text(json.dumps(facts | {"seconds": 3.2}))
     return folder
@@ -169,8 +169,8 @@ def test_every_factor_has_its_chart(run):
     page = read(run)
     charts = [attributes for attributes in page.all("svg") if attributes.get("class") == "chart"]
     assert [chart["aria-label"].split()[2] for chart in charts] == NAMES
-    for chart, level in zip(charts, range(3), strict=True):
-        assert f"held-out {[2.111, 2.224, 3.333][level]:.3f}" in chart["aria-label"]
+    for chart, depth in zip(charts, range(3), strict=True):
+        assert f"held-out {[2.111, 2.224, 3.333][depth]:.3f}" in chart["aria-label"]
         assert json.loads(chart["data-points"])[-1][2] == 1200
     assert page.text.count("1,200 steps; 10.0 min of training") == 3
     assert page.text.count("held-out 3.333") == 1
@@ -432,7 +432,7 @@ def test_missing_pictures_and_facts_of_samples_are_said(run):
     assert "How these samples were drawn is not recorded." in page.text
 
 
-def test_levels_of_one_size_are_told_apart(run):
+def test_views_of_one_size_are_told_apart(run):
     facts = evaluation()
     facts["factors"] = facts["factors"][1:]
     facts["factors"][1]["image"] = {"channels": 1, "height": 16, "width": 16, "levels": 16}
