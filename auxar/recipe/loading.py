@@ -126,7 +126,7 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
         raise UserError("stage: write [[stage]] with two pairs of brackets: a recipe may have several")
     if isinstance(table.get("stage"), list):
         _check_stages(table["stage"])
-    recipe = structure(table, Recipe, "$")
+    recipe = structure(table, Recipe)
     recipe = attrs.evolve(recipe, stage=_expand(recipe.stage))
     return attrs.evolve(recipe, factor_training=_factor_training(recipe, training or {}, overrides))
 
@@ -134,7 +134,7 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
 def _check_stages(stages: Sequence[Any]) -> None:
     """Raises `UserError` for too many stages, each of which may be as good as it likes."""
     repeats = [stage.get("repeat", 1) if isinstance(stage, Mapping) else 1 for stage in stages]
-    # What is no number of times is told of by its own name.
+    # An invalid `repeat` is reported later, under its own key.
     total = sum(repeat if type(repeat) is int and 0 < repeat <= MOST_STAGES else 1 for repeat in repeats)
     if total > MOST_STAGES:
         raise UserError(f"stage: expected at most {MOST_STAGES} stages, repeated ones counted each time, got {total}")

@@ -11,6 +11,7 @@ from attrs.validators import ge, le, lt, optional
 
 from auxar.errors import shown
 from auxar.interfaces import RULES, DrawRule, ImageSpec, at_most, positive
+from auxar.structuring import NO_KEY
 
 Table = Mapping[str, Any]
 MOST_STAGES = 64
@@ -225,7 +226,7 @@ class Recipe:
     prior: ComponentChoice
     training: TrainingConfig
     stage: tuple[Stage, ...] = ()
-    factor_training: Mapping[str, TrainingConfig] = attrs.field(factory=dict)
+    factor_training: Mapping[str, TrainingConfig] = attrs.field(factory=dict, metadata={NO_KEY: True})
     evaluation: EvaluationConfig = attrs.field(factory=EvaluationConfig)
     sampling: SamplingConfig = attrs.field(factory=SamplingConfig)
     plugins: tuple[str, ...] = attrs.field(default=(), validator=_names_of_files)

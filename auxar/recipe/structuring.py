@@ -1,41 +1,33 @@
-"""Tables to attrs classes and back, strictly, with the key's path in every error."""
+"""Tables of a recipe to attrs classes and back: the strict converter with what only recipes have."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar, get_args, get_origin
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
-import attrs
-from cattrs import Converter, transform_error
-from cattrs.errors import ForbiddenExtraKeysError, IterableValidationError, IterableValidationNote
-
-from auxar.errors import UserError, did_you_mean, one_line, shown
+from auxar.errors import UserError, shown
 from auxar.recipe.schema import ComponentChoice
+from auxar.structuring import A_LIST, A_TABLE, LONGEST_TEXT, OF_64_BITS, Hook, Messages, Misfit, StrictConverter
 
 T = TypeVar("T")
-LONGEST_TEXT = 10_000
 LONGEST_NAME = 100
-MOST_UNKNOWN = 3
 MOST_PROBLEMS = 12
-"""That are told of one table; who mends those finds the others."""
+"""Maximum problems reported per table; fixing these reveals the rest."""
+BRIEF = {text: f"expected {text}" for text in (A_LIST, A_TABLE)} | {OF_64_BITS: "expected an integer of 64 bits"}
+"""Sentences that do not quote the value, which may be a whole table: its path says enough."""
 
 
-def _strict(*accepted: type) -> Any:
-    def structure(value: Any, target: type) -> Any:
-        # `bool` is an `int` to Python, but `batch_size = true` is a mistake.
-        if type(value) not in accepted:
-            quotes = _in_quotes(value) if target is str else ""
-            raise TypeError(f"expected {target.__name__}, got {_kind(value)} {shown(value)}{quotes}")
-        if target is int and not -(2**63) <= value < 2**63:
-            raise ValueError("expected an integer of 64 bits")
-        if target is float and not _is_finite(value):
-            raise ValueError(f"expected a finite number, got {shown(value)}")
-        if target is str and len(value) > LONGEST_TEXT:
-            raise ValueError(f"expected at most {LONGEST_TEXT} characters, got {len(value)}: {shown(value)}")
-        return target(value)
+class _RecipeMessages(Messages):
+    """Sentences that name the type of a value, since TOML's notation decides on it: 3 and "3" differ."""
 
-    return structure
+    def wrong(self, expected: str, value: Any) -> str:
+        if expected in BRIEF:
+            return BRIEF[expected]
+        quotes = _in_quotes(value) if expected == "str" else ""
+        return f"expected {expected}, got {_with_type(value)}{quotes}"
+
+    def too_long(self, text: str) -> str:
+        return f"expected at most {LONGEST_TEXT} characters, got {len(text)}: {shown(text)}"
 
 
 def _in_quotes(value: Any) -> str:
@@ -43,53 +35,17 @@ def _in_quotes(value: Any) -> str:
     return "" if is_long or isinstance(value, dict | list) else f'; in quotes it is a text: "{value}"'
 
 
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # An integer beyond all floating-point numbers.
-        return False
-
-
-def _kind(value: Any) -> str:
+def _with_type(value: Any) -> str:
     names = {dict: "a table", list: "a list", str: "the text", bool: "the boolean", int: "the integer"}
-    return names.get(type(value), f"the {type(value).__name__}")
+    return f"{names.get(type(value), f'the {type(value).__name__}')} {shown(value)}"
 
 
-def _texts(value: Any, target: type) -> tuple[str, ...]:
-    # cattrs would take a text for the list of its characters.
-    if not isinstance(value, list | tuple) or not all(isinstance(entry, str) for entry in value):
-        raise ValueError(f'expected a list of texts, ["…", …], got {_kind(value)} {shown(value)}')
-    return tuple(_converter.structure(entry, str) for entry in value)
-
-
-def _entries(value: Any, target: Any) -> tuple[Any, ...]:
-    # cattrs would take any collection, a table for its keys, and quotes all of it where its length is wrong.
-    if not isinstance(value, list | tuple):
-        raise TypeError("expected a list")
-    kinds = get_args(target)
-    if kinds[-1] is Ellipsis:
-        kinds = kinds[:1] * len(value)
-    if len(kinds) != len(value):
-        raise ValueError(f"expected a list of {len(kinds)}, got {len(value)}: {shown(value)}")
-    found, errors = [], []
-    for index, (entry, kind) in enumerate(zip(value, kinds, strict=True)):
-        try:
-            found.append(_converter.structure(entry, kind))
-        except Exception as error:
-            error.add_note(IterableValidationNote(f"entry {index}", index, kind))
-            errors.append(error)
-            if len(errors) > MOST_PROBLEMS:
-                break
-    if errors:
-        raise IterableValidationError("entries that do not fit", errors, target)
-    return tuple(found)
-
-
-def _component(value: Any, target: type) -> ComponentChoice:
+def read_component(value: Any, target: type = ComponentChoice) -> ComponentChoice:
+    """A component from its name, or from a table with its name and options."""
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping):
-        raise TypeError(f'expected a component, {{ name = "…", … }}, got {_kind(value)} {shown(value)}')
+        raise TypeError(f'expected a component, {{ name = "…", … }}, got {_with_type(value)}')
     if not isinstance(value.get("name"), str):
         raise TypeError('a component needs its name: { name = "…", … }')
     if len(value["name"]) > LONGEST_NAME or not value["name"].isprintable():
@@ -97,37 +53,37 @@ def _component(value: Any, target: type) -> ComponentChoice:
     return ComponentChoice(value["name"], {key: option for key, option in value.items() if key != "name"})
 
 
-def _make_converter() -> Converter:
-    converter = Converter(forbid_extra_keys=True)
-    for target, accepted in {int: (int,), float: (float, int), bool: (bool,), str: (str,)}.items():
-        converter.register_structure_hook(target, _strict(*accepted))
-    converter.register_structure_hook_func(lambda target: get_origin(target) is tuple, _entries)
-    converter.register_structure_hook_func(lambda target: target == tuple[str, ...], _texts)
-    converter.register_structure_hook(ComponentChoice, _component)
-    converter.register_unstructure_hook(ComponentChoice, lambda choice: {"name": choice.name, **choice.options})
-    return converter
+def write_component(choice: ComponentChoice) -> dict[str, Any]:
+    """The table that `read_component` reads back."""
+    return {"name": choice.name, **choice.options}
 
 
-_converter = _make_converter()
+RECIPES = StrictConverter(
+    unknown_keys="refused",
+    finite=True,
+    messages=_RecipeMessages(),
+    hooks=[Hook(lambda kind: kind is ComponentChoice, read_component, write_component)],
+)
 
 
-def structure(table: Any, cls: type[T], path: str) -> T:
-    """The attrs class `cls` from a table. Raises `UserError` with the path of every key that is wrong."""
+def structure(table: Any, cls: type[T], path: str = "", converter: StrictConverter = RECIPES) -> T:
+    """The attrs class `cls` from a table. Raises `UserError` with the path of every key that is wrong.
+
+    A converter with more hooks (`RECIPES.with_hooks(…)`) reads types of options that need a registry.
+    """
     if not isinstance(table, Mapping):
-        raise UserError(f"{path}: expected a table, got {_kind(table)} {shown(table)}")
+        raise UserError(f"{path}: expected a table, got {_with_type(table)}")
     try:
-        return _converter.structure(table, cls)
-    except Exception as error:
-        problems = transform_error(error, path, _describe)
-        lines = [one_line(_path_first(problem)) for problem in problems[:MOST_PROBLEMS]]
-        if len(problems) > MOST_PROBLEMS:
-            lines.append("… and more")
-        raise UserError("\n".join(lines)) from None
+        return converter.structure(table, cls, path)
+    except Misfit as error:
+        more = ["… and more"] if len(error.problems) > MOST_PROBLEMS else []
+        raise UserError("\n".join([*error.problems[:MOST_PROBLEMS], *more])) from None
 
 
-def unstructure(value: Any) -> dict[str, Any]:
+def unstructure(value: Any, converter: StrictConverter = RECIPES) -> dict[str, Any]:
     """A table of plain values, without the keys that are None (TOML has no null)."""
-    return _without_none(_converter.unstructure(value))
+    table: dict[str, Any] = _without_none(converter.unstructure(value))
+    return table
 
 
 def _without_none(value: Any) -> Any:
@@ -136,30 +92,3 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_none(entry) for entry in value]
     return value
-
-
-def _describe(error: BaseException, target: type | None) -> str:
-    if isinstance(error, KeyError):
-        return "this key is required"
-    if isinstance(error, ForbiddenExtraKeysError):
-        known = [field.name for field in attrs.fields(error.cl) if field.init and field.name != "factor_training"]
-        return "; ".join(_unknown_keys(sorted(error.extra_fields), known))
-    is_table = target is not None and attrs.has(target) and target is not ComponentChoice
-    if is_table and isinstance(error, TypeError | AttributeError):
-        # cattrs tells how its own code failed on a value that is no table.
-        return "expected a table"
-    # attrs validators put more than the message into `args`; the first entry is the sentence.
-    return str(error.args[0]) if error.args else str(error)
-
-
-def _unknown_keys(keys: Sequence[str], known: Sequence[str]) -> Iterator[str]:
-    for key in keys[:MOST_UNKNOWN]:
-        name = one_line(key, LONGEST_NAME)
-        yield f"unknown key '{name}'{did_you_mean(name, known)}"
-    if len(keys) > MOST_UNKNOWN:
-        yield f"and {len(keys) - MOST_UNKNOWN} more that are unknown"
-
-
-def _path_first(problem: str) -> str:
-    message, _, path = problem.rpartition(" @ ")
-    return f"{path.removeprefix('$.').removeprefix('.')}: {message}" if path not in ("$", "") else message

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import attrs
 import numpy as np
 
-from auxar.report.markup import Html, join, tag
+from auxar.report import words
+from auxar.report.html import Html, join, tag
 
 # The drawing's own units: the page scales it to about one CSS pixel each.
 WIDTH, HEIGHT = 320, 216
@@ -17,18 +18,19 @@ LEFT, RIGHT, TOP, BOTTOM = 40, 312, 24, 178
 POINTS = 300
 """More points than this do not show at the drawing's size."""
 LIMIT = 1000.0
-"""bits/dim beyond which a training has diverged, and a number would only flatten the rest of its chart."""
+"""bits/dim beyond which a training has diverged: such a value would only flatten the rest of its chart."""
+DIGITS = words.DIGITS_ON_A_RUNS_PAGE
 
 
 @attrs.frozen
 class Chart:
-    """A drawing and what has to be said about it."""
+    """A drawing, and counts of the values that it leaves out."""
 
     svg: Html
     not_drawn: int
     """Number of logged values that are not finite or beyond `LIMIT`."""
     above: int
-    """Number of early values that lie above its top."""
+    """Number of early values that lie above the top of the drawing."""
 
 
 @attrs.frozen
@@ -60,7 +62,8 @@ def smoothed(values: np.ndarray) -> np.ndarray:
     index = np.arange(count)
     reach = np.minimum(np.minimum(index, count - 1 - index), count // 30)
     total = np.concatenate([[0.0], np.cumsum(values)])
-    return (total[index + reach + 1] - total[index - reach]) / (2 * reach + 1)
+    means: np.ndarray = (total[index + reach + 1] - total[index - reach]) / (2 * reach + 1)
+    return means
 
 
 def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) -> Chart | None:
@@ -86,7 +89,9 @@ def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) 
 
     curve = smoothed(values)
     kept = np.unique(np.linspace(0, len(values) - 1, min(POINTS, len(values))).round().astype(int))
-    last = f", last {values[-1]:.3f}" + (f", held-out {heldout:.3f}" if heldout is not None else "")
+    last = f", last {words.number(values[-1], DIGITS)}"
+    if heldout is not None:
+        last += f", held-out {words.number(heldout, DIGITS)}"
     readouts = [
         (
             x(steps[i]),
@@ -161,12 +166,19 @@ def _heldout_line(y: _Scale, heldout: float | None) -> Html | None:
     return join(
         tag("line", x1=LEFT, x2=RIGHT, y1=y(heldout), y2=y(heldout), class_="heldout"),
         # In the corner that a falling curve leaves free.
-        tag("text", f"held-out {heldout:.3f}", x=RIGHT, y=TOP + 12, text_anchor="end", class_="heldout"),
+        tag(
+            "text",
+            f"held-out {words.number(heldout, DIGITS)}",
+            x=RIGHT,
+            y=TOP + 12,
+            text_anchor="end",
+            class_="heldout",
+        ),
     )
 
 
 def _extremes(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and the highest point of each of at most `POINTS` stretches: looks as the whole line does."""
+    """The lowest and highest point of each of at most `POINTS` stretches; drawn, they look like the whole line."""
     chosen: set[int] = set()
     for stretch in np.array_split(np.arange(len(values)), min(POINTS, len(values))):
         chosen |= {int(stretch[values[stretch].argmin()]), int(stretch[values[stretch].argmax()])}

@@ -1,4 +1,4 @@
-"""What a run's folder holds, read into records. Every part but the folder itself may be missing.
+"""The content of a run's folder, read into records for its page. Every part but the folder itself may be missing.
 
 A run may come from a stranger: how much of it is read, and how much comes onto the page, is bounded.
 """
@@ -25,14 +25,14 @@ from auxar.runs.records import read_record
 
 T = TypeVar("T")
 MOST_PICTURES = 2**26
-"""Bytes of all pictures of a page together."""
+"""Maximum bytes of all pictures of a page together."""
 MOST_PIXELS = 10**8
-"""Of a picture that a browser is asked to show."""
+"""Maximum pixels of a picture that a browser is asked to show."""
 MOST_FIGURES = 100
 LONGEST_NAME = 100
-"""Of a factor."""
+"""Maximum characters of a factor's name."""
 MOST_STEPS = 2**53
-"""Up to here a float, in which charts are drawn, tells steps apart."""
+"""Floats, in which charts are drawn, can represent every step below this."""
 
 
 @attrs.frozen
@@ -47,11 +47,11 @@ class Samples:
     sampler: str | None = None
     seconds: float | None = None
     columns: int | None = None
-    """Of the sheet."""
+    """Columns of the sheet."""
     bits_per_dim: list[float] | None = None
-    """Of the drawn images and their drawn views together, in the order of the sheet."""
+    """bits/dim of each drawn image together with its drawn views, in the order of the sheet."""
     kind: Exactness | None = None
-    """Whether these are the images' own: as the model was when it drew them."""
+    """Whether these bits/dim are the images' own, given the model as it was when it drew them."""
 
 
 @attrs.frozen
@@ -73,14 +73,14 @@ class FigureEntry:
     caption: str
 
     @file.validator
-    def _is_beside(self, attribute: attrs.Attribute, value: str) -> None:
+    def _is_beside(self, attribute: attrs.Attribute[str], value: str) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}\.png", value):
             raise ValueError(f"expected the name of a picture in this folder, got {shown(value)}")
 
 
 @attrs.frozen
 class Curve:
-    """One factor's metrics by step: what was logged last for a step counts, as after a resumed run."""
+    """One factor's metrics by step. A resumed run logs some steps again; the last entry for a step counts."""
 
     bits_per_dim: Mapping[int, float]
     """By step, in rising order; may hold values that are not finite."""
@@ -89,8 +89,8 @@ class Curve:
 
 
 @attrs.frozen
-class Run:
-    """A run's folder."""
+class RunContent:
+    """Everything in a run's folder that its page shows."""
 
     name: str
     recipe: str | None
@@ -101,25 +101,28 @@ class Run:
     growth: Picture | None
     figures: Sequence[tuple[FigureEntry, Picture]] = ()
     too_large: Sequence[str] = ()
-    """Pictures that are there, and have no room on a page."""
+    """Names of pictures that exist and are too large for a page."""
 
     @property
     def factors(self) -> list[str]:
-        """Names of all factors, from the image down; those that metrics tell of if nothing else names them."""
+        """Names of all factors, from the image down; those with metrics if neither evaluation nor recipe names them."""
         if self.evaluation:
             return [factor.factor for factor in self.evaluation.factors]
         stages = _stages(self.recipe)
         return sorted(self.curves) if stages is None else [*(f"stage{k}" for k in range(stages)), "prior"]
 
 
-def read_run(folder: Path) -> Run:
-    """Raises `UserError` if there is no such folder, it leads out of itself, or a file is not what a run writes."""
+def read_run(folder: Path) -> RunContent:
+    """Reads a run's folder.
+
+    Raises `UserError` if there is no such folder, if a link in it leads outside, or if a file is not what a run writes.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
     check_contents(folder)
     recipe = folder / "recipe.toml"
     pictures = _Pictures(folder)
-    return Run(
+    return RunContent(
         name=folder.resolve().name,
         recipe=read_bytes(recipe, MOST_BYTES).decode("utf-8", "replace") if recipe.exists() else None,
         evaluation=_record(folder / "evaluation.json", Evaluation),
@@ -137,7 +140,7 @@ def _record(path: Path, kind: type[T]) -> T | None:
 
 
 class _Pictures:
-    """The pictures of a run's folder, as long as there is room for them on a page."""
+    """The pictures of a run's folder, up to the size of all of them that a page may have."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -147,7 +150,7 @@ class _Pictures:
     def read(self, name: str) -> Picture | None:
         """The picture of that name, `/` between its parts; None if it is not there or too large.
 
-        Raises `UserError` if it cannot be read, and `DamagedFile` for what is not a PNG.
+        Raises `UserError` if it cannot be read, and `DamagedFile` if it is not a PNG.
         """
         path = self.folder / name
         if not path.exists():
@@ -165,7 +168,7 @@ class _Pictures:
 
 
 def _size(content: bytes, path: Path) -> tuple[int, int]:
-    """Width and height that a PNG says it has. Nothing of it is decoded."""
+    """Width and height from a PNG's header; the image is not decoded."""
     if content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR" or len(content) < 24:
         raise DamagedFile(f"{path} is damaged: not a PNG image")
     width, height = struct.unpack(">II", content[16:24])
@@ -184,12 +187,12 @@ def _figures(folder: Path, pictures: _Pictures) -> Iterator[tuple[FigureEntry, P
 
 
 def _curves(folder: Path) -> dict[str, Curve]:
-    # The one beside the recipe is of runs that kept the lines of all factors in one file.
+    # Earlier versions kept the lines of all factors in one file beside the recipe.
     files = [folder / "metrics.jsonl", *sorted(folder.glob("factors/*/metrics.jsonl"))]
     values: dict[str, dict[int, float]] = {}
     seconds: dict[str, float | None] = {}
     for line in (line for file in files if file.is_file() for line in io.BytesIO(read_bytes(file))):
-        # A run that was stopped while it wrote leaves half a line: the last one, or, once it went on, one within.
+        # A run that was stopped while it wrote leaves half a line, and continues behind it when it is resumed.
         if (point := _point(line)) is None:
             continue
         factor, step, bits, clock = point
@@ -200,7 +203,7 @@ def _curves(folder: Path) -> dict[str, Curve]:
 
 
 def _point(line: bytes) -> tuple[str, int, float, float | None] | None:
-    """Factor, step, bits/dim and seconds of a line of metrics; None for one that does not have them."""
+    """Factor, step, bits/dim and seconds from a line of metrics; None for a line without them."""
     try:
         entry = parse_json(line)
     except ValueError:
@@ -221,7 +224,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 def _stages(recipe: str | None) -> int | None:
-    """Number of stages that a recipe's text tells of, or None if it can't be read."""
+    """Number of stages in a recipe's text, or None if it can't be read."""
     try:
         table = parse_toml(recipe or "")
         found = sum(int(stage.get("repeat", 1)) for stage in table.get("stage", [])) if table else None

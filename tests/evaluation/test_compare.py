@@ -130,7 +130,7 @@ def test_what_is_exact_a_bound_and_wasted_is_printed(mixed, capsys):
     ]
     found = [factor.kind for each in compare_runs(mixed).runs for factor in each.factors]
     assert [re.findall("bound|exact", line) for line in factors[2:]] == [[kind] for kind in found]
-    assert wasted[0].startswith("Wasted: held-out bits/dim that free decoders lose to images of other views.")
+    assert wasted[0].startswith("Wasted bits: held-out bits/dim that free decoders spend on images with other views.")
     assert [line.split()[:2] for line in wasted[3:]] == [
         ["1", "stage0"],
         ["1", "stage1"],
@@ -167,7 +167,7 @@ def test_the_page_says_what_is_exact_a_bound_and_wasted(mixed, tmp_path):
         f"total{third.wasted_bits_per_dim:.4f}"
     ) in wasted
     assert "2 tight" not in wasted
-    assert "“Wasted” are bits that a free decoder loses to images of other views" in wasted
+    assert "Held-out bits/dim that free decoders spend on images with other views" in wasted
 
 
 def test_factors_are_compared_where_they_are_the_same(runs):

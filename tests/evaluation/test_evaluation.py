@@ -33,7 +33,6 @@ from safetensors import safe_open
 import auxar
 from auxar.causal import CausalDecoder, CausalPrior
 from auxar.cli import main
-from auxar.cli.evaluate import evaluation_lines
 from auxar.data import DataSets, load_images
 from auxar.evaluation.likelihoods import factor_nats
 from auxar.evaluation.records import Evaluation
@@ -43,7 +42,8 @@ from auxar.pipeline import evaluate
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
-from auxar.runs.records import read_record
+from auxar.report.text import evaluation_lines
+from auxar.runs.records import RECORDS, read_record
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 
@@ -95,6 +95,11 @@ def bits(finished, data) -> dict[str, list[float]]:
 def near(value: float | None) -> object:
     """About that value, in float32; None is none."""
     return None if value is None else pytest.approx(value, rel=1e-4, abs=1e-6)
+
+
+def printed(table: dict[str, Any]) -> list[str]:
+    """The lines that a screen shows of the table in `evaluation.json`."""
+    return evaluation_lines(RECORDS.structure(table, Evaluation))
 
 
 def error_of(values: np.ndarray) -> float:
@@ -151,7 +156,7 @@ def test_two_processes_evaluate_as_one_and_print_once(finished, bits):
         assert (entry["training"]["wasted_bits_per_dim"] is None) == (entry["factor"] == "prior")
     assert table["wasted_bits_per_dim"]["heldout"] == near(before["wasted_bits_per_dim"]["heldout"])
     assert table["wasted_bits_per_dim"]["training"] > 0
-    assert done.stdout.splitlines() == evaluation_lines(table)
+    assert done.stdout.splitlines() == printed(table)
 
 
 def test_totals_are_sums_of_single_images(finished, data, nats):
@@ -242,9 +247,9 @@ def test_a_model_without_views_is_exact(pictures, tmp_path, caplog):
     table = read_json(folder / "evaluation.json")
     assert (table["kind"], table["weights"]) == ("exact", "last")
     assert table["bits_per_dim"]["heldout"] == table["factors"][0]["heldout"]["bits_per_dim"]
-    lines = evaluation_lines(table)
-    assert "weights   last, those of the last step" in lines
-    assert "total     exact, log p(X): the images' own" in lines
+    lines = printed(table)
+    assert "weights   last, the weights of the last step" in lines
+    assert "total     exact, log p(X): the images' own bits/dim" in lines
     assert "training  not evaluated" in lines
     assert " 6 held-out images (exact)" in caplog.text
     assert "wasted" not in caplog.text
@@ -264,7 +269,7 @@ def test_other_settings_for_one_evaluation(finished):
     assert table["bits_per_dim"]["heldout"] is not None
     assert table["standard_error"] == {"heldout": None, "training": None}
     assert table["difference"] == {"bits_per_dim": None, "standard_error": None}
-    assert not [line for line in evaluation_lines(table)[5:] if "± " in line.replace("± standard error", "")]
+    assert not [line for line in printed(table)[5:] if "± " in line.replace("± standard error", "")]
     assert (finished / "recipe.toml").read_bytes() == before[0]
     assert read_json(evaluate(finished).evaluation) == before[1]
 
@@ -379,7 +384,7 @@ def test_heads_that_do_not_tell_channels_apart_show_none(finished, data, monkeyp
     table = read_json(evaluate(finished).evaluation)
     assert all(entry[name]["channels"] is None for entry in table["factors"] for name in COUNTS)
     assert table["wasted_bits_per_dim"]["heldout"] > 0
-    assert "channel" not in "\n".join(evaluation_lines(table))
+    assert "channel" not in "\n".join(printed(table))
 
 
 class Uniform(Prior):
@@ -448,9 +453,9 @@ def test_the_kinds_of_chains(pictures, tmp_path, supports):
             assert sum(each["wasted_bits_per_dim_of_image"] for each in channels) == near(shares[-1])
         assert table["wasted_bits_per_dim"][name] == near(sum(shares))
         assert (table["wasted_standard_error"][name] == 0) == (not shares)
-    lines = evaluation_lines(table)
+    lines = printed(table)
     assert lines[4].startswith("total     " + {"bound": "a bound, ", "exact": "exact, "}[table["kind"]])
-    block = "\n".join(lines).partition("\n\nWasted: ")[2].splitlines()
+    block = "\n".join(lines).partition("\n\nWasted bits: ")[2].splitlines()
     named = [f"stage{place}" for place, support in enumerate(supports) if support == "free"]
     assert [line.split()[0] for line in block[2:]] == (["factor", *named, "total"] if named else [])
 
@@ -533,7 +538,7 @@ def test_a_free_factor_that_cannot_tell_leaves_no_total(pictures, tmp_path):
     assert [channel["wasted_bits_per_dim"] for channel in above["channels"]] == [None] * 3
     assert below["wasted_bits_per_dim"] > 0
     assert table["wasted_bits_per_dim"] == {"heldout": None, "training": None}
-    *_, first, second, total = evaluation_lines(table)
+    *_, first, second, total = printed(table)
     assert MEASURED.findall(first) == ["–"] * 5
     assert len(MEASURED.findall(second)) == 5
     assert MEASURED.findall(total) == ["–"]
@@ -574,7 +579,7 @@ def test_what_is_printed(finished, capsys):
     assert main(["evaluate", str(finished)]) == 0
     lines = capsys.readouterr().out.splitlines()
     table = read_json(finished / "evaluation.json")
-    assert lines == evaluation_lines(table)
+    assert lines == printed(table)
     assert max(map(len, lines)) <= 100
     assert lines[1] == f"held-out  6 images of fingerprint {table['data']['heldout_fingerprint']}"
     assert lines[2] == f"training  18 images of fingerprint {table['data']['fingerprint']}"
@@ -585,8 +590,8 @@ def test_what_is_printed(finished, capsys):
         "Held-out images",
         "Training images",
         "Held-out less training images",
-        "Channels",
-        "Wasted",
+        "By channel",
+        "Wasted bits",
     ]
     assert [line.split()[0] for line in blocks.pop()[2:]] == ["factor", "stage0", "stage1", "total"]
     for block in blocks:
@@ -599,7 +604,7 @@ def test_what_is_printed(finished, capsys):
 def test_the_printed_figures_are_those_of_the_table(finished):
     table = read_json(evaluate(finished).evaluation)
     heldout, _, sides, channels, wasted = (
-        block.splitlines()[2:] for block in "\n".join(evaluation_lines(table)).split("\n\n")[1:]
+        block.splitlines()[2:] for block in "\n".join(printed(table)).split("\n\n")[1:]
     )
 
     def shown(value: float, error: float, digits: int = 4) -> str:
@@ -635,7 +640,7 @@ def test_the_printed_figures_are_those_of_the_table(finished):
 def test_every_printed_figure_is_said_to_be_exact_or_a_bound(finished):
     heldout, training, sides, channels, _ = (
         block.splitlines()[2:]
-        for block in "\n".join(evaluation_lines(read_json(evaluate(finished).evaluation))).split("\n\n")[1:]
+        for block in "\n".join(printed(read_json(evaluate(finished).evaluation))).split("\n\n")[1:]
     )
     for lines, place in ((heldout, 2), (training, 2), (sides, 1), (channels, 1)):
         assert [line.split()[place] for line in lines] == ["bound", "bound", "exact", "bound"][: len(lines)]
@@ -648,7 +653,7 @@ def test_factors_that_are_not_trained_are_said(pictures, tmp_path):
     table = read_json(folder / "evaluation.json")
     assert table["factors"][0]["heldout"] is None
     assert table["bits_per_dim"] == {"heldout": None, "training": None}
-    lines = evaluation_lines(table)
+    lines = printed(table)
     assert lines[-1] == "not trained yet, and so no total: stage0"
     stage, prior, total = lines[lines.index("") + 3 :][:3]
     assert MEASURED.findall(stage) == ["–"] * 4
@@ -662,6 +667,6 @@ def test_many_channels_stay_within_the_screen(finished):
     table = read_json(evaluate(finished).evaluation)
     figures = table["factors"][0]["heldout"]
     figures["channels"] = figures["channels"] * 4
-    lines = evaluation_lines(table)
+    lines = printed(table)
     assert max(map(len, lines)) <= 100
     assert "\n".join(lines).count("channel 11") == 2

@@ -39,15 +39,15 @@ from damage import Place, copy_run, damage
 from watching import Limits, Outcome
 
 import auxar
-from auxar.cli.compare import comparison_lines
-from auxar.cli.evaluate import evaluation_lines
 from auxar.data import hub
 from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
-from auxar.files import read_json
+from auxar.evaluation.records import Evaluation
 from auxar.pipeline import evaluate, figures, run_recipe, sample
 from auxar.report import write_report
 from auxar.report.comparison import comparison_page
+from auxar.report.text import comparison_lines, evaluation_lines
+from auxar.runs.records import read_record
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers.tiny_runs import run, tiny, write_pictures
@@ -148,7 +148,7 @@ def go_on(found: Sources, folder: Path) -> None:
 
 
 def evaluate_again(found: Sources, folder: Path) -> None:
-    evaluation_lines(read_json(evaluate(folder).evaluation))
+    evaluation_lines(read_record(evaluate(folder).evaluation, Evaluation))
 
 
 def draw(found: Sources, folder: Path) -> None:

@@ -23,8 +23,8 @@ from auxar.recipe import cost, load_recipe, recipe_text
 from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs
 from auxar.recipe.loading import parse_recipe
-from auxar.recipe.structuring import LONGEST_TEXT
 from auxar.recipe.toml import parse_toml
+from auxar.structuring import LONGEST_TEXT
 
 SEED, COUNT = 1, 150
 SUBSAMPLED = {

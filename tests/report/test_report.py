@@ -18,7 +18,7 @@ from auxar.generation.sheets import growth, save_png, sheet
 from auxar.interfaces import ImageSpec
 from auxar.report import write_report
 from auxar.report.charts import LIMIT, loss_chart, smoothed, ticks
-from auxar.report.markup import join, tag
+from auxar.report.html import join, tag
 
 RECIPE = """[data]
 path = "emoji"
@@ -143,7 +143,7 @@ def test_a_finished_run_tells_everything(run):
     assert "p(X0, …, X2) = p(X0 | X1) p(X1 | X2) p(X2)" in page.text
     assert "X0 32×32×3, X1 16×16×3, X2 8×8×3, 256 levels" in page.text
     assert "2.777 ± 0.020 bits/dim" in page.text
-    assert "a bound: the images' own are at most this" in page.text
+    assert "a bound: the images' own bits/dim are at most this" in page.text
     assert "Training images1.777± 0.010 bits/dim, bound" in page.text
     assert "225held-out images" in page.text
     assert "EMA" in page.text
@@ -152,7 +152,7 @@ def test_a_finished_run_tells_everything(run):
     assert "sampler ‘wavefront’, drawn in 3.2 s" in page.text
     row = "p(X1 | X2) stage1bound2.224 ± 0.0220.5561.224 ± 0.0120.30616×16×31,234,001901"
     assert row in page.text
-    assert "whole modelbound2.777 ± 0.0201.777 ± 0.010" in page.text
+    assert "totalbound2.777 ± 0.0201.777 ± 0.010" in page.text
     assert "Res.8×816×1632×32Bpd3.3332.8882.777Kindexactboundbound" in page.text
     # These figures are of before decoders told what they waste.
     assert "asted" not in page.text
@@ -202,9 +202,9 @@ def test_the_sheet_knows_the_bits_per_dim_of_its_images(run):
 @pytest.mark.parametrize(
     ("supports", "told"),
     [
-        (("free", "restricted"), ", each with its drawn views (a bound: the images' own are at most this)."),
-        (("restricted", "restricted"), ", each with its drawn views (exact: the images' own)."),
-        ((), " (exact: the images' own)."),
+        (("free", "restricted"), ", each with its drawn views (a bound: the images' own bits/dim are at most this)."),
+        (("restricted", "restricted"), ", each with its drawn views (exact: the images' own bits/dim)."),
+        ((), " (exact: the images' own bits/dim)."),
         (None, ", each with its drawn views."),
     ],
 )
@@ -233,7 +233,7 @@ def test_samples_say_themselves_what_their_bits_are(run):
     facts |= {"columns": 2, "bits_per_dim": [2.0, 4.25], "kind": "bound"}
     (run / "samples/samples.json").write_text(json.dumps(facts))
     page = read(run)
-    assert "(a bound: the images' own are at most this)" in page.text
+    assert "(a bound: the images' own bits/dim are at most this)" in page.text
     assert json.loads(page.all("img")[0]["data-tiles"])[2] == "bits/dim, bound"
 
 
@@ -260,12 +260,12 @@ def test_the_difference_of_heldout_and_training_images_is_said(run, kind, what):
 def test_every_figure_of_a_mixed_chain_is_said_to_be_exact_or_a_bound(run):
     write_evaluation(run, evaluation_of("free", "restricted"))
     text = read(run).text
-    assert "a bound: the images' own are at most this; 0.250 of them are wasted by free decoders" in text
+    assert "a bound: the images' own bits/dim are at most this; 0.250 bits/dim fall on images with other views" in text
     for factor, kind in (("p(X0 | X1) stage0", "bound"), ("p(X1 | X2) stage1", "exact"), ("p(X2) prior", "exact")):
         # By factor, by channel, and at the loss.
         assert text.count(f"{factor}{kind}") == 2
         assert f"{factor}, {kind}" in text
-    assert "whole modelbound2.777 ± 0.020" in text
+    assert "totalbound2.777 ± 0.020" in text
     assert "Bpd3.3332.8882.777Kindexactexactbound" in text
     assert "the image’s own bits/dim are at most the model’s. All others are exact." in text
 
@@ -273,7 +273,7 @@ def test_every_figure_of_a_mixed_chain_is_said_to_be_exact_or_a_bound(run):
 def test_a_restricted_chain_is_exact_and_wastes_nothing(run):
     write_evaluation(run, evaluation_of("restricted", "restricted"))
     text = read(run).text
-    assert "exact: the images' own" in text
+    assert "exact: the images' own bits/dim" in text
     assert "Training images1.777± 0.010 bits/dim, exact" in text
     assert "Kindexactexactexact" in text
     assert "bound" not in text
@@ -287,7 +287,7 @@ def test_what_free_decoders_waste_is_shown_by_factor_and_channel(run):
     assert (
         "Wasted bitsfactorown sizesharechannel 0channel 1channel 2"
         f"p(X0 | X1) stage00.500 ± 0.0620.250 ± 0.031{channels}p(X1 | X2) stage11.500 ± 0.0620.250 ± 0.031{channels}"
-        "whole model0.500 ± 0.046“Wasted” are bits that a free decoder loses to images of other views"
+        "total0.500 ± 0.046Held-out bits/dim that free decoders spend on images with other views."
     ) in text
     # Of a chain in which one is restricted, and one that does not tell.
     table = evaluation_of("free", "restricted")
@@ -301,8 +301,8 @@ def test_what_free_decoders_waste_is_shown_by_factor_and_channel(run):
     table["wasted_bits_per_dim"]["heldout"] = None
     write_evaluation(run, table)
     text = read(run).text
-    assert "p(X1 | X2) stage1–––––whole model–“Wasted”" in text
-    assert "of them are wasted" not in text
+    assert "p(X1 | X2) stage1–––––total–Held-out bits/dim that free decoders spend" in text
+    assert "bits/dim fall on images" not in text
 
 
 def test_nothing_is_asked_for_from_outside(run):
@@ -401,7 +401,7 @@ def test_a_model_without_stages_is_exact(run):
     write_metrics(run, metrics("prior"))
     (run / "samples/growth.png").unlink()
     page = read(run)
-    assert "exact: the images' own" in page.text
+    assert "exact: the images' own bits/dim" in page.text
     assert "weights of the last step" in page.text
     assert "Res." not in page.text
     assert "coarse" not in page.text

@@ -1,0 +1,205 @@
+"""The tables of an evaluation, from its records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from auxar.evaluation.records import ChannelFigures, Evaluation, FactorFigures, Figures
+from auxar.report import words
+from auxar.report.tables import (
+    Annotated,
+    Cell,
+    Column,
+    FactorName,
+    Measured,
+    Row,
+    Table,
+    own_size,
+    share,
+    wasted_own_size,
+    wasted_share,
+    with_coarser,
+)
+
+Images = Literal["heldout", "training"]
+FACTOR, KIND = Column("factor", left=True), Column("kind", left=True)
+WASTED_TITLE = "Wasted bits"
+WASTED_CAPTION = (
+    "held-out bits/dim that free decoders spend on images with other views. Restricting them "
+    "(support = 'restricted') saves as much without training them again"
+)
+
+
+def likelihood_table(evaluation: Evaluation, images: Images) -> Table:
+    """Every figure of each factor on one set of images."""
+    factors = evaluation.factors
+    size = words.size(factors[0].image)
+    columns = (
+        FACTOR,
+        Column("image", left=True),
+        KIND,
+        Column("nats per image"),
+        Column(words.OWN_SIZE),
+        Column(words.SHARE, screen=f"of {size}"),
+        Column("with all coarser"),
+    )
+    rows = []
+    for depth, factor in enumerate(factors):
+        figures = _figures(factor, images)
+        rows.append(
+            Row(
+                (
+                    _name(factors, depth),
+                    words.size(factor.image),
+                    factor.kind,
+                    _nats(figures),
+                    own_size(figures),
+                    share(figures),
+                    with_coarser(figures, factor.cumulative_kind),
+                )
+            )
+        )
+    rows.append(Row((words.TOTAL, size, evaluation.kind, "", "", _total(evaluation, images), ""), total=True))
+    caption = f"bits/dim ± standard error over {evaluation.images.get(images, 0):,} images"
+    return Table(f"{words.SETS[images].capitalize()} images", caption, columns, rows)
+
+
+def difference_table(evaluation: Evaluation) -> Table:
+    """Held-out and training images side by side."""
+    factors = evaluation.factors
+    columns = (FACTOR, KIND, Column("held-out"), Column("training"), Column("difference"))
+    rows = []
+    for depth, factor in enumerate(factors):
+        apart = factor.difference
+        cells = (
+            own_size(factor.heldout),
+            own_size(factor.training),
+            Measured(apart.bits_per_dim, apart.standard_error) if apart else Measured(),
+        )
+        rows.append(Row((_name(factors, depth), factor.kind, *cells)))
+    apart = evaluation.difference
+    cells = (
+        _total(evaluation, "heldout"),
+        _total(evaluation, "training"),
+        Measured(apart.bits_per_dim, apart.standard_error) if apart else Measured(),
+    )
+    rows.append(Row((words.TOTAL, evaluation.kind, *cells), total=True))
+    caption = "bits/dim; the difference is large if the model overfits"
+    return Table("Held-out less training images", caption, columns, rows)
+
+
+def factor_table(evaluation: Evaluation) -> Table:
+    """Each factor's figures on all sets of images side by side, with its size and training."""
+    factors = evaluation.factors
+    sets: list[Images] = ["heldout"]
+    if any(factor.training for factor in factors):
+        sets.append("training")
+    columns = [FACTOR, KIND]
+    for images in sets:
+        columns += (Column(name, over=words.SETS[images]) for name in (words.OWN_SIZE, words.SHARE))
+    columns += (Column("size"), Column("parameters"), Column("steps"))
+    rows = []
+    for depth, factor in enumerate(factors):
+        cells: list[Cell] = [_name(factors, depth), factor.kind]
+        for images in sets:
+            figures = _figures(factor, images)
+            # With their errors, shares would make the table wider than a page.
+            cells += (own_size(figures), Measured(share(figures).value))
+        size = Annotated(words.size(factor.image), words.levels_where_mixed(factor.image, factors))
+        rows.append(Row((*cells, size, words.count(factor.parameters), words.count(factor.steps))))
+    totals = [cell for images in sets for cell in ("", _total(evaluation, images))]
+    rows.append(Row((words.TOTAL, evaluation.kind, *totals, "", "", ""), total=True))
+    notes = [
+        "“Own size” divides a factor’s bits by the sub-pixels of the image it predicts, “share” by those of the full "
+        "image: shares add up to the model’s bits/dim."
+    ]
+    if any(factor.kind == "bound" for factor in factors):
+        notes.append(
+            "“Bound” marks the figures of free decoders, which also give probability to images with other views, and "
+            "all sums with them: the image’s own bits/dim are at most the model’s. All others are exact."
+        )
+    return Table("Bits/dim by factor", "± is one standard error over images", columns, rows, notes)
+
+
+def resolution_table(evaluation: Evaluation) -> Table:
+    """Held-out bits/dim from the coarsest image to the finest, as the paper's tables have it."""
+    factors = evaluation.factors
+    coarsest_first = list(reversed(factors))
+    columns = [Column("Res."), *(Column(_resolution(factor, factors)) for factor in coarsest_first)]
+    scores = [Measured(with_coarser(factor.heldout, factor.cumulative_kind).value) for factor in coarsest_first]
+    kinds = [factor.cumulative_kind if factor.heldout else words.MISSING for factor in coarsest_first]
+    caption = "held-out bits/dim of an image together with all coarser ones, over its own sub-pixels"
+    return Table("By resolution, coarsest to finest", caption, columns, [Row(("Bpd", *scores)), Row(("Kind", *kinds))])
+
+
+def channel_table(evaluation: Evaluation) -> Table | None:
+    """Held-out bits/dim of single channels; None where no factor has them."""
+    factors = evaluation.factors
+    most = max(len(_channels(factor)) for factor in factors)
+    if not most:
+        return None
+    rows = []
+    for depth, factor in enumerate(factors):
+        cells = [own_size(channel) for channel in _channels(factor)]
+        rows.append(Row((_name(factors, depth), factor.kind, *_filled(cells, most))))
+    caption = "held-out bits/dim of each channel given those before it; their mean is the factor's own"
+    return Table("By channel", caption, [FACTOR, KIND, *map(Column, words.channel_names(most))], rows)
+
+
+def wasted_table(evaluation: Evaluation) -> Table | None:
+    """Held-out bits/dim that free decoders spend on images with other views; None where no factor can tell."""
+    factors = evaluation.factors
+    free = [(depth, factor) for depth, factor in enumerate(factors) if factor.support == "free"]
+    if all(factor.heldout is None or factor.heldout.wasted_bits_per_dim is None for _, factor in free):
+        return None
+    most = max(len(_channels(factor)) for _, factor in free)
+    columns = [
+        FACTOR,
+        Column(words.OWN_SIZE),
+        Column(words.SHARE, screen=f"of {words.size(factors[0].image)}"),
+        *map(Column, words.channel_names(most)),
+    ]
+    rows = []
+    for depth, factor in free:
+        channels = [wasted_own_size(channel) for channel in _channels(factor)]
+        cells = (wasted_own_size(factor.heldout), wasted_share(factor.heldout))
+        rows.append(Row((_name(factors, depth), *cells, *_filled(channels, most))))
+    total = Measured(evaluation.wasted_bits_per_dim.get("heldout"), evaluation.wasted_standard_error.get("heldout"))
+    rows.append(Row((words.TOTAL, "", total, *[""] * most), total=True))
+    return Table(WASTED_TITLE, WASTED_CAPTION, columns, rows)
+
+
+def _name(factors: Sequence[FactorFigures], depth: int) -> FactorName:
+    return FactorName(factors[depth].factor, depth, len(factors))
+
+
+def _figures(factor: FactorFigures, images: Images) -> Figures | None:
+    return factor.heldout if images == "heldout" else factor.training
+
+
+def _nats(figures: Figures | None) -> Measured:
+    if figures is None:
+        return Measured()
+    return Measured(figures.nats, figures.nats_standard_error, digits=words.DIGITS_OF_NATS)
+
+
+def _total(evaluation: Evaluation, images: Images) -> Measured:
+    return Measured(evaluation.bits_per_dim.get(images), evaluation.standard_error.get(images))
+
+
+def _channels(factor: FactorFigures) -> Sequence[ChannelFigures]:
+    return (factor.heldout and factor.heldout.channels) or ()
+
+
+def _filled(cells: Sequence[Cell], count: int) -> list[Cell]:
+    """The cells, and dashes up to their full number."""
+    return [*cells, *[words.MISSING] * (count - len(cells))]
+
+
+def _resolution(factor: FactorFigures, factors: Sequence[FactorFigures]) -> str:
+    """Height × width, or more where two images of the chain have the same."""
+    image = factor.image
+    if len({(other.image.height, other.image.width) for other in factors}) == len(factors):
+        return f"{image.height}×{image.width}"
+    return f"{words.size(image)} {words.levels_where_mixed(image, factors)}".strip()

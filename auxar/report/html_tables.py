@@ -1,0 +1,93 @@
+"""Tables, measured numbers and the notation of factors as HTML."""
+
+from __future__ import annotations
+
+from auxar.report import words
+from auxar.report.html import Html, join, tag
+from auxar.report.tables import Annotated, Cell, FactorName, Measured, Row, RunName, Table
+
+LONGEST_RUN = 16
+"""Characters of a run's name that stands in every row."""
+
+
+def table(content: Table, digits: int = words.DIGITS, *, narrow: bool = False) -> Html:
+    """The table itself, which scrolls where a window is too narrow for it; its title and notes are not part of it."""
+    rows: list[Html] = []
+    run: RunName | None = None
+    for row in content.rows:
+        if row.run != run and row.run is not None:
+            heading = tag("th", _cell(row.run, digits), scope="rowgroup", colspan=len(content.columns))
+            rows.append(tag("tr", heading, class_="group"))
+        run = row.run
+        rows.append(_row(row, digits))
+    whole = tag("table", _head(content), tag("tbody", *rows))
+    return tag("div", whole, class_="scroll narrow" if narrow else "scroll")
+
+
+def notes(content: Table) -> Html:
+    """What has to be said about a table, below it."""
+    return join(*(tag("p", note, class_="soft") for note in (words.sentence(content.caption), *content.notes)))
+
+
+def measured(value: float | None, error: float | None, unit: str = "", digits: int = words.DIGITS) -> Html:
+    """A mean, and smaller its standard error and unit."""
+    remark = " ".join(filter(None, [words.uncertainty(error, digits) if value is not None else "", unit]))
+    return _annotated(words.number(value, digits), remark)
+
+
+def term(depth: int, count: int) -> Html:
+    """One factor of a model with `count` of them, such as p(X₀ | X₁)."""
+    if count == 1:
+        return Html("p(<i>X</i>)")
+    if depth == count - 1:
+        return tag("span", "p(", symbol(depth), ")", class_="whole")
+    return tag("span", "p(", symbol(depth), " | ", symbol(depth + 1), ")", class_="whole")
+
+
+def symbol(depth: int) -> Html:
+    """The image (depth 0) or view at that depth of the chain."""
+    return join(tag("i", "X"), tag("sub", depth))
+
+
+def _head(content: Table) -> Html:
+    columns = content.columns
+    if not any(column.over for column in columns):
+        return tag("thead", tag("tr", *(tag("th", column.name, scope="col") for column in columns)))
+    upper, lower = [], []
+    for place, column in enumerate(columns):
+        if not column.over:
+            upper.append(tag("th", column.name, scope="col", rowspan=2))
+            continue
+        lower.append(tag("th", column.name, scope="col"))
+        if columns[place - 1].over != column.over:
+            together = sum(other.over == column.over for other in columns)
+            upper.append(tag("th", column.over, scope="colgroup", colspan=together))
+    return tag("thead", tag("tr", *upper), tag("tr", *lower, class_="under"))
+
+
+def _row(row: Row, digits: int) -> Html:
+    name, *cells = (_cell(cell, digits) for cell in row.cells)
+    class_ = "member" if row.run else "total" if row.total else None
+    return tag("tr", tag("th", name, scope="row"), *(tag("td", cell) for cell in cells), class_=class_)
+
+
+def _cell(cell: Cell, digits: int) -> Html:
+    match cell:
+        case str():
+            return join(cell)
+        case Measured():
+            own = digits if cell.digits is None else cell.digits
+            error = words.uncertainty(cell.error, own) if cell.value is not None else ""
+            number = words.number(cell.value, own, signed=cell.signed)
+            return _annotated(number, " ".join(filter(None, [error, cell.kind])))
+        case Annotated():
+            return _annotated(cell.text, cell.remark)
+        case FactorName():
+            return join(term(cell.depth, cell.count), " ", tag("small", cell.name))
+        case RunName():
+            # A long name would take the room of the numbers, and stands above the tables in full.
+            return _annotated(str(cell.number), cell.name if len(cell.name) <= LONGEST_RUN else "")
+
+
+def _annotated(text: str, remark: str) -> Html:
+    return join(text, tag("small", " ", remark) if remark else None)

@@ -1,0 +1,140 @@
+"""Tables as text for a screen of 100 columns. Whatever a file may have put into them cannot control a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from auxar.errors import one_line
+from auxar.evaluation.comparison import Comparison
+from auxar.evaluation.records import Evaluation
+from auxar.report import words
+from auxar.report.comparison_tables import RUN, comparison_tables
+from auxar.report.evaluation_tables import (
+    Images,
+    channel_table,
+    difference_table,
+    likelihood_table,
+    wasted_table,
+)
+from auxar.report.tables import Annotated, Cell, FactorName, Measured, RunName, Table
+
+WIDTH = 100
+LONGEST_CELL = 60
+BETWEEN = "  "
+
+
+def evaluation_lines(evaluation: Evaluation) -> list[str]:
+    """An evaluation: what was evaluated, and a line for each factor in every table."""
+    sets: tuple[Images, ...] = ("heldout", "training")
+    tables: list[Table | None] = [likelihood_table(evaluation, name) for name in sets if name in evaluation.images]
+    if len(tables) == len(sets):
+        tables.append(difference_table(evaluation))
+    tables += [channel_table(evaluation), wasted_table(evaluation)]
+    lines = _facts(evaluation)
+    for table in tables:
+        if table is not None:
+            lines += ["", *table_lines(table)]
+    missing = [factor.factor for factor in evaluation.factors if not (factor.heldout or factor.training)]
+    if missing and evaluation.images:
+        lines += ["", f"not trained yet, and so no total: {', '.join(missing)}"]
+    return [one_line(line) for line in lines]
+
+
+def comparison_lines(comparison: Comparison) -> list[str]:
+    """A comparison: the runs by their numbers, the tables, and notes on single runs."""
+    runs = list(enumerate(comparison.runs, start=1))
+    lines = [f"{number:<5}{run.run}" for number, run in runs]
+    for table in comparison_tables(comparison):
+        lines += ["", *table_lines(table)]
+    notes = [f"{number}: {note}" for number, run in runs for note in run.notes]
+    return [one_line(line) for line in ([*lines, "", *notes] if notes else lines)]
+
+
+def table_lines(table: Table, digits: int = words.DIGITS) -> list[str]:
+    """A table below its title and caption, its columns aligned.
+
+    Columns that do not fit beside each other continue below, beside the first ones again, without the rows that have
+    nothing there.
+    """
+    grid = _grid(table, digits)
+    left = _left(table)
+    first = next((place for place, aligned in enumerate(left) if not aligned), len(left))
+    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+    lines = textwrap.wrap(f"{table.title}: {table.caption}", WIDTH)
+    for part in _parts(widths, first):
+        shown = [*range(first), *part]
+        for row in grid:
+            if any(row[place] for place in part):
+                cells = [_aligned(row[place], widths[place], left[place]) for place in shown]
+                lines.append(BETWEEN.join(cells).rstrip())
+    return lines
+
+
+def _grid(table: Table, digits: int) -> list[list[str]]:
+    """The texts of all cells, headings first; of a table with several rows per run, its number before each."""
+    kept = [place for place, column in enumerate(table.columns) if column.on_screen]
+    headings = [table.columns[place].screen or table.columns[place].name for place in kept]
+    rows = [[_cell(row.cells[place], digits) for place in kept] for row in table.rows]
+    if _has_runs(table):
+        headings.insert(0, RUN.name)
+        rows = [[str(row.run.number) if row.run else "", *cells] for row, cells in zip(table.rows, rows, strict=True)]
+    return [[one_line(cell, LONGEST_CELL) for cell in row] for row in (headings, *rows)]
+
+
+def _left(table: Table) -> list[bool]:
+    """Which columns of the grid are aligned to the left."""
+    return [*[True] * _has_runs(table), *(column.left for column in table.columns if column.on_screen)]
+
+
+def _has_runs(table: Table) -> bool:
+    return any(row.run for row in table.rows)
+
+
+def _parts(widths: Sequence[int], first: int) -> Iterator[list[int]]:
+    """The columns after the `first` ones, as many at once as fit beside them."""
+    taken = sum(width + len(BETWEEN) for width in widths[:first])
+    part: list[int] = []
+    for place in range(first, len(widths)):
+        if part and taken + sum(widths[other] + len(BETWEEN) for other in part) + widths[place] > WIDTH:
+            yield part
+            part = []
+        part.append(place)
+    yield part
+
+
+def _aligned(text: str, width: int, left: bool) -> str:
+    return text.ljust(width) if left else text.rjust(width)
+
+
+def _cell(cell: Cell, digits: int) -> str:
+    match cell:
+        case str():
+            return cell
+        case Measured():
+            return _measured(cell, digits)
+        case Annotated():
+            return f"{cell.text} {cell.remark}".strip()
+        case FactorName():
+            return cell.name
+        case RunName():
+            return str(cell.number)
+
+
+def _measured(cell: Measured, digits: int) -> str:
+    digits = digits if cell.digits is None else cell.digits
+    error = words.uncertainty(cell.error, digits) if cell.value is not None else ""
+    parts = (words.number(cell.value, digits, signed=cell.signed), error, cell.kind)
+    return " ".join(filter(None, parts))
+
+
+def _facts(evaluation: Evaluation) -> list[str]:
+    data, kind = evaluation.data, words.KINDS[evaluation.kind]
+    facts = [("data", data.path)]
+    for name, fingerprint in (("heldout", data.heldout_fingerprint), ("training", data.fingerprint)):
+        count = evaluation.images.get(name)
+        of = f" of fingerprint {fingerprint}" if fingerprint else ""
+        facts.append((words.SETS[name], f"{count:,} images{of}" if count else "not evaluated"))
+    facts.append(("weights", str(words.WEIGHTS[evaluation.weights])))
+    facts.append((words.TOTAL, f"{kind.name}, {kind.formula}: {kind.meaning}"))
+    return [f"{name:<10}{value}" for name, value in facts]
