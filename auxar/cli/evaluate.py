@@ -43,9 +43,9 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from accelerate import PartialState
 
+    from auxar.commands.evaluate import evaluate
     from auxar.errors import one_line
     from auxar.files import read_json
-    from auxar.pipeline import evaluate
 
     run = evaluate(options.run, settings=options.settings, trust_plugins=options.trust_plugins)
     if PartialState().is_main_process:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import attrs
@@ -20,11 +20,15 @@ from auxar.model import level_specs
 from auxar.recipe import DataConfig, Recipe
 
 
+def _paths(paths: Iterable[str | Path]) -> tuple[Path, ...]:
+    return tuple(map(Path, paths))
+
+
 @attrs.frozen
 class GivenRequest:
-    """What to draw from, as the user says it."""
+    """Given images to draw from, as the user names them."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[Path, ...] = attrs.field(converter=_paths)
     """Files, or folders of them."""
     stage: int = 0
     """Level `stage` is drawn given level `stage` + 1, and then those above it."""

@@ -20,7 +20,7 @@ from auxar.files import write_tensors
 from auxar.interfaces import View
 from auxar.model import Factor, view_of
 from auxar.recipe import Recipe, TrainingConfig
-from auxar.runs.folder import RunFolder
+from auxar.runs.layout import RunFolder
 from auxar.training.averaging import WeightAverage
 from auxar.training.checkpoints import Checkpoint, newest, save
 from auxar.training.progress import Meter

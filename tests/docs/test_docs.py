@@ -23,7 +23,7 @@ from helpers.tiny_runs import PROJECT, call
 
 from auxar.cli import _parser, main
 from auxar.interfaces import Draws, ImageSpec
-from auxar.pipeline import run_recipe
+from auxar.pipeline import run as run_recipe
 from auxar.plugins import Kind, load_plugins
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe

@@ -34,13 +34,13 @@ import auxar
 from auxar.causal import CausalDecoder, CausalPrior
 from auxar.cli import main
 from auxar.cli.evaluate import evaluation_lines
+from auxar.commands.evaluate import evaluate
 from auxar.data import DataSets, load_images
 from auxar.evaluation.likelihoods import factor_nats
 from auxar.evaluation.records import Evaluation
 from auxar.files import read_json
 from auxar.interfaces import Head, ImageSpec, Prior
 from auxar.model import factors, image_levels
-from auxar.pipeline import evaluate
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe

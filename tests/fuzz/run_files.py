@@ -41,11 +41,14 @@ from watching import Limits, Outcome
 import auxar
 from auxar.cli.compare import comparison_lines
 from auxar.cli.evaluate import evaluation_lines
+from auxar.commands.evaluate import evaluate
+from auxar.commands.figures import figures
+from auxar.commands.sample import sample
 from auxar.data import hub
 from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
 from auxar.files import read_json
-from auxar.pipeline import evaluate, figures, run_recipe, sample
+from auxar.pipeline import run as run_recipe
 from auxar.report import write_report
 from auxar.report.comparison import comparison_page
 
