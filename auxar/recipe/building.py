@@ -42,7 +42,7 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
 def own_sampler(model: Prior) -> Sampler:
     """The sampler that a built model has. Raises `UserError` for a model that was put together without one."""
     if model.sampler is None:
-        raise UserError("this model has no sampler: pass one as sampler=…")
+        raise UserError("this model has no sampler: only models that are built from recipes have one")
     return model.sampler
 
 

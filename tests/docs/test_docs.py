@@ -376,7 +376,7 @@ def test_the_site_has_every_page_and_what_is_made_for_it(site):
         "commands.html": ["--as-view", "auxar compare"],
         "scaling.html": ["p(128×128×3 | 64×64×3)", "1,281,167"],
         "api/interfaces.html": ["auxar.interfaces.CausalNetwork.forward", "((3, 32, 32), 3072)"],
-        "api/use.html": ["bits_per_dim", "run_recipe"],
+        "api/use.html": ["bits_per_dim", "trust_plugins", "compare"],
         "api/testing.html": ["check_view"],
     }.items():
         text = re.sub(r"<[^>]+>", "", read(site / page)) + read(site / page)

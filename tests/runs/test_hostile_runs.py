@@ -948,8 +948,9 @@ def with_value(table: Any, path: tuple[Any, ...], text: str) -> str:
 def test_any_value_in_a_record_gives_a_result_or_an_error(finished, own, place):
     table = read_json(own / place)
     messages = set()
+    stride = 1 if place == "run.json" else 7  # It has but two values.
     for number, path in enumerate(values(table)):
-        for text in VALUES[number % 7 :: 7]:
+        for text in VALUES[number % stride :: stride]:
             (own / place).write_text(with_value(table, path, text))
             messages.add(bool(message := said(write_report, own)))
             assert not message or message.startswith(str(own / place))
