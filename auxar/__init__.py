@@ -1,23 +1,171 @@
-"""auxar: auxiliary-variable autoregressive image models, p(X, X̂) = p(X̂) p(X | X̂).
+"""Auxiliary-variable autoregressive image models, p(X, X̂) = p(X̂) p(X | X̂) with a view X̂ = ψ(X) of each image X.
 
 >>> import auxar
 >>> model = auxar.load("runs/quickstart")  # doctest: +SKIP
 >>> images = model.sample(4, rule="ancestral", seed=0)  # doctest: +SKIP
 >>> model.bits_per_dim(images)  # doctest: +SKIP
+
+Commands, as on the command line:
+    run             trains, evaluates, samples and reports a recipe's model; continues a run that was stopped
+    evaluate        evaluates the trained factors of a run again
+    sample          draws images from a run's model, freely or given images to start from
+    figures         draws the paper's figures of a run's model
+    compare         held-out bits/dim of runs side by side
+    load            the trained model of a run: log_prob, bits_per_dim, sample
+    load_recipe     a recipe and the registry of its plugins, from a TOML file
+
+Records:
+    Recipe          a recipe: images, stages, prior, training, evaluation, sampling
+    RunFolder       the paths in a run's folder
+    Comparison      the result of `compare`
+    GivenRequest    given images to draw from
+    ImageSpec       size, channels and levels of images
+    Interval        the values from `low` to `high`, for every sub-pixel
+    Known           pixels that are held fixed while the others are drawn
+    DrawRule        the rule by which a value is drawn from its distribution
+    Draws           numbers, seed and rule of the images to draw
+    FactorLogProb   one factor's log-likelihoods
+
+Interfaces that plugins implement:
+    View            ψ, a deterministic function of an image that is itself an image
+    Support, Walk   the images that have a given view, for whole images and while they are drawn
+    Prior           p(X̂)
+    Embedding       f_w, the features of a view that a decoder is given
+    Decoder         p(X | X̂)
+    CausalNetwork   a network whose parameters at a pixel depend on the pixels before it
+    Head, RestrictableHead   distributions of a pixel given a network's parameters
+    Sampler         draws images from a causal network
+
+Building blocks for plugins:
+    CausalPrior, CausalDecoder   any causal network as a prior or decoder
+    SumSupport      the support of a view whose values are sums of an image's values
+    scale           integers to [-1, 1]
+    at_most, positive   validators of options
+
+Registration:
+    Component       a component that recipes can name
+    hookimpl        marks a plugin's function `auxar_register_components`
+    INTERFACE_VERSION   the version of the interfaces that a plugin declares as AUXAR_INTERFACE
+    UserError       a mistake that the user can correct; its message names the key, file or value
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from auxar.runs.folder import load
+if TYPE_CHECKING:  # For type checkers and editors; the same names are in _MODULES, from which they are loaded.
+    from auxar.causal import CausalDecoder, CausalPrior
+    from auxar.commands.compare import compare
+    from auxar.commands.evaluate import evaluate
+    from auxar.commands.figures import figures
+    from auxar.commands.sample import sample
+    from auxar.errors import UserError
+    from auxar.evaluation.comparison import Comparison
+    from auxar.generation.inputs import GivenRequest
+    from auxar.interfaces import (
+        INTERFACE_VERSION,
+        CausalNetwork,
+        Decoder,
+        DrawRule,
+        Draws,
+        Embedding,
+        FactorLogProb,
+        Head,
+        ImageSpec,
+        Interval,
+        Known,
+        Prior,
+        RestrictableHead,
+        Sampler,
+        Support,
+        View,
+        Walk,
+        at_most,
+        positive,
+        scale,
+    )
+    from auxar.pipeline import run
+    from auxar.plugins import Component, hookimpl
+    from auxar.recipe import Recipe, load_recipe
+    from auxar.runs.layout import RunFolder
+    from auxar.runs.weights import load
+    from auxar.support import SumSupport
 
-__all__ = ["load"]
+    __version__: str
+
+__all__ = [
+    "INTERFACE_VERSION",
+    "CausalDecoder",
+    "CausalNetwork",
+    "CausalPrior",
+    "Comparison",
+    "Component",
+    "Decoder",
+    "DrawRule",
+    "Draws",
+    "Embedding",
+    "FactorLogProb",
+    "GivenRequest",
+    "Head",
+    "ImageSpec",
+    "Interval",
+    "Known",
+    "Prior",
+    "Recipe",
+    "RestrictableHead",
+    "RunFolder",
+    "Sampler",
+    "SumSupport",
+    "Support",
+    "UserError",
+    "View",
+    "Walk",
+    "__version__",
+    "at_most",
+    "compare",
+    "evaluate",
+    "figures",
+    "hookimpl",
+    "load",
+    "load_recipe",
+    "positive",
+    "run",
+    "sample",
+    "scale",
+]
+
+_MODULES = {
+    "CausalDecoder": "causal",
+    "CausalPrior": "causal",
+    "Comparison": "evaluation.comparison",
+    "Component": "plugins",
+    "GivenRequest": "generation.inputs",
+    "Recipe": "recipe",
+    "RunFolder": "runs.layout",
+    "SumSupport": "support",
+    "UserError": "errors",
+    "compare": "commands.compare",
+    "evaluate": "commands.evaluate",
+    "figures": "commands.figures",
+    "hookimpl": "plugins",
+    "load": "runs.weights",
+    "load_recipe": "recipe",
+    "run": "pipeline",
+    "sample": "commands.sample",
+}
+"""Where names are, below `auxar`; all others are in `interfaces`."""
 
 
 def __getattr__(name: str) -> Any:
-    # Plugins import `auxar.interfaces`; what opens runs, and with it the plugins, is only loaded when asked for.
-    if name == "load":
-        from auxar.runs.folder import load
+    # Nothing is loaded before it is asked for: `import auxar` takes no time, and a plugin gets no more than it names.
+    if name not in __all__:
+        raise AttributeError(f"module 'auxar' has no attribute '{name}'")
+    if name == "__version__":
+        value: Any = importlib.import_module("importlib.metadata").version("auxar")
+    else:
+        value = getattr(importlib.import_module(f"auxar.{_MODULES.get(name, 'interfaces')}"), name)
+    globals()[name] = value
+    return value
 
-        return load
-    raise AttributeError(f"module 'auxar' has no attribute '{name}'")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

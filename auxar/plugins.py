@@ -1,7 +1,8 @@
 """Plugins: the hook, what it returns, and the registry of all that plugins provide.
 
-A plugin is a module (or object) with a function marked by `hookimpl`. It is found through an entry point in the group
-`auxar`, or as a Python file that a recipe names. What auxar ships comes in by the same door.
+A plugin is a module (or object) with a function marked by `hookimpl` and with the number `AUXAR_INTERFACE`, the version
+of the interfaces that it was made for. It is found through an entry point in the group `auxar`, or as a Python file
+that a recipe names. The plugins that auxar ships are found in the same way.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ import pluggy
 
 from auxar.errors import UserError, did_you_mean
 from auxar.files import read_bytes
+from auxar.interfaces.version import interface_problem
 
 logger = logging.getLogger("auxar")
 GROUP = "auxar"
 Kind = Literal["view", "prior", "embedding", "decoder", "sampler", "dataset"]
-MADE_BY_RUNS = ("factors", "samples", "figures", "evaluation.json", "report.html")
+MADE_BY_RUNS = ("run.json", "factors", "samples", "figures", "evaluation.json", "report.html")
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
@@ -85,7 +87,7 @@ class Registry:
     components: dict[tuple[str, str], Component]
     providers: dict[tuple[str, str], str]
     problems: tuple[str, ...] = ()
-    """Installed plugins that could not be imported, and why. The others work all the same."""
+    """Installed plugins that could not be loaded, and why. The others work all the same."""
 
     def get(self, kind: Kind, name: str, path: str) -> Component:
         """The component of that kind and name; `UserError` at the key `path` if there is none."""
@@ -112,14 +114,15 @@ class Registry:
 def load_plugins(files: Iterable[Path] = ()) -> Registry:
     """The registry of all installed plugins and of the given plugin files.
 
-    Raises `UserError` for a file that cannot be loaded, two plugins or two components of one name, and a hook that
-    auxar does not know.
+    Raises `UserError` for a file that cannot be loaded or was made for other interfaces, two plugins or two components
+    of one name, and a hook that auxar does not know. An installed plugin that cannot be loaded, or was made for other
+    interfaces, is left out with a warning.
     """
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(HookSpecification)
     problems = []
     origins: dict[str, str] = {}
-    for name, origin, load in _sources(files):
+    for name, origin, is_file, load in _sources(files):
         try:
             plugin = load()
         except UserError:
@@ -131,7 +134,14 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
         if name in origins:
             raise UserError(f"two plugins are named '{name}': {origins[name]} and {origin}; uninstall or rename one")
         origins[name] = origin
-        _register(manager, plugin, name, origin)
+        problem = interface_problem(plugin)
+        if problem is None:
+            _register(manager, plugin, name, origin)
+        elif is_file:
+            raise UserError(f"plugin '{name}' ({origin}) {problem}")
+        else:
+            problems.append(f"plugin '{name}' ({origin}) {problem}")
+            warnings.warn(problems[-1], stacklevel=2)
     return _collect(manager, origins, tuple(problems))
 
 
@@ -200,16 +210,18 @@ def _collect(manager: pluggy.PluginManager, origins: dict[str, str], problems: t
     return Registry(components, providers, problems)
 
 
-def _sources(files: Iterable[Path]) -> Iterator[tuple[str, str, Callable[[], Any]]]:
-    # Every question for a name or a version reads a package's whole description again.
+def _sources(files: Iterable[Path]) -> Iterator[tuple[str, str, bool, Callable[[], Any]]]:
+    """Name and origin of every plugin, whether it is a file, and the function that loads it."""
+
+    # Reading a package's name or version parses its whole description each time.
     @functools.cache
     def package(dist: importlib.metadata.Distribution) -> str:
         return f"{dist.name} {dist.version}"
 
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
-        yield entry.name, package(entry.dist) if entry.dist else entry.value, entry.load
+        yield entry.name, package(entry.dist) if entry.dist else entry.value, False, entry.load
     for file in files:
-        yield file.stem, str(file), functools.partial(_load_file, file)
+        yield file.stem, str(file), True, functools.partial(_load_file, file)
 
 
 def _load_file(file: Path) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.metadata
 import re
 import warnings
@@ -16,6 +17,7 @@ from helpers.tiny_runs import PROJECT, TINY, VIEW, tiny
 
 from auxar.cli import main
 from auxar.errors import UserError
+from auxar.interfaces import INTERFACE_VERSION
 from auxar.plugins import load_plugins
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model, build_views
@@ -44,7 +46,7 @@ def refusal(*files: Path) -> str:
 
 def plugin(path: Path, body: str) -> Path:
     path.parent.mkdir(exist_ok=True)
-    path.write_text(f"from auxar.plugins import Component, hookimpl\nimport attrs\n{body}\n")
+    path.write_text(f"from auxar import Component, hookimpl\nimport attrs\nAUXAR_INTERFACE = 2\n{body}\n")
     return path
 
 
@@ -158,6 +160,58 @@ def test_files_of_one_name_do_not_see_each_other(tmp_path):
     first, second = (load_plugins([file]).components["view", "thin"].config for file in files)
     assert first is not second
     assert first.__module__ != second.__module__
+
+
+# The version of the interfaces
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "",
+            "was made for version 1 of auxar's interfaces, as it declares no AUXAR_INTERFACE, and this auxar has "
+            "version 2; adapt it to these, and then write AUXAR_INTERFACE = 2 into it",
+        ),
+        (
+            "AUXAR_INTERFACE = 1",
+            "was made for version 1 of auxar's interfaces, and this auxar has version 2; adapt it to these, and then "
+            "write AUXAR_INTERFACE = 2 into it",
+        ),
+        (
+            "AUXAR_INTERFACE = 3",
+            "was made for version 3 of auxar's interfaces, and this auxar has version 2; use a newer auxar",
+        ),
+        ("AUXAR_INTERFACE = 0", "declares AUXAR_INTERFACE = 0, expected a number such as 2"),
+        ("AUXAR_INTERFACE = True", "declares AUXAR_INTERFACE = True, expected a number such as 2"),
+        ("AUXAR_INTERFACE = '2'", "declares AUXAR_INTERFACE = '2', expected a number such as 2"),
+    ],
+)
+def test_a_plugin_for_other_interfaces_is_refused(thin, line, words):
+    thin.write_text(VIEW.replace("AUXAR_INTERFACE = 2", line))
+    assert refusal(thin) == f"plugin 'thin' ({thin}) {words}"
+
+
+def test_an_installed_plugin_for_other_interfaces_is_left_out_and_the_others_load(monkeypatch):
+    class Old:
+        pass
+
+    install(monkeypatch, Installed("color", Old))
+    words = r"plugin 'color' \(color_package\) was made for version 1 of auxar's interfaces, as it declares no "
+    with pytest.warns(UserWarning, match=words):
+        registry = load_plugins()
+    assert "pyramid" in registry.names("view")
+    with pytest.raises(UserError, match=rf"stage\[0\]\.view: .*not loaded: {words}"):
+        registry.get("view", "hue", "stage[0].view")
+
+
+def test_shipped_plugins_declare_their_interface_like_a_strangers():
+    """By a number: one that followed auxar's own would declare nothing."""
+    for entry in importlib.metadata.entry_points(group="auxar"):
+        module = importlib.import_module(entry.value)
+        tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+        declared = [ast.unparse(node) for node in tree.body if ast.unparse(node).startswith("AUXAR_INTERFACE")]
+        assert declared == [f"AUXAR_INTERFACE = {INTERFACE_VERSION}"], entry.name
 
 
 # Installed plugins

@@ -654,6 +654,7 @@ class Old(Sampler):
 class Strangers:
     """Stands for the entry point of an installed package, and for the package."""
 
+    AUXAR_INTERFACE = 2
     name = value = "strangers"
     dist = None
 

@@ -75,13 +75,14 @@ def _say(what: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from importlib import import_module
+    from importlib import import_module, metadata
 
     parser = argparse.ArgumentParser(
         prog="auxar",
         description="Auxiliary-variable autoregressive image models: p(X, X̂) = p(X̂) p(X | X̂) with a view X̂ = ψ(X).",
         epilog="`auxar VERB --help` explains each. Several processes: accelerate launch -m auxar run RECIPE",
     )
+    parser.add_argument("--version", action="version", version=f"auxar {metadata.version('auxar')}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS:
         import_module(f"auxar.cli.{verb.replace('-', '_')}").add_to(verbs)

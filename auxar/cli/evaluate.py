@@ -25,8 +25,8 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from accelerate import PartialState
 
+    from auxar.commands.evaluate import evaluate
     from auxar.evaluation.records import Evaluation
-    from auxar.pipeline import evaluate
     from auxar.report.text import evaluation_lines
     from auxar.runs.records import read_record
 

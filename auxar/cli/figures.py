@@ -25,8 +25,8 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _figures(options: argparse.Namespace) -> None:
+    from auxar.commands.figures import figures
     from auxar.errors import printable
-    from auxar.pipeline import figures
 
     trust = options.trust_plugins
     print(printable(str(figures(options.run, rows=options.rows, settings=options.settings, trust_plugins=trust))))

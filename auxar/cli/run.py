@@ -30,10 +30,10 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from auxar.pipeline import run_recipe
+    from auxar.pipeline import run
 
     only = [name.strip() for name in options.factors.split(",") if name.strip()]
-    run_recipe(
+    run(
         options.recipe,
         settings=options.settings,
         out=options.out,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auxar.cli.options import add_settings, add_trust
 from auxar.errors import UserError, printable
 from auxar.interfaces import RULES
 
-DRAWS = 4
-"""Draws for each given image."""
+if TYPE_CHECKING:
+    from auxar.generation.inputs import GivenRequest
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -50,26 +51,33 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _sample(options: argparse.Namespace) -> None:
-    from auxar.generation.inputs import GivenRequest
-    from auxar.pipeline import sample, sample_given
+    from auxar.commands.sample import sample
 
-    settings, trust = list(options.settings), options.trust_plugins
-    if options.rule not in (None, "reduced") and options.reduction is None:
-        settings.append("sampling.reduction=0.0")  # The run's own belongs to the rule 'reduced'.
-    for key in ("images", "rule", "reduction", "temperature", "seed", "batch_size", "sampler"):
-        value = getattr(options, key)
-        if value is not None:
-            settings.append(f"sampling.{key}={value}")
+    folder = sample(
+        options.run,
+        _given(options),
+        images=options.images,
+        rule=options.rule,
+        reduction=options.reduction,
+        temperature=options.temperature,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        sampler=options.sampler,
+        settings=options.settings,
+        out=options.out,
+        trust_plugins=options.trust_plugins,
+    )
+    print(printable(str(folder)))
+
+
+def _given(options: argparse.Namespace) -> GivenRequest | None:
+    from auxar.generation.inputs import GivenRequest
+
     if options.given is None:
         for name, value in (("--stage", options.stage), ("--as-view", options.as_view), ("--keep", options.keep)):
             if value is not None and value is not False:
                 raise UserError(f"{name} needs --given, the images to draw from")
-        print(printable(str(sample(options.run, settings=settings, out=options.out, trust_plugins=trust))))
-        return
+        return None
     if options.keep is not None and (options.as_view or options.stage is not None):
         raise UserError("--keep completes images, --stage and --as-view draw from a view: they do not go together")
-    # The run's own number of images is not meant as draws of each; what the user sets comes after it and wins.
-    settings.insert(0, f"sampling.images={DRAWS}")
-    request = GivenRequest(tuple(options.given), options.stage or 0, options.as_view, options.keep)
-    folder = sample_given(options.run, request, settings=settings, out=options.out, trust_plugins=trust)
-    print(printable(str(folder)))
+    return GivenRequest(tuple(options.given), options.stage or 0, options.as_view, options.keep)

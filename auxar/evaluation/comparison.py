@@ -24,7 +24,7 @@ from auxar.interfaces import ImageSpec
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
 from auxar.recipe.toml import parse_toml
-from auxar.runs.folder import RunFolder, check_contents
+from auxar.runs.layout import RunFolder, check_contents
 from auxar.runs.records import read_record
 
 Pairing = Literal["paired", "unpaired", "none"]

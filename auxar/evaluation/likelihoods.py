@@ -35,7 +35,8 @@ from auxar.evaluation.records import (
 from auxar.files import DamagedFile, write_json, write_tensors
 from auxar.interfaces import Factor, ImageSpec, Prior
 from auxar.recipe import Recipe
-from auxar.runs.folder import RunFolder, load_weights
+from auxar.runs.layout import RunFolder
+from auxar.runs.weights import load_weights
 
 logger = logging.getLogger("auxar")
 FACTS = {"step": "[0-9]{1,18}", "weights": "ema|last", "images": r"[\w./-]{1,200}"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import attrs
@@ -19,11 +19,15 @@ from auxar.interfaces import ImageSpec, Known, Prior
 from auxar.recipe import DataConfig, Recipe
 
 
+def _paths(paths: Iterable[str | Path]) -> tuple[Path, ...]:
+    return tuple(map(Path, paths))
+
+
 @attrs.frozen
 class GivenRequest:
     """The files to draw from and the way to use them, as the user gives them."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[Path, ...] = attrs.field(converter=_paths)
     """Files, or folders of them."""
     stage: int = 0
     """The image at depth `stage` is drawn given the view at depth `stage` + 1, and then all finer ones."""

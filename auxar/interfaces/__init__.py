@@ -17,10 +17,12 @@ from auxar.interfaces.request import RULES, DrawRule, Draws
 from auxar.interfaces.sampling import Sampler
 from auxar.interfaces.support import DrawnPixels, RepeatedWalk, Support, Walk
 from auxar.interfaces.validation import at_most, positive
+from auxar.interfaces.version import INTERFACE_VERSION
 from auxar.interfaces.view import View
 
 __all__ = [
     "INTEGER_DTYPES",
+    "INTERFACE_VERSION",
     "MOST_LEVELS",
     "MOST_SIDE",
     "RULES",

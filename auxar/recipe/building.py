@@ -21,13 +21,13 @@ MOST_LAYERS = 5000
 
 
 def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") -> Prior:
-    """The model with untrained weights. On the device "meta" it has shapes only and takes no memory.
+    """The model with untrained weights and its sampler. On the device "meta" it has only shapes and takes no memory.
 
     Raises `UserError` with the key of a component that does not fit the image it gets.
     """
     with device(on), WithoutDrawing() if device(on).type == "meta" else contextlib.nullcontext():
         model = _build_chain(recipe, registry)
-    model.sampler = build_sampler(recipe, registry)
+    model.sampler = _build_sampler(recipe, registry)
     if not model.sampler.restricts and any(stage.support == "restricted" for stage in recipe.stage):
         raise UserError(
             f"sampling.sampler: '{recipe.sampling.sampler.name}' cannot draw from stages with support = 'restricted'; "
@@ -39,9 +39,11 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
     return model
 
 
-def build_sampler(recipe: Recipe, registry: Registry) -> Sampler:
-    """The sampler that the recipe names."""
-    return _build(registry, "sampler", recipe.sampling.sampler, "sampling.sampler")
+def own_sampler(model: Prior) -> Sampler:
+    """The sampler that a built model has. Raises `UserError` for a model that was put together without one."""
+    if model.sampler is None:
+        raise UserError("this model has no sampler: only models that are built from recipes have one")
+    return model.sampler
 
 
 def build_views(recipe: Recipe, registry: Registry) -> list[View]:
@@ -63,6 +65,10 @@ def sizes_in_64_bits() -> Iterator[None]:
         if "overflow" not in str(error).lower():
             raise
         raise UserError("expected tensors of less than 2^63 bytes; image, batch or network are too large") from None
+
+
+def _build_sampler(recipe: Recipe, registry: Registry) -> Sampler:
+    return _build(registry, "sampler", recipe.sampling.sampler, "sampling.sampler")
 
 
 def _build_chain(recipe: Recipe, registry: Registry) -> Prior:

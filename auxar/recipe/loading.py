@@ -30,16 +30,23 @@ MOST_BYTES = 2**20
 
 
 def load_recipe(
-    path: Path, settings: Sequence[str] = (), *, trust_plugins: bool = False, of_a_run: bool = False
+    path: str | Path,
+    settings: Sequence[str] = (),
+    *,
+    sampling: Mapping[str, Any] | None = None,
+    trust_plugins: bool = False,
+    of_a_run: bool = False,
 ) -> tuple[Recipe, Registry]:
     """The recipe in a file, with `key=value` settings applied, and the registry of all its plugins.
 
-    Every component's options are filled in with their defaults. Raises `UserError` with the key of whatever is wrong,
-    and for a run's recipe with plugin files, which are code, unless they are trusted. A recipe is a run's if it is
-    said to be, and if it looks like one.
+    Values of `sampling` take the place of keys of [sampling], settings included; all are then checked together. Every
+    component's options are filled in with their defaults. Raises `UserError` with the key of whatever is wrong, and
+    for a run's recipe with plugin files, which are code, unless they are trusted. A recipe is a run's if `of_a_run`
+    says so, and if it looks like one.
     """
+    path = Path(path)
     with _naming(path):
-        recipe = _parse(_text(path), settings)
+        recipe = _parse(_text(path), settings, sampling)
         registry = load_plugins(plugin_files(recipe.plugins, path, trusted=trust_plugins, of_a_run=of_a_run))
         return fill_in(recipe, registry), registry
 
@@ -85,13 +92,17 @@ def _text(path: Path) -> str:
         raise _Unreadable(f"recipe {error}") from None
 
 
-def _parse(text: str, settings: Sequence[str]) -> Recipe:
+def _parse(text: str, settings: Sequence[str], sampling: Mapping[str, Any] | None = None) -> Recipe:
     try:
         table = parse_toml(text)
     except ValueError as error:
         raise UserError(f"not valid TOML: {one_line(str(error))}") from None
     for setting in settings:
         _apply(table, setting)
+    own = table.get("sampling", {})
+    # Anything but a table is an error that is reported with all others.
+    if sampling and isinstance(own, Mapping):
+        table["sampling"] = {**own, **sampling}
     return _structure_recipe(table)
 
 
@@ -132,7 +143,7 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
 
 
 def _check_stages(stages: Sequence[Any]) -> None:
-    """Raises `UserError` for too many stages, each of which may be as good as it likes."""
+    """Raises `UserError` for too many stages, even if each of them is valid."""
     repeats = [stage.get("repeat", 1) if isinstance(stage, Mapping) else 1 for stage in stages]
     # An invalid `repeat` is reported later, under its own key.
     total = sum(repeat if type(repeat) is int and 0 < repeat <= MOST_STAGES else 1 for repeat in repeats)

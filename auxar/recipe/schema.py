@@ -40,6 +40,17 @@ def _one_of(*choices: str) -> Any:
     return check
 
 
+def _integer(instance: object, attribute: attrs.Attribute, value: int) -> None:
+    # TOML's values were checked already; Python's may be of any type.
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise ValueError(f"{attribute.name} must be an integer of 64 bits, got {shown(value)}")
+
+
+def _finite(instance: object, attribute: attrs.Attribute, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
+        raise ValueError(f"{attribute.name} must be a finite number, got {shown(value)}")
+
+
 def _names_of_files(instance: object, attribute: attrs.Attribute, names: Sequence[str]) -> None:
     for name in names:
         # What the file system would refuse, each in its own way.
@@ -194,17 +205,17 @@ class EvaluationConfig:
 class SamplingConfig:
     """[sampling]: the images drawn at the end of a run."""
 
-    images: int = attrs.field(default=16, validator=ge(0))
+    images: int = attrs.field(default=16, validator=[_integer, ge(0)])
     """How many are drawn."""
     rule: str = attrs.field(default="ancestral", validator=_one_of(*RULES))
     """How a value is drawn from its distribution: ancestral (exact samples of the model), reduced or map."""
-    reduction: float = 0.0
+    reduction: float = attrs.field(default=0.0, validator=[_finite, ge(0.0)])
     """For the rule 'reduced': constant subtracted from the predicted log-scales."""
-    temperature: float = 1.0
+    temperature: float = attrs.field(default=1.0, validator=[_finite, positive])
     """For softmax: divides the logits."""
-    batch_size: int = attrs.field(default=16, validator=[positive, at_most(MOST_IMAGES)])
+    batch_size: int = attrs.field(default=16, validator=[_integer, positive, at_most(MOST_IMAGES)])
     """Images drawn at once, 1 … 2^20."""
-    seed: int = 0
+    seed: int = attrs.field(default=0, validator=_integer)
     """Of the noise: an image is a function of seed and number."""
     sampler: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("auto"))
     """What draws; `auto` takes the fastest that the network allows."""

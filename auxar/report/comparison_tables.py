@@ -72,7 +72,9 @@ def resolution_table(comparison: Comparison) -> Table:
         cells = [with_coarser(factor.heldout, factor.cumulative_kind) if factor else Measured() for factor in found]
         rows.append(Row((name, *cells)))
     caption = "bits/dim of an image together with all coarser ones, over its own sub-pixels"
-    return Table("By resolution", caption, [RUN, *(Column(comparison.resolution_name(image)) for image in images)], rows)
+    return Table(
+        "By resolution", caption, [RUN, *(Column(comparison.resolution_name(image)) for image in images)], rows
+    )
 
 
 def factor_table(comparison: Comparison) -> Table:

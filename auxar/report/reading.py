@@ -20,7 +20,7 @@ from auxar.files import DamagedFile, parse_json, read_bytes
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
 from auxar.recipe.toml import parse_toml
-from auxar.runs.folder import check_contents
+from auxar.runs.layout import check_contents
 from auxar.runs.records import read_record
 
 T = TypeVar("T")

@@ -1,14 +1,15 @@
-"""One process, or one team of processes, at a time works on a run."""
+"""The lock of a folder: one process, or one group of processes, at a time works in it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
+from accelerate import Accelerator
 
 from auxar.errors import UserError
 from auxar.files import read_json, write_json
@@ -36,10 +37,21 @@ def holding(path: Path) -> Iterator[None]:
         write_json(path / HOLDER, {"pid": os.getpid(), "host": socket.gethostname()})
         yield
     finally:
-        # What stands in its place, if it is no file, has been told of.
+        # Anything other than a regular file in its place was already reported.
         with contextlib.suppress(OSError):
             (path / HOLDER).unlink(missing_ok=True)
         lock.release()
+
+
+@contextlib.contextmanager
+def holding_for_all(path: Path, accelerator: Accelerator, check: Callable[[Path], None]) -> Iterator[None]:
+    """`holding` by the first process for all of a group, once `check` has accepted the folder."""
+    if not accelerator.is_main_process:
+        yield
+        return
+    check(path)
+    with holding(path):
+        yield
 
 
 def _holder(path: Path) -> str:

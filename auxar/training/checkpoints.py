@@ -17,7 +17,7 @@ from torch import Tensor
 from auxar.errors import UserError
 from auxar.files import DamagedFile, Shapes, read_tensors, remove, write_tensors
 from auxar.interfaces import Factor
-from auxar.runs.folder import check_shapes
+from auxar.runs.weights import check_shapes
 from auxar.training.averaging import WeightAverage
 
 logger = logging.getLogger("auxar")

@@ -19,7 +19,7 @@ from auxar.errors import UserError
 from auxar.files import write_tensors
 from auxar.interfaces import Factor, Prior
 from auxar.recipe import Recipe, TrainingConfig
-from auxar.runs.folder import RunFolder
+from auxar.runs.layout import RunFolder
 from auxar.training.averaging import WeightAverage
 from auxar.training.checkpoints import Checkpoint, newest, save
 from auxar.training.progress import Meter

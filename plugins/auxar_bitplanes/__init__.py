@@ -8,10 +8,9 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, Known, View
-from auxar.plugins import Component, hookimpl
-from auxar.support import SumSupport
+from auxar import Component, ImageSpec, Known, SumSupport, UserError, View, hookimpl
+
+AUXAR_INTERFACE = 2
 
 
 @attrs.frozen

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import attrs
 
-import auxar.plugins as p
+from auxar import Component, hookimpl
+
+AUXAR_INTERFACE = 2
 
 
 @attrs.frozen
@@ -17,8 +19,8 @@ class NotoEmoji:
     """Noto Color Emoji: small color pictures on white, 32×32."""
 
 
-@p.hookimpl
-def auxar_register_components() -> list[p.Component]:
+@hookimpl
+def auxar_register_components() -> list[Component]:
     """The data set, by its parquet file."""
     path = Path(__file__).parent / "emoji32.parquet"
-    return [p.Component(kind="dataset", name="noto-emoji", config=NotoEmoji, build=lambda config: path)]
+    return [Component(kind="dataset", name="noto-emoji", config=NotoEmoji, build=lambda config: path)]

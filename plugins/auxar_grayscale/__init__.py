@@ -8,10 +8,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, Known, View
-from auxar.plugins import Component, hookimpl
-from auxar.support import SumSupport
+from auxar import Component, ImageSpec, Known, SumSupport, UserError, View, hookimpl
+
+AUXAR_INTERFACE = 2
+
 
 # ITU-R BT.601 luma in thousandths: integers, so that the view is the same on every machine.
 RED, GREEN, BLUE = 299, 587, 114

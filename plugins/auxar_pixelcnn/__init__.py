@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from auxar.plugins import Component, hookimpl
+from auxar import Component, hookimpl
 from auxar_pixelcnn import components
+
+AUXAR_INTERFACE = 2
 
 
 @hookimpl

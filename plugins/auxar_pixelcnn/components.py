@@ -6,9 +6,7 @@ from typing import Any
 
 import attrs
 
-from auxar.causal import CausalDecoder, CausalPrior
-from auxar.errors import UserError
-from auxar.interfaces import Decoder, Embedding, Head, ImageSpec, Prior, at_most, positive
+from auxar import CausalDecoder, CausalPrior, Decoder, Embedding, Head, ImageSpec, Prior, UserError, at_most, positive
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding

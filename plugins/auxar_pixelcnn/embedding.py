@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
-from auxar.interfaces import Embedding, ImageSpec
+from auxar import Embedding, ImageSpec
 from auxar_layers.convolutions import Conv2d, UpsamplingConv2d, data_dependent_initialization
 from auxar_pixelcnn.blocks import ordinary_block
 from auxar_pixelcnn.networks import encode

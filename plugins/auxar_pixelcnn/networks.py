@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
-from auxar.interfaces import CausalNetwork, Head, ImageSpec, scale
+from auxar import CausalNetwork, Head, ImageSpec, scale
 from auxar_layers.convolutions import CausalConv2d, Conv2d, Pointwise, UpsamplingConv2d, data_dependent_initialization
 from auxar_pixelcnn.blocks import u_block, ul_block
 

@@ -10,6 +10,9 @@ from auxar_samplers.cached import CachedConfig, CachedSampler
 from auxar_samplers.raster import RasterConfig, RasterSampler
 from auxar_samplers.wavefront import WavefrontConfig, WavefrontSampler
 
+AUXAR_INTERFACE = 2
+
+
 __all__ = [
     "AutoConfig",
     "AutoSampler",

@@ -8,9 +8,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.interfaces import MOST_SIDE, ImageSpec, Known, View, at_most
-from auxar.plugins import Component, hookimpl
-from auxar.support import SumSupport
+from auxar import Component, ImageSpec, Known, SumSupport, View, at_most, hookimpl
+from auxar.interfaces import MOST_SIDE
+
+AUXAR_INTERFACE = 2
 
 
 @attrs.frozen

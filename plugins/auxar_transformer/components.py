@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from auxar.causal import CausalDecoder, CausalPrior
-from auxar.interfaces import Decoder, ImageSpec, Prior, at_most, positive
+from auxar import CausalDecoder, CausalPrior, Decoder, ImageSpec, Prior, at_most, positive
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.components import HEADS, MOST_BLOCKS, MOST_COMPONENTS, MOST_FILTERS

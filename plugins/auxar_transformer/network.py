@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auxar.interfaces import CausalNetwork, Head, ImageSpec
+from auxar import CausalNetwork, Head, ImageSpec
 from auxar_layers.convolutions import Dropout
 
 # Near the size of an embedded pixel, so that a token tells where it is as clearly as what came before it.

@@ -266,9 +266,15 @@ def test_samples_go_into_the_run_under_rule_and_seed(finished, capsys):
     ("arguments", "message"),
     [
         (["--reduction", "2"], "sampling: reduction is for the rule 'reduced', and the rule is 'ancestral'"),
-        (["--temperature", "0"], "sampling: temperature must be greater than 0, got 0.0"),
-        (["-n", "-1"], "sampling: 'images' must be >= 0: -1"),
-        (["--batch-size", "0"], "sampling: batch_size must be greater than 0, got 0"),
+        (["--rule", "map", "--reduction", "2"], "sampling: reduction is for the rule 'reduced', and the rule is 'map'"),
+        (["--reduction", "-1", "--rule", "reduced"], "--reduction -1.0: 'reduction' must be >= 0.0: -1.0"),
+        (["--temperature", "0"], "--temperature 0.0: temperature must be greater than 0, got 0.0"),
+        (["--temperature", "inf"], "--temperature inf: temperature must be a finite number, got inf"),
+        (["--temperature", "nan"], "--temperature nan: temperature must be a finite number, got nan"),
+        (["--seed", "9" * 30], "--seed 999999999999999999999999999999: seed must be an integer of 64 bits"),
+        (["-n", "-1"], "-n -1: 'images' must be >= 0: -1"),
+        (["--batch-size", "0"], "--batch-size 0: batch_size must be greater than 0, got 0"),
+        (["--set", "sampling.temperature=0"], "sampling: temperature must be greater than 0, got 0"),
         (["--sampler", "ratser"], "sampling.sampler: no sampler is named 'ratser'; did you mean 'raster'?"),
         (["--set", "stage[0].decoder.filters=5"], "--set stage[0].decoder.filters=5: only keys sampling.…"),
     ],
@@ -277,11 +283,34 @@ def test_samples_that_cannot_be_drawn(finished, refused, arguments, message):
     assert message in refused("sample", finished, *arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--set", "sampling.images=2", "sampling.seed=4"], {"count": 2, "seed": 4}),
+        (["--set", "sampling.images=2", "-n", "1"], {"count": 1}),
+        (["--set", "sampling.reduction=2", "-n", "1", "--rule", "reduced"], {"rule": "reduced", "reduction": 2.0}),
+        (
+            ["--set", "sampling.rule=reduced", "sampling.reduction=2", "-n", "1", "--rule", "map"],
+            {"rule": "map", "reduction": 0.0},
+        ),
+        (["--set", "sampling.sampler=auto", "-n", "1", "--sampler", "raster"], {"sampler": "raster"}),
+        (["--given", "IMAGE"], {"draws_each": 4}),
+        (["--given", "IMAGE", "--set", "sampling.images=2"], {"draws_each": 2}),
+        (["--given", "IMAGE", "--set", "sampling.images=2", "-n", "1"], {"draws_each": 1}),
+    ],
+)
+def test_options_win_over_settings_and_settings_over_the_recipe(pictures, finished, tmp_path, arguments, expected):
+    words = [str(pictures / "000.png") if word == "IMAGE" else word for word in arguments]
+    assert main(["sample", str(finished), "--out", str(tmp_path / "drawn"), *words]) == 0
+    facts = read_json(tmp_path / "drawn" / "samples.json")
+    assert {key: facts[key] for key in expected} == expected
+
+
 def test_an_interrupted_command_says_how_to_go_on(recipe, monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("auxar.pipeline.train_factor", interrupt)
+    monkeypatch.setattr("auxar.training.factors.train_factor", interrupt)
     assert main(["run", str(recipe)]) == 130
     assert "a run continues from its last checkpoint by the same command" in capsys.readouterr().err
 

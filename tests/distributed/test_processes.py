@@ -33,9 +33,10 @@ from helpers.tiny_runs import (
     write,
 )
 
+from auxar.commands.evaluate import evaluate
+from auxar.commands.sample import sample
 from auxar.distributed.watchdog import Peer, _Watch, alive, machine
 from auxar.files import read_json, read_tensors
-from auxar.pipeline import evaluate, sample
 
 CHANGES = {
     "training__steps": 5,

@@ -23,7 +23,7 @@ from helpers.tiny_runs import PROJECT, call
 
 from auxar.cli import _parser, main
 from auxar.interfaces import Draws, ImageSpec
-from auxar.pipeline import run_recipe
+from auxar.pipeline import run as run_recipe
 from auxar.plugins import Kind, load_plugins
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
@@ -376,7 +376,7 @@ def test_the_site_has_every_page_and_what_is_made_for_it(site):
         "commands.html": ["--as-view", "auxar compare"],
         "scaling.html": ["p(128×128×3 | 64×64×3)", "1,281,167"],
         "api/interfaces.html": ["auxar.interfaces.CausalNetwork.forward", "((3, 32, 32), 3072)"],
-        "api/use.html": ["bits_per_dim", "run_recipe"],
+        "api/use.html": ["bits_per_dim", "trust_plugins", "compare"],
         "api/testing.html": ["check_view"],
     }.items():
         text = re.sub(r"<[^>]+>", "", read(site / page)) + read(site / page)

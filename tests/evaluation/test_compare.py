@@ -16,11 +16,11 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from auxar.cli import main
+from auxar.commands.evaluate import evaluate
 from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
 from auxar.files import read_json, read_tensors
 from auxar.interfaces import ImageSpec
-from auxar.pipeline import evaluate
 
 CHANGES = {"sampling__images": 0, "evaluation__train_images": 0}
 SEED = {"training__seed": 1, "training__ema": 0.0}

@@ -33,12 +33,12 @@ from safetensors import safe_open
 import auxar
 from auxar.causal import CausalDecoder, CausalPrior
 from auxar.cli import main
+from auxar.commands.evaluate import evaluate
 from auxar.data import DataSets, load_images
 from auxar.evaluation.likelihoods import factor_nats
 from auxar.evaluation.records import Evaluation
 from auxar.files import read_json
 from auxar.interfaces import Head, ImageSpec, Prior
-from auxar.pipeline import evaluate
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe

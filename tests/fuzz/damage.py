@@ -22,7 +22,7 @@ LARGE = 2**24
 APPENDED = ("metrics.jsonl", ".lock")
 """Files that are written in place: all others are replaced by new ones, and links to them do no harm."""
 RELEVANT = {
-    "load": ("recipe.toml", "factors/*/weights.safetensors"),
+    "load": ("run.json", "recipe.toml", "factors/*/weights.safetensors"),
     "report": ("*.json", "recipe.toml", "factors/*/metrics.jsonl", "samples/*.*", "figures/*"),
     "compare": ("evaluation.*", "evaluation.*", "recipe.toml"),
     "continue": ("factors/*/*", "factors/*/*", "evaluation.json", "recipe.toml", "samples/*"),

@@ -38,6 +38,8 @@ import attrs
 from auxar.interfaces import View
 from auxar.plugins import Component, hookimpl
 
+AUXAR_INTERFACE = 2
+
 
 @attrs.frozen
 class ThinConfig:

@@ -19,7 +19,7 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
-from auxar.pipeline import run_recipe
+from auxar.pipeline import run as run_recipe
 
 PROJECT = Path(__file__).parents[2]
 TINY = """
@@ -61,9 +61,9 @@ from __future__ import annotations
 
 import attrs
 
-from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, View
-from auxar.plugins import Component, hookimpl
+from auxar import Component, ImageSpec, UserError, View, hookimpl
+
+AUXAR_INTERFACE = 2
 
 
 @attrs.frozen

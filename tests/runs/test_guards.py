@@ -7,9 +7,10 @@ import shutil
 import pytest
 from helpers.tiny_runs import run, snapshot, tiny, write_pictures
 
+from auxar.commands.evaluate import evaluate
+from auxar.commands.sample import sample
 from auxar.errors import UserError
 from auxar.files import read_json
-from auxar.pipeline import evaluate, sample
 
 
 def test_training_does_not_go_on_with_other_images(tmp_path):

@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import auxar
+from auxar.commands.evaluate import evaluate
+from auxar.commands.figures import figures
+from auxar.commands.sample import sample
 from auxar.errors import UserError
 from auxar.files import read_json, read_tensors, replacing, write_json, write_tensors, write_text
 from auxar.generation.inputs import GivenRequest
 from auxar.interfaces import Draws
-from auxar.pipeline import evaluate, figures, run_recipe, sample, sample_given
+from auxar.pipeline import run as run_recipe
 
 BOTH = ["prior", "stage0"]
 
@@ -304,6 +307,8 @@ import torch
 from auxar.interfaces import ImageSpec, Prior, View
 from auxar.plugins import Component, hookimpl
 
+AUXAR_INTERFACE = 2
+
 
 @attrs.frozen
 class Config:
@@ -369,7 +374,7 @@ def test_a_view_may_have_more_values_than_a_byte_and_channels_without_colors(pic
     assert (folder / "report.html").exists()
     figures(folder, rows=2, trust_plugins=True)
     request = GivenRequest((pictures / "000.png",))
-    given = sample_given(folder, request, out=tmp_path / "given", trust_plugins=True)
+    given = sample(folder, request, out=tmp_path / "given", trust_plugins=True)
     assert (given / "samples.png").exists()
 
 

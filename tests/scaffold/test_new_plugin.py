@@ -34,9 +34,12 @@ def packages(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def outcome(packages) -> str:
     """What pytest says of the tests of all packages, in one process to save time. None is installed."""
-    path = os.pathsep.join(str(packages / project(kind) / "src") for kind in KINDS)
+    # The checkout may be found by this variable too.
+    paths = [*(str(packages / project(kind) / "src") for kind in KINDS), *filter(None, [os.environ.get("PYTHONPATH")])]
     options = ["-rA", "--import-mode=importlib", "--rootdir", str(packages), "-p", "no:cacheprovider"]
-    return call([sys.executable, "-m", "pytest", *options, *map(project, KINDS)], packages, PYTHONPATH=path).stdout
+    return call(
+        [sys.executable, "-m", "pytest", *options, *map(project, KINDS)], packages, PYTHONPATH=os.pathsep.join(paths)
+    ).stdout
 
 
 # What is written

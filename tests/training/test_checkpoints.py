@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from auxar.errors import UserError
 from auxar.files import DamagedFile, read_tensors, write_tensors
-from auxar.pipeline import run_recipe
+from auxar.pipeline import run as run_recipe
 from auxar.training.averaging import WeightAverage
 
 CHANGES = {

@@ -24,6 +24,8 @@ import torch
 from auxar.interfaces import Prior
 from auxar.plugins import Component, hookimpl
 
+AUXAR_INTERFACE = 2
+
 
 @attrs.frozen
 class FragileConfig:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import auxar
 from auxar.data import load_images
 from auxar.files import read_json
-from auxar.runs.folder import open_run
+from auxar.runs.opening import open_run
 from auxar.training.averaging import WeightAverage
 
 # Everything that has a state or draws random numbers, and a length that its parts do not divide.

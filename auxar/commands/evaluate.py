@@ -1,0 +1,38 @@
+"""Evaluating a run again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from auxar.data import load_images
+from auxar.distributed.accelerator import make_accelerator
+from auxar.distributed.watchdog import watching
+from auxar.errors import UserError
+from auxar.evaluation.likelihoods import evaluate_run
+from auxar.recipe.building import build_model
+from auxar.recipe.options import check_settings
+from auxar.report.updating import update_report
+from auxar.runs.layout import RunFolder, check_folder
+from auxar.runs.lock import holding_for_all
+from auxar.runs.opening import open_run
+from auxar.runs.weights import check_sizes
+
+
+def evaluate(path: str | Path, *, settings: Sequence[str] = (), trust_plugins: bool = False) -> RunFolder:
+    """Evaluates the trained factors of a run again and writes its report.
+
+    `settings` are `key=value` texts that replace keys of [evaluation], `data.path` and `data.workers`.
+    """
+    check_settings(settings, "evaluation.", "data.path", "data.workers")
+    run, recipe, registry = open_run(Path(path), settings, trust_plugins=trust_plugins)
+    trained = run.trained(recipe)
+    if not trained:
+        raise UserError(f"{run.path}: no factor is trained yet; `auxar run` with the recipe trains them")
+    check_sizes(run, recipe, registry, trained)
+    accelerator = make_accelerator(recipe.training.precision, run.path)
+    with watching(accelerator), holding_for_all(run.path, accelerator, check_folder):
+        data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+        evaluate_run(run, recipe, build_model(recipe, registry), data, accelerator)
+        update_report(run, accelerator)
+    return run

@@ -1,0 +1,121 @@
+"""Beginning a run, continuing it with a recipe, and opening one that exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from auxar.errors import UserError
+from auxar.files import remove, replacing, unfinished
+from auxar.plugins import Registry
+from auxar.recipe import Recipe, fill_in, load_recipe, read_recipe, recipe_table, recipe_text
+from auxar.runs.format import write_format
+from auxar.runs.layout import RunFolder, check_contents, check_folder
+
+# Keys that may change between two commands on one run: none of them has a part in the trained weights.
+FREE_TABLES = ("evaluation", "sampling")
+FREE_KEYS = {
+    "training": ("checkpoint_every", "keep_checkpoints", "log_every", "nonfinite", "parallel", "trackers"),
+    "data": ("workers",),
+}
+
+
+def begin_run(path: Path, recipe: Recipe, registry: Registry, recipe_folder: Path) -> tuple[RunFolder, Recipe]:
+    """Makes the folder, or opens it again if it holds this recipe's run; returns the recipe as the folder keeps it.
+
+    Raises `UserError` if the folder holds another recipe's run or something that is no run; nothing is touched then.
+    A run of which nothing is trained yet makes way for another recipe. Files that a killed process was still writing
+    are removed, so the folder has to be held. A folder of an older format becomes one of the present format.
+    """
+    run = RunFolder(path)
+    sources = [recipe_folder / file for file in recipe.plugins]
+    if len({source.name for source in sources}) < len(sources):
+        raise UserError("plugins: two plugin files have the same name; rename one")
+    recipe = attrs.evolve(recipe, plugins=tuple(f"plugins/{source.name}" for source in sources))
+    text = recipe_text(recipe).encode()
+    check_folder(path)
+    if run.recipe.is_file():
+        if any(path.glob("factors/*/*.safetensors")):
+            _check_same(run, recipe, registry, sources)
+        if not _holds(run.recipe, text):
+            # The report comes last: without it, what new settings ask for is still to be done.
+            remove(run.report)
+    for folder in (path, run.samples, run.samples / "images", run.figures, *path.glob("factors/*"), path / "plugins"):
+        for left in unfinished(folder):
+            remove(left)
+    # The recipe first: it makes the folder a run's, which may then be continued.
+    _write_if_new(run.recipe, text)
+    for source in sources:
+        _write_if_new(path / "plugins" / source.name, source.read_bytes())
+    write_format(path)
+    return run, recipe
+
+
+def open_run(
+    path: Path,
+    settings: Sequence[str] = (),
+    *,
+    sampling: Mapping[str, Any] | None = None,
+    trust_plugins: bool = False,
+) -> tuple[RunFolder, Recipe, Registry]:
+    """A run that exists, its recipe with `settings` and then the values of `sampling` in place of its own.
+
+    Raises `UserError` if there is none, and if it comes with plugin files unless they are trusted: they are code.
+    """
+    run = RunFolder(path)
+    if not run.recipe.is_file():
+        raise UserError(f"{path} is not a run's folder: it has no recipe.toml; `auxar run RECIPE` makes one")
+    check_contents(path)
+    recipe, registry = load_recipe(run.recipe, settings, sampling=sampling, trust_plugins=trust_plugins, of_a_run=True)
+    return run, recipe, registry
+
+
+def _write_if_new(path: Path, content: bytes) -> None:
+    if not _holds(path, content):
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether there is a file with that content. One of another size is not read."""
+    return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
+
+
+def _check_same(run: RunFolder, recipe: Recipe, registry: Registry, sources: list[Path]) -> None:
+    # Not with the plugins that the folder keeps: what is compared is not executed.
+    kept = fill_in(read_recipe(run.recipe), registry)
+    for source in sources:
+        copy = run.path / "plugins" / source.name
+        if copy.is_file() and not _holds(copy, source.read_bytes()):
+            raise UserError(f"{run.path} was made with another version of {source}; choose another folder with --out")
+    different = sorted(_differences(_fixed(recipe_table(kept)), _fixed(recipe_table(recipe))))
+    if different:
+        raise UserError(
+            f"{run.path} holds another recipe's run (different: {', '.join(different)}); choose another folder "
+            "with --out"
+        )
+
+
+def _fixed(table: dict[str, Any]) -> dict[str, Any]:
+    fixed = {key: value for key, value in table.items() if key not in FREE_TABLES}
+    for name, keys in FREE_KEYS.items():
+        fixed[name] = {key: value for key, value in fixed[name].items() if key not in keys}
+    return fixed
+
+
+def _differences(first: Any, second: Any, path: str = "") -> list[str]:
+    if isinstance(first, dict) and isinstance(second, dict):
+        found = []
+        for key in first.keys() | second.keys():
+            found += _differences(first.get(key), second.get(key), f"{path}.{key}" if path else key)
+        return found
+    if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
+        return [
+            difference
+            for index, pair in enumerate(zip(first, second, strict=True))
+            for difference in _differences(*pair, f"{path}[{index}]")
+        ]
+    return [] if first == second else [path]

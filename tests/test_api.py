@@ -1,0 +1,122 @@
+"""The public names of `auxar` are all there, cost nothing until they are used, and take paths of any kind."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import inspect
+import pydoc
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.tiny_runs import PROJECT, call, run, tiny, write
+
+import auxar
+from auxar.errors import UserError
+from auxar.files import read_json
+
+SOURCE = PROJECT / "auxar" / "__init__.py"
+
+
+@pytest.fixture(scope="module")
+def finished(pictures, tmp_path_factory) -> Path:
+    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures))
+
+
+def names_for_type_checkers() -> set[str]:
+    """The names that the block for type checkers imports or declares."""
+    (block,) = [
+        node
+        for node in ast.parse(SOURCE.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    imported = {alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return imported | {ast.unparse(node.target) for node in block.body if isinstance(node, ast.AnnAssign)}
+
+
+@pytest.mark.parametrize("name", auxar.__all__)
+def test_every_public_name_resolves(name):
+    value = getattr(auxar, name)
+    assert value is getattr(auxar, name)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        assert value.__name__ == name
+        assert (value.__doc__ or "").strip()
+
+
+def test_all_is_shown_before_anything_is_loaded(tmp_path):
+    code = "import auxar, sys; print(set(auxar.__all__) <= set(dir(auxar)), *[m for m in sys.modules if '.' not in m])"
+    shown, *modules = call([sys.executable, "-c", code], tmp_path).stdout.split()
+    assert shown == "True"
+    assert "auxar" in modules
+    assert not {"torch", "numpy", "datasets", "attrs", "accelerate", "pluggy"} & set(modules)
+
+
+def test_type_checkers_see_the_same_names():
+    assert names_for_type_checkers() == set(auxar.__all__)
+    assert set(auxar._MODULES) <= set(auxar.__all__)
+
+
+def test_help_says_every_name_in_a_line():
+    text = (auxar.__doc__ or "") + "__version__"
+    assert [name for name in auxar.__all__ if not re.search(rf"\b{name}\b", text)] == []
+    assert "RestrictableHead" in pydoc.render_doc(auxar, renderer=pydoc.plaintext)
+
+
+def test_a_name_that_there_is_not():
+    with pytest.raises(AttributeError, match="module 'auxar' has no attribute 'nothing'"):
+        auxar.nothing  # noqa: B018
+    with pytest.raises(ImportError):
+        exec("from auxar import nothing")
+
+
+def test_the_version_is_the_packages(capsys):
+    assert auxar.__version__ == importlib.metadata.version("auxar")
+    with pytest.raises(SystemExit) as ended:
+        auxar.cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"auxar {auxar.__version__}\n"
+
+
+def test_the_core_does_not_import_from_the_package_itself():
+    """Its modules import each other, so that the lazy names of `auxar` close no circle."""
+    for file in (PROJECT / "auxar").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.ImportFrom) and node.module == "auxar"), file
+            assert not (isinstance(node, ast.Import) and "auxar" in {alias.name for alias in node.names}), file
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_paths_are_texts_or_paths(pictures, finished, tmp_path, kind):
+    recipe = write(tmp_path / "tiny.toml", tiny(pictures, training__steps=1, sampling__images=0))
+    folder = auxar.run(kind(recipe), settings=["training.seed=3"], out=kind(tmp_path / "run"), only=["prior"])
+    assert folder.path == tmp_path / "run"
+    assert auxar.load_recipe(kind(folder.recipe))[0].training.seed == 3
+    assert auxar.evaluate(kind(finished)).path == finished
+    drawn = auxar.sample(kind(finished), images=2, rule="map", out=kind(tmp_path / "drawn"))
+    assert drawn == tmp_path / "drawn"
+    facts = read_json(drawn / "samples.json")
+    assert (facts["count"], facts["rule"]) == (2, "map")
+    given = auxar.GivenRequest([kind(pictures / "000.png")])
+    assert read_json(auxar.sample(kind(finished), given, out=kind(tmp_path / "given")) / "samples.json")["count"] == 4
+    comparison = auxar.compare([kind(finished), kind(finished)])
+    assert comparison.runs[1].margin.bits_per_dim == 0
+    assert auxar.load(kind(finished)).sample(1).shape == (1, 3, 8, 8)
+    assert auxar.figures(kind(finished), rows=1) == finished / "figures"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"images": "4"}, "-n '4': images must be an integer of 64 bits, got '4'"),
+        ({"images": True}, "-n True: images must be an integer of 64 bits, got True"),
+        ({"seed": 2**63}, f"--seed {2**63}: seed must be an integer of 64 bits, got {2**63}"),
+        ({"rule": "mpa"}, "--rule 'mpa': rule must be one of ancestral, reduced, map, got 'mpa'"),
+        ({"temperature": "warm"}, "--temperature 'warm': temperature must be a finite number, got 'warm'"),
+    ],
+)
+def test_options_of_any_type_are_checked(finished, options, message):
+    with pytest.raises(UserError) as caught:
+        auxar.sample(finished, **options)
+    assert str(caught.value) == message
