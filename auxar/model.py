@@ -9,14 +9,15 @@ from torch import Tensor, nn
 from auxar.errors import UserError
 from auxar.interfaces import (
     Decoder,
-    Draws,
     Embedding,
     FactorLogProb,
     ImageSpec,
     Interval,
     Known,
     Prior,
+    Restriction,
     Sampler,
+    SampleRequest,
     Support,
     View,
 )
@@ -92,29 +93,31 @@ class AuxiliaryModel(Prior):
             for factor, level, coarser in zip(chain, levels, [*levels[1:], None], strict=True)
         )
 
-    def draw(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
-        return self.draw_levels(draws, sampler, known)[0]
+    def draw(self, request: SampleRequest, sampler: Sampler) -> Tensor:
+        return self.draw_levels(request, sampler)[0]
 
-    def draw_levels(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> list[Tensor]:
+    def draw_levels(self, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
         """The drawn images and all their drawn views, from the image down (paper, figure 6).
 
         Of every level what is known is held fixed: the image's known pixels, and those of its views that follow. Views
         that restricted decoders are given leave room for known pixels where only some of a value's are known.
         """
-        given = None if known is None else known_of_view(self.view, known, between=self.restricted)
+        known = request.known
+        given = None if known is None else known_of_view(self.view, known, limits=self.restricted)
+        below = request.of_view(given)
         if isinstance(self.prior, AuxiliaryModel):
-            coarser = self.prior.draw_levels(draws.coarser(), sampler, given)
+            coarser = self.prior.draw_levels(below, sampler)
         else:
-            coarser = [self.prior.draw(draws.coarser(), sampler, given)]
-        return [self.draw_given(coarser[0], draws, sampler, known), *coarser]
+            coarser = [self.prior.draw(below, sampler)]
+        return [self.draw_given(coarser[0], request, sampler), *coarser]
 
-    def draw_given(self, view: Tensor, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
-        """One image for each index of `draws`, given its view (b, *view.shape): int64, (b, *image.shape)."""
+    def draw_given(self, view: Tensor, request: SampleRequest, sampler: Sampler) -> Tensor:
+        """One image for each number of the request, given its view (b, *view.shape): int64, (b, *image.shape)."""
         features = self.embedding(view)
-        if not self.restricted:
-            return self.decoder.draw(features, draws, sampler, known)
-        assert self.view.support is not None
-        return self.decoder.draw(features, draws, sampler, known, self.view.support.walk(view, known))
+        if self.restricted:
+            assert self.view.support is not None
+            request = attrs.evolve(request, restriction=Restriction(self.view.support, view))
+        return self.decoder.draw(features, request, sampler)
 
 
 def view_of(view: View, image: Tensor) -> Tensor:
@@ -124,13 +127,13 @@ def view_of(view: View, image: Tensor) -> Tensor:
     return view(image.to(torch.int64) if narrow else image)
 
 
-def known_of_view(view: View, known: Known, *, between: bool) -> Known:
-    """What known pixels say of the view; with `between` also what others of its values can be, if the view can tell."""
+def known_of_view(view: View, known: Known, *, limits: bool) -> Known:
+    """The known pixels of the view; with `limits` also limits of its other values, if the view is monotone."""
     found = view.known(known)
-    if not between or not view.monotone:
+    if not limits or not view.monotone:
         return found
     ends = (view_of(view, image) for image in (known.lowest(), known.highest(view.image.levels)))
-    return attrs.evolve(found, between=Interval(*ends))
+    return attrs.evolve(found, limits=Interval(*ends))
 
 
 def image_levels(model: Prior, image: Tensor) -> list[Tensor]:

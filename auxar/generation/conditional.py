@@ -19,7 +19,7 @@ from auxar.errors import UserError
 from auxar.files import replacing, write_json
 from auxar.generation.samples import batches, clear, drawn_how
 from auxar.generation.sheets import can_be_shown, labeled, save_png, to_uint8
-from auxar.interfaces import Draws, ImageSpec, Known, Prior, Sampler
+from auxar.interfaces import ImageSpec, Known, Prior, Sampler, SampleRequest
 from auxar.model import AuxiliaryModel, factors, image_levels, level_specs
 from auxar.recipe import SamplingConfig
 
@@ -43,7 +43,7 @@ class Given:
     known: Known | None = None
 
 
-def draw_from_view(model: Prior, view: Tensor, stage: int, draws: Draws, sampler: Sampler) -> list[Tensor]:
+def draw_from_view(model: Prior, view: Tensor, stage: int, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
     """Levels 0 … stage drawn given level stage + 1: p(level k | level k + 1) from the coarsest to the image.
 
     Returns them from the image down, the given view last.
@@ -55,7 +55,7 @@ def draw_from_view(model: Prior, view: Tensor, stage: int, draws: Draws, sampler
     levels = [view]
     for level in reversed(range(stage + 1)):
         part = chain[level]
-        drawn = part.draw_given(levels[0], attrs.evolve(draws, level=level), sampler)
+        drawn = part.draw_given(levels[0], attrs.evolve(request, depth=level), sampler)
         levels.insert(0, drawn)
     return levels
 
@@ -91,7 +91,7 @@ def draw_given_to_folder(
     started = time.perf_counter()
     for indices in batches(total, spec, folder, accelerator):
         rows = torch.tensor([index // each for index in indices])
-        levels = _draw(model, given, rows, Draws(config.seed, indices, rule), sampler, accelerator)
+        levels = _draw(model, given, rows, SampleRequest(indices, config.seed, rule), sampler, accelerator)
         facts = _facts(model, given, levels)
         for row, index in enumerate(indices):
             name = f"{index // each:06d}-{index % each:03d}.png"
@@ -121,16 +121,16 @@ def draw_given_to_folder(
 
 
 def _draw(
-    model: Prior, given: Given, rows: Tensor, draws: Draws, sampler: Sampler, accelerator: Accelerator
+    model: Prior, given: Given, rows: Tensor, request: SampleRequest, sampler: Sampler, accelerator: Accelerator
 ) -> list[Tensor]:
     """All levels that are drawn, from the image down, and the given view."""
     if given.view is not None:
-        return draw_from_view(model, given.view[rows].to(accelerator.device), given.stage, draws, sampler)
+        return draw_from_view(model, given.view[rows].to(accelerator.device), given.stage, request, sampler)
     assert given.known is not None
     known = Known(given.known.values[rows].to(accelerator.device), given.known.mask[rows].to(accelerator.device))
     if isinstance(model, AuxiliaryModel):
-        return model.draw_levels(draws, sampler, known)
-    return [model.draw(draws, sampler, known)]
+        return model.draw_levels(attrs.evolve(request, known=known), sampler)
+    return [model.draw(attrs.evolve(request, known=known), sampler)]
 
 
 def _facts(model: Prior, given: Given, levels: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from auxar.files import write_json
 from auxar.generation.conditional import draw_from_view
 from auxar.generation.samples import draw_levels
 from auxar.generation.sheets import can_be_shown, labeled, save_png
-from auxar.interfaces import DrawRule, Draws, ImageSpec, Prior, Sampler
+from auxar.interfaces import DrawRule, ImageSpec, Prior, Sampler, SampleRequest
 from auxar.model import image_levels, level_specs
 from auxar.recipe import SamplingConfig
 
@@ -125,8 +125,9 @@ class Figures:
         """The drawn images and their views, from the image down, as many at once as are to be."""
         parts = []
         for start in range(0, len(indices), self.config.batch_size):
-            draws = Draws(self.config.seed, tuple(indices[start : start + self.config.batch_size]), rule)
-            parts.append(draw_levels(self.model, draws, self.sampler))
+            numbers = tuple(indices[start : start + self.config.batch_size])
+            request = SampleRequest(numbers, self.config.seed, rule)
+            parts.append(draw_levels(self.model, request, self.sampler))
         return [torch.cat(level) for level in zip(*parts, strict=True)]
 
     def _from_view(self, view: Tensor) -> list[Tensor]:
@@ -137,8 +138,8 @@ class Figures:
             for start in range(0, len(view), self.config.batch_size):
                 part = view[start : start + self.config.batch_size].to(self.device)
                 indices = tuple((start + k) * DRAWS + draw for k in range(len(part)))
-                draws = Draws(self.config.seed, indices, rule)
-                parts.append(draw_from_view(self.model, part, 0, draws, self.sampler)[0].cpu())
+                request = SampleRequest(indices, self.config.seed, rule)
+                parts.append(draw_from_view(self.model, part, 0, request, self.sampler)[0].cpu())
             found.append(torch.cat(parts))
         return found
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from auxar.errors import UserError
 from auxar.files import remove, unfinished, write_json
 from auxar.generation.sheets import can_be_shown, growth, save_png, sheet, sheet_columns, to_uint8
-from auxar.interfaces import Draws, ImageSpec, Prior, Sampler
+from auxar.interfaces import ImageSpec, Prior, Sampler, SampleRequest
 from auxar.model import AuxiliaryModel, factors, level_specs
 from auxar.recipe import SamplingConfig
 from auxar.runs.lock import HOLDER, LOCK
@@ -36,9 +36,11 @@ SHEETS = ("samples.json", "samples.png", "growth.png", "draws.npz")
 
 
 @torch.no_grad()
-def draw_levels(model: Prior, draws: Draws, sampler: Sampler) -> list[Tensor]:
+def draw_levels(model: Prior, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
     """The drawn images and their drawn views, from the image down: int64, (b, *spec.shape) each, on the CPU."""
-    levels = model.draw_levels(draws, sampler) if isinstance(model, AuxiliaryModel) else [model.draw(draws, sampler)]
+    levels = (
+        model.draw_levels(request, sampler) if isinstance(model, AuxiliaryModel) else [model.draw(request, sampler)]
+    )
     return [level.cpu() for level in levels]
 
 
@@ -72,7 +74,7 @@ def sample_to_folder(
     found: list[tuple[int, list[Tensor]]] = []
     started = time.perf_counter()
     for indices in batches(config, model.image, folder, accelerator):
-        levels = draw_levels(model, Draws(config.seed, indices, rule), sampler)
+        levels = draw_levels(model, SampleRequest(indices, config.seed, rule), sampler)
         pictures = to_uint8(levels[0], specs[0])
         for row, index in enumerate(indices):
             save_png(Image.fromarray(pictures[row]), folder / "images" / f"{index:06d}.png")

@@ -11,9 +11,9 @@ from auxar.interfaces.image import INTEGER_DTYPES, MOST_LEVELS, MOST_SIDE, Image
 from auxar.interfaces.known import Known
 from auxar.interfaces.network import CausalNetwork, Head, RestrictableHead
 from auxar.interfaces.prior import FactorLogProb, Prior
-from auxar.interfaces.request import RULES, DrawRule, Draws
-from auxar.interfaces.sampling import Sampler
-from auxar.interfaces.support import DrawnPixels, RepeatedWalk, Support, Walk
+from auxar.interfaces.request import RULES, DrawRule, SampleRequest
+from auxar.interfaces.sampling import PixelSource, Sampler
+from auxar.interfaces.support import DrawnPixels, RepeatedWalk, Restriction, Support, Walk
 from auxar.interfaces.validation import at_most, positive
 from auxar.interfaces.view import View
 
@@ -26,16 +26,18 @@ __all__ = [
     "Decoder",
     "DrawRule",
     "DrawnPixels",
-    "Draws",
     "Embedding",
     "FactorLogProb",
     "Head",
     "ImageSpec",
     "Interval",
     "Known",
+    "PixelSource",
     "Prior",
     "RepeatedWalk",
     "RestrictableHead",
+    "Restriction",
+    "SampleRequest",
     "Sampler",
     "Support",
     "View",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from auxar.errors import UserError
 from auxar.interfaces.image import ImageSpec
 from auxar.interfaces.known import Known
-from auxar.interfaces.request import DrawRule, Draws
+from auxar.interfaces.request import DrawRule, SampleRequest
 from auxar.interfaces.sampling import Sampler
 
 
@@ -42,8 +42,8 @@ class Prior(nn.Module, abc.ABC):
         """Integers (b, *image.shape) to nats, shape (b,)."""
 
     @abc.abstractmethod
-    def draw(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
-        """One image for each index of `draws`: int64, (b, *image.shape)."""
+    def draw(self, request: SampleRequest, sampler: Sampler) -> Tensor:
+        """One image for each number of the request: int64, (b, *image.shape)."""
 
     def initialize(self, image: Tensor) -> None:
         """Data-dependent initialization on a batch of images; nothing unless an implementation has it."""
@@ -87,8 +87,8 @@ class Prior(nn.Module, abc.ABC):
         self.eval()
         images = []
         for start in range(first, first + count, batch_size):
-            indices = tuple(range(start, min(start + batch_size, first + count)))
+            numbers = tuple(range(start, min(start + batch_size, first + count)))
             given = None if known is None else known.of(slice(start - first, start - first + batch_size))
-            images.append(self.draw(Draws(seed, indices, rule), sampler, given).cpu())
+            images.append(self.draw(SampleRequest(numbers, seed, rule, known=given), sampler).cpu())
         self.train(training)
         return torch.cat(images) if images else torch.empty((0, *self.image.shape), dtype=torch.int64)

@@ -104,6 +104,9 @@ def _make_converter() -> Converter:
     converter.register_structure_hook_func(lambda target: get_origin(target) is tuple, _entries)
     converter.register_structure_hook_func(lambda target: target == tuple[str, ...], _texts)
     converter.register_structure_hook(ComponentChoice, _component)
+    # Values that name a component come here already made (see recipe/choices.py).
+    converter.register_structure_hook_func(lambda target: hasattr(target, "from_recipe"), lambda value, _: value)
+    converter.register_unstructure_hook_func(lambda cls: hasattr(cls, "to_recipe"), lambda value: value.to_recipe())
     converter.register_unstructure_hook(ComponentChoice, lambda choice: {"name": choice.name, **choice.options})
     return converter
 
