@@ -23,7 +23,7 @@ Records:
     Interval        the values from `low` to `high`, for every sub-pixel
     Known           pixels that are held fixed while the others are drawn
     DrawRule        the rule by which a value is drawn from its distribution
-    Draws           numbers, seed and rule of the images to draw
+    SampleRequest   numbers, seed, rule and known pixels of the images to draw
     FactorLogProb   one factor's log-likelihoods
 
 Interfaces that plugins implement:
@@ -34,7 +34,11 @@ Interfaces that plugins implement:
     Decoder         p(X | X̂)
     CausalNetwork   a network whose parameters at a pixel depend on the pixels before it
     Head, RestrictableHead   distributions of a pixel given a network's parameters
-    Sampler         draws images from a causal network
+    Sampler         walks a causal network over the pixels
+    PixelSource     says what each pixel becomes: drawn, forced, decoded
+
+Models:
+    Chain, Stage    stages p(X | X̂) and a prior of the coarsest view, together a prior
 
 Building blocks for plugins:
     CausalPrior, CausalDecoder   any causal network as a prior or decoder
@@ -44,6 +48,7 @@ Building blocks for plugins:
 
 Registration:
     Component       a component that recipes can name
+    HeadChoice      a network's option that names a likelihood head
     hookimpl        marks a plugin's function `auxar_register_components`
     INTERFACE_VERSION   the version of the interfaces that a plugin declares as AUXAR_INTERFACE
     UserError       a mistake that the user can correct; its message names the key, file or value
@@ -66,16 +71,17 @@ if TYPE_CHECKING:  # For type checkers and editors; the same names are in _MODUL
         CausalNetwork,
         Decoder,
         DrawRule,
-        Draws,
         Embedding,
         FactorLogProb,
         Head,
         ImageSpec,
         Interval,
         Known,
+        PixelSource,
         Prior,
         RestrictableHead,
         Sampler,
+        SampleRequest,
         Support,
         View,
         Walk,
@@ -83,9 +89,11 @@ if TYPE_CHECKING:  # For type checkers and editors; the same names are in _MODUL
         positive,
         scale,
     )
+    from auxar.model import Chain, Stage
     from auxar.pipeline import run
     from auxar.plugins import Component, hookimpl
     from auxar.recipe import Recipe, load_recipe
+    from auxar.recipe.choices import HeadChoice
     from auxar.runs.layout import RunFolder
     from auxar.runs.weights import load
     from auxar.support import SumSupport
@@ -97,23 +105,27 @@ __all__ = [
     "CausalDecoder",
     "CausalNetwork",
     "CausalPrior",
+    "Chain",
     "Comparison",
     "Component",
     "Decoder",
     "DrawRule",
-    "Draws",
     "Embedding",
     "FactorLogProb",
     "GivenRequest",
     "Head",
+    "HeadChoice",
     "ImageSpec",
     "Interval",
     "Known",
+    "PixelSource",
     "Prior",
     "Recipe",
     "RestrictableHead",
     "RunFolder",
+    "SampleRequest",
     "Sampler",
+    "Stage",
     "SumSupport",
     "Support",
     "UserError",
@@ -136,11 +148,14 @@ __all__ = [
 _MODULES = {
     "CausalDecoder": "causal",
     "CausalPrior": "causal",
+    "Chain": "model",
     "Comparison": "evaluation.comparison",
     "Component": "plugins",
     "GivenRequest": "generation.inputs",
+    "HeadChoice": "recipe.choices",
     "Recipe": "recipe",
     "RunFolder": "runs.layout",
+    "Stage": "model",
     "SumSupport": "support",
     "UserError": "errors",
     "compare": "commands.compare",

@@ -5,20 +5,18 @@ from __future__ import annotations
 import attrs
 from torch import Tensor
 
-from auxar.errors import UserError
 from auxar.interfaces import (
     ByChannel,
     CausalNetwork,
     Decoder,
-    Draws,
     Head,
     Interval,
-    Known,
     Prior,
     RestrictableHead,
     Sampler,
-    Walk,
+    SampleRequest,
 )
+from auxar.sources import DrawSource, restrictable
 
 
 class CausalPrior(Prior):
@@ -38,8 +36,8 @@ class CausalPrior(Prior):
         self.image.check(image)
         return _by_channel(self.network.head, self.network(self.network.encode(image)), image)
 
-    def draw(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
-        return sampler.sample(self.network, None, draws, known)
+    def draw(self, request: SampleRequest, sampler: Sampler) -> Tensor:
+        return sampler.sample(self.network, None, DrawSource.of(self.network, request))
 
     def initialize(self, image: Tensor) -> None:
         self.network.initialize(image)
@@ -74,17 +72,8 @@ class CausalDecoder(Decoder):
         mass = restrictable(head).channel_log_mass(parameters, image, inside).sum((2, 3))
         return attrs.evolve(found, inside=mass)
 
-    def draw(
-        self,
-        features: Tensor,
-        draws: Draws,
-        sampler: Sampler,
-        known: Known | None = None,
-        walk: Walk | None = None,
-    ) -> Tensor:
-        if walk is None:
-            return sampler.sample(self.network, features, draws, known)
-        return sampler.sample(self.network, features, draws, known, walk)
+    def draw(self, features: Tensor, request: SampleRequest, sampler: Sampler) -> Tensor:
+        return sampler.sample(self.network, features, DrawSource.of(self.network, request))
 
     def initialize(self, image: Tensor, features: Tensor) -> None:
         self.network.initialize(image, features)
@@ -97,10 +86,3 @@ class CausalDecoder(Decoder):
 def _by_channel(head: Head, parameters: Tensor, image: Tensor) -> ByChannel:
     channels = head.channel_log_prob(parameters, image)
     return ByChannel(head.log_prob(parameters, image).sum((1, 2)), None if channels is None else channels.sum((2, 3)))
-
-
-def restrictable(head: Head) -> RestrictableHead:
-    """The head. Raises `UserError` for one that is none of this kind."""
-    if not isinstance(head, RestrictableHead):
-        raise UserError(f"{type(head).__name__} cannot be restricted to intervals of values")
-    return head

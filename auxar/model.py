@@ -14,7 +14,6 @@ from auxar.errors import UserError
 from auxar.interfaces import (
     ByChannel,
     Decoder,
-    Draws,
     Embedding,
     Factor,
     ImageSpec,
@@ -22,7 +21,9 @@ from auxar.interfaces import (
     Known,
     Prior,
     PriorFactor,
+    Restriction,
     Sampler,
+    SampleRequest,
     View,
 )
 
@@ -79,7 +80,7 @@ class Stage(Factor):
         if not self.restricted or not self.view.monotone:
             return found
         ends = (self.view_of(image) for image in (known.lowest(), known.highest(self.image.levels)))
-        return attrs.evolve(found, between=Interval(*ends))
+        return attrs.evolve(found, limits=Interval(*ends))
 
     def forward(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         self.check_inputs(view, condition)
@@ -100,13 +101,12 @@ class Stage(Factor):
             return self.decoder.log_prob_by_channel(image, features, possible)
         return self.decoder.log_prob_by_channel(image, features, inside=possible)
 
-    def draw(self, view: Tensor, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
-        """One image for each index of `draws`, given its view (b, *view_spec.shape): int64, (b, *image.shape)."""
-        features = self.embedding(view)
-        if not self.restricted:
-            return self.decoder.draw(features, draws, sampler, known)
-        assert self.view.support is not None
-        return self.decoder.draw(features, draws, sampler, known, self.view.support.walk(view, known))
+    def draw(self, view: Tensor, request: SampleRequest, sampler: Sampler) -> Tensor:
+        """One image for each number of the request, given its view (b, *view_spec.shape): int64, (b, *image.shape)."""
+        if self.restricted:
+            assert self.view.support is not None
+            request = attrs.evolve(request, restriction=Restriction(self.view.support, view))
+        return self.decoder.draw(self.embedding(view), request, sampler)
 
     def initialize(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> None:
         self.check_inputs(view, condition)
@@ -184,27 +184,29 @@ class Chain(Prior):
             total = total + stage(*views[stage.depth : stage.depth + 2])
         return total
 
-    def draw(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
-        return self.draw_views(draws, sampler, known)[0]
+    def draw(self, request: SampleRequest, sampler: Sampler) -> Tensor:
+        return self.draw_views(request, sampler)[0]
 
-    def draw_views(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> list[Tensor]:
+    def draw_views(self, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
         # At every depth the known pixels are held fixed: the image's, and those of its views that follow from them.
-        given = [known]
+        given = [request.known]
         for stage in self.stages:
             given.append(None if given[-1] is None else stage.known_of_view(given[-1]))
-        coarsest = self.prior.draw(draws.deeper(len(self.stages)), sampler, given[-1])
-        return self._draw_up(coarsest, draws, sampler, given[:-1])
+        coarsest = self.prior.draw(request.deeper(len(self.stages), given[-1]), sampler)
+        return self._draw_up(coarsest, request, sampler, given[:-1])
 
-    def draw_from(self, view: Tensor, draws: Draws, sampler: Sampler, *, from_depth: int = 1) -> list[Tensor]:
+    def draw_from(self, view: Tensor, request: SampleRequest, sampler: Sampler, *, from_depth: int = 1) -> list[Tensor]:
         if not 1 <= from_depth <= len(self.stages):
             raise UserError(f"from_depth = {from_depth}: this model has views at depths 1 … {len(self.stages)}")
-        return self._draw_up(view, draws, sampler, [None] * from_depth)
+        return self._draw_up(view, request, sampler, [None] * from_depth)
 
-    def _draw_up(self, view: Tensor, draws: Draws, sampler: Sampler, known: Sequence[Known | None]) -> list[Tensor]:
+    def _draw_up(
+        self, view: Tensor, request: SampleRequest, sampler: Sampler, known: Sequence[Known | None]
+    ) -> list[Tensor]:
         """Images drawn from a view at depth len(known), where pixels are known at each smaller depth, by depth."""
         drawn = [view]
         for stage, given in reversed(list(zip(self.stages, known, strict=False))):
-            drawn.insert(0, stage.draw(drawn[0], draws.deeper(stage.depth), sampler, given))
+            drawn.insert(0, stage.draw(drawn[0], request.deeper(stage.depth, given), sampler))
         return drawn
 
 

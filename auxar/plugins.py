@@ -28,7 +28,7 @@ from auxar.interfaces.version import interface_problem
 
 logger = logging.getLogger("auxar")
 GROUP = "auxar"
-Kind = Literal["view", "prior", "embedding", "decoder", "sampler", "dataset"]
+Kind = Literal["view", "prior", "embedding", "decoder", "head", "sampler", "engine", "dataset"]
 MADE_BY_RUNS = ("run.json", "factors", "samples", "figures", "evaluation.json", "report.html")
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
@@ -45,7 +45,9 @@ class Component:
     - prior: `build(config, image: ImageSpec) -> Prior`
     - embedding: `build(config, view: ImageSpec, image: ImageSpec) -> Embedding`
     - decoder: `build(config, image: ImageSpec, features_channels: int) -> Decoder`
+    - head: `build(config, image: ImageSpec) -> Head`
     - sampler: `build(config) -> Sampler`
+    - engine: `build(config) -> auxar_samplers.engines.Engine`
     - dataset: `build(config) -> pathlib.Path`, a parquet file or a folder of images
 
     A `build` raises `UserError` for sizes and options that do not fit.

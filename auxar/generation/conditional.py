@@ -19,7 +19,7 @@ from auxar.errors import UserError
 from auxar.files import replacing, write_json
 from auxar.generation.samples import batches, clear, drawn_how
 from auxar.generation.sheets import can_be_shown, labeled, save_png, to_uint8
-from auxar.interfaces import Draws, ImageSpec, Known, Prior, Sampler
+from auxar.interfaces import ImageSpec, Known, Prior, Sampler, SampleRequest
 from auxar.recipe import SamplingConfig
 
 SHEET_ROWS = 16
@@ -67,7 +67,7 @@ def draw_given_to_folder(
     started = time.perf_counter()
     for indices in batches(total, spec, folder, accelerator):
         rows = torch.tensor([index // each for index in indices])
-        views = _draw(model, given, rows, Draws(config.seed, indices, rule), sampler, accelerator)
+        views = _draw(model, given, rows, SampleRequest(indices, config.seed, rule), sampler, accelerator)
         facts = _facts(model, given, views)
         for row, index in enumerate(indices):
             name = f"{index // each:06d}-{index % each:03d}.png"
@@ -97,14 +97,14 @@ def draw_given_to_folder(
 
 
 def _draw(
-    model: Prior, given: Given, rows: Tensor, draws: Draws, sampler: Sampler, accelerator: Accelerator
+    model: Prior, given: Given, rows: Tensor, request: SampleRequest, sampler: Sampler, accelerator: Accelerator
 ) -> list[Tensor]:
     """The drawn images and views, by depth, and last the given view."""
     if given.view is not None:
-        return model.draw_from(given.view[rows].to(accelerator.device), draws, sampler, from_depth=given.depth)
+        return model.draw_from(given.view[rows].to(accelerator.device), request, sampler, from_depth=given.depth)
     assert given.known is not None
     known = Known(given.known.values[rows].to(accelerator.device), given.known.mask[rows].to(accelerator.device))
-    return model.draw_views(draws, sampler, known)
+    return model.draw_views(attrs.evolve(request, known=known), sampler)
 
 
 def _facts(model: Prior, given: Given, views: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from auxar.evaluation.nearest import Neighbors, neighbors
 from auxar.files import write_json
 from auxar.generation.samples import draw_views
 from auxar.generation.sheets import can_be_shown, labeled, save_png
-from auxar.interfaces import DrawRule, Draws, ImageSpec, Prior, Sampler
+from auxar.interfaces import DrawRule, ImageSpec, Prior, Sampler, SampleRequest
 from auxar.recipe import SamplingConfig
 
 DRAWS = 4
@@ -123,8 +123,9 @@ class Figures:
         """The drawn images and their drawn views, by depth, `config.batch_size` images at once."""
         parts = []
         for start in range(0, len(indices), self.config.batch_size):
-            draws = Draws(self.config.seed, tuple(indices[start : start + self.config.batch_size]), rule)
-            parts.append(draw_views(self.model, draws, self.sampler))
+            numbers = tuple(indices[start : start + self.config.batch_size])
+            request = SampleRequest(numbers, self.config.seed, rule)
+            parts.append(draw_views(self.model, request, self.sampler))
         return [torch.cat(view) for view in zip(*parts, strict=True)]
 
     def _from_view(self, view: Tensor) -> list[Tensor]:
@@ -135,8 +136,8 @@ class Figures:
             for start in range(0, len(view), self.config.batch_size):
                 part = view[start : start + self.config.batch_size].to(self.device)
                 indices = tuple((start + k) * DRAWS + draw for k in range(len(part)))
-                draws = Draws(self.config.seed, indices, rule)
-                parts.append(self.model.draw_from(part, draws, self.sampler)[0].cpu())
+                request = SampleRequest(indices, self.config.seed, rule)
+                parts.append(self.model.draw_from(part, request, self.sampler)[0].cpu())
             found.append(torch.cat(parts))
         return found
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from auxar.errors import UserError
 from auxar.files import remove, unfinished, write_json
 from auxar.generation.sheets import can_be_shown, growth, save_png, sheet, sheet_columns, to_uint8
-from auxar.interfaces import Draws, ImageSpec, Prior, Sampler
+from auxar.interfaces import ImageSpec, Prior, Sampler, SampleRequest
 from auxar.recipe import SamplingConfig
 from auxar.runs.lock import HOLDER, LOCK
 
@@ -35,9 +35,9 @@ SHEETS = ("samples.json", "samples.png", "growth.png", "draws.npz")
 
 
 @torch.no_grad()
-def draw_views(model: Prior, draws: Draws, sampler: Sampler) -> list[Tensor]:
+def draw_views(model: Prior, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
     """The drawn images and their drawn views, by depth: int64, (b, *spec.shape) each, on the CPU."""
-    return [view.cpu() for view in model.draw_views(draws, sampler)]
+    return [view.cpu() for view in model.draw_views(request, sampler)]
 
 
 def drawn_bits_per_dim(model: Prior, views: Sequence[Tensor], batch_size: int, device: torch.device) -> Tensor:
@@ -69,7 +69,7 @@ def sample_to_folder(
     found: list[tuple[int, list[Tensor]]] = []
     started = time.perf_counter()
     for indices in batches(config, model.image, folder, accelerator):
-        views = draw_views(model, Draws(config.seed, indices, rule), sampler)
+        views = draw_views(model, SampleRequest(indices, config.seed, rule), sampler)
         pictures = to_uint8(views[0], specs[0])
         for row, index in enumerate(indices):
             save_png(Image.fromarray(pictures[row]), folder / "images" / f"{index:06d}.png")

@@ -13,9 +13,9 @@ from auxar.interfaces.known import Known
 from auxar.interfaces.likelihood import ByChannel, FactorLogProb
 from auxar.interfaces.network import CausalNetwork, Head, RestrictableHead
 from auxar.interfaces.prior import Prior, PriorFactor
-from auxar.interfaces.request import RULES, DrawRule, Draws
-from auxar.interfaces.sampling import Sampler
-from auxar.interfaces.support import DrawnPixels, RepeatedWalk, Support, Walk
+from auxar.interfaces.request import RULES, DrawRule, SampleRequest
+from auxar.interfaces.sampling import PixelSource, Sampler
+from auxar.interfaces.support import DrawnPixels, RepeatedWalk, Restriction, Support, Walk
 from auxar.interfaces.validation import at_most, positive
 from auxar.interfaces.version import INTERFACE_VERSION
 from auxar.interfaces.view import View
@@ -31,7 +31,6 @@ __all__ = [
     "Decoder",
     "DrawRule",
     "DrawnPixels",
-    "Draws",
     "Embedding",
     "Factor",
     "FactorLogProb",
@@ -39,10 +38,13 @@ __all__ = [
     "ImageSpec",
     "Interval",
     "Known",
+    "PixelSource",
     "Prior",
     "PriorFactor",
     "RepeatedWalk",
     "RestrictableHead",
+    "Restriction",
+    "SampleRequest",
     "Sampler",
     "Support",
     "View",

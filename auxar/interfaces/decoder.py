@@ -7,11 +7,9 @@ import abc
 from torch import Tensor, nn
 
 from auxar.interfaces.image import ImageSpec, Interval
-from auxar.interfaces.known import Known
 from auxar.interfaces.likelihood import ByChannel
-from auxar.interfaces.request import Draws
+from auxar.interfaces.request import SampleRequest
 from auxar.interfaces.sampling import Sampler
-from auxar.interfaces.support import Walk
 
 
 class Decoder(nn.Module, abc.ABC):
@@ -20,7 +18,7 @@ class Decoder(nn.Module, abc.ABC):
     image: ImageSpec
     features_channels: int
     restricts: bool = False
-    """Whether `log_prob` takes an interval and `draw` a walk: others are not given any."""
+    """Whether `log_prob` takes intervals and `draw` a restriction; other decoders are never given them."""
 
     @abc.abstractmethod
     def log_prob(self, image: Tensor, features: Tensor, interval: Interval | None = None) -> Tensor:
@@ -42,17 +40,10 @@ class Decoder(nn.Module, abc.ABC):
         return ByChannel(self.log_prob(image, features, interval))
 
     @abc.abstractmethod
-    def draw(
-        self,
-        features: Tensor,
-        draws: Draws,
-        sampler: Sampler,
-        known: Known | None = None,
-        walk: Walk | None = None,
-    ) -> Tensor:
-        """One image for each index of `draws` and row of `features`: int64, (b, *image.shape).
+    def draw(self, features: Tensor, request: SampleRequest, sampler: Sampler) -> Tensor:
+        """One image for each number of the request and row of `features`: int64, (b, *image.shape).
 
-        Along a walk, an image of which every value is one that the walk leaves possible.
+        A decoder that `restricts` gives every image a view that the request's restriction asks for.
         """
 
     def initialize(self, image: Tensor, features: Tensor) -> None:

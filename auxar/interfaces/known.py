@@ -18,11 +18,11 @@ class Known:
     """
 
     values: Tensor
-    """Integers, (b, c, h, w); what they are where the mask is false is of no account."""
+    """Integers, (b, c, h, w); values where the mask is false are ignored."""
     mask: Tensor
     """Booleans, (b, h, w): true where a pixel, with all of its channels, is given."""
-    between: Interval | None = None
-    """Integers (b, c, h, w): what the other pixels' values are at least and at most. Without it they are any."""
+    limits: Interval | None = None
+    """Lowest and highest allowed values of the other pixels, integers (b, c, h, w); None allows all."""
 
     def check(self, image: ImageSpec, count: int) -> None:
         """Raises `UserError` unless there are values and a mask for `count` images as `image` describes them."""
@@ -35,9 +35,9 @@ class Known:
                 f"known values: expected {count} images, one for each that is drawn, got {len(self.values)}"
             )
         image.check_range(self.filled(), "known values")
-        if self.between is None:
+        if self.limits is None:
             return
-        for name, values in (("lowest", self.between.low), ("highest", self.between.high)):
+        for name, values in (("lowest", self.limits.low), ("highest", self.limits.high)):
             if values.shape != self.values.shape:
                 expected = tuple(self.values.shape)
                 raise UserError(f"{name} values: expected those of {expected}, got {tuple(values.shape)}")
@@ -54,15 +54,15 @@ class Known:
         return torch.where(self.mask[:, None], self.values, torch.zeros_like(self.values))
 
     def lowest(self) -> Tensor:
-        """What every sub-pixel is at least: (b, c, h, w)."""
-        other = torch.zeros_like(self.values) if self.between is None else self.between.low
+        """The lowest allowed value of every sub-pixel, (b, c, h, w): the given one where it is known."""
+        other = torch.zeros_like(self.values) if self.limits is None else self.limits.low
         return torch.where(self.mask[:, None], self.values, other)
 
     def highest(self, levels: int) -> Tensor:
-        """What every sub-pixel is at most: (b, c, h, w)."""
-        other = torch.full_like(self.values, levels - 1) if self.between is None else self.between.high
+        """The highest allowed value of every sub-pixel, (b, c, h, w): the given one where it is known."""
+        other = torch.full_like(self.values, levels - 1) if self.limits is None else self.limits.high
         return torch.where(self.mask[:, None], self.values, other)
 
     def of(self, images: slice) -> Known:
-        """What is known of some of the images."""
-        return Known(self.values[images], self.mask[images], self.between and self.between.of(images))
+        """The known pixels of some of the images."""
+        return Known(self.values[images], self.mask[images], self.limits and self.limits.of(images))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 
+import torch
 from torch import Tensor, nn
 
 from auxar.interfaces.image import ImageSpec, Interval, scale
@@ -72,6 +73,8 @@ class CausalNetwork(nn.Module, abc.ABC):
     image: ImageSpec
     features_channels: int
     head: Head
+    marks_pixels: bool = False
+    """Whether `encode` adds a channel of ones, by which a network tells pixels from the zeros of padding."""
 
     @abc.abstractmethod
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
@@ -82,8 +85,15 @@ class CausalNetwork(nn.Module, abc.ABC):
         """
 
     def encode(self, image: Tensor) -> Tensor:
-        """Integers (b, c, h, w) to the network's floating-point input, each pixel by itself: here to [-1, 1]."""
-        return scale(image, self.image.levels, next(self.parameters()).dtype)
+        """Integers (b, c, h, w) to the network's floating-point input, each pixel by itself: here to [-1, 1].
+
+        With `marks_pixels`, a channel of ones follows: (b, c + 1, h, w).
+        """
+        scaled = scale(image, self.image.levels, next(self.parameters()).dtype)
+        if not self.marks_pixels:
+            return scaled
+        marked = torch.cat([scaled, torch.ones_like(scaled[:, :1])], dim=1)
+        return marked.contiguous(memory_format=torch.channels_last)
 
     def initialize(self, image: Tensor, features: Tensor | None = None) -> None:
         """Data-dependent initialization on a batch of integers; nothing unless an implementation has it."""

@@ -13,7 +13,7 @@ from auxar.interfaces.factor import Factor
 from auxar.interfaces.image import ImageSpec
 from auxar.interfaces.known import Known
 from auxar.interfaces.likelihood import ByChannel, FactorLogProb
-from auxar.interfaces.request import DrawRule, Draws
+from auxar.interfaces.request import DrawRule, SampleRequest
 from auxar.interfaces.sampling import Sampler
 
 
@@ -52,14 +52,14 @@ class Prior(nn.Module, abc.ABC):
         """Integers (b, *image.shape) to nats, shape (b,)."""
 
     @abc.abstractmethod
-    def draw(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> Tensor:
-        """One image for each index of `draws`: int64, (b, *image.shape)."""
+    def draw(self, request: SampleRequest, sampler: Sampler) -> Tensor:
+        """One image for each number of the request: int64, (b, *image.shape)."""
 
-    def draw_views(self, draws: Draws, sampler: Sampler, known: Known | None = None) -> list[Tensor]:
+    def draw_views(self, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
         """The drawn images and the drawn views that they were drawn from, by depth (paper, figure 6)."""
-        return [self.draw(draws, sampler, known)]
+        return [self.draw(request, sampler)]
 
-    def draw_from(self, view: Tensor, draws: Draws, sampler: Sampler, *, from_depth: int = 1) -> list[Tensor]:
+    def draw_from(self, view: Tensor, request: SampleRequest, sampler: Sampler, *, from_depth: int = 1) -> list[Tensor]:
         """The images at depths 0 … `from_depth`, drawn from a view (b, *specs[from_depth].shape), which comes last.
 
         Given a view that `draw_views` drew, they are the images that it draws. Raises `UserError` for a depth without
@@ -117,9 +117,9 @@ class Prior(nn.Module, abc.ABC):
         self.eval()
         images = []
         for start in range(first, first + count, batch_size):
-            indices = tuple(range(start, min(start + batch_size, first + count)))
+            numbers = tuple(range(start, min(start + batch_size, first + count)))
             given = None if known is None else known.of(slice(start - first, start - first + batch_size))
-            images.append(self.draw(Draws(seed, indices, rule), sampler, given).cpu())
+            images.append(self.draw(SampleRequest(numbers, seed, rule, known=given), sampler).cpu())
         self.train(training)
         return torch.cat(images) if images else torch.empty((0, *self.image.shape), dtype=torch.int64)
 

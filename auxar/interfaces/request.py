@@ -1,4 +1,4 @@
-"""What to draw: which images, with which noise, by which rule."""
+"""The request for images to draw: one frozen record that travels from the command line to the sampler."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auxar.interfaces.known import Known
+from auxar.interfaces.support import Restriction
 from auxar.interfaces.validation import positive
 
 RULES = ("ancestral", "reduced", "map")
@@ -47,34 +49,40 @@ class DrawRule:
             raise ValueError(f"reduction is for the rule 'reduced', and the rule is '{self.name}'")
 
 
-@attrs.frozen
-class Draws:
-    """Which images to draw: their indices, the seed and the rule, and the depth in the chain they are drawn at.
+@attrs.frozen(eq=False)
+class SampleRequest:
+    """The images to draw: their numbers, the seed and the rule, and the pixels and views that are given.
 
-    Noise depends on (seed, index, depth) alone, so an image does not depend on the batch it is drawn in, on the
+    Noise depends on (seed, number, depth) alone, so an image does not depend on the batch it is drawn in, on the
     sampler or on the number of processes.
 
     Examples:
-        >>> together = Draws(seed=0, indices=(3, 7)).uniforms((4,))
-        >>> alone = Draws(seed=0, indices=(7,)).uniforms((4,))
+        >>> together = SampleRequest((3, 7), seed=0).uniforms((4,))
+        >>> alone = SampleRequest((7,), seed=0).uniforms((4,))
         >>> bool((together[1] == alone[0]).all())
         True
     """
 
-    seed: int
-    indices: tuple[int, ...]
+    numbers: tuple[int, ...]
+    """Numbers of the images; an image is a function of the model, the seed and its number."""
+    seed: int = 0
     rule: DrawRule = attrs.field(factory=DrawRule)
     depth: int = 0
+    """Place in the chain that is drawn: 0 for the image, k for its k-th view."""
+    known: Known | None = None
+    """Pixels held fixed and limits of the other pixels, at this depth."""
+    restriction: Restriction | None = None
+    """The views that the drawn images must have; None draws freely."""
 
-    def deeper(self, by: int = 1) -> Draws:
-        """The same images, so many views further down the chain."""
-        return attrs.evolve(self, depth=self.depth + by)
+    def deeper(self, by: int = 1, known: Known | None = None, restriction: Restriction | None = None) -> SampleRequest:
+        """The same images so many views further down the chain, with what is known there and their views."""
+        return attrs.evolve(self, depth=self.depth + by, known=known, restriction=restriction)
 
     def uniforms(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-        """Uniform noise inside the open interval (0, 1), float64, shape (len(indices), *shape)."""
+        """Uniform noise inside the open interval (0, 1), float64, shape (len(numbers), *shape)."""
         rows = []
-        for index in self.indices:
-            key = hashlib.sha256(f"{self.seed}/{index}/{self.depth}".encode()).digest()
+        for number in self.numbers:
+            key = hashlib.sha256(f"{self.seed}/{number}/{self.depth}".encode()).digest()
             # The raw stream of a bit generator is the one that NumPy promises never to change.
             raw = np.random.Philox(key=int.from_bytes(key[:16])).random_raw(math.prod(shape))
             rows.append((raw >> np.uint64(12)).reshape(tuple(shape)))

@@ -1,4 +1,4 @@
-"""Samplers, which draw images from a causal network pixel by pixel."""
+"""Samplers walk a causal network over the pixels; a pixel source says what each pixel becomes."""
 
 from __future__ import annotations
 
@@ -6,31 +6,44 @@ import abc
 
 from torch import Tensor
 
-from auxar.interfaces.known import Known
 from auxar.interfaces.network import CausalNetwork
-from auxar.interfaces.request import Draws
-from auxar.interfaces.support import Walk
+
+
+class PixelSource(abc.ABC):
+    """Gives each pixel its value, from the parameters that a network predicts for it.
+
+    Drawing, forcing a given image and entropy decoding are sources; a sampler works with any of them. Sources in
+    `auxar.sources` also run inside of engines, others are called back at each step.
+    """
+
+    count: int
+    """Number of images."""
+    reach: int = 0
+    """How many columns to the right, in rows above, have to be there before a pixel is asked for."""
+
+    @abc.abstractmethod
+    def pixels(self, places: Tensor, parameters: Tensor) -> Tensor:
+        """The pixels at some places of all images: integers, int64, shape (n, count, c).
+
+        Called once for every place, in an order in which all pixels above and to the left come before, and rows above
+        as far to the right as `reach`.
+
+        Args:
+            places: Numbers row · width + column, int64, shape (n,).
+            parameters: Predictions for these pixels, shape (n · count, head.parameter_count): place by place, and
+                within a place image by image.
+        """
 
 
 class Sampler(abc.ABC):
-    """Draws images from a causal network, pixel after pixel, each an integer in range before it is fed back."""
-
-    restricts: bool = False
-    """Whether `sample` takes a walk: others are not given one."""
+    """Walks a causal network over the pixels; each pixel is fed back to the network as its source gives it."""
 
     @abc.abstractmethod
-    def sample(
-        self,
-        network: CausalNetwork,
-        features: Tensor | None,
-        draws: Draws,
-        known: Known | None = None,
-        walk: Walk | None = None,
-    ) -> Tensor:
-        """Integers, int64, shape (len(draws.indices), *network.image.shape). Known pixels are not drawn but taken.
+    def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
+        """The images that the source's pixels make: int64, shape (source.count, *network.image.shape).
 
-        Along a walk, every channel is drawn by the network's `RestrictableHead` from what the walk leaves possible.
+        `features` has shape (source.count, network.features_channels, h, w), or is None for a network without.
         """
 
     def check(self, network: CausalNetwork) -> None:  # noqa: B027 (most samplers take every network)
-        """Raises `UserError` for a network that this sampler cannot draw from; nothing unless it is choosy."""
+        """Raises `UserError` for a network that this sampler cannot work with."""

@@ -25,15 +25,19 @@ class Walk(abc.ABC):
     """
 
     reach: int
-    """Columns to the right up to which an interval depends on rows above: of use to who draws many rows at once."""
+    """How many columns to the right, in rows above, an interval depends on: samplers that draw many rows at once keep
+    that distance."""
 
     @abc.abstractmethod
     def interval(self, places: Tensor, channel: int) -> Interval:
-        """Of a channel of the pixels at places (n,) in each image, all that is before it taken: (n, b)."""
+        """The possible values of a channel of the pixels at places (n,) in each image: (n, b).
+
+        All sub-pixels before it have been taken.
+        """
 
     @abc.abstractmethod
     def take(self, places: Tensor, channel: int, values: Tensor) -> None:
-        """What that channel of those pixels is from now on: int64, (n, b)."""
+        """Records the drawn values of that channel of those pixels: int64, (n, b)."""
 
 
 class Support(abc.ABC):
@@ -45,9 +49,11 @@ class Support(abc.ABC):
 
     @abc.abstractmethod
     def intervals(self, image: Tensor, view: Tensor) -> Interval:
-        """Of every sub-pixel of `image`, integers (b, *image.shape), given its view and those before it: same shape.
+        """The possible values of every sub-pixel of `image`, integers (b, *image.shape), in the same shape.
 
-        After a value that is not in its interval, as in an image of another view, intervals are of no account.
+        They follow from the image's view and the sub-pixels before.
+
+        Intervals after a value outside of its own, as in an image of another view, are meaningless.
         """
 
     def walk(self, view: Tensor, known: Known | None = None) -> Walk:
@@ -78,6 +84,18 @@ class RepeatedWalk(Walk):
     def take(self, places: Tensor, channel: int, values: Tensor) -> None:
         inside = places < self.support.image.height * self.support.image.width
         self._image[:, channel].view(len(self.view), -1)[:, places[inside]] = values[inside].T
+
+
+@attrs.frozen(eq=False)
+class Restriction:
+    """A support together with the views, (b, *view.shape), that the drawn images must have."""
+
+    support: Support
+    view: Tensor
+
+    def walk(self, known: Known | None = None) -> Walk:
+        """A new walk along the support for these views."""
+        return self.support.walk(self.view, known)
 
 
 @attrs.frozen(eq=False)

@@ -12,9 +12,9 @@ from auxar.errors import UserError
 from auxar.interfaces import CausalNetwork, ImageSpec, Prior, Sampler, View
 from auxar.model import Chain, Stage
 from auxar.plugins import Kind, Registry
+from auxar.recipe.choices import structure_options
 from auxar.recipe.schema import ComponentChoice, Recipe
 from auxar.recipe.shapes import WithoutDrawing
-from auxar.recipe.structuring import structure
 
 MOST_LAYERS = 5000
 """`nn.Module` objects of a model: several times as many as the largest recipe that comes with auxar has."""
@@ -28,11 +28,6 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
     with device(on), WithoutDrawing() if device(on).type == "meta" else contextlib.nullcontext():
         model = _build_chain(recipe, registry)
     model.sampler = _build_sampler(recipe, registry)
-    if not model.sampler.restricts and any(stage.support == "restricted" for stage in recipe.stage):
-        raise UserError(
-            f"sampling.sampler: '{recipe.sampling.sampler.name}' cannot draw from stages with support = 'restricted'; "
-            "expected one that can, such as 'auto'"
-        )
     for network in model.modules():
         if isinstance(network, CausalNetwork):
             model.sampler.check(network)
@@ -108,7 +103,7 @@ def _stays_free(path: str, needed: str) -> UserError:
 
 def _build(registry: Registry, kind: Kind, choice: ComponentChoice, path: str, *fit: ImageSpec | int) -> Any:
     component = registry.get(kind, choice.name, path)
-    config: Any = structure(choice.options, component.config, path)
+    config: Any = structure_options(choice.options, component.config, path, registry)
     try:
         with sizes_in_64_bits():
             return component.build(config, *fit)

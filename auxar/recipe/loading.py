@@ -15,6 +15,7 @@ import tomli_w
 from auxar.errors import UserError, did_you_mean, is_unicode, one_line
 from auxar.files import read_bytes
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
+from auxar.recipe.choices import structure_options
 from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig
 from auxar.recipe.structuring import structure, unstructure
 from auxar.recipe.toml import parse_toml
@@ -181,7 +182,7 @@ def fill_in(recipe: Recipe, registry: Registry) -> Recipe:
 
     def resolve(kind: Kind, choice: ComponentChoice, path: str) -> ComponentChoice:
         component = registry.get(kind, choice.name, path)
-        config: Any = structure(choice.options, component.config, path)
+        config: Any = structure_options(choice.options, component.config, path, registry)
         return ComponentChoice(choice.name, unstructure(config))
 
     def resolve_stage(index: int, stage: Stage) -> Stage:

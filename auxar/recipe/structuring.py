@@ -62,7 +62,11 @@ RECIPES = StrictConverter(
     unknown_keys="refused",
     finite=True,
     messages=_RecipeMessages(),
-    hooks=[Hook(lambda kind: kind is ComponentChoice, read_component, write_component)],
+    hooks=[
+        Hook(lambda kind: kind is ComponentChoice, read_component, write_component),
+        # Options that name a component come here already made (see recipe/choices.py).
+        Hook(lambda kind: hasattr(kind, "from_recipe"), lambda value, _: value, lambda value: value.to_recipe()),
+    ],
 )
 
 

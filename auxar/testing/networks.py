@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from auxar.interfaces import ByChannel, CausalNetwork, Draws, ImageSpec, Known, Sampler
+from auxar.interfaces import ByChannel, CausalNetwork, ImageSpec, Known, Sampler, SampleRequest
 from auxar.plugins import load_plugins
 from auxar.testing.examples import all_images, extreme_images, random_images
 from auxar.testing.laws import broken, described, devices, runs
@@ -33,7 +33,7 @@ class Distribution:
     module: nn.Module
     image: ImageSpec
     log_prob: Callable[[Tensor, Tensor | None], Tensor]
-    draw: Callable[[Tensor | None, Draws, Sampler, Known | None], Tensor]
+    draw: Callable[[Tensor | None, SampleRequest, Sampler], Tensor]
     initialize: Callable[[Tensor, Tensor | None], None]
     by_channel: Callable[[Tensor, Tensor | None], ByChannel]
     features_channels: int = 0
@@ -89,7 +89,7 @@ def check_draws(model: Distribution, seed: int) -> None:
     sampler = reference_sampler()
     many = None if features is None else features.expand(DRAWN, -1, -1, -1)
     with runs("draw", image=model.image), torch.no_grad():
-        drawn = model.draw(many, Draws(seed, tuple(range(DRAWN))), sampler, None)
+        drawn = model.draw(many, SampleRequest(tuple(range(DRAWN)), seed), sampler)
     _check_drawn(model, drawn, DRAWN)
     drawn = drawn.cpu()
     places = torch.tensor([model.image.levels**k for k in range(model.image.dims - 1, -1, -1)])
@@ -117,9 +117,9 @@ def check_draw(model: Distribution, seed: int) -> None:
     features = model.features(3, seed)
     numbers = (5, 0, 2)
     with runs("draw", image=model.image), torch.no_grad():
-        drawn = model.draw(features, Draws(seed, numbers), sampler, None)
-        again = model.draw(features, Draws(seed, numbers), sampler, None)
-        single = model.draw(_row(features, 1), Draws(seed, (0,)), sampler, None)
+        drawn = model.draw(features, SampleRequest(numbers, seed), sampler)
+        again = model.draw(features, SampleRequest(numbers, seed), sampler)
+        single = model.draw(_row(features, 1), SampleRequest((0,), seed), sampler)
     _check_drawn(model, drawn, 3)
     if not torch.equal(drawn, again) or not torch.equal(drawn[1:2], single):
         broken("draw", "a drawn image must be a function of seed, number, depth and rule alone", seed=seed)
@@ -127,7 +127,7 @@ def check_draw(model: Distribution, seed: int) -> None:
     values = random_images(3, model.image, seed).to(drawn.device)
     known = Known(values, mask.to(drawn.device))
     with runs("draw with known pixels", image=model.image), torch.no_grad():
-        completed = model.draw(features, Draws(seed, numbers), sampler, known)
+        completed = model.draw(features, SampleRequest(numbers, seed, known=known), sampler)
     if not torch.equal(attrs.evolve(known, values=completed).filled(), known.filled()):
         broken("known", "a known pixel was changed", mask=mask, drawn=completed)
 

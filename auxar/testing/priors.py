@@ -34,7 +34,7 @@ def check_prior(
             prior,
             spec,
             lambda image, features: prior.log_prob(image),
-            lambda features, draws, sampler, known: prior.draw(draws, sampler, known),
+            lambda features, request, sampler: prior.draw(request, sampler),
             lambda image, features: prior.initialize(image),
             lambda image, features: prior.log_prob_by_channel(image),
             network=prior.network if isinstance(prior, CausalPrior) else None,

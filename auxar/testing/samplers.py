@@ -12,12 +12,25 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.interfaces import CausalNetwork, DrawRule, Draws, ImageSpec, Interval, Known, RestrictableHead, Sampler
+from auxar.interfaces import (
+    CausalNetwork,
+    DrawRule,
+    ImageSpec,
+    Interval,
+    Known,
+    RestrictableHead,
+    Restriction,
+    Sampler,
+    SampleRequest,
+)
 from auxar.plugins import Registry, load_plugins
+from auxar.recipe.choices import HeadChoice
+from auxar.sources import DrawSource
 from auxar.support import SumSupport
 from auxar.testing.examples import RULES, SEEDS, random_images, randomized
 from auxar.testing.laws import ContractError, broken, described, runs, search
-from auxar.testing.networks import reference_sampler
+from auxar.testing.networks import CLOSE, reference_sampler
+from auxar.testing.sources import NotingSource
 
 EXAMPLES = 30
 IMAGES = [
@@ -38,12 +51,13 @@ def check_sampler(
 ) -> None:
     """Looks for a network from which the sampler that `build(config)` makes draws another image than it should.
 
-    The laws: `equality` (in float64 the values that one pass of the network for each pixel gives, for every rule and
-    with known pixels), `shape`, `dtype`, `range`, `batch` (an image does not depend on those drawn with
-    it), `mode` (the network is in evaluation while it is drawn from, and as before afterwards), `weights` (left as
-    they were), `runs`. One that `restricts` is to draw along walks too, and where known pixels leave others an
-    interval. `networks` are drawn from with random weights of their own copies; by default small ones of the
-    shipped kinds, with and without features, that `Sampler.check` takes. Raises `ContractError`.
+    The laws: `equality` (in float64 the values that one pass of the network for each pixel gives, for every rule, with
+    known pixels and limits, freely and restricted), `source` (a source of one's own is asked for every pixel once, in
+    an order that respects its `reach`, with the network's predictions), `shape`, `dtype`, `range`, `batch` (an image
+    does not depend on those drawn with it), `mode` (the network is in evaluation while it is drawn from, and as before
+    afterwards), `weights` (left as they were), `runs`. `networks` are drawn from with random weights of their own
+    copies; by default small ones of the shipped kinds, with and without features, that `Sampler.check` takes. Raises
+    `ContractError`.
     """
     sampler = build(config)
     if not isinstance(sampler, Sampler):
@@ -53,19 +67,21 @@ def check_sampler(
     chosen = given or _accepted(sampler)
 
     def check(
-        place: int, seed: int, count: int, rule: DrawRule, depth: int, share: float, walked: str | None, between: bool
+        place: int, seed: int, count: int, rule: DrawRule, depth: int, share: float, sums: str | None, limits: bool
     ) -> None:
         network = chosen[place]
-        draws = Draws(seed, tuple(range(seed, seed + 7 * count, 7)), rule, depth)
+        numbers = tuple(range(seed, seed + 7 * count, 7))
         known = _known(network.image, count, seed, share)
-        case = _Case(network, _features(network, count, seed), draws, known)
+        request = SampleRequest(numbers, seed, rule, depth, known)
+        case = _Case(network, _features(network, count, seed), request)
         _check_case(sampler, reference, case)
-        if not sampler.restricts:
-            return
-        if between:
-            case = attrs.evolve(case, known=_between(known, network.image, count, seed))
-        if walked and isinstance(network.head, RestrictableHead):
-            case = attrs.evolve(case, sums=_sums(network.image, walked), view=random_images(count, network.image, seed))
+        _check_source(sampler, case, random_images(count, network.image, seed), reach=seed % 3)
+        if limits:
+            case = attrs.evolve(case, request=attrs.evolve(request, known=_limited(known, network.image, count, seed)))
+        if sums and isinstance(network.head, RestrictableHead):
+            view = random_images(count, network.image, seed)
+            restriction = Restriction(_sums(network.image, sums), view)
+            case = attrs.evolve(case, request=attrs.evolve(case.request, restriction=restriction))
         _check_case(sampler, reference, case)
 
     search(
@@ -78,40 +94,35 @@ def check_sampler(
         rule=RULES,
         depth=st.integers(0, 2),
         share=st.sampled_from([0.0, 0.5, 1.0]),
-        walked=st.sampled_from(["squares", "everything", None]),
-        between=st.booleans(),
+        sums=st.sampled_from(["squares", "everything", None]),
+        limits=st.booleans(),
     )
 
 
 @attrs.frozen(eq=False)
 class _Case:
-    """What is drawn: along a walk if there are sums, those of the images that `view` is."""
+    """A network and the images that are drawn from it."""
 
     network: CausalNetwork
     features: Tensor | None
-    draws: Draws
-    known: Known | None
-    sums: SumSupport | None = None
-    view: Tensor | None = None
+    request: SampleRequest
 
     def drawn(self, sampler: Sampler) -> Tensor:
-        """What the sampler draws. Those that do not restrict are not given a walk, not even none."""
-        if self.sums is None or self.view is None:
-            return sampler.sample(self.network, self.features, self.draws, self.known)
-        return sampler.sample(
-            self.network, self.features, self.draws, self.known, self.sums.walk(self.view, self.known)
-        )
+        """The images that the sampler draws."""
+        return sampler.sample(self.network, self.features, DrawSource.of(self.network, self.request))
 
     def last(self) -> _Case:
-        """The last one of the images."""
-        last = len(self.draws.indices) - 1
-        return attrs.evolve(
-            self,
-            features=None if self.features is None else self.features[last:],
-            draws=attrs.evolve(self.draws, indices=self.draws.indices[last:]),
-            known=None if self.known is None else self.known.of(slice(last, None)),
-            view=None if self.view is None else self.view[last:],
+        """The last one of the images alone."""
+        request = self.request
+        last = slice(len(request.numbers) - 1, None)
+        restriction = request.restriction
+        alone = attrs.evolve(
+            request,
+            numbers=request.numbers[last],
+            known=None if request.known is None else request.known.of(last),
+            restriction=restriction and Restriction(restriction.support, restriction.view[last]),
         )
+        return attrs.evolve(self, features=None if self.features is None else self.features[last], request=alone)
 
 
 def _check_case(sampler: Sampler, reference: Sampler, case: _Case) -> None:
@@ -121,7 +132,7 @@ def _check_case(sampler: Sampler, reference: Sampler, case: _Case) -> None:
     before = copy.deepcopy(network.state_dict())
     for training in (False, True):
         network.train(training)
-        with runs("the sampler", image=network.image, rule=case.draws.rule):
+        with runs("the sampler", image=network.image, rule=case.request.rule):
             found = case.drawn(sampler)
         if network.training is not training:
             broken("mode", f"the network was {'' if training else 'not '}in training before, and is otherwise now")
@@ -133,7 +144,7 @@ def _check_case(sampler: Sampler, reference: Sampler, case: _Case) -> None:
 
 
 def _check_equal(case: _Case, found: Tensor, expected: Tensor, training: bool) -> None:
-    network, known = case.network, case.known
+    network, known = case.network, case.request.known
     if not isinstance(found, Tensor) or found.shape != expected.shape:
         broken("shape", f"expected {tuple(expected.shape)}, got {described(found)}")
     if found.dtype != torch.int64:
@@ -149,18 +160,34 @@ def _check_equal(case: _Case, found: Tensor, expected: Tensor, training: bool) -
             f"{wrong[0]}, row {wrong[1]}, column {wrong[2]}",
             network=type(network).__name__,
             image=network.image,
-            rule=case.draws.rule,
-            walk="none" if case.sums is None else "along sums of pixels",
+            rule=case.request.rule,
+            restriction="none" if case.request.restriction is None else "sums of pixels",
             known="none" if known is None else f"{int(known.mask.sum())} pixels",
         )
 
 
 def _check_batch(sampler: Sampler, case: _Case, found: Tensor) -> None:
-    last = len(case.draws.indices) - 1
+    last = len(case.request.numbers) - 1
     with runs("the sampler, for a single image", image=case.network.image):
         alone = case.last().drawn(sampler)
     if not torch.equal(alone, found[last:]):
         broken("batch", "an image depends on those that are drawn with it", alone=alone, in_batch=found[last:])
+
+
+def _check_source(sampler: Sampler, case: _Case, image: Tensor, reach: int) -> None:
+    """Law `source`, along a given image."""
+    network = case.network
+    source = NotingSource(image, network.image, network.head.parameter_count, reach)
+    with runs("the sampler, with a source of one's own", image=network.image):
+        found = sampler.sample(network, case.features, source)
+    source.check_finished()
+    if not torch.equal(found, image):
+        broken("source", "the image is not made of the source's pixels", image=image, found=found)
+    with torch.no_grad():
+        expected = network(network.encode(image), case.features)
+    # Sums in another order, and fast forms of functions, differ by some roundings.
+    if not torch.allclose(source.parameters, expected, rtol=CLOSE, atol=CLOSE):
+        broken("source", "parameters are not the network's predictions", network=type(network).__name__)
 
 
 def _accepted(sampler: Sampler) -> list[CausalNetwork]:
@@ -180,14 +207,15 @@ def _accepted(sampler: Sampler) -> list[CausalNetwork]:
 def _networks(registry: Registry) -> list[CausalNetwork]:
     """Small ones of the kinds that auxar ships."""
     sizes: dict[str, dict[str, Any]] = {
-        "pixelcnn": {"filters": 3, "blocks": 2, "components": 2},
-        "pixelcnn++": {"filters": 2, "nr_resnet": 1, "components": 2},
+        "pixelcnn": {"filters": 3, "blocks": 2},
+        "pixelcnn++": {"filters": 2, "nr_resnet": 1},
     }
     found = []
     for name, options in sizes.items():
         prior, decoder = (registry.get(kind, name, "auxar.testing") for kind in ("prior", "decoder"))
         for place, image in enumerate(IMAGES):
-            head = "softmax" if place % 3 == 0 else "logistic_mixture"
+            value = "softmax" if place % 3 == 0 else {"name": "logistic_mixture", "components": 2}
+            head = HeadChoice.from_recipe(value, registry, "auxar.testing")
             found.append(prior.build(prior.config(**options, head=head), image).network)
             found.append(decoder.build(decoder.config(**options, head=head), image, 2).network)
     return found
@@ -207,15 +235,15 @@ def _known(image: ImageSpec, count: int, seed: int, share: float) -> Known | Non
     return Known(random_images(count, image, seed), mask)
 
 
-def _between(known: Known | None, image: ImageSpec, count: int, seed: int) -> Known:
-    """With an interval for every sub-pixel that is not known."""
+def _limited(known: Known | None, image: ImageSpec, count: int, seed: int) -> Known:
+    """The known pixels with random limits for all others."""
     if known is None:
         known = Known(
             torch.zeros((count, *image.shape), dtype=torch.int64),
             torch.zeros((count, image.height, image.width), dtype=torch.bool),
         )
     ends = random_images(count, image, seed + 1), random_images(count, image, seed + 2)
-    return attrs.evolve(known, between=Interval(torch.minimum(*ends), torch.maximum(*ends)))
+    return attrs.evolve(known, limits=Interval(torch.minimum(*ends), torch.maximum(*ends)))
 
 
 def _sums(image: ImageSpec, of: str) -> SumSupport:

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import attrs
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.interfaces import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead, scale
+from auxar.interfaces import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead, at_most, positive, scale
 from auxar.numerics import categorical, logistic
 from auxar_heads.intervals import only_inside
 
+MOST_COMPONENTS = 1024
 # Narrower components gain nothing (a scale of e⁻⁷ has all but its mass in one of 256 values) and cost stability.
 SMALLEST_LOG_SCALE = -7.0
 # Those that a rule makes narrower yet; one over the scale still is a number.
 SMALLEST_REDUCED_LOG_SCALE = -600.0
 # Wider ones are flat over [-1, 1]; the bound keeps every intermediate finite for any prediction.
 LARGEST_LOG_SCALE = 20.0
+
+
+@attrs.frozen
+class LogisticMixtureConfig:
+    """A mixture of discretized logistics, for 1 or 3 channels and any number of levels."""
+
+    components: int = attrs.field(default=10, validator=[positive, at_most(MOST_COMPONENTS)])
+    """Components of the mixture, 1 … 1024."""
 
 
 class LogisticMixtureHead(RestrictableHead):
@@ -30,7 +40,7 @@ class LogisticMixtureHead(RestrictableHead):
 
     def __init__(self, image: ImageSpec, components: int) -> None:
         if image.channels not in (1, 3):
-            raise UserError(f"head 'logistic_mixture' needs an image of 1 or 3 channels, got {image}")
+            raise UserError(f"needs an image of 1 or 3 channels, got {image}")
         self.levels = image.levels
         self.channels = image.channels
         self.components = components

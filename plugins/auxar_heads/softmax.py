@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -9,6 +10,11 @@ from torch import Tensor
 from auxar.interfaces import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead
 from auxar.numerics import categorical
 from auxar_heads.intervals import only_inside
+
+
+@attrs.frozen
+class SoftmaxConfig:
+    """A probability for every value of a channel; channels are independent given the pixels before."""
 
 
 class SoftmaxHead(RestrictableHead):

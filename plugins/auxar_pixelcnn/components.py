@@ -6,22 +6,17 @@ from typing import Any
 
 import attrs
 
-from auxar import CausalDecoder, CausalPrior, Decoder, Embedding, Head, ImageSpec, Prior, UserError, at_most, positive
-from auxar_heads.logistic_mixture import LogisticMixtureHead
-from auxar_heads.softmax import SoftmaxHead
+from auxar.causal import CausalDecoder, CausalPrior
+from auxar.errors import UserError
+from auxar.interfaces import Decoder, Embedding, ImageSpec, Prior, at_most, positive
+from auxar.recipe.choices import HeadChoice
+from auxar_heads import logistic_mixture, upgraded
 from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
 
-HEADS = ("logistic_mixture", "softmax")
 MOST_FILTERS = 16_384
-MOST_COMPONENTS = 1024
 MOST_BLOCKS = 256
 MOST_BLOCKS_OF_A_GROUP = 64
-
-
-def _known_head(instance: object, attribute: attrs.Attribute, value: str) -> None:
-    if value not in HEADS:
-        raise ValueError(f"head must be one of {', '.join(HEADS)}, got {value!r}")
 
 
 def _rate() -> Any:
@@ -38,10 +33,10 @@ class LightConfig:
     """Residual blocks of each stream, 1 … 256."""
     dropout: float = _rate()
     """Share of values dropped inside every block while training."""
-    head: str = attrs.field(default="logistic_mixture", validator=_known_head)
-    """Distribution of a pixel: logistic_mixture (1 or 3 channels, any number of levels) or softmax."""
-    components: int = attrs.field(default=10, validator=[positive, at_most(MOST_COMPONENTS)])
-    """Components of the mixture, 1 … 1024."""
+    head: HeadChoice = attrs.field(factory=logistic_mixture)
+    """Distribution of a pixel: a head such as logistic_mixture or softmax, with its options."""
+
+    upgraded = staticmethod(upgraded)
 
 
 @attrs.frozen
@@ -54,10 +49,10 @@ class FullConfig:
     """Residual blocks for each resolution, 1 … 64; 5 are the "36 blocks" of PixelCNN++, 3 the "24" of the paper."""
     dropout: float = _rate()
     """Share of values dropped inside every block while training."""
-    head: str = attrs.field(default="logistic_mixture", validator=_known_head)
-    """Distribution of a pixel: logistic_mixture (1 or 3 channels, any number of levels) or softmax."""
-    components: int = attrs.field(default=10, validator=[positive, at_most(MOST_COMPONENTS)])
-    """Components of the mixture, 1 … 1024."""
+    head: HeadChoice = attrs.field(factory=logistic_mixture)
+    """Distribution of a pixel: a head such as logistic_mixture or softmax, with its options."""
+
+    upgraded = staticmethod(upgraded)
 
 
 @attrs.frozen
@@ -72,14 +67,10 @@ class EmbeddingConfig:
     """Share of values dropped inside every block while training."""
 
 
-def _head(config: LightConfig | FullConfig, image: ImageSpec) -> Head:
-    return SoftmaxHead(image) if config.head == "softmax" else LogisticMixtureHead(image, config.components)
-
-
 def _light(config: LightConfig, image: ImageSpec, features_channels: int) -> LightNetwork:
     return LightNetwork(
         image,
-        _head(config, image),
+        config.head.build(image),
         filters=config.filters,
         blocks=config.blocks,
         features_channels=features_channels,
@@ -90,7 +81,7 @@ def _light(config: LightConfig, image: ImageSpec, features_channels: int) -> Lig
 def _full(config: FullConfig, image: ImageSpec, features_channels: int) -> FullNetwork:
     return FullNetwork(
         image,
-        _head(config, image),
+        config.head.build(image),
         filters=config.filters,
         nr_resnet=config.nr_resnet,
         features_channels=features_channels,

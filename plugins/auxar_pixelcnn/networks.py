@@ -36,6 +36,8 @@ class Streams(nn.Module):
 class LightNetwork(CausalNetwork):
     """Residual blocks at one resolution: the pyramid's decoder and coarsest prior (paper, section 4.2)."""
 
+    marks_pixels = True
+
     def __init__(
         self, image: ImageSpec, head: Head, *, filters: int, blocks: int, features_channels: int, dropout: float
     ) -> None:
@@ -48,9 +50,6 @@ class LightNetwork(CausalNetwork):
         self.u_blocks = nn.ModuleList(u_block(filters, features, dropout) for _ in range(blocks))
         self.ul_blocks = nn.ModuleList(ul_block(filters, [filters, *features], dropout) for _ in range(blocks))
         self.out = Pointwise([filters], head.parameter_count)
-
-    def encode(self, image: Tensor) -> Tensor:
-        return encode(image, self.image, self.out.bias.dtype)
 
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
         side = () if features is None else (features,)
@@ -102,6 +101,8 @@ class FullNetwork(CausalNetwork):
     blocks for nr_resnet = 5. Features of the view are brought to each resolution by strided convolutions.
     """
 
+    marks_pixels = True
+
     def __init__(
         self, image: ImageSpec, head: Head, *, filters: int, nr_resnet: int, features_channels: int, dropout: float
     ) -> None:
@@ -126,9 +127,6 @@ class FullNetwork(CausalNetwork):
             Conv2d(features_channels, features_channels, stride=2) for _ in range(2 if features_channels else 0)
         )
         self.out = Pointwise([filters], head.parameter_count)
-
-    def encode(self, image: Tensor) -> Tensor:
-        return encode(image, self.image, self.out.bias.dtype)
 
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
         sides = self._features(features)

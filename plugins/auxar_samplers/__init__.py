@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from auxar.plugins import Component, hookimpl
 from auxar_samplers.auto import AutoConfig, AutoSampler
 from auxar_samplers.cached import CachedConfig, CachedSampler
+from auxar_samplers.engines.native.engine import NativeConfig, NativeEngine
+from auxar_samplers.engines.torch import TorchConfig, TorchEngine
 from auxar_samplers.raster import RasterConfig, RasterSampler
 from auxar_samplers.wavefront import WavefrontConfig, WavefrontSampler
 
@@ -27,10 +29,12 @@ __all__ = [
 
 @hookimpl
 def auxar_register_components() -> Sequence[Component]:
-    """The samplers."""
+    """The samplers, and the engines that run their programs."""
     return [
         Component("sampler", "auto", AutoConfig, lambda config: AutoSampler(config.engine)),
         Component("sampler", "wavefront", WavefrontConfig, lambda config: WavefrontSampler(config.engine)),
         Component("sampler", "cached", CachedConfig, lambda config: CachedSampler(config.engine)),
         Component("sampler", "raster", RasterConfig, lambda config: RasterSampler()),
+        Component("engine", "native", NativeConfig, lambda config: NativeEngine()),
+        Component("engine", "torch", TorchConfig, lambda config: TorchEngine()),
     ]

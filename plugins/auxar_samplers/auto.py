@@ -9,9 +9,9 @@ import attrs
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.interfaces import CausalNetwork, Draws, Known, Sampler, Walk
+from auxar.interfaces import CausalNetwork, PixelSource, Sampler
 from auxar_samplers.cached import CachedSampler
-from auxar_samplers.engines.choice import engine_field
+from auxar_samplers.engines.choice import EngineChoice
 from auxar_samplers.raster import RasterSampler
 from auxar_samplers.wavefront import WavefrontSampler
 
@@ -22,31 +22,22 @@ logger = logging.getLogger("auxar")
 class AutoConfig:
     """The fastest exact sampler for each network: wavefront or cached where they work, else raster."""
 
-    engine: str = engine_field()
-    """How their steps are run: native (compiled on this machine), plain (PyTorch's operations), auto (native if it
-    works)."""
+    engine: EngineChoice = attrs.field(factory=EngineChoice)
+    """The engine that runs their programs: native (compiled on this machine), torch (PyTorch's operations), or auto,
+    the fastest that works."""
 
 
 class AutoSampler(Sampler):
     """Chooses for each network once, and says so when only the raster sampler works."""
 
-    restricts = True
-
-    def __init__(self, engine: str = "auto") -> None:
+    def __init__(self, engine: EngineChoice | str = "auto") -> None:
         self._fast: tuple[Sampler, ...] = (WavefrontSampler(engine), CachedSampler(engine))
         self._chosen: weakref.WeakKeyDictionary[CausalNetwork, Sampler] = weakref.WeakKeyDictionary()
 
-    def sample(
-        self,
-        network: CausalNetwork,
-        features: Tensor | None,
-        draws: Draws,
-        known: Known | None = None,
-        walk: Walk | None = None,
-    ) -> Tensor:
+    def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
         if network not in self._chosen:
             self._chosen[network] = self._choose(network)
-        return self._chosen[network].sample(network, features, draws, known, walk)
+        return self._chosen[network].sample(network, features, source)
 
     def _choose(self, network: CausalNetwork) -> Sampler:
         for sampler in self._fast:

@@ -6,8 +6,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.interfaces import CausalNetwork, Draws, Known, Sampler, Walk
-from auxar_samplers.canvas import Canvas
+from auxar.interfaces import CausalNetwork, PixelSource, Sampler
+from auxar_samplers.evaluating import evaluating
 
 
 @attrs.frozen
@@ -18,25 +18,14 @@ class RasterConfig:
 class RasterSampler(Sampler):
     """Works for every causal network, and slowly."""
 
-    restricts = True
-
     @torch.no_grad()
-    def sample(
-        self,
-        network: CausalNetwork,
-        features: Tensor | None,
-        draws: Draws,
-        known: Known | None = None,
-        walk: Walk | None = None,
-    ) -> Tensor:
-        canvas = Canvas(network, draws, known, walk)
-        training = network.training
-        network.eval()
-        try:
-            for place in range(canvas.height * canvas.width):
-                row, column = divmod(place, canvas.width)
-                parameters = network(network.encode(canvas.image), features)[:, :, row, column]
-                canvas.draw(canvas.place(place), parameters)
-        finally:
-            network.train(training)
-        return canvas.image
+    def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
+        channels, height, width = network.image.shape
+        device = next(network.parameters()).device
+        image = torch.zeros((source.count, channels, height, width), dtype=torch.int64, device=device)
+        with evaluating(network):
+            for place in range(height * width):
+                row, column = divmod(place, width)
+                parameters = network(network.encode(image), features)[:, :, row, column]
+                image[:, :, row, column] = source.pixels(torch.tensor([place], device=device), parameters)[0]
+        return image

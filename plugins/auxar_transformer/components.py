@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import attrs
 
-from auxar import CausalDecoder, CausalPrior, Decoder, ImageSpec, Prior, at_most, positive
-from auxar_heads.logistic_mixture import LogisticMixtureHead
-from auxar_heads.softmax import SoftmaxHead
-from auxar_pixelcnn.components import HEADS, MOST_BLOCKS, MOST_COMPONENTS, MOST_FILTERS
+from auxar.causal import CausalDecoder, CausalPrior
+from auxar.interfaces import Decoder, ImageSpec, Prior, at_most, positive
+from auxar.recipe.choices import HeadChoice
+from auxar_heads import logistic_mixture, upgraded
+from auxar_pixelcnn.components import MOST_BLOCKS, MOST_FILTERS
 from auxar_transformer.network import TransformerNetwork
 
 MOST_HEADS = 1024
-
-
-def _known_head(instance: object, attribute: attrs.Attribute, value: str) -> None:
-    if value not in HEADS:
-        raise ValueError(f"head must be one of {', '.join(HEADS)}, got {value!r}")
 
 
 @attrs.frozen
@@ -37,10 +33,10 @@ class TransformerConfig:
     """Attention heads of each block, 1 … 1024, which share out the width."""
     dropout: float = attrs.field(default=0.1, validator=[attrs.validators.ge(0.0), attrs.validators.lt(1.0)])
     """Share of values dropped from what each half of a block adds, while training."""
-    head: str = attrs.field(default="logistic_mixture", validator=_known_head)
-    """Distribution of a pixel: logistic_mixture (1 or 3 channels, any number of levels) or softmax."""
-    components: int = attrs.field(default=10, validator=[positive, at_most(MOST_COMPONENTS)])
-    """Components of the mixture, 1 … 1024."""
+    head: HeadChoice = attrs.field(factory=logistic_mixture)
+    """Distribution of a pixel: a head such as logistic_mixture or softmax, with its options."""
+
+    upgraded = staticmethod(upgraded)
 
     def __attrs_post_init__(self) -> None:
         width, heads = self.width, self.heads
@@ -55,10 +51,9 @@ class TransformerConfig:
 
 
 def _network(config: TransformerConfig, image: ImageSpec, features_channels: int) -> TransformerNetwork:
-    softmax = config.head == "softmax"
     return TransformerNetwork(
         image,
-        SoftmaxHead(image) if softmax else LogisticMixtureHead(image, config.components),
+        config.head.build(image),
         width=config.width,
         blocks=config.blocks,
         heads=config.heads,

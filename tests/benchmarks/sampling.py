@@ -29,14 +29,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from auxar.interfaces import CausalNetwork, Draws, Embedding, ImageSpec, Prior
+from auxar.interfaces import CausalNetwork, Embedding, ImageSpec, Prior, SampleRequest
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
+from auxar.sources import DrawSource
 from auxar_pixelcnn import components
 from auxar_samplers import AutoSampler, cached, wavefront
-from auxar_samplers.canvas import Canvas
-from auxar_samplers.compiler.program import Instruction, Product
-from auxar_samplers.engines.choice import make_engine
+from auxar_samplers.compiler.program import Product, Program
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "pyramid_celeba.toml"
 ROWS = (64, 256, 1024, 4096)
@@ -44,7 +43,7 @@ ROWS = (64, 256, 1024, 4096)
 
 
 class Recorder:
-    """Notes the programs that samplers make, and counts the steps that they run."""
+    """Notes the programs that samplers compile: their products, and how many steps they have."""
 
     def __init__(self) -> None:
         self.products: dict[Product, None] = {}
@@ -52,25 +51,23 @@ class Recorder:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Inside, every engine of a program is counted."""
-        wavefront.make_engine = cached.make_engine = self._make_engine  # type: ignore[assignment]
+        """Inside, every program is noted."""
+        compilers = wavefront.wavefront_program, cached.cached_program
+        wavefront.wavefront_program, cached.cached_program = map(self._noting, compilers)
         try:
             yield
         finally:
-            wavefront.make_engine = cached.make_engine = make_engine
+            wavefront.wavefront_program, cached.cached_program = compilers
 
-    def _make_engine(self, choice: str, layout: Any, clocks: Any, lists: Sequence[Sequence[Instruction]]) -> Any:
-        for instructions in lists:
-            self.products.update({step: None for step in instructions if isinstance(step, Product)})
-        engine = make_engine(choice, layout, clocks, lists)
-        run = engine.run
+    def _noting(self, compiler: Callable[..., Program]) -> Callable[..., Program]:
+        def compiled(*arguments: Any) -> Program:
+            program = compiler(*arguments)
+            for instructions in program.lists:
+                self.products.update({each: None for each in instructions if isinstance(each, Product)})
+            self.steps += len(program.steps)
+            return program
 
-        def counted(number: int, positions: Sequence[int]) -> None:
-            self.steps += 1
-            run(number, positions)
-
-        engine.run = counted  # type: ignore[method-assign]
-        return engine
+        return compiled
 
 
 def seconds(call: Callable[[], object], repeats: int) -> float:
@@ -107,7 +104,7 @@ class Case:
     def __init__(
         self,
         networks: Sequence[CausalNetwork],
-        draw: Callable[[Draws, AutoSampler], object],
+        draw: Callable[[SampleRequest, AutoSampler], object],
         model: Prior | None = None,
     ) -> None:
         self.networks = networks
@@ -124,15 +121,23 @@ class Case:
         """Seconds, all networks together, from a few pixels of each."""
         total = 0.0
         for network in self.networks:
-            canvas = Canvas(network, Draws(0, tuple(range(batch))), None)
+            _, height, width = network.image.shape
+            image = torch.zeros((batch, *network.image.shape), dtype=torch.int64)
+            source = DrawSource.of(network, SampleRequest(tuple(range(batch))))
             features = self.features(network, batch)
+            place = torch.zeros(1, dtype=torch.int64)
 
-            def once(network: CausalNetwork = network, canvas: Canvas = canvas, features: Any = features) -> None:
-                parameters = network(network.encode(canvas.image), features)[:, :, 0, 0]
-                canvas.draw(canvas.place(0), parameters)
+            def once(
+                network: CausalNetwork = network,
+                image: Tensor = image,
+                source: DrawSource = source,
+                features: Any = features,
+                place: Tensor = place,
+            ) -> None:
+                source.pixels(place, network(network.encode(image), features)[:, :, 0, 0])
 
             once()
-            total += seconds(once, pixels) * canvas.height * canvas.width
+            total += seconds(once, pixels) * height * width
         return total
 
 
@@ -142,12 +147,12 @@ def light(size: int) -> Case:
     network = components.light_decoder(components.LightConfig(), spec, 100).eval().network
     found: dict[int, Tensor] = {}
 
-    def draw(draws: Draws, sampler: AutoSampler) -> Tensor:
-        batch = len(draws.indices)
+    def draw(request: SampleRequest, sampler: AutoSampler) -> Tensor:
+        batch = len(request.numbers)
         if batch not in found:
             found.clear()
             found[batch] = torch.randn(batch, 100, size, size)
-        return sampler.sample(network, found[batch], draws)
+        return sampler.sample(network, found[batch], DrawSource.of(network, request))
 
     return Case([network], draw)
 
@@ -156,7 +161,7 @@ def full(size: int) -> Case:
     """PixelCNN++ at one size."""
     spec = ImageSpec(3, height=size, width=size)
     prior = components.full_prior(components.FullConfig(), spec).eval()
-    return Case([prior.network], lambda draws, sampler: sampler.sample(prior.network, None, draws))
+    return Case([prior.network], prior.draw)
 
 
 def pyramid() -> Case:
@@ -182,11 +187,11 @@ def work(case: Case) -> float:
 def measure(case: Case, batch: int, repeats: int, raster_pixels: int, engine: str) -> dict[str, Any]:
     """All figures of one case at one batch size."""
     sampler = AutoSampler(engine)
-    draws = Draws(0, tuple(range(batch)))
+    request = SampleRequest(tuple(range(batch)))
     recorder = Recorder()
     with recorder.recording():
-        case.draw(draws, sampler)
-    duration = seconds(lambda: case.draw(draws, sampler), repeats)
+        case.draw(request, sampler)
+    duration = seconds(lambda: case.draw(request, sampler), repeats)
     achieved = work(case) * batch / duration / 1e9
     best = peak(list(recorder.products))
     finest = max(network.image.height for network in case.networks)
@@ -241,7 +246,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--raster-pixels", type=int, default=3, help="0: do not time the raster sampler")
-    parser.add_argument("--engine", default="auto", help="auto, native or plain")
+    parser.add_argument("--engine", default="auto", help="auto, native or torch")
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_grad_enabled(False)

@@ -1,20 +1,24 @@
-"""What a step of a sampler does, as lists of instructions over storage of fixed size.
+"""Programs: all the work of drawing images, as steps that run lists of instructions over storage of fixed size.
 
-A value has one row for each slot of its clock and each image, slot-major: row = slot · batch + image. The lists are run
-again and again, at other positions of the clocks; how they are run is another subject (`plain.py`, `native.py`).
+A value has one row for each slot of its clock and each image, slot-major: row = slot · batch + image. A step runs one
+list with every clock at a given position, and may then ask the source for the pixels that its output predicts. Engines
+run programs (`auxar_samplers.engines`).
 
 The wavefront's slots are rows of the image, and its position is time. The cached sampler has one slot for the pixel
-that is being drawn, with columns as positions; and, for what is computed for a row at once, a slot for each column,
-with rows as positions.
+that is being drawn, with columns as positions; and a slot for each column, with rows as positions, for values that are
+computed for a whole row at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import attrs
 import numpy as np
+import torch
 from torch import Tensor
+
+from auxar.interfaces import CausalNetwork
 
 
 @attrs.frozen(eq=False)
@@ -85,7 +89,7 @@ class Product:
     output: Scratch
     operands: tuple[Window | Scratch, ...]
     matrices: tuple[Tensor, ...]
-    """(length · channels of the operand, outputs) each."""
+    """(length · channels of the operand, outputs) each, of any layout in memory: engines pack them as they need."""
     bias: Tensor
     """(outputs,); not added where there is an initial value, which contains it."""
     initial: Table | None
@@ -106,7 +110,21 @@ class Pointwise:
     clock: int = 0
 
 
-Instruction = Product | Pointwise
+@attrs.frozen(eq=False)
+class Keep:
+    """Copies a row from a ring with one slot into a ring with a slot for each column.
+
+    Slot k gets the value that `source` holds at index first + k.
+    """
+
+    output: Ring
+    source: Ring
+    first: int
+    clock: int
+    lead: int = 0
+
+
+Instruction = Product | Pointwise | Keep
 
 
 def identity(x: Tensor) -> Tensor:
@@ -145,3 +163,54 @@ class Layout:
     def table(self, places: int, channels: int) -> Table:
         """Zeros."""
         return Table(self.like.new_zeros((places + 1, self.batch, channels)))
+
+
+@attrs.frozen(eq=False)
+class Program:
+    """All steps of drawing a batch of images from a network, and the storage they work on."""
+
+    network: CausalNetwork
+    layout: Layout
+    clocks: tuple[Clock, ...]
+    lists: tuple[tuple[Instruction, ...], ...]
+    steps: np.ndarray
+    """int64, (steps, 1 + clocks): the number of the list to run, and the position of every clock."""
+    draws: np.ndarray
+    """int64, (steps,): the row of `places` whose pixels are asked for after the step, or -1 for none."""
+    places: np.ndarray
+    """int64, (rows, slots): the place row · width + column of each slot's pixel, height · width if outside."""
+    output: Scratch
+    """The predicted parameters, a row for each slot and image."""
+    pixels: Scratch
+    """The encoded pixels of the last draw, which the next step reads."""
+    fills: tuple[tuple[int, Callable[[], None]], ...]
+    """(step, function) in order: functions that fill tables of side inputs before that step."""
+    image: Tensor
+    """int64, (h · w + 1, batch, c): the pixels drawn so far by place; the last row stands for places outside."""
+
+    def bands(self) -> Iterator[tuple[int, int]]:
+        """The steps as ranges [first, last) that run without a pause; tables are filled in between."""
+        first = 0
+        for step, fill in self.fills:
+            if step > first:
+                yield first, step
+            fill()
+            first = step
+        yield first, len(self.steps)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels, integers (n, batch, c), in the form in which the network reads them: (n · batch, channels)."""
+        return self.network.encode(pixels.flatten(0, 1)[:, :, None, None]).flatten(1)
+
+    def images(self) -> Tensor:
+        """The drawn images: int64, (b, c, h, w)."""
+        _, height, width = self.network.image.shape
+        by_row = self.image[:-1].view(height, width, self.layout.batch, -1)
+        return by_row.permute(2, 3, 0, 1).contiguous()
+
+
+def blank_image(network: CausalNetwork, layout: Layout) -> Tensor:
+    """Storage for the drawn pixels of a program: zeros."""
+    channels, height, width = network.image.shape
+    shape = (height * width + 1, layout.batch, channels)
+    return torch.zeros(shape, dtype=torch.int64, device=layout.like.device)

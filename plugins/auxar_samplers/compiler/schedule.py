@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from auxar.interfaces import CausalNetwork, Walk
+from auxar.interfaces import CausalNetwork
 from auxar_samplers.compiler.trace import NoScheduleError, Trace, Value, trace
 
 
@@ -51,16 +51,16 @@ def make_schedule(network: CausalNetwork) -> Schedule:
     return Schedule(traced, leads, lag)
 
 
-def delayed(schedule: Schedule, walk: Walk | None) -> Schedule:
-    """The schedule with a lag at which a walk, too, finds the pixels that it looks at drawn."""
-    return schedule if walk is None else attrs.evolve(schedule, lag=max(schedule.lag, walk.reach + 1))
+def delayed(schedule: Schedule, reach: int) -> Schedule:
+    """The schedule with a lag at which rows above are drawn as far to the right as a source's `reach`."""
+    return attrs.evolve(schedule, lag=max(schedule.lag, reach + 1))
 
 
 def _leads(traced: Trace) -> dict[Value, int]:
     leads = {traced.output: 0}
     for value in reversed(traced.values):
         for source, up, right in _reads(value):
-            # Rows above are had at any lead, given enough lag: no sooner than the pixel itself will do.
+            # With enough lag, any lead works for rows above, so require no more than the pixel's own.
             needed = leads[value] + right if up == 0 else -1
             leads[source] = max(leads.get(source, needed), needed)
     if leads[traced.image] >= 0:

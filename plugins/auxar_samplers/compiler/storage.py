@@ -1,4 +1,4 @@
-"""Where a cached sampler keeps each value, by what it is read for."""
+"""Storage of a cached program's values, chosen by how they are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def growth_taps(value: Value, phase: int) -> list[tuple[int, int]]:
 
 
 class Storage:
-    """Where each value is kept, by what it is read for."""
+    """The place where each value is kept, chosen by how it is read."""
 
     def __init__(self, plan: Plan, layout: Layout) -> None:
         self.plan = plan
@@ -32,9 +32,13 @@ class Storage:
         self._scratch: dict[Value, Scratch] = {}
         self._make_rings()
 
-    def clock(self, value: Value) -> int:
-        """Which clock a value goes by: there is one for each stride."""
+    def row_clock(self, value: Value) -> int:
+        """The number of the clock of a row's values at this value's stride."""
         return self.strides.index(self.plan.strides[value])
+
+    def pixel_clock(self, value: Value) -> int:
+        """The number of the clock of a pixel's values at this value's stride."""
+        return len(self.strides) + self.row_clock(value)
 
     def width(self, value: Value) -> int:
         """Columns of a value."""
@@ -78,12 +82,12 @@ class Storage:
                 before=-left,
                 after=right,
                 copies=1,
-                clock=self.clock(value),
+                clock=self.row_clock(value),
             )
         for value, reach in along.items():
             # What lies before the first column stays zero, since no column comes round to it.
             depth = self.width(value) + 1 + reach
-            self.by_pixel[value] = self.layout.ring(1, depth, value.channels, clock=self.clock(value))
+            self.by_pixel[value] = self.layout.ring(1, depth, value.channels, clock=self.pixel_clock(value))
 
     def _reads(self, value: Value) -> Iterator[tuple[Value, int, int, int]]:
         """(source, rows above, first and last column) of what is read elsewhere than at the value's own place."""

@@ -1,1 +1,6 @@
-"""Engines, which run a sampler's program."""
+"""Engines run a sampler's program: all of its steps, over storage on one device."""
+
+from auxar_samplers.engines.base import Engine, UnavailableError
+from auxar_samplers.engines.choice import EngineChoice
+
+__all__ = ["Engine", "EngineChoice", "UnavailableError"]

@@ -1,51 +1,90 @@
-"""How a program is run: by a library that is compiled once on this machine, or by PyTorch's operations."""
+"""The one place that chooses an engine for a program."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
-from auxar.errors import UserError
-from auxar_samplers.compiler.program import Clock, Instruction, Layout
-from auxar_samplers.engines.native import NativeEngine, UnavailableError
-from auxar_samplers.engines.torch import PlainEngine
+from auxar.errors import UserError, did_you_mean
+from auxar.interfaces import PixelSource
+from auxar.plugins import Registry
+from auxar.recipe.choices import named_options
+from auxar.recipe.structuring import structure
+from auxar_samplers.compiler.program import Program
+from auxar_samplers.engines.base import Engine, UnavailableError
+from auxar_samplers.engines.native.engine import NativeEngine
+from auxar_samplers.engines.torch import TorchEngine
 
 logger = logging.getLogger("auxar")
 
-ENGINES = ("auto", "native", "plain")
+AUTO = "auto"
+SHIPPED: dict[str, type[Engine]] = {"native": NativeEngine, "torch": TorchEngine}
+FORMER_NAMES = {"plain": "torch"}
+"""Names that recipes of earlier versions have."""
 
 
-class Engine(Protocol):
-    """Runs lists of instructions."""
-
-    def run(self, number: int, positions: Sequence[int]) -> None:
-        """Runs one list, every clock at its position."""
+def _shipped(names: tuple[str, ...] = tuple(SHIPPED)) -> tuple[Engine, ...]:
+    return tuple(SHIPPED[name]() for name in names)
 
 
-def check_engine(value: str) -> None:
-    """Raises `ValueError` for the name of no engine."""
-    if value not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {value!r}")
+@attrs.frozen
+class EngineChoice:
+    """The engines that may run a program, in the order in which they are tried.
 
-
-def engine_field() -> Any:
-    """The key `engine` of a sampler's options."""
-    return attrs.field(default="auto", validator=lambda instance, attribute, value: check_engine(value))
-
-
-def make_engine(choice: str, layout: Layout, clocks: Sequence[Clock], lists: Sequence[Sequence[Instruction]]) -> Engine:
-    """The engine by name; `auto` is the native one wherever it works, so that the choice is the same every time.
-
-    Raises `UserError` if the native one is asked for by name and does not work here.
+    `auto` tries every registered engine from the highest priority down; a name stands for that engine alone. In a
+    recipe it is written `engine = "native"` or, with options, `engine = { name = "…", … }`.
     """
-    if choice != "plain":
-        try:
-            return NativeEngine(layout, clocks, lists)
-        except UnavailableError as error:
-            if choice == "native":
-                raise UserError(f"engine 'native': {error}; engine 'plain' works everywhere") from None
-            logger.debug("sampling with PyTorch's operations: %s", error)
-    return PlainEngine(layout, clocks, lists)
+
+    name: str = AUTO
+    engines: tuple[Engine, ...] = attrs.field(factory=_shipped, eq=False, repr=False)
+    options: dict[str, Any] = attrs.field(factory=dict)
+
+    @classmethod
+    def shipped(cls, name: str) -> EngineChoice:
+        """The choice of an engine that comes with auxar, or `auto` among these. Raises `ValueError` for others."""
+        if name == AUTO:
+            return cls()
+        if name not in SHIPPED:
+            raise ValueError(f"engine must be one of {', '.join((AUTO, *SHIPPED))}, got {name!r}")
+        return cls(name, _shipped((name,)))
+
+    @classmethod
+    def from_recipe(cls, value: Any, registry: Registry, path: str) -> EngineChoice:
+        """The choice that a recipe's `engine` makes. Raises `UserError` with the path of the key that is wrong."""
+        name, options = named_options(value, path, "engine")
+        name = FORMER_NAMES.get(name, name)
+        known = registry.names("engine")
+        if name not in (AUTO, *known):
+            raise UserError(f"{path}: no engine is named '{name}'{did_you_mean(name, (AUTO, *known))}")
+        if name == AUTO:
+            if options:
+                raise UserError(f"{path}: options belong to an engine, and 'auto' is none; name one of {known}")
+            components = [registry.get("engine", each, path) for each in known]
+            engines = [component.build(component.config()) for component in components]
+            return cls(AUTO, tuple(sorted(engines, key=lambda engine: -engine.priority)))
+        component = registry.get("engine", name, path)
+        return cls(name, (component.build(structure(options, component.config, path)),), options)
+
+    def to_recipe(self) -> Any:
+        """The value that `from_recipe` reads back to this choice."""
+        return {"name": self.name, **self.options} if self.options else self.name
+
+    def run(self, program: Program, source: PixelSource) -> None:
+        """Runs the program by the first engine that can, so that the choice is the same every time.
+
+        Raises `UserError` if none can, which happens only where an engine is asked for by name.
+        """
+        reason: UnavailableError | None = None
+        for engine in self.engines:
+            try:
+                run = engine.prepare(program, source)
+            except UnavailableError as error:
+                logger.debug("not sampling with %s: %s", type(engine).__name__, error)
+                reason = error
+                continue
+            logger.debug("sampling with %s", type(engine).__name__)
+            run()
+            return
+        raise UserError(f"engine '{self.name}': {reason}; engine 'torch' works everywhere")

@@ -1,55 +1,96 @@
-"""Runs a program with PyTorch's own operations, on any device and without a compiler."""
+"""Runs programs with PyTorch's own operations, on any device and without a compiler."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+import attrs
 import torch
 from torch import Tensor
 
+from auxar.interfaces import PixelSource
+from auxar.sources import DrawSource, ForceSource
 from auxar_samplers.compiler.program import (
-    Clock,
     Instruction,
-    Layout,
+    Keep,
     Operand,
     Pointwise,
     Product,
+    Program,
     Ring,
     Scratch,
     Table,
     Window,
 )
+from auxar_samplers.engines.base import Engine, call_back
+from auxar_samplers.engines.positions import Positions
 
 
-class PlainEngine:
-    """Each list of instructions as a list of calls."""
+@attrs.frozen
+class TorchConfig:
+    """PyTorch's own operations, on any device and without a compiler."""
 
-    def __init__(self, layout: Layout, clocks: Sequence[Clock], lists: Sequence[Sequence[Instruction]]) -> None:
-        self.batch = layout.batch
-        self.clocks = clocks
-        self.invalid = [[_runs(~valid) for valid in clock.valid] for clock in clocks]
-        self.positions: Sequence[int] = ()
+
+class TorchEngine(Engine):
+    """Runs each instruction as a few operations. Positions stay on the device: no step waits for it."""
+
+    priority = 0
+
+    def prepare(self, program: Program, source: PixelSource) -> Callable[[], None]:
+        return _Run(program, source)
+
+
+class _Run:
+    """Calls for all instructions of a program, which read where they are from `positions`."""
+
+    def __init__(self, program: Program, source: PixelSource) -> None:
+        self.program = program
+        self.source = source
+        self.batch = program.layout.batch
+        self.positions = Positions(program)
         made: dict[Instruction, Callable[[], None]] = {}
-        self.lists = [[made.setdefault(i, self._call(i)) for i in instructions] for instructions in lists]
+        self.lists = [[made.setdefault(each, self._call(each)) for each in one] for one in program.lists]
+        self.positions.finish()
+        # Shipped sources take places outside of the image too, so that all steps have the same shapes.
+        self.places = None
+        if isinstance(source, DrawSource | ForceSource):
+            self.places = torch.from_numpy(program.places).to(program.image.device)
 
-    def run(self, number: int, positions: Sequence[int]) -> None:
-        """Runs one list, every clock at its position."""
-        self.positions = positions
-        for call in self.lists[number]:
-            call()
+    def __call__(self) -> None:
+        numbers = self.program.steps[:, 0].tolist()
+        for first, last in self.program.bands():
+            for step in range(first, last):
+                self.positions.advance(numbers[step])
+                for call in self.lists[numbers[step]]:
+                    call()
+                if self.program.draws[step] >= 0:
+                    self._draw(step)
+
+    def _draw(self, step: int) -> None:
+        if self.places is None:
+            call_back(self.program, self.source, step)
+            return
+        places = self.places[self.program.draws[step]]
+        drawn = self.source.pixels(places, self.program.output.values)
+        self.program.image.index_copy_(0, places, drawn)
+        self.program.pixels.values.copy_(self.program.encode(drawn))
 
     def _call(self, instruction: Instruction) -> Callable[[], None]:
-        return self._product(instruction) if isinstance(instruction, Product) else self._pointwise(instruction)
+        if isinstance(instruction, Product):
+            return self._product(instruction)
+        return self._keep(instruction) if isinstance(instruction, Keep) else self._pointwise(instruction)
+
+    def _slots(self, instruction: Instruction) -> int:
+        return self.program.clocks[instruction.clock].slots
 
     def _product(self, instruction: Product) -> Callable[[], None]:
         reads = [self._reader(operand, instruction) for operand in instruction.operands]
-        terms = list(zip(reads, instruction.matrices, strict=True))
+        matrices = [matrix.contiguous() for matrix in instruction.matrices]
+        terms = list(zip(reads, matrices, strict=True))
         initial = None if instruction.initial is None else self._reader(instruction.initial, instruction)
-        slots = self.clocks[instruction.clock].slots
         by_slot = instruction.output.values.view(-1, self.batch, instruction.output.values.shape[1])
-        output = by_slot[instruction.phase :: instruction.stride][:slots]
+        output = by_slot[instruction.phase :: instruction.stride][: self._slots(instruction)]
 
         def product() -> None:
             total = instruction.bias if initial is None else initial()
@@ -65,69 +106,55 @@ class PlainEngine:
         if isinstance(instruction.output, Ring):
             write = self._writer(instruction.output, instruction)
         else:
-            write = instruction.output.values[: self.clocks[instruction.clock].slots * self.batch].copy_
+            write = instruction.output.values[: self._slots(instruction) * self.batch].copy_
 
         def pointwise() -> None:
             write(function(*[read() for read in reads]))
 
         return pointwise
 
+    def _keep(self, instruction: Keep) -> Callable[[], None]:
+        slots = self._slots(instruction)
+        row = instruction.source.values[:, instruction.first : instruction.first + slots].transpose(0, 1)
+        write = self._writer(instruction.output, instruction)
+
+        def keep() -> None:
+            write(row)
+
+        return keep
+
     def _reader(self, operand: Operand, reader: Instruction) -> Callable[[], Any]:
-        clock = self.clocks[reader.clock]
-        rows = clock.slots * self.batch
+        rows = self._slots(reader) * self.batch
         if isinstance(operand, Scratch):
             values = operand.values[:rows]
             return lambda: values
         if isinstance(operand, Table):
-            table, offset = operand.values, reader.lead - clock.origin
-
-            def look_up() -> Tensor:
-                return table.index_select(0, clock.places[self.positions[reader.clock] + offset]).view(rows, -1)
-
-            return look_up
+            table, place = operand.values, self.positions.places(reader.clock, reader.lead)
+            return lambda: table.index_select(0, place()).view(rows, -1)
         if isinstance(operand, Window):
-            return self._window(operand, clock.slots)
+            ring = operand.ring
+            by_slot = ring.values.unflatten(0, (-1, self.batch))[ring.before + operand.shift :: operand.stride]
+            by_slot = by_slot[: self._slots(reader)]
+            at = self.positions.ring(ring.clock, -operand.delay, ring.depth, range(operand.length))
+            return lambda: by_slot.index_select(2, at()).view(rows, -1)
         return lambda: operand
 
-    def _window(self, window: Window, slots: int) -> Callable[[], Tensor]:
-        ring = window.ring
-        by_slot = ring.values.unflatten(0, (-1, self.batch))[ring.before + window.shift :: window.stride][:slots]
-        # One view for each place in the ring, made when it is first needed.
-        views: dict[int, Tensor] = {}
-
-        def read() -> Tensor:
-            first = (self.positions[ring.clock] - window.delay) % ring.depth
-            if first not in views:
-                views[first] = by_slot[:, :, first : first + window.length]
-            return views[first].reshape(slots * self.batch, -1)
-
-        return read
-
-    def _writer(self, ring: Ring, writer: Pointwise) -> Callable[[Tensor], object]:
-        clock = self.clocks[writer.clock]
-        slots = clock.slots
-        invalid = self.invalid[writer.clock]
+    def _writer(self, ring: Ring, writer: Instruction) -> Callable[[Tensor], object]:
+        slots = self._slots(writer)
+        copies = ring.values.shape[1] // ring.depth
+        at = self.positions.ring(writer.clock, 0, ring.depth, range(0, copies * ring.depth, ring.depth))
+        valid = self.positions.valid(writer.clock, writer.lead)
         by_slot = ring.values.unflatten(0, (-1, self.batch))
-        wrapped = range(1, ring.before + 1 if ring.wraps else 1)
-        twice = ring.values.shape[1] > ring.depth
+        own = by_slot[ring.before : ring.before + slots]
+        front = by_slot[: ring.before] if ring.wraps and ring.before else None
+        wrapped = torch.tensor([(slot - ring.before) % slots for slot in range(ring.before)], device=own.device)
+        zero = torch.zeros((), dtype=own.dtype, device=own.device)
 
         def write(value: Tensor) -> None:
-            position = self.positions[writer.clock]
-            at = position % ring.depth
-            column = by_slot[:, :, at]
-            own = column[ring.before : ring.before + slots]
-            own.copy_(value.view(slots, self.batch, -1))
-            for first, last in invalid[position + writer.lead - clock.origin]:
-                own[first:last] = 0
-            for up in wrapped:
-                column[ring.before - up] = own[-up % slots]
-            if twice:
-                by_slot[:, :, at + ring.depth] = column
+            inside = torch.where(valid()[:, None, None], value.view(slots, self.batch, -1), zero)
+            inside = inside[:, :, None].expand(-1, -1, copies, -1)
+            own.index_copy_(2, at(), inside)
+            if front is not None:
+                front.index_copy_(2, at(), inside.index_select(0, wrapped))
 
         return write
-
-
-def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """[first, last) of every run of true flags."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    return [(int(first), int(last)) for first, last in edges.reshape(-1, 2)]

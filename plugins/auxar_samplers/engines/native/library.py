@@ -16,15 +16,14 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from auxar_samplers.engines.base import UnavailableError
+from auxar_samplers.engines.native.structures import differing
+
 logger = logging.getLogger("auxar")
 
-SOURCES = tuple(Path(__file__).parent / name for name in ("native.cpp", "drawing.cpp", "functions.h"))
+SOURCES = tuple(Path(__file__).parent / name for name in ("program.cpp", "drawing.cpp", "functions.h", "structures.h"))
 # Without traps and errno a loop of rounding and comparisons runs on vectors; sums keep their order.
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-shared")
-
-
-class UnavailableError(Exception):
-    """The native engine cannot run here; the message says why."""
 
 
 def library() -> ctypes.CDLL:
@@ -51,7 +50,10 @@ def attempt() -> ctypes.CDLL | str:
             if not path.is_file():
                 logger.info("compiling the samplers' native engine, once on this machine")
                 _compile([*compiler, *flags, *(str(one) for one in SOURCES if one.suffix == ".cpp")], path)
-        return ctypes.CDLL(str(path))
+        loaded = ctypes.CDLL(str(path))
+        if names := differing(loaded):
+            return f"its library has other structures than expected: {', '.join(names)}"
+        return loaded
     except UnavailableError as error:
         return str(error)
     except (OSError, RuntimeError) as error:  # `Path.home` raises the latter for a user without one.

@@ -1,4 +1,4 @@
-// Runs a sampler's program: matrix products over few rows and pointwise functions, step after step.
+// Runs a sampler's program over all its steps, drawing included: matrix products over few rows and pointwise functions.
 //
 // A step's products have about as many rows as the image has rows in flight: too few for a general matrix library to
 // be fast, and a step has too many of them for the cost of calls. Weights are packed once into panels of columns; a
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "functions.h"
+#include "structures.h"
 
 // Rows of a tile times vectors of a panel is what fits into the registers beside what is being multiplied.
 #if defined(__AVX512F__)
@@ -19,41 +20,9 @@ constexpr int VECTOR_BYTES = 64, TILE_ROWS = 9, PANEL_VECTORS = 3;
 constexpr int VECTOR_BYTES = 32, TILE_ROWS = 4, PANEL_VECTORS = 3;
 #endif
 
-enum Kind : int32_t { RING, SCRATCH, TABLE, NUMBER };
+enum InstructionKind : int32_t { POINTWISE, PRODUCT, KEEP };
+enum OperandKind : int32_t { RING, SCRATCH, TABLE, NUMBER };
 enum Function : int32_t { COPY, CONCAT_ELU, GATE, ELU, RELU, SIGMOID, TANH, NEG, ADD, SUB, MUL };
-
-struct Clock {
-    const uint8_t *valid;   // for each position from `origin` and each slot: does it stand inside the image?
-    const int64_t *places;  // likewise: the row of a table that belongs to it
-    int64_t origin, slots;
-};
-
-struct Operand {
-    char *base;
-    int32_t kind, clock;
-    int64_t channels;    // of one position
-    int64_t row_stride;  // elements between rows
-    int64_t first_slot, slot_stride;
-    int64_t depth, delay;
-    int64_t length;      // positions side by side
-    double number;
-};
-
-struct Instruction {
-    int32_t is_product, function, clock, operand_count;
-    int64_t lead;
-    int64_t wrapped, mirror;  // of an output ring: slots repeated before the first one, elements to the second copy
-    const Operand *operands;
-    Operand output;
-    const char *panels;     // a product's weights, packed by `pack`
-    const char *bias;       // padded as the panels are
-    const Operand *initial; // a table that the product is added to, or null
-};
-
-struct State {
-    const Clock *clocks;
-    int64_t batch, threads;  // `threads` to ask for
-};
 
 namespace {
 
@@ -124,21 +93,21 @@ constexpr int MOST_OPERANDS = 16;
 
 // One thread's rows. A ring may be written twice, so that no window wraps, and its last slots before its first one.
 template <class T>
-void pointwise(const Instruction &instruction, const State &state, const int64_t *positions, int64_t thread,
+void pointwise(const Instruction &instruction, const Program &program, const int64_t *positions, int64_t thread,
                int64_t threads) {
-    const Clock &clock = state.clocks[instruction.clock];
-    const int64_t rows = clock.slots * state.batch;
+    const Clock &clock = program.clocks[instruction.clock];
+    const int64_t rows = clock.slots * program.batch;
     const int64_t begin = rows * thread / threads, end = rows * (thread + 1) / threads;
     const int64_t at = (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
     const Operand &output = instruction.output;
     const size_t bytes = output.channels * sizeof(T);
     for (int64_t row = begin; row < end; row++) {
-        const int64_t slot = row / state.batch;
-        T *out = locate<T>(output, positions, nullptr, row, state.batch);
+        const int64_t slot = row / program.batch;
+        T *out = locate<T>(output, positions, nullptr, row, program.batch);
         if (clock.valid[at + slot]) {
             T *in[MOST_OPERANDS];
             for (int32_t k = 0; k < instruction.operand_count; k++)
-                in[k] = locate<T>(instruction.operands[k], positions, clock.places + at, row, state.batch);
+                in[k] = locate<T>(instruction.operands[k], positions, clock.places + at, row, program.batch);
             apply(instruction, out, in);
         } else {
             std::memset(out, 0, bytes);
@@ -146,7 +115,7 @@ void pointwise(const Instruction &instruction, const State &state, const int64_t
         if (instruction.mirror) std::memcpy(out + instruction.mirror, out, bytes);
         for (int64_t up = 1; up <= instruction.wrapped; up++) {
             if (modulo(-up, clock.slots) != slot) continue;
-            T *copy = out - (slot + up) * state.batch * output.row_stride;
+            T *copy = out - (slot + up) * program.batch * output.row_stride;
             std::memcpy(copy, out, bytes);
             if (instruction.mirror) std::memcpy(copy + instruction.mirror, out, bytes);
         }
@@ -231,9 +200,9 @@ template <class T> constexpr int64_t panel_width() { return PANEL_VECTORS * (VEC
 
 // One thread's share of all (panel, block of rows). The narrow last panel is dealt out first to even out the shares.
 template <class T>
-void product(const Instruction &instruction, const State &state, const int64_t *positions, const int64_t *rows,
+void product(const Instruction &instruction, const Program &program, const int64_t *positions, const int64_t *rows,
              int64_t row_count, int64_t thread, int64_t threads) {
-    const Clock &clock = state.clocks[instruction.clock];
+    const Clock &clock = program.clocks[instruction.clock];
     const int64_t *places =
         clock.places + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
     const int64_t outputs = instruction.output.channels, full = panel_width<T>();
@@ -257,42 +226,90 @@ void product(const Instruction &instruction, const State &state, const int64_t *
             const int64_t work = cost * (end - begin), center = done + work / 2;
             done += work;
             if (center < from || center >= to) continue;
-            const Tile<T> job{&instruction, positions, places, state.batch, rows + begin};
+            const Tile<T> job{&instruction, positions, places, program.batch, rows + begin};
             panel_product<T>(end - begin, job, panel, column, width);
         }
     }
 }
 
-template <class T> void run(const State &state, const Instruction *instructions, int64_t count, const int64_t *positions) {
-#pragma omp parallel num_threads(state.threads)
+// One thread's columns of a row, each from a place in a ring of one slot to a slot of another ring.
+template <class T>
+void keep(const Instruction &instruction, const Program &program, const int64_t *positions, int64_t thread,
+          int64_t threads) {
+    const int64_t slots = program.clocks[instruction.clock].slots;
+    const Operand &source = instruction.operands[0];
+    const size_t bytes = source.channels * sizeof(T);
+    for (int64_t row = slots * program.batch * thread / threads; row < slots * program.batch * (thread + 1) / threads;
+         row++) {
+        const int64_t slot = row / program.batch, image = row % program.batch;
+        const T *in = reinterpret_cast<const T *>(source.base) + image * source.row_stride +
+                      (source.first_slot + slot) * source.channels;
+        std::memcpy(locate<T>(instruction.output, positions, nullptr, row, program.batch), in, bytes);
+    }
+}
+
+template <class T> void run_list(const Program &program, const List &list, const int64_t *positions) {
+#pragma omp parallel num_threads(list.threads)
     {
         // There may be fewer than asked for.
         const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
         static thread_local std::vector<int64_t> rows;
-        bool after_product = false;
-        for (int64_t k = 0; k < count; k++) {
-            const Instruction &instruction = instructions[k];
-            if (!instruction.is_product) {
-                // A thread's pointwise work stays with its own rows, so that only products need to wait and be waited for.
-                if (after_product) {
+        bool after_shared = false;
+        for (int64_t k = 0; k < list.count; k++) {
+            const Instruction &instruction = list.instructions[k];
+            if (instruction.kind == POINTWISE) {
+                // A thread's pointwise work stays with its own rows, so that only what is shared out otherwise needs to
+                // wait and be waited for.
+                if (after_shared) {
 #pragma omp barrier
                 }
-                after_product = false;
-                pointwise<T>(instruction, state, positions, thread, threads);
+                after_shared = false;
+                pointwise<T>(instruction, program, positions, thread, threads);
                 continue;
             }
 #pragma omp barrier
-            after_product = true;
-            const Clock &clock = state.clocks[instruction.clock];
+            after_shared = true;
+            if (instruction.kind == KEEP) {
+                keep<T>(instruction, program, positions, thread, threads);
+                continue;
+            }
+            const Clock &clock = program.clocks[instruction.clock];
             const uint8_t *valid =
                 clock.valid + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
             rows.clear();
             for (int64_t slot = 0; slot < clock.slots; slot++)
                 if (valid[slot])
-                    for (int64_t image = 0; image < state.batch; image++) rows.push_back(slot * state.batch + image);
-            product<T>(instruction, state, positions, rows.data(), static_cast<int64_t>(rows.size()), thread,
+                    for (int64_t image = 0; image < program.batch; image++) rows.push_back(slot * program.batch + image);
+            product<T>(instruction, program, positions, rows.data(), static_cast<int64_t>(rows.size()), thread,
                        threads);
         }
+    }
+}
+
+// Draws the pixels of a step, keeps them, and encodes them for the next one.
+template <class T> void draw(const Program &program, const int64_t *places) {
+    program.source(program.source_state, places, program.slots, program.parameters, program.drawn,
+                   program.source_threads);
+    const T *encoded = static_cast<const T *>(program.encoded);
+    const int64_t channels = program.channels, size = program.batch * channels;
+    const int64_t *drawn = program.drawn;
+    T *out = static_cast<T *>(program.pixels);
+    for (int64_t slot = 0; slot < program.slots; slot++, drawn += size) {
+        if (places[slot] != program.outside)
+            std::memcpy(program.image + places[slot] * size, drawn, size * sizeof(int64_t));
+        for (int64_t image = 0; image < program.batch; image++, out += program.inputs) {
+            for (int64_t channel = 0; channel < channels; channel++) out[channel] = encoded[drawn[image * channels + channel]];
+            for (int64_t channel = channels; channel < program.inputs; channel++) out[channel] = T(1);
+        }
+    }
+}
+
+template <class T> void run_steps(const Program &program, int64_t first, int64_t last) {
+    for (int64_t step = first; step < last; step++) {
+        const int64_t *row = program.steps + step * (1 + program.clock_count);
+        run_list<T>(program, program.lists[row[0]], row + 1);
+        const int64_t draws = program.draws[step];
+        if (draws >= 0 && program.source != nullptr) draw<T>(program, program.places + draws * program.slots);
     }
 }
 
@@ -324,10 +341,13 @@ int64_t padded_outputs_float(int64_t outputs) { return padded_outputs<float>(out
 int64_t padded_outputs_double(int64_t outputs) { return padded_outputs<double>(outputs); }
 void pack_float(const float *w, int64_t inputs, int64_t outputs, float *panels) { pack(w, inputs, outputs, panels); }
 void pack_double(const double *w, int64_t inputs, int64_t outputs, double *panels) { pack(w, inputs, outputs, panels); }
-void run_float(const State *state, const Instruction *program, int64_t count, const int64_t *positions) {
-    run<float>(*state, program, count, positions);
+void run_float(const Program *program, int64_t first, int64_t last) { run_steps<float>(*program, first, last); }
+void run_double(const Program *program, int64_t first, int64_t last) { run_steps<double>(*program, first, last); }
+// In the order in which structures.py compares them.
+void structure_sizes(int64_t *sizes) {
+    const int64_t found[] = {sizeof(Clock), sizeof(Operand), sizeof(Instruction), sizeof(List),
+                             sizeof(Program), sizeof(Drawing), sizeof(Forcing)};
+    std::memcpy(sizes, found, sizeof found);
 }
-void run_double(const State *state, const Instruction *program, int64_t count, const int64_t *positions) {
-    run<double>(*state, program, count, positions);
-}
+int64_t structure_count() { return 7; }
 }

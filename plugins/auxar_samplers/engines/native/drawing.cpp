@@ -1,4 +1,4 @@
-// Draws pixels, whatever their values or restricted by sums.
+// Sources: pixels that are drawn, whatever their values or restricted by sums, or forced to be those of given images.
 //
 // It takes a few numbers of each pixel at a time: operations on tensors would cost many times what they compute. Names
 // and formulas are those of the heads' `draw` and `draw_restricted`, of numerics/ and of `SumWalk`, in float64.
@@ -8,25 +8,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <vector>
 
 #include "functions.h"
-
-struct Drawing {
-    int64_t batch, channels, levels;
-    int64_t outside;     // the place that stands for "outside of the image"
-    int64_t components;  // of a mixture, and so on
-    int64_t modes;       // whether a component's mode is taken
-    double smallest_log_scale, largest_log_scale, reduction, smallest_reduced_log_scale;
-    double temperature;  // of a softmax
-    const int64_t *groups, *weights;  // (channels, outside + 1); of free draws all of the sums' are null
-    const int64_t *least, *most;      // (channels, outside + 1, later_images)
-    int64_t later_images;             // batch, or 1 if they are the same for all images
-    int64_t *lowest, *highest;        // (groups + 1, batch), changed by what is drawn
-    const double *uniforms;           // (outside + 1, batch, as many as the head takes)
-    const int64_t *low, *high;        // (outside + 1, batch, channels), or null: limits whatever the sums
-};
+#include "structures.h"
 
 namespace {
 
@@ -358,20 +345,30 @@ void draw_pixels(const Drawing &drawing, const int64_t *places, int64_t count, c
 }  // namespace
 
 extern "C" {
-void draw_mixture_float(const Drawing *drawing, const int64_t *places, int64_t count, const float *parameters,
+void draw_mixture_float(const void *drawing, const int64_t *places, int64_t count, const void *parameters,
                         int64_t *drawn, int64_t threads) {
-    draw_pixels<Mixture>(*drawing, places, count, parameters, drawn, threads);
+    draw_pixels<Mixture>(*static_cast<const Drawing *>(drawing), places, count, static_cast<const float *>(parameters),
+                         drawn, threads);
 }
-void draw_mixture_double(const Drawing *drawing, const int64_t *places, int64_t count, const double *parameters,
+void draw_mixture_double(const void *drawing, const int64_t *places, int64_t count, const void *parameters,
                          int64_t *drawn, int64_t threads) {
-    draw_pixels<Mixture>(*drawing, places, count, parameters, drawn, threads);
+    draw_pixels<Mixture>(*static_cast<const Drawing *>(drawing), places, count, static_cast<const double *>(parameters),
+                         drawn, threads);
 }
-void draw_softmax_float(const Drawing *drawing, const int64_t *places, int64_t count, const float *parameters,
+void draw_softmax_float(const void *drawing, const int64_t *places, int64_t count, const void *parameters,
                         int64_t *drawn, int64_t threads) {
-    draw_pixels<Softmax>(*drawing, places, count, parameters, drawn, threads);
+    draw_pixels<Softmax>(*static_cast<const Drawing *>(drawing), places, count, static_cast<const float *>(parameters),
+                         drawn, threads);
 }
-void draw_softmax_double(const Drawing *drawing, const int64_t *places, int64_t count, const double *parameters,
+void draw_softmax_double(const void *drawing, const int64_t *places, int64_t count, const void *parameters,
                          int64_t *drawn, int64_t threads) {
-    draw_pixels<Softmax>(*drawing, places, count, parameters, drawn, threads);
+    draw_pixels<Softmax>(*static_cast<const Drawing *>(drawing), places, count, static_cast<const double *>(parameters),
+                         drawn, threads);
+}
+void force(const void *forcing, const int64_t *places, int64_t count, const void *, int64_t *drawn, int64_t) {
+    const Forcing &given = *static_cast<const Forcing *>(forcing);
+    const int64_t size = given.batch * given.channels;
+    for (int64_t k = 0; k < count; k++)
+        std::memcpy(drawn + k * size, given.image + places[k] * size, size * sizeof(int64_t));
 }
 }

@@ -1,0 +1,55 @@
+"""A source that watches how a sampler uses it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from auxar.interfaces import ImageSpec, PixelSource
+from auxar.testing.laws import broken, described
+
+
+class NotingSource(PixelSource):
+    """Gives the pixels of an image and keeps the parameters; raises `ContractError` for calls out of order."""
+
+    def __init__(self, image: Tensor, spec: ImageSpec, parameter_count: int, reach: int) -> None:
+        self.count = len(image)
+        self.reach = reach
+        self.spec = spec
+        self.image = image.to(torch.int64)
+        self.asked = torch.zeros((spec.height, spec.width), dtype=torch.bool)
+        self.parameters = torch.zeros((len(image), parameter_count, spec.height, spec.width), dtype=torch.float64)
+
+    def pixels(self, places: Tensor, parameters: Tensor) -> Tensor:
+        """The image's pixels."""
+        count = self.spec.height * self.spec.width
+        if places.dtype != torch.int64 or places.dim() != 1 or not len(places):
+            broken("source", f"places must be int64 of shape (n,), got {described(places)}")
+        if int(places.min()) < 0 or int(places.max()) >= count:
+            broken("source", f"places must lie in 0 … {count - 1}, got {places.tolist()}")
+        expected = (len(places) * self.count, self.parameters.shape[1])
+        if tuple(parameters.shape) != expected:
+            broken("source", f"parameters must have shape {expected}, got {tuple(parameters.shape)}")
+        rows, columns = places.cpu() // self.spec.width, places.cpu() % self.spec.width
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+            self._check_order(row, column)
+        self.asked[rows, columns] = True
+        by_image = parameters.cpu().double().view(len(places), self.count, -1).permute(1, 2, 0)
+        self.parameters[:, :, rows, columns] = by_image
+        return self.image[:, :, rows, columns].permute(2, 0, 1).to(places.device)
+
+    def check_finished(self) -> None:
+        """Raises `ContractError` unless every pixel has been asked for."""
+        if not self.asked.all():
+            broken("source", "the sampler did not ask for every pixel", missing=(~self.asked).nonzero()[0].tolist())
+
+    def _check_order(self, row: int, column: int) -> None:
+        if self.asked[row, column]:
+            broken("source", f"the pixel in row {row}, column {column} was asked for twice")
+        before = self.asked[:row, : column + self.reach + 1].all() and self.asked[row, :column].all()
+        if not before:
+            broken(
+                "source",
+                f"the pixel in row {row}, column {column} was asked for before one to its left, or one above up to "
+                f"{self.reach} columns to its right",
+            )

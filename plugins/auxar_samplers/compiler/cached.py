@@ -1,0 +1,305 @@
+"""Compiles a plan to a cached program: every value once, for a row at a time or pixel by pixel.
+
+The program has two clocks for each stride: one whose slots are the columns of a row, and one for the pixel that is
+being drawn. A row of the image takes one step for what rows above decide, one for each pixel, and one after the last
+column, which computes late values and keeps the row for the rows below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auxar.interfaces import CausalNetwork
+from auxar_samplers.compiler.plan import Plan
+from auxar_samplers.compiler.program import (
+    Clock,
+    Instruction,
+    Keep,
+    Layout,
+    Operand,
+    Pointwise,
+    Product,
+    Program,
+    Scratch,
+    Table,
+    Window,
+    blank_image,
+    identity,
+)
+from auxar_samplers.compiler.sides import Sides
+from auxar_samplers.compiler.storage import Storage, growth_taps
+from auxar_samplers.compiler.trace import Static, Value
+
+
+def cached_program(network: CausalNetwork, plan: Plan, features: Tensor | None, count: int) -> Program:
+    """The program that draws `count` images: `features` has shape (count, features_channels, h, w), or is None."""
+    return _Compiler(network, plan, features, count).program()
+
+
+class _Compiler:
+    """Storage and instructions of one program."""
+
+    def __init__(self, network: CausalNetwork, plan: Plan, features: Tensor | None, count: int) -> None:
+        self.network = network
+        self.plan = plan
+        self.layout = Layout(count, next(network.parameters()).detach())
+        self.storage = Storage(plan, self.layout)
+        self.sides = Sides(plan.trace.statics(features), count)
+        self.fillers: list[tuple[int, Table, Callable[[slice, tuple[int, int]], Tensor]]] = []
+        self.initial: dict[Value, Table] = {}
+        arguments = [plan.trace.output, *(a for value in plan.leads for a in value.arguments)]
+        # Row values that the pixel program reads unchanged.
+        self.handed = {value for value in arguments if isinstance(value, Value) and not plan.by_pixel(value)}
+        self.pixels = self.layout.scratch(1, plan.trace.image.channels)
+        self.output = self.layout.scratch(1, plan.trace.output.channels)
+
+    def program(self) -> Program:
+        plan, period = self.plan, self.plan.period
+        rows, pixels, ends = self._lists()
+        operand = self._pixel_operand(plan.trace.output, plan.trace.output)
+        last = Pointwise(self.output, identity, (operand,), 0, self.storage.pixel_clock(plan.trace.output))
+        for instructions in pixels:
+            instructions.append(last)
+        strides = self.storage.strides
+        steps: list[list[int]] = []
+        draws: list[int] = []
+        fills: list[tuple[int, Callable[[], None]]] = []
+        for row in range(plan.height):
+            if self.fillers:
+                fills.append((len(steps), partial(self._fill, row)))
+            down = [row // stride for stride in strides]
+            phase = row % period
+            steps.append([phase, *down, *(0 for _ in strides)])
+            for column in range(plan.width):
+                across = [column // stride for stride in strides]
+                steps.append([period + phase * period + column % period, *down, *across])
+            steps.append([period + period * period + phase, *down, *(plan.width // stride for stride in strides)])
+            draws += [-1, *range(row * plan.width, (row + 1) * plan.width), -1]
+        return Program(
+            self.network,
+            self.layout,
+            (*(self._row_clock(stride) for stride in strides), *(self._pixel_clock(stride) for stride in strides)),
+            tuple(map(tuple, (*rows, *pixels, *ends))),
+            steps=np.array(steps, dtype=np.int64),
+            draws=np.array(draws, dtype=np.int64),
+            places=np.arange(plan.height * plan.width, dtype=np.int64)[:, None],
+            output=self.output,
+            pixels=self.pixels,
+            fills=tuple(fills),
+            image=blank_image(self.network, self.layout),
+        )
+
+    def _lists(self) -> tuple[list[list[Instruction]], list[list[Instruction]], list[list[Instruction]]]:
+        """Instructions of rows, by row's phase; of pixels, by row's and column's phase; of rows' ends, by row's phase.
+
+        A phase is the remainder by the period.
+        """
+        plan, period = self.plan, self.plan.period
+        rows: list[list[Instruction]] = [[] for _ in range(period)]
+        pixels: list[list[Instruction]] = [[] for _ in range(period * period)]
+        late: list[Instruction] = []
+        for value in plan.trace.values:
+            stride = plan.strides[value]
+            phases = range(value.factor if value.kind == "growth" else 1)
+            by_row = [list(self._of_row(value, phase)) for phase in phases]
+            by_pixel = [[list(self._of_pixel(value, row, column)) for column in phases] for row in phases]
+            for row in range(0, period, stride):
+                down = row // stride % len(phases)
+                rows[row] += by_row[down]
+                for column in range(0, period, stride):
+                    pixels[row * period + column] += by_pixel[down][column // stride % len(phases)]
+            if plan.leads.get(value, 0):
+                late += by_pixel[0][0]
+        return rows, pixels, [[*late, *self._keeps(row)] for row in range(period)]
+
+    def _keeps(self, row: int) -> Iterator[Keep]:
+        """Copies of the values computed pixel by pixel in a row of that phase, for the rows below."""
+        for value, ring in self.storage.by_row.items():
+            if self.plan.by_pixel(value) and row % self.plan.strides[value] == 0:
+                source = self.storage.by_pixel[value]
+                yield Keep(ring, source, -self.plan.leads[value], self.storage.row_clock(value))
+
+    def _fill(self, row: int) -> None:
+        """Fills the tables of side inputs for a row of the image."""
+        for stride, table, fill in self.fillers:
+            if row % stride == 0:
+                table.values[:-1] = fill(slice(row // stride, row // stride + 1), self.plan.size(stride))
+
+    # The row's program ------------------------------------------------------------------------------------------------
+
+    def _of_row(self, value: Value, phase: int) -> Iterator[Instruction]:
+        """Instructions that compute a value for a whole row; those of a growth are for rows of one phase."""
+        if self.plan.by_pixel(value):
+            if value.kind == "linear":
+                yield from self._row_part(value)
+            return
+        clock = self.storage.row_clock(value)
+        ring = self.storage.by_row.get(value)
+        if value.kind == "function":
+            assert value.function is not None
+            operands = tuple(self._row_operand(value, argument) for argument in value.arguments)
+            yield Pointwise(ring or self.storage.scratch(value), value.function, operands, 0, clock)
+            if ring is not None and value in self.handed:
+                yield Pointwise(self.storage.scratch(value), identity, (Window(ring),), 0, clock)
+            return
+        if value.kind == "growth":
+            yield from self._row_growth(value, phase)
+        else:
+            side = self._side(value)
+            operands, matrices = self._row_terms(value)
+            output = self.storage.scratch(value)
+            assert value.bias is not None
+            yield Product(output, operands, matrices, value.bias, side, 0, clock)
+        if ring is not None:
+            yield Pointwise(ring, identity, (self.storage.scratch(value),), 0, clock)
+
+    def _row_part(self, value: Value) -> Iterator[Instruction]:
+        """Instructions for the part of a pixel-by-pixel value that a row has in common: side inputs and rows above."""
+        side = self._side(value)
+        operands, matrices = self._row_terms(value)
+        assert value.bias is not None
+        if operands:
+            output = self.storage.row_scratch(value)
+            self.initial[value] = self.storage.table(output)
+            yield Product(output, operands, matrices, value.bias, side, 0, self.storage.row_clock(value))
+        elif side is not None:
+            self.initial[value] = side
+
+    def _row_terms(self, value: Value) -> tuple[tuple[Window | Scratch, ...], tuple[Tensor, ...]]:
+        operands: list[Window | Scratch] = []
+        matrices = []
+        for term in value.terms:
+            if not isinstance(term.source, Value):
+                continue
+            complete = self.plan.rows_at_once(term)
+            ring = self.storage.by_row.get(term.source)
+            for up, weight in term.rows:
+                for column in range(weight.shape[2] if up in complete else 0):
+                    shift = term.columns[0] + column
+                    if ring is None:
+                        operands.append(self.storage.scratch(term.source))
+                    else:
+                        operands.append(Window(ring, up, shift, stride=term.stride))
+                    matrices.append(weight[:, :, column].t())
+        return tuple(operands), tuple(matrices)
+
+    def _row_growth(self, value: Value, phase: int) -> Iterator[Instruction]:
+        """One product for each phase of the columns, over the columns of the source."""
+        source = value.sources[0]
+        assert value.layer is not None
+        assert value.bias is not None
+        weight = value.layer.weight()[:, :, phase]
+        for across in range(value.factor):
+            taps = growth_taps(value, across)
+            operands = tuple(Window(self.storage.by_row[source], 0, shift) for shift, _ in taps)
+            matrices = tuple(weight[:, :, column] for _, column in taps)
+            yield Product(
+                self.storage.scratch(value),
+                operands,
+                matrices,
+                value.bias,
+                None,
+                0,
+                self.storage.row_clock(source),
+                across,
+                value.factor,
+            )
+
+    def _row_operand(self, reader: Value, argument: Value | Static | float) -> Operand:
+        if isinstance(argument, Value):
+            ring = self.storage.by_row.get(argument)
+            return self.storage.scratch(argument) if ring is None else Window(ring)
+        return self._static_operand(reader, argument)
+
+    def _static_operand(self, reader: Value, argument: Static | float) -> Operand:
+        if isinstance(argument, Static):
+            return self._side_of(reader, self.sides.channels(argument), partial(self.sides.values, argument))
+        return argument
+
+    # The pixel's program ----------------------------------------------------------------------------------------------
+
+    def _of_pixel(self, value: Value, row: int, column: int) -> Iterator[Instruction]:
+        """Instructions that compute a value for one pixel; those of a growth are for one phase of rows and columns."""
+        if not self.plan.by_pixel(value):
+            return
+        lead, clock = self.plan.leads[value], self.storage.pixel_clock(value)
+        ring = self.storage.by_pixel.get(value)
+        output = ring or self.storage.scratch(value)
+        if value.kind == "image":
+            yield Pointwise(output, identity, (self.pixels,), lead, clock)
+            return
+        if value.kind == "function":
+            assert value.function is not None
+            operands = tuple(self._pixel_operand(value, argument) for argument in value.arguments)
+            yield Pointwise(output, value.function, operands, lead, clock)
+            return
+        if value.kind == "growth":
+            assert value.layer is not None
+            source = Window(self.storage.by_pixel[value.sources[0]])
+            terms: list[tuple[Window | Scratch, Tensor]] = [(source, value.layer.weight()[:, :, row, column])]
+        else:
+            terms = list(self._pixel_terms(value))
+        assert value.bias is not None
+        product = Product(
+            self.storage.scratch(value),
+            tuple(operand for operand, _ in terms),
+            tuple(matrix for _, matrix in terms),
+            value.bias,
+            self.initial.get(value),
+            lead,
+            clock,
+        )
+        yield product
+        if ring is not None:
+            yield Pointwise(ring, identity, (product.output,), lead, clock)
+
+    def _pixel_terms(self, value: Value) -> Iterator[tuple[Window | Scratch, Tensor]]:
+        for term in value.terms:
+            if isinstance(term.source, Value) and len(self.plan.rows_at_once(term)) < len(term.rows):
+                _, weight = term.rows[-1]
+                late = self.plan.leads[term.source] - term.stride * self.plan.leads[value]
+                ring = self.storage.by_pixel.get(term.source)
+                matrix = weight.permute(2, 1, 0).flatten(0, 1)
+                if ring is None:
+                    yield self.storage.scratch(term.source), matrix
+                else:
+                    yield Window(ring, late - term.columns[0], length=weight.shape[2]), matrix
+
+    def _pixel_operand(self, reader: Value, argument: Value | Static | float) -> Operand:
+        if not isinstance(argument, Value):
+            return self._static_operand(reader, argument)
+        if not self.plan.by_pixel(argument):
+            return self.storage.table(self.storage.scratch(argument))
+        ring = self.storage.by_pixel.get(argument)
+        if ring is None:
+            return self.storage.scratch(argument)
+        return Window(ring, self.plan.leads[argument] - self.plan.leads.get(reader, 0))
+
+    # Side inputs and clocks -------------------------------------------------------------------------------------------
+
+    def _side(self, value: Value) -> Table | None:
+        """The table of a linear value's static terms, if it has any."""
+        static = [term for term in value.terms if isinstance(term.source, Static)]
+        assert value.bias is not None
+        return self._side_of(value, value.channels, partial(self.sides.total, static, value.bias)) if static else None
+
+    def _side_of(self, value: Value, channels: int, fill: Callable[[slice, tuple[int, int]], Tensor]) -> Table:
+        table = self.layout.table(self.storage.width(value), channels)
+        self.fillers.append((self.plan.strides[value], table, fill))
+        return table
+
+    def _row_clock(self, stride: int) -> Clock:
+        height, width = self.plan.size(stride)
+        places = torch.arange(width, device=self.layout.like.device).expand(height, -1)
+        return Clock(np.ones((height, width), dtype=bool), places.contiguous(), 0)
+
+    def _pixel_clock(self, stride: int) -> Clock:
+        width = self.plan.size(stride)[1]
+        column = np.arange(-1, width + 1)[:, None]
+        valid = (column >= 0) & (column < width)
+        return Clock(valid, torch.from_numpy(np.where(valid, column, width)).to(self.layout.like.device), -1)

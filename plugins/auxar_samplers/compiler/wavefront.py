@@ -1,0 +1,199 @@
+"""Compiles a schedule to a wavefront's program: many rows at once, each some columns behind the one above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auxar.interfaces import CausalNetwork
+from auxar_samplers.compiler.program import (
+    Clock,
+    Instruction,
+    Layout,
+    Operand,
+    Pointwise,
+    Product,
+    Program,
+    Ring,
+    Scratch,
+    Table,
+    Window,
+    blank_image,
+    identity,
+)
+from auxar_samplers.compiler.schedule import Schedule
+from auxar_samplers.compiler.sides import Sides
+from auxar_samplers.compiler.trace import Static, Value
+
+BAND = 8
+"""Rows of side inputs that are computed together."""
+
+
+def wavefront_program(network: CausalNetwork, schedule: Schedule, features: Tensor | None, count: int) -> Program:
+    """The program that draws `count` images: `features` has shape (count, features_channels, h, w), or is None."""
+    return _Compiler(network, schedule, features, count).program()
+
+
+class _Places:
+    """The pixel at which each slot stands at any time. Slots are used in a cycle: a row is in slot (row mod slots).
+
+    A slot's period is `slots · lag` columns, of which those beyond the image's width stand for its zero padding.
+    Tables hold `table_rows` rows of the image, in cycles as well, so that memory does not grow with the height.
+    """
+
+    def __init__(self, schedule: Schedule, height: int, width: int) -> None:
+        lead, least = max(schedule.leads.values()), min(schedule.leads.values())
+        self.lag = schedule.lag
+        self.lead = lead
+        self.slots = -(-(width + max(1, schedule.reach)) // schedule.lag)
+        self.start = -lead
+        self.stop = schedule.lag * (height - 1) + width
+        in_work = -(-(width + lead - least) // schedule.lag) + 1
+        self.table_rows = (-(-in_work // BAND) + 1) * BAND
+        self.origin = self.start + least
+        position = np.arange(self.origin, self.stop + lead)[:, None] - schedule.lag * np.arange(self.slots)
+        row = np.arange(self.slots) + self.slots * np.floor_divide(position, self.slots * schedule.lag)
+        column = np.mod(position, self.slots * schedule.lag)
+        self.valid = (row >= 0) & (row < height) & (column < width)
+        self.places = np.where(self.valid, row * width + column, height * width)
+        self.table_places = np.where(self.valid, row % self.table_rows * width + column, self.table_rows * width)
+
+    def rows_begun(self, time: int) -> int:
+        """Rows of which something is computed by this time."""
+        return (time + self.lead) // self.lag + 1
+
+
+class _Compiler:
+    """Storage and instructions of one program."""
+
+    def __init__(self, network: CausalNetwork, schedule: Schedule, features: Tensor | None, count: int) -> None:
+        self.network = network
+        self.schedule = schedule
+        _, self.height, self.width = network.image.shape
+        self.places = _Places(schedule, self.height, self.width)
+        self.layout = Layout(count, next(network.parameters()).detach())
+        static = None if features is None else features.contiguous(memory_format=torch.channels_last)
+        self.sides = Sides(schedule.trace.statics(static), count)
+        self.fillers: list[tuple[Table, Callable[[slice, tuple[int, int]], Tensor]]] = []
+        self.pixels = self.layout.scratch(self.places.slots, schedule.trace.image.channels)
+        self.rings = dict(self._rings())
+        self.scratch: dict[Value, Scratch] = {}
+
+    def program(self) -> Program:
+        places, layout, last = self.places, self.layout, self.schedule.trace.output
+        instructions = [each for value in self.schedule.trace.values for each in self._instructions(value)]
+        output = layout.scratch(places.slots, last.channels)
+        instructions.append(Pointwise(output, identity, (self._window(last, 0, 0, 1),), self.schedule.leads[last]))
+        table_places = torch.from_numpy(places.table_places).to(layout.like.device)
+        times = np.arange(places.start, places.stop)
+        return Program(
+            self.network,
+            layout,
+            (Clock(places.valid, table_places, places.origin),),
+            (tuple(instructions),),
+            steps=np.stack([np.zeros_like(times), times], axis=1),
+            # Before the first pixel only layers that run ahead have work.
+            draws=np.where(times >= 0, times - places.origin, -1),
+            places=places.places,
+            output=output,
+            pixels=self.pixels,
+            fills=tuple(self._fills()) if self.fillers else (),
+            image=blank_image(self.network, layout),
+        )
+
+    def _fills(self) -> Iterator[tuple[int, Callable[[], None]]]:
+        """Tables of side inputs are filled a band of rows at a time, before the first step that needs the band."""
+        filled = 0
+        for step, time in enumerate(range(self.places.start, self.places.stop)):
+            while filled < min(self.height, self.places.rows_begun(time)):
+                yield step, partial(self._fill, filled)
+                filled += BAND
+
+    def _fill(self, first: int) -> None:
+        last = min(first + BAND, self.height)
+        # The tables hold a whole number of bands, so that none wraps.
+        start = first % self.places.table_rows * self.width
+        for table, fill in self.fillers:
+            found = fill(slice(first, last), (self.height, self.width))
+            table.values[start : start + (last - first) * self.width] = found
+
+    def _rings(self) -> Iterator[tuple[Value, Ring]]:
+        """Storage for values that are read at other places than where they are computed."""
+        depth: dict[Value, int] = {self.schedule.trace.image: 1}
+        above: dict[Value, int] = {self.schedule.trace.image: 0}
+        for value in self.schedule.trace.values:
+            for source, delay, up, length in self._reads(value):
+                if delay or up or length > 1:
+                    depth[source] = max(depth.get(source, 1), delay + 1)
+                    above[source] = max(above.get(source, 0), up)
+        for value, deepest in depth.items():
+            up = above[value]
+            yield value, self.layout.ring(self.places.slots, deepest, value.channels, before=up, wraps=True)
+
+    def _reads(self, value: Value) -> Iterator[tuple[Value, int, int, int]]:
+        """(source, delay of the oldest, rows above, length) of every window."""
+        for term in value.terms:
+            if isinstance(term.source, Value):
+                for up, weight in term.rows:
+                    delay = self.schedule.delay(value, term.source, up, term.columns[0])
+                    yield term.source, delay, up, weight.shape[2]
+        for source in value.arguments:
+            if isinstance(source, Value):
+                yield source, self.schedule.delay(value, source), 0, 1
+
+    def _instructions(self, value: Value) -> Iterator[Instruction]:
+        lead = self.schedule.leads[value]
+        if value.kind == "image":
+            yield Pointwise(self.rings[value], identity, (self.pixels,), lead)
+            return
+        ring = self.rings.get(value)
+        if value.kind == "function":
+            output = ring or self._new_scratch(value)
+            assert value.function is not None
+            yield Pointwise(output, value.function, tuple(self._operand(value, a) for a in value.arguments), lead)
+            return
+        product = self._product(value, lead)
+        yield product
+        if ring is not None:
+            yield Pointwise(ring, identity, (product.output,), lead)
+
+    def _product(self, value: Value, lead: int) -> Product:
+        operands: list[Window | Scratch] = []
+        matrices = []
+        static = []
+        for term in value.terms:
+            if isinstance(term.source, Static):
+                static.append(term)
+                continue
+            for up, weight in term.rows:
+                # A window of a ring is a row of the kernel.
+                matrices.append(weight.permute(2, 1, 0).flatten(0, 1))
+                delay = self.schedule.delay(value, term.source, up, term.columns[0])
+                operands.append(self._window(term.source, delay, up, weight.shape[2]))
+        assert value.bias is not None
+        table = self._side(value.channels, partial(self.sides.total, static, value.bias)) if static else None
+        return Product(self._new_scratch(value), tuple(operands), tuple(matrices), value.bias, table, lead)
+
+    def _operand(self, reader: Value, argument: Value | Static | float) -> Operand:
+        if isinstance(argument, Value):
+            return self._window(argument, self.schedule.delay(reader, argument), 0, 1)
+        if isinstance(argument, Static):
+            return self._side(self.sides.channels(argument), partial(self.sides.values, argument))
+        return argument
+
+    def _window(self, source: Value, delay: int, up: int, length: int) -> Window | Scratch:
+        ring = self.rings.get(source)
+        return self.scratch[source] if ring is None else Window(ring, delay, -up, length)
+
+    def _new_scratch(self, value: Value) -> Scratch:
+        self.scratch[value] = self.layout.scratch(self.places.slots, value.channels)
+        return self.scratch[value]
+
+    def _side(self, channels: int, fill: Callable[[slice, tuple[int, int]], Tensor]) -> Table:
+        table = self.layout.table(self.places.table_rows * self.width, channels)
+        self.fillers.append((table, fill))
+        return table

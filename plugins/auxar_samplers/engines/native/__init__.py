@@ -1,0 +1,1 @@
+"""The native engine: a C++ library, compiled once on the machine, that runs whole programs."""

@@ -1,0 +1,111 @@
+"""Shipped sources in the form in which the library runs them itself, inside of its loop over the steps."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.interfaces import Head, PixelSource
+from auxar.sources import DrawSource, ForceSource
+from auxar.support import SumWalk
+from auxar_heads.logistic_mixture import (
+    LARGEST_LOG_SCALE,
+    SMALLEST_LOG_SCALE,
+    SMALLEST_REDUCED_LOG_SCALE,
+    LogisticMixtureHead,
+)
+from auxar_heads.softmax import SoftmaxHead
+from auxar_samplers.engines.native.structures import Drawing, Forcing
+
+
+@attrs.frozen(eq=False)
+class NativeSource:
+    """A function of the library and what it is called with."""
+
+    function: str
+    state: ctypes.Structure
+    kept: list[Tensor]
+    """Tensors that the structure points to, kept alive."""
+
+
+def native_source(source: PixelSource, dtype: torch.dtype) -> NativeSource | None:
+    """The source for parameters of that dtype, or None for one that the library has no function for."""
+    # Exact types: a subclass may have other formulas.
+    if type(source) is ForceSource:
+        return _forcing(source)
+    if type(source) is DrawSource and type(source.head) in HEADS and type(source.walk) in (SumWalk, type(None)):
+        return _drawing(source, "float" if dtype == torch.float32 else "double")
+    return None
+
+
+def described(source: PixelSource) -> str:
+    """Words for a source that the library has no function for."""
+    if not isinstance(source, DrawSource):
+        return type(source).__name__
+    along = "" if source.walk is None else f" along {type(source.walk).__name__}"
+    return f"draws from {type(source.head).__name__}{along}"
+
+
+def _mixture(head: Head, source: DrawSource, drawing: Drawing) -> str:
+    assert isinstance(head, LogisticMixtureHead)
+    drawing.components, drawing.modes = head.components, source.rule.name == "map"
+    drawing.smallest_log_scale, drawing.largest_log_scale = SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE
+    drawing.reduction, drawing.smallest_reduced_log_scale = source.rule.reduction, SMALLEST_REDUCED_LOG_SCALE
+    return "draw_mixture"
+
+
+def _softmax(head: Head, source: DrawSource, drawing: Drawing) -> str:
+    return "draw_softmax"
+
+
+HEADS: dict[type[Head], Callable[[Head, DrawSource, Drawing], str]] = {
+    LogisticMixtureHead: _mixture,
+    SoftmaxHead: _softmax,
+}
+"""Heads that drawing.cpp has a class for. Each function fills in the head's part and names the library's function."""
+
+
+def _drawing(source: DrawSource, suffix: str) -> NativeSource:
+    kept: list[Tensor] = []
+
+    def address(tensor: Tensor, dtype: torch.dtype = torch.int64) -> int:
+        return _address(tensor, dtype, kept)
+
+    places, batch, _ = source.uniforms.shape
+    head = source.head
+    assert isinstance(head, LogisticMixtureHead | SoftmaxHead)
+    drawing = Drawing(
+        batch=batch,
+        channels=head.channels,
+        levels=source.levels,
+        outside=places - 1,
+        uniforms=address(source.uniforms, torch.float64),
+        temperature=source.rule.temperature,
+    )
+    if isinstance(source.walk, SumWalk):
+        walk = source.walk
+        drawing.groups, drawing.weights = address(walk.groups), address(walk.weights)
+        drawing.least, drawing.most = address(walk.least), address(walk.most)
+        drawing.later_images = walk.least.shape[2]
+        drawing.lowest, drawing.highest = address(walk.lowest), address(walk.highest)
+    if source.limits is not None:
+        drawing.low, drawing.high = address(source.limits.low), address(source.limits.high)
+    return NativeSource(f"{HEADS[type(head)](head, source, drawing)}_{suffix}", drawing, kept)
+
+
+def _forcing(source: ForceSource) -> NativeSource:
+    kept: list[Tensor] = []
+    _, batch, channels = source.image.shape
+    forcing = Forcing(batch=batch, channels=channels, image=_address(source.image, torch.int64, kept))
+    return NativeSource("force", forcing, kept)
+
+
+def _address(tensor: Tensor, dtype: torch.dtype, kept: list[Tensor]) -> int:
+    assert tensor.is_contiguous()
+    assert tensor.dtype == dtype
+    kept.append(tensor)
+    return tensor.data_ptr()

@@ -1,0 +1,128 @@
+"""Structures that the library reads, with the fields of structures.h in the same order."""
+
+from __future__ import annotations
+
+import ctypes
+
+
+class Clock(ctypes.Structure):
+    _fields_ = [
+        ("valid", ctypes.c_void_p),
+        ("places", ctypes.c_void_p),
+        ("origin", ctypes.c_int64),
+        ("slots", ctypes.c_int64),
+    ]
+
+
+class Operand(ctypes.Structure):
+    _fields_ = [
+        ("base", ctypes.c_void_p),
+        ("kind", ctypes.c_int32),
+        ("clock", ctypes.c_int32),
+        ("channels", ctypes.c_int64),
+        ("row_stride", ctypes.c_int64),
+        ("first_slot", ctypes.c_int64),
+        ("slot_stride", ctypes.c_int64),
+        ("depth", ctypes.c_int64),
+        ("delay", ctypes.c_int64),
+        ("length", ctypes.c_int64),
+        ("number", ctypes.c_double),
+    ]
+
+
+class Instruction(ctypes.Structure):
+    _fields_ = [
+        ("kind", ctypes.c_int32),
+        ("function", ctypes.c_int32),
+        ("clock", ctypes.c_int32),
+        ("operand_count", ctypes.c_int32),
+        ("lead", ctypes.c_int64),
+        ("wrapped", ctypes.c_int64),
+        ("mirror", ctypes.c_int64),
+        ("operands", ctypes.POINTER(Operand)),
+        ("output", Operand),
+        ("panels", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+        ("initial", ctypes.POINTER(Operand)),
+    ]
+
+
+class List(ctypes.Structure):
+    _fields_ = [
+        ("instructions", ctypes.POINTER(Instruction)),
+        ("count", ctypes.c_int64),
+        ("threads", ctypes.c_int64),
+    ]
+
+
+class Program(ctypes.Structure):
+    _fields_ = [
+        ("clocks", ctypes.POINTER(Clock)),
+        ("lists", ctypes.POINTER(List)),
+        ("steps", ctypes.c_void_p),
+        ("draws", ctypes.c_void_p),
+        ("places", ctypes.c_void_p),
+        ("clock_count", ctypes.c_int64),
+        ("slots", ctypes.c_int64),
+        ("batch", ctypes.c_int64),
+        ("outside", ctypes.c_int64),
+        ("source", ctypes.c_void_p),
+        ("source_state", ctypes.c_void_p),
+        ("parameters", ctypes.c_void_p),
+        ("drawn", ctypes.c_void_p),
+        ("image", ctypes.c_void_p),
+        ("encoded", ctypes.c_void_p),
+        ("pixels", ctypes.c_void_p),
+        ("channels", ctypes.c_int64),
+        ("inputs", ctypes.c_int64),
+        ("source_threads", ctypes.c_int64),
+    ]
+
+
+class Drawing(ctypes.Structure):
+    _fields_ = [
+        ("batch", ctypes.c_int64),
+        ("channels", ctypes.c_int64),
+        ("levels", ctypes.c_int64),
+        ("outside", ctypes.c_int64),
+        ("components", ctypes.c_int64),
+        ("modes", ctypes.c_int64),
+        ("smallest_log_scale", ctypes.c_double),
+        ("largest_log_scale", ctypes.c_double),
+        ("reduction", ctypes.c_double),
+        ("smallest_reduced_log_scale", ctypes.c_double),
+        ("temperature", ctypes.c_double),
+        ("groups", ctypes.c_void_p),
+        ("weights", ctypes.c_void_p),
+        ("least", ctypes.c_void_p),
+        ("most", ctypes.c_void_p),
+        ("later_images", ctypes.c_int64),
+        ("lowest", ctypes.c_void_p),
+        ("highest", ctypes.c_void_p),
+        ("uniforms", ctypes.c_void_p),
+        ("low", ctypes.c_void_p),
+        ("high", ctypes.c_void_p),
+    ]
+
+
+class Forcing(ctypes.Structure):
+    _fields_ = [
+        ("batch", ctypes.c_int64),
+        ("channels", ctypes.c_int64),
+        ("image", ctypes.c_void_p),
+    ]
+
+
+STRUCTURES: tuple[type[ctypes.Structure], ...] = (Clock, Operand, Instruction, List, Program, Drawing, Forcing)
+"""In the order in which the library lists their sizes."""
+
+
+def differing(library: ctypes.CDLL) -> list[str]:
+    """Names of structures whose sizes in the library are not those of the classes here."""
+    library.structure_count.restype = ctypes.c_int64
+    sizes = (ctypes.c_int64 * library.structure_count())()
+    library.structure_sizes(sizes)
+    if len(sizes) != len(STRUCTURES):
+        return [structure.__name__ for structure in STRUCTURES]
+    pairs = zip(STRUCTURES, sizes, strict=True)
+    return [structure.__name__ for structure, size in pairs if ctypes.sizeof(structure) != size]

@@ -1,0 +1,55 @@
+"""The base of samplers that compile a network to a program and have an engine run it."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from auxar.errors import UserError
+from auxar.interfaces import CausalNetwork, PixelSource, Sampler
+from auxar_samplers.compiler.program import Program
+from auxar_samplers.compiler.trace import NoScheduleError
+from auxar_samplers.engines.choice import EngineChoice
+from auxar_samplers.evaluating import evaluating
+
+
+class ProgramSampler(Sampler, abc.ABC):
+    """Draws the images that the raster sampler draws, faster.
+
+    Raises `UserError` for a network with parts that it cannot run.
+    """
+
+    name: str
+
+    def __init__(self, engine: EngineChoice | str = "auto") -> None:
+        self.engine = EngineChoice.shipped(engine) if isinstance(engine, str) else engine
+
+    @abc.abstractmethod
+    def prepare(self, network: CausalNetwork) -> Any:
+        """The timing of a network's values, whatever is drawn from it. Raises `NoScheduleError`."""
+
+    @abc.abstractmethod
+    def program(
+        self, network: CausalNetwork, prepared: Any, features: Tensor | None, count: int, reach: int
+    ) -> Program:
+        """The program that draws `count` images for a source with that `reach`."""
+
+    def check(self, network: CausalNetwork) -> None:
+        self._prepared(network)
+
+    @torch.no_grad()
+    def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
+        with evaluating(network):
+            prepared = self._prepared(network)
+            program = self.program(network, prepared, features, source.count, source.reach)
+            self.engine.run(program, source)
+        return program.images()
+
+    def _prepared(self, network: CausalNetwork) -> Any:
+        try:
+            return self.prepare(network)
+        except NoScheduleError as error:
+            raise UserError(f"sampler '{self.name}': {error}; sampler 'raster' works for every network") from None
