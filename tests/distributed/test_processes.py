@@ -224,6 +224,7 @@ def meeting(average):
     update(average)
 
 WeightAverage.update = meeting
+AUXAR_INTERFACE = 2
 """
 """A plugin by which each of two processes is in the middle of training before the other one goes on."""
 
