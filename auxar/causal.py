@@ -80,7 +80,8 @@ class CausalDecoder(Decoder):
 
     def _predict(self, image: Tensor, features: Tensor) -> Tensor:
         self.image.check(image)
-        return self.network(self.network.encode(image), features)
+        found: Tensor = self.network(self.network.encode(image), features)
+        return found
 
 
 def _by_channel(head: Head, parameters: Tensor, image: Tensor) -> ByChannel:

@@ -59,12 +59,12 @@ class Component:
     build: Callable[..., Any]
 
     @kind.validator
-    def _known_kind(self, attribute: attrs.Attribute, value: str) -> None:
+    def _known_kind(self, attribute: attrs.Attribute[Any], value: str) -> None:
         if value not in get_args(Kind):
             raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {value!r}")
 
     @config.validator
-    def _attrs_class(self, attribute: attrs.Attribute, value: type) -> None:
+    def _attrs_class(self, attribute: attrs.Attribute[Any], value: type) -> None:
         if not attrs.has(value):
             raise ValueError(f"config must be an attrs class, got {value!r}")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from auxar.cli.options import add_settings, add_trust
 
 
-def add_to(verbs: argparse._SubParsersAction) -> None:
+def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the verb to the parser."""
     parser = verbs.add_parser(
         "evaluate",

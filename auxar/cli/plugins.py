@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 
-def add_to(verbs: argparse._SubParsersAction) -> None:
+def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the verb to the parser."""
     parser = verbs.add_parser(
         "plugins",
@@ -34,5 +35,5 @@ def _type_name(of: object) -> str:
     return of if isinstance(of, str) else getattr(of, "__name__", str(of))
 
 
-def _default(field: attrs.Attribute) -> str:
+def _default(field: attrs.Attribute[Any]) -> str:
     return " (required)" if field.default is attrs.NOTHING else f" = {field.default!r}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from auxar.generation.inputs import GivenRequest
 
 
-def add_to(verbs: argparse._SubParsersAction) -> None:
+def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the verb to the parser."""
     parser = verbs.add_parser(
         "sample",

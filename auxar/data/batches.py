@@ -77,7 +77,7 @@ def evaluation_batches(
 
 
 @attrs.frozen(eq=False)
-class _Shares(IterableDataset):
+class _Shares(IterableDataset[Tensor]):
     """One process's shares, step after step; inside a worker those of every so many steps, as the loader expects."""
 
     images: ImageSet
@@ -114,7 +114,7 @@ class _Shares(IterableDataset):
             yield UserError(str(error))
 
 
-def _raise_errors(batches: DataLoader) -> Iterator[Tensor]:
+def _raise_errors(batches: DataLoader[Tensor]) -> Iterator[Tensor]:
     for batch in batches:
         if isinstance(batch, UserError):
             raise batch

@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -53,7 +54,7 @@ class BrokenImage(Exception):
     """An image that cannot be read; the text says why."""
 
 
-def _suppliable(instance: object, attribute: attrs.Attribute, image: ImageSpec) -> None:
+def _suppliable(instance: object, attribute: attrs.Attribute[Any], image: ImageSpec) -> None:
     if image.channels not in (1, 3):
         raise UserError(f"image.channels: data has 1 (gray) or 3 (RGB) channels, and {image.channels} are asked for")
     if image.levels > 256:

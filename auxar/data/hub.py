@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,9 @@ def load_from_hub(name: str, config: str | None, streaming: bool, registered: Ma
     """
     reachable = _reachable()
     try:
-        if reachable:
-            return datasets.load_dataset(name, config, streaming=streaming)
-        with _offline():
-            return datasets.load_dataset(name, config, streaming=streaming)
+        with nullcontext() if reachable else _offline():
+            found: Mapping[str, Any] = datasets.load_dataset(name, config, streaming=streaming)
+        return found
     except Exception as error:  # Network, hub, file formats and the data set's own metadata fail in their own ways.
         plugin = "" if "/" in name else f", nor a registered data set{did_you_mean(name, registered)}"
         advice = "if the images are on this machine, point to their folder: --set data.path=FOLDER"
@@ -37,7 +36,7 @@ def load_from_hub(name: str, config: str | None, streaming: bool, registered: Ma
 def _reachable() -> bool:
     # Without this question, a machine without a network would wait through half a minute of retries.
     try:
-        huggingface_hub.utils.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
+        huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
     except Exception:
         return False
     return True

@@ -55,7 +55,8 @@ class EncodedImages:
 def _fetch(path: str) -> bytes:
     try:
         with datasets.utils.file_utils.xopen(path, "rb") as file:
-            return file.read(MAX_BYTES + 1)
+            found: bytes = file.read(MAX_BYTES + 1)
+            return found
     except OSError as error:
         raise UserError(f"data.path: {path} cannot be fetched: {error}") from error
 
@@ -112,7 +113,7 @@ def image_column(features: datasets.Features | None, wanted: str | None, where: 
     found = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     found = found or [name for name, feature in features.items() if _holds_files(feature)]
     if len(found) == 1:
-        return found[0]
+        return str(found[0])
     problem = f"{len(found)} columns with images, and data.column names none" if found else "no column with images"
     raise UserError(f"data.column: {where} has {problem}; the columns are {listing}")
 

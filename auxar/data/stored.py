@@ -131,7 +131,8 @@ class StoredImages(ImageSet):
 
     def name(self, number: int) -> str:
         """Name of an image: its file's path in the folder, or what the data set calls it."""
-        return self.prepared[int(self.rows[number])]["name"]
+        found: str = self.prepared[int(self.rows[number])]["name"]
+        return found
 
     def fetch(self, numbers: Sequence[int] | np.ndarray) -> Tensor:
         """The images with these numbers: uint8, shape (len(numbers), c, h, w)."""

@@ -31,21 +31,24 @@ class Team:
     @property
     def device(self) -> torch.device:
         """Where this process computes."""
-        return self.accelerator.device
+        found: torch.device = self.accelerator.device
+        return found
 
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
         """Model and optimizer as training uses them: with the run's precision, gradients averaged over the team."""
         if self.alone:
             # What a model is only evaluated with has the precision, and no connection to other processes.
             return self.accelerator.prepare_model(model, evaluation_mode=True), optimizer
-        return self.accelerator.prepare(model, optimizer)
+        found: tuple[nn.Module, Any] = self.accelerator.prepare(model, optimizer)
+        return found
 
     def mean(self, values: Sequence[float]) -> list[float]:
         """Each value's mean over the team; the same to the last bit in every process."""
         if self.processes == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        return self.accelerator.reduce(tensor, reduction="mean").tolist()
+        found: list[float] = self.accelerator.reduce(tensor, reduction="mean").tolist()
+        return found
 
     def wait(self) -> None:
         """Until every process of the team is here."""

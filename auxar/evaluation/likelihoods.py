@@ -113,7 +113,8 @@ def factor_nats(
 
 
 def _total(accelerator: Accelerator, value: float) -> float:
-    return accelerator.reduce(torch.tensor(value, device=accelerator.device), reduction="sum").item()
+    found: float = accelerator.reduce(torch.tensor(value, device=accelerator.device), reduction="sum").item()
+    return found
 
 
 def evaluate_run(

@@ -137,7 +137,8 @@ def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """(h, w, 3) to (height, width, 3): each pixel the one of `image` that its upper left corner falls on."""
     rows = np.arange(height) * image.shape[0] // height
     columns = np.arange(width) * image.shape[1] // width
-    return image[rows[:, None], columns]
+    found: np.ndarray = image[rows[:, None], columns]
+    return found
 
 
 def _grid(tiles: Sequence[np.ndarray], columns: int, height: int, width: int) -> Image.Image:

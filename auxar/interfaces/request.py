@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -18,7 +19,7 @@ from auxar.interfaces.validation import positive
 RULES = ("ancestral", "reduced", "map")
 
 
-def _known_rule(instance: object, attribute: attrs.Attribute, value: str) -> None:
+def _known_rule(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
     if value not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, got {value!r}")
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
 
-def positive(instance: object, attribute: attrs.Attribute, value: float) -> None:
+def positive(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
     """attrs validator: the value is greater than zero."""
     if not value > 0:
         raise ValueError(f"{attribute.name} must be greater than 0, got {value!r}")
 
 
-def at_most(limit: float) -> Callable[[object, attrs.Attribute, float], None]:
+def at_most(limit: float) -> Callable[[object, attrs.Attribute[Any], float], None]:
     """attrs validator: the value is `limit` or less.
 
     For sizes, so that a slip of the hand is told at once and not by a machine that runs out of time or memory.
     """
 
-    def check(instance: object, attribute: attrs.Attribute, value: float) -> None:
+    def check(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
         if value > limit:
             raise ValueError(f"{attribute.name} must be at most {limit}, got {value!r}")
 

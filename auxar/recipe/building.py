@@ -63,7 +63,8 @@ def sizes_in_64_bits() -> Iterator[None]:
 
 
 def _build_sampler(recipe: Recipe, registry: Registry) -> Sampler:
-    return _build(registry, "sampler", recipe.sampling.sampler, "sampling.sampler")
+    found: Sampler = _build(registry, "sampler", recipe.sampling.sampler, "sampling.sampler")
+    return found
 
 
 def _build_chain(recipe: Recipe, registry: Registry) -> Prior:

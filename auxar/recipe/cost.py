@@ -72,7 +72,8 @@ def _inputs(factor: Factor, batch: int) -> tuple[Tensor, Tensor | None]:
 def _multiply_adds(factor: Factor) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         factor.eval()(*_inputs(factor, 1))
-    return counter.get_total_flops() // 2
+    found: int = counter.get_total_flops() // 2
+    return found
 
 
 def _kept_bytes(factor: Factor, batch: int) -> int:

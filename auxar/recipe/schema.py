@@ -22,36 +22,36 @@ LONGEST_PATH = 1000
 LONGEST_PATH_PART = 255
 
 
-def _fraction(instance: object, attribute: attrs.Attribute, value: float) -> None:
+def _fraction(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
     if not 0 < value < 1:
         raise ValueError(f"{attribute.name} must lie between 0 and 1, got {value!r}")
 
 
-def _below_one(instance: object, attribute: attrs.Attribute, values: Sequence[float]) -> None:
+def _below_one(instance: object, attribute: attrs.Attribute[Any], values: Sequence[float]) -> None:
     if not all(0 <= value < 1 for value in values):
         raise ValueError(f"{attribute.name} must be at least 0 and less than 1, got {list(values)}")
 
 
 def _one_of(*choices: str) -> Any:
-    def check(instance: object, attribute: attrs.Attribute, value: str) -> None:
+    def check(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
         if value not in choices:
             raise ValueError(f"{attribute.name} must be one of {', '.join(choices)}, got {shown(value)}")
 
     return check
 
 
-def _integer(instance: object, attribute: attrs.Attribute, value: int) -> None:
+def _integer(instance: object, attribute: attrs.Attribute[Any], value: int) -> None:
     # TOML's values were checked already; Python's may be of any type.
     if type(value) is not int or not -(2**63) <= value < 2**63:
         raise ValueError(f"{attribute.name} must be an integer of 64 bits, got {shown(value)}")
 
 
-def _finite(instance: object, attribute: attrs.Attribute, value: float) -> None:
+def _finite(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
         raise ValueError(f"{attribute.name} must be a finite number, got {shown(value)}")
 
 
-def _names_of_files(instance: object, attribute: attrs.Attribute, names: Sequence[str]) -> None:
+def _names_of_files(instance: object, attribute: attrs.Attribute[Any], names: Sequence[str]) -> None:
     for name in names:
         # What the file system would refuse, each in its own way.
         fits = name.isprintable() and len(name) <= LONGEST_PATH

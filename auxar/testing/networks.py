@@ -287,7 +287,8 @@ def nats(model: Distribution, image: Tensor, features: Tensor | None) -> Tensor:
 def reference_sampler() -> Sampler:
     """One pass of the network for each pixel."""
     component = load_plugins().get("sampler", "raster", "auxar.testing")
-    return component.build(component.config())
+    found: Sampler = component.build(component.config())
+    return found
 
 
 def _row(features: Tensor | None, row: int) -> Tensor | None:

@@ -56,6 +56,18 @@ SPACES = [
 """Whose images can all be counted, and their views with them."""
 
 
+def _channels_last(values: Tensor) -> Tensor:
+    return values.contiguous(memory_format=torch.channels_last)
+
+
+def _columns_first(values: Tensor) -> Tensor:
+    return values.mT.contiguous().mT
+
+
+LAYOUTS = (_channels_last, _columns_first)
+"""Other layouts of memory, on which intervals must not depend."""
+
+
 def check_supports(build: Callable[[ImageSpec], View], views: dict[ImageSpec, View], *, chosen: bool) -> None:
     """Looks for an image at which a support of the views, if they have any, is wrong. Raises `ContractError`.
 
@@ -185,7 +197,7 @@ def _check_intervals(view: View, image: Tensor) -> None:
     for dtype in _dtypes(view.view.levels):
         same = _intervals(view, image, given.to(dtype))
         _equal(same, found, f"the intervals are others for a view in {dtype}", **_example(view, image, given))
-    for layout in (lambda values: values.contiguous(memory_format=torch.channels_last), lambda v: v.mT.contiguous().mT):
+    for layout in LAYOUTS:
         same = _intervals(view, layout(image), layout(given))
         _equal(same, found, "the intervals depend on the layout of memory", **_example(view, image, given))
     for device in devices()[1:]:

@@ -47,7 +47,8 @@ class GrayscaleView(View):
         self.image.check(image)
         red, green, blue = image.to(torch.int64).split(1, dim=1)
         luma = (RED * red + GREEN * green + BLUE * blue + 500) // 1000
-        return (luma * self.view.levels // self.image.levels).to(image.dtype)
+        found: Tensor = (luma * self.view.levels // self.image.levels).to(image.dtype)
+        return found
 
     def _pixels(self) -> tuple[Tensor, Tensor]:
         """Each pixel's channels are a group."""

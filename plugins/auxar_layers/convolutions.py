@@ -37,7 +37,8 @@ class NormalizedLayer(nn.Module):
         others = [dim for dim in range(self.direction.dim()) if dim != self.outputs_dim]
         shape = [-1 if dim == self.outputs_dim else 1 for dim in range(self.direction.dim())]
         norm = torch.linalg.vector_norm(self.direction, dim=others, keepdim=True)
-        return self.direction * (self.gain.view(shape) / norm)
+        found: Tensor = self.direction * (self.gain.view(shape) / norm)
+        return found
 
     def finish(self, output: Tensor) -> Tensor:
         """`output`, after setting gain and bias from it if this is the initializing pass."""

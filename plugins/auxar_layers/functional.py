@@ -58,13 +58,17 @@ def _elu_backward(gradient: Tensor, value: Tensor) -> Tensor:
     if value.dtype == torch.bfloat16:
         # Three times as fast on a CPU as the operator, which is the faster one in float32.
         return torch.addcmul(gradient, gradient, value.clamp(max=0))
-    return torch.ops.aten.elu_backward(gradient, 1, 1, 1, True, value)
+    found: Tensor = torch.ops.aten.elu_backward(gradient, 1, 1, 1, True, value)
+    return found
 
 
 def concat_elu(*inputs: Tensor) -> Tensor:
     """elu of each input and of its negative, side by side: (b, c, …) to (b, 2c, …)."""
     # Where no gradient is asked for, as in sampling, the function's own cost would count.
-    return _ConcatELU.apply(*inputs) if torch.is_grad_enabled() else _both_elus(*inputs)
+    if not torch.is_grad_enabled():
+        return _both_elus(*inputs)
+    found: Tensor = _ConcatELU.apply(*inputs)  # type: ignore[no-untyped-call]
+    return found
 
 
 def gate(x: Tensor) -> Tensor:
@@ -100,4 +104,5 @@ def dropout(x: Tensor, rate: float) -> Tensor:
     if x.is_cuda:
         return torch.nn.functional.dropout(x, rate)
     # A rate just under 1 still keeps one value in 256.
-    return _ByteDropout.apply(x, min(round(rate * 256), 255))
+    found: Tensor = _ByteDropout.apply(x, min(round(rate * 256), 255))  # type: ignore[no-untyped-call]
+    return found

@@ -8,7 +8,7 @@ import attrs
 
 from auxar.causal import CausalDecoder, CausalPrior
 from auxar.errors import UserError
-from auxar.interfaces import Decoder, Embedding, ImageSpec, Prior, at_most, positive
+from auxar.interfaces import Embedding, ImageSpec, at_most, positive
 from auxar.recipe.choices import HeadChoice
 from auxar_heads import logistic_mixture, upgraded
 from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
@@ -89,22 +89,22 @@ def _full(config: FullConfig, image: ImageSpec, features_channels: int) -> FullN
     )
 
 
-def light_prior(config: LightConfig, image: ImageSpec) -> Prior:
+def light_prior(config: LightConfig, image: ImageSpec) -> CausalPrior:
     """p(X̂), light."""
     return CausalPrior(_light(config, image, 0))
 
 
-def full_prior(config: FullConfig, image: ImageSpec) -> Prior:
+def full_prior(config: FullConfig, image: ImageSpec) -> CausalPrior:
     """p(X̂), full."""
     return CausalPrior(_full(config, image, 0))
 
 
-def light_decoder(config: LightConfig, image: ImageSpec, features_channels: int) -> Decoder:
+def light_decoder(config: LightConfig, image: ImageSpec, features_channels: int) -> CausalDecoder:
     """p(X | X̂), light."""
     return CausalDecoder(_light(config, image, features_channels))
 
 
-def full_decoder(config: FullConfig, image: ImageSpec, features_channels: int) -> Decoder:
+def full_decoder(config: FullConfig, image: ImageSpec, features_channels: int) -> CausalDecoder:
     """p(X | X̂), full."""
     return CausalDecoder(_full(config, image, features_channels))
 

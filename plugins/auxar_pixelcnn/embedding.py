@@ -64,7 +64,8 @@ class SameSizeEmbedding(Embedding):
             if index:
                 x = self.grow[index - 1](x, *skips[-1].shape[2:])
             x = group(x, skips)
-        return self.out(elu(x))
+        found: Tensor = self.out(elu(x))
+        return found
 
     def initialize(self, view: Tensor) -> None:
         with data_dependent_initialization(self):
@@ -105,7 +106,8 @@ class EnlargingEmbedding(Embedding):
         x = self.grow(x, self.view.height, self.view.width)
         x = self.enlarge(self.fourth(x, fine), self.image.height, self.image.width)
         x = self.fifth(x, [])
-        return self.out(elu(x))
+        found: Tensor = self.out(elu(x))
+        return found
 
     def initialize(self, view: Tensor) -> None:
         with data_dependent_initialization(self):

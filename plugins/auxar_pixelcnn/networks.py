@@ -57,7 +57,8 @@ class LightNetwork(CausalNetwork):
         for u_block_, ul_block_ in zip(self.u_blocks, self.ul_blocks, strict=True):
             u = u_block_(u, *side)
             ul = ul_block_(ul, u, *side)
-        return self.out(elu(ul))
+        found: Tensor = self.out(elu(ul))
+        return found
 
     def initialize(self, image: Tensor, features: Tensor | None = None) -> None:
         with data_dependent_initialization(self):
@@ -148,7 +149,8 @@ class FullNetwork(CausalNetwork):
                 height, width = (-(-side // 2 ** (resolution - 1)) for side in self.image.shape[1:])
                 u = self.grow_u[step](u, height, width)
                 ul = self.grow_ul[step](ul, height, width)
-        return self.out(elu(ul))
+        found: Tensor = self.out(elu(ul))
+        return found
 
     def _features(self, features: Tensor | None) -> list[tuple[Tensor, ...]]:
         """The side inputs of each resolution, the finest first."""

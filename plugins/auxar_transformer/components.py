@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from auxar.causal import CausalDecoder, CausalPrior
-from auxar.interfaces import Decoder, ImageSpec, Prior, at_most, positive
+from auxar.interfaces import ImageSpec, at_most, positive
 from auxar.recipe.choices import HeadChoice
 from auxar_heads import logistic_mixture, upgraded
 from auxar_pixelcnn.components import MOST_BLOCKS, MOST_FILTERS
@@ -62,11 +62,11 @@ def _network(config: TransformerConfig, image: ImageSpec, features_channels: int
     )
 
 
-def prior(config: TransformerConfig, image: ImageSpec) -> Prior:
+def prior(config: TransformerConfig, image: ImageSpec) -> CausalPrior:
     """p(X̂). Raises `UserError` for channels that the head does not take."""
     return CausalPrior(_network(config, image, 0))
 
 
-def decoder(config: TransformerConfig, image: ImageSpec, features_channels: int) -> Decoder:
+def decoder(config: TransformerConfig, image: ImageSpec, features_channels: int) -> CausalDecoder:
     """p(X | X̂). Raises `UserError` for channels that the head does not take."""
     return CausalDecoder(_network(config, image, features_channels))

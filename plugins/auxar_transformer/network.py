@@ -26,7 +26,8 @@ class Attention(nn.Module):
         """(b, tokens, width) to the same."""
         query, key, value = self.inward(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.outward(mixed.transpose(1, 2).flatten(2))
+        found: Tensor = self.outward(mixed.transpose(1, 2).flatten(2))
+        return found
 
 
 class Block(nn.Module):
@@ -43,7 +44,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(b, tokens, width) to the same."""
         x = x + self.dropout(self.attention(self.first_norm(x)))
-        return x + self.dropout(self.pointwise(self.second_norm(x)))
+        found: Tensor = x + self.dropout(self.pointwise(self.second_norm(x)))
+        return found
 
 
 class TransformerNetwork(CausalNetwork):
@@ -86,4 +88,5 @@ class TransformerNetwork(CausalNetwork):
             x = x + self.features(features.flatten(2).transpose(1, 2))
         for block in self.blocks:
             x = block(x)
-        return self.out(self.norm(x)).transpose(1, 2).unflatten(2, self.image.shape[1:])
+        found: Tensor = self.out(self.norm(x)).transpose(1, 2).unflatten(2, self.image.shape[1:])
+        return found

@@ -111,7 +111,7 @@ def test_a_hub_out_of_reach(recipe, refused, monkeypatch):
     def unreachable():
         raise ConnectionError
 
-    monkeypatch.setattr(huggingface_hub.utils, "get_session", unreachable)
+    monkeypatch.setattr(huggingface_hub, "get_session", unreachable)
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: unreachable())
     message = refused("run", recipe, "--set", "data.path=somebody/faces")
     assert message == (

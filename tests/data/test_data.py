@@ -543,7 +543,7 @@ def test_unreachable_hub(monkeypatch):
     def refuse() -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("huggingface_hub.utils.get_session", refuse)
+    monkeypatch.setattr("huggingface_hub.get_session", refuse)
     for streaming in (False, True):
         text = message("flwrlabs/celeba", streaming=streaming)
         assert "hub could not be reached, and 'flwrlabs/celeba' is not in its local cache" in text

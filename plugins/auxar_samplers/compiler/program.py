@@ -34,7 +34,8 @@ class Clock:
     @property
     def slots(self) -> int:
         """Their number."""
-        return self.valid.shape[1]
+        found: int = self.valid.shape[1]
+        return found
 
 
 @attrs.frozen(eq=False)

@@ -215,7 +215,8 @@ class _Builder:
                 parts = {"layer": module, "bias": module.bias, "arguments": tuple(arguments)}
                 return self._add(str(node.target), "growth", module.bias.shape[0], **parts)
             if isinstance(module, Dropout):
-                return arguments[0]
+                found: Value = arguments[0]
+                return found
             raise NoScheduleError(f"the layer {node.target} ({type(module).__name__}) has no such form")
         if node.op == "call_function" and node.target in FUNCTIONS:
             return self._function(node.target, arguments)
