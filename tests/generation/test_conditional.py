@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from helpers.causal_networks import SEEDS, all_images, generator, masks, random_images, randomized
+from helpers.causal_networks import SEEDS, all_images, generator, masks, random_images, randomized, sample
 from helpers.tiny_runs import arrays_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,15 +18,16 @@ from PIL import Image
 from auxar.files import read_json
 from auxar.generation.conditional import Given, draw_from_view, draw_given_to_folder, given_view
 from auxar.generation.sheets import MARGIN, TITLE, to_uint8
-from auxar.interfaces import Draws, ImageSpec, Known
+from auxar.interfaces import ImageSpec, Known, SampleRequest
 from auxar.model import AuxiliaryModel, factors, image_levels, level_specs
 from auxar.recipe import DataConfig, SamplingConfig
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 
-SAMPLERS = st.sampled_from([AutoSampler(), RasterSampler(), CachedSampler("plain"), WavefrontSampler("plain")])
+SAMPLERS = st.sampled_from([AutoSampler(), RasterSampler(), CachedSampler("torch"), WavefrontSampler("torch")])
 GRAYS = 16
 
 DATA = DataConfig("pictures")
@@ -43,7 +44,7 @@ def chain_of(image: ImageSpec, *configs: PyramidConfig | GrayscaleConfig):
 
 def model_of(views, seed=3):
     """A small model of a chain of views, in float64 and initialized such that what is drawn depends on the view."""
-    light = components.LightConfig(filters=3, blocks=1, components=2)
+    light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
     found = components.light_prior(light, views[-1].view)
     for view in reversed(views):
         config = components.EmbeddingConfig(filters=2, blocks_per_group=1)
@@ -101,9 +102,9 @@ def test_what_is_drawn_from_a_view_is_what_the_decoders_draw_pixel_by_pixel(case
     model, stage = case
     specs = level_specs(model)
     view = random_images(len(indices), specs[stage + 1], seed)
-    draws = Draws(seed, tuple(indices))
+    request = SampleRequest(tuple(indices), seed)
     with torch.no_grad():
-        levels = draw_from_view(model, view, stage, draws, sampler)
+        levels = draw_from_view(model, view, stage, request, sampler)
         assert len(levels) == stage + 2
         assert torch.equal(levels[-1], view)
         parts = [model]
@@ -111,8 +112,8 @@ def test_what_is_drawn_from_a_view_is_what_the_decoders_draw_pixel_by_pixel(case
             parts.append(parts[-1].prior)
         for level in range(stage + 1):
             part = parts[level]
-            own = attrs.evolve(draws, level=level)
-            expected = RasterSampler().sample(part.decoder.network, part.embedding(levels[level + 1]), own)
+            own = attrs.evolve(request, depth=level)
+            expected = sample(RasterSampler(), part.decoder.network, own, features=part.embedding(levels[level + 1]))
             specs[level].check_range(expected)
             assert torch.equal(levels[level], expected)
 
@@ -121,10 +122,10 @@ def test_what_is_drawn_from_a_view_is_what_the_decoders_draw_pixel_by_pixel(case
 @given(case=cases(), sampler=SAMPLERS, seed=SEEDS, first=st.integers(0, 10**6), count=st.integers(1, 4))
 def test_a_sample_is_drawn_again_from_its_own_drawn_view(case, sampler, seed, first, count):
     model, stage = case
-    draws = Draws(seed, tuple(range(first, first + count)))
+    request = SampleRequest(tuple(range(first, first + count)), seed)
     with torch.no_grad():
-        levels = model.draw_levels(draws, sampler)
-        again = draw_from_view(model, levels[stage + 1], stage, draws, sampler)
+        levels = model.draw_levels(request, sampler)
+        again = draw_from_view(model, levels[stage + 1], stage, request, sampler)
     for level, other in zip(levels[: stage + 2], again, strict=True):
         assert torch.equal(level, other)
 
@@ -135,10 +136,10 @@ def test_draws_depend_on_their_own_view_alone(model, seed):
     for stage, spec in enumerate(level_specs(model)[1:]):
         view = random_images(1, spec, seed)
         other = spec.levels - 1 - view
-        draws = Draws(seed, tuple(range(8)))
+        request = SampleRequest(tuple(range(8)), seed)
         with torch.no_grad():
-            alone = draw_from_view(model, view.expand(8, -1, -1, -1), stage, draws, AutoSampler())
-            mixed = draw_from_view(model, torch.cat([view, other] * 4), stage, draws, AutoSampler())
+            alone = draw_from_view(model, view.expand(8, -1, -1, -1), stage, request, AutoSampler())
+            mixed = draw_from_view(model, torch.cat([view, other] * 4), stage, request, AutoSampler())
         assert all(torch.equal(mixed[level][::2], alone[level][::2]) for level in range(stage + 1))
         assert not torch.equal(mixed[stage][1::2], alone[stage][1::2])
 
@@ -261,14 +262,14 @@ def test_figures_are_those_of_the_drawn_images(tmp_path, case, seed, count, each
     source = completing(images, mask) if completes else from_images(model, images, stage)
     arrays, facts = drawn(model, source, tmp_path, images=each, seed=seed, batch_size=4)
     rows = torch.arange(count).repeat_interleave(each)
-    draws = Draws(seed, tuple(range(count * each)))
+    request = SampleRequest(tuple(range(count * each)), seed)
     with torch.no_grad():
         if completes:
-            levels = model.draw_levels(draws, RasterSampler(), Known(images[rows], mask[rows]))
+            levels = model.draw_levels(attrs.evolve(request, known=Known(images[rows], mask[rows])), RasterSampler())
             last, chain = 1, factors(model)
             kept = {"given", "known"}
         else:
-            levels = draw_from_view(model, source.view[rows], stage, draws, RasterSampler())
+            levels = draw_from_view(model, source.view[rows], stage, request, RasterSampler())
             last, chain = stage + 1, factors(model)[: stage + 1]
             kept = {"given", "view"}
             assert np.array_equal(arrays["view"], image_levels(model, images)[last])

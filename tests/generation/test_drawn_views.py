@@ -8,7 +8,7 @@ from helpers.tiny_runs import metrics, run, tiny
 from PIL import Image
 
 import auxar
-from auxar.interfaces import DrawRule, Draws
+from auxar.interfaces import DrawRule, SampleRequest
 from auxar_samplers import AutoSampler
 
 RULES = [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")]
@@ -40,5 +40,5 @@ def test_a_thousand_images(pictures, tmp_path, view, head):
     noise = random_images(1000 - len(shown), model.image, 3)
     given = model.view(torch.cat([shown.permute(0, 3, 1, 2).long(), noise]))
     for rule in RULES:
-        found = model.draw_given(given, Draws(7, tuple(range(1000)), rule), AutoSampler())
+        found = model.draw_given(given, SampleRequest(tuple(range(1000)), 7, rule), AutoSampler())
         assert torch.equal(model.view(found), given)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import INTEGER_DTYPES, Draws, ImageSpec, Known
+from auxar.interfaces import INTEGER_DTYPES, ImageSpec, Known, SampleRequest
 from auxar.model import image_levels, level_specs
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
@@ -146,7 +146,7 @@ def test_an_image_with_its_upper_bits_is_less_likely_than_the_image(space, data)
 def test_known_pixels_are_held_fixed_in_every_plane(model, seed):
     image = random_images(2, model.image, seed)
     mask = random_images(2, model.image, seed + 1)[:, 0] % 2 == 0
-    levels = model.draw_levels(Draws(seed, (0, 1)), RasterSampler(), Known(image, mask))
+    levels = model.draw_levels(SampleRequest((0, 1), seed, known=Known(image, mask)), RasterSampler())
     assert len(levels) == 3
     for found, given_level in zip(levels, image_levels(model, image), strict=True):
         held = mask[:, None].expand_as(found)
