@@ -89,9 +89,7 @@ def _is_finished(run: RunFolder, recipe: Recipe) -> bool:
 
 def _log_result(table: Mapping[str, Any]) -> None:
     if (bits := table["bits_per_dim"].get("heldout")) is not None:
-        logger.info(
-            "%.4f bits/dim on %d held-out images (%s)", bits, table["images"]["heldout"], KINDS[table["kind"]]
-        )
+        logger.info("%.4f bits/dim on %d held-out images (%s)", bits, table["images"]["heldout"], KINDS[table["kind"]])
         if wasted := table["wasted_bits_per_dim"]["heldout"]:
             logger.info("%.4f of these bits/dim fall on images with other views, which free decoders allow", wasted)
 

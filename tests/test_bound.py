@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
 from auxar.model import Chain, Stage
+from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
 from auxar_samplers import RasterSampler
 
@@ -100,7 +101,7 @@ def example_model(**changes):
     """Pyramid over 2×2, and what of its parts the test exchanges."""
     image = ImageSpec(1, height=2, width=2, levels=3)
     view = pyramid(image)
-    light = components.LightConfig(filters=2, blocks=1, components=1)
+    light = components.LightConfig(filters=2, blocks=1, head=logistic_mixture(1))
     embedding = components.embedding(components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
     parts = {
         "view": view,

@@ -9,17 +9,18 @@ from helpers.causal_networks import random_images, randomized
 from helpers.tiny_runs import TINY
 
 from auxar.errors import UserError
-from auxar.interfaces import ByChannel, Decoder, Draws, ImageSpec, Known, Prior
+from auxar.interfaces import ByChannel, Decoder, ImageSpec, Known, Prior, SampleRequest
 from auxar.model import Chain, Stage
 from auxar.recipe.building import build_model, build_views
 from auxar.recipe.loading import parse_recipe
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers import AutoSampler
 
 IMAGE = ImageSpec(height=8, width=4, levels=32)
-LIGHT = components.LightConfig(filters=3, blocks=1, components=2)
+LIGHT = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
 EMBEDDING = components.EmbeddingConfig(filters=2, blocks_per_group=1)
 
 
@@ -68,8 +69,8 @@ class Table(Prior):
     def log_prob(self, image):
         return torch.full((len(image),), -self.image.dims * math.log(self.image.levels))
 
-    def draw(self, draws, sampler, known=None):
-        return torch.zeros((len(draws.indices), *self.image.shape), dtype=torch.int64)
+    def draw(self, request, sampler):
+        return torch.zeros((len(request.numbers), *self.image.shape), dtype=torch.int64)
 
 
 class Bound(Table):
@@ -88,8 +89,8 @@ class Even(Decoder):
     def log_prob(self, image, features, interval=None):
         return torch.full((len(image),), -1.0 if interval is None else -2.0)
 
-    def draw(self, features, draws, sampler, known=None, walk=None):
-        return torch.zeros((len(draws.indices), *self.image.shape), dtype=torch.int64)
+    def draw(self, features, request, sampler):
+        return torch.zeros((len(request.numbers), *self.image.shape), dtype=torch.int64)
 
 
 # By depth
@@ -138,10 +139,10 @@ def test_a_prior_without_views_is_a_chain_of_one_factor():
     assert torch.equal(factor(images), prior.log_prob(images))
     [part] = prior.log_probs(images)
     assert (part.factor, part.image) == ("prior", IMAGE)
-    [drawn] = prior.draw_views(Draws(0, (0, 1)), AutoSampler())
-    assert torch.equal(drawn, prior.draw(Draws(0, (0, 1)), AutoSampler()))
+    [drawn] = prior.draw_views(SampleRequest((0, 1)), AutoSampler())
+    assert torch.equal(drawn, prior.draw(SampleRequest((0, 1)), AutoSampler()))
     with pytest.raises(UserError, match="no views to draw from"):
-        prior.draw_from(images, Draws(0, (0, 1)), AutoSampler())
+        prior.draw_from(images, SampleRequest((0, 1)), AutoSampler())
     alone = Chain([], prior)
     assert (alone.image, alone.specs, alone.exact) == (IMAGE, [IMAGE], True)
     assert torch.equal(alone.log_prob(images), prior.log_prob(images))
@@ -160,16 +161,17 @@ def test_a_chain_whose_prior_is_a_chain_is_the_chain_of_all_stages(parts, chain,
     images = random_images(3, IMAGE)
     mask = torch.zeros(3, IMAGE.height, IMAGE.width, dtype=torch.bool)
     mask[:, :3] = True
-    draws, sampler = Draws(5, (0, 7, 2)), AutoSampler()
+    sampler = AutoSampler()
     with torch.no_grad():
         assert torch.equal(other.log_prob(images), chain.log_prob(images))
         for one, same in zip(other.log_probs(images), chain.log_probs(images), strict=True):
             assert (one.factor, one.image) == (same.factor, same.image)
             assert torch.equal(one.log_prob, same.log_prob)
         for known in (None, Known(images, mask)):
-            pairs = zip(other.draw_views(draws, sampler, known), chain.draw_views(draws, sampler, known), strict=True)
+            request = SampleRequest((0, 7, 2), 5, known=known)
+            pairs = zip(other.draw_views(request, sampler), chain.draw_views(request, sampler), strict=True)
             assert all(torch.equal(one, same) for one, same in pairs)
-            assert torch.equal(other.draw(draws, sampler, known), chain.draw(draws, sampler, known))
+            assert torch.equal(other.draw(request, sampler), chain.draw(request, sampler))
 
 
 def test_stages_that_were_put_elsewhere_keep_their_depth(parts):
@@ -202,10 +204,10 @@ def test_stages_that_do_not_meet_are_refused(parts):
 
 @pytest.mark.parametrize("from_depth", [1, 2, 3])
 def test_images_are_drawn_again_from_any_of_their_drawn_views(chain, from_depth):
-    draws = Draws(3, (4, 0))
+    request = SampleRequest((4, 0), 3)
     with torch.no_grad():
-        views = chain.draw_views(draws, AutoSampler())
-        again = chain.draw_from(views[from_depth], draws, AutoSampler(), from_depth=from_depth)
+        views = chain.draw_views(request, AutoSampler())
+        again = chain.draw_from(views[from_depth], request, AutoSampler(), from_depth=from_depth)
     assert len(again) == from_depth + 1
     assert all(torch.equal(one, other) for one, other in zip(again, views, strict=False))
     assert again[-1] is views[from_depth]
@@ -214,18 +216,18 @@ def test_images_are_drawn_again_from_any_of_their_drawn_views(chain, from_depth)
 @pytest.mark.parametrize("from_depth", [-1, 0, 4])
 def test_a_depth_without_a_view_is_refused(chain, from_depth):
     with pytest.raises(UserError, match=f"^from_depth = {from_depth}: this model has views at depths 1 … 3$"):
-        chain.draw_from(random_images(1, IMAGE), Draws(0, (0,)), AutoSampler(), from_depth=from_depth)
+        chain.draw_from(random_images(1, IMAGE), SampleRequest((0,)), AutoSampler(), from_depth=from_depth)
 
 
 def test_a_chain_drawn_further_down_has_the_noise_of_that_depth(parts, chain):
     """A chain from depth 1 on, drawn at depth 1, is what the whole chain draws there."""
     stages, prior = parts
-    draws = Draws(2, (1, 6))
+    request = SampleRequest((1, 6), 2)
     with torch.no_grad():
-        whole = chain.draw_views(draws, AutoSampler())
-        below = Chain(stages[1:], prior).draw_views(draws.deeper(), AutoSampler())
+        whole = chain.draw_views(request, AutoSampler())
+        below = Chain(stages[1:], prior).draw_views(request.deeper(), AutoSampler())
     assert all(torch.equal(one, other) for one, other in zip(below, whole[1:], strict=True))
-    assert draws.deeper(3) == draws.deeper().deeper().deeper()
+    assert request.deeper(3).depth == request.deeper().deeper().deeper().depth == 3
 
 
 # Conditions

@@ -10,6 +10,7 @@ import pytest
 import tomli_w
 import torch
 from helpers.causal_networks import (
+    HEADS,
     SEEDS,
     all_images,
     assert_follows,
@@ -28,14 +29,16 @@ from auxar.interfaces import (
     Decoder,
     DrawnPixels,
     DrawRule,
-    Draws,
     Embedding,
     Head,
     ImageSpec,
     Interval,
     Known,
     RepeatedWalk,
+    Restriction,
     Sampler,
+    SampleRequest,
+    Support,
     View,
     Walk,
     scale,
@@ -49,6 +52,7 @@ from auxar.recipe.loading import parse_recipe
 from auxar.testing.examples import randomized
 from auxar_bitplanes import BitplanesConfig, BitplanesView
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_heads import softmax
 from auxar_heads.logistic_mixture import SMALLEST_LOG_SCALE, LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn import components
@@ -95,17 +99,15 @@ class Shown(Embedding):
 
 def build_decoder(image, channels, head, full=False):
     if full:
-        config = components.FullConfig(filters=2, nr_resnet=1, components=2, head=head)
+        config = components.FullConfig(filters=2, nr_resnet=1, head=HEADS[head])
         return components.full_decoder(config, image, channels)
-    return components.light_decoder(
-        components.LightConfig(filters=3, blocks=1, components=2, head=head), image, channels
-    )
+    return components.light_decoder(components.LightConfig(filters=3, blocks=1, head=HEADS[head]), image, channels)
 
 
 def build(image, views, head="softmax", full=False, restricted=True):
     """A chain of views, from the image down."""
     if not views:
-        return components.light_prior(components.LightConfig(filters=2, blocks=1, head="softmax"), image)
+        return components.light_prior(components.LightConfig(filters=2, blocks=1, head=softmax()), image)
     view = views[0](image)
     decoder = build_decoder(image, view.view.channels, head, full)
     prior = build(view.view, views[1:], head, full, restricted)
@@ -149,7 +151,7 @@ def joint_table(model):
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-@pytest.mark.parametrize("head", components.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 @settings(deadline=None, max_examples=3, derandomize=True)
 @given(full=st.booleans(), seed=SEEDS, size=SCALES)
 def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, seed, size):
@@ -176,7 +178,7 @@ def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, see
 
 
 @settings(deadline=None, max_examples=10, derandomize=True)
-@given(space=st.sampled_from(list(SPACES.values())), head=st.sampled_from(components.HEADS), seed=SEEDS, size=SCALES)
+@given(space=st.sampled_from(list(SPACES.values())), head=st.sampled_from(list(HEADS)), seed=SEEDS, size=SCALES)
 def test_factors_say_what_the_model_says_of_images_of_any_dtype(space, head, seed, size):
     model = randomized(build(*space, head), seed, size)
     images = random_images(4, model.image, seed)
@@ -190,7 +192,7 @@ def test_factors_say_what_the_model_says_of_images_of_any_dtype(space, head, see
         torch.testing.assert_close(sum(each.log_prob for each in model.log_probs(images)), expected)
 
 
-@pytest.mark.parametrize("head", components.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 def test_a_restricted_model_can_only_be_likelier(head):
     """Each sub-pixel's is the free likelihood over that of what is possible."""
     space = SPACES["grayscale, subsample"]
@@ -405,7 +407,7 @@ class Fixed(Walk):
         pass
 
 
-@pytest.mark.parametrize("make", [SoftmaxHead, lambda image: LogisticMixtureHead(image, 2)], ids=components.HEADS[::-1])
+@pytest.mark.parametrize("make", [SoftmaxHead, lambda image: LogisticMixtureHead(image, 2)], ids=list(HEADS)[::-1])
 @pytest.mark.parametrize("rule", [DrawRule(), DrawRule("reduced", reduction=0.7), DrawRule("ancestral", temperature=2)])
 def test_a_restricted_pixel_follows_its_likelihood(make, rule):
     image = ImageSpec(3, height=1, width=1, levels=6)
@@ -431,7 +433,7 @@ def test_a_restricted_pixel_follows_its_likelihood(make, rule):
 # Draws ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("head", components.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize(
     ("space", "value"), [("pyramid", 1), ("grayscale, 3 of 5 levels", 1), ("bitplanes, 2 of 3 bits", 1)]
 )
@@ -444,7 +446,7 @@ def test_images_drawn_given_a_view_follow_the_restricted_likelihood(space, value
         intervals = stage.view.support.intervals(images, view.expand(len(images), -1, -1, -1))
         features = stage.embedding(view).expand(len(images), -1, -1, -1)
         nats = stage.decoder.log_prob(images, features, intervals)
-        found = stage.draw(view.expand(4000, -1, -1, -1), Draws(0, tuple(range(4000))), WavefrontSampler())
+        found = stage.draw(view.expand(4000, -1, -1, -1), SampleRequest(tuple(range(4000)), 0), WavefrontSampler())
     assert_follows(torch.bincount(image_numbers(found, model.image.levels), minlength=len(images)), nats)
 
 
@@ -462,11 +464,11 @@ def test_images_drawn_given_a_view_follow_the_restricted_likelihood(space, value
 )
 def test_a_thousand_drawn_images_have_the_given_views(image, view, rule):
     """In float32, with weights that leave many an interval next to no mass."""
-    for head, size in zip(components.HEADS, (1.0, 4.0), strict=True):
+    for head, size in zip(HEADS, (1.0, 4.0), strict=True):
         model = randomized(build(image, [view], head), 1, size).float()
         [stage] = model.stages
         given = stage.view(random_images(500, image, 2))
-        found = stage.draw(given, Draws(7, tuple(range(500)), rule), AutoSampler())
+        found = stage.draw(given, SampleRequest(tuple(range(500)), 7, rule), AutoSampler())
         image.check_range(found)
         assert torch.equal(stage.view(found), given)
         with torch.no_grad():
@@ -492,13 +494,13 @@ def cases(draw):
 
 # The network's lag is 4: with squares of 6 pixels the rows above have to be further ahead.
 FURTHEST = (ImageSpec(3, height=6, width=12), pyramid(6))
-ENGINES = ["plain", *([] if needs_native.args[0] else ["native"])]
+ENGINES = ["torch", *([] if needs_native.args[0] else ["native"])]
 
 
 @settings(deadline=None, max_examples=20, derandomize=True)
 @given(
     case=cases(),
-    head=st.sampled_from(components.HEADS),
+    head=st.sampled_from(list(HEADS)),
     full=st.sampled_from([False, False, True]),
     seed=SEEDS,
     rule=st.sampled_from([DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")]),
@@ -507,7 +509,7 @@ ENGINES = ["plain", *([] if needs_native.args[0] else ["native"])]
     engine=st.sampled_from(ENGINES),
 )
 @example(FURTHEST, "logistic_mixture", False, 0, DrawRule(), "nothing", 0.6, ENGINES[-1])
-@example(FURTHEST, "softmax", False, 1, DrawRule(), "parts of an image of that view", 0.2, "plain")
+@example(FURTHEST, "softmax", False, 1, DrawRule(), "parts of an image of that view", 0.2, "torch")
 def test_every_sampler_draws_the_same_image_of_the_view(case, head, full, seed, rule, known, share, engine):
     image, view = case
     [stage] = randomized(build(image, [view], head, full), seed, 0.7).stages
@@ -516,19 +518,18 @@ def test_every_sampler_draws_the_same_image_of_the_view(case, head, full, seed, 
     mask = torch.rand(2, image.height, image.width, generator=generator(seed)) < share
     parts = {"nothing": None, "parts of an image of that view": shown, "parts of another image": other}[known]
     part = None if parts is None else Known(parts.where(mask[:, None], -1), mask)
-    draws = Draws(seed, (3, seed), rule)
-    found = stage.draw(given, draws, RasterSampler(), part)
+    request = SampleRequest((3, seed), seed, rule, known=part)
+    found = stage.draw(given, request, RasterSampler())
     image.check_range(found)
     samplers = [CachedSampler(engine), *([] if full else [WavefrontSampler(engine)])]
     for sampler in samplers:
-        assert torch.equal(stage.draw(given, draws, sampler, part), found)
+        assert torch.equal(stage.draw(given, request, sampler), found)
     if part is not None:
         assert torch.equal(found.where(mask[:, None], 0), parts.where(mask[:, None], 0))
     if known != "parts of another image":
         assert torch.equal(stage.view(found), given)
-    alone = stage.draw(
-        given[1:], Draws(seed, (seed,), rule), samplers[-1], None if part is None else part.of(slice(1, 2))
-    )
+    last = None if part is None else part.of(slice(1, 2))
+    alone = stage.draw(given[1:], SampleRequest((seed,), seed, rule, known=last), samplers[-1])
     assert torch.equal(alone, found[1:])
 
 
@@ -543,7 +544,7 @@ CHAINS = {
 @settings(deadline=None, max_examples=25, derandomize=True)
 @given(
     chain=st.sampled_from(list(CHAINS)),
-    head=st.sampled_from(components.HEADS),
+    head=st.sampled_from(list(HEADS)),
     seed=SEEDS,
     known=st.sampled_from(["nothing", "rows", "any pixels"]),
     free=st.sampled_from([None, 0, 1]),
@@ -563,7 +564,7 @@ def test_drawn_views_are_views_of_each_other(chain, head, seed, known, free):
     }
     part = None if known == "nothing" else Known(shown, masks[known].expand(5, height, width))
     with torch.no_grad():
-        views = model.draw_views(Draws(seed, tuple(range(5))), AutoSampler(), part)
+        views = model.draw_views(SampleRequest(tuple(range(5)), seed, known=part), AutoSampler())
         if part is not None:
             assert torch.equal(views[0].where(part.mask[:, None], 0), part.filled())
         for depth, stage in enumerate(model.stages):
@@ -574,17 +575,30 @@ def test_drawn_views_are_views_of_each_other(chain, head, seed, known, free):
             assert model.log_prob(views[0]).isfinite().all()
 
 
+class Unaided(Support):
+    """A support with no walk of its own."""
+
+    def __init__(self, support):
+        self.image = support.image
+        self.support = support
+
+    def intervals(self, image, view):
+        return self.support.intervals(image, view)
+
+
 @settings(deadline=None, max_examples=6, derandomize=True)
-@given(case=cases(), head=st.sampled_from(components.HEADS), seed=SEEDS)
+@given(case=cases(), head=st.sampled_from(list(HEADS)), seed=SEEDS)
 def test_a_support_that_has_no_walk_of_its_own_draws_the_same(case, head, seed):
     image, view = case
     [stage] = randomized(build(image, [view], head), seed, 0.7).stages
     given = stage.view(random_images(2, image, seed))
-    features, draws = stage.embedding(given), Draws(seed, (0, 1))
-    expected = stage.draw(given, draws, WavefrontSampler("plain"))
-    for sampler in (RasterSampler(), WavefrontSampler("plain")):
-        walk = RepeatedWalk(stage.view.support, given)
-        assert torch.equal(stage.decoder.draw(features, draws, sampler, None, walk), expected)
+    features, request = stage.embedding(given), SampleRequest((0, 1), seed)
+    expected = stage.draw(given, request, WavefrontSampler("torch"))
+    restriction = Restriction(Unaided(stage.view.support), given)
+    assert isinstance(restriction.walk(), RepeatedWalk)
+    for sampler in (RasterSampler(), *map(WavefrontSampler, ENGINES)):
+        restricted = attrs.evolve(request, restriction=restriction)
+        assert torch.equal(stage.decoder.draw(features, restricted, sampler), expected)
 
 
 # What cannot be restricted --------------------------------------------------------------------------------------------
@@ -616,8 +630,8 @@ class Uniform(Decoder):
     def log_prob(self, image, features):
         return torch.full((len(image),), -image[0].numel() * math.log(self.image.levels))
 
-    def draw(self, features, draws, sampler, known=None):
-        return torch.zeros(len(draws.indices), *self.image.shape, dtype=torch.int64)
+    def draw(self, features, request, sampler):
+        return torch.zeros(len(request.numbers), *self.image.shape, dtype=torch.int64)
 
 
 class Plain(Head):
@@ -636,19 +650,23 @@ class Plain(Head):
 
 
 def plain_decoder(config, image, channels):
-    decoder = components.light_decoder(components.LightConfig(filters=2, blocks=1, head="softmax"), image, channels)
+    decoder = components.light_decoder(components.LightConfig(filters=2, blocks=1, head=softmax()), image, channels)
     decoder.network.head = Plain(image)
     return CausalDecoder(decoder.network)
 
 
-class Old(Sampler):
-    """Takes no walk."""
+class Simple(Sampler):
+    """A stranger's sampler, which knows of no restriction: its source does."""
 
     def __init__(self, config):
         pass
 
-    def sample(self, network, features, draws, known=None):
-        return RasterSampler().sample(network, features, draws, known)
+    def sample(self, network, features, source):
+        image = torch.zeros(source.count, *network.image.shape, dtype=torch.int64)
+        for place in range(network.image.height * network.image.width):
+            parameters = network(network.encode(image), features).flatten(2)[:, :, place]
+            image.flatten(2)[:, :, place] = source.pixels(torch.tensor([place]), parameters)[0]
+        return image
 
 
 class Strangers:
@@ -667,8 +685,15 @@ class Strangers:
             Component("view", "vague", Nothing, Vague),
             Component("decoder", "uniform", Nothing, Uniform),
             Component("decoder", "plain", Nothing, plain_decoder),
-            Component("sampler", "old", Nothing, Old),
+            Component("sampler", "simple", Nothing, Simple),
         ]
+
+
+@pytest.fixture
+def strangers(monkeypatch):
+    """A machine with the strangers' components."""
+    installed = [*importlib.metadata.entry_points(group="auxar"), Strangers()]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: installed)
 
 
 def built(table):
@@ -681,12 +706,9 @@ def built(table):
         ("stage__0__view", "vague", "stage[0].support: 'restricted' needs a view that says which images"),
         ("stage__0__decoder", "uniform", "stage[0].support: 'restricted' needs a decoder that takes intervals"),
         ("stage__0__decoder", "plain", "stage[0].support: 'restricted' needs a decoder that takes intervals"),
-        ("sampling__sampler", "old", "sampling.sampler: 'old' cannot draw from stages with support = 'restricted'"),
     ],
 )
-def test_a_strangers_part_that_cannot_be_restricted_is_refused_by_its_key(monkeypatch, key, name, message):
-    installed = [*importlib.metadata.entry_points(group="auxar"), Strangers()]
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: installed)
+def test_a_strangers_part_that_cannot_be_restricted_is_refused_by_its_key(strangers, key, name, message):
     table = changed(tomllib.loads(TINY), **{key: {"name": name}})
     if name == "vague":
         table["stage"][0]["embedding"] = {"name": "resnet", "filters": 2}
@@ -696,6 +718,17 @@ def test_a_strangers_part_that_cannot_be_restricted_is_refused_by_its_key(monkey
         built(table)
     assert str(error.value).startswith(message)
     assert repr(name) in str(error.value)
+
+
+@torch.no_grad()
+def test_a_strangers_sampler_draws_images_of_the_view_though_it_knows_of_no_restriction(strangers):
+    table = changed(tomllib.loads(TINY), sampling__sampler="simple", stage__0__support="restricted")
+    model = built(table).eval()
+    assert isinstance(model.sampler, Simple)
+    request = SampleRequest((0, 5), 3)
+    image, view = model.draw_levels(request, model.sampler)
+    assert torch.equal(model.view(image), view)
+    assert torch.equal(image, model.draw(request, RasterSampler()))
 
 
 @pytest.mark.parametrize("value", ["restrict", "Restricted", "", "none", True, 1, ["restricted"]])

@@ -14,7 +14,7 @@ import attrs
 from auxar.errors import UserError, shown
 from auxar.interfaces import Head, ImageSpec
 from auxar.plugins import Component, Registry
-from auxar.recipe.structuring import structure, unstructure
+from auxar.recipe.structuring import LONGEST_NAME, structure, unstructure
 
 T = TypeVar("T")
 
@@ -49,11 +49,13 @@ class HeadChoice:
 
 def named_options(value: Any, path: str, kind: str) -> tuple[str, dict[str, Any]]:
     """Name and options of a component that is written as `"name"` or as `{ name = "…", … }`."""
-    if isinstance(value, str):
-        return value, {}
-    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+    table = {"name": value} if isinstance(value, str) else value
+    if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
         raise UserError(f'{path}: expected the name of a component, "…" or {{ name = "…", … }}, got {shown(value)}')
-    return value["name"], {key: option for key, option in value.items() if key != "name"}
+    name: str = table["name"]
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        raise UserError(f"{path}: no {kind} has such a name: {shown(name)}")
+    return name, {key: option for key, option in table.items() if key != "name"}
 
 
 def structure_options(table: Any, config: type[T], path: str, registry: Registry) -> T:

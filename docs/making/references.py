@@ -118,7 +118,7 @@ def keys_of(cls: type, prefix: str = "", otherwise: str = "") -> Iterator[Key]:
     for field in attrs.fields(cls):
         hint = hints[field.name]
         meaning = meanings.get(field.name, otherwise)
-        if attrs.has(hint) and hint is not ComponentChoice:
+        if attrs.has(hint) and not _names_a_component(hint):
             yield from keys_of(hint, f"{prefix}{field.name}.", meaning or _summary(hint))
         else:
             yield Key(prefix + field.name, _type_name(hint), _default(field), meaning)
@@ -137,6 +137,11 @@ def field_docs(cls: type) -> dict[str, str]:
         ):
             docs[ast.unparse(statement.target)] = " ".join(str(below.value.value).split())
     return docs
+
+
+def _names_a_component(hint: Any) -> bool:
+    """Whether a value of this type stands for a component with its options."""
+    return hint is ComponentChoice or hasattr(hint, "from_recipe")
 
 
 def _is_ours(registry: Registry, kind: Kind, name: str) -> bool:
@@ -162,7 +167,7 @@ def _type_name(hint: Any) -> str:
     if origin is tuple:
         count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
         return f"list of {count}{_type_name(arguments[0])}s"
-    if hint is ComponentChoice:
+    if _names_a_component(hint):
         return "component"
     return TYPES.get(hint) or getattr(hint, "__name__", str(hint))
 
@@ -179,6 +184,10 @@ def _default(field: attrs.Attribute) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, ComponentChoice):
         value = value.name
+    elif hasattr(value, "to_recipe"):
+        # As with the components of a recipe's tables: the options of a component stand where it is listed.
+        said = value.to_recipe()
+        value = said if isinstance(said, str) else said["name"]
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):

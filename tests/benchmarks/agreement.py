@@ -21,12 +21,12 @@ WAYS: dict[str, tuple[Sampler, int]] = {
     "raster, 16 at once": (RasterSampler(), 16),
     "native, 16 at once": (AutoSampler("native"), 16),
     "native, 1 at once": (AutoSampler("native"), 1),
-    "plain, 16 at once": (AutoSampler("plain"), 16),
+    "torch, 16 at once": (AutoSampler("torch"), 16),
 }
 PAIRS = (
     ("raster, 16 at once", "native, 16 at once"),
-    ("raster, 16 at once", "plain, 16 at once"),
-    ("native, 16 at once", "plain, 16 at once"),
+    ("raster, 16 at once", "torch, 16 at once"),
+    ("native, 16 at once", "torch, 16 at once"),
     ("native, 16 at once", "native, 1 at once"),
 )
 

@@ -1,4 +1,4 @@
-"""What a restricted decoder costs more than a free one, in training and in sampling.
+"""How much more a restricted decoder costs than a free one, in training and in sampling.
 
     python tests/benchmarks/restricted.py --json
 
@@ -17,16 +17,18 @@ from collections.abc import Callable
 
 import torch
 
-from auxar.interfaces import Draws, ImageSpec
+from auxar.interfaces import ImageSpec, SampleRequest
 from auxar.model import Stage
 from auxar.testing.examples import random_images
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_heads import logistic_mixture, softmax
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers.auto import AutoSampler
-from auxar_samplers.engines.choice import ENGINES
+from auxar_samplers.engines.choice import AUTO, SHIPPED
 
 CASES = ("16x16", "32x32", "color")
+HEADS = {"logistic_mixture": logistic_mixture, "softmax": softmax}
 
 
 def factor(case: str, *, restricted: bool, head: str = "logistic_mixture") -> Stage:
@@ -38,7 +40,7 @@ def factor(case: str, *, restricted: bool, head: str = "logistic_mixture") -> St
         embedding = components.embedding(
             components.EmbeddingConfig(filters=40, blocks_per_group=1, dropout=0.2), view.view, image
         )
-        config = components.FullConfig(filters=40, nr_resnet=1, dropout=0.2, head=head)
+        config = components.FullConfig(filters=40, nr_resnet=1, dropout=0.2, head=HEADS[head]())
         decoder = components.full_decoder(config, image, embedding.features_channels)
     else:
         side, filters = (16, 64) if case == "16x16" else (32, 48)
@@ -47,7 +49,7 @@ def factor(case: str, *, restricted: bool, head: str = "logistic_mixture") -> St
         embedding = components.embedding(
             components.EmbeddingConfig(filters=filters, blocks_per_group=1, dropout=0.1), view.view, image
         )
-        light = components.LightConfig(filters=filters, dropout=0.1, head=head)
+        light = components.LightConfig(filters=filters, dropout=0.1, head=HEADS[head]())
         decoder = components.light_decoder(light, image, embedding.features_channels)
     found = Stage(view, embedding, decoder, restricted=restricted)
     images = random_images(8, image, 0)
@@ -76,11 +78,11 @@ def sampling(case: str, batch: int, *, restricted: bool, head: str, engine: str)
     """Drawing a batch given its views."""
     made = factor(case, restricted=restricted, head=head).eval()
     view = _view(case, made.image)(random_images(batch, made.image, 2))
-    sampler, draws = AutoSampler(engine), Draws(0, tuple(range(batch)))
+    sampler, request = AutoSampler(engine), SampleRequest(tuple(range(batch)))
 
     @torch.no_grad()
     def draw() -> None:
-        made.draw(view, draws, sampler)
+        made.draw(view, request, sampler)
 
     return draw
 
@@ -115,8 +117,8 @@ def main() -> None:
     parser.add_argument("--part", choices=("training", "sampling"), action="append")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--bf16", action="store_true", help="train with convolutions in bfloat16, as the recipes do")
-    parser.add_argument("--head", choices=components.HEADS, default="logistic_mixture", help="for sampling")
-    parser.add_argument("--engine", choices=ENGINES, default="auto", help="for sampling")
+    parser.add_argument("--head", choices=HEADS, default="logistic_mixture", help="for sampling")
+    parser.add_argument("--engine", choices=(AUTO, *SHIPPED), default="auto", help="for sampling")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found = {}

@@ -22,13 +22,13 @@ from accelerate.state import AcceleratorState
 from helpers.tiny_runs import PROJECT, call
 
 from auxar.cli import _parser, main
-from auxar.interfaces import Draws, ImageSpec
+from auxar.interfaces import ImageSpec, SampleRequest
 from auxar.pipeline import run as run_recipe
 from auxar.plugins import Kind, load_plugins
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
 from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
-from auxar_samplers.canvas import Canvas
+from auxar.sources import DrawSource
 from auxar_samplers.compiler.schedule import make_schedule
 from auxar_samplers.wavefront import WavefrontSampler
 
@@ -270,14 +270,14 @@ def test_the_wavefronts_picture_shows_the_steps_that_pixels_are_drawn_in(making,
     network = pictures.small_network(image)
     schedule = make_schedule(network)
     drawn: list[list[int]] = []
-    draw = Canvas.draw
+    draw = DrawSource.pixels
 
     def watched(self, places, parameters):
         drawn.append([place for place in places.tolist() if place < image.height * image.width])
         return draw(self, places, parameters)
 
-    monkeypatch.setattr(Canvas, "draw", watched)
-    WavefrontSampler("plain").sample(network, None, Draws(0, (0,)))
+    monkeypatch.setattr(DrawSource, "pixels", watched)
+    WavefrontSampler("torch").sample(network, None, DrawSource.of(network, SampleRequest((0,))))
     steps = {place: step for step, places in enumerate(drawn) for place in places}
     assert len(steps) == image.height * image.width
     for place, step in steps.items():

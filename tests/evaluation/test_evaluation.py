@@ -397,7 +397,7 @@ class Uniform(Prior):
     def log_prob(self, image):
         return torch.full((len(image),), -self.image.dims * math.log(self.image.levels))
 
-    def draw(self, draws, sampler, known=None):
+    def draw(self, request, sampler):
         raise NotImplementedError
 
 

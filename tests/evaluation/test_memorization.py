@@ -20,6 +20,7 @@ from auxar.generation import figures
 from auxar.generation.sheets import MARGIN, TITLE, to_uint8
 from auxar.interfaces import ImageSpec
 from auxar.model import Chain, Stage
+from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
 
@@ -45,7 +46,7 @@ class Listed(ImageSet):
 
 def model_of(image, stages):
     """A model of nested pyramids, with weights that nothing depends on."""
-    light = components.LightConfig(filters=2, blocks=1, components=1)
+    light = components.LightConfig(filters=2, blocks=1, head=logistic_mixture(1))
     views = []
     for _ in range(stages):
         views.append(PyramidView(PyramidConfig(2), image))

@@ -28,13 +28,14 @@ NETWORKS = [
     {"name": "pixelcnn", "filters": 2, "blocks": 1, "components": 2},
     {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax", "dropout": 0.0},
     {"name": "transformer", "width": 4, "heads": 2, "blocks": 1},
-    {"name": "pixelcnn++", "filters": 2, "nr_resnet": 1, "components": 1},
+    {"name": "pixelcnn++", "filters": 2, "nr_resnet": 1, "head": {"name": "logistic_mixture", "components": 1}},
 ]
-SAMPLERS = ["auto", "wavefront", "cached", "raster", {"name": "auto", "engine": "plain"}]
+SAMPLERS = ["auto", "wavefront", "cached", "raster", {"name": "auto", "engine": {"name": "torch"}}]
 NAMES = ["pyramid", "grayscale", "pixelcnn", "pixelcnn++", "transformer", "resnet", "auto", "noto-emoji", "thin", "no"]
 KEYS = [
     *("data", "image", "stage", "prior", "training", "evaluation", "sampling", "plugins", "factor", "stage0", "name"),
     *("filters", "blocks", "levels", "heads", "width", "height", "repeat", "steps", "epochs", "support"),
+    *("head", "components", "engine"),
     "factor_training",
     *("options", "seed", "trackers", "betas", "split", "crop", "__class__", "self", "", "a.b", "ю", "a\nb", "é" * 99),
 ]

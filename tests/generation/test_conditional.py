@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from helpers.causal_networks import SEEDS, all_images, generator, masks, random_images, randomized
+from helpers.causal_networks import SEEDS, all_images, generator, masks, random_images, randomized, sample
 from helpers.tiny_runs import arrays_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,15 +18,16 @@ from PIL import Image
 from auxar.files import read_json
 from auxar.generation.conditional import Given, draw_given_to_folder
 from auxar.generation.sheets import MARGIN, TITLE, to_uint8
-from auxar.interfaces import Draws, ImageSpec, Known
+from auxar.interfaces import ImageSpec, Known, SampleRequest
 from auxar.model import Chain, Stage
 from auxar.recipe import DataConfig, SamplingConfig
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 
-SAMPLERS = st.sampled_from([AutoSampler(), RasterSampler(), CachedSampler("plain"), WavefrontSampler("plain")])
+SAMPLERS = st.sampled_from([AutoSampler(), RasterSampler(), CachedSampler("torch"), WavefrontSampler("torch")])
 GRAYS = 16
 
 DATA = DataConfig("pictures")
@@ -43,7 +44,7 @@ def chain_of(image: ImageSpec, *configs: PyramidConfig | GrayscaleConfig):
 
 def model_of(views, seed=3):
     """A small model of a chain of views, in float64 and initialized such that what is drawn depends on the view."""
-    light = components.LightConfig(filters=3, blocks=1, components=2)
+    light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
     prior = components.light_prior(light, views[-1].view)
     stages = []
     for view in reversed(views):
@@ -103,14 +104,14 @@ def test_what_is_drawn_from_a_view_is_what_the_decoders_draw_pixel_by_pixel(case
     model, stage = case
     specs = model.specs
     view = random_images(len(indices), specs[stage + 1], seed)
-    draws = Draws(seed, tuple(indices))
+    request = SampleRequest(tuple(indices), seed)
     with torch.no_grad():
-        views = model.draw_from(view, draws, sampler, from_depth=stage + 1)
+        views = model.draw_from(view, request, sampler, from_depth=stage + 1)
         assert len(views) == stage + 2
         assert torch.equal(views[-1], view)
         for depth, part in enumerate(model.stages[: stage + 1]):
-            own = attrs.evolve(draws, depth=depth)
-            expected = RasterSampler().sample(part.decoder.network, part.embedding(views[depth + 1]), own)
+            own = attrs.evolve(request, depth=depth)
+            expected = sample(RasterSampler(), part.decoder.network, own, features=part.embedding(views[depth + 1]))
             specs[depth].check_range(expected)
             assert torch.equal(views[depth], expected)
 
@@ -119,10 +120,10 @@ def test_what_is_drawn_from_a_view_is_what_the_decoders_draw_pixel_by_pixel(case
 @given(case=cases(), sampler=SAMPLERS, seed=SEEDS, first=st.integers(0, 10**6), count=st.integers(1, 4))
 def test_a_sample_is_drawn_again_from_its_own_drawn_view(case, sampler, seed, first, count):
     model, stage = case
-    draws = Draws(seed, tuple(range(first, first + count)))
+    request = SampleRequest(tuple(range(first, first + count)), seed)
     with torch.no_grad():
-        views = model.draw_views(draws, sampler)
-        again = model.draw_from(views[stage + 1], draws, sampler, from_depth=stage + 1)
+        views = model.draw_views(request, sampler)
+        again = model.draw_from(views[stage + 1], request, sampler, from_depth=stage + 1)
     for view, other in zip(views[: stage + 2], again, strict=True):
         assert torch.equal(view, other)
 
@@ -133,10 +134,10 @@ def test_draws_depend_on_their_own_view_alone(model, seed):
     for stage, spec in enumerate(model.specs[1:]):
         view = random_images(1, spec, seed)
         other = spec.levels - 1 - view
-        draws = Draws(seed, tuple(range(8)))
+        request = SampleRequest(tuple(range(8)), seed)
         with torch.no_grad():
-            alone = model.draw_from(view.expand(8, -1, -1, -1), draws, AutoSampler(), from_depth=stage + 1)
-            mixed = model.draw_from(torch.cat([view, other] * 4), draws, AutoSampler(), from_depth=stage + 1)
+            alone = model.draw_from(view.expand(8, -1, -1, -1), request, AutoSampler(), from_depth=stage + 1)
+            mixed = model.draw_from(torch.cat([view, other] * 4), request, AutoSampler(), from_depth=stage + 1)
         assert all(torch.equal(mixed[depth][::2], alone[depth][::2]) for depth in range(stage + 1))
         assert not torch.equal(mixed[stage][1::2], alone[stage][1::2])
 
@@ -259,14 +260,14 @@ def test_figures_are_those_of_the_drawn_images(tmp_path, case, seed, count, each
     source = completing(images, mask) if completes else from_images(model, images, stage)
     arrays, facts = drawn(model, source, tmp_path, images=each, seed=seed, batch_size=4)
     rows = torch.arange(count).repeat_interleave(each)
-    draws = Draws(seed, tuple(range(count * each)))
+    request = SampleRequest(tuple(range(count * each)), seed)
     with torch.no_grad():
         if completes:
-            views = model.draw_views(draws, RasterSampler(), Known(images[rows], mask[rows]))
+            views = model.draw_views(attrs.evolve(request, known=Known(images[rows], mask[rows])), RasterSampler())
             last, chain = 1, model.factors
             kept = {"given", "known"}
         else:
-            views = model.draw_from(source.view[rows], draws, RasterSampler(), from_depth=stage + 1)
+            views = model.draw_from(source.view[rows], request, RasterSampler(), from_depth=stage + 1)
             last, chain = stage + 1, model.factors[: stage + 1]
             kept = {"given", "view"}
             assert np.array_equal(arrays["view"], model.views(images)[last])

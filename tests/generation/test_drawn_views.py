@@ -8,7 +8,7 @@ from helpers.tiny_runs import metrics, run, tiny
 from PIL import Image
 
 import auxar
-from auxar.interfaces import DrawRule, Draws
+from auxar.interfaces import DrawRule, SampleRequest
 from auxar_samplers import AutoSampler
 
 RULES = [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")]
@@ -41,5 +41,5 @@ def test_a_thousand_images(pictures, tmp_path, view, head):
     [stage] = model.stages
     given = stage.view(torch.cat([shown.permute(0, 3, 1, 2).long(), noise]))
     for rule in RULES:
-        found = stage.draw(given, Draws(7, tuple(range(1000)), rule), AutoSampler())
+        found = stage.draw(given, SampleRequest(tuple(range(1000)), 7, rule), AutoSampler())
         assert torch.equal(stage.view(found), given)

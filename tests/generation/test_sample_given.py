@@ -21,7 +21,7 @@ import auxar
 from auxar.cli import main
 from auxar.files import read_json
 from auxar.generation.sheets import to_uint8
-from auxar.interfaces import DrawRule, Draws
+from auxar.interfaces import DrawRule, SampleRequest
 from auxar_samplers import AutoSampler
 
 GRAYS = 16
@@ -93,7 +93,7 @@ def test_the_command_draws_a_sample_again_from_its_view(finished, sampled, tmp_p
     """A picture of a sample's drawn view, given as the view, leads to the sample."""
     model = auxar.load(finished)
     with torch.no_grad():
-        views = model.draw_views(Draws(4, (0,)), AutoSampler())
+        views = model.draw_views(SampleRequest((0,), 4), AutoSampler())
     colors = to_uint8(views[stage + 1], model.specs[stage + 1])[0]
     Image.fromarray(colors if stage == 0 else colors[..., 0]).save(tmp_path / "view.png")
     arrays, facts = sampled("--given", tmp_path / "view.png", "--as-view", "--stage", stage, "-n", 1, "--seed", 4)
@@ -391,7 +391,7 @@ def test_more_than_a_thousand_draws_make_way_as_fewer_do(sampled, pictures, tmp_
 def test_draws_under_every_rule_are_those_of_the_api(finished, sampled, pictures):
     model = auxar.load(finished)
     arrays, _ = sampled("--given", pictures / "002.png", "--rule", "reduced", "--reduction", 1.5, "-n", 2, "--seed", 9)
-    draws = Draws(9, (0, 1), DrawRule("reduced", reduction=1.5))
+    request = SampleRequest((0, 1), 9, DrawRule("reduced", reduction=1.5))
     with torch.no_grad():
-        expected = model.draw_from(as_tensor(arrays["view"]).expand(2, -1, -1, -1), draws, AutoSampler())
+        expected = model.draw_from(as_tensor(arrays["view"]).expand(2, -1, -1, -1), request, AutoSampler())
     assert torch.equal(as_tensor(arrays["images"][0]), expected[0])

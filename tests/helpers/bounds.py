@@ -8,7 +8,7 @@ from auxar.model import Chain, Stage
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
-from helpers.causal_networks import SEEDS, all_images, randomized
+from helpers.causal_networks import HEADS, SEEDS, all_images, randomized
 
 
 def pyramid(image):
@@ -22,13 +22,13 @@ def grayscale(image):
 @st.composite
 def networks(draw, image, features_channels=None):
     """A random prior of the image, or a decoder where there are features, from the shipped components."""
-    head = draw(st.sampled_from(components.HEADS))
+    head = draw(st.sampled_from(list(HEADS.values())))
     filters = draw(st.integers(2, 4))
     if draw(st.booleans()):
-        config = components.LightConfig(filters=filters, blocks=draw(st.integers(1, 2)), head=head, components=2)
+        config = components.LightConfig(filters=filters, blocks=draw(st.integers(1, 2)), head=head)
         prior, decoder = components.light_prior, components.light_decoder
     else:
-        config = components.FullConfig(filters=filters, nr_resnet=1, head=head, components=2)
+        config = components.FullConfig(filters=filters, nr_resnet=1, head=head)
         prior, decoder = components.full_prior, components.full_decoder
     return prior(config, image) if features_channels is None else decoder(config, image, features_channels)
 

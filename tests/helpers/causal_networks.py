@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import itertools
 
+import attrs
 import pytest
 import torch
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from auxar.interfaces import CausalNetwork, DrawRule, Draws, ImageSpec, Known
+from auxar.interfaces import CausalNetwork, DrawRule, ImageSpec, Known, SampleRequest
+from auxar.sources import DrawSource
+from auxar_heads import logistic_mixture, softmax
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_layers.convolutions import CausalConv2d, Dropout, Pointwise, UpsamplingConv2d
 from auxar_layers.functional import concat_elu, gate
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
-from auxar_samplers.engines import compiling
+from auxar_samplers.engines import UnavailableError
+from auxar_samplers.engines.native.library import library
 
 SEEDS = st.integers(0, 2**16)
 
@@ -32,8 +36,11 @@ SIZES = st.one_of(
 RULES = st.sampled_from(
     [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map"), DrawRule("ancestral", temperature=0.7)]
 )
-INDICES = st.lists(st.integers(0, 10**6), min_size=1, max_size=4).map(tuple)
-DRAWS = st.builds(Draws, SEEDS, INDICES, RULES, st.integers(0, 3))
+NUMBERS = st.lists(st.integers(0, 10**6), min_size=1, max_size=4).map(tuple)
+REQUESTS = st.builds(SampleRequest, NUMBERS, SEEDS, RULES, st.integers(0, 3))
+
+# The shipped heads as options of networks, by name.
+HEADS = {"logistic_mixture": logistic_mixture(2), "softmax": softmax()}
 
 
 def generator(seed):
@@ -216,10 +223,12 @@ def knowns(draw, image, count):
     return Known(values.where(mask[:, None], draw(st.sampled_from([-1, 10**6]))), mask)
 
 
-def sample(sampler, network, draws, seed=0, features=None, known=None):
+def sample(sampler, network, request, seed=0, features=None, known=None):
     if features is None:
-        features = random_features(network, len(draws.indices), seed)
-    return sampler.sample(network, features, draws, known)
+        features = random_features(network, len(request.numbers), seed)
+    if known is not None:
+        request = attrs.evolve(request, known=known)
+    return sampler.sample(network, features, DrawSource.of(network, request))
 
 
 # Engines -------------------------------------------------------------------------------------------------------------
@@ -227,14 +236,14 @@ def sample(sampler, network, draws, seed=0, features=None, known=None):
 
 def reason_to_skip():
     try:
-        compiling.library()
-    except compiling.UnavailableError as error:
+        library()
+    except UnavailableError as error:
         return f"the native engine does not work here: {error}"
     return ""
 
 
 needs_native = pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip() or "it works")
-ENGINES = ["plain", pytest.param("native", marks=needs_native)]
+ENGINES = ["torch", pytest.param("native", marks=needs_native)]
 
 
 # What is drawn follows a distribution --------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from auxar.commands.sample import sample
 from auxar.errors import UserError
 from auxar.files import read_json, read_tensors, replacing, write_json, write_tensors, write_text
 from auxar.generation.inputs import GivenRequest
-from auxar.interfaces import Draws
+from auxar.interfaces import SampleRequest
 from auxar.pipeline import run as run_recipe
 
 BOTH = ["prior", "stage0"]
@@ -54,7 +54,10 @@ def refusal(folder: Path) -> str:
     [
         ({"training__steps": 5}, "training.steps"),
         ({"prior__filters": 5}, "prior.filters"),
-        ({"stage__0__decoder__components": 3, "training__seed": 4}, "stage[0].decoder.components, training.seed"),
+        (
+            {"stage__0__decoder__components": 3, "training__seed": 4},
+            "stage[0].decoder.head.components, training.seed",
+        ),
         ({"stage": None}, "stage"),
         ({"data__split": {"train": 0.5}}, "data.split.train"),
         ({"training__factor": {"prior": {"clip": 1.0}}}, "training.factor"),
@@ -285,7 +288,7 @@ def test_the_bits_of_drawn_images_are_those_of_all_their_drawn_views(finished, t
     assert facts["kind"] == "bound"
     assert facts["columns"] == 3
     model = auxar.load(finished).double()
-    image, view = model.draw_views(Draws(7, tuple(range(5))), model.sampler)
+    image, view = model.draw_views(SampleRequest(tuple(range(5)), 7), model.sampler)
     with torch.no_grad():
         [stage] = model.stages
         nats = stage.decoder.log_prob(image, stage.embedding(view)) + model.prior.log_prob(view)
@@ -336,8 +339,8 @@ class Uniform(Prior):
         assert (image > 255).all(), "sums of bright images"
         return torch.full((len(image),), -self.image.dims * math.log(self.image.levels))
 
-    def draw(self, draws, sampler, known=None):
-        return (draws.uniforms(self.image.shape) * self.image.levels).long()
+    def draw(self, request, sampler):
+        return (request.uniforms(self.image.shape) * self.image.levels).long()
 
 
 class Learning(Uniform):

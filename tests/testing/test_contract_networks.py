@@ -167,13 +167,13 @@ def test_a_broken_head_is_caught(head, law):
 class Forgetting(CausalPrior):
     """A prior that draws over what is known."""
 
-    def draw(self, draws, sampler, known=None):
-        return super().draw(draws, sampler)
+    def draw(self, request, sampler):
+        return super().draw(attrs.evolve(request, known=None), sampler)
 
 
 class Unseeded(CausalPrior):
-    def draw(self, draws, sampler, known=None):
-        return super().draw(attrs.evolve(draws, indices=tuple(range(len(draws.indices)))), sampler, known)
+    def draw(self, request, sampler):
+        return super().draw(attrs.evolve(request, numbers=tuple(range(len(request.numbers)))), sampler)
 
 
 class Scalar(CausalPrior):
@@ -216,9 +216,10 @@ class Table(Prior):
     def log_prob(self, image):
         return self.power * self.logits.log_softmax(0)[(image.long().flatten(1) * self._places()).sum(1)]
 
-    def draw(self, draws, sampler, known=None):
+    def draw(self, request, sampler):
+        known = request.known
         edges = self.logits.softmax(0).cumsum(0)
-        found = torch.searchsorted(edges, draws.uniforms((1,)).to(edges.dtype)).clamp(max=len(edges) - 1)
+        found = torch.searchsorted(edges, request.uniforms((1,)).to(edges.dtype)).clamp(max=len(edges) - 1)
         images = all_images(self.image)[found.flatten()]
         return images if known is None else torch.where(known.mask[:, None], known.values, images)
 

@@ -64,8 +64,8 @@ class Fragile(Prior):
                 weight = weight * math.nan if self.how == "loss" else Infinite.apply(weight)
         return -(weight.square() + image.float().mean((1, 2, 3)) / 255) * self.image.dims
 
-    def draw(self, draws, sampler, known=None):
-        return (draws.uniforms(self.image.shape) * self.image.levels).long()
+    def draw(self, request, sampler):
+        return (request.uniforms(self.image.shape) * self.image.levels).long()
 
 
 @hookimpl

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import INTEGER_DTYPES, Draws, ImageSpec, Known
+from auxar.interfaces import INTEGER_DTYPES, ImageSpec, Known, SampleRequest
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
 from auxar.testing import check_view
@@ -145,7 +145,7 @@ def test_an_image_with_its_upper_bits_is_less_likely_than_the_image(space, data)
 def test_known_pixels_are_held_fixed_in_every_plane(model, seed):
     image = random_images(2, model.image, seed)
     mask = random_images(2, model.image, seed + 1)[:, 0] % 2 == 0
-    views = model.draw_views(Draws(seed, (0, 1)), RasterSampler(), Known(image, mask))
+    views = model.draw_views(SampleRequest((0, 1), seed, known=Known(image, mask)), RasterSampler())
     assert len(views) == 3
     for found, given_view in zip(views, model.views(image), strict=True):
         held = mask[:, None].expand_as(found)

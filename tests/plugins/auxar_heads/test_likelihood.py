@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import DrawRule, Draws, ImageSpec
+from auxar.interfaces import DrawRule, ImageSpec, SampleRequest
 from auxar.numerics import categorical, logistic
 from auxar_heads.logistic_mixture import SMALLEST_LOG_SCALE, LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
@@ -395,25 +395,20 @@ def test_a_mixture_needs_one_or_three_channels(channels):
 
 
 @settings(deadline=None, max_examples=40)
-@given(seed=st.integers(), indices=st.lists(st.integers(0, 10**9), min_size=1, max_size=4), depth=st.integers(0, 5))
-def test_noise_depends_on_seed_index_and_depth_alone(seed, indices, depth):
-    draws = Draws(seed, tuple(indices), depth=depth)
-    found = draws.uniforms((2, 3))
-    assert found.shape == (len(indices), 2, 3)
+@given(seed=st.integers(), numbers=st.lists(st.integers(0, 10**9), min_size=1, max_size=4), depth=st.integers(0, 5))
+def test_noise_depends_on_seed_number_and_depth_alone(seed, numbers, depth):
+    request = SampleRequest(tuple(numbers), seed, depth=depth)
+    found = request.uniforms((2, 3))
+    assert found.shape == (len(numbers), 2, 3)
     assert found.dtype == torch.float64
     assert (found > 0).all()
     assert (found < 1).all()
-    for index, row in zip(indices, found, strict=True):
-        assert torch.equal(row, Draws(seed, (index,), DrawRule("map"), depth).uniforms((2, 3))[0])
-    for (first, one), (second, other) in itertools.combinations(zip(indices, found, strict=True), 2):
+    for number, row in zip(numbers, found, strict=True):
+        assert torch.equal(row, SampleRequest((number,), seed, DrawRule("map"), depth).uniforms((2, 3))[0])
+    for (first, one), (second, other) in itertools.combinations(zip(numbers, found, strict=True), 2):
         assert torch.equal(one, other) == (first == second)
-    assert not torch.equal(found, draws.deeper().uniforms((2, 3)))
-    assert not torch.equal(found, Draws(seed + 1, tuple(indices), depth=depth).uniforms((2, 3)))
-
-
-def test_noise_is_the_same_in_every_version():
-    expected = [[0.03994455272760311, 0.2997385115718251, 0.24759192724416212]]
-    assert Draws(1, (2,), depth=3).uniforms((3,)).tolist() == expected
+    assert not torch.equal(found, request.deeper().uniforms((2, 3)))
+    assert not torch.equal(found, SampleRequest(tuple(numbers), seed + 1, depth=depth).uniforms((2, 3)))
 
 
 @pytest.mark.parametrize(
@@ -423,3 +418,8 @@ def test_noise_is_the_same_in_every_version():
 def test_a_rule_that_means_nothing_is_refused(options):
     with pytest.raises(ValueError, match=r"rule|reduction|temperature"):
         DrawRule(**options)
+
+
+def test_noise_is_the_same_in_every_version():
+    expected = [[0.03994455272760311, 0.2997385115718251, 0.24759192724416212]]
+    assert SampleRequest((2,), 1, depth=3).uniforms((3,)).tolist() == expected

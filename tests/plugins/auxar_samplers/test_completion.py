@@ -4,7 +4,7 @@ import attrs
 import pytest
 import torch
 from helpers.causal_networks import (
-    DRAWS,
+    REQUESTS,
     SEEDS,
     all_images,
     assert_follows,
@@ -25,25 +25,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import Draws, ImageSpec, Interval, Known, View
+from auxar.interfaces import ImageSpec, Interval, Known, SampleRequest, View
 from auxar.model import Chain, Stage
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 
-ANY = [RasterSampler(), CachedSampler("plain"), CachedSampler(), AutoSampler()]
-WAVEFRONTS = [WavefrontSampler("plain"), WavefrontSampler()]
+ANY = [RasterSampler(), CachedSampler("torch"), CachedSampler(), AutoSampler()]
+WAVEFRONTS = [WavefrontSampler("torch"), WavefrontSampler()]
 
 
 @st.composite
 def cases(draw):
-    """A sampler, a network that it takes, and draws."""
+    """A sampler, a network that it takes, and a request."""
     if draw(st.booleans()):
         sampler, network = st.sampled_from([*ANY, *WAVEFRONTS]), st.one_of(light_networks(), other_networks())
     else:
         sampler, network = st.sampled_from(ANY), st.one_of(full_networks(), growing_networks())
-    return draw(sampler), draw(network), draw(DRAWS)
+    return draw(sampler), draw(network), draw(REQUESTS)
 
 
 def spread(mask):
@@ -57,10 +58,10 @@ def spread(mask):
 @settings(deadline=None, max_examples=60)
 @given(case=cases(), seed=SEEDS, data=st.data())
 def test_known_pixels_are_held_fixed(case, seed, data):
-    sampler, network, draws = case
-    known = data.draw(knowns(network.image, len(draws.indices)).filter(bool))
+    sampler, network, request = case
+    known = data.draw(knowns(network.image, len(request.numbers)).filter(bool))
     before = known.values.clone(), known.mask.clone()
-    found = sample(sampler, network, draws, seed, known=known)
+    found = sample(sampler, network, request, seed, known=known)
     network.image.check_range(found)
     assert torch.equal(found.where(spread(known.mask), 0), known.values.where(spread(known.mask), 0))
     if known.mask.all():
@@ -72,52 +73,52 @@ def test_known_pixels_are_held_fixed(case, seed, data):
 @settings(deadline=None, max_examples=40)
 @given(case=cases(), seed=SEEDS, data=st.data())
 def test_pixels_before_the_first_known_one_are_as_without_it(case, seed, data):
-    sampler, network, draws = case
-    known = data.draw(knowns(network.image, len(draws.indices)).filter(bool))
+    sampler, network, request = case
+    known = data.draw(knowns(network.image, len(request.numbers)).filter(bool))
     before = (known.mask.flatten(1).cumsum(1) == 0).view(known.mask.shape)
-    free = sample(sampler, network, draws, seed)
-    found = sample(sampler, network, draws, seed, known=known)
+    free = sample(sampler, network, request, seed)
+    found = sample(sampler, network, request, seed, known=known)
     assert torch.equal(found.where(spread(before), 0), free.where(spread(before), 0))
 
 
 @settings(deadline=None, max_examples=40)
 @given(case=cases(), seed=SEEDS, data=st.data())
 def test_an_image_completed_with_its_own_pixels_is_that_image(case, seed, data):
-    sampler, network, draws = case
-    free = sample(sampler, network, draws, seed)
-    mask = data.draw(masks(network.image, len(draws.indices)))
-    assert torch.equal(sample(sampler, network, draws, seed, known=Known(free, mask)), free)
+    sampler, network, request = case
+    free = sample(sampler, network, request, seed)
+    mask = data.draw(masks(network.image, len(request.numbers)))
+    assert torch.equal(sample(sampler, network, request, seed, known=Known(free, mask)), free)
 
 
 @settings(deadline=None, max_examples=12)
 @given(case=cases(), seed=SEEDS, data=st.data())
 def test_values_that_are_not_given_do_not_matter(case, seed, data):
     """Not even if they are out of range. Nor does it matter what type the integers are of."""
-    sampler, network, draws = case
-    count = len(draws.indices)
+    sampler, network, request = case
+    count = len(request.numbers)
     mask = data.draw(masks(network.image, count))
     values = random_images(count, network.image, seed)
-    expected = sample(sampler, network, draws, seed, known=Known(values, mask))
+    expected = sample(sampler, network, request, seed, known=Known(values, mask))
     for other in (-5, 10**9):
         known = Known(values.where(spread(mask), other), mask)
-        assert torch.equal(sample(sampler, network, draws, seed, known=known), expected)
+        assert torch.equal(sample(sampler, network, request, seed, known=known), expected)
     short = Known(values.to(torch.int16), mask)
-    assert torch.equal(sample(sampler, network, draws, seed, known=short), expected)
+    assert torch.equal(sample(sampler, network, request, seed, known=short), expected)
 
 
 @settings(deadline=None, max_examples=15)
 @given(case=cases(), seed=SEEDS, data=st.data())
 def test_a_completed_image_does_not_depend_on_those_beside_it(case, seed, data):
-    sampler, network, draws = case
-    count = len(draws.indices)
+    sampler, network, request = case
+    count = len(request.numbers)
     known = data.draw(knowns(network.image, count).filter(bool))
     features = random_features(network, count, seed)
-    together = sample(sampler, network, draws, features=features, known=known)
+    together = sample(sampler, network, request, features=features, known=known)
     one = data.draw(st.integers(0, count - 1))
     alone = sample(
         sampler,
         network,
-        attrs.evolve(draws, indices=(draws.indices[one],)),
+        attrs.evolve(request, numbers=(request.numbers[one],)),
         features=None if features is None else features[[one]],
         known=Known(known.values[[one]], known.mask[[one]]),
     )
@@ -148,7 +149,7 @@ def conditional(network, known):
 @pytest.mark.parametrize("sampler", [RasterSampler(), WavefrontSampler(), CachedSampler()])
 @pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
 def test_completions_follow_the_model_given_what_is_known(sampler, places):
-    config = components.LightConfig(filters=3, blocks=1, components=2)
+    config = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
     network = randomized(components.light_prior(config, SPEC).network, 7)
     mask = torch.zeros((1, 2, 3), dtype=torch.bool)
     mask.view(-1)[places] = True
@@ -161,7 +162,7 @@ def test_completions_follow_the_model_given_what_is_known(sampler, places):
         torch.testing.assert_close(log_probs.logsumexp(0).exp().item(), 1.0)
         count = 4000
         many = Known(known.values.expand(count, -1, -1, -1), mask.expand(count, -1, -1))
-        found = sampler.sample(network, None, Draws(0, tuple(range(count))), many)
+        found = sample(sampler, network, SampleRequest(tuple(range(count)), known=many))
     assert_follows(torch.bincount(image_numbers(found, SPEC.levels), minlength=2**SPEC.dims), log_probs, count)
 
 
@@ -216,7 +217,7 @@ def chain():
     """4×4 colors, their means, the means' gray values."""
     means = PyramidView(PyramidConfig(2), ImageSpec(3, height=4, width=4, levels=8))
     grays = GrayscaleView(GrayscaleConfig(3), means.view)
-    light = components.LightConfig(filters=3, blocks=1, components=2)
+    light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
     found = components.light_prior(light, grays.view)
     for view in (grays, means):
         config = components.EmbeddingConfig(filters=2, blocks_per_group=1)
@@ -231,9 +232,9 @@ def chain():
 def test_a_model_holds_known_pixels_fixed_at_every_depth(chain, seed, first, batch_size, data):
     known = data.draw(knowns(chain.image, 4).filter(bool))
     found = chain.sample(4, seed=seed, first=first, batch_size=batch_size, sampler=AutoSampler(), known=known)
-    draws = Draws(seed, tuple(range(first, first + 4)))
+    request = SampleRequest(tuple(range(first, first + 4)), seed, known=known)
     with torch.no_grad():
-        views = chain.draw_views(draws, AutoSampler(), known)
+        views = chain.draw_views(request, AutoSampler())
     # The batches make no difference.
     assert torch.equal(found, views[0])
     known_by_depth = [known]
@@ -285,7 +286,7 @@ def test_what_cannot_be_known_is_refused(values, mask, message):
     prior = components.light_prior(components.LightConfig(filters=2, blocks=1), IMAGE)
     for sampler in [*ANY, *WAVEFRONTS]:
         with pytest.raises(UserError, match=message):
-            sampler.sample(prior.network, None, Draws(0, (0, 1)), known)
+            sample(sampler, prior.network, SampleRequest((0, 1), known=known))
         with pytest.raises(UserError, match=message):
             prior.sample(2, sampler=sampler, known=known)
 

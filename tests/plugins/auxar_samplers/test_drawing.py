@@ -1,10 +1,12 @@
 """Pixels drawn freely and along walks: the native engine draws what the heads draw, single pixels and whole images."""
 
+import logging
+
 import attrs
 import pytest
 import torch
 from helpers.causal_networks import (
-    DRAWS,
+    REQUESTS,
     RULES,
     SEEDS,
     full_networks,
@@ -17,24 +19,30 @@ from helpers.causal_networks import (
     other_networks,
     random_features,
     random_images,
+    randomized,
+    sample,
     specs,
 )
+from helpers.engines import native_pixels, pixels_by
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import DrawRule, Draws, ImageSpec, Interval, Known, RepeatedWalk
+from auxar.interfaces import DrawRule, ImageSpec, Interval, Known, RepeatedWalk, Restriction, SampleRequest
 from auxar.numerics import logistic
+from auxar.sources import DrawSource
+from auxar.sources.places import by_place
 from auxar.support import SumSupport
 from auxar_bitplanes import BitplanesConfig, BitplanesView
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
-from auxar_pixelcnn import components
+from auxar_pixelcnn.networks import LightNetwork
 from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
-from auxar_samplers.engines import compiling
-from auxar_samplers.engines.drawing import NativeDrawing, Source, make_drawing
+from auxar_samplers.engines.choice import EngineChoice
+from auxar_samplers.engines.native import library as compiling
+from auxar_samplers.engines.native.sources import native_source
 from auxar_subsample import SubsampleConfig, SubsampleView
 
 pytestmark = needs_native
@@ -83,12 +91,6 @@ def supports(draw, image, count):
     return kind.support, kind(images), not isinstance(kind, PyramidView)
 
 
-def by_place(values):
-    """(b, c, h, w) to (h · w + 1, b, c)."""
-    rows = values.permute(2, 3, 0, 1).flatten(0, 1)
-    return torch.cat([rows, torch.zeros_like(rows[:1])])
-
-
 def noise_of(head, image, count, seed, *, free=False):
     """Uniforms by place, now and then as near to 0 or 1 as there are any.
 
@@ -122,7 +124,7 @@ def parameters_of(draw, head, rows):
 class Case:
     """What is drawn, by places that are drawn together, twice outside of the image among them."""
 
-    source: Source
+    source: DrawSource
     support: SumSupport | None
     views: torch.Tensor
     known: Known | None
@@ -132,12 +134,11 @@ class Case:
     def drawn(self, engine):
         """All pixels, and what is left of the sums."""
         walk = self.support and self.support.walk(self.views, self.known)
-        drawing = make_drawing(attrs.evolve(self.source, walk=walk), engine)
-        assert isinstance(drawing, NativeDrawing) == (engine == "native")
+        source = attrs.evolve(self.source, walk=walk)
         outside = len(self.source.uniforms) - 1
         found = torch.zeros_like(self.source.uniforms[..., :1]).repeat(1, 1, self.source.head.channels)
         for places in self.steps:
-            values = drawing(places, self.parameters[places].flatten(0, 1))
+            values = pixels_by(engine, source, places, self.parameters[places].flatten(0, 1))
             found[places] = values.double()
         left = (walk.lowest[:-1], walk.highest[:-1]) if walk else ()
         return found[:outside], *left
@@ -159,12 +160,12 @@ def cases(draw, levels=(2, 3, 16, 256, 65536)):
     parameters = draw(parameters_of(head, (places + 1) * count)).view(places + 1, count, -1)
     if known is not None and draw(st.booleans()):
         ends = torch.stack([random_images(count, image, draw(SEEDS)) for _ in range(2)])
-        known = attrs.evolve(known, between=Interval(ends.amin(0), ends.amax(0)))
+        known = attrs.evolve(known, limits=Interval(ends.amin(0), ends.amax(0)))
     limits = None
     if known is not None:
         limits = Interval(by_place(known.lowest()), by_place(known.highest(image.levels)))
     uniforms = noise_of(head, image, count, draw(SEEDS), free=support is None)
-    source = Source(head, image.levels, draw(RULES), uniforms, limits)
+    source = DrawSource(head, image.levels, draw(RULES), uniforms, limits)
     return Case(source, support, found, known, steps, parameters)
 
 
@@ -172,7 +173,7 @@ def cases(draw, levels=(2, 3, 16, 256, 65536)):
 @given(case=cases())
 def test_native_draws_are_those_of_the_head(case):
     """Whatever the head, its levels, the rule, the intervals and what is known, even if it contradicts them."""
-    for expected, found in zip(case.drawn("plain"), case.drawn("native"), strict=True):
+    for expected, found in zip(case.drawn("torch"), case.drawn("native"), strict=True):
         assert torch.equal(expected, found)
 
 
@@ -186,9 +187,9 @@ def test_free_draws_of_every_kind(rule, levels, channels):
     image = ImageSpec(channels, height=32, width=32, levels=levels)
     for head in (LogisticMixtureHead(image, 4), SoftmaxHead(image)):
         parameters = torch.randn((1025, 3, head.parameter_count), generator=generator(0), dtype=torch.float64)
-        source = Source(head, levels, rule, noise_of(head, image, 3, 1, free=True))
+        source = DrawSource(head, levels, rule, noise_of(head, image, 3, 1, free=True))
         case = Case(source, None, random_images(3, image), None, [torch.arange(1024)], parameters)
-        assert torch.equal(*(case.drawn(engine)[0] for engine in ("plain", "native")))
+        assert torch.equal(*(case.drawn(engine)[0] for engine in ("torch", "native")))
 
 
 @pytest.mark.parametrize("restricted", [False, True])
@@ -201,10 +202,10 @@ def test_noise_next_to_the_ends_draws_the_first_and_the_last_value(noise, restri
         count = head.restricted_uniform_count if restricted else head.uniform_count
         uniforms = torch.full((17, 1, count), noise, dtype=torch.float64)
         support = _Fixed(image, 60, 90) if restricted else None
-        source = Source(head, 256, DrawRule(), uniforms)
+        source = DrawSource(head, 256, DrawRule(), uniforms)
         case = Case(source, support, torch.zeros(1, 1, 1, 1), None, [torch.arange(16)], parameters)
         first, last = (60, 90) if restricted else (0, 255)
-        for engine in ("plain", "native"):
+        for engine in ("torch", "native"):
             assert (case.drawn(engine)[0] == (first if noise < 0.5 else last)).all()
 
 
@@ -235,10 +236,10 @@ def test_intervals_of_every_kind(name, levels):
             parameters = 0.1 * torch.randn((25, 1, head.parameter_count), generator=generator(0), dtype=torch.float64)
             parameters.view(25, -1, 2)[:, 1:4] += mean
             parameters.view(25, -1, 2)[:, 4:7] -= 2
-            source = Source(head, levels, DrawRule(name), noise_of(head, image, 1, 1))
+            source = DrawSource(head, levels, DrawRule(name), noise_of(head, image, 1, 1))
             steps = [torch.arange(24)]
             case = Case(source, _Fixed(image, low, high), torch.zeros(1, 1, 1, 1), None, steps, parameters)
-            expected, found = case.drawn("plain")[0], case.drawn("native")[0]
+            expected, found = case.drawn("torch")[0], case.drawn("native")[0]
             assert torch.equal(expected, found)
             assert found.min() >= low
             assert found.max() <= high
@@ -253,7 +254,7 @@ def test_intervals_of_every_kind(name, levels):
 def test_what_is_not_a_number_is_drawn_as_something_possible(case, seed):
     broken = torch.rand(case.parameters.shape, generator=generator(seed)) < 0.3
     parameters = case.parameters.masked_fill(broken, [torch.nan, torch.inf, -torch.inf][seed % 3])
-    for engine in ("native", "plain"):
+    for engine in ("native", "torch"):
         found = attrs.evolve(case, parameters=parameters).drawn(engine)[0]
         assert found.min() >= 0
         assert found.max() < case.source.levels
@@ -263,7 +264,7 @@ def test_what_is_not_a_number_is_drawn_as_something_possible(case, seed):
 @given(case=cases(levels=(3, 256)), reduction=st.sampled_from([100.0, 590.0, 720.0, 1e6, torch.inf]))
 def test_scales_that_no_number_holds_are_drawn_from_as_the_narrowest(case, reduction):
     case = attrs.evolve(case, source=attrs.evolve(case.source, rule=DrawRule("reduced", reduction=reduction)))
-    expected, found = (case.drawn(engine)[0] for engine in ("plain", "native"))
+    expected, found = (case.drawn(engine)[0] for engine in ("torch", "native"))
     assert torch.equal(found, expected)
     assert found.min() >= 0
     assert found.max() < case.source.levels
@@ -279,10 +280,10 @@ def test_what_is_not_finite_is_drawn_alike(what, number, restricted):
     kind = parameters.view(257, 2, 10, 4)[:, :, 1:4] if what == "means" else parameters.view(257, 2, 10, 4)[:, :, 4:7]
     kind[torch.rand(kind.shape, generator=generator(1)) < 0.2] = number
     support = view.support if restricted else None
-    source = Source(head, 256, DrawRule(), noise_of(head, image, 2, 2, free=not restricted))
+    source = DrawSource(head, 256, DrawRule(), noise_of(head, image, 2, 2, free=not restricted))
     steps = [torch.tensor([place]) for place in range(256)]
     case = Case(source, support, view(random_images(2, image)), None, steps, parameters)
-    expected, found = (case.drawn(engine)[0] for engine in ("plain", "native"))
+    expected, found = (case.drawn(engine)[0] for engine in ("torch", "native"))
     assert torch.equal(expected, found)
 
 
@@ -291,10 +292,10 @@ def test_it_draws_whatever_the_default_device_is(walk):
     head = LogisticMixtureHead(IMAGE, 2)
     support = _Fixed(IMAGE, 1, 2)
     parameters, places = torch.zeros(4, head.parameter_count), torch.arange(4)
-    drawing = drawing_of("native", head, walk and support.walk(torch.zeros(1, 1, 1, 1)))
-    expected = drawing_of("plain", head, walk and support.walk(torch.zeros(1, 1, 1, 1)))(places, parameters)
+    source, other = (source_of(head, walk and support.walk(torch.zeros(1, 1, 1, 1))) for _ in range(2))
+    expected = other.pixels(places, parameters)
     with torch.device("meta"):
-        assert torch.equal(drawing(places, parameters), expected)
+        assert torch.equal(native_pixels(source, places, parameters), expected)
 
 
 @pytest.mark.parametrize("restricted", [False, True])
@@ -304,7 +305,7 @@ def test_the_number_of_threads_changes_nothing(make, restricted):
     image = ImageSpec(3, height=8, width=8)
     head, view = make(image), GrayscaleView(GrayscaleConfig(), image)
     support = view.support if restricted else None
-    source = Source(head, 256, DrawRule(), noise_of(head, image, 3, 0, free=not restricted))
+    source = DrawSource(head, 256, DrawRule(), noise_of(head, image, 3, 0, free=not restricted))
     parameters = torch.randn((65, 3, head.parameter_count), generator=generator(1))
     steps = [torch.tensor([*range(start, stop), 64, 64]) for start, stop in ((0, 2), (2, 14), (14, 64))]
     case = Case(source, support, view(random_images(3, image)), None, steps, parameters)
@@ -323,16 +324,15 @@ def test_the_number_of_threads_changes_nothing(make, restricted):
 # Whole images --------------------------------------------------------------------------------------------------------
 
 
-def assert_one_image(samplers, network, draws, data, seed):
+def assert_one_image(samplers, network, request, data, seed):
     """Whatever the sampler, for every view."""
-    count = len(draws.indices)
+    count = len(request.numbers)
     known = data.draw(knowns(network.image, count))
     features = random_features(network, count, seed)
     for view in views(network.image):
         given = view(random_images(count, network.image, seed))
-        found = [
-            sampler.sample(network, features, draws, known, view.support.walk(given, known)) for sampler in samplers
-        ]
+        restricted = attrs.evolve(request, known=known, restriction=Restriction(view.support, given))
+        found = [sample(sampler, network, restricted, features=features) for sampler in samplers]
         for other in found[1:]:
             assert torch.equal(found[0], other)
         if known is None:
@@ -343,16 +343,16 @@ SAMPLERS = [RasterSampler(), CachedSampler("native"), AutoSampler("native")]
 
 
 @settings(deadline=None, max_examples=25)
-@given(network=st.one_of(light_networks(), other_networks()), draws=DRAWS, data=st.data(), seed=SEEDS)
-def test_a_sampler_draws_the_raster_samplers_image(network, draws, data, seed):
-    samplers = [*SAMPLERS, WavefrontSampler("native"), WavefrontSampler("plain")]
-    assert_one_image(samplers, network, draws, data, seed)
+@given(network=st.one_of(light_networks(), other_networks()), request=REQUESTS, data=st.data(), seed=SEEDS)
+def test_a_sampler_draws_the_raster_samplers_image(network, request, data, seed):
+    samplers = [*SAMPLERS, WavefrontSampler("native"), WavefrontSampler("torch")]
+    assert_one_image(samplers, network, request, data, seed)
 
 
 @settings(deadline=None, max_examples=10)
-@given(network=st.one_of(full_networks(), growing_networks()), draws=DRAWS, data=st.data(), seed=SEEDS)
-def test_so_it_does_for_networks_of_several_resolutions(network, draws, data, seed):
-    assert_one_image(SAMPLERS, network, draws, data, seed)
+@given(network=st.one_of(full_networks(), growing_networks()), request=REQUESTS, data=st.data(), seed=SEEDS)
+def test_so_it_does_for_networks_of_several_resolutions(network, request, data, seed):
+    assert_one_image(SAMPLERS, network, request, data, seed)
 
 
 # Which function draws ------------------------------------------------------------------------------------------------
@@ -367,18 +367,40 @@ class OtherHead(LogisticMixtureHead):
     """With what formulas, nobody knows."""
 
 
-def drawing_of(engine, head=None, walk=WALK, device="cpu"):
+def source_of(head=None, walk=WALK):
     head = head or LogisticMixtureHead(IMAGE, 2)
-    uniforms = noise_of(head, IMAGE, 1, 0, free=walk is None).to(device)
-    return make_drawing(Source(head, 4, DrawRule(), uniforms, None, walk), engine)
+    return DrawSource(head, 4, DrawRule(), noise_of(head, IMAGE, 1, 0, free=walk is None), None, walk)
 
 
-@pytest.mark.parametrize("walk", [None, WALK], ids=["free", "restricted"])
-def test_a_draw_is_native_where_the_engine_is(walk):
+def network_of(head):
+    """A small network with that head."""
+    return randomized(LightNetwork(IMAGE, head, filters=2, blocks=1, features_channels=0, dropout=0.0), 0)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The numbers of places of every call of a `DrawSource`."""
+    calls = []
+    pixels = DrawSource.pixels
+    monkeypatch.setattr(
+        DrawSource, "pixels", lambda self, places, p: (calls.append(len(places)), pixels(self, places, p))[1]
+    )
+    return calls
+
+
+@pytest.mark.parametrize("restricted", [False, True], ids=["free", "restricted"])
+def test_a_draw_is_native_where_the_engine_is(asked, restricted):
+    """The native engine does not ask the source at all: the library draws between its steps."""
+    restriction = Restriction(SUPPORT, torch.zeros(1, 1, 1, 1)) if restricted else None
+    request = SampleRequest((0,), restriction=restriction)
     for head in (LogisticMixtureHead(IMAGE, 2), SoftmaxHead(IMAGE)):
-        assert isinstance(drawing_of("auto", head, walk), NativeDrawing)
-        assert isinstance(drawing_of("native", head, walk), NativeDrawing)
-        assert not isinstance(drawing_of("plain", head, walk), NativeDrawing)
+        for sampler in (WavefrontSampler, CachedSampler):
+            for engine in ("auto", "native"):
+                sample(sampler(engine), network_of(head), request)
+                assert asked == []
+            sample(sampler("torch"), network_of(head), request)
+            assert len(asked) >= 4
+            asked.clear()
 
 
 def test_sums_in_any_integers_are_drawn_natively():
@@ -390,40 +412,67 @@ def test_sums_in_any_integers_are_drawn_natively():
     parameters, given = torch.zeros(2, 1, head.parameter_count), random_images(1, image)
     drawn = []
     for support in (expected, narrow):
-        source = Source(head, 256, DrawRule(), noise_of(head, image, 1, 0), None, support.walk(view))
-        assert isinstance(make_drawing(source, "native"), NativeDrawing)
+        source = DrawSource(head, 256, DrawRule(), noise_of(head, image, 1, 0), None, support.walk(view))
         found, same = support.intervals(given, view), expected.intervals(given, view)
         assert torch.equal(found.low, same.low)
         assert torch.equal(found.high, same.high)
-        drawn.append([make_drawing(source, "native")(torch.tensor([place]), parameters[:1]) for place in (0, 1)])
+        drawn.append([native_pixels(source, torch.tensor([place]), parameters[0]) for place in (0, 1)])
         assert torch.stack(drawn[-1]).sum() == 300
     assert torch.equal(torch.stack(drawn[0]), torch.stack(drawn[1]))
 
 
 def test_a_sampler_hands_its_engine_on(monkeypatch):
-    asked = []
+    run, asked = EngineChoice.run, []
 
-    def spy(source, engine):
-        asked.append(engine)
-        return make_drawing(source, engine)
+    def spy(self, program, source):
+        asked.append((self.name, source))
+        run(self, program, source)
 
-    monkeypatch.setattr("auxar_samplers.canvas.make_drawing", spy)
-    network = components.light_prior(components.LightConfig(filters=2, blocks=1), IMAGE).network
-    for sampler in (RasterSampler(), CachedSampler("plain"), WavefrontSampler("native"), AutoSampler()):
-        sampler.sample(network, None, Draws(0, (0,)), None, SUPPORT.walk(torch.zeros(1, 1, 1, 1)))
-    assert asked == ["plain", "plain", "native", "auto"]
+    monkeypatch.setattr(EngineChoice, "run", spy)
+    network = network_of(SoftmaxHead(IMAGE))
+    request = SampleRequest((0,), restriction=Restriction(SUPPORT, torch.zeros(1, 1, 1, 1)))
+    sources = [DrawSource.of(network, request) for _ in range(4)]
+    samplers = (RasterSampler(), CachedSampler("torch"), WavefrontSampler("native"), AutoSampler())
+    for sampler, source in zip(samplers, sources, strict=True):
+        sampler.sample(network, None, source)
+    assert asked == list(zip(("torch", "native", "auto"), sources[1:], strict=True))
+
+
+class OtherSupport(SumSupport):
+    """A support that is walked along by asking for the intervals of whole images again."""
+
+    def walk(self, view, known=None):
+        return RepeatedWalk(self, view)
 
 
 @pytest.mark.parametrize("engine", ["auto", "native"])
-def test_anything_else_is_drawn_by_pytorch(engine):
-    """Also where the engine that runs the program was asked for by name."""
-    for walk in (None, WALK):
-        assert not isinstance(drawing_of(engine, OtherHead(IMAGE, 2), walk), NativeDrawing)
-    assert not isinstance(drawing_of(engine, walk=RepeatedWalk(SUPPORT, torch.zeros(1, 1, 1, 1))), NativeDrawing)
-    assert not isinstance(drawing_of(engine, device="meta"), NativeDrawing)
+def test_anything_else_is_drawn_by_pytorch(asked, caplog, engine):
+    """Also where the engine that runs the program was asked for by name, which then asks the source at each step."""
+    view = torch.zeros(1, 1, 1, 1)
+    repeated = OtherSupport(IMAGE, SUPPORT._groups, SUPPORT.ranges)
+    for head, restriction in [
+        (OtherHead(IMAGE, 2), None),
+        (OtherHead(IMAGE, 2), Restriction(SUPPORT, view)),
+        (SoftmaxHead(IMAGE), Restriction(repeated, view)),
+    ]:
+        network, request = network_of(head), SampleRequest((0,), restriction=restriction)
+        assert native_source(DrawSource.of(network, request), torch.float64) is None
+        for sampler in (WavefrontSampler, CachedSampler):
+            asked.clear()
+            with caplog.at_level(logging.DEBUG, logger="auxar"):
+                found = sample(sampler(engine), network, request)
+            assert sum(asked) == 4
+            assert caplog.messages[-1] == "sampling with NativeEngine"
+            assert torch.equal(found, sample(RasterSampler(), network, request))
 
 
-def test_without_a_compiler_pytorch_draws(monkeypatch):
+def test_without_a_compiler_pytorch_draws(asked, monkeypatch):
     monkeypatch.setattr(compiling, "attempt", lambda: "there is no C++ compiler")
-    for walk in (None, WALK):
-        assert not isinstance(drawing_of("auto", walk=walk), NativeDrawing)
+    network = network_of(SoftmaxHead(IMAGE))
+    for restriction in (None, Restriction(SUPPORT, torch.zeros(1, 1, 1, 1))):
+        request = SampleRequest((0,), restriction=restriction)
+        found = sample(WavefrontSampler("auto"), network, request)
+        assert sum(asked) >= 4
+        asked.clear()
+        assert torch.equal(found, sample(RasterSampler(), network, request))
+        asked.clear()

@@ -1,9 +1,10 @@
-"""Both engines run a program to the same storage, and where the native one cannot work the plain one does."""
+"""Both engines run a program to the same storage, and where the native one cannot work that of PyTorch does."""
 
 import copy
 import logging
 import operator
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,22 +13,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.causal_networks import ENGINES, SEEDS, generator, needs_native
+from helpers.causal_networks import ENGINES, SEEDS, generator, needs_native, sample
+from helpers.engines import PIXEL, program_of, run_lists, run_program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
 from auxar.errors import UserError
-from auxar.interfaces import Draws, ImageSpec
+from auxar.interfaces import ImageSpec, SampleRequest
+from auxar.sources import ForceSource
 from auxar_layers.functional import concat_elu, gate
 from auxar_pixelcnn import components
 from auxar_samplers import AutoSampler, CachedSampler, WavefrontSampler
 from auxar_samplers.compiler.program import Clock, Layout, Pointwise, Product, Window, identity
 from auxar_samplers.compiler.trace import FUNCTIONS
-from auxar_samplers.engines import compiling
-from auxar_samplers.engines.choice import make_engine
-from auxar_samplers.engines.native import NativeEngine
-from auxar_samplers.engines.torch import PlainEngine
+from auxar_samplers.engines import UnavailableError
+from auxar_samplers.engines.native import library as compiling
+from auxar_samplers.engines.native.engine import NativeEngine
 
 DTYPES = [torch.float64, torch.float32]
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5}
@@ -72,11 +74,13 @@ def test_a_product_is_one_at_every_size(engine, dtype, batch):
             operand.values.copy_(normal(layout, noise, slots * batch, inputs))
             matrix, bias = normal(layout, noise, inputs, outputs), normal(layout, noise, outputs)
             product = Product(output, (operand,), (matrix,), bias, None, 0)
-            make_engine(engine, layout, [steady(slots)], [[product]]).run(0, (0,))
+            run_lists(engine, layout, [steady(slots)], [[product]], (0, 0))
             assert_near(output.values, operand.values.double() @ matrix.double() + bias.double())
 
 
 STEPS = 7
+# Lists 0 and 1 in turn. The clocks' positions are their own matter.
+BOTH_LISTS = [(number, step, step // 2, step) for step in range(STEPS) for number in (0, 1)]
 LEADS = st.integers(-1, 2)
 
 
@@ -158,17 +162,19 @@ def programs(draw):
 @given(program=programs())
 def test_both_engines_leave_the_same_in_every_ring(program):
     results = []
-    for engine in ("plain", "native"):
+    for engine in ("torch", "native"):
         # Each runs on storage of its own.
         layout, clocks, lists, rings = copy.deepcopy(program)
-        running = make_engine(engine, layout, clocks, lists)
-        for step in range(STEPS):
-            # The clocks' positions are their own matter.
-            running.run(0, (step, step // 2, step))
-            running.run(1, (step, step // 2, step))
+
+        def note(rings=rings):
             results.append([ring.values.clone() for ring in rings])
-    for plain, native in zip(results[:STEPS], results[STEPS:], strict=True):
-        for expected, found in zip(plain, native, strict=True):
+
+        # The first has nothing to note yet.
+        fills = [(2 * step, note) for step in range(1, STEPS)]
+        run_program(engine, program_of(layout, clocks, lists, BOTH_LISTS, fills))
+        note()
+    for by_torch, by_native in zip(results[:STEPS], results[STEPS:], strict=True):
+        for expected, found in zip(by_torch, by_native, strict=True):
             assert_near(found, expected)
             assert torch.equal(found == 0, expected == 0)
 
@@ -183,9 +189,7 @@ def test_slots_outside_the_image_are_zeros_in_every_copy(engine, wraps):
     ring = layout.ring(4, 3, 5, before=6, wraps=wraps)
     table = layout.table(1, 5)
     table.values[0], table.values[1] = 7, torch.nan
-    running = make_engine(engine, layout, [clock], [[Pointwise(ring, torch.tanh, (table,), 0)]])
-    running.run(0, (0,))
-    running.run(0, (1,))
+    run_lists(engine, layout, [clock], [[Pointwise(ring, torch.tanh, (table,), 0)]], (0, 0), (0, 1))
     by_slot = ring.values.view(10, 2, 6, 5)
     for position, inside in enumerate(valid):
         expected = [*(np.tile(inside, 2)[-6:] if wraps else [False] * 6), *inside]
@@ -226,7 +230,7 @@ def stored(layout, kind, values):
 
 def computed(engine, layout, function, channels, operands, slots=3):
     output = layout.scratch(slots, channels)
-    make_engine(engine, layout, [steady(slots)], [[Pointwise(output, function, tuple(operands), 0)]]).run(0, (0,))
+    run_lists(engine, layout, [steady(slots)], [[Pointwise(output, function, tuple(operands), 0)]], (0, 0))
     return output.values
 
 
@@ -312,10 +316,7 @@ def test_the_number_of_threads_changes_nothing(program):
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             layout, clocks, lists, rings = copy.deepcopy(program)
-            running = make_engine("native", layout, clocks, lists)
-            for step in range(STEPS):
-                running.run(0, (step, step // 2, step))
-                running.run(1, (step, step // 2, step))
+            run_lists("native", layout, clocks, lists, *BOTH_LISTS)
             results.append([ring.values for ring in rings])
     finally:
         torch.set_num_threads(before)
@@ -325,14 +326,19 @@ def test_the_number_of_threads_changes_nothing(program):
 
 LIMITED = """
 import torch
-from auxar.interfaces import Draws, ImageSpec
+from auxar.interfaces import ImageSpec, SampleRequest
+from auxar.sources import DrawSource
 from auxar_pixelcnn import components
 from auxar_samplers import WavefrontSampler
 torch.manual_seed(0)
 torch.set_num_threads(3)
 config = components.LightConfig(filters=60, blocks=1)
 network = components.light_prior(config, ImageSpec(3, height=12, width=12)).network
-found = [WavefrontSampler(engine).sample(network.double(), None, Draws(0, (0, 1))) for engine in ("plain", "native")]
+network.double()
+found = []
+for engine in ("torch", "native"):
+    source = DrawSource.of(network, SampleRequest((0, 1)))
+    found.append(WavefrontSampler(engine).sample(network, None, source))
 assert torch.equal(*found)
 """
 
@@ -355,31 +361,35 @@ def bare(monkeypatch, tmp_path):
     compiling.attempt.cache_clear()
 
 
-def engine_of(choice, layout, function=torch.tanh, operands=1):
+def engine_of(caplog, choice, layout, function=torch.tanh, operands=1):
+    """The name of the engine that runs a program."""
     ring = layout.ring(1, 1, 2 * operands)
     part = layout.scratch(1, 1 if function is concat_elu else 2)
-    return make_engine(choice, layout, [steady(1)], [[Pointwise(ring, function, (part,) * operands, 0)]])
-
-
-def assert_plain_instead(caplog, reason, *arguments):
-    with pytest.raises(UserError, match=f"(?s)engine 'native': .*{reason}.*; engine 'plain' works everywhere"):
-        engine_of("native", *arguments)
+    caplog.clear()
     with caplog.at_level(logging.DEBUG, logger="auxar"):
-        assert isinstance(engine_of("auto", *arguments), PlainEngine)
-    assert "sampling with PyTorch's operations" in caplog.text
-    assert isinstance(engine_of("plain", *arguments), PlainEngine)
+        run_lists(choice, layout, [steady(1)], [[Pointwise(ring, function, (part,) * operands, 0)]], (0, 0))
+    (used,) = (said for said in caplog.messages if said.startswith("sampling with "))
+    return used.removeprefix("sampling with ")
 
 
-def test_without_a_compiler_the_plain_engine_samples(bare, monkeypatch, caplog):
+def assert_torch_instead(caplog, reason, *arguments):
+    with pytest.raises(UserError, match=f"(?s)engine 'native': .*{reason}.*; engine 'torch' works everywhere"):
+        engine_of(caplog, "native", *arguments)
+    assert engine_of(caplog, "auto", *arguments) == "TorchEngine"
+    assert re.search(f"(?s)not sampling with NativeEngine: .*{reason}", caplog.text)
+    assert engine_of(caplog, "torch", *arguments) == "TorchEngine"
+
+
+def test_without_a_compiler_pytorch_samples(bare, monkeypatch, caplog):
     monkeypatch.setenv("PATH", str(bare))
-    assert_plain_instead(caplog, r"there is no C\+\+ compiler", layout_of())
+    assert_torch_instead(caplog, r"there is no C\+\+ compiler", layout_of())
     config = components.LightConfig(filters=2, blocks=1)
     network = components.light_prior(config, ImageSpec(1, height=3, width=3, levels=3)).network
-    draws = Draws(0, (0,))
-    found = [WavefrontSampler(engine).sample(network, None, draws) for engine in ("auto", "plain")]
+    request = SampleRequest((0,))
+    found = [sample(WavefrontSampler(engine), network, request) for engine in ("auto", "torch")]
     assert torch.equal(*found)
-    with pytest.raises(UserError, match="engine 'plain' works everywhere"):
-        WavefrontSampler("native").sample(network, None, draws)
+    with pytest.raises(UserError, match="engine 'torch' works everywhere"):
+        sample(WavefrontSampler("native"), network, request)
 
 
 @pytest.mark.parametrize(
@@ -388,57 +398,65 @@ def test_without_a_compiler_the_plain_engine_samples(bare, monkeypatch, caplog):
 )
 def test_a_compiler_that_does_not_work_is_as_good_as_none(bare, monkeypatch, caplog, compiler, reason):
     monkeypatch.setenv("CXX", compiler)
-    assert_plain_instead(caplog, reason, layout_of())
+    assert_torch_instead(caplog, reason, layout_of())
 
 
-def test_a_compiler_that_fails_leaves_nothing_behind(bare, monkeypatch):
+def test_a_compiler_that_fails_leaves_nothing_behind(bare, monkeypatch, caplog):
     monkeypatch.setenv("CXX", "false")
     with pytest.raises(UserError):
-        engine_of("native", layout_of())
+        engine_of(caplog, "native", layout_of())
     assert [path for path in (bare / "auxar").iterdir() if path.suffix != ".lock"] == []
 
 
-def test_a_compiler_that_fails_is_run_once(bare, monkeypatch, tmp_path):
+def test_a_compiler_that_fails_is_run_once(bare, monkeypatch, tmp_path, caplog):
     """Also when it is named with arguments of its own."""
     calls = tmp_path / "calls"
     monkeypatch.setenv("CXX", f"sh -c 'echo called >> {calls}; exit 1'")
     for _ in range(3):
-        assert isinstance(engine_of("auto", layout_of()), PlainEngine)
+        assert engine_of(caplog, "auto", layout_of()) == "TorchEngine"
     assert calls.read_text() == "called\n"
 
 
 def test_an_engine_by_another_name_is_refused():
     for sampler in (WavefrontSampler, CachedSampler, AutoSampler):
-        with pytest.raises(ValueError, match="engine must be one of auto, native, plain, got 'fats'"):
+        with pytest.raises(ValueError, match="engine must be one of auto, native, torch, got 'fats'"):
             sampler("fats")
 
 
 @needs_native
 def test_a_cache_that_cannot_be_made_is_no_reason_to_stop(bare, caplog):
     bare.write_text("a file")
-    assert_plain_instead(caplog, "cannot be made or loaded", layout_of())
+    assert_torch_instead(caplog, "cannot be made or loaded", layout_of())
 
 
-def test_a_user_without_a_home_folder_can_sample(bare, monkeypatch):
+def test_a_user_without_a_home_folder_can_sample(bare, monkeypatch, caplog):
     def homeless():
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", homeless)
-    assert isinstance(engine_of("auto", layout_of()), PlainEngine | NativeEngine)
+    assert engine_of(caplog, "auto", layout_of()) in ("NativeEngine", "TorchEngine")
 
 
-def test_other_types_of_numbers_are_for_the_plain_engine(caplog):
-    assert_plain_instead(caplog, "not in torch.bfloat16", layout_of(torch.bfloat16))
-
-
-@needs_native
-def test_more_operands_than_the_library_takes_are_for_the_plain_engine(caplog):
-    assert_plain_instead(caplog, "concat_elu of more than 16 values", layout_of(), concat_elu, 17)
+def test_other_types_of_numbers_are_for_pytorch(caplog):
+    assert_torch_instead(caplog, "not in torch.bfloat16", layout_of(torch.bfloat16))
 
 
 @needs_native
-def test_functions_of_a_number_are_for_the_plain_engine():
+def test_storage_on_another_device_is_for_pytorch():
+    layout = Layout(1, torch.zeros((), dtype=torch.float64, device="meta"))
+    program = program_of(layout, [steady(1)], [], [])
+    with pytest.raises(UnavailableError, match=r"float32 and float64 on a CPU, not in torch.float64 on meta"):
+        NativeEngine().prepare(program, ForceSource(torch.zeros(1, 1, 1, 1, dtype=torch.int64), PIXEL))
+
+
+@needs_native
+def test_more_operands_than_the_library_takes_are_for_pytorch(caplog):
+    assert_torch_instead(caplog, "concat_elu of more than 16 values", layout_of(), concat_elu, 17)
+
+
+@needs_native
+def test_functions_of_a_number_are_for_pytorch():
     layout = layout_of()
     part = torch.full((3, 2), -1.0, dtype=torch.float64)
     operands = [stored(layout, "scratch", part), 0.5]

@@ -6,8 +6,9 @@ import logging
 import pytest
 import torch
 from helpers.causal_networks import (
-    DRAWS,
     ENGINES,
+    HEADS,
+    REQUESTS,
     SEEDS,
     SIZES,
     OtherNetwork,
@@ -30,8 +31,11 @@ from torch.nn import functional
 
 from auxar.causal import CausalPrior
 from auxar.errors import UserError
-from auxar.interfaces import CausalNetwork, DrawRule, Draws, ImageSpec
+from auxar.interfaces import CausalNetwork, DrawRule, ImageSpec, SampleRequest
 from auxar.model import Chain, Stage
+from auxar.plugins import load_plugins
+from auxar.recipe.choices import structure_options
+from auxar_heads import logistic_mixture
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_layers.convolutions import CausalConv2d, Conv2d, Pointwise, UpsamplingConv2d
@@ -52,12 +56,12 @@ from auxar_samplers.compiler.schedule import make_schedule
 from auxar_samplers.compiler.trace import NoScheduleError
 
 
-def assert_draws_as_by_raster(sampler, network, draws, seed, known):
-    found = sample(sampler, network, draws, seed, known=known)
+def assert_draws_as_by_raster(sampler, network, request, seed, known):
+    found = sample(sampler, network, request, seed, known=known)
     assert found.dtype == torch.int64
-    assert found.shape == (len(draws.indices), *network.image.shape)
+    assert found.shape == (len(request.numbers), *network.image.shape)
     network.image.check_range(found)
-    assert torch.equal(found, sample(RasterSampler(), network, draws, seed, known=known))
+    assert torch.equal(found, sample(RasterSampler(), network, request, seed, known=known))
 
 
 # The wavefront -------------------------------------------------------------------------------------------------------
@@ -65,18 +69,18 @@ def assert_draws_as_by_raster(sampler, network, draws, seed, known):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @settings(deadline=None, max_examples=25)
-@given(network=light_networks(), draws=DRAWS, seed=SEEDS, data=st.data())
-def test_the_wavefront_draws_what_the_raster_sampler_draws(engine, network, draws, seed, data):
-    known = data.draw(knowns(network.image, len(draws.indices)))
-    assert_draws_as_by_raster(WavefrontSampler(engine), network, draws, seed, known)
+@given(network=light_networks(), request=REQUESTS, seed=SEEDS, data=st.data())
+def test_the_wavefront_draws_what_the_raster_sampler_draws(engine, network, request, seed, data):
+    known = data.draw(knowns(network.image, len(request.numbers)))
+    assert_draws_as_by_raster(WavefrontSampler(engine), network, request, seed, known)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @settings(deadline=None, max_examples=20)
-@given(network=other_networks(), draws=DRAWS, seed=SEEDS, data=st.data())
-def test_a_strangers_network_gets_the_wavefront_for_free(engine, network, draws, seed, data):
-    known = data.draw(knowns(network.image, len(draws.indices)))
-    assert_draws_as_by_raster(WavefrontSampler(engine), network, draws, seed, known)
+@given(network=other_networks(), request=REQUESTS, seed=SEEDS, data=st.data())
+def test_a_strangers_network_gets_the_wavefront_for_free(engine, network, request, seed, data):
+    known = data.draw(knowns(network.image, len(request.numbers)))
+    assert_draws_as_by_raster(WavefrontSampler(engine), network, request, seed, known)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -85,11 +89,12 @@ def test_the_wavefront_of_a_high_image_goes_round_slots_and_tables_many_times(en
     """More rows than hypothesis makes: their side inputs take the places of earlier ones."""
     image = ImageSpec(1, height=size[0], width=size[1], levels=16)
     head = SoftmaxHead(image)
+    config = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
     for network in (
-        components.light_decoder(components.LightConfig(filters=3, blocks=1, components=2), image, 2).network,
+        components.light_decoder(config, image, 2).network,
         OtherNetwork(image, head, ((1, 3), (-2, 2)), ((0, 2), (-2, 0)), 2),
     ):
-        assert_draws_as_by_raster(WavefrontSampler(engine), randomized(network, 1), Draws(3, (0, 1)), 4, None)
+        assert_draws_as_by_raster(WavefrontSampler(engine), randomized(network, 1), SampleRequest((0, 1), 3), 4, None)
 
 
 def test_the_wavefront_works_on_many_rows_at_once():
@@ -118,7 +123,7 @@ def stored_bytes(monkeypatch, sampler, image):
     with monkeypatch.context() as patch:
         for kind in ("ring", "scratch", "table"):
             patch.setattr(Layout, kind, counted(getattr(Layout, kind)))
-        sample(sampler, network, Draws(0, (0, 1)))
+        sample(sampler, network, SampleRequest((0, 1)))
     return sum(sizes)
 
 
@@ -131,7 +136,7 @@ def test_what_a_sampler_keeps_does_not_grow_with_the_height(monkeypatch, sampler
     assert 0 < found[0] < stored_bytes(monkeypatch, sampler, ImageSpec(1, height=32, width=80, levels=2))
 
 
-FAST = [WavefrontSampler("plain"), WavefrontSampler(), CachedSampler("plain"), CachedSampler(), AutoSampler()]
+FAST = [WavefrontSampler("torch"), WavefrontSampler(), CachedSampler("torch"), CachedSampler(), AutoSampler()]
 
 
 @pytest.mark.parametrize("sampler", [RasterSampler(), *FAST])
@@ -140,17 +145,26 @@ def test_a_sampler_leaves_the_network_in_its_mode(sampler):
     network = components.light_prior(components.LightConfig(filters=2, blocks=1), image).network
     for training in (True, False):
         network.train(training)
-        sampler.sample(network, None, Draws(0, (0,)))
+        sample(sampler, network, SampleRequest((0,)))
         assert all(module.training == training for module in network.modules())
 
 
+@pytest.mark.parametrize("sampler", [RasterSampler(), *FAST])
+def test_a_sampler_draws_whatever_the_default_device_is(sampler):
+    image = ImageSpec(1, height=3, width=4, levels=5)
+    network = components.light_prior(components.LightConfig(filters=2, blocks=1), image).network
+    expected = sample(sampler, network, SampleRequest((0, 1)))
+    with torch.device("meta"):
+        assert torch.equal(sample(sampler, network, SampleRequest((0, 1))), expected)
+
+
 @settings(deadline=None, max_examples=12)
-@given(network=light_networks(blocks=(1, 2)), draws=DRAWS, seed=SEEDS)
-def test_no_sampler_drops_values_of_a_network_in_training(network, draws, seed):
-    expected = sample(RasterSampler(), network, draws, seed)
+@given(network=light_networks(blocks=(1, 2)), request=REQUESTS, seed=SEEDS)
+def test_no_sampler_drops_values_of_a_network_in_training(network, request, seed):
+    expected = sample(RasterSampler(), network, request, seed)
     network.train()
     for sampler in [RasterSampler(), *FAST]:
-        assert torch.equal(sample(sampler, network, draws, seed), expected)
+        assert torch.equal(sample(sampler, network, request, seed), expected)
 
 
 # The cached sampler --------------------------------------------------------------------------------------------------
@@ -158,35 +172,35 @@ def test_no_sampler_drops_values_of_a_network_in_training(network, draws, seed):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @settings(deadline=None, max_examples=15)
-@given(network=full_networks(), draws=DRAWS, seed=SEEDS, data=st.data())
-def test_the_cached_sampler_draws_what_the_raster_sampler_draws(engine, network, draws, seed, data):
-    known = data.draw(knowns(network.image, len(draws.indices)))
-    assert_draws_as_by_raster(CachedSampler(engine), network, draws, seed, known)
+@given(network=full_networks(), request=REQUESTS, seed=SEEDS, data=st.data())
+def test_the_cached_sampler_draws_what_the_raster_sampler_draws(engine, network, request, seed, data):
+    known = data.draw(knowns(network.image, len(request.numbers)))
+    assert_draws_as_by_raster(CachedSampler(engine), network, request, seed, known)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @settings(deadline=None, max_examples=20)
-@given(network=growing_networks(), draws=DRAWS, seed=SEEDS, data=st.data())
-def test_a_strangers_network_of_several_resolutions_is_cached_for_free(engine, network, draws, seed, data):
-    known = data.draw(knowns(network.image, len(draws.indices)))
-    assert_draws_as_by_raster(CachedSampler(engine), network, draws, seed, known)
+@given(network=growing_networks(), request=REQUESTS, seed=SEEDS, data=st.data())
+def test_a_strangers_network_of_several_resolutions_is_cached_for_free(engine, network, request, seed, data):
+    known = data.draw(knowns(network.image, len(request.numbers)))
+    assert_draws_as_by_raster(CachedSampler(engine), network, request, seed, known)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @settings(deadline=None, max_examples=20)
-@given(network=st.one_of(light_networks(), other_networks()), draws=DRAWS, seed=SEEDS, data=st.data())
-def test_the_cached_sampler_takes_networks_of_one_resolution_too(engine, network, draws, seed, data):
-    known = data.draw(knowns(network.image, len(draws.indices)))
-    assert_draws_as_by_raster(CachedSampler(engine), network, draws, seed, known)
+@given(network=st.one_of(light_networks(), other_networks()), request=REQUESTS, seed=SEEDS, data=st.data())
+def test_the_cached_sampler_takes_networks_of_one_resolution_too(engine, network, request, seed, data):
+    known = data.draw(knowns(network.image, len(request.numbers)))
+    assert_draws_as_by_raster(CachedSampler(engine), network, request, seed, known)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_full_network_is_cached_where_every_resolution_has_an_inside(engine):
     """A size beyond those above: of each resolution there are places away from the edges."""
     image = ImageSpec(3, height=10, width=15, levels=16)
-    config = components.FullConfig(filters=3, nr_resnet=1, components=2)
+    config = components.FullConfig(filters=3, nr_resnet=1, head=logistic_mixture(2))
     network = randomized(components.full_decoder(config, image, 2).network, 1)
-    assert_draws_as_by_raster(CachedSampler(engine), network, Draws(3, (0, 1)), 4, None)
+    assert_draws_as_by_raster(CachedSampler(engine), network, SampleRequest((0, 1), 3), 4, None)
 
 
 # What an image depends on --------------------------------------------------------------------------------------------
@@ -195,14 +209,14 @@ SAMPLERS = st.sampled_from([RasterSampler(), *FAST])
 
 
 @settings(deadline=None, max_examples=25)
-@given(network=light_networks(), sampler=SAMPLERS, draws=DRAWS, seed=SEEDS, data=st.data())
-def test_an_image_depends_on_its_seed_index_and_rule_alone(network, sampler, draws, seed, data):
-    count = len(draws.indices)
+@given(network=light_networks(), sampler=SAMPLERS, request=REQUESTS, seed=SEEDS, data=st.data())
+def test_an_image_depends_on_its_seed_index_and_rule_alone(network, sampler, request, seed, data):
+    count = len(request.numbers)
     features = random_features(network, count, seed)
-    together = sample(sampler, network, draws, features=features)
-    assert torch.equal(together, sample(sampler, network, draws, features=features))
+    together = sample(sampler, network, request, features=features)
+    assert torch.equal(together, sample(sampler, network, request, features=features))
     order = data.draw(st.permutations(range(count)).map(lambda order: order[: data.draw(st.integers(1, count))]))
-    some = Draws(draws.seed, tuple(draws.indices[k] for k in order), draws.rule, draws.depth)
+    some = SampleRequest(tuple(request.numbers[k] for k in order), request.seed, request.rule, request.depth)
     alone = sample(sampler, network, some, features=None if features is None else features[order])
     assert torch.equal(alone, together[order])
 
@@ -213,14 +227,14 @@ def test_seeds_indices_depths_and_features_make_different_images(sampler):
     head = LogisticMixtureHead(image, 2)
     network = randomized(OtherNetwork(image, head, ((1, 2), (-1, 1)), ((0, 1), (-1, 0)), 2), 0)
     found = [
-        sample(sampler, network, draws, seed)
-        for draws, seed in [
-            (Draws(0, (0,)), 0),
-            (Draws(1, (0,)), 0),
-            (Draws(0, (1,)), 0),
-            (Draws(0, (0,), depth=1), 0),
-            (Draws(0, (0,)), 1),
-            (Draws(0, (0,), DrawRule("map")), 0),
+        sample(sampler, network, request, seed)
+        for request, seed in [
+            (SampleRequest((0,)), 0),
+            (SampleRequest((0,), 1), 0),
+            (SampleRequest((1,)), 0),
+            (SampleRequest((0,), 0, depth=1), 0),
+            (SampleRequest((0,)), 1),
+            (SampleRequest((0,), 0, DrawRule("map")), 0),
         ]
     ]
     for first, second in itertools.combinations(found, 2):
@@ -320,7 +334,7 @@ def test_a_network_that_cannot_run_as_a_wavefront_is_refused_by_name(network, me
     with pytest.raises(UserError, match=expected):
         WavefrontSampler().check(network)
     with pytest.raises(UserError, match=expected):
-        sample(WavefrontSampler(), network, Draws(0, (0,)))
+        sample(WavefrontSampler(), network, SampleRequest((0,)))
 
 
 @pytest.mark.parametrize(("network", "message"), UNPLANNED.values(), ids=UNPLANNED)
@@ -331,22 +345,22 @@ def test_a_network_that_cannot_be_cached_is_refused_by_name(network, message):
     with pytest.raises(UserError, match=expected):
         CachedSampler().check(network)
     with pytest.raises(UserError, match=expected):
-        sample(CachedSampler(), network, Draws(0, (0,)))
+        sample(CachedSampler(), network, SampleRequest((0,)))
 
 
 @settings(deadline=None, max_examples=10)
-@given(network=st.one_of(full_networks(), growing_networks()), draws=DRAWS, seed=SEEDS)
-def test_what_has_no_wavefront_form_is_cached(network, draws, seed):
+@given(network=st.one_of(full_networks(), growing_networks()), request=REQUESTS, seed=SEEDS)
+def test_what_has_no_wavefront_form_is_cached(network, request, seed):
     with pytest.raises(NoScheduleError, match="changes the resolution"):
         make_schedule(network)
-    assert torch.equal(sample(AutoSampler(), network, draws, seed), sample(CachedSampler(), network, draws, seed))
+    assert torch.equal(sample(AutoSampler(), network, request, seed), sample(CachedSampler(), network, request, seed))
 
 
 def test_falling_back_is_logged(caplog):
     network, _ = UNSCHEDULED["method"]
     with caplog.at_level(logging.INFO, logger="auxar"):
-        found = sample(AutoSampler(), network, Draws(3, (1, 2)))
-    assert torch.equal(found, sample(RasterSampler(), network, Draws(3, (1, 2))))
+        found = sample(AutoSampler(), network, SampleRequest((1, 2), 3))
+    assert torch.equal(found, sample(RasterSampler(), network, SampleRequest((1, 2), 3)))
     (record,) = caplog.records
     assert "raster sampler" in record.getMessage()
     assert "call_method abs" in record.getMessage()
@@ -364,15 +378,18 @@ def test_a_fast_sampler_is_chosen_silently(caplog, monkeypatch, network, chosen)
         draw = kind.sample
         monkeypatch.setattr(kind, "sample", lambda *a, kind=kind, draw=draw: (used.append(kind), draw(*a))[1])
     with caplog.at_level(logging.INFO, logger="auxar"):
-        AutoSampler().sample(network, None, Draws(0, (0,)))
+        sample(AutoSampler(), network, SampleRequest((0,)))
     assert not caplog.records
     assert used == [chosen]
 
 
 @pytest.mark.parametrize("config", [WavefrontConfig, CachedConfig, AutoConfig])
 def test_an_engine_of_another_name_is_refused(config):
-    with pytest.raises(ValueError, match="engine must be one of auto, native, plain, got 'fast'"):
-        config("fast")
+    registry = load_plugins()
+    with pytest.raises(UserError, match=r"^sampler\.engine: no engine is named 'toch'; did you mean 'torch'\?"):
+        structure_options({"engine": "toch"}, config, "sampler", registry)
+    with pytest.raises(UserError, match=r"^sampler\.engine: no engine is named 'zz' \(known: auto, native, torch\)"):
+        structure_options({"engine": "zz"}, config, "sampler", registry)
 
 
 def scaled(network, image):
@@ -383,30 +400,30 @@ def scaled(network, image):
 def test_a_network_with_parameters_of_its_own_samples_as_by_raster(shape):
     """By wavefront or, where that is refused, by the raster sampler: never otherwise than by raster."""
     network = Small(scaled, conv=shifted(), scale=nn.Parameter(torch.ones(shape)))
-    draws = Draws(0, tuple(range(20)))
-    assert torch.equal(sample(AutoSampler(), network, draws), sample(RasterSampler(), network, draws))
+    request = SampleRequest(tuple(range(20)))
+    assert torch.equal(sample(AutoSampler(), network, request), sample(RasterSampler(), network, request))
 
 
 @pytest.mark.parametrize("pool", [lambda f: f, lambda f: f.mean((2, 3), keepdim=True), lambda f: f[:, :1]])
 def test_a_network_that_adds_what_it_makes_of_features_samples_as_by_raster(pool):
     network = Small(lambda n, x, f: n.conv(x) + pool(f), features_channels=3, conv=shifted())
-    draws = Draws(0, tuple(range(20)))
-    assert torch.equal(sample(AutoSampler(), network, draws), sample(RasterSampler(), network, draws))
+    request = SampleRequest(tuple(range(20)))
+    assert torch.equal(sample(AutoSampler(), network, request), sample(RasterSampler(), network, request))
 
 
 # What is drawn follows the model -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sampler", [RasterSampler(), WavefrontSampler(), CachedSampler()])
-@pytest.mark.parametrize("head", components.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("spec", [ImageSpec(1, height=2, width=2, levels=3), ImageSpec(3, height=1, width=2, levels=2)])
 def test_ancestral_samples_follow_the_model(sampler, head, spec):
-    config = components.LightConfig(filters=3, blocks=1, head=head, components=2)
+    config = components.LightConfig(filters=3, blocks=1, head=HEADS[head])
     prior = randomized(components.light_prior(config, spec), 5)
     images = all_images(spec)
     with torch.no_grad():
         log_probs = prior.log_prob(images)
-        found = prior.draw(Draws(0, tuple(range(4000))), sampler)
+        found = prior.draw(SampleRequest(tuple(range(4000))), sampler)
     assert_follows(torch.bincount(image_numbers(found, spec.levels), minlength=len(images)), log_probs)
 
 
@@ -414,7 +431,7 @@ def test_ancestral_samples_of_an_image_and_its_view_follow_the_joint_model():
     """Also where the drawn view isn't the view of the drawn image, which the model does not exclude."""
     image = ImageSpec(1, height=2, width=2, levels=2)
     view = PyramidView(PyramidConfig(2), image)
-    light = components.LightConfig(filters=3, blocks=1, components=2)
+    light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
     embedding = components.embedding(components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
     decoder = components.light_decoder(light, image, 2)
     model = randomized(Chain([Stage(view, embedding, decoder)], components.light_prior(light, view.view)), 11)
@@ -423,7 +440,7 @@ def test_ancestral_samples_of_an_image_and_its_view_follow_the_joint_model():
         # Of a view of one pixel little is left after so many 3×3 layers; here it is to matter.
         [stage] = model.stages
         stage.embedding.out.gain *= 3000
-        fine, coarse = model.draw_views(Draws(0, tuple(range(4000))), WavefrontSampler())
+        fine, coarse = model.draw_views(SampleRequest(tuple(range(4000)), 0), WavefrontSampler())
         conditional = torch.stack(
             [stage.decoder.log_prob(images, each.expand(16, -1, -1, -1)) for each in stage.embedding(views)], dim=1
         )
@@ -442,5 +459,5 @@ def test_a_prior_draws_by_its_sampler(size, seed):
         CausalPrior(components.light_prior(components.LightConfig(filters=2, blocks=1), image).network), seed
     )
     prior.sampler = AutoSampler()
-    expected = RasterSampler().sample(prior.network, None, Draws(seed, (0, 1, 2)))
+    expected = sample(RasterSampler(), prior.network, SampleRequest((0, 1, 2), seed))
     assert torch.equal(prior.sample(3, seed=seed, batch_size=2), expected)

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from auxar.errors import UserError
-from auxar.interfaces import INTEGER_DTYPES, Draws, Embedding, ImageSpec, Known
+from auxar.interfaces import INTEGER_DTYPES, Embedding, ImageSpec, Known, SampleRequest
 from auxar.model import Chain, Stage
 from auxar.plugins import load_plugins
 from auxar.testing import check_view
+from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
 from auxar_samplers import RasterSampler
 from auxar_subsample import SubsampleConfig, SubsampleView
@@ -126,7 +127,7 @@ def uneven_models(space):
             wide = features.repeat_interleave(view.factor, 2).repeat_interleave(view.factor, 3)
             return wide[:, :, : image.height, : image.width]
 
-    light = components.LightConfig(filters=3, blocks=1, components=2)
+    light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
     decoder, prior = components.light_decoder(light, image, 2), components.light_prior(light, view.view)
     return SEEDS.map(lambda seed: randomized(Chain([Stage(view, NearestEmbedding(), decoder)], prior), seed))
 
@@ -161,7 +162,7 @@ def test_the_shipped_embedding_says_which_sizes_it_needs():
 def test_known_pixels_are_held_fixed_at_both_sizes(model, seed):
     image = random_images(2, model.image, seed)
     mask = random_images(2, model.image, seed + 1)[:, 0] % 2 == 0
-    fine, coarse = model.draw_views(Draws(seed, (0, 1)), RasterSampler(), Known(image, mask))
+    fine, coarse = model.draw_views(SampleRequest((0, 1), seed, known=Known(image, mask)), RasterSampler())
     expected = model.views(image)
     for found, given_view, held in ((fine, expected[0], mask), (coarse, expected[1], mask[:, ::2, ::2])):
         held = held[:, None].expand_as(found)

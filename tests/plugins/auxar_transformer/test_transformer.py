@@ -9,7 +9,8 @@ import tomli_w
 import torch
 from helpers.bounds import check_bound, check_conditionals
 from helpers.causal_networks import (
-    DRAWS,
+    HEADS,
+    REQUESTS,
     SEEDS,
     SIZES,
     all_images,
@@ -19,18 +20,22 @@ from helpers.causal_networks import (
     random_features,
     random_images,
     randomized,
+    sample,
     specs,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import Draws, Head, ImageSpec
+from auxar.interfaces import Head, ImageSpec, SampleRequest
 from auxar.model import Chain, Stage
 from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs
 from auxar.recipe.loading import parse_recipe
 from auxar.testing import check_decoder, check_prior
+from auxar_heads import logistic_mixture
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn import components as pixelcnn
 from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
@@ -38,7 +43,7 @@ from auxar_transformer import components
 from auxar_transformer.components import TransformerConfig
 from auxar_transformer.network import TransformerNetwork
 
-SMALL = TransformerConfig(width=4, blocks=1, heads=2, components=2)
+SMALL = TransformerConfig(width=4, blocks=1, heads=2, head=logistic_mixture(2))
 
 
 @st.composite
@@ -61,7 +66,7 @@ def fresh(seed, image, *, features_channels=0, dropout=0.0):
     """As it is before training: no attention so sharp that what it leaves out is lost to rounding."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        head = pixelcnn.LogisticMixtureHead(image, 2)
+        head = LogisticMixtureHead(image, 2)
         network = TransformerNetwork(
             image, head, width=8, blocks=2, heads=2, features_channels=features_channels, dropout=dropout
         )
@@ -71,14 +76,14 @@ def fresh(seed, image, *, features_channels=0, dropout=0.0):
 # Contract ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("head", pixelcnn.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 def test_the_prior_keeps_the_contract(head):
-    check_prior(components.prior, attrs.evolve(SMALL, head=head))
+    check_prior(components.prior, attrs.evolve(SMALL, head=HEADS[head]))
 
 
-@pytest.mark.parametrize("head", pixelcnn.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 def test_the_decoder_keeps_the_contract(head):
-    check_decoder(components.decoder, attrs.evolve(SMALL, head=head))
+    check_decoder(components.decoder, attrs.evolve(SMALL, head=HEADS[head]))
 
 
 # Causality -----------------------------------------------------------------------------------------------------------
@@ -166,12 +171,12 @@ class Recording(Head):
 
 
 @settings(deadline=None, max_examples=40)
-@given(network=networks(), draws=DRAWS, seed=SEEDS)
-def test_what_is_drawn_from_is_what_the_drawn_image_gives(network, draws, seed):
+@given(network=networks(), request=REQUESTS, seed=SEEDS)
+def test_what_is_drawn_from_is_what_the_drawn_image_gives(network, request, seed):
     """Parameters while drawing pixel by pixel are those of one pass over the result, to the last bit."""
     network.head = Recording(network.head)
-    features = random_features(network, len(draws.indices), seed)
-    image = RasterSampler().sample(network, features, draws)
+    features = random_features(network, len(request.numbers), seed)
+    image = sample(RasterSampler(), network, request, features=features)
     network.image.check_range(image)
     with torch.no_grad():
         taught = network(network.encode(image), features)
@@ -179,11 +184,11 @@ def test_what_is_drawn_from_is_what_the_drawn_image_gives(network, draws, seed):
 
 
 @settings(deadline=None, max_examples=5)
-@given(network=networks(), draws=DRAWS, seed=SEEDS)
-def test_the_automatic_sampler_draws_as_the_raster_sampler(network, draws, seed):
-    features = random_features(network, len(draws.indices), seed)
-    found = AutoSampler().sample(network, features, draws)
-    assert torch.equal(found, RasterSampler().sample(network, features, draws))
+@given(network=networks(), request=REQUESTS, seed=SEEDS)
+def test_the_automatic_sampler_draws_as_the_raster_sampler(network, request, seed):
+    features = random_features(network, len(request.numbers), seed)
+    found = sample(AutoSampler(), network, request, features=features)
+    assert torch.equal(found, sample(RasterSampler(), network, request, features=features))
 
 
 @pytest.mark.parametrize("features_channels", [0, 2])
@@ -192,7 +197,7 @@ def test_falling_back_to_raster_is_said_once(caplog, features_channels):
     sampler = AutoSampler()
     with caplog.at_level(logging.INFO, logger="auxar"):
         for _ in range(2):
-            sampler.sample(network, random_features(network, 1), Draws(0, (0,)))
+            sample(sampler, network, SampleRequest((0,)))
     (record,) = caplog.records
     assert "pixel by pixel with the raster sampler" in record.getMessage()
     assert "the operation call_method flatten has no such form" in record.getMessage()
@@ -206,10 +211,10 @@ def test_fast_samplers_refuse_it_and_name_one_that_works(sampler):
         sampler.check(network)
 
 
-@pytest.mark.parametrize("head", pixelcnn.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 def test_draws_follow_the_likelihood(head):
     spec = ImageSpec(1, height=1, width=3, levels=2)
-    prior = randomized(components.prior(attrs.evolve(SMALL, head=head), spec), 1)
+    prior = randomized(components.prior(attrs.evolve(SMALL, head=HEADS[head]), spec), 1)
     total = 2000
     images = prior.sample(total, batch_size=total, sampler=RasterSampler())
     with torch.no_grad():
@@ -230,10 +235,10 @@ SPACES = {
 
 @pytest.mark.parametrize("image", SPACES.values(), ids=SPACES)
 @settings(deadline=None, max_examples=5)
-@given(head=st.sampled_from(pixelcnn.HEADS), seed=SEEDS)
+@given(head=st.sampled_from(list(HEADS)), seed=SEEDS)
 def test_an_image_with_its_view_is_less_likely_than_the_image(image, head, seed):
     """Σ_x p(x, ψ(x)) ≤ 1, image by image and in total, with a transformer for the prior and for the decoder."""
-    config = attrs.evolve(SMALL, head=head)
+    config = attrs.evolve(SMALL, head=HEADS[head])
     view = PyramidView(PyramidConfig(2), image)
     embedding = pixelcnn.embedding(pixelcnn.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
     decoder = components.decoder(config, image, embedding.features_channels)
@@ -242,10 +247,10 @@ def test_an_image_with_its_view_is_less_likely_than_the_image(image, head, seed)
     check_conditionals(model)
 
 
-@pytest.mark.parametrize("head", pixelcnn.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 def test_the_probabilities_of_all_images_add_up_to_one(head):
     spec = ImageSpec(3, height=1, width=2, levels=2)
-    prior = randomized(components.prior(attrs.evolve(SMALL, head=head), spec), 0)
+    prior = randomized(components.prior(attrs.evolve(SMALL, head=HEADS[head]), spec), 0)
     with torch.no_grad():
         total = prior.log_prob(all_images(spec)).logsumexp(0)
     assert total.item() == pytest.approx(0, abs=1e-9)
@@ -275,7 +280,7 @@ def test_a_recipe_builds_both():
         (8, 2, 2),
         (4, 0, 3),
     ]
-    assert isinstance(found[1].head, pixelcnn.SoftmaxHead)
+    assert isinstance(found[1].head, SoftmaxHead)
     assert all(block.attention.heads == 3 for block in found[0].blocks)
 
 
@@ -312,7 +317,9 @@ def test_an_option_out_of_range_is_refused(key, value):
 
 
 def test_a_head_of_another_name_is_refused():
-    with pytest.raises(UserError, match="head must be one of logistic_mixture, softmax, got 'normal'"):
+    with pytest.raises(
+        UserError, match=r"^prior\.head: no head is named 'normal' \(known: logistic_mixture, softmax\)"
+    ):
         recipe(head="normal")
 
 

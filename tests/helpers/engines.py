@@ -1,0 +1,84 @@
+"""Engines and drawing functions by themselves: programs put together by hand, and the native library's sources."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auxar.interfaces import ImageSpec, PixelSource
+from auxar.sources import ForceSource
+from auxar_heads import softmax
+from auxar_pixelcnn import components
+from auxar_samplers.compiler.program import Clock, Instruction, Layout, Program, blank_image
+from auxar_samplers.engines.choice import EngineChoice
+from auxar_samplers.engines.native.library import library
+from auxar_samplers.engines.native.sources import native_source
+
+PIXEL = ImageSpec(1, height=1, width=1, levels=2)
+
+
+def program_of(
+    layout: Layout,
+    clocks: Sequence[Clock],
+    lists: Sequence[Sequence[Instruction]],
+    steps: Sequence[Sequence[int]],
+    fills: Sequence[tuple[int, Callable[[], None]]] = (),
+) -> Program:
+    """A program that draws nothing: each of its steps is the number of a list and the position of every clock.
+
+    Functions of `fills` are called before the step that is given with them.
+    """
+    network = components.light_prior(components.LightConfig(filters=1, blocks=1, head=softmax()), PIXEL).network
+    network.to(layout.like.dtype)
+    return Program(
+        network,
+        layout,
+        tuple(clocks),
+        tuple(map(tuple, lists)),
+        steps=np.array(steps, dtype=np.int64),
+        draws=np.full(len(steps), -1, dtype=np.int64),
+        places=np.ones((1, 1), dtype=np.int64),
+        output=layout.scratch(1, network.head.parameter_count),
+        pixels=layout.scratch(1, 2),
+        fills=tuple(fills),
+        image=blank_image(network, layout),
+    )
+
+
+def source_of(program: Program) -> PixelSource:
+    """A source for a program that draws nothing."""
+    return ForceSource(torch.zeros(program.layout.batch, *PIXEL.shape, dtype=torch.int64), PIXEL)
+
+
+def run_program(engine: str, program: Program) -> None:
+    """Runs a program that draws nothing by an engine of that name, or by the first that works."""
+    EngineChoice.shipped(engine).run(program, source_of(program))
+
+
+def run_lists(
+    engine: str, layout: Layout, clocks: Sequence[Clock], lists: Sequence[Sequence[Instruction]], *steps: Sequence[int]
+) -> None:
+    """Runs lists at positions: each step is the number of a list and the position of every clock."""
+    run_program(engine, program_of(layout, clocks, lists, steps))
+
+
+def native_pixels(source: PixelSource, places: Tensor, parameters: Tensor) -> Tensor:
+    """The pixels that the native library's own function gives, in the form of `PixelSource.pixels`."""
+    native = native_source(source, parameters.dtype)
+    assert native is not None
+    count, parameters, places = len(places), parameters.contiguous(), places.contiguous()
+    drawn = torch.full((count, source.count, native.state.channels), -1, dtype=torch.int64, device="cpu")
+    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (places, parameters, drawn)]
+    threads = ctypes.c_int64(torch.get_num_threads())
+    function = getattr(library(), native.function)
+    function(ctypes.byref(native.state), pointers[0], ctypes.c_int64(count), pointers[1], pointers[2], threads)
+    return drawn
+
+
+def pixels_by(engine: str, source: PixelSource, places: Tensor, parameters: Tensor) -> Tensor:
+    """The pixels that an engine has a shipped source give: (n, count, c)."""
+    return native_pixels(source, places, parameters) if engine == "native" else source.pixels(places, parameters)

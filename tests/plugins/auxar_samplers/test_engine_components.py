@@ -1,0 +1,191 @@
+"""A stranger's engine, registered in a plugin file, runs the programs of the shipped samplers."""
+
+import logging
+import tomllib
+
+import pytest
+import tomli_w
+import torch
+from helpers.causal_networks import sample
+from helpers.tiny_runs import TINY, changed
+
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec, SampleRequest
+from auxar.plugins import load_plugins
+from auxar.recipe.building import build_model
+from auxar.recipe.choices import structure_options
+from auxar.recipe.loading import parse_recipe, recipe_text
+from auxar_pixelcnn import components
+from auxar_samplers import CachedSampler, RasterSampler, WavefrontConfig, WavefrontSampler
+from auxar_samplers.engines import EngineChoice
+
+# A plugin file with the engines `counting`, which comes before all others, and `never`, which comes after it.
+ENGINES = '''
+"""An engine that counts its programs, and one that runs none."""
+
+import attrs
+
+from auxar.plugins import Component, hookimpl
+
+AUXAR_INTERFACE = 2
+from auxar_samplers.engines import Engine, UnavailableError
+from auxar_samplers.engines.torch import TorchEngine
+
+
+@attrs.frozen
+class CountingConfig:
+    """Counts the programs that it runs."""
+
+    most: int = 1000
+    """It takes programs of up to so many steps."""
+
+
+class CountingEngine(Engine):
+    priority = 30
+    ran = []
+
+    def __init__(self, config):
+        self.most = config.most
+
+    def prepare(self, program, source):
+        if len(program.steps) > self.most:
+            raise UnavailableError(f"it takes up to {self.most} steps, not {len(program.steps)}")
+        run = TorchEngine().prepare(program, source)
+        return lambda: (run(), self.ran.append(self.most))
+
+
+@attrs.frozen
+class NeverConfig:
+    """Runs no program."""
+
+
+class NeverEngine(Engine):
+    priority = 20
+
+    def prepare(self, program, source):
+        raise UnavailableError("it never works")
+
+
+@hookimpl
+def auxar_register_components():
+    return [
+        Component("engine", "counting", CountingConfig, CountingEngine),
+        Component("engine", "never", NeverConfig, lambda config: NeverEngine()),
+    ]
+'''
+IMAGE = ImageSpec(1, height=3, width=4, levels=5)
+NETWORK = components.light_prior(components.LightConfig(filters=2, blocks=1), IMAGE).network.double()
+REQUEST = SampleRequest((0, 3), 5)
+
+
+@pytest.fixture
+def registry(tmp_path):
+    (tmp_path / "engines.py").write_text(ENGINES)
+    return load_plugins([tmp_path / "engines.py"])
+
+
+@pytest.fixture
+def ran(registry):
+    """What the engine `counting` has run."""
+    engine = registry.get("engine", "counting", "").build
+    engine.ran.clear()
+    return engine.ran
+
+
+def choice(registry, value):
+    return EngineChoice.from_recipe(value, registry, "sampler.engine")
+
+
+@pytest.mark.parametrize("kind", [WavefrontSampler, CachedSampler])
+def test_the_engine_of_the_highest_priority_runs_what_auto_runs(registry, ran, kind):
+    found = sample(kind(choice(registry, "auto")), NETWORK, REQUEST)
+    assert ran == [1000]
+    assert torch.equal(found, sample(RasterSampler(), NETWORK, REQUEST))
+    sample(kind("auto"), NETWORK, REQUEST)
+    assert ran == [1000], "in Python, `auto` is among the shipped engines"
+
+
+@pytest.mark.parametrize(
+    ("value", "most"), [("counting", 1000), ({"name": "counting"}, 1000), ({"name": "counting", "most": 99}, 99)]
+)
+def test_an_engine_is_used_by_name_with_its_options(registry, ran, value, most):
+    chosen = choice(registry, value)
+    assert torch.equal(sample(WavefrontSampler(chosen), NETWORK, REQUEST), sample(RasterSampler(), NETWORK, REQUEST))
+    assert ran == [most]
+    assert choice(registry, chosen.to_recipe()).engines[0].most == most
+    options = structure_options({"engine": value}, WavefrontConfig, "sampler", registry)
+    assert options.engine.to_recipe() == chosen.to_recipe()
+
+
+def test_an_engine_that_cannot_run_gives_way_under_auto(registry, ran, caplog, monkeypatch):
+    engines = choice(registry, "auto").engines
+    assert [type(engine).__name__ for engine in engines] == [
+        "CountingEngine",
+        "NeverEngine",
+        "NativeEngine",
+        "TorchEngine",
+    ]
+    monkeypatch.setattr(engines[0], "most", 3)
+    with caplog.at_level(logging.DEBUG, logger="auxar"):
+        found = sample(WavefrontSampler(EngineChoice("auto", engines)), NETWORK, REQUEST)
+    assert torch.equal(found, sample(RasterSampler(), NETWORK, REQUEST))
+    assert ran == []
+    first, second, *_, last = [said for said in caplog.messages if "sampling with" in said]
+    assert first.startswith("not sampling with CountingEngine: it takes up to 3 steps, not ")
+    assert second == "not sampling with NeverEngine: it never works"
+    assert last in ("sampling with NativeEngine", "sampling with TorchEngine")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [("never", "it never works"), ({"name": "counting", "most": 2}, r"it takes up to 2 steps, not \d+")],
+)
+def test_an_engine_that_cannot_run_is_an_error_by_name(registry, ran, value, reason):
+    chosen = choice(registry, value)
+    with pytest.raises(UserError, match=f"^engine '{chosen.name}': {reason}; engine 'torch' works everywhere$"):
+        sample(WavefrontSampler(chosen), NETWORK, REQUEST)
+    assert ran == []
+
+
+@pytest.mark.parametrize("sampler", ["auto", "wavefront", "cached"])
+def test_a_recipe_names_it(tmp_path, sampler):
+    (tmp_path / "engines.py").write_text(ENGINES)
+    engine = {"name": "counting", "most": 777}
+    table = changed(tomllib.loads(TINY), sampling__sampler={"name": sampler, "engine": engine}, plugins=["engines.py"])
+    recipe, registry = parse_recipe(tomli_w.dumps(table), tmp_path)
+    assert recipe.sampling.sampler.options == {"engine": engine}
+    model = build_model(recipe, registry)
+    ran = registry.get("engine", "counting", "").build.ran
+    ran.clear()
+    model.sample(1)
+    assert ran == [777, 777]
+    again, _ = parse_recipe(recipe_text(recipe), tmp_path)
+    assert again == recipe
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        ("countin", r"no engine is named 'countin'; did you mean 'counting'\?"),
+        ({"name": "counting", "most": "many"}, "most: expected int, got the text 'many'"),
+        ({"name": "counting", "least": 3}, "unknown key 'least'"),
+        ({"name": "torch", "most": 3}, "unknown key 'most'"),
+        ({"name": "auto", "most": 3}, "options belong to an engine, and 'auto' is none; name one of"),
+        (3, r"expected the name of a component, .*, got 3"),
+        ({"most": 3}, "expected the name of a component"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_one_error_at_its_key(tmp_path, engine, message):
+    (tmp_path / "engines.py").write_text(ENGINES)
+    table = changed(tomllib.loads(TINY), sampling__sampler={"name": "auto", "engine": engine}, plugins=["engines.py"])
+    with pytest.raises(UserError) as error:
+        parse_recipe(tomli_w.dumps(table), tmp_path)
+    assert str(error.value).startswith("sampling.sampler.engine")
+    assert len(str(error.value).splitlines()) == 1
+    error.match(message)
+
+
+def test_the_shipped_engines_are_ordered_by_their_priority():
+    chosen = EngineChoice.from_recipe("auto", load_plugins(), "engine")
+    assert [type(engine).__name__ for engine in chosen.engines] == ["NativeEngine", "TorchEngine"]
+    assert [type(engine) for engine in EngineChoice().engines] == [type(engine) for engine in chosen.engines]

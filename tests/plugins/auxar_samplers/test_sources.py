@@ -1,0 +1,215 @@
+"""Samplers work with any source of pixels, under every engine."""
+
+import logging
+
+import pytest
+import torch
+from helpers.causal_networks import (
+    ENGINES,
+    SEEDS,
+    full_networks,
+    growing_networks,
+    light_networks,
+    needs_native,
+    other_networks,
+    random_features,
+    random_images,
+    randomized,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec, PixelSource
+from auxar.sources import ForceSource
+from auxar.testing.sources import NotingSource
+from auxar_heads import logistic_mixture
+from auxar_pixelcnn import components
+from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
+from auxar_samplers.engines.native import engine as native
+
+# Sums in another order, and fast forms of functions.
+CLOSE = 1e-9
+NAMES = ["torch", *([] if needs_native.args[0] else ["native"])]
+
+
+@st.composite
+def cases(draw):
+    """A network, and the samplers beside raster that take it."""
+    if draw(st.booleans()):
+        return draw(st.one_of(light_networks(), other_networks())), [WavefrontSampler, CachedSampler, AutoSampler]
+    return draw(st.one_of(full_networks(), growing_networks())), [CachedSampler, AutoSampler]
+
+
+# A given image -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(deadline=None, max_examples=20)
+@given(case=cases(), seed=SEEDS, count=st.integers(1, 3), single=st.booleans())
+def test_a_forced_image_is_what_comes_out(engine, case, seed, count, single):
+    network, samplers = case
+    network = network.float() if single else network
+    image = random_images(count, network.image, seed)
+    features = random_features(network, count, seed)
+    features = features.float() if single and features is not None else features
+    for sampler in (RasterSampler(), *(kind(engine) for kind in samplers)):
+        assert torch.equal(sampler.sample(network, features, ForceSource(image.to(torch.uint8), network.image)), image)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.full((1, 1, 2, 2), 4), r"integers in \[0, 4\), got 4 … 4"),
+        (torch.full((1, 1, 2, 2), -1), r"integers in \[0, 4\), got -1 … -1"),
+        (torch.zeros(1, 1, 2, 3, dtype=torch.int64), r"expected shape \(b, 1, 2, 2\), got \(1, 1, 2, 3\)"),
+        (torch.zeros(1, 1, 2, 2), "got a tensor of torch.float32"),
+    ],
+)
+def test_an_image_that_cannot_be_forced_is_refused(image, message):
+    with pytest.raises(UserError, match=message):
+        ForceSource(image, ImageSpec(1, height=2, width=2, levels=4))
+
+
+# A stranger's source -------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=30)
+@given(case=cases(), seed=SEEDS, count=st.integers(1, 3), reach=st.integers(0, 8))
+def test_a_strangers_source_is_given_the_same_parameters_by_every_sampler(case, seed, count, reach):
+    """Every place once, inside of the image only, and in an order that respects the reach."""
+    network, kinds = case
+    image, features = random_images(count, network.image, seed), random_features(network, count, seed)
+    with torch.no_grad():
+        expected = network(network.encode(image), features)
+    for sampler in (RasterSampler(), *(kind(name) for kind in kinds for name in NAMES)):
+        source = NotingSource(image, network.image, network.head.parameter_count, reach)
+        assert torch.equal(sampler.sample(network, features, source), image)
+        source.check_finished()
+        torch.testing.assert_close(source.parameters, expected, rtol=CLOSE, atol=CLOSE)
+
+
+class Likeliest(PixelSource):
+    """A stranger's source, whose pixels depend on the parameters: the number of the largest of a few."""
+
+    def __init__(self, count, image):
+        self.count = count
+        self.image = image
+        self.kept = []
+
+    def pixels(self, places, parameters):
+        self.kept.append(parameters)
+        rows = parameters.view(len(places), self.count, -1)[..., : self.image.levels]
+        first = rows.argmax(2, keepdim=True)
+        return (first + torch.arange(self.image.channels)) % self.image.levels
+
+
+@settings(deadline=None, max_examples=20)
+@given(case=cases(), seed=SEEDS)
+def test_a_strangers_source_makes_the_same_image_by_every_sampler(case, seed):
+    network, kinds = case
+    features = random_features(network, 2, seed)
+    expected = RasterSampler().sample(network, features, Likeliest(2, network.image))
+    for sampler in (kind(name) for kind in kinds for name in NAMES):
+        assert torch.equal(sampler.sample(network, features, Likeliest(2, network.image)), expected)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", [WavefrontSampler, CachedSampler])
+def test_parameters_that_a_source_keeps_do_not_change_later(kind, engine):
+    image = ImageSpec(1, height=4, width=5, levels=4)
+    network = randomized(components.light_prior(components.LightConfig(filters=3, blocks=1), image).network, 0)
+    source, copies = Likeliest(2, image), []
+    pixels = source.pixels
+    source.pixels = lambda places, parameters: (copies.append(parameters.clone()), pixels(places, parameters))[1]
+    kind(engine).sample(network, None, source)
+    assert len(copies) > 5
+    assert all(torch.equal(*pair) for pair in zip(source.kept, copies, strict=True))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_a_source_raises_comes_through_and_leaves_the_network_in_its_mode(engine):
+    class Failing(Likeliest):
+        def pixels(self, places, parameters):
+            if places.max() >= 7:
+                raise EOFError("no more bytes")
+            return super().pixels(places, parameters)
+
+    image = ImageSpec(1, height=3, width=4, levels=4)
+    network = components.light_prior(components.LightConfig(filters=3, blocks=1), image).network.train()
+    for sampler in (RasterSampler(), WavefrontSampler(engine), CachedSampler(engine)):
+        with pytest.raises(EOFError, match="no more bytes"):
+            sampler.sample(network, None, Failing(1, image))
+        assert network.training
+
+
+@needs_native
+def test_calling_a_source_back_is_said_once(caplog):
+    native._say_called_back.cache_clear()
+    image = ImageSpec(1, height=3, width=4, levels=4)
+    network = components.light_prior(components.LightConfig(filters=3, blocks=1), image).network
+    with caplog.at_level(logging.INFO, logger="auxar"):
+        for _ in range(2):
+            WavefrontSampler("native").sample(network, None, Likeliest(1, image))
+        WavefrontSampler("native").sample(network, None, ForceSource(random_images(1, image), image))
+        WavefrontSampler("torch").sample(network, None, Likeliest(1, image))
+    said = "the native engine calls Likeliest back at each step: its library has no function for it"
+    assert caplog.messages == [said]
+
+
+# Programs ------------------------------------------------------------------------------------------------------------
+
+
+def programs_of(image, channels, count=2):
+    """The programs of a network by the wavefront and the cached sampler."""
+    config = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
+    made = components.light_decoder(config, image, channels) if channels else components.light_prior(config, image)
+    network = randomized(made.network, 0)
+    features = random_features(network, count)
+    for sampler in (WavefrontSampler(), CachedSampler()):
+        yield network, features, sampler.program(network, sampler.prepare(network), features, count, 0)
+
+
+@pytest.mark.parametrize("height", [1, 5, 40])
+def test_the_program_of_a_network_without_features_is_a_single_range(height):
+    image = ImageSpec(1, height=height, width=6, levels=4)
+    for _, _, program in programs_of(image, 0):
+        assert list(program.bands()) == [(0, len(program.steps))]
+
+
+@pytest.mark.parametrize("height", [1, 5, 40])
+def test_ranges_are_all_steps_in_order_with_tables_filled_in_between(height):
+    image = ImageSpec(1, height=height, width=6, levels=4)
+    for _, _, program in programs_of(image, 2):
+        bands = list(program.bands())
+        assert [first for first, _ in bands] == [0, *(last for _, last in bands[:-1])]
+        assert bands[-1][1] == len(program.steps)
+        assert len(bands) == len({step for step, _ in program.fills} | {0})
+        assert (len(bands) > 1) == (height > 8 or (height > 1 and len(bands) == height))
+
+
+@pytest.mark.parametrize("channels", [0, 2])
+def test_a_program_draws_every_place_of_the_image_once(channels):
+    image = ImageSpec(1, height=5, width=6, levels=4)
+    for _, _, program in programs_of(image, channels):
+        drawn = program.places[program.draws[program.draws >= 0]].flatten()
+        assert sorted(drawn[drawn < 30].tolist()) == list(range(30))
+        assert set(drawn[drawn >= 30].tolist()) <= {30}
+
+
+@needs_native
+def test_the_library_runs_all_steps_of_a_range_in_one_call(monkeypatch):
+    calls = []
+    steps = native._Run._steps
+    monkeypatch.setattr(native._Run, "_steps", lambda self, *ends: (calls.append(ends), steps(self, *ends))[1])
+    image = ImageSpec(1, height=20, width=6, levels=4)
+    for channels in (0, 2):
+        for network, features, program in programs_of(image, channels):
+            calls.clear()
+            forced = random_images(2, image)
+            native.NativeEngine().prepare(program, ForceSource(forced, image))()
+            assert calls == list(program.bands())
+            assert torch.equal(program.images(), forced)
+            assert len(calls) < 30
+            assert network is program.network
+            assert (features is None) == (channels == 0)

@@ -1,0 +1,63 @@
+"""A library whose structures are not those that Python fills in is not used."""
+
+import ctypes
+import logging
+
+import pytest
+import torch
+from helpers.causal_networks import needs_native, sample
+
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec, SampleRequest
+from auxar_pixelcnn import components
+from auxar_samplers import WavefrontSampler
+from auxar_samplers.engines import UnavailableError
+from auxar_samplers.engines.native import library as compiling
+from auxar_samplers.engines.native import structures
+
+pytestmark = needs_native
+NAMES = [structure.__name__ for structure in structures.STRUCTURES]
+
+
+@pytest.fixture
+def loaded_again():
+    """The library is loaded anew, here and by the test after."""
+    compiling.attempt.cache_clear()
+    yield
+    compiling.attempt.cache_clear()
+
+
+def longer(structure):
+    """The structure with one more field."""
+    return type(structure.__name__, (ctypes.Structure,), {"_fields_": [*structure._fields_, ("more", ctypes.c_int64)]})
+
+
+def test_the_librarys_structures_are_those_of_python():
+    assert structures.differing(compiling.library()) == []
+
+
+@pytest.mark.parametrize("number", range(len(NAMES)), ids=NAMES)
+def test_a_library_with_another_size_is_refused_by_the_structures_name(monkeypatch, loaded_again, number):
+    changed = [*structures.STRUCTURES]
+    changed[number] = longer(changed[number])
+    monkeypatch.setattr(structures, "STRUCTURES", tuple(changed))
+    with pytest.raises(UnavailableError, match=f"other structures than expected: {NAMES[number]}$"):
+        compiling.library()
+
+
+def test_a_library_with_fewer_structures_is_refused(monkeypatch, loaded_again):
+    monkeypatch.setattr(structures, "STRUCTURES", (*structures.STRUCTURES, longer(structures.Clock)))
+    with pytest.raises(UnavailableError, match="other structures than expected: Clock, Operand"):
+        compiling.library()
+
+
+def test_without_a_library_that_fits_pytorch_samples(monkeypatch, loaded_again, caplog):
+    image = ImageSpec(1, height=3, width=3, levels=3)
+    network = components.light_prior(components.LightConfig(filters=2, blocks=1), image).network
+    expected = sample(WavefrontSampler("torch"), network, SampleRequest((0,)))
+    monkeypatch.setattr(structures, "STRUCTURES", (longer(structures.Clock), *structures.STRUCTURES[1:]))
+    with caplog.at_level(logging.DEBUG, logger="auxar"):
+        assert torch.equal(sample(WavefrontSampler("auto"), network, SampleRequest((0,))), expected)
+    assert caplog.messages[-1] == "sampling with TorchEngine"
+    with pytest.raises(UserError, match=r"^engine 'native': .* expected: Clock; engine 'torch' works everywhere"):
+        sample(WavefrontSampler("native"), network, SampleRequest((0,)))

@@ -1,0 +1,233 @@
+"""Options that name a component: today's form, that of earlier versions, and mistakes."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import tomli_w
+from helpers.tiny_runs import TINY, changed
+
+from auxar.errors import UserError
+from auxar.recipe import recipe_text
+from auxar.recipe.building import build_model
+from auxar.recipe.choices import named_options, structure_options
+from auxar.recipe.loading import parse_recipe
+from auxar_heads import upgraded
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxHead
+
+MIXTURE = {"name": "logistic_mixture", "components": 2}
+NETWORKS = {"pixelcnn": {"filters": 4}, "pixelcnn++": {"filters": 2, "nr_resnet": 1}, "transformer": {"width": 4}}
+
+
+def table_of(prior: dict[str, Any], sampler: Any = "auto") -> str:
+    return tomli_w.dumps(changed(tomllib.loads(TINY), prior=prior, sampling__sampler=sampler))
+
+
+def parsed(*arguments: Any) -> Any:
+    return parse_recipe(table_of(*arguments), Path("."))[0]
+
+
+def refusal(*arguments: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        parsed(*arguments)
+    said = str(caught.value)
+    assert len(said.splitlines()) == 1
+    return said
+
+
+# Earlier versions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    ("former", "today"),
+    [
+        ({"components": 2}, {"head": MIXTURE}),
+        ({"head": "logistic_mixture", "components": 2}, {"head": MIXTURE}),
+        ({"head": "logistic_mixture"}, {"head": {"name": "logistic_mixture", "components": 10}}),
+        ({"head": "logistic_mixture"}, {}),
+        ({"head": "logistic_mixture"}, {"head": {"name": "logistic_mixture"}}),
+        # The components of a softmax were read and had no meaning.
+        ({"head": "softmax", "components": 10}, {"head": "softmax"}),
+        ({"head": "softmax"}, {"head": {"name": "softmax"}}),
+    ],
+)
+def test_a_head_of_earlier_versions_is_that_of_today(network, former, today):
+    options = {"name": network, **NETWORKS[network]}
+    before, now = parsed({**options, **former}), parsed({**options, **today})
+    assert before == now
+    assert recipe_text(before) == recipe_text(now)
+    assert before.prior.options["head"]["name"] in ("logistic_mixture", "softmax")
+    assert "components" not in before.prior.options
+
+
+@pytest.mark.parametrize("sampler", ["auto", "wavefront", "cached"])
+@pytest.mark.parametrize(
+    ("former", "today"), [("plain", "torch"), ({"name": "plain"}, "torch"), ("auto", "auto"), ("native", "native")]
+)
+def test_an_engine_of_earlier_versions_is_that_of_today(sampler, former, today):
+    before, now = (parsed({"name": "pixelcnn"}, {"name": sampler, "engine": engine}) for engine in (former, today))
+    assert before == now
+    assert recipe_text(before) == recipe_text(now)
+    assert before.sampling.sampler.options == {"engine": today}
+
+
+@pytest.mark.parametrize(("head", "kind"), [(MIXTURE, LogisticMixtureHead), ("softmax", SoftmaxHead)])
+def test_a_resolved_recipe_is_read_back_and_builds_that_head(head, kind):
+    text = table_of({"name": "pixelcnn", "filters": 4, "head": head}, {"name": "auto", "engine": "plain"})
+    recipe, _ = parse_recipe(text, Path("."))
+    again, registry = parse_recipe(recipe_text(recipe), Path("."))
+    assert again == recipe
+    model = build_model(again, registry, on="meta")
+    assert type(model.prior.network.head) is kind
+    assert type(model.decoder.network.head) is LogisticMixtureHead
+    assert model.decoder.network.head.components == 2
+
+
+@pytest.mark.parametrize("value", ["softmax", "{ name = 'softmax' }"])
+def test_a_head_is_set_on_the_command_line(value):
+    table = tomllib.loads(TINY)
+    table["stage"][0]["decoder"] = {"name": "pixelcnn", "head": MIXTURE}
+    recipe, _ = parse_recipe(tomli_w.dumps(table), Path("."), [f"stage[0].decoder.head={value}"])
+    assert recipe.stage[0].decoder.options["head"] == {"name": "softmax"}
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_components_are_set_on_the_command_line_in_either_form(count):
+    for key in ("prior.components", "prior.head"):
+        value = count if key == "prior.components" else f'{{ name = "logistic_mixture", components = {count} }}'
+        table = tomllib.loads(TINY)
+        del table["prior"]["components"]
+        recipe, _ = parse_recipe(tomli_w.dumps(table), Path("."), [f"{key}={value}"])
+        assert recipe.prior.options["head"] == {"name": "logistic_mixture", "components": count}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {}),
+        ({"filters": 3}, {"filters": 3}),
+        ({"components": "3"}, {"head": {"name": "logistic_mixture", "components": "3"}}),
+        ({"head": MIXTURE, "components": 3}, {"head": MIXTURE, "components": 3}),
+        ({"head": "other", "components": 3}, {"head": "other", "components": 3}),
+        ({"head": 3, "components": 3}, {"head": 3, "components": 3}),
+    ],
+)
+def test_only_what_earlier_versions_wrote_is_changed(options, expected):
+    before = dict(options)
+    assert upgraded(options) == expected
+    assert options == before
+
+
+# Mistakes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head": "sofmax"}, "prior.head: no head is named 'sofmax'; did you mean 'softmax'? (known: "),
+        ({"head": "zz"}, "prior.head: no head is named 'zz' (known: logistic_mixture, softmax)"),
+        ({"head": "sofmax", "components": 3}, "prior.head: no head is named 'sofmax'; did you mean 'softmax'?"),
+        ({"head": 3}, "prior.head: expected the name of a component, "),
+        ({"head": True}, "prior.head: expected the name of a component, "),
+        ({"head": ["softmax"]}, "prior.head: expected the name of a component, "),
+        ({"head": {"components": 3}}, "prior.head: expected the name of a component, "),
+        ({"head": ""}, "prior.head: no head is named ''"),
+        ({"head": "h" * 10_000}, "prior.head: no head has such a name: 'hhh"),
+        ({"head": {"name": "a\x1b[2J"}}, r"prior.head: no head has such a name: 'a\x1b[2J'"),
+        ({"head": {"name": 3}}, "prior.head: expected the name of a component, "),
+        ({"head": {**MIXTURE, "components": "many"}}, "prior.head.components: expected int, got the text 'many'"),
+        ({"head": {**MIXTURE, "components": 2.5}}, "prior.head.components: expected int, got the float 2.5"),
+        ({"head": {**MIXTURE, "components": 0}}, "prior.head: components must be "),
+        ({"head": {**MIXTURE, "components": 1025}}, "prior.head: components must be at most 1024, got 1025"),
+        ({"head": {**MIXTURE, "componets": 3}}, "prior.head: unknown key 'componets'; did you mean 'components'?"),
+        ({"head": {"name": "softmax", "components": 3}}, "prior.head: unknown key 'components'"),
+        ({"components": "many"}, "prior.head.components: expected int, got the text 'many'"),
+        ({"components": 1025}, "prior.head: components must be at most 1024, got 1025"),
+        ({"head": MIXTURE, "components": 3}, "prior: unknown key 'components'"),
+        ({"heed": "softmax"}, "prior: unknown key 'heed'"),
+    ],
+)
+def test_a_wrong_head_is_one_error_at_its_key(network, options, message):
+    assert refusal({"name": network, **NETWORKS[network], **options}).startswith(message)
+
+
+def test_a_wrong_head_of_a_stage_is_named_by_the_stage():
+    table = changed(tomllib.loads(TINY), stage__0__decoder={"name": "pixelcnn", "head": "sofmax"})
+    with pytest.raises(UserError, match=r"^stage\[0\]\.decoder\.head: no head is named 'sofmax'; did you mean"):
+        parse_recipe(tomli_w.dumps(table), Path("."))
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        ("nativ", "sampling.sampler.engine: no engine is named 'nativ'; did you mean 'native'?"),
+        ("zz", "sampling.sampler.engine: no engine is named 'zz' (known: auto, native, torch)"),
+        (3, "sampling.sampler.engine: expected the name of a component, "),
+        ({"name": "torch", "threads": 3}, "sampling.sampler.engine: unknown key 'threads'"),
+        ({"name": "auto", "threads": 3}, "sampling.sampler.engine: options belong to an engine, and 'auto' is none"),
+        ({"threads": 3}, "sampling.sampler.engine: expected the name of a component, "),
+    ],
+)
+@pytest.mark.parametrize("sampler", ["auto", "wavefront", "cached"])
+def test_a_wrong_engine_is_one_error_at_its_key(sampler, engine, message):
+    assert refusal({"name": "pixelcnn"}, {"name": sampler, "engine": engine}).startswith(message)
+
+
+def test_raster_has_no_engine():
+    said = refusal({"name": "pixelcnn"}, {"name": "raster", "engine": "torch"})
+    assert said.startswith("sampling.sampler: unknown key 'engine'")
+
+
+# The form ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("a", ("a", {})),
+        ({"name": "a"}, ("a", {})),
+        ({"name": "a", "x": 1, "y": [2]}, ("a", {"x": 1, "y": [2]})),
+    ],
+)
+def test_a_component_is_written_by_its_name_or_as_a_table(value, expected):
+    assert named_options(value, "key", "head") == expected
+
+
+def test_any_config_may_have_options_that_name_a_component():
+    """Whatever class has `from_recipe` and `to_recipe`."""
+
+    @attrs.frozen
+    class Loud:
+        text: str
+
+        @classmethod
+        def from_recipe(cls, value: Any, registry: Any, path: str) -> Any:
+            if registry != "registry":
+                raise UserError(f"{path}: no")
+            return cls(f"{value} at {path}".upper())
+
+        def to_recipe(self) -> Any:
+            return self.text.lower()
+
+    @attrs.frozen
+    class Config:
+        first: Loud
+        second: Loud = attrs.field(factory=lambda: Loud("default"))
+        third: int = 3
+
+    Config.__annotations__ = {"first": Loud, "second": Loud, "third": int}
+    found = structure_options({"first": "a", "third": 4}, Config, "stage", "registry")
+    assert found == Config(Loud("A AT STAGE.FIRST"), Loud("default"), 4)
+    with pytest.raises(UserError, match=r"^stage\.first: no"):
+        structure_options({"first": "a"}, Config, "stage", "other")
+    with pytest.raises(UserError, match="first"):
+        structure_options({}, Config, "stage", "registry")
+    with pytest.raises(UserError, match=r"^stage: expected a table"):
+        structure_options(3, Config, "stage", "registry")
