@@ -115,7 +115,7 @@ def test_a_file_that_fails_is_named(tmp_path, body, message):
         (
             "@attrs.frozen\nclass C: pass\n@hookimpl\ndef auxar_register_components():\n"
             "    return [Component('views', 'x', C, C)]",
-            "kind must be one of view, prior, embedding, decoder, sampler, dataset, got 'views'",
+            "kind must be one of view, prior, embedding, decoder, head, sampler, engine, dataset, got 'views'",
         ),
         (
             "@hookimpl\ndef auxar_register_components(): return [Component('view', 'x', dict, dict)]",
@@ -280,9 +280,13 @@ def test_the_list_tells_kinds_providers_options_types_and_defaults(thin, capsys)
     version = importlib.metadata.version("auxar")
     start = lines.index(f"view grayscale  [grayscale (auxar {version})]")
     assert lines[start + 2] == "    levels: int = 16"
+    start = lines.index(f"prior pixelcnn  [pixelcnn (auxar {version})]")
+    assert lines[start + 5] == "    head: HeadChoice = {'name': 'logistic_mixture', 'components': 10}"
+    start = lines.index(f"sampler cached  [samplers (auxar {version})]")
+    assert lines[start + 2] == "    engine: EngineChoice = 'auto'"
     heads = [line.split(" ")[0] for line in lines if not line.startswith(" ")]
     assert heads == sorted(heads)
-    assert set(heads) == {"dataset", "decoder", "embedding", "prior", "sampler", "view"}
+    assert set(heads) == {"dataset", "decoder", "embedding", "engine", "head", "prior", "sampler", "view"}
 
 
 # The core and its plugins

@@ -36,4 +36,10 @@ def _type_name(of: object) -> str:
 
 
 def _default(field: attrs.Attribute[Any]) -> str:
-    return " (required)" if field.default is attrs.NOTHING else f" = {field.default!r}"
+    default: Any = field.default
+    if default is attrs.NOTHING:
+        return " (required)"
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        default = default.factory()
+    # An option that names a component is shown as a recipe has it.
+    return f" = {default.to_recipe() if hasattr(default, 'to_recipe') else default!r}"

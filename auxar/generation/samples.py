@@ -119,7 +119,7 @@ def batches(
 ) -> Iterator[tuple[int, ...]]:
     """The numbers of the images that this process draws, `config.batch_size` at once, with a progress bar.
 
-    Says how many are finished if the user stops it.
+    Says how many pictures are finished if the user stops it.
     """
     mine = range(config.images)[accelerator.process_index :: accelerator.num_processes]
     started = time.perf_counter()
@@ -134,7 +134,9 @@ def batches(
                 progress.set_postfix_str(f"{pixels / (time.perf_counter() - started):,.0f} pixel/s", refresh=False)
                 progress.update(len(indices))
     except GeneratorExit:
-        logger.warning("stopped after %d of %d images, which are in %s", done, len(mine), folder / "images")
+        # Those on the disk: of the batch that was being written some may be there, too.
+        finished = sum(1 for _ in (folder / "images").glob("*.png"))
+        logger.warning("stopped after %d of %d images, which are in %s", finished, config.images, folder / "images")
         raise
 
 

@@ -116,7 +116,7 @@ def small_recipe(random: Random) -> dict[str, Any]:
 
 def _network(random: Random) -> dict[str, Any]:
     # The last one takes several times as long as the others.
-    return dict(random.choices(NETWORKS, weights=[4, 4, 4, 1])[0])
+    return copy.deepcopy(random.choices(NETWORKS, weights=[4, 4, 4, 1])[0])
 
 
 def _stage(random: Random) -> dict[str, Any]:

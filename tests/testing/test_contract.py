@@ -4,11 +4,12 @@ import pytest
 
 from auxar.plugins import load_plugins
 from auxar.testing import check_decoder, check_embedding, check_prior, check_sampler, check_view
+from auxar_heads import logistic_mixture
 
 REGISTRY = load_plugins()
 SMALL = {
-    "pixelcnn": {"filters": 3, "blocks": 1, "components": 2},
-    "pixelcnn++": {"filters": 2, "nr_resnet": 1, "components": 2},
+    "pixelcnn": {"filters": 3, "blocks": 1, "head": logistic_mixture(2)},
+    "pixelcnn++": {"filters": 2, "nr_resnet": 1, "head": logistic_mixture(2)},
     "resnet": {"filters": 3, "blocks_per_group": 1},
 }
 
