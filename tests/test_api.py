@@ -61,7 +61,7 @@ def test_type_checkers_see_the_same_names():
 def test_help_says_every_name_in_a_line():
     text = (auxar.__doc__ or "") + "__version__"
     assert [name for name in auxar.__all__ if not re.search(rf"\b{name}\b", text)] == []
-    assert "RestrictableHead" in pydoc.render_doc(auxar, renderer=pydoc.plaintext)
+    assert "RestrictableHead" in pydoc.render_doc(auxar, renderer=pydoc.plaintext)  # type: ignore[attr-defined]
 
 
 def test_a_name_that_there_is_not():

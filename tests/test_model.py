@@ -313,6 +313,7 @@ def test_first_weights_are_drawn_prior_first_and_then_from_the_coarsest_stage_up
     for view, stage in zip(reversed(views), reversed(recipe.stage), strict=True):
         expected.append(make("embedding", stage.embedding, view.view, view.image))
         expected.append(make("decoder", stage.decoder, view.image, expected[-1].features_channels))
+    assert isinstance(found, Chain)
     order = [found.prior, *(part for stage in reversed(found.stages) for part in (stage.embedding, stage.decoder))]
     for part, other in zip(order, expected, strict=True):
         for (name, own), (same, value) in zip(part.state_dict().items(), other.state_dict().items(), strict=True):

@@ -156,7 +156,8 @@ def joint_table(model):
 @given(full=st.booleans(), seed=SEEDS, size=SCALES)
 def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, seed, size):
     # Of many layers' weights the larger ones give means of 10¹⁸, beside which a step of one value is no number.
-    model = randomized(build(*space, head, full), seed, min(size, 5.0) if full else size)
+    image, views = space
+    model = randomized(build(image, views, head, full), seed, min(size, 5.0) if full else size)
     images = all_images(model.image)
     with torch.no_grad():
         joint = joint_table(model)
@@ -180,7 +181,8 @@ def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, see
 @settings(deadline=None, max_examples=10, derandomize=True)
 @given(space=st.sampled_from(list(SPACES.values())), head=st.sampled_from(list(HEADS)), seed=SEEDS, size=SCALES)
 def test_factors_say_what_the_model_says_of_images_of_any_dtype(space, head, seed, size):
-    model = randomized(build(*space, head), seed, size)
+    image, views = space
+    model = randomized(build(image, views, head), seed, size)
     images = random_images(4, model.image, seed)
     with torch.no_grad():
         expected = model.log_prob(images)
@@ -627,7 +629,7 @@ class Uniform(Decoder):
         self.image = image
         self.features_channels = channels
 
-    def log_prob(self, image, features):
+    def log_prob(self, image, features):  # type: ignore[override]
         return torch.full((len(image),), -image[0].numel() * math.log(self.image.levels))
 
     def draw(self, features, request, sampler):
@@ -726,7 +728,7 @@ def test_a_strangers_sampler_draws_images_of_the_view_though_it_knows_of_no_rest
     model = built(table).eval()
     assert isinstance(model.sampler, Simple)
     request = SampleRequest((0, 5), 3)
-    image, view = model.draw_levels(request, model.sampler)
+    image, view = model.draw_views(request, model.sampler)
     assert torch.equal(model.view(image), view)
     assert torch.equal(image, model.draw(request, RasterSampler()))
 

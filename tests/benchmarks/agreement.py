@@ -38,7 +38,7 @@ def shares(model: Prior, images: int, rule: str, raster: bool) -> list[dict[str,
         for name, (sampler, batch) in WAYS.items()
         if raster or not isinstance(sampler, RasterSampler)
     }
-    found = []
+    found: list[dict[str, object]] = []
     for first, second in (pair for pair in PAIRS if drawn.keys() >= set(pair)):
         differs = (drawn[first] != drawn[second]).any(1)
         share = {"images": differs.flatten(1).any(1).double().mean().item(), "pixels": differs.double().mean().item()}

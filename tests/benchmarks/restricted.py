@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import torch
 
-from auxar.interfaces import ImageSpec, SampleRequest
+from auxar.interfaces import ImageSpec, SampleRequest, View
 from auxar.model import Stage
 from auxar.testing.examples import random_images
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
@@ -34,6 +34,7 @@ HEADS = {"logistic_mixture": logistic_mixture, "softmax": softmax}
 def factor(case: str, *, restricted: bool, head: str = "logistic_mixture") -> Stage:
     """The factor of a small recipe, initialized on noise."""
     torch.manual_seed(0)
+    view: View
     if case == "color":
         image = ImageSpec(height=32, width=32)
         view = GrayscaleView(GrayscaleConfig(), image)

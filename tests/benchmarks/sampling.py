@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -35,7 +36,9 @@ from auxar.recipe.building import build_model
 from auxar.sources import DrawSource
 from auxar_pixelcnn import components
 from auxar_samplers import AutoSampler, cached, wavefront
+from auxar_samplers.compiler.cached import cached_program
 from auxar_samplers.compiler.program import Product, Program
+from auxar_samplers.compiler.wavefront import wavefront_program
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "pyramid_celeba.toml"
 ROWS = (64, 256, 1024, 4096)
@@ -52,12 +55,11 @@ class Recorder:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Inside, every program is noted."""
-        compilers = wavefront.wavefront_program, cached.cached_program
-        wavefront.wavefront_program, cached.cached_program = map(self._noting, compilers)
-        try:
+        with (
+            patch.object(wavefront, "wavefront_program", self._noting(wavefront_program)),
+            patch.object(cached, "cached_program", self._noting(cached_program)),
+        ):
             yield
-        finally:
-            wavefront.wavefront_program, cached.cached_program = compilers
 
     def _noting(self, compiler: Callable[..., Program]) -> Callable[..., Program]:
         def compiled(*arguments: Any) -> Program:
@@ -195,7 +197,7 @@ def measure(case: Case, batch: int, repeats: int, raster_pixels: int, engine: st
     achieved = work(case) * batch / duration / 1e9
     best = peak(list(recorder.products))
     finest = max(network.image.height for network in case.networks)
-    found = {
+    found: dict[str, Any] = {
         "batch": batch,
         "seconds": duration,
         "steps": recorder.steps,
@@ -226,7 +228,7 @@ CASES: dict[str, Callable[[], Case]] = {
 
 def growth(options: argparse.Namespace) -> None:
     """The table of sizes."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for size in (16, 32, 64, 128, 256):
         case = light(size)
         rows.append({"size": size, "results": [measure(case, b, options.repeats, 0, options.engine) for b in (1, 16)]})

@@ -121,12 +121,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--dropout", type=float, default=0.5)
     options = parser.parse_args()
+    float32, bf16 = (measure(kind, options.repeats, options.dropout) for kind in (torch.float32, torch.bfloat16))
     results = {
         "threads": torch.get_num_threads(),
-        "float32": measure(torch.float32, options.repeats, options.dropout),
-        "bf16": measure(torch.bfloat16, options.repeats, options.dropout),
+        "float32": float32,
+        "bf16": bf16,
+        "bf16_speedup": float32["seconds_per_step"] / bf16["seconds_per_step"],
     }
-    results["bf16_speedup"] = results["float32"]["seconds_per_step"] / results["bf16"]["seconds_per_step"]
     print(json.dumps(results, indent=None if options.json else 2))
 
 

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, ImageCms
 
-from auxar.data import conversion, load_images, training_batches
+from auxar.data import StoredImages, conversion, load_images, training_batches
 from auxar.data.conversion import BrokenImage, Preparation, decode, opened
 from auxar.data.source import EncodedImages
 from auxar.errors import UserError
@@ -402,6 +402,7 @@ def outcomes(tmp_path_factory, gs) -> tuple[dict[str, Any], list[str]]:
     for making in made.values():
         next(making, None)
     found: dict[str, Any] = {}
+    assert isinstance(sets.train, StoredImages)
     for row in sets.train.prepared:
         pixels = row["pixels"] and np.frombuffer(row["pixels"], np.uint8).reshape(3, 8, 8).transpose(1, 2, 0)
         found[row["name"]] = row["problem"] or pixels
@@ -466,6 +467,8 @@ def test_folder_under_the_name_of_an_image(tmp_path):
     for name in ("b.png", "c.png"):
         (tmp_path / "a.png" / name).write_bytes(encode(RED, "PNG"))
     sets = load_images(config(tmp_path), SPEC, {})
+    assert isinstance(sets.train, StoredImages)
+    assert isinstance(sets.heldout, StoredImages)
     assert sorted([sets.train.name(0), sets.heldout.name(0)]) == ["a.png/b.png", "a.png/c.png"]
 
 
@@ -622,7 +625,12 @@ def test_warnings_come_back_when_the_last_file_is_closed(recwarn):
 def test_large_pictures_take_turns(monkeypatch):
     monkeypatch.setattr(conversion, "LARGE", 10)
     done = threading.Event()
-    thread = threading.Thread(target=lambda: (decode(encode(RED, "PNG"), "L"), done.set()))
+
+    def decode_large() -> None:
+        decode(encode(RED, "PNG"), "L")
+        done.set()
+
+    thread = threading.Thread(target=decode_large)
     with opened(encode(RED, "PNG")):
         thread.start()
         assert decode(encode(RED[:2, :2], "PNG"), "L").size == (2, 2)

@@ -282,7 +282,9 @@ def test_the_wavefronts_picture_shows_the_steps_that_pixels_are_drawn_in(making,
     assert len(steps) == image.height * image.width
     for place, step in steps.items():
         assert pictures.drawing_step(schedule, *divmod(place, image.width)) == step
-    assert re.search(r"whose lag is (\d+)", pictures.PICTURES["wavefront.svg"].caption)[1] == str(schedule.lag)
+    told = re.search(r"whose lag is (\d+)", pictures.PICTURES["wavefront.svg"].caption)
+    assert told is not None
+    assert told[1] == str(schedule.lag)
 
 
 def test_the_pixels_that_a_prediction_reads(making):

@@ -35,8 +35,10 @@ def test_its_networks_make_a_model_that_is_drawn_from_fast(sketch):
     assert set(images.unique().tolist()) <= {0, 1}
     views = [*model.views(images), None]
     for depth, factor in enumerate(model.factors):
-        factor.initialize(views[depth], views[depth + 1])
-        assert factor(views[depth], views[depth + 1]).isfinite().all()
+        image = views[depth]
+        assert image is not None
+        factor.initialize(image, views[depth + 1])
+        assert factor(image, views[depth + 1]).isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["test_the_prior", "test_the_decoder", "test_the_embedding"])

@@ -240,6 +240,8 @@ def test_what_a_comparison_holds(runs):
 def unpaired(runs: Path, name: str) -> str:
     """That `again` and the run are not compared image by image, but from their means; returns what is said."""
     first, second = compare_runs([runs / "again", runs / name]).runs
+    assert first.standard_error is not None
+    assert second.standard_error is not None
     error = math.hypot(first.standard_error, second.standard_error)
     assert second.margin.images is None
     assert second.margin.bits_per_dim == pytest.approx(second.bits_per_dim - first.bits_per_dim)

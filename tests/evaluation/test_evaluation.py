@@ -39,6 +39,7 @@ from auxar.evaluation.likelihoods import factor_nats
 from auxar.evaluation.records import Evaluation
 from auxar.files import read_json
 from auxar.interfaces import Head, ImageSpec, Prior
+from auxar.model import Chain
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
@@ -346,6 +347,8 @@ def test_channels_add_up_to_the_image(network, seed):
         found = model.log_prob_by_channel(images, *given)
         assert torch.equal(found.total, model.log_prob(images, *given))
         single = network.head.channel_log_prob(network(network.encode(images), *given), images)
+    assert found.channels is not None
+    assert single is not None
     assert found.channels.shape == (3, network.image.channels)
     torch.testing.assert_close(found.channels.sum(1), found.total, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(found.channels[:, -1], single[:, -1].sum((1, 2)), rtol=1e-9, atol=1e-9)
@@ -376,6 +379,7 @@ def test_the_standard_error_of_a_channel(finished, data):
 
 def test_heads_that_do_not_tell_channels_apart_show_none(finished, data, monkeypatch):
     model = auxar.load(finished)
+    assert isinstance(model, Chain)
     monkeypatch.setattr(model.stages[0].decoder.network.head, "channel_log_prob", lambda parameters, image: None)
     found = factor_nats(model, model.factors, data.heldout, Accelerator(), batch_size=4)
     assert [each.channels is None for each in found] == [True, False, False]
@@ -479,7 +483,7 @@ def test_what_is_wasted_is_what_restricting_the_same_weights_saves(data, view, h
 def free_and_restricted(view: str, head: str) -> list[Prior]:
     """A model of 8×8 images with a free decoder, and one of the same networks with a restricted one: float64."""
     options = {"pyramid": {"factor": 2}, "grayscale": {}, "bitplanes": {"drop": 4}, "subsample": {"factor": 2}}[view]
-    changes = {"stage__0__view": {"name": view, **options}, "stage__0__decoder__head": head}
+    changes: dict[str, Any] = {"stage__0__view": {"name": view, **options}, "stage__0__decoder__head": head}
     if head == "softmax":
         changes["stage__0__decoder__components"] = None
     models = []
@@ -546,6 +550,7 @@ def test_a_free_factor_that_cannot_tell_leaves_no_total(pictures, tmp_path):
 
 def test_a_decoder_that_cannot_be_restricted_does_not_tell(finished, data, monkeypatch):
     model = auxar.load(finished)
+    assert isinstance(model, Chain)
     monkeypatch.setattr(model.stages[0].decoder, "restricts", False)
     found = factor_nats(model, model.factors, data.heldout, Accelerator(), batch_size=4)
     assert [each.inside is None for each in found] == [True, False, True]

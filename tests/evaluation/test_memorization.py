@@ -17,8 +17,8 @@ from auxar.data import ImageSet
 from auxar.errors import UserError
 from auxar.evaluation.nearest import mirrored, nearest, neighbors
 from auxar.generation import figures
-from auxar.generation.sheets import MARGIN, TITLE, to_uint8
-from auxar.interfaces import ImageSpec
+from auxar.generation.sheets import MARGIN, TITLE, labeled, to_uint8
+from auxar.interfaces import ImageSpec, Prior
 from auxar.model import Chain, Stage
 from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
@@ -51,7 +51,7 @@ def model_of(image, stages):
     for _ in range(stages):
         views.append(PyramidView(PyramidConfig(2), image))
         image = views[-1].view
-    found = components.light_prior(light, image)
+    found: Prior = components.light_prior(light, image)
     for view in reversed(views):
         embedding = components.embedding(
             components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, view.image
@@ -163,7 +163,7 @@ def test_distances_are_exact_for_large_images():
 
 def test_no_more_than_a_batch_is_kept():
     spec = ImageSpec(1, height=2, width=2)
-    seen = []
+    seen: list[weakref.ref[torch.Tensor]] = []
 
     def watched():
         for number in range(8):
@@ -207,11 +207,10 @@ def test_the_sheet_shows_samples_and_unseen_images_beside_what_is_near(stages, m
     images[4] = training.pixels[7]
     samples, heldout = (neighbors(model, part, training, flip=False) for part in (images, unseen))
     labels = []
-    original = figures.labeled
 
     def noted(columns, titles, names):
         labels.append((titles, names))
-        return original(columns, titles, names)
+        return labeled(columns, titles, names)
 
     monkeypatch.setattr(figures, "labeled", noted)
     picture = figures.memorization_sheet(samples, heldout, spec)

@@ -9,7 +9,7 @@ import pickle
 import shutil
 import struct
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -113,7 +113,7 @@ def _chosen(random: Random, place: Place, action: str) -> str | None:
     return random.choice(files) if files else None
 
 
-def _fitting(name: str) -> list[Callable[[Random, Place, str], None]]:
+def _fitting(name: str) -> Sequence[Callable[[Random, Place, str], None]]:
     """Damage that knows what is in the file; more often than damage that does not."""
     if name.endswith(".json"):
         return [_value] * 12

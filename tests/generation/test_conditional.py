@@ -18,7 +18,7 @@ from PIL import Image
 from auxar.files import read_json
 from auxar.generation.conditional import Given, draw_given_to_folder
 from auxar.generation.sheets import MARGIN, TITLE, to_uint8
-from auxar.interfaces import ImageSpec, Known, SampleRequest
+from auxar.interfaces import ImageSpec, Known, SampleRequest, View
 from auxar.model import Chain, Stage
 from auxar.recipe import DataConfig, SamplingConfig
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
@@ -35,9 +35,9 @@ DATA = DataConfig("pictures")
 
 def chain_of(image: ImageSpec, *configs: PyramidConfig | GrayscaleConfig):
     """Views one after the other, from the image down."""
-    views = []
+    views: list[View] = []
     for config in configs:
-        views.append((PyramidView if isinstance(config, PyramidConfig) else GrayscaleView)(config, image))
+        views.append(PyramidView(config, image) if isinstance(config, PyramidConfig) else GrayscaleView(config, image))
         image = views[-1].view
     return views
 
@@ -46,7 +46,7 @@ def model_of(views, seed=3):
     """A small model of a chain of views, in float64 and initialized such that what is drawn depends on the view."""
     light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
     prior = components.light_prior(light, views[-1].view)
-    stages = []
+    stages: list[Stage] = []
     for view in reversed(views):
         config = components.EmbeddingConfig(filters=2, blocks_per_group=1)
         embedding = components.embedding(config, view.view, view.image)

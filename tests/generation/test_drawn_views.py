@@ -9,6 +9,7 @@ from PIL import Image
 
 import auxar
 from auxar.interfaces import DrawRule, SampleRequest
+from auxar.model import Chain
 from auxar_samplers import AutoSampler
 
 RULES = [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")]
@@ -36,6 +37,7 @@ def test_a_thousand_images(pictures, tmp_path, view, head):
     losses = [line["bits_per_dim"] for line in metrics(folder) if line["factor"] == "stage0"]
     assert sum(losses[-5:]) < sum(losses[:5])
     model = auxar.load(folder)
+    assert isinstance(model, Chain)
     shown = torch.stack([torch.from_numpy(np.array(Image.open(file))) for file in sorted(pictures.iterdir())])
     noise = random_images(1000 - len(shown), model.image, 3)
     [stage] = model.stages

@@ -25,12 +25,14 @@ def networks(draw, image, features_channels=None):
     head = draw(st.sampled_from(list(HEADS.values())))
     filters = draw(st.integers(2, 4))
     if draw(st.booleans()):
-        config = components.LightConfig(filters=filters, blocks=draw(st.integers(1, 2)), head=head)
-        prior, decoder = components.light_prior, components.light_decoder
-    else:
-        config = components.FullConfig(filters=filters, nr_resnet=1, head=head)
-        prior, decoder = components.full_prior, components.full_decoder
-    return prior(config, image) if features_channels is None else decoder(config, image, features_channels)
+        light = components.LightConfig(filters=filters, blocks=draw(st.integers(1, 2)), head=head)
+        if features_channels is None:
+            return components.light_prior(light, image)
+        return components.light_decoder(light, image, features_channels)
+    full = components.FullConfig(filters=filters, nr_resnet=1, head=head)
+    if features_channels is None:
+        return components.full_prior(full, image)
+    return components.full_decoder(full, image, features_channels)
 
 
 @st.composite

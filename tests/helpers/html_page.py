@@ -12,9 +12,9 @@ class Page(HTMLParser):
 
     def __init__(self, source):
         super().__init__()
-        self.open = []
-        self.elements = []
-        self.words = []
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
         self.feed(source)
         self.close()
         assert not self.open

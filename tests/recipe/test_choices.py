@@ -12,6 +12,7 @@ import tomli_w
 from helpers.tiny_runs import TINY, changed
 
 from auxar.errors import UserError
+from auxar.plugins import Registry
 from auxar.recipe import recipe_text
 from auxar.recipe.building import build_model
 from auxar.recipe.choices import named_options, structure_options
@@ -202,6 +203,7 @@ def test_a_component_is_written_by_its_name_or_as_a_table(value, expected):
 
 def test_any_config_may_have_options_that_name_a_component():
     """Whatever class has `from_recipe` and `to_recipe`."""
+    known, other = Registry({}, {}), Registry({}, {})
 
     @attrs.frozen
     class Loud:
@@ -209,7 +211,7 @@ def test_any_config_may_have_options_that_name_a_component():
 
         @classmethod
         def from_recipe(cls, value: Any, registry: Any, path: str) -> Any:
-            if registry != "registry":
+            if registry is not known:
                 raise UserError(f"{path}: no")
             return cls(f"{value} at {path}".upper())
 
@@ -223,11 +225,11 @@ def test_any_config_may_have_options_that_name_a_component():
         third: int = 3
 
     Config.__annotations__ = {"first": Loud, "second": Loud, "third": int}
-    found = structure_options({"first": "a", "third": 4}, Config, "stage", "registry")
+    found = structure_options({"first": "a", "third": 4}, Config, "stage", known)
     assert found == Config(Loud("A AT STAGE.FIRST"), Loud("default"), 4)
     with pytest.raises(UserError, match=r"^stage\.first: no"):
-        structure_options({"first": "a"}, Config, "stage", "other")
+        structure_options({"first": "a"}, Config, "stage", other)
     with pytest.raises(UserError, match="first"):
-        structure_options({}, Config, "stage", "registry")
+        structure_options({}, Config, "stage", known)
     with pytest.raises(UserError, match=r"^stage: expected a table"):
-        structure_options(3, Config, "stage", "registry")
+        structure_options(3, Config, "stage", known)

@@ -176,7 +176,7 @@ def test_tensors_that_no_machine_can_hold(changes):
 
 
 def test_a_model_that_was_counted_is_freed(monkeypatch):
-    parameters = []
+    parameters: list[weakref.ref[Any]] = []
 
     def build(*arguments: Any, **options: Any) -> Any:
         model = build_model(*arguments, **options)

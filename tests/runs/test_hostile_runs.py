@@ -22,6 +22,7 @@ import time
 import tomllib
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -344,15 +345,15 @@ def plugged(extended, tmp_path) -> Path:
     return folder
 
 
-def opening(folder: Path, **trust: bool) -> list[Callable[[], Any]]:
+def opening(folder: Path, *, trust_plugins: bool = False) -> list[Callable[[], Any]]:
     """Everything that loads the plugins of a run."""
     recipe = folder / "recipe.toml"
     return [
-        lambda: auxar.load(folder, **trust),
-        lambda: evaluate(folder, **trust),
-        lambda: sample(folder, settings=["sampling.images=1"], **trust),
-        lambda: run_recipe(recipe, out=folder.parent / "again", **trust),
-        lambda: factor_costs(*load_recipe(recipe, **trust)),
+        lambda: auxar.load(folder, trust_plugins=trust_plugins),
+        lambda: evaluate(folder, trust_plugins=trust_plugins),
+        lambda: sample(folder, settings=["sampling.images=1"], trust_plugins=trust_plugins),
+        lambda: run_recipe(recipe, out=folder.parent / "again", trust_plugins=trust_plugins),
+        lambda: factor_costs(*load_recipe(recipe, trust_plugins=trust_plugins)),
     ]
 
 
@@ -555,7 +556,7 @@ def test_a_link_out_of_the_folder_is_named_and_not_followed(finished, own, outsi
         target = (
             Path("../" * (place.count("/") + 1), "outside") if kind == "relative" else outside / names.get(kind, "")
         )
-        with replaced(own, place, lambda path, target=target: path.symlink_to(target)) as path:
+        with replaced(own, place, partial(Path.symlink_to, target=target)) as path:
             message = f"{path} is a link out of the run's folder, to {outside}"
             refused(finished, own, place, message, *some)
 

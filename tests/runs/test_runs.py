@@ -23,6 +23,7 @@ from auxar.errors import UserError
 from auxar.files import read_json, read_tensors, replacing, write_json, write_tensors, write_text
 from auxar.generation.inputs import GivenRequest
 from auxar.interfaces import SampleRequest
+from auxar.model import Chain
 from auxar.pipeline import run as run_recipe
 
 BOTH = ["prior", "stage0"]
@@ -288,6 +289,8 @@ def test_the_bits_of_drawn_images_are_those_of_all_their_drawn_views(finished, t
     assert facts["kind"] == "bound"
     assert facts["columns"] == 3
     model = auxar.load(finished).double()
+    assert isinstance(model, Chain)
+    assert model.sampler is not None
     image, view = model.draw_views(SampleRequest(tuple(range(5)), 7), model.sampler)
     with torch.no_grad():
         [stage] = model.stages

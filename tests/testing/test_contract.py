@@ -1,5 +1,7 @@
 """What auxar ships keeps its own contract."""
 
+from typing import Any
+
 import pytest
 
 from auxar.plugins import load_plugins
@@ -7,7 +9,7 @@ from auxar.testing import check_decoder, check_embedding, check_prior, check_sam
 from auxar_heads import logistic_mixture
 
 REGISTRY = load_plugins()
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "pixelcnn": {"filters": 3, "blocks": 1, "head": logistic_mixture(2)},
     "pixelcnn++": {"filters": 2, "nr_resnet": 1, "head": logistic_mixture(2)},
     "resnet": {"filters": 3, "blocks_per_group": 1},

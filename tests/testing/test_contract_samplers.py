@@ -1,5 +1,8 @@
 """Every law of samplers catches one that breaks it."""
 
+import abc
+from collections.abc import Callable
+
 import attrs
 import pytest
 import torch
@@ -26,6 +29,10 @@ class Changing(Copy):
 
     def sample(self, network, features, source):
         return super().sample(network, features, self.changed(source) if isinstance(source, DrawSource) else source)
+
+    @abc.abstractmethod
+    def changed(self, source: DrawSource) -> DrawSource:
+        """The source that takes its place."""
 
 
 class Deaf(Changing):
@@ -310,7 +317,7 @@ def test_a_sampler_that_ignores_the_reach_of_its_source_is_caught():
 
 def test_what_is_no_sampler_is_said():
     with pytest.raises(ContractError, match=r"spec: build makes a Net, expected an auxar\.interfaces\.Sampler"):
-        check_sampler(lambda config: Net(IMAGE, 0), None)
+        check_sampler(lambda config: Net(IMAGE, 0), None)  # type: ignore[arg-type, return-value]
 
 
 class Refusing(Copy):
@@ -327,8 +334,12 @@ def test_a_sampler_is_checked_on_the_networks_it_is_meant_for():
     image = ImageSpec(1, height=3, width=3, levels=4)
     networks = [Net(image, 0), Net(image, 2)]
     before = [parameter.clone() for network in networks for parameter in network.parameters()]
+
+    def build(kind: type[Sampler]) -> Callable[[object], Sampler]:
+        return lambda config: kind()
+
     for kind in (Copy, Stepping, WavefrontSampler):
-        check_sampler(lambda config, kind=kind: kind(), None, networks=networks)
+        check_sampler(build(kind), None, networks=networks)
     after = [parameter for network in networks for parameter in network.parameters()]
     assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
 

@@ -97,7 +97,8 @@ OFF_BY_ONE = {
 @pytest.mark.parametrize("images", [SQUARE, LARGE], ids=["all images", "256 levels"])
 @pytest.mark.parametrize("by", OFF_BY_ONE.values(), ids=OFF_BY_ONE)
 def test_a_bound_that_is_off_by_one_is_caught(by, images, where):
-    catches(pyramid(edited(off(*by, where, images[0].levels))), images)
+    low_by, high_by = by
+    catches(pyramid(edited(off(low_by, high_by, where, images[0].levels))), images)
 
 
 # Everything else that may be wrong ------------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ class Short(OtherWalk):
 class Fractional(OtherWalk):
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.reach = float(self.reach)
+        self.reach = float(self.reach)  # type: ignore[assignment]
 
 
 class Careless(OtherWalk):
@@ -385,10 +386,12 @@ def test_a_strangers_support_passes():
 
 @pytest.mark.parametrize("by", OFF_BY_ONE.values(), ids=OFF_BY_ONE)
 def test_a_strangers_support_that_is_off_by_one_is_caught(by):
+    low_by, high_by = by
+
     class Off(BrightestView):
         def __init__(self, config, image):
             super().__init__(config, image)
-            self.support = Edited(self.support, off(*by, white, image.levels))
+            self.support = Edited(self.support, off(low_by, high_by, white, image.levels))
 
     catches(Off, SQUARE)
 

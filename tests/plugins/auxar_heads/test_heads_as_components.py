@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 
 import attrs
 import pytest
@@ -14,7 +15,7 @@ from helpers.tiny_runs import metrics, run, tiny, write_pictures
 import auxar
 from auxar.errors import UserError
 from auxar.files import read_json
-from auxar.interfaces import ImageSpec, SampleRequest
+from auxar.interfaces import ImageSpec, Sampler, SampleRequest
 from auxar.plugins import load_plugins
 from auxar.recipe.choices import HeadChoice
 from auxar.testing import check_decoder, check_prior
@@ -86,7 +87,7 @@ NETWORKS = {
     "pixelcnn++": {"filters": 4, "nr_resnet": 1, "dropout": 0.0},
     "transformer": {"width": 4, "blocks": 1, "heads": 2, "dropout": 0.0},
 }
-SAMPLERS = {
+SAMPLERS: dict[str, list[Callable[[str], Sampler]]] = {
     "pixelcnn": [WavefrontSampler, CachedSampler, AutoSampler],
     "pixelcnn++": [CachedSampler, AutoSampler],
     "transformer": [AutoSampler],
@@ -139,12 +140,12 @@ def test_every_sampler_and_engine_draws_the_same_image(runs, name):
     model = auxar.load(runs(name), trust_plugins=True).double().eval()
     request = SampleRequest((0, 4), 7)
     with torch.no_grad():
-        expected = model.draw_levels(request, RasterSampler())
+        expected = model.draw_views(request, RasterSampler())
         assert len(expected[0].unique()) > 3
         for kind in SAMPLERS[name]:
             for engine in ENGINES:
-                for found, level in zip(model.draw_levels(request, kind(engine)), expected, strict=True):
-                    assert torch.equal(found, level)
+                for found, view in zip(model.draw_views(request, kind(engine)), expected, strict=True):
+                    assert torch.equal(found, view)
 
 
 @needs_native
@@ -201,7 +202,9 @@ def test_the_shipped_heads_in_python_are_those_of_recipes():
         heads = read.build(image), made.build(image)
         assert [type(head) for head in heads] == [kind] * 2
         assert heads[0].parameter_count == heads[1].parameter_count
-    assert logistic_mixture(3).build(image).components == 3
+    head = logistic_mixture(3).build(image)
+    assert isinstance(head, LogisticMixtureHead)
+    assert head.components == 3
     assert components.LightConfig().head.to_recipe() == {"name": "logistic_mixture", "components": 10}
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         logistic_mixture().config.components = 3

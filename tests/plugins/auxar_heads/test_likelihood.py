@@ -186,7 +186,7 @@ def mixture_parameters(draw, head, means=MEANS, log_scales=LOG_SCALES):
 
 
 @st.composite
-def mixtures(draw, channels=(1, 3), levels=LEVELS, components=(1, 2, 3), **parameters):
+def mixtures(draw, /, channels=(1, 3), levels=LEVELS, components=(1, 2, 3), **parameters):
     """A head and the parameters of one pixel; with three channels, of few enough levels to enumerate."""
     channels = draw(st.sampled_from(channels))
     spec = ImageSpec(channels, height=1, width=1, levels=draw(levels if channels == 1 else st.integers(2, 6)))
@@ -355,7 +355,7 @@ def test_map_draws_a_component_and_takes_its_mode(case, seed):
     couplings = parameters[count * (1 + 2 * channels) :].view(-1, count).tanh()
     for uniform, found in zip(uniforms[:, 0].tolist(), drawn.tolist(), strict=True):
         component = min(sum(uniform > bound for bound in bounds.tolist()), count - 1)
-        before = []
+        before: list[float] = []
         rows = iter(couplings[:, component].tolist())
         for channel, value in enumerate(found):
             mean = means[channel, component].item() + sum(next(rows) * earlier for earlier in before)

@@ -134,6 +134,7 @@ def test_an_embedding_has_the_size_of_the_image_and_reads_all_of_the_view(size, 
     height, width = size
     view = ImageSpec(channels, height=height, width=width)
     image = ImageSpec(3, height=height * factor, width=width * factor)
+    embedding: SameSizeEmbedding | EnlargingEmbedding
     if factor == 1:
         embedding = SameSizeEmbedding(view, image, filters=3, blocks=blocks, dropout=0.5)
     else:
@@ -238,6 +239,7 @@ def layers_and_inputs(draw):
     seed = draw(SEEDS)
     batch = normal(4, 3, 5, 6, seed=seed) * draw(st.sampled_from([0.5, 20.0])) + draw(st.sampled_from([0.0, 7.0]))
     kind = draw(st.sampled_from(["causal", "ordinary", "upsampling", "pointwise", "activated"]))
+    layer: NormalizedLayer
     if kind == "causal":
         layer = CausalConv2d(3, 4, (0, 1), (-1, 1), stride=draw(st.sampled_from([1, 2])), initial_deviation=deviation)
     elif kind == "ordinary":

@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, Interval, Known, SampleRequest, View
+from auxar.interfaces import ImageSpec, Interval, Known, Prior, SampleRequest, View
 from auxar.model import Chain, Stage
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture
@@ -218,7 +218,7 @@ def chain():
     means = PyramidView(PyramidConfig(2), ImageSpec(3, height=4, width=4, levels=8))
     grays = GrayscaleView(GrayscaleConfig(3), means.view)
     light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
-    found = components.light_prior(light, grays.view)
+    found: Prior = components.light_prior(light, grays.view)
     for view in (grays, means):
         config = components.EmbeddingConfig(filters=2, blocks_per_group=1)
         embedding = components.embedding(config, view.view, view.image)

@@ -28,11 +28,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import DrawRule, ImageSpec, Interval, Known, RepeatedWalk, Restriction, SampleRequest
+from auxar.interfaces import DrawRule, ImageSpec, Interval, Known, RepeatedWalk, Restriction, SampleRequest, Support
 from auxar.numerics import logistic
 from auxar.sources import DrawSource
 from auxar.sources.places import by_place
-from auxar.support import SumSupport
+from auxar.support import SumSupport, SumWalk
 from auxar_bitplanes import BitplanesConfig, BitplanesView
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads.logistic_mixture import LogisticMixtureHead
@@ -125,7 +125,7 @@ class Case:
     """What is drawn, by places that are drawn together, twice outside of the image among them."""
 
     source: DrawSource
-    support: SumSupport | None
+    support: Support | None
     views: torch.Tensor
     known: Known | None
     steps: list
@@ -133,15 +133,19 @@ class Case:
 
     def drawn(self, engine):
         """All pixels, and what is left of the sums."""
-        walk = self.support and self.support.walk(self.views, self.known)
+        walk = None if self.support is None else self.support.walk(self.views, self.known)
         source = attrs.evolve(self.source, walk=walk)
         outside = len(self.source.uniforms) - 1
-        found = torch.zeros_like(self.source.uniforms[..., :1]).repeat(1, 1, self.source.head.channels)
+        head = self.source.head
+        assert isinstance(head, LogisticMixtureHead | SoftmaxHead)
+        found = torch.zeros_like(self.source.uniforms[..., :1]).repeat(1, 1, head.channels)
         for places in self.steps:
             values = pixels_by(engine, source, places, self.parameters[places].flatten(0, 1))
             found[places] = values.double()
-        left = (walk.lowest[:-1], walk.highest[:-1]) if walk else ()
-        return found[:outside], *left
+        if walk is None:
+            return (found[:outside],)
+        assert isinstance(walk, SumWalk)
+        return found[:outside], walk.lowest[:-1], walk.highest[:-1]
 
 
 @st.composite
@@ -382,9 +386,12 @@ def asked(monkeypatch):
     """The numbers of places of every call of a `DrawSource`."""
     calls = []
     pixels = DrawSource.pixels
-    monkeypatch.setattr(
-        DrawSource, "pixels", lambda self, places, p: (calls.append(len(places)), pixels(self, places, p))[1]
-    )
+
+    def watched(self, places, parameters):
+        calls.append(len(places))
+        return pixels(self, places, parameters)
+
+    monkeypatch.setattr(DrawSource, "pixels", watched)
     return calls
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import tomllib
+from typing import Any
 
 import pytest
 import tomli_w
@@ -155,7 +156,8 @@ def test_a_recipe_names_it(tmp_path, sampler):
     recipe, registry = parse_recipe(tomli_w.dumps(table), tmp_path)
     assert recipe.sampling.sampler.options == {"engine": engine}
     model = build_model(recipe, registry)
-    ran = registry.get("engine", "counting", "").build.ran
+    build: Any = registry.get("engine", "counting", "").build
+    ran = build.ran
     ran.clear()
     model.sample(1)
     assert ran == [777, 777]

@@ -374,9 +374,18 @@ FULL = components.full_prior(components.FullConfig(filters=2, nr_resnet=1), IMAG
 @pytest.mark.parametrize(("network", "chosen"), [(LIGHT, WavefrontSampler), (FULL, CachedSampler)])
 def test_a_fast_sampler_is_chosen_silently(caplog, monkeypatch, network, chosen):
     used = []
-    for kind in (WavefrontSampler, CachedSampler, RasterSampler):
+
+    def watch(kind):
         draw = kind.sample
-        monkeypatch.setattr(kind, "sample", lambda *a, kind=kind, draw=draw: (used.append(kind), draw(*a))[1])
+
+        def watched(*arguments):
+            used.append(kind)
+            return draw(*arguments)
+
+        monkeypatch.setattr(kind, "sample", watched)
+
+    for kind in (WavefrontSampler, CachedSampler, RasterSampler):
+        watch(kind)
     with caplog.at_level(logging.INFO, logger="auxar"):
         sample(AutoSampler(), network, SampleRequest((0,)))
     assert not caplog.records

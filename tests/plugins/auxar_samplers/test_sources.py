@@ -27,6 +27,7 @@ from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 from auxar_samplers.engines.native import engine as native
+from auxar_samplers.program_sampler import ProgramSampler
 
 # Sums in another order, and fast forms of functions.
 CLOSE = 1e-9
@@ -116,12 +117,17 @@ def test_a_strangers_source_makes_the_same_image_by_every_sampler(case, seed):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", [WavefrontSampler, CachedSampler])
-def test_parameters_that_a_source_keeps_do_not_change_later(kind, engine):
+def test_parameters_that_a_source_keeps_do_not_change_later(monkeypatch, kind, engine):
     image = ImageSpec(1, height=4, width=5, levels=4)
     network = randomized(components.light_prior(components.LightConfig(filters=3, blocks=1), image).network, 0)
     source, copies = Likeliest(2, image), []
     pixels = source.pixels
-    source.pixels = lambda places, parameters: (copies.append(parameters.clone()), pixels(places, parameters))[1]
+
+    def watched(places, parameters):
+        copies.append(parameters.clone())
+        return pixels(places, parameters)
+
+    monkeypatch.setattr(source, "pixels", watched)
     kind(engine).sample(network, None, source)
     assert len(copies) > 5
     assert all(torch.equal(*pair) for pair in zip(source.kept, copies, strict=True))
@@ -166,7 +172,8 @@ def programs_of(image, channels, count=2):
     made = components.light_decoder(config, image, channels) if channels else components.light_prior(config, image)
     network = randomized(made.network, 0)
     features = random_features(network, count)
-    for sampler in (WavefrontSampler(), CachedSampler()):
+    samplers: list[ProgramSampler] = [WavefrontSampler(), CachedSampler()]
+    for sampler in samplers:
         yield network, features, sampler.program(network, sampler.prepare(network), features, count, 0)
 
 
@@ -201,7 +208,12 @@ def test_a_program_draws_every_place_of_the_image_once(channels):
 def test_the_library_runs_all_steps_of_a_range_in_one_call(monkeypatch):
     calls = []
     steps = native._Run._steps
-    monkeypatch.setattr(native._Run, "_steps", lambda self, *ends: (calls.append(ends), steps(self, *ends))[1])
+
+    def watched(self, *ends):
+        calls.append(ends)
+        return steps(self, *ends)
+
+    monkeypatch.setattr(native._Run, "_steps", watched)
     image = ImageSpec(1, height=20, width=6, levels=4)
     for channels in (0, 2):
         for network, features, program in programs_of(image, channels):

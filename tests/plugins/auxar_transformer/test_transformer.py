@@ -274,7 +274,8 @@ def recipe(**prior):
 
 
 def test_a_recipe_builds_both():
-    model = build_model(*recipe(head="softmax"), on="meta")
+    read, registry = recipe(head="softmax")
+    model = build_model(read, registry, on="meta")
     found = [module for module in model.modules() if isinstance(module, TransformerNetwork)]
     assert [(network.image.height, network.features_channels, len(network.blocks)) for network in found] == [
         (8, 2, 2),
