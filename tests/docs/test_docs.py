@@ -377,7 +377,11 @@ def test_the_site_has_every_page_and_what_is_made_for_it(site):
         "components.html": ["blocks_per_group", "noto-emoji"],
         "commands.html": ["--as-view", "auxar compare"],
         "scaling.html": ["p(128×128×3 | 64×64×3)", "1,281,167"],
-        "api/interfaces.html": ["auxar.interfaces.CausalNetwork.forward", "((3, 32, 32), 3072)"],
+        "api/interfaces.html": [
+            "auxar.interfaces.network.CausalNetwork.forward",
+            "auxar.sources.draw.DrawSource.of",
+            "((3, 32, 32), 3072)",
+        ],
         "api/use.html": ["bits_per_dim", "trust_plugins", "compare"],
         "api/testing.html": ["check_view"],
     }.items():
