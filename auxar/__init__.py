@@ -35,13 +35,14 @@ Interfaces that plugins implement:
     CausalNetwork   a network whose parameters at a pixel depend on the pixels before it
     Head, RestrictableHead   distributions of a pixel given a network's parameters
     Sampler         walks a causal network over the pixels
-    PixelSource     says what each pixel becomes: drawn, forced, decoded
+    PixelSource     says what each pixel becomes
 
 Models:
     Chain, Stage    stages p(X | X̂) and a prior of the coarsest view, together a prior
 
 Building blocks for plugins:
     CausalPrior, CausalDecoder   any causal network as a prior or decoder
+    DrawSource, ForceSource   pixels that are drawn, or those of a given image
     SumSupport      the support of a view whose values are sums of an image's values
     scale           integers to [-1, 1]
     at_most, positive   validators of options
@@ -96,6 +97,7 @@ if TYPE_CHECKING:  # For type checkers and editors; the same names are in _MODUL
     from auxar.recipe.choices import HeadChoice
     from auxar.runs.layout import RunFolder
     from auxar.runs.weights import load
+    from auxar.sources import DrawSource, ForceSource
     from auxar.support import SumSupport
 
     __version__: str
@@ -110,8 +112,10 @@ __all__ = [
     "Component",
     "Decoder",
     "DrawRule",
+    "DrawSource",
     "Embedding",
     "FactorLogProb",
+    "ForceSource",
     "GivenRequest",
     "Head",
     "HeadChoice",
@@ -148,6 +152,8 @@ __all__ = [
 _MODULES = {
     "CausalDecoder": "causal",
     "CausalPrior": "causal",
+    "DrawSource": "sources",
+    "ForceSource": "sources",
     "Chain": "model",
     "Comparison": "evaluation.comparison",
     "Component": "plugins",

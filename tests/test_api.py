@@ -14,6 +14,7 @@ import pytest
 from helpers.tiny_runs import PROJECT, call, run, tiny, write
 
 import auxar
+from auxar.cli import main
 from auxar.errors import UserError
 from auxar.files import read_json
 
@@ -74,7 +75,7 @@ def test_a_name_that_there_is_not():
 def test_the_version_is_the_packages(capsys):
     assert auxar.__version__ == importlib.metadata.version("auxar")
     with pytest.raises(SystemExit) as ended:
-        auxar.cli.main(["--version"])
+        main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"auxar {auxar.__version__}\n"
 

@@ -8,10 +8,11 @@ shape (b,). A class here is abstract or final: implementations are complete and 
 from auxar.interfaces.decoder import Decoder
 from auxar.interfaces.embedding import Embedding
 from auxar.interfaces.factor import Factor
+from auxar.interfaces.head import Head, RestrictableHead
 from auxar.interfaces.image import INTEGER_DTYPES, MOST_LEVELS, MOST_SIDE, ImageSpec, Interval, scale
 from auxar.interfaces.known import Known
 from auxar.interfaces.likelihood import ByChannel, FactorLogProb
-from auxar.interfaces.network import CausalNetwork, Head, RestrictableHead
+from auxar.interfaces.network import CausalNetwork
 from auxar.interfaces.prior import Prior, PriorFactor
 from auxar.interfaces.request import RULES, DrawRule, SampleRequest
 from auxar.interfaces.sampling import PixelSource, Sampler

@@ -12,14 +12,19 @@ from auxar.interfaces.network import CausalNetwork
 class PixelSource(abc.ABC):
     """Gives each pixel its value, from the parameters that a network predicts for it.
 
-    Drawing, forcing a given image and entropy decoding are sources; a sampler works with any of them. Sources in
-    `auxar.sources` also run inside of engines, others are called back at each step.
+    Drawing and forcing a given image are sources (`auxar.sources`), and so is anything else that derives from this
+    class; every sampler works with any of them. Engines call a source at each step, or run it themselves where they
+    have a form of their own for exactly its class.
     """
 
     count: int
     """Number of images."""
     reach: int = 0
-    """How many columns to the right, in rows above, have to be there before a pixel is asked for."""
+    """How far to the right a pixel depends on rows above: before a pixel in column c is asked for, all pixels of the
+    rows above up to column c + reach have been asked for."""
+    takes_outside: bool = False
+    """Whether `pixels` also takes the place height · width, "outside of the image", and gives any value there: engines
+    then call it with the same number of places at every step, without sorting out those that stand for no pixel."""
 
     @abc.abstractmethod
     def pixels(self, places: Tensor, parameters: Tensor) -> Tensor:

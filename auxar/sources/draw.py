@@ -26,8 +26,7 @@ class DrawSource(PixelSource):
     """Draws pixels from a head's distribution, as a request asks: see `of`.
 
     Known pixels are given back as they are; limits and the views of a restriction are kept. Tensors have a row for each
-    place row · width + column, and a last one for the place height · width, "outside of the image", which `pixels` also
-    takes; what it gives there is meaningless.
+    place row · width + column, and a last one for the place outside of the image.
     """
 
     head: Head
@@ -39,6 +38,7 @@ class DrawSource(PixelSource):
     """Lowest and highest allowed values, int64, (h · w + 1, b, c) each; both are the value of a known pixel."""
     walk: Walk | None = None
     """The walk along a restriction's support; None draws freely."""
+    takes_outside: bool = attrs.field(default=True, init=False)
     count: int = attrs.field(init=False)
     reach: int = attrs.field(init=False)
 

@@ -19,6 +19,8 @@ class ForceSource(PixelSource):
     Raises `UserError` for an image that `spec` does not describe.
     """
 
+    takes_outside = True
+
     def __init__(self, image: Tensor, spec: ImageSpec) -> None:
         spec.check(image)
         spec.check_range(image)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from auxar.interfaces import PixelSource
-from auxar.sources import DrawSource, ForceSource
 from auxar_samplers.compiler.program import (
     Instruction,
     Keep,
@@ -52,9 +51,9 @@ class _Run:
         made: dict[Instruction, Callable[[], None]] = {}
         self.lists = [[made.setdefault(each, self._call(each)) for each in one] for one in program.lists]
         self.positions.finish()
-        # Shipped sources take places outside of the image too, so that all steps have the same shapes.
+        # Places for sources that take those outside of the image too, so that all steps have the same shapes.
         self.places = None
-        if isinstance(source, DrawSource | ForceSource):
+        if source.takes_outside:
             self.places = torch.from_numpy(program.places).to(program.image.device)
 
     def __call__(self) -> None:

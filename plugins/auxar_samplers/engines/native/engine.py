@@ -52,7 +52,7 @@ class NativeConfig:
 
 
 class NativeEngine(Engine):
-    """Runs a program over all its steps in C++, drawing included where the source is a shipped one."""
+    """Runs a program over all its steps in C++, the source included if the library has a function for it."""
 
     priority = 10
 
