@@ -12,6 +12,7 @@ from auxar.errors import UserError
 from auxar.interfaces import ByChannel, Decoder, ImageSpec, Known, Prior, SampleRequest
 from auxar.model import Chain, Stage
 from auxar.recipe.building import build_model, build_views
+from auxar.recipe.choices import structure_options
 from auxar.recipe.loading import parse_recipe
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture
@@ -307,7 +308,7 @@ def test_first_weights_are_drawn_prior_first_and_then_from_the_coarsest_stage_up
 
     def make(kind, choice, *fit):
         component = registry.get(kind, choice.name, "here")
-        return component.build(component.config(**choice.options), *fit)
+        return component.build(structure_options(choice.options, component.config, kind, registry), *fit)
 
     expected = [make("prior", recipe.prior, views[-1].view)]
     for view, stage in zip(reversed(views), reversed(recipe.stage), strict=True):

@@ -729,7 +729,8 @@ def test_a_strangers_sampler_draws_images_of_the_view_though_it_knows_of_no_rest
     assert isinstance(model.sampler, Simple)
     request = SampleRequest((0, 5), 3)
     image, view = model.draw_views(request, model.sampler)
-    assert torch.equal(model.view(image), view)
+    [stage] = model.stages
+    assert torch.equal(stage.view(image), view)
     assert torch.equal(image, model.draw(request, RasterSampler()))
 
 

@@ -252,7 +252,7 @@ def test_a_model_without_views_is_exact(pictures, tmp_path, caplog):
     assert "weights   last, the weights of the last step" in lines
     assert "total     exact, log p(X): the images' own bits/dim" in lines
     assert "training  not evaluated" in lines
-    assert " 6 held-out images (exact)" in caplog.text
+    assert " 6 held-out images (exact: the images' own bits/dim)" in caplog.text
     assert "wasted" not in caplog.text
     assert table["wasted_bits_per_dim"] == {"heldout": 0.0, "training": None}
     assert not [line for line in lines if line.startswith(("Training images", "Held-out less"))]

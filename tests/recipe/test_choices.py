@@ -86,8 +86,9 @@ def test_a_resolved_recipe_is_read_back_and_builds_that_head(head, kind):
     assert again == recipe
     model = build_model(again, registry, on="meta")
     assert type(model.prior.network.head) is kind
-    assert type(model.decoder.network.head) is LogisticMixtureHead
-    assert model.decoder.network.head.components == 2
+    [stage] = model.stages
+    assert type(stage.decoder.network.head) is LogisticMixtureHead
+    assert stage.decoder.network.head.components == 2
 
 
 @pytest.mark.parametrize("value", ["softmax", "{ name = 'softmax' }"])

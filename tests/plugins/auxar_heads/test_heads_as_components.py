@@ -131,8 +131,8 @@ def test_it_is_trained_evaluated_and_drawn_from(runs, name):
     assert all(0 < loss < math.inf for loss in losses)
     assert read_json(folder / "evaluation.json")["bits_per_dim"]["heldout"] > 0
     model = auxar.load(folder, trust_plugins=True)
-    assert [type(part.network.head).__name__ for part in (model.decoder, model.prior)] == ["BinomialHead"] * 2
-    assert [part.network.head.gain for part in (model.decoder, model.prior)] == [0.5] * 2
+    assert [type(part.network.head).__name__ for part in (model.stages[0].decoder, model.prior)] == ["BinomialHead"] * 2
+    assert [part.network.head.gain for part in (model.stages[0].decoder, model.prior)] == [0.5] * 2
 
 
 @pytest.mark.parametrize("name", NETWORKS)
