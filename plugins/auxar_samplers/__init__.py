@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from auxar.plugins import Component, hookimpl
 from auxar_samplers.auto import AutoConfig, AutoSampler
 from auxar_samplers.cached import CachedConfig, CachedSampler
-from auxar_samplers.engines.native.engine import NativeConfig, NativeEngine
-from auxar_samplers.engines.torch import TorchConfig, TorchEngine
+from auxar_samplers.engines.choice import SHIPPED
 from auxar_samplers.raster import RasterConfig, RasterSampler
 from auxar_samplers.wavefront import WavefrontConfig, WavefrontSampler
 
 AUXAR_INTERFACE = 2
-
 
 __all__ = [
     "AutoConfig",
@@ -35,6 +33,5 @@ def auxar_register_components() -> Sequence[Component]:
         Component("sampler", "wavefront", WavefrontConfig, lambda config: WavefrontSampler(config.engine)),
         Component("sampler", "cached", CachedConfig, lambda config: CachedSampler(config.engine)),
         Component("sampler", "raster", RasterConfig, lambda config: RasterSampler()),
-        Component("engine", "native", NativeConfig, lambda config: NativeEngine()),
-        Component("engine", "torch", TorchConfig, lambda config: TorchEngine()),
+        *SHIPPED.values(),
     ]

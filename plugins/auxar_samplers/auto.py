@@ -23,8 +23,7 @@ class AutoConfig:
     """The fastest exact sampler for each network: wavefront or cached where they work, else raster."""
 
     engine: EngineChoice = attrs.field(factory=EngineChoice)
-    """The engine that runs their programs: native (compiled on this machine), torch (PyTorch's operations), or auto,
-    the fastest that works."""
+    """The engine that runs their programs, by its name, or auto: the first that can, by priority."""
 
 
 class AutoSampler(Sampler):

@@ -18,8 +18,7 @@ class CachedConfig:
     """Every value once, coarse ones where row and column divide: exact, for networks of several resolutions."""
 
     engine: EngineChoice = attrs.field(factory=EngineChoice)
-    """The engine that runs the program: native (compiled on this machine), torch (PyTorch's operations), or auto, the
-    fastest that works."""
+    """The engine that runs the program, by its name, or auto: the first that can, by priority."""
 
 
 class CachedSampler(ProgramSampler):

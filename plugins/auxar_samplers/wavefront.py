@@ -18,8 +18,7 @@ class WavefrontConfig:
     """Many rows at once, for networks of one resolution: exact, in about height · lag + width steps."""
 
     engine: EngineChoice = attrs.field(factory=EngineChoice)
-    """The engine that runs the program: native (compiled on this machine), torch (PyTorch's operations), or auto, the
-    fastest that works."""
+    """The engine that runs the program, by its name, or auto: the first that can, by priority."""
 
 
 class WavefrontSampler(ProgramSampler):

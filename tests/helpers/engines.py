@@ -5,15 +5,18 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 
+import attrs
 import numpy as np
 import torch
 from torch import Tensor
 
 from auxar.interfaces import ImageSpec, PixelSource
-from auxar.sources import ForceSource
+from auxar.sources import DrawSource, ForceSource
 from auxar_heads import softmax
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn import components
-from auxar_samplers.compiler.program import Clock, Instruction, Layout, Program, blank_image
+from auxar_samplers.compiler.program import Clock, Instruction, Layout, Program, Scratch, blank_image
 from auxar_samplers.engines.choice import EngineChoice
 from auxar_samplers.engines.native.library import library
 from auxar_samplers.engines.native.sources import native_source
@@ -68,7 +71,7 @@ def run_lists(
 
 def native_pixels(source: PixelSource, places: Tensor, parameters: Tensor) -> Tensor:
     """The pixels that the native library's own function gives, in the form of `PixelSource.pixels`."""
-    native = native_source(source, parameters.dtype)
+    native = native_source(source, _program_for(source, parameters))
     assert native is not None
     count, parameters, places = len(places), parameters.contiguous(), places.contiguous()
     drawn = torch.full((count, source.count, native.state.channels), -1, dtype=torch.int64, device="cpu")
@@ -79,6 +82,27 @@ def native_pixels(source: PixelSource, places: Tensor, parameters: Tensor) -> Te
     return drawn
 
 
+def _program_for(source: PixelSource, parameters: Tensor) -> Program:
+    """A program that draws nothing, of a network whose images and predictions fit the source."""
+    program = program_of(Layout(source.count, parameters.new_zeros(1)), (), (), ())
+    if isinstance(source, DrawSource):
+        head = source.head
+        assert isinstance(head, LogisticMixtureHead | SoftmaxHead)
+        spec = ImageSpec(head.channels, height=1, width=1, levels=source.levels)
+        program.network.image = spec
+        image = torch.zeros((len(source.uniforms), source.count, head.channels), dtype=torch.int64)
+    else:
+        assert isinstance(source, ForceSource)
+        image = torch.zeros_like(source.image)
+    output = Scratch(parameters.new_zeros((1, parameters.shape[1])))
+    return attrs.evolve(program, image=image, output=output)
+
+
 def pixels_by(engine: str, source: PixelSource, places: Tensor, parameters: Tensor) -> Tensor:
     """The pixels that an engine has a shipped source give: (n, count, c)."""
     return native_pixels(source, places, parameters) if engine == "native" else source.pixels(places, parameters)
+
+
+def has_native_form(source: PixelSource) -> bool:
+    """Whether the native library runs a source itself."""
+    return native_source(source, _program_for(source, torch.zeros(1, 1))) is not None

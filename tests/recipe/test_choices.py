@@ -12,6 +12,7 @@ import tomli_w
 from helpers.tiny_runs import TINY, changed
 
 from auxar.errors import UserError
+from auxar.model import Chain
 from auxar.plugins import Registry
 from auxar.recipe import recipe_text
 from auxar.recipe.building import build_model
@@ -86,6 +87,7 @@ def test_a_resolved_recipe_is_read_back_and_builds_that_head(head, kind):
     assert again == recipe
     model = build_model(again, registry, on="meta")
     assert type(model.prior.network.head) is kind
+    assert isinstance(model, Chain)
     [stage] = model.stages
     assert type(stage.decoder.network.head) is LogisticMixtureHead
     assert stage.decoder.network.head.components == 2

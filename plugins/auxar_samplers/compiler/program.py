@@ -7,6 +7,11 @@ run programs (`auxar_samplers.engines`).
 The wavefront's slots are rows of the image, and its position is time. The cached sampler has one slot for the pixel
 that is being drawn, with columns as positions; and a slot for each column, with rows as positions, for values that are
 computed for a whole row at once.
+
+An instruction computes a value `lead` positions ahead of its clock: at position p a slot stands where the clock says it
+does at p + lead. Rings are written and read by position alone: an instruction writes the entry p mod depth, and a
+window with delay d reads the entries from (q − d) mod depth on, where q is the position of the ring's own clock.
+Storage is contiguous and filled in place, so an engine may share its memory.
 """
 
 from __future__ import annotations
@@ -23,17 +28,17 @@ from auxar.interfaces import CausalNetwork
 
 @attrs.frozen(eq=False)
 class Clock:
-    """Where the slots stand at each position that instructions of this clock are run at, from `origin` on."""
+    """The places of slots: row i of the arrays holds for position + lead = origin + i."""
 
     valid: np.ndarray
     """(positions, slots): whether the slot stands inside the image."""
     places: Tensor
-    """(positions, slots), int64: the row of a table that belongs to where it stands."""
+    """(positions, slots), int64: the row of tables that belongs to the slot's place."""
     origin: int
 
     @property
     def slots(self) -> int:
-        """Their number."""
+        """The number of slots."""
         found: int = self.valid.shape[1]
         return found
 
@@ -42,8 +47,9 @@ class Clock:
 class Ring:
     """The last `depth` values of every row; zeros, the padding of convolutions, where a slot is outside the image.
 
-    For windows of several positions it holds them twice, so that none wraps. There are `before` slots ahead of the
-    first one and some after the last: zeros, or with `wraps` copies of the last slots ahead of the first.
+    A ring with two copies holds every value twice, `depth` apart, so that no window of several positions wraps around
+    its end. There are `before` slots ahead of the first one and some after the last. They hold zeros; with `wraps`,
+    slot k ahead of the first one, k = 1 … before, holds a copy of slot (−k mod slots).
     """
 
     values: Tensor
@@ -56,21 +62,24 @@ class Ring:
 
 @attrs.frozen(eq=False)
 class Scratch:
-    """One value for every row, (rows, channels), until it is computed anew."""
+    """One value for every row, until it is computed anew: (rows, channels)."""
 
     values: Tensor
 
 
 @attrs.frozen(eq=False)
 class Table:
-    """What is known beforehand for each place: (places + 1, batch, channels), the last one zero."""
+    """Values by place that are computed beforehand: (places + 1, batch, channels), the last one zero."""
 
     values: Tensor
 
 
 @attrs.frozen(eq=False)
 class Window:
-    """Values of a ring at `length` positions side by side, the oldest `delay` ago, of slot stride · slot + shift."""
+    """Values of a ring at `length` positions side by side, the oldest of them `delay` positions ago.
+
+    Slot k of the reader gets them from the ring's slot stride · k + shift.
+    """
 
     ring: Ring
     delay: int = 0
@@ -85,14 +94,17 @@ Storage = Ring | Scratch
 
 @attrs.frozen(eq=False)
 class Product:
-    """output = bias + initial + Σ operand · matrix, at slot stride · slot + phase of the output."""
+    """output = bias + initial + Σ operand · matrix.
+
+    Slot k is written to the output's slot stride · k + phase; slots beyond the output's last one are dropped.
+    """
 
     output: Scratch
     operands: tuple[Window | Scratch, ...]
     matrices: tuple[Tensor, ...]
     """(length · channels of the operand, outputs) each, of any layout in memory: engines pack them as they need."""
     bias: Tensor
-    """(outputs,); not added where there is an initial value, which contains it."""
+    """(outputs,). It is not added where there is an initial value: the table already contains the bias."""
     initial: Table | None
     lead: int
     clock: int = 0
@@ -106,6 +118,7 @@ class Pointwise:
 
     output: Storage
     function: Callable[..., Tensor]
+    """`identity`, or one of `auxar_samplers.compiler.trace.FUNCTIONS`."""
     operands: tuple[Operand, ...]
     lead: int
     clock: int = 0
@@ -115,7 +128,7 @@ class Pointwise:
 class Keep:
     """Copies a row from a ring with one slot into a ring with a slot for each column.
 
-    Slot k gets the value that `source` holds at index first + k.
+    Slot k of the output gets the source's entry first + k, whatever the position of the source's clock.
     """
 
     output: Ring

@@ -1,6 +1,6 @@
 """Engines run a sampler's program: all of its steps, over storage on one device."""
 
-from auxar_samplers.engines.base import Engine, UnavailableError
+from auxar_samplers.engines.base import Engine, UnavailableError, call_back
 from auxar_samplers.engines.choice import EngineChoice
 
-__all__ = ["Engine", "EngineChoice", "UnavailableError"]
+__all__ = ["Engine", "EngineChoice", "UnavailableError", "call_back"]

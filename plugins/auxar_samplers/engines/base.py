@@ -25,9 +25,10 @@ class Engine(abc.ABC):
     def prepare(self, program: Program, source: PixelSource) -> Callable[[], None]:
         """A function that runs all steps of the program and leaves the drawn pixels in `program.image`.
 
-        It runs the steps of each range that `program.bands()` gives. After a step that draws it passes places and
-        parameters to the source and puts the pixels into `program.image` and, encoded, into `program.pixels`. Raises
-        `UnavailableError` for a program or a source that the engine cannot run.
+        It runs the steps of each range that `program.bands()` gives, one after the other: going on to the next range
+        fills the tables that its steps read. After a step that draws, `call_back` asks any source for the pixels and
+        stores them. Weights may require gradients, which no engine computes. Raises `UnavailableError` for a program
+        or a source that the engine cannot run.
         """
 
 

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 
 from auxar.errors import UserError, did_you_mean
 from auxar.interfaces import PixelSource
-from auxar.plugins import Registry
+from auxar.plugins import Component, Registry
 from auxar.recipe.choices import named_options
 from auxar.recipe.structuring import structure
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.engines.base import Engine, UnavailableError
-from auxar_samplers.engines.native.engine import NativeEngine
-from auxar_samplers.engines.torch import TorchEngine
+from auxar_samplers.engines.native.engine import NativeConfig, NativeEngine
+from auxar_samplers.engines.torch import TorchConfig, TorchEngine
 
 logger = logging.getLogger("auxar")
 
 AUTO = "auto"
-SHIPPED: dict[str, type[Engine]] = {"native": NativeEngine, "torch": TorchEngine}
+SHIPPED = {
+    component.name: component
+    for component in (
+        Component("engine", "native", NativeConfig, lambda config: NativeEngine()),
+        Component("engine", "torch", TorchConfig, lambda config: TorchEngine()),
+    )
+}
+"""The engines that come with auxar; samplers that are made in Python choose among them."""
 FORMER_NAMES = {"plain": "torch"}
 """Names that recipes of earlier versions have."""
 
 
-def _shipped(names: tuple[str, ...] = tuple(SHIPPED)) -> tuple[Engine, ...]:
-    return tuple(SHIPPED[name]() for name in names)
+def _shipped() -> tuple[Engine, ...]:
+    return _in_order(SHIPPED.values())
+
+
+def _in_order(components: Iterable[Component]) -> tuple[Engine, ...]:
+    """Engines with their default options, from the highest priority down."""
+    engines: list[Engine] = [component.build(component.config()) for component in components]
+    return tuple(sorted(engines, key=lambda engine: -engine.priority))
 
 
 @attrs.frozen
@@ -48,7 +62,7 @@ class EngineChoice:
             return cls()
         if name not in SHIPPED:
             raise ValueError(f"engine must be one of {', '.join((AUTO, *SHIPPED))}, got {name!r}")
-        return cls(name, _shipped((name,)))
+        return cls(name, _in_order([SHIPPED[name]]))
 
     @classmethod
     def from_recipe(cls, value: Any, registry: Registry, path: str) -> EngineChoice:
@@ -61,9 +75,7 @@ class EngineChoice:
         if name == AUTO:
             if options:
                 raise UserError(f"{path}: options belong to an engine, and 'auto' is none; name one of {known}")
-            components = [registry.get("engine", each, path) for each in known]
-            engines = [component.build(component.config()) for component in components]
-            return cls(AUTO, tuple(sorted(engines, key=lambda engine: -engine.priority)))
+            return cls(AUTO, _in_order(registry.get("engine", each, path) for each in known))
         component = registry.get("engine", name, path)
         return cls(name, (component.build(structure(options, component.config, path)),), options)
 

@@ -16,6 +16,7 @@ import auxar
 from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.interfaces import ImageSpec, Sampler, SampleRequest
+from auxar.model import Chain
 from auxar.plugins import load_plugins
 from auxar.recipe.choices import HeadChoice
 from auxar.testing import check_decoder, check_prior
@@ -131,6 +132,7 @@ def test_it_is_trained_evaluated_and_drawn_from(runs, name):
     assert all(0 < loss < math.inf for loss in losses)
     assert read_json(folder / "evaluation.json")["bits_per_dim"]["heldout"] > 0
     model = auxar.load(folder, trust_plugins=True)
+    assert isinstance(model, Chain)
     assert [type(part.network.head).__name__ for part in (model.stages[0].decoder, model.prior)] == ["BinomialHead"] * 2
     assert [part.network.head.gain for part in (model.stages[0].decoder, model.prior)] == [0.5] * 2
 

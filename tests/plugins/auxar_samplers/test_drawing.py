@@ -23,7 +23,7 @@ from helpers.causal_networks import (
     sample,
     specs,
 )
-from helpers.engines import native_pixels, pixels_by
+from helpers.engines import has_native_form, native_pixels, pixels_by
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,7 +42,6 @@ from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 from auxar_samplers.engines.choice import EngineChoice
 from auxar_samplers.engines.native import library as compiling
-from auxar_samplers.engines.native.sources import native_source
 from auxar_subsample import SubsampleConfig, SubsampleView
 
 pytestmark = needs_native
@@ -463,7 +462,8 @@ def test_anything_else_is_drawn_by_pytorch(asked, caplog, engine):
         (SoftmaxHead(IMAGE), Restriction(repeated, view)),
     ]:
         network, request = network_of(head), SampleRequest((0,), restriction=restriction)
-        assert native_source(DrawSource.of(network, request), torch.float64) is None
+        source = DrawSource.of(network, request)
+        assert not has_native_form(source)
         for sampler in (WavefrontSampler, CachedSampler):
             asked.clear()
             with caplog.at_level(logging.DEBUG, logger="auxar"):

@@ -2,6 +2,7 @@
 
 import logging
 
+import attrs
 import pytest
 import torch
 from helpers.causal_networks import (
@@ -20,8 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, PixelSource
-from auxar.sources import ForceSource
+from auxar.interfaces import ImageSpec, PixelSource, SampleRequest
+from auxar.sources import DrawSource, ForceSource
 from auxar.testing.sources import NotingSource
 from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
@@ -225,3 +226,29 @@ def test_the_library_runs_all_steps_of_a_range_in_one_call(monkeypatch):
             assert len(calls) < 30
             assert network is program.network
             assert (features is None) == (channels == 0)
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"height": 5}, "expected images of"),
+        ({"channels": 1}, "expected"),
+        ({"levels": 4}, "expected levels of 16, got 4"),
+        ({}, "expected parameters of a pixel of 20, got 30"),
+    ],
+)
+def test_a_source_that_is_not_the_networks_is_refused_before_the_library_reads_its_memory(other, message):
+    image = ImageSpec(3, height=4, width=4, levels=16)
+    config = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
+    network = components.light_prior(config, image).double().network
+    different = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2 if other else 3))
+    stranger = components.light_prior(different, attrs.evolve(image, **other)).double().network
+    for sampler in (WavefrontSampler("native"), CachedSampler("native")):
+        with pytest.raises(UserError, match=f"the source does not fit the network: {message}"):
+            sampler.sample(network, None, DrawSource.of(stranger, SampleRequest((0, 1))))
+    if "height" in other or "channels" in other:
+        spec = stranger.image
+        source = ForceSource(torch.zeros(2, *spec.shape, dtype=torch.int64), spec)
+        with pytest.raises(UserError, match="the source does not fit the network: expected images of"):
+            WavefrontSampler("native").sample(network, None, source)

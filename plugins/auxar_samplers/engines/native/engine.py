@@ -128,7 +128,7 @@ class _Run:
         """Has the library call the source itself, if it has a function for it and the encoding is a table."""
         program, native = self._program, self._native
         network = program.network
-        source = native_source(self._source, self._layout.like.dtype)
+        source = native_source(self._source, program)
         if source is None:
             _say_called_back(described(self._source))
             return

@@ -9,6 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from auxar.errors import UserError
 from auxar.interfaces import Head, PixelSource
 from auxar.sources import DrawSource, ForceSource
 from auxar.support import SumWalk
@@ -19,6 +20,7 @@ from auxar_heads.logistic_mixture import (
     LogisticMixtureHead,
 )
 from auxar_heads.softmax import SoftmaxHead
+from auxar_samplers.compiler.program import Program
 from auxar_samplers.engines.native.structures import Drawing, Forcing
 
 
@@ -32,14 +34,26 @@ class NativeSource:
     """Tensors that the structure points to, kept alive."""
 
 
-def native_source(source: PixelSource, dtype: torch.dtype) -> NativeSource | None:
-    """The source for parameters of that dtype, or None for one that the library has no function for."""
+def native_source(source: PixelSource, program: Program) -> NativeSource | None:
+    """The source for a program, or None for one that the library has no function for.
+
+    Raises `UserError` for a source of other images or of another head than the program's: the library would read
+    memory that is not theirs.
+    """
     # Exact types: a subclass may have other formulas.
     if type(source) is ForceSource:
+        _check_fit("images", tuple(source.image.shape), tuple(program.image.shape))
         return _forcing(source)
     if type(source) is DrawSource and type(source.head) in HEADS and type(source.walk) in (SumWalk, type(None)):
-        return _drawing(source, "float" if dtype == torch.float32 else "double")
+        _check_fit("levels", source.levels, program.network.image.levels)
+        _check_fit("parameters of a pixel", source.head.parameter_count, program.output.values.shape[1])
+        return _drawing(source, program)
     return None
+
+
+def _check_fit(what: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise UserError(f"the source does not fit the network: expected {what} of {expected}, got {found}")
 
 
 def described(source: PixelSource) -> str:
@@ -52,6 +66,7 @@ def described(source: PixelSource) -> str:
 
 def _mixture(head: Head, source: DrawSource, drawing: Drawing) -> str:
     assert isinstance(head, LogisticMixtureHead)
+    drawing.channels = head.channels
     drawing.components, drawing.modes = head.components, source.rule.name == "map"
     drawing.smallest_log_scale, drawing.largest_log_scale = SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE
     drawing.reduction, drawing.smallest_reduced_log_scale = source.rule.reduction, SMALLEST_REDUCED_LOG_SCALE
@@ -59,6 +74,8 @@ def _mixture(head: Head, source: DrawSource, drawing: Drawing) -> str:
 
 
 def _softmax(head: Head, source: DrawSource, drawing: Drawing) -> str:
+    assert isinstance(head, SoftmaxHead)
+    drawing.channels = head.channels
     return "draw_softmax"
 
 
@@ -69,18 +86,15 @@ HEADS: dict[type[Head], Callable[[Head, DrawSource, Drawing], str]] = {
 """Heads that drawing.cpp has a class for. Each function fills in the head's part and names the library's function."""
 
 
-def _drawing(source: DrawSource, suffix: str) -> NativeSource:
+def _drawing(source: DrawSource, program: Program) -> NativeSource:
     kept: list[Tensor] = []
 
     def address(tensor: Tensor, dtype: torch.dtype = torch.int64) -> int:
         return _address(tensor, dtype, kept)
 
     places, batch, _ = source.uniforms.shape
-    head = source.head
-    assert isinstance(head, LogisticMixtureHead | SoftmaxHead)
     drawing = Drawing(
         batch=batch,
-        channels=head.channels,
         levels=source.levels,
         outside=places - 1,
         uniforms=address(source.uniforms, torch.float64),
@@ -94,7 +108,10 @@ def _drawing(source: DrawSource, suffix: str) -> NativeSource:
         drawing.lowest, drawing.highest = address(walk.lowest), address(walk.highest)
     if source.limits is not None:
         drawing.low, drawing.high = address(source.limits.low), address(source.limits.high)
-    return NativeSource(f"{HEADS[type(head)](head, source, drawing)}_{suffix}", drawing, kept)
+    function = HEADS[type(source.head)](source.head, source, drawing)
+    _check_fit("images", (places, batch, drawing.channels), tuple(program.image.shape))
+    suffix = "float" if program.layout.like.dtype == torch.float32 else "double"
+    return NativeSource(f"{function}_{suffix}", drawing, kept)
 
 
 def _forcing(source: ForceSource) -> NativeSource:
