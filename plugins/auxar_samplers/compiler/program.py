@@ -23,32 +23,32 @@ from auxar.interfaces import CausalNetwork
 
 @attrs.frozen(eq=False)
 class Clock:
-    """Where the slots stand at each position that instructions of this clock are run at, from `origin` on."""
+    """The places where the slots stand, at each position from `origin` on at which this clock's instructions run."""
 
     valid: np.ndarray
     """(positions, slots): whether the slot stands inside the image."""
     places: Tensor
-    """(positions, slots), int64: the row of a table that belongs to where it stands."""
+    """(positions, slots), int64: the row of a table that belongs to the slot's place."""
     origin: int
 
     @property
     def slots(self) -> int:
-        """Their number."""
+        """Number of slots."""
         found: int = self.valid.shape[1]
         return found
 
 
 @attrs.frozen(eq=False)
 class Ring:
-    """The last `depth` values of every row; zeros, the padding of convolutions, where a slot is outside the image.
+    """The last `capacity` values of every row; zeros, the padding of convolutions, where a slot is outside the image.
 
     For windows of several positions it holds them twice, so that none wraps. There are `before` slots ahead of the
     first one and some after the last: zeros, or with `wraps` copies of the last slots ahead of the first.
     """
 
     values: Tensor
-    """((before + slots + after) · batch, copies · depth, channels)."""
-    depth: int
+    """((before + slots + after) · batch, copies · capacity, channels)."""
+    capacity: int
     before: int
     wraps: bool
     clock: int
@@ -63,7 +63,7 @@ class Scratch:
 
 @attrs.frozen(eq=False)
 class Table:
-    """What is known beforehand for each place: (places + 1, batch, channels), the last one zero."""
+    """Values for each place that are known before its step: (places + 1, batch, channels), the last row zero."""
 
     values: Tensor
 
@@ -135,16 +135,16 @@ def identity(x: Tensor) -> Tensor:
 
 @attrs.frozen(eq=False)
 class Layout:
-    """What all storage of a program has in common."""
+    """Batch size, device and dtype, which all storage of a program shares."""
 
     batch: int
     like: Tensor
-    """Of the device and dtype of all values."""
+    """A tensor whose device and dtype all values have."""
 
     def ring(
         self,
         slots: int,
-        depth: int,
+        capacity: int,
         channels: int,
         *,
         before: int = 0,
@@ -154,15 +154,15 @@ class Layout:
         clock: int = 0,
     ) -> Ring:
         """A ring of zeros."""
-        values = self.like.new_zeros(((before + slots + after) * self.batch, copies * depth, channels))
-        return Ring(values, depth, before, wraps, clock)
+        values = self.like.new_zeros(((before + slots + after) * self.batch, copies * capacity, channels))
+        return Ring(values, capacity, before, wraps, clock)
 
     def scratch(self, slots: int, channels: int) -> Scratch:
-        """Zeros."""
+        """A scratch of zeros."""
         return Scratch(self.like.new_zeros((slots * self.batch, channels)))
 
     def table(self, places: int, channels: int) -> Table:
-        """Zeros."""
+        """A table of zeros."""
         return Table(self.like.new_zeros((places + 1, self.batch, channels)))
 
 
