@@ -34,7 +34,7 @@ def printable(text: str, but: str = "\n\t") -> str:
 
 
 class _Brief(reprlib.Repr):
-    """`repr` that ends: of long and deep values it says how they begin."""
+    """A bounded `repr`, which cuts long and deep values after their beginning."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def one_line(text: str, most: int = LONGEST_LINE) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether it can be written to a file: bytes of names and of the command line that are no UTF-8 become what cannot.
+    """Whether the text can be encoded as UTF-8, unlike file names and arguments that hold bytes of another encoding.
 
     Examples:
         >>> is_unicode("ψ"), is_unicode("\\udcff")

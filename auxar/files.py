@@ -1,6 +1,6 @@
-"""Files that are either the old one or the new one, whenever the process ends; and reading files one did not write.
+"""Atomic writing, which leaves the old or the new file whenever the process ends, and safe reading of any file.
 
-Nothing here trusts a file: how much is read is bounded, and what a file says of itself is checked first.
+No file is trusted: the amount that is read is bounded, and what a file claims about itself is checked first.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
 
 
 def parse_json(content: bytes | str) -> Any:
-    """JSON to plain values. Raises `ValueError` for what is none, in depth or length of its numbers too."""
+    """JSON to plain values. Raises `ValueError` for any other text, or beyond Python's limits of nesting and digits."""
     try:
         return json.loads(content)
     except RecursionError:
@@ -134,7 +134,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     with replacing(path) as temporary:
         try:
             save_file(tensors, temporary, metadata)
-        except SafetensorError as error:  # A full disk, which it does not tell as an OSError.
+        except SafetensorError as error:  # safetensors does not report a full disk as an OSError.
             raise UserError(f"{path} cannot be written: {error}") from None
 
 
@@ -149,9 +149,9 @@ def read_tensors(
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file.
 
-    `check` gets the shapes and the metadata that the file claims, before any tensor is read, and raises what is to be
-    raised. Raises `UserError` for a file that is missing and `DamagedFile` for one that is no safetensors file or does
-    not have the checksum that it was written with. A file without a checksum is taken as it is.
+    `check` is called with the shapes and the metadata that the file claims, before any tensor is read, and may raise
+    an error of its own. Raises `UserError` for a file that is missing and `DamagedFile` for one that is no safetensors
+    file or does not have the checksum that it was written with. A file without a checksum is taken as it is.
     """
     with _tensors(path) as file:
         metadata = dict(file.metadata() or {})
@@ -167,7 +167,7 @@ def read_tensors(
 
 @contextlib.contextmanager
 def _tensors(path: Path) -> Iterator[Any]:
-    """A safetensors file, opened once the length of its header is checked; what goes wrong with it is its damage."""
+    """A safetensors file, its header's length checked first. Raises `DamagedFile` if reading fails in the block."""
     if not path.is_file():
         raise UserError(f"{path} is missing")
     try:
@@ -186,7 +186,7 @@ def _shapes(file: Any) -> Shapes:
 
 
 def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """Of everything in the file: metadata, and every tensor's name, type, shape and bytes."""
+    """The checksum of everything in the file: metadata, and every tensor's name, type, shape and bytes."""
     digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]

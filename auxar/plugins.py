@@ -150,8 +150,8 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
 def plugin_files(names: Sequence[str], recipe: Path, *, trusted: bool, of_a_run: bool = False) -> list[Path]:
     """The plugin files that the recipe in the file `recipe` names, which are code that runs with the user's rights.
 
-    Of a recipe that is `of_a_run`, or looks like a run's, raises `UserError` unless they are `trusted`, and even then
-    for files outside of the run's folder plugins/.
+    For a recipe that is `of_a_run`, or looks like a run's, raises `UserError` unless the files are `trusted`, and even
+    then for files outside of the run's folder plugins/.
     """
     folder = recipe.parent
     files = [folder / name for name in names]
@@ -173,7 +173,7 @@ def plugin_files(names: Sequence[str], recipe: Path, *, trusted: bool, of_a_run:
 
 
 def _is_of_a_run(recipe: Path, names: Sequence[str]) -> bool:
-    """Whether the recipe is a run's: a run keeps copies of plugin files in plugins/, and what it made beside it."""
+    """Whether the recipe is a run's: copies of plugin files in plugins/, or files that runs make, lie beside it."""
     kept = any(Path(name).parts[:1] == ("plugins",) for name in names)
     return recipe.name == "recipe.toml" and (kept or any((recipe.parent / name).exists() for name in MADE_BY_RUNS))
 

@@ -12,11 +12,11 @@ from auxar.interfaces import ImageSpec, Interval, Known, Support, Walk
 
 
 class SumSupport(Support):
-    """Of views that depend on sums: X̂ says in which range each of several weighted sums of sub-pixels lies.
+    """The support of views that depend on sums: X̂ gives a range to each of several weighted sums of sub-pixels.
 
     Each sub-pixel belongs to one group. With S the sum over its group so far, R the most that those to come can add
-    and w its weight, it lies between (lowest - S - R) / w, rounded up, and (highest - S) / w, rounded down. That is
-    exact if no step of a sum can jump over a range: if each range holds at least as many integers as the largest
+    and w its weight, its value lies between (lowest - S - R) / w, rounded up, and (highest - S) / w, rounded down. That
+    is exact if no step of a sum can jump over a range: if each range holds at least as many integers as the largest
     weight of its group.
 
     Args:
@@ -50,7 +50,7 @@ class SumSupport(Support):
     def groups(self, device: torch.device) -> Groups:
         """The groups, with their tensors on a device."""
         if not self._on:
-            # Whatever the default device is.
+            # Computed on the CPU, whatever the default device is.
             with torch.device("cpu"):
                 self._on[torch.device("cpu")] = make_groups(self.image, *self._groups())
         if device not in self._on:
@@ -59,7 +59,7 @@ class SumSupport(Support):
 
     def intervals(self, image: Tensor, view: Tensor) -> Interval:
         if image.is_meta:
-            # It is asked what a model would cost, of images that may be larger than any memory.
+            # The cost of a model is computed on shapes alone: its images may be larger than any memory.
             return Interval(*(torch.empty_like(image, dtype=torch.int64) for _ in range(2)))
         groups = self.groups(image.device)
         before = groups.before(_in_order(image.to(torch.int64)) * groups.weight)
@@ -86,20 +86,20 @@ class Groups:
     sorted: Tensor
     """Sub-pixels ordered by group, and within each as they are drawn."""
     place: Tensor
-    """Where each is in that order …"""
+    """The position of each sub-pixel in that order."""
     first: Tensor
-    """… and where the first …"""
+    """The position of the first sub-pixel of its group."""
     last: Tensor
-    """… and the last one of its group are."""
+    """The position of the last sub-pixel of its group."""
 
     def before(self, values: Tensor) -> Tensor:
-        """Of values (b, sub-pixels), the sum over earlier ones of the same group."""
+        """For each sub-pixel, the sum of the values (b, sub-pixels) of earlier ones of its group."""
         values = values[:, self.sorted]
         sums = values.cumsum(1) - values
         return sums[:, self.place] - sums[:, self.first]
 
     def after(self, values: Tensor) -> Tensor:
-        """Of values (b, sub-pixels), the sum over later ones of the same group."""
+        """For each sub-pixel, the sum of the values (b, sub-pixels) of later ones of its group."""
         sums = values[:, self.sorted].cumsum(1)
         return sums[:, self.last] - sums[:, self.place]
 
@@ -118,7 +118,7 @@ class Groups:
 
 
 def make_groups(image: ImageSpec, number: Tensor, weight: Tensor) -> Groups:
-    """Groups of the sub-pixels of an image, from what `SumSupport` is given."""
+    """Groups of the sub-pixels of an image, from the results of the function that `SumSupport` is given."""
     number, weight = (_in_order(values.to(torch.int64).expand(1, *image.shape))[0] for values in (number, weight))
     by_group, sorted_ = number.sort(stable=True)
     place = sorted_.argsort()
@@ -130,9 +130,9 @@ def make_groups(image: ImageSpec, number: Tensor, weight: Tensor) -> Groups:
 
 
 class SumWalk(Walk):
-    """Keeps for each group what is still needed of its sum.
+    """Keeps the range that the rest of each group's sum must still lie in.
 
-    Unlike others it looks ahead to known pixels: if the view can be had with them, it is.
+    It looks ahead to known pixels: if an image with these pixels can have the view, the drawn image has it.
     """
 
     def __init__(self, support: SumSupport, view: Tensor, known: Known | None) -> None:
@@ -147,13 +147,13 @@ class SumWalk(Walk):
             least, most = (
                 groups.after(_in_order(values.to(view.device, torch.int64)) * groups.weight) for values in ends
             )
-        # By place: (channels, places, …), the last place being outside of the image, where anything goes.
+        # By place: (channels, places, …), the last place being outside of the image, where every value is possible.
         self.groups = _by_place(groups.number, channels, lowest.shape[1])
         self.weights = _by_place(groups.weight, channels, 1)
         self.least, self.most = (_by_place(values.T, channels, 0) for values in (least, most))
         anything = lowest.new_full((len(view), 1), 2**62)
         self.lowest = torch.cat([lowest, -anything], dim=1).T.contiguous()
-        """(count + 1, b): what is needed at least of each group's sum, changed by `take`."""
+        """(count + 1, b): the least that each group's sum still needs, changed by `take`."""
         self.highest = torch.cat([highest, anything], dim=1).T.contiguous()
 
     def interval(self, places: Tensor, channel: int) -> Interval:

@@ -43,7 +43,7 @@ def _done(options: argparse.Namespace) -> int:
         _say(str(error))
         return 2
     except (MemoryError, RuntimeError) as error:
-        if str(error).startswith("DataLoader worker (pid"):  # So PyTorch tells it, wherever in the work it is noticed.
+        if str(error).startswith("DataLoader worker (pid"):  # PyTorch raises this wherever the loss is noticed.
             _say(f"data.workers: a process that prepares images has died ({str(error).strip()}); {KEPT}")
             return PEER_DIED
         if not _is_lack_of_memory(error):

@@ -1,4 +1,4 @@
-"""What a set of images can do, however it is kept."""
+"""The interface of image sets, whatever they are stored in."""
 
 from __future__ import annotations
 

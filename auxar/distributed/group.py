@@ -25,7 +25,7 @@ class Team:
 
     @property
     def processes(self) -> int:
-        """How many there are."""
+        """Number of processes in the team."""
         return 1 if self.alone else self.accelerator.num_processes
 
     @property
@@ -37,7 +37,7 @@ class Team:
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
         """Model and optimizer as training uses them: with the run's precision, gradients averaged over the team."""
         if self.alone:
-            # What a model is only evaluated with has the precision, and no connection to other processes.
+            # Prepared for evaluation only, a model has the run's precision and no connection to other processes.
             return self.accelerator.prepare_model(model, evaluation_mode=True), optimizer
         found: tuple[nn.Module, Any] = self.accelerator.prepare(model, optimizer)
         return found
@@ -51,12 +51,12 @@ class Team:
         return found
 
     def wait(self) -> None:
-        """Until every process of the team is here."""
+        """Waits until every process of the team is here."""
         if not self.alone:
             self.accelerator.wait_for_everyone()
 
     def log(self, scalars: Mapping[str, float], step: int) -> None:
-        """To the run's trackers, which the run's first process keeps."""
+        """Sends numbers to the run's trackers, which its first process keeps."""
         self.accelerator.log(dict(scalars), step=step)
 
 

@@ -40,10 +40,10 @@ class Requests:
         self.last: float | None = None
         """When a signal was heeded last."""
         self.cause: Callable[[], Interrupted | None] = lambda: None
-        """What a signal follows from, if it is known: launchers end all processes when one has died."""
+        """Gives the cause of a signal, if known: launchers end all processes when one has died."""
 
     def add(self, request: Interrupted) -> bool:
-        """Keeps the request if it has to wait; whether it does. Of several the first counts."""
+        """Keeps the request if it has to wait, and returns whether it does. Only the first of several is kept."""
         if self.waiting and self.pending is None:
             self.pending = request
             return True

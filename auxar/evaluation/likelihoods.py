@@ -77,7 +77,7 @@ def factor_nats(
     limit: int | None = None,
     description: str = "evaluation",
 ) -> list[FactorNats]:
-    """Log-likelihoods of each image under each chosen factor, and how much free decoders leave to feasible values.
+    """Log-likelihoods of each image under each chosen factor, and the mass that free decoders place on feasible values.
 
     Every image counts exactly once, whatever the batch size and the number of processes.
     """
@@ -152,7 +152,7 @@ def evaluate_run(
     facts = DataFacts(recipe.data.path, data.train.fingerprint, data.heldout.fingerprint, len(data.skipped))
     table = attrs.asdict(_evaluation(chain, nats, metadata, facts))
     if accelerator.is_main_process:
-        # The table comes last: where it is, all of the evaluation is.
+        # The table comes last: where it exists, the evaluation is complete.
         _write_image_nats(run, [factor.name for factor in trained], nats, facts)
         write_json(run.evaluation, table)
     return table
@@ -239,7 +239,7 @@ def _support(factor: Factor) -> SupportName | None:
 
 
 def _kind(supports: Sequence[SupportName | None]) -> Exactness:
-    """Of the figures of these factors together."""
+    """Whether the figures of these factors together are exact or a bound."""
     return "bound" if "free" in supports else "exact"
 
 
@@ -293,7 +293,7 @@ def _channel_figures(nats: Tensor, inside: Tensor | None, own: ImageSpec, image:
 
 
 def _lost(inside: Tensor | None, bits: float) -> tuple[float | None, float | None]:
-    """What log-probabilities inside of the possible, (images,), miss of zero: their mean, and its standard error."""
+    """How far log P(feasible values), (images,), lies below zero, in units of `bits`: mean and standard error."""
     if inside is None:
         return None, None
     # Subtracted, since minus a zero would be written as such.
@@ -301,7 +301,7 @@ def _lost(inside: Tensor | None, bits: float) -> tuple[float | None, float | Non
 
 
 def _difference(bits: tuple[float | None, float | None], errors: tuple[float | None, float | None]) -> Difference:
-    """Of two means over different images, which are independent."""
+    """The difference of two means over different images, which are independent."""
     first, second = bits
     if first is None or second is None:
         return Difference(None, None)
@@ -314,5 +314,5 @@ def _over(value: float | None, divisor: float) -> float | None:
 
 
 def _standard_error(values: Tensor) -> float | None:
-    """Of the mean over images; None for a single one, of which nothing can be said."""
+    """The standard error of the mean over images; None for a single image."""
     return (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else None

@@ -10,7 +10,7 @@ from auxar.interfaces import ImageSpec
 from auxar.recipe.schema import MOST_STAGES
 
 Exactness = Literal["exact", "bound"]
-"""Of bits/dim: the image's own, or at least these, since log p(X, X̂) ≤ log p(X)."""
+"""Whether bits/dim are the image's own, or an upper bound of them, since log p(X, X̂) ≤ log p(X)."""
 SupportName = Literal["free", "restricted"]
 
 
@@ -47,8 +47,8 @@ class Figures:
     standard_error_of_image: float | None = None
     channels: list[ChannelFigures] | None = None
     wasted_bits_per_dim: float | None = None
-    """Of `bits_per_dim`, what a free decoder spends on values that its view rules out: restricted to the others, the
-    same network has so many fewer. None for other factors, and where view or head cannot tell."""
+    """The part of `bits_per_dim` that a free decoder spends on values that its view rules out; restricting the decoder
+    saves this much. None for other factors, and where view or head cannot tell."""
     wasted_standard_error: float | None = None
     wasted_bits_per_dim_of_image: float | None = None
     """Over the sub-pixels of the whole image: the sum over free factors is the model's."""
@@ -80,7 +80,7 @@ class FactorFigures:
     """`ema` or `last`."""
     trained_on: str | None = None
     """Fingerprint of the images it was trained on."""
-    # Evaluations that do not say so are of a time when every decoder was free.
+    # Evaluations of earlier versions lack these keys: every decoder was free then.
     support: SupportName | None = attrs.field()
     """Which images the decoder gives probability to: any, or those of the given view. None for the coarsest."""
     kind: Exactness = attrs.field()

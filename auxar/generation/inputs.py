@@ -139,7 +139,7 @@ def _content(file: Path, option: str) -> bytes:
 
 
 def _read(content: bytes, file: Path, image: ImageSpec) -> Image.Image:
-    """Decoded, with as many channels as are expected: no colors are made up, none are thrown away."""
+    """The decoded picture. Raises `UserError` unless it has as many channels as `image`: none are added or dropped."""
     try:
         with opened(content) as picture:
             gray = picture.mode in ("1", "L", "LA", "La", "F") or picture.mode.startswith("I")
@@ -148,15 +148,15 @@ def _read(content: bytes, file: Path, image: ImageSpec) -> Image.Image:
     except BrokenImage as error:
         raise UserError(f"--given {file} cannot be read: {error}") from None
     if alpha is not None and np.asarray(alpha).min() < 255:
-        raise UserError(f"--given {file} is transparent in part, which the model knows nothing of; flatten it")
+        raise UserError(f"--given {file} is partly transparent, which the model cannot represent; flatten it")
     if image.channels == 1:
         # Gray images are shown in red, green and blue that are equal.
         red, green, blue = decoded.split()
         if not red.tobytes() == green.tobytes() == blue.tobytes():
-            raise UserError(f"--given {file} is in color, and one channel, gray is expected")
+            raise UserError(f"--given {file} is in color; a grayscale image is expected")
         return red
     if gray:
-        raise UserError(f"--given {file} is gray, and red, green and blue is expected")
+        raise UserError(f"--given {file} is grayscale; an RGB image is expected")
     return decoded
 
 

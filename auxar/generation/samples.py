@@ -31,7 +31,7 @@ SHEET_IMAGES = 256
 GROWTH_ROWS = 4
 """Images whose way from coarse to fine is shown."""
 SHEETS = ("samples.json", "samples.png", "growth.png", "draws.npz")
-"""What is written beside the folder of single pictures."""
+"""Files that are written beside the folder of single pictures."""
 
 
 @torch.no_grad()
@@ -102,7 +102,7 @@ def sample_to_folder(
 
 
 def drawn_how(config: SamplingConfig, count: int, seconds: float) -> dict[str, Any]:
-    """What samples.json says of how `count` images were drawn."""
+    """Entries of samples.json that say how `count` images were drawn."""
     return {
         "rule": config.rule,
         "reduction": config.reduction,
@@ -134,7 +134,7 @@ def batches(
                 progress.set_postfix_str(f"{pixels / (time.perf_counter() - started):,.0f} pixel/s", refresh=False)
                 progress.update(len(indices))
     except GeneratorExit:
-        # Those on the disk: of the batch that was being written some may be there, too.
+        # Counted on the disk, since a part of the batch that was being written may be there, too.
         finished = sum(1 for _ in (folder / "images").glob("*.png"))
         logger.warning("stopped after %d of %d images, which are in %s", finished, config.images, folder / "images")
         raise

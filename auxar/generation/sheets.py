@@ -18,12 +18,12 @@ MARGIN = 2
 """Transparent pixels around every image of a sheet."""
 IMAGE_SIDE = 128
 """Small images are zoomed until their longer side comes near this many pixels …"""
+SHEET_WIDTH = 896
+"""… unless that would make the sheet wider than this."""
 TITLE = 18
 """Height of a line of words, in pixels."""
 INK = (128, 128, 128, 255)
-"""Gray, which is read on a light and on a dark ground."""
-SHEET_WIDTH = 896
-"""… unless that would make the sheet wider than this."""
+"""Gray, which can be read on a light and on a dark ground."""
 
 
 def to_uint8(images: Tensor, spec: ImageSpec) -> np.ndarray:

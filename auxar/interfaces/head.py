@@ -52,7 +52,7 @@ class RestrictableHead(Head):
     def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
         """log P(a channel | the channels before it, and that it lies in its interval): nats, (b, c, h, w).
 
-        That is `channel_log_prob` less `channel_log_mass`, but as precise where both are tiny; -∞ of values outside.
+        It is `channel_log_prob` less `channel_log_mass`, precise even where both are tiny, and -∞ for values outside.
         """
 
     @abc.abstractmethod

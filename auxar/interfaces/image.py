@@ -77,5 +77,5 @@ class Interval:
     high: Tensor
 
     def of(self, images: slice) -> Interval:
-        """Those of some images, the first dimension."""
+        """The intervals of some of the images, which the first dimension counts."""
         return Interval(self.low[images], self.high[images])

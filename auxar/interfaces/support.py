@@ -57,7 +57,7 @@ class Support(abc.ABC):
         """
 
     def walk(self, view: Tensor, known: Known | None = None) -> Walk:
-        """The same for images that are drawn given these views, (b, *view.shape), some pixels perhaps known.
+        """The possible values while images are drawn given these views, (b, *view.shape), some pixels perhaps known.
 
         Known pixels are taken when their turn comes. A walk may look ahead to them; this one does not.
         """
@@ -65,12 +65,12 @@ class Support(abc.ABC):
 
 
 class RepeatedWalk(Walk):
-    """For any support: asks it for the intervals of whole images again at every channel of every pixel."""
+    """A walk along any support, which computes the intervals of whole images again at every channel of every pixel."""
 
     def __init__(self, support: Support, view: Tensor) -> None:
         self.support = support
         self.view = view
-        # Nothing is known of what a support looks at: all of the rows above has to be there.
+        # A support may depend on every pixel of the rows above, so all of them have to be complete.
         self.reach = support.image.width
         self._image = view.new_zeros((len(view), *support.image.shape), dtype=torch.int64)
 
@@ -105,15 +105,15 @@ class DrawnPixels:
     walk: Walk
     levels: int
     places: Tensor
-    """(n,), as `Walk` has them."""
+    """(n,), numbered as in `Walk`."""
     limits: Interval | None = None
-    """Within which values are drawn whatever the view: (n · b, c) each, a single value for a given pixel's."""
+    """Lowest and highest allowed values, whatever the view: (n · b, c) each, equal for a known pixel."""
 
     def interval(self, channel: int) -> Interval:
-        """Of a channel, those before it taken: (n · b,), never empty.
+        """The possible values of a channel, once those before it are taken: (n · b,), never empty.
 
-        Where nothing is possible any more, which takes known pixels that contradict the view, it is the value nearest
-        to what would be.
+        Known pixels that contradict the view may leave no value possible: the interval is then the value that is
+        nearest to the empty one.
         """
         found = self.walk.interval(self.places, channel)
         low = found.low.flatten().clamp(0, self.levels - 1)

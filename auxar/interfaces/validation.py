@@ -17,7 +17,7 @@ def positive(instance: object, attribute: attrs.Attribute[Any], value: float) ->
 def at_most(limit: float) -> Callable[[object, attrs.Attribute[Any], float], None]:
     """attrs validator: the value is `limit` or less.
 
-    For sizes, so that a slip of the hand is told at once and not by a machine that runs out of time or memory.
+    Meant for sizes: a typing mistake is reported at once, before the machine runs out of time or memory.
     """
 
     def check(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:

@@ -23,8 +23,8 @@ class View(abc.ABC):
     support: Support | None = None
     """Which images have a given view, where intervals can say so. Without it, decoders stay free."""
     monotone: bool = False
-    """Whether a sub-pixel that rises by one lets every value of the view stay or rise by one: all values between the
-    views of two images, one nowhere darker than the other, are then views of images between them."""
+    """Whether raising a sub-pixel by one leaves every value of the view as it is, or raises it by one. All values
+    between the views of two images, one nowhere darker than the other, are then views of images between them."""
 
     @abc.abstractmethod
     def __call__(self, image: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def build_views(recipe: Recipe, registry: Registry) -> list[View]:
 
 @contextlib.contextmanager
 def sizes_in_64_bits() -> Iterator[None]:
-    """Raises `UserError` where PyTorch finds a tensor too large to count its bytes, which it tells in various ways."""
+    """Raises `UserError` for tensors too large to count their bytes, which PyTorch reports by several error types."""
     try:
         yield
     except (RuntimeError, OverflowError, TypeError) as error:

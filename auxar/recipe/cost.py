@@ -81,8 +81,7 @@ def _kept_bytes(factor: Factor, batch: int) -> int:
     kept: dict[int, Any] = {}
 
     def keep(tensor: Tensor) -> None:
-        # Nothing is handed to a backward pass, which there is not: a function that kept its own output by this would
-        # be held by it in turn, and never be freed.
+        # No backward pass follows. Returning the tensor would create a reference cycle.
         storage = tensor.untyped_storage()
         kept[storage._cdata] = storage
 

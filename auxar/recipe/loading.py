@@ -25,7 +25,7 @@ COMMON_KEYS = ("precision", "trackers", "parallel")
 LENGTHS = frozenset({"steps", "epochs"})
 LONGEST_KEY = 100
 MOST_PARTS = 20
-"""Of a setting's key."""
+"""Maximum parts of a setting's key."""
 MOST_BYTES = 2**20
 """Bytes of a recipe's text."""
 
@@ -241,7 +241,7 @@ def _apply(table: dict[str, Any], setting: str) -> None:
 
 
 def _replace_length(training: dict[str, Any], keep: str) -> None:
-    """A length set by hand stands in the unit it is given in, and that of [training] for all factors."""
+    """Removes lengths that a setting replaces: in the other unit, and of single factors if it is for all of them."""
     for key in LENGTHS - {keep}:
         training.pop(key, None)
     factors = training.get("factor")

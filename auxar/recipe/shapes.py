@@ -1,4 +1,4 @@
-"""Models that have shapes only: how they are built without drawing the first weights that they do not have."""
+"""Building models that have shapes only, without drawing initial weights that are not needed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _DRAWS = {torch.randn, torch.rand}
 
 
 class WithoutDrawing(TorchFunctionMode):
-    """Leaves out what initializes tensors on the device "meta", where numbers have nowhere to go.
+    """Skips the initialization of tensors on the device "meta", which have shapes and no values.
 
-    Those of other devices are as ever. PyTorch would work out the shapes of what is drawn there by means that take a
-    second to import and milliseconds a layer.
+    Tensors on other devices are initialized as usual. Without this, PyTorch would derive the shapes of random tensors
+    by code that takes a second to import and milliseconds a layer.
     """
 
     def __torch_function__(
@@ -28,7 +28,7 @@ class WithoutDrawing(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         options = dict(kwargs or {})
-        # Functions of `init` come here as a whole, some of them: what they call would not.
+        # Some functions of `nn.init` come here as a whole, and the functions that they call do not.
         if function in _FILLS or getattr(function, "__module__", None) == nn.init.__name__:
             tensor = args[0] if args else options.get("tensor")
             if isinstance(tensor, Tensor) and tensor.is_meta:

@@ -85,7 +85,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def _check_same(run: RunFolder, recipe: Recipe, registry: Registry, sources: list[Path]) -> None:
-    # Not with the plugins that the folder keeps: what is compared is not executed.
+    # The folder's copies of plugins are compared with the recipe's own, and not executed.
     kept = fill_in(read_recipe(run.recipe), registry)
     for source in sources:
         copy = run.path / "plugins" / source.name

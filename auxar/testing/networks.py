@@ -15,9 +15,9 @@ from auxar.testing.examples import all_images, extreme_images, random_images
 from auxar.testing.laws import broken, described, devices, runs
 
 CLOSE = 1e-9
-"""Relative and absolute, in float64: what sums in another order may differ by."""
+"""Relative and absolute tolerance, in float64, for sums in another order."""
 ROUNDING = 1e-12
-"""Relative and absolute, in float64: a change that is smaller has another cause than what a prediction sees."""
+"""Relative and absolute, in float64: smaller changes of a prediction are not caused by the changed pixel."""
 AT_ONCE = 64
 """Images of a batch in which each has another pixel changed."""
 DRAWN = 5000

@@ -22,11 +22,11 @@ EXAMPLES = 20
 ENOUGH = 64
 """Sub-pixels of an image that is walked through. Larger ones are tried only of views that take no smaller ones."""
 MOST_PLACES = 200
-"""Of an image that are changed one after the other."""
+"""Sub-pixels of an image that are changed one after the other."""
 MOST_IMAGES = 70_000
-"""Images of a space that is counted …"""
+"""Maximum images of one space of which all are counted."""
 ALL_IMAGES = 30_000
-"""… and of all of them together, but for a view that takes none but a larger one."""
+"""Total image budget of all spaces, waived if a view accepts only a larger one."""
 SPACES = [
     ImageSpec(channels, height=height, width=width, levels=levels)
     for (height, width), channels, levels in [
@@ -53,7 +53,7 @@ SPACES = [
         ((4, 4), 1, 2),
     ]
 ]
-"""Whose images can all be counted, and their views with them."""
+"""Spaces so small that all their images, and the views of these, can be counted."""
 
 
 def _channels_last(values: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ def check_supports(build: Callable[[ImageSpec], View], views: dict[ImageSpec, Vi
 
 def _support(view: View, spec: ImageSpec) -> Support:
     if not isinstance(view.support, Support):
-        broken("support", f"expected an auxar.support.Support, got {described(view.support)}", built_for=spec)
+        broken("support", f"expected an auxar.Support, got {described(view.support)}", built_for=spec)
     if getattr(view.support, "image", None) != spec:
         broken("support", "the support's `image` is not that of its view", built_for=spec)
     return view.support

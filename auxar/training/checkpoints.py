@@ -1,4 +1,4 @@
-"""What training continues from: everything that changes from step to step, of the last few times it was saved."""
+"""Checkpoints: everything that changes from step to step, so that training can continue from the last few saved."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def save(
     numbers = {key: json.dumps(value) for key, value in attrs.asdict(progress).items()}
     path = folder / f"training-{progress.step:09d}.safetensors"
     write_tensors(path, tensors, {**numbers, "moments": str(len(moments)), **facts})
-    # One of a later step was passed over as damaged when training began, and is not to take the place of a whole one.
+    # A file of a later step was damaged and passed over when training began; it must not displace a whole one.
     found = checkpoints(folder)
     kept = found[found.index(path) :][:keep]
     for other in found:

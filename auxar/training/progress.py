@@ -22,7 +22,7 @@ MOST_SKIPPED = 50
 
 
 class Meter:
-    """Counts steps and what they gave, and says so: whether training was stopped before makes no difference."""
+    """Counts steps, averages their losses and reports both; a resumed training goes on where it stopped."""
 
     def __init__(self, factor: Factor, config: TrainingConfig, path: Path, team: Team, total: int) -> None:
         self.factor = factor
@@ -41,16 +41,16 @@ class Meter:
 
     @property
     def progress(self) -> Progress:
-        """What a checkpoint keeps of it."""
+        """The part of the state that a checkpoint keeps."""
         return Progress(self.step, self.skipped, self.seconds + time.perf_counter() - self.last, tuple(self.losses))
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """The learning rate of the next step."""
         return self.config.learning_rate * self.config.decay**self.step
 
     def resume(self, progress: Progress) -> None:
-        """Goes on from there."""
+        """Goes on from the progress that a checkpoint keeps."""
         self.step, self.skipped, self.seconds = progress.step, progress.skipped, progress.seconds
         self.losses = list(progress.losses)
 

@@ -17,7 +17,7 @@ from auxar_heads.intervals import only_inside
 MOST_COMPONENTS = 1024
 # Narrower components gain nothing (a scale of e⁻⁷ has all but its mass in one of 256 values) and cost stability.
 SMALLEST_LOG_SCALE = -7.0
-# Those that a rule makes narrower yet; one over the scale still is a number.
+# The bound for scales that a rule reduces further: one over the scale stays finite.
 SMALLEST_REDUCED_LOG_SCALE = -600.0
 # Wider ones are flat over [-1, 1]; the bound keeps every intermediate finite for any prediction.
 LARGEST_LOG_SCALE = 20.0
@@ -80,7 +80,7 @@ class LogisticMixtureHead(RestrictableHead):
             first = channel * (channel - 1) // 2
             for earlier in range(channel):
                 position = torch.addcmul(position, weights[first + earlier], offsets[earlier])
-            # What is not a number becomes a value all the same, as where intervals restrict it.
+            # NaN becomes a value as well, as it does where intervals restrict the draw.
             drawn.append(logistic.nearest_value(position, self.levels).nan_to_num_(0))
             if channel + 1 < self.channels:
                 offsets.append(drawn[-1] - middle)
@@ -126,9 +126,9 @@ class LogisticMixtureHead(RestrictableHead):
     def _restricted(
         self, parameters: Tensor, image: Tensor, interval: Interval
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Nats of each component: of the channels before, and given these of a channel's value and of its interval.
+        """For each channel, nats by component: of the channels before and, given these, of its value and its interval.
 
-        (b, k, h, w) each, the first only up to what all components have in common.
+        (b, k, h, w) each; the first lacks a term that all components have in common.
         """
         known, means, log_scales, couplings = self._split(parameters)
         scaled = scale(image, self.levels, known.dtype)

@@ -72,5 +72,5 @@ class SoftmaxHead(RestrictableHead):
 
 
 def _of_values(logits: Tensor, image: Tensor) -> Tensor:
-    """Of logits (b, c, levels, h, w) those of the image's values."""
+    """The entries of logits (b, c, levels, h, w) that belong to the image's values: (b, c, h, w)."""
     return logits.gather(2, image.to(torch.int64)[:, :, None]).squeeze(2)

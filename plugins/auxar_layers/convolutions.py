@@ -54,7 +54,7 @@ class NormalizedLayer(nn.Module):
 
 @contextlib.contextmanager
 def data_dependent_initialization(network: nn.Module) -> Iterator[None]:
-    """Every weight-normalized layer that runs inside the block is initialized from what it sees."""
+    """Within the block, every weight-normalized layer that runs is initialized from its input."""
     layers = [layer for layer in network.modules() if isinstance(layer, NormalizedLayer)]
     for layer in layers:
         layer.initializing = True

@@ -64,7 +64,7 @@ def _elu_backward(gradient: Tensor, value: Tensor) -> Tensor:
 
 def concat_elu(*inputs: Tensor) -> Tensor:
     """elu of each input and of its negative, side by side: (b, c, …) to (b, 2c, …)."""
-    # Where no gradient is asked for, as in sampling, the function's own cost would count.
+    # Without gradients, as in sampling, the overhead of an autograd function would be noticeable.
     if not torch.is_grad_enabled():
         return _both_elus(*inputs)
     found: Tensor = _ConcatELU.apply(*inputs)  # type: ignore[no-untyped-call]

@@ -232,11 +232,11 @@ WRONG_FILES = {
     "huge": ("huge", UNREADABLE),
     "large": (Image.new("RGB", (9, 8)), "data: {path} has 8×9 pixels, and [image] asks for 8×8"),
     "turned": (Image.new("RGB", (8, 4)), "data: {path} has 4×8 pixels, and [image] asks for 8×8"),
-    "gray": (Image.new("L", (8, 8)), "--given {path} is gray, and red, green and blue is expected"),
-    "bits": (Image.new("1", (8, 8)), "--given {path} is gray, and red, green and blue is expected"),
-    "deep": (Image.new("I;16", (8, 8)), "--given {path} is gray, and red, green and blue is expected"),
-    "transparent": (Image.new("RGBA", (8, 8)), "--given {path} is transparent in part, "),
-    "half": (Image.new("RGBA", (8, 8), (9, 9, 9, 128)), "--given {path} is transparent in part, "),
+    "gray": (Image.new("L", (8, 8)), "--given {path} is grayscale; an RGB image is expected"),
+    "bits": (Image.new("1", (8, 8)), "--given {path} is grayscale; an RGB image is expected"),
+    "deep": (Image.new("I;16", (8, 8)), "--given {path} is grayscale; an RGB image is expected"),
+    "transparent": (Image.new("RGBA", (8, 8)), "--given {path} is partly transparent, "),
+    "half": (Image.new("RGBA", (8, 8), (9, 9, 9, 128)), "--given {path} is partly transparent, "),
 }
 
 
@@ -270,10 +270,10 @@ def test_files_that_cannot_be_given(refused, pictures, tmp_path, content, messag
     [
         (0, None, "--given: there is no file {path}"),
         (0, Image.new("RGB", (8, 8)), "--given {path} has 8×8 pixels, and this view has 4×4"),
-        (0, Image.new("L", (4, 4)), "--given {path} is gray, and red, green and blue is expected"),
+        (0, Image.new("L", (4, 4)), "--given {path} is grayscale; an RGB image is expected"),
         (1, Image.new("L", (4, 5)), "--given {path} has 5×4 pixels, and this view has 4×4"),
-        (1, Image.new("RGB", (4, 4), (1, 2, 3)), "--given {path} is in color, and one channel, gray is expected"),
-        (1, Image.new("LA", (4, 4)), "--given {path} is transparent in part, "),
+        (1, Image.new("RGB", (4, 4), (1, 2, 3)), "--given {path} is in color; a grayscale image is expected"),
+        (1, Image.new("LA", (4, 4)), "--given {path} is partly transparent, "),
         (1, b"not a picture", UNREADABLE + "it is in no image format that Pillow knows"),
     ],
 )
@@ -285,7 +285,7 @@ def test_files_that_are_not_the_view(refused, tmp_path, stage, content, message)
 
 def test_colors_for_a_model_of_grays(refused, bare, pictures):
     message = refused("--given", pictures / "000.png", "--keep", "3", run=bare)
-    assert message == f"--given {pictures / '000.png'} is in color, and one channel, gray is expected"
+    assert message == f"--given {pictures / '000.png'} is in color; a grayscale image is expected"
 
 
 def test_a_folder_without_images(refused, tmp_path):

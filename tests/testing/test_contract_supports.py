@@ -277,7 +277,7 @@ BROKEN = {
     "changes the view": (pyramid(edited(changing_the_view)), SQUARE, "changes the image or the view"),
     "depends on strides": (pyramid(edited(strided)), SQUARES, "layout of memory"),
     "another image": (pyramid(Elsewhere), SQUARE, "`image` is not that of its view"),
-    "no support": (pyramid(lambda right: right.intervals), SQUARE, "expected an auxar.support.Support"),
+    "no support": (pyramid(lambda right: right.intervals), SQUARE, "expected an auxar.Support"),
     "reach too small": (pyramid(walking(Short)), SQUARES, "walk's reach of 0"),
     "reach no integer": (pyramid(walking(Fractional)), SQUARES, "reach is an integer"),
     "counts outside": (pyramid(walking(Careless)), SQUARES, "walk along"),

@@ -31,8 +31,8 @@ from auxar_samplers.compiler.program import (
     blank_image,
     identity,
 )
-from auxar_samplers.compiler.sides import Sides
-from auxar_samplers.compiler.storage import Storage, growth_taps
+from auxar_samplers.compiler.side_inputs import SideInputs
+from auxar_samplers.compiler.storage import CachedStorage, growth_taps
 from auxar_samplers.compiler.trace import Static, Value
 
 
@@ -48,8 +48,8 @@ class _Compiler:
         self.network = network
         self.plan = plan
         self.layout = Layout(count, next(network.parameters()).detach())
-        self.storage = Storage(plan, self.layout)
-        self.sides = Sides(plan.trace.statics(features), count)
+        self.storage = CachedStorage(plan, self.layout)
+        self.sides = SideInputs(plan.trace.statics(features), count)
         self.fillers: list[tuple[int, Table, Callable[[slice, tuple[int, int]], Tensor]]] = []
         self.initial: dict[Value, Table] = {}
         arguments = [plan.trace.output, *(a for value in plan.leads for a in value.arguments)]

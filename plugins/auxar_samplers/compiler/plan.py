@@ -24,10 +24,10 @@ class Plan:
     width: int
     strides: dict[Value, int]
     leads: dict[Value, int]
-    """Of the values that are computed pixel by pixel: 0, or -1."""
+    """Leads of the values that are computed pixel by pixel: 0 or -1."""
 
     def by_pixel(self, value: object) -> bool:
-        """Whether it is computed pixel by pixel."""
+        """Whether a value is computed pixel by pixel."""
         return value in self.leads
 
     def size(self, stride: int) -> tuple[int, int]:
@@ -40,7 +40,7 @@ class Plan:
         return math.lcm(*self.strides.values())
 
     def rows_at_once(self, term: Term) -> list[int]:
-        """The rows above, of those that a term reads, which are complete before its row is begun."""
+        """The rows that a term reads which are complete before the row of its result is begun."""
         return [up for up, _ in term.rows if up or not self.by_pixel(term.source)]
 
 
@@ -78,7 +78,7 @@ def _stride(plan: Plan, value: Value) -> int:
 
 
 def _lead(plan: Plan, value: Value) -> int | None:
-    """None for what a row above is enough for."""
+    """The lead of a value, or None if rows above alone decide it."""
     found = [plan.leads[source] for source in value.arguments if isinstance(source, Value) and plan.by_pixel(source)]
     for term in value.terms:
         if isinstance(term.source, Value) and len(plan.rows_at_once(term)) < len(term.rows):

@@ -9,8 +9,8 @@ that is being drawn, with columns as positions; and a slot for each column, with
 computed for a whole row at once.
 
 An instruction computes a value `lead` positions ahead of its clock: at position p a slot stands where the clock says it
-does at p + lead. Rings are written and read by position alone: an instruction writes the entry p mod depth, and a
-window with delay d reads the entries from (q − d) mod depth on, where q is the position of the ring's own clock.
+does at p + lead. Rings are written and read by position alone: an instruction writes the entry p mod capacity, and a
+window with delay d reads the entries from (q − d) mod capacity on, where q is the position of the ring's own clock.
 Storage is contiguous and filled in place, so an engine may share its memory.
 """
 
@@ -45,16 +45,16 @@ class Clock:
 
 @attrs.frozen(eq=False)
 class Ring:
-    """The last `depth` values of every row; zeros, the padding of convolutions, where a slot is outside the image.
+    """The last `capacity` values of every row; zeros, the padding of convolutions, where a slot is outside the image.
 
-    A ring with two copies holds every value twice, `depth` apart, so that no window of several positions wraps around
+    A ring with two copies holds every value twice, `capacity` apart, so that no window of several positions wraps around
     its end. There are `before` slots ahead of the first one and some after the last. They hold zeros; with `wraps`,
     slot k ahead of the first one, k = 1 … before, holds a copy of slot (−k mod slots).
     """
 
     values: Tensor
-    """((before + slots + after) · batch, copies · depth, channels)."""
-    depth: int
+    """((before + slots + after) · batch, copies · capacity, channels)."""
+    capacity: int
     before: int
     wraps: bool
     clock: int
@@ -148,16 +148,16 @@ def identity(x: Tensor) -> Tensor:
 
 @attrs.frozen(eq=False)
 class Layout:
-    """What all storage of a program has in common."""
+    """Batch size, device and dtype, which all storage of a program shares."""
 
     batch: int
     like: Tensor
-    """Of the device and dtype of all values."""
+    """A tensor whose device and dtype all values have."""
 
     def ring(
         self,
         slots: int,
-        depth: int,
+        capacity: int,
         channels: int,
         *,
         before: int = 0,
@@ -167,15 +167,15 @@ class Layout:
         clock: int = 0,
     ) -> Ring:
         """A ring of zeros."""
-        values = self.like.new_zeros(((before + slots + after) * self.batch, copies * depth, channels))
-        return Ring(values, depth, before, wraps, clock)
+        values = self.like.new_zeros(((before + slots + after) * self.batch, copies * capacity, channels))
+        return Ring(values, capacity, before, wraps, clock)
 
     def scratch(self, slots: int, channels: int) -> Scratch:
-        """Zeros."""
+        """A scratch of zeros."""
         return Scratch(self.like.new_zeros((slots * self.batch, channels)))
 
     def table(self, places: int, channels: int) -> Table:
-        """Zeros."""
+        """A table of zeros."""
         return Table(self.like.new_zeros((places + 1, self.batch, channels)))
 
 

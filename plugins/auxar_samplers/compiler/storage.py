@@ -18,7 +18,7 @@ def growth_taps(value: Value, phase: int) -> list[tuple[int, int]]:
     return [((left + phase - column) // factor, column) for column in kernel]
 
 
-class Storage:
+class CachedStorage:
     """The place where each value is kept, chosen by how it is read."""
 
     def __init__(self, plan: Plan, layout: Layout) -> None:
@@ -26,9 +26,9 @@ class Storage:
         self.layout = layout
         self.strides = sorted(set(plan.strides.values()))
         self.by_row: dict[Value, Ring] = {}
-        """For the row's program: rows of values that are read at other places than their own."""
+        """Rings of the row's program: rows of values that are read at other places than their own."""
         self.by_pixel: dict[Value, Ring] = {}
-        """For the pixel's program: the row that is being drawn, of values that are read at other columns."""
+        """Rings of the pixel's program: the row that is being drawn, for values that are read at other columns."""
         self._scratch: dict[Value, Scratch] = {}
         self._make_rings()
 
@@ -45,7 +45,7 @@ class Storage:
         return self.plan.size(self.plan.strides[value])[1]
 
     def scratch(self, value: Value) -> Scratch:
-        """Of one pixel or, for a row's values, of a row, with as many columns as growths write."""
+        """The scratch of one pixel or, for a row's values, of a row with room for all columns that a growth writes."""
         if value not in self._scratch:
             slots = 1
             if not self.plan.by_pixel(value):
@@ -86,8 +86,8 @@ class Storage:
             )
         for value, reach in along.items():
             # What lies before the first column stays zero, since no column comes round to it.
-            depth = self.width(value) + 1 + reach
-            self.by_pixel[value] = self.layout.ring(1, depth, value.channels, clock=self.pixel_clock(value))
+            capacity = self.width(value) + 1 + reach
+            self.by_pixel[value] = self.layout.ring(1, capacity, value.channels, clock=self.pixel_clock(value))
 
     def _reads(self, value: Value) -> Iterator[tuple[Value, int, int, int]]:
         """(source, rows above, first and last column) of what is read elsewhere than at the value's own place."""

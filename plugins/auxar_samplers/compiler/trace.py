@@ -1,4 +1,4 @@
-"""A causal network taken apart, by a dry run over its layers, into what its prediction for one pixel is made of."""
+"""Takes a causal network apart, by a dry run over its layers, into the values that its predictions are made of."""
 
 from __future__ import annotations
 
@@ -56,24 +56,24 @@ class Value:
     kind: Literal["image", "linear", "growth", "function"]
     channels: int
     terms: tuple[Term, ...] = ()
-    """Of a linear value: what it is the sum of, besides the bias."""
+    """The terms that a linear value is the sum of, besides its bias."""
     bias: Tensor | None = None
-    """Of a linear value or a growth, shape (channels,)."""
+    """The bias of a linear value or a growth, shape (channels,)."""
     layer: UpsamplingConv2d | None = None
-    """Of a growth, whose one argument is what grows."""
+    """The upsampling layer of a growth. Its first argument is the value that grows, the others the size."""
     function: Callable[..., Any] | None = None
     arguments: tuple[Any, ...] = ()
-    """Of a function: values, static values and numbers."""
+    """Arguments of a function: values, static values and numbers."""
 
     @property
     def factor(self) -> int:
-        """Of a growth: how many times finer it is than its source."""
+        """How many times finer a growth is than its source."""
         assert self.layer is not None
         return self.layer.factor
 
     @property
     def overlaps(self) -> bool:
-        """Of a growth: whether a column is made of more than one of the source."""
+        """Whether a column of a growth is made of more than one column of its source."""
         assert self.layer is not None
         return any(self.layer.overlap)
 
@@ -101,7 +101,7 @@ class Term:
     columns: tuple[int, int] = (0, 0)
     stride: int = 1
     activated: bool = False
-    """For a static source: it is taken through concat-ELU."""
+    """Whether concat-ELU is applied to the source first, which must be static."""
 
     @property
     def rows(self) -> list[tuple[int, Tensor]]:
@@ -117,11 +117,11 @@ class Trace:
     values: tuple[Value, ...]
     output: Value
     statics: Callable[[Tensor | None], dict[fx.Node, Tensor]]
-    """What does not depend on the image, for given features (b, c, h, w)."""
+    """Computes the values that do not depend on the image, from features (b, c, h, w) or None."""
 
 
 def _by_default(node: fx.Node) -> bool:
-    """Whether all that a call names has its default value, as PyTorch's own functions pass on `inplace`."""
+    """Whether all keyword arguments of a call have their defaults, such as the `inplace` that PyTorch passes on."""
     if not node.kwargs:
         return True
     if node.op != "call_function" or not inspect.isfunction(node.target):
@@ -139,7 +139,7 @@ class _Tracer(fx.Tracer):
 
 
 def trace(network: CausalNetwork) -> Trace:
-    """Raises `NoScheduleError` for a network that is not made of layers known here."""
+    """The values of a network. Raises `NoScheduleError` for one that is not made of layers known here."""
     return _Builder(network).build()
 
 
@@ -241,7 +241,7 @@ class _Builder:
         return tuple(terms)
 
     def _function(self, function: Any, arguments: Sequence[Any]) -> Value:
-        """Each is computed once, however often it occurs: blocks activate the same stream twice."""
+        """The value of a function, which is computed once however often it occurs: blocks activate a stream twice."""
         key = (function, *(id(a.node) if isinstance(a, Static) else a for a in arguments))
         if key in self.functions:
             return self.functions[key]
@@ -268,7 +268,7 @@ class _Builder:
         return channels_of(self._statics(features, [static])[static.node])
 
     def _sum(self, first: Any, second: Any) -> Value | None:
-        """Two linear values are one with the terms of both; 1×1 convolutions of static values can be among them."""
+        """The sum of two linear values, or of one and a 1×1 convolution of static values, as one; otherwise None."""
         parts, others = self._parts(first), self._parts(second)
         if parts is None or others is None or not (isinstance(first, Value) or isinstance(second, Value)):
             return None

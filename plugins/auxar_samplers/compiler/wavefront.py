@@ -26,7 +26,7 @@ from auxar_samplers.compiler.program import (
     identity,
 )
 from auxar_samplers.compiler.schedule import Schedule
-from auxar_samplers.compiler.sides import Sides
+from auxar_samplers.compiler.side_inputs import SideInputs
 from auxar_samplers.compiler.trace import Static, Value
 
 BAND = 8
@@ -77,7 +77,7 @@ class _Compiler:
         self.places = _Places(schedule, self.height, self.width)
         self.layout = Layout(count, next(network.parameters()).detach())
         static = None if features is None else features.contiguous(memory_format=torch.channels_last)
-        self.sides = Sides(schedule.trace.statics(static), count)
+        self.sides = SideInputs(schedule.trace.statics(static), count)
         self.fillers: list[tuple[Table, Callable[[slice, tuple[int, int]], Tensor]]] = []
         self.pixels = self.layout.scratch(self.places.slots, schedule.trace.image.channels)
         self.rings = dict(self._rings())
@@ -123,16 +123,16 @@ class _Compiler:
 
     def _rings(self) -> Iterator[tuple[Value, Ring]]:
         """Storage for values that are read at other places than where they are computed."""
-        depth: dict[Value, int] = {self.schedule.trace.image: 1}
+        capacity: dict[Value, int] = {self.schedule.trace.image: 1}
         above: dict[Value, int] = {self.schedule.trace.image: 0}
         for value in self.schedule.trace.values:
             for source, delay, up, length in self._reads(value):
                 if delay or up or length > 1:
-                    depth[source] = max(depth.get(source, 1), delay + 1)
+                    capacity[source] = max(capacity.get(source, 1), delay + 1)
                     above[source] = max(above.get(source, 0), up)
-        for value, deepest in depth.items():
+        for value, kept in capacity.items():
             up = above[value]
-            yield value, self.layout.ring(self.places.slots, deepest, value.channels, before=up, wraps=True)
+            yield value, self.layout.ring(self.places.slots, kept, value.channels, before=up, wraps=True)
 
     def _reads(self, value: Value) -> Iterator[tuple[Value, int, int, int]]:
         """(source, delay of the oldest, rows above, length) of every window."""

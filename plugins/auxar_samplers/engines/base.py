@@ -33,8 +33,7 @@ class Engine(abc.ABC):
 
 
 def call_back(program: Program, source: PixelSource, step: int) -> None:
-    """Asks any source for the pixels of a step that draws, and stores them. Only places inside of the image are asked
-    for."""
+    """Asks the source for the pixels of a step, at places inside of the image alone, and stores them."""
     row = program.places[program.draws[step]]
     inside = torch.from_numpy((row < len(program.image) - 1).nonzero()[0])
     if not len(inside):

@@ -31,11 +31,11 @@ class Positions:
         self.step = torch.zeros(1, dtype=torch.int64, device=self.device)
         self.used = [sorted(set().union(*map(_clocks_of, one))) for one in program.lists]
 
-    def ring(self, clock: int, offset: int, depth: int, steps: range) -> Callable[[], Tensor]:
-        """(position + offset) mod depth + each of the steps: indices into a ring, int64."""
+    def ring(self, clock: int, offset: int, capacity: int, steps: range) -> Callable[[], Tensor]:
+        """(position + offset) mod capacity + each of the steps: indices into a ring, int64."""
         tables = self.clocks[clock]
         position = tables.positions[:, None]
-        return tables.indices(np.mod(position + offset, depth) + np.array(steps)[None])
+        return tables.indices(np.mod(position + offset, capacity) + np.array(steps)[None])
 
     def places(self, clock: int, lead: int) -> Callable[[], Tensor]:
         """The rows of tables that belong to the slots, int64."""

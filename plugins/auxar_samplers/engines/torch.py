@@ -134,14 +134,14 @@ class _Run:
             ring = operand.ring
             by_slot = ring.values.unflatten(0, (-1, self.batch))[ring.before + operand.shift :: operand.stride]
             by_slot = by_slot[: self._slots(reader)]
-            at = self.positions.ring(ring.clock, -operand.delay, ring.depth, range(operand.length))
+            at = self.positions.ring(ring.clock, -operand.delay, ring.capacity, range(operand.length))
             return lambda: by_slot.index_select(2, at()).view(rows, -1)
         return lambda: operand
 
     def _writer(self, ring: Ring, writer: Instruction) -> Callable[[Tensor], object]:
         slots = self._slots(writer)
-        copies = ring.values.shape[1] // ring.depth
-        at = self.positions.ring(writer.clock, 0, ring.depth, range(0, copies * ring.depth, ring.depth))
+        copies = ring.values.shape[1] // ring.capacity
+        at = self.positions.ring(writer.clock, 0, ring.capacity, range(0, copies * ring.capacity, ring.capacity))
         valid = self.positions.valid(writer.clock, writer.lead)
         by_slot = ring.values.unflatten(0, (-1, self.batch))
         own = by_slot[ring.before : ring.before + slots]

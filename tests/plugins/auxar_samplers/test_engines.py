@@ -110,7 +110,7 @@ def random_windows(draw, layout, ring, slots):
     room = len(ring.values) // layout.batch - 1 - stride * (slots - 1)
     if room < 0:
         return []
-    length = draw(st.integers(1, ring.depth)) if ring.values.shape[1] > ring.depth else 1
+    length = draw(st.integers(1, ring.capacity)) if ring.values.shape[1] > ring.capacity else 1
     return [Window(ring, draw(st.integers(0, 5)), draw(st.integers(0, room)) - ring.before, length, stride)]
 
 

@@ -1,6 +1,6 @@
 // Sources: pixels that are drawn, whatever their values or restricted by sums, or forced to be those of given images.
 //
-// It takes a few numbers of each pixel at a time: operations on tensors would cost many times what they compute. Names
+// A pixel is drawn by a few numbers, for which calls of tensor operations would cost more than the arithmetic. Names
 // and formulas are those of the heads' `draw` and `draw_restricted`, of numerics/ and of `SumWalk`, in float64.
 
 #include <omp.h>
@@ -21,7 +21,7 @@ namespace {
 // too: a team that changed its size from call to call would end and start threads all the time.
 constexpr int64_t PIXELS_PER_THREAD = 8;
 
-// Of positive divisors, rounded down.
+// The quotient by a positive divisor, rounded down.
 int64_t quotient(int64_t value, int64_t divisor) {
     const int64_t towards_zero = value / divisor;
     return towards_zero - (value % divisor < 0);
@@ -138,7 +138,7 @@ class Mixture {
           nats(lanes), share(lanes), mean(lanes), inverse_scale(lanes), lower(lanes), upper(lanes),
           inside_nats(lanes), inside_share(lanes) {}
 
-    // All channels by one component, drawn at first.
+    // Draws a component, and then all channels from it.
     template <class T> void draw_freely(const T *parameters, const double *uniforms, int64_t *drawn) {
         load(parameters);
         exponentials(loaded.data(), d.components);

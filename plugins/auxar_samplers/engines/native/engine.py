@@ -197,7 +197,7 @@ class _Run:
         if isinstance(instruction.output, Ring):
             ring = instruction.output
             made.wrapped = ring.before if ring.wraps else 0
-            made.mirror = ring.depth * ring.values.shape[2] if ring.values.shape[1] > ring.depth else 0
+            made.mirror = ring.capacity * ring.values.shape[2] if ring.values.shape[1] > ring.capacity else 0
         return made
 
     def _keep(self, instruction: Keep) -> structures.Instruction:
@@ -245,7 +245,7 @@ class _Run:
             length=1,
         )
         if isinstance(storage, Ring):
-            made.kind, made.clock, made.depth = RING, storage.clock, storage.depth
+            made.kind, made.clock, made.capacity = RING, storage.clock, storage.capacity
             made.first_slot = storage.before
         return made
 

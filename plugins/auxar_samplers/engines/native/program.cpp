@@ -39,7 +39,7 @@ T *locate(const Operand &operand, const int64_t *positions, const int64_t *place
     if (operand.kind == NUMBER) return nullptr;
     base += ((operand.first_slot + slot * operand.slot_stride) * batch + image) * operand.row_stride;
     if (operand.kind == SCRATCH) return base;
-    return base + modulo(positions[operand.clock] - operand.delay, operand.depth) * operand.channels;
+    return base + modulo(positions[operand.clock] - operand.delay, operand.capacity) * operand.channels;
 }
 
 template <class T> T elu(T x) { return x > T(0) ? x : expm1_of(x); }

@@ -17,7 +17,7 @@ struct Operand {
     int64_t channels;    // of one position
     int64_t row_stride;  // elements between rows
     int64_t first_slot, slot_stride;
-    int64_t depth, delay;
+    int64_t capacity, delay;
     int64_t length;      // positions side by side
     double number;
 };
@@ -67,11 +67,11 @@ struct Program {
 struct Drawing {
     int64_t batch, channels, levels;
     int64_t outside;     // the place that stands for "outside of the image"
-    int64_t components;  // of a mixture, and so on
+    int64_t components;  // of a mixture, as are the fields up to `temperature`
     int64_t modes;       // whether a component's mode is taken
     double smallest_log_scale, largest_log_scale, reduction, smallest_reduced_log_scale;
     double temperature;  // of a softmax
-    const int64_t *groups, *weights;  // (channels, outside + 1); of free draws all of the sums' are null
+    const int64_t *groups, *weights;  // (channels, outside + 1); null for free draws, as are all fields of sums
     const int64_t *least, *most;      // (channels, outside + 1, later_images)
     int64_t later_images;             // batch, or 1 if they are the same for all images
     int64_t *lowest, *highest;        // (groups + 1, batch), changed by what is drawn

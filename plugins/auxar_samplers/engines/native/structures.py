@@ -23,7 +23,7 @@ class Operand(ctypes.Structure):
         ("row_stride", ctypes.c_int64),
         ("first_slot", ctypes.c_int64),
         ("slot_stride", ctypes.c_int64),
-        ("depth", ctypes.c_int64),
+        ("capacity", ctypes.c_int64),
         ("delay", ctypes.c_int64),
         ("length", ctypes.c_int64),
         ("number", ctypes.c_double),

@@ -1,4 +1,4 @@
-"""Side inputs: what depends on the features alone, computed for some rows of the image at a time."""
+"""Side inputs: values that depend on the features alone, computed for some rows of the image at a time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from auxar_layers.functional import concat_elu
 from auxar_samplers.compiler.trace import Static, Term, channels_of
 
 
-class Sides:
-    """Static values of `batch` images, and what terms make of them, in the order of tables: (rows · w, b, c)."""
+class SideInputs:
+    """Static values of `batch` images, and sums of terms over them, in the order of tables: (rows · w, b, c)."""
 
     def __init__(self, statics: Mapping[fx.Node, Tensor], batch: int) -> None:
         self._statics = statics
@@ -24,7 +24,7 @@ class Sides:
         return channels_of(self._statics[static.node])
 
     def values(self, static: Static, rows: slice, size: tuple[int, int], activated: bool = False) -> Tensor:
-        """A static value at every place of some rows of an image of this size: what is the same everywhere is spread.
+        """A static value at every place of some rows of an image of this size, repeated if it is the same everywhere.
 
         Blocks take the same features through the same function, so the last result is kept.
         """
