@@ -25,11 +25,6 @@ REDUCTIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """What is subtracted from the log-scales in the sweep (paper, figure 4)."""
 NEAREST_ROWS = 8
 """The figure of nearest training images shows the first so many samples, and as many held-out images."""
-MEANINGS = {
-    "ancestral": "exact samples of the model",
-    "reduced": "not the model's own distribution: log-scales reduced by {reduction:g}",
-    "map": "not the model's own distribution: of a drawn mixture component the mode is taken",
-}
 
 
 @attrs.frozen
@@ -93,7 +88,7 @@ class Figures:
         yield Figure(
             "map",
             "Drawn by the rule ‘map’",
-            f"{MEANINGS['map'].capitalize()}. Seed {self.config.seed}.",
+            f"{DrawRule('map').meaning.capitalize()}. Seed {self.config.seed}.",
             self._map,
         )
         if len(self.specs) > 1:
@@ -114,10 +109,7 @@ class Figures:
 
     def _drawn(self) -> str:
         rule = self.config.draw_rule()
-        meaning = MEANINGS[rule.name].format(reduction=rule.reduction)
-        if rule.temperature != 1.0:
-            meaning = f"not the model's own distribution: temperature {rule.temperature:g}"
-        return f"Rule ‘{rule.name}’ ({meaning}), seed {self.config.seed}."
+        return f"Rule ‘{rule.name}’ ({rule.meaning}), seed {self.config.seed}."
 
     def _drawn_views(self, rule: DrawRule, indices: Sequence[int]) -> list[Tensor]:
         """The drawn images and their drawn views, by depth, `config.batch_size` images at once."""

@@ -39,6 +39,8 @@ class DrawRule:
         >>> DrawRule("map", reduction=0.5)
         Traceback (most recent call last):
         ValueError: reduction is for the rule 'reduced', and the rule is 'map'
+        >>> DrawRule().meaning
+        'exact samples of the model'
     """
 
     name: str = attrs.field(default="ancestral", validator=_known_rule)
@@ -48,6 +50,18 @@ class DrawRule:
     def __attrs_post_init__(self) -> None:
         if self.reduction and self.name != "reduced":
             raise ValueError(f"reduction is for the rule 'reduced', and the rule is '{self.name}'")
+
+    @property
+    def meaning(self) -> str:
+        """A phrase for captions: whether images drawn by the rule are samples of the model, and how they differ."""
+        changes = []
+        if self.name == "reduced":
+            changes.append(f"log-scales lowered by {self.reduction:g} before drawing")
+        elif self.name == "map":
+            changes.append("the mode of a drawn mixture component at every pixel")
+        if self.temperature != 1.0:
+            changes.append(f"temperature {self.temperature:g}")
+        return f"not the model's own distribution: {', '.join(changes)}" if changes else "exact samples of the model"
 
 
 @attrs.frozen(eq=False)

@@ -7,16 +7,10 @@ import json
 import math
 
 from auxar.evaluation.records import Exactness
+from auxar.interfaces import DrawRule
 from auxar.report import words
 from auxar.report.html import Html, absence, tag
 from auxar.report.reading import Picture, RunContent, Samples
-
-RULES = {
-    "ancestral": "exact draws from the model",
-    "reduced": "log-scales lowered by {reduction:g} before drawing",
-    "map": "the mode of a drawn mixture component at every pixel",
-}
-
 
 DIGITS = words.DIGITS_ON_A_RUNS_PAGE
 
@@ -63,21 +57,25 @@ def figures_section(run: RunContent) -> Html | None:
 
 
 def _drawn(samples: Samples) -> str:
-    meaning = RULES.get(samples.rule, "").format(reduction=samples.reduction)
-    if samples.rule == "ancestral" and samples.temperature != 1.0:
-        meaning = "draws from the model's distributions at another temperature"
     parts = [
         words.plural(samples.count, "sample"),
-        f"rule ‘{samples.rule}’" + (f" ({meaning})" if meaning else ""),
+        f"rule ‘{samples.rule}’{_meaning(samples)}",
         f"seed {samples.seed}",
     ]
-    if samples.temperature != 1.0:
-        parts.append(f"temperature {samples.temperature:g}")
     if samples.sampler:
         parts.append(f"sampler ‘{samples.sampler}’")
     if samples.seconds is not None:
         parts.append(f"drawn in {words.duration(samples.seconds)}")
     return ", ".join(parts) + "."
+
+
+def _meaning(samples: Samples) -> str:
+    """The meaning of the rule in parentheses; nothing for a rule that there is not, since a record may be strange."""
+    try:
+        rule = DrawRule(samples.rule, samples.reduction, samples.temperature)
+    except ValueError:
+        return ""
+    return f" ({rule.meaning})"
 
 
 def _likely(samples: Samples, kind: Exactness | None, *, views: bool) -> str | None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from auxar.errors import UserError
 from auxar.generation.sheets import growth, save_png, sheet
-from auxar.interfaces import ImageSpec
+from auxar.interfaces import DrawRule, ImageSpec
 from auxar.report import write_report
 from auxar.report.charts import LIMIT, loss_chart, smoothed, ticks
 from auxar.report.html import join, tag
@@ -148,7 +148,7 @@ def test_a_finished_run_tells_everything(run):
     assert "225held-out images" in page.text
     assert "EMA" in page.text
     assert "3.7 Min 3 networks" in page.text
-    assert "16 samples, rule ‘map’ (the mode of a drawn mixture component at every pixel), seed 5" in page.text
+    assert f"16 samples, rule ‘map’ ({DrawRule('map').meaning}), seed 5" in page.text
     assert "sampler ‘wavefront’, drawn in 3.2 s" in page.text
     row = "p(X1 | X2) stage1bound2.224 ± 0.0220.5561.224 ± 0.0120.30616×16×31,234,001901"
     assert row in page.text
@@ -410,12 +410,20 @@ def test_a_model_without_stages_is_exact(run):
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        ({"rule": "ancestral"}, "1 sample, rule ‘ancestral’ (exact draws from the model), seed 1."),
+        ({"rule": "ancestral"}, "1 sample, rule ‘ancestral’ (exact samples of the model), seed 1."),
         (
             {"rule": "ancestral", "temperature": 0.9},
-            "(draws from the model's distributions at another temperature), seed 1, temperature 0.9.",
+            "(not the model's own distribution: temperature 0.9), seed 1.",
         ),
-        ({"rule": "reduced", "reduction": 1.5}, "(log-scales lowered by 1.5 before drawing)"),
+        (
+            {"rule": "reduced", "reduction": 1.5},
+            "(not the model's own distribution: log-scales lowered by 1.5 before drawing)",
+        ),
+        (
+            {"rule": "map", "temperature": 0.5},
+            "(not the model's own distribution: the mode of a drawn mixture component at every pixel, temperature 0.5)",
+        ),
+        ({"rule": "typical"}, "1 sample, rule ‘typical’, seed 1."),
         ({"rule": "map", "seconds": 600}, "drawn in 10.0 min."),
     ],
 )
