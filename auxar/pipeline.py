@@ -20,8 +20,8 @@ from auxar.interfaces import Prior
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.building import build_model, own_sampler
 from auxar.recipe.paths import with_full_path
+from auxar.report import words
 from auxar.report.updating import update_report
-from auxar.report.words import KINDS
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.lock import holding_for_all
 from auxar.runs.opening import begin_run
@@ -89,9 +89,10 @@ def _is_finished(run: RunFolder, recipe: Recipe) -> bool:
 
 def _log_result(table: Mapping[str, Any]) -> None:
     if (bits := table["bits_per_dim"].get("heldout")) is not None:
-        logger.info("%.4f bits/dim on %d held-out images (%s)", bits, table["images"]["heldout"], KINDS[table["kind"]])
+        kind = words.KINDS[table["kind"]]
+        logger.info("%.4f bits/dim on %d held-out images (%s)", bits, table["images"]["heldout"], kind)
         if wasted := table["wasted_bits_per_dim"]["heldout"]:
-            logger.info("%.4f of these bits/dim fall on images with other views, which free decoders allow", wasted)
+            logger.info("of these, %s, which free decoders allow", words.wasted(wasted))
 
 
 def _sample(run: RunFolder, recipe: Recipe, model: Prior, accelerator: Accelerator) -> None:

@@ -63,7 +63,7 @@ class ComparedFactor:
     cumulative_kind: Exactness
 
     def __str__(self) -> str:
-        return f"p({_size(self.image)})" if self.view is None else f"p({_size(self.image)} | {_size(self.view)})"
+        return f"p({self.image.size})" if self.view is None else f"p({self.image.size} | {self.view.size})"
 
 
 @attrs.frozen
@@ -119,7 +119,7 @@ class Comparison:
         if sum((other.height, other.width) == (image.height, image.width) for other in others) == 1:
             return f"{image.height}×{image.width}"
         alike = sum(other.shape == image.shape for other in others)
-        return _size(image) if alike == 1 else f"{_size(image)} ({image.levels} levels)"
+        return image.size if alike == 1 else f"{image.size} ({image.levels} levels)"
 
 
 def compare_runs(paths: Sequence[Path]) -> Comparison:
@@ -416,7 +416,3 @@ def _notes(run: RunFolder, evaluation: Evaluation) -> list[str]:
             f"{', '.join(others)}"
         )
     return notes
-
-
-def _size(image: ImageSpec) -> str:
-    return f"{image.height}×{image.width}×{image.channels}"

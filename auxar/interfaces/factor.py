@@ -35,10 +35,7 @@ class Factor(nn.Module, abc.ABC):
         self.view_spec = view_spec
 
     def __str__(self) -> str:
-        size = f"{self.image.height}×{self.image.width}×{self.image.channels}"
-        if self.view_spec is None:
-            return f"p({size})"
-        return f"p({size} | {self.view_spec.height}×{self.view_spec.width}×{self.view_spec.channels})"
+        return f"p({self.image.size})" if self.view_spec is None else f"p({self.image.size} | {self.view_spec.size})"
 
     @abc.abstractmethod
     def forward(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:

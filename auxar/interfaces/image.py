@@ -47,8 +47,13 @@ class ImageSpec:
         """Number of sub-pixels, the divisor of bits/dim."""
         return self.channels * self.height * self.width
 
+    @property
+    def size(self) -> str:
+        """Height × width × channels, as text."""
+        return f"{self.height}×{self.width}×{self.channels}"
+
     def __str__(self) -> str:
-        return f"{self.height}×{self.width}×{self.channels} with {self.levels} levels"
+        return f"{self.size} with {self.levels} levels"
 
     def check(self, image: Tensor, what: str = "image") -> None:
         """Raises `UserError` unless `image` is an integer tensor of shape (b, channels, height, width)."""

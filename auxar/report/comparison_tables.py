@@ -79,7 +79,7 @@ def resolution_table(comparison: Comparison) -> Table:
 
 def factor_table(comparison: Comparison) -> Table:
     """A row for each factor of each run."""
-    size = words.size(comparison.image)
+    size = comparison.image.size
     columns = (
         FACTOR,
         KIND,
@@ -115,7 +115,7 @@ def factor_table(comparison: Comparison) -> Table:
 
 def wasted_table(comparison: Comparison) -> Table | None:
     """Held-out bits/dim that free decoders spend on images with other views; None where none can tell."""
-    columns = (FACTOR, Column(words.OWN_SIZE), Column(words.SHARE, screen=f"of {words.size(comparison.image)}"))
+    columns = (FACTOR, Column(words.OWN_SIZE), Column(words.SHARE, screen=f"of {comparison.image.size}"))
     rows = []
     for name, run in _numbered(comparison):
         free = [factor for factor in run.factors if factor.support == "free"]

@@ -34,7 +34,7 @@ WASTED_CAPTION = (
 def likelihood_table(evaluation: Evaluation, images: Images) -> Table:
     """Every figure of each factor on one set of images."""
     factors = evaluation.factors
-    size = words.size(factors[0].image)
+    size = factors[0].image.size
     columns = (
         FACTOR,
         Column("image", left=True),
@@ -51,7 +51,7 @@ def likelihood_table(evaluation: Evaluation, images: Images) -> Table:
             Row(
                 (
                     _name(factors, depth),
-                    words.size(factor.image),
+                    factor.image.size,
                     factor.kind,
                     _nats(figures),
                     own_size(figures),
@@ -106,7 +106,7 @@ def factor_table(evaluation: Evaluation) -> Table:
             figures = _figures(factor, images)
             # With their errors, shares would make the table wider than a page.
             cells += (own_size(figures), Measured(share(figures).value))
-        size = Annotated(words.size(factor.image), words.levels_where_mixed(factor.image, factors))
+        size = Annotated(factor.image.size, words.levels_where_mixed(factor.image, factors))
         rows.append(Row((*cells, size, words.count(factor.parameters), words.count(factor.steps))))
     totals = [cell for images in sets for cell in ("", _total(evaluation, images))]
     rows.append(Row((words.TOTAL, evaluation.kind, *totals, "", "", ""), total=True))
@@ -157,7 +157,7 @@ def wasted_table(evaluation: Evaluation) -> Table | None:
     columns = [
         FACTOR,
         Column(words.OWN_SIZE),
-        Column(words.SHARE, screen=f"of {words.size(factors[0].image)}"),
+        Column(words.SHARE, screen=f"of {factors[0].image.size}"),
         *map(Column, words.channel_names(most)),
     ]
     rows = []
@@ -202,4 +202,4 @@ def _resolution(factor: FactorFigures, factors: Sequence[FactorFigures]) -> str:
     image = factor.image
     if len({(other.image.height, other.image.width) for other in factors}) == len(factors):
         return f"{image.height}×{image.width}"
-    return f"{words.size(image)} {words.levels_where_mixed(image, factors)}".strip()
+    return f"{image.size} {words.levels_where_mixed(image, factors)}".strip()

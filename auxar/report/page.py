@@ -56,7 +56,7 @@ def _numbers(evaluation: Evaluation) -> Html:
         kind = str(words.KINDS[evaluation.kind])
         wasted = evaluation.wasted_bits_per_dim.get("heldout")
         if evaluation.kind == "bound" and wasted is not None:
-            kind += f"; {words.number(wasted, DIGITS)} bits/dim fall on images with other views"
+            kind += f"; {words.wasted(wasted, DIGITS)}"
         score = measured(bits.get("heldout"), error.get("heldout"), "bits/dim", DIGITS)
         cards.append(_card("Held-out images", score, kind, "first"))
     if bits.get("training") is not None:
@@ -197,6 +197,6 @@ def _sizes(factors: Sequence[FactorFigures]) -> Html:
         name = symbol(depth) if len(factors) > 1 else tag("i", "X")
         levels = words.levels_where_mixed(factor.image, factors)
         remark = tag("small", " ", levels) if levels else None
-        parts += [", " if depth else None, tag("span", name, " ", words.size(factor.image), remark)]
+        parts += [", " if depth else None, tag("span", name, " ", factor.image.size, remark)]
     common = "" if words.mixed_levels(factors) else f", {factors[0].image.levels} levels"
     return tag("p", *parts, common, class_="sizes soft")

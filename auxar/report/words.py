@@ -82,9 +82,14 @@ def uncertainty(error: float | None, digits: int = DIGITS) -> str:
     return "" if error is None else f"± {error:.{digits}f}"
 
 
-def size(image: ImageSpec) -> str:
-    """Height × width × channels."""
-    return f"{image.height}×{image.width}×{image.channels}"
+def wasted(value: float, digits: int = DIGITS) -> str:
+    """The part of a bound that free decoders spend on images with other views, as a clause.
+
+    Examples:
+        >>> wasted(0.25, 3)
+        '0.250 bits/dim fall on images with other views'
+    """
+    return f"{number(value, digits)} bits/dim fall on images with other views"
 
 
 def mixed_levels(factors: Sequence[FactorFigures]) -> bool:
