@@ -28,11 +28,11 @@ def _compare(options: argparse.Namespace) -> None:
 
     import attrs
 
-    from auxar.evaluation.comparison import compare_runs
+    from auxar.commands.compare import compare
     from auxar.report.comparison import write_comparison
     from auxar.report.text import comparison_lines
 
-    comparison = compare_runs([options.run, *options.others])
+    comparison = compare([options.run, *options.others])
     if options.out is not None:
         write_comparison(options.out, comparison)
         logging.getLogger("auxar").info("page: %s", options.out)

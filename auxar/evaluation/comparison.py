@@ -7,29 +7,20 @@ images share. That of their difference on each image is what tells whether one i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 import torch
 from torch import Tensor
 
-from auxar.errors import UserError, did_you_mean, one_line
-from auxar.evaluation.likelihoods import image_nats_path
-from auxar.evaluation.records import DataFacts, Evaluation, Exactness, Figures, SupportName
-from auxar.files import DamagedFile, Shapes, parse_json, read_bytes, read_tensors
+from auxar.errors import UserError
+from auxar.evaluation.evaluated_run import EvaluatedRun, read_evaluated_run
+from auxar.evaluation.records import DataFacts, Exactness, Figures, SupportName
 from auxar.interfaces import ImageSpec
-from auxar.recipe.loading import MOST_BYTES
-from auxar.recipe.schema import MOST_STAGES
-from auxar.recipe.toml import parse_toml
-from auxar.runs.layout import RunFolder, check_contents
-from auxar.runs.records import read_record
 
 Pairing = Literal["paired", "unpaired", "none"]
-MOST_VALUES = 2**27
-"""Numbers in a file of log-likelihoods: a gigabyte."""
 
 
 @attrs.frozen
@@ -129,7 +120,7 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
     held-out images, for images of another size, and for files that are not what an evaluation writes. Runs on other
     images of that size are compared unpaired, and their notes say so.
     """
-    runs = [_read(path) for path in paths]
+    runs = [read_evaluated_run(path) for path in paths]
     first = runs[0]
     for run in runs[1:]:
         if run.image != first.image:
@@ -140,46 +131,7 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
     return Comparison(first.image, [_compared(run, first) for run in runs])
 
 
-@attrs.frozen(eq=False)
-class _ImageNats:
-    """What `evaluation.safetensors` holds of the held-out images."""
-
-    factors: dict[str, Tensor]
-    """nats of each image by trained factor: float64, (images,)."""
-    indices: Tensor
-    """The images' numbers: int64, (images,)."""
-
-
-@attrs.frozen(eq=False)
-class _Run:
-    path: Path
-    evaluation: Evaluation
-    views: list[Any]
-    """What the recipe has for each stage's view, from the image down."""
-    kept: _ImageNats | None
-    notes: list[str]
-
-    @property
-    def image(self) -> ImageSpec:
-        return self.evaluation.factors[0].image
-
-    @property
-    def total(self) -> Tensor | None:
-        """Nats of each held-out image, (images,), if all factors are trained."""
-        if self.kept is None or len(self.kept.factors) < len(self.evaluation.factors):
-            return None
-        return torch.stack(list(self.kept.factors.values())).sum(0)
-
-    def key(self, number: int) -> tuple[bool, list[Any]]:
-        """Equal for factors of two runs that are the same term of their models: they see the same views."""
-        return self.evaluation.factors[number].view is None, self.views[: number + 1]
-
-    def place(self, key: tuple[bool, list[Any]]) -> int | None:
-        """The number of its factor with that key."""
-        return next((number for number in range(len(self.evaluation.factors)) if self.key(number) == key), None)
-
-
-def _compared(run: _Run, first: _Run) -> ComparedRun:
+def _compared(run: EvaluatedRun, first: EvaluatedRun) -> ComparedRun:
     evaluation = run.evaluation
     pairing, note = ("none", None) if run is first else _pairing(run, first)
     margin = _total_margin(run, first, pairing)
@@ -216,7 +168,9 @@ def _compared(run: _Run, first: _Run) -> ComparedRun:
     )
 
 
-def _kind_notes(run: _Run, first: _Run, total: Margin | None, margins: Sequence[Margin | None]) -> Iterator[str]:
+def _kind_notes(
+    run: EvaluatedRun, first: EvaluatedRun, total: Margin | None, margins: Sequence[Margin | None]
+) -> Iterator[str]:
     """What has to be said of differences between an exact figure and a bound."""
     pairs = [("total", run.evaluation.kind, first.evaluation.kind)] if total else []
     for number, margin in enumerate(margins):
@@ -233,11 +187,11 @@ def _kind_notes(run: _Run, first: _Run, total: Margin | None, margins: Sequence[
             )
 
 
-def _pairing(run: _Run, first: _Run) -> tuple[Pairing, str | None]:
+def _pairing(run: EvaluatedRun, first: EvaluatedRun) -> tuple[Pairing, str | None]:
     """How two runs can be subtracted, and what has to be said if they cannot be on the same images."""
     data, other = run.evaluation.data, first.evaluation.data
-    if run.kept is None or first.kept is None:
-        lacking = run if run.kept is None else first
+    if run.image_nats is None or first.image_nats is None:
+        lacking = run if run.image_nats is None else first
         return "unpaired" if data.path == other.path else "none", (
             f"not paired, {lacking.path} has no log-likelihoods of single images: `auxar evaluate {lacking.path}` "
             "writes them"
@@ -249,16 +203,16 @@ def _pairing(run: _Run, first: _Run) -> tuple[Pairing, str | None]:
             f"not paired, evaluated on other held-out images of {data.path} than {first.path}: the difference is also "
             "one between images"
         )
-    if not torch.equal(run.kept.indices, first.kept.indices):
-        expected = len(first.kept.indices)
+    indices, expected = run.image_nats.indices, first.image_nats.indices
+    if not torch.equal(indices, expected):
         return "unpaired", (
-            f"not paired, evaluated on {len(run.kept.indices):,} held-out images and {first.path} on {expected:,}: "
-            f"`auxar evaluate {run.path} --set evaluation.heldout_images={expected}` makes them the same"
+            f"not paired, evaluated on {len(indices):,} held-out images and {first.path} on {len(expected):,}: "
+            f"`auxar evaluate {run.path} --set evaluation.heldout_images={len(expected)}` makes them the same"
         )
     return "paired", None
 
 
-def _total_margin(run: _Run, first: _Run, pairing: Pairing) -> Margin | None:
+def _total_margin(run: EvaluatedRun, first: EvaluatedRun, pairing: Pairing) -> Margin | None:
     if pairing == "paired" and run.total is not None and first.total is not None:
         return _paired(run.total, first.total, run.image)
     own, its = run.evaluation, first.evaluation
@@ -268,15 +222,15 @@ def _total_margin(run: _Run, first: _Run, pairing: Pairing) -> Margin | None:
     return _unpaired(bits - others, own.standard_error.get("heldout"), its.standard_error.get("heldout"))
 
 
-def _factor_margin(run: _Run, first: _Run, number: int, pairing: Pairing) -> Margin | None:
+def _factor_margin(run: EvaluatedRun, first: EvaluatedRun, number: int, pairing: Pairing) -> Margin | None:
     place = first.place(run.key(number))
     if pairing == "none" or place is None:
         return None
     own, its = run.evaluation.factors[number], first.evaluation.factors[place]
     if own.heldout is None or its.heldout is None:
         return None
-    if pairing == "paired" and run.kept is not None and first.kept is not None:
-        return _paired(run.kept.factors[own.factor], first.kept.factors[its.factor], own.image)
+    if pairing == "paired" and run.image_nats is not None and first.image_nats is not None:
+        return _paired(run.image_nats.factors[own.factor], first.image_nats.factors[its.factor], own.image)
     apart = own.heldout.bits_per_dim - its.heldout.bits_per_dim
     return _unpaired(apart, own.heldout.standard_error, its.heldout.standard_error)
 
@@ -291,128 +245,3 @@ def _paired(nats: Tensor, first: Tensor, image: ImageSpec) -> Margin:
 def _unpaired(apart: float, error: float | None, first: float | None) -> Margin:
     """From the errors of two means over images that are not the same."""
     return Margin(apart, None if error is None or first is None else math.hypot(error, first), None)
-
-
-# Reading what evaluations wrote
-
-
-def _read(path: Path) -> _Run:
-    run = RunFolder(path)
-    if not run.recipe.is_file():
-        raise UserError(f"{path} is not a run's folder: it has no recipe.toml{_nearest(path)}")
-    check_contents(path)
-    if not run.evaluation.is_file():
-        raise UserError(f"{path} is not evaluated: it has no evaluation.json; `auxar evaluate {path}` writes it")
-    evaluation = _evaluation(run)
-    views = _views(run)
-    if len(evaluation.factors) != len(views) + 1:
-        raise _not_of_one(run, f"{run.evaluation} does not belong to this run's recipe")
-    if evaluation.images.get("heldout", 0) < 1 or not any(factor.heldout for factor in evaluation.factors):
-        raise UserError(f"{path} is not evaluated on held-out images; `auxar evaluate {path}` does it")
-    return _Run(path, evaluation, views, _image_nats(run, evaluation), _notes(run, evaluation))
-
-
-def _nearest(path: Path) -> str:
-    """A hint: runs of a name like this beside it, or runs in it."""
-
-    def runs(folder: Path) -> list[str]:
-        return [found.parent.name for found in folder.glob("*/recipe.toml")]
-
-    if path.is_dir() and (inside := runs(path)):
-        return f"; the runs in it are {', '.join(sorted(inside))}"
-    beside = runs(path.parent)
-    return did_you_mean(path.name, beside) if beside else "; `auxar run RECIPE` makes one"
-
-
-def _evaluation(run: RunFolder) -> Evaluation:
-    try:
-        return read_record(run.evaluation, Evaluation)
-    except DamagedFile as error:
-        raise _not_of_one(run, str(error)) from None
-
-
-def _views(run: RunFolder) -> list[Any]:
-    """What the recipe has for each view, from the image down; of a recipe with too many, one more than there may be."""
-    try:
-        stages = parse_toml(read_bytes(run.recipe, MOST_BYTES).decode()).get("stage", [])
-        return list(islice(_repeated(stages), MOST_STAGES + 1))
-    except ValueError as error:
-        raise UserError(f"{run.recipe} is damaged: {one_line(str(error))}") from None
-    except (TypeError, KeyError, AttributeError):
-        raise UserError(f"{run.recipe} is damaged: its stages are not tables that have a view each") from None
-
-
-def _repeated(stages: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
-    for stage in stages:
-        for _ in range(stage.get("repeat", 1)):
-            yield stage["view"]
-
-
-def _image_nats(run: RunFolder, evaluation: Evaluation) -> _ImageNats | None:
-    """None where there is no file of them. Raises `UserError` for one of another evaluation."""
-    path = image_nats_path(run)
-    if not path.is_file():
-        return None
-    expected = {factor.factor: factor.heldout for factor in evaluation.factors if factor.heldout}
-    strange = _not_of_one(run, f"{path} and {run.evaluation.name} are not of one evaluation")
-
-    def check(shapes: Shapes, metadata: Mapping[str, str]) -> None:
-        images = evaluation.images["heldout"]
-        fits = (
-            shapes.get("heldout.nats") == (len(expected), images)
-            and shapes.get("heldout.indices") == (images,)
-            and sum(map(math.prod, shapes.values())) <= MOST_VALUES
-            and metadata.get("heldout") == evaluation.data.heldout_fingerprint
-            and _names(metadata) == list(expected)
-        )
-        if not fits:
-            raise strange
-
-    tensors, _ = read_tensors(path, check)
-    rows, indices = tensors["heldout.nats"], tensors["heldout.indices"]
-    if (rows.dtype, indices.dtype) != (torch.float64, torch.int64):
-        raise strange
-    means = rows.mean(1).tolist()
-    if not all(_is_same(mean, figures.nats) for mean, figures in zip(means, expected.values(), strict=True)):
-        raise strange
-    return _ImageNats(dict(zip(expected, rows, strict=True)), indices)
-
-
-def _names(metadata: Mapping[str, str]) -> Any:
-    """The factors that a file of log-likelihoods names; None if it does not."""
-    try:
-        return parse_json(metadata["factors"])
-    except (KeyError, ValueError):
-        return None
-
-
-def _is_same(mean: float, other: float) -> bool:
-    """Whether two means are of the same numbers, those of a model that has diverged too."""
-    return math.isclose(mean, other, rel_tol=1e-9, abs_tol=1e-9) or (math.isnan(mean) and math.isnan(other))
-
-
-def _not_of_one(run: RunFolder, what: str) -> UserError:
-    return UserError(f"{what}; `auxar evaluate {run.path}` writes it anew")
-
-
-def _notes(run: RunFolder, evaluation: Evaluation) -> list[str]:
-    notes = []
-    missing = [number for number, factor in enumerate(evaluation.factors) if factor.heldout is None]
-    # By the recipe's names: those in the evaluation may be any text, and lead anywhere.
-    names = [*(f"stage{number}" for number in range(len(evaluation.factors) - 1)), "prior"]
-    since = [names[number] for number in missing if run.weights(names[number]).is_file()]
-    if since:
-        notes.append(f"trained after the evaluation: {', '.join(since)}; `auxar evaluate {run.path}` takes them in")
-    elif missing:
-        notes.append(f"no total, not trained yet: {', '.join(names[number] for number in missing)}")
-    others = [
-        factor.factor
-        for factor in evaluation.factors
-        if factor.trained_on is not None and factor.trained_on != evaluation.data.fingerprint
-    ]
-    if others:
-        notes.append(
-            f"trained on other images than it was evaluated beside, some of which may not be held out: "
-            f"{', '.join(others)}"
-        )
-    return notes

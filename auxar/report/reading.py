@@ -19,7 +19,7 @@ from auxar.evaluation.records import Evaluation, Exactness
 from auxar.files import DamagedFile, parse_json, read_bytes
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
-from auxar.recipe.toml import parse_toml
+from auxar.recipe.stages import written_stages
 from auxar.runs.layout import check_contents
 from auxar.runs.records import read_record
 
@@ -226,8 +226,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
 def _stages(recipe: str | None) -> int | None:
     """Number of stages in a recipe's text, or None if it can't be read."""
     try:
-        table = parse_toml(recipe or "")
-        found = sum(int(stage.get("repeat", 1)) for stage in table.get("stage", [])) if table else None
+        found = len(written_stages(recipe)) if recipe else None
     except (ValueError, TypeError, AttributeError, OverflowError):
         return None
-    return found if found is not None and 0 <= found <= MOST_STAGES else None
+    return found if found is not None and found <= MOST_STAGES else None
