@@ -25,18 +25,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _check(options: argparse.Namespace) -> None:
     from auxar.recipe import load_recipe
     from auxar.recipe.cost import factor_costs
+    from auxar.report.text import cost_lines
 
     recipe, registry = load_recipe(options.recipe, options.settings, trust_plugins=options.trust_plugins)
-    costs = factor_costs(recipe, registry)
-    for depth, cost in enumerate(costs):
-        print(f"depth {depth}: {cost.image}")
-    print(f"\n{'factor':<10}{'':<28}{'parameters':>14}{'multiply-adds':>16}{'memory':>12}")
-    for cost in costs:
-        print(
-            f"{cost.factor:<10}{cost.formula:<28}{cost.parameters:>14,}{cost.multiply_adds / 1e9:>14.2f} G"
-            f"{cost.memory / 2**30:>8.2f} GiB"
-        )
-    print(
-        "\nmultiply-adds: one image, forward; a training step takes about three times as many for each image"
-        "\nmemory: training one factor with the recipe's batch in one process, float32, besides PyTorch itself"
-    )
+    print("\n".join(cost_lines(factor_costs(recipe, registry))))

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from auxar.errors import one_line
 from auxar.evaluation.comparison import Comparison
 from auxar.evaluation.records import Evaluation
+from auxar.recipe.cost import FactorCost
 from auxar.report import words
 from auxar.report.comparison_tables import RUN, comparison_tables
+from auxar.report.cost_table import cost_table
 from auxar.report.evaluation_tables import (
     Images,
     channel_table,
@@ -49,6 +51,12 @@ def comparison_lines(comparison: Comparison) -> list[str]:
         lines += ["", *table_lines(table)]
     notes = [f"{number}: {note}" for number, run in runs for note in run.notes]
     return [one_line(line) for line in ([*lines, "", *notes] if notes else lines)]
+
+
+def cost_lines(costs: Sequence[FactorCost]) -> list[str]:
+    """The cost of a recipe: the chain of images, and a line for each factor."""
+    chain = [f"depth {depth}: {cost.image}" for depth, cost in enumerate(costs)]
+    return [*chain, "", *table_lines(cost_table(costs))]
 
 
 def table_lines(table: Table, digits: int = words.DIGITS) -> list[str]:

@@ -210,8 +210,11 @@ def test_check_prints_the_chain_and_its_costs(recipe, capsys):
     assert main(["check", str(recipe), "--set", "stage[0].repeat=2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [f"depth {k}: {8 >> k}×{8 >> k}×3 with 256 levels" for k in range(3)]
-    assert lines[4].split() == ["factor", "parameters", "multiply-adds", "memory"]
-    rows = [line.split() for line in lines[5:8]]
+    assert lines[4].startswith("Cost: multiply-adds of one image, forward (a training step takes about three times")
+    assert " besides PyTorch itself" in " ".join(lines[4:7])
+    assert lines[7].split() == ["factor", "term", "parameters", "multiply-adds", "memory"]
+    rows = [line.split() for line in lines[8:11]]
+    assert len(lines) == 11
     assert [row[0] for row in rows] == ["stage0", "stage1", "prior"]
     assert rows[0][1:4] == ["p(8×8×3", "|", "4×4×3)"]
     assert rows[0][4] == rows[1][4], "the same networks at another size"
