@@ -150,14 +150,17 @@ class Chain(Prior):
 
     def __init__(self, stages: Sequence[Stage], prior: Prior) -> None:
         super().__init__()
-        if isinstance(prior, Chain):
-            stages, prior = [*stages, *prior.stages], prior.prior
+        more, prior = prior.parts()
+        stages = [*stages, *more]
         ends = [(f"image of stage{depth}", stage.image) for depth, stage in enumerate(stages)]
         for stage, (what, found) in zip(stages, [*ends[1:], ("prior's image", prior.image)], strict=False):
             _check_fit(what, found, stage.view.view)
         self.image = stages[0].image if stages else prior.image
         self.stages = cast(Sequence[Stage], nn.ModuleList(stage.at(depth) for depth, stage in enumerate(stages)))
         self.prior = prior
+
+    def parts(self) -> tuple[Sequence[Stage], Prior]:
+        return self.stages, self.prior
 
     @property
     def exact(self) -> bool:

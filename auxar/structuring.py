@@ -95,15 +95,6 @@ class StrictConverter:
         self._hooks = tuple(hooks)
         self._cattrs = self._make_converter()
 
-    def with_hooks(self, *hooks: Hook) -> StrictConverter:
-        """The same converter with further hooks, such as one that builds option values with a registry at hand."""
-        return StrictConverter(
-            unknown_keys="refused" if self._refuse_unknown else "ignored",
-            finite=self._finite,
-            messages=self._messages,
-            hooks=(*self._hooks, *hooks),
-        )
-
     def structure(self, value: Any, kind: type[T], path: str = "") -> T:
         """The value as `kind`. Raises `Misfit`, whose paths begin with `path`, if it does not fit."""
         try:

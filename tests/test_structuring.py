@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.recipe.structuring import RECIPES, structure, unstructure
+from auxar.recipe.structuring import RECIPES
 from auxar.runs.records import RECORDS
 from auxar.structuring import LONGEST_TEXT, MOST_ENTRIES, Hook, Misfit, StrictConverter
 
@@ -181,24 +181,25 @@ def test_a_hook_reads_types_in_its_own_way_and_its_errors_have_their_path():
     def write(choice: Choice) -> dict[str, Any]:
         return {"name": choice.name, **converter.unstructure(choice.options)}
 
-    converter = RECIPES.with_hooks(Hook(lambda kind: kind is Choice, read, write))
+    hook = Hook(lambda kind: kind is Choice, read, write)
+    converter = StrictConverter(unknown_keys="refused", finite=True, hooks=[hook])
     table = {"choice": {"name": "inner", "number": 1}, "others": [{"name": "inner", "number": 2, "share": 1.5}]}
-    found = structure(table, Chooser, "prior", converter)
+    found = converter.structure(table, Chooser, "prior")
     assert found == Chooser(Choice("inner", Inner(1)), (Choice("inner", Inner(2, 1.5)),))
-    assert structure(unstructure(found, converter), Chooser, "prior", converter) == found
+    assert converter.structure(converter.unstructure(found), Chooser, "prior") == found
     for wrong, message in (
         ({"name": "outer"}, "nothing is named outer"),
-        ({"name": "inner", "number": "2", "shar": 1}, "number: expected int, got the text '2'"),
+        ({"name": "inner", "number": "2", "shar": 1}, "number: expected int, got '2'"),
     ):
-        with pytest.raises(UserError) as caught:
-            structure({"choice": table["choice"], "others": [wrong]}, Chooser, "prior", converter)
-        assert str(caught.value).splitlines()[0] == (
+        with pytest.raises(Misfit) as caught:
+            converter.structure({"choice": table["choice"], "others": [wrong]}, Chooser, "prior")
+        assert caught.value.problems[0] == (
             f"prior.others[0].{message}" if ": " in message else f"prior.others[0]: {message}"
         )
     assert "prior.others[0]: unknown key 'shar'; did you mean 'share'?" in str(caught.value)
-    # The converter itself does not know the hook.
-    with pytest.raises(UserError, match="unknown key 'number'"):
-        structure(table, Chooser, "prior")
+    # Without the hook it is a class as any other.
+    with pytest.raises(Misfit, match="unknown key 'number'"):
+        StrictConverter(unknown_keys="refused", finite=True).structure(table, Chooser, "prior")
 
 
 @BOTH

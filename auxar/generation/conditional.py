@@ -60,14 +60,14 @@ def draw_given_to_folder(
     Picture 000002-001.png is draw 1 of given image 2. Raises `UserError` if the folder holds anything but samples.
     """
     clear(folder, accelerator)
-    rule, each = config.draw_rule(), config.images
+    each = config.images
     total = attrs.evolve(config, images=each * len(given.names))
     spec = model.image
     found: list[tuple[int, dict[str, np.ndarray]]] = []
     started = time.perf_counter()
     for indices in batches(total, spec, folder, accelerator):
         rows = torch.tensor([index // each for index in indices])
-        views = _draw(model, given, rows, SampleRequest(indices, config.seed, rule), sampler, accelerator)
+        views = _draw(model, given, rows, config.request(indices), sampler, accelerator)
         facts = _facts(model, given, views)
         for row, index in enumerate(indices):
             name = f"{index // each:06d}-{index % each:03d}.png"

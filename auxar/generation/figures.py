@@ -122,13 +122,13 @@ class Figures:
 
     def _from_view(self, view: Tensor) -> list[Tensor]:
         """DRAWS images of each view, draw by draw."""
-        rule, found = self.config.draw_rule(), []
+        found = []
         for draw in range(DRAWS):
             parts = []
             for start in range(0, len(view), self.config.batch_size):
                 part = view[start : start + self.config.batch_size].to(self.device)
                 indices = tuple((start + k) * DRAWS + draw for k in range(len(part)))
-                request = SampleRequest(indices, self.config.seed, rule)
+                request = self.config.request(indices)
                 parts.append(self.model.draw_from(part, request, self.sampler)[0].cpu())
             found.append(torch.cat(parts))
         return found

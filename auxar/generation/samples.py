@@ -64,12 +64,11 @@ def sample_to_folder(
     Samples of an earlier call in the same folder make way. Raises `UserError` if the folder holds anything else.
     """
     specs = model.specs
-    rule = config.draw_rule()
     clear(folder, accelerator)
     found: list[tuple[int, list[Tensor]]] = []
     started = time.perf_counter()
     for indices in batches(config, model.image, folder, accelerator):
-        views = draw_views(model, SampleRequest(indices, config.seed, rule), sampler)
+        views = draw_views(model, config.request(indices), sampler)
         pictures = to_uint8(views[0], specs[0])
         for row, index in enumerate(indices):
             save_png(Image.fromarray(pictures[row]), folder / "images" / f"{index:06d}.png")

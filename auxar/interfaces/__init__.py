@@ -9,7 +9,7 @@ from auxar.interfaces.decoder import Decoder
 from auxar.interfaces.embedding import Embedding
 from auxar.interfaces.factor import Factor
 from auxar.interfaces.head import Head, RestrictableHead
-from auxar.interfaces.image import INTEGER_DTYPES, MOST_LEVELS, MOST_SIDE, ImageSpec, Interval, scale
+from auxar.interfaces.image import INTEGER_DTYPES, MOST_LEVELS, MOST_SIDE, ImageSpec, Interval, mark, scale
 from auxar.interfaces.known import Known
 from auxar.interfaces.likelihood import ByChannel, FactorLogProb
 from auxar.interfaces.network import CausalNetwork
@@ -51,6 +51,7 @@ __all__ = [
     "View",
     "Walk",
     "at_most",
+    "mark",
     "positive",
     "scale",
 ]

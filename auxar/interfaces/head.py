@@ -45,7 +45,8 @@ class RestrictableHead(Head):
     def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
         """log P(a channel lies in its interval | the channels before it) of the free head: nats, (b, c, h, w).
 
-        `interval` has the image's shape; where it is empty or leaves [0, levels), so much of it as is inside counts.
+        `interval` has the image's shape. Its part inside [0, levels) counts; an empty one counts as the single value
+        that lies next to it.
         """
 
     @abc.abstractmethod

@@ -74,6 +74,12 @@ def scale(image: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
     return image.to(dtype) * (2 / (levels - 1)) - 1
 
 
+def mark(scaled: Tensor) -> Tensor:
+    """(b, c, h, w) to (b, c + 1, h, w): with a channel of ones, by which pixels differ from the zeros of padding."""
+    marked = torch.cat([scaled, torch.ones_like(scaled[:, :1])], dim=1)
+    return marked.contiguous(memory_format=torch.channels_last)
+
+
 @attrs.frozen(eq=False)
 class Interval:
     """The lowest and the highest value that are still possible: int64, of one shape."""

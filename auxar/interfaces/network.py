@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import abc
 
-import torch
 from torch import Tensor, nn
 
 from auxar.interfaces.head import Head
-from auxar.interfaces.image import ImageSpec, scale
+from auxar.interfaces.image import ImageSpec, mark, scale
 
 
 class CausalNetwork(nn.Module, abc.ABC):
@@ -37,10 +36,7 @@ class CausalNetwork(nn.Module, abc.ABC):
         With `marks_pixels`, a channel of ones follows: (b, c + 1, h, w).
         """
         scaled = scale(image, self.image.levels, next(self.parameters()).dtype)
-        if not self.marks_pixels:
-            return scaled
-        marked = torch.cat([scaled, torch.ones_like(scaled[:, :1])], dim=1)
-        return marked.contiguous(memory_format=torch.channels_last)
+        return mark(scaled) if self.marks_pixels else scaled
 
     def initialize(self, image: Tensor, features: Tensor | None = None) -> None:
         """Data-dependent initialization on a batch of integers; nothing unless an implementation has it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,10 @@ class Prior(nn.Module, abc.ABC):
     image: ImageSpec
     sampler: Sampler | None = None
     """What `sample` draws with; set when a model is built from a recipe."""
+
+    def parts(self) -> tuple[Sequence[Any], Prior]:
+        """The stages of a chain and the prior of its coarsest view: here no stages, and this prior itself."""
+        return (), self
 
     @property
     def exact(self) -> bool:

@@ -1,4 +1,4 @@
-"""The request for images to draw: one frozen record that travels from the command line to the sampler."""
+"""The request for images to draw: one frozen record, which a recipe's [sampling] makes and a source carries out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Options whose value names a component: the head of a network, the engine of a sampler.
 
 A class of such values has two methods: `from_recipe(value, registry, path)`, a class method that makes one from what a
-recipe says, and `to_recipe()`, which gives that back. A component's config class uses it as the type of a field.
+recipe says, and `to_recipe()`, which gives that back. A component's config class uses it as the type of a field, with a
+factory as its default.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from typing import Any, TypeVar
 
 import attrs
 
-from auxar.errors import UserError, shown
+from auxar.errors import UserError
 from auxar.interfaces import Head, ImageSpec
 from auxar.plugins import Component, Registry
-from auxar.recipe.structuring import LONGEST_NAME, structure, unstructure
+from auxar.recipe.structuring import read_component, structure, unstructure
 
 T = TypeVar("T")
 
@@ -49,13 +50,11 @@ class HeadChoice:
 
 def named_options(value: Any, path: str, kind: str) -> tuple[str, dict[str, Any]]:
     """Name and options of a component that is written as `"name"` or as `{ name = "…", … }`."""
-    table = {"name": value} if isinstance(value, str) else value
-    if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
-        raise UserError(f'{path}: expected the name of a component, "…" or {{ name = "…", … }}, got {shown(value)}')
-    name: str = table["name"]
-    if len(name) > LONGEST_NAME or not name.isprintable():
-        raise UserError(f"{path}: no {kind} has such a name: {shown(name)}")
-    return name, {key: option for key, option in table.items() if key != "name"}
+    try:
+        choice = read_component(value, kind)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: {error}") from None
+    return choice.name, dict(choice.options)
 
 
 def structure_options(table: Any, config: type[T], path: str, registry: Registry) -> T:
@@ -68,6 +67,11 @@ def structure_options(table: Any, config: type[T], path: str, registry: Registry
         upgraded: Callable[[Any], Any] = getattr(config, "upgraded", dict)
         table = dict(upgraded(table))
         for field in attrs.fields(attrs.resolve_types(config)):  # type: ignore[type-var, arg-type]
-            if field.name in table and hasattr(field.type, "from_recipe"):
+            if not hasattr(field.type, "from_recipe"):
+                continue
+            if field.name not in table and field.default is not attrs.NOTHING:
+                # Defaults are looked up as well: the registry decides which components there are.
+                table[field.name] = field.default.factory().to_recipe()
+            if field.name in table:
                 table[field.name] = field.type.from_recipe(table[field.name], registry, f"{path}.{field.name}")
     return structure(table, config, path)

@@ -10,7 +10,7 @@ import attrs
 from attrs.validators import ge, le, lt, optional
 
 from auxar.errors import shown
-from auxar.interfaces import RULES, DrawRule, ImageSpec, at_most, positive
+from auxar.interfaces import RULES, DrawRule, ImageSpec, SampleRequest, at_most, positive
 from auxar.structuring import NO_KEY
 
 Table = Mapping[str, Any]
@@ -222,6 +222,10 @@ class SamplingConfig:
 
     def __attrs_post_init__(self) -> None:
         self.draw_rule()
+
+    def request(self, numbers: Sequence[int]) -> SampleRequest:
+        """The request for images of these numbers, drawn freely."""
+        return SampleRequest(tuple(numbers), self.seed, self.draw_rule())
 
     def draw_rule(self) -> DrawRule:
         """The rule as the record that samplers take."""

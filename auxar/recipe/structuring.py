@@ -40,17 +40,21 @@ def _with_type(value: Any) -> str:
     return f"{names.get(type(value), f'the {type(value).__name__}')} {shown(value)}"
 
 
-def read_component(value: Any, target: type = ComponentChoice) -> ComponentChoice:
-    """A component from its name, or from a table with its name and options."""
+def read_component(value: Any, kind: str = "component") -> ComponentChoice:
+    """A component of a kind from its name, or from a table with its name and options."""
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping):
-        raise TypeError(f'expected a component, {{ name = "…", … }}, got {_with_type(value)}')
+        raise TypeError(f'expected {_a(kind)}, {{ name = "…", … }}, got {_with_type(value)}')
     if not isinstance(value.get("name"), str):
-        raise TypeError('a component needs its name: { name = "…", … }')
+        raise TypeError(f'{_a(kind)} needs its name: {{ name = "…", … }}')
     if len(value["name"]) > LONGEST_NAME or not value["name"].isprintable():
-        raise ValueError(f"no component has such a name: {shown(value['name'])}")
+        raise ValueError(f"no {kind} has such a name: {shown(value['name'])}")
     return ComponentChoice(value["name"], {key: option for key, option in value.items() if key != "name"})
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def write_component(choice: ComponentChoice) -> dict[str, Any]:
@@ -63,30 +67,27 @@ RECIPES = StrictConverter(
     finite=True,
     messages=_RecipeMessages(),
     hooks=[
-        Hook(lambda kind: kind is ComponentChoice, read_component, write_component),
+        Hook(lambda kind: kind is ComponentChoice, lambda value, _: read_component(value), write_component),
         # Options that name a component come here already made (see recipe/choices.py).
         Hook(lambda kind: hasattr(kind, "from_recipe"), lambda value, _: value, lambda value: value.to_recipe()),
     ],
 )
 
 
-def structure(table: Any, cls: type[T], path: str = "", converter: StrictConverter = RECIPES) -> T:
-    """The attrs class `cls` from a table. Raises `UserError` with the path of every key that is wrong.
-
-    A converter with more hooks (`RECIPES.with_hooks(…)`) reads types of options that need a registry.
-    """
+def structure(table: Any, cls: type[T], path: str = "") -> T:
+    """The attrs class `cls` from a table. Raises `UserError` with the path of every key that is wrong."""
     if not isinstance(table, Mapping):
         raise UserError(f"{path}: expected a table, got {_with_type(table)}")
     try:
-        return converter.structure(table, cls, path)
+        return RECIPES.structure(table, cls, path)
     except Misfit as error:
         more = ["… and more"] if len(error.problems) > MOST_PROBLEMS else []
         raise UserError("\n".join([*error.problems[:MOST_PROBLEMS], *more])) from None
 
 
-def unstructure(value: Any, converter: StrictConverter = RECIPES) -> dict[str, Any]:
+def unstructure(value: Any) -> dict[str, Any]:
     """A table of plain values, without the keys that are None (TOML has no null)."""
-    table: dict[str, Any] = _without_none(converter.unstructure(value))
+    table: dict[str, Any] = _without_none(RECIPES.unstructure(value))
     return table
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
-from auxar import Embedding, ImageSpec
+from auxar import Embedding, ImageSpec, scale
+from auxar.interfaces import mark
 from auxar_layers.convolutions import Conv2d, UpsamplingConv2d, data_dependent_initialization
 from auxar_pixelcnn.blocks import ordinary_block
-from auxar_pixelcnn.networks import encode
 
 
 class Group(nn.Module):
@@ -52,7 +52,7 @@ class SameSizeEmbedding(Embedding):
 
     def forward(self, view: Tensor) -> Tensor:
         self.view.check(view, "view")
-        x = self.start(encode(view, self.view, self.out.bias.dtype))
+        x = self.start(mark(scale(view, self.view.levels, self.out.bias.dtype)))
         skips = [x]
         for index, group in enumerate(self.down):
             if index:
@@ -100,7 +100,7 @@ class EnlargingEmbedding(Embedding):
         self.view.check(view, "view")
         fine: list[Tensor] = []
         coarse: list[Tensor] = []
-        x = self.start(encode(view, self.view, self.out.bias.dtype))
+        x = self.start(mark(scale(view, self.view.levels, self.out.bias.dtype)))
         x = self.shrink(self.first(x, fine))
         x = self.third(self.second(x, coarse), coarse)
         x = self.grow(x, self.view.height, self.view.width)

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
-from auxar import CausalNetwork, Head, ImageSpec, scale
+from auxar import CausalNetwork, Head, ImageSpec
 from auxar_layers.convolutions import CausalConv2d, Conv2d, Pointwise, UpsamplingConv2d, data_dependent_initialization
 from auxar_pixelcnn.blocks import u_block, ul_block
-
-
-def encode(image: Tensor, spec: ImageSpec, dtype: torch.dtype) -> Tensor:
-    """Integers to [-1, 1], and a channel of ones by which padding is told from pixels: (b, c + 1, h, w)."""
-    scaled = scale(image, spec.levels, dtype)
-    encoded = torch.cat([scaled, torch.ones_like(scaled[:, :1])], dim=1)
-    return encoded.contiguous(memory_format=torch.channels_last)
 
 
 class Streams(nn.Module):

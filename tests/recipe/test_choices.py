@@ -138,14 +138,14 @@ def test_only_what_earlier_versions_wrote_is_changed(options, expected):
         ({"head": "sofmax"}, "prior.head: no head is named 'sofmax'; did you mean 'softmax'? (known: "),
         ({"head": "zz"}, "prior.head: no head is named 'zz' (known: logistic_mixture, softmax)"),
         ({"head": "sofmax", "components": 3}, "prior.head: no head is named 'sofmax'; did you mean 'softmax'?"),
-        ({"head": 3}, "prior.head: expected the name of a component, "),
-        ({"head": True}, "prior.head: expected the name of a component, "),
-        ({"head": ["softmax"]}, "prior.head: expected the name of a component, "),
-        ({"head": {"components": 3}}, "prior.head: expected the name of a component, "),
+        ({"head": 3}, "prior.head: expected a head, "),
+        ({"head": True}, "prior.head: expected a head, "),
+        ({"head": ["softmax"]}, "prior.head: expected a head, "),
+        ({"head": {"components": 3}}, "prior.head: a head needs its name: "),
         ({"head": ""}, "prior.head: no head is named ''"),
         ({"head": "h" * 10_000}, "prior.head: no head has such a name: 'hhh"),
         ({"head": {"name": "a\x1b[2J"}}, r"prior.head: no head has such a name: 'a\x1b[2J'"),
-        ({"head": {"name": 3}}, "prior.head: expected the name of a component, "),
+        ({"head": {"name": 3}}, "prior.head: a head needs its name: "),
         ({"head": {**MIXTURE, "components": "many"}}, "prior.head.components: expected int, got the text 'many'"),
         ({"head": {**MIXTURE, "components": 2.5}}, "prior.head.components: expected int, got the float 2.5"),
         ({"head": {**MIXTURE, "components": 0}}, "prior.head: components must be "),
@@ -173,10 +173,10 @@ def test_a_wrong_head_of_a_stage_is_named_by_the_stage():
     [
         ("nativ", "sampling.sampler.engine: no engine is named 'nativ'; did you mean 'native'?"),
         ("zz", "sampling.sampler.engine: no engine is named 'zz' (known: auto, native, torch)"),
-        (3, "sampling.sampler.engine: expected the name of a component, "),
+        (3, "sampling.sampler.engine: expected an engine, "),
         ({"name": "torch", "threads": 3}, "sampling.sampler.engine: unknown key 'threads'"),
         ({"name": "auto", "threads": 3}, "sampling.sampler.engine: options belong to an engine, and 'auto' is none"),
-        ({"threads": 3}, "sampling.sampler.engine: expected the name of a component, "),
+        ({"threads": 3}, "sampling.sampler.engine: an engine needs its name: "),
     ],
 )
 @pytest.mark.parametrize("sampler", ["auto", "wavefront", "cached"])
@@ -229,7 +229,7 @@ def test_any_config_may_have_options_that_name_a_component():
 
     Config.__annotations__ = {"first": Loud, "second": Loud, "third": int}
     found = structure_options({"first": "a", "third": 4}, Config, "stage", known)
-    assert found == Config(Loud("A AT STAGE.FIRST"), Loud("default"), 4)
+    assert found == Config(Loud("A AT STAGE.FIRST"), Loud("DEFAULT AT STAGE.SECOND"), 4)
     with pytest.raises(UserError, match=r"^stage\.first: no"):
         structure_options({"first": "a"}, Config, "stage", other)
     with pytest.raises(UserError, match="first"):

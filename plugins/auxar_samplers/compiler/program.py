@@ -47,9 +47,9 @@ class Clock:
 class Ring:
     """The last `capacity` values of every row; zeros, the padding of convolutions, where a slot is outside the image.
 
-    A ring with two copies holds every value twice, `capacity` apart, so that no window of several positions wraps around
-    its end. There are `before` slots ahead of the first one and some after the last. They hold zeros; with `wraps`,
-    slot k ahead of the first one, k = 1 … before, holds a copy of slot (−k mod slots).
+    A ring with two copies holds every value twice, `capacity` apart, so that no window of several positions wraps
+    around its end. There are `before` slots ahead of the first one and some after the last. They hold zeros; with
+    `wraps`, slot k ahead of the first one, k = 1 … before, holds a copy of slot (−k mod slots).
     """
 
     values: Tensor

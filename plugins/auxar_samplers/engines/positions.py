@@ -7,6 +7,7 @@ which instructions hold views. So a step needs no number from the host.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -27,7 +28,9 @@ class Positions:
         self.program = program
         self.device = program.layout.like.device
         self.clocks = [_ClockTables(number, program) for number in range(len(program.clocks))]
-        self.steps = torch.from_numpy(program.steps).to(self.device)
+        self.steps = torch.from_numpy(np.column_stack([program.steps, program.draws])).to(self.device)
+        self.draw = torch.zeros(1, dtype=torch.int64, device=self.device)
+        """The row of `Program.places` whose pixels the present step asks for, or -1."""
         self.step = torch.zeros(1, dtype=torch.int64, device=self.device)
         self.used = [sorted(set().union(*map(_clocks_of, one))) for one in program.lists]
 
@@ -55,6 +58,7 @@ class Positions:
     def advance(self, number: int) -> None:
         """Moves to the next step, which runs that list."""
         row = self.steps.index_select(0, self.step)
+        self.draw.copy_(row[:, -1])
         for clock in self.used[number]:
             self.clocks[clock].move(row[:, 1 + clock])
         self.step.add_(1)
@@ -100,7 +104,7 @@ class _ClockTables:
         return lambda: self.views[True, number]
 
     def _registered(self, columns: list[np.ndarray], values: np.ndarray, *, flags: bool) -> int:
-        key = flags, values.tobytes()
+        key = flags, hashlib.sha256(values.tobytes()).digest()
         if key not in self.known:
             self.known[key] = len(columns)
             columns.append(values)

@@ -70,7 +70,7 @@ class _Run:
         if self.places is None:
             call_back(self.program, self.source, step)
             return
-        places = self.places[self.program.draws[step]]
+        places = self.places.index_select(0, self.positions.draw).view(-1)
         drawn = self.source.pixels(places, self.program.output.values)
         self.program.image.index_copy_(0, places, drawn)
         self.program.pixels.values.copy_(self.program.encode(drawn))

@@ -173,8 +173,8 @@ def test_a_recipe_names_it(tmp_path, sampler):
         ({"name": "counting", "least": 3}, "unknown key 'least'"),
         ({"name": "torch", "most": 3}, "unknown key 'most'"),
         ({"name": "auto", "most": 3}, "options belong to an engine, and 'auto' is none; name one of"),
-        (3, r"expected the name of a component, .*, got 3"),
-        ({"most": 3}, "expected the name of a component"),
+        (3, r"expected an engine, .*, got the integer 3"),
+        ({"most": 3}, "an engine needs its name: "),
     ],
 )
 def test_a_mistake_in_a_recipe_is_one_error_at_its_key(tmp_path, engine, message):

@@ -1,6 +1,9 @@
 """Samplers work with any source of pixels, under every engine."""
 
+import ctypes
 import logging
+import shutil
+import subprocess
 
 import attrs
 import pytest
@@ -28,6 +31,7 @@ from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 from auxar_samplers.engines.native import engine as native
+from auxar_samplers.engines.native.sources import NativeSource
 from auxar_samplers.program_sampler import ProgramSampler
 
 # Sums in another order, and fast forms of functions.
@@ -252,3 +256,57 @@ def test_a_source_that_is_not_the_networks_is_refused_before_the_library_reads_i
         source = ForceSource(torch.zeros(2, *spec.shape, dtype=torch.int64), spec)
         with pytest.raises(UserError, match="the source does not fit the network: expected images of"):
             WavefrontSampler("native").sample(network, None, source)
+
+
+CODE = """
+#include <cstdint>
+struct Counting { int64_t batch, channels, levels; };
+extern "C" void count(const void *state, const int64_t *places, int64_t count, const void *, int64_t *drawn, int64_t) {
+    const Counting &of = *static_cast<const Counting *>(state);
+    for (int64_t k = 0; k < count; k++)
+        for (int64_t i = 0; i < of.batch * of.channels; i++) *drawn++ = (places[k] + i) % of.levels;
+}
+"""
+
+
+class Counting(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in ("batch", "channels", "levels")]
+
+
+class CountingSource(PixelSource):
+    """Numbers of places, and of images and channels, by compiled code where the engine is native."""
+
+    def __init__(self, image, count, compiled=None):
+        self.image = image
+        self.count = count
+        self.compiled = compiled
+        self.asked = 0
+
+    def pixels(self, places, parameters):
+        self.asked += 1
+        each = torch.arange(self.count * self.image.channels).view(1, self.count, -1)
+        return (places[:, None, None] + each) % self.image.levels
+
+    def native_source(self, source, dtype):
+        assert source is self
+        assert dtype == torch.float64
+        if self.compiled is None:
+            return None
+        state = Counting(self.count, self.image.channels, self.image.levels)
+        return NativeSource(self.compiled.count, state, [self.compiled])
+
+
+@needs_native
+def test_a_source_can_bring_compiled_code(tmp_path):
+    code, path = tmp_path / "counting.cpp", tmp_path / "counting.so"
+    code.write_text(CODE)
+    compiler = next(found for found in map(shutil.which, ("c++", "g++", "clang++")) if found)
+    subprocess.run([compiler, "-O1", "-std=c++17", "-fPIC", "-shared", str(code), "-o", str(path)], check=True)
+    image = ImageSpec(3, height=5, width=4, levels=16)
+    network = components.light_prior(components.LightConfig(filters=3, blocks=1), image).double().network
+    expected = RasterSampler().sample(network, None, CountingSource(image, 2))
+    for sampler in (WavefrontSampler("native"), CachedSampler("native")):
+        for compiled, asked in ((ctypes.CDLL(str(path)), False), (None, True)):
+            source = CountingSource(image, 2, compiled)
+            assert torch.equal(sampler.sample(network, None, source), expected)
+            assert (source.asked > 0) == asked

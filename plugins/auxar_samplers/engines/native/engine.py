@@ -36,10 +36,6 @@ from auxar_samplers.engines.native.sources import described, native_source
 
 logger = logging.getLogger("auxar")
 
-# As the enumerations in program.cpp have them.
-POINTWISE, PRODUCT, KEEP = range(3)
-RING, SCRATCH, TABLE, NUMBER = range(4)
-CODES = ("copy", "concat_elu", "gate", "elu", "relu", "sigmoid", "tanh", "neg", "add", "sub", "mul")
 STEPS_OF_A_CALL = 256
 """Steps that the library runs before it returns to Python, which then hears signals such as Ctrl-C."""
 MOST_ENCODED_LEVELS = 2**16
@@ -71,6 +67,7 @@ class _Run:
                 f"it computes in float32 and float64 on a CPU, not in {layout.like.dtype} on {layout.like.device}"
             )
         self._library = library()
+        self._codes = structures.codes(self._library)
         self._run = getattr(self._library, f"run_{suffix}")
         self._pack = getattr(self._library, f"pack_{suffix}")
         self._padded = getattr(self._library, f"padded_outputs_{suffix}")
@@ -133,18 +130,21 @@ class _Run:
             _say_called_back(described(self._source))
             return
         if type(network).encode is not CausalNetwork.encode or network.image.levels > MOST_ENCODED_LEVELS:
+            _say_called_back(f"{type(network).__name__}.encode")
             return
         channels = network.image.channels
         every = torch.arange(network.image.levels, device="cpu").view(-1, 1, 1).expand(-1, 1, channels)
         encoded = program.encode(every)[:, 0].contiguous()
         drawn = torch.empty((native.slots, native.batch, channels), dtype=torch.int64, device="cpu")
         self._kept.append(source)
-        native.source = ctypes.cast(getattr(self._library, source.function), ctypes.c_void_p)
+        function = getattr(self._library, source.function) if isinstance(source.function, str) else source.function
+        native.source = ctypes.cast(function, ctypes.c_void_p)
         native.source_state = ctypes.cast(ctypes.pointer(source.state), ctypes.c_void_p)
         native.parameters = self._address(program.output.values)
         native.drawn, native.image = self._address(drawn), self._address(program.image)
         native.encoded, native.pixels = self._address(encoded), self._address(program.pixels.values)
         native.channels, native.inputs = channels, program.pixels.values.shape[1]
+        native.levels = network.image.levels
         native.source_threads = torch.get_num_threads()
 
     def _threads(self) -> list[int]:
@@ -184,7 +184,7 @@ class _Run:
             output=self._storage(instruction.output),
         )
         if isinstance(instruction, Product):
-            made.kind = PRODUCT
+            made.kind = self._codes["product"]
             made.output.first_slot, made.output.slot_stride = instruction.phase, instruction.stride
             made.panels = self._panels(torch.cat(instruction.matrices))
             made.bias = self._bias(instruction)
@@ -207,7 +207,7 @@ class _Run:
         output = self._storage(instruction.output)
         operands = ctypes.pointer(source)
         return structures.Instruction(
-            kind=KEEP, clock=instruction.clock, operand_count=1, operands=operands, output=output
+            kind=self._codes["keep"], clock=instruction.clock, operand_count=1, operands=operands, output=output
         )
 
     def _function(self, instruction: Pointwise) -> int:
@@ -217,7 +217,7 @@ class _Run:
             raise UnavailableError(f"{name} of more than {self._library.most_operands()} values has no native form")
         if numbers and name not in ("add", "sub", "mul"):
             raise UnavailableError(f"{name} with a number as its argument has no native form")
-        return CODES.index(name)
+        return self._codes[name]
 
     def _operand(self, operand: Operand) -> structures.Operand:
         if isinstance(operand, Window):
@@ -231,21 +231,23 @@ class _Run:
             channels = operand.values.shape[2]
             stride = self._layout.batch * channels
             base = self._address(operand.values)
-            return structures.Operand(base=base, kind=TABLE, channels=channels, row_stride=stride, length=1)
-        return structures.Operand(kind=NUMBER, channels=1, number=operand)
+            return structures.Operand(
+                base=base, kind=self._codes["table"], channels=channels, row_stride=stride, length=1
+            )
+        return structures.Operand(kind=self._codes["number"], channels=1, number=operand)
 
     def _storage(self, storage: Storage) -> structures.Operand:
         values = storage.values
         made = structures.Operand(
             base=self._address(values),
-            kind=SCRATCH,
+            kind=self._codes["scratch"],
             channels=values.shape[-1],
             row_stride=values[0].numel(),
             slot_stride=1,
             length=1,
         )
         if isinstance(storage, Ring):
-            made.kind, made.clock, made.capacity = RING, storage.clock, storage.capacity
+            made.kind, made.clock, made.capacity = self._codes["ring"], storage.clock, storage.capacity
             made.first_slot = storage.before
         return made
 

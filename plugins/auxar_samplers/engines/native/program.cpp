@@ -23,6 +23,9 @@ constexpr int VECTOR_BYTES = 32, TILE_ROWS = 4, PANEL_VECTORS = 3;
 enum InstructionKind : int32_t { POINTWISE, PRODUCT, KEEP };
 enum OperandKind : int32_t { RING, SCRATCH, TABLE, NUMBER };
 enum Function : int32_t { COPY, CONCAT_ELU, GATE, ELU, RELU, SIGMOID, TANH, NEG, ADD, SUB, MUL };
+// In the order of each enumeration: Python finds numbers by these names.
+const char *const NAMES[] = {"pointwise product keep", "ring scratch table number",
+                             "copy concat_elu gate elu relu sigmoid tanh neg add sub mul"};
 
 namespace {
 
@@ -298,7 +301,11 @@ template <class T> void draw(const Program &program, const int64_t *places) {
         if (places[slot] != program.outside)
             std::memcpy(program.image + places[slot] * size, drawn, size * sizeof(int64_t));
         for (int64_t image = 0; image < program.batch; image++, out += program.inputs) {
-            for (int64_t channel = 0; channel < channels; channel++) out[channel] = encoded[drawn[image * channels + channel]];
+            for (int64_t channel = 0; channel < channels; channel++) {
+                // A stranger's source may give what is no value: it is kept as it is, and read as the nearest one.
+                const int64_t value = drawn[image * channels + channel];
+                out[channel] = encoded[value < 0 ? 0 : value < program.levels ? value : program.levels - 1];
+            }
             for (int64_t channel = channels; channel < program.inputs; channel++) out[channel] = T(1);
         }
     }
@@ -350,4 +357,5 @@ void structure_sizes(int64_t *sizes) {
     std::memcpy(sizes, found, sizeof found);
 }
 int64_t structure_count() { return 7; }
+const char *names(int64_t enumeration) { return NAMES[enumeration]; }
 }

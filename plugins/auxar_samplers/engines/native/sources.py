@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 import torch
@@ -26,12 +27,24 @@ from auxar_samplers.engines.native.structures import Drawing, Forcing
 
 @attrs.frozen(eq=False)
 class NativeSource:
-    """A function of the library and what it is called with."""
+    """A compiled function of the type `Source` in structures.h, and the state that it is called with."""
 
-    function: str
+    function: str | Any
+    """The name of a function of auxar's library, or a ctypes function of another one."""
     state: ctypes.Structure
-    kept: list[Tensor]
-    """Tensors that the structure points to, kept alive."""
+    kept: list[Any]
+    """Tensors and others that the structure points to, kept alive."""
+
+
+@runtime_checkable
+class HasNativeForm(Protocol):
+    """A source, or the head of a `DrawSource`, that brings compiled code of its own for the native engine."""
+
+    def native_source(self, source: PixelSource, dtype: torch.dtype) -> NativeSource | None:
+        """The compiled form for parameters of that dtype; None where there is none, and the source is called back.
+
+        The code reads and writes memory by address: it has to check that the source fits by itself.
+        """
 
 
 def native_source(source: PixelSource, program: Program) -> NativeSource | None:
@@ -40,6 +53,9 @@ def native_source(source: PixelSource, program: Program) -> NativeSource | None:
     Raises `UserError` for a source of other images or of another head than the program's: the library would read
     memory that is not theirs.
     """
+    for part in (source, source.head if type(source) is DrawSource else None):
+        if isinstance(part, HasNativeForm):
+            return part.native_source(source, program.layout.like.dtype)
     # Exact types: a subclass may have other formulas.
     if type(source) is ForceSource:
         _check_fit("images", tuple(source.image.shape), tuple(program.image.shape))

@@ -59,7 +59,7 @@ struct Program {
     int64_t *image;       // (outside + 1, batch, channels)
     const void *encoded;  // (levels,): a value as the network reads it
     void *pixels;         // (slots, batch, inputs): of channels, and one more channel of ones if there is one
-    int64_t channels, inputs;
+    int64_t channels, inputs, levels;
     int64_t source_threads;
 };
 

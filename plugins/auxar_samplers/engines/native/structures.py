@@ -75,6 +75,7 @@ class Program(ctypes.Structure):
         ("pixels", ctypes.c_void_p),
         ("channels", ctypes.c_int64),
         ("inputs", ctypes.c_int64),
+        ("levels", ctypes.c_int64),
         ("source_threads", ctypes.c_int64),
     ]
 
@@ -115,6 +116,13 @@ class Forcing(ctypes.Structure):
 
 STRUCTURES: tuple[type[ctypes.Structure], ...] = (Clock, Operand, Instruction, List, Program, Drawing, Forcing)
 """In the order in which the library lists their sizes."""
+
+
+def codes(library: ctypes.CDLL) -> dict[str, int]:
+    """The library's numbers of instructions, operands and functions, by name."""
+    library.names.restype = ctypes.c_char_p
+    enumerations = [library.names(ctypes.c_int64(number)).decode().split() for number in range(3)]
+    return {name: code for names in enumerations for code, name in enumerate(names)}
 
 
 def differing(library: ctypes.CDLL) -> list[str]:
