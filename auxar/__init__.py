@@ -13,6 +13,7 @@ Commands, as on the command line:
     compare         held-out bits/dim of runs side by side
     load            the trained model of a run: log_prob, bits_per_dim, sample
     load_recipe     a recipe and the registry of its plugins, from a TOML file
+    factor_costs    parameters, multiply-adds and memory of every factor of a recipe
 
 Records:
     Recipe          a recipe: images, stages, prior, training, evaluation, sampling
@@ -25,6 +26,9 @@ Records:
     DrawRule        the rule by which a value is drawn from its distribution
     SampleRequest   numbers, seed, rule and known pixels of the images to draw
     FactorLogProb   one factor's log-likelihoods
+    ByChannel       log-likelihoods with the share of each channel
+    Restriction     the views that drawn images must have, and their support
+    DrawnPixels     asks for the interval of each channel of pixels, and tells what it has become
 
 Interfaces that plugins implement:
     View            ψ, a deterministic function of an image that is itself an image
@@ -32,6 +36,7 @@ Interfaces that plugins implement:
     Prior           p(X̂)
     Embedding       f_w, the features of a view that a decoder is given
     Decoder         p(X | X̂)
+    Factor          a term of a model that trains apart
     CausalNetwork   a network whose parameters at a pixel depend on the pixels before it
     Head, RestrictableHead   distributions of a pixel given a network's parameters
     Sampler         walks a causal network over the pixels
@@ -46,11 +51,14 @@ Building blocks for plugins:
     SumSupport      the support of a view whose values are sums of an image's values
     scale           integers to [-1, 1]
     at_most, positive   validators of options
+    MOST_SIDE       the largest height and width of an image
 
 Registration:
     Component       a component that recipes can name
     HeadChoice      a network's option that names a likelihood head
     hookimpl        marks a plugin's function `auxar_register_components`
+    Registry        every component of the loaded plugins
+    load_plugins    the registry of all installed plugins and of given plugin files
     INTERFACE_VERSION   the version of the interfaces that a plugin declares as AUXAR_INTERFACE
     UserError       a mistake that the user can correct; its message names the key, file or value
 """
@@ -69,10 +77,14 @@ if TYPE_CHECKING:  # For type checkers and editors; the same names are in _MODUL
     from auxar.generation.inputs import GivenRequest
     from auxar.interfaces import (
         INTERFACE_VERSION,
+        MOST_SIDE,
+        ByChannel,
         CausalNetwork,
         Decoder,
+        DrawnPixels,
         DrawRule,
         Embedding,
+        Factor,
         FactorLogProb,
         Head,
         ImageSpec,
@@ -81,6 +93,7 @@ if TYPE_CHECKING:  # For type checkers and editors; the same names are in _MODUL
         PixelSource,
         Prior,
         RestrictableHead,
+        Restriction,
         Sampler,
         SampleRequest,
         Support,
@@ -92,9 +105,10 @@ if TYPE_CHECKING:  # For type checkers and editors; the same names are in _MODUL
     )
     from auxar.model import Chain, Stage
     from auxar.pipeline import run
-    from auxar.plugins import Component, hookimpl
+    from auxar.plugins import Component, Registry, hookimpl, load_plugins
     from auxar.recipe import Recipe, load_recipe
     from auxar.recipe.choices import HeadChoice
+    from auxar.recipe.cost import factor_costs
     from auxar.runs.layout import RunFolder
     from auxar.runs.weights import load
     from auxar.sources import DrawSource, ForceSource
@@ -104,6 +118,8 @@ if TYPE_CHECKING:  # For type checkers and editors; the same names are in _MODUL
 
 __all__ = [
     "INTERFACE_VERSION",
+    "MOST_SIDE",
+    "ByChannel",
     "CausalDecoder",
     "CausalNetwork",
     "CausalPrior",
@@ -113,7 +129,9 @@ __all__ = [
     "Decoder",
     "DrawRule",
     "DrawSource",
+    "DrawnPixels",
     "Embedding",
+    "Factor",
     "FactorLogProb",
     "ForceSource",
     "GivenRequest",
@@ -125,7 +143,9 @@ __all__ = [
     "PixelSource",
     "Prior",
     "Recipe",
+    "Registry",
     "RestrictableHead",
+    "Restriction",
     "RunFolder",
     "SampleRequest",
     "Sampler",
@@ -139,9 +159,11 @@ __all__ = [
     "at_most",
     "compare",
     "evaluate",
+    "factor_costs",
     "figures",
     "hookimpl",
     "load",
+    "load_plugins",
     "load_recipe",
     "positive",
     "run",
@@ -160,15 +182,18 @@ _MODULES = {
     "GivenRequest": "generation.inputs",
     "HeadChoice": "recipe.choices",
     "Recipe": "recipe",
+    "Registry": "plugins",
     "RunFolder": "runs.layout",
     "Stage": "model",
     "SumSupport": "support",
     "UserError": "errors",
     "compare": "commands.compare",
     "evaluate": "commands.evaluate",
+    "factor_costs": "recipe.cost",
     "figures": "commands.figures",
     "hookimpl": "plugins",
     "load": "runs.weights",
+    "load_plugins": "plugins",
     "load_recipe": "recipe",
     "run": "pipeline",
     "sample": "commands.sample",

@@ -9,6 +9,7 @@ import pydoc
 import re
 import sys
 from pathlib import Path
+from string import Template
 
 import pytest
 from helpers.tiny_runs import PROJECT, call, run, tiny, write
@@ -86,6 +87,33 @@ def test_the_core_does_not_import_from_the_package_itself():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             assert not (isinstance(node, ast.ImportFrom) and node.module == "auxar"), file
             assert not (isinstance(node, ast.Import) and "auxar" in {alias.name for alias in node.names}), file
+
+
+def written_for_authors() -> dict[str, str]:
+    """Python that authors of plugins read: the shipped plugins, the templates and the blocks of pages, by its place."""
+    found = {}
+    for file in (PROJECT / "plugins").rglob("*.py"):
+        # The engines know the core's own sources and the notation of recipes, and import from beside them.
+        if "engines" not in file.parts:
+            found[file.relative_to(PROJECT).as_posix()] = file.read_text(encoding="utf-8")
+    for file in (PROJECT / "auxar" / "scaffold" / "templates").rglob("*.py.template"):
+        names = dict.fromkeys(("module", "component", "prefix", "kind", "project"), "name")
+        found[file.relative_to(PROJECT).as_posix()] = Template(file.read_text(encoding="utf-8")).substitute(names)
+    for page in [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]:
+        blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+        found |= {f"{page.relative_to(PROJECT)}, block {number}": text for number, text in enumerate(blocks)}
+    return found
+
+
+WRITTEN = written_for_authors()
+
+
+@pytest.mark.parametrize("place", WRITTEN)
+def test_what_authors_read_imports_public_names_from_the_package_itself(place):
+    for node in ast.walk(ast.parse(WRITTEN[place])):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("auxar."):
+            deeper = [alias.name for alias in node.names if alias.name in auxar.__all__]
+            assert not deeper, f"{place}: from {node.module} import {', '.join(deeper)}"
 
 
 @pytest.mark.parametrize("kind", [str, Path])

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from auxar.plugins import Component, hookimpl
-from auxar.recipe.choices import HeadChoice
+from auxar import Component, HeadChoice, hookimpl
 from auxar_heads.logistic_mixture import LogisticMixtureConfig, LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxConfig, SoftmaxHead
 

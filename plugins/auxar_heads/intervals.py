@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from auxar.interfaces import Interval
+from auxar import Interval
 
 
 def only_inside(nats: Tensor, image: Tensor, interval: Interval) -> Tensor:

@@ -9,8 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar.errors import UserError
-from auxar.interfaces import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead, at_most, positive, scale
+from auxar import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead, UserError, at_most, positive, scale
 from auxar.numerics import categorical, logistic
 from auxar_heads.intervals import only_inside
 

@@ -7,7 +7,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar.interfaces import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead
+from auxar import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead
 from auxar.numerics import categorical
 from auxar_heads.intervals import only_inside
 

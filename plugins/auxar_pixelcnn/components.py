@@ -6,10 +6,7 @@ from typing import Any
 
 import attrs
 
-from auxar.causal import CausalDecoder, CausalPrior
-from auxar.errors import UserError
-from auxar.interfaces import Embedding, ImageSpec, at_most, positive
-from auxar.recipe.choices import HeadChoice
+from auxar import CausalDecoder, CausalPrior, Embedding, HeadChoice, ImageSpec, UserError, at_most, positive
 from auxar_heads import logistic_mixture, upgraded
 from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork

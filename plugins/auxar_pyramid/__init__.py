@@ -9,8 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar import Component, ImageSpec, Known, SumSupport, UserError, View, at_most, hookimpl
-from auxar.interfaces import MOST_SIDE
+from auxar import MOST_SIDE, Component, ImageSpec, Known, SumSupport, UserError, View, at_most, hookimpl
 
 AUXAR_INTERFACE = 2
 

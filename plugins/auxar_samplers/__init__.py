@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from auxar.plugins import Component, hookimpl
+from auxar import Component, hookimpl
 from auxar_samplers.auto import AutoConfig, AutoSampler
 from auxar_samplers.cached import CachedConfig, CachedSampler
 from auxar_samplers.engines.choice import SHIPPED

@@ -8,8 +8,7 @@ import weakref
 import attrs
 from torch import Tensor
 
-from auxar.errors import UserError
-from auxar.interfaces import CausalNetwork, PixelSource, Sampler
+from auxar import CausalNetwork, PixelSource, Sampler, UserError
 from auxar_samplers.cached import CachedSampler
 from auxar_samplers.engines.choice import EngineChoice
 from auxar_samplers.raster import RasterSampler

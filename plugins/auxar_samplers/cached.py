@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from torch import Tensor
 
-from auxar.interfaces import CausalNetwork
+from auxar import CausalNetwork
 from auxar_samplers.compiler.cached import cached_program
 from auxar_samplers.compiler.plan import Plan, make_plan
 from auxar_samplers.compiler.program import Program

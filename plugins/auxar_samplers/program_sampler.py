@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from auxar.errors import UserError
-from auxar.interfaces import CausalNetwork, PixelSource, Sampler
+from auxar import CausalNetwork, PixelSource, Sampler, UserError
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.compiler.trace import NoScheduleError
 from auxar_samplers.engines.choice import EngineChoice

@@ -6,7 +6,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.interfaces import CausalNetwork, PixelSource, Sampler
+from auxar import CausalNetwork, PixelSource, Sampler
 from auxar_samplers.evaluating import evaluating
 
 

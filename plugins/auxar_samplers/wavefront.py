@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from torch import Tensor
 
-from auxar.interfaces import CausalNetwork
+from auxar import CausalNetwork
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.compiler.schedule import Schedule, delayed, make_schedule
 from auxar_samplers.compiler.wavefront import wavefront_program

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from auxar.causal import CausalDecoder, CausalPrior
-from auxar.interfaces import ImageSpec, at_most, positive
-from auxar.recipe.choices import HeadChoice
+from auxar import CausalDecoder, CausalPrior, HeadChoice, ImageSpec, at_most, positive
 from auxar_heads import logistic_mixture, upgraded
 from auxar_pixelcnn.components import MOST_BLOCKS, MOST_FILTERS
 from auxar_transformer.network import TransformerNetwork

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar.interfaces import CausalNetwork
+from auxar import CausalNetwork
 from auxar_samplers.compiler.plan import Plan
 from auxar_samplers.compiler.program import (
     Clock,

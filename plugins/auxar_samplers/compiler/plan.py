@@ -11,7 +11,7 @@ import math
 
 import attrs
 
-from auxar.interfaces import CausalNetwork
+from auxar import CausalNetwork
 from auxar_samplers.compiler.trace import NoScheduleError, Term, Trace, Value, trace
 
 

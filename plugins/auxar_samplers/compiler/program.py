@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar.interfaces import CausalNetwork
+from auxar import CausalNetwork
 
 
 @attrs.frozen(eq=False)

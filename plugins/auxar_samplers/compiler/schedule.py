@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from auxar.interfaces import CausalNetwork
+from auxar import CausalNetwork
 from auxar_samplers.compiler.trace import NoScheduleError, Trace, Value, trace
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from auxar.interfaces import CausalNetwork
+from auxar import CausalNetwork
 from auxar_layers.convolutions import CausalConv2d, Dropout, NormalizedLayer, Pointwise, UpsamplingConv2d
 from auxar_layers.functional import concat_elu, gate
 
