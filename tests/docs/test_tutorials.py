@@ -11,10 +11,11 @@ import torch
 from helpers.tiny_runs import PROJECT
 from helpers.tutorial_files import write_tutorial
 
-from auxar.interfaces import CausalNetwork
+from auxar.generation.samples import draw_views
+from auxar.interfaces import CausalNetwork, Interval, RestrictableHead, SampleRequest
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
-from auxar_samplers import WavefrontSampler
+from auxar_samplers import AutoSampler, RasterSampler, WavefrontSampler
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,40 @@ def test_its_head_draws_from_what_it_scores(sketch):
         drawn = network.head.draw(logit.expand(1000, 1), noise, recipe.sampling.draw_rule())
         one = network.head.log_prob(logit[None, :, None, None], torch.ones((1, 1, 1, 1), dtype=torch.int64)).exp()
         assert abs(drawn.double().mean() - one.item()) <= 1e-3
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 0), (0, 1), (1, 1), (-3, 9), (2, 5)])
+def test_its_head_can_be_restricted(sketch, low, high):
+    recipe, registry = load_recipe(sketch / "sketch.toml")
+    network = next(module for module in build_model(recipe, registry).modules() if isinstance(module, CausalNetwork))
+    head = network.head
+    assert isinstance(head, RestrictableHead)
+    parameters = torch.tensor([-2.0, 0.0, 30.0]).double().view(-1, 1, 1, 1)
+    values = torch.tensor([0, 1]).expand(3, 2)[:, None, None]
+    interval = Interval(torch.full_like(values, low), torch.full_like(values, high))
+    free = head.channel_log_prob(parameters, values)
+    assert free is not None
+    mass = head.channel_log_mass(parameters, values, interval)
+    possible = [value for value in (0, 1) if low <= value <= high] or [1]
+    assert torch.allclose(mass, free[..., possible].logsumexp(-1, keepdim=True))
+    if low <= 1:
+        assert torch.allclose(
+            head.restricted_log_prob(parameters, values, interval).exp().sum(-1), torch.ones(3, 1, 1).double()
+        )
+
+
+def test_its_restricted_draws_have_the_views_they_were_drawn_from(sketch):
+    recipe, registry = load_recipe(sketch / "sketch.toml", ["image.height=8", "image.width=8"])
+    model = build_model(recipe, registry).double().eval()
+    assert model.exact
+    request = SampleRequest(tuple(range(4)), seed=3)
+    with torch.no_grad():
+        expected = draw_views(model, request, RasterSampler())
+        found = draw_views(model, request, AutoSampler())
+    assert len(expected[0].unique()) == 2
+    assert torch.equal(model.views(expected[0])[1], expected[1])
+    for image, other in zip(expected, found, strict=True):
+        assert torch.equal(image, other)
 
 
 @pytest.mark.parametrize("page", ["views.md", "networks.md"])
