@@ -93,9 +93,7 @@ def written_for_authors() -> dict[str, str]:
     """Python that authors of plugins read: the shipped plugins, the templates and the blocks of pages, by its place."""
     found = {}
     for file in (PROJECT / "plugins").rglob("*.py"):
-        # The engines know the core's own sources and the notation of recipes, and import from beside them.
-        if "engines" not in file.parts:
-            found[file.relative_to(PROJECT).as_posix()] = file.read_text(encoding="utf-8")
+        found[file.relative_to(PROJECT).as_posix()] = file.read_text(encoding="utf-8")
     for file in (PROJECT / "auxar" / "scaffold" / "templates").rglob("*.py.template"):
         names = dict.fromkeys(("module", "component", "prefix", "kind", "project"), "name")
         found[file.relative_to(PROJECT).as_posix()] = Template(file.read_text(encoding="utf-8")).substitute(names)

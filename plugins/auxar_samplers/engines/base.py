@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from auxar.interfaces import PixelSource
+from auxar import PixelSource
 from auxar_samplers.compiler.program import Program
 
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import attrs
 
-from auxar.errors import UserError, did_you_mean
-from auxar.interfaces import PixelSource
-from auxar.plugins import Component, Registry
+from auxar import Component, PixelSource, Registry, UserError
+from auxar.errors import did_you_mean
 from auxar.recipe.choices import named_options
 from auxar.recipe.structuring import structure
 from auxar_samplers.compiler.program import Program

@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.interfaces import PixelSource
+from auxar import PixelSource
 from auxar_samplers.compiler.program import (
     Instruction,
     Keep,

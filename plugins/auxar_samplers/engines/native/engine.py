@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar.interfaces import CausalNetwork, PixelSource
+from auxar import CausalNetwork, PixelSource
 from auxar_samplers.compiler.program import (
     Clock,
     Instruction,

@@ -10,9 +10,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.errors import UserError
-from auxar.interfaces import Head, PixelSource
-from auxar.sources import DrawSource, ForceSource
+from auxar import DrawSource, ForceSource, Head, PixelSource, UserError
 from auxar.support import SumWalk
 from auxar_heads.logistic_mixture import (
     LARGEST_LOG_SCALE,
