@@ -147,3 +147,9 @@ def test_options_of_any_type_are_checked(finished, options, message):
     with pytest.raises(UserError) as caught:
         auxar.sample(finished, **options)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("paths", ["runs/first", Path("runs/first"), [], ()])
+def test_runs_to_compare_are_a_list(paths):
+    with pytest.raises(UserError, match=r"^expected a list of runs to compare, got "):
+        auxar.compare(paths)

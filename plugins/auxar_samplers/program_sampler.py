@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from auxar import CausalNetwork, PixelSource, Sampler, UserError
+from auxar_samplers.asking import check_drawn
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.compiler.trace import NoScheduleError
 from auxar_samplers.engines.choice import EngineChoice
@@ -45,7 +46,9 @@ class ProgramSampler(Sampler, abc.ABC):
             prepared = self._prepared(network)
             program = self.program(network, prepared, features, source.count, source.reach)
             self.engine.run(program, source)
-        return program.images()
+        images = program.images()
+        check_drawn(source, images, network.image)
+        return images
 
     def _prepared(self, network: CausalNetwork) -> Any:
         try:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from auxar import CausalNetwork, PixelSource, Sampler
+from auxar_samplers.asking import ask, check_drawn
 from auxar_samplers.evaluating import evaluating
 
 
@@ -27,5 +28,7 @@ class RasterSampler(Sampler):
             for place in range(height * width):
                 row, column = divmod(place, width)
                 parameters = network(network.encode(image), features)[:, :, row, column]
-                image[:, :, row, column] = source.pixels(torch.tensor([place], device=device), parameters)[0]
+                places = torch.tensor([place], device=device)
+                image[:, :, row, column] = ask(source, places, parameters, channels)[0]
+        check_drawn(source, image, network.image)
         return image

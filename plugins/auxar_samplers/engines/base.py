@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 
 from auxar import PixelSource
+from auxar_samplers.asking import ask
 from auxar_samplers.compiler.program import Program
 
 
@@ -44,6 +45,6 @@ def call_back(program: Program, source: PixelSource, step: int) -> None:
     slots = inside.to(device)
     # A copy: what a source keeps must not change with the next step.
     parameters = program.output.values.view(len(row), batch, -1)[slots].flatten(0, 1)
-    drawn = source.pixels(places, parameters)
+    drawn = ask(source, places, parameters, program.image.shape[2])
     program.image[places] = drawn
     program.pixels.values.view(len(row), batch, -1)[slots] = program.encode(drawn).view(len(slots), batch, -1)

@@ -42,12 +42,17 @@ def _in_order(components: Iterable[Component]) -> tuple[Engine, ...]:
     return tuple(sorted(engines, key=lambda engine: -engine.priority))
 
 
+def _needs_options(component: Component) -> bool:
+    """Whether an engine has options without a default."""
+    return any(field.init and field.default is attrs.NOTHING for field in attrs.fields(component.config))
+
+
 @attrs.frozen
 class EngineChoice:
     """The engines that may run a program, in the order in which they are tried.
 
-    `auto` tries every registered engine from the highest priority down; a name stands for that engine alone. In a
-    recipe it is written `engine = "native"` or, with options, `engine = { name = "…", … }`.
+    `auto` tries every registered engine that needs no options, from the highest priority down; a name stands for that
+    engine alone. In a recipe it is written `engine = "native"` or, with options, `engine = { name = "…", … }`.
     """
 
     name: str = AUTO
@@ -74,7 +79,8 @@ class EngineChoice:
         if name == AUTO:
             if options:
                 raise UserError(f"{path}: options belong to an engine, and 'auto' is none; name one of {known}")
-            return cls(AUTO, _in_order(registry.get("engine", each, path) for each in known))
+            components = [registry.get("engine", each, path) for each in known]
+            return cls(AUTO, _in_order(each for each in components if not _needs_options(each)))
         component = registry.get("engine", name, path)
         return cls(name, (component.build(structure(options, component.config, path)),), options)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from auxar import PixelSource
+from auxar_samplers.asking import ask
 from auxar_samplers.compiler.program import (
     Instruction,
     Keep,
@@ -71,7 +72,7 @@ class _Run:
             call_back(self.program, self.source, step)
             return
         places = self.places.index_select(0, self.positions.draw).view(-1)
-        drawn = self.source.pixels(places, self.program.output.values)
+        drawn = ask(self.source, places, self.program.output.values, self.program.image.shape[2])
         self.program.image.index_copy_(0, places, drawn)
         self.program.pixels.values.copy_(self.program.encode(drawn))
 

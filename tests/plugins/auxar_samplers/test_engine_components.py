@@ -67,9 +67,17 @@ class NeverEngine(Engine):
         raise UnavailableError("it never works")
 
 
+@attrs.frozen
+class DemandingConfig:
+    """Has an option without a default."""
+
+    device: int
+
+
 @hookimpl
 def auxar_register_components():
     return [
+        Component("engine", "demanding", DemandingConfig, lambda config: NeverEngine()),
         Component("engine", "counting", CountingConfig, CountingEngine),
         Component("engine", "never", NeverConfig, lambda config: NeverEngine()),
     ]
@@ -116,6 +124,13 @@ def test_an_engine_is_used_by_name_with_its_options(registry, ran, value, most):
     assert choice(registry, chosen.to_recipe()).engines[0].most == most
     options = structure_options({"engine": value}, WavefrontConfig, "sampler", registry)
     assert options.engine.to_recipe() == chosen.to_recipe()
+
+
+def test_auto_leaves_out_an_engine_that_needs_options(registry):
+    assert len(choice(registry, "auto").engines) == 4
+    assert len(choice(registry, {"name": "demanding", "device": 1}).engines) == 1
+    with pytest.raises(UserError, match=r"^sampler.engine.device: this key is required"):
+        choice(registry, "demanding")
 
 
 def test_an_engine_that_cannot_run_gives_way_under_auto(registry, ran, caplog, monkeypatch):

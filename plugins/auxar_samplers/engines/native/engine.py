@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar import CausalNetwork, PixelSource
+from auxar import CausalNetwork, PixelSource, UserError
 from auxar_samplers.compiler.program import (
     Clock,
     Instruction,
@@ -37,7 +37,10 @@ from auxar_samplers.engines.native.sources import described, native_source
 logger = logging.getLogger("auxar")
 
 STEPS_OF_A_CALL = 256
-"""Steps that the library runs before it returns to Python, which then hears signals such as Ctrl-C."""
+"""Steps of one image that the library runs before it returns to Python, which then hears signals such as Ctrl-C.
+
+With more images a step takes longer, and there are as many fewer of them.
+"""
 MOST_ENCODED_LEVELS = 2**16
 """Levels of images whose encoding is tabulated for the library; images with more are encoded between its calls."""
 
@@ -92,8 +95,9 @@ class _Run:
             self._steps(first, last)
 
     def _steps(self, first: int, last: int) -> None:
-        for start in range(first, last, STEPS_OF_A_CALL):
-            stop = min(start + STEPS_OF_A_CALL, last)
+        steps = max(1, STEPS_OF_A_CALL // max(1, self._layout.batch))
+        for start in range(first, last, steps):
+            stop = min(start + steps, last)
             self._run(ctypes.byref(self._native), ctypes.c_int64(start), ctypes.c_int64(stop))
 
     def _made(self) -> structures.Program:
@@ -184,6 +188,7 @@ class _Run:
             output=self._storage(instruction.output),
         )
         if isinstance(instruction, Product):
+            self._check_product(instruction)
             made.kind = self._codes["product"]
             made.output.first_slot, made.output.slot_stride = instruction.phase, instruction.stride
             made.panels = self._panels(torch.cat(instruction.matrices))
@@ -199,6 +204,24 @@ class _Run:
             made.wrapped = ring.before if ring.wraps else 0
             made.mirror = ring.capacity * ring.values.shape[2] if ring.values.shape[1] > ring.capacity else 0
         return made
+
+    def _check_product(self, product: Product) -> None:
+        """Raises `UserError` unless the matrices fit the operands: the library takes their sizes from the operands."""
+        for operand, matrix in zip(product.operands, product.matrices, strict=True):
+            read = self._read(operand)
+            if matrix.shape != (read, product.output.values.shape[1]):
+                raise UserError(
+                    f"a layer reads {matrix.shape[0]} values to {matrix.shape[1]}, and {read} to "
+                    f"{product.output.values.shape[1]} are there; `encode` must give as many channels as they read"
+                )
+            if matrix.dtype != self._layout.like.dtype:
+                raise UnavailableError(f"its weights are of {self._layout.like.dtype} and {matrix.dtype}")
+
+    def _read(self, operand: Operand) -> int:
+        """Values that an operand gives to each row of a product."""
+        if isinstance(operand, Window):
+            return operand.length * operand.ring.values.shape[-1]
+        return operand.values.shape[-1] if isinstance(operand, Scratch | Table) else 1
 
     def _keep(self, instruction: Keep) -> structures.Instruction:
         source = self._storage(instruction.source)

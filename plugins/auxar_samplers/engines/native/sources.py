@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar import DrawSource, ForceSource, Head, PixelSource, UserError
+from auxar import DrawSource, ForceSource, Head, PixelSource
 from auxar.support import SumWalk
 from auxar_heads.logistic_mixture import (
     LARGEST_LOG_SCALE,
@@ -20,6 +20,7 @@ from auxar_heads.logistic_mixture import (
 )
 from auxar_heads.softmax import SoftmaxHead
 from auxar_samplers.compiler.program import Program
+from auxar_samplers.engines.native.fitting import check_fits
 from auxar_samplers.engines.native.structures import Drawing, Forcing
 
 
@@ -56,18 +57,12 @@ def native_source(source: PixelSource, program: Program) -> NativeSource | None:
             return part.native_source(source, program.layout.like.dtype)
     # Exact types: a subclass may have other formulas.
     if type(source) is ForceSource:
-        _check_fit("images", tuple(source.image.shape), tuple(program.image.shape))
+        check_fits(source, program)
         return _forcing(source)
     if type(source) is DrawSource and type(source.head) in HEADS and type(source.walk) in (SumWalk, type(None)):
-        _check_fit("levels", source.levels, program.network.image.levels)
-        _check_fit("parameters of a pixel", source.head.parameter_count, program.output.values.shape[1])
+        check_fits(source, program)
         return _drawing(source, program)
     return None
-
-
-def _check_fit(what: str, found: object, expected: object) -> None:
-    if found != expected:
-        raise UserError(f"the source does not fit the network: expected {what} of {expected}, got {found}")
 
 
 def described(source: PixelSource) -> str:
@@ -119,11 +114,12 @@ def _drawing(source: DrawSource, program: Program) -> NativeSource:
         drawing.groups, drawing.weights = address(walk.groups), address(walk.weights)
         drawing.least, drawing.most = address(walk.least), address(walk.most)
         drawing.later_images = walk.least.shape[2]
-        drawing.lowest, drawing.highest = address(walk.lowest), address(walk.highest)
+        drawing.lowest, drawing.highest = (
+            _address(sums, torch.int64, kept, copied=False) for sums in (walk.lowest, walk.highest)
+        )
     if source.limits is not None:
         drawing.low, drawing.high = address(source.limits.low), address(source.limits.high)
     function = HEADS[type(source.head)](source.head, source, drawing)
-    _check_fit("images", (places, batch, drawing.channels), tuple(program.image.shape))
     suffix = "float" if program.layout.like.dtype == torch.float32 else "double"
     return NativeSource(f"{function}_{suffix}", drawing, kept)
 
@@ -135,7 +131,9 @@ def _forcing(source: ForceSource) -> NativeSource:
     return NativeSource("force", forcing, kept)
 
 
-def _address(tensor: Tensor, dtype: torch.dtype, kept: list[Tensor]) -> int:
+def _address(tensor: Tensor, dtype: torch.dtype, kept: list[Tensor], *, copied: bool = True) -> int:
+    """The address of a tensor's values. One that the library changes must not be copied."""
+    tensor = tensor.contiguous() if copied else tensor
     assert tensor.is_contiguous()
     assert tensor.dtype == dtype
     kept.append(tensor)

@@ -1,0 +1,194 @@
+"""Sources and networks that do not fit each other are refused: the native library reads memory by its address."""
+
+import attrs
+import pytest
+import torch
+from helpers.causal_networks import ENGINES, needs_native
+
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec, Interval, PixelSource, Restriction, SampleRequest
+from auxar.sources import DrawSource, ForceSource
+from auxar.support import SumSupport
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxHead
+from auxar_pixelcnn.networks import LightNetwork
+from auxar_samplers import CachedSampler, RasterSampler, WavefrontSampler
+from auxar_samplers.engines.native import engine as native
+
+IMAGE = ImageSpec(height=5, width=5)
+SAMPLERS = [WavefrontSampler, CachedSampler]
+REQUEST = SampleRequest((0, 1))
+
+
+def network(image=IMAGE, components=3):
+    torch.manual_seed(0)
+    head = LogisticMixtureHead(image, components)
+    return LightNetwork(image, head, filters=4, blocks=1, features_channels=0, dropout=0.0)
+
+
+def softmax_network():
+    torch.manual_seed(0)
+    return LightNetwork(IMAGE, SoftmaxHead(IMAGE), filters=4, blocks=1, features_channels=0, dropout=0.0)
+
+
+def forced(image):
+    return ForceSource(torch.full((2, *image.shape), image.levels - 1), image)
+
+
+def drawn(**changes):
+    return attrs.evolve(DrawSource.of(network(), REQUEST), **changes)
+
+
+def with_components(components):
+    """A source whose head was changed after the network's last layer was made."""
+    source = drawn()
+    source.head.components = components
+    return source
+
+
+def limits(low, high):
+    return Interval(*(torch.full((26, 2, 3), end) for end in (low, high)))
+
+
+def restricted(number, weight, views=2):
+    """A draw restricted by sums of the sub-pixels of each pixel, or of groups that are no such."""
+    numbers = torch.arange(25).view(1, 5, 5) * number
+
+    def ranges(view):
+        return torch.zeros(len(view), 25, dtype=torch.int64), torch.full((len(view), 25), 700)
+
+    support = SumSupport(IMAGE, lambda: (numbers, torch.tensor(weight)), ranges)
+    restriction = Restriction(support, torch.zeros(views, 1, 1, 1, dtype=torch.int64))
+    return DrawSource.of(network(), attrs.evolve(REQUEST, restriction=restriction))
+
+
+MISFITS = {
+    "an image of other sizes": (lambda: forced(ImageSpec(height=1, width=1)), "images of (26, 2, 3), got (2, 2, 3)"),
+    "an image of fewer channels": (lambda: forced(ImageSpec(1, height=5, width=5)), "got (26, 2, 1)"),
+    "an image of more channels": (lambda: forced(ImageSpec(60, height=5, width=5)), "got (26, 2, 60)"),
+    "an image of more levels": (lambda: forced(ImageSpec(height=5, width=5, levels=2**20)), "images of 0 … 255, got"),
+    "another head": (lambda: DrawSource.of(softmax_network(), REQUEST), "parameters of a pixel of 30, got 768"),
+    "more components": (lambda: DrawSource.of(network(components=9), REQUEST), "of a pixel of 30, got 90"),
+    "a head that changed": (lambda: with_components(9), "parameters of a pixel of 30, got 90"),
+    "a head of other channels": (
+        lambda: DrawSource.of(network(ImageSpec(1, height=5, width=5)), REQUEST),
+        "images of (26, 2, 3), got (26, 2, 1)",
+    ),
+    "other levels": (lambda: drawn(levels=2**20), "levels of 256, got 1048576"),
+    "noise of other pixels": (lambda: DrawSource.of(network(ImageSpec(height=2, width=2)), REQUEST), "got (5, 2, 3)"),
+    "too little noise": (lambda: drawn(uniforms=torch.rand(26, 2, 1, dtype=torch.float64)), "expected noise of"),
+    "noise of another type": (lambda: drawn(uniforms=torch.rand(26, 2, 4)), "noise of (torch.float64, (26, 2, 4), "),
+    "limits out of range": (lambda: drawn(limits=limits(0, 2**40)), "limits of 0 … 255, got"),
+    "limits the wrong way round": (lambda: drawn(limits=limits(9, 3)), "limits of low ≤ high"),
+    "too few limits": (lambda: drawn(limits=limits(0, 9).of(slice(1))), "expected limits of"),
+    "too few views": (lambda: restricted(1, 1, views=1), "sums of (torch.int64, (26, 2), 'cpu'), got"),
+    "a sum that counts nothing": (lambda: restricted(1, 0), "weights in sums of 1 …, got 0 … 1"),
+    "a group that is not there": (lambda: restricted(999, 1), "groups of sums of 0 … 25, got"),
+}
+
+
+@needs_native
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("what", MISFITS)
+def test_a_source_that_does_not_fit_never_reaches_the_library(what, sampler):
+    make, message = MISFITS[what]
+    with pytest.raises(UserError, match="the source does not fit the network: expected ") as raised:
+        sampler("native").sample(network(), None, make())
+    assert message in str(raised.value)
+
+
+@needs_native
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_sources_of_every_kind_fit_their_own_network(sampler):
+    own = restricted(1, 1)
+    for source in (forced(IMAGE), drawn(), drawn(limits=limits(3, 9)), own):
+        sampler("native").sample(network(), None, source)
+
+
+@needs_native
+def test_noise_may_lie_in_memory_in_any_order():
+    noise = torch.rand(26, 4, 2, dtype=torch.float64)
+    by_image, in_order = (drawn(uniforms=form) for form in (noise.mT, noise.mT.contiguous()))
+    images = [WavefrontSampler("native").sample(network(), None, source) for source in (by_image, in_order)]
+    assert torch.equal(*images)
+
+
+class Strange(PixelSource):
+    """Gives what it is made with at each call."""
+
+    count = 2
+
+    def __init__(self, given):
+        self.given = given
+
+    def pixels(self, places, parameters):
+        return self.given(len(places))
+
+
+STRANGE = {
+    "no integers": (lambda n: torch.zeros(n, 2, 3), "got torch.float32 of shape"),
+    "other integers": (lambda n: torch.zeros(n, 2, 3, dtype=torch.int32), "got torch.int32 of shape"),
+    "one pixel for all images": (lambda n: torch.zeros(n, 1, 3, dtype=torch.int64), "got torch.int64 of shape"),
+    "no axis of images": (lambda n: torch.zeros(n * 2, 3, dtype=torch.int64), "got torch.int64 of shape"),
+    "nothing": (lambda n: None, "got NoneType"),
+    "too large values": (lambda n: torch.full((n, 2, 3), 256), r"expected integers in [0, 256), got 256 … 256"),
+    "negative values": (lambda n: torch.full((n, 2, 3), -1), r"expected integers in [0, 256), got -1 … -1"),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("sampler", [RasterSampler, *SAMPLERS])
+@pytest.mark.parametrize("what", STRANGE)
+def test_pixels_that_are_none_are_refused_by_every_sampler(what, sampler, engine):
+    given, message = STRANGE[what]
+    made = RasterSampler() if sampler is RasterSampler else sampler(engine)
+    with pytest.raises(UserError, match="Strange") as raised:
+        made.sample(network(), None, Strange(given))
+    assert message in str(raised.value)
+
+
+class Wide(LightNetwork):
+    """Encodes pixels to more channels than its layers read."""
+
+    def encode(self, image):
+        return torch.cat([super().encode(image)] * 3, dim=1)
+
+
+@needs_native
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_layers_that_do_not_fit_the_encoding_never_reach_the_library(sampler):
+    wide = network()
+    wide.__class__ = Wide
+    with pytest.raises(UserError, match="`encode` must give as many channels as they read"):
+        sampler("native").sample(wide, None, DrawSource.of(wide, REQUEST))
+
+
+@needs_native
+def test_weights_of_several_types_never_reach_the_library():
+    mixed = network()
+    matrix = next(weight for weight in mixed.out.parameters() if weight.dim() > 1)
+    matrix.data = matrix.data.double()
+    with pytest.raises(UserError, match=r"its weights are of torch.float32 and torch.float64"):
+        WavefrontSampler("native").sample(mixed, None, DrawSource.of(mixed, REQUEST))
+
+
+def steps_of_calls(images):
+    """How many steps the library runs at each call, when so many images are drawn."""
+    own = network()
+    sampler = WavefrontSampler("native")
+    source = DrawSource.of(own, SampleRequest(tuple(range(images))))
+    with torch.no_grad():
+        program = sampler.program(own, sampler.prepare(own), None, images, 0)
+        run = native._Run(program, source)
+    found = []
+    run._run = lambda _, first, last: found.append(last.value - first.value)
+    run()
+    assert sum(found) == len(program.steps)
+    return found
+
+
+@needs_native
+def test_more_images_do_not_keep_ctrl_c_waiting(monkeypatch):
+    """The library then runs fewer steps before it returns to Python, which hears signals."""
+    monkeypatch.setattr(native, "STEPS_OF_A_CALL", 8)
+    assert [max(steps_of_calls(images)) for images in (1, 2, 3, 100)] == [8, 4, 2, 1]
