@@ -61,11 +61,16 @@ def structure_options(table: Any, config: type[T], path: str, registry: Registry
     """A component's config from the options that a recipe gives.
 
     A config class may have a class method `upgraded(options)`, which brings options of earlier versions into today's
-    form. Raises `UserError` with the path of every key that is wrong.
+    form, or raises a `UserError` that begins with the key that is wrong.
+
+    Raises `UserError` with the path of every key that is wrong.
     """
     if isinstance(table, Mapping):
         upgraded: Callable[[Any], Any] = getattr(config, "upgraded", dict)
-        table = dict(upgraded(table))
+        try:
+            table = dict(upgraded(table))
+        except UserError as error:
+            raise UserError(f"{path}.{error}") from None
         for field in attrs.fields(attrs.resolve_types(config)):  # type: ignore[type-var, arg-type]
             if not hasattr(field.type, "from_recipe"):
                 continue

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from auxar import Component, HeadChoice, hookimpl
+from auxar import Component, HeadChoice, UserError, hookimpl
+from auxar.errors import shown
 from auxar_heads.logistic_mixture import LogisticMixtureConfig, LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxConfig, SoftmaxHead
 
@@ -31,15 +32,23 @@ def softmax() -> HeadChoice:
 
 
 def upgraded(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A network's options with `components` inside of `head`, beside which recipes of earlier versions have it."""
+    """A network's options with `components` inside of `head`, beside which recipes of earlier versions have it.
+
+    Raises `UserError` where `head` is a table of its own beside which `components` has no meaning.
+    """
     if "components" not in options:
         return dict(options)
     head = options.get("head", LOGISTIC_MIXTURE.name)
     table = {key: value for key, value in options.items() if key != "components"}
     if head == LOGISTIC_MIXTURE.name:
         table["head"] = {"name": head, "components": options["components"]}
+    elif isinstance(head, Mapping):
+        raise UserError(
+            "components: with a table as head, it is an option in it: "
+            f'head = {{ name = "logistic_mixture", components = {shown(options["components"])} }}'
+        )
     elif head != SOFTMAX.name:
-        # The keys of a head that is written today's way: `components` is then reported as unknown.
+        # A name that is wrong, or a head that has no such option: `components` is then reported as unknown.
         return dict(options)
     return table
 

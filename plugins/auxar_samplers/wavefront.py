@@ -32,4 +32,6 @@ class WavefrontSampler(ProgramSampler):
     def program(
         self, network: CausalNetwork, prepared: Schedule, features: Tensor | None, count: int, reach: int
     ) -> Program:
-        return wavefront_program(network, delayed(prepared, reach), features, count)
+        # A row above is no wider than the image, whatever a source asks for.
+        schedule = delayed(prepared, min(reach, network.image.width))
+        return wavefront_program(network, schedule, features, count)

@@ -74,6 +74,10 @@ class EngineChoice:
         name, options = named_options(value, path, "engine")
         name = FORMER_NAMES.get(name, name)
         known = registry.names("engine")
+        for reserved in (AUTO, *FORMER_NAMES):
+            if reserved in known:
+                provider = registry.providers["engine", reserved]
+                raise UserError(f"plugin {provider}: an engine cannot be named '{reserved}', which is taken")
         if name not in (AUTO, *known):
             raise UserError(f"{path}: no engine is named '{name}'{did_you_mean(name, (AUTO, *known))}")
         if name == AUTO:

@@ -133,6 +133,13 @@ def test_auto_leaves_out_an_engine_that_needs_options(registry):
         choice(registry, "demanding")
 
 
+@pytest.mark.parametrize("name", ["auto", "plain"])
+def test_names_that_have_a_meaning_are_no_engines(tmp_path, name):
+    (tmp_path / "engines.py").write_text(ENGINES.replace('"never"', f'"{name}"'))
+    with pytest.raises(UserError, match=f"^plugin .*engines.*: an engine cannot be named '{name}'"):
+        choice(load_plugins([tmp_path / "engines.py"]), "auto")
+
+
 def test_an_engine_that_cannot_run_gives_way_under_auto(registry, ran, caplog, monkeypatch):
     engines = choice(registry, "auto").engines
     assert [type(engine).__name__ for engine in engines] == [

@@ -296,17 +296,43 @@ class CountingSource(PixelSource):
         return NativeSource(self.compiled.count, state, [self.compiled])
 
 
-@needs_native
-def test_a_source_can_bring_compiled_code(tmp_path):
-    code, path = tmp_path / "counting.cpp", tmp_path / "counting.so"
+class DoublingSource(CountingSource):
+    """Has other pixels than the class whose compiled code it inherits."""
+
+    def pixels(self, places, parameters):
+        return super().pixels(places, parameters) * 2 % self.image.levels
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory):
+    """The compiled code of `CountingSource`."""
+    folder = tmp_path_factory.mktemp("counting")
+    code, path = folder / "counting.cpp", folder / "counting.so"
     code.write_text(CODE)
     compiler = next(found for found in map(shutil.which, ("c++", "g++", "clang++")) if found)
     subprocess.run([compiler, "-O1", "-std=c++17", "-fPIC", "-shared", str(code), "-o", str(path)], check=True)
+    return ctypes.CDLL(str(path))
+
+
+@needs_native
+@pytest.mark.parametrize("sampler", [WavefrontSampler("native"), CachedSampler("native")])
+@pytest.mark.parametrize(
+    ("kind", "is_compiled", "asked"),
+    [(CountingSource, True, False), (CountingSource, False, True), (DoublingSource, True, True)],
+)
+def test_a_source_can_bring_compiled_code_for_its_own_class(counting, sampler, kind, is_compiled, asked):
     image = ImageSpec(3, height=5, width=4, levels=16)
     network = components.light_prior(components.LightConfig(filters=3, blocks=1), image).double().network
-    expected = RasterSampler().sample(network, None, CountingSource(image, 2))
-    for sampler in (WavefrontSampler("native"), CachedSampler("native")):
-        for compiled, asked in ((ctypes.CDLL(str(path)), False), (None, True)):
-            source = CountingSource(image, 2, compiled)
-            assert torch.equal(sampler.sample(network, None, source), expected)
-            assert (source.asked > 0) == asked
+    source = kind(image, 2, counting if is_compiled else None)
+    expected = RasterSampler().sample(network, None, kind(image, 2))
+    assert torch.equal(sampler.sample(network, None, source), expected)
+    assert (source.asked > 0) == asked
+
+
+def test_a_reach_beyond_the_images_edge_costs_no_more_than_its_width():
+    network = components.light_prior(
+        components.LightConfig(filters=2, blocks=1), ImageSpec(1, height=3, width=4)
+    ).network.double()
+    image = random_images(1, network.image, 0)
+    source = NotingSource(image, network.image, network.head.parameter_count, 10**9)
+    assert torch.equal(WavefrontSampler("torch").sample(network, None, source), image)

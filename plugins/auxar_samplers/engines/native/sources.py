@@ -37,7 +37,11 @@ class NativeSource:
 
 @runtime_checkable
 class HasNativeForm(Protocol):
-    """A source, or the head of a `DrawSource`, that brings compiled code of its own for the native engine."""
+    """A source, or the head of a `DrawSource`, that brings compiled code of its own for the native engine.
+
+    The code is used for the class that defines `native_source` itself. A subclass may have other formulas, so it is
+    called back unless it defines the method, too.
+    """
 
     def native_source(self, source: PixelSource, dtype: torch.dtype) -> NativeSource | None:
         """The compiled form for parameters of that dtype; None where there is none, and the source is called back.
@@ -53,7 +57,7 @@ def native_source(source: PixelSource, program: Program) -> NativeSource | None:
     memory that is not theirs.
     """
     for part in (source, source.head if type(source) is DrawSource else None):
-        if isinstance(part, HasNativeForm):
+        if isinstance(part, HasNativeForm) and "native_source" in vars(type(part)):
             return part.native_source(source, program.layout.like.dtype)
     # Exact types: a subclass may have other formulas.
     if type(source) is ForceSource:
