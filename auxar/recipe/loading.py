@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import tomli_w
 
-from auxar.errors import UserError, did_you_mean, is_unicode, one_line
+from auxar.errors import UserError, did_you_mean, is_unicode, one_line, shown
 from auxar.files import read_bytes
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
@@ -98,6 +98,9 @@ def _parse(text: str, settings: Sequence[str], sampling: Mapping[str, Any] | Non
         table = parse_toml(text)
     except ValueError as error:
         raise UserError(f"not valid TOML: {one_line(str(error))}") from None
+    if isinstance(settings, str):
+        # Python would take a text for a list of its letters.
+        raise UserError(f"expected a list of settings, each key=value, got the text {shown(settings)}")
     for setting in settings:
         _apply(table, setting)
     own = table.get("sampling", {})
