@@ -151,7 +151,7 @@ def test_options_of_any_type_are_checked(finished, options, message):
 
 def test_settings_are_a_list(pictures, tmp_path):
     recipe = write(tmp_path / "tiny.toml", tiny(pictures))
-    with pytest.raises(UserError, match="expected a list of settings, each key=value, got the text 'training.seed=3'$"):
+    with pytest.raises(UserError, match=r"expected a list of settings, .* got the text 'training.seed=3'$"):
         auxar.run(recipe, settings="training.seed=3", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
