@@ -192,8 +192,9 @@ def command(*arguments: str | Path, processes: int = 1) -> list[str]:
     auxar = ["-m", "auxar", *map(str, arguments)]
     if processes == 1:
         return [sys.executable, *auxar]
-    launch = ["-m", "accelerate.commands.launch", "--num_processes", str(processes), "--cpu"]
-    return [sys.executable, *launch, *auxar]
+    # Any free port: tests that run at the same time would otherwise both take Accelerate's default.
+    options = ["--num_processes", str(processes), "--cpu", "--main_process_port", "0"]
+    return [sys.executable, "-m", "accelerate.commands.launch", *options, *auxar]
 
 
 def call(
