@@ -219,7 +219,7 @@ def heads(draw, levels=(2, 3, 7, 256)):
 
 
 def intervals(spec, count, seed):
-    """Of all kinds: single values, whole ranges, both ends, any: low and high of shape (count, *spec.shape)."""
+    """Low and high ends of single values, whole ranges, ranges at both ends, any: of shape (count, *spec.shape)."""
     ends = torch.randint(spec.levels, (2, count, *spec.shape), generator=generator(seed)).sort(0).values
     kind = torch.randint(5, (count, *spec.shape), generator=generator(seed + 1))
     low = torch.where((kind == 1) | (kind == 2), 0, ends[0])

@@ -237,7 +237,7 @@ def eight_bit(picture: Image.Image) -> Image.Image:
 
 
 def _has_deep_key(picture: Image.Image) -> bool:
-    """Whether transparent pixels are told by a color of 16 bits a channel, of which Pillow keeps 8 in the pixels."""
+    """Whether transparency is marked by a color of 16 bits a channel, of which Pillow's pixels keep only 8."""
     key = picture.info.get("transparency")
     if picture.mode.startswith("I"):
         return key is not None

@@ -29,7 +29,7 @@ class Margin:
 
     bits_per_dim: float
     standard_error: float | None
-    """Of the mean of the single images' differences; unpaired, of two means over images that are not the same."""
+    """Standard error of the mean difference over single images, or of the difference of two means if unpaired."""
     images: int | None
     """Number of images that both were evaluated on; None for an unpaired difference."""
 
@@ -42,15 +42,15 @@ class ComparedFactor:
     image: ImageSpec
     view: ImageSpec | None
     heldout: Figures | None
-    """As in `evaluation.json`; None if it is not trained."""
+    """The held-out figures of `evaluation.json`; None if the factor is not trained."""
     margin: Margin | None
-    """Of the bits/dim of its own size; None where the first run has no factor of the same views."""
+    """Difference in the factor's own bits/dim; None where the first run has no factor of the same views."""
     parameters: int
     steps: int
     weights: str | None
     support: SupportName | None
     kind: Exactness
-    """Of its own figures; `cumulative_kind` of those with all coarser factors."""
+    """Whether the factor's own figures are exact; `cumulative_kind` says so of it with all coarser factors."""
     cumulative_kind: Exactness
 
     def __str__(self) -> str:
@@ -74,9 +74,9 @@ class ComparedRun:
     factors: list[ComparedFactor]
     """From the image down to its coarsest view."""
     notes: list[str]
-    """What has to be known to read the figures."""
+    """Sentences that a reader of the figures needs."""
     wasted_bits_per_dim: float | None
-    """As in `evaluation.json`, of the held-out images."""
+    """The held-out value of `wasted_bits_per_dim` in `evaluation.json`."""
     wasted_standard_error: float | None
 
     @property
@@ -171,7 +171,7 @@ def _compared(run: EvaluatedRun, first: EvaluatedRun) -> ComparedRun:
 def _kind_notes(
     run: EvaluatedRun, first: EvaluatedRun, total: Margin | None, margins: Sequence[Margin | None]
 ) -> Iterator[str]:
-    """What has to be said of differences between an exact figure and a bound."""
+    """Notes on every difference between an exact figure and a bound."""
     pairs = [("total", run.evaluation.kind, first.evaluation.kind)] if total else []
     for number, margin in enumerate(margins):
         place = first.place(run.key(number))

@@ -49,7 +49,7 @@ class EvaluatedRun:
     image_nats: ImageNats | None
     """Log-likelihoods of single images, if the folder has them."""
     notes: list[str]
-    """What has to be known to read the figures."""
+    """Sentences that a reader of the figures needs."""
 
     @property
     def image(self) -> ImageSpec:

@@ -35,7 +35,7 @@ class Neighbors:
     images: Tensor
     by_pixels: Nearest
     by_coarsest: Nearest | None
-    """By the coarsest view; None for a model without views."""
+    """The training images whose coarsest views are nearest; None for a model without views."""
 
     @property
     def nearest(self) -> list[Nearest]:

@@ -20,12 +20,12 @@ class ChannelFigures:
 
     nats: float
     bits_per_dim: float
-    """Of the channel's own values: the mean over channels is the factor's."""
+    """Mean over the channel's own sub-pixels. The factor's bits/dim are the mean over its channels."""
     standard_error: float | None
     bits_per_dim_of_image: float
     """Over the sub-pixels of the whole image: the sum over channels is the factor's."""
     wasted_bits_per_dim: float | None = None
-    """Of the channel's own values, as the factor's `wasted_bits_per_dim`."""
+    """Mean over the channel's own sub-pixels, defined like the factor's `wasted_bits_per_dim`."""
     wasted_standard_error: float | None = None
     wasted_bits_per_dim_of_image: float | None = None
 
@@ -36,12 +36,12 @@ class Figures:
 
     nats: float
     bits_per_dim: float
-    """Of the factor's own size."""
+    """Mean over the sub-pixels of the factor's own image."""
     standard_error: float | None
     bits_per_dim_of_image: float
     """Over the sub-pixels of the whole image: the sum over factors is the model's."""
     cumulative_bits_per_dim: float | None = None
-    """Of this factor and all coarser ones, over this factor's sub-pixels; None if one of them is not trained."""
+    """Bits of this and all coarser factors over this factor's sub-pixels; None if one of them is not trained."""
     cumulative_standard_error: float | None = None
     nats_standard_error: float | None = None
     standard_error_of_image: float | None = None
@@ -73,7 +73,7 @@ class FactorFigures:
     heldout: Figures | None = None
     training: Figures | None = None
     difference: Difference | None = None
-    """Of `bits_per_dim`."""
+    """The difference in `bits_per_dim`."""
     parameters: int = 0
     steps: int = 0
     weights: str | None = None
@@ -84,9 +84,9 @@ class FactorFigures:
     support: SupportName | None = attrs.field()
     """Which images the decoder gives probability to: any, or those of the given view. None for the coarsest."""
     kind: Exactness = attrs.field()
-    """Of the factor's own figures, as terms of log p(X): those of a free decoder are a bound's."""
+    """Whether the factor's own figures are exact terms of log p(X). A free decoder's are terms of a bound."""
     cumulative_kind: Exactness = attrs.field()
-    """Of its cumulative figures: exact if this factor and all coarser ones are."""
+    """Whether the cumulative figures are exact: they are if this factor and all coarser ones are."""
 
     @support.default
     def _free_given_a_view(self) -> SupportName | None:
@@ -107,7 +107,7 @@ class DataFacts:
 
     path: str
     fingerprint: str | None = None
-    """Of the training images."""
+    """Fingerprint of the training images."""
     heldout_fingerprint: str | None = None
     skipped: int = 0
 
@@ -119,7 +119,7 @@ class Evaluation:
     bits_per_dim: dict[str, float | None]
     standard_error: dict[str, float | None]
     kind: Exactness
-    """Of the whole model's figures: exact if all factors are."""
+    """Whether the whole model's figures are exact: they are if all factors are."""
     factors: list[FactorFigures] = attrs.field(
         validator=[attrs.validators.min_len(1), attrs.validators.max_len(MOST_STAGES + 1)]
     )
@@ -129,5 +129,5 @@ class Evaluation:
     data: DataFacts
     difference: Difference | None = None
     wasted_bits_per_dim: dict[str, float | None] = attrs.Factory(dict)
-    """Of `bits_per_dim`, what all free decoders waste together; 0 if there are none, None if one cannot tell."""
+    """The part of `bits_per_dim` that free decoders waste together: 0 where none is free, None if one cannot tell."""
     wasted_standard_error: dict[str, float | None] = attrs.Factory(dict)

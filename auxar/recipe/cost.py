@@ -26,7 +26,7 @@ class FactorCost:
     view: ImageSpec | None
     parameters: int
     multiply_adds: int
-    """Of one pass forward over one image; a training step takes about three times as many."""
+    """Multiply-adds of one forward pass over one image; a training step takes about three times as many."""
     memory: int
     """Bytes: weights, gradients, Adam's moments, the average, and what the backward pass of one batch keeps."""
 

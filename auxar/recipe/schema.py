@@ -216,7 +216,7 @@ class SamplingConfig:
     batch_size: int = attrs.field(default=16, validator=[_integer, positive, at_most(MOST_IMAGES)])
     """Images drawn at once, 1 … 2^20."""
     seed: int = attrs.field(default=0, validator=_integer)
-    """Of the noise: an image is a function of seed and number."""
+    """Seed of the noise: an image is a function of seed and number."""
     sampler: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("auto"))
     """What draws; `auto` takes the fastest that the network allows."""
 

@@ -25,7 +25,7 @@ def table(content: Table, digits: int = words.DIGITS, *, narrow: bool = False) -
 
 
 def notes(content: Table) -> Html:
-    """What has to be said about a table, below it."""
+    """A table's caption and notes, as paragraphs to stand below it."""
     return join(*(tag("p", note, class_="soft") for note in (words.sentence(content.caption), *content.notes)))
 
 

@@ -171,7 +171,7 @@ def _intervals(view: View, image: Tensor, given: Tensor) -> Interval:
 
 
 def _check_intervals(view: View, image: Tensor) -> None:
-    """Of images with their own views: each holds the image's value, and depends on nothing but what it should."""
+    """Checks intervals of images with their own views: what they hold, and what they depend on."""
     given = view(image)
     found = _intervals(view, image, given)
     wrong = (image < found.low) | (image > found.high) | (found.low < 0) | (found.high >= view.image.levels)

@@ -30,7 +30,7 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "quickstart.toml"
 EVERY = 1.0
 """Seconds between two looks."""
 ROWS = 360
-"""Of the course that is kept."""
+"""Rows that are kept of the course."""
 Row = tuple[float, int, int, int]
 
 

@@ -156,7 +156,7 @@ def gradient(run: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_gradient_is_that_of_one_process(one_step, processes):
-    """Of the same batch, in float64: relative to its norm to 1e-12."""
+    """Gradients of the same batch in float64 agree: relative to its norm to 1e-12."""
     out = one_step / str(processes)
     done = call(several(processes, "float64", ["run", one_step / "tiny.toml", "--out", out]), one_step)
     assert done.returncode == 0, done.stderr

@@ -262,7 +262,7 @@ def test_an_interruption_without_words_is_told(monkeypatch, capsys):
 
 
 def test_the_rate_after_a_stop_counts_what_was_done_since(pictures, tmp_path, monkeypatch):
-    """Of the steps that a line of metrics is the mean of, some may have been done before the stop."""
+    """A line of metrics is a mean over steps, some of which may have been done before the stop."""
     table = tiny(pictures, training__steps=3, training__log_every=3, sampling__images=0)
     ticks = itertools.count()
     monkeypatch.setattr("auxar.training.progress.time.perf_counter", lambda: float(next(ticks)))

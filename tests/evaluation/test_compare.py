@@ -43,7 +43,7 @@ def own(runs, tmp_path) -> Path:
 
 
 def nats(folder: Path) -> np.ndarray:
-    """Of each held-out image under each factor, as stored: (factors, images)."""
+    """Nats of each held-out image under each factor, as stored: (factors, images)."""
     return load_file(folder / "evaluation.safetensors")["heldout.nats"]
 
 

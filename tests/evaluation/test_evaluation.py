@@ -138,7 +138,7 @@ def test_the_total_is_that_of_single_images_in_float64(finished, bits, batch_siz
 
 @pytest.mark.slow
 def test_two_processes_evaluate_as_one_and_print_once(finished, bits):
-    """Of one training image, which the second process has no part in."""
+    """With a single training image, of which the second process evaluates none."""
     options = ["--set", "evaluation.batch_size=2", "evaluation.train_images=1"]
     before = read_json(finished / "evaluation.json")
     done = call(command("evaluate", finished, *options, processes=2), finished.parent)
@@ -532,7 +532,7 @@ def test_the_standard_errors_of_what_is_wasted(finished, data):
 
 
 def test_a_free_factor_that_cannot_tell_leaves_no_total(pictures, tmp_path):
-    """Of a view that does not say which images it leaves possible."""
+    """For a view that does not say which images it leaves possible."""
     (tmp_path / "thin.py").write_text(VIEW)
     table = chained(pictures, ("free", "free"), plugins=["thin.py"])
     table["stage"][0]["view"] = {"name": "thin", "every": 2}

@@ -37,7 +37,7 @@ class Limits:
     """What one case may take."""
 
     seconds: float
-    """Of computing; by the clock, which runs on while others compute, three times as many."""
+    """Seconds of computing; the clock may show three times as many, since others compute meanwhile."""
     memory: float
     """GiB resident, of the process at any time."""
 
@@ -54,7 +54,7 @@ class Outcome:
     what: str
     """What was tried."""
     seconds: float
-    """Of computing."""
+    """Seconds of computing."""
     memory: float
     """GiB resident at most."""
 

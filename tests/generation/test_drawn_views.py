@@ -26,7 +26,7 @@ RULES = [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")]
     ids=["pyramid", "grayscale", "bitplanes", "subsample"],
 )
 def test_a_thousand_images(pictures, tmp_path, view, head):
-    """Of real views and of noise's, under every rule."""
+    """Draws from views of real images and of noise, under every rule."""
     changes = {
         "stage__0__view": view,
         "stage__0__support": "restricted",

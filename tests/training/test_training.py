@@ -171,7 +171,7 @@ def test_bfloat16_stays_near_float32(pictures, tmp_path):
 
 
 def test_likelihoods_of_a_trained_model_are_near_in_bfloat16(tmp_path):
-    """Of held-out images: 0.01 bits/dim in the mean and 0.05 for each."""
+    """Tolerance on held-out images: 0.01 bits/dim in the mean and 0.05 for each."""
     emoji = {"data__path": "noto-emoji", "data__resize": "cover", "training__steps": 150, "training__batch_size": 16}
     table = tiny(tmp_path, **emoji, prior__filters=16, stage__0__decoder__filters=16, sampling__images=0)
     folder = run(tmp_path / "run", table)

@@ -28,7 +28,7 @@ def double(*values):
 
 
 def nearest_value(point, levels):
-    """Of a point in units of [-1, 1]."""
+    """The value nearest to a point in units of [-1, 1]."""
     return logistic.nearest_value(logistic.position(point, levels), levels)
 
 

@@ -108,7 +108,7 @@ def noise_of(head, image, count, seed, *, free=False):
 
 @st.composite
 def parameters_of(draw, head, rows):
-    """Of any size, so that intervals lie far out and components beyond all bounds, in float32 or float64."""
+    """Parameters of any size, so that intervals lie far out and components beyond all bounds, in float32 or float64."""
     noise = generator(draw(SEEDS))
     found = torch.randn((rows, head.parameter_count), generator=noise, dtype=torch.float64)
     found *= draw(st.sampled_from([0.1, 1.0, 10.0, 1000.0]))
@@ -198,7 +198,7 @@ def test_free_draws_of_every_kind(rule, levels, channels):
 @pytest.mark.parametrize("restricted", [False, True])
 @pytest.mark.parametrize("noise", [2.0**-53, 1 - 2.0**-53])
 def test_noise_next_to_the_ends_draws_the_first_and_the_last_value(noise, restricted):
-    """Of those that are possible, by both engines."""
+    """Both engines draw the first and the last of the values that are possible."""
     image = ImageSpec(3, height=4, width=4, levels=256)
     for head in (LogisticMixtureHead(image, 3), SoftmaxHead(image)):
         parameters = torch.zeros(17, 1, head.parameter_count)

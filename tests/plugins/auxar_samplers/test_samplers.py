@@ -108,7 +108,7 @@ def test_the_wavefront_works_on_many_rows_at_once():
 
 
 def stored_bytes(monkeypatch, sampler, image):
-    """Of everything that a sampler keeps between its steps, for a network with features."""
+    """Bytes of everything that a sampler keeps between its steps, for a network with features."""
     network = randomized(OtherNetwork(image, SoftmaxHead(image), ((1, 3), (-2, 2)), ((0, 2), (-2, 0)), 2), 0)
     sizes = []
 
