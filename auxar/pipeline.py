@@ -9,12 +9,13 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from auxar.data import load_images
+from auxar.data import DataSets, load_images
 from auxar.distributed.accelerator import make_accelerator
 from auxar.distributed.watchdog import watching
 from auxar.errors import one_line
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.evaluation.stored import is_evaluated
+from auxar.generation.figures import are_drawn, figures_to_folder
 from auxar.generation.samples import check_samples, sample_to_folder
 from auxar.interfaces import Prior
 from auxar.recipe import Recipe, load_recipe
@@ -74,17 +75,24 @@ def run(
             logger.warning("left out, cannot be read: %s", one_line(name))
         model = train_factors(recipe, registry, missing, data, found, accelerator)
         _log_result(evaluate_run(found, recipe, model, data, accelerator))
-        _sample(found, recipe, model, accelerator)
+        _sample(found, recipe, model, data, accelerator)
         update_report(found, accelerator)
     accelerator.end_training()
     return found
 
 
 def _is_finished(run: RunFolder, recipe: Recipe) -> bool:
-    """Whether all is there: every factor, an evaluation of all of them, samples if any are asked for, the report."""
+    """Whether a run has everything: each factor, an evaluation, the samples and figures of its recipe, the report."""
     if len(run.trained(recipe)) < len(recipe.factor_names) or not run.report.is_file():
         return False
-    return is_evaluated(run, recipe) and (not recipe.sampling.images or (run.samples / "samples.json").is_file())
+    if recipe.sampling.images and not (run.samples / "samples.json").is_file():
+        return False
+    return is_evaluated(run, recipe) and (not _figure_rows(recipe) or are_drawn(run.figures, recipe))
+
+
+def _figure_rows(recipe: Recipe) -> int:
+    """The number of rows of each figure; 0 for a recipe that asks for no images at all."""
+    return recipe.sampling.figure_rows if recipe.sampling.images else 0
 
 
 def _log_result(table: Mapping[str, Any]) -> None:
@@ -95,11 +103,15 @@ def _log_result(table: Mapping[str, Any]) -> None:
             logger.info("of these, %s, which free decoders allow", words.wasted(wasted))
 
 
-def _sample(run: RunFolder, recipe: Recipe, model: Prior, accelerator: Accelerator) -> None:
+def _sample(run: RunFolder, recipe: Recipe, model: Prior, data: DataSets, accelerator: Accelerator) -> None:
     missing = [name for name in recipe.factor_names if name not in run.trained(recipe)]
     if missing:
         logger.info("no samples yet, these factors are not trained: %s", ", ".join(missing))
         return
     # `auxar sample` may have been asked to draw here as well.
     with holding_for_all(run.samples, accelerator, check_samples):
-        sample_to_folder(model, recipe.sampling, own_sampler(model), run.samples, accelerator)
+        sample_to_folder(model, recipe.sampling, own_sampler(model), run.samples, accelerator, data.heldout)
+    if rows := _figure_rows(recipe):
+        # Looking for the nearest training images would read a whole stream: `auxar figures` does so on request.
+        training = None if recipe.data.streaming else data.train
+        figures_to_folder(model, own_sampler(model), recipe, rows, data.heldout, training, run.figures, accelerator)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import attrs
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -14,10 +15,10 @@ from tqdm import tqdm
 from auxar.data import ImageSet
 from auxar.evaluation.nearest import Neighbors, neighbors
 from auxar.files import write_json
-from auxar.generation.samples import draw_views
+from auxar.generation.samples import draw_views, first_images
 from auxar.generation.sheets import can_be_shown, labeled, save_png
 from auxar.interfaces import DrawRule, ImageSpec, Prior, Sampler, SampleRequest
-from auxar.recipe import SamplingConfig
+from auxar.recipe import Recipe, SamplingConfig
 
 DRAWS = 4
 """Draws side by side of one view."""
@@ -41,6 +42,7 @@ class Figures:
     """The figures of a model, and the sampler, settings and images to draw them with.
 
     `heldout` are images (b, *model.image.shape), one for each row; `flip` is whether training saw images mirrored.
+    Without `training`, the figure of nearest training images is left out.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Figures:
         config: SamplingConfig,
         rows: int,
         heldout: Tensor,
-        training: ImageSet,
+        training: ImageSet | None,
         flip: bool,
     ) -> None:
         self.model = model
@@ -98,14 +100,15 @@ class Figures:
                 f"A row is one image: its coarsest view, and each finer image given the one before. {self._drawn()}",
                 self._growth,
             )
-
-        yield Figure(
-            "memorization",
-            "Nearest training images",
-            "A row is a sampled image, or below them a held-out one, and the training images nearest to it. Samples "
-            f"that were copies would be much nearer to one than real images are. {self._drawn()}",
-            self._memorization,
-        )
+        if self.training is not None:
+            yield Figure(
+                "memorization",
+                "Nearest training images",
+                "Each row shows a sampled image or, further down, a held-out image, and the training images nearest to "
+                "it. If the model copied training images, samples would be much nearer to them than held-out images "
+                f"are. {self._drawn()}",
+                self._memorization,
+            )
 
     def _drawn(self) -> str:
         rule = self.config.draw_rule()
@@ -160,6 +163,7 @@ class Figures:
         return self._beside([("", images[k::columns], self.specs[0]) for k in range(columns)])
 
     def _memorization(self) -> Image.Image:
+        assert self.training is not None
         drawn = self._drawn_views(self.config.draw_rule(), range(self.rows))[0]
         samples, heldout = (
             neighbors(self.model, images.to(self.device), self.training, flip=self.flip)
@@ -174,6 +178,16 @@ class Figures:
         return self._beside([(f"{spec.height} x {spec.width}", view, spec) for view, spec in shown])
 
 
+def are_drawn(folder: Path, recipe: Recipe) -> bool:
+    """Whether the folder holds all figures that a run of the recipe draws."""
+    names = ["figures.json", "reduction.png", "map.png"]
+    if recipe.stage:
+        names += ["views.png", "given.png", "growth.png"]
+    if not recipe.data.streaming:
+        names.append("memorization.png")
+    return all((folder / name).is_file() for name in names)
+
+
 @torch.no_grad()
 def draw_figures(figures: Figures, folder: Path) -> None:
     """Draws all figures into `folder`, each as it is finished, and what they are into figures.json."""
@@ -182,6 +196,26 @@ def draw_figures(figures: Figures, folder: Path) -> None:
         save_png(figure.draw(), folder / f"{figure.name}.png")
         entries.append({"file": f"{figure.name}.png", "title": figure.title, "caption": figure.caption})
         write_json(folder / "figures.json", entries)
+
+
+def figures_to_folder(
+    model: Prior,
+    sampler: Sampler,
+    recipe: Recipe,
+    rows: int,
+    heldout: ImageSet,
+    training: ImageSet | None,
+    folder: Path,
+    accelerator: Accelerator,
+) -> None:
+    """Draws the figures of a recipe's model, `rows` images in each, in the main process; the others wait for it.
+
+    Without `training`, the figure of nearest training images is left out.
+    """
+    if accelerator.is_main_process:
+        images = first_images(heldout, rows)
+        draw_figures(Figures(model, sampler, recipe.sampling, rows, images, training, recipe.training.flip), folder)
+    accelerator.wait_for_everyone()
 
 
 def memorization_sheet(samples: Neighbors, heldout: Neighbors, image: ImageSpec) -> Image.Image:

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from auxar.data import ImageSet, evaluation_batches
 from auxar.errors import UserError
 from auxar.files import remove, unfinished, write_json
 from auxar.generation.sheets import can_be_shown, growth, save_png, sheet, sheet_columns, to_uint8
@@ -30,7 +31,7 @@ SHEET_IMAGES = 256
 """The sheet shows the first so many images; single pictures are kept of all."""
 GROWTH_ROWS = 4
 """Images whose way from coarse to fine is shown."""
-SHEETS = ("samples.json", "samples.png", "growth.png", "draws.npz")
+SHEETS = ("samples.json", "samples.png", "heldout.png", "growth.png", "draws.npz")
 """Files that are written beside the folder of single pictures."""
 
 
@@ -55,9 +56,16 @@ def drawn_bits_per_dim(model: Prior, views: Sequence[Tensor], batch_size: int, d
 
 
 def sample_to_folder(
-    model: Prior, config: SamplingConfig, sampler: Sampler, folder: Path, accelerator: Accelerator
+    model: Prior,
+    config: SamplingConfig,
+    sampler: Sampler,
+    folder: Path,
+    accelerator: Accelerator,
+    heldout: ImageSet | None = None,
 ) -> None:
     """Draws `config.images` images and writes sheet, single pictures, growth and how they were drawn.
+
+    With `heldout`, a second sheet of the same layout shows as many of these real images.
 
     The processes share the images; an image does not depend on who draws it. Each is written once it is drawn, so that
     stopping early loses only those that were being drawn.
@@ -83,7 +91,10 @@ def sample_to_folder(
     everyone = sorted(gather_object(scored), key=lambda entry: entry[0])
     if accelerator.is_main_process and everyone:
         stacked = [torch.stack([views[k] for _, views, _ in everyone]) for k in range(len(specs))]
-        save_png(sheet(stacked[0], specs[0]), folder / "samples.png")
+        columns = sheet_columns(len(everyone), specs[0])
+        save_png(sheet(stacked[0], specs[0], columns), folder / "samples.png")
+        if heldout is not None:
+            save_png(sheet(first_images(heldout, len(everyone)), specs[0], columns), folder / "heldout.png")
         rows = [(view[:GROWTH_ROWS], spec) for view, spec in zip(stacked, specs, strict=True) if can_be_shown(spec)]
         if len(rows) > 1:
             save_png(growth(rows[::-1]), folder / "growth.png")
@@ -92,12 +103,18 @@ def sample_to_folder(
             {
                 **drawn_how(config, config.images, seconds),
                 # Only for the images on the sheet, in its order.
-                "columns": sheet_columns(len(everyone), specs[0]),
+                "columns": columns,
                 "bits_per_dim": [score for *_, score in everyone],
                 "kind": "exact" if model.exact else "bound",
             },
         )
     accelerator.wait_for_everyone()
+
+
+def first_images(images: ImageSet, count: int) -> Tensor:
+    """The first `count` images of a set, or all if there are fewer: int64, (b, *image.shape)."""
+    _, found = next(iter(evaluation_batches(images, batch_size=count, limit=count, rank=0, processes=1)))
+    return found.to(torch.int64)
 
 
 def drawn_how(config: SamplingConfig, count: int, seconds: float) -> dict[str, Any]:

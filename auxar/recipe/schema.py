@@ -218,7 +218,9 @@ class SamplingConfig:
     seed: int = attrs.field(default=0, validator=_integer)
     """Seed of the noise: an image is a function of seed and number."""
     sampler: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("auto"))
-    """What draws; `auto` takes the fastest that the network allows."""
+    """The sampler; `auto` chooses the fastest that the network allows."""
+    figure_rows: int = attrs.field(default=6, validator=[_integer, ge(0), at_most(MOST_IMAGES)])
+    """Rows of each of the paper's figures that a run draws for its report; 0 draws no figures."""
 
     def __attrs_post_init__(self) -> None:
         self.draw_rule()

@@ -21,7 +21,9 @@ def table(content: Table, digits: int = words.DIGITS, *, narrow: bool = False) -
         run = row.run
         rows.append(_row(row, digits))
     whole = tag("table", _head(content), tag("tbody", *rows))
-    return tag("div", whole, class_="scroll narrow" if narrow else "scroll")
+    # A region that scrolls has to be reachable by keyboard, and a reader of the screen says its name.
+    attributes = {"class_": "scroll narrow" if narrow else "scroll", "tabindex": 0, "role": "region"}
+    return tag("div", whole, aria_label=content.title, **attributes)
 
 
 def notes(content: Table) -> Html:

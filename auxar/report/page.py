@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from auxar.evaluation.records import Evaluation, FactorFigures
@@ -36,15 +37,48 @@ def _header(run: RunContent) -> Html:
     return tag(
         "header",
         tag("h1", run.name),
-        _formula(len(run.factors)) if run.factors else None,
-        _sizes(run.evaluation.factors) if run.evaluation else None,
+        _meaning(run.evaluation) if run.evaluation else None,
         _numbers(run.evaluation)
         if run.evaluation
         else absence("This run has not been evaluated yet, so there are no bits/dim of held-out images."),
         absence("The whole model has no bits/dim yet, because not all of its factors are trained.")
         if run.evaluation and run.evaluation.bits_per_dim.get("heldout") is None
         else None,
+        _networks(len(run.factors)) if run.factors else None,
+        _formula(len(run.factors)) if run.factors else None,
+        _sizes(run.evaluation.factors) if run.evaluation else None,
     )
+
+
+def _meaning(evaluation: Evaluation) -> Html | None:
+    """The held-out bits/dim in plain words."""
+    bits = evaluation.bits_per_dim.get("heldout")
+    if bits is None:
+        return None
+    image = evaluation.factors[0].image
+    channels = words.plural(image.channels, "channel")
+    at_most = "at most " if evaluation.kind == "bound" else ""
+    return tag(
+        "p",
+        f"This model describes a held-out image with {at_most}",
+        tag("strong", words.number(bits, DIGITS), " bits"),
+        f" on average for each of its {image.dims:,} sub-pixels ({image.height} × {image.width} pixels with "
+        f"{channels}). Uncompressed, a sub-pixel takes {math.log2(image.levels):.3g} bits. Fewer "
+        "bits mean that the model predicts unseen images better.",
+        class_="lead",
+    )
+
+
+def _networks(count: int) -> Html:
+    """The factorization in plain words, to stand before its formula."""
+    if count == 1:
+        text = "One network predicts the image pixel by pixel, each pixel from those before it:"
+    else:
+        text = (
+            f"The model is a product of {count} networks. The last one predicts the coarsest view of the "
+            "image pixel by pixel; each other one predicts an image given its view:"
+        )
+    return tag("p", text, class_="soft networks")
 
 
 def _numbers(evaluation: Evaluation) -> Html:

@@ -27,7 +27,11 @@ def samples_section(run: RunContent) -> Html:
             caption = " ".join(filter(None, [_drawn(run.samples), likely]))
             tiles = _tiles(run.samples, kind)
         figures.append(_figure("Sampled images", run.sheet, "Sheet of sampled images", caption, tiles))
-    if run.growth:
+    if run.heldout:
+        caption = "Real images that the model was not trained on, to compare the samples with."
+        figures.append(_figure("Held-out images", run.heldout, "Sheet of held-out images", caption))
+    has_growth = any(entry.file == "growth.png" for entry, _ in run.figures)
+    if run.growth and not has_growth:
         caption = (
             "A row is one sampled image: its coarsest view on the left, and to the right each finer image, drawn given "
             "the one before it."
@@ -38,7 +42,7 @@ def samples_section(run: RunContent) -> Html:
         missing = absence(f"Too large to be shown on this page: {', '.join(run.too_large)}.")
     elif not run.sheet:
         missing = absence("No samples have been drawn yet.")
-    elif not run.growth and len(run.factors) > 1:
+    elif not run.growth and not has_growth and len(run.factors) > 1:
         missing = absence("There is no picture of how these samples grew from coarse to fine.")
     return tag(
         "section",

@@ -98,6 +98,8 @@ class RunContent:
     curves: Mapping[str, Curve]
     samples: Samples | None
     sheet: Picture | None
+    heldout: Picture | None
+    """A sheet of held-out images, laid out as the sheet of samples."""
     growth: Picture | None
     figures: Sequence[tuple[FigureEntry, Picture]] = ()
     too_large: Sequence[str] = ()
@@ -129,6 +131,7 @@ def read_run(folder: Path) -> RunContent:
         curves=_curves(folder),
         samples=_record(folder / "samples" / "samples.json", Samples),
         sheet=pictures.read("samples/samples.png"),
+        heldout=pictures.read("samples/heldout.png"),
         growth=pictures.read("samples/growth.png"),
         figures=list(_figures(folder, pictures)),
         too_large=pictures.too_large,

@@ -19,6 +19,17 @@ for (const chart of document.querySelectorAll(".chart")) {
   chart.addEventListener("pointerleave", () => cursor.setAttribute("visibility", "hidden"));
 }
 
+// A table that is wider than the window says so below it, until it has been scrolled.
+for (const table of document.querySelectorAll(".scroll")) {
+  const hint = document.createElement("p");
+  hint.className = "hint";
+  hint.textContent = "more columns: scroll sideways →";
+  table.after(hint);
+  const update = () => { hint.hidden = table.scrollWidth <= table.clientWidth + 1 || table.scrollLeft > 8; };
+  table.addEventListener("scroll", update);
+  new ResizeObserver(update).observe(table);
+}
+
 const tip = document.createElement("div");
 tip.className = "tip";
 tip.hidden = true;

@@ -52,6 +52,7 @@ initialization_images = 8
 
 [sampling]
 images = 3
+figure_rows = 0
 """
 # A plugin file with the view `thin`.
 VIEW = '''

@@ -1,0 +1,66 @@
+"""The report begins with plain words: what its figure means, and only then the symbols."""
+
+import json
+
+import pytest
+from helpers.html_page import Page
+from report.test_report import evaluation, evaluation_of, read, run, write_evaluation
+
+__all__ = ["run"]
+
+
+@pytest.mark.parametrize(
+    ("supports", "words"), [(("free", "restricted"), "at most 2.777 bits"), (("restricted",) * 2, "with 2.777 bits")]
+)
+def test_the_figure_is_explained_before_any_symbol(run, supports, words):
+    write_evaluation(run, evaluation_of(*supports))
+    text = read(run).text
+    assert f"{words} on average for each of its 3,072 sub-pixels (32 × 32 pixels with 3 channels)" in text
+    assert text.index(words) < text.index("2.777 ± 0.020 bits/dim") < text.index("p(X0, …, X2)")
+    assert ("at most" in text) == ("free" in supports)
+
+
+def test_an_uncompressed_sub_pixel_takes_the_bits_of_its_levels(run):
+    table = evaluation()
+    for factor in table["factors"]:
+        factor["image"]["levels"] = 16
+    write_evaluation(run, table)
+    assert "Uncompressed, a sub-pixel takes 4 bits." in read(run).text
+
+
+def test_without_a_held_out_figure_nothing_is_said_about_it(run):
+    table = evaluation()
+    table["bits_per_dim"], table["standard_error"] = {"training": 1.7772}, {"training": 0.0103}
+    write_evaluation(run, table)
+    assert "describes a held-out image" not in read(run).text
+
+
+def test_every_table_scrolls_in_a_region_that_has_its_title(run):
+    write_evaluation(run, evaluation_of("free", "free"))
+    page = read(run)
+    regions = [attributes for attributes in page.all("div") if "scroll" in str(attributes.get("class")).split()]
+    assert len(regions) == len(page.all("table")) == 4
+    for region in regions:
+        assert (region["role"], region["tabindex"]) == ("region", "0")
+        assert region["aria-label"] in page.text
+
+
+def test_held_out_images_are_shown_beside_the_samples(run):
+    assert len(read(run).all("img")) == 2
+    (run / "samples" / "heldout.png").write_bytes((run / "samples" / "samples.png").read_bytes())
+    page = read(run)
+    assert [attributes["alt"].split(".")[0] for attributes in page.all("img")][:2] == [
+        "Sheet of sampled images",
+        "Sheet of held-out images",
+    ]
+
+
+def test_the_way_from_coarse_to_fine_is_shown_once(run):
+    (run / "figures").mkdir()
+    (run / "figures" / "growth.png").write_bytes((run / "samples" / "growth.png").read_bytes())
+    entry = {"file": "growth.png", "title": "From coarse to fine", "caption": "A row is one image."}
+    (run / "figures" / "figures.json").write_text(json.dumps([entry]))
+    write_evaluation(run, evaluation())
+    page: Page = read(run)
+    assert page.text.count("From coarse to fine") == 1
+    assert not [attributes for attributes in page.all("p") if attributes.get("class") == "missing"]
