@@ -1,6 +1,6 @@
 """Whether a process that trains for long grows: memory and open files, while the quickstart is run again and again.
 
-    python tests/benchmarks/soak.py --minutes 30 --out docs/making/soak.json
+    python tests/benchmarks/soak.py --minutes 30 --out docs/generate/soak.json
 
 Runs recipes/quickstart.toml to its report in this one process, into a new folder each time, until the minutes are over;
 the run in progress then is asked to end, as by a signal, and saves. Prints, for each run, its highest and its mean

@@ -1,19 +1,17 @@
-"""References from the code itself: the keys of recipes, the components, the commands."""
+"""The reference of recipes: the keys of every table and the options of every component, read from their classes."""
 
 from __future__ import annotations
 
-import argparse
 import ast
-import functools
 import inspect
 import textwrap
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import attrs
+from markdown_tables import table
 
-from auxar.cli import _parser
 from auxar.interfaces import ImageSpec
 from auxar.plugins import Component, Kind, Registry, load_plugins
 from auxar.recipe.schema import ComponentChoice, DataConfig, EvaluationConfig, SamplingConfig, Stage, TrainingConfig
@@ -58,10 +56,9 @@ UNITS = {
     "sampling.reduction": "log-scale",
     "sampling.batch_size": "images",
 }
-"""Of the keys that have one."""
+"""The unit of each key that has one."""
 TYPES = {int: "integer", float: "number", bool: "boolean", str: "text"}
 KINDS = {"dataset": "Data sets"}
-HELP_WIDTH = 82
 
 
 @attrs.frozen
@@ -74,13 +71,13 @@ class Key:
     meaning: str
 
 
-def keys(table: str) -> str:
+def keys(name: str) -> str:
     """The keys of a recipe's table: type, default, unit and meaning."""
     rows = [
-        [f"`{key.name}`", key.type, key.default, UNITS.get(f"{table}.{key.name}", ""), key.meaning]
-        for key in keys_of(TABLES[table])
+        [f"`{key.name}`", key.type, key.default, UNITS.get(f"{name}.{key.name}", ""), key.meaning]
+        for key in keys_of(TABLES[name])
     ]
-    return _markdown(["key", "type", "default", "unit", ""], rows)
+    return table(["key", "type", "default", "unit", ""], rows)
 
 
 def components() -> str:
@@ -92,23 +89,6 @@ def components() -> str:
         parts.append(f"## {KINDS.get(kind, kind.capitalize() + 's')}")
         parts += [_component(registry.components[kind, name]) for name in names]
     return "\n\n".join(parts)
-
-
-def commands() -> str:
-    """The help of every verb."""
-    parts = []
-    for verb, parser in verbs().items():
-        parser.formatter_class = functools.partial(argparse.HelpFormatter, width=HELP_WIDTH)
-        # Since Python 3.14 help is colored where it is made in a terminal.
-        parser.color = False
-        parts.append(f"## auxar {verb}\n\n```text\n{parser.format_help()}```")
-    return "\n\n".join(parts)
-
-
-def verbs() -> dict[str, argparse.ArgumentParser]:
-    """The parser of every verb, in the order of `auxar --help`."""
-    (action,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
-    return dict(action.choices)
 
 
 def keys_of(cls: type, prefix: str = "", otherwise: str = "") -> Iterator[Key]:
@@ -153,7 +133,7 @@ def _component(component: Component) -> str:
     options = list(keys_of(component.config))
     rows = [[f"`{key.name}`", key.type, key.default, key.meaning] for key in options]
     text = f"### `{component.name}` ({component.kind})\n\n{inspect.cleandoc(component.config.__doc__ or '')}"
-    return text + "\n\n" + (_markdown(["option", "type", "default", ""], rows) if options else "It has no options.")
+    return text + "\n\n" + (table(["option", "type", "default", ""], rows) if options else "It has no options.")
 
 
 def _summary(cls: type) -> str:
@@ -193,8 +173,3 @@ def _toml(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
     return f'"{value}"' if isinstance(value, str) else str(value)
-
-
-def _markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

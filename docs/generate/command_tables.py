@@ -1,0 +1,49 @@
+"""The reference of the command line: each verb's usage and options, read from its argument parser."""
+
+from __future__ import annotations
+
+import argparse
+
+from markdown_tables import table
+
+from auxar.cli import _parser
+
+
+def commands() -> str:
+    """A section for each verb: its description, its usage and a table of its arguments."""
+    return "\n\n".join(_section(verb, parser) for verb, parser in verbs().items())
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    """The parser of every verb, in the order of `auxar --help`."""
+    (action,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def _section(verb: str, parser: argparse.ArgumentParser) -> str:
+    actions = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+    positionals = [_value(action) for action in actions if not action.option_strings]
+    required = [_written(action) for action in actions if action.option_strings and action.required]
+    options = ["[OPTIONS]"] if any(action.option_strings and not action.required for action in actions) else []
+    usage = " ".join(["auxar", verb, *positionals, *required, *options])
+    rows = [[f"`{_written(action)}`", (action.help or "").replace("%%", "%")] for action in actions]
+    parts = [f"## auxar {verb}", parser.description or "", f"```text\n{usage}\n```"]
+    if rows:
+        parts.append(table(["argument", "meaning"], rows))
+    return "\n\n".join(parts)
+
+
+def _written(action: argparse.Action) -> str:
+    """The spellings of an argument, each with the value that it takes."""
+    return ", ".join(f"{name} {_value(action)}".strip() for name in action.option_strings) or _value(action)
+
+
+def _value(action: argparse.Action) -> str:
+    """The name of the value that an argument takes, with its choices and how often it may be repeated."""
+    if action.nargs == 0:
+        return ""
+    if action.choices is not None:
+        name = "{" + ",".join(map(str, action.choices)) + "}"
+    else:
+        name = str(action.metavar or action.dest.upper())
+    return {None: name, "+": f"{name} …", "*": f"[{name} …]", "?": f"[{name}]"}[action.nargs]

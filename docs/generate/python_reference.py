@@ -1,0 +1,205 @@
+"""The reference of the Python interface: modules, classes and functions as Markdown, from their docstrings.
+
+Sources are read by griffe and never imported, so the result does not depend on the Python that reads them.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import griffe
+
+ROOT = Path(__file__).parents[2]
+SEARCH_PATHS = (ROOT, ROOT / "plugins")
+LONGEST_SIGNATURE = 88
+
+
+def module(path: str, *members: str) -> str:
+    """The section of a module: its docstring, then its public members, or only the members that are named."""
+    found = _load(path)
+    assert isinstance(found, griffe.Module)
+    parts = [f"## `{path}`", _docstring(found)]
+    parts += [_member(member, 3) for member in _public(found) if not members or member.name in members]
+    return "\n\n".join(part for part in parts if part)
+
+
+def item(path: str) -> str:
+    """The section of one class or function, under the name that users import it by."""
+    return _member(_load(path), 3, path)
+
+
+@functools.cache
+def _loader() -> griffe.GriffeLoader:
+    return griffe.GriffeLoader(search_paths=SEARCH_PATHS, docstring_parser=griffe.Parser.google, allow_inspection=False)
+
+
+def _load(path: str) -> griffe.Object:
+    loader = _loader()
+    package = path.split(".")[0]
+    if package not in loader.modules_collection:
+        loader.load(package)
+    found = loader.modules_collection[_defined_at(path)]
+    assert isinstance(found, griffe.Object)
+    return found
+
+
+def _defined_at(path: str) -> str:
+    """The place where an object is defined: `auxar` loads most of its public names when they are used."""
+    package, _, name = path.partition(".")
+    if package == "auxar" and name and "." not in name:
+        import auxar
+
+        modules = auxar._MODULES
+        if name in modules or name in auxar.__all__:
+            owner = f"auxar.{modules.get(name, 'interfaces')}"
+            found = _loader().modules_collection[owner]
+            member = found.members.get(name, found)
+            return member.target_path if isinstance(member, griffe.Alias) else member.path
+    return path
+
+
+def _public(owner: griffe.Object) -> Iterator[griffe.Object]:
+    """The public members of an object, in the order of the source: its own, and those that a package exports."""
+    exports = owner.exports or () if isinstance(owner, griffe.Module) else ()
+    for member in owner.members.values():
+        if isinstance(member, griffe.Alias):
+            if member.name not in exports:
+                continue
+            member = member.final_target
+        if member.name.startswith("_") and not _is_told(member):
+            continue
+        if isinstance(member, griffe.Attribute) and not _is_declared(member):
+            continue
+        if isinstance(member, griffe.Class | griffe.Function | griffe.Attribute):
+            yield member
+
+
+def _is_declared(attribute: griffe.Attribute) -> bool:
+    """Whether an attribute belongs to the reference: it has a docstring, or a class declares its type."""
+    in_class = attribute.parent is not None and attribute.parent.is_class
+    return attribute.docstring is not None or (in_class and attribute.annotation is not None)
+
+
+def _is_told(member: griffe.Object) -> bool:
+    """Whether an object with a leading underscore belongs to the reference: operators that have a docstring."""
+    return member.name in ("__call__", "__iter__", "__len__", "__str__") and member.docstring is not None
+
+
+def _member(member: griffe.Object, level: int, path: str = "") -> str:
+    anchor = f'<a id="{path or member.path}"></a>'
+    name = path or (f"{member.parent.name}.{member.name}" if member.parent and member.parent.is_class else member.name)
+    heading = f"{anchor}\n\n{'#' * level} `{name}`"
+    if isinstance(member, griffe.Class):
+        parts = [heading, _code(_class_lines(member)), _docstring(member), _fields(member)]
+        parts += [_member(inner, level + 1) for inner in _public(member) if not isinstance(inner, griffe.Attribute)]
+    elif isinstance(member, griffe.Function):
+        parts = [heading, _code(_signature(member)), _docstring(member)]
+    else:
+        assert isinstance(member, griffe.Attribute)
+        parts = [heading, _code(_attribute(member)), _docstring(member)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _class_lines(owner: griffe.Class) -> str:
+    """The line that begins a class, and below it the call that makes an instance if the class defines `__init__`."""
+    bases = ", ".join(str(base) for base in owner.bases)
+    lines = [f"class {owner.name}({bases})" if bases else f"class {owner.name}"]
+    made = owner.members.get("__init__")
+    if isinstance(made, griffe.Function):
+        lines += ["", _signature(made, owner.name)]
+    return "\n".join(lines)
+
+
+def _fields(owner: griffe.Class) -> str:
+    """The attributes and properties of a class as a list, each with its type, its default and its docstring."""
+    lines = []
+    for member in _public(owner):
+        if isinstance(member, griffe.Attribute):
+            told = f": {_one_line(member)}" if member.docstring else ""
+            lines.append(f"- `{_attribute(member)}`{told}")
+    return "\n".join(lines)
+
+
+def _attribute(member: griffe.Attribute) -> str:
+    annotation = f": {member.annotation}" if member.annotation else ""
+    default = _default(member)
+    return f"{member.name}{annotation}{f' = {default}' if default else ''}"
+
+
+def _default(member: griffe.Attribute) -> str:
+    """The default of an attribute; of an `attrs.field`, its `default` argument."""
+    value = "" if member.value is None else str(member.value)
+    if "class-attribute" not in member.labels or not value:
+        return ""
+    if value.startswith("attrs.field("):
+        found = re.search(r"\bdefault=([^,()]+(?:\([^()]*\))?)", value)
+        return found[1] if found else ""
+    return value if len(value) <= LONGEST_SIGNATURE else "…"
+
+
+def _one_line(member: griffe.Object) -> str:
+    assert member.docstring is not None
+    return " ".join(member.docstring.value.split())
+
+
+def _signature(function: griffe.Function, name: str = "") -> str:
+    """The call of a function, under its own name or the one given; a long one has one parameter on each line."""
+    name = name or function.name
+    labels = ("classmethod", "staticmethod", "abstractmethod")
+    decorators = [f"@{label}" for label in labels if label in function.labels]
+    parameters = list(_parameters(function))
+    makes_instance = function.name == "__init__"
+    returns = f" -> {function.returns}" if function.returns and not makes_instance else ""
+    line = f"{name}({', '.join(parameters)}){returns}"
+    if len(line) > LONGEST_SIGNATURE:
+        line = f"{name}(\n" + "".join(f"    {parameter},\n" for parameter in parameters) + f"){returns}"
+    return "\n".join([*decorators, line])
+
+
+def _parameters(function: griffe.Function) -> Iterator[str]:
+    stars = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}
+    before = None
+    for place, parameter in enumerate(function.parameters):
+        if place == 0 and parameter.name in ("self", "cls") and "staticmethod" not in function.labels:
+            continue
+        if parameter.kind is griffe.ParameterKind.keyword_only and before not in (
+            griffe.ParameterKind.keyword_only,
+            griffe.ParameterKind.var_positional,
+        ):
+            yield "*"
+        before = parameter.kind
+        annotation = f": {parameter.annotation}" if parameter.annotation else ""
+        default = ""
+        if parameter.default is not None and parameter.kind not in stars:
+            default = f" = {parameter.default}" if annotation else f"={parameter.default}"
+        yield f"{stars.get(parameter.kind, '') if parameter.kind else ''}{parameter.name}{annotation}{default}"
+
+
+def _code(text: str) -> str:
+    return f"```python\n{text}\n```"
+
+
+def _docstring(member: griffe.Object) -> str:
+    if member.docstring is None:
+        return ""
+    return "\n\n".join(_section(section) for section in member.docstring.parsed)
+
+
+def _section(section: griffe.DocstringSection) -> str:
+    if isinstance(section, griffe.DocstringSectionText):
+        return str(section.value)
+    if isinstance(section, griffe.DocstringSectionExamples):
+        return "\n\n".join(
+            f"```pycon\n{text}\n```" if kind is griffe.DocstringSectionKind.examples else text
+            for kind, text in section.value
+        )
+    title = section.title or section.kind.value.capitalize()
+    entries = [
+        f"- `{getattr(entry, 'name', '') or entry.annotation}`: {' '.join(entry.description.split())}"
+        for entry in section.value
+    ]
+    return f"{title.rstrip(':')}:\n\n" + textwrap.dedent("\n".join(entries))

@@ -1,0 +1,113 @@
+"""Writes the generated parts of the documentation: tables, references and pictures.
+
+    python docs/generate/write.py            # write what has changed
+    python docs/generate/write.py --check    # change nothing; exit status 1 if a file is out of date
+
+Pages are plain Markdown with every table and picture in them, so that any tool, or none, can show them. A generated
+part of a page stands between the lines `<!-- generated: NAME ARGUMENTS -->` and `<!-- end -->`; pictures are files in
+docs/pictures/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from command_tables import commands
+from costs import costs
+from pictures import PICTURES, picture
+from PIL import Image
+from python_reference import item, module
+from recipe_tables import components, keys
+
+DOCS = Path(__file__).parents[1]
+PAGES = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
+GENERATORS: dict[str, Callable[..., str]] = {
+    "commands": commands,
+    "components": components,
+    "costs": costs,
+    "item": item,
+    "keys": keys,
+    "module": module,
+    "picture": picture,
+}
+REGION = re.compile(r"^(<!-- generated: (\S+)([^\n]*?) -->\n)(.*?)^(<!-- end -->)$", re.DOTALL | re.MULTILINE)
+NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+COSTS_TOLERANCE = 0.2
+"""Largest relative difference of a cost: versions of PyTorch keep different tensors for the backward pass."""
+PLACE_TOLERANCE = 0.2
+"""Largest difference of a coordinate in an SVG, in its own units: processors round the last digit differently."""
+PIXEL_TOLERANCE = 2.0
+"""Largest mean difference of two PNG files, in levels of 256: versions of FreeType draw letters differently."""
+
+
+def main() -> int:
+    """Writes or checks all generated parts; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Write the generated parts of the documentation.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is out of date")
+    check = parser.parse_args().check
+    outdated = list(outdated_files())
+    for path, content in outdated:
+        name = path.relative_to(DOCS.parent)
+        print(f"{name} is out of date" if check else f"{name} was written")
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    if check and outdated:
+        print("run `python docs/generate/write.py` and commit the files", file=sys.stderr)
+    return int(check and bool(outdated))
+
+
+def outdated_files() -> Iterator[tuple[Path, bytes]]:
+    """The files that differ from what would be generated now, each with its new content."""
+    for page in PAGES:
+        written = page.read_text(encoding="utf-8")
+        generated = filled(written)
+        if generated != written:
+            yield page, generated.encode()
+    for name, shown in PICTURES.items():
+        path = DOCS / "pictures" / name
+        drawn = shown.draw()
+        content = drawn.encode() if isinstance(drawn, str) else drawn
+        if not path.is_file() or not same_picture(path.suffix, path.read_bytes(), content):
+            yield path, content
+
+
+def filled(page: str) -> str:
+    """The page with every region generated anew; a region that differs within the tolerance stays as it is."""
+
+    def generated(region: re.Match[str]) -> str:
+        begin, name, arguments, written, end = region.groups()
+        text = f"\n{GENERATORS[name](*arguments.split())}\n\n"
+        if name == "costs" and same_but_numbers(written, text, relative=COSTS_TOLERANCE):
+            text = written
+        return f"{begin}{text}{end}"
+
+    return REGION.sub(generated, page)
+
+
+def same_picture(suffix: str, written: bytes, drawn: bytes) -> bool:
+    """Whether two pictures look the same."""
+    if suffix == ".svg":
+        return same_but_numbers(written.decode(), drawn.decode(), absolute=PLACE_TOLERANCE)
+    first, second = (np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), float) for content in (written, drawn))
+    return first.shape == second.shape and float(abs(first - second).mean()) <= PIXEL_TOLERANCE
+
+
+def same_but_numbers(written: str, generated: str, *, relative: float = 0.0, absolute: float = 0.0) -> bool:
+    """Whether two texts are equal but for numbers that differ by no more than a tolerance."""
+    if NUMBER.sub("", written) != NUMBER.sub("", generated):
+        return False
+    first, second = (
+        np.array([float(number.replace(",", "")) for number in NUMBER.findall(text)]) for text in (written, generated)
+    )
+    return first.shape == second.shape and np.allclose(first, second, rtol=relative, atol=absolute)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
