@@ -1,1 +1,1 @@
-"""Likelihoods of images, their records, comparisons of runs, and the training images nearest to samples."""
+"""Evaluation of models: likelihoods, the records of `evaluation.json`, comparison of runs, nearest training images."""

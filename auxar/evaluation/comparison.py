@@ -1,7 +1,8 @@
-"""Runs side by side: their bits/dim, and how far each is from the first, image by image where the images are the same.
+"""Comparing the bits/dim of runs with those of the first run, image by image if the images are the same.
 
-The standard error of one run's bits/dim is mostly how much images differ from each other, which two runs on the same
-images share. That of their difference on each image is what tells whether one is better.
+The standard error of one run's bits/dim comes mostly from the differences between images, which are the same for two
+runs on the same images. The standard error of the image-by-image differences is usually much smaller, and shows whether
+one run is better.
 """
 
 from __future__ import annotations
@@ -21,37 +22,49 @@ from auxar.evaluation.records import DataFacts, Exactness, Figures, SupportName
 from auxar.interfaces import ImageSpec
 
 Pairing = Literal["paired", "unpaired", "none"]
+"""The way to subtract two runs: image by image (`paired`), as two means (`unpaired`), or not at all (`none`)."""
 
 
 @attrs.frozen
 class Margin:
-    """bits/dim of a run less those of the first, mean over held-out images: the lower, the better."""
+    """The bits/dim of a run minus those of the first run, as a mean over held-out images: the lower, the better."""
 
     bits_per_dim: float
+    """The difference in bits/dim."""
     standard_error: float | None
-    """Standard error of the mean difference over single images, or of the difference of two means if unpaired."""
+    """Standard error of the mean image-by-image difference or, if unpaired, of the difference of two means. None if it
+    is unknown, as for a single image."""
     images: int | None
-    """Number of images that both were evaluated on; None for an unpaired difference."""
+    """Number of images that both runs were evaluated on; None for an unpaired difference."""
 
 
 @attrs.frozen
 class ComparedFactor:
-    """A factor of a run, beside the same factor of the first run if that has it."""
+    """The figures of one factor of a run, and its difference from the same factor of the first run."""
 
     factor: str
+    """Name of the factor, `stage0` … or `prior`."""
     image: ImageSpec
+    """Description of the images that the factor gives a likelihood to."""
     view: ImageSpec | None
+    """Description of the view that is given; None for the prior."""
     heldout: Figures | None
     """The held-out figures of `evaluation.json`; None if the factor is not trained."""
     margin: Margin | None
-    """Difference in the factor's own bits/dim; None where the first run has no factor of the same views."""
+    """Difference in this factor's bits/dim from the first run. None if there is none, for example because the first run
+    has no factor with the same views."""
     parameters: int
+    """Number of parameters."""
     steps: int
+    """Number of training steps."""
     weights: str | None
+    """Kind of weights that were evaluated: `ema` or `last`. None if the factor is not trained."""
     support: SupportName | None
+    """Support of the decoder; None for the prior."""
     kind: Exactness
-    """Whether the factor's own figures are exact; `cumulative_kind` says so of it with all coarser factors."""
+    """Whether this factor's figures are exact."""
     cumulative_kind: Exactness
+    """Whether the figures of this factor and all coarser ones together are exact."""
 
     def __str__(self) -> str:
         return f"p({self.image.size})" if self.view is None else f"p({self.image.size} | {self.view.size})"
@@ -59,53 +72,66 @@ class ComparedFactor:
 
 @attrs.frozen
 class ComparedRun:
-    """One run's held-out figures beside the first run's."""
+    """The held-out figures of one run, and their difference from the first run."""
 
     run: str
+    """The run's folder."""
     bits_per_dim: float | None
+    """Held-out bits/dim of the model; None if a factor is not trained."""
     standard_error: float | None
+    """Standard error of `bits_per_dim`."""
     margin: Margin | None
-    """None for the first run, and where there is nothing to subtract: `notes` say why."""
+    """Difference in the model's bits/dim from the first run. None for the first run, and if no difference can be given;
+    then `notes` of this run or of the first say why."""
     kind: Exactness
+    """Whether the model's figures are exact."""
     images: int
+    """Number of held-out images."""
     weights: str
+    """Kind of weights that were evaluated: `ema`, `last` or `mixed`."""
     parameters: int
+    """Number of parameters of all factors."""
     data: DataFacts
+    """The source of the images."""
     factors: list[ComparedFactor]
-    """From the image down to its coarsest view."""
+    """The factors, from the image to the prior of its coarsest view."""
     notes: list[str]
-    """Sentences that a reader of the figures needs."""
+    """Notes to print below the figures, such as why a difference is missing or unpaired."""
     wasted_bits_per_dim: float | None
-    """The held-out value of `wasted_bits_per_dim` in `evaluation.json`."""
+    """The part of `bits_per_dim` that free decoders spend on values that their views rule out; None if unknown."""
     wasted_standard_error: float | None
+    """Standard error of `wasted_bits_per_dim`."""
 
     @property
     def steps(self) -> str:
-        """Training steps of its factors: one number, or from the fewest to the most."""
+        """Training steps of the factors as text: one number, or a range if they differ."""
         fewest, most = (of(factor.steps for factor in self.factors) for of in (min, max))
         return f"{most:,}" if fewest == most else f"{fewest:,}–{most:,}"
 
     def factor_of(self, image: ImageSpec) -> ComparedFactor | None:
-        """The factor of the images that `image` describes, the finest of several; None if it has no figures."""
+        """The finest factor with this `image`; None if there is none or it has no held-out figures."""
         found = next((factor for factor in self.factors if factor.image == image), None)
         return found if found and found.heldout else None
 
 
 @attrs.frozen
 class Comparison:
-    """Runs on images of one size; the first is what the others are compared with."""
+    """Runs whose images have the same shape and number of levels, each compared with the first run."""
 
     image: ImageSpec
     runs: list[ComparedRun]
 
     @property
     def resolutions(self) -> list[ImageSpec]:
-        """Descriptions of the images and views of any run, the coarsest first."""
+        """Descriptions of all images and views that occur in any of the runs, the coarsest first."""
         found = {factor.image for run in self.runs for factor in run.factors}
         return sorted(found, key=lambda image: (image.dims, image.shape, image.levels))
 
     def resolution_name(self, image: ImageSpec) -> str:
-        """Height × width, as in the paper's table 2, with channels and levels where that would name two of them."""
+        """A name such as `8×8`, as in the paper's table 2.
+
+        Channels, and then levels, are added if another of the `resolutions` would have the same name.
+        """
         others = self.resolutions
         if sum((other.height, other.width) == (image.height, image.width) for other in others) == 1:
             return f"{image.height}×{image.width}"
@@ -116,17 +142,18 @@ class Comparison:
 def compare_runs(paths: Sequence[Path]) -> Comparison:
     """Compares evaluated runs with the first of them.
 
-    Raises `UserError`, naming the run and what to do, for a folder that is no run, for a run that is not evaluated on
-    held-out images, for images of another size, and for files that are not what an evaluation writes. Runs on other
-    images of that size are compared unpaired, and their notes say so.
+    A run that was evaluated on other held-out images of the same data is compared by its means (unpaired), and a run on
+    other data gets no difference; its notes say so. Raises `UserError` if a folder is not a run's folder, if a run is
+    not evaluated on held-out images, if the images of two runs differ in shape or levels, or if a file is damaged. The
+    message names the run and suggests a remedy.
     """
     runs = [read_evaluated_run(path) for path in paths]
     first = runs[0]
     for run in runs[1:]:
         if run.image != first.image:
             raise UserError(
-                f"{run.path} is a model of images {run.image}, and {first.path} of images {first.image}: their "
-                "bits/dim say nothing about each other; compare runs whose recipes have the same [image]"
+                f"{run.path} models images of {run.image}, and {first.path} models images of {first.image}, so their "
+                "bits/dim cannot be compared; compare runs with the same [image]"
             )
     return Comparison(first.image, [_compared(run, first) for run in runs])
 
@@ -171,7 +198,7 @@ def _compared(run: EvaluatedRun, first: EvaluatedRun) -> ComparedRun:
 def _kind_notes(
     run: EvaluatedRun, first: EvaluatedRun, total: Margin | None, margins: Sequence[Margin | None]
 ) -> Iterator[str]:
-    """Notes on every difference between an exact figure and a bound."""
+    """Notes that name the differences between an exact figure and a bound."""
     pairs = [("total", run.evaluation.kind, first.evaluation.kind)] if total else []
     for number, margin in enumerate(margins):
         place = first.place(run.key(number))
@@ -182,32 +209,36 @@ def _kind_notes(
         names = [name for name, *found in pairs if tuple(found) == kinds]
         if names:
             yield (
-                f"a difference of an exact figure and a bound ({', '.join(names)}): the true bits/dim of {bound.path} "
-                "may be lower than its bound"
+                f"the difference is between an exact figure and a bound ({', '.join(names)}): the true bits/dim of "
+                f"{bound.path} may be lower than this bound"
             )
 
 
 def _pairing(run: EvaluatedRun, first: EvaluatedRun) -> tuple[Pairing, str | None]:
-    """How two runs can be subtracted, and what has to be said if they cannot be on the same images."""
+    """The way to subtract two runs, and a note that gives the reason if it is not `paired`."""
     data, other = run.evaluation.data, first.evaluation.data
     if run.image_nats is None or first.image_nats is None:
         lacking = run if run.image_nats is None else first
         return "unpaired" if data.path == other.path else "none", (
-            f"not paired, {lacking.path} has no log-likelihoods of single images: `auxar evaluate {lacking.path}` "
-            "writes them"
+            f"not compared image by image, because {lacking.path} has no log-likelihoods of single images; "
+            f"`auxar evaluate {lacking.path}` writes them"
         )
     if data.heldout_fingerprint != other.heldout_fingerprint and data.path != other.path:
-        return "none", f"no difference, evaluated on images of {data.path} and not of {other.path}"
+        return "none", (
+            f"no difference is given, because this run was evaluated on images of {data.path}, and the first run on "
+            f"images of {other.path}"
+        )
     if data.heldout_fingerprint != other.heldout_fingerprint:
         return "unpaired", (
-            f"not paired, evaluated on other held-out images of {data.path} than {first.path}: the difference is also "
-            "one between images"
+            f"not compared image by image, because this run and {first.path} were evaluated on different held-out "
+            f"images of {data.path}; the difference is partly due to the images"
         )
     indices, expected = run.image_nats.indices, first.image_nats.indices
     if not torch.equal(indices, expected):
         return "unpaired", (
-            f"not paired, evaluated on {len(indices):,} held-out images and {first.path} on {len(expected):,}: "
-            f"`auxar evaluate {run.path} --set evaluation.heldout_images={len(expected)}` makes them the same"
+            f"not compared image by image, because this run was evaluated on {len(indices):,} held-out images, and "
+            f"{first.path} on {len(expected):,}; `auxar evaluate {run.path} --set "
+            f"evaluation.heldout_images={len(expected)}` evaluates the same images"
         )
     return "paired", None
 
@@ -236,12 +267,12 @@ def _factor_margin(run: EvaluatedRun, first: EvaluatedRun, number: int, pairing:
 
 
 def _paired(nats: Tensor, first: Tensor, image: ImageSpec) -> Margin:
-    """From the nats of the same images, (images,)."""
+    """The margin from the log-likelihoods of the same images under both runs: nats, (images,) each."""
     apart = (first - nats) / (math.log(2) * image.dims)
     count = len(apart)
     return Margin(apart.mean().item(), (apart.std() / math.sqrt(count)).item() if count > 1 else None, count)
 
 
 def _unpaired(apart: float, error: float | None, first: float | None) -> Margin:
-    """From the errors of two means over images that are not the same."""
+    """The margin of two means over different images. `error` and `first` are the standard errors of the two means."""
     return Margin(apart, None if error is None or first is None else math.hypot(error, first), None)

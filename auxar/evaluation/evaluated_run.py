@@ -1,6 +1,7 @@
-"""An evaluated run, read from its folder to be compared: its figures and its held-out images' log-likelihoods.
+"""Reading an evaluated run from its folder for a comparison: its figures and log-likelihoods of single held-out images.
 
-Neither images nor plugins are loaded. A run may come from a stranger, so every file is checked against the others.
+No images and no plugins are loaded. The folder may come from an untrusted source, so its files are checked for
+consistency with each other.
 """
 
 from __future__ import annotations
@@ -25,83 +26,92 @@ from auxar.runs.layout import RunFolder, check_contents
 from auxar.runs.records import read_record
 
 MOST_VALUES = 2**27
-"""Numbers in a file of log-likelihoods: a gigabyte."""
+"""The most numbers that a file of log-likelihoods may hold: 1 GiB as float64."""
 
 
 @attrs.frozen(eq=False)
 class ImageNats:
-    """The content of `evaluation.safetensors` on held-out images."""
+    """The log-likelihoods of single held-out images, read from `evaluation.safetensors`."""
 
     factors: dict[str, Tensor]
-    """nats of each image by trained factor: float64, (images,)."""
+    """The log-likelihood of each image in nats, by the name of the trained factor: float64, (images,)."""
     indices: Tensor
-    """The images' numbers: int64, (images,)."""
+    """The number of each image in the held-out set: int64, (images,)."""
 
 
 @attrs.frozen(eq=False)
 class EvaluatedRun:
-    """A run with its evaluation and the facts that decide how it can be compared with another."""
+    """An evaluated run, with the data that decides how it can be compared with another run."""
 
     path: Path
+    """The run's folder."""
     evaluation: Evaluation
+    """The content of `evaluation.json`."""
     views: list[Any]
-    """The view of each stage as the recipe writes it, from the image down."""
+    """The `view` entry of each stage as it is written in the recipe, the finest stage first."""
     image_nats: ImageNats | None
-    """Log-likelihoods of single images, if the folder has them."""
+    """Log-likelihoods of single held-out images; None if the folder has no `evaluation.safetensors`."""
     notes: list[str]
-    """Sentences that a reader of the figures needs."""
+    """Notes to print below the figures, for example about factors that are not trained."""
 
     @property
     def image(self) -> ImageSpec:
+        """Description of the images that the model describes."""
         return self.evaluation.factors[0].image
 
     @property
     def total(self) -> Tensor | None:
-        """Nats of each held-out image, (images,), if all factors are trained."""
+        """The model's log-likelihood of each held-out image in nats, (images,).
+
+        None if a factor is not trained or the folder has no log-likelihoods of single images.
+        """
         if self.image_nats is None or len(self.image_nats.factors) < len(self.evaluation.factors):
             return None
         return torch.stack(list(self.image_nats.factors.values())).sum(0)
 
     def key(self, number: int) -> tuple[bool, list[Any]]:
-        """Equal for factors of two runs that are the same term of their models: they see the same views."""
+        """A key of a factor that is equal in two runs if both factors are the same term of their models.
+
+        The views from the image down to this factor must be the same, and both must be decoders or both priors.
+        """
         return self.evaluation.factors[number].view is None, self.views[: number + 1]
 
     def place(self, key: tuple[bool, list[Any]]) -> int | None:
-        """The number of its factor with that key."""
+        """The number of the factor with the given `key`; None if the run has no such factor."""
         return next((number for number in range(len(self.evaluation.factors)) if self.key(number) == key), None)
 
 
 def read_evaluated_run(path: Path) -> EvaluatedRun:
-    """The run in a folder.
+    """Reads an evaluated run from its folder.
 
-    Raises `UserError`, naming the run and what to do, for a folder that is no run, for a run that is not evaluated on
-    held-out images, and for files that are not what an evaluation writes.
+    Raises `UserError` if the folder is not a run's folder, if the run is not evaluated on held-out images, or if its
+    files are damaged or do not belong together. The message names the run and suggests a command.
     """
     run = RunFolder(path)
     if not run.recipe.is_file():
         raise UserError(f"{path} is not a run's folder: it has no recipe.toml{_nearest(path)}")
     check_contents(path)
     if not run.evaluation.is_file():
-        raise UserError(f"{path} is not evaluated: it has no evaluation.json; `auxar evaluate {path}` writes it")
+        raise UserError(f"{path} is not evaluated: it has no evaluation.json; run `auxar evaluate {path}`")
     evaluation = _evaluation(run)
     views = _views(run)
     if len(evaluation.factors) != len(views) + 1:
-        raise _not_of_one(run, f"{run.evaluation} does not belong to this run's recipe")
+        raise _not_of_one(run, f"{run.evaluation} does not belong to this run's recipe: the numbers of stages differ")
     if evaluation.images.get("heldout", 0) < 1 or not any(factor.heldout for factor in evaluation.factors):
-        raise UserError(f"{path} is not evaluated on held-out images; `auxar evaluate {path}` does it")
+        raise UserError(f"{path} has no figures of held-out images; train a factor and run `auxar evaluate {path}`")
     return EvaluatedRun(path, evaluation, views, _image_nats(run, evaluation), _notes(run, evaluation))
 
 
 def _nearest(path: Path) -> str:
-    """A hint: runs of a name like this beside it, or runs in it."""
+    """A hint for an error message: the runs inside the folder, or else the runs beside it and the most similar name."""
 
     def runs(folder: Path) -> list[str]:
         return [found.parent.name for found in folder.glob("*/recipe.toml")]
 
     if path.is_dir() and (inside := runs(path)):
-        return f"; the runs in it are {', '.join(sorted(inside))}"
+        return f"; it contains the runs {', '.join(sorted(inside))}"
     beside = runs(path.parent)
-    return did_you_mean(path.name, beside) if beside else "; `auxar run RECIPE` makes one"
+    return did_you_mean(path.name, beside) if beside else "; create a run with `auxar run RECIPE`"
 
 
 def _evaluation(run: RunFolder) -> Evaluation:
@@ -112,22 +122,27 @@ def _evaluation(run: RunFolder) -> Evaluation:
 
 
 def _views(run: RunFolder) -> list[Any]:
-    """The view of each stage as the recipe writes it, from the image down."""
+    """The `view` entry of each stage as it is written in the recipe, the finest stage first."""
     try:
         return [stage["view"] for stage in written_stages(read_bytes(run.recipe, MOST_BYTES).decode())]
     except ValueError as error:
-        raise UserError(f"{run.recipe} is damaged: {one_line(str(error))}") from None
+        raise UserError(f"{run.recipe} is damaged: expected a recipe in TOML: {one_line(str(error))}") from None
     except (TypeError, KeyError, AttributeError):
-        raise UserError(f"{run.recipe} is damaged: its stages are not tables that have a view each") from None
+        raise UserError(
+            f"{run.recipe} is damaged: each [[stage]] must be a table with a view, and `repeat` an integer"
+        ) from None
 
 
 def _image_nats(run: RunFolder, evaluation: Evaluation) -> ImageNats | None:
-    """None where there is no file of them. Raises `UserError` for one of another evaluation."""
+    """Reads the log-likelihoods of single held-out images; None if the folder has no file of them.
+
+    Raises `UserError` if the file does not match `evaluation`.
+    """
     path = image_nats_path(run)
     if not path.is_file():
         return None
     expected = {factor.factor: factor.heldout for factor in evaluation.factors if factor.heldout}
-    strange = _not_of_one(run, f"{path} and {run.evaluation.name} are not of one evaluation")
+    strange = _not_of_one(run, f"{path} and {run.evaluation.name} come from different evaluations")
 
     def check(shapes: Shapes, metadata: Mapping[str, str]) -> None:
         images = evaluation.images["heldout"]
@@ -152,7 +167,7 @@ def _image_nats(run: RunFolder, evaluation: Evaluation) -> ImageNats | None:
 
 
 def _names(metadata: Mapping[str, str]) -> Any:
-    """The factors that a file of log-likelihoods names; None if it does not."""
+    """The factor names in the metadata of a file of log-likelihoods; None if they are missing or not JSON."""
     try:
         return parse_json(metadata["factors"])
     except (KeyError, ValueError):
@@ -160,24 +175,28 @@ def _names(metadata: Mapping[str, str]) -> Any:
 
 
 def _is_same(mean: float, other: float) -> bool:
-    """Whether two means are of the same numbers, those of a model that has diverged too."""
+    """Whether two means are equal up to rounding. Two NaNs, from a model that has diverged, count as equal."""
     return math.isclose(mean, other, rel_tol=1e-9, abs_tol=1e-9) or (math.isnan(mean) and math.isnan(other))
 
 
 def _not_of_one(run: RunFolder, what: str) -> UserError:
-    return UserError(f"{what}; `auxar evaluate {run.path}` writes it anew")
+    """The error for files that are damaged or do not belong together."""
+    return UserError(f"{what}; run `auxar evaluate {run.path}` to write a new evaluation")
 
 
 def _notes(run: RunFolder, evaluation: Evaluation) -> list[str]:
+    """Notes on factors that are not trained, were trained after the evaluation, or were trained on other images."""
     notes = []
     missing = [number for number, factor in enumerate(evaluation.factors) if factor.heldout is None]
-    # By the recipe's names: those in the evaluation may be any text, and lead anywhere.
+    # The names are made here, since those in `evaluation.json` are untrusted and must not become part of a path.
     names = [*(f"stage{number}" for number in range(len(evaluation.factors) - 1)), "prior"]
     since = [names[number] for number in missing if run.weights(names[number]).is_file()]
     if since:
-        notes.append(f"trained after the evaluation: {', '.join(since)}; `auxar evaluate {run.path}` takes them in")
+        notes.append(f"trained after the evaluation: {', '.join(since)}; `auxar evaluate {run.path}` includes them")
     elif missing:
-        notes.append(f"no total, not trained yet: {', '.join(names[number] for number in missing)}")
+        notes.append(
+            f"no total, because these factors are not trained yet: {', '.join(names[number] for number in missing)}"
+        )
     others = [
         factor.factor
         for factor in evaluation.factors
@@ -185,7 +204,7 @@ def _notes(run: RunFolder, evaluation: Evaluation) -> list[str]:
     ]
     if others:
         notes.append(
-            f"trained on other images than it was evaluated beside, some of which may not be held out: "
-            f"{', '.join(others)}"
+            "trained on other images than the training set of the evaluation, so some held-out images may have been "
+            f"trained on: {', '.join(others)}"
         )
     return notes

@@ -1,7 +1,7 @@
-"""Likelihoods of a model, factor by factor: bits/dim as in the paper's tables 1 and 2.
+"""Evaluating the likelihood of a model factor by factor: bits/dim as in the paper's tables 1 and 2.
 
-A run keeps its figures in `evaluation.json`, and what they are means of, the log-likelihood of every single image, in
-`evaluation.safetensors`: with it, two runs can be compared on the same images.
+A run stores its mean figures in `evaluation.json`, and the log-likelihoods of single images in
+`evaluation.safetensors`, so that two runs can be compared image by image.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from auxar.runs.weights import load_weights
 
 logger = logging.getLogger("auxar")
 FACTS = {"step": "[0-9]{1,18}", "weights": "ema|last", "images": r"[\w./-]{1,200}"}
-"""Forms of what a trained factor's file says of itself: steps, the kind of weights, the fingerprint of its images."""
+"""Regular expressions for the metadata of a weights file: training steps, kind of weights, images' fingerprint."""
 
 
 @attrs.frozen(eq=False)
@@ -48,20 +48,22 @@ class FactorNats:
     """The log-likelihood of each image under one factor: nats, float64."""
 
     total: Tensor
-    """(images,)."""
+    """Log-likelihood of the whole image: (images,)."""
     channels: Tensor | None
-    """Each channel given those before it: (c, images). None where the factor does not tell channels apart."""
+    """Log-likelihood of each channel given the channels before it: (c, images). None if the factor cannot split its
+    likelihood by channel."""
     inside: Tensor | None
-    """log P(each channel has values that its view leaves possible), (c, images), for a free decoder whose view and head
-    can tell; restricting the decoder adds -log P to its log-likelihood. None for all other factors."""
+    """For a free decoder, the log-probability of each channel that it takes only values that the view allows:
+    (c, images). Restricting the decoder adds the negative of this to its log-likelihood. None for other factors, and if
+    the view or the head cannot compute it."""
 
 
 def image_nats_path(run: RunFolder) -> Path:
-    """The file with the log-likelihoods of single images.
+    """The path of the file with the log-likelihoods of single images, `evaluation.safetensors`.
 
-    For each set, `heldout` and `training`, that was evaluated: `SET.nats`, float64 (factors, images), and
-    `SET.indices`, the images' numbers in that set, int64 (images,). The metadata hold the names of the factors as JSON
-    and the sets' fingerprints.
+    The file holds two tensors for each evaluated set (`heldout`, `training`): `SET.nats`, float64 (factors, images),
+    and `SET.indices`, the numbers of the images in the set, int64 (images,). Its metadata holds the names of the
+    factors, as a JSON list under `factors`, and the fingerprint of each set, under the set's name.
     """
     return run.evaluation.with_suffix(".safetensors")
 
@@ -77,12 +79,13 @@ def factor_nats(
     limit: int | None = None,
     description: str = "evaluation",
 ) -> list[FactorNats]:
-    """Log-likelihoods of each image under each chosen factor, and the mass that free decoders place on feasible values.
+    """The log-likelihood of each image under each chosen factor and, for free decoders, that of the view's support.
 
-    Every image counts exactly once, whatever the batch size and the number of processes.
+    Every image is evaluated exactly once, for any batch size and number of processes. Each process returns the values
+    of all images.
     """
     found: list[tuple[Tensor, Tensor]] = []
-    # A process without images does not learn which factors tell channels apart; the others report it.
+    # A process without images does not know which factors have values by channel: the other processes tell it below.
     tells = torch.zeros((len(chosen), 2), dtype=torch.int64)
     shares = evaluation_batches(
         images, batch_size=batch_size, limit=limit, rank=accelerator.process_index, processes=accelerator.num_processes
@@ -103,7 +106,7 @@ def factor_nats(
     every = torch.zeros((sum(sizes), count), dtype=torch.float64)
     for indices, values in found:
         every[:, indices] = values
-    # Each column is filled in by one process and zero in all others.
+    # Each column is filled by one process and is zero in all others, so that their sum has all columns.
     every = accelerator.reduce(every.to(accelerator.device), reduction="sum").cpu()
     tells = accelerator.reduce(tells.to(accelerator.device), reduction="sum").cpu()
     return [
@@ -120,9 +123,9 @@ def _total(accelerator: Accelerator, value: float) -> float:
 def evaluate_run(
     run: RunFolder, recipe: Recipe, model: Prior, data: DataSets, accelerator: Accelerator
 ) -> dict[str, Any]:
-    """Evaluates each trained factor on held-out and training images; returns the table that `evaluation.json` holds.
+    """Evaluates each trained factor on held-out and training images; writes and returns the table in `evaluation.json`.
 
-    The log-likelihoods of single images are written beside it, see `image_nats_path`.
+    The log-likelihoods of single images are written to the file at `image_nats_path`.
     """
     chain = model.factors
     trained = [factor for factor in chain if run.weights(factor.name).is_file()]
@@ -130,7 +133,9 @@ def evaluate_run(
     if accelerator.is_main_process:
         for name, entry in metadata.items():
             if entry.get("images", data.train.fingerprint) != data.train.fingerprint:
-                logger.warning("factor %s was trained on other images than these: some may not be held out", name)
+                logger.warning(
+                    "factor %s was trained on other images than this training set, and perhaps on held-out images", name
+                )
     model.eval().to(accelerator.device)
     config = recipe.evaluation
     nats: dict[str, dict[str, FactorNats]] = {}
@@ -152,17 +157,17 @@ def evaluate_run(
     facts = DataFacts(recipe.data.path, data.train.fingerprint, data.heldout.fingerprint, len(data.skipped))
     table = attrs.asdict(_evaluation(chain, nats, metadata, facts))
     if accelerator.is_main_process:
-        # The table comes last: where it exists, the evaluation is complete.
+        # The table is written last, so that it exists only if the evaluation is complete.
         _write_image_nats(run, [factor.name for factor in trained], nats, facts)
         write_json(run.evaluation, table)
     return table
 
 
 def _checked(metadata: Mapping[str, str], path: Path) -> Mapping[str, str]:
-    """What a trained factor's file says of itself, which the evaluation repeats. Raises `DamagedFile` for nonsense."""
+    """The metadata of a weights file. Raises `DamagedFile` if a value does not have the form in `FACTS`."""
     for key, form in FACTS.items():
         if key in metadata and not re.fullmatch(form, metadata[key]):
-            raise DamagedFile(f"{path} is damaged: its {key} is {shown(metadata[key])}")
+            raise DamagedFile(f"{path} is damaged: its {key} is {shown(metadata[key])}; expected the form {form}")
     return metadata
 
 
@@ -239,12 +244,15 @@ def _support(factor: Factor) -> SupportName | None:
 
 
 def _kind(supports: Sequence[SupportName | None]) -> Exactness:
-    """Whether the figures of these factors together are exact or a bound."""
+    """`bound` if one of these factors is a free decoder, else `exact`."""
     return "bound" if "free" in supports else "exact"
 
 
 def _wasted(free: Sequence[FactorNats | None], image: ImageSpec) -> tuple[float | None, float | None]:
-    """bits/dim of the image that free decoders waste together, and their standard error; None if one cannot tell."""
+    """The bits that all free decoders waste together, divided by the sub-pixels of `image`, and their standard error.
+
+    Both are None if the amount is unknown for one of the decoders.
+    """
     if not free:
         return 0.0, 0.0
     inside = [row.inside.sum(0) for row in free if row is not None and row.inside is not None]
@@ -254,7 +262,10 @@ def _wasted(free: Sequence[FactorNats | None], image: ImageSpec) -> tuple[float 
 
 
 def _figures(coarser: Sequence[FactorNats | None], own: ImageSpec, image: ImageSpec) -> Figures | None:
-    """Mean figures of a factor, first in `coarser`, and of it and all below together."""
+    """The mean figures of the first factor in `coarser`, with cumulative figures of all factors in `coarser` together.
+
+    None if the first factor was not evaluated.
+    """
     nats = coarser[0]
     if nats is None:
         return None
@@ -293,15 +304,15 @@ def _channel_figures(nats: Tensor, inside: Tensor | None, own: ImageSpec, image:
 
 
 def _lost(inside: Tensor | None, bits: float) -> tuple[float | None, float | None]:
-    """How far log P(feasible values), (images,), lies below zero, in units of `bits`: mean and standard error."""
+    """The mean of -`inside`, (images,), and its standard error, both divided by `bits`; None if `inside` is None."""
     if inside is None:
         return None, None
-    # Subtracted, since minus a zero would be written as such.
+    # Subtracting from 0 instead of negating avoids -0.0, which would appear in the file.
     return (0.0 - inside.mean()).item() / bits, _over(_standard_error(inside), bits)
 
 
 def _difference(bits: tuple[float | None, float | None], errors: tuple[float | None, float | None]) -> Difference:
-    """The difference of two means over different images, which are independent."""
+    """The difference of two means over different images. The means are independent."""
     first, second = bits
     if first is None or second is None:
         return Difference(None, None)

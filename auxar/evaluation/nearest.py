@@ -1,4 +1,4 @@
-"""Whether samples are copies of training images: the nearest of them, and how near they are to unseen images."""
+"""A check for memorization: the training images nearest to samples and, for comparison, to held-out images."""
 
 from __future__ import annotations
 
@@ -13,43 +13,44 @@ from auxar.errors import UserError
 from auxar.interfaces import Prior
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-"""Numbers of images, int64 (b,), and the images, integers (b, c, h, w)."""
+"""Batches of images with their numbers in the set: int64 (b,), and integers (b, c, h, w)."""
 
 
 @attrs.frozen(eq=False)
 class Nearest:
-    """The image of a set that is nearest to each of some images (b, c, h, w)."""
+    """The nearest image of a set for each of several given images (b, c, h, w)."""
 
     numbers: Tensor
-    """Their numbers in the set: int64, (b,). Of several that are equally near, the lowest."""
+    """The number of each nearest image in the set: int64, (b,). If several are equally near, the lowest number."""
     distances: Tensor
-    """Root mean square of the differences over all sub-pixels, in units of levels: float64, (b,)."""
+    """Root mean square difference of the values of all sub-pixels: float64, (b,)."""
     images: Tensor
-    """The images that were found: (b, c, h, w), of the type of those they are near to."""
+    """The nearest images: (b, c, h, w), with the dtype of the given images."""
 
 
 @attrs.frozen(eq=False)
 class Neighbors:
-    """Images (b, *model.image.shape) and the training images that are nearest to them."""
+    """Images (b, *model.image.shape), and the training images nearest to them by pixels and by coarsest view."""
 
     images: Tensor
     by_pixels: Nearest
+    """The training images nearest to `images` themselves."""
     by_coarsest: Nearest | None
-    """The training images whose coarsest views are nearest; None for a model without views."""
+    """The training images with the coarsest views nearest to those of `images`; None for a model without views."""
 
     @property
     def nearest(self) -> list[Nearest]:
-        """By pixels and, where there are views, by the coarsest view."""
+        """The nearest training images by pixels and, if the model has views, by the coarsest view."""
         return [found for found in (self.by_pixels, self.by_coarsest) if found is not None]
 
 
 def nearest(
     images: Tensor, batches: Batches, views: Callable[[Tensor], Sequence[Tensor]] = lambda image: [image]
 ) -> tuple[Nearest, ...]:
-    """The nearest to `images` (b, c, h, w), by each of the `views` that are made of an image.
+    """The images in `batches` that are nearest to `images` (b, c, h, w), once by each view that `views` computes.
 
-    Goes once through `batches`, in whatever order they come, and keeps no more than one of them. Distances are exact
-    sums of integers. Raises `UserError` if there is no image in them.
+    By default, the images themselves are compared. Iterates once over `batches`, in any order, and keeps one batch in
+    memory. Sums of squared differences are exact. Raises `UserError` if `batches` contains no image.
     """
     wanted = views(images)
     found: list[Nearest | None] = [None] * len(wanted)
@@ -59,12 +60,12 @@ def nearest(
             found[k] = _nearer(found[k], _nearest_in(one, many, numbers.to(images.device), batch.to(images.dtype)))
     complete = tuple(best for best in found if best is not None)
     if not complete:
-        raise UserError("there are no images to find the nearest among")
+        raise UserError("there are no images to compare with; at least one is needed")
     return complete
 
 
 def mirrored(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each batch, and the same images mirrored left to right: for a model that was trained on both."""
+    """Yields each batch, then the same images mirrored left to right, for a model that was trained with `flip`."""
     for numbers, images in batches:
         yield numbers, images
         yield numbers, images.flip(-1)
@@ -73,10 +74,11 @@ def mirrored(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
 def neighbors(
     model: Prior, images: Tensor, training: ImageSet, *, batch_size: int = 64, limit: int | None = None, flip: bool
 ) -> Neighbors:
-    """The training images, the first `limit` of them, that are nearest to `images` (b, *model.image.shape).
+    """Finds the training images nearest to `images` (b, *model.image.shape), among the first `limit` or, if None, all.
 
-    With `flip`, as [training] has it, mirrored ones count as well. Memory does not grow with their number. Raises
-    `UserError` for images that the model does not describe, and if a training image cannot be read.
+    With `flip`, which should be the recipe's `training.flip`, mirrored training images are compared as well. Memory
+    does not grow with the number of training images. Raises `UserError` if `images` do not match `model.image`, or if a
+    training image cannot be read.
     """
     model.image.check(images)
     batches: Batches = evaluation_batches(training, batch_size=batch_size, limit=limit)
@@ -85,12 +87,13 @@ def neighbors(
 
 
 def _compared(model: Prior, image: Tensor) -> list[Tensor]:
+    """The images to compare: the given ones and, if the model has views, their coarsest views."""
     views = model.views(image)
     return [views[0], views[-1]] if len(views) > 1 else views
 
 
 def _nearest_in(wanted: Tensor, many: Tensor, numbers: Tensor, images: Tensor) -> Nearest:
-    """The nearest in one batch of at least one image."""
+    """The nearest images within one batch, which must not be empty."""
     squares = _squared_distances(wanted, many)
     least = squares.amin(1)
     tied = torch.where(squares == least[:, None], numbers, torch.iinfo(torch.int64).max)
@@ -99,7 +102,7 @@ def _nearest_in(wanted: Tensor, many: Tensor, numbers: Tensor, images: Tensor) -
 
 
 def _nearer(best: Nearest | None, other: Nearest) -> Nearest:
-    """Image by image the nearer one, and of two that are as near the one with the lower number."""
+    """The nearer of two candidates for each image; if both are equally near, the one with the lower number."""
     if best is None:
         return other
     closer = (other.distances < best.distances) | ((other.distances == best.distances) & (other.numbers < best.numbers))
@@ -111,9 +114,10 @@ def _nearer(best: Nearest | None, other: Nearest) -> Nearest:
 
 
 def _squared_distances(first: Tensor, second: Tensor) -> Tensor:
-    """Sums of squared differences, (b, c, h, w) and (n, c, h, w) to float64 (b, n).
+    """Sums of squared differences between images (b, c, h, w) and (n, c, h, w): float64, (b, n).
 
-    Integers below 2⁵³ all along, so that float64 holds each exactly and a matrix product may sum in any order.
+    All sums are integers. While they stay below 2⁵³, as they do for 256 levels, float64 represents them exactly, and
+    the order of summation in a matrix product does not matter.
     """
     first, second = first.flatten(1).double(), second.flatten(1).double()
     return first.square().sum(1)[:, None] - 2 * first @ second.T + second.square().sum(1)

@@ -1,4 +1,4 @@
-"""What an evaluation finds: the records of `evaluation.json`."""
+"""The records of `evaluation.json`, the result of `auxar evaluate`."""
 
 from __future__ import annotations
 
@@ -10,83 +10,110 @@ from auxar.interfaces import ImageSpec
 from auxar.recipe.schema import MOST_STAGES
 
 Exactness = Literal["exact", "bound"]
-"""Whether bits/dim are the image's own, or an upper bound of them, since log p(X, X̂) ≤ log p(X)."""
+"""Whether bits/dim are exact or an upper bound: with a free decoder, a model computes log p(X, X̂) ≤ log p(X)."""
 SupportName = Literal["free", "restricted"]
+"""The support of a decoder: any image (`free`), or only the images with the given view (`restricted`)."""
 
 
 @attrs.frozen
 class ChannelFigures:
-    """One channel of a factor's image, given the channels before it; means over images."""
+    """The likelihood of one channel of a factor's image, given the channels before it, as means over images."""
 
     nats: float
+    """Log-likelihood of the channel in nats."""
     bits_per_dim: float
-    """Mean over the channel's own sub-pixels. The factor's bits/dim are the mean over its channels."""
+    """Bits for each sub-pixel of this channel. Their mean over the channels is the factor's `bits_per_dim`."""
     standard_error: float | None
+    """Standard error of `bits_per_dim`; None for a single image."""
     bits_per_dim_of_image: float
-    """Over the sub-pixels of the whole image: the sum over channels is the factor's."""
+    """The channel's bits divided by the sub-pixels of the image X. Their sum over channels is that of the factor."""
     wasted_bits_per_dim: float | None = None
-    """Mean over the channel's own sub-pixels, defined like the factor's `wasted_bits_per_dim`."""
+    """The part of `bits_per_dim` that a free decoder spends on values that its view rules out; None if unknown."""
     wasted_standard_error: float | None = None
+    """Standard error of `wasted_bits_per_dim`."""
     wasted_bits_per_dim_of_image: float | None = None
+    """The channel's wasted bits divided by the sub-pixels of the image X."""
 
 
 @attrs.frozen
 class Figures:
-    """A factor's likelihood: means over images, each with its standard error, which is None for a single image."""
+    """The likelihood of one factor on a set of images, as means over images with their standard errors.
+
+    Standard errors are None for a single image.
+    """
 
     nats: float
+    """Log-likelihood of an image in nats."""
     bits_per_dim: float
-    """Mean over the sub-pixels of the factor's own image."""
+    """Bits for each sub-pixel of the image that this factor describes."""
     standard_error: float | None
+    """Standard error of `bits_per_dim`."""
     bits_per_dim_of_image: float
-    """Over the sub-pixels of the whole image: the sum over factors is the model's."""
+    """The factor's bits divided by the sub-pixels of the image X. Their sum over factors is the model's bits/dim."""
     cumulative_bits_per_dim: float | None = None
-    """Bits of this and all coarser factors over this factor's sub-pixels; None if one of them is not trained."""
+    """The bits of this factor and all coarser ones together, divided by the sub-pixels of this factor's image.
+    None if one of these factors is not trained."""
     cumulative_standard_error: float | None = None
+    """Standard error of `cumulative_bits_per_dim`."""
     nats_standard_error: float | None = None
+    """Standard error of `nats`."""
     standard_error_of_image: float | None = None
+    """Standard error of `bits_per_dim_of_image`."""
     channels: list[ChannelFigures] | None = None
+    """Figures of each channel; None if the factor cannot split its likelihood by channel."""
     wasted_bits_per_dim: float | None = None
-    """The part of `bits_per_dim` that a free decoder spends on values that its view rules out; restricting the decoder
-    saves this much. None for other factors, and where view or head cannot tell."""
+    """The part of `bits_per_dim` that a free decoder spends on values that its view rules out. Restricting the decoder
+    would save this much. None for other factors, and if the view or the head cannot compute it."""
     wasted_standard_error: float | None = None
+    """Standard error of `wasted_bits_per_dim`."""
     wasted_bits_per_dim_of_image: float | None = None
-    """Over the sub-pixels of the whole image: the sum over free factors is the model's."""
+    """The factor's wasted bits divided by the sub-pixels of the image X. Their sum over the factors with free decoders
+    is the model's `wasted_bits_per_dim`."""
     wasted_standard_error_of_image: float | None = None
+    """Standard error of `wasted_bits_per_dim_of_image`."""
 
 
 @attrs.frozen
 class Difference:
-    """Held-out less training images, in bits/dim: a model that overfits has more of it than its standard errors."""
+    """Held-out bits/dim minus training bits/dim. A difference of several standard errors indicates overfitting."""
 
     bits_per_dim: float | None
+    """None if one of the two sets has no figures."""
     standard_error: float | None
+    """Standard error of `bits_per_dim`; None if it is unknown."""
 
 
 @attrs.frozen
 class FactorFigures:
-    """p(image | view), or p(image) of the coarsest, which has no view. Without figures it is not trained yet."""
+    """The figures of one factor: a decoder p(image | view), or the prior p(image), which has no view."""
 
     factor: str
+    """Name of the factor, `stage0` … or `prior`."""
     image: ImageSpec
+    """Description of the images that the factor gives a likelihood to."""
     view: ImageSpec | None = None
+    """Description of the view that is given; None for the prior."""
     heldout: Figures | None = None
+    """Figures on held-out images; None if the factor is not trained or held-out images were not evaluated."""
     training: Figures | None = None
+    """Figures on training images; None if the factor is not trained or training images were not evaluated."""
     difference: Difference | None = None
-    """The difference in `bits_per_dim`."""
+    """Difference of `bits_per_dim` between held-out and training images; None if one of the two is missing."""
     parameters: int = 0
+    """Number of parameters."""
     steps: int = 0
+    """Number of training steps."""
     weights: str | None = None
-    """`ema` or `last`."""
+    """Kind of weights that were evaluated: `ema` (moving average) or `last`. None if the factor is not trained."""
     trained_on: str | None = None
-    """Fingerprint of the images it was trained on."""
-    # Evaluations of earlier versions lack these keys: every decoder was free then.
+    """Fingerprint of the images that the factor was trained on."""
+    # Evaluations of earlier versions lack the next three keys. The defaults say that decoders are free, as all were.
     support: SupportName | None = attrs.field()
-    """Which images the decoder gives probability to: any, or those of the given view. None for the coarsest."""
+    """Support of the decoder: `free` (any image) or `restricted` (images with the given view). None for the prior."""
     kind: Exactness = attrs.field()
-    """Whether the factor's own figures are exact terms of log p(X). A free decoder's are terms of a bound."""
+    """Whether the factor's figures are exact terms of log p(X). The figures of a free decoder are terms of a bound."""
     cumulative_kind: Exactness = attrs.field()
-    """Whether the cumulative figures are exact: they are if this factor and all coarser ones are."""
+    """Whether the cumulative figures are exact, that is, whether this factor and all coarser ones are exact."""
 
     @support.default
     def _free_given_a_view(self) -> SupportName | None:
@@ -103,31 +130,44 @@ class FactorFigures:
 
 @attrs.frozen
 class DataFacts:
-    """Where the images came from. Equal fingerprints are equal images in equal order."""
+    """The source of the images.
+
+    Equal fingerprints mean equal image files in the same order or, for streamed images, the same source and settings.
+    """
 
     path: str
+    """The recipe's `data.path`."""
     fingerprint: str | None = None
     """Fingerprint of the training images."""
     heldout_fingerprint: str | None = None
+    """Fingerprint of the held-out images."""
     skipped: int = 0
+    """Number of images that were skipped because they could not be read."""
 
 
 @attrs.frozen
 class Evaluation:
-    """`evaluation.json`. Mappings go by the set of images, `heldout` and `training`."""
+    """The content of `evaluation.json`. The keys of mappings are the sets of images, `heldout` and `training`."""
 
     bits_per_dim: dict[str, float | None]
+    """Bits/dim of the whole model; None if a factor is not trained or the set was not evaluated."""
     standard_error: dict[str, float | None]
+    """Standard error of `bits_per_dim`."""
     kind: Exactness
-    """Whether the whole model's figures are exact: they are if all factors are."""
+    """Whether the figures of the whole model are exact, that is, whether all factors are exact."""
     factors: list[FactorFigures] = attrs.field(
         validator=[attrs.validators.min_len(1), attrs.validators.max_len(MOST_STAGES + 1)]
     )
-    """From the image down to its coarsest view."""
+    """Figures of each factor, from the image to the prior of its coarsest view."""
     images: dict[str, int]
+    """Number of images that were evaluated."""
     weights: Literal["ema", "last", "mixed"]
+    """Kind of weights that were evaluated; `mixed` if factors differ or none is trained."""
     data: DataFacts
     difference: Difference | None = None
+    """Difference of the model's bits/dim between held-out and training images."""
     wasted_bits_per_dim: dict[str, float | None] = attrs.Factory(dict)
-    """The part of `bits_per_dim` that free decoders waste together: 0 where none is free, None if one cannot tell."""
+    """The part of `bits_per_dim` that all free decoders waste together: 0 if no decoder is free, None if the amount is
+    unknown for one of them."""
     wasted_standard_error: dict[str, float | None] = attrs.Factory(dict)
+    """Standard error of `wasted_bits_per_dim`."""

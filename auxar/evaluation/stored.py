@@ -1,4 +1,4 @@
-"""The evaluation that a run's folder holds."""
+"""The check whether a run's folder holds a complete and current evaluation."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ logger = logging.getLogger("auxar")
 
 
 def is_evaluated(run: RunFolder, recipe: Recipe) -> bool:
-    """Whether the folder holds an evaluation of all factors, made after all of them were put there.
+    """Whether the folder holds an evaluation of all factors that is at least as new as their weights.
 
-    A damaged evaluation counts as none, with a warning.
+    A damaged evaluation counts as missing and causes a warning.
     """
     if not run.evaluation.is_file():
         return False
     try:
         evaluation = read_record(run.evaluation, Evaluation)
     except DamagedFile as error:
-        logger.warning("%s; it is made again", error)
+        logger.warning("%s; the run is evaluated again", error)
         return False
     return evaluation.bits_per_dim.get("heldout") is not None and all(
         run.weights(name).stat().st_mtime <= run.evaluation.stat().st_mtime for name in recipe.factor_names

@@ -1,1 +1,1 @@
-"""Drawn images: samples, conditional draws and their inputs, the paper's figures, contact sheets."""
+"""Image generation: samples, conditional draws and their inputs, the paper's figures, and contact sheets."""

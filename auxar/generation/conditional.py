@@ -1,4 +1,4 @@
-"""Drawing given something: images from a view (colorization, super-resolution), or the rest of an image from a part."""
+"""Conditional drawing: images given a view (colorization, super-resolution), or the rest of an image given a part."""
 
 from __future__ import annotations
 
@@ -23,41 +23,46 @@ from auxar.interfaces import ImageSpec, Known, Prior, Sampler, SampleRequest
 from auxar.recipe import SamplingConfig
 
 SHEET_ROWS = 16
-"""The sheet shows the first so many of the given images …"""
+"""The most given images on the sheet, one for each row."""
 SHEET_DRAWS = 8
-"""… and the first so many draws of each."""
+"""The most draws on the sheet for each given image."""
 
 
 @attrs.frozen(eq=False)
 class Given:
-    """The views or known pixels to draw from, one row of each tensor for each given image."""
+    """The views or known pixels to draw from. The first dimension of each tensor, g, is that of the given images."""
 
     names: tuple[str, ...]
+    """File names of the given images."""
     depth: int
-    """Where `view` is in the chain: images at all smaller depths are drawn. 1 where a part of the image is known."""
+    """Depth of `view`: images at all smaller depths are drawn. If `known` is set, all depths are drawn; this is then 1,
+    the depth at which the agreement of a drawn image with its view is measured."""
     view: Tensor | None
-    """Integers (g, *model.specs[depth].shape); None where a part of the image itself is known."""
+    """The given views, integers (g, *model.specs[depth].shape); None if `known` is set."""
     image: Tensor | None
-    """Integers (g, *image.shape), where the whole image was given."""
+    """The given images, integers (g, *image.shape); None if the files show views."""
     known: Known | None = None
+    """The known pixels of images to complete; None if a view is given."""
 
 
 def check_stage(model: Prior, stage: int) -> None:
-    """Raises `UserError` for a stage that the model does not have."""
+    """Raises `UserError` if the model does not have this stage."""
     stages = len(model.specs) - 1
     if not stages:
-        raise UserError("--given: this model has no stage, so there is no view to draw from; --keep completes images")
+        raise UserError("--given: this model has no views to draw from; use --keep to complete images")
     if not 0 <= stage < stages:
-        raise UserError(f"--stage {stage}: this model has stages 0 … {stages - 1}")
+        raise UserError(f"--stage {stage}: expected the number of a stage of this model, from 0 to {stages - 1}")
 
 
 @torch.no_grad()
 def draw_given_to_folder(
     model: Prior, given: Given, config: SamplingConfig, sampler: Sampler, folder: Path, accelerator: Accelerator
 ) -> None:
-    """Draws `config.images` images for each given one; writes a labeled sheet, single pictures, and `draws.npz`.
+    """Draws `config.images` images for each given image.
 
-    Picture 000002-001.png is draw 1 of given image 2. Raises `UserError` if the folder holds anything but samples.
+    Writes single pictures, a labeled sheet, `samples.json`, and `draws.npz` with all arrays. The picture
+    `000002-001.png` is draw 1 of given image 2, both counted from 0. Raises `UserError` if the folder holds files that
+    are not samples.
     """
     clear(folder, accelerator)
     each = config.images
@@ -99,7 +104,7 @@ def draw_given_to_folder(
 def _draw(
     model: Prior, given: Given, rows: Tensor, request: SampleRequest, sampler: Sampler, accelerator: Accelerator
 ) -> list[Tensor]:
-    """The drawn images and views, by depth, and last the given view."""
+    """The drawn images and views by depth and, if a view was given, that view as the last entry."""
     if given.view is not None:
         return model.draw_from(given.view[rows].to(accelerator.device), request, sampler, from_depth=given.depth)
     assert given.known is not None
@@ -108,7 +113,11 @@ def _draw(
 
 
 def _facts(model: Prior, given: Given, views: Sequence[Tensor]) -> dict[str, Tensor]:
-    """The drawn images and views; nats of each given the next; how much of its view a drawn image has kept."""
+    """Values by their names in `draws.npz`: drawn images and views, log-likelihoods of the factors in nats, agreement.
+
+    `view_agreement` is the fraction of the view's pixels in which the view of a drawn image equals the view that
+    it was drawn from.
+    """
     drawn = views if given.view is None else views[:-1]
     facts = {"images" if depth == 0 else f"view{depth}": view for depth, view in enumerate(drawn)}
     for factor in model.factors[: len(drawn)]:
@@ -120,6 +129,7 @@ def _facts(model: Prior, given: Given, views: Sequence[Tensor]) -> dict[str, Ten
 
 
 def _save(path: Path, given: Given, arrays: dict[str, np.ndarray]) -> None:
+    """Writes the given images, view and known pixels, and the drawn arrays, to an npz file."""
     extra = {"given": given.image, "view": given.view}
     if given.known is not None:
         extra["known"] = given.known.mask
@@ -130,7 +140,7 @@ def _save(path: Path, given: Given, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _sheet(model: Prior, given: Given, images: np.ndarray) -> Image.Image:
-    """A row for each given image: itself, its view or known part, and draws."""
+    """A sheet with a row for each given image: the image if there is one, its view or known part, and the draws."""
     specs = model.specs
     titles: list[str] = []
     columns: list[tuple[Tensor, ImageSpec]] = []
@@ -142,7 +152,7 @@ def _sheet(model: Prior, given: Given, images: np.ndarray) -> Image.Image:
         columns.append((given.view, specs[given.depth]))
     if given.known is not None:
         titles.append("known")
-        # Unknown pixels are gray, which differs from black.
+        # Unknown pixels are gray, so that they differ from known black pixels.
         gray = torch.full_like(given.known.values, specs[0].levels // 2)
         columns.append((torch.where(given.known.mask[:, None], given.known.values, gray), specs[0]))
     for draw in range(min(images.shape[1], SHEET_DRAWS)):

@@ -1,4 +1,4 @@
-"""The paper's figures 2 to 6, of any run: sheets with captions that say how they were drawn."""
+"""Figures like the paper's figures 2 to 6 for any run: sheets with captions that say how they were drawn."""
 
 from __future__ import annotations
 
@@ -21,28 +21,32 @@ from auxar.interfaces import DrawRule, ImageSpec, Prior, Sampler, SampleRequest
 from auxar.recipe import Recipe, SamplingConfig
 
 DRAWS = 4
-"""Draws side by side of one view."""
+"""The number of images that are drawn from each view and shown side by side."""
 REDUCTIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-"""What is subtracted from the log-scales in the sweep (paper, figure 4)."""
+"""Values of `reduction`, one for each column of the figure `reduction` (paper, figure 4)."""
 NEAREST_ROWS = 8
-"""The figure of nearest training images shows the first so many samples, and as many held-out images."""
+"""The most samples, and the most held-out images, in the figure of nearest training images."""
 
 
 @attrs.frozen
 class Figure:
-    """One sheet."""
+    """One figure, which is a sheet of images with a title and a caption."""
 
     name: str
+    """Name of the file, without `.png`."""
     title: str
     caption: str
+    """One or more sentences that say what the figure shows and how it was drawn."""
     draw: Callable[[], Image.Image]
+    """The function that draws the sheet."""
 
 
 class Figures:
-    """The figures of a model, and the sampler, settings and images to draw them with.
+    """The figures of a model, with the sampler, settings and images that are used to draw them.
 
-    `heldout` are images (b, *model.image.shape), one for each row; `flip` is whether training saw images mirrored.
-    Without `training`, the figure of nearest training images is left out.
+    `rows` is the number of rows of each figure. `heldout` holds images (b, *model.image.shape), one for each row.
+    `flip` says whether training images were mirrored. Without `training`, the figure of nearest training images is left
+    out.
     """
 
     def __init__(
@@ -66,38 +70,44 @@ class Figures:
         self.device = next(model.parameters()).device
 
     def all(self) -> Iterator[Figure]:
-        """The figures that the model has: those of views only where there are any."""
+        """Yields the figures of the model. Figures of views are left out if the model has no views."""
         if len(self.specs) > 1:
             yield Figure(
                 "views",
                 "Views, and images drawn from them",
-                f"A row is one drawn view X̂ and {DRAWS} images drawn given it. {self._drawn()}",
+                f"Each row shows one drawn view, and {DRAWS} images drawn given this view. {self._drawn()}",
                 self._views,
             )
             yield Figure(
                 "given",
                 "Images drawn from the view of a held-out image",
-                f"A row is one held-out image, its view, and {DRAWS} images drawn given the view. {self._drawn()}",
+                f"Each row shows one held-out image, its view, and {DRAWS} images drawn given this view. "
+                f"{self._drawn()}",
                 self._given,
             )
         yield Figure(
             "reduction",
             "From the model's distribution to its modes",
-            "A row is one image, its noise the same throughout: drawn with so much subtracted from the predicted "
-            f"log-scales (0: exact samples of the model), and on the right by the rule ‘map’. Seed {self.config.seed}.",
+            "Each row shows one image, drawn with the same noise in every column. The number above a column is "
+            "subtracted from the log-scales of mixtures before drawing (0: exact samples of the model). The last "
+            "column is drawn by the rule ‘map’, which takes the mode of a drawn mixture component. A softmax head has "
+            f"no log-scales, and draws exact samples in every column. Seed {self.config.seed}.",
             self._reduction,
         )
         yield Figure(
             "map",
-            "Drawn by the rule ‘map’",
-            f"{DrawRule('map').meaning.capitalize()}. Seed {self.config.seed}.",
+            "Images drawn by the rule ‘map’",
+            "Each pixel that a mixture predicts is the mode of a drawn mixture component, so the images are not "
+            "samples of the model. A softmax head has no such components, and draws exact samples. "
+            f"Seed {self.config.seed}.",
             self._map,
         )
         if len(self.specs) > 1:
             yield Figure(
                 "growth",
                 "From coarse to fine",
-                f"A row is one image: its coarsest view, and each finer image given the one before. {self._drawn()}",
+                "Each row shows one image from coarse to fine: its coarsest view, then each finer image, drawn given "
+                f"the one to its left. {self._drawn()}",
                 self._growth,
             )
         if self.training is not None:
@@ -105,17 +115,19 @@ class Figures:
                 "memorization",
                 "Nearest training images",
                 "Each row shows a sampled image or, further down, a held-out image, and the training images nearest to "
-                "it. If the model copied training images, samples would be much nearer to them than held-out images "
-                f"are. {self._drawn()}",
+                "it, by pixels and, for models with views, by the coarsest view. The numbers are distances: root mean "
+                "square differences of values. If the model copied training images, samples would be much nearer to "
+                f"them than held-out images are. {self._drawn()}",
                 self._memorization,
             )
 
     def _drawn(self) -> str:
+        """The sentence of a caption that names the rule and the seed."""
         rule = self.config.draw_rule()
         return f"Rule ‘{rule.name}’ ({rule.meaning}), seed {self.config.seed}."
 
     def _drawn_views(self, rule: DrawRule, indices: Sequence[int]) -> list[Tensor]:
-        """The drawn images and their drawn views, by depth, `config.batch_size` images at once."""
+        """Draws images in batches of `config.batch_size`. Returns them and the views they were drawn from, by depth."""
         parts = []
         for start in range(0, len(indices), self.config.batch_size):
             numbers = tuple(indices[start : start + self.config.batch_size])
@@ -124,7 +136,7 @@ class Figures:
         return [torch.cat(view) for view in zip(*parts, strict=True)]
 
     def _from_view(self, view: Tensor) -> list[Tensor]:
-        """DRAWS images of each view, draw by draw."""
+        """Draws `DRAWS` images from each view. Returns one tensor (len(view), *image.shape) for each draw."""
         found = []
         for draw in range(DRAWS):
             parts = []
@@ -137,10 +149,12 @@ class Figures:
         return found
 
     def _beside(self, columns: Sequence[tuple[str, Tensor, ImageSpec]]) -> Image.Image:
+        """A sheet of titled columns. Columns that are neither gray nor RGB are left out."""
         shown = [column for column in columns if can_be_shown(column[2])]
         return labeled([(images, spec) for _, images, spec in shown], [title for title, _, _ in shown])
 
     def _with_draws(self, columns: list[tuple[str, Tensor, ImageSpec]], view: Tensor) -> Image.Image:
+        """A sheet of the given columns, and of the images drawn from `view` to their right."""
         draws = self._from_view(view)
         return self._beside([*columns, *((f"draw {k}", images, self.specs[0]) for k, images in enumerate(draws))])
 
@@ -174,12 +188,12 @@ class Figures:
     def _growth(self) -> Image.Image:
         views = self._drawn_views(self.config.draw_rule(), range(self.rows))
         shown = list(zip(views, self.specs, strict=True))[::-1]
-        # Pillow's own font has no ×.
+        # The titles have the letter x, because Pillow's default font has no ×.
         return self._beside([(f"{spec.height} x {spec.width}", view, spec) for view, spec in shown])
 
 
 def are_drawn(folder: Path, recipe: Recipe) -> bool:
-    """Whether the folder holds all figures that a run of the recipe draws."""
+    """Whether the folder holds the files of all figures that a run of the recipe draws."""
     names = ["figures.json", "reduction.png", "map.png"]
     if recipe.stage:
         names += ["views.png", "given.png", "growth.png"]
@@ -190,7 +204,10 @@ def are_drawn(folder: Path, recipe: Recipe) -> bool:
 
 @torch.no_grad()
 def draw_figures(figures: Figures, folder: Path) -> None:
-    """Draws all figures into `folder`, each as it is finished, and what they are into figures.json."""
+    """Draws all figures into `folder`, and saves each when it is finished.
+
+    After each figure, `figures.json` is written with the file names, titles and captions of the figures so far.
+    """
     entries = []
     for figure in tqdm(list(figures.all()), desc="figures", unit="figure"):
         save_png(figure.draw(), folder / f"{figure.name}.png")
@@ -208,7 +225,7 @@ def figures_to_folder(
     folder: Path,
     accelerator: Accelerator,
 ) -> None:
-    """Draws the figures of a recipe's model, `rows` images in each, in the main process; the others wait for it.
+    """Draws the figures of a recipe's model, with `rows` rows each. The main process draws; the other processes wait.
 
     Without `training`, the figure of nearest training images is left out.
     """
@@ -219,10 +236,11 @@ def figures_to_folder(
 
 
 def memorization_sheet(samples: Neighbors, heldout: Neighbors, image: ImageSpec) -> Image.Image:
-    """Samples and, below them, held-out images, each beside the training image nearest by pixels and by coarsest view.
+    """A sheet of samples and, below them, held-out images, each beside the nearest training images.
 
-    A distance alone says nothing: samples are copies if they are much nearer to training images than real images are
-    that the model has not seen. A row's name gives both distances. Raises `UserError` if there is no image at all.
+    The columns show the images nearest by pixels and, for models with views, by the coarsest view; the name of a row
+    gives its distances. Samples are copies of training images if they are much nearer to them than held-out images are.
+    Raises `UserError` if there are no images.
     """
     shown = {"sample": samples, "held out": heldout}
     parts = [[few.images, *(found.images for found in few.nearest)] for few in shown.values()]
@@ -232,5 +250,5 @@ def memorization_sheet(samples: Neighbors, heldout: Neighbors, image: ImageSpec)
         for what, few in shown.items()
         for row in range(len(few.images[:NEAREST_ROWS]))
     ]
-    titles = ("image", "nearest: pixels", "nearest: coarse")
+    titles = ("image", "nearest by pixel", "nearest by view")
     return labeled([(column, image) for column in columns], titles[: len(columns)], names)

@@ -1,4 +1,4 @@
-"""Images that a user gives: to draw from their view, or to complete from a part of them."""
+"""Reading the images that a user gives, to draw from their views or to complete them from a part."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from auxar.data.conversion import BrokenImage, Preparation, decode, eight_bit, o
 from auxar.data.folder import EXTENSIONS
 from auxar.errors import UserError
 from auxar.generation.conditional import Given, check_stage
+from auxar.generation.sheets import can_be_shown
 from auxar.interfaces import ImageSpec, Known, Prior
 from auxar.recipe import DataConfig, Recipe
 
@@ -25,20 +26,21 @@ def _paths(paths: Iterable[str | Path]) -> tuple[Path, ...]:
 
 @attrs.frozen
 class GivenRequest:
-    """The files to draw from and the way to use them, as the user gives them."""
+    """The files that a user gives for conditional drawing, and the options that say how they are used."""
 
     paths: tuple[Path, ...] = attrs.field(converter=_paths)
-    """Files, or folders of them."""
+    """Image files, or folders of image files."""
     stage: int = 0
-    """The image at depth `stage` is drawn given the view at depth `stage` + 1, and then all finer ones."""
+    """The stage to start from: images at depth `stage` are drawn from views at depth `stage` + 1, then finer images."""
     as_view: bool = False
-    """The files show the view at depth `stage` + 1 itself; otherwise images that it is made of."""
+    """Whether the files show the view at depth `stage` + 1. Otherwise they are images, and their views are computed."""
     keep: str | None = None
-    """A number of upper rows, or a mask's file: the part of the images that is kept while the rest is drawn."""
+    """The part of the images to keep while the rest is drawn: a number of rows from the top, or the path of a mask.
+    None to draw from views."""
 
 
 def read_given(request: GivenRequest, recipe: Recipe, model: Prior) -> Given:
-    """The images or views of a request, read from its files. Raises `UserError` for any that do not fit the model."""
+    """Reads the images or views of a request. Raises `UserError` if a file cannot be read or does not fit the model."""
     files = image_files(request.paths)
     names = tuple(file.name for file in files)
     if request.keep is not None:
@@ -54,18 +56,21 @@ def read_given(request: GivenRequest, recipe: Recipe, model: Prior) -> Given:
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The files, and those in the folders, by name. Raises `UserError` for a path that does not exist."""
+    """The given files and, in place of each given folder, the image files in it, sorted by name.
+
+    Raises `UserError` if a path does not exist, or a folder has no image.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
             inside = sorted(file for file in path.iterdir() if _is_named_image(file))
             if not inside:
-                raise UserError(f"--given: there is no image in the folder {path}")
+                raise UserError(f"--given: there is no image in the folder {path}; looked for {', '.join(EXTENSIONS)}")
             found += inside
         elif path.is_file():
             found.append(path)
         else:
-            raise UserError(f"--given: there is no file {path}")
+            raise UserError(f"--given: there is no file or folder {path}")
     return found
 
 
@@ -74,9 +79,10 @@ def _is_named_image(file: Path) -> bool:
 
 
 def read_images(files: Sequence[Path], image: ImageSpec, data: DataConfig) -> Tensor:
-    """Image files as integers of the shape and range of `image`: int64, (b, *image.shape).
+    """Reads image files as integers with the shape and range of `image`: int64, (b, *image.shape).
 
-    One that has another size is cropped and resized as [data] says. Raises `UserError` for one that does not fit.
+    An image of another size is cropped and resized by the settings of [data]. Raises `UserError` if a file cannot be
+    read, has other channels than `image`, or does not have its size after that.
     """
     preparation = Preparation(image, data.crop, data.resize)
     found = []
@@ -92,46 +98,46 @@ def read_images(files: Sequence[Path], image: ImageSpec, data: DataConfig) -> Te
 
 
 def read_views(files: Sequence[Path], view: ImageSpec) -> Tensor:
-    """Pictures of views, as auxar draws them, back to the views themselves: int64, (b, *view.shape).
+    """Reads pictures of views, in the form that auxar writes, back into views: int64, (b, *view.shape).
 
-    A picture shows level x of L as 255·x / (L - 1); each of its values becomes the nearest level. Raises `UserError`
-    for one of another size or number of channels.
+    A picture shows a value x in [0, L) as 255·x / (L - 1); each value that is read becomes the nearest x. Raises
+    `UserError` if a picture has another size or other channels than `view`.
     """
     found = []
     for file in files:
         picture = _read(_content(file, "--given"), file, view)
         if picture.size != (view.width, view.height):
             size = f"{picture.height}×{picture.width}"
-            raise UserError(f"--given {file} has {size} pixels, and this view has {view.height}×{view.width}")
+            raise UserError(f"--given {file} has {size} pixels; a view of {view.height}×{view.width} is expected")
         top = view.levels - 1
         found.append(torch.from_numpy((2 * _by_channel(picture) * top + 255) // 510))
     return torch.stack(found)
 
 
 def read_mask(path: Path, image: ImageSpec) -> Tensor:
-    """A picture that is white where pixels are known and black where they are drawn: booleans, (h, w)."""
+    """Reads a mask: True where the picture is white (gray values ≥ 128), the pixels to keep. Booleans, (h, w)."""
     try:
         picture = decode(_content(path, "--keep"), "L")
     except BrokenImage as error:
         raise UserError(f"--keep {path} cannot be read: {error}") from None
     if picture.size != (image.width, image.height):
         size = f"{picture.height}×{picture.width}"
-        raise UserError(f"--keep {path} has {size} pixels, and the image has {image.height}×{image.width}")
+        raise UserError(f"--keep {path} has {size} pixels; a mask of {image.height}×{image.width} is expected")
     return torch.from_numpy(np.asarray(picture) >= 128)
 
 
 def _kept(keep: str, image: ImageSpec) -> Tensor:
-    """The mask of the pixels that are kept, (h, w)."""
+    """The mask of the pixels to keep, booleans (h, w), from a number of rows or the path of a mask."""
     if not keep.isdecimal():
         return read_mask(Path(keep), image)
     rows = int(keep)
     if not 0 < rows < image.height:
-        raise UserError(f"--keep {keep}: a number of rows between 1 and {image.height - 1} is expected")
+        raise UserError(f"--keep {keep}: expected a number of rows from 1 to {image.height - 1}, or the path of a mask")
     return (torch.arange(image.height) < rows)[:, None].expand(-1, image.width)
 
 
 def _content(file: Path, option: str) -> bytes:
-    """The bytes of a file that `option` names."""
+    """The bytes of a file. Raises `UserError`, naming the command-line option `option`, if it cannot be read."""
     try:
         return read_file(file)
     except OSError as error:
@@ -139,7 +145,12 @@ def _content(file: Path, option: str) -> bytes:
 
 
 def _read(content: bytes, file: Path, image: ImageSpec) -> Image.Image:
-    """The decoded picture. Raises `UserError` unless it has as many channels as `image`: none are added or dropped."""
+    """The decoded picture, gray if `image` has one channel and RGB if it has three.
+
+    Raises `UserError` if the picture has other channels than `image`: colors are neither added nor dropped.
+    """
+    if not can_be_shown(image):
+        raise UserError(f"--given {file}: a picture has 1 or 3 channels; {image.size} cannot be read from one")
     try:
         with opened(content) as picture:
             gray = picture.mode in ("1", "L", "LA", "La", "F") or picture.mode.startswith("I")
@@ -148,9 +159,11 @@ def _read(content: bytes, file: Path, image: ImageSpec) -> Image.Image:
     except BrokenImage as error:
         raise UserError(f"--given {file} cannot be read: {error}") from None
     if alpha is not None and np.asarray(alpha).min() < 255:
-        raise UserError(f"--given {file} is partly transparent, which the model cannot represent; flatten it")
+        raise UserError(
+            f"--given {file} is partly transparent, and models have no alpha channel; save it without transparency"
+        )
     if image.channels == 1:
-        # Gray images are shown in red, green and blue that are equal.
+        # A gray image may be stored in color, with equal red, green and blue.
         red, green, blue = decoded.split()
         if not red.tobytes() == green.tobytes() == blue.tobytes():
             raise UserError(f"--given {file} is in color; a grayscale image is expected")
@@ -161,6 +174,6 @@ def _read(content: bytes, file: Path, image: ImageSpec) -> Image.Image:
 
 
 def _by_channel(picture: Image.Image) -> np.ndarray:
-    """int64, (c, h, w)."""
+    """The values of a picture by channel: int64, (c, h, w)."""
     pixels = np.asarray(picture).astype(np.int64)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

@@ -1,4 +1,4 @@
-"""Drawing images from a trained model and keeping them as pictures."""
+"""Drawing images from a trained model and saving them as PNG files."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ from auxar.runs.lock import HOLDER, LOCK
 logger = logging.getLogger("auxar")
 
 SHEET_IMAGES = 256
-"""The sheet shows the first so many images; single pictures are kept of all."""
+"""The most images on the sheet. Every image is also saved as a single picture."""
 GROWTH_ROWS = 4
-"""Images whose way from coarse to fine is shown."""
+"""The number of images in `growth.png`, which shows them from their coarsest view to the image."""
 SHEETS = ("samples.json", "samples.png", "heldout.png", "growth.png", "draws.npz")
-"""Files that are written beside the folder of single pictures."""
+"""Names of the files that are written beside `images`, the folder of single pictures."""
 
 
 @torch.no_grad()
 def draw_views(model: Prior, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
-    """The drawn images and their drawn views, by depth: int64, (b, *spec.shape) each, on the CPU."""
+    """Draws images. Returns them and the views they were drawn from, by depth: int64, (b, *spec.shape), on the CPU."""
     return [view.cpu() for view in model.draw_views(request, sampler)]
 
 
 def drawn_bits_per_dim(model: Prior, views: Sequence[Tensor], batch_size: int, device: torch.device) -> Tensor:
-    """-log₂ of how likely drawn images and their drawn views are together, over the image's sub-pixels: (b,), float64.
+    """The joint bits/dim of drawn images and the views that they were drawn from: float64, (b,).
 
-    `views` are as `draw_views` gives them. Where a drawn image's own view is not the drawn one, this is not
-    `model.bits_per_dim` of the image, which goes by ψ(X).
+    These are -log₂ p(X, X̂) divided by the number of sub-pixels of the image. `views` is the list that `draw_views`
+    returns. The result differs from `model.bits_per_dim` if the view of a drawn image, ψ(X), differs from the view that
+    it was drawn from.
     """
     scores = []
     for start in range(0, len(views[0]), batch_size):
@@ -63,13 +64,14 @@ def sample_to_folder(
     accelerator: Accelerator,
     heldout: ImageSet | None = None,
 ) -> None:
-    """Draws `config.images` images and writes sheet, single pictures, growth and how they were drawn.
+    """Draws `config.images` images; writes single pictures, a sheet, a sheet from coarse to fine, and `samples.json`.
 
-    With `heldout`, a second sheet of the same layout shows as many of these real images.
+    With `heldout`, a second sheet of the same layout shows as many held-out images, or all if there are fewer.
 
-    The processes share the images; an image does not depend on who draws it. Each is written once it is drawn, so that
-    stopping early loses only those that were being drawn.
-    Samples of an earlier call in the same folder make way. Raises `UserError` if the folder holds anything else.
+    The images are divided among the processes, and an image does not depend on the process that draws it. Pictures are
+    saved after each batch, so that an early stop keeps those of finished batches; sheets and `samples.json` are written
+    at the end. Samples of an earlier call in the same folder are removed. Raises `UserError` if the folder holds files
+    that are not samples.
     """
     specs = model.specs
     clear(folder, accelerator)
@@ -102,7 +104,7 @@ def sample_to_folder(
             folder / "samples.json",
             {
                 **drawn_how(config, config.images, seconds),
-                # Only for the images on the sheet, in its order.
+                # The next entries describe the sheet and, in its order, its images.
                 "columns": columns,
                 "bits_per_dim": [score for *_, score in everyone],
                 "kind": "exact" if model.exact else "bound",
@@ -118,7 +120,7 @@ def first_images(images: ImageSet, count: int) -> Tensor:
 
 
 def drawn_how(config: SamplingConfig, count: int, seconds: float) -> dict[str, Any]:
-    """Entries of samples.json that say how `count` images were drawn."""
+    """The entries of `samples.json` with the settings and the duration of drawing `count` images."""
     return {
         "rule": config.rule,
         "reduction": config.reduction,
@@ -133,9 +135,9 @@ def drawn_how(config: SamplingConfig, count: int, seconds: float) -> dict[str, A
 def batches(
     config: SamplingConfig, image: ImageSpec, folder: Path, accelerator: Accelerator
 ) -> Iterator[tuple[int, ...]]:
-    """The numbers of the images that this process draws, `config.batch_size` at once, with a progress bar.
+    """Yields the numbers of the images that this process draws, `config.batch_size` at a time, with a progress bar.
 
-    Says how many pictures are finished if the user stops it.
+    If drawing stops early, a warning says how many pictures are finished.
     """
     mine = range(config.images)[accelerator.process_index :: accelerator.num_processes]
     started = time.perf_counter()
@@ -150,40 +152,42 @@ def batches(
                 progress.set_postfix_str(f"{pixels / (time.perf_counter() - started):,.0f} pixel/s", refresh=False)
                 progress.update(len(indices))
     except GeneratorExit:
-        # Counted on the disk, since a part of the batch that was being written may be there, too.
+        # The files are counted, because a part of the current batch may already be saved.
         finished = sum(1 for _ in (folder / "images").glob("*.png"))
-        logger.warning("stopped after %d of %d images, which are in %s", finished, config.images, folder / "images")
+        logger.warning(
+            "stopped after %d of %d images; the finished ones are in %s", finished, config.images, folder / "images"
+        )
         raise
 
 
 def clear(folder: Path, accelerator: Accelerator) -> None:
-    """Removes earlier samples. A folder with files that are not samples is left alone, with an error."""
+    """Removes earlier samples. Raises `UserError`, and removes nothing, if the folder holds other files."""
     if accelerator.is_main_process:
         _clear(folder)
-    # No process may write before the folder is clear.
+    # The other processes wait, so that none writes before the earlier samples are removed.
     accelerator.wait_for_everyone()
 
 
 def check_samples(folder: Path) -> None:
-    """Raises `UserError` if `folder` is there and holds anything but samples."""
+    """Raises `UserError` if `folder` exists and holds files that are not samples."""
     _files(folder)
 
 
 def _clear(folder: Path) -> None:
-    # The file that marks the samples as complete goes first.
+    # `samples.json` is removed first, because it marks the samples as complete.
     for path in sorted(_files(folder), key=lambda path: path.name != "samples.json"):
         remove(path)
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of earlier samples in `folder`. Raises `UserError` for any other."""
+    """The files of earlier samples in `folder`. Raises `UserError` if it holds other files; lock files are ignored."""
     images = folder / "images"
     found = [*unfinished(folder), *unfinished(images)]
     for path in (*folder.glob("*"), *images.glob("*")):
         is_picture = path.parent == images and re.fullmatch(r"\d{6}(-\d{3,})?\.png", path.name)
         if is_picture or (path.parent == folder and path.name in SHEETS):
             found.append(path)
-        # Folders beside are samples of other rules and seeds.
+        # Other folders are allowed: they hold samples of other rules and seeds.
         elif path not in found and path.name not in (LOCK, HOLDER) and not path.is_dir():
-            raise UserError(f"{folder} holds {path.name}, which is not a sample; choose an empty folder with --out")
+            raise UserError(f"{path} is not a sample of an earlier call; choose an empty folder with --out")
     return found

@@ -1,4 +1,4 @@
-"""Pictures of images: contact sheets, and rows that show a sampled image growing from coarse to fine."""
+"""Contact sheets of images, and sheets that show sampled images from their coarsest view to the image."""
 
 from __future__ import annotations
 
@@ -15,47 +15,48 @@ from auxar.files import replacing
 from auxar.interfaces import ImageSpec
 
 MARGIN = 2
-"""Transparent pixels around every image of a sheet."""
+"""Width of the transparent margin around every image of a sheet, in pixels."""
 IMAGE_SIDE = 128
-"""Small images are zoomed until their longer side comes near this many pixels …"""
+"""Small images are enlarged by the largest whole number that leaves their longer side at most this many pixels."""
 SHEET_WIDTH = 896
-"""… unless that would make the sheet wider than this."""
+"""Small images are enlarged less if the images of a row would become wider together than this many pixels."""
 TITLE = 18
-"""Height of a line of words, in pixels."""
+"""Height of a line of text, in pixels."""
 INK = (128, 128, 128, 255)
-"""Gray, which can be read on a light and on a dark ground."""
+"""Color of text: gray, which is legible on light and dark backgrounds."""
 
 
 def to_uint8(images: Tensor, spec: ImageSpec) -> np.ndarray:
-    """Integers (b, *spec.shape) in [0, levels) to uint8 RGB of shape (b, h, w, 3).
+    """Converts integers (b, *spec.shape) in [0, levels) to RGB: uint8, (b, h, w, 3).
 
-    A value x becomes 255·x / (levels - 1), rounded half up: black stays 0, the highest level 255, and nothing is
-    stretched to the range that occurs. One channel is repeated three times. Raises `UserError` for a tensor that
-    `spec` does not describe, and for channels other than 1 or 3, which have no colors of their own.
+    A value x becomes 255·x / (levels - 1), rounded half up: 0 becomes 0 and levels - 1 becomes 255, for any range of
+    values in the images. One channel is repeated three times. Raises `UserError` if the tensor does not match `spec`,
+    or if the number of channels is not 1 or 3.
     """
     spec.check(images)
     spec.check_range(images)
     if not can_be_shown(spec):
-        raise UserError(f"an image with 1 or 3 channels can be shown, and this one has {spec.channels}: {spec}")
+        raise UserError(f"only images with 1 or 3 channels can be shown; this one has {spec.channels}: {spec}")
     values = images.detach().cpu().numpy().astype(np.int64).transpose(0, 2, 3, 1)
     top = spec.levels - 1
-    # floor(255·x / top + ½) in integers, so that no floating-point rounding decides a tie.
+    # This is floor(255·x / top + ½), computed in integers to avoid floating-point rounding.
     colors = ((510 * values + top) // (2 * top)).astype(np.uint8)
     return np.repeat(colors, 3, axis=3) if spec.channels == 1 else colors
 
 
 def can_be_shown(spec: ImageSpec) -> bool:
-    """Whether images have colors: one channel is gray, three are red, green and blue. A view may have others."""
+    """Whether images have one channel (gray) or three (RGB). Views may have other numbers, and cannot be shown then."""
     return spec.channels in (1, 3)
 
 
 def sheet(images: Tensor, spec: ImageSpec, columns: int | None = None, zoom: int | None = None) -> Image.Image:
-    """The images of a batch (b, *spec.shape) in reading order, as RGBA: margins and empty places are transparent.
+    """A sheet of the images of a batch (b, *spec.shape), row by row, as RGBA with transparent margins and empty places.
 
-    A pixel becomes `zoom` × `zoom` equal ones, and image i lies with its upper left corner at
-    x = MARGIN + (i mod columns)·(zoom·width + MARGIN), y likewise by rows. Without `columns` the sheet is about
-    square; without `zoom` small images are enlarged and large ones left as they are. Raises `UserError` if there is
-    no image, if a number is less than 1, and as `to_uint8` does.
+    Each pixel is enlarged to `zoom` × `zoom` pixels. The upper left corner of image i is at
+    x = MARGIN + (i mod columns)·(zoom·width + MARGIN) and y = MARGIN + ⌊i / columns⌋·(zoom·height + MARGIN). Without
+    `columns`, the sheet is about square. Without `zoom`, small images are enlarged and large images keep their size.
+    Raises `UserError` if the batch is empty, if `columns` or `zoom` is less than 1, or if the images do not match
+    `spec` or cannot be shown.
     """
     colors = to_uint8(images, spec)
     if columns is None:
@@ -67,46 +68,43 @@ def sheet(images: Tensor, spec: ImageSpec, columns: int | None = None, zoom: int
 
 
 def sheet_columns(count: int, spec: ImageSpec) -> int:
-    """How many of `count` images of `spec` `sheet` puts side by side: as many as make it about square."""
+    """The number of columns that `sheet` uses by default for `count` images, so that the sheet is about square."""
     return max(1, min(count, math.ceil(math.sqrt(count * spec.height / spec.width))))
 
 
 def growth(views: Sequence[tuple[Tensor, ImageSpec]]) -> Image.Image:
-    """How sampled images come about: a row for each image, and in it its views from the coarsest to the image itself.
+    """A sheet with a row for each image: its views from the coarsest to the finest, and the image itself.
 
-    `views` holds views of the same images in the order they are shown, coarsest first, each with shape
-    (b, *spec.shape). All are enlarged, nearest neighbor, to the size that `sheet` would show the finest at, and
-    laid out as there. Raises `UserError` without a view, for views that differ in their number of images, and as
-    `to_uint8` does.
+    `views` lists the views of the same images from the coarsest to the image, each (b, *spec.shape). All are enlarged
+    by nearest neighbor to the size of the last one in a `sheet` of as many columns. Raises `UserError` if `views` is
+    empty, if its entries hold different numbers of images, or if one does not match its spec or cannot be shown.
     """
-    if not views:
-        raise UserError("there is no view to show")
-    counts = [len(images) for images, _ in views]
-    if len(set(counts)) > 1:
-        raise UserError(f"all views must be of the same images, and they hold {', '.join(map(str, counts))}")
+    rows = _rows(views)
     finest = views[-1][1]
     zoom = _zoom(finest, len(views))
     height, width = finest.height * zoom, finest.width * zoom
     colors = [to_uint8(images, spec) for images, spec in views]
-    tiles = [_resized(view[row], height, width) for row in range(counts[0]) for view in colors]
+    tiles = [_resized(view[row], height, width) for row in range(rows) for view in colors]
     return _grid(tiles, len(views), height, width)
 
 
 def labeled(
     columns: Sequence[tuple[Tensor, ImageSpec]], titles: Sequence[str], names: Sequence[str] = ()
 ) -> Image.Image:
-    """Columns of images (b, *spec.shape), each under its title and, with `names`, each row beside its name.
+    """A sheet of titled columns of images (b, *spec.shape). With `names`, each row has its name on the left.
 
-    All are enlarged to the size of the largest. Raises `UserError` as `growth` does.
+    All images are enlarged to one size, which leaves room for the titles. Raises `UserError` if there are no columns or
+    no images, if the columns hold different numbers of images, or if one does not match its spec or cannot be shown.
     """
+    rows = _rows(columns)
     largest = max((spec for _, spec in columns), key=lambda spec: spec.height)
     zoom = _zoom(largest, len(columns))
     height, width = largest.height * zoom, largest.width * zoom
-    # A title needs room for its words.
+    # Columns are wide enough for their titles, at about 8 pixels for each character.
     width = max(width, 8 * max(len(title) for title in titles))
     height = height * width // (largest.width * zoom)
     colors = [to_uint8(images, spec) for images, spec in columns]
-    tiles = [_resized(column[row], height, width) for row in range(len(colors[0])) for column in colors]
+    tiles = [_resized(column[row], height, width) for row in range(rows) for column in colors]
     grid = _grid(tiles, len(columns), height, width)
     left = 8 * max((len(name) for name in names), default=0)
     top = TITLE if any(titles) else 0
@@ -124,9 +122,19 @@ def labeled(
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Writes `image` to `path` as PNG, whole or not at all. Raises `UserError` if that is not possible."""
+    """Writes `image` to `path` as PNG, atomically. Raises `UserError` if the file cannot be written."""
     with replacing(path) as temporary:
         image.save(temporary, format="PNG")
+
+
+def _rows(columns: Sequence[tuple[Tensor, ImageSpec]]) -> int:
+    """The number of images in each column. Raises `UserError` if there are no columns, or if their numbers differ."""
+    counts = [len(images) for images, _ in columns]
+    if not counts:
+        raise UserError("there are no images to show")
+    if len(set(counts)) > 1:
+        raise UserError(f"all columns must hold the same number of images; they hold {', '.join(map(str, counts))}")
+    return counts[0]
 
 
 def _zoom(spec: ImageSpec, columns: int) -> int:
@@ -134,7 +142,7 @@ def _zoom(spec: ImageSpec, columns: int) -> int:
 
 
 def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(h, w, 3) to (height, width, 3): each pixel the one of `image` that its upper left corner falls on."""
+    """Resizes (h, w, 3) to (height, width, 3): each pixel is copied from the one that its upper left corner lies in."""
     rows = np.arange(height) * image.shape[0] // height
     columns = np.arange(width) * image.shape[1] // width
     found: np.ndarray = image[rows[:, None], columns]
@@ -142,11 +150,13 @@ def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _grid(tiles: Sequence[np.ndarray], columns: int, height: int, width: int) -> Image.Image:
-    """Tiles of shape (height, width, 3) in reading order, MARGIN around each, on a transparent ground."""
+    """A sheet of tiles (height, width, 3), row by row on a transparent background, with a margin around each."""
     if not tiles:
-        raise UserError("there is no image to show")
+        raise UserError("there are no images to show")
     if columns < 1 or height < 1 or width < 1:
-        raise UserError("columns and zoom of a sheet must be at least 1")
+        raise UserError(
+            f"columns and zoom of a sheet must be at least 1; got {columns} columns of {height}×{width} pixels"
+        )
     rows = math.ceil(len(tiles) / columns)
     canvas = np.zeros((MARGIN + rows * (height + MARGIN), MARGIN + columns * (width + MARGIN), 4), np.uint8)
     for index, tile in enumerate(tiles):

@@ -1,4 +1,4 @@
-"""The reference of the command line: each verb's usage and options, read from its argument parser."""
+"""The reference of the command line: usage and options of each command, read from its argument parser."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from auxar.cli import _parser
 
 
 def commands() -> str:
-    """A section for each verb: its description, its usage and a table of its arguments."""
+    """Formats a Markdown section for each command: its description, its usage and a table of its arguments."""
     return "\n\n".join(_section(verb, parser) for verb, parser in verbs().items())
 
 
 def verbs() -> dict[str, argparse.ArgumentParser]:
-    """The parser of every verb, in the order of `auxar --help`."""
+    """Returns the parser of every command by name, in the order of `auxar --help`."""
     (action,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
     return dict(action.choices)
 
@@ -34,12 +34,12 @@ def _section(verb: str, parser: argparse.ArgumentParser) -> str:
 
 
 def _written(action: argparse.Action) -> str:
-    """The spellings of an argument, each with the value that it takes."""
+    """Returns the names of an option, each followed by its value, or the name of a positional argument."""
     return ", ".join(f"{name} {_value(action)}".strip() for name in action.option_strings) or _value(action)
 
 
 def _value(action: argparse.Action) -> str:
-    """The name of the value that an argument takes, with its choices and how often it may be repeated."""
+    """Returns the placeholder for an argument's value, with its choices and the notation for repetition."""
     if action.nargs == 0:
         return ""
     if action.choices is not None:

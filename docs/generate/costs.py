@@ -1,4 +1,4 @@
-"""What large models would cost to train: computed from their layers, as `auxar check` computes it, and not measured."""
+"""Estimated costs of training large models, computed from their layers as in `auxar check`, and not measured."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from auxar.recipe.cost import FactorCost, factor_costs
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "pyramid_celeba.toml"
 FLOPS = 30e12
-"""Floating-point operations per second that one GPU is taken to achieve."""
+"""Assumed speed of one GPU, in floating-point operations per second."""
 GPUS = (1, 8, 64)
+"""Numbers of GPUs that training times are given for."""
 
 
 @attrs.frozen
 class Case:
-    """A data set, and what the recipe is set to for it."""
+    """A data set and the recipe's settings for it."""
 
     images: int
-    """Images that are trained on."""
+    """Number of training images."""
     settings: tuple[str, ...] = ()
+    """Settings `key=value` that replace keys of the recipe."""
 
 
 CASES = {
@@ -32,11 +34,11 @@ CASES = {
 
 
 def costs(case: str) -> str:
-    """A table of factors, and how long the longest takes when each has its own GPU."""
+    """Formats a Markdown table of the factors' costs, and a sentence with the training time of the slowest factor."""
     recipe, registry = load_recipe(RECIPE, CASES[case].settings)
     factors = factor_costs(recipe, registry)
     work = [training_work(recipe, cost, CASES[case].images) for cost in factors]
-    titles = ["factor", "", "parameters", "GFLOP per image", "memory", "images/s"]
+    titles = ["factor", "distribution", "parameters", "GFLOP per image", "memory", "images/s"]
     lines = [[*titles, *(f"{count} GPU{'s' if count > 1 else ''}" for count in GPUS)]]
     lines.append(["---", "---", *["---:"] * (len(titles) - 2 + len(GPUS))])
     for cost, operations in zip(factors, work, strict=True):
@@ -58,24 +60,27 @@ def costs(case: str) -> str:
     longest = max(range(len(work)), key=work.__getitem__)
     return (
         "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        + f"\n\nWith one GPU for each of the {len(factors)} factors all are trained when the longest, "
-        + f"`{factors[longest].factor}`, is: after {_times(work[longest])[0]}."
+        + f"\n\nWith one GPU for each of the {len(factors)} factors, training takes as long as the slowest factor: "
+        + f"{_times(work[longest])[0]} for `{factors[longest].factor}`."
     )
 
 
 def operations_per_image(cost: FactorCost) -> int:
-    """Floating-point operations that training takes for one image: a multiply-add is two, a step three passes."""
+    """Returns the floating-point operations of training on one image.
+
+    A multiply-add is two operations, and forward and backward pass together take three times the forward pass.
+    """
     return 2 * 3 * cost.multiply_adds
 
 
 def training_work(recipe: Recipe, cost: FactorCost, images: int) -> float:
-    """Floating-point operations of a factor's whole training."""
+    """Returns the floating-point operations of a factor's whole training."""
     config = recipe.training_of(cost.factor)
     return config.total_steps(images) * config.batch_size * operations_per_image(cost)
 
 
 def rounded(value: float) -> str:
-    """A positive number to two significant digits, or to a whole number."""
+    """Formats a positive number with two significant digits, or as a whole number if it has more."""
     digits = max(0, 1 - math.floor(math.log10(value)))
     return f"{value:,.{digits}f}"
 

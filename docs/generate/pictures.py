@@ -1,4 +1,4 @@
-"""Pictures of the pages, drawn by what they show: views, networks, likelihoods and schedules of auxar itself."""
+"""Pictures for the documentation, computed with auxar's own views, networks, heads and schedules."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers.compiler.schedule import Schedule, make_schedule
 
 CELL = 34
+"""Side of a cell in the pictures of grids, with its gap, in SVG units."""
 EMOJI = (1, 6, 11, 18)
-"""Which of the training images are shown."""
+"""Numbers of the training images that are shown."""
 SHOWN_STEP = 20
+"""The step of the wavefront sampler that its picture shows."""
 
 
 @attrs.frozen
 class Picture:
-    """A picture, and what is said in its place and below it."""
+    """A picture with its alternative text and its caption."""
 
     draw: Callable[[], str | bytes]
     alternative: str
@@ -41,13 +43,13 @@ class Picture:
 
 
 def picture(name: str) -> str:
-    """The Markdown that shows a picture, from a page at the top of the site."""
+    """Formats a picture and its caption as Markdown, for a page in the top folder of the site."""
     shown = PICTURES[name]
     return f"![{shown.alternative}](pictures/{name})\n\n*{shown.caption}*"
 
 
 def views() -> bytes:
-    """Images of the embedded set beside their views, as PNG."""
+    """Draws emoji beside their views, as PNG."""
     image = ImageSpec(height=32, width=32)
     data = load_images(DataConfig("noto-emoji"), image, load_plugins().dataset_paths())
     found = dict(data.train.every(1, 0, max(EMOJI) + 1))
@@ -61,14 +63,14 @@ def views() -> bytes:
         (quarter(half(images)), quarter.view),
         (gray(images), gray.view),
     ]
-    sheet = labeled(columns, ["image", "pyramid", "twice", "grayscale"])
+    sheet = labeled(columns, ["image", "pyramid", "pyramid twice", "grayscale"])
     content = io.BytesIO()
     sheet.save(content, format="PNG")
     return content.getvalue()
 
 
 def context() -> str:
-    """Which pixels a network's prediction for one pixel reads, found by differentiating it."""
+    """Draws the pixels that a network's prediction for one pixel depends on, found from gradients."""
     image = ImageSpec(height=7, width=15)
     row, column = 4, 7
     read = pixels_read(small_network(image), row, column)
@@ -82,24 +84,24 @@ def context() -> str:
         2,
         CELL * image.height + 10,
         [
-            (svg.ORANGE, False, "the pixel that is predicted"),
-            (svg.BLUE, False, "pixels that the prediction reads"),
-            (svg.PALE, False, "before it in raster order, but out of reach"),
-            (None, False, "not known yet: only the view tells of what is there"),
+            (svg.ORANGE, False, "predicted pixel"),
+            (svg.BLUE, False, "pixels that the prediction depends on"),
+            (svg.PALE, False, "earlier pixels that are outside the receptive field"),
+            (None, False, "later pixels, which the network knows only through the view"),
         ],
     )
     return svg.drawing(CELL * image.width + 2, CELL * image.height + 102, *parts)
 
 
 def pixels_read(network: LightNetwork, row: int, column: int) -> torch.Tensor:
-    """Booleans (h, w): pixels on which the parameters of one pixel's distribution depend."""
+    """Returns the pixels on which the predicted parameters of one pixel depend: booleans, shape (h, w)."""
     encoded = network.encode(torch.zeros((1, *network.image.shape), dtype=torch.int64)).requires_grad_()
     (gradient,) = torch.autograd.grad(network(encoded)[0, :, row, column].abs().sum(), encoded)
     return (gradient[0] != 0).any(0)
 
 
 def head() -> str:
-    """A mixture of two discretized logistics over 16 values: bars that add up to one."""
+    """Draws a bar chart of a mixture of two discretized logistic distributions over 16 values."""
     levels = 16
     values = torch.arange(levels)
     logits = torch.tensor([0.6, 0.4]).log()
@@ -118,7 +120,7 @@ def head() -> str:
 
 
 def support() -> str:
-    """What the four pixels of a square with a given mean can be, as one after the other is drawn."""
+    """Draws the intervals of possible values for four pixels with a given mean that are drawn one after the other."""
     image = ImageSpec(1, height=2, width=2)
     view = PyramidView(PyramidConfig(factor=2), image)
     drawn = torch.tensor([[[[205, 118], [61, 18]]]])
@@ -126,7 +128,7 @@ def support() -> str:
     assert view.support is not None
     found = view.support.intervals(drawn, mean)
     left, width, step = 150, 510, 52
-    parts = [svg.words(left, 14, f"a square of mean {mean.item()}", anchor="start")]
+    parts = [svg.words(left, 14, f"a square with mean {mean.item()}", anchor="start")]
     names = ("first pixel", "second", "third", "last")
     rows = zip(
         names, found.low.flatten().tolist(), found.high.flatten().tolist(), drawn.flatten().tolist(), strict=True
@@ -144,13 +146,13 @@ def support() -> str:
     parts += svg.legend(
         left,
         bottom + 8,
-        [(svg.BLUE, False, "values that can still give that mean"), (svg.ORANGE, False, "the one drawn")],
+        [(svg.BLUE, False, "values with which the mean is still possible"), (svg.ORANGE, False, "drawn value")],
     )
     return svg.drawing(left + width + 190, bottom + 62, *parts)
 
 
 def wavefront() -> str:
-    """The step that each pixel is drawn in, and what is in work at one of them."""
+    """Draws the step in which the wavefront sampler draws each pixel, and the progress at step `SHOWN_STEP`."""
     image = ImageSpec(height=8, width=16)
     schedule = make_schedule(small_network(image))
     ahead = max(schedule.leads.values())
@@ -161,7 +163,7 @@ def wavefront() -> str:
         for column in range(image.width):
             step = drawing_step(schedule, row, column)
             fill = svg.ORANGE if step == SHOWN_STEP else svg.BLUE if step < SHOWN_STEP else None
-            # Layers that run ahead have computed their values of these pixels' columns already.
+            # Layers that run ahead have already computed their values at these pixels.
             begun = SHOWN_STEP < step <= SHOWN_STEP + ahead
             place = left + CELL * column, top + CELL * row
             parts.append(svg.box(*place, CELL - 3, CELL - 3, svg.PALE if begun else fill, dashed=begun))
@@ -171,9 +173,9 @@ def wavefront() -> str:
         left,
         top + CELL * image.height + 10,
         [
-            (svg.ORANGE, False, f"drawn in step {SHOWN_STEP}, all at once"),
-            (svg.BLUE, False, "drawn before"),
-            (svg.PALE, True, f"drawn later; layers that run up to {ahead} columns ahead are computed"),
+            (svg.ORANGE, False, f"drawn together in step {SHOWN_STEP}"),
+            (svg.BLUE, False, "drawn earlier"),
+            (svg.PALE, True, f"drawn later, but layers that run up to {ahead} columns ahead have values here"),
             (None, False, "drawn later"),
         ],
     )
@@ -181,19 +183,19 @@ def wavefront() -> str:
 
 
 def drawing_step(schedule: Schedule, row: int, column: int) -> int:
-    """The step in which the wavefront draws a pixel."""
+    """Returns the step in which the wavefront sampler draws a pixel."""
     return schedule.lag * row + column
 
 
 def small_network(image: ImageSpec) -> LightNetwork:
-    """A light network of one block, which reaches little far and fits into a picture."""
+    """Returns a `pixelcnn` network of one block, whose receptive field is small enough for a picture."""
     torch.manual_seed(0)
     network = LightNetwork(image, LogisticMixtureHead(image, 2), filters=8, blocks=1, features_channels=0, dropout=0.0)
     return network.eval()
 
 
 def soak() -> str:
-    """Memory and open files of a process that runs the quickstart again and again, as measured."""
+    """Draws the measured memory and open files of a process that runs the quickstart repeatedly."""
     rows = json.loads(Path(__file__).with_name("soak.json").read_text(encoding="utf-8"))["rows"]
     end = max(seconds for seconds, *_ in rows)
     most = 100 * math.ceil(max(row[2] for row in rows) / 100)
@@ -225,35 +227,38 @@ def soak() -> str:
 PICTURES = {
     "views.png": Picture(
         views,
-        "Small color pictures in four columns: as they are, at half and at a quarter of their size, and in gray",
-        "Four of the embedded images, 32×32, and their views. The pyramid keeps the mean of each 2×2 square, and, "
-        "twice, of those again; the grayscale view keeps one of 16 levels of luma.",
+        "Four emoji in four columns: the image, the image at half and at a quarter of its size, and in grayscale",
+        "Four of the emoji that come with auxar, 32×32, and their views. The pyramid view is the mean of each 2×2 "
+        "square. Applied twice, it divides height and width by four. The grayscale view is the luma, quantized to 16 "
+        "levels.",
     ),
     "context.svg": Picture(
         context,
-        "A grid of pixels: those that a prediction reads lie in the rows above and to the left",
-        "What a causal network of one block reads, found by differentiating one of its predictions.",
+        "A grid of pixels. The pixels that one prediction depends on lie above it and to its left",
+        "The pixels that one prediction of a small causal network depends on, found from gradients.",
     ),
     "head.svg": Picture(
         head,
-        "Sixteen bars of different height",
-        "A mixture of two logistic distributions, cut into 16 values: the probabilities add up to one.",
+        "A bar chart of sixteen probabilities",
+        "A mixture of two logistic distributions, discretized to 16 values. The probabilities add up to one.",
     ),
     "support.svg": Picture(
         support,
-        "Four bars from 0 to 255: the interval of possible values becomes narrower with each pixel that is drawn",
-        "Four pixels whose mean is given, drawn one after the other. The first is nearly free; the last can be one "
-        "of four values, whatever came before.",
+        "Four bars from 0 to 255. The interval of possible values becomes narrower with each pixel that is drawn",
+        "Four pixels with a given mean, drawn one after the other. The first can still take almost any value, the last "
+        "at most four.",
     ),
     "wavefront.svg": Picture(
         wavefront,
-        "A grid of pixels with the number of the step in which each is drawn; each row is a few columns behind the "
+        "A grid of pixels, each with the number of the step in which it is drawn. Each row is a few columns behind the "
         "row above",
-        "An image of 8×16 drawn by a light network of one block, whose lag is 4. The number in a pixel is its step.",
+        "The step in which the wavefront sampler draws each pixel of an 8×16 image with a `pixelcnn` network of one "
+        "block, whose lag is 4. Each row is 4 columns behind the row above.",
     ),
     "soak.svg": Picture(
         soak,
-        "Two lines over thirty minutes: resident memory, flat after the first run but for a small step, and open files",
-        "One process that runs the quickstart again and again, on a CPU. An upright line is where a run begins.",
+        "Two lines over thirty minutes: memory, which hardly grows after the first run, and open files",
+        "Memory and open files of one process that runs the quickstart repeatedly on a CPU, for thirty minutes. A "
+        "vertical line marks the start of a run.",
     ),
 }

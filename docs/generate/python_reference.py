@@ -1,6 +1,6 @@
 """The reference of the Python interface: modules, classes and functions as Markdown, from their docstrings.
 
-Sources are read by griffe and never imported, so the result does not depend on the Python that reads them.
+griffe reads the sources without importing them, so the result does not depend on the version of Python.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LONGEST_SIGNATURE = 88
 
 
 def module(path: str, *members: str) -> str:
-    """The section of a module: its docstring, then its public members, or only the members that are named."""
+    """Formats the section of a module: its docstring and its public members, or only those named in `members`."""
     found = _load(path)
     assert isinstance(found, griffe.Module)
     parts = [f"## `{path}`", _docstring(found)]
@@ -28,7 +28,7 @@ def module(path: str, *members: str) -> str:
 
 
 def item(path: str) -> str:
-    """The section of one class or function, under the name that users import it by."""
+    """Formats the section of one class or function. Its heading is `path`, the name that users import."""
     return _member(_load(path), 3, path)
 
 
@@ -48,7 +48,7 @@ def _load(path: str) -> griffe.Object:
 
 
 def _defined_at(path: str) -> str:
-    """The place where an object is defined: `auxar` loads most of its public names when they are used."""
+    """Returns the path where an object is defined. `auxar` imports most of its public names on first use."""
     package, _, name = path.partition(".")
     if package == "auxar" and name and "." not in name:
         import auxar
@@ -63,7 +63,7 @@ def _defined_at(path: str) -> str:
 
 
 def _public(owner: griffe.Object) -> Iterator[griffe.Object]:
-    """The public members of an object, in the order of the source: its own, and those that a package exports."""
+    """Yields the public members of an object in the order of the source, including names that a package exports."""
     exports = owner.exports or () if isinstance(owner, griffe.Module) else ()
     for member in owner.members.values():
         if isinstance(member, griffe.Alias):
@@ -79,13 +79,13 @@ def _public(owner: griffe.Object) -> Iterator[griffe.Object]:
 
 
 def _is_declared(attribute: griffe.Attribute) -> bool:
-    """Whether an attribute belongs to the reference: it has a docstring, or a class declares its type."""
+    """Whether an attribute belongs to the reference, because it has a docstring or a class declares its type."""
     in_class = attribute.parent is not None and attribute.parent.is_class
     return attribute.docstring is not None or (in_class and attribute.annotation is not None)
 
 
 def _is_told(member: griffe.Object) -> bool:
-    """Whether an object with a leading underscore belongs to the reference: operators that have a docstring."""
+    """Whether a member with a leading underscore belongs to the reference, as operators with a docstring do."""
     return member.name in ("__call__", "__iter__", "__len__", "__str__") and member.docstring is not None
 
 
@@ -105,7 +105,7 @@ def _member(member: griffe.Object, level: int, path: str = "") -> str:
 
 
 def _class_lines(owner: griffe.Class) -> str:
-    """The line that begins a class, and below it the call that makes an instance if the class defines `__init__`."""
+    """Returns the first line of a class and, if the class defines `__init__`, the signature of the constructor."""
     bases = ", ".join(str(base) for base in owner.bases)
     lines = [f"class {owner.name}({bases})" if bases else f"class {owner.name}"]
     made = owner.members.get("__init__")
@@ -115,7 +115,7 @@ def _class_lines(owner: griffe.Class) -> str:
 
 
 def _fields(owner: griffe.Class) -> str:
-    """The attributes and properties of a class as a list, each with its type, its default and its docstring."""
+    """Formats the attributes and properties of a class as a list, each with type, default and docstring."""
     lines = []
     for member in _public(owner):
         if isinstance(member, griffe.Attribute):
@@ -131,7 +131,7 @@ def _attribute(member: griffe.Attribute) -> str:
 
 
 def _default(member: griffe.Attribute) -> str:
-    """The default of an attribute; of an `attrs.field`, its `default` argument."""
+    """Returns the default of an attribute; for an `attrs.field`, its `default` argument."""
     value = "" if member.value is None else str(member.value)
     if "class-attribute" not in member.labels or not value:
         return ""
@@ -147,7 +147,7 @@ def _one_line(member: griffe.Object) -> str:
 
 
 def _signature(function: griffe.Function, name: str = "") -> str:
-    """The call of a function, under its own name or the one given; a long one has one parameter on each line."""
+    """Returns the signature of a function, optionally under another name. A long one has one parameter per line."""
     name = name or function.name
     labels = ("classmethod", "staticmethod", "abstractmethod")
     decorators = [f"@{label}" for label in labels if label in function.labels]

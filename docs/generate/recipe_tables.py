@@ -1,4 +1,4 @@
-"""The reference of recipes: the keys of every table and the options of every component, read from their classes."""
+"""The reference of recipes: keys of the tables and options of the components, read from their classes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNITS = {
     "image.height": "pixels",
     "image.width": "pixels",
     "image.levels": "values",
-    "data.split.train": "share",
+    "data.split.train": "fraction",
     "data.crop.left": "pixels",
     "data.crop.right": "pixels",
     "data.crop.top": "pixels",
@@ -36,14 +36,12 @@ UNITS = {
     "data.limit": "images",
     "data.shuffle_buffer": "images",
     "data.workers": "processes",
-    "stage.repeat": "times",
+    "stage.repeat": "stages",
     "training.steps": "steps",
     "training.epochs": "passes",
     "training.batch_size": "images",
     "training.accumulate": "parts",
-    "training.learning_rate": "per step",
     "training.decay": "per step",
-    "training.betas": "per step",
     "training.clip": "bits/dim",
     "training.ema": "per step",
     "training.initialization_images": "images",
@@ -63,7 +61,7 @@ KINDS = {"dataset": "Data sets"}
 
 @attrs.frozen
 class Key:
-    """One key of a recipe's table, or one option of a component."""
+    """A key of a recipe's table, or an option of a component."""
 
     name: str
     type: str
@@ -72,16 +70,16 @@ class Key:
 
 
 def keys(name: str) -> str:
-    """The keys of a recipe's table: type, default, unit and meaning."""
+    """Formats the keys of a recipe's table as a Markdown table of type, default, unit and meaning."""
     rows = [
         [f"`{key.name}`", key.type, key.default, UNITS.get(f"{name}.{key.name}", ""), key.meaning]
         for key in keys_of(TABLES[name])
     ]
-    return table(["key", "type", "default", "unit", ""], rows)
+    return table(["key", "type", "default", "unit", "meaning"], rows)
 
 
 def components() -> str:
-    """Every component that auxar registers, with its options."""
+    """Formats a Markdown section for each component that comes with auxar, with a table of its options."""
     registry = load_plugins()
     parts = []
     for kind in get_args(Kind):
@@ -92,7 +90,10 @@ def components() -> str:
 
 
 def keys_of(cls: type, prefix: str = "", otherwise: str = "") -> Iterator[Key]:
-    """The fields of a configuration class; those of a class inside it by their dotted path."""
+    """Yields the fields of a configuration class. A field of a nested class is named by its dotted path.
+
+    `prefix` is the path of the class itself, and `otherwise` the meaning of fields without a docstring.
+    """
     hints = get_type_hints(cls)
     meanings = field_docs(cls)
     for field in attrs.fields(cls):
@@ -105,7 +106,7 @@ def keys_of(cls: type, prefix: str = "", otherwise: str = "") -> Iterator[Key]:
 
 
 def field_docs(cls: type) -> dict[str, str]:
-    """The text under each field of a class, as one line."""
+    """Returns the docstrings of a class's fields by field name, each as one line."""
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(definition, ast.ClassDef)
     docs = {}
@@ -120,12 +121,12 @@ def field_docs(cls: type) -> dict[str, str]:
 
 
 def _names_a_component(hint: Any) -> bool:
-    """Whether a value of this type stands for a component with its options."""
+    """Whether a value of this type names a component and its options."""
     return hint is ComponentChoice or hasattr(hint, "from_recipe")
 
 
 def _is_ours(registry: Registry, kind: Kind, name: str) -> bool:
-    """Whether auxar ships it: on the machine that builds the site other plugins may be installed."""
+    """Whether a component comes with auxar. Other plugins may be installed where the reference is generated."""
     return "(auxar " in registry.providers[kind, name]
 
 
@@ -133,7 +134,7 @@ def _component(component: Component) -> str:
     options = list(keys_of(component.config))
     rows = [[f"`{key.name}`", key.type, key.default, key.meaning] for key in options]
     text = f"### `{component.name}` ({component.kind})\n\n{inspect.cleandoc(component.config.__doc__ or '')}"
-    return text + "\n\n" + (table(["option", "type", "default", ""], rows) if options else "It has no options.")
+    return text + "\n\n" + (table(["option", "type", "default", "meaning"], rows) if options else "It has no options.")
 
 
 def _summary(cls: type) -> str:
@@ -165,7 +166,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, ComponentChoice):
         value = value.name
     elif hasattr(value, "to_recipe"):
-        # As with the components of a recipe's tables: the options of a component stand where it is listed.
+        # Only the name is shown, as for `ComponentChoice`. Options are listed in the component's own section.
         said = value.to_recipe()
         value = said if isinstance(said, str) else said["name"]
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Drawings in SVG that are read on a light and on a dark page: gray ink, and dark words on pale fields."""
+"""SVG drawings that are legible on light and dark pages: gray lines and text, and dark text on pale fields."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ FONT = "system-ui, sans-serif"
 
 
 def drawing(width: float, height: float, *parts: str) -> str:
-    """A whole picture."""
+    """Returns an SVG document of the given size that contains the elements `parts`."""
     size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="{FONT}">\n' + "\n".join(parts) + "\n</svg>\n"
 
 
 def box(x: float, y: float, width: float, height: float, fill: str | None, *, dashed: bool = False) -> str:
-    """A rectangle with a thin edge; without a fill, the page shows through."""
+    """Returns a rectangle with a thin edge. It is transparent if `fill` is None."""
     dashes = ' stroke-dasharray="3 2"' if dashed else ""
     place = f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"'
     return f'<rect {place} rx="2" fill="{fill or "none"}" stroke="{INK}" stroke-opacity="0.6"{dashes}/>'
 
 
 def words(x: float, y: float, text: str, *, ink: str = INK, size: float = 13, anchor: str = "middle") -> str:
-    """A line of words, its middle at height y."""
+    """Returns a line of text that is centered vertically at y. `anchor` names the part of the line that lies at x."""
     place = f'x="{x:g}" y="{y:g}" text-anchor="{anchor}" dominant-baseline="central"'
     return f'<text {place} font-size="{size:g}" fill="{ink}">{escape(text)}</text>'
 
 
 def path(points: list[tuple[float, float]], ink: str) -> str:
-    """A line through points."""
+    """Returns a line through points (x, y)."""
     places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     return f'<polyline points="{places}" fill="none" stroke="{ink}" stroke-width="1.5" stroke-linejoin="round"/>'
 
 
 def legend(x: float, y: float, entries: list[tuple[str | None, bool, str]]) -> list[str]:
-    """Lines of a small field (fill, dashed) and what it means."""
+    """Returns a legend with its upper left corner at (x, y). An entry (fill, dashed, text) is a box beside a text."""
     parts = []
     for line, (fill, dashed, text) in enumerate(entries):
         top = y + 22 * line

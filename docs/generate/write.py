@@ -1,11 +1,11 @@
 """Writes the generated parts of the documentation: tables, references and pictures.
 
-    python docs/generate/write.py            # write what has changed
-    python docs/generate/write.py --check    # change nothing; exit status 1 if a file is out of date
+    python docs/generate/write.py            # write the files that are out of date
+    python docs/generate/write.py --check    # write nothing; the exit status is 1 if a file is out of date
 
-Pages are plain Markdown with every table and picture in them, so that any tool, or none, can show them. A generated
-part of a page stands between the lines `<!-- generated: NAME ARGUMENTS -->` and `<!-- end -->`; pictures are files in
-docs/pictures/.
+Pages are plain Markdown that contains every table and links to every picture, so they can be read with or without a
+site generator. A generated part of a page lies between the lines `<!-- generated: NAME ARGUMENTS -->` and
+`<!-- end -->`. Pictures are files in docs/pictures/.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ GENERATORS: dict[str, Callable[..., str]] = {
 REGION = re.compile(r"^(<!-- generated: (\S+)([^\n]*?) -->\n)(.*?)^(<!-- end -->)$", re.DOTALL | re.MULTILINE)
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 COSTS_TOLERANCE = 0.2
-"""Largest relative difference of a cost: versions of PyTorch keep different tensors for the backward pass."""
+"""Largest relative difference of a cost. Versions of PyTorch store different tensors for the backward pass."""
 PLACE_TOLERANCE = 0.2
-"""Largest difference of a coordinate in an SVG, in its own units: processors round the last digit differently."""
+"""Largest difference of a coordinate in an SVG file, in its own units. Processors round the last digit differently."""
 PIXEL_TOLERANCE = 2.0
-"""Largest mean difference of two PNG files, in levels of 256: versions of FreeType draw letters differently."""
+"""Largest mean difference of two PNG files, in steps of 8-bit values. Versions of FreeType draw letters differently."""
 
 
 def main() -> int:
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def outdated_files() -> Iterator[tuple[Path, bytes]]:
-    """The files that differ from what would be generated now, each with its new content."""
+    """Yields the files whose content is out of date, each with its new content."""
     for page in PAGES:
         written = page.read_text(encoding="utf-8")
         generated = filled(written)
@@ -79,7 +79,7 @@ def outdated_files() -> Iterator[tuple[Path, bytes]]:
 
 
 def filled(page: str) -> str:
-    """The page with every region generated anew; a region that differs within the tolerance stays as it is."""
+    """Returns the page with every region generated again. Costs that differ within the tolerance stay unchanged."""
 
     def generated(region: re.Match[str]) -> str:
         begin, name, arguments, written, end = region.groups()
@@ -92,7 +92,7 @@ def filled(page: str) -> str:
 
 
 def same_picture(suffix: str, written: bytes, drawn: bytes) -> bool:
-    """Whether two pictures look the same."""
+    """Whether two pictures are equal within the tolerance of their format."""
     if suffix == ".svg":
         return same_but_numbers(written.decode(), drawn.decode(), absolute=PLACE_TOLERANCE)
     first, second = (np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), float) for content in (written, drawn))
@@ -100,7 +100,7 @@ def same_picture(suffix: str, written: bytes, drawn: bytes) -> bool:
 
 
 def same_but_numbers(written: str, generated: str, *, relative: float = 0.0, absolute: float = 0.0) -> bool:
-    """Whether two texts are equal but for numbers that differ by no more than a tolerance."""
+    """Whether two texts are equal, where numbers may differ within the tolerances."""
     if NUMBER.sub("", written) != NUMBER.sub("", generated):
         return False
     first, second = (
