@@ -1,6 +1,7 @@
-"""Runs as text and as web pages: tables from records, words in one place, and a renderer each for screen and page.
+"""Reports on runs, as text for the terminal and as HTML pages.
 
-The page of a single run says what was trained, how good it is, and what it draws.
+The tables are built from records, and each output has a renderer. The page of a single run shows the model, its
+likelihoods and its samples.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from auxar.report.reading import read_run
 def write_report(folder: Path) -> Path:
     """Writes `report.html` into a run's folder and returns its path.
 
-    The page needs nothing but itself: no network, no other file. A section whose data the run does not have yet says
-    so. An older report stays until the new one is whole. Raises `UserError` if there is no such folder, if one of the
-    run's files is not what a run writes, or if the report can't be written.
+    The page is self-contained: it loads no other file. If the data of a section do not exist yet, the section says so.
+    An existing report is replaced only after the new one is completely written. Raises `UserError` if the folder does
+    not exist, if one of the run's files is malformed, or if the report cannot be written.
     """
     path = folder / "report.html"
     write_document(path, page(read_run(folder)))

@@ -1,4 +1,4 @@
-"""Loss curves as inline SVG, drawn in numbers so that the page works without a script."""
+"""Draws loss curves as inline SVG, so that the page shows them without a script."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ import numpy as np
 from auxar.report import words
 from auxar.report.html import Html, join, tag
 
-# The drawing's own units: the page scales it to about one CSS pixel each.
+# Sizes are in units of the drawing. The page shows one unit as about one CSS pixel.
 WIDTH, HEIGHT = 320, 216
 LEFT, RIGHT, TOP, BOTTOM = 40, 312, 24, 178
 POINTS = 300
-"""More points than this do not show at the drawing's size."""
+"""Maximum number of points of a curve. More points would not be visible at the size of the drawing."""
 LIMIT = 1000.0
-"""bits/dim beyond which a training has diverged: such a value would only flatten the rest of its chart."""
+"""Largest absolute value that is drawn, in bits/dim. Larger values would flatten the rest of the chart."""
 DIGITS = words.DIGITS_ON_A_RUNS_PAGE
 
 
 @attrs.frozen
 class Chart:
-    """A drawing, and counts of the values that it leaves out."""
+    """A chart as SVG, with the numbers of values that it does not show."""
 
     svg: Html
     not_drawn: int
-    """Number of logged values that are not finite or beyond `LIMIT`."""
+    """Number of logged values that are not finite or larger than `LIMIT` in absolute value."""
     above: int
-    """Number of early values that lie above the top of the drawing."""
+    """Number of early values that are cut off at the top of the drawing."""
 
 
 @attrs.frozen
 class _Scale:
-    """A linear axis: values low … high at drawing positions start … end."""
+    """A linear axis that maps the values low … high to the drawing positions start … end."""
 
     low: float
     high: float
@@ -47,17 +47,20 @@ class _Scale:
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten within [low, high], at most `count` + 1 of them. Needs low < high."""
+    """Returns at most `count` + 1 ticks within [low, high], for low < high.
+
+    Their distance is 1, 2 or 5 times a power of ten.
+    """
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    # Rounded, so that 3 · 0.1 is labeled 0.3.
+    # Rounding removes floating-point errors, so that 3 · 0.1 becomes 0.3.
     return [round(k * step, 12) for k in range(first, last + 1)]
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
-    """Running mean over about a fifteenth of the curve; the window shrinks at both ends and stays symmetric."""
+    """Returns the running mean over about a fifteenth of the curve. The window shrinks symmetrically at both ends."""
     count = len(values)
     index = np.arange(count)
     reach = np.minimum(np.minimum(index, count - 1 - index), count // 30)
@@ -67,12 +70,12 @@ def smoothed(values: np.ndarray) -> np.ndarray:
 
 
 def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) -> Chart | None:
-    """bits/dim against step with the held-out value as a dashed line, or None if there is nothing to draw.
+    """Draws bits/dim by step, with a dashed line at the held-out value. Returns None if no value can be drawn.
 
-    `points` is in rising order of steps. The first twentieth of training starts far above the rest and may
-    leave the chart at its top; the other points and the held-out value lie within.
+    `points` must be in ascending order of steps. The vertical axis covers the held-out value and all points except the
+    first twentieth, which may be cut off. A curve of fewer than 30 points is shown in full.
     """
-    # Written so that a comparison with "not a number", which is false, leaves it out.
+    # A comparison with NaN is false, so this condition also excludes NaN.
     drawn = {step: value for step, value in points.items() if abs(value) <= LIMIT}
     steps, values = np.array(list(drawn)), np.array(list(drawn.values()))
     if not len(values):
@@ -80,7 +83,7 @@ def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) 
     if heldout is not None and not abs(heldout) <= LIMIT:
         heldout = None
     settled = values[len(values) // 20 :]
-    # A short curve is shown whole: it has no twentieth worth leaving out.
+    # A short curve is shown in full, because its first twentieth is at most one point.
     shown = np.append(settled if len(values) >= 30 else values, settled if heldout is None else heldout)
     low, high = float(shown.min()), float(shown.max())
     space = max(0.06 * (high - low), 1e-3 * abs(high), 1e-3)
@@ -104,12 +107,12 @@ def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) 
     svg = tag(
         "svg",
         _axes(x, y),
-        # An inner drawing of the same scale, because it cuts off what lies outside.
+        # A nested svg element of the same scale clips the curves to the plot area.
         tag(
             "svg",
             tag("polyline", points=_path(x, y, *_extremes(steps, values)), class_="raw"),
             tag("polyline", points=_path(x, y, steps[kept], curve[kept]), class_="smooth"),
-            # A single point has no line.
+            # A line through a single point is invisible, so a dot is drawn.
             tag("circle", cx=x(steps[0]), cy=y(values[0]), r=3, class_="dot") if len(values) == 1 else None,
             x=LEFT,
             y=TOP,
@@ -118,7 +121,7 @@ def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) 
             viewBox=f"{LEFT} {TOP} {RIGHT - LEFT} {BOTTOM - TOP}",
         ),
         _heldout_line(y, heldout),
-        # Filled in by the script where the pointer is; without a script nothing is missing.
+        # The script shows this cursor at the pointer. Without a script it stays hidden.
         tag(
             "g",
             tag("line", y1=TOP, y2=BOTTOM),
@@ -139,16 +142,16 @@ def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) 
 def _axes(x: _Scale, y: _Scale) -> Html:
     parts = []
     marks = ticks(y.low, y.high, 5)
-    # Enough decimals to tell neighboring ticks apart, and one everywhere, so that labels keep their width.
+    # Labels have enough decimals to tell neighboring ticks apart, and at least one.
     gap = marks[1] - marks[0] if len(marks) > 1 else 0.1
     digits = max(1, -math.floor(math.log10(gap) + 1e-9))
     for mark in marks:
         parts.append(tag("line", x1=LEFT, x2=RIGHT, y1=y(mark), y2=y(mark), class_="grid"))
         parts.append(tag("text", f"{mark:.{digits}f}", x=LEFT - 7, y=y(mark) + 4, text_anchor="end"))
-    # Steps are whole numbers, and so are their ticks.
+    # Only ticks at whole steps are drawn.
     for step in (tick for tick in ticks(x.low, x.high, 3) if tick == int(tick)):
         parts.append(tag("line", x1=x(step), x2=x(step), y1=BOTTOM, y2=BOTTOM + 4, class_="axis"))
-        # The last label may not leave the drawing.
+        # The last label must not extend beyond the drawing.
         anchor = "end" if x(step) > RIGHT - 14 else "middle"
         position = x(step) + 6 if anchor == "end" else x(step)
         parts.append(tag("text", f"{step:,.0f}", x=position, y=BOTTOM + 17, text_anchor=anchor))
@@ -165,7 +168,7 @@ def _heldout_line(y: _Scale, heldout: float | None) -> Html | None:
         return None
     return join(
         tag("line", x1=LEFT, x2=RIGHT, y1=y(heldout), y2=y(heldout), class_="heldout"),
-        # In the corner that a falling curve leaves free.
+        # The label is in the corner that a falling curve leaves free.
         tag(
             "text",
             f"held-out {words.number(heldout, DIGITS)}",
@@ -178,7 +181,7 @@ def _heldout_line(y: _Scale, heldout: float | None) -> Html | None:
 
 
 def _extremes(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and highest point of each of at most `POINTS` stretches; drawn, they look like the whole line."""
+    """Returns the lowest and highest point of each of at most `POINTS` segments, which keep the look of the curve."""
     chosen: set[int] = set()
     for stretch in np.array_split(np.arange(len(values)), min(POINTS, len(values))):
         chosen |= {int(stretch[values[stretch].argmin()]), int(stretch[values[stretch].argmax()])}

@@ -1,4 +1,4 @@
-"""Runs side by side as one page that needs nothing but itself."""
+"""Renders a comparison of runs as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ STYLE = """
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
-    """Writes the page. An older one stays until it is whole. Raises `UserError` if it cannot be written."""
+    """Writes the comparison page. An existing file is replaced only after the page is completely written.
+
+    Raises `UserError` if the page cannot be written.
+    """
     write_document(path, comparison_page(comparison))
 
 
 def comparison_page(comparison: Comparison) -> str:
-    """The whole page, which has no script."""
+    """Returns the comparison as an HTML document, which has no script."""
     sections = [
         tag("section", tag("h2", table.title), html_tables.table(table), html_tables.notes(table))
         for table in comparison_tables(comparison)
@@ -47,5 +50,5 @@ def _header(comparison: Comparison) -> Html:
             facts.append(f"fingerprint {data.heldout_fingerprint}")
         notes = [tag("p", note, class_="missing") for note in run.notes]
         items.append(tag("li", tag("strong", run.run), tag("div", "; ".join(facts), class_="soft"), *notes))
-    lead = tag("p", f"bits/dim of images {comparison.image}, held out of training.", class_="soft")
+    lead = tag("p", f"Bits/dim on held-out images of {comparison.image}.", class_="soft")
     return tag("header", tag("h1", _title(comparison)), lead, tag("ol", *items, class_="runs"))

@@ -1,4 +1,4 @@
-"""The tables of a comparison, from its records."""
+"""Builds the tables of a comparison of runs from its records."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ MINUS = Column("minus run 1")
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """All tables, in the order in which they are read."""
+    """Returns all tables in the order in which they are shown."""
     wasted = wasted_table(comparison)
     tables = [total_table(comparison), resolution_table(comparison), factor_table(comparison)]
     return tables if wasted is None else [*tables, wasted]
 
 
 def total_table(comparison: Comparison) -> Table:
-    """A row for each run."""
-    names = ("on", "images", "weights", "parameters", "steps")
+    """Builds the table of total bits/dim, with one row for each run."""
+    names = ("compared on", "images", "weights", "parameters", "steps")
     rows = []
     for name, run in _numbered(comparison):
         rows.append(
@@ -53,37 +53,37 @@ def total_table(comparison: Comparison) -> Table:
             )
         )
     notes = (
-        "“Minus run 1” is the mean difference on the same images. Its standard error is that of the single images’ "
-        "differences, so that variation between images which both runs share cancels. Unpaired, it is the difference "
-        "of two means over images that need not be the same.",
-        "An exact figure is the image’s own. A bound is that of an image and its views together: the image’s own "
-        "bits/dim are at most this.",
+        "“Minus run 1” is the run’s bits/dim minus those of run 1, averaged over the images that both were evaluated "
+        "on. Its standard error is computed from the differences on single images, so variation between images that "
+        "affects both runs equally cancels. “Unpaired” marks the difference of two means over images that may differ.",
+        "An exact figure is the bits/dim of the image itself. A bound is the bits/dim of the image together with its "
+        "views; the bits/dim of the image itself are lower or equal.",
     )
-    caption = "held-out bits/dim ± standard error over images; a negative difference: better than run 1"
-    return Table("In total", caption, [RUN, Column("bits/dim"), KIND, MINUS, *map(Column, names)], rows, notes)
+    caption = "held-out bits/dim ± standard error; a negative difference means better than run 1"
+    return Table("Whole model", caption, [RUN, Column("bits/dim"), KIND, MINUS, *map(Column, names)], rows, notes)
 
 
 def resolution_table(comparison: Comparison) -> Table:
-    """bits/dim of every resolution that any of the runs has."""
+    """Builds the table of bits/dim by resolution, with a column for each resolution that occurs in any run."""
     images = comparison.resolutions
     rows = []
     for name, run in _numbered(comparison):
         found = [run.factor_of(image) for image in images]
         cells = [with_coarser(factor.heldout, factor.cumulative_kind) if factor else Measured() for factor in found]
         rows.append(Row((name, *cells)))
-    caption = "bits/dim of an image together with all coarser ones, over its own sub-pixels"
+    caption = "held-out bits/dim of an image together with its views, per sub-pixel of this image"
     return Table(
         "By resolution", caption, [RUN, *(Column(comparison.resolution_name(image)) for image in images)], rows
     )
 
 
 def factor_table(comparison: Comparison) -> Table:
-    """A row for each factor of each run."""
+    """Builds the table of bits/dim by factor, with one row for each factor of each run."""
     size = comparison.image.size
     columns = (
         FACTOR,
         KIND,
-        Column(words.OWN_SIZE),
+        Column(words.OWN_SIZE, screen="of own image"),
         MINUS,
         Column(words.SHARE, screen=f"of {size}"),
         Column("term", left=True),
@@ -105,17 +105,25 @@ def factor_table(comparison: Comparison) -> Table:
             )
             rows.append(Row(cells, run=name))
     notes = (
-        "“Own size” divides a factor’s bits by the sub-pixels of the image it predicts, “share” by those of the full "
-        "image. Factors are subtracted where both runs have the same views down to them. “Bound” marks the figures of "
-        "free decoders, terms of the model’s bound.",
+        "“Own size” is a factor’s bits divided by the number of sub-pixels of the image that it predicts. “Share” is "
+        "the same bits divided by the number of sub-pixels of the full image. A difference is shown if both runs have "
+        "the same views from the image down to the factor. “Bound” marks the figures of free decoders, which make the "
+        "model’s total a bound.",
     )
-    caption = f"bits/dim of a factor's own size, and its share of the total ({size})"
+    caption = f"bits/dim over the factor's own image, and its share of the total (over {size})"
     return Table("By factor", caption, columns, rows, notes)
 
 
 def wasted_table(comparison: Comparison) -> Table | None:
-    """Held-out bits/dim that free decoders spend on images with other views; None where none can tell."""
-    columns = (FACTOR, Column(words.OWN_SIZE), Column(words.SHARE, screen=f"of {comparison.image.size}"))
+    """Builds the table of held-out bits/dim that free decoders spend on images with other views.
+
+    Returns None if no run has these figures.
+    """
+    columns = (
+        FACTOR,
+        Column(words.OWN_SIZE, screen="of own image"),
+        Column(words.SHARE, screen=f"of {comparison.image.size}"),
+    )
     rows = []
     for name, run in _numbered(comparison):
         free = [factor for factor in run.factors if factor.support == "free"]
@@ -139,7 +147,7 @@ def _margin(margin: Margin | None) -> Measured:
 
 
 def _basis(margin: Margin | None) -> str:
-    """What a difference is taken on."""
+    """Returns the number of image pairs that a difference is computed on, or `unpaired`."""
     if margin is None:
         return words.MISSING
     return "unpaired" if margin.images is None else f"{margin.images:,} pairs"

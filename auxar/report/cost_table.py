@@ -1,4 +1,4 @@
-"""The table of what a recipe would cost, from its records."""
+"""Builds the table of the cost of a recipe from `FactorCost` records."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from auxar.report.evaluation_tables import FACTOR
 from auxar.report.tables import Column, Row, Table
 
 CAPTION = (
-    "multiply-adds of one image, forward (a training step takes about three times as many for each image); memory for "
-    "training one factor with the recipe's batch in one process, float32, besides PyTorch itself"
+    "multiply-adds of a forward pass for one image (a training step takes about three times as many for each image); "
+    "memory for training one factor in float32 in one process (a batch has batch_size / accumulate images), without "
+    "the memory of PyTorch itself"
 )
 
 
 def cost_table(costs: Sequence[FactorCost]) -> Table:
-    """A row for each factor, from the image down."""
+    """Builds the table with one row for each factor, in order of increasing depth."""
     columns = (FACTOR, Column("term", left=True), *map(Column, ("parameters", "multiply-adds", "memory")))
     rows = [
         Row(

@@ -1,4 +1,4 @@
-"""The tables of an evaluation, from its records."""
+"""Builds the tables of an evaluation from its records."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Images = Literal["heldout", "training"]
 FACTOR, KIND = Column("factor", left=True), Column("kind", left=True)
 WASTED_TITLE = "Wasted bits"
 WASTED_CAPTION = (
-    "held-out bits/dim that free decoders spend on images with other views. Restricting them "
-    "(support = 'restricted') saves as much without training them again"
+    "held-out bits/dim that free decoders spend on images with other views. Setting support = 'restricted' "
+    "saves this amount without further training"
 )
 
 
 def likelihood_table(evaluation: Evaluation, images: Images) -> Table:
-    """Every figure of each factor on one set of images."""
+    """Builds the table of each factor's likelihoods on one set of images."""
     factors = evaluation.factors
     size = factors[0].image.size
     columns = (
@@ -40,9 +40,9 @@ def likelihood_table(evaluation: Evaluation, images: Images) -> Table:
         Column("image", left=True),
         KIND,
         Column("nats per image"),
-        Column(words.OWN_SIZE),
+        Column(words.OWN_SIZE, screen="of own image"),
         Column(words.SHARE, screen=f"of {size}"),
-        Column("with all coarser"),
+        Column("with its views"),
     )
     rows = []
     for depth, factor in enumerate(factors):
@@ -66,7 +66,7 @@ def likelihood_table(evaluation: Evaluation, images: Images) -> Table:
 
 
 def difference_table(evaluation: Evaluation) -> Table:
-    """Held-out and training images side by side."""
+    """Builds the table that compares bits/dim on held-out and on training images."""
     factors = evaluation.factors
     columns = (FACTOR, KIND, Column("held-out"), Column("training"), Column("difference"))
     rows = []
@@ -85,12 +85,12 @@ def difference_table(evaluation: Evaluation) -> Table:
         Measured(apart.bits_per_dim, apart.standard_error) if apart else Measured(),
     )
     rows.append(Row((words.TOTAL, evaluation.kind, *cells), total=True))
-    caption = "bits/dim; the difference is large if the model overfits"
-    return Table("Held-out less training images", caption, columns, rows)
+    caption = "bits/dim; a large positive difference means overfitting"
+    return Table("Held-out minus training images", caption, columns, rows)
 
 
 def factor_table(evaluation: Evaluation) -> Table:
-    """Each factor's figures on all sets of images side by side, with its size and training."""
+    """Builds the table of each factor's bits/dim on all sets of images, with its image size, parameters and steps."""
     factors = evaluation.factors
     sets: list[Images] = ["heldout"]
     if any(factor.training for factor in factors):
@@ -104,37 +104,40 @@ def factor_table(evaluation: Evaluation) -> Table:
         cells: list[Cell] = [_name(factors, depth), factor.kind]
         for images in sets:
             figures = _figures(factor, images)
-            # With their errors, shares would make the table wider than a page.
+            # Shares have no standard errors here, because the table would be wider than the page.
             cells += (own_size(figures), Measured(share(figures).value))
         size = Annotated(factor.image.size, words.levels_where_mixed(factor.image, factors))
         rows.append(Row((*cells, size, words.count(factor.parameters), words.count(factor.steps))))
     totals = [cell for images in sets for cell in ("", _total(evaluation, images))]
     rows.append(Row((words.TOTAL, evaluation.kind, *totals, "", "", ""), total=True))
     notes = [
-        "“Own size” divides a factor’s bits by the sub-pixels of the image it predicts, “share” by those of the full "
-        "image: shares add up to the model’s bits/dim."
+        "“Own size” is a factor’s bits divided by the number of sub-pixels of the image that it predicts. “Share” is "
+        "the same bits divided by the number of sub-pixels of the full image. The shares add up to the model’s "
+        "bits/dim."
     ]
     if any(factor.kind == "bound" for factor in factors):
         notes.append(
-            "“Bound” marks the figures of free decoders, which also give probability to images with other views, and "
-            "all sums with them: the image’s own bits/dim are at most the model’s. All others are exact."
+            "“Bound” marks the figures of free decoders, which also give probability to images with other views. It "
+            "also marks every total that includes such a figure: the bits/dim of the image itself are at most this "
+            "total. All other figures are exact."
         )
     return Table("Bits/dim by factor", "± is one standard error over images", columns, rows, notes)
 
 
 def resolution_table(evaluation: Evaluation) -> Table:
-    """Held-out bits/dim from the coarsest image to the finest, as the paper's tables have it."""
+    """Builds the table of held-out bits/dim from the last view to the image, in the layout of the paper's tables."""
     factors = evaluation.factors
     coarsest_first = list(reversed(factors))
-    columns = [Column("Res."), *(Column(_resolution(factor, factors)) for factor in coarsest_first)]
+    columns = [Column("resolution"), *(Column(_resolution(factor, factors)) for factor in coarsest_first)]
     scores = [Measured(with_coarser(factor.heldout, factor.cumulative_kind).value) for factor in coarsest_first]
     kinds = [factor.cumulative_kind if factor.heldout else words.MISSING for factor in coarsest_first]
-    caption = "held-out bits/dim of an image together with all coarser ones, over its own sub-pixels"
-    return Table("By resolution, coarsest to finest", caption, columns, [Row(("Bpd", *scores)), Row(("Kind", *kinds))])
+    title = "By resolution, from the last view to the image"
+    caption = "held-out bits/dim of an image together with its views, per sub-pixel of this image"
+    return Table(title, caption, columns, [Row(("bits/dim", *scores)), Row(("kind", *kinds))])
 
 
 def channel_table(evaluation: Evaluation) -> Table | None:
-    """Held-out bits/dim of single channels; None where no factor has them."""
+    """Builds the table of held-out bits/dim of each channel. Returns None if no factor has them."""
     factors = evaluation.factors
     most = max(len(_channels(factor)) for factor in factors)
     if not most:
@@ -143,12 +146,15 @@ def channel_table(evaluation: Evaluation) -> Table | None:
     for depth, factor in enumerate(factors):
         cells = [own_size(channel) for channel in _channels(factor)]
         rows.append(Row((_name(factors, depth), factor.kind, *_filled(cells, most))))
-    caption = "held-out bits/dim of each channel given those before it; their mean is the factor's own"
+    caption = "held-out bits/dim given the previous channels; their mean is the factor's bits/dim"
     return Table("By channel", caption, [FACTOR, KIND, *map(Column, words.channel_names(most))], rows)
 
 
 def wasted_table(evaluation: Evaluation) -> Table | None:
-    """Held-out bits/dim that free decoders spend on images with other views; None where no factor can tell."""
+    """Builds the table of held-out bits/dim that free decoders spend on images with other views.
+
+    Returns None if no factor has these figures.
+    """
     factors = evaluation.factors
     free = [(depth, factor) for depth, factor in enumerate(factors) if factor.support == "free"]
     if all(factor.heldout is None or factor.heldout.wasted_bits_per_dim is None for _, factor in free):
@@ -156,7 +162,7 @@ def wasted_table(evaluation: Evaluation) -> Table | None:
     most = max(len(_channels(factor)) for _, factor in free)
     columns = [
         FACTOR,
-        Column(words.OWN_SIZE),
+        Column(words.OWN_SIZE, screen="of own image"),
         Column(words.SHARE, screen=f"of {factors[0].image.size}"),
         *map(Column, words.channel_names(most)),
     ]
@@ -193,12 +199,12 @@ def _channels(factor: FactorFigures) -> Sequence[ChannelFigures]:
 
 
 def _filled(cells: Sequence[Cell], count: int) -> list[Cell]:
-    """The cells, and dashes up to their full number."""
+    """Returns the cells, filled up with dashes to `count` cells."""
     return [*cells, *[words.MISSING] * (count - len(cells))]
 
 
 def _resolution(factor: FactorFigures, factors: Sequence[FactorFigures]) -> str:
-    """Height × width, or more where two images of the chain have the same."""
+    """Returns height × width. Channels, and levels if they differ, are added if two images have the same size."""
     image = factor.image
     if len({(other.image.height, other.image.width) for other in factors}) == len(factors):
         return f"{image.height}×{image.width}"

@@ -1,4 +1,4 @@
-"""HTML built so that text can't become markup: whatever is not `Html` already is escaped."""
+"""Builds HTML in which text cannot become markup: every value that is not an `Html` object is escaped."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _VOID = {"img", "link", "meta"}
 
 
 class Html(str):
-    """Text that is markup already. Only `tag`, `join`, `resource` and the package's own constants make it."""
+    """Markup that is not escaped. Only `tag`, `join`, `resource` and constants of this package create it."""
 
     __slots__ = ()
 
 
 def join(*children: object) -> Html:
-    """Children one after another; None is nothing, and what is not `Html` is text and gets escaped."""
+    """Concatenates the children. None is skipped, and every child that is not `Html` is escaped as text."""
     return Html(
         "".join(
             child if isinstance(child, Html) else html.escape(str(child)) for child in children if child is not None
@@ -29,9 +29,9 @@ def join(*children: object) -> Html:
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Html:
-    """An element. In attributes' names a trailing underscore falls away and others become hyphens.
+    """Builds an element. In attribute names, a trailing underscore is removed and other underscores become hyphens.
 
-    An attribute that is None or False is left out, and one that is True stands without a value.
+    An attribute that is None or False is omitted. An attribute that is True is written without a value.
     """
     words = [name]
     for key, value in attributes.items():
@@ -45,17 +45,17 @@ def tag(name: str, /, *children: object, **attributes: object) -> Html:
 
 
 def absence(sentence: str) -> Html:
-    """A paragraph about what is not there."""
+    """A paragraph that says that some content is missing."""
     return tag("p", sentence, class_="missing")
 
 
 def resource(name: str) -> Html:
-    """A file of this package, to stand in a page as it is."""
+    """Reads a file of this package, which is inserted into a page without escaping."""
     return Html(resources.files(__package__).joinpath(name).read_text("utf-8"))
 
 
 def document(title: str, main: Html, *, style: Html, script: Html | None = None) -> str:
-    """A whole page. It asks for nothing outside itself, and its policy forbids the browser to."""
+    """Builds a complete page. It loads no external resources, and its content security policy forbids them."""
     policy = ["default-src 'none'", "img-src data:", f"style-src '{_sha256(style)}'"]
     if script is not None:
         policy.append(f"script-src '{_sha256(script)}'")
@@ -66,7 +66,7 @@ def document(title: str, main: Html, *, style: Html, script: Html | None = None)
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("title", f"{title} – auxar"),
-        # Keeps browsers from asking a server for an icon.
+        # The empty icon keeps browsers from requesting one from a server.
         tag("link", rel="icon", href="data:,"),
         tag("style", style),
     )
@@ -75,9 +75,12 @@ def document(title: str, main: Html, *, style: Html, script: Html | None = None)
 
 
 def write_document(path: Path, content: str) -> None:
-    """Writes a page. An older one stays until it is whole. Raises `UserError` if it cannot be written."""
+    """Writes a page. An existing file is replaced only after the page is completely written.
+
+    Raises `UserError` if the page cannot be written.
+    """
     with replacing(path) as temporary:
-        # Names of files need not be text: a question mark stands for each character that is not.
+        # File names may contain surrogates, which UTF-8 cannot encode. Each is written as a question mark.
         temporary.write_bytes(content.encode("utf-8", "replace"))
 
 

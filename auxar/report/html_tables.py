@@ -1,4 +1,4 @@
-"""Tables, measured numbers and the notation of factors as HTML."""
+"""Renders tables, numbers with standard errors, and the notation of factors as HTML."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from auxar.report.html import Html, join, tag
 from auxar.report.tables import Annotated, Cell, FactorName, Measured, Row, RunName, Table
 
 LONGEST_RUN = 16
-"""Characters of a run's name that stands in every row."""
+"""The longest name of a run, in characters, that is shown in the rows of a table."""
 
 
 def table(content: Table, digits: int = words.DIGITS, *, narrow: bool = False) -> Html:
-    """The table itself, which scrolls where a window is too narrow for it; its title and notes are not part of it."""
+    """Renders a table without its title and notes. The table scrolls if the window is too narrow."""
     rows: list[Html] = []
     run: RunName | None = None
     for row in content.rows:
@@ -21,24 +21,24 @@ def table(content: Table, digits: int = words.DIGITS, *, narrow: bool = False) -
         run = row.run
         rows.append(_row(row, digits))
     whole = tag("table", _head(content), tag("tbody", *rows))
-    # A region that scrolls has to be reachable by keyboard, and a reader of the screen says its name.
+    # A scrollable region must be reachable by keyboard, and screen readers need a name for it.
     attributes = {"class_": "scroll narrow" if narrow else "scroll", "tabindex": 0, "role": "region"}
     return tag("div", whole, aria_label=content.title, **attributes)
 
 
 def notes(content: Table) -> Html:
-    """A table's caption and notes, as paragraphs to stand below it."""
+    """Renders a table's caption and notes as paragraphs, which are shown below the table."""
     return join(*(tag("p", note, class_="soft") for note in (words.sentence(content.caption), *content.notes)))
 
 
 def measured(value: float | None, error: float | None, unit: str = "", digits: int = words.DIGITS) -> Html:
-    """A mean, and smaller its standard error and unit."""
+    """Renders a mean, followed by its standard error and unit in smaller type."""
     remark = " ".join(filter(None, [words.uncertainty(error, digits) if value is not None else "", unit]))
     return _annotated(words.number(value, digits), remark)
 
 
 def term(depth: int, count: int) -> Html:
-    """One factor of a model with `count` of them, such as p(X₀ | X₁)."""
+    """Renders the term of the factor at `depth` in a model with `count` factors, such as p(X₀ | X₁)."""
     if count == 1:
         return Html("p(<i>X</i>)")
     if depth == count - 1:
@@ -47,7 +47,7 @@ def term(depth: int, count: int) -> Html:
 
 
 def symbol(depth: int) -> Html:
-    """The image (depth 0) or view at that depth of the chain."""
+    """Renders the symbol of the image (depth 0) or of the view at `depth`, such as X₁."""
     return join(tag("i", "X"), tag("sub", depth))
 
 
@@ -87,7 +87,7 @@ def _cell(cell: Cell, digits: int) -> Html:
         case FactorName():
             return join(term(cell.depth, cell.count), " ", tag("small", cell.name))
         case RunName():
-            # A long name would take the room of the numbers, and stands above the tables in full.
+            # A long name would leave too little space for the numbers. The full name is shown above the tables.
             return _annotated(str(cell.number), cell.name if len(cell.name) <= LONGEST_RUN else "")
 
 

@@ -1,4 +1,4 @@
-"""The report's page, section by section. A section without its data says so in a sentence."""
+"""Builds the report page of a run, section by section. A section without data shows a sentence that says so."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIGITS = words.DIGITS_ON_A_RUNS_PAGE
 
 
 def page(run: RunContent) -> str:
-    """The whole page, which works without its script."""
+    """Returns the report page of a run as an HTML document. The page also works without JavaScript."""
     main = tag(
         "main",
         _header(run),
@@ -40,8 +40,8 @@ def _header(run: RunContent) -> Html:
         _meaning(run.evaluation) if run.evaluation else None,
         _numbers(run.evaluation)
         if run.evaluation
-        else absence("This run has not been evaluated yet, so there are no bits/dim of held-out images."),
-        absence("The whole model has no bits/dim yet, because not all of its factors are trained.")
+        else absence("This run has not been evaluated yet, so its bits/dim on held-out images are unknown."),
+        absence("The bits/dim of the whole model are unknown until all of its factors are trained.")
         if run.evaluation and run.evaluation.bits_per_dim.get("heldout") is None
         else None,
         _networks(len(run.factors)) if run.factors else None,
@@ -51,7 +51,7 @@ def _header(run: RunContent) -> Html:
 
 
 def _meaning(evaluation: Evaluation) -> Html | None:
-    """The held-out bits/dim in plain words."""
+    """A paragraph that explains the held-out bits/dim in plain words. None if they are unknown."""
     bits = evaluation.bits_per_dim.get("heldout")
     if bits is None:
         return None
@@ -60,23 +60,23 @@ def _meaning(evaluation: Evaluation) -> Html | None:
     at_most = "at most " if evaluation.kind == "bound" else ""
     return tag(
         "p",
-        f"This model describes a held-out image with {at_most}",
+        f"On average, this model encodes each sub-pixel of a held-out image in {at_most}",
         tag("strong", words.number(bits, DIGITS), " bits"),
-        f" on average for each of its {image.dims:,} sub-pixels ({image.height} × {image.width} pixels with "
-        f"{channels}). Uncompressed, a sub-pixel takes {math.log2(image.levels):.3g} bits. Fewer "
-        "bits mean that the model predicts unseen images better.",
+        f". An image has {image.dims:,} sub-pixels "
+        f"({image.height} × {image.width} pixels with {channels}). Uncompressed, a sub-pixel takes "
+        f"{math.log2(image.levels):.3g} bits. Fewer bits mean that the model predicts unseen images better.",
         class_="lead",
     )
 
 
 def _networks(count: int) -> Html:
-    """The factorization in plain words, to stand before its formula."""
+    """A sentence that explains the factorization. It ends with a colon, and the formula follows it."""
     if count == 1:
-        text = "One network predicts the image pixel by pixel, each pixel from those before it:"
+        text = "The model predicts the image pixel by pixel, each pixel from the earlier pixels:"
     else:
         text = (
-            f"The model is a product of {count} networks. The last one predicts the coarsest view of the "
-            "image pixel by pixel; each other one predicts an image given its view:"
+            f"The model is a product of {count} factors. The last factor predicts the last view of the image pixel by "
+            "pixel. Every other factor predicts the image, or a view, given the next view:"
         )
     return tag("p", text, class_="soft networks")
 
@@ -94,14 +94,15 @@ def _numbers(evaluation: Evaluation) -> Html:
         score = measured(bits.get("heldout"), error.get("heldout"), "bits/dim", DIGITS)
         cards.append(_card("Held-out images", score, kind, "first"))
     if bits.get("training") is not None:
-        note = f"{words.uncertainty(error.get('training'), DIGITS)} bits/dim, {evaluation.kind}".strip()
+        kind = words.KINDS[evaluation.kind].name
+        note = f"{words.uncertainty(error.get('training'), DIGITS)} bits/dim, {kind}".strip()
         cards.append(_card("Training images", words.number(bits.get("training"), DIGITS), note))
     if (count := evaluation.images.get("heldout")) is not None:
         cards.append(_card("Evaluated on", f"{count:,}", "held-out images"))
     cards.append(_card("Weights", weights.name, weights.meaning))
     if all(parameters):
-        networks = "network" if len(parameters) == 1 else "networks"
-        cards.append(_card("Parameters", words.short_count(sum(parameters)), f"in {len(parameters)} {networks}"))
+        factors = words.plural(len(parameters), "factor")
+        cards.append(_card("Parameters", words.short_count(sum(parameters)), f"in {factors}"))
     return tag("dl", *cards, class_="numbers")
 
 
@@ -115,7 +116,7 @@ def _likelihoods(evaluation: Evaluation | None) -> Html | None:
     untrained = [factor.factor for factor in evaluation.factors if factor.heldout is None]
     parts: list[Html | None] = []
     if untrained:
-        parts.append(absence(f"Not trained yet, and so without a likelihood: {', '.join(untrained)}."))
+        parts.append(absence(f"These factors are not trained yet, so they have no likelihood: {', '.join(untrained)}."))
     whole = factor_table(evaluation)
     if len(untrained) < len(evaluation.factors):
         parts += (table(whole, DIGITS), notes(whole), _overfitting(evaluation))
@@ -126,19 +127,19 @@ def _likelihoods(evaluation: Evaluation | None) -> Html | None:
 
 
 def _overfitting(evaluation: Evaluation) -> Html | None:
-    """The difference between held-out and training images in a sentence."""
+    """A sentence with the bits/dim of held-out images minus those of training images. None if they are unknown."""
     if all(factor.training is None for factor in evaluation.factors):
-        return absence("Training images were not evaluated, so there is nothing to compare with.")
+        return absence("Training images were not evaluated, so overfitting cannot be judged.")
     difference = evaluation.difference
     if difference is None or difference.bits_per_dim is None:
         return None
     score = measured(difference.bits_per_dim, difference.standard_error, "bits/dim", DIGITS)
     kinds = "two bounds" if evaluation.kind == "bound" else "two exact figures"
-    return tag("p", "Held-out less training images: ", score, f", the difference of {kinds}.", class_="soft")
+    return tag("p", "Held-out minus training images: ", score, f", a difference of {kinds}.", class_="soft")
 
 
 def _below(content: Table | None) -> Html | None:
-    """A further table of the section, if there is one, with its title and notes."""
+    """A table with its title and notes, shown below another table of the section. None if `content` is None."""
     if content is None:
         return None
     return join(tag("h3", content.title, class_="below"), table(content, DIGITS, narrow=True), notes(content))
@@ -161,10 +162,10 @@ def _curves(run: RunContent) -> Html:
         if curve.seconds is not None:
             facts.append(f"{words.duration(curve.seconds)} of training")
         if chart.above:
-            facts.append(f"{words.plural(chart.above, 'early value')} above the chart")
+            facts.append(f"{words.plural(chart.above, 'early value')} above the top of the chart")
         if chart.not_drawn:
             facts.append(
-                f"{words.plural(chart.not_drawn, 'value')} not drawn: not finite, or beyond {LIMIT:,.0f} bits/dim"
+                f"{words.plural(chart.not_drawn, 'value')} not drawn (not finite, or outside ±{LIMIT:,.0f} bits/dim)"
             )
         kind = f", {known[name].kind}" if heldout else ""
         title = tag("h3", notation, " " if notation else None, tag("small", f"{name}{kind}"))
@@ -174,7 +175,7 @@ def _curves(run: RunContent) -> Html:
         parts.append(_legend(heldout_key))
         parts.append(tag("div", *charts, class_="charts"))
     if undrawn:
-        sentence = f"No training metrics yet for: {', '.join(undrawn)}."
+        sentence = f"There are no training metrics yet for these factors: {', '.join(undrawn)}."
         parts.append(absence(sentence if charts else "There are no training metrics yet."))
     elif not charts:
         parts.append(absence("There are no training metrics yet."))
@@ -187,24 +188,25 @@ def _legend(heldout: bool) -> Html:
         return tag("span", tag("svg", line, viewBox="0 0 28 12", class_="key", aria_hidden="true"), meaning)
 
     keys = [
-        key("raw", "as logged"),
+        key("raw", "logged values"),
         key("smooth", "running mean"),
         key("heldout", "held-out images, evaluated at the end") if heldout else None,
     ]
-    lead = tag("p", "bits/dim of the factor’s own size against optimizer step.", class_="soft")
+    text = "Training loss by optimizer step, in bits/dim (per sub-pixel of the factor’s own image)."
+    lead = tag("p", text, class_="soft")
     return join(lead, tag("p", *(join(child, " ") for child in keys), class_="soft legend"))
 
 
 def _data(evaluation: Evaluation | None) -> Html:
     if evaluation is None:
-        return tag("section", tag("h2", "Data"), absence("What the data was is recorded when a run is evaluated."))
+        return tag("section", tag("h2", "Data"), absence("The data set is recorded when the run is evaluated."))
     data, images = evaluation.data, evaluation.images
     used = [f"{count:,} {name}" for key, name in words.SETS.items() if (count := images.get(key))]
     facts = {
         "Path": tag("code", data.path),
         "Fingerprint": tag("code", data.fingerprint) if data.fingerprint else "not recorded",
         "Images evaluated": " and ".join(used) or "none",
-        "Images skipped": f"{data.skipped:,} that could not be read" if data.skipped else "none",
+        "Images skipped": f"{data.skipped:,} (unreadable)" if data.skipped else "none",
     }
     terms = [join(tag("dt", name), tag("dd", value)) for name, value in facts.items()]
     return tag("section", tag("h2", "Data"), tag("dl", *terms, class_="facts"))
@@ -212,12 +214,12 @@ def _data(evaluation: Evaluation | None) -> Html:
 
 def _recipe(recipe: str | None) -> Html:
     if recipe is None:
-        return tag("section", tag("h2", "Recipe"), absence("This run's folder holds no recipe."))
+        return tag("section", tag("h2", "Recipe"), absence("The run's folder contains no recipe."))
     return tag("details", tag("summary", "Recipe"), tag("pre", tag("code", recipe)), open=True)
 
 
 def _formula(count: int) -> Html:
-    """p(X₀ | X₁) … p(X_K) with count = K + 1 factors, and what it is the factorization of."""
+    """The formula p(X₀, …, X_K) = p(X₀ | X₁) … p(X_K) of a model with count = K + 1 factors, or p(X) for one factor."""
     if count == 1:
         return tag("p", tag("span", term(0, 1)), class_="formula")
     whole = tag("span", "p(", symbol(0), ", …, " if count > 2 else ", ", symbol(count - 1), ") =")
@@ -233,4 +235,4 @@ def _sizes(factors: Sequence[FactorFigures]) -> Html:
         remark = tag("small", " ", levels) if levels else None
         parts += [", " if depth else None, tag("span", name, " ", factor.image.size, remark)]
     common = "" if words.mixed_levels(factors) else f", {factors[0].image.levels} levels"
-    return tag("p", *parts, common, class_="sizes soft")
+    return tag("p", "Sizes: ", *parts, common, class_="sizes soft")

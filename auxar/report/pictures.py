@@ -1,4 +1,4 @@
-"""The page's pictures, with captions that say how they were drawn."""
+"""The pictures of a run's page, with captions that say how they were drawn."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ DIGITS = words.DIGITS_ON_A_RUNS_PAGE
 
 
 def samples_section(run: RunContent) -> Html:
-    """The sheet of samples, and how they grew; or a sentence about what is not there."""
+    """The section with the sheets of samples and held-out images. A sentence says which pictures are missing."""
     figures = []
     if run.sheet:
-        caption = "How these samples were drawn is not recorded."
+        caption = "The run does not record how these samples were drawn."
         tiles = None
         if run.samples:
             kind = run.samples.kind or (run.evaluation.kind if run.evaluation else None)
@@ -28,22 +28,22 @@ def samples_section(run: RunContent) -> Html:
             tiles = _tiles(run.samples, kind)
         figures.append(_figure("Sampled images", run.sheet, "Sheet of sampled images", caption, tiles))
     if run.heldout:
-        caption = "Real images that the model was not trained on, to compare the samples with."
+        caption = "These are real images that the model was not trained on, for comparison with the samples."
         figures.append(_figure("Held-out images", run.heldout, "Sheet of held-out images", caption))
     has_growth = any(entry.file == "growth.png" for entry, _ in run.figures)
     if run.growth and not has_growth:
         caption = (
-            "A row is one sampled image: its coarsest view on the left, and to the right each finer image, drawn given "
-            "the one before it."
+            "Each row shows one sample. The last view is on the left, and every other image is drawn given the image "
+            "to its left."
         )
         figures.append(_figure("From coarse to fine", run.growth, "Sampled images from coarse to fine", caption))
     missing = None
     if run.too_large:
-        missing = absence(f"Too large to be shown on this page: {', '.join(run.too_large)}.")
+        missing = absence(f"These pictures are too large for this page: {', '.join(run.too_large)}.")
     elif not run.sheet:
         missing = absence("No samples have been drawn yet.")
     elif not run.growth and not has_growth and len(run.factors) > 1:
-        missing = absence("There is no picture of how these samples grew from coarse to fine.")
+        missing = absence("The picture of these samples from coarse to fine is missing.")
     return tag(
         "section",
         tag("h2", "Samples"),
@@ -53,7 +53,7 @@ def samples_section(run: RunContent) -> Html:
 
 
 def figures_section(run: RunContent) -> Html | None:
-    """The paper's figures; None if none have been drawn."""
+    """The section with the pictures that `auxar figures` draws. None if the run has none."""
     if not run.figures:
         return None
     pictures = [_figure(entry.title, picture, entry.title, entry.caption) for entry, picture in run.figures]
@@ -63,7 +63,7 @@ def figures_section(run: RunContent) -> Html | None:
 def _drawn(samples: Samples) -> str:
     parts = [
         words.plural(samples.count, "sample"),
-        f"rule ‘{samples.rule}’{_meaning(samples)}",
+        f"drawing rule ‘{samples.rule}’{_meaning(samples)}",
         f"seed {samples.seed}",
     ]
     if samples.sampler:
@@ -74,7 +74,7 @@ def _drawn(samples: Samples) -> str:
 
 
 def _meaning(samples: Samples) -> str:
-    """The meaning of the rule in parentheses; nothing for a rule that there is not, since a record may be strange."""
+    """The meaning of the drawing rule in parentheses. Empty if the record names an unknown rule."""
     try:
         rule = DrawRule(samples.rule, samples.reduction, samples.temperature)
     except ValueError:
@@ -83,16 +83,21 @@ def _meaning(samples: Samples) -> str:
 
 
 def _likely(samples: Samples, kind: Exactness | None, *, views: bool) -> str | None:
-    """How likely the drawn images are, each together with its drawn views if there are any."""
+    """A sentence with the range of the samples' bits/dim. None if they are not recorded."""
     scores = [score for score in samples.bits_per_dim or () if math.isfinite(score)]
     if not scores:
         return None
-    likely = f"They have {words.number(min(scores), DIGITS)} to {words.number(max(scores), DIGITS)} bits/dim"
-    return likely + (", each with its drawn views" if views else "") + (f" ({words.KINDS[kind]})." if kind else ".")
+    likely = f"Their bits/dim range from {words.number(min(scores), DIGITS)} to {words.number(max(scores), DIGITS)}"
+    together = ", each sample together with its drawn views" if views else ""
+    return likely + together + (f" ({words.KINDS[kind]})." if kind else ".")
 
 
 def _tiles(samples: Samples, kind: Exactness | None) -> str | None:
-    """JSON for the script, which shows the bits/dim of the image under the pointer: columns, bits/dim, their unit."""
+    """JSON for the script that shows the bits/dim of the image under the pointer.
+
+    The list holds the sheet's number of columns, the bits/dim of all images, and the unit. The result is None if the
+    columns or the bits/dim are not recorded.
+    """
     if samples.columns is None or samples.columns < 1 or not samples.bits_per_dim:
         return None
     unit = f"bits/dim, {kind}" if kind else "bits/dim"
@@ -100,7 +105,7 @@ def _tiles(samples: Samples, kind: Exactness | None) -> str | None:
 
 
 def _rounded(score: float) -> float | None:
-    """The score as JSON can hold it, which has no numbers that are not finite."""
+    """Rounds the score for JSON. None replaces infinity and NaN, which JSON cannot represent."""
     return round(score, DIGITS) if math.isfinite(score) else None
 
 

@@ -1,6 +1,6 @@
-"""The content of a run's folder, read into records for its page. Every part but the folder itself may be missing.
+"""Reads a run's folder into records for its page. The folder must exist, and any file in it may be missing.
 
-A run may come from a stranger: how much of it is read, and how much comes onto the page, is bounded.
+A run may come from an untrusted source, so the amount of data that is read and shown is limited.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from auxar.runs.records import read_record
 
 T = TypeVar("T")
 MOST_PICTURES = 2**26
-"""Maximum bytes of all pictures of a page together."""
+"""Maximum total size of the pictures on a page, in bytes."""
 MOST_PIXELS = 10**8
-"""Maximum pixels of a picture that a browser is asked to show."""
+"""Maximum number of pixels of one picture. Larger pictures are not shown."""
 MOST_FIGURES = 100
+"""Maximum number of entries of `figures/figures.json`."""
 LONGEST_NAME = 100
-"""Maximum characters of a factor's name."""
+"""Maximum length of a factor's name, in characters."""
 MOST_STEPS = 2**53
-"""Floats, in which charts are drawn, can represent every step below this."""
+"""Upper limit of step numbers. Charts use float64, which represents every integer below the limit exactly."""
 
 
 @attrs.frozen
 class Samples:
-    """`samples.json`: how the samples of the sheet were drawn."""
+    """The content of `samples.json`, which records how the samples were drawn."""
 
     rule: str
     seed: int
@@ -47,16 +48,16 @@ class Samples:
     sampler: str | None = None
     seconds: float | None = None
     columns: int | None = None
-    """Columns of the sheet."""
+    """Number of columns of the sheet."""
     bits_per_dim: list[float] | None = None
-    """bits/dim of each drawn image together with its drawn views, in the order of the sheet."""
+    """bits/dim of each sample together with its drawn views, in the order of the sheet."""
     kind: Exactness | None = None
-    """Whether these bits/dim are the images' own, given the model as it was when it drew them."""
+    """Whether `bits_per_dim` is exact or a bound, for the model at the time of drawing."""
 
 
 @attrs.frozen
 class Picture:
-    """A PNG file's bytes and its size in pixels."""
+    """The bytes of a PNG file, and the width and height of its image in pixels."""
 
     content: bytes
     width: int
@@ -65,32 +66,32 @@ class Picture:
 
 @attrs.frozen
 class FigureEntry:
-    """One entry of `figures/figures.json`."""
+    """One entry of `figures/figures.json`, which describes one picture."""
 
     file: str = attrs.field()
-    """Name of a picture beside it."""
+    """File name of the picture, which is in the same folder as `figures.json`."""
     title: str
     caption: str
 
     @file.validator
     def _is_beside(self, attribute: attrs.Attribute[str], value: str) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}\.png", value):
-            raise ValueError(f"expected the name of a picture in this folder, got {shown(value)}")
+            raise ValueError(f"expected the name of a picture in this folder, such as growth.png, got {shown(value)}")
 
 
 @attrs.frozen
 class Curve:
-    """One factor's metrics by step. A resumed run logs some steps again; the last entry for a step counts."""
+    """One factor's training metrics. A resumed run logs some steps again, and the last entry for each step is used."""
 
     bits_per_dim: Mapping[int, float]
-    """By step, in rising order; may hold values that are not finite."""
+    """Training bits/dim by step, in ascending order of steps. Values may be infinite or NaN."""
     seconds: float | None
-    """Training time at the last step."""
+    """Training time up to the last logged step, in seconds. None if it was not logged."""
 
 
 @attrs.frozen
 class RunContent:
-    """Everything in a run's folder that its page shows."""
+    """All contents of a run's folder that its page shows."""
 
     name: str
     recipe: str | None
@@ -99,15 +100,16 @@ class RunContent:
     samples: Samples | None
     sheet: Picture | None
     heldout: Picture | None
-    """A sheet of held-out images, laid out as the sheet of samples."""
+    """A sheet of held-out images, with the same layout as the sheet of samples."""
     growth: Picture | None
+    """A picture that shows samples at every depth, from the last view to the image."""
     figures: Sequence[tuple[FigureEntry, Picture]] = ()
     too_large: Sequence[str] = ()
-    """Names of pictures that exist and are too large for a page."""
+    """Names of pictures that are left out because they are too large for the page."""
 
     @property
     def factors(self) -> list[str]:
-        """Names of all factors, from the image down; those with metrics if neither evaluation nor recipe names them."""
+        """Names of all factors by depth. Without an evaluation and a recipe, the names of the factors with metrics."""
         if self.evaluation:
             return [factor.factor for factor in self.evaluation.factors]
         stages = _stages(self.recipe)
@@ -117,7 +119,7 @@ class RunContent:
 def read_run(folder: Path) -> RunContent:
     """Reads a run's folder.
 
-    Raises `UserError` if there is no such folder, if a link in it leads outside, or if a file is not what a run writes.
+    Raises `UserError` if the folder does not exist, if a link in it points outside, or if a file is malformed.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
@@ -143,7 +145,7 @@ def _record(path: Path, kind: type[T]) -> T | None:
 
 
 class _Pictures:
-    """The pictures of a run's folder, up to the size of all of them that a page may have."""
+    """Reads pictures from a run's folder, up to a total size of `MOST_PICTURES`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -151,9 +153,9 @@ class _Pictures:
         self.too_large: list[str] = []
 
     def read(self, name: str) -> Picture | None:
-        """The picture of that name, `/` between its parts; None if it is not there or too large.
+        """Returns the picture at a path relative to the folder. None if it does not exist or is too large.
 
-        Raises `UserError` if it cannot be read, and `DamagedFile` if it is not a PNG.
+        Raises `UserError` if the file cannot be read, and `DamagedFile` if it is not a PNG image.
         """
         path = self.folder / name
         if not path.exists():
@@ -171,7 +173,7 @@ class _Pictures:
 
 
 def _size(content: bytes, path: Path) -> tuple[int, int]:
-    """Width and height from a PNG's header; the image is not decoded."""
+    """Returns the width and height from a PNG's header, without decoding the image."""
     if content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR" or len(content) < 24:
         raise DamagedFile(f"{path} is damaged: not a PNG image")
     width, height = struct.unpack(">II", content[16:24])
@@ -182,7 +184,7 @@ def _figures(folder: Path, pictures: _Pictures) -> Iterator[tuple[FigureEntry, P
     path = folder / "figures" / "figures.json"
     entries = _record(path, list[FigureEntry]) or []
     if len(entries) > MOST_FIGURES:
-        raise DamagedFile(f"{path} is damaged: it has {len(entries)} figures, and at most {MOST_FIGURES} are drawn")
+        raise DamagedFile(f"{path} is damaged: expected at most {MOST_FIGURES} figures, got {len(entries)}")
     for entry in entries:
         picture = pictures.read(f"figures/{entry.file}")
         if picture is not None:
@@ -190,12 +192,12 @@ def _figures(folder: Path, pictures: _Pictures) -> Iterator[tuple[FigureEntry, P
 
 
 def _curves(folder: Path) -> dict[str, Curve]:
-    # Earlier versions kept the lines of all factors in one file beside the recipe.
+    # Earlier versions wrote the metrics of all factors to one file next to the recipe.
     files = [folder / "metrics.jsonl", *sorted(folder.glob("factors/*/metrics.jsonl"))]
     values: dict[str, dict[int, float]] = {}
     seconds: dict[str, float | None] = {}
     for line in (line for file in files if file.is_file() for line in io.BytesIO(read_bytes(file))):
-        # A run that was stopped while it wrote leaves half a line, and continues behind it when it is resumed.
+        # A run that is stopped while writing leaves an incomplete line, which is skipped here.
         if (point := _point(line)) is None:
             continue
         factor, step, bits, clock = point
@@ -206,7 +208,10 @@ def _curves(folder: Path) -> dict[str, Curve]:
 
 
 def _point(line: bytes) -> tuple[str, int, float, float | None] | None:
-    """Factor, step, bits/dim and seconds from a line of metrics; None for a line without them."""
+    """Returns factor, step, bits/dim and seconds of a line of metrics.
+
+    Seconds are None if they are missing. The result is None if one of the others is missing or invalid.
+    """
     try:
         entry = parse_json(line)
     except ValueError:
@@ -227,7 +232,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 def _stages(recipe: str | None) -> int | None:
-    """Number of stages in a recipe's text, or None if it can't be read."""
+    """Number of stages in a recipe's text. None if they cannot be read or are more than `MOST_STAGES`."""
     try:
         found = len(written_stages(recipe)) if recipe else None
     except (ValueError, TypeError, AttributeError, OverflowError):

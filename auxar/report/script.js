@@ -1,4 +1,4 @@
-// Read-outs where the pointer is. The page is whole without them.
+// Show the step and the bits/dim under the pointer. The page is complete without this script.
 for (const chart of document.querySelectorAll(".chart")) {
   const points = JSON.parse(chart.dataset.points);
   const cursor = chart.querySelector(".cursor");
@@ -19,17 +19,18 @@ for (const chart of document.querySelectorAll(".chart")) {
   chart.addEventListener("pointerleave", () => cursor.setAttribute("visibility", "hidden"));
 }
 
-// A table that is wider than the window says so below it, until it has been scrolled.
+// Show a hint below each table that is wider than the window, until the table is scrolled.
 for (const table of document.querySelectorAll(".scroll")) {
   const hint = document.createElement("p");
   hint.className = "hint";
-  hint.textContent = "more columns: scroll sideways →";
+  hint.textContent = "Scroll sideways for more columns →";
   table.after(hint);
   const update = () => { hint.hidden = table.scrollWidth <= table.clientWidth + 1 || table.scrollLeft > 8; };
   table.addEventListener("scroll", update);
   new ResizeObserver(update).observe(table);
 }
 
+// Show the bits/dim of the sample under the pointer.
 const tip = document.createElement("div");
 tip.className = "tip";
 tip.hidden = true;
@@ -50,14 +51,15 @@ for (const sheet of document.querySelectorAll("img[data-tiles]")) {
   sheet.addEventListener("pointerleave", () => { tip.hidden = true; });
 }
 
+// Enlarge a picture in a dialog.
 const frame = document.createElement("dialog");
-frame.setAttribute("aria-label", "Enlarged picture; Escape closes it");
+frame.setAttribute("aria-label", "Enlarged picture; press Escape to close it");
 document.body.append(frame);
 frame.addEventListener("click", () => frame.close());
 for (const picture of document.querySelectorAll("img.pixels")) {
   const enlarge = () => {
     const copy = new Image();
-    // Whole pixels of the screen for each of the picture's: as many as fit its width, and at least two.
+    // Enlarge by an integer, at least 2: the largest with which the picture fits the width of the window.
     const zoom = Math.max(2, Math.floor(innerWidth / picture.width));
     copy.width = picture.width * zoom;
     copy.height = picture.height * zoom;

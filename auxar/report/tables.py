@@ -1,4 +1,4 @@
-"""Tables as content: what their cells say, without how a screen or a page draws them."""
+"""The content of tables, independent of how the terminal or a page renders them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from auxar.evaluation.records import ChannelFigures, Exactness, Figures
 
 @attrs.frozen
 class Measured:
-    """A mean and its standard error; without a mean a dash."""
+    """A cell with a mean and its standard error. A missing mean is shown as a dash."""
 
     value: float | None = None
     error: float | None = None
     kind: Exactness | None = None
-    """Exact or a bound, where this differs within a column."""
+    """Whether the value is exact or a bound. Set only if a column contains both kinds."""
     digits: int | None = None
-    """Digits after the point where they are not those of the whole table."""
+    """Decimal places of this cell. None selects the number of decimal places of the table."""
     signed: bool = False
+    """Whether a positive value gets a plus sign."""
 
 
 @attrs.frozen
 class Annotated:
-    """A text, and a remark that a page shows smaller."""
+    """A cell with a text and a remark. A page shows the remark in smaller type."""
 
     text: str
     remark: str
@@ -32,7 +33,7 @@ class Annotated:
 
 @attrs.frozen
 class FactorName:
-    """A factor of a chain of `count`: its name, and on a page also its term, p(X_depth | X_depth+1)."""
+    """A cell that names one of `count` factors. A page also shows the factor's term, p(X_depth | X_depth+1)."""
 
     name: str
     depth: int
@@ -41,7 +42,7 @@ class FactorName:
 
 @attrs.frozen
 class RunName:
-    """A run of a comparison: its number, and on a page also its name."""
+    """A cell that identifies a compared run by its number. A page also shows the run's name."""
 
     number: int
     name: str
@@ -52,70 +53,71 @@ Cell = str | Measured | Annotated | FactorName | RunName
 
 @attrs.frozen
 class Column:
-    """A column and its heading."""
+    """The heading and the alignment of a column."""
 
     name: str
     screen: str | None = None
-    """The heading on a screen, where no note below the table explains it."""
+    """The heading in the terminal, which shows no notes below the table. None selects `name`."""
     over: str = ""
-    """A heading above this and its neighbors with the same one."""
+    """A group heading. Adjacent columns with the same group heading share one cell above their own headings."""
     left: bool = False
-    """Whether a screen aligns it to the left. The first columns that are name the row, and are repeated where a table
-    is too wide for one line."""
+    """Whether the terminal aligns the column to the left. The first columns that are aligned to the left name the row.
+    They are repeated in each part of a table that is too wide for one line."""
     on_screen: bool = True
-    """Whether a screen has room for it."""
+    """Whether the terminal shows the column."""
 
 
 @attrs.frozen
 class Row:
-    """A cell for every column; the first names the row."""
+    """A row of a table, with one cell for each column. The first cell names the row."""
 
     cells: Sequence[Cell]
     run: RunName | None = None
     """The run that the row belongs to, in a table with several rows per run."""
     total: bool = False
+    """Whether the row is a total of the rows above it."""
 
 
 @attrs.frozen
 class Table:
-    """A table, its title, and what has to be said about it."""
+    """A table with its title, caption and notes."""
 
     title: str
     caption: str
-    """What the numbers are, written to follow a colon."""
+    """A phrase that describes the numbers, without an initial capital and a final period."""
     columns: Sequence[Column]
     rows: Sequence[Row]
     notes: Sequence[str] = ()
-    """Sentences for a reader who has room for them."""
+    """Explanatory sentences, which a page shows below the table and the terminal omits."""
 
 
-# Cells of a factor's or a channel's figures; without figures they are dashes.
+# The functions below return the cells for the figures of a factor or channel, or dashes if there are no figures.
 
 
 def own_size(figures: Figures | ChannelFigures | None) -> Measured:
-    """bits/dim over its own sub-pixels."""
+    """The bits/dim of a factor or channel, over the sub-pixels of this factor or channel."""
     return Measured(figures.bits_per_dim, figures.standard_error) if figures else Measured()
 
 
 def share(figures: Figures | None) -> Measured:
-    """bits/dim over the sub-pixels of the whole image."""
+    """The bits of a factor divided by the number of sub-pixels of the full image."""
     return Measured(figures.bits_per_dim_of_image, figures.standard_error_of_image) if figures else Measured()
 
 
 def with_coarser(figures: Figures | None, kind: Exactness) -> Measured:
-    """bits/dim of a factor and all coarser ones, over its own sub-pixels."""
+    """The bits of a factor and all deeper factors, divided by the number of sub-pixels of the factor's own image."""
     if figures is None or figures.cumulative_bits_per_dim is None:
         return Measured()
     return Measured(figures.cumulative_bits_per_dim, figures.cumulative_standard_error, kind)
 
 
 def wasted_own_size(figures: Figures | ChannelFigures | None) -> Measured:
-    """bits/dim over its own sub-pixels that fall on images with other views."""
+    """The part of `own_size` that falls on images with other views."""
     return Measured(figures.wasted_bits_per_dim, figures.wasted_standard_error) if figures else Measured()
 
 
 def wasted_share(figures: Figures | None) -> Measured:
-    """The same over the sub-pixels of the whole image."""
+    """The part of `share` that falls on images with other views."""
     if figures is None:
         return Measured()
     return Measured(figures.wasted_bits_per_dim_of_image, figures.wasted_standard_error_of_image)

@@ -1,4 +1,4 @@
-"""Tables as text for a screen of 100 columns. Whatever a file may have put into them cannot control a terminal."""
+"""Renders tables as text for a terminal of 100 columns. Control characters that come from files are escaped."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ from auxar.report.evaluation_tables import (
 from auxar.report.tables import Annotated, Cell, FactorName, Measured, RunName, Table
 
 WIDTH = 100
+"""Width of the text in characters."""
 LONGEST_CELL = 60
+"""Longest cell in characters. The middle of a longer text is omitted."""
 BETWEEN = "  "
+"""Separator of adjacent columns."""
 
 
 def evaluation_lines(evaluation: Evaluation) -> list[str]:
-    """An evaluation: what was evaluated, and a line for each factor in every table."""
+    """Returns an evaluation as lines: facts about data and weights, followed by the tables."""
     sets: tuple[Images, ...] = ("heldout", "training")
     tables: list[Table | None] = [likelihood_table(evaluation, name) for name in sets if name in evaluation.images]
     if len(tables) == len(sets):
@@ -39,12 +42,12 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
             lines += ["", *table_lines(table)]
     missing = [factor.factor for factor in evaluation.factors if not (factor.heldout or factor.training)]
     if missing and evaluation.images:
-        lines += ["", f"not trained yet, and so no total: {', '.join(missing)}"]
+        lines += ["", f"there is no total, because these factors are not trained yet: {', '.join(missing)}"]
     return [one_line(line) for line in lines]
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:
-    """A comparison: the runs by their numbers, the tables, and notes on single runs."""
+    """Returns a comparison as lines: the numbered runs, the tables, and notes on single runs."""
     runs = list(enumerate(comparison.runs, start=1))
     lines = [f"{number:<5}{run.run}" for number, run in runs]
     for table in comparison_tables(comparison):
@@ -54,16 +57,16 @@ def comparison_lines(comparison: Comparison) -> list[str]:
 
 
 def cost_lines(costs: Sequence[FactorCost]) -> list[str]:
-    """The cost of a recipe: the chain of images, and a line for each factor."""
+    """Returns the cost of a recipe as lines: the sizes of the image and its views, and a table of the factors."""
     chain = [f"depth {depth}: {cost.image}" for depth, cost in enumerate(costs)]
     return [*chain, "", *table_lines(cost_table(costs))]
 
 
 def table_lines(table: Table, digits: int = words.DIGITS) -> list[str]:
-    """A table below its title and caption, its columns aligned.
+    """Returns a table as lines: its title and caption, followed by aligned columns.
 
-    Columns that do not fit beside each other continue below, beside the first ones again, without the rows that have
-    nothing there.
+    A table that is too wide is split into parts, one below the other. Each part repeats the columns that name the rows,
+    and omits rows that are empty in that part.
     """
     grid = _grid(table, digits)
     left = _left(table)
@@ -80,7 +83,7 @@ def table_lines(table: Table, digits: int = words.DIGITS) -> list[str]:
 
 
 def _grid(table: Table, digits: int) -> list[list[str]]:
-    """The texts of all cells, headings first; of a table with several rows per run, its number before each."""
+    """Returns the texts of all cells by row, headings first. Rows that belong to a run start with the run's number."""
     kept = [place for place, column in enumerate(table.columns) if column.on_screen]
     headings = [table.columns[place].screen or table.columns[place].name for place in kept]
     rows = [[_cell(row.cells[place], digits) for place in kept] for row in table.rows]
@@ -91,7 +94,7 @@ def _grid(table: Table, digits: int) -> list[list[str]]:
 
 
 def _left(table: Table) -> list[bool]:
-    """Which columns of the grid are aligned to the left."""
+    """Returns for each column of the grid whether it is aligned to the left."""
     return [*[True] * _has_runs(table), *(column.left for column in table.columns if column.on_screen)]
 
 
@@ -100,7 +103,7 @@ def _has_runs(table: Table) -> bool:
 
 
 def _parts(widths: Sequence[int], first: int) -> Iterator[list[int]]:
-    """The columns after the `first` ones, as many at once as fit beside them."""
+    """Yields groups of the columns after the first `first` columns. Each group fits on a line together with these."""
     taken = sum(width + len(BETWEEN) for width in widths[:first])
     part: list[int] = []
     for place in range(first, len(widths)):
@@ -141,7 +144,7 @@ def _facts(evaluation: Evaluation) -> list[str]:
     facts = [("data", data.path)]
     for name, fingerprint in (("heldout", data.heldout_fingerprint), ("training", data.fingerprint)):
         count = evaluation.images.get(name)
-        of = f" of fingerprint {fingerprint}" if fingerprint else ""
+        of = f", fingerprint {fingerprint}" if fingerprint else ""
         facts.append((words.SETS[name], f"{count:,} images{of}" if count else "not evaluated"))
     facts.append(("weights", str(words.WEIGHTS[evaluation.weights])))
     facts.append((words.TOTAL, f"{kind.name}, {kind.formula}: {kind.meaning}"))

@@ -1,4 +1,4 @@
-"""The report of a run that a group of processes works on."""
+"""Updates the report of a run in a group of processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger("auxar")
 
 
 def update_report(run: RunFolder, accelerator: Accelerator) -> None:
-    """Writes the report anew in the first process; all processes wait for it."""
+    """Rewrites the run's report in the main process. All processes wait until it is written."""
     if accelerator.is_main_process:
         write_report(run.path)
         logger.info("report: %s", run.report)

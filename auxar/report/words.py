@@ -1,4 +1,4 @@
-"""Words and numbers that screen and page share: each is written here, and nowhere else."""
+"""Wording and number formats that the terminal and the pages share."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from auxar.evaluation.records import Exactness, FactorFigures
 from auxar.interfaces import ImageSpec
 
 DIGITS = 4
-"""Digits of bits/dim after the point. Two runs often differ in the third, so that it may not be rounded."""
+"""Decimal places of bits/dim. Two runs often differ only in the third place, so a fourth is shown."""
 DIGITS_ON_A_RUNS_PAGE = 3
-"""The page of a single run shows one digit less: its widest table has nine columns, and it compares no runs."""
+"""Decimal places of bits/dim on the page of a single run. One place less keeps its table of nine columns narrow."""
 DIGITS_OF_NATS = 1
+"""Decimal places of likelihoods in nats."""
 MISSING = "–"
+"""The content of a cell without a value."""
 TOTAL = "total"
 OWN_SIZE, SHARE = "own size", "share"
+"""Headings of bits/dim per sub-pixel of the factor's own image, and per sub-pixel of the full image."""
 SETS = {"heldout": "held-out", "training": "training"}
-"""The sets of images that a run is evaluated on, by their key in records."""
+"""The names of the sets of images that a run is evaluated on, by their key in records."""
 
 
 @attrs.frozen
 class WeightsWords:
-    """Which weights a figure belongs to."""
+    """Words for the weights that a figure was computed with."""
 
     name: str
     meaning: str
@@ -33,15 +36,15 @@ class WeightsWords:
 
 
 WEIGHTS: Mapping[str, WeightsWords] = {
-    "ema": WeightsWords("EMA", "the running average of the weights"),
+    "ema": WeightsWords("EMA", "the exponential moving average of the weights"),
     "last": WeightsWords("last", "the weights of the last step"),
-    "mixed": WeightsWords("mixed", "averages for some factors, weights of the last step for others"),
+    "mixed": WeightsWords("mixed", "different weights for different factors, or no trained factor"),
 }
 
 
 @attrs.frozen
 class KindWords:
-    """What a figure says about the images' own bits/dim."""
+    """Words that say whether a figure in bits/dim is exact or a bound."""
 
     name: str
     formula: str
@@ -52,13 +55,13 @@ class KindWords:
 
 
 KINDS: Mapping[Exactness, KindWords] = {
-    "bound": KindWords("a bound", "log p(X, X̂) ≤ log p(X)", "the images' own bits/dim are at most this"),
-    "exact": KindWords("exact", "log p(X)", "the images' own bits/dim"),
+    "bound": KindWords("an upper bound", "log p(X, X̂) ≤ log p(X)", "the images' exact bits/dim are lower or equal"),
+    "exact": KindWords("exact", "log p(X)", "the bits/dim of the images themselves"),
 }
 
 
 def number(value: float | None, digits: int = DIGITS, *, signed: bool = False) -> str:
-    """A number, or a dash for None; with `signed`, a plus before what is above zero as it is rounded.
+    """Formats a number, or a dash for None. With `signed`, a number that is positive after rounding gets a plus sign.
 
     Examples:
         >>> number(2.34567), number(None), number(-0.00001)
@@ -73,7 +76,7 @@ def number(value: float | None, digits: int = DIGITS, *, signed: bool = False) -
 
 
 def uncertainty(error: float | None, digits: int = DIGITS) -> str:
-    """A standard error with its sign; nothing for None, as of a single image.
+    """Formats a standard error after the sign ±. The text is empty for None, the standard error of a single image.
 
     Examples:
         >>> uncertainty(0.0123)
@@ -83,7 +86,7 @@ def uncertainty(error: float | None, digits: int = DIGITS) -> str:
 
 
 def wasted(value: float, digits: int = DIGITS) -> str:
-    """The part of a bound that free decoders spend on images with other views, as a clause.
+    """A clause that says how many bits/dim of a bound fall on images with other views.
 
     Examples:
         >>> wasted(0.25, 3)
@@ -93,27 +96,27 @@ def wasted(value: float, digits: int = DIGITS) -> str:
 
 
 def mixed_levels(factors: Sequence[FactorFigures]) -> bool:
-    """Whether the images of a chain differ in their number of values per sub-pixel."""
+    """Whether the image and its views differ in their number of levels."""
     return len({factor.image.levels for factor in factors}) > 1
 
 
 def levels_where_mixed(image: ImageSpec, factors: Sequence[FactorFigures]) -> str:
-    """The image's number of levels, to stand behind its size; nothing where all images of the chain have the same."""
+    """The image's number of levels in parentheses; empty if the image and all views have the same number."""
     return f"({image.levels} levels)" if mixed_levels(factors) else ""
 
 
 def channel_names(count: int) -> list[str]:
-    """Headings of the columns of single channels."""
+    """Column headings for `count` channels."""
     return [f"channel {number}" for number in range(count)]
 
 
 def count(value: int) -> str:
-    """A number of parameters or steps; a dash for zero, as of a factor that is not trained."""
+    """Formats a number of parameters or steps. Zero, such as the steps of an untrained factor, becomes a dash."""
     return f"{value:,}" if value else MISSING
 
 
 def plural(count: int, noun: str) -> str:
-    """A number of things.
+    """Formats a count and its noun, in the plural unless the count is 1.
 
     Examples:
         >>> plural(1, "value"), plural(2000, "value")
@@ -123,7 +126,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def short_count(count: int) -> str:
-    """A large number in few digits.
+    """Formats a large count with one decimal place and the suffix k, M or G.
 
     Examples:
         >>> short_count(123456)
@@ -136,7 +139,7 @@ def short_count(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in the largest unit of which it has at least two.
+    """Formats a time in the largest unit (days, h or min) in which it is at least 2, or else in seconds.
 
     Examples:
         >>> duration(100), duration(7200)
@@ -149,7 +152,7 @@ def duration(seconds: float) -> str:
 
 
 def sentence(caption: str) -> str:
-    """A caption, written to follow a colon, as a sentence of its own.
+    """Turns a caption into a sentence with an initial capital and a period.
 
     Examples:
         >>> sentence("held-out bits/dim")

@@ -1,4 +1,4 @@
-"""New plugin packages, which install and pass their own tests as they are written."""
+"""Creates plugin packages that can be installed and pass their own tests without any change."""
 
 from auxar.scaffold.names import PluginNames, check_free, plugin_names
 from auxar.scaffold.writing import KINDS, plugin_files, write_plugin

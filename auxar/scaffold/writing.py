@@ -1,4 +1,4 @@
-"""A new plugin package, from templates to files."""
+"""Writes a new plugin package from templates."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_plugin(project: str, kind: str, parent: Path) -> tuple[Path, list[str]]:
-    """Writes the package as the folder `project` in `parent`; returns the folder and the files in it.
+    """Writes a plugin package to the folder `parent`/`project`. Returns the folder and the relative paths of its files.
 
-    Raises `UserError` for an unknown kind, for a name that is not valid or not free, and if the folder exists.
+    Raises `UserError` if the kind is unknown, if the name is invalid or taken, if the folder exists, or if `parent`
+    is not a folder.
     """
     if kind not in KINDS:
-        raise UserError(f"--kind: there is no package to start from for '{kind}'{did_you_mean(kind, KINDS)}")
+        raise UserError(f"--kind: there is no template for '{kind}'{did_you_mean(kind, KINDS)}")
     names = plugin_names(project)
     check_free(names, kind, load_plugins())
     files = plugin_files(names, kind)
@@ -27,7 +28,7 @@ def write_plugin(project: str, kind: str, parent: Path) -> tuple[Path, list[str]
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        raise UserError(f"{folder} exists, and nothing is overwritten; choose another name or --out") from None
+        raise UserError(f"{folder} exists and is not overwritten; choose another name or another --out") from None
     except NotADirectoryError:
         raise UserError(f"--out: {parent} is not a folder") from None
     for path, text in files.items():
@@ -38,7 +39,7 @@ def write_plugin(project: str, kind: str, parent: Path) -> tuple[Path, list[str]
 
 
 def plugin_files(names: PluginNames, kind: str) -> dict[str, str]:
-    """The text of every file of the package, by its path in the folder."""
+    """Returns the text of every file of the package by the file's path relative to the package."""
     words = {
         "project": names.project,
         "module": names.module,
