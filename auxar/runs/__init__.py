@@ -1,1 +1,1 @@
-"""A run's folder: its layout, its lock and its records."""
+"""A run's folder: its layout, format, lock, records and weights, and functions that create and open it."""

@@ -1,6 +1,6 @@
-"""The version of a run folder's format, which the folder says in its file run.json.
+"""The format version of a run's folder, stored in its file run.json.
 
-Version 1 has no such file; everything else in it is as in version 2.
+A folder of version 1 has no run.json; apart from that, it is the same as one of version 2.
 """
 
 from __future__ import annotations
@@ -17,38 +17,40 @@ from auxar.files import write_json
 from auxar.runs.records import read_record
 
 FORMAT = 2
-"""The version that is written. All versions up to it are read."""
+"""The format version of the folders that this auxar writes. It reads this version and all earlier ones."""
 RECORD = "run.json"
+"""Name of the file that stores the format version."""
 LONGEST_VERSION = 50
+"""Maximum number of characters of auxar's version in an error message."""
 
 
 @attrs.frozen
 class RunRecord:
-    """`run.json`: the version of the folder's format, and the version of auxar that made it so."""
+    """The content of `run.json`: the folder's format version, and the version of auxar that wrote the file."""
 
     format: int = attrs.field(validator=ge(1))
     auxar: str
 
 
 def check_format(path: Path) -> None:
-    """Raises `UserError` for a run's folder of a newer format, and `DamagedFile` if its `run.json` is damaged."""
+    """Raises `UserError` if a folder's format is newer than `FORMAT`, and `DamagedFile` if its run.json is damaged."""
     _format(path)
 
 
 def write_format(path: Path) -> None:
-    """Writes `run.json` into a run's folder that is of an older format."""
+    """Writes run.json with the current format version if the folder has none, or an older version."""
     if _format(path) < FORMAT:
         write_json(path / RECORD, attrs.asdict(RunRecord(FORMAT, importlib.metadata.version("auxar"))))
 
 
 def _format(path: Path) -> int:
-    # A link that leads nowhere does not make a folder an old one.
+    # `lexists` also sees a broken link. A folder with a broken run.json must not be taken for one of version 1.
     if not os.path.lexists(path / RECORD):
         return 1
     record = read_record(path / RECORD, RunRecord)
     if record.format > FORMAT:
         raise UserError(
-            f"{path} is a run of format {record.format}, written by auxar {one_line(record.auxar, LONGEST_VERSION)}, "
-            f"and this auxar {importlib.metadata.version('auxar')} reads formats up to {FORMAT}; use a newer auxar"
+            f"{path} has run format {record.format}, written by auxar {one_line(record.auxar, LONGEST_VERSION)}; "
+            f"this auxar {importlib.metadata.version('auxar')} reads formats up to {FORMAT}; use a newer auxar"
         )
     return record.format

@@ -1,14 +1,20 @@
-"""A run's folder: where everything in it lies, and what it must not hold.
+"""The layout of a run's folder, and checks of its contents.
 
 run.json                            the version of the folder's format
-recipe.toml                         the recipe as resolved: settings applied, defaults filled in
+recipe.toml                         the resolved recipe, with settings applied and defaults filled in
 plugins/                            copies of the plugin files that the recipe names
-factors/<factor>/weights.safetensors    the trained factor, as evaluation and sampling use it
-factors/<factor>/training-<step>.safetensors    weights, average, optimizer and step, to continue from
-factors/<factor>/metrics.jsonl      the course of its training
-evaluation.json  evaluation.safetensors  samples/  figures/  report.html
+factors/<factor>/weights.safetensors    the trained weights of the factor, for evaluation and sampling
+factors/<factor>/training-<step>.safetensors    a checkpoint: weights, average, optimizer state and progress
+factors/<factor>/metrics.jsonl      metrics of the factor's training, one JSON object per line
+evaluation.json                     bits/dim of the model and of each factor
+evaluation.safetensors              the log-likelihood of every evaluated image
+samples/                            images drawn from the model
+figures/                            figures like the paper's
+report.html                         the report
+.lock, .lock.json                   the lock of the folder, and the process that holds it
 
-A folder may come from a stranger: no link is followed out of it, and its code is not loaded unasked.
+A folder may come from an untrusted source. Links that lead out of it are refused, and its plugin files, which are code,
+are loaded only on request.
 """
 
 from __future__ import annotations
@@ -25,7 +31,7 @@ from auxar.runs.format import check_format
 from auxar.runs.lock import HOLDER, LOCK
 
 PLACES = ("*", "factors/*", "factors/*/*", "plugins/*", "samples/*", "samples/*/*", "figures/*")
-"""Patterns of all that auxar reads and writes in a run's folder, folders before their contents."""
+"""Glob patterns of the paths that are checked in a run's folder. A folder comes before its contents."""
 
 
 @attrs.frozen
@@ -33,48 +39,58 @@ class RunFolder:
     """Paths inside a run's folder."""
 
     path: Path
+    """The run's folder itself."""
 
     @property
     def recipe(self) -> Path:
+        """The file of the resolved recipe."""
         return self.path / "recipe.toml"
 
     @property
     def evaluation(self) -> Path:
+        """The file of the evaluation: bits/dim of the model and of each factor."""
         return self.path / "evaluation.json"
 
     @property
     def samples(self) -> Path:
+        """The folder of the images drawn from the model."""
         return self.path / "samples"
 
     @property
     def report(self) -> Path:
+        """The file of the HTML report."""
         return self.path / "report.html"
 
     @property
     def figures(self) -> Path:
+        """The folder of the figures."""
         return self.path / "figures"
 
     def factor(self, name: str) -> Path:
-        """The folder of one factor, whole in itself: it may be copied to another run of the same recipe."""
+        """The folder of one factor. It is self-contained and may be copied to another run of the same recipe."""
         return self.path / "factors" / name
 
     def weights(self, factor: str) -> Path:
-        """The trained factor."""
+        """The file of a factor's trained weights."""
         return self.factor(factor) / "weights.safetensors"
 
     def metrics(self, factor: str) -> Path:
-        """The course of the factor's training."""
+        """The file of a factor's training metrics, one JSON object per line."""
         return self.factor(factor) / "metrics.jsonl"
 
     def trained(self, recipe: Recipe) -> list[str]:
-        """Names of the factors whose training is finished, from the image down."""
+        """Names of the fully trained factors, in order of depth."""
         return [name for name in recipe.factor_names if self.weights(name).is_file()]
 
 
 def check_folder(path: Path) -> None:
-    """Raises `UserError` if `path` is there and is neither a run's folder nor empty."""
+    """Checks a folder before a run is created or continued in it.
+
+    Raises `UserError` if `path` exists and is not a run's folder, and if `check_contents` does. An empty folder, or one
+    with only a lock and temporary files, is accepted.
+    """
     if not RunFolder(path).recipe.is_file() and path.exists():
-        # A process that is killed before it has written the recipe leaves these.
+        # A process that was killed before it wrote the recipe may have left a lock and temporary files.
         ours = {path / LOCK, path / HOLDER, *unfinished(path)} if path.is_dir() else set()
         if not path.is_dir() or any(entry not in ours for entry in path.iterdir()):
             raise UserError(f"{path} exists and is not a run's folder; choose another with --out")
@@ -84,8 +100,8 @@ def check_folder(path: Path) -> None:
 def check_contents(path: Path) -> None:
     """Checks a run's folder before anything in it is read.
 
-    Raises `UserError` for a link out of the folder, for anything that is neither a file nor a folder, and for a folder
-    of a newer format than this auxar reads.
+    Raises `UserError` for a link that leads out of the folder, for an entry that is neither a file nor a folder (such
+    as a pipe), for a format that is newer than this auxar reads, and for a damaged run.json.
     """
     root = os.path.realpath(path)
     for entry in (entry for place in PLACES for entry in path.glob(place)):
@@ -93,8 +109,8 @@ def check_contents(path: Path) -> None:
             target = os.path.realpath(entry)
             if os.path.commonpath([root, target]) != root:
                 raise UserError(
-                    f"{entry} is a link out of the run's folder, to {target}; put what is there in its place"
+                    f"{entry} is a link to {target}, outside of the run's folder; replace the link with a copy"
                 )
         elif not (entry.is_file() or entry.is_dir()):
-            raise UserError(f"{entry} is neither a file nor a folder")
+            raise UserError(f"{entry} is neither a file nor a folder; remove it from the run's folder")
     check_format(path)

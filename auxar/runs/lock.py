@@ -1,4 +1,4 @@
-"""The lock of a folder: one process, or one group of processes, at a time works in it."""
+"""Locks a folder, so that only one process, or one group of processes, works in it at a time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from auxar.errors import UserError
 from auxar.files import read_json, write_json
 
 LOCK, HOLDER = ".lock", ".lock.json"
+"""Names of the lock file, and of the file that says which process holds the lock."""
 
 
 @contextlib.contextmanager
 def holding(path: Path) -> Iterator[None]:
-    """Keeps other processes from working on a run until the block or the process ends. Makes the folder.
+    """Holds the lock of the folder `path` until the block or the process ends. Creates the folder if it is missing.
 
-    Raises `UserError`, naming the process, if another one is at work.
+    Raises `UserError` if another process holds the lock (the message names the process if it is known), or if the
+    folder cannot be written.
     """
     lock = filelock.FileLock(path / LOCK)
     try:
@@ -29,7 +31,7 @@ def holding(path: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise UserError(
-            f"{path} is being worked on by {_holder(path / HOLDER)}; wait until it is done, or choose another folder"
+            f"{path} is in use by {_holder(path / HOLDER)}; wait until it is done, or choose another folder"
         ) from None
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
@@ -37,7 +39,7 @@ def holding(path: Path) -> Iterator[None]:
         write_json(path / HOLDER, {"pid": os.getpid(), "host": socket.gethostname()})
         yield
     finally:
-        # Anything other than a regular file in its place was already reported.
+        # A folder at this path cannot be unlinked, but `write_json` has already reported it.
         with contextlib.suppress(OSError):
             (path / HOLDER).unlink(missing_ok=True)
         lock.release()
@@ -45,7 +47,10 @@ def holding(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def holding_for_all(path: Path, accelerator: Accelerator, check: Callable[[Path], None]) -> Iterator[None]:
-    """`holding` by the first process for all of a group, once `check` has accepted the folder."""
+    """Holds the lock of the folder `path` for a group of processes.
+
+    The main process runs `check` on the folder and then locks it. The other processes do not wait for it.
+    """
     if not accelerator.is_main_process:
         yield
         return

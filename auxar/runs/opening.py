@@ -1,4 +1,4 @@
-"""Beginning a run, continuing it with a recipe, and opening one that exists."""
+"""Functions that begin or continue a run with a recipe, and that open an existing run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from auxar.recipe import Recipe, fill_in, load_recipe, read_recipe, recipe_table
 from auxar.runs.format import write_format
 from auxar.runs.layout import RunFolder, check_contents, check_folder
 
-# Keys that may change between two commands on one run: none of them has a part in the trained weights.
+# Keys of a recipe that may change when a run is continued. They do not define the model or its training objective.
 FREE_TABLES = ("evaluation", "sampling")
 FREE_KEYS = {
     "training": ("checkpoint_every", "keep_checkpoints", "log_every", "nonfinite", "parallel", "trackers"),
@@ -24,11 +24,14 @@ FREE_KEYS = {
 
 
 def begin_run(path: Path, recipe: Recipe, registry: Registry, recipe_folder: Path) -> tuple[RunFolder, Recipe]:
-    """Makes the folder, or opens it again if it holds this recipe's run; returns the recipe as the folder keeps it.
+    """Creates a run's folder, or reopens it to continue the run.
 
-    Raises `UserError` if the folder holds another recipe's run or something that is no run; nothing is touched then.
-    A run of which nothing is trained yet makes way for another recipe. Files that a killed process was still writing
-    are removed, so the folder has to be held. A folder of an older format becomes one of the present format.
+    Returns the folder, and the recipe with the paths of its plugin files in the folder. Temporary files of killed
+    processes are removed, so the caller must hold the folder's lock. A folder of an older format is upgraded.
+
+    Raises `UserError`, and changes nothing, if `path` exists and is not a run's folder, if it holds a run of another
+    recipe or of other plugin files, or if two plugin files have the same name. A run that has no checkpoint or trained
+    weights yet gets the new recipe.
     """
     run = RunFolder(path)
     sources = [recipe_folder / file for file in recipe.plugins]
@@ -41,12 +44,12 @@ def begin_run(path: Path, recipe: Recipe, registry: Registry, recipe_folder: Pat
         if any(path.glob("factors/*/*.safetensors")):
             _check_same(run, recipe, registry, sources)
         if not _holds(run.recipe, text):
-            # The report comes last: without it, what new settings ask for is still to be done.
+            # Without its report, a run counts as unfinished, and `auxar run` then applies the new settings.
             remove(run.report)
     for folder in (path, run.samples, run.samples / "images", run.figures, *path.glob("factors/*"), path / "plugins"):
         for left in unfinished(folder):
             remove(left)
-    # The recipe first: it makes the folder a run's, which may then be continued.
+    # The recipe is written first, because a folder with a recipe counts as a run and can be continued.
     _write_if_new(run.recipe, text)
     for source in sources:
         _write_if_new(path / "plugins" / source.name, source.read_bytes())
@@ -61,13 +64,14 @@ def open_run(
     sampling: Mapping[str, Any] | None = None,
     trust_plugins: bool = False,
 ) -> tuple[RunFolder, Recipe, Registry]:
-    """A run that exists, its recipe with `settings` and then the values of `sampling` in place of its own.
+    """Opens an existing run. `settings`, and then the values of `sampling`, replace values of its recipe.
 
-    Raises `UserError` if there is none, and if it comes with plugin files unless they are trusted: they are code.
+    Raises `UserError` if `path` is not a run's folder, or if the run has plugin files, which are code, and
+    `trust_plugins` is False.
     """
     run = RunFolder(path)
     if not run.recipe.is_file():
-        raise UserError(f"{path} is not a run's folder: it has no recipe.toml; `auxar run RECIPE` makes one")
+        raise UserError(f"{path} is not a run's folder: it has no recipe.toml; `auxar run RECIPE` makes a run")
     check_contents(path)
     recipe, registry = load_recipe(run.recipe, settings, sampling=sampling, trust_plugins=trust_plugins, of_a_run=True)
     return run, recipe, registry
@@ -80,21 +84,24 @@ def _write_if_new(path: Path, content: bytes) -> None:
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    """Whether there is a file with that content. One of another size is not read."""
+    """Whether the file exists and has exactly this content. A file of another size is not read."""
     return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
 
 
 def _check_same(run: RunFolder, recipe: Recipe, registry: Registry, sources: list[Path]) -> None:
-    # The folder's copies of plugins are compared with the recipe's own, and not executed.
+    # The plugin files in the run's folder are compared with the plugin files of the recipe. They are not executed.
     kept = fill_in(read_recipe(run.recipe), registry)
     for source in sources:
         copy = run.path / "plugins" / source.name
         if copy.is_file() and not _holds(copy, source.read_bytes()):
-            raise UserError(f"{run.path} was made with another version of {source}; choose another folder with --out")
+            raise UserError(
+                f"{run.path} was made with another version of the plugin file {source}; restore that version or choose "
+                "another folder with --out"
+            )
     different = sorted(_differences(_fixed(recipe_table(kept)), _fixed(recipe_table(recipe))))
     if different:
         raise UserError(
-            f"{run.path} holds another recipe's run (different: {', '.join(different)}); choose another folder "
+            f"{run.path} holds a run of another recipe (different keys: {', '.join(different)}); choose another folder "
             "with --out"
         )
 

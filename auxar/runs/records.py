@@ -1,4 +1,4 @@
-"""JSON records that a run keeps, read back strictly: such a file may be damaged, or written by a stranger."""
+"""Strict reading of a run's JSON files, which may be damaged or come from an untrusted source."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from auxar.structuring import Misfit, StrictConverter
 
 T = TypeVar("T")
 MOST_BYTES = 2**24
-"""Bytes of a file of records: an evaluation of forty thousand channels."""
+"""Maximum size of a JSON file in bytes; enough for an evaluation of images with about 40,000 channels."""
 MOST_PROBLEMS = 5
-"""Maximum problems reported per file."""
-# Later versions may add keys, and figures of a model that diverged are not finite.
+"""Maximum number of problems that an error reports for one file."""
+# Later versions of auxar may add keys, and the values of a diverged model may be infinite or NaN.
 RECORDS = StrictConverter(unknown_keys="ignored", finite=False)
 
 
 def read_record(path: Path, kind: type[T]) -> T:
-    """The record of type `kind`, an attrs class or a list of one, that a file holds as JSON.
+    """Reads a JSON file as `kind`, which is an attrs class or `list[…]` of an attrs class.
 
-    Types are exact, keys that are not known are ignored, and numbers need not be finite. Raises `UserError` for a file
-    that is missing or larger than `MOST_BYTES`, and `DamagedFile` for one that holds something else.
+    Values must have exactly the declared types. Unknown keys are ignored, and numbers may be infinite or NaN. Raises
+    `UserError` if the file is missing or larger than `MOST_BYTES`, and `DamagedFile` if its content is not valid JSON
+    or does not fit `kind`.
     """
     content = read_bytes(path, MOST_BYTES)
     try:
         value = parse_json(content)
     except ValueError as error:
-        raise DamagedFile(f"{path} is damaged: not JSON ({one_line(str(error))})") from None
+        raise DamagedFile(f"{path} is damaged: it is not valid JSON ({one_line(str(error))})") from None
     try:
         return RECORDS.structure(value, kind)
     except Misfit as error:

@@ -1,4 +1,4 @@
-"""The trained weights of a run: checked before they are read, and put into the model that the recipe composes."""
+"""Loads the trained weights of a run into its model. Shapes are checked before tensors are read."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from auxar.runs.layout import RunFolder
 from auxar.runs.opening import open_run
 
 LONGEST_NAME = 100
-"""Characters of a tensor's name and shape in an error."""
+"""Maximum number of characters of a tensor's name, and of its shape, in an error message."""
 
 
 def load(path: str | Path, *, device: str = "cpu", trust_plugins: bool = False) -> Prior:
     """The trained model of a run, ready for `log_prob`, `bits_per_dim` and `sample`.
 
-    Raises `UserError` if a factor is not trained, its file is missing, damaged or of another model, or the run comes
-    with plugin files: they are code, and loaded only if they are trusted.
+    Raises `UserError` if the weights of a factor are missing, damaged or from another model. It is also raised if the
+    run has plugin files, which are code, and `trust_plugins` is False.
     """
     return trained_model(*open_run(Path(path), trust_plugins=trust_plugins)).eval().to(device)
 
 
 def trained_model(run: RunFolder, recipe: Recipe, registry: Registry) -> Prior:
-    """The model with its trained weights. Raises `UserError` if a factor is not trained, and as `load_weights` does."""
+    """Builds the model of a run and loads its trained weights.
+
+    Raises `UserError` if the weights of a factor are missing, damaged or from another model.
+    """
     check_sizes(run, recipe, registry, recipe.factor_names)
     model = build_model(recipe, registry)
     for factor in model.factors:
@@ -38,10 +41,10 @@ def trained_model(run: RunFolder, recipe: Recipe, registry: Registry) -> Prior:
 
 
 def check_sizes(run: RunFolder, recipe: Recipe, registry: Registry, names: Sequence[str]) -> None:
-    """Raises `UserError` unless the named factors have weights of the sizes that the recipe asks for.
+    """Raises `UserError` unless each named factor has a file of weights with the shapes of the recipe's model.
 
-    This is checked before the model is built: a recipe of a few words can ask for more memory than the machine has,
-    while weights of that size would have to be there on the disk.
+    This runs before memory is allocated for the model. A short recipe can describe a model that is larger than the
+    machine's memory; that is refused here unless files of the same size exist.
     """
     for factor in build_model(recipe, registry, on="meta").factors:
         if factor.name in names:
@@ -51,43 +54,52 @@ def check_sizes(run: RunFolder, recipe: Recipe, registry: Registry, names: Seque
 
 
 def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
-    """Puts a trained factor's weights into it; returns the file's metadata: step, and whether they are the average."""
+    """Loads a factor's trained weights and returns the metadata of their file.
+
+    The metadata includes the step and whether the weights are averaged. Raises `UserError` if the file is missing,
+    damaged or from another model.
+    """
     path = _trained(run, factor)
     with _advising():
         tensors, metadata = read_tensors(path, lambda shapes, _: check_shapes(factor, shapes, path))
     factor.load_state_dict(tensors)
-    # Training never writes weights that are not finite, and nothing sensible can be drawn with them.
+    # Training refuses to save weights that are not finite, so a file with such weights is damaged.
     for name, parameter in factor.named_parameters():
         if not parameter.isfinite().all():
-            raise DamagedFile(f"{path} is damaged: values of {name} are not finite")
+            raise DamagedFile(
+                f"{path} is damaged: values of {name} are not finite; delete this file, and `auxar run` writes it "
+                "again from the last checkpoint"
+            )
     return metadata
 
 
 @contextlib.contextmanager
 def _advising() -> Iterator[None]:
-    """Adds to an error about damaged weights how to mend them."""
+    """Appends advice on recovery to an error about a damaged file of weights."""
     try:
         yield
     except DamagedFile as error:
-        raise DamagedFile(f"{error}; delete it, and `auxar run` makes it again from the last checkpoint") from None
+        raise DamagedFile(
+            f"{error}; delete this file, and `auxar run` writes it again from the last checkpoint"
+        ) from None
 
 
 def _trained(run: RunFolder, factor: Factor) -> Path:
     path = run.weights(factor.name)
     if not path.is_file():
         raise UserError(
-            f"{path} is missing: factor {factor.name} is not trained; `auxar run` with the recipe continues it"
+            f"{path} is missing: factor {factor.name} is not trained; train it with `auxar run` and the run's recipe"
         )
     return path
 
 
 def check_shapes(factor: Factor, shapes: Shapes, path: Path) -> None:
-    """Raises `UserError`, naming file and tensor, unless the shapes are those of the factor's state."""
+    """Raises `UserError`, naming the file and a tensor, unless names and shapes equal the factor's state dict."""
     expected = {name: tuple(tensor.shape) for name, tensor in factor.state_dict().items()}
     if expected != shapes:
         wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
         raise UserError(
-            f"{path} does not belong to factor {factor.name} of this recipe: {len(wrong)} tensors differ, first "
-            f"{one_line(wrong[0], LONGEST_NAME)}: expected {expected.get(wrong[0], 'none')}, "
-            f"found {one_line(str(shapes.get(wrong[0], 'none')), LONGEST_NAME)}"
+            f"{path} does not belong to factor {factor.name} of this recipe: {len(wrong)} tensor(s) differ in name or "
+            f"shape; the first is {one_line(wrong[0], LONGEST_NAME)}: expected {expected.get(wrong[0], 'no tensor')}, "
+            f"found {one_line(str(shapes.get(wrong[0], 'no tensor')), LONGEST_NAME)}"
         )

@@ -1,1 +1,1 @@
-"""Training of one factor: the loop, checkpoints, averaged weights, progress and trackers."""
+"""Training of factors: the loop, checkpoints, weight averages, progress and trackers."""

@@ -1,4 +1,4 @@
-"""The average of weights over training steps."""
+"""An exponential moving average of a module's weights over training steps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """Exponential moving average of a module's parameters, corrected for its start.
+    """Exponential moving average of a module's parameters, with bias correction.
 
-    After t updates it is Σ decay^(t-i) w_i / Σ decay^(t-i), which is what the average that starts at zero is after
-    division by 1 - decay^t: the initial weights have no part in it. With decay 0 it is the last weights.
+    After t updates it equals Σ decay^(t-i) w_i / Σ decay^(t-i) with i = 1 … t: the usual average, started at zero and
+    divided by 1 - decay^t. The initial weights do not contribute. With decay 0, no average is kept and the last weights
+    are used.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -21,7 +22,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes in the present weights."""
+        """Updates the average with the current weights."""
         self.updates += 1
         if self.decay:
             weight = (1 - self.decay) / (1 - self.decay**self.updates)
@@ -29,17 +30,17 @@ class WeightAverage:
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Puts the average in the place of the weights."""
+        """Copies the average into the module's parameters. Does nothing with decay 0 or before the first update."""
         if self.decay and self.updates:
             for name, parameter in self.parameters.items():
                 parameter.copy_(self.averages[name])
 
     def tensors(self) -> dict[str, Tensor]:
-        """The average by parameter name; empty where it would be the weights themselves."""
+        """The averaged tensors by parameter name; empty with decay 0."""
         return self.averages if self.decay else {}
 
     def restore(self, tensors: dict[str, Tensor], updates: int) -> None:
-        """Puts back a saved average. Raises `KeyError` for a parameter that is missing."""
+        """Restores a saved average and its number of updates. Raises `KeyError` if a parameter is missing."""
         self.updates = updates
         for name, average in self.averages.items() if self.decay else ():
             average.copy_(tensors[name])

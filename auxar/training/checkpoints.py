@@ -1,4 +1,7 @@
-"""Checkpoints: everything that changes from step to step, so that training can continue from the last few saved."""
+"""Checkpoints of a factor's training.
+
+A checkpoint holds all state that changes between steps. Training continues from the newest undamaged one.
+"""
 
 from __future__ import annotations
 
@@ -22,39 +25,44 @@ from auxar.training.averaging import WeightAverage
 
 logger = logging.getLogger("auxar")
 
-# Without a number: the one file that there was before several were kept.
+# The number is optional: earlier versions of auxar kept a single checkpoint, named training.safetensors.
 NAME = re.compile(r"training(?:-(\d+))?\.safetensors")
+# Names of the optimizer's tensors: the index of a parameter, and a key of Adam's state.
 MOMENT = re.compile(r"(\d+)\.(step|exp_avg|exp_avg_sq)")
 
 
 @attrs.frozen
 class Progress:
-    """How far training is, besides its tensors."""
+    """The progress of a factor's training: the part of its state that is not in tensors."""
 
     step: int = 0
-    """Steps done, of which `skipped` changed nothing."""
+    """Number of steps done, including skipped ones."""
     skipped: int = 0
+    """Number of steps that did not change the weights because their loss or gradient was not finite."""
     seconds: float = 0.0
+    """Training time so far, in seconds."""
     losses: tuple[float, ...] = ()
-    """bits/dim of the steps since the last line of metrics."""
+    """Losses in bits/dim of the steps since the last line of metrics, without skipped ones."""
 
 
 @attrs.frozen(eq=False)
 class Checkpoint:
-    """A saved state that fits its factor."""
+    """A checkpoint that was read from a file and checked against its factor."""
 
     path: Path
+    """The file that it was read from."""
     progress: Progress
     images: str | None
-    """Fingerprint of the images trained on."""
+    """Fingerprint of the training images; None if the file has none."""
     tensors: dict[str, Tensor]
+    """The tensors by name, which begins with `factor.`, `average.` or `optimizer.`."""
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors of one part: `factor`, `average` or `optimizer`."""
+        """The tensors of one part (`factor`, `average` or `optimizer`), by name without the prefix."""
         return _part(self.tensors, prefix)
 
     def restore(self, optimizer: torch.optim.Optimizer, average: WeightAverage) -> None:
-        """Puts optimizer and average back as they were."""
+        """Loads the saved state into the optimizer and the weight average."""
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in self.part("optimizer").items():
             index, _, key = name.partition(".")
@@ -64,7 +72,7 @@ class Checkpoint:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """A factor's saved states, the newest first."""
+    """Paths of the checkpoints in a factor's folder, newest first."""
     found = [(int(match[1] or -1), path) for path in folder.glob("*") if (match := NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found, reverse=True)]
 
@@ -79,26 +87,29 @@ def save(
     *,
     keep: int,
 ) -> None:
-    """Writes a checkpoint, and then removes all but the newest `keep`.
+    """Writes a checkpoint, and keeps only the newest `keep` checkpoints up to this step.
 
-    Raises `UserError` if it cannot be written, or if weights are not finite; what was saved before is there then.
+    Raises `UserError` if the file cannot be written, or if weights or optimizer state are not finite. Earlier
+    checkpoints stay in both cases.
     """
     tensors = {f"factor.{name}": tensor for name, tensor in factor.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in average.tensors().items()}
     moments = optimizer.state_dict()["state"]
     for index, entry in moments.items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in entry.items()}
-    # A buffer may be infinite by design, such as a mask that is added to logits.
+    # Buffers are not checked. They may be infinite by design, such as a mask that is added to logits.
     buffers = {f"factor.{name}" for name, _ in factor.named_buffers()}
     if not all(bool(tensor.isfinite().all()) for name, tensor in tensors.items() if name not in buffers):
         raise UserError(
-            f"factor {factor.name}: its weights are not finite after step {progress.step}; what was saved before is "
-            "intact. A lower training.learning_rate or training.clip may help, in another folder (--out)"
+            f"factor {factor.name}: its weights or optimizer state are not finite after step {progress.step}; earlier "
+            "checkpoints are intact. To try a lower training.learning_rate or training.clip, start a new run in "
+            "another folder (--out)"
         )
     numbers = {key: json.dumps(value) for key, value in attrs.asdict(progress).items()}
     path = folder / f"training-{progress.step:09d}.safetensors"
     write_tensors(path, tensors, {**numbers, "moments": str(len(moments)), **facts})
-    # A file of a later step was damaged and passed over when training began; it must not displace a whole one.
+    # Files of later steps are damaged: `newest` skipped them when training started. They are removed and do not count
+    # among the `keep` files.
     found = checkpoints(folder)
     kept = found[found.index(path) :][:keep]
     for other in found:
@@ -107,9 +118,10 @@ def save(
 
 
 def newest(folder: Path, factor: Factor, average: bool, steps: int) -> Checkpoint | None:
-    """The newest saved state that is whole, for a training of `steps` steps; None if there is no file of any.
+    """Reads the newest undamaged checkpoint of a training of `steps` steps; None if there are no checkpoint files.
 
-    Says which files are damaged and were passed over. Raises `UserError` if all are, and for one of another model.
+    Logs a warning for each damaged file that is skipped. Raises `UserError` if all files are damaged, or if a file
+    belongs to another model.
     """
     damaged: list[DamagedFile] = []
     for path in checkpoints(folder):
@@ -121,11 +133,11 @@ def newest(folder: Path, factor: Factor, average: bool, steps: int) -> Checkpoin
             damaged.append(error)
             continue
         for found in damaged:
-            logger.warning("%s; going on from %s", found, path)
+            logger.warning("%s; training continues from %s", found, path)
         return checkpoint
     if damaged:
-        advice = "and there is none before it" if len(damaged) == 1 else "and so are all before it"
-        raise UserError(f"{damaged[0]}, {advice}; delete {folder} to train this factor anew")
+        advice = "there is no earlier checkpoint" if len(damaged) == 1 else "all earlier checkpoints are damaged too"
+        raise UserError(f"{damaged[0]}; {advice}; delete {folder} to train this factor from the start")
     return None
 
 
@@ -134,24 +146,30 @@ def _part(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _check(path: Path, factor: Factor, average: bool) -> Callable[[Shapes, Mapping[str, str]], None]:
-    """Whether the tensors that a file claims are those of this factor's training, before any is read."""
+    """A check for `read_tensors`, which calls it with a file's header before it reads the tensors.
+
+    It raises `UserError` unless names and shapes are those of this factor, its average and its optimizer state.
+    """
     parameters = [tuple(parameter.shape) for parameter in factor.parameters()]
     shapes = {name: tuple(parameter.shape) for name, parameter in factor.named_parameters()}
 
     def check(found: Shapes, metadata: Mapping[str, str]) -> None:
         check_shapes(factor, _part(found, "factor"), path)
         if average and _part(found, "average") != shapes:
-            raise DamagedFile(f"{path} is damaged: its average of weights is not of this factor's")
+            raise DamagedFile(f"{path} is damaged: its weight average has other names or shapes than the factor")
         moments = _part(found, "optimizer")
         indices = set()
         for name, shape in moments.items():
             match = MOMENT.fullmatch(name)
             index = int(match[1]) if match and len(match[1]) < 9 else len(parameters)
             if match is None or index >= len(parameters) or shape != (() if match[2] == "step" else parameters[index]):
-                raise DamagedFile(f"{path} is damaged: its optimizer's {name[:40]} is of no parameter")
+                raise DamagedFile(f"{path} is damaged: its optimizer state {name[:40]} fits no parameter")
             indices.add(index)
         if str(len(indices)) != metadata.get("moments") or len(moments) != 3 * len(indices):
-            raise DamagedFile(f"{path} is damaged: its optimizer has moments of {len(indices)} parameters")
+            raise DamagedFile(
+                f"{path} is damaged: its optimizer state is incomplete: found {len(moments)} tensors of {len(indices)} "
+                "parameters, expected 3 of every trained parameter"
+            )
 
     return check
 
@@ -162,16 +180,19 @@ def _progress(path: Path, metadata: Mapping[str, str], steps: int) -> Progress:
         seconds, losses = (json.loads(metadata.get(key, none)) for key, none in (("seconds", "0"), ("losses", "[]")))
         numbers = [seconds, *losses] if isinstance(losses, list) else [None]
         if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
-            raise ValueError("its times and losses are no numbers")
-        math.fsum(losses)  # Their mean is to be logged.
+            raise ValueError("seconds and losses must be finite numbers")
+        # Training later logs the mean of the losses. A sum that overflows is found here.
+        math.fsum(losses)
         if not skipped <= step <= steps:
-            raise ValueError(f"it is of step {step}, and training has {steps}")
+            raise ValueError(f"expected skipped ≤ step ≤ {steps}, got step {step} with {skipped} skipped")
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise DamagedFile(f"{path} is damaged: {error}") from None
+        raise DamagedFile(
+            f"{path} is damaged: a value of its training progress is missing or invalid ({error})"
+        ) from None
     return Progress(step, skipped, float(seconds), tuple(map(float, losses)))
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
-        raise ValueError(f"{text[:40]!r} is no number of steps")
+        raise ValueError(f"{text[:40]!r} is not a number of steps")
     return int(text)

@@ -1,4 +1,4 @@
-"""Training the factors of a run, one after the other or shared among processes."""
+"""Trains the factors of a run: one after another in all processes together, or each factor in one process."""
 
 from __future__ import annotations
 
@@ -24,35 +24,39 @@ logger = logging.getLogger("auxar")
 
 
 def chosen_factors(recipe: Recipe, only: Sequence[str]) -> Sequence[str]:
-    """The names of the factors to train: those in `only`, or all. Raises `UserError` for an unknown name."""
+    """Names of the factors to train: `only`, or all factors if it is empty. Raises `UserError` for an unknown name."""
     for name in only:
         if name not in recipe.factor_names:
-            raise UserError(f"--factors: no factor is named '{name}'{did_you_mean(name, recipe.factor_names)}")
+            raise UserError(
+                f"--factors: the recipe has no factor named '{name}'{did_you_mean(name, recipe.factor_names)}"
+            )
     return only or recipe.factor_names
 
 
 def train_factors(
     recipe: Recipe, registry: Registry, names: Sequence[str], data: DataSets, run: RunFolder, accelerator: Accelerator
 ) -> Prior:
-    """Trains the named factors and writes their weights; returns the model, in which other factors are untrained.
+    """Trains the named factors and writes their weights.
 
-    With `training.parallel = "factors"` each process trains factors of its own, and all wait for the last one.
+    With `training.parallel = "factors"`, each process trains different factors and then waits until all of them are
+    trained. In the returned model, only the factors that this process trained have trained weights.
     """
     if recipe.training.trackers:
         accelerator.init_trackers(run.path.name)
     apart = recipe.training.parallel == "factors" and accelerator.num_processes > 1
     team = Team(accelerator, alone=apart)
     mine = _share(recipe, registry, names, data, accelerator) if apart else names
-    # Weights before training follow from the seed alone, whichever factors are trained here.
+    # The initial weights depend only on the seed, and not on which factors this process trains.
     torch.manual_seed(recipe.training.seed)
     model = build_model(recipe, registry)
-    # The coarsest first: it is the quickest, and shows early whether the data are as they should be.
+    # The coarsest factor is trained first: it is usually the fastest, so problems with the data show up early.
     for factor in reversed(model.factors):
         if factor.name in mine:
             config = recipe.training_of(factor.name)
             train_factor(model, factor, data.train, config, run, team, workers=recipe.data.workers)
             factor.to("cpu")
-    # Others may have days to go, for which no process can be kept waiting in an exchange with them.
+    # Other processes may still train for days. A collective operation would time out, so this process polls for the
+    # weight files.
     while any(not run.weights(name).is_file() for name in names):
         time.sleep(0.5)
     return model
@@ -61,7 +65,7 @@ def train_factors(
 def _share(
     recipe: Recipe, registry: Registry, names: Sequence[str], data: DataSets, accelerator: Accelerator
 ) -> list[str]:
-    """The factors that this process trains, where each process trains factors of its own."""
+    """The names of the factors that this process trains if factors are divided among processes. Logs the division."""
     images = len(data.train) if isinstance(data.train, Sized) else 0
     costs = {}
     for cost in factor_costs(recipe, registry):
@@ -69,5 +73,5 @@ def _share(
         costs[cost.factor] = float(cost.multiply_adds * config.batch_size * config.total_steps(images))
     found = shares({name: costs[name] for name in names}, accelerator.num_processes)
     for rank, own in enumerate(found):
-        logger.info("process %d of %d trains %s", rank, len(found), ", ".join(own) or "nothing: it has no factor")
+        logger.info("process %d of %d trains %s", rank, len(found), ", ".join(own) or "no factor")
     return found[accelerator.process_index]

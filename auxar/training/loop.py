@@ -1,4 +1,4 @@
-"""Training one factor: maximum likelihood by Adam, resumable at any checkpoint (paper, equation 4)."""
+"""Trains one factor by maximum likelihood (paper, equation 4) with Adam. Training can resume from a checkpoint."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from auxar.training.progress import Meter
 
 
 def seed_of(*parts: object) -> int:
-    """A 63-bit seed that is a function of all parts."""
+    """A 63-bit seed derived from all `parts` by a hash."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -41,12 +41,14 @@ def train_factor(
     *,
     workers: int = 0,
 ) -> None:
-    """Trains a factor of `model` to its last step and writes its weights; goes on from the last checkpoint, if any.
+    """Trains a factor of `model` to the last step and writes the trained weights.
 
-    Every random choice is a function of (seed, factor, step, process), so that a run that was stopped ends with the
-    weights of one that was not. Asked to end, it saves after the present step and raises `Interrupted`. Raises
-    `UserError` if a file cannot be read or written, and for a loss or gradient that is not finite unless such steps are
-    to be skipped.
+    Training continues from the newest undamaged checkpoint if there is one. Random choices depend only on the seed, the
+    factor, the step and the process, so a resumed training gives the same weights as an uninterrupted one. If a process
+    is asked to end, a checkpoint is saved after the current step and `Interrupted` is raised.
+
+    Raises `UserError` if a file cannot be read or written, or if the checkpoint was trained on other images. It is also
+    raised for a loss or gradient that is not finite, except where `training.nonfinite = "skip"` allows it.
     """
     _Training(model, factor, images, config, run, team, workers).run_to_end()
 
@@ -70,19 +72,19 @@ class _Training:
         self.folder = run.factor(factor.name)
         self.team = team
         self.workers = workers
-        # A stream has no length, and then the recipe has steps.
+        # A stream has no known length; `check_training` made sure that its recipe sets `steps`.
         self.total = config.total_steps(len(images) if isinstance(images, Sized) else 0)
         self.meter = Meter(factor, config, run.metrics(factor.name), team, self.total)
         self.bits = math.log(2) * factor.image.dims
 
     @property
     def step(self) -> int:
-        """Steps done."""
+        """The number of steps done, including those before training was resumed."""
         return self.meter.step
 
     def run_to_end(self) -> None:
         if not any(parameter.requires_grad for parameter in self.factor.parameters()):
-            # A fixed distribution has nothing to learn.
+            # A factor without trainable parameters, such as a fixed prior, needs no training.
             self._finish(WeightAverage(self.factor, self.config.ema))
             return
         saved = newest(self.folder, self.factor, self.config.ema > 0, self.total)
@@ -125,7 +127,7 @@ class _Training:
         )
 
     def _initialize(self) -> None:
-        # Every process initializes on the same images, and so alike.
+        # Every process initializes on the same images, so all start with the same weights.
         torch.manual_seed(seed_of(self.config.seed, "initialization", self.factor.name))
         batch = next(self._batches(0, 1, self.config.initialization_images, 1, 0))
         self.factor.train()
@@ -133,7 +135,7 @@ class _Training:
             self.factor.initialize(*self._inputs(batch))
 
     def _inputs(self, batch: Tensor) -> list[Tensor]:
-        """From images of the data, those that the factor sees: the one at its own depth and its view, if it has one."""
+        """The inputs of the factor for a batch of images: the images at its depth and, for a stage, their views."""
         depth = self.factor.depth
         return self.model.views(batch.to(self.team.device, non_blocking=True), depth + 1)[depth:]
 
@@ -145,7 +147,7 @@ class _Training:
                 torch.manual_seed(seed_of(self.config.seed, self.factor.name, self.step, self.team.rank))
                 loss = self._accumulate(model, batch).item()
                 norm = nn.utils.clip_grad_norm_(model.parameters(), self.config.clip or math.inf).item()
-                # Gradients are the same in every process by now. Losses are not, nor is who was asked to end.
+                # Gradients are already averaged over the processes. Losses and requests to end still differ.
                 loss, asked = self.team.mean([loss, float(requests.pending is not None)])
                 finite = math.isfinite(loss) and math.isfinite(norm)
                 if finite:
@@ -158,18 +160,18 @@ class _Training:
                 if self.step < self.total and (asked or self.step % self.config.checkpoint_every == 0):
                     self._save(optimizer, average)
                 if asked:
-                    # Whoever was asked, all end.
+                    # If any process was asked to end, all processes end after the same step.
                     requests.add(Interrupted.by_signal(signal.SIGTERM))
                     if requests.pending is not None and self.step < self.total:
                         raise requests.pending
 
     def _accumulate(self, model: nn.Module, batch: Tensor) -> Tensor:
-        """The loss of this process's share of the batch, in bits/dim, its gradient left in the parameters."""
+        """Computes the loss of this process's share of a batch in bits/dim, and adds its gradient to `grad`."""
         parts = batch.chunk(self.config.accumulate)
         total = torch.zeros((), device=self.team.device)
         for index, part in enumerate(parts):
             last = index == len(parts) - 1
-            # Gradients are exchanged between processes once, with the last part.
+            # To save communication, processes average their gradients only once, with the last part.
             with contextlib.nullcontext() if last else self.team.accelerator.no_sync(model):
                 loss = -model(*self._inputs(part)).sum() / (self.bits * len(batch))
                 self.team.accelerator.backward(loss)
@@ -196,22 +198,25 @@ class _Training:
 def _check_images(saved: Checkpoint, fingerprint: str) -> None:
     if saved.images is not None and saved.images != fingerprint:
         raise UserError(
-            f"{saved.path} was made from other images (fingerprint {saved.images:.64}, now {fingerprint}): training "
-            "would go on with another division into training and held-out images; put the images back or choose "
-            "another --out"
+            f"{saved.path} was trained on other images (fingerprint {saved.images:.64}, now {fingerprint}), and some "
+            "of them may now be held out. Restore the original images or choose another folder with --out"
         )
 
 
 def check_training(recipe: Recipe, chosen: Sequence[str], processes: int) -> None:
-    """Raises `UserError` for what would only come up when a factor's turn has come."""
+    """Checks the training settings of the chosen factors before training starts.
+
+    Raises `UserError` if a batch cannot be divided evenly among the processes, or if a recipe with streamed data sets
+    epochs instead of steps.
+    """
     for name in chosen:
         config = recipe.training_of(name)
         key = f"training.factor.{name}" if name in recipe.factor_training else "training"
         if recipe.training.parallel == "batch" and config.batch_size % processes:
             below = config.batch_size // processes * processes
             raise UserError(
-                f"{key}.batch_size: {config.batch_size} images cannot be shared evenly by {processes} processes; "
-                f"use {max(processes, below)} or {below + processes}"
+                f"{key}.batch_size: {config.batch_size} is not divisible by the number of processes, {processes}; "
+                f"use a multiple of {processes}, such as {below + processes}"
             )
         if recipe.data.streaming and config.steps is None:
-            raise UserError(f"{key}.epochs: the number of images in a stream is not known; give {key}.steps")
+            raise UserError(f"{key}.epochs: the length of a stream is not known; set {key}.steps instead")

@@ -1,4 +1,4 @@
-"""The course of a factor's training: a line of JSON for every so many steps, a progress bar, and trackers."""
+"""Reports the progress of a factor's training as JSON lines, as a progress bar and to experiment trackers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from auxar.recipe import TrainingConfig
 from auxar.training.checkpoints import Progress
 
 MOST_SKIPPED = 50
-"""Steps in a row that may be skipped: after so many it is the weights that are at fault, not a batch."""
+"""Maximum number of consecutive skipped steps. If more steps fail, the cause is the weights rather than a batch."""
 
 
 class Meter:
-    """Counts steps, averages their losses and reports both; a resumed training goes on where it stopped."""
+    """Counts training steps, averages their losses and reports them. `resume` restores the state from a checkpoint."""
 
     def __init__(self, factor: Factor, config: TrainingConfig, path: Path, team: Team, total: int) -> None:
         self.factor = factor
@@ -36,12 +36,12 @@ class Meter:
         self.seconds = 0.0
         self.losses: list[float] = []
         self.last, self.last_step = time.perf_counter(), 0
-        """When the last line was written, or training began here."""
+        """Time and step of the last line of metrics, or of the start of training in this process."""
         self.bar: Any = None
 
     @property
     def progress(self) -> Progress:
-        """The part of the state that a checkpoint keeps."""
+        """The part of the meter's state that is stored in a checkpoint."""
         return Progress(self.step, self.skipped, self.seconds + time.perf_counter() - self.last, tuple(self.losses))
 
     @property
@@ -50,12 +50,12 @@ class Meter:
         return self.config.learning_rate * self.config.decay**self.step
 
     def resume(self, progress: Progress) -> None:
-        """Goes on from the progress that a checkpoint keeps."""
+        """Restores the progress that was stored in a checkpoint."""
         self.step, self.skipped, self.seconds = progress.step, progress.skipped, progress.seconds
         self.losses = list(progress.losses)
 
     def begin(self) -> None:
-        """Shows the bar, and takes back the lines of steps that will be done again."""
+        """Starts the progress bar, and removes metrics of steps after the checkpoint, which will be repeated."""
         if self.team.rank == 0:
             forget_after(self.path, self.step)
         self.bar = tqdm(
@@ -70,9 +70,10 @@ class Meter:
         self.last, self.last_step = time.perf_counter(), self.step
 
     def add(self, loss: float, norm: float, *, finite: bool) -> None:
-        """Counts a step with its loss in bits/dim and the norm of its gradient.
+        """Records a finished step with its loss in bits/dim and the norm of its gradient.
 
-        One that was not `finite` has changed nothing: raises `UserError` unless it may be skipped.
+        With `finite=False`, the loss or gradient was not finite and the step did not change the weights. This raises
+        `UserError` unless `training.nonfinite` is "skip" and at most `MOST_SKIPPED` steps in a row were skipped.
         """
         rate = self.learning_rate
         self.step += 1
@@ -87,7 +88,7 @@ class Meter:
             self._write(norm, rate)
 
     def close(self) -> None:
-        """Ends the bar."""
+        """Closes the progress bar."""
         if self.bar is not None:
             self.bar.close()
 
@@ -96,16 +97,16 @@ class Meter:
         self.skipped += 1
         self.in_a_row += 1
         where = f"factor {self.factor.name}: the {what} at step {self.step} (learning rate {rate:.6g})"
-        kept = "what was saved before is intact"
+        kept = "earlier checkpoints are intact"
         if self.config.nonfinite == "stop":
             raise UserError(
-                f"{where}; {kept}. --set training.nonfinite=skip goes on without such steps; a lower "
-                "training.learning_rate or training.clip may help, in another folder (--out)"
+                f"{where}; {kept}. `--set training.nonfinite=skip` continues this run and skips such steps. To try a "
+                "lower training.learning_rate or training.clip, start a new run in another folder (--out)"
             )
         if self.in_a_row > MOST_SKIPPED:
             raise UserError(
-                f"{where}, as in the {MOST_SKIPPED} steps before; {kept}. A lower training.learning_rate or "
-                "training.clip may help, in another folder (--out)"
+                f"{where}, after {MOST_SKIPPED} skipped steps in a row; {kept}. To try a lower training.learning_rate "
+                "or training.clip, start a new run in another folder (--out)"
             )
 
     def _write(self, norm: float, rate: float) -> None:
@@ -133,7 +134,10 @@ class Meter:
 
 
 def forget_after(path: Path, step: int) -> None:
-    """Keeps the lines of steps up to `step`: a process that was killed has done more, and may have left half a line."""
+    """Removes lines of steps after `step`, and incomplete lines, from a file of metrics.
+
+    A killed process may have left both.
+    """
     if not path.is_file():
         return
     text = read_bytes(path).decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Experiment trackers, as Accelerate knows them."""
+"""Checks the names of experiment trackers that a recipe asks for."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from auxar.errors import UserError, did_you_mean
 
 
 def tracker_names(names: Sequence[str]) -> list[str]:
-    """The names, checked. Raises `UserError` for a tracker that Accelerate does not know or that is not installed."""
+    """Checks names of experiment trackers and returns them as a list.
+
+    Raises `UserError` for a tracker that Accelerate does not support or that is not installed.
+    """
     known = [str(name) for name in LOGGER_TYPE_TO_CLASS]
     installed = {str(name) for name in get_available_trackers()}
     for name in names:
         if name not in known:
-            raise UserError(f"training.trackers: no tracker is named '{name}'{did_you_mean(name, known)}")
+            raise UserError(f"training.trackers: Accelerate has no tracker named '{name}'{did_you_mean(name, known)}")
         if name not in installed:
-            raise UserError(f"training.trackers: '{name}' is not installed; `pip install {name}` or leave it out")
+            raise UserError(
+                f"training.trackers: the tracker '{name}' is not installed; run `pip install {name}` or remove it from "
+                "the list"
+            )
     return list(names)

@@ -1,4 +1,4 @@
-"""Engines run a sampler's program: all of its steps, over storage on one device."""
+"""Engines, which run all steps of a sampler's program on one device."""
 
 from auxar_samplers.engines.base import Engine, UnavailableError, call_back
 from auxar_samplers.engines.choice import EngineChoice

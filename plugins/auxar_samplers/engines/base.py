@@ -1,4 +1,4 @@
-"""The interface of engines, and how they call a source back."""
+"""The interface of engines, and the function with which they ask a pixel source for pixels."""
 
 from __future__ import annotations
 
@@ -13,28 +13,33 @@ from auxar_samplers.compiler.program import Program
 
 
 class UnavailableError(Exception):
-    """The engine cannot run this program here; the message says why."""
+    """Raised by an engine that cannot run a program on this machine or device. The message gives the reason."""
 
 
 class Engine(abc.ABC):
     """Runs programs. A plugin registers one as a component of kind `engine`: `build(config) -> Engine`."""
 
     priority: int
-    """Where a recipe says `engine = "auto"`, engines are tried from the highest priority down."""
+    """The priority of the engine: `engine = "auto"` tries engines from the highest priority to the lowest."""
 
     @abc.abstractmethod
     def prepare(self, program: Program, source: PixelSource) -> Callable[[], None]:
-        """A function that runs all steps of the program and leaves the drawn pixels in `program.image`.
+        """Returns a function that runs all steps of the program and stores the drawn pixels in `program.image`.
 
-        It runs the steps of each range that `program.bands()` gives, one after the other: going on to the next range
-        fills the tables that its steps read. After a step that draws, `call_back` asks any source for the pixels and
-        stores them. Weights may require gradients, which no engine computes. Raises `UnavailableError` for a program
-        or a source that the engine cannot run.
+        The function must iterate over `program.bands()` and run the steps of each range before it asks for the next
+        range. Advancing this iterator fills the tables that the steps of the next range read. After a step that draws,
+        the engine can use `call_back`, which asks any source for the pixels and stores them. Weights may have
+        `requires_grad` set; engines must not record gradients.
+
+        Raises `UnavailableError` if the engine does not support the program or the source.
         """
 
 
 def call_back(program: Program, source: PixelSource, step: int) -> None:
-    """Asks the source for the pixels of a step, at places inside of the image alone, and stores them."""
+    """Asks the source for the pixels of a step and stores them in `program.image` and, encoded, in `program.pixels`.
+
+    Slots outside the image are left out.
+    """
     row = program.places[program.draws[step]]
     inside = torch.from_numpy((row < len(program.image) - 1).nonzero()[0])
     if not len(inside):
@@ -43,7 +48,7 @@ def call_back(program: Program, source: PixelSource, step: int) -> None:
     places = torch.from_numpy(row)[inside].to(device)
     batch = program.layout.batch
     slots = inside.to(device)
-    # A copy: what a source keeps must not change with the next step.
+    # Indexing makes a copy. A source may keep its parameters, and the next step must not change them.
     parameters = program.output.values.view(len(row), batch, -1)[slots].flatten(0, 1)
     drawn = ask(source, places, parameters, program.image.shape[2])
     program.image[places] = drawn

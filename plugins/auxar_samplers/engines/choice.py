@@ -1,4 +1,4 @@
-"""The one place that chooses an engine for a program."""
+"""Chooses the engine that runs a program."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ SHIPPED = {
         Component("engine", "torch", TorchConfig, lambda config: TorchEngine()),
     )
 }
-"""The engines that come with auxar; samplers that are made in Python choose among them."""
+"""The engines that come with auxar, by name. Samplers that are built in Python with an engine's name use only these."""
 FORMER_NAMES = {"plain": "torch"}
-"""Names that recipes of earlier versions have."""
+"""Former names of engines, which recipes of earlier versions may have, and their present names."""
 
 
 def _shipped() -> tuple[Engine, ...]:
@@ -37,13 +37,13 @@ def _shipped() -> tuple[Engine, ...]:
 
 
 def _in_order(components: Iterable[Component]) -> tuple[Engine, ...]:
-    """Engines with their default options, from the highest priority down."""
+    """Builds engines with their default options and sorts them from the highest priority to the lowest."""
     engines: list[Engine] = [component.build(component.config()) for component in components]
     return tuple(sorted(engines, key=lambda engine: -engine.priority))
 
 
 def _needs_options(component: Component) -> bool:
-    """Whether an engine has options without a default."""
+    """Whether an engine has required options."""
     return any(field.init and field.default is attrs.NOTHING for field in attrs.fields(component.config))
 
 
@@ -51,61 +51,66 @@ def _needs_options(component: Component) -> bool:
 class EngineChoice:
     """The engines that may run a program, in the order in which they are tried.
 
-    `auto` tries every registered engine that needs no options, from the highest priority down; a name stands for that
-    engine alone. In a recipe it is written `engine = "native"` or, with options, `engine = { name = "…", … }`.
+    In a recipe, `auto` tries every registered engine without required options, from the highest priority to the lowest.
+    In Python, it tries the shipped engines. An engine's name selects only that engine. A recipe contains the choice as
+    `engine = "native"` or, with options, as `engine = { name = "…", … }`.
     """
 
     name: str = AUTO
+    """The engine's name, or `auto`."""
     engines: tuple[Engine, ...] = attrs.field(factory=_shipped, eq=False, repr=False)
+    """The engines in the order in which they are tried."""
     options: dict[str, Any] = attrs.field(factory=dict)
+    """The options of the named engine, as the recipe gives them."""
 
     @classmethod
     def shipped(cls, name: str) -> EngineChoice:
-        """The choice of an engine that comes with auxar, or `auto` among these. Raises `ValueError` for others."""
+        """The choice of a shipped engine by name, or of all for `auto`. Raises `ValueError` for any other name."""
         if name == AUTO:
             return cls()
         if name not in SHIPPED:
-            raise ValueError(f"engine must be one of {', '.join((AUTO, *SHIPPED))}, got {name!r}")
+            raise ValueError(f"engine must be one of {', '.join((AUTO, *SHIPPED))} or an EngineChoice, got {name!r}")
         return cls(name, _in_order([SHIPPED[name]]))
 
     @classmethod
     def from_recipe(cls, value: Any, registry: Registry, path: str) -> EngineChoice:
-        """The choice that a recipe's `engine` makes. Raises `UserError` with the path of the key that is wrong."""
+        """Parses the key `engine` of a recipe. Raises `UserError` with the path of the key that is wrong."""
         name, options = named_options(value, path, "engine")
         name = FORMER_NAMES.get(name, name)
         known = registry.names("engine")
         for reserved in (AUTO, *FORMER_NAMES):
             if reserved in known:
                 provider = registry.providers["engine", reserved]
-                raise UserError(f"plugin {provider}: an engine cannot be named '{reserved}', which is taken")
+                raise UserError(f"plugin {provider}: the engine name '{reserved}' is reserved; rename the engine")
         if name not in (AUTO, *known):
             raise UserError(f"{path}: no engine is named '{name}'{did_you_mean(name, (AUTO, *known))}")
         if name == AUTO:
             if options:
-                raise UserError(f"{path}: options belong to an engine, and 'auto' is none; name one of {known}")
+                raise UserError(f"{path}: 'auto' takes no options; to set options, name one of {', '.join(known)}")
             components = [registry.get("engine", each, path) for each in known]
             return cls(AUTO, _in_order(each for each in components if not _needs_options(each)))
         component = registry.get("engine", name, path)
         return cls(name, (component.build(structure(options, component.config, path)),), options)
 
     def to_recipe(self) -> Any:
-        """The value that `from_recipe` reads back to this choice."""
+        """The recipe's value of `engine` from which `from_recipe` makes this choice again."""
         return {"name": self.name, **self.options} if self.options else self.name
 
     def run(self, program: Program, source: PixelSource) -> None:
-        """Runs the program by the first engine that can, so that the choice is the same every time.
+        """Runs the program with the first engine that supports it.
 
-        Raises `UserError` if none can, which happens only where an engine is asked for by name.
+        Raises `UserError` if no engine supports it. This happens only if an engine was chosen by name, because `auto`
+        includes the engine `torch`, which supports every program.
         """
         reason: UnavailableError | None = None
         for engine in self.engines:
             try:
                 run = engine.prepare(program, source)
             except UnavailableError as error:
-                logger.debug("not sampling with %s: %s", type(engine).__name__, error)
+                logger.debug("%s cannot run this program: %s", type(engine).__name__, error)
                 reason = error
                 continue
             logger.debug("sampling with %s", type(engine).__name__)
             run()
             return
-        raise UserError(f"engine '{self.name}': {reason}; engine 'torch' works everywhere")
+        raise UserError(f"engine '{self.name}': {reason}; use engine 'torch', which works everywhere")

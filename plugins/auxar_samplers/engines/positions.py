@@ -1,8 +1,8 @@
-"""The positions of a program's clocks on the device, and everything that follows from them.
+"""Tables on the device, with the indices and masks that depend on the positions of a program's clocks.
 
-Instructions read indices: of a ring, of a table's rows, of slots that stand inside of the image. All are functions of
-one clock's position. They are tabulated beforehand, and a step copies the rows of its positions into fixed buffers, of
-which instructions hold views. So a step needs no number from the host.
+Instructions need indices into rings, indices of table rows, and masks of the slots inside the image. Each of these is a
+function of one clock's position. They are tabulated before the run. Each step copies the table rows for its positions
+into fixed buffers, and instructions hold views of these buffers. A step therefore needs no data from the host.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from auxar_samplers.compiler.program import Instruction, Keep, Program, Window
 
 
 class Positions:
-    """Indices that follow from the clocks' positions.
+    """Indices and masks for a program's instructions, at the current positions of its clocks.
 
-    `ring`, `places` and `valid` register what instructions need and return functions that give it; `finish` makes the
-    tables, and `advance` moves to the next step.
+    `ring`, `places` and `valid` each register an index or mask and return a function that gives its current value. Call
+    `finish` after the last registration to build the tables, and `advance` before each step.
     """
 
     def __init__(self, program: Program) -> None:
@@ -30,33 +30,35 @@ class Positions:
         self.clocks = [_ClockTables(number, program) for number in range(len(program.clocks))]
         self.steps = torch.from_numpy(np.column_stack([program.steps, program.draws])).to(self.device)
         self.draw = torch.zeros(1, dtype=torch.int64, device=self.device)
-        """The row of `Program.places` whose pixels the present step asks for, or -1."""
+        """The row of `Program.places` that is drawn after the current step, or -1 if none is: int64 (1,)."""
         self.step = torch.zeros(1, dtype=torch.int64, device=self.device)
+        """The number of the next step: int64 (1,)."""
         self.used = [sorted(set().union(*map(_clocks_of, one))) for one in program.lists]
+        """The clocks whose positions each list reads."""
 
     def ring(self, clock: int, offset: int, capacity: int, steps: range) -> Callable[[], Tensor]:
-        """(position + offset) mod capacity + each of the steps: indices into a ring, int64."""
+        """Registers indices into a ring, (position + offset) mod capacity + s for s in `steps`: int64 (len(steps),)."""
         tables = self.clocks[clock]
         position = tables.positions[:, None]
         return tables.indices(np.mod(position + offset, capacity) + np.array(steps)[None])
 
     def places(self, clock: int, lead: int) -> Callable[[], Tensor]:
-        """The rows of tables that belong to the slots, int64."""
+        """Registers the table row of each slot's place, `lead` positions ahead of the clock: int64 (slots,)."""
         tables = self.clocks[clock]
         return tables.indices(tables.at(self.program.clocks[clock].places.cpu().numpy(), lead))
 
     def valid(self, clock: int, lead: int) -> Callable[[], Tensor]:
-        """Whether each slot stands inside of the image, booleans."""
+        """Registers a mask of the slots inside the image, `lead` positions ahead of the clock: bool (slots,)."""
         tables = self.clocks[clock]
         return tables.flags(tables.at(self.program.clocks[clock].valid, lead))
 
     def finish(self) -> None:
-        """Makes the tables of everything that has been registered."""
+        """Builds the tables of all registered indices and masks. No registration may follow."""
         for tables in self.clocks:
             tables.finish(self.device)
 
     def advance(self, number: int) -> None:
-        """Moves to the next step, which runs that list."""
+        """Moves to the next step, which runs the list with the given number."""
         row = self.steps.index_select(0, self.step)
         self.draw.copy_(row[:, -1])
         for clock in self.used[number]:
@@ -65,7 +67,7 @@ class Positions:
 
 
 def _clocks_of(instruction: Instruction) -> set[int]:
-    """Numbers of the clocks whose positions an instruction depends on."""
+    """The indices of the clocks whose positions an instruction depends on."""
     operands = () if isinstance(instruction, Keep) else instruction.operands
     return {instruction.clock, *(operand.ring.clock for operand in operands if isinstance(operand, Window))}
 
@@ -86,20 +88,20 @@ class _ClockTables:
         self.known: dict[tuple[bool, bytes], int] = {}
 
     def at(self, values: np.ndarray, lead: int) -> np.ndarray:
-        """Rows of a clock's array (its own positions, slots) at this clock's positions plus `lead`.
+        """Selects rows of `Clock.valid` or `Clock.places` of this clock, one for each tabulated position + `lead`.
 
-        Rows beyond the array belong to positions at which no list with that lead is run.
+        Positions outside the array are clipped, because no instruction with this lead runs there.
         """
         rows = np.clip(self.positions + lead - self.clock.origin, 0, len(values) - 1)
         return values[rows]
 
     def indices(self, values: np.ndarray) -> Callable[[], Tensor]:
-        """A function that gives the row of `values` (positions, n) at the present position: int64."""
+        """Registers `values` (positions, n). Returns a function that gives the current position's row: int64 (n,)."""
         number = self._registered(self.index_columns, values.astype(np.int64), flags=False)
         return lambda: self.views[False, number]
 
     def flags(self, values: np.ndarray) -> Callable[[], Tensor]:
-        """The same for booleans."""
+        """Registers `values` (positions, n). Returns a function that gives the current position's row: bool (n,)."""
         number = self._registered(self.flag_columns, values.astype(bool), flags=True)
         return lambda: self.views[True, number]
 
@@ -111,7 +113,7 @@ class _ClockTables:
         return self.known[key]
 
     def finish(self, device: torch.device) -> None:
-        """Puts all columns side by side, and makes the buffers and their views."""
+        """Concatenates the registered arrays to one table for each dtype, and makes the buffers and their views."""
         self.index_table, self.index_buffer = self._table(self.index_columns, device, flags=False)
         self.flag_table, self.flag_buffer = self._table(self.flag_columns, device, flags=True)
 
@@ -126,7 +128,7 @@ class _ClockTables:
         return table, buffer
 
     def move(self, position: Tensor) -> None:
-        """Fills the buffers for a position, int64 (1,)."""
+        """Copies the table rows for `position`, an int64 tensor (1,), into the buffers."""
         row = position - self.origin
         if self.index_columns:
             torch.index_select(self.index_table, 0, row, out=self.index_buffer)

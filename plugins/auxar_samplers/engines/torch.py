@@ -1,4 +1,4 @@
-"""Runs programs with PyTorch's own operations, on any device and without a compiler."""
+"""The engine `torch`, which runs programs with PyTorch operations."""
 
 from __future__ import annotations
 
@@ -29,11 +29,14 @@ from auxar_samplers.engines.positions import Positions
 
 @attrs.frozen
 class TorchConfig:
-    """PyTorch's own operations, on any device and without a compiler."""
+    """Runs programs with PyTorch operations. It works on any device and needs no C++ compiler."""
 
 
 class TorchEngine(Engine):
-    """Runs each instruction as a few operations. Positions stay on the device: no step waits for it."""
+    """Runs each instruction as a few PyTorch operations.
+
+    The positions of a step are stored on the device, so that the device does not wait for the host.
+    """
 
     priority = 0
 
@@ -42,7 +45,7 @@ class TorchEngine(Engine):
 
 
 class _Run:
-    """Calls for all instructions of a program, which read where they are from `positions`."""
+    """A run of a program, with one function for each instruction. The functions read indices from `positions`."""
 
     def __init__(self, program: Program, source: PixelSource) -> None:
         self.program = program
@@ -52,7 +55,7 @@ class _Run:
         made: dict[Instruction, Callable[[], None]] = {}
         self.lists = [[made.setdefault(each, self._call(each)) for each in one] for one in program.lists]
         self.positions.finish()
-        # Places for sources that take those outside of the image too, so that all steps have the same shapes.
+        # A source with `takes_outside` gets all places at every step, so that all steps have the same shapes.
         self.places = None
         if source.takes_outside:
             self.places = torch.from_numpy(program.places).to(program.image.device)

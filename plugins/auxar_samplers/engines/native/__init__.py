@@ -1,1 +1,1 @@
-"""The native engine: a C++ library, compiled once on the machine, that runs whole programs."""
+"""The engine `native`, which runs programs in a C++ library that is compiled once on each machine."""

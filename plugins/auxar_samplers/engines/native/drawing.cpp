@@ -1,7 +1,7 @@
-// Sources: pixels that are drawn, whatever their values or restricted by sums, or forced to be those of given images.
+// Pixel sources. Pixels are drawn freely, drawn under restrictions on sums, or copied from given images.
 //
-// A pixel is drawn by a few numbers, for which calls of tensor operations would cost more than the arithmetic. Names
-// and formulas are those of the heads' `draw` and `draw_restricted`, of numerics/ and of `SumWalk`, in float64.
+// Drawing a pixel takes little arithmetic; calls of tensor operations would take longer. Names and formulas follow the
+// heads' `draw` and `draw_restricted`, auxar/numerics and `SumWalk`. All arithmetic is in float64.
 
 #include <omp.h>
 
@@ -17,11 +17,12 @@
 
 namespace {
 
-// With fewer pixels a thread gains less than it costs to wake it. With as many, the products have work for all threads
-// too: a team that changed its size from call to call would end and start threads all the time.
+// With fewer pixels for each thread, waking the threads takes longer than they save. With this many pixels, the matrix
+// products use all threads too, so the team of threads keeps its size. If its size changed from call to call, OpenMP
+// would end and start threads at every change.
 constexpr int64_t PIXELS_PER_THREAD = 8;
 
-// The quotient by a positive divisor, rounded down.
+// Integer division by a positive divisor, rounded down.
 int64_t quotient(int64_t value, int64_t divisor) {
     const int64_t towards_zero = value / divisor;
     return towards_zero - (value % divisor < 0);
@@ -33,11 +34,11 @@ struct Interval {
 
 int64_t clamp(int64_t value, int64_t low, int64_t high) { return value < low ? low : value > high ? high : value; }
 
-// Loops over components or values go on to a multiple of this, so that none of it is left for single steps.
+// Loops over components or values run to a multiple of LANES, so that vectorized loops need no scalar remainder.
 constexpr int64_t LANES = 8;
 int64_t padded(int64_t count) { return (count + LANES - 1) & -LANES; }
 
-// Nats (padded) to numbers in proportion to their exponentials, the largest of `count` being 1.
+// Replaces nats (a padded array) by exp(nats - largest), so that the largest of the first `count` values is 1.
 void exponentials(double *nats, int64_t count) {
     double largest = nats[0];
 #pragma omp simd reduction(max : largest)
@@ -47,7 +48,8 @@ void exponentials(double *nats, int64_t count) {
     for (int64_t k = 0; k < lanes; k++) nats[k] = exp_of(nats[k] - largest);
 }
 
-// The category that the uniform falls in, and weights to their sums so far.
+// Draws a category with probability in proportion to the weights, from one uniform number. Replaces the weights by
+// their cumulative sums.
 int64_t draw_category(double uniform, double *weights, int64_t count) {
     for (int64_t k = 1; k < count; k++) weights[k] += weights[k - 1];
     const double threshold = uniform * weights[count - 1];
@@ -57,19 +59,21 @@ int64_t draw_category(double uniform, double *weights, int64_t count) {
     return category;
 }
 
-// The value nearest to a position in units of levels, half up, among those of the interval.
+// Rounds a position, in units of pixel values, to the nearest value of the interval; halves round up.
 int64_t nearest_to(double position, Interval in) {
     const double found = std::floor(position + 0.5);
-    if (!(found > static_cast<double>(in.low))) return in.low;  // Also what is not a number.
+    if (!(found > static_cast<double>(in.low))) return in.low;  // NaN also gives this value.
     return found < static_cast<double>(in.high) ? static_cast<int64_t>(found) : in.high;
 }
 
-// The same of a point in units of [-1, 1].
+// Rounds a point on the scale [-1, 1] to the nearest value of the interval.
 int64_t nearest_value(double point, Interval in, int64_t levels) {
     const double half = static_cast<double>(levels - 1) / 2;
     return nearest_to(point * half + half, in);
 }
 
+// Draws from a discretized logistic that is restricted to an interval, by its inverse distribution function. An
+// interval whose middle is right of the mean is mirrored to the left tail, where the formulas do not cancel.
 int64_t draw_between(double uniform, double mean, double inverse_scale, Interval in, int64_t levels) {
     constexpr double infinite = std::numeric_limits<double>::infinity();
     const double half = 1.0 / static_cast<double>(levels - 1);
@@ -95,6 +99,7 @@ int64_t draw_between(double uniform, double mean, double inverse_scale, Interval
     return nearest_value(end * half - 1 - signed_scale * distance, in, levels);
 }
 
+// A sub-pixel's group of sums: the range of the remaining sum, and the sub-pixel's weight in it.
 struct Sums {
     int64_t &lowest, &highest;
     int64_t weight, least, most;
@@ -102,7 +107,8 @@ struct Sums {
     Sums(const Drawing &drawing, int64_t place, int64_t image, int64_t channel)
         : Sums(drawing, channel * (drawing.outside + 1) + place, image) {}
 
-    // Never empty: where nothing is possible any more it is the value nearest to what would be.
+    // The values that the sub-pixel may have. If no value can meet the sums any more, for example because of limits,
+    // the interval is a single value near the required range.
     Interval interval(int64_t levels) const {
         const int64_t low = -quotient(-(lowest - most), weight), high = quotient(highest - least, weight);
         const int64_t from = low < 0 ? 0 : low > levels - 1 ? levels - 1 : low;
@@ -124,8 +130,8 @@ struct Sums {
           most(drawing.most[at * drawing.later_images + image % drawing.later_images]) {}
 };
 
-// A mixture of discretized logistics: parameters (1 + 2 · channels + couplings, components) are logits, means,
-// log-scales, couplings. One of these for each thread.
+// A mixture of discretized logistics. Its parameters (1 + 2 · channels + couplings, components) are logits, means,
+// log-scales and couplings, in this order. Each thread has its own object.
 class Mixture {
   public:
     static int64_t parameter_count(const Drawing &d) {
@@ -138,12 +144,13 @@ class Mixture {
           nats(lanes), share(lanes), mean(lanes), inverse_scale(lanes), lower(lanes), upper(lanes),
           inside_nats(lanes), inside_share(lanes) {}
 
-    // Draws a component, and then all channels from it.
+    // Draws a component, then all channels from this component.
     template <class T> void draw_freely(const T *parameters, const double *uniforms, int64_t *drawn) {
         load(parameters);
         exponentials(loaded.data(), d.components);
         const int64_t k = draw_category(uniforms[0], loaded.data(), d.components);
-        // In units of levels, a coupled value counts from the middle of the range.
+        // A coupling multiplies an earlier channel's value on the scale [-1, 1]. In units of pixel values, this is the
+        // distance from the middle of the range.
         const double middle = static_cast<double>(d.levels - 1) / 2;
         const double *coupling = couplings() + k;
         for (int64_t channel = 0; channel < d.channels; channel++) {
@@ -179,7 +186,7 @@ class Mixture {
         return draw_between(uniforms[2 * channel + 1], mean[k], inverse_scale[k], in, d.levels);
     }
 
-    // The component's weights from here on, given the channel's value, the last one of `drawn`.
+    // Multiplies the components' weights by the probability of the channel's value, drawn[channel].
     void take(int64_t channel, const int64_t *drawn) {
         prepare(channel, drawn);
         measure({drawn[channel], drawn[channel]});
@@ -202,7 +209,8 @@ class Mixture {
                                                  : log_scale;
     }
 
-    // The channel's means, moved by the channels before it, and scales: they are not needed where a value is settled.
+    // Computes the channel's means, shifted by the earlier channels, and its scales. It is called on demand, because
+    // the last channel does not need them if only one value is possible.
     void prepare(int64_t channel, const int64_t *before) {
         if (prepared == channel) return;
         prepared = channel;
@@ -222,8 +230,8 @@ class Mixture {
         }
     }
 
-    // An interval's mass in each component is e^inside_nats · inside_share. The share is a number of common size,
-    // and so are products of a few: no logarithm is needed.
+    // Computes the probability of an interval in each component, e^inside_nats · inside_share. The shares of a few
+    // channels can be multiplied without underflow, so no logarithm of the share is needed.
     void measure(Interval in) {
         constexpr double infinite = std::numeric_limits<double>::infinity();
         const double half = 1.0 / static_cast<double>(d.levels - 1);
@@ -240,7 +248,7 @@ class Mixture {
         if (lowest && highest) std::fill(inside_share.begin(), inside_share.end(), 1.0);
     }
 
-    // An open end stays one, whatever the mean and the scale.
+    // Computes the ends on the scale of each component. An infinite end stays infinite; the formula could give NaN.
     void standardize(double end, std::vector<double> &ends) const {
         if (std::isinf(end)) {
             std::fill(ends.begin(), ends.end(), end);
@@ -255,7 +263,7 @@ class Mixture {
     std::vector<double> loaded, nats, share, mean, inverse_scale, lower, upper, inside_nats, inside_share;
 };
 
-// A probability for every value: parameters (channels, levels) are logits.
+// A softmax over the levels of each channel. Its parameters (channels, levels) are logits.
 class Softmax {
   public:
     static int64_t parameter_count(const Drawing &d) { return d.channels * d.levels; }
@@ -320,8 +328,9 @@ void draw_pixel(const Drawing &drawing, int64_t place, int64_t image, const T *p
     }
 }
 
-// At places (count,) of every image: parameters (count · batch, …) to drawn pixels (count · batch, channels), zeros
-// outside of the image. Places that are drawn together have no group of sums in common.
+// Draws the pixels at `places` (count,) of every image from `parameters` (count · batch, …). Writes `drawn` (count ·
+// batch, channels), with zeros for places outside the image. Threads do not change the same sum, because places that
+// are drawn together belong to different groups of sums.
 template <class Head, class T>
 void draw_pixels(const Drawing &drawing, const int64_t *places, int64_t count, const T *parameters, int64_t *drawn,
                  int64_t threads) {

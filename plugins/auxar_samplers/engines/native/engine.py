@@ -1,4 +1,4 @@
-"""Runs programs by the functions of the C++ library."""
+"""The engine `native`, which runs programs with the C++ library."""
 
 from __future__ import annotations
 
@@ -37,21 +37,32 @@ from auxar_samplers.engines.native.sources import described, native_source
 logger = logging.getLogger("auxar")
 
 STEPS_OF_A_CALL = 256
-"""Steps of one image that the library runs before it returns to Python, which then hears signals such as Ctrl-C.
+"""The number of steps that the library runs in one call for a batch of one image.
 
-With more images a step takes longer, and there are as many fewer of them.
+Python handles signals such as Ctrl-C between the calls. A step takes longer for a larger batch, so the number is
+divided by the batch size.
 """
 MOST_ENCODED_LEVELS = 2**16
-"""Levels of images whose encoding is tabulated for the library; images with more are encoded between its calls."""
+"""The largest number of levels for which the library gets a table of encoded values.
+
+Pixels of images with more levels are drawn and encoded in Python, between calls of the library.
+"""
 
 
 @attrs.frozen
 class NativeConfig:
-    """A C++ library that is compiled once on this machine: the fastest on a CPU, in float32 and float64."""
+    """Runs programs in a C++ library that is compiled once on this machine.
+
+    It is the fastest engine on a CPU and supports float32 and float64.
+    """
 
 
 class NativeEngine(Engine):
-    """Runs a program over all its steps in C++, the source included if the library has a function for it."""
+    """Runs all steps of a program in C++.
+
+    The pixel source also runs in C++ if there is a compiled function for it. Otherwise Python calls it after each step
+    that draws.
+    """
 
     priority = 10
 
@@ -60,14 +71,17 @@ class NativeEngine(Engine):
 
 
 class _Run:
-    """A program in the form that the library takes. Raises `UnavailableError` if it cannot run here."""
+    """A program converted to the library's structures.
+
+    The constructor raises `UnavailableError` if the library is unavailable or does not support the program.
+    """
 
     def __init__(self, program: Program, source: PixelSource) -> None:
         layout = program.layout
         suffix = {torch.float32: "float", torch.float64: "double"}.get(layout.like.dtype)
         if layout.like.device.type != "cpu" or suffix is None:
             raise UnavailableError(
-                f"it computes in float32 and float64 on a CPU, not in {layout.like.dtype} on {layout.like.device}"
+                f"only float32 and float64 on a CPU are supported, got {layout.like.dtype} on {layout.like.device}"
             )
         self._library = library()
         self._codes = structures.codes(self._library)
@@ -78,7 +92,7 @@ class _Run:
         self._layout = layout
         self._program = program
         self._source = source
-        # The library reads memory by its address: whatever it reads is kept alive here.
+        # The library gets addresses only, so every object that it reads is kept alive here.
         self._kept: list[object] = []
         self._native = self._made()
         self._set_source()
@@ -126,15 +140,18 @@ class _Run:
         )
 
     def _set_source(self) -> None:
-        """Has the library call the source itself, if it has a function for it and the encoding is a table."""
+        """Lets the library draw and encode pixels if it has a function for the source and a table of the encoding."""
         program, native = self._program, self._native
         network = program.network
         source = native_source(self._source, program)
         if source is None:
-            _say_called_back(described(self._source))
+            _say_called_back(described(self._source), "there is no compiled function for it")
             return
-        if type(network).encode is not CausalNetwork.encode or network.image.levels > MOST_ENCODED_LEVELS:
-            _say_called_back(f"{type(network).__name__}.encode")
+        if type(network).encode is not CausalNetwork.encode:
+            _say_called_back(described(self._source), f"{type(network).__name__} has its own method `encode`")
+            return
+        if network.image.levels > MOST_ENCODED_LEVELS:
+            _say_called_back(described(self._source), f"its images have more than {MOST_ENCODED_LEVELS} levels")
             return
         channels = network.image.channels
         every = torch.arange(network.image.levels, device="cpu").view(-1, 1, 1).expand(-1, 1, channels)
@@ -152,10 +169,11 @@ class _Run:
         native.source_threads = torch.get_num_threads()
 
     def _threads(self) -> list[int]:
-        """The threads of each list: no more than its group's largest product has pieces, which would only wait.
+        """The number of threads for each list: at most the number of tiles of the largest product in its group.
 
-        A group is all lists over as many slots. They have the same number, since a team of threads that changes its
-        size from list to list ends and starts threads all the time.
+        More threads would only wait. A group consists of all lists with the same number of slots. They use the same
+        number of threads, because an OpenMP team that changes its size from list to list ends and starts threads at
+        every change.
         """
         slots, pieces = [], []
         size = self._layout.like.element_size()
@@ -206,19 +224,23 @@ class _Run:
         return made
 
     def _check_product(self, product: Product) -> None:
-        """Raises `UserError` unless the matrices fit the operands: the library takes their sizes from the operands."""
+        """Raises `UserError` if a matrix does not fit its operand and the output, or the program's dtype.
+
+        The library does not check this: it computes the sizes of matrices from the operands.
+        """
         for operand, matrix in zip(product.operands, product.matrices, strict=True):
             read = self._read(operand)
             if matrix.shape != (read, product.output.values.shape[1]):
                 raise UserError(
-                    f"a layer reads {matrix.shape[0]} values to {matrix.shape[1]}, and {read} to "
-                    f"{product.output.values.shape[1]} are there; `encode` must give as many channels as they read"
+                    f"a layer's weight has {matrix.shape[0]} inputs and {matrix.shape[1]} outputs, but the layer reads "
+                    f"{read} values and gives {product.output.values.shape[1]}; check the sizes of the network's "
+                    "layers and the number of channels that its `encode` gives"
                 )
             if matrix.dtype != self._layout.like.dtype:
-                raise UnavailableError(f"its weights are of {self._layout.like.dtype} and {matrix.dtype}")
+                raise UserError(f"all weights must have one dtype, got {self._layout.like.dtype} and {matrix.dtype}")
 
     def _read(self, operand: Operand) -> int:
-        """Values that an operand gives to each row of a product."""
+        """The number of values that a product reads from an operand for each row."""
         if isinstance(operand, Window):
             return operand.length * operand.ring.values.shape[-1]
         return operand.values.shape[-1] if isinstance(operand, Scratch | Table) else 1
@@ -237,9 +259,10 @@ class _Run:
         name = "copy" if instruction.function is identity else FUNCTIONS[instruction.function]
         numbers = sum(isinstance(operand, float | int) for operand in instruction.operands)
         if len(instruction.operands) > self._library.most_operands():
-            raise UnavailableError(f"{name} of more than {self._library.most_operands()} values has no native form")
+            most = self._library.most_operands()
+            raise UnavailableError(f"at most {most} operands of {name} are supported, got {len(instruction.operands)}")
         if numbers and name not in ("add", "sub", "mul"):
-            raise UnavailableError(f"{name} with a number as its argument has no native form")
+            raise UnavailableError(f"a number as an argument of {name} is not supported, only of add, sub and mul")
         return self._codes[name]
 
     def _operand(self, operand: Operand) -> structures.Operand:
@@ -284,7 +307,7 @@ class _Run:
         return address
 
     def _bias(self, product: Product) -> int:
-        """The padded bias: zeros where there is a table of initial values, which contains it."""
+        """The address of the padded bias. It is zero if the product has initial values, which contain the bias."""
         outputs = product.output.values.shape[1]
         bias = product.output.values.new_zeros(self._padded(ctypes.c_int64(outputs)))
         if product.initial is None:
@@ -303,6 +326,6 @@ class _Run:
 
 
 @functools.cache
-def _say_called_back(source: str) -> None:
-    """Says, once for each kind of source, that it runs outside of the library."""
-    logger.info("the native engine calls %s back at each step: its library has no function for it", source)
+def _say_called_back(source: str, reason: str) -> None:
+    """Logs, once for each kind of source and each reason, that Python calls the source at each step."""
+    logger.info("the native engine runs %s in Python at each step, which is slower: %s", source, reason)

@@ -1,6 +1,6 @@
-"""Checks of shipped sources against the program that they give pixels to.
+"""Checks that a shipped pixel source fits the program that reads its pixels.
 
-The library reads and writes memory by its address and checks no index, so nothing that does not fit may reach it.
+The C++ library accesses memory by address and checks no index, so shapes, dtypes and ranges are checked here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from auxar_samplers.compiler.program import Program
 
 
 def check_fits(source: PixelSource, program: Program) -> None:
-    """Raises `UserError` for a shipped source that was made for other images or another head than the program's."""
+    """Raises `UserError` if a shipped source does not fit the program's images or its head."""
     _Fitting(source, program).check()
 
 
@@ -28,30 +28,30 @@ class _Fitting:
         self.levels = program.network.image.levels
         self.parameters = program.output.values.shape[1]
         self.images = tuple(program.image.shape)
-        """(places, images, channels)"""
+        """The shape of the program's images, (places, batch, channels). The last place stands for "outside"."""
 
     def check(self) -> None:
         source = self.source
         if isinstance(source, ForceSource):
-            _expect("images", tuple(source.image.shape), self.images)
-            self.tensor("images", source.image, self.images, most=self.levels - 1)
+            _expect("the shape of the images", tuple(source.image.shape), self.images)
+            self.tensor("the images", source.image, self.images, most=self.levels - 1)
         elif isinstance(source, DrawSource):
             self.draw(source)
 
     def draw(self, source: DrawSource) -> None:
-        _expect("levels", source.levels, self.levels)
+        _expect("the number of levels", source.levels, self.levels)
         places, count, channels = self.images
         head = source.head
         assert isinstance(head, LogisticMixtureHead | SoftmaxHead)
-        _expect("images", (*source.uniforms.shape[:2], head.channels), self.images)
+        _expect("the shape of the images", (*source.uniforms.shape[:2], head.channels), self.images)
         if isinstance(head, SoftmaxHead):
             parameters, noise = channels * source.levels, channels
         else:
-            # The library computes these from the number of components, whatever the head says.
+            # The library computes this number from the number of components and does not read `head.parameter_count`.
             parameters = head.components * (1 + 2 * channels + channels * (channels - 1) // 2)
             noise = 1 + channels if source.walk is None else 2 * channels
-        _expect("parameters of a pixel", parameters, self.parameters)
-        self.tensor("noise", source.uniforms, (places, count, noise), torch.float64)
+        _expect("the number of parameters of a pixel", parameters, self.parameters)
+        self.tensor("the random numbers", source.uniforms, (places, count, noise), torch.float64)
         if source.limits is not None:
             self.limits(source.limits)
         if isinstance(source.walk, SumWalk):
@@ -59,20 +59,20 @@ class _Fitting:
 
     def limits(self, limits: Interval) -> None:
         for values in (limits.low, limits.high):
-            self.tensor("limits", values, self.images, most=self.levels - 1)
+            self.tensor("the limits", values, self.images, most=self.levels - 1)
         if bool((limits.low > limits.high).any()):
-            _expect("limits", "low > high", "low ≤ high")
+            _expect("the lower limits", "greater values", "at most the upper limits")
 
     def walk(self, walk: SumWalk) -> None:
         places, count, channels = self.images
         groups, of_pixels = len(walk.lowest), (channels, places)
         for sums in (walk.lowest, walk.highest):
-            self.tensor("sums", sums, (groups, count))
-        self.tensor("groups of sums", walk.groups, of_pixels, most=groups - 1)
-        self.tensor("weights in sums", walk.weights, of_pixels, least=1)
+            self.tensor("the sums", sums, (groups, count))
+        self.tensor("the group numbers", walk.groups, of_pixels, most=groups - 1)
+        self.tensor("the weights in sums", walk.weights, of_pixels, least=1)
         later_images = 1 if walk.least.shape[-1] == 1 else count
         for sums in (walk.least, walk.most):
-            self.tensor("sums of later pixels", sums, (*of_pixels, later_images))
+            self.tensor("the sums of later pixels", sums, (*of_pixels, later_images))
 
     def tensor(
         self,
@@ -84,16 +84,19 @@ class _Fitting:
         least: int = 0,
         most: int | None = None,
     ) -> None:
-        """Checks shape and type, and the range of values where an end of it is given."""
+        """Raises `UserError` if the tensor has another dtype or shape, is not on the CPU, or has values out of range.
+
+        The range is least … most. If `most` is None, it has no upper end; if also `least` is 0, it is not checked.
+        """
         found = values.dtype, tuple(values.shape), values.device.type
-        _expect(what, found, (dtype, tuple(shape), "cpu"))
+        _expect(f"dtype, shape and device of {what}", found, (dtype, tuple(shape), "cpu"))
         if (most is None and not least) or not values.numel():
             return
         low, high = map(int, values.aminmax())
         if low < least or (most is not None and high > most):
-            _expect(what, f"{low} … {high}", f"{least} …" if most is None else f"{least} … {most}")
+            _expect(f"values of {what}", f"{low} … {high}", f"{least} …" if most is None else f"{least} … {most}")
 
 
 def _expect(what: str, found: object, expected: object) -> None:
     if found != expected:
-        raise UserError(f"the source does not fit the network: expected {what} of {expected}, got {found}")
+        raise UserError(f"the source does not fit the network: {what} must be {expected}, got {found}")

@@ -1,4 +1,4 @@
-// Exponential functions of which loops compute many at a time: without tables, branches or calls.
+// Exponential functions without tables, branches or calls, so that the compiler can vectorize loops over them.
 
 #pragma once
 
@@ -7,14 +7,16 @@
 
 namespace {
 
-// e^x = 2^n (1 + rest), where rest = e^r - 1 with |r| ≤ ln 2 / 2: no difference of nearly equal numbers is taken.
-// Beyond what such a power can be, x is the nearest that is within.
+// e^x = power · (1 + rest), where x = n ln 2 + r with |r| ≤ ln 2 / 2, power = 2^n and rest = e^r - 1. `rest` is
+// computed directly, so that expm1 does not subtract nearly equal numbers. x is clamped to the range in which 2^n is a
+// normal number.
 template <class T> struct Exponential {
     T power, rest;
 };
 
-// Adding the constant SHIFT rounds to a whole number and leaves it in the lowest bits: few machines can convert a vector
-// of doubles to integers, and what is not a number has none. From there it becomes the exponent of a power of two.
+// Adding the constant SHIFT rounds to an integer and leaves it in the lowest bits of the sum. These bits are shifted
+// into the exponent of a power of two. A conversion to integers is avoided, because few machines can convert a vector
+// of doubles and because the conversion of NaN is undefined.
 template <class T, class Bits> T power_of_two(T shifted, Bits bias, int mantissa) {
     Bits bits;
     std::memcpy(&bits, &shifted, sizeof bits);

@@ -1,4 +1,4 @@
-"""Compiles the C++ sources once on a machine and keeps the library in the user's cache."""
+"""Compiles the native engine's C++ files once on each kind of machine. The user's cache folder keeps the library."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from auxar_samplers.engines.native.structures import differing
 logger = logging.getLogger("auxar")
 
 SOURCES = tuple(Path(__file__).parent / name for name in ("program.cpp", "drawing.cpp", "functions.h", "structures.h"))
-# Without traps and errno a loop of rounding and comparisons runs on vectors; sums keep their order.
+# -fno-math-errno and -fno-trapping-math let the compiler vectorize loops with rounding and comparisons. Unlike
+# -ffast-math, they do not change the order of sums.
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-shared")
 
 
 def library() -> ctypes.CDLL:
-    """The library, compiled if this machine has not done so before. Raises `UnavailableError` if that is impossible."""
+    """The loaded library, compiled if needed. Raises `UnavailableError` if it cannot be compiled or loaded."""
     made = attempt()
     if isinstance(made, str):
         raise UnavailableError(made)
@@ -36,11 +37,14 @@ def library() -> ctypes.CDLL:
 
 @functools.cache
 def attempt() -> ctypes.CDLL | str:
-    """The library, or why there is none: a compiler that fails is not run again for every batch."""
+    """The loaded library, or the reason why it is unavailable.
+
+    The result is cached, so that a compiler that fails is not run again for every batch.
+    """
     named = shlex.split(os.environ.get("CXX", ""))
     compiler = named or [found for found in map(shutil.which, ("c++", "g++", "clang++")) if found][:1]
     if not compiler:
-        return "there is no C++ compiler"
+        return "no C++ compiler was found; install c++, g++ or clang++, or set CXX"
     flags = [*FLAGS, *_machine_flags()]
     read = [source.read_text() for source in SOURCES]
     key = hashlib.sha256("\0".join([*read, *compiler, *flags, _processor()]).encode()).hexdigest()[:24]
@@ -48,16 +52,16 @@ def attempt() -> ctypes.CDLL | str:
         path = _cache() / f"sampler-{key}.so"
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
-                logger.info("compiling the samplers' native engine, once on this machine")
+                logger.info("compiling the samplers' native engine; this happens once on each kind of machine")
                 _compile([*compiler, *flags, *(str(one) for one in SOURCES if one.suffix == ".cpp")], path)
         loaded = ctypes.CDLL(str(path))
         if names := differing(loaded):
-            return f"its library has other structures than expected: {', '.join(names)}"
+            return f"the compiled library and structures.py differ in the structures: {', '.join(names)}"
         return loaded
     except UnavailableError as error:
         return str(error)
-    except (OSError, RuntimeError) as error:  # `Path.home` raises the latter for a user without one.
-        return f"its library cannot be made or loaded: {error}"
+    except (OSError, RuntimeError) as error:  # `Path.home` raises RuntimeError for a user without a home folder.
+        return f"the C++ library cannot be compiled or loaded: {error}"
 
 
 def _compile(command: list[str], path: Path) -> None:
@@ -66,14 +70,14 @@ def _compile(command: list[str], path: Path) -> None:
     try:
         result = subprocess.run([*command, "-o", str(temporary)], capture_output=True, text=True, check=False)
         if result.returncode:
-            raise UnavailableError(f"{command[0]} fails: {result.stderr.strip()[-500:]}")
+            raise UnavailableError(f"the C++ compiler {command[0]} failed: {result.stderr.strip()[-500:]}")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _cache() -> Path:
-    """A folder of this user's alone: code is loaded from it."""
+    """The cache folder. It is made with access for this user only, because code is loaded from it."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "auxar"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,7 +91,10 @@ def _machine_flags() -> list[str]:
 
 
 def _processor() -> str:
-    """What the library is compiled for: a home folder may be shared by machines of several kinds."""
+    """A description of the processor for the key of the cached library.
+
+    A home folder may be shared by machines with different processors.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,8 +1,9 @@
-// Runs a sampler's program over all its steps, drawing included: matrix products over few rows and pointwise functions.
+// Runs all steps of a sampler's program: matrix products with few rows, pointwise functions, and the drawing of pixels.
 //
-// A step's products have about as many rows as the image has rows in flight: too few for a general matrix library to
-// be fast, and a step has too many of them for the cost of calls. Weights are packed once into panels of columns; a
-// product computes only rows that stand inside the image; all threads walk the whole program with barriers between.
+// A product has one row for each slot and image. These are too few rows for a general matrix library to be fast, and a
+// step has so many products that the calls would take most of the time. Weights are packed once into panels of columns.
+// A product computes only the rows of slots inside the image. All threads run the same lists of instructions and wait
+// for each other at barriers where an instruction reads results of other threads.
 
 #include <omp.h>
 
@@ -13,7 +14,8 @@
 #include "functions.h"
 #include "structures.h"
 
-// Rows of a tile times vectors of a panel is what fits into the registers beside what is being multiplied.
+// The TILE_ROWS × PANEL_VECTORS sums of a tile fit into the vector registers, together with the weights and the value
+// that are being multiplied.
 #if defined(__AVX512F__)
 constexpr int VECTOR_BYTES = 64, TILE_ROWS = 9, PANEL_VECTORS = 3;
 #else
@@ -23,7 +25,7 @@ constexpr int VECTOR_BYTES = 32, TILE_ROWS = 4, PANEL_VECTORS = 3;
 enum InstructionKind : int32_t { POINTWISE, PRODUCT, KEEP };
 enum OperandKind : int32_t { RING, SCRATCH, TABLE, NUMBER };
 enum Function : int32_t { COPY, CONCAT_ELU, GATE, ELU, RELU, SIGMOID, TANH, NEG, ADD, SUB, MUL };
-// In the order of each enumeration: Python finds numbers by these names.
+// The names of the enumerators above, in the same order. Python looks up their values by these names.
 const char *const NAMES[] = {"pointwise product keep", "ring scratch table number",
                              "copy concat_elu gate elu relu sigmoid tanh neg add sub mul"};
 
@@ -53,7 +55,8 @@ template <class T, class F> void each(T *__restrict out, int64_t count, F functi
     for (int64_t i = 0; i < count; i++) out[i] = function(i);
 }
 
-// Both operands have the output's channels, one channel, or are a number.
+// Applies a function of two operands. Each operand has as many channels as the output, or one channel, or is a number;
+// the latter two are broadcast.
 template <class T, class F>
 void combine(T *out, int64_t count, const T *a, const Operand &left, const T *b, const Operand &right, F function) {
     const T first = left.kind == NUMBER ? T(left.number) : a[0];
@@ -94,7 +97,8 @@ template <class T> void apply(const Instruction &instruction, T *out, T *const *
 
 constexpr int MOST_OPERANDS = 16;
 
-// One thread's rows. A ring may be written twice, so that no window wraps, and its last slots before its first one.
+// Computes one thread's rows. Values of a ring with two copies are written to both, so that no window wraps around.
+// The values of the ring's last `wrapped` slots are also copied before its first slot.
 template <class T>
 void pointwise(const Instruction &instruction, const Program &program, const int64_t *positions, int64_t thread,
                int64_t threads) {
@@ -180,7 +184,8 @@ void tile_of(int64_t rows, const Tile<T> &job, const T *panel, int64_t column, i
     }
 }
 
-// A panel is PANEL_VECTORS wide, the last one as few vectors as will do, or a part of one.
+// The width of the last panel with padding: as few whole vectors as possible, or half or a quarter of a vector. All
+// other panels are PANEL_VECTORS vectors wide.
 template <class T> int64_t padded_width(int64_t width) {
     constexpr int64_t lanes = VECTOR_BYTES / sizeof(T);
     if (width <= lanes / 4) return lanes / 4;
@@ -201,7 +206,8 @@ template <class T> void panel_product(int64_t rows, const Tile<T> &job, const T 
 
 template <class T> constexpr int64_t panel_width() { return PANEL_VECTORS * (VECTOR_BYTES / sizeof(T)); }
 
-// One thread's share of all (panel, block of rows). The narrow last panel is dealt out first to even out the shares.
+// Computes one thread's share of a product. The work is divided into pairs of a panel and a block of rows. The narrow
+// last panel comes in the middle of their order, to make the shares more equal.
 template <class T>
 void product(const Instruction &instruction, const Program &program, const int64_t *positions, const int64_t *rows,
              int64_t row_count, int64_t thread, int64_t threads) {
@@ -218,7 +224,7 @@ void product(const Instruction &instruction, const Program &program, const int64
     const int64_t from = total * thread / threads, to = total * (thread + 1) / threads;
     int64_t done = 0;
     for (int64_t order = 0; order < panels; order++) {
-        // The narrow panel lies in the middle, where one share ends and the next begins.
+        // Two threads' shares meet here, and the small blocks of the narrow panel even them out.
         const int64_t middle = (panels - 1) / 2;
         const int64_t number = order < middle ? order : order == middle ? panels - 1 : order - 1;
         const int64_t column = number * full, width = outputs - column < full ? outputs - column : full;
@@ -235,7 +241,8 @@ void product(const Instruction &instruction, const Program &program, const int64
     }
 }
 
-// One thread's columns of a row, each from a place in a ring of one slot to a slot of another ring.
+// Copies one thread's part of an image row: each entry of a ring with one slot is copied to its own slot of another
+// ring.
 template <class T>
 void keep(const Instruction &instruction, const Program &program, const int64_t *positions, int64_t thread,
           int64_t threads) {
@@ -254,15 +261,15 @@ void keep(const Instruction &instruction, const Program &program, const int64_t 
 template <class T> void run_list(const Program &program, const List &list, const int64_t *positions) {
 #pragma omp parallel num_threads(list.threads)
     {
-        // There may be fewer than asked for.
+        // OpenMP may start fewer threads than requested.
         const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
         static thread_local std::vector<int64_t> rows;
         bool after_shared = false;
         for (int64_t k = 0; k < list.count; k++) {
             const Instruction &instruction = list.instructions[k];
             if (instruction.kind == POINTWISE) {
-                // A thread's pointwise work stays with its own rows, so that only what is shared out otherwise needs to
-                // wait and be waited for.
+                // A pointwise instruction reads only rows that the same thread writes, so consecutive ones need no
+                // barrier. Products and copies divide the work differently and need a barrier before and after them.
                 if (after_shared) {
 #pragma omp barrier
                 }
@@ -289,7 +296,7 @@ template <class T> void run_list(const Program &program, const List &list, const
     }
 }
 
-// Draws the pixels of a step, keeps them, and encodes them for the next one.
+// Draws the pixels of a step, stores them in the image, and encodes them for the next step.
 template <class T> void draw(const Program &program, const int64_t *places) {
     program.source(program.source_state, places, program.slots, program.parameters, program.drawn,
                    program.source_threads);
@@ -302,7 +309,8 @@ template <class T> void draw(const Program &program, const int64_t *places) {
             std::memcpy(program.image + places[slot] * size, drawn, size * sizeof(int64_t));
         for (int64_t image = 0; image < program.batch; image++, out += program.inputs) {
             for (int64_t channel = 0; channel < channels; channel++) {
-                // A stranger's source may give what is no value: it is kept as it is, and read as the nearest one.
+                // A plugin's source may give values out of range. They are stored unchanged, so that Python can report
+                // them, and encoded as the nearest valid value.
                 const int64_t value = drawn[image * channels + channel];
                 out[channel] = encoded[value < 0 ? 0 : value < program.levels ? value : program.levels - 1];
             }
@@ -320,7 +328,7 @@ template <class T> void run_steps(const Program &program, int64_t first, int64_t
     }
 }
 
-// (inputs, outputs) row after row to panels, zeros where a panel is wider than what is left.
+// Packs a weight matrix (inputs, outputs), stored by row, into panels. The last panel is padded with zeros.
 template <class T> void pack(const T *weight, int64_t inputs, int64_t outputs, T *panels) {
     const int64_t full = panel_width<T>();
     for (int64_t column = 0; column < outputs; column += full) {
@@ -350,7 +358,7 @@ void pack_float(const float *w, int64_t inputs, int64_t outputs, float *panels) 
 void pack_double(const double *w, int64_t inputs, int64_t outputs, double *panels) { pack(w, inputs, outputs, panels); }
 void run_float(const Program *program, int64_t first, int64_t last) { run_steps<float>(*program, first, last); }
 void run_double(const Program *program, int64_t first, int64_t last) { run_steps<double>(*program, first, last); }
-// In the order in which structures.py compares them.
+// Writes the sizes of all structures, in the order of STRUCTURES in structures.py.
 void structure_sizes(int64_t *sizes) {
     const int64_t found[] = {sizeof(Clock), sizeof(Operand), sizeof(Instruction), sizeof(List),
                              sizeof(Program), sizeof(Drawing), sizeof(Forcing)};

@@ -1,4 +1,4 @@
-"""Shipped sources in the form in which the library runs them itself, inside of its loop over the steps."""
+"""Converts pixel sources to compiled functions that the C++ library calls in its own loop over the steps."""
 
 from __future__ import annotations
 
@@ -26,40 +26,41 @@ from auxar_samplers.engines.native.structures import Drawing, Forcing
 
 @attrs.frozen(eq=False)
 class NativeSource:
-    """A compiled function of the type `Source` in structures.h, and the state that it is called with."""
+    """A pixel source for the native engine: a compiled function of type `Source` (structures.h) and its state."""
 
     function: str | Any
-    """The name of a function of auxar's library, or a ctypes function of another one."""
+    """The name of a function in auxar's C++ library, or a ctypes function from another library."""
     state: ctypes.Structure
+    """The structure whose address is the function's first argument."""
     kept: list[Any]
-    """Tensors and others that the structure points to, kept alive."""
+    """Objects that `state` points to. This list keeps them alive."""
 
 
 @runtime_checkable
 class HasNativeForm(Protocol):
-    """A source, or the head of a `DrawSource`, that brings compiled code of its own for the native engine.
+    """A pixel source, or the head of a `DrawSource`, that provides compiled code for the native engine.
 
-    The code is used for the class that defines `native_source` itself. A subclass may have other formulas, so it is
-    called back unless it defines the method, too.
+    The code is used only if the object's own class defines `native_source`. A subclass that does not define it may
+    compute something else, so Python then calls the source at each step.
     """
 
     def native_source(self, source: PixelSource, dtype: torch.dtype) -> NativeSource | None:
-        """The compiled form for parameters of that dtype; None where there is none, and the source is called back.
+        """The compiled source for parameters of `dtype`. If it is None, Python calls the source at each step.
 
-        The code reads and writes memory by address: it has to check that the source fits by itself.
+        Compiled code accesses memory by address, so this method must check that the source fits the network.
         """
 
 
 def native_source(source: PixelSource, program: Program) -> NativeSource | None:
-    """The source for a program, or None for one that the library has no function for.
+    """The compiled source for a program, or None if there is no compiled function for this source.
 
-    Raises `UserError` for a source of other images or of another head than the program's: the library would read
-    memory that is not theirs.
+    Raises `UserError` if a shipped source does not fit the program's images or its head, because the library would
+    access memory outside its tensors.
     """
     for part in (source, source.head if type(source) is DrawSource else None):
         if isinstance(part, HasNativeForm) and "native_source" in vars(type(part)):
             return part.native_source(source, program.layout.like.dtype)
-    # Exact types: a subclass may have other formulas.
+    # Types must be equal, because a subclass may compute something else.
     if type(source) is ForceSource:
         check_fits(source, program)
         return _forcing(source)
@@ -70,11 +71,11 @@ def native_source(source: PixelSource, program: Program) -> NativeSource | None:
 
 
 def described(source: PixelSource) -> str:
-    """Words for a source that the library has no function for."""
+    """A short description of a pixel source for the log."""
     if not isinstance(source, DrawSource):
         return type(source).__name__
-    along = "" if source.walk is None else f" along {type(source.walk).__name__}"
-    return f"draws from {type(source.head).__name__}{along}"
+    walk = "" if source.walk is None else f" and {type(source.walk).__name__}"
+    return f"{type(source).__name__} with {type(source.head).__name__}{walk}"
 
 
 def _mixture(head: Head, source: DrawSource, drawing: Drawing) -> str:
@@ -96,7 +97,8 @@ HEADS: dict[type[Head], Callable[[Head, DrawSource, Drawing], str]] = {
     LogisticMixtureHead: _mixture,
     SoftmaxHead: _softmax,
 }
-"""Heads that drawing.cpp has a class for. Each function fills in the head's part and names the library's function."""
+"""The heads that drawing.cpp implements. Each function sets the head's fields of `Drawing` and returns the name of the
+library's function without its suffix for the dtype."""
 
 
 def _drawing(source: DrawSource, program: Program) -> NativeSource:
@@ -136,7 +138,10 @@ def _forcing(source: ForceSource) -> NativeSource:
 
 
 def _address(tensor: Tensor, dtype: torch.dtype, kept: list[Tensor], *, copied: bool = True) -> int:
-    """The address of a tensor's values. One that the library changes must not be copied."""
+    """The address of a tensor's values. `kept` keeps the tensor alive.
+
+    A tensor that the library writes to needs `copied=False`; it must be contiguous.
+    """
     tensor = tensor.contiguous() if copied else tensor
     assert tensor.is_contiguous()
     assert tensor.dtype == dtype

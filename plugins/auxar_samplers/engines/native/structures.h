@@ -1,85 +1,90 @@
-// Structures that Python fills in and the library reads: structures.py has the same fields in the same order.
+// Structures that Python fills in and the library reads. structures.py must have the same fields in the same order.
 
 #pragma once
 
 #include <cstdint>
 
-// Where the slots stand at each position, from `origin` on.
+// The places of a clock's slots at each position.
 struct Clock {
-    const uint8_t *valid;   // for each position and slot: does it stand inside the image?
-    const int64_t *places;  // likewise: the row of a table that belongs to it
-    int64_t origin, slots;
+    const uint8_t *valid;   // (positions, slots): 1 if the slot is inside the image, else 0
+    const int64_t *places;  // (positions, slots): the table row of the slot's place
+    int64_t origin, slots;  // the first row of the arrays is for position + lead = origin
 };
 
+// The location of an operand or an output. Slot k uses the storage's slot first_slot + k · slot_stride. A ring is read
+// from entry (position - delay) mod capacity on.
 struct Operand {
     char *base;
     int32_t kind, clock;
-    int64_t channels;    // of one position
+    int64_t channels;    // number of channels at one position
     int64_t row_stride;  // elements between rows
     int64_t first_slot, slot_stride;
     int64_t capacity, delay;
-    int64_t length;      // positions side by side
-    double number;
+    int64_t length;      // number of consecutive positions that are read
+    double number;       // the value of an operand that is a number
 };
 
 struct Instruction {
     int32_t kind, function, clock, operand_count;
     int64_t lead;
-    int64_t wrapped, mirror;  // of an output ring: slots repeated before the first one, elements to the second copy
+    int64_t wrapped;         // for an output ring: number of slots that are copied before the first slot
+    int64_t mirror;          // for an output ring: elements between its two copies, 0 for a single copy
     const Operand *operands;
     Operand output;
-    const char *panels;      // a product's weights, packed by `pack`
-    const char *bias;        // padded as the panels are
-    const Operand *initial;  // a table that the product is added to, or null
+    const char *panels;      // weights of a product, packed by `pack`
+    const char *bias;        // bias of a product, padded to the width of the panels
+    const Operand *initial;  // table of initial values, to which the product is added, or null
 };
 
 struct List {
     const Instruction *instructions;
     int64_t count;
-    int64_t threads;  // to ask for
+    int64_t threads;  // number of threads to request
 };
 
-// Pixels at places (count,) of all images from their parameters, int64, (count · batch, channels); zeros outside.
+// A function that decides the pixels at `places` (count,) of all images. It reads `parameters` (count · batch, …) and
+// writes `drawn` (count · batch, channels), with zeros for places outside the image.
 using Source = void (*)(const void *state, const int64_t *places, int64_t count, const void *parameters, int64_t *drawn,
                         int64_t threads);
 
 struct Program {
     const Clock *clocks;
     const List *lists;
-    const int64_t *steps;   // (steps, 1 + clocks): the list's number, and every clock's position
-    const int64_t *draws;   // (steps,): the row of `places` that is drawn after the step, or -1
+    const int64_t *steps;   // (steps, 1 + clocks): the number of the list to run, and the position of every clock
+    const int64_t *draws;   // (steps,): the row of `places` that is drawn after the step, or -1 if none is
     const int64_t *places;  // (rows, slots)
     int64_t clock_count, slots, batch;
-    int64_t outside;  // the place that stands for "outside of the image"
-    // Of drawn pixels: how they are drawn, where they are kept, and what the next step reads of them.
-    Source source;  // or null, if they are drawn between the calls
+    int64_t outside;  // the place of slots outside the image, height · width
+    // The pixel source, the buffers for its pixels, and the encoded pixels that the next step reads.
+    Source source;  // null if Python asks the source for pixels between the calls of the library
     const void *source_state;
     const void *parameters;
     int64_t *drawn;       // (slots, batch, channels)
     int64_t *image;       // (outside + 1, batch, channels)
-    const void *encoded;  // (levels,): a value as the network reads it
-    void *pixels;         // (slots, batch, inputs): of channels, and one more channel of ones if there is one
+    const void *encoded;  // (levels,): the network's input for each value
+    void *pixels;         // (slots, batch, inputs): the encoded channels; any further inputs are ones
     int64_t channels, inputs, levels;
     int64_t source_threads;
 };
 
-// A source that draws: whatever values pixels have, or restricted by sums.
+// The state of a source that draws pixels, freely or restricted by sums.
 struct Drawing {
     int64_t batch, channels, levels;
-    int64_t outside;     // the place that stands for "outside of the image"
-    int64_t components;  // of a mixture, as are the fields up to `temperature`
-    int64_t modes;       // whether a component's mode is taken
+    int64_t outside;     // the place of slots outside the image, height · width
+    int64_t components;  // number of mixture components; only mixtures read this field and those before `temperature`
+    int64_t modes;       // 1 to take the mode of the drawn component, 0 to draw from the component
     double smallest_log_scale, largest_log_scale, reduction, smallest_reduced_log_scale;
-    double temperature;  // of a softmax
-    const int64_t *groups, *weights;  // (channels, outside + 1); null for free draws, as are all fields of sums
-    const int64_t *least, *most;      // (channels, outside + 1, later_images)
-    int64_t later_images;             // batch, or 1 if they are the same for all images
-    int64_t *lowest, *highest;        // (groups + 1, batch), changed by what is drawn
-    const double *uniforms;           // (outside + 1, batch, as many as the head takes)
-    const int64_t *low, *high;        // (outside + 1, batch, channels), or null: limits whatever the sums
+    double temperature;  // only softmax heads read it
+    // The fields from `groups` to `highest` describe sums; their pointers are null for free draws.
+    const int64_t *groups, *weights;  // (channels, outside + 1): group of a sub-pixel, and weight in the group's sum
+    const int64_t *least, *most;      // (channels, outside + 1, later_images): range of the sum of later sub-pixels
+    int64_t later_images;             // batch, or 1 if `least` and `most` are the same for all images
+    int64_t *lowest, *highest;        // (groups + 1, batch): range of the remaining sum; drawn values are subtracted
+    const double *uniforms;           // (outside + 1, batch, n): random numbers in (0, 1), n for each pixel
+    const int64_t *low, *high;        // (outside + 1, batch, channels), or null: limits; they take precedence over sums
 };
 
-// A source that gives the pixels of given images.
+// The state of a source that copies the pixels of images.
 struct Forcing {
     int64_t batch, channels;
     const int64_t *image;  // (outside + 1, batch, channels)

@@ -1,4 +1,4 @@
-"""Structures that the library reads, with the fields of structures.h in the same order."""
+"""`ctypes` structures that the C++ library reads. Their fields must have the order and the types of structures.h."""
 
 from __future__ import annotations
 
@@ -115,18 +115,18 @@ class Forcing(ctypes.Structure):
 
 
 STRUCTURES: tuple[type[ctypes.Structure], ...] = (Clock, Operand, Instruction, List, Program, Drawing, Forcing)
-"""In the order in which the library lists their sizes."""
+"""All structures, in the order of `structure_sizes` in program.cpp."""
 
 
 def codes(library: ctypes.CDLL) -> dict[str, int]:
-    """The library's numbers of instructions, operands and functions, by name."""
+    """The values of the library's enumerations (kinds of instructions, kinds of operands, functions) by name."""
     library.names.restype = ctypes.c_char_p
     enumerations = [library.names(ctypes.c_int64(number)).decode().split() for number in range(3)]
     return {name: code for names in enumerations for code, name in enumerate(names)}
 
 
 def differing(library: ctypes.CDLL) -> list[str]:
-    """Names of structures whose sizes in the library are not those of the classes here."""
+    """The names of structures whose size in the library differs from the Python class; all if their number differs."""
     library.structure_count.restype = ctypes.c_int64
     sizes = (ctypes.c_int64 * library.structure_count())()
     library.structure_sizes(sizes)
