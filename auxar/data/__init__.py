@@ -1,4 +1,7 @@
-"""Images as integer tensors: any data set that Hugging Face `datasets` reads, brought to a recipe's [image]."""
+"""Loads any data set that Hugging Face `datasets` can read, and converts its images to integer tensors.
+
+The table [image] of a recipe gives the size, channels and levels of the tensors.
+"""
 
 from __future__ import annotations
 
@@ -29,41 +32,48 @@ __all__ = [
 
 
 def load_images(config: DataConfig, image: ImageSpec, registered: Mapping[str, Path]) -> DataSets:
-    """The training and held-out images that `config` describes, as integers of the shape and range of `image`.
+    """Loads the training and held-out images that `config` describes, as integers with the shape and levels of `image`.
 
-    `registered` maps the names of data sets that plugins provide to a parquet file or a folder; such a name wins over
-    a folder or hub name spelt the same. Stored images are prepared on the first call and found in the cache of
-    `datasets` later; processes that call at the same time wait for the one that prepares.
+    `registered` maps the name of each data set that a plugin provides to its parquet file or folder. A registered name
+    takes precedence over a folder or hub data set of the same name.
 
-    Raises `UserError` for a source that cannot be found or read, an unknown split or column, images that do not fit
-    `image`, broken images unless `config.broken` is "skip", and a split that leaves one side empty.
+    Without streaming, the first call converts all images and stores them in the cache of `datasets`; later calls read
+    the cache. If several processes call at the same time, one converts and the others wait.
+
+    Raises `UserError` if the source cannot be found or read, if the split or column is unknown, if an image does not
+    fit `image`, if an image is broken and `config.broken` is not "skip", or if `config.split` leaves the training or
+    the held-out set empty.
     """
     try:
         preparation = Preparation(image, config.crop, config.resize)
         if config.heldout == config.train:
-            raise UserError(f"data.heldout: '{config.heldout}' is the split to train on; name another or leave it out")
+            raise UserError(
+                f"data.heldout: '{config.heldout}' is also the training split (data.train); choose another split, "
+                "or remove data.heldout so that data.split divides the training split"
+            )
         with progress_in_main_process():
             source = open_source(config, registered)
             return (_streamed if config.streaming else _stored)(config, preparation, source)
     except UserError as error:
-        # Of paths and names in it, a stranger's may hold new lines, and what stands in those looks like ours.
+        # The message may contain names from an untrusted data set. Text after a line break in such a name could imitate
+        # a message of auxar, so line breaks are escaped.
         raise UserError(one_line(str(error))) from error
 
 
 def _stored(config: DataConfig, preparation: Preparation, source: Source) -> DataSets:
     training = prepare(source.images(config, config.train), preparation)
-    rows, skipped = usable_rows(training, f"{config.path}, split '{config.train}'", config.broken == "skip")
+    rows, skipped = usable_rows(training, f"the split '{config.train}' of {config.path}", config.broken == "skip")
     if config.heldout is not None:
         other = prepare(source.images(config, config.heldout), preparation)
-        other_rows, more = usable_rows(other, f"{config.path}, split '{config.heldout}'", config.broken == "skip")
+        other_rows, more = usable_rows(other, f"the split '{config.heldout}' of {config.path}", config.broken == "skip")
         heldout = StoredImages.of(other, other_rows, preparation)
         return DataSets(StoredImages.of(training, rows, preparation), heldout, skipped + more)
     count = round(config.split.train * len(rows))
     if not 0 < count < len(rows):
         advice = f"use {min(max(count, 1), len(rows) - 1) / len(rows):.4g}" if len(rows) > 1 else "add images"
         raise UserError(
-            f"data.split.train: a share of {config.split.train} of {len(rows)} images puts {count} into training and "
-            f"{len(rows) - count} into the held-out set, and each needs at least 1; {advice}"
+            f"data.split.train: {config.split.train} gives {count} training images and "
+            f"{len(rows) - count} held-out images; each set needs at least 1; {advice}"
         )
     order = permutation(len(rows), "split", config.split.seed)
     return DataSets(

@@ -1,4 +1,7 @@
-"""Batches: which images are in them follows from the seed and the step alone."""
+"""Batches of images for training and evaluation.
+
+The seed, the step and the batch size determine which images of the set a training batch contains.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +32,22 @@ def training_batches(
     processes: int = 1,
     workers: int = 0,
 ) -> Iterator[Tensor]:
-    """This process's share of the batches of steps start … steps - 1: uint8, (batch_size / processes, c, h, w) each.
+    """Yields this process's share of each batch for steps start … steps - 1: uint8, (batch_size / processes, c, h, w).
 
-    Batch k is images k·batch_size … (k + 1)·batch_size - 1 of an endless sequence that goes through the set once an
-    epoch, in an order that follows from (seed, epoch); batches run across epochs. With `flip`, each is mirrored left
-    to right or not by (seed, position in the sequence). So batches depend neither on `start` nor on `workers`, and
-    the shares of all ranks are together the batch of one process. `workers` processes read ahead; 0 reads none.
+    Batch k holds the images at positions k·batch_size … (k + 1)·batch_size - 1 of an endless sequence. The sequence
+    contains every image once in each epoch, in an order determined by (seed, epoch). A batch may contain the end of one
+    epoch and the start of the next. With `flip`, an image is mirrored left to right with probability ½, determined by
+    `seed` and its position in the sequence. The batches are therefore the same for every `start` and `workers`, and
+    the shares of all ranks together equal the batch of a single process.
 
-    Raises `UserError` if the batch cannot be shared evenly or an image cannot be read.
+    `workers` is the number of processes that read batches in advance, limited to `images.most_workers`. If it is 0,
+    this process reads each batch when it is needed.
+
+    Raises `UserError` if `batch_size` is not divisible by `processes` or if an image cannot be read.
     """
     if batch_size % processes:
         raise UserError(
-            f"training.batch_size: {batch_size} images cannot be shared evenly by {processes} processes; "
+            f"training.batch_size: {batch_size} is not divisible by the number of processes, {processes}; "
             f"use {max(1, batch_size // processes) * processes} or {(batch_size // processes + 1) * processes}"
         )
     shares = _Shares(images, batch_size, steps, start, seed, flip, rank, batch_size // processes)
@@ -48,7 +55,7 @@ def training_batches(
         return iter(shares)
     most = images.most_workers
     workers = workers if most is None else min(workers, most)
-    # With a generator of its own the loader leaves torch's global one alone.
+    # The loader gets its own generator, so that it does not draw from PyTorch's global generator.
     loader = DataLoader(
         shares, batch_size=None, num_workers=workers, worker_init_fn=_leave_signals, generator=torch.Generator()
     )
@@ -56,7 +63,10 @@ def training_batches(
 
 
 def _leave_signals(worker: int) -> None:
-    """Terminals and schedulers tell all processes to end; the one that trains decides when its workers do."""
+    """Makes a worker ignore termination signals.
+
+    Terminals and schedulers send them to all processes, but the training process has to end its workers itself.
+    """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -64,11 +74,15 @@ def _leave_signals(worker: int) -> None:
 def evaluation_batches(
     images: ImageSet, *, batch_size: int, limit: int | None = None, rank: int = 0, processes: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """This process's part of the first `limit` images: their numbers, int64 (b,), and uint8 (b, c, h, w).
+    """Yields this process's batches of the first `limit` images (all if it is None).
 
-    Over all processes every image comes exactly once; b is `batch_size` except in the last batch. Batches are the same
-    ones whatever the number of processes, which take them in turn: a figure of an image, which may depend on what it is
-    computed with in its last bit, does not depend on that number. Raises `UserError` if an image cannot be read.
+    A batch consists of the numbers of its images, int64 (b,), and the images, uint8 (b, c, h, w). Each image is in
+    exactly one batch of one process; b is `batch_size` except in the last batch of the set.
+
+    The batches are the same for any number of processes, which take them in turn. Therefore results are the same too,
+    even in their last bits, which may depend on the other images in a batch.
+
+    Raises `UserError` if an image cannot be read.
     """
     part = images.every(processes, rank, limit, batch_size)
     while batch := list(itertools.islice(part, batch_size)):
@@ -78,7 +92,11 @@ def evaluation_batches(
 
 @attrs.frozen(eq=False)
 class _Shares(IterableDataset[Tensor]):
-    """One process's shares, step after step; inside a worker those of every so many steps, as the loader expects."""
+    """One process's shares of the batches, in the order of the steps.
+
+    In worker i of n it gives the shares of steps start + i, start + i + n, …, because the loader takes batches from its
+    workers in turn.
+    """
 
     images: ImageSet
     batch_size: int
@@ -107,7 +125,8 @@ class _Shares(IterableDataset[Tensor]):
 
     @staticmethod
     def _caught(batches: Iterator[Tensor]) -> Iterator[Tensor | UserError]:
-        # Raised here, the error would reach the user inside the text of a traceback.
+        # The error is yielded and not raised, because the loader would bury its message in the text of a traceback.
+        # `_raise_errors` raises it in the main process.
         try:
             yield from batches
         except UserError as error:

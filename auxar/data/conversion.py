@@ -1,4 +1,4 @@
-"""One encoded image file to the integers of an `ImageSpec`."""
+"""Converts an encoded image file to the integers that an `ImageSpec` describes."""
 
 from __future__ import annotations
 
@@ -23,19 +23,29 @@ from auxar.interfaces import ImageSpec
 from auxar.recipe import Crop
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""The formats that are read, as Pillow calls them. Of the others, EPS starts a program, and JPEG 2000 can be made to
-take a hundred bytes of memory for each pixel."""
+"""Pillow's names of the image formats that auxar reads.
+
+Some formats are left out for safety: Pillow reads EPS by starting a program, and a crafted JPEG 2000 file can take a
+hundred bytes of memory for each pixel.
+"""
 MAX_PIXELS = 100_000_000
-"""More than almost any photograph has; with all copies on the way to integers they take up to 2 GB. Pillow itself warns
-from 89 million on, and refuses from 179 million on."""
+"""Maximum number of pixels of an image, which is more than almost any photograph has.
+
+Converting an image of this size takes up to 2 GB, with all intermediate copies. Pillow itself warns above 89 million
+pixels and refuses images of more than 179 million.
+"""
 MAX_SIDE = 1_000_000
-"""Scaling a row or column takes 48 bytes for each of its pixels."""
+"""Maximum width or height of an image in pixels. Resizing takes 48 bytes for each pixel of a row or column."""
 MAX_BYTES = 4 * MAX_PIXELS
-"""The size of a file that holds `MAX_PIXELS` with transparency and compresses nothing."""
+"""Maximum size of an image file in bytes: that of `MAX_PIXELS` uncompressed pixels with transparency."""
 MAX_SCANS = 500
-"""A progressive JPEG needs about ten scans. At `MAX_PIXELS` an empty one takes 5 ms, and a megabyte holds 50,000."""
+"""Maximum number of scans in a JPEG file. A progressive JPEG needs about ten.
+
+The limit bounds the decoding time: an empty scan of an image of `MAX_PIXELS` takes 5 ms, and a file of one megabyte can
+hold 50,000 of them.
+"""
 LARGE = MAX_PIXELS // 8
-"""Pictures of more pixels are converted one at a time, so that threads do not multiply the memory they need."""
+"""Images with more pixels than this are converted one at a time, to limit the memory that several threads need."""
 
 _large = threading.Lock()
 _TURNS = {
@@ -47,32 +57,38 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns a picture upright, for each orientation of EXIF."""
+"""The operation that turns an image upright, by its EXIF orientation. Orientation 1 is upright already."""
 
 
 class BrokenImage(Exception):
-    """An image that cannot be read; the text says why."""
+    """The error for an image that cannot be read or that exceeds a limit. The message gives the reason."""
 
 
 def _suppliable(instance: object, attribute: attrs.Attribute[Any], image: ImageSpec) -> None:
     if image.channels not in (1, 3):
-        raise UserError(f"image.channels: data has 1 (gray) or 3 (RGB) channels, and {image.channels} are asked for")
+        raise UserError(f"image.channels: expected 1 (gray) or 3 (RGB) for images from files, got {image.channels}")
     if image.levels > 256:
-        raise UserError(f"image.levels: data has 2 to 256 levels, and {image.levels} are asked for")
+        raise UserError(f"image.levels: expected 2 to 256 for images from files, got {image.levels}")
 
 
 @attrs.frozen
 class Preparation:
-    """How an image is brought to `image`. Raises `UserError` for a shape or range that data cannot supply."""
+    """The conversion of image files to the size, channels and levels of `image`.
+
+    Raises `UserError` unless `image` has 1 or 3 channels and at most 256 levels.
+    """
 
     image: ImageSpec = attrs.field(validator=_suppliable)
     crop: Crop
+    """Margins that are cut off before an image is resized."""
     resize: str
+    """How an image of another size is resized: "none" (an error), "cover" or "stretch"."""
 
     def __call__(self, encoded: bytes, name: str) -> np.ndarray:
-        """The bytes of an image file to uint8 of shape (channels, height, width), values in [0, levels).
+        """Converts the bytes of an image file to uint8 of shape (channels, height, width), with values in [0, levels).
 
-        Raises `BrokenImage` if the bytes cannot be decoded and `UserError` if the size does not fit.
+        Raises `BrokenImage` if the bytes cannot be decoded. Raises `UserError`, with `name` in the message, if the crop
+        leaves no pixels, or if `resize` is "none" and the size differs from that of `image`.
         """
         with opened(encoded) as picture:
             upright = eight_bit(picture).convert("L" if self.image.channels == 1 else "RGB")
@@ -87,7 +103,7 @@ class Preparation:
         crop, size = self.crop, (self.image.width, self.image.height)
         box = (crop.left, crop.top, picture.width - crop.right, picture.height - crop.bottom)
         if box[0] >= box[2] or box[1] >= box[3]:
-            raise UserError(f"data.crop: nothing is left of {name}, which has {full} pixels")
+            raise UserError(f"data.crop: the margins leave nothing of {name}, which has {full} pixels")
         if crop != Crop():
             picture = picture.crop(box)
         if picture.size == size:
@@ -95,8 +111,8 @@ class Preparation:
         if self.resize == "none":
             cropped = f" ({picture.height}×{picture.width} after data.crop)" if crop != Crop() else ""
             raise UserError(
-                f"data: {name} has {full} pixels{cropped}, and [image] asks for {size[1]}×{size[0]}; set data.crop, "
-                "data.resize = 'cover' or 'stretch', or the size of [image]"
+                f"data.resize: {name} has {full} pixels{cropped}, but [image] has {size[1]}×{size[0]}; set data.resize "
+                "to 'cover' or 'stretch', set data.crop, or change image.height and image.width"
             )
         if self.resize == "stretch":
             return picture.resize(size, Image.Resampling.LANCZOS)
@@ -104,10 +120,11 @@ class Preparation:
 
 
 class _Silence:
-    """While any thread is inside, nothing that Pillow warns of or logs is shown.
+    """A context that hides Pillow's warnings and log messages while any thread is inside it.
 
-    Warning filters belong to the process, and `warnings.catch_warnings` of threads that overlap would put them back in
-    the wrong order: the first thread in changes them, and the last one out puts them back.
+    Warning filters are global. If each thread used `warnings.catch_warnings`, overlapping threads would restore the
+    filters in the wrong order. Here the first thread that enters changes the filters, and the last one that leaves
+    restores them.
     """
 
     def __init__(self) -> None:
@@ -136,28 +153,29 @@ _silence = _Silence()
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a file; of one that is too large, one byte more than `MAX_BYTES`.
+    """Returns the content of a file. If it is larger than `MAX_BYTES`, only `MAX_BYTES + 1` bytes are read.
 
-    Raises `OSError` if it cannot be read, and for what is not a regular file: reading a pipe or device may never end.
+    Raises `OSError` if the file cannot be read, or if it is not a regular file, because reading a pipe or device may
+    never end.
     """
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "it is not a regular file")
+        raise OSError(errno.EINVAL, "Not a regular file")
     with path.open("rb") as file:
         return file.read() if found.st_size <= MAX_BYTES else file.read(MAX_BYTES + 1)
 
 
 @contextlib.contextmanager
 def opened(encoded: bytes) -> Iterator[Image.Image]:
-    """The first frame of an image file, loaded and upright, in the mode that the file has.
+    """A context that gives the first frame of an image file, decoded and upright, in the Pillow mode of the file.
 
-    Raises `BrokenImage` if it cannot be decoded or is too large, and for all that fails inside the `with` but for
-    `UserError`.
+    Raises `BrokenImage` if the image cannot be decoded or is too large. Any exception in the body of the `with`
+    statement also becomes a `BrokenImage`, except `UserError`.
     """
     if not encoded:
-        raise BrokenImage("it is empty")
+        raise BrokenImage("the file is empty")
     if len(encoded) > MAX_BYTES:
-        raise BrokenImage(f"its file has more than {MAX_BYTES:,} bytes")
+        raise BrokenImage(f"the file has more than {MAX_BYTES:,} bytes")
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]
     try:
@@ -169,67 +187,69 @@ def opened(encoded: bytes) -> Iterator[Image.Image]:
     except (BrokenImage, UserError):
         raise
     except UnidentifiedImageError as error:
-        raise BrokenImage("it is in no image format that Pillow knows and auxar reads") from error
+        raise BrokenImage(f"the format is unknown or not supported; expected {', '.join(formats)}") from error
     except Image.DecompressionBombError as error:
-        raise BrokenImage(f"it has more than {MAX_PIXELS:,} pixels") from error
+        raise BrokenImage(f"the image has more than {MAX_PIXELS:,} pixels") from error
     except MemoryError as error:
-        raise BrokenImage("it needs more memory than there is") from error
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them into.
+        raise BrokenImage("decoding needs more memory than is available") from error
+    except Exception as error:  # Pillow's decoders can raise any exception on a damaged file.
         reason = textwrap.shorten(str(error), 200) or type(error).__name__
         raise BrokenImage(f"decoding failed: {reason}") from error
 
 
 def _check_extent(picture: ImageFile.ImageFile, encoded: bytes) -> None:
-    """Raises `BrokenImage` for a picture that, by its header, would take too much memory or time."""
+    """Raises `BrokenImage` if the header of an image shows that decoding would take too much memory or time."""
     width, height = picture.size
     if width * height > MAX_PIXELS:
-        raise BrokenImage(f"it has more than {MAX_PIXELS:,} pixels")
+        raise BrokenImage(f"the image has more than {MAX_PIXELS:,} pixels")
     if max(width, height) > MAX_SIDE:
-        raise BrokenImage(f"it has more than {MAX_SIDE:,} pixels in a row or column")
+        raise BrokenImage(f"the image is more than {MAX_SIDE:,} pixels wide or high")
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        # Tiles may be larger than the picture, and are decoded whole; libtiff refuses sides that are no integers.
+        # A tile is decoded completely, even if it is larger than the image. Tile sizes that are not integers need no
+        # check, because libtiff refuses them.
         across, down = map(picture.tag_v2.get, (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
         if isinstance(across, int) and isinstance(down, int) and across * down > MAX_PIXELS:
-            raise BrokenImage(f"its tiles have more than {MAX_PIXELS:,} pixels")
+            raise BrokenImage(f"each tile of the TIFF file has more than {MAX_PIXELS:,} pixels")
     if picture.format in ("JPEG", "MPO") and encoded.count(b"\xff\xda") > MAX_SCANS:
-        raise BrokenImage(f"it is stored in more than {MAX_SCANS:,} scans")
+        raise BrokenImage(f"the JPEG file has more than {MAX_SCANS:,} scans")
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """`picture` turned as its EXIF data say; as it is if they cannot be read."""
+    """Returns the image turned upright by its EXIF orientation, or unchanged if the EXIF data cannot be read."""
     try:
         turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # They fail in as many ways as pixels do. The pixels are whole.
+    except Exception:  # Damaged EXIF data can raise any exception, but the pixels are still usable.
         return picture
     return picture if turn is None else picture.transpose(turn)
 
 
 def decode(encoded: bytes, mode: str) -> Image.Image:
-    """The first frame of an image file, upright, in `mode` "L" or "RGB", transparency laid onto white.
+    """Decodes the first frame of an image file, turned upright and converted to `mode` ("L" or "RGB").
 
-    Raises `BrokenImage` if it cannot be decoded or is too large.
+    Transparent pixels are blended onto white. Raises `BrokenImage` if the image cannot be decoded or is too large.
     """
     with opened(encoded) as picture:
         return eight_bit(picture).convert(mode)
 
 
 def eight_bit(picture: Image.Image) -> Image.Image:
-    """`picture` in a mode of 8 bits a channel without transparency, which is laid onto white.
+    """Converts an image to a Pillow mode with at most 8 bits per channel and without transparency.
 
-    Raises `BrokenImage` for values that have no place in 8 bits.
+    Transparent pixels are blended onto white. Raises `BrokenImage` if the values cannot be converted to 8 bits: gray
+    values of more than 16 bits, floats, L*a*b* colors, and 16-bit colors that are marked as transparent.
     """
     if _has_deep_key(picture):
-        raise BrokenImage("it makes one color of 16 bits transparent, which is not read")
+        raise BrokenImage("a 16-bit color is marked as transparent, which is not supported")
     if picture.mode.startswith("I"):
-        # Sixteen bits of gray, which Pillow's own conversion would clip at 255.
+        # The image is 16-bit gray. Pillow's own conversion would clip its values at 255.
         values = np.asarray(picture)
         if values.min() < 0 or values.max() > 65535:
-            raise BrokenImage("its gray values need more than 16 bits")
+            raise BrokenImage("gray values are outside the 16-bit range 0 … 65,535")
         return Image.fromarray((values >> 8).astype(np.uint8))
     if picture.mode == "F":
-        raise BrokenImage("its values are floats of unknown range")
+        raise BrokenImage("pixel values are floats of unknown range; integers are expected")
     if picture.mode == "LAB":
-        raise BrokenImage("its colors are L*a*b*, which are not converted")
+        raise BrokenImage("colors are L*a*b*, which is not supported; gray or RGB is expected")
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
@@ -237,7 +257,10 @@ def eight_bit(picture: Image.Image) -> Image.Image:
 
 
 def _has_deep_key(picture: Image.Image) -> bool:
-    """Whether transparency is marked by a color of 16 bits a channel, of which Pillow's pixels keep only 8."""
+    """Whether a 16-bit color is marked as transparent.
+
+    Pillow keeps only 8 bits per channel of such an image, so its transparent pixels can no longer be identified.
+    """
     key = picture.info.get("transparency")
     if picture.mode.startswith("I"):
         return key is not None

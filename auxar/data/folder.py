@@ -1,4 +1,4 @@
-"""Folders of image files."""
+"""Finds the image files in a folder and divides them into splits."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ import datasets
 from auxar.errors import UserError
 
 EXTENSIONS = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""Extensions of the image files that are read, in lowercase."""
 
 
 def digest(*parts: str) -> str:
-    """A hash of a sequence of texts."""
+    """Returns a hash of a sequence of strings: 32 hexadecimal digits."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 def find_files(folder: Path, extensions: tuple[str, ...]) -> list[Path]:
-    """All files below `folder` with one of the extensions, in the order of their relative paths; not hidden ones."""
+    """Returns all files below `folder` with one of the extensions (in any case), sorted by relative path.
+
+    Hidden files and the contents of hidden folders are left out.
+    """
     found = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -31,14 +35,21 @@ def find_files(folder: Path, extensions: tuple[str, ...]) -> list[Path]:
 
 
 def folder_splits(folder: Path, train: str, streaming: bool) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
-    """The splits of a folder of images, their identities and their cache keys.
+    """Finds the splits of a folder of images.
 
-    If `folder` has a folder named `train`, each of its folders is a split. Otherwise all images below it are one split
-    named "train". Raises `UserError` if there are no images.
+    Returns three dictionaries by name of the split: the data sets, hashes of the file names and sizes (equal on every
+    machine), and cache keys.
+
+    If `folder` has a subfolder with the name that the argument `train` gives, each subfolder with images is a split,
+    and images directly in `folder` are ignored. Otherwise all images below `folder` are one split, named "train".
+
+    Raises `UserError` if `folder` has no images or if the name of a file is not valid UTF-8.
     """
     files = find_files(folder, EXTENSIONS)
     if not files:
-        raise UserError(f"data.path: there are no images in {folder}; looked for {', '.join(EXTENSIONS)}, and .parquet")
+        raise UserError(
+            f"data.path: {folder} has no images; expected files that end in {', '.join(EXTENSIONS)} or .parquet"
+        )
     for file in files:
         try:
             str(file).encode()
@@ -66,7 +77,7 @@ def folder_splits(folder: Path, train: str, streaming: bool) -> tuple[dict[str, 
 
 
 def _stamp(file: Path) -> tuple[str, str]:
-    """Size and time of a file as text, which change with it; of a link that leads nowhere, empty."""
+    """Returns the size and modification time of a file as text; both are empty if the file cannot be read."""
     try:
         found = file.stat()
     except OSError:

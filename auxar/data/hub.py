@@ -1,4 +1,4 @@
-"""Data sets on the Hugging Face hub."""
+"""Loads data sets from the Hugging Face hub, or from their local cache if the hub cannot be reached."""
 
 from __future__ import annotations
 
@@ -14,27 +14,35 @@ from auxar.errors import UserError, did_you_mean
 
 
 def load_from_hub(name: str, config: str | None, streaming: bool, registered: Mapping[str, Path]) -> Mapping[str, Any]:
-    """All splits of a data set on the hub or, without a network, in the local cache of `datasets`.
+    """Loads all splits of a data set from the hub or, if it cannot be reached, from the local cache of `datasets`.
 
-    Raises `UserError` if the hub cannot be reached and the set is not in the cache, and for whatever is wrong with it.
+    Raises `UserError` if the hub cannot be reached and the data set is not in the cache, or if the data set cannot be
+    loaded.
     """
     reachable = _reachable()
     try:
         with nullcontext() if reachable else _offline():
             found: Mapping[str, Any] = datasets.load_dataset(name, config, streaming=streaming)
         return found
-    except Exception as error:  # Network, hub, file formats and the data set's own metadata fail in their own ways.
-        plugin = "" if "/" in name else f", nor a registered data set{did_you_mean(name, registered)}"
-        advice = "if the images are on this machine, point to their folder: --set data.path=FOLDER"
-        if not reachable:
-            problem = f"the Hugging Face hub could not be reached, and '{name}' is not in its local cache{plugin}"
+    except Exception as error:  # The network, the hub, file formats and metadata all raise different exceptions.
+        reason = " ".join(str(error).split())
+        if reachable:
+            problem = f"'{name}' could not be loaded from the Hugging Face hub: {reason}"
+        elif isinstance(error, ConnectionError):
+            problem = f"the Hugging Face hub could not be reached, and '{name}' is not in the local cache of `datasets`"
         else:
-            problem = f"'{name}' could not be loaded from the Hugging Face hub{plugin}: {' '.join(str(error).split())}"
+            problem = (
+                f"the Hugging Face hub could not be reached, and '{name}' could not be loaded from the local cache of "
+                f"`datasets`: {reason}"
+            )
+        if "/" not in name:
+            problem += f"; '{name}' is not a registered data set either{did_you_mean(name, registered)}"
+        advice = "if the images are on this machine, give their folder: --set data.path=FOLDER"
         raise UserError(f"data.path: {problem}; {advice}") from error
 
 
 def _reachable() -> bool:
-    # Without this question, a machine without a network would wait through half a minute of retries.
+    # This request fails fast. On a machine that has no network, `datasets` itself would retry for half a minute.
     try:
         huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
     except Exception:
@@ -44,7 +52,10 @@ def _reachable() -> bool:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Only the cache: the libraries read this setting at import, from the environment, and take it nowhere else."""
+    """A context in which `datasets` and `huggingface_hub` use only their local caches.
+
+    The libraries read HF_HUB_OFFLINE from the environment only at import, so the constants of their modules are set.
+    """
     modules: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)
     before = [module.HF_HUB_OFFLINE for module in modules]
     for module in modules:

@@ -1,4 +1,4 @@
-"""Progress bars of `datasets`, in one process only."""
+"""Limits the progress bars of `datasets` to one process."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import datasets
 
 @contextmanager
 def progress_in_main_process() -> Iterator[None]:
-    """Shows the bars of `datasets` in the process of rank 0 and hides them in the others."""
-    # Launchers set RANK before anything is imported; asking Accelerate would start its process group too early.
+    """A context that hides the progress bars of `datasets` in every process except rank 0."""
+    # The rank is read from RANK, which launchers set before Python imports anything. Accelerate is not used here,
+    # because it would start its process group too early.
     hide = os.environ.get("RANK", "0") != "0" and datasets.are_progress_bars_disabled() is False
     if hide:
         datasets.disable_progress_bars()

@@ -1,4 +1,7 @@
-"""Random numbers as functions of a key, the same in every process, on every machine and in every version of NumPy."""
+"""Random numbers that depend only on a key.
+
+They are the same in every process, on every machine and with every version of NumPy.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,19 @@ def _integer(key: tuple[object, ...]) -> int:
 
 
 def permutation(count: int, *key: object) -> np.ndarray:
-    """A random permutation of 0 … count - 1: int64, shape (count,)."""
-    # NumPy promises that raw numbers stay the same from version to version, and not that `permutation` does.
+    """Returns a random permutation of 0 … count - 1 that is determined by `key`: int64, shape (count,)."""
+    # NumPy keeps the raw output of a bit generator the same between versions, but may change `Generator.permutation`.
     return np.argsort(np.random.PCG64(_integer(key)).random_raw(count), kind="stable")
 
 
 def uniform(*key: object) -> float:
-    """A random number in [0, 1)."""
+    """Returns a random number in [0, 1), uniformly distributed and determined by `key`."""
     return generator(*key).random()
 
 
 def generator(*key: object) -> random.Random:
-    """A generator whose `random()` follows from the key."""
+    """Returns a random number generator that is seeded by `key`.
+
+    Only its method `random` is guaranteed to give the same numbers in every version of Python.
+    """
     return random.Random(_integer(key))

@@ -1,4 +1,4 @@
-"""The interface of image sets, whatever they are stored in."""
+"""The interface of image sets, which stored and streamed images implement."""
 
 from __future__ import annotations
 
@@ -12,33 +12,41 @@ from auxar.interfaces import ImageSpec
 
 
 class ImageSet(abc.ABC):
-    """Images described by `image`, as uint8 tensors with values in [0, image.levels)."""
+    """A set of images, read as uint8 tensors of the shape that `image` gives, with values in [0, image.levels)."""
 
     image: ImageSpec
     fingerprint: str
-    """A hash, equal on every machine for the same images in the same order and the same preparation."""
+    """A hash that identifies the images, their order and their preparation, equal on every machine.
+
+    For a stream, the source is hashed instead of the images.
+    """
     most_workers: int | None
-    """Worker processes that can share the work of reading; None for any number."""
+    """Maximum number of worker processes that can read the set at the same time; None if there is no limit."""
 
     @abc.abstractmethod
     def training_images(self, seed: int, shares: Iterable[range]) -> Iterator[Tensor]:
-        """For each range of positions in the endless training sequence of `seed`, its images: uint8, (n, c, h, w).
+        """Yields one batch of images for each range in `shares`: uint8, (n, c, h, w).
 
-        The sequence goes through all images once an epoch, in an order that follows from (seed, epoch). Ranges ascend
-        and do not overlap. Raises `UserError` for images that cannot be read.
+        A range holds positions in an endless training sequence. The sequence contains every image once in each epoch,
+        in an order determined by `seed` and the number of the epoch. The ranges must be in ascending order, without
+        overlap. Raises `UserError` if an image cannot be read.
         """
 
     @abc.abstractmethod
     def every(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[tuple[int, Tensor]]:
-        """Blocks number first, first + count … of `block` images each, of the first `limit` images: the images' numbers
-        and uint8, (c, h, w)."""
+        """Yields pairs of an image's number and the image, uint8 (c, h, w), for one part of the set.
+
+        The first `limit` images (all if it is None) are divided into blocks of `block` consecutive images. The part
+        consists of the blocks `first`, `first + count`, `first + 2·count`, … An image's number is its position in the
+        set. Raises `UserError` if an image cannot be read.
+        """
 
 
 @attrs.frozen
 class DataSets:
-    """Training and held-out images, which share none."""
+    """The training images and the held-out images, as separate sets."""
 
     train: ImageSet
     heldout: ImageSet
     skipped: tuple[str, ...]
-    """Names of broken images that were left out. A stream logs them when it meets them instead."""
+    """Names of the broken images that were left out. It is empty for streams, which log broken images as they read."""

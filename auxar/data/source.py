@@ -1,4 +1,4 @@
-"""Where images come from: registered data sets, folders, parquet files and the Hugging Face hub."""
+"""Opens the sources of images: registered data sets, folders, parquet files and the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -20,21 +20,24 @@ from auxar.recipe import DataConfig
 
 @attrs.frozen
 class EncodedImages:
-    """Image files still encoded: `rows` is a `datasets.Dataset` or, for streams, an `IterableDataset`."""
+    """The encoded image files of one split."""
 
     rows: Any
+    """A `datasets.Dataset`, or an `IterableDataset` if the data is streamed."""
     column: str
+    """Name of the column that holds the images."""
     root: Path | None
-    """Folder that names are relative to."""
+    """Folder that the names of images are relative to. If it is None, the names are file names without a folder."""
     identity: str
-    """Says what the images are, the same on every machine."""
+    """A hash that identifies the images, equal on every machine. The fingerprint of a stream depends on it."""
     cache_key: str
-    """Says what the images are on this machine, and changes when their files change."""
+    """A hash that identifies the images on this machine. It changes when their files change."""
 
     def read(self, value: dict[str, Any] | bytes | None, number: int) -> tuple[str, bytes | None]:
-        """Name and encoded bytes of row `number`, whose column holds `value`. No bytes if the file cannot be read.
+        """Returns the name and the encoded bytes of row `number`, where `value` is the content of the image column.
 
-        Raises `UserError` if a remote file cannot be fetched, which says nothing about the image.
+        The bytes are None if the file cannot be read. Raises `UserError` if a remote file cannot be downloaded, because
+        that does not mean that the image is broken.
         """
         path: str | None = value["path"] if isinstance(value, dict) else None
         encoded: bytes | None = value["bytes"] if isinstance(value, dict) else value
@@ -47,7 +50,7 @@ class EncodedImages:
         if encoded is None:
             try:
                 encoded = read_file(file)
-            except (OSError, ValueError):  # A path in a data set need not be one that this machine can have.
+            except (OSError, ValueError):  # A path in a data set may be invalid on this machine.
                 return name, None
         return name, encoded
 
@@ -58,33 +61,42 @@ def _fetch(path: str) -> bytes:
             found: bytes = file.read(MAX_BYTES + 1)
             return found
     except OSError as error:
-        raise UserError(f"data.path: {path} cannot be fetched: {error}") from error
+        raise UserError(f"data.path: the image file {path} cannot be downloaded: {error}") from error
 
 
 @attrs.frozen
 class Source:
-    """The splits of a data set: `datasets.Dataset` or `IterableDataset` each."""
+    """The splits of an opened data set."""
 
     where: str
+    """Name of the data set in messages."""
     splits: Mapping[str, Any]
+    """The splits by name, each a `datasets.Dataset`, or an `IterableDataset` if the data is streamed."""
     identity: Mapping[str, str]
+    """For each split, a text that identifies its images, equal on every machine."""
     cache_key: Mapping[str, str]
+    """For each split, a text that identifies its images on this machine. It changes when their files change."""
     root: Path | None = None
+    """Folder that the names of images are relative to, if there is one."""
 
     def images(self, config: DataConfig, split: str) -> EncodedImages:
-        """The first `config.limit` images of a split. Raises `UserError` for an unknown or empty split or column."""
+        """Returns the first `config.limit` images of a split.
+
+        Raises `UserError` if the split does not exist, if it is empty (checked only without streaming), or if its
+        column of images is missing or ambiguous.
+        """
         if split not in self.splits:
             key = "data.train" if split == config.train else "data.heldout"
             raise UserError(f"{key}: {self.where} has no split '{split}'{did_you_mean(split, self.splits)}")
         rows = self.splits[split]
         column = image_column(rows.features, config.column, self.where)
         if isinstance(rows, datasets.Dataset) and not len(rows):
-            raise UserError(f"data.path: {self.where}, split '{split}': there are no images in it")
+            raise UserError(f"data.path: the split '{split}' of {self.where} contains no images")
         if config.limit is not None:
             rows = rows.take(min(config.limit, len(rows)) if isinstance(rows, datasets.Dataset) else config.limit)
         rows = rows.select_columns(column)
         if isinstance(rows.features[column], datasets.Image):
-            # Decoding is ours, so that a broken image does not end the map and keeps its name.
+            # auxar decodes the images, so that a broken image does not stop `Dataset.map` and can be reported by name.
             rows = rows.cast_column(column, datasets.Image(decode=False))
         limit = str(config.limit)
         return EncodedImages(
@@ -97,12 +109,17 @@ class Source:
 
 
 def image_column(features: datasets.Features | None, wanted: str | None, where: str) -> str:
-    """The column that holds images: the one `wanted`, or the only one of a fitting type.
+    """Returns the name of the column that holds images.
 
-    Raises `UserError`, listing the columns, if there is none or more than one.
+    It is `wanted` if that is given, otherwise the only column of type `datasets.Image`, or the only column of encoded
+    files if no column has that type. Raises `UserError` if `wanted` does not exist or cannot hold images, if there is
+    not exactly one such column, or if the columns are unknown.
     """
     if features is None:
-        raise UserError(f"data.path: {where} does not say which columns it has; use a set that does, or a local copy")
+        raise UserError(
+            f"data.path: the columns of {where} are unknown until it is read; set data.streaming = false, or set "
+            "data.path to a local copy"
+        )
     listing = ", ".join(f"{name} ({_type_name(feature)})" for name, feature in features.items())
     if wanted is not None:
         if wanted not in features:
@@ -114,12 +131,15 @@ def image_column(features: datasets.Features | None, wanted: str | None, where: 
     found = found or [name for name, feature in features.items() if _holds_files(feature)]
     if len(found) == 1:
         return str(found[0])
-    problem = f"{len(found)} columns with images, and data.column names none" if found else "no column with images"
+    problem = f"{len(found)} columns with images; set data.column to one of them" if found else "no column with images"
     raise UserError(f"data.column: {where} has {problem}; the columns are {listing}")
 
 
 def _holds_files(feature: Any) -> bool:
-    """Whether a column that is not declared as images can hold image files."""
+    """Whether a column of another type than `datasets.Image` can hold image files.
+
+    It can if it holds bytes, or structs of `bytes` and `path`.
+    """
     if isinstance(feature, dict):
         return set(feature) == {"bytes", "path"}
     return isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
@@ -130,9 +150,12 @@ def _type_name(feature: Any) -> str:
 
 
 def open_source(config: DataConfig, registered: Mapping[str, Path]) -> Source:
-    """The data set that `config.path` names. In a folder with parquet files, those are read and images are not.
+    """Opens the data set that `config.path` names.
 
-    Raises `UserError` if there is none or it cannot be read.
+    The path is tried as a registered data set, as an existing file or folder, and as a data set on the hub, in this
+    order. If a folder contains parquet files, its image files are ignored.
+
+    Raises `UserError` if the data set does not exist or cannot be read.
     """
     if config.path in registered:
         return _open_local(registered[config.path], config, config.path)
@@ -150,7 +173,10 @@ def open_source(config: DataConfig, registered: Mapping[str, Path]) -> Source:
 
 
 def _nearest(path: Path) -> str:
-    """A hint: the existing file or folder whose name is nearest to the first part of `path` that does not exist."""
+    """Returns a hint for an error message: an existing name that is similar to the first missing part of `path`.
+
+    It is empty if no name is similar.
+    """
     missing = next(part for part in (*reversed(path.parents), path) if not part.exists())
     near = difflib.get_close_matches(missing.name, (other.name for other in missing.parent.glob("*")), n=1)
     return f"; did you mean '{missing.with_name(near[0])}'?" if near else ""
@@ -174,7 +200,7 @@ def _open_local(path: Path, config: DataConfig, where: str) -> Source:
     if path.is_file() and path.suffix.lower() != ".parquet":
         raise UserError(f"data.path: {where} is a file; expected a folder of images or a .parquet file")
     if not path.exists():
-        raise UserError(f"data.path: the files of the registered data set '{where}' are missing: {path}")
+        raise UserError(f"data.path: the registered data set '{where}' needs its files at {path}, which does not exist")
     parquet = [path] if path.is_file() else find_files(path, (".parquet",))
     if not parquet:
         splits, identity, keys = folder_splits(path, config.train, config.streaming)
@@ -187,11 +213,11 @@ def _open_local(path: Path, config: DataConfig, where: str) -> Source:
             splits = datasets.load_dataset("parquet", data_files=str(path), streaming=config.streaming)
         else:
             splits = datasets.load_dataset(str(path), config.config, streaming=config.streaming)
-    except Exception as error:  # Damaged files surface as errors of pyarrow, of datasets and of Python itself.
+    except Exception as error:  # A damaged file can raise errors of pyarrow, of `datasets` and of Python itself.
         reason = str(error.__cause__ or error).strip().split("\n")[0]
         raise UserError(f"data.path: {where} cannot be read as parquet: {reason}") from error
     if empty:
-        raise UserError(f"data.path: {where}: there are no images in it")
+        raise UserError(f"data.path: {where} contains no images, because it has no rows")
     root = path.parent if path.is_file() else path
     content = digest(*(f"{file.relative_to(root).as_posix()}:{file.stat().st_size}" for file in parquet))
     return Source(where, splits, {name: f"{content}/{name}" for name in splits}, _fingerprints(splits))

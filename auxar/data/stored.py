@@ -1,4 +1,4 @@
-"""Images prepared once and kept as raw bytes in a memory-mapped Arrow file."""
+"""Image sets that are converted once and stored as raw bytes in a memory-mapped Arrow file."""
 
 from __future__ import annotations
 
@@ -34,16 +34,22 @@ COLUMNS = datasets.Features(
         "problem": datasets.Value("string"),
     }
 )
-"""`pixels`: uint8 (c, h, w), null for a broken image; `source`: hash of the file; `problem`: why it is broken."""
+"""The columns of a prepared data set.
+
+`name` is the name of the image, `pixels` its values, uint8 (c, h, w), `source` a hash of its encoded file, and
+`problem` the reason why it is broken. `pixels` is null for a broken image, and `problem` is null for all others.
+"""
 BATCH_BYTES = 32 * 2**20
+"""Approximate size of a batch of converted images, in bytes."""
 
 
 def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset:
-    """Every image converted, one row each with the columns `COLUMNS`. A second call finds the result in the cache.
+    """Converts every image and returns one row for each, with the columns `COLUMNS`.
 
-    Raises `UserError` if an image does not fit, or if the cache cannot be written.
+    A second call with the same arguments reads the result from the cache. Raises `UserError` if the size of an image
+    does not fit `preparation`, or if the cache cannot be written.
     """
-    # The text of the conversion is part of the key: images prepared by an older one are not taken for new ones.
+    # The source code of the conversion is part of the key, so that images converted by another version are not reused.
     key = digest(images.cache_key, repr(preparation), inspect.getsource(conversion))
     file = Path(datasets.config.HF_DATASETS_CACHE, "auxar", f"{key}.arrow")
     batch = max(1, min(1000, BATCH_BYTES // preparation.image.dims))
@@ -65,7 +71,10 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
                 desc="Preparing images",
             )
     except OSError as error:
-        raise UserError(f"data: prepared images cannot be kept in {file.parent}: {error}") from error
+        raise UserError(
+            f"data: prepared images cannot be written to {file.parent}: {error}; free disk space, or set the "
+            "environment variable HF_DATASETS_CACHE to another folder"
+        ) from error
 
 
 def _convert(
@@ -74,23 +83,24 @@ def _convert(
     def one(value: Any, number: int) -> tuple[str, bytes | None, bytes, str | None]:
         name, encoded = images.read(value, number)
         if encoded is None:
-            return name, None, b"", "there is no file or it may not be read"
+            return name, None, b"", "the file does not exist, is not a regular file, or is not readable"
         source = hashlib.sha256(encoded).digest()[:16]
         try:
             return name, preparation(encoded, name).tobytes(), source, None
         except BrokenImage as error:
             return name, None, source, str(error)
 
-    # Pillow decodes and resizes without holding the interpreter's lock.
+    # Threads run in parallel here, because Pillow releases the interpreter's lock while it decodes and resizes.
     with ThreadPoolExecutor() as pool:
         columns = zip(*pool.map(one, values, numbers), strict=True)
         return dict(zip(COLUMNS, map(list, columns), strict=True))
 
 
 def usable_rows(prepared: datasets.Dataset, where: str, skip: bool) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Row numbers of the images that are not broken, int64 (n,), and the names of the broken ones.
+    """Returns the row numbers of the images that are not broken, int64 (n,), and the names of the broken images.
 
-    Raises `UserError` if some are broken and `skip` is not set, and if all are.
+    `where` names the images in messages. Raises `UserError` if an image is broken and `skip` is false, or if all images
+    are broken.
     """
     usable = prepared.data.column("problem").is_null().to_numpy(zero_copy_only=False)
     broken = prepared.select(np.flatnonzero(~usable))
@@ -98,29 +108,36 @@ def usable_rows(prepared: datasets.Dataset, where: str, skip: bool) -> tuple[np.
         others = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         first = broken[0]
         raise UserError(
-            f"data.path: {where}: {first['name']}{others} cannot be read as an image: {first['problem']}; "
-            "data.broken = 'skip' leaves broken images out"
+            f"data.path: {first['name']}{others} in {where} cannot be read as an image: {first['problem']}; "
+            "set data.broken = 'skip' to leave out broken images"
         )
     if not usable.any():
-        raise UserError(f"data.path: {where}: all {len(broken)} images are broken, {broken[0]['name']} first")
+        first = broken[0]
+        raise UserError(
+            f"data.path: all {len(broken)} images in {where} are broken; the first is {first['name']}: "
+            f"{first['problem']}"
+        )
     return np.flatnonzero(usable), tuple(broken["name"])
 
 
 @attrs.frozen(eq=False)
 class StoredImages(ImageSet):
-    """Images in rows `rows` of a prepared data set, numbered from 0 in that order."""
+    """An image set of selected rows of a prepared data set. Image number i is in row `rows[i]`."""
 
     prepared: datasets.Dataset
+    """The data set that `prepare` returned."""
     pixels: datasets.Dataset
+    """The column `pixels` of `prepared`, in Arrow format."""
     rows: np.ndarray
+    """Row numbers of the images, int64."""
     image: ImageSpec
     fingerprint: str
     most_workers: int | None = None
 
     @classmethod
     def of(cls, prepared: datasets.Dataset, rows: np.ndarray, preparation: Preparation) -> StoredImages:
-        """The images in `rows`, int64 (n,), of what `prepare` returned."""
-        # Hashes of the files, not of the pixels: decoders on two machines may differ in a last bit.
+        """Creates the set of the images in `rows`, int64 (n,), of a data set that `prepare` returned."""
+        # The fingerprint hashes the files instead of the pixels, because decoders on two machines may differ slightly.
         sources = prepared.data.column("source").take(rows).to_pylist()
         fingerprint = hashlib.sha256(repr(preparation).encode() + b"".join(sources)).hexdigest()[:32]
         pixels = prepared.select_columns("pixels").with_format("arrow")
@@ -130,12 +147,15 @@ class StoredImages(ImageSet):
         return len(self.rows)
 
     def name(self, number: int) -> str:
-        """Name of an image: its file's path in the folder, or what the data set calls it."""
+        """Returns the name of an image.
+
+        It is the path relative to the folder, the file name in the data set, or "image N" if there is no name.
+        """
         found: str = self.prepared[int(self.rows[number])]["name"]
         return found
 
     def fetch(self, numbers: Sequence[int] | np.ndarray) -> Tensor:
-        """The images with these numbers: uint8, shape (len(numbers), c, h, w)."""
+        """Reads the images with these numbers: uint8, shape (len(numbers), c, h, w)."""
         images = torch.empty((len(numbers), *self.image.shape), dtype=torch.uint8)
         if len(numbers):
             column = self.pixels[self.rows[numbers]]["pixels"]

@@ -1,4 +1,4 @@
-"""Images read as they are needed, for sets larger than the disk."""
+"""Image sets that are read while they are used, for data sets larger than the disk."""
 
 from __future__ import annotations
 
@@ -27,11 +27,17 @@ Row = tuple[int, Any]
 
 @attrs.frozen
 class Assignment:
-    """One side of a random division of a stream, in which each image falls to a side by its position alone."""
+    """The training side or the held-out side of a random split of a stream.
+
+    The seed and the position of an image in the stream determine the side of the image.
+    """
 
     seed: int
+    """Seed of the split."""
     fraction: float
+    """Expected fraction of the images on the training side."""
     train: bool
+    """Whether this is the training side."""
 
     def holds(self, position: int) -> bool:
         """Whether the image at `position` of the whole stream is on this side."""
@@ -40,10 +46,11 @@ class Assignment:
 
 @attrs.frozen(eq=False)
 class StreamedImages(ImageSet):
-    """A stream of images, of unknown number, in the order of the source.
+    """An image set that is streamed from its source. The number of images is unknown until all are read.
 
-    Training shuffles it through a buffer of `shuffle_buffer` images. To resume, the images before are read again and
-    dropped, without decoding them unless broken ones are skipped.
+    Evaluation reads the images in the order of the source. Training draws them at random from a buffer of
+    `shuffle_buffer` images. A resumed training reads the images of earlier steps again and discards them. It decodes
+    them only if `skip_broken` is true, because broken images have to be found.
     """
 
     image: ImageSpec
@@ -53,7 +60,8 @@ class StreamedImages(ImageSet):
     assignment: Assignment | None
     skip_broken: bool
     shuffle_buffer: int
-    # `datasets` deals a stream's shards out to the workers, which would make the order depend on their number.
+    # Only one worker is allowed. `datasets` would distribute the shards of a stream over several workers, and the order
+    # of the images would depend on the number of workers.
     most_workers: int | None = 1
 
     @classmethod
@@ -65,8 +73,8 @@ class StreamedImages(ImageSet):
         skip_broken: bool,
         shuffle_buffer: int,
     ) -> StreamedImages:
-        """The images of `encoded` that `assignment` holds; all of them without it."""
-        # The images are not known before they are read: what is hashed is where they come from.
+        """Creates the set of the images of `encoded` on the side `assignment`, or of all images if it is None."""
+        # The images are unknown until they are read, so the fingerprint hashes their source.
         fingerprint = digest(encoded.identity, repr(preparation), repr(assignment))
         return cls(preparation.image, fingerprint, encoded, preparation, assignment, skip_broken, shuffle_buffer)
 
@@ -82,17 +90,20 @@ class StreamedImages(ImageSet):
                 yield number, torch.from_numpy(convert())
 
     def _sequence(self, seed: int) -> Iterator[Callable[[], np.ndarray]]:
-        """The endless training sequence."""
+        """Yields the endless training sequence, as functions that convert one image each."""
         for epoch in itertools.count():
             found = False
             for convert in self._images(self._shuffled(seed, epoch)):
                 found = True
                 yield convert
             if not found:
-                raise UserError("data.path: the stream holds no images for training")
+                raise UserError(
+                    "data.path: the stream gives no images for training: it is empty, or all its images are held out "
+                    "(data.split.train) or broken"
+                )
 
     def _rows(self) -> Iterator[Row]:
-        """(position in the stream, value of the image column) of every image on this side of the split."""
+        """Yields (position in the stream, value of the image column) for every image on this side of the split."""
         try:
             for position, row in enumerate(self.encoded.rows):
                 if self.assignment is None or self.assignment.holds(position):
@@ -101,7 +112,8 @@ class StreamedImages(ImageSet):
             raise UserError(f"data.path: reading the stream failed: {error}") from error
 
     def _shuffled(self, seed: int, epoch: int) -> Iterator[Row]:
-        # `IterableDataset.shuffle` would also shuffle the shards, and with them the positions that the split goes by.
+        # `IterableDataset.shuffle` would also shuffle the shards. This would change the positions of the images, which
+        # determine their side of the split.
         randomness = generator("buffer", seed, epoch)
         buffer: list[Row] = []
 
@@ -118,7 +130,10 @@ class StreamedImages(ImageSet):
             yield draw()
 
     def _images(self, rows: Iterable[Row]) -> Iterator[Callable[[], np.ndarray]]:
-        """For each image, a function that converts it, so that images which are passed over cost little."""
+        """Yields a function for each image that converts it, so that images can be discarded without converting them.
+
+        If `skip_broken` is true, every image is converted, and broken images are logged and left out.
+        """
         for row in rows:
             if not self.skip_broken:
                 yield functools.partial(self._convert, row)
@@ -136,12 +151,12 @@ class StreamedImages(ImageSet):
         name = one_line(name)
         try:
             if encoded is None:
-                raise BrokenImage("there is no file or it may not be read")
+                raise BrokenImage("the file does not exist, is not a regular file, or is not readable")
             return self.preparation(encoded, name)
         except BrokenImage as error:
-            advice = "" if self.skip_broken else "; data.broken = 'skip' leaves broken images out"
-            raise _Broken(f"data.path: {name} cannot be read as an image: {error}{advice}") from error
+            outcome = "it is left out" if self.skip_broken else "set data.broken = 'skip' to leave out broken images"
+            raise _Broken(f"data.path: {name} cannot be read as an image: {error}; {outcome}") from error
 
 
 class _Broken(UserError):
-    """A broken image in a stream, which ends the run unless it is to be skipped."""
+    """The error for a broken image in a stream. It ends the run unless `skip_broken` is true."""

@@ -1,4 +1,7 @@
-"""Recipes: TOML in, frozen attrs classes, the model they compose out."""
+"""Recipes: TOML files that describe the data, the model and its training.
+
+They are read into frozen attrs classes and written back as TOML.
+"""
 
 from auxar.recipe.loading import fill_in, load_recipe, read_recipe, recipe_table, recipe_text
 from auxar.recipe.schema import (

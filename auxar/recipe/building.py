@@ -1,4 +1,4 @@
-"""A recipe's components, put together into the model they compose."""
+"""Builds the model, the views and the sampler of a recipe from its components."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from auxar.recipe.schema import ComponentChoice, Recipe
 from auxar.recipe.shapes import WithoutDrawing
 
 MOST_LAYERS = 5000
-"""`nn.Module` objects of a model: several times as many as the largest recipe that comes with auxar has."""
+"""Maximum number of `nn.Module` objects in a model, several times that of the largest recipe that comes with auxar."""
 
 
 def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") -> Prior:
-    """The model with untrained weights and its sampler. On the device "meta" it has only shapes and takes no memory.
+    """Builds the model of a recipe, with untrained weights and its sampler.
 
-    Raises `UserError` with the key of a component that does not fit the image it gets.
+    On the device "meta" the weights have shapes but no values, and take no memory. Raises `UserError`, with the key of
+    the component, if a component is unknown or invalid, does not fit its input, or makes the model too large.
     """
     with device(on), WithoutDrawing() if device(on).type == "meta" else contextlib.nullcontext():
         model = _build_chain(recipe, registry)
@@ -35,14 +36,17 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
 
 
 def own_sampler(model: Prior) -> Sampler:
-    """The sampler that a built model has. Raises `UserError` for a model that was put together without one."""
+    """Returns the sampler of a model. Raises `UserError` if it has none, because `build_model` did not build it."""
     if model.sampler is None:
-        raise UserError("this model has no sampler: only models that are built from recipes have one")
+        raise UserError("the model has no sampler; build the model from a recipe, which includes a sampler")
     return model.sampler
 
 
 def build_views(recipe: Recipe, registry: Registry) -> list[View]:
-    """The chain of views from the image down, each fitted to the one before."""
+    """Builds the view of each stage, from the image down.
+
+    The input of the first view is the image, and that of every other view is the output of the view before it.
+    """
     views: list[View] = []
     image = recipe.image
     for index, stage in enumerate(recipe.stage):
@@ -53,13 +57,16 @@ def build_views(recipe: Recipe, registry: Registry) -> list[View]:
 
 @contextlib.contextmanager
 def sizes_in_64_bits() -> Iterator[None]:
-    """Raises `UserError` for tensors too large to count their bytes, which PyTorch reports by several error types."""
+    """A context that raises `UserError` if a tensor would have 2^63 bytes or more.
+
+    PyTorch reports this with several types of exception.
+    """
     try:
         yield
     except (RuntimeError, OverflowError, TypeError) as error:
         if "overflow" not in str(error).lower():
             raise
-        raise UserError("expected tensors of less than 2^63 bytes; image, batch or network are too large") from None
+        raise UserError("expected tensors of less than 2^63 bytes; the image, batch or network is too large") from None
 
 
 def _build_sampler(recipe: Recipe, registry: Registry) -> Sampler:
@@ -70,7 +77,8 @@ def _build_sampler(recipe: Recipe, registry: Registry) -> Sampler:
 def _build_chain(recipe: Recipe, registry: Registry) -> Prior:
     views = build_views(recipe, registry)
     coarsest = views[-1].view if views else recipe.image
-    # The prior first, then the stages from the coarsest view up: first weights depend on the order they are drawn in.
+    # The prior is built first, then the stages from the coarsest view up. The initial weights depend on this order,
+    # because it is the order in which they are drawn.
     prior: Prior = _build(registry, "prior", recipe.prior, "prior", coarsest)
     layers = _count_layers(prior, 0, "prior")
     stages: list[Stage] = []
@@ -83,11 +91,9 @@ def _build_chain(recipe: Recipe, registry: Registry) -> Prior:
         layers = _count_layers(decoder, layers, f"{path}.decoder")
         restricted = stage.support == "restricted"
         if restricted and view.support is None:
-            raise _stays_free(
-                path, f"a view that says which images it leaves possible, and '{stage.view.name}' does not"
-            )
+            raise _stays_free(path, f"a view that defines its support, but '{stage.view.name}' does not")
         if restricted and not decoder.restricts:
-            raise _stays_free(path, f"a decoder that takes intervals of values, and '{stage.decoder.name}' does not")
+            raise _stays_free(path, f"a decoder that can be restricted, but '{stage.decoder.name}' cannot be")
         try:
             stages.insert(0, Stage(view, embedding, decoder, restricted=restricted, depth=index))
         except UserError as error:
@@ -113,8 +119,10 @@ def _build(registry: Registry, kind: Kind, choice: ComponentChoice, path: str, *
 
 
 def _count_layers(network: nn.Module, others: int, path: str) -> int:
-    """The network's layers and `others` together. Raises `UserError` for more than anyone would wait for."""
+    """Returns `others` plus the number of the network's layers. Raises `UserError` if it exceeds `MOST_LAYERS`."""
     layers = others + sum(1 for _ in network.modules())
     if layers > MOST_LAYERS:
-        raise UserError(f"{path}: expected a model of at most {MOST_LAYERS} layers, got {layers} with these")
+        raise UserError(
+            f"{path}: expected a model of at most {MOST_LAYERS} layers, got {layers} including this component"
+        )
     return layers

@@ -1,8 +1,8 @@
-"""Options whose value names a component: the head of a network, the engine of a sampler.
+"""Component options that choose another component by name, such as the head of a network or the engine of a sampler.
 
-A class of such values has two methods: `from_recipe(value, registry, path)`, a class method that makes one from what a
-recipe says, and `to_recipe()`, which gives that back. A component's config class uses it as the type of a field, with a
-factory as its default.
+Each kind of choice is a class with two methods. The class method `from_recipe(value, registry, path)` creates a choice
+from a value in a recipe, and `to_recipe()` converts the choice back to such a value. A component's config class uses
+the choice class as the type of a field, and the default of this field must be a factory.
 """
 
 from __future__ import annotations
@@ -22,25 +22,35 @@ T = TypeVar("T")
 
 @attrs.frozen
 class HeadChoice:
-    """A likelihood head with its options: `head = "softmax"` or `head = { name = "logistic_mixture", components = 10 }`
-    in a recipe."""
+    """The choice of a likelihood head with its options.
+
+    A recipe writes it as `head = "softmax"` or `head = { name = "logistic_mixture", components = 10 }`.
+    """
 
     component: Component
+    """The registered head."""
     config: Any
+    """The options, as an instance of the component's config class."""
 
     @classmethod
     def from_recipe(cls, value: Any, registry: Registry, path: str) -> HeadChoice:
-        """The head that a recipe names. Raises `UserError` with the path of the key that is wrong."""
+        """Creates the choice from the value of the key `path` in a recipe.
+
+        Raises `UserError` with the path of an invalid key.
+        """
         name, options = named_options(value, path, "head")
         component = registry.get("head", name, path)
         return cls(component, structure_options(options, component.config, path, registry))
 
     def to_recipe(self) -> Any:
-        """The table that `from_recipe` reads back to this choice."""
+        """Returns this choice as a table, which `from_recipe` reads."""
         return {"name": self.component.name, **unstructure(self.config)}
 
     def build(self, image: ImageSpec) -> Head:
-        """The head for an image. Raises `UserError` for an image that the head cannot describe."""
+        """Builds the head for images with the shape and levels of `image`.
+
+        Raises `UserError` if the head does not support them.
+        """
         try:
             head: Head = self.component.build(self.config, image)
         except UserError as error:
@@ -49,7 +59,10 @@ class HeadChoice:
 
 
 def named_options(value: Any, path: str, kind: str) -> tuple[str, dict[str, Any]]:
-    """Name and options of a component that is written as `"name"` or as `{ name = "…", … }`."""
+    """Returns the name and the options of a component, which a recipe writes as `"name"` or `{ name = "…", … }`.
+
+    `kind` and `path` are used in error messages. Raises `UserError` if the value has another form.
+    """
     try:
         choice = read_component(value, kind)
     except (TypeError, ValueError) as error:
@@ -58,12 +71,12 @@ def named_options(value: Any, path: str, kind: str) -> tuple[str, dict[str, Any]
 
 
 def structure_options(table: Any, config: type[T], path: str, registry: Registry) -> T:
-    """A component's config from the options that a recipe gives.
+    """Creates an instance of a component's config class from the component's options in a recipe.
 
-    A config class may have a class method `upgraded(options)`, which brings options of earlier versions into today's
-    form, or raises a `UserError` that begins with the key that is wrong.
+    A config class may have a class method `upgraded(options)`, which converts options of earlier versions to the
+    current ones. It may raise a `UserError` with a message that begins with the invalid key.
 
-    Raises `UserError` with the path of every key that is wrong.
+    Raises `UserError` with the paths of invalid keys.
     """
     if isinstance(table, Mapping):
         upgraded: Callable[[Any], Any] = getattr(config, "upgraded", dict)
@@ -75,7 +88,7 @@ def structure_options(table: Any, config: type[T], path: str, registry: Registry
             if not hasattr(field.type, "from_recipe"):
                 continue
             if field.name not in table and field.default is not attrs.NOTHING:
-                # Defaults are looked up as well: the registry decides which components there are.
+                # Defaults are looked up in the registry too, because it decides which component a name refers to.
                 table[field.name] = field.default.factory().to_recipe()
             if field.name in table:
                 table[field.name] = field.type.from_recipe(table[field.name], registry, f"{path}.{field.name}")

@@ -1,4 +1,4 @@
-"""What a recipe would cost: parameters, multiply-adds and memory of every factor, without training it."""
+"""Computes the cost of a recipe before training: parameters, multiply-adds and memory of every factor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from auxar.recipe.building import build_model, sizes_in_64_bits
 
 @attrs.frozen
 class FactorCost:
-    """The size of one factor and what one training step of it takes on one process."""
+    """The size of one factor, and the computation and memory that training it takes in one process."""
 
     factor: str
     formula: str
@@ -26,15 +26,20 @@ class FactorCost:
     view: ImageSpec | None
     parameters: int
     multiply_adds: int
-    """Multiply-adds of one forward pass over one image; a training step takes about three times as many."""
+    """Multiply-adds of one forward pass over one image. A training step takes about three times as many per image."""
     memory: int
-    """Bytes: weights, gradients, Adam's moments, the average, and what the backward pass of one batch keeps."""
+    """Training memory in bytes.
+
+    It includes the weights, gradients, Adam's moments, the weight average (if `ema` > 0), and the tensors kept for the
+    backward pass of one accumulated part of a batch.
+    """
 
 
 def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
-    """The cost of each factor from the image down. Nothing is computed: shapes run through the networks.
+    """Returns the cost of each factor, from the image down.
 
-    Raises `UserError` for components that do not fit each other, and for tensors that no machine can hold.
+    The networks run on the device "meta", which tracks shapes and computes no values. Raises `UserError` if components
+    do not fit each other, or if a tensor would have 2^63 bytes or more.
     """
     model = build_model(recipe, registry, on="meta")
     costs = []
@@ -77,11 +82,11 @@ def _multiply_adds(factor: Factor) -> int:
 
 
 def _kept_bytes(factor: Factor, batch: int) -> int:
-    """Bytes of all distinct tensors that autograd keeps between the forward and the backward pass."""
+    """Returns the number of bytes that autograd keeps for the backward pass, without those of the parameters."""
     kept: dict[int, Any] = {}
 
     def keep(tensor: Tensor) -> None:
-        # No backward pass follows. Returning the tensor would create a reference cycle.
+        # The hook returns None: no backward pass follows, and returning the tensor would create a reference cycle.
         storage = tensor.untyped_storage()
         kept[storage._cdata] = storage
 

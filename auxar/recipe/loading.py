@@ -1,4 +1,4 @@
-"""From the text of a recipe to a validated `Recipe`, and back to TOML."""
+"""Loads the text of a recipe as a validated `Recipe`, and writes a `Recipe` as TOML."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, Tra
 from auxar.recipe.structuring import structure, unstructure
 from auxar.recipe.toml import parse_toml
 
-# Settings of the process that trains, not of one factor's training.
 COMMON_KEYS = ("precision", "trackers", "parallel")
+"""The keys of [training] that apply to the whole process and cannot differ between factors."""
 LENGTHS = frozenset({"steps", "epochs"})
+"""The keys that give the length of training."""
 LONGEST_KEY = 100
+"""Maximum number of characters of a key in an error message."""
 MOST_PARTS = 20
-"""Maximum parts of a setting's key."""
+"""Maximum number of parts, separated by dots or brackets, in the key of a `--set` setting."""
 MOST_BYTES = 2**20
-"""Bytes of a recipe's text."""
+"""Maximum size of a recipe file in bytes."""
 
 
 def load_recipe(
@@ -38,12 +40,14 @@ def load_recipe(
     trust_plugins: bool = False,
     of_a_run: bool = False,
 ) -> tuple[Recipe, Registry]:
-    """The recipe in a file, with `key=value` settings applied, and the registry of all its plugins.
+    """Loads the recipe in a file and applies `key=value` settings. Returns the recipe and the registry of its plugins.
 
-    Values of `sampling` take the place of keys of [sampling], settings included; all are then checked together. Every
-    component's options are filled in with their defaults. Raises `UserError` with the key of whatever is wrong, and
-    for a run's recipe with plugin files, which are code, unless they are trusted. A recipe is a run's if `of_a_run`
-    says so, and if it looks like one.
+    Values in `sampling` replace the keys of [sampling], including keys that `settings` set. Options that a component
+    leaves out get their defaults.
+
+    Raises `UserError` with the paths of invalid keys. Also raises it if the recipe of a run lists plugin files, because
+    they are code, unless `trust_plugins` is true and the files are in the run's folder plugins/. A recipe counts as
+    that of a run if `of_a_run` is true, or if it is named recipe.toml and lies beside files that a run creates.
     """
     path = Path(path)
     with _naming(path):
@@ -53,13 +57,16 @@ def load_recipe(
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe in a file as it is written there: no plugin is loaded, and options are not filled in."""
+    """Reads the recipe in a file without loading plugins and without filling in the defaults of components."""
     with _naming(path):
         return _parse(_text(path), ())
 
 
 def parse_recipe(text: str, folder: Path, settings: Sequence[str] = ()) -> tuple[Recipe, Registry]:
-    """`load_recipe` for text; plugin files are looked for relative to `folder`."""
+    """Loads a recipe from its text and applies `settings`. Returns the recipe and the registry of its plugins.
+
+    Paths of plugin files are relative to `folder`. The files are loaded without a check that they are trusted.
+    """
     recipe = _parse(text, settings)
     registry = load_plugins(folder / file for file in recipe.plugins)
     return fill_in(recipe, registry), registry
@@ -76,19 +83,19 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 class _Unreadable(UserError):
-    """The file itself cannot be read, and its error names it."""
+    """The error for a recipe file that cannot be read. The message already contains the path."""
 
 
 def _text(path: Path) -> str:
-    # Unlike `Path.exists` these take a name that the file system refuses for one that is not there.
+    # Unlike `Path.exists`, these functions return False for a name that the file system does not allow.
     if not os.path.exists(path):
         beside = path.parent.glob("*.toml") if os.path.isdir(path.parent) else ()
         near = did_you_mean(path.name, (file.name for file in beside))
-        raise _Unreadable(f"recipe {path} cannot be read: No such file or directory{near}")
+        raise _Unreadable(f"recipe {path} does not exist{near}")
     try:
         return read_bytes(path, MOST_BYTES).decode("utf-8")
     except UnicodeDecodeError:
-        raise UserError("not a recipe: expected UTF-8 text") from None
+        raise UserError("expected a recipe in UTF-8, but the file is not UTF-8 text") from None
     except UserError as error:
         raise _Unreadable(f"recipe {error}") from None
 
@@ -99,19 +106,19 @@ def _parse(text: str, settings: Sequence[str], sampling: Mapping[str, Any] | Non
     except ValueError as error:
         raise UserError(f"not valid TOML: {one_line(str(error))}") from None
     if isinstance(settings, str):
-        # Python would take a text for a list of its letters.
-        raise UserError(f"expected a list of settings, each key=value, got the text {shown(settings)}")
+        # A string is also a sequence (of its characters), so it would be accepted by mistake.
+        raise UserError(f"settings: expected a list of key=value strings, got the string {shown(settings)}")
     for setting in settings:
         _apply(table, setting)
     own = table.get("sampling", {})
-    # Anything but a table is an error that is reported with all others.
+    # If [sampling] is not a table, `_structure_recipe` reports it together with all other errors.
     if sampling and isinstance(own, Mapping):
         table["sampling"] = {**own, **sampling}
     return _structure_recipe(table)
 
 
 def recipe_table(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as the table its TOML would give."""
+    """Converts the recipe to a table of plain values with the structure of its TOML."""
     table = unstructure(recipe)
     overrides = table.pop("factor_training")
     if overrides:
@@ -123,7 +130,7 @@ def recipe_table(recipe: Recipe) -> dict[str, Any]:
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """The recipe as TOML that `parse_recipe` reads back to the same recipe."""
+    """Converts the recipe to TOML text. `parse_recipe` reads the text back as an equal recipe."""
     return tomli_w.dumps(recipe_table(recipe))
 
 
@@ -136,9 +143,9 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
         overrides = training.pop("factor", {})
         table["training"] = training
     if "factor_training" in table:
-        raise UserError("factor_training: unknown key; write [training.factor.NAME]")
+        raise UserError("factor_training: unknown key; use [training.factor.NAME] instead")
     if isinstance(table.get("stage"), Mapping):
-        raise UserError("stage: write [[stage]] with two pairs of brackets: a recipe may have several")
+        raise UserError("stage: expected a list of tables; write [[stage]] with double brackets")
     if isinstance(table.get("stage"), list):
         _check_stages(table["stage"])
     recipe = structure(table, Recipe)
@@ -147,12 +154,12 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
 
 
 def _check_stages(stages: Sequence[Any]) -> None:
-    """Raises `UserError` for too many stages, even if each of them is valid."""
+    """Raises `UserError` if a recipe has more than `MOST_STAGES` stages, counting repetitions."""
     repeats = [stage.get("repeat", 1) if isinstance(stage, Mapping) else 1 for stage in stages]
     # An invalid `repeat` is reported later, under its own key.
     total = sum(repeat if type(repeat) is int and 0 < repeat <= MOST_STAGES else 1 for repeat in repeats)
     if total > MOST_STAGES:
-        raise UserError(f"stage: expected at most {MOST_STAGES} stages, repeated ones counted each time, got {total}")
+        raise UserError(f"stage: expected at most {MOST_STAGES} stages, counting repetitions, got {total}")
 
 
 def _expand(stages: Sequence[Stage]) -> tuple[Stage, ...]:
@@ -161,7 +168,7 @@ def _expand(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 
 def _factor_training(recipe: Recipe, base: Mapping[str, Any], overrides: Any) -> dict[str, TrainingConfig]:
     if not isinstance(overrides, Mapping):
-        raise UserError("training.factor: expected tables, [training.factor.NAME]")
+        raise UserError("training.factor: expected a table for each factor, [training.factor.NAME]")
     merged = {}
     for name, override in overrides.items():
         path = f"training.factor.{one_line(name, LONGEST_KEY)}"
@@ -170,18 +177,21 @@ def _factor_training(recipe: Recipe, base: Mapping[str, Any], overrides: Any) ->
             raise UserError(f"{path}: no factor is named '{name}'{did_you_mean(name, recipe.factor_names)}")
         if not isinstance(override, Mapping):
             raise UserError(f"{path}: expected a table")
-        # A factor's own length replaces the common one, in whichever unit either is given.
+        # If a factor sets `steps` or `epochs`, neither `steps` nor `epochs` of [training] applies to it.
         length = LENGTHS if override.keys() & LENGTHS else frozenset()
         table = {key: value for key, value in base.items() if key not in length}
         merged[name] = structure({**table, **override}, TrainingConfig, path)
         for key in COMMON_KEYS:
             if getattr(merged[name], key) != getattr(recipe.training, key):
-                raise UserError(f"{path}.{key}: all factors of a run share it; set training.{key}")
+                raise UserError(f"{path}.{key}: this key cannot differ between factors; set training.{key} instead")
     return merged
 
 
 def fill_in(recipe: Recipe, registry: Registry) -> Recipe:
-    """The recipe with every option of every component. Raises `UserError` for unknown components and options."""
+    """Returns the recipe with all options of its components, including the defaults of options that are left out.
+
+    Raises `UserError` if a component is unknown, or if an option is unknown or invalid.
+    """
 
     def resolve(kind: Kind, choice: ComponentChoice, path: str) -> ComponentChoice:
         component = registry.get(kind, choice.name, path)
@@ -207,12 +217,17 @@ def fill_in(recipe: Recipe, registry: Registry) -> Recipe:
 
 
 def _apply(table: dict[str, Any], setting: str) -> None:
-    """Sets one key of the table from `key=value`; `stage[0].decoder.filters=32` reaches into a list."""
+    """Sets one key of the recipe's table from a `key=value` setting.
+
+    Brackets select an entry of a list, as in `stage[0].decoder.filters=32`.
+    """
     key, equals, text = setting.partition("=")
     parts = [part for part in re.split(r"[.\[\]]+", key.strip()) if part]
     setting = one_line(setting, 2 * LONGEST_KEY)
-    if not equals or not parts or len(parts) > MOST_PARTS:
+    if not equals or not parts:
         raise UserError(f"--set {setting}: expected key=value, such as training.steps=100")
+    if len(parts) > MOST_PARTS:
+        raise UserError(f"--set {setting}: expected a key of at most {MOST_PARTS} parts, got {len(parts)}")
     if not is_unicode(text):
         raise UserError(f"--set {setting}: expected UTF-8 text")
     value = _value(text.strip())
@@ -224,27 +239,33 @@ def _apply(table: dict[str, Any], setting: str) -> None:
         if isinstance(node, list):
             entries = {str(entry): entry for entry in range(len(node))}
             if part not in entries:
-                raise UserError(f"--set {setting}: {where} does not exist; there are entries 0 … {len(node) - 1}")
+                size = f"{above} is a list of length {len(node)}, numbered from 0"
+                raise UserError(f"--set {setting}: {where} does not exist; {size}")
             index: Any = entries[part]
         elif isinstance(node, dict):
             if part.isdigit() and part not in node:
-                raise UserError(f"--set {setting}: {where} does not exist; {above} has no entries")
+                table_name = above or "the recipe"
+                raise UserError(f"--set {setting}: {where} does not exist; {table_name} has no numbered entries")
             index = part
             if not last:
                 node.setdefault(index, {})
         else:
-            raise UserError(f"--set {setting}: {above} is a value, not a table")
+            raise UserError(f"--set {setting}: {above} is not a table, so it has no key '{names[depth]}'")
         if last:
             node[index] = value
         else:
             node = node[index]
     if parts[-1] in LENGTHS and parts[0] == "training":
-        # The last table reached holds the length: of all factors, or of one.
+        # `node` is the table with the new length: [training], or [training.factor.NAME].
         _replace_length(node, parts[-1])
 
 
 def _replace_length(training: dict[str, Any], keep: str) -> None:
-    """Removes lengths that a setting replaces: in the other unit, and of single factors if it is for all of them."""
+    """Removes the lengths of training that a new setting of the key `keep` replaces.
+
+    These are the other one of `steps` and `epochs` and, if the setting is for all factors, the lengths of single
+    factors.
+    """
     for key in LENGTHS - {keep}:
         training.pop(key, None)
     factors = training.get("factor")
@@ -255,7 +276,7 @@ def _replace_length(training: dict[str, Any], keep: str) -> None:
 
 
 def _value(text: str) -> Any:
-    # Anything that is not a TOML value is taken as text, so that paths need no quotes.
+    # A setting that is not a TOML value is read as a string, so that paths need no quotes.
     try:
         table = parse_toml(f"value = {text}")
     except ValueError:

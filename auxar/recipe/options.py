@@ -1,4 +1,4 @@
-"""Values that a command gives in place of a run's own: its `--set` keys, and the options of [sampling]."""
+"""Checks command-line values that override the recipe of a run: `--set` settings, and the options for [sampling]."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from typing import Any
 
 import attrs
 
-from auxar.errors import UserError, one_line, shown
+from auxar.errors import UserError
 from auxar.recipe.schema import SamplingConfig
 
 FLAGS = {"images": "-n"}
-"""Options of the command line that are not spelled as the key of [sampling] is."""
+"""The command-line options with names that differ from their keys of [sampling], by key."""
 
 
 def check_settings(settings: Sequence[str], *allowed: str) -> None:
-    """Raises `UserError` for a `key=value` setting whose key begins with none of the `allowed` prefixes.
+    """Raises `UserError` unless the key of every `key=value` setting begins with one of the `allowed` prefixes.
 
-    Other keys are part of the training: changing them afterwards would give figures of another model.
+    Other keys do not affect the command, or they define how the model was trained, which cannot be changed afterwards.
     """
     for setting in settings:
         if not setting.strip().startswith(allowed):
-            raise UserError(f"--set {setting}: only keys {', '.join(p + '…' * p.endswith('.') for p in allowed)}")
+            keys = ", ".join(prefix + "…" * prefix.endswith(".") for prefix in allowed)
+            raise UserError(f"--set {setting}: this command accepts only the keys {keys}")
 
 
 def sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of [sampling] among `options` that are given, which are those that are not None.
+    """Returns the entries of `options`, by keys of [sampling], that are not None.
 
-    A rule other than 'reduced' comes with a reduction of 0, since the run's own belongs to its own rule. Raises
-    `UserError`, naming the option, for a value that the key does not take.
+    If a rule other than 'reduced' is given, the reduction is 0 unless it is given too, because the reduction in the
+    run's recipe belongs to the rule there. Raises `UserError` with the name of the option if a value is invalid.
     """
     fields = attrs.fields_dict(SamplingConfig)
     given = {name: value for name, value in options.items() if value is not None}
@@ -39,12 +40,12 @@ def sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
                 validator(None, fields[name], value)
         except (ValueError, TypeError) as error:
             flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
-            raise UserError(f"{flag} {one_line(shown(value))}: {error.args[0]}") from None
+            raise UserError(f"{flag}: {error.args[0]}") from None
     if given.get("rule", "reduced") != "reduced":
         given.setdefault("reduction", 0.0)
     return given
 
 
 def sets(settings: Sequence[str], key: str) -> bool:
-    """Whether one of the `key=value` settings sets the key."""
+    """Whether one of the `key=value` settings sets `key`."""
     return any(setting.partition("=")[0].strip() == key for setting in settings)

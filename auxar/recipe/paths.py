@@ -1,4 +1,4 @@
-"""Paths in recipes."""
+"""Makes the path of local images in a recipe absolute."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from auxar.recipe.schema import Recipe
 
 
 def with_full_path(recipe: Recipe, registry: Registry) -> Recipe:
-    """The recipe with the full path of local images, so that its run can be continued from any folder.
+    """Returns the recipe with an absolute `data.path`, so that its run can be continued from any working directory.
 
-    Raises `UserError` for a path that is not UTF-8, as a recipe has to be.
+    The path is unchanged if it is the name of a registered data set or does not exist on this machine. Raises
+    `UserError` if the absolute path is not valid UTF-8, because recipes are written in UTF-8.
     """
     path = recipe.data.path
     if path in registry.names("dataset") or not Path(path).exists():
         return recipe
     full = str(Path(path).resolve())
     if not is_unicode(full):
-        raise UserError(f"data.path: the path {full!r} is not valid UTF-8, as a recipe has to be; rename its folders")
+        raise UserError(f"data.path: the path {full!r} is not valid UTF-8, which recipes require; rename it")
     return attrs.evolve(recipe, data=attrs.evolve(recipe.data, path=full))

@@ -1,4 +1,4 @@
-"""Recipes: the frozen classes behind the TOML, one field per key, each with its default and what it may be."""
+"""The frozen classes of a recipe. Each key of the TOML is a field with a default and a validator."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ from auxar.structuring import NO_KEY
 
 Table = Mapping[str, Any]
 MOST_STAGES = 64
+"""Maximum number of stages of a recipe, counting repetitions."""
 MOST_IMAGES = 2**20
+"""Maximum number of images in a batch."""
 MOST_EPOCHS = 10**6
+"""Maximum number of epochs."""
 MOST_WORKERS = 256
+"""Maximum number of processes that read images."""
 LONGEST_PATH = 1000
+"""Maximum number of characters in the path of a plugin file."""
 LONGEST_PATH_PART = 255
+"""Maximum number of bytes in a part of such a path, between slashes."""
 
 
 def _fraction(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
     if not 0 < value < 1:
-        raise ValueError(f"{attribute.name} must lie between 0 and 1, got {value!r}")
+        raise ValueError(f"{attribute.name} must be greater than 0 and less than 1, got {value!r}")
 
 
 def _below_one(instance: object, attribute: attrs.Attribute[Any], values: Sequence[float]) -> None:
@@ -41,9 +47,9 @@ def _one_of(*choices: str) -> Any:
 
 
 def _integer(instance: object, attribute: attrs.Attribute[Any], value: int) -> None:
-    # TOML's values were checked already; Python's may be of any type.
+    # Values from TOML have been checked already, but values that are passed in Python may have any type.
     if type(value) is not int or not -(2**63) <= value < 2**63:
-        raise ValueError(f"{attribute.name} must be an integer of 64 bits, got {shown(value)}")
+        raise ValueError(f"{attribute.name} must be an integer from -2^63 to 2^63 - 1, got {shown(value)}")
 
 
 def _finite(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
@@ -53,15 +59,18 @@ def _finite(instance: object, attribute: attrs.Attribute[Any], value: float) -> 
 
 def _names_of_files(instance: object, attribute: attrs.Attribute[Any], names: Sequence[str]) -> None:
     for name in names:
-        # What the file system would refuse, each in its own way.
+        # Names that a file system would refuse are rejected here, because each file system raises a different error.
         fits = name.isprintable() and len(name) <= LONGEST_PATH
         if not fits or max(map(len, name.encode().split(b"/"))) > LONGEST_PATH_PART:
-            raise ValueError(f"{attribute.name} must be names of files, got {shown(name)}")
+            raise ValueError(
+                f"{attribute.name} must be file names of printable characters, at most {LONGEST_PATH} in all and "
+                f"{LONGEST_PATH_PART} bytes between slashes, got {shown(name)}"
+            )
 
 
 @attrs.frozen
 class Crop:
-    """Margins cut off every image before anything else, in pixels."""
+    """Margins in pixels that are cut off from each image before it is resized."""
 
     left: int = attrs.field(default=0, validator=ge(0))
     right: int = attrs.field(default=0, validator=ge(0))
@@ -71,47 +80,51 @@ class Crop:
 
 @attrs.frozen
 class Split:
-    """A random division of one set of images into training and held-out ones."""
+    """A random division of one set of images into training images and held-out images."""
 
     train: float = attrs.field(default=0.95, validator=_fraction)
-    """Share of the images that are for training."""
+    """Fraction of the images that is used for training, greater than 0 and less than 1."""
     seed: int = 0
+    """Seed of the random division."""
 
 
 @attrs.frozen
 class DataConfig:
-    """[data]: where the images are and how they are brought to the recipe's [image]."""
+    """The table [data]: the source of the images, and their conversion to the size and channels of [image]."""
 
     path: str = attrs.field(validator=attrs.validators.min_len(1))
-    """A registered data set, a folder of images, or anything `datasets.load_dataset` takes."""
+    """The source: a registered data set, a folder of images, a parquet file, a folder of parquet files, or a data set
+    on the Hugging Face hub."""
     config: str | None = None
     """Name of the data set's configuration, for sets that have several."""
     train: str = "train"
-    """Name of the data set's split that is trained on."""
+    """Name of the data set's split that is used for training."""
     heldout: str | None = None
-    """Name of the data set's split that is held out. Without it, `split` divides the training split."""
+    """Name of the data set's split of held-out images. If it is not given, `split` divides the training split."""
     split: Split = attrs.field(factory=Split)
     column: str | None = None
-    """The column that holds the images; found by its type when not named."""
+    """Name of the column with the images. If it is not given, the column is found by its type."""
     crop: Crop = attrs.field(factory=Crop)
     resize: str = attrs.field(default="none", validator=_one_of("none", "cover", "stretch"))
-    """How an image of another size is brought to [image]: not at all (an error), scaled until it covers the size and
-    cut about its center, or stretched to it."""
+    """How an image of another size than [image] is resized: `none` reports an error, `cover` scales the image until it
+    covers the size and crops the center, `stretch` scales width and height independently."""
     broken: str = attrs.field(default="error", validator=_one_of("error", "skip"))
-    """What an image that cannot be read does: end the run, naming it, or be skipped and counted."""
+    """How an image that cannot be read is handled: `error` ends the run and names the image, `skip` leaves it out and
+    reports it."""
     limit: int | None = attrs.field(default=None, validator=optional(positive))
-    """Use the first so many images only."""
+    """Number of images to use from each split, counted from its beginning. All are used if it is not given."""
     streaming: bool = False
-    """Read images as they are needed, for sets larger than the disk."""
+    """Whether images are read when they are needed instead of converted in advance, for sets larger than the disk."""
     shuffle_buffer: int = attrs.field(default=10_000, validator=positive)
-    """Images held in memory to shuffle a stream."""
+    """Number of encoded images that are kept in memory to shuffle a stream."""
     workers: int = attrs.field(default=0, validator=[ge(0), at_most(MOST_WORKERS)])
-    """Processes that prepare images beside training, 256 at most; 0 prepares them in the training process."""
+    """Number of processes that read batches ahead during training, 256 at most. If it is 0, the training process reads
+    them itself."""
 
 
 @attrs.frozen
 class ComponentChoice:
-    """A component by name, with the options that its plugin defines."""
+    """The choice of a component: its name and its options."""
 
     name: str
     options: Table = attrs.field(factory=dict)
@@ -119,70 +132,80 @@ class ComponentChoice:
 
 @attrs.frozen
 class Stage:
-    """[[stage]]: one step from an image to its view, p(X | X̂) with X̂ = ψ(X)."""
+    """The table [[stage]]: one view of an image X, and the factor p(X | X̂) of the image given its view X̂ = ψ(X)."""
 
     view: ComponentChoice
-    """ψ: what X̂ is of the image."""
+    """The view ψ, which computes X̂ = ψ(X) from the image."""
     embedding: ComponentChoice
-    """f_w: what the decoder learns of the view."""
+    """The embedding f_w, a network that computes features of the view for the decoder."""
     decoder: ComponentChoice
-    """p(X | X̂), given the embedding's features."""
+    """The decoder p(X | X̂), which reads the features of the embedding."""
     support: str = attrs.field(default="free", validator=_one_of("free", "restricted"))
-    """Which images p(X | X̂) gives probability to: free (any image, so that bits/dim are a bound, as in the paper), or
-    restricted (images whose view is X̂, so that they are exact)."""
+    """The images that can have probability under p(X | X̂): `free` allows any image, as in the paper, so bits/dim are a
+    bound; `restricted` allows only images with the view X̂, so bits/dim are exact."""
     repeat: int = attrs.field(default=1, validator=[positive, at_most(MOST_STAGES)])
-    """The stage so many times in a row, with networks of its own each time; all stages together are 64 at most."""
+    """Number of times that the stage is repeated in a row, each time with separate networks. A recipe has at most 64
+    stages, counting repetitions."""
 
 
 @attrs.frozen
 class TrainingConfig:
-    """[training]: how a factor is trained. `[training.factor.NAME]` overrides any key for one factor."""
+    """The table [training]: how factors are trained.
+
+    `[training.factor.NAME]` overrides keys for one factor, except `precision`, `trackers` and `parallel`.
+    """
 
     steps: int | None = attrs.field(default=None, validator=optional(ge(0)))
-    """Optimizer steps. Exactly one of `steps` and `epochs` is given."""
+    """Number of optimizer steps. Exactly one of `steps` and `epochs` must be given."""
     epochs: float | None = attrs.field(default=None, validator=optional([positive, at_most(MOST_EPOCHS)]))
-    """Passes over the training images, a million at most."""
+    """Number of passes over the training images, at most a million. It may be a fraction."""
     batch_size: int = attrs.field(default=16, validator=[positive, at_most(MOST_IMAGES)])
-    """Images per optimizer step, over all processes and accumulated parts together: 1 … 2^20."""
+    """Number of images per optimizer step, summed over all processes and accumulated parts, 1 … 2^20."""
     accumulate: int = attrs.field(default=1, validator=positive)
-    """Parts a process's share of the batch is computed in, to save memory."""
+    """Number of parts in which each process computes its share of a batch. More parts need less memory."""
     learning_rate: float = attrs.field(default=1e-3, validator=positive)
-    """Adam's, at the first step."""
+    """Learning rate of Adam at the first step."""
     decay: float = attrs.field(default=1.0, validator=[positive, le(1.0)])
-    """Factor on the learning rate after every step."""
+    """Number that the learning rate is multiplied by after every step, greater than 0 and at most 1."""
     betas: tuple[float, float] = attrs.field(default=(0.9, 0.999), validator=_below_one)
-    """Adam's decay rates of the first and second moment."""
+    """Decay rates of Adam's first and second moment, at least 0 and less than 1."""
     clip: float | None = attrs.field(default=None, validator=optional(positive))
-    """Largest norm of the gradient of the loss in bits/dim; larger ones are scaled down."""
+    """Maximum norm of the gradient of the loss in bits/dim. A larger gradient is scaled down to it. There is no limit
+    if it is not given."""
     ema: float = attrs.field(default=0.9995, validator=[ge(0.0), lt(1.0)])
-    """Decay of the average of weights that evaluation and sampling use; 0 uses the last weights."""
+    """Decay of the moving average of the weights, which evaluation and sampling use. If it is 0, they use the last
+    weights."""
     flip: bool = False
-    """Mirror half of the training images left to right, at random."""
+    """Whether each training image is mirrored left to right with probability ½."""
     precision: str = attrs.field(default="float32", validator=_one_of("float32", "bf16"))
-    """bf16 computes convolutions in bfloat16 and keeps weights and likelihoods in float32."""
+    """Number format of computations. `bf16` computes convolutions in bfloat16, and keeps weights and likelihoods in
+    float32."""
     seed: int = 0
-    """Decides on initial weights, the order of images and dropout's noise."""
+    """Seed of the initial weights, the order of the images, the mirroring by `flip`, and dropout."""
     initialization_images: int = attrs.field(default=64, validator=[positive, at_most(MOST_IMAGES)])
-    """Images of the batch for data-dependent initialization, 1 … 2^20."""
+    """Number of images in the batch for data-dependent initialization, 1 … 2^20."""
     checkpoint_every: int = attrs.field(default=500, validator=positive)
-    """Steps between checkpoints."""
+    """Number of steps between checkpoints."""
     keep_checkpoints: int = attrs.field(default=2, validator=positive)
-    """The newest so many are kept; if one turns out to be damaged, training goes on from the one before."""
+    """Number of newest checkpoints to keep. If the newest is damaged, training continues from the one before it."""
     log_every: int = attrs.field(default=20, validator=positive)
-    """Steps between lines of metrics."""
+    """Number of steps between logged lines of metrics."""
     trackers: tuple[str, ...] = ()
-    """Experiment trackers by the names that Accelerate's `log_with` takes."""
+    """Names of experiment trackers, as Accelerate's argument `log_with` accepts them."""
     nonfinite: str = attrs.field(default="stop", validator=_one_of("stop", "skip"))
-    """What a loss or gradient that is not finite does: stop training, or skip the step and count it."""
+    """How a loss or gradient that is not finite is handled: `stop` ends training, `skip` leaves out the step and counts
+    it."""
     parallel: str = attrs.field(default="batch", validator=_one_of("batch", "factors"))
-    """What several processes share: every batch of one factor after the other, or the factors, one at a time each."""
+    """How several processes divide the work: with `batch` they train one factor after the other and share every batch,
+    with `factors` each process trains whole factors, one at a time."""
 
     def __attrs_post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
-            raise ValueError("exactly one of steps and epochs must be given")
+            found = "neither" if self.steps is None else "both"
+            raise ValueError(f"exactly one of steps and epochs must be given, got {found}")
 
     def total_steps(self, images: int) -> int:
-        """Optimizer steps in all, for a training set of `images` images."""
+        """Returns the total number of optimizer steps for a training set of `images` images."""
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None
@@ -191,52 +214,58 @@ class TrainingConfig:
 
 @attrs.frozen
 class EvaluationConfig:
-    """[evaluation]: what bits/dim are computed on."""
+    """The table [evaluation]: the images for which bits/dim are computed."""
 
     batch_size: int = attrs.field(default=16, validator=[positive, at_most(MOST_IMAGES)])
-    """Images at once, 1 … 2^20; figures do not depend on it."""
+    """Number of images evaluated at once, 1 … 2^20. Results do not depend on it, except for rounding."""
     heldout_images: int | None = attrs.field(default=None, validator=optional(positive))
-    """The first so many held-out images only; all without it."""
+    """Number of held-out images to evaluate, counted from the first. All are evaluated if it is not given."""
     train_images: int = attrs.field(default=200, validator=ge(0))
-    """The first so many training images, to compare with the held-out ones; 0 for none."""
+    """Number of training images to evaluate, counted from the first, for comparison with the held-out images. If it is
+    0, none are evaluated."""
 
 
 @attrs.frozen
 class SamplingConfig:
-    """[sampling]: the images drawn at the end of a run."""
+    """The table [sampling]: how many images are drawn from the model at the end of a run, and how."""
 
     images: int = attrs.field(default=16, validator=[_integer, ge(0)])
-    """How many are drawn."""
+    """Number of images to draw."""
     rule: str = attrs.field(default="ancestral", validator=_one_of(*RULES))
-    """How a value is drawn from its distribution: ancestral (exact samples of the model), reduced or map."""
+    """Rule by which a value is drawn from its distribution: `ancestral` draws exact samples of the model, `reduced`
+    lowers the log-scales first, `map` draws a mixture component and takes its mode."""
     reduction: float = attrs.field(default=0.0, validator=[_finite, ge(0.0)])
-    """For the rule 'reduced': constant subtracted from the predicted log-scales."""
+    """Constant that the rule `reduced` subtracts from the predicted log-scales. Other rules require 0."""
     temperature: float = attrs.field(default=1.0, validator=[_finite, positive])
-    """For softmax: divides the logits."""
+    """Divisor of the logits of a softmax head. The logistic mixture ignores it."""
     batch_size: int = attrs.field(default=16, validator=[_integer, positive, at_most(MOST_IMAGES)])
-    """Images drawn at once, 1 … 2^20."""
+    """Number of images drawn at once, 1 … 2^20."""
     seed: int = attrs.field(default=0, validator=_integer)
-    """Seed of the noise: an image is a function of seed and number."""
+    """Seed of the noise. An image depends only on the seed and the number of the image."""
     sampler: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("auto"))
-    """The sampler; `auto` chooses the fastest that the network allows."""
+    """The sampler. `auto` chooses the fastest sampler that supports the network."""
     figure_rows: int = attrs.field(default=6, validator=[_integer, ge(0), at_most(MOST_IMAGES)])
-    """Rows of each of the paper's figures that a run draws for its report; 0 draws no figures."""
+    """Number of rows of images in each of the paper's figures that the report of a run shows. If it is 0, no figures
+    are drawn."""
 
     def __attrs_post_init__(self) -> None:
         self.draw_rule()
 
     def request(self, numbers: Sequence[int]) -> SampleRequest:
-        """The request for images of these numbers, drawn freely."""
+        """Returns a request to draw the images with these numbers, without known pixels or required views."""
         return SampleRequest(tuple(numbers), self.seed, self.draw_rule())
 
     def draw_rule(self) -> DrawRule:
-        """The rule as the record that samplers take."""
+        """Returns the rule, the reduction and the temperature as a `DrawRule`, which samplers expect."""
         return DrawRule(self.rule, self.reduction, self.temperature)
 
 
 @attrs.frozen
 class Recipe:
-    """A whole recipe. `stage` is expanded: one entry for each factor p(X | X̂), from the image down."""
+    """A complete recipe.
+
+    `stage` has one entry for each factor p(X | X̂), from the image down. Repeated stages are written out.
+    """
 
     data: DataConfig
     image: ImageSpec
@@ -244,16 +273,17 @@ class Recipe:
     training: TrainingConfig
     stage: tuple[Stage, ...] = ()
     factor_training: Mapping[str, TrainingConfig] = attrs.field(factory=dict, metadata={NO_KEY: True})
+    """Training settings of single factors, by name: [training.factor.NAME] merged with [training]."""
     evaluation: EvaluationConfig = attrs.field(factory=EvaluationConfig)
     sampling: SamplingConfig = attrs.field(factory=SamplingConfig)
     plugins: tuple[str, ...] = attrs.field(default=(), validator=_names_of_files)
-    """Python files with plugins, relative to the recipe."""
+    """Paths of Python files with plugins, relative to the folder of the recipe."""
 
     @property
     def factor_names(self) -> tuple[str, ...]:
-        """`stage0` (the image given its view) … and last `prior` (the coarsest view)."""
+        """Names of the factors: `stage0` (the image given its view), …, and last `prior` (the coarsest view)."""
         return (*(f"stage{k}" for k in range(len(self.stage))), "prior")
 
     def training_of(self, factor: str) -> TrainingConfig:
-        """The training of one factor, overrides applied."""
+        """Returns the training settings of one factor, with its overrides."""
         return self.factor_training.get(factor, self.training)

@@ -1,4 +1,4 @@
-"""Building models that have shapes only, without drawing initial weights that are not needed."""
+"""Builds models on the device "meta", where tensors have shapes but no values, without drawing initial weights."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _DRAWS = {torch.randn, torch.rand}
 
 
 class WithoutDrawing(TorchFunctionMode):
-    """Skips the initialization of tensors on the device "meta", which have shapes and no values.
+    """Skips the random initialization of tensors on the device "meta", because such tensors have no values.
 
-    Tensors on other devices are initialized as usual. Without this, PyTorch would derive the shapes of random tensors
-    by code that takes a second to import and milliseconds a layer.
+    Tensors on other devices are initialized as usual. This saves time: PyTorch would otherwise compute the shapes of
+    random tensors with code that takes a second to import, and milliseconds for each layer.
     """
 
     def __torch_function__(
@@ -28,7 +28,7 @@ class WithoutDrawing(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         options = dict(kwargs or {})
-        # Some functions of `nn.init` come here as a whole, and the functions that they call do not.
+        # Some functions of `nn.init` are intercepted themselves, and the functions that they call are then not.
         if function in _FILLS or getattr(function, "__module__", None) == nn.init.__name__:
             tensor = args[0] if args else options.get("tensor")
             if isinstance(tensor, Tensor) and tensor.is_meta:

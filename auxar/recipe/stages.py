@@ -1,4 +1,4 @@
-"""The stages that a recipe's text writes, for readers that load neither its plugins nor its options."""
+"""Reads the stages from the text of a recipe, without loading plugins or checking options."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from auxar.recipe.toml import parse_toml
 
 
 def written_stages(text: str) -> list[Mapping[str, Any]]:
-    """The table of every stage from the image down, repeated ones as often as the text says.
+    """Returns the table of every stage, from the image down. A stage with `repeat = n` occurs n times.
 
-    Returns at most `MOST_STAGES` + 1 of them, so that a caller can tell a recipe with too many. Raises `ValueError` for
-    text that is not TOML, and `TypeError` or `AttributeError` where stages are not tables or their numbers of
-    repetitions no integers.
+    At most `MOST_STAGES + 1` tables are returned, so that a caller can detect a recipe with too many stages. Raises
+    `ValueError` if the text is not TOML, and `TypeError` or `AttributeError` if a stage is not a table or its `repeat`
+    is not an integer.
 
     Examples:
         >>> [stage["view"] for stage in written_stages("stage = [{ view = 'pyramid', repeat = 2 }]")]

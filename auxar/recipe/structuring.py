@@ -1,4 +1,4 @@
-"""Tables of a recipe to attrs classes and back: the strict converter with what only recipes have."""
+"""Converts tables of a recipe to attrs classes and back, with error messages and component choices of recipes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,27 @@ from auxar.structuring import A_LIST, A_TABLE, LONGEST_TEXT, OF_64_BITS, Hook, M
 
 T = TypeVar("T")
 LONGEST_NAME = 100
+"""Maximum number of characters in the name of a component."""
 MOST_PROBLEMS = 12
-"""Maximum problems reported per table; fixing these reveals the rest."""
-BRIEF = {text: f"expected {text}" for text in (A_LIST, A_TABLE)} | {OF_64_BITS: "expected an integer of 64 bits"}
-"""Sentences that do not quote the value, which may be a whole table: its path says enough."""
+"""Maximum number of problems that are reported at once."""
+BRIEF = {
+    A_LIST: f"expected {A_LIST}",
+    A_TABLE: f"expected {A_TABLE}",
+    OF_64_BITS: "expected an integer from -2^63 to 2^63 - 1",
+}
+"""Messages, by expected type, that do not quote the value, because it may be very long. The path identifies it."""
+TYPES = {"int": "an integer", "float": "a number", "bool": "a boolean", "str": "a string"}
+"""Names of the expected types in messages, by their names in Python."""
 
 
 class _RecipeMessages(Messages):
-    """Sentences that name the type of a value, since TOML's notation decides on it: 3 and "3" differ."""
+    """Error messages that name the type of a value, because TOML distinguishes the integer 3 from the string "3"."""
 
     def wrong(self, expected: str, value: Any) -> str:
         if expected in BRIEF:
             return BRIEF[expected]
         quotes = _in_quotes(value) if expected == "str" else ""
-        return f"expected {expected}, got {_with_type(value)}{quotes}"
+        return f"expected {TYPES.get(expected, expected)}, got {_with_type(value)}{quotes}"
 
     def too_long(self, text: str) -> str:
         return f"expected at most {LONGEST_TEXT} characters, got {len(text)}: {shown(text)}"
@@ -32,24 +39,28 @@ class _RecipeMessages(Messages):
 
 def _in_quotes(value: Any) -> str:
     is_long = isinstance(value, int) and not -(2**63) <= value < 2**63
-    return "" if is_long or isinstance(value, dict | list) else f'; in quotes it is a text: "{value}"'
+    return "" if is_long or isinstance(value, dict | list) else f'; write a string in quotes: "{value}"'
 
 
 def _with_type(value: Any) -> str:
-    names = {dict: "a table", list: "a list", str: "the text", bool: "the boolean", int: "the integer"}
+    names = {dict: "a table", list: "a list", str: "the string", bool: "the boolean", int: "the integer"}
     return f"{names.get(type(value), f'the {type(value).__name__}')} {shown(value)}"
 
 
 def read_component(value: Any, kind: str = "component") -> ComponentChoice:
-    """A component of a kind from its name, or from a table with its name and options."""
+    """Reads the choice of a component from its name, or from a table with its name and options.
+
+    `kind` is used in error messages. Raises `TypeError` or `ValueError` if the value has another form.
+    """
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping):
-        raise TypeError(f'expected {_a(kind)}, {{ name = "…", … }}, got {_with_type(value)}')
+        raise TypeError(f'expected {_a(kind)}, "NAME" or {{ name = "NAME", … }}, got {_with_type(value)}')
     if not isinstance(value.get("name"), str):
-        raise TypeError(f'{_a(kind)} needs its name: {{ name = "…", … }}')
+        raise TypeError(f'{_a(kind)} needs the key `name` with a string: {{ name = "NAME", … }}')
     if len(value["name"]) > LONGEST_NAME or not value["name"].isprintable():
-        raise ValueError(f"no {kind} has such a name: {shown(value['name'])}")
+        expected = f"{_a(kind)} name of at most {LONGEST_NAME} printable characters"
+        raise ValueError(f"expected {expected}, got {shown(value['name'])}")
     return ComponentChoice(value["name"], {key: option for key, option in value.items() if key != "name"})
 
 
@@ -58,7 +69,7 @@ def _a(noun: str) -> str:
 
 
 def write_component(choice: ComponentChoice) -> dict[str, Any]:
-    """The table that `read_component` reads back."""
+    """Returns the choice as a table, which `read_component` reads."""
     return {"name": choice.name, **choice.options}
 
 
@@ -68,25 +79,29 @@ RECIPES = StrictConverter(
     messages=_RecipeMessages(),
     hooks=[
         Hook(lambda kind: kind is ComponentChoice, lambda value, _: read_component(value), write_component),
-        # Options that name a component come here already made (see recipe/choices.py).
+        # Options that choose a component pass unchanged, because `structure_options` (recipe/choices.py) has already
+        # created the choice.
         Hook(lambda kind: hasattr(kind, "from_recipe"), lambda value, _: value, lambda value: value.to_recipe()),
     ],
 )
 
 
 def structure(table: Any, cls: type[T], path: str = "") -> T:
-    """The attrs class `cls` from a table. Raises `UserError` with the path of every key that is wrong."""
+    """Creates an instance of the attrs class `cls` from a table.
+
+    Raises `UserError` with the paths of invalid keys, at most `MOST_PROBLEMS` of them.
+    """
     if not isinstance(table, Mapping):
-        raise UserError(f"{path}: expected a table, got {_with_type(table)}")
+        raise UserError(f"{path or 'recipe'}: expected a table, got {_with_type(table)}")
     try:
         return RECIPES.structure(table, cls, path)
     except Misfit as error:
-        more = ["… and more"] if len(error.problems) > MOST_PROBLEMS else []
+        more = ["… and more problems, shown once these are fixed"] if len(error.problems) > MOST_PROBLEMS else []
         raise UserError("\n".join([*error.problems[:MOST_PROBLEMS], *more])) from None
 
 
 def unstructure(value: Any) -> dict[str, Any]:
-    """A table of plain values, without the keys that are None (TOML has no null)."""
+    """Converts an attrs instance to a table of plain values. Entries that are None are left out: TOML has no null."""
     table: dict[str, Any] = _without_none(RECIPES.unstructure(value))
     return table
 

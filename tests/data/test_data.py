@@ -241,7 +241,7 @@ def test_remote_files_are_fetched(tmp_path):
     source = EncodedImages(None, "image", None, "", "")
     path = f"zip://0.png::{archive}"
     assert source.read({"path": path, "bytes": None}, 0) == (path, encoded(0))
-    with pytest.raises(UserError, match="cannot be fetched"):
+    with pytest.raises(UserError, match="cannot be downloaded"):
         source.read({"path": f"zip://0.png::{tmp_path}/none.zip", "bytes": None}, 0)
 
 
@@ -289,7 +289,7 @@ def test_subfolders_are_splits_when_one_has_the_name(tmp_path):
         UserError, match=r"data.heldout: .* no split 'vall'; did you mean 'val'\? \(known: train, val\)"
     ):
         load(tmp_path, heldout="vall")
-    with pytest.raises(UserError, match="'train' is the split to train on"):
+    with pytest.raises(UserError, match="'train' is also the training split"):
         load(tmp_path, heldout="train")
 
 
@@ -362,7 +362,7 @@ def test_limit_takes_the_first_images(folder, streaming):
 
 def test_split_needs_an_image_on_each_side(folder):
     with pytest.raises(
-        UserError, match=r"data.split.train: a share of 0.99 of 5 images puts 5 .* and 0 into .*; use 0.8$"
+        UserError, match=r"data.split.train: 0.99 gives 5 training images and 0 held-out images; .*; use 0.8$"
     ):
         load(folder, limit=5, split=Split(0.99))
     assert load(folder, limit=5, split=Split(0.8))
@@ -379,7 +379,7 @@ def damaged(folder, tmp_path_factory) -> Path:
 
 
 def test_broken_images_end_the_run_or_are_skipped(damaged):
-    with pytest.raises(UserError, match=r"03.png \(and 1 more\) cannot be read as an image: .*data.broken = 'skip'"):
+    with pytest.raises(UserError, match=r"03.png \(and 1 more\) in the split .* cannot be read as an image: .*'skip'"):
         load(damaged)
     sets = load(damaged, broken="skip", split=Split(0.5))
     assert sets.skipped == ("03.png", "08.png")
@@ -495,7 +495,7 @@ def test_orders_stay_the_same_from_version_to_version(images):
 
 
 def test_batch_that_cannot_be_shared(images):
-    with pytest.raises(UserError, match=r"training.batch_size: 10 images .* by 4 processes; use 8 or 12"):
+    with pytest.raises(UserError, match=r"training.batch_size: 10 is not divisible by .*, 4; use 8 or 12"):
         training_batches(images, batch_size=10, steps=1, seed=0, flip=False, processes=4)
 
 
@@ -546,11 +546,22 @@ def test_unreachable_hub(monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_session", refuse)
     for streaming in (False, True):
         text = message("flwrlabs/celeba", streaming=streaming)
-        assert "hub could not be reached, and 'flwrlabs/celeba' is not in its local cache" in text
+        assert "hub could not be reached, and 'flwrlabs/celeba' is not in the local cache of `datasets`; " in text
         assert "--set data.path=FOLDER" in text
-    with pytest.raises(UserError, match="nor a registered data set; did you mean 'noto-emoji'"):
+    with pytest.raises(UserError, match="is not a registered data set either; did you mean 'noto-emoji'"):
         load_images(DataConfig("noto-emojis"), SPEC, {"noto-emoji": Path("x")})
     assert not datasets.config.HF_HUB_OFFLINE
+
+
+def test_cached_set_that_cannot_be_loaded(monkeypatch):
+    def other(*args: Any, **options: Any) -> None:
+        raise ValueError("BuilderConfig 'b' not found.\nAvailable: ['c']")
+
+    monkeypatch.setattr("auxar.data.hub._reachable", lambda: False)
+    monkeypatch.setattr(datasets, "load_dataset", other)
+    text = message("a/b")
+    assert "could not be loaded from the local cache of `datasets`: BuilderConfig 'b' not found. Available" in text
+    assert "registered" not in text
 
 
 def test_hub_that_has_no_such_set(monkeypatch):
@@ -566,7 +577,7 @@ def test_hub_that_has_no_such_set(monkeypatch):
 
 def test_folder_without_images(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
-    assert "there are no images in" in message(tmp_path)
+    assert "has no images" in message(tmp_path)
     assert ".jpg" in message(tmp_path)
     assert "expected a folder of images or a .parquet file" in message(tmp_path / "notes.txt")
 
@@ -578,7 +589,7 @@ def test_parquet_that_is_none(tmp_path):
 
 def test_empty_set(tmp_path):
     write_parquet(tmp_path / "none.parquet", count=0)
-    assert "none.parquet: there are no images in it" in message(tmp_path / "none.parquet")
+    assert "none.parquet contains no images" in message(tmp_path / "none.parquet")
     for name, count in (("train", 2), ("test", 0)):
         write_parquet(tmp_path / "splits" / f"{name}.parquet", count=count)
     assert '"test" corresponds to no data' in message(tmp_path / "splits", heldout="test")
@@ -607,29 +618,29 @@ def test_columns(tmp_path):
 
 def test_sizes(folder):
     text = message(folder, ImageSpec(3, height=8, width=6))
-    assert "part0/000.png has 4×4 pixels, and [image] asks for 8×6" in text
+    assert "part0/000.png has 4×4 pixels, but [image] has 8×6" in text
     assert "(3×2 after data.crop)" in message(folder, crop=Crop(top=1, left=2))
-    assert "data.crop: nothing is left of part0/000.png" in message(folder, crop=Crop(top=4))
+    assert "data.crop: the margins leave nothing of part0/000.png" in message(folder, crop=Crop(top=4))
 
 
 def test_shapes_that_data_cannot_supply(folder):
-    assert "image.channels: data has 1 (gray) or 3 (RGB)" in message(folder, ImageSpec(4, height=4, width=4))
-    assert "image.levels: data has 2 to 256" in message(folder, ImageSpec(3, height=4, width=4, levels=257))
+    assert "image.channels: expected 1 (gray) or 3 (RGB)" in message(folder, ImageSpec(4, height=4, width=4))
+    assert "image.levels: expected 2 to 256" in message(folder, ImageSpec(3, height=4, width=4, levels=257))
 
 
 def test_all_images_broken(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.png").write_bytes(b"")
-    assert "all 2 images are broken, a.png first" in message(tmp_path, broken="skip")
+    assert "are broken; the first is a.png: the file is empty" in message(tmp_path, broken="skip")
 
 
 def test_images_of_unusable_values_are_broken(tmp_path):
     Image.new("F", (4, 4), 0.5).save(tmp_path / "a.tiff")
     Image.new("I", (4, 4), 70_000).save(tmp_path / "b.tiff")
-    assert "a.tiff (and 1 more) cannot be read as an image: its values are floats" in message(tmp_path)
+    assert "cannot be read as an image: pixel values are floats" in message(tmp_path)
 
 
 def test_cache_that_cannot_be_written(folder, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "file")
-    assert "prepared images cannot be kept in" in message(folder)
+    assert "prepared images cannot be written to" in message(folder)

@@ -177,13 +177,13 @@ BROKEN: dict[str, dict[str, bytes]] = {
     | cuts("AVIF", -1)
     # The table of tags comes first in a TIFF file of Pillow's that is not compressed.
     | cuts("TIFF", -100, -1),
-    "changed in its pixels, where the format notices": {
+    "damaged pixels, if the format has checksums": {
         "PNG": changed(encode(NOISE, "PNG"), 80),
         "deflate": changed(encode(NOISE, "TIFF", compression="tiff_adobe_deflate"), 9),
         "WEBP": changed(encode(NOISE, "WEBP"), 21),
     },
-    "text under the name of an image": {"": b"What is in this file is text.\n"},
-    "PostScript under the name of an image": {"": encode(RED, "EPS")},
+    "text file with the extension of an image": {"": b"What is in this file is text.\n"},
+    "PostScript file with the extension of an image": {"": encode(RED, "EPS")},
     "another format, such as JPEG 2000 or ICO": {
         kind: encode(RED, kind) for kind in ("JPEG2000", "ICO", "TGA", "PCX", "PDF")
     },
@@ -207,11 +207,11 @@ BROKEN: dict[str, dict[str, bytes]] = {
         "iTXt": with_text(b"iTXt", b"key\0\1\0\0\0"),
         "iCCP": with_text(b"iCCP", b"key\0\0"),
     },
-    "one color of 16 bits is transparent": {
+    "transparent color in an image with 16 bits per channel": {
         "gray": deep((0x8234,), 0, chunk(b"tRNS", struct.pack(">H", 0x8234))),
         "colors": deep((0x8234, 0x12FF, 0), 2, chunk(b"tRNS", struct.pack(">HHH", 0x8234, 0x12FF, 0))),
     },
-    "gray of more than 16 bits, or negative": {
+    "grayscale of more than 16 bits, or with negative values": {
         "more": encode(Image.new("I", (8, 8), 70_000), "TIFF"),
         "negative": encode(Image.new("I", (8, 8), -1), "TIFF"),
     },
@@ -223,13 +223,13 @@ READ: dict[str, dict[str, tuple[bytes, np.ndarray]]] = {
         "PNG": (encode(UPRIGHT, "PNG")[:-12], UPRIGHT),
         "GIF": (encode(RED, "GIF")[:-1], RED),
     },
-    "the name of one format, the content of another": {kind: (encode(RED, kind), RED) for kind in EVERY},
-    "one pixel": {kind: (encode(RED[:1, :1], kind), RED) for kind in EVERY},
+    "extension of another format": {kind: (encode(RED, kind), RED) for kind in EVERY},
+    "image of a single pixel": {kind: (encode(RED[:1, :1], kind), RED) for kind in EVERY},
     "animation: GIF, APNG, WebP, AVIF": {
         **{kind: (frames(kind), RED) for kind in ("GIF", "PNG", "WEBP", "AVIF")},
         "PNG with a picture apart": (frames("PNG", default_image=True), RED),
     },
-    "several pages or pictures: TIFF, MPO": {
+    "several pages or images: TIFF, MPO": {
         "TIFF": (frames("TIFF"), RED),
         "MPO": (frames("MPO"), RED),
         "MPO that has lost the second": (frames("MPO")[:-100], RED),
@@ -239,8 +239,8 @@ READ: dict[str, dict[str, tuple[bytes, np.ndarray]]] = {
         **{kind: (encode(Image.new("1", (8, 8), 1), kind), WHITE) for kind in ("PNG", "BMP", "TIFF", "PPM")},
         "fax": (encode(Image.new("1", (8, 8), 1), "TIFF", compression="group4"), WHITE),
     },
-    "gray": {kind: (encode(GRAY[..., 0], kind), GRAY) for kind in ("PNG", "JPEG", "TIFF", "BMP", "PPM")},
-    "transparency: an alpha channel, or of a palette or color": {
+    "grayscale": {kind: (encode(GRAY[..., 0], kind), GRAY) for kind in ("PNG", "JPEG", "TIFF", "BMP", "PPM")},
+    "transparency: alpha channel, transparent palette entry or color": {
         "PNG": (encode(ALPHA, "PNG"), ON_WHITE),
         "WEBP": (encode(ALPHA, "WEBP", exact=True), ON_WHITE),
         "TIFF": (encode(ALPHA, "TIFF"), ON_WHITE),
@@ -251,7 +251,7 @@ READ: dict[str, dict[str, tuple[bytes, np.ndarray]]] = {
         "GIF": (encode(palette(transparency=1), "GIF", transparency=1), WHITE),
         "color": (encode(RED, "PNG", transparency=(200, 40, 20)), WHITE),
     },
-    "16 bits a channel: gray, RGB, RGBA": {
+    "16 bits per channel: grayscale, RGB, RGBA": {
         "gray": (deep((0x8299,), 0), np.full((8, 8, 3), 0x82, np.uint8)),
         "gray PPM": (b"P5 8 8 65535\n" + b"\x82\x99" * 64, np.full((8, 8, 3), 0x82, np.uint8)),
         "gray TIFF": (encode(Image.new("I;16", (8, 8), 0x8299), "TIFF"), np.full((8, 8, 3), 0x82, np.uint8)),
@@ -267,7 +267,7 @@ READ: dict[str, dict[str, tuple[bytes, np.ndarray]]] = {
         "TIFF": (encode(Image.fromarray(RED).convert("YCbCr"), "TIFF"), RED),
         "JPEG in TIFF": (encode(Image.fromarray(RED).convert("YCbCr"), "TIFF", compression="jpeg", quality=100), RED),
     },
-    "rotated or mirrored by EXIF, eight orientations": {
+    "rotated or mirrored by EXIF (eight orientations)": {
         f"{kind} {value}": (encode(turned(value), kind, exif=orientation(value)), UPRIGHT)
         for value in range(1, 9)
         for kind in ("PNG", "WEBP", "TIFF")
@@ -338,13 +338,13 @@ def too_many_bytes(folder: Path) -> Iterator[list[str]]:
 # Files that more than their bytes make what they are.
 MADE: dict[str, Callable[[Path], Iterator[list[str]]]] = {
     "pipe or device": pipe_or_device,
-    "link that leads nowhere": leading_nowhere,
+    "link to a file that does not exist": leading_nowhere,
     "more than 400,000,000 bytes": too_many_bytes,
 }
 ELSEWHERE = {
-    "folder under the name of an image",
+    "folder with the extension of an image",
     "name that is not valid UTF-8",
-    'another size than `[image]` has, with `data.resize = "none"`',
+    'size other than that of `[image]`, with `data.resize = "none"`',
 }
 
 
@@ -458,7 +458,8 @@ def test_one_broken_file_ends_the_run_with_a_sentence(tmp_path):
         (folder / "a.png").write_bytes(content)
         with pytest.raises(UserError) as caught:
             load_images(config(folder), SPEC, {})
-        assert str(caught.value).startswith(f"data.path: {folder}, split 'train': a.png cannot be read as an image: ")
+        beginning = f"data.path: a.png in the split 'train' of {folder} cannot be read as an image: "
+        assert str(caught.value).startswith(beginning)
         assert told(kind, str(caught.value))
 
 
@@ -490,13 +491,13 @@ def test_another_size(tmp_path):
         (tmp_path / name).write_bytes(encode(RED[:3], "PNG"))
     with pytest.raises(UserError) as caught:
         load_images(config(tmp_path, resize="none", broken="skip"), SPEC, {})
-    assert told('another size than `[image]` has, with `data.resize = "none"`', str(caught.value))
+    assert told('size other than that of `[image]`, with `data.resize = "none"`', str(caught.value))
 
 
 STREAMED = {
     "cut off in its pixels": encode(NOISE, "PNG")[:100],
     "more than 100,000,000 pixels": png(10_001, 10_000, 1, 0, b""),
-    "PostScript under the name of an image": encode(RED, "EPS"),
+    "PostScript file with the extension of an image": encode(RED, "EPS"),
     "pipe or device": None,
 }
 
@@ -557,10 +558,10 @@ def test_given_images_stand_upright(tmp_path):
 def test_pipes_and_devices_that_are_given(tmp_path):
     with pipe(tmp_path / "pipe.png"):
         for path in (tmp_path / "pipe.png", Path("/dev/zero")):
-            told = f"{path} cannot be read: it is not a regular file"
+            told = f"{path} cannot be read: Not a regular file"
             assert refusal(read_images, [path], SPEC, DATA) == f"--given {told}"
             assert refusal(read_mask, path, SPEC) == f"--keep {told}"
-            assert refusal(image_files, [path]) == f"--given: there is no file {path}"
+            assert refusal(image_files, [path]) == f"--given: there is no file or folder {path}"
 
 
 def test_folders_that_are_given(tmp_path):
@@ -597,7 +598,7 @@ def test_an_error_of_pillow_is_one_short_line(monkeypatch):
 
 def test_memory_that_is_short_is_told(monkeypatch):
     monkeypatch.setattr(Image.Image, "convert", lambda *_: (_ for _ in ()).throw(MemoryError))
-    with pytest.raises(BrokenImage, match=r"^it needs more memory than there is$"):
+    with pytest.raises(BrokenImage, match=r"^decoding needs more memory than is available$"):
         decode(encode(RED, "PNG"), "L")
 
 

@@ -140,25 +140,31 @@ def test_only_what_earlier_versions_wrote_is_changed(options, expected):
         ({"head": 3}, "prior.head: expected a head, "),
         ({"head": True}, "prior.head: expected a head, "),
         ({"head": ["softmax"]}, "prior.head: expected a head, "),
-        ({"head": {"components": 3}}, "prior.head: a head needs its name: "),
+        ({"head": {"components": 3}}, "prior.head: a head needs the key `name` with a string: "),
         ({"head": ""}, "prior.head: no head is named ''"),
-        ({"head": "h" * 10_000}, "prior.head: no head has such a name: 'hhh"),
-        ({"head": {"name": "a\x1b[2J"}}, r"prior.head: no head has such a name: 'a\x1b[2J'"),
-        ({"head": {"name": 3}}, "prior.head: a head needs its name: "),
-        ({"head": {**MIXTURE, "components": "many"}}, "prior.head.components: expected int, got the text 'many'"),
-        ({"head": {**MIXTURE, "components": 2.5}}, "prior.head.components: expected int, got the float 2.5"),
+        ({"head": "h" * 10_000}, "prior.head: expected a head name of at most 100 printable characters, got 'hhh"),
+        (
+            {"head": {"name": "a\x1b[2J"}},
+            r"prior.head: expected a head name of at most 100 printable characters, got 'a\x1b[2J'",
+        ),
+        ({"head": {"name": 3}}, "prior.head: a head needs the key `name` with a string: "),
+        (
+            {"head": {**MIXTURE, "components": "many"}},
+            "prior.head.components: expected an integer, got the string 'many'",
+        ),
+        ({"head": {**MIXTURE, "components": 2.5}}, "prior.head.components: expected an integer, got the float 2.5"),
         ({"head": {**MIXTURE, "components": 0}}, "prior.head: components must be "),
         ({"head": {**MIXTURE, "components": 1025}}, "prior.head: components must be at most 1024, got 1025"),
         ({"head": {**MIXTURE, "componets": 3}}, "prior.head: unknown key 'componets'; did you mean 'components'?"),
         ({"head": {"name": "softmax", "components": 3}}, "prior.head: unknown key 'components'"),
-        ({"components": "many"}, "prior.head.components: expected int, got the text 'many'"),
+        ({"components": "many"}, "prior.head.components: expected an integer, got the string 'many'"),
         ({"components": 1025}, "prior.head: components must be at most 1024, got 1025"),
         (
             {"head": MIXTURE, "components": 3},
-            "prior.components: with a table as head, it is an option in it: "
+            "prior.components: `head` is a table, so `components` must be written inside it: "
             'head = { name = "logistic_mixture", components = 3 }',
         ),
-        ({"head": {"name": "softmax"}, "components": 3}, "prior.components: with a table as head, "),
+        ({"head": {"name": "softmax"}, "components": 3}, "prior.components: `head` is a table, "),
         ({"heed": "softmax"}, "prior: unknown key 'heed'"),
     ],
 )
@@ -179,8 +185,8 @@ def test_a_wrong_head_of_a_stage_is_named_by_the_stage():
         ("zz", "sampling.sampler.engine: no engine is named 'zz' (known: auto, native, torch)"),
         (3, "sampling.sampler.engine: expected an engine, "),
         ({"name": "torch", "threads": 3}, "sampling.sampler.engine: unknown key 'threads'"),
-        ({"name": "auto", "threads": 3}, "sampling.sampler.engine: options belong to an engine, and 'auto' is none"),
-        ({"threads": 3}, "sampling.sampler.engine: an engine needs its name: "),
+        ({"name": "auto", "threads": 3}, "sampling.sampler.engine: 'auto' takes no options"),
+        ({"threads": 3}, "sampling.sampler.engine: an engine needs the key `name` with a string: "),
     ],
 )
 @pytest.mark.parametrize("sampler", ["auto", "wavefront", "cached"])

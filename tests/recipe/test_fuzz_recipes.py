@@ -149,7 +149,7 @@ def test_sizes_that_nobody_means(key, value, message):
 
 def test_stages_are_counted_together():
     stages = [SUBSAMPLED | {"repeat": 20}] * 4
-    assert told(tiny(stage=stages)) == "stage: expected at most 64 stages, repeated ones counted each time, got 80"
+    assert told(tiny(stage=stages)) == "stage: expected at most 64 stages, counting repetitions, got 80"
     assert "got 5000" in told("[[stage]]\n" * 5000)
     recipe, _ = parse_recipe(tiny(stage=[SUBSAMPLED | {"repeat": 32}] * 2), Path("."))
     assert len(recipe.stage) == 64
@@ -172,7 +172,7 @@ def test_layers_are_counted_together(sampler):
 )
 def test_tensors_that_no_machine_can_hold(changes):
     text = tiny(stage=None, image={"height": 65_536, "width": 65_536}, **changes)
-    assert told(text) == "prior: expected tensors of less than 2^63 bytes; image, batch or network are too large"
+    assert told(text) == "prior: expected tensors of less than 2^63 bytes; the image, batch or network is too large"
 
 
 def test_a_model_that_was_counted_is_freed(monkeypatch):
@@ -239,16 +239,17 @@ def test_errors_quote_no_more_than_can_be_read(text):
 
 def test_a_few_of_many_mistakes_are_told():
     message = told(tiny(stage=[{"view": 1}] * 64))
-    assert message.splitlines()[0] == 'stage[0].view: expected a component, { name = "…", … }, got the integer 1'
-    assert message.splitlines()[-1] == "… and more"
+    first, *_, last = message.splitlines()
+    assert first == 'stage[0].view: expected a component, "NAME" or { name = "NAME", … }, got the integer 1'
+    assert last == "… and more problems, shown once these are fixed"
     assert told(tiny(image={"height": 8, "width": 8} | {f"key{k}": 1 for k in range(9)})).endswith(
-        "; and 6 more that are unknown"
+        "; and 6 more unknown keys"
     )
 
 
 def test_an_integer_that_cannot_be_written_is_told_by_its_size():
     assert told(TINY.replace("flip", "").replace("steps = 4", "steps = 4\nflip = 0x" + "f" * 4000)) == (
-        "training.flip: expected bool, got the integer ≈10^4816"
+        "training.flip: expected a boolean, got the integer ≈10^4816"
     )
     assert "expected a finite number, got ≈10^400" in told(TINY.replace("ema = 0.9", "ema = 1" + "0" * 400))
 
@@ -261,13 +262,13 @@ def test_an_integer_that_cannot_be_written_is_told_by_its_size():
 )
 def test_keys_of_many_parts_take_no_time(text):
     start = time.monotonic()
-    assert "keys of too many parts" in told(text)
+    assert "keys with thousands of parts" in told(text)
     assert time.monotonic() - start < 5
 
 
 def test_depth_has_an_end():
     for text in ("x = " + "[" * 60 + "]" * 60, ".".join(["a"] * 60) + " = 1", "x = " + "[" * 100_000):
-        assert told(text) == "not valid TOML: nested too deeply"
+        assert told(text) == "not valid TOML: nested too deeply; expected at most 50 levels of tables and lists"
     assert parse_toml("x = [" + "0.5, " * 2000 + "]")["x"] == [0.5] * 2000
 
 
@@ -280,8 +281,8 @@ def test_depth_has_an_end():
         ("data.path=\udc80", r"--set data.path=\udc80: expected UTF-8 text"),
         ("\x1b[2J", r"--set \x1b[2J: expected key=value, such as training.steps=100"),
         ("a\nb", r"--set a\nb: expected key=value, such as training.steps=100"),
-        ("a" + ".a" * 50_000 + "=1", ": expected key=value, such as training.steps=100"),
-        ("stage[\n]=1", r"--set stage[\n]=1: stage.\n does not exist; there are entries 0 … 0"),
+        ("a" + ".a" * 50_000 + "=1", ": expected a key of at most 20 parts, got 50001"),
+        ("stage[\n]=1", r"--set stage[\n]=1: stage.\n does not exist; stage is a list of length 1, numbered from 0"),
         ("data.path=" + LONG, "data.path: expected at most 10000 characters, got 1000000: '999"),
     ],
 )

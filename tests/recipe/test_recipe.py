@@ -215,29 +215,29 @@ def test_the_nearest_key_is_suggested():
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("training__batch_size", True, "training.batch_size: expected int, got the boolean True"),
-        ("training__batch_size", "100", "training.batch_size: expected int, got the text '100'"),
-        ("training__batch_size", 1.5, "training.batch_size: expected int, got the float 1.5"),
+        ("training__batch_size", True, "training.batch_size: expected an integer, got the boolean True"),
+        ("training__batch_size", "100", "training.batch_size: expected an integer, got the string '100'"),
+        ("training__batch_size", 1.5, "training.batch_size: expected an integer, got the float 1.5"),
         ("training__batch_size", 0, "training: batch_size must be greater than 0, got 0"),
-        ("training__batch_size", 2**63, "training.batch_size: expected an integer of 64 bits"),
+        ("training__batch_size", 2**63, "training.batch_size: expected an integer from -2^63 to 2^63 - 1"),
         ("training__learning_rate", float("inf"), "training.learning_rate: expected a finite number, got inf"),
-        ("training__flip", 1, "training.flip: expected bool, got the integer 1"),
+        ("training__flip", 1, "training.flip: expected a boolean, got the integer 1"),
         ("training__betas", [0.9, 1.0], "training: betas must be at least 0 and less than 1, got [0.9, 1.0]"),
         ("training__betas", 0.9, "training.betas: expected a list"),
         (
             "training__trackers",
             "wandb",
-            "training.trackers: expected a list of texts, [\"…\", …], got the text 'wandb'",
+            "training.trackers: expected a list of strings, [\"…\", …], got the string 'wandb'",
         ),
-        ("plugins", "views.py", "plugins: expected a list of texts, [\"…\", …], got the text 'views.py'"),
-        ("prior__filters", "x", "prior.filters: expected int, got the text 'x'"),
+        ("plugins", "views.py", "plugins: expected a list of strings, [\"…\", …], got the string 'views.py'"),
+        ("prior__filters", "x", "prior.filters: expected an integer, got the string 'x'"),
         ("prior__filters", -1, "prior: filters must be greater than 0, got -1"),
-        ("prior", 3, 'prior: expected a component, { name = "…", … }, got the integer 3'),
+        ("prior", 3, 'prior: expected a component, "NAME" or { name = "NAME", … }, got the integer 3'),
         ("data", 3, "data: expected a table"),
         ("stage", 3, "stage: expected a list"),
-        ("stage", {"view": "pyramid"}, "stage: write [[stage]] with two pairs of brackets: a recipe may have several"),
-        ("sampling__reduction", 0.5, "sampling: reduction is for the rule 'reduced', and the rule is 'ancestral'"),
-        ("factor_training", {}, "factor_training: unknown key; write [training.factor.NAME]"),
+        ("stage", {"view": "pyramid"}, "stage: expected a list of tables; write [[stage]] with double brackets"),
+        ("sampling__reduction", 0.5, "sampling: reduction requires the rule 'reduced', got the rule 'ancestral'"),
+        ("factor_training", {}, "factor_training: unknown key; use [training.factor.NAME] instead"),
     ],
 )
 def test_wrong_values(key, value, message):
@@ -272,10 +272,10 @@ def test_a_view_that_does_not_fit_names_its_stage(repeat):
 
 def test_a_file_that_is_not_there(tmp_path):
     (tmp_path / "quickstart.toml").write_text(TINY)
-    with pytest.raises(UserError, match=r"cannot be read: No such file.*did you mean 'quickstart\.toml'"):
+    with pytest.raises(UserError, match=r"does not exist; did you mean 'quickstart\.toml'"):
         load_recipe(tmp_path / "quikstart.toml")
     (tmp_path / "picture.toml").write_bytes(b"\x89PNG\xff")
-    with pytest.raises(UserError, match=r"picture\.toml: not a recipe: expected UTF-8 text"):
+    with pytest.raises(UserError, match=r"picture\.toml: expected a recipe in UTF-8"):
         load_recipe(tmp_path / "picture.toml")
     with pytest.raises(UserError, match="cannot be read"):
         load_recipe(tmp_path)
@@ -307,12 +307,12 @@ def test_a_recipe_without_stages_is_its_prior_alone():
     assert parse_recipe(recipe_text(recipe), Path("."))[0] == recipe
 
 
-@pytest.mark.parametrize("lengths", [{}, {"steps": 3, "epochs": 2}])
-def test_a_length_is_given_in_one_unit(lengths):
+@pytest.mark.parametrize(("lengths", "found"), [({}, "neither"), ({"steps": 3, "epochs": 2}, "both")])
+def test_a_length_is_given_in_one_unit(lengths, found):
     table = tomllib.loads(TINY)
     del table["training"]["steps"]
     table["training"] |= lengths
-    with pytest.raises(UserError, match="training: exactly one of steps and epochs must be given"):
+    with pytest.raises(UserError, match=f"training: exactly one of steps and epochs must be given, got {found}$"):
         parse(table)
 
 
@@ -339,11 +339,14 @@ def test_a_factors_own_training():
         ({"priör": {}}, "training.factor.priör: no factor is named 'priör'; did you mean 'prior'?"),
         ({"prior": 3}, "training.factor.prior: expected a table"),
         ({"prior": {"step": 3}}, "training.factor.prior: unknown key 'step'; did you mean 'steps'?"),
-        ({"prior": {"steps": "3"}}, "training.factor.prior.steps: expected int, got the text '3'"),
-        ({"prior": {"steps": 3, "epochs": 3}}, "training.factor.prior: exactly one of steps and epochs must be given"),
-        ({"prior": {"precision": "bf16"}}, "training.factor.prior.precision: all factors of a run share it; set"),
-        ({"prior": {"trackers": ["wandb"]}}, "training.factor.prior.trackers: all factors of a run share it; set"),
-        (3, "training.factor: expected tables, [training.factor.NAME]"),
+        ({"prior": {"steps": "3"}}, "training.factor.prior.steps: expected an integer, got the string '3'"),
+        (
+            {"prior": {"steps": 3, "epochs": 3}},
+            "training.factor.prior: exactly one of steps and epochs must be given, got both",
+        ),
+        ({"prior": {"precision": "bf16"}}, "training.factor.prior.precision: this key cannot differ between "),
+        ({"prior": {"trackers": ["wandb"]}}, "training.factor.prior.trackers: this key cannot differ between "),
+        (3, "training.factor: expected a table for each factor, [training.factor.NAME]"),
     ],
 )
 def test_mistakes_in_a_factors_own_training(own, message):
@@ -393,17 +396,25 @@ def test_a_factors_length_set_by_hand_may_change_its_unit():
     [
         ("training.steps", "expected key=value, such as training.steps=100"),
         ("=3", "expected key=value"),
-        ("stage[1].repeat=2", "stage.1 does not exist; there are entries 0 … 0"),
+        ("stage[1].repeat=2", "stage.1 does not exist; stage is a list of length 1, numbered from 0"),
         ("stage[²].repeat=2", "stage.² does not exist"),
+        ("plugins[0]=x", "plugins.0 does not exist; plugins has no numbered entries"),
+        ("0=1", "--set 0=1: 0 does not exist; the recipe has no numbered entries"),
+        ("a" + ".a" * 20 + "=1", "expected a key of at most 20 parts, got 21"),
         ("stage.first=2", "stage.first does not exist"),
-        ("training.steps.deep=2", "training.steps is a value, not a table"),
+        ("training.steps.deep=2", "training.steps is not a table, so it has no key 'deep'"),
         ("training.stepz=2", "training: unknown key 'stepz'; did you mean 'steps'?"),
-        ("training.steps=many", "training.steps: expected int, got the text 'many'"),
-        ("training.steps=" + "9" * 5000, "training.steps: expected int, got the text '999"),
+        ("training.steps=many", "training.steps: expected an integer, got the string 'many'"),
+        ("training.steps=" + "9" * 5000, "training.steps: expected an integer, got the string '999"),
     ],
 )
 def test_settings_that_cannot_be_applied(setting, message):
     assert message in refusal(setting)
+
+
+def test_a_setting_of_an_entry_of_an_empty_list():
+    message = refusal("plugins[0]=a.py", plugins=[])
+    assert message.endswith("plugins.0 does not exist; plugins is a list of length 0, numbered from 0")
 
 
 @settings(deadline=None, max_examples=150)
