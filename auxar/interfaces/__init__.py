@@ -1,8 +1,9 @@
-"""The interfaces of an auxiliary-variable model p(X, X̂) = p(X̂) p(X | X̂), X̂ = ψ(X): one file each.
+"""The interfaces of auxiliary-variable models p(X, X̂) = p(X̂) p(X | X̂) with X̂ = ψ(X).
 
-Kolesnikov & Lampert 2017, equations 2 and 3. Axes are `b c h w` (batch, channel, row, column). Images cross every
-interface as integers in [0, levels); scaling to [-1, 1] happens inside networks. Log-likelihoods are nats of
-shape (b,). A class here is abstract or final: implementations are complete and are not subclassed.
+See Kolesnikov & Lampert 2017 ("the paper"), equations 2 and 3. Axes are `b c h w` (batch, channel, row, column). A
+sub-pixel is one channel of one pixel. Images are passed as integers in [0, levels); `CausalNetwork.encode` scales them
+to [-1, 1]. Log-likelihoods of images are in nats, with shape (b,). Each class is either abstract or final: plugins
+implement the abstract classes and do not subclass the concrete ones.
 """
 
 from auxar.interfaces.decoder import Decoder

@@ -1,4 +1,4 @@
-"""Conditional decoders: p(X | X̂), given the features of X̂ (paper, equation 3)."""
+"""The interface of decoders p(X | X̂), which get the features of the view X̂ (paper, equation 3)."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ from auxar.interfaces.sampling import Sampler
 
 
 class Decoder(nn.Module, abc.ABC):
-    """p(X | X̂), given the features of X̂."""
+    """A decoder p(X | X̂): the distribution of an image given the features of its view."""
 
     image: ImageSpec
+    """Shape and range of the image."""
     features_channels: int
+    """Number of channels of the features."""
     restricts: bool = False
-    """Whether `log_prob` takes intervals and `draw` a restriction; other decoders are never given them."""
+    """Whether the decoder can be restricted: `log_prob` accepts an interval, and `draw` a request with a restriction.
+    Neither is passed to a decoder where this is false."""
 
     @abc.abstractmethod
     def log_prob(self, image: Tensor, features: Tensor, interval: Interval | None = None) -> Tensor:
-        """Integers (b, *image.shape) and features (b, features_channels, h, w) to nats, shape (b,).
+        """Computes log p(image | features) in nats, shape (b,).
 
-        With an interval for every sub-pixel, of the image's shape, each is given that it lies in its own.
+        `image` has integers of shape (b, *image.shape), and `features` has shape (b, features_channels, h, w). With
+        `interval`, of the same shape as `image`, each sub-pixel's distribution is restricted to its interval.
         """
 
     def log_prob_by_channel(
         self, image: Tensor, features: Tensor, interval: Interval | None = None, inside: Interval | None = None
     ) -> ByChannel:
-        """`log_prob` and the share of each channel, where the decoder can tell channels apart: here the total alone.
+        """Computes `log_prob` in total and, if the decoder can, for each channel. The default gives only the total.
 
-        `inside` has intervals as well, but restricts nothing: a decoder may tell how much probability each channel
-        leaves in them.
+        `inside` also has an interval for each sub-pixel, but does not restrict the decoder. A decoder may use it to
+        fill in `ByChannel.inside`.
         """
         if interval is None:
             return ByChannel(self.log_prob(image, features))
@@ -41,10 +45,11 @@ class Decoder(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def draw(self, features: Tensor, request: SampleRequest, sampler: Sampler) -> Tensor:
-        """One image for each number of the request and row of `features`: int64, (b, *image.shape).
+        """Draws one image for each number of the request: int64, (b, *image.shape).
 
-        A decoder that `restricts` gives every image a view that the request's restriction asks for.
+        `features` has shape (b, features_channels, h, w), with a row for each number. If the request has a restriction,
+        the drawn images have its views. Only a decoder with `restricts` gets such a request.
         """
 
     def initialize(self, image: Tensor, features: Tensor) -> None:
-        """Data-dependent initialization on a batch; nothing unless an implementation has it."""
+        """Initializes the weights from a batch of images and features. The default does nothing."""

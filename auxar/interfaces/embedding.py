@@ -1,4 +1,4 @@
-"""Embeddings: f_w, the features of a view that a decoder sees (paper, equation 3)."""
+"""The interface of embeddings f_w, which compute a decoder's features from a view (paper, equation 3)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ from auxar.interfaces.image import ImageSpec
 
 
 class Embedding(nn.Module, abc.ABC):
-    """f_w: what the decoder learns of the view (paper, equation 3)."""
+    """An embedding f_w: a network that computes a decoder's features from a view (paper, equation 3)."""
 
     image: ImageSpec
+    """Shape and range of the image that the decoder predicts."""
     view: ImageSpec
+    """Shape and range of the view."""
     features_channels: int
+    """Number of channels of the features, at least 1."""
 
     @abc.abstractmethod
     def forward(self, view: Tensor) -> Tensor:
-        """Integers (b, *view.shape) to floats (b, features_channels, image.height, image.width)."""
+        """Computes the features of views.
+
+        Args:
+            view: Integers, shape (b, *view.shape).
+
+        Returns:
+            Floats, shape (b, features_channels, image.height, image.width).
+        """
 
     def initialize(self, view: Tensor) -> None:
-        """Data-dependent initialization on a batch of views; nothing unless an implementation has it."""
+        """Initializes the weights from a batch of views. The default does nothing."""

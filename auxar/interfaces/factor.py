@@ -1,4 +1,4 @@
-"""Factors: the terms of a model that train apart."""
+"""The interface of factors: the terms of a model's likelihood, each of which is trained independently."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from auxar.interfaces.likelihood import ByChannel
 
 
 class Factor(nn.Module, abc.ABC):
-    """One of the terms that train apart: p(image | view) at some depth of a chain, or p(image) of its coarsest view.
+    """An independently trained term of a model: p(image | view) at one depth of a chain, or the prior p(image).
 
-    Factors share no parameters (paper, section 3). A factor sees the image at its own depth, the view at the next one
-    and, if it takes any, a condition that comes with the image, such as a label. It refuses a condition that it does
-    not take: to ignore one would give the likelihood of another model.
+    Factors share no parameters (paper, section 3). A factor gets the image at its own depth and the view at the next
+    depth. It may also accept a condition, such as a label of the image. A factor without support for conditions raises
+    `UserError` if one is given, because ignoring it would give the likelihood of a different model.
     """
 
     name: str
+    """`stage0`, `stage1`, … or `prior`."""
     depth: int
+    """Depth of the factor's image."""
     image: ImageSpec
+    """Shape and range of the factor's image."""
     view_spec: ImageSpec | None
-    """Describes the view that the factor is given; None for a prior, which is given none."""
+    """Shape and range of the view that the factor is conditioned on; None for a prior."""
     restricted: bool = False
-    """Whether only images with the given view have a probability."""
+    """Whether the factor gives probability only to images with the given view."""
 
     def __init__(self, name: str, depth: int, image: ImageSpec, view_spec: ImageSpec | None) -> None:
         super().__init__()
@@ -39,22 +42,29 @@ class Factor(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
-        """Integers (b, *image.shape) and (b, *view_spec.shape) to nats, shape (b,)."""
+        """Computes the log-likelihood of images given their views, in nats, shape (b,).
+
+        `image` and `view` have integers of shapes (b, *image.shape) and (b, *view_spec.shape). For a prior, `view` is
+        None.
+        """
 
     @abc.abstractmethod
     def log_prob_by_channel(
         self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None
     ) -> ByChannel:
-        """The nats that a call gives, the share of each channel and, for a free decoder, `ByChannel.inside`, where the
-        factor can tell, in one pass of its network."""
+        """Computes the log-likelihood that `forward` gives in total and, if the factor can, for each channel.
+
+        With a free decoder, the result also has `ByChannel.inside` if the factor can compute it. The network is
+        evaluated once.
+        """
 
     @abc.abstractmethod
     def initialize(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> None:
-        """Data-dependent initialization of the factor's networks on one batch."""
+        """Initializes the weights of the factor's networks from a batch of data."""
 
     def check_inputs(self, view: Tensor | None, condition: Tensor | None) -> None:
-        """Raises `UserError` for a view where none belongs, for none where one does, and for a condition."""
+        """Raises `UserError` if a view is missing or unexpected, or if a condition is given."""
         if (view is None) != (self.view_spec is None):
-            raise UserError(f"{self.name}: {self} {'needs a' if view is None else 'takes no'} view")
+            raise UserError(f"{self.name}: {self} {'requires a' if view is None else 'does not accept a'} view")
         if condition is not None:
-            raise UserError(f"{self.name}: {self} takes no condition")
+            raise UserError(f"{self.name}: {self} does not accept a condition")

@@ -1,4 +1,4 @@
-"""Likelihood heads: the distribution of a pixel given the parameters that a network predicts for it."""
+"""The interface of likelihood heads, which define a pixel's distribution given a network's predicted parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from auxar.interfaces.support import DrawnPixels
 
 
 class Head(abc.ABC):
-    """The distribution of one pixel given the parameters a causal network predicts for it."""
+    """The distribution of one pixel given the parameters that a causal network predicts for it."""
 
     parameter_count: int
     """Number of predicted values per pixel."""
@@ -21,18 +21,26 @@ class Head(abc.ABC):
 
     @abc.abstractmethod
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
-        """(b, parameter_count, h, w) and integers (b, c, h, w) to nats per pixel, shape (b, h, w)."""
+        """Computes the log-likelihood of each pixel in nats, shape (b, h, w).
+
+        `parameters` has shape (b, parameter_count, h, w), and `image` has integers of shape (b, c, h, w).
+        """
 
     def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor | None:
-        """Nats of each channel given those before it, shape (b, c, h, w), which add up to those of `log_prob`.
+        """Computes the log-likelihood of each channel given the channels before it, in nats, shape (b, c, h, w).
 
-        None, as here, where the distribution has no such factors in closed form.
+        The sum over channels equals `log_prob`. The default returns None, which stands for a distribution without a
+        closed form for single channels.
         """
         return None
 
     @abc.abstractmethod
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
-        """(n, parameter_count) and (n, uniform_count) in (0, 1) to one drawn pixel each: integers, shape (n, c)."""
+        """Draws n pixels: integers, shape (n, c).
+
+        `parameters` has shape (n, parameter_count), and `uniforms` has random values in (0, 1) of shape
+        (n, uniform_count).
+        """
 
 
 class RestrictableHead(Head):
@@ -43,22 +51,25 @@ class RestrictableHead(Head):
 
     @abc.abstractmethod
     def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
-        """log P(a channel lies in its interval | the channels before it) of the free head: nats, (b, c, h, w).
+        """Computes the log-probability that each channel lies in its interval, in nats, shape (b, c, h, w).
 
-        `interval` has the image's shape. Its part inside [0, levels) counts; an empty one counts as the single value
-        that lies next to it.
+        It is the probability under the unrestricted distribution, given the channels before it in `image`. `interval`
+        has the shape of `image` and is clipped to [0, levels). An empty interval is replaced by the single value next
+        to it.
         """
 
     @abc.abstractmethod
     def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
-        """log P(a channel | the channels before it, and that it lies in its interval): nats, (b, c, h, w).
+        """Computes the log-likelihood of each channel restricted to its interval, in nats, shape (b, c, h, w).
 
-        It is `channel_log_prob` less `channel_log_mass`, precise even where both are tiny, and -∞ for values outside.
+        It equals `channel_log_prob` - `channel_log_mass`, but stays accurate if both probabilities are tiny. It is -∞
+        for values outside of their interval.
         """
 
     @abc.abstractmethod
     def draw_restricted(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule, pixels: DrawnPixels) -> Tensor:
-        """As `draw`, with (n, restricted_uniform_count) uniforms: every channel from its distribution in its interval.
+        """Draws n pixels like `draw`, but each channel from its distribution restricted to an interval.
 
-        Asks `pixels` for the interval of one channel after the other, and tells what each has become.
+        `uniforms` has shape (n, restricted_uniform_count). For one channel after another, an implementation gets the
+        interval from `pixels.interval`, draws the values and passes them to `pixels.take`.
         """

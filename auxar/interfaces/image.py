@@ -1,4 +1,4 @@
-"""Images: integers in [0, levels) of shape (channels, height, width)."""
+"""The shape and range of images, and intervals of their values."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from auxar.errors import UserError
 from auxar.interfaces.validation import at_most, positive
 
 INTEGER_DTYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
+"""The dtypes that an image may have."""
 MOST_CHANNELS = 4096
+"""The largest number of channels of an image."""
 MOST_SIDE = 65_536
+"""The largest height and width of an image."""
 MOST_LEVELS = 2**24
-"""Up to here float32, in which networks see values, tells them apart."""
+"""The largest number of levels: float32, in which networks get values, is exact for integers up to this one."""
 
 
 @attrs.frozen
@@ -29,17 +32,17 @@ class ImageSpec:
     """
 
     channels: int = attrs.field(default=3, validator=[positive, at_most(MOST_CHANNELS)])
-    """Values of a pixel, 1 … 4096."""
+    """Number of channels, 1 … 4096."""
     height: int = attrs.field(kw_only=True, validator=[positive, at_most(MOST_SIDE)])
-    """Rows, 1 … 65536."""
+    """Number of rows, 1 … 65536."""
     width: int = attrs.field(kw_only=True, validator=[positive, at_most(MOST_SIDE)])
-    """Columns, 1 … 65536."""
+    """Number of columns, 1 … 65536."""
     levels: int = attrs.field(default=256, kw_only=True, validator=[attrs.validators.ge(2), at_most(MOST_LEVELS)])
-    """Different values, 0 … levels - 1, that each may take: 2 … 2^24."""
+    """Number of values that a sub-pixel can take, 2 … 2^24. The values are 0 … levels - 1."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
+        """Shape of an image, (channels, height, width)."""
         return (self.channels, self.height, self.width)
 
     @property
@@ -63,30 +66,32 @@ class ImageSpec:
             raise UserError(f"{what}: expected shape (b, {', '.join(map(str, self.shape))}), got {tuple(image.shape)}")
 
     def check_range(self, image: Tensor, what: str = "image") -> None:
-        """Raises `UserError` unless every value lies in [0, levels). Waits for the device."""
+        """Raises `UserError` unless every value lies in [0, levels). On a GPU, this waits for the device."""
         if image.numel() and (int(image.min()) < 0 or int(image.max()) >= self.levels):
             found = f"{int(image.min())} … {int(image.max())}"
             raise UserError(f"{what}: expected integers in [0, {self.levels}), got {found}")
 
 
 def scale(image: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
-    """Integers in [0, levels) to floats in [-1, 1]."""
+    """Scales integers in [0, levels) to floats in [-1, 1]."""
     return image.to(dtype) * (2 / (levels - 1)) - 1
 
 
 def mark(scaled: Tensor) -> Tensor:
-    """(b, c, h, w) to (b, c + 1, h, w): with a channel of ones, by which pixels differ from the zeros of padding."""
+    """Appends a channel of ones, which distinguishes pixels from zero padding: (b, c, h, w) to (b, c + 1, h, w)."""
     marked = torch.cat([scaled, torch.ones_like(scaled[:, :1])], dim=1)
     return marked.contiguous(memory_format=torch.channels_last)
 
 
 @attrs.frozen(eq=False)
 class Interval:
-    """The lowest and the highest value that are still possible: int64, of one shape."""
+    """Intervals of possible values, from `low` to `high` inclusive."""
 
     low: Tensor
+    """Lowest values, integers."""
     high: Tensor
+    """Highest values, integers of the same shape."""
 
     def of(self, images: slice) -> Interval:
-        """The intervals of some of the images, which the first dimension counts."""
+        """The intervals of a slice of the images, along the first dimension."""
         return Interval(self.low[images], self.high[images])

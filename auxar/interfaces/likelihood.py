@@ -1,4 +1,4 @@
-"""Log-likelihoods in parts: factor by factor, and channel by channel."""
+"""Records of the log-likelihoods of factors and of channels."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ from auxar.interfaces.image import ImageSpec
 
 @attrs.frozen
 class FactorLogProb:
-    """One factor's log-likelihoods: nats, shape (b,), of images described by `image`."""
+    """The log-likelihoods of a batch of images under one factor."""
 
     factor: str
+    """Name of the factor."""
     image: ImageSpec
+    """Shape and range of the factor's image."""
     log_prob: Tensor
+    """Log-likelihoods in nats, shape (b,)."""
 
 
 @attrs.frozen(eq=False)
 class ByChannel:
-    """Log-likelihoods of images, channel by channel, each given the channels before it: nats."""
+    """The log-likelihoods of images in nats, in total and for each channel."""
 
     total: Tensor
-    """(b,)."""
+    """Log-likelihood of each image, shape (b,)."""
     channels: Tensor | None = None
-    """(b, c), which add up to `total`. None where the model does not tell channels apart."""
+    """Log-likelihood of each channel given the channels before it, shape (b, c). Its sum over channels is `total`. None
+    if the model cannot split the total by channel."""
     inside: Tensor | None = None
-    """(b, c), log-probabilities that a free decoder's channels lie in intervals. None where they were not asked for or
-    the decoder cannot tell."""
+    """For each channel, the log-probability that a free decoder's sub-pixels lie in given intervals, shape (b, c): the
+    sum over pixels, where each sub-pixel is given those before it. None if no intervals were passed or the decoder
+    cannot compute it."""

@@ -1,4 +1,4 @@
-"""Causal networks: predictions for every pixel that depend on the pixels before it alone."""
+"""The interface of causal networks, which predict the parameters of each pixel from earlier pixels only."""
 
 from __future__ import annotations
 
@@ -11,32 +11,36 @@ from auxar.interfaces.image import ImageSpec, mark, scale
 
 
 class CausalNetwork(nn.Module, abc.ABC):
-    """p(X | features) = Π p(x_i | x_1 … x_{i-1}, features) in raster order (paper, equations 1 and 3).
+    """A network that predicts the parameters of each pixel's distribution from the pixels before it.
 
-    What samplers work on. `features_channels` is 0 for a network without conditioning.
+    It models p(X | features) = Π p(x_i | x_1 … x_{i-1}, features) in raster order (paper, equations 1 and 3). Samplers
+    draw images with such a network.
     """
 
     image: ImageSpec
+    """Shape and range of the images."""
     features_channels: int
+    """Number of channels of the features, 0 for a network without conditioning."""
     head: Head
+    """The likelihood head, which defines a pixel's distribution given its parameters."""
     marks_pixels: bool = False
-    """Whether `encode` adds a channel of ones, by which a network tells pixels from the zeros of padding."""
+    """Whether `encode` appends a channel of ones, which distinguishes pixels from zero padding."""
 
     @abc.abstractmethod
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
-        """Parameters of every pixel's distribution, shape (b, head.parameter_count, h, w).
+        """Predicts the parameters of every pixel's distribution, shape (b, head.parameter_count, h, w).
 
-        Those at row r, column c depend on `image` before that pixel in raster order only. `image` is what `encode`
-        gives; `features` has shape (b, features_channels, h, w).
+        The parameters at row r, column c depend only on pixels of `image` that come before (r, c) in raster order.
+        `image` is the output of `encode`, and `features` has shape (b, features_channels, h, w).
         """
 
     def encode(self, image: Tensor) -> Tensor:
-        """Integers (b, c, h, w) to the network's floating-point input, each pixel by itself: here to [-1, 1].
+        """Converts integers (b, c, h, w) to the network's floating-point input, independently for each pixel.
 
-        With `marks_pixels`, a channel of ones follows: (b, c + 1, h, w).
+        The default scales to [-1, 1] and, if `marks_pixels` is true, appends a channel of ones: (b, c + 1, h, w).
         """
         scaled = scale(image, self.image.levels, next(self.parameters()).dtype)
         return mark(scaled) if self.marks_pixels else scaled
 
     def initialize(self, image: Tensor, features: Tensor | None = None) -> None:
-        """Data-dependent initialization on a batch of integers; nothing unless an implementation has it."""
+        """Initializes the weights from a batch of images (integers) and features. The default does nothing."""

@@ -1,4 +1,4 @@
-"""Priors: distributions over images, p(X̂)."""
+"""The interface of priors p(X̂), which are distributions over images."""
 
 from __future__ import annotations
 
@@ -20,64 +20,72 @@ from auxar.interfaces.sampling import Sampler
 
 
 class Prior(nn.Module, abc.ABC):
-    """A distribution over images. A `Chain` is one too: of an image together with its views.
+    """A distribution over images. A `Chain`, the joint distribution of an image and its views, is also a prior.
 
-    Whoever uses a model asks it for its `factors`, `specs` and `views` by depth: the image is at depth 0, its k-th view
-    at depth k. Here they are those of a model without views.
+    `factors`, `specs` and `views` are ordered by depth: the image is at depth 0 and its k-th view at depth k. The
+    defaults are for a model without views.
     """
 
     image: ImageSpec
+    """Shape and range of the images."""
     sampler: Sampler | None = None
-    """What `sample` draws with; set when a model is built from a recipe."""
+    """Default sampler of `sample`. It is set when a model is built from a recipe."""
 
     def parts(self) -> tuple[Sequence[Any], Prior]:
-        """The stages of a chain and the prior of its coarsest view: here no stages, and this prior itself."""
+        """The stages of a chain and the prior of its coarsest view. The default is no stages and this prior."""
         return (), self
 
     @property
     def exact(self) -> bool:
-        """Whether `log_prob` is log p(X) and not a bound of it."""
+        """Whether `log_prob` equals log p(X). Otherwise it is a lower bound of log p(X)."""
         return True
 
     @property
     def specs(self) -> list[ImageSpec]:
-        """Descriptions of the image and all its views, by depth."""
+        """Shape and range of the image and of all its views, by depth."""
         return [self.image]
 
     @property
     def factors(self) -> list[Factor]:
-        """The terms that train apart, by depth: `stage0` … and last `prior`. They share the model's weights."""
+        """The factors by depth: `stage0`, `stage1`, … and finally `prior`. They use the model's weights, not copies."""
         return [PriorFactor(self, 0)]
 
     def views(self, image: Tensor, deepest: int | None = None) -> list[Tensor]:
-        """[X, ψ(X), ψ(ψ(X)), …]: integers (b, *image.shape) and all their views, by depth, or none below `deepest`."""
+        """The images and their views by depth: [X, ψ(X), ψ(ψ(X)), …], all integers.
+
+        `image` has shape (b, *image.shape). With `deepest`, only depths 0 … `deepest` are returned.
+        """
         return [image]
 
     @abc.abstractmethod
     def log_prob(self, image: Tensor) -> Tensor:
-        """Integers (b, *image.shape) to nats, shape (b,)."""
+        """Computes log p(image) in nats, shape (b,), for integers (b, *image.shape).
+
+        It is a lower bound of log p(image) unless the model is `exact`.
+        """
 
     @abc.abstractmethod
     def draw(self, request: SampleRequest, sampler: Sampler) -> Tensor:
-        """One image for each number of the request: int64, (b, *image.shape)."""
+        """Draws one image for each number of the request: int64, (b, *image.shape)."""
 
     def draw_views(self, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
-        """The drawn images and the drawn views that they were drawn from, by depth (paper, figure 6)."""
+        """Draws images, and returns them with the views that they were drawn from, by depth (paper, figure 6)."""
         return [self.draw(request, sampler)]
 
     def draw_from(self, view: Tensor, request: SampleRequest, sampler: Sampler, *, from_depth: int = 1) -> list[Tensor]:
-        """The images at depths 0 … `from_depth`, drawn from a view (b, *specs[from_depth].shape), which comes last.
+        """Draws the images at depths 0 … `from_depth` - 1 given views at depth `from_depth`.
 
-        Given a view that `draw_views` drew, they are the images that it draws. Raises `UserError` for a depth without
-        views.
+        `view` has shape (b, *specs[from_depth].shape). The result has integers, is ordered by depth and ends with
+        `view`. If `draw_views` drew the view for the same request, and no pixels are known, it draws the same images.
+        Raises `UserError` if the model has no view at `from_depth`.
         """
-        raise UserError("this model has no views to draw from")
+        raise UserError(f"from_depth = {from_depth}: this model has no views to draw from")
 
     def initialize(self, image: Tensor) -> None:
-        """Data-dependent initialization on a batch of images; nothing unless an implementation has it."""
+        """Initializes the weights from a batch of images. The default does nothing."""
 
     def log_probs(self, image: Tensor) -> tuple[FactorLogProb, ...]:
-        """Log-likelihood factor by factor, from the image down to its coarsest view."""
+        """Computes the log-likelihood of each factor, from the image to its coarsest view."""
         views = self.views(image)
         return tuple(
             FactorLogProb(factor.name, factor.image, factor(*views[factor.depth : factor.depth + 2]))
@@ -85,11 +93,14 @@ class Prior(nn.Module, abc.ABC):
         )
 
     def log_prob_by_channel(self, image: Tensor) -> ByChannel:
-        """`log_prob` and the share of each channel, where the prior can tell channels apart: here the total alone."""
+        """Computes `log_prob` in total and, if the prior can, for each channel. The default gives only the total."""
         return ByChannel(self.log_prob(image))
 
     def bits_per_dim(self, image: Tensor) -> Tensor:
-        """-log₂ p of each image over its number of sub-pixels, shape (b,). Raises `UserError` for a bad image."""
+        """Computes -log₂ p(image) divided by the number of sub-pixels, shape (b,); an upper bound unless `exact`.
+
+        Raises `UserError` if dtype, shape or range of `image` is wrong.
+        """
         self.image.check(image)
         self.image.check_range(image)
         return self.log_prob(image) / (-math.log(2) * self.image.dims)
@@ -106,12 +117,13 @@ class Prior(nn.Module, abc.ABC):
         sampler: Sampler | None = None,
         known: Known | None = None,
     ) -> Tensor:
-        """Images number first … first + count - 1 of `seed`: int64, shape (count, *image.shape).
+        """Draws the images with numbers first … first + count - 1: int64 on the CPU, shape (count, *image.shape).
 
-        An image is a function of (model, seed, its number, rule): `batch_size` only sets how many are drawn at once,
-        and dropout is off. Pixels that are `known`, of one image for each that is drawn, are held fixed.
-        Raises `UserError` if the model was built without a sampler and none is given, and for known pixels of another
-        shape or range.
+        An image depends only on the model, its number, `seed`, `rule` and its known pixels. `batch_size` sets how many
+        images are drawn at once. Dropout is off. `known` has known pixels for each of the `count` images.
+
+        Raises `UserError` if neither the model nor the call has a sampler, or if dtype, shape or range of `known` is
+        wrong.
         """
         sampler = sampler or self.sampler
         if sampler is None:
@@ -131,7 +143,7 @@ class Prior(nn.Module, abc.ABC):
 
 
 class PriorFactor(Factor):
-    """p(image) of a prior without views, as a factor; its weights are named `prior.…`."""
+    """The factor p(image) of a prior without views. Its weights are named `prior.…`."""
 
     def __init__(self, prior: Prior, depth: int) -> None:
         super().__init__("prior", depth, prior.image, None)

@@ -1,4 +1,4 @@
-"""The request for images to draw: one frozen record, which a recipe's [sampling] makes and a source carries out."""
+"""The request to draw images, which a recipe's [sampling] table describes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from auxar.interfaces.support import Restriction
 from auxar.interfaces.validation import positive
 
 RULES = ("ancestral", "reduced", "map")
+"""Names of the drawing rules; see `DrawRule`."""
 
 
 def _known_rule(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
@@ -26,39 +27,47 @@ def _known_rule(instance: object, attribute: attrs.Attribute[Any], value: str) -
 
 @attrs.frozen
 class DrawRule:
-    """How a value is drawn from a pixel's predicted distribution (paper, section 4.2).
+    """The rule by which a value is drawn from a pixel's predicted distribution (paper, section 4.2).
 
-    `ancestral`: from the distribution itself, so that images are exact samples of the model. `reduced`: with
-    `reduction` subtracted from every predicted log-scale. `map`: a mixture component is drawn and its mode taken.
-    A softmax has no scale and its components are the values: there `reduced` and `map` draw as `ancestral`, and
-    `temperature` divides the logits under each rule.
+    - `ancestral` draws from the distribution itself, so images are exact samples of the model (at temperature 1).
+    - `reduced` first subtracts `reduction` from every predicted log-scale.
+    - `map` draws a mixture component and takes its mode.
+
+    For a softmax head, `reduced` and `map` are the same as `ancestral`, and `temperature` divides the logits under
+    every rule. The logistic mixture ignores `temperature`.
 
     Examples:
         >>> DrawRule("reduced", reduction=0.5)
         DrawRule(name='reduced', reduction=0.5, temperature=1.0)
         >>> DrawRule("map", reduction=0.5)
         Traceback (most recent call last):
-        ValueError: reduction is for the rule 'reduced', and the rule is 'map'
+        ValueError: reduction requires the rule 'reduced', got the rule 'map'
         >>> DrawRule().meaning
         'exact samples of the model'
     """
 
     name: str = attrs.field(default="ancestral", validator=_known_rule)
+    """One of `RULES`."""
     reduction: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
+    """Number subtracted from log-scales, at least 0. Other rules than `reduced` require 0."""
     temperature: float = attrs.field(default=1.0, validator=positive)
+    """Divisor of a softmax head's logits, greater than 0."""
 
     def __attrs_post_init__(self) -> None:
         if self.reduction and self.name != "reduced":
-            raise ValueError(f"reduction is for the rule 'reduced', and the rule is '{self.name}'")
+            raise ValueError(f"reduction requires the rule 'reduced', got the rule '{self.name}'")
 
     @property
     def meaning(self) -> str:
-        """A phrase for captions: whether images drawn by the rule are samples of the model, and how they differ."""
+        """A phrase for captions that says whether the rule draws exact samples of the model, or else what it changes.
+
+        It depends only on the rule, not on the head, which may ignore a change.
+        """
         changes = []
         if self.name == "reduced":
             changes.append(f"log-scales lowered by {self.reduction:g} before drawing")
         elif self.name == "map":
-            changes.append("the mode of a drawn mixture component at every pixel")
+            changes.append("every pixel is the mode of a drawn mixture component")
         if self.temperature != 1.0:
             changes.append(f"temperature {self.temperature:g}")
         return f"not the model's own distribution: {', '.join(changes)}" if changes else "exact samples of the model"
@@ -66,10 +75,10 @@ class DrawRule:
 
 @attrs.frozen(eq=False)
 class SampleRequest:
-    """The images to draw: their numbers, the seed and the rule, and the pixels and views that are given.
+    """A request to draw images: their numbers, seed and rule, and any known pixels or required views.
 
-    Noise depends on (seed, number, depth) alone, so an image does not depend on the batch it is drawn in, on the
-    sampler or on the number of processes.
+    Noise depends only on (seed, number, depth), so an image does not depend on its batch, on the sampler or on the
+    number of processes.
 
     Examples:
         >>> together = SampleRequest((3, 7), seed=0).uniforms((4,))
@@ -79,27 +88,29 @@ class SampleRequest:
     """
 
     numbers: tuple[int, ...]
-    """Numbers of the images; an image is a function of the model, the seed and its number."""
+    """Number of each image to draw. With the seed and the depth, it selects the image's noise."""
     seed: int = 0
+    """Seed of the noise."""
     rule: DrawRule = attrs.field(factory=DrawRule)
+    """The drawing rule."""
     depth: int = 0
-    """Place in the chain that is drawn: 0 for the image, k for its k-th view."""
+    """Depth that is drawn: 0 for the image, k for its k-th view."""
     known: Known | None = None
-    """Pixels held fixed and limits of the other pixels, at this depth."""
+    """Known pixels and limits of the other pixels, at this depth; None if there are none."""
     restriction: Restriction | None = None
-    """The views that the drawn images must have; None draws freely."""
+    """The views that the drawn images must have, with their support; None if any image may be drawn."""
 
     def deeper(self, by: int = 1, known: Known | None = None, restriction: Restriction | None = None) -> SampleRequest:
-        """The same images so many views further down the chain, with what is known there and their views."""
+        """The request for the same images at `by` greater depth, with known pixels and a restriction for that depth."""
         return attrs.evolve(self, depth=self.depth + by, known=known, restriction=restriction)
 
     def uniforms(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-        """Uniform noise inside the open interval (0, 1), float64, shape (len(numbers), *shape)."""
+        """Uniform noise in the open interval (0, 1): float64, shape (len(numbers), *shape)."""
         rows = []
         for number in self.numbers:
             key = hashlib.sha256(f"{self.seed}/{number}/{self.depth}".encode()).digest()
-            # The raw stream of a bit generator is the one that NumPy promises never to change.
+            # NumPy guarantees that the raw stream of a bit generator never changes, unlike draws from distributions.
             raw = np.random.Philox(key=int.from_bytes(key[:16])).random_raw(math.prod(shape))
             rows.append((raw >> np.uint64(12)).reshape(tuple(shape)))
-        # Odd multiples of 2⁻⁵³, which float64 holds exactly: symmetric, and never 0 or 1.
+        # The results are odd multiples of 2⁻⁵³: exact in float64, symmetric about 1/2, and never 0 or 1.
         return torch.from_numpy((np.stack(rows).astype(np.float64) + 0.5) * 2.0**-52).to(device)

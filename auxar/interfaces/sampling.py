@@ -1,4 +1,4 @@
-"""Samplers walk a causal network over the pixels; a pixel source says what each pixel becomes."""
+"""The interfaces of samplers, which evaluate a causal network pixel by pixel, and of pixel sources."""
 
 from __future__ import annotations
 
@@ -10,45 +10,46 @@ from auxar.interfaces.network import CausalNetwork
 
 
 class PixelSource(abc.ABC):
-    """Gives each pixel its value, from the parameters that a network predicts for it.
+    """Decides the value of each pixel, given the parameters that a network predicts for it.
 
-    Drawing and forcing a given image are sources (`auxar.sources`), and so is anything else that derives from this
-    class; every sampler works with any of them. Engines call a source at each step, or run it themselves where they
-    have a form of their own for exactly its class.
+    `auxar.sources` has a source that draws pixels and one that returns the pixels of given images. Every sampler works
+    with these and with other subclasses. An engine calls the source at each step, unless it has its own implementation
+    of the source's exact class.
     """
 
     count: int
     """Number of images."""
     reach: int = 0
-    """How far to the right a pixel depends on rows above: before a pixel in column c is asked for, all pixels of the
-    rows above up to column c + reach have been asked for."""
+    """Number of columns to the right, in the rows above, that a pixel depends on. Before a sampler asks for a pixel in
+    column c, it asks for all pixels of the rows above up to column c + reach."""
     takes_outside: bool = False
-    """Whether `pixels` also takes the place height · width, "outside of the image", and gives any value there: engines
-    then call it with the same number of places at every step, without sorting out those that stand for no pixel."""
+    """Whether `pixels` also accepts the place height · width, which stands for "outside of the image", and returns any
+    value there. Engines then pass the same number of places at every step."""
 
     @abc.abstractmethod
     def pixels(self, places: Tensor, parameters: Tensor) -> Tensor:
-        """The pixels at some places of all images: integers, int64, shape (n, count, c).
+        """Decides the pixels at the given places of all images: int64, shape (n, count, c).
 
-        Called once for every place, in an order in which all pixels above and to the left come before, and rows above
-        as far to the right as `reach`.
+        A sampler asks once for every place in the image. Before that, it has asked for all pixels to the left of the
+        place, and for all pixels of the rows above up to `reach` columns to its right.
 
         Args:
-            places: Numbers row · width + column, int64, shape (n,).
-            parameters: Predictions for these pixels, shape (n · count, head.parameter_count): place by place, and
-                within a place image by image.
+            places: Indices row · width + column of the pixels, int64, shape (n,).
+            parameters: Predicted parameters of these pixels, shape (n · count, head.parameter_count), ordered by place
+                and then by image.
         """
 
 
 class Sampler(abc.ABC):
-    """Walks a causal network over the pixels; each pixel is fed back to the network as its source gives it."""
+    """Runs a causal network pixel by pixel. A pixel source decides each pixel, which is fed back to the network."""
 
     @abc.abstractmethod
     def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
-        """The images that the source's pixels make: int64, shape (source.count, *network.image.shape).
+        """Returns the images of the source's pixels: int64, shape (source.count, *network.image.shape).
 
-        `features` has shape (source.count, network.features_channels, h, w), or is None for a network without.
+        `features` has shape (source.count, network.features_channels, h, w). It is None for a network without
+        conditioning.
         """
 
     def check(self, network: CausalNetwork) -> None:  # noqa: B027 (most samplers take every network)
-        """Raises `UserError` for a network that this sampler cannot work with."""
+        """Raises `UserError` if this sampler does not support the network. The default accepts every network."""

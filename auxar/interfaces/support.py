@@ -1,8 +1,9 @@
-"""Which images have a given view: an interval of possible values for each sub-pixel, given X̂ and those before it.
+"""The interface of supports: the images with a given view X̂, described by intervals of sub-pixel values.
 
-Sub-pixels are ordered by their pixels in raster order, and within a pixel by channel. A free decoder p(X | X̂) gives
-some probability to images whose view is not X̂, and log p(X, ψ(X)) ≤ log p(X) (Kolesnikov & Lampert 2017, equation 5).
-A decoder restricted to these intervals gives them none, and the two are equal.
+Each sub-pixel has an interval of possible values, given X̂ and the earlier sub-pixels. Sub-pixels are ordered by pixel
+in raster order, and within a pixel by channel. A free decoder p(X | X̂) gives some probability to images with other
+views, so log p(X, ψ(X)) is only a lower bound of log p(X) (Kolesnikov & Lampert 2017, equation 5). A decoder that is
+restricted to these intervals gives such images no probability, so log p(X, ψ(X)) = log p(X).
 """
 
 from __future__ import annotations
@@ -18,59 +19,64 @@ from auxar.interfaces.known import Known
 
 
 class Walk(abc.ABC):
-    """A support while images are drawn: pixel after pixel, and within a pixel channel after channel.
+    """Tracks the possible values of a support while images are drawn, by pixel and within a pixel by channel.
 
-    Places are numbers row · width + column of pixels; height · width stands for "outside of the image", where every
-    value is possible.
+    A place is the index row · width + column of a pixel. The place height · width stands for "outside of the image",
+    where every value is possible.
     """
 
     reach: int
-    """How many columns to the right, in rows above, an interval depends on: samplers that draw many rows at once keep
-    that distance."""
+    """Number of columns to the right, in the rows above, that an interval may depend on. Samplers draw all pixels of
+    the rows above up to this many columns to the right first."""
 
     @abc.abstractmethod
     def interval(self, places: Tensor, channel: int) -> Interval:
-        """The possible values of a channel of the pixels at places (n,) in each image: (n, b).
+        """The possible values of one channel at places (n,) of each of b images: int64, (n, b).
 
-        All sub-pixels before it have been taken.
+        Called after `take` for the earlier channels of these pixels, for all pixels to their left, and for all pixels
+        of the rows above up to `reach` columns to their right.
         """
 
     @abc.abstractmethod
     def take(self, places: Tensor, channel: int, values: Tensor) -> None:
-        """Records the drawn values of that channel of those pixels: int64, (n, b)."""
+        """Records the values of one channel that were drawn at places (n,): int64, (n, b)."""
 
 
 class Support(abc.ABC):
-    """An interval for every sub-pixel. It is exact: each value inside can be completed to an image of that view, and
-    none outside can.
+    """Describes the images that have a given view by an interval of values for every sub-pixel.
+
+    Intervals must be exact: a value lies inside if and only if it can be completed, together with the earlier
+    sub-pixels, to an image with the view.
     """
 
     image: ImageSpec
+    """Shape and range of the images."""
 
     @abc.abstractmethod
     def intervals(self, image: Tensor, view: Tensor) -> Interval:
-        """The possible values of every sub-pixel of `image`, integers (b, *image.shape), in the same shape.
+        """The possible values of every sub-pixel, given `view` and the earlier sub-pixels of `image`.
 
-        They follow from the image's view and the sub-pixels before.
-
-        Intervals after a value outside of its own, as in an image of another view, are meaningless.
+        `image` has integers of shape (b, *image.shape), and `view` has integers of shape (b, *view.shape). The result
+        is int64, with the shape of `image`. If a value of `image` lies outside of its interval, because the image has
+        another view, the intervals of later sub-pixels are meaningless.
         """
 
     def walk(self, view: Tensor, known: Known | None = None) -> Walk:
-        """The possible values while images are drawn given these views, (b, *view.shape), some pixels perhaps known.
+        """A new walk for drawing images with the given views (b, *view.shape), optionally with known pixels.
 
-        Known pixels are taken when their turn comes. A walk may look ahead to them; this one does not.
+        Known pixels are passed to `Walk.take` in drawing order, as drawn pixels are. An implementation may use them
+        earlier to narrow intervals; the default does not.
         """
         return RepeatedWalk(self, view)
 
 
 class RepeatedWalk(Walk):
-    """A walk along any support, which computes the intervals of whole images again at every channel of every pixel."""
+    """A walk for any support. It is slow: it recomputes the intervals of whole images for every sub-pixel."""
 
     def __init__(self, support: Support, view: Tensor) -> None:
         self.support = support
         self.view = view
-        # A support may depend on every pixel of the rows above, so all of them have to be complete.
+        # An interval may depend on every pixel of the rows above, so these rows must be complete.
         self.reach = support.image.width
         self._image = view.new_zeros((len(view), *support.image.shape), dtype=torch.int64)
 
@@ -88,32 +94,41 @@ class RepeatedWalk(Walk):
 
 @attrs.frozen(eq=False)
 class Restriction:
-    """A support together with the views, (b, *view.shape), that the drawn images must have."""
+    """The views that drawn images must have, with their support."""
 
     support: Support
+    """Support of the view."""
     view: Tensor
+    """The views, integers (b, *view.shape)."""
 
     def walk(self, known: Known | None = None) -> Walk:
-        """A new walk along the support for these views."""
+        """A new walk for drawing images with the views of this restriction."""
         return self.support.walk(self.view, known)
 
 
 @attrs.frozen(eq=False)
 class DrawnPixels:
-    """Pixels that are drawn together along a walk, one of each place in each image: n · b in all."""
+    """The pixels of one drawing step, at n places of each of b images.
+
+    The n · b pixels are ordered by place and then by image. A head gets intervals from `interval` and passes the drawn
+    values to `take`.
+    """
 
     walk: Walk
+    """The walk, which gives the intervals of the view."""
     levels: int
+    """Number of values that a sub-pixel can take."""
     places: Tensor
-    """(n,), numbered as in `Walk`."""
+    """Places of the pixels, row · width + column, int64, shape (n,)."""
     limits: Interval | None = None
-    """Lowest and highest allowed values, whatever the view: (n · b, c) each, equal for a known pixel."""
+    """Lowest and highest allowed values in addition to the walk's intervals, (n · b, c) each. For a known pixel, both
+    are its value. None allows all values."""
 
     def interval(self, channel: int) -> Interval:
-        """The possible values of a channel, once those before it are taken: (n · b,), never empty.
+        """The possible values of a channel, int64, shape (n · b,). The interval is never empty.
 
-        Known pixels that contradict the view may leave no value possible: the interval is then the value that is
-        nearest to the empty one.
+        Call it after the earlier channels were passed to `take`. If known pixels contradict the view, no value may be
+        possible. The interval is then a single value within the limits, as close to the view's interval as possible.
         """
         found = self.walk.interval(self.places, channel)
         low = found.low.flatten().clamp(0, self.levels - 1)
@@ -124,5 +139,5 @@ class DrawnPixels:
         return Interval(low, high)
 
     def take(self, channel: int, values: Tensor) -> None:
-        """Takes what was drawn: int64, (n · b,)."""
+        """Records the drawn values of a channel: int64, (n · b,)."""
         self.walk.take(self.places, channel, values.view(len(self.places), -1))

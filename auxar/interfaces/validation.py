@@ -1,4 +1,4 @@
-"""Validators of options, for attrs classes that recipes fill in."""
+"""Validators for the fields of attrs classes that hold the options of recipes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import attrs
 
 
 def positive(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    """attrs validator: the value is greater than zero."""
+    """An attrs validator that requires a value greater than 0. It raises `ValueError`."""
     if not value > 0:
         raise ValueError(f"{attribute.name} must be greater than 0, got {value!r}")
 
 
 def at_most(limit: float) -> Callable[[object, attrs.Attribute[Any], float], None]:
-    """attrs validator: the value is `limit` or less.
+    """Returns an attrs validator that requires a value of at most `limit`. It raises `ValueError`.
 
-    Meant for sizes: a typing mistake is reported at once, before the machine runs out of time or memory.
+    Use it for sizes, so that a typing mistake is reported at once instead of exhausting time or memory.
     """
 
     def check(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:

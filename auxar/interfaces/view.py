@@ -1,4 +1,4 @@
-"""Views: ψ, a deterministic function of an image that is itself an image (paper, section 3)."""
+"""The interface of views: deterministic functions ψ that map an image to another image (paper, section 3)."""
 
 from __future__ import annotations
 
@@ -12,26 +12,32 @@ from auxar.interfaces.support import Support
 
 
 class View(abc.ABC):
-    """ψ: a deterministic function of an image that is itself an image (paper, section 3).
+    """A view: a deterministic function ψ that maps an image to another image (paper, section 3).
 
-    `image` and `view` describe input and output; a view that does not fit its input raises `UserError` when it is
-    built. Each image of a batch is treated alone, and the result has the dtype of the input.
+    The constructor raises `UserError` if the view cannot be computed from images like `image`. Each image of a batch is
+    processed independently, and the result has the dtype of the input.
     """
 
     image: ImageSpec
+    """Shape and range of the input."""
     view: ImageSpec
+    """Shape and range of the output."""
     support: Support | None = None
-    """Which images have a given view, where intervals can say so. Without it, decoders stay free."""
+    """The images with a given view, described by intervals. None if intervals cannot describe them; decoders given this
+    view are then free."""
     monotone: bool = False
-    """Whether raising a sub-pixel by one leaves every value of the view as it is, or raises it by one. All values
-    between the views of two images, one nowhere darker than the other, are then views of images between them."""
+    """Whether raising any sub-pixel by 1 raises each value of the view by 0 or 1. For images A ≤ B, a value of the view
+    then takes every integer between its values in ψ(A) and ψ(B) for images between A and B."""
 
     @abc.abstractmethod
     def __call__(self, image: Tensor) -> Tensor:
-        """(b, *image.shape) integers to (b, *view.shape) integers of the same dtype."""
+        """Computes the views of images: integers (b, *image.shape) to integers (b, *view.shape) of the same dtype."""
 
     def known(self, known: Known) -> Known:
-        """The pixels of the view that follow from known pixels of the image; without more to go by, all or none."""
+        """The pixels of the view that are determined by known pixels of the image.
+
+        The default knows the whole view of an image if all of its pixels are known, and otherwise nothing.
+        """
         whole = known.mask.flatten(1).all(1)
         mask = whole[:, None, None].expand(-1, self.view.height, self.view.width)
         return Known(self(known.filled()), mask)

@@ -1,1 +1,1 @@
-"""Pure functions on tensors: likelihoods of discretized distributions and draws from them."""
+"""Pure functions on tensors that compute likelihoods of discrete distributions and draw from them."""

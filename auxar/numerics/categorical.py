@@ -1,4 +1,4 @@
-"""Draws from a categorical distribution, by the inverse of its distribution function."""
+"""Sampling from a categorical distribution by inverting its cumulative distribution function."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from torch import Tensor
 
 
 def draw(uniform: Tensor, logits: Tensor) -> Tensor:
-    """The category that each of `uniform`, shape (…,) in (0, 1), falls in; logits (…, k) to int64 (…,).
+    """Draws one category for each value of `uniform`: int64, shape (…,).
+
+    `uniform` has values in (0, 1) and shape (…,), and `logits` has shape (…, k).
 
     Examples:
         >>> import torch
@@ -14,6 +16,7 @@ def draw(uniform: Tensor, logits: Tensor) -> Tensor:
         tensor([0, 1])
     """
     cumulative = logits.softmax(-1).cumsum(-1)
-    # Scaling by the last sum keeps a uniform near 1 inside the categories, whatever the sums' rounding.
+    # Rounding can leave the last sum different from 1. Scaling by it keeps a uniform near 1 from selecting a last
+    # category without probability.
     threshold = uniform.unsqueeze(-1) * cumulative[..., -1:]
     return (cumulative[..., :-1] <= threshold).sum(-1)

@@ -1,7 +1,8 @@
-"""The discretized logistic distribution over the integers 0 … levels - 1, exactly normalized, in log space.
+"""The discretized logistic distribution over the integers 0 … levels - 1.
 
-A logistic distribution on [-1, 1] is cut at the mid-points between the scaled values; the first and the last value
-take the tails (Salimans et al. 2017, equation 2).
+The integers are scaled to [-1, 1]. Each one gets the mass of a logistic distribution between the mid-points to its
+neighbors, and the first and the last one also get the tails (Salimans et al. 2017, equation 2). The masses therefore
+add up to 1. They are computed in log space.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from torch.nn.functional import logsigmoid
 
 
 def log_interval_mass(low: Tensor, high: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
-    """log P(low ≤ value ≤ high), in nats, broadcast over all arguments.
+    """Computes log P(low ≤ value ≤ high) in nats. The arguments are broadcast.
 
-    `low` and `high` are integers in [0, levels), low ≤ high; `mean` and `log_scale` are in units of [-1, 1]. With
-    p and m the standardized upper and lower ends, σ(p) - σ(m) = σ(p) σ(-m) (1 - e^(m - p)), in which no difference of
-    nearly equal numbers is taken, however far out the interval lies.
+    `low` and `high` are integers in [0, levels) with low ≤ high. `mean` and `log_scale` refer to values scaled to
+    [-1, 1]. The mass between the standardized ends m < p is σ(p) - σ(m) = σ(p) σ(-m) (1 - e^(m - p)). The right side
+    avoids cancellation, even far in the tails.
     """
     half = 1 / (levels - 1)
     inverse_scale = torch.exp(-log_scale)
@@ -31,7 +32,9 @@ def log_interval_mass(low: Tensor, high: Tensor, mean: Tensor, log_scale: Tensor
 
 
 def log_mass(value: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
-    """log P(value), in nats, for integers `value` in [0, levels); see `log_interval_mass`.
+    """Computes log P(value) in nats for integers in [0, levels). The arguments are broadcast.
+
+    `mean` and `log_scale` refer to values scaled to [-1, 1].
 
     Examples:
         >>> masses = log_mass(torch.arange(4), torch.tensor(0.3), torch.tensor(-1.0), levels=4).exp()
@@ -42,17 +45,20 @@ def log_mass(value: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Ten
 
 
 def draw(uniform: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """The point that the inverse of the logistic distribution function gives for `uniform` in (0, 1)."""
+    """Draws from the continuous logistic distribution: its quantile at `uniform`, which is in (0, 1)."""
     return torch.addcmul(mean, torch.exp(log_scale), torch.logit(uniform))
 
 
 def draw_between(uniform: Tensor, mean: Tensor, log_scale: Tensor, low: Tensor, high: Tensor, levels: int) -> Tensor:
-    """The value in [low, high] that the inverse of the distribution function, given that interval, has for `uniform`.
+    """Draws from the discretized distribution restricted to [low, high]: its quantile at `uniform`, which is in (0, 1).
 
-    `low` and `high` are integers in [0, levels), the result has the dtype of `mean`. With σ(l) and σ(u) of the
-    standardized ends, the t sought has σ(t) = (1 - uniform) σ(l) + uniform σ(u). It is counted from zero if that is
-    well inside of [l, u], and else from the end that is nearer to zero, in which no difference of nearly equal numbers
-    is taken: an interval far out, with next to no mass, or a flat one is drawn from as well as any other.
+    `low` and `high` are integers in [0, levels). The result has the dtype of `mean`. `mean` and `log_scale` refer to
+    values scaled to [-1, 1].
+
+    Let l and u be the standardized ends of the interval. The standardized quantile t satisfies
+    σ(t) = (1 - uniform) σ(l) + uniform σ(u). If 0 is well inside [l, u], t is computed directly, and otherwise its
+    distance from the end nearer to 0 is computed. Both avoid cancellation, so draws are accurate for intervals with
+    almost no mass and for very wide distributions.
 
     Examples:
         >>> low, high, far, wide = (torch.tensor(x).double() for x in (3, 200, 1e3, 0.0))
@@ -72,25 +78,30 @@ def draw_between(uniform: Tensor, mean: Tensor, log_scale: Tensor, low: Tensor, 
     width = torch.where(left.isinf(), infinite, (high - low + 1).to(mean.dtype) * (2 * half) * inverse_scale)
     end = torch.where(mirrored, 2 * low - 1, 2 * high + 1).to(mean.dtype) * half - 1
     from_end = end - signed_scale * _distance_from_right(rest, share, right, width)
-    # Rounding may lead a hair outside.
+    # Rounding errors may put the point slightly outside of [low, high].
     return nearest_between(torch.where(right > 1, from_mean, from_end), low, high, levels)
 
 
 def _between_from_zero(rest: Tensor, share: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """The t of σ(t) = rest σ(left) + share σ(right), rest + share = 1, for left < 0 < right."""
+    """Solves σ(t) = rest · σ(left) + share · σ(right) for t, where rest + share = 1 and left < 0 < right."""
     left, right = torch.exp(left), torch.exp(-right)
     by_left, by_right = rest * (1 + right), share * (1 + left)
     return torch.log((by_left * left + by_right) / (by_left + by_right * right))
 
 
 def _distance_from_right(rest: Tensor, share: Tensor, right: Tensor, width: Tensor) -> Tensor:
-    """How far it is from there to `right`, not far above zero, with left = right - width."""
+    """Computes right - t, where t solves σ(t) = rest · σ(right - width) + share · σ(right) and rest + share = 1.
+
+    It is accurate for `right` ≤ 1.
+    """
     above, inside = 1 + torch.exp(right), -torch.expm1(-width)
     return torch.log1p(rest * inside * above / (above * torch.exp(-width) + share * inside))
 
 
 def nearest_between(point: Tensor, low: Tensor, high: Tensor, levels: int) -> Tensor:
-    """The value in [low, high] nearest to a point in units of [-1, 1], half up, of its dtype; `low` for what is none.
+    """Rounds a point on the scale [-1, 1] to the nearest integer in [low, high], halves up, in the dtype of `point`.
+
+    NaN gives `low`.
 
     Examples:
         >>> nearest_between(torch.tensor([-1.2, 0.0, 0.9, torch.nan]), torch.tensor(1), torch.tensor(2), levels=4)
@@ -102,13 +113,13 @@ def nearest_between(point: Tensor, low: Tensor, high: Tensor, levels: int) -> Te
 
 
 def position(point: Tensor, levels: int) -> Tensor:
-    """A point in units of [-1, 1] in units of levels: 0 … levels - 1."""
+    """Converts a point from the scale [-1, 1] to the scale [0, levels - 1], without rounding or clamping."""
     half = (levels - 1) / 2
     return point * half + half
 
 
 def nearest_value(position: Tensor, levels: int) -> Tensor:
-    """A position in units of levels to the nearest whole number in [0, levels), half up, of the same dtype.
+    """Rounds a position on the scale [0, levels - 1] to the nearest integer in [0, levels), halves up, in its dtype.
 
     Examples:
         >>> nearest_value(position(torch.tensor([-1.2, 0.0, 0.9]), levels=4), levels=4)

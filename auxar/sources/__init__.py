@@ -1,4 +1,4 @@
-"""Sources of pixels: drawn from what a network predicts, or forced to be those of a given image."""
+"""Pixel sources: `DrawSource` draws pixels from a network's predictions, and `ForceSource` copies given images."""
 
 from auxar.sources.draw import DrawSource, restrictable
 from auxar.sources.force import ForceSource

@@ -1,4 +1,4 @@
-"""Pixels drawn from what a network predicts: by a rule, with given noise, freely or restricted to a view."""
+"""A pixel source that draws pixels from a network's predictions, optionally restricted to a view."""
 
 from __future__ import annotations
 
@@ -23,21 +23,25 @@ from auxar.sources.places import by_place
 
 @attrs.frozen(eq=False)
 class DrawSource(PixelSource):
-    """Draws pixels from a head's distribution, as a request asks: see `of`.
+    """A pixel source that draws pixels from a head's distribution. `DrawSource.of` creates it from a request.
 
-    Known pixels are given back as they are; limits and the views of a restriction are kept. Tensors have a row for each
-    place row · width + column, and a last one for the place outside of the image.
+    Known pixels are returned unchanged. The other pixels respect the limits and the restriction. The first dimension of
+    tensors is the place, row · width + column; its last entry stands for the place outside of the image.
     """
 
     head: Head
+    """The likelihood head."""
     levels: int
+    """Number of values that a sub-pixel can take."""
     rule: DrawRule
+    """The drawing rule."""
     uniforms: Tensor
-    """Noise, float64, (h · w + 1, b, numbers that drawing one pixel takes)."""
+    """Uniform noise in (0, 1): float64, shape (h · w + 1, b, n), where drawing one pixel uses n numbers."""
     limits: Interval | None = None
-    """Lowest and highest allowed values, int64, (h · w + 1, b, c) each; both are the value of a known pixel."""
+    """Lowest and highest allowed values, int64, (h · w + 1, b, c) each. For a known pixel, both are its value. None
+    allows all values."""
     walk: Walk | None = None
-    """The walk along a restriction's support; None draws freely."""
+    """The walk along the support of a restriction; None if drawing is not restricted."""
     takes_outside: bool = attrs.field(default=True, init=False)
     count: int = attrs.field(init=False)
     reach: int = attrs.field(init=False)
@@ -52,9 +56,10 @@ class DrawSource(PixelSource):
 
     @classmethod
     def of(cls, network: CausalNetwork, request: SampleRequest) -> DrawSource:
-        """The source of the pixels that a network predicts and a request asks for, on the network's device.
+        """Creates the source for a network and a request, with tensors on the network's device.
 
-        Raises `UserError` for known pixels that do not fit, and for a restriction of a head that cannot be restricted.
+        Raises `UserError` if the known pixels do not match the network's image, or if the request has a restriction and
+        the network's head cannot be restricted.
         """
         head, image, known = network.head, network.image, request.known
         device = next(network.parameters()).device
@@ -82,7 +87,9 @@ class DrawSource(PixelSource):
 
 
 def restrictable(head: Head) -> RestrictableHead:
-    """The head itself. Raises `UserError` for one that cannot be restricted to intervals of values."""
+    """Returns the head. Raises `UserError` if it cannot be restricted to intervals of values."""
     if not isinstance(head, RestrictableHead):
-        raise UserError(f"{type(head).__name__} cannot be restricted to intervals of values")
+        raise UserError(
+            f"the head {type(head).__name__} cannot be restricted to intervals of values; use a RestrictableHead"
+        )
     return head

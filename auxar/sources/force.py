@@ -1,4 +1,4 @@
-"""Pixels of given images, whatever the network predicts."""
+"""A pixel source that returns the pixels of given images and ignores the network's predictions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from auxar.sources.places import by_place
 
 
 class ForceSource(PixelSource):
-    """Forces every pixel to be that of a given image: a sampler then computes the predictions along that image.
+    """A pixel source that returns the pixels of given images. A sampler then computes the predictions for these images.
 
     Args:
-        image: Integers (b, *spec.shape) in [0, levels).
-        spec: Describes the image.
+        image: The images, integers (b, *spec.shape) in [0, levels).
+        spec: Shape and range of the images.
 
-    Raises `UserError` for an image that `spec` does not describe.
+    Raises `UserError` if dtype, shape or range of `image` does not match `spec`.
     """
 
     takes_outside = True
@@ -26,7 +26,7 @@ class ForceSource(PixelSource):
         spec.check_range(image)
         self.count = len(image)
         self.image = by_place(image.to(torch.int64))
-        """(h · w + 1, b, c), int64."""
+        """The images by place (see `by_place`): int64, shape (h · w + 1, b, c)."""
 
     def pixels(self, places: Tensor, parameters: Tensor) -> Tensor:
         return self.image.index_select(0, places)

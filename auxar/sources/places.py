@@ -1,4 +1,4 @@
-"""Images by place: the order in which samplers address pixels."""
+"""Conversion of images to the layout by place, in which samplers address pixels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from torch import Tensor
 
 
 def by_place(values: Tensor) -> Tensor:
-    """(b, c, h, w) to (h · w + 1, b, c): a row for each place row · width + column, and zeros for places outside."""
+    """Converts (b, c, h, w) to (h · w + 1, b, c), indexed by place: row · width + column.
+
+    The last entry, which is zero, stands for the place outside of the image.
+    """
     rows = values.permute(2, 3, 0, 1).flatten(0, 1)
     return torch.cat([rows, rows.new_zeros((1, *rows.shape[1:]))])
