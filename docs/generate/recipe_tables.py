@@ -55,7 +55,7 @@ UNITS = {
     "sampling.batch_size": "images",
 }
 """The unit of each key that has one."""
-TYPES = {int: "integer", float: "number", bool: "boolean", str: "text"}
+TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
 KINDS = {"dataset": "Data sets"}
 
 
