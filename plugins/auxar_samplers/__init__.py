@@ -1,4 +1,4 @@
-"""Samplers of causal networks: raster, wavefront, cached, and auto, which chooses among them."""
+"""Samplers that draw from causal networks: `raster`, `wavefront`, `cached`, and `auto`, which chooses one of these."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 @hookimpl
 def auxar_register_components() -> Sequence[Component]:
-    """The samplers, and the engines that run their programs."""
+    """Returns the samplers `auto`, `wavefront`, `cached` and `raster`, and the engines `native` and `torch`."""
     return [
         Component("sampler", "auto", AutoConfig, lambda config: AutoSampler(config.engine)),
         Component("sampler", "wavefront", WavefrontConfig, lambda config: WavefrontSampler(config.engine)),

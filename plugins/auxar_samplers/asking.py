@@ -1,4 +1,4 @@
-"""How samplers and engines ask a source for pixels: any source, which may be a stranger's."""
+"""Functions that ask a pixel source for pixels and check the answer, because the source may come from a plugin."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from auxar import DrawSource, ImageSpec, PixelSource, UserError
 
 
 def ask(source: PixelSource, places: Tensor, parameters: Tensor, channels: int) -> Tensor:
-    """The source's pixels at those places. Raises `UserError` if they are not what `PixelSource.pixels` describes.
+    """Asks the source for the pixels at `places`: int64, shape (n, source.count, channels).
 
-    Their range is left to `check_drawn`: to look at values waits for the device, which is too slow at every step.
+    Raises `UserError` if the source returns another type, dtype or shape. Only `check_drawn` checks the range, after
+    the last step, because reading values waits for the device, which is too slow at every step.
     """
     drawn = source.pixels(places, parameters)
     expected = (len(places), source.count, channels)
     if not isinstance(drawn, Tensor) or drawn.dtype != torch.int64 or tuple(drawn.shape) != expected:
         found = f"{drawn.dtype} of shape {tuple(drawn.shape)}" if isinstance(drawn, Tensor) else type(drawn).__name__
-        raise UserError(f"{type(source).__name__}: expected pixels of torch.int64 of shape {expected}, got {found}")
+        raise UserError(f"{type(source).__name__}.pixels must return torch.int64 of shape {expected}, got {found}")
     return drawn
 
 
 def check_drawn(source: PixelSource, drawn: Tensor, image: ImageSpec) -> None:
-    """Raises `UserError` unless every pixel that a source gave is one of the image's levels.
+    """Raises `UserError` if a value that the source returned lies outside [0, levels).
 
-    The values that a head draws are the head's: law `range` of its contract.
+    The values of a `DrawSource` are not checked: the head that draws them must keep them in range.
     """
     if not isinstance(source, DrawSource):
         image.check_range(drawn, f"pixels of {type(source).__name__}")

@@ -1,4 +1,4 @@
-"""The fastest exact sampler that a network allows."""
+"""The sampler `auto`, which uses the fastest sampler that supports a network."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ logger = logging.getLogger("auxar")
 
 @attrs.frozen
 class AutoConfig:
-    """The fastest exact sampler for each network: wavefront or cached where they work, else raster."""
+    """Uses `wavefront` if it supports the network, else `cached`, else `raster`. All of them draw the same images."""
 
     engine: EngineChoice = attrs.field(factory=EngineChoice)
-    """The engine that runs their programs, by its name, or auto: the first that can, by priority."""
+    """The engine that runs the programs of `wavefront` and `cached`. `auto` takes the engine of highest priority that
+    supports the program."""
 
 
 class AutoSampler(Sampler):
-    """Chooses for each network once, and says so when only the raster sampler works."""
+    """Chooses a sampler once for each network. If only the raster sampler supports the network, logs the reason."""
 
     def __init__(self, engine: EngineChoice | str = "auto") -> None:
         self._fast: tuple[Sampler, ...] = (WavefrontSampler(engine), CachedSampler(engine))
@@ -45,5 +46,5 @@ class AutoSampler(Sampler):
                 reason = error
             else:
                 return sampler
-        logger.info("sampling pixel by pixel with the raster sampler: %s", reason)
+        logger.info("sampling with the slow raster sampler, because no faster sampler supports the network: %s", reason)
         return RasterSampler()

@@ -1,4 +1,7 @@
-"""The cached sampler: every value is computed once, and values that depend on rows above for a whole row at a time."""
+"""The cached sampler, which computes every value of a network once.
+
+It computes values that depend only on rows above for a whole row at a time, and all others pixel by pixel.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from auxar_samplers.program_sampler import ProgramSampler
 
 @attrs.frozen
 class CachedConfig:
-    """Every value once, coarse ones where row and column divide: exact, for networks of several resolutions."""
+    """Computes every value of the network once. Supports networks of one or several resolutions."""
 
     engine: EngineChoice = attrs.field(factory=EngineChoice)
-    """The engine that runs the program, by its name, or auto: the first that can, by priority."""
+    """The engine that runs the program. `auto` takes the engine of highest priority that supports the program."""
 
 
 class CachedSampler(ProgramSampler):
-    """For networks of one or several resolutions."""
+    """Draws from networks of one or several resolutions, and computes every value of the network once."""
 
     name = "cached"
 
@@ -32,5 +35,5 @@ class CachedSampler(ProgramSampler):
     def program(
         self, network: CausalNetwork, prepared: Plan, features: Tensor | None, count: int, reach: int
     ) -> Program:
-        # Pixels come in raster order, so all rows above are there whatever the reach.
+        # `reach` is not needed: pixels are drawn in raster order, so all rows above are complete.
         return cached_program(network, prepared, features, count)

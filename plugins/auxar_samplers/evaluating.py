@@ -1,4 +1,4 @@
-"""Networks in evaluation while they are drawn from."""
+"""A context manager that keeps a network in evaluation mode while images are drawn from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextlib.contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Keeps a network in evaluation mode, without dropout, and puts it back in its mode afterwards."""
+    """Puts a network into evaluation mode (without dropout) and restores its previous mode on exit."""
     training = network.training
     network.eval()
     try:

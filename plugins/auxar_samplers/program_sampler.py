@@ -1,4 +1,4 @@
-"""The base of samplers that compile a network to a program and have an engine run it."""
+"""The base class of samplers that compile a network to a program, which an engine runs."""
 
 from __future__ import annotations
 
@@ -17,25 +17,32 @@ from auxar_samplers.evaluating import evaluating
 
 
 class ProgramSampler(Sampler, abc.ABC):
-    """Draws the images that the raster sampler draws, faster.
+    """Draws the same images as the raster sampler, but faster.
 
-    Raises `UserError` for a network with parts that it cannot run.
+    `check` and `sample` raise `UserError` if the sampler does not support a part of the network.
     """
 
     name: str
+    """The sampler's name in recipes and messages."""
 
     def __init__(self, engine: EngineChoice | str = "auto") -> None:
         self.engine = EngineChoice.shipped(engine) if isinstance(engine, str) else engine
 
     @abc.abstractmethod
     def prepare(self, network: CausalNetwork) -> Any:
-        """The timing of a network's values, whatever is drawn from it. Raises `NoScheduleError`."""
+        """Returns the schedule or plan of a network, which depends neither on the source nor on the batch size.
+
+        Raises `NoScheduleError` if the sampler does not support a part of the network.
+        """
 
     @abc.abstractmethod
     def program(
         self, network: CausalNetwork, prepared: Any, features: Tensor | None, count: int, reach: int
     ) -> Program:
-        """The program that draws `count` images for a source with that `reach`."""
+        """Compiles the program that draws `count` images for a pixel source with the given `reach`.
+
+        `prepared` is the result of `prepare`. `features` has shape (count, features_channels, h, w), or is None.
+        """
 
     def check(self, network: CausalNetwork) -> None:
         self._prepared(network)
@@ -54,4 +61,4 @@ class ProgramSampler(Sampler, abc.ABC):
         try:
             return self.prepare(network)
         except NoScheduleError as error:
-            raise UserError(f"sampler '{self.name}': {error}; sampler 'raster' works for every network") from None
+            raise UserError(f"sampler '{self.name}': {error}; sampler 'raster' supports every causal network") from None

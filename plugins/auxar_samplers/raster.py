@@ -1,4 +1,4 @@
-"""The reference sampler: one full pass of the network for each pixel, in raster order."""
+"""The reference sampler, which runs the whole network once for each pixel, in raster order."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from auxar_samplers.evaluating import evaluating
 
 @attrs.frozen
 class RasterConfig:
-    """One full pass of the network for each pixel: for any causal network, and the reference for all others."""
+    """Runs the whole network once for each pixel. Supports every causal network.
+
+    The other samplers are tested against this one and draw the same images.
+    """
 
 
 class RasterSampler(Sampler):
-    """Works for every causal network, and slowly."""
+    """Draws from any causal network, slowly: it runs the whole network once for each pixel."""
 
     @torch.no_grad()
     def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:

@@ -1,4 +1,4 @@
-"""The wavefront sampler: many rows of an image at once, each some columns behind the one above."""
+"""The wavefront sampler, which draws many rows of an image at once, each a few columns behind the row above."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from auxar_samplers.program_sampler import ProgramSampler
 
 @attrs.frozen
 class WavefrontConfig:
-    """Many rows at once, for networks of one resolution: exact, in about height · lag + width steps."""
+    """Draws many rows of an image at once. Supports networks of one resolution.
+
+    Each row runs `lag` columns behind the row above, so an image takes about height · lag + width steps.
+    """
 
     engine: EngineChoice = attrs.field(factory=EngineChoice)
-    """The engine that runs the program, by its name, or auto: the first that can, by priority."""
+    """The engine that runs the program. `auto` takes the engine of highest priority that supports the program."""
 
 
 class WavefrontSampler(ProgramSampler):
-    """For networks of one resolution."""
+    """Draws many rows of an image at once. Supports networks of one resolution."""
 
     name = "wavefront"
 
@@ -32,6 +35,6 @@ class WavefrontSampler(ProgramSampler):
     def program(
         self, network: CausalNetwork, prepared: Schedule, features: Tensor | None, count: int, reach: int
     ) -> Program:
-        # A row above is no wider than the image, whatever a source asks for.
+        # A reach beyond the width of the image has no further effect.
         schedule = delayed(prepared, min(reach, network.image.width))
         return wavefront_program(network, schedule, features, count)

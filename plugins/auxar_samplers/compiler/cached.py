@@ -1,8 +1,9 @@
-"""Compiles a plan to a cached program: every value once, for a row at a time or pixel by pixel.
+"""Compiles a plan to a program of the cached sampler.
 
-The program has two clocks for each stride: one whose slots are the columns of a row, and one for the pixel that is
-being drawn. A row of the image takes one step for what rows above decide, one for each pixel, and one after the last
-column, which computes late values and keeps the row for the rows below.
+The program has two clocks for each stride: a row clock, whose slots are the columns of a row, and a pixel clock, whose
+only slot is the pixel being drawn. Each image row takes one step for values that depend only on rows above, one step
+for each pixel, and one step after the last column. The step after the last column computes values with lead -1 and
+copies the row into rings, from which the rows below read it.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ from auxar_samplers.compiler.trace import Static, Value
 
 
 def cached_program(network: CausalNetwork, plan: Plan, features: Tensor | None, count: int) -> Program:
-    """The program that draws `count` images: `features` has shape (count, features_channels, h, w), or is None."""
+    """Compiles a program that draws `count` images from features (count, features_channels, h, w) or None."""
     return _Compiler(network, plan, features, count).program()
 
 
 class _Compiler:
-    """Storage and instructions of one program."""
+    """Allocates the storage and generates the instructions of one program."""
 
     def __init__(self, network: CausalNetwork, plan: Plan, features: Tensor | None, count: int) -> None:
         self.network = network
@@ -53,7 +54,7 @@ class _Compiler:
         self.fillers: list[tuple[int, Table, Callable[[slice, tuple[int, int]], Tensor]]] = []
         self.initial: dict[Value, Table] = {}
         arguments = [plan.trace.output, *(a for value in plan.leads for a in value.arguments)]
-        # Row values that the pixel program reads unchanged.
+        # Values of whole rows that instructions for single pixels read unchanged.
         self.handed = {value for value in arguments if isinstance(value, Value) and not plan.by_pixel(value)}
         self.pixels = self.layout.scratch(1, plan.trace.image.channels)
         self.output = self.layout.scratch(1, plan.trace.output.channels)
@@ -95,9 +96,10 @@ class _Compiler:
         )
 
     def _lists(self) -> tuple[list[list[Instruction]], list[list[Instruction]], list[list[Instruction]]]:
-        """Instructions of rows, by row's phase; of pixels, by row's and column's phase; of rows' ends, by row's phase.
+        """Three groups of instruction lists: for whole rows, for pixels, and for the step after the last column.
 
-        A phase is the remainder by the period.
+        The index of a list is the phase of the row or, for pixels, row phase · period + column phase. A phase is the
+        row or column modulo the plan's period.
         """
         plan, period = self.plan, self.plan.period
         rows: list[list[Instruction]] = [[] for _ in range(period)]
@@ -118,22 +120,22 @@ class _Compiler:
         return rows, pixels, [[*late, *self._keeps(row)] for row in range(period)]
 
     def _keeps(self, row: int) -> Iterator[Keep]:
-        """Copies of the values computed pixel by pixel in a row of that phase, for the rows below."""
+        """Instructions that copy pixel-by-pixel values into rings, for the rows below. `row` is the row's phase."""
         for value, ring in self.storage.by_row.items():
             if self.plan.by_pixel(value) and row % self.plan.strides[value] == 0:
                 source = self.storage.by_pixel[value]
                 yield Keep(ring, source, -self.plan.leads[value], self.storage.row_clock(value))
 
     def _fill(self, row: int) -> None:
-        """Fills the tables of side inputs for a row of the image."""
+        """Fills the tables of side inputs for an image row, at every stride that divides the row's index."""
         for stride, table, fill in self.fillers:
             if row % stride == 0:
                 table.values[:-1] = fill(slice(row // stride, row // stride + 1), self.plan.size(stride))
 
-    # The row's program ------------------------------------------------------------------------------------------------
+    # Instructions for whole rows --------------------------------------------------------------------------------------
 
     def _of_row(self, value: Value, phase: int) -> Iterator[Instruction]:
-        """Instructions that compute a value for a whole row; those of a growth are for rows of one phase."""
+        """Instructions that compute a value for a whole row. For a growth, `phase` is its row modulo the factor."""
         if self.plan.by_pixel(value):
             if value.kind == "linear":
                 yield from self._row_part(value)
@@ -159,7 +161,7 @@ class _Compiler:
             yield Pointwise(ring, identity, (self.storage.scratch(value),), 0, clock)
 
     def _row_part(self, value: Value) -> Iterator[Instruction]:
-        """Instructions for the part of a pixel-by-pixel value that a row has in common: side inputs and rows above."""
+        """Instructions that compute terms of a pixel-by-pixel value for a whole row: side inputs and rows above."""
         side = self._side(value)
         operands, matrices = self._row_terms(value)
         assert value.bias is not None
@@ -189,7 +191,10 @@ class _Compiler:
         return tuple(operands), tuple(matrices)
 
     def _row_growth(self, value: Value, phase: int) -> Iterator[Instruction]:
-        """One product for each phase of the columns, over the columns of the source."""
+        """Instructions that compute a growth for a whole row: one product for each column modulo the factor.
+
+        Each product has a slot for every column of the source.
+        """
         source = value.sources[0]
         assert value.layer is not None
         assert value.bias is not None
@@ -221,10 +226,10 @@ class _Compiler:
             return self._side_of(reader, self.sides.channels(argument), partial(self.sides.values, argument))
         return argument
 
-    # The pixel's program ----------------------------------------------------------------------------------------------
+    # Instructions for single pixels -----------------------------------------------------------------------------------
 
     def _of_pixel(self, value: Value, row: int, column: int) -> Iterator[Instruction]:
-        """Instructions that compute a value for one pixel; those of a growth are for one phase of rows and columns."""
+        """Instructions that compute a value for one pixel. For a growth, `row` and `column` are modulo the factor."""
         if not self.plan.by_pixel(value):
             return
         lead, clock = self.plan.leads[value], self.storage.pixel_clock(value)
@@ -283,7 +288,7 @@ class _Compiler:
     # Side inputs and clocks -------------------------------------------------------------------------------------------
 
     def _side(self, value: Value) -> Table | None:
-        """The table of a linear value's static terms, if it has any."""
+        """A table for the bias and the static terms of a linear value, or None if it has no static terms."""
         static = [term for term in value.terms if isinstance(term.source, Static)]
         assert value.bias is not None
         return self._side_of(value, value.channels, partial(self.sides.total, static, value.bias)) if static else None

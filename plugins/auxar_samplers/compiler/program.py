@@ -1,17 +1,20 @@
-"""Programs: all the work of drawing images, as steps that run lists of instructions over storage of fixed size.
+"""Programs, which draw a batch of images in steps. Engines (`auxar_samplers.engines`) run them.
 
-A value has one row for each slot of its clock and each image, slot-major: row = slot · batch + image. A step runs one
-list with every clock at a given position, and may then ask the source for the pixels that its output predicts. Engines
-run programs (`auxar_samplers.engines`).
+Each step runs a list of instructions on storage of fixed size. An instruction computes a value at several places at
+once, one in each slot. A clock maps a position to the place of each slot. A value has one row for each slot of its
+clock and each image: row = slot · batch + image. A step sets every clock to a position and runs one list. It may then
+ask the pixel source for the pixels whose parameters are in `Program.output`.
 
-The wavefront's slots are rows of the image, and its position is time. The cached sampler has one slot for the pixel
-that is being drawn, with columns as positions; and a slot for each column, with rows as positions, for values that are
-computed for a whole row at once.
+A program of the wavefront sampler has one clock, whose slots are image rows and whose position is the time. A program
+of the cached sampler has clocks of two kinds. A pixel clock has a single slot, the pixel being drawn, and its position
+is the column. A row clock serves values that are computed for a whole row at once: it has a slot for each column, and
+its position is the row.
 
-An instruction computes a value `lead` positions ahead of its clock: at position p a slot stands where the clock says it
-does at p + lead. Rings are written and read by position alone: an instruction writes the entry p mod capacity, and a
-window with delay d reads the entries from (q − d) mod capacity on, where q is the position of the ring's own clock.
-Storage is contiguous and filled in place, so an engine may share its memory.
+An instruction computes a value `lead` positions ahead of its clock: at position p, it works at the places that the
+clock gives for p + lead. The lead has no effect on where a ring is written and read. An instruction at position p
+writes entry p mod capacity. A window with delay d reads consecutive entries, beginning with (q − d) mod capacity, where
+q is the position of the ring's clock. Storage is contiguous and changed only in place, so an engine may keep pointers
+to it.
 """
 
 from __future__ import annotations
@@ -28,13 +31,14 @@ from auxar import CausalNetwork
 
 @attrs.frozen(eq=False)
 class Clock:
-    """The places of slots: row i of the arrays holds for position + lead = origin + i."""
+    """The places of slots. Row i of the arrays gives them for position + lead = origin + i."""
 
     valid: np.ndarray
-    """(positions, slots): whether the slot stands inside the image."""
+    """Whether the place of each slot is inside the image: bool, shape (positions, slots)."""
     places: Tensor
-    """(positions, slots), int64: the row of tables that belongs to the slot's place."""
+    """The index of each slot's place in a `Table`: int64, shape (positions, slots)."""
     origin: int
+    """The value of position + lead to which row 0 of the arrays belongs."""
 
     @property
     def slots(self) -> int:
@@ -45,15 +49,15 @@ class Clock:
 
 @attrs.frozen(eq=False)
 class Ring:
-    """The last `capacity` values of every row; zeros, the padding of convolutions, where a slot is outside the image.
+    """A ring buffer of the last `capacity` values of every row. Places outside the image have zeros, as padding.
 
-    A ring with two copies holds every value twice, `capacity` apart, so that no window of several positions wraps
-    around its end. There are `before` slots ahead of the first one and some after the last. They hold zeros; with
-    `wraps`, slot k ahead of the first one, k = 1 … before, holds a copy of slot (−k mod slots).
+    A ring with two copies stores every value twice, `capacity` entries apart, so that a window of several positions is
+    always contiguous. `before` extra slots precede the first slot, and others may follow the last one. Extra slots hold
+    zeros. If `wraps` is set, the slot k slots before the first one, k = 1 … before, holds a copy of slot −k mod slots.
     """
 
     values: Tensor
-    """((before + slots + after) · batch, copies · capacity, channels)."""
+    """The stored values, shape ((before + slots + after) · batch, copies · capacity, channels)."""
     capacity: int
     before: int
     wraps: bool
@@ -62,23 +66,26 @@ class Ring:
 
 @attrs.frozen(eq=False)
 class Scratch:
-    """One value for every row, until it is computed anew: (rows, channels)."""
+    """Storage for the latest value of every row, shape (rows, channels)."""
 
     values: Tensor
 
 
 @attrs.frozen(eq=False)
 class Table:
-    """Values by place that are computed beforehand: (places + 1, batch, channels), the last one zero."""
+    """A value for each place, computed before the steps that read it: shape (places + 1, batch, channels).
+
+    The last entry, for places outside the image, is zero.
+    """
 
     values: Tensor
 
 
 @attrs.frozen(eq=False)
 class Window:
-    """Values of a ring at `length` positions side by side, the oldest of them `delay` positions ago.
+    """The values of a ring at `length` consecutive positions, concatenated along the channels.
 
-    Slot k of the reader gets them from the ring's slot stride · k + shift.
+    The oldest was written `delay` positions ago. Slot k of the reader reads slot stride · k + shift of the ring.
     """
 
     ring: Ring
@@ -94,7 +101,7 @@ Storage = Ring | Scratch
 
 @attrs.frozen(eq=False)
 class Product:
-    """output = bias + initial + Σ operand · matrix.
+    """Computes output = start + Σ operand · matrix, where start is `initial` or, if that is None, `bias`.
 
     Slot k is written to the output's slot stride · k + phase; slots beyond the output's last one are dropped.
     """
@@ -102,11 +109,13 @@ class Product:
     output: Scratch
     operands: tuple[Window | Scratch, ...]
     matrices: tuple[Tensor, ...]
-    """(length · channels of the operand, outputs) each, of any layout in memory: engines pack them as they need."""
+    """One matrix for each operand, shape (length · channels of the operand, outputs), in any memory layout."""
     bias: Tensor
-    """(outputs,). It is not added where there is an initial value: the table already contains the bias."""
+    """The bias, shape (outputs,). It is ignored if `initial` is given, because that table already contains the bias."""
     initial: Table | None
+    """The table of start values of the sums, or None."""
     lead: int
+    """The number of positions that the value is computed ahead of the clock."""
     clock: int = 0
     phase: int = 0
     stride: int = 1
@@ -114,21 +123,22 @@ class Product:
 
 @attrs.frozen(eq=False)
 class Pointwise:
-    """output = function(operands), each row by itself."""
+    """Computes output = function(operands), independently for each row."""
 
     output: Storage
     function: Callable[..., Tensor]
     """`identity`, or one of `auxar_samplers.compiler.trace.FUNCTIONS`."""
     operands: tuple[Operand, ...]
     lead: int
+    """The number of positions that the value is computed ahead of the clock."""
     clock: int = 0
 
 
 @attrs.frozen(eq=False)
 class Keep:
-    """Copies a row from a ring with one slot into a ring with a slot for each column.
+    """Copies an image row from a ring with one slot into a ring with a slot for each column.
 
-    Slot k of the output gets the source's entry first + k, whatever the position of the source's clock.
+    Slot k of the output gets entry first + k of the source. The position of the source's clock has no effect.
     """
 
     output: Ring
@@ -142,17 +152,17 @@ Instruction = Product | Pointwise | Keep
 
 
 def identity(x: Tensor) -> Tensor:
-    """The function of an instruction that copies."""
+    """Returns its argument. A `Pointwise` instruction with this function copies a value."""
     return x
 
 
 @attrs.frozen(eq=False)
 class Layout:
-    """Batch size, device and dtype, which all storage of a program shares."""
+    """Allocates the storage of a program. All storage has the same batch size, device and dtype."""
 
     batch: int
     like: Tensor
-    """A tensor whose device and dtype all values have."""
+    """A tensor with the device and dtype of all values."""
 
     def ring(
         self,
@@ -166,44 +176,48 @@ class Layout:
         copies: int = 2,
         clock: int = 0,
     ) -> Ring:
-        """A ring of zeros."""
+        """Allocates a ring filled with zeros."""
         values = self.like.new_zeros(((before + slots + after) * self.batch, copies * capacity, channels))
         return Ring(values, capacity, before, wraps, clock)
 
     def scratch(self, slots: int, channels: int) -> Scratch:
-        """A scratch of zeros."""
+        """Allocates a scratch filled with zeros."""
         return Scratch(self.like.new_zeros((slots * self.batch, channels)))
 
     def table(self, places: int, channels: int) -> Table:
-        """A table of zeros."""
+        """Allocates a table filled with zeros."""
         return Table(self.like.new_zeros((places + 1, self.batch, channels)))
 
 
 @attrs.frozen(eq=False)
 class Program:
-    """All steps of drawing a batch of images from a network, and the storage they work on."""
+    """A program that draws a batch of images from a network: its steps, and the storage that they use."""
 
     network: CausalNetwork
     layout: Layout
     clocks: tuple[Clock, ...]
     lists: tuple[tuple[Instruction, ...], ...]
+    """Lists of instructions. Each step runs one of them."""
     steps: np.ndarray
-    """int64, (steps, 1 + clocks): the number of the list to run, and the position of every clock."""
+    """For each step, the index of its list and the position of every clock: int64, shape (steps, 1 + clocks)."""
     draws: np.ndarray
-    """int64, (steps,): the row of `places` whose pixels are asked for after the step, or -1 for none."""
+    """For each step, the row of `places` that is drawn after it, or -1 if none is: int64, shape (steps,)."""
     places: np.ndarray
-    """int64, (rows, slots): the place row · width + column of each slot's pixel, height · width if outside."""
+    """The places of pixels that are drawn together: int64, shape (rows, slots).
+
+    A place is image row · width + column, or height · width for a slot outside the image.
+    """
     output: Scratch
-    """The predicted parameters, a row for each slot and image."""
+    """The predicted parameters of the pixels to draw, with one row for each slot and image."""
     pixels: Scratch
     """The encoded pixels of the last draw, which the next step reads."""
     fills: tuple[tuple[int, Callable[[], None]], ...]
-    """(step, function) in order: functions that fill tables of side inputs before that step."""
+    """Pairs (step, function) in the order of steps. The function fills tables of side inputs before that step."""
     image: Tensor
-    """int64, (h · w + 1, batch, c): the pixels drawn so far by place; the last row stands for places outside."""
+    """The pixels drawn so far, by place: int64, shape (h · w + 1, batch, c). The last place is "outside the image"."""
 
     def bands(self) -> Iterator[tuple[int, int]]:
-        """The steps as ranges [first, last) that run without a pause; tables are filled in between."""
+        """Yields the steps as ranges [first, last). Advancing the iterator fills the tables for the next range."""
         first = 0
         for step, fill in self.fills:
             if step > first:
@@ -213,18 +227,18 @@ class Program:
         yield first, len(self.steps)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels, integers (n, batch, c), in the form in which the network reads them: (n · batch, channels)."""
+        """Encodes pixels, integers (n, batch, c), as inputs of the network: (n · batch, channels)."""
         return self.network.encode(pixels.flatten(0, 1)[:, :, None, None]).flatten(1)
 
     def images(self) -> Tensor:
-        """The drawn images: int64, (b, c, h, w)."""
+        """The drawn images: int64, shape (b, c, h, w)."""
         _, height, width = self.network.image.shape
         by_row = self.image[:-1].view(height, width, self.layout.batch, -1)
         return by_row.permute(2, 3, 0, 1).contiguous()
 
 
 def blank_image(network: CausalNetwork, layout: Layout) -> Tensor:
-    """Storage for the drawn pixels of a program: zeros."""
+    """Zeros for the pixels of a program: int64, shape (h · w + 1, batch, c)."""
     channels, height, width = network.image.shape
     shape = (height * width + 1, layout.batch, channels)
     return torch.zeros(shape, dtype=torch.int64, device=layout.like.device)

@@ -1,9 +1,10 @@
-"""The timing of a network's wavefront: how far each row runs behind the one above, and each layer ahead of the pixel.
+"""The schedule of the wavefront sampler: the lag between rows, and the lead of each layer.
 
-Row r of the image runs `lag` columns behind row r - 1, so that one step works on many rows at once. A layer whose
-output is needed to the right of the current pixel runs ahead of it by its `lead`. Both follow from what the layers
-read; nothing is configured. At time t the row in a slot stands at column c, and a value of lead l is that of column
-c + l. A value of row r - up, column c + right, was computed `delay` steps ago (0 is this step):
+Row r of the image runs `lag` columns behind row r - 1, so that one step computes values of many rows. A layer whose
+output is needed to the right of the current pixel is computed `lead` columns ahead of that pixel. Lag and leads are
+derived from the layers' kernels. When a row is at column c, a value with lead l is computed for column c + l. A reader
+at row r, column c, reads its source at row r - up, column c + right. That value of the source was computed `delay`
+steps earlier, where 0 means in the same step:
 
     delay = lag · up + lead(source) - lead(reader) - right
 """
@@ -20,28 +21,35 @@ from auxar_samplers.compiler.trace import NoScheduleError, Trace, Value, trace
 
 @attrs.frozen
 class Schedule:
-    """A network's values with their timing."""
+    """The traced values of a network, with their leads and the lag between rows."""
 
     trace: Trace
     leads: dict[Value, int]
+    """The number of columns that each value is computed ahead of the pixel. The lead of the image is -1."""
     lag: int
+    """The number of columns that each row runs behind the row above."""
 
     def delay(self, reader: Value, source: Value, up: int = 0, right: int = 0) -> int:
-        """Steps since the value was computed that `reader` reads of `source`."""
+        """The number of steps from the computation of a value of `source` to its use by `reader`.
+
+        The value lies `up` rows above the reader's place and `right` columns to the right of it.
+        """
         return self.lag * up + self.leads[source] - self.leads[reader] - right
 
     @property
     def reach(self) -> int:
-        """Columns to either side that any value reads: so many must be kept zero beyond the image's edge."""
+        """The largest distance in columns at which a value is read. Rows are padded with at least this many zeros."""
         return max(abs(right) for value in self.trace.values for _, _, right in _reads(value))
 
 
 def make_schedule(network: CausalNetwork) -> Schedule:
-    """The schedule of a network. Raises `NoScheduleError` for one that cannot run as a wavefront."""
+    """Makes the schedule of a network. Raises `NoScheduleError` if the wavefront sampler does not support it."""
     traced = trace(network)
     for value in traced.values:
         if value.kind == "growth" or any(term.stride != 1 for term in value.terms):
-            raise NoScheduleError(f"the layer {value.name} changes the resolution, which has no wavefront form")
+            raise NoScheduleError(
+                f"the layer {value.name} changes the resolution, which the wavefront sampler does not support"
+            )
     leads = _leads(traced)
     lag = 1
     for value in traced.values:
@@ -52,7 +60,10 @@ def make_schedule(network: CausalNetwork) -> Schedule:
 
 
 def delayed(schedule: Schedule, reach: int) -> Schedule:
-    """The schedule with a lag at which rows above are drawn as far to the right as a source's `reach`."""
+    """The schedule with a lag of at least `reach` + 1.
+
+    Before a pixel in column c is drawn, the rows above are then drawn up to column c + `reach`.
+    """
     return attrs.evolve(schedule, lag=max(schedule.lag, reach + 1))
 
 
@@ -60,18 +71,20 @@ def _leads(traced: Trace) -> dict[Value, int]:
     leads = {traced.output: 0}
     for value in reversed(traced.values):
         for source, up, right in _reads(value):
-            # With enough lag, any lead works for rows above, so require no more than the pixel's own.
+            # A sufficient lag allows any lead for rows above, so they only require the lead of the image, -1.
             needed = leads[value] + right if up == 0 else -1
             leads[source] = max(leads.get(source, needed), needed)
     if leads[traced.image] >= 0:
-        raise NoScheduleError("a prediction depends on the pixel itself or on one to its right")
-    # A pixel is drawn at the end of a step: the next one finds it one column behind.
+        raise NoScheduleError(
+            "the network is not causal: a prediction depends on its own pixel or on a pixel to its right"
+        )
+    # A pixel is drawn at the end of a step. In the next step it is one column behind the current pixel.
     leads[traced.image] = -1
     return leads
 
 
 def _reads(value: Value) -> Iterator[tuple[Value, int, int]]:
-    """(source, rows above, columns to the right) of everything that a value reads."""
+    """Yields (source, rows above, columns to the right) for every place that a value reads."""
     for term in value.terms:
         if isinstance(term.source, Value):
             for up, weight in term.rows:

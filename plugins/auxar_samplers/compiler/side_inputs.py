@@ -1,4 +1,4 @@
-"""Side inputs: values that depend on the features alone, computed for some rows of the image at a time."""
+"""Side inputs: static values in the layout of a program's tables, computed for a few rows of the image at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from auxar_samplers.compiler.trace import Static, Term, channels_of
 
 
 class SideInputs:
-    """Static values of `batch` images, and sums of terms over them, in the order of tables: (rows · w, b, c)."""
+    """Provides static values of `batch` images, and sums of terms over them, for tables: (rows · w, b, c)."""
 
     def __init__(self, statics: Mapping[fx.Node, Tensor], batch: int) -> None:
         self._statics = statics
@@ -20,13 +20,13 @@ class SideInputs:
         self._found: dict[tuple[fx.Node, bool], tuple[slice, Tensor]] = {}
 
     def channels(self, static: Static) -> int:
-        """The channels of a static value."""
+        """The number of channels of a static value."""
         return channels_of(self._statics[static.node])
 
     def values(self, static: Static, rows: slice, size: tuple[int, int], activated: bool = False) -> Tensor:
-        """A static value at every place of some rows of an image of this size, repeated if it is the same everywhere.
+        """A static value in the given rows, after it is broadcast to `size` (height, width): (rows · w, b, c).
 
-        Blocks take the same features through the same function, so the last result is kept.
+        The last result is cached, because many blocks apply concat-ELU to the same features.
         """
         key = static.node, activated
         if key not in self._found or self._found[key][0] != rows:
@@ -38,7 +38,7 @@ class SideInputs:
         return self._found[key][1]
 
     def total(self, terms: Sequence[Term], bias: Tensor, rows: slice, size: tuple[int, int]) -> Tensor:
-        """The bias and all terms of static sources."""
+        """The sum of the bias and the given terms, whose sources are static, in the given rows: (rows · w, b, c)."""
         total: Tensor = bias
         for term in terms:
             assert isinstance(term.source, Static)

@@ -1,4 +1,4 @@
-"""Storage of a cached program's values, chosen by how they are read."""
+"""The storage of a cached program's values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from auxar_samplers.compiler.trace import Value
 
 
 def growth_taps(value: Value, phase: int) -> list[tuple[int, int]]:
-    """(columns of the source to the right, column of the kernel) that make the columns of a phase."""
+    """The parts of an upsampling layer's kernel that contribute to the output columns c with c mod factor = phase.
+
+    Each part is a pair: the offset of a source column from column c // factor, and the kernel column applied to it.
+    """
     assert value.layer is not None
     left, right = value.layer.overlap
     factor = value.factor
@@ -19,33 +22,36 @@ def growth_taps(value: Value, phase: int) -> list[tuple[int, int]]:
 
 
 class CachedStorage:
-    """The place where each value is kept, chosen by how it is read."""
+    """The storage of each value: a ring if the value is read at other places than its own, otherwise a scratch."""
 
     def __init__(self, plan: Plan, layout: Layout) -> None:
         self.plan = plan
         self.layout = layout
         self.strides = sorted(set(plan.strides.values()))
         self.by_row: dict[Value, Ring] = {}
-        """Rings of the row's program: rows of values that are read at other places than their own."""
+        """Rings over rows. They hold values that rows below read, and values of whole rows that other columns read."""
         self.by_pixel: dict[Value, Ring] = {}
-        """Rings of the pixel's program: the row that is being drawn, for values that are read at other columns."""
+        """Rings over columns of the row being drawn. They hold pixel-by-pixel values that are read at other places."""
         self._scratch: dict[Value, Scratch] = {}
         self._make_rings()
 
     def row_clock(self, value: Value) -> int:
-        """The number of the clock of a row's values at this value's stride."""
+        """The index of the row clock for the stride of a value."""
         return self.strides.index(self.plan.strides[value])
 
     def pixel_clock(self, value: Value) -> int:
-        """The number of the clock of a pixel's values at this value's stride."""
+        """The index of the pixel clock for the stride of a value."""
         return len(self.strides) + self.row_clock(value)
 
     def width(self, value: Value) -> int:
-        """Columns of a value."""
+        """The number of columns of a value at its stride."""
         return self.plan.size(self.plan.strides[value])[1]
 
     def scratch(self, value: Value) -> Scratch:
-        """The scratch of one pixel or, for a row's values, of a row with room for all columns that a growth writes."""
+        """The scratch of a value, with one slot if the value is computed pixel by pixel.
+
+        Otherwise it has a slot for each column and spare slots, because a growth may write beyond the last column.
+        """
         if value not in self._scratch:
             slots = 1
             if not self.plan.by_pixel(value):
@@ -54,11 +60,11 @@ class CachedStorage:
         return self._scratch[value]
 
     def table(self, scratch: Scratch) -> Table:
-        """A row's scratch, by columns."""
+        """A table that shares the memory of a row's scratch and is indexed by column."""
         return Table(scratch.values.view(-1, self.layout.batch, scratch.values.shape[1]))
 
     def row_scratch(self, value: Value) -> Scratch:
-        """A row's part of a value that is computed pixel by pixel."""
+        """Allocates a scratch for the terms of a pixel-by-pixel value that are computed for a whole row at once."""
         return self.layout.scratch(self.width(value) + 1, value.channels)
 
     def _make_rings(self) -> None:
@@ -85,12 +91,16 @@ class CachedStorage:
                 clock=self.row_clock(value),
             )
         for value, reach in along.items():
-            # What lies before the first column stays zero, since no column comes round to it.
+            # The capacity exceeds the number of positions in a row by `reach`, so entries before the first column are
+            # never written and stay zero.
             capacity = self.width(value) + 1 + reach
             self.by_pixel[value] = self.layout.ring(1, capacity, value.channels, clock=self.pixel_clock(value))
 
     def _reads(self, value: Value) -> Iterator[tuple[Value, int, int, int]]:
-        """(source, rows above, first and last column) of what is read elsewhere than at the value's own place."""
+        """Yields (source, rows above, first column, last column) for every read at a place other than the value's own.
+
+        Columns are relative to the column of the value.
+        """
         for term in value.terms:
             if isinstance(term.source, Value):
                 for up, weight in term.rows:

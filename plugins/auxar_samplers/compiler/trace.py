@@ -1,4 +1,4 @@
-"""Takes a causal network apart, by a dry run over its layers, into the values that its predictions are made of."""
+"""Traces a causal network with `torch.fx` and lists the values from which its predictions are computed."""
 
 from __future__ import annotations
 
@@ -29,99 +29,106 @@ FUNCTIONS: dict[Callable[..., Any], str] = {
     operator.sub: "sub",
     operator.mul: "mul",
 }
-"""Functions that act on each pixel alone, with channels in dimension 1, whatever the other dimensions are."""
+"""The supported functions and their names. Each acts on every pixel independently, with channels in dimension 1."""
 
 
 def channels_of(static: Tensor) -> int:
-    """Channels of a static value, which may be of any shape that (b, c, h, w) can be spread from."""
+    """The number of channels of a static value, which may have any shape that broadcasts to (b, c, h, w)."""
     return static.shape[-3] if static.dim() > 2 else 1
 
 
 class NoScheduleError(Exception):
-    """The network has a part that this sampler cannot run; the message says which."""
+    """Raised if the compiler does not support a part of a network. The message names the part."""
 
 
 @attrs.frozen(eq=False)
 class Static:
-    """A value that depends on features and parameters alone, the same for every drawn image."""
+    """A value that depends only on features and weights, not on the pixels. It is computed once, before drawing."""
 
     node: fx.Node
 
 
 @attrs.frozen(eq=False)
 class Value:
-    """A value that depends on the image."""
+    """A value that depends on the drawn pixels.
+
+    An `image` is the encoded image, a `linear` value a sum of convolutions, a `growth` the output of an upsampling
+    layer, and a `function` the result of a function of each pixel.
+    """
 
     name: str
     kind: Literal["image", "linear", "growth", "function"]
     channels: int
     terms: tuple[Term, ...] = ()
-    """The terms that a linear value is the sum of, besides its bias."""
+    """The terms of a linear value, which is their sum plus the bias."""
     bias: Tensor | None = None
     """The bias of a linear value or a growth, shape (channels,)."""
     layer: UpsamplingConv2d | None = None
-    """The upsampling layer of a growth. Its first argument is the value that grows, the others the size."""
+    """The upsampling layer of a growth."""
     function: Callable[..., Any] | None = None
     arguments: tuple[Any, ...] = ()
-    """Arguments of a function: values, static values and numbers."""
+    """The arguments of a function (values, static values and numbers) or of a growth (its source, height and width)."""
 
     @property
     def factor(self) -> int:
-        """How many times finer a growth is than its source."""
+        """The upsampling factor of a growth."""
         assert self.layer is not None
         return self.layer.factor
 
     @property
     def overlaps(self) -> bool:
-        """Whether a column of a growth is made of more than one column of its source."""
+        """Whether a column of a growth can depend on more than one column of its source."""
         assert self.layer is not None
         return any(self.layer.overlap)
 
     @property
     def sources(self) -> tuple[Value, ...]:
-        """The values that it is made of directly."""
+        """The values from which this value is computed directly."""
         found = (*(term.source for term in self.terms), *self.arguments)
         return tuple(source for source in found if isinstance(source, Value))
 
     @property
     def statics(self) -> tuple[Static, ...]:
-        """The static values that it is made of directly."""
+        """The static values from which this value is computed directly."""
         found = (*(term.source for term in self.terms), *self.arguments)
         return tuple(source for source in found if isinstance(source, Static))
 
 
 @attrs.frozen(eq=False)
 class Term:
-    """A causal convolution of one value, as one part of a sum."""
+    """One term of a linear value: a causal convolution of one source."""
 
     source: Value | Static
     weight: Tensor
-    """(outputs, inputs, kernel rows, kernel columns)."""
+    """The weight of the convolution, shape (outputs, inputs, kernel rows, kernel columns)."""
     above: tuple[int, int] = (0, 0)
+    """The nearest and the farthest row that the kernel reads, in rows above the output."""
     columns: tuple[int, int] = (0, 0)
+    """The first and the last column that the kernel reads, relative to the output."""
     stride: int = 1
     activated: bool = False
-    """Whether concat-ELU is applied to the source first, which must be static."""
+    """Whether concat-ELU is applied to the source before the convolution. Only static sources can be activated."""
 
     @property
     def rows(self) -> list[tuple[int, Tensor]]:
-        """(rows above, weight (outputs, inputs, columns)) of every kernel row."""
+        """The kernel rows as pairs of the number of rows above the output and the weight (outputs, inputs, columns)."""
         return [(self.above[1] - k, self.weight[:, :, k]) for k in range(self.weight.shape[2])]
 
 
 @attrs.frozen(eq=False)
 class Trace:
-    """The values in an order in which they can be computed, the image first, and how static ones are computed."""
+    """The traced values of a network, and a function that computes its static values."""
 
     image: Value
     values: tuple[Value, ...]
+    """The values in an order in which they can be computed. The image is the first."""
     output: Value
     statics: Callable[[Tensor | None], dict[fx.Node, Tensor]]
-    """Computes the values that do not depend on the image, from features (b, c, h, w) or None."""
+    """A function that computes the static values, by graph node, from features (b, c, h, w) or None."""
 
 
 def _by_default(node: fx.Node) -> bool:
-    """Whether all keyword arguments of a call have their defaults, such as the `inplace` that PyTorch passes on."""
+    """Whether all keyword arguments of a call equal their defaults. PyTorch itself passes some, such as `inplace`."""
     if not node.kwargs:
         return True
     if node.op != "call_function" or not inspect.isfunction(node.target):
@@ -139,7 +146,7 @@ class _Tracer(fx.Tracer):
 
 
 def trace(network: CausalNetwork) -> Trace:
-    """The values of a network. Raises `NoScheduleError` for one that is not made of layers known here."""
+    """Traces a network. Raises `NoScheduleError` if the network has a layer or operation that is not supported."""
     return _Builder(network).build()
 
 
@@ -157,13 +164,13 @@ class _Builder:
         image, *others = [node for node in self.graph.nodes if node.op == "placeholder"]
         output = next(node for node in self.graph.nodes if node.op == "output").args[0]
         if not isinstance(output, fx.Node):
-            raise NoScheduleError("the network does not give one tensor")
+            raise NoScheduleError(f"the network must return a single tensor, got {output!r}")
         self.moving = {image}
         for node in self.graph.nodes:
             if self.moving.intersection(node.all_input_nodes):
                 self.moving.add(node)
         if output not in self.moving:
-            raise NoScheduleError("the prediction does not depend on the image")
+            raise NoScheduleError("the network's prediction does not depend on the image")
         self.features = next((node for node in others if node.users), None)
         pixel = torch.zeros((1, self.network.image.channels, 1, 1), dtype=torch.int64, device=self.like.device)
         self.values[image] = self._add("image", "image", self.network.encode(pixel).shape[1])
@@ -193,7 +200,7 @@ class _Builder:
     def _graph(self) -> fx.Graph:
         try:
             return _Tracer().trace(self.network, None if self.network.features_channels else {"features": None})
-        except Exception as error:  # Tracing runs the network's own code, which may do anything.
+        except Exception as error:  # Tracing runs the network's own code, which may raise any exception.
             raise NoScheduleError(f"the network cannot be traced: {error}") from error
 
     def _add(self, name: str, kind: Any, channels: int, **parts: Any) -> Value:
@@ -202,7 +209,7 @@ class _Builder:
 
     def _value(self, node: fx.Node) -> Value:
         if not _by_default(node):
-            raise NoScheduleError(f"{node.target} is called with arguments by name, which has no such form")
+            raise NoScheduleError(f"{node.target} is called with keyword arguments; pass them by position")
         arguments = [self._argument(argument) for argument in node.args]
         if node.op == "call_module":
             module = self.modules[str(node.target)]
@@ -217,10 +224,16 @@ class _Builder:
             if isinstance(module, Dropout):
                 found: Value = arguments[0]
                 return found
-            raise NoScheduleError(f"the layer {node.target} ({type(module).__name__}) has no such form")
+            raise NoScheduleError(
+                f"the layer {node.target} ({type(module).__name__}) is not supported; the supported layers are "
+                "CausalConv2d, Pointwise, UpsamplingConv2d and Dropout"
+            )
         if node.op == "call_function" and node.target in FUNCTIONS:
             return self._function(node.target, arguments)
-        raise NoScheduleError(f"the operation {node.op} {node.target} has no such form")
+        raise NoScheduleError(
+            f"the operation {node.op} {node.target} is not supported; the supported functions are "
+            f"{', '.join(sorted(set(FUNCTIONS.values())))}"
+        )
 
     def _argument(self, argument: Any) -> Any:
         if not isinstance(argument, fx.Node):
@@ -241,7 +254,7 @@ class _Builder:
         return tuple(terms)
 
     def _function(self, function: Any, arguments: Sequence[Any]) -> Value:
-        """The value of a function, which is computed once however often it occurs: blocks activate a stream twice."""
+        """The value of a function call. Equal calls share one value: two blocks may apply elu to the same input."""
         key = (function, *(id(a.node) if isinstance(a, Static) else a for a in arguments))
         if key in self.functions:
             return self.functions[key]
@@ -251,7 +264,10 @@ class _Builder:
         if function is concat_elu:
             channels = 2 * sum(widths)
             if len(widths) < len(arguments):
-                raise NoScheduleError("concat-ELU of values and static ones together has no such form")
+                raise NoScheduleError(
+                    "a call of concat_elu combines values that depend on the image with values that do not; "
+                    "only separate calls are supported"
+                )
         else:
             widths += [self._static_channels(argument) for argument in arguments if isinstance(argument, Static)]
             channels = widths[0] // 2 if function is gate else max(widths)
@@ -268,7 +284,10 @@ class _Builder:
         return channels_of(self._statics(features, [static])[static.node])
 
     def _sum(self, first: Any, second: Any) -> Value | None:
-        """The sum of two linear values, or of one and a 1×1 convolution of static values, as one; otherwise None."""
+        """Merges a sum of linear values into one linear value. Returns None if the sum cannot be merged.
+
+        One of the two operands may be a 1×1 convolution of static values.
+        """
         parts, others = self._parts(first), self._parts(second)
         if parts is None or others is None or not (isinstance(first, Value) or isinstance(second, Value)):
             return None

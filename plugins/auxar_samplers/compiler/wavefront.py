@@ -1,4 +1,4 @@
-"""Compiles a schedule to a wavefront's program: many rows at once, each some columns behind the one above."""
+"""Compiles a schedule to a program of the wavefront sampler."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from auxar_samplers.compiler.side_inputs import SideInputs
 from auxar_samplers.compiler.trace import Static, Value
 
 BAND = 8
-"""Rows of side inputs that are computed together."""
+"""The number of image rows for which side inputs are computed at a time."""
 
 
 def wavefront_program(network: CausalNetwork, schedule: Schedule, features: Tensor | None, count: int) -> Program:
-    """The program that draws `count` images: `features` has shape (count, features_channels, h, w), or is None."""
+    """Compiles a program that draws `count` images from features (count, features_channels, h, w) or None."""
     return _Compiler(network, schedule, features, count).program()
 
 
 class _Places:
-    """The pixel at which each slot stands at any time. Slots are used in a cycle: a row is in slot (row mod slots).
+    """The pixel of each slot at each time. Slots are reused: image row r is computed in slot r mod `slots`.
 
-    A slot's period is `slots · lag` columns, of which those beyond the image's width stand for its zero padding.
-    Tables hold `table_rows` rows of the image, in cycles as well, so that memory does not grow with the height.
+    A slot takes up a new row every `slots · lag` steps. The columns beyond the image's width are the zero padding.
+    Tables of side inputs hold `table_rows` image rows and are reused too, so memory does not grow with the height.
     """
 
     def __init__(self, schedule: Schedule, height: int, width: int) -> None:
@@ -63,12 +63,12 @@ class _Places:
         self.table_places = np.where(self.valid, row % self.table_rows * width + column, self.table_rows * width)
 
     def rows_begun(self, time: int) -> int:
-        """Rows of which something is computed by this time."""
+        """The number of rows of which at least one value has been computed after the step at `time`."""
         return (time + self.lead) // self.lag + 1
 
 
 class _Compiler:
-    """Storage and instructions of one program."""
+    """Allocates the storage and generates the instructions of one program."""
 
     def __init__(self, network: CausalNetwork, schedule: Schedule, features: Tensor | None, count: int) -> None:
         self.network = network
@@ -96,7 +96,7 @@ class _Compiler:
             (Clock(places.valid, table_places, places.origin),),
             (tuple(instructions),),
             steps=np.stack([np.zeros_like(times), times], axis=1),
-            # Before the first pixel only layers that run ahead have work.
+            # At negative times, only values with a positive lead are computed, and no pixel is drawn.
             draws=np.where(times >= 0, times - places.origin, -1),
             places=places.places,
             output=output,
@@ -106,7 +106,7 @@ class _Compiler:
         )
 
     def _fills(self) -> Iterator[tuple[int, Callable[[], None]]]:
-        """Tables of side inputs are filled a band of rows at a time, before the first step that needs the band."""
+        """Yields pairs (step, function). The function fills a band of table rows, which `step` is the first to need."""
         filled = 0
         for step, time in enumerate(range(self.places.start, self.places.stop)):
             while filled < min(self.height, self.places.rows_begun(time)):
@@ -115,14 +115,14 @@ class _Compiler:
 
     def _fill(self, first: int) -> None:
         last = min(first + BAND, self.height)
-        # The tables hold a whole number of bands, so that none wraps.
+        # The tables hold a whole number of bands, so no band wraps around the end of a table.
         start = first % self.places.table_rows * self.width
         for table, fill in self.fillers:
             found = fill(slice(first, last), (self.height, self.width))
             table.values[start : start + (last - first) * self.width] = found
 
     def _rings(self) -> Iterator[tuple[Value, Ring]]:
-        """Storage for values that are read at other places than where they are computed."""
+        """Yields (value, ring) for each value that is read at a later step, from a row below, or at several columns."""
         capacity: dict[Value, int] = {self.schedule.trace.image: 1}
         above: dict[Value, int] = {self.schedule.trace.image: 0}
         for value in self.schedule.trace.values:
@@ -135,7 +135,7 @@ class _Compiler:
             yield value, self.layout.ring(self.places.slots, kept, value.channels, before=up, wraps=True)
 
     def _reads(self, value: Value) -> Iterator[tuple[Value, int, int, int]]:
-        """(source, delay of the oldest, rows above, length) of every window."""
+        """Yields (source, delay of the oldest entry, rows above, length) for every window that a value reads."""
         for term in value.terms:
             if isinstance(term.source, Value):
                 for up, weight in term.rows:
@@ -170,7 +170,7 @@ class _Compiler:
                 static.append(term)
                 continue
             for up, weight in term.rows:
-                # A window of a ring is a row of the kernel.
+                # Each kernel row reads one window, with its columns concatenated along the channels.
                 matrices.append(weight.permute(2, 1, 0).flatten(0, 1))
                 delay = self.schedule.delay(value, term.source, up, term.columns[0])
                 operands.append(self._window(term.source, delay, up, weight.shape[2]))
