@@ -1,15 +1,16 @@
-"""The contract of every interface, as checks for a plugin's own tests.
+"""Contract checks for views, priors, embeddings, decoders and samplers, to be called from a plugin's own tests.
 
     from auxar.testing import check_view
 
     def test_contract():
         check_view(DarkestView, DarkestConfig())
 
-A check builds the component as a recipe would and looks for an example that breaks one of the interface's laws. It
-raises `ContractError`, which begins with the law's name and shows the smallest example found. The same search runs
-each time: a check that passed passes again. What auxar ships is checked by the same functions.
+A check builds the component and searches for an input that breaks one of the laws of its interface. If it finds one,
+it raises `ContractError`. The message begins with the name of the law and shows the smallest failing example found. The
+search is deterministic, so repeated runs give the same result. The components that auxar ships are tested with the same
+functions.
 
-Needs hypothesis: `pip install 'auxar[test]'`.
+The package needs hypothesis: `pip install 'auxar[test]'`.
 """
 
 from auxar.testing.decoders import check_decoder

@@ -1,4 +1,4 @@
-"""The contract of conditional decoders."""
+"""The contract check of decoders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from auxar.testing.laws import broken
 from auxar.testing.networks import Distribution
 
 FEATURES = (1, 3)
-"""Numbers of channels of features that are tried."""
+"""The numbers of feature channels that are tried by default."""
 
 
 def check_decoder(
@@ -22,22 +22,27 @@ def check_decoder(
     images: Sequence[ImageSpec] | None = None,
     features: Sequence[int] = FEATURES,
 ) -> None:
-    """Looks for weights, features and images at which the decoder that `build(config, image, features_channels)`
-    makes breaks a law.
+    """Checks the decoder that `build(config, image, features_channels)` returns, with random weights and inputs.
 
-    The laws are those of `check_prior`, given features; `gradient` also says that features have an effect. `features`
-    are numbers of their channels that it is built for. Raises `ContractError`; warns if no image was small enough to
-    sum over.
+    The laws are the same as for `check_prior`, with features as an additional input. In addition, `gradient` requires
+    that the loss depends on the features.
+
+    `images` lists the image specs to build the decoder for. `build` must accept each of them. By default, small specs
+    are tried, and specs that `build` refuses with `UserError` are skipped. `features` lists the numbers of feature
+    channels to build it for.
+
+    Raises `ContractError` if a law is broken. Warns if no spec is small enough to sum over all its images.
     """
 
     def make(spec: ImageSpec, channels: int) -> Distribution:
         decoder = build(config, spec, channels)
         if not isinstance(decoder, Decoder):
-            broken("spec", f"build makes a {type(decoder).__name__}, expected an auxar.interfaces.Decoder")
+            broken("spec", f"build must return an auxar.Decoder, got {type(decoder).__name__}")
         if getattr(decoder, "image", None) != spec:
-            broken("spec", "the decoder's `image` is not what it was built for", built_for=spec)
+            found = getattr(decoder, "image", None)
+            broken("spec", f"the decoder's `image` must be the spec passed to build, got {found}", built_for=spec)
         if getattr(decoder, "features_channels", None) != channels:
-            broken("spec", "the decoder's `features_channels` is not what it was built for", built_for=channels)
+            broken("spec", "the decoder's `features_channels` must be the number passed to build", built_for=channels)
         return Distribution(
             decoder,
             spec,

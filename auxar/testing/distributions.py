@@ -1,4 +1,4 @@
-"""Which laws of a distribution over images are looked into, with which examples."""
+"""Runs the checks that priors and decoders share, and selects the image specs for them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,26 @@ from auxar.testing.laws import ContractError, fitting, search
 from auxar.testing.networks import Distribution
 
 EXAMPLES = 15
+"""The number of examples that each search tries."""
 MOST_IMAGES = 5000
-"""Images of a space that is summed over."""
+"""The largest number of images of a spec over which probabilities are summed."""
 ENOUGH = 200
-"""Sub-pixels of an image. Larger ones are tried only with networks that take no smaller ones."""
+"""The largest number of sub-pixels of an image in the checks. Larger images are used only if the model accepts none of
+this size."""
 DRAWN_PIXELS = 16
-"""Drawing takes a pass for each pixel: about so many are enough."""
+"""The preferred number of pixels in the checks that draw images. Drawing takes one network pass for each pixel, so
+small images are faster."""
 
 Make = Callable[[ImageSpec, int], Distribution]
-"""Builds for an image and a number of channels of features, which is 0 for priors."""
+"""A function that builds the distribution for an image spec and a number of feature channels (0 for priors)."""
 
 
 def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels: Sequence[int]) -> None:
-    """Looks for a broken law of a prior (channels 0) or a decoder. Raises `ContractError`."""
+    """Checks all laws of a prior or a decoder. Raises `ContractError` if one is broken.
+
+    `channels` lists the numbers of feature channels to try; it is `(0,)` for a prior. If `images` is None, built-in
+    specs are tried, and those that `build` refuses are skipped.
+    """
     most = channels[-1]
     candidates = images or NETWORK_SPECS
     accepted = [
@@ -75,7 +82,10 @@ def _made(make: Make, channels: int, spec: ImageSpec) -> Distribution:
 
 
 def _counted(make: Make, channels: int, images: Sequence[ImageSpec] | None) -> list[ImageSpec]:
-    """Images so small that all can be summed over; a warning if there are none: nobody shall take it for shown."""
+    """The specs with so few images that probabilities can be summed over all of them.
+
+    Warns if there are none, so that nobody assumes that `normalization` and `draws` were checked.
+    """
     found = [spec for spec in images or TINY_SPECS if spec.dims <= 12 and spec.levels**spec.dims <= MOST_IMAGES]
     if found and images is None:
         try:
@@ -83,5 +93,6 @@ def _counted(make: Make, channels: int, images: Sequence[ImageSpec] | None) -> l
         except ContractError:
             found = []
     if not found:
-        warnings.warn("laws normalization and draws were not checked: no image is small enough for it", stacklevel=4)
+        message = f"no accepted image size has at most {MOST_IMAGES:,} possible images"
+        warnings.warn(f"the laws normalization and draws were not checked: {message}", stacklevel=4)
     return found

@@ -1,4 +1,4 @@
-"""The contract of embeddings."""
+"""The contract check of embeddings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from auxar.testing.laws import broken, described, devices, fitting, runs, search
 from auxar.testing.networks import CLOSE
 
 EXAMPLES = 15
+"""The number of examples that the search tries."""
 Pair = tuple[ImageSpec, ImageSpec]
+"""The spec of a view and the spec of its image."""
 
 IMAGE = ImageSpec(3, height=8, width=8)
 PAIRS: list[Pair] = [
@@ -27,7 +29,7 @@ PAIRS: list[Pair] = [
     (attrs.evolve(IMAGE, height=4, width=4), IMAGE),
     (attrs.evolve(IMAGE, height=2, width=2), IMAGE),
 ]
-"""Views and images as the shipped views make them."""
+"""The default pairs, in the combinations that the shipped views produce."""
 
 
 def check_embedding(
@@ -36,12 +38,27 @@ def check_embedding(
     *,
     pairs: Sequence[Pair] | None = None,
 ) -> None:
-    """Looks for weights and views at which the embedding that `build(config, view, image)` makes breaks a law.
+    """Checks the embedding that `build(config, view, image)` returns, with random weights and views.
 
-    The laws: `build` (sizes that do not fit raise `UserError`), `spec`, `shape`, `finite` (at extreme views too),
-    `determinism`, `batch` (each view by itself), `dtype`, `view` (not all have the same features), `save` (and load),
-    `initialize`, `gradient`, `device`, `runs`. `pairs` are views and images that it is built for, by default small
-    ones of equal and of different sizes, as far as the embedding takes them. Raises `ContractError`.
+    The laws:
+
+    - `build`: the only error that `build` raises is `UserError`, for sizes that it does not support.
+    - `spec`: `view` and `image` are the specs passed to `build`; `features_channels` is an integer ≥ 1.
+    - `shape`: features are floating point of shape (b, features_channels, height, width), with the size of the image.
+    - `finite`: features are finite, also for extreme views and after `initialize`.
+    - `determinism`: in evaluation mode, equal views give equal features.
+    - `batch`: the features of a view do not depend on the other views of the batch.
+    - `dtype`: a view gives the same features in uint8, int32 and int64.
+    - `view`: features depend on the view.
+    - `save`: loading saved weights restores the features exactly.
+    - `initialize`: `initialize` changes the training mode of no module.
+    - `gradient`: each trainable parameter gets a gradient, and all gradients are finite.
+    - `device`: features on a GPU equal those on the CPU up to rounding.
+    - `runs`: valid input raises no exception.
+
+    `pairs` lists the specs (view, image) to build the embedding for. `build` must accept each of them. By default,
+    small pairs of equal and of different sizes are tried, and pairs that `build` refuses with `UserError` are skipped.
+    Raises `ContractError` if a law is broken.
     """
     chosen = fitting(lambda pair: build(config, *pair), pairs or PAIRS, pairs is not None, "pairs")
 
@@ -60,13 +77,14 @@ def check_embedding(
 
 def _check_spec(embedding: Embedding, view: ImageSpec, image: ImageSpec) -> None:
     if not isinstance(embedding, Embedding):
-        broken("spec", f"build makes a {type(embedding).__name__}, expected an auxar.interfaces.Embedding")
+        broken("spec", f"build must return an auxar.Embedding, got {type(embedding).__name__}")
     for name, expected in (("view", view), ("image", image)):
         if getattr(embedding, name, None) != expected:
-            broken("spec", f"the embedding's `{name}` is not what it was built for", built_for=expected)
+            got = getattr(embedding, name, None)
+            broken("spec", f"the embedding's `{name}` must be the spec passed to build, got {got}", built_for=expected)
     channels = getattr(embedding, "features_channels", None)
     if not isinstance(channels, int) or channels < 1:
-        broken("spec", f"`features_channels` must be a number greater than 0, got {channels!r}")
+        broken("spec", f"`features_channels` must be an integer ≥ 1, got {channels!r}")
 
 
 def _features(embedding: Embedding, view: Tensor) -> Tensor:
@@ -74,7 +92,7 @@ def _features(embedding: Embedding, view: Tensor) -> Tensor:
         found = embedding(view)
     expected = (len(view), embedding.features_channels, embedding.image.height, embedding.image.width)
     if not isinstance(found, Tensor) or tuple(found.shape) != expected or not found.is_floating_point():
-        broken("shape", f"expected floating point of shape {expected}, got {described(found)}")
+        broken("shape", f"the features must be floating point of shape {expected}, got {described(found)}")
     return found
 
 
@@ -84,18 +102,23 @@ def _check_values(embedding: Embedding, seed: int) -> None:
     if not found.isfinite().all():
         broken("finite", "features are not finite", view=embedding.view)
     if not torch.equal(_features(embedding, view), found):
-        broken("determinism", "features of the same views differ from call to call; is dropout off in evaluation?")
+        message = "features of the same views differ between calls; in evaluation mode, dropout must be off"
+        broken("determinism", message)
     alone = torch.cat([_features(embedding, view[k : k + 1]) for k in range(len(view))])
     if not torch.allclose(alone, found, rtol=CLOSE, atol=CLOSE):
         broken("batch", "features depend on the other views of the batch", view=embedding.view)
     if all(torch.equal(features, found[0]) for features in found):
-        broken("view", "black, white, a checkerboard and noise have the same features", view=embedding.view)
+        broken("view", "black, white, checkerboard and noise views all have the same features", view=embedding.view)
     for dtype in (torch.uint8, torch.int32):
-        # Views are bytes in training, and 64 bits wide where they are drawn.
+        # A view may have any integer dtype: for example uint8 in training and int64 in sampling.
         if embedding.view.levels - 1 <= torch.iinfo(dtype).max and not torch.equal(
             _features(embedding, view.to(dtype)), found
         ):
-            broken("dtype", f"features of {dtype} differ from those of torch.int64", view=embedding.view)
+            broken(
+                "dtype",
+                f"the features of a view in {dtype} differ from its features in torch.int64",
+                view=embedding.view,
+            )
 
 
 def _check_saved(embedding: Embedding, fresh: Embedding, seed: int) -> None:
@@ -104,7 +127,8 @@ def _check_saved(embedding: Embedding, fresh: Embedding, seed: int) -> None:
         state = {name: tensor.contiguous() for name, tensor in embedding.state_dict().items()}
         fresh.double().load_state_dict(load(save(state)))
     if not torch.equal(_features(fresh.eval(), view), _features(embedding, view)):
-        broken("save", "an embedding that is loaded from saved weights has other features: what is not in its state?")
+        message = "features differ after loading saved weights; part of the embedding's state is not in state_dict()"
+        broken("save", message)
 
 
 def _check_training(embedding: Embedding) -> None:
@@ -114,10 +138,10 @@ def _check_training(embedding: Embedding) -> None:
     with runs("initialize", view=embedding.view), torch.no_grad():
         embedding.initialize(view)
     if [module.training for module in embedding.modules()] != before:
-        broken("initialize", "initialization must leave the embedding in training mode")
+        broken("initialize", "`initialize` must not change the training mode of any module")
     with runs("training", view=embedding.view):
         features = embedding(view)
-        # A sum of squares of which no part cancels another.
+        # Squares are averaged, because the terms of a plain mean may cancel.
         if features.requires_grad:
             features.square().mean().backward()
     if not features.isfinite().all():
@@ -136,4 +160,4 @@ def _check_devices(embedding: Embedding, seed: int) -> None:
         found = _features(embedding.to(device), view.to(device)).cpu()
         embedding.to("cpu")
         if not torch.allclose(found, expected, rtol=1e-6, atol=1e-6):
-            broken("device", f"features differ on {device}", view=embedding.view)
+            broken("device", f"the features on {device} differ from those on the CPU", view=embedding.view)

@@ -1,4 +1,4 @@
-"""Images, specs and weights to look for broken laws with."""
+"""The images, image specs and random weights that the checks use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 SEEDS = st.integers(0, 2**16)
 SCALES = st.sampled_from([0.1, 0.5, 1.0])
-"""Scales of random weights: from almost linear networks to strongly nonlinear ones."""
+"""Standard deviations of random weights: 0.1 gives nearly linear networks, 1.0 strongly nonlinear ones."""
 RULES = st.sampled_from([DrawRule(), DrawRule("map"), DrawRule("reduced", reduction=0.6)])
 
 SIZES = ((1, 1), (1, 2), (2, 1), (2, 2), (3, 3), (2, 4), (4, 2), (4, 4), (5, 7), (6, 6), (8, 8), (12, 12), (16, 16))
@@ -25,7 +25,7 @@ SPECS = [
     ImageSpec(channels, height=height, width=width, levels=levels)
     for (height, width), channels, levels in itertools.product(SIZES, (1, 3), (2, 3, 16, 256))
 ]
-"""Smallest first, which is where counterexamples shrink to."""
+"""Image specs for views, smallest first, because hypothesis shrinks counterexamples toward the first element."""
 NETWORK_SPECS = [
     ImageSpec(channels, height=height, width=width, levels=levels)
     for (height, width), channels, levels in [
@@ -40,7 +40,7 @@ NETWORK_SPECS = [
         ((32, 32), 3, 256),
     ]
 ]
-"""Networks are slower than views: fewer of them."""
+"""Image specs for networks. There are fewer than in `SPECS`, because networks are slower than views."""
 TINY_SPECS = [
     ImageSpec(channels, height=height, width=width, levels=levels)
     for (height, width), channels, levels in [
@@ -54,11 +54,14 @@ TINY_SPECS = [
         ((4, 2), 1, 2),
     ]
 ]
-"""Whose images can all be counted."""
+"""Image specs with so few images that all of them can be enumerated."""
 
 
 def images(spec: ImageSpec, count: int = 2) -> st.SearchStrategy[Tensor]:
-    """int64, (count, *spec.shape): mostly one value and a few others, and now and then noise."""
+    """A strategy for batches of images, int64 (count, *spec.shape).
+
+    Most batches are constant except for a few sub-pixels; some are uniform noise.
+    """
     values = st.one_of(st.sampled_from([0, spec.levels - 1]), st.integers(0, spec.levels - 1))
     drawn: Any = arrays(np.int64, (count, *spec.shape), elements=values, fill=values)
     noise = SEEDS.map(lambda seed: random_images(count, spec, seed).numpy())
@@ -66,12 +69,12 @@ def images(spec: ImageSpec, count: int = 2) -> st.SearchStrategy[Tensor]:
 
 
 def random_images(count: int, spec: ImageSpec, seed: int) -> Tensor:
-    """Uniform noise: int64, (count, *spec.shape)."""
+    """Images of uniform noise, int64 (count, *spec.shape)."""
     return torch.randint(spec.levels, (count, *spec.shape), generator=torch.Generator().manual_seed(seed))
 
 
 def extreme_images(spec: ImageSpec) -> Tensor:
-    """All black, all white, a checkerboard of both, noise: int64, (4, *spec.shape)."""
+    """Four images: black, white, a checkerboard of both, and noise; int64 (4, *spec.shape)."""
     places = torch.arange(spec.height)[:, None] + torch.arange(spec.width)
     board = (places % 2 * (spec.levels - 1)).expand(spec.shape)
     zeros = torch.zeros(spec.shape, dtype=torch.int64)
@@ -79,15 +82,16 @@ def extreme_images(spec: ImageSpec) -> Tensor:
 
 
 def all_images(spec: ImageSpec) -> Tensor:
-    """Every image of a tiny spec: int64, (levels ** dims, *spec.shape)."""
+    """All images of a tiny spec, int64 (levels ** dims, *spec.shape)."""
     values = torch.arange(spec.levels).expand(spec.dims, -1)
     return torch.cartesian_prod(*values).view(-1, *spec.shape)
 
 
 def randomized(module: Module, seed: int, size: float = 0.5) -> Module:
-    """The module in float64 and evaluation mode, with every parameter drawn from a normal distribution.
+    """Converts the module, in place, to float64 and evaluation mode, and replaces its parameters by normal noise.
 
-    As it was initialized, a network may well ignore its input.
+    `size` is the standard deviation of the noise. Random weights are needed because a network with its initial weights
+    may ignore its input. Returns the module.
     """
     noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():

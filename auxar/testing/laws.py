@@ -1,4 +1,4 @@
-"""What a broken law looks like, and the search for the smallest example of one."""
+"""The error for a broken law, and the search for the smallest example that breaks a law."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Size = TypeVar("Size")
 
 
 class ContractError(AssertionError):
-    """A component breaks a law of its interface. The message begins with the law's name."""
+    """The error for a component that breaks a law of its interface. The message begins with the law's name."""
 
     def __init__(self, law: str, message: str) -> None:
         super().__init__(f"{law}: {message}")
@@ -30,18 +30,18 @@ class ContractError(AssertionError):
 
 
 def broken(law: str, message: str, **example: object) -> NoReturn:
-    """Raises `ContractError` with the parts of the example, one in a line."""
+    """Raises `ContractError` with the message and the parts of the example, each on its own line."""
     raise ContractError(law, "\n  ".join([message, *(f"{name} = {shown(value)}" for name, value in example.items())]))
 
 
 @contextlib.contextmanager
 def runs(what: str, **example: object) -> Iterator[None]:
-    """Law `runs`: whatever a component raises at valid input breaks it."""
+    """Checks the law `runs`: any exception in the block becomes a `ContractError`, since valid input must not raise."""
     try:
         yield
     except (ContractError, errors.HypothesisException):
         raise
-    except Exception as error:  # A stranger's code may fail in any way.
+    except Exception as error:  # A plugin's code may raise any exception.
         parts = [
             f"{what} failed with {type(error).__name__}: {error}",
             *(f"{k} = {shown(v)}" for k, v in example.items()),
@@ -50,7 +50,10 @@ def runs(what: str, **example: object) -> Iterator[None]:
 
 
 def search(test: Callable[..., None], examples: int, **strategies: SearchStrategy[Any]) -> None:
-    """Calls `test` with values of the strategies; raises what the smallest values that it fails with raise."""
+    """Calls `test` with values from the strategies.
+
+    If a call fails, shrinks the values and raises the exception of the smallest failing ones.
+    """
     run = settings(
         max_examples=examples,
         deadline=None,
@@ -63,13 +66,14 @@ def search(test: Callable[..., None], examples: int, **strategies: SearchStrateg
     try:
         run()
     except errors.Flaky as error:
-        raise ContractError("determinism", "the same input was treated in different ways") from error
+        raise ContractError("determinism", "the same input passed the check once and failed it another time") from error
 
 
 def fitting(build: Callable[[Size], Any], sizes: Iterable[Size], chosen: bool, keyword: str) -> list[Size]:
-    """Those of the sizes that `build` takes. It refuses the others by `UserError`, unless they were `chosen`.
+    """The sizes that `build` accepts. It may refuse a size with `UserError`, except if the sizes were `chosen`.
 
-    Raises `ContractError` for other errors, and if none is left; `keyword` is what sizes are passed to a check by.
+    `chosen` tells that the caller of the check selected the sizes, with its argument `keyword`. Raises `ContractError`
+    if `build` refuses a chosen size, raises any other exception, or accepts no size.
     """
     found = []
     for size in sizes:
@@ -80,24 +84,25 @@ def fitting(build: Callable[[Size], Any], sizes: Iterable[Size], chosen: bool, k
             raise
         except UserError as error:
             if chosen:
-                raise ContractError("build", f"{words} is refused: {error}") from error
-        except Exception as error:  # A stranger's code may fail in any way.
-            reason = f"what does not fit is refused by UserError, and {words} raised {type(error).__name__}"
+                raise ContractError("build", f"build refuses {words}, which is one of {keyword}: {error}") from error
+        except Exception as error:  # A plugin's code may raise any exception.
+            reason = f"for sizes that it does not support, build must raise UserError; for {words} it raised "
+            reason += type(error).__name__
             raise ContractError("build", f"{reason}: {error}") from error
         else:
             found.append(size)
     if not found:
-        raise ContractError("build", f"none of the sizes tried is accepted; pass one that is: {keyword}=[…]")
+        raise ContractError("build", f"build accepts none of the default sizes; pass supported ones with {keyword}=[…]")
     return found
 
 
 def described(value: object) -> str:
-    """What was returned where a tensor is expected."""
+    """A description of a returned value for messages: dtype and shape of a tensor, the `repr` of anything else."""
     return f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"
 
 
 def shown(value: object) -> str:
-    """A value in an error's message; of large tensors, where they are not zero."""
+    """A value as text for an error message. A tensor of over 32 elements is shown by its first nonzero elements."""
     if not isinstance(value, Tensor):
         return str(value)
     if value.numel() <= 32:
@@ -105,10 +110,10 @@ def shown(value: object) -> str:
     places = value.nonzero()
     few = ", ".join(f"{tuple(place.tolist())}: {value[tuple(place)].item()}" for place in places[:8])
     more = f" and {len(places) - 8} more" if len(places) > 8 else ""
-    return f"zeros of shape {tuple(value.shape)} ({value.dtype}) but for {few or 'nothing'}{more}"
+    return f"shape {tuple(value.shape)} ({value.dtype}), nonzero elements: {few or 'none'}{more}"
 
 
 def devices() -> list[torch.device]:
-    """Those of this machine that compute in float64, the CPU first."""
+    """The devices of this machine that support float64: the CPU, then CUDA if available."""
     names = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     return [torch.device(name) for name in names]

@@ -1,4 +1,4 @@
-"""Laws that priors and decoders share: both are distributions over images, a decoder's given features."""
+"""Checks of the laws that priors and decoders share, as both are distributions over images."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from auxar.testing.examples import all_images, extreme_images, random_images
 from auxar.testing.laws import broken, described, devices, runs
 
 CLOSE = 1e-9
-"""Relative and absolute tolerance, in float64, for sums in another order."""
+"""The relative and absolute tolerance of float64 results that may differ by the order of summation."""
 ROUNDING = 1e-12
-"""Relative and absolute, in float64: smaller changes of a prediction are not caused by the changed pixel."""
+"""The relative and absolute tolerance of the causality check, in float64. Smaller changes count as rounding."""
 AT_ONCE = 64
-"""Images of a batch in which each has another pixel changed."""
+"""The batch size of the causality check, in which each image has a different pixel changed."""
 DRAWN = 5000
-"""Images that are drawn to be compared with the model."""
+"""The number of images drawn to compare their frequencies with the model's probabilities."""
 CAREFUL = 7.0
-"""Standard deviations of a count, or of χ²: a right model is further off once in 10¹¹ times."""
+"""The tolerance of the χ² test, in standard deviations. A correct model exceeds it about once in 10¹¹ tests."""
 
 
 @attrs.frozen(eq=False)
 class Distribution:
-    """A prior, or a decoder and a way to make features for it."""
+    """A prior or a decoder behind one interface."""
 
     module: nn.Module
     image: ImageSpec
@@ -38,10 +38,10 @@ class Distribution:
     by_channel: Callable[[Tensor, Tensor | None], ByChannel]
     features_channels: int = 0
     network: CausalNetwork | None = None
-    """Where there is one, laws about single pixels are checked too."""
+    """The causal network of the model, if it has one. The laws `causality` and `head` are then checked too."""
 
     def features(self, count: int, seed: int = 0) -> Tensor | None:
-        """Normally distributed features for so many images, in the weights' type; None for a prior."""
+        """Normally distributed features for `count` images, with device and dtype of the weights. None for a prior."""
         if not self.features_channels:
             return None
         shape = (count, self.features_channels, self.image.height, self.image.width)
@@ -51,7 +51,7 @@ class Distribution:
 
 
 def check_values(model: Distribution, seed: int) -> None:
-    """Laws `shape`, `finite`, `range`, `batch`, `determinism`."""
+    """Checks the laws `shape`, `finite`, `range`, `determinism`, `batch` and `dtype`."""
     image = torch.cat([extreme_images(model.image), random_images(1, model.image, seed)])
     features = model.features(len(image), seed)
     found = nats(model, image, features)
@@ -60,7 +60,8 @@ def check_values(model: Distribution, seed: int) -> None:
     if (found > CLOSE).any():
         broken("range", "a probability is greater than 1", image=image[found.argmax()], log_prob=found.max())
     if not torch.equal(nats(model, image, features), found):
-        broken("determinism", "log_prob of the same images differs from call to call; is dropout off in evaluation?")
+        message = "log_prob of the same images differs between calls; in evaluation mode, dropout must be off"
+        broken("determinism", message)
     order = torch.arange(len(image) - 1, -1, -1)
     turned = nats(model, image[order], None if features is None else features[order])
     alone = torch.cat([nats(model, image[k : k + 1], _row(features, k)) for k in range(len(image))])
@@ -68,11 +69,11 @@ def check_values(model: Distribution, seed: int) -> None:
         if not torch.allclose(other, found, rtol=CLOSE, atol=CLOSE):
             broken("batch", "log_prob depends on the other images of the batch", expected=other, in_batch=found)
     if any(not torch.equal(nats(model, image.to(dtype), features), found) for dtype in _dtypes(model.image)):
-        broken("dtype", "log_prob depends on the integers' type")
+        broken("dtype", "log_prob depends on the integer dtype of the images")
 
 
 def check_sum(model: Distribution, seed: int) -> None:
-    """Law `normalization`: over all images of a tiny space the probabilities add up to one."""
+    """Checks the law `normalization`: the probabilities of all images of a tiny spec sum to one."""
     everything = all_images(model.image)
     features = model.features(1, seed)
     if features is not None:
@@ -83,7 +84,7 @@ def check_sum(model: Distribution, seed: int) -> None:
 
 
 def check_draws(model: Distribution, seed: int) -> None:
-    """Law `draws`: on a tiny space, every image is drawn about as often as it is likely."""
+    """Checks the law `draws`: on a tiny spec, the frequencies of drawn images match their probabilities."""
     everything = all_images(model.image)
     features = model.features(1, seed)
     sampler = reference_sampler()
@@ -96,7 +97,7 @@ def check_draws(model: Distribution, seed: int) -> None:
     counts = torch.bincount((drawn.flatten(1) * places).sum(1), minlength=len(everything)).double()
     every = None if features is None else features.expand(len(everything), -1, -1, -1)
     expected = nats(model, everything, every).double().exp().cpu() * DRAWN
-    # Images that are hardly ever drawn count together; then χ² is nearly normal.
+    # Images with an expected count below 5 share one bin, so that χ² is nearly normally distributed.
     common = expected >= 5
     pairs = [(counts[common], expected[common]), (counts[~common].sum()[None], expected[~common].sum()[None])]
     found, likely = (torch.cat(parts) for parts in zip(*pairs, strict=True))
@@ -106,13 +107,14 @@ def check_draws(model: Distribution, seed: int) -> None:
         worst = int(((counts - expected).abs() / expected.clamp(min=1.0).sqrt()).argmax())
         broken(
             "draws",
-            f"of {DRAWN:,} images, one was drawn {int(counts[worst])} times and {expected[worst]:.1f} are expected",
+            f"in {DRAWN:,} draws, this image was drawn {int(counts[worst])} times; its probability gives "
+            f"{expected[worst]:.1f} times",
             image=everything[worst],
         )
 
 
 def check_draw(model: Distribution, seed: int) -> None:
-    """Laws `draw` (integers in range, a function of seed and number) and `known` (given pixels are kept)."""
+    """Checks the laws `draw`, `range` (of drawn images) and `known` (known pixels keep their values)."""
     sampler = reference_sampler()
     features = model.features(3, seed)
     numbers = (5, 0, 2)
@@ -122,47 +124,49 @@ def check_draw(model: Distribution, seed: int) -> None:
         single = model.draw(_row(features, 1), SampleRequest((0,), seed), sampler)
     _check_drawn(model, drawn, 3)
     if not torch.equal(drawn, again) or not torch.equal(drawn[1:2], single):
-        broken("draw", "a drawn image must be a function of seed, number, depth and rule alone", seed=seed)
+        message = "a drawn image differs between calls or batches; it must depend on features, number and request alone"
+        broken("draw", message, seed=seed)
     mask = torch.rand(3, model.image.height, model.image.width, generator=torch.Generator().manual_seed(seed)) < 0.5
     values = random_images(3, model.image, seed).to(drawn.device)
     known = Known(values, mask.to(drawn.device))
     with runs("draw with known pixels", image=model.image), torch.no_grad():
         completed = model.draw(features, SampleRequest(numbers, seed, known=known), sampler)
     if not torch.equal(attrs.evolve(known, values=completed).filled(), known.filled()):
-        broken("known", "a known pixel was changed", mask=mask, drawn=completed)
+        broken("known", "drawing changed a known pixel", mask=mask, drawn=completed)
 
 
 def _check_drawn(model: Distribution, drawn: Tensor, count: int) -> None:
     expected = (count, *model.image.shape)
     if not isinstance(drawn, Tensor) or drawn.dtype != torch.int64 or tuple(drawn.shape) != expected:
-        broken("draw", f"expected int64 of shape {expected}, got {described(drawn)}")
+        broken("draw", f"draw must return torch.int64 of shape {expected}, got {described(drawn)}")
     outside = ((drawn < 0) | (drawn >= model.image.levels)).flatten(1).any(1)
     if outside.any():
-        broken("range", f"a drawn image leaves [0, {model.image.levels})", drawn=drawn[outside][0])
+        broken("range", f"a drawn image has a value outside [0, {model.image.levels})", drawn=drawn[outside][0])
 
 
 def check_saved(model: Distribution, fresh: Distribution, seed: int) -> None:
-    """Law `save`: weights written and read again give the same likelihoods to the last bit."""
+    """Checks the law `save`: saved and reloaded weights give bitwise identical likelihoods."""
     image, features = random_images(3, model.image, seed), model.features(3, seed)
     with runs("saving and loading the weights"):
         state = {name: tensor.contiguous() for name, tensor in model.module.state_dict().items()}
         fresh.module.double().load_state_dict(load(save(state)))
     fresh.module.eval()
     if not torch.equal(nats(fresh, image, features), nats(model, image, features)):
-        broken("save", "a model that is loaded from saved weights has other likelihoods: what is not in its state?")
+        message = "likelihoods differ after loading saved weights; part of the model's state is not in state_dict()"
+        broken("save", message)
 
 
 def check_training(model: Distribution, seed: int) -> None:
-    """Laws `initialize`, `finite` and `gradient` of a freshly built model, in float32 as it is trained."""
+    """Checks the laws `initialize`, `finite` and `gradient` on a newly built model, in float32 as in training."""
     image = torch.cat([extreme_images(model.image), random_images(4, model.image, seed)])
     features = model.features(len(image), seed)
     model.module.train()
-    # A part that is frozen may stay in evaluation mode.
+    # Modes are compared module by module, because a frozen module may stay in evaluation mode.
     before = [module.training for module in model.module.modules()]
     with runs("initialize", image=model.image), torch.no_grad():
         model.initialize(image, features)
     if [module.training for module in model.module.modules()] != before:
-        broken("initialize", "initialization must leave the model in training mode")
+        broken("initialize", "`initialize` must not change the training mode of any module")
     with runs("training", image=model.image):
         loss = -model.log_prob(image, features).mean()
         if not loss.isfinite():
@@ -177,9 +181,9 @@ def check_training(model: Distribution, seed: int) -> None:
 
 
 def check_features(model: Distribution, seed: int) -> None:
-    """Law `gradient` of a decoder with random weights: what is learned of the view has an effect.
+    """Checks the law `gradient` on a decoder with random weights: the loss depends on the features.
 
-    As it is built, it may well begin by ignoring features.
+    Random weights are needed because a newly built decoder may ignore its features.
     """
     features = model.features(2, seed)
     if features is None:
@@ -190,19 +194,24 @@ def check_features(model: Distribution, seed: int) -> None:
         if loss.requires_grad:
             loss.backward()
     if features.grad is None or not features.grad.any():
-        broken("gradient", "the features, and so the view, have no effect on the loss", image=model.image)
+        broken(
+            "gradient", "the loss does not depend on the features, so the decoder ignores the view", image=model.image
+        )
 
 
 def check_causality(network: CausalNetwork, features: Tensor | None, seed: int) -> None:
-    """Law `causality`: a prediction changes with pixels before it in raster order only; for every pair of pixels."""
+    """Checks the law `causality`, for every pair of pixels: a prediction depends on earlier pixels alone."""
     image = random_images(1, network.image, seed)
-    # Some at once: a batch with one image for each pixel of a large one would not fit into memory.
+    # Pixels are tested in chunks, because one image for each pixel of a large image would not fit into memory.
     for places in torch.arange(network.image.height * network.image.width).split(AT_ONCE):
         _check_ahead(network, features, image, places)
 
 
 def _check_ahead(network: CausalNetwork, features: Tensor | None, image: Tensor, places: Tensor) -> None:
-    """Each of the pixels at `places`, (n,), is changed alone."""
+    """Changes each pixel at `places` (n,) in its own copy of the image.
+
+    Predictions for the pixel and for earlier ones must not change.
+    """
     spec = network.image
     before = image.repeat(len(places), 1, 1, 1)
     after = before.clone()
@@ -212,12 +221,13 @@ def _check_ahead(network: CausalNetwork, features: Tensor | None, image: Tensor,
     if features is not None:
         features = features.expand(len(places), -1, -1, -1)
     with runs("the network", image=spec), torch.no_grad():
-        # The same place of two batches is compared: within one, vectorized functions may round differently.
+        # The original and the changed image have the same index in two batches, because vectorized functions may
+        # round differently at different indices of one batch.
         one, two = (network(network.encode(images), features) for images in (before, after))
     expected = (len(places), network.head.parameter_count, spec.height, spec.width)
     if not isinstance(one, Tensor) or tuple(one.shape) != expected:
-        broken("shape", f"the network predicts {described(one)}; expected shape {expected}, as its head says")
-    # Fast Fourier transforms and the like mix everything by a rounding.
+        broken("shape", f"the network must return parameters of shape {expected} for its head, got {described(one)}")
+    # Changes up to rounding are ignored: fast Fourier transforms, for example, spread rounding errors over all pixels.
     differs = ((one - two).abs() > ROUNDING * (1 + one.abs())).any(1).flatten(1)
     ahead = (differs & (torch.arange(differs.shape[1]) <= places[:, None])).nonzero()
     if len(ahead):
@@ -225,14 +235,14 @@ def _check_ahead(network: CausalNetwork, features: Tensor | None, image: Tensor,
         changed, seen = divmod(int(places[row]), spec.width), divmod(place, spec.width)
         broken(
             "causality",
-            f"the prediction for row {seen[0]}, column {seen[1]} changes with the pixel in row {changed[0]}, "
-            f"column {changed[1]}, which {'is that pixel' if changed == seen else 'comes later'}",
+            f"the prediction for row {seen[0]}, column {seen[1]} depends on the pixel in row {changed[0]}, column "
+            f"{changed[1]}, which is {'the predicted pixel itself' if changed == seen else 'a later pixel'}",
             image=image[0],
         )
 
 
 def check_head(network: CausalNetwork, seed: int) -> None:
-    """Law `head`: log-likelihoods of single channels, where there are any, add up to the pixel's."""
+    """Checks the law `head`: the head's log-likelihoods of channels, if it gives them, sum to that of the pixel."""
     image = random_images(2, network.image, seed)
     shape = (2, network.head.parameter_count, network.image.height, network.image.width)
     parameters = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -246,15 +256,19 @@ def check_head(network: CausalNetwork, seed: int) -> None:
 
 
 def check_channels(model: Distribution, seed: int) -> None:
-    """Law `channels`: log-likelihoods by channel have the total of `log_prob` and, if there are any, add up to it."""
+    """Checks the law `channels`: the total of `log_prob_by_channel` equals `log_prob`.
+
+    Its channels, if given, sum to the total.
+    """
     image, features = random_images(3, model.image, seed), model.features(3, seed)
     total = nats(model, image, features)
     with runs("log_prob_by_channel", image=image), torch.no_grad():
         found = model.by_channel(image, features)
     if not isinstance(found, ByChannel):
-        broken("channels", f"log_prob_by_channel must give a ByChannel, got {described(found)}")
+        broken("channels", f"log_prob_by_channel must return an auxar.ByChannel, got {described(found)}")
     if found.total.shape != total.shape or not torch.allclose(found.total, total, rtol=CLOSE, atol=CLOSE):
-        broken("channels", "log_prob_by_channel has another total than log_prob", expected=total, found=found.total)
+        message = "the total of log_prob_by_channel differs from log_prob"
+        broken("channels", message, expected=total, found=found.total)
     if found.channels is None:
         return
     if tuple(found.channels.shape) != (3, model.image.channels):
@@ -264,7 +278,7 @@ def check_channels(model: Distribution, seed: int) -> None:
 
 
 def check_devices(model: Distribution, seed: int) -> None:
-    """Law `device`: float64 likelihoods are the same on every device of this machine."""
+    """Checks the law `device`: float64 likelihoods agree on the CPU and, if available, on CUDA."""
     image, features = random_images(2, model.image, seed), model.features(2, seed)
     expected = nats(model, image, features)
     for device in devices()[1:]:
@@ -272,11 +286,11 @@ def check_devices(model: Distribution, seed: int) -> None:
         found = nats(model, image.to(device), None if features is None else features.to(device)).cpu()
         model.module.to("cpu")
         if not torch.allclose(found, expected, rtol=1e-6, atol=1e-6):
-            broken("device", f"log_prob differs on {device}", found=found, expected=expected)
+            broken("device", f"log_prob on {device} differs from log_prob on the CPU", found=found, expected=expected)
 
 
 def nats(model: Distribution, image: Tensor, features: Tensor | None) -> Tensor:
-    """`log_prob` without gradients. Raises `ContractError` unless it is floating point of shape (b,)."""
+    """Computes `log_prob` without gradients. Raises `ContractError` if it is not floating point of shape (b,)."""
     with runs("log_prob", image=image), torch.no_grad():
         found = model.log_prob(image, features)
     if not isinstance(found, Tensor) or tuple(found.shape) != (len(image),) or not found.is_floating_point():
@@ -285,7 +299,7 @@ def nats(model: Distribution, image: Tensor, features: Tensor | None) -> Tensor:
 
 
 def reference_sampler() -> Sampler:
-    """One pass of the network for each pixel."""
+    """The sampler `raster`, which runs the network once for each pixel and is the reference for other samplers."""
     component = load_plugins().get("sampler", "raster", "auxar.testing")
     found: Sampler = component.build(component.config())
     return found

@@ -1,4 +1,4 @@
-"""The contract of priors."""
+"""The contract check of priors."""
 
 from __future__ import annotations
 
@@ -15,21 +15,45 @@ from auxar.testing.networks import Distribution
 def check_prior(
     build: Callable[[Any, ImageSpec], Prior], config: object, *, images: Sequence[ImageSpec] | None = None
 ) -> None:
-    """Looks for weights and images at which the prior that `build(config, image)` makes breaks a law.
+    """Checks the prior that `build(config, image)` returns, with random float64 weights and random images.
 
-    The laws: `build` (sizes that do not fit raise `UserError`), `spec`, `shape`, `finite` (at extreme images too),
-    `range`, `determinism`, `batch`, `dtype`, `channels`, `normalization` and `draws` (on spaces whose images can all be
-    counted), `draw`, `known`, `save` (and load), `initialize`, `gradient`, `device`, `runs`; of causal networks
-    `causality` and `head`. Weights are random and in float64. `images` are what it is built for, by default small
-    images as far as the prior takes them. Raises `ContractError`; warns if no image was small enough to sum over.
+    The laws:
+
+    - `build`: the only error that `build` raises is `UserError`, for sizes that it does not support.
+    - `spec`: `image` is the spec passed to `build`.
+    - `shape`: `log_prob` is floating point of shape (b,).
+    - `finite`: `log_prob` is finite, also for extreme images and after `initialize`.
+    - `range`: no probability is greater than 1, and drawn values lie in [0, levels).
+    - `determinism`: in evaluation mode, equal images have equal `log_prob`.
+    - `batch`: the `log_prob` of an image does not depend on the other images of the batch.
+    - `dtype`: an image has the same `log_prob` in uint8, int32 and int64.
+    - `channels`: the total of `log_prob_by_channel` equals `log_prob`; its channels, if given, sum to the total.
+    - `normalization`: the probabilities of all images sum to 1.
+    - `draws`: the frequencies of drawn images match their probabilities.
+    - `draw`: `draw` returns int64 images; an image depends on seed, number, depth and rule alone.
+    - `known`: `draw` keeps known pixels.
+    - `save`: loading saved weights restores `log_prob` exactly.
+    - `initialize`: `initialize` changes the training mode of no module.
+    - `gradient`: each trainable parameter gets a gradient, and all gradients are finite.
+    - `device`: `log_prob` on a GPU equals that on the CPU up to rounding.
+    - `runs`: valid input raises no exception.
+    - `causality` (of an `auxar.CausalPrior`): a prediction depends on earlier pixels in raster order alone.
+    - `head` (of an `auxar.CausalPrior`): the head's log-likelihoods of channels, if given, sum to the pixel's.
+
+    `normalization` and `draws` are checked on specs so small that all images can be enumerated. `images` lists the
+    image specs to build the prior for. `build` must accept each of them. By default, small specs are tried, and specs
+    that `build` refuses with `UserError` are skipped.
+
+    Raises `ContractError` if a law is broken. Warns if no spec is small enough to sum over all its images.
     """
 
     def make(spec: ImageSpec, channels: int) -> Distribution:
         prior = build(config, spec)
         if not isinstance(prior, Prior):
-            broken("spec", f"build makes a {type(prior).__name__}, expected an auxar.interfaces.Prior")
+            broken("spec", f"build must return an auxar.Prior, got {type(prior).__name__}")
         if getattr(prior, "image", None) != spec:
-            broken("spec", "the prior's `image` is not what it was built for", built_for=spec)
+            found = getattr(prior, "image", None)
+            broken("spec", f"the prior's `image` must be the spec passed to build, got {found}", built_for=spec)
         return Distribution(
             prior,
             spec,

@@ -1,4 +1,4 @@
-"""The contract of samplers."""
+"""The contract check of samplers."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from auxar.testing.networks import CLOSE, reference_sampler
 from auxar.testing.sources import NotingSource
 
 EXAMPLES = 30
+"""The number of examples that the search tries."""
 IMAGES = [
     ImageSpec(channels, height=height, width=width, levels=levels)
     for (height, width), channels, levels in [
@@ -49,19 +50,29 @@ IMAGES = [
 def check_sampler(
     build: Callable[[Any], Sampler], config: object, *, networks: Sequence[CausalNetwork] | None = None
 ) -> None:
-    """Looks for a network from which the sampler that `build(config)` makes draws another image than it should.
+    """Checks the sampler that `build(config)` returns: searches for a network from which it draws a wrong image.
 
-    The laws: `equality` (in float64 the values that one pass of the network for each pixel gives, for every rule, with
-    known pixels and limits, freely and restricted), `source` (a source of one's own is asked for every pixel once, in
-    an order that respects its `reach`, with the network's predictions), `shape`, `dtype`, `range`, `batch` (an image
-    does not depend on those drawn with it), `mode` (the network is in evaluation while it is drawn from, and as before
-    afterwards), `weights` (left as they were), `runs`. `networks` are drawn from with random weights of their own
-    copies; by default small ones of the shipped kinds, with and without features, that `Sampler.check` takes. Raises
-    `ContractError`.
+    The laws:
+
+    - `spec`: `build` returns an `auxar.Sampler`.
+    - `build`: if `networks` is None, `Sampler.check` accepts at least one of the shipped networks.
+    - `equality`: in float64, images equal those of the sampler `raster`, which runs the network once for each pixel.
+      This is checked for every rule, with known pixels and limits, free and restricted.
+    - `source`: any pixel source is called once for every pixel, in an order that respects its `reach`, and is passed
+      the network's predictions; the returned image consists of the pixels that it returned.
+    - `shape`, `dtype`, `range`: images are int64 of shape (b, channels, height, width), with values in [0, levels).
+    - `batch`: an image does not depend on the other images of the batch.
+    - `mode`: the network is in evaluation mode while it is drawn from, and its previous mode is restored afterwards.
+    - `weights`: weights and buffers of the network do not change.
+    - `runs`: valid input raises no exception.
+
+    `networks` lists the networks to draw from. They are copied, and the copies get random weights. By default, small
+    shipped networks are used, with and without features, if `Sampler.check` accepts them. Raises `ContractError` if a
+    law is broken.
     """
     sampler = build(config)
     if not isinstance(sampler, Sampler):
-        broken("spec", f"build makes a {type(sampler).__name__}, expected an auxar.interfaces.Sampler")
+        broken("spec", f"build must return an auxar.Sampler, got {type(sampler).__name__}")
     reference = reference_sampler()
     given = [randomized(copy.deepcopy(network), k) for k, network in enumerate(networks or ())]
     chosen = given or _accepted(sampler)
@@ -89,7 +100,7 @@ def check_sampler(
         EXAMPLES,
         place=st.integers(0, len(chosen) - 1),
         seed=SEEDS,
-        # One alone is what `batch` compares with.
+        # At least two, because the law `batch` compares with an image drawn alone.
         count=st.integers(2, 3),
         rule=RULES,
         depth=st.integers(0, 2),
@@ -101,18 +112,18 @@ def check_sampler(
 
 @attrs.frozen(eq=False)
 class _Case:
-    """A network and the images that are drawn from it."""
+    """A network, its features and a request for images to draw from it."""
 
     network: CausalNetwork
     features: Tensor | None
     request: SampleRequest
 
     def drawn(self, sampler: Sampler) -> Tensor:
-        """The images that the sampler draws."""
+        """Draws the images of this case with a sampler."""
         return sampler.sample(self.network, self.features, DrawSource.of(self.network, self.request))
 
     def last(self) -> _Case:
-        """The last one of the images alone."""
+        """The same case reduced to its last image."""
         request = self.request
         last = slice(len(request.numbers) - 1, None)
         restriction = request.restriction
@@ -135,7 +146,8 @@ def _check_case(sampler: Sampler, reference: Sampler, case: _Case) -> None:
         with runs("the sampler", image=network.image, rule=case.request.rule):
             found = case.drawn(sampler)
         if network.training is not training:
-            broken("mode", f"the network was {'' if training else 'not '}in training before, and is otherwise now")
+            modes = f"`training` was {training} before the call and is {network.training} after it"
+            broken("mode", f"the sampler must restore the mode of the network: {modes}")
         _check_equal(case, found, expected, training)
         network.eval()
     if not all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items()):
@@ -146,18 +158,18 @@ def _check_case(sampler: Sampler, reference: Sampler, case: _Case) -> None:
 def _check_equal(case: _Case, found: Tensor, expected: Tensor, training: bool) -> None:
     network, known = case.network, case.request.known
     if not isinstance(found, Tensor) or found.shape != expected.shape:
-        broken("shape", f"expected {tuple(expected.shape)}, got {described(found)}")
+        broken("shape", f"the drawn images must have shape {tuple(expected.shape)}, got {described(found)}")
     if found.dtype != torch.int64:
-        broken("dtype", f"expected torch.int64, got {found.dtype}")
+        broken("dtype", f"the drawn images must be torch.int64, got {found.dtype}")
     if int(found.min()) < 0 or int(found.max()) >= network.image.levels:
-        broken("range", f"a drawn image leaves [0, {network.image.levels})", drawn=found)
+        broken("range", f"a drawn image has a value outside [0, {network.image.levels})", drawn=found)
     if not torch.equal(found, expected):
         wrong = (found != expected).any(1).nonzero()[0].tolist()
         law = "mode" if training else "equality"
         broken(
             law,
-            f"{'of a network in training mode ' if training else ''}the first pixel that differs is in image "
-            f"{wrong[0]}, row {wrong[1]}, column {wrong[2]}",
+            f"{'for a network in training mode, ' if training else ''}a drawn image differs from that of the sampler "
+            f"raster, first in image {wrong[0]}, row {wrong[1]}, column {wrong[2]}",
             network=type(network).__name__,
             image=network.image,
             rule=case.request.rule,
@@ -171,23 +183,26 @@ def _check_batch(sampler: Sampler, case: _Case, found: Tensor) -> None:
     with runs("the sampler, for a single image", image=case.network.image):
         alone = case.last().drawn(sampler)
     if not torch.equal(alone, found[last:]):
-        broken("batch", "an image depends on those that are drawn with it", alone=alone, in_batch=found[last:])
+        broken(
+            "batch", "an image changes if it is drawn alone instead of in a batch", alone=alone, in_batch=found[last:]
+        )
 
 
 def _check_source(sampler: Sampler, case: _Case, image: Tensor, reach: int) -> None:
-    """Law `source`, along a given image."""
+    """Checks the law `source`, with a source that returns the pixels of a given image."""
     network = case.network
     source = NotingSource(image, network.image, network.head.parameter_count, reach)
-    with runs("the sampler, with a source of one's own", image=network.image):
+    with runs("the sampler, with a custom pixel source", image=network.image):
         found = sampler.sample(network, case.features, source)
     source.check_finished()
     if not torch.equal(found, image):
-        broken("source", "the image is not made of the source's pixels", image=image, found=found)
+        broken("source", "the sampler's image differs from the pixels of the source", image=image, found=found)
     with torch.no_grad():
         expected = network(network.encode(image), case.features)
-    # Sums in another order, and fast forms of functions, differ by some roundings.
+    # Orders of summation and fast forms of functions may differ, which causes small rounding differences.
     if not torch.allclose(source.parameters, expected, rtol=CLOSE, atol=CLOSE):
-        broken("source", "parameters are not the network's predictions", network=type(network).__name__)
+        message = "the parameters passed to the source differ from the network's predictions"
+        broken("source", message, network=type(network).__name__)
 
 
 def _accepted(sampler: Sampler) -> list[CausalNetwork]:
@@ -200,12 +215,13 @@ def _accepted(sampler: Sampler) -> list[CausalNetwork]:
         else:
             networks.append(randomized(network, seed))
     if not networks:
-        raise ContractError("build", f"none of the shipped networks is accepted; pass networks=…: {reasons[0]}")
+        reason = f"the sampler accepts none of the shipped networks ({reasons[0]})"
+        raise ContractError("build", f"{reason}; pass networks that it accepts with networks=[…]")
     return networks
 
 
 def _networks(registry: Registry) -> list[CausalNetwork]:
-    """Small ones of the kinds that auxar ships."""
+    """Small networks of the kinds that auxar ships."""
     sizes: dict[str, dict[str, Any]] = {
         "pixelcnn": {"filters": 3, "blocks": 2},
         "pixelcnn++": {"filters": 2, "nr_resnet": 1},
@@ -247,7 +263,10 @@ def _limited(known: Known | None, image: ImageSpec, count: int, seed: int) -> Kn
 
 
 def _sums(image: ImageSpec, of: str) -> SumSupport:
-    """A support of images whose sums are those of the "view", an image too: by channel of squares, or of everything."""
+    """A support whose images have the same sums as the given "view", which is itself an image.
+
+    The sums run over 2×2 squares of each channel, or over the whole image if `of` is "everything".
+    """
     rows, columns = torch.arange(image.height) // 2, torch.arange(image.width) // 2
     channels = torch.arange(image.channels)[:, None, None]
     squares = (channels * image.height + rows[:, None]) * image.width + columns

@@ -1,4 +1,4 @@
-"""A source that watches how a sampler uses it."""
+"""A pixel source that checks how a sampler calls it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from auxar.testing.laws import broken, described
 
 
 class NotingSource(PixelSource):
-    """Gives the pixels of an image and keeps the parameters; raises `ContractError` for calls out of order."""
+    """A pixel source that returns the pixels of a given image and records the parameters passed to it.
+
+    It raises `ContractError` if a call is invalid, or requests a pixel before its predecessors: the pixels to its left,
+    and the pixels of the rows above up to `reach` columns to its right.
+    """
 
     def __init__(self, image: Tensor, spec: ImageSpec, parameter_count: int, reach: int) -> None:
         self.count = len(image)
@@ -21,10 +25,10 @@ class NotingSource(PixelSource):
         self.parameters = torch.zeros((len(image), parameter_count, spec.height, spec.width), dtype=torch.float64)
 
     def pixels(self, places: Tensor, parameters: Tensor) -> Tensor:
-        """The image's pixels."""
+        """Checks the call, records the parameters and returns the image's pixels at the places."""
         count = self.spec.height * self.spec.width
         if places.dtype != torch.int64 or places.dim() != 1 or not len(places):
-            broken("source", f"places must be int64 of shape (n,), got {described(places)}")
+            broken("source", f"places must be int64 of shape (n,) with n ≥ 1, got {described(places)}")
         if int(places.min()) < 0 or int(places.max()) >= count:
             broken("source", f"places must lie in 0 … {count - 1}, got {places.tolist()}")
         expected = (len(places) * self.count, self.parameters.shape[1])
@@ -39,17 +43,17 @@ class NotingSource(PixelSource):
         return self.image[:, :, rows, columns].permute(2, 0, 1).to(places.device)
 
     def check_finished(self) -> None:
-        """Raises `ContractError` unless every pixel has been asked for."""
+        """Raises `ContractError` if the sampler did not request every pixel."""
         if not self.asked.all():
-            broken("source", "the sampler did not ask for every pixel", missing=(~self.asked).nonzero()[0].tolist())
+            broken("source", "the sampler did not request every pixel", missing=(~self.asked).nonzero()[0].tolist())
 
     def _check_order(self, row: int, column: int) -> None:
         if self.asked[row, column]:
-            broken("source", f"the pixel in row {row}, column {column} was asked for twice")
+            broken("source", f"the pixel in row {row}, column {column} was requested twice")
         before = self.asked[:row, : column + self.reach + 1].all() and self.asked[row, :column].all()
         if not before:
             broken(
                 "source",
-                f"the pixel in row {row}, column {column} was asked for before one to its left, or one above up to "
-                f"{self.reach} columns to its right",
+                f"the pixel in row {row}, column {column} was requested too early: all pixels to its left, and all "
+                f"pixels of the rows above up to {self.reach} columns to its right, come first",
             )

@@ -1,4 +1,7 @@
-"""The law `support` of views: the intervals hold what keeps ψ(X) = X̂ possible, no more and no less."""
+"""The check of the law `support` of views.
+
+Given the earlier sub-pixels, an interval must contain exactly the values that can be completed to an image of the view.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,16 @@ from auxar.testing.laws import ContractError, broken, described, devices, fittin
 Place = TypeVar("Place")
 
 EXAMPLES = 20
+"""The number of examples that the search tries."""
 ENOUGH = 64
-"""Sub-pixels of an image that is walked through. Larger ones are tried only of views that take no smaller ones."""
+"""The largest number of sub-pixels of an image in the search. Larger images are used only if the view accepts none of
+this size."""
 MOST_PLACES = 200
-"""Sub-pixels of an image that are changed one after the other."""
+"""The largest number of sub-pixels of an image that are changed one by one, evenly spaced in larger images."""
 MOST_IMAGES = 70_000
-"""Maximum images of one space of which all are counted."""
+"""The largest number of images of a spec whose images are all enumerated."""
 ALL_IMAGES = 30_000
-"""Total image budget of all spaces, waived if a view accepts only a larger one."""
+"""The largest number of enumerated images of all specs together. The smallest accepted spec is always enumerated."""
 SPACES = [
     ImageSpec(channels, height=height, width=width, levels=levels)
     for (height, width), channels, levels in [
@@ -53,7 +58,7 @@ SPACES = [
         ((4, 4), 1, 2),
     ]
 ]
-"""Spaces so small that all their images, and the views of these, can be counted."""
+"""Image specs with so few images that all of them, and their views, can be enumerated."""
 
 
 def _channels_last(values: Tensor) -> Tensor:
@@ -65,14 +70,14 @@ def _columns_first(values: Tensor) -> Tensor:
 
 
 LAYOUTS = (_channels_last, _columns_first)
-"""Other layouts of memory, on which intervals must not depend."""
+"""Functions that copy a tensor to another memory layout. Intervals must not depend on the layout."""
 
 
 def check_supports(build: Callable[[ImageSpec], View], views: dict[ImageSpec, View], *, chosen: bool) -> None:
-    """Looks for an image at which a support of the views, if they have any, is wrong. Raises `ContractError`.
+    """Checks the supports of the views. Views without a support are skipped.
 
-    `chosen`: The specs were asked for, and no others are tried. Warns if no image was so small that an interval could
-    be held against all images there are.
+    If `chosen`, the caller selected the specs in `views`, and no other specs are tried. Raises `ContractError` if a
+    support is wrong. Warns if no spec is small enough to compare intervals with an enumeration of all images.
     """
     supported = {spec: view for spec, view in views.items() if view.support is not None}
     if not supported:
@@ -83,7 +88,8 @@ def check_supports(build: Callable[[ImageSpec], View], views: dict[ImageSpec, Vi
     for view in spaces:
         _check_space(view)
     if not spaces:
-        warnings.warn("intervals of a support were not held against all images: none is small enough", stacklevel=3)
+        message = "no accepted image size has few enough possible images"
+        warnings.warn(f"intervals of a support were not compared with all images: {message}", stacklevel=3)
     specs = list(supported)
     if not chosen:
         specs = [spec for spec in specs if spec.dims <= ENOUGH] or specs[:1]
@@ -92,7 +98,7 @@ def check_supports(build: Callable[[ImageSpec], View], views: dict[ImageSpec, Vi
         EXAMPLES,
         example=st.sampled_from(specs).flatmap(lambda spec: _examples(supported[spec], spec)),
     )
-    # What the search has to be lucky to find: sums that no byte holds, and values at both ends.
+    # The search rarely produces images whose sums overflow a byte, or whose values are all at the ends of the range.
     most = max(spec.levels for spec in supported)
     for spec, view in supported.items():
         if chosen or spec.levels == most:
@@ -101,15 +107,19 @@ def check_supports(build: Callable[[ImageSpec], View], views: dict[ImageSpec, Vi
 
 def _support(view: View, spec: ImageSpec) -> Support:
     if not isinstance(view.support, Support):
-        broken("support", f"expected an auxar.Support, got {described(view.support)}", built_for=spec)
+        broken(
+            "support",
+            f"the view's `support` must be an auxar.Support or None, got {described(view.support)}",
+            built_for=spec,
+        )
     if getattr(view.support, "image", None) != spec:
-        broken("support", "the support's `image` is not that of its view", built_for=spec)
+        broken("support", "the support's `image` must be the view's `image`", built_for=spec)
     return view.support
 
 
 def _spaces(build: Callable[[ImageSpec], View], candidates: Sequence[ImageSpec]) -> list[View]:
-    """Views of images that can all be counted, the fewest first."""
-    # The logarithm first: powers of large images take their time.
+    """Views, with supports, for specs whose images can all be enumerated, in order of the number of images."""
+    # The number of sub-pixels is tested first, because the power is slow to compute for large images.
     small = [spec for spec in candidates if spec.dims <= 17 and spec.levels**spec.dims <= MOST_IMAGES]
     try:
         fitted = fitting(build, sorted(small, key=lambda spec: spec.levels**spec.dims), False, "images")
@@ -132,7 +142,7 @@ def _examples(view: View, spec: ImageSpec) -> st.SearchStrategy[tuple[View, Tens
 
 
 def _dtypes(levels: int) -> list[torch.dtype]:
-    """Those that hold so many values, the widest first."""
+    """The integer dtypes that can hold the values 0 … levels - 1, widest first."""
     return [dtype for dtype in INTEGER_DTYPES[::-1] if levels - 1 <= torch.iinfo(dtype).max]
 
 
@@ -152,11 +162,14 @@ def _check_example(view: View, image: Tensor, dtype: torch.dtype, seed: int) -> 
     _check_known(view, image, given, noise)
 
 
-# Of whole images ------------------------------------------------------------------------------------------------------
+# Intervals of whole images --------------------------------------------------------------------------------------------
 
 
 def _intervals(view: View, image: Tensor, given: Tensor) -> Interval:
-    """The support's intervals, which have the right dtype and shape and leave what they were made of as it was."""
+    """The support's intervals.
+
+    Checks their dtype and shape, and that computing them changes neither the image nor the view.
+    """
     assert view.support is not None
     before = image.clone(), given.clone()
     with runs("Support.intervals", image=image, view=given):
@@ -164,14 +177,18 @@ def _intervals(view: View, image: Tensor, given: Tensor) -> Interval:
         for values in (found.low, found.high):
             if not isinstance(values, Tensor) or values.dtype != torch.int64 or values.shape != image.shape:
                 expected = f"torch.int64 of shape {tuple(image.shape)}"
-                broken("support", f"expected intervals of {expected}, got {described(values)}", image=image)
+                broken("support", f"Support.intervals must return {expected}, got {described(values)}", image=image)
     if not torch.equal(image, before[0]) or not torch.equal(given, before[1]):
-        broken("support", "`intervals` changes the image or the view that it is given", image=before[0], view=before[1])
+        broken("support", "Support.intervals changes its input image or view", image=before[0], view=before[1])
     return found
 
 
 def _check_intervals(view: View, image: Tensor) -> None:
-    """Checks intervals of images with their own views: what they hold, and what they depend on."""
+    """Checks the intervals of images given their own views.
+
+    They contain the values of the images but no impossible value next to an end, and do not depend on batch, dtype,
+    memory layout or device.
+    """
     given = view(image)
     found = _intervals(view, image, given)
     wrong = (image < found.low) | (image > found.high) | (found.low < 0) | (found.high >= view.image.levels)
@@ -181,35 +198,41 @@ def _check_intervals(view: View, image: Tensor) -> None:
         inside = interval[0] <= image[row][place] <= interval[1]
         broken(
             "support",
-            f"the interval {'leaves [0, levels)' if inside else 'does not hold the own value'} of an image given its "
-            f"own view, at (channel, row, column) {place}",
+            f"given the image's own view, the interval at (channel, row, column) {place} "
+            f"{'extends outside [0, levels)' if inside else 'does not contain the value of the image'}",
             **_example(view, image, given, row),
             interval=interval,
         )
     _check_outside(view, image, given, found)
     for index in range(len(image)):
         alone = _intervals(view, image[index : index + 1], given[index : index + 1])
-        _equal(alone, _row(found, index), "an image alone has other intervals", image=image, index=index)
+        _equal(
+            alone,
+            _row(found, index),
+            "the intervals of an image alone differ from its intervals in a batch",
+            image=image,
+            index=index,
+        )
     _intervals(view, image[:0], given[:0])
     for dtype in _dtypes(view.image.levels):
         same = _intervals(view, image.to(dtype), given)
-        _equal(same, found, f"the intervals are others of an image in {dtype}", **_example(view, image, given))
+        _equal(same, found, f"the intervals change for an image in {dtype}", **_example(view, image, given))
     for dtype in _dtypes(view.view.levels):
         same = _intervals(view, image, given.to(dtype))
-        _equal(same, found, f"the intervals are others for a view in {dtype}", **_example(view, image, given))
+        _equal(same, found, f"the intervals change for a view in {dtype}", **_example(view, image, given))
     for layout in LAYOUTS:
         same = _intervals(view, layout(image), layout(given))
-        _equal(same, found, "the intervals depend on the layout of memory", **_example(view, image, given))
+        _equal(same, found, "the intervals depend on the memory layout", **_example(view, image, given))
     for device in devices()[1:]:
         moved = _intervals(view, image.to(device), given.to(device))
         if moved.low.device.type != device.type or moved.high.device.type != device.type:
             broken("support", f"intervals for a view on {device} are on {moved.low.device}")
         back = Interval(moved.low.cpu(), moved.high.cpu())
-        _equal(back, found, f"the intervals are others on {device}", **_example(view, image, given))
+        _equal(back, found, f"the intervals on {device} differ from those on the CPU", **_example(view, image, given))
 
 
 def _check_outside(view: View, image: Tensor, given: Tensor, found: Interval) -> None:
-    """A value next to an interval is impossible: the image with it and all else as it was has another view."""
+    """Checks that values just outside an interval are impossible: putting one into the image must change its view."""
     spec = view.image
     for values, step in ((found.low, -1), (found.high, 1)):
         for channel, row, column in _some(_places(spec)):
@@ -223,15 +246,18 @@ def _check_outside(view: View, image: Tensor, given: Tensor, found: Interval) ->
                 index = int(kept.nonzero()[0])
                 broken(
                     "support",
-                    f"with {int(beside[index])} at (channel, row, column) {place[1:]} the image would keep its view, "
-                    "and the interval does not hold it",
+                    f"the interval at (channel, row, column) {place[1:]} does not contain {int(beside[index])}, but "
+                    "with this value the image keeps its view",
                     **_example(view, image, given, index),
                     interval=_at(found, index, place[1:]),
                 )
 
 
 def _check_order(view: View, image: Tensor, other: Tensor, given: Tensor) -> None:
-    """Sub-pixels from one on are those of another image: the intervals up to that one stay."""
+    """Checks that an interval depends on earlier sub-pixels alone.
+
+    All sub-pixels from an index on are replaced by those of another image. Intervals up to that index must not change.
+    """
     found = _intervals(view, image, given)
     order = _order(view.image)
     ends = torch.tensor(_some(range(view.image.dims)))[:, None, None, None]
@@ -245,7 +271,8 @@ def _check_order(view: View, image: Tensor, other: Tensor, given: Tensor) -> Non
             changed = _places(view.image)[int(ends[number])]
             broken(
                 "support",
-                f"the interval at (channel, row, column) {place} changes with sub-pixels from {changed} on",
+                f"the interval at (channel, row, column) {place} must depend on earlier sub-pixels alone, but changes "
+                f"with sub-pixels from {changed} on",
                 image=image[row],
                 with_another=mixed[number],
                 view=given[row],
@@ -253,7 +280,11 @@ def _check_order(view: View, image: Tensor, other: Tensor, given: Tensor) -> Non
 
 
 def _check_reach(view: View, image: Tensor, other: Tensor, given: Tensor) -> None:
-    """Rows above are those of another image further right than the walk reaches: a pixel's intervals stay."""
+    """Checks the `reach` of the walk.
+
+    In the rows above a pixel, everything more than `reach` columns to its right is replaced by another image's values.
+    The intervals of the pixel must not change.
+    """
     reach = _walk(view, given).reach
     spec = view.image
     found = _intervals(view, image, given)
@@ -269,15 +300,15 @@ def _check_reach(view: View, image: Tensor, other: Tensor, given: Tensor) -> Non
             number, channel = (int(x) for x in wrong.nonzero()[0])
             broken(
                 "support",
-                f"the interval at (channel, row, column) {(channel, *divmod(int(places[number]), spec.width))} changes "
-                f"with rows above it further right than the walk's reach of {reach}",
+                f"the interval at (channel, row, column) {(channel, *divmod(int(places[number]), spec.width))} depends "
+                f"on pixels of rows above that are further to its right than the walk's reach of {reach} columns",
                 image=image[row],
                 with_another=mixed[number],
                 view=given[row],
             )
 
 
-# Of images that are drawn ---------------------------------------------------------------------------------------------
+# Intervals of walks ---------------------------------------------------------------------------------------------------
 
 
 def _walk(view: View, given: Tensor, known: Known | None = None) -> Walk:
@@ -285,14 +316,15 @@ def _walk(view: View, given: Tensor, known: Known | None = None) -> Walk:
     with runs("Support.walk", view=given):
         walk = view.support.walk(given, known)
         if not isinstance(walk, Walk) or not isinstance(walk.reach, int) or walk.reach < 0:
-            broken("support", "expected an auxar.support.Walk whose reach is an integer from 0 on", walk=walk)
+            broken("support", "Support.walk must return an auxar.Walk whose reach is an integer ≥ 0", walk=walk)
     return walk
 
 
 def _steps(spec: ImageSpec, reach: int) -> Iterator[Tensor]:
-    """Places that are drawn together by who draws all rows at once, each as far behind the last as it has to be.
+    """Yields the places that a sampler draws together if it draws all rows at once.
 
-    Of rows that have not begun or are done, and once more at the end, a place outside of the image.
+    Each row lags as many columns behind the row above as `reach` requires. For rows that have not begun or are
+    finished, and for one extra row at the end, the place lies outside the image.
     """
     lag = min(reach, spec.width) + 1
     rows = torch.arange(spec.height + 1)
@@ -305,7 +337,10 @@ def _steps(spec: ImageSpec, reach: int) -> Iterator[Tensor]:
 def _walked(
     view: View, walk: Walk, given: Tensor, choose: Callable[[Tensor, int, Interval], Tensor]
 ) -> tuple[Tensor, Interval]:
-    """The image of the values that `choose` gives for places, channel and their interval; and the intervals, int64."""
+    """Walks through all pixels, taking the values that `choose(places, channel, interval)` returns.
+
+    Returns the resulting image and the intervals, int64.
+    """
     spec, count = view.image, len(given)
     shape = (*spec.shape[:1], spec.height * spec.width + 1, count)
     image, low, high = (torch.zeros(shape, dtype=torch.int64) for _ in range(3))
@@ -318,32 +353,40 @@ def _walked(
                 for bound in (found.low, found.high):
                     if bound.dtype != torch.int64 or tuple(bound.shape) != (len(places), count):
                         expected = f"torch.int64 of shape {(len(places), count)}"
-                        broken("support", f"expected a walk's intervals of {expected}, got {described(bound)}")
+                        broken("support", f"Walk.interval must return {expected}, got {described(bound)}")
             free = (found.low <= 0) & (found.high >= spec.levels - 1)
             if not free[places == outside].all():
-                broken("support", "of a place outside of the image a walk leaves every value possible", view=given)
+                broken("support", "Walk.interval must allow every value at a place outside the image", view=given)
             values = choose(places, channel, found)
             with runs("Walk.take", view=given, places=places):
                 walk.take(places, channel, values.clone())
             image[channel, places], low[channel, places], high[channel, places] = values, found.low, found.high
     if not torch.equal(given, before):
-        broken("support", "a walk changes the view that it is given", view=before)
+        broken("support", "the walk changes its input view", view=before)
     image, low, high = (values[:, :-1].permute(2, 0, 1).unflatten(2, spec.shape[1:]) for values in (image, low, high))
     return image, Interval(low, high)
 
 
 def _check_walk(view: View, image: Tensor, given: Tensor) -> None:
-    """Along an image a walk's intervals are those of the image as a whole."""
+    """Checks that a walk along an image gives the same intervals as `Support.intervals`."""
     by_place = torch.cat([image.flatten(2), torch.zeros(*image.shape[:2], 1, dtype=torch.int64)], dim=2)
     _, found = _walked(
         view, _walk(view, given), given, lambda places, channel, interval: by_place[:, channel, places].T
     )
     expected = _intervals(view, image, given)
-    _equal(found, expected, "a walk along the image has other intervals", **_example(view, image, given))
+    _equal(
+        found,
+        expected,
+        "the intervals of a walk along the image differ from Support.intervals",
+        **_example(view, image, given),
+    )
 
 
 def _check_drawn(view: View, given: Tensor, noise: torch.Generator) -> Tensor:
-    """A walk along the lowest, the highest or any possible values leads to an image of the view, which is returned."""
+    """Checks that a walk along possible values (lowest, highest or random) gives an image with the given view.
+
+    Returns that image.
+    """
     kind = torch.randint(4, (len(given),), generator=noise)
 
     def choose(places: Tensor, channel: int, found: Interval) -> Tensor:
@@ -352,7 +395,7 @@ def _check_drawn(view: View, given: Tensor, noise: torch.Generator) -> Tensor:
             place = int(places[empty.any(1)][0])
             broken(
                 "support",
-                f"a walk along possible values finds nothing possible at (channel, row, column) "
+                f"in a walk along possible values, the interval is empty at (channel, row, column) "
                 f"{(channel, *divmod(place, view.image.width))}",
                 view=given,
                 image=view.image,
@@ -360,15 +403,18 @@ def _check_drawn(view: View, given: Tensor, noise: torch.Generator) -> Tensor:
         return _any(found, kind, view.image.levels, noise)
 
     image, _ = _walked(view, _walk(view, given), given, choose)
-    _check_view(view, image, given, "a walk along possible values leads to an image of another view")
+    _check_view(view, image, given, "a walk along possible values gives an image with another view")
     return image
 
 
 def _check_known(view: View, image: Tensor, given: Tensor, noise: torch.Generator) -> None:
-    """With pixels known from an image of the view, a walk does not fail; if it looks ahead, it leads to that view."""
+    """Checks a walk in which some pixels of an image with the view are known.
+
+    It must not fail. If it is a `SumWalk`, it must give an image with the view.
+    """
     share = torch.rand((), generator=noise)
     mask = torch.rand(len(image), *image.shape[2:], generator=noise) < share
-    # What a value is that is not known, is of no account.
+    # Values of unknown pixels must be ignored, so they are set to -1.
     known = Known(torch.where(mask[:, None], image, -1), mask)
     kind = torch.randint(4, (len(given),), generator=noise)
     walk = _walk(view, given, known)
@@ -382,14 +428,19 @@ def _check_known(view: View, image: Tensor, given: Tensor, noise: torch.Generato
 
     drawn, _ = _walked(view, walk, given, choose)
     if isinstance(walk, SumWalk):
-        _check_view(view, drawn, given, "with pixels known from an image of the view, a walk leads to another view")
+        _check_view(
+            view, drawn, given, "with pixels known from an image with the view, a walk gives an image with another view"
+        )
 
 
 def _any(found: Interval, kind: Tensor, levels: int, noise: torch.Generator) -> Tensor:
-    """By the kind of each image (b,): always the lowest value, always the highest, any, or all of these in turn."""
+    """Values in the intervals, chosen by the kind of each image, (b,).
+
+    Kind 0 chooses the lowest value, 1 the highest, 2 a random one, and 3 one of these at random for each value.
+    """
     kind = torch.where(kind == 3, torch.randint(3, found.low.shape, generator=noise), kind.expand(found.low.shape))
     share = torch.rand(found.low.shape, generator=noise, dtype=torch.float64)
-    # Where nothing is possible, as known pixels may have it, this is a value all the same.
+    # An interval may be empty because of known pixels. A valid value is chosen even then.
     low = found.low.clamp(0, levels - 1)
     high = torch.maximum(found.high.clamp(max=levels - 1), low)
     inside = low + (share * (high - low + 1)).to(torch.int64)
@@ -403,14 +454,16 @@ def _check_view(view: View, image: Tensor, given: Tensor, message: str) -> None:
         broken("support", message, built_for=view.image, view=given[row], image=image[row], its_view=found[row])
 
 
-# Of all images --------------------------------------------------------------------------------------------------------
+# Enumeration of all images --------------------------------------------------------------------------------------------
 
 
 def _check_space(view: View) -> None:
-    """Intervals are held against what can be completed, of all images there are and of their beginnings.
+    """Compares intervals with an enumeration of all images.
 
-    Each image with its own view, and with another's, which its beginning may well be completed to. Beginnings are
-    numbered together with their views: of those numbers that there are, each goes on with certain values.
+    For each image and each of its prefixes (the first sub-pixels in the order of drawing), the interval must contain
+    exactly the values with which some image with the given view continues the prefix. The given view is first the
+    image's own, then another one, to which the prefix may still be completable. Each pair of a prefix and a view that
+    occurs has a number, and the values that continue it are grouped by this number.
     """
     image = all_images(view.image)
     own = view(image)
@@ -444,12 +497,12 @@ def _check_space(view: View) -> None:
             values = (goes_on[group == of[at]] % view.image.levels).tolist()
             broken(
                 "support",
-                f"what keeps the view possible is no interval at (channel, row, column) {place[1:]}",
+                f"the possible values have gaps at (channel, row, column) {place[1:]}, so no interval is exact",
                 **_example(view, image, own, at),
                 possible=values,
             )
         _check_exact(view, image, own, found, place, of, low, high)
-        # Of images with another's view, as long as their beginning can be completed to it.
+        # The same check given the other view, as long as the prefix can be completed to an image with that view.
         of = torch.searchsorted(before, tried).clamp(max=len(before) - 1)
         going = before[of] == tried
         _check_exact(view, image, other, free, place, torch.where(going, of, -1), low, high)
@@ -459,7 +512,8 @@ def _check_space(view: View) -> None:
         begun = begun_on
     if not torch.equal(inside, fits):
         row = int((inside & ~fits).nonzero()[0])
-        broken("support", "every value is possible given a view that is another", **_example(view, image, other, row))
+        message = "all values of an image are in their intervals, although the image does not have the given view"
+        broken("support", message, **_example(view, image, other, row))
 
 
 def _check_exact(
@@ -472,20 +526,23 @@ def _check_exact(
     low: Tensor,
     high: Tensor,
 ) -> None:
-    """Intervals at a place are `low` … `high` at `of`, (b,); not where that is -1."""
+    """Checks the intervals at a place: that of image k must be `low[of[k]]` … `high[of[k]]`.
+
+    Images with `of[k] == -1` are skipped.
+    """
     wrong = (of >= 0) & ((found.low[place] != low[of]) | (found.high[place] != high[of]))
     if wrong.any():
         row = int(wrong.nonzero()[0])
         broken(
             "support",
-            f"what can be completed to an image of the view, at (channel, row, column) {place[1:]} given what is "
-            f"before, are the values {int(low[of[row]])} … {int(high[of[row]])}",
+            f"the interval at (channel, row, column) {place[1:]} must be {int(low[of[row]])} … {int(high[of[row]])}: "
+            "given the earlier sub-pixels, exactly these values can be completed to an image with the view",
             **_example(view, image, given, row),
             interval=_at(found, row, place[1:]),
         )
 
 
-# Small things ---------------------------------------------------------------------------------------------------------
+# Helpers --------------------------------------------------------------------------------------------------------------
 
 
 def _places(spec: ImageSpec) -> list[tuple[int, int, int]]:
@@ -494,7 +551,7 @@ def _places(spec: ImageSpec) -> list[tuple[int, int, int]]:
 
 
 def _some(places: Sequence[Place]) -> list[Place]:
-    """All of few places, some of many: the first, the last and what lies evenly between."""
+    """At most `MOST_PLACES` of the places, evenly spaced, including the first and the last."""
     if len(places) <= MOST_PLACES:
         return list(places)
     return [places[k * (len(places) - 1) // (MOST_PLACES - 1)] for k in range(MOST_PLACES)]
@@ -502,7 +559,7 @@ def _some(places: Sequence[Place]) -> list[Place]:
 
 @functools.lru_cache(maxsize=64)
 def _order(spec: ImageSpec) -> Tensor:
-    """When each sub-pixel is drawn: 0, 1, 2 …, (c, h, w)."""
+    """The index of each sub-pixel in the order of drawing, int64 (c, h, w)."""
     return torch.arange(spec.dims).view(spec.height, spec.width, spec.channels).permute(2, 0, 1)
 
 
@@ -511,7 +568,7 @@ def _differs(first: Interval, second: Interval) -> Tensor:
 
 
 def _follows(image: Tensor, found: Interval) -> Tensor:
-    """Booleans (b, c, h, w): all values before are in their intervals, so that those that follow are of account."""
+    """Whether all earlier values are in their intervals; only then is an interval meaningful. Booleans (b, c, h, w)."""
     channels, height, width = image.shape[1:]
     wrong = ((image < found.low) | (image > found.high)).permute(0, 2, 3, 1).flatten(1).to(torch.int64)
     before = wrong.cumsum(1) - wrong
@@ -523,7 +580,7 @@ def _equal(first: Interval, second: Interval, message: str, **example: object) -
     if wrong.any():
         row, place = _first(wrong)
         found, expected = _at(first, row, place), _at(second, row, place)
-        message = f"{message}: at (channel, row, column) {place} {found} instead of {expected}"
+        message = f"{message}: at (channel, row, column) {place}, got {found}, expected {expected}"
         broken("support", message, **example)
 
 
@@ -532,7 +589,7 @@ def _row(found: Interval, index: int) -> Interval:
 
 
 def _first(wrong: Tensor) -> tuple[int, tuple[int, ...]]:
-    """Row and (channel, row, column) of the first true value of (b, c, h, w)."""
+    """The batch index and the (channel, row, column) of the first true value of a tensor (b, c, h, w)."""
     row, *place = wrong.nonzero()[0].tolist()
     return row, tuple(place)
 

@@ -1,4 +1,4 @@
-"""The contract of views."""
+"""The contract check of views."""
 
 from __future__ import annotations
 
@@ -18,26 +18,42 @@ from auxar.testing.laws import broken, described, devices, fitting, runs, search
 from auxar.testing.supports import check_supports
 
 EXAMPLES = 100
+"""The number of examples that the search tries."""
 
 
 def check_view(
     build: Callable[[Any, ImageSpec], View], config: object, *, images: Sequence[ImageSpec] | None = None
 ) -> None:
-    """Looks for an image at which the view that `build(config, image)` makes breaks a law.
+    """Checks the view that `build(config, image)` returns, with random and extreme images.
 
-    The laws: `build` (sizes that do not fit raise `UserError`), `spec` (`image` and `view` describe input and
-    output), `determinism`, `shape`, `dtype`, `range`, `input` (left as it was), `batch` (each image by itself),
-    `layout` (of memory), `device`, `known` (what `View.known` calls known follows from the known pixels), `monotone`
-    (if the view says that it is), `support` (if the view has one: its intervals hold the values with which the view
-    stays possible, and no others), `runs`.
-    `images` are what it is built for, by default small images of many shapes, as far as the view takes them.
-    Raises `ContractError`.
+    The laws:
+
+    - `build`: the only error that `build` raises is `UserError`, for sizes that it does not support.
+    - `spec`: `image` is the spec passed to `build`, and `view` is an `ImageSpec`.
+    - `determinism`: equal images have equal views.
+    - `shape`: the view of an image has the shape that `view` describes.
+    - `dtype`: the view has the dtype of the image, and its values do not depend on the dtype.
+    - `range`: the values of the view lie in [0, levels).
+    - `input`: the view does not modify its input.
+    - `batch`: the view of an image does not depend on the other images of the batch.
+    - `layout`: the view does not depend on the memory layout of the image.
+    - `device`: the view on a GPU equals that on the CPU.
+    - `known`: values that `View.known` marks as known are determined by the known pixels.
+    - `monotone` (if `View.monotone` is true): if a sub-pixel rises by one, each value of the view stays or rises by
+      one.
+    - `support` (if the view has a support): given the earlier sub-pixels, an interval contains exactly the values that
+      can be completed to an image with the given view.
+    - `runs`: valid input raises no exception.
+
+    `images` lists the image specs to build the view for. `build` must accept each of them. By default, small specs of
+    many shapes are tried, and specs that `build` refuses with `UserError` are skipped. Raises `ContractError` if a law
+    is broken.
     """
     specs = fitting(lambda spec: build(config, spec), images or SPECS, images is not None, "images")
     views = {spec: build(config, spec) for spec in specs}
     for spec, view in views.items():
         _check_spec(view, spec)
-        # Before any search: what it finds must be found again.
+        # Checked before the search, which relies on reproducible failures.
         for image in (random_images(2, spec, 0), torch.zeros(2, *spec.shape, dtype=torch.int64)):
             _check_determinism(view, build(config, spec), image)
     search(
@@ -45,7 +61,7 @@ def check_view(
         EXAMPLES,
         example=st.sampled_from(specs).flatmap(lambda spec: _examples(views[spec], spec)),
     )
-    # What the search has to be lucky to find: sums that no byte holds.
+    # The search rarely produces images whose sums overflow a byte.
     for spec, view in views.items():
         extremes = extreme_images(spec)
         mask = torch.ones(len(extremes), spec.height, spec.width, dtype=torch.bool)
@@ -60,36 +76,40 @@ def _examples(view: View, spec: ImageSpec) -> st.SearchStrategy[tuple[View, Tens
 
 
 def _dtypes(view: View) -> list[torch.dtype]:
-    """Those that hold all values of the image and of the view, the widest first."""
+    """The integer dtypes that can hold all values of the image and of the view, widest first."""
     largest = max(view.image.levels, view.view.levels) - 1
     return [dtype for dtype in INTEGER_DTYPES[::-1] if largest <= torch.iinfo(dtype).max]
 
 
 def _mask(spec: ImageSpec, seed: int) -> Tensor:
-    """Mostly known, so that something of the view is: booleans, (2, h, w)."""
+    """A mask of known pixels, booleans (2, h, w).
+
+    Most pixels are known, so that usually some pixels of the view are known too.
+    """
     noise = torch.rand(2, spec.height, spec.width, generator=torch.Generator().manual_seed(seed))
     return noise < (1.0 if seed == 0 else 0.8)
 
 
 def _check_spec(view: View, spec: ImageSpec) -> None:
     if not isinstance(view, View):
-        broken("spec", f"build makes a {type(view).__name__}, expected an auxar.interfaces.View")
+        broken("spec", f"build must return an auxar.View, got {type(view).__name__}")
     if getattr(view, "image", None) != spec:
         broken(
             "spec",
-            "the view's `image` is not what it was built for",
+            "the view's `image` must be the spec passed to build",
             built_for=spec,
             image=getattr(view, "image", None),
         )
     if not isinstance(getattr(view, "view", None), ImageSpec):
-        broken("spec", "the view's `view` is not an ImageSpec", built_for=spec)
+        found = type(getattr(view, "view", None)).__name__
+        broken("spec", f"the view's `view` must be an auxar.ImageSpec, got {found}", built_for=spec)
 
 
 def _check_determinism(view: View, again: View, image: Tensor) -> None:
     results = []
     for seed, each in enumerate((view, view, again)):
-        # A view may not read the clock, and not the random state either. That of other devices than the CPU is left
-        # alone: images are on the CPU here, and a seed for devices that are not there takes milliseconds to put by.
+        # A view must not depend on the random state, so each call gets another seed. Only the CPU's generator is
+        # seeded: the images are on the CPU here, and seeding absent devices takes milliseconds.
         torch.default_generator.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed)
@@ -97,7 +117,7 @@ def _check_determinism(view: View, again: View, image: Tensor) -> None:
             results.append(each(image.clone()))
     _check_result(view, image, results[0])
     if not all(isinstance(result, Tensor) and torch.equal(result, results[0]) for result in results):
-        broken("determinism", "the same image has several views", image=image, views=results)
+        broken("determinism", "repeated calls with the same image give different views", image=image, views=results)
 
 
 def _check_image(view: View, image: Tensor, dtype: torch.dtype, other: Tensor, mask: Tensor) -> None:
@@ -107,31 +127,36 @@ def _check_image(view: View, image: Tensor, dtype: torch.dtype, other: Tensor, m
         found = view(image)
     _check_result(view, before, found)
     if not torch.equal(image, before):
-        broken("input", "the view changes the image that it is given", before=before, after=image)
+        broken("input", "the view modifies its input image", before=before, after=image)
     if not torch.equal(view(before.clone()), found):
-        broken("determinism", "the same image has several views", image=before)
+        broken("determinism", "repeated calls with the same image give different views", image=before)
     with runs("the view", image=before.to(torch.int64)):
         wide = view(before.to(torch.int64))
     if not torch.equal(wide, found.to(torch.int64)):
-        broken("dtype", f"{dtype} gives another view than torch.int64", image=before, view=found, expected=wide)
+        message = f"the view of an image in {dtype} differs from the view of the same image in torch.int64"
+        broken("dtype", message, image=before, view=found, expected=wide)
     for index in range(len(image)):
         with runs("the view of a single image", image=before[index : index + 1]):
             alone = view(before[index : index + 1])
         if not torch.equal(alone, found[index : index + 1]):
-            broken("batch", f"image {index} alone has another view", images=before, alone=alone, in_batch=found)
-    with runs("the view of no image"):
+            message = f"the view of image {index} alone differs from its view in a batch"
+            broken("batch", message, images=before, alone=alone, in_batch=found)
+    with runs("the view of an empty batch"):
         empty = view(before[:0])
     if tuple(empty.shape) != (0, *view.view.shape):
-        broken("batch", f"of no image a view of shape {(0, *view.view.shape)} is expected, got {tuple(empty.shape)}")
+        broken("batch", f"the view of an empty batch must have shape {(0, *view.view.shape)}, got {tuple(empty.shape)}")
     for strided in (before.contiguous(memory_format=torch.channels_last), before.mT.contiguous().mT):
-        with runs("the view of an image in another layout of memory", strides=strided.stride()):
+        with runs("the view of an image in another memory layout", strides=strided.stride()):
             same = torch.equal(view(strided), found)
         if not same:
-            broken("layout", "the view depends on the layout of memory", image=before, strides=strided.stride())
+            broken(
+                "layout", "the view depends on the memory layout of the image", image=before, strides=strided.stride()
+            )
     for device in devices()[1:]:
         moved = view(before.to(device))
         if moved.device.type != device.type or not torch.equal(moved.cpu(), found):
-            broken("device", f"the view differs on {device}", image=before)
+            message = f"the view of an image on {device} must be on that device and equal to the view on the CPU"
+            broken("device", message, image=before)
     _check_known(view, before.to(torch.int64), other, mask)
     if view.monotone:
         _check_monotone(view, before.to(torch.int64), other)
@@ -140,33 +165,39 @@ def _check_image(view: View, image: Tensor, dtype: torch.dtype, other: Tensor, m
 def _check_result(view: View, image: Tensor, found: Tensor) -> None:
     expected = (len(image), *view.view.shape)
     if not isinstance(found, Tensor) or tuple(found.shape) != expected:
-        broken("shape", f"expected {expected}, got {described(found)}", image=image)
+        broken("shape", f"the view must have shape {expected}, got {described(found)}", image=image)
     if found.dtype != image.dtype:
-        broken("dtype", f"expected that of the image, {image.dtype}, got {found.dtype}", image=image)
+        broken("dtype", f"the view must have the dtype of the image, {image.dtype}, got {found.dtype}", image=image)
     if int(found.min()) < 0 or int(found.max()) >= view.view.levels:
-        broken("range", f"the view leaves [0, {view.view.levels})", image=image, view=found)
+        broken("range", f"the view has a value outside [0, {view.view.levels})", image=image, view=found)
 
 
 def _check_known(view: View, image: Tensor, other: Tensor, mask: Tensor) -> None:
-    """Images that agree where they are known agree in what is known of their views."""
+    """Checks the law `known`: images with equal known pixels have equal views wherever the views are known."""
     with runs("View.known", image=image, mask=mask):
         known = view.known(Known(image, mask))
     shape = (len(image), view.view.height, view.view.width)
     if known.mask.dtype != torch.bool or tuple(known.mask.shape) != shape:
-        broken("known", f"the mask must be booleans of shape {shape}", found=known.mask.shape)
+        broken("known", f"the mask of View.known must be torch.bool of shape {shape}, got {described(known.mask)}")
     if mask.all() and not known.mask.all():
-        broken("known", "of an image that is known as a whole, the whole view is known", mask=known.mask)
+        message = "all pixels of the image are known, but View.known does not mark the whole view as known"
+        broken("known", message, mask=known.mask)
     for filled in (image, torch.where(mask[:, None], image, other)):
         expected = attrs.evolve(known, values=view(filled))
         if not torch.equal(expected.filled(), known.filled()):
-            broken("known", "a value of the view does not follow from the known pixels", image=filled, mask=mask)
+            message = "View.known marks a value as known that depends on unknown pixels"
+            broken("known", message, image=filled, mask=mask)
 
 
 def _check_monotone(view: View, image: Tensor, other: Tensor) -> None:
-    """A sub-pixel that rises by one, of each image another one, lets every value of the view stay or rise by one."""
+    """Checks the law `monotone`: if one sub-pixel rises by one, every value of the view stays or rises by one.
+
+    The sub-pixel differs between the images of the batch.
+    """
     place = other.flatten(1).sum(1, keepdim=True) % view.image.dims
     raised = image.flatten(1).scatter_add(1, place, torch.ones_like(place)).clamp(max=view.image.levels - 1)
     raised = raised.view_as(image)
     rise = view(raised) - view(image)
     if int(rise.min()) < 0 or int(rise.max()) > 1:
-        broken("monotone", "a value of the view falls, or rises by more than one", image=image, raised=raised)
+        message = "if a sub-pixel rises by one, a value of the view falls or rises by more than one"
+        broken("monotone", message, image=image, raised=raised)

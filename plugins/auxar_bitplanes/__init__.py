@@ -1,4 +1,4 @@
-"""The bit-plane view: an image and the upper bits of its values, coarse brightness before fine."""
+"""The bit-plane view: the upper bits of an image's values, so that a model generates coarse brightness first."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ AUXAR_INTERFACE = 2
 
 @attrs.frozen
 class BitplanesConfig:
-    """The upper bits of every value, the `drop` lowest ones left out.
+    """The upper bits of every value, without the `drop` lowest bits.
 
-    What is dropped is counted from the image that a stage gets, not from the first one of the chain, so that a stage
-    can be repeated: three times `drop = 2` are 8 bits, 6, 4 and 2.
+    `drop` counts from the image of its own stage, not from the first image of the chain, so a stage can be repeated:
+    three stages with `drop = 2` reduce 8 bits to 6, 4 and 2.
     """
 
     drop: int = attrs.field(default=1, validator=attrs.validators.ge(1))
-    """Bits of each value that the view leaves out; at least one bit has to stay."""
+    """Number of lowest bits that are removed from each value, at least 1. At least one bit must remain."""
 
 
 class BitplanesView(View):
-    """⌊x / 2^drop⌋ of every value x: the view of an image of 2^n levels has 2^(n - drop), and the image's size.
+    """The view ⌊x / 2^drop⌋ of every value x. An image of 2^n levels has a view of 2^(n - drop) levels and equal size.
 
-    Raises `UserError` unless the image's levels are a power of two and more than 2^drop.
+    Raises `UserError` if the number of levels of the image is not a power of two, or is not more than 2^drop.
     """
 
     monotone = True
@@ -37,34 +37,35 @@ class BitplanesView(View):
         bits = image.levels.bit_length() - 1
         if bits < 2 or image.levels != 2**bits:
             nearest = f"{2**bits} or {2 ** (bits + 1)}" if bits > 1 else "4"
-            raise UserError(f"needs an image whose levels are a power of two from 4 on, such as {nearest}, got {image}")
+            raise UserError(f"the levels must be a power of two and at least 4 (nearest: {nearest}), got {image}")
         if config.drop >= bits:
-            raise UserError(f"drop = {config.drop}: an image of {bits} bits can drop {bits - 1} at most, got {image}")
+            got = f"got drop = {config.drop} and {image}"
+            raise UserError(f"drop must be at most {bits - 1} for an image of {bits} bits, {got}")
         self.drop = config.drop
         self.image = image
         self.view = attrs.evolve(image, levels=image.levels >> config.drop)
         self.support = SumSupport(image, self._each, self._values)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """(b, c, h, w) integers to (b, c, h, w) integers of the same dtype in [0, levels / 2^drop)."""
+        """Computes the view: integers (b, c, h, w) give integers of equal shape and dtype in [0, levels / 2^drop)."""
         self.image.check(image)
         return image >> self.drop
 
     def _each(self) -> tuple[Tensor, Tensor]:
-        """Every sub-pixel by itself."""
+        """The groups and weights for `SumSupport`: each sub-pixel is a group of its own, with weight 1."""
         return torch.arange(self.image.dims).view(self.image.shape), torch.tensor(1)
 
     def _values(self, view: Tensor) -> tuple[Tensor, Tensor]:
-        """The least and the largest value with these upper bits."""
+        """The smallest and the largest value of each sub-pixel that have the upper bits of the view."""
         lowest = view.to(torch.int64).flatten(1) << self.drop
         return lowest, lowest + (1 << self.drop) - 1
 
     def known(self, known: Known) -> Known:
-        """A value of the view is known where its pixel is."""
+        """The known pixels of the view: a pixel is known if it is known in the image."""
         return Known(self(known.filled()), known.mask)
 
 
 @hookimpl
 def auxar_register_components() -> Sequence[Component]:
-    """The view `bitplanes`."""
+    """Registers the view `bitplanes`."""
     return [Component("view", "bitplanes", BitplanesConfig, BitplanesView)]

@@ -1,6 +1,7 @@
-"""The data set `noto-emoji`: 1511 emoji and flags in color, 32×32, for trying things out without a download.
+"""The data set `noto-emoji`: 1511 color images of emoji and flags, 32×32 RGB, for experiments without a download.
 
-Rendered by `render.py` from Noto Color Emoji, copyright Google Inc., under the SIL Open Font License (OFL.txt).
+The images were rendered by `render.py` from the font Noto Color Emoji, copyright Google Inc., licensed under the SIL
+Open Font License (OFL.txt).
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ AUXAR_INTERFACE = 2
 
 @attrs.frozen
 class NotoEmoji:
-    """Noto Color Emoji: small color pictures on white, 32×32."""
+    """Color images of Noto emoji and flags on white, 32×32 RGB."""
 
 
 @hookimpl
 def auxar_register_components() -> list[Component]:
-    """The data set, by its parquet file."""
+    """Registers the data set `noto-emoji`. Its `build` returns the path of the parquet file."""
     path = Path(__file__).parent / "emoji32.parquet"
     return [Component(kind="dataset", name="noto-emoji", config=NotoEmoji, build=lambda config: path)]

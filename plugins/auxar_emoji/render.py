@@ -1,9 +1,12 @@
 """Renders emoji32.parquet from the font Noto Color Emoji: `python render.py NotoColorEmoji.ttf emoji32.parquet`.
 
-Every emoji of one code point and every flag of a country or region, on white, 32×32 RGB. Left out: signs that are
-mostly lettering (letters, digits, keycaps, squared words), the clock faces and arrows, which differ by a few pixels,
-and variants of skin tone and gender, which would put nearly the same image into training and held-out sets. The same
-font and Pillow give the same file. Pillow needs raqm to shape flags, which are pairs of code points.
+The file has one image, 32×32 RGB on white, for each emoji of a single code point and each flag of a country or region.
+Images with equal pixels appear once. Some emoji are left out: symbols that are mostly lettering (letters, digits,
+keycaps, squared words); arrows, clock faces and plain shapes, which differ from each other in few pixels; and variants
+of skin tone and gender, which would put nearly equal images into the training and the held-out set.
+
+The same font file and the same version of Pillow give the same output file. Pillow needs raqm to draw flags, which are
+pairs of code points.
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ from PIL import Image, ImageChops, ImageDraw, ImageFont, features
 
 SIZE = 32
 STRIKE = 109
-"""The only size at which the font's bitmaps can be loaded, in pixels per em."""
+"""The size of the font's bitmaps, in pixels per em. No other size can be loaded."""
 CANVAS = 136
-"""Height and width of the bitmaps at that size."""
+"""Height and width, in pixels, of the canvas on which an emoji of size `STRIKE` is drawn."""
 BLOCKS = ((0x203C, 0x3300), (0x1F000, 0x1FB00))
+"""The ranges of code points that are searched for emoji."""
 REGIONAL_INDICATORS = range(0x1F1E6, 0x1F200)
 SKIN_TONES = range(0x1F3FB, 0x1F400)
 LETTERING = (
@@ -48,11 +52,11 @@ LETTERING = (
     "WHITE MEDIUM",
     "WHITE SMALL",
 )
-"""Parts of the Unicode names of signs that are left out, except hearts."""
+"""Parts of Unicode names. A symbol with one of them in its name is left out, unless the name also contains HEART."""
 
 
 def candidates() -> Iterator[str]:
-    """Texts that may be emoji: single code points, then pairs of regional indicators."""
+    """Yields strings that may be emoji: first single code points, then pairs of regional indicators (flags)."""
     for code in itertools.chain.from_iterable(range(*block) for block in BLOCKS):
         name = unicodedata.name(chr(code), "")
         lettering = "HEART" not in name and any(part in name for part in LETTERING)
@@ -63,14 +67,20 @@ def candidates() -> Iterator[str]:
 
 
 def name_of(text: str) -> str:
-    """The Unicode name of an emoji, 'FLAG NL' for a flag, or 'U+1FAE8' for one this Python has no name for."""
+    """The Unicode name of an emoji, or a name such as 'FLAG NL' for a flag.
+
+    A code point that this version of Python has no name for is named by its number, such as 'U+1FAE8'.
+    """
     if len(text) == 2:
         return "FLAG " + "".join(chr(ord("A") + ord(letter) - REGIONAL_INDICATORS.start) for letter in text)
     return unicodedata.name(text, f"U+{ord(text):04X}")
 
 
 def render(font: ImageFont.FreeTypeFont, text: str) -> Image.Image | None:
-    """`text` on white, 32×32 RGB; None unless the font draws it as one glyph that is not blank."""
+    """Renders `text` on white, 32×32 RGB.
+
+    Returns None if the font draws several glyphs for it, or nothing.
+    """
     left, top, right, bottom = font.getbbox(text)
     if not 0 < right - left <= CANVAS:
         return None
@@ -84,10 +94,11 @@ def render(font: ImageFont.FreeTypeFont, text: str) -> Image.Image | None:
 
 
 def main(font_path: Path, output: Path) -> None:
-    """Writes the columns `image` (PNG) and `name`, one row for each emoji, in order of code points."""
+    """Writes a parquet file with columns `image` (PNG) and `name`: the single code points in order, then the flags."""
     if not features.check("raqm"):
-        raise SystemExit("render.py: this Pillow was built without raqm, which shapes flags")
+        raise SystemExit("render.py: Pillow with raqm is needed to draw flags, and this Pillow was built without it")
     font = ImageFont.truetype(font_path, STRIKE, layout_engine=ImageFont.Layout.RAQM)
+    # "XQ" is no region, so the font draws its image for unknown flags, which is left out.
     unknown_flag = render(font, "".join(chr(REGIONAL_INDICATORS.start + ord(letter) - ord("A")) for letter in "XQ"))
     images: dict[bytes, tuple[str, Image.Image]] = {}
     for text in candidates():

@@ -1,4 +1,4 @@
-"""Likelihood heads: the distribution of a pixel given the parameters that a network predicts for it."""
+"""Likelihood heads: distributions of a pixel given the parameters that a network predicts for it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ SOFTMAX = Component("head", "softmax", SoftmaxConfig, lambda config, image: Soft
 
 
 def logistic_mixture(components: int = 10) -> HeadChoice:
-    """The mixture of logistics as an option of a network, in Python."""
+    """The value of a network's option `head` that selects `logistic_mixture`, for use in Python code."""
     return HeadChoice(LOGISTIC_MIXTURE, LogisticMixtureConfig(components))
 
 
 def softmax() -> HeadChoice:
-    """The softmax as an option of a network, in Python."""
+    """The value of a network's option `head` that selects `softmax`, for use in Python code."""
     return HeadChoice(SOFTMAX, SoftmaxConfig())
 
 
 def upgraded(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A network's options with `components` inside of `head`, beside which recipes of earlier versions have it.
+    """Converts a network's options from recipes of earlier versions, in which `components` stands next to `head`.
 
-    Raises `UserError` where `head` is a table of its own beside which `components` has no meaning.
+    `components` is moved into `head`, or dropped if the head is `softmax`. Raises `UserError` if `components` is given
+    although `head` is a table.
     """
     if "components" not in options:
         return dict(options)
@@ -44,16 +45,16 @@ def upgraded(options: Mapping[str, Any]) -> dict[str, Any]:
         table["head"] = {"name": head, "components": options["components"]}
     elif isinstance(head, Mapping):
         raise UserError(
-            "components: with a table as head, it is an option in it: "
+            "components: `head` is a table, so `components` must be written inside it: "
             f'head = {{ name = "logistic_mixture", components = {shown(options["components"])} }}'
         )
     elif head != SOFTMAX.name:
-        # A name that is wrong, or a head that has no such option: `components` is then reported as unknown.
+        # The head is unknown or has no option `components`, which stays here and is later reported as unknown.
         return dict(options)
     return table
 
 
 @hookimpl
 def auxar_register_components() -> Sequence[Component]:
-    """The heads `logistic_mixture` and `softmax`."""
+    """Registers the heads `logistic_mixture` and `softmax`."""
     return [LOGISTIC_MIXTURE, SOFTMAX]

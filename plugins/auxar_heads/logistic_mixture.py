@@ -14,11 +14,12 @@ from auxar.numerics import categorical, logistic
 from auxar_heads.intervals import only_inside
 
 MOST_COMPONENTS = 1024
-# Narrower components gain nothing (a scale of e⁻⁷ has all but its mass in one of 256 values) and cost stability.
+# The lower bound of log-scales. Narrower components gain nothing, because at a scale of e⁻⁷ nearly all mass can lie in
+# one of 256 values, and they reduce stability.
 SMALLEST_LOG_SCALE = -7.0
-# The bound for scales that a rule reduces further: one over the scale stays finite.
+# The lower bound of log-scales after the draw rule `reduced` has lowered them. It keeps 1 / scale finite.
 SMALLEST_REDUCED_LOG_SCALE = -600.0
-# Wider ones are flat over [-1, 1]; the bound keeps every intermediate finite for any prediction.
+# The upper bound of log-scales. Wider components are flat over [-1, 1]. The bound keeps all results finite.
 LARGEST_LOG_SCALE = 20.0
 
 
@@ -27,26 +28,27 @@ class LogisticMixtureConfig:
     """A mixture of discretized logistics, for 1 or 3 channels and any number of levels."""
 
     components: int = attrs.field(default=10, validator=[positive, at_most(MOST_COMPONENTS)])
-    """Components of the mixture, 1 … 1024."""
+    """Number of components of the mixture, 1 … 1024."""
 
 
 class LogisticMixtureHead(RestrictableHead):
     """A mixture of discretized logistics over one channel, or over three that are linearly coupled.
 
-    Salimans et al. 2017, section 2.2: within a component, the mean of green moves linearly with red, that of blue
-    with red and green. Any number of levels. Raises `UserError` for other numbers of channels.
+    Within a component, the mean of green depends linearly on red, and the mean of blue depends linearly on red and
+    green (Salimans et al. 2017, section 2.2). Any number of levels is supported. Raises `UserError` if the image does
+    not have 1 or 3 channels.
     """
 
     def __init__(self, image: ImageSpec, components: int) -> None:
         if image.channels not in (1, 3):
-            raise UserError(f"needs an image of 1 or 3 channels, got {image}")
+            raise UserError(f"needs an image of 1 or 3 channels, got {image}; head 'softmax' accepts any number")
         self.levels = image.levels
         self.channels = image.channels
         self.components = components
         self.couplings = self.channels * (self.channels - 1) // 2
         self.parameter_count = components * (1 + 2 * self.channels + self.couplings)
         self.uniform_count = 1 + self.channels
-        # The component is drawn again for every channel.
+        # A restricted draw takes two uniform numbers for each channel, because the component is drawn again for each.
         self.restricted_uniform_count = 2 * self.channels
 
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
@@ -54,12 +56,13 @@ class LogisticMixtureHead(RestrictableHead):
         return joint.logsumexp(1)
 
     def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
-        # log p(x_1 … x_n): what it gains with one more channel is that channel's own, given those before.
+        # `first` holds log p(x_1 … x_n) for n = 1, 2, …. Differences of neighbors are the log-likelihoods of channels
+        # given the earlier channels.
         first = torch.stack([joint.logsumexp(1) for joint in self._joints(parameters, image)], dim=1)
         return first.diff(dim=1, prepend=torch.zeros_like(first[:, :1]))
 
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
-        # Of few pixels at a time, so what counts is the number of operations.
+        # Few pixels are drawn at a time, so the run time depends on the number of tensor operations.
         values = parameters.view(len(parameters), -1, self.components)
         component = categorical.draw(uniforms[:, 0], values[:, 0].double())
         chosen = values.gather(2, component.view(-1, 1, 1).expand(-1, values.shape[1], 1)).squeeze(2).double()
@@ -69,7 +72,7 @@ class LogisticMixtureHead(RestrictableHead):
             if rule.reduction:
                 log_scales = log_scales - rule.reduction
             points = logistic.draw(uniforms[:, 1:], points, log_scales)
-        # In units of levels, a coupled value counts from the middle of the range.
+        # Positions are in units of levels, so a coupling multiplies the distance of a value from the middle.
         positions = logistic.position(points, self.levels).unbind(1)
         weights = torch.tanh(couplings).unbind(1)
         middle = (self.levels - 1) / 2
@@ -79,7 +82,7 @@ class LogisticMixtureHead(RestrictableHead):
             first = channel * (channel - 1) // 2
             for earlier in range(channel):
                 position = torch.addcmul(position, weights[first + earlier], offsets[earlier])
-            # NaN becomes a value as well, as it does where intervals restrict the draw.
+            # NaN is drawn as 0, so that every drawn value is valid.
             drawn.append(logistic.nearest_value(position, self.levels).nan_to_num_(0))
             if channel + 1 < self.channels:
                 offsets.append(drawn[-1] - middle)
@@ -125,9 +128,10 @@ class LogisticMixtureHead(RestrictableHead):
     def _restricted(
         self, parameters: Tensor, image: Tensor, interval: Interval
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """For each channel, nats by component: of the channels before and, given these, of its value and its interval.
+        """Yields three log-likelihoods by component for each channel, (b, k, h, w) each.
 
-        (b, k, h, w) each; the first lacks a term that all components have in common.
+        They are those of the earlier channels and, given these, of the channel's value and of its interval. The first
+        one is not normalized: it lacks a term that is equal for all components.
         """
         known, means, log_scales, couplings = self._split(parameters)
         scaled = scale(image, self.levels, known.dtype)
@@ -145,7 +149,7 @@ class LogisticMixtureHead(RestrictableHead):
             known = known + value
 
     def _joints(self, parameters: Tensor, image: Tensor) -> Iterator[Tensor]:
-        """Nats of every component together with the first channel, the first two … all: (b, k, h, w) each."""
+        """Yields, for n = 1 … c, the joint log-likelihood of each component and the first n channels: (b, k, h, w)."""
         logits, means, log_scales, couplings = self._split(parameters)
         scaled = scale(image, self.levels, logits.dtype)
         values = image.to(torch.int64)
@@ -156,7 +160,11 @@ class LogisticMixtureHead(RestrictableHead):
             yield joint
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(b, parameter_count, …) to logits (b, k, …), means and log-scales (b, k, c, …), couplings (b, k, n, …)."""
+        """Splits parameters (b, parameter_count, …) into four parts, in float32 or float64.
+
+        These are logits (b, k, …), means (b, k, c, …), clamped log-scales (b, k, c, …) and the tanh of the couplings
+        (b, k, couplings, …), for k components and c channels.
+        """
         if parameters.dtype not in (torch.float32, torch.float64):
             parameters = parameters.float()
         grouped = rearrange(parameters, "b (p k) ... -> b k p ...", k=self.components)
@@ -167,7 +175,10 @@ class LogisticMixtureHead(RestrictableHead):
 
     @staticmethod
     def _coupled_mean(means: Tensor, couplings: Tensor, scaled: Tensor, channel: int) -> Tensor:
-        """The channel's means (b, k, …), moved by the channels before it: scaled is (b, c, …)."""
+        """The means of a channel, (b, k, …), shifted by the earlier channels.
+
+        `scaled` contains the values of the image in [-1, 1]: (b, c, …).
+        """
         mean = means[:, :, channel]
         first = channel * (channel - 1) // 2
         for earlier in range(channel):

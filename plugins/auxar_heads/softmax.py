@@ -1,4 +1,4 @@
-"""A probability for every value (paper, section 3.3)."""
+"""The softmax head: a categorical distribution over the values of each channel (paper, section 3.3)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from auxar_heads.intervals import only_inside
 
 @attrs.frozen
 class SoftmaxConfig:
-    """A probability for every value of a channel; channels are independent given the pixels before."""
+    """A categorical distribution over the values of each channel. Channels are independent given the earlier pixels."""
 
 
 class SoftmaxHead(RestrictableHead):
-    """A probability for every value (paper, section 3.3). Channels are independent given the pixels before."""
+    """A head with a categorical distribution over the values of each channel (paper, section 3.3).
+
+    The channels of a pixel are independent given the earlier pixels.
+    """
 
     def __init__(self, image: ImageSpec) -> None:
         self.levels = image.levels
@@ -33,7 +36,7 @@ class SoftmaxHead(RestrictableHead):
         return _of_values(self._logits(parameters).log_softmax(2), image)
 
     def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
-        # Normalized first: the difference of two sums would be as coarse as the logits are large.
+        # Logits are normalized before they are summed. A difference of two logsumexps is imprecise if logits are large.
         return self._masked(self._logits(parameters).log_softmax(2), interval).logsumexp(2)
 
     def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
@@ -52,19 +55,22 @@ class SoftmaxHead(RestrictableHead):
             interval = pixels.interval(channel)
             outside = (values < interval.low[:, None]) | (values > interval.high[:, None])
             value = categorical.draw(uniforms[:, channel], logits[:, channel].masked_fill(outside, -torch.inf))
-            # Rounding may lead into values of no probability.
+            # Rounding may select a value outside the interval, so the value is clamped.
             drawn.append(value.clamp(interval.low, interval.high))
             pixels.take(channel, drawn[-1])
         return torch.stack(drawn, dim=1)
 
     def _logits(self, parameters: Tensor) -> Tensor:
-        """(b, parameter_count, h, w) to (b, c, levels, h, w)."""
+        """Reshapes parameters (b, parameter_count, h, w) to logits (b, c, levels, h, w), in float32 or float64."""
         if parameters.dtype not in (torch.float32, torch.float64):
             parameters = parameters.float()
         return rearrange(parameters, "b (c l) h w -> b c l h w", c=self.channels)
 
     def _masked(self, logits: Tensor, interval: Interval) -> Tensor:
-        """Logits (b, c, levels, h, w), -∞ outside of a channel's interval; an empty one is the value next to it."""
+        """Logits (b, c, levels, h, w), with -∞ for values outside the interval of their channel.
+
+        An empty interval is replaced by its lower end, clamped to [0, levels).
+        """
         values = torch.arange(self.levels, device=logits.device).view(-1, 1, 1)
         low = interval.low.clamp(0, self.levels - 1)
         high = torch.maximum(interval.high.clamp(max=self.levels - 1), low)
@@ -72,5 +78,5 @@ class SoftmaxHead(RestrictableHead):
 
 
 def _of_values(logits: Tensor, image: Tensor) -> Tensor:
-    """The entries of logits (b, c, levels, h, w) that belong to the image's values: (b, c, h, w)."""
+    """Selects the entries of logits (b, c, levels, h, w) at the values of the image: (b, c, h, w)."""
     return logits.gather(2, image.to(torch.int64)[:, :, None]).squeeze(2)

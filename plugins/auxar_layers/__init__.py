@@ -1,1 +1,1 @@
-"""Layers that causal networks and embeddings are written in."""
+"""Layers for causal networks and embeddings."""

@@ -1,7 +1,7 @@
 """Weight-normalized convolutions, causal and ordinary, with data-dependent initialization.
 
-Salimans & Kingma 2016: w = gain · direction / |direction|. The first batch sets gain and bias so that every output
-channel has mean 0 and the layer's initial standard deviation.
+The weight is gain · direction / |direction| (Salimans & Kingma 2016). The first batch sets gain and bias so that every
+output channel has mean 0 and the layer's initial standard deviation.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from torch.nn import functional
 
 from auxar_layers.functional import concat_elu, dropout
 
-# A channel that hardly varies over the first batch would get an enormous gain, and explode on the next one.
+# The lower bound of the deviations by which initialization divides. Without it, a channel that is nearly constant over
+# the first batch would get a huge gain, and its output for the next batch would be huge.
 SMALLEST_DEVIATION = 0.05
 
 
 class NormalizedLayer(nn.Module):
-    """What all weight-normalized layers share: parameters, the normalized weight, initialization from data."""
+    """The base class of weight-normalized layers: parameters, normalized weight and data-dependent initialization."""
 
     def __init__(self, shape: Sequence[int], outputs_dim: int, initial_deviation: float) -> None:
         super().__init__()
@@ -33,7 +34,7 @@ class NormalizedLayer(nn.Module):
         self.initializing = False
 
     def weight(self) -> Tensor:
-        """The normalized weight, of the direction's shape."""
+        """The weight gain · direction / |direction|, with the shape of `direction`."""
         others = [dim for dim in range(self.direction.dim()) if dim != self.outputs_dim]
         shape = [-1 if dim == self.outputs_dim else 1 for dim in range(self.direction.dim())]
         norm = torch.linalg.vector_norm(self.direction, dim=others, keepdim=True)
@@ -41,7 +42,7 @@ class NormalizedLayer(nn.Module):
         return found
 
     def finish(self, output: Tensor) -> Tensor:
-        """`output`, after setting gain and bias from it if this is the initializing pass."""
+        """Returns `output`. In the initializing pass, sets gain and bias from it, and returns it normalized."""
         if not self.initializing:
             return output
         with torch.no_grad():
@@ -54,7 +55,7 @@ class NormalizedLayer(nn.Module):
 
 @contextlib.contextmanager
 def data_dependent_initialization(network: nn.Module) -> Iterator[None]:
-    """Within the block, every weight-normalized layer that runs is initialized from its input."""
+    """A context, without gradients, in which each weight-normalized layer that runs is initialized from its output."""
     layers = [layer for layer in network.modules() if isinstance(layer, NormalizedLayer)]
     for layer in layers:
         layer.initializing = True
@@ -67,11 +68,12 @@ def data_dependent_initialization(network: nn.Module) -> Iterator[None]:
 
 
 class CausalConv2d(NormalizedLayer):
-    """A convolution whose output at (r, c) reads rows r - above[1] … r - above[0], columns c + columns[0] … c +
-    columns[1], zeros outside of the image.
+    """A convolution that reads a given rectangle of inputs for each output.
 
-    `above` ≥ 0 and the columns decide what is causal; `taps` lists what is read. With stride 2 the output at (i, j)
-    is the one at (2i, 2j), and its size is the input's halved, rounded up.
+    The output at (r, c) depends on rows r - above[1] … r - above[0] and columns c + columns[0] … c + columns[1]. Values
+    outside the image are zero. `above` must be ≥ 0; whether the layer is causal depends on `above` and `columns`.
+
+    With stride 2, the output at (i, j) is the stride-1 output at (2i, 2j), and height and width are halved, rounded up.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class CausalConv2d(NormalizedLayer):
 
     @property
     def taps(self) -> list[tuple[int, int]]:
-        """(rows above, columns to the right) that are read, in the order of the weight's last two dimensions."""
+        """The offsets (rows above, columns to the right) that are read, ordered as the weight's last two dimensions."""
         return [
             (row, column)
             for row in range(self.above[1], self.above[0] - 1, -1)
@@ -101,7 +103,7 @@ class CausalConv2d(NormalizedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
-        # `pad` crops no more than there is: an input shifted out of sight is all padding.
+        # `pad` cannot crop more than the input. If the kernel lies outside the image, it reads padding alone.
         beyond = max(0, self.above[0] - height)
         left, right = max(0, self.columns[0] - width), max(0, -self.columns[1] - width)
         columns = (left - self.columns[0] - right, right + self.columns[1] - left)
@@ -110,7 +112,7 @@ class CausalConv2d(NormalizedLayer):
 
 
 class Conv2d(NormalizedLayer):
-    """An ordinary 3×3 convolution, zeros outside; with stride 2 the size is halved, rounded up."""
+    """An ordinary 3×3 convolution with zero padding. With stride 2, height and width are halved, rounded up."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1, initial_deviation: float = 1.0) -> None:
         self.stride = stride
@@ -121,10 +123,11 @@ class Conv2d(NormalizedLayer):
 
 
 class UpsamplingConv2d(NormalizedLayer):
-    """A transposed convolution of stride `factor`, cut to the size that is asked for.
+    """A transposed convolution of stride `factor`, cropped to the `height` and `width` passed to `forward`.
 
-    The kernel is as high as the stride, so that no row is moved up or down: a stream's rule about rows holds at the
-    finer size if it held at the coarser one. `overlap` columns more on either side let neighbors mix.
+    The kernel is as high as the stride, so each input row affects only the output rows that it covers: a stream that is
+    causal in rows stays causal in rows. `overlap` (left, right) widens the kernel by these numbers of columns, so that
+    neighboring columns mix.
     """
 
     def __init__(self, inputs: int, outputs: int, *, factor: int = 2, overlap: tuple[int, int] = (0, 0)) -> None:
@@ -139,9 +142,9 @@ class UpsamplingConv2d(NormalizedLayer):
 
 
 class Pointwise(NormalizedLayer):
-    """A 1×1 convolution over the channels of one or several inputs, which it takes side by side.
+    """A 1×1 convolution over the concatenated channels of one or more inputs.
 
-    With `activation`, over concat-ELU of the inputs.
+    If `activation`, concat-ELU is applied to the inputs first.
     """
 
     def __init__(
@@ -156,14 +159,14 @@ class Pointwise(NormalizedLayer):
         return self.finish(functional.conv2d(x, self.weight(), self.bias))
 
     def activate(self, *inputs: Tensor) -> Tensor:
-        """The inputs side by side, as the weight takes them."""
+        """The concatenated inputs, after concat-ELU if `activation`: the input of the 1×1 convolution."""
         if self.activation:
             return concat_elu(*inputs)
         return torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]
 
 
 class Dropout(nn.Module):
-    """Dropout while training; the identity otherwise."""
+    """Dropout in training mode; the identity in evaluation mode."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The networks' pointwise functions. Each acts on dimension 1 as channels, whatever other dimensions there are."""
+"""Activations and dropout of the networks. Dimension 1 is the channel dimension; the other dimensions are arbitrary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def _both_elus(*inputs: Tensor) -> Tensor:
-    """Both halves share one exponential and are written where they belong.
+    """Computes elu(x) and elu(-x) of each input from one exponential, and writes both directly into the output.
 
     With e = exp(-|x|) - 1, elu(x) = max(x, e) and elu(-x) = max(-x, e).
     """
@@ -26,7 +26,7 @@ def _both_elus(*inputs: Tensor) -> Tensor:
     for part in inputs:
         exponential = part.abs().neg_()
         if part.dtype == torch.bfloat16:
-            # Its rounding is coarser than what is lost by the subtraction, and expm1 takes twice as long.
+            # In bfloat16, rounding exceeds the cancellation error of exp(x) - 1, and expm1 takes twice as long.
             exponential.exp_().sub_(1)
         else:
             exponential.expm1_()
@@ -54,17 +54,20 @@ class _ConcatELU(torch.autograd.Function):
 
 
 def _elu_backward(gradient: Tensor, value: Tensor) -> Tensor:
-    """Gradient of elu's argument from that of its value: slope 1 where the value is positive, else value + 1."""
+    """The gradient with respect to the input of elu, given the gradient with respect to its output `value`.
+
+    The slope is 1 where the value is positive, and value + 1 elsewhere.
+    """
     if value.dtype == torch.bfloat16:
-        # Three times as fast on a CPU as the operator, which is the faster one in float32.
+        # In bfloat16 on a CPU, this is three times as fast as the operator below, which is faster in float32.
         return torch.addcmul(gradient, gradient, value.clamp(max=0))
     found: Tensor = torch.ops.aten.elu_backward(gradient, 1, 1, 1, True, value)
     return found
 
 
 def concat_elu(*inputs: Tensor) -> Tensor:
-    """elu of each input and of its negative, side by side: (b, c, …) to (b, 2c, …)."""
-    # Without gradients, as in sampling, the overhead of an autograd function would be noticeable.
+    """Concatenates elu(x) and elu(-x) of each input x along the channels: an input (b, c, …) gives (b, 2c, …)."""
+    # Without gradients, as in sampling, the autograd function is skipped because of its overhead.
     if not torch.is_grad_enabled():
         return _both_elus(*inputs)
     found: Tensor = _ConcatELU.apply(*inputs)  # type: ignore[no-untyped-call]
@@ -72,21 +75,21 @@ def concat_elu(*inputs: Tensor) -> Tensor:
 
 
 def gate(x: Tensor) -> Tensor:
-    """a · sigmoid(b) of the two halves of the channels: (b, 2c, …) to (b, c, …)."""
+    """Multiplies the first half of the channels by the sigmoid of the second half: (b, 2c, …) gives (b, c, …)."""
     value, control = x.chunk(2, dim=1)
     return value * torch.sigmoid(control)
 
 
 class _ByteDropout(torch.autograd.Function):
-    """Dropout whose mask costs one random byte for each value: PyTorch's own takes ten times as long on a CPU."""
+    """Dropout with one random byte for each value of the mask. On a CPU, PyTorch's dropout takes ten times as long."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device)
-        # All 64 bits; the default leaves the sign bit clear.
+        # The range covers all 64 bits; by default, the sign bit would stay 0.
         words.random_(-(2**63), None)
         kept = words.view(torch.uint8)[: x.numel()] >= dropped
-        # The mask lies in memory as x does, so that the product runs along both.
+        # The mask has the memory layout of x, so that the product reads both in memory order.
         order = sorted(range(x.dim()), key=x.stride, reverse=True)
         inverse = sorted(range(x.dim()), key=order.__getitem__)
         mask = kept.view([x.shape[dim] for dim in order]).to(x.dtype).mul_(256 / (256 - dropped)).permute(inverse)
@@ -100,9 +103,12 @@ class _ByteDropout(torch.autograd.Function):
 
 
 def dropout(x: Tensor, rate: float) -> Tensor:
-    """Each value zeroed with probability `rate`, the others scaled up. On a CPU `rate` is taken in steps of 1/256."""
+    """Sets each value to zero with probability `rate` and multiplies the others by 1 / (1 - rate).
+
+    Except on CUDA, `rate` is rounded to a multiple of 1/256, at most 255/256.
+    """
     if x.is_cuda:
         return torch.nn.functional.dropout(x, rate)
-    # A rate just under 1 still keeps one value in 256.
+    # The limit of 255 keeps the factor 256 / (256 - dropped) finite.
     found: Tensor = _ByteDropout.apply(x, min(round(rate * 256), 255))  # type: ignore[no-untyped-call]
     return found

@@ -1,4 +1,4 @@
-"""PixelCNN++ priors, decoders and embeddings."""
+"""PixelCNN++ priors and decoders, and the embedding `resnet`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AUXAR_INTERFACE = 2
 
 @hookimpl
 def auxar_register_components() -> Sequence[Component]:
-    """Priors and decoders `pixelcnn` (light) and `pixelcnn++` (full), and the embedding `resnet`."""
+    """Registers priors and decoders `pixelcnn` (one resolution) and `pixelcnn++` (three), and embedding `resnet`."""
     return [
         Component("prior", "pixelcnn", components.LightConfig, components.light_prior),
         Component("prior", "pixelcnn++", components.FullConfig, components.full_prior),

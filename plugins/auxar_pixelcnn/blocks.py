@@ -1,4 +1,4 @@
-"""The gated residual block that all PixelCNN++ networks are made of."""
+"""The gated residual block from which all PixelCNN++ networks are built."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from auxar_layers.functional import concat_elu, gate
 
 
 class GatedBlock(nn.Module):
-    """concat-ELU → conv (+ 1×1 of the side inputs) → concat-ELU → dropout → conv → gate → add.
+    """The residual block concat-ELU → conv (+ 1×1 conv of the side inputs) → concat-ELU → dropout → conv → gate → add.
 
-    `convolution(inputs, outputs, initial_deviation=…)` makes the convolutions; `sides` are the channels of the side
-    inputs, which are taken together. The second convolution starts small, so that a block starts as the identity.
+    `convolution(inputs, outputs, initial_deviation=…)` builds the convolutions. `sides` lists the channels of the side
+    inputs, which are concatenated. The outputs of the second convolution are small at first, so that a block starts
+    close to the identity.
     """
 
     def __init__(
@@ -35,15 +36,15 @@ class GatedBlock(nn.Module):
 
 
 def u_block(filters: int, sides: Sequence[int], rate: float) -> GatedBlock:
-    """A block of the stream that sees everything above (Salimans et al. 2017, section 2.3)."""
+    """A block of the u stream, which depends on the rows above a pixel (Salimans et al. 2017, section 2.3)."""
     return GatedBlock(filters, sides, rate, partial(CausalConv2d, above=(0, 1), columns=(-1, 1)))
 
 
 def ul_block(filters: int, sides: Sequence[int], rate: float) -> GatedBlock:
-    """A block of the stream that sees what is above and to the left."""
+    """A block of the ul stream, which depends on the rows above a pixel and on the pixels to its left."""
     return GatedBlock(filters, sides, rate, partial(CausalConv2d, above=(0, 1), columns=(-1, 0)))
 
 
 def ordinary_block(filters: int, sides: Sequence[int], rate: float) -> GatedBlock:
-    """A block that sees all around, for embeddings."""
+    """A block with ordinary (not causal) convolutions, for embeddings."""
     return GatedBlock(filters, sides, rate, Conv2d)

@@ -1,4 +1,4 @@
-"""What a recipe can set of the networks, and how they are built from it."""
+"""The options of the PixelCNN++ networks in a recipe, and the functions that build the networks from them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class LightConfig:
     """PixelCNN++ at one resolution, without down- and upsampling."""
 
     filters: int = attrs.field(default=100, validator=[positive, at_most(MOST_FILTERS)])
-    """Channels of every layer, 1 … 16384."""
+    """Number of channels of every layer, 1 … 16384."""
     blocks: int = attrs.field(default=3, validator=[positive, at_most(MOST_BLOCKS)])
-    """Residual blocks of each stream, 1 … 256."""
+    """Number of residual blocks of each of the two streams, 1 … 256."""
     dropout: float = _rate()
-    """Share of values dropped inside every block while training."""
+    """Dropout rate inside every block in training, 0 ≤ rate < 1."""
     head: HeadChoice = attrs.field(factory=logistic_mixture)
-    """Distribution of a pixel: a head such as logistic_mixture or softmax, with its options."""
+    """Head (distribution of a pixel), such as `logistic_mixture` or `softmax`, with its options."""
 
     upgraded = staticmethod(upgraded)
 
@@ -41,27 +41,29 @@ class FullConfig:
     """PixelCNN++ with three resolutions and skip connections."""
 
     filters: int = attrs.field(default=160, validator=[positive, at_most(MOST_FILTERS)])
-    """Channels of every layer, 1 … 16384."""
+    """Number of channels of every layer, 1 … 16384."""
     nr_resnet: int = attrs.field(default=5, validator=[positive, at_most(MOST_BLOCKS_OF_A_GROUP)])
-    """Residual blocks for each resolution, 1 … 64; 5 are the "36 blocks" of PixelCNN++, 3 the "24" of the paper."""
+    """Number of residual blocks of each resolution, 1 … 64. The original PixelCNN++ has 5 ("36 blocks" with resampling
+    layers), the paper uses 3 ("24 blocks")."""
     dropout: float = _rate()
-    """Share of values dropped inside every block while training."""
+    """Dropout rate inside every block in training, 0 ≤ rate < 1."""
     head: HeadChoice = attrs.field(factory=logistic_mixture)
-    """Distribution of a pixel: a head such as logistic_mixture or softmax, with its options."""
+    """Head (distribution of a pixel), such as `logistic_mixture` or `softmax`, with its options."""
 
     upgraded = staticmethod(upgraded)
 
 
 @attrs.frozen
 class EmbeddingConfig:
-    """One stream of ordinary residual blocks, at the view's size or enlarging to the image's."""
+    """One stream of ordinary residual blocks, which upsamples its features if the view is smaller than the image."""
 
     filters: int = attrs.field(default=100, validator=[positive, at_most(MOST_FILTERS)])
-    """Channels of every layer and of the features, 1 … 16384."""
+    """Number of channels of every layer and of the features, 1 … 16384."""
     blocks_per_group: int = attrs.field(default=3, validator=[positive, at_most(MOST_BLOCKS_OF_A_GROUP)])
-    """Residual blocks of each group, 1 … 64; enlarging, there are five groups, at the same size six."""
+    """Number of residual blocks of each group, 1 … 64. There are five groups if the view is smaller than the image,
+    otherwise six, of which the last two have one more block."""
     dropout: float = _rate()
-    """Share of values dropped inside every block while training."""
+    """Dropout rate inside every block in training, 0 ≤ rate < 1."""
 
 
 def _light(config: LightConfig, image: ImageSpec, features_channels: int) -> LightNetwork:
@@ -87,30 +89,34 @@ def _full(config: FullConfig, image: ImageSpec, features_channels: int) -> FullN
 
 
 def light_prior(config: LightConfig, image: ImageSpec) -> CausalPrior:
-    """p(X̂), light."""
+    """Builds the prior `pixelcnn` (one resolution). Raises `UserError` if the head refuses the image."""
     return CausalPrior(_light(config, image, 0))
 
 
 def full_prior(config: FullConfig, image: ImageSpec) -> CausalPrior:
-    """p(X̂), full."""
+    """Builds the prior `pixelcnn++` (three resolutions). Raises `UserError` if the head refuses the image."""
     return CausalPrior(_full(config, image, 0))
 
 
 def light_decoder(config: LightConfig, image: ImageSpec, features_channels: int) -> CausalDecoder:
-    """p(X | X̂), light."""
+    """Builds the decoder `pixelcnn` (one resolution). Raises `UserError` if the head refuses the image."""
     return CausalDecoder(_light(config, image, features_channels))
 
 
 def full_decoder(config: FullConfig, image: ImageSpec, features_channels: int) -> CausalDecoder:
-    """p(X | X̂), full."""
+    """Builds the decoder `pixelcnn++` (three resolutions). Raises `UserError` if the head refuses the image."""
     return CausalDecoder(_full(config, image, features_channels))
 
 
 def embedding(config: EmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Embedding:
-    """f_w, in the form that fits the view. Raises `UserError` if the image is not a whole number of times as large."""
+    """Builds the embedding `resnet`, with upsampling if the view is smaller than the image.
+
+    Raises `UserError` if the height and width of the image are not the same whole multiple of the view's.
+    """
     factor = image.height // view.height
     if (view.height * factor, view.width * factor) != (image.height, image.width):
-        raise UserError(f"needs an image a whole number of times the size of its view {view}, got {image}")
+        expected = f"the height and width of the image must be the same whole multiple of those of its view {view}"
+        raise UserError(f"{expected}, got {image}")
     filters, blocks, dropout = config.filters, config.blocks_per_group, config.dropout
     if factor == 1:
         return SameSizeEmbedding(view, image, filters=filters, blocks=blocks, dropout=dropout)

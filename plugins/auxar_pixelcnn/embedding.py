@@ -1,4 +1,4 @@
-"""f_w: one stream of ordinary gated blocks over the view (paper, sections 3.3 and 4.2)."""
+"""The embeddings f_w: one stream of ordinary gated blocks over the view (paper, sections 3.3 and 4.2)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from auxar_pixelcnn.blocks import ordinary_block
 
 
 class Group(nn.Module):
-    """Residual blocks at one resolution. On the way down each leaves its output in `skips`; with `rising` each takes
-    the newest one as its side input."""
+    """Residual blocks at one resolution.
+
+    Each block appends its output to `skips`. If `rising`, each block instead pops the last entry of `skips` as its side
+    input.
+    """
 
     def __init__(self, blocks: int, filters: int, dropout: float, *, rising: bool = False) -> None:
         super().__init__()
@@ -32,9 +35,10 @@ class Group(nn.Module):
 
 
 class SameSizeEmbedding(Embedding):
-    """Features at the view's own size, for the grayscale view: the layout of PixelCNN++ with one stream.
+    """An embedding for views of the image's size, such as grayscale. It has the layout of PixelCNN++ with one stream.
 
-    Three groups down to a quarter of the size and three up, one block more in the two finer ones.
+    Three groups of blocks lead down to a quarter of the size, and three lead up. The last two groups have one more
+    block.
     """
 
     def __init__(self, view: ImageSpec, image: ImageSpec, *, filters: int, blocks: int, dropout: float) -> None:
@@ -73,10 +77,11 @@ class SameSizeEmbedding(Embedding):
 
 
 class EnlargingEmbedding(Embedding):
-    """Features at `factor` times the view's size, for the pyramid: five groups of blocks (paper, section 4.2).
+    """An embedding for views that are `factor` times smaller than the image, such as the pyramid (paper, section 4.2).
 
-    Downsampling after the first group, upsampling after the third (back to the view's size) and the fourth (to the
-    image's); the third group takes skips from the second, the fourth from the first.
+    It has five groups of blocks. The first is followed by downsampling, the third by upsampling to the size of the
+    view, and the fourth by upsampling to the size of the image. The third group has skip connections from the second,
+    and the fourth from the first.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""PixelCNN++ networks: two causal streams, light (one resolution) and full (three)."""
+"""PixelCNN++ networks with two causal streams: `LightNetwork` has one resolution, `FullNetwork` three."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from auxar_pixelcnn.blocks import u_block, ul_block
 
 
 class Streams(nn.Module):
-    """The first layers: u reads rows above, ul rows above and pixels to the left."""
+    """The first layers of both streams: u reads rows above, and ul reads rows above and pixels to the left."""
 
     def __init__(self, channels: int, filters: int) -> None:
         super().__init__()
@@ -26,7 +26,10 @@ class Streams(nn.Module):
 
 
 class LightNetwork(CausalNetwork):
-    """Residual blocks at one resolution: the pyramid's decoder and coarsest prior (paper, section 4.2)."""
+    """A network of residual blocks at one resolution.
+
+    The paper uses it for the decoders of the pyramid, and for the prior of the coarsest view (section 4.2).
+    """
 
     marks_pixels = True
 
@@ -60,8 +63,8 @@ class LightNetwork(CausalNetwork):
 class Resolution(nn.Module):
     """The residual blocks of both streams at one resolution, on the way down or on the way up.
 
-    On the way down each block leaves its output in `u_skips` and `ul_skips`; on the way up (`rising`) each takes the
-    newest one as a side input.
+    On the way down, each block appends its output to `u_skips` or `ul_skips`. On the way up (`rising`), each block pops
+    the last entry as a side input.
     """
 
     def __init__(self, blocks: int, filters: int, features: Sequence[int], dropout: float, *, rising: bool) -> None:
@@ -88,10 +91,11 @@ class Resolution(nn.Module):
 
 
 class FullNetwork(CausalNetwork):
-    """Three resolutions with skip connections between the two passes (Salimans et al. 2017, section 2.4 and figure 2).
+    """A network of three resolutions, with skip connections from the way down to the way up.
 
-    `nr_resnet` blocks for each resolution on the way down, and on the way up one more at the two finer ones: 15 + 17
-    blocks for nr_resnet = 5. Features of the view are brought to each resolution by strided convolutions.
+    See Salimans et al. 2017, section 2.4 and figure 2. Each resolution has `nr_resnet` blocks on the way down and on
+    the way up, where the two finer resolutions have one more: 15 + 17 blocks for nr_resnet = 5. Strided convolutions
+    reduce the features of the view to the two coarser resolutions.
     """
 
     marks_pixels = True
@@ -137,7 +141,7 @@ class FullNetwork(CausalNetwork):
             resolution = 2 - step
             u, ul = blocks(u, ul, sides[resolution], u_skips, ul_skips)
             if resolution:
-                # The finer resolution's size, each halving rounded up; known without looking at a tensor.
+                # The size of the next finer resolution, from the image spec. Each halving rounds up.
                 height, width = (-(-side // 2 ** (resolution - 1)) for side in self.image.shape[1:])
                 u = self.grow_u[step](u, height, width)
                 ul = self.grow_ul[step](ul, height, width)
@@ -145,7 +149,7 @@ class FullNetwork(CausalNetwork):
         return found
 
     def _features(self, features: Tensor | None) -> list[tuple[Tensor, ...]]:
-        """The side inputs of each resolution, the finest first."""
+        """The side inputs (features) of each resolution, finest resolution first."""
         if features is None:
             return [(), (), ()]
         found = [features]

@@ -1,4 +1,4 @@
-"""The subsampled view: an image and every n-th of its pixels."""
+"""The subsampled view: every n-th pixel of an image in both directions."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ AUXAR_INTERFACE = 2
 
 @attrs.frozen
 class SubsampleConfig:
-    """Every factor-th pixel in rows and columns, from the first one on."""
+    """Every factor-th row and column of the image, starting with the first."""
 
     factor: int = attrs.field(default=2, validator=[attrs.validators.ge(2), at_most(MOST_SIDE)])
     """Distance between kept pixels, 2 … 65536."""
 
 
 class SubsampleView(View):
-    """Pixel (r, c) of the view is pixel (r · factor, c · factor) of the image, as it is.
+    """A view whose pixel (r, c) equals pixel (r · factor, c · factor) of the image.
 
-    Fits every image: where the factor does not divide a side, the view's is rounded up. The embedding `resnet` in
-    contrast needs sides that it divides.
+    Every image size is supported. The height and width of the view are those of the image divided by the factor and
+    rounded up. The embedding `resnet`, however, requires that the factor divides the height and width of the image.
     """
 
     monotone = True
@@ -37,17 +37,23 @@ class SubsampleView(View):
         self.support = SumSupport(image, self._each, self._values)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """(b, c, h, w) integers to (b, c, ⌈h / factor⌉, ⌈w / factor⌉) integers of the same dtype and range."""
+        """Computes the view: integers (b, c, h, w) give integers (b, c, ⌈h / factor⌉, ⌈w / factor⌉).
+
+        Dtype and range stay the same.
+        """
         self.image.check(image)
         # A copy, so that the view neither shares its memory with the image nor keeps it alive.
         return image[..., :: self.factor, :: self.factor].clone(memory_format=torch.contiguous_format)
 
     def _each(self) -> tuple[Tensor, Tensor]:
-        """Every sub-pixel by itself."""
+        """The groups and weights for `SumSupport`: each sub-pixel is a group of its own, with weight 1."""
         return torch.arange(self.image.dims).view(self.image.shape), torch.tensor(1)
 
     def _values(self, view: Tensor) -> tuple[Tensor, Tensor]:
-        """The least and the largest value of every sub-pixel: its own if the view keeps it, else any."""
+        """The smallest and the largest possible value of every sub-pixel.
+
+        Both are the value of the view if the view keeps the sub-pixel, otherwise 0 and levels - 1.
+        """
         lowest = torch.zeros((len(view), *self.image.shape), dtype=torch.int64, device=view.device)
         highest = torch.full_like(lowest, self.image.levels - 1)
         for values in (lowest, highest):
@@ -55,11 +61,11 @@ class SubsampleView(View):
         return lowest.flatten(1), highest.flatten(1)
 
     def known(self, known: Known) -> Known:
-        """A pixel of the view is known where it is in the image."""
+        """The known pixels of the view: a pixel is known if it is known in the image."""
         return Known(self(known.filled()), known.mask[:, :: self.factor, :: self.factor])
 
 
 @hookimpl
 def auxar_register_components() -> Sequence[Component]:
-    """The view `subsample`."""
+    """Registers the view `subsample`."""
     return [Component("view", "subsample", SubsampleConfig, SubsampleView)]

@@ -1,4 +1,4 @@
-"""Causal transformers over pixels: a prior and a decoder that have no convolution."""
+"""A prior and a decoder that are causal transformers over pixels, without convolutions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AUXAR_INTERFACE = 2
 
 @hookimpl
 def auxar_register_components() -> Sequence[Component]:
-    """The prior and the decoder `transformer`."""
+    """Registers the prior and the decoder `transformer`."""
     return [
         Component("prior", "transformer", TransformerConfig, prior),
         Component("decoder", "transformer", TransformerConfig, decoder),

@@ -1,4 +1,4 @@
-"""What a recipe can set of the transformer, and how it is built from it."""
+"""The options of the transformer in a recipe, and the functions that build priors and decoders from them."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ MOST_HEADS = 1024
 
 @attrs.frozen
 class TransformerConfig:
-    """A causal transformer over the pixels in raster order, each attending to all before it.
+    """A causal transformer over the pixels in raster order, in which each pixel depends on all earlier pixels.
 
-    Attention costs the square of the number of pixels, 16 times as much at twice the sides, and the raster sampler,
-    which draws from it, one pass for each pixel: meant for up to 32×32, and hardly of use beyond 64×64. `auxar check`
-    counts attention in full, what the causal mask leaves out as well, and memory as if every attention matrix were
-    kept for the backward pass, which PyTorch's fused kernels avoid.
+    The time of attention grows with the square of the number of pixels: twice the height and width take 16 times as
+    long. Drawing uses the sampler `raster`, which takes one pass of the network for each pixel. The transformer is
+    meant for images up to 32×32, and is hardly practical beyond 64×64.
+
+    `auxar check` overestimates the cost. It counts the part of attention that the causal mask leaves out, and it
+    assumes that every attention matrix is kept for the backward pass, which PyTorch's fused kernels avoid.
     """
 
     width: int = attrs.field(default=64, validator=[positive, at_most(MOST_FILTERS)])
-    """Channels of every token, a multiple of `heads`, 1 … 16384; the hidden layer of each block has four times as
-    many."""
+    """Number of channels of every token, 1 … 16384, a multiple of `heads`. The hidden layer of each block has four
+    times this number."""
     blocks: int = attrs.field(default=4, validator=[positive, at_most(MOST_BLOCKS)])
-    """Blocks of attention and a two-layer network, 1 … 256."""
+    """Number of blocks, 1 … 256. Each block consists of attention and a two-layer network."""
     heads: int = attrs.field(default=4, validator=[positive, at_most(MOST_HEADS)])
-    """Attention heads of each block, 1 … 1024, which share out the width."""
+    """Number of attention heads of each block, 1 … 1024. Each has width / heads channels."""
     dropout: float = attrs.field(default=0.1, validator=[attrs.validators.ge(0.0), attrs.validators.lt(1.0)])
-    """Share of values dropped from what each half of a block adds, while training."""
+    """Dropout rate in training, 0 ≤ rate < 1, for the outputs of attention and of the two-layer network."""
     head: HeadChoice = attrs.field(factory=logistic_mixture)
-    """Distribution of a pixel: a head such as logistic_mixture or softmax, with its options."""
+    """Head (distribution of a pixel), such as `logistic_mixture` or `softmax`, with its options."""
 
     upgraded = staticmethod(upgraded)
 
@@ -44,7 +46,7 @@ class TransformerConfig:
             fewer = max(divisor for divisor in range(1, min(width, heads) + 1) if width % divisor == 0)
             raise ValueError(
                 f"width must be divisible by heads, got width = {width} and heads = {heads}; "
-                f"nearest are width = {' or '.join(widths)}, or heads = {fewer}"
+                f"possible are width = {' or '.join(widths)}, or heads = {fewer}"
             )
 
 
@@ -61,10 +63,10 @@ def _network(config: TransformerConfig, image: ImageSpec, features_channels: int
 
 
 def prior(config: TransformerConfig, image: ImageSpec) -> CausalPrior:
-    """p(X̂). Raises `UserError` for channels that the head does not take."""
+    """Builds the prior `transformer`. Raises `UserError` if the head refuses the image."""
     return CausalPrior(_network(config, image, 0))
 
 
 def decoder(config: TransformerConfig, image: ImageSpec, features_channels: int) -> CausalDecoder:
-    """p(X | X̂). Raises `UserError` for channels that the head does not take."""
+    """Builds the decoder `transformer`. Raises `UserError` if the head refuses the image."""
     return CausalDecoder(_network(config, image, features_channels))

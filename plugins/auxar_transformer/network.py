@@ -1,4 +1,4 @@
-"""A causal transformer over pixels (Vaswani et al. 2017; as a model of images, Parmar et al. 2018)."""
+"""A causal transformer over pixels (Vaswani et al. 2017; for images, Parmar et al. 2018)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from torch.nn import functional
 from auxar import CausalNetwork, Head, ImageSpec
 from auxar_layers.convolutions import Dropout
 
-# Near the size of an embedded pixel, so that a token tells where it is as clearly as what came before it.
+# The initial standard deviation of position embeddings. It is near that of embedded pixels, so that the position and
+# the previous pixel contribute about equally to a token.
 POSITION_DEVIATION = 0.5
 
 
 class Attention(nn.Module):
-    """Multi-head attention of every token to itself and all before it."""
+    """Multi-head causal attention: every token attends to itself and to all earlier tokens."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -23,7 +24,7 @@ class Attention(nn.Module):
         self.outward = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, tokens, width) to the same."""
+        """Maps tokens (b, tokens, width) to tokens of the same shape."""
         query, key, value = self.inward(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         found: Tensor = self.outward(mixed.transpose(1, 2).flatten(2))
@@ -31,7 +32,10 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a two-layer network of each token alone, both with their norm before them (Xiong et al. 2020)."""
+    """A pre-norm block (Xiong et al. 2020): attention, then a two-layer network for each token.
+
+    Each of the two has a layer norm before it and a residual connection around it.
+    """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -42,17 +46,18 @@ class Block(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, tokens, width) to the same."""
+        """Maps tokens (b, tokens, width) to tokens of the same shape."""
         x = x + self.dropout(self.attention(self.first_norm(x)))
         found: Tensor = x + self.dropout(self.pointwise(self.second_norm(x)))
         return found
 
 
 class TransformerNetwork(CausalNetwork):
-    """One token for each pixel in raster order. It is made of the pixel before, its own place and the features there.
+    """A causal transformer with one token for each pixel, in raster order.
 
-    So token i attends to pixels 1 … i - 1 and to the features of pixels 1 … i. Rows and columns have learned
-    embeddings of their own, which add up to that of a place.
+    A token is the sum of three embeddings: of the previous pixel, of the pixel's own position and of the features at
+    that position. The prediction for pixel i therefore depends on pixels 1 … i - 1 and on the features of pixels 1 … i.
+    The embedding of a position is the sum of a learned embedding of its row and one of its column.
     """
 
     def __init__(
@@ -80,7 +85,7 @@ class TransformerNetwork(CausalNetwork):
 
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
         pixels = self.pixels(image.flatten(2).transpose(1, 2))
-        # The first pixel has none before it; its token, zeros there, is told from the others by its place.
+        # The first pixel has no previous pixel, so this part of its token is zero.
         before = functional.pad(pixels[:, :-1], (0, 0, 1, 0))
         x = before + (self.rows + self.columns).flatten(0, 1)
         if self.features is not None:
