@@ -1,4 +1,4 @@
-"""Loads any data set that Hugging Face `datasets` can read, and converts its images to integer tensors.
+"""Loads images from a folder, from parquet files or from the Hugging Face hub, and converts them to integer tensors.
 
 The table [image] of a recipe gives the size, channels and levels of the tensors.
 """
@@ -40,9 +40,10 @@ def load_images(config: DataConfig, image: ImageSpec, registered: Mapping[str, P
     Without streaming, the first call converts all images and stores them in the cache of `datasets`; later calls read
     the cache. If several processes call at the same time, one converts and the others wait.
 
-    Raises `UserError` if the source cannot be found or read, if the split or column is unknown, if an image does not
-    fit `image`, if an image is broken and `config.broken` is not "skip", or if `config.split` leaves the training or
-    the held-out set empty.
+    Raises `UserError` if the source cannot be found or read, or if the split or column is unknown. Without streaming,
+    it is also raised if an image does not fit `image`, if an image is broken and `config.broken` is not "skip", if all
+    images are broken, or if `config.split` leaves one of the sets empty. The images of a stream are checked when they
+    are read.
     """
     try:
         preparation = Preparation(image, config.crop, config.resize)

@@ -31,7 +31,8 @@ class EncodedImages:
     identity: str
     """A hash that identifies the images, equal on every machine. The fingerprint of a stream depends on it."""
     cache_key: str
-    """A hash that identifies the images on this machine. It changes when their files change."""
+    """A hash that identifies the images on this machine and changes when their files change. It is not used for
+    streams."""
 
     def read(self, value: dict[str, Any] | bytes | None, number: int) -> tuple[str, bytes | None]:
         """Returns the name and the encoded bytes of row `number`, where `value` is the content of the image column.
@@ -75,7 +76,8 @@ class Source:
     identity: Mapping[str, str]
     """For each split, a text that identifies its images, equal on every machine."""
     cache_key: Mapping[str, str]
-    """For each split, a text that identifies its images on this machine. It changes when their files change."""
+    """For each split, a text that identifies its images on this machine and changes when their files change. It is not
+    used for streams, and may be empty for them."""
     root: Path | None = None
     """Folder that the names of images are relative to, if there is one."""
 

@@ -26,7 +26,7 @@ from auxar.runs.layout import RunFolder, check_contents
 from auxar.runs.records import read_record
 
 MOST_VALUES = 2**27
-"""The most numbers that a file of log-likelihoods may hold: 1 GiB as float64."""
+"""Maximum number of values in a file of log-likelihoods: 1 GiB as float64."""
 
 
 @attrs.frozen(eq=False)
@@ -85,7 +85,8 @@ def read_evaluated_run(path: Path) -> EvaluatedRun:
     """Reads an evaluated run from its folder.
 
     Raises `UserError` if the folder is not a run's folder, if the run is not evaluated on held-out images, or if its
-    files are damaged or do not belong together. The message names the run and suggests a command.
+    files are damaged or do not belong together. The message names the run or the file and, if a command can help,
+    suggests the command.
     """
     run = RunFolder(path)
     if not run.recipe.is_file():
@@ -204,7 +205,7 @@ def _notes(run: RunFolder, evaluation: Evaluation) -> list[str]:
     ]
     if others:
         notes.append(
-            "trained on other images than the training set of the evaluation, so some held-out images may have been "
-            f"trained on: {', '.join(others)}"
+            "these factors were trained on other images than the training set of the evaluation, perhaps on held-out "
+            f"images: {', '.join(others)}"
         )
     return notes

@@ -53,9 +53,9 @@ class FactorNats:
     """Log-likelihood of each channel given the channels before it: (c, images). None if the factor cannot split its
     likelihood by channel."""
     inside: Tensor | None
-    """For a free decoder, the log-probability of each channel that it takes only values that the view allows:
-    (c, images). Restricting the decoder adds the negative of this to its log-likelihood. None for other factors, and if
-    the view or the head cannot compute it."""
+    """For a free decoder, the log-probability that the sub-pixels of each channel take values that the view allows:
+    (c, images), the sum over pixels, where each sub-pixel is given those before it. Restricting the decoder adds the
+    negative of this to its log-likelihood. None for other factors, and if the view or the head cannot compute it."""
 
 
 def image_nats_path(run: RunFolder) -> Path:
@@ -79,8 +79,9 @@ def factor_nats(
     limit: int | None = None,
     description: str = "evaluation",
 ) -> list[FactorNats]:
-    """The log-likelihood of each image under each chosen factor and, for free decoders, that of the view's support.
+    """The log-likelihood of each image under each chosen factor.
 
+    For free decoders, the result includes the log-probability of values that the view allows (`FactorNats.inside`).
     Every image is evaluated exactly once, for any batch size and number of processes. Each process returns the values
     of all images.
     """
@@ -167,7 +168,10 @@ def _checked(metadata: Mapping[str, str], path: Path) -> Mapping[str, str]:
     """The metadata of a weights file. Raises `DamagedFile` if a value does not have the form in `FACTS`."""
     for key, form in FACTS.items():
         if key in metadata and not re.fullmatch(form, metadata[key]):
-            raise DamagedFile(f"{path} is damaged: its {key} is {shown(metadata[key])}; expected the form {form}")
+            raise DamagedFile(
+                f"{path} is damaged: the metadata entry '{key}' is {shown(metadata[key])}; expected a match of the "
+                f"regular expression {form}"
+            )
     return metadata
 
 
@@ -244,7 +248,7 @@ def _support(factor: Factor) -> SupportName | None:
 
 
 def _kind(supports: Sequence[SupportName | None]) -> Exactness:
-    """`bound` if one of these factors is a free decoder, else `exact`."""
+    """The exactness of factors with these supports: `bound` if one of them is a free decoder, else `exact`."""
     return "bound" if "free" in supports else "exact"
 
 

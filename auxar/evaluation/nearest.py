@@ -47,7 +47,7 @@ class Neighbors:
 def nearest(
     images: Tensor, batches: Batches, views: Callable[[Tensor], Sequence[Tensor]] = lambda image: [image]
 ) -> tuple[Nearest, ...]:
-    """The images in `batches` that are nearest to `images` (b, c, h, w), once by each view that `views` computes.
+    """The images in `batches` nearest to `images` (b, c, h, w): one result for each view that `views` computes.
 
     By default, the images themselves are compared. Iterates once over `batches`, in any order, and keeps one batch in
     memory. Sums of squared differences are exact. Raises `UserError` if `batches` contains no image.

@@ -26,13 +26,14 @@ class ChannelFigures:
     standard_error: float | None
     """Standard error of `bits_per_dim`; None for a single image."""
     bits_per_dim_of_image: float
-    """The channel's bits divided by the sub-pixels of the image X. Their sum over channels is that of the factor."""
+    """The channel's bits divided by the number of sub-pixels of the image X. The sum over channels is the factor's
+    `bits_per_dim_of_image`."""
     wasted_bits_per_dim: float | None = None
     """The part of `bits_per_dim` that a free decoder spends on values that its view rules out; None if unknown."""
     wasted_standard_error: float | None = None
     """Standard error of `wasted_bits_per_dim`."""
     wasted_bits_per_dim_of_image: float | None = None
-    """The channel's wasted bits divided by the sub-pixels of the image X."""
+    """The channel's wasted bits divided by the number of sub-pixels of the image X."""
 
 
 @attrs.frozen
@@ -49,10 +50,11 @@ class Figures:
     standard_error: float | None
     """Standard error of `bits_per_dim`."""
     bits_per_dim_of_image: float
-    """The factor's bits divided by the sub-pixels of the image X. Their sum over factors is the model's bits/dim."""
+    """The factor's bits divided by the number of sub-pixels of the image X. The sum over factors is the model's
+    bits/dim."""
     cumulative_bits_per_dim: float | None = None
-    """The bits of this factor and all coarser ones together, divided by the sub-pixels of this factor's image.
-    None if one of these factors is not trained."""
+    """The bits of this factor and all coarser ones together, divided by the number of sub-pixels of this factor's
+    image. None if one of these factors is not trained."""
     cumulative_standard_error: float | None = None
     """Standard error of `cumulative_bits_per_dim`."""
     nats_standard_error: float | None = None
@@ -67,8 +69,8 @@ class Figures:
     wasted_standard_error: float | None = None
     """Standard error of `wasted_bits_per_dim`."""
     wasted_bits_per_dim_of_image: float | None = None
-    """The factor's wasted bits divided by the sub-pixels of the image X. Their sum over the factors with free decoders
-    is the model's `wasted_bits_per_dim`."""
+    """The factor's wasted bits divided by the number of sub-pixels of the image X. The sum over the factors with free
+    decoders is the model's `wasted_bits_per_dim`."""
     wasted_standard_error_of_image: float | None = None
     """Standard error of `wasted_bits_per_dim_of_image`."""
 
@@ -78,7 +80,7 @@ class Difference:
     """Held-out bits/dim minus training bits/dim. A difference of several standard errors indicates overfitting."""
 
     bits_per_dim: float | None
-    """None if one of the two sets has no figures."""
+    """Held-out bits/dim minus training bits/dim; None if one of the two sets has no figures."""
     standard_error: float | None
     """Standard error of `bits_per_dim`; None if it is unknown."""
 
@@ -107,7 +109,8 @@ class FactorFigures:
     """Kind of weights that were evaluated: `ema` (moving average) or `last`. None if the factor is not trained."""
     trained_on: str | None = None
     """Fingerprint of the images that the factor was trained on."""
-    # Evaluations of earlier versions lack the next three keys. The defaults say that decoders are free, as all were.
+    # Evaluations of earlier versions lack the next three keys. The defaults say that decoders are free, because those
+    # versions had only free decoders.
     support: SupportName | None = attrs.field()
     """Support of the decoder: `free` (any image) or `restricted` (images with the given view). None for the prior."""
     kind: Exactness = attrs.field()

@@ -23,14 +23,14 @@ from auxar.interfaces import ImageSpec, Known, Prior, Sampler, SampleRequest
 from auxar.recipe import SamplingConfig
 
 SHEET_ROWS = 16
-"""The most given images on the sheet, one for each row."""
+"""Maximum number of given images on the sheet, which has one row for each."""
 SHEET_DRAWS = 8
-"""The most draws on the sheet for each given image."""
+"""Maximum number of draws on the sheet for each given image."""
 
 
 @attrs.frozen(eq=False)
 class Given:
-    """The views or known pixels to draw from. The first dimension of each tensor, g, is that of the given images."""
+    """The views or known pixels to draw from. The first dimension g of each tensor is the number of given images."""
 
     names: tuple[str, ...]
     """File names of the given images."""

@@ -25,7 +25,7 @@ DRAWS = 4
 REDUCTIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Values of `reduction`, one for each column of the figure `reduction` (paper, figure 4)."""
 NEAREST_ROWS = 8
-"""The most samples, and the most held-out images, in the figure of nearest training images."""
+"""Maximum number of samples, and of held-out images, in the figure of nearest training images."""
 
 
 @attrs.frozen
@@ -44,9 +44,10 @@ class Figure:
 class Figures:
     """The figures of a model, with the sampler, settings and images that are used to draw them.
 
-    `rows` is the number of rows of each figure. `heldout` holds images (b, *model.image.shape), one for each row.
-    `flip` says whether training images were mirrored. Without `training`, the figure of nearest training images is left
-    out.
+    `rows` is the number of rows of each figure, except that of nearest training images: it has at most `NEAREST_ROWS`
+    rows of samples, and as many of held-out images. `heldout` holds at most `rows` held-out images
+    (b, *model.image.shape). `flip` says whether training images were mirrored. Without `training`, the figure of
+    nearest training images is left out.
     """
 
     def __init__(

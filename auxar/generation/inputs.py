@@ -82,7 +82,7 @@ def read_images(files: Sequence[Path], image: ImageSpec, data: DataConfig) -> Te
     """Reads image files as integers with the shape and range of `image`: int64, (b, *image.shape).
 
     An image of another size is cropped and resized by the settings of [data]. Raises `UserError` if a file cannot be
-    read, has other channels than `image`, or does not have its size after that.
+    read, if it has other channels than `image`, or if cropping and resizing do not give the size of `image`.
     """
     preparation = Preparation(image, data.crop, data.resize)
     found = []
@@ -115,7 +115,7 @@ def read_views(files: Sequence[Path], view: ImageSpec) -> Tensor:
 
 
 def read_mask(path: Path, image: ImageSpec) -> Tensor:
-    """Reads a mask: True where the picture is white (gray values ≥ 128), the pixels to keep. Booleans, (h, w)."""
+    """Reads a mask of the pixels to keep, booleans (h, w): True where the picture is white (gray values ≥ 128)."""
     try:
         picture = decode(_content(path, "--keep"), "L")
     except BrokenImage as error:
@@ -150,7 +150,10 @@ def _read(content: bytes, file: Path, image: ImageSpec) -> Image.Image:
     Raises `UserError` if the picture has other channels than `image`: colors are neither added nor dropped.
     """
     if not can_be_shown(image):
-        raise UserError(f"--given {file}: a picture has 1 or 3 channels; {image.size} cannot be read from one")
+        raise UserError(
+            f"--given {file}: a picture has 1 or 3 channels, but the views of this stage are {image.size}; give images "
+            "without --as-view"
+        )
     try:
         with opened(content) as picture:
             gray = picture.mode in ("1", "L", "LA", "La", "F") or picture.mode.startswith("I")

@@ -28,7 +28,7 @@ from auxar.runs.lock import HOLDER, LOCK
 logger = logging.getLogger("auxar")
 
 SHEET_IMAGES = 256
-"""The most images on the sheet. Every image is also saved as a single picture."""
+"""Maximum number of images on the sheet. Every image is also saved as a single picture."""
 GROWTH_ROWS = 4
 """The number of images in `growth.png`, which shows them from their coarsest view to the image."""
 SHEETS = ("samples.json", "samples.png", "heldout.png", "growth.png", "draws.npz")
@@ -104,7 +104,7 @@ def sample_to_folder(
             folder / "samples.json",
             {
                 **drawn_how(config, config.images, seconds),
-                # The next entries describe the sheet and, in its order, its images.
+                # `columns` describes the sheet. `bits_per_dim` lists a value for each image of the sheet, in its order.
                 "columns": columns,
                 "bits_per_dim": [score for *_, score in everyone],
                 "kind": "exact" if model.exact else "bound",

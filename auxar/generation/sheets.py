@@ -17,9 +17,9 @@ from auxar.interfaces import ImageSpec
 MARGIN = 2
 """Width of the transparent margin around every image of a sheet, in pixels."""
 IMAGE_SIDE = 128
-"""Small images are enlarged by the largest whole number that leaves their longer side at most this many pixels."""
+"""Maximum longer side of an enlarged image, in pixels. Small images are enlarged by whole numbers."""
 SHEET_WIDTH = 896
-"""Small images are enlarged less if the images of a row would become wider together than this many pixels."""
+"""Maximum total width of the enlarged images of a row, in pixels, without margins."""
 TITLE = 18
 """Height of a line of text, in pixels."""
 INK = (128, 128, 128, 255)
@@ -29,9 +29,9 @@ INK = (128, 128, 128, 255)
 def to_uint8(images: Tensor, spec: ImageSpec) -> np.ndarray:
     """Converts integers (b, *spec.shape) in [0, levels) to RGB: uint8, (b, h, w, 3).
 
-    A value x becomes 255·x / (levels - 1), rounded half up: 0 becomes 0 and levels - 1 becomes 255, for any range of
-    values in the images. One channel is repeated three times. Raises `UserError` if the tensor does not match `spec`,
-    or if the number of channels is not 1 or 3.
+    A value x becomes 255·x / (levels - 1), rounded half up, so 0 becomes 0 and levels - 1 becomes 255. The scale does
+    not depend on the values that occur in the images. One channel is repeated three times. Raises `UserError` if the
+    tensor does not match `spec`, or if the number of channels is not 1 or 3.
     """
     spec.check(images)
     spec.check_range(images)
@@ -76,8 +76,9 @@ def growth(views: Sequence[tuple[Tensor, ImageSpec]]) -> Image.Image:
     """A sheet with a row for each image: its views from the coarsest to the finest, and the image itself.
 
     `views` lists the views of the same images from the coarsest to the image, each (b, *spec.shape). All are enlarged
-    by nearest neighbor to the size of the last one in a `sheet` of as many columns. Raises `UserError` if `views` is
-    empty, if its entries hold different numbers of images, or if one does not match its spec or cannot be shown.
+    by nearest neighbor to the size that `sheet` gives the images if it has len(views) columns. Raises `UserError` if
+    `views` is empty, if its entries hold different numbers of images, or if one does not match its spec or cannot be
+    shown.
     """
     rows = _rows(views)
     finest = views[-1][1]

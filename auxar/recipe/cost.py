@@ -18,7 +18,7 @@ from auxar.recipe.building import build_model, sizes_in_64_bits
 
 @attrs.frozen
 class FactorCost:
-    """The size of one factor, and the computation and memory that training it takes in one process."""
+    """The size of one factor, and the computation and memory of training it in a run with a single process."""
 
     factor: str
     formula: str

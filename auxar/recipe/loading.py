@@ -42,12 +42,13 @@ def load_recipe(
 ) -> tuple[Recipe, Registry]:
     """Loads the recipe in a file and applies `key=value` settings. Returns the recipe and the registry of its plugins.
 
-    Values in `sampling` replace the keys of [sampling], including keys that `settings` set. Options that a component
-    leaves out get their defaults.
+    Values in `sampling` replace the keys of [sampling], including keys that `settings` set. Component options that the
+    recipe leaves out get their defaults.
 
     Raises `UserError` with the paths of invalid keys. Also raises it if the recipe of a run lists plugin files, because
     they are code, unless `trust_plugins` is true and the files are in the run's folder plugins/. A recipe counts as
-    that of a run if `of_a_run` is true, or if it is named recipe.toml and lies beside files that a run creates.
+    that of a run if `of_a_run` is true, or if it is named recipe.toml and either lists plugin files in plugins/ or lies
+    beside files that a run creates.
     """
     path = Path(path)
     with _naming(path):

@@ -26,10 +26,11 @@ def check_settings(settings: Sequence[str], *allowed: str) -> None:
 
 
 def sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the entries of `options`, by keys of [sampling], that are not None.
+    """Returns the entries of `options` that are not None. The keys of `options` are keys of [sampling].
 
-    If a rule other than 'reduced' is given, the reduction is 0 unless it is given too, because the reduction in the
-    run's recipe belongs to the rule there. Raises `UserError` with the name of the option if a value is invalid.
+    If `options` has a rule other than 'reduced' and no reduction, the reduction is set to 0, because the reduction in
+    the run's recipe applies only to the rule in the recipe. Raises `UserError` with the name of the option if a value
+    is invalid.
     """
     fields = attrs.fields_dict(SamplingConfig)
     given = {name: value for name, value in options.items() if value is not None}

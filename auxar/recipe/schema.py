@@ -1,4 +1,4 @@
-"""The frozen classes of a recipe. Each key of the TOML is a field with a default and a validator."""
+"""The frozen classes of a recipe. Each key of the TOML is a field. Optional keys have defaults."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_WORKERS = 256
 LONGEST_PATH = 1000
 """Maximum number of characters in the path of a plugin file."""
 LONGEST_PATH_PART = 255
-"""Maximum number of bytes in a part of such a path, between slashes."""
+"""Maximum number of bytes of each folder or file name in the path of a plugin file."""
 
 
 def _fraction(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
@@ -63,8 +63,8 @@ def _names_of_files(instance: object, attribute: attrs.Attribute[Any], names: Se
         fits = name.isprintable() and len(name) <= LONGEST_PATH
         if not fits or max(map(len, name.encode().split(b"/"))) > LONGEST_PATH_PART:
             raise ValueError(
-                f"{attribute.name} must be file names of printable characters, at most {LONGEST_PATH} in all and "
-                f"{LONGEST_PATH_PART} bytes between slashes, got {shown(name)}"
+                f"{attribute.name} must be paths of printable characters, with at most {LONGEST_PATH} characters in "
+                f"total and {LONGEST_PATH_PART} bytes for each folder or file name, got {shown(name)}"
             )
 
 
@@ -193,8 +193,8 @@ class TrainingConfig:
     trackers: tuple[str, ...] = ()
     """Names of experiment trackers, as Accelerate's argument `log_with` accepts them."""
     nonfinite: str = attrs.field(default="stop", validator=_one_of("stop", "skip"))
-    """How a loss or gradient that is not finite is handled: `stop` ends training, `skip` leaves out the step and counts
-    it."""
+    """How a loss or gradient that is not finite is handled: `stop` ends training; `skip` leaves the weights unchanged
+    in this step and continues, but ends training if more than 50 steps in a row are skipped."""
     parallel: str = attrs.field(default="batch", validator=_one_of("batch", "factors"))
     """How several processes divide the work: with `batch` they train one factor after the other and share every batch,
     with `factors` each process trains whole factors, one at a time."""

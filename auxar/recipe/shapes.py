@@ -28,7 +28,8 @@ class WithoutDrawing(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         options = dict(kwargs or {})
-        # Some functions of `nn.init` are intercepted themselves, and the functions that they call are then not.
+        # PyTorch passes some functions of `nn.init` to this method as a whole. The tensor methods that they call, such
+        # as `normal_`, are then not passed to it.
         if function in _FILLS or getattr(function, "__module__", None) == nn.init.__name__:
             tensor = args[0] if args else options.get("tensor")
             if isinstance(tensor, Tensor) and tensor.is_meta:

@@ -1,4 +1,4 @@
-"""Converts tables of a recipe to attrs classes and back, with error messages and component choices of recipes."""
+"""Converts tables of a recipe to instances of attrs classes and back, including the choices of components."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def parse_toml(text: str) -> dict[str, Any]:
         {'a': {'b': [1, 2]}}
     """
     if sum(line.count(".") ** 2 for line in text.split("\n")) > MOST_SQUARED_DOTS:
-        raise ValueError("too many dots in its lines; keys with thousands of parts are not supported")
+        raise ValueError("the lines contain too many dots; keys with thousands of parts are not supported")
     try:
         # This also raises `ValueError` for integers of thousands of digits, which Python refuses to convert.
         table = tomllib.loads(text)
