@@ -1,72 +1,72 @@
-"""Auxiliary-variable autoregressive image models, p(X, X̂) = p(X̂) p(X | X̂) with a view X̂ = ψ(X) of each image X.
+"""Autoregressive image models with auxiliary variables: p(X, X̂) = p(X̂) p(X | X̂) for a view X̂ = ψ(X) of an image X.
 
 >>> import auxar
 >>> model = auxar.load("runs/quickstart")  # doctest: +SKIP
 >>> images = model.sample(4, rule="ancestral", seed=0)  # doctest: +SKIP
 >>> model.bits_per_dim(images)  # doctest: +SKIP
 
-Commands, as on the command line:
-    run             trains, evaluates, samples and reports a recipe's model; continues a run that was stopped
-    evaluate        evaluates the trained factors of a run again
-    sample          draws images from a run's model, freely or given images to start from
-    figures         draws the paper's figures of a run's model
-    compare         held-out bits/dim of runs side by side
-    load            the trained model of a run: log_prob, bits_per_dim, sample
-    load_recipe     a recipe and the registry of its plugins, from a TOML file
-    factor_costs    parameters, multiply-adds and memory of every factor of a recipe
+Functions (the first five are also commands of the command line):
+    run             trains a recipe's model, evaluates it, draws samples and writes a report; continues a stopped run
+    evaluate        evaluates the trained factors of a run
+    sample          draws images from a run's model, optionally from views or parts of given images
+    figures         draws the paper's figures with a run's model
+    compare         compares the held-out bits/dim of runs
+    load            loads the trained model of a run, with the methods log_prob, bits_per_dim and sample
+    load_recipe     reads a recipe from a TOML file and loads its plugins
+    factor_costs    computes the parameters, multiply-adds and memory of every factor of a recipe
 
 Records:
     Recipe          a recipe: images, stages, prior, training, evaluation, sampling
     RunFolder       the paths in a run's folder
     Comparison      the result of `compare`
-    GivenRequest    given images to draw from
+    GivenRequest    files of given images or views, and how images are drawn from them
     ImageSpec       size, channels and levels of images
-    Interval        the values from `low` to `high`, for every sub-pixel
+    Interval        the possible values of every sub-pixel, from `low` to `high` inclusive
     Known           pixels that are held fixed while the others are drawn
     DrawRule        the rule by which a value is drawn from its distribution
-    SampleRequest   numbers, seed, rule and known pixels of the images to draw
-    FactorLogProb   one factor's log-likelihoods
-    ByChannel       log-likelihoods with the share of each channel
-    Restriction     the views that drawn images must have, and their support
-    DrawnPixels     asks for the interval of each channel of pixels, and tells what it has become
+    SampleRequest   a request to draw images: their numbers, seed, rule and known pixels
+    FactorLogProb   the log-likelihoods of images under one factor
+    ByChannel       log-likelihoods in total and for each channel
+    Restriction     the views that drawn images must have, with the support of the view
+    DrawnPixels     the pixels of one drawing step: gives the interval of each channel and records the drawn values
 
 Interfaces that plugins implement:
     View            ψ, a deterministic function of an image that is itself an image
-    Support, Walk   the images that have a given view, for whole images and while they are drawn
-    Prior           p(X̂)
-    Embedding       f_w, the features of a view that a decoder is given
-    Decoder         p(X | X̂)
-    Factor          a term of a model that trains apart
-    CausalNetwork   a network whose parameters at a pixel depend on the pixels before it
+    Support, Walk   the possible values of sub-pixels given a view: in complete images, and while images are drawn
+    Prior           p(X̂), a distribution of images, such as the coarsest view
+    Embedding       f_w, a network that computes a decoder's features from a view
+    Decoder         p(X | X̂), the distribution of an image given features of its view
+    Factor          an independently trained term of a model
+    CausalNetwork   a network that predicts the distribution of each pixel from the pixels before it
     Head, RestrictableHead   distributions of a pixel given a network's parameters
-    Sampler         walks a causal network over the pixels
-    PixelSource     says what each pixel becomes
+    Sampler         runs a causal network pixel by pixel
+    PixelSource     decides the value of each pixel
 
 Models:
-    Chain, Stage    stages p(X | X̂) and a prior of the coarsest view, together a prior
+    Chain, Stage    a model of stages p(X | X̂) and a prior of the coarsest view; a chain is itself a prior
 
 Building blocks for plugins:
-    CausalPrior, CausalDecoder   any causal network as a prior or decoder
-    DrawSource, ForceSource   pixels that are drawn, or those of a given image
-    SumSupport      the support of a view whose values are sums of an image's values
-    scale           integers to [-1, 1]
+    CausalPrior, CausalDecoder   adapters that make a prior or a decoder from any causal network
+    DrawSource, ForceSource   pixel sources that draw the pixels, or copy them from given images
+    SumSupport      the support of a view that depends on weighted sums of sub-pixels
+    scale           scales integers in [0, levels) to [-1, 1]
     at_most, positive   validators of options
     MOST_SIDE       the largest height and width of an image
 
 Registration:
-    Component       a component that recipes can name
-    HeadChoice      a network's option that names a likelihood head
-    hookimpl        marks a plugin's function `auxar_register_components`
+    Component       a component that a plugin provides and recipes can select
+    HeadChoice      the type of a network's option that selects a likelihood head
+    hookimpl        decorator of a plugin's function `auxar_register_components`
     Registry        every component of the loaded plugins
-    load_plugins    the registry of all installed plugins and of given plugin files
-    INTERFACE_VERSION   the version of the interfaces that a plugin declares as AUXAR_INTERFACE
+    load_plugins    loads all installed plugins and given plugin files, and returns their registry
+    INTERFACE_VERSION   the version of these interfaces; a plugin declares its own as AUXAR_INTERFACE
     UserError       a mistake that the user can correct; its message names the key, file or value
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # For type checkers and editors; the same names are in _MODULES, from which they are loaded.
+if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr__` imports each name on first use.
     from auxar.causal import CausalDecoder, CausalPrior
     from auxar.commands.compare import compare
     from auxar.commands.evaluate import evaluate
@@ -198,11 +198,12 @@ _MODULES = {
     "run": "pipeline",
     "sample": "commands.sample",
 }
-"""Where names are, below `auxar`; all others are in `interfaces`."""
+"""The module below `auxar` that defines each public name. Names without an entry, except `__version__`, are in
+`auxar.interfaces`."""
 
 
 def __getattr__(name: str) -> Any:
-    # Nothing is loaded before it is asked for: `import auxar` takes no time, and a plugin gets no more than it names.
+    # Names are imported on first use, so `import auxar` is fast and a plugin imports only the modules that it uses.
     if name not in __all__:
         raise AttributeError(f"module 'auxar' has no attribute '{name}'")
     if name == "__version__":

@@ -1,4 +1,4 @@
-"""`python -m auxar`, which is what `accelerate launch -m auxar` runs."""
+"""The entry point of `python -m auxar`, which `accelerate launch -m auxar` runs too."""
 
 import sys
 
@@ -8,6 +8,6 @@ from auxar.distributed.launch import start_missing_processes
 if __name__ == "__main__":
     try:
         code = start_missing_processes(sys.argv[1:])
-    except KeyboardInterrupt:  # The processes have been told as well, and say so themselves.
+    except KeyboardInterrupt:  # The started processes get the signal too and print their own messages.
         sys.exit(130)
     sys.exit(main() if code is None else code)

@@ -1,4 +1,4 @@
-"""Any causal network as a prior or as a decoder."""
+"""Adapters that make a prior or a decoder from any causal network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from auxar.sources import DrawSource, restrictable
 
 
 class CausalPrior(Prior):
-    """p(X) of a causal network without conditioning (paper, equation 1)."""
+    """A prior p(X) given by a causal network without conditioning (paper, equation 1)."""
 
     def __init__(self, network: CausalNetwork) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class CausalPrior(Prior):
 
 
 class CausalDecoder(Decoder):
-    """p(X | X̂) of a causal network that is conditioned on features (paper, equation 3)."""
+    """A decoder p(X | X̂) given by a causal network with features of the view X̂ as condition (paper, equation 3)."""
 
     def __init__(self, network: CausalNetwork) -> None:
         super().__init__()

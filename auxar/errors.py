@@ -1,4 +1,4 @@
-"""The one error a user sees, a mistake in what was asked, and how values and texts are quoted in it."""
+"""`UserError`, for mistakes that a user can correct, and functions that quote values and texts in messages."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import reprlib
 from collections.abc import Iterable
 
 LONGEST_VALUE = 120
+"""Maximum number of characters of a string that a message quotes."""
 LONGEST_LINE = 1500
+"""Default maximum number of characters of `one_line`."""
 
 
 class UserError(Exception):
-    """A mistake the user can mend. The message names the key, file or value, and what was expected."""
+    """A mistake that the user can correct. The message names the key, file or value, and says what was expected."""
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """Text to append to an error about an unknown name: the nearest choice and all known ones."""
+    """The end of a message about an unknown name: the most similar known name, if there is one, and all known names."""
     known = sorted(choices)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -24,9 +26,9 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 
 def printable(text: str, but: str = "\n\t") -> str:
-    """The text for a terminal: characters that control one, which files of strangers may hold, are shown as escapes.
+    """Makes a text safe to print: control characters, which untrusted files may contain, are replaced by escapes.
 
-    Those in `but` stay.
+    Characters in `but` are kept.
     """
     if text.isprintable():
         return text
@@ -34,7 +36,7 @@ def printable(text: str, but: str = "\n\t") -> str:
 
 
 class _Brief(reprlib.Repr):
-    """A bounded `repr`, which cuts long and deep values after their beginning."""
+    """A `repr` of limited length: parts of long or deeply nested values are replaced by an ellipsis."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +45,7 @@ class _Brief(reprlib.Repr):
         self.maxlist = self.maxtuple = self.maxdict = 4
 
     def repr_int(self, x: int, level: int) -> str:
-        # Python refuses to write more than some thousands of digits.
+        # By default, Python refuses to format integers of more than 4300 digits.
         bits = x.bit_length()
         return repr(x) if bits <= 256 else f"≈{'-' if x < 0 else ''}10^{round(bits * math.log10(2))}"
 
@@ -52,7 +54,7 @@ _brief = _Brief()
 
 
 def shown(value: object) -> str:
-    """A value as it is quoted in an error: as Python writes it, cut where it is long.
+    """The `repr` of a value for an error message, abbreviated if it is long.
 
     Examples:
         >>> shown([1.5, "a", {"b": True}])
@@ -66,7 +68,9 @@ def shown(value: object) -> str:
 
 
 def one_line(text: str, most: int = LONGEST_LINE) -> str:
-    r"""The text in `most` characters or few more, its middle left out if need be, control characters escaped.
+    r"""The text on one line, with control characters escaped.
+
+    The middle of a text of more than `most` characters is replaced by an ellipsis.
 
     Examples:
         >>> one_line("training.steps=100")
@@ -81,7 +85,7 @@ def one_line(text: str, most: int = LONGEST_LINE) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether the text can be encoded as UTF-8, unlike file names and arguments that hold bytes of another encoding.
+    """Whether the text can be encoded as UTF-8. File names and arguments with bytes of another encoding cannot.
 
     Examples:
         >>> is_unicode("ψ"), is_unicode("\\udcff")

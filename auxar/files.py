@@ -1,6 +1,7 @@
-"""Atomic writing, which leaves the old or the new file whenever the process ends, and safe reading of any file.
+"""Atomic writing, and safe reading of files that may be damaged or hostile.
 
-No file is trusted: the amount that is read is bounded, and what a file claims about itself is checked first.
+If a process is killed while it writes, the file has either its old or its new content. Texts and headers have a maximum
+size, and callers can check the shapes of tensors before these are read.
 """
 
 from __future__ import annotations
@@ -22,22 +23,27 @@ from torch import Tensor
 from auxar.errors import UserError
 
 UNFINISHED = ".part"
-"""Ending of a file that is being written. One that is left was written by a process that was killed."""
+"""Suffix of a temporary file while it is written. A file that keeps it was left by a killed process."""
 MOST_TEXT = 2**28
-"""Bytes of a text that is read: more than metrics of ten million lines take."""
+"""Maximum size in bytes of a text file that is read, enough for a million lines of metrics."""
 MOST_HEADER = 2**24
-"""Bytes of a safetensors file's header: enough for a hundred thousand tensors."""
+"""Maximum size in bytes of the header of a safetensors file, enough for about 100,000 tensors."""
 CHECKSUM = "sha256"
+"""Metadata key of the checksum in a safetensors file."""
 Shapes = Mapping[str, tuple[int, ...]]
+"""The shape of each tensor, by name."""
 
 
 class DamagedFile(UserError):
-    """A file that isn't what was once written: cut off, overwritten, or with bits that have changed."""
+    """The error for a file with invalid content, which was truncated, overwritten or corrupted."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the place of `path` when the block ends without error."""
+    """Yields a temporary path in the folder of `path`. Its file replaces `path` if the block ends without an error.
+
+    Raises `UserError` if the file cannot be written.
+    """
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +53,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        # Temporary files are private; what takes their place has the permissions that any new file would have.
+        # `mkstemp` creates a file that only its owner can read. It gets the permissions of an ordinary new file.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
@@ -60,12 +66,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def unfinished(folder: Path) -> list[Path]:
-    """Files in `folder` itself that a process was writing when it was killed, or is writing now."""
+    """The temporary files directly in `folder`, left by a killed process or being written now."""
     return [path for path in folder.glob(f".*{UNFINISHED}") if path.is_file()]
 
 
 def remove(path: Path) -> None:
-    """Removes a file or link that need not be there. Raises `UserError` if that is not possible."""
+    """Removes a file or link if it exists. Raises `UserError` if it cannot be removed."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -79,15 +85,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON atomically, indented."""
+    """Writes a value as indented JSON, atomically."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     with replacing(path) as temporary:
-        # Names of files need not be text: what isn't is written as JSON's own escapes.
+        # File names may contain bytes that are not UTF-8. Python holds them as surrogates, written as JSON escapes.
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line to a text. Raises `UserError`, naming the file, if it cannot be written."""
+    """Appends a line to a text file, not atomically. Raises `UserError` if the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
@@ -97,22 +103,22 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
-    """The content of a file of at most `most` bytes. Raises `UserError` for one that cannot be read, or is larger."""
+    """Reads a file of at most `most` bytes. Raises `UserError` if the file cannot be read or is larger."""
     try:
         if path.exists() and not path.is_file():  # Reading a pipe or a device may never end.
-            raise UserError(f"{path} cannot be read: it is no file")
+            raise UserError(f"{path} cannot be read: it is not a regular file")
         with path.open("rb") as file:
-            # A sparse file may claim any size: it is not read for the sake of its refusal.
+            # The size is checked first, so that a huge file, which may be sparse, is refused without being read.
             content = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     if content is None or len(content) > most:
-        raise UserError(f"{path} is larger than the {most:,} bytes that such a file may have")
+        raise UserError(f"{path} is too large: expected at most {most:,} bytes")
     return content
 
 
 def parse_json(content: bytes | str) -> Any:
-    """JSON to plain values. Raises `ValueError` for any other text, or beyond Python's limits of nesting and digits."""
+    """Parses JSON. Raises `ValueError` if the text is not JSON, is nested too deeply, or has too long an integer."""
     try:
         return json.loads(content)
     except RecursionError:
@@ -120,15 +126,15 @@ def parse_json(content: bytes | str) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """Reads JSON. Raises `UserError` for a file that is missing and `DamagedFile` for one that is no JSON."""
+    """Reads a JSON file. Raises `UserError` if it cannot be read, and `DamagedFile` if it is not valid JSON."""
     try:
         return parse_json(read_bytes(path))
     except ValueError as error:
-        raise DamagedFile(f"{path} is damaged: not JSON ({error})") from None
+        raise DamagedFile(f"{path} is damaged: it is not valid JSON ({error})") from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file atomically, its checksum in the metadata."""
+    """Writes a safetensors file atomically, with a checksum in its metadata."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {**metadata, CHECKSUM: _checksum(tensors, metadata)}
     with replacing(path) as temporary:
@@ -139,7 +145,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def read_shapes(path: Path) -> Shapes:
-    """The shapes of a safetensors file's tensors, none of which is read. Raises as `read_tensors` does."""
+    """Reads the shapes of the tensors in a safetensors file from its header, without reading the tensors.
+
+    Raises `UserError` if the file is missing, and `DamagedFile` if its header is invalid.
+    """
     with _tensors(path) as file:
         return _shapes(file)
 
@@ -147,11 +156,11 @@ def read_shapes(path: Path) -> Shapes:
 def read_tensors(
     path: Path, check: Callable[[Shapes, Mapping[str, str]], None] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file.
+    """Reads the tensors of a safetensors file, and its metadata without the checksum.
 
-    `check` is called with the shapes and the metadata that the file claims, before any tensor is read, and may raise
-    an error of its own. Raises `UserError` for a file that is missing and `DamagedFile` for one that is no safetensors
-    file or does not have the checksum that it was written with. A file without a checksum is taken as it is.
+    Before any tensor is read, `check` is called with the shapes and the metadata of the header. It raises `UserError`
+    to refuse the file. Raises `UserError` if the file is missing, and `DamagedFile` if it is not a safetensors file or
+    does not match its checksum. A file without a checksum is not verified.
     """
     with _tensors(path) as file:
         metadata = dict(file.metadata() or {})
@@ -161,20 +170,23 @@ def read_tensors(
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         found = expected if expected is None else _checksum(tensors, metadata)
     if found != expected:
-        raise DamagedFile(f"{path} is damaged: its content does not have the checksum that it was written with")
+        raise DamagedFile(f"{path} is damaged: its content does not match its checksum")
     return tensors, metadata
 
 
 @contextlib.contextmanager
 def _tensors(path: Path) -> Iterator[Any]:
-    """A safetensors file, its header's length checked first. Raises `DamagedFile` if reading fails in the block."""
+    """Opens a safetensors file after checking the length of its header.
+
+    Raises `UserError` if the file is missing, and `DamagedFile` if it cannot be opened, or read within the block.
+    """
     if not path.is_file():
         raise UserError(f"{path} is missing")
     try:
         with path.open("rb") as raw:
             length = int.from_bytes(raw.read(8), "little")
         if length > MOST_HEADER:
-            raise DamagedFile(f"{path} is damaged: its header claims {length:,} bytes")
+            raise DamagedFile(f"{path} is damaged: its header has {length:,} bytes; expected at most {MOST_HEADER:,}")
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError, RuntimeError, ValueError, MemoryError) as error:
@@ -186,7 +198,7 @@ def _shapes(file: Any) -> Shapes:
 
 
 def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """The checksum of everything in the file: metadata, and every tensor's name, type, shape and bytes."""
+    """The SHA-256 checksum of the metadata, and of the name, type, shape and bytes of every tensor."""
     digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]

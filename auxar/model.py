@@ -1,4 +1,4 @@
-"""p(X, X̂) = p(X̂) p(X | X̂): an image modelled together with its views (paper, equation 2)."""
+"""The joint model of an image and its views, p(X, X̂) = p(X̂) p(X | X̂) (paper, equation 2)."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from auxar.interfaces import (
 
 
 class Stage(Factor):
-    """p(X | X̂): a view, and the embedding and the decoder that are trained to predict an image from it.
+    """The factor p(X | X̂): a view, and the embedding and the decoder that predict the image from the view.
 
-    A `restricted` decoder gives probability to images with the given view only. Raises `UserError` if the parts' specs
-    do not meet, and for `restricted` if the view does not say which images it leaves possible or the decoder cannot be
-    restricted. The weights are named `embedding.…` and `decoder.…`.
+    If `restricted`, the decoder gives probability only to images with the given view. Raises `UserError` if the parts
+    do not have the same image and view. With `restricted`, also raises it if the view has no support or the decoder
+    cannot be restricted. In the state dict, weights are named `embedding.…` and `decoder.…`.
     """
 
     def __init__(
@@ -49,32 +49,32 @@ class Stage(Factor):
         if embedding.features_channels != decoder.features_channels:
             raise UserError(
                 f"the embedding gives {embedding.features_channels} channels of features, "
-                f"the decoder expects {decoder.features_channels}"
+                f"but the decoder expects {decoder.features_channels}"
             )
         if restricted and view.support is None:
-            raise UserError("support: the view does not say which images it leaves possible, so the decoder stays free")
+            raise UserError("support: 'restricted' needs a view that defines its support; use 'free'")
         if restricted and not decoder.restricts:
-            raise UserError("support: the decoder cannot be restricted to possible values, so it stays free")
+            raise UserError("support: 'restricted' needs a decoder that can be restricted; use 'free'")
         self.view = view
         self.embedding = embedding
         self.decoder = decoder
         self.restricted = restricted
 
     def at(self, depth: int) -> Stage:
-        """A stage of the same parts at another depth."""
+        """A stage at another depth that shares the view, the embedding and the decoder of this one."""
         return Stage(self.view, self.embedding, self.decoder, restricted=self.restricted, depth=depth)
 
     def view_of(self, image: Tensor) -> Tensor:
-        """ψ(X) in the image's integers, or in 64 bits where those do not hold the view's values."""
-        # A tensor that does not hold integers is refused by the view itself.
+        """The view ψ(X) in the dtype of the image, or in int64 if that dtype is too small for the view's values."""
+        # `torch.iinfo` does not accept floating-point types. The view itself refuses them.
         narrow = not image.is_floating_point() and self.view.view.levels - 1 > torch.iinfo(image.dtype).max
         return self.view(image.to(torch.int64) if narrow else image)
 
     def known_of_view(self, known: Known) -> Known:
-        """The view's pixels that follow from known pixels of the image.
+        """The pixels of the view that are determined by known pixels of the image.
 
-        Given a view, a restricted decoder draws an image that has it. It then also says what the view's other values
-        can be, if the view can tell, so that the view leaves room for known pixels where some of a value's are known.
+        A restricted decoder draws only images that have the given view, so the drawn view must be possible for the
+        known pixels. If the view is monotone, the result therefore also limits its other values.
         """
         found = self.view.known(known)
         if not self.restricted or not self.view.monotone:
@@ -102,7 +102,7 @@ class Stage(Factor):
         return self.decoder.log_prob_by_channel(image, features, inside=possible)
 
     def draw(self, view: Tensor, request: SampleRequest, sampler: Sampler) -> Tensor:
-        """One image for each number of the request, given its view (b, *view_spec.shape): int64, (b, *image.shape)."""
+        """Draws one image per number of the request given its view (b, *view_spec.shape): int64, (b, *image.shape)."""
         if self.restricted:
             assert self.view.support is not None
             request = attrs.evolve(request, restriction=Restriction(self.view.support, view))
@@ -115,16 +115,17 @@ class Stage(Factor):
         self.decoder.initialize(image, self.embedding(view))
 
     def _possible(self, image: Tensor, view: Tensor) -> Interval | None:
-        """The values that the view leaves possible for every sub-pixel, if the view can tell."""
+        """The possible values of every sub-pixel given the view; None if the view has no support."""
         return None if self.view.support is None else self.view.support.intervals(image, view)
 
 
 class Chain(Prior):
-    """The joint model of an image and its views: stages from the image down, and a prior of the coarsest view.
+    """The joint model of an image and its views: one stage for each view, the image's stage first, and a prior.
 
-    `log_prob` is log p(X, ψ(X), …), at most log p(X) = log Σ_x̂ p(X, x̂) (paper, equation 5). If all stages are
-    restricted, the two are equal. A chain whose prior is a chain is the chain of all their stages. Raises `UserError`
-    if the stages and the prior do not meet.
+    `log_prob` is log p(X, ψ(X), …), a lower bound of log p(X) = log Σ_x̂ p(X, x̂) (paper, equation 5). If all stages
+    are restricted and the prior is exact, it equals log p(X). If `prior` is itself a chain, its stages are appended and
+    its prior is used. Raises `UserError` if the image of a stage or of the prior differs from the view of the stage
+    before it.
 
     Examples:
         >>> import torch
@@ -145,8 +146,9 @@ class Chain(Prior):
     """
 
     stages: Sequence[Stage]
-    """Stage k is at depth k."""
+    """The stages. Stage k predicts the image at depth k from the view at depth k + 1."""
     prior: Prior
+    """The prior of the coarsest view."""
 
     def __init__(self, stages: Sequence[Stage], prior: Prior) -> None:
         super().__init__()
@@ -191,7 +193,7 @@ class Chain(Prior):
         return self.draw_views(request, sampler)[0]
 
     def draw_views(self, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
-        # At every depth the known pixels are held fixed: the image's, and those of its views that follow from them.
+        # Known pixels of the image are held fixed, and so are the pixels of its views that they determine.
         given = [request.known]
         for stage in self.stages:
             given.append(None if given[-1] is None else stage.known_of_view(given[-1]))
@@ -200,13 +202,16 @@ class Chain(Prior):
 
     def draw_from(self, view: Tensor, request: SampleRequest, sampler: Sampler, *, from_depth: int = 1) -> list[Tensor]:
         if not 1 <= from_depth <= len(self.stages):
-            raise UserError(f"from_depth = {from_depth}: this model has views at depths 1 … {len(self.stages)}")
+            raise UserError(f"from_depth = {from_depth}: expected the depth of a view, 1 … {len(self.stages)}")
         return self._draw_up(view, request, sampler, [None] * from_depth)
 
     def _draw_up(
         self, view: Tensor, request: SampleRequest, sampler: Sampler, known: Sequence[Known | None]
     ) -> list[Tensor]:
-        """Images drawn from a view at depth len(known), where pixels are known at each smaller depth, by depth."""
+        """Draws the images at depths len(known) - 1 … 0, starting from the view at depth len(known).
+
+        `known` holds the known pixels by depth. Returns the images by depth, with the view as the last one.
+        """
         drawn = [view]
         for stage, given in reversed(list(zip(self.stages, known, strict=False))):
             drawn.insert(0, stage.draw(drawn[0], request.deeper(stage.depth, given), sampler))
@@ -215,4 +220,4 @@ class Chain(Prior):
 
 def _check_fit(what: str, found: ImageSpec, expected: ImageSpec) -> None:
     if found != expected:
-        raise UserError(f"the {what} is {found}, expected {expected}")
+        raise UserError(f"the {what} is {found}; expected {expected}")

@@ -1,4 +1,4 @@
-"""The main job, from a recipe to a model that is trained, evaluated, sampled and reported."""
+"""The work of `auxar run`: trains a recipe's model, evaluates it, draws samples and figures, and writes a report."""
 
 from __future__ import annotations
 
@@ -41,12 +41,14 @@ def run(
     only: Sequence[str] = (),
     trust_plugins: bool = False,
 ) -> RunFolder:
-    """Trains the factors that are not trained yet, evaluates, samples and reports; continues a run that was stopped.
+    """Trains a recipe's model, evaluates it, draws samples and figures, and writes the report of the run.
 
-    `settings` are `key=value` texts that replace keys of the recipe. `out` is the run's folder, runs/<recipe name>
-    without it. `only` names the factors to train here. Evaluation covers all that are trained; samples are drawn once
-    all are. Raises `UserError` before anything is written for any mistake in the recipe or the folder, and if another
-    process is at work in it.
+    A stopped run continues from its last checkpoints. `settings` are `key=value` strings that override keys of the
+    recipe. `out` is the run's folder; the default is runs/<recipe name>. `only` names the factors to train; the default
+    is all factors. Every trained factor is evaluated. Samples and figures are drawn only if all factors are trained.
+
+    Raises `UserError` if the recipe, the folder or the images are invalid, or if another process uses the folder. The
+    recipe and its components are checked before anything is written, the images afterwards.
     """
     path = Path(path)
     recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
@@ -64,7 +66,7 @@ def run(
             found, recipe = begin_run(folder, recipe, registry, path.parent)
         finished = _is_finished(found, recipe)
         missing = [name for name in names if not found.weights(name).is_file()]
-        # No process may write before all have seen what there is.
+        # No process may write before all processes have found which files exist, or they would disagree.
         accelerator.wait_for_everyone()
         if finished:
             logger.info("this run is finished: %s", found.report)
@@ -72,7 +74,7 @@ def run(
 
         data = load_images(recipe.data, recipe.image, registry.dataset_paths())
         for name in data.skipped:
-            logger.warning("left out, cannot be read: %s", one_line(name))
+            logger.warning("this image cannot be read and is left out: %s", one_line(name))
         model = train_factors(recipe, registry, missing, data, found, accelerator)
         _log_result(evaluate_run(found, recipe, model, data, accelerator))
         _sample(found, recipe, model, data, accelerator)
@@ -82,7 +84,7 @@ def run(
 
 
 def _is_finished(run: RunFolder, recipe: Recipe) -> bool:
-    """Whether a run has everything: each factor, an evaluation, the samples and figures of its recipe, the report."""
+    """Whether all factors are trained and evaluated, and the samples, figures and report of the recipe exist."""
     if len(run.trained(recipe)) < len(recipe.factor_names) or not run.report.is_file():
         return False
     if recipe.sampling.images and not (run.samples / "samples.json").is_file():
@@ -91,7 +93,7 @@ def _is_finished(run: RunFolder, recipe: Recipe) -> bool:
 
 
 def _figure_rows(recipe: Recipe) -> int:
-    """The number of rows of each figure; 0 for a recipe that asks for no images at all."""
+    """The number of rows of each figure; 0, for no figures, if the recipe has `sampling.images` = 0."""
     return recipe.sampling.figure_rows if recipe.sampling.images else 0
 
 
@@ -100,18 +102,18 @@ def _log_result(table: Mapping[str, Any]) -> None:
         kind = words.KINDS[table["kind"]]
         logger.info("%.4f bits/dim on %d held-out images (%s)", bits, table["images"]["heldout"], kind)
         if wasted := table["wasted_bits_per_dim"]["heldout"]:
-            logger.info("of these, %s, which free decoders allow", words.wasted(wasted))
+            logger.info("of this bound, %s, because free decoders do not exclude such images", words.wasted(wasted))
 
 
 def _sample(run: RunFolder, recipe: Recipe, model: Prior, data: DataSets, accelerator: Accelerator) -> None:
     missing = [name for name in recipe.factor_names if name not in run.trained(recipe)]
     if missing:
-        logger.info("no samples yet, these factors are not trained: %s", ", ".join(missing))
+        logger.info("no samples are drawn yet, because these factors are not trained: %s", ", ".join(missing))
         return
-    # `auxar sample` may have been asked to draw here as well.
+    # `auxar sample --out` may be writing into the same folder, so it has a lock of its own.
     with holding_for_all(run.samples, accelerator, check_samples):
         sample_to_folder(model, recipe.sampling, own_sampler(model), run.samples, accelerator, data.heldout)
     if rows := _figure_rows(recipe):
-        # Looking for the nearest training images would read a whole stream: `auxar figures` does so on request.
+        # The figure of nearest training images would read a whole stream, so only `auxar figures` draws it for streams.
         training = None if recipe.data.streaming else data.train
         figures_to_folder(model, own_sampler(model), recipe, rows, data.heldout, training, run.figures, accelerator)

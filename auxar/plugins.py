@@ -1,8 +1,8 @@
-"""Plugins: the hook, what it returns, and the registry of all that plugins provide.
+"""Plugins: the hook that they implement, the components that it returns, and the registry of all components.
 
-A plugin is a module (or object) with a function marked by `hookimpl` and with the number `AUXAR_INTERFACE`, the version
-of the interfaces that it was made for. It is found through an entry point in the group `auxar`, or as a Python file
-that a recipe names. The plugins that auxar ships are found in the same way.
+A plugin is a module (or object) with a function marked by `hookimpl` and an integer `AUXAR_INTERFACE`, the version of
+the interfaces that it was written for. It is part of an installed package that has an entry point in the group `auxar`,
+or it is a Python file that a recipe names. auxar's own plugins have entry points too.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ from auxar.interfaces.version import interface_problem
 
 logger = logging.getLogger("auxar")
 GROUP = "auxar"
+"""The group of entry points of plugins."""
 Kind = Literal["view", "prior", "embedding", "decoder", "head", "sampler", "engine", "dataset"]
 MADE_BY_RUNS = ("run.json", "factors", "samples", "figures", "evaluation.json", "report.html")
+"""Files and folders that `auxar run` creates. A recipe.toml beside one of them counts as the recipe of a run."""
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
 
 @attrs.frozen
 class Component:
-    """Something a recipe can name.
+    """A component that a plugin provides and a recipe selects by its kind and name.
 
     `config` is a frozen attrs class: its fields are the options that the recipe may set, with their types and
-    defaults. `build` makes the component, by kind:
+    defaults. `build` creates the component. Its signature depends on the kind:
 
     - view: `build(config, image: ImageSpec) -> View`
     - prior: `build(config, image: ImageSpec) -> Prior`
@@ -50,7 +52,7 @@ class Component:
     - engine: `build(config) -> auxar_samplers.engines.Engine`
     - dataset: `build(config) -> pathlib.Path`, a parquet file or a folder of images
 
-    A `build` raises `UserError` for sizes and options that do not fit.
+    `build` raises `UserError` if it does not support the sizes or the options.
     """
 
     kind: Kind = attrs.field()
@@ -70,42 +72,44 @@ class Component:
 
     @property
     def summary(self) -> str:
-        """First line of the config class's docstring."""
+        """The first line of the config class's docstring."""
         return (self.config.__doc__ or "").strip().split("\n")[0]
 
 
 class HookSpecification:
-    """All hooks that auxar calls."""
+    """The hooks that a plugin can implement."""
 
     @hookspec
     def auxar_register_components(self) -> Sequence[Component]:  # type: ignore[empty-body]
-        """Called once when plugins are loaded; returns the components that the plugin provides."""
+        """Returns the components that the plugin provides. auxar calls it once, when plugins are loaded."""
 
 
 @attrs.frozen
 class Registry:
-    """Every component of the loaded plugins, with the name of its provider."""
+    """The components of all loaded plugins, and the plugin that provides each component."""
 
     components: dict[tuple[str, str], Component]
+    """The components by (kind, name)."""
     providers: dict[tuple[str, str], str]
+    """The plugin that provides each component, and its origin, by (kind, name)."""
     problems: tuple[str, ...] = ()
-    """Installed plugins that could not be loaded, and why. The others work all the same."""
+    """A message about each installed plugin that could not be loaded. Other plugins are not affected."""
 
     def get(self, kind: Kind, name: str, path: str) -> Component:
-        """The component of that kind and name; `UserError` at the key `path` if there is none."""
+        """The component of this kind and name. Raises `UserError`, naming the recipe's key `path`, if there is none."""
         try:
             return self.components[kind, name]
         except KeyError:
             hint = did_you_mean(name, self.names(kind))
-            failed = f"; not loaded: {'; '.join(self.problems)}" if self.problems else ""
+            failed = f"; plugins that could not be loaded: {'; '.join(self.problems)}" if self.problems else ""
             raise UserError(f"{path}: no {kind} is named '{name}'{hint}{failed}") from None
 
     def names(self, kind: Kind) -> list[str]:
-        """Names of all components of one kind."""
+        """The names of all components of one kind, sorted."""
         return sorted(name for known, name in self.components if known == kind)
 
     def dataset_paths(self) -> dict[str, Path]:
-        """Registered data sets and where their images are."""
+        """The path of each registered data set by its name: a parquet file or a folder of images."""
         found = {}
         for name in self.names("dataset"):
             component = self.components["dataset", name]
@@ -114,11 +118,11 @@ class Registry:
 
 
 def load_plugins(files: Iterable[Path] = ()) -> Registry:
-    """The registry of all installed plugins and of the given plugin files.
+    """Loads all installed plugins and the given plugin files, and returns the registry of their components.
 
-    Raises `UserError` for a file that cannot be loaded or was made for other interfaces, two plugins or two components
-    of one name, and a hook that auxar does not know. An installed plugin that cannot be loaded, or was made for other
-    interfaces, is left out with a warning.
+    Raises `UserError` if a plugin file cannot be loaded or was written for another version of the interfaces, if two
+    plugins have the same name or two components the same kind and name, if a plugin has an unknown hook, or if its hook
+    fails. An installed plugin that cannot be imported, or was written for another version, is skipped with a warning.
     """
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(HookSpecification)
@@ -129,7 +133,7 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
             plugin = load()
         except UserError:
             raise
-        except Exception as error:  # A stranger's module may fail in any way; the others still load.
+        except Exception as error:  # A third-party module may raise any exception. Other plugins still load.
             problems.append(f"plugin '{name}' ({origin}): {type(error).__name__}: {error}")
             warnings.warn(problems[-1], stacklevel=2)
             continue
@@ -148,10 +152,11 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
 
 
 def plugin_files(names: Sequence[str], recipe: Path, *, trusted: bool, of_a_run: bool = False) -> list[Path]:
-    """The plugin files that the recipe in the file `recipe` names, which are code that runs with the user's rights.
+    """The paths of the plugin files that a recipe names. Loading a plugin file runs its code with the user's rights.
 
-    For a recipe that is `of_a_run`, or looks like a run's, raises `UserError` unless the files are `trusted`, and even
-    then for files outside of the run's folder plugins/.
+    `names` is the recipe's list `plugins`, and `recipe` the path of its file. A recipe counts as that of a run if
+    `of_a_run` is true, or if it lies in a folder like that of a run. For such a recipe, raises `UserError` unless
+    `trusted` is true, and also if a file is outside of the run's folder plugins/.
     """
     folder = recipe.parent
     files = [folder / name for name in names]
@@ -159,21 +164,24 @@ def plugin_files(names: Sequence[str], recipe: Path, *, trusted: bool, of_a_run:
         return files
     listing = ", ".join(str(file) for file in files)
     for name, file in zip(names, files, strict=True):
-        # `Path.resolve` fails on a link to itself.
+        # `os.path.realpath` is used because `Path.resolve` raises an error for a link to itself.
         place = os.path.join(os.path.realpath(folder), "plugins", file.name)
         if Path(name).parts != ("plugins", file.name) or os.path.realpath(file) != place:
-            raise UserError(f"plugins: {name} is not in this run's folder plugins/; auxar does not load it")
+            raise UserError(f"plugins: {name} is not in this run's folder plugins/; only plugin files in it are loaded")
     if not trusted:
         raise UserError(
-            f"plugins: this run comes with code that would be loaded: {listing}; read it, and say --trust-plugins "
-            "(in Python: trust_plugins=True) if you trust it"
+            f"plugins: this run has plugin files, which are code: {listing}; read them, and if you trust them, add "
+            "--trust-plugins (in Python: trust_plugins=True)"
         )
-    logger.info("loading code that comes with the run: %s", listing)
+    logger.info("loading the plugin files of the run: %s", listing)
     return files
 
 
 def _is_of_a_run(recipe: Path, names: Sequence[str]) -> bool:
-    """Whether the recipe is a run's: copies of plugin files in plugins/, or files that runs make, lie beside it."""
+    """Whether a recipe seems to be that of a run.
+
+    Its file is recipe.toml, and it names plugin files in plugins/ or lies beside files that `auxar run` creates.
+    """
     kept = any(Path(name).parts[:1] == ("plugins",) for name in names)
     return recipe.name == "recipe.toml" and (kept or any((recipe.parent / name).exists() for name in MADE_BY_RUNS))
 
@@ -196,26 +204,26 @@ def _collect(manager: pluggy.PluginManager, origins: dict[str, str], problems: t
         provider = f"{implementation.plugin_name} ({origins[implementation.plugin_name]})"
         try:
             provided: list[Any] = list(implementation.function())  # type: ignore[call-overload]
-        except Exception as error:  # A stranger's function may fail in any way.
+        except Exception as error:  # A third-party function may raise any exception.
             raise UserError(
                 f"plugin {provider}: auxar_register_components failed: {type(error).__name__}: {error}"
             ) from error
         for component in provided:
             if not isinstance(component, Component):
-                raise UserError(f"plugin {provider}: auxar_register_components must return Component records")
+                raise UserError(f"plugin {provider}: auxar_register_components must return a list of Component records")
             key = (component.kind, component.name)
             if key in components:
                 raise UserError(
-                    f"two plugins provide the {component.kind} '{component.name}': {providers[key]} and {provider}"
+                    f"the {component.kind} '{component.name}' is provided twice, by {providers[key]} and by {provider}"
                 )
             components[key], providers[key] = component, provider
     return Registry(components, providers, problems)
 
 
 def _sources(files: Iterable[Path]) -> Iterator[tuple[str, str, bool, Callable[[], Any]]]:
-    """Name and origin of every plugin, whether it is a file, and the function that loads it."""
+    """Yields the name and the origin of every plugin, whether it is a file, and a function that loads it."""
 
-    # Reading a package's name or version parses its whole description each time.
+    # Cached, because each access to a package's name or version parses all of its metadata.
     @functools.cache
     def package(dist: importlib.metadata.Distribution) -> str:
         return f"{dist.name} {dist.version}"
@@ -229,17 +237,17 @@ def _sources(files: Iterable[Path]) -> Iterator[tuple[str, str, bool, Callable[[
 def _load_file(file: Path) -> ModuleType:
     if not file.is_file():
         near = did_you_mean(file.name, (path.name for path in file.parent.glob("*.py")))
-        raise UserError(f"plugins: there is no file {file}{near}")
+        raise UserError(f"plugins: {file} does not exist{near}")
     if file.suffix != ".py":
         raise UserError(f"plugins: {file} is not a Python file")
-    # A name of its own for each path keeps two files called views.py apart.
+    # The module's name depends on the path, so that two files named views.py do not collide.
     digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:12]
     module = ModuleType(f"auxar_plugin_{file.stem}_{digest}")
     module.__file__ = str(file)
-    # Types written as text in the file's classes are resolved through `sys.modules`.
+    # Annotations that are strings are resolved through `sys.modules`, so the module is registered before it runs.
     sys.modules[module.__name__] = module
     try:
-        # Not by the import system, which would take a compiled file from beside it in place of the text.
+        # The import system is not used, because it could run a cached .pyc file instead of this source.
         exec(compile(read_bytes(file), str(file), "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[module.__name__]

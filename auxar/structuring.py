@@ -1,4 +1,4 @@
-"""Plain values, as JSON and TOML give them, to attrs classes: strictly, with the path of every value that is wrong."""
+"""Strict conversion of plain values, from JSON or TOML, to attrs classes. Errors name the path of each wrong value."""
 
 from __future__ import annotations
 
@@ -21,19 +21,25 @@ from auxar.errors import did_you_mean, one_line, shown
 
 T = TypeVar("T")
 LONGEST_TEXT = 10_000
+"""Maximum number of characters of a string."""
 LONGEST_KEY = 100
-"""Characters of an unknown key that an error quotes."""
+"""Maximum number of characters of an unknown key that an error quotes."""
 MOST_UNKNOWN = 3
-"""Unknown keys of a table that an error names."""
+"""Maximum number of unknown keys of a table that an error names."""
 MOST_ENTRIES = 12
-"""Wrong entries of a list or mapping that are collected; fixing these reveals the rest."""
-A_LIST, A_TABLE, OF_64_BITS = "a list", "a table", "a number of 64 bits"
+"""A list or mapping with more wrong entries than this is not checked to its end."""
+A_LIST, A_TABLE, OF_64_BITS = "a list", "a table", "an integer of at most 64 bits"
+"""Descriptions of expected values in errors."""
 NO_KEY = "no key"
-"""Metadata of a field that no table may set, so that errors do not suggest it."""
+"""Metadata key of a field that a table cannot set. Errors do not name such a field among the known keys."""
 
 
 class Misfit(Exception):
-    """Values that do not fit their type. `problems` holds a line for each, the path of the value first."""
+    """The error for values that do not match their type.
+
+    `problems` has one line for each wrong value, which begins with the path of the value. `reason` is the exception of
+    cattrs, from which an enclosing converter builds longer paths.
+    """
 
     def __init__(self, problems: Sequence[str], reason: Exception) -> None:
         super().__init__("\n".join(problems))
@@ -42,43 +48,45 @@ class Misfit(Exception):
 
 
 class Messages:
-    """Sentences about a value that is wrong. A kind of file that its users write by hand may say more."""
+    """The error messages about wrong values. A subclass can word them for a kind of file, for example with advice."""
 
     def wrong(self, expected: str, value: Any) -> str:
-        """The sentence for a value of another type, or an integer of too many bits."""
+        """The message about a value that is not as `expected` says: a type, a choice or an integer of 64 bits."""
         return f"expected {expected}, got {shown(value)}"
 
     def too_long(self, text: str) -> str:
-        """The sentence for a text of more than `LONGEST_TEXT` characters."""
+        """The message about a string of more than `LONGEST_TEXT` characters."""
         return f"expected at most {LONGEST_TEXT} characters, got {len(text)}"
 
 
 @attrs.frozen
 class Hook:
-    """How values of some types are read, for types that need more than their fields.
+    """A custom conversion for types that are not converted field by field.
 
-    An error of `read` is reported with the path of the value, and a `Misfit` with the paths below it.
+    An error that `read` raises is reported with the path of the value. If it is a `Misfit`, its paths are appended to
+    that path.
     """
 
     fits: Callable[[Any], bool]
-    """Whether a type is one of them."""
+    """Returns whether the hook converts a type."""
     read: Callable[[Any, Any], Any]
-    """From a plain value and the type to the object."""
+    """Converts a plain value to an object; the arguments are the value and the type."""
     write: Callable[[Any], Any] | None = None
-    """From the object back to plain values; without it, an attrs class is written field by field."""
+    """Converts an object back to plain values. If it is None, an attrs class is written field by field."""
 
 
 class StrictConverter:
-    """Reads exact types only: a boolean is no integer, and a text is neither a number nor a list of its characters.
+    """A converter that accepts exact types only: for example, it refuses a boolean where an integer is expected.
 
-    Integers have 64 bits and texts an end; an integer may stand for a float. Lists, tuples, mappings with text keys,
-    `Literal`, optional values and nested attrs classes may contain one another.
+    Integers have at most 64 bits, and strings at most `LONGEST_TEXT` characters. An integer is accepted as a float.
+    Scalars, `Literal`, lists, tuples, mappings with string keys, optional values and attrs classes are supported and
+    may be nested.
 
     Args:
-        unknown_keys: Whether keys that an attrs class does not have are an error.
+        unknown_keys: "refused" if keys without a field in the attrs class are errors, else "ignored".
         finite: Whether floats must be finite.
-        messages: Sentences of the errors.
-        hooks: Types that are read in their own way; of several that fit, the last counts.
+        messages: The error messages; by default `Messages()`.
+        hooks: Custom conversions. If several convert a type, the last one is used.
     """
 
     def __init__(
@@ -96,14 +104,17 @@ class StrictConverter:
         self._cattrs = self._make_converter()
 
     def structure(self, value: Any, kind: type[T], path: str = "") -> T:
-        """The value as `kind`. Raises `Misfit`, whose paths begin with `path`, if it does not fit."""
+        """Converts a plain value to the type `kind`.
+
+        Raises `Misfit`, with paths that begin with `path`, if the value does not match the type.
+        """
         try:
             return self._cattrs.structure(value, kind)
-        except Exception as error:  # Validators of the classes may raise anything; cattrs gathers it.
+        except Exception as error:  # Validators may raise any exception. cattrs collects them in groups.
             raise Misfit([one_line(problem) for problem in _problems(error, path)], error) from None
 
     def unstructure(self, value: Any) -> Any:
-        """Plain values that `structure` reads back."""
+        """Converts an object to plain values, which `structure` can convert back."""
         return self._cattrs.unstructure(value)
 
     def _make_converter(self) -> Converter:
@@ -122,7 +133,7 @@ class StrictConverter:
 
     def _scalar(self, *accepted: type) -> Callable[[Any, Any], Any]:
         def read(value: Any, kind: Any) -> Any:
-            # `isinstance` would take `True` for an integer, and `float` would read a text.
+            # `isinstance` would accept `True` as an integer, and `float` would accept the string "1".
             if type(value) not in accepted:
                 raise TypeError(self._messages.wrong(kind.__name__, value))
             if kind is float and self._finite:
@@ -138,21 +149,21 @@ class StrictConverter:
 
     def _choice(self, value: Any, kind: Any) -> Any:
         for choice in get_args(kind):
-            # 1 is `True` to Python.
+            # The types are compared too, because 1 == True in Python.
             if type(value) is type(choice) and value == choice:
                 return value
         raise ValueError(self._messages.wrong(f"one of {', '.join(map(str, get_args(kind)))}", value))
 
     def _sequence(self, value: Any, kind: Any) -> Any:
-        # cattrs would take any collection, a table for the list of its keys, and would quote all of a long one.
+        # cattrs would accept any collection, read a table as a list of its keys, and quote a long list in full.
         kinds = get_args(kind)
         texts = set(kinds) <= {str, Ellipsis}
         if not isinstance(value, list | tuple) or (texts and not all(isinstance(entry, str) for entry in value)):
-            raise TypeError(self._messages.wrong('a list of texts, ["…", …]' if texts else A_LIST, value))
+            raise TypeError(self._messages.wrong('a list of strings, ["…", …]' if texts else A_LIST, value))
         if _origin(kind) is list or kinds[-1:] == (Ellipsis,):
             kinds = kinds[:1] * len(value)
         if len(kinds) != len(value):
-            raise ValueError(f"expected a list of {len(kinds)}, got {len(value)}: {shown(value)}")
+            raise ValueError(f"expected a list of {len(kinds)} entries, got {len(value)}: {shown(value)}")
         entries = self._entries(zip(range(len(value)), value, kinds, strict=True), kind)
         return list(entries.values()) if _origin(kind) is list else tuple(entries.values())
 
@@ -162,7 +173,7 @@ class StrictConverter:
         return self._entries(((key, entry, get_args(kind)[1]) for key, entry in value.items()), kind)
 
     def _entries(self, entries: Iterable[tuple[Any, Any, Any]], kind: Any) -> dict[Any, Any]:
-        """Places, values and types of entries to the entries that were read."""
+        """Converts entries, given as (key or index, value, type), and collects their errors."""
         found, errors = {}, []
         for place, entry, own in entries:
             try:
@@ -173,14 +184,14 @@ class StrictConverter:
                 if len(errors) > MOST_ENTRIES:
                     break
         if errors:
-            raise IterableValidationError("entries that do not fit", errors, kind)
+            raise IterableValidationError("some entries are wrong", errors, kind)
         return found
 
     def _table(self, kind: Any) -> Callable[[Any, Any], Any]:
         fill: Any = make_dict_structure_fn(kind, self._cattrs, _cattrs_forbid_extra_keys=self._refuse_unknown)
 
         def read(value: Any, target: Any) -> Any:
-            # cattrs would report how its own code failed on the value.
+            # Without this check, the error would be about the code that cattrs generates.
             if not isinstance(value, Mapping):
                 raise TypeError(self._messages.wrong(A_TABLE, value))
             return fill(value, target)
@@ -189,8 +200,8 @@ class StrictConverter:
 
 
 def _problems(error: BaseException, path: str) -> Iterator[str]:
-    """A line for each value that is wrong, its path first."""
-    if isinstance(error, Misfit):  # A hook called a converter: its paths continue this one.
+    """Yields one line for each wrong value, which begins with the path of the value."""
+    if isinstance(error, Misfit):  # A hook called another converter. Its paths are appended to `path`.
         error = error.reason
     if isinstance(error, BaseValidationError):
         for part in error.exceptions:
@@ -201,7 +212,7 @@ def _problems(error: BaseException, path: str) -> Iterator[str]:
 
 
 def _place(error: BaseException) -> str:
-    """The last part of the path to the value that an error is about, with its dot or brackets."""
+    """The last part of the path of a wrong value, as ".name" or "[index]"; empty if the error does not name it."""
     for note in getattr(error, "__notes__", ()):
         if isinstance(note, AttributeValidationNote):
             return f".{note.name}"
@@ -216,7 +227,7 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, ForbiddenExtraKeysError):
         known = [field.name for field in attrs.fields(error.cl) if field.init and NO_KEY not in field.metadata]
         return "; ".join(_unknown_keys(sorted(error.extra_fields), known))
-    # attrs validators put more than the message into `args`; the first entry is the sentence.
+    # attrs validators put other values after the message into `args`.
     return str(error.args[0]) if error.args else str(error)
 
 
@@ -225,7 +236,7 @@ def _unknown_keys(keys: Sequence[str], known: Sequence[str]) -> Iterator[str]:
         name = one_line(key, LONGEST_KEY)
         yield f"unknown key '{name}'{did_you_mean(name, known)}"
     if len(keys) > MOST_UNKNOWN:
-        yield f"and {len(keys) - MOST_UNKNOWN} more that are unknown"
+        yield f"and {len(keys) - MOST_UNKNOWN} more unknown keys"
 
 
 def _origin(kind: Any) -> Any:
@@ -235,5 +246,5 @@ def _origin(kind: Any) -> Any:
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # An integer beyond all floating-point numbers.
+    except OverflowError:  # The integer is too large for a float.
         return False

@@ -1,4 +1,4 @@
-"""Supports of views that depend on sums of sub-pixels, as means and weighted means do."""
+"""The support of views that depend on weighted sums of sub-pixels, such as means."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from auxar.interfaces import ImageSpec, Interval, Known, Support, Walk
 
 
 class SumSupport(Support):
-    """The support of views that depend on sums: X̂ gives a range to each of several weighted sums of sub-pixels.
+    """The support of a view that depends on weighted sums: X̂ determines a range for the sum over each group.
 
-    Each sub-pixel belongs to one group. With S the sum over its group so far, R the most that those to come can add
-    and w its weight, its value lies between (lowest - S - R) / w, rounded up, and (highest - S) / w, rounded down. That
-    is exact if no step of a sum can jump over a range: if each range holds at least as many integers as the largest
-    weight of its group.
+    Each sub-pixel belongs to one group. Let the group's sum lie in lowest … highest, let S be the weighted sum of the
+    group's earlier sub-pixels, R the most that its later sub-pixels can add, and w the weight of the sub-pixel. The
+    sub-pixel then lies between (lowest - S - R) / w, rounded up, and (highest - S) / w, rounded down. This interval is
+    exact if each range holds at least as many integers as the largest weight of its group.
 
     Args:
-        image: The image whose sub-pixels are summed.
-        groups: Gives the number of each sub-pixel's group, 0 … count - 1, and what it counts in the group's sum, from
-            1 on: integers that broadcast to (c, h, w). Called once, when the support is first used.
-        ranges: Views (b, *view.shape) to the lowest and the highest sum of every group, integers, (b, count) each.
+        image: Shape and range of the images.
+        groups: A function that returns the number of each sub-pixel's group, 0 … count - 1, and the sub-pixel's weight,
+            at least 1: integers that broadcast to (c, h, w). It is called once, when the support is first used.
+        ranges: A function from views (b, *view.shape) to the lowest and the highest sum of every group: integers,
+            (b, count) each.
 
     Examples:
-        The sum of two pixels is 3 or 4, and the first of them is 2:
+        The view gives the sum of two pixels the range 3 … 4. The first pixel is 2:
 
         >>> image = ImageSpec(1, height=1, width=2, levels=4)
         >>> together = lambda: (torch.tensor(0), torch.tensor(1))
@@ -48,9 +49,9 @@ class SumSupport(Support):
         self._on: dict[torch.device, Groups] = {}
 
     def groups(self, device: torch.device) -> Groups:
-        """The groups, with their tensors on a device."""
+        """The groups, with tensors on the given device."""
         if not self._on:
-            # Computed on the CPU, whatever the default device is.
+            # The groups are computed on the CPU even if the default device is another one.
             with torch.device("cpu"):
                 self._on[torch.device("cpu")] = make_groups(self.image, *self._groups())
         if device not in self._on:
@@ -59,7 +60,7 @@ class SumSupport(Support):
 
     def intervals(self, image: Tensor, view: Tensor) -> Interval:
         if image.is_meta:
-            # The cost of a model is computed on shapes alone: its images may be larger than any memory.
+            # Costs are computed on meta tensors, because images may not fit into memory. Only shapes matter here.
             return Interval(*(torch.empty_like(image, dtype=torch.int64) for _ in range(2)))
         groups = self.groups(image.device)
         before = groups.before(_in_order(image.to(torch.int64)) * groups.weight)
@@ -77,34 +78,36 @@ class SumSupport(Support):
 
 @attrs.frozen(eq=False)
 class Groups:
-    """Groups of sub-pixels: tensors (sub-pixels,) in the order in which they are drawn."""
+    """Groups of sub-pixels. Every tensor has shape (sub-pixels,) and, except for `sorted`, is in drawing order."""
 
     number: Tensor
+    """Number of the group of each sub-pixel."""
     weight: Tensor
+    """Weight of each sub-pixel in the sum of its group."""
     rest: Tensor
-    """The most that the later sub-pixels of its group can add."""
+    """The most that later sub-pixels of the same group can add to the sum, for each sub-pixel."""
     sorted: Tensor
-    """Sub-pixels ordered by group, and within each as they are drawn."""
+    """Indices of the sub-pixels, sorted by group and within a group by drawing order."""
     place: Tensor
-    """The position of each sub-pixel in that order."""
+    """Position of each sub-pixel in `sorted`."""
     first: Tensor
-    """The position of the first sub-pixel of its group."""
+    """Position in `sorted` of the first sub-pixel of the same group, for each sub-pixel."""
     last: Tensor
-    """The position of the last sub-pixel of its group."""
+    """Position in `sorted` of the last sub-pixel of the same group, for each sub-pixel."""
 
     def before(self, values: Tensor) -> Tensor:
-        """For each sub-pixel, the sum of the values (b, sub-pixels) of earlier ones of its group."""
+        """Sums `values` over the earlier sub-pixels of the same group, for each sub-pixel: (b, sub-pixels)."""
         values = values[:, self.sorted]
         sums = values.cumsum(1) - values
         return sums[:, self.place] - sums[:, self.first]
 
     def after(self, values: Tensor) -> Tensor:
-        """For each sub-pixel, the sum of the values (b, sub-pixels) of later ones of its group."""
+        """Sums `values` over the later sub-pixels of the same group, for each sub-pixel: (b, sub-pixels)."""
         sums = values[:, self.sorted].cumsum(1)
         return sums[:, self.last] - sums[:, self.place]
 
     def reach(self, image: ImageSpec) -> int:
-        """How far to the right of a sub-pixel others of its group lie in rows above."""
+        """The largest number of columns from a sub-pixel to one of its group in a row above, further right; else 0."""
         columns = torch.arange(image.width).repeat_interleave(image.channels)
         rightmost = torch.full((int(self.number.max()) + 1,), -1)
         reach = 0
@@ -114,11 +117,12 @@ class Groups:
         return reach
 
     def to(self, device: torch.device) -> Groups:
+        """Copies the groups to a device."""
         return Groups(*(values.to(device) for values in attrs.astuple(self, recurse=False)))
 
 
 def make_groups(image: ImageSpec, number: Tensor, weight: Tensor) -> Groups:
-    """Groups of the sub-pixels of an image, from the results of the function that `SumSupport` is given."""
+    """Creates the groups from the two tensors that the function `groups` of a `SumSupport` returns."""
     number, weight = (_in_order(values.to(torch.int64).expand(1, *image.shape))[0] for values in (number, weight))
     by_group, sorted_ = number.sort(stable=True)
     place = sorted_.argsort()
@@ -130,9 +134,10 @@ def make_groups(image: ImageSpec, number: Tensor, weight: Tensor) -> Groups:
 
 
 class SumWalk(Walk):
-    """Keeps the range that the rest of each group's sum must still lie in.
+    """A walk that tracks, for each group, the range in which the sum of the remaining sub-pixels must lie.
 
-    It looks ahead to known pixels: if an image with these pixels can have the view, the drawn image has it.
+    Intervals take later known pixels into account: if an image has both the known pixels and the view, the drawn image
+    has them too.
     """
 
     def __init__(self, support: SumSupport, view: Tensor, known: Known | None) -> None:
@@ -147,14 +152,15 @@ class SumWalk(Walk):
             least, most = (
                 groups.after(_in_order(values.to(view.device, torch.int64)) * groups.weight) for values in ends
             )
-        # By place: (channels, places, …), the last place being outside of the image, where every value is possible.
+        # Shape (channels, places + 1, …). The last place is outside of the image, where every value is possible.
         self.groups = _by_place(groups.number, channels, lowest.shape[1])
         self.weights = _by_place(groups.weight, channels, 1)
         self.least, self.most = (_by_place(values.T, channels, 0) for values in (least, most))
         anything = lowest.new_full((len(view), 1), 2**62)
         self.lowest = torch.cat([lowest, -anything], dim=1).T.contiguous()
-        """(count + 1, b): the least that each group's sum still needs, changed by `take`."""
+        """Lowest sum of the remaining sub-pixels of each group, shape (count + 1, b). `take` updates it."""
         self.highest = torch.cat([highest, anything], dim=1).T.contiguous()
+        """Highest sum of the remaining sub-pixels of each group, shape (count + 1, b). `take` updates it."""
 
     def interval(self, places: Tensor, channel: int) -> Interval:
         group = self.groups[channel][places]
@@ -170,17 +176,20 @@ class SumWalk(Walk):
 
 
 def quotients(lowest: Tensor, highest: Tensor, weights: Tensor, levels: int) -> tuple[Tensor, Tensor]:
-    """Integers x in [0, levels) with lowest ≤ weights · x ≤ highest: the first and the last."""
+    """The lowest and the highest integer x in [0, levels) with lowest ≤ weights · x ≤ highest.
+
+    If there is none, the first result is greater than the second.
+    """
     low = (lowest.neg() // weights).neg_().clamp_(min=0)
     return low, (highest // weights).clamp_(max=levels - 1)
 
 
 def _in_order(values: Tensor) -> Tensor:
-    """(b, c, h, w) to (b, h · w · c): pixel after pixel, and within a pixel channel after channel."""
+    """Flattens (b, c, h, w) to (b, h · w · c) in drawing order: by pixel, and within a pixel by channel."""
     return values.permute(0, 2, 3, 1).flatten(1)
 
 
 def _by_place(values: Tensor, channels: int, outside: int) -> Tensor:
-    """(sub-pixels in order, …) to (channels, places + 1, …)."""
+    """Reshapes (sub-pixels, …) to (channels, places + 1, …). Entries of the last place have the value `outside`."""
     by_pixel = values.unflatten(0, (-1, channels)).transpose(0, 1)
     return torch.cat([by_pixel, by_pixel.new_full((channels, 1, *by_pixel.shape[2:]), outside)], dim=1).contiguous()

@@ -11,14 +11,14 @@ from auxar.distributed.signals import PEER_DIED, Interrupted, heeding_signals
 from auxar.errors import UserError, printable
 
 VERBS = ("run", "check", "evaluate", "compare", "sample", "figures", "plugins", "new-plugin")
-KEPT = "what is finished is kept, and a run continues from its last checkpoint by the same command"
+KEPT = "finished work is kept, and the same command continues a run from its last checkpoint"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Runs one command and returns its exit status. The default of `arguments` is the command line of the process.
 
-    0 if it did what was asked, 2 for a user's mistake or a machine that refuses, 3 if another process of the run died,
-    130 and 143 if it was ended by SIGINT and SIGTERM.
+    The status is 0 on success, 2 for a mistake of the user, a file that cannot be read or written, or lack of memory, 3
+    if another process of the run or a data worker died, 130 after SIGINT and 143 after SIGTERM.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -39,27 +39,27 @@ def _done(options: argparse.Namespace) -> int:
     except KeyboardInterrupt as error:
         _say(f"{str(error) or 'interrupted'}; {KEPT}")
         return error.code if isinstance(error, Interrupted) else 130
-    except OSError as error:  # Disks that are full, folders that may not be read: the machine's, not ours.
+    except OSError as error:  # A full disk or a lack of permission is no bug, so no traceback is shown.
         _say(str(error))
         return 2
     except (MemoryError, RuntimeError) as error:
-        if str(error).startswith("DataLoader worker (pid"):  # PyTorch raises this wherever the loss is noticed.
-            _say(f"data.workers: a process that prepares images has died ({str(error).strip()}); {KEPT}")
+        if str(error).startswith("DataLoader worker (pid"):  # PyTorch raises it in whatever code is running.
+            _say(f"data.workers: a data worker process has died ({str(error).strip()}); {KEPT}")
             return PEER_DIED
         if not _is_lack_of_memory(error):
             raise
         reason = f" ({error})" if str(error) else ""
         _say(
-            f"there is not enough memory{reason}; smaller batches take less, and so does a larger training.accumulate; "
-            "`auxar check RECIPE` tells what training takes"
+            f"there is not enough memory{reason}; reduce the batch size or, for training, raise training.accumulate; "
+            "`auxar check RECIPE` prints the memory that training needs"
         )
         return 2
     return 0
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
-    """Whether a machine or one of its devices has no more memory, which PyTorch tells in various ways."""
-    # Not needed to parse a command line, and takes long to import.
+    """Whether the error means that the machine or a device is out of memory. PyTorch reports this in several ways."""
+    # Imported here, because the import is slow and is not needed to parse the command line.
     from accelerate.utils.memory import should_reduce_batch_size
 
     return isinstance(error, MemoryError) or should_reduce_batch_size(error)
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="auxar",
         description="Auxiliary-variable autoregressive image models: p(X, X̂) = p(X̂) p(X | X̂) with a view X̂ = ψ(X).",
-        epilog="`auxar VERB --help` explains each. Several processes: accelerate launch -m auxar run RECIPE",
+        epilog="`auxar VERB --help` describes a command. For several processes: accelerate launch -m auxar run RECIPE",
     )
     parser.add_argument("--version", action="version", version=f"auxar {metadata.version('auxar')}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)

@@ -1,4 +1,4 @@
-"""`auxar check`: validate a recipe and say what it would cost."""
+"""`auxar check`: validates a recipe and prints the parameters, compute and memory of its factors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from auxar.cli.options import add_settings, add_trust
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the verb to the parser."""
+    """Adds the command `check` to the parser."""
     parser = verbs.add_parser(
         "check",
         help="validate a recipe without training",
-        description="Validates a recipe and its plugins, and prints the chain of images, and for each factor its "
-        "parameters, the multiply-adds of one image's forward pass and the memory that training takes.",
+        description="Validates a recipe and its plugins. Prints the sizes of the image and its views and, for each "
+        "factor, its parameters, the multiply-adds of a forward pass for one image, and the memory for training.",
     )
-    parser.add_argument("recipe", type=Path, metavar="RECIPE")
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe, such as recipes/quickstart.toml")
     add_settings(parser, "stage[0].decoder.filters=32")
     add_trust(parser)
     parser.set_defaults(command=_check)

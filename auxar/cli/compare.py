@@ -1,4 +1,4 @@
-"""`auxar compare`: runs side by side."""
+"""`auxar compare`: compares the bits/dim of evaluated runs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from pathlib import Path
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the verb to the parser."""
+    """Adds the command `compare` to the parser."""
     parser = verbs.add_parser(
         "compare",
-        help="runs side by side, and their differences on the same images",
-        description="Compares evaluated runs with the first: held-out bits/dim in total, by resolution and by factor, "
-        "and the difference on the same images with its standard error. It reads what `auxar evaluate` wrote; neither "
-        "the images nor a run's plugins are needed.",
+        help="compare the held-out bits/dim of evaluated runs",
+        description="Compares evaluated runs with the first run: held-out bits/dim in total, by resolution and by "
+        "factor, and the difference on the same images with its standard error. It reads only stored evaluations, so "
+        "the images and the plugins of the runs are not needed.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run to compare with")
-    parser.add_argument("others", type=Path, nargs="+", metavar="RUN", help="runs to compare")
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run that the others are compared with")
+    parser.add_argument("others", type=Path, nargs="+", metavar="RUN", help="the runs that are compared with it")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write a web page that needs no other file")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="also write the comparison as a self-contained HTML page"
+    )
     parser.set_defaults(command=_compare)
 
 
@@ -37,7 +39,7 @@ def _compare(options: argparse.Namespace) -> None:
         write_comparison(options.out, comparison)
         logging.getLogger("auxar").info("page: %s", options.out)
     if options.json:
-        # In ASCII, because JSON does not escape all characters that control a terminal.
+        # `json.dumps` writes ASCII by default. This is needed, because other characters may control the terminal.
         print(json.dumps(attrs.asdict(comparison), indent=2))
     else:
         print("\n".join(comparison_lines(comparison)))

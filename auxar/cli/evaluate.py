@@ -1,4 +1,4 @@
-"""`auxar evaluate`: bits/dim of a run."""
+"""`auxar evaluate`: computes the bits/dim of a run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from auxar.cli.options import add_settings, add_trust
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the verb to the parser."""
+    """Adds the command `evaluate` to the parser."""
     parser = verbs.add_parser(
         "evaluate",
-        help="bits/dim of a run, factor by factor",
+        help="compute the bits/dim of a run, in total and for every factor",
         description="Evaluates the trained factors of a run on its held-out and training images, prints bits/dim, and "
         "writes evaluation.json, evaluation.safetensors (the log-likelihood of every image) and the report.",
     )

@@ -1,4 +1,4 @@
-"""`auxar figures`: the paper's figures, of a run."""
+"""`auxar figures`: draws the paper's figures with a run's model."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from auxar.cli.options import add_settings, add_trust
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the verb to the parser."""
+    """Adds the command `figures` to the parser."""
     parser = verbs.add_parser(
         "figures",
-        help="the paper's figures, of a run",
-        description="Draws sheets like the paper's figures 2 to 6 into RUN/figures and shows them in the report: views "
-        "with images drawn from them, images drawn from the views of held-out ones, the sweep of variance reduction, "
-        "MAP samples, and images growing from coarse to fine.",
+        help="draw the figures of Kolesnikov & Lampert (2017) with a run's model",
+        description="Draws sheets like figures 2 to 6 of Kolesnikov & Lampert (2017) into RUN/figures and adds them to "
+        "the report: images drawn given drawn views, images drawn given the views of held-out images, samples at "
+        "several strengths of variance reduction, MAP samples, samples from coarse to fine, and the training images "
+        "nearest to samples.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
-    parser.add_argument("--rows", type=int, default=6, metavar="N", help="images in each figure (default: 6)")
+    parser.add_argument(
+        "--rows", type=int, default=6, metavar="N", help="number of rows of images in each figure (default: 6)"
+    )
     add_settings(parser, "sampling.seed=1")
     add_trust(parser)
     parser.set_defaults(command=_figures)

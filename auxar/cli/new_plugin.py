@@ -1,4 +1,4 @@
-"""`auxar new-plugin`: a package of one's own to start from."""
+"""`auxar new-plugin`: writes the template of a plugin package."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ from pathlib import Path
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the verb to the parser."""
+    """Adds the command `new-plugin` to the parser."""
     parser = verbs.add_parser(
         "new-plugin",
-        help="write a plugin package to start from",
+        help="write the template of a plugin package",
         description="Writes the folder NAME with an installable package that provides one component, its tests and a "
-        "recipe that uses it. The tests pass as they are. Nothing is overwritten.",
+        "recipe that uses it. The tests pass without changes. If the folder exists, the command fails.",
     )
     parser.add_argument(
         "name",
         metavar="NAME",
-        help="name of the package, such as auxar-halftone; recipes know the component without the auxar-",
+        help="name of the package, such as auxar-halftone; in recipes, the component is named without auxar-",
     )
     parser.add_argument(
-        "--kind", required=True, metavar="KIND", help="what it provides: view, prior, embedding, decoder or sampler"
+        "--kind",
+        required=True,
+        metavar="KIND",
+        help="kind of the component: view, prior, embedding, decoder or sampler",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path(), metavar="DIR", help="where the folder is written (default: here)"
+        "--out",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="folder in which NAME is created (default: the current folder)",
     )
     parser.set_defaults(command=_new_plugin)
 
@@ -35,4 +42,4 @@ def _new_plugin(options: argparse.Namespace) -> None:
     print(f"{folder}:")
     for file in files:
         print(f"    {file}")
-    print(f"next: its README.md, or at once: cd {folder} && pip install -e '.[test]' && pytest")
+    print(f"Next, read {folder}/README.md, or run the tests: cd {folder} && pip install -e '.[test]' && pytest")

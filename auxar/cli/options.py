@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def add_settings(parser: argparse.ArgumentParser, example: str) -> None:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help=f"set keys of the recipe, such as {example}",
+        help=f"override keys of the recipe, such as {example}",
     )
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Adds `--trust-plugins`, without which no code that comes with a run is loaded."""
+    """Adds `--trust-plugins`, which allows the plugin files in a run's folder to be loaded."""
     parser.add_argument(
         "--trust-plugins",
         action="store_true",
-        help="load the plugin files in the run's folder plugins/, which are code that runs with your rights",
+        help="allow plugin files in RUN/plugins to be loaded; they are code that runs with your rights",
     )

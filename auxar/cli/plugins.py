@@ -1,4 +1,4 @@
-"""`auxar plugins`: what recipes can name."""
+"""`auxar plugins`: lists the components that recipes can use."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import attrs
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the verb to the parser."""
+    """Adds the command `plugins` to the parser."""
     parser = verbs.add_parser(
         "plugins",
-        help="list every component that recipes can name",
+        help="list every component that recipes can use",
         description="Lists every registered component: its kind, its provider, and its options with types and "
         "defaults.",
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="plugin files to load besides")
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="plugin files to load in addition to the installed plugins"
+    )
     parser.set_defaults(command=_plugins)
 
 
@@ -41,5 +43,5 @@ def _default(field: attrs.Attribute[Any]) -> str:
         return " (required)"
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
         default = default.factory()
-    # An option that names a component is shown as a recipe has it.
+    # An option that selects a component is printed in the form that it has in a recipe.
     return f" = {default.to_recipe() if hasattr(default, 'to_recipe') else default!r}"

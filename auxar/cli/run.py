@@ -1,4 +1,4 @@
-"""`auxar run`: train, evaluate, sample, report."""
+"""`auxar run`: trains, evaluates and samples a recipe's model, and writes a report."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from auxar.cli.options import add_settings, add_trust
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the verb to the parser."""
+    """Adds the command `run` to the parser."""
     parser = verbs.add_parser(
         "run",
-        help="train, evaluate, sample and report what a recipe composes",
+        help="train, evaluate and sample a recipe's model, and write a report",
         description="Trains every factor of the recipe's model, evaluates it in bits/dim, draws samples and writes a "
-        "report. A run that was stopped continues where its last checkpoint is.",
+        "report. The same command continues a stopped run from its last checkpoints.",
     )
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe, such as recipes/quickstart.toml")
     add_settings(parser, "training.steps=100, stage[0].decoder.filters=32")
@@ -24,7 +24,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--factors",
         default="",
         metavar="NAME,…",
-        help="train only these: stage0 (the image given its view) … and prior (the coarsest view)",
+        help="train only these factors: stage0 (the image given its view), stage1, … or prior (the coarsest view)",
     )
     parser.set_defaults(command=_run)
 

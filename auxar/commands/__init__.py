@@ -1,1 +1,1 @@
-"""Commands on runs that exist, as functions: evaluate, sample, figures, compare. `auxar.pipeline` makes the runs."""
+"""The functions behind the commands that use existing runs. `auxar.pipeline` creates runs."""

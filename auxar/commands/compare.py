@@ -1,4 +1,4 @@
-"""Comparing runs."""
+"""The command `compare`: compares the held-out bits/dim of runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from auxar.evaluation.comparison import Comparison, compare_runs
 
 
 def compare(paths: Sequence[str | Path]) -> Comparison:
-    """Held-out bits/dim of evaluated runs side by side, and how far each is from the first, on the same images.
+    """Compares the held-out bits/dim of evaluated runs, and gives the difference of each run from the first.
 
-    Raises `UserError` for anything but a list of one or more paths: a text would be taken for a list of its letters.
+    Differences are computed image by image if the runs have the same held-out images. Raises `UserError` if `paths` is
+    empty or is a single path instead of a list, or if a run is not evaluated or has images of another size.
     """
     if isinstance(paths, str | Path) or not paths:
         raise UserError(f"expected a list of runs to compare, got {paths!r}")

@@ -1,4 +1,4 @@
-"""Evaluating a run again."""
+"""The command `evaluate`: computes the bits/dim of an existing run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from auxar.runs.weights import check_sizes
 
 
 def evaluate(path: str | Path, *, settings: Sequence[str] = (), trust_plugins: bool = False) -> RunFolder:
-    """Evaluates the trained factors of a run again and writes its report.
+    """Evaluates the trained factors of a run, replaces its stored evaluation and updates its report.
 
-    `settings` are `key=value` texts that replace keys of [evaluation], `data.path` and `data.workers`.
+    `settings` are `key=value` strings. They may set keys of [evaluation], `data.path` and `data.workers`.
     """
     check_settings(settings, "evaluation.", "data.path", "data.workers")
     run, recipe, registry = open_run(Path(path), settings, trust_plugins=trust_plugins)
     trained = run.trained(recipe)
     if not trained:
-        raise UserError(f"{run.path}: no factor is trained yet; `auxar run` with the recipe trains them")
+        raise UserError(f"{run.path}: no factor is trained yet; train the run with `auxar run RECIPE`")
     check_sizes(run, recipe, registry, trained)
     accelerator = make_accelerator(recipe.training.precision, run.path)
     with watching(accelerator), holding_for_all(run.path, accelerator, check_folder):

@@ -1,4 +1,4 @@
-"""Drawing the paper's figures of a run's model."""
+"""The command `figures`: draws the paper's figures with a run's model."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from auxar.runs.lock import holding_for_all
 
 
 def figures(path: str | Path, *, rows: int = 6, settings: Sequence[str] = (), trust_plugins: bool = False) -> Path:
-    """Draws the paper's figures of a run's model, `rows` images in each, and writes its report; returns their folder.
+    """Draws the paper's figures with a run's model, with `rows` rows each, and updates the report of the run.
 
-    `settings` are `key=value` texts that replace keys of [sampling].
+    `settings` are `key=value` strings that set keys of [sampling]. Returns the folder of the figures.
     """
     if rows < 1:
-        raise UserError(f"--rows {rows}: at least 1 is expected")
+        raise UserError(f"--rows {rows}: expected at least 1")
     run = open_trained(path, settings, trust_plugins=trust_plugins)
     recipe, accelerator, folder = run.recipe, run.accelerator, run.folder.figures
     with watching(accelerator), holding_for_all(run.folder.path, accelerator, check_folder):

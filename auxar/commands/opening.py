@@ -1,4 +1,4 @@
-"""A trained run, opened to draw from its model."""
+"""Opens trained runs for the commands that draw images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from auxar.runs.weights import trained_model
 
 @attrs.frozen
 class TrainedRun:
-    """A run whose factors are all trained, with its model on the command's device."""
+    """A run with all factors trained, and its model on the device of the accelerator."""
 
     folder: RunFolder
     recipe: Recipe
@@ -37,9 +37,10 @@ def open_trained(
     sampling: Mapping[str, Any] | None = None,
     trust_plugins: bool,
 ) -> TrainedRun:
-    """Opens a run; settings of [sampling] and of the `allowed` keys, then values of `sampling`, replace its own.
+    """Opens a trained run. `settings` may set keys of [sampling] and the `allowed` keys of its recipe.
 
-    Raises `UserError` for any other setting, and for a run that `auxar.load` does not take.
+    The values in `sampling` then replace keys of [sampling]. Raises `UserError` for a setting of any other key, if
+    weights are missing or damaged, or if the run has plugin files that are not trusted.
     """
     check_settings(settings, "sampling.", *allowed)
     run, recipe, registry = open_run(Path(path), settings, sampling=sampling, trust_plugins=trust_plugins)

@@ -1,4 +1,4 @@
-"""Drawing images from a run's model: freely, from the views of given images, or from a part of them."""
+"""The command `sample`: draws images from a run's model, optionally from views or parts of given images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from auxar.runs.lock import holding_for_all
 logger = logging.getLogger("auxar")
 
 DRAWS = 4
-"""Draws for each given image."""
+"""Default number of images drawn for each given image."""
 
 
 def sample(
@@ -38,14 +38,15 @@ def sample(
     out: str | Path | None = None,
     trust_plugins: bool = False,
 ) -> Path:
-    """Draws images from a run's model and returns the folder that they are in.
+    """Draws images from a run's model, writes them to a folder and returns its path.
 
-    With `given`, images are drawn from the views of given ones, or completed from a part of them, and `images` is the
-    number of draws for each. Options that are None are as the run's recipe has them under [sampling], or as the
-    `settings`, `key=value` texts for keys of [sampling], have them. Without `out`, the folder is one in RUN/samples.
+    With `given`, images are drawn from the views of given images, or given images are completed. `images` is then the
+    number of draws for each given image, 4 by default. `settings` are `key=value` strings that set keys of the recipe's
+    [sampling], and with `given` also `data.crop` and `data.resize`. An option other than None replaces both. A rule
+    other than "reduced" resets the reduction to 0. `out` is the folder; the default is a folder in RUN/samples.
     """
     if given is not None and images is None and not sets(settings, "sampling.images"):
-        images = DRAWS  # The run's own number of images is not meant as draws for each given image.
+        images = DRAWS  # The recipe's number of images is a total, not a number of draws for each image.
     options = sampling_options(
         {
             "images": images,
@@ -74,7 +75,7 @@ def _sample_freely(run: TrainedRun, out: Path | None) -> Path:
 def _sample_given(run: TrainedRun, request: GivenRequest, out: Path | None) -> Path:
     config = run.recipe.sampling
     if not config.images:
-        raise UserError("-n 0: at least 1 draw for each given image is expected")
+        raise UserError("sampling.images (-n) is 0: expected at least 1 draw for each given image")
     given = read_given(request, run.recipe, run.model)
     kind = "completed" if request.keep is not None else f"given-depth{request.stage + 1}"
     folder = out or run.folder.samples / f"{kind}-{config.rule}-seed{config.seed}"
@@ -83,5 +84,5 @@ def _sample_given(run: TrainedRun, request: GivenRequest, out: Path | None) -> P
         agreement = read_json(folder / "samples.json")["view_agreement"]
     if agreement is not None:
         whose = "drawn" if given.view is None else "given"
-        logger.info("the drawn images' own view is the %s one at %.2f %% of its pixels", whose, 100 * agreement)
+        logger.info("the drawn images' views equal the %s views at %.2f %% of their pixels", whose, 100 * agreement)
     return folder

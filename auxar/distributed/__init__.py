@@ -1,1 +1,1 @@
-"""Processes that work on one run together: how they start, share work, watch each other and end."""
+"""Support for several processes that work on one run: starting, sharing work, watching each other and ending."""

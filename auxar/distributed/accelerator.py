@@ -1,4 +1,4 @@
-"""The accelerator of a command: its devices, processes, precision and trackers."""
+"""Creates the `Accelerator` of a command, which manages devices, processes, precision and trackers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ logger = logging.getLogger("auxar")
 
 
 def make_accelerator(precision: str, folder: Path, trackers: Sequence[str] = ()) -> Accelerator:
-    """Moves work to devices and processes, with a recipe's precision; trackers write below `folder`."""
+    """Creates an `Accelerator` with a recipe's precision and trackers, which write below `folder`.
+
+    Log messages below warnings are turned off in all processes except the main one.
+    """
     accelerator = Accelerator(
         mixed_precision="bf16" if precision == "bf16" else "no",
         log_with=list(trackers) or None,
         project_dir=folder,
-        # Apple's GPUs have no float64, which draws and sums of likelihoods are computed in.
+        # Sampling and sums of likelihoods need float64, which Apple's GPUs lack, so the CPU is used there.
         cpu=torch.backends.mps.is_available(),
     )
     if not accelerator.is_main_process:
-        logger.setLevel(logging.WARNING)  # One process reports for all of them.
+        logger.setLevel(logging.WARNING)  # Only the main process reports progress.
     return accelerator

@@ -1,4 +1,4 @@
-"""How processes share the training of a factor."""
+"""The processes that train a factor together, and the division of factors among processes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from torch import nn
 
 @attrs.frozen
 class Team:
-    """The processes that train a factor: all of the run's on shares of every batch, or, `alone`, this one by itself."""
+    """The processes that train a factor together.
+
+    By default these are all processes of the run, each with a share of every batch. If `alone`, it is this process.
+    """
 
     accelerator: Accelerator
     alone: bool = False
 
     @property
     def rank(self) -> int:
-        """Number of this process in the team."""
+        """Rank of this process in the team, from 0."""
         return 0 if self.alone else self.accelerator.process_index
 
     @property
@@ -30,20 +33,20 @@ class Team:
 
     @property
     def device(self) -> torch.device:
-        """Where this process computes."""
+        """The device of this process."""
         found: torch.device = self.accelerator.device
         return found
 
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
-        """Model and optimizer as training uses them: with the run's precision, gradients averaged over the team."""
+        """Wraps model and optimizer for training with the run's precision. Gradients are averaged over the team."""
         if self.alone:
-            # Prepared for evaluation only, a model has the run's precision and no connection to other processes.
+            # This mode applies the run's precision, but does not average gradients over processes.
             return self.accelerator.prepare_model(model, evaluation_mode=True), optimizer
         found: tuple[nn.Module, Any] = self.accelerator.prepare(model, optimizer)
         return found
 
     def mean(self, values: Sequence[float]) -> list[float]:
-        """Each value's mean over the team; the same to the last bit in every process."""
+        """The mean of each value over the team. The result is bit-identical in every process."""
         if self.processes == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -51,17 +54,19 @@ class Team:
         return found
 
     def wait(self) -> None:
-        """Waits until every process of the team is here."""
+        """Waits until every process of the team calls this method."""
         if not self.alone:
             self.accelerator.wait_for_everyone()
 
     def log(self, scalars: Mapping[str, float], step: int) -> None:
-        """Sends numbers to the run's trackers, which its first process keeps."""
+        """Sends scalars to the run's trackers. Only calls in the main process have an effect."""
         self.accelerator.log(dict(scalars), step=step)
 
 
 def shares(costs: Mapping[str, float], processes: int) -> list[list[str]]:
-    """Which factors each process trains, so that all end about as early as can be: the longest first, to the idlest.
+    """Divides factors among processes, and returns the names of the factors of each process.
+
+    In order of decreasing cost, each factor is given to the process with the least work so far.
 
     Examples:
         >>> shares({"stage0": 50.0, "stage1": 12.0, "stage2": 3.0, "prior": 1.0}, 2)

@@ -1,7 +1,7 @@
-"""Several processes on a CPU, as `accelerate launch --cpu --num_processes N -m auxar …` asks for them.
+"""Starts the CPU processes that `accelerate launch --cpu --num_processes N -m auxar …` requests.
 
-For GPUs `accelerate launch` starts the processes itself. For CPUs it leaves that to MPI: without it, it starts a single
-process and says nothing of the others. Here they are started by torch's own launcher.
+For GPUs, `accelerate launch` starts all processes. For CPUs, it needs MPI. Without MPI, it starts a single process and
+gives no warning. This module then starts the processes with torch's launcher.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import psutil
 from auxar.distributed.signals import PEER_DIED
 
 STARTED_BY_A_LAUNCHER = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Environment variables that launchers set in the processes that they start."""
 
 
 def missing_processes(environment: Mapping[str, str], parent: Sequence[str]) -> int:
-    """How many processes the command line `parent` of `accelerate launch` asks for on CPUs and did not start.
+    """The number of CPU processes that the command line `parent` of `accelerate launch` requests, if they are missing.
 
-    0 for any other parent, and where the processes are there.
+    The result is 0 if `parent` is another command line, if it requests at most one process, or if a launcher has
+    started this process.
     """
     alone = not any(name in environment for name in STARTED_BY_A_LAUNCHER)
     on_cpu = environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
@@ -37,9 +39,10 @@ def missing_processes(environment: Mapping[str, str], parent: Sequence[str]) -> 
 
 
 def start_missing_processes(arguments: Sequence[str]) -> int | None:
-    """Runs `auxar` with `arguments` in as many processes as were asked for; None if nothing is missing.
+    """Runs `auxar` with `arguments` in the requested number of processes, and returns the exit status.
 
-    Returns the exit status of the process that ended first with one that is not 0, and `PEER_DIED` if it was killed.
+    Returns None, and starts nothing, if no processes are missing. The status is 0 on success, that of the first process
+    that failed, `PEER_DIED` if a signal killed that process, or 128 + the number of a signal that ended the launcher.
     """
     try:
         parent = psutil.Process(os.getppid()).cmdline()
@@ -49,9 +52,9 @@ def start_missing_processes(arguments: Sequence[str]) -> int | None:
     if not count:
         return None
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    # A free port is found by the launcher; the address that accelerate passes on is for MPI.
+    # With `--standalone` the launcher chooses a free port. The address that accelerate sets is meant for MPI.
     options = ["--standalone", "--nproc_per_node", str(count), "-m", "auxar", *arguments]
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # The processes speak for themselves.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # The processes print their own errors.
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
@@ -63,8 +66,8 @@ def start_missing_processes(arguments: Sequence[str]) -> int | None:
         if failure.exitcode > 0:
             return failure.exitcode
         end = signal.Signals(-failure.exitcode).name
-        print(f"auxar: process {rank} of {count} (pid {failure.pid}) was ended by {end}", file=sys.stderr)
+        print(f"auxar: the process with rank {rank} of {count} (pid {failure.pid}) was ended by {end}", file=sys.stderr)
         return PEER_DIED
-    except SignalException as error:  # Passed on to the processes, which have saved what they had.
+    except SignalException as error:  # The processes got the signal too, and have saved checkpoints.
         return 128 + error.sigval
     return 0

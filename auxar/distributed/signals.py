@@ -1,4 +1,4 @@
-"""Being asked to end: by a signal, as machines that can be taken away send, or because another process has died."""
+"""Requests to end a process: a signal, such as a preemptible machine sends, or the death of another process."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""The signals that request a process to end."""
 TOGETHER = 2.0
-"""Seconds in which several signals are one: a terminal sends it to all processes, and a launcher passes it on."""
+"""Seconds in which repeated signals count as one: a terminal and a launcher may both send the same request."""
 PEER_DIED = 3
-"""Exit status of a process that ended because another one of its run did."""
+"""Exit status of a process that ended because another process of its run died."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ends the work. `code` is the exit status that says why: 128 + the signal's number, or `PEER_DIED`."""
+    """A request to end, as an exception. `code` is the exit status: 128 + the signal's number, or `PEER_DIED`."""
 
     def __init__(self, why: str, code: int) -> None:
         super().__init__(why)
@@ -25,32 +26,38 @@ class Interrupted(KeyboardInterrupt):
 
     @classmethod
     def by_signal(cls, number: int) -> Interrupted:
-        """As shells count: 130 for SIGINT, 143 for SIGTERM."""
+        """The request by a signal, with the exit status that shells use: 130 for SIGINT, 143 for SIGTERM."""
         return cls(
             "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}", 128 + number
         )
 
 
 class Requests:
-    """Requests to end that wait until the work can be left; the one of this process is `requests`."""
+    """Keeps a request to end until the work can stop. `requests` is the only instance in this process."""
 
     def __init__(self) -> None:
         self.pending: Interrupted | None = None
+        """The request that is kept, if there is one."""
         self.waiting = False
+        """Whether requests are kept (within `between_steps`) or raised at once."""
         self.last: float | None = None
-        """When a signal was heeded last."""
+        """Time of the last signal that was handled, in seconds of `time.monotonic`."""
         self.cause: Callable[[], Interrupted | None] = lambda: None
-        """Gives the cause of a signal, if known: launchers end all processes when one has died."""
+        """Returns the cause of a signal, or None if it is unknown. A launcher that sees one process die sends a signal
+        to all others; the dead process is then the cause."""
 
     def add(self, request: Interrupted) -> bool:
-        """Keeps the request if it has to wait, and returns whether it does. Only the first of several is kept."""
+        """Keeps the request if `waiting` is set and no other request is pending. Returns whether it is kept."""
         if self.waiting and self.pending is None:
             self.pending = request
             return True
         return False
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """The handler of `SIGNALS`. A second signal does not wait, unless it comes with the first."""
+        """The handler of `SIGNALS`. The first signal may be kept until the work can stop; a later one raises at once.
+
+        A signal within `TOGETHER` seconds of the last one is ignored.
+        """
         now = time.monotonic()
         if self.last is not None and now - self.last < TOGETHER:
             return
@@ -65,9 +72,9 @@ requests = Requests()
 
 @contextlib.contextmanager
 def heeding_signals() -> Iterator[None]:
-    """Within the block SIGINT and SIGTERM raise `Interrupted`, but for one that the process was started to ignore."""
+    """Within the block, SIGINT and SIGTERM raise `Interrupted`. A signal that the process ignores stays ignored."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Only the main thread may say what signals do, and only it gets them.
+        yield  # Only the main thread can install signal handlers, and only it runs them.
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
@@ -82,10 +89,10 @@ def heeding_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def between_steps() -> Iterator[Requests]:
-    """Within the block the first request to end waits in `pending` for whoever asks; at the block's end it is raised.
+    """Within the block, the first request to end is kept in `pending`. It is raised when the block ends.
 
-    An error that leaves the block after such a request is taken to follow from it: processes that are told to end
-    together cut each other's connections.
+    An exception in the block after such a request is replaced by the request, because processes that end together break
+    each other's connections.
     """
     with heeding_signals():
         requests.waiting = True

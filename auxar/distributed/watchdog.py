@@ -1,4 +1,4 @@
-"""Several processes of one run: when one of them dies, the others say so and end."""
+"""Watches the processes of a run. If one of them dies, the others report it and end."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from auxar.distributed.signals import PEER_DIED, Interrupted, requests
 from auxar.errors import UserError
 
 EVERY = 0.5
-"""Seconds between two looks at the other processes."""
+"""Seconds between two checks of the other processes."""
 GRACE = 15.0
-"""Seconds in which a process may leave by itself: one that trains a factor alone saves it."""
+"""Seconds that a process has to end by itself after another one died, for example to save a checkpoint."""
 
 
 @attrs.frozen
@@ -33,8 +33,11 @@ class Peer:
     """One process of a run."""
 
     rank: int
+    """Rank of the process, from 0."""
     machine: str
+    """The result of `machine` in the process."""
     pid: int
+    """The process ID."""
 
     @classmethod
     def own(cls, rank: int) -> Peer:
@@ -42,7 +45,7 @@ class Peer:
         return cls(rank, machine(), os.getpid())
 
     def find(self) -> psutil.Process | None:
-        """The process itself, which has to be one of this machine; None if it has ended."""
+        """The `psutil.Process` of the peer, which must run on this machine; None if it has ended."""
         try:
             return psutil.Process(self.pid)
         except psutil.NoSuchProcess:
@@ -50,30 +53,31 @@ class Peer:
 
 
 def alive(process: psutil.Process | None) -> bool:
-    """Whether a process that was found still runs."""
+    """Whether a process from `Peer.find` still runs; False for None."""
     try:
-        # The number of one that has ended may be another's by now, which this notices. Times of starting would not do:
-        # they change for all processes when the machine's clock is set.
+        # `is_running` detects that the pid of an ended process belongs to another process by now. A comparison of
+        # start times would fail, because they change when the machine's clock is set.
         return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
 def machine() -> str:
-    """Equal for processes that can look each other up: one boot, and one space of process numbers."""
+    """An identifier that is equal for processes that can find each other by pid: the boot and the PID namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:  # Not Linux, where there are no such spaces.
+    except OSError:  # Other systems than Linux have no PID namespaces.
         return platform.node()
 
 
 @contextlib.contextmanager
 def watching(accelerator: Accelerator) -> Iterator[None]:
-    """Within the block a process of this machine that dies ends the others, with an error that names it.
+    """Within the block, if another process of the run on this machine dies, this process ends with an error.
 
-    At the block's end all processes wait for each other. Processes on other machines are not seen; their launchers end
-    what cannot go on. An error that is raised because another process has died becomes `Interrupted`.
+    The error names the dead process. When the block ends without an error, all processes wait for each other. Processes
+    on other machines are not watched; their launchers end them. An exception that is caused by the death of another
+    process is replaced by `Interrupted`; a `UserError` is not replaced.
     """
     if accelerator.num_processes == 1:
         yield
@@ -93,7 +97,7 @@ def watching(accelerator: Accelerator) -> Iterator[None]:
 
 
 class _Watch:
-    """A thread that looks at the other processes, from entering to leaving."""
+    """A context manager that checks the other processes in a thread."""
 
     def __init__(self, peers: Sequence[Peer], count: int) -> None:
         self.peers = [(peer, peer.find()) for peer in peers]
@@ -109,18 +113,18 @@ class _Watch:
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if kind is not None and issubclass(kind, Exception) and not issubclass(kind, UserError):
-            # A connection breaks some moments before the process at its other end is seen to be gone.
+            # A broken connection raises an error shortly before the thread notices the dead process.
             self.found.wait(4 * EVERY)
         requests.cause = lambda: None
         self.over.set()
         self.thread.join()
 
     def explanation(self, error: Exception) -> Interrupted | None:
-        """What the error follows from, if it is the death of a process."""
+        """The request to end that replaces an error, if the death of another process caused the error; else None."""
         if self.dead:
             return self._interruption()
         if isinstance(error, torch.distributed.DistError):
-            return Interrupted(f"the connection to a process on another machine broke ({error})", PEER_DIED)
+            return Interrupted(f"the connection to another process broke ({error})", PEER_DIED)
         return None
 
     def _cause(self) -> Interrupted | None:
@@ -130,8 +134,10 @@ class _Watch:
         return self._interruption() if self.dead else None
 
     def _interruption(self) -> Interrupted:
-        names = " and ".join(f"process {peer.rank} of {self.count} (pid {peer.pid})" for peer in self.dead)
-        return Interrupted(f"{names} ended before its work was done", PEER_DIED)
+        names = " and ".join(
+            f"the process with rank {peer.rank} of {self.count} (pid {peer.pid})" for peer in self.dead
+        )
+        return Interrupted(f"{names} ended before the work was done", PEER_DIED)
 
     def _gone(self) -> list[Peer]:
         return [peer for peer, process in self.peers if not alive(process)]
@@ -144,12 +150,12 @@ class _Watch:
                 return
 
     def _end(self) -> None:
-        # Until the others have seen it too: they would take this process for dead as well if it left at once.
+        # Wait until the others have noticed it too. If this process ended at once, they would report it as dead too.
         time.sleep(2 * EVERY)
         if not requests.add(self._interruption()):
             _thread.interrupt_main(signal.SIGTERM)
         self.found.set()
         if not self.over.wait(GRACE):
-            # The main thread waits for an answer of the dead, and hears nothing else.
+            # The main thread is blocked in a collective operation with the dead process, and handles no signals.
             print(f"auxar: {self._interruption()}", file=sys.stderr, flush=True)
             os._exit(PEER_DIED)
