@@ -16,7 +16,7 @@ from auxar.report.reading import read_run
 def write_report(folder: Path) -> Path:
     """Writes `report.html` into a run's folder and returns its path.
 
-    The page is self-contained: it loads no other file. If the data of a section do not exist yet, the section says so.
+    The page is self-contained: it loads no other file. A section without data says so or is omitted.
     An existing report is replaced only after the new one is completely written. Raises `UserError` if the folder does
     not exist, if one of the run's files is malformed, or if the report cannot be written.
     """

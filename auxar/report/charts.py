@@ -16,7 +16,8 @@ from auxar.report.html import Html, join, tag
 WIDTH, HEIGHT = 320, 216
 LEFT, RIGHT, TOP, BOTTOM = 40, 312, 24, 178
 POINTS = 300
-"""Maximum number of points of a curve. More points would not be visible at the size of the drawing."""
+"""Maximum number of points of the running mean; the curve of logged values has at most twice as many. More points would
+not be visible at the size of the drawing."""
 LIMIT = 1000.0
 """Largest absolute value that is drawn, in bits/dim. Larger values would flatten the rest of the chart."""
 DIGITS = words.DIGITS_ON_A_RUNS_PAGE

@@ -110,7 +110,7 @@ def factor_table(comparison: Comparison) -> Table:
         "the same views from the image down to the factor. “Bound” marks the figures of free decoders, which make the "
         "model’s total a bound.",
     )
-    caption = f"bits/dim over the factor's own image, and its share of the total (over {size})"
+    caption = f"held-out bits per sub-pixel of the factor's own image, and of the full image ({size})"
     return Table("By factor", caption, columns, rows, notes)
 
 
@@ -147,7 +147,7 @@ def _margin(margin: Margin | None) -> Measured:
 
 
 def _basis(margin: Margin | None) -> str:
-    """Returns the number of image pairs that a difference is computed on, or `unpaired`."""
+    """Returns the number of images that both runs were evaluated on, or `unpaired` for a difference of two means."""
     if margin is None:
         return words.MISSING
-    return "unpaired" if margin.images is None else f"{margin.images:,} pairs"
+    return "unpaired" if margin.images is None else f"{margin.images:,} images"

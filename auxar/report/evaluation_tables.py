@@ -42,7 +42,7 @@ def likelihood_table(evaluation: Evaluation, images: Images) -> Table:
         Column("nats per image"),
         Column(words.OWN_SIZE, screen="of own image"),
         Column(words.SHARE, screen=f"of {size}"),
-        Column("with its views"),
+        Column("own image and views"),
     )
     rows = []
     for depth, factor in enumerate(factors):
@@ -204,7 +204,7 @@ def _filled(cells: Sequence[Cell], count: int) -> list[Cell]:
 
 
 def _resolution(factor: FactorFigures, factors: Sequence[FactorFigures]) -> str:
-    """Returns height × width. Channels, and levels if they differ, are added if two images have the same size."""
+    """Returns height × width. If two images share these, channels and (if mixed) numbers of levels are added."""
     image = factor.image
     if len({(other.image.height, other.image.width) for other in factors}) == len(factors):
         return f"{image.height}×{image.width}"

@@ -7,7 +7,7 @@ from auxar.report.html import Html, join, tag
 from auxar.report.tables import Annotated, Cell, FactorName, Measured, Row, RunName, Table
 
 LONGEST_RUN = 16
-"""The longest name of a run, in characters, that is shown in the rows of a table."""
+"""Maximum length of a run's name in the rows of a table, in characters. Longer names are omitted there."""
 
 
 def table(content: Table, digits: int = words.DIGITS, *, narrow: bool = False) -> Html:

@@ -1,4 +1,4 @@
-"""Builds the report page of a run, section by section. A section without data shows a sentence that says so."""
+"""Builds the report page of a run, section by section. A section without data says so or is omitted."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class FigureEntry:
 
 @attrs.frozen
 class Curve:
-    """One factor's training metrics. A resumed run logs some steps again, and the last entry for each step is used."""
+    """One factor's training metrics. If a step was logged more than once, its last entry is used."""
 
     bits_per_dim: Mapping[int, float]
     """Training bits/dim by step, in ascending order of steps. Values may be infinite or NaN."""
@@ -109,7 +109,10 @@ class RunContent:
 
     @property
     def factors(self) -> list[str]:
-        """Names of all factors by depth. Without an evaluation and a recipe, the names of the factors with metrics."""
+        """Names of all factors by depth.
+
+        If the run has neither an evaluation nor a readable recipe, only factors with metrics are listed, by name.
+        """
         if self.evaluation:
             return [factor.factor for factor in self.evaluation.factors]
         stages = _stages(self.recipe)

@@ -59,7 +59,7 @@ frame.addEventListener("click", () => frame.close());
 for (const picture of document.querySelectorAll("img.pixels")) {
   const enlarge = () => {
     const copy = new Image();
-    // Enlarge by an integer, at least 2: the largest with which the picture fits the width of the window.
+    // Enlarge by the largest integer with which the picture fits the width of the window, but by at least 2.
     const zoom = Math.max(2, Math.floor(innerWidth / picture.width));
     copy.width = picture.width * zoom;
     copy.height = picture.height * zoom;

@@ -16,7 +16,7 @@ class Measured:
     value: float | None = None
     error: float | None = None
     kind: Exactness | None = None
-    """Whether the value is exact or a bound. Set only if a column contains both kinds."""
+    """Whether the value is exact or a bound. None if the cell does not show it, such as beside a column of kinds."""
     digits: int | None = None
     """Decimal places of this cell. None selects the number of decimal places of the table."""
     signed: bool = False
@@ -57,7 +57,7 @@ class Column:
 
     name: str
     screen: str | None = None
-    """The heading in the terminal, which shows no notes below the table. None selects `name`."""
+    """The heading in the terminal, which omits the notes that explain `name`. None selects `name`."""
     over: str = ""
     """A group heading. Adjacent columns with the same group heading share one cell above their own headings."""
     left: bool = False
@@ -95,7 +95,7 @@ class Table:
 
 
 def own_size(figures: Figures | ChannelFigures | None) -> Measured:
-    """The bits/dim of a factor or channel, over the sub-pixels of this factor or channel."""
+    """The bits of a factor or channel, divided by the number of sub-pixels of its own image or of the channel."""
     return Measured(figures.bits_per_dim, figures.standard_error) if figures else Measured()
 
 

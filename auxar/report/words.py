@@ -19,7 +19,7 @@ MISSING = "–"
 """The content of a cell without a value."""
 TOTAL = "total"
 OWN_SIZE, SHARE = "own size", "share"
-"""Headings of bits/dim per sub-pixel of the factor's own image, and per sub-pixel of the full image."""
+"""Headings of a factor's bits per sub-pixel of its own image, and per sub-pixel of the full image."""
 SETS = {"heldout": "held-out", "training": "training"}
 """The names of the sets of images that a run is evaluated on, by their key in records."""
 
@@ -38,7 +38,9 @@ class WeightsWords:
 WEIGHTS: Mapping[str, WeightsWords] = {
     "ema": WeightsWords("EMA", "the exponential moving average of the weights"),
     "last": WeightsWords("last", "the weights of the last step"),
-    "mixed": WeightsWords("mixed", "different weights for different factors, or no trained factor"),
+    "mixed": WeightsWords(
+        "mixed", "averaged weights for some factors and last weights for others, or no trained factor"
+    ),
 }
 
 
@@ -76,7 +78,7 @@ def number(value: float | None, digits: int = DIGITS, *, signed: bool = False) -
 
 
 def uncertainty(error: float | None, digits: int = DIGITS) -> str:
-    """Formats a standard error after the sign ±. The text is empty for None, the standard error of a single image.
+    """Formats a standard error after the sign ±. The text is empty for None: a single image has no standard error.
 
     Examples:
         >>> uncertainty(0.0123)

@@ -1,6 +1,7 @@
 """The format version of a run's folder, stored in its file run.json.
 
-A folder of version 1 has no run.json; apart from that, it is the same as one of version 2.
+A folder without run.json has version 1. It may have one unnumbered checkpoint for each factor, and one file of metrics
+for all factors. These are read, too.
 """
 
 from __future__ import annotations

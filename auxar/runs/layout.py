@@ -86,14 +86,14 @@ class RunFolder:
 def check_folder(path: Path) -> None:
     """Checks a folder before a run is created or continued in it.
 
-    Raises `UserError` if `path` exists and is not a run's folder, and if `check_contents` does. An empty folder, or one
-    with only a lock and temporary files, is accepted.
+    Raises `UserError` if `path` exists and is not a run's folder, or if `check_contents` finds a problem. An empty
+    folder, or one with only a lock and temporary files, is accepted.
     """
     if not RunFolder(path).recipe.is_file() and path.exists():
         # A process that was killed before it wrote the recipe may have left a lock and temporary files.
         ours = {path / LOCK, path / HOLDER, *unfinished(path)} if path.is_dir() else set()
         if not path.is_dir() or any(entry not in ours for entry in path.iterdir()):
-            raise UserError(f"{path} exists and is not a run's folder; choose another with --out")
+            raise UserError(f"{path} exists and is not a run's folder; choose another folder with --out")
     check_contents(path)
 
 
@@ -101,7 +101,7 @@ def check_contents(path: Path) -> None:
     """Checks a run's folder before anything in it is read.
 
     Raises `UserError` for a link that leads out of the folder, for an entry that is neither a file nor a folder (such
-    as a pipe), for a format that is newer than this auxar reads, and for a damaged run.json.
+    as a pipe), for a format version above `FORMAT`, and for a damaged run.json.
     """
     root = os.path.realpath(path)
     for entry in (entry for place in PLACES for entry in path.glob(place)):

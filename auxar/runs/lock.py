@@ -39,7 +39,7 @@ def holding(path: Path) -> Iterator[None]:
         write_json(path / HOLDER, {"pid": os.getpid(), "host": socket.gethostname()})
         yield
     finally:
-        # A folder at this path cannot be unlinked, but `write_json` has already reported it.
+        # If a folder has the name of this file, `write_json` has raised an error, and `unlink` must not raise another.
         with contextlib.suppress(OSError):
             (path / HOLDER).unlink(missing_ok=True)
         lock.release()
@@ -49,7 +49,8 @@ def holding(path: Path) -> Iterator[None]:
 def holding_for_all(path: Path, accelerator: Accelerator, check: Callable[[Path], None]) -> Iterator[None]:
     """Holds the lock of the folder `path` for a group of processes.
 
-    The main process runs `check` on the folder and then locks it. The other processes do not wait for it.
+    The main process runs `check` on the folder and then locks it. The other processes do neither, and do not wait for
+    the main process.
     """
     if not accelerator.is_main_process:
         yield

@@ -26,17 +26,17 @@ FREE_KEYS = {
 def begin_run(path: Path, recipe: Recipe, registry: Registry, recipe_folder: Path) -> tuple[RunFolder, Recipe]:
     """Creates a run's folder, or reopens it to continue the run.
 
-    Returns the folder, and the recipe with the paths of its plugin files in the folder. Temporary files of killed
-    processes are removed, so the caller must hold the folder's lock. A folder of an older format is upgraded.
+    Plugin files are copied into the folder. Returns the folder, and a recipe that names these copies. Temporary files
+    of killed processes are removed, so the caller must hold the folder's lock. A folder of an older format is upgraded.
 
     Raises `UserError`, and changes nothing, if `path` exists and is not a run's folder, if it holds a run of another
-    recipe or of other plugin files, or if two plugin files have the same name. A run that has no checkpoint or trained
-    weights yet gets the new recipe.
+    recipe or of other plugin files, or if two plugin files have the same name. If the run has no
+    checkpoint and no trained weights, another recipe and other plugin files are accepted and replace the old ones.
     """
     run = RunFolder(path)
     sources = [recipe_folder / file for file in recipe.plugins]
     if len({source.name for source in sources}) < len(sources):
-        raise UserError("plugins: two plugin files have the same name; rename one")
+        raise UserError(f"plugins: expected files with different names, got {', '.join(recipe.plugins)}; rename one")
     recipe = attrs.evolve(recipe, plugins=tuple(f"plugins/{source.name}" for source in sources))
     text = recipe_text(recipe).encode()
     check_folder(path)
@@ -64,7 +64,9 @@ def open_run(
     sampling: Mapping[str, Any] | None = None,
     trust_plugins: bool = False,
 ) -> tuple[RunFolder, Recipe, Registry]:
-    """Opens an existing run. `settings`, and then the values of `sampling`, replace values of its recipe.
+    """Opens an existing run and applies `key=value` settings to its recipe.
+
+    Values in `sampling` replace the keys of [sampling], including keys that `settings` set.
 
     Raises `UserError` if `path` is not a run's folder, or if the run has plugin files, which are code, and
     `trust_plugins` is False.

@@ -44,7 +44,7 @@ def check_sizes(run: RunFolder, recipe: Recipe, registry: Registry, names: Seque
     """Raises `UserError` unless each named factor has a file of weights with the shapes of the recipe's model.
 
     This runs before memory is allocated for the model. A short recipe can describe a model that is larger than the
-    machine's memory; that is refused here unless files of the same size exist.
+    machine's memory. Such a recipe is refused here unless its files of weights are equally large.
     """
     for factor in build_model(recipe, registry, on="meta").factors:
         if factor.name in names:
@@ -94,7 +94,10 @@ def _trained(run: RunFolder, factor: Factor) -> Path:
 
 
 def check_shapes(factor: Factor, shapes: Shapes, path: Path) -> None:
-    """Raises `UserError`, naming the file and a tensor, unless names and shapes equal the factor's state dict."""
+    """Raises `UserError` unless the names and shapes of tensors are those of the factor's state dict.
+
+    The message names the file and one tensor.
+    """
     expected = {name: tuple(tensor.shape) for name, tensor in factor.state_dict().items()}
     if expected != shapes:
         wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))

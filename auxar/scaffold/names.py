@@ -53,7 +53,10 @@ def plugin_names(project: str) -> PluginNames:
 
 
 def check_free(names: PluginNames, kind: str, registry: Registry) -> None:
-    """Raises `UserError` if an installed component of the kind, plugin, module or project already uses a name."""
+    """Raises `UserError` if one of the names is already taken.
+
+    A name may be taken by a component of this kind, or by an installed plugin, module or project.
+    """
     project, component = names.project, names.component
     provider = registry.providers.get((cast(Kind, kind), component))
     if provider:

@@ -39,7 +39,7 @@ def write_plugin(project: str, kind: str, parent: Path) -> tuple[Path, list[str]
 
 
 def plugin_files(names: PluginNames, kind: str) -> dict[str, str]:
-    """Returns the text of every file of the package by the file's path relative to the package."""
+    """Returns the files of the package: a dict from the relative path of each file to its text."""
     words = {
         "project": names.project,
         "module": names.module,

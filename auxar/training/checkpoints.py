@@ -17,7 +17,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.errors import UserError
+from auxar.errors import UserError, one_line
 from auxar.files import DamagedFile, Shapes, read_tensors, remove, write_tensors
 from auxar.interfaces import Factor
 from auxar.runs.weights import check_shapes
@@ -146,9 +146,9 @@ def _part(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _check(path: Path, factor: Factor, average: bool) -> Callable[[Shapes, Mapping[str, str]], None]:
-    """A check for `read_tensors`, which calls it with a file's header before it reads the tensors.
+    """Returns a function that checks the header of a checkpoint. `read_tensors` calls it before reading any tensor.
 
-    It raises `UserError` unless names and shapes are those of this factor, its average and its optimizer state.
+    The function raises `UserError` unless names and shapes fit this factor, its average and its optimizer state.
     """
     parameters = [tuple(parameter.shape) for parameter in factor.parameters()]
     shapes = {name: tuple(parameter.shape) for name, parameter in factor.named_parameters()}
@@ -163,12 +163,16 @@ def _check(path: Path, factor: Factor, average: bool) -> Callable[[Shapes, Mappi
             match = MOMENT.fullmatch(name)
             index = int(match[1]) if match and len(match[1]) < 9 else len(parameters)
             if match is None or index >= len(parameters) or shape != (() if match[2] == "step" else parameters[index]):
-                raise DamagedFile(f"{path} is damaged: its optimizer state {name[:40]} fits no parameter")
+                raise DamagedFile(
+                    f"{path} is damaged: its optimizer state {name[:40]} does not have the name and shape of Adam's "
+                    "state for any parameter"
+                )
             indices.add(index)
         if str(len(indices)) != metadata.get("moments") or len(moments) != 3 * len(indices):
             raise DamagedFile(
-                f"{path} is damaged: its optimizer state is incomplete: found {len(moments)} tensors of {len(indices)} "
-                "parameters, expected 3 of every trained parameter"
+                f"{path} is damaged: its optimizer state is incomplete: found {len(moments)} tensors for "
+                f"{len(indices)} parameters, expected 3 for each of "
+                f"{one_line(metadata.get('moments', 'the trained'), 40)} parameters"
             )
 
     return check
@@ -194,5 +198,5 @@ def _progress(path: Path, metadata: Mapping[str, str], steps: int) -> Progress:
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
-        raise ValueError(f"{text[:40]!r} is not a number of steps")
+        raise ValueError(f"expected a number of steps in decimal digits, got {text[:40]!r}")
     return int(text)

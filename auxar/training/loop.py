@@ -48,7 +48,8 @@ def train_factor(
     is asked to end, a checkpoint is saved after the current step and `Interrupted` is raised.
 
     Raises `UserError` if a file cannot be read or written, or if the checkpoint was trained on other images. It is also
-    raised for a loss or gradient that is not finite, except where `training.nonfinite = "skip"` allows it.
+    raised if a loss or gradient is not finite. With `training.nonfinite = "skip"`, such steps are skipped, and only
+    more than `MOST_SKIPPED` of them in a row are an error.
     """
     _Training(model, factor, images, config, run, team, workers).run_to_end()
 
@@ -198,8 +199,9 @@ class _Training:
 def _check_images(saved: Checkpoint, fingerprint: str) -> None:
     if saved.images is not None and saved.images != fingerprint:
         raise UserError(
-            f"{saved.path} was trained on other images (fingerprint {saved.images:.64}, now {fingerprint}), and some "
-            "of them may now be held out. Restore the original images or choose another folder with --out"
+            f"{saved.path} was trained on other images: expected fingerprint {saved.images:.64}, found {fingerprint}. "
+            "Images that it was trained on may now be held out. Restore the original images or choose another folder "
+            "with --out"
         )
 
 
