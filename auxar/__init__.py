@@ -39,7 +39,7 @@ Interfaces that plugins implement:
     Factor          an independently trained term of a model
     CausalNetwork   a network that predicts the distribution of each pixel from the pixels before it
     Head, RestrictableHead   distributions of a pixel given a network's parameters
-    Sampler         runs a causal network pixel by pixel
+    Sampler         draws images from a causal network
     PixelSource     decides the value of each pixel
 
 Models:
@@ -59,7 +59,7 @@ Registration:
     hookimpl        decorator of a plugin's function `auxar_register_components`
     Registry        every component of the loaded plugins
     load_plugins    loads all installed plugins and given plugin files, and returns their registry
-    INTERFACE_VERSION   the version of these interfaces; a plugin declares its own as AUXAR_INTERFACE
+    INTERFACE_VERSION   the version of these interfaces; a plugin's AUXAR_INTERFACE is the version that it needs
     UserError       a mistake that the user can correct; its message names the key, file or value
 """
 

@@ -74,7 +74,8 @@ class Stage(Factor):
         """The pixels of the view that are determined by known pixels of the image.
 
         A restricted decoder draws only images that have the given view, so the drawn view must be possible for the
-        known pixels. If the view is monotone, the result therefore also limits its other values.
+        known pixels. If the stage is restricted and the view is monotone, the result therefore also limits the other
+        pixels of the view.
         """
         found = self.view.known(known)
         if not self.restricted or not self.view.monotone:
@@ -102,7 +103,10 @@ class Stage(Factor):
         return self.decoder.log_prob_by_channel(image, features, inside=possible)
 
     def draw(self, view: Tensor, request: SampleRequest, sampler: Sampler) -> Tensor:
-        """Draws one image per number of the request given its view (b, *view_spec.shape): int64, (b, *image.shape)."""
+        """Draws an image for each view of a batch (b, *view_spec.shape), and returns them: int64, (b, *image.shape).
+
+        The request has a number for each image.
+        """
         if self.restricted:
             assert self.view.support is not None
             request = attrs.evolve(request, restriction=Restriction(self.view.support, view))

@@ -101,7 +101,7 @@ class Registry:
             return self.components[kind, name]
         except KeyError:
             hint = did_you_mean(name, self.names(kind))
-            failed = f"; plugins that could not be loaded: {'; '.join(self.problems)}" if self.problems else ""
+            failed = f"; some plugins are missing: {'; '.join(self.problems)}" if self.problems else ""
             raise UserError(f"{path}: no {kind} is named '{name}'{hint}{failed}") from None
 
     def names(self, kind: Kind) -> list[str]:
@@ -134,7 +134,7 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
         except UserError:
             raise
         except Exception as error:  # A third-party module may raise any exception. Other plugins still load.
-            problems.append(f"plugin '{name}' ({origin}): {type(error).__name__}: {error}")
+            problems.append(f"plugin '{name}' ({origin}) cannot be loaded: {type(error).__name__}: {error}")
             warnings.warn(problems[-1], stacklevel=2)
             continue
         if name in origins:
@@ -154,9 +154,10 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
 def plugin_files(names: Sequence[str], recipe: Path, *, trusted: bool, of_a_run: bool = False) -> list[Path]:
     """The paths of the plugin files that a recipe names. Loading a plugin file runs its code with the user's rights.
 
-    `names` is the recipe's list `plugins`, and `recipe` the path of its file. A recipe counts as that of a run if
-    `of_a_run` is true, or if it lies in a folder like that of a run. For such a recipe, raises `UserError` unless
-    `trusted` is true, and also if a file is outside of the run's folder plugins/.
+    `names` is the recipe's list `plugins`, and `recipe` the path of its file. A recipe counts as the recipe of a run if
+    `of_a_run` is true, or if its file is recipe.toml and it names files in plugins/ or lies beside files that `auxar
+    run` creates. For such a recipe, raises `UserError` unless `trusted` is true, and also if a plugin file is outside
+    of the run's folder plugins/.
     """
     folder = recipe.parent
     files = [folder / name for name in names]
@@ -178,7 +179,7 @@ def plugin_files(names: Sequence[str], recipe: Path, *, trusted: bool, of_a_run:
 
 
 def _is_of_a_run(recipe: Path, names: Sequence[str]) -> bool:
-    """Whether a recipe seems to be that of a run.
+    """Whether a recipe seems to be the recipe of a run.
 
     Its file is recipe.toml, and it names plugin files in plugins/ or lies beside files that `auxar run` creates.
     """
@@ -239,7 +240,7 @@ def _load_file(file: Path) -> ModuleType:
         near = did_you_mean(file.name, (path.name for path in file.parent.glob("*.py")))
         raise UserError(f"plugins: {file} does not exist{near}")
     if file.suffix != ".py":
-        raise UserError(f"plugins: {file} is not a Python file")
+        raise UserError(f"plugins: {file} is not a Python file; expected a name that ends in .py")
     # The module's name depends on the path, so that two files named views.py do not collide.
     digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:12]
     module = ModuleType(f"auxar_plugin_{file.stem}_{digest}")

@@ -51,7 +51,7 @@ class Messages:
     """The error messages about wrong values. A subclass can word them for a kind of file, for example with advice."""
 
     def wrong(self, expected: str, value: Any) -> str:
-        """The message about a value that is not as `expected` says: a type, a choice or an integer of 64 bits."""
+        """The message about a wrong value. `expected` describes the expected type, choices or range."""
         return f"expected {expected}, got {shown(value)}"
 
     def too_long(self, text: str) -> str:

@@ -16,8 +16,8 @@ class SumSupport(Support):
 
     Each sub-pixel belongs to one group. Let the group's sum lie in lowest … highest, let S be the weighted sum of the
     group's earlier sub-pixels, R the most that its later sub-pixels can add, and w the weight of the sub-pixel. The
-    sub-pixel then lies between (lowest - S - R) / w, rounded up, and (highest - S) / w, rounded down. This interval is
-    exact if each range holds at least as many integers as the largest weight of its group.
+    sub-pixel then lies between (lowest - S - R) / w, rounded up, and (highest - S) / w, rounded down. Every integer in
+    this interval is possible if each range holds at least as many integers as the largest weight of its group.
 
     Args:
         image: Shape and range of the images.
@@ -107,7 +107,7 @@ class Groups:
         return sums[:, self.last] - sums[:, self.place]
 
     def reach(self, image: ImageSpec) -> int:
-        """The largest number of columns from a sub-pixel to one of its group in a row above, further right; else 0."""
+        """The most columns that a sub-pixel lies to the right of one of its group in a row below; 0 if none does."""
         columns = torch.arange(image.width).repeat_interleave(image.channels)
         rightmost = torch.full((int(self.number.max()) + 1,), -1)
         reach = 0
@@ -136,8 +136,8 @@ def make_groups(image: ImageSpec, number: Tensor, weight: Tensor) -> Groups:
 class SumWalk(Walk):
     """A walk that tracks, for each group, the range in which the sum of the remaining sub-pixels must lie.
 
-    Intervals take later known pixels into account: if an image has both the known pixels and the view, the drawn image
-    has them too.
+    Intervals take later known pixels into account. If any image has both the known pixels and the view, then so does
+    the drawn image.
     """
 
     def __init__(self, support: SumSupport, view: Tensor, known: Known | None) -> None:

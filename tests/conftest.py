@@ -1,4 +1,4 @@
-"""What several test files share."""
+"""Fixtures and settings that all tests share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-# Test processes side by side keep to one core each: threads of several that wait for each other on the same cores take
-# many times as long. Before PyTorch is imported, which reads it once.
+# Parallel test processes use one thread each, since the threads of several processes on the same cores slow each other
+# down many times. PyTorch reads the variable only once, so it must be set before the import.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -17,20 +17,20 @@ import datasets
 import pytest
 from helpers.tiny_runs import write_pictures
 
-# A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C.
+# A shell makes background processes and all their children ignore SIGINT, which some tests send. Restore the handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
-    """What the imports have made stays until the end. Looked through by every garbage collection, a run's included,
-    it takes a quarter of a second each time."""
+    """Excludes the objects that imports created from garbage collection. They live until the end, and scanning them
+    would take a quarter of a second in each collection, including the collections in runs."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache of `datasets` of the tests' own, for this process and those it starts."""
+    """A separate cache folder of the `datasets` library for this process and its children."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("HF_DATASETS_CACHE", str(folder))

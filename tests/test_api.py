@@ -1,4 +1,4 @@
-"""The public names of `auxar` are all there, cost nothing until they are used, and take paths of any kind."""
+"""Tests that all public names of `auxar` exist and are imported lazily, and that functions take any kind of path."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def finished(pictures, tmp_path_factory) -> Path:
 
 
 def names_for_type_checkers() -> set[str]:
-    """The names that the block for type checkers imports or declares."""
+    """Returns the names that the `TYPE_CHECKING` block of `auxar` imports or declares."""
     (block,) = [
         node
         for node in ast.parse(SOURCE.read_text(encoding="utf-8")).body
@@ -82,7 +82,7 @@ def test_the_version_is_the_packages(capsys):
 
 
 def test_the_core_does_not_import_from_the_package_itself():
-    """Its modules import each other, so that the lazy names of `auxar` close no circle."""
+    """Modules import from each other and not from `auxar` itself, so that its lazy names cause no circular imports."""
     for file in (PROJECT / "auxar").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             assert not (isinstance(node, ast.ImportFrom) and node.module == "auxar"), file
@@ -90,7 +90,7 @@ def test_the_core_does_not_import_from_the_package_itself():
 
 
 def written_for_authors() -> dict[str, str]:
-    """Python that authors of plugins read: the shipped plugins, the templates and the blocks of pages, by its place."""
+    """Returns the Python code that plugin authors read, by place: shipped plugins, templates and blocks of pages."""
     found = {}
     for file in (PROJECT / "plugins").rglob("*.py"):
         found[file.relative_to(PROJECT).as_posix()] = file.read_text(encoding="utf-8")
@@ -136,11 +136,11 @@ def test_paths_are_texts_or_paths(pictures, finished, tmp_path, kind):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"images": "4"}, "-n '4': images must be an integer of 64 bits, got '4'"),
-        ({"images": True}, "-n True: images must be an integer of 64 bits, got True"),
-        ({"seed": 2**63}, f"--seed {2**63}: seed must be an integer of 64 bits, got {2**63}"),
-        ({"rule": "mpa"}, "--rule 'mpa': rule must be one of ancestral, reduced, map, got 'mpa'"),
-        ({"temperature": "warm"}, "--temperature 'warm': temperature must be a finite number, got 'warm'"),
+        ({"images": "4"}, "-n: images must be an integer from -2^63 to 2^63 - 1, got '4'"),
+        ({"images": True}, "-n: images must be an integer from -2^63 to 2^63 - 1, got True"),
+        ({"seed": 2**63}, f"--seed: seed must be an integer from -2^63 to 2^63 - 1, got {2**63}"),
+        ({"rule": "mpa"}, "--rule: rule must be one of ancestral, reduced, map, got 'mpa'"),
+        ({"temperature": "warm"}, "--temperature: temperature must be a finite number, got 'warm'"),
     ],
 )
 def test_options_of_any_type_are_checked(finished, options, message):
@@ -151,7 +151,7 @@ def test_options_of_any_type_are_checked(finished, options, message):
 
 def test_settings_are_a_list(pictures, tmp_path):
     recipe = write(tmp_path / "tiny.toml", tiny(pictures))
-    with pytest.raises(UserError, match=r"expected a list of settings, .* got the text 'training.seed=3'$"):
+    with pytest.raises(UserError, match=r"expected a list of key=value strings, got the string 'training.seed=3'$"):
         auxar.run(recipe, settings="training.seed=3", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

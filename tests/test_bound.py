@@ -1,4 +1,4 @@
-"""log p(X, ψ(X)) ≤ log p(X), on image spaces small enough to add up every image and every view (paper, equation 5)."""
+"""Tests log p(X, ψ(X)) ≤ log p(X) (paper, equation 5) by enumerating all images and views of small image spaces."""
 
 import itertools
 import math
@@ -24,7 +24,7 @@ from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
 from auxar_samplers import RasterSampler
 
-# Images, and the views of a chain from the image down; all images and views together are few enough to enumerate.
+# Image specs, each with the views of a chain. All images and views together are few enough to enumerate.
 SPACES = {
     "pyramid, 2 levels": (ImageSpec(1, height=2, width=2, levels=2), [pyramid]),
     "pyramid, 3 levels": (ImageSpec(1, height=2, width=2, levels=3), [pyramid]),
@@ -98,7 +98,7 @@ def test_the_log_likelihood_is_that_of_each_image_alone_and_of_any_dtype(model, 
 
 
 def example_model(**changes):
-    """Pyramid over 2×2, and what of its parts the test exchanges."""
+    """Returns a model of a 2×2 pyramid; the arguments replace its parts."""
     image = ImageSpec(1, height=2, width=2, levels=3)
     view = pyramid(image)
     light = components.LightConfig(filters=2, blocks=1, head=logistic_mixture(1))
@@ -120,7 +120,7 @@ OTHER = ImageSpec(1, height=2, width=2, levels=4)
 @pytest.mark.parametrize(
     ("part", "other", "message"),
     [
-        ("view", pyramid(OTHER), "embedding's view is 1×1×1 with 3 levels, expected 1×1×1 with 4 levels"),
+        ("view", pyramid(OTHER), "embedding's view is 1×1×1 with 3 levels; expected 1×1×1 with 4 levels"),
         (
             "embedding",
             components.embedding(components.EmbeddingConfig(filters=2), pyramid(OTHER).view, OTHER),
@@ -131,14 +131,14 @@ OTHER = ImageSpec(1, height=2, width=2, levels=4)
             components.embedding(
                 components.EmbeddingConfig(filters=2), attrs.evolve(pyramid(OTHER).view, levels=3), OTHER
             ),
-            "embedding's image is 2×2×1 with 4 levels, expected 2×2×1 with 3 levels",
+            "embedding's image is 2×2×1 with 4 levels; expected 2×2×1 with 3 levels",
         ),
         ("decoder", components.light_decoder(components.LightConfig(filters=2), OTHER, 2), "decoder's image is 2×2×1"),
         ("prior", components.light_prior(components.LightConfig(filters=2), OTHER), "prior's image is 2×2×1"),
         (
             "decoder",
             components.light_decoder(components.LightConfig(filters=2), attrs.evolve(OTHER, levels=3), 7),
-            "gives 2 channels of features, the decoder expects 7",
+            "gives 2 channels of features, but the decoder expects 7",
         ),
     ],
 )
@@ -148,7 +148,7 @@ def test_parts_that_do_not_meet_are_refused(part, other, message):
 
 
 def test_an_embedding_needs_a_whole_factor():
-    with pytest.raises(UserError, match="whole number of times"):
+    with pytest.raises(UserError, match="the same whole multiple"):
         components.embedding(components.EmbeddingConfig(), ImageSpec(height=2, width=2), ImageSpec(height=4, width=5))
 
 

@@ -1,4 +1,4 @@
-"""Modules import in one direction: from higher to lower packages, and never in a circle."""
+"""Tests that modules import only from lower packages, and never in a circle."""
 
 import ast
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ MODULES = modules()
 
 
 def imported(name: str) -> Iterator[str]:
-    """Every module of the project that a module imports, for type checkers alone and inside of functions too."""
+    """Yields every module of the project that a module imports, also for type checkers or in functions."""
     for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in MODULES)

@@ -1,4 +1,4 @@
-"""The chain as a value: its factors, views and specs by depth, and chains made of chains."""
+"""Tests of the class `Chain`: its factors, views and specs by depth, and nested chains."""
 
 import math
 from pathlib import Path
@@ -32,7 +32,8 @@ def stage_of(view, **options):
 
 @pytest.fixture(scope="module")
 def parts():
-    """Stages of means, means of means and their grays, and a prior of these; weights are random."""
+    """Three stages and a prior with random weights. The views are means over squares, means of these means, and the
+    gray values of the latter."""
     means = PyramidView(PyramidConfig(2), IMAGE)
     coarse = PyramidView(PyramidConfig(2), means.view)
     grays = GrayscaleView(GrayscaleConfig(4), coarse.view)
@@ -49,7 +50,7 @@ def chain(parts):
 
 
 def nested(parts):
-    """Chains of the same parts, put into each other in every way."""
+    """Returns chains of the same parts that are nested in different ways."""
     (first, second, third), prior = parts
     return {
         "one by one": Chain([first], Chain([second], Chain([third], prior))),
@@ -61,7 +62,7 @@ def nested(parts):
 
 
 class Table(Prior):
-    """A prior that implements what has to be, and no more."""
+    """A prior with only the required methods."""
 
     def __init__(self, image):
         super().__init__()
@@ -79,7 +80,7 @@ class Bound(Table):
 
 
 class Even(Decoder):
-    """A decoder that implements what has to be, and no more."""
+    """A decoder with only the required methods."""
 
     restricts = True
 
@@ -193,10 +194,10 @@ def test_a_chain_is_exact_if_all_of_it_is(parts):
 def test_stages_that_do_not_meet_are_refused(parts):
     (first, second, third), prior = parts
     with pytest.raises(
-        UserError, match=r"^the image of stage1 is 2×1×3 with 32 levels, expected 4×2×3 with 32 levels$"
+        UserError, match=r"^the image of stage1 is 2×1×3 with 32 levels; expected 4×2×3 with 32 levels$"
     ):
         Chain([first, third], prior)
-    with pytest.raises(UserError, match=r"^the prior's image is 2×1×1 with 4 levels, expected 2×1×3 with 32 levels$"):
+    with pytest.raises(UserError, match=r"^the prior's image is 2×1×1 with 4 levels; expected 2×1×3 with 32 levels$"):
         Chain([first, second], prior)
 
 
@@ -216,12 +217,12 @@ def test_images_are_drawn_again_from_any_of_their_drawn_views(chain, from_depth)
 
 @pytest.mark.parametrize("from_depth", [-1, 0, 4])
 def test_a_depth_without_a_view_is_refused(chain, from_depth):
-    with pytest.raises(UserError, match=f"^from_depth = {from_depth}: this model has views at depths 1 … 3$"):
+    with pytest.raises(UserError, match=f"^from_depth = {from_depth}: expected the depth of a view, 1 … 3$"):
         chain.draw_from(random_images(1, IMAGE), SampleRequest((0,)), AutoSampler(), from_depth=from_depth)
 
 
 def test_a_chain_drawn_further_down_has_the_noise_of_that_depth(parts, chain):
-    """A chain from depth 1 on, drawn at depth 1, is what the whole chain draws there."""
+    """The chain of the remaining stages, drawn with the noise of depth 1, gives the same views as the whole chain."""
     stages, prior = parts
     request = SampleRequest((1, 6), 2)
     with torch.no_grad():
@@ -244,9 +245,9 @@ def test_a_factor_refuses_a_condition_that_it_does_not_take(chain, depth):
     inputs = inputs_of(chain, factor, random_images(2, IMAGE))
     view = inputs[1] if len(inputs) > 1 else None
     for ask in (factor, factor.log_prob_by_channel, factor.initialize):
-        with pytest.raises(UserError, match=rf"^{factor.name}: p\(.*\) takes no condition$"):
+        with pytest.raises(UserError, match=rf"^{factor.name}: p\(.*\) does not accept a condition$"):
             ask(inputs[0], view, torch.zeros(2))
-        with pytest.raises(UserError, match="takes no condition"):
+        with pytest.raises(UserError, match="does not accept a condition"):
             ask(inputs[0], view, condition=torch.zeros(2))
     with torch.no_grad():
         assert torch.equal(factor(inputs[0], view, None), factor(*inputs))
@@ -256,10 +257,10 @@ def test_a_factor_needs_its_view_and_no_other(chain):
     images = random_images(2, IMAGE)
     *stages, prior = chain.factors
     for stage in stages:
-        with pytest.raises(UserError, match=rf"^{stage.name}: p\(.* | .*\) needs a view$"):
+        with pytest.raises(UserError, match=rf"^{stage.name}: p\(.* | .*\) requires a view$"):
             stage(inputs_of(chain, stage, images)[0])
     view = chain.views(images)[-1]
-    with pytest.raises(UserError, match=r"^prior: p\(2×1×1\) takes no view$"):
+    with pytest.raises(UserError, match=r"^prior: p\(2×1×1\) does not accept a view$"):
         prior(view, view)
 
 
@@ -275,7 +276,7 @@ def test_channels_of_a_factor_add_up(chain, depth):
         torch.testing.assert_close(found.total, factor(*inputs))
     assert found.channels.shape == (3, factor.image.channels)
     torch.testing.assert_close(found.channels.sum(1), found.total)
-    # A free decoder whose view can tell says how much it leaves to feasible values.
+    # A free decoder reports the probability of the feasible values if its view has a support.
     assert (found.inside is None) == (depth in (1, 3))
 
 
@@ -298,7 +299,7 @@ def test_parts_that_do_not_tell_channels_apart_give_totals(parts):
 
 
 def test_first_weights_are_drawn_prior_first_and_then_from_the_coarsest_stage_up():
-    """Runs of the same seed would begin with other weights if this order changed."""
+    """If this order changed, the same seed would give other initial weights."""
     recipe, registry = parse_recipe(TINY, Path("."), ["stage[0].repeat=2"])
     torch.manual_seed(5)
     found = build_model(recipe, registry)

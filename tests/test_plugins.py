@@ -1,4 +1,4 @@
-"""Plugins come in by one door, and what is wrong with one is told with its name."""
+"""Tests that all plugins are loaded in the same way, and that errors name the plugin."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def test_a_file_beside_a_recipe_provides_a_view(thin):
     [
         ({}, "stage[0].view.every: this key is required"),
         ({"every": 2, "evry": 3}, "stage[0].view: unknown key 'evry'; did you mean 'every'?"),
-        ({"every": 2.0}, "stage[0].view.every: expected int, got the float 2.0"),
-        ({"every": 2, "names": "ab"}, "stage[0].view.names: expected a list of texts"),
+        ({"every": 2.0}, "stage[0].view.every: expected an integer, got the float 2.0"),
+        ({"every": 2, "names": "ab"}, "stage[0].view.names: expected a list of strings"),
     ],
 )
 def test_a_plugins_options_are_checked_like_any_others(thin, options, message):
@@ -85,11 +85,11 @@ def test_a_plugins_own_refusal_names_the_key(thin):
 
 
 def test_a_file_that_is_not_there_or_not_python(thin):
-    assert "there is no file" in refusal(thin.with_name("thinn.py"))
+    assert "thinn.py does not exist" in refusal(thin.with_name("thinn.py"))
     assert "did you mean 'thin.py'?" in refusal(thin.with_name("thinn.py"))
     text = thin.with_suffix(".txt")
     text.write_text(VIEW)
-    assert refusal(text) == f"plugins: {text} is not a Python file"
+    assert refusal(text) == f"plugins: {text} is not a Python file; expected a name that ends in .py"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_file_that_fails_is_named(tmp_path, body, message):
     [
         ("@hookimpl\ndef auxar_register_component(): return []", "known hooks: auxar_register_components"),
         ("@hookimpl\ndef auxar_register_components(registry): return []", "registry"),
-        ("@hookimpl\ndef auxar_register_components(): return ['view']", "must return Component records"),
+        ("@hookimpl\ndef auxar_register_components(): return ['view']", "must return a list of Component records"),
         ("@hookimpl\ndef auxar_register_components(): pass", "auxar_register_components failed: TypeError"),
         ("@hookimpl\ndef auxar_register_components(): raise OSError('no disk')", "failed: OSError: no disk"),
         (
@@ -135,15 +135,15 @@ def test_a_hook_that_is_wrong_names_its_plugin(tmp_path, body, message):
 def test_two_components_of_one_name_name_both_providers(thin):
     other = thin.with_name("other.py")
     other.write_text(VIEW)
-    assert refusal(thin, other) == f"two plugins provide the view 'thin': thin ({thin}) and other ({other})"
+    assert refusal(thin, other) == f"the view 'thin' is provided twice, by thin ({thin}) and by other ({other})"
 
 
 def test_a_file_cannot_shadow_what_is_shipped(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(VIEW.replace('"thin"', '"pyramid"'))
     message = refusal(file)
-    assert message.startswith("two plugins provide the view 'pyramid': pyramid (auxar ")
-    assert message.endswith(f" and mine ({file})")
+    assert message.startswith("the view 'pyramid' is provided twice, by pyramid (auxar ")
+    assert message.endswith(f" and by mine ({file})")
 
 
 def test_two_files_of_one_name(thin):
@@ -171,21 +171,21 @@ def test_files_of_one_name_do_not_see_each_other(tmp_path):
     [
         (
             "",
-            "was made for version 1 of auxar's interfaces, as it declares no AUXAR_INTERFACE, and this auxar has "
-            "version 2; adapt it to these, and then write AUXAR_INTERFACE = 2 into it",
+            "was written for version 1 of auxar's interfaces (it does not declare AUXAR_INTERFACE), but this auxar has "
+            "version 2; adapt it to version 2, then set AUXAR_INTERFACE = 2 in it",
         ),
         (
             "AUXAR_INTERFACE = 1",
-            "was made for version 1 of auxar's interfaces, and this auxar has version 2; adapt it to these, and then "
-            "write AUXAR_INTERFACE = 2 into it",
+            "was written for version 1 of auxar's interfaces, but this auxar has version 2; adapt it to version 2, "
+            "then set AUXAR_INTERFACE = 2 in it",
         ),
         (
             "AUXAR_INTERFACE = 3",
-            "was made for version 3 of auxar's interfaces, and this auxar has version 2; use a newer auxar",
+            "was written for version 3 of auxar's interfaces, but this auxar has version 2; use a newer auxar",
         ),
-        ("AUXAR_INTERFACE = 0", "declares AUXAR_INTERFACE = 0, expected a number such as 2"),
-        ("AUXAR_INTERFACE = True", "declares AUXAR_INTERFACE = True, expected a number such as 2"),
-        ("AUXAR_INTERFACE = '2'", "declares AUXAR_INTERFACE = '2', expected a number such as 2"),
+        ("AUXAR_INTERFACE = 0", "declares AUXAR_INTERFACE = 0, expected a positive integer such as 2"),
+        ("AUXAR_INTERFACE = True", "declares AUXAR_INTERFACE = True, expected a positive integer such as 2"),
+        ("AUXAR_INTERFACE = '2'", "declares AUXAR_INTERFACE = '2', expected a positive integer such as 2"),
     ],
 )
 def test_a_plugin_for_other_interfaces_is_refused(thin, line, words):
@@ -198,16 +198,16 @@ def test_an_installed_plugin_for_other_interfaces_is_left_out_and_the_others_loa
         pass
 
     install(monkeypatch, Installed("color", Old))
-    words = r"plugin 'color' \(color_package\) was made for version 1 of auxar's interfaces, as it declares no "
+    words = r"plugin 'color' \(color_package\) was written for version 1 of auxar's interfaces \(it does not declare "
     with pytest.warns(UserWarning, match=words):
         registry = load_plugins()
     assert "pyramid" in registry.names("view")
-    with pytest.raises(UserError, match=rf"stage\[0\]\.view: .*not loaded: {words}"):
+    with pytest.raises(UserError, match=rf"stage\[0\]\.view: .*some plugins are missing: {words}"):
         registry.get("view", "hue", "stage[0].view")
 
 
 def test_shipped_plugins_declare_their_interface_like_a_strangers():
-    """By a number: one that followed auxar's own would declare nothing."""
+    """Shipped plugins declare their interface as a number; the number of the installed auxar would declare nothing."""
     for entry in importlib.metadata.entry_points(group="auxar"):
         module = importlib.import_module(entry.value)
         assert module.__file__ is not None
@@ -220,7 +220,7 @@ def test_shipped_plugins_declare_their_interface_like_a_strangers():
 
 
 class Installed:
-    """Stands for the entry point of an installed package."""
+    """A fake entry point of an installed package."""
 
     def __init__(self, name: str, load) -> None:
         self.name = name
@@ -239,10 +239,10 @@ def test_an_installed_plugin_that_fails_is_reported_and_the_others_load(monkeypa
         raise ImportError("libcolor.so is missing")
 
     install(monkeypatch, Installed("color", fail))
-    with pytest.warns(UserWarning, match=r"plugin 'color' \(color_package\): ImportError: libcolor.so is missing"):
+    with pytest.warns(UserWarning, match=r"plugin 'color' \(color_package\) cannot be loaded: ImportError: libcolor"):
         registry = load_plugins()
     assert registry.names("view") == ["bitplanes", "grayscale", "pyramid", "subsample"]
-    with pytest.raises(UserError, match=r"stage\[0\]\.view: .*not loaded: plugin 'color'"):
+    with pytest.raises(UserError, match=r"stage\[0\]\.view: .*some plugins are missing: plugin 'color'"):
         registry.get("view", "hue", "stage[0].view")
 
 

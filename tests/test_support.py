@@ -1,4 +1,4 @@
-"""Restricted, a decoder gives probability to images of the given view alone: log p(X, ψ(X)) = log p(X) exactly."""
+"""Tests that a restricted decoder puts all its probability on images with the given view: log p(X, ψ(X)) = log p(X)."""
 
 import importlib.metadata
 import math
@@ -60,7 +60,7 @@ from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 from auxar_subsample import SubsampleConfig, SubsampleView
 
-# Of all weights: from next to none to where an interval often has next to no mass.
+# Scales of all weights, from nearly zero to sizes at which intervals often have almost no probability.
 SCALES = st.sampled_from([0.1, 1.0, 5.0, 30.0])
 
 
@@ -81,7 +81,7 @@ def subsample(factor=2):
 
 
 class Shown(Embedding):
-    """The view's values, each over its part of the image, times a number that is learned."""
+    """An embedding that repeats each value of the view over its part of the image, times a trainable number."""
 
     def __init__(self, view, image):
         super().__init__()
@@ -105,7 +105,7 @@ def build_decoder(image, channels, head, full=False):
 
 
 def build(image, views, head="softmax", full=False, restricted=True):
-    """A chain of views, from the image down."""
+    """Returns a model with a chain of views, from the image's view to the coarsest."""
     if not views:
         return components.light_prior(components.LightConfig(filters=2, blocks=1, head=softmax()), image)
     view = views[0](image)
@@ -116,7 +116,7 @@ def build(image, views, head="softmax", full=False, restricted=True):
 
 # Likelihoods ----------------------------------------------------------------------------------------------------------
 
-# All images and all views together are few enough to add up.
+# All images and views together are few enough to enumerate.
 SPACES = {
     "pyramid": (ImageSpec(1, height=2, width=2, levels=4), [pyramid()]),
     "pyramid, two squares": (ImageSpec(1, height=2, width=4, levels=2), [pyramid()]),
@@ -131,7 +131,7 @@ SPACES = {
 
 
 def conditional_table(stage):
-    """log p(x | x̂) of every pair, whether or not x̂ is the view of x: (images, views)."""
+    """Returns log p(x | x̂) for every pair of an image and a view, also for x̂ ≠ ψ(x); shape (images, views)."""
     images, views = all_images(stage.image), all_images(stage.view.view)
     columns = []
     for each in views.split(1):
@@ -142,7 +142,7 @@ def conditional_table(stage):
 
 
 def joint_table(model):
-    """log p of every image with every view, every view of the view, …: one dimension for each depth."""
+    """Returns the joint log p of all combinations of an image and views at all depths; one dimension for each depth."""
     joint = model.prior.log_prob(all_images(model.prior.image))
     for stage in reversed(model.stages):
         conditional = conditional_table(stage)
@@ -155,14 +155,14 @@ def joint_table(model):
 @settings(deadline=None, max_examples=3, derandomize=True)
 @given(full=st.booleans(), seed=SEEDS, size=SCALES)
 def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, seed, size):
-    # Of many layers' weights the larger ones give means of 10¹⁸, beside which a step of one value is no number.
+    # In deep networks, the largest weights give means of about 10¹⁸, for which rounding hides a step of one value.
     image, views = space
     model = randomized(build(image, views, head, full), seed, min(size, 5.0) if full else size)
     images = all_images(model.image)
     with torch.no_grad():
         joint = joint_table(model)
         found = model.log_prob(images)
-        # Of far unlikelier ones no more digits can be expected.
+        # The tolerance grows with the free decoder's largest |log p|, which limits the absolute accuracy.
         stage = model.stages[0]
         free = stage.decoder.log_prob(images, stage.embedding(stage.view(images)))
     digits = 1e-9 + 1e-14 * free.abs().max().item()
@@ -171,7 +171,7 @@ def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, see
     assert exact.isfinite().all()
     torch.testing.assert_close(found, exact, rtol=1e-12, atol=digits)
     assert found.logsumexp(0).item() == pytest.approx(0, abs=digits)
-    # Of all views one and no other is possible.
+    # Each image has positive probability with exactly one combination of views.
     assert (joint.flatten(1).isfinite().sum(1) == 1).all()
     places = [image_numbers(view, spec.levels) for view, spec in zip(model.views(images), model.specs, strict=True)]
     assert joint[tuple(places)].isfinite().all()
@@ -196,7 +196,7 @@ def test_factors_say_what_the_model_says_of_images_of_any_dtype(space, head, see
 
 @pytest.mark.parametrize("head", HEADS)
 def test_a_restricted_model_can_only_be_likelier(head):
-    """Each sub-pixel's is the free likelihood over that of what is possible."""
+    """The restricted likelihood of a sub-pixel is the free one divided by the probability of the possible values."""
     space = SPACES["grayscale, subsample"]
     free, restricted = (randomized(build(*space, head, restricted=kind), 3, 1.0) for kind in (False, True))
     images = random_images(20, free.image, 0)
@@ -219,7 +219,7 @@ def heads(draw, levels=(2, 3, 7, 256)):
 
 
 def intervals(spec, count, seed):
-    """Low and high ends of single values, whole ranges, ranges at both ends, any: of shape (count, *spec.shape)."""
+    """Returns random intervals, shape (count, *spec.shape): single values, all values, ranges at an end, and others."""
     ends = torch.randint(spec.levels, (2, count, *spec.shape), generator=generator(seed)).sort(0).values
     kind = torch.randint(5, (count, *spec.shape), generator=generator(seed + 1))
     low = torch.where((kind == 1) | (kind == 2), 0, ends[0])
@@ -253,10 +253,10 @@ def test_restricted_is_free_less_the_mass_of_the_interval(case, seed, size):
 
 
 def far_parameters(head, image, count, seed, dtype):
-    """Distributions that lie far outside of the image's range, or on one side of it, and narrow ones."""
+    """Returns parameters of distributions that are narrow, far outside the range of values, or at one end of it."""
     parameters = parameters_of(head, count, seed, 3.0)
     if isinstance(head, SoftmaxHead):
-        # A slope of the logits: nearly all of the mass is at one end, next to none at the other.
+        # A slope of the logits puts nearly all of the mass at one end of the range.
         slope = torch.tensor([-3e3, 3e3, 40.0])[torch.arange(count) % 3, None, None, None]
         ramp = torch.linspace(0, 1, image.levels).repeat(image.channels)[:, None, None]
         parameters = parameters + slope * ramp
@@ -288,7 +288,7 @@ def test_an_interval_far_out_in_a_tail_has_a_finite_likelihood_and_gradient(case
             assert gradient.isfinite().all()
         results.append((found.double(), mass.double()))
     (exact, exact_mass), (narrow, narrow_mass) = results
-    # A difference of two large numbers is as exact as they are, and so is what follows from earlier channels.
+    # The rounding error of a difference grows with its two numbers, and errors of earlier channels add to it.
     large = (exact_mass.abs() + (exact + exact_mass).abs()).cumsum(1)
     tolerance = 1e-4 + 2e-6 * large + 3e-7 * largest_position(head, image, parameters)
     assert ((narrow_mass - exact_mass).abs() <= tolerance).all()
@@ -296,7 +296,8 @@ def test_an_interval_far_out_in_a_tail_has_a_finite_likelihood_and_gradient(case
 
 
 def largest_position(head, image, parameters):
-    """How many scales a value may be away from its mean, in proportion to which it is rounded: (b, 1, 1, 1)."""
+    """Returns the largest distance of a value from its mean in units of the scale, shape (b, 1, 1, 1). Rounding errors
+    are proportional to it."""
     if isinstance(head, SoftmaxHead):
         return torch.zeros(len(parameters), 1, 1, 1)
     grouped = parameters.detach().double().unflatten(1, (-1, head.components))
@@ -321,7 +322,7 @@ def test_the_values_of_an_interval_add_up_to_one(case, seed, far):
     parameters = far_parameters(head, image, 1, seed, torch.float64) if far else parameters_of(head, 1, seed, 1.0)
     interval, values = intervals(image, 1, seed), random_images(1, image, seed)
     for channel in range(image.channels):
-        # The channels before it are as they are; the result does not depend on those after it.
+        # Earlier channels are fixed, and later channels do not affect the result.
         images = values.expand(image.levels, -1, -1, -1).clone()
         images[:, channel] = torch.arange(image.levels)[:, None, None]
         bounds = Interval(*(x.expand(image.levels, -1, -1, -1) for x in (interval.low, interval.high)))
@@ -354,7 +355,7 @@ def test_a_draw_between_two_values_is_the_inverse_of_the_distribution_function_t
     found = logistic.draw_between(uniform, mean, width, low, high, levels)
     assert found.dtype == mean.dtype
     assert ((found >= low) & (found <= high)).all()
-    # Where a value ends within rounding of the noise, either of two is right.
+    # If the uniform is within rounding error of the boundary between two values, both are accepted.
     close = ((cumulative - uniform).abs() < 1e-6).any(1, keepdim=True)
     assert close.double().mean() < 0.1
     torch.testing.assert_close(found[~close], expected[~close].double())
@@ -373,7 +374,7 @@ def test_a_draw_changes_from_a_value_to_the_next_where_the_mass_does(levels, mea
     below, above = (
         logistic.log_interval_mass(*ends, mean, width, levels) for ends in ((low, value), (value + 1, high))
     )
-    # In nats of the odds: shares may be too near to 0 or 1 to be told from them.
+    # The uniforms are shifted in log-odds, since probabilities may be too close to 0 or 1 for absolute shifts.
     near = torch.sigmoid(below - above + torch.tensor([[-1e-6], [1e-6]]))
     assert (usable := (near > 1e-300) & (near < 1 - 1e-8)).sum() > 10
     first, last = (logistic.draw_between(uniform, mean, width, low, high, levels) for uniform in near)
@@ -393,7 +394,7 @@ def test_a_draw_far_from_the_mean_stays_inside_and_moves_with_its_noise(far, log
 
 
 class Fixed(Walk):
-    """The same intervals at every place, whatever is taken."""
+    """A walk with the same intervals at every place, whatever values are drawn."""
 
     reach = 0
 
@@ -465,7 +466,7 @@ def test_images_drawn_given_a_view_follow_the_restricted_likelihood(space, value
     ids=["pyramid 2", "pyramid 3", "grayscale", "bitplanes", "subsample"],
 )
 def test_a_thousand_drawn_images_have_the_given_views(image, view, rule):
-    """In float32, with weights that leave many an interval next to no mass."""
+    """All draws have the given view, in float32 and with weights that give many intervals almost no probability."""
     for head, size in zip(HEADS, (1.0, 4.0), strict=True):
         model = randomized(build(image, [view], head), 1, size).float()
         [stage] = model.stages
@@ -479,7 +480,7 @@ def test_a_thousand_drawn_images_have_the_given_views(image, view, rule):
 
 @st.composite
 def cases(draw):
-    """A view of an image, and how many columns its network lets a row run ahead: factors beyond that, too."""
+    """Draws an image spec and a view. Large pyramid factors need a larger lag between rows than the network alone."""
     kind = draw(st.sampled_from(["pyramid", "grayscale", "bitplanes", "subsample"]))
     rows, columns = draw(st.integers(1, 2)), draw(st.integers(1, 3))
     if kind == "pyramid":
@@ -494,7 +495,7 @@ def cases(draw):
     return image, view
 
 
-# The network's lag is 4: with squares of 6 pixels the rows above have to be further ahead.
+# The network alone needs a lag of 4 columns between rows, but squares of 6×6 pixels need a larger one.
 FURTHEST = (ImageSpec(3, height=6, width=12), pyramid(6))
 ENGINES = ["torch", *([] if needs_native.args[0] else ["native"])]
 
@@ -535,7 +536,7 @@ def test_every_sampler_draws_the_same_image_of_the_view(case, head, full, seed, 
     assert torch.equal(alone, found[1:])
 
 
-# Chains of several views, each of which known pixels may leave a part of.
+# Chains of views. Known pixels of the image may determine a part of each view.
 CHAINS = {
     **SPACES,
     "two pyramids, grayscale": (ImageSpec(3, height=8, width=8), [pyramid(), pyramid(), grayscale(5)]),
@@ -554,7 +555,7 @@ CHAINS = {
 @example("two pyramids, grayscale", "logistic_mixture", 0, "rows", None)
 @example("two pyramids, grayscale", "softmax", 1, "any pixels", None)
 def test_drawn_views_are_views_of_each_other(chain, head, seed, known, free):
-    """Also where a part of the image is known, and with it a part of what its views are made of."""
+    """Drawn views are views of each other, also if a part of the image, and so of its views, is known."""
     model = randomized(build(*CHAINS[chain], head), seed, 1.0)
     if free is not None:
         model.stages[min(free, len(model.stages) - 1)].restricted = False
@@ -578,7 +579,7 @@ def test_drawn_views_are_views_of_each_other(chain, head, seed, known, free):
 
 
 class Unaided(Support):
-    """A support with no walk of its own."""
+    """A support that does not override `walk`."""
 
     def __init__(self, support):
         self.image = support.image
@@ -603,16 +604,16 @@ def test_a_support_that_has_no_walk_of_its_own_draws_the_same(case, head, seed):
         assert torch.equal(stage.decoder.draw(features, restricted, sampler), expected)
 
 
-# What cannot be restricted --------------------------------------------------------------------------------------------
+# Refusals -------------------------------------------------------------------------------------------------------------
 
 
 @attrs.frozen
 class Nothing:
-    """No options."""
+    """A configuration without options."""
 
 
 class Vague(View):
-    """Says nothing of which images it leaves possible."""
+    """A view without a support."""
 
     def __init__(self, config, image):
         self.image = self.view = image
@@ -622,7 +623,7 @@ class Vague(View):
 
 
 class Uniform(Decoder):
-    """Takes no intervals."""
+    """A decoder that cannot be restricted."""
 
     def __init__(self, config, image, channels):
         super().__init__()
@@ -637,7 +638,7 @@ class Uniform(Decoder):
 
 
 class Plain(Head):
-    """A head of the first kind: one distribution for a pixel as a whole."""
+    """A head with the basic interface only: one distribution for a whole pixel, which cannot be restricted."""
 
     def __init__(self, image):
         self.softmax = SoftmaxHead(image)
@@ -658,7 +659,7 @@ def plain_decoder(config, image, channels):
 
 
 class Simple(Sampler):
-    """A stranger's sampler, which knows of no restriction: its source does."""
+    """A third-party sampler without code for restrictions, which its source applies."""
 
     def __init__(self, config):
         pass
@@ -672,7 +673,7 @@ class Simple(Sampler):
 
 
 class Strangers:
-    """Stands for the entry point of an installed package, and for the package."""
+    """A fake entry point of an installed package, and the package that it loads."""
 
     AUXAR_INTERFACE = 2
     name = value = "strangers"
@@ -693,7 +694,7 @@ class Strangers:
 
 @pytest.fixture
 def strangers(monkeypatch):
-    """A machine with the strangers' components."""
+    """Registers the third-party components as an installed package."""
     installed = [*importlib.metadata.entry_points(group="auxar"), Strangers()]
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: installed)
 
@@ -705,9 +706,9 @@ def built(table):
 @pytest.mark.parametrize(
     ("key", "name", "message"),
     [
-        ("stage__0__view", "vague", "stage[0].support: 'restricted' needs a view that says which images"),
-        ("stage__0__decoder", "uniform", "stage[0].support: 'restricted' needs a decoder that takes intervals"),
-        ("stage__0__decoder", "plain", "stage[0].support: 'restricted' needs a decoder that takes intervals"),
+        ("stage__0__view", "vague", "stage[0].support: 'restricted' needs a view that defines its support"),
+        ("stage__0__decoder", "uniform", "stage[0].support: 'restricted' needs a decoder that can be restricted"),
+        ("stage__0__decoder", "plain", "stage[0].support: 'restricted' needs a decoder that can be restricted"),
     ],
 )
 def test_a_strangers_part_that_cannot_be_restricted_is_refused_by_its_key(strangers, key, name, message):
@@ -743,7 +744,7 @@ def test_a_misspelt_support_is_refused_by_its_key(value):
 
 @pytest.mark.parametrize(("view", "decoder"), [(True, True), (True, False), (False, True), (False, False)])
 def test_a_model_of_parts_that_cannot_be_restricted_is_refused(view, decoder):
-    """Put together by hand, too."""
+    """A model that is built without a recipe is refused too if its parts cannot be restricted."""
     image = ImageSpec(1, height=2, width=2, levels=4)
     model = build(image, [bitplanes(1) if view else lambda image: Vague(None, image)], restricted=False)
     [stage] = model.stages
@@ -756,7 +757,7 @@ def test_a_model_of_parts_that_cannot_be_restricted_is_refused(view, decoder):
     if view and decoder:
         assert restricted().exact
         return
-    with pytest.raises(UserError, match=r"^support: the (view|decoder) "):
+    with pytest.raises(UserError, match=r"^support: 'restricted' needs a (view|decoder) "):
         restricted()
 
 
@@ -779,7 +780,7 @@ def test_a_head_that_cannot_be_restricted_says_so():
     ids=lambda view: view["name"],
 )
 def test_what_a_restricted_model_would_cost_is_told_however_large_its_images_are(view, monkeypatch):
-    """Tables of their sub-pixels would take many gigabytes."""
+    """The cost is computed without tables of all sub-pixels, which would take many gigabytes for these images."""
     monkeypatch.setattr("auxar.support.make_groups", None)
     table = changed(tomllib.loads(TINY), image__height=2**16, image__width=2**16, stage__0__view=view)
     free, restricted = (

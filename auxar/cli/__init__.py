@@ -80,10 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="auxar",
         description="Auxiliary-variable autoregressive image models: p(X, X̂) = p(X̂) p(X | X̂) with a view X̂ = ψ(X).",
-        epilog="`auxar VERB --help` describes a command. For several processes: accelerate launch -m auxar run RECIPE",
+        epilog="`auxar COMMAND --help` describes a command. To use several processes: accelerate launch -m auxar run "
+        "RECIPE",
     )
     parser.add_argument("--version", action="version", version=f"auxar {metadata.version('auxar')}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    verbs = parser.add_subparsers(metavar="COMMAND", required=True)
     for verb in VERBS:
         import_module(f"auxar.cli.{verb.replace('-', '_')}").add_to(verbs)
     return parser

@@ -23,5 +23,5 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust-plugins",
         action="store_true",
-        help="allow plugin files in RUN/plugins to be loaded; they are code that runs with your rights",
+        help="allow the plugin files in a run's folder plugins/ to be loaded; they are code that runs with your rights",
     )

@@ -19,10 +19,11 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verbs.add_parser(
         "sample",
         help="draw images from a run's model",
-        description="Draws images and writes a sheet, single PNGs and, for models with views, a sheet from coarse to "
-        "fine. Options that are left out have the values of [sampling] in the run's recipe. With --given, images are "
-        "drawn from the views of the given images (colorization, super-resolution). With --given and --keep, a part of "
-        "each given image is kept and the rest is drawn.",
+        description="Draws images and writes each as a PNG file, and a sheet that shows many of them. For models with "
+        "views and without --given, a second sheet shows images with their views, from coarse to fine. Options that "
+        "are left out have the values of [sampling] in the run's recipe. With --given, images are drawn from the views "
+        "of the given images (colorization, super-resolution). With --given and --keep, a part of each given image is "
+        "kept and the rest is drawn.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     parser.add_argument(
@@ -99,6 +100,7 @@ def _given(options: argparse.Namespace) -> GivenRequest | None:
         return None
     if options.keep is not None and (options.as_view or options.stage is not None):
         raise UserError(
-            "--keep cannot be combined with --stage or --as-view: it completes images, and they draw from a view"
+            "--keep cannot be combined with --stage or --as-view: --keep completes images, and the other two options "
+            "draw images from a view"
         )
     return GivenRequest(tuple(options.given), options.stage or 0, options.as_view, options.keep)

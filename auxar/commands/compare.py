@@ -13,7 +13,8 @@ def compare(paths: Sequence[str | Path]) -> Comparison:
     """Compares the held-out bits/dim of evaluated runs, and gives the difference of each run from the first.
 
     Differences are computed image by image if the runs have the same held-out images. Raises `UserError` if `paths` is
-    empty or is a single path instead of a list, or if a run is not evaluated or has images of another size.
+    empty or is a single path instead of a list, if a run is not evaluated, or if its images differ from those of the
+    first run in shape or levels.
     """
     if isinstance(paths, str | Path) or not paths:
         raise UserError(f"expected a list of runs to compare, got {paths!r}")

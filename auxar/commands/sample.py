@@ -42,8 +42,9 @@ def sample(
 
     With `given`, images are drawn from the views of given images, or given images are completed. `images` is then the
     number of draws for each given image, 4 by default. `settings` are `key=value` strings that set keys of the recipe's
-    [sampling], and with `given` also `data.crop` and `data.resize`. An option other than None replaces both. A rule
-    other than "reduced" resets the reduction to 0. `out` is the folder; the default is a folder in RUN/samples.
+    [sampling], and with `given` also `data.crop` and `data.resize`. An argument that is not None takes precedence over
+    `settings` and over the recipe. If `rule` is given and is not "reduced", the default of `reduction` is 0. `out` is
+    the folder; the default is a folder in RUN/samples.
     """
     if given is not None and images is None and not sets(settings, "sampling.images"):
         images = DRAWS  # The recipe's number of images is a total, not a number of draws for each image.
@@ -83,6 +84,6 @@ def _sample_given(run: TrainedRun, request: GivenRequest, out: Path | None) -> P
         draw_given_to_folder(run.model, given, config, own_sampler(run.model), folder, run.accelerator)
         agreement = read_json(folder / "samples.json")["view_agreement"]
     if agreement is not None:
-        whose = "drawn" if given.view is None else "given"
-        logger.info("the drawn images' views equal the %s views at %.2f %% of their pixels", whose, 100 * agreement)
+        whose = "the views that they were drawn from" if given.view is None else "the given views"
+        logger.info("the views of the drawn images equal %s at %.2f %% of the pixels", whose, 100 * agreement)
     return folder

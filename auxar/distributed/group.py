@@ -15,7 +15,8 @@ from torch import nn
 class Team:
     """The processes that train a factor together.
 
-    By default these are all processes of the run, each with a share of every batch. If `alone`, it is this process.
+    By default, the team consists of all processes of the run, each with a share of every batch. If `alone` is true, it
+    consists of this process only.
     """
 
     accelerator: Accelerator

@@ -21,10 +21,11 @@ STARTED_BY_A_LAUNCHER = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "OMPI_COMM_WORLD_SI
 
 
 def missing_processes(environment: Mapping[str, str], parent: Sequence[str]) -> int:
-    """The number of CPU processes that the command line `parent` of `accelerate launch` requests, if they are missing.
+    """The number of CPU processes that `accelerate launch` was asked for and did not start; 0 if none are missing.
 
-    The result is 0 if `parent` is another command line, if it requests at most one process, or if a launcher has
-    started this process.
+    `parent` is the command line of the parent process. The result is 0 if it is not `accelerate launch` or requests at
+    most one process, if `environment` does not request CPUs, or if `environment` shows that a launcher of several
+    processes has started this one.
     """
     alone = not any(name in environment for name in STARTED_BY_A_LAUNCHER)
     on_cpu = environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")

@@ -72,7 +72,10 @@ requests = Requests()
 
 @contextlib.contextmanager
 def heeding_signals() -> Iterator[None]:
-    """Within the block, SIGINT and SIGTERM raise `Interrupted`. A signal that the process ignores stays ignored."""
+    """Makes SIGINT and SIGTERM raise `Interrupted` within the block. A signal that the process ignores stays ignored.
+
+    `between_steps` delays the first signal to the end of its block.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # Only the main thread can install signal handlers, and only it runs them.
         return
@@ -89,7 +92,7 @@ def heeding_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def between_steps() -> Iterator[Requests]:
-    """Within the block, the first request to end is kept in `pending`. It is raised when the block ends.
+    """Keeps the first request to end that arrives within the block in `pending`, and raises it when the block ends.
 
     An exception in the block after such a request is replaced by the request, because processes that end together break
     each other's connections.

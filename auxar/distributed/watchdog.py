@@ -25,7 +25,7 @@ from auxar.errors import UserError
 EVERY = 0.5
 """Seconds between two checks of the other processes."""
 GRACE = 15.0
-"""Seconds that a process has to end by itself after another one died, for example to save a checkpoint."""
+"""Time limit, in seconds, for a process to save a checkpoint and end by itself after another process died."""
 
 
 @attrs.frozen
@@ -73,7 +73,7 @@ def machine() -> str:
 
 @contextlib.contextmanager
 def watching(accelerator: Accelerator) -> Iterator[None]:
-    """Within the block, if another process of the run on this machine dies, this process ends with an error.
+    """Ends this process with an error if another process of the run on this machine dies within the block.
 
     The error names the dead process. When the block ends without an error, all processes wait for each other. Processes
     on other machines are not watched; their launchers end them. An exception that is caused by the death of another
@@ -150,7 +150,8 @@ class _Watch:
                 return
 
     def _end(self) -> None:
-        # Wait until the others have noticed it too. If this process ended at once, they would report it as dead too.
+        # The other processes need time to notice the dead process. If this process ended at once, they would report it
+        # as dead too.
         time.sleep(2 * EVERY)
         if not requests.add(self._interruption()):
             _thread.interrupt_main(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The interface of factors: the terms of a model's likelihood, each of which is trained independently."""
+"""The interface of factors: the independently trained terms of a model's log-likelihood."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Factor(nn.Module, abc.ABC):
     """
 
     name: str
-    """`stage0`, `stage1`, … or `prior`."""
+    """Name of the factor: `stage0`, `stage1`, … or `prior`."""
     depth: int
     """Depth of the factor's image."""
     image: ImageSpec
@@ -52,7 +52,7 @@ class Factor(nn.Module, abc.ABC):
     def log_prob_by_channel(
         self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None
     ) -> ByChannel:
-        """Computes the log-likelihood that `forward` gives in total and, if the factor can, for each channel.
+        """Computes log-likelihoods in nats: the total, as `forward` does, and, if the factor can, one for each channel.
 
         With a free decoder, the result also has `ByChannel.inside` if the factor can compute it. The network is
         evaluated once.

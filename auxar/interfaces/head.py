@@ -53,9 +53,9 @@ class RestrictableHead(Head):
     def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
         """Computes the log-probability that each channel lies in its interval, in nats, shape (b, c, h, w).
 
-        It is the probability under the unrestricted distribution, given the channels before it in `image`. `interval`
-        has the shape of `image` and is clipped to [0, levels). An empty interval is replaced by the single value next
-        to it.
+        The distribution is the unrestricted one, given the earlier channels of `image`. `interval` has the shape of
+        `image` and is clipped to [0, levels). An empty interval (`low` above `high`) is replaced by the single value
+        `low`, clamped to [0, levels).
         """
 
     @abc.abstractmethod

@@ -16,7 +16,7 @@ MOST_CHANNELS = 4096
 MOST_SIDE = 65_536
 """The largest height and width of an image."""
 MOST_LEVELS = 2**24
-"""The largest number of levels: float32, in which networks get values, is exact for integers up to this one."""
+"""The largest number of levels. Networks usually compute in float32, which is exact for integers up to 2^24."""
 
 
 @attrs.frozen

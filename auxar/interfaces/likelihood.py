@@ -30,6 +30,6 @@ class ByChannel:
     """Log-likelihood of each channel given the channels before it, shape (b, c). Its sum over channels is `total`. None
     if the model cannot split the total by channel."""
     inside: Tensor | None = None
-    """For each channel, the log-probability that a free decoder's sub-pixels lie in given intervals, shape (b, c): the
-    sum over pixels, where each sub-pixel is given those before it. None if no intervals were passed or the decoder
-    cannot compute it."""
+    """Log-probability of given intervals under a free decoder, summed over the pixels of each channel, shape (b, c).
+    Each term is the log-probability that a sub-pixel lies in its interval, given the earlier sub-pixels. None if no
+    intervals were passed or the decoder cannot compute it."""

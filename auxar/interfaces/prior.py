@@ -76,8 +76,9 @@ class Prior(nn.Module, abc.ABC):
         """Draws the images at depths 0 … `from_depth` - 1 given views at depth `from_depth`.
 
         `view` has shape (b, *specs[from_depth].shape). The result has integers, is ordered by depth and ends with
-        `view`. If `draw_views` drew the view for the same request, and no pixels are known, it draws the same images.
-        Raises `UserError` if the model has no view at `from_depth`.
+        `view`. If `view` was drawn by `draw_views` for the same request, without known pixels, `draw_from` draws the
+        same images as `draw_views`. Known pixels of the request are ignored. Raises `UserError` if the model has no
+        view at `from_depth`.
         """
         raise UserError(f"from_depth = {from_depth}: this model has no views to draw from")
 
@@ -119,8 +120,9 @@ class Prior(nn.Module, abc.ABC):
     ) -> Tensor:
         """Draws the images with numbers first … first + count - 1: int64 on the CPU, shape (count, *image.shape).
 
-        An image depends only on the model, its number, `seed`, `rule` and its known pixels. `batch_size` sets how many
-        images are drawn at once. Dropout is off. `known` has known pixels for each of the `count` images.
+        Except for rounding, an image depends only on the model, its number, `seed`, `rule` and its known pixels.
+        `batch_size` sets how many images are drawn at once. Dropout is off. `known` has known pixels for each of the
+        `count` images.
 
         Raises `UserError` if neither the model nor the call has a sampler, or if dtype, shape or range of `known` is
         wrong.

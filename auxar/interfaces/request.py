@@ -1,4 +1,4 @@
-"""The request to draw images, which a recipe's [sampling] table describes."""
+"""The rule by which values are drawn, and the request to draw images."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class DrawRule:
     """
 
     name: str = attrs.field(default="ancestral", validator=_known_rule)
-    """One of `RULES`."""
+    """Name of the rule, one of `RULES`."""
     reduction: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
     """Number subtracted from log-scales, at least 0. Other rules than `reduced` require 0."""
     temperature: float = attrs.field(default=1.0, validator=positive)
@@ -77,8 +77,8 @@ class DrawRule:
 class SampleRequest:
     """A request to draw images: their numbers, seed and rule, and any known pixels or required views.
 
-    Noise depends only on (seed, number, depth), so an image does not depend on its batch, on the sampler or on the
-    number of processes.
+    Noise depends only on (seed, number, depth). Except for rounding, an image therefore does not depend on its batch,
+    on the sampler or on the number of processes.
 
     Examples:
         >>> together = SampleRequest((3, 7), seed=0).uniforms((4,))
@@ -101,7 +101,7 @@ class SampleRequest:
     """The views that the drawn images must have, with their support; None if any image may be drawn."""
 
     def deeper(self, by: int = 1, known: Known | None = None, restriction: Restriction | None = None) -> SampleRequest:
-        """The request for the same images at `by` greater depth, with known pixels and a restriction for that depth."""
+        """The request for the same images at depth `depth + by`, with known pixels and a restriction for that depth."""
         return attrs.evolve(self, depth=self.depth + by, known=known, restriction=restriction)
 
     def uniforms(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:

@@ -24,7 +24,8 @@ class PixelSource(abc.ABC):
     column c, it asks for all pixels of the rows above up to column c + reach."""
     takes_outside: bool = False
     """Whether `pixels` also accepts the place height · width, which stands for "outside of the image", and returns any
-    value there. Engines then pass the same number of places at every step."""
+    value there. An engine can then pass the same number of places at every step, so that all steps have the same tensor
+    shapes."""
 
     @abc.abstractmethod
     def pixels(self, places: Tensor, parameters: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ class Sampler(abc.ABC):
 
     @abc.abstractmethod
     def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
-        """Returns the images of the source's pixels: int64, shape (source.count, *network.image.shape).
+        """Asks the source for every pixel and returns the images: int64, shape (source.count, *network.image.shape).
 
         `features` has shape (source.count, network.features_channels, h, w). It is None for a network without
         conditioning.

@@ -19,22 +19,24 @@ from auxar.interfaces.known import Known
 
 
 class Walk(abc.ABC):
-    """Tracks the possible values of a support while images are drawn, by pixel and within a pixel by channel.
+    """Gives the interval of possible values of each sub-pixel while images with given views are drawn.
+
+    Sub-pixels are drawn by pixel, and within a pixel by channel.
 
     A place is the index row · width + column of a pixel. The place height · width stands for "outside of the image",
     where every value is possible.
     """
 
     reach: int
-    """Number of columns to the right, in the rows above, that an interval may depend on. Samplers draw all pixels of
-    the rows above up to this many columns to the right first."""
+    """Number of columns to the right, in the rows above, that an interval may depend on. Before a sampler draws a pixel
+    in column c, it draws all pixels of the rows above up to column c + reach."""
 
     @abc.abstractmethod
     def interval(self, places: Tensor, channel: int) -> Interval:
         """The possible values of one channel at places (n,) of each of b images: int64, (n, b).
 
-        Called after `take` for the earlier channels of these pixels, for all pixels to their left, and for all pixels
-        of the rows above up to `reach` columns to their right.
+        The caller must first pass to `take` the earlier channels of these pixels, all pixels to their left, and all
+        pixels of the rows above up to `reach` columns to their right.
         """
 
     @abc.abstractmethod
@@ -127,8 +129,9 @@ class DrawnPixels:
     def interval(self, channel: int) -> Interval:
         """The possible values of a channel, int64, shape (n · b,). The interval is never empty.
 
-        Call it after the earlier channels were passed to `take`. If known pixels contradict the view, no value may be
-        possible. The interval is then a single value within the limits, as close to the view's interval as possible.
+        Call it after the earlier channels were passed to `take`. If known pixels contradict the view, there may be no
+        possible value. The interval is then a single value within the limits, as close to the view's interval as
+        possible.
         """
         found = self.walk.interval(self.places, channel)
         low = found.low.flatten().clamp(0, self.levels - 1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from auxar.errors import shown
 
 INTERFACE_VERSION = 2
-"""Version of the plugin interfaces. It is incremented when plugins must be adapted: for a new abstract method, or for
-changed arguments or data of a call."""
+"""Version of the plugin interfaces. It is incremented when plugins must be adapted, because an interface has a new
+abstract method or a method has other arguments or results."""
 DECLARATION = "AUXAR_INTERFACE"
 """Name of the attribute in which a plugin declares the interface version that it supports. A plugin without it counts
 as written for version 1."""

@@ -14,8 +14,8 @@ from auxar.interfaces.support import Support
 class View(abc.ABC):
     """A view: a deterministic function ψ that maps an image to another image (paper, section 3).
 
-    The constructor raises `UserError` if the view cannot be computed from images like `image`. Each image of a batch is
-    processed independently, and the result has the dtype of the input.
+    The constructor raises `UserError` if the view cannot be computed from images of the given shape and range. Each
+    image of a batch is processed independently, and the result has the dtype of the input.
     """
 
     image: ImageSpec
@@ -26,8 +26,9 @@ class View(abc.ABC):
     """The images with a given view, described by intervals. None if intervals cannot describe them; decoders given this
     view are then free."""
     monotone: bool = False
-    """Whether raising any sub-pixel by 1 raises each value of the view by 0 or 1. For images A ≤ B, a value of the view
-    then takes every integer between its values in ψ(A) and ψ(B) for images between A and B."""
+    """Whether raising any sub-pixel by 1 raises each value of the view by 0 or 1. For images A ≤ B, each value of the
+    view then takes every integer from its value in ψ(A) to its value in ψ(B) while sub-pixels are raised one by one
+    from A to B."""
 
     @abc.abstractmethod
     def __call__(self, image: Tensor) -> Tensor:
@@ -36,7 +37,7 @@ class View(abc.ABC):
     def known(self, known: Known) -> Known:
         """The pixels of the view that are determined by known pixels of the image.
 
-        The default knows the whole view of an image if all of its pixels are known, and otherwise nothing.
+        By default, all pixels of the view are known if all pixels of the image are known; otherwise none is.
         """
         whole = known.mask.flatten(1).all(1)
         mask = whole[:, None, None].expand(-1, self.view.height, self.view.width)

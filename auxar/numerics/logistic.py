@@ -99,9 +99,9 @@ def _distance_from_right(rest: Tensor, share: Tensor, right: Tensor, width: Tens
 
 
 def nearest_between(point: Tensor, low: Tensor, high: Tensor, levels: int) -> Tensor:
-    """Rounds a point on the scale [-1, 1] to the nearest integer in [low, high], halves up, in the dtype of `point`.
+    """Converts a point from the scale [-1, 1] to the nearest integer in [low, high].
 
-    NaN gives `low`.
+    Halves are rounded up, NaN gives `low`, and the result has the dtype of `point`.
 
     Examples:
         >>> nearest_between(torch.tensor([-1.2, 0.0, 0.9, torch.nan]), torch.tensor(1), torch.tensor(2), levels=4)
@@ -119,7 +119,9 @@ def position(point: Tensor, levels: int) -> Tensor:
 
 
 def nearest_value(position: Tensor, levels: int) -> Tensor:
-    """Rounds a position on the scale [0, levels - 1] to the nearest integer in [0, levels), halves up, in its dtype.
+    """Rounds a position on the scale [0, levels - 1] to the nearest integer in [0, levels).
+
+    Halves are rounded up, and the result has the dtype of `position`.
 
     Examples:
         >>> nearest_value(position(torch.tensor([-1.2, 0.0, 0.9]), levels=4), levels=4)

@@ -1,4 +1,4 @@
-"""Conversion of images to the layout by place, in which samplers address pixels."""
+"""Conversion of images to tensors that are indexed by place, as samplers and pixel sources use them."""
 
 from __future__ import annotations
 

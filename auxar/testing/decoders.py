@@ -42,7 +42,10 @@ def check_decoder(
             found = getattr(decoder, "image", None)
             broken("spec", f"the decoder's `image` must be the spec passed to build, got {found}", built_for=spec)
         if getattr(decoder, "features_channels", None) != channels:
-            broken("spec", "the decoder's `features_channels` must be the number passed to build", built_for=channels)
+            got = getattr(decoder, "features_channels", None)
+            broken(
+                "spec", f"the decoder's `features_channels` must be {channels}, the number passed to build, got {got}"
+            )
         return Distribution(
             decoder,
             spec,

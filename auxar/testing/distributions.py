@@ -33,7 +33,7 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
     """Checks all laws of a prior or a decoder. Raises `ContractError` if one is broken.
 
     `channels` lists the numbers of feature channels to try; it is `(0,)` for a prior. If `images` is None, built-in
-    specs are tried, and those that `build` refuses are skipped.
+    specs are tried, and specs that `make` refuses with `UserError` are skipped.
     """
     most = channels[-1]
     candidates = images or NETWORK_SPECS
@@ -93,6 +93,6 @@ def _counted(make: Make, channels: int, images: Sequence[ImageSpec] | None) -> l
         except ContractError:
             found = []
     if not found:
-        message = f"no accepted image size has at most {MOST_IMAGES:,} possible images"
+        message = f"no accepted image spec has at most {MOST_IMAGES:,} possible images"
         warnings.warn(f"the laws normalization and draws were not checked: {message}", stacklevel=4)
     return found

@@ -42,7 +42,7 @@ def check_embedding(
 
     The laws:
 
-    - `build`: the only error that `build` raises is `UserError`, for sizes that it does not support.
+    - `build`: the only error that `build` raises is `UserError`, for specs that it does not support.
     - `spec`: `view` and `image` are the specs passed to `build`; `features_channels` is an integer ≥ 1.
     - `shape`: features are floating point of shape (b, features_channels, height, width), with the size of the image.
     - `finite`: features are finite, also for extreme views and after `initialize`.

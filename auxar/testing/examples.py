@@ -60,7 +60,7 @@ TINY_SPECS = [
 def images(spec: ImageSpec, count: int = 2) -> st.SearchStrategy[Tensor]:
     """A strategy for batches of images, int64 (count, *spec.shape).
 
-    Most batches are constant except for a few sub-pixels; some are uniform noise.
+    A batch is either uniform noise, or constant except for some sub-pixels.
     """
     values = st.one_of(st.sampled_from([0, spec.levels - 1]), st.integers(0, spec.levels - 1))
     drawn: Any = arrays(np.int64, (count, *spec.shape), elements=values, fill=values)

@@ -52,7 +52,7 @@ def runs(what: str, **example: object) -> Iterator[None]:
 def search(test: Callable[..., None], examples: int, **strategies: SearchStrategy[Any]) -> None:
     """Calls `test` with values from the strategies.
 
-    If a call fails, shrinks the values and raises the exception of the smallest failing ones.
+    If a call fails, searches for smaller values that fail too, and raises the exception of the smallest example.
     """
     run = settings(
         max_examples=examples,
@@ -70,10 +70,11 @@ def search(test: Callable[..., None], examples: int, **strategies: SearchStrateg
 
 
 def fitting(build: Callable[[Size], Any], sizes: Iterable[Size], chosen: bool, keyword: str) -> list[Size]:
-    """The sizes that `build` accepts. It may refuse a size with `UserError`, except if the sizes were `chosen`.
+    """The specs, or pairs of specs, in `sizes` that `build` accepts.
 
-    `chosen` tells that the caller of the check selected the sizes, with its argument `keyword`. Raises `ContractError`
-    if `build` refuses a chosen size, raises any other exception, or accepts no size.
+    If `chosen`, the caller of the check passed them as the argument named `keyword`, and `build` must accept all of
+    them. Otherwise, `build` may refuse some with `UserError`. Raises `ContractError` if `build` refuses a chosen spec,
+    raises any other exception, or accepts none.
     """
     found = []
     for size in sizes:
@@ -84,15 +85,17 @@ def fitting(build: Callable[[Size], Any], sizes: Iterable[Size], chosen: bool, k
             raise
         except UserError as error:
             if chosen:
-                raise ContractError("build", f"build refuses {words}, which is one of {keyword}: {error}") from error
+                message = f"build must accept every spec in the argument `{keyword}`, but refuses {words}: {error}"
+                raise ContractError("build", message) from error
         except Exception as error:  # A plugin's code may raise any exception.
-            reason = f"for sizes that it does not support, build must raise UserError; for {words} it raised "
+            reason = f"for specs that it does not support, build must raise UserError; for {words} it raised "
             reason += type(error).__name__
             raise ContractError("build", f"{reason}: {error}") from error
         else:
             found.append(size)
     if not found:
-        raise ContractError("build", f"build accepts none of the default sizes; pass supported ones with {keyword}=[…]")
+        message = f"build accepts none of the default {keyword}; pass supported ones with {keyword}=[…]"
+        raise ContractError("build", message)
     return found
 
 

@@ -23,7 +23,8 @@ AT_ONCE = 64
 DRAWN = 5000
 """The number of images drawn to compare their frequencies with the model's probabilities."""
 CAREFUL = 7.0
-"""The tolerance of the χ² test, in standard deviations. A correct model exceeds it about once in 10¹¹ tests."""
+"""The number c in the limit f + c · √(2f) + c² of the χ² test with f bins. A correct model exceeds the limit less than
+once in 10¹⁰ tests."""
 
 
 @attrs.frozen(eq=False)
@@ -80,7 +81,8 @@ def check_sum(model: Distribution, seed: int) -> None:
         features = features.expand(len(everything), -1, -1, -1)
     total = nats(model, everything, features).double().logsumexp(0).exp()
     if abs(total.item() - 1) > 1e-6:
-        broken("normalization", f"the probabilities of all {len(everything):,} images add up to {total.item():.9g}")
+        message = f"the probabilities of all {len(everything):,} images must add up to 1, got {total.item():.9g}"
+        broken("normalization", message)
 
 
 def check_draws(model: Distribution, seed: int) -> None:
@@ -97,7 +99,7 @@ def check_draws(model: Distribution, seed: int) -> None:
     counts = torch.bincount((drawn.flatten(1) * places).sum(1), minlength=len(everything)).double()
     every = None if features is None else features.expand(len(everything), -1, -1, -1)
     expected = nats(model, everything, every).double().exp().cpu() * DRAWN
-    # Images with an expected count below 5 share one bin, so that χ² is nearly normally distributed.
+    # Images with an expected count below 5 share one bin, so that the statistic nearly follows a χ² distribution.
     common = expected >= 5
     pairs = [(counts[common], expected[common]), (counts[~common].sum()[None], expected[~common].sum()[None])]
     found, likely = (torch.cat(parts) for parts in zip(*pairs, strict=True))
@@ -107,8 +109,8 @@ def check_draws(model: Distribution, seed: int) -> None:
         worst = int(((counts - expected).abs() / expected.clamp(min=1.0).sqrt()).argmax())
         broken(
             "draws",
-            f"in {DRAWN:,} draws, this image was drawn {int(counts[worst])} times; its probability gives "
-            f"{expected[worst]:.1f} times",
+            f"this image was drawn {int(counts[worst])} times in {DRAWN:,} draws; from its probability, "
+            f"{expected[worst]:.1f} times are expected",
             image=everything[worst],
         )
 
@@ -124,7 +126,7 @@ def check_draw(model: Distribution, seed: int) -> None:
         single = model.draw(_row(features, 1), SampleRequest((0,), seed), sampler)
     _check_drawn(model, drawn, 3)
     if not torch.equal(drawn, again) or not torch.equal(drawn[1:2], single):
-        message = "a drawn image differs between calls or batches; it must depend on features, number and request alone"
+        message = "a drawn image differs between calls or batches; it must depend only on its features and its request"
         broken("draw", message, seed=seed)
     mask = torch.rand(3, model.image.height, model.image.width, generator=torch.Generator().manual_seed(seed)) < 0.5
     values = random_images(3, model.image, seed).to(drawn.device)
@@ -242,7 +244,7 @@ def _check_ahead(network: CausalNetwork, features: Tensor | None, image: Tensor,
 
 
 def check_head(network: CausalNetwork, seed: int) -> None:
-    """Checks the law `head`: the head's log-likelihoods of channels, if it gives them, sum to that of the pixel."""
+    """Checks the law `head`: if the head gives log-likelihoods of channels, they sum to that of the pixel."""
     image = random_images(2, network.image, seed)
     shape = (2, network.head.parameter_count, network.image.height, network.image.width)
     parameters = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -252,13 +254,13 @@ def check_head(network: CausalNetwork, seed: int) -> None:
     if tuple(whole.shape) != (2, *shape[2:]):
         broken("head", f"log_prob must have shape {(2, *shape[2:])}, got {tuple(whole.shape)}")
     if channels is not None and not torch.allclose(channels.sum(1), whole, rtol=CLOSE, atol=CLOSE):
-        broken("head", "channel_log_prob does not add up to log_prob", channels=channels.sum(1), whole=whole)
+        broken("head", "channel_log_prob must add up to log_prob", channels=channels.sum(1), whole=whole)
 
 
 def check_channels(model: Distribution, seed: int) -> None:
     """Checks the law `channels`: the total of `log_prob_by_channel` equals `log_prob`.
 
-    Its channels, if given, sum to the total.
+    The values of single channels, if given, sum to the total.
     """
     image, features = random_images(3, model.image, seed), model.features(3, seed)
     total = nats(model, image, features)
@@ -274,7 +276,7 @@ def check_channels(model: Distribution, seed: int) -> None:
     if tuple(found.channels.shape) != (3, model.image.channels):
         broken("channels", f"channels must have shape {(3, model.image.channels)}, got {tuple(found.channels.shape)}")
     if not torch.allclose(found.channels.sum(1), total, rtol=CLOSE, atol=CLOSE):
-        broken("channels", "channels do not add up to log_prob", expected=total, found=found.channels.sum(1))
+        broken("channels", "channels must add up to log_prob", expected=total, found=found.channels.sum(1))
 
 
 def check_devices(model: Distribution, seed: int) -> None:

@@ -19,7 +19,7 @@ def check_prior(
 
     The laws:
 
-    - `build`: the only error that `build` raises is `UserError`, for sizes that it does not support.
+    - `build`: the only error that `build` raises is `UserError`, for specs that it does not support.
     - `spec`: `image` is the spec passed to `build`.
     - `shape`: `log_prob` is floating point of shape (b,).
     - `finite`: `log_prob` is finite, also for extreme images and after `initialize`.
@@ -27,10 +27,12 @@ def check_prior(
     - `determinism`: in evaluation mode, equal images have equal `log_prob`.
     - `batch`: the `log_prob` of an image does not depend on the other images of the batch.
     - `dtype`: an image has the same `log_prob` in uint8, int32 and int64.
-    - `channels`: the total of `log_prob_by_channel` equals `log_prob`; its channels, if given, sum to the total.
+    - `channels`: the total of `log_prob_by_channel` equals `log_prob`; the values of single channels, if given, sum to
+      the total.
     - `normalization`: the probabilities of all images sum to 1.
     - `draws`: the frequencies of drawn images match their probabilities.
-    - `draw`: `draw` returns int64 images; an image depends on seed, number, depth and rule alone.
+    - `draw`: `draw` returns int64 images; an image depends only on its own number and on the request's seed, depth,
+      rule and known pixels.
     - `known`: `draw` keeps known pixels.
     - `save`: loading saved weights restores `log_prob` exactly.
     - `initialize`: `initialize` changes the training mode of no module.
@@ -38,7 +40,8 @@ def check_prior(
     - `device`: `log_prob` on a GPU equals that on the CPU up to rounding.
     - `runs`: valid input raises no exception.
     - `causality` (of an `auxar.CausalPrior`): a prediction depends on earlier pixels in raster order alone.
-    - `head` (of an `auxar.CausalPrior`): the head's log-likelihoods of channels, if given, sum to the pixel's.
+    - `head` (of an `auxar.CausalPrior`): if the head gives log-likelihoods of channels, they sum to the log-likelihood
+      of the pixel.
 
     `normalization` and `draws` are checked on specs so small that all images can be enumerated. `images` lists the
     image specs to build the prior for. `build` must accept each of them. By default, small specs are tried, and specs

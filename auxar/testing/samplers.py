@@ -50,16 +50,18 @@ IMAGES = [
 def check_sampler(
     build: Callable[[Any], Sampler], config: object, *, networks: Sequence[CausalNetwork] | None = None
 ) -> None:
-    """Checks the sampler that `build(config)` returns: searches for a network from which it draws a wrong image.
+    """Checks the sampler that `build(config)` returns, with random weights, features and requests.
 
     The laws:
 
     - `spec`: `build` returns an `auxar.Sampler`.
-    - `build`: if `networks` is None, `Sampler.check` accepts at least one of the shipped networks.
+    - `build`: if `networks` is None, `Sampler.check` accepts at least one of the default networks.
     - `equality`: in float64, images equal those of the sampler `raster`, which runs the network once for each pixel.
-      This is checked for every rule, with known pixels and limits, free and restricted.
-    - `source`: any pixel source is called once for every pixel, in an order that respects its `reach`, and is passed
-      the network's predictions; the returned image consists of the pixels that it returned.
+      This is checked for every rule, with known pixels, with limits on the other pixels (`Known.limits`), and with and
+      without a restriction to views.
+    - `source`: the sampler requests every pixel once from its pixel source, in an order that respects the source's
+      `reach`, and passes the network's predictions to the source. The sampler's image consists of the pixels from the
+      source.
     - `shape`, `dtype`, `range`: images are int64 of shape (b, channels, height, width), with values in [0, levels).
     - `batch`: an image does not depend on the other images of the batch.
     - `mode`: the network is in evaluation mode while it is drawn from, and its previous mode is restored afterwards.
@@ -67,8 +69,8 @@ def check_sampler(
     - `runs`: valid input raises no exception.
 
     `networks` lists the networks to draw from. They are copied, and the copies get random weights. By default, small
-    shipped networks are used, with and without features, if `Sampler.check` accepts them. Raises `ContractError` if a
-    law is broken.
+    networks of the shipped `pixelcnn` and `pixelcnn++` are used, with and without features, if `Sampler.check` accepts
+    them. Raises `ContractError` if a law is broken.
     """
     sampler = build(config)
     if not isinstance(sampler, Sampler):
@@ -100,7 +102,7 @@ def check_sampler(
         EXAMPLES,
         place=st.integers(0, len(chosen) - 1),
         seed=SEEDS,
-        # At least two, because the law `batch` compares with an image drawn alone.
+        # At least two images are drawn, because the law `batch` compares an image of a batch with one drawn alone.
         count=st.integers(2, 3),
         rule=RULES,
         depth=st.integers(0, 2),
@@ -168,8 +170,8 @@ def _check_equal(case: _Case, found: Tensor, expected: Tensor, training: bool) -
         law = "mode" if training else "equality"
         broken(
             law,
-            f"{'for a network in training mode, ' if training else ''}a drawn image differs from that of the sampler "
-            f"raster, first in image {wrong[0]}, row {wrong[1]}, column {wrong[2]}",
+            f"{'for a network in training mode, ' if training else ''}drawn images must equal those of the sampler "
+            f"`raster`, but differ in image {wrong[0]}, row {wrong[1]}, column {wrong[2]}",
             network=type(network).__name__,
             image=network.image,
             rule=case.request.rule,
@@ -199,7 +201,7 @@ def _check_source(sampler: Sampler, case: _Case, image: Tensor, reach: int) -> N
         broken("source", "the sampler's image differs from the pixels of the source", image=image, found=found)
     with torch.no_grad():
         expected = network(network.encode(image), case.features)
-    # Orders of summation and fast forms of functions may differ, which causes small rounding differences.
+    # A sampler may sum in another order or use faster implementations of functions, which round differently.
     if not torch.allclose(source.parameters, expected, rtol=CLOSE, atol=CLOSE):
         message = "the parameters passed to the source differ from the network's predictions"
         broken("source", message, network=type(network).__name__)
@@ -215,13 +217,13 @@ def _accepted(sampler: Sampler) -> list[CausalNetwork]:
         else:
             networks.append(randomized(network, seed))
     if not networks:
-        reason = f"the sampler accepts none of the shipped networks ({reasons[0]})"
+        reason = f"the sampler accepts none of the default networks ({reasons[0]})"
         raise ContractError("build", f"{reason}; pass networks that it accepts with networks=[…]")
     return networks
 
 
 def _networks(registry: Registry) -> list[CausalNetwork]:
-    """Small networks of the kinds that auxar ships."""
+    """Small networks of the shipped priors and decoders `pixelcnn` and `pixelcnn++`."""
     sizes: dict[str, dict[str, Any]] = {
         "pixelcnn": {"filters": 3, "blocks": 2},
         "pixelcnn++": {"filters": 2, "nr_resnet": 1},
@@ -263,7 +265,7 @@ def _limited(known: Known | None, image: ImageSpec, count: int, seed: int) -> Kn
 
 
 def _sums(image: ImageSpec, of: str) -> SumSupport:
-    """A support whose images have the same sums as the given "view", which is itself an image.
+    """A support in which an image takes the place of the view: it contains all images with the same sums as that image.
 
     The sums run over 2×2 squares of each channel, or over the whole image if `of` is "everything".
     """

@@ -1,6 +1,7 @@
 """The check of the law `support` of views.
 
-Given the earlier sub-pixels, an interval must contain exactly the values that can be completed to an image of the view.
+Given the earlier sub-pixels, an interval must contain exactly the values that can be completed to an image with the
+given view.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ ENOUGH = 64
 """The largest number of sub-pixels of an image in the search. Larger images are used only if the view accepts none of
 this size."""
 MOST_PLACES = 200
-"""The largest number of sub-pixels of an image that are changed one by one, evenly spaced in larger images."""
+"""The largest number of sub-pixels of an image that are changed one by one. Larger images use evenly spaced ones."""
 MOST_IMAGES = 70_000
-"""The largest number of images of a spec whose images are all enumerated."""
+"""The largest number of possible images of a spec. Specs with more images are not enumerated."""
 ALL_IMAGES = 30_000
 """The largest number of enumerated images of all specs together. The smallest accepted spec is always enumerated."""
 SPACES = [
@@ -88,7 +89,7 @@ def check_supports(build: Callable[[ImageSpec], View], views: dict[ImageSpec, Vi
     for view in spaces:
         _check_space(view)
     if not spaces:
-        message = "no accepted image size has few enough possible images"
+        message = "no accepted image spec has few enough possible images"
         warnings.warn(f"intervals of a support were not compared with all images: {message}", stacklevel=3)
     specs = list(supported)
     if not chosen:
@@ -113,7 +114,8 @@ def _support(view: View, spec: ImageSpec) -> Support:
             built_for=spec,
         )
     if getattr(view.support, "image", None) != spec:
-        broken("support", "the support's `image` must be the view's `image`", built_for=spec)
+        found = getattr(view.support, "image", None)
+        broken("support", f"the support's `image` must be the view's `image`, got {found}", built_for=spec)
     return view.support
 
 
@@ -186,8 +188,8 @@ def _intervals(view: View, image: Tensor, given: Tensor) -> Interval:
 def _check_intervals(view: View, image: Tensor) -> None:
     """Checks the intervals of images given their own views.
 
-    They contain the values of the images but no impossible value next to an end, and do not depend on batch, dtype,
-    memory layout or device.
+    They must contain the values of the images, must not leave out a possible value next to either end, and must not
+    depend on batch, dtype, memory layout or device.
     """
     given = view(image)
     found = _intervals(view, image, given)
@@ -226,7 +228,8 @@ def _check_intervals(view: View, image: Tensor) -> None:
     for device in devices()[1:]:
         moved = _intervals(view, image.to(device), given.to(device))
         if moved.low.device.type != device.type or moved.high.device.type != device.type:
-            broken("support", f"intervals for a view on {device} are on {moved.low.device}")
+            places = f"{moved.low.device} (low) and {moved.high.device} (high)"
+            broken("support", f"intervals for a view on {device} must be on that device, got {places}")
         back = Interval(moved.low.cpu(), moved.high.cpu())
         _equal(back, found, f"the intervals on {device} differ from those on the CPU", **_example(view, image, given))
 
@@ -321,7 +324,7 @@ def _walk(view: View, given: Tensor, known: Known | None = None) -> Walk:
 
 
 def _steps(spec: ImageSpec, reach: int) -> Iterator[Tensor]:
-    """Yields the places that a sampler draws together if it draws all rows at once.
+    """Yields, step by step, the places that a sampler draws together if it draws all rows in parallel.
 
     Each row lags as many columns behind the row above as `reach` requires. For rows that have not begun or are
     finished, and for one extra row at the end, the place lies outside the image.
@@ -429,7 +432,10 @@ def _check_known(view: View, image: Tensor, given: Tensor, noise: torch.Generato
     drawn, _ = _walked(view, walk, given, choose)
     if isinstance(walk, SumWalk):
         _check_view(
-            view, drawn, given, "with pixels known from an image with the view, a walk gives an image with another view"
+            view,
+            drawn,
+            given,
+            "if the known pixels come from an image with the given view, a walk must give an image with this view",
         )
 
 
@@ -460,10 +466,11 @@ def _check_view(view: View, image: Tensor, given: Tensor, message: str) -> None:
 def _check_space(view: View) -> None:
     """Compares intervals with an enumeration of all images.
 
-    For each image and each of its prefixes (the first sub-pixels in the order of drawing), the interval must contain
-    exactly the values with which some image with the given view continues the prefix. The given view is first the
-    image's own, then another one, to which the prefix may still be completable. Each pair of a prefix and a view that
-    occurs has a number, and the values that continue it are grouped by this number.
+    For each image and each of its prefixes (the first sub-pixels in drawing order), the interval of the next sub-pixel
+    must contain exactly the values that, together with the prefix, can be completed to an image with the given view.
+    The given view is first the view of the image itself. Then it is another view, which is checked as long as some
+    image with that view starts with the prefix. Existing pairs of a prefix and a view are numbered, and the possible
+    next values are grouped by these numbers.
     """
     image = all_images(view.image)
     own = view(image)
@@ -502,7 +509,7 @@ def _check_space(view: View) -> None:
                 possible=values,
             )
         _check_exact(view, image, own, found, place, of, low, high)
-        # The same check given the other view, as long as the prefix can be completed to an image with that view.
+        # The other view is checked as long as some image with that view starts with the prefix.
         of = torch.searchsorted(before, tried).clamp(max=len(before) - 1)
         going = before[of] == tried
         _check_exact(view, image, other, free, place, torch.where(going, of, -1), low, high)
@@ -568,7 +575,7 @@ def _differs(first: Interval, second: Interval) -> Tensor:
 
 
 def _follows(image: Tensor, found: Interval) -> Tensor:
-    """Whether all earlier values are in their intervals; only then is an interval meaningful. Booleans (b, c, h, w)."""
+    """Whether all earlier values are in their intervals, booleans (b, c, h, w). If not, an interval is meaningless."""
     channels, height, width = image.shape[1:]
     wrong = ((image < found.low) | (image > found.high)).permute(0, 2, 3, 1).flatten(1).to(torch.int64)
     before = wrong.cumsum(1) - wrong

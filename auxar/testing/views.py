@@ -28,7 +28,7 @@ def check_view(
 
     The laws:
 
-    - `build`: the only error that `build` raises is `UserError`, for sizes that it does not support.
+    - `build`: the only error that `build` raises is `UserError`, for specs that it does not support.
     - `spec`: `image` is the spec passed to `build`, and `view` is an `ImageSpec`.
     - `determinism`: equal images have equal views.
     - `shape`: the view of an image has the shape that `view` describes.
@@ -53,7 +53,7 @@ def check_view(
     views = {spec: build(config, spec) for spec in specs}
     for spec, view in views.items():
         _check_spec(view, spec)
-        # Checked before the search, which relies on reproducible failures.
+        # Determinism is checked before the search, because the search relies on reproducible failures.
         for image in (random_images(2, spec, 0), torch.zeros(2, *spec.shape, dtype=torch.int64)):
             _check_determinism(view, build(config, spec), image)
     search(

@@ -17,8 +17,8 @@ AUXAR_INTERFACE = 2
 class BitplanesConfig:
     """The upper bits of every value, without the `drop` lowest bits.
 
-    `drop` counts from the image of its own stage, not from the first image of the chain, so a stage can be repeated:
-    three stages with `drop = 2` reduce 8 bits to 6, 4 and 2.
+    In a chain of views, each stage removes bits from the image of its own depth, so a stage can be repeated: three
+    stages with `drop = 2` reduce 8 bits to 6, 4 and 2.
     """
 
     drop: int = attrs.field(default=1, validator=attrs.validators.ge(1))

@@ -5,8 +5,8 @@ Images with equal pixels appear once. Some emoji are left out: symbols that are 
 keycaps, squared words); arrows, clock faces and plain shapes, which differ from each other in few pixels; and variants
 of skin tone and gender, which would put nearly equal images into the training and the held-out set.
 
-The same font file and the same version of Pillow give the same output file. Pillow needs raqm to draw flags, which are
-pairs of code points.
+The output depends on the font file and on the versions of Pillow (pixels), Python (Unicode names) and datasets (file
+format). Pillow needs raqm to draw flags, which are pairs of code points.
 """
 
 from __future__ import annotations

@@ -26,9 +26,10 @@ class GrayscaleConfig:
 
 
 class GrayscaleView(View):
-    """A view with one channel of `levels` gray values, computed in integer arithmetic and rounded half up.
+    """A view with one channel of `levels` gray values.
 
-    Raises `UserError` if the image does not have three channels, or has fewer levels than the view.
+    The luma is rounded half up to an integer and then quantized, rounding down, all in integer arithmetic. Raises
+    `UserError` if the image does not have three channels, or has fewer levels than the view.
     """
 
     monotone = True
@@ -58,7 +59,8 @@ class GrayscaleView(View):
         """The smallest and the largest weighted sum of channels, in thousandths, that give each gray value."""
         gray = view.to(torch.int64).flatten(1)
         gray = torch.stack([gray, gray + 1])
-        # The smallest luma of a bin, and of the next bin: ⌈gray · image levels / view levels⌉.
+        # The smallest luma that gives a gray value is ⌈gray · image levels / view levels⌉. The largest is one less than
+        # the smallest luma of the next gray value.
         luma = -(-gray * self.image.levels // self.view.levels)
         lowest, following = (1000 * luma - 500).unbind()
         return lowest, following - 1

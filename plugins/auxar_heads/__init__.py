@@ -49,7 +49,8 @@ def upgraded(options: Mapping[str, Any]) -> dict[str, Any]:
             f'head = {{ name = "logistic_mixture", components = {shown(options["components"])} }}'
         )
     elif head != SOFTMAX.name:
-        # The head is unknown or has no option `components`, which stays here and is later reported as unknown.
+        # For any other head, the options stay unchanged. A network has no option `components`, so an error is reported
+        # later.
         return dict(options)
     return table
 

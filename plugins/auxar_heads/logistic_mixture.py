@@ -72,7 +72,8 @@ class LogisticMixtureHead(RestrictableHead):
             if rule.reduction:
                 log_scales = log_scales - rule.reduction
             points = logistic.draw(uniforms[:, 1:], points, log_scales)
-        # Positions are in units of levels, so a coupling multiplies the distance of a value from the middle.
+        # Positions are in units of levels, so a coupling multiplies the distance of an earlier channel's value from the
+        # middle of the range.
         positions = logistic.position(points, self.levels).unbind(1)
         weights = torch.tanh(couplings).unbind(1)
         middle = (self.levels - 1) / 2
@@ -128,10 +129,11 @@ class LogisticMixtureHead(RestrictableHead):
     def _restricted(
         self, parameters: Tensor, image: Tensor, interval: Interval
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yields three log-likelihoods by component for each channel, (b, k, h, w) each.
+        """Yields, for each channel, three log-likelihoods of each component, (b, k, h, w) each.
 
-        They are those of the earlier channels and, given these, of the channel's value and of its interval. The first
-        one is not normalized: it lacks a term that is equal for all components.
+        The first is the joint log-likelihood of the component and the earlier channels, up to a term that is equal for
+        all components. The second and the third are the log-likelihoods of the channel's value and of its interval,
+        given the component and the earlier channels.
         """
         known, means, log_scales, couplings = self._split(parameters)
         scaled = scale(image, self.levels, known.dtype)

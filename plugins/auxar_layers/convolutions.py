@@ -103,7 +103,8 @@ class CausalConv2d(NormalizedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
-        # `pad` cannot crop more than the input. If the kernel lies outside the image, it reads padding alone.
+        # Negative padding crops the input, and `pad` fails if it crops more than the whole input. This would happen if
+        # the kernel lay outside the image for every output. Such a kernel reads padding alone.
         beyond = max(0, self.above[0] - height)
         left, right = max(0, self.columns[0] - width), max(0, -self.columns[1] - width)
         columns = (left - self.columns[0] - right, right + self.columns[1] - left)

@@ -43,8 +43,9 @@ class FullConfig:
     filters: int = attrs.field(default=160, validator=[positive, at_most(MOST_FILTERS)])
     """Number of channels of every layer, 1 … 16384."""
     nr_resnet: int = attrs.field(default=5, validator=[positive, at_most(MOST_BLOCKS_OF_A_GROUP)])
-    """Number of residual blocks of each resolution, 1 … 64. The original PixelCNN++ has 5 ("36 blocks" with resampling
-    layers), the paper uses 3 ("24 blocks")."""
+    """Number of residual blocks of each stream at each resolution on the way down, 1 … 64. On the way up, the two finer
+    resolutions have one more. The original PixelCNN++ has 5 ("36 blocks" with resampling layers), the paper uses 3 ("24
+    blocks")."""
     dropout: float = _rate()
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
     head: HeadChoice = attrs.field(factory=logistic_mixture)

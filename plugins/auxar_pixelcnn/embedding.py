@@ -37,8 +37,8 @@ class Group(nn.Module):
 class SameSizeEmbedding(Embedding):
     """An embedding for views of the image's size, such as grayscale. It has the layout of PixelCNN++ with one stream.
 
-    Three groups of blocks lead down to a quarter of the size, and three lead up. The last two groups have one more
-    block.
+    Three groups of blocks lead down to a quarter of the height and width, and three lead up. The last two groups have
+    one more block.
     """
 
     def __init__(self, view: ImageSpec, image: ImageSpec, *, filters: int, blocks: int, dropout: float) -> None:

@@ -93,9 +93,9 @@ class Resolution(nn.Module):
 class FullNetwork(CausalNetwork):
     """A network of three resolutions, with skip connections from the way down to the way up.
 
-    See Salimans et al. 2017, section 2.4 and figure 2. Each resolution has `nr_resnet` blocks on the way down and on
-    the way up, where the two finer resolutions have one more: 15 + 17 blocks for nr_resnet = 5. Strided convolutions
-    reduce the features of the view to the two coarser resolutions.
+    See Salimans et al. 2017, section 2.4 and figure 2. Each stream has `nr_resnet` blocks at each resolution on the way
+    down and again on the way up, where the two finer resolutions have one more: 15 + 17 blocks for nr_resnet = 5.
+    Strided convolutions reduce the features of the view to the two coarser resolutions.
     """
 
     marks_pixels = True
@@ -141,7 +141,7 @@ class FullNetwork(CausalNetwork):
             resolution = 2 - step
             u, ul = blocks(u, ul, sides[resolution], u_skips, ul_skips)
             if resolution:
-                # The size of the next finer resolution, from the image spec. Each halving rounds up.
+                # The next finer resolution has the image's size, halved `resolution - 1` times and always rounded up.
                 height, width = (-(-side // 2 ** (resolution - 1)) for side in self.image.shape[1:])
                 u = self.grow_u[step](u, height, width)
                 ul = self.grow_ul[step](ul, height, width)

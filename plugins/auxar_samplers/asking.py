@@ -9,7 +9,7 @@ from auxar import DrawSource, ImageSpec, PixelSource, UserError
 
 
 def ask(source: PixelSource, places: Tensor, parameters: Tensor, channels: int) -> Tensor:
-    """Asks the source for the pixels at `places`: int64, shape (n, source.count, channels).
+    """Asks the source for the pixels at `places`, shape (n,). Returns int64, shape (n, source.count, channels).
 
     Raises `UserError` if the source returns another type, dtype or shape. Only `check_drawn` checks the range, after
     the last step, because reading values waits for the device, which is too slow at every step.

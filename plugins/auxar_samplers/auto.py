@@ -19,11 +19,14 @@ logger = logging.getLogger("auxar")
 
 @attrs.frozen
 class AutoConfig:
-    """Uses `wavefront` if it supports the network, else `cached`, else `raster`. All of them draw the same images."""
+    """Uses `wavefront` if it supports the network, else `cached`, else `raster`.
+
+    Except for rounding, all of them draw the same images.
+    """
 
     engine: EngineChoice = attrs.field(factory=EngineChoice)
-    """The engine that runs the programs of `wavefront` and `cached`. `auto` takes the engine of highest priority that
-    supports the program."""
+    """The engine that runs the programs of `wavefront` and `cached`. The engine name `auto` selects the engine of
+    highest priority that supports the program."""
 
 
 class AutoSampler(Sampler):

@@ -21,7 +21,8 @@ class CachedConfig:
     """Computes every value of the network once. Supports networks of one or several resolutions."""
 
     engine: EngineChoice = attrs.field(factory=EngineChoice)
-    """The engine that runs the program. `auto` takes the engine of highest priority that supports the program."""
+    """The engine that runs the program. The engine name `auto` selects the engine of highest priority that supports the
+    program."""
 
 
 class CachedSampler(ProgramSampler):

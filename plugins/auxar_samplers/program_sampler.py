@@ -17,9 +17,10 @@ from auxar_samplers.evaluating import evaluating
 
 
 class ProgramSampler(Sampler, abc.ABC):
-    """Draws the same images as the raster sampler, but faster.
+    """The base class of samplers that run a compiled program.
 
-    `check` and `sample` raise `UserError` if the sampler does not support a part of the network.
+    Except for rounding, they draw the same images as the raster sampler, but faster. `check` and `sample` raise
+    `UserError` if the sampler does not support a part of the network.
     """
 
     name: str

@@ -15,7 +15,7 @@ from auxar_samplers.evaluating import evaluating
 class RasterConfig:
     """Runs the whole network once for each pixel. Supports every causal network.
 
-    The other samplers are tested against this one and draw the same images.
+    The other samplers are tested against this one. Except for rounding, they draw the same images.
     """
 
 

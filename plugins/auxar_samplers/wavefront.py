@@ -21,7 +21,8 @@ class WavefrontConfig:
     """
 
     engine: EngineChoice = attrs.field(factory=EngineChoice)
-    """The engine that runs the program. `auto` takes the engine of highest priority that supports the program."""
+    """The engine that runs the program. The engine name `auto` selects the engine of highest priority that supports the
+    program."""
 
 
 class WavefrontSampler(ProgramSampler):

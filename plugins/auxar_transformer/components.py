@@ -45,8 +45,8 @@ class TransformerConfig:
             widths = [str(multiple) for multiple in (below, below + heads) if multiple]
             fewer = max(divisor for divisor in range(1, min(width, heads) + 1) if width % divisor == 0)
             raise ValueError(
-                f"width must be divisible by heads, got width = {width} and heads = {heads}; "
-                f"possible are width = {' or '.join(widths)}, or heads = {fewer}"
+                f"width must be divisible by heads (nearest: width = {' or '.join(widths)}, or heads = {fewer}), "
+                f"got width = {width} and heads = {heads}"
             )
 
 

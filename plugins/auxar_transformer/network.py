@@ -55,9 +55,9 @@ class Block(nn.Module):
 class TransformerNetwork(CausalNetwork):
     """A causal transformer with one token for each pixel, in raster order.
 
-    A token is the sum of three embeddings: of the previous pixel, of the pixel's own position and of the features at
-    that position. The prediction for pixel i therefore depends on pixels 1 … i - 1 and on the features of pixels 1 … i.
-    The embedding of a position is the sum of a learned embedding of its row and one of its column.
+    A token is the sum of an embedding of the previous pixel, one of the pixel's own position and, in a decoder, one of
+    the features at that position. The prediction for pixel i therefore depends on pixels 1 … i - 1 and on the features
+    of pixels 1 … i. The embedding of a position is the sum of a learned embedding of its row and one of its column.
     """
 
     def __init__(

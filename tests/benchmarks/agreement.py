@@ -1,10 +1,11 @@
-"""How often two ways to draw the same images differ in float32, where sums are rounded differently.
+"""Measures how often samplers that should draw the same images differ in float32, because they round differently.
 
     python tests/benchmarks/agreement.py RUN --images 32
 
-Draws the same images of a run's model with the raster sampler and with the others, and prints for each pair the share
-of images that differ anywhere and the share of pixels that do. Once a draw has flipped,
-the pixels that are drawn after it are those of another image: most of the pixels that differ follow from one flip.
+Draws the same images from a run's model with the raster sampler, the native engine (at two batch sizes) and the PyTorch
+engine. Prints, for pairs of these, the share of images that differ in any pixel and the share of pixels that differ.
+After the first pixel that differs, all later pixels are drawn given another image, so most of the pixels that differ
+follow from a single rounding difference.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PAIRS = (
 
 
 def shares(model: Prior, images: int, rule: str, raster: bool) -> list[dict[str, object]]:
-    """For each pair of ways: the shares of images and pixels that differ."""
+    """Returns the shares of images and of pixels that differ, for each pair of `PAIRS`."""
     drawn = {
         name: model.sample(images, rule=rule, sampler=sampler, batch_size=batch)
         for name, (sampler, batch) in WAYS.items()
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a finished run's folder")
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--rule", default="ancestral")
-    parser.add_argument("--no-raster", action="store_true", help="without the raster sampler: many more images")
+    parser.add_argument("--no-raster", action="store_true", help="leave out the slow raster sampler")
     options = parser.parse_args()
     model = auxar.load(options.run)
     found = shares(model, options.images, options.rule, not options.no_raster)

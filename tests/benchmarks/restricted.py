@@ -1,10 +1,11 @@
-"""How much more a restricted decoder costs than a free one, in training and in sampling.
+"""Measures how much slower a restricted decoder is than a free one, in training and in sampling.
 
     python tests/benchmarks/restricted.py --json
 
-The factors of the small recipes: p(16×16 | 8×8) and p(32×32 | 16×16) of the pyramid (64 and 48 filters, 3 blocks) and
-the colors given 4-bit gray (pixelcnn++, 40 filters, nr_resnet 1), 10 components each, batches of 8 for training and of
-1 and 16 for sampling. Free and restricted take turns; a ratio is the median over turns of restricted to free time.
+The decoders come from the small recipes: p(16×16 | 8×8) and p(32×32 | 16×16) of the pyramid (64 and 48 filters, 3
+blocks), and colors given 4-bit gray (PixelCNN++, 40 filters, nr_resnet 1). Each has 10 mixture components. Batches hold
+8 images for training, and 1 and 16 for sampling. Calls of the free and of the restricted decoder alternate. A ratio is
+the median, over pairs of calls, of the restricted time divided by the free time.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def factor(case: str, *, restricted: bool, head: str = "logistic_mixture") -> St
 
 
 def training(case: str, *, restricted: bool, bf16: bool) -> Callable[[], object]:
-    """One optimizer step."""
+    """Returns a call that does one optimizer step."""
     made = factor(case, restricted=restricted).train()
     optimizer = torch.optim.Adam(made.parameters(), lr=1e-4, fused=True)
     images = random_images(8, made.image, 1)
@@ -76,7 +77,7 @@ def training(case: str, *, restricted: bool, bf16: bool) -> Callable[[], object]
 
 
 def sampling(case: str, batch: int, *, restricted: bool, head: str, engine: str) -> Callable[[], object]:
-    """Drawing a batch given its views."""
+    """Returns a call that draws a batch of images given their views."""
     made = factor(case, restricted=restricted, head=head).eval()
     view = _view(case, made.image)(random_images(batch, made.image, 2))
     sampler, request = AutoSampler(engine), SampleRequest(tuple(range(batch)))
@@ -93,7 +94,7 @@ def _view(case: str, image: ImageSpec) -> GrayscaleView | PyramidView:
 
 
 def ratio(make: Callable[..., Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Restricted to free: the median of paired ratios with its quartiles, and the median seconds of both."""
+    """Returns the median and the quartiles of restricted time / free time, and the median seconds of each decoder."""
     calls = [make(restricted=False), make(restricted=True)]
     seconds: list[list[float]] = [[], []]
     for turn in range(repeats + 2):
@@ -118,8 +119,8 @@ def main() -> None:
     parser.add_argument("--part", choices=("training", "sampling"), action="append")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--bf16", action="store_true", help="train with convolutions in bfloat16, as the recipes do")
-    parser.add_argument("--head", choices=HEADS, default="logistic_mixture", help="for sampling")
-    parser.add_argument("--engine", choices=(AUTO, *SHIPPED), default="auto", help="for sampling")
+    parser.add_argument("--head", choices=HEADS, default="logistic_mixture", help="head to sample with")
+    parser.add_argument("--engine", choices=(AUTO, *SHIPPED), default="auto", help="engine to sample with")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found = {}

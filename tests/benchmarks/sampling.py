@@ -1,4 +1,4 @@
-"""How fast samples are drawn, against this machine's matrix products and against the raster sampler.
+"""Compares the speed of sampling with the speed of this machine's matrix products and with the raster sampler.
 
     python tests/benchmarks/sampling.py --case light128 --json
     python tests/benchmarks/sampling.py --case growth
@@ -7,11 +7,12 @@ Cases: `light32` and `light128` (the pyramid's decoder: 3 blocks, 100 filters, 1
 (PixelCNN++: nr_resnet 5, 160 filters), `pyramid128` (the whole chain of recipes/pyramid_celeba.toml with its
 embeddings), and `growth`, a table of `light` from 16×16 to 256×256. Weights are untrained, in float32.
 
-One JSON object, with one entry for each batch size. `seconds` is the median over repeats, after one call that also
-compiles the native engine if this machine has not done so. `gflops` counts the multiply-adds × 2 of one pass of the
-networks over the image, and nothing else, as work done; `peak_gflops` is what PyTorch's matrix products reach on the
-matrices of the step's own products, one after the other, at the number of rows that is best for them. The raster
-sampler is timed over `raster_pixels` pixels of each network, and scaled to all of them.
+The output is one JSON object with one entry for each batch size. `seconds` is the median over repeats, after one call
+that also compiles the native engine if this machine has not done so. `gflops` is the rate of the sampler; it counts two
+operations for each multiply-add of one pass of the networks and embeddings over the images, and nothing else.
+`peak_gflops` is the rate of `torch.mm` on the weight matrices that the sampler multiplies, one after the other, at the
+fastest number of rows. The raster sampler is timed on `raster_pixels` pixels of each network; its time is extrapolated
+to all pixels.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ from auxar_samplers.compiler.wavefront import wavefront_program
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "pyramid_celeba.toml"
 ROWS = (64, 256, 1024, 4096)
-"""Numbers of rows that the matrix products are tried at."""
+"""Numbers of rows at which the matrix products are timed."""
 
 
 class Recorder:
-    """Notes the programs that samplers compile: their products, and how many steps they have."""
+    """Records the matrix products and the number of steps of all programs that samplers compile."""
 
     def __init__(self) -> None:
         self.products: dict[Product, None] = {}
@@ -54,7 +55,7 @@ class Recorder:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Inside, every program is noted."""
+        """Records every program that is compiled inside the `with` block."""
         with (
             patch.object(wavefront, "wavefront_program", self._noting(wavefront_program)),
             patch.object(cached, "cached_program", self._noting(cached_program)),
@@ -73,7 +74,7 @@ class Recorder:
 
 
 def seconds(call: Callable[[], object], repeats: int) -> float:
-    """Median duration of a call."""
+    """Returns the median duration of a call in seconds."""
     durations = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -83,7 +84,7 @@ def seconds(call: Callable[[], object], repeats: int) -> float:
 
 
 def peak(products: Sequence[Product]) -> float:
-    """GFLOP/s of the products' matrices in turn, at the best number of rows."""
+    """Returns the GFLOP/s of `torch.mm` on the matrices of all products in turn, at the fastest number of rows."""
     matrices = [torch.cat(product.matrices) for product in products]
     rates = []
     for rows in ROWS:
@@ -101,7 +102,7 @@ def peak(products: Sequence[Product]) -> float:
 
 
 class Case:
-    """A model to draw from, what one pass over its images costs, and how long the raster sampler takes."""
+    """A model to draw images from, and its networks, for counting operations and timing the raster sampler."""
 
     def __init__(
         self,
@@ -114,13 +115,13 @@ class Case:
         self.model = model
 
     def features(self, network: CausalNetwork, batch: int) -> Tensor | None:
-        """Features that a network could be given."""
+        """Returns random features of the shape that the network expects, or None if it takes none."""
         if not network.features_channels:
             return None
         return torch.randn(batch, network.features_channels, *network.image.shape[1:])
 
     def raster(self, batch: int, pixels: int) -> float:
-        """Seconds, all networks together, from a few pixels of each."""
+        """Estimates the raster sampler's seconds for all networks together from a few pixels of each."""
         total = 0.0
         for network in self.networks:
             _, height, width = network.image.shape
@@ -167,7 +168,7 @@ def full(size: int) -> Case:
 
 
 def pyramid() -> Case:
-    """The recipe's whole chain; its embeddings are part of what is timed and of the work done."""
+    """The whole chain of the recipe. The time and the counted operations include its embeddings."""
     recipe, registry = load_recipe(RECIPE, [])
     model = build_model(recipe, registry).eval()
     networks = [module for module in model.modules() if isinstance(module, CausalNetwork)]
@@ -175,7 +176,7 @@ def pyramid() -> Case:
 
 
 def work(case: Case) -> float:
-    """Multiply-adds × 2 for one image: one pass of every network, and of the embeddings between them."""
+    """Returns the operations (multiply-adds × 2) of one pass of every network and embedding over one image."""
     with FlopCounterMode(display=False) as counter:
         for network in case.networks:
             image = torch.zeros((1, *network.image.shape), dtype=torch.int64)
@@ -187,7 +188,7 @@ def work(case: Case) -> float:
 
 
 def measure(case: Case, batch: int, repeats: int, raster_pixels: int, engine: str) -> dict[str, Any]:
-    """All figures of one case at one batch size."""
+    """Measures one case at one batch size; returns all of its figures."""
     sampler = AutoSampler(engine)
     request = SampleRequest(tuple(range(batch)))
     recorder = Recorder()
@@ -227,7 +228,7 @@ CASES: dict[str, Callable[[], Case]] = {
 
 
 def growth(options: argparse.Namespace) -> None:
-    """The table of sizes."""
+    """Measures `light` at several sizes; prints a table, or JSON."""
     rows: list[dict[str, Any]] = []
     for size in (16, 32, 64, 128, 256):
         case = light(size)
@@ -247,7 +248,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--raster-pixels", type=int, default=3, help="0: do not time the raster sampler")
+    parser.add_argument("--raster-pixels", type=int, default=3, help="pixels to time; 0: none")
     parser.add_argument("--engine", default="auto", help="auto, native or torch")
     options = parser.parse_args()
     torch.manual_seed(0)

@@ -1,11 +1,12 @@
-"""Whether a process that trains for long grows: memory and open files, while the quickstart is run again and again.
+"""Checks whether a process that runs the quickstart again and again leaks memory or open files.
 
     python tests/benchmarks/soak.py --minutes 30 --out docs/generate/soak.json
 
-Runs recipes/quickstart.toml to its report in this one process, into a new folder each time, until the minutes are over;
-the run in progress then is asked to end, as by a signal, and saves. Prints, for each run, its highest and its mean
-resident memory and the open files at its end, and how both changed from the second run to the last: in the first,
-libraries take what they keep. `--out` keeps the course of both, from which docs/ draws its picture.
+Runs recipes/quickstart.toml to its report, each time into a new folder, until `--minutes` have passed. The process then
+sends itself SIGTERM, so that the run in progress saves and ends. Prints the highest and the mean resident memory of
+each run and its open files at the end, and how these changed from the second run to the last complete one. The first
+run is left out because libraries allocate memory in it that they keep. `--out` saves memory and open files over time as
+JSON; a figure of the documentation is drawn from this file.
 """
 
 from __future__ import annotations
@@ -28,21 +29,21 @@ from auxar.pipeline import run as run_recipe
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "quickstart.toml"
 EVERY = 1.0
-"""Seconds between two looks."""
+"""Seconds between two measurements."""
 ROWS = 360
-"""Rows that are kept of the course."""
+"""Largest number of measurements that `--out` saves."""
 Row = tuple[float, int, int, int]
 
 
 def watch(rows: list[Row], runs: list[Path], over: threading.Event) -> None:
-    """Adds rows of (seconds, number of the run, bytes resident, open files) until it is over."""
+    """Appends rows of (seconds, number of the run, resident bytes, open files) until `over` is set."""
     process, started = psutil.Process(), time.monotonic()
     while not over.wait(EVERY):
         rows.append((time.monotonic() - started, len(runs), process.memory_info().rss, process.num_fds()))
 
 
 def soak(minutes: float, settings: list[str]) -> list[Row]:
-    """The course of memory and open files."""
+    """Runs the quickstart until the minutes have passed; returns the rows that `watch` recorded."""
     rows: list[Row] = []
     runs: list[Path] = []
     over = threading.Event()
@@ -65,7 +66,7 @@ def soak(minutes: float, settings: list[str]) -> list[Row]:
 
 
 def summary(rows: list[Row]) -> list[dict[str, float]]:
-    """One entry for each run."""
+    """Returns one entry with the figures of each run."""
     found = []
     for run in sorted({row[1] for row in rows} - {0}):
         own = [row for row in rows if row[1] == run]
@@ -82,11 +83,11 @@ def summary(rows: list[Row]) -> list[dict[str, float]]:
 
 
 def main() -> None:
-    """Prints the table, and keeps the course if it is to."""
+    """Prints the table, and saves the measurements if `--out` is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="keys of the recipe")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="keep the course as JSON")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change keys of the recipe")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="save the measurements as JSON")
     options = parser.parse_args()
     rows = soak(options.minutes, options.set)
     runs = summary(rows)
@@ -96,7 +97,7 @@ def main() -> None:
             f"{entry['run']:>3}  {entry['minutes']:>7.1f}  {entry['highest_mb']:>10.1f}  {entry['mean_mb']:>7.1f}  "
             f"{entry['open_files']:>10}"
         )
-    whole = runs[1:-1]  # The last one was cut off.
+    whole = runs[1:-1]  # The last run was cut off.
     if len(whole) > 1:
         for key in ("highest_mb", "mean_mb", "open_files"):
             print(f"{key}: {whole[-1][key] - whole[0][key]:+.1f} from run {whole[0]['run']} to run {whole[-1]['run']}")

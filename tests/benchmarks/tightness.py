@@ -1,13 +1,17 @@
-"""Held-out bits/dim of the same networks free and restricted: same images, same steps, same seeds.
+"""Compares held-out bits/dim of free and restricted decoders with the same networks, images, steps and seeds.
 
     python tests/benchmarks/tightness.py --celeba FOLDER --cifar FOLDER --out FOLDER
 
-Trains factors of the small recipes by `auxar run`, on aligned & cropped CelebA (178×218) and on CIFAR-10 (train.parquet
-and test.parquet), for every seed once with support = "free" and once "restricted", and prints a table: held-out
-bits/dim over the factor's own sub-pixels, the difference on the same images (a negative one is the restricted model's
-gain) with its standard error over images and its spread over seeds, and what the free model wastes: the bits/dim that
-the very same weights save when they are restricted without having been trained for it. Runs that are there already
-are not trained again.
+Trains factors of the small recipes with `auxar run` on aligned and cropped CelebA (178×218) and on CIFAR-10
+(train.parquet and test.parquet), once with support = "free" and once with "restricted" for each seed. Prints these
+figures as JSON, all in bits/dim over the factor's own sub-pixels:
+
+- `free` and `restricted`: held-out likelihoods of the two models;
+- `difference`: restricted − free on the same images (negative if the restricted model is better), with its standard
+  error over images (`error`) and its spread over seeds;
+- `wasted`: the bits/dim saved by restricting the weights of the free model without further training.
+
+Runs that already exist in `--out` are not trained again.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ SUPPORTS = ("free", "restricted")
 
 @attrs.frozen
 class Case:
-    """A factor of a recipe, and how long it is trained here."""
+    """A factor of a recipe, with its data, batch size and number of training steps."""
 
     recipe: str
     stage: int
@@ -52,7 +56,7 @@ def train(case: Case, data: Path, support: str, seed: int, folder: Path) -> None
         "steps": case.steps,
         "batch_size": case.batch_size,
         "seed": seed,
-        # The learning rate falls to a tenth.
+        # Over the whole training, the learning rate falls to a tenth.
         "decay": 0.1 ** (1 / case.steps),
         "ema": 0.99,
         "checkpoint_every": case.steps // 4,
@@ -71,7 +75,7 @@ def train(case: Case, data: Path, support: str, seed: int, folder: Path) -> None
 
 
 def row(folders: list[tuple[Path, Path]], stage: int) -> dict[str, object]:
-    """The figures of pairs of runs, free and restricted, one pair for each seed: bits/dim."""
+    """Returns the figures (bits/dim) of pairs of a free and a restricted run, one pair for each seed."""
     found: dict[str, list[float]] = {name: [] for name in (*SUPPORTS, "difference", "error", "wasted")}
     for pair in folders:
         nats = []
@@ -99,7 +103,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--case", choices=list(CASES), action="append")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--times", type=int, default=1, help="train so many times as many steps; another --out")
+    parser.add_argument("--times", type=int, default=1, help="factor on the training steps; needs another --out")
     options = parser.parse_args()
     cases = {name: attrs.evolve(case, steps=case.steps * options.times) for name, case in CASES.items()}
     chosen = options.case or list(CASES)

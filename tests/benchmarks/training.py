@@ -1,11 +1,12 @@
-"""How near training comes to the rate at which this machine convolves.
+"""Compares the speed of training with the speed of this machine's convolutions.
 
     python tests/benchmarks/training.py --json
 
-The full PixelCNN++ (nr_resnet 1, 100 filters, 10 components) on batches of 16 images of 32×32, one Adam step at a time,
-in float32 and, with `--bf16`, in bfloat16. `convolution_rate` is what the bare convolutions of the network's own layers
-reach, forward and backward, each timed alone on its own shapes in its fastest memory layout, in the same run. Rates
-are medians over repetitions, counted in multiply-adds × 2; padding and everything but convolutions counts as no work.
+The model is the full PixelCNN++ (nr_resnet 1, 100 filters, 10 components), trained on batches of 16 images of 32×32 in
+float32 and in bfloat16. `training_rate_gflops` is the rate of whole Adam steps. `convolution_rate_gflops` is the rate
+of the network's convolutions alone, forward and backward: each is timed separately, with its own shapes and in its
+faster memory layout, in the same process. Both rates count two operations for each multiply-add of the convolutions,
+and nothing for padding and other layers. Times are medians over repetitions.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ BATCH = 16
 
 
 def seconds(call: Callable[[], object], repeats: int, warm_up: int = 2) -> float:
-    """Median duration of a call."""
+    """Returns the median duration of a call in seconds."""
     durations = []
     for repeat in range(warm_up + repeats):
         started = time.perf_counter()
@@ -40,8 +41,8 @@ def seconds(call: Callable[[], object], repeats: int, warm_up: int = 2) -> float
 
 
 def layer_calls(network: nn.Module, step: Callable[[], object]) -> Counter:
-    """Every convolution that one step makes: (transposed, input shape, weight shape, stride, padding, needs input
-    gradient), with how often."""
+    """Counts the convolutions of one step by (transposed, input shape, weight shape, stride, padding, whether the input
+    needs a gradient)."""
     calls: Counter = Counter()
     convolve, transpose = torch.nn.functional.conv2d, torch.nn.functional.conv_transpose2d
 
@@ -62,7 +63,7 @@ def layer_calls(network: nn.Module, step: Callable[[], object]) -> Counter:
 
 
 def bare_convolution(call: tuple, dtype: torch.dtype, repeats: int) -> float:
-    """Seconds of one of `layer_calls`, forward and backward, in the faster memory layout."""
+    """Returns the median seconds of one entry of `layer_calls`, forward and backward, in the faster memory layout."""
     transposed, shape, weight_shape, stride, padding, needs_input = call
     convolve = torch.nn.functional.conv_transpose2d if transposed else torch.nn.functional.conv2d
     outputs = weight_shape[1 if transposed else 0]
@@ -82,7 +83,7 @@ def bare_convolution(call: tuple, dtype: torch.dtype, repeats: int) -> float:
 
 
 def measure(dtype: torch.dtype, repeats: int, dropout: float) -> dict[str, float]:
-    """Rates of training and of its convolutions."""
+    """Measures the rates of training and of its convolutions."""
     torch.manual_seed(0)
     spec = ImageSpec(3, height=32, width=32)
     factor = PriorFactor(full_prior(FullConfig(filters=100, nr_resnet=1, dropout=dropout), spec), 0)

@@ -1,4 +1,4 @@
-"""Every verb, every mistake: a sentence on standard error and never a traceback."""
+"""Tests that every command reports mistakes as a sentence on standard error, without a traceback."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def recipe(pictures, tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def refused(capsys):
-    """Runs a command that must fail; returns what it says."""
+    """Runs a command that must fail, and returns its error message."""
 
     def refused(*arguments: object) -> str:
         code = main([str(argument) for argument in arguments])
@@ -62,11 +62,11 @@ def refused(capsys):
     ("setting", "message"),
     [
         ("training.step=3", "{recipe}: training: unknown key 'step'; did you mean 'steps'? (known: "),
-        ("training.steps=true", "{recipe}: training.steps: expected int, got the boolean True"),
+        ("training.steps=true", "{recipe}: training.steps: expected an integer, got the boolean True"),
         ("prior.name=pixelrnn", "{recipe}: prior: no prior is named 'pixelrnn'; did you mean 'pixelcnn'? (known: "),
-        ("image.height=9", "stage[0].view ('pyramid'): needs an image whose height is divisible by 2, such as 8 or 10"),
+        ("image.height=9", "stage[0].view ('pyramid'): the height must be divisible by factor = 2 (nearest: 8 or 10)"),
         ("image.levels=1", "{recipe}: image: 'levels' must be >= 2: 1"),
-        ('plugins=["nothing.py"]', "{recipe}: plugins: there is no file"),
+        ('plugins=["nothing.py"]', "{recipe}: plugins: {recipe.parent}/nothing.py does not exist"),
         ("steps", "{recipe}: --set steps: expected key=value, such as training.steps=100"),
     ],
 )
@@ -77,7 +77,7 @@ def test_a_wrong_recipe(recipe, refused, verb, setting, message):
 
 def test_no_recipe(recipe, refused):
     assert refused("run", "tinny.toml") == (
-        "recipe tinny.toml cannot be read: No such file or directory; did you mean 'tiny.toml'? (known: tiny.toml)"
+        "recipe tinny.toml does not exist; did you mean 'tiny.toml'? (known: tiny.toml)"
     )
 
 
@@ -85,19 +85,23 @@ def test_two_plugins_of_one_component(recipe, refused):
     for name in ("one.py", "two.py"):
         Path(name).write_text(VIEW)
     message = refused("run", recipe, "--set", 'plugins=["one.py", "two.py"]')
-    assert "two plugins provide the view 'thin': one (" in message
-    assert "one.py) and two (" in message
-    assert refused("plugins", "one.py", "two.py").startswith("two plugins provide the view 'thin'")
+    assert "the view 'thin' is provided twice, by one (" in message
+    assert "one.py) and by two (" in message
+    assert refused("plugins", "one.py", "two.py").startswith("the view 'thin' is provided twice")
 
 
 def test_an_unknown_factor(recipe, refused):
     message = refused("run", recipe, "--factors", "prior, stage1")
-    assert message == "--factors: no factor is named 'stage1'; did you mean 'stage0'? (known: prior, stage0)"
+    assert message == (
+        "--factors: the recipe has no factor named 'stage1'; did you mean 'stage0'? (known: prior, stage0)"
+    )
 
 
 def test_an_unknown_tracker(recipe, refused):
     message = refused("run", recipe, "--set", 'training.trackers=["tensorbord"]')
-    assert message.startswith("training.trackers: no tracker is named 'tensorbord'; did you mean 'tensorboard'?")
+    assert message.startswith(
+        "training.trackers: Accelerate has no tracker named 'tensorbord'; did you mean 'tensorboard'?"
+    )
 
 
 # Mistakes in the data
@@ -115,19 +119,19 @@ def test_a_hub_out_of_reach(recipe, refused, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: unreachable())
     message = refused("run", recipe, "--set", "data.path=somebody/faces")
     assert message == (
-        "data.path: the Hugging Face hub could not be reached, and 'somebody/faces' is not in its local cache; "
-        "if the images are on this machine, point to their folder: --set data.path=FOLDER"
+        "data.path: the Hugging Face hub could not be reached, and 'somebody/faces' is not in the local cache of "
+        "`datasets`; if the images are on this machine, give their folder: --set data.path=FOLDER"
     )
 
 
 def test_a_folder_without_images(recipe, refused, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert refused("run", recipe, "--set", "data.path=empty").startswith("data.path: there are no images in ")
+    assert " has no images; expected files that end in " in refused("run", recipe, "--set", "data.path=empty")
 
 
 def test_images_of_another_size(recipe, refused):
     message = refused("run", recipe, "--set", "image.height=16", "image.width=16")
-    assert message.startswith("data: 000.png has 8×8 pixels, and [image] asks for 16×16; set data.crop, ")
+    assert message.startswith("data.resize: 000.png has 8×8 pixels, but [image] has 16×16; set data.resize ")
 
 
 def test_a_broken_image_ends_the_run_or_is_left_out(recipe, refused, tmp_path, caplog):
@@ -135,7 +139,7 @@ def test_a_broken_image_ends_the_run_or_is_left_out(recipe, refused, tmp_path, c
     (folder / "003.png").write_bytes((folder / "003.png").read_bytes()[:60])
     assert "003.png" in refused("run", recipe, "--set", "data.path=some")
     assert main(["run", str(recipe), "--set", "data.path=some", "data.broken=skip"]) == 0
-    assert "left out, cannot be read: 003.png" in caplog.messages
+    assert "this image cannot be read and is left out: 003.png" in caplog.messages
     table = read_json(Path("runs/tiny/evaluation.json"))
     assert table["data"]["skipped"] == 1
     assert sum(table["images"].values()) == 7
@@ -148,7 +152,7 @@ def test_another_recipes_run(recipe, refused, finished):
     before = snapshot(finished)
     message = refused("run", recipe, "--set", "training.steps=9", "--out", finished)
     assert message == (
-        f"{finished} holds another recipe's run (different: training.steps); choose another folder with --out"
+        f"{finished} holds a run of another recipe (different keys: training.steps); choose another folder with --out"
     )
     assert snapshot(finished) == before
 
@@ -156,7 +160,7 @@ def test_another_recipes_run(recipe, refused, finished):
 @pytest.mark.parametrize("verb", ["evaluate", "sample"])
 def test_a_folder_that_is_no_run(refused, tmp_path, verb):
     message = refused(verb, tmp_path)
-    assert message == f"{tmp_path} is not a run's folder: it has no recipe.toml; `auxar run RECIPE` makes one"
+    assert message == f"{tmp_path} is not a run's folder: it has no recipe.toml; `auxar run RECIPE` makes a run"
 
 
 def test_missing_and_damaged_checkpoints(recipe, refused, finished, tmp_path):
@@ -179,13 +183,13 @@ def test_output_that_cannot_be_written(recipe, refused, finished, tmp_path, plac
     (tmp_path / "file").write_text("in the way")
     message = refused("run", recipe, "--out", place)
     assert "cannot be written" in message or message == (
-        "file exists and is not a run's folder; choose another with --out"
+        "file exists and is not a run's folder; choose another folder with --out"
     )
     assert "file" in refused("sample", finished, "--out", place)
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-# Verbs
+# Commands
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -210,8 +214,8 @@ def test_check_prints_the_chain_and_its_costs(recipe, capsys):
     assert main(["check", str(recipe), "--set", "stage[0].repeat=2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [f"depth {k}: {8 >> k}×{8 >> k}×3 with 256 levels" for k in range(3)]
-    assert lines[4].startswith("Cost: multiply-adds of one image, forward (a training step takes about three times")
-    assert " besides PyTorch itself" in " ".join(lines[4:7])
+    assert lines[4].startswith("Cost: multiply-adds of a forward pass for one image (a training step takes about three")
+    assert " without the memory of PyTorch itself" in " ".join(lines[4:7])
     assert lines[7].split() == ["factor", "term", "parameters", "multiply-adds", "memory"]
     rows = [line.split() for line in lines[8:11]]
     assert len(lines) == 11
@@ -237,7 +241,7 @@ def test_evaluate_prints_a_table(finished, capsys):
         "stage0",
         "prior",
     ]
-    assert "a bound, log p(X, X̂) ≤ log p(X)" in shown
+    assert "an upper bound, log p(X, X̂) ≤ log p(X)" in shown
 
 
 def test_sample_takes_number_rule_seed_and_place(finished, tmp_path, capsys):
@@ -268,18 +272,18 @@ def test_samples_go_into_the_run_under_rule_and_seed(finished, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--reduction", "2"], "sampling: reduction is for the rule 'reduced', and the rule is 'ancestral'"),
-        (["--rule", "map", "--reduction", "2"], "sampling: reduction is for the rule 'reduced', and the rule is 'map'"),
-        (["--reduction", "-1", "--rule", "reduced"], "--reduction -1.0: 'reduction' must be >= 0.0: -1.0"),
-        (["--temperature", "0"], "--temperature 0.0: temperature must be greater than 0, got 0.0"),
-        (["--temperature", "inf"], "--temperature inf: temperature must be a finite number, got inf"),
-        (["--temperature", "nan"], "--temperature nan: temperature must be a finite number, got nan"),
-        (["--seed", "9" * 30], "--seed 999999999999999999999999999999: seed must be an integer of 64 bits"),
-        (["-n", "-1"], "-n -1: 'images' must be >= 0: -1"),
-        (["--batch-size", "0"], "--batch-size 0: batch_size must be greater than 0, got 0"),
+        (["--reduction", "2"], "sampling: reduction requires the rule 'reduced', got the rule 'ancestral'"),
+        (["--rule", "map", "--reduction", "2"], "sampling: reduction requires the rule 'reduced', got the rule 'map'"),
+        (["--reduction", "-1", "--rule", "reduced"], "--reduction: 'reduction' must be >= 0.0: -1.0"),
+        (["--temperature", "0"], "--temperature: temperature must be greater than 0, got 0.0"),
+        (["--temperature", "inf"], "--temperature: temperature must be a finite number, got inf"),
+        (["--temperature", "nan"], "--temperature: temperature must be a finite number, got nan"),
+        (["--seed", "9" * 30], "--seed: seed must be an integer from -2^63 to 2^63 - 1, got 999"),
+        (["-n", "-1"], "-n: 'images' must be >= 0: -1"),
+        (["--batch-size", "0"], "--batch-size: batch_size must be greater than 0, got 0"),
         (["--set", "sampling.temperature=0"], "sampling: temperature must be greater than 0, got 0"),
         (["--sampler", "ratser"], "sampling.sampler: no sampler is named 'ratser'; did you mean 'raster'?"),
-        (["--set", "stage[0].decoder.filters=5"], "--set stage[0].decoder.filters=5: only keys sampling.…"),
+        (["--set", "stage[0].decoder.filters=5"], "filters=5: this command accepts only the keys sampling.…"),
     ],
 )
 def test_samples_that_cannot_be_drawn(finished, refused, arguments, message):
@@ -315,7 +319,7 @@ def test_an_interrupted_command_says_how_to_go_on(recipe, monkeypatch, capsys):
 
     monkeypatch.setattr("auxar.training.factors.train_factor", interrupt)
     assert main(["run", str(recipe)]) == 130
-    assert "a run continues from its last checkpoint by the same command" in capsys.readouterr().err
+    assert "the same command continues a run from its last checkpoint" in capsys.readouterr().err
 
 
 def test_interrupted_sampling_keeps_the_images_that_are_finished(finished, tmp_path):
@@ -335,7 +339,7 @@ def test_interrupted_sampling_keeps_the_images_that_are_finished(finished, tmp_p
         process.kill()
     assert process.returncode == 130
     kept = sorted(pictures.iterdir())
-    assert f"stopped after {len(kept)} of 1000000 images, which are in {pictures}" in errors
+    assert f"stopped after {len(kept)} of 1000000 images; the finished ones are in {pictures}" in errors
     assert [file.name for file in kept] == [f"{index:06d}.png" for index in range(len(kept))]
     expected = sorted((whole / "images").iterdir())
     assert [file.read_bytes() for file in kept[:4]] == [file.read_bytes() for file in expected]
@@ -353,7 +357,7 @@ def test_the_module_is_the_command(recipe, tmp_path):
     assert done.stdout.startswith("depth 0: 8×8×3 with 256 levels\n")
     failed = call([str(Path(sys.executable).with_name("auxar")), "check", "none.toml"], tmp_path)
     assert (failed.returncode, failed.stdout) == (2, "")
-    assert failed.stderr.startswith("auxar: recipe none.toml cannot be read")
+    assert failed.stderr.startswith("auxar: recipe none.toml does not exist")
 
 
 def raising(error: Exception) -> Callable[..., Any]:
@@ -377,7 +381,7 @@ def test_a_lack_of_memory_is_told(monkeypatch, capsys, failing):
     assert main(["plugins"]) == 2
     told = capsys.readouterr().err
     assert told.startswith("auxar: there is not enough memory")
-    assert "; smaller batches take less" in told
+    assert "; reduce the batch size" in told
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch):
@@ -387,7 +391,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch):
 
 
 def test_a_folder_whose_name_is_no_text_is_told(tmp_path, monkeypatch):
-    """A recipe keeps the full path of its images, and is UTF-8."""
+    """A run's recipe stores the full path of its images in UTF-8, so a path that is not valid UTF-8 is refused."""
     folder = tmp_path / "\udcff"
     write_pictures(folder / "pictures")
     monkeypatch.chdir(folder)

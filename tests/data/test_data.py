@@ -1,4 +1,4 @@
-"""Data: real image files through preparation, splits, batches and streams."""
+"""Tests of the data: image files on the disk, their preparation, splits, batches and streams."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ COUNT = 23
 
 @pytest.fixture(autouse=True, scope="module")
 def cache(tmp_path_factory):
-    """A cache of `datasets` of this module's own."""
+    """A separate cache folder of the `datasets` library for this module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
         yield
 
 
 def numbered(number: int) -> Image.Image:
-    """An image that tells its number: red says it, and blue says which side is left."""
+    """Returns an image whose red channel is its number. Its left column is blue, so that mirroring can be detected."""
     pixels = np.zeros((4, 4, 3), np.uint8)
     pixels[..., 0] = number
     pixels[:, 0, 2] = 255
@@ -72,7 +72,7 @@ def load(path: Path | str, image: ImageSpec = SPEC, **options: Any) -> DataSets:
 
 
 def stored(path: Path | str, image: ImageSpec = SPEC, **options: Any) -> StoredImages:
-    """All images of a folder, by way of two splits that are put together again in the folder's order."""
+    """Loads all images of a folder in its order, by joining the training and held-out images."""
     sets = load(path, image, split=Split(0.5), **options)
     assert isinstance(sets.train, StoredImages)
     assert isinstance(sets.heldout, StoredImages)
@@ -112,7 +112,7 @@ def transparent_palette() -> Image.Image:
 
 def rotated(picture: Image.Image) -> dict[str, Any]:
     exif = picture.getexif()
-    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    exif[0x0112] = 6  # displayed after a clockwise rotation by 90°
     return {"exif": exif}
 
 
@@ -156,7 +156,7 @@ def test_animation_gives_its_first_frame(tmp_path):
 
 def test_exif_rotation_is_applied_before_the_crop(tmp_path):
     picture = Image.new("RGB", (8, 4), "black")
-    picture.paste("white", (0, 0, 4, 4))  # the left half is the upper one after the turn
+    picture.paste("white", (0, 0, 4, 4))  # the left half is on top after the rotation
     for name in "ab":
         picture.save(tmp_path / f"{name}.png", **rotated(picture))
     upper = stored(tmp_path, crop=Crop(bottom=4)).fetch([0])
@@ -174,7 +174,7 @@ def test_crop_takes_margins_off(tmp_path):
 
 @pytest.mark.parametrize(("resize", "expected"), [("cover", [0, 0, 0, 0]), ("stretch", [255, 0, 0, 255])])
 def test_resize(tmp_path, resize, expected):
-    picture = Image.new("RGB", (64, 32), "black")  # white at both ends, which covering cuts off
+    picture = Image.new("RGB", (64, 32), "black")  # white at both ends, which `resize = "cover"` cuts off
     picture.paste("white", (0, 0, 16, 32))
     picture.paste("white", (48, 0, 64, 32))
     for name in "ab":
@@ -408,8 +408,8 @@ orders = settings(max_examples=30, deadline=None, suppress_health_check=[HealthC
 @orders
 @given(st.integers(1, 12), st.integers(0, 2**40), st.integers(1, 3))
 def test_each_image_is_used_equally_often(images, batch_size, seed, epochs):
-    # Batches run across the ends of epochs: after COUNT batches each image was used batch_size times, and in between
-    # no image is ahead of another by more than one.
+    # Batches may span two epochs. Whenever a multiple of COUNT images was used, each image was used equally often; in
+    # between, the numbers of uses differ by at most one.
     used = Counter(dict.fromkeys(range(COUNT), 0))
     position = 0
     for batch in batches(images, batch_size=batch_size, steps=epochs * COUNT // batch_size + 1, seed=seed):
@@ -479,8 +479,8 @@ def test_flip_mirrors_half_of_the_images(images):
     flipped = torch.cat(batches(images, steps=200, flip=True))
     mirrored = (flipped == plain.flip(-1)).flatten(1).all(1)
     assert ((flipped == plain).flatten(1).all(1) ^ mirrored).all()
-    assert 0.44 < mirrored.float().mean() < 0.56  # 800 coins: 3.4 standard deviations
-    # An image is not mirrored in the same way in every epoch.
+    assert 0.44 < mirrored.float().mean() < 0.56  # 800 random bits, 3.4 standard deviations
+    # Over the epochs, each image appears both mirrored and not mirrored.
     assert len({(n, bool(m)) for n, m in zip(numbers(plain), mirrored, strict=True)}) == 2 * COUNT
 
 
@@ -519,7 +519,7 @@ def test_evaluation_covers_every_image_once(folder, images, batch_size, processe
     count = min(COUNT, limit or COUNT)
     expected = numbers(images.fetch(range(COUNT)))[:count]
     assert sorted(found) == list(enumerate(expected))
-    # Processes take whole batches in turn, which are those that one process has.
+    # The batches are the same as with one process, and processes take them in turn.
     assert max(sizes) - min(sizes) <= batch_size
     assert all(index // batch_size % processes == rank for rank, index in owners)
 

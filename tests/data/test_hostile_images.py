@@ -1,4 +1,4 @@
-"""Image files that are odd, damaged or made to do harm. The tables of docs/images.md say what happens to each kind."""
+"""Tests of unusual, damaged and malicious image files. The tables of docs/images.md say what happens to each kind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from auxar.recipe import Crop, DataConfig, Split
 SPEC = ImageSpec(3, height=8, width=8)
 DATA = DataConfig("pictures", resize="stretch")
 RED = np.full((8, 8, 3), (200, 40, 20), np.uint8)
-# No symmetry: each turn and mirroring looks different.
+# The picture has no symmetry, so all its rotations and reflections differ.
 UPRIGHT = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
 
 
@@ -41,7 +41,7 @@ UPRIGHT = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
 
 
 def encode(pixels: np.ndarray | Image.Image, kind: str, **options: Any) -> bytes:
-    """A picture as a file of a format."""
+    """Returns the bytes of a picture encoded in the image format `kind`."""
     picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     if kind == "WEBP":
         options = {"lossless": True, **options}
@@ -53,38 +53,38 @@ def encode(pixels: np.ndarray | Image.Image, kind: str, **options: Any) -> bytes
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    """A part of a PNG file."""
+    """Returns a chunk of a PNG file with a valid checksum."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def png(width: int, height: int, depth: int, colors: int, pixels: bytes, *others: bytes) -> bytes:
-    """A PNG file, with other chunks before its pixels; these are bytes with a zero before each row."""
+    """Returns a PNG file, with other chunks before the pixels. `pixels` are raw rows, each after a zero byte."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colors, 0, 0, 0))
     parts = [b"\x89PNG\r\n\x1a\n", header, *others, chunk(b"IDAT", zlib.compress(pixels)), chunk(b"IEND", b"")]
     return b"".join(parts)
 
 
 def deep(color: tuple[int, ...], kind: int, *others: bytes) -> bytes:
-    """A PNG file of one color, of 16 bits a channel."""
+    """Returns a PNG file of one color with 16 bits per channel."""
     return png(8, 8, 16, kind, (b"\0" + struct.pack(f">{len(color)}H", *color) * 8) * 8, *others)
 
 
 def tiled(side: int) -> bytes:
-    """A TIFF file of one pixel in a tile of `side` × `side` zeros, of which a byte is there."""
+    """Returns a TIFF file of one pixel that claims a tile of `side` × `side` pixels, but contains only one byte."""
     entries = [(256, 1), (257, 1), (258, 8), (259, 8), (262, 1), (277, 1), (322, side), (323, side), (324, 8), (325, 1)]
     table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
     return b"II*\0" + struct.pack("<I", 10) + b"x\0" + struct.pack("<H", len(entries)) + table + bytes(4)
 
 
 def with_scans(count: int) -> bytes:
-    """A progressive JPEG file that repeats its last scan."""
+    """Returns a progressive JPEG file that contains its last scan `count` times."""
     content = encode(RED, "JPEG", progressive=True)
     start = content.rindex(b"\xff\xda")
     return content[:start] + content[start:-2] * count + content[-2:]
 
 
 def with_tag(content: bytes, tag: int, value: int) -> bytes:
-    """A little-endian TIFF file with another value in one of its tags."""
+    """Returns a little-endian TIFF file with the value of one tag replaced."""
     table = struct.unpack_from("<I", content, 4)[0]
     place = next(
         table + 2 + 12 * k for k in range(99) if struct.unpack_from("<H", content, table + 2 + 12 * k)[0] == tag
@@ -93,18 +93,18 @@ def with_tag(content: bytes, tag: int, value: int) -> bytes:
 
 
 def with_text(kind: bytes, before: bytes) -> bytes:
-    """A PNG file with 64 MiB of text or profile, compressed to 64 KiB."""
+    """Returns a PNG file with a text or a color profile of 64 MiB that is compressed to 64 KiB."""
     return png(8, 8, 8, 0, bytes(72), chunk(kind, before + zlib.compress(bytes(2**26))))
 
 
 def changed(content: bytes, place: int) -> bytes:
-    """The file with one byte turned over."""
+    """Returns the file with all bits of one byte inverted."""
     return content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
 
 
 def turned(orientation: int) -> np.ndarray:
-    """The pixels as they are stored for an orientation, so that `UPRIGHT` is shown."""
-    # What EXIF calls row 0 and column 0 of the stored pixels: the sides of the picture where they are shown.
+    """Returns the stored pixels that are displayed as `UPRIGHT` under an EXIF orientation."""
+    # For each EXIF orientation, the sides of the displayed picture where row 0 and column 0 of the stored pixels are.
     sides = [
         "top left",
         "top right",
@@ -154,12 +154,12 @@ NOISE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
 
 
 def cuts(kind: str, *places: int) -> dict[str, bytes]:
-    """A file of noise, cut off at each of the places; those below zero count from its end."""
+    """Returns copies of a file of noise, each cut off at one of the places. A negative place counts from the end."""
     content = encode(NOISE, kind)
     return {f"{kind} at {place}": content[:place] for place in places}
 
 
-# Of each kind, the files of it: for one that is read, also the pixels that are expected, (8, 8, 3).
+# Test files by kind. A file in `READ` comes with its expected pixels, shape (8, 8, 3).
 BROKEN: dict[str, dict[str, bytes]] = {
     "empty": {"": b""},
     "cut off in its header": {
@@ -175,7 +175,7 @@ BROKEN: dict[str, dict[str, bytes]] = {
     | cuts("BMP", 60, 150, -1)
     | cuts("PPM", 20, 100, -1)
     | cuts("AVIF", -1)
-    # The table of tags comes first in a TIFF file of Pillow's that is not compressed.
+    # Pillow writes the tags of an uncompressed TIFF file before its pixels, so these cuts only remove pixels.
     | cuts("TIFF", -100, -1),
     "damaged pixels, if the format has checksums": {
         "PNG": changed(encode(NOISE, "PNG"), 80),
@@ -289,7 +289,7 @@ READ: dict[str, dict[str, tuple[bytes, np.ndarray]]] = {
 
 
 def documented() -> dict[str, tuple[str, list[str]]]:
-    """What docs/images.md says of each kind: what happens, and the error's words as regular expressions."""
+    """Returns the tables of docs/images.md by kind of file: the outcome, and regular expressions of the errors."""
     rows = {}
     for line in (PROJECT / "docs" / "images.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("| ") and not line.startswith(("| kind", "| ---")):
@@ -305,7 +305,7 @@ ROWS = documented()
 
 @contextmanager
 def pipe(path: Path) -> Iterator[None]:
-    """A pipe that nothing is written into. Who waits for it is let go after a while."""
+    """Creates a named pipe that nobody writes to. A reader that blocks on it is released after 5 seconds."""
     os.mkfifo(path)
 
     def release() -> None:
@@ -335,7 +335,7 @@ def too_many_bytes(folder: Path) -> Iterator[list[str]]:
     yield ["long.bmp"]
 
 
-# Files that more than their bytes make what they are.
+# Kinds of files that cannot be given as bytes. Each function creates them in a folder and yields their names.
 MADE: dict[str, Callable[[Path], Iterator[list[str]]]] = {
     "pipe or device": pipe_or_device,
     "link to a file that does not exist": leading_nowhere,
@@ -376,7 +376,7 @@ def config(folder: Path, **options: Any) -> DataConfig:
 
 @pytest.fixture(scope="module")
 def gs(tmp_path_factory) -> Iterator[Path]:
-    """A program with the name of Ghostscript, and the file that it would write."""
+    """A fake Ghostscript on the PATH. The fixture returns the path of the file that it creates if it is started."""
     folder = tmp_path_factory.mktemp("programs")
     (folder / "gs").write_text(f"#!/bin/sh\ntouch {folder}/started\n")
     (folder / "gs").chmod(0o755)
@@ -388,7 +388,8 @@ def gs(tmp_path_factory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory, gs) -> tuple[dict[str, Any], list[str]]:
-    """What one folder of all files gives: pixels, (8, 8, 3), or what is wrong with each; and all that was warned of."""
+    """The result of loading a folder with all test files: the pixels, shape (8, 8, 3), or the problem of each file by
+    name, and the warnings of Pillow."""
     folder = tmp_path_factory.mktemp("hostile")
     files = {(kind, name): content for kind in BROKEN for name, content in BROKEN[kind].items()}
     files |= {(kind, name): content for kind in READ for name, (content, _) in READ[kind].items()}
@@ -417,7 +418,7 @@ def file_name(kind: str, name: str) -> str:
 
 
 def told(kind: str, message: str) -> bool:
-    """Whether a message has the words of the page."""
+    """Whether a message matches an error that docs/images.md gives for this kind."""
     return any(re.search(text, message) for text in ROWS[kind][1])
 
 
@@ -440,7 +441,7 @@ def test_other_files_are_read(outcomes, kind):
     for name, (_, expected) in READ[kind].items():
         pixels = outcomes[0][f"{file_name(kind, name)}.png"]
         assert isinstance(pixels, np.ndarray), (name, pixels)
-        # AVIF, JPEG and YCbCr round.
+        # AVIF, JPEG and YCbCr are lossy, so a small error is allowed.
         error = np.abs(pixels.astype(int) - expected).max()
         exact = kind.startswith(("rotated", "transp", "16", "palette", "gray", "black")) and "AVIF" not in name
         assert error <= (0 if exact else 4), name
@@ -576,7 +577,8 @@ def test_folders_that_are_given(tmp_path):
 
 def test_sizes_up_to_the_limits_are_read():
     decode(encode(Image.new("1", (1_000_000, 100)), "PNG"), "L")
-    with pytest.raises(BrokenImage, match=r"^decoding failed"):  # At Pillow's warning, and no pixels behind the header.
+    # This size is just accepted; decoding fails because the file has no pixels.
+    with pytest.raises(BrokenImage, match=r"^decoding failed"):
         decode(png(10_000, 10_000, 1, 0, b""), "L")
     assert decode(with_scans(400), "RGB").size == (8, 8)
 

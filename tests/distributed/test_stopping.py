@@ -1,4 +1,4 @@
-"""A run that is killed, or asked to end, goes on as if nothing had been; and only one process works on it."""
+"""Tests that a killed or interrupted run ends with the same results, and that only one process works on a run."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ CHANGES = {
     "sampling__batch_size": 2,
 }
 MOMENTS = 20
-"""Times that the long test kills a run."""
+"""Number of times that the long test kills a run."""
 
 
 @pytest.fixture(scope="module")
 def whole(pictures, tmp_path_factory) -> Path:
-    """A run that nothing happened to."""
+    """A run that was never interrupted."""
     return run(tmp_path_factory.mktemp("whole") / "run", with_dropout(tiny(pictures, **CHANGES)))
 
 
@@ -67,7 +67,7 @@ def recipe(pictures, tmp_path) -> Path:
 
 
 def started(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
-    """A real `auxar`, which takes signals as one that is started from a terminal does."""
+    """Starts `auxar` as a separate process with the signal handlers that it has when it is started from a terminal."""
 
     def heed() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -79,12 +79,12 @@ def started(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
 def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     until = time.monotonic() + 120
     while not what() and process.poll() is None:
-        assert time.monotonic() < until, "it did not come so far"
+        assert time.monotonic() < until, "the run did not get to this place"
         time.sleep(0.001)
 
 
 def check_whole(folder: Path) -> None:
-    """Nothing under its final name is a part of what it should be."""
+    """Asserts that every file of a run, apart from temporary `.part` files, is complete and readable."""
     for file in folder.rglob("*"):
         if file.name.endswith(".part") or not file.is_file():
             continue
@@ -105,7 +105,7 @@ def check_whole(folder: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """All that a run leaves, but for times."""
+    """Returns the contents of a finished run without times."""
     samples = read_json(folder / "samples" / "samples.json")
     del samples["seconds"]
     left = [path.name for path in folder.rglob("*") if path.name.endswith(".part") or path.name == ".lock.json"]
@@ -121,7 +121,7 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 def assert_same(first: Path, second: Path) -> None:
-    """To the last bit."""
+    """Asserts that two runs are equal to the last bit."""
     assert same(weights(first), weights(second))
     assert same(weights(first, "training"), weights(second, "training"))
     assert contents(first) == contents(second)
@@ -131,7 +131,7 @@ def assert_same(first: Path, second: Path) -> None:
 
 
 def finished_factors(folder: Path) -> dict[str, tuple[int, int]]:
-    """Each trained factor's file: its number on the disk and when it was written."""
+    """Returns the inode and the modification time of each trained factor's weights."""
     stats = {file.parent.name: file.stat() for file in folder.glob("factors/*/weights.safetensors")}
     return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
 
@@ -150,7 +150,8 @@ PLACES: dict[str, Callable[[Path], bool]] = {
 
 
 def kill(recipe: Path, out: Path, place: str, delay: float) -> bool:
-    """Starts or continues a run, and kills it `delay` seconds after it has come to `place`; whether it was in time."""
+    """Starts or continues a run, and kills it `delay` seconds after it has reached `place`. Returns whether the run was
+    still in progress then."""
     before = finished_factors(out)
     process = started("run", recipe, "--out", out, stderr=subprocess.DEVNULL)
     wait_for(lambda: PLACES[place](out), process)
@@ -164,7 +165,7 @@ def kill(recipe: Path, out: Path, place: str, delay: float) -> bool:
 
 
 def test_a_killed_run_ends_like_one_that_was_not(recipe, whole, tmp_path):
-    """In short; `test_runs_killed_at_many_moments` does it often."""
+    """Kills a run at a few moments; the slow test `test_runs_killed_at_many_moments` does so at many."""
     out = tmp_path / "run"
     assert kill(recipe, out, "checkpointing", 0.0)
     assert kill(recipe, out, "the other factor", 0.005)
@@ -176,7 +177,7 @@ def test_a_killed_run_ends_like_one_that_was_not(recipe, whole, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
 def test_runs_killed_at_many_moments(recipe, whole, tmp_path, seed):
-    """A run is begun anew whenever it has come to its end, so that no part of it is left out."""
+    """Kills runs at many moments. A new run is started whenever one ends, so that all parts of a run are covered."""
     moments = random.Random(seed)
     places = [*PLACES, *(moments.choice(list(PLACES)) for _ in range(MOMENTS - len(PLACES)))]
     times, number = 0, 0
@@ -192,7 +193,7 @@ def test_runs_killed_at_many_moments(recipe, whole, tmp_path, seed):
     assert_same(tmp_path / f"run{number}", whole)
 
 
-# Asked to end
+# Requests to end
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ def test_runs_killed_at_many_moments(recipe, whole, tmp_path, seed):
 )
 def test_training_that_is_asked_to_end_saves_and_says_so(recipe, whole, tmp_path, number, code):
     out = tmp_path / "run"
-    # No checkpoint is due before the end: what is there was saved because of the signal.
+    # No regular checkpoint is due, so the checkpoint was saved because of the signal.
     settings = ["training.checkpoint_every=100000", "data.workers=1"]
     process = started("run", recipe, "--out", out, "--set", *settings)
     wait_for(lambda: any(out.glob("factors/prior/metrics.jsonl")), process)
@@ -210,14 +211,14 @@ def test_training_that_is_asked_to_end_saves_and_says_so(recipe, whole, tmp_path
     assert process.returncode == code
     assert time.monotonic() - started_at < 10
     assert "Traceback" not in errors
-    assert errors.splitlines()[-1].endswith("and a run continues from its last checkpoint by the same command")
+    assert errors.splitlines()[-1].endswith("and the same command continues a run from its last checkpoint")
     (state,) = out.glob("factors/prior/training-*.safetensors")
     assert not list(out.glob("factors/prior/weights*"))
     check_whole(out)
     assert not list(out.rglob("*.part"))
     step = int(read_tensors(state)[1]["step"])
     assert 0 < step < 40
-    # Within what a line of metrics is the mean of.
+    # The stop may fall between two lines of metrics, so the next line is the mean of steps from before and after it.
     run_recipe(recipe, out=out, settings=settings)
     assert same(weights(out), weights(whole))
     reference = run_recipe(recipe, out=tmp_path / "reference", settings=settings)
@@ -235,9 +236,9 @@ def test_the_death_of_a_process_that_prepares_images_is_told(recipe, tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "Traceback" not in errors
-    start = r"auxar: data\.workers: a process that prepares images has died \(DataLoader worker \(pid(\(s\))?"
+    start = r"auxar: data\.workers: a data worker process has died \(DataLoader worker \(pid(\(s\))?"
     assert re.search(f"{start} {worker.pid}\\)", errors)
-    assert errors.rstrip().endswith("and a run continues from its last checkpoint by the same command")
+    assert errors.rstrip().endswith("and the same command continues a run from its last checkpoint")
 
 
 def test_what_is_no_training_ends_at_once(recipe, whole, tmp_path):
@@ -246,23 +247,23 @@ def test_what_is_no_training_ends_at_once(recipe, whole, tmp_path):
     process.terminate()
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 143
-    assert "auxar: ended by SIGTERM; what is finished is kept" in errors
+    assert "auxar: ended by SIGTERM; finished work is kept" in errors
     assert "Traceback" not in errors
 
 
 def test_an_interruption_without_words_is_told(monkeypatch, capsys):
-    """As Python's own handler raises it."""
+    """Python's own handler raises KeyboardInterrupt without a message."""
 
     def interrupted(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("auxar.plugins.load_plugins", interrupted)
     assert main(["plugins"]) == 130
-    assert capsys.readouterr().err.startswith("auxar: interrupted; what is finished is kept")
+    assert capsys.readouterr().err.startswith("auxar: interrupted; finished work is kept")
 
 
 def test_the_rate_after_a_stop_counts_what_was_done_since(pictures, tmp_path, monkeypatch):
-    """A line of metrics is a mean over steps, some of which may have been done before the stop."""
+    """A line of metrics may average steps from before and after a stop, but its rate counts only later steps."""
     table = tiny(pictures, training__steps=3, training__log_every=3, sampling__images=0)
     ticks = itertools.count()
     monkeypatch.setattr("auxar.training.progress.time.perf_counter", lambda: float(next(ticks)))
@@ -274,7 +275,7 @@ def test_the_rate_after_a_stop_counts_what_was_done_since(pictures, tmp_path, mo
     assert not (state / "metrics.jsonl").exists()
     run(tmp_path / "run", table, only=["prior"])
     (line,) = (state / "metrics.jsonl").read_text().splitlines()
-    # One step, in the one second that passes between two looks at the clock.
+    # One step of 4 images was done after the stop, and the clock advances one second between two calls.
     assert json.loads(line)["images_per_second"] == 4
 
 
@@ -292,7 +293,7 @@ def test_a_second_signal_does_not_wait(told):
         with between_steps() as asked:
             os.kill(os.getpid(), signal.SIGTERM)
             assert asked.pending is not None
-            # As a launcher passes on what a terminal has sent already.
+            # A signal arrives twice if a launcher forwards a signal that the terminal already sent to this process.
             os.kill(os.getpid(), signal.SIGTERM)
             told.append("went on")
             time.sleep(TOGETHER)
@@ -339,7 +340,7 @@ def test_handlers_are_put_back(told):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-# Two at once
+# Two processes at once
 
 
 def test_a_second_process_is_refused_while_the_first_lives(recipe, whole, tmp_path, capsys):
@@ -347,12 +348,12 @@ def test_a_second_process_is_refused_while_the_first_lives(recipe, whole, tmp_pa
     first = started("run", recipe, "--out", out, "--set", "training.steps=100000", stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: any(out.glob("factors/prior/training*")), first)
-        refusal = f"{out} is being worked on by process {first.pid} on "
+        refusal = f"{out} is in use by process {first.pid} on "
         with pytest.raises(UserError) as caught:
             run_recipe(recipe, out=out)
         assert str(caught.value).startswith(refusal)
         assert str(caught.value).endswith("; wait until it is done, or choose another folder")
-        # Nobody writes there in the meantime.
+        # The command is refused too.
         assert main(["run", str(recipe), "--out", str(out)]) == 2
         assert capsys.readouterr().err.splitlines()[-1].startswith(f"auxar: {refusal}")
     finally:
@@ -364,7 +365,7 @@ def test_a_second_process_is_refused_while_the_first_lives(recipe, whole, tmp_pa
         count = len(list(out.glob("factors/prior/training*")))
         newest = max(out.glob("factors/prior/training*"))
         wait_for(lambda: max(out.glob("factors/prior/training*")) != newest, again)
-        assert again.poll() is None, "it was refused after the first had died"
+        assert again.poll() is None, "the run was refused after the first process had died"
         assert count
     finally:
         again.kill()
@@ -373,7 +374,7 @@ def test_a_second_process_is_refused_while_the_first_lives(recipe, whole, tmp_pa
 
 def test_a_run_that_is_held_is_not_evaluated(whole):
     before = snapshot(whole)
-    with holding(whole), pytest.raises(UserError, match=f"being worked on by process {os.getpid()} on "):
+    with holding(whole), pytest.raises(UserError, match=f"in use by process {os.getpid()} on "):
         evaluate(whole)
     assert snapshot(whole) == before
     with holding(whole):
@@ -381,10 +382,10 @@ def test_a_run_that_is_held_is_not_evaluated(whole):
 
 
 def test_two_do_not_draw_into_one_folder(recipe, whole, tmp_path):
-    """Each would remove what the other has drawn, and pictures of two rules would be those of one."""
+    """Two processes that draw into one folder would delete each other's images, and mix images of different rules."""
     sample(whole, out=tmp_path / "samples")
     before = snapshot(tmp_path)
-    with holding(tmp_path / "samples"), pytest.raises(UserError, match=f"being worked on by process {os.getpid()} on "):
+    with holding(tmp_path / "samples"), pytest.raises(UserError, match=f"in use by process {os.getpid()} on "):
         sample(whole, out=tmp_path / "samples", settings=["sampling.rule=map"])
     assert snapshot(tmp_path) == before
     with holding(tmp_path / "samples"):
@@ -396,6 +397,6 @@ def test_a_run_does_not_draw_where_another_does(recipe, tmp_path):
     out = tmp_path / "run"
     settings = ["training.steps=1"]
     run_recipe(recipe, out=out, settings=settings, only=["prior"])
-    with holding(out / "samples"), pytest.raises(UserError, match="samples is being worked on by process "):
+    with holding(out / "samples"), pytest.raises(UserError, match="samples is in use by process "):
         run_recipe(recipe, out=out, settings=settings)
     run_recipe(recipe, out=out, settings=settings)

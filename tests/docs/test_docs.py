@@ -1,4 +1,5 @@
-"""The documentation says what the code says: examples run, references are whole, and the site builds strictly."""
+"""Tests that the documentation agrees with the code: examples run, references are complete, and the site builds
+strictly."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ from auxar_samplers.compiler.schedule import make_schedule
 from auxar_samplers.wavefront import WavefrontSampler
 
 DOCS = PROJECT / "docs"
-# What their blocks hold are files of plugins, which have tests of their own.
+# The code blocks of these pages are files of plugins, which other tests run.
 PAGES_OF_FILES = [DOCS / "views.md", DOCS / "networks.md"]
 PAGES = [PROJECT / "README.md", *(page for page in sorted(DOCS.rglob("*.md")) if page not in PAGES_OF_FILES)]
 TABLES: dict[str, type] = {
@@ -58,7 +59,7 @@ HAVE_EXAMPLES = {
 
 @pytest.fixture(scope="module")
 def generate():
-    """A module of `docs/generate` by its name."""
+    """A function that imports a module of `docs/generate` by name."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(DOCS / "generate")
         yield importlib.import_module
@@ -66,7 +67,7 @@ def generate():
 
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory) -> Path:
-    """A folder with a run of the quickstart that is barely trained."""
+    """A folder with a barely trained run of the quickstart."""
     folder = tmp_path_factory.mktemp("docs")
     settings = ["training.steps=1", "training.initialization_images=8", "evaluation.heldout_images=4"]
     settings += ["evaluation.train_images=0", "sampling.images=0"]
@@ -80,7 +81,7 @@ def read(page: Path) -> str:
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The blocks of a language that people wrote; signatures in the generated reference are not meant to run."""
+    """Returns the code blocks of a page in a language, without generated signatures, which cannot be run."""
     written = GENERATED.sub("", read(page))
     return re.findall(rf"^```{language}\n(.*?)^```$", written, re.DOTALL | re.MULTILINE)
 
@@ -124,7 +125,7 @@ def test_python_blocks_run_and_give_the_shapes_they_say(page, quickstart, monkey
 
 
 def execute(statement: ast.stmt, names: dict[str, Any]) -> Any:
-    """Runs a statement; the value of an expression or of what is assigned to one name."""
+    """Runs a statement. Returns the value of an expression or of an assignment to one name, and otherwise None."""
     if isinstance(statement, ast.Expr):
         return eval(compile(ast.Expression(statement.value), "page", "eval"), names)
     exec(compile(ast.Module([statement], []), "page", "exec"), names)
@@ -173,12 +174,12 @@ def test_links_and_pictures_of_a_page_lead_to_files_and_headings(page):
 
 
 def prose(page: Path) -> str:
-    """A page without its blocks of code and code in lines."""
+    """Returns the text of a page without code blocks and inline code."""
     return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```$", "", read(page), flags=re.DOTALL | re.MULTILINE))
 
 
 def anchors(page: Path) -> set[str]:
-    """The places of a page that links can name: its headings, as GitHub writes them, and those that it names itself."""
+    """Returns the anchors of a page: its headings in GitHub's form, and the ids of its `<a>` tags."""
     headings = re.findall(r"^#+ (.*)$", read(page), re.MULTILINE)
     slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
     return slugs | set(re.findall(r'<a id="([^"]+)">', read(page)))
@@ -188,14 +189,14 @@ def anchors(page: Path) -> set[str]:
 
 
 def kept(page: Path, *made: str) -> str:
-    """What stands in a region of a page's file."""
+    """Returns the text of a generated part of a page."""
     begin = re.escape(f"<!-- generated: {' '.join(made)} -->")
     (text,) = re.findall(rf"{begin}\n\n(.*?)\n\n<!-- end -->", read(page), re.DOTALL)
     return text
 
 
 def rows(table: str) -> dict[str, list[str]]:
-    """Cells by the name in the first."""
+    """Returns the other cells of each row of a Markdown table by the text of its first cell."""
     drawn = [line for line in table.splitlines() if line.startswith("|")]
     lines = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in drawn]
     return {line[0].strip("`"): line[1:] for line in lines[2:]}
@@ -242,7 +243,7 @@ def test_the_defaults_in_the_tables_are_those_that_hold(tmp_path):
 
 def test_types_in_the_tables_are_those_of_the_classes():
     table = rows(kept(DOCS / "recipes.md", "keys", "training"))
-    types = ("integer", "number", "boolean", "list of 2 numbers", "list of texts")
+    types = ("integer", "number", "boolean", "list of 2 numbers", "list of strings")
     assert tuple(table[key][0] for key in ("steps", "epochs", "flip", "betas", "trackers")) == types
     assert rows(kept(DOCS / "recipes.md", "keys", "stage"))["view"][:2] == ["component", "required"]
 
@@ -273,7 +274,7 @@ def test_a_part_that_is_out_of_date_is_noticed_and_written(write, tmp_path, monk
     assert text.endswith("|\n\n<!-- end -->\n\nAfter `<!-- end -->`.\n")
     monkeypatch.setattr(sys, "argv", ["write.py", "--check"])
     assert write.main() == 0
-    # A processor that rounds otherwise does not make a picture old, and another drawing does.
+    # A small difference from another processor's rounding does not make a picture outdated; any other change does.
     monkeypatch.setattr(write, "PICTURES", {"a.svg": Picture('<text x="10.1">a</text>')})
     assert write.main() == 0
     for other in ('<text x="11.0">a</text>', '<text x="10.0">b</text>', '<text x="10.0">a</text> 1'):
@@ -283,7 +284,7 @@ def test_a_part_that_is_out_of_date_is_noticed_and_written(write, tmp_path, monk
 
 @attrs.frozen
 class Picture:
-    """A picture whose drawing is known."""
+    """A fake picture with a fixed drawing."""
 
     content: str
 
@@ -324,7 +325,7 @@ def test_every_component_is_listed_with_its_options(generate):
         assert component.summary in section
         names = [field.name for field in attrs.fields(component.config)]
         assert names == (list(rows(section[section.index("| option") :])) if names else [])
-    assert "Residual blocks of each stream" in sections["`pixelcnn` (prior)"]
+    assert "Number of residual blocks of each of the two streams" in sections["`pixelcnn` (prior)"]
 
 
 def test_every_command_is_listed_with_its_options(generate):
@@ -392,7 +393,8 @@ def test_costs_are_those_of_auxar_check(generate, capsys):
         multiply_adds, memory = (float(number) for number in re.findall(r"(\S+) Gi?B?\b", line))
         assert float(table[factor][2]) == pytest.approx(6 * multiply_adds, abs=0.1)
         assert float(table[factor][3].removesuffix(" GiB")) == pytest.approx(memory, abs=0.06)
-    # The header of the recipe: 104 G multiply-adds, 60 epochs of 192,000 images, three passes of two operations.
+    # The recipe's header gives 104 G multiply-adds and 60 epochs of 192,469 images. A multiply-add is two operations,
+    # and a training step costs as much as three forward passes.
     seconds = 104e9 * 2 * 3 * 60 * 192_469 / costs.FLOPS
     hours = [float(cell.removesuffix(" h").replace(",", "")) for cell in table["all"][-3:]]
     assert hours == pytest.approx([seconds / 3600 / count for count in costs.GPUS], rel=0.06)
@@ -403,7 +405,7 @@ def test_costs_are_those_of_auxar_check(generate, capsys):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """The site, built strictly."""
+    """The site, built in strict mode."""
     if importlib.util.find_spec("zensical") is None:
         pytest.skip("the site needs the extra 'docs': pip install '.[docs]'")
     folder = tmp_path_factory.mktemp("site")
@@ -415,7 +417,7 @@ def site(tmp_path_factory) -> Path:
 
 
 class Requests(HTMLParser):
-    """What a browser fetches to show a page."""
+    """A parser that collects the addresses that a browser fetches to show a page."""
 
     def __init__(self) -> None:
         super().__init__()

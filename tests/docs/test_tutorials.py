@@ -1,4 +1,4 @@
-"""What docs/networks.md writes works as it says; `test_stranger` does what docs/views.md says."""
+"""Tests that the files of the tutorial docs/networks.md work as described. `test_stranger` tests docs/views.md."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_its_head_draws_from_what_it_scores(sketch):
     recipe, registry = load_recipe(sketch / "sketch.toml")
     network = next(module for module in build_model(recipe, registry).modules() if isinstance(module, CausalNetwork))
     logits = torch.tensor([-2.0, 0.0, 1.5]).double()[:, None]
-    # Evenly spread noise: the share of ones is the probability of a one.
+    # With evenly spaced noise, the share of drawn ones equals their probability.
     noise = ((torch.arange(1000) + 0.5) / 1000).double()[:, None]
     for logit in logits:
         drawn = network.head.draw(logit.expand(1000, 1), noise, recipe.sampling.draw_rule())

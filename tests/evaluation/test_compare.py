@@ -1,4 +1,4 @@
-"""Runs are compared on the same images, and where they cannot be, it is said."""
+"""Tests that runs are compared on the same images, and that a note explains where this is impossible."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def runs(pictures, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def own(runs, tmp_path) -> Path:
-    """The same runs, to be changed."""
+    """A copy of `runs` that a test may change."""
     return Path(shutil.copytree(runs, tmp_path / "runs"))
 
 
 def nats(folder: Path) -> np.ndarray:
-    """Nats of each held-out image under each factor, as stored: (factors, images)."""
+    """Returns the stored nats of each held-out image under each factor, shape (factors, images)."""
     return load_file(folder / "evaluation.safetensors")["heldout.nats"]
 
 
 def rewritten(folder: Path, **changes: object) -> None:
-    """Changes keys of a run's evaluation; `data__path` is one inside a table."""
+    """Changes keys of a run's evaluation; `data__path` is the key `path` in the table `data`."""
     table = read_json(folder / "evaluation.json")
     for path, value in changes.items():
         *parents, key = path.split("__")
@@ -83,14 +83,14 @@ def test_a_difference_is_that_of_the_stored_values(runs):
 
 
 def kinds(bound: Path, names: str) -> str:
-    """What is said of differences between an exact figure and a bound of that run."""
-    beginning = f"a difference of an exact figure and a bound ({names}): the true bits/dim of {bound}"
-    return f"{beginning} may be lower than its bound"
+    """Returns the note about differences between an exact figure and a bound of the run `bound`."""
+    beginning = f"the difference is between an exact figure and a bound ({names}): the true bits/dim of {bound}"
+    return f"{beginning} may be lower than this bound"
 
 
 @pytest.fixture(scope="module")
 def mixed(pictures, runs) -> list[Path]:
-    """Runs of the same views, with decoders that are free, restricted, and one of each."""
+    """Three runs with the same views: both decoders free, both restricted, and one of each."""
     found = [runs / "pyramid"]
     for name, supports in (("tight", ("restricted",) * 2), ("mixed", ("restricted", "free"))):
         table = tiny(pictures, **CHANGES)
@@ -177,12 +177,12 @@ def test_factors_are_compared_where_they_are_the_same(runs):
         bits = row / (-math.log(2) * dims)
         assert factor.margin.bits_per_dim == pytest.approx(bits.mean(), rel=1e-12)
         assert factor.margin.standard_error == pytest.approx(bits.std(ddof=1) / math.sqrt(6), rel=1e-12)
-    # Both are named `prior`, and are distributions of different images.
+    # Both runs have a factor named `prior`, but these are distributions of different images.
     assert [factor.margin for factor in plain.factors] == [None]
 
 
 def test_factors_of_other_views_are_not_compared(pictures, runs, tmp_path):
-    """An image of the same size and shape as the first run's coarsest, and of another kind."""
+    """The priors of the two runs model images of the same shape, but of different views."""
     view = {"name": "pyramid", "factor": 4}
     folder = run(tmp_path / "other", tiny(pictures, stage__0__view=view, **CHANGES))
     _, other = compare_runs([runs / "pyramid", folder]).runs
@@ -234,11 +234,11 @@ def test_what_a_comparison_holds(runs):
     assert found.runs[2].factor_of(found.resolutions[0]) is None
 
 
-# What cannot be paired
+# Unpaired runs
 
 
 def unpaired(runs: Path, name: str) -> str:
-    """That `again` and the run are not compared image by image, but from their means; returns what is said."""
+    """Asserts that `again` and the run are compared by their means instead of image by image. Returns the note."""
     first, second = compare_runs([runs / "again", runs / name]).runs
     assert first.standard_error is not None
     assert second.standard_error is not None
@@ -254,8 +254,8 @@ def unpaired(runs: Path, name: str) -> str:
 def test_another_number_of_images(own):
     evaluate(own / "plain", settings=["evaluation.heldout_images=4"])
     assert unpaired(own, "plain") == (
-        f"not paired, evaluated on 4 held-out images and {own / 'again'} on 6: "
-        f"`auxar evaluate {own / 'plain'} --set evaluation.heldout_images=6` makes them the same"
+        f"not compared image by image, because this run was evaluated on 4 held-out images, and {own / 'again'} on 6; "
+        f"`auxar evaluate {own / 'plain'} --set evaluation.heldout_images=6` evaluates the same images"
     )
     evaluate(own / "plain", settings=["evaluation.heldout_images=6"])
     assert compare_runs([own / "again", own / "plain"]).runs[1].margin.images == 6
@@ -264,15 +264,17 @@ def test_another_number_of_images(own):
 def test_another_division_into_training_and_held_out_images(own, pictures):
     run(own / "split", tiny(pictures, data__split={"train": 0.75, "seed": 1}, stage=None, **CHANGES))
     note = unpaired(own, "split")
-    assert note.startswith(f"not paired, evaluated on other held-out images of {pictures} than {own / 'again'}: ")
+    assert note.startswith(f"not compared image by image, because this run and {own / 'again'} were evaluated on ")
+    assert f"different held-out images of {pictures}; " in note
 
 
 def test_log_likelihoods_of_single_images_that_are_not_there(own):
     (own / "plain" / "evaluation.safetensors").unlink()
-    missing = f"not paired, {own / 'plain'} has no log-likelihoods of single images: `auxar evaluate {own / 'plain'}`"
-    assert unpaired(own, "plain") == f"{missing} writes them"
+    missing = f"not compared image by image, because {own / 'plain'} has no log-likelihoods of single images; "
+    missing += f"`auxar evaluate {own / 'plain'}` writes them"
+    assert unpaired(own, "plain") == missing
     first, second = compare_runs([own / "plain", own / "again"]).runs
-    assert (first.notes, second.notes) == ([], [f"{missing} writes them", kinds(own / "again", "total")])
+    assert (first.notes, second.notes) == ([], [missing, kinds(own / "again", "total")])
 
 
 def test_other_images_are_not_subtracted(own, tmp_path):
@@ -282,7 +284,7 @@ def test_other_images_are_not_subtracted(own, tmp_path):
     assert found.margin is None
     assert found.factors[0].margin is None
     [note] = found.notes
-    assert note.startswith(f"no difference, evaluated on images of {other} and not of ")
+    assert note.startswith(f"no difference is given, because this run was evaluated on images of {other}, ")
 
 
 def test_the_same_images_in_another_place_are_the_same(own, pictures, tmp_path):
@@ -298,16 +300,16 @@ def test_a_run_that_is_trained_in_part(own, pictures):
     _, found = compare_runs([own / "pyramid", own / "part"]).runs
     assert (found.bits_per_dim, found.margin) == (None, None)
     assert [factor.margin and factor.margin.images for factor in found.factors] == [None, None, 6]
-    assert found.notes == ["no total, not trained yet: stage0, stage1"]
+    assert found.notes == ["no total, because these factors are not trained yet: stage0, stage1"]
     shutil.copytree(own / "again" / "factors" / "stage0", own / "part" / "factors" / "stage0")
     [note] = compare_runs([own / "pyramid", own / "part"]).runs[1].notes
-    assert note == f"trained after the evaluation: stage0; `auxar evaluate {own / 'part'}` takes them in"
+    assert note == f"trained after the evaluation: stage0; `auxar evaluate {own / 'part'}` includes them"
 
 
 def test_a_run_that_was_trained_on_other_images(own):
     rewritten(own / "plain", factors__0__trained_on="f00d")
     [note] = compare_runs([own / "plain"]).runs[0].notes
-    assert note.endswith("some of which may not be held out: prior")
+    assert note.endswith("the training set of the evaluation, perhaps on held-out images: prior")
 
 
 # Mistakes
@@ -316,26 +318,24 @@ def test_a_run_that_was_trained_on_other_images(own):
 def test_a_folder_that_is_no_run(own):
     hint = "it has no recipe.toml; did you mean 'pyramid'? (known: again, plain, pyramid)"
     assert refusal(own / "pyramide", own / "again") == f"{own / 'pyramide'} is not a run's folder: {hint}"
-    inside = "it has no recipe.toml; the runs in it are again, plain, pyramid"
+    inside = "it has no recipe.toml; it contains the runs again, plain, pyramid"
     assert refusal(own / "again", own) == f"{own} is not a run's folder: {inside}"
     (own.parent / "alone").mkdir()
     shutil.rmtree(own)
-    assert refusal(own.parent / "alone").endswith("it has no recipe.toml; `auxar run RECIPE` makes one")
+    assert refusal(own.parent / "alone").endswith("it has no recipe.toml; create a run with `auxar run RECIPE`")
 
 
 def test_a_run_that_is_not_evaluated(own):
     (own / "plain" / "evaluation.json").unlink()
-    expected = (
-        f"{own / 'plain'} is not evaluated: it has no evaluation.json; `auxar evaluate {own / 'plain'}` writes it"
-    )
+    expected = f"{own / 'plain'} is not evaluated: it has no evaluation.json; run `auxar evaluate {own / 'plain'}`"
     assert refusal(own / "again", own / "plain") == expected
 
 
 def test_a_run_without_held_out_figures(own):
     for change in ({"images": {"training": 2}}, {"factors__0__heldout": None}):
         rewritten(own / "plain", **change)
-        expected = f"{own / 'plain'} is not evaluated on held-out images; `auxar evaluate {own / 'plain'}` does it"
-        assert refusal(own / "again", own / "plain") == expected
+        expected = f"{own / 'plain'} has no figures of held-out images; train a factor and run "
+        assert refusal(own / "again", own / "plain") == f"{expected}`auxar evaluate {own / 'plain'}`"
         evaluate(own / "plain")
 
 
@@ -343,8 +343,8 @@ def test_images_of_another_size(own, tmp_path):
     pictures = write_pictures(tmp_path / "small", side=4)
     run(own / "small", tiny(pictures, image={"height": 4, "width": 4}, stage=None, **CHANGES))
     assert refusal(own / "again", own / "small") == (
-        f"{own / 'small'} is a model of images 4×4×3 with 256 levels, and {own / 'again'} of images 8×8×3 with 256 "
-        "levels: their bits/dim say nothing about each other; compare runs whose recipes have the same [image]"
+        f"{own / 'small'} models images of 4×4×3 with 256 levels, and {own / 'again'} models images of 8×8×3 with 256 "
+        "levels, so their bits/dim cannot be compared; compare runs with the same [image]"
     )
 
 
@@ -368,7 +368,7 @@ def test_an_evaluation_with_wrong_entries(own, change):
     rewritten(own / "plain", **change)
     message = refusal(own / "again", own / "plain")
     assert message.startswith(str(own / "plain" / "evaluation.json"))
-    assert message.endswith(f"; `auxar evaluate {own / 'plain'}` writes it anew")
+    assert message.endswith(f"; run `auxar evaluate {own / 'plain'}` to write a new evaluation")
 
 
 def test_files_of_two_evaluations(own):
@@ -385,15 +385,15 @@ def test_files_of_two_evaluations(own):
     for changed, facts in other.values():
         save_file({name: tensor.clone() for name, tensor in changed.items()}, file, facts)
         message = refusal(own / "plain")
-        expected = f"{file} and evaluation.json are not of one evaluation; `auxar evaluate {own / 'plain'}` writes it"
-        assert message == f"{expected} anew"
+        expected = f"{file} and evaluation.json come from different evaluations; run `auxar evaluate {own / 'plain'}`"
+        assert message == f"{expected} to write a new evaluation"
     file.write_bytes(b"x" * 100)
     assert refusal(own / "plain").startswith(f"{file} is damaged: ")
 
 
 def test_a_recipe_that_is_not_the_runs(own):
     shutil.copy(own / "pyramid" / "recipe.toml", own / "plain" / "recipe.toml")
-    assert "evaluation.json does not belong to this run's recipe; " in refusal(own / "plain")
+    assert "evaluation.json does not belong to this run's recipe: " in refusal(own / "plain")
     (own / "plain" / "recipe.toml").write_text("[[")
     assert refusal(own / "plain").startswith(f"{own / 'plain' / 'recipe.toml'} is damaged: ")
 
@@ -423,7 +423,8 @@ def test_what_is_printed(runs, monkeypatch, capsys):
         assert f"{compared.bits_per_dim:.4f} ± {compared.standard_error:.4f}" in line
         assert compared.kind in line
         if compared.margin is not None:
-            assert f"{compared.margin.bits_per_dim:+.4f} ± {compared.margin.standard_error:.4f}  6 pairs" in line
+            assert f"{compared.margin.bits_per_dim:+.4f} ± {compared.margin.standard_error:.4f}  " in line
+            assert "  6 images  " in line
     assert resolutions[1].split() == ["run", "2×2", "4×4", "8×8"]
     assert re.findall("–", resolutions[4]) == ["–", "–"]
     for line, factor in zip(factors[2:], (factor for each in found for factor in each.factors), strict=True):
@@ -435,7 +436,7 @@ def test_notes_are_printed_with_their_run(own, monkeypatch, capsys):
     monkeypatch.chdir(own)
     assert main(["compare", "again", "plain"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2].startswith("2: not paired, plain has no log-likelihoods of single images")
+    assert lines[-2].startswith("2: not compared image by image, because plain has no log-likelihoods of single images")
     assert lines[-1] == f"2: {kinds(Path('again'), 'total')}"
     assert any(line.startswith("2 ") and "unpaired" in line for line in lines)
 
@@ -502,17 +503,17 @@ def test_the_page_is_whole_and_asks_for_nothing(own):
             assert f"{factor.heldout.cumulative_bits_per_dim:.4f}" in page.text
             assert f"{factor.heldout.bits_per_dim:.4f} ± {factor.heldout.standard_error:.4f}" in page.text
     for compared in found[1:]:
-        assert f"{compared.margin.bits_per_dim:+.4f} ± {compared.margin.standard_error:.4f}6 pairs" in page.text
+        assert f"{compared.margin.bits_per_dim:+.4f} ± {compared.margin.standard_error:.4f}6 images" in page.text
 
 
 @pytest.mark.parametrize("hide", ["run", "path", "fingerprint", "factor", "weights"])
 def test_text_from_files_never_becomes_markup(own, hide):
     expected = HOSTILE
     folder = own / "plain"
-    # Without this file there is a note, which names the run.
+    # Removing this file causes a note that contains the run's name.
     (folder / "evaluation.safetensors").unlink()
     if hide == "run":
-        # A file name holds no slash.
+        # A file name cannot contain a slash.
         expected = HOSTILE.replace("/", "")
         folder = folder.rename(own / expected)
     else:
@@ -527,7 +528,7 @@ def test_text_from_files_never_becomes_markup(own, hide):
     assert page.all("script") == []
     assert page.all("img") == []
     assert not [attributes for _, attributes in page.elements if "onerror" in attributes]
-    # What stands for the kind of weights is one of our own words.
+    # The page describes the kind of weights in fixed words and does not show the text of the file.
     assert (expected in page.text) == (hide != "weights")
 
 

@@ -1,4 +1,4 @@
-"""Figures are sums over images, each counted once, and sums over channels."""
+"""Tests that an evaluation counts every image once, and that its figures add up over factors and channels."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def data(finished) -> DataSets:
 
 @pytest.fixture(scope="module")
 def nats(finished, data) -> dict[str, torch.Tensor]:
-    """Each image of each set alone: its log-likelihood factor by factor, shape (factors, images)."""
+    """Log-likelihoods (nats) of images evaluated one at a time, shape (factors, images), for each set of images."""
     model = auxar.load(finished)
     found = {}
     for name, images in (("heldout", data.heldout), ("training", data.train)):
@@ -84,7 +84,7 @@ def nats(finished, data) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def bits(finished, data) -> dict[str, list[float]]:
-    """bits/dim of each image of each set alone, by the whole model in float64."""
+    """Bits/dim of images evaluated one at a time by the whole model in float64, for each set of images."""
     model = auxar.load(finished).double()
     with torch.no_grad():
         return {
@@ -94,12 +94,12 @@ def bits(finished, data) -> dict[str, list[float]]:
 
 
 def near(value: float | None) -> object:
-    """About that value, in float32; None is none."""
+    """Returns an approximation of a value with the tolerance of float32; None stays None."""
     return None if value is None else pytest.approx(value, rel=1e-4, abs=1e-6)
 
 
 def printed(table: dict[str, Any]) -> list[str]:
-    """The lines that a screen shows of the table in `evaluation.json`."""
+    """Returns the lines that `auxar evaluate` prints for the table in `evaluation.json`."""
     return evaluation_lines(RECORDS.structure(table, Evaluation))
 
 
@@ -138,7 +138,7 @@ def test_the_total_is_that_of_single_images_in_float64(finished, bits, batch_siz
 
 @pytest.mark.slow
 def test_two_processes_evaluate_as_one_and_print_once(finished, bits):
-    """With a single training image, of which the second process evaluates none."""
+    """With only one training image, the second process evaluates no training image."""
     options = ["--set", "evaluation.batch_size=2", "evaluation.train_images=1"]
     before = read_json(finished / "evaluation.json")
     done = call(command("evaluate", finished, *options, processes=2), finished.parent)
@@ -153,7 +153,7 @@ def test_two_processes_evaluate_as_one_and_print_once(finished, bits):
             assert channel["wasted_bits_per_dim"] == near(other["wasted_bits_per_dim"])
         assert entry["heldout"]["wasted_bits_per_dim"] == near(alone["heldout"]["wasted_bits_per_dim"])
         assert len(entry["training"]["channels"]) == 3
-        # The second process has not seen that this factor tells it.
+        # The second process has no training image, so it cannot know by itself which factors report wasted bits.
         assert (entry["training"]["wasted_bits_per_dim"] is None) == (entry["factor"] == "prior")
     assert table["wasted_bits_per_dim"]["heldout"] == near(before["wasted_bits_per_dim"]["heldout"])
     assert table["wasted_bits_per_dim"]["training"] > 0
@@ -175,7 +175,7 @@ def test_totals_are_sums_of_single_images(finished, data, nats):
         assert table["images"][name] == COUNTS[name]
 
 
-# What the table holds
+# Contents of the table
 
 
 def test_figures_of_each_factor(finished, nats):
@@ -250,12 +250,12 @@ def test_a_model_without_views_is_exact(pictures, tmp_path, caplog):
     assert table["bits_per_dim"]["heldout"] == table["factors"][0]["heldout"]["bits_per_dim"]
     lines = printed(table)
     assert "weights   last, the weights of the last step" in lines
-    assert "total     exact, log p(X): the images' own bits/dim" in lines
+    assert "total     exact, log p(X): the bits/dim of the images themselves" in lines
     assert "training  not evaluated" in lines
-    assert " 6 held-out images (exact: the images' own bits/dim)" in caplog.text
+    assert " 6 held-out images (exact: the bits/dim of the images themselves)" in caplog.text
     assert "wasted" not in caplog.text
     assert table["wasted_bits_per_dim"] == {"heldout": 0.0, "training": None}
-    assert not [line for line in lines if line.startswith(("Training images", "Held-out less"))]
+    assert not [line for line in lines if line.startswith(("Training images", "Held-out minus"))]
 
 
 def test_other_settings_for_one_evaluation(finished):
@@ -310,7 +310,7 @@ def test_log_likelihoods_of_single_images_are_kept(finished, data, nats):
 
 @st.composite
 def pixels(draw):
-    """A head, its image, and parameters of two pixels that differ: (1, parameter_count, 1, 2)."""
+    """Draws a head, its image spec, and random parameters of two pixels, shape (1, parameter_count, 1, 2)."""
     image = ImageSpec(draw(st.sampled_from([1, 3])), height=1, width=2, levels=draw(st.integers(2, 5)))
     head = draw(st.sampled_from([SoftmaxHead(image), LogisticMixtureHead(image, 1), LogisticMixtureHead(image, 3)]))
     parameters = 2 * torch.randn(1, head.parameter_count, 1, 2, generator=generator(draw(SEEDS)), dtype=torch.float64)
@@ -327,7 +327,7 @@ def test_a_channel_is_what_enumerating_all_others_leaves(drawn):
     found = head.channel_log_prob(parameters, values)
     assert found.shape == values.shape
     torch.testing.assert_close(found.sum(1)[:, 0], joint, rtol=1e-9, atol=1e-9)
-    # log p(x_1 … x_n): the mass of every value that begins so.
+    # log p(x₁ … xₙ) is the total mass of all values with these first n channels.
     cube = joint.view(*[image.levels] * image.channels, 2)
     before = torch.zeros_like(joint)
     for channel in range(image.channels):
@@ -392,7 +392,7 @@ def test_heads_that_do_not_tell_channels_apart_show_none(finished, data, monkeyp
 
 
 class Uniform(Prior):
-    """A prior that is no causal network."""
+    """A prior without a causal network."""
 
     def __init__(self, image):
         super().__init__()
@@ -412,7 +412,7 @@ def test_any_prior_can_be_evaluated(data):
     assert (found.total / (-math.log(2) * 192)).tolist() == pytest.approx([8.0] * 6)
 
 
-# Exact or a bound, and what the bound wastes
+# Exact figures, bounds and wasted bits
 
 
 SUPPORTS = {
@@ -424,7 +424,7 @@ SUPPORTS = {
 
 
 def chained(pictures: Path, supports: Sequence[str], **changes: Any) -> dict[str, Any]:
-    """The tiny recipe with a stage for each support."""
+    """Returns the tiny recipe's table with one stage for each entry of `supports`."""
     table = tiny(pictures, sampling__images=0, **changes)
     table["stage"] = [{**table["stage"][0], "support": support} for support in supports]
     return table
@@ -458,7 +458,7 @@ def test_the_kinds_of_chains(pictures, tmp_path, supports):
         assert table["wasted_bits_per_dim"][name] == near(sum(shares))
         assert (table["wasted_standard_error"][name] == 0) == (not shares)
     lines = printed(table)
-    assert lines[4].startswith("total     " + {"bound": "a bound, ", "exact": "exact, "}[table["kind"]])
+    assert lines[4].startswith("total     " + {"bound": "an upper bound, ", "exact": "exact, "}[table["kind"]])
     block = "\n".join(lines).partition("\n\nWasted bits: ")[2].splitlines()
     named = [f"stage{place}" for place, support in enumerate(supports) if support == "free"]
     assert [line.split()[0] for line in block[2:]] == (["factor", *named, "total"] if named else [])
@@ -467,7 +467,7 @@ def test_the_kinds_of_chains(pictures, tmp_path, supports):
 @pytest.mark.parametrize("head", ["logistic_mixture", "softmax"])
 @pytest.mark.parametrize("view", ["pyramid", "grayscale", "bitplanes", "subsample"])
 def test_what_is_wasted_is_what_restricting_the_same_weights_saves(data, view, head):
-    """In float64, for each image and channel."""
+    """Restricting the same weights saves the bits that a free decoder wastes, for each image and channel."""
     build = free_and_restricted(view, head)
     free, restricted = (
         factor_nats(model, model.factors[:1], data.heldout, Accelerator(), batch_size=4)[0] for model in build
@@ -481,7 +481,7 @@ def test_what_is_wasted_is_what_restricting_the_same_weights_saves(data, view, h
 
 
 def free_and_restricted(view: str, head: str) -> list[Prior]:
-    """A model of 8×8 images with a free decoder, and one of the same networks with a restricted one: float64."""
+    """Returns two float64 models of 8×8 images with the same weights. Their decoders are free and restricted."""
     options = {"pyramid": {"factor": 2}, "grayscale": {}, "bitplanes": {"drop": 4}, "subsample": {"factor": 2}}[view]
     changes: dict[str, Any] = {"stage__0__view": {"name": view, **options}, "stage__0__decoder__head": head}
     if head == "softmax":
@@ -532,7 +532,7 @@ def test_the_standard_errors_of_what_is_wasted(finished, data):
 
 
 def test_a_free_factor_that_cannot_tell_leaves_no_total(pictures, tmp_path):
-    """For a view that does not say which images it leaves possible."""
+    """A free decoder cannot report wasted bits if its view defines no support, so there is no total either."""
     (tmp_path / "thin.py").write_text(VIEW)
     table = chained(pictures, ("free", "free"), plugins=["thin.py"])
     table["stage"][0]["view"] = {"name": "thin", "every": 2}
@@ -577,7 +577,7 @@ def test_evaluations_of_before_decoders_could_be_restricted_are_read(finished, t
     assert found.wasted_bits_per_dim == {}
 
 
-# On the screen
+# Printed tables
 
 
 def test_what_is_printed(finished, capsys):
@@ -586,15 +586,15 @@ def test_what_is_printed(finished, capsys):
     table = read_json(finished / "evaluation.json")
     assert lines == printed(table)
     assert max(map(len, lines)) <= 100
-    assert lines[1] == f"held-out  6 images of fingerprint {table['data']['heldout_fingerprint']}"
-    assert lines[2] == f"training  18 images of fingerprint {table['data']['fingerprint']}"
-    assert lines[3] == "weights   EMA, the running average of the weights"
-    assert lines[4].startswith("total     a bound, ")
+    assert lines[1] == f"held-out  6 images, fingerprint {table['data']['heldout_fingerprint']}"
+    assert lines[2] == f"training  18 images, fingerprint {table['data']['fingerprint']}"
+    assert lines[3] == "weights   EMA, the exponential moving average of the weights"
+    assert lines[4].startswith("total     an upper bound, ")
     blocks = [block.splitlines() for block in "\n".join(lines).split("\n\n")[1:]]
     assert [block[0].split(",")[0].split(":")[0] for block in blocks] == [
         "Held-out images",
         "Training images",
-        "Held-out less training images",
+        "Held-out minus training images",
         "By channel",
         "Wasted bits",
     ]
@@ -659,7 +659,7 @@ def test_factors_that_are_not_trained_are_said(pictures, tmp_path):
     assert table["factors"][0]["heldout"] is None
     assert table["bits_per_dim"] == {"heldout": None, "training": None}
     lines = printed(table)
-    assert lines[-1] == "not trained yet, and so no total: stage0"
+    assert lines[-1] == "there is no total, because these factors are not trained yet: stage0"
     stage, prior, total = lines[lines.index("") + 3 :][:3]
     assert MEASURED.findall(stage) == ["–"] * 4
     assert len(MEASURED.findall(prior)) == 4

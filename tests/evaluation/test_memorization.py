@@ -1,4 +1,4 @@
-"""The nearest training images are those that looking at each one by one finds."""
+"""Tests that the nearest training images agree with a brute-force search."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from auxar_pyramid import PyramidConfig, PyramidView
 
 
 class Listed(ImageSet):
-    """Images in memory."""
+    """A set of images in memory."""
 
     fingerprint = ""
     most_workers = None
@@ -45,7 +45,7 @@ class Listed(ImageSet):
 
 
 def model_of(image, stages):
-    """A model of nested pyramids, with weights that nothing depends on."""
+    """Returns a model with a chain of pyramid views. Its weights do not matter."""
     light = components.LightConfig(filters=2, blocks=1, head=logistic_mixture(1))
     views = []
     for _ in range(stages):
@@ -66,13 +66,13 @@ def batches(images, size, order=None):
 
 
 def slow_distance(first, second):
-    """By sums of Python's own integers."""
+    """Computes the distance of two images with Python's integers."""
     differences = [int(a) - int(b) for a, b in zip(first.flatten(), second.flatten(), strict=True)]
     return (sum(difference**2 for difference in differences) / len(differences)) ** 0.5
 
 
 def slow_nearest(image, candidates):
-    """The first of the nearest: its number and its distance."""
+    """Returns the number and the distance of the nearest candidate, the first one if several are equally near."""
     found = [slow_distance(image, candidate) for candidate in candidates]
     return found.index(min(found)), min(found)
 
@@ -80,7 +80,7 @@ def slow_nearest(image, candidates):
 @settings(deadline=None, max_examples=100)
 @given(spec=specs(), count=st.integers(1, 4), among=st.integers(1, 12), size=st.integers(1, 13), seed=SEEDS)
 def test_the_nearest_is_that_of_looking_at_each(spec, count, among, size, seed):
-    """Few levels and pixels, and so ties, and copies, are among the cases. The order of the batches does not matter."""
+    """Some cases have few levels and pixels, so that ties and copies occur. The batches' order does not matter."""
     images, others = random_images(count, spec, seed), random_images(among, spec, seed + 1)
     order = torch.randperm(among, generator=generator(seed))
     (found,) = nearest(images, batches(others.to(torch.int16), size, order))
@@ -150,7 +150,7 @@ def test_of_copies_the_first_is_named():
 
 
 def test_distances_are_exact_for_large_images():
-    """One level of difference in one sub-pixel of an image whose values are as large as can be."""
+    """A difference of 1 in a single sub-pixel is found in a large image with the largest possible values."""
     spec = ImageSpec(3, height=128, width=128)
     white = torch.full((1, *spec.shape), 255)
     less, least = white.clone(), white.clone()
@@ -168,7 +168,7 @@ def test_no_more_than_a_batch_is_kept():
     def watched():
         for number in range(8):
             gc.collect()
-            # The last one may still be at hand.
+            # Only the previous batch may still be in memory.
             assert sum(reference() is not None for reference in seen) <= 1
             batch = random_images(5, spec, number)
             seen.append(weakref.ref(batch))
@@ -190,7 +190,7 @@ def test_mirrored_images_have_the_numbers_of_their_originals():
 def test_what_cannot_be_compared_is_told():
     spec = ImageSpec(1, height=2, width=2)
     model = model_of(spec, 0)
-    with pytest.raises(UserError, match="no images to find the nearest among"):
+    with pytest.raises(UserError, match="no images to compare with"):
         nearest(random_images(1, spec), [])
     with pytest.raises(UserError, match="expected shape"):
         neighbors(

@@ -1,4 +1,4 @@
-"""Recipes made at random, from the shipped ones and small ones that fit together, and then broken in many ways."""
+"""Makes random recipes: takes a shipped or a small valid recipe, and breaks it in random ways."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ KEYS = [
     *("options", "seed", "trackers", "betas", "split", "crop", "__class__", "self", "", "a.b", "ю", "a\nb", "é" * 99),
 ]
 PLUGINS = ["thin.py", "broken.py", "odd.py"]
-"""Files beside the recipe: one that works, one that is not Python, one that registers nothing."""
+"""Plugin files in the recipe's folder: one that is valid, one with a syntax error, and one that is not text."""
 NO_PLUGINS = [
     *("missing.py", "thin.txt", "folder.py", "pipe.py", "loop.py", "thin.py/thin.py", "", ".", "..", "/", "*.py", "~"),
     *("../../x.py", "/dev/zero", "/dev/stdin", "/proc/self/mem", "a\0.py", "x" * 300 + ".py", "x/" * 3000, "a\n@ b.py"),
     *("file:///thin.py", "\\\\thin.py", "thin.py ", "\U0010ffff.py"),
 ]
-"""What is named in place of one: a folder, a pipe, a link to itself, devices, and what no file can be named."""
+"""Invalid values for a plugin file: a folder, a pipe, a link to itself, devices, and names that no file can have."""
 NUMBERS = [
     *(0, -1, 1, 2, 7, 255, 256, 257, 1000, 65_537, 2**24 + 1, 2**31 - 1, 2**31, 2**62, 2**63 - 1, -(2**63), 10**30),
     *(-(10**400), 10**400, 0.0, -0.0, 0.5, 1e-320, 1e308, -1e308, math.inf, -math.inf, math.nan, 1e9),
@@ -61,14 +61,14 @@ TOKENS = [
 
 @attrs.frozen
 class Case:
-    """A recipe's bytes and the `--set` settings that go with it."""
+    """The bytes of a recipe, and the `--set` settings that are applied to it."""
 
     recipe: bytes
     settings: tuple[str, ...] = ()
 
 
 def make_case(seed: int, number: int) -> Case:
-    """The case of that number: the same for the same arguments on every machine."""
+    """Makes the case with this number. Equal arguments give the same case on every machine."""
     random = Random(f"{seed}/{number}")
     table = tomllib.loads(random.choice(SHIPPED)) if random.random() < 0.03 else small_recipe(random)
     chance = random.random()
@@ -85,15 +85,15 @@ def make_case(seed: int, number: int) -> Case:
 
 
 def _few(random: Random) -> int:
-    """Mostly 1, now and then up to 6."""
+    """Draws a count from 1 to 6, mostly 1."""
     return min(6, 1 + int(random.expovariate(1.2)))
 
 
-# Recipes that mostly fit together
+# Small recipes
 
 
 def small_recipe(random: Random) -> dict[str, Any]:
-    """A table in which names and options are right, and sizes fit each other more often than not."""
+    """Draws a recipe with valid names and options, whose sizes usually fit each other."""
     table: dict[str, Any] = {
         "data": {"path": random.choice(["noto-emoji", "pictures", "somebody/set"])},
         "image": {
@@ -115,7 +115,7 @@ def small_recipe(random: Random) -> dict[str, Any]:
 
 
 def _network(random: Random) -> dict[str, Any]:
-    # The last one takes several times as long as the others.
+    # The last network is drawn less often, because it is several times slower than the others.
     return copy.deepcopy(random.choices(NETWORKS, weights=[4, 4, 4, 1])[0])
 
 
@@ -133,7 +133,7 @@ def _stage(random: Random) -> dict[str, Any]:
 
 
 def _value(random: Random, depth: int = 0) -> Any:
-    """Any value that TOML can hold, extremes first of all."""
+    """Draws any value that TOML can hold; extreme values are likely."""
     chance = random.random()
     if chance < 0.5:
         return random.choice(NUMBERS)
@@ -162,7 +162,7 @@ def _nested(depth: int, kind: str) -> Any:
 
 
 def _tables(node: Any) -> Iterator[dict[str, Any]]:
-    """A table and every table in it."""
+    """Yields all tables that `node` contains at any depth, including `node` itself."""
     if isinstance(node, dict):
         yield node
     for entry in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
@@ -170,7 +170,7 @@ def _tables(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def _spot(random: Random, table: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """A table somewhere in it and one of its keys; the whole and a new key where there is none."""
+    """Draws a nonempty table (`table` or one inside it) and one of its keys; `table` and a new key if all are empty."""
     filled = [found for found in _tables(table) if found]
     node = random.choice(filled) if filled else table
     return node, random.choice(list(node)) if node else "data"
@@ -190,10 +190,10 @@ def _rename(random: Random, table: dict[str, Any]) -> None:
 
 
 def _copy(random: Random, table: dict[str, Any]) -> None:
-    """A value of one place in another."""
+    """Copies the value of one key to another key."""
     source, key = _spot(random, table)
     target, other = _spot(random, table)
-    # A table in itself would have no end.
+    # Tables and lists are not copied: one that contains itself could not be written.
     if key in source and not isinstance(source[key], dict | list):
         target[random.choice([key, other])] = source[key]
 
@@ -204,7 +204,7 @@ def _replace(random: Random, table: dict[str, Any]) -> None:
 
 
 def _extreme(random: Random, table: dict[str, Any]) -> None:
-    """Another number where a number is."""
+    """Replaces a number by one of `NUMBERS`."""
     found = [(node, key) for node in _tables(table) for key in node if type(node[key]) in (int, float)]
     if found:
         node, key = random.choice(found)
@@ -212,7 +212,7 @@ def _extreme(random: Random, table: dict[str, Any]) -> None:
 
 
 def _large(random: Random, table: dict[str, Any]) -> None:
-    """A number that may be meant, and is large, where an integer is."""
+    """Replaces an integer by a large but plausible one."""
     found = [(node, key) for node in _tables(table) for key in node if type(node[key]) is int]
     if found:
         node, key = random.choice(found)
@@ -220,7 +220,7 @@ def _large(random: Random, table: dict[str, Any]) -> None:
 
 
 def _largest(random: Random, table: dict[str, Any]) -> None:
-    """Several sizes that are just allowed, each of which is nothing wrong."""
+    """Sets several sizes to extreme values, each of which is valid alone."""
     sizes = {"height": 65_536, "width": 65_536, "levels": 2**24, "filters": 16_384, "heads": 1}
     sizes |= {"batch_size": 2**20, "components": 1024, "factor": random.choice([256, 65_536]), "blocks": 1}
     for node in _tables(table):
@@ -252,13 +252,13 @@ def _many_stages(random: Random, table: dict[str, Any]) -> None:
     stages = table.get("stage")
     if isinstance(stages, list) and stages:
         times = random.choice([2, 3, 20, 65, 1000])
-        # Megabytes that another change puts there, a thousand times, are more than can be written down.
+        # Stages that another change made very long are not repeated: the recipe would become too large to write.
         if len(str(stages[:10])) < 10_000:
             table["stage"] = [copy.deepcopy(stage) for stage in stages[:10] * times]
 
 
 def _endless_stages(random: Random, table: dict[str, Any]) -> None:
-    """A view that never grows coarser, which sizes do not stop."""
+    """Repeats the view `subsample` many times. It accepts images of any size, so that sizes set no limit."""
     count = random.choice([2, 4, 8, 64, 65, 10**6])
     table["stage"] = [{**_stage(random), "view": {"name": "subsample"}, "repeat": count}]
 
@@ -312,7 +312,7 @@ def _insert(random: Random, text: bytes) -> bytes:
 
 
 def _put_value(random: Random, text: bytes) -> bytes:
-    """Something else after an equals sign."""
+    """Replaces the text after an equals sign."""
     lines = text.split(b"\n")
     places = [number for number, line in enumerate(lines) if b"=" in line]
     if places:
@@ -323,13 +323,13 @@ def _put_value(random: Random, text: bytes) -> bytes:
 
 
 def _put_line(random: Random, text: bytes) -> bytes:
-    """A line more, before any table or behind all of them."""
+    """Adds a line at the start or at the end."""
     line = f"{_monster(random)} = {_monster(random)}".encode()
     return line + b"\n" + text if random.random() < 0.5 else text + b"\n" + line + b"\n"
 
 
 def _monster(random: Random) -> str:
-    """One token that is much too long or too deep."""
+    """Draws a piece of TOML that is much too long or nested much too deeply."""
     size = random.choice([30, 300, 3000, 30_000])
     return random.choice(
         [
@@ -368,7 +368,7 @@ TEXT_CHANGES: list[Callable[[Random, bytes], bytes]] = [
 
 
 def _setting(random: Random, table: dict[str, Any]) -> str:
-    """`key=value`, or what is none."""
+    """Draws a setting `key=value`, sometimes a malformed one."""
     chance = random.random()
     if chance < 0.15:
         return random.choice([*ODD_TEXTS, *TOKENS, _monster(random), "\udc80", "=", "==", "[0]=1", "stage[-1]=2"])
@@ -379,7 +379,7 @@ def _setting(random: Random, table: dict[str, Any]) -> str:
 
 
 def _path(random: Random, table: dict[str, Any]) -> str:
-    """The way to some key, as `--set` writes it."""
+    """Draws a key of the recipe and returns its path in the syntax of `--set`."""
     node: Any = table
     path = ""
     while node and isinstance(node, dict | list):

@@ -1,4 +1,4 @@
-"""Runs damaged at random: bytes, values of JSON and TOML, headers of tensors, and what stands in a file's place."""
+"""Damages runs at random: changes bytes, JSON, TOML and tensor headers; replaces files by links, pipes or folders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import tomli_w
 TERABYTE = 2**40
 LARGE = 2**24
 APPENDED = ("metrics.jsonl", ".lock")
-"""Files that are written in place: all others are replaced by new ones, and links to them do no harm."""
+"""Names of files that auxar writes in place. It replaces all other files by new ones, so copies can be hard links."""
 RELEVANT = {
     "load": ("run.json", "recipe.toml", "factors/*/weights.safetensors"),
     "report": ("*.json", "recipe.toml", "factors/*/metrics.jsonl", "samples/*.*", "figures/*"),
@@ -29,7 +29,7 @@ RELEVANT = {
     "evaluate": ("recipe.toml", "factors/*/weights.safetensors", "evaluation.*"),
     "draw": ("recipe.toml", "factors/*/weights.safetensors", "samples/map-seed0/*"),
 }
-"""The files that each action reads or writes, which most of the damage is done to."""
+"""Patterns of the files that each action reads or writes. Most of the damage is done to these files."""
 NUMBERS = [
     *("0", "1", "-1", "2", "3", "7", "8", "255", "256", "65536", "1e9", "1e999", "-1e999", "NaN", "-Infinity", "1e308"),
     *("-0.0", "1e-320", str(2**31), str(2**53 + 1), str(2**63 - 1), str(2**63), str(2**70), "9" * 400, "9" * 5000),
@@ -44,19 +44,19 @@ MODEST: list[Any] = [
     *(0, 1, 2, 3, 4, 5, 8, 9, 16, 64, -1, True, False, 0.0, 0.5, 1.5, -1.0, 1e9),
     *("", "x", "pixelcnn", "raster", [], {}),
 ]
-"""Values of recipes. Their sizes are what a machine may well be asked for: that it then takes long is no fault."""
+"""New values for keys of recipes. Sizes are small: a large valid size would make a case slow without showing a bug."""
 PLUGINS = ["plugins/evil.py", "../evil.py", "plugins/../evil.py", "evil.py", "/evil.py", "plugins/evil.txt", "samples"]
 
 
 @attrs.frozen
 class Place:
-    """A copy of a run, and where what it must not touch is."""
+    """A copy of a run, and a folder outside of it that must not change."""
 
     folder: Path
     outside: Path
 
     def files(self) -> list[str]:
-        """Every file that is still one, and of a size to read, by its path in the run."""
+        """Returns the paths, relative to the run, of all regular files that are small enough to read."""
         files = (path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink())
         found = [path for path in files if path.stat().st_size < LARGE]
         return sorted(path.relative_to(self.folder).as_posix() for path in found)
@@ -64,7 +64,7 @@ class Place:
 
 @attrs.frozen(eq=False)
 class Evil:
-    """A pickle that makes a file when it is loaded."""
+    """An object whose pickle creates a file when it is loaded."""
 
     path: str
 
@@ -73,7 +73,7 @@ class Evil:
 
 
 def copy_run(run: Path, folder: Path) -> None:
-    """A copy of which the files are links to the same content, but for those that are written in place."""
+    """Copies a run with hard links; files that auxar writes in place are really copied."""
     folder.mkdir(parents=True)
     for path in sorted(run.rglob("*")):
         target = folder / path.relative_to(run)
@@ -101,7 +101,7 @@ def damage(random: Random, place: Place, action: str) -> list[str]:
 
 
 class NotFitting(Exception):
-    """There is nothing of the kind to damage, such as a value of JSON that was damaged before."""
+    """Raised if a file lacks the form that a damage needs, such as JSON that an earlier damage made invalid."""
 
 
 def _chosen(random: Random, place: Place, action: str) -> str | None:
@@ -114,7 +114,7 @@ def _chosen(random: Random, place: Place, action: str) -> str | None:
 
 
 def _fitting(name: str) -> Sequence[Callable[[Random, Place, str], None]]:
-    """Damage that knows what is in the file; more often than damage that does not."""
+    """Returns the damages that fit the file's format, repeated so that they are chosen more often than general ones."""
     if name.endswith(".json"):
         return [_value] * 12
     if name.endswith(".jsonl"):
@@ -130,7 +130,7 @@ def _fitting(name: str) -> Sequence[Callable[[Random, Place, str], None]]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """A new file: the content of the old one is another run's too."""
+    """Replaces a file instead of writing into it, because hard links share its content with other copies of the run."""
     path.unlink(missing_ok=True)
     path.write_bytes(content)
 
@@ -146,7 +146,7 @@ def _bytes(random: Random, place: Place, name: str) -> None:
 def _change(random: Random, content: bytearray) -> None:
     start = random.randrange(len(content) + 1)
     if random.random() < 0.5:
-        start = min(start, random.randrange(1000))  # Where headers are.
+        start = min(start, random.randrange(1000))  # Headers are there.
     stop = min(len(content), start + random.choice((1, 2, 8, 100, 10_000)))
     choice = random.randrange(7)
     if choice == 0 and start < len(content):
@@ -166,7 +166,7 @@ def _change(random: Random, content: bytearray) -> None:
 
 
 def _splice(random: Random, place: Place, name: str) -> None:
-    """A part of another file in the middle of this one."""
+    """Overwrites the middle of the file with a part of another file."""
     content = (place.folder / name).read_bytes()
     other = (place.folder / random.choice(place.files())).read_bytes()
     start, cut = random.randrange(len(content) + 1), random.randrange(len(other) + 1)
@@ -174,7 +174,7 @@ def _splice(random: Random, place: Place, name: str) -> None:
 
 
 def _other(random: Random, place: Place, name: str) -> None:
-    """Another file in its place."""
+    """Replaces the file by another file of the run."""
     other = random.choice(place.files())
     _write(place.folder / name, (place.folder / other).read_bytes())
 
@@ -188,7 +188,7 @@ def _pickle(random: Random, place: Place, name: str) -> None:
     _write(place.folder / name, pickle.dumps(Evil(str(place.outside / "loaded"))))
 
 
-# What stands in a file's place
+# Removed and replaced files
 
 
 def _nothing(random: Random, place: Place, name: str) -> None:
@@ -205,7 +205,7 @@ def _no_folder(random: Random, place: Place, name: str) -> None:
 
 
 def _linked_folder(random: Random, place: Place, name: str) -> None:
-    """The folder that the file is in is elsewhere, with files of names that a run has."""
+    """Replaces the file's folder by a link to a folder elsewhere, which may contain files of the same names."""
     parent = (place.folder / name).parent
     if parent == place.folder:
         raise NotFitting
@@ -244,7 +244,7 @@ def _terabyte(random: Random, place: Place, name: str) -> None:
 
 
 def _more(random: Random, place: Place, name: str) -> None:
-    """A file that was not there, under a name that means something."""
+    """Adds a file with a name that has a meaning in a run."""
     names = [
         *("metrics.jsonl", ".lock", ".lock.json", ".recipe.toml.x.part", "optimizer.pt", "factors/prior/.x.part"),
         *("factors/prior/training.safetensors", "factors/prior/training-000000009.safetensors", "plugins/evil.py"),
@@ -282,7 +282,7 @@ def _text(path: Path) -> str:
 
 
 def _changed(random: Random, text: str) -> str:
-    """JSON with another value, or without one."""
+    """Returns the JSON text with a random entry changed, renamed, repeated or removed."""
     try:
         table = json.loads(text)
     except (ValueError, RecursionError):
@@ -321,7 +321,7 @@ def _paths(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def _parts(path: Path) -> tuple[dict[str, Any], bytes]:
-    """Header and data of a safetensors file."""
+    """Returns the header and the data of a safetensors file."""
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     try:
@@ -369,7 +369,7 @@ def _header(random: Random, place: Place, name: str) -> None:
 
 
 def _metadata(random: Random, place: Place, name: str) -> None:
-    """What the file says of itself, and with it the checksum is gone."""
+    """Changes the metadata of a safetensors file, and removes its checksum."""
     path = place.folder / name
     header, data = _parts(path)
     metadata = header.setdefault("__metadata__", {})
@@ -388,11 +388,11 @@ def _metadata(random: Random, place: Place, name: str) -> None:
 
 
 def _numbers(random: Random, place: Place, name: str) -> None:
-    """Other numbers in the tensors, and no checksum that would tell."""
+    """Overwrites numbers of the tensors, and removes the checksum, which would detect this."""
     path = place.folder / name
     header, data = _parts(path)
     header.get("__metadata__", {}).pop("sha256", None)
-    # In float32: not a number, both infinities, the largest, the smallest, zero.
+    # The float32 bytes of NaN, both infinities, the largest and the smallest positive number, and zero.
     pattern = bytes.fromhex(random.choice(("0000c07f", "0000807f", "000080ff", "ffff7f7f", "01000000", "00000000")))
     start = random.randrange(len(data) // 4 + 1) * 4
     stop = random.choice((start + 4, start + 400, len(data)))
@@ -430,7 +430,7 @@ def _key(random: Random, place: Place, name: str) -> None:
             del node[key]
         else:
             node[key] = random.choice(MODEST)
-    with contextlib.suppress(TypeError):  # TOML has no list of just anything.
+    with contextlib.suppress(TypeError):  # The damaged table may have no form in TOML.
         _write(path, tomli_w.dumps(table).encode())
 
 

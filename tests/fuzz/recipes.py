@@ -1,11 +1,12 @@
-"""Any recipe gives a result or the one error that users see: `auxar check` on recipes that are made at random.
+"""Runs `auxar check` on random recipes. Each recipe must give a result or a `UserError`.
 
     python tests/fuzz/recipes.py --count 100000 --seed 0 --processes 2
     python tests/fuzz/recipes.py --seed 0 --only 4711
 
-A failure is any other exception, an error that is empty, long or not one line for each problem, more than `--seconds`
-of computing for one recipe or three times as many of waiting, or more than `--memory` for the whole process. Each is
-printed with its seed and number, with which `--only` makes it again. The exit status is 1 if there is one.
+A case fails if it raises another exception, if its error is empty, too long or not one line for each problem, if it
+takes more than `--seconds` of CPU time or three times as many of wall-clock time, or if the process needs more than
+`--memory`. Each failure is printed with its seed and number; `--only NUMBER` repeats it. The exit status is 1 if any
+case failed.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ AUXAR_INTERFACE = 2
 
 @attrs.frozen
 class ThinConfig:
-    """Every so many pixels of a row."""
+    """Options of a view with fewer columns."""
 
     every: int = 2
     share: float | None = None
@@ -66,7 +67,7 @@ def auxar_register_components():
 
 
 def main() -> int:
-    """Runs what the command line asks for; 1 if anything failed."""
+    """Runs the cases that the command line selects; returns 1 if any of them failed, and otherwise 0."""
     options = watching.parser(__doc__ or "").parse_args()
     limits = Limits(options.seconds, options.memory)
     if options.only is not None:
@@ -88,7 +89,7 @@ def _one(seed: int, number: int, limits: Limits) -> int:
 
 
 def outcomes_of(seed: int, numbers: Iterable[int], limits: Limits) -> list[Outcome]:
-    """What becomes of the recipes of these numbers."""
+    """Checks the recipes with these numbers, and returns their outcomes."""
     with tempfile.TemporaryDirectory() as above, watching.watched():
         folder = Path(above) / "deep" / "recipe"
         furnish(folder)
@@ -100,7 +101,7 @@ def outcomes_of(seed: int, numbers: Iterable[int], limits: Limits) -> list[Outco
 
 
 def furnish(folder: Path) -> None:
-    """A recipe's folder with plugins beside it, and what may be mistaken for one."""
+    """Makes a folder for recipes, with valid and invalid plugin files and with other things that have such names."""
     folder.mkdir(parents=True)
     (folder / "thin.py").write_text(THIN)
     (folder / "broken.py").write_text("def (")
@@ -111,9 +112,9 @@ def furnish(folder: Path) -> None:
 
 
 def check_recipe(case: Case, folder: Path) -> str:
-    """The error that `auxar check` tells of the recipe, or nothing for one with a result.
+    """Returns the error message of `auxar check`, or an empty string if the recipe is valid.
 
-    A result is read back from its own text as the same recipe. Whatever else goes wrong is raised.
+    A valid recipe is also written and parsed again, which must give the same recipe. Other exceptions are raised.
     """
     path = folder / "recipe.toml"
     path.write_bytes(case.recipe)
@@ -122,12 +123,12 @@ def check_recipe(case: Case, folder: Path) -> str:
     except UserError as error:
         return _told_well(str(error))
     recipe, _ = load_recipe(path, case.settings)
-    assert parse_recipe(recipe_text(recipe), folder)[0] == recipe, "the recipe's own text gives another recipe"
+    assert parse_recipe(recipe_text(recipe), folder)[0] == recipe, "writing and parsing the recipe gives another recipe"
     return ""
 
 
 def _command(path: Path, settings: tuple[str, ...]) -> None:
-    """The command itself, without its parser, for which a setting may be an option."""
+    """Runs the command. Settings bypass its argument parser, because a random setting may look like an option."""
     parser = argparse.ArgumentParser()
     check.add_to(parser.add_subparsers())
     options = parser.parse_args(["check", str(path)])
@@ -146,7 +147,7 @@ def _told_well(message: str) -> str:
 
 
 def _first_words(message: str) -> str:
-    """What several errors have in common: the first one's words, without file, key, numbers and what is quoted."""
+    """Shortens an error to its first words, without file, key, numbers and quotations: similar errors become equal."""
     line = message.split("\n")[0].rpartition("/recipe.toml: ")[2]
     if line.startswith("--set"):
         return f"--set …: {' '.join(line.rpartition(': ')[2].split()[-4:])}"

@@ -1,12 +1,12 @@
-"""Any damage to a run's folder gives a result or the one error that users see: runs that are damaged at random.
+"""Opens runs that were damaged at random. Each must give a result or a `UserError`.
 
     python tests/fuzz/run_files.py --count 10000 --seed 0 --processes 2
     python tests/fuzz/run_files.py --seed 0 --only 4711
 
-Each case is a copy of a tiny run with one or a few files damaged, and something that opens it: it is loaded, reported,
-compared, continued, evaluated or drawn from. A failure is any other exception, an error that is empty or long, more
-than `--seconds` for one case, more than `--memory` for the process, or anything that changes outside the copy. Each is
-printed with its number, with which `--only` makes it again. The exit status is 1 if there is one.
+Each case damages one or a few files of a copy of a tiny run, and then loads, reports, compares, continues, evaluates or
+samples it. A case fails if it raises another exception, if its error is empty or too long, if it takes more than
+`--seconds`, if the process needs more than `--memory`, or if anything changes outside the copy. Each failure is printed
+with its number; `--only NUMBER` repeats it. The exit status is 1 if any case failed.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from helpers.tiny_runs import run, tiny, write_pictures
 MOST_LINES = 30
 LONGEST_ERROR = 10_000
 MOST_DIMS = 100_000
-"""Sub-pixels of an image that is drawn from a damaged run: its recipe may well ask for more than fits into memory."""
+"""Largest images, in sub-pixels, that are drawn. A damaged recipe may ask for an image that does not fit in memory."""
 RECIPE = {
     "training__steps": 4,
     "training__checkpoint_every": 2,
@@ -70,21 +70,21 @@ RECIPE = {
 
 @attrs.frozen
 class Sources:
-    """Runs to damage copies of, and what is beside them."""
+    """Intact runs, whose copies are damaged, and the folders next to them."""
 
     above: Path
     finished: Path
     stopped: Path
-    """The same run as if it had ended within the prior's training."""
+    """The finished run in the state of an interruption during the training of the prior."""
     outside: Path
-    """Files that nothing may touch."""
+    """A folder of files that must not change."""
 
     @property
     def copy(self) -> Path:
         return self.above / "work" / "run"
 
     def state(self) -> dict[str, tuple[int, int]]:
-        """Size and time of everything but the copy."""
+        """Returns the sizes of all files and folders outside the copy, and the modification times of the files."""
         found = {}
         for folder, folders, files in os.walk(self.above):
             folders[:] = [name for name in folders if name != "cache" and Path(folder, name) != self.copy]
@@ -95,7 +95,7 @@ class Sources:
 
 
 def make_sources(above: Path) -> Sources:
-    """Trains the run. Times are made up, so that its files are the same each time."""
+    """Trains the run. The clock is a fake, so that its files are always the same."""
     torch.set_num_threads(1)
     datasets.disable_progress_bars()
     datasets.config.HF_DATASETS_CACHE = above / "cache"
@@ -118,14 +118,14 @@ def make_sources(above: Path) -> Sources:
 
 @functools.cache
 def sources() -> Sources:
-    """Those of this process, for as long as it lives."""
+    """Returns the intact runs of this process, which are deleted when it ends."""
     above = Path(tempfile.mkdtemp(prefix="auxar-"))
-    # Processes of a pool end without what `atexit` and `TemporaryDirectory` do.
+    # Processes of a pool end without running the exit handlers of `atexit` and `TemporaryDirectory`.
     Finalize(None, shutil.rmtree, (above,), {"ignore_errors": True}, exitpriority=0)
     return make_sources(above)
 
 
-# What is done with a run
+# Actions on a run
 
 
 def load(found: Sources, folder: Path) -> None:
@@ -170,14 +170,14 @@ ACTIONS: dict[str, Callable[[Sources, Path], None]] = {
 
 @attrs.frozen
 class Case:
-    """A damaged copy, and what is done with it."""
+    """An action on a damaged copy, and its description."""
 
     what: str
     attempt: Callable[[], str]
 
 
 def make_case(found: Sources, seed: int, number: int) -> Case:
-    """The case of that number: damages a new copy in the place of the last."""
+    """Makes the case with this number: replaces the previous copy by a new one, and damages it."""
     random = Random(f"{seed}/{number}")
     action = random.choice(list(ACTIONS))
     source = found.stopped if action == "continue" and random.random() < 0.7 else found.finished
@@ -189,7 +189,10 @@ def make_case(found: Sources, seed: int, number: int) -> Case:
 
 
 def attempt(found: Sources, action: Callable[[Sources, Path], None]) -> str:
-    """The error that the action tells of the copy, or nothing for a result. Whatever else goes wrong is raised."""
+    """Runs the action on the copy; returns the message of a `UserError`, or an empty string if it succeeds.
+
+    Other exceptions are raised, and changes outside the copy raise an `AssertionError`.
+    """
     before = found.state()
     try:
         with quiet():
@@ -200,14 +203,14 @@ def attempt(found: Sources, action: Callable[[Sources, Path], None]) -> str:
     after = found.state()
     changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
     if changed:
-        sources.cache_clear()  # The files of the copy are those of the run itself.
+        sources.cache_clear()  # Through hard links, intact runs may have changed, too.
         raise AssertionError(f"changed outside the copy: {changed[:5]}")
     return error
 
 
 def _told_well(message: str) -> str:
     lines = message.split("\n")
-    assert message.strip(), "an error without words"
+    assert message.strip(), "an error without text"
     assert len(lines) <= MOST_LINES, f"an error of {len(lines)} lines: {message[:500]!r}"
     assert len(message) <= LONGEST_ERROR, f"an error of {len(message)} characters: {message[:500]!r}"
     return message
@@ -215,7 +218,7 @@ def _told_well(message: str) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing is shown, asked of the network, or kept from one case to the next."""
+    """Suppresses output and network access, and resets the state that an earlier case left in accelerate."""
     AcceleratorState._reset_state(reset_partial_state=True)
     logging.disable(logging.CRITICAL)
     try:
@@ -230,7 +233,7 @@ def quiet() -> Iterator[None]:
 
 
 def outcomes_of(seed: int, numbers: Iterable[int], limits: Limits) -> list[Outcome]:
-    """What becomes of the cases of these numbers."""
+    """Runs the cases with these numbers, and returns their outcomes."""
     found = []
     with watching.watched():
         for number in numbers:
@@ -240,7 +243,7 @@ def outcomes_of(seed: int, numbers: Iterable[int], limits: Limits) -> list[Outco
 
 
 def main() -> int:
-    """Runs what the command line asks for; 1 if anything failed."""
+    """Runs the cases that the command line selects; returns 1 if any of them failed, and otherwise 0."""
     options = watching.parser(__doc__ or "").parse_args()
     limits = Limits(options.seconds, options.memory)
     if options.only is not None:
@@ -256,7 +259,7 @@ def main() -> int:
 
 
 def _first_words(message: str) -> str:
-    """What several errors have in common: the first one's words, without paths, numbers and what is quoted."""
+    """Shortens an error to its first words, without paths, numbers and quotations: similar errors become equal."""
     line = message.split("\n")[0].replace(": ", " : ")
     return " ".join(re.sub(r"'[^']*'?|\S*/\S+|\[?-?\d[\d.e+]*\]?|[0-9a-f]{32}", "…", line).split()[:9])
 

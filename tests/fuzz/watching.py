@@ -1,4 +1,4 @@
-"""What a script that tries very many cases needs: alarms, memory, processes of its own, progress and a summary."""
+"""Shared code of the fuzzing scripts: limits of time and memory, worker processes, progress and a summary."""
 
 from __future__ import annotations
 
@@ -23,57 +23,60 @@ import attrs
 
 CHUNK = 250
 MOST_ERRORS = 40
-"""That a summary tells of."""
-# What asks for ever more memory is to fail before the machine does.
+"""Largest number of different errors that the summary lists."""
 MOST_DATA = 6 * 2**30
+"""Bytes that a process may allocate, so that a leak fails before the machine runs out of memory."""
 
 
 class HangError(BaseException):
-    """A case took too long. Not an `Exception`, so that nothing on the way takes it for one of its own."""
+    """Raised if a case takes too long. It is no `Exception`, so that `except Exception` does not catch it."""
 
 
 @attrs.frozen
 class Limits:
-    """What one case may take."""
+    """Limits of one case."""
 
     seconds: float
-    """Seconds of computing; the clock may show three times as many, since others compute meanwhile."""
+    """CPU seconds. Three times as many wall-clock seconds are allowed, since other processes run at the same time."""
     memory: float
-    """GiB resident, of the process at any time."""
+    """Peak resident memory of the process, in GiB."""
 
 
 @attrs.frozen
 class Outcome:
-    """What became of one case."""
+    """The outcome of one case."""
 
     number: int
     kind: str
     """`result`, `error` or `failure`."""
     words: str
-    """The error, or how it failed."""
+    """The message of an error, or a description of a failure; empty for a result."""
     what: str
-    """What was tried."""
+    """Description of the case."""
     seconds: float
-    """Seconds of computing."""
+    """CPU seconds that the case took."""
     memory: float
-    """GiB resident at most."""
+    """Peak resident memory of the process during the case, in GiB."""
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """The options that such scripts share."""
+    """Returns a parser with the options that the fuzzing scripts share."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--count", type=int, default=1000)
     made.add_argument("--first", type=int, default=0, help="number of the first case")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--processes", type=int, default=1)
-    made.add_argument("--seconds", type=float, default=20.0, help="of computing for one case")
-    made.add_argument("--memory", type=float, default=2.0, help="GiB for a process")
-    made.add_argument("--only", type=int, metavar="NUMBER", help="this case alone, and what it is")
+    made.add_argument("--seconds", type=float, default=20.0, help="CPU seconds allowed for one case")
+    made.add_argument("--memory", type=float, default=2.0, help="GiB of memory allowed for a process")
+    made.add_argument("--only", type=int, metavar="NUMBER", help="run this case alone, and print it")
     return made
 
 
 def outcome(number: int, what: str, attempt: Callable[[], str], limits: Limits) -> Outcome:
-    """Tries one case: `attempt` returns the error that a user sees, nothing for a result, and raises what is wrong."""
+    """Runs one case, and returns its outcome.
+
+    `attempt` returns the message of a `UserError`, or an empty string for a result. Any exception is a failure.
+    """
     start = time.process_time()
     before = forget_peak()
     try:
@@ -86,12 +89,12 @@ def outcome(number: int, what: str, attempt: Callable[[], str], limits: Limits) 
         kind, words = "failure", f"{type(error).__name__}: {str(error)[:500]}\n{traceback.format_exc(-6)[-3000:]}"
     highest = peak()
     if highest > max(limits.memory, before):
-        kind, words = "failure", f"memory: {highest:.2f} GiB, from {before:.2f}\n{words}"
+        kind, words = "failure", f"memory: a peak of {highest:.2f} GiB, {before:.2f} GiB before the case\n{words}"
     return Outcome(number, kind, words, what, time.process_time() - start, highest)
 
 
 def peak() -> float:
-    """GiB that were resident at most, since `forget_peak` where the system can forget."""
+    """Returns the peak resident memory in GiB, since the last `forget_peak` if the system can reset it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -101,7 +104,7 @@ def peak() -> float:
 
 
 def forget_peak() -> float:
-    """Counts the peak anew, and returns what it is now."""
+    """Resets the peak resident memory if the system allows it; returns the current peak in GiB."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return peak()
@@ -109,7 +112,7 @@ def forget_peak() -> float:
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """Both alarms raise."""
+    """Makes the signals of both timers, CPU and wall clock, raise `HangError` inside the `with` block."""
 
     def hang(signum: int, frame: FrameType | None) -> None:
         raise HangError
@@ -129,7 +132,8 @@ def _alarm(seconds: float) -> Iterator[None]:
         signal.setitimer(timer, limit)
     is_alone = multiprocessing.parent_process() is not None
     if is_alone:
-        # What never comes back to Python never sees an alarm: then the process ends, and the one above tells of it.
+        # A signal handler cannot interrupt native code that never returns to Python. Then this process exits, and its
+        # parent reports it.
         faulthandler.dump_traceback_later(6 * seconds, exit=True)
     try:
         yield
@@ -141,19 +145,22 @@ def _alarm(seconds: float) -> Iterator[None]:
 
 
 def prepare() -> None:
-    """What a process that does nothing else sets for itself."""
+    """Sets up a process that only runs cases: crashes print a traceback, and memory is limited."""
     faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_DATA, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def chunks(options: argparse.Namespace) -> list[range]:
-    """The numbers that the options ask for, in parts that a process does at once."""
+    """Splits the requested numbers of cases into ranges; a worker process handles one range at a time."""
     last = options.first + options.count
     return [range(first, min(first + CHUNK, last)) for first in range(options.first, last, CHUNK)]
 
 
 def spread(work: Callable[[range], list[Outcome]], parts: list[range], processes: int) -> Iterator[list[Outcome]]:
-    """The parts' outcomes, from processes of their own, so that one that dies is told from one that fails."""
+    """Yields the outcomes of all parts.
+
+    Worker processes run them, so that a process that dies is told apart from a case that fails.
+    """
     context = multiprocessing.get_context("spawn")
     while parts:
         with ProcessPoolExecutor(processes, mp_context=context, initializer=prepare) as pool:
@@ -163,17 +170,17 @@ def spread(work: Callable[[range], list[Outcome]], parts: list[range], processes
                 try:
                     yield future.result()
                 except BrokenProcessPool:
-                    # It takes those beside it along: the others go on in new ones.
-                    died = f"a process died at {part.start} … {part.stop - 1}, or beside them"
+                    # A process that dies breaks the whole pool. The remaining parts continue in a new pool.
+                    died = f"a process died at the cases {part.start} … {part.stop - 1} or at others in progress"
                     yield [Outcome(part.start, "failure", died, "", 0.0, 0.0)]
                     break
                 except Exception as error:
-                    words = f"at {part.start} … {part.stop - 1}, {type(error).__name__}: {error}\n{error.__cause__}"
+                    words = f"cases {part.start} … {part.stop - 1}: {type(error).__name__}: {error}\n{error.__cause__}"
                     yield [Outcome(part.start, "failure", words, "", 0.0, 0.0)]
 
 
 def shown(found: Iterable[list[Outcome]]) -> Iterator[Outcome]:
-    """Every outcome, with a line of progress for some and of each failure."""
+    """Yields every outcome; prints each failure, and the progress from time to time."""
     start = time.monotonic()
     done = 0
     for part in found:
@@ -183,17 +190,17 @@ def shown(found: Iterable[list[Outcome]]) -> Iterator[Outcome]:
                 print(f"number {each.number}: {each.what}\n{each.words}", flush=True)
         yield from part
         if done % (CHUNK * 4) < len(part):
-            print(f"{done} done, {done / (time.monotonic() - start):.1f} a second", flush=True)
+            print(f"{done} cases done, {done / (time.monotonic() - start):.1f} per second", flush=True)
 
 
 def summarize(outcomes: list[Outcome], seed: int, seconds: float, brief: Callable[[str], str]) -> None:
-    """Prints how many there are of each kind, the commonest errors, and how to make each failure again.
+    """Prints the number of outcomes of each kind, the most common errors, and the options that repeat each failure.
 
-    `brief` is what several errors have in common.
+    `brief` shortens an error, so that similar errors are counted together.
     """
     kinds = Counter(each.kind for each in outcomes)
     counts = ", ".join(f"{kinds[kind]} {kind}s" for kind in ("result", "error", "failure"))
-    print(f"\n{len(outcomes)} cases in {seconds:.0f} s, {len(outcomes) / seconds:.1f} a second: {counts}")
+    print(f"\n{len(outcomes)} cases in {seconds:.0f} s, {len(outcomes) / seconds:.1f} per second: {counts}")
     slowest = max(outcomes, key=lambda each: each.seconds)
     largest = max(outcomes, key=lambda each: each.memory)
     print(f"slowest: number {slowest.number}, {slowest.seconds:.2f} s; ", end="")
@@ -202,12 +209,12 @@ def summarize(outcomes: list[Outcome], seed: int, seconds: float, brief: Callabl
     for each in outcomes:
         if each.kind == "error":
             examples[brief(each.words)].append(each.number)
-    print("\nerrors by their first words, and the number of one case that gives each")
+    print("\nthe most common errors: count, first words, and the number of one case")
     commonest = sorted(examples.items(), key=lambda item: -len(item[1]))
     for words, numbers in commonest[:MOST_ERRORS]:
         print(f"{len(numbers):>7}  {words}  ({numbers[0]})")
     if len(commonest) > MOST_ERRORS:
-        print(f"{sum(len(numbers) for _, numbers in commonest[MOST_ERRORS:]):>7}  that are rarer")
+        print(f"{sum(len(numbers) for _, numbers in commonest[MOST_ERRORS:]):>7}  other errors")
     for each in outcomes:
         if each.kind == "failure":
             first = each.words.split("\n")[0]

@@ -1,4 +1,5 @@
-"""Images drawn from views of given ones, and given images completed: what is drawn, written and refused."""
+"""Tests of drawing images from the views of given images and of completing given images: results, files and
+refusals."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ DATA = DataConfig("pictures")
 
 
 def chain_of(image: ImageSpec, *configs: PyramidConfig | GrayscaleConfig):
-    """Views one after the other, from the image down."""
+    """Returns a chain of views, from the image's view to the coarsest."""
     views: list[View] = []
     for config in configs:
         views.append(PyramidView(config, image) if isinstance(config, PyramidConfig) else GrayscaleView(config, image))
@@ -43,7 +44,7 @@ def chain_of(image: ImageSpec, *configs: PyramidConfig | GrayscaleConfig):
 
 
 def model_of(views, seed=3):
-    """A small model of a chain of views, in float64 and initialized such that what is drawn depends on the view."""
+    """Returns a small float64 model of a chain of views, initialized such that drawn images depend on the view."""
     light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
     prior = components.light_prior(light, views[-1].view)
     stages: list[Stage] = []
@@ -71,13 +72,13 @@ MODELS = {name: model_of(views) for name, views in CHAINS.items()}
 
 @st.composite
 def cases(draw):
-    """A model and one of its stages."""
+    """Draws a model and the number of one of its stages."""
     model = MODELS[draw(st.sampled_from(sorted(MODELS)))]
     return model, draw(st.integers(0, len(model.specs) - 2))
 
 
 def drawn(model, source, folder, sampler=None, **config):
-    """What `draw_given_to_folder` leaves: the arrays, and the facts beside them."""
+    """Calls `draw_given_to_folder`, and returns the arrays and the JSON facts that it writes."""
     sampling = SamplingConfig(**config)
     draw_given_to_folder(model, source, sampling, sampler or AutoSampler(), folder, Accelerator(cpu=True))
     return arrays_of(folder), read_json(folder / "samples.json")
@@ -153,7 +154,7 @@ def test_draws_depend_on_their_own_view_alone(model, seed):
     completes=st.booleans(),
 )
 def test_noise_follows_from_the_numbers_of_image_and_draw(tmp_path, case, seed, count, more, each, sizes, completes):
-    """Neither how many are drawn at once nor what is given after an image changes what is drawn from it."""
+    """Images drawn from a given image do not depend on the batch size or on the images that are given after it."""
     model, stage = case
     images = random_images(count + more, model.image, seed)
     mask = torch.rand(images[:, 0].shape, generator=generator(seed)) < 0.4
@@ -207,7 +208,7 @@ TINY_VIEWS = {
 
 
 def extent(values, group):
-    """The least and the greatest value of each group, for (n, …) values: (groups, …) each."""
+    """Returns the minimum and the maximum of each group of values, shape (groups, …), for values of shape (n, …)."""
     flat = values.flatten(1)
     start = torch.zeros((int(group.max()) + 1, flat.shape[1]), dtype=torch.int64)
     places = group[:, None].expand_as(flat)
@@ -217,7 +218,7 @@ def extent(values, group):
 
 @pytest.mark.parametrize("views", TINY_VIEWS.values(), ids=TINY_VIEWS)
 def test_known_of_a_view_is_what_is_the_same_for_every_filling(views):
-    """By all images there are. What is said to be unknown differs between two that agree where pixels are known."""
+    """A pixel of a view is known if and only if it is equal for all images that agree on the known pixels."""
     image = views[0].image
     every = all_images(image)
     views_of_all = [every]
@@ -226,7 +227,7 @@ def test_known_of_a_view_is_what_is_the_same_for_every_filling(views):
     subsets = list(itertools.product([False, True], repeat=image.height * image.width))
     for subset in subsets[:: max(1, len(every) * len(subsets) // 2**22)]:
         mask = torch.tensor(subset).view(image.height, image.width)
-        # Images are in one group if they agree where they are known.
+        # Images are in the same group if they agree on the known pixels.
         digits = every[:, :, mask].flatten(1)
         group = (digits * image.levels ** torch.arange(digits.shape[1])).sum(1)
         known = Known(every, mask.expand(len(every), -1, -1))
@@ -239,11 +240,11 @@ def test_known_of_a_view_is_what_is_the_same_for_every_filling(views):
             assert torch.equal(known.values[where], values[where])
 
 
-# What is written -----------------------------------------------------------------------------------------------------
+# Written files -------------------------------------------------------------------------------------------------------
 
 
 def slow_agreement(first, second):
-    """The share of pixels whose channels all agree, of (c, h, w) each."""
+    """Returns the share of pixels with equal channels in two images of shape (c, h, w)."""
     _, height, width = first.shape
     agree = [all(first[:, row, column] == second[:, row, column]) for row in range(height) for column in range(width)]
     return sum(agree) / len(agree)
@@ -252,7 +253,7 @@ def slow_agreement(first, second):
 @settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=cases(), seed=SEEDS, count=st.integers(1, 3), each=st.integers(1, 3), completes=st.booleans())
 def test_figures_are_those_of_the_drawn_images(tmp_path, case, seed, count, each, completes):
-    """Shapes, agreement with the view and likelihoods, each computed anew."""
+    """Recomputes the shapes, the agreement with the view and the likelihoods of the drawn images."""
     model, stage = case
     specs = model.specs
     images = random_images(count, model.image, seed)
@@ -292,7 +293,7 @@ def test_figures_are_those_of_the_drawn_images(tmp_path, case, seed, count, each
 
 
 def test_agreement_is_whole_where_the_view_leaves_no_choice(tmp_path):
-    """An image that is known as a whole has the view that it has."""
+    """If all pixels are known, the drawn images equal the given ones and agree fully with their view."""
     model = MODELS["nested pyramids"]
     images = random_images(2, model.image)
     whole = torch.ones_like(images[:, 0], dtype=torch.bool)
@@ -313,7 +314,7 @@ def test_the_sheet_shows_what_is_given_and_what_is_drawn(tmp_path):
             sheet = np.asarray(picture)
         second = source.view
         if second is None:
-            # What is not known is gray.
+            # The sheet shows unknown pixels in gray.
             second = torch.where(source.known.mask[:, None], images, model.image.levels // 2)
         spec = model.specs[stage]
         columns = [(images, model.image), (second, spec)]

@@ -1,4 +1,4 @@
-"""Whatever a trained restricted decoder draws given a view has that view."""
+"""Tests that all images drawn by a trained restricted decoder have the given view."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ RULES = [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")]
     ids=["pyramid", "grayscale", "bitplanes", "subsample"],
 )
 def test_a_thousand_images(pictures, tmp_path, view, head):
-    """Draws from views of real images and of noise, under every rule."""
+    """Draws images given the views of real images and of noise, under every rule."""
     changes = {
         "stage__0__view": view,
         "stage__0__support": "restricted",

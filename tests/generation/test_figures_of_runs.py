@@ -1,4 +1,4 @@
-"""A run draws the paper's figures and a sheet of held-out images for its report."""
+"""Tests that a run draws the paper's figures and a sheet of held-out images for its report."""
 
 import html
 import json
@@ -20,7 +20,7 @@ OF_EVERY_MODEL = ["reduction", "map", "memorization"]
 
 
 def names(folder):
-    """The figures that a run lists, whose files must be there."""
+    """Returns the names of the figures that a run lists, after checking that their files exist."""
     entries = json.loads((folder / "figures" / "figures.json").read_text())
     assert all((folder / "figures" / entry["file"]).is_file() for entry in entries)
     return sorted(entry["file"].removesuffix(".png") for entry in entries)
@@ -28,7 +28,7 @@ def names(folder):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory, pictures):
-    """A run with figures of two rows."""
+    """A run with figures of two rows of images."""
     return run(tmp_path_factory.mktemp("figures") / "run", tiny(pictures, sampling__figure_rows=2))
 
 

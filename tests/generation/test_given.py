@@ -1,4 +1,4 @@
-"""Images that a user gives, read from files."""
+"""Tests of reading the images that a user gives as files."""
 
 from __future__ import annotations
 
@@ -37,12 +37,19 @@ def test_pictures_of_views_come_back_as_they_were(tmp_path, channels):
 
 
 def test_pictures_of_gray_views_come_back_in_the_colors_that_they_are_drawn_in(tmp_path):
-    """Auxar shows a gray image in red, green and blue that are equal."""
+    """A grayscale image is written as an RGB picture with equal channels, which can be read again."""
     spec = ImageSpec(1, height=2, width=3, levels=5)
     view = random_images(1, spec)
     Image.fromarray(to_uint8(view, spec)[0]).save(tmp_path / "view.png")
     assert torch.equal(read_views([tmp_path / "view.png"], spec), view)
     assert read_images([tmp_path / "view.png"], spec, DATA).shape == view.shape
+
+
+def test_no_picture_shows_a_view_with_two_channels(tmp_path):
+    file = tmp_path / "view.png"
+    Image.new("RGB", (3, 2)).save(file)
+    with pytest.raises(UserError, match="a picture has 1 or 3 channels, but the views of this stage are 2×3×2"):
+        read_views([file], ImageSpec(2, height=2, width=3))
 
 
 @settings(deadline=None, max_examples=50)
@@ -83,7 +90,7 @@ def test_a_mask_is_known_where_it_is_light(tmp_path):
 
 
 def outcome(function, *arguments):
-    """What a function returns, or what it says is wrong."""
+    """Returns the result of a function, or the message of its `UserError`."""
     try:
         return function(*arguments)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""`auxar sample --given`: what the command draws, writes and refuses."""
+"""Tests of `auxar sample --given`: the drawn images, the written files and the refusals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GRAYS = 16
 
 @pytest.fixture(scope="module")
 def finished(pictures, tmp_path_factory) -> Path:
-    """A run of two stages: 8×8 colors, their means, the means' gray values."""
+    """A run of two stages: 8×8 color images, their means over squares, and the gray values of the means."""
     table = tiny(pictures)
     view = {"name": "grayscale", "levels": GRAYS}
     table["stage"].append({**table["stage"][0], "view": view})
@@ -41,14 +41,14 @@ def finished(pictures, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def bare(pictures, tmp_path_factory) -> Path:
-    """A run without a stage, of gray images."""
+    """A run of grayscale images without stages."""
     table = tiny(pictures, stage=None, image__channels=1, training__steps=1)
     return run(tmp_path_factory.mktemp("bare") / "run", table)
 
 
 @pytest.fixture
 def sampled(finished, tmp_path, capsys):
-    """Runs `auxar sample`; returns the arrays and facts that it leaves."""
+    """Runs `auxar sample`, and returns the arrays and the JSON facts that it writes."""
     numbers = itertools.count()
 
     def sampled(*arguments, out=None, run=finished):
@@ -62,7 +62,7 @@ def sampled(finished, tmp_path, capsys):
 
 @pytest.fixture
 def refused(finished, tmp_path, capsys, monkeypatch):
-    """Runs `auxar sample` that must fail and write nothing; returns what it says."""
+    """Runs `auxar sample`, which must fail without writing anything, and returns its error message."""
     monkeypatch.chdir(tmp_path)
 
     def refused(*arguments, run=finished):
@@ -90,7 +90,7 @@ def as_tensor(values):
 
 @pytest.mark.parametrize("stage", [0, 1])
 def test_the_command_draws_a_sample_again_from_its_view(finished, sampled, tmp_path, stage):
-    """A picture of a sample's drawn view, given as the view, leads to the sample."""
+    """If the drawn view of a sample is saved as a picture and given as a view, the same sample is drawn."""
     model = auxar.load(finished)
     with torch.no_grad():
         views = model.draw_views(SampleRequest((0,), 4), AutoSampler())
@@ -114,7 +114,7 @@ def test_the_command_draws_from_the_view_of_an_image(finished, sampled, pictures
     arrays, _ = sampled("--given", first, "-n", 3)
     with Image.open(first) as picture:
         pixels = np.asarray(picture)
-    # The same means, by pixels in other places of their squares: the same view.
+    # Exchanging pixels within each 2×2 square keeps the means, so the view is the same.
     turned = pixels.reshape(4, 2, 4, 2, 3)[:, ::-1, :, ::-1].reshape(8, 8, 3)
     Image.fromarray(turned).save(tmp_path / "turned.png")
     same, _ = sampled("--given", tmp_path / "turned.png", "-n", 3)
@@ -154,7 +154,7 @@ def test_the_command_draws_into_the_run(finished, pictures, capsys):
         (["--keep", "2"], "completed-map-seed3"),
     ):
         given_files = ["--given", str(pictures / "000.png"), "-n", "1", "--rule", "map", "--seed", "3"]
-        for _ in range(2):  # Those of an earlier call make way.
+        for _ in range(2):  # The second call replaces the files of the first.
             assert main(["sample", str(finished), *given_files, *arguments]) == 0
             assert capsys.readouterr().out == f"{finished / 'samples' / name}\n"
         assert sorted(file.name for file in (finished / "samples" / name).iterdir()) == [
@@ -221,17 +221,17 @@ def test_two_processes_draw_what_one_draws(finished, sampled, pictures, tmp_path
     assert files[0] == files[1]
 
 
-# What is refused -----------------------------------------------------------------------------------------------------
+# Refusals ------------------------------------------------------------------------------------------------------------
 
 UNREADABLE = "--given {path} cannot be read: "
 WRONG_FILES = {
-    "missing": (None, "--given: there is no file {path}"),
-    "text": (b"not a picture\n", UNREADABLE + "it is in no image format that Pillow knows"),
-    "empty": (b"", UNREADABLE + "it is empty"),
+    "missing": (None, "--given: there is no file or folder {path}"),
+    "text": (b"not a picture\n", UNREADABLE + "the format is unknown or not supported"),
+    "empty": (b"", UNREADABLE + "the file is empty"),
     "truncated": ("truncated", UNREADABLE),
     "huge": ("huge", UNREADABLE),
-    "large": (Image.new("RGB", (9, 8)), "data: {path} has 8×9 pixels, and [image] asks for 8×8"),
-    "turned": (Image.new("RGB", (8, 4)), "data: {path} has 4×8 pixels, and [image] asks for 8×8"),
+    "large": (Image.new("RGB", (9, 8)), "data.resize: {path} has 8×9 pixels, but [image] has 8×8"),
+    "turned": (Image.new("RGB", (8, 4)), "data.resize: {path} has 4×8 pixels, but [image] has 8×8"),
     "gray": (Image.new("L", (8, 8)), "--given {path} is grayscale; an RGB image is expected"),
     "bits": (Image.new("1", (8, 8)), "--given {path} is grayscale; an RGB image is expected"),
     "deep": (Image.new("I;16", (8, 8)), "--given {path} is grayscale; an RGB image is expected"),
@@ -241,7 +241,7 @@ WRONG_FILES = {
 
 
 def write_wrong(path, content):
-    """A file that is none of what is expected."""
+    """Writes a file that cannot be used as a given image."""
     buffer = io.BytesIO()
     if content == "truncated":
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)).save(buffer, "PNG")
@@ -261,20 +261,20 @@ def write_wrong(path, content):
 def test_files_that_cannot_be_given(refused, pictures, tmp_path, content, message, arguments):
     path = tmp_path / "wrong.png"
     write_wrong(path, content)
-    # Beside one that can.
+    # The wrong file is given together with a usable one.
     assert refused("--given", pictures / "000.png", path, *arguments).startswith(message.format(path=path))
 
 
 @pytest.mark.parametrize(
     ("stage", "content", "message"),
     [
-        (0, None, "--given: there is no file {path}"),
-        (0, Image.new("RGB", (8, 8)), "--given {path} has 8×8 pixels, and this view has 4×4"),
+        (0, None, "--given: there is no file or folder {path}"),
+        (0, Image.new("RGB", (8, 8)), "--given {path} has 8×8 pixels; a view of 4×4 is expected"),
         (0, Image.new("L", (4, 4)), "--given {path} is grayscale; an RGB image is expected"),
-        (1, Image.new("L", (4, 5)), "--given {path} has 5×4 pixels, and this view has 4×4"),
+        (1, Image.new("L", (4, 5)), "--given {path} has 5×4 pixels; a view of 4×4 is expected"),
         (1, Image.new("RGB", (4, 4), (1, 2, 3)), "--given {path} is in color; a grayscale image is expected"),
         (1, Image.new("LA", (4, 4)), "--given {path} is partly transparent, "),
-        (1, b"not a picture", UNREADABLE + "it is in no image format that Pillow knows"),
+        (1, b"not a picture", UNREADABLE + "the format is unknown or not supported"),
     ],
 )
 def test_files_that_are_not_the_view(refused, tmp_path, stage, content, message):
@@ -291,38 +291,39 @@ def test_colors_for_a_model_of_grays(refused, bare, pictures):
 def test_a_folder_without_images(refused, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("none")
-    assert refused("--given", tmp_path / "empty") == f"--given: there is no image in the folder {tmp_path / 'empty'}"
+    message = refused("--given", tmp_path / "empty")
+    assert message.startswith(f"--given: there is no image in the folder {tmp_path / 'empty'}; looked for .avif, ")
 
 
 @pytest.mark.parametrize("as_view", [[], ["--as-view"]])
 @pytest.mark.parametrize("stage", [-1, 2, 10])
 def test_stages_that_are_not_there(refused, pictures, stage, as_view):
     message = refused("--given", pictures, "--stage", stage, *as_view)
-    assert message == f"--stage {stage}: this model has stages 0 … 1"
+    assert message == f"--stage {stage}: expected the number of a stage of this model, from 0 to 1"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--stage", "0"], ["--as-view"]])
 def test_a_model_without_a_view(refused, bare, tmp_path, arguments):
     Image.new("L", (8, 8)).save(tmp_path / "gray.png")
     message = refused("--given", tmp_path / "gray.png", *arguments, run=bare)
-    assert message == "--given: this model has no stage, so there is no view to draw from; --keep completes images"
+    assert message == "--given: this model has no views to draw from; use --keep to complete images"
 
 
 @pytest.mark.parametrize("rows", ["0", "8", "9", "1000"])
 def test_rows_that_leave_nothing_to_keep_or_draw(refused, pictures, rows):
     message = refused("--given", pictures, "--keep", rows)
-    assert message == f"--keep {rows}: a number of rows between 1 and 7 is expected"
+    assert message == f"--keep {rows}: expected a number of rows from 1 to 7, or the path of a mask"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, "cannot be read: No such file or directory"),
-        (b"not a picture", "cannot be read: it is in no image format that Pillow knows"),
+        (b"not a picture", "cannot be read: the format is unknown or not supported"),
         ("truncated", "cannot be read: "),
         ("huge", "cannot be read: "),
-        (Image.new("L", (4, 4)), "has 4×4 pixels, and the image has 8×8"),
-        (Image.new("RGB", (8, 9)), "has 9×8 pixels, and the image has 8×8"),
+        (Image.new("L", (4, 4)), "has 4×4 pixels; a mask of 8×8 is expected"),
+        (Image.new("RGB", (8, 9)), "has 9×8 pixels; a mask of 8×8 is expected"),
     ],
 )
 def test_masks_that_are_none(refused, pictures, tmp_path, content, message):
@@ -332,11 +333,14 @@ def test_masks_that_are_none(refused, pictures, tmp_path, content, message):
 
 
 def test_options_that_do_not_go_together(refused, pictures):
-    apart = "--keep completes images, --stage and --as-view draw from a view: they do not go together"
+    apart = (
+        "--keep cannot be combined with --stage or --as-view: --keep completes images, and the other two options draw "
+        "images from a view"
+    )
     assert refused("--given", pictures, "--keep", 3, "--stage", 0) == apart
     assert refused("--given", pictures, "--keep", 3, "--as-view") == apart
     for option in (["--stage", 0], ["--as-view"], ["--keep", 3]):
-        assert refused(*option) == f"{option[0]} needs --given, the images to draw from"
+        assert refused(*option) == f"{option[0]} needs --given with the images to draw from"
 
 
 def test_a_run_that_is_not_finished(refused, pictures, tmp_path_factory):
@@ -350,7 +354,9 @@ def test_a_run_that_is_not_finished(refused, pictures, tmp_path_factory):
 
 @pytest.mark.parametrize("arguments", [[], ["--keep", "3"]])
 def test_draws_that_are_none(refused, pictures, arguments):
-    assert "samples.json" not in refused("--given", pictures, *arguments, "-n", 0)
+    for none in (["-n", 0], ["--set", "sampling.images=0"]):
+        message = refused("--given", pictures, *arguments, *none)
+        assert message == "sampling.images (-n) is 0: expected at least 1 draw for each given image"
 
 
 def test_the_number_of_draws_can_be_set_as_any_key(sampled, pictures):

@@ -1,4 +1,4 @@
-"""Sheets show every pixel where it belongs, with the value it has."""
+"""Tests that sheets show every pixel in its place and with its value."""
 
 import math
 from fractions import Fraction
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from auxar.errors import UserError
-from auxar.generation.sheets import MARGIN, growth, save_png, sheet, to_uint8
+from auxar.generation.sheets import MARGIN, growth, labeled, save_png, sheet, to_uint8
 from auxar.interfaces import ImageSpec
 
 
@@ -31,7 +31,7 @@ def random_images(count, spec, seed=0):
 
 
 def tile(picture, spec_shape, zoom, row, column):
-    """Pixels of one place of a grid, shape (height·zoom, width·zoom, 4)."""
+    """Returns the pixels of one image of a sheet, shape (height·zoom, width·zoom, 4)."""
     height, width = (side * zoom for side in spec_shape)
     top, left = MARGIN + row * (height + MARGIN), MARGIN + column * (width + MARGIN)
     return np.asarray(picture)[top : top + height, left : left + width]
@@ -104,7 +104,7 @@ def test_the_size_is_chosen_for_the_eye(side, count, size):
 
 def test_a_sheet_needs_an_image_and_room_for_it():
     spec = ImageSpec(height=2, width=2)
-    with pytest.raises(UserError, match="no image"):
+    with pytest.raises(UserError, match="no images"):
         sheet(random_images(0, spec), spec)
     with pytest.raises(UserError, match="at least 1"):
         sheet(random_images(1, spec), spec, columns=0)
@@ -146,10 +146,19 @@ def test_growth_of_a_view_whose_size_does_not_divide():
 
 def test_growth_needs_the_same_images_in_every_view():
     spec = ImageSpec(height=2, width=2)
-    with pytest.raises(UserError, match="no view"):
+    with pytest.raises(UserError, match="no images to show"):
         growth([])
-    with pytest.raises(UserError, match="same images, and they hold 2, 1"):
+    with pytest.raises(UserError, match="same number of images; they hold 2, 1"):
         growth([(random_images(2, spec), spec), (random_images(1, spec), spec)])
+
+
+def test_labeled_columns_need_the_same_number_of_images():
+    spec = ImageSpec(height=2, width=2)
+    with pytest.raises(UserError, match="no images to show"):
+        labeled([], [])
+    columns = [(random_images(2, spec), spec), (random_images(1, spec), spec)]
+    with pytest.raises(UserError, match="same number of images; they hold 2, 1"):
+        labeled(columns, ["first", "second"])
 
 
 def test_png_files_come_back_as_written(tmp_path):

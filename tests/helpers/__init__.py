@@ -1,1 +1,1 @@
-"""Code that several test files share."""
+"""Helper functions that several test files share."""

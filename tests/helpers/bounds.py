@@ -1,4 +1,4 @@
-"""Chains small enough to add up every image and every view, and the bound on them (paper, equation 5)."""
+"""Helpers that check the bound (paper, equation 5) by enumerating all images and views of small chains."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def grayscale(image):
 
 @st.composite
 def networks(draw, image, features_channels=None):
-    """A random prior of the image, or a decoder where there are features, from the shipped components."""
+    """Draws a prior of the image, or a decoder if `features_channels` is given, from the shipped components."""
     head = draw(st.sampled_from(list(HEADS.values())))
     filters = draw(st.integers(2, 4))
     if draw(st.booleans()):
@@ -51,7 +51,7 @@ def random_models(space):
 
 
 def conditional_table(stage):
-    """log p(x | x̂) of every pair, whether or not x̂ is the view of x: (images, views)."""
+    """Returns log p(x | x̂) for every pair of an image and a view, also for x̂ ≠ ψ(x); shape (images, views)."""
     images, views = all_images(stage.image), all_images(stage.view.view)
     features = stage.embedding(views)
     columns = [stage.decoder.log_prob(images, each.expand(len(images), -1, -1, -1)) for each in features]
@@ -59,7 +59,7 @@ def conditional_table(stage):
 
 
 def joint_table(model):
-    """log p of every image with every view, every view of the view, …: one dimension for each depth."""
+    """Returns the joint log p of all combinations of an image and views at all depths; one dimension for each depth."""
     joint = model.prior.log_prob(all_images(model.prior.image))
     for stage in reversed(model.stages):
         conditional = conditional_table(stage)
@@ -68,7 +68,7 @@ def joint_table(model):
 
 
 def places(image, spec):
-    """The number of each image in the order of `all_images`."""
+    """Returns the index of each image in `all_images`."""
     digits = spec.levels ** torch.arange(spec.dims - 1, -1, -1)
     return (image.flatten(1) * digits).sum(1)
 

@@ -1,6 +1,6 @@
-"""Small random networks and models, the hypothesis strategies that draw them, and what tests of samplers share.
+"""Small random networks and models, Hypothesis strategies for them, and helpers for tests of samplers.
 
-All are in float64 and evaluation mode, so that "the same" can mean the same and a property is not blurred by rounding.
+All networks are in float64 and evaluation mode, so that rounding does not hide differences.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from auxar_samplers.engines.native.library import library
 
 SEEDS = st.integers(0, 2**16)
 
-# One row, one column, a single pixel, odd sides, narrower than any wavefront's lag, wider than several.
+# The fixed sizes have one row, one column, a single pixel, odd sides, or a width below or above the wavefront's lag.
 SIZES = st.one_of(
     st.sampled_from([(1, 1), (1, 6), (7, 1), (5, 7), (6, 2), (2, 9)]),
     st.tuples(st.integers(1, 6), st.integers(1, 6)),
@@ -48,7 +48,7 @@ def generator(seed):
 
 
 def randomized(module: nn.Module, seed: int):
-    """The module with every parameter drawn anew, far from any initialization at which some have no effect."""
+    """Returns the module with random parameters, since some parameters have no effect at their initial values."""
     noise = generator(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -61,7 +61,7 @@ def random_images(count, spec, seed=0):
 
 
 def random_features(network, count, seed=0):
-    """Features that suit the network, or None for one that takes none."""
+    """Returns random features for the network, or None if it takes none."""
     if not network.features_channels:
         return None
     shape = (count, network.features_channels, network.image.height, network.image.width)
@@ -69,7 +69,7 @@ def random_features(network, count, seed=0):
 
 
 def all_images(spec):
-    """Every image of a small spec, the last value changing fastest."""
+    """Returns every image of a small spec. The last value changes fastest."""
     values = itertools.product(range(spec.levels), repeat=spec.dims)
     return torch.tensor(list(values)).view(-1, *spec.shape)
 
@@ -116,7 +116,7 @@ def full_networks(draw, images=None, features=(0, 2)):
 
 
 class OtherNetwork(CausalNetwork):
-    """A stranger's network from the same layers: one stream, other tap shapes, work on the pixels before any shift."""
+    """A third-party network of shipped layers: one stream, other tap shapes, and a pointwise layer before any shift."""
 
     def __init__(self, image, head, first, second, features_channels, width=4):
         super().__init__()
@@ -152,7 +152,7 @@ def other_networks(draw):
 
 
 class GrowingNetwork(CausalNetwork):
-    """A stranger's network of several resolutions, also such that none is a multiple of the other."""
+    """A third-party network of several resolutions, which need not be multiples of each other."""
 
     def __init__(self, image, head, factors, overlap, features_channels, width=3):
         super().__init__()
@@ -200,7 +200,7 @@ def growing_networks(draw, factors=((2, 2), (3, 3), (2, 4), (4, 2), (1, 2), (2, 
 
 @st.composite
 def masks(draw, image, count):
-    """Which pixels of some images are given, (count, height, width): none, some, the first rows, one, all."""
+    """Draws a mask of known pixels, shape (count, height, width): none, some, the first rows, one or all."""
     shape = count, image.height, image.width
     kind = draw(st.sampled_from(["none", "some", "first rows", "one", "all"]))
     mask = torch.full(shape, kind == "all")
@@ -215,7 +215,7 @@ def masks(draw, image, count):
 
 @st.composite
 def knowns(draw, image, count):
-    """Given pixels, beside values that mean nothing where none are given; or None."""
+    """Draws known pixels, with values out of range at the unknown places, or None."""
     if draw(st.booleans()):
         return None
     mask = draw(masks(image, count))
@@ -246,17 +246,17 @@ needs_native = pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip(
 ENGINES = ["torch", pytest.param("native", marks=needs_native)]
 
 
-# What is drawn follows a distribution --------------------------------------------------------------------------------
+# The distribution of drawn images ------------------------------------------------------------------------------------
 
 
 def image_numbers(images, levels):
-    """The place of each image among `all_images`."""
+    """Returns the index of each image in `all_images`."""
     values = images.flatten(1)
     return (values * levels ** torch.arange(values.shape[1] - 1, -1, -1)).sum(1)
 
 
 def chi_square(counts, log_probs, total):
-    """The statistic and its degrees of freedom, over cells that expect enough to be near a normal distribution."""
+    """Returns the chi-square statistic and its degrees of freedom. Cells with an expected count below 8 are merged."""
     expected = log_probs.exp().flatten() * total
     rare = expected < 8
     counts = torch.cat([counts.flatten()[~rare], counts.flatten()[rare].sum()[None]])
@@ -267,12 +267,13 @@ def chi_square(counts, log_probs, total):
 def assert_follows(counts, log_probs, total=4000):
     statistic, freedom = chi_square(counts, log_probs, total)
     assert freedom >= 5
-    # Wilson & Hilferty's approximation of the quantile of which one in 100,000 correct samplers falls short.
+    # Wilson & Hilferty's approximation of the quantile that a correct sampler exceeds with probability 1e-5.
     assert statistic < freedom * (1 - 2 / (9 * freedom) + 4.265 * (2 / (9 * freedom)) ** 0.5) ** 3
 
 
 def changed_predictions(network, seed):
-    """(k, j), over places in raster order: changing the image at place k alone changes what is predicted at j."""
+    """Returns a Boolean matrix over places in raster order. Entry (k, j) says whether changing only pixel k changes the
+    prediction at pixel j."""
     spec = network.image
     places = spec.height * spec.width
     before = random_images(1, spec, seed).repeat(places, 1, 1, 1)
@@ -284,8 +285,8 @@ def changed_predictions(network, seed):
     if features is not None:
         features = features.expand(places, -1, -1, -1)
     with torch.no_grad():
-        # Compared at the same place of two batches: within one, vectorized functions round the last few values
-        # otherwise than those before.
+        # Predictions are compared at the same position of two batches, because vectorized functions round the last few
+        # values of a batch differently.
         predictions = [network(network.encode(images), features).flatten(2) for images in (before, after)]
     assert all(prediction.isfinite().all() for prediction in predictions)
     return (predictions[0] != predictions[1]).any(1)

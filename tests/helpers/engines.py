@@ -1,4 +1,4 @@
-"""Engines and drawing functions by themselves: programs put together by hand, and the native library's sources."""
+"""Helpers to test engines and drawing functions alone, with handmade programs and the native library's sources."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def program_of(
     steps: Sequence[Sequence[int]],
     fills: Sequence[tuple[int, Callable[[], None]]] = (),
 ) -> Program:
-    """A program that draws nothing: each of its steps is the number of a list and the position of every clock.
+    """Returns a program that draws no pixels. A step is the number of an instruction list and the position of every
+    clock.
 
-    Functions of `fills` are called before the step that is given with them.
+    `fills` are pairs of a step and a function that is called before it.
     """
     network = components.light_prior(components.LightConfig(filters=1, blocks=1, head=softmax()), PIXEL).network
     network.to(layout.like.dtype)
@@ -53,24 +54,24 @@ def program_of(
 
 
 def source_of(program: Program) -> PixelSource:
-    """A source for a program that draws nothing."""
+    """Returns a source for a program that draws no pixels."""
     return ForceSource(torch.zeros(program.layout.batch, *PIXEL.shape, dtype=torch.int64), PIXEL)
 
 
 def run_program(engine: str, program: Program) -> None:
-    """Runs a program that draws nothing by an engine of that name, or by the first that works."""
+    """Runs a program that draws no pixels with the named engine; `auto` selects the first engine that works."""
     EngineChoice.shipped(engine).run(program, source_of(program))
 
 
 def run_lists(
     engine: str, layout: Layout, clocks: Sequence[Clock], lists: Sequence[Sequence[Instruction]], *steps: Sequence[int]
 ) -> None:
-    """Runs lists at positions: each step is the number of a list and the position of every clock."""
+    """Runs instruction lists. Each step is the number of a list and the position of every clock."""
     run_program(engine, program_of(layout, clocks, lists, steps))
 
 
 def native_pixels(source: PixelSource, places: Tensor, parameters: Tensor) -> Tensor:
-    """The pixels that the native library's own function gives, in the form of `PixelSource.pixels`."""
+    """Returns the pixels of the native library's drawing function for a source, like `PixelSource.pixels`."""
     native = native_source(source, _program_for(source, parameters))
     assert native is not None
     count, parameters, places = len(places), parameters.contiguous(), places.contiguous()
@@ -83,7 +84,7 @@ def native_pixels(source: PixelSource, places: Tensor, parameters: Tensor) -> Te
 
 
 def _program_for(source: PixelSource, parameters: Tensor) -> Program:
-    """A program that draws nothing, of a network whose images and predictions fit the source."""
+    """Returns a program that draws no pixels, with a network that matches the source's images and parameters."""
     program = program_of(Layout(source.count, parameters.new_zeros(1)), (), (), ())
     if isinstance(source, DrawSource):
         head = source.head
@@ -99,10 +100,10 @@ def _program_for(source: PixelSource, parameters: Tensor) -> Program:
 
 
 def pixels_by(engine: str, source: PixelSource, places: Tensor, parameters: Tensor) -> Tensor:
-    """The pixels that an engine has a shipped source give: (n, count, c)."""
+    """Returns the pixels that a shipped source draws under an engine, shape (n, count, c)."""
     return native_pixels(source, places, parameters) if engine == "native" else source.pixels(places, parameters)
 
 
 def has_native_form(source: PixelSource) -> bool:
-    """Whether the native library runs a source itself."""
+    """Whether the native library has a drawing function for a source."""
     return native_source(source, _program_for(source, torch.zeros(1, 1))) is not None

@@ -1,4 +1,4 @@
-"""Web pages taken apart, and a text that must not become markup."""
+"""A parser for web pages, and a hostile text that must not become markup."""
 
 import re
 from html.parser import HTMLParser
@@ -8,7 +8,7 @@ HOSTILE = "\"><script>alert('x')</script><img src=x onerror=y>&amp;"
 
 
 class Page(HTMLParser):
-    """Elements and text of a page; fails where an element isn't closed in its place."""
+    """The elements and the text of a page. Parsing fails if elements are not closed in the right order."""
 
     def __init__(self, source):
         super().__init__()

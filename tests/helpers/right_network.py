@@ -1,4 +1,4 @@
-"""A right network, which those that break the contract differ from in one thing."""
+"""A correct network, from which tests of the contract derive networks that break one law each."""
 
 import torch
 
@@ -8,7 +8,7 @@ from auxar_layers.convolutions import CausalConv2d, Pointwise
 
 
 class Net(CausalNetwork):
-    """A right network: what the broken ones differ from in one thing."""
+    """A correct network, from which broken networks are derived."""
 
     offset = 0
 
@@ -17,7 +17,7 @@ class Net(CausalNetwork):
         self.image = image
         self.features_channels = features_channels
         self.head = head or SoftmaxHead(image)
-        # Two rows and three columns above, and one to the left.
+        # `above` reads three columns of the two rows above, and `left` reads one pixel to the left.
         self.above = CausalConv2d(image.channels, 4, (1, 2), (-1, 1))
         self.left = CausalConv2d(image.channels, 4, (0, 0), (-1, -1 + self.offset))
         inputs = [4, 4, *([features_channels] if features_channels else [])]

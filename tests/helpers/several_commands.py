@@ -1,4 +1,4 @@
-"""Commands of `auxar` one after the other in the processes that torch's launcher starts, in float64 if so asked.
+"""Runs `auxar` commands one after the other in processes of torch's launcher, in float64 or float32.
 
 python -m torch.distributed.run --standalone --nproc_per_node N several_commands.py float64|float32 '["run", …]' …
 """

@@ -1,4 +1,4 @@
-"""Tiny recipes on real image files, and the command line around them."""
+"""Helpers to train tiny recipes on real image files, and to run commands of `auxar`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ figure_rows = 0
 """
 # A plugin file with the view `thin`.
 VIEW = '''
-"""A view that keeps every so many pixels."""
+"""A view that keeps some rows and columns of pixels."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def auxar_register_components():
 
 
 def write_pictures(folder: Path, count: int = 24, side: int = 8) -> Path:
-    """Fills a folder with PNG files."""
+    """Creates a folder with PNG files, and returns it."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     for number in range(count):
@@ -109,12 +109,12 @@ def write_pictures(folder: Path, count: int = 24, side: int = 8) -> Path:
 
 
 def tiny(pictures: Path, **changes: Any) -> dict[str, Any]:
-    """The tiny recipe's table; `training__steps=2` changes a key inside a table."""
+    """Returns the tiny recipe's table with changed keys; `training__steps=2` sets `steps` in the table `training`."""
     return changed(tomllib.loads(TINY), **{"data__path": str(pictures), **changes})
 
 
 def changed(table: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """The table with keys set; None takes a key away."""
+    """Sets keys of a table in place, and returns it. None removes a key."""
     for path, value in changes.items():
         *parents, key = path.split("__")
         node: Any = table
@@ -128,28 +128,28 @@ def changed(table: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def with_dropout(table: dict[str, Any], rate: float = 0.3) -> dict[str, Any]:
-    """The same networks with dropout."""
+    """Sets the dropout of all networks in a recipe's table in place, and returns it."""
     for component in (table["prior"], table["stage"][0]["embedding"], table["stage"][0]["decoder"]):
         component["dropout"] = rate
     return table
 
 
 def write(path: Path, table: dict[str, Any]) -> Path:
-    """A recipe file."""
+    """Writes a recipe file, and returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(tomli_w.dumps(table), encoding="utf-8")
     return path
 
 
 def run(out: Path, table: dict[str, Any], **options: Any) -> Path:
-    """Runs the recipe in this process; returns the run's folder."""
-    # Accelerate keeps one precision per process, and a test may ask for another than the test before.
+    """Runs a recipe in this process, and returns the run's folder."""
+    # Accelerate fixes the precision for the whole process, but each test may use another one.
     AcceleratorState._reset_state(reset_partial_state=True)
     return run_recipe(write(out.parent / f"{out.name}.toml", table), out=out, **options).path
 
 
 def weights(run: Path, name: str = "weights") -> dict[str, torch.Tensor]:
-    """All trained tensors of a run, or all tensors of its newest checkpoints (`name="training"`)."""
+    """Returns all trained tensors of a run, or all tensors of its newest checkpoints (`name="training"`)."""
     files = [sorted(folder.glob(f"{name}*.safetensors"))[-1:] for folder in sorted(run.glob("factors/*"))]
     return {
         f"{file.parent.name}/{key}": tensor
@@ -165,13 +165,13 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 
 
 def distance(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
-    """The largest difference between two sets of tensors."""
+    """Returns the largest difference between two sets of tensors."""
     assert first.keys() == second.keys()
     return max((first[name] - second[name]).abs().max().item() for name in first)
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
-    """The lines of metrics of all factors without their times."""
+    """Returns the lines of metrics of all factors without their times."""
     lines = [
         json.loads(text)
         for file in sorted(run.glob("factors/*/metrics.jsonl"))
@@ -182,18 +182,18 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Every file below a folder: when it was written, and what is in it."""
-    # What says that a process is at work is no part of what it leaves.
+    """Returns the modification time and the content of every file below a folder."""
+    # A lock file only shows that a process is at work.
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
     return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
 def command(*arguments: str | Path, processes: int = 1) -> list[str]:
-    """`auxar` with arguments as a command of its own, or as one that Accelerate starts in several processes."""
+    """Returns the command line that runs `auxar` in one process, or in several processes with Accelerate's launcher."""
     auxar = ["-m", "auxar", *map(str, arguments)]
     if processes == 1:
         return [sys.executable, *auxar]
-    # Any free port: tests that run at the same time would otherwise both take Accelerate's default.
+    # Port 0 selects any free port. With Accelerate's default port, tests that run at the same time would conflict.
     options = ["--num_processes", str(processes), "--cpu", "--main_process_port", "0"]
     return [sys.executable, "-m", "accelerate.commands.launch", *options, *auxar]
 
@@ -208,11 +208,11 @@ def call(
 
 
 def process_environment(**environment: str) -> dict[str, str]:
-    """What processes that tests start find in their environment."""
+    """Returns the environment variables of processes that tests start."""
     return {**os.environ, "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", **environment}
 
 
 def arrays_of(folder: Path) -> dict[str, np.ndarray]:
-    """What `draws.npz` holds."""
+    """Returns the arrays in `draws.npz`."""
     with np.load(folder / "draws.npz", allow_pickle=False) as file:
         return dict(file)

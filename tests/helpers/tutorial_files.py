@@ -1,4 +1,4 @@
-"""The files that a page of the documentation writes."""
+"""A helper that writes the files of a tutorial in the documentation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BLOCK = re.compile(r"^`([^`\n]+)`(, continued)?:\n\n```\w+\n(.*?)^```$", re.DOTA
 
 
 def write_tutorial(page: str, folder: Path) -> list[str]:
-    """Writes every block that follows a file's name to that file below `folder`; returns the names."""
+    """Writes every code block that follows a file name to that file below `folder`, and returns the file names."""
     files: dict[str, str] = {}
     for name, continued, text in BLOCK.findall((PROJECT / "docs" / page).read_text(encoding="utf-8")):
         assert bool(continued) == (name in files), f"{page}: {name}"

@@ -1,4 +1,4 @@
-"""The shipped views are integer arithmetic: exact, rounded half up, and the same whatever holds the integers."""
+"""Tests that the shipped views compute exactly in integers, round halves up, and agree for all integer dtypes."""
 
 import math
 from fractions import Fraction
@@ -21,7 +21,7 @@ HALF = Fraction(1, 2)
 
 @st.composite
 def numbers_of_levels(draw, smallest=2):
-    """Numbers of levels, the usual ones often."""
+    """Draws a number of levels; common ones are likely."""
     return draw(st.one_of(st.sampled_from([smallest, 256]), st.integers(smallest, 1000)))
 
 
@@ -47,17 +47,17 @@ VIEWS = st.one_of(grayscales(), pyramids())
 
 
 def dtype_for(dtype, spec):
-    """The dtype, or a wider one if it cannot hold the image's values."""
+    """Returns `dtype`, or int64 if `dtype` cannot hold the values of the image."""
     return dtype if spec.levels - 1 <= torch.iinfo(dtype).max else torch.int64
 
 
 def extreme_images(count, spec, seed):
-    """Images of the first and the last value, where sums are largest and an overflow would show."""
+    """Returns images of the first and the last value only. Their sums are the largest, so an overflow would show."""
     return random_images(count, attrs.evolve(spec, levels=2), seed) * (spec.levels - 1)
 
 
 def slow_grayscale(view, image):
-    """One image, (3, h, w) nested lists, by fractions."""
+    """Computes the gray values of one image, nested lists (3, h, w), by exact fractions."""
     gray = []
     for red, green, blue in zip(*torch.tensor(image).flatten(1).tolist(), strict=True):
         luma = math.floor(Fraction(299, 1000) * red + Fraction(587, 1000) * green + Fraction(114, 1000) * blue + HALF)
@@ -66,7 +66,7 @@ def slow_grayscale(view, image):
 
 
 def slow_pyramid(factor, image):
-    """One image, (c, h, w) nested lists, by fractions."""
+    """Computes the means over squares of one image, nested lists (c, h, w), by exact fractions."""
     return [
         [
             [
@@ -124,7 +124,7 @@ def test_an_even_gray_image_keeps_its_value(view, value):
 
 @pytest.mark.parametrize("dtype", INTEGER_DTYPES)
 def test_white_is_the_last_value_in_every_dtype(dtype):
-    """255 · 16 squares and 255 · 1000 thousandths are far more than a byte or a short holds."""
+    """Sums would overflow small dtypes: 255 · 16 exceeds a byte, 255 · 1000 (weights in thousandths) also an int16."""
     spec = ImageSpec(height=4, width=4)
     white = torch.full((1, 3, 4, 4), 255, dtype=dtype)
     assert (GrayscaleView(GrayscaleConfig(16), spec)(white) == 15).all()
@@ -152,7 +152,7 @@ def test_a_pyramid_pools_each_view_from_the_one_above(factors, seed):
 
 
 def test_pooling_twice_differs_from_pooling_the_original():
-    """Why it is recursive: the coarsest view is a function of the one above, not of the image."""
+    """Pooling twice rounds twice, so a view in a chain must be computed from the view before it, not from the image."""
     image = torch.zeros((1, 1, 4, 4), dtype=torch.int64)
     image[..., ::2, ::2] = 2
     image[..., 0, 0] = 1
@@ -165,7 +165,7 @@ def test_pooling_twice_differs_from_pooling_the_original():
 @pytest.mark.parametrize("side", ["height", "width"])
 def test_a_side_that_the_factor_does_not_divide_is_refused(factor, side):
     sizes = {"height": 12, "width": 12} | {side: 25}
-    with pytest.raises(UserError, match=f"{side} is divisible by {factor}") as error:
+    with pytest.raises(UserError, match=f"the {side} must be divisible by factor = {factor}") as error:
         PyramidView(PyramidConfig(factor), ImageSpec(**sizes))
     assert f"{sizes['height']}×{sizes['width']}" in str(error.value)
     assert f"24 or {24 + factor}" in str(error.value)
@@ -179,7 +179,7 @@ def test_grayscale_needs_three_channels(channels):
 
 def test_grayscale_needs_no_more_levels_than_the_image_has():
     GrayscaleView(GrayscaleConfig(levels=8), ImageSpec(height=1, width=1, levels=8))
-    with pytest.raises(UserError, match=r"levels = 9.*only 8"):
+    with pytest.raises(UserError, match=r"levels must be at most 8, .*got 9"):
         GrayscaleView(GrayscaleConfig(levels=9), ImageSpec(height=1, width=1, levels=8))
 
 

@@ -1,4 +1,4 @@
-"""Options that name a component: today's form, that of earlier versions, and mistakes."""
+"""Tests of options that name a component: the current form, the form of earlier versions, and mistakes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def refusal(*arguments: Any) -> str:
         ({"head": "logistic_mixture"}, {"head": {"name": "logistic_mixture", "components": 10}}),
         ({"head": "logistic_mixture"}, {}),
         ({"head": "logistic_mixture"}, {"head": {"name": "logistic_mixture"}}),
-        # The components of a softmax were read and had no meaning.
+        # Earlier versions accepted `components` for a softmax head, and ignored it.
         ({"head": "softmax", "components": 10}, {"head": "softmax"}),
         ({"head": "softmax"}, {"head": {"name": "softmax"}}),
     ],
@@ -215,7 +215,7 @@ def test_a_component_is_written_by_its_name_or_as_a_table(value, expected):
 
 
 def test_any_config_may_have_options_that_name_a_component():
-    """Whatever class has `from_recipe` and `to_recipe`."""
+    """Any class with `from_recipe` and `to_recipe` can be the type of an option."""
     known, other = Registry({}, {}), Registry({}, {})
 
     @attrs.frozen

@@ -1,4 +1,4 @@
-"""Whatever a recipe says, there is a result or one error that a user can read; and what was not so once."""
+"""Tests that any recipe gives a result or one readable error, with cases that failed in earlier versions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SUBSAMPLED = {
 
 @pytest.fixture(scope="module")
 def fuzz() -> Iterator[ModuleType]:
-    """The script that makes recipes and checks them."""
+    """The script that generates recipes and checks them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(PROJECT / "tests" / "fuzz")
         yield importlib.import_module("recipes")
@@ -44,13 +44,13 @@ def fuzz() -> Iterator[ModuleType]:
 
 @pytest.fixture
 def folder(fuzz, tmp_path) -> Path:
-    """A recipe's folder with plugins, and with what only looks like one."""
+    """A recipe's folder with plugin files, and with things that only look like plugin files."""
     fuzz.furnish(tmp_path / "recipe")
     return tmp_path / "recipe"
 
 
 def told(text: str, *sets: str, folder: Path = Path(".")) -> str:
-    """The error of a recipe that is not to have a result: short lines, of characters that can be seen."""
+    """Returns the error of an invalid recipe, after checking that its lines are short and printable."""
     with pytest.raises(UserError) as caught:
         factor_costs(*parse_recipe(text, folder, sets))
     lines = str(caught.value).split("\n")
@@ -134,7 +134,7 @@ def test_an_error_that_cannot_be_read_is_a_failure(fuzz, monkeypatch, folder, me
             "blocks_per_group must be at most 64, got 65",
         ),
         ("prior", {"name": "pixelcnn++", "nr_resnet": 65}, "prior: nr_resnet must be at most 64, got 65"),
-        # The nearest divisor of both was once looked for among all numbers below.
+        # An earlier version searched for the nearest valid number of heads among all smaller numbers.
         (
             "prior",
             {"name": "transformer", "width": 2**62, "heads": 2**61},
@@ -196,7 +196,7 @@ def test_a_spec_has_limits_in_python_too():
     assert attrs.evolve(ImageSpec(height=1, width=1), levels=2**24).levels == 2**24
 
 
-# What is quoted
+# Quoted values
 
 
 LONG = "9" * 1_000_000

@@ -1,4 +1,4 @@
-"""Recipes load, or say which key is wrong; what loads is written back as the same recipe."""
+"""Tests that a recipe loads or gives an error that names the wrong key, and that it is written back unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from auxar.recipe.loading import load_recipe, parse_recipe
 
 RECIPES = PROJECT / "recipes"
 SHIPPED = sorted(RECIPES.rglob("*.toml"))
-# Keys whose parents are tables in the tiny recipe, so that anything may be put there.
+# Paths of keys that can be set in the tiny recipe, since their parents are tables.
 KEYS = [
     *(
         "data",
@@ -58,7 +58,8 @@ def refusal(*sets: str, **changes: Any) -> str:
 
 
 def outcome(text: str, *sets: str) -> str:
-    """What is said of a recipe that does not load; nothing of one that does, and is read back the same."""
+    """Returns the error of an invalid recipe. For a valid one, checks that it can be written and read back, and returns
+    ""."""
     try:
         recipe, _ = parse_recipe(text, Path("."), sets)
     except UserError as error:
@@ -141,7 +142,7 @@ def test_a_wrong_value_is_named(path, value):
 
 
 def paths(node: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Every key of a table."""
+    """Returns the paths of all keys of a table, including nested ones."""
     if isinstance(node, dict):
         return [p for key, value in node.items() for p in ((*path, key), *paths(value, (*path, key)))]
     if isinstance(node, list):
@@ -182,7 +183,7 @@ def test_a_renamed_key_is_unknown_by_name(path, name):
     node[name] = node.pop(path[-1])
     with pytest.raises(UserError) as caught:
         parse(table)
-    # A key that is required is missed under its old name, or is unknown under its new one.
+    # The error names the unknown new key, or the old key if it is required and missing.
     assert f"'{name}'" in str(caught.value) or str(path[-1]) in str(caught.value)
 
 
@@ -199,7 +200,7 @@ def test_a_key_taken_away_has_a_default_or_is_required(path):
         parse(table)
 
 
-# What messages say
+# Messages
 
 
 def test_the_nearest_key_is_suggested():
@@ -266,7 +267,7 @@ def test_a_view_that_does_not_fit_names_its_stage(repeat):
     if repeat <= 2:
         assert build(recipe, registry)[-1].height == 12 // 2**repeat
     else:
-        with pytest.raises(UserError, match=r"stage\[2\]\.view \('pyramid'\): .*height is divisible by 2, .*got 3×2"):
+        with pytest.raises(UserError, match=r"stage\[2\]\.view \('pyramid'\): the height must be divisible .*got 3×2"):
             build(recipe, registry)
 
 

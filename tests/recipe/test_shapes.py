@@ -1,4 +1,4 @@
-"""Models on the device "meta" have the shapes of others, and no random number is drawn for them."""
+"""Tests that models on the device "meta" have the right shapes, and that no random numbers are drawn for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHIPPED = sorted(RECIPES.rglob("*.toml"))
 
 NOISE = torch.Generator()
 
-# What fills a matrix of 6×4, by itself and through layers.
+# Initializers of a 6×4 matrix: functions of `torch.nn.init`, methods of tensors, and layers.
 FILLS = {
     "normal": nn.init.normal_,
     "uniform": nn.init.uniform_,
@@ -36,7 +36,7 @@ FILLS = {
 
 
 class Draws(TorchDispatchMode):
-    """Notes the operations that draw random numbers."""
+    """Records the operations that draw random numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def test_what_initializes_weights_draws_nothing(fill):
 
 
 def test_tensors_with_numbers_have_their_own():
-    """A fixed table, say, that a module makes where it can be computed with."""
+    """Tensors that are created on the CPU, such as a fixed table of a module, keep their values in `WithoutDrawing`."""
     with torch.device("meta"), WithoutDrawing():
         drawn = torch.rand(1000, device="cpu", generator=torch.Generator().manual_seed(0))
         filled = torch.zeros(1000, device="cpu").normal_(generator=torch.Generator().manual_seed(0))

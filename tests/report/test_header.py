@@ -1,4 +1,4 @@
-"""The report begins with plain words: what its figure means, and only then the symbols."""
+"""Tests that the report explains its main figure in plain words before it uses symbols."""
 
 import json
 
@@ -10,12 +10,14 @@ __all__ = ["run"]
 
 
 @pytest.mark.parametrize(
-    ("supports", "words"), [(("free", "restricted"), "at most 2.777 bits"), (("restricted",) * 2, "with 2.777 bits")]
+    ("supports", "words"),
+    [(("free", "restricted"), "in at most 2.777 bits"), (("restricted",) * 2, "in 2.777 bits")],
 )
 def test_the_figure_is_explained_before_any_symbol(run, supports, words):
     write_evaluation(run, evaluation_of(*supports))
     text = read(run).text
-    assert f"{words} on average for each of its 3,072 sub-pixels (32 × 32 pixels with 3 channels)" in text
+    assert f"On average, this model encodes each sub-pixel of a held-out image {words}." in text
+    assert "An image has 3,072 sub-pixels (32 × 32 pixels with 3 channels)." in text
     assert text.index(words) < text.index("2.777 ± 0.020 bits/dim") < text.index("p(X0, …, X2)")
     assert ("at most" in text) == ("free" in supports)
 
@@ -32,7 +34,7 @@ def test_without_a_held_out_figure_nothing_is_said_about_it(run):
     table = evaluation()
     table["bits_per_dim"], table["standard_error"] = {"training": 1.7772}, {"training": 0.0103}
     write_evaluation(run, table)
-    assert "describes a held-out image" not in read(run).text
+    assert "this model encodes" not in read(run).text
 
 
 def test_every_table_scrolls_in_a_region_that_has_its_title(run):

@@ -1,4 +1,4 @@
-"""The report is one page that is whole, escaped, and honest about what is missing."""
+"""Tests that the report is one complete, escaped page that names what is missing."""
 
 import base64
 import json
@@ -30,6 +30,7 @@ view = { name = "pyramid", factor = 2 }
 [prior]
 name = "pixelcnn"
 """
+TOGETHER = ", each sample together with its drawn views"
 SPECS = [ImageSpec(height=side, width=side) for side in (32, 16, 8)]
 NAMES = ["stage0", "stage1", "prior"]
 
@@ -78,7 +79,7 @@ def evaluation():
 
 
 def evaluation_of(*supports):
-    """The same of a chain whose decoders are free or restricted, and free ones waste bits."""
+    """Returns an evaluation of a chain with these supports, in which free decoders waste bits."""
     table = evaluation()
     table["wasted_bits_per_dim"], table["wasted_standard_error"] = {"heldout": 0.0}, {"heldout": 0.0}
     for depth, factor in enumerate(table["factors"]):
@@ -143,23 +144,23 @@ def test_a_finished_run_tells_everything(run):
     assert "p(X0, …, X2) = p(X0 | X1) p(X1 | X2) p(X2)" in page.text
     assert "X0 32×32×3, X1 16×16×3, X2 8×8×3, 256 levels" in page.text
     assert "2.777 ± 0.020 bits/dim" in page.text
-    assert "a bound: the images' own bits/dim are at most this" in page.text
-    assert "Training images1.777± 0.010 bits/dim, bound" in page.text
+    assert "an upper bound: the images' exact bits/dim are lower or equal" in page.text
+    assert "Training images1.777± 0.010 bits/dim, an upper bound" in page.text
     assert "225held-out images" in page.text
     assert "EMA" in page.text
-    assert "3.7 Min 3 networks" in page.text
-    assert f"16 samples, rule ‘map’ ({DrawRule('map').meaning}), seed 5" in page.text
+    assert "3.7 Min 3 factors" in page.text
+    assert f"16 samples, drawing rule ‘map’ ({DrawRule('map').meaning}), seed 5" in page.text
     assert "sampler ‘wavefront’, drawn in 3.2 s" in page.text
     row = "p(X1 | X2) stage1bound2.224 ± 0.0220.5561.224 ± 0.0120.30616×16×31,234,001901"
     assert row in page.text
     assert "totalbound2.777 ± 0.0201.777 ± 0.010" in page.text
-    assert "Res.8×816×1632×32Bpd3.3332.8882.777Kindexactboundbound" in page.text
-    # These figures are of before decoders told what they waste.
+    assert "resolution8×816×1632×32bits/dim3.3332.8882.777kindexactboundbound" in page.text
+    # This evaluation is in the older format without wasted bits, so the page does not mention them.
     assert "asted" not in page.text
     assert "some/images" in page.text
     assert "f00dfeed" in page.text
     assert "225 held-out and 1,000 training" in page.text
-    assert "7 that could not be read" in page.text
+    assert "7 (unreadable)" in page.text
     assert re.sub(r"\s+", " ", RECIPE) in page.text
     assert page.all("details") == [{"open": None}]
     assert not [attributes for attributes in page.all("p") if attributes.get("class") == "missing"]
@@ -182,7 +183,7 @@ def test_pictures_travel_inside_the_page(run):
         kind, content = source.split(",")
         assert kind == "data:image/png;base64"
         assert base64.b64decode(content) == (run / "samples" / name).read_bytes()
-    # Each image is 128 pixels high on a sheet, with margins of 2; four images, in two rows or in four.
+    # Images are 128 pixels high on the sheets, with margins of 2 pixels. The sheets have two and four rows.
     sizes = [(attributes["width"], attributes["height"]) for attributes in read(run).all("img")]
     assert sizes == [("262", "262"), ("392", "522")]
 
@@ -202,10 +203,13 @@ def test_the_sheet_knows_the_bits_per_dim_of_its_images(run):
 @pytest.mark.parametrize(
     ("supports", "told"),
     [
-        (("free", "restricted"), ", each with its drawn views (a bound: the images' own bits/dim are at most this)."),
-        (("restricted", "restricted"), ", each with its drawn views (exact: the images' own bits/dim)."),
-        ((), " (exact: the images' own bits/dim)."),
-        (None, ", each with its drawn views."),
+        (
+            ("free", "restricted"),
+            TOGETHER + " (an upper bound: the images' exact bits/dim are lower or equal).",
+        ),
+        (("restricted", "restricted"), TOGETHER + " (exact: the bits/dim of the images themselves)."),
+        ((), " (exact: the bits/dim of the images themselves)."),
+        (None, TOGETHER + "."),
     ],
 )
 def test_how_likely_samples_are_is_said_to_be_exact_or_a_bound(run, supports, told):
@@ -219,7 +223,7 @@ def test_how_likely_samples_are_is_said_to_be_exact_or_a_bound(run, supports, to
         table["factors"] = table["factors"][-len(supports) - 1 :]
         write_evaluation(run, table)
     page = read(run)
-    assert f"They have 1.235 to 4.250 bits/dim{told}" in page.text
+    assert f"Their bits/dim range from 1.235 to 4.250{told}" in page.text
     kind = {None: "", (): ", exact", ("free", "restricted"): ", bound", ("restricted", "restricted"): ", exact"}[
         supports
     ]
@@ -227,13 +231,13 @@ def test_how_likely_samples_are_is_said_to_be_exact_or_a_bound(run, supports, to
 
 
 def test_samples_say_themselves_what_their_bits_are(run):
-    """The model may have been restricted since."""
+    """The kind of the samples' bits is stored with the samples, since the model may have been restricted later."""
     write_evaluation(run, evaluation_of("restricted", "restricted"))
     facts = json.loads((run / "samples/samples.json").read_text())
     facts |= {"columns": 2, "bits_per_dim": [2.0, 4.25], "kind": "bound"}
     (run / "samples/samples.json").write_text(json.dumps(facts))
     page = read(run)
-    assert "(a bound: the images' own bits/dim are at most this)" in page.text
+    assert "(an upper bound: the images' exact bits/dim are lower or equal)" in page.text
     assert json.loads(page.all("img")[0]["data-tiles"])[2] == "bits/dim, bound"
 
 
@@ -254,28 +258,29 @@ def test_channels_have_a_table_where_a_factor_tells_them_apart(run):
 def test_the_difference_of_heldout_and_training_images_is_said(run, kind, what):
     difference = {"bits_per_dim": 1.0001, "standard_error": 0.0229}
     write_evaluation(run, evaluation() | {"difference": difference, "kind": kind})
-    assert f"Held-out less training images: 1.000 ± 0.023 bits/dim, the difference of {what}." in read(run).text
+    assert f"Held-out minus training images: 1.000 ± 0.023 bits/dim, a difference of {what}." in read(run).text
 
 
 def test_every_figure_of_a_mixed_chain_is_said_to_be_exact_or_a_bound(run):
     write_evaluation(run, evaluation_of("free", "restricted"))
     text = read(run).text
-    assert "a bound: the images' own bits/dim are at most this; 0.250 bits/dim fall on images with other views" in text
+    bound = "an upper bound: the images' exact bits/dim are lower or equal"
+    assert f"{bound}; 0.250 bits/dim fall on images with other views" in text
     for factor, kind in (("p(X0 | X1) stage0", "bound"), ("p(X1 | X2) stage1", "exact"), ("p(X2) prior", "exact")):
-        # By factor, by channel, and at the loss.
+        # The kind is shown in the tables by factor and by channel, and at the chart of the loss.
         assert text.count(f"{factor}{kind}") == 2
         assert f"{factor}, {kind}" in text
     assert "totalbound2.777 ± 0.020" in text
-    assert "Bpd3.3332.8882.777Kindexactexactbound" in text
-    assert "the image’s own bits/dim are at most the model’s. All others are exact." in text
+    assert "bits/dim3.3332.8882.777kindexactexactbound" in text
+    assert "the bits/dim of the image itself are at most this total. All other figures are exact." in text
 
 
 def test_a_restricted_chain_is_exact_and_wastes_nothing(run):
     write_evaluation(run, evaluation_of("restricted", "restricted"))
     text = read(run).text
-    assert "exact: the images' own bits/dim" in text
+    assert "exact: the bits/dim of the images themselves" in text
     assert "Training images1.777± 0.010 bits/dim, exact" in text
-    assert "Kindexactexactexact" in text
+    assert "kindexactexactexact" in text
     assert "bound" not in text
     assert "asted" not in text
 
@@ -289,7 +294,7 @@ def test_what_free_decoders_waste_is_shown_by_factor_and_channel(run):
         f"p(X0 | X1) stage00.500 ± 0.0620.250 ± 0.031{channels}p(X1 | X2) stage11.500 ± 0.0620.250 ± 0.031{channels}"
         "total0.500 ± 0.046Held-out bits/dim that free decoders spend on images with other views."
     ) in text
-    # Of a chain in which one is restricted, and one that does not tell.
+    # The first chain has a restricted decoder, and the second has a free decoder that cannot report wasted bits.
     table = evaluation_of("free", "restricted")
     write_evaluation(run, table)
     assert "channel 2p(X0 | X1) stage00.500 ± 0.0620.250" in read(run).text
@@ -321,7 +326,7 @@ def test_text_from_files_never_becomes_markup(run, hide):
     if hide == "recipe":
         (run / "recipe.toml").write_text(f"# {HOSTILE}\n{RECIPE}")
     elif hide == "name":
-        # A file name holds no slash.
+        # A file name cannot contain a slash.
         run = run.rename(run.with_name(HOSTILE.replace("/", "")))
     elif hide == "data":
         facts["data"] |= {"path": HOSTILE, "fingerprint": HOSTILE}
@@ -353,8 +358,8 @@ def test_an_empty_folder_says_what_is_missing(tmp_path):
         "This run has not been evaluated yet",
         "No samples have been drawn yet.",
         "There are no training metrics yet.",
-        "What the data was is recorded when a run is evaluated.",
-        "This run's folder holds no recipe.",
+        "The data set is recorded when the run is evaluated.",
+        "The run's folder contains no recipe.",
     ):
         assert sentence in page.text
     assert not page.all("img")
@@ -366,7 +371,7 @@ def test_a_run_under_way_knows_its_factors_from_the_recipe(tmp_path):
     write_metrics(tmp_path, metrics("prior"))
     page = read(tmp_path)
     assert "p(X0 | X1) p(X1 | X2) p(X2)" in page.text
-    assert "No training metrics yet for: stage0, stage1." in page.text
+    assert "There are no training metrics yet for these factors: stage0, stage1." in page.text
     assert "held-out images, evaluated at the end" not in page.text
 
 
@@ -377,10 +382,10 @@ def test_factors_that_are_not_trained_are_named(run):
     facts["bits_per_dim"] = facts["standard_error"] = {"heldout": None, "training": None}
     write_evaluation(run, facts)
     page = read(run)
-    assert "Not trained yet, and so without a likelihood: stage0, stage1." in page.text
-    assert "The whole model has no bits/dim yet, because not all of its factors are trained." in page.text
-    assert "a bound" not in page.text
-    assert "Bpd3.333––Kindexact––" in page.text
+    assert "These factors are not trained yet, so they have no likelihood: stage0, stage1." in page.text
+    assert "The bits/dim of the whole model are unknown until all of its factors are trained." in page.text
+    assert "upper bound" not in page.text
+    assert "bits/dim3.333––kindexact––" in page.text
 
 
 def test_without_training_images_there_is_nothing_to_compare(run):
@@ -401,16 +406,16 @@ def test_a_model_without_stages_is_exact(run):
     write_metrics(run, metrics("prior"))
     (run / "samples/growth.png").unlink()
     page = read(run)
-    assert "exact: the images' own bits/dim" in page.text
+    assert "exact: the bits/dim of the images themselves" in page.text
     assert "weights of the last step" in page.text
-    assert "Res." not in page.text
+    assert "By resolution" not in page.text
     assert "coarse" not in page.text
 
 
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        ({"rule": "ancestral"}, "1 sample, rule ‘ancestral’ (exact samples of the model), seed 1."),
+        ({"rule": "ancestral"}, "1 sample, drawing rule ‘ancestral’ (exact samples of the model), seed 1."),
         (
             {"rule": "ancestral", "temperature": 0.9},
             "(not the model's own distribution: temperature 0.9), seed 1.",
@@ -421,9 +426,9 @@ def test_a_model_without_stages_is_exact(run):
         ),
         (
             {"rule": "map", "temperature": 0.5},
-            "(not the model's own distribution: the mode of a drawn mixture component at every pixel, temperature 0.5)",
+            "(not the model's own distribution: every pixel is the mode of a drawn mixture component, temperature 0.5)",
         ),
-        ({"rule": "typical"}, "1 sample, rule ‘typical’, seed 1."),
+        ({"rule": "typical"}, "1 sample, drawing rule ‘typical’, seed 1."),
         ({"rule": "map", "seconds": 600}, "drawn in 10.0 min."),
     ],
 )
@@ -436,8 +441,8 @@ def test_missing_pictures_and_facts_of_samples_are_said(run):
     (run / "samples/growth.png").unlink()
     (run / "samples/samples.json").unlink()
     page = read(run)
-    assert "no picture of how these samples grew" in page.text
-    assert "How these samples were drawn is not recorded." in page.text
+    assert "The picture of these samples from coarse to fine is missing." in page.text
+    assert "The run does not record how these samples were drawn." in page.text
 
 
 def test_views_of_one_size_are_told_apart(run):
@@ -447,7 +452,7 @@ def test_views_of_one_size_are_told_apart(run):
     write_evaluation(run, facts)
     page = read(run)
     assert "X0 16×16×3 (256 levels), X1 16×16×1 (16 levels)" in page.text
-    assert "Res.16×16×1 (16 levels)16×16×3 (256 levels)" in page.text
+    assert "resolution16×16×1 (16 levels)16×16×3 (256 levels)" in page.text
 
 
 def test_the_last_line_for_a_step_counts_and_half_lines_do_not(tmp_path):
@@ -463,7 +468,7 @@ def test_values_of_a_diverged_run_are_counted_and_not_drawn(tmp_path):
         tmp_path, [{"factor": "prior", "step": step, "bits_per_dim": value} for step, value in enumerate(bits)]
     )
     page = read(tmp_path)
-    assert "3 values not drawn: not finite, or beyond 1,000 bits/dim" in page.text
+    assert "3 values not drawn (not finite, or outside ±1,000 bits/dim)" in page.text
     assert not re.search(r'points="[^"]*(nan|inf)', (tmp_path / "report.html").read_text("utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""One table gives the same numbers on screen and page, whatever its cells hold."""
+"""Tests that a table shows the same numbers in the terminal and on the page, with any cells."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_wide_table_continues_below(count):
     assert max(map(len, lines)) <= WIDTH
     found = re.findall(r"channel \d+", "\n".join(lines))
     assert found == [column.name for column in columns]
-    # A part without anything in the last row does not have the row.
+    # Each part of a split table leaves out a last row without content.
     assert len([line for line in lines if line.startswith("total")]) == 1
     assert len([line for line in lines if line.startswith("stage0")]) == -(-count // 5)
 

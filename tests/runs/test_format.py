@@ -1,4 +1,4 @@
-"""The version of a run folder's format: older ones are read and become new ones, newer ones are refused."""
+"""Tests of the format version of run folders: older formats are read and upgraded, and newer ones are refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def own(finished, tmp_path) -> Path:
 
 
 def verbs(finished: Path, pictures: Path) -> dict[str, Callable[[Path], Any]]:
-    """Everything that opens a run."""
+    """Returns all operations that open a run, by name."""
     return {
         "run": lambda folder: auxar.run(finished / "recipe.toml", out=folder),
         "evaluate": auxar.evaluate,
@@ -85,7 +85,7 @@ def test_a_newer_run_is_refused_by_everything_that_opens_it(pictures, finished, 
         with pytest.raises(UserError) as caught:
             call(own)
         assert str(caught.value) == (
-            f"{own} is a run of format {FORMAT + 1}, written by auxar 9.1\\x1b[2J, and this auxar {VERSION} reads "
+            f"{own} has run format {FORMAT + 1}, written by auxar 9.1\\x1b[2J; this auxar {VERSION} reads "
             f"formats up to {FORMAT}; use a newer auxar"
         ), verb
         assert snapshot(own) == before, verb
@@ -94,7 +94,7 @@ def test_a_newer_run_is_refused_by_everything_that_opens_it(pictures, finished, 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "not JSON"),
+        ("", "it is not valid JSON"),
         ("[]", "expected a table, got []"),
         ("{}", "format: this key is required; auxar: this key is required"),
         ('{"format": 2}', "auxar: this key is required"),

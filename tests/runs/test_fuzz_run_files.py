@@ -1,4 +1,4 @@
-"""Whatever happens to a run's files, there is a result or one error; and the script that tries it would tell if not."""
+"""Tests that damaged files of a run give a result or one error, and that the fuzzing script detects anything else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEED, COUNT = 1, 45
 
 @pytest.fixture(scope="module")
 def fuzz() -> Iterator[ModuleType]:
-    """The script, with a cache of images and a number of threads of its own."""
+    """The fuzzing script. Its changes of the image cache and of the number of threads are undone after the tests."""
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(PROJECT / "tests" / "fuzz")
@@ -34,7 +34,7 @@ def fuzz() -> Iterator[ModuleType]:
 def outcome(
     fuzz: ModuleType, monkeypatch: pytest.MonkeyPatch, action: Callable[[Any, Path], Any], **limits: Any
 ) -> Any:
-    """What becomes of a case in which this is what is done."""
+    """Returns the outcome of a case with the given action in place of the case's own action."""
     monkeypatch.setattr(fuzz, "ACTIONS", dict.fromkeys(fuzz.ACTIONS, action))
     (found,) = fuzz.outcomes_of(SEED, [0], fuzz.Limits(**{"seconds": 20, "memory": 4, **limits}))
     return found

@@ -1,4 +1,4 @@
-"""A run's folder from a stranger: nothing in it runs code, leads out of it, hangs, or takes the machine's memory."""
+"""Tests that opening an untrusted run folder never runs its code, leaves the folder, hangs or exhausts memory."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ from auxar.runs.lock import holding
 
 FACTORS = ("prior", "stage0")
 SECONDS = 60
-"""More than anything here takes on a machine that has much else to do."""
+"""Time limit of a test in seconds, long enough for a busy machine."""
 
 
 class HangError(BaseException):
-    """Not an `Exception`, so that nothing on the way takes it for one of its own."""
+    """An error for tests that take too long. As a `BaseException` it is not caught by `except Exception`."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Networks this small are not worth a second one, and waiting for it takes much longer than they do."""
+    """Uses one thread. Synchronizing threads takes much longer than running networks this small."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -68,7 +68,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def finished(one_thread, pictures, tmp_path_factory) -> Path:
-    """A run that has everything: it also drew by another rule, and the paper's figures."""
+    """A complete run, with samples of a second rule and the paper's figures."""
     folder = run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures))
     sample(folder, settings=["sampling.images=1", "sampling.rule=map"])
     figures(folder, rows=1)
@@ -77,13 +77,13 @@ def finished(one_thread, pictures, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def own(finished, tmp_path) -> Path:
-    """The same run, to be made hostile."""
+    """A copy of the finished run for a test to damage."""
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 @pytest.fixture
 def outside(tmp_path) -> Iterator[Path]:
-    """A folder with files that a run might have, which is as it was when the test ends."""
+    """A folder outside the run with files like those of a run. The fixture checks that the test did not change it."""
     folder = tmp_path / "outside"
     (folder / "images").mkdir(parents=True)
     for name in ("metrics.jsonl", "weights.safetensors", "000000.png", "images/000000.png", "samples.json", "x.png"):
@@ -95,7 +95,7 @@ def outside(tmp_path) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def in_time() -> Iterator[None]:
-    """What hangs fails."""
+    """Fails tests that take longer than `SECONDS`."""
 
     def hang(*arguments: Any) -> None:
         raise HangError
@@ -112,7 +112,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 
 def verbs(clean: Path) -> dict[str, Callable[[Path], Any]]:
-    """Everything that opens a run's folder. The recipe that is continued is that of the run as it was."""
+    """Returns all operations that open a run's folder, by name. `run` continues it with the recipe of the clean run."""
     return {
         "load": lambda folder: auxar.load(folder).sample(1),
         "check": lambda folder: factor_costs(*load_recipe(folder / "recipe.toml")),
@@ -126,7 +126,7 @@ def verbs(clean: Path) -> dict[str, Callable[[Path], Any]]:
 
 
 def said(action: Callable[..., Any], *arguments: Any) -> str:
-    """The one error that a user sees, or nothing if it works. Anything else is raised."""
+    """Returns the message of the `UserError` that an action raises, or "" if it works. Other errors are not caught."""
     try:
         action(*arguments)
     except UserError as error:
@@ -136,9 +136,9 @@ def said(action: Callable[..., Any], *arguments: Any) -> str:
 
 @contextlib.contextmanager
 def within(megabytes: int, seconds: float = 10) -> Iterator[None]:
-    """That what happens takes no more memory and time of computing."""
+    """Asserts that the block stays within this memory and CPU time."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # From here on the peak is counted anew.
+        Path("/proc/self/clear_refs").write_text("5")  # This resets the peak.
     before, start = peak(), time.process_time()
     yield
     assert peak() - before < megabytes
@@ -146,7 +146,7 @@ def within(megabytes: int, seconds: float = 10) -> Iterator[None]:
 
 
 def peak() -> float:
-    """Megabytes that were resident at most."""
+    """Returns the peak of resident memory in megabytes."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -155,18 +155,18 @@ def peak() -> float:
 
 
 def sparse(path: Path, size: int = 2**40) -> None:
-    """Makes a file of that size, which takes no room on the disk."""
+    """Extends a file to a size without using space on the disk."""
     try:
         os.truncate(path, size)
     except OSError:
-        pytest.skip("this file system has no such files")
+        pytest.skip("this file system does not support sparse files")
 
 
 # Pickles
 
 
 class Planted:
-    """Makes a folder when it is loaded."""
+    """An object that creates a folder when its pickle is loaded."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -176,7 +176,7 @@ class Planted:
 
 
 def pickles(marker: Path) -> dict[str, bytes]:
-    """The same pickle as several programs would write it."""
+    """Returns a malicious pickle in the file formats of several libraries."""
     planted = Planted(marker)
     buffers = {name: io.BytesIO() for name in ("torch", "old torch", "numpy", "npz")}
     torch.save({"state": planted}, buffers["torch"])
@@ -209,7 +209,7 @@ def test_a_pickle_is_a_pickle(tmp_path):
 
 
 def test_planted_pickles_are_not_loaded(finished, own, tmp_path):
-    """Under every name that a run has and that it does not need, and under names that others have."""
+    """Pickles are not loaded from any optional file of a run, and not from files with names that other tools use."""
     marker = tmp_path / "marker"
     (content, *others) = pickles(marker).values()
     for file in [path for path in own.rglob("*") if path.is_file()]:
@@ -235,7 +235,7 @@ def test_a_pickle_is_no_weights_no_state_and_no_recipe(finished, own, tmp_path, 
     for verb in ("load", "evaluate", "sample", "figures"):
         message = said(every[verb], own)
         assert message.startswith(f"{weights} is damaged: ")
-        assert message.endswith("; delete it, and `auxar run` makes it again from the last checkpoint")
+        assert message.endswith("; delete this file, and `auxar run` writes it again from the last checkpoint")
     weights.unlink()
     for state in weights.parent.glob("training*"):
         state.write_bytes(content)
@@ -247,19 +247,20 @@ def test_a_pickle_is_no_weights_no_state_and_no_recipe(finished, own, tmp_path, 
 
 
 FORBIDDEN_MODULES = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml", "code", "runpy"}
-# By themselves, and of some module or object; every network has a method `eval`, and patterns are compiled.
+# Names that are forbidden as functions, and names that are forbidden as attributes. The attributes `eval` of a network
+# and `re.compile` are harmless.
 FORBIDDEN_CALLS = (
     {"eval", "exec", "compile", "__import__"},
     {"system", "popen", "load_module", "exec_module", "run_module", "run_path"},
 )
 KNOWN = {
-    ("auxar/plugins.py", "exec"),  # Plugin files, which are code that the user trusts.
+    ("auxar/plugins.py", "exec"),  # This runs plugin files, which are code that the user trusts.
     ("auxar/plugins.py", "compile"),
 }
 
 
 def calls(node: ast.AST) -> Iterator[tuple[str, str, ast.Call]]:
-    """Every call below a node: what the function is an attribute of, its name, and the call."""
+    """Yields every call below a node as (object that has the function as an attribute, name of the function, call)."""
     for call in ast.walk(node):
         if isinstance(call, ast.Call):
             function = call.func
@@ -270,7 +271,7 @@ def calls(node: ast.AST) -> Iterator[tuple[str, str, ast.Call]]:
 
 
 def loads_code(path: Path) -> Iterator[str]:
-    """What in a module could run what a file holds."""
+    """Yields the imports and calls of a module that could run the content of a file as code."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -326,7 +327,7 @@ MARKING = 'from pathlib import Path\n(Path(__file__).parents[1] / "marker").touc
 
 @pytest.fixture(scope="module")
 def extended(one_thread, pictures, tmp_path_factory) -> Path:
-    """A run with a view of its own."""
+    """A run with a view from a plugin file."""
     folder = tmp_path_factory.mktemp("extended")
     (folder / "thin.py").write_text(VIEW)
     return run(folder / "run", with_view(pictures))
@@ -339,14 +340,14 @@ def with_view(pictures: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def plugged(extended, tmp_path) -> Path:
-    """The same run, whose code leaves a marker in its folder."""
+    """A copy of `extended` with a plugin file that creates a marker in the run's folder when it is loaded."""
     folder = Path(shutil.copytree(extended, tmp_path / "run"))
     (folder / "plugins" / "thin.py").write_text(VIEW + MARKING)
     return folder
 
 
 def opening(folder: Path, *, trust_plugins: bool = False) -> list[Callable[[], Any]]:
-    """Everything that loads the plugins of a run."""
+    """Returns all operations that load the plugins of a run."""
     recipe = folder / "recipe.toml"
     return [
         lambda: auxar.load(folder, trust_plugins=trust_plugins),
@@ -361,7 +362,7 @@ def test_code_that_comes_with_a_run_is_not_loaded_unasked(plugged):
     file = plugged / "plugins" / "thin.py"
     for call in opening(plugged):
         message = said(call)
-        assert f"this run comes with code that would be loaded: {file}; read it, and say --trust-plugins" in message
+        assert f"this run has plugin files, which are code: {file}; read them, and if you trust them, add" in message
     assert not (plugged / "marker").exists()
 
 
@@ -369,7 +370,7 @@ def test_the_commands_say_so_too(plugged, capsys):
     recipe = str(plugged / "recipe.toml")
     for words in (["run", recipe], ["check", recipe], ["evaluate", str(plugged)], ["sample", str(plugged)]):
         assert main(words) == 2
-        assert "say --trust-plugins" in capsys.readouterr().err
+        assert "add --trust-plugins" in capsys.readouterr().err
     assert not (plugged / "marker").exists()
     assert main(["check", recipe, "--trust-plugins"]) == 0
     assert (plugged / "marker").exists()
@@ -379,7 +380,7 @@ def test_trusted_code_is_named_before_it_is_loaded(plugged, caplog):
     (plugged / "plugins" / "thin.py").write_text(VIEW + MARKING + "1 / 0")
     with caplog.at_level(logging.INFO, "auxar"):
         assert "ZeroDivisionError" in said(lambda: auxar.load(plugged, trust_plugins=True))
-    assert f"loading code that comes with the run: {plugged / 'plugins' / 'thin.py'}" in caplog.text
+    assert f"loading the plugin files of the run: {plugged / 'plugins' / 'thin.py'}" in caplog.text
     (plugged / "plugins" / "thin.py").write_text(VIEW + MARKING)
     for call in opening(plugged, trust_plugins=True):
         (plugged / "marker").unlink(missing_ok=True)
@@ -404,7 +405,7 @@ def test_trusted_code_is_named_before_it_is_loaded(plugged, caplog):
     ],
 )
 def test_code_elsewhere_is_not_loaded_even_if_trusted(own, tmp_path, name, trust, bare):
-    """Nor from a folder that has nothing of a run but a recipe."""
+    """Code outside the run's folder `plugins` is not loaded, even if the folder contains only a recipe."""
     marker = tmp_path / "marker"
     for place in (own, own.parent, own.parent.parent, own / "plugins", own / "samples", own / "plugins" / "deep"):
         place.mkdir(exist_ok=True)
@@ -438,7 +439,7 @@ def recipe(folder: Path, **changes: Any) -> None:
 
 
 def test_compiled_files_are_not_used(plugged, tmp_path):
-    """A `.pyc` that claims to be of the text beside it, as Python itself would believe."""
+    """Python itself would use these `.pyc` files, which claim to be compiled from the plugin file. They are ignored."""
     file = plugged / "plugins" / "thin.py"
     evil = tmp_path / "evil.py"
     evil.write_text(f"open({str(tmp_path / 'compiled')!r}, 'w')")
@@ -519,7 +520,7 @@ PLACES = [
 
 @contextlib.contextmanager
 def replaced(own: Path, place: str, make: Callable[[Path], Any]) -> Iterator[Path]:
-    """While the block runs, something else is in that place of a run. Nothing but what is there may change."""
+    """Replaces a file or folder of a run inside the block, and checks that nothing else changes."""
     path, aside = own / place, own.parent / "aside"
     before = contents(own)
     there = path.exists()
@@ -540,11 +541,11 @@ def replaced(own: Path, place: str, make: Callable[[Path], Any]) -> Iterator[Pat
 
 
 def refused(finished: Path, own: Path, place: str, message: str, *names: str) -> None:
-    """That everything which opens the run tells of what is in that place of it."""
+    """Asserts that every operation reports the replaced file or folder."""
     for verb, call in verbs(finished).items():
         if place == "recipe.toml":
             assert said(call, own), verb
-        elif verb in names or (not names and verb != "check"):  # It reads nothing but the recipe.
+        elif verb in names or (not names and verb != "check"):  # `check` reads only the recipe.
             assert said(call, own).startswith(message), verb
 
 
@@ -557,7 +558,7 @@ def test_a_link_out_of_the_folder_is_named_and_not_followed(finished, own, outsi
             Path("../" * (place.count("/") + 1), "outside") if kind == "relative" else outside / names.get(kind, "")
         )
         with replaced(own, place, partial(Path.symlink_to, target=target)) as path:
-            message = f"{path} is a link out of the run's folder, to {outside}"
+            message = f"{path} is a link to {outside}"
             refused(finished, own, place, message, *some)
 
 
@@ -591,7 +592,7 @@ def test_links_in_a_circle_are_no_riddle(finished, own, place):
     assert {name for name in contents(own.parent) if not name.startswith(f"{own}/")} <= before
 
 
-# What is no file
+# Special files
 
 
 SPECIAL = ["evaluation.json", "evaluation.safetensors", "factors/prior/weights.safetensors", "samples/samples.png"]
@@ -621,7 +622,7 @@ def device(path: Path) -> None:
 
 def bound(path: Path) -> None:
     with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as made:
-        made.bind(path.name)  # A path of a hundred characters would be too long.
+        made.bind(path.name)  # The path of a socket must be shorter than about 100 characters.
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, bound, device], ids=["pipe", "socket", "device"])
@@ -654,7 +655,7 @@ def test_a_file_in_place_of_a_folder(finished, own, place):
 
 
 def crafted(header: Any, data: bytes = b"", length: int | None = None) -> bytes:
-    """A safetensors file with that header, which may claim another length."""
+    """Returns a safetensors file with this header. `length` replaces the true length of the header."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
@@ -711,7 +712,7 @@ HEADERS = ["16 MB of metadata", "nothing of absurd size", "many sides", "complex
 
 @pytest.mark.parametrize("kind", TENSORS)
 def test_what_tensors_claim_is_checked_before_it_is_believed(finished, own, kind):
-    """As weights, as what evaluations are compared by and, if the header is one, as what training goes on from."""
+    """Malformed tensors are refused as nats of an evaluation, as weights and, for `HEADERS`, as a checkpoint."""
     content = TENSORS[kind]
     prior = own / "factors" / "prior"
     with within(megabytes=300):
@@ -732,11 +733,11 @@ def test_what_tensors_claim_is_checked_before_it_is_believed(finished, own, kind
 
 
 def test_a_header_has_an_end(own):
-    """What is in it may be fine: a hundred thousand tensors take less."""
+    """A header above a size limit is refused even if it is valid; 100,000 tensors need less."""
     file = own / "factors" / "prior" / "weights.safetensors"
     tensors, _ = read_tensors(file)
     save_file(tensors, file, {"padding": " " * 2**24})
-    assert f"{file} is damaged: its header claims 16," in said(auxar.load, own)
+    assert f"{file} is damaged: its header has 16," in said(auxar.load, own)
 
 
 def test_files_of_a_terabyte_are_not_read(finished, own):
@@ -757,7 +758,7 @@ def test_files_of_a_terabyte_are_not_read(finished, own):
 
 
 def test_a_terabyte_that_a_header_claims_is_not_read(finished, own):
-    """The evaluation claims as many images, so that only their number can be refused."""
+    """The evaluation claims the same number of images as the header, so only the large number can be noticed."""
     table = read_json(own / "evaluation.json")
     count = 2**27
     table["images"]["heldout"] = count
@@ -772,12 +773,12 @@ def test_a_terabyte_that_a_header_claims_is_not_read(finished, own):
     (own / "evaluation.safetensors").write_bytes(content)
     sparse(own / "evaluation.safetensors", len(content) + 24 * count)
     with within(megabytes=300):
-        assert "are not of one evaluation" in said(compare_runs, [finished, own])
+        assert "come from different evaluations" in said(compare_runs, [finished, own])
 
 
 @pytest.mark.parametrize("changes", [{"prior__filters": 4096}, {"stage__0__decoder__filters": 16_384}])
 def test_a_recipe_of_absurd_size_takes_no_memory(own, changes):
-    """Its weights would have to be as large, and are not."""
+    """A recipe with absurd sizes is refused without using memory, because the stored weights have other sizes."""
     recipe(own, **changes)
     with within(megabytes=300):
         for call in (auxar.load, evaluate, sample, lambda folder: figures(folder, rows=1)):
@@ -789,7 +790,7 @@ def test_numbers_of_another_type_are_no_log_likelihoods(finished, own, dtype):
     file = own / "evaluation.safetensors"
     tensors, metadata = read_tensors(file)
     save_file({**tensors, "heldout.nats": tensors["heldout.nats"].to(dtype)}, file, metadata)
-    assert "are not of one evaluation" in said(compare_runs, [finished, own])
+    assert "come from different evaluations" in said(compare_runs, [finished, own])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bool, torch.complex64])
@@ -852,7 +853,7 @@ def test_what_a_state_says_of_itself_is_checked(finished, own, kind):
     message = said(verbs(finished)["run"], own)
     assert message.startswith(f"{folder / 'training-000000004.safetensors'} ")
     assert len(message) < 1000
-    assert ("its times and losses are no numbers" in message) == (kind in NO_NUMBERS)
+    assert ("seconds and losses must be finite numbers" in message) == (kind in NO_NUMBERS)
 
 
 @pytest.mark.parametrize("key", ["step", "weights", "images"])
@@ -862,8 +863,8 @@ def test_what_weights_say_of_themselves_is_checked(own, key, text):
     tensors, metadata = read_tensors(file)
     save_file(tensors, file, {**metadata, key: text})
     message = said(evaluate, own)
-    # A fingerprint is any word: that of other images is told in a warning.
-    assert (f"{file} is damaged: its {key} is " in message) == (
+    # Any word may be a fingerprint, so a wrong one only causes a warning about other images.
+    assert (f"{file} is damaged: the metadata entry '{key}' is " in message) == (
         (key, text) not in (("images", "-1"), ("images", "nan"))
     )
 
@@ -927,7 +928,7 @@ def test_json_that_is_none_of_ours(finished, own, place, kind):
 
 
 def values(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The paths of all values in tables and lists of JSON; of several entries of a list those of the first."""
+    """Yields the paths of all values in JSON. Only the first entry of a list is visited."""
     if path:
         yield path
     entries = node.items() if isinstance(node, dict) else enumerate(node[:1]) if isinstance(node, list) else ()
@@ -936,7 +937,7 @@ def values(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def with_value(table: Any, path: tuple[Any, ...], text: str) -> str:
-    """JSON with other text in place of one value."""
+    """Returns the JSON text with the value at `path` replaced by `text`."""
     marker = "the value in question"
     node = table = json.loads(json.dumps(table))
     for key in path[:-1]:
@@ -949,7 +950,7 @@ def with_value(table: Any, path: tuple[Any, ...], text: str) -> str:
 def test_any_value_in_a_record_gives_a_result_or_an_error(finished, own, place):
     table = read_json(own / place)
     messages = set()
-    stride = 1 if place == "run.json" else 7  # It has but two values.
+    stride = 1 if place == "run.json" else 7  # `run.json` has only two values.
     for number, path in enumerate(values(table)):
         for text in VALUES[number % stride :: stride]:
             (own / place).write_text(with_value(table, path, text))
@@ -966,9 +967,9 @@ def test_any_value_in_a_record_gives_a_result_or_an_error(finished, own, place):
         ("seed", "1e0", "seed: expected int, got 1.0"),
         ("seed", "true", "seed: expected int, got True"),
         ("seed", '"1"', "seed: expected int, got '1'"),
-        ("seed", str(2**63), f"seed: expected a number of 64 bits, got {2**63}"),
-        ("seed", "9" * 4000, "seed: expected a number of 64 bits, got ≈10^4000"),
-        ("seconds", "9" * 400, "seconds: expected a number of 64 bits, got ≈10^400"),
+        ("seed", str(2**63), f"seed: expected an integer of at most 64 bits, got {2**63}"),
+        ("seed", "9" * 4000, "seed: expected an integer of at most 64 bits, got ≈10^4000"),
+        ("seconds", "9" * 400, "seconds: expected an integer of at most 64 bits, got ≈10^400"),
         ("seconds", '"1"', "seconds: expected float, got '1'"),
         ("rule", "1", "rule: expected str, got 1"),
         ("rule", json.dumps("x" * 10_001), "rule: expected at most 10000 characters, got 10001"),
@@ -989,7 +990,7 @@ def test_a_record_is_a_table_and_has_an_end(own):
         file.write_text(text)
         assert said(write_report, own) == f"{file} is damaged: expected a table, got {json.loads(text)!r}"
     file.write_text(" " * (2**24 + 1))
-    assert "is larger than the 16,777,216 bytes" in said(write_report, own)
+    assert "is too large: expected at most 16,777,216 bytes" in said(write_report, own)
 
 
 @pytest.mark.parametrize("place", RECORDS)
@@ -1042,7 +1043,7 @@ def test_a_recipe_of_endless_stages(finished, own, repeat):
 @pytest.mark.parametrize("stage", [3, "x", ["x"], [{}], [{"view": "pyramid", "repeat": "x"}], {"view": 1}])
 def test_a_comparison_needs_a_recipe_with_stages(finished, own, stage):
     recipe(own, stage=stage)
-    expected = f"{own / 'recipe.toml'} is damaged: its stages are not tables that have a view each"
+    expected = f"{own / 'recipe.toml'} is damaged: each [[stage]] must be a table with a view, and `repeat` an integer"
     assert said(compare_runs, [finished, own]) == expected
 
 
@@ -1066,7 +1067,7 @@ def test_a_note_of_who_is_at_work_may_be_anything(own):
         ):
             (own / ".lock.json").write_text(text)
             message = said(evaluate, own)
-            assert "is being worked on by" in message
+            assert "is in use by" in message
             assert len(message) < 600
 
 
@@ -1074,7 +1075,7 @@ def test_a_note_of_who_is_at_work_may_be_anything(own):
 
 
 def png(width: int, height: int, content: bytes = b"") -> bytes:
-    """A PNG that says it has that size."""
+    """Returns a PNG file without pixels and with this size in its header."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -1089,7 +1090,7 @@ def test_pictures_of_absurd_size_are_left_out(own, size):
     (own / "figures" / "map.png").write_bytes(png(*size))
     with within(megabytes=100):
         page = Page(write_report(own).read_text("utf-8"))
-    assert "Too large to be shown on this page: samples/samples.png, figures/map.png." in page.text
+    assert "These pictures are too large for this page: samples/samples.png, figures/map.png." in page.text
     assert len(page.all("img")) == 1 + 5
 
 
@@ -1098,7 +1099,7 @@ def test_pictures_of_many_bytes_are_left_out(own):
         file.truncate(200 * 10**6)
     with within(megabytes=100):
         page = Page(write_report(own).read_text("utf-8"))
-    assert "Too large to be shown on this page: samples/samples.png." in page.text
+    assert "These pictures are too large for this page: samples/samples.png." in page.text
 
 
 def test_one_picture_many_times_is_not_many_pictures(own, monkeypatch):
@@ -1109,7 +1110,7 @@ def test_one_picture_many_times_is_not_many_pictures(own, monkeypatch):
     write_json(own / "figures" / "figures.json", entries)
     assert write_report(own).stat().st_size < 2**21
     write_json(own / "figures" / "figures.json", entries * 2)
-    assert "it has 200 figures" in said(write_report, own)
+    assert "expected at most 100 figures, got 200" in said(write_report, own)
 
 
 @pytest.mark.parametrize(
@@ -1124,16 +1125,16 @@ def test_what_is_no_picture_is_named(own, content):
 
 
 def elements(file: Path) -> set[tuple[str, tuple[str, ...]]]:
-    """Every kind of element on a page, with the names of its attributes."""
+    """Returns every kind of element on a page as (name, names of its attributes)."""
     return {(name, tuple(attributes)) for name, attributes in Page(file.read_text("utf-8")).elements}
 
 
 CHOICES = ("support", "kind", "cumulative_kind", "weights", "file")
-"""Keys of records whose texts are one of a few."""
+"""Keys of records that accept only a few fixed texts."""
 
 
 def strings(node: Any) -> Any:
-    """The same JSON with hostile text for every text that may be any."""
+    """Returns the JSON data with every free text replaced by hostile markup."""
     if isinstance(node, dict):
         return {key: entry if key in CHOICES else strings(entry) for key, entry in node.items()}
     if isinstance(node, list):
@@ -1153,7 +1154,7 @@ def test_no_text_of_a_run_becomes_markup(own):
     recipe(own, data__path=HOSTILE, prior__name=HOSTILE, plugins=[HOSTILE])
     with (own / "recipe.toml").open("a") as file:
         file.write(f"# {HOSTILE} </code></pre><script>alert(1)</script>")
-    # A file name holds no slash.
+    # A file name cannot contain a slash.
     named = own.rename(own.with_name(HOSTILE.replace("/", "")))
     page = Page(write_report(named).read_text("utf-8"))
     assert elements(named / "report.html") <= clean
@@ -1166,7 +1167,7 @@ def test_no_text_of_a_run_becomes_markup(own):
 def test_no_text_of_a_run_becomes_markup_in_a_comparison(finished, own):
     out = own.parent / "page.html"
     assert main(["compare", str(finished), str(own), "--out", str(out)]) == 0
-    clean = elements(out) | {("p", ("class",))}  # Notes, of which there were none.
+    clean = elements(out) | {("p", ("class",))}  # Notes, which the clean page does not have.
     (own / "evaluation.safetensors").unlink()
     write_json(own / "evaluation.json", strings(read_json(own / "evaluation.json")))
     named = own.rename(own.with_name(HOSTILE.replace("/", "")))
@@ -1184,10 +1185,10 @@ CONTROL = "\x1b[2J\x1b]0;title\x07\r\x9b1A\u202e\u2066\x7f\x08evil"
 
 
 def printed(capsys) -> str:
-    """What a command has printed, in which nothing controls the terminal."""
+    """Returns the output of a command, after checking that it has no characters that control the terminal."""
     output = capsys.readouterr()
     for line in (output.out + output.err).split("\n"):
-        # Bars of progress go back to the start of their line.
+        # Progress bars return to the start of their line.
         for part in line.split("\r"):
             assert part.replace("\t", " ").isprintable(), ascii(part)
     return output.out + output.err
@@ -1210,7 +1211,7 @@ def test_texts_of_a_run_do_not_control_the_terminal(finished, own, capsys):
 
 
 def controlling(node: Any) -> Any:
-    """The same JSON with characters that control a terminal for every text that may be any."""
+    """Returns the JSON data with every free text replaced by characters that control a terminal."""
     return json.loads(json.dumps(strings(node)).replace(json.dumps(HOSTILE), json.dumps(f"{CONTROL}\nof its own")))
 
 
@@ -1229,7 +1230,7 @@ def test_what_is_logged_does_not_control_the_terminal():
 
 
 def test_names_that_are_no_text_are_kept(tmp_path):
-    """As the operating system gives them: those of images that are drawn from, say."""
+    """File names that are not valid Unicode, for example of given images, can be stored in JSON."""
     write_json(tmp_path / "file.json", {"given": ["\udcff.png"]})
     assert read_json(tmp_path / "file.json") == {"given": ["\udcff.png"]}
 
@@ -1294,4 +1295,4 @@ def test_names_in_damaged_files_do_not_control_the_terminal(finished, own, capsy
 def test_reading_is_bounded(tmp_path):
     (tmp_path / "file").write_bytes(b"x" * 100)
     assert read_bytes(tmp_path / "file", 100) == b"x" * 100
-    assert "is larger than the 99 bytes" in said(read_bytes, tmp_path / "file", 99)
+    assert "is too large: expected at most 99 bytes" in said(read_bytes, tmp_path / "file", 99)

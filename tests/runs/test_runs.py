@@ -1,4 +1,4 @@
-"""A run's folder keeps what it is, and what is wrong with one is told."""
+"""Tests that a run's folder is only changed in valid ways, and that errors name the damaged or unsuitable file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def finished(pictures, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copied(finished, tmp_path) -> Path:
-    """The finished run, to be damaged."""
+    """A copy of the finished run for a test to damage."""
     shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run"
 
@@ -47,7 +47,7 @@ def refusal(folder: Path) -> str:
     return str(caught.value)
 
 
-# What a run's folder may be
+# Folders for runs
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_another_recipes_run_is_left_alone(pictures, finished, change, named):
     with pytest.raises(UserError) as caught:
         run(finished, tiny(pictures, **change))
     assert str(caught.value) == (
-        f"{finished} holds another recipe's run (different: {named}); choose another folder with --out"
+        f"{finished} holds a run of another recipe (different keys: {named}); choose another folder with --out"
     )
     assert snapshot(finished) == before
 
@@ -79,7 +79,7 @@ def test_a_folder_that_is_no_run_is_left_alone(pictures, tmp_path):
     folder.mkdir()
     (folder / "holiday.txt").write_text("mine")
     before = snapshot(folder)
-    with pytest.raises(UserError, match="photos exists and is not a run's folder; choose another with --out"):
+    with pytest.raises(UserError, match="photos exists and is not a run's folder; choose another folder with --out"):
         run(folder, tiny(pictures))
     assert snapshot(folder) == before
     with pytest.raises(UserError, match="exists and is not a run's folder"):
@@ -143,7 +143,7 @@ def test_a_missing_factor_is_named(copied):
     file = copied / "factors" / "stage0" / "weights.safetensors"
     file.unlink()
     assert refusal(copied) == (
-        f"{file} is missing: factor stage0 is not trained; `auxar run` with the recipe continues it"
+        f"{file} is missing: factor stage0 is not trained; train it with `auxar run` and the run's recipe"
     )
 
 
@@ -167,7 +167,7 @@ def test_weights_of_another_size_are_named(copied):
     name = sorted(tensors)[0]
     save_file({**tensors, name: torch.zeros(9, 9)}, file)
     shape = tuple(tensors[name].shape)
-    expected = f"1 tensors differ, first {name}: expected {shape}, found (9, 9)"
+    expected = f"1 tensor(s) differ in name or shape; the first is {name}: expected {shape}, found (9, 9)"
     assert refusal(copied) == f"{file} does not belong to factor prior of this recipe: {expected}"
     with pytest.raises(UserError, match="does not belong to factor prior"):
         evaluate(copied)
@@ -220,7 +220,7 @@ def test_files_that_cannot_be_written_or_read_are_named(tmp_path):
     with pytest.raises(UserError, match=r"file/inside cannot be read: "):
         read_json(inside)
     (tmp_path / "file").write_bytes(b"\xff{")
-    with pytest.raises(UserError, match=r"file is damaged: not JSON"):
+    with pytest.raises(UserError, match=r"file is damaged: it is not valid JSON"):
         read_json(tmp_path / "file")
     with pytest.raises(UserError, match=r"none is missing"):
         read_tensors(tmp_path / "none")
@@ -281,7 +281,7 @@ def test_pictures_of_a_run_do_not_depend_on_their_batches(finished, tmp_path):
 
 
 def test_the_bits_of_drawn_images_are_those_of_all_their_drawn_views(finished, tmp_path):
-    """A drawn image need not have the view that it was drawn from: what is likely is the two together."""
+    """A drawn image may have another view than the drawn one, so its bits are those of the image and the drawn view."""
     options = ["sampling.images=5", "sampling.seed=7", "sampling.batch_size=2"]
     sample(finished, settings=options, out=tmp_path)
     facts = read_json(tmp_path / "samples.json")
@@ -367,7 +367,8 @@ def auxar_register_components():
 
 @pytest.mark.parametrize("prior", ["uniform", "learning"])
 def test_a_view_may_have_more_values_than_a_byte_and_channels_without_colors(pictures, tmp_path, prior):
-    """And a factor may have nothing to learn, or something infinite that is not learned."""
+    """Plugins may have views with over 256 levels or without color channels, and factors without trainable parameters
+    or with infinite constants."""
     (tmp_path / "strange.py").write_text(STRANGE)
     table = tiny(pictures, plugins=["strange.py"], stage__0__view={"name": "sums"})
     table["prior"] = {"name": prior}
@@ -388,7 +389,7 @@ def test_a_run_keeps_the_plugin_files_it_needs(pictures, tmp_path):
     recipe = tmp_path / "beside" / "recipe.toml"
     recipe.parent.mkdir()
     plugin = recipe.with_name("thin.py")
-    # Line ends are part of a file.
+    # The copy in the run keeps the line ends of the plugin file.
     plugin.write_bytes(VIEW.replace("\n", "\r\n").encode())
     table = tiny(pictures, plugins=["thin.py"], stage__0__view={"name": "thin", "every": 2}, sampling__images=1)
     folder = run(recipe.parent / "run", table)
@@ -397,17 +398,17 @@ def test_a_run_keeps_the_plugin_files_it_needs(pictures, tmp_path):
     run(folder, table)
     assert snapshot(folder) == before
     plugin.write_text(VIEW + "\nMORE = 1\n")
-    with pytest.raises(UserError, match=r"was made with another version of .*thin.py; choose another folder"):
+    with pytest.raises(UserError, match=r"was made with another version of the plugin file .*thin.py; restore"):
         run(folder, table)
     assert snapshot(folder) == before
     moved = tmp_path / "moved"
     folder.rename(moved)
     shutil.rmtree(recipe.parent)
-    assert "this run comes with code that would be loaded" in refusal(moved)
+    assert "this run has plugin files, which are code" in refusal(moved)
     assert auxar.load(moved, trust_plugins=True).sample(2).shape == (2, 3, 8, 8)
     assert evaluate(moved, trust_plugins=True).path == moved
     (moved / "plugins" / "thin.py").unlink()
-    with pytest.raises(UserError, match="there is no file"):
+    with pytest.raises(UserError, match=r"thin\.py does not exist"):
         auxar.load(moved, trust_plugins=True)
 
 
@@ -427,5 +428,5 @@ def test_evaluation_of_a_part_is_a_part(copied):
     assert [entry["heldout"] is None for entry in table["factors"]] == [True, False]
     assert json.loads((copied / "evaluation.json").read_text()) == table
     (copied / "factors" / "prior" / "weights.safetensors").unlink()
-    with pytest.raises(UserError, match="no factor is trained yet; `auxar run` with the recipe trains them"):
+    with pytest.raises(UserError, match="no factor is trained yet; train the run with `auxar run RECIPE`"):
         evaluate(copied)

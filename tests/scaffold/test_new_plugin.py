@@ -1,4 +1,4 @@
-"""`auxar new-plugin` writes packages that pass their own tests at once, and nothing under a name that is taken."""
+"""Tests that `auxar new-plugin` writes packages that pass their tests, and refuses names that are in use."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def packages(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def outcome(packages) -> str:
-    """What pytest says of the tests of all packages, in one process to save time. None is installed."""
-    # The checkout may be found by this variable too.
+    """The output of pytest for all packages, in one process to save time. The packages are not installed."""
+    # The tests' own PYTHONPATH is kept, because auxar itself may be found through it.
     paths = [*(str(packages / project(kind) / "src") for kind in KINDS), *filter(None, [os.environ.get("PYTHONPATH")])]
     options = ["-rA", "--import-mode=importlib", "--rootdir", str(packages), "-p", "no:cacheprovider"]
     return call(
@@ -42,7 +42,7 @@ def outcome(packages) -> str:
     ).stdout
 
 
-# What is written
+# Written packages
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -55,7 +55,7 @@ def test_a_new_package_passes_its_own_tests(packages, outcome, kind):
 
 
 def test_the_tests_of_a_package_can_fail(packages, tmp_path):
-    # Inside the package `pytest` finds its sources by itself.
+    # If `pytest` is started in the folder of a package, it finds the sources without PYTHONPATH.
     broken = shutil.copytree(packages / project("view"), tmp_path / "broken")
     source = broken / "src" / "auxar_own_view" / "__init__.py"
     text = source.read_text()
@@ -89,7 +89,7 @@ def test_what_is_written_is_tidy_and_complete(packages, kind):
 
 
 def test_what_is_written_has_sound_types(packages):
-    # auxar's own sources, since an installed package's types are read only if it says so.
+    # mypy checks the packages against the types in auxar's sources.
     path = os.pathsep.join(map(str, (PROJECT, PROJECT / "plugins")))
     sources = [f"{project(kind)}/src/auxar_own_{kind}" for kind in KINDS]
     options = ["--check-untyped-defs", "--follow-imports=silent", "--ignore-missing-imports"]
@@ -98,7 +98,7 @@ def test_what_is_written_has_sound_types(packages):
 
 
 def test_every_kind_has_a_template():
-    # A head is a part of a network's file, and an engine of a sampler's.
+    # Data sets, heads and engines have no templates.
     assert set(KINDS) == set(get_args(Kind)) - {"dataset", "head", "engine"}
 
 
@@ -126,12 +126,12 @@ def test_the_command_says_what_it_wrote_and_what_is_next(tmp_path, monkeypatch, 
     assert lines[-1].endswith("cd halftone && pip install -e '.[test]' && pytest")
 
 
-# What is refused
+# Refusals
 
 
 @pytest.fixture
 def refused(tmp_path, monkeypatch, capsys):
-    """Runs a command that must fail and leave nothing behind; returns what it says."""
+    """Runs a command, which must fail without writing anything, and returns its error message."""
     monkeypatch.chdir(tmp_path)
 
     def refused(*arguments: str) -> str:
@@ -148,27 +148,27 @@ def refused(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("name", "near"),
     [
-        ("My View", "; such as 'my-view'"),
-        ("half--tone", "; such as 'half-tone'"),
-        ("3d", "; such as 'd'"),
-        ("../up", "; such as 'up'"),
+        ("My View", ", such as 'my-view'"),
+        ("half--tone", ", such as 'half-tone'"),
+        ("3d", ", such as 'd'"),
+        ("../up", ", such as 'up'"),
         ("-", ""),
         ("", ""),
         ("ü", ""),
-        ("half\n", "; such as 'half'"),
+        ("half\n", ", such as 'half'"),
     ],
 )
 def test_names_that_are_not_valid(refused, name, near):
     message = refused("--kind", "view", "--", name)
     assert message == (
-        f"name '{name}': expected lower-case letters and digits, a letter first, with single hyphens or "
-        f"underscores between words{near}"
+        f"name '{name}': expected lowercase letters and digits, starting with a letter, with single hyphens "
+        f"or underscores between words{near}"
     )
 
 
 def test_a_name_that_python_keeps_for_itself(refused):
     assert refused("class", "--kind", "view") == (
-        "name 'class': a word of the Python language cannot be imported; choose another name, such as 'my-class'"
+        "name 'class': a Python keyword cannot be the name of a module; choose another name, such as 'my-class'"
     )
 
 
@@ -176,13 +176,14 @@ def test_a_name_that_python_keeps_for_itself(refused):
 def test_a_component_that_is_there_already_names_its_provider(refused, name):
     provider = load_plugins().providers["view", "pyramid"]
     assert refused(name, "--kind", "view") == (
-        f"name '{name}': the view 'pyramid' is provided by {provider}; choose another name, such as 'my-pyramid'"
+        f"name '{name}' is taken: the view 'pyramid' is provided by {provider}; "
+        "choose another name, such as 'my-pyramid'"
     )
 
 
 def test_a_plugin_of_that_name_with_other_components(refused):
     message = refused("emoji", "--kind", "decoder")
-    assert message.startswith("name 'emoji': auxar ")
+    assert message.startswith("name 'emoji' is taken: auxar ")
     assert message.endswith(" has a plugin named 'emoji'; choose another name, such as 'my-emoji'")
 
 
@@ -192,12 +193,12 @@ def test_a_module_that_would_be_shadowed(refused, name):
     if name == "auxar-pixelcnn":
         assert message.endswith("has a plugin named 'pixelcnn'; choose another name, such as 'my-pixelcnn'")
     else:
-        assert message.startswith(f"name '{name}': the module '{name}' is installed (")
+        assert message.startswith(f"name '{name}' is taken: the module '{name}' is installed (")
 
 
 def test_a_project_whose_module_has_another_name(refused):
     message = refused("pillow", "--kind", "view")
-    assert message.startswith("name 'pillow': a project of this name is installed (version ")
+    assert message.startswith("name 'pillow' is taken: the project is installed in version ")
 
 
 def test_a_folder_on_the_path_shadows_nothing(tmp_path, monkeypatch):
@@ -209,7 +210,7 @@ def test_a_folder_on_the_path_shadows_nothing(tmp_path, monkeypatch):
 def test_nothing_is_overwritten(refused, tmp_path):
     (tmp_path / "halftone").mkdir()
     assert refused("halftone", "--kind", "view") == (
-        "halftone exists, and nothing is overwritten; choose another name or --out"
+        "halftone exists and is not overwritten; choose another name or another --out"
     )
     (tmp_path / "file").write_text("in the way")
     assert refused("halftone", "--kind", "view", "--out", "file") == "--out: file is not a folder"
@@ -218,7 +219,7 @@ def test_nothing_is_overwritten(refused, tmp_path):
 
 def test_a_kind_that_is_none(refused):
     assert refused("halftone", "--kind", "veiw") == (
-        "--kind: there is no package to start from for 'veiw'; did you mean 'view'? "
+        "--kind: there is no template for 'veiw'; did you mean 'view'? "
         "(known: decoder, embedding, prior, sampler, view)"
     )
     assert "'dataset'" in refused("halftone", "--kind", "dataset")

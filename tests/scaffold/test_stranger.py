@@ -1,4 +1,4 @@
-"""Packages of strangers, installed beside auxar's wheel: their contracts hold, and recipes find them."""
+"""Tests that third-party packages, installed next to auxar's wheel, pass their contract tests and work in recipes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WRITTEN = [
     "tests/test_darkest.py",
     "recipes/darkest.toml",
 ]
-# The recipes as they are, but of a size that takes seconds.
+# Settings that make a recipe small enough to run in seconds.
 SMALL = [
     "image.height=8",
     "image.width=8",
@@ -40,7 +40,7 @@ VIEWS = {"auxar-darkest": "darkest", "auxar-generated": "generated"}
 
 
 def done(arguments: Sequence[str | Path], folder: Path) -> str:
-    """The output of a command that succeeds. PYTHONPATH, which may lead to the checkout, is not passed on."""
+    """Runs a command, which must succeed, and returns its output. PYTHONPATH, which may name the checkout, is unset."""
     environment = {key: value for key, value in process_environment().items() if key != "PYTHONPATH"}
     finished = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -52,7 +52,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 class Stranger:
-    """Two view packages, and a fresh environment with their wheels and auxar's."""
+    """Two third-party view packages, and a new environment with their wheels and auxar's wheel."""
 
     def __init__(self, folder: Path) -> None:
         self.packages = folder / "packages"
@@ -73,17 +73,17 @@ class Stranger:
         assert len(found) == len(projects)
         done([*pip, "--python", self.program("python"), "install", *offline, "--no-compile", *found], self.elsewhere)
         [site] = self.environment.glob("lib/python*/site-packages")
-        # PyTorch and all else that auxar needs come from the environment of these tests, after what is installed
-        # here. Its own .pth files, which may lead to the checkout, are not read.
+        # PyTorch and the other dependencies come from the environment that runs these tests, after the packages that
+        # are installed here. The .pth files of that environment are not read, because they may lead to the checkout.
         shared = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
         (site / "shared.pth").write_text("\n".join(shared) + "\n")
 
     def program(self, name: str) -> Path:
-        """A program of the environment."""
+        """Returns the path of a program of the environment."""
         return self.environment / "bin" / name
 
     def python(self, code: str) -> list[str]:
-        """The lines that a piece of code prints there."""
+        """Runs code with the environment's Python, and returns the lines that it prints."""
         return done([self.program("python"), "-c", code], self.elsewhere).splitlines()
 
 
@@ -105,7 +105,7 @@ def test_the_environment_has_the_wheels_and_not_the_checkout(stranger):
         assert Path(place).is_relative_to(stranger.environment)
     found = names.split()
     assert {"darkest", "emoji", "generated", "grayscale", "pixelcnn", "pyramid"} <= set(found)
-    assert len(found) == len(set(found)), "the environment's auxar and the one that is installed here both count"
+    assert len(found) == len(set(found)), "auxar's plugins are found in both environments"
     assert not {PROJECT, PROJECT / "plugins"} & {Path(path) for path in lines[6:]}
 
 
@@ -116,7 +116,7 @@ def test_the_wheel_has_the_templates(stranger):
 
 
 def test_their_tests_pass_on_what_is_installed(stranger):
-    # Without the packages' own `pythonpath`, so that what is tested is the wheel.
+    # The packages' own `pythonpath` is overridden, so that the installed wheels are tested.
     options = ["-q", "-o", "pythonpath=", "--import-mode=importlib", "-p", "no:cacheprovider"]
     tests = [stranger.packages / name / "tests" for name in VIEWS]
     done([stranger.program("python"), "-m", "pytest", *options, *tests], stranger.elsewhere)

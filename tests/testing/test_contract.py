@@ -1,4 +1,4 @@
-"""What auxar ships keeps its own contract."""
+"""Tests that shipped components pass the contract checks."""
 
 from typing import Any
 

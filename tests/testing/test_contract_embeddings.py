@@ -1,4 +1,4 @@
-"""Every law of embeddings catches one that breaks it."""
+"""Tests that every contract check of embeddings fails for an embedding that breaks its law."""
 
 import pytest
 import torch
@@ -51,7 +51,7 @@ class Wrapping(Features):
 
 
 class Fixed(Features):
-    """Nothing to learn, which is no fault."""
+    """A valid embedding without trainable parameters."""
 
     def __init__(self, config, view, image):
         super().__init__(config, view, image)

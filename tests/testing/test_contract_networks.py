@@ -1,4 +1,4 @@
-"""Every law of priors and decoders catches one that breaks it, and right ones of unusual makes pass."""
+"""Tests that contract checks of priors and decoders fail for each broken law, and pass for unusual valid ones."""
 
 import attrs
 import pytest
@@ -20,7 +20,7 @@ class Ahead(Net):
 
 
 class Reversed(Net):
-    """As causal as the other way round, and so not in raster order."""
+    """A network that is causal in the reverse of raster order, and therefore invalid."""
 
     def forward(self, image, features=None):
         turned = None if features is None else features.flip(2, 3)
@@ -77,7 +77,7 @@ class Unnormalized(SoftmaxHead):
 
 
 class OneSided(SoftmaxHead):
-    """Draws what its log_prob has not said."""
+    """A head that does not draw from the distribution of its `log_prob`."""
 
     def draw(self, parameters, uniforms, rule):
         return super().draw(parameters * 0.5, uniforms, rule)
@@ -165,7 +165,7 @@ def test_a_broken_head_is_caught(head, law):
 
 
 class Forgetting(CausalPrior):
-    """A prior that draws over what is known."""
+    """A prior that ignores known pixels."""
 
     def draw(self, request, sampler):
         return super().draw(attrs.evolve(request, known=None), sampler)
@@ -198,7 +198,7 @@ class Mistaken(CausalPrior):
 
 
 class Table(Prior):
-    """No causal network at all: a probability for each image of a tiny space."""
+    """A valid prior without a causal network: a table with the probability of each image of a tiny space."""
 
     power = 1.0
 
@@ -258,7 +258,7 @@ def test_what_was_not_checked_is_said():
 
 
 class Silent(Net):
-    """Begins by predicting the same everywhere."""
+    """A valid network that predicts the same everywhere before training."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -269,7 +269,7 @@ class Silent(Net):
 
 
 class Uniform(Table):
-    """Nothing to learn."""
+    """A valid prior without trainable parameters."""
 
     def __init__(self, config, image):
         super().__init__(config, image)
@@ -279,7 +279,7 @@ class Uniform(Table):
 
 
 class Frozen(Net):
-    """A part that is never trained stays in evaluation mode."""
+    """A valid network with an untrained layer that stays in evaluation mode."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -292,7 +292,7 @@ class Frozen(Net):
 
 
 class Uncoupled(LogisticMixtureHead):
-    """Draws each channel as if it did not depend on those before."""
+    """A head that ignores earlier channels when it draws a channel."""
 
     def draw(self, parameters, uniforms, rule):
         parameters = parameters.clone()

@@ -1,4 +1,4 @@
-"""Every law of samplers catches one that breaks it."""
+"""Tests that every contract check of samplers fails for a sampler that breaks its law."""
 
 import abc
 from collections.abc import Callable
@@ -21,29 +21,29 @@ WIDE = ImageSpec(1, height=2, width=5, levels=16)
 
 
 class Copy(RasterSampler):
-    """A right sampler, which the broken ones differ from in one thing."""
+    """A correct sampler, from which the broken ones are derived."""
 
 
 class Changing(Copy):
-    """The frame of samplers that change sources which draw, and leave others as they are."""
+    """Base class of samplers that change each `DrawSource`, and leave other sources as they are."""
 
     def sample(self, network, features, source):
         return super().sample(network, features, self.changed(source) if isinstance(source, DrawSource) else source)
 
     @abc.abstractmethod
     def changed(self, source: DrawSource) -> DrawSource:
-        """The source that takes its place."""
+        """Returns the changed source."""
 
 
 class Deaf(Changing):
-    """Draws known pixels anew, and all others whatever their limits."""
+    """A sampler that ignores known pixels and limits."""
 
     def changed(self, source):
         return attrs.evolve(source, limits=None)
 
 
 class Unbounded(Changing):
-    """Keeps known pixels, and draws the others whatever their limits."""
+    """A sampler that keeps known pixels, but ignores the limits of others."""
 
     def changed(self, source):
         if source.limits is None:
@@ -54,21 +54,21 @@ class Unbounded(Changing):
 
 
 class Overwriting(Changing):
-    """Draws known pixels where it follows a walk."""
+    """A sampler that ignores known pixels and limits if the decoder is restricted."""
 
     def changed(self, source):
         return attrs.evolve(source, limits=source.limits if source.walk is None else None)
 
 
 class Stray(Changing):
-    """Draws whatever its walk leaves possible."""
+    """A sampler that ignores the intervals of a restricted decoder."""
 
     def changed(self, source):
         return attrs.evolve(source, walk=None)
 
 
 class Forgetful(Changing):
-    """Does not tell its walk what it has drawn."""
+    """A sampler that does not pass drawn values to the walk of a restricted decoder."""
 
     def changed(self, source):
         if source.walk is not None:
@@ -77,7 +77,7 @@ class Forgetful(Changing):
 
 
 class OneNoise(Changing):
-    """Has noise of its own."""
+    """A sampler that replaces the noise of the source by its own."""
 
     def changed(self, source):
         noise = torch.rand(source.uniforms.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -85,7 +85,7 @@ class OneNoise(Changing):
 
 
 class Leader(Copy):
-    """All images with the features of the first."""
+    """A sampler that draws all images with the features of the first one."""
 
     def sample(self, network, features, source):
         features = None if features is None else features[:1].expand_as(features)
@@ -113,21 +113,21 @@ class Heavy(Copy):
 
 
 class Turned(Copy):
-    """Images with rows for columns."""
+    """A sampler that swaps the rows and columns of images."""
 
     def sample(self, network, features, source):
         return super().sample(network, features, source).mT
 
 
 class Beyond(Copy):
-    """Values beyond those that an image has."""
+    """A sampler that returns values outside the range of the image."""
 
     def sample(self, network, features, source):
         return super().sample(network, features, source) + network.image.levels
 
 
 class Crowded(Copy):
-    """Draws no image together with others."""
+    """A sampler that fails for more than one image."""
 
     def sample(self, network, features, source):
         if source.count > 1:
@@ -136,7 +136,7 @@ class Crowded(Copy):
 
 
 class Shy(Copy):
-    """Draws an image otherwise if it is alone."""
+    """A sampler that draws another image if the batch has only one."""
 
     def sample(self, network, features, source):
         found = super().sample(network, features, source)
@@ -144,7 +144,7 @@ class Shy(Copy):
 
 
 class OnlyDraws(Copy):
-    """Knows of no source but one that draws."""
+    """A sampler that replaces every other source by a `DrawSource`."""
 
     def sample(self, network, features, source):
         if not isinstance(source, DrawSource):
@@ -153,14 +153,14 @@ class OnlyDraws(Copy):
 
 
 class Near(WavefrontSampler):
-    """Ignores how far to the right, in rows above, its source looks."""
+    """A sampler that ignores the reach of its source."""
 
     def program(self, network, prepared, features, count, reach):
         return super().program(network, prepared, features, count, 0)
 
 
 class Stepping(Sampler):
-    """A right sampler, which asks for one place after the other."""
+    """A correct sampler that requests one place after the other from its source."""
 
     def steps(self, height, width):
         return [[place] for place in range(height * width)]
@@ -187,49 +187,49 @@ class Stepping(Sampler):
 
 
 class Teacher(Stepping):
-    """Draws all pixels at once, which is not how the model draws them."""
+    """A sampler that draws all pixels in one step, as if they were independent."""
 
     def steps(self, height, width):
         return [list(range(height * width))]
 
 
 class Partial(Stepping):
-    """Does not ask for the last pixel."""
+    """A sampler that never requests the last pixel."""
 
     def steps(self, height, width):
         return super().steps(height, width)[:-1]
 
 
 class Twice(Stepping):
-    """Asks for every pixel twice."""
+    """A sampler that requests every pixel twice."""
 
     def steps(self, height, width):
         return [[place] for place in range(height * width) for _ in range(2)]
 
 
 class Columns(Stepping):
-    """Goes down one column after the other, which is right for networks that look at no pixel to the right."""
+    """A sampler that draws column by column, which suffices for free draws if networks read no pixels to the right."""
 
     def steps(self, height, width):
         return [[row * width + column] for column in range(width) for row in range(height)]
 
 
 class Rows(Stepping):
-    """Asks for all pixels of a row at once, which is right for networks that look at rows above alone."""
+    """A sampler that requests whole rows, which suffices for free draws if networks read no pixels of the same row."""
 
     def steps(self, height, width):
         return [list(range(row * width, (row + 1) * width)) for row in range(height)]
 
 
 class Normalizing(Stepping):
-    """Passes on what draws the same pixels, but is not what the network predicts."""
+    """A sampler that shifts the predicted logits. They draw the same pixels, but differ from the predictions."""
 
     def passed(self, parameters):
         return parameters - parameters.amax(1, keepdim=True)
 
 
 class Stale(Stepping):
-    """Passes on the parameters of the pixel before."""
+    """A sampler that passes the parameters of the pixel before to the source."""
 
     kept = None
 
@@ -240,14 +240,14 @@ class Stale(Stepping):
 
 
 class Independent(Stepping):
-    """Feeds pixels of its own back to the network instead of the source's."""
+    """A sampler that feeds other pixels to the network than those that the source returned."""
 
     def fed(self, network, pixels):
         return network.image.levels - 1 - pixels
 
 
 class Padded(Copy):
-    """Asks for the place outside of the image too."""
+    """A sampler that also requests the place outside the image."""
 
     @torch.no_grad()
     def sample(self, network, features, source):
@@ -258,7 +258,7 @@ class Padded(Copy):
 
 
 class LeftNet(Net):
-    """Looks at no pixel to the right of the one it predicts."""
+    """A network that reads no pixels to the right of the predicted one."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -266,7 +266,7 @@ class LeftNet(Net):
 
 
 class AboveNet(Net):
-    """Looks at rows above alone."""
+    """A network that reads only rows above the predicted pixel."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -312,11 +312,11 @@ def test_a_sampler_that_ignores_the_reach_of_its_source_is_caught():
     with pytest.raises(ContractError) as error:
         check_sampler(lambda config: Near(), None, networks=[Net(WIDE, 0)])
     assert error.value.law == "source"
-    assert "one above up to 2 columns to its right" in str(error.value)
+    assert "rows above up to 2 columns to its right" in str(error.value)
 
 
 def test_what_is_no_sampler_is_said():
-    with pytest.raises(ContractError, match=r"spec: build makes a Net, expected an auxar\.interfaces\.Sampler"):
+    with pytest.raises(ContractError, match=r"spec: build must return an auxar\.Sampler, got Net"):
         check_sampler(lambda config: Net(IMAGE, 0), None)  # type: ignore[arg-type, return-value]
 
 
@@ -326,7 +326,7 @@ class Refusing(Copy):
 
 
 def test_a_sampler_that_takes_no_shipped_network_is_asked_for_others():
-    with pytest.raises(ContractError, match=r"build: none of the shipped networks is accepted.*not this one"):
+    with pytest.raises(ContractError, match=r"build: the sampler accepts none of the default networks.*not this one"):
         check_sampler(lambda config: Refusing(), None)
 
 
@@ -344,7 +344,7 @@ def test_a_sampler_is_checked_on_the_networks_it_is_meant_for():
     assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
 
 
-# The source that watches ---------------------------------------------------------------------------------------------
+# The source that checks its calls ------------------------------------------------------------------------------------
 
 
 def places_of(*numbers):
@@ -355,16 +355,16 @@ def places_of(*numbers):
     ("steps", "message"),
     [
         ([(places_of(), 0)], r"places must be int64 of shape \(n,\)"),
-        ([(places_of(0).int(), 1)], r"places must be int64 of shape \(n,\), got torch.int32"),
+        ([(places_of(0).int(), 1)], r"places must be int64 of shape \(n,\) with n ≥ 1, got torch.int32"),
         ([(places_of(0)[None], 1)], r"places must be int64 of shape \(n,\)"),
         ([(places_of(-1), 1)], r"places must lie in 0 … 5, got \[-1\]"),
         ([(places_of(6), 1)], r"places must lie in 0 … 5, got \[6\]"),
         ([(places_of(0), 2)], r"parameters must have shape \(2, 5\), got \(4, 5\)"),
-        ([(places_of(0), 1), (places_of(0), 1)], "row 0, column 0 was asked for twice"),
-        ([(places_of(1), 1)], "row 0, column 1 was asked for before one to its left"),
-        ([(places_of(0, 1), 2)], "row 0, column 1 was asked for before one to its left"),
-        ([(places_of(0), 1), (places_of(2), 1)], "row 1, column 0 was asked for .* above up to 1 columns to its right"),
-        ([(places_of(k), 1) for k in range(5)], "the sampler did not ask for every pixel"),
+        ([(places_of(0), 1), (places_of(0), 1)], "row 0, column 0 was requested twice"),
+        ([(places_of(1), 1)], "row 0, column 1 was requested too early: all pixels to its left"),
+        ([(places_of(0, 1), 2)], "row 0, column 1 was requested too early: all pixels to its left"),
+        ([(places_of(0), 1), (places_of(2), 1)], "row 1, column 0 was requested .* above up to 1 columns to its right"),
+        ([(places_of(k), 1) for k in range(5)], "the sampler did not request every pixel"),
     ],
 )
 def test_a_source_says_how_it_is_misused(steps, message):

@@ -1,4 +1,4 @@
-"""The law of supports catches intervals that are wrong in one thing, and lets a stranger's right ones pass."""
+"""Tests that the contract check of supports fails for intervals with one fault, and passes for correct ones."""
 
 import warnings
 
@@ -23,7 +23,7 @@ MANY_COLORS = [ImageSpec(3, height=2, width=2)]
 
 
 class Edited(Support):
-    """A right support, its intervals changed by a function of low, high, image and view."""
+    """A correct support whose intervals are changed by a function of low, high, image and view."""
 
     def __init__(self, right, edit):
         self.image = right.image
@@ -36,7 +36,7 @@ class Edited(Support):
 
 
 def pyramid(support):
-    """Builds the view of means over squares, its right support changed into another."""
+    """Returns a builder of pyramid views with the support `support(correct support)`."""
 
     def build(config, image):
         view = PyramidView(PyramidConfig(2), image)
@@ -63,7 +63,7 @@ def edited(edit):
 
 
 def rare(low, high, image, levels):
-    """The last sub-pixel of a square, where it may be white and must not be black."""
+    """Marks the last sub-pixels of squares that may be white, must not be black, and have several possible values."""
     last = (torch.arange(image.shape[2])[:, None] % 2 == 1) & (torch.arange(image.shape[3]) % 2 == 1)
     return (last & (high == levels - 1) & (low > 0) & (low < high)).to(torch.int64)
 
@@ -73,7 +73,7 @@ def whole(low, high, image, levels):
 
 
 def white(low, high, image, levels):
-    """Where a sub-pixel has to be white."""
+    """Marks the sub-pixels that have to be white."""
     return (low == levels - 1).to(torch.int64)
 
 
@@ -101,18 +101,18 @@ def test_a_bound_that_is_off_by_one_is_caught(by, images, where):
     catches(pyramid(edited(off(low_by, high_by, where, images[0].levels))), images)
 
 
-# Everything else that may be wrong ------------------------------------------------------------------------------------
+# Other faults ---------------------------------------------------------------------------------------------------------
 
 
 class HalfDown(SumSupport):
-    """Takes a mean that ends in ½ for one that was rounded down."""
+    """A support that assumes means that end in ½ to be rounded down instead of up."""
 
     def __init__(self, right):
         super().__init__(right.image, right._groups, lambda view: tuple(x + 1 for x in right.ranges(view)))
 
 
 class Narrow(SumSupport):
-    """Adds up in the view's own integers."""
+    """A support that computes sums in the dtype of the view, where they overflow."""
 
     def __init__(self, right):
         super().__init__(right.image, right._groups, self.sums)
@@ -123,7 +123,7 @@ class Narrow(SumSupport):
 
 
 class Backwards(Support):
-    """Blue first."""
+    """A support that applies the weights of the colors in reverse order, blue first."""
 
     def __init__(self, right):
         self.image = right.image
@@ -136,7 +136,7 @@ class Backwards(Support):
 
 
 class Unclipped(Support):
-    """Says what sums allow, whatever the largest value is."""
+    """A support whose intervals may exceed the largest value of the image."""
 
     def __init__(self, right):
         self.image = right.image
@@ -184,7 +184,7 @@ def strided(low, high, image, view):
 
 
 class OtherWalk(SumWalk):
-    """A walk that is wrong in one thing."""
+    """Base class of walks with one fault."""
 
 
 class Short(OtherWalk):
@@ -200,14 +200,14 @@ class Fractional(OtherWalk):
 
 
 class Careless(OtherWalk):
-    """Lets what is drawn outside of the image count."""
+    """A walk that counts values drawn outside the image as values of the last pixel."""
 
     def take(self, places, channel, values):
         super().take(places.clamp(max=places.numel() and self.groups.shape[1] - 2), channel, values)
 
 
 class Closed(OtherWalk):
-    """Outside of the image nothing is possible."""
+    """A walk whose intervals outside the image end at 0."""
 
     def interval(self, places, channel):
         found = super().interval(places, channel)
@@ -221,14 +221,14 @@ class Mixing(OtherWalk):
 
 
 class Late(OtherWalk):
-    """Takes every second value only."""
+    """A walk that rounds drawn values down to even numbers before it counts them."""
 
     def take(self, places, channel, values):
         super().take(places, channel, values // 2 * 2)
 
 
 class Blind(OtherWalk):
-    """Does not look ahead to known pixels."""
+    """A walk that ignores known pixels."""
 
     def __init__(self, support, view, known):
         super().__init__(support, view, None)
@@ -252,40 +252,40 @@ def walking(kind):
 
 
 class Elsewhere(SumSupport):
-    """Made for an image of another size."""
+    """A support for an image with another number of levels."""
 
     def __init__(self, right):
         super().__init__(attrs.evolve(right.image, levels=right.image.levels + 1), right._groups, right.ranges)
 
 
-COMPLETED = "what can be completed to an image of the view"
+COMPLETED = "these values can be completed to an image with the view"
 BROKEN = {
     "rounded half down": (pyramid(HalfDown), SQUARE, COMPLETED),
-    "rounded half down, large": (pyramid(HalfDown), LARGE, "leads to an image of another view"),
+    "rounded half down, large": (pyramid(HalfDown), LARGE, "gives an image with another view"),
     "overflow of uint8": (pyramid(Narrow), LARGE, "for a view in torch.uint8"),
     "channels in reverse": (grayscale(Backwards), COLORS, COMPLETED),
     "channels in reverse, large": (grayscale(Backwards), MANY_COLORS, "changes with sub-pixels from"),
     "without the clip": (pyramid(Unclipped), SQUARE, COMPLETED),
-    "without the clip, large": (pyramid(Unclipped), LARGE, "leaves"),
-    "below 0": (pyramid(edited(clipped_too_late)), LARGE, "leaves"),
+    "without the clip, large": (pyramid(Unclipped), LARGE, "extends outside [0, levels)"),
+    "below 0": (pyramid(edited(clipped_too_late)), LARGE, "extends outside [0, levels)"),
     "looks at the sub-pixel itself": (pyramid(edited(looking_at_itself)), SQUARE, COMPLETED),
     "looks at the sub-pixel itself, large": (pyramid(edited(looking_at_itself)), LARGE, "changes with sub-pixels from"),
     "looks ahead": (pyramid(edited(looking_ahead)), SQUARES, "changes with sub-pixels from"),
     "mixes the batch": (pyramid(edited(mixing_the_batch)), LARGE, "alone"),
     "floats": (pyramid(edited(floating)), SQUARE, "torch.float64"),
     "another shape": (pyramid(edited(of_another_shape)), SQUARE, "of shape"),
-    "changes the view": (pyramid(edited(changing_the_view)), SQUARE, "changes the image or the view"),
-    "depends on strides": (pyramid(edited(strided)), SQUARES, "layout of memory"),
-    "another image": (pyramid(Elsewhere), SQUARE, "`image` is not that of its view"),
-    "no support": (pyramid(lambda right: right.intervals), SQUARE, "expected an auxar.Support"),
+    "changes the view": (pyramid(edited(changing_the_view)), SQUARE, "changes its input image or view"),
+    "depends on strides": (pyramid(edited(strided)), SQUARES, "memory layout"),
+    "another image": (pyramid(Elsewhere), SQUARE, "the support's `image` must be the view's `image`"),
+    "no support": (pyramid(lambda right: right.intervals), SQUARE, "must be an auxar.Support or None"),
     "reach too small": (pyramid(walking(Short)), SQUARES, "walk's reach of 0"),
     "reach no integer": (pyramid(walking(Fractional)), SQUARES, "reach is an integer"),
     "counts outside": (pyramid(walking(Careless)), SQUARES, "walk along"),
-    "nothing outside": (pyramid(walking(Closed)), SQUARES, "outside of the image"),
+    "nothing outside": (pyramid(walking(Closed)), SQUARES, "outside the image"),
     "walk mixes the batch": (pyramid(walking(Mixing)), SQUARES, "walk along"),
     "walk forgets": (pyramid(walking(Late)), SQUARES, "walk along"),
     "walk of floats": (pyramid(walking(Rounding)), SQUARES, "torch.float64"),
-    "does not look ahead": (pyramid(walking(Blind)), SQUARES, "with pixels known"),
+    "does not look ahead": (pyramid(walking(Blind)), SQUARES, "if the known pixels come from"),
 }
 
 
@@ -295,13 +295,13 @@ def test_a_broken_support_is_caught(build, images, message):
 
 
 def catches(build, images):
-    """By this law alone, whatever others would find."""
+    """Asserts that the check of supports alone fails for a view; returns its message."""
 
     def make(spec):
         return build(None, spec)
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "intervals of a support were not held against all images")
+        warnings.filterwarnings("ignore", "intervals of a support were not compared with all images")
         with pytest.raises(ContractError) as error:
             check_supports(make, {spec: make(spec) for spec in images}, chosen=True)
     assert error.value.law == "support"
@@ -315,7 +315,7 @@ def test_the_contract_of_views_has_the_law():
 
 
 class Parity(View):
-    """Whether a value is odd: what keeps that is no interval."""
+    """The parity of each value. The values with a given parity form no interval."""
 
     def __init__(self, config, image):
         self.image = image
@@ -336,17 +336,17 @@ class Anything(Support):
 
 
 def test_a_view_without_intervals_cannot_have_a_support():
-    with pytest.raises(ContractError, match="no interval at") as error:
+    with pytest.raises(ContractError, match="so no interval is exact") as error:
         check_view(Parity, None)
     assert error.value.law == "support"
 
 
 def test_what_was_not_counted_is_told():
-    with pytest.warns(UserWarning, match="not held against all images"):
+    with pytest.warns(UserWarning, match="not compared with all images"):
         check_view(PyramidView, PyramidConfig(2), images=LARGE)
 
 
-# Right ones -----------------------------------------------------------------------------------------------------------
+# Correct supports -----------------------------------------------------------------------------------------------------
 
 
 class BrightestView(View):
@@ -363,7 +363,7 @@ class BrightestView(View):
 
 
 class BrightestSupport(Support):
-    """At most the maximum; the last of a square is the maximum if none before it was."""
+    """The support of `BrightestView`. The last value of a square must be the maximum if none before it is."""
 
     def __init__(self, image):
         self.image = image
@@ -373,7 +373,7 @@ class BrightestSupport(Support):
         squares = image.to(torch.int64).unflatten(2, (-1, 2)).unflatten(4, (-1, 2))
         before = squares[:, :, :, 0].amax(4).maximum(squares[:, :, :, 1, :, 0])
         low = torch.zeros_like(high)
-        # Where one of a square is larger than its maximum, nothing is possible any more.
+        # If a value of the square exceeds its maximum, the interval is empty.
         low[:, :, 1::2, 1::2] = torch.where(before < view, view, torch.where(before > view, view + 1, 0))
         return Interval(low, high)
 
@@ -396,18 +396,18 @@ def test_a_strangers_support_that_is_off_by_one_is_caught(by):
     catches(Off, SQUARE)
 
 
-# With their default options they are checked beside all other components, two with others beside what is theirs.
+# The options differ from the defaults, which test_contract.py checks.
 @pytest.mark.parametrize(
     ("build", "config"),
     [
         (PyramidView, PyramidConfig(3)),
         (PyramidView, PyramidConfig(4)),
         (GrayscaleView, GrayscaleConfig(3)),
-        # As many values as its integers hold.
+        # With 256 levels, the view has as many values as a byte holds.
         pytest.param(
             GrayscaleView,
             GrayscaleConfig(256),
-            marks=pytest.mark.filterwarnings("ignore:intervals of a support were not held against all images"),
+            marks=pytest.mark.filterwarnings("ignore:intervals of a support were not compared with all images"),
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Every law of views catches one that breaks it."""
+"""Tests that every contract check of views fails for a view that breaks its law."""
 
 import attrs
 import pytest
@@ -10,7 +10,7 @@ from auxar.testing import ContractError, check_view
 
 
 class Darkest(View):
-    """What the broken ones differ from in one thing."""
+    """A correct view, the minimum over channels, from which the broken ones are derived."""
 
     def __init__(self, config, image):
         self.image = image
@@ -104,7 +104,7 @@ class Falling(Rising):
 
 
 class Jumping(Rising):
-    """Twice what it should be, as far as there are values."""
+    """A view that claims to be monotone, but whose values rise in steps of two."""
 
     def __call__(self, image):
         return super().__call__(image) // 2 * 2

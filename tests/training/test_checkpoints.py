@@ -1,4 +1,4 @@
-"""What training continues from survives damage, full disks and folders that may not be written."""
+"""Tests that training can continue after damaged checkpoints, full disks and read-only folders."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def whole(pictures, tmp_path_factory) -> Path:
-    """A run that nothing happened to."""
+    """A run that was never interrupted."""
     return run(tmp_path_factory.mktemp("whole") / "run", tiny(pictures, **CHANGES))
 
 
 @pytest.fixture
 def stopped(whole, tmp_path) -> Path:
-    """The same run as if it had stopped within the prior's training, after step 4."""
+    """A copy of `whole` in the state of a run that stopped after step 4 of the prior."""
     shutil.copytree(whole, tmp_path / "run")
     (tmp_path / "run" / "report.html").unlink()
     folder = tmp_path / "run" / "factors"
@@ -57,7 +57,7 @@ def flip(file: Path, place: int) -> None:
     file.write_bytes(content)
 
 
-# How many there are
+# The number of checkpoints
 
 
 @pytest.mark.parametrize("keep", [1, 2, 9])
@@ -80,13 +80,13 @@ def test_how_many_are_kept_has_no_part_in_the_weights(pictures, whole, stopped):
 def test_a_flipped_bit_is_found_and_the_checkpoint_before_is_used(pictures, whole, tmp_path, stopped, caplog):
     newest = stopped / "factors" / "prior" / "training-000000004.safetensors"
     before = newest.with_name("training-000000002.safetensors")
-    shutil.copy(newest, before)  # Where `keep` left none.
+    shutil.copy(newest, before)  # `keep_checkpoints` may have removed it.
     tensors, metadata = read_tensors(newest)
     write_tensors(before, tensors, metadata)
     flip(newest, newest.stat().st_size - 5)
     run(stopped, tiny(pictures, **CHANGES))
-    assert f"{newest} is damaged: its content does not have the checksum" in caplog.text
-    assert f"going on from {before}" in caplog.text
+    assert f"{newest} is damaged: its content does not match its checksum" in caplog.text
+    assert f"training continues from {before}" in caplog.text
     assert same(weights(stopped), weights(whole))
     assert same(weights(stopped, "training"), weights(whole, "training"))
     assert metrics(stopped) == metrics(whole)
@@ -95,7 +95,7 @@ def test_a_flipped_bit_is_found_and_the_checkpoint_before_is_used(pictures, whol
 def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(pictures, stopped, monkeypatch):
     (stopped / "factors" / "prior" / "training-000000006.safetensors").write_bytes(b"damaged")
     steps = iter([WeightAverage.update])
-    # The step after the next one ends the process.
+    # The second step from here ends training by StopIteration.
     monkeypatch.setattr(WeightAverage, "update", lambda average: next(steps)(average))
     with pytest.raises(StopIteration):
         run(stopped, tiny(pictures, **{**CHANGES, "training__checkpoint_every": 1, "training__keep_checkpoints": 2}))
@@ -122,7 +122,8 @@ def test_without_another_a_damaged_checkpoint_is_named(pictures, stopped, damage
     with pytest.raises(UserError) as caught:
         run(stopped, tiny(pictures, **CHANGES))
     assert str(caught.value).startswith(f"{file} is damaged: ")
-    assert str(caught.value).endswith(f"and there is none before it; delete {file.parent} to train this factor anew")
+    advice = f"; there is no earlier checkpoint; delete {file.parent} to train this factor from the start"
+    assert str(caught.value).endswith(advice)
     assert snapshot(stopped / "factors") == before
 
 
@@ -138,9 +139,7 @@ def test_weights_are_made_again_from_the_last_checkpoint(pictures, whole, tmp_pa
     file = tmp_path / "run" / "factors" / "prior" / "weights.safetensors"
     flip(file, file.stat().st_size - 5)
     table = tiny(pictures, **CHANGES, evaluation={"train_images": 1})
-    with pytest.raises(
-        UserError, match=r"is damaged: .* delete it, and `auxar run` makes it again from the last check"
-    ):
+    with pytest.raises(UserError, match=r"is damaged: .* delete this file, and `auxar run` writes it again from"):
         run(tmp_path / "run", table)
     file.unlink()
     run(tmp_path / "run", table)
@@ -149,7 +148,7 @@ def test_weights_are_made_again_from_the_last_checkpoint(pictures, whole, tmp_pa
 
 
 def test_a_run_of_the_single_file_goes_on(pictures, whole, stopped):
-    """As it was written before several were kept."""
+    """Earlier versions kept only one checkpoint, in the file `training.safetensors`."""
     folder = stopped / "factors" / "prior"
     tensors, metadata = read_tensors(folder / "training-000000004.safetensors")
     kept = {key: metadata[key] for key in ("step", "factor", "images", "moments", "seconds")}
@@ -200,7 +199,7 @@ def test_metrics_of_steps_that_are_done_again_are_taken_back(pictures, whole, st
     file = stopped / "factors" / "prior" / "metrics.jsonl"
     lines = file.read_text().splitlines()
     assert len(lines) == 7
-    # A process that was killed has gone on after its last checkpoint, and was writing.
+    # Simulate a process that was killed after its last checkpoint while it wrote a line.
     file.write_text("\n".join([*lines[:6], lines[6][:20]]))
     run(stopped, tiny(pictures, **CHANGES))
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2, 3, 4, 5, 6, 7]
@@ -212,7 +211,7 @@ def test_metrics_of_steps_that_are_done_again_are_taken_back(pictures, whole, st
 
 @contextlib.contextmanager
 def mounted(folder: Path, size: str) -> Iterator[Path]:
-    """A small file system of its own."""
+    """Mounts a small separate file system."""
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], capture_output=True).returncode:
         pytest.skip("needs the right to mount a small file system")

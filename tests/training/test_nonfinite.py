@@ -1,4 +1,4 @@
-"""Losses and gradients that are not finite: training stops and says where, or goes on without the step."""
+"""Tests that a nonfinite loss or gradient stops training with an error, or that the step is skipped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from helpers.tiny_runs import metrics, run, same, tiny, weights
 from auxar.errors import UserError
 from auxar.files import read_tensors
 
-# A prior with one weight, whose loss or gradient is not finite in steps that the recipe names.
+# A plugin file: a prior with one weight, and with a nonfinite loss or gradient at the steps that the recipe lists.
 PLUGIN = '''
 import math
 
@@ -29,14 +29,14 @@ AUXAR_INTERFACE = 2
 
 @attrs.frozen
 class FragileConfig:
-    """Breaks in some steps."""
+    """Options of a prior that fails at some steps."""
 
     steps: str = ""
     how: str = "loss"
 
 
 class Infinite(torch.autograd.Function):
-    """What is as it was, with a gradient that is not."""
+    """The identity, with an infinite gradient."""
 
     @staticmethod
     def forward(context, value):
@@ -94,13 +94,13 @@ def test_training_stops_with_factor_step_and_learning_rate(pictures, tmp_path, h
     with pytest.raises(UserError) as caught:
         run(folder, fragile(pictures, tmp_path, "6", how))
     assert str(caught.value).startswith(
-        f"factor prior: the {what} at step 6 (learning rate 0.0003125); what was saved before is intact"
+        f"factor prior: the {what} at step 6 (learning rate 0.0003125); earlier checkpoints are intact"
     )
     files = sorted(file.name for file in (folder / "factors" / "prior").iterdir())
     assert files == ["metrics.jsonl", "training-000000002.safetensors", "training-000000004.safetensors"]
     assert all(tensor.isfinite().all() for tensor in weights(folder, "training").values())
     assert [line["step"] for line in metrics(folder)] == [1, 2, 3, 4, 5]
-    # The advice of the message, in the same folder; the checkpoint is of step 4, after as many calls.
+    # The message advises to skip such steps; the run continues in the same folder from the checkpoint of step 4.
     run(folder, fragile(pictures, tmp_path, "6", how, training__nonfinite="skip"))
     assert metrics(folder)[-1]["skipped"] == 1
 
@@ -109,7 +109,7 @@ def test_training_stops_with_factor_step_and_learning_rate(pictures, tmp_path, h
 def test_steps_may_be_skipped_and_are_counted(pictures, tmp_path, how):
     folder = run(tmp_path / "run", fragile(pictures, tmp_path, "3 4 7", how, training__nonfinite="skip"))
     lines = metrics(folder)
-    # A line is of the steps that were done; where there are none there is no line.
+    # A line of metrics covers only completed steps; if all of its steps were skipped, there is no line.
     assert [(line["step"], line.get("skipped", 0)) for line in lines] == [
         (1, 0), (2, 0), (5, 2), (6, 2), (8, 3), (9, 3),
     ]  # fmt: skip
@@ -118,7 +118,8 @@ def test_steps_may_be_skipped_and_are_counted(pictures, tmp_path, how):
     state, facts = read_tensors(folder / "factors" / "prior" / "training-000000009.safetensors")
     assert json.loads(facts["skipped"]) == 3
     assert state["optimizer.0.step"].item() == 6
-    # Adam on a loss of w² / ln 2 bits/dim with those learning rates, and the average over the steps that were done.
+    # Repeat the training: Adam on a loss of w² / ln 2 bits/dim with the learning rates of the completed steps, and the
+    # average of the weights over these steps.
     weight = torch.tensor(2.0, requires_grad=True)
     adam = torch.optim.Adam([weight])
     path = []
@@ -151,13 +152,13 @@ def test_a_run_with_skipped_steps_may_be_stopped(pictures, tmp_path):
 def test_weights_that_always_fail_are_not_skipped_for_ever(pictures, tmp_path):
     steps = " ".join(map(str, range(3, 100)))
     table = fragile(pictures, tmp_path, steps, "loss", training__nonfinite="skip", training__steps=99)
-    with pytest.raises(UserError, match=r"factor prior: the loss is nan at step 53 .*, as in the 50 steps before"):
+    with pytest.raises(UserError, match=r"factor prior: the loss is nan at step 53 .*, after 50 skipped steps in"):
         run(tmp_path / "run", table)
 
 
 def test_weights_that_are_not_finite_are_not_saved(pictures, tmp_path):
     table = tiny(pictures, training__learning_rate=3e38, training__steps=1)
-    with pytest.raises(UserError, match="factor prior: its weights are not finite after step 1; what was saved before"):
+    with pytest.raises(UserError, match="factor prior: its weights or optimizer state are not finite after step 1; "):
         run(tmp_path / "run", table)
     assert not list((tmp_path / "run").glob("factors/*/*.safetensors"))
 
@@ -166,7 +167,7 @@ def test_a_loss_that_explodes_stops_the_networks_too(pictures, tmp_path):
     with pytest.raises(UserError, match=r"factor prior: the (loss is (nan|-?inf)|gradient .*) at step 2 \(learning"):
         run(tmp_path / "run", tiny(pictures, training__learning_rate=3e38))
     assert not list((tmp_path / "run").glob("factors/*/weights.safetensors"))
-    # Nothing is trained yet, so that a better setting may take the same folder.
+    # No step was completed, so the folder can be used again with a better setting.
     run(tmp_path / "run", tiny(pictures, training__learning_rate=1e-3))
     assert all(torch.isfinite(tensor).all() for tensor in weights(tmp_path / "run").values())
     assert len(metrics(tmp_path / "run")) == 8

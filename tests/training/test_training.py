@@ -1,4 +1,4 @@
-"""Training is a function of recipe and seed, whether or not it is stopped on the way."""
+"""Tests that training depends only on the recipe and the seed, even if it is interrupted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from auxar.files import read_json
 from auxar.runs.opening import open_run
 from auxar.training.averaging import WeightAverage
 
-# Everything that has a state or draws random numbers, and a length that its parts do not divide.
+# Settings that have a state or use random numbers, and a number of steps that is no multiple of the other intervals.
 EVERYTHING = {
     "training__steps": 7,
     "training__flip": True,
@@ -38,7 +38,7 @@ EVERYTHING = {
 
 
 class Stopped(Exception):
-    """Stands for a process that ends."""
+    """An exception that simulates the end of a process."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, m
         with pytest.raises(Stopped):
             run(tmp_path / "run", table)
     assert not (tmp_path / "run" / "factors" / "stage0" / "weights.safetensors").exists()
-    torch.rand(after)  # What else a process did before must not matter.
+    torch.rand(after)  # Earlier draws in the process do not matter.
     stopped = run(tmp_path / "run", table)
     assert same(weights(stopped), weights(everything))
     assert same(weights(stopped, "training"), weights(everything, "training"))
@@ -83,7 +83,7 @@ def test_a_finished_run_says_so_and_changes_nothing(pictures, everything, caplog
     assert snapshot(everything) == before
 
 
-# What a run is a function of
+# Dependence on recipe and seed
 
 
 def test_the_seed_says_all(pictures, tmp_path, everything):
@@ -110,7 +110,7 @@ def test_checkpoints_have_no_part_in_the_weights(pictures, tmp_path, everything)
     assert same(weights(run(tmp_path / "run", with_dropout(tiny(pictures, **changes)))), weights(everything))
 
 
-# What the settings do
+# Effects of settings
 
 
 def test_the_learning_rate_decays_with_every_step(everything):
@@ -139,7 +139,7 @@ def test_accumulated_parts_are_one_batch(pictures, tmp_path, parts):
     for first, second in zip(metrics(whole), metrics(split), strict=True):
         assert first["gradient_norm"] == pytest.approx(second["gradient_norm"], rel=1e-4)
         assert first["bits_per_dim"] == pytest.approx(second["bits_per_dim"], rel=1e-5)
-    # After one step Adam's first moment is a tenth of the gradient.
+    # After one step, Adam's first moment is a tenth of the gradient, so this compares the gradients.
     first, second = weights(whole, "training"), weights(split, "training")
     moments = [name for name in first if name.endswith(".exp_avg")]
     assert moments
@@ -171,7 +171,7 @@ def test_bfloat16_stays_near_float32(pictures, tmp_path):
 
 
 def test_likelihoods_of_a_trained_model_are_near_in_bfloat16(tmp_path):
-    """Tolerance on held-out images: 0.01 bits/dim in the mean and 0.05 for each."""
+    """On held-out images, bfloat16 changes the mean bits/dim by less than 0.01 and each image's by less than 0.05."""
     emoji = {"data__path": "noto-emoji", "data__resize": "cover", "training__steps": 150, "training__batch_size": 16}
     table = tiny(tmp_path, **emoji, prior__filters=16, stage__0__decoder__filters=16, sampling__images=0)
     folder = run(tmp_path / "run", table)
@@ -183,7 +183,7 @@ def test_likelihoods_of_a_trained_model_are_near_in_bfloat16(tmp_path):
         exact = model.bits_per_dim(images)
         with torch.autocast("cpu", torch.bfloat16):
             rough = model.bits_per_dim(images)
-    assert exact.mean() < 7, "it is not trained"
+    assert exact.mean() < 7, "the model is not trained"
     assert rough.dtype == torch.float32
     assert not torch.equal(exact, rough)
     assert abs((exact - rough).mean()) < 0.01
@@ -199,7 +199,7 @@ def test_no_steps_leave_the_initialized_networks(pictures, tmp_path):
 
 
 def test_a_batch_that_is_no_multiple_is_shared_out(pictures, tmp_path):
-    """Parts may be smaller than the rest, and more parts than images are as many as images."""
+    """Parts of an accumulated batch may differ in size. With more parts than images, each image is a part."""
     table = tiny(pictures, training__batch_size=3, training__accumulate=5, training__steps=1, sampling__images=0)
     whole = tiny(pictures, training__batch_size=3, training__steps=1, sampling__images=0)
     first, second = metrics(run(tmp_path / "parts", table)), metrics(run(tmp_path / "whole", whole))

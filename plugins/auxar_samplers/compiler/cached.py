@@ -3,7 +3,8 @@
 The program has two clocks for each stride: a row clock, whose slots are the columns of a row, and a pixel clock, whose
 only slot is the pixel being drawn. Each image row takes one step for values that depend only on rows above, one step
 for each pixel, and one step after the last column. The step after the last column computes values with lead -1 and
-copies the row into rings, from which the rows below read it.
+copies the row into rings, from which the rows below read it. `auxar_samplers.compiler.plan` explains strides and leads,
+and `auxar_samplers.compiler.program` explains clocks, slots and rings.
 """
 
 from __future__ import annotations

@@ -49,11 +49,12 @@ class Clock:
 
 @attrs.frozen(eq=False)
 class Ring:
-    """A ring buffer of the last `capacity` values of every row. Places outside the image have zeros, as padding.
+    """A ring buffer of the last `capacity` values of every slot and image.
 
-    A ring with two copies stores every value twice, `capacity` entries apart, so that a window of several positions is
-    always contiguous. `before` extra slots precede the first slot, and others may follow the last one. Extra slots hold
-    zeros. If `wraps` is set, the slot k slots before the first one, k = 1 … before, holds a copy of slot −k mod slots.
+    Places outside the image have zeros, as padding. A ring with two copies stores every value twice, `capacity` entries
+    apart, so that a window of several positions is always contiguous. `before` extra slots precede the first slot, and
+    others may follow the last one. Extra slots hold zeros, with one exception: if `wraps` is set, extra slot −k, for
+    k = 1 … `before`, holds a copy of slot −k mod slots, so that the slots form a circle.
     """
 
     values: Tensor
@@ -66,7 +67,7 @@ class Ring:
 
 @attrs.frozen(eq=False)
 class Scratch:
-    """Storage for the latest value of every row, shape (rows, channels)."""
+    """Storage for the latest value of every slot and image, shape (slots · batch, channels)."""
 
     values: Tensor
 
@@ -123,7 +124,7 @@ class Product:
 
 @attrs.frozen(eq=False)
 class Pointwise:
-    """Computes output = function(operands), independently for each row."""
+    """Computes output = function(operands), independently for each slot and image."""
 
     output: Storage
     function: Callable[..., Tensor]

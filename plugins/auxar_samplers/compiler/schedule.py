@@ -60,7 +60,7 @@ def make_schedule(network: CausalNetwork) -> Schedule:
 
 
 def delayed(schedule: Schedule, reach: int) -> Schedule:
-    """The schedule with a lag of at least `reach` + 1.
+    """The schedule with a lag of at least `reach` + 1, for a pixel source with this `reach`.
 
     Before a pixel in column c is drawn, the rows above are then drawn up to column c + `reach`.
     """
@@ -71,7 +71,8 @@ def _leads(traced: Trace) -> dict[Value, int]:
     leads = {traced.output: 0}
     for value in reversed(traced.values):
         for source, up, right in _reads(value):
-            # A sufficient lag allows any lead for rows above, so they only require the lead of the image, -1.
+            # A value that is read in rows above may have any lead, because the lag is chosen afterwards. It gets at
+            # least the lead of the image, -1.
             needed = leads[value] + right if up == 0 else -1
             leads[source] = max(leads.get(source, needed), needed)
     if leads[traced.image] >= 0:

@@ -12,7 +12,7 @@ from auxar_samplers.compiler.trace import Static, Term, channels_of
 
 
 class SideInputs:
-    """Provides static values of `batch` images, and sums of terms over them, for tables: (rows · w, b, c)."""
+    """Computes the contents of tables: static values of `batch` images, and sums of terms with static sources."""
 
     def __init__(self, statics: Mapping[fx.Node, Tensor], batch: int) -> None:
         self._statics = statics
@@ -26,7 +26,8 @@ class SideInputs:
     def values(self, static: Static, rows: slice, size: tuple[int, int], activated: bool = False) -> Tensor:
         """A static value in the given rows, after it is broadcast to `size` (height, width): (rows · w, b, c).
 
-        The last result is cached, because many blocks apply concat-ELU to the same features.
+        If `activated` is true, concat-ELU is applied to it. The last result is cached, because many blocks apply
+        concat-ELU to the same features.
         """
         key = static.node, activated
         if key not in self._found or self._found[key][0] != rows:

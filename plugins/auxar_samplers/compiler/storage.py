@@ -50,7 +50,8 @@ class CachedStorage:
     def scratch(self, value: Value) -> Scratch:
         """The scratch of a value, with one slot if the value is computed pixel by pixel.
 
-        Otherwise it has a slot for each column and spare slots, because a growth may write beyond the last column.
+        Otherwise it has a slot for each column and a spare slot, which `table` needs for places outside the image. A
+        growth has `factor` spare slots, because it may write beyond the last column.
         """
         if value not in self._scratch:
             slots = 1
@@ -60,7 +61,7 @@ class CachedStorage:
         return self._scratch[value]
 
     def table(self, scratch: Scratch) -> Table:
-        """A table that shares the memory of a row's scratch and is indexed by column."""
+        """A table that is indexed by column and shares the memory of a scratch with a slot for each column."""
         return Table(scratch.values.view(-1, self.layout.batch, scratch.values.shape[1]))
 
     def row_scratch(self, value: Value) -> Scratch:

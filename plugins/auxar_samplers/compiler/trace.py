@@ -52,8 +52,8 @@ class Static:
 class Value:
     """A value that depends on the drawn pixels.
 
-    An `image` is the encoded image, a `linear` value a sum of convolutions, a `growth` the output of an upsampling
-    layer, and a `function` the result of a function of each pixel.
+    The kind "image" is the encoded image, "linear" is a sum of convolutions, "growth" is the output of an upsampling
+    layer, and "function" is the result of a function that acts on each pixel independently.
     """
 
     name: str

@@ -106,7 +106,7 @@ class _Compiler:
         )
 
     def _fills(self) -> Iterator[tuple[int, Callable[[], None]]]:
-        """Yields pairs (step, function). The function fills a band of table rows, which `step` is the first to need."""
+        """Yields pairs (step, function). The function fills a band of table rows; `step` is the first that needs it."""
         filled = 0
         for step, time in enumerate(range(self.places.start, self.places.stop)):
             while filled < min(self.height, self.places.rows_begun(time)):

@@ -17,7 +17,7 @@ class UnavailableError(Exception):
 
 
 class Engine(abc.ABC):
-    """Runs programs. A plugin registers one as a component of kind `engine`: `build(config) -> Engine`."""
+    """Runs programs. A plugin registers its engine as a component of kind `engine`: `build(config) -> Engine`."""
 
     priority: int
     """The priority of the engine: `engine = "auto"` tries engines from the highest priority to the lowest."""

@@ -1,8 +1,9 @@
 """Tables on the device, with the indices and masks that depend on the positions of a program's clocks.
 
-Instructions need indices into rings, indices of table rows, and masks of the slots inside the image. Each of these is a
-function of one clock's position. They are tabulated before the run. Each step copies the table rows for its positions
-into fixed buffers, and instructions hold views of these buffers. A step therefore needs no data from the host.
+A clock maps a position to the place of each slot (see `auxar_samplers.compiler.program`). Instructions need indices
+into rings, indices of table rows, and masks of the slots inside the image. Each of these is a function of one clock's
+position. They are tabulated before the run. Each step copies the table rows for its positions into fixed buffers, and
+instructions hold views of these buffers. A step therefore needs no data from the host.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Positions:
         return tables.indices(np.mod(position + offset, capacity) + np.array(steps)[None])
 
     def places(self, clock: int, lead: int) -> Callable[[], Tensor]:
-        """Registers the table row of each slot's place, `lead` positions ahead of the clock: int64 (slots,)."""
+        """Registers the index of each slot in a `Table`, `lead` positions ahead of the clock: int64 (slots,)."""
         tables = self.clocks[clock]
         return tables.indices(tables.at(self.program.clocks[clock].places.cpu().numpy(), lead))
 
@@ -90,7 +91,8 @@ class _ClockTables:
     def at(self, values: np.ndarray, lead: int) -> np.ndarray:
         """Selects rows of `Clock.valid` or `Clock.places` of this clock, one for each tabulated position + `lead`.
 
-        Positions outside the array are clipped, because no instruction with this lead runs there.
+        Positions outside the array are clipped. Their rows are never read, because no instruction with this lead runs
+        there.
         """
         rows = np.clip(self.positions + lead - self.clock.origin, 0, len(values) - 1)
         return values[rows]

@@ -1,4 +1,4 @@
-"""The view `bitplanes`: exact upper bits, in a chain too, and a model with it stays below the image's likelihood."""
+"""Tests the view `bitplanes`: it keeps the upper bits, also in chains, and models with it give a lower bound."""
 
 from pathlib import Path
 
@@ -97,10 +97,11 @@ def test_a_value_is_known_where_its_pixel_is(view, seed):
 
 
 @pytest.mark.parametrize(
-    ("levels", "nearest"), [(2, "such as 4,"), (3, "such as 4,"), (5, "such as 4 or 8,"), (255, "such as 128 or 256,")]
+    ("levels", "nearest"),
+    [(2, "nearest: 4)"), (3, "nearest: 4)"), (5, "nearest: 4 or 8)"), (255, "nearest: 128 or 256)")],
 )
 def test_levels_that_are_no_power_of_two_are_refused(levels, nearest):
-    with pytest.raises(UserError, match="power of two from 4 on") as error:
+    with pytest.raises(UserError, match="power of two and at least 4") as error:
         bitplanes(1)(ImageSpec(height=2, width=3, levels=levels))
     assert nearest in str(error.value)
     assert f"2×3×3 with {levels} levels" in str(error.value)
@@ -109,7 +110,7 @@ def test_levels_that_are_no_power_of_two_are_refused(levels, nearest):
 @pytest.mark.parametrize(("bits", "drop"), [(2, 2), (8, 8), (8, 20)])
 def test_one_bit_has_to_stay(bits, drop):
     bitplanes(bits - 1)(of_levels(2**bits))
-    with pytest.raises(UserError, match=rf"drop = {drop}: an image of {bits} bits can drop {bits - 1} at most"):
+    with pytest.raises(UserError, match=rf"drop must be at most {bits - 1} for .* {bits} bits, got drop = {drop}"):
         bitplanes(drop)(of_levels(2**bits))
 
 
@@ -134,7 +135,7 @@ CHAIN = (ImageSpec(1, height=1, width=2, levels=8), [bitplanes(1), bitplanes(1)]
 @settings(deadline=None, max_examples=5)
 @given(data=st.data())
 def test_an_image_with_its_upper_bits_is_less_likely_than_the_image(space, data):
-    """Σ_x p(x, ψ(x)) ≤ 1, image by image and in total."""
+    """For every image, p(x, ψ(x)) ≤ p(x)."""
     model = data.draw(random_models(space))
     check_bound(model)
     check_conditionals(model)
@@ -175,5 +176,5 @@ def test_a_repeated_stage_of_a_recipe_goes_on_dropping():
 
 def test_a_stage_too_many_is_named_with_what_it_could_drop():
     recipe, registry = parse_recipe(tomli_w.dumps(RECIPE), Path("."), ["stage[0].repeat=4"])
-    with pytest.raises(UserError, match=r"stage\[3\]\.view \('bitplanes'\): drop = 2: an image of 2 bits can drop 1"):
+    with pytest.raises(UserError, match=r"stage\[3\]\.view \('bitplanes'\): drop must be at most 1 for"):
         build_model(recipe, registry, on="meta")

@@ -1,4 +1,4 @@
-"""A stranger's head, registered in a plugin file, is an option of every network: trained, evaluated, drawn from."""
+"""Tests that every network can use a head from a plugin file for training, evaluation and sampling."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from auxar_samplers.engines.native import engine as native
 
 # A plugin file with the head `binomial`.
 HEAD = '''
-"""A head of one number for each channel: so many coins, all with the same probability of heads."""
+"""A head that counts heads in levels − 1 tosses of a coin, with one parameter for each channel."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ AUXAR_INTERFACE = 2
 
 @attrs.frozen
 class BinomialConfig:
-    """A binomial distribution of each channel."""
+    """Options of a head with a binomial distribution for each channel."""
 
     gain: float = 1.0
-    """What predictions are multiplied by."""
+    """Factor on the predictions of the network."""
 
 
 class BinomialHead(Head):
@@ -98,7 +98,7 @@ ENGINES = ["torch", *([] if needs_native.args[0] else ["native"])]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Finished runs with that head in the prior and in the decoder, by the name of their networks."""
+    """Returns a function that gives the finished run with a network by its name. All heads are `binomial`."""
     folder = tmp_path_factory.mktemp("heads")
     (folder / "coins.py").write_text(HEAD)
     pictures = write_pictures(folder / "pictures")
@@ -115,7 +115,7 @@ def runs(tmp_path_factory):
                 prior=network,
                 training__steps=2,
                 sampling__images=1,
-                # The rule of runs, `map`, is the head's own matter.
+                # This head draws ancestrally under every rule, so the default rule of runs, `map`, is replaced.
                 sampling__rule="ancestral",
             )
             found[name] = run(folder / name.replace("+", "p"), table)
@@ -158,7 +158,8 @@ def test_the_log_says_once_that_it_is_called_back(runs, caplog):
     with caplog.at_level(logging.INFO, logger="auxar"):
         model.sample(3, batch_size=1, rule="ancestral", sampler=AutoSampler("native"))
     assert caplog.messages == [
-        "the native engine calls draws from BinomialHead back at each step: its library has no function for it"
+        "the native engine runs DrawSource with BinomialHead in Python at each step, which is slower: "
+        "there is no compiled function for it"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Every distribution is exactly normalized, finite wherever it is asked, and drawn from as it is described."""
+"""Tests that every distribution is normalized, finite for all inputs, and sampled according to its likelihood."""
 
 import decimal
 import itertools
@@ -28,22 +28,22 @@ def double(*values):
 
 
 def nearest_value(point, levels):
-    """The value nearest to a point in units of [-1, 1]."""
+    """Returns the value nearest to a point, where -1 is the first value and 1 the last."""
     return logistic.nearest_value(logistic.position(point, levels), levels)
 
 
 def draw_logistic(uniform, mean, log_scale, levels):
-    """The value nearest to a drawn point."""
+    """Draws a point from a logistic distribution, and returns the nearest value."""
     return nearest_value(logistic.draw(uniform, double(mean), double(log_scale)), levels).long()
 
 
 def rounding(mean, log_scale):
-    """What float64 leaves uncertain in a log-probability: a cut's place to 16 digits, in units of the scale."""
+    """Returns the float64 error of a log-probability. Boundaries of values have 16 digits, divided by the scale."""
     return 1e-12 + 1e-15 * (2 + abs(mean)) * math.exp(-log_scale)
 
 
 def slow_log_interval_mass(low, high, mean, log_scale, levels):
-    """log(σ(p) - σ(m)) with 80 digits and exponents of any size."""
+    """Computes the log of the logistic mass of the values low … high with 80 digits and exponents of any size."""
     with decimal.localcontext(decimal.Context(prec=80, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)):
         step = 2 / Decimal(levels - 1)
         inverse_scale = (-Decimal(log_scale)).exp()
@@ -56,7 +56,7 @@ def slow_log_interval_mass(low, high, mean, log_scale, levels):
         if high == levels - 1:
             return float(-(1 + lower.exp()).ln())
         if upper + lower > 0:
-            # Mirrored to the left, where the function of distribution is small and keeps all of its digits.
+            # Mirror the interval to the left, where the cumulative distribution is small and loses no digits.
             upper, lower = -lower, -upper
         return float((1 / (1 + (-upper).exp()) - 1 / (1 + (-lower).exp())).ln())
 
@@ -128,7 +128,7 @@ def test_a_drawn_point_has_the_uniform_below_it(mean, log_scale, uniform):
 @settings(deadline=None, max_examples=60)
 @given(levels=LEVELS, point=st.integers(-300, 600))
 def test_the_nearest_value_is_rounded_half_up_and_stays_in_range(levels, point):
-    """Halves of a step, on steps that float64 represents exactly."""
+    """The points are multiples of half a step between values. With 2^k + 1 levels, floats represent them exactly."""
     levels = 2 ** (levels.bit_length() - 1) + 1
     for dtype in (torch.float32, torch.float64):
         points = torch.tensor([point / (levels - 1) - 1], dtype=dtype)
@@ -160,11 +160,11 @@ def test_a_category_without_mass_is_never_drawn(logits):
 
 @pytest.mark.parametrize("tail", [1e-4, 1e-8, 1e-12])
 def test_no_tail_is_cut_off(tail):
-    """A rare value is drawn as seldom as it should be, and not never."""
+    """Rare values are drawn with their exact probability, even if it is tiny."""
     uniforms = double(0.9 * tail, 1.1 * tail, 0.5, 1 - 1.1 * tail, 1 - 0.9 * tail)
     logits = double(tail, 1 - 2 * tail, tail).log()
     assert categorical.draw(uniforms, logits.expand(5, -1)).tolist() == [0, 1, 1, 1, 2]
-    # Of three values -1, 0 and 1 the outer ones begin half way: at a scale of 1/2 / logit(tail) they get the tail.
+    # The outer ones of the values -1, 0 and 1 cover |x| > 1/2. With this scale, each has the probability `tail`.
     log_scale = math.log(0.5 / math.log((1 - tail) / tail))
     assert draw_logistic(uniforms, 0, log_scale, 3).tolist() == [0, 1, 1, 1, 2]
 
@@ -174,7 +174,7 @@ def test_no_tail_is_cut_off(tail):
 
 @st.composite
 def mixture_parameters(draw, head, means=MEANS, log_scales=LOG_SCALES):
-    """(parameter_count,) for one pixel: logits, means, log-scales and couplings, each for every component."""
+    """Draws the parameters of one pixel, (parameter_count,): logits, means, log-scales, couplings of all components."""
     count = head.components
     parts = (
         (st.floats(-60, 60), count),
@@ -187,7 +187,7 @@ def mixture_parameters(draw, head, means=MEANS, log_scales=LOG_SCALES):
 
 @st.composite
 def mixtures(draw, /, channels=(1, 3), levels=LEVELS, components=(1, 2, 3), **parameters):
-    """A head and the parameters of one pixel; with three channels, of few enough levels to enumerate."""
+    """Draws a head and the parameters of one pixel. Three channels have few enough levels to enumerate all values."""
     channels = draw(st.sampled_from(channels))
     spec = ImageSpec(channels, height=1, width=1, levels=draw(levels if channels == 1 else st.integers(2, 6)))
     head = LogisticMixtureHead(spec, draw(st.sampled_from(components)))
@@ -207,12 +207,12 @@ HEADS = st.one_of(mixtures(), softmaxes())
 
 
 def pixels(head):
-    """Every value of a pixel: (levels ** channels, channels), the last channel changing fastest."""
+    """Returns every value of a pixel, (levels ** channels, channels); the last channel changes fastest."""
     return all_images(ImageSpec(head.channels, height=1, width=1, levels=head.levels)).flatten(1)
 
 
 def pixel_log_probs(head, parameters):
-    """log p of every one of `pixels`."""
+    """Returns log p of every value of a pixel, in the order of `pixels`."""
     values = pixels(head)
     return head.log_prob(parameters.view(1, -1, 1, 1).expand(len(values), -1, 1, 1), values[:, :, None, None]).flatten()
 
@@ -244,10 +244,10 @@ def test_a_head_treats_every_pixel_by_itself(case, seed):
 @settings(deadline=None, max_examples=120)
 @given(data=st.data(), channels=st.sampled_from([1, 3]), levels=LEVELS, softmax=st.booleans())
 def test_extreme_predictions_in_float32_leave_everything_finite(data, channels, levels, softmax):
-    """Predictions of a network that has gone astray: a training step must still have a direction."""
+    """Likelihoods, gradients and draws stay finite for the extreme parameters of a diverged network."""
     spec = ImageSpec(channels, height=1, width=1, levels=levels)
     head = SoftmaxHead(spec) if softmax else LogisticMixtureHead(spec, 2)
-    # A few magnitudes, spread over the parameters by a seed: hundreds of drawn floats say no more.
+    # Random parameters get a few magnitudes at random. Drawing hundreds of floats by Hypothesis would test no more.
     magnitudes = data.draw(st.lists(st.sampled_from([0, 1, 7, 90, 1e4, 1e10, 1e30]), min_size=1, max_size=4))
     noise = generator(data.draw(SEEDS))
     size = torch.tensor(magnitudes)[torch.randint(len(magnitudes), (16, head.parameter_count), generator=noise)]
@@ -279,14 +279,14 @@ def test_a_head_takes_half_precision_predictions_in_float32(case):
     case=mixtures(levels=st.integers(2, 20), components=(1,)), uniforms=st.lists(st.floats(0.001, 0.999), min_size=3)
 )
 def test_three_coupled_channels_are_drawn_by_the_inverse_of_their_joint_distribution(case, uniforms):
-    """Each channel's value is where the uniform falls in its distribution given the channels before."""
+    """Each channel inverts its cumulative distribution, given the channels before it, at its uniform number."""
     head, parameters = case
     joint = pixel_log_probs(head, parameters).exp().view([head.levels] * head.channels)
     drawn = draw_pixels(head, parameters, double(0.5, *uniforms[: head.channels])[None])[0].tolist()
     for value, uniform in zip(drawn, uniforms, strict=False):
         marginal = joint.flatten(1).sum(1) if joint.dim() > 1 else joint
         if joint.sum() < 1e-6:
-            return  # So unlikely that its conditional has lost the digits to compare with.
+            return  # The channels before are so unlikely that their conditional is too inaccurate to compare.
         cumulative = (marginal.cumsum(0) / joint.sum()).tolist()
         assert (cumulative[value - 1] if value else 0) <= uniform + 1e-8
         assert uniform <= cumulative[value] + 1e-8
@@ -302,7 +302,7 @@ def test_an_even_grid_of_uniforms_draws_from_a_mixture_every_value_in_its_share(
     drawn = draw_pixels(head, parameters, torch.cartesian_prod(line, line))
     share = torch.bincount(drawn[:, 0], minlength=head.levels) / grid**2
     mass = pixel_log_probs(head, parameters).exp()
-    # The grid gives each component its share to within 1 / grid, and within it each value too.
+    # The shares of components, and of values in each component, differ from their probabilities by up to 1 / grid.
     assert (share - mass).abs().max() <= (head.components + 1) / grid
 
 
@@ -321,7 +321,7 @@ def test_a_softmax_draws_each_channel_from_its_own_distribution(case, seed):
 @given(case=HEADS, rule=RULES)
 def test_every_draw_is_an_integer_in_range_up_to_the_last_uniform(case, rule):
     head, parameters = case
-    # 1 itself is outside of what is promised, but sums and products may round to it.
+    # Uniforms are specified as less than 1, but rounding may produce 1.
     ends = double(2.0**-54, 1e-12, 0.5, 1 - 1e-12, 1 - 2.0**-53, 1)
     uniforms = torch.cartesian_prod(*[ends] * head.uniform_count).view(-1, head.uniform_count)
     drawn = draw_pixels(head, parameters, uniforms, rule)
@@ -360,7 +360,7 @@ def test_map_draws_a_component_and_takes_its_mode(case, seed):
         for channel, value in enumerate(found):
             mean = means[channel, component].item() + sum(next(rows) * earlier for earlier in before)
             place = (mean + 1) * (head.levels - 1) / 2
-            # At the middle between two values either is the nearest, and rounding decides which.
+            # Halfway between two values, rounding decides which of them is drawn.
             assert abs(min(max(place, 0), head.levels - 1) - value) <= 0.5 + 1e-9
             before.append(value * 2 / (head.levels - 1) - 1)
 

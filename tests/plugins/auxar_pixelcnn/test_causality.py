@@ -1,4 +1,4 @@
-"""No prediction sees its own pixel or a later one, every one sees what it may, and layers are what they say."""
+"""Tests that predictions depend on earlier pixels alone and on all that they may, and that layers are as documented."""
 
 import math
 
@@ -48,7 +48,7 @@ def normal(*shape, seed=0):
 @settings(deadline=None, max_examples=80)
 @given(network=NETWORKS, seed=SEEDS)
 def test_a_prediction_depends_on_earlier_pixels_alone(network, seed):
-    """To the last bit, and for every pair of places at once."""
+    """Changing a pixel leaves all predictions at it and before it equal to the last bit."""
     changed = changed_predictions(network, seed)
     assert not changed.tril().any()
 
@@ -56,7 +56,7 @@ def test_a_prediction_depends_on_earlier_pixels_alone(network, seed):
 @settings(deadline=None, max_examples=40)
 @given(network=NETWORKS, seed=SEEDS)
 def test_a_prediction_depends_on_the_pixels_beside_and_above(network, seed):
-    """A network that saw nothing would be causal too."""
+    """Predictions depend on pixels to the left and above. (A network that ignores its input would be causal, too.)"""
     changed = changed_predictions(network, seed)
     height, width = network.image.height, network.image.width
     for place in range(height * width):
@@ -71,7 +71,7 @@ def test_a_prediction_depends_on_the_pixels_beside_and_above(network, seed):
 
 @pytest.mark.parametrize("size", [(5, 7), (8, 8)])
 def test_the_full_network_sees_all_that_comes_before(size):
-    """At a quarter of the size every place is near; light networks have a bounded field."""
+    """The receptive field of the full network covers the image at a quarter of its size. Light networks see less."""
     image = ImageSpec(1, height=size[0], width=size[1])
     head = LogisticMixtureHead(image, 2)
     network = FullNetwork(image, head, filters=4, nr_resnet=2, features_channels=0, dropout=0.0)
@@ -106,7 +106,7 @@ def test_features_reach_the_prediction_through_either_stream(network, seed, clos
             if closed == "u":
                 block.second.gain.zero_()
             else:
-                # The features come last of the side inputs, with two activations for each of their channels.
+                # The features are the last of the side inputs; each of their channels has two activations.
                 block.side.direction[:, -2 * network.features_channels :] = 0
         image = network.encode(random_images(1, network.image, seed))
         features = random_features(network, 1, seed)
@@ -116,7 +116,7 @@ def test_features_reach_the_prediction_through_either_stream(network, seed, clos
 @settings(deadline=None, max_examples=30)
 @given(spec=specs(), seed=SEEDS)
 def test_padding_is_told_from_pixels(spec, seed):
-    """An image of the middle value is zeros, as the padding is; the channel of ones shows where it ends."""
+    """The middle value is encoded as zero, like the padding. The constant channel of ones tells pixels from padding."""
     head = LogisticMixtureHead(spec, 2)
     network = LightNetwork(spec, head, filters=3, blocks=1, features_channels=0, dropout=0.0)
     encoded = randomized(network, seed).encode(random_images(2, spec, seed))
@@ -152,15 +152,15 @@ def test_an_embedding_has_the_size_of_the_image_and_reads_all_of_the_view(size, 
             assert changed[row, column, row * factor, column * factor]
 
 
-# Below four rows, whole streams of the full network are constant, and a layer's gain makes rounding's traces of them
-# up to twenty times as large: layer upon layer that is seen even in float64.
+# In images of fewer than four rows, whole streams of the full network are constant. Each layer's normalization then
+# amplifies their rounding errors up to twentyfold; after several layers, these are visible even in float64.
 VARIED = specs(sizes=st.sampled_from([(5, 7), (6, 6), (8, 5)]))
 
 
 @settings(deadline=None, max_examples=20)
 @given(network=st.one_of(light_networks(VARIED, blocks=(1, 2, 3)), full_networks(VARIED)), seed=SEEDS)
 def test_a_network_is_initialized_from_its_first_batch_alone(network, seed):
-    """Every layer's output has mean 0 on it, and no channel varies more than it should."""
+    """On the first batch, the channels of every layer's output have mean 0 and at most the intended deviation."""
     image = random_images(8, network.image, seed)
     features = random_features(network, 8, seed)
     network.initialize(image, features)
@@ -195,7 +195,7 @@ def causal_convolutions(draw, strides=(1, 2)):
 @settings(deadline=None, max_examples=80)
 @given(layer=causal_convolutions(), size=SIZES, data=st.data())
 def test_taps_are_exactly_what_a_causal_convolution_reads(layer, size, data):
-    """In the order of the weight, and zeros beyond the image."""
+    """`taps` lists the inputs of the convolution in the order of its weight. Inputs outside the image are zero."""
     height, width = size
     x = normal(1, 2, height, width).requires_grad_()
     y = layer(x)
@@ -234,7 +234,7 @@ def test_upsampling_moves_no_row_and_mixes_only_the_overlapping_columns(size, fa
 
 @st.composite
 def layers_and_inputs(draw):
-    """A fresh layer, a function that runs it on its batch, and the batch."""
+    """Draws a fresh layer, a function that runs the layer on its batch, and the batch."""
     deviation = draw(st.sampled_from([0.1, 1.0]))
     seed = draw(SEEDS)
     batch = normal(4, 3, 5, 6, seed=seed) * draw(st.sampled_from([0.5, 20.0])) + draw(st.sampled_from([0.0, 7.0]))
@@ -350,7 +350,7 @@ def test_gate_weighs_the_first_half_by_the_second():
 @settings(deadline=None, max_examples=40)
 @given(rate=st.floats(0, 0.999), layout=st.sampled_from(sorted(LAYOUTS)), seed=SEEDS)
 def test_dropout_zeroes_a_share_and_scales_up_the_rest(rate, layout, seed):
-    """Shares are in steps of 1/256; the scale makes up for exactly the share that is kept."""
+    """The rate is rounded to a multiple of 1/256. The scale is the inverse of the rounded share of kept values."""
     x = LAYOUTS[layout](normal(3, 5, 20, 31, seed=seed) + 10).requires_grad_()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -358,7 +358,7 @@ def test_dropout_zeroes_a_share_and_scales_up_the_rest(rate, layout, seed):
     kept = y != 0
     share = kept.double().mean().item()
     expected = 1 - rate
-    # Five standard deviations, and the rounding of the rate.
+    # The tolerance is five standard deviations plus the rounding of the rate.
     assert abs(share - expected) < 5 * math.sqrt(expected * rate / x.numel()) + 1 / 256
     torch.testing.assert_close(y[kept], x[kept] / x[kept][0] * y[kept][0])
     if kept.any():
@@ -378,7 +378,7 @@ def test_dropout_keeps_the_mean_and_drops_values_independently(rate):
     assert not torch.equal(y, again)
     deviation = math.sqrt(rate / (1 - rate))
     assert y.mean().item() == pytest.approx(1, abs=5 * deviation / math.sqrt(x.numel()) + 0.02 * deviation)
-    # Neighbors, and values a random word apart, know nothing of each other.
+    # Neighbors, and values that are 7, 8 and 64 places apart, are uncorrelated.
     flat = (y.flatten() - y.mean()) / y.std()
     for apart in (1, 7, 8, 64):
         assert (flat[apart:] * flat[:-apart]).mean().abs().item() < 5 / math.sqrt(len(flat))
@@ -394,5 +394,5 @@ def test_dropout_is_for_training_alone(network, seed):
         network.train()
         torch.manual_seed(seed)
         runs = [network(image, features) for _ in range(8)]
-    # A chance of one half for each of a few values: some of eight runs differ.
+    # Each of a few values is dropped with probability 1/2, so some of eight runs differ.
     assert any(not torch.equal(run, runs[0]) for run in runs)

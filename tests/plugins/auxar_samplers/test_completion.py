@@ -1,4 +1,4 @@
-"""Known pixels are held fixed, and the others are drawn as the model has them given what comes before."""
+"""Tests that samplers keep known pixels, and draw the others from the model's distribution given earlier pixels."""
 
 import attrs
 import pytest
@@ -39,7 +39,7 @@ WAVEFRONTS = [WavefrontSampler("torch"), WavefrontSampler()]
 
 @st.composite
 def cases(draw):
-    """A sampler, a network that it takes, and a request."""
+    """Draws a sampler, a network that it supports, and a request."""
     if draw(st.booleans()):
         sampler, network = st.sampled_from([*ANY, *WAVEFRONTS]), st.one_of(light_networks(), other_networks())
     else:
@@ -48,7 +48,7 @@ def cases(draw):
 
 
 def spread(mask):
-    """(b, h, w) to (b, 1, h, w), as images are indexed."""
+    """Adds a channel dimension to masks: (b, h, w) to (b, 1, h, w)."""
     return mask[:, None]
 
 
@@ -93,7 +93,7 @@ def test_an_image_completed_with_its_own_pixels_is_that_image(case, seed, data):
 @settings(deadline=None, max_examples=12)
 @given(case=cases(), seed=SEEDS, data=st.data())
 def test_values_that_are_not_given_do_not_matter(case, seed, data):
-    """Not even if they are out of range. Nor does it matter what type the integers are of."""
+    """Values at unknown pixels have no effect, even out of range. The integer dtype has no effect, either."""
     sampler, network, request = case
     count = len(request.numbers)
     mask = data.draw(masks(network.image, count))
@@ -125,7 +125,7 @@ def test_a_completed_image_does_not_depend_on_those_beside_it(case, seed, data):
     assert torch.equal(alone, together[[one]])
 
 
-# What is drawn follows the model -------------------------------------------------------------------------------------
+# Distribution of completions -----------------------------------------------------------------------------------------
 
 SPEC = ImageSpec(1, height=2, width=3, levels=2)
 PLACES = {
@@ -138,7 +138,10 @@ PLACES = {
 
 
 def conditional(network, known):
-    """log p of every image that agrees with what is given, -inf of others: each pixel given all those before it."""
+    """Returns log p of drawing each image given the known pixels, and the model's log p of the image.
+
+    Both are -inf for images that contradict the known pixels.
+    """
     images = all_images(network.image)
     pixels = network.head.log_prob(network(network.encode(images)), images)
     found = pixels.where(~known.mask, 0).sum((1, 2))
@@ -157,7 +160,7 @@ def test_completions_follow_the_model_given_what_is_known(sampler, places):
     with torch.no_grad():
         log_probs, joint = conditional(network, known)
         if places == list(range(len(places))):
-            # What is known comes first: then this is the model's own conditional distribution.
+            # If the known pixels come first, this is the model's own conditional distribution.
             torch.testing.assert_close(log_probs, joint.log_softmax(0))
         torch.testing.assert_close(log_probs.logsumexp(0).exp().item(), 1.0)
         count = 4000
@@ -170,7 +173,7 @@ def test_completions_follow_the_model_given_what_is_known(sampler, places):
 
 
 class DarkestView(View):
-    """A view that says nothing of what follows from a part of an image."""
+    """A view with the default `known`, by which a partly known image determines no pixel of the view."""
 
     def __init__(self, image):
         self.image = image
@@ -194,7 +197,7 @@ def views(draw):
 @settings(deadline=None, max_examples=100)
 @given(view=views(), seed=SEEDS, data=st.data())
 def test_what_is_known_of_a_view_follows_from_what_is_known_of_the_image(view, seed, data):
-    """Whatever the other pixels are."""
+    """The known pixels of the view are the same for all values of the image's unknown pixels."""
     known = data.draw(knowns(view.image, 3).filter(bool))
     followed = view.known(known)
     followed.check(view.view, 3)
@@ -202,7 +205,7 @@ def test_what_is_known_of_a_view_follows_from_what_is_known_of_the_image(view, s
         image = known.values.where(spread(known.mask), random_images(3, view.image, other))
         follows = spread(followed.mask)
         assert torch.equal(view(image).where(follows, 0), followed.values.where(follows, 0))
-    # All follows from all, and something from something.
+    # A fully known image makes its view fully known; a partly known one makes a part of the view known.
     whole = known.mask.flatten(1).all(1)
     assert followed.mask[whole].all()
     if isinstance(view, GrayscaleView):
@@ -214,7 +217,7 @@ def test_what_is_known_of_a_view_follows_from_what_is_known_of_the_image(view, s
 
 @pytest.fixture(scope="module")
 def chain():
-    """4×4 colors, their means, the means' gray values."""
+    """A chain of 4×4 RGB images, their means over squares, and the gray values of these means."""
     means = PyramidView(PyramidConfig(2), ImageSpec(3, height=4, width=4, levels=8))
     grays = GrayscaleView(GrayscaleConfig(3), means.view)
     light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
@@ -235,7 +238,7 @@ def test_a_model_holds_known_pixels_fixed_at_every_depth(chain, seed, first, bat
     request = SampleRequest(tuple(range(first, first + 4)), seed, known=known)
     with torch.no_grad():
         views = chain.draw_views(request, AutoSampler())
-    # The batches make no difference.
+    # The images do not depend on the batch size.
     assert torch.equal(found, views[0])
     known_by_depth = [known]
     for stage in chain.stages:
@@ -255,7 +258,7 @@ def test_a_model_gives_back_an_image_that_is_known_as_a_whole(chain, seed):
     assert torch.equal(nothing, chain.sample(2, seed=seed, sampler=AutoSampler()))
 
 
-# What is refused -----------------------------------------------------------------------------------------------------
+# Refused values and masks --------------------------------------------------------------------------------------------
 
 IMAGE = ImageSpec(3, height=4, width=5, levels=8)
 VALUES = torch.randint(8, (2, 3, 4, 5), generator=generator(0))
@@ -267,7 +270,7 @@ WRONG = {
     "values of another type": (VALUES.double(), MASK, rf"{RANGE} a tensor of torch\.float64"),
     "values of another shape": (VALUES[:, :1], MASK, rf"{SHAPE} \(2, 1, 4, 5\)"),
     "values of one image": (VALUES[0], MASK, rf"{SHAPE} \(3, 4, 5\)"),
-    "values of too few": (VALUES[:1], MASK, "known values: expected 2 images, one for each that is drawn, got 1"),
+    "values of too few": (VALUES[:1], MASK, r"known values: expected 2 images \(one for each image to draw\), got 1"),
     "values too large": (VALUES + 8, MASK, rf"{RANGE} 0 … 15"),
     "values too small": (VALUES - 8, MASK, rf"{RANGE} -8 … 0"),
     "a mask of another type": (VALUES, MASK.int(), rf"{BOOLEANS}\.int32"),
@@ -294,10 +297,10 @@ def test_what_cannot_be_known_is_refused(values, mask, message):
 @pytest.mark.parametrize(
     ("low", "high", "message"),
     [
-        (VALUES - 8, VALUES, r"lowest values: expected integers in \[0, 8\), got -8"),
-        (VALUES, VALUES + 8, r"highest values: expected integers in \[0, 8\), got 8 "),
-        (VALUES, VALUES[:1], r"highest values: expected those of \(2, 3, 4, 5\), got \(1, 3, 4, 5\)"),
-        (VALUES * 0 + 5, VALUES * 0 + 4, r"none above the highest, got 5 above 4 at \(0, 0, 0, 0\)"),
+        (VALUES - 8, VALUES, r"known limits \(lowest\): expected integers in \[0, 8\), got -8"),
+        (VALUES, VALUES + 8, r"known limits \(highest\): expected integers in \[0, 8\), got 8 "),
+        (VALUES, VALUES[:1], r"known limits \(highest\): expected shape \(2, 3, 4, 5\), got \(1, 3, 4, 5\)"),
+        (VALUES * 0 + 5, VALUES * 0 + 4, r"the lowest value 5 is above the highest value 4 at index \(0, 0, 0, 0\)"),
     ],
 )
 def test_limits_that_no_value_has_are_refused(low, high, message):

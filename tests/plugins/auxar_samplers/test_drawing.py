@@ -1,4 +1,4 @@
-"""Pixels drawn freely and along walks: the native engine draws what the heads draw, single pixels and whole images."""
+"""Tests that the native engine draws the same pixels and images as the heads, by free and by restricted decoders."""
 
 import logging
 
@@ -48,7 +48,7 @@ pytestmark = needs_native
 
 
 def views(image):
-    """The views that ship, as far as they fit the image."""
+    """Yields the shipped views that can be applied to the image."""
     made = [
         lambda: GrayscaleView(GrayscaleConfig(levels=min(image.levels, 5)), image),
         lambda: PyramidView(PyramidConfig(), image),
@@ -63,7 +63,7 @@ def views(image):
 
 
 def sums_of_pixels(image, seed, *, together):
-    """Weighted sums of each pixel's channels, or of all of the image, in ranges that need not be possible."""
+    """Returns a support with random ranges of weighted sums over each pixel or the whole image. Ranges may be empty."""
     noise = generator(seed)
     count = 1 if together else image.height * image.width
     number = torch.zeros(1, dtype=torch.int64) if together else torch.arange(count).view(1, image.height, image.width)
@@ -79,7 +79,7 @@ def sums_of_pixels(image, seed, *, together):
 
 @st.composite
 def supports(draw, image, count):
-    """A support or none, views of it, and whether no two pixels are of one group."""
+    """Draws a support or None, views for it, and whether every pixel is a group of its own."""
     images = random_images(count, image, draw(SEEDS))
     found = list(views(image))
     kind = draw(st.sampled_from([None, "pixels", "image", *found]))
@@ -91,9 +91,9 @@ def supports(draw, image, count):
 
 
 def noise_of(head, image, count, seed, *, free=False):
-    """Uniforms by place, now and then as near to 0 or 1 as there are any.
+    """Returns uniforms for each place, some of them as close to 0 or 1 as possible.
 
-    Those that categories are drawn by come less near to 1, where their sums differ by what rounding does.
+    Uniforms that choose a category stay further from 1, where the engines' cumulative sums differ by rounding.
     """
     noise = generator(seed)
     each = head.uniform_count if free else head.restricted_uniform_count
@@ -108,7 +108,7 @@ def noise_of(head, image, count, seed, *, free=False):
 
 @st.composite
 def parameters_of(draw, head, rows):
-    """Parameters of any size, so that intervals lie far out and components beyond all bounds, in float32 or float64."""
+    """Draws parameters of any size in float32 or float64. Intervals may lie far out in tails; scales may be extreme."""
     noise = generator(draw(SEEDS))
     found = torch.randn((rows, head.parameter_count), generator=noise, dtype=torch.float64)
     found *= draw(st.sampled_from([0.1, 1.0, 10.0, 1000.0]))
@@ -121,7 +121,7 @@ def parameters_of(draw, head, rows):
 
 @attrs.frozen(eq=False)
 class Case:
-    """What is drawn, by places that are drawn together, twice outside of the image among them."""
+    """A pixel source and its input. Each step lists places that are drawn together; some may be outside the image."""
 
     source: DrawSource
     support: Support | None
@@ -131,7 +131,7 @@ class Case:
     parameters: torch.Tensor
 
     def drawn(self, engine):
-        """All pixels, and what is left of the sums."""
+        """Draws all pixels by an engine; returns them and, for a support, the ranges that remain of its sums."""
         walk = None if self.support is None else self.support.walk(self.views, self.known)
         source = attrs.evolve(self.source, walk=walk)
         outside = len(self.source.uniforms) - 1
@@ -175,7 +175,7 @@ def cases(draw, levels=(2, 3, 16, 256, 65536)):
 @settings(deadline=None, max_examples=300)
 @given(case=cases())
 def test_native_draws_are_those_of_the_head(case):
-    """Whatever the head, its levels, the rule, the intervals and what is known, even if it contradicts them."""
+    """The engines agree for all heads, levels, rules, intervals and known pixels, even for impossible intervals."""
     for expected, found in zip(case.drawn("torch"), case.drawn("native"), strict=True):
         assert torch.equal(expected, found)
 
@@ -186,7 +186,7 @@ def test_native_draws_are_those_of_the_head(case):
 @pytest.mark.parametrize("levels", [2, 5, 256])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_free_draws_of_every_kind(rule, levels, channels):
-    """By thousands, so that what is left out of a formula shows."""
+    """The engines agree for thousands of pixels, so that even a small difference between their formulas would show."""
     image = ImageSpec(channels, height=32, width=32, levels=levels)
     for head in (LogisticMixtureHead(image, 4), SoftmaxHead(image)):
         parameters = torch.randn((1025, 3, head.parameter_count), generator=generator(0), dtype=torch.float64)
@@ -198,7 +198,7 @@ def test_free_draws_of_every_kind(rule, levels, channels):
 @pytest.mark.parametrize("restricted", [False, True])
 @pytest.mark.parametrize("noise", [2.0**-53, 1 - 2.0**-53])
 def test_noise_next_to_the_ends_draws_the_first_and_the_last_value(noise, restricted):
-    """Both engines draw the first and the last of the values that are possible."""
+    """By uniforms next to 0 and 1, both engines draw the first and the last possible value."""
     image = ImageSpec(3, height=4, width=4, levels=256)
     for head in (LogisticMixtureHead(image, 3), SoftmaxHead(image)):
         parameters = torch.zeros(17, 1, head.parameter_count)
@@ -213,7 +213,7 @@ def test_noise_next_to_the_ends_draws_the_first_and_the_last_value(noise, restri
 
 
 class _Fixed(SumSupport):
-    """The same interval for every sub-pixel."""
+    """A support with the same interval for every sub-pixel."""
 
     def __init__(self, image, low, high):
         each = torch.arange(image.dims).view(image.shape), torch.tensor(1)
@@ -228,8 +228,10 @@ class _Fixed(SumSupport):
 @pytest.mark.parametrize("name", ["ancestral", "map"])
 @pytest.mark.parametrize("levels", [2, 5, 256, 65536])
 def test_intervals_of_every_kind(name, levels):
-    """A single value, all of them, either end and the middle; components on both sides, near and so far out that the
-    interval has a mass of less than e⁻¹⁰⁰⁰."""
+    """The engines agree for intervals of one value, of all values, at both ends and in the middle.
+
+    Some components are so far away that the interval has a mass of less than e⁻¹⁰⁰⁰.
+    """
     image = ImageSpec(3, height=4, width=6, levels=levels)
     head = LogisticMixtureHead(image, 2)
     ends = sorted({0, 1, levels // 2, levels - 2, levels - 1})
@@ -304,7 +306,7 @@ def test_it_draws_whatever_the_default_device_is(walk):
 @pytest.mark.parametrize("restricted", [False, True])
 @pytest.mark.parametrize("make", [lambda image: LogisticMixtureHead(image, 3), SoftmaxHead])
 def test_the_number_of_threads_changes_nothing(make, restricted):
-    """With few and many pixels for each of them."""
+    """The drawn pixels do not depend on the number of threads, with few or many pixels for each thread."""
     image = ImageSpec(3, height=8, width=8)
     head, view = make(image), GrayscaleView(GrayscaleConfig(), image)
     support = view.support if restricted else None
@@ -328,7 +330,7 @@ def test_the_number_of_threads_changes_nothing(make, restricted):
 
 
 def assert_one_image(samplers, network, request, data, seed):
-    """Whatever the sampler, for every view."""
+    """Asserts that all samplers draw the same image given each view."""
     count = len(request.numbers)
     known = data.draw(knowns(network.image, count))
     features = random_features(network, count, seed)
@@ -358,7 +360,7 @@ def test_so_it_does_for_networks_of_several_resolutions(network, request, data, 
     assert_one_image(SAMPLERS, network, request, data, seed)
 
 
-# Which function draws ------------------------------------------------------------------------------------------------
+# Choice between the native library and PyTorch -----------------------------------------------------------------------
 
 
 IMAGE = ImageSpec(1, height=2, width=2, levels=4)
@@ -367,7 +369,7 @@ WALK = SUPPORT.walk(torch.zeros(1, 1, 1, 1))
 
 
 class OtherHead(LogisticMixtureHead):
-    """With what formulas, nobody knows."""
+    """A subclass of a shipped head. Its formulas may differ, so the library must not draw for it."""
 
 
 def source_of(head=None, walk=WALK):
@@ -376,13 +378,13 @@ def source_of(head=None, walk=WALK):
 
 
 def network_of(head):
-    """A small network with that head."""
+    """Returns a small network with this head."""
     return randomized(LightNetwork(IMAGE, head, filters=2, blocks=1, features_channels=0, dropout=0.0), 0)
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The numbers of places of every call of a `DrawSource`."""
+    """A list to which every call of `DrawSource.pixels` adds its number of places."""
     calls = []
     pixels = DrawSource.pixels
 
@@ -396,7 +398,7 @@ def asked(monkeypatch):
 
 @pytest.mark.parametrize("restricted", [False, True], ids=["free", "restricted"])
 def test_a_draw_is_native_where_the_engine_is(asked, restricted):
-    """The native engine does not ask the source at all: the library draws between its steps."""
+    """The native engine never calls the source in Python: the library draws the pixels between its steps."""
     restriction = Restriction(SUPPORT, torch.zeros(1, 1, 1, 1)) if restricted else None
     request = SampleRequest((0,), restriction=restriction)
     for head in (LogisticMixtureHead(IMAGE, 2), SoftmaxHead(IMAGE)):
@@ -445,7 +447,7 @@ def test_a_sampler_hands_its_engine_on(monkeypatch):
 
 
 class OtherSupport(SumSupport):
-    """A support that is walked along by asking for the intervals of whole images again."""
+    """A support whose walk computes the intervals of the whole image again at each step."""
 
     def walk(self, view, known=None):
         return RepeatedWalk(self, view)
@@ -453,7 +455,7 @@ class OtherSupport(SumSupport):
 
 @pytest.mark.parametrize("engine", ["auto", "native"])
 def test_anything_else_is_drawn_by_pytorch(asked, caplog, engine):
-    """Also where the engine that runs the program was asked for by name, which then asks the source at each step."""
+    """For other heads and walks, the native engine calls the source in Python at each step, also if it is named."""
     view = torch.zeros(1, 1, 1, 1)
     repeated = OtherSupport(IMAGE, SUPPORT._groups, SUPPORT.ranges)
     for head, restriction in [

@@ -1,4 +1,4 @@
-"""A stranger's engine, registered in a plugin file, runs the programs of the shipped samplers."""
+"""Tests that an engine from a plugin file runs the programs of the shipped samplers."""
 
 import logging
 import tomllib
@@ -20,9 +20,9 @@ from auxar_pixelcnn import components
 from auxar_samplers import CachedSampler, RasterSampler, WavefrontConfig, WavefrontSampler
 from auxar_samplers.engines import EngineChoice
 
-# A plugin file with the engines `counting`, which comes before all others, and `never`, which comes after it.
+# A plugin file with the engines `counting`, of the highest priority, and `never`, which comes next and runs nothing.
 ENGINES = '''
-"""An engine that counts its programs, and one that runs none."""
+"""An engine that counts its programs, and engines that run none."""
 
 import attrs
 
@@ -35,10 +35,10 @@ from auxar_samplers.engines.torch import TorchEngine
 
 @attrs.frozen
 class CountingConfig:
-    """Counts the programs that it runs."""
+    """Options of an engine that records the programs that it runs."""
 
     most: int = 1000
-    """It takes programs of up to so many steps."""
+    """Largest number of steps of a program that it runs."""
 
 
 class CountingEngine(Engine):
@@ -57,7 +57,7 @@ class CountingEngine(Engine):
 
 @attrs.frozen
 class NeverConfig:
-    """Runs no program."""
+    """Options of an engine that runs no program."""
 
 
 class NeverEngine(Engine):
@@ -69,7 +69,7 @@ class NeverEngine(Engine):
 
 @attrs.frozen
 class DemandingConfig:
-    """Has an option without a default."""
+    """Options of which one has no default."""
 
     device: int
 
@@ -95,7 +95,7 @@ def registry(tmp_path):
 
 @pytest.fixture
 def ran(registry):
-    """What the engine `counting` has run."""
+    """A list to which the engine `counting` adds an entry for every program that it runs."""
     engine = registry.get("engine", "counting", "").build
     engine.ran.clear()
     return engine.ran
@@ -136,7 +136,7 @@ def test_auto_leaves_out_an_engine_that_needs_options(registry):
 @pytest.mark.parametrize("name", ["auto", "plain"])
 def test_names_that_have_a_meaning_are_no_engines(tmp_path, name):
     (tmp_path / "engines.py").write_text(ENGINES.replace('"never"', f'"{name}"'))
-    with pytest.raises(UserError, match=f"^plugin .*engines.*: an engine cannot be named '{name}'"):
+    with pytest.raises(UserError, match=f"^plugin .*engines.*: the engine name '{name}' is reserved"):
         choice(load_plugins([tmp_path / "engines.py"]), "auto")
 
 
@@ -153,9 +153,9 @@ def test_an_engine_that_cannot_run_gives_way_under_auto(registry, ran, caplog, m
         found = sample(WavefrontSampler(EngineChoice("auto", engines)), NETWORK, REQUEST)
     assert torch.equal(found, sample(RasterSampler(), NETWORK, REQUEST))
     assert ran == []
-    first, second, *_, last = [said for said in caplog.messages if "sampling with" in said]
-    assert first.startswith("not sampling with CountingEngine: it takes up to 3 steps, not ")
-    assert second == "not sampling with NeverEngine: it never works"
+    first, second, *_, last = [said for said in caplog.messages if "sampling with" in said or "cannot run" in said]
+    assert first.startswith("CountingEngine cannot run this program: it takes up to 3 steps, not ")
+    assert second == "NeverEngine cannot run this program: it never works"
     assert last in ("sampling with NativeEngine", "sampling with TorchEngine")
 
 
@@ -165,7 +165,8 @@ def test_an_engine_that_cannot_run_gives_way_under_auto(registry, ran, caplog, m
 )
 def test_an_engine_that_cannot_run_is_an_error_by_name(registry, ran, value, reason):
     chosen = choice(registry, value)
-    with pytest.raises(UserError, match=f"^engine '{chosen.name}': {reason}; engine 'torch' works everywhere$"):
+    message = f"^engine '{chosen.name}': {reason}; use engine 'torch', which works everywhere$"
+    with pytest.raises(UserError, match=message):
         sample(WavefrontSampler(chosen), NETWORK, REQUEST)
     assert ran == []
 
@@ -191,12 +192,12 @@ def test_a_recipe_names_it(tmp_path, sampler):
     ("engine", "message"),
     [
         ("countin", r"no engine is named 'countin'; did you mean 'counting'\?"),
-        ({"name": "counting", "most": "many"}, "most: expected int, got the text 'many'"),
+        ({"name": "counting", "most": "many"}, "most: expected an integer, got the string 'many'"),
         ({"name": "counting", "least": 3}, "unknown key 'least'"),
         ({"name": "torch", "most": 3}, "unknown key 'most'"),
-        ({"name": "auto", "most": 3}, "options belong to an engine, and 'auto' is none; name one of"),
+        ({"name": "auto", "most": 3}, "'auto' takes no options; to set options, name one of"),
         (3, r"expected an engine, .*, got the integer 3"),
-        ({"most": 3}, "an engine needs its name: "),
+        ({"most": 3}, "an engine needs the key `name` with a string: "),
     ],
 )
 def test_a_mistake_in_a_recipe_is_one_error_at_its_key(tmp_path, engine, message):

@@ -1,4 +1,4 @@
-"""Both engines run a program to the same storage, and where the native one cannot work that of PyTorch does."""
+"""Tests that both engines compute the same values, and that PyTorch replaces the native engine where it cannot run."""
 
 import copy
 import logging
@@ -44,20 +44,20 @@ def normal(layout, noise, *shape):
 
 
 def steady(slots):
-    """A clock of one position at which all slots stand inside the image, each at a place of its own."""
+    """Returns a clock with one position, at which every slot has a different place inside the image."""
     return Clock(np.ones((1, slots), dtype=bool), torch.arange(slots)[None], 0)
 
 
 def assert_near(found, expected):
-    """To within the tolerance of the type that was computed in, of the largest value of a row."""
+    """Asserts that values agree up to the tolerance of their dtype, relative to the largest value of each row."""
     tolerance = TOLERANCES[found.dtype]
     size = 1 + expected.double().abs().amax(-1, keepdim=True)
     torch.testing.assert_close(found.double() / size, expected.double() / size, rtol=tolerance, atol=tolerance)
 
 
-# The same storage ----------------------------------------------------------------------------------------------------
+# Equal storage -------------------------------------------------------------------------------------------------------
 
-# Every width of a panel and of its last part, in either type and for long and for short vectors.
+# These numbers cover all widths of the library's panels and of their last parts, for both dtypes and vector lengths.
 OUTPUTS = (1, 2, 3, 4, 5, 8, 9, 12, 13, 16, 17, 24, 25, 33, 48, 49, 100)
 
 
@@ -65,7 +65,7 @@ OUTPUTS = (1, 2, 3, 4, 5, 8, 9, 12, 13, 16, 17, 24, 25, 33, 48, 49, 100)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_product_is_one_at_every_size(engine, dtype, batch):
-    """At 1 … 20 slots and as many outputs as there are widths of panels."""
+    """A product is correct for 1 to 20 slots and for every number of outputs in `OUTPUTS`."""
     layout, noise = layout_of(dtype, batch), generator(0)
     for outputs in OUTPUTS:
         for slots in range(1, 21):
@@ -79,13 +79,13 @@ def test_a_product_is_one_at_every_size(engine, dtype, batch):
 
 
 STEPS = 7
-# Lists 0 and 1 in turn. The clocks' positions are their own matter.
+# Steps alternate between the instruction lists 0 and 1. The clocks advance independently.
 BOTH_LISTS = [(number, step, step // 2, step) for step in range(STEPS) for number in (0, 1)]
 LEADS = st.integers(-1, 2)
 
 
 def random_clock(draw, noise, slots):
-    """Slots that stand inside the image now and then, each time at another place; long enough for all `LEADS`."""
+    """Draws a clock whose slots are inside the image at random positions and places, long enough for all `LEADS`."""
     valid = torch.rand((STEPS + 3, slots), generator=noise) < draw(st.sampled_from([0.5, 0.9, 1]))
     places = torch.randint(STEPS * slots, (STEPS + 3, slots), generator=noise)
     return Clock(valid.numpy(), places.where(valid, STEPS * slots), -1)
@@ -105,7 +105,7 @@ def random_ring(draw, layout, number, clock, channels):
 
 
 def random_windows(draw, layout, ring, slots):
-    """A window that a reader with so many slots may look through, in a list; none if there is none."""
+    """Returns a list of one random window of a ring for a reader with this many slots; it is empty if none fits."""
     stride = draw(st.integers(1, 2))
     room = len(ring.values) // layout.batch - 1 - stride * (slots - 1)
     if room < 0:
@@ -123,10 +123,11 @@ def random_product(layout, noise, output, operands, initial, lead, **options):
 
 @st.composite
 def programs(draw):
-    """A program with everything in it, and the rings that it fills.
+    """Draws a program with all kinds of instructions, and the rings that it fills.
 
-    Tables are written into rings of two clocks. A product reads windows of them, and a function of it is written into
-    a third ring. Of that and its own operand another product makes rows of one phase for a third clock and a ring.
+    The first list copies tables into two rings with different clocks. In the second list, a product reads windows of
+    these rings, and a function of its output fills a third ring. Another product reads that ring and the output of the
+    first product; a function of its output, at one phase of a third clock, fills a fourth ring.
     """
     layout = layout_of(draw(st.sampled_from(DTYPES)), draw(st.sampled_from([1, 3])))
     noise = generator(draw(SEEDS))
@@ -163,13 +164,13 @@ def programs(draw):
 def test_both_engines_leave_the_same_in_every_ring(program):
     results = []
     for engine in ("torch", "native"):
-        # Each runs on storage of its own.
+        # Each engine runs on its own copy of the storage.
         layout, clocks, lists, rings = copy.deepcopy(program)
 
         def note(rings=rings):
             results.append([ring.values.clone() for ring in rings])
 
-        # The first has nothing to note yet.
+        # Before the first step, no ring has values to note.
         fills = [(2 * step, note) for step in range(1, STEPS)]
         run_program(engine, program_of(layout, clocks, lists, BOTH_LISTS, fills))
         note()
@@ -182,7 +183,7 @@ def test_both_engines_leave_the_same_in_every_ring(program):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("wraps", [False, True])
 def test_slots_outside_the_image_are_zeros_in_every_copy(engine, wraps):
-    """Whatever was computed for them: here it is not even a number."""
+    """Slots outside the image are stored as zeros, even if the value computed for them is NaN."""
     layout = layout_of(batch=2)
     valid = np.array([[True, False, True, False], [False, True, True, False]])
     clock = Clock(valid, torch.from_numpy(np.where(valid, 0, 1)), 0)
@@ -211,7 +212,7 @@ def test_every_function_is_tried_here():
 
 
 def stored(layout, kind, values):
-    """An operand with these values, (slots, channels), for the clock that `steady` gives."""
+    """Returns an operand with these values, (slots, channels), for the clock of `steady`."""
     slots, channels = values.shape
     if kind == "number":
         return values[0, 0].item()
@@ -280,7 +281,7 @@ def test_concat_elu_of_several_operands(engine, dtype, count):
 
 
 def everywhere():
-    """Near to zero on either side and far away, on a fine grid between, and beyond all bounds."""
+    """Returns arguments: tiny and huge values of both signs, a fine grid from -100 to 100, and ±infinity."""
     powers = 10.0 ** torch.linspace(-30, 30, 1201, dtype=torch.float64)
     grid = torch.linspace(-100, 100, 40001, dtype=torch.float64)
     single = torch.tensor([0, 1e-8, 0.3, 0.34657, 0.34658, 1, 87, 88, 88.8, 100, 104, torch.inf], dtype=torch.float64)
@@ -291,7 +292,7 @@ def everywhere():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("function", [functional.elu, torch.sigmoid, torch.tanh, gate, concat_elu])
 def test_a_function_is_accurate_everywhere(engine, dtype, function):
-    """To a few units in the last place, near zero too, where elu and tanh are as small as their argument."""
+    """Functions are accurate to a few units in the last place, even near zero, where elu(x) ≈ x and tanh(x) ≈ x."""
     layout = layout_of(dtype)
     values = everywhere().to(dtype)[None]
     if function is gate:
@@ -299,7 +300,7 @@ def test_a_function_is_accurate_everywhere(engine, dtype, function):
     expected = function(values.double())
     found = computed(engine, layout, function, expected.shape[1], [stored(layout, "scratch", values)], slots=1)
     precision = torch.finfo(dtype)
-    # Below the smallest normal number there are no more digits to be right.
+    # Subnormal results have fewer digits, so their tolerance is absolute.
     torch.testing.assert_close(found.double(), expected, rtol=3 * precision.eps, atol=4 * precision.tiny)
 
 
@@ -348,12 +349,12 @@ def test_fewer_threads_than_were_asked_for_do_all_of_the_work():
     subprocess.run([sys.executable, "-c", LIMITED], env={**os.environ, "OMP_THREAD_LIMIT": "1"}, check=True)
 
 
-# Where the native engine does not work -------------------------------------------------------------------------------
+# Cases without the native engine -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def bare(monkeypatch, tmp_path):
-    """A user for whom nothing has been compiled: the folder of the cache, which is not there yet."""
+    """Sets up an empty cache of compiled libraries; returns its folder, which does not exist yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("CXX", raising=False)
     compiling.attempt.cache_clear()
@@ -362,7 +363,7 @@ def bare(monkeypatch, tmp_path):
 
 
 def engine_of(caplog, choice, layout, function=torch.tanh, operands=1):
-    """The name of the engine that runs a program."""
+    """Returns the name of the engine that runs a program."""
     ring = layout.ring(1, 1, 2 * operands)
     part = layout.scratch(1, 1 if function is concat_elu else 2)
     caplog.clear()
@@ -373,28 +374,28 @@ def engine_of(caplog, choice, layout, function=torch.tanh, operands=1):
 
 
 def assert_torch_instead(caplog, reason, *arguments):
-    with pytest.raises(UserError, match=f"(?s)engine 'native': .*{reason}.*; engine 'torch' works everywhere"):
+    with pytest.raises(UserError, match=f"(?s)engine 'native': .*{reason}.*; use engine 'torch'"):
         engine_of(caplog, "native", *arguments)
     assert engine_of(caplog, "auto", *arguments) == "TorchEngine"
-    assert re.search(f"(?s)not sampling with NativeEngine: .*{reason}", caplog.text)
+    assert re.search(f"(?s)NativeEngine cannot run this program: .*{reason}", caplog.text)
     assert engine_of(caplog, "torch", *arguments) == "TorchEngine"
 
 
 def test_without_a_compiler_pytorch_samples(bare, monkeypatch, caplog):
     monkeypatch.setenv("PATH", str(bare))
-    assert_torch_instead(caplog, r"there is no C\+\+ compiler", layout_of())
+    assert_torch_instead(caplog, r"no C\+\+ compiler was found", layout_of())
     config = components.LightConfig(filters=2, blocks=1)
     network = components.light_prior(config, ImageSpec(1, height=3, width=3, levels=3)).network
     request = SampleRequest((0,))
     found = [sample(WavefrontSampler(engine), network, request) for engine in ("auto", "torch")]
     assert torch.equal(*found)
-    with pytest.raises(UserError, match="engine 'torch' works everywhere"):
+    with pytest.raises(UserError, match="use engine 'torch'"):
         sample(WavefrontSampler("native"), network, request)
 
 
 @pytest.mark.parametrize(
     ("compiler", "reason"),
-    [("false", "false fails"), ("true", "cannot be made or loaded"), ("no-such-compiler", "no-such-compiler")],
+    [("false", "compiler false failed"), ("true", "compiled or loaded"), ("no-such-compiler", "no-such-compiler")],
 )
 def test_a_compiler_that_does_not_work_is_as_good_as_none(bare, monkeypatch, caplog, compiler, reason):
     monkeypatch.setenv("CXX", compiler)
@@ -409,7 +410,7 @@ def test_a_compiler_that_fails_leaves_nothing_behind(bare, monkeypatch, caplog):
 
 
 def test_a_compiler_that_fails_is_run_once(bare, monkeypatch, tmp_path, caplog):
-    """Also when it is named with arguments of its own."""
+    """A compiler that fails is run once, also if `CXX` contains arguments."""
     calls = tmp_path / "calls"
     monkeypatch.setenv("CXX", f"sh -c 'echo called >> {calls}; exit 1'")
     for _ in range(3):
@@ -419,14 +420,14 @@ def test_a_compiler_that_fails_is_run_once(bare, monkeypatch, tmp_path, caplog):
 
 def test_an_engine_by_another_name_is_refused():
     for sampler in (WavefrontSampler, CachedSampler, AutoSampler):
-        with pytest.raises(ValueError, match="engine must be one of auto, native, torch, got 'fats'"):
+        with pytest.raises(ValueError, match="must be one of auto, native, torch or an EngineChoice, got 'fats'"):
             sampler("fats")
 
 
 @needs_native
 def test_a_cache_that_cannot_be_made_is_no_reason_to_stop(bare, caplog):
     bare.write_text("a file")
-    assert_torch_instead(caplog, "cannot be made or loaded", layout_of())
+    assert_torch_instead(caplog, "cannot be compiled or loaded", layout_of())
 
 
 def test_a_user_without_a_home_folder_can_sample(bare, monkeypatch, caplog):
@@ -439,20 +440,32 @@ def test_a_user_without_a_home_folder_can_sample(bare, monkeypatch, caplog):
 
 
 def test_other_types_of_numbers_are_for_pytorch(caplog):
-    assert_torch_instead(caplog, "not in torch.bfloat16", layout_of(torch.bfloat16))
+    assert_torch_instead(caplog, "got torch.bfloat16", layout_of(torch.bfloat16))
 
 
 @needs_native
 def test_storage_on_another_device_is_for_pytorch():
     layout = Layout(1, torch.zeros((), dtype=torch.float64, device="meta"))
     program = program_of(layout, [steady(1)], [], [])
-    with pytest.raises(UnavailableError, match=r"float32 and float64 on a CPU, not in torch.float64 on meta"):
+    with pytest.raises(UnavailableError, match=r"on a CPU are supported, got torch.float64 on meta"):
         NativeEngine().prepare(program, ForceSource(torch.zeros(1, 1, 1, 1, dtype=torch.int64), PIXEL))
 
 
 @needs_native
 def test_more_operands_than_the_library_takes_are_for_pytorch(caplog):
-    assert_torch_instead(caplog, "concat_elu of more than 16 values", layout_of(), concat_elu, 17)
+    assert_torch_instead(caplog, "at most 16 operands of concat_elu are supported, got 17", layout_of(), concat_elu, 17)
+
+
+@needs_native
+def test_a_product_of_other_sizes_never_reaches_the_library():
+    layout = layout_of()
+    weight = torch.zeros(2, 3, dtype=torch.float64)
+    for inputs, outputs in [(4, 3), (2, 5)]:
+        operand, output = layout.scratch(1, inputs), layout.scratch(1, outputs)
+        product = Product(output, (operand,), (weight,), weight.new_zeros(outputs), None, 0)
+        message = f"weight has 2 inputs and 3 outputs, but the layer reads {inputs} values and gives {outputs}"
+        with pytest.raises(UserError, match=message):
+            run_lists("native", layout, [steady(1)], [[product]], (0, 0))
 
 
 @needs_native
@@ -461,22 +474,22 @@ def test_functions_of_a_number_are_for_pytorch():
     part = torch.full((3, 2), -1.0, dtype=torch.float64)
     operands = [stored(layout, "scratch", part), 0.5]
     assert_near(computed("auto", layout, functional.elu, 2, operands), functional.elu(part, 0.5))
-    with pytest.raises(UserError, match="elu with a number as its argument has no native form"):
+    with pytest.raises(UserError, match="a number as an argument of elu is not supported"):
         computed("native", layout, functional.elu, 2, operands)
 
 
-# Compiling once ------------------------------------------------------------------------------------------------------
+# One compilation -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def built():
-    """The library that there is."""
+    """The path of the compiled library."""
     return compiling.library()._name
 
 
 @pytest.fixture
 def compilations(built, bare, monkeypatch, tmp_path):
-    """Says how often the compiler was run: a slow one, which gives the library that there is."""
+    """Sets `CXX` to a slow script that copies the compiled library; returns a function that counts its calls."""
     script, log = tmp_path / "compiler", tmp_path / "compilations"
     script.write_text(f'#!/bin/sh\necho once >> "{log}"\nsleep 0.3\nfor last; do :; done\ncp "{built}" "$last"\n')
     script.chmod(0o755)
@@ -489,7 +502,7 @@ ASK = "import runpy, sys; print(runpy.run_path(sys.argv[1])['library']()._name)"
 
 
 def processes(count):
-    """What several processes, started together, are given as the library."""
+    """Starts several processes together; returns the path of the library that each of them loads."""
     command = [sys.executable, "-c", ASK, compiling.__file__]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
     found = [process.communicate()[0].strip() for process in started]

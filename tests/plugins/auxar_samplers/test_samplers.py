@@ -1,4 +1,4 @@
-"""Every sampler draws what the raster sampler draws, and that follows the model."""
+"""Tests that all samplers draw the same images as the raster sampler, and that these follow the model."""
 
 import itertools
 import logging
@@ -86,7 +86,7 @@ def test_a_strangers_network_gets_the_wavefront_for_free(engine, network, reques
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("size", [(60, 1), (40, 4), (35, 6)])
 def test_the_wavefront_of_a_high_image_goes_round_slots_and_tables_many_times(engine, size):
-    """More rows than hypothesis makes: their side inputs take the places of earlier ones."""
+    """Images have more rows than Hypothesis makes, so that storage of earlier rows is used again many times."""
     image = ImageSpec(1, height=size[0], width=size[1], levels=16)
     head = SoftmaxHead(image)
     config = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
@@ -98,7 +98,7 @@ def test_the_wavefront_of_a_high_image_goes_round_slots_and_tables_many_times(en
 
 
 def test_the_wavefront_works_on_many_rows_at_once():
-    """Height · lag + width steps instead of height · width, for the lag that the taps call for."""
+    """The wavefront takes height · lag + width steps instead of height · width; the taps determine the lag."""
     image = ImageSpec(3, height=128, width=128)
     for blocks in range(1, 4):
         config = components.LightConfig(filters=2, blocks=blocks)
@@ -108,7 +108,7 @@ def test_the_wavefront_works_on_many_rows_at_once():
 
 
 def stored_bytes(monkeypatch, sampler, image):
-    """Bytes of everything that a sampler keeps between its steps, for a network with features."""
+    """Returns the bytes that a sampler keeps between its steps, for a network with features."""
     network = randomized(OtherNetwork(image, SoftmaxHead(image), ((1, 3), (-2, 2)), ((0, 2), (-2, 0)), 2), 0)
     sizes = []
 
@@ -196,14 +196,14 @@ def test_the_cached_sampler_takes_networks_of_one_resolution_too(engine, network
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_full_network_is_cached_where_every_resolution_has_an_inside(engine):
-    """A size beyond those above: of each resolution there are places away from the edges."""
+    """The image is so large that every resolution has places away from the edges."""
     image = ImageSpec(3, height=10, width=15, levels=16)
     config = components.FullConfig(filters=3, nr_resnet=1, head=logistic_mixture(2))
     network = randomized(components.full_decoder(config, image, 2).network, 1)
     assert_draws_as_by_raster(CachedSampler(engine), network, SampleRequest((0, 1), 3), 4, None)
 
 
-# What an image depends on --------------------------------------------------------------------------------------------
+# Dependence on seed, index and rule ----------------------------------------------------------------------------------
 
 SAMPLERS = st.sampled_from([RasterSampler(), *FAST])
 
@@ -241,11 +241,11 @@ def test_seeds_indices_depths_and_features_make_different_images(sampler):
         assert not torch.equal(first, second)
 
 
-# What is refused -----------------------------------------------------------------------------------------------------
+# Refused networks ----------------------------------------------------------------------------------------------------
 
 
 class Small(CausalNetwork):
-    """A network on one channel that does whatever `run` does with its layers."""
+    """A network for one channel whose forward pass is the function `run`."""
 
     features_channels = 0
 
@@ -268,7 +268,7 @@ def shifted():
 
 
 def dynamic(network, image):
-    """Python looks at the values, which no trace can follow."""
+    """A forward pass that branches on the values of the image, which tracing cannot record."""
     return network.conv(image) if image.sum() > 0 else network.conv(image) * 0.5
 
 
@@ -277,17 +277,20 @@ def shrunk(inputs=1, stride=2):
 
 
 UNTRACED = {
-    "ordinary": (Small(lambda n, x: n.conv(x), conv=Conv2d(1, 3)), r"conv \(Conv2d\) has no such form"),
+    "ordinary": (Small(lambda n, x: n.conv(x), conv=Conv2d(1, 3)), r"conv \(Conv2d\) is not supported"),
     "function": (Small(lambda n, x: torch.cumsum(n.conv(x), 1), conv=shifted()), "cumsum"),
     "method": (Small(lambda n, x: n.conv(x).abs(), conv=shifted()), "call_method abs"),
     "module": (Small(lambda n, x: n.relu(n.conv(x)), conv=shifted(), relu=nn.ReLU()), r"relu \(ReLU\)"),
-    "name": (Small(lambda n, x: functional.elu(n.conv(x), alpha=0.5), conv=shifted()), "arguments by name"),
+    "name": (
+        Small(lambda n, x: functional.elu(n.conv(x), alpha=0.5), conv=shifted()),
+        "keyword arguments; pass them by position",
+    ),
     "dynamic": (Small(dynamic, conv=shifted()), "cannot be traced"),
     "blind": (
         Small(lambda n, x, f: n.side(f), features_channels=2, side=Pointwise([2], 3)),
         "does not depend on the image",
     ),
-    "several": (Small(lambda n, x: [n.conv(x)], conv=shifted()), "does not give one tensor"),
+    "several": (Small(lambda n, x: [n.conv(x)], conv=shifted()), "must return a single tensor"),
 }
 UNCAUSAL = {
     "itself": Small(lambda n, x: n.conv(x), conv=CausalConv2d(1, 3, (0, 1), (-1, 0))),
@@ -297,17 +300,20 @@ UNCAUSAL = {
 }
 UNSCHEDULED = {
     **UNTRACED,
-    **{name: (network, "pixel itself or on one to its right") for name, network in UNCAUSAL.items()},
+    **{name: (network, "depends on .* to its right") for name, network in UNCAUSAL.items()},
     "stride": (Small(lambda n, x: n.conv(x), conv=shrunk()), "the layer conv changes the resolution"),
     "growth": (
         Small(lambda n, x: n.grow(n.conv(x), 4, 5), conv=shrunk(), grow=UpsamplingConv2d(3, 3)),
-        "changes the resolution, which has no wavefront form",
+        "changes the resolution, which the wavefront sampler does not support",
     ),
 }
 UNPLANNED = {
     **UNTRACED,
-    **{name: (network, "pixel itself or on one to its right") for name, network in UNCAUSAL.items()},
-    "early": (Small(lambda n, x: n.grow(n.conv(x), 8, 10), conv=shifted(), grow=UpsamplingConv2d(3, 3)), "not shrunk"),
+    **{name: (network, "depends on .* to its right") for name, network in UNCAUSAL.items()},
+    "early": (
+        Small(lambda n, x: n.grow(n.conv(x), 8, 10), conv=shifted(), grow=UpsamplingConv2d(3, 3)),
+        "factor of the layer grow must divide",
+    ),
     "overlap": (
         Small(
             lambda n, x: n.grow(n.shrink(n.conv(x)), 4, 5),
@@ -315,13 +321,13 @@ UNPLANNED = {
             shrink=CausalConv2d(3, 3, (0, 0), (0, 0), stride=2),
             grow=UpsamplingConv2d(3, 3, overlap=(1, 0)),
         ),
-        "mixes columns to the right",
+        r"its overlap must be \(0, 0\) unless",
     ),
     "cut": (Small(lambda n, x: n.grow(n.conv(x), 4, 4), conv=shrunk(), grow=UpsamplingConv2d(3, 3)), r"\(4, 5\)"),
     "coarse": (Small(lambda n, x: n.conv(x), conv=shrunk()), "prediction"),
     "resolutions": (
         Small(lambda n, x: n.first(x) * n.second(x), first=shrunk(), second=shrunk(stride=3)),
-        "several resolutions",
+        "different resolutions",
     ),
 }
 
@@ -330,7 +336,7 @@ UNPLANNED = {
 def test_a_network_that_cannot_run_as_a_wavefront_is_refused_by_name(network, message):
     with pytest.raises(NoScheduleError, match=message):
         make_schedule(network)
-    expected = f"(?s)sampler 'wavefront': .*{message}.*'raster' works"
+    expected = f"(?s)sampler 'wavefront': .*{message}.*'raster' supports every"
     with pytest.raises(UserError, match=expected):
         WavefrontSampler().check(network)
     with pytest.raises(UserError, match=expected):
@@ -341,7 +347,7 @@ def test_a_network_that_cannot_run_as_a_wavefront_is_refused_by_name(network, me
 def test_a_network_that_cannot_be_cached_is_refused_by_name(network, message):
     with pytest.raises(NoScheduleError, match=message):
         make_plan(network)
-    expected = f"(?s)sampler 'cached': .*{message}.*'raster' works"
+    expected = f"(?s)sampler 'cached': .*{message}.*'raster' supports every"
     with pytest.raises(UserError, match=expected):
         CachedSampler().check(network)
     with pytest.raises(UserError, match=expected):
@@ -407,7 +413,7 @@ def scaled(network, image):
 
 @pytest.mark.parametrize("shape", [(1, 3, 1, 1), (3, 1, 1), (), (1, 3, 4, 5)])
 def test_a_network_with_parameters_of_its_own_samples_as_by_raster(shape):
-    """By wavefront or, where that is refused, by the raster sampler: never otherwise than by raster."""
+    """The automatic sampler draws the same images, by the wavefront or (its fallback) the raster sampler."""
     network = Small(scaled, conv=shifted(), scale=nn.Parameter(torch.ones(shape)))
     request = SampleRequest(tuple(range(20)))
     assert torch.equal(sample(AutoSampler(), network, request), sample(RasterSampler(), network, request))
@@ -420,7 +426,7 @@ def test_a_network_that_adds_what_it_makes_of_features_samples_as_by_raster(pool
     assert torch.equal(sample(AutoSampler(), network, request), sample(RasterSampler(), network, request))
 
 
-# What is drawn follows the model -------------------------------------------------------------------------------------
+# Distribution of samples ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sampler", [RasterSampler(), WavefrontSampler(), CachedSampler()])
@@ -437,7 +443,7 @@ def test_ancestral_samples_follow_the_model(sampler, head, spec):
 
 
 def test_ancestral_samples_of_an_image_and_its_view_follow_the_joint_model():
-    """Also where the drawn view isn't the view of the drawn image, which the model does not exclude."""
+    """The joint distribution includes pairs whose view is not the view of the image, which a free decoder allows."""
     image = ImageSpec(1, height=2, width=2, levels=2)
     view = PyramidView(PyramidConfig(2), image)
     light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
@@ -446,7 +452,7 @@ def test_ancestral_samples_of_an_image_and_its_view_follow_the_joint_model():
     model = randomized(Chain([Stage(view, embedding, decoder)], components.light_prior(light, view.view)), 11)
     images, views = all_images(image), all_images(view.view)
     with torch.no_grad():
-        # Of a view of one pixel little is left after so many 3×3 layers; here it is to matter.
+        # A view of one pixel has little effect after many 3×3 layers, so its features are scaled up.
         [stage] = model.stages
         stage.embedding.out.gain *= 3000
         fine, coarse = model.draw_views(SampleRequest(tuple(range(4000)), 0), WavefrontSampler())

@@ -1,4 +1,4 @@
-"""Samplers work with any source of pixels, under every engine."""
+"""Tests that every sampler works with any pixel source, under every engine."""
 
 import ctypes
 import logging
@@ -29,25 +29,26 @@ from auxar.sources import DrawSource, ForceSource
 from auxar.testing.sources import NotingSource
 from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
+from auxar_pixelcnn.networks import LightNetwork
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 from auxar_samplers.engines.native import engine as native
 from auxar_samplers.engines.native.sources import NativeSource
 from auxar_samplers.program_sampler import ProgramSampler
 
-# Sums in another order, and fast forms of functions.
+# Tolerance for sums in another order and for fast approximations of functions.
 CLOSE = 1e-9
 NAMES = ["torch", *([] if needs_native.args[0] else ["native"])]
 
 
 @st.composite
 def cases(draw):
-    """A network, and the samplers beside raster that take it."""
+    """Draws a network, and the samplers other than the raster sampler that support it."""
     if draw(st.booleans()):
         return draw(st.one_of(light_networks(), other_networks())), [WavefrontSampler, CachedSampler, AutoSampler]
     return draw(st.one_of(full_networks(), growing_networks())), [CachedSampler, AutoSampler]
 
 
-# A given image -------------------------------------------------------------------------------------------------------
+# Forced images -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -77,13 +78,13 @@ def test_an_image_that_cannot_be_forced_is_refused(image, message):
         ForceSource(image, ImageSpec(1, height=2, width=2, levels=4))
 
 
-# A stranger's source -------------------------------------------------------------------------------------------------
+# Third-party sources -------------------------------------------------------------------------------------------------
 
 
 @settings(deadline=None, max_examples=30)
 @given(case=cases(), seed=SEEDS, count=st.integers(1, 3), reach=st.integers(0, 8))
 def test_a_strangers_source_is_given_the_same_parameters_by_every_sampler(case, seed, count, reach):
-    """Every place once, inside of the image only, and in an order that respects the reach."""
+    """Every sampler calls the source once for each place of the image, in an order that respects its reach."""
     network, kinds = case
     image, features = random_images(count, network.image, seed), random_features(network, count, seed)
     with torch.no_grad():
@@ -96,7 +97,7 @@ def test_a_strangers_source_is_given_the_same_parameters_by_every_sampler(case, 
 
 
 class Likeliest(PixelSource):
-    """A stranger's source, whose pixels depend on the parameters: the number of the largest of a few."""
+    """A third-party source whose pixels are the index of the largest of a few parameters."""
 
     def __init__(self, count, image):
         self.count = count
@@ -164,15 +165,41 @@ def test_calling_a_source_back_is_said_once(caplog):
             WavefrontSampler("native").sample(network, None, Likeliest(1, image))
         WavefrontSampler("native").sample(network, None, ForceSource(random_images(1, image), image))
         WavefrontSampler("torch").sample(network, None, Likeliest(1, image))
-    said = "the native engine calls Likeliest back at each step: its library has no function for it"
-    assert caplog.messages == [said]
+    said = "the native engine runs Likeliest in Python at each step, which is slower: "
+    assert caplog.messages == [f"{said}there is no compiled function for it"]
+
+
+class OwnEncoding(LightNetwork):
+    def encode(self, image):
+        return super().encode(image)
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("kind", "most", "reason"),
+    [
+        (OwnEncoding, 4, "OwnEncoding has its own method `encode`"),
+        (LightNetwork, 3, "its images have more than 3 levels"),
+    ],
+)
+def test_calling_a_compiled_source_back_is_said_with_its_reason(caplog, monkeypatch, kind, most, reason):
+    native._say_called_back.cache_clear()
+    monkeypatch.setattr(native, "MOST_ENCODED_LEVELS", most)
+    image = ImageSpec(1, height=3, width=4, levels=4)
+    network = components.light_prior(components.LightConfig(filters=3, blocks=1), image).network
+    network.__class__ = kind
+    given = random_images(1, image)
+    with caplog.at_level(logging.INFO, logger="auxar"):
+        assert torch.equal(WavefrontSampler("native").sample(network, None, ForceSource(given, image)), given)
+    said = "the native engine runs ForceSource in Python at each step, which is slower: "
+    assert caplog.messages == [said + reason]
 
 
 # Programs ------------------------------------------------------------------------------------------------------------
 
 
 def programs_of(image, channels, count=2):
-    """The programs of a network by the wavefront and the cached sampler."""
+    """Yields a network, its features and its program, for the wavefront and the cached sampler."""
     config = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
     made = components.light_decoder(config, image, channels) if channels else components.light_prior(config, image)
     network = randomized(made.network, 0)
@@ -236,10 +263,10 @@ def test_the_library_runs_all_steps_of_a_range_in_one_call(monkeypatch):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"height": 5}, "expected images of"),
-        ({"channels": 1}, "expected"),
-        ({"levels": 4}, "expected levels of 16, got 4"),
-        ({}, "expected parameters of a pixel of 20, got 30"),
+        ({"height": 5}, r"the shape \(height · width \+ 1, images, channels\) must be"),
+        ({"channels": 1}, ".* must be"),
+        ({"levels": 4}, "the number of levels must be 16, got 4"),
+        ({}, "the number of parameters of a pixel must be 20, got 30"),
     ],
 )
 def test_a_source_that_is_not_the_networks_is_refused_before_the_library_reads_its_memory(other, message):
@@ -254,7 +281,7 @@ def test_a_source_that_is_not_the_networks_is_refused_before_the_library_reads_i
     if "height" in other or "channels" in other:
         spec = stranger.image
         source = ForceSource(torch.zeros(2, *spec.shape, dtype=torch.int64), spec)
-        with pytest.raises(UserError, match="the source does not fit the network: expected images of"):
+        with pytest.raises(UserError, match=r"the source does not fit the network: the shape \(.*\) must be"):
             WavefrontSampler("native").sample(network, None, source)
 
 
@@ -274,7 +301,7 @@ class Counting(ctypes.Structure):
 
 
 class CountingSource(PixelSource):
-    """Numbers of places, and of images and channels, by compiled code where the engine is native."""
+    """A source whose values are the number of the place plus that of the image and channel, also in compiled code."""
 
     def __init__(self, image, count, compiled=None):
         self.image = image
@@ -297,7 +324,7 @@ class CountingSource(PixelSource):
 
 
 class DoublingSource(CountingSource):
-    """Has other pixels than the class whose compiled code it inherits."""
+    """A source with other pixels than those of the compiled code that it inherits."""
 
     def pixels(self, places, parameters):
         return super().pixels(places, parameters) * 2 % self.image.levels

@@ -1,4 +1,4 @@
-"""A library whose structures are not those that Python fills in is not used."""
+"""Tests that a library is refused if its structures differ from those in Python."""
 
 import ctypes
 import logging
@@ -21,14 +21,14 @@ NAMES = [structure.__name__ for structure in structures.STRUCTURES]
 
 @pytest.fixture
 def loaded_again():
-    """The library is loaded anew, here and by the test after."""
+    """Makes this test and the tests after it load the library again."""
     compiling.attempt.cache_clear()
     yield
     compiling.attempt.cache_clear()
 
 
 def longer(structure):
-    """The structure with one more field."""
+    """Returns the structure with one more field."""
     return type(structure.__name__, (ctypes.Structure,), {"_fields_": [*structure._fields_, ("more", ctypes.c_int64)]})
 
 
@@ -41,13 +41,13 @@ def test_a_library_with_another_size_is_refused_by_the_structures_name(monkeypat
     changed = [*structures.STRUCTURES]
     changed[number] = longer(changed[number])
     monkeypatch.setattr(structures, "STRUCTURES", tuple(changed))
-    with pytest.raises(UnavailableError, match=f"other structures than expected: {NAMES[number]}$"):
+    with pytest.raises(UnavailableError, match=f"structures.py differ in the structures: {NAMES[number]}$"):
         compiling.library()
 
 
 def test_a_library_with_fewer_structures_is_refused(monkeypatch, loaded_again):
     monkeypatch.setattr(structures, "STRUCTURES", (*structures.STRUCTURES, longer(structures.Clock)))
-    with pytest.raises(UnavailableError, match="other structures than expected: Clock, Operand"):
+    with pytest.raises(UnavailableError, match=r"structures.py differ in the structures: Clock, Operand"):
         compiling.library()
 
 
@@ -59,5 +59,5 @@ def test_without_a_library_that_fits_pytorch_samples(monkeypatch, loaded_again, 
     with caplog.at_level(logging.DEBUG, logger="auxar"):
         assert torch.equal(sample(WavefrontSampler("auto"), network, SampleRequest((0,))), expected)
     assert caplog.messages[-1] == "sampling with TorchEngine"
-    with pytest.raises(UserError, match=r"^engine 'native': .* expected: Clock; engine 'torch' works everywhere"):
+    with pytest.raises(UserError, match=r"^engine 'native': .* structures: Clock; use engine 'torch'"):
         sample(WavefrontSampler("native"), network, SampleRequest((0,)))

@@ -1,4 +1,4 @@
-"""The view `subsample`: pixels as they are, sides of any size, and models that stay below an image's likelihood."""
+"""Tests the view `subsample`: it keeps pixels, takes images of any size, and models with it give a lower bound."""
 
 import pytest
 import torch
@@ -112,7 +112,7 @@ UNEVEN = {
 
 
 def uneven_models(space):
-    """With an embedding for any size, where the shipped one needs sides that the factor divides."""
+    """Draws models with an embedding for any size, since the shipped one needs sides that the factor divides."""
     image, (build,) = space
     view = build(image)
 
@@ -136,7 +136,7 @@ def uneven_models(space):
 @settings(deadline=None, max_examples=6)
 @given(data=st.data())
 def test_an_image_with_every_other_pixel_is_less_likely_than_the_image(space, data):
-    """Σ_x p(x, ψ(x)) ≤ 1, image by image and in total."""
+    """For every image, p(x, ψ(x)) ≤ p(x)."""
     model = data.draw(random_models(space))
     check_bound(model)
     check_conditionals(model)
@@ -153,7 +153,7 @@ def test_the_bound_holds_where_the_factor_does_not_divide_a_side(space, data):
 
 def test_the_shipped_embedding_says_which_sizes_it_needs():
     view = subsample(2)(ImageSpec(height=5, width=6))
-    with pytest.raises(UserError, match="whole number of times the size of its view 3×3×3"):
+    with pytest.raises(UserError, match="the same whole multiple of those of its view 3×3×3"):
         components.embedding(components.EmbeddingConfig(), view.view, view.image)
 
 

@@ -1,4 +1,4 @@
-"""The transformer is a causal network like any other: likelihoods, draws and bounds hold with no convolution in it."""
+"""Tests that the transformer, which has no convolutions, is a causal network: its likelihoods, samples and bounds."""
 
 import logging
 from pathlib import Path
@@ -63,7 +63,7 @@ def networks(draw, images=None, features=(0, 2)):
 
 
 def fresh(seed, image, *, features_channels=0, dropout=0.0):
-    """As it is before training: no attention so sharp that what it leaves out is lost to rounding."""
+    """Returns an untrained transformer, whose attention is not so sharp that dependences vanish in rounding errors."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         head = LogisticMixtureHead(image, 2)
@@ -92,7 +92,7 @@ def test_the_decoder_keeps_the_contract(head):
 @settings(deadline=None, max_examples=60)
 @given(network=networks(), seed=SEEDS)
 def test_a_prediction_depends_on_earlier_pixels_alone(network, seed):
-    """To the last bit, and for every pair of places at once."""
+    """Changing a pixel leaves all predictions at it and before it equal to the last bit."""
     assert not changed_predictions(network, seed).tril().any()
 
 
@@ -123,7 +123,7 @@ def test_a_prediction_depends_on_the_features_of_its_pixel_and_of_those_before(s
 @settings(deadline=None, max_examples=10)
 @given(seed=SEEDS)
 def test_rows_and_columns_have_embeddings_of_their_own(seed):
-    """What is predicted at a place depends on those of its own row and column and of places before it, on no others."""
+    """A prediction depends only on the position embeddings of the rows and columns of its own and earlier pixels."""
     spec = ImageSpec(1, height=3, width=4)
     network = fresh(seed, spec)
     prediction = network(network.encode(random_images(1, spec, seed)))[0].pow(2).sum(0)
@@ -155,7 +155,7 @@ def test_dropout_is_for_training_alone(seed):
 
 
 class Recording(Head):
-    """The head that it is given, keeping the parameters of everything that is drawn."""
+    """A wrapper of a head that records the parameters of all draws."""
 
     def __init__(self, head):
         self.head = head
@@ -173,7 +173,7 @@ class Recording(Head):
 @settings(deadline=None, max_examples=40)
 @given(network=networks(), request=REQUESTS, seed=SEEDS)
 def test_what_is_drawn_from_is_what_the_drawn_image_gives(network, request, seed):
-    """Parameters while drawing pixel by pixel are those of one pass over the result, to the last bit."""
+    """The parameters of each draw equal, to the last bit, those of one forward pass over the drawn image."""
     network.head = Recording(network.head)
     features = random_features(network, len(request.numbers), seed)
     image = sample(RasterSampler(), network, request, features=features)
@@ -199,14 +199,14 @@ def test_falling_back_to_raster_is_said_once(caplog, features_channels):
         for _ in range(2):
             sample(sampler, network, SampleRequest((0,)))
     (record,) = caplog.records
-    assert "pixel by pixel with the raster sampler" in record.getMessage()
-    assert "the operation call_method flatten has no such form" in record.getMessage()
+    assert "sampling with the slow raster sampler" in record.getMessage()
+    assert "the operation call_method flatten is not supported" in record.getMessage()
 
 
 @pytest.mark.parametrize("sampler", [WavefrontSampler(), CachedSampler()], ids=lambda sampler: sampler.name)
 def test_fast_samplers_refuse_it_and_name_one_that_works(sampler):
     network = fresh(0, ImageSpec(1, height=2, width=3))
-    expected = rf"sampler '{sampler.name}': the operation call_method flatten .*sampler 'raster' works"
+    expected = rf"sampler '{sampler.name}': the operation call_method flatten .*sampler 'raster' supports every"
     with pytest.raises(UserError, match=expected):
         sampler.check(network)
 
@@ -220,7 +220,7 @@ def test_draws_follow_the_likelihood(head):
     with torch.no_grad():
         expected = prior.log_prob(all_images(spec)).exp()
     share = torch.bincount(image_numbers(images, 2), minlength=8) / total
-    # Five standard deviations of a share.
+    # The tolerance is five standard deviations of a share.
     assert ((share - expected).abs() < 5 * (expected * (1 - expected) / total).sqrt() + 1e-3).all()
 
 
@@ -237,7 +237,7 @@ SPACES = {
 @settings(deadline=None, max_examples=5)
 @given(head=st.sampled_from(list(HEADS)), seed=SEEDS)
 def test_an_image_with_its_view_is_less_likely_than_the_image(image, head, seed):
-    """Σ_x p(x, ψ(x)) ≤ 1, image by image and in total, with a transformer for the prior and for the decoder."""
+    """For every image, p(x, ψ(x)) ≤ p(x), if prior and decoder are transformers."""
     config = attrs.evolve(SMALL, head=HEADS[head])
     view = PyramidView(PyramidConfig(2), image)
     embedding = pixelcnn.embedding(pixelcnn.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
@@ -286,7 +286,7 @@ def test_a_recipe_builds_both():
 
 
 def test_the_multiply_adds_of_attention_are_counted():
-    """In full: what a causal mask leaves out is counted too."""
+    """Attention is counted in full, including the products that the causal mask removes."""
     prior = factor_costs(*recipe())[-1]
     tokens, width = 4 * 4, 8
     parameters = 5 * (1 + 2 * 3 + 3)
@@ -303,7 +303,7 @@ def test_the_multiply_adds_of_attention_are_counted():
     ],
 )
 def test_a_width_that_the_heads_do_not_divide_is_refused(width, heads, nearest):
-    with pytest.raises(UserError, match=f"got width = {width} and heads = {heads}; nearest are {nearest}") as error:
+    with pytest.raises(UserError, match=f"nearest: {nearest}.*got width = {width} and heads = {heads}") as error:
         recipe(width=width, heads=heads)
     assert str(error.value).startswith("prior")
 

@@ -17,9 +17,9 @@
 
 namespace {
 
-// With fewer pixels for each thread, waking the threads takes longer than they save. With this many pixels, the matrix
-// products use all threads too, so the team of threads keeps its size. If its size changed from call to call, OpenMP
-// would end and start threads at every change.
+// With fewer pixels for each thread, waking the threads costs more time than it saves. With this many pixels, the
+// matrix products use all threads too, so the team of threads keeps its size. If its size changed from call to call,
+// OpenMP would end and start threads at every change.
 constexpr int64_t PIXELS_PER_THREAD = 8;
 
 // Integer division by a positive divisor, rounded down.
@@ -99,7 +99,8 @@ int64_t draw_between(double uniform, double mean, double inverse_scale, Interval
     return nearest_value(end * half - 1 - signed_scale * distance, in, levels);
 }
 
-// A sub-pixel's group of sums: the range of the remaining sum, and the sub-pixel's weight in it.
+// The sum of a sub-pixel's group: the range of the remaining sum, the sub-pixel's weight, and the range of the sum of
+// later sub-pixels.
 struct Sums {
     int64_t &lowest, &highest;
     int64_t weight, least, most;
@@ -149,8 +150,8 @@ class Mixture {
         load(parameters);
         exponentials(loaded.data(), d.components);
         const int64_t k = draw_category(uniforms[0], loaded.data(), d.components);
-        // A coupling multiplies an earlier channel's value on the scale [-1, 1]. In units of pixel values, this is the
-        // distance from the middle of the range.
+        // A coupling multiplies an earlier channel's value on the scale [-1, 1]. Here positions are in units of pixel
+        // values, so it multiplies the value's signed distance from the middle of the range.
         const double middle = static_cast<double>(d.levels - 1) / 2;
         const double *coupling = couplings() + k;
         for (int64_t channel = 0; channel < d.channels; channel++) {
@@ -330,7 +331,7 @@ void draw_pixel(const Drawing &drawing, int64_t place, int64_t image, const T *p
 
 // Draws the pixels at `places` (count,) of every image from `parameters` (count · batch, …). Writes `drawn` (count ·
 // batch, channels), with zeros for places outside the image. Threads do not change the same sum, because places that
-// are drawn together belong to different groups of sums.
+// are drawn together belong to different groups.
 template <class Head, class T>
 void draw_pixels(const Drawing &drawing, const int64_t *places, int64_t count, const T *parameters, int64_t *drawn,
                  int64_t threads) {

@@ -60,8 +60,8 @@ class NativeConfig:
 class NativeEngine(Engine):
     """Runs all steps of a program in C++.
 
-    The pixel source also runs in C++ if there is a compiled function for it. Otherwise Python calls it after each step
-    that draws.
+    The pixel source also runs in C++ if there is a compiled function for it, the network uses the default `encode`, and
+    images have at most `MOST_ENCODED_LEVELS` levels. Otherwise Python calls the source after each step that draws.
     """
 
     priority = 10
@@ -140,7 +140,7 @@ class _Run:
         )
 
     def _set_source(self) -> None:
-        """Lets the library draw and encode pixels if it has a function for the source and a table of the encoding."""
+        """Lets the library draw and encode pixels if the source is compiled and the encoding can be tabulated."""
         program, native = self._program, self._native
         network = program.network
         source = native_source(self._source, program)
@@ -307,7 +307,7 @@ class _Run:
         return address
 
     def _bias(self, product: Product) -> int:
-        """The address of the padded bias. It is zero if the product has initial values, which contain the bias."""
+        """The address of the padded bias. It holds zeros if the product has initial values, which contain the bias."""
         outputs = product.output.values.shape[1]
         bias = product.output.values.new_zeros(self._padded(ctypes.c_int64(outputs)))
         if product.initial is None:

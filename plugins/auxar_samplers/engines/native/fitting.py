@@ -33,7 +33,7 @@ class _Fitting:
     def check(self) -> None:
         source = self.source
         if isinstance(source, ForceSource):
-            _expect("the shape of the images", tuple(source.image.shape), self.images)
+            _expect("the shape (height · width + 1, images, channels)", tuple(source.image.shape), self.images)
             self.tensor("the images", source.image, self.images, most=self.levels - 1)
         elif isinstance(source, DrawSource):
             self.draw(source)
@@ -43,7 +43,9 @@ class _Fitting:
         places, count, channels = self.images
         head = source.head
         assert isinstance(head, LogisticMixtureHead | SoftmaxHead)
-        _expect("the shape of the images", (*source.uniforms.shape[:2], head.channels), self.images)
+        _expect(
+            "the shape (height · width + 1, images, channels)", (*source.uniforms.shape[:2], head.channels), self.images
+        )
         if isinstance(head, SoftmaxHead):
             parameters, noise = channels * source.levels, channels
         else:

@@ -207,7 +207,7 @@ template <class T> void panel_product(int64_t rows, const Tile<T> &job, const T 
 template <class T> constexpr int64_t panel_width() { return PANEL_VECTORS * (VECTOR_BYTES / sizeof(T)); }
 
 // Computes one thread's share of a product. The work is divided into pairs of a panel and a block of rows. The narrow
-// last panel comes in the middle of their order, to make the shares more equal.
+// last panel is processed in the middle of the order, to make the shares more equal.
 template <class T>
 void product(const Instruction &instruction, const Program &program, const int64_t *positions, const int64_t *rows,
              int64_t row_count, int64_t thread, int64_t threads) {
@@ -224,7 +224,8 @@ void product(const Instruction &instruction, const Program &program, const int64
     const int64_t from = total * thread / threads, to = total * (thread + 1) / threads;
     int64_t done = 0;
     for (int64_t order = 0; order < panels; order++) {
-        // Two threads' shares meet here, and the small blocks of the narrow panel even them out.
+        // With two threads, their shares meet in the middle of the order. The blocks of the narrow panel are the
+        // smallest units of work, so dividing them makes the shares most equal.
         const int64_t middle = (panels - 1) / 2;
         const int64_t number = order < middle ? order : order == middle ? panels - 1 : order - 1;
         const int64_t column = number * full, width = outputs - column < full ? outputs - column : full;
@@ -269,7 +270,7 @@ template <class T> void run_list(const Program &program, const List &list, const
             const Instruction &instruction = list.instructions[k];
             if (instruction.kind == POINTWISE) {
                 // A pointwise instruction reads only rows that the same thread writes, so consecutive ones need no
-                // barrier. Products and copies divide the work differently and need a barrier before and after them.
+                // barrier. `PRODUCT` and `KEEP` divide the work differently and need a barrier before and after them.
                 if (after_shared) {
 #pragma omp barrier
                 }

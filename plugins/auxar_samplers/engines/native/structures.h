@@ -7,7 +7,7 @@
 // The places of a clock's slots at each position.
 struct Clock {
     const uint8_t *valid;   // (positions, slots): 1 if the slot is inside the image, else 0
-    const int64_t *places;  // (positions, slots): the table row of the slot's place
+    const int64_t *places;  // (positions, slots): the index of the slot's place in a table
     int64_t origin, slots;  // the first row of the arrays is for position + lead = origin
 };
 
@@ -27,7 +27,7 @@ struct Operand {
 struct Instruction {
     int32_t kind, function, clock, operand_count;
     int64_t lead;
-    int64_t wrapped;         // for an output ring: number of slots that are copied before the first slot
+    int64_t wrapped;         // for an output ring: number of extra slots in front, which hold copies of the last slots
     int64_t mirror;          // for an output ring: elements between its two copies, 0 for a single copy
     const Operand *operands;
     Operand output;
@@ -71,7 +71,7 @@ struct Program {
 struct Drawing {
     int64_t batch, channels, levels;
     int64_t outside;     // the place of slots outside the image, height · width
-    int64_t components;  // number of mixture components; only mixtures read this field and those before `temperature`
+    int64_t components;  // number of components; only mixtures read the fields from here to the last log-scale
     int64_t modes;       // 1 to take the mode of the drawn component, 0 to draw from the component
     double smallest_log_scale, largest_log_scale, reduction, smallest_reduced_log_scale;
     double temperature;  // only softmax heads read it

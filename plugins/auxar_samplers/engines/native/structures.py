@@ -126,7 +126,10 @@ def codes(library: ctypes.CDLL) -> dict[str, int]:
 
 
 def differing(library: ctypes.CDLL) -> list[str]:
-    """The names of structures whose size in the library differs from the Python class; all if their number differs."""
+    """The names of the structures that have different sizes in the library and in Python.
+
+    If the library has another number of structures, all names are returned.
+    """
     library.structure_count.restype = ctypes.c_int64
     sizes = (ctypes.c_int64 * library.structure_count())()
     library.structure_sizes(sizes)
