@@ -22,7 +22,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
-    """Excludes the objects that imports created from garbage collection. They live until the end, and scanning them
+    """Excludes from garbage collection all objects that imports created. They live until the end, and scanning them
     would take a quarter of a second in each collection, including the collections in runs."""
     gc.collect()
     gc.freeze()

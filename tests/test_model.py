@@ -276,7 +276,7 @@ def test_channels_of_a_factor_add_up(chain, depth):
         torch.testing.assert_close(found.total, factor(*inputs))
     assert found.channels.shape == (3, factor.image.channels)
     torch.testing.assert_close(found.channels.sum(1), found.total)
-    # A free decoder reports the probability of the feasible values if its view has a support.
+    # A free decoder reports the probability of the possible values if its view has a support.
     assert (found.inside is None) == (depth in (1, 3))
 
 

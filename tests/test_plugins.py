@@ -207,7 +207,7 @@ def test_an_installed_plugin_for_other_interfaces_is_left_out_and_the_others_loa
 
 
 def test_shipped_plugins_declare_their_interface_like_a_strangers():
-    """Shipped plugins declare their interface as a number; the number of the installed auxar would declare nothing."""
+    """Shipped plugins declare a literal number. An imported `INTERFACE_VERSION` would match every version of auxar."""
     for entry in importlib.metadata.entry_points(group="auxar"):
         module = importlib.import_module(entry.value)
         assert module.__file__ is not None

@@ -465,7 +465,7 @@ def test_images_drawn_given_a_view_follow_the_restricted_likelihood(space, value
     ],
     ids=["pyramid 2", "pyramid 3", "grayscale", "bitplanes", "subsample"],
 )
-def test_a_thousand_drawn_images_have_the_given_views(image, view, rule):
+def test_all_drawn_images_have_the_given_views(image, view, rule):
     """All draws have the given view, in float32 and with weights that give many intervals almost no probability."""
     for head, size in zip(HEADS, (1.0, 4.0), strict=True):
         model = randomized(build(image, [view], head), 1, size).float()
@@ -555,7 +555,7 @@ CHAINS = {
 @example("two pyramids, grayscale", "logistic_mixture", 0, "rows", None)
 @example("two pyramids, grayscale", "softmax", 1, "any pixels", None)
 def test_drawn_views_are_views_of_each_other(chain, head, seed, known, free):
-    """Drawn views are views of each other, also if a part of the image, and so of its views, is known."""
+    """Restricted decoders of a chain draw images with the given views, also if a part of the image is known."""
     model = randomized(build(*CHAINS[chain], head), seed, 1.0)
     if free is not None:
         model.stages[min(free, len(model.stages) - 1)].restricted = False

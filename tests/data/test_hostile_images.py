@@ -104,7 +104,7 @@ def changed(content: bytes, place: int) -> bytes:
 
 def turned(orientation: int) -> np.ndarray:
     """Returns the stored pixels that are displayed as `UPRIGHT` under an EXIF orientation."""
-    # For each EXIF orientation, the sides of the displayed picture where row 0 and column 0 of the stored pixels are.
+    # The entries are for the EXIF orientations 1 to 8. Each names the displayed sides of the stored row 0 and column 0.
     sides = [
         "top left",
         "top right",

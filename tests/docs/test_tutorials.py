@@ -56,7 +56,7 @@ def test_its_head_draws_from_what_it_scores(sketch):
     recipe, registry = load_recipe(sketch / "sketch.toml")
     network = next(module for module in build_model(recipe, registry).modules() if isinstance(module, CausalNetwork))
     logits = torch.tensor([-2.0, 0.0, 1.5]).double()[:, None]
-    # With evenly spaced noise, the share of drawn ones equals their probability.
+    # With evenly spaced noise, the share of pixels with value 1 equals the probability of 1.
     noise = ((torch.arange(1000) + 0.5) / 1000).double()[:, None]
     for logit in logits:
         drawn = network.head.draw(logit.expand(1000, 1), noise, recipe.sampling.draw_rule())

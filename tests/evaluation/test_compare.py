@@ -238,7 +238,7 @@ def test_what_a_comparison_holds(runs):
 
 
 def unpaired(runs: Path, name: str) -> str:
-    """Asserts that `again` and the run are compared by their means instead of image by image. Returns the note."""
+    """Asserts that the runs `again` and `name` are compared by means instead of image by image. Returns the note."""
     first, second = compare_runs([runs / "again", runs / name]).runs
     assert first.standard_error is not None
     assert second.standard_error is not None

@@ -327,7 +327,7 @@ def test_a_channel_is_what_enumerating_all_others_leaves(drawn):
     found = head.channel_log_prob(parameters, values)
     assert found.shape == values.shape
     torch.testing.assert_close(found.sum(1)[:, 0], joint, rtol=1e-9, atol=1e-9)
-    # log p(x₁ … xₙ) is the total mass of all values with these first n channels.
+    # p(x₁ … xₙ) is the total probability of all pixels with these first n channels.
     cube = joint.view(*[image.levels] * image.channels, 2)
     before = torch.zeros_like(joint)
     for channel in range(image.channels):

@@ -146,7 +146,7 @@ def _bytes(random: Random, place: Place, name: str) -> None:
 def _change(random: Random, content: bytearray) -> None:
     start = random.randrange(len(content) + 1)
     if random.random() < 0.5:
-        start = min(start, random.randrange(1000))  # Headers are there.
+        start = min(start, random.randrange(1000))  # Headers are near the start of a file.
     stop = min(len(content), start + random.choice((1, 2, 8, 100, 10_000)))
     choice = random.randrange(7)
     if choice == 0 and start < len(content):

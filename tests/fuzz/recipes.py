@@ -4,7 +4,7 @@
     python tests/fuzz/recipes.py --seed 0 --only 4711
 
 A case fails if it raises another exception, if its error is empty, too long or not one line for each problem, if it
-takes more than `--seconds` of CPU time or three times as many of wall-clock time, or if the process needs more than
+takes more than `--seconds` of CPU time or three times as much wall-clock time, or if the process needs more than
 `--memory`. Each failure is printed with its seed and number; `--only NUMBER` repeats it. The exit status is 1 if any
 case failed.
 """
@@ -101,7 +101,7 @@ def outcomes_of(seed: int, numbers: Iterable[int], limits: Limits) -> list[Outco
 
 
 def furnish(folder: Path) -> None:
-    """Makes a folder for recipes, with valid and invalid plugin files and with other things that have such names."""
+    """Makes a folder with plugin files: one valid, two invalid, and a folder, a pipe and a link to itself as others."""
     folder.mkdir(parents=True)
     (folder / "thin.py").write_text(THIN)
     (folder / "broken.py").write_text("def (")

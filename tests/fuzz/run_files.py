@@ -75,7 +75,7 @@ class Sources:
     above: Path
     finished: Path
     stopped: Path
-    """The finished run in the state of an interruption during the training of the prior."""
+    """A copy of the finished run, in the state of a run that was interrupted while it trained the prior."""
     outside: Path
     """A folder of files that must not change."""
 

@@ -231,7 +231,7 @@ def test_how_likely_samples_are_is_said_to_be_exact_or_a_bound(run, supports, to
 
 
 def test_samples_say_themselves_what_their_bits_are(run):
-    """The kind of the samples' bits is stored with the samples, since the model may have been restricted later."""
+    """Whether the samples' bits are exact or a bound is stored with them, since the model may be restricted later."""
     write_evaluation(run, evaluation_of("restricted", "restricted"))
     facts = json.loads((run / "samples/samples.json").read_text())
     facts |= {"columns": 2, "bits_per_dim": [2.0, 4.25], "kind": "bound"}

@@ -56,7 +56,7 @@ def test_samples_take_no_place_of_other_files(pictures, tmp_path):
 
 
 def test_pictures_are_samples_only_where_samples_are_written(pictures, tmp_path):
-    """A user's folder may be called `images` too, so pictures in it are not taken for samples and deleted."""
+    """A user's folder may be called `images`, too. Pictures in it are not samples, and must not be deleted."""
     folder = run(tmp_path / "run", tiny(pictures))
     own = tmp_path / "images" / "000001.png"
     own.parent.mkdir()

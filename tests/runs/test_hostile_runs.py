@@ -405,7 +405,7 @@ def test_trusted_code_is_named_before_it_is_loaded(plugged, caplog):
     ],
 )
 def test_code_elsewhere_is_not_loaded_even_if_trusted(own, tmp_path, name, trust, bare):
-    """Code outside the run's folder `plugins` is not loaded, even if the folder contains only a recipe."""
+    """Code outside the run's folder `plugins` is not loaded, even if the run has no factors, samples or records."""
     marker = tmp_path / "marker"
     for place in (own, own.parent, own.parent.parent, own / "plugins", own / "samples", own / "plugins" / "deep"):
         place.mkdir(exist_ok=True)
@@ -712,7 +712,7 @@ HEADERS = ["16 MB of metadata", "nothing of absurd size", "many sides", "complex
 
 @pytest.mark.parametrize("kind", TENSORS)
 def test_what_tensors_claim_is_checked_before_it_is_believed(finished, own, kind):
-    """Malformed tensors are refused as nats of an evaluation, as weights and, for `HEADERS`, as a checkpoint."""
+    """Malformed or unexpected tensors are refused as nats and as weights, and those in `HEADERS` as a checkpoint."""
     content = TENSORS[kind]
     prior = own / "factors" / "prior"
     with within(megabytes=300):
@@ -733,7 +733,7 @@ def test_what_tensors_claim_is_checked_before_it_is_believed(finished, own, kind
 
 
 def test_a_header_has_an_end(own):
-    """A header above a size limit is refused even if it is valid; 100,000 tensors need less."""
+    """A valid header above the size limit is refused. The limit leaves room for 100,000 tensors."""
     file = own / "factors" / "prior" / "weights.safetensors"
     tensors, _ = read_tensors(file)
     save_file(tensors, file, {"padding": " " * 2**24})
@@ -757,8 +757,8 @@ def test_files_of_a_terabyte_are_not_read(finished, own):
             (own / place).write_bytes(kept)
 
 
-def test_a_terabyte_that_a_header_claims_is_not_read(finished, own):
-    """The evaluation claims the same number of images as the header, so only the large number can be noticed."""
+def test_gigabytes_that_a_header_claims_are_not_read(finished, own):
+    """The record claims the same number of images as the header, so only the limit on the number of values applies."""
     table = read_json(own / "evaluation.json")
     count = 2**27
     table["images"]["heldout"] = count
@@ -863,7 +863,7 @@ def test_what_weights_say_of_themselves_is_checked(own, key, text):
     tensors, metadata = read_tensors(file)
     save_file(tensors, file, {**metadata, key: text})
     message = said(evaluate, own)
-    # Any word may be a fingerprint, so a wrong one only causes a warning about other images.
+    # `-1` and `nan` are possible fingerprints, so they only cause a warning about other training images.
     assert (f"{file} is damaged: the metadata entry '{key}' is " in message) == (
         (key, text) not in (("images", "-1"), ("images", "nan"))
     )

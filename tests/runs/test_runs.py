@@ -281,7 +281,7 @@ def test_pictures_of_a_run_do_not_depend_on_their_batches(finished, tmp_path):
 
 
 def test_the_bits_of_drawn_images_are_those_of_all_their_drawn_views(finished, tmp_path):
-    """A drawn image may have another view than the drawn one, so its bits are those of the image and the drawn view."""
+    """A free decoder may draw an image without the drawn view, so its bits are those of the image and this view."""
     options = ["sampling.images=5", "sampling.seed=7", "sampling.batch_size=2"]
     sample(finished, settings=options, out=tmp_path)
     facts = read_json(tmp_path / "samples.json")
@@ -303,7 +303,7 @@ def test_the_bits_of_drawn_images_are_those_of_all_their_drawn_views(finished, t
 # Plugin files
 
 STRANGE = '''
-"""A view of two channels with more values than a byte holds, and priors with nothing to learn and one number."""
+"""A view with two channels and more than 256 levels, and priors with no parameter and with one parameter."""
 
 import math
 

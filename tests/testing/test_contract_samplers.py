@@ -144,7 +144,7 @@ class Shy(Copy):
 
 
 class OnlyDraws(Copy):
-    """A sampler that replaces every other source by a `DrawSource`."""
+    """A sampler that replaces any source other than a `DrawSource` by a `DrawSource`."""
 
     def sample(self, network, features, source):
         if not isinstance(source, DrawSource):
@@ -222,14 +222,14 @@ class Rows(Stepping):
 
 
 class Normalizing(Stepping):
-    """A sampler that shifts the predicted logits. They draw the same pixels, but differ from the predictions."""
+    """A sampler that shifts the predicted logits. Shifted logits draw the same pixels, but are not the predictions."""
 
     def passed(self, parameters):
         return parameters - parameters.amax(1, keepdim=True)
 
 
 class Stale(Stepping):
-    """A sampler that passes the parameters of the pixel before to the source."""
+    """A sampler that passes the parameters of the previous pixel to the source."""
 
     kept = None
 
@@ -247,7 +247,7 @@ class Independent(Stepping):
 
 
 class Padded(Copy):
-    """A sampler that also requests the place outside the image."""
+    """A sampler that also requests a place outside the image."""
 
     @torch.no_grad()
     def sample(self, network, features, source):

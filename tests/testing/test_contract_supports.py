@@ -36,7 +36,7 @@ class Edited(Support):
 
 
 def pyramid(support):
-    """Returns a builder of pyramid views with the support `support(correct support)`."""
+    """Returns a builder of pyramid views. `support` makes the support of each view from the correct one."""
 
     def build(config, image):
         view = PyramidView(PyramidConfig(2), image)

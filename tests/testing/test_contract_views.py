@@ -104,7 +104,7 @@ class Falling(Rising):
 
 
 class Jumping(Rising):
-    """A view that claims to be monotone, but whose values rise in steps of two."""
+    """A view that claims to be monotone, but whose values may rise by two if a sub-pixel rises by one."""
 
     def __call__(self, image):
         return super().__call__(image) // 2 * 2

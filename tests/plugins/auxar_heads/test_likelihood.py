@@ -38,7 +38,7 @@ def draw_logistic(uniform, mean, log_scale, levels):
 
 
 def rounding(mean, log_scale):
-    """Returns the float64 error of a log-probability. Boundaries of values have 16 digits, divided by the scale."""
+    """Returns a bound on the float64 error of a log-probability: the rounding error of a boundary, over the scale."""
     return 1e-12 + 1e-15 * (2 + abs(mean)) * math.exp(-log_scale)
 
 
@@ -279,14 +279,14 @@ def test_a_head_takes_half_precision_predictions_in_float32(case):
     case=mixtures(levels=st.integers(2, 20), components=(1,)), uniforms=st.lists(st.floats(0.001, 0.999), min_size=3)
 )
 def test_three_coupled_channels_are_drawn_by_the_inverse_of_their_joint_distribution(case, uniforms):
-    """Each channel inverts its cumulative distribution, given the channels before it, at its uniform number."""
+    """Each channel's value is the first whose cumulative probability, given earlier channels, reaches the uniform."""
     head, parameters = case
     joint = pixel_log_probs(head, parameters).exp().view([head.levels] * head.channels)
     drawn = draw_pixels(head, parameters, double(0.5, *uniforms[: head.channels])[None])[0].tolist()
     for value, uniform in zip(drawn, uniforms, strict=False):
         marginal = joint.flatten(1).sum(1) if joint.dim() > 1 else joint
         if joint.sum() < 1e-6:
-            return  # The channels before are so unlikely that their conditional is too inaccurate to compare.
+            return  # The earlier channels are so unlikely that probabilities given them are too inaccurate.
         cumulative = (marginal.cumsum(0) / joint.sum()).tolist()
         assert (cumulative[value - 1] if value else 0) <= uniform + 1e-8
         assert uniform <= cumulative[value] + 1e-8

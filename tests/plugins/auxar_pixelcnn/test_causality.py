@@ -1,4 +1,4 @@
-"""Tests that predictions depend on earlier pixels alone and on all that they may, and that layers are as documented."""
+"""Tests that predictions depend on earlier pixels alone, including neighbors, and that layers are as documented."""
 
 import math
 
@@ -71,7 +71,7 @@ def test_a_prediction_depends_on_the_pixels_beside_and_above(network, seed):
 
 @pytest.mark.parametrize("size", [(5, 7), (8, 8)])
 def test_the_full_network_sees_all_that_comes_before(size):
-    """The receptive field of the full network covers the image at a quarter of its size. Light networks see less."""
+    """The full network also works at a quarter of the resolution, where its layers reach all earlier pixels."""
     image = ImageSpec(1, height=size[0], width=size[1])
     head = LogisticMixtureHead(image, 2)
     network = FullNetwork(image, head, filters=4, nr_resnet=2, features_channels=0, dropout=0.0)

@@ -198,7 +198,7 @@ def test_free_draws_of_every_kind(rule, levels, channels):
 @pytest.mark.parametrize("restricted", [False, True])
 @pytest.mark.parametrize("noise", [2.0**-53, 1 - 2.0**-53])
 def test_noise_next_to_the_ends_draws_the_first_and_the_last_value(noise, restricted):
-    """By uniforms next to 0 and 1, both engines draw the first and the last possible value."""
+    """Given uniforms next to 0 and 1, both engines draw the first and the last possible value."""
     image = ImageSpec(3, height=4, width=4, levels=256)
     for head in (LogisticMixtureHead(image, 3), SoftmaxHead(image)):
         parameters = torch.zeros(17, 1, head.parameter_count)
@@ -455,7 +455,7 @@ class OtherSupport(SumSupport):
 
 @pytest.mark.parametrize("engine", ["auto", "native"])
 def test_anything_else_is_drawn_by_pytorch(asked, caplog, engine):
-    """For other heads and walks, the native engine calls the source in Python at each step, also if it is named."""
+    """With other heads and walks, the engines `auto` and `native` call the source in Python at each step."""
     view = torch.zeros(1, 1, 1, 1)
     repeated = OtherSupport(IMAGE, SUPPORT._groups, SUPPORT.ranges)
     for head, restriction in [

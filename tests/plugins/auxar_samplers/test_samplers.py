@@ -98,7 +98,7 @@ def test_the_wavefront_of_a_high_image_goes_round_slots_and_tables_many_times(en
 
 
 def test_the_wavefront_works_on_many_rows_at_once():
-    """The wavefront takes height · lag + width steps instead of height · width; the taps determine the lag."""
+    """The wavefront takes about height · lag + width steps instead of height · width; the taps determine the lag."""
     image = ImageSpec(3, height=128, width=128)
     for blocks in range(1, 4):
         config = components.LightConfig(filters=2, blocks=blocks)
@@ -413,7 +413,7 @@ def scaled(network, image):
 
 @pytest.mark.parametrize("shape", [(1, 3, 1, 1), (3, 1, 1), (), (1, 3, 4, 5)])
 def test_a_network_with_parameters_of_its_own_samples_as_by_raster(shape):
-    """The automatic sampler draws the same images, by the wavefront or (its fallback) the raster sampler."""
+    """The automatic sampler draws the same images as the raster sampler, by the wavefront or by falling back to it."""
     network = Small(scaled, conv=shifted(), scale=nn.Parameter(torch.ones(shape)))
     request = SampleRequest(tuple(range(20)))
     assert torch.equal(sample(AutoSampler(), network, request), sample(RasterSampler(), network, request))

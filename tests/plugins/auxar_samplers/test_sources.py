@@ -301,7 +301,7 @@ class Counting(ctypes.Structure):
 
 
 class CountingSource(PixelSource):
-    """A source whose values are the number of the place plus that of the image and channel, also in compiled code."""
+    """A source of known pixels: (place + image · channels + channel) mod levels. It may have compiled code, too."""
 
     def __init__(self, image, count, compiled=None):
         self.image = image
