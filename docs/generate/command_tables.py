@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import html
 
 from markdown_tables import table
 
@@ -26,11 +27,16 @@ def _section(verb: str, parser: argparse.ArgumentParser) -> str:
     required = [_written(action) for action in actions if action.option_strings and action.required]
     options = ["[OPTIONS]"] if any(action.option_strings and not action.required for action in actions) else []
     usage = " ".join(["auxar", verb, *positionals, *required, *options])
-    rows = [[f"`{_written(action)}`", (action.help or "").replace("%%", "%")] for action in actions]
+    rows = [[f"`{_written(action)}`", _text(action.help or "")] for action in actions]
     parts = [f"## auxar {verb}", parser.description or "", f"```text\n{usage}\n```"]
     if rows:
         parts.append(table(["argument", "meaning"], rows))
     return "\n\n".join(parts)
+
+
+def _text(words: str) -> str:
+    """A help text as Markdown: argparse doubles percent signs, and `<name>` must not become an HTML element."""
+    return html.escape(words.replace("%%", "%"), quote=False)
 
 
 def _written(action: argparse.Action) -> str:

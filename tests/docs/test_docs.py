@@ -9,6 +9,7 @@ import contextlib
 import doctest
 import importlib
 import importlib.util
+import io
 import re
 import shlex
 import shutil
@@ -24,6 +25,7 @@ from accelerate.state import AcceleratorState
 from helpers.tiny_runs import PROJECT, call
 
 from auxar.cli import _parser, main
+from auxar.generation.sheets import labeled
 from auxar.interfaces import ImageSpec, SampleRequest
 from auxar.pipeline import run as run_recipe
 from auxar.plugins import Kind, load_plugins
@@ -282,6 +284,19 @@ def test_a_part_that_is_out_of_date_is_noticed_and_written(write, tmp_path, monk
         assert write.main() == 1
 
 
+def test_another_word_in_a_drawn_title_is_another_picture(write):
+    spec = ImageSpec(height=32, width=32)
+    images = torch.zeros((2, *spec.shape), dtype=torch.int64)
+
+    def drawn(title: str) -> bytes:
+        content = io.BytesIO()
+        labeled([(images, spec)] * 4, ["image", "pyramid", title, "gray"]).save(content, format="PNG")
+        return content.getvalue()
+
+    assert write.same_picture(".png", drawn("twice"), drawn("twice"))
+    assert not write.same_picture(".png", drawn("twice"), drawn("pyramid twice"))
+
+
 @attrs.frozen
 class Picture:
     """A fake picture with a fixed drawing."""
@@ -338,6 +353,7 @@ def test_every_command_is_listed_with_its_options(generate):
                 continue
             for word in action.option_strings or [action.metavar]:
                 assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", section), (verb, word)
+    assert "(default: runs/&lt;recipe name&gt;)" in text
 
 
 # Pictures and figures
