@@ -43,8 +43,8 @@ COSTS_TOLERANCE = 0.2
 PLACE_TOLERANCE = 0.2
 """Largest difference of a coordinate in an SVG file, in its own units. Processors round the last digit differently."""
 PIXEL_TOLERANCE = 0.03
-"""Largest mean difference of two PNG files, in steps of 8-bit values. Versions of FreeType smooth letters differently, but
-another word in a title is a larger difference."""
+"""Largest mean difference of two PNG files, in steps of 8-bit values. It allows for other versions of FreeType, but not
+for another word in a title."""
 
 
 def main() -> int:
