@@ -30,6 +30,8 @@ def samples_section(run: RunContent) -> Html:
     if run.heldout:
         caption = "These are real images that the model was not trained on, for comparison with the samples."
         figures.append(_figure("Held-out images", run.heldout, "Sheet of held-out images", caption))
+    if len(figures) == 2:
+        figures = [tag("div", *figures, class_="pair")]
     has_growth = any(entry.file == "growth.png" for entry, _ in run.figures)
     if run.growth and not has_growth:
         caption = (

@@ -51,6 +51,7 @@ def test_held_out_images_are_shown_beside_the_samples(run):
     assert len(read(run).all("img")) == 2
     (run / "samples" / "heldout.png").write_bytes((run / "samples" / "samples.png").read_bytes())
     page = read(run)
+    assert [attributes for attributes in page.all("div") if attributes.get("class") == "pair"]
     assert [attributes["alt"].split(".")[0] for attributes in page.all("img")][:2] == [
         "Sheet of sampled images",
         "Sheet of held-out images",
