@@ -71,8 +71,7 @@ def concat_elu(*inputs: Tensor) -> Tensor:
     # Without gradients, as in sampling, the autograd function is skipped because of its overhead.
     if not torch.is_grad_enabled():
         return _both_elus(*inputs)
-    found: Tensor = _ConcatELU.apply(*inputs)  # type: ignore[no-untyped-call]
-    return found
+    return _applied(_ConcatELU, *inputs)
 
 
 def gate(x: Tensor) -> Tensor:
@@ -111,5 +110,11 @@ def dropout(x: Tensor, rate: float) -> Tensor:
     if x.is_cuda:
         return torch.nn.functional.dropout(x, rate)
     # The limit of 255 keeps the factor 256 / (256 - dropped) finite.
-    found: Tensor = _ByteDropout.apply(x, min(round(rate * 256), 255))  # type: ignore[no-untyped-call]
-    return found
+    return _applied(_ByteDropout, x, min(round(rate * 256), 255))
+
+
+def _applied(function: type[torch.autograd.Function], *inputs: object) -> Tensor:
+    """Calls an autograd function. Whether `apply` is annotated depends on the version of PyTorch."""
+    apply: Any = function.apply
+    result: Tensor = apply(*inputs)
+    return result
