@@ -16,6 +16,13 @@ class UnavailableError(Exception):
     """Raised by an engine that cannot run a program on this machine or device. The message gives the reason."""
 
 
+class BrokenError(UnavailableError):
+    """Raised by an engine that should work on this machine, but does not until the user repairs something.
+
+    An engine that is used in its place, as `engine = "auto"` allows, is then named in a warning.
+    """
+
+
 class Engine(abc.ABC):
     """Runs programs. A plugin registers its engine as a component of kind `engine`: `build(config) -> Engine`."""
 
@@ -31,7 +38,8 @@ class Engine(abc.ABC):
         the engine can use `call_back`, which asks any source for the pixels and stores them. Weights may have
         `requires_grad` set; engines must not record gradients.
 
-        Raises `UnavailableError` if the engine does not support the program or the source.
+        Raises `UnavailableError` if the engine does not support the program or the source, and `BrokenError` if it runs
+        no program until the user repairs something.
         """
 
 

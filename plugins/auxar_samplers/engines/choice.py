@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +14,7 @@ from auxar.errors import did_you_mean
 from auxar.recipe.choices import named_options
 from auxar.recipe.structuring import structure
 from auxar_samplers.compiler.program import Program
-from auxar_samplers.engines.base import Engine, UnavailableError
+from auxar_samplers.engines.base import BrokenError, Engine, UnavailableError
 from auxar_samplers.engines.native.engine import NativeConfig, NativeEngine
 from auxar_samplers.engines.torch import TorchConfig, TorchEngine
 
@@ -97,20 +98,29 @@ class EngineChoice:
         return {"name": self.name, **self.options} if self.options else self.name
 
     def run(self, program: Program, source: PixelSource) -> None:
-        """Runs the program with the first engine that supports it.
+        """Runs the program with the first engine that supports it. Warns once if it replaces an engine that is broken.
 
         Raises `UserError` if no engine supports it. This happens only if an engine was chosen by name, because `auto`
         includes the engine `torch`, which supports every program.
         """
-        reason: UnavailableError | None = None
+        reasons: list[UnavailableError] = []
         for engine in self.engines:
             try:
                 run = engine.prepare(program, source)
             except UnavailableError as error:
                 logger.debug("%s cannot run this program: %s", type(engine).__name__, error)
-                reason = error
+                reasons.append(error)
                 continue
+            for reason in reasons:
+                if isinstance(reason, BrokenError):
+                    _warn_of_replacement(type(engine).__name__, str(reason))
             logger.debug("sampling with %s", type(engine).__name__)
             run()
             return
-        raise UserError(f"engine '{self.name}': {reason}; use engine 'torch', which works everywhere")
+        raise UserError(f"engine '{self.name}': {reasons[-1]}; use engine 'torch', which works everywhere")
+
+
+@functools.cache
+def _warn_of_replacement(engine: str, reason: str) -> None:
+    """Warns, once for each engine and each reason, that an engine is used in place of a broken one."""
+    logger.warning("%s samples, more slowly, in place of an engine that does not work: %s", engine, reason)

@@ -1,6 +1,8 @@
 """Tests that both engines compute the same values, and that PyTorch replaces the native engine where it cannot run."""
 
 import copy
+import errno
+import hashlib
 import logging
 import operator
 import os
@@ -27,7 +29,7 @@ from auxar_pixelcnn import components
 from auxar_samplers import AutoSampler, CachedSampler, WavefrontSampler
 from auxar_samplers.compiler.program import Clock, Layout, Pointwise, Product, Window, identity
 from auxar_samplers.compiler.trace import FUNCTIONS
-from auxar_samplers.engines import UnavailableError
+from auxar_samplers.engines import UnavailableError, choice
 from auxar_samplers.engines.native import library as compiling
 from auxar_samplers.engines.native.engine import NativeEngine
 
@@ -358,8 +360,13 @@ def bare(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("CXX", raising=False)
     compiling.attempt.cache_clear()
+    choice._warn_of_replacement.cache_clear()
     yield tmp_path / "cache"
     compiling.attempt.cache_clear()
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def engine_of(caplog, choice, layout, function=torch.tanh, operands=1):
@@ -395,7 +402,11 @@ def test_without_a_compiler_pytorch_samples(bare, monkeypatch, caplog):
 
 @pytest.mark.parametrize(
     ("compiler", "reason"),
-    [("false", "compiler false failed"), ("true", "compiled or loaded"), ("no-such-compiler", "no-such-compiler")],
+    [
+        ("false", "compiler false failed"),
+        ("true", "compiler true failed: status 0"),
+        ("no-such-compiler", "no-such-compiler"),
+    ],
 )
 def test_a_compiler_that_does_not_work_is_as_good_as_none(bare, monkeypatch, caplog, compiler, reason):
     monkeypatch.setenv("CXX", compiler)
@@ -418,25 +429,27 @@ def test_a_compiler_that_fails_is_run_once(bare, monkeypatch, tmp_path, caplog):
     assert calls.read_text() == "called\n"
 
 
+@pytest.mark.parametrize(
+    ("variable", "reason"), [("CXX", "the C++ compiler false failed: status 1"), ("PATH", "no C++ compiler was found")]
+)
+def test_an_engine_in_place_of_a_broken_one_is_told_once_as_a_warning(bare, monkeypatch, caplog, variable, reason):
+    monkeypatch.setenv(variable, "false")
+    engine_of(caplog, "auto", layout_of())
+    (said,) = warnings(caplog)
+    assert said.startswith(f"TorchEngine samples, more slowly, in place of an engine that does not work: {reason}")
+    engine_of(caplog, "auto", layout_of())
+    assert warnings(caplog) == []
+
+
+def test_an_engine_in_place_of_one_that_does_not_support_the_program_is_not_warned_of(bare, caplog):
+    engine_of(caplog, "auto", layout_of(torch.bfloat16))
+    assert warnings(caplog) == []
+
+
 def test_an_engine_by_another_name_is_refused():
     for sampler in (WavefrontSampler, CachedSampler, AutoSampler):
         with pytest.raises(ValueError, match="must be one of auto, native, torch or an EngineChoice, got 'fats'"):
             sampler("fats")
-
-
-@needs_native
-def test_a_cache_that_cannot_be_made_is_no_reason_to_stop(bare, caplog):
-    bare.write_text("a file")
-    assert_torch_instead(caplog, "cannot be compiled or loaded", layout_of())
-
-
-def test_a_user_without_a_home_folder_can_sample(bare, monkeypatch, caplog):
-    def homeless():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(Path, "home", homeless)
-    assert engine_of(caplog, "auto", layout_of()) in ("NativeEngine", "TorchEngine")
 
 
 def test_other_types_of_numbers_are_for_pytorch(caplog):
@@ -482,9 +495,11 @@ def test_functions_of_a_number_are_for_pytorch():
 
 
 @pytest.fixture
-def built():
-    """The path of the compiled library."""
-    return compiling.library()._name
+def built(tmp_path):
+    """The path of a copy of the compiled library."""
+    name = Path(compiling.library()._name).name
+    with compiling._cache() as folder:
+        return shutil.copy(folder / name, tmp_path / "built")
 
 
 @pytest.fixture
@@ -501,23 +516,27 @@ def compilations(built, bare, monkeypatch, tmp_path):
 ASK = "import runpy, sys; print(runpy.run_path(sys.argv[1])['library']()._name)"
 
 
+def libraries(folder):
+    return [*folder.glob("*.so")]
+
+
 def processes(count):
-    """Starts several processes together; returns the path of the library that each of them loads."""
+    """Starts several processes together; returns the name of the library that each of them loads."""
     command = [sys.executable, "-c", ASK, compiling.__file__]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
-    found = [process.communicate()[0].strip() for process in started]
+    found = [Path(process.communicate()[0].strip()).name for process in started]
     assert [process.returncode for process in started] == [0] * count
     return found
 
 
 @needs_native
 def test_the_library_is_compiled_once_for_all_processes(compilations, bare):
-    path = compiling.library()._name
-    assert Path(path).parent == bare / "auxar"
+    name = Path(compiling.library()._name).name
+    assert libraries(bare / "auxar") == [bare / "auxar" / name]
     assert compilations() == 1
     compiling.attempt.cache_clear()
-    assert compiling.library()._name == path
-    assert processes(1) == [path]
+    assert Path(compiling.library()._name).name == name
+    assert processes(1) == [name]
     assert compilations() == 1
 
 
@@ -526,19 +545,19 @@ def test_processes_that_need_the_library_at_the_same_time_compile_it_once(compil
     found = processes(3)
     assert len(set(found)) == 1
     assert compilations() == 1
-    assert [path.name for path in (bare / "auxar").glob("*.so")] == [Path(found[0]).name]
+    assert [path.name for path in libraries(bare / "auxar")] == [found[0]]
 
 
 @needs_native
 @pytest.mark.parametrize("changed", compiling.SOURCES, ids=lambda source: source.name)
 def test_another_source_is_compiled_anew(compilations, monkeypatch, tmp_path, changed):
-    first = compiling.library()._name
+    first = Path(compiling.library()._name).name
     sources = tuple(shutil.copy(source, tmp_path / source.name) for source in compiling.SOURCES)
     with (tmp_path / changed.name).open("a") as file:
         file.write("// changed\n")
     monkeypatch.setattr(compiling, "SOURCES", sources)
     compiling.attempt.cache_clear()
-    assert compiling.library()._name != first
+    assert Path(compiling.library()._name).name != first
     assert compilations() == 2
 
 
@@ -546,3 +565,234 @@ def test_another_source_is_compiled_anew(compilations, monkeypatch, tmp_path, ch
 def test_the_cache_is_for_its_user_alone(compilations, bare):
     compiling.library()
     assert (bare / "auxar").stat().st_mode & 0o77 == 0
+
+
+# Damaged libraries ---------------------------------------------------------------------------------------------------
+
+
+def flipped(content):
+    return content[:5000] + bytes([content[5000] ^ 1]) + content[5001:]
+
+
+def cut(content):
+    return content[: len(content) // 3]
+
+
+@pytest.fixture
+def damaged(compilations, bare):
+    """Returns a function that compiles the library and damages it. It returns the library's path and intact content."""
+
+    def damage(change):
+        compiling.library()
+        compiling.attempt.cache_clear()
+        (path,) = libraries(bare / "auxar")
+        content = path.read_bytes()
+        path.unlink()  # This process has the file in memory, so it gets a new one.
+        path.write_bytes(change(content))
+        return path, content
+
+    return damage
+
+
+@needs_native
+@pytest.mark.parametrize("change", [lambda content: b"", flipped], ids=["empty", "flipped"])
+def test_a_damaged_library_is_compiled_again_with_a_warning(damaged, compilations, caplog, change):
+    path, content = damaged(change)
+    assert engine_of(caplog, "auto", layout_of()) == "NativeEngine"
+    (said,) = warnings(caplog)
+    assert said.startswith(f"{path} is damaged: its content does not match the checksum in its name")
+    assert compilations() == 2
+    assert path.read_bytes() == content
+    compiling.attempt.cache_clear()
+    assert engine_of(caplog, "auto", layout_of()) == "NativeEngine"
+    assert warnings(caplog) == []
+    assert compilations() == 2
+
+
+@needs_native
+def test_a_library_that_is_cut_does_not_kill_the_process(damaged, compilations):
+    path, content = damaged(cut)
+    assert processes(1) == [path.name]
+    assert compilations() == 2
+    assert path.read_bytes() == content
+
+
+@needs_native
+def test_a_library_is_on_disk_before_it_gets_its_name(compilations, bare, monkeypatch):
+    before = []
+    fsync = os.fsync
+
+    def watched(handle):
+        before.append((os.fstat(handle).st_size > 0, libraries(bare / "auxar")))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    compiling.library()
+    assert before == [(True, [])]
+    assert len(libraries(bare / "auxar")) == 1
+
+
+@needs_native
+@pytest.mark.parametrize("wrong", ["no library", "another library"])
+def test_a_wrong_library_is_not_kept(compilations, bare, built, monkeypatch, tmp_path, caplog, wrong):
+    """A compiler that writes a wrong file without an error disables the engine only until the compiler is repaired."""
+    made = tmp_path / "made"
+    shutil.copy(built, made)
+    script = tmp_path / "compiler"
+    script.write_text(f'#!/bin/sh\nfor last; do :; done\ncp "{made}" "$last"\n')
+    made.write_bytes(b"not a library" if wrong == "no library" else Path(torch._C.__file__).read_bytes())
+    assert_torch_instead(caplog, "cannot be stored or loaded", layout_of())
+    assert libraries(bare / "auxar") == []
+    shutil.copy(built, made)
+    compiling.attempt.cache_clear()
+    assert engine_of(caplog, "auto", layout_of()) == "NativeEngine"
+
+
+# The cache folder ----------------------------------------------------------------------------------------------------
+
+
+def plant(folder):
+    """Replaces the library by one that leaves a mark when it is loaded. Returns its path and the mark's.
+
+    Its name contains its checksum, as that of a compiled one does."""
+    (path,) = libraries(folder)
+    source, library, mark = (folder.parent / name for name in ("planted.cpp", "planted", "mark"))
+    mark_it = f'std::fclose(std::fopen("{mark}", "w"));'
+    source.write_text(f"#include <cstdio>\n__attribute__((constructor)) static void run() {{ {mark_it} }}\n")
+    compiler = next(found for found in map(shutil.which, ("c++", "g++", "clang++")) if found)
+    subprocess.run([compiler, "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    path.unlink()
+    checksum = hashlib.sha256(library.read_bytes()).hexdigest()
+    name = re.sub(r"[0-9a-f]{64}\.so$", f"{checksum}.so", path.name)
+    return library.rename(folder / name), mark
+
+
+def assert_private(caplog, reason):
+    """Asserts that the native engine has its library from a temporary folder, and that one warning gives the reason."""
+    compiling.attempt.cache_clear()
+    assert engine_of(caplog, "auto", layout_of()) == "NativeEngine"
+    (said,) = warnings(caplog)
+    assert said.startswith("the samplers' native engine is compiled in a private temporary folder")
+    assert reason in said
+    assert said.endswith("set XDG_CACHE_HOME to a folder of your own")
+    folder = Path(compiling.library()._name).parent
+    assert folder.name.startswith("auxar-")
+    assert not folder.exists()
+    engine_of(caplog, "auto", layout_of())
+    assert warnings(caplog) == []
+
+
+@needs_native
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o720, 0o702])
+def test_no_code_is_loaded_from_a_folder_that_others_can_write_to(compilations, bare, caplog, mode):
+    compiling.library()
+    path, mark = plant(bare / "auxar")
+    (bare / "auxar").chmod(mode)
+    before = {path.name for path in (bare / "auxar").iterdir()}
+    assert_private(caplog, f"{bare / 'auxar'} is open to other users (mode {mode:04o}, expected 0700); delete it, or")
+    assert not mark.exists()
+    assert path.exists()
+    assert {path.name for path in (bare / "auxar").iterdir()} == before
+
+
+@needs_native
+def test_no_code_is_loaded_from_a_folder_of_another_user(compilations, bare, monkeypatch, caplog):
+    compiling.library()
+    _, mark = plant(bare / "auxar")
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert_private(caplog, f"{bare / 'auxar'} belongs to another user (number {owner}); set")
+    assert not mark.exists()
+
+
+@needs_native
+def test_no_code_is_loaded_through_a_link(compilations, bare, caplog):
+    compiling.library()
+    _, mark = plant(bare / "auxar")
+    (bare / "auxar").rename(bare / "elsewhere")
+    (bare / "auxar").symlink_to(bare / "elsewhere")
+    assert_private(caplog, str(bare / "auxar"))
+    assert not mark.exists()
+
+
+@needs_native
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="other systems have no path to an open folder")
+def test_no_code_is_loaded_from_a_folder_that_takes_the_place_of_the_right_one(
+    compilations, bare, monkeypatch, tmp_path, caplog
+):
+    compiling.library()
+    compiling.attempt.cache_clear()
+    # The copy has another path. A library that this process has loaded from a path before is not loaded from it again.
+    cache = tmp_path / "copy"
+    shutil.copytree(bare, cache)
+    shutil.copytree(bare / "auxar", cache / "planted-folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    (right,) = libraries(cache / "auxar")
+    path, mark = plant(cache / "planted-folder")
+    path.rename(path.with_name(right.name))
+    intact = compiling._intact
+
+    def exchanged(folder, key):
+        found = intact(folder, key)
+        (cache / "auxar").rename(cache / "right")
+        (cache / "planted-folder").rename(cache / "auxar")
+        return found
+
+    monkeypatch.setattr(compiling, "_intact", exchanged)
+    assert engine_of(caplog, "auto", layout_of()) == "NativeEngine"
+    assert warnings(caplog) == []
+    assert not mark.exists()
+
+
+@needs_native
+def test_a_planted_library_would_leave_its_mark(compilations, bare):
+    """The library of the tests above is loaded, and noticed, from a folder in which only this user can plant it."""
+    compiling.library()
+    compiling.attempt.cache_clear()
+    _, mark = plant(bare / "auxar")
+    compiling.library()
+    assert mark.exists()
+
+
+@needs_native
+def test_a_cache_folder_that_cannot_be_made_is_replaced(compilations, bare, caplog):
+    bare.write_text("a file")
+    assert_private(caplog, f"'{bare / 'auxar'}'")
+    assert bare.read_text() == "a file"
+
+
+@needs_native
+def test_a_cache_folder_on_a_full_disk_is_replaced(compilations, bare, monkeypatch, caplog):
+    fsync, errors = os.fsync, [OSError(errno.ENOSPC, "No space left on device")]
+
+    def full(handle):
+        if errors:
+            raise errors.pop()
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert_private(caplog, ".so cannot be written: No space left on device; set")
+    assert errors == []
+    assert libraries(bare / "auxar") == []
+
+
+@needs_native
+def test_a_user_without_a_home_folder_can_sample(compilations, monkeypatch, caplog):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert_private(caplog, "Could not determine home directory")
+
+
+@needs_native
+def test_a_relative_cache_folder_is_ignored(compilations, monkeypatch, tmp_path):
+    """A relative path would lead into the current folder, whose files may come from a stranger."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    compiling.library()
+    assert len(libraries(tmp_path / "home" / ".cache" / "auxar")) == 1
+    assert list((tmp_path / "here").iterdir()) == []

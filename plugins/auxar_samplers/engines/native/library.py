@@ -1,7 +1,12 @@
-"""Compiles the native engine's C++ files once on each kind of machine. The user's cache folder keeps the library."""
+"""Compiles the native engine's C++ files once on each kind of machine. The user's cache folder keeps the library.
+
+The library is code, so it is loaded only from a folder that no other user can write to, and only if its content matches
+the checksum in its name.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -10,13 +15,17 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
 
-from auxar_samplers.engines.base import UnavailableError
+from auxar import UserError
+from auxar.files import read_bytes, replacing
+from auxar_samplers.engines.base import BrokenError
 from auxar_samplers.engines.native.structures import differing
 
 logger = logging.getLogger("auxar")
@@ -25,13 +34,14 @@ SOURCES = tuple(Path(__file__).parent / name for name in ("program.cpp", "drawin
 # -fno-math-errno and -fno-trapping-math let the compiler vectorize loops with rounding and comparisons. Unlike
 # -ffast-math, they do not change the order of sums.
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-shared")
+REMEDY = "set XDG_CACHE_HOME to a folder of your own"
 
 
 def library() -> ctypes.CDLL:
-    """The loaded library, compiled if needed. Raises `UnavailableError` if it cannot be compiled or loaded."""
+    """The loaded library, compiled if needed. Raises `BrokenError` if it cannot be compiled or loaded."""
     made = attempt()
     if isinstance(made, str):
-        raise UnavailableError(made)
+        raise BrokenError(made)
     return made
 
 
@@ -48,40 +58,117 @@ def attempt() -> ctypes.CDLL | str:
     flags = [*FLAGS, *_machine_flags()]
     read = [source.read_text() for source in SOURCES]
     key = hashlib.sha256("\0".join([*read, *compiler, *flags, _processor()]).encode()).hexdigest()[:24]
+    command = [*compiler, *flags, *(str(one) for one in SOURCES if one.suffix == ".cpp")]
     try:
-        path = _cache() / f"sampler-{key}.so"
-        with FileLock(path.with_suffix(".lock")):
-            if not path.is_file():
-                logger.info("compiling the samplers' native engine; this happens once on each kind of machine")
-                _compile([*compiler, *flags, *(str(one) for one in SOURCES if one.suffix == ".cpp")], path)
-        loaded = ctypes.CDLL(str(path))
-        if names := differing(loaded):
-            return f"the compiled library and structures.py differ in the structures: {', '.join(names)}"
-        return loaded
-    except UnavailableError as error:
+        return _cached(command, key)
+    except BrokenError as error:
         return str(error)
-    except (OSError, RuntimeError) as error:  # `Path.home` raises RuntimeError for a user without a home folder.
-        return f"the C++ library cannot be compiled or loaded: {error}"
+    except (OSError, UserError) as error:
+        return f"the C++ library cannot be stored or loaded: {error}"
 
 
-def _compile(command: list[str], path: Path) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".so", delete=False) as file:
-        temporary = Path(file.name)
+def _cached(command: list[str], key: str) -> ctypes.CDLL:
+    """Loads the library from the cache folder, or from a temporary folder if the cache folder cannot be used."""
     try:
-        result = subprocess.run([*command, "-o", str(temporary)], capture_output=True, text=True, check=False)
-        if result.returncode:
-            raise UnavailableError(f"the C++ compiler {command[0]} failed: {result.stderr.strip()[-500:]}")
-        temporary.replace(path)
+        with _cache() as folder:
+            return _loaded(folder, command, key)
+    except UserError as error:
+        logger.warning(
+            "the samplers' native engine is compiled in a private temporary folder, for this process alone: %s", error
+        )
+    with tempfile.TemporaryDirectory(prefix="auxar-") as temporary:
+        return _loaded(Path(temporary), command, key)
+
+
+@contextlib.contextmanager
+def _cache() -> Iterator[Path]:
+    """Yields a path to the cache folder. Nobody but this user can change its files, because code is loaded from them.
+
+    Raises `UserError` if the folder cannot be made, is a link, or is not this user's alone, and for errors of reading
+    or writing within the block.
+    """
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        # The XDG specification says that relative paths are ignored. They would lead into the current folder.
+        folder = (base if base.is_absolute() else Path.home() / ".cache") / "auxar"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except (OSError, RuntimeError) as error:  # `Path.home` raises RuntimeError for a user without a home folder.
+        raise UserError(f"the cache folder cannot be opened: {error}; {REMEDY}") from error
+    try:
+        found = os.fstat(handle)
+        if found.st_uid != os.geteuid():
+            raise UserError(f"{folder} belongs to another user (number {found.st_uid}); {REMEDY}")
+        if found.st_mode & 0o077:
+            mode = stat.S_IMODE(found.st_mode)
+            raise UserError(f"{folder} is open to other users (mode {mode:04o}, expected 0700); delete it, or {REMEDY}")
+        # On Linux, this path leads to the folder that was checked, even if another user, who can write to a folder
+        # above it, gives its name to a different folder.
+        opened = Path(f"/proc/self/fd/{handle}")
+        try:
+            yield opened if opened.is_dir() else folder
+        except (OSError, UserError) as error:
+            raise UserError(f"{str(error).replace(str(opened), str(folder))}; {REMEDY}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
-def _cache() -> Path:
-    """The cache folder. It is made with access for this user only, because code is loaded from it."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "auxar"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+def _loaded(folder: Path, command: list[str], key: str) -> ctypes.CDLL:
+    """Loads the library from a folder of this user alone. Compiles it first if the folder has no intact one.
+
+    Raises `BrokenError` if it cannot be compiled or does not fit, and `OSError` or `UserError` if it cannot be stored
+    or loaded.
+    """
+    with FileLock(folder / f"sampler-{key}.lock"):
+        path = _intact(folder, key)
+        if path is None:
+            logger.info("compiling the samplers' native engine, which takes some seconds")
+            content = _compiled(command)
+            path = folder / f"sampler-{key}-{_checksum(content)}.so"
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
+        try:
+            loaded = ctypes.CDLL(str(path))
+            names = differing(loaded)
+        except (OSError, AttributeError) as error:  # ctypes raises AttributeError for a missing function.
+            path.unlink()  # Otherwise a failure of the compiler would be kept after the compiler is repaired.
+            raise OSError(str(error)) from error
+    if names:
+        raise BrokenError(f"the compiled library and structures.py differ in the structures: {', '.join(names)}")
+    return loaded
+
+
+def _intact(folder: Path, key: str) -> Path | None:
+    """The compiled library whose content matches the checksum in its name. Deletes damaged ones.
+
+    A damaged library must not be loaded: if a part is missing, the process is killed as soon as it reads there.
+    """
+    for path in folder.glob(f"sampler-{key}-*.so"):
+        if path.stem.endswith(f"-{_checksum(read_bytes(path))}"):
+            return path
+        logger.warning(
+            "%s is damaged: its content does not match the checksum in its name; it is compiled again", path.resolve()
+        )
+        path.unlink()
+    return None
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _compiled(command: list[str]) -> bytes:
+    """The content of the compiled library. Raises `BrokenError` if the compiler fails or is missing."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="auxar-") as folder:
+            path = Path(folder) / "sampler.so"
+            result = subprocess.run([*command, "-o", str(path)], capture_output=True, text=True, check=False)
+            if result.returncode or not path.is_file():
+                reason = result.stderr.strip()[-500:] or f"status {result.returncode}, and no library was written"
+                raise BrokenError(f"the C++ compiler {command[0]} failed: {reason}")
+            return path.read_bytes()
+    except OSError as error:
+        raise BrokenError(f"the C++ compiler {command[0]} cannot be run: {error}") from error
 
 
 def _machine_flags() -> list[str]:
