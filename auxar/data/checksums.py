@@ -12,6 +12,8 @@ import os
 import stat
 from pathlib import Path
 
+from auxar.files import replacing
+
 SUFFIX = ".sha256"
 """Suffix of the file with the checksum, after the whole name of the cached file.
 
@@ -37,18 +39,28 @@ def publish(made: Path, file: Path) -> None:
     """Moves a finished file to its final name on the same file system, and writes its checksum beside it.
 
     Both are flushed to the disk before they get their names. The checksum gets its name last, so a process that is
-    killed in between leaves a file that `problem` refuses. Raises `OSError` if a file cannot be written.
+    killed in between leaves a file that `problem` refuses. Raises `OSError` or `UserError` if a file cannot be written.
     """
-    beside(made).write_bytes(_line(made, file.name))
-    for source, target in ((made, file), (beside(made), beside(file))):
-        with source.open("rb") as content:
-            os.fsync(content.fileno())
-        source.replace(target)
+    line = _line(made, file.name)
+    with made.open("rb") as content:
+        os.fsync(content.fileno())
+    made.replace(file)
+    _write(file, line)
+
+
+def record(file: Path) -> None:
+    """Writes the checksum of a file. Raises `OSError` or `UserError` if it cannot be written."""
+    _write(file, _line(file, file.name))
 
 
 def beside(file: Path) -> Path:
     """Returns the path of the file with the checksum of `file`."""
     return file.with_name(file.name + SUFFIX)
+
+
+def _write(file: Path, line: bytes) -> None:
+    with replacing(beside(file)) as temporary:
+        temporary.write_bytes(line)
 
 
 def _line(file: Path, name: str) -> bytes:

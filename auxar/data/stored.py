@@ -55,7 +55,8 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
     is damaged or has no checksum, the images are converted again. If several processes call at the same time, one
     converts the images and the others wait.
 
-    Raises `UserError` if the size of an image does not fit `preparation`, or if the cache cannot be read or written.
+    Raises `UserError` if the size of an image does not fit `preparation`, or if the cache cannot be read or written,
+    and `DamagedCopy` if the images are read from a copy that is damaged.
     """
     # The source code of the conversion is part of the key, so that images converted by another version are not reused.
     key = digest(images.cache_key, repr(preparation), inspect.getsource(conversion))
@@ -92,7 +93,12 @@ def _problem(file: Path) -> str | None:
 
 
 def _write(file: Path, images: EncodedImages, preparation: Preparation) -> None:
-    """Converts every image and writes the result to `file`. The caller holds the lock of `file`."""
+    """Converts every image and writes the result to `file`. The caller holds the lock of `file`.
+
+    Raises `DamagedCopy` if the copy that the images are read from is damaged.
+    """
+    if images.copy is not None:
+        images.copy.verify()
     batch = max(1, min(1000, BATCH_BYTES // preparation.image.dims))
     # `Dataset.map` writes to temporary files of its own. In a folder of this file's own, those of a killed process can
     # be recognized and removed.
@@ -102,7 +108,7 @@ def _write(file: Path, images: EncodedImages, preparation: Preparation) -> None:
     try:
         made = folder / file.name
         images.rows.map(
-            functools.partial(_convert, images=attrs.evolve(images, rows=None), preparation=preparation),
+            functools.partial(_convert, images=attrs.evolve(images, rows=None, copy=None), preparation=preparation),
             with_indices=True,
             input_columns=[images.column],
             batched=True,

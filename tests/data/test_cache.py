@@ -1,10 +1,12 @@
-"""Tests of the cache of prepared images: damage, interruption, several processes, and folders that are read-only."""
+"""Tests of cached images: damage, interruption, several processes, and folders that are read-only."""
 
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from auxar.data import DataSets, StoredImages, checksums, load_images
+from auxar.data import DataSets, StoredImages, checksums, copies, load_images
 from auxar.data.conversion import Preparation
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
@@ -223,7 +225,7 @@ def test_one_process_converts_and_the_others_wait(folder, cache, conversions, da
 
 @pytest.fixture
 def read_only(monkeypatch) -> Iterator[Callable[[], object]]:
-    """A function that makes the cache read-only, also for the administrator: no lock can be taken and nothing can be written."""
+    """A function that makes the cache read-only, also for the administrator."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
@@ -265,3 +267,133 @@ def test_unreadable_cache_is_not_called_damaged(folder, cache, monkeypatch):
     with pytest.raises(UserError, match=rf"cannot be read from {file}: Not a regular file"):
         load(folder)
     assert file.is_fifo()
+
+
+# --- copies of data sets ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parquet(tmp_path) -> Path:
+    """A parquet file of BMP images, in which damage is not noticed when they are decoded."""
+
+    def encoded(number: int) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (4, 4, 3), np.uint8)).save(buffer, "bmp")
+        return buffer.getvalue()
+
+    types = datasets.Features({"image": datasets.Image()})
+    rows = {"image": [{"bytes": encoded(number), "path": None} for number in range(COUNT)]}
+    datasets.Dataset.from_dict(rows, features=types).to_parquet(tmp_path / "set.parquet")
+    return tmp_path / "set.parquet"
+
+
+def copied(cache: Path) -> Path:
+    (file,) = cache.parent.glob("parquet/**/*.arrow")
+    return file
+
+
+def one_byte_of_a_pixel(content: bytes) -> bytes:
+    place = content.rindex(b"BM") + 60
+    return content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", ["one byte of a pixel", *DAMAGE])
+def test_damaged_copies_are_generated_again(parquet, cache, caplog, damage):
+    expected = pixels(parquet)
+    file = copied(cache)
+    content = file.read_bytes()
+    file.write_bytes(DAMAGE.get(damage, one_byte_of_a_pixel)(content))
+    shutil.rmtree(cache)
+    with caplog.at_level(logging.WARNING, "auxar"):
+        assert torch.equal(pixels(parquet), expected)
+    assert "generated again" in caplog.text
+    assert file.read_bytes() == content
+    caplog.clear()
+    assert torch.equal(pixels(parquet), expected)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("description", ["", "{}", "null", '{"splits": 3}', "{"])
+def test_copies_with_a_damaged_description_are_generated_again(parquet, cache, caplog, description):
+    expected = pixels(parquet)
+    info = copied(cache).with_name("dataset_info.json")
+    info.write_text(description)
+    with caplog.at_level(logging.WARNING, "auxar"):
+        assert torch.equal(pixels(parquet), expected)
+    assert "generated again" in caplog.text
+    assert info.stat().st_size > 100
+
+
+def test_copies_that_another_program_made_are_used(parquet, cache, caplog):
+    datasets.load_dataset("parquet", data_files=str(parquet))
+    file = copied(cache)
+    before = file.stat()
+    pixels(parquet)
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert checksums.problem(file) is None
+    assert not caplog.text
+
+
+def test_copy_that_another_process_replaced_is_opened_again(parquet, cache):
+    """Its path has the right content then, but this process still reads the damaged file."""
+    pixels(parquet)
+    file = copied(cache)
+    file.write_bytes(one_byte_of_a_pixel(file.read_bytes()))
+    _, first = copies.load("parquet", data_files=str(parquet), streaming=False)
+    _, second = copies.load("parquet", data_files=str(parquet), streaming=False)
+    assert first is not None
+    assert second is not None
+    with pytest.raises(copies.DamagedCopy, match="does not match its checksum"):
+        first.verify()
+    first.replace()
+    with pytest.raises(copies.DamagedCopy, match="was replaced"):
+        second.verify()
+    new = file.stat().st_ino
+    second.replace()
+    assert file.stat().st_ino == new
+    splits, third = copies.load("parquet", data_files=str(parquet), streaming=False)
+    assert third is not None
+    third.verify()
+    assert len(splits["train"]) == COUNT
+
+
+def test_copy_that_cannot_be_generated_again_is_kept(parquet, cache, monkeypatch):
+    pixels(parquet)
+    file = copied(cache)
+    damaged = one_byte_of_a_pixel(file.read_bytes())
+    file.write_bytes(damaged)
+    shutil.rmtree(cache)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("datasets.builder.ArrowBasedBuilder._prepare_split", full)
+    with pytest.raises(UserError, match=r"is damaged.*it cannot be generated again: .*No space left"):
+        load(parquet)
+    assert file.read_bytes() == damaged
+
+
+def test_damaged_parquet_is_not_blamed_on_a_copy(parquet, caplog):
+    content = parquet.read_bytes()
+    parquet.write_bytes(content[:4] + bytes(200) + content[204:])
+    with pytest.raises(UserError, match="cannot be read as parquet"):
+        load(parquet)
+    assert not caplog.text
+
+
+def test_intact_description_is_kept_if_opening_fails_once(parquet, cache, monkeypatch):
+    pixels(parquet)
+    info = copied(cache).with_name("dataset_info.json")
+    content = info.read_bytes()
+    build = datasets.load_dataset_builder
+    failures = [ValueError("a passing failure")]
+
+    def failing(*arguments: object, **options: object) -> object:
+        if failures:
+            raise failures.pop()
+        return build(*arguments, **options)
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", failing)
+    with pytest.raises(UserError, match="a passing failure"):
+        load(parquet)
+    assert info.read_bytes() == content
