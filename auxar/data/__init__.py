@@ -5,11 +5,13 @@ The table [image] of a recipe gives the size, channels and levels of the tensors
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from auxar.data.batches import evaluation_batches, training_batches
 from auxar.data.conversion import Preparation
+from auxar.data.copies import DamagedCopy
 from auxar.data.progress import progress_in_main_process
 from auxar.data.randomness import permutation
 from auxar.data.sets import DataSets, ImageSet
@@ -29,6 +31,9 @@ __all__ = [
     "load_images",
     "training_batches",
 ]
+
+
+logger = logging.getLogger("auxar")
 
 
 def load_images(config: DataConfig, image: ImageSpec, registered: Mapping[str, Path]) -> DataSets:
@@ -54,7 +59,17 @@ def load_images(config: DataConfig, image: ImageSpec, registered: Mapping[str, P
             )
         with progress_in_main_process():
             source = open_source(config, registered)
-            return (_streamed if config.streaming else _stored)(config, preparation, source)
+            if config.streaming:
+                return _streamed(config, preparation, source)
+            try:
+                return _stored(config, preparation, source)
+            except DamagedCopy as error:
+                logger.warning("%s; it is generated again", error)
+                try:
+                    error.copy.replace()
+                except Exception as cause:  # The network, file formats and the disk all raise different exceptions.
+                    raise UserError(f"{error}, and it cannot be generated again: {cause.__cause__ or cause}") from cause
+                return _stored(config, preparation, open_source(config, registered))
     except UserError as error:
         # The message may contain names from an untrusted data set. Text after a line break in such a name could imitate
         # a message of auxar, so line breaks are escaped.

@@ -10,11 +10,16 @@ from typing import Any
 import datasets
 import huggingface_hub
 
+from auxar.data.copies import Copy, load
 from auxar.errors import UserError, did_you_mean
 
 
-def load_from_hub(name: str, config: str | None, streaming: bool, registered: Mapping[str, Path]) -> Mapping[str, Any]:
+def load_from_hub(
+    name: str, config: str | None, streaming: bool, registered: Mapping[str, Path]
+) -> tuple[Mapping[str, Any], Copy | None]:
     """Loads all splits of a data set from the hub or, if it cannot be reached, from the local cache of `datasets`.
+
+    Also returns the copy in the cache that the splits are read from, or None if they are streamed.
 
     Raises `UserError` if the hub cannot be reached and the data set is not in the cache, or if the data set cannot be
     loaded.
@@ -22,8 +27,7 @@ def load_from_hub(name: str, config: str | None, streaming: bool, registered: Ma
     reachable = _reachable()
     try:
         with nullcontext() if reachable else _offline():
-            found: Mapping[str, Any] = datasets.load_dataset(name, config, streaming=streaming)
-        return found
+            return load(name, config, streaming=streaming)
     except Exception as error:  # The network, the hub, file formats and metadata all raise different exceptions.
         reason = " ".join(str(error).split())
         if reachable:

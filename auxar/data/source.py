@@ -12,6 +12,7 @@ import datasets
 import pyarrow.parquet
 
 from auxar.data.conversion import MAX_BYTES, read_file
+from auxar.data.copies import Copy, load
 from auxar.data.folder import EXTENSIONS, digest, find_files, folder_splits
 from auxar.data.hub import load_from_hub
 from auxar.errors import UserError, did_you_mean
@@ -33,6 +34,8 @@ class EncodedImages:
     cache_key: str
     """A hash that identifies the images on this machine and changes when their files change. It is not used for
     streams."""
+    copy: Copy | None = None
+    """The copy in the cache of `datasets` that the rows are read from, if there is one."""
 
     def read(self, value: dict[str, Any] | bytes | None, number: int) -> tuple[str, bytes | None]:
         """Returns the name and the encoded bytes of row `number`, where `value` is the content of the image column.
@@ -80,6 +83,8 @@ class Source:
     used for streams, and may be empty for them."""
     root: Path | None = None
     """Folder that the names of images are relative to, if there is one."""
+    copy: Copy | None = None
+    """The copy in the cache of `datasets` that the splits are read from, if there is one."""
 
     def images(self, config: DataConfig, split: str) -> EncodedImages:
         """Returns the first `config.limit` images of a split.
@@ -107,6 +112,7 @@ class Source:
             self.root,
             digest(self.identity[split], column, limit),
             digest(self.cache_key[split], column, limit),
+            self.copy,
         )
 
 
@@ -169,9 +175,9 @@ def open_source(config: DataConfig, registered: Mapping[str, Path]) -> Source:
             f"data.path: {config.path} does not exist{_nearest(path)}; expected a folder of images, a parquet file, "
             f"a name on the Hugging Face hub or a registered data set ({', '.join(sorted(registered)) or 'none'})"
         )
-    splits = load_from_hub(config.path, config.config, config.streaming, registered)
+    splits, copy = load_from_hub(config.path, config.config, config.streaming, registered)
     identity = {name: f"{config.path}/{config.config}/{name}" for name in splits}
-    return Source(config.path, splits, identity, _fingerprints(splits))
+    return Source(config.path, splits, identity, _fingerprints(splits), copy=copy)
 
 
 def _nearest(path: Path) -> str:
@@ -210,11 +216,11 @@ def _open_local(path: Path, config: DataConfig, where: str) -> Source:
     try:
         empty = not any(pyarrow.parquet.read_metadata(file).num_rows for file in parquet)
         if empty:
-            splits = {}
+            splits, copy = {}, None
         elif path.is_file():
-            splits = datasets.load_dataset("parquet", data_files=str(path), streaming=config.streaming)
+            splits, copy = load("parquet", data_files=str(path), streaming=config.streaming)
         else:
-            splits = datasets.load_dataset(str(path), config.config, streaming=config.streaming)
+            splits, copy = load(str(path), config.config, streaming=config.streaming)
     except Exception as error:  # A damaged file can raise errors of pyarrow, of `datasets` and of Python itself.
         reason = str(error.__cause__ or error).strip().split("\n")[0]
         raise UserError(f"data.path: {where} cannot be read as parquet: {reason}") from error
@@ -222,7 +228,7 @@ def _open_local(path: Path, config: DataConfig, where: str) -> Source:
         raise UserError(f"data.path: {where} contains no images, because it has no rows")
     root = path.parent if path.is_file() else path
     content = digest(*(f"{file.relative_to(root).as_posix()}:{file.stat().st_size}" for file in parquet))
-    return Source(where, splits, {name: f"{content}/{name}" for name in splits}, _fingerprints(splits))
+    return Source(where, splits, {name: f"{content}/{name}" for name in splits}, _fingerprints(splits), copy=copy)
 
 
 def _fingerprints(splits: Mapping[str, Any]) -> dict[str, str]:

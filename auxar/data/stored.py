@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import logging
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,14 +19,17 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from auxar.data import conversion
+from auxar.data import checksums, conversion
 from auxar.data.conversion import BrokenImage, Preparation
 from auxar.data.folder import digest
 from auxar.data.randomness import permutation
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
 from auxar.errors import UserError
+from auxar.files import UNFINISHED
 from auxar.interfaces import ImageSpec
+
+logger = logging.getLogger("auxar")
 
 COLUMNS = datasets.Features(
     {
@@ -46,35 +51,79 @@ BATCH_BYTES = 32 * 2**20
 def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset:
     """Converts every image and returns one row for each, with the columns `COLUMNS`.
 
-    A second call with the same arguments reads the result from the cache. Raises `UserError` if the size of an image
-    does not fit `preparation`, or if the cache cannot be written.
+    A second call with the same arguments reads the result from the cache, after verifying its checksum. If the result
+    is damaged or has no checksum, the images are converted again. If several processes call at the same time, one
+    converts the images and the others wait.
+
+    Raises `UserError` if the size of an image does not fit `preparation`, or if the cache cannot be read or written,
+    and `DamagedCopy` if the images are read from a copy that is damaged.
     """
     # The source code of the conversion is part of the key, so that images converted by another version are not reused.
     key = digest(images.cache_key, repr(preparation), inspect.getsource(conversion))
     file = Path(datasets.config.HF_DATASETS_CACHE, "auxar", f"{key}.arrow")
-    batch = max(1, min(1000, BATCH_BYTES // preparation.image.dims))
+    # An intact file is read without the lock, because a lock file cannot be written to a read-only cache.
+    problem = _problem(file)
+    if problem is not None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{file}.lock"):
+                # Another process may have written the file while this one waited.
+                problem = _problem(file)
+                if problem is not None:
+                    if file.exists():
+                        logger.warning("%s %s; its images are prepared again", file, problem)
+                    _write(file, images, preparation)
+        except OSError as error:
+            cause = f", and {file} {problem}" if file.exists() else ""
+            raise UserError(
+                f"data: prepared images cannot be written to {file.parent}: {error}{cause}; free disk space, or set "
+                "the environment variable HF_DATASETS_CACHE to another folder"
+            ) from error
+    return datasets.Dataset.from_file(str(file))
+
+
+def _problem(file: Path) -> str | None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{file}.lock"):
-            return images.rows.map(
-                functools.partial(_convert, images=attrs.evolve(images, rows=None), preparation=preparation),
-                with_indices=True,
-                input_columns=[images.column],
-                batched=True,
-                batch_size=batch,
-                writer_batch_size=batch,
-                remove_columns=[images.column],
-                features=COLUMNS,
-                cache_file_name=str(file),
-                load_from_cache_file=True,
-                new_fingerprint=key,
-                desc="Preparing images",
-            )
+        return checksums.problem(file)
     except OSError as error:
         raise UserError(
-            f"data: prepared images cannot be written to {file.parent}: {error}; free disk space, or set the "
-            "environment variable HF_DATASETS_CACHE to another folder"
+            f"data: prepared images cannot be read from {file}: {error.strerror or error}; make the file readable, or "
+            "set the environment variable HF_DATASETS_CACHE to another folder"
         ) from error
+
+
+def _write(file: Path, images: EncodedImages, preparation: Preparation) -> None:
+    """Converts every image and writes the result to `file`. The caller holds the lock of `file`.
+
+    Raises `DamagedCopy` if the copy that the images are read from is damaged.
+    """
+    if images.copy is not None:
+        images.copy.verify()
+    batch = max(1, min(1000, BATCH_BYTES // preparation.image.dims))
+    # `Dataset.map` writes to temporary files of its own. In a folder of this file's own, those of a killed process can
+    # be recognized and removed.
+    folder = file.with_suffix(UNFINISHED)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        made = folder / file.name
+        images.rows.map(
+            functools.partial(_convert, images=attrs.evolve(images, rows=None, copy=None), preparation=preparation),
+            with_indices=True,
+            input_columns=[images.column],
+            batched=True,
+            batch_size=batch,
+            writer_batch_size=batch,
+            remove_columns=[images.column],
+            features=COLUMNS,
+            cache_file_name=str(made),
+            load_from_cache_file=False,
+            new_fingerprint=file.stem,
+            desc="Preparing images",
+        )
+        checksums.publish(made, file)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _convert(

@@ -558,7 +558,7 @@ def test_cached_set_that_cannot_be_loaded(monkeypatch):
         raise ValueError("BuilderConfig 'b' not found.\nAvailable: ['c']")
 
     monkeypatch.setattr("auxar.data.hub._reachable", lambda: False)
-    monkeypatch.setattr(datasets, "load_dataset", other)
+    monkeypatch.setattr(datasets, "load_dataset_builder", other)
     text = message("a/b")
     assert "could not be loaded from the local cache of `datasets`: BuilderConfig 'b' not found. Available" in text
     assert "registered" not in text
@@ -569,7 +569,7 @@ def test_hub_that_has_no_such_set(monkeypatch):
         raise datasets.exceptions.DatasetNotFoundError("Dataset 'a/b' doesn't exist\non the Hub")
 
     monkeypatch.setattr("auxar.data.hub._reachable", lambda: True)
-    monkeypatch.setattr(datasets, "load_dataset", missing)
+    monkeypatch.setattr(datasets, "load_dataset_builder", missing)
     assert "'a/b' could not be loaded from the Hugging Face hub: Dataset 'a/b' doesn't exist on the Hub" in message(
         "a/b"
     )

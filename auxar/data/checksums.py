@@ -1,0 +1,68 @@
+"""Checksums of cached files, each in a file beside the cached file.
+
+They detect damage (a failing disk, a full disk, a power failure, an interrupted copy). They give no protection against
+somebody who can write to the cache, because the checksum can be replaced as well.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from auxar.files import replacing
+
+SUFFIX = ".sha256"
+"""Suffix of the file with the checksum, after the whole name of the cached file.
+
+It holds one line in the format of the program `sha256sum`.
+"""
+
+
+def problem(file: Path) -> str | None:
+    """Reads the whole file and returns the reason why it cannot be used, as a predicate, or None if it is intact.
+
+    Raises `OSError` if the file or its checksum exists but cannot be read, because that does not mean damage.
+    """
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):  # Reading a pipe or a device may never end.
+            raise OSError(errno.EINVAL, "Not a regular file", str(file))
+        expected = beside(file).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return "has no checksum" if file.exists() else "does not exist"
+    return None if _line(file, file.name) == expected else "is damaged: its content does not match its checksum"
+
+
+def publish(made: Path, file: Path) -> None:
+    """Moves a finished file to its final name on the same file system, and writes its checksum beside it.
+
+    Both are flushed to the disk before they get their names. The checksum gets its name last, so a process that is
+    killed in between leaves a file that `problem` refuses. Raises `OSError` or `UserError` if a file cannot be written.
+    """
+    line = _line(made, file.name)
+    with made.open("rb") as content:
+        os.fsync(content.fileno())
+    made.replace(file)
+    _write(file, line)
+
+
+def record(file: Path) -> None:
+    """Writes the checksum of a file. Raises `OSError` or `UserError` if it cannot be written."""
+    _write(file, _line(file, file.name))
+
+
+def beside(file: Path) -> Path:
+    """Returns the path of the file with the checksum of `file`."""
+    return file.with_name(file.name + SUFFIX)
+
+
+def _write(file: Path, line: bytes) -> None:
+    with replacing(beside(file)) as temporary:
+        temporary.write_bytes(line)
+
+
+def _line(file: Path, name: str) -> bytes:
+    with file.open("rb") as content:
+        return f"{hashlib.file_digest(content, 'sha256').hexdigest()}  {name}\n".encode()
