@@ -46,8 +46,8 @@ BATCH_BYTES = 32 * 2**20
 def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset:
     """Converts every image and returns one row for each, with the columns `COLUMNS`.
 
-    A second call with the same arguments reads the result from the cache. Raises `UserError` if the size of an image
-    does not fit `preparation`, or if the cache cannot be written.
+    A second call with the same arguments reads the result from the cache, unless an image that was broken can be read
+    now. Raises `UserError` if the size of an image does not fit `preparation`, or if the cache cannot be written.
     """
     # The source code of the conversion is part of the key, so that images converted by another version are not reused.
     key = digest(images.cache_key, repr(preparation), inspect.getsource(conversion))
@@ -56,6 +56,8 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):
+            if file.exists() and _is_repaired(file, images, preparation, batch):
+                file.unlink()
             return images.rows.map(
                 functools.partial(_convert, images=attrs.evolve(images, rows=None), preparation=preparation),
                 with_indices=True,
@@ -75,6 +77,24 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
             f"data: prepared images cannot be written to {file.parent}: {error}; free disk space, or set the "
             "environment variable HF_DATASETS_CACHE to another folder"
         ) from error
+
+
+def _is_repaired(file: Path, images: EncodedImages, preparation: Preparation, batch: int) -> bool:
+    """Whether an image that is broken in the prepared file `file` can be read now or has other content.
+
+    The reason may have been temporary: permissions, a failing disk, too little memory, or a format that Pillow could
+    not read. Therefore broken images are never taken from the cache without another attempt.
+    """
+    prepared = datasets.Dataset.from_file(str(file))
+    broken = np.flatnonzero(prepared.data.column("problem").is_valid().to_numpy(zero_copy_only=False))
+    for start in range(0, len(broken), batch):
+        numbers = broken[start : start + batch]
+        found = _convert(images.rows[numbers][images.column], numbers.tolist(), images, preparation)
+        before = prepared[numbers]
+        # Messages are not compared, because those of decoders may differ from one attempt to the next.
+        if any(found[column] != before[column] for column in ("pixels", "source")):
+            return True
+    return False
 
 
 def _convert(

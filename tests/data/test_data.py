@@ -465,6 +465,70 @@ def damaged(folder, tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.parametrize("broken", ["error", "skip"])
+def test_image_that_could_not_be_read_once_is_read_again(tmp_path, monkeypatch, broken):
+    for number in range(8):
+        numbered(number).save(tmp_path / f"{number}.png")
+
+    def failing(path: Path) -> bytes:
+        if path.name in ("3.png", "5.png"):
+            raise OSError(errno.EIO, "Input/output error")
+        return path.read_bytes()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("auxar.data.source.read_file", failing)
+        for _ in range(2):
+            if broken == "error":
+                assert "3.png (and 1 more) in the split 'train'" in message(tmp_path)
+            else:
+                assert every_number(load(tmp_path, split=Split(0.5), broken="skip")) == [0, 1, 2, 4, 6, 7]
+    assert every_number(load(tmp_path, split=Split(0.5), broken=broken)) == list(range(8))
+
+
+def test_image_that_needed_too_much_memory_is_read_again(tmp_path, monkeypatch):
+    for number in range(4):
+        numbered(number).save(tmp_path / f"{number}.png")
+
+    def exhausted(picture: Image.Image) -> Image.Image:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion, "_upright", exhausted)
+        assert "more memory than is available" in message(tmp_path)
+    assert every_number(load(tmp_path, split=Split(0.5))) == list(range(4))
+
+
+def test_repaired_file_that_a_parquet_file_names(tmp_path):
+    files = [tmp_path / f"{number}.png" for number in range(4)]
+    for number, file in enumerate(files):
+        numbered(number).save(file)
+    types = datasets.Features({"image": datasets.Image(decode=False)})
+    rows = [{"bytes": None, "path": str(file)} for file in files]
+    datasets.Dataset.from_dict({"image": rows}, features=types).to_parquet(tmp_path / "set.parquet")
+    content = files[2].read_bytes()
+    files[2].write_bytes(content[:50])
+    for _ in range(2):
+        assert "2.png in the split 'train'" in message(tmp_path / "set.parquet")
+    files[2].write_bytes(content)
+    assert every_number(load(tmp_path / "set.parquet", split=Split(0.5))) == list(range(4))
+
+
+def test_only_broken_images_are_tried_again(damaged, monkeypatch):
+    first = load(damaged, split=Split(0.5), broken="skip")
+    tried = []
+    convert = conversion.Preparation.__call__
+
+    def watched(self: conversion.Preparation, content: bytes, name: str) -> np.ndarray:
+        tried.append(name)
+        return convert(self, content, name)
+
+    monkeypatch.setattr(conversion.Preparation, "__call__", watched)
+    second = load(damaged, split=Split(0.5), broken="skip")
+    assert tried
+    assert sorted(tried) == sorted(first.skipped) == sorted(second.skipped)
+    assert second.train.fingerprint == first.train.fingerprint
+
+
 def test_broken_images_end_the_run_or_are_skipped(damaged):
     with pytest.raises(UserError, match=r"03.png \(and 1 more\) in the split .* cannot be read as an image: .*'skip'"):
         load(damaged)
