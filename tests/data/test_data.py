@@ -795,9 +795,26 @@ def test_unknown_split(folder):
     assert "has no split 'validation' (known: train)" in message(folder, train="validation")
 
 
-def test_stream_without_training_images(folder):
-    with pytest.raises(UserError, match="no images for training"):
-        batches(stream(folder, split=Split(1e-9)))
+def test_stream_without_images_on_one_side(folder, tmp_path):
+    assert "the stream gives no images for training: " in message(folder, streaming=True, split=Split(1e-9))
+    text = message(folder, streaming=True, split=Split(1 - 1e-9))
+    assert "the stream gives no held-out images: it is empty, or all its images are for training (data.split" in text
+    for name, count in (("train", 2), ("test", 0)):
+        write_parquet(tmp_path / f"{name}.parquet", count=count)
+    assert "the stream gives no images: it is empty" in message(tmp_path, heldout="test", streaming=True)
+
+
+def test_stream_of_broken_images_gives_no_empty_batches(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(b"broken")
+    images = stream(tmp_path, broken="skip", split=Split(0.5, seed=1))
+    for processes in (1, 2):
+        for rank in range(processes):
+            with pytest.raises(UserError, match=r"gives no images for training: .* or broken"):
+                list(evaluation_batches(images, batch_size=2, rank=rank, processes=processes))
+            assert list(evaluation_batches(images, batch_size=2, limit=0, rank=rank, processes=processes)) == []
+    with pytest.raises(UserError, match="gives no images for training"):
+        batches(images)
 
 
 def test_columns(tmp_path):
