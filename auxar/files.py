@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -86,7 +87,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a value as indented JSON, atomically."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    text = to_json(value, indent=2, ensure_ascii=False) + "\n"
     with replacing(path) as temporary:
         # File names may contain bytes that are not UTF-8. Python holds them as surrogates, written as JSON escapes.
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
@@ -115,6 +116,24 @@ def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
     if content is None or len(content) > most:
         raise UserError(f"{path} is too large: expected at most {most:,} bytes")
     return content
+
+
+def to_json(value: Any, *, indent: int | None = None, ensure_ascii: bool = True) -> str:
+    """Converts plain values to JSON, with the strings "NaN", "Infinity" and "-Infinity" for floats that are not finite.
+
+    JSON has no numbers for them. `StrictConverter` can convert the strings back.
+    """
+    return json.dumps(_spelled_out(value), indent=indent, ensure_ascii=ensure_ascii, allow_nan=False)
+
+
+def _spelled_out(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {key: _spelled_out(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelled_out(entry) for entry in value]
+    return value
 
 
 def parse_json(content: bytes | str) -> Any:

@@ -28,6 +28,8 @@ MOST_UNKNOWN = 3
 """Maximum number of unknown keys of a table that an error names."""
 MOST_ENTRIES = 12
 """A list or mapping with more wrong entries than this is not checked to its end."""
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+"""Strings that stand for floats in JSON, which has no such numbers."""
 A_LIST, A_TABLE, OF_64_BITS = "a list", "a table", "an integer of at most 64 bits"
 """Descriptions of expected values in errors."""
 NO_KEY = "no key"
@@ -84,7 +86,7 @@ class StrictConverter:
 
     Args:
         unknown_keys: "refused" if keys without a field in the attrs class are errors, else "ignored".
-        finite: Whether floats must be finite.
+        finite: Whether floats must be finite. If not, the strings in `NOT_FINITE` are accepted as floats too.
         messages: The error messages; by default `Messages()`.
         hooks: Custom conversions. If several convert a type, the last one is used.
     """
@@ -133,6 +135,8 @@ class StrictConverter:
 
     def _scalar(self, *accepted: type) -> Callable[[Any, Any], Any]:
         def read(value: Any, kind: Any) -> Any:
+            if kind is float and not self._finite and isinstance(value, str) and value in NOT_FINITE:
+                return float(value)
             # `isinstance` would accept `True` as an integer, and `float` would accept the string "1".
             if type(value) not in accepted:
                 raise TypeError(self._messages.wrong(kind.__name__, value))

@@ -25,12 +25,12 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    import json
     import logging
 
     import attrs
 
     from auxar.commands.compare import compare
+    from auxar.files import to_json
     from auxar.report.comparison import write_comparison
     from auxar.report.text import comparison_lines
 
@@ -39,7 +39,7 @@ def _compare(options: argparse.Namespace) -> None:
         write_comparison(options.out, comparison)
         logging.getLogger("auxar").info("page: %s", options.out)
     if options.json:
-        # `json.dumps` writes ASCII by default. This is needed, because other characters may control the terminal.
-        print(json.dumps(attrs.asdict(comparison), indent=2))
+        # `to_json` writes ASCII by default. This is needed, because other characters may control the terminal.
+        print(to_json(attrs.asdict(comparison), indent=2))
     else:
         print("\n".join(comparison_lines(comparison)))

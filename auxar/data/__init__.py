@@ -47,8 +47,8 @@ def load_images(config: DataConfig, image: ImageSpec, registered: Mapping[str, P
 
     Raises `UserError` if the source cannot be found or read, or if the split or column is unknown. Without streaming,
     it is also raised if an image does not fit `image`, if an image is broken and `config.broken` is not "skip", if all
-    images are broken, or if `config.split` leaves one of the sets empty. The images of a stream are checked when they
-    are read.
+    images are broken, or if `config.split` leaves one of the sets empty. With streaming, it is also raised if one of
+    the sets has no image; the images of a stream are checked when they are read.
     """
     try:
         preparation = Preparation(image, config.crop, config.resize)
@@ -106,10 +106,13 @@ def _streamed(config: DataConfig, preparation: Preparation, source: Source) -> D
         )
 
     if config.heldout is not None:
-        return DataSets(stream(config.train, None), stream(config.heldout, None), ())
-    split = config.split
-    return DataSets(
-        stream(config.train, Assignment(split.seed, split.train, train=True)),
-        stream(config.train, Assignment(split.seed, split.train, train=False)),
-        (),
-    )
+        sets = stream(config.train, None), stream(config.heldout, None)
+    else:
+        split = config.split
+        sets = (
+            stream(config.train, Assignment(split.seed, split.train, train=True)),
+            stream(config.train, Assignment(split.seed, split.train, train=False)),
+        )
+    for images in sets:
+        images.check_not_empty()
+    return DataSets(*sets, ())

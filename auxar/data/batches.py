@@ -82,7 +82,7 @@ def evaluation_batches(
     The batches are the same for any number of processes, which take them in turn. Therefore results are the same too,
     even in their last bits, which may depend on the other images in a batch.
 
-    Raises `UserError` if an image cannot be read.
+    Raises `UserError` if an image cannot be read, or if the set has no image and `limit` is not 0.
     """
     part = images.every(processes, rank, limit, batch_size)
     while batch := list(itertools.islice(part, batch_size)):

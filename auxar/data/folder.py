@@ -1,11 +1,14 @@
-"""Finds the image files in a folder and divides them into splits."""
+"""Finds the images or the parquet files in a folder and divides them into splits."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import datasets
 
@@ -13,6 +16,8 @@ from auxar.errors import UserError
 
 EXTENSIONS = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Extensions of the image files that are read, in lowercase."""
+CARDS = ("README.md", ".huggingface.yaml")
+"""Files in which a folder of parquet files can describe its splits, in the format of the Hugging Face hub."""
 
 
 def digest(*parts: str) -> str:
@@ -23,15 +28,31 @@ def digest(*parts: str) -> str:
 def find_files(folder: Path, extensions: tuple[str, ...]) -> list[Path]:
     """Returns all files below `folder` with one of the extensions (in any case), sorted by relative path.
 
-    Hidden files and the contents of hidden folders are left out.
+    Hidden files and the contents of hidden folders are left out, and links to folders are not followed. Raises
+    `UserError` if a folder cannot be read, because its files would be missing.
     """
     found = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [
             Path(parent, name) for name in files if name.lower().endswith(extensions) and not name.startswith(".")
         ]
     return sorted(found, key=lambda file: file.relative_to(folder).as_posix())
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise UserError(
+        f"data.path: the folder {error.filename} cannot be read: {error.strerror}; make it readable, or move it away"
+    ) from error
+
+
+def check_names(files: Iterable[Path]) -> None:
+    """Raises `UserError` if the path of a file is not valid UTF-8."""
+    for file in files:
+        try:
+            str(file).encode()
+        except UnicodeEncodeError:
+            raise UserError(f"data.path: the file name {str(file)!r} is not valid UTF-8; rename it") from None
 
 
 def folder_splits(folder: Path, train: str, streaming: bool) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
@@ -43,20 +64,17 @@ def folder_splits(folder: Path, train: str, streaming: bool) -> tuple[dict[str, 
     If `folder` has a subfolder with the name that the argument `train` gives, each subfolder with images is a split,
     and images directly in `folder` are ignored. Otherwise all images below `folder` are one split, named "train".
 
-    Raises `UserError` if `folder` has no images or if the name of a file is not valid UTF-8.
+    Raises `UserError` if `folder` has no images, if a folder cannot be read, or if the name of a file is not valid
+    UTF-8.
     """
     files = find_files(folder, EXTENSIONS)
     if not files:
         raise UserError(
             f"data.path: {folder} has no images; expected files that end in {', '.join(EXTENSIONS)} or .parquet"
         )
-    for file in files:
-        try:
-            str(file).encode()
-        except UnicodeEncodeError:
-            raise UserError(f"data.path: the file name {str(file)!r} is not valid UTF-8; rename it") from None
+    check_names(files)
     groups: dict[str, list[Path]] = {}
-    if (folder / train).is_dir():
+    if os.path.isdir(folder / train):  # `Path.is_dir` may raise an error if the folder may not be entered.
         for file in files:
             relative = file.relative_to(folder)
             if len(relative.parts) > 1:
@@ -74,6 +92,34 @@ def folder_splits(folder: Path, train: str, streaming: bool) -> tuple[dict[str, 
         identities[name] = digest(*sizes)
         keys[name] = digest(str(folder), *sizes, *(time for _, time in stamps))
     return splits, identities, keys
+
+
+def parquet_splits(folder: Path, files: Sequence[Path], config: str | None) -> dict[str, list[Path]]:
+    """Divides the parquet files of a folder into splits, by their names or by the configuration `config` of `CARDS`.
+
+    Raises `UserError` if a file's name contains a line break, or if a card names files outside the folder. An invalid
+    card or configuration raises the errors of `datasets`.
+    """
+    # `datasets` knows the rules, but reads the path of a folder as a pattern, which may match other folders. It gets
+    # empty files of the same names in a temporary folder instead, whose path has no special characters.
+    with tempfile.TemporaryDirectory() as name:
+        twin = Path(name).resolve()
+        for file in files:
+            inside = file.relative_to(folder)
+            if "\n" in str(inside):  # `datasets` would leave it out.
+                raise UserError(f"data.path: the name of the parquet file {file} contains a line break; rename it")
+            empty = twin / inside
+            empty.parent.mkdir(parents=True, exist_ok=True)
+            empty.touch()
+        for card in CARDS:
+            if (folder / card).is_file():
+                shutil.copyfile(folder / card, twin / card)
+        splits = datasets.load_dataset_builder(str(twin), config).config.data_files
+        found = {split: [Path(member) for member in members] for split, members in splits.items()}
+        for member in (member for members in found.values() for member in members):
+            if not member.is_relative_to(twin):
+                raise UserError(f"data.path: the card of {folder} names {member}, which is not in this folder")
+        return {split: [folder / member.relative_to(twin) for member in members] for split, members in found.items()}
 
 
 def _stamp(file: Path) -> tuple[str, str]:

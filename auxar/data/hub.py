@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -21,9 +22,15 @@ def load_from_hub(
 
     Also returns the copy in the cache that the splits are read from, or None if they are streamed.
 
-    Raises `UserError` if the hub cannot be reached and the data set is not in the cache, or if the data set cannot be
-    loaded.
+    Raises `UserError` if the hub cannot be reached and the data set is not in the cache, if the data set cannot be
+    loaded, or if `datasets` has a file format of this name.
     """
+    if name.isidentifier() and importlib.util.find_spec(f"datasets.packaged_modules.{name}") is not None:
+        # `datasets` would load the files of the current folder.
+        raise UserError(
+            f"data.path: '{name}' is the name of a file format in `datasets`, not a data set; give the folder with the "
+            "files, for example ."
+        )
     reachable = _reachable()
     try:
         with nullcontext() if reachable else _offline():

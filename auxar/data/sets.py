@@ -38,7 +38,7 @@ class ImageSet(abc.ABC):
 
         The first `limit` images (all if it is None) are divided into blocks of `block` consecutive images. The part
         consists of the blocks `first`, `first + count`, `first + 2·count`, … An image's number is its position in the
-        set. Raises `UserError` if an image cannot be read.
+        set. Raises `UserError` if an image cannot be read, or if the set has no image and `limit` is not 0.
         """
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import datasets
 import pyarrow.parquet
+from datasets.data_files import DataFilesList
 
 from auxar.data.conversion import MAX_BYTES, read_file
 from auxar.data.copies import Copy, load
-from auxar.data.folder import EXTENSIONS, digest, find_files, folder_splits
+from auxar.data.folder import EXTENSIONS, check_names, digest, find_files, folder_splits, parquet_splits
 from auxar.data.hub import load_from_hub
 from auxar.errors import UserError, did_you_mean
 from auxar.recipe import DataConfig
@@ -167,8 +168,13 @@ def open_source(config: DataConfig, registered: Mapping[str, Path]) -> Source:
     """
     if config.path in registered:
         return _open_local(registered[config.path], config, config.path)
-    path = Path(config.path).expanduser()
-    if path.exists():
+    try:
+        path = Path(config.path).expanduser()
+        exists = path.exists()
+    except (OSError, RuntimeError) as error:  # A folder may not be entered, or a user's home folder is unknown.
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"data.path: {config.path} cannot be read: {reason}") from error
+    if exists:
         return _open_local(path, config, config.path)
     if _looks_local(config.path):
         raise UserError(
@@ -213,22 +219,47 @@ def _open_local(path: Path, config: DataConfig, where: str) -> Source:
     if not parquet:
         splits, identity, keys = folder_splits(path, config.train, config.streaming)
         return Source(where, splits, identity, keys, path)
+    return _open_parquet(path, parquet, config, where)
+
+
+def _open_parquet(path: Path, files: Sequence[Path], config: DataConfig, where: str) -> Source:
+    """Opens the parquet file `path`, or the parquet files `files` of the folder `path`."""
+    check_names(files)
+    for file in files:
+        if "::" in str(file):
+            raise UserError(
+                f"data.path: the parquet file {file} cannot be read, because its path contains '::', which `datasets` "
+                "reads as a file inside an archive; rename it"
+            )
     try:
-        empty = not any(pyarrow.parquet.read_metadata(file).num_rows for file in parquet)
-        if empty:
-            splits, copy = {}, None
-        elif path.is_file():
-            splits, copy = load("parquet", data_files=str(path), streaming=config.streaming)
-        else:
-            splits, copy = load(str(path), config.config, streaming=config.streaming)
+        for file in files:
+            if not file.is_file():  # Reading a pipe or a device may never end.
+                raise OSError(f"{file} is not a regular file, or does not exist")
+        empty = not any(pyarrow.parquet.read_metadata(file).num_rows for file in files)
+        if not empty:
+            named = {"train": files} if path.is_file() else parquet_splits(path, files, config.config)
+            exact = {name: _exactly(members) for name, members in named.items()}
+            splits, copy = load("parquet", data_files=exact, streaming=config.streaming)
+    except UserError:
+        raise
     except Exception as error:  # A damaged file can raise errors of pyarrow, of `datasets` and of Python itself.
         reason = str(error.__cause__ or error).strip().split("\n")[0]
         raise UserError(f"data.path: {where} cannot be read as parquet: {reason}") from error
     if empty:
         raise UserError(f"data.path: {where} contains no images, because it has no rows")
     root = path.parent if path.is_file() else path
-    content = digest(*(f"{file.relative_to(root).as_posix()}:{file.stat().st_size}" for file in parquet))
+    content = digest(*(f"{file.relative_to(root).as_posix()}:{file.stat().st_size}" for file in files))
     return Source(where, splits, {name: f"{content}/{name}" for name in splits}, _fingerprints(splits), copy=copy)
+
+
+def _exactly(files: Sequence[Path]) -> DataFilesList:
+    """Returns the files as `datasets` expects them after it has resolved patterns.
+
+    It would read a path itself as a pattern: `white[1].parquet` means the file `white1.parquet`. Sizes and times are
+    part of the key of its cache.
+    """
+    stamps = [file.stat() for file in files]
+    return DataFilesList(list(map(str, files)), [(str(stamp.st_size), str(stamp.st_mtime_ns)) for stamp in stamps])
 
 
 def _fingerprints(splits: Mapping[str, Any]) -> dict[str, str]:

@@ -52,8 +52,8 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
     """Converts every image and returns one row for each, with the columns `COLUMNS`.
 
     A second call with the same arguments reads the result from the cache, after verifying its checksum. If the result
-    is damaged or has no checksum, the images are converted again. If several processes call at the same time, one
-    converts the images and the others wait.
+    is damaged or has no checksum, or if an image that was broken can be read now, the images are converted again. If
+    several processes call at the same time, one converts the images and the others wait.
 
     Raises `UserError` if the size of an image does not fit `preparation`, or if the cache cannot be read or written,
     and `DamagedCopy` if the images are read from a copy that is damaged.
@@ -62,13 +62,13 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
     key = digest(images.cache_key, repr(preparation), inspect.getsource(conversion))
     file = Path(datasets.config.HF_DATASETS_CACHE, "auxar", f"{key}.arrow")
     # An intact file is read without the lock, because a lock file cannot be written to a read-only cache.
-    problem = _problem(file)
+    problem = _problem(file, images, preparation)
     if problem is not None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{file}.lock"):
                 # Another process may have written the file while this one waited.
-                problem = _problem(file)
+                problem = _problem(file, images, preparation)
                 if problem is not None:
                     if file.exists():
                         logger.warning("%s %s; its images are prepared again", file, problem)
@@ -82,14 +82,23 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
     return datasets.Dataset.from_file(str(file))
 
 
-def _problem(file: Path) -> str | None:
+def _problem(file: Path, images: EncodedImages, preparation: Preparation) -> str | None:
+    """The reason why prepared images cannot be taken from `file`, or None if they can."""
     try:
-        return checksums.problem(file)
+        damage = checksums.problem(file)
     except OSError as error:
         raise UserError(
             f"data: prepared images cannot be read from {file}: {error.strerror or error}; make the file readable, or "
             "set the environment variable HF_DATASETS_CACHE to another folder"
         ) from error
+    if damage is None and _is_repaired(file, images, preparation):
+        return "lacks images that can be read now"
+    return damage
+
+
+def _batch(preparation: Preparation) -> int:
+    """The number of images that are converted at once."""
+    return max(1, min(1000, BATCH_BYTES // preparation.image.dims))
 
 
 def _write(file: Path, images: EncodedImages, preparation: Preparation) -> None:
@@ -99,7 +108,7 @@ def _write(file: Path, images: EncodedImages, preparation: Preparation) -> None:
     """
     if images.copy is not None:
         images.copy.verify()
-    batch = max(1, min(1000, BATCH_BYTES // preparation.image.dims))
+    batch = _batch(preparation)
     # `Dataset.map` writes to temporary files of its own. In a folder of this file's own, those of a killed process can
     # be recognized and removed.
     folder = file.with_suffix(UNFINISHED)
@@ -124,6 +133,25 @@ def _write(file: Path, images: EncodedImages, preparation: Preparation) -> None:
         checksums.publish(made, file)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_repaired(file: Path, images: EncodedImages, preparation: Preparation) -> bool:
+    """Whether an image that is broken in the prepared file `file` can be read now or has other content.
+
+    The reason may have been temporary: permissions, a failing disk, too little memory, or a format that Pillow could
+    not read. Therefore broken images are never taken from the cache without another attempt.
+    """
+    prepared = datasets.Dataset.from_file(str(file))
+    broken = np.flatnonzero(prepared.data.column("problem").is_valid().to_numpy(zero_copy_only=False))
+    batch = _batch(preparation)
+    for start in range(0, len(broken), batch):
+        numbers = broken[start : start + batch]
+        found = _convert(images.rows[numbers][images.column], numbers.tolist(), images, preparation)
+        before = prepared[numbers]
+        # Messages are not compared, because those of decoders may differ from one attempt to the next.
+        if any(found[column] != before[column] for column in ("pixels", "source")):
+            return True
+    return False
 
 
 def _convert(

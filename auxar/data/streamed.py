@@ -85,9 +85,29 @@ class StreamedImages(ImageSet):
             yield torch.from_numpy(np.stack(list(itertools.islice(wanted, len(share)))))
 
     def every(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[tuple[int, Tensor]]:
+        found = limit == 0
         for number, convert in enumerate(itertools.islice(self._images(self._rows()), limit)):
+            found = True
             if number // block % count == first:
                 yield number, torch.from_numpy(convert())
+        if not found:
+            raise self._no_images()
+
+    def check_not_empty(self) -> None:
+        """Raises `UserError` if the set has no image. Reads its first image, but does not decode it."""
+        if next(self._rows(), None) is None:
+            raise self._no_images()
+
+    def _no_images(self) -> UserError:
+        if self.assignment is None:
+            return UserError("data.path: the stream gives no images: it is empty, or all its images are broken")
+        kind, other = (
+            ("images for training", "held out") if self.assignment.train else ("held-out images", "for training")
+        )
+        return UserError(
+            f"data.path: the stream gives no {kind}: it is empty, or all its images are {other} (data.split.train = "
+            f"{self.assignment.fraction}) or broken"
+        )
 
     def _sequence(self, seed: int) -> Iterator[Callable[[], np.ndarray]]:
         """Yields the endless training sequence, as functions that convert one image each."""
@@ -97,10 +117,7 @@ class StreamedImages(ImageSet):
                 found = True
                 yield convert
             if not found:
-                raise UserError(
-                    "data.path: the stream gives no images for training: it is empty, or all its images are held out "
-                    "(data.split.train) or broken"
-                )
+                raise self._no_images()
 
     def _rows(self) -> Iterator[Row]:
         """Yields (position in the stream, value of the image column) for every image on this side of the split."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from tqdm import tqdm
 
 from auxar.distributed.group import Team
 from auxar.errors import UserError
-from auxar.files import append_line, parse_json, read_bytes, write_text
+from auxar.files import append_line, parse_json, read_bytes, to_json, write_text
 from auxar.interfaces import Factor
 from auxar.recipe import TrainingConfig
 from auxar.training.checkpoints import Progress
@@ -126,7 +125,7 @@ class Meter:
             line["skipped"] = self.skipped
         self.bar.set_postfix_str(f"{mean:.3f} bits/dim")
         if self.team.rank == 0:
-            append_line(self.path, json.dumps(line))
+            append_line(self.path, to_json(line))
         scalars = {f"{self.factor.name}/{key}": value for key, value in line.items() if key not in ("factor", "step")}
         self.team.log(scalars, self.step)
         self.losses = []

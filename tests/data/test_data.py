@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import logging
@@ -24,11 +25,12 @@ from auxar.data import (
     ImageSet,
     StoredImages,
     StreamedImages,
+    conversion,
     evaluation_batches,
     load_images,
     training_batches,
 )
-from auxar.data.source import EncodedImages
+from auxar.data.source import EncodedImages, open_source
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
 from auxar.recipe import Crop, DataConfig, Split
@@ -89,6 +91,13 @@ def stream(path: Path | str, **options: Any) -> StreamedImages:
     train = load(path, streaming=True, **{"shuffle_buffer": 5, **options}).train
     assert isinstance(train, StreamedImages)
     return train
+
+
+def whole_stream(path: Path, broken: str = "error") -> StreamedImages:
+    """Streams all images of a folder, without dividing them."""
+    config = DataConfig(str(path), streaming=True)
+    source = open_source(config, {}).images(config, "train")
+    return StreamedImages.of(source, conversion.Preparation(SPEC, Crop(), "none"), None, broken == "skip", 5)
 
 
 def batches(images: ImageSet, **options: Any) -> list[torch.Tensor]:
@@ -218,12 +227,16 @@ FORMS = {
 }
 
 
-def write_parquet(path: Path, form: str = "images", columns: tuple[str, ...] = ("picture",), count: int = 8) -> Path:
+def write_parquet(
+    path: Path, form: str = "images", columns: tuple[str, ...] = ("picture",), count: int = 8, first: int = 0
+) -> Path:
     make, feature = FORMS[form]
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(exist_ok=True, parents=True)
     types = datasets.Features({**dict.fromkeys(columns, feature), "label": datasets.Value("int64")})
-    rows = {**{name: [make(n) for n in range(count)] for name in columns}, "label": list(range(count))}
-    datasets.Dataset.from_dict(rows, features=types).to_parquet(path)
+    numbers = range(first, first + count)
+    rows = {**{name: list(map(make, numbers)) for name in columns}, "label": list(numbers)}
+    with path.open("wb") as file:  # `to_parquet` would read some paths as addresses.
+        datasets.Dataset.from_dict(rows, features=types).to_parquet(file)
     return path
 
 
@@ -252,6 +265,80 @@ def test_parquet_folder_has_the_splits_its_files_name(tmp_path):
         sets = load(tmp_path, heldout="test", streaming=streaming)
         found = [numbers(pixels) for _, pixels in evaluation_batches(sets.heldout, batch_size=9)]
         assert found == [[0, 1, 2]]
+
+
+def every_number(sets: DataSets) -> list[int]:
+    return sorted(members(sets.train) + members(sets.heldout))
+
+
+# Each name is a pattern or an address for some library, and the name beside it is the one that it resolves to.
+ODD = {
+    "white[1]": "white1",
+    "a*": "aa",
+    "a?": "ab",
+    "{a,b}": "a",
+    "p%20q": "p q",
+    "two\nlines": "two lines",
+    "zip:\\a": "a",
+    "#a": "a",
+    "a [!b]": "a c",
+}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("name", ODD)
+def test_local_path_is_no_pattern(tmp_path, name, streaming):
+    for place, first in ((name, 0), (ODD[name], 100)):
+        for file in (f"{place}.parquet", f"{place}/{place.replace(chr(10), '[1]')}.parquet"):
+            write_parquet(tmp_path / file, count=12, first=first)
+    for path in (f"{name}.parquet", name):
+        assert every_number(load(tmp_path / path, split=Split(0.5), streaming=streaming)) == list(range(12))
+
+
+def test_path_that_datasets_cannot_read_is_refused(tmp_path):
+    (tmp_path / "x").write_bytes(write_parquet(tmp_path / "other.parquet").read_bytes())
+    file = write_parquet(tmp_path / "x::y.parquet")
+    assert f"the parquet file {file} cannot be read, because its path contains '::'" in message(file)
+    assert "rename it" in message(write_parquet(tmp_path / "a::b" / "train.parquet").parent)
+    write_parquet(tmp_path / "c" / "two\nlines.parquet")
+    assert rf"the parquet file {tmp_path}/c/two\nlines.parquet contains a line break" in message(tmp_path / "c")
+
+
+def test_parquet_is_read_beside_more_images(tmp_path):
+    write_parquet(tmp_path / "train.parquet")
+    for number in range(20, 25):
+        numbered(number).save(tmp_path / f"{number}.png")
+    assert every_number(load(tmp_path, split=Split(0.5))) == list(range(8))
+
+
+@pytest.mark.parametrize("card", ["README.md", ".huggingface.yaml"])
+def test_card_of_a_parquet_folder_names_its_splits(tmp_path, card):
+    folder = tmp_path / "set[1]"
+    for number, name in enumerate(("one/a", "one/b", "two/a")):
+        write_parquet(folder / f"{name}.parquet", count=2, first=10 * number)
+    text = (
+        "configs:\n"
+        "- {config_name: one, data_files: [{split: train, path: one/a*}, {split: val, path: one/b*}]}\n"
+        "- {config_name: two, data_files: two/*}\n"
+    )
+    (folder / card).write_text(f"---\n{text}---\n" if card == "README.md" else text)
+    assert every_number(load(folder, config="one", heldout="val")) == [0, 1, 10, 11]
+    assert every_number(load(folder, config="two", split=Split(0.5))) == [20, 21]
+    assert "BuilderConfig 'three' not found" in message(folder, config="three")
+
+
+def test_card_that_names_other_files(tmp_path):
+    write_parquet(tmp_path / "other.parquet")
+    write_parquet(tmp_path / "set" / "train.parquet")
+    entry = f"configs:\n- config_name: default\n  data_files: {tmp_path}/other.parquet\n"
+    (tmp_path / "set" / "README.md").write_text(f"---\n{entry}---\n")
+    assert f"names {tmp_path}/other.parquet, which is not in this folder" in message(tmp_path / "set")
+
+
+def test_name_of_a_file_format_is_no_data_set(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for name in ("imagefolder", "parquet"):
+        assert f"'{name}' is the name of a file format" in message(name)
 
 
 def test_registered_name_wins_over_a_folder(tmp_path, monkeypatch):
@@ -378,6 +465,70 @@ def damaged(folder, tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.parametrize("broken", ["error", "skip"])
+def test_image_that_could_not_be_read_once_is_read_again(tmp_path, monkeypatch, broken):
+    for number in range(8):
+        numbered(number).save(tmp_path / f"{number}.png")
+
+    def failing(path: Path) -> bytes:
+        if path.name in ("3.png", "5.png"):
+            raise OSError(errno.EIO, "Input/output error")
+        return path.read_bytes()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("auxar.data.source.read_file", failing)
+        for _ in range(2):
+            if broken == "error":
+                assert "3.png (and 1 more) in the split 'train'" in message(tmp_path)
+            else:
+                assert every_number(load(tmp_path, split=Split(0.5), broken="skip")) == [0, 1, 2, 4, 6, 7]
+    assert every_number(load(tmp_path, split=Split(0.5), broken=broken)) == list(range(8))
+
+
+def test_image_that_needed_too_much_memory_is_read_again(tmp_path, monkeypatch):
+    for number in range(4):
+        numbered(number).save(tmp_path / f"{number}.png")
+
+    def exhausted(picture: Image.Image) -> Image.Image:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion, "_upright", exhausted)
+        assert "more memory than is available" in message(tmp_path)
+    assert every_number(load(tmp_path, split=Split(0.5))) == list(range(4))
+
+
+def test_repaired_file_that_a_parquet_file_names(tmp_path):
+    files = [tmp_path / f"{number}.png" for number in range(4)]
+    for number, file in enumerate(files):
+        numbered(number).save(file)
+    types = datasets.Features({"image": datasets.Image(decode=False)})
+    rows = [{"bytes": None, "path": str(file)} for file in files]
+    datasets.Dataset.from_dict({"image": rows}, features=types).to_parquet(tmp_path / "set.parquet")
+    content = files[2].read_bytes()
+    files[2].write_bytes(content[:50])
+    for _ in range(2):
+        assert "2.png in the split 'train'" in message(tmp_path / "set.parquet")
+    files[2].write_bytes(content)
+    assert every_number(load(tmp_path / "set.parquet", split=Split(0.5))) == list(range(4))
+
+
+def test_only_broken_images_are_tried_again(damaged, monkeypatch):
+    first = load(damaged, split=Split(0.5), broken="skip")
+    tried = []
+    convert = conversion.Preparation.__call__
+
+    def watched(self: conversion.Preparation, content: bytes, name: str) -> np.ndarray:
+        tried.append(name)
+        return convert(self, content, name)
+
+    monkeypatch.setattr(conversion.Preparation, "__call__", watched)
+    second = load(damaged, split=Split(0.5), broken="skip")
+    assert tried
+    assert sorted(tried) == sorted(first.skipped) == sorted(second.skipped)
+    assert second.train.fingerprint == first.train.fingerprint
+
+
 def test_broken_images_end_the_run_or_are_skipped(damaged):
     with pytest.raises(UserError, match=r"03.png \(and 1 more\) in the split .* cannot be read as an image: .*'skip'"):
         load(damaged)
@@ -391,11 +542,9 @@ def test_broken_images_in_a_stream(damaged, caplog):
         with pytest.raises(
             UserError, match=r"^data.path: 0[38].png cannot be read as an image: .*data.broken = 'skip'"
         ):
-            batches(stream(damaged, split=Split(0.999)), workers=workers)
+            batches(whole_stream(damaged), workers=workers)
     with caplog.at_level(logging.WARNING, "auxar.data.streamed"):
-        found = [
-            n for batch in batches(stream(damaged, split=Split(0.999), broken="skip"), steps=5) for n in numbers(batch)
-        ]
+        found = [n for batch in batches(whole_stream(damaged, broken="skip"), steps=5) for n in numbers(batch)]
     assert Counter(found) == dict.fromkeys((0, 1, 2, 4, 5, 6, 7, 9, 10, 11), 2)
     assert "03.png" in caplog.text
 
@@ -446,7 +595,7 @@ def test_resumption_of_a_stream_is_continuation(folder, batch_size, start, buffe
 
 
 def test_resumption_of_a_stream_that_skips_broken_images(damaged):
-    images = stream(damaged, broken="skip")
+    images = whole_stream(damaged, broken="skip")
     assert equal(batches(images)[4:], batches(images, start=4))
 
 
@@ -505,7 +654,7 @@ def test_batch_that_cannot_be_shared(images):
 @orders
 @given(st.integers(1, 30), st.integers(1, 5), st.none() | st.integers(1, 30), st.booleans())
 def test_evaluation_covers_every_image_once(folder, images, batch_size, processes, limit, streaming):
-    kind: ImageSet = stream(folder, split=Split(0.999)) if streaming else images
+    kind: ImageSet = whole_stream(folder) if streaming else images
     found: list[tuple[int, int]] = []
     owners: list[tuple[int, int]] = []
     sizes = []
@@ -582,6 +731,52 @@ def test_folder_without_images(tmp_path):
     assert "expected a folder of images or a .parquet file" in message(tmp_path / "notes.txt")
 
 
+def unreadable(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Makes the listing of a folder fail. Permissions would not, because tests may run as root."""
+    scan = os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if not isinstance(path, int) and Path(path) == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
+@pytest.mark.parametrize("kind", ["png", "parquet"])
+@pytest.mark.parametrize("place", [".", "b", "b/c"])
+def test_folder_that_cannot_be_read(tmp_path, monkeypatch, place, kind):
+    for number, name in enumerate(("a", "b/c", ".hidden")):
+        if kind == "parquet":
+            write_parquet(tmp_path / name / "train.parquet")
+        else:
+            (tmp_path / name).mkdir(parents=True)
+            numbered(number).save(tmp_path / name / "x.png")
+    with monkeypatch.context() as patch:
+        unreadable(patch, tmp_path / place)
+        for broken in ("error", "skip"):
+            text = message(tmp_path, broken=broken)
+            assert f"data.path: the folder {tmp_path / place} cannot be read: Permission denied; make it" in text
+    unreadable(monkeypatch, tmp_path / ".hidden")  # Hidden folders are left out anyway.
+    assert load(tmp_path, split=Split(0.5))
+
+
+def test_path_that_cannot_be_looked_up(tmp_path):
+    assert "cannot be read: File name too long" in message(f"{tmp_path}/{'a' * 300}")
+    assert "cannot be read: Could not determine home directory" in message("~nobody-of-this-name/x")
+
+
+def test_pipe_in_place_of_a_parquet_file(tmp_path):
+    os.mkfifo(tmp_path / "x.parquet")
+    assert "x.parquet is not a regular file" in message(tmp_path)
+
+
+def test_parquet_name_that_is_not_valid_utf8(tmp_path):
+    source = write_parquet(tmp_path / "train.parquet")
+    source.rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.parquet"))
+    assert "is not valid UTF-8; rename it" in message(tmp_path)
+
+
 def test_parquet_that_is_none(tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"PAR")
     assert "bad.parquet cannot be read as parquet" in message(tmp_path / "bad.parquet")
@@ -600,9 +795,26 @@ def test_unknown_split(folder):
     assert "has no split 'validation' (known: train)" in message(folder, train="validation")
 
 
-def test_stream_without_training_images(folder):
-    with pytest.raises(UserError, match="no images for training"):
-        batches(stream(folder, split=Split(1e-9)))
+def test_stream_without_images_on_one_side(folder, tmp_path):
+    assert "the stream gives no images for training: " in message(folder, streaming=True, split=Split(1e-9))
+    text = message(folder, streaming=True, split=Split(1 - 1e-9))
+    assert "the stream gives no held-out images: it is empty, or all its images are for training (data.split" in text
+    for name, count in (("train", 2), ("test", 0)):
+        write_parquet(tmp_path / f"{name}.parquet", count=count)
+    assert "the stream gives no images: it is empty" in message(tmp_path, heldout="test", streaming=True)
+
+
+def test_stream_of_broken_images_gives_no_empty_batches(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(b"broken")
+    images = stream(tmp_path, broken="skip", split=Split(0.5, seed=1))
+    for processes in (1, 2):
+        for rank in range(processes):
+            with pytest.raises(UserError, match=r"gives no images for training: .* or broken"):
+                list(evaluation_batches(images, batch_size=2, rank=rank, processes=processes))
+            assert list(evaluation_batches(images, batch_size=2, limit=0, rank=rank, processes=processes)) == []
+    with pytest.raises(UserError, match="gives no images for training"):
+        batches(images)
 
 
 def test_columns(tmp_path):

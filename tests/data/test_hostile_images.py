@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -344,6 +345,7 @@ MADE: dict[str, Callable[[Path], Iterator[list[str]]]] = {
 ELSEWHERE = {
     "folder with the extension of an image",
     "name that is not valid UTF-8",
+    "subfolder that cannot be read",
     'size other than that of `[image]`, with `data.resize = "none"`',
 }
 
@@ -474,6 +476,25 @@ def test_folder_under_the_name_of_an_image(tmp_path):
     assert sorted([sets.train.name(0), sets.heldout.name(0)]) == ["a.png/b.png", "a.png/c.png"]
 
 
+def test_subfolder_that_cannot_be_read(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes(encode(RED, "PNG"))
+    scan = os.scandir
+
+    def failing(path: Any) -> Any:
+        # Permissions would not make it fail, because tests may run as root.
+        if path == str(tmp_path / "b"):
+            raise OSError(errno.EIO, "Input/output error", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    with pytest.raises(UserError) as caught:
+        load_images(config(tmp_path, broken="skip"), SPEC, {})
+    assert str(caught.value).startswith(f"data.path: the folder {tmp_path}/b cannot be read: Input/output error; ")
+    assert told("subfolder that cannot be read", str(caught.value))
+
+
 def test_name_that_is_not_valid_utf8(tmp_path):
     for name in (b"a.png", b"\xff.png"):
         Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes(encode(RED, "PNG"))
@@ -505,12 +526,14 @@ STREAMED = {
 
 @pytest.mark.parametrize("kind", STREAMED)
 def test_streams_are_read_alike(tmp_path, caplog, gs, kind):
-    (tmp_path / "b.png").write_bytes(encode(RED, "PNG"))
+    for name in ("b.png", "c.png"):
+        (tmp_path / name).write_bytes(encode(RED, "PNG"))
     content = STREAMED[kind]
     path = tmp_path / "a.png"
 
     def first(broken: str) -> np.ndarray:
-        train = load_images(config(tmp_path, streaming=True, broken=broken, split=Split(0.999)), SPEC, {}).train
+        # With this seed, a.png and b.png are training images, and c.png is held out.
+        train = load_images(config(tmp_path, streaming=True, broken=broken, split=Split(0.5, 1)), SPEC, {}).train
         batches = training_batches(train, batch_size=2, steps=1, seed=0, flip=False)
         return next(iter(batches)).numpy()
 

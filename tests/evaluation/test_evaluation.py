@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import tomli_w
@@ -35,9 +36,9 @@ from auxar.causal import CausalDecoder, CausalPrior
 from auxar.cli import main
 from auxar.commands.evaluate import evaluate
 from auxar.data import DataSets, load_images
-from auxar.evaluation.likelihoods import factor_nats
+from auxar.evaluation.likelihoods import FactorNats, factor_nats
 from auxar.evaluation.records import Evaluation
-from auxar.files import read_json
+from auxar.files import DamagedFile, read_json
 from auxar.interfaces import Head, ImageSpec, Prior
 from auxar.model import Chain
 from auxar.recipe import load_recipe
@@ -410,6 +411,49 @@ def test_any_prior_can_be_evaluated(data):
     [found] = factor_nats(model, model.factors, data.heldout, Accelerator(), batch_size=4)
     assert found.channels is None
     assert (found.total / (-math.log(2) * 192)).tolist() == pytest.approx([8.0] * 6)
+
+
+# Numbers that JSON does not have
+
+
+def strict(text: str) -> Any:
+    """Parses JSON, without the numbers that Python's parser accepts in addition."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_figures_of_a_diverged_model_are_valid_json(finished, tmp_path, monkeypatch, value, capsys):
+    path = Path(shutil.copytree(finished, tmp_path / "run"))
+
+    def diverged(*args: Any, **options: Any) -> list[FactorNats]:
+        return [
+            attrs.evolve(found, total=torch.full_like(found.total, value)) for found in factor_nats(*args, **options)
+        ]
+
+    monkeypatch.setattr("auxar.evaluation.likelihoods.factor_nats", diverged)
+    evaluate(path)
+    spelled = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
+    table = strict((path / "evaluation.json").read_text())
+    assert table["factors"][0]["heldout"]["nats"] == spelled
+    evaluation = read_record(path / "evaluation.json", Evaluation)
+    assert evaluation.factors[0].heldout is not None
+    assert repr(evaluation.factors[0].heldout.nats) == repr(value)
+    assert main(["compare", str(path), str(finished), "--json"]) == 0
+    assert strict(capsys.readouterr().out)["runs"][0]["factors"][0]["heldout"]["nats"] == spelled
+    # Earlier versions wrote numbers that JSON does not have.
+    (path / "evaluation.json").write_text(json.dumps(table).replace(f'"{spelled}"', spelled))
+    assert repr(read_record(path / "evaluation.json", Evaluation)) == repr(evaluation)
+
+
+def test_only_spelled_numbers_are_read_as_numbers(tmp_path):
+    for text in ('["Infinite"]', '["1.0"]', '["nan"]', "[true]"):
+        (tmp_path / "floats.json").write_text(text)
+        with pytest.raises(DamagedFile, match="expected float"):
+            read_record(tmp_path / "floats.json", list[float])
 
 
 # Exact figures, bounds and wasted bits

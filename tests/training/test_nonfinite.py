@@ -105,6 +105,13 @@ def test_training_stops_with_factor_step_and_learning_rate(pictures, tmp_path, h
     assert metrics(folder)[-1]["skipped"] == 1
 
 
+def test_metrics_of_a_skipped_step_are_valid_json(pictures, tmp_path):
+    changes = {"training__nonfinite": "skip", "training__log_every": 2}
+    folder = run(tmp_path / "run", fragile(pictures, tmp_path, "4", "gradient", **changes))
+    lines = (folder / "factors" / "prior" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["gradient_norm"] for line in lines if json.loads(line)["step"] == 4] == ["Infinity"]
+
+
 @pytest.mark.parametrize("how", ["loss", "gradient"])
 def test_steps_may_be_skipped_and_are_counted(pictures, tmp_path, how):
     folder = run(tmp_path / "run", fragile(pictures, tmp_path, "3 4 7", how, training__nonfinite="skip"))
