@@ -12,7 +12,12 @@ from auxar.interfaces.support import DrawnPixels
 
 
 class Head(abc.ABC):
-    """The distribution of one pixel given the parameters that a causal network predicts for it."""
+    """The distribution of one pixel given the parameters that a causal network predicts for it.
+
+    The result for a pixel depends only on the pixel's own parameters, values, intervals and noise. The axes b, h and w
+    of the arguments can therefore have any size. A head has the same results for equal arguments, and does not change
+    them. `auxar.testing.check_head` checks this and the rules of each method.
+    """
 
     parameter_count: int
     """Number of predicted values per pixel."""
@@ -21,9 +26,10 @@ class Head(abc.ABC):
 
     @abc.abstractmethod
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
-        """Computes the log-likelihood of each pixel in nats, shape (b, h, w).
+        """Computes the log-likelihood of each pixel in nats, float32 or float64, shape (b, h, w).
 
-        `parameters` has shape (b, parameter_count, h, w), and `image` has integers of shape (b, c, h, w).
+        `parameters` has shape (b, parameter_count, h, w), and `image` has integers of shape (b, c, h, w). Parameters in
+        bfloat16 are converted to float32 first.
         """
 
     def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor | None:

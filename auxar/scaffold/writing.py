@@ -9,7 +9,7 @@ from auxar.errors import UserError, did_you_mean
 from auxar.plugins import load_plugins
 from auxar.scaffold.names import PluginNames, check_free, plugin_names
 
-KINDS = ("view", "prior", "embedding", "decoder", "sampler")
+KINDS = ("view", "prior", "embedding", "decoder", "head", "sampler")
 TEMPLATES = Path(__file__).parent / "templates"
 
 

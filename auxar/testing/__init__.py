@@ -1,4 +1,4 @@
-"""Contract checks for views, priors, embeddings, decoders and samplers, to be called from a plugin's own tests.
+"""Contract checks for views, priors, embeddings, decoders, heads and samplers, to be called from a plugin's own tests.
 
     from auxar.testing import check_view
 
@@ -15,9 +15,18 @@ The package needs hypothesis: `pip install 'auxar[test]'`.
 
 from auxar.testing.decoders import check_decoder
 from auxar.testing.embeddings import check_embedding
+from auxar.testing.heads import check_head
 from auxar.testing.laws import ContractError
 from auxar.testing.priors import check_prior
 from auxar.testing.samplers import check_sampler
 from auxar.testing.views import check_view
 
-__all__ = ["ContractError", "check_decoder", "check_embedding", "check_prior", "check_sampler", "check_view"]
+__all__ = [
+    "ContractError",
+    "check_decoder",
+    "check_embedding",
+    "check_head",
+    "check_prior",
+    "check_sampler",
+    "check_view",
+]

@@ -9,7 +9,7 @@ from auxar.causal import CausalDecoder
 from auxar.interfaces import Decoder, ImageSpec
 from auxar.testing.distributions import check_distribution
 from auxar.testing.laws import broken
-from auxar.testing.networks import Distribution
+from auxar.testing.networks import Distribution, Restricted
 
 FEATURES = (1, 3)
 """The numbers of feature channels that are tried by default."""
@@ -25,7 +25,15 @@ def check_decoder(
     """Checks the decoder that `build(config, image, features_channels)` returns, with random weights and inputs.
 
     The laws are the same as for `check_prior`, with features as an additional input. In addition, `gradient` requires
-    that the loss depends on the features.
+    that the loss depends on the features. If the decoder `restricts`, another law is checked on specs so small that all
+    images can be enumerated:
+
+    - `restricted`: restricted to intervals, the probabilities of all images inside sum to 1 and those of other images
+      are 0. `log_prob_by_channel` agrees with it: its `inside`, if given, is the difference of the free and the
+      restricted `log_prob`. Images drawn given a view have this view.
+
+    For such a decoder, `draws` also compares the frequencies of images drawn given a view with their restricted
+    probabilities.
 
     `images` lists the image specs to build the decoder for. `build` must accept each of them. By default, small specs
     are tried, and specs that `build` refuses with `UserError` are skipped. `features` lists the numbers of feature
@@ -55,6 +63,7 @@ def check_decoder(
             decoder.log_prob_by_channel,  # type: ignore[arg-type]
             channels,
             decoder.network if isinstance(decoder, CausalDecoder) else None,
+            Restricted(decoder.log_prob, decoder.log_prob_by_channel) if decoder.restricts else None,  # type: ignore[arg-type]
         )
 
     check_distribution(make, images, features)

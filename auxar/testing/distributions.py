@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from hypothesis import strategies as st
 
 from auxar.interfaces import ImageSpec
-from auxar.testing import networks
+from auxar.testing import heads, networks
 from auxar.testing.examples import NETWORK_SPECS, SCALES, SEEDS, TINY_SPECS, randomized
 from auxar.testing.laws import ContractError, fitting, search
 from auxar.testing.networks import Distribution
@@ -24,6 +24,8 @@ this size."""
 DRAWN_PIXELS = 16
 """The preferred number of pixels in the checks that draw images. Drawing takes one network pass for each pixel, so
 small images are faster."""
+HEAD_SIZES = (1.0, 5.0)
+"""Standard deviations of the random parameters with which the head of a causal network is checked."""
 
 Make = Callable[[ImageSpec, int], Distribution]
 """A function that builds the distribution for an image spec and a number of feature channels (0 for priors)."""
@@ -50,7 +52,6 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
         networks.check_values(model, seed)
         if model.network is not None:
             networks.check_causality(model.network, model.features(1, seed), seed)
-            networks.check_head(model.network, seed)
         networks.check_channels(model, seed)
         networks.check_saved(model, make(spec, channels), seed)
 
@@ -60,6 +61,11 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
         networks.check_sum(model, seed)
 
     drawn = {"channels": st.sampled_from(channels), "seed": SEEDS, "size": SCALES}
+    for spec in {(spec.channels, spec.levels): spec for spec in specs}.values():
+        network = make(spec, most).network
+        if network is not None:
+            for seed, size in enumerate(HEAD_SIZES):
+                heads.check_likelihoods(network.head, spec, seed, size)
     search(check, EXAMPLES, spec=st.sampled_from(specs), **drawn)
     counted = _counted(make, most, images)
     if counted:
@@ -68,6 +74,9 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
             model = make(spec, most)
             randomized(model.module, 1, 1.0)
             networks.check_draws(model, 1)
+            networks.check_restricted(model, 1)
+            if model.network is not None:
+                heads.check_drawn_pixels(model.network.head, spec, 1)
     for spec in specs[-2:]:
         networks.check_training(make(spec, most), 0)
     model = make(min(specs, key=lambda spec: abs(spec.height * spec.width - DRAWN_PIXELS)), most)
@@ -84,7 +93,7 @@ def _made(make: Make, channels: int, spec: ImageSpec) -> Distribution:
 def _counted(make: Make, channels: int, images: Sequence[ImageSpec] | None) -> list[ImageSpec]:
     """The specs with so few images that probabilities can be summed over all of them.
 
-    Warns if there are none, so that nobody assumes that `normalization` and `draws` were checked.
+    Warns if there are none, so that nobody assumes that the laws of whole images were checked.
     """
     found = [spec for spec in images or TINY_SPECS if spec.dims <= 12 and spec.levels**spec.dims <= MOST_IMAGES]
     if found and images is None:
@@ -94,5 +103,5 @@ def _counted(make: Make, channels: int, images: Sequence[ImageSpec] | None) -> l
             found = []
     if not found:
         message = f"no accepted image spec has at most {MOST_IMAGES:,} possible images"
-        warnings.warn(f"the laws normalization and draws were not checked: {message}", stacklevel=4)
+        warnings.warn(f"the laws normalization, draws and restricted were not checked: {message}", stacklevel=4)
     return found

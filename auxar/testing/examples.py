@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
 from auxar.interfaces import DrawRule, ImageSpec
+from auxar.support import SumSupport
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -98,3 +99,21 @@ def randomized(module: Module, seed: int, size: float = 0.5) -> Module:
         for parameter in module.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=noise) * size)
     return module.double().eval()
+
+
+def sum_support(image: ImageSpec, of: str) -> SumSupport:
+    """A support in which an image takes the place of the view: it contains all images with the same sums as that image.
+
+    The sums run over 2×2 squares of each channel, or over the whole image if `of` is "everything".
+    """
+    rows, columns = torch.arange(image.height) // 2, torch.arange(image.width) // 2
+    channels = torch.arange(image.channels)[:, None, None]
+    squares = (channels * image.height + rows[:, None]) * image.width + columns
+    number = torch.zeros_like(squares) if of == "everything" else squares.unique(return_inverse=True)[1]
+
+    def ranges(view: Tensor) -> tuple[Tensor, Tensor]:
+        found = torch.zeros((len(view), int(number.max()) + 1), dtype=torch.int64)
+        found.index_add_(1, number.flatten(), view.flatten(1).to(torch.int64))
+        return found, found
+
+    return SumSupport(image, lambda: (number, torch.tensor(1)), ranges)

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from auxar.interfaces import ByChannel, CausalNetwork, ImageSpec, Known, Sampler, SampleRequest
+from auxar.interfaces import ByChannel, CausalNetwork, ImageSpec, Interval, Known, Restriction, Sampler, SampleRequest
 from auxar.plugins import load_plugins
-from auxar.testing.examples import all_images, extreme_images, random_images
+from auxar.testing.examples import all_images, extreme_images, random_images, sum_support
+from auxar.testing.frequencies import check_frequencies
 from auxar.testing.laws import broken, described, devices, runs
 
 CLOSE = 1e-9
@@ -22,9 +23,14 @@ AT_ONCE = 64
 """The batch size of the causality check, in which each image has a different pixel changed."""
 DRAWN = 5000
 """The number of images drawn to compare their frequencies with the model's probabilities."""
-CAREFUL = 7.0
-"""The number c in the limit f + c · √(2f) + c² of the χ² test with f bins. A correct model exceeds the limit less than
-once in 10¹⁰ tests."""
+
+
+@attrs.frozen(eq=False)
+class Restricted:
+    """The methods of a decoder that can be restricted to intervals."""
+
+    log_prob: Callable[[Tensor, Tensor | None, Interval], Tensor]
+    by_channel: Callable[[Tensor, Tensor | None, Interval | None, Interval | None], ByChannel]
 
 
 @attrs.frozen(eq=False)
@@ -39,7 +45,9 @@ class Distribution:
     by_channel: Callable[[Tensor, Tensor | None], ByChannel]
     features_channels: int = 0
     network: CausalNetwork | None = None
-    """The causal network of the model, if it has one. The laws `causality` and `head` are then checked too."""
+    """The causal network of the model, if it has one. It and its head are then checked too."""
+    restricted: Restricted | None = None
+    """The restricted decoder, if the model is a decoder that can be restricted."""
 
     def features(self, count: int, seed: int = 0) -> Tensor | None:
         """Normally distributed features for `count` images, with device and dtype of the weights. None for a prior."""
@@ -94,25 +102,68 @@ def check_draws(model: Distribution, seed: int) -> None:
     with runs("draw", image=model.image), torch.no_grad():
         drawn = model.draw(many, SampleRequest(tuple(range(DRAWN)), seed), sampler)
     _check_drawn(model, drawn, DRAWN)
-    drawn = drawn.cpu()
-    places = torch.tensor([model.image.levels**k for k in range(model.image.dims - 1, -1, -1)])
-    counts = torch.bincount((drawn.flatten(1) * places).sum(1), minlength=len(everything)).double()
     every = None if features is None else features.expand(len(everything), -1, -1, -1)
-    expected = nats(model, everything, every).double().exp().cpu() * DRAWN
-    # Images with an expected count below 5 share one bin, so that the statistic nearly follows a χ² distribution.
-    common = expected >= 5
-    pairs = [(counts[common], expected[common]), (counts[~common].sum()[None], expected[~common].sum()[None])]
-    found, likely = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    statistic = ((found - likely).square() / likely.clamp(min=1.0)).sum().item()
-    freedom = len(found)
-    if statistic > freedom + CAREFUL * (2 * freedom) ** 0.5 + CAREFUL**2:
-        worst = int(((counts - expected).abs() / expected.clamp(min=1.0).sqrt()).argmax())
-        broken(
-            "draws",
-            f"this image was drawn {int(counts[worst])} times in {DRAWN:,} draws; from its probability, "
-            f"{expected[worst]:.1f} times are expected",
-            image=everything[worst],
-        )
+    check_frequencies(drawn, everything, nats(model, everything, every), model.image.levels, "image")
+
+
+def check_restricted(model: Distribution, seed: int) -> None:
+    """Checks the law `restricted` of a decoder that can be restricted, on a tiny spec.
+
+    The restricted probabilities of the images inside of random intervals sum to one and equal the free ones divided by
+    the probability of the intervals. Images that are drawn given their sums have these sums, and the frequencies of the
+    images match their restricted probabilities.
+    """
+    if model.restricted is None:
+        return
+    everything, features = all_images(model.image), model.features(1, seed)
+    every = None if features is None else features.expand(len(everything), -1, -1, -1)
+    ends = torch.minimum(*random_images(2, model.image, seed)), torch.maximum(*random_images(2, model.image, seed))
+    interval = Interval(*(values.expand_as(everything).clone() for values in ends))
+    inside = ((everything >= interval.low) & (everything <= interval.high)).flatten(1).all(1)
+    found = _restricted_nats(model, everything, every, interval)
+    if (found[~inside] != -torch.inf).any():
+        broken("restricted", "log_prob restricted to intervals must be -∞ for images with a value outside")
+    total = found[inside].double().logsumexp(0).exp().item()
+    if not abs(total - 1) <= 1e-6:
+        message = f"the restricted probabilities of all images inside of intervals must add up to 1, got {total:.9g}"
+        broken("restricted", message, low=ends[0], high=ends[1])
+    with runs("log_prob_by_channel, with intervals inside", image=model.image), torch.no_grad():
+        mass = model.restricted.by_channel(everything[inside], _rows(every, inside), None, _rows_of(interval, inside))
+    if mass.inside is not None:
+        expected = nats(model, everything[inside], _rows(every, inside)) - mass.inside.sum(1)
+        if not torch.allclose(found[inside], expected, rtol=CLOSE, atol=CLOSE):
+            message = "restricted log_prob must be the free one minus `inside`, the log-probability of the intervals"
+            broken("restricted", message, expected=expected, found=found[inside])
+    _check_restricted_draws(model, everything, every, seed)
+
+
+def _restricted_nats(model: Distribution, image: Tensor, features: Tensor | None, interval: Interval) -> Tensor:
+    """The restricted log-likelihoods of images. Checks that those by channel agree with them."""
+    assert model.restricted is not None
+    with runs("log_prob, with intervals", image=model.image), torch.no_grad():
+        found = model.restricted.log_prob(image, features, interval)
+        channels = model.restricted.by_channel(image, features, interval, None)
+    if not isinstance(found, Tensor) or tuple(found.shape) != (len(image),) or not found.is_floating_point():
+        broken("shape", f"log_prob must be floating point of shape ({len(image)},), got {described(found)}")
+    totals = [channels.total, *([] if channels.channels is None else [channels.channels.sum(1)])]
+    if not all(total.shape == found.shape and torch.allclose(total, found, rtol=CLOSE, atol=CLOSE) for total in totals):
+        broken("channels", "restricted log_prob_by_channel must add up to restricted log_prob")
+    return found
+
+
+def _check_restricted_draws(model: Distribution, everything: Tensor, every: Tensor | None, seed: int) -> None:
+    support = sum_support(model.image, "everything")
+    view = random_images(1, model.image, seed)
+    many = None if every is None else every[:1].expand(DRAWN, -1, -1, -1)
+    request = SampleRequest(tuple(range(DRAWN)), seed, restriction=Restriction(support, view.expand(DRAWN, -1, -1, -1)))
+    with runs("draw, with a restriction", image=model.image), torch.no_grad():
+        drawn = model.draw(many, request, reference_sampler())
+    _check_drawn(model, drawn, DRAWN)
+    if (drawn.flatten(1).sum(1) != view.sum().to(drawn.device)).any():
+        broken("restricted", "a drawn image does not have the view that it is restricted to", image=model.image)
+    interval = support.intervals(everything, view.expand_as(everything))
+    expected = _restricted_nats(model, everything, every, interval)
+    check_frequencies(drawn, everything, expected, model.image.levels, "image")
 
 
 def check_draw(model: Distribution, seed: int) -> None:
@@ -243,20 +294,6 @@ def _check_ahead(network: CausalNetwork, features: Tensor | None, image: Tensor,
         )
 
 
-def check_head(network: CausalNetwork, seed: int) -> None:
-    """Checks the law `head`: if the head gives log-likelihoods of channels, they sum to that of the pixel."""
-    image = random_images(2, network.image, seed)
-    shape = (2, network.head.parameter_count, network.image.height, network.image.width)
-    parameters = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    with runs("the head", image=network.image):
-        whole = network.head.log_prob(parameters, image)
-        channels = network.head.channel_log_prob(parameters, image)
-    if tuple(whole.shape) != (2, *shape[2:]):
-        broken("head", f"log_prob must have shape {(2, *shape[2:])}, got {tuple(whole.shape)}")
-    if channels is not None and not torch.allclose(channels.sum(1), whole, rtol=CLOSE, atol=CLOSE):
-        broken("head", "channel_log_prob must add up to log_prob", channels=channels.sum(1), whole=whole)
-
-
 def check_channels(model: Distribution, seed: int) -> None:
     """Checks the law `channels`: the total of `log_prob_by_channel` equals `log_prob`.
 
@@ -309,6 +346,14 @@ def reference_sampler() -> Sampler:
 
 def _row(features: Tensor | None, row: int) -> Tensor | None:
     return None if features is None else features[row : row + 1]
+
+
+def _rows(features: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if features is None else features[rows]
+
+
+def _rows_of(interval: Interval, rows: Tensor) -> Interval:
+    return Interval(interval.low[rows], interval.high[rows])
 
 
 def _dtypes(spec: ImageSpec) -> list[torch.dtype]:

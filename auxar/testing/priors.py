@@ -40,8 +40,8 @@ def check_prior(
     - `device`: `log_prob` on a GPU equals that on the CPU up to rounding.
     - `runs`: valid input raises no exception.
     - `causality` (of an `auxar.CausalPrior`): a prediction depends on earlier pixels in raster order alone.
-    - `head` (of an `auxar.CausalPrior`): if the head gives log-likelihoods of channels, they sum to the log-likelihood
-      of the pixel.
+
+    The head of an `auxar.CausalPrior` is also checked, with random parameters and the laws of `check_head`.
 
     `normalization` and `draws` are checked on specs so small that all images can be enumerated. `images` lists the
     image specs to build the prior for. `build` must accept each of them. By default, small specs are tried, and specs

@@ -26,8 +26,7 @@ from auxar.interfaces import (
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe.choices import HeadChoice
 from auxar.sources import DrawSource
-from auxar.support import SumSupport
-from auxar.testing.examples import RULES, SEEDS, random_images, randomized
+from auxar.testing.examples import RULES, SEEDS, random_images, randomized, sum_support
 from auxar.testing.laws import ContractError, broken, described, runs, search
 from auxar.testing.networks import CLOSE, reference_sampler
 from auxar.testing.sources import NotingSource
@@ -93,7 +92,7 @@ def check_sampler(
             case = attrs.evolve(case, request=attrs.evolve(request, known=_limited(known, network.image, count, seed)))
         if sums and isinstance(network.head, RestrictableHead):
             view = random_images(count, network.image, seed)
-            restriction = Restriction(_sums(network.image, sums), view)
+            restriction = Restriction(sum_support(network.image, sums), view)
             case = attrs.evolve(case, request=attrs.evolve(case.request, restriction=restriction))
         _check_case(sampler, reference, case)
 
@@ -262,21 +261,3 @@ def _limited(known: Known | None, image: ImageSpec, count: int, seed: int) -> Kn
         )
     ends = random_images(count, image, seed + 1), random_images(count, image, seed + 2)
     return attrs.evolve(known, limits=Interval(torch.minimum(*ends), torch.maximum(*ends)))
-
-
-def _sums(image: ImageSpec, of: str) -> SumSupport:
-    """A support in which an image takes the place of the view: it contains all images with the same sums as that image.
-
-    The sums run over 2×2 squares of each channel, or over the whole image if `of` is "everything".
-    """
-    rows, columns = torch.arange(image.height) // 2, torch.arange(image.width) // 2
-    channels = torch.arange(image.channels)[:, None, None]
-    squares = (channels * image.height + rows[:, None]) * image.width + columns
-    number = torch.zeros_like(squares) if of == "everything" else squares.unique(return_inverse=True)[1]
-
-    def ranges(view: Tensor) -> tuple[Tensor, Tensor]:
-        sums = torch.zeros((len(view), int(number.max()) + 1), dtype=torch.int64)
-        sums.index_add_(1, number.flatten(), view.flatten(1).to(torch.int64))
-        return sums, sums
-
-    return SumSupport(image, lambda: (number, torch.tensor(1)), ranges)

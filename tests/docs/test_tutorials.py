@@ -42,8 +42,8 @@ def test_its_networks_make_a_model_that_is_drawn_from_fast(sketch):
         assert factor(image, views[depth + 1]).isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["test_the_prior", "test_the_decoder", "test_the_embedding"])
-def test_its_networks_keep_their_contracts(sketch, monkeypatch, name):
+@pytest.mark.parametrize("name", ["test_the_head", "test_the_prior", "test_the_decoder", "test_the_embedding"])
+def test_its_head_and_networks_keep_their_contracts(sketch, monkeypatch, name):
     monkeypatch.syspath_prepend(sketch)
     try:
         getattr(importlib.import_module("test_sketch"), name)()

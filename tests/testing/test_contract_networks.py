@@ -9,7 +9,7 @@ from torch import nn
 
 from auxar.causal import CausalDecoder, CausalPrior
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, Prior
+from auxar.interfaces import ByChannel, ImageSpec, Prior
 from auxar.testing import ContractError, check_decoder, check_prior
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
@@ -116,7 +116,7 @@ NETWORKS = {
     Stuck: "initialize",
     CountsByType: "dtype",
 }
-HEADS = {Unnormalized: "normalization", OneSided: "draws", WrongChannels: "head", BoundlessHead: "range"}
+HEADS = {Unnormalized: "normalization", OneSided: "draws", WrongChannels: "channels", BoundlessHead: "range"}
 
 
 def prior_of(network=Net, head=None, kind=CausalPrior):
@@ -197,6 +197,69 @@ class Mistaken(CausalPrior):
         self.image = attrs.evolve(network.image, levels=network.image.levels + 1)
 
 
+class Unrestricted(CausalDecoder):
+    """A decoder that ignores intervals."""
+
+    def log_prob(self, image, features, interval=None):
+        return super().log_prob(image, features)
+
+    def log_prob_by_channel(self, image, features, interval=None, inside=None):
+        return super().log_prob_by_channel(image, features, None, inside)
+
+
+class Lenient(CausalDecoder):
+    """A restricted decoder that gives a likelihood to images outside."""
+
+    def log_prob(self, image, features, interval=None):
+        return super().log_prob(image, features, interval).clamp(min=-1e3)
+
+    def log_prob_by_channel(self, image, features, interval=None, inside=None):
+        return ByChannel(self.log_prob(image, features, interval))
+
+
+class WrongInside(CausalDecoder):
+    def log_prob_by_channel(self, image, features, interval=None, inside=None):
+        found = super().log_prob_by_channel(image, features, interval, inside)
+        return found if found.inside is None else attrs.evolve(found, inside=found.inside - 0.01)
+
+
+class FreeByChannel(CausalDecoder):
+    """A decoder that ignores intervals where channels are told apart."""
+
+    def log_prob_by_channel(self, image, features, interval=None, inside=None):
+        return super().log_prob_by_channel(image, features, None, inside)
+
+
+class DrawsFreely(CausalDecoder):
+    def draw(self, features, request, sampler):
+        return super().draw(features, attrs.evolve(request, restriction=None), sampler)
+
+
+class DrawsTheFirst(CausalDecoder):
+    """A restricted decoder that draws images with the right view, but not by their probabilities."""
+
+    def draw(self, features, request, sampler):
+        drawn = super().draw(features, request, sampler)
+        return drawn if request.restriction is None else drawn[:1].expand_as(drawn)
+
+
+@pytest.mark.parametrize(
+    ("kind", "law"),
+    [
+        (Unrestricted, "restricted"),
+        (Lenient, "restricted"),
+        (WrongInside, "restricted"),
+        (FreeByChannel, "channels"),
+        (DrawsFreely, "restricted"),
+        (DrawsTheFirst, "draws"),
+    ],
+)
+def test_a_decoder_that_is_restricted_wrongly_is_caught(kind, law):
+    with pytest.raises(ContractError) as error:
+        check_decoder(decoder_of(kind=kind), None, images=[ImageSpec(1, height=2, width=2, levels=3)])
+    assert error.value.law == law
+
+
 class Table(Prior):
     """A valid prior without a causal network: a table with the probability of each image of a tiny space."""
 
@@ -253,7 +316,7 @@ def test_a_prior_need_not_be_a_causal_network():
 
 
 def test_what_was_not_checked_is_said():
-    with pytest.warns(UserWarning, match="normalization and draws were not checked"):
+    with pytest.warns(UserWarning, match="normalization, draws and restricted were not checked"):
         check_prior(prior_of(), None, images=[ImageSpec(height=4, width=4)])
 
 

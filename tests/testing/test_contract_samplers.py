@@ -9,10 +9,11 @@ import torch
 from helpers.right_network import Net
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, Interval, Sampler, SampleRequest
+from auxar.interfaces import Head, ImageSpec, Interval, Sampler, SampleRequest
 from auxar.sources import DrawSource
 from auxar.testing import ContractError, check_sampler
 from auxar.testing.sources import NotingSource
+from auxar_heads.softmax import SoftmaxHead
 from auxar_layers.convolutions import CausalConv2d
 from auxar_samplers import RasterSampler, WavefrontSampler
 
@@ -150,6 +151,21 @@ class OnlyDraws(Copy):
         if not isinstance(source, DrawSource):
             source = DrawSource.of(network, SampleRequest(tuple(range(source.count))))
         return super().sample(network, features, source)
+
+
+class Plain(Head):
+    """A head that cannot be restricted. Restricted draws need the reach too, and would break another law first."""
+
+    def __init__(self, image):
+        self.softmax = SoftmaxHead(image)
+        self.parameter_count = self.softmax.parameter_count
+        self.uniform_count = self.softmax.uniform_count
+
+    def log_prob(self, parameters, image):
+        return self.softmax.log_prob(parameters, image)
+
+    def draw(self, parameters, uniforms, rule):
+        return self.softmax.draw(parameters, uniforms, rule)
 
 
 class Near(WavefrontSampler):
@@ -310,7 +326,7 @@ def test_a_broken_sampler_is_caught(kind, network, law):
 
 def test_a_sampler_that_ignores_the_reach_of_its_source_is_caught():
     with pytest.raises(ContractError) as error:
-        check_sampler(lambda config: Near(), None, networks=[Net(WIDE, 0)])
+        check_sampler(lambda config: Near(), None, networks=[Net(WIDE, 0, Plain(WIDE))])
     assert error.value.law == "source"
     assert "rows above up to 2 columns to its right" in str(error.value)
 

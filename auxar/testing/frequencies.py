@@ -1,0 +1,39 @@
+"""A test of whether drawn values have the probabilities that a model gives them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from auxar.testing.laws import broken
+
+CAREFUL = 7.0
+"""The number c in the limit f + c · √(2f) + c² of the χ² test with f bins. A correct model exceeds the limit less than
+once in 10¹⁰ tests."""
+
+
+def check_frequencies(drawn: Tensor, everything: Tensor, nats: Tensor, levels: int, what: str) -> None:
+    """Checks the law `draws`: the frequencies of drawn values match their probabilities.
+
+    `drawn` has the drawn values, int64 (n, …), and `everything` all values in the order in which their sub-pixels count
+    as digits of a number with base `levels`, (N, …). `nats` has their log-likelihoods, (N,). `what` names the values in
+    messages.
+    """
+    dims = everything[0].numel()
+    digits = torch.tensor([levels**k for k in range(dims - 1, -1, -1)])
+    counts = torch.bincount((drawn.cpu().flatten(1) * digits).sum(1), minlength=len(everything)).double()
+    expected = nats.double().exp().cpu() * len(drawn)
+    # Values with an expected count below 5 share one bin, so that the statistic nearly follows a χ² distribution.
+    common = expected >= 5
+    pairs = [(counts[common], expected[common]), (counts[~common].sum()[None], expected[~common].sum()[None])]
+    found, likely = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    statistic = ((found - likely).square() / likely.clamp(min=1.0)).sum().item()
+    freedom = len(found)
+    if statistic > freedom + CAREFUL * (2 * freedom) ** 0.5 + CAREFUL**2:
+        worst = int(((counts - expected).abs() / expected.clamp(min=1.0).sqrt()).argmax())
+        broken(
+            "draws",
+            f"this {what} was drawn {int(counts[worst])} times in {len(drawn):,} draws; from its probability, "
+            f"{expected[worst]:.1f} times are expected",
+            **{what: everything[worst]},
+        )

@@ -1,0 +1,437 @@
+"""Tests that the contract check of heads fails for each broken law, and passes for the shipped heads and other ones."""
+
+import attrs
+import pytest
+import torch
+from helpers.right_network import Net
+
+from auxar.causal import CausalDecoder, CausalPrior
+from auxar.errors import UserError
+from auxar.interfaces import DrawRule, Head, ImageSpec, Interval
+from auxar.testing import ContractError, check_decoder, check_head, check_prior
+from auxar_heads import LOGISTIC_MIXTURE, SOFTMAX
+from auxar_heads.logistic_mixture import LogisticMixtureConfig, LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxConfig, SoftmaxHead
+
+
+class Mixture(LogisticMixtureHead):
+    def __init__(self, image):
+        super().__init__(image, 2)
+
+
+# Mutants of masses and of restricted likelihoods
+
+
+class MassOff(SoftmaxHead):
+    def channel_log_mass(self, parameters, image, interval):
+        return super().channel_log_mass(parameters, image, interval) - 0.01
+
+
+class MassOfAll(SoftmaxHead):
+    """A head whose mass ignores the interval."""
+
+    def channel_log_mass(self, parameters, image, interval):
+        everything = Interval(torch.zeros_like(image), torch.full_like(image, self.levels - 1))
+        return super().channel_log_mass(parameters, image, everything)
+
+
+class MassWithoutEnd(SoftmaxHead):
+    def channel_log_mass(self, parameters, image, interval):
+        return super().channel_log_mass(parameters, image, Interval(interval.low, interval.high - 1))
+
+
+class MassUnclipped(Mixture):
+    """A head that reads the ends of intervals as they are, although they may lie beyond the range."""
+
+    def channel_log_mass(self, parameters, image, interval):
+        parts = [
+            super(MassUnclipped, self).channel_log_mass(parameters, image, Interval(value, value)).exp()
+            * ((interval.low <= value) & (value <= interval.high))
+            for value in (torch.full_like(image, k) for k in range(self.levels))
+        ]
+        return sum(parts).clamp(max=1).log()
+
+
+class MassGivenNothing(Mixture):
+    """A head whose masses ignore the earlier channels."""
+
+    def channel_log_mass(self, parameters, image, interval):
+        return super().channel_log_mass(parameters, torch.zeros_like(image), interval)
+
+
+class RestrictedIsFree(SoftmaxHead):
+    def restricted_log_prob(self, parameters, image, interval):
+        inside = (interval.low <= image) & (image <= interval.high)
+        return self.channel_log_prob(parameters, image).masked_fill(~inside, -torch.inf)
+
+
+class RestrictedOutside(SoftmaxHead):
+    """A head that gives a likelihood to values outside of their interval."""
+
+    def restricted_log_prob(self, parameters, image, interval):
+        return self.channel_log_prob(parameters, image) - self.channel_log_mass(parameters, image, interval)
+
+
+class RestrictedBySoftening(SoftmaxHead):
+    def restricted_log_prob(self, parameters, image, interval):
+        return super().restricted_log_prob(parameters.double() * 0.9, image, interval)
+
+
+class RestrictedFromProbabilities(SoftmaxHead):
+    """A head that divides probabilities, which may be too small to be represented."""
+
+    def restricted_log_prob(self, parameters, image, interval):
+        inside = (interval.low <= image) & (image <= interval.high)
+        mass = self.channel_log_mass(parameters, image, interval).exp()
+        return (self.channel_log_prob(parameters, image).exp() / mass).log().masked_fill(~inside, -torch.inf)
+
+
+# Mutants of draws
+
+
+class DrawnHigher(SoftmaxHead):
+    """A head whose restricted draws are one value too high."""
+
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        higher = attrs.evolve(pixels, walk=Higher(pixels.walk, self.levels))
+        return (super().draw_restricted(parameters, uniforms, rule, higher) + 1).clamp(max=self.levels - 1)
+
+
+class Higher:
+    """A walk that is told of the next higher values."""
+
+    def __init__(self, walk, levels):
+        self.walk = walk
+        self.levels = levels
+        self.interval = walk.interval
+
+    def take(self, places, channel, values):
+        self.walk.take(places, channel, (values + 1).clamp(max=self.levels - 1))
+
+
+class DrawnAtTheEnd(SoftmaxHead):
+    """A head whose restricted draws stay in the interval, but are free draws that are clamped."""
+
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        drawn = self.draw(parameters, uniforms, rule)
+        for channel in range(self.channels):
+            interval = pixels.interval(channel)
+            drawn[:, channel] = drawn[:, channel].clamp(interval.low, interval.high)
+            pixels.take(channel, drawn[:, channel])
+        return drawn
+
+
+class DrawnByOneNumber(SoftmaxHead):
+    """A head that draws all channels of a pixel with the same noise."""
+
+    def draw(self, parameters, uniforms, rule):
+        return super().draw(parameters, uniforms[:, :1].expand_as(uniforms), rule)
+
+
+class RestrictedByOneNumber(SoftmaxHead):
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        return super().draw_restricted(parameters, uniforms[:, :1].expand_as(uniforms), rule, pixels)
+
+
+class TakesNothing(SoftmaxHead):
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        return super().draw_restricted(parameters, uniforms, rule, attrs.evolve(pixels, walk=Deaf(pixels.walk)))
+
+
+class Deaf:
+    """A walk that is told of no values."""
+
+    def __init__(self, walk):
+        self.interval = walk.interval
+
+    def take(self, places, channel, values):
+        pass
+
+
+class TakesOthers(SoftmaxHead):
+    """A head that returns other values than it passed on."""
+
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        drawn = super().draw_restricted(parameters, uniforms, rule, pixels)
+        return drawn.flip(0)
+
+
+class AsksFirst(SoftmaxHead):
+    """A head that asks for the intervals of all channels before it draws the first."""
+
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        for channel in range(self.channels):
+            pixels.interval(channel)
+        return super().draw_restricted(parameters, uniforms, rule, pixels)
+
+
+class Boundless(Mixture):
+    def draw(self, parameters, uniforms, rule):
+        return super().draw(parameters, uniforms, rule) + (uniforms[:, :1] > 1 - 1e-12)
+
+
+class ModesOutside(SoftmaxHead):
+    """A head whose restricted draws leave the interval, under one rule only."""
+
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        if rule.name != "map":
+            return super().draw_restricted(parameters, uniforms, rule, pixels)
+        drawn = torch.zeros((len(parameters), self.channels), dtype=torch.int64)
+        for channel in range(self.channels):
+            pixels.interval(channel)
+            pixels.take(channel, drawn[:, channel])
+        return drawn
+
+
+class Floating(SoftmaxHead):
+    def draw(self, parameters, uniforms, rule):
+        return super().draw(parameters, uniforms, rule).double()
+
+
+class SelfScaling(SoftmaxHead):
+    """A head that changes the parameters that it draws from."""
+
+    def draw(self, parameters, uniforms, rule):
+        return super().draw(parameters.div_(2).mul(2), uniforms, rule)
+
+
+class DrawsByBatch(SoftmaxHead):
+    def draw(self, parameters, uniforms, rule):
+        return super().draw(parameters - 9 * parameters.mean(0), uniforms, rule)
+
+
+class Restless(SoftmaxHead):
+    def draw(self, parameters, uniforms, rule):
+        return super().draw(parameters, torch.rand_like(uniforms), rule)
+
+
+# Mutants of free likelihoods
+
+
+class Halved(SoftmaxHead):
+    def channel_log_prob(self, parameters, image):
+        return super().channel_log_prob(parameters, image) * 0.5
+
+    def log_prob(self, parameters, image):
+        return super().channel_log_prob(parameters, image).sum(1)
+
+
+class LookingAhead(SoftmaxHead):
+    """A head with a channel that is told the value of the next one."""
+
+    def channel_log_prob(self, parameters, image):
+        found = super().channel_log_prob(parameters, image)
+        return found - 0.1 * (image.roll(-1, 1) > 0) + 0.1 * (image > 0)
+
+
+class Unnormalized(SoftmaxHead):
+    def channel_log_prob(self, parameters, image):
+        return super().channel_log_prob(parameters, image) * 1.01
+
+
+class PixelUnnormalized(SoftmaxHead):
+    def log_prob(self, parameters, image):
+        return super().log_prob(parameters, image) - 0.01
+
+
+class ByBatch(SoftmaxHead):
+    def channel_log_prob(self, parameters, image):
+        return super().channel_log_prob(parameters - parameters.mean(0, keepdim=True) * 2, image)
+
+
+class ByPlace(SoftmaxHead):
+    def channel_log_prob(self, parameters, image):
+        places = torch.arange(parameters.shape[3])
+        return super().channel_log_prob(parameters * (1 + places), image)
+
+
+class Bytes(SoftmaxHead):
+    """A head that computes with the integers as they come."""
+
+    def channel_log_prob(self, parameters, image):
+        return super().channel_log_prob(parameters, (image * 2 + 1) // 2 % self.levels)
+
+
+class Coarse(SoftmaxHead):
+    """A head that computes in the precision of the network."""
+
+    def _logits(self, parameters):
+        return super()._logits(parameters).to(parameters.dtype)
+
+
+class Single(SoftmaxHead):
+    def channel_log_prob(self, parameters, image):
+        return super().channel_log_prob(parameters.float(), image)
+
+
+class Flat(SoftmaxHead):
+    """A head without a gradient."""
+
+    def log_prob(self, parameters, image):
+        return super().log_prob(parameters.detach(), image)
+
+
+class SteepAtTheEnds(Mixture):
+    """A head whose gradient is NaN for some values, though its likelihood is right."""
+
+    def log_prob(self, parameters, image):
+        root = (parameters[:, 0] * (image[:, 0] > 0)).abs().sqrt()
+        return super().log_prob(parameters, image) + 0 * root
+
+
+class Infinite(SoftmaxHead):
+    """A head that computes probabilities, which may be too small to be represented, and then their logarithm."""
+
+    def channel_log_prob(self, parameters, image):
+        return super().channel_log_prob(parameters, image).exp().log()
+
+
+class Whole(SoftmaxHead):
+    def channel_log_prob(self, parameters, image):
+        return super().channel_log_prob(parameters, image).sum(1)
+
+
+class Raising(SoftmaxHead):
+    def channel_log_mass(self, parameters, image, interval):
+        raise RuntimeError("not today")
+
+
+class Uncounted(SoftmaxHead):
+    def __init__(self, image):
+        super().__init__(image)
+        self.uniform_count = None  # type: ignore[assignment]
+
+
+class Refusing(SoftmaxHead):
+    def __init__(self, image):
+        if image.channels > 1:
+            raise ValueError("too colorful")
+        super().__init__(image)
+
+
+MUTANTS = {
+    MassOff: {"mass"},
+    MassOfAll: {"mass"},
+    MassWithoutEnd: {"mass"},
+    MassUnclipped: {"mass", "finite"},
+    MassGivenNothing: {"mass"},
+    RestrictedIsFree: {"restricted"},
+    RestrictedOutside: {"restricted"},
+    RestrictedBySoftening: {"restricted"},
+    RestrictedFromProbabilities: {"finite", "gradient"},
+    DrawnHigher: {"inside"},
+    DrawnAtTheEnd: {"draws"},
+    DrawnByOneNumber: {"draws"},
+    RestrictedByOneNumber: {"draws"},
+    TakesNothing: {"walk"},
+    TakesOthers: {"walk"},
+    AsksFirst: {"walk"},
+    Boundless: {"range"},
+    ModesOutside: {"inside"},
+    Floating: {"draw"},
+    SelfScaling: {"inputs"},
+    DrawsByBatch: {"batch"},
+    Restless: {"determinism"},
+    Halved: {"channels"},
+    LookingAhead: {"channels", "range"},
+    Unnormalized: {"normalization"},
+    PixelUnnormalized: {"normalization"},
+    ByBatch: {"batch"},
+    ByPlace: {"batch"},
+    Bytes: {"dtype", "runs"},
+    Coarse: {"precision"},
+    Single: {"precision"},
+    Flat: {"gradient"},
+    SteepAtTheEnds: {"gradient"},
+    Infinite: {"finite", "gradient"},
+    Whole: {"shape", "runs"},
+    Raising: {"runs"},
+    Uncounted: {"spec"},
+    Refusing: {"build"},
+}
+
+
+@pytest.mark.parametrize(
+    ("component", "config"),
+    [
+        (SOFTMAX, SoftmaxConfig()),
+        (LOGISTIC_MIXTURE, LogisticMixtureConfig(1)),
+        (LOGISTIC_MIXTURE, LogisticMixtureConfig(3)),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_the_shipped_heads_keep_the_contract(component, config):
+    check_head(component.build, config)
+
+
+@pytest.mark.parametrize(("head", "laws"), MUTANTS.items(), ids=lambda value: getattr(value, "__name__", ""))
+def test_a_broken_head_is_caught(head, laws):
+    with pytest.raises(ContractError) as error:
+        check_head(lambda config, image: head(image), None)
+    assert error.value.law in laws, error.value
+
+
+@pytest.mark.parametrize(
+    ("head", "laws"),
+    [(head, MUTANTS[head]) for head in (MassOff, MassOfAll, DrawnHigher, DrawnAtTheEnd, RestrictedIsFree)],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_broken_head_is_caught_in_a_network(head, laws):
+    def prior(config, image):
+        return CausalPrior(Net(image, 0, head(image)))
+
+    def decoder(config, image, channels):
+        return CausalDecoder(Net(image, channels, head(image)))
+
+    with pytest.raises(ContractError) as error:
+        check_prior(prior, None)
+    assert error.value.law in laws
+    with pytest.raises(ContractError) as error:
+        check_decoder(decoder, None)
+    assert error.value.law in laws
+
+
+class Coin(Head):
+    """A valid head that cannot be restricted and has no likelihoods of channels."""
+
+    parameter_count = 1
+    uniform_count = 3
+
+    def __init__(self, config, image):
+        if image.levels != 2:
+            raise UserError(f"expected an image with 2 levels, got {image.levels}")
+        self.channels = image.channels
+
+    def log_prob(self, parameters, image):
+        logits = parameters.to(torch.promote_types(parameters.dtype, torch.float32))
+        return torch.nn.functional.logsigmoid(torch.where(image > 0, logits, -logits)).sum(1)
+
+    def draw(self, parameters, uniforms, rule: DrawRule):
+        return (uniforms[:, : self.channels] < torch.sigmoid(parameters.double())).long()
+
+
+class Bent(Coin):
+    def log_prob(self, parameters, image):
+        return super().log_prob(parameters, image) * 0.99
+
+
+def test_a_head_may_offer_no_more_than_it_must():
+    check_head(Coin, None)
+    with pytest.raises(ContractError) as error:
+        check_head(Bent, None)
+    assert error.value.law == "normalization"
+
+
+def test_what_was_not_checked_is_said():
+    with pytest.warns(UserWarning, match="draws and sums over whole pixels were not checked"):
+        check_head(SOFTMAX.build, SoftmaxConfig(), images=[ImageSpec(3, height=1, width=1, levels=18)])
+
+
+def test_an_image_that_is_named_must_be_accepted():
+    with pytest.raises(ContractError, match=r"^build: build must accept every spec in the argument `images`"):
+        check_head(Coin, None, images=[ImageSpec(1, height=1, width=1, levels=3)])
+
+
+def test_what_is_no_head_is_said():
+    with pytest.raises(ContractError, match=r"^spec: build must return an auxar\.Head, got str"):
+        check_head(lambda config, image: "head", None)  # type: ignore[arg-type, return-value]
