@@ -54,6 +54,7 @@ def test_a_new_package_passes_its_own_tests(packages, outcome, kind):
     assert not re.findall(rf"^(?:FAILED|ERROR) {project(kind)}/.*", outcome, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_tests_of_a_package_can_fail(packages, tmp_path):
     # If `pytest` is started in the folder of a package, it finds the sources without PYTHONPATH.
     broken = shutil.copytree(packages / project("view"), tmp_path / "broken")
@@ -88,6 +89,7 @@ def test_what_is_written_is_tidy_and_complete(packages, kind):
     assert ".hypothesis/" in (folder / ".gitignore").read_text().split()
 
 
+@pytest.mark.slow
 def test_what_is_written_has_sound_types(packages):
     # mypy checks the packages against the types in auxar's sources.
     path = os.pathsep.join(map(str, (PROJECT, PROJECT / "plugins")))

@@ -123,6 +123,7 @@ def test_their_tests_pass_on_what_is_installed(stranger):
 
 
 @pytest.mark.parametrize(("project", "view"), VIEWS.items())
+@pytest.mark.slow
 def test_their_recipes_run_from_anywhere(stranger, project, view):
     recipe = stranger.packages / project / "recipes" / f"{view}.toml"
     run = stranger.elsewhere / view
