@@ -159,7 +159,7 @@ def chunks(options: argparse.Namespace) -> list[range]:
 def spread(work: Callable[[range], list[Outcome]], parts: list[range], processes: int) -> Iterator[list[Outcome]]:
     """Yields the outcomes of all parts.
 
-    Worker processes run them, so that a process that dies is told apart from a case that fails.
+    Worker processes run them, so that the death of a process and the failure of a case have different outcomes.
     """
     context = multiprocessing.get_context("spawn")
     while parts:

@@ -98,7 +98,7 @@ class DrawnHigher(SoftmaxHead):
 
 
 class Higher:
-    """A walk that is told of the next higher values."""
+    """A walk that gets each drawn value plus 1."""
 
     def __init__(self, walk, levels):
         self.walk = walk
@@ -139,7 +139,7 @@ class TakesNothing(SoftmaxHead):
 
 
 class Deaf:
-    """A walk that is told of no values."""
+    """A walk that never gets the drawn values."""
 
     def __init__(self, walk):
         self.interval = walk.interval
@@ -217,7 +217,7 @@ class Halved(SoftmaxHead):
 
 
 class LookingAhead(SoftmaxHead):
-    """A head with a channel that is told the value of the next one."""
+    """A head in which one channel depends on the value of the next channel."""
 
     def channel_log_prob(self, parameters, image):
         found = super().channel_log_prob(parameters, image)

@@ -224,7 +224,7 @@ class WrongInside(CausalDecoder):
 
 
 class FreeByChannel(CausalDecoder):
-    """A decoder that ignores intervals where channels are told apart."""
+    """A decoder whose `log_prob_by_channel` ignores intervals."""
 
     def log_prob_by_channel(self, image, features, interval=None, inside=None):
         return super().log_prob_by_channel(image, features, None, inside)
