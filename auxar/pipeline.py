@@ -63,7 +63,7 @@ def run(
 
     with watching(accelerator), holding_for_all(folder, accelerator, check_folder):
         with accelerator.main_process_first():
-            found, recipe = begin_run(folder, recipe, registry, path.parent)
+            found, recipe = begin_run(folder, recipe, registry)
         finished = _is_finished(found, recipe)
         missing = [name for name in names if not found.weights(name).is_file()]
         # No process may write before all processes have found which files exist, or they would disagree.

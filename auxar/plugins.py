@@ -14,7 +14,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -30,8 +30,6 @@ logger = logging.getLogger("auxar")
 GROUP = "auxar"
 """The group of entry points of plugins."""
 Kind = Literal["view", "prior", "embedding", "decoder", "head", "sampler", "engine", "dataset"]
-MADE_BY_RUNS = ("run.json", "factors", "samples", "figures", "evaluation.json", "report.html")
-"""Files and folders that `auxar run` creates. A recipe.toml beside one of them counts as the recipe of a run."""
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
@@ -94,6 +92,8 @@ class Registry:
     """The plugin that provides each component, and its origin, by (kind, name)."""
     problems: tuple[str, ...] = ()
     """A message about each installed plugin that could not be loaded. Other plugins are not affected."""
+    files: Mapping[Path, bytes] = attrs.field(factory=dict, repr=False)
+    """The content of each loaded plugin file by its path. The file itself may have changed since."""
 
     def get(self, kind: Kind, name: str, path: str) -> Component:
         """The component of this kind and name. Raises `UserError`, naming the recipe's key `path`, if there is none."""
@@ -120,6 +120,8 @@ class Registry:
 def load_plugins(files: Iterable[Path] = ()) -> Registry:
     """Loads all installed plugins and the given plugin files, and returns the registry of their components.
 
+    The code of the files is run without asking. `load_recipe` asks for trust in the files that a recipe names.
+
     Raises `UserError` if a plugin file cannot be loaded or was written for another version of the interfaces, if two
     plugins have the same name or two components the same kind and name, if a plugin has an unknown hook, or if its hook
     fails. An installed plugin that cannot be imported, or was written for another version, is skipped with a warning.
@@ -128,7 +130,8 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
     manager.add_hookspecs(HookSpecification)
     problems = []
     origins: dict[str, str] = {}
-    for name, origin, is_file, load in _sources(files):
+    contents = [(file, _read_file(file)) for file in files]
+    for name, origin, is_file, load in _sources(contents):
         try:
             plugin = load()
         except UserError:
@@ -148,43 +151,34 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
         else:
             problems.append(f"plugin '{name}' ({origin}) {problem}")
             warnings.warn(problems[-1], stacklevel=2)
-    return _collect(manager, origins, tuple(problems))
+    return attrs.evolve(_collect(manager, origins, tuple(problems)), files=dict(contents))
 
 
-def plugin_files(names: Sequence[str], recipe: Path, *, trusted: bool, of_a_run: bool = False) -> list[Path]:
+def plugin_files(names: Sequence[str], folder: Path, *, trusted: bool, of_a_run: bool = False) -> list[Path]:
     """The paths of the plugin files that a recipe names. Loading a plugin file runs its code with the user's rights.
 
-    `names` is the recipe's list `plugins`, and `recipe` the path of its file. A recipe counts as the recipe of a run if
-    `of_a_run` is true, or if its file is recipe.toml and it names files in plugins/ or lies beside files that `auxar
-    run` creates. For such a recipe, raises `UserError` unless `trusted` is true, and also if a plugin file is outside
-    of the run's folder plugins/.
+    `names` is the recipe's list `plugins`, and `folder` the folder of the recipe. This is the only place that decides
+    whether the plugin files of a recipe may be loaded, so all commands and functions have the same rule.
+
+    Raises `UserError` if a file does not exist or is not a Python file, and then, if `trusted` is false, if there are
+    any files. With `of_a_run`, also raises it if a file is outside of `folder`/plugins, even if `trusted` is true.
     """
-    folder = recipe.parent
     files = [folder / name for name in names]
-    if not files or not (of_a_run or _is_of_a_run(recipe, names)):
-        return files
-    listing = ", ".join(str(file) for file in files)
     for name, file in zip(names, files, strict=True):
         # `os.path.realpath` is used because `Path.resolve` raises an error for a link to itself.
         place = os.path.join(os.path.realpath(folder), "plugins", file.name)
-        if Path(name).parts != ("plugins", file.name) or os.path.realpath(file) != place:
+        if of_a_run and (Path(name).parts != ("plugins", file.name) or os.path.realpath(file) != place):
             raise UserError(f"plugins: {name} is not in this run's folder plugins/; only plugin files in it are loaded")
-    if not trusted:
+        _check_file(file)
+    listing = ", ".join(map(str, files))
+    if files and not trusted:
         raise UserError(
-            f"plugins: this run has plugin files, which are code: {listing}; read them, and if you trust them, add "
-            "--trust-plugins (in Python: trust_plugins=True)"
+            f"plugins: this recipe names plugin files, which are code: {listing}; read them, and if you trust them, "
+            "add --trust-plugins (in Python: trust_plugins=True)"
         )
-    logger.info("loading the plugin files of the run: %s", listing)
+    if files:
+        logger.info("loading the plugin files %s", listing)
     return files
-
-
-def _is_of_a_run(recipe: Path, names: Sequence[str]) -> bool:
-    """Whether a recipe seems to be the recipe of a run.
-
-    Its file is recipe.toml, and it names plugin files in plugins/ or lies beside files that `auxar run` creates.
-    """
-    kept = any(Path(name).parts[:1] == ("plugins",) for name in names)
-    return recipe.name == "recipe.toml" and (kept or any((recipe.parent / name).exists() for name in MADE_BY_RUNS))
 
 
 def _register(manager: pluggy.PluginManager, plugin: Any, name: str, origin: str) -> None:
@@ -221,7 +215,7 @@ def _collect(manager: pluggy.PluginManager, origins: dict[str, str], problems: t
     return Registry(components, providers, problems)
 
 
-def _sources(files: Iterable[Path]) -> Iterator[tuple[str, str, bool, Callable[[], Any]]]:
+def _sources(files: Iterable[tuple[Path, bytes]]) -> Iterator[tuple[str, str, bool, Callable[[], Any]]]:
     """Yields the name and the origin of every plugin, whether it is a file, and a function that loads it."""
 
     # Cached, because each access to a package's name or version parses all of its metadata.
@@ -231,16 +225,27 @@ def _sources(files: Iterable[Path]) -> Iterator[tuple[str, str, bool, Callable[[
 
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
         yield entry.name, package(entry.dist) if entry.dist else entry.value, False, entry.load
-    for file in files:
-        yield file.stem, str(file), True, functools.partial(_load_file, file)
+    for file, content in files:
+        yield file.stem, str(file), True, functools.partial(_load_file, file, content)
 
 
-def _load_file(file: Path) -> ModuleType:
+def _check_file(file: Path) -> None:
     if not file.is_file():
         near = did_you_mean(file.name, (path.name for path in file.parent.glob("*.py")))
         raise UserError(f"plugins: {file} does not exist{near}")
     if file.suffix != ".py":
         raise UserError(f"plugins: {file} is not a Python file; expected a name that ends in .py")
+
+
+def _read_file(file: Path) -> bytes:
+    _check_file(file)
+    try:
+        return read_bytes(file)
+    except UserError as error:
+        raise UserError(f"plugins: {error}") from None
+
+
+def _load_file(file: Path, content: bytes) -> ModuleType:
     # The module's name depends on the path, so that two files named views.py do not collide.
     digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:12]
     module = ModuleType(f"auxar_plugin_{file.stem}_{digest}")
@@ -249,7 +254,7 @@ def _load_file(file: Path) -> ModuleType:
     sys.modules[module.__name__] = module
     try:
         # The import system is not used, because it could run a cached .pyc file instead of this source.
-        exec(compile(read_bytes(file), str(file), "exec"), module.__dict__)
+        exec(compile(content, str(file), "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[module.__name__]
         raise UserError(f"plugins: {file} cannot be loaded: {type(error).__name__}: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.metadata
+import logging
 import re
 import warnings
 from pathlib import Path
@@ -13,7 +14,7 @@ import attrs
 import pytest
 import tomli_w
 import torch
-from helpers.tiny_runs import PROJECT, TINY, VIEW, tiny
+from helpers.tiny_runs import PROJECT, TINY, VIEW, tiny, write
 
 from auxar.cli import main
 from auxar.errors import UserError
@@ -54,7 +55,7 @@ def plugin(path: Path, body: str) -> Path:
 
 
 def test_a_file_beside_a_recipe_provides_a_view(thin):
-    recipe, registry = load_recipe(with_plugin(thin.parent, every=4))
+    recipe, registry = load_recipe(with_plugin(thin.parent, every=4), trust_plugins=True)
     [view] = build_views(recipe, registry)
     assert vars(view)["every"] == 4
     assert view.view.shape == (3, 2, 2)
@@ -74,12 +75,12 @@ def test_a_file_beside_a_recipe_provides_a_view(thin):
 def test_a_plugins_options_are_checked_like_any_others(thin, options, message):
     recipe = with_plugin(thin.parent, **options)
     with pytest.raises(UserError) as caught:
-        load_recipe(recipe)
+        load_recipe(recipe, trust_plugins=True)
     assert str(caught.value).startswith(f"{recipe}: {message}")
 
 
 def test_a_plugins_own_refusal_names_the_key(thin):
-    recipe, registry = load_recipe(with_plugin(thin.parent, every=3))
+    recipe, registry = load_recipe(with_plugin(thin.parent, every=3), trust_plugins=True)
     with pytest.raises(UserError, match=r"^stage\[0\]\.view \('thin'\): does not fit$"):
         build_views(recipe, registry)
 
@@ -291,6 +292,61 @@ def test_the_list_tells_kinds_providers_options_types_and_defaults(thin, capsys)
     assert set(heads) == {"dataset", "decoder", "embedding", "engine", "head", "prior", "sampler", "view"}
 
 
+# Trust in the plugin files of a recipe
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name"),
+    [
+        ("model.toml", "thin.py"),
+        ("recipe.toml", "thin.py"),
+        ("recipe.toml", "plugins/thin.py"),
+        ("model.toml", "plugins/thin.py"),
+        ("model.toml", "../thin.py"),
+        ("model.toml", "plugins/link.py"),
+        ("model.toml", "ABSOLUTE"),
+        ("--set", "thin.py"),
+    ],
+)
+def test_every_recipe_needs_trust_in_its_plugin_files(tmp_path, monkeypatch, capsys, caplog, recipe, name):
+    """The name of the recipe, the files beside it and the places of its plugin files make no difference."""
+    monkeypatch.chdir(tmp_path)
+    marker = tmp_path / "marker"
+    folder = tmp_path / "recipe"
+    for place in (tmp_path, folder, folder / "plugins"):
+        place.mkdir(exist_ok=True)
+        (place / "thin.py").write_text(f"{VIEW}\nopen({str(marker)!r}, 'w')\n")
+    (folder / "plugins" / "link.py").symlink_to("../../thin.py")
+    name = str(tmp_path / "thin.py") if name == "ABSOLUTE" else name
+    table = tiny(tmp_path, stage__0__view={"name": "thin", "every": 2})
+    settings = ["--set", f'plugins=["{name}"]'] if recipe == "--set" else []
+    path = write(folder / recipe.replace("--set", "model.toml"), table if settings else {**table, "plugins": [name]})
+    for verb in ("check", "run"):
+        assert main([verb, str(path), *settings]) == 2
+        assert capsys.readouterr().err == (
+            f"auxar: {path}: plugins: this recipe names plugin files, which are code: {folder / name}; read them, "
+            "and if you trust them, add --trust-plugins (in Python: trust_plugins=True)\n"
+        )
+    with pytest.raises(UserError, match="add --trust-plugins"):
+        parse_recipe(path.read_text(), folder, settings[1:])
+    assert not marker.exists()
+    assert not Path("runs").exists()
+    with caplog.at_level(logging.INFO, "auxar"):
+        assert main(["check", str(path), *settings, "--trust-plugins"]) == 0
+    assert marker.exists()
+    assert caplog.messages == [f"loading the plugin files {folder / name}"]
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_missing_plugin_file_is_reported_before_trust(thin, trusted):
+    recipe = with_plugin(thin.parent, every=2)
+    thin.with_suffix(".txt").write_text(VIEW)
+    for name, message in (("thinn.py", "does not exist; did you mean 'thin.py'?"), ("thin.txt", "is not a Python ")):
+        with pytest.raises(UserError) as caught:
+            load_recipe(recipe, [f'plugins=["thin.py", "{name}"]'], trust_plugins=trusted)
+        assert str(caught.value).startswith(f"{recipe}: plugins: {thin.with_name(name)} {message}")
+
+
 # The core and its plugins
 
 
@@ -313,7 +369,7 @@ def test_the_readmes_view_is_a_plugin(tmp_path):
     (block,) = [block for block in blocks if "auxar_register_components" in block]
     (tmp_path / "darkest.py").write_text(block, encoding="utf-8")
     text = TINY.replace('{ name = "pyramid", factor = 2 }', '{ name = "darkest" }')
-    recipe, registry = parse_recipe('plugins = ["darkest.py"]\n' + text, tmp_path)
+    recipe, registry = parse_recipe('plugins = ["darkest.py"]\n' + text, tmp_path, trust_plugins=True)
     model = build_model(recipe, registry)
     image = torch.randint(0, 256, (2, 3, 8, 8))
     assert torch.equal(model.views(image)[1], image.min(dim=1, keepdim=True).values)

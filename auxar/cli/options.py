@@ -19,9 +19,10 @@ def add_settings(parser: argparse.ArgumentParser, example: str) -> None:
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Adds `--trust-plugins`, which allows the plugin files in a run's folder to be loaded."""
+    """Adds `--trust-plugins`, which allows the plugin files of the recipe to be loaded."""
     parser.add_argument(
         "--trust-plugins",
         action="store_true",
-        help="allow the plugin files in a run's folder plugins/ to be loaded; they are code that runs with your rights",
+        help="load the plugin files that the recipe names; they are code that runs with your rights, so read them "
+        "first",
     )

@@ -18,7 +18,12 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "defaults.",
     )
     parser.add_argument(
-        "files", nargs="*", type=Path, metavar="FILE", help="plugin files to load in addition to the installed plugins"
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="plugin files to load in addition to the installed plugins, without --trust-plugins; they are code that "
+        "runs with your rights",
     )
     parser.set_defaults(command=_plugins)
 

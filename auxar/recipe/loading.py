@@ -45,15 +45,14 @@ def load_recipe(
     Values in `sampling` replace the keys of [sampling], including keys that `settings` set. Component options that the
     recipe leaves out get their defaults.
 
-    Raises `UserError` with the paths of invalid keys. Also raises it if the recipe of a run lists plugin files, because
-    they are code, unless `trust_plugins` is true and the files are in the run's folder plugins/. A recipe counts as
-    that of a run if `of_a_run` is true, or if it is named recipe.toml and either lists plugin files in plugins/ or lies
-    beside files that a run creates.
+    Raises `UserError` with the paths of invalid keys. Also raises it if the recipe names plugin files, because they are
+    code, unless `trust_plugins` is true. With `of_a_run`, plugin files outside of the folder plugins/ beside the recipe
+    are never loaded.
     """
     path = Path(path)
     with _naming(path):
         recipe = _parse(_text(path), settings, sampling)
-        registry = load_plugins(plugin_files(recipe.plugins, path, trusted=trust_plugins, of_a_run=of_a_run))
+        registry = load_plugins(plugin_files(recipe.plugins, path.parent, trusted=trust_plugins, of_a_run=of_a_run))
         return fill_in(recipe, registry), registry
 
 
@@ -63,13 +62,15 @@ def read_recipe(path: Path) -> Recipe:
         return _parse(_text(path), ())
 
 
-def parse_recipe(text: str, folder: Path, settings: Sequence[str] = ()) -> tuple[Recipe, Registry]:
+def parse_recipe(
+    text: str, folder: Path, settings: Sequence[str] = (), *, trust_plugins: bool = False
+) -> tuple[Recipe, Registry]:
     """Loads a recipe from its text and applies `settings`. Returns the recipe and the registry of its plugins.
 
-    Paths of plugin files are relative to `folder`. The files are loaded without a check that they are trusted.
+    Paths of plugin files are relative to `folder`. Raises `UserError` like `load_recipe`.
     """
     recipe = _parse(text, settings)
-    registry = load_plugins(folder / file for file in recipe.plugins)
+    registry = load_plugins(plugin_files(recipe.plugins, folder, trusted=trust_plugins))
     return fill_in(recipe, registry), registry
 
 

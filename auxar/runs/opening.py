@@ -23,26 +23,24 @@ FREE_KEYS = {
 }
 
 
-def begin_run(path: Path, recipe: Recipe, registry: Registry, recipe_folder: Path) -> tuple[RunFolder, Recipe]:
+def begin_run(path: Path, recipe: Recipe, registry: Registry) -> tuple[RunFolder, Recipe]:
     """Creates a run's folder, or reopens it to continue the run.
 
-    Plugin files are copied into the folder. Returns the folder, and a recipe that names these copies. Temporary files
-    of killed processes are removed, so the caller must hold the folder's lock. A folder of an older format is upgraded.
+    The plugin files in `registry` are written into the folder with the content that was loaded. Returns the folder,
+    and a recipe that names these copies. Temporary files of killed processes are removed, so the caller must hold the
+    folder's lock. A folder of an older format is upgraded.
 
-    Raises `UserError`, and changes nothing, if `path` exists and is not a run's folder, if it holds a run of another
-    recipe or of other plugin files, or if two plugin files have the same name. If the run has no
-    checkpoint and no trained weights, another recipe and other plugin files are accepted and replace the old ones.
+    Raises `UserError`, and changes nothing, if `path` exists and is not a run's folder, or if it holds a run of another
+    recipe or of other plugin files. If the run has no checkpoint and no trained weights, another recipe and other
+    plugin files are accepted and replace the old ones.
     """
     run = RunFolder(path)
-    sources = [recipe_folder / file for file in recipe.plugins]
-    if len({source.name for source in sources}) < len(sources):
-        raise UserError(f"plugins: expected files with different names, got {', '.join(recipe.plugins)}; rename one")
-    recipe = attrs.evolve(recipe, plugins=tuple(f"plugins/{source.name}" for source in sources))
+    recipe = attrs.evolve(recipe, plugins=tuple(f"plugins/{file.name}" for file in registry.files))
     text = recipe_text(recipe).encode()
     check_folder(path)
     if run.recipe.is_file():
         if any(path.glob("factors/*/*.safetensors")):
-            _check_same(run, recipe, registry, sources)
+            _check_same(run, recipe, registry)
         if not _holds(run.recipe, text):
             # Without its report, a run counts as unfinished, and `auxar run` then applies the new settings.
             remove(run.report)
@@ -51,8 +49,8 @@ def begin_run(path: Path, recipe: Recipe, registry: Registry, recipe_folder: Pat
             remove(left)
     # The recipe is written first, because a folder with a recipe counts as a run and can be continued.
     _write_if_new(run.recipe, text)
-    for source in sources:
-        _write_if_new(path / "plugins" / source.name, source.read_bytes())
+    for file, content in registry.files.items():
+        _write_if_new(path / "plugins" / file.name, content)
     write_format(path)
     return run, recipe
 
@@ -90,14 +88,14 @@ def _holds(path: Path, content: bytes) -> bool:
     return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
 
 
-def _check_same(run: RunFolder, recipe: Recipe, registry: Registry, sources: list[Path]) -> None:
+def _check_same(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
     # The plugin files in the run's folder are compared with the plugin files of the recipe. They are not executed.
     kept = fill_in(read_recipe(run.recipe), registry)
-    for source in sources:
-        copy = run.path / "plugins" / source.name
-        if copy.is_file() and not _holds(copy, source.read_bytes()):
+    for file, content in registry.files.items():
+        copy = run.path / "plugins" / file.name
+        if copy.is_file() and not _holds(copy, content):
             raise UserError(
-                f"{run.path} was made with another version of the plugin file {source}; restore that version or choose "
+                f"{run.path} was made with another version of the plugin file {file}; restore that version or choose "
                 "another folder with --out"
             )
     different = sorted(_differences(_fixed(recipe_table(kept)), _fixed(recipe_table(recipe))))

@@ -84,7 +84,7 @@ def test_no_recipe(recipe, refused):
 def test_two_plugins_of_one_component(recipe, refused):
     for name in ("one.py", "two.py"):
         Path(name).write_text(VIEW)
-    message = refused("run", recipe, "--set", 'plugins=["one.py", "two.py"]')
+    message = refused("run", recipe, "--trust-plugins", "--set", 'plugins=["one.py", "two.py"]')
     assert "the view 'thin' is provided twice, by one (" in message
     assert "one.py) and by two (" in message
     assert refused("plugins", "one.py", "two.py").startswith("the view 'thin' is provided twice")

@@ -237,8 +237,8 @@ def test_factors_trained_at_the_same_time_are_those_trained_one_after_the_other(
     table = with_dropout(tiny(pictures, **CHANGES, training__batch_size=3))
     (tmp_path / "meeting.py").write_text(MEETING)
     recipe = write(tmp_path / "tiny.toml", {**table, "plugins": ["meeting.py"]})
-    settings = ["--set", "training.parallel=factors"]
-    done = call(command("run", recipe, "--out", tmp_path / "apart", *settings, processes=2), tmp_path)
+    options = ["--trust-plugins", "--set", "training.parallel=factors"]
+    done = call(command("run", recipe, "--out", tmp_path / "apart", *options, processes=2), tmp_path)
     assert done.returncode == 0, done.stderr
     assert "process 0 of 2 trains stage0\nprocess 1 of 2 trains prior\n" in done.stderr
     with one_thread():

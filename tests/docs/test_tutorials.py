@@ -26,7 +26,7 @@ def sketch(tmp_path_factory):
 
 
 def test_its_networks_make_a_model_that_is_drawn_from_fast(sketch):
-    recipe, registry = load_recipe(sketch / "sketch.toml", ["image.height=8", "image.width=8"])
+    recipe, registry = load_recipe(sketch / "sketch.toml", ["image.height=8", "image.width=8"], trust_plugins=True)
     model = build_model(recipe, registry)
     networks = [module for module in model.modules() if isinstance(module, CausalNetwork)]
     assert len(networks) == 2
@@ -53,7 +53,7 @@ def test_its_head_and_networks_keep_their_contracts(sketch, monkeypatch, name):
 
 
 def test_its_head_draws_from_what_it_scores(sketch):
-    recipe, registry = load_recipe(sketch / "sketch.toml")
+    recipe, registry = load_recipe(sketch / "sketch.toml", trust_plugins=True)
     network = next(module for module in build_model(recipe, registry).modules() if isinstance(module, CausalNetwork))
     logits = torch.tensor([-2.0, 0.0, 1.5]).double()[:, None]
     # With evenly spaced noise, the share of pixels with value 1 equals the probability of 1.
@@ -66,7 +66,7 @@ def test_its_head_draws_from_what_it_scores(sketch):
 
 @pytest.mark.parametrize(("low", "high"), [(0, 0), (0, 1), (1, 1), (-3, 9), (2, 5)])
 def test_its_head_can_be_restricted(sketch, low, high):
-    recipe, registry = load_recipe(sketch / "sketch.toml")
+    recipe, registry = load_recipe(sketch / "sketch.toml", trust_plugins=True)
     network = next(module for module in build_model(recipe, registry).modules() if isinstance(module, CausalNetwork))
     head = network.head
     assert isinstance(head, RestrictableHead)
@@ -85,7 +85,7 @@ def test_its_head_can_be_restricted(sketch, low, high):
 
 
 def test_its_restricted_draws_have_the_views_they_were_drawn_from(sketch):
-    recipe, registry = load_recipe(sketch / "sketch.toml", ["image.height=8", "image.width=8"])
+    recipe, registry = load_recipe(sketch / "sketch.toml", ["image.height=8", "image.width=8"], trust_plugins=True)
     model = build_model(recipe, registry).double().eval()
     assert model.exact
     request = SampleRequest(tuple(range(4)), seed=3)

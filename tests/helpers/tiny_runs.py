@@ -141,11 +141,12 @@ def write(path: Path, table: dict[str, Any]) -> Path:
     return path
 
 
-def run(out: Path, table: dict[str, Any], **options: Any) -> Path:
-    """Runs a recipe in this process, and returns the run's folder."""
+def run(out: Path, table: dict[str, Any], *, trust_plugins: bool = True, **options: Any) -> Path:
+    """Runs a recipe in this process, and returns the run's folder. The recipe's plugin files are trusted by default."""
     # Accelerate fixes the precision for the whole process, but each test may use another one.
     AcceleratorState._reset_state(reset_partial_state=True)
-    return run_recipe(write(out.parent / f"{out.name}.toml", table), out=out, **options).path
+    recipe = write(out.parent / f"{out.name}.toml", table)
+    return run_recipe(recipe, out=out, trust_plugins=trust_plugins, **options).path
 
 
 def weights(run: Path, name: str = "weights") -> dict[str, torch.Tensor]:

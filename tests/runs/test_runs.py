@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny_runs import VIEW, changed, run, same, snapshot, tiny, weights
+from helpers.tiny_runs import VIEW, changed, run, same, snapshot, tiny, weights, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -25,6 +25,8 @@ from auxar.generation.inputs import GivenRequest
 from auxar.interfaces import SampleRequest
 from auxar.model import Chain
 from auxar.pipeline import run as run_recipe
+from auxar.recipe import load_recipe
+from auxar.runs.opening import begin_run
 
 BOTH = ["prior", "stage0"]
 
@@ -404,12 +406,24 @@ def test_a_run_keeps_the_plugin_files_it_needs(pictures, tmp_path):
     moved = tmp_path / "moved"
     folder.rename(moved)
     shutil.rmtree(recipe.parent)
-    assert "this run has plugin files, which are code" in refusal(moved)
+    assert "this recipe names plugin files, which are code" in refusal(moved)
     assert auxar.load(moved, trust_plugins=True).sample(2).shape == (2, 3, 8, 8)
     assert evaluate(moved, trust_plugins=True).path == moved
     (moved / "plugins" / "thin.py").unlink()
     with pytest.raises(UserError, match=r"thin\.py does not exist"):
         auxar.load(moved, trust_plugins=True)
+
+
+def test_a_run_keeps_the_plugin_file_that_was_loaded(pictures, tmp_path):
+    """A plugin file may change while auxar works. This one changes itself when it is loaded."""
+    plugin = tmp_path / "thin.py"
+    plugin.write_text(VIEW + "open(__file__, 'w').write('another version')\n")
+    loaded = plugin.read_text()
+    table = tiny(pictures, plugins=["thin.py"], stage__0__view={"name": "thin", "every": 2})
+    recipe, registry = load_recipe(write(tmp_path / "tiny.toml", table), trust_plugins=True)
+    assert plugin.read_text() == "another version"
+    begin_run(tmp_path / "run", recipe, registry)
+    assert (tmp_path / "run" / "plugins" / "thin.py").read_text() == loaded
 
 
 def test_plugin_files_of_one_name_cannot_be_kept_together(pictures, tmp_path):

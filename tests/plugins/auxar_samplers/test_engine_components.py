@@ -176,7 +176,7 @@ def test_a_recipe_names_it(tmp_path, sampler):
     (tmp_path / "engines.py").write_text(ENGINES)
     engine = {"name": "counting", "most": 777}
     table = changed(tomllib.loads(TINY), sampling__sampler={"name": sampler, "engine": engine}, plugins=["engines.py"])
-    recipe, registry = parse_recipe(tomli_w.dumps(table), tmp_path)
+    recipe, registry = parse_recipe(tomli_w.dumps(table), tmp_path, trust_plugins=True)
     assert recipe.sampling.sampler.options == {"engine": engine}
     model = build_model(recipe, registry)
     build: Any = registry.get("engine", "counting", "").build
@@ -184,7 +184,7 @@ def test_a_recipe_names_it(tmp_path, sampler):
     ran.clear()
     model.sample(1)
     assert ran == [777, 777]
-    again, _ = parse_recipe(recipe_text(recipe), tmp_path)
+    again, _ = parse_recipe(recipe_text(recipe), tmp_path, trust_plugins=True)
     assert again == recipe
 
 
@@ -204,7 +204,7 @@ def test_a_mistake_in_a_recipe_is_one_error_at_its_key(tmp_path, engine, message
     (tmp_path / "engines.py").write_text(ENGINES)
     table = changed(tomllib.loads(TINY), sampling__sampler={"name": "auto", "engine": engine}, plugins=["engines.py"])
     with pytest.raises(UserError) as error:
-        parse_recipe(tomli_w.dumps(table), tmp_path)
+        parse_recipe(tomli_w.dumps(table), tmp_path, trust_plugins=True)
     assert str(error.value).startswith("sampling.sampler.engine")
     assert len(str(error.value).splitlines()) == 1
     error.match(message)
