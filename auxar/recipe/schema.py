@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from attrs.validators import ge, le, lt, optional
 
-from auxar.errors import shown
+from auxar.errors import UserError, shown
 from auxar.interfaces import RULES, DrawRule, ImageSpec, SampleRequest, at_most, positive
 from auxar.structuring import NO_KEY
 
@@ -22,6 +22,10 @@ MOST_EPOCHS = 10**6
 """Maximum number of epochs."""
 MOST_WORKERS = 256
 """Maximum number of processes that read images."""
+CHANNELS = (1, 3)
+"""The numbers of channels that images from files can have: gray or RGB."""
+MOST_LEVELS = 256
+"""Maximum number of levels of images from files."""
 LONGEST_PATH = 1000
 """Maximum number of characters in the path of a plugin file."""
 LONGEST_PATH_PART = 255
@@ -66,6 +70,14 @@ def _names_of_files(instance: object, attribute: attrs.Attribute[Any], names: Se
                 f"{attribute.name} must be paths of printable characters, with at most {LONGEST_PATH} characters in "
                 f"total and {LONGEST_PATH_PART} bytes for each folder or file name, got {shown(name)}"
             )
+
+
+def check_image(image: ImageSpec) -> None:
+    """Raises `UserError` unless image files can be converted to images with these channels and levels."""
+    if image.channels not in CHANNELS:
+        raise UserError(f"image.channels: expected 1 (gray) or 3 (RGB) for images from files, got {image.channels}")
+    if image.levels > MOST_LEVELS:
+        raise UserError(f"image.levels: expected 2 to {MOST_LEVELS} for images from files, got {image.levels}")
 
 
 @attrs.frozen

@@ -243,6 +243,23 @@ def test_the_defaults_in_the_tables_are_those_that_hold(tmp_path):
     assert tried > 30
 
 
+def test_limits_in_the_tables_are_those_that_hold(generate):
+    meanings = generate("recipe_tables").field_docs
+    tried = 0
+    for cls in {*TABLES.values(), *(component.config for component in load_plugins().components.values())}:
+        for name, meaning in meanings(cls).items():
+            if said := re.search(r"\b(\d+) … (\d+)(?:\^(\d+))?", meaning):
+                field = attrs.fields_dict(cls)[name]
+                lowest, highest = int(said[1]), int(said[2]) ** int(said[3] or 1)
+                for value in (lowest, highest):
+                    field.validator(None, field, value)
+                for value in (lowest - 1, highest + 1):
+                    with pytest.raises(ValueError, match=name):
+                        field.validator(None, field, value)
+                tried += 1
+    assert tried > 15
+
+
 def test_types_in_the_tables_are_those_of_the_classes():
     table = rows(kept(DOCS / "recipes.md", "keys", "training"))
     types = ("integer", "number", "boolean", "list of 2 numbers", "list of strings")

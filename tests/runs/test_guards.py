@@ -80,7 +80,6 @@ def test_samples_make_way_for_fewer(pictures, tmp_path):
     [
         ({"sampling__sampler": "wavefront", "prior": {"name": "pixelcnn++", "filters": 4}}, "changes the resolution"),
         ({"data__streaming": True, "training__factor": {"prior": {"epochs": 1}}}, r"training\.factor\.prior\.epochs"),
-        ({"image__levels": 300}, r"^image\.levels: "),
         ({"data__path": "/nowhere"}, r"^data\.path: "),
         ({"data__train": "other"}, r"^data\.train: "),
         ({"data__split": {"train": 0.99}}, r"^data\.split\.train: "),
