@@ -190,8 +190,8 @@ class TrainingConfig:
     flip: bool = False
     """Whether each training image is mirrored left to right with probability ½."""
     precision: str = attrs.field(default="float32", validator=_one_of("float32", "bf16"))
-    """Number format of computations. `bf16` computes convolutions in bfloat16, and keeps weights and likelihoods in
-    float32."""
+    """Number format of training. `bf16` computes convolutions and matrix products in bfloat16, and keeps weights and
+    likelihoods in float32. Evaluation and sampling always compute in float32."""
     seed: int = 0
     """Seed of the initial weights, the order of the images, the mirroring by `flip`, and dropout."""
     initialization_images: int = attrs.field(default=64, validator=[positive, at_most(MOST_IMAGES)])

@@ -210,15 +210,19 @@ def test_command_lines_that_are_none(capsys, arguments):
     assert "usage: auxar" in capsys.readouterr().err
 
 
-def test_check_prints_the_chain_and_its_costs(recipe, capsys):
-    assert main(["check", str(recipe), "--set", "stage[0].repeat=2"]) == 0
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [("float32", "in float32 in one"), ("bf16", "in float32 (training.precision is bf16, which needs less) in one")],
+)
+def test_check_prints_the_chain_and_its_costs(recipe, capsys, precision, said):
+    assert main(["check", str(recipe), "--set", "stage[0].repeat=2", f"training.precision={precision}"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [f"depth {k}: {8 >> k}×{8 >> k}×3 with 256 levels" for k in range(3)]
     assert lines[4].startswith("Cost: multiply-adds of a forward pass for one image (a training step takes about three")
-    assert " without the memory of PyTorch itself" in " ".join(lines[4:7])
-    assert lines[7].split() == ["factor", "term", "parameters", "multiply-adds", "memory"]
-    rows = [line.split() for line in lines[8:11]]
-    assert len(lines) == 11
+    assert said in (caption := " ".join(lines[4:-4]))
+    assert " without the memory of PyTorch itself" in caption
+    assert lines[-4].split() == ["factor", "term", "parameters", "multiply-adds", "memory"]
+    rows = [line.split() for line in lines[-3:]]
     assert [row[0] for row in rows] == ["stage0", "stage1", "prior"]
     assert rows[0][1:4] == ["p(8×8×3", "|", "4×4×3)"]
     assert rows[0][4] == rows[1][4], "the same networks at another size"
