@@ -14,8 +14,8 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "check",
         help="validate a recipe without training",
         description="Validates a recipe and its plugins. Prints the sizes of the image and its views and, for each "
-        "factor, its parameters, the multiply-adds of a forward pass for one image, and the memory for training. Does not "
-        "read the images.",
+        "factor, its parameters, the multiply-adds of a forward pass for one image, and the memory for training. "
+        "Images are not read.",
     )
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe, such as recipes/quickstart.toml")
     add_settings(parser, "stage[0].decoder.filters=32")

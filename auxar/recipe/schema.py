@@ -130,8 +130,8 @@ class DataConfig:
     shuffle_buffer: int = attrs.field(default=10_000, validator=positive)
     """Number of encoded images that are kept in memory to shuffle a stream."""
     workers: int = attrs.field(default=0, validator=[ge(0), at_most(MOST_WORKERS)])
-    """Number of processes that read batches ahead during training, 256 at most. If it is 0, the training process reads
-    them itself."""
+    """Number of processes that read batches ahead during training, 0 … 256. If it is 0, the training process reads them
+    itself. A stream uses at most one."""
 
 
 @attrs.frozen
@@ -201,7 +201,7 @@ class TrainingConfig:
     keep_checkpoints: int = attrs.field(default=2, validator=positive)
     """Number of newest checkpoints to keep. If the newest is damaged, training continues from the one before it."""
     log_every: int = attrs.field(default=20, validator=positive)
-    """Number of steps between logged lines of metrics."""
+    """Number of steps between logged lines of metrics. A line is also logged at each checkpoint and at the end."""
     trackers: tuple[str, ...] = ()
     """Names of experiment trackers, as Accelerate's argument `log_with` accepts them."""
     nonfinite: str = attrs.field(default="stop", validator=_one_of("stop", "skip"))
@@ -251,11 +251,11 @@ class SamplingConfig:
     temperature: float = attrs.field(default=1.0, validator=[_finite, positive])
     """Divisor of the logits of a softmax head. The logistic mixture ignores it."""
     batch_size: int = attrs.field(default=16, validator=[_integer, positive, at_most(MOST_IMAGES)])
-    """Number of images drawn at once, 1 … 2^20."""
+    """Number of images drawn at once, 1 … 2^20. Images do not depend on it, except for rounding."""
     seed: int = attrs.field(default=0, validator=_integer)
-    """Seed of the noise. An image depends only on the seed and the number of the image."""
+    """Seed of the noise. The noise of an image depends only on the seed and the number of the image."""
     sampler: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("auto"))
-    """The sampler. `auto` chooses the fastest sampler that supports the network."""
+    """The sampler. `auto` chooses `wavefront`, `cached` or `raster`: the first of them that supports the network."""
     figure_rows: int = attrs.field(default=6, validator=[_integer, ge(0), at_most(MOST_IMAGES)])
     """Number of rows of images in each of the paper's figures that the report of a run shows. If it is 0, no figures
     are drawn."""
