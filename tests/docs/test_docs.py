@@ -168,6 +168,18 @@ def parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespa
 FILES = [*sorted(PROJECT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 
 
+def test_scripts_on_pages_have_the_options_that_are_named():
+    tried = 0
+    for page in FILES:
+        for script, arguments in re.findall(r"\bpython ((?:tests|docs)/\S+\.py)([^`#\n]*)", read(page)):
+            # The fuzz tests share a parser.
+            parsers = read(PROJECT / script) + read(PROJECT / "tests" / "fuzz" / "watching.py")
+            for option in re.findall(r"--[\w-]+", arguments):
+                assert f'"{option}"' in parsers, (page.name, script)
+                tried += 1
+    assert tried > 10
+
+
 @pytest.mark.parametrize("page", FILES, ids=lambda page: page.relative_to(PROJECT).as_posix())
 def test_links_and_pictures_of_a_page_lead_to_files_and_headings(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
