@@ -257,8 +257,8 @@ class SamplingConfig:
     sampler: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("auto"))
     """The sampler. `auto` chooses `wavefront`, `cached` or `raster`: the first of them that supports the network."""
     figure_rows: int = attrs.field(default=6, validator=[_integer, ge(0), at_most(MOST_IMAGES)])
-    """Number of rows of images in each of the paper's figures that the report of a run shows. If it is 0, no figures
-    are drawn."""
+    """Number of rows of images in each of the paper's figures that the report of a run shows. If it or `images` is 0,
+    no figures are drawn."""
 
     def __attrs_post_init__(self) -> None:
         self.draw_rule()
