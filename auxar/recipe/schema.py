@@ -191,7 +191,7 @@ class TrainingConfig:
     """Whether each training image is mirrored left to right with probability ½."""
     precision: str = attrs.field(default="float32", validator=_one_of("float32", "bf16"))
     """Number format of training. `bf16` computes convolutions and matrix products in bfloat16, and keeps weights and
-    likelihoods in float32. Evaluation and sampling always compute in float32."""
+    likelihoods in float32. Evaluation and sampling do not use bfloat16."""
     seed: int = 0
     """Seed of the initial weights, the order of the images, the mirroring by `flip`, and dropout."""
     initialization_images: int = attrs.field(default=64, validator=[positive, at_most(MOST_IMAGES)])
