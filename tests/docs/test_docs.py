@@ -405,6 +405,15 @@ def test_references_give_signatures_defaults_and_docstrings(generate):
     assert reference.module("auxar.generation.sheets", "growth").count("\n### ") == 1
 
 
+def test_modules_on_reference_pages_are_those_in_their_table():
+    for link, modules in re.findall(r"^\| \[.*?\]\((api/.*?)\) \| (.*?) \|", read(DOCS / "api.md"), re.MULTILINE):
+        named = set(re.findall(r"`(\S+)`", modules))
+        shown = re.findall(r"<!-- generated: (?:module|item) (\S+)", read(DOCS / link))
+        holding = [{name for name in named if f"{module}.".startswith(f"{name}.")} for module in shown]
+        assert all(holding), link
+        assert set().union(*holding) == named, link
+
+
 def test_units_are_of_keys_that_there_are(generate):
     references = generate("recipe_tables")
     known = {f"{table}.{key.name}" for table, cls in TABLES.items() for key in references.keys_of(cls)}
