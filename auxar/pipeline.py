@@ -48,7 +48,8 @@ def run(
     is all factors. Every trained factor is evaluated. Samples and figures are drawn only if all factors are trained.
 
     Raises `UserError` if the recipe, the folder or the images are invalid, or if another process uses the folder. The
-    recipe and its components are checked before anything is written, the images afterwards.
+    recipe and its components are checked before anything is written. So are the images of a new run, except for single
+    images of a stream.
     """
     path = Path(path)
     recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
@@ -61,24 +62,30 @@ def run(
     accelerator = make_accelerator(recipe.training.precision, folder, trackers)
     check_training(recipe, names, accelerator.num_processes)
 
-    with watching(accelerator), holding_for_all(folder, accelerator, check_folder):
-        with accelerator.main_process_first():
-            found, recipe = begin_run(folder, recipe, registry)
-        finished = _is_finished(found, recipe)
-        missing = [name for name in names if not found.weights(name).is_file()]
-        # No process may write before all processes have found which files exist, or they would disagree.
-        accelerator.wait_for_everyone()
-        if finished:
-            logger.info("this run is finished: %s", found.report)
-            return found
+    with watching(accelerator):
+        if accelerator.is_main_process:
+            check_folder(folder)
+        # The images of a new run are loaded before its folder is made, so that a mistake in [data] leaves no folder.
+        is_new = not RunFolder(folder).recipe.is_file()
+        data = load_images(recipe.data, recipe.image, registry.dataset_paths()) if is_new else None
+        with holding_for_all(folder, accelerator, check_folder):
+            with accelerator.main_process_first():
+                found, recipe = begin_run(folder, recipe, registry)
+            finished = _is_finished(found, recipe)
+            missing = [name for name in names if not found.weights(name).is_file()]
+            # No process may write before all processes have found which files exist, or they would disagree.
+            accelerator.wait_for_everyone()
+            if finished:
+                logger.info("this run is finished: %s", found.report)
+                return found
 
-        data = load_images(recipe.data, recipe.image, registry.dataset_paths())
-        for name in data.skipped:
-            logger.warning("this image cannot be read and is left out: %s", one_line(name))
-        model = train_factors(recipe, registry, missing, data, found, accelerator)
-        _log_result(evaluate_run(found, recipe, model, data, accelerator))
-        _sample(found, recipe, model, data, accelerator)
-        update_report(found, accelerator)
+            data = data or load_images(recipe.data, recipe.image, registry.dataset_paths())
+            for name in data.skipped:
+                logger.warning("this image cannot be read and is left out: %s", one_line(name))
+            model = train_factors(recipe, registry, missing, data, found, accelerator)
+            _log_result(evaluate_run(found, recipe, model, data, accelerator))
+            _sample(found, recipe, model, data, accelerator)
+            update_report(found, accelerator)
     accelerator.end_training()
     return found
 

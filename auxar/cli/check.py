@@ -14,7 +14,8 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "check",
         help="validate a recipe without training",
         description="Validates a recipe and its plugins. Prints the sizes of the image and its views and, for each "
-        "factor, its parameters, the multiply-adds of a forward pass for one image, and the memory for training.",
+        "factor, its parameters, the multiply-adds of a forward pass for one image, and the memory for training. "
+        "Images are not read.",
     )
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe, such as recipes/quickstart.toml")
     add_settings(parser, "stage[0].decoder.filters=32")
@@ -28,4 +29,4 @@ def _check(options: argparse.Namespace) -> None:
     from auxar.report.text import cost_lines
 
     recipe, registry = load_recipe(options.recipe, options.settings, trust_plugins=options.trust_plugins)
-    print("\n".join(cost_lines(factor_costs(recipe, registry))))
+    print("\n".join(cost_lines(factor_costs(recipe, registry), recipe.training.precision)))

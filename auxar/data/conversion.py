@@ -21,6 +21,7 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin, Unidentif
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
 from auxar.recipe import Crop
+from auxar.recipe.schema import check_image
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Pillow's names of the image formats that auxar reads.
@@ -64,11 +65,8 @@ class BrokenImage(Exception):
     """The error for an image that cannot be read or that exceeds a limit. The message gives the reason."""
 
 
-def _suppliable(instance: object, attribute: attrs.Attribute[Any], image: ImageSpec) -> None:
-    if image.channels not in (1, 3):
-        raise UserError(f"image.channels: expected 1 (gray) or 3 (RGB) for images from files, got {image.channels}")
-    if image.levels > 256:
-        raise UserError(f"image.levels: expected 2 to 256 for images from files, got {image.levels}")
+def _from_files(instance: object, attribute: attrs.Attribute[Any], image: ImageSpec) -> None:
+    check_image(image)
 
 
 @attrs.frozen
@@ -78,7 +76,7 @@ class Preparation:
     Raises `UserError` unless `image` has 1 or 3 channels and at most 256 levels.
     """
 
-    image: ImageSpec = attrs.field(validator=_suppliable)
+    image: ImageSpec = attrs.field(validator=_from_files)
     crop: Crop
     """Margins that are cut off before an image is resized."""
     resize: str

@@ -217,8 +217,8 @@ def _evaluation(
                 weights=facts.get("weights"),
                 trained_on=facts.get("images"),
                 support=supports[index],
-                kind=_kind(supports[index : index + 1]),
-                cumulative_kind=_kind(supports[index:]),
+                kind=_kind([factor]),
+                cumulative_kind=_kind(chain[index:]),
             )
         )
     top = {"heldout": entries[0].heldout, "training": entries[0].training}
@@ -230,7 +230,7 @@ def _evaluation(
     return Evaluation(
         bits,
         errors,
-        _kind(supports),
+        _kind(chain),
         entries,
         {name: max((len(row.total) for row in rows.values()), default=0) for name, rows in nats.items()},
         "ema" if kinds == {"ema"} else "last" if kinds == {"last"} else "mixed",
@@ -247,9 +247,9 @@ def _support(factor: Factor) -> SupportName | None:
     return "restricted" if factor.restricted else "free"
 
 
-def _kind(supports: Sequence[SupportName | None]) -> Exactness:
-    """The exactness of factors with these supports: `bound` if one of them is a free decoder, else `exact`."""
-    return "bound" if "free" in supports else "exact"
+def _kind(factors: Sequence[Factor]) -> Exactness:
+    """The exactness of the sum of these factors: `exact` if all of them are exact, else `bound`."""
+    return "exact" if all(factor.exact for factor in factors) else "bound"
 
 
 def _wasted(free: Sequence[FactorNats | None], image: ImageSpec) -> tuple[float | None, float | None]:

@@ -68,10 +68,10 @@ def sample_to_folder(
 
     With `heldout`, a second sheet of the same layout shows as many held-out images, or all if there are fewer.
 
-    The images are divided among the processes, and an image does not depend on the process that draws it. Pictures are
-    saved after each batch, so that an early stop keeps those of finished batches; sheets and `samples.json` are written
-    at the end. Samples of an earlier call in the same folder are removed. Raises `UserError` if the folder holds files
-    that are not samples.
+    The images are divided among the processes. Except for rounding, an image does not depend on their number. Pictures
+    are saved after each batch, so that an early stop keeps those of finished batches; sheets and `samples.json` are
+    written at the end. Samples of an earlier call in the same folder are removed. Raises `UserError` if the folder
+    holds files that are not samples.
     """
     specs = model.specs
     clear(folder, accelerator)

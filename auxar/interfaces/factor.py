@@ -37,6 +37,11 @@ class Factor(nn.Module, abc.ABC):
         self.image = image
         self.view_spec = view_spec
 
+    @property
+    def exact(self) -> bool:
+        """Whether log-likelihoods are exact terms of log p(X). If not, they are terms of a lower bound."""
+        return self.view_spec is None or self.restricted
+
     def __str__(self) -> str:
         return f"p({self.image.size})" if self.view_spec is None else f"p({self.image.size} | {self.view_spec.size})"
 

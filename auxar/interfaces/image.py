@@ -32,13 +32,13 @@ class ImageSpec:
     """
 
     channels: int = attrs.field(default=3, validator=[positive, at_most(MOST_CHANNELS)])
-    """Number of channels, 1 … 4096."""
+    """Number of channels, 1 … 4096; in a recipe 1 (gray) or 3 (RGB)."""
     height: int = attrs.field(kw_only=True, validator=[positive, at_most(MOST_SIDE)])
     """Number of rows, 1 … 65536."""
     width: int = attrs.field(kw_only=True, validator=[positive, at_most(MOST_SIDE)])
     """Number of columns, 1 … 65536."""
     levels: int = attrs.field(default=256, kw_only=True, validator=[attrs.validators.ge(2), at_most(MOST_LEVELS)])
-    """Number of values that a sub-pixel can take, 2 … 2^24. The values are 0 … levels - 1."""
+    """Number of values that a sub-pixel can take, 2 … 2^24; in a recipe at most 256. The values are 0 … levels - 1."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

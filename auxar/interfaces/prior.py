@@ -151,6 +151,10 @@ class PriorFactor(Factor):
         super().__init__("prior", depth, prior.image, None)
         self.prior = prior
 
+    @property
+    def exact(self) -> bool:
+        return self.prior.exact
+
     def forward(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         self.check_inputs(view, condition)
         return self.prior.log_prob(image)

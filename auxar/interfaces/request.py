@@ -30,7 +30,7 @@ class DrawRule:
     """The rule by which a value is drawn from a pixel's predicted distribution (paper, section 4.2).
 
     - `ancestral` draws from the distribution itself, so images are exact samples of the model (at temperature 1).
-    - `reduced` first subtracts `reduction` from every predicted log-scale.
+    - `reduced` first subtracts `reduction` from every predicted log-scale. With 0, it is the same as `ancestral`.
     - `map` draws a mixture component and takes its mode.
 
     For a softmax head, `reduced` and `map` are the same as `ancestral`, and `temperature` divides the logits under
@@ -42,8 +42,8 @@ class DrawRule:
         >>> DrawRule("map", reduction=0.5)
         Traceback (most recent call last):
         ValueError: reduction requires the rule 'reduced', got the rule 'map'
-        >>> DrawRule().meaning
-        'exact samples of the model'
+        >>> DrawRule().meaning, DrawRule("reduced").meaning
+        ('exact samples of the model', 'exact samples of the model')
     """
 
     name: str = attrs.field(default="ancestral", validator=_known_rule)
@@ -64,7 +64,7 @@ class DrawRule:
         It depends only on the rule, not on the head, which may ignore a change.
         """
         changes = []
-        if self.name == "reduced":
+        if self.reduction:
             changes.append(f"log-scales lowered by {self.reduction:g} before drawing")
         elif self.name == "map":
             changes.append("every pixel is the mode of a drawn mixture component")

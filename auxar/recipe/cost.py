@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import attrs
@@ -28,7 +29,7 @@ class FactorCost:
     multiply_adds: int
     """Multiply-adds of one forward pass over one image. A training step takes about three times as many per image."""
     memory: int
-    """Training memory in bytes.
+    """Training memory in bytes, in float32.
 
     It includes the weights, gradients, Adam's moments, the weight average (if `ema` > 0), and the tensors kept for the
     backward pass of one accumulated part of a batch.
@@ -45,7 +46,7 @@ def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
     costs = []
     for factor in model.factors:
         config = recipe.training_of(factor.name)
-        part = max(1, config.batch_size // config.accumulate)
+        part = math.ceil(config.batch_size / config.accumulate)
         parameters = sum(parameter.numel() for parameter in factor.parameters())
         weights = parameters * 4 * (5 if config.ema else 4)
         try:

@@ -16,7 +16,7 @@ from auxar.errors import UserError, did_you_mean, is_unicode, one_line, shown
 from auxar.files import read_bytes
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
-from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig
+from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig, check_image
 from auxar.recipe.structuring import structure, unstructure
 from auxar.recipe.toml import parse_toml
 
@@ -151,6 +151,7 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
     if isinstance(table.get("stage"), list):
         _check_stages(table["stage"])
     recipe = structure(table, Recipe)
+    check_image(recipe.image)
     recipe = attrs.evolve(recipe, stage=_expand(recipe.stage))
     return attrs.evolve(recipe, factor_training=_factor_training(recipe, training or {}, overrides))
 

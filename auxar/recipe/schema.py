@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from attrs.validators import ge, le, lt, optional
 
-from auxar.errors import shown
+from auxar.errors import UserError, shown
 from auxar.interfaces import RULES, DrawRule, ImageSpec, SampleRequest, at_most, positive
 from auxar.structuring import NO_KEY
 
@@ -22,6 +22,10 @@ MOST_EPOCHS = 10**6
 """Maximum number of epochs."""
 MOST_WORKERS = 256
 """Maximum number of processes that read images."""
+CHANNELS = (1, 3)
+"""The numbers of channels that images from files can have: gray or RGB."""
+MOST_LEVELS = 256
+"""Maximum number of levels of images from files."""
 LONGEST_PATH = 1000
 """Maximum number of characters in the path of a plugin file."""
 LONGEST_PATH_PART = 255
@@ -66,6 +70,14 @@ def _names_of_files(instance: object, attribute: attrs.Attribute[Any], names: Se
                 f"{attribute.name} must be paths of printable characters, with at most {LONGEST_PATH} characters in "
                 f"total and {LONGEST_PATH_PART} bytes for each folder or file name, got {shown(name)}"
             )
+
+
+def check_image(image: ImageSpec) -> None:
+    """Raises `UserError` unless image files can be converted to images with these channels and levels."""
+    if image.channels not in CHANNELS:
+        raise UserError(f"image.channels: expected 1 (gray) or 3 (RGB) for images from files, got {image.channels}")
+    if image.levels > MOST_LEVELS:
+        raise UserError(f"image.levels: expected 2 to {MOST_LEVELS} for images from files, got {image.levels}")
 
 
 @attrs.frozen
@@ -118,8 +130,8 @@ class DataConfig:
     shuffle_buffer: int = attrs.field(default=10_000, validator=positive)
     """Number of encoded images that are kept in memory to shuffle a stream."""
     workers: int = attrs.field(default=0, validator=[ge(0), at_most(MOST_WORKERS)])
-    """Number of processes that read batches ahead during training, 256 at most. If it is 0, the training process reads
-    them itself."""
+    """Number of processes that read batches ahead during training, 0 … 256. If it is 0, the training process reads them
+    itself. A stream uses at most one."""
 
 
 @attrs.frozen
@@ -178,8 +190,8 @@ class TrainingConfig:
     flip: bool = False
     """Whether each training image is mirrored left to right with probability ½."""
     precision: str = attrs.field(default="float32", validator=_one_of("float32", "bf16"))
-    """Number format of computations. `bf16` computes convolutions in bfloat16, and keeps weights and likelihoods in
-    float32."""
+    """Number format of training. `bf16` computes convolutions and matrix products in bfloat16, and keeps weights and
+    likelihoods in float32. Evaluation and sampling do not use bfloat16."""
     seed: int = 0
     """Seed of the initial weights, the order of the images, the mirroring by `flip`, and dropout."""
     initialization_images: int = attrs.field(default=64, validator=[positive, at_most(MOST_IMAGES)])
@@ -189,7 +201,7 @@ class TrainingConfig:
     keep_checkpoints: int = attrs.field(default=2, validator=positive)
     """Number of newest checkpoints to keep. If the newest is damaged, training continues from the one before it."""
     log_every: int = attrs.field(default=20, validator=positive)
-    """Number of steps between logged lines of metrics."""
+    """Number of steps between logged lines of metrics. A line is also logged at each checkpoint and at the end."""
     trackers: tuple[str, ...] = ()
     """Names of experiment trackers, as Accelerate's argument `log_with` accepts them."""
     nonfinite: str = attrs.field(default="stop", validator=_one_of("stop", "skip"))
@@ -239,14 +251,14 @@ class SamplingConfig:
     temperature: float = attrs.field(default=1.0, validator=[_finite, positive])
     """Divisor of the logits of a softmax head. The logistic mixture ignores it."""
     batch_size: int = attrs.field(default=16, validator=[_integer, positive, at_most(MOST_IMAGES)])
-    """Number of images drawn at once, 1 … 2^20."""
+    """Number of images drawn at once, 1 … 2^20. Images do not depend on it, except for rounding."""
     seed: int = attrs.field(default=0, validator=_integer)
-    """Seed of the noise. An image depends only on the seed and the number of the image."""
+    """Seed of the noise. The noise of an image depends only on the seed and the number of the image."""
     sampler: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("auto"))
-    """The sampler. `auto` chooses the fastest sampler that supports the network."""
+    """The sampler. `auto` chooses `wavefront`, `cached` or `raster`: the first of them that supports the network."""
     figure_rows: int = attrs.field(default=6, validator=[_integer, ge(0), at_most(MOST_IMAGES)])
-    """Number of rows of images in each of the paper's figures that the report of a run shows. If it is 0, no figures
-    are drawn."""
+    """Number of rows of images in each of the paper's figures that the report of a run shows. If it or `images` is 0,
+    no figures are drawn."""
 
     def __attrs_post_init__(self) -> None:
         self.draw_rule()

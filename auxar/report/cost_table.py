@@ -10,13 +10,17 @@ from auxar.report.tables import Column, Row, Table
 
 CAPTION = (
     "multiply-adds of a forward pass for one image (a training step takes about three times as many for each image); "
-    "memory for training one factor in float32 in one process (a batch has batch_size / accumulate images), without "
-    "the memory of PyTorch itself"
+    "memory for training one factor in float32{other} in one process (a batch has batch_size / accumulate images), "
+    "without the memory of PyTorch itself"
 )
 
 
-def cost_table(costs: Sequence[FactorCost]) -> Table:
-    """Builds the table with one row for each factor, in order of increasing depth."""
+def cost_table(costs: Sequence[FactorCost], precision: str) -> Table:
+    """Builds the table with one row for each factor, in order of increasing depth.
+
+    The caption says that the memory is that of float32, also if `precision`, the recipe's precision, is another one.
+    """
+    other = "" if precision == "float32" else f" (training.precision is {precision}, which needs less)"
     columns = (FACTOR, Column("term", left=True), *map(Column, ("parameters", "multiply-adds", "memory")))
     rows = [
         Row(
@@ -30,4 +34,4 @@ def cost_table(costs: Sequence[FactorCost]) -> Table:
         )
         for cost in costs
     ]
-    return Table("Cost", CAPTION, columns, rows)
+    return Table("Cost", CAPTION.format(other=other), columns, rows)

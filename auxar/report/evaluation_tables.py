@@ -117,9 +117,9 @@ def factor_table(evaluation: Evaluation) -> Table:
     ]
     if any(factor.kind == "bound" for factor in factors):
         notes.append(
-            "“Bound” marks the figures of free decoders, which also give probability to images with other views. It "
-            "also marks every total that includes such a figure: the bits/dim of the image itself are at most this "
-            "total. All other figures are exact."
+            "“Bound” marks the figures of free decoders, which also give probability to images with other views, and "
+            "of a prior that computes a bound. It also marks every total that includes such a figure: the bits/dim of "
+            "the image itself are at most this total. All other figures are exact."
         )
     return Table("Bits/dim by factor", "± is one standard error over images", columns, rows, notes)
 

@@ -56,10 +56,13 @@ def comparison_lines(comparison: Comparison) -> list[str]:
     return [one_line(line) for line in ([*lines, "", *notes] if notes else lines)]
 
 
-def cost_lines(costs: Sequence[FactorCost]) -> list[str]:
-    """Returns the cost of a recipe as lines: the sizes of the image and its views, and a table of the factors."""
+def cost_lines(costs: Sequence[FactorCost], precision: str) -> list[str]:
+    """Returns the cost of a recipe as lines: the sizes of the image and its views, and a table of the factors.
+
+    `precision` is the recipe's precision.
+    """
     chain = [f"depth {depth}: {cost.image}" for depth, cost in enumerate(costs)]
-    return [*chain, "", *table_lines(cost_table(costs))]
+    return [*chain, "", *table_lines(cost_table(costs, precision))]
 
 
 def table_lines(table: Table, digits: int = words.DIGITS) -> list[str]:

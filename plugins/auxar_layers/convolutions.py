@@ -1,7 +1,7 @@
 """Weight-normalized convolutions, causal and ordinary, with data-dependent initialization.
 
 The weight is gain · direction / |direction| (Salimans & Kingma 2016). The first batch sets gain and bias so that every
-output channel has mean 0 and the layer's initial standard deviation.
+output channel has mean 0 and the layer's initial standard deviation, or less if the channel is nearly constant.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,8 @@ from PIL import Image
 from auxar.cli import VERBS, main
 from auxar.errors import UserError
 from auxar.files import read_json
+from auxar.recipe import load_recipe
+from auxar.recipe.cost import factor_costs
 
 
 @pytest.fixture(scope="module")
@@ -210,25 +213,44 @@ def test_command_lines_that_are_none(capsys, arguments):
     assert "usage: auxar" in capsys.readouterr().err
 
 
-def test_check_prints_the_chain_and_its_costs(recipe, capsys):
-    assert main(["check", str(recipe), "--set", "stage[0].repeat=2"]) == 0
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [("float32", "in float32 in one"), ("bf16", "in float32 (training.precision is bf16, which needs less) in one")],
+)
+def test_check_prints_the_chain_and_its_costs(recipe, capsys, precision, said):
+    assert main(["check", str(recipe), "--set", "stage[0].repeat=2", f"training.precision={precision}"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [f"depth {k}: {8 >> k}×{8 >> k}×3 with 256 levels" for k in range(3)]
     assert lines[4].startswith("Cost: multiply-adds of a forward pass for one image (a training step takes about three")
-    assert " without the memory of PyTorch itself" in " ".join(lines[4:7])
-    assert lines[7].split() == ["factor", "term", "parameters", "multiply-adds", "memory"]
-    rows = [line.split() for line in lines[8:11]]
-    assert len(lines) == 11
+    assert said in (caption := " ".join(lines[4:-4]))
+    assert " without the memory of PyTorch itself" in caption
+    assert lines[-4].split() == ["factor", "term", "parameters", "multiply-adds", "memory"]
+    rows = [line.split() for line in lines[-3:]]
     assert [row[0] for row in rows] == ["stage0", "stage1", "prior"]
     assert rows[0][1:4] == ["p(8×8×3", "|", "4×4×3)"]
     assert rows[0][4] == rows[1][4], "the same networks at another size"
     assert not Path("runs").exists()
 
 
+def test_the_memory_is_that_of_the_largest_part_of_a_batch(recipe):
+    def memory(parts: int) -> int:
+        settings = ["training.batch_size=4", f"training.accumulate={parts}"]
+        return sum(cost.memory for cost in factor_costs(*load_recipe(recipe, settings)))
+
+    assert memory(2) == memory(3) > memory(4)
+
+
 @pytest.mark.parametrize("path", sorted((PROJECT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
-def test_shipped_recipes_can_be_checked(path, capsys):
+def test_shipped_recipes_can_be_checked_and_their_headers_give_their_costs(path, capsys):
     assert main(["check", str(path)]) == 0
-    assert "prior" in capsys.readouterr().out
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("stage", "prior"))]
+    multiply_adds, memory = zip(*([float(n) for n in re.findall(r"(\S+) Gi?B?\b", row)] for row in rows), strict=True)
+    header = path.read_text(encoding="utf-8").split("\n\n[data]")[0]
+    for said in re.findall(r"([\d.]+) G\b", header):
+        exact = f".{len(said.partition('.')[2])}f"
+        assert said in [format(cost, exact) for cost in (*multiply_adds, sum(multiply_adds))]
+    for said in re.findall(r"about (\d+) GiB", header):
+        assert int(said) == round(max(memory))
 
 
 def test_evaluate_prints_a_table(finished, capsys):

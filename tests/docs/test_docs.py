@@ -23,8 +23,10 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from helpers.tiny_runs import PROJECT, call
+from test_import_order import LAYERS
 
 from auxar.cli import _parser, main
+from auxar.evaluation.records import ChannelFigures, Evaluation, FactorFigures, Figures
 from auxar.generation.sheets import labeled
 from auxar.interfaces import ImageSpec, SampleRequest
 from auxar.pipeline import run as run_recipe
@@ -33,6 +35,7 @@ from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
 from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
 from auxar.sources import DrawSource
+from auxar_pixelcnn.components import LightConfig, light_prior
 from auxar_samplers.compiler.schedule import make_schedule
 from auxar_samplers.wavefront import WavefrontSampler
 
@@ -49,6 +52,7 @@ TABLES: dict[str, type] = {
     "sampling": SamplingConfig,
 }
 GENERATED = re.compile(r"^<!-- generated: .*?^<!-- end -->$", re.DOTALL | re.MULTILINE)
+NOT_IN_LAYOUT = {"__init__.py", "__main__.py", "__pycache__", "py.typed"}
 INSIDE = {"split": Split, "crop": Crop}
 HAVE_EXAMPLES = {
     "auxar.interfaces.image",
@@ -164,6 +168,18 @@ def parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespa
 FILES = [*sorted(PROJECT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 
 
+def test_scripts_on_pages_have_the_options_that_are_named():
+    tried = 0
+    for page in FILES:
+        for script, arguments in re.findall(r"\bpython ((?:tests|docs)/\S+\.py)([^`#\n]*)", read(page)):
+            # The fuzz tests share a parser.
+            parsers = read(PROJECT / script) + read(PROJECT / "tests" / "fuzz" / "watching.py")
+            for option in re.findall(r"--[\w-]+", arguments):
+                assert f'"{option}"' in parsers, (page.name, script)
+                tried += 1
+    assert tried > 10
+
+
 @pytest.mark.parametrize("page", FILES, ids=lambda page: page.relative_to(PROJECT).as_posix())
 def test_links_and_pictures_of_a_page_lead_to_files_and_headings(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
@@ -243,11 +259,79 @@ def test_the_defaults_in_the_tables_are_those_that_hold(tmp_path):
     assert tried > 30
 
 
+def test_limits_in_the_tables_are_those_that_hold(generate):
+    meanings = generate("recipe_tables").field_docs
+    tried = 0
+    for cls in {*TABLES.values(), *(component.config for component in load_plugins().components.values())}:
+        for name, meaning in meanings(cls).items():
+            if said := re.search(r"\b(\d+) … (\d+)(?:\^(\d+))?", meaning):
+                field = attrs.fields_dict(cls)[name]
+                check = field.validator
+                assert check is not None, name
+                lowest, highest = int(said[1]), int(said[2]) ** int(said[3] or 1)
+                for value in (lowest, highest):
+                    check(None, field, value)
+                for value in (lowest - 1, highest + 1):
+                    with pytest.raises(ValueError, match=name):
+                        check(None, field, value)
+                tried += 1
+    assert tried > 15
+
+
 def test_types_in_the_tables_are_those_of_the_classes():
     table = rows(kept(DOCS / "recipes.md", "keys", "training"))
     types = ("integer", "number", "boolean", "list of 2 numbers", "list of strings")
     assert tuple(table[key][0] for key in ("steps", "epochs", "flip", "betas", "trackers")) == types
     assert rows(kept(DOCS / "recipes.md", "keys", "stage"))["view"][:2] == ["component", "required"]
+
+
+def section(page: Path, heading: str) -> str:
+    """Returns the text of a page below a heading of the second level, up to the next such heading."""
+    return read(page).split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def test_keys_of_an_evaluation_are_those_of_its_records():
+    text = section(DOCS / "recipes.md", "`evaluation.json`")
+    said = set(re.findall(r"`([a-z_]+)`", text))
+    of_factors = {field.name for field in attrs.fields(Figures)}
+    records = (Evaluation, FactorFigures, Figures, ChannelFigures)
+    assert of_factors <= said
+    assert {key for key in said if "_" in key} <= {field.name for record in records for field in attrs.fields(record)}
+
+
+def test_layers_of_the_core_are_those_that_a_test_checks():
+    text = read(DOCS / "development.md").split("From the lowest to the highest:")[1].split("\n\nNo module")[0]
+    said = [re.findall(r"`(\w+)`", line) for line in re.findall(r"^\d+\. (.*)$", text, re.MULTILINE)]
+    assert [sorted(layer) for layer in said] == [sorted(layer) for layer in LAYERS if layer != ["__main__"]]
+
+
+@pytest.mark.parametrize(
+    ("root", "heading", "pattern"),
+    [("auxar", "auxar/", "*"), ("plugins", "plugins/", "*"), ("plugins/auxar_samplers", "wavefront.py", "**/*")],
+)
+def test_files_in_the_layout_are_those_of_the_code(root, heading, pattern):
+    trees = re.findall(r"^    \S.*\n(?:    .*\n)+", read(DOCS / "development.md"), re.MULTILINE)
+    (tree,) = [tree for tree in trees if re.search(rf"^    {re.escape(heading)}", tree, re.MULTILINE)]
+    found = [path for path in (PROJECT / root).glob(pattern) if path.name not in NOT_IN_LAYOUT]
+    assert [path.name for path in found if path.suffix != ".pyc" and not re.search(rf"\b{path.name}\b", tree)] == []
+
+
+def measured(text: str) -> list[str]:
+    """Returns the values with a standard error in a text, such as "4.11 ± 0.12"."""
+    return re.findall(r"\d+\.\d+ ± \d+\.\d+", text)
+
+
+def test_measured_bits_per_dim_on_pages_are_those_in_recipes():
+    emoji = PROJECT / "recipes" / "small" / "emoji"
+    table = rows(section(DOCS / "idea.md", "Views compared").split("\n\n")[2])
+    assert {name: measured(cells[-1]) for name, cells in table.items()} == {
+        path.stem: measured(read(path)) for path in emoji.glob("*.toml")
+    }
+    faces = measured(section(PROJECT / "README.md", "Results against the paper"))
+    assert len(faces) == 3
+    assert set(faces) <= set(measured(read(PROJECT / "recipes" / "small" / "celeba32.toml")))
+    quickstart = measured(read(PROJECT / "recipes" / "quickstart.toml"))
+    assert quickstart == measured(section(DOCS / "tight.md", "Measurements").split("gives")[-1])[:1]
 
 
 @pytest.fixture
@@ -321,6 +405,15 @@ def test_references_give_signatures_defaults_and_docstrings(generate):
     assert reference.module("auxar.generation.sheets", "growth").count("\n### ") == 1
 
 
+def test_modules_on_reference_pages_are_those_in_their_table():
+    for link, modules in re.findall(r"^\| \[.*?\]\((api/.*?)\) \| (.*?) \|", read(DOCS / "api.md"), re.MULTILINE):
+        named = set(re.findall(r"`(\S+)`", modules))
+        shown = re.findall(r"<!-- generated: (?:module|item) (\S+)", read(DOCS / link))
+        holding = [{name for name in named if f"{module}.".startswith(f"{name}.")} for module in shown]
+        assert all(holding), link
+        assert set().union(*holding) == named, link
+
+
 def test_units_are_of_keys_that_there_are(generate):
     references = generate("recipe_tables")
     known = {f"{table}.{key.name}" for table, cls in TABLES.items() for key in references.keys_of(cls)}
@@ -380,6 +473,13 @@ def test_the_wavefronts_picture_shows_the_steps_that_pixels_are_drawn_in(generat
     told = re.search(r"whose lag is (\d+)", pictures.PICTURES["wavefront.svg"].caption)
     assert told is not None
     assert told[1] == str(schedule.lag)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_the_lag_of_a_network_follows_from_its_blocks(blocks):
+    assert "A `pixelcnn` network with B blocks has a lag of 2B + 2." in read(DOCS / "sampling.md")
+    prior = light_prior(LightConfig(filters=2, blocks=blocks), ImageSpec(height=16, width=16))
+    assert make_schedule(prior.network).lag == 2 * blocks + 2
 
 
 def test_the_pixels_that_a_prediction_reads(generate):

@@ -36,8 +36,8 @@ from auxar.causal import CausalDecoder, CausalPrior
 from auxar.cli import main
 from auxar.commands.evaluate import evaluate
 from auxar.data import DataSets, load_images
-from auxar.evaluation.likelihoods import FactorNats, factor_nats
-from auxar.evaluation.records import Evaluation
+from auxar.evaluation.likelihoods import FactorNats, _evaluation, factor_nats
+from auxar.evaluation.records import DataFacts, Evaluation
 from auxar.files import DamagedFile, read_json
 from auxar.interfaces import Head, ImageSpec, Prior
 from auxar.model import Chain
@@ -411,6 +411,20 @@ def test_any_prior_can_be_evaluated(data):
     [found] = factor_nats(model, model.factors, data.heldout, Accelerator(), batch_size=4)
     assert found.channels is None
     assert (found.total / (-math.log(2) * 192)).tolist() == pytest.approx([8.0] * 6)
+
+
+class Bound(Uniform):
+    """A prior whose log-likelihood is only a lower bound."""
+
+    exact = False
+
+
+@pytest.mark.parametrize(("prior", "kind"), [(Uniform, "exact"), (Bound, "bound")])
+def test_a_prior_is_exact_or_a_bound_as_it_says(data, prior, kind):
+    model = prior(data.heldout.image)
+    found = factor_nats(model, model.factors, data.heldout, Accelerator(), batch_size=4)
+    table = _evaluation(model.factors, {"heldout": {"prior": found[0]}}, {}, DataFacts("pictures"))
+    assert (table.kind, table.factors[0].kind, table.factors[0].cumulative_kind) == (kind, kind, kind)
 
 
 # Numbers that JSON does not have

@@ -2,11 +2,12 @@
 
 import html
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_runs import run, snapshot, tiny
+from helpers.tiny_runs import PROJECT, run, snapshot, tiny
 from PIL import Image
 
 from auxar.data import load_images
@@ -37,6 +38,16 @@ def test_a_run_draws_all_figures_and_shows_them(drawn):
     page = (drawn / "report.html").read_text()
     for entry in json.loads((drawn / "figures" / "figures.json").read_text()):
         assert html.escape(entry["title"]) in page
+
+
+def test_files_of_a_run_are_those_in_the_documentation(drawn):
+    table = (PROJECT / "docs" / "recipes.md").read_text("utf-8").split("\n## A run's folder\n")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    names = [re.sub(r"<\w+>", "*", name) for cell in cells for name in re.findall(r"`(.+?)`", cell)]
+    files = [path.relative_to(drawn) for path in drawn.rglob("*") if path.is_file()]
+    found = {(name, file) for name in names for file in files if file.match(f"{name}*" if name[-1] == "/" else name)}
+    assert {file for _, file in found} == set(files)
+    assert {name for name, _ in found} == {*names} - {"plugins/", ".lock.json"}
 
 
 def test_a_finished_run_does_nothing_more(drawn, pictures):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from auxar.errors import UserError
 from auxar.interfaces import INTEGER_DTYPES, ImageSpec
+from auxar.plugins import load_plugins
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pyramid import PyramidConfig, PyramidView
 
@@ -120,6 +121,27 @@ def test_an_even_gray_image_keeps_its_value(view, value):
     found = view(torch.full((1, *view.image.shape), value))
     expected = value * view.view.levels // view.image.levels if isinstance(view, GrayscaleView) else value
     assert (found == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "levels"),
+    [
+        ("pyramid", {"factor": 3}, 256),
+        ("grayscale", {"levels": 16}, 256),
+        ("grayscale", {"levels": 7}, 11),
+        ("bitplanes", {"drop": 3}, 256),
+        ("subsample", {"factor": 2}, 256),
+    ],
+)
+def test_a_view_takes_every_value_of_its_range(name, options, levels):
+    component = load_plugins().components["view", name]
+    view = component.build(component.config(**options), ImageSpec(3, height=6, width=9, levels=levels))
+    wanted = random_images(100, view.view, 0).to(torch.int64)
+    # Each value of the view is enlarged to a square of the lowest value that it stands for.
+    side = -(-6 // view.view.height)
+    square = wanted.repeat_interleave(side, 2).repeat_interleave(side, 3)[:, :, :6, :9]
+    lowest = -(-square * levels // view.view.levels)
+    assert torch.equal(view(lowest.expand(-1, 3, -1, -1)), wanted)
 
 
 @pytest.mark.parametrize("dtype", INTEGER_DTYPES)

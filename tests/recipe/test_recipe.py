@@ -235,6 +235,8 @@ def test_the_nearest_key_is_suggested():
         ("stage", {"view": "pyramid"}, "stage: expected a list of tables; write [[stage]] with double brackets"),
         ("sampling__reduction", 0.5, "sampling: reduction requires the rule 'reduced', got the rule 'ancestral'"),
         ("factor_training", {}, "factor_training: unknown key; use [training.factor.NAME] instead"),
+        ("image__channels", 2, "image.channels: expected 1 (gray) or 3 (RGB) for images from files, got 2"),
+        ("image__levels", 257, "image.levels: expected 2 to 256 for images from files, got 257"),
     ],
 )
 def test_wrong_values(key, value, message):

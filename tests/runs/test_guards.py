@@ -80,12 +80,22 @@ def test_samples_make_way_for_fewer(pictures, tmp_path):
     [
         ({"sampling__sampler": "wavefront", "prior": {"name": "pixelcnn++", "filters": 4}}, "changes the resolution"),
         ({"data__streaming": True, "training__factor": {"prior": {"epochs": 1}}}, r"training\.factor\.prior\.epochs"),
+        ({"data__path": "/nowhere"}, r"^data\.path: "),
+        ({"data__train": "other"}, r"^data\.train: "),
+        ({"data__split": {"train": 0.99}}, r"^data\.split\.train: "),
+        ({"image__height": 16}, r"^data\.resize: "),
     ],
 )
-def test_a_late_mistake_is_told_before_training(pictures, tmp_path, change, message):
+def test_a_mistake_leaves_no_folder(pictures, tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         run(tmp_path / "run", tiny(pictures, **change))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_no_run_is_refused_before_images_are_read(pictures, tmp_path):
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(UserError, match="is not a run's folder"):
+        run(tmp_path, tiny(pictures, data__path="/nowhere"))
 
 
 def test_what_was_trained_is_not_changed_by_settings(pictures, tmp_path):

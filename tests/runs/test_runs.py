@@ -97,10 +97,12 @@ def test_an_empty_folder_becomes_a_run(pictures, tmp_path):
 
 
 def test_a_mistake_found_on_the_way_can_be_mended_in_the_same_folder(pictures, tmp_path):
-    wrong = tiny(pictures, data__path=str(tmp_path / "nowhere"), training__steps=1, sampling__images=0)
-    with pytest.raises(UserError, match=r"^data\.path: "):
+    # The images of a stream are read during training, when the folder exists.
+    wrong = tiny(pictures, data__streaming=True, image__height=16, training__steps=1, sampling__images=0)
+    with pytest.raises(UserError, match=r"^data\.resize: "):
         run(tmp_path / "run", wrong)
-    run(tmp_path / "run", changed(wrong, data__path=str(pictures)))
+    assert (tmp_path / "run" / "recipe.toml").is_file()
+    run(tmp_path / "run", changed(wrong, image__height=8))
 
 
 def test_what_has_no_part_in_the_weights_may_change(pictures, copied):

@@ -160,6 +160,12 @@ def test_a_gradient_is_clipped_to_its_norm(pictures, tmp_path):
             torch.testing.assert_close(second[name], first[name] * (0.01 / norm), rtol=1e-4, atol=1e-9)
 
 
+def heldout_images(folder):
+    _, recipe, registry = open_run(folder)
+    heldout = load_images(recipe.data, recipe.image, registry.dataset_paths()).heldout
+    return torch.stack([pixels for _, pixels in heldout.every(1, 0, 64)])
+
+
 def test_bfloat16_stays_near_float32(pictures, tmp_path):
     changes = {"training__steps": 6, "sampling__images": 1}
     exact = run(tmp_path / "exact", tiny(pictures, **changes))
@@ -168,6 +174,9 @@ def test_bfloat16_stays_near_float32(pictures, tmp_path):
     assert 0 < distance(weights(exact), weights(rough)) < 0.02
     for first, second in zip(metrics(exact), metrics(rough), strict=True):
         assert first["bits_per_dim"] == pytest.approx(second["bits_per_dim"], rel=0.01)
+    # Evaluation computes in float32.
+    said = read_json(rough / "evaluation.json")["bits_per_dim"]["heldout"]
+    assert auxar.load(rough).bits_per_dim(heldout_images(rough)).mean().item() == pytest.approx(said, rel=1e-6)
 
 
 def test_likelihoods_of_a_trained_model_are_near_in_bfloat16(tmp_path):
@@ -175,9 +184,7 @@ def test_likelihoods_of_a_trained_model_are_near_in_bfloat16(tmp_path):
     emoji = {"data__path": "noto-emoji", "data__resize": "cover", "training__steps": 150, "training__batch_size": 16}
     table = tiny(tmp_path, **emoji, prior__filters=16, stage__0__decoder__filters=16, sampling__images=0)
     folder = run(tmp_path / "run", table)
-    _, recipe, registry = open_run(folder)
-    heldout = load_images(recipe.data, recipe.image, registry.dataset_paths()).heldout
-    images = torch.stack([pixels for _, pixels in heldout.every(1, 0, 64)])
+    images = heldout_images(folder)
     model = auxar.load(folder)
     with torch.no_grad():
         exact = model.bits_per_dim(images)
