@@ -26,18 +26,6 @@ from auxar.errors import UserError
 from auxar.files import read_json
 
 
-@pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory) -> Path:
-    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures))
-
-
-@pytest.fixture
-def recipe(pictures, tmp_path, monkeypatch) -> Path:
-    """A recipe in the working folder."""
-    monkeypatch.chdir(tmp_path)
-    return write(tmp_path / "tiny.toml", tiny(pictures, sampling__images=1))
-
-
 @pytest.fixture
 def refused(capsys):
     """Runs a command that must fail, and returns its error message."""
