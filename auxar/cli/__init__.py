@@ -6,9 +6,10 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from auxar.distributed.signals import PEER_DIED, Interrupted, heeding_signals
-from auxar.errors import UserError, printable
+from auxar.errors import UserError, one_line, printable
 
 VERBS = ("run", "check", "evaluate", "compare", "sample", "figures", "plugins", "new-plugin")
 KEPT = "finished work is kept, and the same command continues a run from its last checkpoint"
@@ -74,10 +75,15 @@ def _say(what: str) -> None:
     print(printable(f"auxar: {what}"), file=sys.stderr)
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
+
+
 def _parser() -> argparse.ArgumentParser:
     from importlib import import_module, metadata
 
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="auxar",
         description="Auxiliary-variable autoregressive image models: p(X, X̂) = p(X̂) p(X | X̂) with a view X̂ = ψ(X).",
         epilog="`auxar COMMAND --help` describes a command. To use several processes: accelerate launch -m auxar run "
