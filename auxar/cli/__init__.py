@@ -19,7 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status. The default of `arguments` is the command line of the process.
 
     The status is 0 on success, 2 for a mistake of the user, a file that cannot be read or written, or lack of memory, 3
-    if another process of the run or a data worker died, 130 after SIGINT and 143 after SIGTERM.
+    if another process of the run or a data worker died, 130 after SIGINT and 143 after SIGTERM. After --help, --version
+    and mistakes in the arguments, argparse raises `SystemExit`.
     """
     parser = _parser()
     options = parser.parse_args(arguments)

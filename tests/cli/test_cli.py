@@ -27,7 +27,6 @@ from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.report.reading import read_run
 
-
 DIGITS = "9" * 5000
 """An integer of more digits than Python converts."""
 CONTROL = "\x1b[31m\r"

@@ -6,17 +6,19 @@ import errno
 import io
 import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
 import pytest
-from helpers.tiny_runs import command, process_environment, tiny, write
+from helpers.tiny_runs import PROJECT, command, process_environment
 from tqdm import tqdm
 
 from auxar.__main__ import start
@@ -110,18 +112,17 @@ def test_missing_characters_are_escaped(recipe, finished, tmp_path, started, wor
     assert b"Error" not in ended.err
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8"])
-def test_the_other_characters_are_kept(recipe, started, encoding):
-    out = started("check", recipe, encoding=encoding).out
-    text = out.decode(encoding)
+def test_the_other_characters_are_kept(recipe, started):
+    text = started("check", recipe).out.decode()
     assert text.startswith("depth 0: 8×8×3 with 256 levels\n")
-    assert started("check", recipe).out.decode().encode(encoding, "backslashreplace") == out
+    for encoding in ("latin-1", "cp1252"):
+        assert started("check", recipe, encoding=encoding).out == text.encode(encoding, "backslashreplace")
 
 
 # Standard output that fails
 
 
-@pytest.mark.parametrize("words", ["check tiny.toml", "plugins", "check --help", "--version"])
+@pytest.mark.parametrize("words", ["plugins", "check --help", "--version"])
 @pytest.mark.parametrize(
     ("failure", "status", "message"),
     [
@@ -130,7 +131,7 @@ def test_the_other_characters_are_kept(recipe, started, encoding):
         (errno.EIO, 2, b"auxar: standard output cannot be written: Input/output error\n"),
     ],
 )
-def test_standard_output_that_fails(recipe, started, words, failure, status, message):
+def test_standard_output_that_fails(started, words, failure, status, message):
     assert started(*words.split(), out=Device(failure)) == Ended(status, b"", message)
 
 
@@ -153,12 +154,16 @@ def test_output_that_would_have_to_wait_is_reported(started, monkeypatch):
 # Standard error that fails
 
 
-@pytest.mark.parametrize("failure", [errno.EPIPE, errno.ENOSPC, errno.EBADF])
-def test_work_goes_on_without_standard_error(recipe, started, failure):
-    assert started("run", recipe, err=Device(failure)).status == 0
+def test_work_goes_on_without_standard_error(recipe, started):
+    assert started("run", recipe, err=Device(errno.EPIPE)).status == 0
     assert Path("runs/tiny/report.html").is_file()
+
+
+@pytest.mark.parametrize("failure", [errno.EPIPE, errno.ENOSPC, errno.EBADF])
+def test_the_status_does_not_depend_on_standard_error(started, failure):
     assert started("check", "none.toml", err=Device(failure)) == Ended(2, b"", b"")
-    assert started("chekc", err=Device(failure)).status == 2
+    assert started("chekc", err=Device(failure)) == Ended(2, b"", b"")
+    assert started("--version", out=Device(errno.ENOSPC), err=Device(failure)) == Ended(2, b"", b"")
 
 
 def print_bar() -> None:
@@ -197,3 +202,122 @@ def test_a_stream_that_is_closed_takes_everything(monkeypatch, name):
     output = streams.guard()
     print("ψ" * 10_000, file=getattr(sys, name), flush=True)
     assert output.status() == 0
+
+
+def test_descriptors_that_are_closed_are_opened(monkeypatch, tmp_path):
+    # Any free descriptors serve, so that the test need not close its own streams.
+    files = [os.open(tmp_path, os.O_RDONLY) for _ in range(3)]
+    for file in files[1:]:
+        os.close(file)
+    monkeypatch.setattr(streams, "DESCRIPTORS", files)
+    streams.guard()
+    try:
+        null = os.stat(os.devnull)
+        assert [os.path.samestat(os.fstat(file), null) for file in files] == [False, True, True]
+        assert [os.get_inheritable(file) for file in files] == [False, True, True]
+    finally:
+        for file in files:
+            os.close(file)
+
+
+# Interrupts
+
+
+@pytest.mark.parametrize("moment", ["auxar.cli.main", "auxar.distributed.launch.start_missing_processes"])
+def test_an_interrupt_outside_of_a_command_ends_the_process(started, monkeypatch, capfd, moment):
+    def leave(status: int) -> None:
+        raise SystemExit(status)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(moment, lambda *_: signal.raise_signal(signal.SIGINT))
+    assert started("check").status == 130
+    assert capfd.readouterr().err == "auxar: interrupted\n"
+
+
+def test_an_interrupt_that_is_ignored_stays_ignored(started):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert started("--version").status == 0
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_the_entry_points_handle_interrupts_before_they_import_much():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"auxar": f"{start.__module__}:{start.__name__}"}
+    source = (PROJECT / "auxar" / "__main__.py").read_text(encoding="utf-8")
+    imports = {line for line in source.splitlines() if line.startswith(("import ", "from "))}
+    names = ("contextlib", "os", "signal", "sys")
+    assert imports == {"from __future__ import annotations", *(f"import {name}" for name in names)}
+
+
+# Processes
+
+
+def in_shell(line: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    """Runs a line of bash in which `auxar` is the command, and returns its end. It must not write a traceback."""
+    functions = f'auxar() {{ {shlex.join(command())} "$@"; }}'
+    environment = process_environment(OMP_NUM_THREADS="1")
+    done = subprocess.run(["bash", "-c", f"{functions}; {line}"], cwd=folder, env=environment, capture_output=True)
+    for unwanted in (b"Traceback", b"Exception ignored", b"Logging error"):
+        assert unwanted not in done.stdout + done.stderr
+    return done
+
+
+def test_a_process_whose_reader_has_ended(tmp_path):
+    done = in_shell("auxar --version | true; exit ${PIPESTATUS[0]}", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (141, b"", b"")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "status", "message"),
+    [
+        ("auxar check tiny.toml | true; exit ${PIPESTATUS[0]}", 141, ""),
+        ("auxar check tiny.toml 2>&1 | true; exit ${PIPESTATUS[0]}", 141, ""),
+        ("PYTHONUNBUFFERED=1 auxar --help | true; exit ${PIPESTATUS[0]}", 141, ""),
+        ("auxar run tiny.toml 2>&1 | true; exit ${PIPESTATUS[0]}", 0, ""),
+        ("auxar check tiny.toml >/dev/full", 2, "standard output cannot be written: No space left on device\n"),
+        ("auxar --help >/dev/full", 2, "standard output cannot be written: No space left on device\n"),
+        ("auxar --help >/dev/full 2>/dev/full", 2, ""),
+        ("auxar check tiny.toml 2>/dev/full", 0, ""),
+        ("auxar check none.toml 2>/dev/full", 2, ""),
+        ("auxar run tiny.toml 2>/dev/full", 0, ""),
+        ("auxar check tiny.toml >&-", 0, ""),
+        ("auxar check none.toml >&-", 2, "recipe none.toml does not exist"),
+        ("auxar check none.toml 2>&-", 2, ""),
+        ("auxar run tiny.toml <&- >&- 2>&-", 0, ""),
+        ("PYTHONIOENCODING=latin-1 auxar check tiny.toml", 0, ""),
+        ("LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 auxar check tiny.toml", 0, ""),
+    ],
+)
+def test_processes_with_unusual_streams(recipe, line, status, message):
+    done = in_shell(line, recipe.parent)
+    assert done.returncode == status
+    assert done.stderr.startswith(f"auxar: {message}".encode() if message else b"")
+    assert bool(done.stderr) == bool(message)
+    if " run " in line:
+        assert (recipe.parent / "runs" / "tiny" / "report.html").read_text(encoding="utf-8").endswith("</html>\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0])
+def test_an_interrupt_during_the_imports(tmp_path, seconds):
+    def heed() -> None:  # A shell may make background processes, and thereby this one, ignore the signal.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    process = subprocess.Popen(
+        command("run", "none.toml"),
+        cwd=tmp_path,
+        env=process_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed,
+    )
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert errors.count("\n") == 1
+    if process.returncode == 130:
+        assert errors.startswith("auxar: interrupted")
+    else:  # The command had ended by itself.
+        assert errors.startswith("auxar: recipe none.toml does not exist")

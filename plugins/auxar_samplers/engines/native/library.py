@@ -165,7 +165,8 @@ def _compiled(command: list[str]) -> bytes:
             path = Path(folder) / "sampler.so"
             result = subprocess.run([*command, "-o", str(path)], capture_output=True, check=False)
             if result.returncode or not path.is_file():
-                reason = result.stderr.decode("utf-8", "replace").strip()[-500:] or f"status {result.returncode}, and no library was written"
+                said = result.stderr.decode("utf-8", "replace").strip()
+                reason = said[-500:] or f"status {result.returncode}, and no library was written"
                 raise BrokenError(f"the C++ compiler {command[0]} failed: {reason}")
             return path.read_bytes()
     except OSError as error:
