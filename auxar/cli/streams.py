@@ -97,8 +97,8 @@ def _guarded(stream: TextIO | None) -> tuple[TextIO, Sink]:
     with contextlib.suppress(OSError):
         stream.flush()
     sink = Sink(stream)
-    guarded = io.TextIOWrapper(
-        sink,  # type: ignore[arg-type]
+    guarded = io.TextIOWrapper(  # type: ignore[type-var]
+        sink,
         encoding=stream.encoding,
         errors="backslashreplace",
         line_buffering=bool(getattr(stream, "line_buffering", False)),

@@ -63,7 +63,6 @@ def refused(capsys):
         ("image.levels=1", "{recipe}: image: 'levels' must be >= 2: 1"),
         ('plugins=["nothing.py"]', "{recipe}: plugins: {recipe.parent}/nothing.py does not exist"),
         ("steps", "{recipe}: --set steps: expected key=value, such as training.steps=100"),
-        pytest.param(f"training.steps={DIGITS}", "{recipe}: --set training.steps=999", id="digits"),
     ],
 )
 def test_a_wrong_recipe(recipe, refused, verb, setting, message):
