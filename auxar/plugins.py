@@ -247,7 +247,7 @@ def _read_file(file: Path) -> bytes:
 
 def _load_file(file: Path, content: bytes) -> ModuleType:
     # The module's name depends on the path, so that two files named views.py do not collide.
-    digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(os.fsencode(file.resolve())).hexdigest()[:12]
     module = ModuleType(f"auxar_plugin_{file.stem}_{digest}")
     module.__file__ = str(file)
     # Annotations that are strings are resolved through `sys.modules`, so the module is registered before it runs.

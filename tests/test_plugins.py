@@ -147,6 +147,12 @@ def test_a_file_cannot_shadow_what_is_shipped(tmp_path):
     assert message.endswith(f" and by mine ({file})")
 
 
+def test_a_file_whose_name_is_not_utf_8(tmp_path):
+    file = tmp_path / "\udcff.py"
+    file.write_text(VIEW)
+    assert ("view", "thin") in load_plugins([file]).components
+
+
 def test_two_files_of_one_name(thin):
     other = thin.parent / "sub" / "thin.py"
     other.parent.mkdir()

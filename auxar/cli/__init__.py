@@ -6,9 +6,10 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from auxar.distributed.signals import PEER_DIED, Interrupted, heeding_signals
-from auxar.errors import UserError, printable
+from auxar.errors import UserError, one_line, printable
 
 VERBS = ("run", "check", "evaluate", "compare", "sample", "figures", "plugins", "new-plugin")
 KEPT = "finished work is kept, and the same command continues a run from its last checkpoint"
@@ -18,7 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status. The default of `arguments` is the command line of the process.
 
     The status is 0 on success, 2 for a mistake of the user, a file that cannot be read or written, or lack of memory, 3
-    if another process of the run or a data worker died, 130 after SIGINT and 143 after SIGTERM.
+    if another process of the run or a data worker died, 130 after SIGINT and 143 after SIGTERM. After --help, --version
+    and mistakes in the arguments, argparse raises `SystemExit`.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -74,10 +76,15 @@ def _say(what: str) -> None:
     print(printable(f"auxar: {what}"), file=sys.stderr)
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
+
+
 def _parser() -> argparse.ArgumentParser:
     from importlib import import_module, metadata
 
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="auxar",
         description="Auxiliary-variable autoregressive image models: p(X, X̂) = p(X̂) p(X | X̂) with a view X̂ = ψ(X).",
         epilog="`auxar COMMAND --help` describes a command. To use several processes: accelerate launch -m auxar run "

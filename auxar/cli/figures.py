@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auxar.cli.options import add_settings, add_trust
+from auxar.cli.options import add_settings, add_trust, integer
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,7 +20,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     parser.add_argument(
-        "--rows", type=int, default=6, metavar="N", help="number of rows of images in each figure (default: 6)"
+        "--rows", type=integer, default=6, metavar="N", help="number of rows of images in each figure (default: 6)"
     )
     add_settings(parser, "sampling.seed=1")
     add_trust(parser)

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 import argparse
 
+from auxar.errors import shown
+
+
+def integer(text: str) -> int:
+    """Converts the text of an option to an integer. Raises `ArgumentTypeError` if it is none, or has too many digits.
+
+    Python does not convert thousands of digits. Shorter integers are converted, and their range is checked later.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected an integer from -2^63 to 2^63 - 1, got {shown(text)}") from None
+
 
 def add_settings(parser: argparse.ArgumentParser, example: str) -> None:
     """Adds `--set key=value …`, which overrides keys of the recipe."""

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auxar.cli.options import add_settings, add_trust
+from auxar.cli.options import add_settings, add_trust, integer
 from auxar.errors import UserError, printable
 from auxar.interfaces import RULES
 
@@ -29,7 +29,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "-n",
         "--images",
-        type=int,
+        type=integer,
         metavar="N",
         help="number of images, or of draws for each given image (default with --given: 4)",
     )
@@ -38,7 +38,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument(
         "--stage",
-        type=int,
+        type=integer,
         metavar="K",
         help="draw the image at depth K given the view at depth K + 1, then all finer images (default: 0)",
     )
@@ -61,8 +61,8 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--reduction", type=float, metavar="R", help="for --rule reduced: number subtracted from the log-scales"
     )
     parser.add_argument("--temperature", type=float, metavar="T", help="divisor of the logits of softmax heads")
-    parser.add_argument("--seed", type=int, metavar="S", help="seed of the noise")
-    parser.add_argument("--batch-size", type=int, metavar="B", help="number of images drawn at once")
+    parser.add_argument("--seed", type=integer, metavar="S", help="seed of the noise")
+    parser.add_argument("--batch-size", type=integer, metavar="B", help="number of images drawn at once")
     parser.add_argument("--sampler", metavar="NAME", help="name of a sampler (see `auxar plugins`)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: a folder in RUN/samples)")
     add_settings(parser, "sampling.images=64")

@@ -11,6 +11,7 @@ from auxar.distributed.watchdog import watching
 from auxar.errors import UserError
 from auxar.generation.figures import figures_to_folder
 from auxar.recipe.building import own_sampler
+from auxar.recipe.schema import MOST_IMAGES
 from auxar.report.updating import update_report
 from auxar.runs.layout import check_folder
 from auxar.runs.lock import holding_for_all
@@ -21,8 +22,8 @@ def figures(path: str | Path, *, rows: int = 6, settings: Sequence[str] = (), tr
 
     `settings` are `key=value` strings that set keys of [sampling]. Returns the folder of the figures.
     """
-    if rows < 1:
-        raise UserError(f"--rows {rows}: expected at least 1")
+    if not 1 <= rows <= MOST_IMAGES:
+        raise UserError(f"--rows {rows}: expected a number from 1 to {MOST_IMAGES}")
     run = open_trained(path, settings, trust_plugins=trust_plugins)
     recipe, accelerator, folder = run.recipe, run.accelerator, run.folder.figures
     with watching(accelerator), holding_for_all(run.folder.path, accelerator, check_folder):

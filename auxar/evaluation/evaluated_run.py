@@ -22,6 +22,7 @@ from auxar.files import DamagedFile, Shapes, parse_json, read_bytes, read_tensor
 from auxar.interfaces import ImageSpec
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.stages import written_stages
+from auxar.recipe.toml import toml_text
 from auxar.runs.layout import RunFolder, check_contents
 from auxar.runs.records import read_record
 
@@ -125,7 +126,7 @@ def _evaluation(run: RunFolder) -> Evaluation:
 def _views(run: RunFolder) -> list[Any]:
     """The `view` entry of each stage as it is written in the recipe, the finest stage first."""
     try:
-        return [stage["view"] for stage in written_stages(read_bytes(run.recipe, MOST_BYTES).decode())]
+        return [stage["view"] for stage in written_stages(toml_text(read_bytes(run.recipe, MOST_BYTES)))]
     except ValueError as error:
         raise UserError(f"{run.recipe} is damaged: expected a recipe in TOML: {one_line(str(error))}") from None
     except (TypeError, KeyError, AttributeError):

@@ -13,11 +13,14 @@ from torch import Tensor
 
 from auxar.data.conversion import BrokenImage, Preparation, decode, eight_bit, opened, read_file
 from auxar.data.folder import EXTENSIONS
-from auxar.errors import UserError
+from auxar.errors import UserError, one_line
 from auxar.generation.conditional import Given, check_stage
 from auxar.generation.sheets import can_be_shown
 from auxar.interfaces import ImageSpec, Known, Prior
 from auxar.recipe import DataConfig, Recipe
+
+LONGEST_NUMBER = 50
+"""Maximum number of digits of a number of rows."""
 
 
 def _paths(paths: Iterable[str | Path]) -> tuple[Path, ...]:
@@ -130,8 +133,10 @@ def _kept(keep: str, image: ImageSpec) -> Tensor:
     """The mask of the pixels to keep, booleans (h, w), from a number of rows or the path of a mask."""
     if not keep.isdecimal():
         return read_mask(Path(keep), image)
-    rows = int(keep)
+    # Python refuses to convert thousands of digits.
+    rows = int(keep) if len(keep) <= LONGEST_NUMBER else image.height
     if not 0 < rows < image.height:
+        keep = one_line(keep, 2 * LONGEST_NUMBER)
         raise UserError(f"--keep {keep}: expected a number of rows from 1 to {image.height - 1}, or the path of a mask")
     return (torch.arange(image.height) < rows)[:, None].expand(-1, image.width)
 

@@ -18,7 +18,7 @@ from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
 from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig, check_image
 from auxar.recipe.structuring import structure, unstructure
-from auxar.recipe.toml import parse_toml
+from auxar.recipe.toml import LongInteger, parse_toml, toml_text
 
 COMMON_KEYS = ("precision", "trackers", "parallel")
 """The keys of [training] that apply to the whole process and cannot differ between factors."""
@@ -95,9 +95,9 @@ def _text(path: Path) -> str:
         near = did_you_mean(path.name, (file.name for file in beside))
         raise _Unreadable(f"recipe {path} does not exist{near}")
     try:
-        return read_bytes(path, MOST_BYTES).decode("utf-8")
-    except UnicodeDecodeError:
-        raise UserError("expected a recipe in UTF-8, but the file is not UTF-8 text") from None
+        return toml_text(read_bytes(path, MOST_BYTES))
+    except ValueError:
+        raise UserError("expected a recipe in UTF-8, but the file is not UTF-8 text; save it as UTF-8") from None
     except UserError as error:
         raise _Unreadable(f"recipe {error}") from None
 
@@ -105,6 +105,8 @@ def _text(path: Path) -> str:
 def _parse(text: str, settings: Sequence[str], sampling: Mapping[str, Any] | None = None) -> Recipe:
     try:
         table = parse_toml(text)
+    except LongInteger as error:
+        raise UserError(str(error)) from None
     except ValueError as error:
         raise UserError(f"not valid TOML: {one_line(str(error))}") from None
     if isinstance(settings, str):
@@ -233,7 +235,10 @@ def _apply(table: dict[str, Any], setting: str) -> None:
         raise UserError(f"--set {setting}: expected a key of at most {MOST_PARTS} parts, got {len(parts)}")
     if not is_unicode(text):
         raise UserError(f"--set {setting}: expected UTF-8 text")
-    value = _value(text.strip())
+    try:
+        value = _value(text.strip())
+    except LongInteger as error:
+        raise UserError(f"--set {setting}: {error}") from None
     node: Any = table
     names = [one_line(part, LONGEST_KEY) for part in parts]
     for depth, part in enumerate(parts):
@@ -282,6 +287,8 @@ def _value(text: str) -> Any:
     # A setting that is not a TOML value is read as a string, so that paths need no quotes.
     try:
         table = parse_toml(f"value = {text}")
+    except LongInteger:
+        raise
     except ValueError:
         return text
     return table["value"] if len(table) == 1 else text

@@ -15,10 +15,26 @@ MOST_DEPTH = 50
 """Maximum nesting depth of tables and lists."""
 
 
+class LongInteger(ValueError):
+    """The error for TOML with an integer of so many digits that Python refuses to convert it."""
+
+
+def toml_text(content: bytes) -> str:
+    """Decodes the content of a TOML file: UTF-8, with or without a byte order mark.
+
+    Raises `ValueError` if it is not UTF-8.
+    """
+    # UTF-16 without a byte order mark can be decoded as UTF-8, and has a null character beside each ASCII letter.
+    if b"\0" in content:
+        raise ValueError("null characters")
+    return content.decode("utf-8-sig")
+
+
 def parse_toml(text: str) -> dict[str, Any]:
     """Parses TOML text to a table.
 
-    Raises `ValueError` if the text is not TOML, is nested too deeply, or has keys with too many parts.
+    Raises `ValueError` if the text is not TOML, is nested too deeply, or has keys with too many parts, and its subclass
+    `LongInteger` if an integer has thousands of digits.
 
     Examples:
         >>> parse_toml("a.b = [1, 2]")
@@ -27,8 +43,11 @@ def parse_toml(text: str) -> dict[str, Any]:
     if sum(line.count(".") ** 2 for line in text.split("\n")) > MOST_SQUARED_DOTS:
         raise ValueError("the lines contain too many dots; keys with thousands of parts are not supported")
     try:
-        # This also raises `ValueError` for integers of thousands of digits, which Python refuses to convert.
         table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # The only other cause is the limit of `int`, whose message is meant for programmers.
+        raise LongInteger("expected integers from -2^63 to 2^63 - 1, got one of thousands of digits") from None
     except RecursionError:
         raise ValueError(f"nested too deeply; expected at most {MOST_DEPTH} levels of tables and lists") from None
     if _depth(table) > MOST_DEPTH:

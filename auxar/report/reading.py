@@ -131,7 +131,7 @@ def read_run(folder: Path) -> RunContent:
     pictures = _Pictures(folder)
     return RunContent(
         name=folder.resolve().name,
-        recipe=read_bytes(recipe, MOST_BYTES).decode("utf-8", "replace") if recipe.exists() else None,
+        recipe=read_bytes(recipe, MOST_BYTES).decode("utf-8-sig", "replace") if recipe.exists() else None,
         evaluation=_record(folder / "evaluation.json", Evaluation),
         curves=_curves(folder),
         samples=_record(folder / "samples" / "samples.json", Samples),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import shutil
 import signal
@@ -17,7 +18,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_runs import PROJECT, VIEW, call, command, run, snapshot, tiny, write, write_pictures
+from helpers.tiny_runs import PROJECT, VIEW, call, command, run, snapshot, tiny, write_pictures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -27,18 +28,12 @@ from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.recipe import load_recipe
 from auxar.recipe.cost import factor_costs
+from auxar.report.reading import read_run
 
-
-@pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory) -> Path:
-    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures))
-
-
-@pytest.fixture
-def recipe(pictures, tmp_path, monkeypatch) -> Path:
-    """A recipe in the working folder."""
-    monkeypatch.chdir(tmp_path)
-    return write(tmp_path / "tiny.toml", tiny(pictures, sampling__images=1))
+DIGITS = "9" * 5000
+"""An integer of more digits than Python converts."""
+CONTROL = "\x1b[31m\r"
+"""Characters that control the terminal."""
 
 
 @pytest.fixture
@@ -76,6 +71,29 @@ def refused(capsys):
 def test_a_wrong_recipe(recipe, refused, verb, setting, message):
     assert refused(verb, recipe, "--set", setting).startswith(message.format(recipe=recipe))
     assert not Path("runs").exists()
+
+
+def test_an_integer_with_thousands_of_digits_is_named(recipe, refused):
+    message = "expected integers from -2^63 to 2^63 - 1, got one of thousands of digits"
+    assert refused("check", recipe, "--set", f"training.steps={DIGITS}").endswith(f" … {DIGITS[:100]}: {message}")
+    recipe.write_text(f"seed = [{DIGITS}]\n", encoding="utf-8")
+    assert refused("check", recipe) == f"{recipe}: {message}"
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark(recipe, finished, capsys):
+    recipe.write_bytes(codecs.BOM_UTF8 + recipe.read_bytes())
+    assert main(["check", str(recipe)]) == 0
+    copy = Path(shutil.copytree(finished, "copy"))
+    (copy / "recipe.toml").write_bytes(codecs.BOM_UTF8 + (copy / "recipe.toml").read_bytes())
+    assert main(["compare", str(finished), str(copy)]) == 0
+    assert read_run(copy).recipe == (finished / "recipe.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "cp1252"])
+def test_a_recipe_in_another_encoding(recipe, refused, encoding):
+    recipe.write_text("# é\n" + recipe.read_text(encoding="utf-8"), encoding=encoding)
+    message = "expected a recipe in UTF-8, but the file is not UTF-8 text; save it as UTF-8"
+    assert refused("check", recipe) == f"{recipe}: {message}"
 
 
 def test_no_recipe(recipe, refused):
@@ -211,6 +229,42 @@ def test_command_lines_that_are_none(capsys, arguments):
         main(arguments)
     assert ended.value.code == 2
     assert "usage: auxar" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        ("sample x -n", "-n/--images"),
+        ("sample x --stage", "--stage"),
+        ("sample x --seed", "--seed"),
+        ("sample x --batch-size", "--batch-size"),
+        ("figures x --rows", "--rows"),
+    ],
+)
+def test_an_option_with_thousands_of_digits(capsys, words, option):
+    with pytest.raises(SystemExit) as ended:
+        main([*words.split(), DIGITS])
+    assert ended.value.code == 2
+    *_, message = capsys.readouterr().err.splitlines()
+    verb = words.split()[0]
+    expected = f"auxar {verb}: error: argument {option}: expected an integer from -2^63 to 2^63 - 1, got '999"
+    assert message.startswith(expected)
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize("words", ["check {0} {0}", "sample x --temperature {0}x", "{0}", "sample x --rule {0}"])
+def test_a_mistake_in_long_arguments_is_one_short_line(capsys, words):
+    with pytest.raises(SystemExit):
+        main(words.format(CONTROL + DIGITS).split(" "))
+    *_, message = capsys.readouterr().err.splitlines()
+    assert ": error: " in message
+    assert message.isprintable()
+    assert len(message) < 2000
+
+
+@pytest.mark.parametrize("rows", ["0", "9" * 30])
+def test_a_number_of_rows_out_of_range(finished, refused, rows):
+    assert refused("figures", finished, "--rows", rows) == f"--rows {rows}: expected a number from 1 to 1048576"
 
 
 @pytest.mark.parametrize(

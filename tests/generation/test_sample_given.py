@@ -315,6 +315,12 @@ def test_rows_that_leave_nothing_to_keep_or_draw(refused, pictures, rows):
     assert message == f"--keep {rows}: expected a number of rows from 1 to 7, or the path of a mask"
 
 
+def test_rows_with_thousands_of_digits(refused, pictures):
+    message = refused("--given", pictures, "--keep", "9" * 5000)
+    shown = f"{'9' * 50} … {'9' * 50}"
+    assert message == f"--keep {shown}: expected a number of rows from 1 to 7, or the path of a mask"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

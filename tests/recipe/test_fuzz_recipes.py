@@ -283,7 +283,8 @@ def test_depth_has_an_end():
         ("a\nb", r"--set a\nb: expected key=value, such as training.steps=100"),
         ("a" + ".a" * 50_000 + "=1", ": expected a key of at most 20 parts, got 50001"),
         ("stage[\n]=1", r"--set stage[\n]=1: stage.\n does not exist; stage is a list of length 1, numbered from 0"),
-        ("data.path=" + LONG, "data.path: expected at most 10000 characters, got 1000000: '999"),
+        ("data.path=x" + LONG, "data.path: expected at most 10000 characters, got 1000001: 'x99"),
+        ("data.path=" + LONG, "9: expected integers from -2^63 to 2^63 - 1, got one of thousands of digits"),
     ],
 )
 def test_settings_are_quoted_so_that_they_can_be_read(setting, message):

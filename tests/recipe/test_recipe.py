@@ -280,7 +280,7 @@ def test_a_file_that_is_not_there(tmp_path):
         load_recipe(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["a = ", "a = " + "[" * 5000, "a = " + "9" * 5000, "[a]\n[a]"])
+@pytest.mark.parametrize("text", ["a = ", "a = " + "[" * 5000, "[a]\n[a]"])
 def test_text_that_is_not_toml(text):
     with pytest.raises(UserError, match="not valid TOML"):
         parse_recipe(text, Path("."))
@@ -404,7 +404,7 @@ def test_a_factors_length_set_by_hand_may_change_its_unit():
         ("training.steps.deep=2", "training.steps is not a table, so it has no key 'deep'"),
         ("training.stepz=2", "training: unknown key 'stepz'; did you mean 'steps'?"),
         ("training.steps=many", "training.steps: expected an integer, got the string 'many'"),
-        ("training.steps=" + "9" * 5000, "training.steps: expected an integer, got the string '999"),
+        ("training.steps=" + "9" * 5000, "9: expected integers from -2^63 to 2^63 - 1, got one of thousands of digits"),
     ],
 )
 def test_settings_that_cannot_be_applied(setting, message):

@@ -406,6 +406,7 @@ def test_without_a_compiler_pytorch_samples(bare, monkeypatch, caplog):
         ("false", "compiler false failed"),
         ("true", "compiler true failed: status 0"),
         ("no-such-compiler", "no-such-compiler"),
+        ("sh -c 'printf \"\\351t\\351\" >&2; false' \udcff", "compiler sh failed: \ufffdt\ufffd"),
     ],
 )
 def test_a_compiler_that_does_not_work_is_as_good_as_none(bare, monkeypatch, caplog, compiler, reason):

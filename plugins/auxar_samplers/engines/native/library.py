@@ -56,8 +56,9 @@ def attempt() -> ctypes.CDLL | str:
     if not compiler:
         return "no C++ compiler was found; install c++, g++ or clang++, or set CXX"
     flags = [*FLAGS, *_machine_flags()]
-    read = [source.read_text() for source in SOURCES]
-    key = hashlib.sha256("\0".join([*read, *compiler, *flags, _processor()]).encode()).hexdigest()[:24]
+    read = [source.read_text(encoding="utf-8") for source in SOURCES]
+    parts = "\0".join([*read, *compiler, *flags, _processor()])
+    key = hashlib.sha256(parts.encode("utf-8", "surrogateescape")).hexdigest()[:24]
     command = [*compiler, *flags, *(str(one) for one in SOURCES if one.suffix == ".cpp")]
     try:
         return _cached(command, key)
@@ -162,9 +163,10 @@ def _compiled(command: list[str]) -> bytes:
     try:
         with tempfile.TemporaryDirectory(prefix="auxar-") as folder:
             path = Path(folder) / "sampler.so"
-            result = subprocess.run([*command, "-o", str(path)], capture_output=True, text=True, check=False)
+            result = subprocess.run([*command, "-o", str(path)], capture_output=True, check=False)
             if result.returncode or not path.is_file():
-                reason = result.stderr.strip()[-500:] or f"status {result.returncode}, and no library was written"
+                said = result.stderr.decode("utf-8", "replace").strip()
+                reason = said[-500:] or f"status {result.returncode}, and no library was written"
                 raise BrokenError(f"the C++ compiler {command[0]} failed: {reason}")
             return path.read_bytes()
     except OSError as error:
@@ -183,7 +185,7 @@ def _processor() -> str:
     A home folder may be shared by machines with different processors.
     """
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor()
     return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
