@@ -1,7 +1,7 @@
 """Atomic writing, and safe reading of files that may be damaged or hostile.
 
-If a process is killed while it writes, the file has either its old or its new content. Texts and headers have a maximum
-size, and callers can check the shapes of tensors before these are read.
+If a process is killed while it writes, the file has either its old or its new content. Only new and regular files are
+written. Texts and headers have a maximum size, and callers can check the shapes of tensors before these are read.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import hashlib
 import json
 import math
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +27,19 @@ from auxar.errors import UserError
 
 UNFINISHED = ".part"
 """Suffix of a temporary file while it is written. A file that keeps it was left by a killed process."""
+TEMPORARY = re.compile(rf"\..+\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}", re.DOTALL)
+"""The names of temporary files: a dot, the name of the file, eight characters that `tempfile` chose, and `.part`."""
+FILE, FOLDER, LINK = "regular file", "folder", "link"
+KINDS = {
+    stat.S_IFREG: FILE,
+    stat.S_IFDIR: FOLDER,
+    stat.S_IFLNK: LINK,
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+"""The kinds of files, by the part of the mode that says the kind."""
 MOST_TEXT = 2**28
 """Maximum size in bytes of a text file that is read, enough for a million lines of metrics."""
 MOST_HEADER = 2**24
@@ -39,12 +54,37 @@ class DamagedFile(UserError):
     """The error for a file with invalid content, which was truncated, overwritten or corrupted."""
 
 
+def kind(path: Path) -> str | None:
+    """Returns the kind of the file at `path`, such as "regular file" or "link"; None if there is no file.
+
+    Links are not followed. Raises `OSError` if the system refuses to tell.
+    """
+    try:
+        return KINDS.get(stat.S_IFMT(path.lstat().st_mode), "special file")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def check_output(path: Path) -> None:
+    """Raises `UserError` unless `path` is new or a regular file.
+
+    Links are refused, too: the file that a link leads to is not the one that the user has named.
+    """
+    try:
+        found = kind(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    if found not in (None, FILE):
+        raise UserError(f"{path} cannot be written: expected a new or a regular file, found a {found}")
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the folder of `path`. Its file replaces `path` if the block ends without an error.
 
-    Raises `UserError` if the file cannot be written.
+    Raises `UserError` if the file cannot be written, or if `path` is neither new nor a regular file.
     """
+    check_output(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,8 +107,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def unfinished(folder: Path) -> list[Path]:
-    """The temporary files directly in `folder`, left by a killed process or being written now."""
-    return [path for path in folder.glob(f".*{UNFINISHED}") if path.is_file()]
+    """The temporary files of `replacing` directly in `folder`, left by a killed process or being written now."""
+    return [path for path in folder.glob(f".*{UNFINISHED}") if TEMPORARY.fullmatch(path.name) and kind(path) == FILE]
 
 
 def remove(path: Path) -> None:
@@ -94,7 +134,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Appends a line to a text file, not atomically. Raises `UserError` if the file cannot be written."""
+    """Appends a line to a new or regular text file, not atomically. Raises `UserError` if it cannot be written."""
+    check_output(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:

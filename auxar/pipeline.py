@@ -61,7 +61,12 @@ def run(
     accelerator = make_accelerator(recipe.training.precision, folder, trackers)
     check_training(recipe, names, accelerator.num_processes)
 
-    with watching(accelerator), holding_for_all(folder, accelerator, check_folder):
+    def check(path: Path) -> None:
+        check_folder(path)
+        if recipe.sampling.images:
+            check_samples(RunFolder(path).samples)
+
+    with watching(accelerator), holding_for_all(folder, accelerator, check):
         with accelerator.main_process_first():
             found, recipe = begin_run(folder, recipe, registry, path.parent)
         finished = _is_finished(found, recipe)

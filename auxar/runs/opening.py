@@ -41,7 +41,7 @@ def begin_run(path: Path, recipe: Recipe, registry: Registry, recipe_folder: Pat
     text = recipe_text(recipe).encode()
     check_folder(path)
     if run.recipe.is_file():
-        if any(path.glob("factors/*/*.safetensors")):
+        if run.saved:
             _check_same(run, recipe, registry, sources)
         if not _holds(run.recipe, text):
             # Without its report, a run counts as unfinished, and `auxar run` then applies the new settings.
@@ -49,11 +49,11 @@ def begin_run(path: Path, recipe: Recipe, registry: Registry, recipe_folder: Pat
     for folder in (path, run.samples, run.samples / "images", run.figures, *path.glob("factors/*"), path / "plugins"):
         for left in unfinished(folder):
             remove(left)
-    # The recipe is written first, because a folder with a recipe counts as a run and can be continued.
+    # run.json is written first, because only a folder with this file is recognized as a run and can be continued.
+    write_format(path)
     _write_if_new(run.recipe, text)
     for source in sources:
         _write_if_new(path / "plugins" / source.name, source.read_bytes())
-    write_format(path)
     return run, recipe
 
 
