@@ -15,6 +15,7 @@ from auxar.distributed.watchdog import watching
 from auxar.errors import one_line
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.evaluation.stored import is_evaluated
+from auxar.files import is_file
 from auxar.generation.figures import are_drawn, figures_to_folder
 from auxar.generation.samples import check_samples, sample_to_folder
 from auxar.interfaces import Prior
@@ -70,7 +71,7 @@ def run(
         with accelerator.main_process_first():
             found, recipe = begin_run(folder, recipe, registry, path.parent)
         finished = _is_finished(found, recipe)
-        missing = [name for name in names if not found.weights(name).is_file()]
+        missing = [name for name in names if not is_file(found.weights(name))]
         # No process may write before all processes have found which files exist, or they would disagree.
         accelerator.wait_for_everyone()
         if finished:
@@ -90,9 +91,9 @@ def run(
 
 def _is_finished(run: RunFolder, recipe: Recipe) -> bool:
     """Whether all factors are trained and evaluated, and the samples, figures and report of the recipe exist."""
-    if len(run.trained(recipe)) < len(recipe.factor_names) or not run.report.is_file():
+    if len(run.trained(recipe)) < len(recipe.factor_names) or not is_file(run.report):
         return False
-    if recipe.sampling.images and not (run.samples / "samples.json").is_file():
+    if recipe.sampling.images and not is_file(run.samples / "samples.json"):
         return False
     return is_evaluated(run, recipe) and (not _figure_rows(recipe) or are_drawn(run.figures, recipe))
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from auxar.data.conversion import BrokenImage, Preparation, decode, eight_bit, opened, read_file
 from auxar.data.folder import EXTENSIONS
 from auxar.errors import UserError
+from auxar.files import entries
 from auxar.generation.conditional import Given, check_stage
 from auxar.generation.sheets import can_be_shown
 from auxar.interfaces import ImageSpec, Known, Prior
@@ -63,7 +64,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if _is_named_image(file))
+            inside = [file for file in entries(path) if _is_named_image(file)]
             if not inside:
                 raise UserError(f"--given: there is no image in the folder {path}; looked for {', '.join(EXTENSIONS)}")
             found += inside

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from auxar.data import ImageSet, evaluation_batches
 from auxar.errors import UserError
-from auxar.files import FILE, FOLDER, kind, read_json, remove, unfinished, write_json
+from auxar.files import FILE, FOLDER, entries, kind, read_json, remove, unfinished, write_json
 from auxar.generation.sheets import can_be_shown, growth, save_png, sheet, sheet_columns, to_uint8
 from auxar.interfaces import ImageSpec, Prior, Sampler, SampleRequest
 from auxar.recipe import SamplingConfig
@@ -189,7 +189,7 @@ def _files(folder: Path) -> list[Path]:
         raise UserError(f"{images} cannot be written: expected a folder, found a {found}")
     left = {*unfinished(folder), *unfinished(images)}
     samples = []
-    for path in (*folder.glob("*"), *images.glob("*")):
+    for path in (*entries(folder), *entries(images)):
         is_picture = path.parent == images and re.fullmatch(r"\d{6}(-\d{3,})?\.png", path.name)
         is_named = is_picture or (path.parent == folder and path.name in SHEETS)
         if is_named and kind(path) == FILE:

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from auxar.errors import UserError
-from auxar.files import FILE, check_output, kind, replacing
+from auxar.files import FILE, check_output, kind, reading, replacing
 
 _VOID = {"img", "link", "meta"}
 
@@ -100,7 +100,7 @@ def _mark(what: str) -> str:
 
 
 def _begins(path: Path, content: bytes) -> bool:
-    with path.open("rb") as file:
+    with reading(path) as file:
         return file.read(len(content)) == content
 
 

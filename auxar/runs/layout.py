@@ -26,7 +26,7 @@ from pathlib import Path
 import attrs
 
 from auxar.errors import UserError
-from auxar.files import FILE, FOLDER, LINK, check_output, kind, unfinished
+from auxar.files import FILE, FOLDER, LINK, check_output, entries, is_file, kind, unfinished
 from auxar.recipe import Recipe
 from auxar.runs.format import RECORD, check_format
 from auxar.runs.lock import HOLDER, LOCK
@@ -84,16 +84,16 @@ class RunFolder:
     @property
     def saved(self) -> list[Path]:
         """The files of weights and the checkpoints of all factors."""
-        return list(self.path.glob("factors/*/*.safetensors"))
+        return entries(self.path, "factors/*/*.safetensors")
 
     @property
     def made(self) -> bool:
         """Whether `auxar run` made the folder: it has a run.json or, as before format 2, weights or checkpoints."""
-        return os.path.lexists(self.path / RECORD) or bool(self.saved)
+        return kind(self.path / RECORD) is not None or bool(self.saved)
 
     def trained(self, recipe: Recipe) -> list[str]:
         """Names of the fully trained factors, in order of depth."""
-        return [name for name in recipe.factor_names if self.weights(name).is_file()]
+        return [name for name in recipe.factor_names if is_file(self.weights(name))]
 
 
 def check_folder(path: Path) -> None:
@@ -104,7 +104,7 @@ def check_folder(path: Path) -> None:
     temporary files and run.json, is accepted.
     """
     run = RunFolder(path)
-    if run.recipe.is_file():
+    if is_file(run.recipe):
         if not run.made:
             raise UserError(
                 f"{run.recipe} is not the recipe of a run, and would be replaced; choose another folder with --out"
@@ -112,7 +112,7 @@ def check_folder(path: Path) -> None:
     elif path.exists():
         # A process that was killed before it wrote the recipe may have left these files.
         ours = {path / name for name in (LOCK, HOLDER, RECORD)} | set(unfinished(path)) if path.is_dir() else set()
-        if not path.is_dir() or any(entry not in ours for entry in path.iterdir()):
+        if not path.is_dir() or any(entry not in ours for entry in entries(path)):
             raise UserError(f"{path} exists and is not a run's folder; choose another folder with --out")
     for entry in _checked(path):
         if kind(entry) == LINK and not entry.is_dir():
@@ -139,7 +139,7 @@ def _checked(path: Path) -> Iterator[Path]:
     Raises `UserError` for a link that leads out of the folder, and for any other entry than these.
     """
     root = os.path.realpath(path)
-    for entry in (entry for place in PLACES for entry in path.glob(place)):
+    for entry in (entry for place in PLACES for entry in entries(path, place)):
         found = kind(entry)
         if found == LINK:
             target = os.path.realpath(entry)

@@ -165,7 +165,7 @@ def test_links_in_a_run_are_told_before_any_work(pictures, own, name):
     assert snapshot(own) == before
 
 
-@pytest.mark.parametrize("name", ["evaluation.json", "samples/samples.json"])
+@pytest.mark.parametrize("name", ["evaluation.json", "factors/prior/weights.safetensors", "samples/samples.json"])
 def test_folders_in_place_of_files_of_a_run_are_told_before_training(pictures, own, name):
     (own / name).unlink()
     (own / name).mkdir()
