@@ -116,6 +116,8 @@ def _sample(run: RunFolder, recipe: Recipe, model: Prior, data: DataSets, accele
     if missing:
         logger.info("no samples are drawn yet, because these factors are not trained: %s", ", ".join(missing))
         return
+    if not recipe.sampling.images:
+        return  # Samples of an earlier call are kept.
     # `auxar sample --out` may be writing into the same folder, so it has a lock of its own.
     with holding_for_all(run.samples, accelerator, check_samples):
         sample_to_folder(model, recipe.sampling, own_sampler(model), run.samples, accelerator, data.heldout)

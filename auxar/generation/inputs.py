@@ -59,8 +59,10 @@ def read_given(request: GivenRequest, recipe: Recipe, model: Prior) -> Given:
 def image_files(paths: Sequence[Path]) -> list[Path]:
     """The given files and, in place of each given folder, the image files in it, sorted by name.
 
-    Raises `UserError` if a path does not exist, or a folder has no image.
+    Raises `UserError` if there are no paths, if a path does not exist, or if a folder has no image.
     """
+    if not paths:
+        raise UserError("--given: expected at least one image file, or a folder of images")
     found: list[Path] = []
     for path in paths:
         if path.is_dir():

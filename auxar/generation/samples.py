@@ -31,6 +31,8 @@ SHEET_IMAGES = 256
 """Maximum number of images on the sheet. Every image is also saved as a single picture."""
 GROWTH_ROWS = 4
 """The number of images in `growth.png`, which shows them from their coarsest view to the image."""
+PICTURE = re.compile(r"([0-9]{6}|[1-9][0-9]{6,})(-([0-9]{3}|[1-9][0-9]{3,}))?\.png")
+"""The names of single pictures: at least six digits and, for a draw of a given image, a hyphen and at least three."""
 SHEETS = ("samples.json", "samples.png", "heldout.png", "growth.png", "draws.npz")
 """Names of the files that are written beside `images`, the folder of single pictures."""
 
@@ -190,7 +192,7 @@ def _files(folder: Path) -> list[Path]:
     left = {*unfinished(folder), *unfinished(images)}
     samples = []
     for path in (*entries(folder), *entries(images)):
-        is_picture = path.parent == images and re.fullmatch(r"\d{6}(-\d{3,})?\.png", path.name)
+        is_picture = path.parent == images and PICTURE.fullmatch(path.name)
         is_named = is_picture or (path.parent == folder and path.name in SHEETS)
         if is_named and kind(path) == FILE:
             samples.append(path)
