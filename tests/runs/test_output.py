@@ -24,6 +24,7 @@ from auxar.files import append_line, replacing, unfinished, write_json, write_te
 from auxar.generation.sheets import save_png
 from auxar.pipeline import run as run_recipe
 from auxar.report import write_report
+from auxar.runs import opening
 from auxar.runs.lock import holding
 
 
@@ -142,12 +143,17 @@ def test_a_users_recipe_is_not_replaced_by_that_of_a_run(pictures, tmp_path, bes
     assert not (tmp_path / ".lock").exists()
 
 
-@pytest.mark.parametrize("left", [["run.json"], ["run.json", "recipe.toml"]])
-def test_a_run_that_was_killed_at_its_start_is_continued(pictures, finished, tmp_path, left):
-    (tmp_path / "run").mkdir()
-    for name in left:
-        shutil.copy(finished / name, tmp_path / "run")
-    run(tmp_path / "run", tiny(pictures, training__steps=1), only=["prior"])
+@pytest.mark.parametrize("function", ["write_format", "_write_if_new"])
+def test_a_run_that_was_killed_at_its_start_is_continued(pictures, tmp_path, monkeypatch, function):
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    table = tiny(pictures, training__steps=1)
+    monkeypatch.setattr(opening, function, killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", table)
+    monkeypatch.undo()
+    run(tmp_path / "run", table, only=["prior"])
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_a_failing_disk_is_no_damage(tmp_path, monkeypatch):
     write_tensors(path, {"a": torch.zeros(2**16)}, {})
 
     class Failing(io.FileIO):
-        def read(self, size: int = -1) -> bytes:
+        def read(self, size: int | None = -1, /) -> bytes:
             if self.tell() > 0:
                 raise OSError(errno.EIO, "Input/output error")
             return super().read(size)
@@ -164,7 +164,7 @@ def test_training_does_not_fall_back_behind_a_checkpoint_that_cannot_be_read(pic
 @pytest.mark.parametrize("name", ["evaluation.json", "samples/samples.json", "run.json", "evaluation.safetensors"])
 @pytest.mark.parametrize("function", ["open", "stat"])
 def test_records_that_cannot_be_read_are_not_missing(finished, own, name, function):
-    readers = [write_report] if name != "evaluation.safetensors" else []
+    readers: list[Callable[[Path], Any]] = [write_report] if name != "evaluation.safetensors" else []
     if not name.startswith("samples"):
         readers.append(lambda folder: compare_runs([finished, folder]))
     with denied(own / name, *(["stat"] if function == "stat" else [])):
@@ -175,7 +175,12 @@ def test_records_that_cannot_be_read_are_not_missing(finished, own, name, functi
 @pytest.mark.parametrize("place", [".", "factors", "samples", "samples/images"])
 def test_a_folder_of_a_run_that_cannot_be_read_is_not_empty(pictures, own, place):
     before = snapshot(own)
-    commands = [write_report, auxar.load, evaluate, lambda folder: run(folder, tiny(pictures))]
+    commands: list[Callable[[Path], Any]] = [
+        write_report,
+        auxar.load,
+        evaluate,
+        lambda folder: run(folder, tiny(pictures)),
+    ]
     if place == "samples/images":
         commands.append(lambda folder: sample(folder, images=1, out=folder / "samples"))
     with denied(own / place):
