@@ -32,6 +32,7 @@ from auxar.files import (
     write_tensors,
 )
 from auxar.report import write_report
+from auxar.runs.format import check_format
 from auxar.training.checkpoints import checkpoints
 
 
@@ -47,16 +48,17 @@ def own(finished, tmp_path) -> Path:
 
 @contextlib.contextmanager
 def denied(path: Path, *names: str, code: int = errno.EACCES) -> Iterator[None]:
-    """Lets the system refuse to open a file or to list a folder, and to call functions of `os` with this path.
+    """Lets the system refuse to open a file, to list a folder, and to call the named functions of `os` with this path.
 
-    Permissions could not be used, because they do not bind the superuser.
+    Without "lstat" among the names, the path can be looked up like a link whose target cannot be looked up. Permissions
+    could not be used, because they do not bind the superuser.
     """
     with pytest.MonkeyPatch.context() as patch:
         for module, name in ((io, "open"), (os, "listdir"), (os, "scandir"), *((os, name) for name in names)):
             original = getattr(module, name)
 
             def call(found: Any = ".", *arguments: Any, original: Any = original, **options: Any) -> Any:
-                if found in (path, str(path)):
+                if found in (path, str(path)) and (options.get("follow_symlinks", True) or "lstat" in names):
                     raise OSError(code, os.strerror(code), str(path))
                 return original(found, *arguments, **options)
 
@@ -157,17 +159,20 @@ def test_training_does_not_fall_back_behind_a_checkpoint_that_cannot_be_read(pic
     before = snapshot(own)
     with denied(path / place):
         message = refusal(run, own, tiny(pictures, training__checkpoint_every=2))
+        assert place != "." or refusal(checkpoints, path) == message
     assert message == f"{path / place} cannot be read: Permission denied"
     assert snapshot(own) == before
 
 
 @pytest.mark.parametrize("name", ["evaluation.json", "samples/samples.json", "run.json", "evaluation.safetensors"])
-@pytest.mark.parametrize("function", ["open", "stat"])
-def test_records_that_cannot_be_read_are_not_missing(finished, own, name, function):
+@pytest.mark.parametrize("functions", [(), ("stat",), ("stat", "lstat")])
+def test_records_that_cannot_be_read_are_not_missing(finished, own, name, functions):
     readers: list[Callable[[Path], Any]] = [write_report] if name != "evaluation.safetensors" else []
     if not name.startswith("samples"):
         readers.append(lambda folder: compare_runs([finished, folder]))
-    with denied(own / name, *(["stat"] if function == "stat" else [])):
+    if name == "run.json":
+        readers.append(check_format)
+    with denied(own / name, *functions):
         for reader in readers:
             assert refusal(reader, own) == f"{own / name} cannot be read: Permission denied"
 
