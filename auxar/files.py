@@ -1,20 +1,23 @@
 """Atomic writing, and safe reading of files that may be damaged or hostile.
 
-If a process is killed while it writes, the file has either its old or its new content. Texts and headers have a maximum
-size, and callers can check the shapes of tensors before these are read.
+If a process is killed while it writes, the file has either its old or its new content. Only new and regular files are
+written. Texts and headers have a maximum size, and callers can check the shapes of tensors before these are read.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import hashlib
 import json
 import math
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,10 +28,25 @@ from auxar.errors import UserError
 
 UNFINISHED = ".part"
 """Suffix of a temporary file while it is written. A file that keeps it was left by a killed process."""
+TEMPORARY = re.compile(rf"\..+\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}", re.DOTALL)
+"""The names of temporary files: a dot, the name of the file, eight characters that `tempfile` chose, and `.part`."""
+FILE, FOLDER, LINK = "regular file", "folder", "link"
+KINDS = {
+    stat.S_IFREG: FILE,
+    stat.S_IFDIR: FOLDER,
+    stat.S_IFLNK: LINK,
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+"""The kinds of files, by the part of the mode that says the kind."""
 MOST_TEXT = 2**28
 """Maximum size in bytes of a text file that is read, enough for a million lines of metrics."""
 MOST_HEADER = 2**24
 """Maximum size in bytes of the header of a safetensors file, enough for about 100,000 tensors."""
+CHUNK = 2**20
+"""Number of bytes that are read at once from a file whose content is not kept."""
 CHECKSUM = "sha256"
 """Metadata key of the checksum in a safetensors file."""
 Shapes = Mapping[str, tuple[int, ...]]
@@ -36,15 +54,88 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class DamagedFile(UserError):
-    """The error for a file with invalid content, which was truncated, overwritten or corrupted."""
+    """The error for a file with invalid content, which was truncated, overwritten or corrupted.
+
+    Messages may advise to delete the file, so this is never the error for a file that cannot be read.
+    """
+
+
+def kind(path: Path) -> str | None:
+    """Returns the kind of the file at `path`, such as "regular file" or "link"; None if there is no file.
+
+    Links are not followed. Raises `UserError` if the system refuses to tell.
+    """
+    return _kind(_mode(path, follow_links=False))
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file at `path`, or a link to one.
+
+    Unlike `Path.is_file`, raises `UserError` if there is anything else, or if the system refuses to tell.
+    """
+    mode = _mode(path, follow_links=True)
+    if mode is not None and not stat.S_ISREG(mode):
+        raise UserError(f"{path} cannot be read: it is not a regular file")
+    return mode is not None
+
+
+def entries(folder: Path, pattern: str = "*") -> list[Path]:
+    """Returns the paths in a folder that match a pattern such as "factors/*/*.png", sorted.
+
+    The result is empty if the folder does not exist. Unlike `Path.glob`, raises `UserError` if a folder cannot be read,
+    because such a folder need not be empty.
+    """
+    found = [folder]
+    for part in pattern.split("/"):
+        found = [path / name for path in found for name in _names(path) if fnmatch.fnmatchcase(name, part)]
+    return found
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _refusal(folder, "read", error) from None
+
+
+def _mode(path: Path, *, follow_links: bool, action: str = "read") -> int | None:
+    """The mode of the file at `path`, which contains its kind; None if there is no file."""
+    try:
+        return path.stat(follow_symlinks=follow_links).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _refusal(path, action, error) from None
+
+
+def _kind(mode: int | None) -> str | None:
+    return None if mode is None else KINDS.get(stat.S_IFMT(mode), "special file")
+
+
+def _refusal(path: Path, action: str, error: OSError) -> UserError:
+    """The error for an action ("read", "written" or "removed") that the system refuses or that fails."""
+    return UserError(f"{path} cannot be {action}: {error.strerror or error}")
+
+
+def check_output(path: Path) -> None:
+    """Raises `UserError` unless `path` is new or a regular file.
+
+    Links are refused, too: the file that a link leads to is not the one that the user has named.
+    """
+    found = _kind(_mode(path, follow_links=False, action="written"))
+    if found not in (None, FILE):
+        raise UserError(f"{path} cannot be written: expected a new or a regular file, found a {found}")
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the folder of `path`. Its file replaces `path` if the block ends without an error.
 
-    Raises `UserError` if the file cannot be written.
+    Raises `UserError` if the file cannot be written, or if `path` is neither new nor a regular file.
     """
+    check_output(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,15 +151,15 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise _refusal(path, "written", error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
 def unfinished(folder: Path) -> list[Path]:
-    """The temporary files directly in `folder`, left by a killed process or being written now."""
-    return [path for path in folder.glob(f".*{UNFINISHED}") if path.is_file()]
+    """The temporary files of `replacing` directly in `folder`, left by a killed process or being written now."""
+    return [path for path in entries(folder) if TEMPORARY.fullmatch(path.name) and kind(path) == FILE]
 
 
 def remove(path: Path) -> None:
@@ -76,7 +167,7 @@ def remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"{path} cannot be removed: {error.strerror or error}") from None
+        raise _refusal(path, "removed", error) from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -94,25 +185,38 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Appends a line to a text file, not atomically. Raises `UserError` if the file cannot be written."""
+    """Appends a line to a new or regular text file, not atomically. Raises `UserError` if it cannot be written."""
+    check_output(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise _refusal(path, "written", error) from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[BinaryIO]:
+    """Opens a regular file for reading within the block.
+
+    Raises `UserError` if the file is missing, and if it cannot be opened or, within the block, read.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # Reading a pipe or a device may never end.
+            raise UserError(f"{path} cannot be read: it is not a regular file")
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except OSError as error:
+        raise _refusal(path, "read", error) from None
 
 
 def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
-    """Reads a file of at most `most` bytes. Raises `UserError` if the file cannot be read or is larger."""
-    try:
-        if path.exists() and not path.is_file():  # Reading a pipe or a device may never end.
-            raise UserError(f"{path} cannot be read: it is not a regular file")
-        with path.open("rb") as file:
-            # The size is checked first, so that a huge file, which may be sparse, is refused without being read.
-            content = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    """Reads a file of at most `most` bytes. Raises `UserError` if it is missing, cannot be read or is larger."""
+    with reading(path) as file:
+        # The size is checked first, so that a huge file, which may be sparse, is refused without being read.
+        content = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else None
     if content is None or len(content) > most:
         raise UserError(f"{path} is too large: expected at most {most:,} bytes")
     return content
@@ -166,9 +270,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 def read_shapes(path: Path) -> Shapes:
     """Reads the shapes of the tensors in a safetensors file from its header, without reading the tensors.
 
-    Raises `UserError` if the file is missing, and `DamagedFile` if its header is invalid.
+    Raises `UserError` if the file is missing or cannot be read, and `DamagedFile` if its header is invalid.
     """
-    with _tensors(path) as file:
+    with _tensors(path) as (_, file):
         return _shapes(file)
 
 
@@ -178,14 +282,17 @@ def read_tensors(
     """Reads the tensors of a safetensors file, and its metadata without the checksum.
 
     Before any tensor is read, `check` is called with the shapes and the metadata of the header. It raises `UserError`
-    to refuse the file. Raises `UserError` if the file is missing, and `DamagedFile` if it is not a safetensors file or
-    does not match its checksum. A file without a checksum is not verified.
+    to refuse the file. Raises `UserError` if the file is missing or cannot be read, and `DamagedFile` if it is not a
+    safetensors file or does not match its checksum. A file without a checksum is not verified.
     """
-    with _tensors(path) as file:
+    with _tensors(path) as (raw, file):
         metadata = dict(file.metadata() or {})
         expected = metadata.pop(CHECKSUM, None)
         if check is not None:
             check(_shapes(file), metadata)
+        # Tensors are mapped into memory, where a failure of the disk would end the process. Here it raises an error.
+        while raw.read(CHUNK):
+            pass
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         found = expected if expected is None else _checksum(tensors, metadata)
     if found != expected:
@@ -194,22 +301,27 @@ def read_tensors(
 
 
 @contextlib.contextmanager
-def _tensors(path: Path) -> Iterator[Any]:
-    """Opens a safetensors file after checking the length of its header.
+def _tensors(path: Path) -> Iterator[tuple[BinaryIO, Any]]:
+    """Opens a safetensors file after checking the length of its header. Yields the open file and its tensors.
 
-    Raises `UserError` if the file is missing, and `DamagedFile` if it cannot be opened, or read within the block.
+    Raises `UserError` if the file is missing or cannot be read, and `DamagedFile` if its content is invalid.
     """
-    if not path.is_file():
-        raise UserError(f"{path} is missing")
-    try:
-        with path.open("rb") as raw:
+    with reading(path) as raw:
+        try:
             length = int.from_bytes(raw.read(8), "little")
-        if length > MOST_HEADER:
-            raise DamagedFile(f"{path} is damaged: its header has {length:,} bytes; expected at most {MOST_HEADER:,}")
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError, RuntimeError, ValueError, MemoryError) as error:
-        raise DamagedFile(f"{path} is damaged: {error}") from None
+            if length > MOST_HEADER:
+                raise DamagedFile(
+                    f"{path} is damaged: its header has {length:,} bytes; expected at most {MOST_HEADER:,}"
+                )
+            with safe_open(path, framework="pt") as file:
+                yield raw, file
+        except MemoryError as error:
+            raise UserError(f"{path} cannot be read: {error}") from None
+        except (SafetensorError, RuntimeError, ValueError) as error:
+            # PyTorch reports in this way that it cannot open or map a file, which is no damage.
+            if str(error).startswith("unable to "):
+                raise UserError(f"{path} cannot be read: {error}") from None
+            raise DamagedFile(f"{path} is damaged: {error}") from None
 
 
 def _shapes(file: Any) -> Shapes:

@@ -15,6 +15,7 @@ from auxar.distributed.watchdog import watching
 from auxar.errors import one_line
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.evaluation.stored import is_evaluated
+from auxar.files import is_file
 from auxar.generation.figures import are_drawn, figures_to_folder
 from auxar.generation.samples import check_samples, sample_to_folder
 from auxar.interfaces import Prior
@@ -62,24 +63,30 @@ def run(
     accelerator = make_accelerator(recipe.training.precision, folder, trackers)
     check_training(recipe, names, accelerator.num_processes)
 
+    def check(path: Path) -> None:
+        check_folder(path)
+        if recipe.sampling.images:
+            check_samples(RunFolder(path).samples)
+
     with watching(accelerator):
         if accelerator.is_main_process:
-            check_folder(folder)
+            check(folder)
         # The images of a new run are loaded before its folder is made, so that a mistake in [data] leaves no folder.
-        is_new = not RunFolder(folder).recipe.is_file()
+        is_new = not is_file(RunFolder(folder).recipe)
         data = load_images(recipe.data, recipe.image, registry.dataset_paths()) if is_new else None
-        with holding_for_all(folder, accelerator, check_folder):
+        with holding_for_all(folder, accelerator, check):
             with accelerator.main_process_first():
                 found, recipe = begin_run(folder, recipe, registry)
             finished = _is_finished(found, recipe)
-            missing = [name for name in names if not found.weights(name).is_file()]
+            missing = [name for name in names if not is_file(found.weights(name))]
             # No process may write before all processes have found which files exist, or they would disagree.
             accelerator.wait_for_everyone()
             if finished:
                 logger.info("this run is finished: %s", found.report)
                 return found
 
-            data = data or load_images(recipe.data, recipe.image, registry.dataset_paths())
+            if data is None:
+                data = load_images(recipe.data, recipe.image, registry.dataset_paths())
             for name in data.skipped:
                 logger.warning("this image cannot be read and is left out: %s", one_line(name))
             model = train_factors(recipe, registry, missing, data, found, accelerator)
@@ -92,9 +99,9 @@ def run(
 
 def _is_finished(run: RunFolder, recipe: Recipe) -> bool:
     """Whether all factors are trained and evaluated, and the samples, figures and report of the recipe exist."""
-    if len(run.trained(recipe)) < len(recipe.factor_names) or not run.report.is_file():
+    if len(run.trained(recipe)) < len(recipe.factor_names) or not is_file(run.report):
         return False
-    if recipe.sampling.images and not (run.samples / "samples.json").is_file():
+    if recipe.sampling.images and not is_file(run.samples / "samples.json"):
         return False
     return is_evaluated(run, recipe) and (not _figure_rows(recipe) or are_drawn(run.figures, recipe))
 
@@ -117,6 +124,8 @@ def _sample(run: RunFolder, recipe: Recipe, model: Prior, data: DataSets, accele
     if missing:
         logger.info("no samples are drawn yet, because these factors are not trained: %s", ", ".join(missing))
         return
+    if not recipe.sampling.images:
+        return  # Samples of an earlier call are kept.
     # `auxar sample --out` may be writing into the same folder, so it has a lock of its own.
     with holding_for_all(run.samples, accelerator, check_samples):
         sample_to_folder(model, recipe.sampling, own_sampler(model), run.samples, accelerator, data.heldout)

@@ -19,7 +19,10 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("others", type=Path, nargs="+", metavar="RUN", help="runs that are compared with the first one")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="also write the comparison as a self-contained HTML page"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="also write the comparison as a self-contained HTML page; only an earlier comparison page is replaced",
     )
     parser.set_defaults(command=_compare)
 

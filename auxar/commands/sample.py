@@ -61,6 +61,8 @@ def sample(
     )
     allowed = () if given is None else ("data.crop", "data.resize")
     run = open_trained(path, settings, *allowed, sampling=options, trust_plugins=trust_plugins)
+    if not run.recipe.sampling.images:
+        raise UserError("sampling.images (-n) is 0: expected at least 1")
     folder = None if out is None else Path(out)
     return _sample_freely(run, folder) if given is None else _sample_given(run, given, folder)
 
@@ -75,8 +77,6 @@ def _sample_freely(run: TrainedRun, out: Path | None) -> Path:
 
 def _sample_given(run: TrainedRun, request: GivenRequest, out: Path | None) -> Path:
     config = run.recipe.sampling
-    if not config.images:
-        raise UserError("sampling.images (-n) is 0: expected at least 1 draw for each given image")
     given = read_given(request, run.recipe, run.model)
     kind = "completed" if request.keep is not None else f"given-depth{request.stage + 1}"
     folder = out or run.folder.samples / f"{kind}-{config.rule}-seed{config.seed}"

@@ -18,7 +18,7 @@ from torch import Tensor
 from auxar.errors import UserError, did_you_mean, one_line
 from auxar.evaluation.likelihoods import image_nats_path
 from auxar.evaluation.records import Evaluation
-from auxar.files import DamagedFile, Shapes, parse_json, read_bytes, read_tensors
+from auxar.files import DamagedFile, Shapes, is_file, parse_json, read_bytes, read_tensors
 from auxar.interfaces import ImageSpec
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.stages import written_stages
@@ -90,10 +90,10 @@ def read_evaluated_run(path: Path) -> EvaluatedRun:
     suggests the command.
     """
     run = RunFolder(path)
-    if not run.recipe.is_file():
+    if not is_file(run.recipe):
         raise UserError(f"{path} is not a run's folder: it has no recipe.toml{_nearest(path)}")
     check_contents(path)
-    if not run.evaluation.is_file():
+    if not is_file(run.evaluation):
         raise UserError(f"{path} is not evaluated: it has no evaluation.json; run `auxar evaluate {path}`")
     evaluation = _evaluation(run)
     views = _views(run)
@@ -141,7 +141,7 @@ def _image_nats(run: RunFolder, evaluation: Evaluation) -> ImageNats | None:
     Raises `UserError` if the file does not match `evaluation`.
     """
     path = image_nats_path(run)
-    if not path.is_file():
+    if not is_file(path):
         return None
     expected = {factor.factor: factor.heldout for factor in evaluation.factors if factor.heldout}
     strange = _not_of_one(run, f"{path} and {run.evaluation.name} come from different evaluations")
@@ -192,7 +192,7 @@ def _notes(run: RunFolder, evaluation: Evaluation) -> list[str]:
     missing = [number for number, factor in enumerate(evaluation.factors) if factor.heldout is None]
     # The names are made here, since those in `evaluation.json` are untrusted and must not become part of a path.
     names = [*(f"stage{number}" for number in range(len(evaluation.factors) - 1)), "prior"]
-    since = [names[number] for number in missing if run.weights(names[number]).is_file()]
+    since = [names[number] for number in missing if is_file(run.weights(names[number]))]
     if since:
         notes.append(f"trained after the evaluation: {', '.join(since)}; `auxar evaluate {run.path}` includes them")
     elif missing:

@@ -32,7 +32,7 @@ from auxar.evaluation.records import (
     Figures,
     SupportName,
 )
-from auxar.files import DamagedFile, write_json, write_tensors
+from auxar.files import DamagedFile, is_file, write_json, write_tensors
 from auxar.interfaces import Factor, ImageSpec, Prior
 from auxar.recipe import Recipe
 from auxar.runs.layout import RunFolder
@@ -129,7 +129,7 @@ def evaluate_run(
     The log-likelihoods of single images are written to the file at `image_nats_path`.
     """
     chain = model.factors
-    trained = [factor for factor in chain if run.weights(factor.name).is_file()]
+    trained = [factor for factor in chain if is_file(run.weights(factor.name))]
     metadata = {factor.name: _checked(load_weights(run, factor), run.weights(factor.name)) for factor in trained}
     if accelerator.is_main_process:
         for name, entry in metadata.items():

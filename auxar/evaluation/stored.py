@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from auxar.evaluation.records import Evaluation
-from auxar.files import DamagedFile
+from auxar.files import DamagedFile, is_file
 from auxar.recipe import Recipe
 from auxar.runs.layout import RunFolder
 from auxar.runs.records import read_record
@@ -18,7 +18,7 @@ def is_evaluated(run: RunFolder, recipe: Recipe) -> bool:
 
     A damaged evaluation counts as missing and causes a warning.
     """
-    if not run.evaluation.is_file():
+    if not is_file(run.evaluation):
         return False
     try:
         evaluation = read_record(run.evaluation, Evaluation)

@@ -21,6 +21,7 @@ from auxar.generation.samples import batches, clear, drawn_how
 from auxar.generation.sheets import can_be_shown, labeled, save_png, to_uint8
 from auxar.interfaces import ImageSpec, Known, Prior, Sampler, SampleRequest
 from auxar.recipe import SamplingConfig
+from auxar.recipe.schema import MOST_SAMPLES
 
 SHEET_ROWS = 16
 """Maximum number of given images on the sheet, which has one row for each."""
@@ -62,10 +63,14 @@ def draw_given_to_folder(
 
     Writes single pictures, a labeled sheet, `samples.json`, and `draws.npz` with all arrays. The picture
     `000002-001.png` is draw 1 of given image 2, both counted from 0. Raises `UserError` if the folder holds files that
-    are not samples.
+    are not samples, or if there are more than `MOST_SAMPLES` draws together.
     """
+    each, most = config.images, MOST_SAMPLES // len(given.names)
+    if each > most:
+        raise UserError(
+            f"sampling.images (-n) is {each:,}: expected at most {most:,} draws for each of {len(given.names)} images"
+        )
     clear(folder, accelerator)
-    each = config.images
     total = attrs.evolve(config, images=each * len(given.names))
     spec = model.image
     found: list[tuple[int, dict[str, np.ndarray]]] = []

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from auxar.data import ImageSet
 from auxar.evaluation.nearest import Neighbors, neighbors
-from auxar.files import write_json
+from auxar.files import is_file, write_json
 from auxar.generation.samples import draw_views, first_images
 from auxar.generation.sheets import can_be_shown, labeled, save_png
 from auxar.interfaces import DrawRule, ImageSpec, Prior, Sampler, SampleRequest
@@ -200,7 +200,7 @@ def are_drawn(folder: Path, recipe: Recipe) -> bool:
         names += ["views.png", "given.png", "growth.png"]
     if not recipe.data.streaming:
         names.append("memorization.png")
-    return all((folder / name).is_file() for name in names)
+    return all(is_file(folder / name) for name in names)
 
 
 @torch.no_grad()

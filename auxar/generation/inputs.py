@@ -14,6 +14,7 @@ from torch import Tensor
 from auxar.data.conversion import BrokenImage, Preparation, decode, eight_bit, opened, read_file
 from auxar.data.folder import EXTENSIONS
 from auxar.errors import UserError, one_line
+from auxar.files import entries
 from auxar.generation.conditional import Given, check_stage
 from auxar.generation.sheets import can_be_shown
 from auxar.interfaces import ImageSpec, Known, Prior
@@ -61,12 +62,14 @@ def read_given(request: GivenRequest, recipe: Recipe, model: Prior) -> Given:
 def image_files(paths: Sequence[Path]) -> list[Path]:
     """The given files and, in place of each given folder, the image files in it, sorted by name.
 
-    Raises `UserError` if a path does not exist, or a folder has no image.
+    Raises `UserError` if there are no paths, if a path does not exist, or if a folder has no image.
     """
+    if not paths:
+        raise UserError("--given: expected at least one image file, or a folder of images")
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if _is_named_image(file))
+            inside = [file for file in entries(path) if _is_named_image(file)]
             if not inside:
                 raise UserError(f"--given: there is no image in the folder {path}; looked for {', '.join(EXTENSIONS)}")
             found += inside

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from auxar.data import ImageSet, evaluation_batches
 from auxar.errors import UserError
-from auxar.files import remove, unfinished, write_json
+from auxar.files import FILE, FOLDER, entries, kind, read_json, remove, unfinished, write_json
 from auxar.generation.sheets import can_be_shown, growth, save_png, sheet, sheet_columns, to_uint8
 from auxar.interfaces import ImageSpec, Prior, Sampler, SampleRequest
 from auxar.recipe import SamplingConfig
@@ -31,6 +31,8 @@ SHEET_IMAGES = 256
 """Maximum number of images on the sheet. Every image is also saved as a single picture."""
 GROWTH_ROWS = 4
 """The number of images in `growth.png`, which shows them from their coarsest view to the image."""
+PICTURE = re.compile(r"([0-9]{6}|[1-9][0-9]{6,})(-([0-9]{3}|[1-9][0-9]{3,}))?\.png")
+"""The names of single pictures: at least six digits and, for a draw of a given image, a hyphen and at least three."""
 SHEETS = ("samples.json", "samples.png", "heldout.png", "growth.png", "draws.npz")
 """Names of the files that are written beside `images`, the folder of single pictures."""
 
@@ -180,14 +182,40 @@ def _clear(folder: Path) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of earlier samples in `folder`. Raises `UserError` if it holds other files; lock files are ignored."""
+    """The files of earlier samples in `folder`. Raises `UserError` if it holds other files; lock files are ignored.
+
+    Files with the names of samples count as samples only if auxar has drawn samples in this folder.
+    """
     images = folder / "images"
-    found = [*unfinished(folder), *unfinished(images)]
-    for path in (*folder.glob("*"), *images.glob("*")):
-        is_picture = path.parent == images and re.fullmatch(r"\d{6}(-\d{3,})?\.png", path.name)
-        if is_picture or (path.parent == folder and path.name in SHEETS):
-            found.append(path)
+    if (found := kind(images)) not in (None, FOLDER):
+        raise UserError(f"{images} cannot be written: expected a folder, found a {found}")
+    left = {*unfinished(folder), *unfinished(images)}
+    samples = []
+    for path in (*entries(folder), *entries(images)):
+        is_picture = path.parent == images and PICTURE.fullmatch(path.name)
+        is_named = is_picture or (path.parent == folder and path.name in SHEETS)
+        if is_named and kind(path) == FILE:
+            samples.append(path)
         # Other folders are allowed: they hold samples of other rules and seeds.
-        elif path not in found and path.name not in (LOCK, HOLDER) and not path.is_dir():
+        elif path not in left and path.name not in (LOCK, HOLDER) and (is_named or not path.is_dir()):
             raise UserError(f"{path} is not a sample of an earlier call; choose an empty folder with --out")
-    return found
+    if samples and not _is_of_samples(folder):
+        raise UserError(
+            f"{samples[0]} is not a sample of an earlier call: the folder has neither a samples.json of auxar nor its "
+            "lock; choose an empty folder with --out"
+        )
+    return [*left, *samples]
+
+
+def _is_of_samples(folder: Path) -> bool:
+    """Whether auxar has drawn samples in this folder, or has begun to draw them.
+
+    A call that was stopped leaves its lock, and a finished one also samples.json. A copy may lack hidden files.
+    """
+    if kind(folder / LOCK) == FILE:
+        return True
+    try:
+        record = read_json(folder / "samples.json")
+    except UserError:
+        return False
+    return isinstance(record, dict) and record.keys() >= {"rule", "seed", "count"}

@@ -18,6 +18,8 @@ MOST_STAGES = 64
 """Maximum number of stages of a recipe, counting repetitions."""
 MOST_IMAGES = 2**20
 """Maximum number of images in a batch."""
+MOST_SAMPLES = 10**9
+"""Maximum number of images that are drawn at a time."""
 MOST_EPOCHS = 10**6
 """Maximum number of epochs."""
 MOST_WORKERS = 256
@@ -241,8 +243,8 @@ class EvaluationConfig:
 class SamplingConfig:
     """The table [sampling]: how many images are drawn from the model at the end of a run, and how."""
 
-    images: int = attrs.field(default=16, validator=[_integer, ge(0)])
-    """Number of images to draw."""
+    images: int = attrs.field(default=16, validator=[_integer, ge(0), at_most(MOST_SAMPLES)])
+    """Number of images to draw, at most a billion. If it is 0, a run draws no images and no figures."""
     rule: str = attrs.field(default="ancestral", validator=_one_of(*RULES))
     """Rule by which a value is drawn from its distribution: `ancestral` draws exact samples of the model, `reduced`
     lowers the log-scales first, `map` draws a mixture component and takes its mode."""

@@ -9,17 +9,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from auxar.report.html import write_document
-from auxar.report.page import page
+from auxar.report.page import PAGE, page
 from auxar.report.reading import read_run
+from auxar.runs.layout import RunFolder
 
 
 def write_report(folder: Path) -> Path:
     """Writes `report.html` into a run's folder and returns its path.
 
     The page is self-contained: it loads no other file. A section without data says so or is omitted.
-    An existing report is replaced only after the new one is completely written. Raises `UserError` if the folder does
-    not exist, if one of the run's files is malformed, or if the report cannot be written.
+    An existing report is replaced only after the new one is completely written. In a folder that `auxar run` did not
+    make, only a report of auxar is replaced. Raises `UserError` if the folder does not exist, if one of the run's files
+    is malformed, or if the report cannot be written.
     """
     path = folder / "report.html"
-    write_document(path, page(read_run(folder)))
+    content = page(read_run(folder))
+    # Reports of earlier versions lack the mark by which a report is recognized.
+    write_document(path, content, replaces=None if RunFolder(folder).made else PAGE)
     return path

@@ -9,6 +9,8 @@ from auxar.report import html_tables
 from auxar.report.comparison_tables import comparison_tables
 from auxar.report.html import Html, document, resource, tag, write_document
 
+PAGE = "comparison"
+"""The kind of this page."""
 STYLE = """
 .runs { padding-left: 1.5rem; }
 .runs li { overflow-wrap: anywhere; margin-bottom: 0.5rem; }
@@ -20,11 +22,11 @@ STYLE = """
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
-    """Writes the comparison page. An existing file is replaced only after the page is completely written.
+    """Writes the comparison page. An earlier comparison page is replaced after the page is completely written.
 
-    Raises `UserError` if the page cannot be written.
+    Raises `UserError` if the page cannot be written, or if `path` is any other file.
     """
-    write_document(path, comparison_page(comparison))
+    write_document(path, comparison_page(comparison), replaces=PAGE)
 
 
 def comparison_page(comparison: Comparison) -> str:
@@ -34,7 +36,7 @@ def comparison_page(comparison: Comparison) -> str:
         for table in comparison_tables(comparison)
     ]
     main = tag("main", _header(comparison), *sections)
-    return document(_title(comparison), main, style=Html(resource("style.css") + STYLE))
+    return document(PAGE, _title(comparison), main, style=Html(resource("style.css") + STYLE))
 
 
 def _title(comparison: Comparison) -> str:

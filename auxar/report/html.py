@@ -8,7 +8,8 @@ import html
 from importlib import resources
 from pathlib import Path
 
-from auxar.files import replacing
+from auxar.errors import UserError
+from auxar.files import FILE, check_output, kind, reading, replacing
 
 _VOID = {"img", "link", "meta"}
 
@@ -54,8 +55,11 @@ def resource(name: str) -> Html:
     return Html(resources.files(__package__).joinpath(name).read_text("utf-8"))
 
 
-def document(title: str, main: Html, *, style: Html, script: Html | None = None) -> str:
-    """Builds a complete page. It loads no external resources, and its content security policy forbids them."""
+def document(what: str, title: str, main: Html, *, style: Html, script: Html | None = None) -> str:
+    """Builds a complete page. It loads no external resources, and its content security policy forbids them.
+
+    `what` is the kind of page, such as "report". The page begins with a mark by which `write_document` recognizes it.
+    """
     policy = ["default-src 'none'", "img-src data:", f"style-src '{_sha256(style)}'"]
     if script is not None:
         policy.append(f"script-src '{_sha256(script)}'")
@@ -71,17 +75,33 @@ def document(title: str, main: Html, *, style: Html, script: Html | None = None)
         tag("style", style),
     )
     body = tag("body", main, None if script is None else tag("script", script))
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+    return f"{_mark(what)}{tag('html', head, body, lang='en')}\n"
 
 
-def write_document(path: Path, content: str) -> None:
+def write_document(path: Path, content: str, *, replaces: str | None = None) -> None:
     """Writes a page. An existing file is replaced only after the page is completely written.
 
-    Raises `UserError` if the page cannot be written.
+    With `replaces`, only a page of this kind is replaced, and no other file. Raises `UserError` if the page cannot be
+    written.
     """
+    check_output(path)
+    if replaces is not None and kind(path) == FILE and not _begins(path, _mark(replaces).encode()):
+        raise UserError(
+            f"{path} cannot be written: it is not a {replaces} page of auxar; delete it, or choose another name"
+        )
     with replacing(path) as temporary:
         # File names may contain surrogates, which UTF-8 cannot encode. Each is written as a question mark.
         temporary.write_bytes(content.encode("utf-8", "replace"))
+
+
+def _mark(what: str) -> str:
+    """The beginning of every page of a kind, such as "report". The document type comes first, as browsers require."""
+    return f"<!doctype html>\n<!-- auxar {what} -->\n"
+
+
+def _begins(path: Path, content: bytes) -> bool:
+    with reading(path) as file:
+        return file.read(len(content)) == content
 
 
 def _sha256(text: str) -> str:

@@ -15,6 +15,8 @@ from auxar.report.pictures import figures_section, samples_section
 from auxar.report.reading import RunContent
 from auxar.report.tables import Table
 
+PAGE = "report"
+"""The kind of this page."""
 DIGITS = words.DIGITS_ON_A_RUNS_PAGE
 
 
@@ -30,7 +32,7 @@ def page(run: RunContent) -> str:
         _data(run.evaluation),
         _recipe(run.recipe),
     )
-    return document(run.name, main, style=resource("style.css"), script=resource("script.js"))
+    return document(PAGE, run.name, main, style=resource("style.css"), script=resource("script.js"))
 
 
 def _header(run: RunContent) -> Html:

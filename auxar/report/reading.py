@@ -16,7 +16,7 @@ import attrs
 
 from auxar.errors import UserError, shown
 from auxar.evaluation.records import Evaluation, Exactness
-from auxar.files import DamagedFile, parse_json, read_bytes
+from auxar.files import DamagedFile, entries, is_file, parse_json, read_bytes
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
 from auxar.recipe.stages import written_stages
@@ -131,7 +131,7 @@ def read_run(folder: Path) -> RunContent:
     pictures = _Pictures(folder)
     return RunContent(
         name=folder.resolve().name,
-        recipe=read_bytes(recipe, MOST_BYTES).decode("utf-8-sig", "replace") if recipe.exists() else None,
+        recipe=read_bytes(recipe, MOST_BYTES).decode("utf-8-sig", "replace") if is_file(recipe) else None,
         evaluation=_record(folder / "evaluation.json", Evaluation),
         curves=_curves(folder),
         samples=_record(folder / "samples" / "samples.json", Samples),
@@ -144,7 +144,7 @@ def read_run(folder: Path) -> RunContent:
 
 
 def _record(path: Path, kind: type[T]) -> T | None:
-    return read_record(path, kind) if path.exists() else None
+    return read_record(path, kind) if is_file(path) else None
 
 
 class _Pictures:
@@ -161,9 +161,9 @@ class _Pictures:
         Raises `UserError` if the file cannot be read, and `DamagedFile` if it is not a PNG image.
         """
         path = self.folder / name
-        if not path.exists():
+        if not is_file(path):
             return None
-        if path.is_file() and path.stat().st_size > self.room:
+        if path.stat().st_size > self.room:
             self.too_large.append(name)
             return None
         content = read_bytes(path, self.room)
@@ -196,10 +196,10 @@ def _figures(folder: Path, pictures: _Pictures) -> Iterator[tuple[FigureEntry, P
 
 def _curves(folder: Path) -> dict[str, Curve]:
     # Earlier versions wrote the metrics of all factors to one file next to the recipe.
-    files = [folder / "metrics.jsonl", *sorted(folder.glob("factors/*/metrics.jsonl"))]
+    files = [folder / "metrics.jsonl", *entries(folder, "factors/*/metrics.jsonl")]
     values: dict[str, dict[int, float]] = {}
     seconds: dict[str, float | None] = {}
-    for line in (line for file in files if file.is_file() for line in io.BytesIO(read_bytes(file))):
+    for line in (line for file in files if is_file(file) for line in io.BytesIO(read_bytes(file))):
         # A run that is stopped while writing leaves an incomplete line, which is skipped here.
         if (point := _point(line)) is None:
             continue

@@ -7,14 +7,13 @@ for all factors. These are read, too.
 from __future__ import annotations
 
 import importlib.metadata
-import os
 from pathlib import Path
 
 import attrs
 from attrs.validators import ge
 
 from auxar.errors import UserError, one_line
-from auxar.files import write_json
+from auxar.files import kind, write_json
 from auxar.runs.records import read_record
 
 FORMAT = 2
@@ -45,8 +44,8 @@ def write_format(path: Path) -> None:
 
 
 def _format(path: Path) -> int:
-    # `lexists` also sees a broken link. A folder with a broken run.json must not be taken for one of version 1.
-    if not os.path.lexists(path / RECORD):
+    # `kind` also sees a broken link. A folder with a broken run.json must not be taken for one of version 1.
+    if kind(path / RECORD) is None:
         return 1
     record = read_record(path / RECORD, RunRecord)
     if record.format > FORMAT:

@@ -20,18 +20,21 @@ are loaded only on request.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 
 from auxar.errors import UserError
-from auxar.files import unfinished
+from auxar.files import FILE, FOLDER, LINK, check_output, entries, is_file, kind, unfinished
 from auxar.recipe import Recipe
-from auxar.runs.format import check_format
+from auxar.runs.format import RECORD, check_format
 from auxar.runs.lock import HOLDER, LOCK
 
 PLACES = ("*", "factors/*", "factors/*/*", "plugins/*", "samples/*", "samples/*/*", "figures/*")
 """Glob patterns of the paths that are checked in a run's folder. A folder comes before its contents."""
+FILES = (RECORD, "recipe.toml", "evaluation.json", "evaluation.safetensors", "report.html", LOCK, HOLDER)
+"""Names of the files that are written directly into a run's folder."""
 
 
 @attrs.frozen
@@ -78,23 +81,45 @@ class RunFolder:
         """The file of a factor's training metrics, one JSON object per line."""
         return self.factor(factor) / "metrics.jsonl"
 
+    @property
+    def saved(self) -> list[Path]:
+        """The files of weights and the checkpoints of all factors."""
+        return entries(self.path, "factors/*/*.safetensors")
+
+    @property
+    def made(self) -> bool:
+        """Whether `auxar run` made the folder: it has a run.json or, as before format 2, weights or checkpoints."""
+        return kind(self.path / RECORD) is not None or bool(self.saved)
+
     def trained(self, recipe: Recipe) -> list[str]:
         """Names of the fully trained factors, in order of depth."""
-        return [name for name in recipe.factor_names if self.weights(name).is_file()]
+        return [name for name in recipe.factor_names if is_file(self.weights(name))]
 
 
 def check_folder(path: Path) -> None:
-    """Checks a folder before a run is created or continued in it.
+    """Checks a folder before a run is created or continued in it, or changed.
 
-    Raises `UserError` if `path` exists and is not a run's folder, or if `check_contents` finds a problem. An empty
-    folder, or one with only a lock and temporary files, is accepted.
+    Raises `UserError` if `path` exists and is not a run's folder, if `check_contents` finds a problem, or if something
+    other than a regular file is in the place of a file that may be written. An empty folder, or one with only a lock,
+    temporary files and run.json, is accepted.
     """
-    if not RunFolder(path).recipe.is_file() and path.exists():
-        # A process that was killed before it wrote the recipe may have left a lock and temporary files.
-        ours = {path / LOCK, path / HOLDER, *unfinished(path)} if path.is_dir() else set()
-        if not path.is_dir() or any(entry not in ours for entry in path.iterdir()):
+    run = RunFolder(path)
+    if is_file(run.recipe):
+        if not run.made:
+            raise UserError(
+                f"{run.recipe} is not the recipe of a run, and would be replaced; choose another folder with --out"
+            )
+    elif path.exists():
+        # A process that was killed before it wrote the recipe may have left these files.
+        ours = {path / name for name in (LOCK, HOLDER, RECORD)} | set(unfinished(path)) if path.is_dir() else set()
+        if not path.is_dir() or any(entry not in ours for entry in entries(path)):
             raise UserError(f"{path} exists and is not a run's folder; choose another folder with --out")
-    check_contents(path)
+    for entry in _checked(path):
+        if kind(entry) == LINK and not entry.is_dir():
+            check_output(entry)
+    for name in FILES:
+        check_output(path / name)
+    check_format(path)
 
 
 def check_contents(path: Path) -> None:
@@ -103,14 +128,25 @@ def check_contents(path: Path) -> None:
     Raises `UserError` for a link that leads out of the folder, for an entry that is neither a file nor a folder (such
     as a pipe), for a format version above `FORMAT`, and for a damaged run.json.
     """
+    for _ in _checked(path):
+        pass
+    check_format(path)
+
+
+def _checked(path: Path) -> Iterator[Path]:
+    """Yields the files, folders and links at `PLACES` in a run's folder, after checking each.
+
+    Raises `UserError` for a link that leads out of the folder, and for any other entry than these.
+    """
     root = os.path.realpath(path)
-    for entry in (entry for place in PLACES for entry in path.glob(place)):
-        if entry.is_symlink():
+    for entry in (entry for place in PLACES for entry in entries(path, place)):
+        found = kind(entry)
+        if found == LINK:
             target = os.path.realpath(entry)
             if os.path.commonpath([root, target]) != root:
                 raise UserError(
                     f"{entry} is a link to {target}, outside of the run's folder; replace the link with a copy"
                 )
-        elif not (entry.is_file() or entry.is_dir()):
+        elif found not in (FILE, FOLDER):
             raise UserError(f"{entry} is neither a file nor a folder; remove it from the run's folder")
-    check_format(path)
+        yield entry

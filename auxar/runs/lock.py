@@ -12,7 +12,7 @@ import filelock
 from accelerate import Accelerator
 
 from auxar.errors import UserError
-from auxar.files import read_json, write_json
+from auxar.files import check_output, read_json, write_json
 
 LOCK, HOLDER = ".lock", ".lock.json"
 """Names of the lock file, and of the file that says which process holds the lock."""
@@ -25,6 +25,7 @@ def holding(path: Path) -> Iterator[None]:
     Raises `UserError` if another process holds the lock (the message names the process if it is known), or if the
     folder cannot be written.
     """
+    check_output(path / LOCK)
     lock = filelock.FileLock(path / LOCK)
     try:
         path.mkdir(parents=True, exist_ok=True)

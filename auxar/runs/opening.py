@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from auxar.errors import UserError
-from auxar.files import remove, replacing, unfinished
+from auxar.files import entries, is_file, read_bytes, remove, replacing, unfinished
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, fill_in, load_recipe, read_recipe, recipe_table, recipe_text
 from auxar.runs.format import write_format
@@ -38,20 +38,27 @@ def begin_run(path: Path, recipe: Recipe, registry: Registry) -> tuple[RunFolder
     recipe = attrs.evolve(recipe, plugins=tuple(f"plugins/{file.name}" for file in registry.files))
     text = recipe_text(recipe).encode()
     check_folder(path)
-    if run.recipe.is_file():
-        if any(path.glob("factors/*/*.safetensors")):
+    if is_file(run.recipe):
+        if run.saved:
             _check_same(run, recipe, registry)
         if not _holds(run.recipe, text):
             # Without its report, a run counts as unfinished, and `auxar run` then applies the new settings.
             remove(run.report)
-    for folder in (path, run.samples, run.samples / "images", run.figures, *path.glob("factors/*"), path / "plugins"):
+    for folder in (
+        path,
+        run.samples,
+        run.samples / "images",
+        run.figures,
+        *entries(path, "factors/*"),
+        path / "plugins",
+    ):
         for left in unfinished(folder):
             remove(left)
-    # The recipe is written first, because a folder with a recipe counts as a run and can be continued.
+    # run.json is written first, because only a folder with this file is recognized as a run and can be continued.
+    write_format(path)
     _write_if_new(run.recipe, text)
     for file, content in registry.files.items():
         _write_if_new(path / "plugins" / file.name, content)
-    write_format(path)
     return run, recipe
 
 
@@ -70,7 +77,7 @@ def open_run(
     `trust_plugins` is False.
     """
     run = RunFolder(path)
-    if not run.recipe.is_file():
+    if not is_file(run.recipe):
         raise UserError(f"{path} is not a run's folder: it has no recipe.toml; `auxar run RECIPE` makes a run")
     check_contents(path)
     recipe, registry = load_recipe(run.recipe, settings, sampling=sampling, trust_plugins=trust_plugins, of_a_run=True)
@@ -85,7 +92,7 @@ def _write_if_new(path: Path, content: bytes) -> None:
 
 def _holds(path: Path, content: bytes) -> bool:
     """Whether the file exists and has exactly this content. A file of another size is not read."""
-    return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
+    return is_file(path) and path.stat().st_size == len(content) and read_bytes(path) == content
 
 
 def _check_same(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
@@ -93,7 +100,7 @@ def _check_same(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
     kept = fill_in(read_recipe(run.recipe), registry)
     for file, content in registry.files.items():
         copy = run.path / "plugins" / file.name
-        if copy.is_file() and not _holds(copy, content):
+        if is_file(copy) and not _holds(copy, content):
             raise UserError(
                 f"{run.path} was made with another version of the plugin file {file}; restore that version or choose "
                 "another folder with --out"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from auxar.errors import UserError, one_line
-from auxar.files import DamagedFile, Shapes, read_shapes, read_tensors
+from auxar.files import DamagedFile, Shapes, is_file, read_shapes, read_tensors
 from auxar.interfaces import Factor, Prior
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
@@ -86,7 +86,7 @@ def _advising() -> Iterator[None]:
 
 def _trained(run: RunFolder, factor: Factor) -> Path:
     path = run.weights(factor.name)
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(
             f"{path} is missing: factor {factor.name} is not trained; train it with `auxar run` and the run's recipe"
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from string import Template
 
 from auxar.errors import UserError, did_you_mean
+from auxar.files import write_text
 from auxar.plugins import load_plugins
 from auxar.scaffold.names import PluginNames, check_free, plugin_names
 
@@ -16,8 +17,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 def write_plugin(project: str, kind: str, parent: Path) -> tuple[Path, list[str]]:
     """Writes a plugin package to the folder `parent`/`project`. Returns the folder and the relative paths of its files.
 
-    Raises `UserError` if the kind is unknown, if the name is invalid or taken, if the folder exists, or if `parent`
-    is not a folder.
+    Raises `UserError` if the kind is unknown, if the name is invalid or taken, if the folder exists, if `parent` is
+    not a folder, or if a file cannot be written.
     """
     if kind not in KINDS:
         raise UserError(f"--kind: there is no template for '{kind}'{did_you_mean(kind, KINDS)}")
@@ -31,10 +32,10 @@ def write_plugin(project: str, kind: str, parent: Path) -> tuple[Path, list[str]
         raise UserError(f"{folder} exists and is not overwritten; choose another name or another --out") from None
     except NotADirectoryError:
         raise UserError(f"--out: {parent} is not a folder") from None
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
     for path, text in files.items():
-        file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        write_text(folder / path, text)
     return folder, list(files)
 
 

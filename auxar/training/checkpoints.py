@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from auxar.errors import UserError, one_line
-from auxar.files import DamagedFile, Shapes, read_tensors, remove, write_tensors
+from auxar.files import DamagedFile, Shapes, entries, read_tensors, remove, write_tensors
 from auxar.interfaces import Factor
 from auxar.runs.weights import check_shapes
 from auxar.training.averaging import WeightAverage
@@ -73,7 +73,7 @@ class Checkpoint:
 
 def checkpoints(folder: Path) -> list[Path]:
     """Paths of the checkpoints in a factor's folder, newest first."""
-    found = [(int(match[1] or -1), path) for path in folder.glob("*") if (match := NAME.fullmatch(path.name))]
+    found = [(int(match[1] or -1), path) for path in entries(folder) if (match := NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found, reverse=True)]
 
 
@@ -120,8 +120,8 @@ def save(
 def newest(folder: Path, factor: Factor, average: bool, steps: int) -> Checkpoint | None:
     """Reads the newest undamaged checkpoint of a training of `steps` steps; None if there are no checkpoint files.
 
-    Logs a warning for each damaged file that is skipped. Raises `UserError` if all files are damaged, or if a file
-    belongs to another model.
+    Logs a warning for each damaged file that is skipped. Raises `UserError` if all files are damaged, or if the
+    newest undamaged file cannot be read or belongs to another model.
     """
     damaged: list[DamagedFile] = []
     for path in checkpoints(folder):

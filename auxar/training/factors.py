@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from auxar.data import DataSets
 from auxar.distributed.group import Team, shares
 from auxar.errors import UserError, did_you_mean
+from auxar.files import is_file
 from auxar.interfaces import Prior
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
@@ -57,7 +58,7 @@ def train_factors(
             factor.to("cpu")
     # Other processes may still train for days. A collective operation would time out, so this process polls for the
     # weight files.
-    while any(not run.weights(name).is_file() for name in names):
+    while any(not is_file(run.weights(name)) for name in names):
         time.sleep(0.5)
     return model
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from auxar.distributed.group import Team
 from auxar.errors import UserError
-from auxar.files import append_line, parse_json, read_bytes, to_json, write_text
+from auxar.files import append_line, is_file, parse_json, read_bytes, to_json, write_text
 from auxar.interfaces import Factor
 from auxar.recipe import TrainingConfig
 from auxar.training.checkpoints import Progress
@@ -137,7 +137,7 @@ def forget_after(path: Path, step: int) -> None:
 
     A killed process may have left both.
     """
-    if not path.is_file():
+    if not is_file(path):
         return
     text = read_bytes(path).decode("utf-8", "replace")
     whole = "".join(f"{line}\n" for line in text.splitlines() if _is_up_to(line, step))

@@ -246,10 +246,11 @@ def _terabyte(random: Random, place: Place, name: str) -> None:
 def _more(random: Random, place: Place, name: str) -> None:
     """Adds a file with a name that has a meaning in a run."""
     names = [
-        *("metrics.jsonl", ".lock", ".lock.json", ".recipe.toml.x.part", "optimizer.pt", "factors/prior/.x.part"),
+        *("metrics.jsonl", ".lock", ".lock.json", ".recipe.toml.a1b2c3d4.part", "factors/prior/.x.a1b2c3d4.part"),
         *("factors/prior/training.safetensors", "factors/prior/training-000000009.safetensors", "plugins/evil.py"),
         *(f"factors/prior/training-{'9' * 30}.safetensors", "factors/prior/training-000000003.safetensors"),
         *("factors/other/weights.safetensors", "samples/images/000009.png", "samples/notes.txt", "figures/x.png"),
+        "optimizer.pt",
     ]
     path = place.folder / random.choice(names)
     if os.path.lexists(path) or not path.parent.parent.is_dir():

@@ -362,7 +362,7 @@ def test_a_run_that_is_not_finished(refused, pictures, tmp_path_factory):
 def test_draws_that_are_none(refused, pictures, arguments):
     for none in (["-n", 0], ["--set", "sampling.images=0"]):
         message = refused("--given", pictures, *arguments, *none)
-        assert message == "sampling.images (-n) is 0: expected at least 1 draw for each given image"
+        assert message == "sampling.images (-n) is 0: expected at least 1"
 
 
 def test_the_number_of_draws_can_be_set_as_any_key(sampled, pictures):

@@ -559,13 +559,20 @@ def test_links_in_the_way_to_a_run_are_fine(finished, own, tmp_path):
 
 
 def test_links_within_a_run_are_fine(finished, own):
+    """Links to folders are followed. Links to files are read, and never written."""
     (own / "kept").mkdir()
     for name in ("evaluation.json", "samples", "factors/prior"):
         moved = own / "kept" / Path(name).name
         (own / name).rename(moved)
         (own / name).symlink_to(moved if name == "samples" else os.path.relpath(moved, (own / name).parent))
+    writes = ("run", "evaluate", "figures")
     for verb, call in verbs(finished).items():
-        assert said(call, own) == "", verb
+        expected = f"{own / 'evaluation.json'} cannot be written: expected a new or a regular file, found a link"
+        assert said(call, own) == (expected if verb in writes else ""), verb
+    (own / "evaluation.json").unlink()
+    (own / "kept" / "evaluation.json").rename(own / "evaluation.json")
+    for verb in writes:
+        assert said(verbs(finished)[verb], own) == "", verb
 
 
 @pytest.mark.parametrize("place", [place for place in PLACES[:16] if not place.startswith(".")])

@@ -1,0 +1,226 @@
+"""Tests that output goes only to new files and to files that auxar made, and never to links, pipes or devices."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.tiny_runs import run, snapshot, tiny, write
+from PIL import Image
+
+from auxar.cli import main
+from auxar.commands.evaluate import evaluate
+from auxar.commands.figures import figures
+from auxar.commands.sample import sample
+from auxar.errors import UserError
+from auxar.files import append_line, replacing, unfinished, write_json, write_tensors, write_text
+from auxar.generation.sheets import save_png
+from auxar.pipeline import run as run_recipe
+from auxar.report import write_report
+from auxar.runs import opening
+from auxar.runs.lock import holding
+
+
+@pytest.fixture(scope="module")
+def finished(pictures, tmp_path_factory) -> Path:
+    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures))
+
+
+@pytest.fixture
+def own(finished, tmp_path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def refusal(action: Callable[..., Any], *arguments: Any, **options: Any) -> str:
+    """Returns the message of the `UserError` that an action raises."""
+    with pytest.raises(UserError) as caught:
+        action(*arguments, **options)
+    return str(caught.value)
+
+
+# Kinds of files
+
+
+def link(path: Path) -> None:
+    (path.parent / "target").write_text("precious")
+    path.symlink_to("target")
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def bound(path: Path) -> None:
+    with chdir(path.parent), socket.socket(socket.AF_UNIX) as made:
+        made.bind(path.name)  # The path of a socket must be shorter than about 100 characters.
+
+
+def device(path: Path) -> None:
+    try:
+        os.mknod(path, 0o020600, os.makedev(1, 3))  # /dev/null
+    except OSError:
+        pytest.skip("needs the right to make devices")
+
+
+SPECIAL = {link: "link", dangling: "link", os.mkfifo: "pipe", bound: "socket", device: "device", Path.mkdir: "folder"}
+WRITERS = {
+    "text": lambda path: write_text(path, "text"),
+    "json": lambda path: write_json(path, {}),
+    "tensors": lambda path: write_tensors(path, {"a": torch.zeros(1)}, {}),
+    "line": lambda path: append_line(path, "line"),
+    "picture": lambda path: save_png(Image.new("RGB", (1, 1)), path),
+}
+
+
+@pytest.mark.parametrize(("make", "kind"), SPECIAL.items())
+def test_output_goes_only_to_new_and_regular_files(tmp_path, make, kind):
+    path = tmp_path / "file"
+    make(path)
+    before = snapshot(tmp_path), path.lstat().st_mtime_ns
+    for name, writer in WRITERS.items():
+        expected = f"{path} cannot be written: expected a new or a regular file, found a {kind}"
+        assert refusal(writer, path) == expected, name
+    assert (snapshot(tmp_path), path.lstat().st_mtime_ns) == before
+    assert not (tmp_path / "nowhere").exists()
+    assert set(os.listdir(tmp_path)) <= {"file", "target"}
+
+
+def test_only_temporary_files_of_auxar_are_unfinished(tmp_path):
+    for name in (".movie.mp4.part", ".part", ".a.part", ".a.ABCDEFGH.part", "a.abcdefgh.part", ".abcdefgh.part"):
+        (tmp_path / name).touch()
+    (tmp_path / ".folder.abcdefgh.part").mkdir()
+    (tmp_path / ".link.abcdefgh.part").symlink_to(".part")
+    with replacing(tmp_path / "a\nb.png") as temporary:
+        assert unfinished(tmp_path) == [temporary]
+
+
+# Commands
+
+
+def test_a_comparison_replaces_only_a_comparison(finished, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    compare = ["compare", str(finished), str(finished), "--out"]
+    for _ in range(2):
+        assert main([*compare, str(page)]) == 0
+    own = tmp_path / "notes.html"
+    own.write_text("<!doctype html>\n<title>notes</title>")
+    for file in (own, shutil.copy(finished / "report.html", tmp_path)):
+        before = snapshot(tmp_path)
+        capsys.readouterr()
+        assert main([*compare, str(file)]) == 2
+        expected = f"{file} cannot be written: it is not a comparison page of auxar; delete it, or choose another name"
+        assert capsys.readouterr() == ("", f"auxar: {expected}\n")
+        assert snapshot(tmp_path) == before
+
+
+def test_a_report_replaces_no_page_of_a_user(finished, tmp_path):
+    page = tmp_path / "report.html"
+    page.write_text("<!doctype html>\n<title>notes</title>")
+    assert refusal(write_report, tmp_path).startswith(f"{page} cannot be written: it is not a report page of auxar; ")
+    page.unlink()
+    assert write_report(tmp_path).read_bytes() == write_report(tmp_path).read_bytes()
+
+
+@pytest.mark.parametrize("beside", [(), ("plugins/a.py", "factors/a.csv", "samples/a.png", "metrics.jsonl")])
+def test_a_users_recipe_is_not_replaced_by_that_of_a_run(pictures, tmp_path, beside):
+    recipe = write(tmp_path / "recipe.toml", tiny(pictures))
+    for name in beside:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("text")
+    before = snapshot(tmp_path)
+    assert refusal(run_recipe, recipe, out=tmp_path) == (
+        f"{tmp_path / 'recipe.toml'} is not the recipe of a run, and would be replaced; choose another folder with "
+        "--out"
+    )
+    assert snapshot(tmp_path) == before
+    assert not (tmp_path / ".lock").exists()
+
+
+@pytest.mark.parametrize("function", ["write_format", "_write_if_new"])
+def test_a_run_that_was_killed_at_its_start_is_continued(pictures, tmp_path, monkeypatch, function):
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    table = tiny(pictures, training__steps=1)
+    monkeypatch.setattr(opening, function, killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", table)
+    monkeypatch.undo()
+    run(tmp_path / "run", table, only=["prior"])
+
+
+@pytest.mark.parametrize(
+    "name", ["evaluation.json", "report.html", "factors/prior/metrics.jsonl", "samples/samples.png"]
+)
+def test_links_in_a_run_are_told_before_any_work(pictures, own, name):
+    """A link within the run's folder would only be found when the file is written, perhaps after days of training."""
+    path = own / name
+    path.rename(own / "factors" / "kept")
+    path.symlink_to(own / "factors" / "kept")
+    before = snapshot(own)
+    expected = f"{path} cannot be written: expected a new or a regular file, found a link"
+    for command in (evaluate, figures, lambda folder: run(folder, tiny(pictures))):
+        assert refusal(command, own) == expected
+    assert snapshot(own) == before
+
+
+@pytest.mark.parametrize("name", ["evaluation.json", "factors/prior/weights.safetensors", "samples/samples.json"])
+def test_folders_in_place_of_files_of_a_run_are_told_before_training(pictures, own, name):
+    (own / name).unlink()
+    (own / name).mkdir()
+    shutil.rmtree(own / "factors" / "stage0")
+    before = snapshot(own)
+    assert refusal(run, own, tiny(pictures)).startswith(f"{own / name} ")
+    assert snapshot(own) == before
+
+
+def test_a_lock_follows_no_link(tmp_path):
+    link(tmp_path / ".lock")
+    before = snapshot(tmp_path)
+    assert "/.lock cannot be written: expected a new or a regular file, found a link" in refusal(
+        lambda: holding(tmp_path).__enter__()
+    )
+    assert snapshot(tmp_path) == before
+
+
+# Samples
+
+
+@pytest.mark.parametrize("name", ["images/000000.png", "samples.png", "draws.npz", "samples.json"])
+def test_files_of_a_user_with_names_of_samples_are_kept(finished, tmp_path, name):
+    """Such files are removed only from folders in which auxar has drawn samples."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text('{"count": 3}')
+    before = snapshot(tmp_path)
+    assert refusal(sample, finished, images=1, out=tmp_path).startswith(
+        f"{tmp_path / name} is not a sample of an earlier call: "
+    )
+    assert snapshot(tmp_path) == before
+    assert not (tmp_path / ".lock").exists()
+
+
+@pytest.mark.parametrize("kept", ["samples.json", ".lock"])
+def test_earlier_samples_are_replaced(finished, tmp_path, kept):
+    """A stopped call leaves a lock file without samples.json, and a copy may lack the hidden lock file."""
+    out = sample(finished, images=2, out=tmp_path / "out")
+    for name in {"samples.json", ".lock"} - {kept}:
+        (out / name).unlink()
+    sample(finished, images=1, out=out)
+    assert os.listdir(out / "images") == ["000000.png"]
+
+
+def test_samples_are_not_replaced_through_a_link(finished, tmp_path):
+    out = sample(finished, images=1, out=tmp_path / "out")
+    (out / "images").rename(tmp_path / "images")
+    (out / "images").symlink_to(tmp_path / "images")
+    before = snapshot(tmp_path)
+    expected = f"{out / 'images'} cannot be written: expected a folder, found a link"
+    assert refusal(sample, finished, images=1, out=out) == expected
+    assert snapshot(tmp_path) == before
