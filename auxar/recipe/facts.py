@@ -1,0 +1,47 @@
+"""The parts of a recipe that must be equal in all processes that work on it together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from auxar.files import read_bytes
+from auxar.plugins import Registry
+from auxar.recipe.loading import recipe_table
+from auxar.recipe.schema import Recipe
+
+
+def recipe_facts(recipe: Recipe, registry: Registry, folder: Path) -> dict[str, Any]:
+    """Values by name: every key of the recipe, the packages of its components, and the checksums of its plugin files.
+
+    `folder` is the folder that the paths of the plugin files are relative to. Components are read from the recipe, so
+    their options must be filled in.
+    """
+    facts = dict(flat(recipe_table(recipe)))
+    named = {value for key, value in facts.items() if key.split(".")[-1] == "name"}
+    for (kind, name), provider in registry.providers.items():
+        # A plugin file is compared by its checksum, because its path may differ between machines.
+        if name in named and not any(f"({folder / file})" in provider for file in recipe.plugins):
+            facts[f"the plugin with the {kind} '{name}'"] = provider
+    for file in recipe.plugins:
+        facts[f"the checksum of {file}"] = hashlib.sha256(read_bytes(folder / file)).hexdigest()
+    return facts
+
+
+def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the path and the value of each entry of nested tables and lists of tables.
+
+    Examples:
+        >>> dict(flat({"image": {"height": 8}, "stage": [{"repeat": 1}], "plugins": ["a.py"]}))
+        {'image.height': 8, 'stage[0].repeat': 1, 'plugins': ['a.py']}
+    """
+    if isinstance(value, dict) and value:
+        for key, entry in value.items():
+            yield from flat(entry, f"{path}.{key}" if path else key)
+    elif isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
+        for index, entry in enumerate(value):
+            yield from flat(entry, f"{path}[{index}]")
+    else:
+        yield path, value
