@@ -61,10 +61,11 @@ def objection(reports: Mapping[int, Report], count: int) -> str | None:
         others = reports[rank].facts
         for key in {**facts, **others}:
             if key not in facts or key not in others or facts[key] != others[key]:
-                first, second = (shown(table[key]) if key in table else "no value" for table in (facts, others))
+                first = f"{key} = {shown(facts[key])}" if key in facts else f"no {key}"
+                second = shown(others[key]) if key in others else "none"
                 return (
-                    f"the processes of this command differ: rank {ranks[0]} has {key} = {first}, rank {rank} has "
-                    f"{second}; start all processes with the same command, files and version of auxar"
+                    f"the processes of this command differ: rank {ranks[0]} has {first}, rank {rank} has {second}; "
+                    "start all processes with the same command, files and version of auxar"
                 )
     return None
 
