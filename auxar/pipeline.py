@@ -102,7 +102,8 @@ def run(
             _log_result(evaluate_run(found, recipe, model, data, accelerator))
             _sample(found, recipe, model, data, accelerator, processes)
             update_report(found, accelerator)
-    accelerator.end_training()
+        for tracker in accelerator.trackers:
+            tracker.finish()
     return found
 
 

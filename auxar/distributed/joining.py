@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -100,7 +101,7 @@ def working_together() -> Iterator[Processes]:
     or if they have different versions of auxar.
     """
     global _joined
-    if _joined is None or not torch.distributed.is_initialized():
+    if _joined is None or _joined.count == 1:
         _joined = _join()
     if not _joined.is_main:
         logger.setLevel(logging.WARNING)  # Only the main process reports progress.
@@ -108,6 +109,15 @@ def working_together() -> Iterator[Processes]:
         if _state().num_processes != _joined.count:
             raise UserError(_alone(_joined.count))
         yield _joined
+    # A later command of the same script needs the connection again. (`Accelerator.end_training` would end it.)
+    atexit.unregister(_leave)
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    """Disconnects the processes. Without this, some kinds of connections print a warning when the process ends."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _join() -> Processes:

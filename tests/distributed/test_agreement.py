@@ -423,7 +423,7 @@ def test_a_process_without_a_group_does_not_work_alone(two_folders):
     """Without this message, each process would do all the work."""
     root = two_folders[0].parent
     arguments = [word.format(root=root) for word in RUN]
-    with started_by_hand(arguments, arguments, folders=two_folders, ACCELERATE_USE_CPU="") as started:
+    with started_by_hand(arguments, arguments, folders=two_folders, ACCELERATE_USE_CPU="false") as started:
         for process in started:
             _, errors = process.communicate(timeout=60)
             assert process.returncode == 2

@@ -95,7 +95,7 @@ def by_four(shared) -> Path:
     shutil.copytree(shared, folder)
     more = forgotten(shared, shared.with_name("gone on by four"))
     recipe = shared.with_name("tiny.toml")
-    commands = ["evaluate", folder], ["sample", folder, "--out", folder / "drawn"], ["run", recipe, "--out", more]
+    commands = ["run", recipe, "--out", more], ["evaluate", folder], ["sample", folder, "--out", folder / "drawn"]
     done = call(several(4, "float32", *commands), shared.parent)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Held-out images: ") == 1
