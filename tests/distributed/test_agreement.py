@@ -109,6 +109,25 @@ def test_an_error_ends_all_processes_at_once(error, reason, monkeypatch):
     assert str(found[0]) == f"the process with rank 1 of 3 cannot go on: {reason}"
 
 
+def test_a_process_that_fails_ends_after_the_others_know():
+    """The store of the reports ends with the process that provides it."""
+
+    def work(group: Processes) -> float:
+        try:
+            with group.agreeing():
+                time.sleep(0.3 * group.rank)
+                if group.rank == 0:
+                    raise UserError("x")
+        except UserError:
+            return time.monotonic()
+        return 0.0
+
+    started = time.monotonic()
+    ends = in_threads(2, work)
+    assert min(ends.values()) >= started + 0.3
+    assert max(ends.values()) < started + processes.LINGER
+
+
 def test_a_single_process_compares_nothing():
     group = Processes()
     with group.agreeing() as facts:
