@@ -276,6 +276,16 @@ def read_shapes(path: Path) -> Shapes:
         return _shapes(file)
 
 
+def read_checksum(path: Path) -> str | None:
+    """Reads the checksum that a safetensors file stores, without verifying it; None if it stores none.
+
+    Raises `UserError` if the file is missing or cannot be read, and `DamagedFile` if its header is invalid.
+    """
+    with _tensors(path) as (_, file):
+        found: str | None = (file.metadata() or {}).get(CHECKSUM)
+        return found
+
+
 def read_tensors(
     path: Path, check: Callable[[Shapes, Mapping[str, str]], None] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, str]]:

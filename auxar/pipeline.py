@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from accelerate import Accelerator
 
 from auxar.data import DataSets, load_images
 from auxar.distributed.accelerator import make_accelerator
-from auxar.distributed.watchdog import watching
+from auxar.distributed.joining import working_together
+from auxar.distributed.processes import Processes
 from auxar.errors import one_line
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.evaluation.stored import is_evaluated
@@ -21,12 +23,13 @@ from auxar.generation.samples import check_samples, sample_to_folder
 from auxar.interfaces import Prior
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.building import build_model, own_sampler
+from auxar.recipe.facts import recipe_facts
 from auxar.recipe.paths import with_full_path
 from auxar.report import words
 from auxar.report.updating import update_report
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.lock import holding_for_all
-from auxar.runs.opening import begin_run
+from auxar.runs.opening import begin_run, recipe_of_run
 from auxar.training.factors import chosen_factors, train_factors
 from auxar.training.loop import check_training
 from auxar.training.trackers import tracker_names
@@ -50,50 +53,64 @@ def run(
 
     Raises `UserError` if the recipe, the folder or the images are invalid, or if another process uses the folder. The
     recipe and its components are checked before anything is written. So are the images of a new run, except for single
-    images of a stream.
+    images of a stream. With several processes, it is also raised in all of them if one fails before training, or if
+    their recipes, arguments or images differ.
     """
     path = Path(path)
-    recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
-    recipe = with_full_path(recipe, registry)
     folder = Path("runs") / path.stem if out is None else Path(out)
-
-    names = chosen_factors(recipe, only)
-    build_model(recipe, registry, on="meta")
-    trackers = tracker_names(recipe.training.trackers)
-    accelerator = make_accelerator(recipe.training.precision, folder, trackers)
-    check_training(recipe, names, accelerator.num_processes)
 
     def check(path: Path) -> None:
         check_folder(path)
         if recipe.sampling.images:
             check_samples(RunFolder(path).samples)
 
-    with watching(accelerator):
-        if accelerator.is_main_process:
-            check(folder)
-        # The images of a new run are loaded before its folder is made, so that a mistake in [data] leaves no folder.
-        is_new = not is_file(RunFolder(folder).recipe)
-        data = load_images(recipe.data, recipe.image, registry.dataset_paths()) if is_new else None
-        with holding_for_all(folder, accelerator, check):
-            with accelerator.main_process_first():
-                found, recipe = begin_run(folder, recipe, registry)
-            finished = _is_finished(found, recipe)
-            missing = [name for name in names if not is_file(found.weights(name))]
+    with working_together() as processes:
+        with processes.agreeing() as facts:
+            recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
+            names = chosen_factors(recipe, only)
+            build_model(recipe, registry, on="meta")
+            trackers = tracker_names(recipe.training.trackers)
+            accelerator = make_accelerator(recipe.training.precision, folder, trackers)
+            check_training(recipe, names, processes.count)
+            facts |= {"command": "run", "--out": os.path.abspath(folder), "--factors": sorted(names)}
+            facts |= recipe_facts(recipe, registry)
+            recipe = with_full_path(recipe, registry)
+
+        with processes.agreeing() as facts:
+            if processes.is_main:
+                check(folder)
+            # A new run's images are loaded before its folder is made, so that a mistake in [data] leaves no folder.
+            is_new = facts["whether the run is new"] = not is_file(RunFolder(folder).recipe)
+            if is_new:
+                data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+                facts |= data.facts
+
+        with holding_for_all(folder, processes, check):
+            with processes.agreeing():
+                if processes.is_main:
+                    begin_run(folder, recipe, registry)
+            found, recipe = RunFolder(folder), recipe_of_run(recipe)
             # No process may write before all processes have found which files exist, or they would disagree.
-            accelerator.wait_for_everyone()
+            with processes.agreeing() as facts:
+                finished = facts["whether the run is finished"] = _is_finished(found, recipe)
+                missing = [name for name in names if not is_file(found.weights(name))]
+                facts["the factors that are not trained yet"] = missing
             if finished:
                 logger.info("this run is finished: %s", found.report)
                 return found
 
-            if data is None:
-                data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+            if not is_new:
+                with processes.agreeing() as facts:
+                    data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+                    facts |= data.facts
             for name in data.skipped:
                 logger.warning("this image cannot be read and is left out: %s", one_line(name))
             model = train_factors(recipe, registry, missing, data, found, accelerator)
             _log_result(evaluate_run(found, recipe, model, data, accelerator))
-            _sample(found, recipe, model, data, accelerator)
+            _sample(found, recipe, model, data, accelerator, processes)
             update_report(found, accelerator)
-    accelerator.end_training()
+        for tracker in accelerator.trackers:
+            tracker.finish()
     return found
 
 
@@ -119,7 +136,9 @@ def _log_result(table: Mapping[str, Any]) -> None:
             logger.info("of this bound, %s, because free decoders do not exclude such images", words.wasted(wasted))
 
 
-def _sample(run: RunFolder, recipe: Recipe, model: Prior, data: DataSets, accelerator: Accelerator) -> None:
+def _sample(
+    run: RunFolder, recipe: Recipe, model: Prior, data: DataSets, accelerator: Accelerator, processes: Processes
+) -> None:
     missing = [name for name in recipe.factor_names if name not in run.trained(recipe)]
     if missing:
         logger.info("no samples are drawn yet, because these factors are not trained: %s", ", ".join(missing))
@@ -127,7 +146,7 @@ def _sample(run: RunFolder, recipe: Recipe, model: Prior, data: DataSets, accele
     if not recipe.sampling.images:
         return  # Samples of an earlier call are kept.
     # `auxar sample --out` may be writing into the same folder, so it has a lock of its own.
-    with holding_for_all(run.samples, accelerator, check_samples):
+    with holding_for_all(run.samples, processes, check_samples):
         sample_to_folder(model, recipe.sampling, own_sampler(model), run.samples, accelerator, data.heldout)
     if rows := _figure_rows(recipe):
         # The figure of nearest training images would read a whole stream, so only `auxar figures` draws it for streams.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from auxar.data import load_images
 from auxar.distributed.accelerator import make_accelerator
-from auxar.distributed.watchdog import watching
+from auxar.distributed.joining import working_together
 from auxar.errors import UserError
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.recipe.building import build_model
@@ -15,7 +15,7 @@ from auxar.recipe.options import check_settings
 from auxar.report.updating import update_report
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.lock import holding_for_all
-from auxar.runs.opening import open_run
+from auxar.runs.opening import open_run, run_facts
 from auxar.runs.weights import check_sizes
 
 
@@ -24,15 +24,20 @@ def evaluate(path: str | Path, *, settings: Sequence[str] = (), trust_plugins: b
 
     `settings` are `key=value` strings. They may set keys of [evaluation], `data.path` and `data.workers`.
     """
-    check_settings(settings, "evaluation.", "data.path", "data.workers")
-    run, recipe, registry = open_run(Path(path), settings, trust_plugins=trust_plugins)
-    trained = run.trained(recipe)
-    if not trained:
-        raise UserError(f"{run.path}: no factor is trained yet; train the run with `auxar run RECIPE`")
-    check_sizes(run, recipe, registry, trained)
-    accelerator = make_accelerator(recipe.training.precision, run.path)
-    with watching(accelerator), holding_for_all(run.path, accelerator, check_folder):
-        data = load_images(recipe.data, recipe.image, registry.dataset_paths())
-        evaluate_run(run, recipe, build_model(recipe, registry), data, accelerator)
-        update_report(run, accelerator)
+    with working_together() as processes:
+        with processes.agreeing() as facts:
+            check_settings(settings, "evaluation.", "data.path", "data.workers")
+            run, recipe, registry = open_run(Path(path), settings, trust_plugins=trust_plugins)
+            trained = run.trained(recipe)
+            if not trained:
+                raise UserError(f"{run.path}: no factor is trained yet; train the run with `auxar run RECIPE`")
+            check_sizes(run, recipe, registry, trained)
+            accelerator = make_accelerator(recipe.training.precision, run.path)
+            facts |= {"command": "evaluate", **run_facts(run, recipe, registry)}
+        with holding_for_all(run.path, processes, check_folder):
+            with processes.agreeing() as facts:
+                data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+                facts |= data.facts
+            evaluate_run(run, recipe, build_model(recipe, registry), data, accelerator)
+            update_report(run, accelerator)
     return run

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from auxar.commands.opening import open_trained
 from auxar.data import load_images
-from auxar.distributed.watchdog import watching
+from auxar.distributed.joining import working_together
 from auxar.errors import UserError
 from auxar.generation.figures import figures_to_folder
 from auxar.recipe.building import own_sampler
@@ -22,14 +22,18 @@ def figures(path: str | Path, *, rows: int = 6, settings: Sequence[str] = (), tr
 
     `settings` are `key=value` strings that set keys of [sampling]. Returns the folder of the figures.
     """
-    if not 1 <= rows <= MOST_IMAGES:
-        raise UserError(f"--rows {rows}: expected a number from 1 to {MOST_IMAGES}")
-    run = open_trained(path, settings, trust_plugins=trust_plugins)
-    recipe, accelerator, folder = run.recipe, run.accelerator, run.folder.figures
-    with watching(accelerator), holding_for_all(run.folder.path, accelerator, check_folder):
-        data = load_images(recipe.data, recipe.image, run.registry.dataset_paths())
-        figures_to_folder(
-            run.model, own_sampler(run.model), recipe, rows, data.heldout, data.train, folder, accelerator
-        )
-        update_report(run.folder, accelerator)
+    with working_together() as processes:
+        with processes.agreeing() as facts:
+            if not 1 <= rows <= MOST_IMAGES:
+                raise UserError(f"--rows {rows}: expected a number from 1 to {MOST_IMAGES}")
+            run = open_trained(path, settings, trust_plugins=trust_plugins)
+            recipe, folder = run.recipe, run.folder.figures
+            facts |= {"command": "figures", "--rows": rows, **run.facts}
+        with holding_for_all(run.folder.path, processes, check_folder):
+            with processes.agreeing() as facts:
+                data = load_images(recipe.data, recipe.image, run.registry.dataset_paths())
+                facts |= data.facts
+            sampler = own_sampler(run.model)
+            figures_to_folder(run.model, sampler, recipe, rows, data.heldout, data.train, folder, run.accelerator)
+            update_report(run.folder, run.accelerator)
     return folder

@@ -15,7 +15,7 @@ from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.options import check_settings
 from auxar.runs.layout import RunFolder
-from auxar.runs.opening import open_run
+from auxar.runs.opening import open_run, run_facts
 from auxar.runs.weights import trained_model
 
 
@@ -28,6 +28,11 @@ class TrainedRun:
     registry: Registry
     model: Prior
     accelerator: Accelerator
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Values by name that must be equal in all processes that draw images together."""
+        return run_facts(self.folder, self.recipe, self.registry)
 
 
 def open_trained(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from auxar.commands.opening import TrainedRun, open_trained
-from auxar.distributed.watchdog import watching
+from auxar.distributed.joining import working_together
 from auxar.errors import UserError
 from auxar.files import read_json
-from auxar.generation.conditional import draw_given_to_folder
+from auxar.generation.conditional import Given, draw_given_to_folder
 from auxar.generation.inputs import GivenRequest, read_given
 from auxar.generation.samples import check_samples, sample_to_folder
 from auxar.recipe.building import own_sampler
@@ -46,44 +47,47 @@ def sample(
     `settings` and over the recipe. If `rule` is given and is not "reduced", the default of `reduction` is 0. `out` is
     the folder; the default is a folder in RUN/samples.
     """
-    if given is not None and images is None and not sets(settings, "sampling.images"):
-        images = DRAWS  # The recipe's number of images is a total, not a number of draws for each image.
-    options = sampling_options(
-        {
-            "images": images,
-            "rule": rule,
-            "reduction": reduction,
-            "temperature": temperature,
-            "batch_size": batch_size,
-            "seed": seed,
-            "sampler": sampler,
-        }
-    )
-    allowed = () if given is None else ("data.crop", "data.resize")
-    run = open_trained(path, settings, *allowed, sampling=options, trust_plugins=trust_plugins)
-    if not run.recipe.sampling.images:
-        raise UserError("sampling.images (-n) is 0: expected at least 1")
-    folder = None if out is None else Path(out)
-    return _sample_freely(run, folder) if given is None else _sample_given(run, given, folder)
-
-
-def _sample_freely(run: TrainedRun, out: Path | None) -> Path:
-    config = run.recipe.sampling
-    folder = out or run.folder.samples / f"{config.rule}-seed{config.seed}"
-    with watching(run.accelerator), holding_for_all(folder, run.accelerator, check_samples):
-        sample_to_folder(run.model, config, own_sampler(run.model), folder, run.accelerator)
+    with working_together() as processes:
+        with processes.agreeing() as facts:
+            if given is not None and images is None and not sets(settings, "sampling.images"):
+                images = DRAWS  # The recipe's number of images is a total, not a number of draws for each image.
+            options = sampling_options(
+                {
+                    "images": images,
+                    "rule": rule,
+                    "reduction": reduction,
+                    "temperature": temperature,
+                    "batch_size": batch_size,
+                    "seed": seed,
+                    "sampler": sampler,
+                }
+            )
+            allowed = () if given is None else ("data.crop", "data.resize")
+            run = open_trained(path, settings, *allowed, sampling=options, trust_plugins=trust_plugins)
+            if not run.recipe.sampling.images:
+                raise UserError("sampling.images (-n) is 0: expected at least 1")
+            content = None if given is None else read_given(given, run.recipe, run.model)
+            folder = run.folder.samples / _name(given, run) if out is None else Path(out)
+            facts |= {"command": "sample", "--out": os.path.abspath(folder), **run.facts}
+            facts["the given images"] = None if content is None else content.digest
+        with holding_for_all(folder, processes, check_samples):
+            own = own_sampler(run.model)
+            if content is None:
+                sample_to_folder(run.model, run.recipe.sampling, own, folder, run.accelerator)
+            else:
+                draw_given_to_folder(run.model, content, run.recipe.sampling, own, folder, run.accelerator)
+                _log_agreement(folder, content)
     return folder
 
 
-def _sample_given(run: TrainedRun, request: GivenRequest, out: Path | None) -> Path:
-    config = run.recipe.sampling
-    given = read_given(request, run.recipe, run.model)
-    kind = "completed" if request.keep is not None else f"given-depth{request.stage + 1}"
-    folder = out or run.folder.samples / f"{kind}-{config.rule}-seed{config.seed}"
-    with watching(run.accelerator), holding_for_all(folder, run.accelerator, check_samples):
-        draw_given_to_folder(run.model, given, config, own_sampler(run.model), folder, run.accelerator)
-        agreement = read_json(folder / "samples.json")["view_agreement"]
+def _name(request: GivenRequest | None, run: TrainedRun) -> str:
+    """The name of the default folder of the drawn images, in the folder of the run's samples."""
+    kind = "" if request is None else "completed-" if request.keep is not None else f"given-depth{request.stage + 1}-"
+    return f"{kind}{run.recipe.sampling.rule}-seed{run.recipe.sampling.seed}"
+
+
+def _log_agreement(folder: Path, given: Given) -> None:
+    agreement = read_json(folder / "samples.json")["view_agreement"]
     if agreement is not None:
         whose = "the views that they were drawn from" if given.view is None else "the given views"
         logger.info("the views of the drawn images equal %s at %.2f %% of the pixels", whose, 100 * agreement)
-    return folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 
 import attrs
 from torch import Tensor
@@ -50,3 +50,14 @@ class DataSets:
     heldout: ImageSet
     skipped: tuple[str, ...]
     """Names of the broken images that were left out. It is empty for streams, which log broken images as they read."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Values by name that are equal in all processes that have the same images."""
+        sets = (("training", self.train), ("held-out", self.heldout))
+        return {
+            f"the {name} images": f"{len(images)} images, fingerprint {images.fingerprint}"
+            if isinstance(images, Sized)
+            else f"a stream, fingerprint {images.fingerprint}"
+            for name, images in sets
+        }

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
-logger = logging.getLogger("auxar")
-
 
 def make_accelerator(precision: str, folder: Path, trackers: Sequence[str] = ()) -> Accelerator:
-    """Creates an `Accelerator` with a recipe's precision and trackers, which write below `folder`.
-
-    Log messages below warnings are turned off in all processes except the main one.
-    """
-    accelerator = Accelerator(
+    """Creates an `Accelerator` with a recipe's precision and trackers, which write below `folder`."""
+    return Accelerator(
         mixed_precision="bf16" if precision == "bf16" else "no",
         log_with=list(trackers) or None,
         project_dir=folder,
         # Sampling and sums of likelihoods need float64, which Apple's GPUs lack, so the CPU is used there.
         cpu=torch.backends.mps.is_available(),
     )
-    if not accelerator.is_main_process:
-        logger.setLevel(logging.WARNING)  # Only the main process reports progress.
-    return accelerator

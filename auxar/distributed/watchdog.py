@@ -4,86 +4,50 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import logging
 import os
-import platform
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-import attrs
-import psutil
 import torch.distributed
-from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate import PartialState
 
+from auxar.distributed.peers import Peer, alive, stopped
+from auxar.distributed.processes import Processes
 from auxar.distributed.signals import PEER_DIED, Interrupted, requests
 from auxar.errors import UserError
+
+logger = logging.getLogger("auxar")
 
 EVERY = 0.5
 """Seconds between two checks of the other processes."""
 GRACE = 15.0
 """Time limit, in seconds, for a process to save a checkpoint and end by itself after another process died."""
-
-
-@attrs.frozen
-class Peer:
-    """One process of a run."""
-
-    rank: int
-    """Rank of the process, from 0."""
-    machine: str
-    """The result of `machine` in the process."""
-    pid: int
-    """The process ID."""
-
-    @classmethod
-    def own(cls, rank: int) -> Peer:
-        """The calling process."""
-        return cls(rank, machine(), os.getpid())
-
-    def find(self) -> psutil.Process | None:
-        """The `psutil.Process` of the peer, which must run on this machine; None if it has ended."""
-        try:
-            return psutil.Process(self.pid)
-        except psutil.NoSuchProcess:
-            return None
-
-
-def alive(process: psutil.Process | None) -> bool:
-    """Whether a process from `Peer.find` still runs; False for None."""
-    try:
-        # `is_running` detects that the pid of an ended process belongs to another process by now. A comparison of
-        # start times would fail, because they change when the machine's clock is set.
-        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def machine() -> str:
-    """An identifier that is equal for processes that can find each other by pid: the boot and the PID namespace."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:  # Other systems than Linux have no PID namespaces.
-        return platform.node()
+STOPPED_LOOKS = 20
+"""Number of checks in a row that must find a process stopped before a message names it. A stop that is shorter, such as
+that of a debugger, delays the work only a little. Checks are counted instead of seconds, because this process may have
+been stopped too."""
 
 
 @contextlib.contextmanager
-def watching(accelerator: Accelerator) -> Iterator[None]:
-    """Ends this process with an error if another process of the run on this machine dies within the block.
+def watching(processes: Processes) -> Iterator[None]:
+    """Ends this process with an error if another process of the command on this machine dies within the block.
 
-    The error names the dead process. When the block ends without an error, all processes wait for each other. Processes
-    on other machines are not watched; their launchers end them. An exception that is caused by the death of another
-    process is replaced by `Interrupted`; a `UserError` is not replaced.
+    The error names the dead process. A process that is stopped by a signal is named in a warning. When the block ends
+    without an error, all processes wait for each other. Processes on other machines are not watched; their launchers
+    end them. An exception that is caused by the death of another process is replaced by `Interrupted`; a `UserError` is
+    not replaced.
     """
-    if accelerator.num_processes == 1:
+    if processes.count == 1:
         yield
         return
-    peers = gather_object([Peer.own(accelerator.process_index)])
-    watch = _Watch([peer for peer in peers if peer.machine == machine() and peer.pid != os.getpid()], len(peers))
+    own = processes.peers[processes.rank]
+    watch = _Watch(
+        [peer for peer in processes.peers if peer.machine == own.machine and peer != own], own, processes.count
+    )
     try:
         with watch:
             yield
@@ -93,16 +57,21 @@ def watching(accelerator: Accelerator) -> Iterator[None]:
         if interruption := watch.explanation(error):
             raise interruption from None
         raise
-    accelerator.wait_for_everyone()
+    PartialState().wait_for_everyone()
 
 
 class _Watch:
     """A context manager that checks the other processes in a thread."""
 
-    def __init__(self, peers: Sequence[Peer], count: int) -> None:
+    def __init__(self, peers: Sequence[Peer], own: Peer, count: int) -> None:
         self.peers = [(peer, peer.find()) for peer in peers]
+        self.own = own
         self.count = count
         self.dead: list[Peer] = []
+        self.stops: dict[Peer, int] = {}
+        """Number of checks in a row that found a process stopped."""
+        self.told: set[Peer] = set()
+        """Stopped processes that this process named in a message."""
         self.found = threading.Event()
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._look, name="auxar peers", daemon=True)
@@ -134,10 +103,11 @@ class _Watch:
         return self._interruption() if self.dead else None
 
     def _interruption(self) -> Interrupted:
-        names = " and ".join(
-            f"the process with rank {peer.rank} of {self.count} (pid {peer.pid})" for peer in self.dead
-        )
+        names = " and ".join(map(self._name, self.dead))
         return Interrupted(f"{names} ended before the work was done", PEER_DIED)
+
+    def _name(self, peer: Peer) -> str:
+        return f"the process with rank {peer.rank} of {self.count} (pid {peer.pid})"
 
     def _gone(self) -> list[Peer]:
         return [peer for peer, process in self.peers if not alive(process)]
@@ -148,6 +118,26 @@ class _Watch:
             if self.dead:
                 self._end()
                 return
+            self._tell_of_stops()
+
+    def _tell_of_stops(self) -> None:
+        """Logs a warning about each process that `STOPPED_LOOKS` checks in a row found stopped, and when it goes on.
+
+        Of several running processes, the one with the lowest rank logs the warning.
+        """
+        self.stops = {peer: self.stops.get(peer, 0) + 1 for peer, process in self.peers if stopped(process)}
+        tells = all(peer in self.stops for peer, _ in self.peers if peer.rank < self.own.rank)
+        for peer, looks in self.stops.items():
+            if looks == STOPPED_LOOKS and tells:
+                self.told.add(peer)
+                logger.warning(
+                    "%s is stopped, and the other processes wait for it; `kill -CONT %d` lets it go on; or end it with "
+                    "`kill -KILL %d`, and start the same command again",
+                    *(self._name(peer), peer.pid, peer.pid),
+                )
+        for peer in self.told - self.stops.keys():
+            self.told.remove(peer)
+            logger.warning("%s goes on", self._name(peer))
 
     def _end(self) -> None:
         # The other processes need time to notice the dead process. If this process ended at once, they would report it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,15 @@ class Given:
     """The given images, integers (g, *image.shape); None if the files show views."""
     known: Known | None = None
     """The known pixels of images to complete; None if a view is given."""
+
+    @property
+    def digest(self) -> str:
+        """A hash of all values, equal in all processes that were given the same images."""
+        found = hashlib.sha256(repr((self.names, self.depth)).encode())
+        known = (None, None) if self.known is None else (self.known.values, self.known.mask)
+        for tensor in (self.view, self.image, *known):
+            found.update(b"none" if tensor is None else tensor.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
 
 
 def check_stage(model: Prior, stage: int) -> None:

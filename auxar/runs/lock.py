@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
-from accelerate import Accelerator
 
+from auxar.distributed.peers import Peer
+from auxar.distributed.processes import Processes
 from auxar.errors import UserError
 from auxar.files import check_output, read_json, write_json
 
 LOCK, HOLDER = ".lock", ".lock.json"
 """Names of the lock file, and of the file that says which process holds the lock."""
+SEEN_AFTER = 10.0
+"""Maximum time, in seconds, until a file that one machine writes is seen by others that share its folder."""
 
 
 @contextlib.contextmanager
@@ -47,18 +51,42 @@ def holding(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def holding_for_all(path: Path, accelerator: Accelerator, check: Callable[[Path], None]) -> Iterator[None]:
-    """Holds the lock of the folder `path` for a group of processes.
+def holding_for_all(path: Path, processes: Processes, check: Callable[[Path], None]) -> Iterator[None]:
+    """Holds the lock of the folder `path` for the processes of a command. All of them must enter the block.
 
-    The main process runs `check` on the folder and then locks it. The other processes do neither, and do not wait for
-    the main process.
+    The main process runs `check` on the folder and then locks it. Raises `UserError` in all processes if it cannot, or
+    if a process sees another folder under the same path.
     """
-    if not accelerator.is_main_process:
+    with contextlib.ExitStack() as held:
+        with processes.agreeing():
+            if processes.is_main:
+                check(path)
+                held.enter_context(holding(path))
+        with processes.agreeing():
+            if not processes.is_main:
+                _check_is_shared(path, processes)
         yield
-        return
-    check(path)
-    with holding(path):
-        yield
+
+
+def _check_is_shared(path: Path, processes: Processes) -> None:
+    """Raises `UserError` unless the main process has locked the folder that this process sees under this path."""
+    main = processes.peers[0]
+    until = time.monotonic() + SEEN_AFTER
+    while not _is_held_by(path / HOLDER, main):
+        if time.monotonic() >= until:
+            raise UserError(
+                f"{path} on {socket.gethostname()} is not the folder that the process with rank 0 uses on {main.host}; "
+                "all processes need access to the same folder"
+            )
+        time.sleep(0.1)
+
+
+def _is_held_by(path: Path, peer: Peer) -> bool:
+    try:
+        holder = read_json(path)
+    except UserError:
+        return False
+    return bool(holder == {"pid": peer.pid, "host": peer.host})
 
 
 def _holder(path: Path) -> str:

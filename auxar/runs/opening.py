@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import attrs
 
 from auxar.errors import UserError
-from auxar.files import entries, is_file, read_bytes, remove, replacing, unfinished
+from auxar.files import entries, is_file, read_bytes, read_checksum, remove, replacing, unfinished
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, fill_in, load_recipe, read_recipe, recipe_table, recipe_text
+from auxar.recipe.facts import recipe_facts
 from auxar.runs.format import write_format
 from auxar.runs.layout import RunFolder, check_contents, check_folder
 
@@ -21,6 +23,11 @@ FREE_KEYS = {
     "training": ("checkpoint_every", "keep_checkpoints", "log_every", "nonfinite", "parallel", "trackers"),
     "data": ("workers",),
 }
+
+
+def recipe_of_run(recipe: Recipe) -> Recipe:
+    """The recipe that a run's folder stores: `recipe` with the names of the copies of its plugin files."""
+    return attrs.evolve(recipe, plugins=tuple(f"plugins/{Path(file).name}" for file in recipe.plugins))
 
 
 def begin_run(path: Path, recipe: Recipe, registry: Registry) -> tuple[RunFolder, Recipe]:
@@ -35,7 +42,7 @@ def begin_run(path: Path, recipe: Recipe, registry: Registry) -> tuple[RunFolder
     plugin files are accepted and replace the old ones.
     """
     run = RunFolder(path)
-    recipe = attrs.evolve(recipe, plugins=tuple(f"plugins/{file.name}" for file in registry.files))
+    recipe = recipe_of_run(recipe)
     text = recipe_text(recipe).encode()
     check_folder(path)
     if is_file(run.recipe):
@@ -82,6 +89,12 @@ def open_run(
     check_contents(path)
     recipe, registry = load_recipe(run.recipe, settings, sampling=sampling, trust_plugins=trust_plugins, of_a_run=True)
     return run, recipe, registry
+
+
+def run_facts(run: RunFolder, recipe: Recipe, registry: Registry) -> dict[str, Any]:
+    """Values by name that must be equal in all processes that use an opened run together."""
+    weights = {f"the checksum of {name}'s weights": read_checksum(run.weights(name)) for name in run.trained(recipe)}
+    return {"the run": os.path.abspath(run.path), **recipe_facts(recipe, registry), **weights}
 
 
 def _write_if_new(path: Path, content: bytes) -> None:

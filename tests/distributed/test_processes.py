@@ -6,7 +6,6 @@ import contextlib
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from helpers.ranks import started_by_hand
 from helpers.tiny_runs import (
     PROJECT,
     call,
@@ -35,7 +35,8 @@ from helpers.tiny_runs import (
 
 from auxar.commands.evaluate import evaluate
 from auxar.commands.sample import sample
-from auxar.distributed.watchdog import Peer, _Watch, alive, machine
+from auxar.distributed.peers import Peer, alive, machine
+from auxar.distributed.watchdog import _Watch
 from auxar.files import read_json, read_tensors
 
 CHANGES = {
@@ -94,7 +95,7 @@ def by_four(shared) -> Path:
     shutil.copytree(shared, folder)
     more = forgotten(shared, shared.with_name("gone on by four"))
     recipe = shared.with_name("tiny.toml")
-    commands = ["evaluate", folder], ["sample", folder, "--out", folder / "drawn"], ["run", recipe, "--out", more]
+    commands = ["run", recipe, "--out", more], ["evaluate", folder], ["sample", folder, "--out", folder / "drawn"]
     done = call(several(4, "float32", *commands), shared.parent)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Held-out images: ") == 1
@@ -309,21 +310,8 @@ def test_the_death_of_a_process_ends_the_others_and_is_told(pictures, tmp_path):
 @pytest.mark.slow
 def test_death_is_told_without_a_launcher_and_without_an_exchange(shared, tmp_path):
     """Processes that draw samples do not communicate, and without a launcher each must notice the death of others."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    arguments = command("sample", shared, "-n", "1000000", "--out", tmp_path / "samples")
-    first, second = (
-        subprocess.Popen(
-            arguments,
-            env=process_environment(**place, RANK=str(rank), LOCAL_RANK=str(rank)),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    )
-    try:
+    arguments = ["sample", shared, "-n", "1000000", "--out", tmp_path / "samples"]
+    with started_by_hand(arguments, arguments, folders=[tmp_path] * 2) as (first, second):
         until = time.monotonic() + 120
         while not (tmp_path / "samples" / "images" / "000003.png").is_file():
             assert time.monotonic() < until
@@ -335,10 +323,6 @@ def test_death_is_told_without_a_launcher_and_without_an_exchange(shared, tmp_pa
         assert second.returncode == 3
         assert f"auxar: the process with rank 0 of 2 (pid {first.pid}) ended before the work was done" in errors
         assert "Traceback" not in errors
-    finally:
-        first.kill()
-        second.kill()
-        first.communicate()
 
 
 def test_processes_asked_to_end_save_together(pictures, tmp_path):
@@ -393,7 +377,7 @@ def test_a_process_number_that_is_another_ones_by_now_is_dead():
 
 
 def test_a_broken_connection_without_a_dead_process_is_told():
-    watch = _Watch([Peer.own(0)], 2)
+    watch = _Watch([Peer.own(0)], Peer.own(1), 2)
     found = watch.explanation(torch.distributed.DistNetworkError("reset by peer"))
     assert str(found) == "the connection to another process broke (reset by peer)"
     assert watch.explanation(ValueError("reset by peer")) is None
@@ -401,7 +385,7 @@ def test_a_broken_connection_without_a_dead_process_is_told():
 
 def test_a_clock_that_is_set_kills_nobody(monkeypatch):
     """The start time of a process follows the system clock, which may be adjusted while the process trains."""
-    watch = _Watch([Peer.own(0)], 1)
+    watch = _Watch([Peer.own(0)], Peer.own(1), 2)
     started = psutil.Process.create_time
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: started(process) + 3600)
     assert not watch._gone()

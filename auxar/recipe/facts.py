@@ -1,0 +1,44 @@
+"""The parts of a recipe that must be equal in all processes that work on it together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+from auxar.plugins import Registry
+from auxar.recipe.loading import recipe_table
+from auxar.recipe.schema import Recipe
+
+
+def recipe_facts(recipe: Recipe, registry: Registry) -> dict[str, Any]:
+    """Values by name: every key of the recipe, the packages of its components, and the checksums of its plugin files.
+
+    Components are read from the recipe, so their options must be filled in.
+    """
+    facts = dict(flat(recipe_table(recipe)))
+    named = {value for key, value in facts.items() if key.split(".")[-1] == "name"}
+    for (kind, name), provider in registry.providers.items():
+        # A plugin file is compared by its checksum, because its path may differ between machines.
+        if name in named and not any(f"({file})" in provider for file in registry.files):
+            facts[f"the plugin with the {kind} '{name}'"] = provider
+    for file, content in registry.files.items():
+        facts[f"the checksum of {file.name}"] = hashlib.sha256(content).hexdigest()
+    return facts
+
+
+def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the path and the value of each entry of nested tables and lists of tables.
+
+    Examples:
+        >>> dict(flat({"image": {"height": 8}, "stage": [{"repeat": 1}], "plugins": ["a.py"]}))
+        {'image.height': 8, 'stage[0].repeat': 1, 'plugins': ['a.py']}
+    """
+    if isinstance(value, dict) and value:
+        for key, entry in value.items():
+            yield from flat(entry, f"{path}.{key}" if path else key)
+    elif isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
+        for index, entry in enumerate(value):
+            yield from flat(entry, f"{path}[{index}]")
+    else:
+        yield path, value
