@@ -212,6 +212,7 @@ def test_two_processes_do_not_have_the_same_rank(monkeypatch):
     store = HashStore()
     store.add("rank 1", 1)
     monkeypatch.setattr(joining, "connect", lambda place: store)
+    monkeypatch.setattr(joining, "LIMIT", 0.2)
     with pytest.raises(UserError, match="RANK: another process has rank 1 already; give each process its own number"):
         meet(Place(1, 2, "127.0.0.1", 29511, hosts=False))
 

@@ -70,7 +70,7 @@ def in_threads(count: int, work: Callable[[Processes], Any], present: Sequence[i
         except Exception as error:
             found[rank] = error
 
-    threads = [threading.Thread(target=act, args=[rank]) for rank in present or range(count)]
+    threads = [threading.Thread(target=act, args=[rank], daemon=True) for rank in present or range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
