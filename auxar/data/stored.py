@@ -21,10 +21,12 @@ from torch import Tensor
 
 from auxar.data import checksums, conversion
 from auxar.data.conversion import BrokenImage, Preparation
+from auxar.data.copies import DamagedCopy
 from auxar.data.folder import digest
 from auxar.data.randomness import permutation
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
+from auxar.data.space import cannot_be_written, disk_problem
 from auxar.errors import UserError
 from auxar.files import UNFINISHED
 from auxar.interfaces import ImageSpec
@@ -73,12 +75,16 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
                     if file.exists():
                         logger.warning("%s %s; its images are prepared again", file, problem)
                     _write(file, images, preparation)
-        except OSError as error:
+        except DamagedCopy:
+            raise
+        except Exception as error:  # pyarrow and `datasets` hide the errors of a full disk in others.
             cause = f", and {file} {problem}" if file.exists() else ""
-            raise UserError(
-                f"data: prepared images cannot be written to {file.parent}: {error}{cause}; free disk space, or set "
-                "the environment variable HF_DATASETS_CACHE to another folder"
-            ) from error
+            if isinstance(error, OSError):
+                raise UserError(cannot_be_written("prepared images", file.parent, f"{error}{cause}")) from error
+            disk = disk_problem(error, "prepared images")
+            if disk is None:
+                raise
+            raise UserError(disk) from error
     return datasets.Dataset.from_file(str(file))
 
 
@@ -158,9 +164,11 @@ def _convert(
     values: Sequence[Any], numbers: Sequence[int], images: EncodedImages, preparation: Preparation
 ) -> dict[str, list[Any]]:
     def one(value: Any, number: int) -> tuple[str, bytes | None, bytes, str | None]:
-        name, encoded = images.read(value, number)
-        if encoded is None:
-            return name, None, b"", "the file does not exist, is not a regular file, or is not readable"
+        name = images.name(value, number)
+        try:
+            encoded = images.content(value)
+        except BrokenImage as error:
+            return name, None, b"", str(error)
         source = hashlib.sha256(encoded).digest()[:16]
         try:
             return name, preparation(encoded, name).tobytes(), source, None

@@ -30,6 +30,7 @@ from auxar.data import (
     load_images,
     training_batches,
 )
+from auxar.data.reach import Reach
 from auxar.data.source import EncodedImages, open_source
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
@@ -251,11 +252,11 @@ def test_remote_files_are_fetched(tmp_path):
     archive = tmp_path / "set.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("0.png", encoded(0))
-    source = EncodedImages(None, "image", None, "", "")
-    path = f"zip://0.png::{archive}"
-    assert source.read({"path": path, "bytes": None}, 0) == (path, encoded(0))
+    source = EncodedImages(None, "image", None, "", "", reach=Reach((tmp_path.resolve(),), repository="own/set"))
+    value = {"path": f"zip://0.png::{archive}", "bytes": None}
+    assert (source.name(value, 0), source.content(value)) == (value["path"], encoded(0))
     with pytest.raises(UserError, match="cannot be downloaded"):
-        source.read({"path": f"zip://0.png::{tmp_path}/none.zip", "bytes": None}, 0)
+        source.content({"path": f"zip://0.png::{tmp_path}/none.zip", "bytes": None})
 
 
 def test_parquet_folder_has_the_splits_its_files_name(tmp_path):
