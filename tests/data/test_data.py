@@ -328,14 +328,6 @@ def test_card_of_a_parquet_folder_names_its_splits(tmp_path, card):
     assert "BuilderConfig 'three' not found" in message(folder, config="three")
 
 
-def test_card_that_names_other_files(tmp_path):
-    write_parquet(tmp_path / "other.parquet")
-    write_parquet(tmp_path / "set" / "train.parquet")
-    entry = f"configs:\n- config_name: default\n  data_files: {tmp_path}/other.parquet\n"
-    (tmp_path / "set" / "README.md").write_text(f"---\n{entry}---\n")
-    assert f"names {tmp_path}/other.parquet, which is not in this folder" in message(tmp_path / "set")
-
-
 def test_name_of_a_file_format_is_no_data_set(folder, monkeypatch):
     monkeypatch.chdir(folder)
     for name in ("imagefolder", "parquet"):
