@@ -108,7 +108,7 @@ def _check_pages(file: Path, column: str) -> None:
 
 def _unreadable(file: Path, error: Exception) -> UserError:
     return UserError(
-        f"data.path: the parquet file {file} cannot be read: {_reason(error)}; expected an intact parquet file that is "
+        f"data.path: {file} cannot be read as parquet: {_reason(error)}; expected an intact parquet file that is "
         "not encrypted"
     )
 
@@ -122,7 +122,7 @@ def _column(schemas: Mapping[Path, pa.Schema], wanted: str | None, where: str) -
     first, schema = next(iter(schemas.items()))
     usable = {field.name: feature for field in schema if (feature := _feature(field.type)) is not None}
     marked = [name for name in _declared_images(schema) if name in usable]
-    types = {field.name: _name(field.type) for field in schema}
+    types = {field.name: "Image" if field.name in marked else _name(field.type) for field in schema}
     column = choose_column(types, marked, usable, wanted, where if len(schemas) == 1 else str(first))
     for file, other in schemas.items():
         number = other.names.count(column)

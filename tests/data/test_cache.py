@@ -22,7 +22,7 @@ from PIL import Image
 
 from auxar.data import DataSets, StoredImages, checksums, copies, load_images
 from auxar.data.conversion import Preparation
-from auxar.data.parquet import exactly
+from auxar.data.source import open_source
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
 from auxar.recipe import DataConfig, Split
@@ -326,9 +326,11 @@ def test_copies_with_a_damaged_description_are_generated_again(parquet, cache, c
 
 
 def test_copies_without_a_checksum_are_used(parquet, cache, caplog):
-    datasets.load_dataset("parquet", data_files={"train": exactly([parquet])})
+    pixels(parquet)
     file = copied(cache)
     before = file.stat()
+    checksums.beside(file).unlink()
+    shutil.rmtree(cache)
     pixels(parquet)
     assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert checksums.problem(file) is None
@@ -340,8 +342,7 @@ def test_copy_that_another_process_replaced_is_opened_again(parquet, cache):
     pixels(parquet)
     file = copied(cache)
     file.write_bytes(one_byte_of_a_pixel(file.read_bytes()))
-    _, first = copies.load("parquet", data_files={"train": exactly([parquet])}, streaming=False)
-    _, second = copies.load("parquet", data_files={"train": exactly([parquet])}, streaming=False)
+    first, second = (open_source(DataConfig(str(parquet)), {}).copy for _ in range(2))
     assert first is not None
     assert second is not None
     with pytest.raises(copies.DamagedCopy, match="does not match its checksum"):
@@ -352,10 +353,10 @@ def test_copy_that_another_process_replaced_is_opened_again(parquet, cache):
     new = file.stat().st_ino
     second.replace()
     assert file.stat().st_ino == new
-    splits, third = copies.load("parquet", data_files={"train": exactly([parquet])}, streaming=False)
-    assert third is not None
-    third.verify()
-    assert len(splits["train"]) == COUNT
+    third = open_source(DataConfig(str(parquet)), {})
+    assert third.copy is not None
+    third.copy.verify()
+    assert len(third.splits["train"]) == COUNT
 
 
 def test_copy_that_cannot_be_generated_again_is_kept(parquet, cache, monkeypatch):

@@ -818,7 +818,7 @@ def test_columns(tmp_path):
     assert "column 'label' of" in message(two, column="label")
     assert len(stored(two, column="right")) == 8
     datasets.Dataset.from_dict({"label": [1, 2]}).to_parquet(tmp_path / "none.parquet")
-    assert "no column with images; the columns are label (int64)" in message(tmp_path / "none.parquet")
+    assert "path: string>; the columns are label (int64)" in message(tmp_path / "none.parquet")
 
 
 def test_sizes(folder):

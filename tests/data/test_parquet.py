@@ -186,11 +186,11 @@ OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
         f"data.column: column 'image' has the type int64 in {{file}}, but binary in {{first}}; {EXPECTED} in all files",
     ),
     "a struct": (lambda file: write(file, {"image": struct(ONE, NAMES)}), "but binary in {first}; "),
-    "text": (lambda file: file.write_text("text\n" * 9), "the parquet file {file} cannot be read: Parquet magic bytes"),
-    "nothing": (lambda file: file.touch(), "the parquet file {file} cannot be read: Parquet file size is 0 bytes"),
+    "text": (lambda file: file.write_text("text\n" * 9), "{file} cannot be read as parquet: Parquet magic bytes"),
+    "nothing": (lambda file: file.touch(), "{file} cannot be read as parquet: Parquet file size is 0 bytes"),
     "a cut file": (
         lambda file: file.write_bytes(write(file, {"image": ONE}).read_bytes()[:-9]),
-        "the parquet file {file} cannot be read: ",
+        "{file} cannot be read as parquet: ",
     ),
     "a pipe": (os.mkfifo, "the parquet file {file} is not a regular file"),
     "a dangling link": (lambda file: file.symlink_to("nothing"), "the parquet file {file} is not a regular file"),
@@ -208,7 +208,7 @@ def test_file_that_does_not_fit_the_others_is_named(tmp_path, kind):
 def test_damaged_page_is_told_with_its_file(tmp_path):
     write(tmp_path / "train-0.parquet", {"image": ONE})
     damaged_page(tmp_path / "train-1.parquet")
-    for streaming, place in ((False, f"the parquet file {tmp_path}/train-1.parquet cannot be read"), (True, "stream")):
+    for streaming, place in ((False, f"{tmp_path}/train-1.parquet cannot be read as parquet"), (True, "stream")):
         assert place in refusal(tmp_path, streaming=streaming)
 
 
