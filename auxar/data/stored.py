@@ -78,13 +78,13 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
         except DamagedCopy:
             raise
         except Exception as error:  # pyarrow and `datasets` hide the errors of a full disk in others.
-            cause = f", and {file} {problem}" if file.exists() else ""
-            if isinstance(error, OSError):
-                raise UserError(cannot_be_written("prepared images", file.parent, f"{error}{cause}")) from error
-            disk = disk_problem(error, "prepared images")
-            if disk is None:
+            damage = f", and {file} {problem}" if file.exists() else ""
+            message = disk_problem(error, "prepared images", damage)
+            if message is None and isinstance(error, OSError):
+                message = cannot_be_written("prepared images", file.parent, f"{error}{damage}")
+            if message is None:
                 raise
-            raise UserError(disk) from error
+            raise UserError(message) from error
     return datasets.Dataset.from_file(str(file))
 
 

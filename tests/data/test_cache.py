@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import io
 import logging
 import os
+import re
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -198,14 +201,59 @@ def test_preparation_that_is_killed_is_done_again(folder, cache, monkeypatch, re
     assert not list(cache.glob("*.part"))
 
 
-def test_failed_preparation_leaves_no_files(folder, cache, monkeypatch):
-    def full(made: Path, file: Path) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+def failing(error: Exception) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise copy.copy(error)
 
-    monkeypatch.setattr(checksums, "publish", full)
-    with pytest.raises(UserError, match=r"cannot be written to .*No space left on device; free disk space"):
-        load(folder)
-    assert {file.suffix for file in cache.iterdir()} <= {".lock"}
+    return fail
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+WRITES = {
+    "creating the cache": ("os.makedirs", FULL),
+    "creating a folder": ("pathlib.Path.mkdir", FULL),
+    "writing rows": ("datasets.arrow_writer.ArrowWriter.write_table", FULL),
+    "ending a file": ("datasets.arrow_writer.ArrowWriter.finalize", FULL),
+    "quota": ("datasets.arrow_writer.ArrowWriter.finalize", OSError(errno.EDQUOT, "Disk quota exceeded")),
+    "failing disk": ("datasets.arrow_writer.ArrowWriter.finalize", OSError(errno.EIO, "Input/output error")),
+    "error without a number": (
+        "datasets.arrow_writer.ArrowWriter.finalize",
+        RuntimeError("Data processing error: No space left on device (os error 28)"),
+    ),
+    "flushing": ("os.fsync", FULL),
+    "moving": ("shutil.move", FULL),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("source", ["folder", "parquet"])
+def test_full_disk_is_told_and_leaves_nothing(request, cache, monkeypatch, write, source):
+    path: Path = request.getfixturevalue(source)
+    place, error = WRITES[write]
+    with monkeypatch.context() as patch:
+        patch.setattr(place, failing(error))
+        with pytest.raises(UserError) as caught:
+            load(path)
+    reason = str(error.args[-1])
+    assert re.fullmatch(
+        rf"data: (prepared images|the copy of the data set) cannot be written to {cache.parent}(/auxar)?: "
+        rf"{re.escape(reason)}; free disk space, or set the environment variable HF_DATASETS_CACHE to another folder",
+        str(caught.value),
+    )
+    left = [file.name for file in cache.parent.rglob("*")]
+    assert not [
+        name for name in left if name.endswith((".part", ".incomplete", ".arrow.sha256")) or name.startswith("tmp")
+    ]
+    assert not list(cache.glob("*.arrow"))
+    assert len(pixels(path)) == COUNT
+
+
+def test_full_disk_for_temporary_files_is_told(parquet, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(parquet.parent / "temporary"))
+    error = OSError(errno.ENOSPC, "No space left on device", tempfile.tempdir + "/tmp1")
+    monkeypatch.setattr(tempfile, "mkdtemp", failing(error))
+    with pytest.raises(UserError, match=rf"temporary files cannot be written to {tempfile.tempdir}: .* TMPDIR to"):
+        load(parquet.parent)
 
 
 @pytest.mark.parametrize("damage", ["no file", "damaged", "no checksum"])
