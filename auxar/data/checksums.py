@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from auxar.errors import UserError
 from auxar.files import replacing
 
 SUFFIX = ".sha256"
@@ -41,8 +42,8 @@ def publish(made: Path, file: Path) -> None:
     """Moves a finished file to its final name on the same file system, and writes its checksum beside it.
 
     Both are flushed to the disk before they get their names. The checksum gets its name last, so a process that is
-    killed in between leaves a file that `problem` refuses. Raises `OSError` or `UserError` if a file cannot be written;
-    the final name is then unchanged if the disk was full.
+    killed in between leaves a file that `problem` refuses. Raises `OSError` if a file cannot be written; if the disk is
+    full, neither name is changed.
     """
     with made.open("rb") as content:
         os.fsync(content.fileno())
@@ -51,7 +52,7 @@ def publish(made: Path, file: Path) -> None:
 
 
 def record(file: Path) -> None:
-    """Writes the checksum of a file. Raises `OSError` or `UserError` if it cannot be written."""
+    """Writes the checksum of a file. Raises `OSError` if it cannot be written."""
     with _written(file, _line(file, file.name)):
         pass
 
@@ -64,9 +65,12 @@ def beside(file: Path) -> Path:
 @contextlib.contextmanager
 def _written(file: Path, line: bytes) -> Iterator[None]:
     """Writes the checksum of a file. It gets its name after the block."""
-    with replacing(beside(file)) as temporary:
-        temporary.write_bytes(line)
-        yield
+    try:
+        with replacing(beside(file)) as temporary:
+            temporary.write_bytes(line)
+            yield
+    except UserError as error:  # The caller knows how to choose another folder.
+        raise error.__cause__ or error from None
 
 
 def _line(file: Path, name: str) -> bytes:

@@ -16,20 +16,19 @@ import attrs
 import datasets
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from auxar.data import checksums, conversion
 from auxar.data.conversion import BrokenImage, Preparation
-from auxar.data.copies import DamagedCopy
 from auxar.data.folder import digest
 from auxar.data.randomness import permutation
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
-from auxar.data.space import cannot_be_written, disk_problem
+from auxar.data.space import CACHE_ADVICE, cannot_be_written, disk_problem
 from auxar.errors import UserError
 from auxar.files import UNFINISHED
 from auxar.interfaces import ImageSpec
+from auxar.locks import holding
 
 logger = logging.getLogger("auxar")
 
@@ -68,14 +67,14 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
     if problem is not None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{file}.lock"):
+            with holding(Path(f"{file}.lock"), "prepare images", CACHE_ADVICE):
                 # Another process may have written the file while this one waited.
                 problem = _problem(file, images, preparation)
                 if problem is not None:
                     if file.exists():
                         logger.warning("%s %s; its images are prepared again", file, problem)
                     _write(file, images, preparation)
-        except DamagedCopy:
+        except UserError:
             raise
         except Exception as error:  # pyarrow and `datasets` hide the errors of a full disk in others.
             damage = f", and {file} {problem}" if file.exists() else ""

@@ -184,9 +184,10 @@ def test_preparation_that_is_killed_is_done_again(folder, cache, monkeypatch, re
     done: list[Path] = []
 
     def killed(self: Path, target: Path) -> Path:
-        if len(done) == renamed:
-            raise KeyboardInterrupt
-        done.append(target)
+        if target.suffix != ".json":  # The note beside the lock is written first.
+            if len(done) == renamed:
+                raise KeyboardInterrupt
+            done.append(target)
         return replace(self, target)
 
     with monkeypatch.context() as patch:
@@ -280,7 +281,7 @@ def read_only(monkeypatch) -> Iterator[Callable[[], object]]:
         raise OSError(errno.EROFS, "Read-only file system")
 
     with monkeypatch.context() as patch:
-        yield lambda: [patch.setattr(target, refuse) for target in ("auxar.data.stored.FileLock", "os.fsync")]
+        yield lambda: [patch.setattr(target, refuse) for target in ("auxar.locks.filelock.FileLock", "os.fsync")]
 
 
 def test_read_only_cache_is_verified_and_read(folder, cache, read_only):
