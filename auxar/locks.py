@@ -17,6 +17,7 @@ import os
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,8 @@ PATIENCE = 5.0
 """Seconds that a process waits for a lock before it logs a warning."""
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """Numbers of the errors by which a file system says that it has no locks."""
+# The documentation explains what happens on such file systems. The warning would show lines of code.
+warnings.filterwarnings("ignore", message="flock not supported on this filesystem")
 NOT_ACQUIRED = "Lock %s not acquired on %s"
 """Beginning of the message that the library filelock logs, at level DEBUG, after each attempt that failed."""
 

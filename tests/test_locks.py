@@ -30,6 +30,8 @@ from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
 from auxar.recipe import DataConfig
 from auxar.runs.lock import holding as holding_folder
+from auxar_samplers.engines.base import BrokenError
+from auxar_samplers.engines.native import library
 
 HOLD = "import fcntl, sys, time; file = open(sys.argv[1], 'a'); fcntl.flock(file, 2); print(flush=True); time.sleep(60)"
 HOST = socket.gethostname()
@@ -75,7 +77,7 @@ def told(caplog: pytest.LogCaptureFixture, path: Path, stopped: bool, wait: Call
             result.result(20)
     finally:
         logging.getLogger("auxar").removeHandler(handler)
-    (message,) = caplog.messages
+    (message,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     return message.replace(str(pid), "<pid>")
 
 
@@ -127,6 +129,19 @@ def test_waiting_for_prepared_images_is_told(tmp_path, caplog):
     file.unlink()
     message = told(caplog, Path(f"{file}.lock"), False, load)
     assert message.startswith(f"waiting to prepare images: the lock {file}.lock is held by process <pid> on {HOST} (")
+
+
+def test_waiting_for_the_native_engine_is_told(tmp_path, caplog):
+    def compiled() -> None:
+        with pytest.raises(BrokenError, match="the C\\+\\+ compiler false failed"):
+            library._loaded(tmp_path, ["false"], "key")
+
+    path = tmp_path / "sampler-key.lock"
+    message = told(caplog, path, True, compiled)
+    assert message.startswith(
+        f"waiting to compile the samplers' native engine: the lock {path} is held by process <pid>"
+    )
+    assert "which is stopped" in message
 
 
 @pytest.mark.parametrize("stopped", [False, True])
