@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import datasets
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -222,6 +223,7 @@ WRITES = {
         RuntimeError("Data processing error: No space left on device (os error 28)"),
     ),
     "flushing": ("os.fsync", FULL),
+    "checksum": ("tempfile.mkstemp", FULL),
     "moving": ("shutil.move", FULL),
 }
 
@@ -247,6 +249,22 @@ def test_full_disk_is_told_and_leaves_nothing(request, cache, monkeypatch, write
     ]
     assert not list(cache.glob("*.arrow"))
     assert len(pixels(path)) == COUNT
+
+
+def test_full_disk_for_downloads_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    full = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "hub" / "file"))
+
+    def failing_load(*_: object, **__: object) -> None:
+        raise datasets.exceptions.DatasetGenerationError("An error occurred") from full
+
+    monkeypatch.setattr("auxar.data.hub.load", failing_load)
+    monkeypatch.setattr("auxar.data.hub._reachable", lambda: True)
+    with pytest.raises(UserError) as caught:
+        load(Path("own/set"))
+    problem = f"the copy of the data set 'own/set' cannot be written to {tmp_path}/hub: No space left on device"
+    assert str(caught.value).startswith(f"data: {problem}; ")
+    assert str(caught.value).endswith("HF_HUB_CACHE to another folder")
 
 
 def test_full_disk_for_temporary_files_is_told(parquet, monkeypatch):

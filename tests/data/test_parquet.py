@@ -346,6 +346,16 @@ def test_data_set_of_the_hub_reaches_its_own_files_alone(root, monkeypatch):
         reach.read("a.png")
 
 
+def test_column_of_paths_alone(tmp_path):
+    (tmp_path / "a.png").write_bytes(FILES[2])
+    assert colors(write(tmp_path / "set.parquet", {"image": struct(pa.nulls(COUNT), NAMES)})) == [2] * COUNT
+
+
+def test_page_gives_the_reasons():
+    page = " ".join(Path("docs/images.md").read_text(encoding="utf-8").split())
+    assert all(f'"{reason}"' in page for reason in PATHS.values())
+
+
 def test_row_without_an_image_counts_as_broken(tmp_path):
     rows = [{"bytes": FILES[0], "path": None}, {"bytes": None, "path": "http://127.0.0.1:9/a.png"}, None]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
