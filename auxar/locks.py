@@ -113,19 +113,18 @@ def holder(path: Path) -> Holder:
     if found is None:
         return Holder("another process", ("wait until it is done",))
     pid, host = found
-    name, remedies = f"process {pid} on {host}", ("wait until it is done", f"end it (kill {pid})")
-    if host != own:
-        remedies = remedies[:1]
-    else:
+    name, remedies = f"process {pid} on {host}", ["wait until it is done"]
+    if host == own:
+        remedies.append(f"end it (kill {pid})")
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
             name += f" ({one_line(' '.join(process.cmdline()), 120)})"
             if process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP):
                 name += ", which is stopped"
-                remedies = f"continue it (kill -CONT {pid})", f"end it (kill -KILL {pid})"
+                remedies = [f"continue it (kill -CONT {pid})", f"end it (kill -KILL {pid})"]
     if marked:
-        remedies = *remedies, f"delete {os.path.realpath(path)} if there is no such process"
-    return Holder(name, remedies)
+        remedies.append(f"delete {os.path.realpath(path)} if there is no such process")
+    return Holder(name, tuple(remedies))
 
 
 class _Waiting(logging.Filter):

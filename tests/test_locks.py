@@ -73,6 +73,7 @@ def told(caplog: pytest.LogCaptureFixture, path: Path, stopped: bool, wait: Call
             result = pool.submit(wait)
             assert seen.wait(20)
             assert not result.done()
+            time.sleep(0.15)  # Three more attempts, which must not be told.
             os.kill(pid, signal.SIGKILL)
             result.result(20)
     finally:

@@ -16,7 +16,7 @@ from auxar.data.copies import Copy
 from auxar.data.folder import EXTENSIONS, digest, find_files, folder_splits
 from auxar.data.hub import load_from_hub
 from auxar.data.parquet import open_parquet
-from auxar.data.reach import MOST_PATH, UNREADABLE, Reach
+from auxar.data.reach import UNREADABLE, Reach
 from auxar.errors import UserError, did_you_mean, one_line
 from auxar.recipe import DataConfig
 
@@ -53,8 +53,8 @@ class EncodedImages:
         if self.reach is None:
             return Path(path).relative_to(self.root).as_posix() if self.root is not None else Path(path).name
         # Names in a data set may be huge. Control characters are escaped.
-        path = path[-MOST_PATH:]
-        return one_line(path if "://" in path else Path(path).name, LONGEST_NAME) or f"image {number}"
+        name = path if "://" in path else path.rstrip("/").rpartition("/")[2]
+        return one_line(name, LONGEST_NAME) or f"image {number}"
 
     def content(self, value: dict[str, Any] | bytes | None) -> bytes:
         """Returns the encoded bytes of an image, where `value` is the content of the image column.

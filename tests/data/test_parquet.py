@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,15 @@ READ = {
 }
 
 
+@pytest.fixture
+def labeled() -> Iterator[None]:
+    """Without it, pyarrow reads the extension type as binary."""
+    pa.register_extension_type(Labeled())
+    yield
+    pa.unregister_extension_type("auxar.tests.labeled")
+
+
+@pytest.mark.usefixtures("labeled")
 @pytest.mark.parametrize("kind", READ)
 def test_column_types_that_are_read(tmp_path, kind):
     unusual = {
@@ -212,6 +221,15 @@ def test_damaged_page_is_told_with_its_file(tmp_path):
         assert place in refusal(tmp_path, streaming=streaming)
 
 
+def test_file_that_changes_while_it_is_streamed(tmp_path):
+    file = write(tmp_path / "set.parquet", {"image": ONE})
+    config = DataConfig(str(file), streaming=True, split=Split(0.5))
+    images = load_images(config, ImageSpec(3, height=4, width=4), {}).train
+    file.write_text("text\n" * 9)
+    with pytest.raises(UserError, match=r"reading the stream failed: .*Parquet magic bytes not found"):
+        list(images.every(1, 0, None))
+
+
 def test_files_that_differ_in_other_ways_are_read(tmp_path):
     write(tmp_path / "train-0.parquet", {"image": ONE.slice(0, 0)})
     write(tmp_path / "train-1.parquet", {"image": ONE, "label": NAMES})
@@ -255,9 +273,10 @@ def test_invalid_card(tmp_path, text, problem):
     assert problem.format(card=tmp_path / "README.md") in refusal(tmp_path)
 
 
-def test_columns_that_a_card_describes_are_ignored(tmp_path):
+@pytest.mark.parametrize("form", ["dataset_info: {{{0}}}", "configs: [{{config_name: default, {0}}}]"])
+def test_columns_that_a_card_describes_are_ignored(tmp_path, form):
     write(tmp_path / "train.parquet", {"image": ONE})
-    text = "dataset_info: {features: [{name: image, dtype: {class_label: {names_file: /dev/zero}}}]}"
+    text = form.format("features: [{name: image, dtype: {class_label: {names_file: /dev/zero}}}]")
     (tmp_path / "README.md").write_text(f"---\n{text}\n---\n")
     assert colors(tmp_path) == list(range(COUNT))
 
@@ -344,6 +363,19 @@ def test_data_set_of_the_hub_reaches_its_own_files_alone(root, monkeypatch):
             reach.read(path)
     with pytest.raises(BrokenImage, match="relative path"):
         reach.read("a.png")
+
+
+def test_names_in_a_data_set_are_short(root):
+    images = EncodedImages(None, "image", None, "", "", reach=Reach((root,)))
+    for path in ("y" * 10**6, "https://" + "y" * 10**6, "\n" * 999):
+        name = images.name({"bytes": b"", "path": path}, 0)
+        assert len(name) <= 260
+        assert name.isprintable()
+    assert [images.name({"bytes": b"", "path": path}, 7) for path in ("a/b.png", "a/", "/")] == [
+        "b.png",
+        "a",
+        "image 7",
+    ]
 
 
 def test_column_of_paths_alone(tmp_path):
