@@ -239,6 +239,12 @@ def test_files_that_differ_in_other_ways_are_read(tmp_path):
         assert colors(tmp_path, streaming=streaming) == sorted(2 * list(range(COUNT)))
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_file_without_rows(tmp_path, streaming):
+    file = write(tmp_path / "set.parquet", {"image": ONE.slice(0, 0)})
+    assert refusal(file, streaming=streaming) == f"data.path: {file} contains no images, because it has no rows"
+
+
 def test_encrypted_file(tmp_path):
     (tmp_path / "set.parquet").write_bytes(b"PARE" + bytes(40) + b"\x04\0\0\0PARE")
     assert "expected an intact parquet file that is not encrypted" in refusal(tmp_path / "set.parquet")
