@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ KEPT = ("config_name", "data_files", "data_dir", "default")
 """The entries of a configuration that auxar reads. The others describe columns, which auxar takes from the files."""
 MOST_TEXT = 2**22
 """Maximum size of the file in bytes."""
+MOST_PATHS = 10_000
+"""Maximum number of paths in all configurations."""
 
 
 def copy_configurations(folder: Path, other: Path) -> None:
@@ -49,7 +52,11 @@ def _configurations(card: Path, scratch: Path) -> list[dict[str, Any]] | None:
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise UserError(f"data.path: configs in {card} must be a list of tables; found {shown(found)}")
     kept = [{key: entry[key] for key in KEPT if key in entry} for entry in found]
-    for text in _texts([[entry.get(key) for key in ("data_files", "data_dir")] for entry in kept]):
+    named = _texts([[entry.get(key) for key in ("data_files", "data_dir")] for entry in kept])
+    paths = list(itertools.islice(named, MOST_PATHS + 1))
+    if len(paths) > MOST_PATHS:  # A few lines of YAML can stand for millions of paths.
+        raise UserError(f"data.path: configs in {card} name more than {MOST_PATHS:,} paths")
+    for text in paths:
         if "::" in text or "://" in text or text.startswith(("/", "~")) or ".." in text.split("/"):
             raise UserError(
                 f"data.path: {card} names {shown(text)}, which is not in its folder; expected paths relative to it"

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import datasets
 
 from auxar.data.card import copy_configurations
+from auxar.data.space import disk_problem
 from auxar.errors import UserError
 
 EXTENSIONS = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -95,8 +96,8 @@ def folder_splits(folder: Path, train: str, streaming: bool) -> tuple[dict[str, 
 def parquet_splits(folder: Path, files: Sequence[Path], config: str | None) -> dict[str, list[Path]]:
     """Divides the parquet files of a folder into splits, by their names or by the configuration `config` of its card.
 
-    Raises `UserError` if a file's name contains a line break, or if the card cannot be read or names files outside the
-    folder. An invalid configuration raises the errors of `datasets`.
+    Raises `UserError` if a file's name contains a line break, if the card cannot be read or names files outside the
+    folder, or if the configuration does not exist or is invalid.
     """
     # `datasets` knows the rules, but reads the path of a folder as a pattern, which may match other folders. It gets
     # empty files of the same names in a temporary folder instead, whose path has no special characters.
@@ -110,7 +111,12 @@ def parquet_splits(folder: Path, files: Sequence[Path], config: str | None) -> d
             empty.parent.mkdir(parents=True, exist_ok=True)
             empty.touch()
         copy_configurations(folder, twin)
-        splits = datasets.load_dataset_builder(str(twin), config).config.data_files
+        try:
+            splits = datasets.load_dataset_builder(str(twin), config).config.data_files
+        except Exception as error:  # Names and configurations that do not fit raise various exceptions.
+            reason = str(error).replace(str(twin), str(folder)).split("\n")[0]
+            message = disk_problem(error, "the copy of the data set")
+            raise UserError(message or f"data.path: the splits of {folder} cannot be found: {reason}") from error
         found = {split: [Path(member) for member in members] for split, members in splits.items()}
         return {split: [folder / member.relative_to(twin) for member in members] for split, members in found.items()}
 

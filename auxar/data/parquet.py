@@ -48,18 +48,22 @@ def open_parquet(
                 f"data.path: the parquet file {file} cannot be read, because its path contains '::', which `datasets` "
                 "reads as a file inside an archive; rename it"
             )
-    schemas, count = {}, 0
+    schemas, rows = {}, {}
     for file in files:
-        schemas[file], rows = _schema(file)
-        count += rows
-    if not count:
+        schemas[file], rows[file] = _schema(file)
+    if not any(rows.values()):
         raise UserError(f"data.path: {where} contains no images, because it has no rows")
     column, feature = _column(schemas, config.column, where)
     try:
         named = {"train": files} if path.is_file() else parquet_splits(path, files, config.config)
+        # `datasets` cannot read a split without rows.
+        exact = {name: exactly(members) for name, members in named.items() if any(rows[file] for file in members)}
+        for name in (config.train, config.heldout):
+            if name in named and name not in exact:
+                raise UserError(f"data.path: the split '{name}' of {where} contains no images, because it has no rows")
         splits, copy = load(
             "parquet",
-            data_files={name: exactly(members) for name, members in named.items()},
+            data_files=exact,
             streaming=config.streaming,
             columns=[column],
             features=datasets.Features({column: feature}),

@@ -245,6 +245,15 @@ def test_file_without_rows(tmp_path, streaming):
     assert refusal(file, streaming=streaming) == f"data.path: {file} contains no images, because it has no rows"
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_split_without_rows(tmp_path, streaming):
+    write(tmp_path / "train.parquet", {"image": ONE})
+    write(tmp_path / "test.parquet", {"image": ONE.slice(0, 0)})
+    assert colors(tmp_path, streaming=streaming) == list(range(COUNT))
+    problem = f"the split 'test' of {tmp_path} contains no images, because it has no rows"
+    assert refusal(tmp_path, streaming=streaming, heldout="test") == f"data.path: {problem}"
+
+
 def test_encrypted_file(tmp_path):
     (tmp_path / "set.parquet").write_bytes(b"PARE" + bytes(40) + b"\x04\0\0\0PARE")
     assert "expected an intact parquet file that is not encrypted" in refusal(tmp_path / "set.parquet")
@@ -271,6 +280,13 @@ def test_card_that_names_files_elsewhere(tmp_path, monkeypatch, path, name):
         ("configs: 3", "configs in {card} must be a list of tables; found 3"),
         ("configs: [1]", "configs in {card} must be a list of tables; found [1]"),
         (": [", "{card} cannot be read as YAML: "),
+        (
+            "a: &a [x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n"
+            "c: &c [*b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c]\n"
+            "configs: [{config_name: a, data_files: [*d, *d, *d, *d, *d, *d, *d, *d]}]",
+            "configs in {card} name more than 10,000 paths",
+        ),
+        ("configs: [{config_name: a, data_files: b/*}]", "the splits of {card.parent} cannot be found: No "),
     ],
 )
 def test_invalid_card(tmp_path, text, problem):
