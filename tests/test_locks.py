@@ -197,6 +197,22 @@ def test_file_system_that_refuses_locks(tmp_path, without_locks, number):
         load_images(DataConfig(str(write_pictures(tmp_path / "x"))), ImageSpec(3, height=8, width=8), {})
 
 
+def test_native_engine_on_a_file_system_that_refuses_locks(tmp_path, monkeypatch, caplog):
+    flock = fcntl.flock
+
+    def fail(file: int, operation: int) -> None:
+        if os.readlink(f"/proc/self/fd/{file}").startswith(str(tmp_path)):
+            raise OSError(errno.ENOLCK, "No locks available")
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(BrokenError, match=r"the C\+\+ compiler false failed"):
+        library._cached(["false"], "key")
+    assert "compiled in a private temporary folder, for this process alone: " in caplog.text
+    assert f"{tmp_path}/auxar/sampler-key.lock cannot be locked on its file system: No locks available" in caplog.text
+
+
 @pytest.mark.filterwarnings("ignore:flock not supported")
 def test_file_system_without_locks(tmp_path, without_locks, caplog):
     without_locks(errno.ENOSYS)
