@@ -10,7 +10,7 @@ from helpers.tiny_runs import PROJECT
 LAYERS = [
     ["errors", "numerics"],
     ["files", "structuring"],
-    ["interfaces"],
+    ["interfaces", "locks"],
     ["distributed", "model", "plugins", "sources", "support"],
     ["causal", "recipe"],
     ["data", "runs", "testing", "scaffold"],

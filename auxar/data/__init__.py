@@ -16,6 +16,7 @@ from auxar.data.progress import progress_in_main_process
 from auxar.data.randomness import permutation
 from auxar.data.sets import DataSets, ImageSet
 from auxar.data.source import Source, open_source
+from auxar.data.space import disk_problem
 from auxar.data.stored import StoredImages, prepare, usable_rows
 from auxar.data.streamed import Assignment, StreamedImages
 from auxar.errors import UserError, one_line
@@ -68,7 +69,8 @@ def load_images(config: DataConfig, image: ImageSpec, registered: Mapping[str, P
                 try:
                     error.copy.replace()
                 except Exception as cause:  # The network, file formats and the disk all raise different exceptions.
-                    raise UserError(f"{error}, and it cannot be generated again: {cause.__cause__ or cause}") from cause
+                    problem = disk_problem(cause, "the copy of the data set") or cause.__cause__ or cause
+                    raise UserError(f"{error}, and it cannot be generated again: {problem}") from cause
                 return _stored(config, preparation, open_source(config, registered))
     except UserError as error:
         # The message may contain names from an untrusted data set. Text after a line break in such a name could imitate

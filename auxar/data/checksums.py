@@ -6,12 +6,15 @@ somebody who can write to the cache, because the checksum can be replaced as wel
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
+from auxar.errors import UserError
 from auxar.files import replacing
 
 SUFFIX = ".sha256"
@@ -39,18 +42,19 @@ def publish(made: Path, file: Path) -> None:
     """Moves a finished file to its final name on the same file system, and writes its checksum beside it.
 
     Both are flushed to the disk before they get their names. The checksum gets its name last, so a process that is
-    killed in between leaves a file that `problem` refuses. Raises `OSError` or `UserError` if a file cannot be written.
+    killed in between leaves a file that `problem` refuses. Raises `OSError` if a file cannot be written; if the disk is
+    full, neither name is changed.
     """
-    line = _line(made, file.name)
     with made.open("rb") as content:
         os.fsync(content.fileno())
-    made.replace(file)
-    _write(file, line)
+    with _written(file, _line(made, file.name)):
+        made.replace(file)
 
 
 def record(file: Path) -> None:
-    """Writes the checksum of a file. Raises `OSError` or `UserError` if it cannot be written."""
-    _write(file, _line(file, file.name))
+    """Writes the checksum of a file. Raises `OSError` if it cannot be written."""
+    with _written(file, _line(file, file.name)):
+        pass
 
 
 def beside(file: Path) -> Path:
@@ -58,9 +62,15 @@ def beside(file: Path) -> Path:
     return file.with_name(file.name + SUFFIX)
 
 
-def _write(file: Path, line: bytes) -> None:
-    with replacing(beside(file)) as temporary:
-        temporary.write_bytes(line)
+@contextlib.contextmanager
+def _written(file: Path, line: bytes) -> Iterator[None]:
+    """Writes the checksum of a file. It gets its name after the block."""
+    try:
+        with replacing(beside(file)) as temporary:
+            temporary.write_bytes(line)
+            yield
+    except UserError as error:  # The caller knows how to choose another folder.
+        raise error.__cause__ or error from None
 
 
 def _line(file: Path, name: str) -> bytes:

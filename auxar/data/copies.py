@@ -13,10 +13,11 @@ from typing import Any
 
 import attrs
 import datasets
-from filelock import FileLock
 
 from auxar.data import checksums
+from auxar.data.space import CACHE_ADVICE
 from auxar.errors import UserError
+from auxar.locks import holding, telling_of_others
 
 logger = logging.getLogger("auxar")
 
@@ -58,7 +59,8 @@ class Copy:
 
         Raises the errors of `datasets`.
         """
-        with FileLock(f"{self.folder}_auxar.lock"):
+        lock = Path(f"{self.folder}_auxar.lock")
+        with holding(lock, "generate the copy of the data set again", CACHE_ADVICE), telling_of_others:
             if _identity(self.folder) == self.identity:
                 self.builder.download_and_prepare(download_mode=datasets.DownloadMode.REUSE_CACHE_IF_EXISTS)
 
@@ -77,9 +79,10 @@ def load(*arguments: Any, streaming: bool, **options: Any) -> tuple[dict[str, An
     Also returns the copy that the splits are read from, or None if they are streamed. If there is a copy that cannot be
     opened, it is generated again.
     """
-    if streaming:
-        return datasets.load_dataset(*arguments, streaming=True, **options), None
-    builder = _builder(*arguments, **options)
+    with telling_of_others:
+        if streaming:
+            return datasets.load_dataset(*arguments, streaming=True, **options), None
+        builder = _builder(*arguments, **options)
     found = Copy(builder, _identity(Path(builder.cache_dir)))
     try:
         return _open(builder)
@@ -94,7 +97,8 @@ def load(*arguments: Any, streaming: bool, **options: Any) -> tuple[dict[str, An
 
 
 def _open(builder: Any) -> tuple[dict[str, Any], Copy]:
-    builder.download_and_prepare()
+    with telling_of_others:
+        builder.download_and_prepare()
     copy = Copy(builder, _identity(Path(builder.cache_dir)))
     return builder.as_dataset(), copy
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any, NoReturn
 
 import datasets
 
+from auxar.data.card import copy_configurations
+from auxar.data.space import disk_problem
 from auxar.errors import UserError
 
 EXTENSIONS = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Extensions of the image files that are read, in lowercase."""
-CARDS = ("README.md", ".huggingface.yaml")
-"""Files in which a folder of parquet files can describe its splits, in the format of the Hugging Face hub."""
 
 
 def digest(*parts: str) -> str:
@@ -95,10 +94,10 @@ def folder_splits(folder: Path, train: str, streaming: bool) -> tuple[dict[str, 
 
 
 def parquet_splits(folder: Path, files: Sequence[Path], config: str | None) -> dict[str, list[Path]]:
-    """Divides the parquet files of a folder into splits, by their names or by the configuration `config` of `CARDS`.
+    """Divides the parquet files of a folder into splits, by their names or by the configuration `config` of its card.
 
-    Raises `UserError` if a file's name contains a line break, or if a card names files outside the folder. An invalid
-    card or configuration raises the errors of `datasets`.
+    Raises `UserError` if a file's name contains a line break, if the card cannot be read or names files outside the
+    folder, or if the configuration does not exist or is invalid.
     """
     # `datasets` knows the rules, but reads the path of a folder as a pattern, which may match other folders. It gets
     # empty files of the same names in a temporary folder instead, whose path has no special characters.
@@ -111,14 +110,14 @@ def parquet_splits(folder: Path, files: Sequence[Path], config: str | None) -> d
             empty = twin / inside
             empty.parent.mkdir(parents=True, exist_ok=True)
             empty.touch()
-        for card in CARDS:
-            if (folder / card).is_file():
-                shutil.copyfile(folder / card, twin / card)
-        splits = datasets.load_dataset_builder(str(twin), config).config.data_files
+        copy_configurations(folder, twin)
+        try:
+            splits = datasets.load_dataset_builder(str(twin), config).config.data_files
+        except Exception as error:  # Names and configurations that do not fit raise various exceptions.
+            reason = str(error).replace(str(twin), str(folder)).split("\n")[0]
+            message = disk_problem(error, "the copy of the data set")
+            raise UserError(message or f"data.path: the splits of {folder} cannot be found: {reason}") from error
         found = {split: [Path(member) for member in members] for split, members in splits.items()}
-        for member in (member for members in found.values() for member in members):
-            if not member.is_relative_to(twin):
-                raise UserError(f"data.path: the card of {folder} names {member}, which is not in this folder")
         return {split: [folder / member.relative_to(twin) for member in members] for split, members in found.items()}
 
 

@@ -12,18 +12,21 @@ import datasets
 import huggingface_hub
 
 from auxar.data.copies import Copy, load
+from auxar.data.reach import Reach
+from auxar.data.space import disk_problem
 from auxar.errors import UserError, did_you_mean
 
 
 def load_from_hub(
     name: str, config: str | None, streaming: bool, registered: Mapping[str, Path]
-) -> tuple[Mapping[str, Any], Copy | None]:
+) -> tuple[Mapping[str, Any], Copy | None, Reach]:
     """Loads all splits of a data set from the hub or, if it cannot be reached, from the local cache of `datasets`.
 
-    Also returns the copy in the cache that the splits are read from, or None if they are streamed.
+    Also returns the copy in the cache that the splits are read from, or None if they are streamed, and the files that
+    paths in the data set may lead to: its own files on the hub, and their downloads in the cache.
 
     Raises `UserError` if the hub cannot be reached and the data set is not in the cache, if the data set cannot be
-    loaded, or if `datasets` has a file format of this name.
+    loaded, if the cache cannot be written, or if `datasets` has a file format of this name.
     """
     if name.isidentifier() and importlib.util.find_spec(f"datasets.packaged_modules.{name}") is not None:
         # `datasets` would load the files of the current folder.
@@ -34,8 +37,11 @@ def load_from_hub(
     reachable = _reachable()
     try:
         with nullcontext() if reachable else _offline():
-            return load(name, config, streaming=streaming)
+            return *load(name, config, streaming=streaming), _own_files(name)
     except Exception as error:  # The network, the hub, file formats and metadata all raise different exceptions.
+        disk = disk_problem(error, f"the copy of the data set '{name}'")
+        if disk is not None:
+            raise UserError(disk) from error
         reason = " ".join(str(error).split())
         if reachable:
             problem = f"'{name}' could not be loaded from the Hugging Face hub: {reason}"
@@ -50,6 +56,14 @@ def load_from_hub(
             problem += f"; '{name}' is not a registered data set either{did_you_mean(name, registered)}"
         advice = "if the images are on this machine, give their folder: --set data.path=FOLDER"
         raise UserError(f"data.path: {problem}; {advice}") from error
+
+
+def _own_files(name: str) -> Reach:
+    folders = (
+        Path(huggingface_hub.constants.HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}"),
+        Path(datasets.config.DOWNLOADED_DATASETS_PATH),
+    )
+    return Reach(tuple(folder.resolve() for folder in folders), repository=name)
 
 
 def _reachable() -> bool:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 import datasets
-import pyarrow.parquet
-from datasets.data_files import DataFilesList
 
-from auxar.data.conversion import MAX_BYTES, read_file
-from auxar.data.copies import Copy, load
-from auxar.data.folder import EXTENSIONS, check_names, digest, find_files, folder_splits, parquet_splits
+from auxar.data.columns import choose_column
+from auxar.data.conversion import BrokenImage, read_file
+from auxar.data.copies import Copy
+from auxar.data.folder import EXTENSIONS, digest, find_files, folder_splits
 from auxar.data.hub import load_from_hub
-from auxar.errors import UserError, did_you_mean
+from auxar.data.parquet import open_parquet
+from auxar.data.reach import UNREADABLE, Reach
+from auxar.errors import UserError, did_you_mean, one_line
 from auxar.recipe import DataConfig
+
+LONGEST_NAME = 255
+"""Maximum number of characters of an image's name that is taken from a data set."""
 
 
 @attrs.frozen
@@ -38,35 +42,43 @@ class EncodedImages:
     copy: Copy | None = None
     """The copy in the cache of `datasets` that the rows are read from, if there is one."""
 
-    def read(self, value: dict[str, Any] | bytes | None, number: int) -> tuple[str, bytes | None]:
-        """Returns the name and the encoded bytes of row `number`, where `value` is the content of the image column.
+    reach: Reach | None = None
+    """The files that paths in the data set may lead to. If it is None, auxar itself has found the files."""
 
-        The bytes are None if the file cannot be read. Raises `UserError` if a remote file cannot be downloaded, because
+    def name(self, value: dict[str, Any] | bytes | None, number: int) -> str:
+        """Returns the name of the image in row `number`, where `value` is the content of the image column."""
+        path = _path(value)
+        if not path:
+            return f"image {number}"
+        if self.reach is None:
+            return Path(path).relative_to(self.root).as_posix() if self.root is not None else Path(path).name
+        # Names in a data set may be huge. Control characters are escaped.
+        name = path if "://" in path else path.rstrip("/").rpartition("/")[2]
+        return one_line(name, LONGEST_NAME) or f"image {number}"
+
+    def content(self, value: dict[str, Any] | bytes | None) -> bytes:
+        """Returns the encoded bytes of an image, where `value` is the content of the image column.
+
+        Raises `BrokenImage` if they cannot be read. Raises `UserError` if a remote file cannot be downloaded, because
         that does not mean that the image is broken.
         """
-        path: str | None = value["path"] if isinstance(value, dict) else None
         encoded: bytes | None = value["bytes"] if isinstance(value, dict) else value
+        if encoded is not None:
+            return encoded
+        path = _path(value)
         if not path:
-            return f"image {number}", encoded
-        if "://" in path and encoded is None:
-            return path, _fetch(path)
-        file = Path(path)
-        name = file.relative_to(self.root).as_posix() if self.root is not None else file.name
-        if encoded is None:
-            try:
-                encoded = read_file(file)
-            except (OSError, ValueError):  # A path in a data set may be invalid on this machine.
-                return name, None
-        return name, encoded
+            raise BrokenImage("it has neither bytes nor a path")
+        if self.reach is not None:
+            return self.reach.read(path)
+        try:
+            return read_file(Path(path))
+        except OSError as error:
+            raise BrokenImage(UNREADABLE) from error
 
 
-def _fetch(path: str) -> bytes:
-    try:
-        with datasets.utils.file_utils.xopen(path, "rb") as file:
-            found: bytes = file.read(MAX_BYTES + 1)
-            return found
-    except OSError as error:
-        raise UserError(f"data.path: the image file {path} cannot be downloaded: {error}") from error
+def _path(value: dict[str, Any] | bytes | None) -> str | None:
+    path: str | bytes | None = value["path"] if isinstance(value, dict) else None
+    return path.decode(errors="replace") if isinstance(path, bytes) else path
 
 
 @attrs.frozen
@@ -86,6 +98,8 @@ class Source:
     """Folder that the names of images are relative to, if there is one."""
     copy: Copy | None = None
     """The copy in the cache of `datasets` that the splits are read from, if there is one."""
+    reach: Reach | None = None
+    """The files that paths in the data set may lead to. If it is None, auxar itself has found the files."""
 
     def images(self, config: DataConfig, split: str) -> EncodedImages:
         """Returns the first `config.limit` images of a split.
@@ -114,6 +128,7 @@ class Source:
             digest(self.identity[split], column, limit),
             digest(self.cache_key[split], column, limit),
             self.copy,
+            self.reach,
         )
 
 
@@ -129,19 +144,10 @@ def image_column(features: datasets.Features | None, wanted: str | None, where: 
             f"data.path: the columns of {where} are unknown until it is read; set data.streaming = false, or set "
             "data.path to a local copy"
         )
-    listing = ", ".join(f"{name} ({_type_name(feature)})" for name, feature in features.items())
-    if wanted is not None:
-        if wanted not in features:
-            raise UserError(f"data.column: {where} has no column '{wanted}'{did_you_mean(wanted, features)}")
-        if not (isinstance(features[wanted], datasets.Image) or _holds_files(features[wanted])):
-            raise UserError(f"data.column: column '{wanted}' of {where} holds no images; the columns are {listing}")
-        return wanted
-    found = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-    found = found or [name for name, feature in features.items() if _holds_files(feature)]
-    if len(found) == 1:
-        return str(found[0])
-    problem = f"{len(found)} columns with images; set data.column to one of them" if found else "no column with images"
-    raise UserError(f"data.column: {where} has {problem}; the columns are {listing}")
+    types = {name: _type_name(feature) for name, feature in features.items()}
+    marked = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    usable = [name for name, feature in features.items() if name in marked or _holds_files(feature)]
+    return choose_column(types, marked, usable, wanted, where)
 
 
 def _holds_files(feature: Any) -> bool:
@@ -150,7 +156,7 @@ def _holds_files(feature: Any) -> bool:
     It can if it holds bytes, or structs of `bytes` and `path`.
     """
     if isinstance(feature, dict):
-        return set(feature) == {"bytes", "path"}
+        return set(feature) == {"bytes", "path"} and _holds_files(feature["bytes"])
     return isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
 
 
@@ -181,9 +187,9 @@ def open_source(config: DataConfig, registered: Mapping[str, Path]) -> Source:
             f"data.path: {config.path} does not exist{_nearest(path)}; expected a folder of images, a parquet file, "
             f"a name on the Hugging Face hub or a registered data set ({', '.join(sorted(registered)) or 'none'})"
         )
-    splits, copy = load_from_hub(config.path, config.config, config.streaming, registered)
+    splits, copy, reach = load_from_hub(config.path, config.config, config.streaming, registered)
     identity = {name: f"{config.path}/{config.config}/{name}" for name in splits}
-    return Source(config.path, splits, identity, _fingerprints(splits), copy=copy)
+    return Source(config.path, splits, identity, _fingerprints(splits), copy=copy, reach=reach)
 
 
 def _nearest(path: Path) -> str:
@@ -219,47 +225,11 @@ def _open_local(path: Path, config: DataConfig, where: str) -> Source:
     if not parquet:
         splits, identity, keys = folder_splits(path, config.train, config.streaming)
         return Source(where, splits, identity, keys, path)
-    return _open_parquet(path, parquet, config, where)
-
-
-def _open_parquet(path: Path, files: Sequence[Path], config: DataConfig, where: str) -> Source:
-    """Opens the parquet file `path`, or the parquet files `files` of the folder `path`."""
-    check_names(files)
-    for file in files:
-        if "::" in str(file):
-            raise UserError(
-                f"data.path: the parquet file {file} cannot be read, because its path contains '::', which `datasets` "
-                "reads as a file inside an archive; rename it"
-            )
-    try:
-        for file in files:
-            if not file.is_file():  # Reading a pipe or a device may never end.
-                raise OSError(f"{file} is not a regular file, or does not exist")
-        empty = not any(pyarrow.parquet.read_metadata(file).num_rows for file in files)
-        if not empty:
-            named = {"train": files} if path.is_file() else parquet_splits(path, files, config.config)
-            exact = {name: _exactly(members) for name, members in named.items()}
-            splits, copy = load("parquet", data_files=exact, streaming=config.streaming)
-    except UserError:
-        raise
-    except Exception as error:  # A damaged file can raise errors of pyarrow, of `datasets` and of Python itself.
-        reason = str(error.__cause__ or error).strip().split("\n")[0]
-        raise UserError(f"data.path: {where} cannot be read as parquet: {reason}") from error
-    if empty:
-        raise UserError(f"data.path: {where} contains no images, because it has no rows")
+    splits, copy = open_parquet(path, parquet, config, where)
     root = path.parent if path.is_file() else path
-    content = digest(*(f"{file.relative_to(root).as_posix()}:{file.stat().st_size}" for file in files))
-    return Source(where, splits, {name: f"{content}/{name}" for name in splits}, _fingerprints(splits), copy=copy)
-
-
-def _exactly(files: Sequence[Path]) -> DataFilesList:
-    """Returns the files as `datasets` expects them after it has resolved patterns.
-
-    It would read a path itself as a pattern: `white[1].parquet` means the file `white1.parquet`. Sizes and times are
-    part of the key of its cache.
-    """
-    stamps = [file.stat() for file in files]
-    return DataFilesList(list(map(str, files)), [(str(stamp.st_size), str(stamp.st_mtime_ns)) for stamp in stamps])
+    content = digest(*(f"{file.relative_to(root).as_posix()}:{file.stat().st_size}" for file in parquet))
+    identity = {name: f"{content}/{name}" for name in splits}
+    return Source(where, splits, identity, _fingerprints(splits), copy=copy, reach=Reach((root,), base=root))
 
 
 def _fingerprints(splits: Mapping[str, Any]) -> dict[str, str]:

@@ -16,7 +16,6 @@ import attrs
 import datasets
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from auxar.data import checksums, conversion
@@ -25,9 +24,11 @@ from auxar.data.folder import digest
 from auxar.data.randomness import permutation
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
+from auxar.data.space import CACHE_ADVICE, cannot_be_written, disk_problem
 from auxar.errors import UserError
 from auxar.files import UNFINISHED
 from auxar.interfaces import ImageSpec
+from auxar.locks import holding
 
 logger = logging.getLogger("auxar")
 
@@ -66,19 +67,23 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
     if problem is not None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{file}.lock"):
+            with holding(Path(f"{file}.lock"), "prepare images", CACHE_ADVICE):
                 # Another process may have written the file while this one waited.
                 problem = _problem(file, images, preparation)
                 if problem is not None:
                     if file.exists():
                         logger.warning("%s %s; its images are prepared again", file, problem)
                     _write(file, images, preparation)
-        except OSError as error:
-            cause = f", and {file} {problem}" if file.exists() else ""
-            raise UserError(
-                f"data: prepared images cannot be written to {file.parent}: {error}{cause}; free disk space, or set "
-                "the environment variable HF_DATASETS_CACHE to another folder"
-            ) from error
+        except UserError:
+            raise
+        except Exception as error:  # pyarrow and `datasets` hide the errors of a full disk in others.
+            damage = f", and {file} {problem}" if file.exists() else ""
+            message = disk_problem(error, "prepared images", damage)
+            if message is None and isinstance(error, OSError):
+                message = cannot_be_written("prepared images", file.parent, f"{error}{damage}")
+            if message is None:
+                raise
+            raise UserError(message) from error
     return datasets.Dataset.from_file(str(file))
 
 
@@ -158,9 +163,11 @@ def _convert(
     values: Sequence[Any], numbers: Sequence[int], images: EncodedImages, preparation: Preparation
 ) -> dict[str, list[Any]]:
     def one(value: Any, number: int) -> tuple[str, bytes | None, bytes, str | None]:
-        name, encoded = images.read(value, number)
-        if encoded is None:
-            return name, None, b"", "the file does not exist, is not a regular file, or is not readable"
+        name = images.name(value, number)
+        try:
+            encoded = images.content(value)
+        except BrokenImage as error:
+            return name, None, b"", str(error)
         source = hashlib.sha256(encoded).digest()[:16]
         try:
             return name, preparation(encoded, name).tobytes(), source, None

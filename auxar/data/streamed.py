@@ -125,8 +125,9 @@ class StreamedImages(ImageSet):
             for position, row in enumerate(self.encoded.rows):
                 if self.assignment is None or self.assignment.holds(position):
                     yield position, row[self.encoded.column]
-        except OSError as error:
-            raise UserError(f"data.path: reading the stream failed: {error}") from error
+        except Exception as error:  # The network, pyarrow and `datasets` all raise different exceptions.
+            reason = str(error).strip().split("\n")[0]
+            raise UserError(f"data.path: reading the stream failed: {reason}") from error
 
     def _shuffled(self, seed: int, epoch: int) -> Iterator[Row]:
         # `IterableDataset.shuffle` would also shuffle the shards. This would change the positions of the images, which
@@ -164,12 +165,9 @@ class StreamedImages(ImageSet):
 
     def _convert(self, row: Row) -> np.ndarray:
         position, value = row
-        name, encoded = self.encoded.read(value, position)
-        name = one_line(name)
+        name = one_line(self.encoded.name(value, position))
         try:
-            if encoded is None:
-                raise BrokenImage("the file does not exist, is not a regular file, or is not readable")
-            return self.preparation(encoded, name)
+            return self.preparation(self.encoded.content(value), name)
         except BrokenImage as error:
             outcome = "it is left out" if self.skip_broken else "set data.broken = 'skip' to leave out broken images"
             raise _Broken(f"data.path: {name} cannot be read as an image: {error}; {outcome}") from error

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import filelock
-
 from auxar.distributed.peers import Peer
 from auxar.distributed.processes import Processes
 from auxar.errors import UserError
-from auxar.files import check_output, read_json, write_json
+from auxar.files import read_json
+from auxar.locks import acquire, holder, noted
 
 LOCK, HOLDER = ".lock", ".lock.json"
 """Names of the lock file, and of the file that says which process holds the lock."""
@@ -26,28 +24,19 @@ SEEN_AFTER = 10.0
 def holding(path: Path) -> Iterator[None]:
     """Holds the lock of the folder `path` until the block or the process ends. Creates the folder if it is missing.
 
-    Raises `UserError` if another process holds the lock (the message names the process if it is known), or if the
-    folder cannot be written.
+    Raises `UserError` if another process holds the lock (the message names the process if it is known), if the folder
+    cannot be written, or if its file system has no locks.
     """
-    check_output(path / LOCK)
-    lock = filelock.FileLock(path / LOCK)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise UserError(
-            f"{path} is in use by {_holder(path / HOLDER)}; wait until it is done, or choose another folder"
-        ) from None
+        lock = acquire(path / LOCK, "choose a folder on another file system", timeout=0)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
-    try:
-        write_json(path / HOLDER, {"pid": os.getpid(), "host": socket.gethostname()})
+    if lock is None:
+        found = holder(path / LOCK)
+        raise UserError(f"{path} is in use by {found.name}; {found.advice('choose another folder')}")
+    with noted(path / LOCK, lock):
         yield
-    finally:
-        # If a folder has the name of this file, `write_json` has raised an error, and `unlink` must not raise another.
-        with contextlib.suppress(OSError):
-            (path / HOLDER).unlink(missing_ok=True)
-        lock.release()
 
 
 @contextlib.contextmanager
@@ -87,11 +76,3 @@ def _is_held_by(path: Path, peer: Peer) -> bool:
     except UserError:
         return False
     return bool(holder == {"pid": peer.pid, "host": peer.host})
-
-
-def _holder(path: Path) -> str:
-    try:
-        holder = read_json(path)
-        return f"process {int(holder['pid'])} on {holder['host']!s:.99}"
-    except (UserError, KeyError, TypeError, ValueError, OverflowError):
-        return "another process"

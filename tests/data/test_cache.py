@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import io
 import logging
 import os
+import re
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import datasets
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -22,7 +26,7 @@ from PIL import Image
 
 from auxar.data import DataSets, StoredImages, checksums, copies, load_images
 from auxar.data.conversion import Preparation
-from auxar.data.source import _exactly
+from auxar.data.source import open_source
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
 from auxar.recipe import DataConfig, Split
@@ -181,9 +185,10 @@ def test_preparation_that_is_killed_is_done_again(folder, cache, monkeypatch, re
     done: list[Path] = []
 
     def killed(self: Path, target: Path) -> Path:
-        if len(done) == renamed:
-            raise KeyboardInterrupt
-        done.append(target)
+        if target.suffix != ".json":  # The note beside the lock is written first.
+            if len(done) == renamed:
+                raise KeyboardInterrupt
+            done.append(target)
         return replace(self, target)
 
     with monkeypatch.context() as patch:
@@ -198,14 +203,76 @@ def test_preparation_that_is_killed_is_done_again(folder, cache, monkeypatch, re
     assert not list(cache.glob("*.part"))
 
 
-def test_failed_preparation_leaves_no_files(folder, cache, monkeypatch):
-    def full(made: Path, file: Path) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+def failing(error: Exception) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise copy.copy(error)
 
-    monkeypatch.setattr(checksums, "publish", full)
-    with pytest.raises(UserError, match=r"cannot be written to .*No space left on device; free disk space"):
-        load(folder)
-    assert {file.suffix for file in cache.iterdir()} <= {".lock"}
+    return fail
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+WRITES = {
+    "creating the cache": ("os.makedirs", FULL),
+    "creating a folder": ("pathlib.Path.mkdir", FULL),
+    "writing rows": ("datasets.arrow_writer.ArrowWriter.write_table", FULL),
+    "ending a file": ("datasets.arrow_writer.ArrowWriter.finalize", FULL),
+    "quota": ("datasets.arrow_writer.ArrowWriter.finalize", OSError(errno.EDQUOT, "Disk quota exceeded")),
+    "failing disk": ("datasets.arrow_writer.ArrowWriter.finalize", OSError(errno.EIO, "Input/output error")),
+    "error without a number": (
+        "datasets.arrow_writer.ArrowWriter.finalize",
+        RuntimeError("Data processing error: No space left on device (os error 28)"),
+    ),
+    "flushing": ("os.fsync", FULL),
+    "checksum": ("tempfile.mkstemp", FULL),
+    "moving": ("shutil.move", FULL),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("source", ["folder", "parquet"])
+def test_full_disk_is_told_and_leaves_nothing(request, cache, monkeypatch, write, source):
+    path: Path = request.getfixturevalue(source)
+    place, error = WRITES[write]
+    with monkeypatch.context() as patch:
+        patch.setattr(place, failing(error))
+        with pytest.raises(UserError) as caught:
+            load(path)
+    reason = str(error.args[-1])
+    assert re.fullmatch(
+        rf"data: (prepared images|the copy of the data set) cannot be written to {cache.parent}(/auxar)?: "
+        rf"{re.escape(reason)}; free disk space, or set the environment variable HF_DATASETS_CACHE to another folder",
+        str(caught.value),
+    )
+    left = [file.name for file in cache.parent.rglob("*")]
+    assert not [
+        name for name in left if name.endswith((".part", ".incomplete", ".arrow.sha256")) or name.startswith("tmp")
+    ]
+    assert not list(cache.glob("*.arrow"))
+    assert len(pixels(path)) == COUNT
+
+
+def test_full_disk_for_downloads_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    full = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "hub" / "file"))
+
+    def failing_load(*_: object, **__: object) -> None:
+        raise datasets.exceptions.DatasetGenerationError("An error occurred") from full
+
+    monkeypatch.setattr("auxar.data.hub.load", failing_load)
+    monkeypatch.setattr("auxar.data.hub._reachable", lambda: True)
+    with pytest.raises(UserError) as caught:
+        load(Path("own/set"))
+    problem = f"the copy of the data set 'own/set' cannot be written to {tmp_path}/hub: No space left on device"
+    assert str(caught.value).startswith(f"data: {problem}; ")
+    assert str(caught.value).endswith("HF_HUB_CACHE to another folder")
+
+
+def test_full_disk_for_temporary_files_is_told(parquet, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(parquet.parent / "temporary"))
+    error = OSError(errno.ENOSPC, "No space left on device", tempfile.tempdir + "/tmp1")
+    monkeypatch.setattr(tempfile, "mkdtemp", failing(error))
+    with pytest.raises(UserError, match=rf"temporary files cannot be written to {tempfile.tempdir}: .* TMPDIR to"):
+        load(parquet.parent)
 
 
 @pytest.mark.parametrize("damage", ["no file", "damaged", "no checksum"])
@@ -232,7 +299,7 @@ def read_only(monkeypatch) -> Iterator[Callable[[], object]]:
         raise OSError(errno.EROFS, "Read-only file system")
 
     with monkeypatch.context() as patch:
-        yield lambda: [patch.setattr(target, refuse) for target in ("auxar.data.stored.FileLock", "os.fsync")]
+        yield lambda: [patch.setattr(target, refuse) for target in ("auxar.locks.filelock.FileLock", "os.fsync")]
 
 
 def test_read_only_cache_is_verified_and_read(folder, cache, read_only):
@@ -326,9 +393,11 @@ def test_copies_with_a_damaged_description_are_generated_again(parquet, cache, c
 
 
 def test_copies_without_a_checksum_are_used(parquet, cache, caplog):
-    datasets.load_dataset("parquet", data_files={"train": _exactly([parquet])})
+    pixels(parquet)
     file = copied(cache)
     before = file.stat()
+    checksums.beside(file).unlink()
+    shutil.rmtree(cache)
     pixels(parquet)
     assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert checksums.problem(file) is None
@@ -340,8 +409,7 @@ def test_copy_that_another_process_replaced_is_opened_again(parquet, cache):
     pixels(parquet)
     file = copied(cache)
     file.write_bytes(one_byte_of_a_pixel(file.read_bytes()))
-    _, first = copies.load("parquet", data_files={"train": _exactly([parquet])}, streaming=False)
-    _, second = copies.load("parquet", data_files={"train": _exactly([parquet])}, streaming=False)
+    first, second = (open_source(DataConfig(str(parquet)), {}).copy for _ in range(2))
     assert first is not None
     assert second is not None
     with pytest.raises(copies.DamagedCopy, match="does not match its checksum"):
@@ -352,10 +420,10 @@ def test_copy_that_another_process_replaced_is_opened_again(parquet, cache):
     new = file.stat().st_ino
     second.replace()
     assert file.stat().st_ino == new
-    splits, third = copies.load("parquet", data_files={"train": _exactly([parquet])}, streaming=False)
-    assert third is not None
-    third.verify()
-    assert len(splits["train"]) == COUNT
+    third = open_source(DataConfig(str(parquet)), {})
+    assert third.copy is not None
+    third.copy.verify()
+    assert len(third.splits["train"]) == COUNT
 
 
 def test_copy_that_cannot_be_generated_again_is_kept(parquet, cache, monkeypatch):

@@ -30,6 +30,7 @@ from auxar.data import (
     load_images,
     training_batches,
 )
+from auxar.data.reach import Reach
 from auxar.data.source import EncodedImages, open_source
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
@@ -251,11 +252,11 @@ def test_remote_files_are_fetched(tmp_path):
     archive = tmp_path / "set.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("0.png", encoded(0))
-    source = EncodedImages(None, "image", None, "", "")
-    path = f"zip://0.png::{archive}"
-    assert source.read({"path": path, "bytes": None}, 0) == (path, encoded(0))
+    source = EncodedImages(None, "image", None, "", "", reach=Reach((tmp_path.resolve(),), repository="own/set"))
+    value = {"path": f"zip://0.png::{archive}", "bytes": None}
+    assert (source.name(value, 0), source.content(value)) == (value["path"], encoded(0))
     with pytest.raises(UserError, match="cannot be downloaded"):
-        source.read({"path": f"zip://0.png::{tmp_path}/none.zip", "bytes": None}, 0)
+        source.content({"path": f"zip://0.png::{tmp_path}/none.zip", "bytes": None})
 
 
 def test_parquet_folder_has_the_splits_its_files_name(tmp_path):
@@ -325,14 +326,6 @@ def test_card_of_a_parquet_folder_names_its_splits(tmp_path, card):
     assert every_number(load(folder, config="one", heldout="val")) == [0, 1, 10, 11]
     assert every_number(load(folder, config="two", split=Split(0.5))) == [20, 21]
     assert "BuilderConfig 'three' not found" in message(folder, config="three")
-
-
-def test_card_that_names_other_files(tmp_path):
-    write_parquet(tmp_path / "other.parquet")
-    write_parquet(tmp_path / "set" / "train.parquet")
-    entry = f"configs:\n- config_name: default\n  data_files: {tmp_path}/other.parquet\n"
-    (tmp_path / "set" / "README.md").write_text(f"---\n{entry}---\n")
-    assert f"names {tmp_path}/other.parquet, which is not in this folder" in message(tmp_path / "set")
 
 
 def test_name_of_a_file_format_is_no_data_set(folder, monkeypatch):
@@ -825,7 +818,7 @@ def test_columns(tmp_path):
     assert "column 'label' of" in message(two, column="label")
     assert len(stored(two, column="right")) == 8
     datasets.Dataset.from_dict({"label": [1, 2]}).to_parquet(tmp_path / "none.parquet")
-    assert "no column with images; the columns are label (int64)" in message(tmp_path / "none.parquet")
+    assert "path: string>; the columns are label (int64)" in message(tmp_path / "none.parquet")
 
 
 def test_sizes(folder):

@@ -25,7 +25,6 @@ from PIL import EpsImagePlugin, Image, ImageCms
 
 from auxar.data import StoredImages, conversion, load_images, training_batches
 from auxar.data.conversion import BrokenImage, Preparation, decode, opened
-from auxar.data.source import EncodedImages
 from auxar.errors import UserError
 from auxar.generation.inputs import image_files, read_images, read_mask
 from auxar.interfaces import ImageSpec
@@ -501,11 +500,6 @@ def test_name_that_is_not_valid_utf8(tmp_path):
     with pytest.raises(UserError) as caught:
         load_images(config(tmp_path, broken="skip"), SPEC, {})
     assert told("name that is not valid UTF-8", str(caught.value))
-
-
-def test_path_in_a_data_set_that_no_file_can_have():
-    images = EncodedImages(None, "image", None, "", "")
-    assert images.read({"bytes": None, "path": "a\0.png"}, 0) == ("a\0.png", None)
 
 
 def test_another_size(tmp_path):

@@ -21,10 +21,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock
-
 from auxar import UserError
 from auxar.files import read_bytes, replacing
+from auxar.locks import holding
 from auxar_samplers.engines.base import BrokenError
 from auxar_samplers.engines.native.structures import differing
 
@@ -120,7 +119,7 @@ def _loaded(folder: Path, command: list[str], key: str) -> ctypes.CDLL:
     Raises `BrokenError` if it cannot be compiled or does not fit, and `OSError` or `UserError` if it cannot be stored
     or loaded.
     """
-    with FileLock(folder / f"sampler-{key}.lock"):
+    with holding(folder / f"sampler-{key}.lock", "compile the samplers' native engine", "its file system has no locks"):
         path = _intact(folder, key)
         if path is None:
             logger.info("compiling the samplers' native engine, which takes some seconds")

@@ -1,0 +1,430 @@
+"""Tests of parquet files: types of columns, metadata, damaged files, and paths that lead out of the data set."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from auxar.cli import main
+from auxar.data import load_images
+from auxar.data.conversion import BrokenImage
+from auxar.data.reach import Reach
+from auxar.data.source import EncodedImages
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec
+from auxar.recipe import DataConfig, Split
+
+COUNT = 3
+EXPECTED = "expected image files as binary, or as struct<bytes: binary, path: string>"
+
+
+def encoded(number: int) -> bytes:
+    """A PNG file of one color, 4×4."""
+    content = io.BytesIO()
+    Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(content, "png")
+    return content.getvalue()
+
+
+FILES = [encoded(number) for number in range(COUNT)]
+ONE = pa.array(FILES, pa.binary())
+NAMES = pa.array(["a.png"] * COUNT)
+
+
+def struct(content: Any, path: Any, **others: Any) -> pa.StructArray:
+    columns = {"bytes": content, "path": path, **others}
+    return pa.StructArray.from_arrays(list(columns.values()), list(columns))
+
+
+def write(file: Path, columns: dict[str, Any], metadata: bytes | None = None) -> Path:
+    fields = [pa.field(name, column.type) for name, column in columns.items()]
+    schema = pa.schema(fields, metadata=None if metadata is None else {b"huggingface": metadata})
+    pyarrow.parquet.write_table(pa.Table.from_arrays(list(columns.values()), schema=schema), file)
+    return file
+
+
+def colors(path: Path, **options: Any) -> list[int]:
+    """Streams all images of a data set and returns their colors."""
+    config = DataConfig(str(path), split=Split(0.5), **{"streaming": True, **options})
+    sets = load_images(config, ImageSpec(3, height=4, width=4), {})
+    return sorted(
+        int(pixels[0, 0, 0]) for images in (sets.train, sets.heldout) for _, pixels in images.every(1, 0, None)
+    )
+
+
+def refusal(path: Path, **options: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        colors(path, **options)
+    return str(caught.value)
+
+
+class Labeled(pa.ExtensionType):
+    """An extension type that is stored as binary."""
+
+    def __init__(self) -> None:
+        super().__init__(pa.binary(), "auxar.tests.labeled")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage_type: pa.DataType, serialized: bytes) -> Labeled:
+        return cls()
+
+
+INVALID = pa.Array.from_buffers(pa.string(), COUNT, pa.array([b"\xff.png"] * COUNT, pa.binary()).buffers())
+READ = {
+    "binary": ONE,
+    "large binary": pa.array(FILES, pa.large_binary()),
+    "binary view": pa.array(FILES, pa.binary_view()),
+    "dictionary": ONE.dictionary_encode(),
+    "extension": pa.ExtensionArray.from_storage(Labeled(), ONE),
+    "struct": struct(ONE, NAMES),
+    "struct in the other order": pa.StructArray.from_arrays([NAMES, ONE], ["path", "bytes"]),
+    "struct of views": struct(ONE.cast(pa.binary_view()), NAMES.cast(pa.string_view())),
+    "struct of large types": struct(ONE.cast(pa.large_binary()), NAMES.cast(pa.large_string())),
+    "struct of a dictionary": struct(ONE.dictionary_encode(), NAMES.dictionary_encode()),
+    "struct without paths": struct(ONE, pa.nulls(COUNT)),
+    "struct with paths that are not UTF-8": struct(ONE, INVALID),
+}
+
+
+@pytest.fixture
+def labeled() -> Iterator[None]:
+    """Without it, pyarrow reads the extension type as binary."""
+    pa.register_extension_type(Labeled())
+    yield
+    pa.unregister_extension_type("auxar.tests.labeled")
+
+
+@pytest.mark.usefixtures("labeled")
+@pytest.mark.parametrize("kind", READ)
+def test_column_types_that_are_read(tmp_path, kind):
+    unusual = {
+        "id": pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0" * 16] * COUNT, pa.binary(16))),
+        "a.b": pa.array([[("a", 1)]] * COUNT, pa.map_(pa.string(), pa.int32())),
+    }
+    assert colors(write(tmp_path / "set.parquet", {"im.age": READ[kind], **unusual})) == list(range(COUNT))
+
+
+REFUSED = {
+    "fixed_size_binary[8]": pa.array([b"12345678"] * COUNT, pa.binary(8)),
+    "string": NAMES,
+    "string_view": NAMES.cast(pa.string_view()),
+    "null": pa.nulls(COUNT),
+    "int64": pa.array(range(COUNT)),
+    "list<element: uint8>": pa.array([list(content) for content in FILES], pa.list_(pa.uint8())),
+    "list<element: list<element: uint8>>": pa.array([[[1]]] * COUNT, pa.list_(pa.list_(pa.uint8()))),
+    "struct<bytes: int64, path: string>": struct(pa.array(range(COUNT)), NAMES),
+    "struct<bytes: binary>": pa.StructArray.from_arrays([ONE], ["bytes"]),
+    "struct<bytes: binary, path: string, n: null>": struct(ONE, NAMES, n=pa.nulls(COUNT)),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_column_types_that_are_refused(tmp_path, kind):
+    file = write(tmp_path / "set.parquet", {"image": REFUSED[kind]})
+    listing = f"{EXPECTED}; the columns are image ({kind})"
+    assert refusal(file) == f"data.column: {file} has no column with images; {listing}"
+    problem = f"column 'image' of {file} holds no images: its type is {kind}"
+    assert refusal(file, column="image") == f"data.column: {problem}; {listing}"
+
+
+def test_choice_of_the_column(tmp_path):
+    file = write(tmp_path / "set.parquet", {"image": ONE, "thumb": pa.array(FILES[::-1]), "label": NAMES})
+    assert "has 2 columns with images; set data.column to one of them" in refusal(file)
+    assert "has no column 'thumbs'; did you mean 'thumb'? (known: image, label, thumb)" in refusal(
+        file, column="thumbs"
+    )
+    assert colors(file, column="thumb", limit=2) == [1, 2]
+
+
+METADATA = {
+    "no JSON": b"{",
+    "not UTF-8": b"\xff",
+    "nested too deeply": b"[" * 100_000,
+    "list": b"[1]",
+    "number": b'{"info": 3}',
+    "list of features": b'{"info": {"features": [1]}}',
+    "no type": b'{"info": {"features": {"image": 3}}}',
+    "unknown type": b'{"info": {"features": {"image": {"_type": "os"}}}}',
+    "unknown dtype": b'{"info": {"features": {"image": {"_type": "Value", "dtype": "nothing"}}}}',
+    "another type": b'{"info": {"features": {"image": {"_type": "Value", "dtype": "int32"}}}}',
+    "file of names": b'{"info": {"features": {"image": {"_type": "ClassLabel", "names_file": "/dev/zero"}}}}',
+}
+
+
+@pytest.mark.parametrize("kind", METADATA)
+def test_metadata_that_cannot_be_used_is_ignored(tmp_path, kind):
+    assert colors(write(tmp_path / "set.parquet", {"image": ONE}, METADATA[kind])) == list(range(COUNT))
+
+
+def test_metadata_tells_which_column_has_the_images(tmp_path):
+    declared = json.dumps({"info": {"features": {"image": {"_type": "Image"}, "label": {"_type": "Image"}}}}).encode()
+    columns = {"thumb": ONE, "image": struct(ONE, NAMES), "label": NAMES}
+    assert colors(write(tmp_path / "set.parquet", columns, declared)) == list(range(COUNT))
+
+
+def damaged_page(file: Path) -> None:
+    content = bytearray(write(file, {"image": ONE}).read_bytes())
+    content[4:60] = bytes(56)
+    file.write_bytes(content)
+
+
+OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no such column": (
+        lambda file: write(file, {"picture": ONE}),
+        "data.column: the images are in column 'image', but {file} has no such column",
+    ),
+    "two columns": (
+        lambda file: pyarrow.parquet.write_table(pa.Table.from_arrays([ONE, ONE], ["image", "image"]), file),
+        "data.column: the images are in column 'image', but {file} has 2 columns of this name",
+    ),
+    "another type": (
+        lambda file: write(file, {"image": pa.array(range(COUNT))}),
+        f"data.column: column 'image' has the type int64 in {{file}}, but binary in {{first}}; {EXPECTED} in all files",
+    ),
+    "a struct": (lambda file: write(file, {"image": struct(ONE, NAMES)}), "but binary in {first}; "),
+    "text": (lambda file: file.write_text("text\n" * 9), "{file} cannot be read as parquet: Parquet magic bytes"),
+    "nothing": (lambda file: file.touch(), "{file} cannot be read as parquet: Parquet file size is 0 bytes"),
+    "a cut file": (
+        lambda file: file.write_bytes(write(file, {"image": ONE}).read_bytes()[:-9]),
+        "{file} cannot be read as parquet: ",
+    ),
+    "a pipe": (os.mkfifo, "the parquet file {file} is not a regular file"),
+    "a dangling link": (lambda file: file.symlink_to("nothing"), "the parquet file {file} is not a regular file"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_file_that_does_not_fit_the_others_is_named(tmp_path, kind):
+    make, message = OTHERS[kind]
+    first = write(tmp_path / "train-0.parquet", {"image": ONE})
+    make(tmp_path / "train-1.parquet")
+    assert message.format(file=tmp_path / "train-1.parquet", first=first) in refusal(tmp_path)
+
+
+def test_damaged_page_is_told_with_its_file(tmp_path):
+    write(tmp_path / "train-0.parquet", {"image": ONE})
+    damaged_page(tmp_path / "train-1.parquet")
+    for streaming, place in ((False, f"{tmp_path}/train-1.parquet cannot be read as parquet"), (True, "stream")):
+        assert place in refusal(tmp_path, streaming=streaming)
+
+
+def test_file_that_changes_while_it_is_streamed(tmp_path):
+    file = write(tmp_path / "set.parquet", {"image": ONE})
+    config = DataConfig(str(file), streaming=True, split=Split(0.5))
+    images = load_images(config, ImageSpec(3, height=4, width=4), {}).train
+    file.write_text("text\n" * 9)
+    with pytest.raises(UserError, match=r"reading the stream failed: .*Parquet magic bytes not found"):
+        list(images.every(1, 0, None))
+
+
+def test_files_that_differ_in_other_ways_are_read(tmp_path):
+    write(tmp_path / "train-0.parquet", {"image": ONE.slice(0, 0)})
+    write(tmp_path / "train-1.parquet", {"image": ONE, "label": NAMES})
+    twice = pa.Table.from_arrays([NAMES, ONE.cast(pa.large_binary()), NAMES], ["label", "image", "label"])
+    pyarrow.parquet.write_table(twice, tmp_path / "train-2.parquet")
+    for streaming in (False, True):
+        assert colors(tmp_path, streaming=streaming) == sorted(2 * list(range(COUNT)))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_file_without_rows(tmp_path, streaming):
+    file = write(tmp_path / "set.parquet", {"image": ONE.slice(0, 0)})
+    assert refusal(file, streaming=streaming) == f"data.path: {file} contains no images, because it has no rows"
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_split_without_rows(tmp_path, streaming):
+    write(tmp_path / "train.parquet", {"image": ONE})
+    write(tmp_path / "test.parquet", {"image": ONE.slice(0, 0)})
+    assert colors(tmp_path, streaming=streaming) == list(range(COUNT))
+    problem = f"the split 'test' of {tmp_path} contains no images, because it has no rows"
+    assert refusal(tmp_path, streaming=streaming, heldout="test") == f"data.path: {problem}"
+
+
+def test_encrypted_file(tmp_path):
+    (tmp_path / "set.parquet").write_bytes(b"PARE" + bytes(40) + b"\x04\0\0\0PARE")
+    assert "expected an intact parquet file that is not encrypted" in refusal(tmp_path / "set.parquet")
+
+
+# --- cards -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["README.md", ".huggingface.yaml"])
+@pytest.mark.parametrize(
+    "path", ["https://127.0.0.1:9/x.parquet", "hf://datasets/a/b/*", "zip://x::a.zip", "/etc/**", "a/../../**", "~/*"]
+)
+def test_card_that_names_files_elsewhere(tmp_path, monkeypatch, path, name):
+    monkeypatch.setattr(datasets, "load_dataset_builder", None)  # It would follow the path.
+    write(tmp_path / "train.parquet", {"image": ONE})
+    text = f"configs: [{{config_name: a, data_files: [{{split: train, path: ['{path}']}}]}}]"
+    (tmp_path / name).write_text(f"---\n{text}\n---\n" if name == "README.md" else text)
+    assert refusal(tmp_path).startswith(f"data.path: {tmp_path / name} names '{path}', which is not in its folder; ")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("configs: 3", "configs in {card} must be a list of tables; found 3"),
+        ("configs: [1]", "configs in {card} must be a list of tables; found [1]"),
+        (": [", "{card} cannot be read as YAML: "),
+        (
+            "a: &a [x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n"
+            "c: &c [*b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c]\n"
+            "configs: [{config_name: a, data_files: [*d, *d, *d, *d, *d, *d, *d, *d]}]",
+            "configs in {card} name more than 10,000 paths",
+        ),
+        ("configs: [{config_name: a, data_files: b/*}]", "the splits of {card.parent} cannot be found: No "),
+    ],
+)
+def test_invalid_card(tmp_path, text, problem):
+    write(tmp_path / "train.parquet", {"image": ONE})
+    (tmp_path / "README.md").write_text(f"---\n{text}\n---\n")
+    assert problem.format(card=tmp_path / "README.md") in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["dataset_info: {{{0}}}", "configs: [{{config_name: default, {0}}}]"])
+def test_columns_that_a_card_describes_are_ignored(tmp_path, form):
+    write(tmp_path / "train.parquet", {"image": ONE})
+    text = form.format("features: [{name: image, dtype: {class_label: {names_file: /dev/zero}}}]")
+    (tmp_path / "README.md").write_text(f"---\n{text}\n---\n")
+    assert colors(tmp_path) == list(range(COUNT))
+
+
+# --- paths -----------------------------------------------------------------------------------------------------------
+
+ADDRESS = "it is stored as an address, which auxar does not open"
+OUTSIDE = "it is stored as a path that leads out of the folder of the data set"
+UNREADABLE = "the file does not exist, is not a regular file, or is not readable"
+PATHS = {
+    "http://127.0.0.1:9/a.png": ADDRESS,
+    "https://127.0.0.1:9/a.png": ADDRESS,
+    "s3://bucket/a.png": ADDRESS,
+    "hf://datasets/own/set@main/a.png": ADDRESS,
+    "file://{root}/set/a.png": ADDRESS,
+    "zip://a.png::{root}/set/a.zip": ADDRESS,
+    "{root}/secret.png": OUTSIDE,
+    "../secret.png": OUTSIDE,
+    "../set-2/a.png": OUTSIDE,
+    "link.png": OUTSIDE,
+    "inner/secret.png": OUTSIDE,
+    "/dev/zero": OUTSIDE,
+    "../nothing.png": OUTSIDE,
+    "pipe.png": UNREADABLE,
+    "inner": OUTSIDE,
+    "nothing.png": UNREADABLE,
+    "loop.png": UNREADABLE,
+    "a\0.png": UNREADABLE,
+    "x/" * 500_000: "its path has more than 4,096 characters",
+    "": "it has neither bytes nor a path",
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A folder with the folder `set` of a data set, and with files outside of it."""
+    root = tmp_path_factory.mktemp("root").resolve()
+    for folder in ("set", "set-2"):
+        (root / folder).mkdir()
+        (root / folder / "a.png").write_bytes(FILES[1])
+    (root / "secret.png").write_bytes(FILES[2])
+    (root / "set" / "link.png").symlink_to(root / "secret.png")
+    (root / "set" / "loop.png").symlink_to("loop.png")
+    (root / "set" / "inner").symlink_to(root)
+    os.mkfifo(root / "set" / "pipe.png")
+    return root
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path[:20])
+def test_paths_that_lead_out_of_a_data_set_are_not_followed(root, monkeypatch, path):
+    monkeypatch.setattr("auxar.data.reach._fetch", None)
+    images = EncodedImages(None, "image", None, "", "", reach=Reach((root / "set",), base=root / "set"))
+    place = path.format(root=root)
+    for value in ({"bytes": None, "path": place}, {"bytes": None, "path": place.encode()}):
+        with pytest.raises(BrokenImage) as caught:
+            images.content(value)
+        assert str(caught.value) == PATHS[path]
+        assert len(images.name(value, 0)) <= 255
+
+
+def test_paths_inside_a_data_set_are_followed(root, tmp_path):
+    reach = Reach((root / "set",), base=root / "set")
+    for path in ("a.png", "./a.png", f"{root}/set/a.png", "inner/set/a.png"):
+        assert reach.read(path) == FILES[1]
+
+
+def test_data_set_of_the_hub_reaches_its_own_files_alone(root, monkeypatch):
+    monkeypatch.setattr("auxar.data.reach._fetch", lambda address: b"fetched")
+    reach = Reach((root / "set",), repository="own/set")
+    assert reach.read(f"{root}/set/a.png") == FILES[1]
+    own = "hf://datasets/own/set@main/"
+    for path in (f"{own}a.png", f"zip://a.png::{own}a.zip", f"zip://a::tar://b::{root}/set/a.tar"):
+        assert reach.read(path) == b"fetched"
+    others = (
+        "hf://datasets/own/set-2@main/a.png",
+        "hf://datasets/own/other@main/a.png",
+        f"{own}../../../api/whoami",
+        f"http://127.0.0.1:9/::{own}a.zip",
+        f"zip://a::{root}/secret.zip",
+        "https://huggingface.co/datasets/own/set/resolve/main/a.png",
+    )
+    for path in others:
+        with pytest.raises(BrokenImage, match=ADDRESS):
+            reach.read(path)
+    with pytest.raises(BrokenImage, match="relative path"):
+        reach.read("a.png")
+
+
+def test_names_in_a_data_set_are_short(root):
+    images = EncodedImages(None, "image", None, "", "", reach=Reach((root,)))
+    for path in ("y" * 10**6, "https://" + "y" * 10**6, "\n" * 999):
+        name = images.name({"bytes": b"", "path": path}, 0)
+        assert len(name) <= 260
+        assert name.isprintable()
+    assert [images.name({"bytes": b"", "path": path}, 7) for path in ("a/b.png", "a/", "/")] == [
+        "b.png",
+        "a",
+        "image 7",
+    ]
+
+
+def test_column_of_paths_alone(tmp_path):
+    (tmp_path / "a.png").write_bytes(FILES[2])
+    assert colors(write(tmp_path / "set.parquet", {"image": struct(pa.nulls(COUNT), NAMES)})) == [2] * COUNT
+
+
+def test_page_gives_the_reasons():
+    page = " ".join(Path("docs/images.md").read_text(encoding="utf-8").split())
+    assert all(f'"{reason}"' in page for reason in PATHS.values())
+
+
+def test_row_without_an_image_counts_as_broken(tmp_path):
+    rows = [{"bytes": FILES[0], "path": None}, {"bytes": None, "path": "http://127.0.0.1:9/a.png"}, None]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    file = write(tmp_path / "set.parquet", {"image": pa.array([*rows, rows[0]], kind)})
+    told = (
+        f"data.path: http://127.0.0.1:9/a.png (and 1 more) in the split 'train' of {file} cannot be read as an image: "
+    )
+    assert refusal(file, streaming=False).startswith(f"{told}{ADDRESS}; set data.broken = 'skip'")
+    assert colors(file, streaming=False, broken="skip") == [0, 0]
+
+
+def test_command_ends_with_one_sentence(tmp_path, capsys):
+    file = write(tmp_path / "set.parquet", {"image": NAMES})
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(Path("recipes/quickstart.toml").read_text())
+    options = ["--set", f"data.path={file}", "--set", "data.streaming=false"]
+    assert main(["run", str(recipe), "--out", str(tmp_path / "run"), *options]) == 2
+    assert EXPECTED in capsys.readouterr().err.splitlines()[-1]
