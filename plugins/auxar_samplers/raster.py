@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from auxar import CausalNetwork, PixelSource, Sampler
+from auxar.interfaces.evaluating import evaluating
 from auxar_samplers.asking import ask, check_drawn
-from auxar_samplers.evaluating import evaluating
 
 
 @attrs.frozen
