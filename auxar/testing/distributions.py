@@ -15,7 +15,9 @@ from auxar.testing.laws import ContractError, fitting, search
 from auxar.testing.networks import Distribution
 
 EXAMPLES = 15
-"""The number of examples that each search tries."""
+"""The largest number of examples that each search tries."""
+EXAMPLES_EACH = 5
+"""The number of examples that each search tries for one image spec."""
 MOST_IMAGES = 5000
 """The largest number of images of a spec over which probabilities are summed."""
 ENOUGH = 200
@@ -31,11 +33,11 @@ Make = Callable[[ImageSpec, int], Distribution]
 """A function that builds the distribution for an image spec and a number of feature channels (0 for priors)."""
 
 
-def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels: Sequence[int]) -> None:
+def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels: Sequence[int]) -> list[ImageSpec]:
     """Checks all laws of a prior or a decoder. Raises `ContractError` if one is broken.
 
     `channels` lists the numbers of feature channels to try; it is `(0,)` for a prior. If `images` is None, built-in
-    specs are tried, and specs that `make` refuses with `UserError` are skipped.
+    specs are tried, and specs that `make` refuses with `UserError` are skipped. Returns accepted specs of small images.
     """
     most = channels[-1]
     candidates = images or NETWORK_SPECS
@@ -66,24 +68,35 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
         if network is not None:
             for seed, size in enumerate(HEAD_SIZES):
                 heads.check_likelihoods(network.head, spec, seed, size)
-    search(check, EXAMPLES, spec=st.sampled_from(specs), **drawn)
+    search(check, _examples(specs), spec=st.sampled_from(specs), **drawn)
     counted = _counted(make, most, images)
     if counted:
-        search(check_sum, EXAMPLES, spec=st.sampled_from(counted), **drawn)
+        search(check_sum, _examples(counted), spec=st.sampled_from(counted), **drawn)
         for spec in {spec.channels: spec for spec in counted}.values():
             model = make(spec, most)
             randomized(model.module, 1, 1.0)
+            networks.check_channels(model, 1)
             networks.check_draws(model, 1)
             networks.check_restricted(model, 1)
             if model.network is not None:
                 heads.check_drawn_pixels(model.network.head, spec, 1)
     for spec in specs[-2:]:
         networks.check_training(make(spec, most), 0)
-    model = make(min(specs, key=lambda spec: abs(spec.height * spec.width - DRAWN_PIXELS)), most)
+    middle = min(specs, key=lambda spec: abs(spec.height * spec.width - DRAWN_PIXELS))
+    small = list({spec.channels: spec for spec in counted}.values()) or [middle]
+    model = make(small[0], most)
+    randomized(model.module, 0)
+    networks.check_requests(model, 0)
+    model = make(middle, most)
     randomized(model.module, 0)
     networks.check_draw(model, 0)
     networks.check_features(model, 0)
     networks.check_devices(model, 0)
+    return small
+
+
+def _examples(specs: Sequence[ImageSpec]) -> int:
+    return min(EXAMPLES, EXAMPLES_EACH * len(specs))
 
 
 def _made(make: Make, channels: int, spec: ImageSpec) -> Distribution:

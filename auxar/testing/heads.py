@@ -14,7 +14,7 @@ from torch import Tensor
 
 from auxar.interfaces import DrawnPixels, DrawRule, Head, ImageSpec, Interval, RestrictableHead, Walk
 from auxar.testing.examples import SEEDS, all_images, random_images
-from auxar.testing.frequencies import check_frequencies
+from auxar.testing.frequencies import CAREFUL, check_alike, check_frequencies
 from auxar.testing.laws import broken, described, devices, fitting, runs, search
 
 EXAMPLES = 20
@@ -66,6 +66,8 @@ def check_head(
     - `normalization`: the probabilities of all values of a channel, and of all values of a pixel, sum to 1.
     - `draw`: `draw` and `draw_restricted` return int64 of shape (n, c).
     - `draws`: the frequencies of drawn pixels match their probabilities.
+    - `rule`: under every rule, `draw_restricted` draws the first channel like `draw` if all values are allowed. A
+      temperature below 1 does not make likely pixels rarer.
     - `gradient`: log-likelihoods depend on the parameters, and all gradients are finite.
     - `device`: log-likelihoods on a GPU equal those on the CPU up to rounding.
     - `runs`: valid input raises no exception.
@@ -145,6 +147,7 @@ def check_drawn_pixels(head: Head, spec: ImageSpec, seed: int) -> None:
         nats = head.log_prob(every, image).flatten()
     drawn = _drawn(head, spec, many, _uniforms((DRAWN, head.uniform_count), seed), DrawRule())
     check_frequencies(drawn, pixels, nats, spec.levels, "pixel")
+    _check_rules(head, spec, parameters, seed)
     if not isinstance(head, RestrictableHead):
         return
     uniforms = _uniforms((DRAWN, head.restricted_uniform_count), seed)
@@ -156,6 +159,35 @@ def check_drawn_pixels(head: Head, spec: ImageSpec, seed: int) -> None:
             nats = head.restricted_log_prob(every, image, interval).sum(1).flatten()
         drawn = _drawn(head, spec, many, uniforms, DrawRule(), possible)
         check_frequencies(drawn, pixels, nats, spec.levels, "pixel")
+
+
+def _check_rules(head: Head, spec: ImageSpec, parameters: Tensor, seed: int) -> None:
+    """Checks the law `rule`, with draws of one pixel whose parameters are those of `parameters`, (1, count).
+
+    A restricted draw whose intervals contain all values has the distribution of a free draw. This is checked for the
+    first channel, because some heads choose a mixture component once for each free pixel, but again for each restricted
+    channel. A temperature below 1 makes likely pixels more frequent, unless the head ignores it.
+    """
+    many = parameters.expand(DRAWN, -1)
+    ends = torch.zeros((1, spec.channels), dtype=torch.int64), torch.full((1, spec.channels), spec.levels - 1)
+    everything = _Possible(Interval(*ends), Interval(*ends))
+    likely = {}
+    for rule in RULES:
+        free = _drawn(head, spec, many, _uniforms((DRAWN, head.uniform_count), seed), rule)
+        if isinstance(head, RestrictableHead):
+            uniforms = _uniforms((DRAWN, head.restricted_uniform_count), seed + 1)
+            restricted = _drawn(head, spec, many, uniforms, rule, everything)
+            message = (
+                "under this rule, the first channel of draw_restricted differs from that of draw, though all values "
+            )
+            message += "are allowed"
+            check_alike(free[:, 0], restricted[:, 0], "rule", message, rule=rule, image=spec)
+        with runs("log_prob", image=spec), torch.no_grad():
+            likely[rule] = head.log_prob(many[..., None, None], free[..., None, None]).double()
+    cold, usual = likely[DrawRule(temperature=0.5)], likely[DrawRule()]
+    error = ((cold.var() + usual.var()) / DRAWN).sqrt().item()
+    if cold.mean().item() < usual.mean().item() - CAREFUL * error:
+        broken("rule", "pixels drawn at temperature 0.5 are less likely than pixels drawn at temperature 1", image=spec)
 
 
 @attrs.frozen(eq=False)

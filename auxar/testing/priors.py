@@ -8,8 +8,10 @@ from typing import Any
 from auxar.causal import CausalPrior
 from auxar.interfaces import ImageSpec, Prior
 from auxar.testing.distributions import check_distribution
+from auxar.testing.examples import randomized
 from auxar.testing.laws import broken
 from auxar.testing.networks import Distribution
+from auxar.testing.parts import check_parts
 
 
 def check_prior(
@@ -65,6 +67,8 @@ def check_prior(
             lambda image, features: prior.initialize(image),
             lambda image, features: prior.log_prob_by_channel(image),
             network=prior.network if isinstance(prior, CausalPrior) else None,
+            exact=prior.exact,
         )
 
-    check_distribution(make, images, (0,))
+    for seed, spec in enumerate(check_distribution(make, images, (0,))):
+        check_parts(randomized(build(config, spec), seed), seed)

@@ -108,7 +108,7 @@ def head_of(kind):
 NETWORKS = {
     Ahead: "causality",
     Reversed: "causality",
-    Dropping: "determinism",
+    Dropping: "state",
     Normed: "batch",
     Unsaved: "save",
     Unused: "gradient",
