@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from hypothesis import strategies as st
 
 from auxar.interfaces import ImageSpec
-from auxar.testing import heads, networks
+from auxar.testing import drawing, heads, networks
+from auxar.testing.causality import check_causality
 from auxar.testing.examples import NETWORK_SPECS, SCALES, SEEDS, TINY_SPECS, randomized
 from auxar.testing.laws import ContractError, fitting, search
 from auxar.testing.networks import Distribution
+from auxar.testing.restricting import check_restricted
 
 EXAMPLES = 15
 """The largest number of examples that each search tries."""
@@ -53,7 +55,7 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
         randomized(model.module, seed, size)
         networks.check_values(model, seed)
         if model.network is not None:
-            networks.check_causality(model.network, model.features(1, seed), seed)
+            check_causality(model.network, model.features(1, seed), seed)
         networks.check_channels(model, seed)
         networks.check_saved(model, make(spec, channels), seed)
 
@@ -76,8 +78,8 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
             model = make(spec, most)
             randomized(model.module, 1, 1.0)
             networks.check_channels(model, 1)
-            networks.check_draws(model, 1)
-            networks.check_restricted(model, 1)
+            drawing.check_draws(model, 1)
+            check_restricted(model, 1)
             if model.network is not None:
                 heads.check_drawn_pixels(model.network.head, spec, 1)
     for spec in specs[-2:]:
@@ -86,10 +88,10 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
     small = list({spec.channels: spec for spec in counted}.values()) or [middle]
     model = make(small[0], most)
     randomized(model.module, 0)
-    networks.check_requests(model, 0)
+    drawing.check_requests(model, 0)
     model = make(middle, most)
     randomized(model.module, 0)
-    networks.check_draw(model, 0)
+    drawing.check_draw(model, 0)
     networks.check_features(model, 0)
     networks.check_devices(model, 0)
     return small

@@ -135,11 +135,11 @@ def _check_training(embedding: Embedding) -> None:
     view = torch.cat([extreme_images(embedding.view), random_images(4, embedding.view, 0)])
     embedding.train()
     before = [module.training for module in embedding.modules()]
-    with untouched("initialize", view), runs("initialize", random=True, view=embedding.view), torch.no_grad():
+    with untouched("initialize", view), runs("initialize", True, view=embedding.view), torch.no_grad():
         embedding.initialize(view)
     if [module.training for module in embedding.modules()] != before:
         broken("initialize", "`initialize` must not change the training mode of any module")
-    with unchanged("the embedding", embedding), runs("training", random=True, view=embedding.view):
+    with unchanged("the embedding", embedding), runs("training", True, view=embedding.view):
         features = embedding(view)
         # Squares are averaged, because the terms of a plain mean may cancel.
         if features.requires_grad:

@@ -35,7 +35,7 @@ def broken(law: str, message: str, **example: object) -> NoReturn:
 
 
 @contextlib.contextmanager
-def runs(what: str, *, random: bool = False, **example: object) -> Iterator[None]:
+def runs(what: str, random: bool = False, /, **example: object) -> Iterator[None]:
     """Checks the laws `runs` and `state` of the calls in the block.
 
     Any exception becomes a `ContractError`, since valid input must not raise. The calls must not change the state that

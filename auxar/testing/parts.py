@@ -13,10 +13,10 @@ from torch import Tensor
 from auxar.errors import UserError
 from auxar.interfaces import INTEGER_DTYPES, DrawRule, Factor, Prior, SampleRequest
 from auxar.model import Chain
-from auxar.testing.drawing import DistinctSampler
+from auxar.testing.drawing import DistinctSampler, random_known
 from auxar.testing.examples import random_images
 from auxar.testing.laws import broken, described, runs, unchanged
-from auxar.testing.networks import CLOSE, random_known
+from auxar.testing.networks import close
 
 RULE = DrawRule("reduced", reduction=0.6, temperature=3.0)
 """A drawing rule that changes what every shipped head draws."""
@@ -57,10 +57,10 @@ def _check_factors(prior: Prior, image: Tensor) -> None:
     nats = [_factor_nats(factor, views[factor.depth : factor.depth + 2]) for factor in factors]
     with runs("log_prob, log_probs", image=image):
         whole, parts = prior.log_prob(image), prior.log_probs(image)
-    if not _close(sum(nats, torch.zeros_like(whole)), whole):
+    if not close(sum(nats, torch.zeros_like(whole)), whole):
         broken("factors", "the log-likelihoods of the factors must add up to log_prob", image=image, expected=whole)
     if [(part.factor, part.image) for part in parts] != [(factor.name, factor.image) for factor in factors] or not all(
-        _close(part.log_prob, each) for part, each in zip(parts, nats, strict=True)
+        close(part.log_prob, each) for part, each in zip(parts, nats, strict=True)
     ):
         broken("factors", "log_probs must give the log-likelihood of each factor, ordered by depth", image=image)
 
@@ -72,7 +72,7 @@ def _factor_nats(factor: Factor, inputs: Sequence[Tensor]) -> Tensor:
         found, channels = factor(*inputs), factor.log_prob_by_channel(*inputs)
     if not isinstance(found, Tensor) or tuple(found.shape) != (len(inputs[0]),):
         broken("factors", f"{name} must return log-likelihoods of shape ({len(inputs[0])},), got {described(found)}")
-    if not _close(channels.total, found):
+    if not close(channels.total, found):
         broken("factors", f"the total of log_prob_by_channel of {name} differs from its log-likelihood", expected=found)
     with _refused("factors", f"{name} {'accepts a' if factor.view_spec is None else 'does not require its'} view"):
         factor(*(inputs[:1] if factor.view_spec else (inputs[0], inputs[0])))
@@ -135,7 +135,7 @@ def _check_parts(prior: Prior, image: Tensor) -> None:
     with runs("Prior.parts"):
         same = Chain([], prior)
         nats = same.log_prob(image)
-    if same.specs != prior.specs or same.exact != prior.exact or not _close(nats, prior.log_prob(image)):
+    if same.specs != prior.specs or same.exact != prior.exact or not close(nats, prior.log_prob(image)):
         message = "a Chain of the stages and the prior that `parts` returns must have the same specs and log_prob"
         broken("parts", message, image=prior.image)
 
@@ -168,7 +168,7 @@ def _check_bits(prior: Prior, image: Tensor) -> None:
     with runs("bits_per_dim", image=image):
         found = prior.bits_per_dim(image)
     expected = -prior.log_prob(image) / (math.log(2) * prior.image.dims)
-    if tuple(found.shape) != tuple(expected.shape) or not _close(found, expected):
+    if tuple(found.shape) != tuple(expected.shape) or not close(found, expected):
         message = "bits_per_dim must be -log_prob / (log 2 · sub-pixels)"
         broken("bits", message, image=image, expected=expected, found=found)
     with _refused("bits", "bits_per_dim accepts a value outside [0, levels)"):
@@ -189,7 +189,3 @@ def _refused(law: str, message: str) -> Iterator[None]:
 
 def _equal(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
     return len(first) == len(second) and all(torch.equal(*pair) for pair in zip(first, second, strict=True))
-
-
-def _close(first: Tensor, second: Tensor) -> bool:
-    return torch.allclose(first, second, rtol=CLOSE, atol=CLOSE)

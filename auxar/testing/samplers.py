@@ -26,9 +26,10 @@ from auxar.interfaces import (
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe.choices import HeadChoice
 from auxar.sources import DrawSource, ForceSource
+from auxar.testing.drawing import reference_sampler
 from auxar.testing.examples import RULES, SEEDS, random_images, randomized, sum_support
 from auxar.testing.laws import ContractError, broken, columns_first, described, runs, search, unchanged
-from auxar.testing.networks import CLOSE, reference_sampler
+from auxar.testing.networks import CLOSE
 from auxar.testing.sources import NotingSource
 
 EXAMPLES = 30

@@ -184,8 +184,8 @@ def _check_known(view: View, image: Tensor, other: Tensor, mask: Tensor) -> None
     if known.mask.dtype != torch.bool or tuple(known.mask.shape) != shape:
         broken("known", f"the mask of View.known must be torch.bool of shape {shape}, got {described(known.mask)}")
     if known.values.dtype != image.dtype or tuple(known.values.shape) != (len(image), *view.view.shape):
-        expected = f"{image.dtype} of shape {(len(image), *view.view.shape)}"
-        broken("known", f"the values of View.known must be {expected}, got {described(known.values)}")
+        needed = f"{image.dtype} of shape {(len(image), *view.view.shape)}"
+        broken("known", f"the values of View.known must be {needed}, got {described(known.values)}")
     if mask.all() and not known.mask.all():
         message = "all pixels of the image are known, but View.known does not mark the whole view as known"
         broken("known", message, mask=known.mask)

@@ -229,6 +229,10 @@ class Engine(TorchEngine):
         self.break_(run)
         return run
 
+    def break_(self, run):
+        """Puts the fault into the run of a program."""
+        raise NotImplementedError
+
 
 class WithoutEdges(Engine):
     """An engine that treats places outside of the image like pixels."""
