@@ -139,8 +139,9 @@ def _check_training(embedding: Embedding) -> None:
         embedding.initialize(view)
     if [module.training for module in embedding.modules()] != before:
         broken("initialize", "`initialize` must not change the training mode of any module")
-    with unchanged("the embedding", embedding), runs("training", True, view=embedding.view):
+    with unchanged("the embedding", embedding), runs("the embedding", True, view=embedding.view):
         features = embedding(view)
+    with runs("training", True, view=embedding.view):
         # Squares are averaged, because the terms of a plain mean may cancel.
         if features.requires_grad:
             features.square().mean().backward()

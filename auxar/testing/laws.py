@@ -42,6 +42,9 @@ def runs(what: str, random: bool = False, /, **example: object) -> Iterator[None
     all code shares: torch's gradient mode, default dtype and, unless `random`, random numbers.
     """
     gradients, dtype, noise = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_rng_state()
+    # Random numbers are drawn before the block, so that seeding them in it always changes their state.
+    torch.rand(1)
+    drawn = torch.get_rng_state()
     try:
         yield
     except (ContractError, errors.HypothesisException):
@@ -53,14 +56,15 @@ def runs(what: str, random: bool = False, /, **example: object) -> Iterator[None
         ]
         raise ContractError("runs", "\n  ".join(parts)) from error
     finally:
-        found = torch.is_grad_enabled(), torch.get_default_dtype()
+        found = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_rng_state()
         torch.set_grad_enabled(gradients)
         torch.set_default_dtype(dtype)
+        torch.set_rng_state(noise)
     if found[0] != gradients:
         broken("state", f"{what} turns gradients {'on' if found[0] else 'off'} for all other code", **example)
     if found[1] != dtype:
         broken("state", f"{what} changes the default dtype of torch to {found[1]}", **example)
-    if not random and not torch.equal(torch.get_rng_state(), noise):
+    if not random and not torch.equal(found[2], drawn):
         broken("state", f"{what} draws from or seeds the random numbers of torch, which all code shares", **example)
 
 

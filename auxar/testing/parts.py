@@ -20,13 +20,15 @@ from auxar.testing.networks import close
 
 RULE = DrawRule("reduced", reduction=0.6, temperature=3.0)
 """A drawing rule that changes what every shipped head draws."""
+IMAGES = 16
+"""The number of random images. Single images may by chance show no difference between their views."""
 SAMPLES, BATCH = 8, 3
 """The numbers of images that are sampled in all and at once."""
 
 
 def check_parts(prior: Prior, seed: int) -> None:
     """Checks the laws `factors`, `views`, `parts`, `sample` and `bits`, with random images of the prior's spec."""
-    image = random_images(4, prior.image, seed)
+    image = random_images(IMAGES, prior.image, seed)
     with torch.no_grad():
         _check_factors(prior, image)
         _check_views(prior, image)
@@ -134,8 +136,7 @@ def _check_drawn_views(prior: Prior, image: Tensor, seed: int) -> None:
 def _check_parts(prior: Prior, image: Tensor) -> None:
     with runs("Prior.parts"):
         same = Chain([], prior)
-        nats = same.log_prob(image)
-    if same.specs != prior.specs or same.exact != prior.exact or not close(nats, prior.log_prob(image)):
+    if same.specs != prior.specs or same.exact != prior.exact or not close(same.log_prob(image), prior.log_prob(image)):
         message = "a Chain of the stages and the prior that `parts` returns must have the same specs and log_prob"
         broken("parts", message, image=prior.image)
 

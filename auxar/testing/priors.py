@@ -71,4 +71,4 @@ def check_prior(
         )
 
     for seed, spec in enumerate(check_distribution(make, images, (0,))):
-        check_parts(randomized(build(config, spec), seed), seed)
+        check_parts(randomized(build(config, spec), seed, 1.0), seed)

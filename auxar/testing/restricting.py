@@ -91,6 +91,9 @@ def _check_restricted_draws(
     request = SampleRequest(tuple(range(DRAWN)), seed, restriction=Restriction(support, view.expand(DRAWN, -1, -1, -1)))
     drawn = draws(model, many, request)
     _check_view(drawn, view, model.image)
+    interval = support.intervals(everything, view.expand_as(everything))
+    expected, _ = _restricted_nats(model, everything, every, interval)
+    check_frequencies(drawn, everything, expected, model.image.levels, "image")
     # Other views for each image, and pixels known from images with these views.
     views = random_images(COMPARED, model.image, seed + 1)
     few = rows_of(many, torch.arange(COMPARED))
@@ -101,9 +104,6 @@ def _check_restricted_draws(
     _check_view(completed, views, model.image, "; pixels of an image with this view are known")
     if not torch.equal(attrs.evolve(known, values=completed).filled(), known.filled()):
         broken("known", "drawing with a restriction changed a known pixel", image=model.image)
-    interval = support.intervals(everything, view.expand_as(everything))
-    expected, _ = _restricted_nats(model, everything, every, interval)
-    check_frequencies(drawn, everything, expected, model.image.levels, "image")
 
 
 def _check_view(drawn: Tensor, views: Tensor, image: ImageSpec, when: str = "") -> None:

@@ -92,7 +92,6 @@ def check_sampler(
         known = _known(network.image, count, seed, share)
         request = SampleRequest(numbers, seed, rule, depth, known)
         case = _Case(network, _features(network, count, seed), request)
-        _check_source(sampler, case, random_images(count, network.image, seed), reach=seed % 3)
         if limits:
             case = attrs.evolve(case, request=attrs.evolve(request, known=_limited(known, network.image, count, seed)))
         if sums and isinstance(network.head, RestrictableHead):
@@ -100,6 +99,7 @@ def check_sampler(
             restriction = Restriction(sum_support(network.image, sums), view)
             case = attrs.evolve(case, request=attrs.evolve(case.request, restriction=restriction))
         _check_case(sampler, reference, case)
+        _check_source(sampler, case, random_images(count, network.image, seed), reach=seed % 3)
 
     search(
         check,
