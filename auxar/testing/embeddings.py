@@ -13,7 +13,7 @@ from torch import Tensor
 
 from auxar.interfaces import Embedding, ImageSpec
 from auxar.testing.examples import SCALES, SEEDS, extreme_images, random_images, randomized
-from auxar.testing.laws import broken, described, devices, fitting, runs, search, unchanged, untouched
+from auxar.testing.laws import broken, described, devices, fitting, keeps_state, runs, search, unchanged, untouched
 from auxar.testing.networks import CLOSE, FORMS
 
 EXAMPLES = 15
@@ -135,13 +135,18 @@ def _check_training(embedding: Embedding) -> None:
     view = torch.cat([extreme_images(embedding.view), random_images(4, embedding.view, 0)])
     embedding.train()
     before = [module.training for module in embedding.modules()]
-    with untouched("initialize", view), runs("initialize", True, view=embedding.view), torch.no_grad():
+    with (
+        untouched("initialize", view),
+        keeps_state("initialize", True),
+        runs("initialize", view=embedding.view),
+        torch.no_grad(),
+    ):
         embedding.initialize(view)
     if [module.training for module in embedding.modules()] != before:
         broken("initialize", "`initialize` must not change the training mode of any module")
-    with unchanged("the embedding", embedding), runs("the embedding", True, view=embedding.view):
+    with unchanged("the embedding", embedding, random=True), runs("the embedding", view=embedding.view):
         features = embedding(view)
-    with runs("training", True, view=embedding.view):
+    with runs("training", view=embedding.view):
         # Squares are averaged, because the terms of a plain mean may cancel.
         if features.requires_grad:
             features.square().mean().backward()

@@ -15,7 +15,7 @@ from torch import Tensor
 from auxar.interfaces import DrawnPixels, DrawRule, Head, ImageSpec, Interval, RestrictableHead, Walk
 from auxar.testing.examples import SEEDS, all_images, random_images
 from auxar.testing.frequencies import CAREFUL, check_alike, check_frequencies
-from auxar.testing.laws import broken, described, devices, fitting, runs, search
+from auxar.testing.laws import broken, described, devices, fitting, keeps_state, runs, search
 
 EXAMPLES = 20
 """The number of examples that the search tries."""
@@ -33,6 +33,8 @@ MOST_VALUES = 5000
 """The largest number of values of a channel, or of a pixel, over which probabilities are summed."""
 DRAWN = 20000
 """The number of pixels drawn to compare their frequencies with their probabilities."""
+COMPARED = 4000
+"""The number of pixels drawn to compare drawing rules, and free with restricted draws."""
 ROWS, COLUMNS = 2, 3
 """The size of the images in the checks. Heads predict each pixel alone, so larger images would not show more."""
 HEAD_SPECS = [
@@ -168,14 +170,14 @@ def _check_rules(head: Head, spec: ImageSpec, parameters: Tensor, seed: int) -> 
     first channel, because some heads choose a mixture component once for each free pixel, but again for each restricted
     channel. A temperature below 1 makes likely pixels more frequent, unless the head ignores it.
     """
-    many = parameters.expand(DRAWN, -1)
+    many = parameters.expand(COMPARED, -1)
     ends = torch.zeros((1, spec.channels), dtype=torch.int64), torch.full((1, spec.channels), spec.levels - 1)
     everything = _Possible(Interval(*ends), Interval(*ends))
     likely = {}
     for rule in RULES:
-        free = _drawn(head, spec, many, _uniforms((DRAWN, head.uniform_count), seed), rule)
+        free = _drawn(head, spec, many, _uniforms((COMPARED, head.uniform_count), seed), rule)
         if isinstance(head, RestrictableHead):
-            uniforms = _uniforms((DRAWN, head.restricted_uniform_count), seed + 1)
+            uniforms = _uniforms((COMPARED, head.restricted_uniform_count), seed + 1)
             restricted = _drawn(head, spec, many, uniforms, rule, everything)
             message = (
                 "under this rule, the first channel of draw_restricted differs from that of draw, though all values "
@@ -185,7 +187,7 @@ def _check_rules(head: Head, spec: ImageSpec, parameters: Tensor, seed: int) -> 
         with runs("log_prob", image=spec), torch.no_grad():
             likely[rule] = head.log_prob(many[..., None, None], free[..., None, None]).double()
     cold, usual = likely[DrawRule(temperature=0.5)], likely[DrawRule()]
-    error = ((cold.var() + usual.var()) / DRAWN).sqrt().item()
+    error = ((cold.var() + usual.var()) / COMPARED).sqrt().item()
     if cold.mean().item() < usual.mean().item() - CAREFUL * error:
         broken("rule", "pixels drawn at temperature 0.5 are less likely than pixels drawn at temperature 1", image=spec)
 
@@ -226,7 +228,7 @@ class _Case:
         arguments = (self.parameters, self.image, self.interval.low, self.interval.high)
         before = [values.clone() for values in arguments]
         found: dict[str, Any] = {}
-        with runs("the head", image=self.spec):
+        with keeps_state("the head"), runs("the head", image=self.spec):
             found["log_prob"] = self.head.log_prob(self.parameters, self.image)
             channels = self.head.channel_log_prob(self.parameters, self.image)
             if channels is not None:
@@ -474,14 +476,14 @@ def _drawn(
     before = parameters.clone(), uniforms.clone()
     if possible is None:
         name = "draw"
-        with runs(name, image=spec, rule=rule), torch.no_grad():
+        with keeps_state(name), runs(name, image=spec, rule=rule), torch.no_grad():
             drawn = head.draw(parameters, uniforms, rule)
     else:
         name = "draw_restricted"
         assert isinstance(head, RestrictableHead)
         walk = _CheckedWalk(possible, torch.zeros((count, spec.channels), dtype=torch.int64))
         pixels = DrawnPixels(walk, spec.levels, torch.arange(count))
-        with runs(name, image=spec, rule=rule), torch.no_grad():
+        with keeps_state(name), runs(name, image=spec, rule=rule), torch.no_grad():
             drawn = head.draw_restricted(parameters, uniforms, rule, pixels)
     if not isinstance(drawn, Tensor) or drawn.dtype != torch.int64 or tuple(drawn.shape) != (count, spec.channels):
         broken("draw", f"{name} must return torch.int64 of shape {(count, spec.channels)}, got {described(drawn)}")

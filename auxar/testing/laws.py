@@ -35,16 +35,8 @@ def broken(law: str, message: str, **example: object) -> NoReturn:
 
 
 @contextlib.contextmanager
-def runs(what: str, random: bool = False, /, **example: object) -> Iterator[None]:
-    """Checks the laws `runs` and `state` of the calls in the block.
-
-    Any exception becomes a `ContractError`, since valid input must not raise. The calls must not change the state that
-    all code shares: torch's gradient mode, default dtype and, unless `random`, random numbers.
-    """
-    gradients, dtype, noise = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_rng_state()
-    # Random numbers are drawn before the block, so that seeding them in it always changes their state.
-    torch.rand(1)
-    drawn = torch.get_rng_state()
+def runs(what: str, **example: object) -> Iterator[None]:
+    """Checks the law `runs`: any exception in the block becomes a `ContractError`, since valid input must not raise."""
     try:
         yield
     except (ContractError, errors.HypothesisException):
@@ -55,24 +47,43 @@ def runs(what: str, random: bool = False, /, **example: object) -> Iterator[None
             *(f"{k} = {shown(v)}" for k, v in example.items()),
         ]
         raise ContractError("runs", "\n  ".join(parts)) from error
+
+
+@contextlib.contextmanager
+def keeps_state(what: str, random: bool = False) -> Iterator[None]:
+    """Checks the law `state`: the calls in the block do not change the state that all code shares.
+
+    These are torch's gradient mode, default dtype and, unless `random`, random numbers.
+    """
+    gradients, dtype, noise = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_rng_state()
+    # Random numbers are drawn before the block, so that seeding them in it always changes their state.
+    torch.rand(1)
+    drawn = torch.get_rng_state()
+    try:
+        yield
     finally:
         found = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_rng_state()
         torch.set_grad_enabled(gradients)
         torch.set_default_dtype(dtype)
         torch.set_rng_state(noise)
     if found[0] != gradients:
-        broken("state", f"{what} turns gradients {'on' if found[0] else 'off'} for all other code", **example)
+        broken("state", f"{what} turns gradients {'on' if found[0] else 'off'} for all other code")
     if found[1] != dtype:
-        broken("state", f"{what} changes the default dtype of torch to {found[1]}", **example)
+        broken("state", f"{what} changes the default dtype of torch to {found[1]}")
     if not random and not torch.equal(found[2], drawn):
-        broken("state", f"{what} draws from or seeds the random numbers of torch, which all code shares", **example)
+        message = f"{what} draws from or seeds the random numbers of torch, which all code shares"
+        broken("state", f"{message}; in evaluation mode, dropout must be off")
 
 
 @contextlib.contextmanager
-def unchanged(what: str, module: nn.Module, *inputs: Tensor | None) -> Iterator[None]:
-    """Checks the laws `inputs` and `mode`: the calls in the block change neither the tensors nor the module's mode."""
+def unchanged(what: str, module: nn.Module, *inputs: Tensor | None, random: bool = False) -> Iterator[None]:
+    """Checks the laws `inputs`, `mode` and `state` of the calls in the block.
+
+    They change neither the tensors, nor the mode of any part of the module, nor the state that all code shares. If
+    `random`, they may draw random numbers.
+    """
     modes = [part.training for part in module.modules()]
-    with untouched(what, *inputs):
+    with untouched(what, *inputs), keeps_state(what, random):
         yield
     if [part.training for part in module.modules()] != modes:
         broken("mode", f"{what} must not change the mode (training or evaluation) of any part of the model")

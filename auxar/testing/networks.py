@@ -24,6 +24,7 @@ from auxar.testing.laws import (
     columns_first,
     described,
     devices,
+    keeps_state,
     runs,
     unchanged,
     untouched,
@@ -144,11 +145,16 @@ def check_training(model: Distribution, seed: int) -> None:
     model.module.train()
     # Modes are compared module by module, because a frozen module may stay in evaluation mode.
     before = [module.training for module in model.module.modules()]
-    with untouched("initialize", image, features), runs("initialize", True, image=model.image), torch.no_grad():
+    with (
+        untouched("initialize", image, features),
+        keeps_state("initialize", True),
+        runs("initialize", image=model.image),
+        torch.no_grad(),
+    ):
         model.initialize(image, features)
     if [module.training for module in model.module.modules()] != before:
         broken("initialize", "`initialize` must not change the training mode of any module")
-    with unchanged("log_prob", model.module), runs("training", True, image=model.image):
+    with unchanged("log_prob", model.module, random=True), runs("training", image=model.image):
         loss = -model.log_prob(image, features).mean()
         if not loss.isfinite():
             broken("finite", "the loss after initialization is not finite", image=model.image)

@@ -14,7 +14,17 @@ from torch import Tensor
 
 from auxar.interfaces import INTEGER_DTYPES, ImageSpec, Known, View
 from auxar.testing.examples import SPECS, extreme_images, images, random_images
-from auxar.testing.laws import broken, channels_last, columns_first, described, devices, fitting, runs, search
+from auxar.testing.laws import (
+    broken,
+    channels_last,
+    columns_first,
+    described,
+    devices,
+    fitting,
+    keeps_state,
+    runs,
+    search,
+)
 from auxar.testing.supports import check_supports
 
 EXAMPLES = 100
@@ -118,7 +128,7 @@ def _check_determinism(view: View, again: View, image: Tensor) -> None:
         torch.default_generator.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed)
-        with runs("the view", image=image):
+        with keeps_state("the view"), runs("the view", image=image):
             results.append(each(image.clone()))
     _check_result(view, image, results[0])
     if not all(isinstance(result, Tensor) and torch.equal(result, results[0]) for result in results):
@@ -198,7 +208,7 @@ def _check_known(view: View, image: Tensor, other: Tensor, mask: Tensor) -> None
         if ((values < known.lowest()) | (values > known.highest(view.view.levels))).any():
             message = "the limits of View.known exclude the view of an image with the known pixels"
             broken("known", message, image=filled, mask=mask)
-    same = _known(view, columns_first(image), columns_first(mask))
+    same = view.known(Known(columns_first(image), columns_first(mask)))
     if not torch.equal(same.mask, known.mask) or not torch.equal(same.filled(), known.filled()):
         broken("known", "View.known depends on the memory layout of the known pixels", image=image, mask=mask)
 

@@ -430,11 +430,11 @@ class AboveNet(Net):
         (Overwriting, Net, "equality"),
         (Forgetful, Net, "equality"),
         (OnlyDraws, Net, "source"),
-        (Twice, Net, "source"),
+        (Twice, Net, "equality"),
         (Padded, Net, "source"),
         (Normalizing, Net, "source"),
         (Columns, LeftNet, "equality"),
-        (Rows, AboveNet, "source"),
+        (Rows, AboveNet, "equality"),
     ],
 )
 def test_a_broken_sampler_is_caught(kind, network, law):
