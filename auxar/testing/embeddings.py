@@ -48,7 +48,12 @@ def check_embedding(
     - `finite`: features are finite, also for extreme views and after `initialize`.
     - `determinism`: in evaluation mode, equal views give equal features.
     - `batch`: the features of a view do not depend on the other views of the batch.
-    - `dtype`: a view gives the same features in uint8, int32 and int64.
+    - `dtype`: a view gives the same features in uint8, int16, int32 and int64.
+    - `layout`: features do not depend on the memory layout of the view.
+    - `inputs`: no method changes the view.
+    - `mode`: computing features does not change the mode (training or evaluation) of any part of the embedding.
+    - `state`: no method changes torch's gradient mode or default dtype, or, in evaluation mode, draws from or seeds
+      torch's random numbers.
     - `view`: features depend on the view.
     - `save`: loading saved weights restores the features exactly.
     - `initialize`: `initialize` changes the training mode of no module.

@@ -59,6 +59,7 @@ def check_head(
     - `range`: no probability is greater than 1, and drawn values lie in [0, levels), for every rule.
     - `determinism`: equal arguments give equal results.
     - `inputs`: no method changes its arguments.
+    - `state`: no method changes torch's gradient mode or default dtype, or draws from or seeds torch's random numbers.
     - `batch`: the results for a pixel do not depend on the other pixels.
     - `dtype`: an image has the same log-likelihoods in uint8, int32 and int64.
     - `precision`: log-likelihoods are float32 or float64. Parameters in bfloat16 give the same as in float32, and

@@ -64,8 +64,14 @@ def check_sampler(
       source.
     - `shape`, `dtype`, `range`: images are int64 of shape (b, channels, height, width), with values in [0, levels).
     - `batch`: an image does not depend on the other images of the batch.
-    - `mode`: the network is in evaluation mode while it is drawn from, and its previous mode is restored afterwards.
-    - `weights`: weights and buffers of the network do not change.
+    - `layout`: images do not depend on the memory layout of the features.
+    - `inputs`: the features do not change.
+    - `mode`: the network is in evaluation mode while it is drawn from. The previous mode of each of its parts is
+      restored afterwards, also if the pixel source raises an exception. `Sampler.check` changes no mode.
+    - `weights`: weights and buffers of the network do not change. If they are changed between two calls, the second
+      call draws with the new ones.
+    - `state`: the sampler does not change torch's gradient mode or default dtype, or draw from or seed torch's random
+      numbers.
     - `runs`: valid input raises no exception.
 
     `networks` lists the networks to draw from. They are copied, and the copies get random weights. By default, small

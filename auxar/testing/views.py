@@ -46,15 +46,19 @@ def check_view(
     - `shape`: the view of an image has the shape that `view` describes.
     - `dtype`: the view has the dtype of the image, and its values do not depend on the dtype.
     - `range`: the values of the view lie in [0, levels).
-    - `input`: the view does not modify its input.
+    - `input`: neither the view nor `View.known` modifies its input.
+    - `state`: the view does not change torch's gradient mode or default dtype, or draw from or seed torch's random
+      numbers.
     - `batch`: the view of an image does not depend on the other images of the batch.
     - `layout`: the view does not depend on the memory layout of the image.
     - `device`: the view on a GPU equals that on the CPU.
-    - `known`: values that `View.known` marks as known are determined by the known pixels.
+    - `known`: values that `View.known` marks as known are determined by the known pixels. Limits that it returns allow
+      the view of every image with the known pixels.
     - `monotone` (if `View.monotone` is true): if a sub-pixel rises by one, each value of the view stays or rises by
       one.
     - `support` (if the view has a support): given the earlier sub-pixels, an interval contains exactly the values that
-      can be completed to an image with the given view.
+      can be completed to an image with the given view. Known pixels and limits only narrow the intervals of a walk, and
+      exclude no value of an image that has them and the view.
     - `runs`: valid input raises no exception.
 
     `images` lists the image specs to build the view for. `build` must accept each of them. By default, small specs of
