@@ -20,7 +20,7 @@ from auxar.testing.networks import close
 
 RULE = DrawRule("reduced", reduction=0.6, temperature=3.0)
 """A drawing rule that changes what every shipped head draws."""
-IMAGES = 16
+IMAGES = 64
 """The number of random images. Single images may by chance show no difference between their views."""
 SAMPLES, BATCH = 8, 3
 """The numbers of images that are sampled in all and at once."""
