@@ -28,6 +28,8 @@ this size."""
 DRAWN_PIXELS = 16
 """The preferred number of pixels in the checks that draw images. Drawing takes one network pass for each pixel, so
 small images are faster."""
+COMPARED_PIXELS = 4
+"""The preferred number of pixels in the checks that compare requests and the methods of a prior."""
 HEAD_SIZES = (1.0, 5.0)
 """Standard deviations of the random parameters with which the head of a causal network is checked."""
 
@@ -57,7 +59,6 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
         if model.network is not None:
             check_causality(model.network, model.features(1, seed), seed)
         networks.check_channels(model, seed)
-        networks.check_saved(model, make(spec, channels), seed)
 
     def check_sum(spec: ImageSpec, channels: int, seed: int, size: float) -> None:
         model = make(spec, channels)
@@ -83,8 +84,12 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
             if model.network is not None:
                 heads.check_drawn_pixels(model.network.head, spec, 1)
     for spec in specs[-2:]:
+        model = make(spec, most)
+        randomized(model.module, 0)
+        networks.check_saved(model, make(spec, most), 0)
         networks.check_training(make(spec, most), 0)
     middle = min(specs, key=lambda spec: abs(spec.height * spec.width - DRAWN_PIXELS))
+    counted.sort(key=lambda spec: -abs(spec.height * spec.width - COMPARED_PIXELS))
     small = list({spec.channels: spec for spec in counted}.values()) or [middle]
     model = make(small[0], most)
     randomized(model.module, 0)
