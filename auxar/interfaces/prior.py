@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from auxar.errors import UserError
-from auxar.interfaces.evaluating import evaluating
 from auxar.interfaces.factor import Factor
 from auxar.interfaces.image import ImageSpec
 from auxar.interfaces.known import Known
 from auxar.interfaces.likelihood import ByChannel, FactorLogProb
+from auxar.interfaces.mode import evaluating
 from auxar.interfaces.request import DrawRule, SampleRequest
 from auxar.interfaces.sampling import Sampler
 

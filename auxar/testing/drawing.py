@@ -15,8 +15,8 @@ from auxar.interfaces import (
     PixelSource,
     Sampler,
     SampleRequest,
+    evaluating,
 )
-from auxar.interfaces.evaluating import evaluating
 from auxar.plugins import load_plugins
 from auxar.sources import DrawSource
 from auxar.testing.examples import all_images, random_images

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from auxar import CausalNetwork, PixelSource, Sampler, UserError
-from auxar.interfaces.evaluating import evaluating
+from auxar import CausalNetwork, PixelSource, Sampler, UserError, evaluating
 from auxar_samplers.asking import check_drawn
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.compiler.trace import NoScheduleError

@@ -6,8 +6,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar import CausalNetwork, PixelSource, Sampler
-from auxar.interfaces.evaluating import evaluating
+from auxar import CausalNetwork, PixelSource, Sampler, evaluating
 from auxar_samplers.asking import ask, check_drawn
 
 

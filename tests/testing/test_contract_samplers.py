@@ -10,8 +10,7 @@ import torch
 from helpers.right_network import Net
 
 from auxar.errors import UserError
-from auxar.interfaces import Head, ImageSpec, Interval, Sampler, SampleRequest
-from auxar.interfaces.evaluating import evaluating
+from auxar.interfaces import Head, ImageSpec, Interval, Sampler, SampleRequest, evaluating
 from auxar.sources import DrawSource
 from auxar.testing import ContractError, check_sampler
 from auxar.testing.sources import NotingSource
