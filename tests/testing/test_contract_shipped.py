@@ -1,5 +1,7 @@
 """Tests that the contract checks catch faults in the shipped components: each test puts one fault into one of them."""
 
+import functools
+
 import attrs
 import pytest
 import torch
@@ -340,15 +342,15 @@ def test_a_fault_in_a_shipped_head_is_caught(kind, law):
     assert law_of(check_head, build, None) == law
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("engine", "sampler"), ENGINES)
-def test_a_fault_in_an_engine_is_caught(engine, sampler):
-    def build(config):
-        return sampler(EngineChoice("broken", (engine(),)))
-
-    assert law_of(check_sampler, build, None) in ("equality", "source")
+def with_engine(engine, sampler):
+    return sampler(EngineChoice("broken", (engine(),)))
 
 
 @pytest.mark.slow
-def test_a_wavefront_whose_rows_follow_too_closely_is_caught():
-    assert law_of(check_sampler, lambda config: ShortLag(), None) == "equality"
+@pytest.mark.parametrize(
+    "build",
+    [ShortLag, *(functools.partial(with_engine, *pair) for pair in ENGINES)],
+    ids=["lag", *(f"{engine.__name__}-{sampler.name}" for engine, sampler in ENGINES)],
+)
+def test_a_fault_in_a_shipped_sampler_or_engine_is_caught(build):
+    assert law_of(check_sampler, lambda config: build(), None) in ("equality", "source")
