@@ -50,6 +50,7 @@ Building blocks for plugins:
     DrawSource, ForceSource   pixel sources that draw the pixels, or copy them from given images
     SumSupport      the support of a view that depends on weighted sums of sub-pixels
     scale           scales integers in [0, levels) to [-1, 1]
+    evaluating      puts a network into evaluation mode, and restores the mode of each part afterwards
     at_most, positive   validators of options
     MOST_SIDE       the largest height and width of an image
 
@@ -100,6 +101,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
         View,
         Walk,
         at_most,
+        evaluating,
         positive,
         scale,
     )
@@ -159,6 +161,7 @@ __all__ = [
     "at_most",
     "compare",
     "evaluate",
+    "evaluating",
     "factor_costs",
     "figures",
     "hookimpl",

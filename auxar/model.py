@@ -197,17 +197,21 @@ class Chain(Prior):
         return self.draw_views(request, sampler)[0]
 
     def draw_views(self, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
-        # Known pixels of the image are held fixed, and so are the pixels of its views that they determine.
-        given = [request.known]
-        for stage in self.stages:
-            given.append(None if given[-1] is None else stage.known_of_view(given[-1]))
-        coarsest = self.prior.draw(request.deeper(len(self.stages), given[-1]), sampler)
-        return self._draw_up(coarsest, request, sampler, given[:-1])
+        known = self._known(request, len(self.stages))
+        coarsest = self.prior.draw(request.deeper(len(self.stages), known[-1]), sampler)
+        return self._draw_up(coarsest, request, sampler, known[:-1])
 
     def draw_from(self, view: Tensor, request: SampleRequest, sampler: Sampler, *, from_depth: int = 1) -> list[Tensor]:
         if not 1 <= from_depth <= len(self.stages):
             raise UserError(f"from_depth = {from_depth}: expected the depth of a view, 1 … {len(self.stages)}")
-        return self._draw_up(view, request, sampler, [None] * from_depth)
+        return self._draw_up(view, request, sampler, self._known(request, from_depth - 1))
+
+    def _known(self, request: SampleRequest, deepest: int) -> list[Known | None]:
+        """The known pixels of the image and the pixels of its views that they determine, at depths 0 … `deepest`."""
+        known = [request.known]
+        for stage in islice(self.stages, deepest):
+            known.append(None if known[-1] is None else stage.known_of_view(known[-1]))
+        return known
 
     def _draw_up(
         self, view: Tensor, request: SampleRequest, sampler: Sampler, known: Sequence[Known | None]

@@ -3,10 +3,12 @@
 import math
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 from helpers.causal_networks import random_images, randomized
 from helpers.tiny_runs import TINY
+from torch import nn
 
 from auxar.errors import UserError
 from auxar.interfaces import ByChannel, Decoder, ImageSpec, Known, Prior, SampleRequest
@@ -205,8 +207,13 @@ def test_stages_that_do_not_meet_are_refused(parts):
 
 
 @pytest.mark.parametrize("from_depth", [1, 2, 3])
-def test_images_are_drawn_again_from_any_of_their_drawn_views(chain, from_depth):
+@pytest.mark.parametrize("known", [False, True])
+def test_images_are_drawn_again_from_any_of_their_drawn_views(chain, from_depth, known):
     request = SampleRequest((4, 0), 3)
+    if known:
+        mask = torch.zeros(2, IMAGE.height, IMAGE.width, dtype=torch.bool)
+        mask[:, :4, :2] = True
+        request = attrs.evolve(request, known=Known(random_images(2, IMAGE), mask))
     with torch.no_grad():
         views = chain.draw_views(request, AutoSampler())
         again = chain.draw_from(views[from_depth], request, AutoSampler(), from_depth=from_depth)
@@ -230,6 +237,33 @@ def test_a_chain_drawn_further_down_has_the_noise_of_that_depth(parts, chain):
         below = Chain(stages[1:], prior).draw_views(request.deeper(), AutoSampler())
     assert all(torch.equal(one, other) for one, other in zip(below, whole[1:], strict=True))
     assert request.deeper(3).depth == request.deeper().deeper().deeper().depth == 3
+
+
+# Evaluation mode
+
+
+class Failing(Table):
+    """A prior with a frozen part in evaluation mode, whose draws fail for every image number but 0."""
+
+    def __init__(self, image):
+        super().__init__(image)
+        self.frozen = nn.Dropout()
+        self.frozen.eval()
+
+    def draw(self, request, sampler):
+        assert not any(module.training for module in self.modules())
+        if 1 in request.numbers:
+            raise RuntimeError("it cannot draw image 1")
+        return super().draw(request, sampler)
+
+
+def test_sampling_restores_the_mode_of_every_part_even_if_it_fails():
+    prior = Failing(IMAGE)
+    prior.sample(1, sampler=AutoSampler())
+    assert (prior.training, prior.frozen.training) == (True, False)
+    with pytest.raises(RuntimeError, match="it cannot draw image 1"):
+        prior.sample(2, sampler=AutoSampler())
+    assert (prior.training, prior.frozen.training) == (True, False)
 
 
 # Conditions

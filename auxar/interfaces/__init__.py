@@ -13,6 +13,7 @@ from auxar.interfaces.head import Head, RestrictableHead
 from auxar.interfaces.image import INTEGER_DTYPES, MOST_LEVELS, MOST_SIDE, ImageSpec, Interval, mark, scale
 from auxar.interfaces.known import Known
 from auxar.interfaces.likelihood import ByChannel, FactorLogProb
+from auxar.interfaces.mode import evaluating
 from auxar.interfaces.network import CausalNetwork
 from auxar.interfaces.prior import Prior, PriorFactor
 from auxar.interfaces.request import RULES, DrawRule, SampleRequest
@@ -52,6 +53,7 @@ __all__ = [
     "View",
     "Walk",
     "at_most",
+    "evaluating",
     "mark",
     "positive",
     "scale",

@@ -35,8 +35,9 @@ class CausalNetwork(nn.Module, abc.ABC):
         """
 
     def encode(self, image: Tensor) -> Tensor:
-        """Converts integers (b, c, h, w) to the network's floating-point input, independently for each pixel.
+        """Converts integers (b, c, h, w) to the network's floating-point input.
 
+        Each pixel is converted alone and in the same way at every place, because samplers encode single pixels.
         The default scales to [-1, 1] and, if `marks_pixels` is true, appends a channel of ones: (b, c + 1, h, w).
         """
         scaled = scale(image, self.image.levels, next(self.parameters()).dtype)

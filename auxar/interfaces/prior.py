@@ -15,6 +15,7 @@ from auxar.interfaces.factor import Factor
 from auxar.interfaces.image import ImageSpec
 from auxar.interfaces.known import Known
 from auxar.interfaces.likelihood import ByChannel, FactorLogProb
+from auxar.interfaces.mode import evaluating
 from auxar.interfaces.request import DrawRule, SampleRequest
 from auxar.interfaces.sampling import Sampler
 
@@ -76,9 +77,9 @@ class Prior(nn.Module, abc.ABC):
         """Draws the images at depths 0 … `from_depth` - 1 given views at depth `from_depth`.
 
         `view` has shape (b, *specs[from_depth].shape). The result has integers, is ordered by depth and ends with
-        `view`. If `view` was drawn by `draw_views` for the same request, without known pixels, `draw_from` draws the
-        same images as `draw_views`. Known pixels of the request are ignored. Raises `UserError` if the model has no
-        view at `from_depth`.
+        `view`. If `view` was drawn by `draw_views` for the same request, `draw_from` draws the same images as
+        `draw_views`. Known pixels of the request are kept, and so are the pixels of views that they determine at the
+        depths below `from_depth`. Raises `UserError` if the model has no view at `from_depth`.
         """
         raise UserError(f"from_depth = {from_depth}: this model has no views to draw from")
 
@@ -133,14 +134,12 @@ class Prior(nn.Module, abc.ABC):
         rule = rule if isinstance(rule, DrawRule) else DrawRule(rule)
         if known is not None:
             known.check(self.image, count)
-        training = self.training
-        self.eval()
         images = []
-        for start in range(first, first + count, batch_size):
-            numbers = tuple(range(start, min(start + batch_size, first + count)))
-            given = None if known is None else known.of(slice(start - first, start - first + batch_size))
-            images.append(self.draw(SampleRequest(numbers, seed, rule, known=given), sampler).cpu())
-        self.train(training)
+        with evaluating(self):
+            for start in range(first, first + count, batch_size):
+                numbers = tuple(range(start, min(start + batch_size, first + count)))
+                given = None if known is None else known.of(slice(start - first, start - first + batch_size))
+                images.append(self.draw(SampleRequest(numbers, seed, rule, known=given), sampler).cpu())
         return torch.cat(images) if images else torch.empty((0, *self.image.shape), dtype=torch.int64)
 
 

@@ -24,13 +24,14 @@ def check_decoder(
 ) -> None:
     """Checks the decoder that `build(config, image, features_channels)` returns, with random weights and inputs.
 
-    The laws are the same as for `check_prior`, with features as an additional input. In addition, `gradient` requires
-    that the loss depends on the features. If the decoder `restricts`, another law is checked on specs so small that all
-    images can be enumerated:
+    The laws are the same as for `check_prior`, except for `factors`, `views`, `parts`, `sample` and `bits`, which only
+    priors have. Features are an additional input, and `gradient` also requires that the loss depends on them. If the
+    decoder `restricts`, another law is checked on specs so small that all images can be enumerated:
 
     - `restricted`: restricted to intervals, the probabilities of all images inside sum to 1 and those of other images
       are 0. `log_prob_by_channel` agrees with it: its `inside`, if given, is the difference of the free and the
-      restricted `log_prob`. Images drawn given a view have this view.
+      restricted `log_prob`, in total and for each channel, and does not change the total. Images drawn given a view
+      have this view, also if the views of a batch differ, and if pixels of an image with the view are known.
 
     For such a decoder, `draws` also compares the frequencies of images drawn given a view with their restricted
     probabilities.

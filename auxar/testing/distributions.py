@@ -9,13 +9,17 @@ from collections.abc import Callable, Sequence
 from hypothesis import strategies as st
 
 from auxar.interfaces import ImageSpec
-from auxar.testing import heads, networks
+from auxar.testing import drawing, heads, networks
+from auxar.testing.causality import check_causality
 from auxar.testing.examples import NETWORK_SPECS, SCALES, SEEDS, TINY_SPECS, randomized
 from auxar.testing.laws import ContractError, fitting, search
 from auxar.testing.networks import Distribution
+from auxar.testing.restricting import check_restricted
 
 EXAMPLES = 15
-"""The number of examples that each search tries."""
+"""The largest number of examples that each search tries."""
+EXAMPLES_EACH = 5
+"""The number of examples that each search tries for one image spec."""
 MOST_IMAGES = 5000
 """The largest number of images of a spec over which probabilities are summed."""
 ENOUGH = 200
@@ -24,6 +28,8 @@ this size."""
 DRAWN_PIXELS = 16
 """The preferred number of pixels in the checks that draw images. Drawing takes one network pass for each pixel, so
 small images are faster."""
+COMPARED_PIXELS = 4
+"""The preferred number of pixels in the checks that compare requests and the methods of a prior."""
 HEAD_SIZES = (1.0, 5.0)
 """Standard deviations of the random parameters with which the head of a causal network is checked."""
 
@@ -31,11 +37,11 @@ Make = Callable[[ImageSpec, int], Distribution]
 """A function that builds the distribution for an image spec and a number of feature channels (0 for priors)."""
 
 
-def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels: Sequence[int]) -> None:
+def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels: Sequence[int]) -> list[ImageSpec]:
     """Checks all laws of a prior or a decoder. Raises `ContractError` if one is broken.
 
     `channels` lists the numbers of feature channels to try; it is `(0,)` for a prior. If `images` is None, built-in
-    specs are tried, and specs that `make` refuses with `UserError` are skipped.
+    specs are tried, and specs that `make` refuses with `UserError` are skipped. Returns accepted specs of small images.
     """
     most = channels[-1]
     candidates = images or NETWORK_SPECS
@@ -51,9 +57,8 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
         randomized(model.module, seed, size)
         networks.check_values(model, seed)
         if model.network is not None:
-            networks.check_causality(model.network, model.features(1, seed), seed)
+            check_causality(model.network, model.features(1, seed), seed)
         networks.check_channels(model, seed)
-        networks.check_saved(model, make(spec, channels), seed)
 
     def check_sum(spec: ImageSpec, channels: int, seed: int, size: float) -> None:
         model = make(spec, channels)
@@ -66,24 +71,39 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
         if network is not None:
             for seed, size in enumerate(HEAD_SIZES):
                 heads.check_likelihoods(network.head, spec, seed, size)
-    search(check, EXAMPLES, spec=st.sampled_from(specs), **drawn)
+    search(check, _examples(specs), spec=st.sampled_from(specs), **drawn)
     counted = _counted(make, most, images)
     if counted:
-        search(check_sum, EXAMPLES, spec=st.sampled_from(counted), **drawn)
+        search(check_sum, _examples(counted), spec=st.sampled_from(counted), **drawn)
         for spec in {spec.channels: spec for spec in counted}.values():
             model = make(spec, most)
             randomized(model.module, 1, 1.0)
-            networks.check_draws(model, 1)
-            networks.check_restricted(model, 1)
+            networks.check_channels(model, 1)
+            drawing.check_draws(model, 1)
+            check_restricted(model, 1)
             if model.network is not None:
                 heads.check_drawn_pixels(model.network.head, spec, 1)
     for spec in specs[-2:]:
+        model = make(spec, most)
+        randomized(model.module, 0)
+        networks.check_saved(model, make(spec, most), 0)
         networks.check_training(make(spec, most), 0)
-    model = make(min(specs, key=lambda spec: abs(spec.height * spec.width - DRAWN_PIXELS)), most)
+    middle = min(specs, key=lambda spec: abs(spec.height * spec.width - DRAWN_PIXELS))
+    counted.sort(key=lambda spec: -abs(spec.height * spec.width - COMPARED_PIXELS))
+    small = list({spec.channels: spec for spec in counted}.values()) or [middle]
+    model = make(small[0], most)
     randomized(model.module, 0)
-    networks.check_draw(model, 0)
+    drawing.check_requests(model, 0)
+    model = make(middle, most)
+    randomized(model.module, 0)
+    drawing.check_draw(model, 0)
     networks.check_features(model, 0)
     networks.check_devices(model, 0)
+    return small
+
+
+def _examples(specs: Sequence[ImageSpec]) -> int:
+    return min(EXAMPLES, EXAMPLES_EACH * len(specs))
 
 
 def _made(make: Make, channels: int, spec: ImageSpec) -> Distribution:

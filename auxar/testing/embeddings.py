@@ -13,8 +13,8 @@ from torch import Tensor
 
 from auxar.interfaces import Embedding, ImageSpec
 from auxar.testing.examples import SCALES, SEEDS, extreme_images, random_images, randomized
-from auxar.testing.laws import broken, described, devices, fitting, runs, search
-from auxar.testing.networks import CLOSE
+from auxar.testing.laws import broken, described, devices, fitting, keeps_state, runs, search, unchanged, untouched
+from auxar.testing.networks import CLOSE, FORMS
 
 EXAMPLES = 15
 """The number of examples that the search tries."""
@@ -48,7 +48,12 @@ def check_embedding(
     - `finite`: features are finite, also for extreme views and after `initialize`.
     - `determinism`: in evaluation mode, equal views give equal features.
     - `batch`: the features of a view do not depend on the other views of the batch.
-    - `dtype`: a view gives the same features in uint8, int32 and int64.
+    - `dtype`: a view gives the same features in uint8, int16, int32 and int64.
+    - `layout`: features do not depend on the memory layout of the view.
+    - `inputs`: no method changes the view.
+    - `mode`: computing features does not change the mode (training or evaluation) of any part of the embedding.
+    - `state`: no method changes torch's gradient mode or default dtype, or, in evaluation mode, draws from or seeds
+      torch's random numbers.
     - `view`: features depend on the view.
     - `save`: loading saved weights restores the features exactly.
     - `initialize`: `initialize` changes the training mode of no module.
@@ -88,7 +93,7 @@ def _check_spec(embedding: Embedding, view: ImageSpec, image: ImageSpec) -> None
 
 
 def _features(embedding: Embedding, view: Tensor) -> Tensor:
-    with runs("the embedding", view=view), torch.no_grad():
+    with unchanged("the embedding", embedding, view), runs("the embedding", view=view), torch.no_grad():
         found = embedding(view)
     expected = (len(view), embedding.features_channels, embedding.image.height, embedding.image.width)
     if not isinstance(found, Tensor) or tuple(found.shape) != expected or not found.is_floating_point():
@@ -109,16 +114,16 @@ def _check_values(embedding: Embedding, seed: int) -> None:
         broken("batch", "features depend on the other views of the batch", view=embedding.view)
     if all(torch.equal(features, found[0]) for features in found):
         broken("view", "black, white, checkerboard and noise views all have the same features", view=embedding.view)
-    for dtype in (torch.uint8, torch.int32):
+    for dtype, layout in FORMS:
         # A view may have any integer dtype: for example uint8 in training and int64 in sampling.
-        if embedding.view.levels - 1 <= torch.iinfo(dtype).max and not torch.equal(
-            _features(embedding, view.to(dtype)), found
-        ):
-            broken(
-                "dtype",
-                f"the features of a view in {dtype} differ from its features in torch.int64",
-                view=embedding.view,
-            )
+        if embedding.view.levels - 1 > torch.iinfo(dtype).max:
+            dtype = torch.int64
+        if torch.allclose(_features(embedding, layout(view.to(dtype))), found, rtol=CLOSE, atol=CLOSE):
+            continue
+        if torch.equal(_features(embedding, view.to(dtype)), found):
+            broken("layout", "the features depend on the memory layout of the view", view=embedding.view)
+        message = f"the features of a view in {dtype} differ from its features in torch.int64"
+        broken("dtype", message, view=embedding.view)
 
 
 def _check_saved(embedding: Embedding, fresh: Embedding, seed: int) -> None:
@@ -135,12 +140,18 @@ def _check_training(embedding: Embedding) -> None:
     view = torch.cat([extreme_images(embedding.view), random_images(4, embedding.view, 0)])
     embedding.train()
     before = [module.training for module in embedding.modules()]
-    with runs("initialize", view=embedding.view), torch.no_grad():
+    with (
+        untouched("initialize", view),
+        keeps_state("initialize", True),
+        runs("initialize", view=embedding.view),
+        torch.no_grad(),
+    ):
         embedding.initialize(view)
     if [module.training for module in embedding.modules()] != before:
         broken("initialize", "`initialize` must not change the training mode of any module")
-    with runs("training", view=embedding.view):
+    with unchanged("the embedding", embedding, random=True), runs("the embedding", view=embedding.view):
         features = embedding(view)
+    with runs("training", view=embedding.view):
         # Squares are averaged, because the terms of a plain mean may cancel.
         if features.requires_grad:
             features.square().mean().backward()

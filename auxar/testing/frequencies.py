@@ -37,3 +37,19 @@ def check_frequencies(drawn: Tensor, everything: Tensor, nats: Tensor, levels: i
             f"{expected[worst]:.1f} times are expected",
             **{what: everything[worst]},
         )
+
+
+def check_alike(first: Tensor, second: Tensor, law: str, message: str, **example: object) -> None:
+    """Checks that two samples of integers, (n,) each, may have the same distribution. `message` says what differs."""
+    values = max(int(first.max()), int(second.max())) + 1
+    one, two = (torch.bincount(drawn.cpu(), minlength=values).double() for drawn in (first, second))
+    both = one + two
+    common = both >= 10
+    statistic = ((one - two).square() / both.clamp(min=1))[common].sum().item()
+    freedom = int(common.sum())
+    if statistic > freedom + CAREFUL * (2 * freedom) ** 0.5 + CAREFUL**2:
+        worst = int(((one - two).abs() / both.clamp(min=1).sqrt()).argmax())
+        counts = (
+            f"the value {worst} was drawn {int(one[worst])} and {int(two[worst])} times in {len(first):,} draws each"
+        )
+        broken(law, f"{message}: {counts}", **example)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from auxar.interfaces import DrawnPixels, DrawRule, Head, ImageSpec, Interval, RestrictableHead, Walk
 from auxar.testing.examples import SEEDS, all_images, random_images
-from auxar.testing.frequencies import check_frequencies
-from auxar.testing.laws import broken, described, devices, fitting, runs, search
+from auxar.testing.frequencies import CAREFUL, check_alike, check_frequencies
+from auxar.testing.laws import broken, described, devices, fitting, keeps_state, runs, search
 
 EXAMPLES = 20
 """The number of examples that the search tries."""
@@ -33,6 +33,8 @@ MOST_VALUES = 5000
 """The largest number of values of a channel, or of a pixel, over which probabilities are summed."""
 DRAWN = 20000
 """The number of pixels drawn to compare their frequencies with their probabilities."""
+COMPARED = 4000
+"""The number of pixels drawn to compare drawing rules, and free with restricted draws."""
 ROWS, COLUMNS = 2, 3
 """The size of the images in the checks. Heads predict each pixel alone, so larger images would not show more."""
 HEAD_SPECS = [
@@ -57,6 +59,7 @@ def check_head(
     - `range`: no probability is greater than 1, and drawn values lie in [0, levels), for every rule.
     - `determinism`: equal arguments give equal results.
     - `inputs`: no method changes its arguments.
+    - `state`: no method changes torch's gradient mode or default dtype, or draws from or seeds torch's random numbers.
     - `batch`: the results for a pixel do not depend on the other pixels.
     - `dtype`: an image has the same log-likelihoods in uint8, int32 and int64.
     - `precision`: log-likelihoods are float32 or float64. Parameters in bfloat16 give the same as in float32, and
@@ -66,6 +69,8 @@ def check_head(
     - `normalization`: the probabilities of all values of a channel, and of all values of a pixel, sum to 1.
     - `draw`: `draw` and `draw_restricted` return int64 of shape (n, c).
     - `draws`: the frequencies of drawn pixels match their probabilities.
+    - `rule`: under every rule, `draw_restricted` draws the first channel like `draw` if all values are allowed. A
+      temperature below 1 does not make likely pixels rarer.
     - `gradient`: log-likelihoods depend on the parameters, and all gradients are finite.
     - `device`: log-likelihoods on a GPU equal those on the CPU up to rounding.
     - `runs`: valid input raises no exception.
@@ -145,6 +150,7 @@ def check_drawn_pixels(head: Head, spec: ImageSpec, seed: int) -> None:
         nats = head.log_prob(every, image).flatten()
     drawn = _drawn(head, spec, many, _uniforms((DRAWN, head.uniform_count), seed), DrawRule())
     check_frequencies(drawn, pixels, nats, spec.levels, "pixel")
+    _check_rules(head, spec, parameters, seed)
     if not isinstance(head, RestrictableHead):
         return
     uniforms = _uniforms((DRAWN, head.restricted_uniform_count), seed)
@@ -156,6 +162,35 @@ def check_drawn_pixels(head: Head, spec: ImageSpec, seed: int) -> None:
             nats = head.restricted_log_prob(every, image, interval).sum(1).flatten()
         drawn = _drawn(head, spec, many, uniforms, DrawRule(), possible)
         check_frequencies(drawn, pixels, nats, spec.levels, "pixel")
+
+
+def _check_rules(head: Head, spec: ImageSpec, parameters: Tensor, seed: int) -> None:
+    """Checks the law `rule`, with draws of one pixel whose parameters are those of `parameters`, (1, count).
+
+    A restricted draw whose intervals contain all values has the distribution of a free draw. This is checked for the
+    first channel, because some heads choose a mixture component once for each free pixel, but again for each restricted
+    channel. A temperature below 1 makes likely pixels more frequent, unless the head ignores it.
+    """
+    many = parameters.expand(COMPARED, -1)
+    ends = torch.zeros((1, spec.channels), dtype=torch.int64), torch.full((1, spec.channels), spec.levels - 1)
+    everything = _Possible(Interval(*ends), Interval(*ends))
+    likely = {}
+    for rule in RULES:
+        free = _drawn(head, spec, many, _uniforms((COMPARED, head.uniform_count), seed), rule)
+        if isinstance(head, RestrictableHead):
+            uniforms = _uniforms((COMPARED, head.restricted_uniform_count), seed + 1)
+            restricted = _drawn(head, spec, many, uniforms, rule, everything)
+            message = (
+                "under this rule, the first channel of draw_restricted differs from that of draw, though all values "
+            )
+            message += "are allowed"
+            check_alike(free[:, 0], restricted[:, 0], "rule", message, rule=rule, image=spec)
+        with runs("log_prob", image=spec), torch.no_grad():
+            likely[rule] = head.log_prob(many[..., None, None], free[..., None, None]).double()
+    cold, usual = likely[DrawRule(temperature=0.5)], likely[DrawRule()]
+    error = ((cold.var() + usual.var()) / COMPARED).sqrt().item()
+    if cold.mean().item() < usual.mean().item() - CAREFUL * error:
+        broken("rule", "pixels drawn at temperature 0.5 are less likely than pixels drawn at temperature 1", image=spec)
 
 
 @attrs.frozen(eq=False)
@@ -194,7 +229,7 @@ class _Case:
         arguments = (self.parameters, self.image, self.interval.low, self.interval.high)
         before = [values.clone() for values in arguments]
         found: dict[str, Any] = {}
-        with runs("the head", image=self.spec):
+        with keeps_state("the head"), runs("the head", image=self.spec):
             found["log_prob"] = self.head.log_prob(self.parameters, self.image)
             channels = self.head.channel_log_prob(self.parameters, self.image)
             if channels is not None:
@@ -442,14 +477,14 @@ def _drawn(
     before = parameters.clone(), uniforms.clone()
     if possible is None:
         name = "draw"
-        with runs(name, image=spec, rule=rule), torch.no_grad():
+        with keeps_state(name), runs(name, image=spec, rule=rule), torch.no_grad():
             drawn = head.draw(parameters, uniforms, rule)
     else:
         name = "draw_restricted"
         assert isinstance(head, RestrictableHead)
         walk = _CheckedWalk(possible, torch.zeros((count, spec.channels), dtype=torch.int64))
         pixels = DrawnPixels(walk, spec.levels, torch.arange(count))
-        with runs(name, image=spec, rule=rule), torch.no_grad():
+        with keeps_state(name), runs(name, image=spec, rule=rule), torch.no_grad():
             drawn = head.draw_restricted(parameters, uniforms, rule, pixels)
     if not isinstance(drawn, Tensor) or drawn.dtype != torch.int64 or tuple(drawn.shape) != (count, spec.channels):
         broken("draw", f"{name} must return torch.int64 of shape {(count, spec.channels)}, got {described(drawn)}")

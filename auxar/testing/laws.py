@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from auxar.errors import UserError
 
@@ -47,6 +47,56 @@ def runs(what: str, **example: object) -> Iterator[None]:
             *(f"{k} = {shown(v)}" for k, v in example.items()),
         ]
         raise ContractError("runs", "\n  ".join(parts)) from error
+
+
+@contextlib.contextmanager
+def keeps_state(what: str, random: bool = False) -> Iterator[None]:
+    """Checks the law `state`: the calls in the block do not change the state that all code shares.
+
+    These are torch's gradient mode, default dtype and, unless `random`, random numbers.
+    """
+    gradients, dtype, noise = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_rng_state()
+    # Random numbers are drawn before the block, so that seeding them in it always changes their state.
+    torch.rand(1)
+    drawn = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        found = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_rng_state()
+        torch.set_grad_enabled(gradients)
+        torch.set_default_dtype(dtype)
+        torch.set_rng_state(noise)
+    if found[0] != gradients:
+        broken("state", f"{what} turns gradients {'on' if found[0] else 'off'} for all other code")
+    if found[1] != dtype:
+        broken("state", f"{what} changes the default dtype of torch to {found[1]}")
+    if not random and not torch.equal(found[2], drawn):
+        message = f"{what} draws from or seeds the random numbers of torch, which all code shares"
+        broken("state", f"{message}; in evaluation mode, dropout must be off")
+
+
+@contextlib.contextmanager
+def unchanged(what: str, module: nn.Module, *inputs: Tensor | None, random: bool = False) -> Iterator[None]:
+    """Checks the laws `inputs`, `mode` and `state` of the calls in the block.
+
+    They change neither the tensors, nor the mode of any part of the module, nor the state that all code shares. If
+    `random`, they may draw random numbers.
+    """
+    modes = [part.training for part in module.modules()]
+    with untouched(what, *inputs), keeps_state(what, random):
+        yield
+    if [part.training for part in module.modules()] != modes:
+        broken("mode", f"{what} must not change the mode (training or evaluation) of any part of the model")
+
+
+@contextlib.contextmanager
+def untouched(what: str, *inputs: Tensor | None) -> Iterator[None]:
+    """Checks the law `inputs`: the calls in the block do not change the tensors."""
+    before = [None if each is None else each.detach().clone() for each in inputs]
+    yield
+    for each, copy in zip(inputs, before, strict=True):
+        if each is not None and copy is not None and not torch.equal(each, copy):
+            broken("inputs", f"{what} changes one of its inputs", before=copy, after=each)
 
 
 def search(test: Callable[..., None], examples: int, **strategies: SearchStrategy[Any]) -> None:
@@ -97,6 +147,16 @@ def fitting(build: Callable[[Size], Any], sizes: Iterable[Size], chosen: bool, k
         message = f"build accepts none of the default {keyword}; pass supported ones with {keyword}=[…]"
         raise ContractError("build", message)
     return found
+
+
+def channels_last(values: Tensor) -> Tensor:
+    """A copy of (b, c, h, w) in which the channels of a pixel lie side by side in memory."""
+    return values.contiguous(memory_format=torch.channels_last)
+
+
+def columns_first(values: Tensor) -> Tensor:
+    """A copy of (…, h, w) in which the pixels of a column lie side by side in memory."""
+    return values.mT.contiguous().mT
 
 
 def described(value: object) -> str:

@@ -8,8 +8,10 @@ from typing import Any
 from auxar.causal import CausalPrior
 from auxar.interfaces import ImageSpec, Prior
 from auxar.testing.distributions import check_distribution
+from auxar.testing.examples import randomized
 from auxar.testing.laws import broken
 from auxar.testing.networks import Distribution
+from auxar.testing.parts import check_parts
 
 
 def check_prior(
@@ -26,20 +28,42 @@ def check_prior(
     - `range`: no probability is greater than 1, and drawn values lie in [0, levels).
     - `determinism`: in evaluation mode, equal images have equal `log_prob`.
     - `batch`: the `log_prob` of an image does not depend on the other images of the batch.
-    - `dtype`: an image has the same `log_prob` in uint8, int32 and int64.
+    - `dtype`: an image has the same `log_prob` in uint8, int16, int32 and int64.
+    - `layout`: `log_prob` does not depend on the memory layout of the image.
+    - `inputs`: no method changes its arguments.
+    - `mode`: no method changes the mode (training or evaluation) of any part of the model. `sample` draws in evaluation
+      mode and restores the mode of each part.
+    - `state`: no method changes torch's gradient mode or default dtype, or, in evaluation mode, draws from or seeds
+      torch's random numbers.
     - `channels`: the total of `log_prob_by_channel` equals `log_prob`; the values of single channels, if given, sum to
-      the total.
-    - `normalization`: the probabilities of all images sum to 1.
-    - `draws`: the frequencies of drawn images match their probabilities.
-    - `draw`: `draw` returns int64 images; an image depends only on its own number and on the request's seed, depth,
-      rule and known pixels.
-    - `known`: `draw` keeps known pixels.
+      the total. In images of one pixel, the value of a channel does not depend on later channels.
+    - `normalization`: the probabilities of all images sum to 1, or, if the model is not `exact`, to at most 1.
+    - `draws`: the frequencies of drawn images match their probabilities, if the model is `exact`.
+    - `draw`: `draw` returns int64 images. An image depends only on its own number and on the request's seed, depth,
+      rule and known pixels. Other numbers, seeds and depths give other images.
+    - `known`: `draw` keeps known pixels, and the limits of other pixels (`Known.limits`). If all pixels are known,
+      `draw_views` returns the views of the known image.
+    - `factors`: names, depths and specs of `factors` and `specs` fit together. The parameters of the factors are those
+      of the model, and their log-likelihoods sum to `log_prob` and equal those of `log_probs` and
+      `log_prob_by_channel`. A factor raises `UserError` if its view is missing or unexpected.
+    - `views`: `views` returns the image and integers as `specs` describe them, up to `deepest`. `draw` and `draw_views`
+      draw the same image, and `draw_from` draws it again from each of its drawn views. The views of an image that an
+      `exact` model draws are those that it was drawn from.
+    - `parts`: a `Chain` of the stages and the prior that `parts` returns has the same `log_prob`.
+    - `sample`: `sample` returns the images that `draw` returns for the same request, in batches of any size.
+    - `bits`: `bits_per_dim` is -`log_prob` / (log 2 · sub-pixels), and raises `UserError` for values outside
+      [0, levels).
     - `save`: loading saved weights restores `log_prob` exactly.
     - `initialize`: `initialize` changes the training mode of no module.
     - `gradient`: each trainable parameter gets a gradient, and all gradients are finite.
     - `device`: `log_prob` on a GPU equals that on the CPU up to rounding.
     - `runs`: valid input raises no exception.
-    - `causality` (of an `auxar.CausalPrior`): a prediction depends on earlier pixels in raster order alone.
+
+    The laws of an `auxar.CausalPrior`:
+
+    - `causality`: a prediction depends on earlier pixels in raster order alone.
+    - `encode`: the network's `encode` converts each pixel alone, and in the same way at every place.
+    - `rule`: under every drawing rule, `draw` returns the images that a sampler draws with `auxar.DrawSource`.
 
     The head of an `auxar.CausalPrior` is also checked, with random parameters and the laws of `check_head`.
 
@@ -65,6 +89,8 @@ def check_prior(
             lambda image, features: prior.initialize(image),
             lambda image, features: prior.log_prob_by_channel(image),
             network=prior.network if isinstance(prior, CausalPrior) else None,
+            exact=prior.exact,
         )
 
-    check_distribution(make, images, (0,))
+    for seed, spec in enumerate(check_distribution(make, images, (0,))):
+        check_parts(randomized(build(config, spec), seed, 1.0), seed)

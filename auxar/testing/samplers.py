@@ -25,10 +25,11 @@ from auxar.interfaces import (
 )
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe.choices import HeadChoice
-from auxar.sources import DrawSource
+from auxar.sources import DrawSource, ForceSource
+from auxar.testing.drawing import reference_sampler
 from auxar.testing.examples import RULES, SEEDS, random_images, randomized, sum_support
-from auxar.testing.laws import ContractError, broken, described, runs, search
-from auxar.testing.networks import CLOSE, reference_sampler
+from auxar.testing.laws import ContractError, broken, columns_first, described, runs, search, unchanged
+from auxar.testing.networks import CLOSE
 from auxar.testing.sources import NotingSource
 
 EXAMPLES = 30
@@ -63,8 +64,14 @@ def check_sampler(
       source.
     - `shape`, `dtype`, `range`: images are int64 of shape (b, channels, height, width), with values in [0, levels).
     - `batch`: an image does not depend on the other images of the batch.
-    - `mode`: the network is in evaluation mode while it is drawn from, and its previous mode is restored afterwards.
-    - `weights`: weights and buffers of the network do not change.
+    - `layout`: images do not depend on the memory layout of the features.
+    - `inputs`: the features do not change.
+    - `mode`: the network is in evaluation mode while it is drawn from. The previous mode of each of its parts is
+      restored afterwards, also if the pixel source raises an exception. `Sampler.check` changes no mode.
+    - `weights`: weights and buffers of the network do not change. If they are changed between two calls, the second
+      call draws with the new ones.
+    - `state`: the sampler does not change torch's gradient mode or default dtype, or draw from or seed torch's random
+      numbers.
     - `runs`: valid input raises no exception.
 
     `networks` lists the networks to draw from. They are copied, and the copies get random weights. By default, small
@@ -77,6 +84,11 @@ def check_sampler(
     reference = reference_sampler()
     given = [randomized(copy.deepcopy(network), k) for k, network in enumerate(networks or ())]
     chosen = given or _accepted(sampler)
+    for network in chosen:
+        network.train()
+        with unchanged("Sampler.check", network), runs("Sampler.check", image=network.image):
+            sampler.check(network)
+        network.eval()
 
     def check(
         place: int, seed: int, count: int, rule: DrawRule, depth: int, share: float, sums: str | None, limits: bool
@@ -86,8 +98,6 @@ def check_sampler(
         known = _known(network.image, count, seed, share)
         request = SampleRequest(numbers, seed, rule, depth, known)
         case = _Case(network, _features(network, count, seed), request)
-        _check_case(sampler, reference, case)
-        _check_source(sampler, case, random_images(count, network.image, seed), reach=seed % 3)
         if limits:
             case = attrs.evolve(case, request=attrs.evolve(request, known=_limited(known, network.image, count, seed)))
         if sums and isinstance(network.head, RestrictableHead):
@@ -95,6 +105,7 @@ def check_sampler(
             restriction = Restriction(sum_support(network.image, sums), view)
             case = attrs.evolve(case, request=attrs.evolve(case.request, restriction=restriction))
         _check_case(sampler, reference, case)
+        _check_source(sampler, case, random_images(count, network.image, seed), reach=seed % 3)
 
     search(
         check,
@@ -109,6 +120,9 @@ def check_sampler(
         sums=st.sampled_from(["squares", "everything", None]),
         limits=st.booleans(),
     )
+    for network in (chosen[0], chosen[-1]):
+        _check_failure(sampler, network)
+        _check_new_weights(sampler, reference, network)
 
 
 @attrs.frozen(eq=False)
@@ -144,11 +158,13 @@ def _check_case(sampler: Sampler, reference: Sampler, case: _Case) -> None:
     before = copy.deepcopy(network.state_dict())
     for training in (False, True):
         network.train(training)
-        with runs("the sampler", image=network.image, rule=case.request.rule):
+        # A frozen part may stay in evaluation mode during training.
+        list(network.modules())[-1].eval()
+        with (
+            unchanged("the sampler", network, case.features),
+            runs("the sampler", image=network.image, rule=case.request.rule),
+        ):
             found = case.drawn(sampler)
-        if network.training is not training:
-            modes = f"`training` was {training} before the call and is {network.training} after it"
-            broken("mode", f"the sampler must restore the mode of the network: {modes}")
         _check_equal(case, found, expected, training)
         network.eval()
     if not all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items()):
@@ -180,20 +196,59 @@ def _check_equal(case: _Case, found: Tensor, expected: Tensor, training: bool) -
 
 
 def _check_batch(sampler: Sampler, case: _Case, found: Tensor) -> None:
-    last = len(case.request.numbers) - 1
+    """Checks the laws `batch` and `layout`: the last image drawn alone, with features in another memory layout."""
+    case = case.last()
+    other = case if case.features is None else attrs.evolve(case, features=columns_first(case.features))
     with runs("the sampler, for a single image", image=case.network.image):
-        alone = case.last().drawn(sampler)
-    if not torch.equal(alone, found[last:]):
-        broken(
-            "batch", "an image changes if it is drawn alone instead of in a batch", alone=alone, in_batch=found[last:]
-        )
+        alone = other.drawn(sampler)
+    if torch.equal(alone, found[-1:]):
+        return
+    if other is not case and torch.equal(case.drawn(sampler), found[-1:]):
+        broken("layout", "an image depends on the memory layout of the features", image=case.network.image)
+    broken("batch", "an image changes if it is drawn alone instead of in a batch", alone=alone, in_batch=found[-1:])
+
+
+def _check_new_weights(sampler: Sampler, reference: Sampler, network: CausalNetwork) -> None:
+    """Checks the law `weights`: after the weights of a network change, images are drawn with the new ones."""
+    for seed in (1, 2):
+        case = _Case(randomized(network, seed), _features(network, 2, 0), SampleRequest((0, 1)))
+        with runs("the sampler", image=network.image):
+            found = case.drawn(sampler)
+        if not torch.equal(found, case.drawn(reference)):
+            broken("weights", "after the weights of a network changed, images must be drawn with the new weights")
+
+
+class _FailingSource(ForceSource):
+    """A pixel source that fails at the last pixel."""
+
+    def pixels(self, places: Tensor, parameters: Tensor) -> Tensor:
+        if (places == len(self.image) - 2).any():
+            raise ArithmeticError("this pixel source fails on purpose")
+        return super().pixels(places, parameters)
+
+
+def _check_failure(sampler: Sampler, network: CausalNetwork) -> None:
+    """Checks the law `mode` if the pixel source fails. Its exception must reach the caller."""
+    network.train()
+    source = _FailingSource(random_images(2, network.image, 0), network.image)
+    with unchanged("the sampler, whose pixel source fails,", network):
+        try:
+            sampler.sample(network, _features(network, 2, 0), source)
+        except ArithmeticError:
+            pass
+        else:
+            broken("source", "the sampler hides the exception of a pixel source that fails", image=network.image)
+    network.eval()
 
 
 def _check_source(sampler: Sampler, case: _Case, image: Tensor, reach: int) -> None:
     """Checks the law `source`, with a source that returns the pixels of a given image."""
     network = case.network
     source = NotingSource(image, network.image, network.head.parameter_count, reach)
-    with runs("the sampler, with a custom pixel source", image=network.image):
+    with (
+        unchanged("the sampler", network, case.features),
+        runs("the sampler, with a custom pixel source", image=network.image),
+    ):
         found = sampler.sample(network, case.features, source)
     source.check_finished()
     if not torch.equal(found, image):

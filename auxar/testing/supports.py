@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import attrs
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
@@ -18,7 +19,17 @@ from torch import Tensor
 from auxar.interfaces import INTEGER_DTYPES, ImageSpec, Interval, Known, Support, View, Walk
 from auxar.support import SumWalk
 from auxar.testing.examples import SEEDS, all_images, extreme_images, images, random_images
-from auxar.testing.laws import ContractError, broken, described, devices, fitting, runs, search
+from auxar.testing.laws import (
+    ContractError,
+    broken,
+    channels_last,
+    columns_first,
+    described,
+    devices,
+    fitting,
+    runs,
+    search,
+)
 
 Place = TypeVar("Place")
 
@@ -62,15 +73,7 @@ SPACES = [
 """Image specs with so few images that all of them, and their views, can be enumerated."""
 
 
-def _channels_last(values: Tensor) -> Tensor:
-    return values.contiguous(memory_format=torch.channels_last)
-
-
-def _columns_first(values: Tensor) -> Tensor:
-    return values.mT.contiguous().mT
-
-
-LAYOUTS = (_channels_last, _columns_first)
+LAYOUTS = (channels_last, columns_first)
 """Functions that copy a tensor to another memory layout. Intervals must not depend on the layout."""
 
 
@@ -361,8 +364,11 @@ def _walked(
             if not free[places == outside].all():
                 broken("support", "Walk.interval must allow every value at a place outside the image", view=given)
             values = choose(places, channel, found)
+            taken = values.clone()
             with runs("Walk.take", view=given, places=places):
-                walk.take(places, channel, values.clone())
+                walk.take(places, channel, taken)
+            if not torch.equal(taken, values):
+                broken("support", "Walk.take changes the values that it gets", view=given, values=values)
             image[channel, places], low[channel, places], high[channel, places] = values, found.low, found.high
     if not torch.equal(given, before):
         broken("support", "the walk changes its input view", view=before)
@@ -372,7 +378,7 @@ def _walked(
 
 def _check_walk(view: View, image: Tensor, given: Tensor) -> None:
     """Checks that a walk along an image gives the same intervals as `Support.intervals`."""
-    by_place = torch.cat([image.flatten(2), torch.zeros(*image.shape[:2], 1, dtype=torch.int64)], dim=2)
+    by_place = _by_place(image)
     _, found = _walked(
         view, _walk(view, given), given, lambda places, channel, interval: by_place[:, channel, places].T
     )
@@ -411,23 +417,55 @@ def _check_drawn(view: View, given: Tensor, noise: torch.Generator) -> Tensor:
 
 
 def _check_known(view: View, image: Tensor, given: Tensor, noise: torch.Generator) -> None:
-    """Checks a walk in which some pixels of an image with the view are known.
+    """Checks walks in which some pixels of an image with the view are known, and the others may have limits.
 
-    It must not fail. If it is a `SumWalk`, it must give an image with the view.
+    A walk along the image must contain its values, and may only narrow the intervals of `Support.intervals`. Other
+    walks must not fail. If it is a `SumWalk`, they must give an image with the view.
     """
     share = torch.rand((), generator=noise)
     mask = torch.rand(len(image), *image.shape[2:], generator=noise) < share
     # Values of unknown pixels must be ignored, so they are set to -1.
     known = Known(torch.where(mask[:, None], image, -1), mask)
+    top = view.image.levels - 1
+    low, high = (
+        (torch.rand(image.shape, generator=noise) * size).to(torch.int64) for size in (image + 1, top + 1 - image)
+    )
+    if torch.rand((), generator=noise) < 0.5:
+        known = attrs.evolve(known, limits=Interval(image - low, image + high))
+    _check_known_along(view, image, given, known)
+    _check_known_drawn(view, given, known, noise)
+
+
+def _check_known_along(view: View, image: Tensor, given: Tensor, known: Known) -> None:
+    by_place = _by_place(image)
+    _, found = _walked(
+        view, _walk(view, given, known), given, lambda places, channel, _: by_place[:, channel, places].T
+    )
+    expected = _intervals(view, image, given)
+    for wrong, message in (
+        ((image < found.low) | (image > found.high), "does not contain the value of the image"),
+        ((found.low < expected.low) | (found.high > expected.high), "extends beyond that of Support.intervals"),
+    ):
+        if wrong.any():
+            row, place = _first(wrong)
+            broken(
+                "support",
+                f"in a walk along an image of which pixels are known, the interval at (channel, row, column) {place} "
+                f"{message}",
+                **_example(view, image, given, row),
+                known=known.mask[row],
+                interval=_at(found, row, place),
+            )
+
+
+def _check_known_drawn(view: View, given: Tensor, known: Known, noise: torch.Generator) -> None:
     kind = torch.randint(4, (len(given),), generator=noise)
     walk = _walk(view, given, known)
-    values, masks = (
-        torch.cat([x, x.new_zeros(1, *x.shape[1:])]) for x in (image.flatten(2).permute(2, 0, 1), mask.flatten(1).T)
-    )
+    low, high = (_by_place(ends) for ends in (known.lowest(), known.highest(view.image.levels)))
 
     def choose(places: Tensor, channel: int, found: Interval) -> Tensor:
-        drawn = _any(found, kind, view.image.levels, noise)
-        return torch.where(masks[places], values[places][..., channel], drawn)
+        ends = (ends[:, channel, places].T for ends in (low, high))
+        return _any(found, kind, view.image.levels, noise).clamp(*ends)
 
     drawn, _ = _walked(view, walk, given, choose)
     if isinstance(walk, SumWalk):
@@ -437,6 +475,11 @@ def _check_known(view: View, image: Tensor, given: Tensor, noise: torch.Generato
             given,
             "if the known pixels come from an image with the given view, a walk must give an image with this view",
         )
+
+
+def _by_place(image: Tensor) -> Tensor:
+    """Flattens (b, c, h, w) to (b, c, places + 1). The last place, outside of the image, has the value 0."""
+    return torch.cat([image.flatten(2), torch.zeros(*image.shape[:2], 1, dtype=torch.int64)], dim=2)
 
 
 def _any(found: Interval, kind: Tensor, levels: int, noise: torch.Generator) -> Tensor:

@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from auxar import CausalNetwork, PixelSource, Sampler, UserError
+from auxar import CausalNetwork, PixelSource, Sampler, UserError, evaluating
 from auxar_samplers.asking import check_drawn
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.compiler.trace import NoScheduleError
 from auxar_samplers.engines.choice import EngineChoice
-from auxar_samplers.evaluating import evaluating
 
 
 class ProgramSampler(Sampler, abc.ABC):

@@ -6,9 +6,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar import CausalNetwork, PixelSource, Sampler
+from auxar import CausalNetwork, PixelSource, Sampler, evaluating
 from auxar_samplers.asking import ask, check_drawn
-from auxar_samplers.evaluating import evaluating
 
 
 @attrs.frozen

@@ -2,21 +2,11 @@
 
 import pytest
 import torch
+from helpers.right_embedding import Features
 from torch import nn
 
-from auxar.interfaces import Embedding, ImageSpec
+from auxar.interfaces import ImageSpec
 from auxar.testing import ContractError, check_embedding
-
-
-class Features(Embedding):
-    def __init__(self, config, view, image):
-        super().__init__()
-        self.view, self.image, self.features_channels = view, image, 2
-        self.layer = nn.Conv2d(view.channels, 2, 1)
-
-    def forward(self, view):
-        features = self.layer(view.to(self.layer.weight.dtype) / self.view.levels)
-        return nn.functional.interpolate(features, (self.image.height, self.image.width))
 
 
 class Constant(Features):
@@ -72,13 +62,73 @@ class Hidden(Features):
         return super().forward(view) * self.gain
 
 
+class Writing(Features):
+    """An embedding that changes the view."""
+
+    def forward(self, view):
+        found = super().forward(view)
+        view.zero_()
+        return found
+
+
+class WritesFirst(Features):
+    def initialize(self, view):
+        view.zero_()
+
+
+class MemoryOrder(Features):
+    """An embedding that reads views in the order of memory."""
+
+    def forward(self, view):
+        spec = self.view
+        strides = (view.stride(0), spec.height * spec.width, spec.width, 1)
+        return super().forward(view.as_strided(view.shape, strides))
+
+
+class Sleeping(Features):
+    """An embedding that turns dropout off for good."""
+
+    def forward(self, view):
+        self.eval()
+        return super().forward(view)
+
+
+class Reseeding(Features):
+    def forward(self, view):
+        torch.manual_seed(0)
+        return super().forward(view)
+
+
+class Gradientless(Features):
+    """An embedding that turns gradients off for good."""
+
+    def forward(self, view):
+        found = super().forward(view)
+        torch.set_grad_enabled(False)
+        return found
+
+
+class ShortIntegers(Features):
+    """An embedding that computes with the integers of a view as they come, which overflow int16."""
+
+    def forward(self, view):
+        return super().forward(view * 200 if view.dtype == torch.int16 else view.long() * 200)
+
+
 @pytest.mark.parametrize(
     ("kind", "law"),
     [
+        (Writing, "inputs"),
+        (WritesFirst, "inputs"),
+        (MemoryOrder, "layout"),
+        (Sleeping, "mode"),
+        (Reseeding, "state"),
+        (Gradientless, "state"),
+        (ShortIntegers, "dtype"),
         (Constant, "view"),
         (TooSmall, "shape"),
         (Averaging, "batch"),
-        (Noisy, "determinism"),
+        (Noisy, "state"),
         (Logarithmic, "finite"),
         (Swapped, "spec"),
         (Wrapping, "dtype"),

@@ -331,7 +331,7 @@ MUTANTS = {
     Floating: {"draw"},
     SelfScaling: {"inputs"},
     DrawsByBatch: {"batch"},
-    Restless: {"determinism"},
+    Restless: {"state"},
     Halved: {"channels"},
     LookingAhead: {"channels", "range"},
     Unnormalized: {"normalization"},

@@ -108,7 +108,7 @@ def head_of(kind):
 NETWORKS = {
     Ahead: "causality",
     Reversed: "causality",
-    Dropping: "determinism",
+    Dropping: "state",
     Normed: "batch",
     Unsaved: "save",
     Unused: "gradient",
@@ -284,7 +284,7 @@ class Table(Prior):
         edges = self.logits.softmax(0).cumsum(0)
         found = torch.searchsorted(edges, request.uniforms((1,)).to(edges.dtype)).clamp(max=len(edges) - 1)
         images = all_images(self.image)[found.flatten()]
-        return images if known is None else torch.where(known.mask[:, None], known.values, images)
+        return images if known is None else images.clamp(known.lowest(), known.highest(self.image.levels))
 
 
 class Tempered(Table):

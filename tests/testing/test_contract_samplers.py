@@ -1,6 +1,7 @@
 """Tests that every contract check of samplers fails for a sampler that breaks its law."""
 
 import abc
+import copy
 from collections.abc import Callable
 
 import attrs
@@ -9,7 +10,7 @@ import torch
 from helpers.right_network import Net
 
 from auxar.errors import UserError
-from auxar.interfaces import Head, ImageSpec, Interval, Sampler, SampleRequest
+from auxar.interfaces import Head, ImageSpec, Interval, Sampler, SampleRequest, evaluating
 from auxar.sources import DrawSource
 from auxar.testing import ContractError, check_sampler
 from auxar.testing.sources import NotingSource
@@ -90,6 +91,113 @@ class Leader(Copy):
 
     def sample(self, network, features, source):
         features = None if features is None else features[:1].expand_as(features)
+        return super().sample(network, features, source)
+
+
+class OneTemperature(Changing):
+    """A sampler that ignores the temperature."""
+
+    def changed(self, source):
+        return attrs.evolve(source, rule=attrs.evolve(source.rule, temperature=1.0))
+
+
+class Remembering(Copy):
+    """A sampler that keeps a copy of a network, and so draws with weights that may have changed."""
+
+    def __init__(self):
+        self.kept = {}
+
+    def sample(self, network, features, source):
+        kept = self.kept.setdefault(id(network), copy.deepcopy(network))
+        kept.eval()
+        return super().sample(kept, features, source)
+
+
+class RemembersFeatures(Copy):
+    """A sampler that keeps the features of an earlier batch."""
+
+    def __init__(self):
+        self.kept = {}
+
+    def sample(self, network, features, source):
+        features = self.kept.setdefault((id(network), source.count), features)
+        return super().sample(network, features, source)
+
+
+class Tearing(Copy):
+    """A sampler that changes the features that it gets."""
+
+    def sample(self, network, features, source):
+        found = super().sample(network, features, source)
+        if features is not None:
+            features.zero_()
+        return found
+
+
+class InMemory(Copy):
+    """A sampler that reads features in the order of memory."""
+
+    def sample(self, network, features, source):
+        if features is not None:
+            height, width = features.shape[2:]
+            strides = (features.stride(0), height * width, width, 1)
+            features = features.as_strided(features.shape, strides)
+        return super().sample(network, features, source)
+
+
+class Careless(Copy):
+    """A sampler that leaves the network in evaluation mode if its source fails."""
+
+    def sample(self, network, features, source):
+        try:
+            return super().sample(network, features, source)
+        except Exception:
+            network.eval()
+            raise
+
+
+class Rousing(Copy):
+    """A sampler that puts all parts of a network into the mode of the whole."""
+
+    def sample(self, network, features, source):
+        found = super().sample(network, features, source)
+        network.train(network.training)
+        return found
+
+
+class Reseeding(Copy):
+    def sample(self, network, features, source):
+        torch.manual_seed(0)
+        return super().sample(network, features, source)
+
+
+class Gradientless(Copy):
+    def sample(self, network, features, source):
+        torch.set_grad_enabled(False)
+        return super().sample(network, features, source)
+
+
+class Checking(Copy):
+    """A sampler whose check leaves the network in evaluation mode."""
+
+    def check(self, network):
+        network.eval()
+
+
+class Pairs(Copy):
+    """A sampler that draws the third image of a batch and later ones like the first."""
+
+    def sample(self, network, features, source):
+        found = super().sample(network, features, source)
+        return found[torch.arange(len(found)) % 2] if len(found) > 2 else found
+
+
+class OneBias(Copy):
+    """A sampler that ignores the features, except for networks of square images."""
+
+    def sample(self, network, features, source):
+        if features is not None and network.image.height != network.image.width:
+            features = features * 0
         return super().sample(network, features, source)
 
 
@@ -189,16 +297,14 @@ class Stepping(Sampler):
 
     @torch.no_grad()
     def sample(self, network, features, source):
-        training = network.training
-        network.eval()
         shape = (source.count, *network.image.shape)
         image, seen = (torch.zeros(shape, dtype=torch.int64) for _ in range(2))
-        for places in self.steps(*network.image.shape[1:]):
-            parameters = network(network.encode(seen), features).flatten(2)[:, :, places]
-            pixels = source.pixels(torch.tensor(places), self.passed(parameters.permute(2, 0, 1).flatten(0, 1)))
-            image.flatten(2)[:, :, places] = pixels.permute(1, 2, 0)
-            seen.flatten(2)[:, :, places] = self.fed(network, pixels).permute(1, 2, 0)
-        network.train(training)
+        with evaluating(network):
+            for places in self.steps(*network.image.shape[1:]):
+                parameters = network(network.encode(seen), features).flatten(2)[:, :, places]
+                pixels = source.pixels(torch.tensor(places), self.passed(parameters.permute(2, 0, 1).flatten(0, 1)))
+                image.flatten(2)[:, :, places] = pixels.permute(1, 2, 0)
+                seen.flatten(2)[:, :, places] = self.fed(network, pixels).permute(1, 2, 0)
         return image
 
 
@@ -294,7 +400,19 @@ class AboveNet(Net):
     [
         (Deaf, Net, "equality"),
         (OneNoise, Net, "equality"),
-        (Leader, Net, "equality"),
+        (Leader, Net, "source"),
+        (OneTemperature, Net, "equality"),
+        (Remembering, Net, "weights"),
+        (RemembersFeatures, Net, "batch"),
+        (Tearing, Net, "inputs"),
+        (InMemory, Net, "layout"),
+        (Careless, Net, "mode"),
+        (Rousing, Net, "mode"),
+        (Reseeding, Net, "state"),
+        (Gradientless, Net, "state"),
+        (Checking, Net, "mode"),
+        (Pairs, Net, "equality"),
+        (OneBias, Net, "source"),
         (Waker, Net, "mode"),
         (Short, Net, "dtype"),
         (Heavy, Net, "weights"),
@@ -311,11 +429,11 @@ class AboveNet(Net):
         (Overwriting, Net, "equality"),
         (Forgetful, Net, "equality"),
         (OnlyDraws, Net, "source"),
-        (Twice, Net, "source"),
+        (Twice, Net, "equality"),
         (Padded, Net, "source"),
         (Normalizing, Net, "source"),
         (Columns, LeftNet, "equality"),
-        (Rows, AboveNet, "source"),
+        (Rows, AboveNet, "equality"),
     ],
 )
 def test_a_broken_sampler_is_caught(kind, network, law):

@@ -6,7 +6,7 @@ import attrs
 import pytest
 import torch
 
-from auxar.interfaces import ImageSpec, Interval, RepeatedWalk, Support, View
+from auxar.interfaces import ImageSpec, Interval, RepeatedWalk, Support, View, Walk
 from auxar.support import SumSupport, SumWalk
 from auxar.testing import ContractError, check_view
 from auxar.testing.examples import SPECS
@@ -234,6 +234,82 @@ class Blind(OtherWalk):
         super().__init__(support, view, None)
 
 
+class Boundless(OtherWalk):
+    """A walk that ignores the limits of pixels that are not known."""
+
+    def __init__(self, support, view, known):
+        super().__init__(support, view, known and attrs.evolve(known, limits=None))
+
+
+class LimitsOfTheFirst(OtherWalk):
+    """A walk that uses the limits of the first image for all images."""
+
+    def __init__(self, support, view, known):
+        if known is not None and known.limits is not None:
+            low, high = (ends[:1].expand_as(ends) for ends in (known.limits.low, known.limits.high))
+            known = attrs.evolve(known, limits=Interval(low, high))
+        super().__init__(support, view, known)
+
+
+class Taking(OtherWalk):
+    """A walk that changes the values that it gets."""
+
+    def take(self, places, channel, values):
+        super().take(places, channel, values)
+        values.zero_()
+
+
+class OwnWalk(Walk):
+    """A walk that is no `SumWalk` but gives its intervals."""
+
+    def __init__(self, support, view, known):
+        self.right = SumWalk(support, view, known)
+        self.reach = self.right.reach
+
+    def interval(self, places, channel):
+        return self.right.interval(places, channel)
+
+    def take(self, places, channel, values):
+        self.right.take(places, channel, values)
+
+
+class Cautious(OwnWalk):
+    """A walk that excludes the highest possible value if pixels are known."""
+
+    def __init__(self, support, view, known):
+        super().__init__(support, view, known)
+        self.less = int(known is not None)
+
+    def interval(self, places, channel):
+        found = super().interval(places, channel)
+        inside = places[:, None] < self.right.groups.shape[1] - 1
+        return Interval(found.low, found.high - self.less * (inside & (found.high > found.low)).to(torch.int64))
+
+
+class Widening(OwnWalk):
+    """A walk whose intervals are too wide if pixels are known."""
+
+    def __init__(self, support, view, known):
+        super().__init__(support, view, known)
+        self.more = int(known is not None)
+
+    def interval(self, places, channel):
+        found = super().interval(places, channel)
+        return Interval((found.low - self.more).clamp(min=0), found.high)
+
+
+class OneForAll(SumSupport):
+    """A support that gives the same walk at each call, although the walk has a state."""
+
+    def __init__(self, right):
+        super().__init__(right.image, right._groups, right.ranges)
+        self.kept = {}
+
+    def walk(self, view, known=None):
+        key = (view.data_ptr(), len(view), known is None)
+        return self.kept.setdefault(key, SumWalk(self, view, known))
+
+
 class Rounding(OtherWalk):
     def interval(self, places, channel):
         found = super().interval(places, channel)
@@ -285,6 +361,12 @@ BROKEN = {
     "walk mixes the batch": (pyramid(walking(Mixing)), SQUARES, "walk along"),
     "walk forgets": (pyramid(walking(Late)), SQUARES, "walk along"),
     "walk of floats": (pyramid(walking(Rounding)), SQUARES, "torch.float64"),
+    "ignores limits": (pyramid(walking(Boundless)), SQUARES, "if the known pixels come from"),
+    "mixes limits": (pyramid(walking(LimitsOfTheFirst)), SQUARES, "does not contain"),
+    "changes values": (pyramid(walking(Taking)), SQUARES, "changes the values"),
+    "too narrow if pixels are known": (pyramid(walking(Cautious)), SQUARES, "does not contain"),
+    "too wide if pixels are known": (pyramid(walking(Widening)), SQUARES, "extends beyond"),
+    "one walk for all": (pyramid(OneForAll), SQUARES, "walk along"),
     "does not look ahead": (pyramid(walking(Blind)), SQUARES, "if the known pixels come from"),
 }
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, Known, View
+from auxar.interfaces import ImageSpec, Interval, Known, View
 from auxar.testing import ContractError, check_view
 
 
@@ -110,6 +110,64 @@ class Jumping(Rising):
         return super().__call__(image) // 2 * 2
 
 
+class JumpsAtTheCorner(Rising):
+    """A view whose value rises by two for one rise of the last pixel, from the second highest value to the highest."""
+
+    def __call__(self, image):
+        found = super().__call__(image)
+        levels = self.image.levels
+        if levels > 3:
+            corner = found[:, :, -1, -1]
+            found[:, :, -1, -1] = torch.where(corner == levels - 2, levels - 3, corner)
+        return found
+
+
+class Reseeding(Darkest):
+    """A view with noise from a seed of its own, which resets the noise of everything else."""
+
+    def __call__(self, image):
+        torch.manual_seed(0)
+        noise = torch.rand(self.image.height, self.image.width) < 0.5
+        return torch.where(noise, super().__call__(image), image[:, :1])
+
+
+class KnownOfTheFirst(Darkest):
+    """A view that marks the pixels known that are known in the first image."""
+
+    def known(self, known):
+        return Known(self(known.filled()), known.mask[:1].expand_as(known.mask))
+
+
+class KnownWithLimits(Darkest):
+    """A view whose known pixels come with limits that exclude possible values."""
+
+    def known(self, known):
+        values = self(known.filled())
+        return Known(values, known.mask, Interval(values, values))
+
+
+class KnownFloats(Darkest):
+    def known(self, known):
+        return Known(self(known.filled()).double(), known.mask)
+
+
+class KnownWrites(Darkest):
+    """A view that changes the known pixels of the image."""
+
+    def known(self, known):
+        found = Known(self(known.filled()), known.mask.clone())
+        known.mask.zero_()
+        return found
+
+
+class KnownInMemory(Darkest):
+    """A view that reads the mask in the order of memory."""
+
+    def known(self, known):
+        mask = known.mask.as_strided(known.mask.shape, (known.mask.stride(0), self.image.width, 1))
+        return Known(self(known.filled()), mask)
+
+
 class Rude(Darkest):
     def __init__(self, config, image):
         super().__init__(config, image)
@@ -128,7 +186,7 @@ class Failing(Darkest):
 
 
 VIEWS = {
-    Random: "determinism",
+    Random: "state",
     Counting: "determinism",
     Range: "range",
     Widened: "dtype",
@@ -143,6 +201,13 @@ VIEWS = {
     Ignorant: "known",
     Falling: "monotone",
     Jumping: "monotone",
+    JumpsAtTheCorner: "monotone",
+    Reseeding: "state",
+    KnownOfTheFirst: "known",
+    KnownWithLimits: "known",
+    KnownFloats: "known",
+    KnownWrites: "input",
+    KnownInMemory: "known",
     Rude: "build",
     Picky: "build",
     Failing: "runs",

@@ -1,0 +1,70 @@
+"""Checks of causal networks: each pixel is encoded alone, and predicted from earlier pixels alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from auxar.interfaces import CausalNetwork
+from auxar.testing.examples import random_images
+from auxar.testing.laws import broken, described, runs, unchanged
+
+ROUNDING = 1e-12
+"""The relative and absolute tolerance of the causality check, in float64. Smaller changes count as rounding."""
+AT_ONCE = 64
+"""The batch size of the causality check, in which each image has a different pixel changed."""
+
+
+def check_causality(network: CausalNetwork, features: Tensor | None, seed: int) -> None:
+    """Checks the laws `encode` and `causality`. The latter is checked for every pair of pixels."""
+    image = random_images(1, network.image, seed)
+    _check_encode(network, image)
+    # Pixels are tested in chunks, because one image for each pixel of a large image would not fit into memory.
+    for places in torch.arange(network.image.height * network.image.width).split(AT_ONCE):
+        _check_ahead(network, features, image, places)
+
+
+def _check_encode(network: CausalNetwork, image: Tensor) -> None:
+    """Checks the law `encode`: each pixel is encoded alone, as samplers do, and in the same way at every place."""
+    pixels = image.flatten(2)[0].T[:, :, None, None]
+    with unchanged("encode", network, image), runs("encode", image=image), torch.no_grad():
+        whole, alone = network.encode(image), network.encode(pixels)
+    if whole.dim() != 4 or tuple(whole.shape[2:]) != tuple(image.shape[2:]):
+        broken("encode", f"encode must return one vector for each pixel, got {described(whole)}", image=network.image)
+    if not torch.equal(alone.flatten(1), whole.flatten(2)[0].T):
+        message = "encode must convert each pixel alone and in the same way at every place"
+        broken("encode", message, image=network.image)
+
+
+def _check_ahead(network: CausalNetwork, features: Tensor | None, image: Tensor, places: Tensor) -> None:
+    """Changes each pixel at `places` (n,) in its own copy of the image.
+
+    Predictions for the pixel and for earlier ones must not change.
+    """
+    spec = network.image
+    before = image.repeat(len(places), 1, 1, 1)
+    after = before.clone()
+    for row, place in enumerate(places.tolist()):
+        pixel = after[row].flatten(1)[:, place]
+        pixel.copy_((pixel + 1) % spec.levels)
+    if features is not None:
+        features = features.expand(len(places), -1, -1, -1)
+    with unchanged("the network", network, before, after, features), runs("the network", image=spec), torch.no_grad():
+        # The original and the changed image have the same index in two batches, because vectorized functions may
+        # round differently at different indices of one batch.
+        one, two = (network(network.encode(images), features) for images in (before, after))
+    expected = (len(places), network.head.parameter_count, spec.height, spec.width)
+    if not isinstance(one, Tensor) or tuple(one.shape) != expected:
+        broken("shape", f"the network must return parameters of shape {expected} for its head, got {described(one)}")
+    # Changes up to rounding are ignored: fast Fourier transforms, for example, spread rounding errors over all pixels.
+    differs = ((one - two).abs() > ROUNDING * (1 + one.abs())).any(1).flatten(1)
+    ahead = (differs & (torch.arange(differs.shape[1]) <= places[:, None])).nonzero()
+    if len(ahead):
+        row, place = ahead[0].tolist()
+        changed, seen = divmod(int(places[row]), spec.width), divmod(place, spec.width)
+        broken(
+            "causality",
+            f"the prediction for row {seen[0]}, column {seen[1]} depends on the pixel in row {changed[0]}, column "
+            f"{changed[1]}, which is {'the predicted pixel itself' if changed == seen else 'a later pixel'}",
+            image=image[0],
+        )

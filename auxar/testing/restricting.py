@@ -1,0 +1,112 @@
+"""The check of the law `restricted` of decoders."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.interfaces import ImageSpec, Interval, Restriction, SampleRequest, Support
+from auxar.testing.drawing import COMPARED, DRAWN, draws, random_known
+from auxar.testing.examples import all_images, random_images, sum_support
+from auxar.testing.frequencies import check_frequencies
+from auxar.testing.laws import broken, described, runs, unchanged
+from auxar.testing.networks import Distribution, close, nats, rows_of
+
+
+def check_restricted(model: Distribution, seed: int) -> None:
+    """Checks the law `restricted` of a decoder that can be restricted, on a tiny spec.
+
+    The restricted probabilities of the images inside of random intervals sum to one and equal the free ones divided by
+    the probability of the intervals. Images that are drawn given their sums have these sums, and the frequencies of the
+    images match their restricted probabilities.
+    """
+    if model.restricted is None:
+        return
+    everything, features = all_images(model.image), model.features(1, seed)
+    every = None if features is None else features.expand(len(everything), -1, -1, -1)
+    ends = torch.minimum(*random_images(2, model.image, seed)), torch.maximum(*random_images(2, model.image, seed))
+    interval = Interval(*(values.expand_as(everything).clone() for values in ends))
+    inside = ((everything >= interval.low) & (everything <= interval.high)).flatten(1).all(1)
+    found, _ = _restricted_nats(model, everything, every, interval)
+    if (found[~inside] != -torch.inf).any():
+        broken("restricted", "log_prob restricted to intervals must be -∞ for images with a value outside")
+    total = found[inside].double().logsumexp(0).exp().item()
+    if not abs(total - 1) <= 1e-6:
+        message = f"the restricted probabilities of all images inside of intervals must add up to 1, got {total:.9g}"
+        broken("restricted", message, low=ends[0], high=ends[1])
+    _check_inside(
+        model, everything[inside], rows_of(every, inside), Interval(interval.low[inside], interval.high[inside])
+    )
+    support = sum_support(model.image, "everything")
+    _check_inside(model, everything, every, support.intervals(everything, everything))
+    _check_restricted_draws(model, everything, every, support, seed)
+
+
+def _check_inside(model: Distribution, image: Tensor, features: Tensor | None, interval: Interval) -> None:
+    """Checks that the restricted log-likelihoods of images are the free ones minus those of the intervals."""
+    assert model.restricted is not None
+    free, inputs = nats(model, image, features), (image, features, interval.low, interval.high)
+    what = "log_prob_by_channel, with intervals inside"
+    with unchanged(what, model.module, *inputs), runs(what, image=model.image), torch.no_grad():
+        found = model.restricted.by_channel(image, features, None, interval)
+    if not close(found.total, free):
+        broken("restricted", "intervals inside must not change the total of log_prob_by_channel", image=model.image)
+    if found.inside is None:
+        return
+    restricted, channels = _restricted_nats(model, image, features, interval)
+    message = "restricted log_prob must be the free one minus `inside`, the log-probability of the intervals"
+    if not close(restricted, free - found.inside.sum(1)):
+        expected = free - found.inside.sum(1)
+        broken("restricted", message, image=model.image, expected=expected, found=restricted)
+    if channels is not None and found.channels is not None and not close(channels, found.channels - found.inside):
+        broken("restricted", f"{message}, also for single channels", image=model.image)
+
+
+def _restricted_nats(
+    model: Distribution, image: Tensor, features: Tensor | None, interval: Interval
+) -> tuple[Tensor, Tensor | None]:
+    """The restricted log-likelihoods of images, (b,), and those by channel if the model gives them, (b, c).
+
+    Checks that they agree.
+    """
+    assert model.restricted is not None
+    what, inputs = "log_prob, with intervals", (image, features, interval.low, interval.high)
+    with unchanged(what, model.module, *inputs), runs(what, image=model.image), torch.no_grad():
+        found = model.restricted.log_prob(image, features, interval)
+        channels = model.restricted.by_channel(image, features, interval, None)
+    if not isinstance(found, Tensor) or tuple(found.shape) != (len(image),) or not found.is_floating_point():
+        broken("shape", f"log_prob must be floating point of shape ({len(image)},), got {described(found)}")
+    totals = [channels.total, *([] if channels.channels is None else [channels.channels.sum(1)])]
+    if not all(total.shape == found.shape and close(total, found) for total in totals):
+        broken("channels", "restricted log_prob_by_channel must add up to restricted log_prob")
+    return found, channels.channels
+
+
+def _check_restricted_draws(
+    model: Distribution, everything: Tensor, every: Tensor | None, support: Support, seed: int
+) -> None:
+    view = random_images(1, model.image, seed)
+    many = None if every is None else every[:1].expand(DRAWN, -1, -1, -1)
+    request = SampleRequest(tuple(range(DRAWN)), seed, restriction=Restriction(support, view.expand(DRAWN, -1, -1, -1)))
+    drawn = draws(model, many, request)
+    _check_view(drawn, view, model.image)
+    interval = support.intervals(everything, view.expand_as(everything))
+    expected, _ = _restricted_nats(model, everything, every, interval)
+    check_frequencies(drawn, everything, expected, model.image.levels, "image")
+    # Other views for each image, and pixels known from images with these views.
+    views = random_images(COMPARED, model.image, seed + 1)
+    few = rows_of(many, torch.arange(COMPARED))
+    request = SampleRequest(request.numbers[:COMPARED], seed, restriction=Restriction(support, views))
+    _check_view(draws(model, few, request), views, model.image)
+    known = attrs.evolve(random_known(model.image, COMPARED, seed), values=views, limits=None)
+    completed = draws(model, few, attrs.evolve(request, known=known))
+    _check_view(completed, views, model.image, "; pixels of an image with this view are known")
+    if not torch.equal(attrs.evolve(known, values=completed).filled(), known.filled()):
+        broken("known", "drawing with a restriction changed a known pixel", image=model.image)
+
+
+def _check_view(drawn: Tensor, views: Tensor, image: ImageSpec, when: str = "") -> None:
+    if (drawn.flatten(1).sum(1) != views.flatten(1).sum(1).to(drawn.device)).any():
+        message = "a drawn image does not have the view that it is restricted to"
+        broken("restricted", f"{message}{when}", image=image)
