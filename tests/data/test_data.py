@@ -780,7 +780,7 @@ def test_empty_set(tmp_path):
     assert "none.parquet contains no images" in message(tmp_path / "none.parquet")
     for name, count in (("train", 2), ("test", 0)):
         write_parquet(tmp_path / "splits" / f"{name}.parquet", count=count)
-    assert '"test" corresponds to no data' in message(tmp_path / "splits", heldout="test")
+    assert "the split 'test' of" in message(tmp_path / "splits", heldout="test")
 
 
 def test_unknown_split(folder):

@@ -352,7 +352,8 @@ def test_a_second_process_is_refused_while_the_first_lives(recipe, whole, tmp_pa
         with pytest.raises(UserError) as caught:
             run_recipe(recipe, out=out)
         assert str(caught.value).startswith(refusal)
-        assert str(caught.value).endswith("; wait until it is done, or choose another folder")
+        advice = f"; wait until it is done, end it (kill {first.pid}), or choose another folder"
+        assert str(caught.value).endswith(advice)
         # The command is refused too.
         assert main(["run", str(recipe), "--out", str(out)]) == 2
         assert capsys.readouterr().err.splitlines()[-1].startswith(f"auxar: {refusal}")
