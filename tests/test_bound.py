@@ -44,7 +44,7 @@ def test_an_image_with_its_view_is_less_likely_than_the_image(space, data):
     check_conditionals(model)
 
 
-@settings(deadline=None, max_examples=4)
+@settings(deadline=None, max_examples=2)
 @given(model=random_models(CHAIN))
 def test_the_bound_holds_for_grayscale_under_a_pyramid(model):
     check_bound(model)

@@ -155,7 +155,8 @@ def gradient(run: Path) -> dict[str, torch.Tensor]:
     return {name: 10 * tensor for name, tensor in weights(run, "training").items() if name.endswith(".exp_avg")}
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
 def test_the_gradient_is_that_of_one_process(one_step, processes):
     """In float64, gradients of the same batch differ by less than 1e-12 of the gradient's norm."""
     out = one_step / str(processes)
@@ -325,6 +326,7 @@ def test_death_is_told_without_a_launcher_and_without_an_exchange(shared, tmp_pa
         assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_processes_asked_to_end_save_together(pictures, tmp_path):
     recipe = write(tmp_path / "tiny.toml", tiny(pictures, **CHANGES))
     out = tmp_path / "run"

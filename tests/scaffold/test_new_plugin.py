@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -16,6 +18,10 @@ from helpers.tiny_runs import PROJECT, call
 from auxar.cli import main
 from auxar.plugins import Kind, load_plugins
 from auxar.scaffold import KINDS, plugin_names
+
+LONG = ("sampler", "decoder")
+"""The kinds of packages whose own tests take long."""
+QUICK = tuple(kind for kind in KINDS if kind not in LONG)
 
 
 def project(kind: str) -> str:
@@ -32,26 +38,32 @@ def packages(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def outcome(packages) -> str:
-    """The output of pytest for all packages, in one process to save time. The packages are not installed."""
-    # The tests' own PYTHONPATH is kept, because auxar itself may be found through it.
-    paths = [*(str(packages / project(kind) / "src") for kind in KINDS), *filter(None, [os.environ.get("PYTHONPATH")])]
-    options = ["-rA", "--import-mode=importlib", "--rootdir", str(packages), "-p", "no:cacheprovider"]
-    return call(
-        [sys.executable, "-m", "pytest", *options, *map(project, KINDS)], packages, PYTHONPATH=os.pathsep.join(paths)
-    ).stdout
+def outcome(packages) -> Callable[[tuple[str, ...]], str]:
+    """The output of pytest for packages of some kinds, in one process to save time. They are not installed."""
+
+    @functools.cache
+    def outcome(kinds: tuple[str, ...]) -> str:
+        # The tests' own PYTHONPATH is kept, because auxar itself may be found through it.
+        sources = (str(packages / project(kind) / "src") for kind in kinds)
+        paths = os.pathsep.join([*sources, *filter(None, [os.environ.get("PYTHONPATH")])])
+        options = ["-rA", "--import-mode=importlib", "--rootdir", str(packages), "-p", "no:cacheprovider"]
+        arguments = [sys.executable, "-m", "pytest", *options, *map(project, kinds)]
+        return call(arguments, packages, PYTHONPATH=paths).stdout
+
+    return outcome
 
 
 # Written packages
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in LONG)])
 def test_a_new_package_passes_its_own_tests(packages, outcome, kind):
-    passed = re.findall(rf"^PASSED {project(kind)}/tests/(\w+)\.py::\S+", outcome, re.MULTILINE)
+    found = outcome(QUICK if kind in QUICK else LONG)
+    passed = re.findall(rf"^PASSED {project(kind)}/tests/(\w+)\.py::\S+", found, re.MULTILINE)
     written = "".join(file.read_text() for file in (packages / project(kind) / "tests").iterdir())
-    assert set(passed) == {"test_contract", "test_registration"}, outcome
+    assert set(passed) == {"test_contract", "test_registration"}, found
     assert len(passed) >= written.count("def test_")
-    assert not re.findall(rf"^(?:FAILED|ERROR) {project(kind)}/.*", outcome, re.MULTILINE)
+    assert not re.findall(rf"^(?:FAILED|ERROR) {project(kind)}/.*", found, re.MULTILINE)
 
 
 @pytest.mark.slow

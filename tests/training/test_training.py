@@ -179,6 +179,7 @@ def test_bfloat16_stays_near_float32(pictures, tmp_path):
     assert auxar.load(rough).bits_per_dim(heldout_images(rough)).mean().item() == pytest.approx(said, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_likelihoods_of_a_trained_model_are_near_in_bfloat16(tmp_path):
     """On held-out images, bfloat16 changes the mean bits/dim by less than 0.01 and each image's by less than 0.05."""
     emoji = {"data__path": "noto-emoji", "data__resize": "cover", "training__steps": 150, "training__batch_size": 16}
