@@ -373,7 +373,10 @@ def test_a_broken_head_is_caught(head, laws):
 
 @pytest.mark.parametrize(
     ("head", "laws"),
-    [(head, MUTANTS[head]) for head in (MassOff, MassOfAll, DrawnHigher, DrawnAtTheEnd, RestrictedIsFree)],
+    [
+        *((head, MUTANTS[head]) for head in (MassOff, MassOfAll, DrawnHigher, RestrictedIsFree)),
+        pytest.param(DrawnAtTheEnd, MUTANTS[DrawnAtTheEnd], marks=pytest.mark.slow),
+    ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_broken_head_is_caught_in_a_network(head, laws):

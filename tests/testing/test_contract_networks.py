@@ -147,7 +147,13 @@ def test_a_broken_network_is_caught_as_prior(network, law):
 
 @pytest.mark.parametrize(
     ("network", "law"),
-    [(Ahead, "causality"), (Unsaved, "save"), (Unused, "gradient"), (Blind, "gradient")],
+    [
+        (Ahead, "causality"),
+        # The checks of these laws are the same as for priors, except that `Blind` ignores the features.
+        pytest.param(Unsaved, "save", marks=pytest.mark.slow),
+        pytest.param(Unused, "gradient", marks=pytest.mark.slow),
+        (Blind, "gradient"),
+    ],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_broken_network_is_caught_as_decoder(network, law):

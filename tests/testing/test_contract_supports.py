@@ -371,7 +371,14 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("build", "images", "message"), BROKEN.values(), ids=BROKEN)
+LONG = ("ignores limits", "mixes limits")
+"""Mutants that take longer to be caught."""
+
+
+@pytest.mark.parametrize(
+    ("build", "images", "message"),
+    [pytest.param(*BROKEN[name], id=name, marks=[pytest.mark.slow] if name in LONG else []) for name in BROKEN],
+)
 def test_a_broken_support_is_caught(build, images, message):
     assert message in catches(build, images)
 

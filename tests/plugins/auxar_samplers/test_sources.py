@@ -81,7 +81,7 @@ def test_an_image_that_cannot_be_forced_is_refused(image, message):
 # Third-party sources -------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 @given(case=cases(), seed=SEEDS, count=st.integers(1, 3), reach=st.integers(0, 8))
 def test_a_strangers_source_is_given_the_same_parameters_by_every_sampler(case, seed, count, reach):
     """Every sampler calls the source once for each place of the image, in an order that respects its reach."""
@@ -111,7 +111,7 @@ class Likeliest(PixelSource):
         return (first + torch.arange(self.image.channels)) % self.image.levels
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 @given(case=cases(), seed=SEEDS)
 def test_a_strangers_source_makes_the_same_image_by_every_sampler(case, seed):
     network, kinds = case
