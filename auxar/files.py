@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,7 +28,7 @@ from auxar.errors import UserError
 
 UNFINISHED = ".part"
 """Suffix of a temporary file while it is written. A file that keeps it was left by a killed process."""
-TEMPORARY = re.compile(rf"\..+\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}", re.DOTALL)
+TEMPORARY = re.compile(rf"\.(.+)\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}", re.DOTALL)
 """The names of temporary files: a dot, the name of the file, eight characters that `tempfile` chose, and `.part`."""
 FILE, FOLDER, LINK = "regular file", "folder", "link"
 KINDS = {
@@ -157,9 +157,14 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def unfinished(folder: Path) -> list[Path]:
-    """The temporary files of `replacing` directly in `folder`, left by a killed process or being written now."""
-    return [path for path in entries(folder) if TEMPORARY.fullmatch(path.name) and kind(path) == FILE]
+def unfinished(folder: Path, names: Collection[str] | None = None) -> list[Path]:
+    """The temporary files of `replacing` directly in `folder`, left by a killed process or being written now.
+
+    `names` limits them to temporary files of files with these names. In a folder that auxar did not make, a temporary
+    file of any other name may belong to the user.
+    """
+    found = [(path, TEMPORARY.fullmatch(path.name)) for path in entries(folder)]
+    return [path for path, match in found if match and (names is None or match[1] in names) and kind(path) == FILE]
 
 
 def remove(path: Path) -> None:
