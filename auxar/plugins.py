@@ -29,6 +29,8 @@ from auxar.interfaces.version import interface_problem
 logger = logging.getLogger("auxar")
 GROUP = "auxar"
 """The group of entry points of plugins."""
+# A plugin's code may raise any exception, and a script that was made a plugin may call `sys.exit`.
+_FAILURES = (Exception, SystemExit)
 Kind = Literal["view", "prior", "embedding", "decoder", "head", "sampler", "engine", "dataset"]
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
@@ -136,7 +138,7 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
             plugin = load()
         except UserError:
             raise
-        except Exception as error:  # A third-party module may raise any exception. Other plugins still load.
+        except _FAILURES as error:  # Other plugins still load.
             problems.append(f"plugin '{name}' ({origin}) cannot be loaded: {type(error).__name__}: {error}")
             warnings.warn(problems[-1], stacklevel=2)
             continue
@@ -199,7 +201,7 @@ def _collect(manager: pluggy.PluginManager, origins: dict[str, str], problems: t
         provider = f"{implementation.plugin_name} ({origins[implementation.plugin_name]})"
         try:
             provided: list[Any] = list(implementation.function())  # type: ignore[call-overload]
-        except Exception as error:  # A third-party function may raise any exception.
+        except _FAILURES as error:
             raise UserError(
                 f"plugin {provider}: auxar_register_components failed: {type(error).__name__}: {error}"
             ) from error
@@ -255,7 +257,7 @@ def _load_file(file: Path, content: bytes) -> ModuleType:
     try:
         # The import system is not used, because it could run a cached .pyc file instead of this source.
         exec(compile(content, str(file), "exec"), module.__dict__)
-    except Exception as error:
+    except _FAILURES as error:
         del sys.modules[module.__name__]
         raise UserError(f"plugins: {file} cannot be loaded: {type(error).__name__}: {error}") from error
     return module
