@@ -6,9 +6,9 @@ import logging
 import math
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -26,6 +26,7 @@ from auxar.recipe import SamplingConfig
 from auxar.runs.lock import HOLDER, LOCK
 
 logger = logging.getLogger("auxar")
+T = TypeVar("T")
 
 SHEET_IMAGES = 256
 """Maximum number of images on the sheet. Every image is also saved as a single picture."""
@@ -74,15 +75,17 @@ def sample_to_folder(
 
     The images are divided among the processes. Except for rounding, an image does not depend on their number. Pictures
     are saved after each batch, so that an early stop keeps those of finished batches; sheets and `samples.json` are
-    written at the end. Samples of an earlier call in the same folder are removed. Raises `UserError` if the folder
-    holds files that are not samples.
+    written at the end. When the first batch is drawn, samples of an earlier call in the same folder are removed. Raises
+    `UserError` if the folder holds files that are not samples.
     """
     specs = model.specs
-    begin(folder, config, accelerator)
     found: list[tuple[int, list[Tensor]]] = []
     started = time.perf_counter()
-    for indices in batches(config, model.image, folder, accelerator):
-        views = draw_views(model, config.request(indices), sampler)
+
+    def draw(indices: tuple[int, ...]) -> list[Tensor]:
+        return draw_views(model, config.request(indices), sampler)
+
+    for indices, views in batches(draw, config, model.image, folder, accelerator):
         pictures = to_uint8(views[0], specs[0])
         for row, index in enumerate(indices):
             save_png(Image.fromarray(pictures[row]), folder / "images" / f"{index:06d}.png")
@@ -137,30 +140,45 @@ def drawn_how(config: SamplingConfig, count: int, seconds: float) -> dict[str, A
 
 
 def batches(
-    config: SamplingConfig, image: ImageSpec, folder: Path, accelerator: Accelerator
-) -> Iterator[tuple[int, ...]]:
-    """Yields the numbers of the images that this process draws, `config.batch_size` at a time, with a progress bar.
+    draw: Callable[[tuple[int, ...]], T],
+    config: SamplingConfig,
+    image: ImageSpec,
+    folder: Path,
+    accelerator: Accelerator,
+) -> Iterator[tuple[tuple[int, ...], T]]:
+    """Draws the images of this process, `config.batch_size` at a time, with a progress bar.
+
+    Yields the numbers of the images of each batch and the result of `draw` for them. When the first batch is drawn,
+    calls `begin`, so that earlier samples are kept if the sampler cannot draw.
 
     If drawing stops early, a warning says how many pictures are finished.
     """
     mine = range(config.images)[accelerator.process_index :: accelerator.num_processes]
     started = time.perf_counter()
     done = 0
+    begun = False
     try:
         with tqdm(total=len(mine), desc="sampling", unit="image", disable=not accelerator.is_main_process) as progress:
             for start in range(0, len(mine), config.batch_size):
                 indices = tuple(mine[start : start + config.batch_size])
-                yield indices
+                drawn = draw(indices)
+                if not begun:
+                    begin(folder, config, accelerator)
+                    begun = True
+                yield indices, drawn
                 done += len(indices)
                 pixels = done * image.height * image.width
                 progress.set_postfix_str(f"{pixels / (time.perf_counter() - started):,.0f} pixel/s", refresh=False)
                 progress.update(len(indices))
-    except GeneratorExit:
-        # The files are counted, because a part of the current batch may already be saved.
-        finished = sum(1 for _ in (folder / "images").glob("*.png"))
-        logger.warning(
-            "stopped after %d of %d images; the finished ones are in %s", finished, config.images, folder / "images"
-        )
+        if not begun:  # There are more processes than images, and all processes must call `begin`.
+            begin(folder, config, accelerator)
+    except BaseException:
+        if begun:
+            # The files are counted, because a part of the current batch may already be saved.
+            finished = sum(1 for _ in (folder / "images").glob("*.png"))
+            logger.warning(
+                "stopped after %d of %d images; the finished ones are in %s", finished, config.images, folder / "images"
+            )
         raise
 
 

@@ -22,6 +22,7 @@ from auxar.commands.sample import sample
 from auxar.errors import UserError
 from auxar.files import append_line, read_json, replacing, unfinished, write_json, write_tensors, write_text
 from auxar.generation import samples
+from auxar.generation.inputs import GivenRequest
 from auxar.generation.samples import MARK, check_samples
 from auxar.generation.sheets import save_png
 from auxar.pipeline import run as run_recipe
@@ -259,6 +260,22 @@ def test_earlier_samples_are_replaced(finished, tmp_path, monkeypatch):
     sample(finished, images=1, out=out)
     assert os.listdir(out / "images") == ["000000.png"]
     assert not (out / MARK).exists()
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_earlier_samples_are_kept_if_none_can_be_drawn(finished, pictures, tmp_path, monkeypatch, caplog, given):
+    """An engine that cannot be compiled is only found when the first images are drawn."""
+    request = GivenRequest([pictures / "000.png"]) if given else None
+    out = sample(finished, request, images=2, out=tmp_path / "out")
+    before = snapshot(tmp_path)
+
+    def fail(*_: object) -> None:
+        raise UserError("engine")
+
+    monkeypatch.setattr("auxar.generation.conditional._draw" if given else "auxar.generation.samples.draw_views", fail)
+    assert refusal(sample, finished, request, images=1, out=out) == "engine"
+    assert snapshot(tmp_path) == before
+    assert "stopped after" not in caplog.text
 
 
 def test_samples_are_drawn_after_a_call_that_was_killed_before_its_mark(finished, tmp_path):
