@@ -7,6 +7,7 @@ written. Texts and headers have a maximum size, and callers can check the shapes
 from __future__ import annotations
 
 import contextlib
+import errno
 import fnmatch
 import hashlib
 import json
@@ -60,12 +61,13 @@ class DamagedFile(UserError):
     """
 
 
-def kind(path: Path) -> str | None:
+def kind(path: Path, *, follow_links: bool = False) -> str | None:
     """Returns the kind of the file at `path`, such as "regular file" or "link"; None if there is no file.
 
-    Links are not followed. Raises `UserError` if the system refuses to tell.
+    With `follow_links`, it is the kind of the file that a link leads to. Raises `UserError` if the system refuses to
+    tell.
     """
-    return _kind(_mode(path, follow_links=False))
+    return _kind(_mode(path, follow_links=follow_links))
 
 
 def is_file(path: Path) -> bool:
@@ -104,9 +106,11 @@ def _mode(path: Path, *, follow_links: bool, action: str = "read") -> int | None
     """The mode of the file at `path`, which contains its kind; None if there is no file."""
     try:
         return path.stat(follow_symlinks=follow_links).st_mode
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: the path contains a null character.
         return None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # No file can have this name.
+            return None
         raise _refusal(path, action, error) from None
 
 

@@ -22,8 +22,8 @@ from typing import Any, Literal, get_args
 import attrs
 import pluggy
 
-from auxar.errors import UserError, did_you_mean
-from auxar.files import read_bytes
+from auxar.errors import UserError, did_you_mean, one_line
+from auxar.files import is_file, read_bytes
 from auxar.interfaces.version import interface_problem
 
 logger = logging.getLogger("auxar")
@@ -133,7 +133,7 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
     problems = []
     origins: dict[str, str] = {}
     contents = [(file, _read_file(file)) for file in files]
-    for name, origin, is_file, load in _sources(contents):
+    for name, origin, is_local, load in _sources(contents):
         try:
             plugin = load()
         except UserError:
@@ -148,7 +148,7 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
         problem = interface_problem(plugin)
         if problem is None:
             _register(manager, plugin, name, origin)
-        elif is_file:
+        elif is_local:
             raise UserError(f"plugin '{name}' ({origin}) {problem}")
         else:
             problems.append(f"plugin '{name}' ({origin}) {problem}")
@@ -232,9 +232,14 @@ def _sources(files: Iterable[tuple[Path, bytes]]) -> Iterator[tuple[str, str, bo
 
 
 def _check_file(file: Path) -> None:
-    if not file.is_file():
-        near = did_you_mean(file.name, (path.name for path in file.parent.glob("*.py")))
-        raise UserError(f"plugins: {file} does not exist{near}")
+    try:
+        exists = is_file(file)
+    except UserError as error:
+        raise UserError(f"plugins: {error}") from None
+    if not exists:
+        beside = file.parent.glob("*.py") if os.path.isdir(file.parent) else ()
+        near = did_you_mean(file.name, (path.name for path in beside))
+        raise UserError(f"plugins: {one_line(str(file))} does not exist{near}")
     if file.suffix != ".py":
         raise UserError(f"plugins: {file} is not a Python file; expected a name that ends in .py")
 
