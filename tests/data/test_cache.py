@@ -322,10 +322,10 @@ def test_unreadable_cache_is_not_called_damaged(folder, cache, monkeypatch):
     file = prepared(cache)
     open_file = Path.open
 
-    def refused(self: Path, *mode: str) -> IO[Any]:
+    def refused(self: Path, mode: str) -> IO[Any]:
         if self.name.startswith(file.name):
             raise PermissionError(errno.EACCES, "Permission denied")
-        return open_file(self, *mode)
+        return open_file(self, mode)
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", refused)
