@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
+from yaml import MappingNode, Node, SafeLoader, ScalarNode
 
 from auxar.errors import UserError, one_line, shown
 from auxar.files import read_bytes, to_json
@@ -81,11 +81,11 @@ def _metadata(card: Path) -> dict[Any, Any]:
     if card.name == CARDS[0]:
         block = REGEX_YAML_BLOCK.search(text)
         text = block[2] if block else ""
-    loader = yaml.SafeLoader(text)
+    loader = SafeLoader(text)
     root = loader.get_single_node()
     if root is None:
         return {}
-    if not isinstance(root, yaml.MappingNode):
+    if not isinstance(root, MappingNode):
         raise ValueError("expected a table")
     # The nodes are checked before they become values, because a merge (`<<`) copies the values of an alias.
     if _size(root, {}) > MOST_VALUES:
@@ -94,19 +94,19 @@ def _metadata(card: Path) -> dict[Any, Any]:
     return table
 
 
-def _size(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
+def _size(node: Node, known: dict[Node, float]) -> float:
     """The number of nodes that a YAML node stands for, infinite if it contains itself. Visits each node once.
 
     Raises `ValueError` for a number or another special value of more than `LONGEST_NUMBER` characters, because the time
     that the conversion of a number takes may grow with the square of its length.
     """
-    if isinstance(node, yaml.ScalarNode):
+    if isinstance(node, ScalarNode):
         if node.tag != TEXT and len(node.value) > LONGEST_NUMBER:
             raise ValueError(f"a number has more than {LONGEST_NUMBER} characters")
         return 1.0
     if node not in known:
         known[node] = float("inf")  # An alias inside its own node has this size.
-        inside = itertools.chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+        inside = itertools.chain(*node.value) if isinstance(node, MappingNode) else node.value
         known[node] = 1.0 + sum(_size(entry, known) for entry in inside)
     return known[node]
 
