@@ -7,6 +7,7 @@ written. Texts and headers have a maximum size, and callers can check the shapes
 from __future__ import annotations
 
 import contextlib
+import errno
 import fnmatch
 import hashlib
 import json
@@ -15,7 +16,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,7 +29,7 @@ from auxar.errors import UserError
 
 UNFINISHED = ".part"
 """Suffix of a temporary file while it is written. A file that keeps it was left by a killed process."""
-TEMPORARY = re.compile(rf"\..+\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}", re.DOTALL)
+TEMPORARY = re.compile(rf"\.(.+)\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}", re.DOTALL)
 """The names of temporary files: a dot, the name of the file, eight characters that `tempfile` chose, and `.part`."""
 FILE, FOLDER, LINK = "regular file", "folder", "link"
 KINDS = {
@@ -60,12 +61,13 @@ class DamagedFile(UserError):
     """
 
 
-def kind(path: Path) -> str | None:
+def kind(path: Path, *, follow_links: bool = False) -> str | None:
     """Returns the kind of the file at `path`, such as "regular file" or "link"; None if there is no file.
 
-    Links are not followed. Raises `UserError` if the system refuses to tell.
+    With `follow_links`, it is the kind of the file that a link leads to. Raises `UserError` if the system refuses to
+    tell.
     """
-    return _kind(_mode(path, follow_links=False))
+    return _kind(_mode(path, follow_links=follow_links))
 
 
 def is_file(path: Path) -> bool:
@@ -104,9 +106,11 @@ def _mode(path: Path, *, follow_links: bool, action: str = "read") -> int | None
     """The mode of the file at `path`, which contains its kind; None if there is no file."""
     try:
         return path.stat(follow_symlinks=follow_links).st_mode
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: the path contains a null character.
         return None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # No file can have this name.
+            return None
         raise _refusal(path, action, error) from None
 
 
@@ -157,9 +161,14 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def unfinished(folder: Path) -> list[Path]:
-    """The temporary files of `replacing` directly in `folder`, left by a killed process or being written now."""
-    return [path for path in entries(folder) if TEMPORARY.fullmatch(path.name) and kind(path) == FILE]
+def unfinished(folder: Path, names: Collection[str] | None = None) -> list[Path]:
+    """The temporary files of `replacing` directly in `folder`, left by a killed process or being written now.
+
+    `names` limits them to temporary files of files with these names. In a folder that auxar did not make, a temporary
+    file of any other name may belong to the user.
+    """
+    found = [(path, TEMPORARY.fullmatch(path.name)) for path in entries(folder)]
+    return [path for path, match in found if match and (names is None or match[1] in names) and kind(path) == FILE]
 
 
 def remove(path: Path) -> None:

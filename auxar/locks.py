@@ -32,6 +32,8 @@ logger = logging.getLogger("auxar")
 
 PATIENCE = 5.0
 """Seconds that a process waits for a lock before it logs a warning."""
+LONGEST_MARK = 1000
+"""Maximum size in bytes of a lock file that names its process."""
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """Numbers of the errors by which a file system says that it has no locks."""
 # The documentation explains what happens on such file systems. The warning would show lines of code.
@@ -59,10 +61,14 @@ def acquire(path: Path, advice: str, timeout: float) -> filelock.BaseFileLock | 
     """Waits at most `timeout` seconds for the lock file `path`, without limit if it is negative.
 
     Returns the lock, or None if another process still holds it. Raises `OSError` if the lock file cannot be written,
-    and `UserError` if it is not a regular file, or if the file system has no locks, where `advice` says how to choose
+    and `UserError` if it is not a lock file, or if the file system has no locks, where `advice` says how to choose
     another one.
     """
     check_output(path)
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        # The library filelock empties the file when it acquires the lock.
+        if (content := file.read(LONGEST_MARK)) and _process_in(content) is None:
+            raise UserError(f"{path} cannot be locked: expected an empty file; move this file to another folder")
     lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=timeout)
@@ -94,15 +100,23 @@ def holding(path: Path, purpose: str, advice: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def noted(path: Path, lock: filelock.BaseFileLock) -> Iterator[None]:
-    """Notes this process beside a lock file that it holds, and releases the lock when the block ends."""
+    """Notes this process beside a lock file that it holds, and releases the lock when the block ends.
+
+    Raises `UserError` if there is another file in the place of the note.
+    """
+    note = _note(path)
     try:
-        with contextlib.suppress(UserError):  # The note is only for messages, and the disk may be full.
-            write_json(_note(path), {"pid": os.getpid(), "host": socket.gethostname()})
-        yield
+        check_output(note)
+        if note.exists() and _noted(path) is None:
+            raise UserError(f"{note} cannot be written: it does not name a process; move it to another folder")
+        try:
+            with contextlib.suppress(UserError):  # The note is only for messages, and the disk may be full.
+                write_json(note, {"pid": os.getpid(), "host": socket.gethostname()})
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                note.unlink(missing_ok=True)
     finally:
-        # A folder of this name cannot be removed.
-        with contextlib.suppress(OSError):
-            _note(path).unlink(missing_ok=True)
         lock.release()
 
 
@@ -196,9 +210,16 @@ def _noted(path: Path) -> tuple[int, str] | None:
 def _marked(path: Path) -> tuple[int, str] | None:
     """Reads the process from a lock file on a file system without locks. Other lock files are empty."""
     try:
-        pid, host, *_ = read_bytes(path, 1000).decode().splitlines()
+        return _process_in(read_bytes(path, LONGEST_MARK))
+    except UserError:
+        return None
+
+
+def _process_in(content: bytes) -> tuple[int, str] | None:
+    try:
+        pid, host, *_ = content.decode().splitlines()
         return int(pid), f"{host:.99}"
-    except (UserError, ValueError):
+    except ValueError:
         return None
 
 

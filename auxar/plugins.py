@@ -22,13 +22,15 @@ from typing import Any, Literal, get_args
 import attrs
 import pluggy
 
-from auxar.errors import UserError, did_you_mean
-from auxar.files import read_bytes
+from auxar.errors import UserError, did_you_mean, one_line
+from auxar.files import is_file, read_bytes
 from auxar.interfaces.version import interface_problem
 
 logger = logging.getLogger("auxar")
 GROUP = "auxar"
 """The group of entry points of plugins."""
+# A plugin's code may raise any exception, and a script that was made a plugin may call `sys.exit`.
+_FAILURES = (Exception, SystemExit)
 Kind = Literal["view", "prior", "embedding", "decoder", "head", "sampler", "engine", "dataset"]
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
@@ -131,12 +133,12 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
     problems = []
     origins: dict[str, str] = {}
     contents = [(file, _read_file(file)) for file in files]
-    for name, origin, is_file, load in _sources(contents):
+    for name, origin, is_local, load in _sources(contents):
         try:
             plugin = load()
         except UserError:
             raise
-        except Exception as error:  # A third-party module may raise any exception. Other plugins still load.
+        except _FAILURES as error:  # Other plugins still load.
             problems.append(f"plugin '{name}' ({origin}) cannot be loaded: {type(error).__name__}: {error}")
             warnings.warn(problems[-1], stacklevel=2)
             continue
@@ -146,7 +148,7 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
         problem = interface_problem(plugin)
         if problem is None:
             _register(manager, plugin, name, origin)
-        elif is_file:
+        elif is_local:
             raise UserError(f"plugin '{name}' ({origin}) {problem}")
         else:
             problems.append(f"plugin '{name}' ({origin}) {problem}")
@@ -199,7 +201,7 @@ def _collect(manager: pluggy.PluginManager, origins: dict[str, str], problems: t
         provider = f"{implementation.plugin_name} ({origins[implementation.plugin_name]})"
         try:
             provided: list[Any] = list(implementation.function())  # type: ignore[call-overload]
-        except Exception as error:  # A third-party function may raise any exception.
+        except _FAILURES as error:
             raise UserError(
                 f"plugin {provider}: auxar_register_components failed: {type(error).__name__}: {error}"
             ) from error
@@ -230,9 +232,14 @@ def _sources(files: Iterable[tuple[Path, bytes]]) -> Iterator[tuple[str, str, bo
 
 
 def _check_file(file: Path) -> None:
-    if not file.is_file():
-        near = did_you_mean(file.name, (path.name for path in file.parent.glob("*.py")))
-        raise UserError(f"plugins: {file} does not exist{near}")
+    try:
+        exists = is_file(file)
+    except UserError as error:
+        raise UserError(f"plugins: {error}") from None
+    if not exists:
+        beside = file.parent.glob("*.py") if os.path.isdir(file.parent) else ()
+        near = did_you_mean(file.name, (path.name for path in beside))
+        raise UserError(f"plugins: {one_line(str(file))} does not exist{near}")
     if file.suffix != ".py":
         raise UserError(f"plugins: {file} is not a Python file; expected a name that ends in .py")
 
@@ -255,7 +262,7 @@ def _load_file(file: Path, content: bytes) -> ModuleType:
     try:
         # The import system is not used, because it could run a cached .pyc file instead of this source.
         exec(compile(content, str(file), "exec"), module.__dict__)
-    except Exception as error:
+    except _FAILURES as error:
         del sys.modules[module.__name__]
         raise UserError(f"plugins: {file} cannot be loaded: {type(error).__name__}: {error}") from error
     return module

@@ -99,6 +99,7 @@ def test_a_file_that_is_not_there_or_not_python(thin):
         ("import not_there", "cannot be loaded: ModuleNotFoundError: No module named 'not_there'"),
         ("def f(:", "cannot be loaded: SyntaxError: "),
         ("1 / 0", "cannot be loaded: ZeroDivisionError: "),
+        ("raise SystemExit(0)", "cannot be loaded: SystemExit: 0"),
     ],
 )
 def test_a_file_that_fails_is_named(tmp_path, body, message):
@@ -114,6 +115,7 @@ def test_a_file_that_fails_is_named(tmp_path, body, message):
         ("@hookimpl\ndef auxar_register_components(): return ['view']", "must return a list of Component records"),
         ("@hookimpl\ndef auxar_register_components(): pass", "auxar_register_components failed: TypeError"),
         ("@hookimpl\ndef auxar_register_components(): raise OSError('no disk')", "failed: OSError: no disk"),
+        ("@hookimpl\ndef auxar_register_components(): raise SystemExit(0)", "failed: SystemExit: 0"),
         (
             "@attrs.frozen\nclass C: pass\n@hookimpl\ndef auxar_register_components():\n"
             "    return [Component('views', 'x', C, C)]",
@@ -241,12 +243,14 @@ def install(monkeypatch, *installed: Installed) -> None:
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [*shipped, *installed])
 
 
-def test_an_installed_plugin_that_fails_is_reported_and_the_others_load(monkeypatch):
+@pytest.mark.parametrize("error", [ImportError("libcolor.so is missing"), SystemExit(0)])
+def test_an_installed_plugin_that_fails_is_reported_and_the_others_load(monkeypatch, error):
     def fail():
-        raise ImportError("libcolor.so is missing")
+        raise error
 
     install(monkeypatch, Installed("color", fail))
-    with pytest.warns(UserWarning, match=r"plugin 'color' \(color_package\) cannot be loaded: ImportError: libcolor"):
+    reason = f"{type(error).__name__}: {error}"
+    with pytest.warns(UserWarning, match=rf"plugin 'color' \(color_package\) cannot be loaded: {reason}"):
         registry = load_plugins()
     assert registry.names("view") == ["bitplanes", "grayscale", "pyramid", "subsample"]
     with pytest.raises(UserError, match=r"stage\[0\]\.view: .*some plugins are missing: plugin 'color'"):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from auxar.distributed.signals import PEER_DIED, Interrupted, heeding_signals
-from auxar.errors import UserError, one_line, printable
+from auxar.errors import UserError, one_line, printable, shown
 
 VERBS = ("run", "check", "evaluate", "compare", "sample", "figures", "plugins", "new-plugin")
 KEPT = "finished work is kept, and the same command continues a run from its last checkpoint"
@@ -41,6 +41,8 @@ def _done(options: argparse.Namespace) -> int:
     except KeyboardInterrupt as error:
         _say(f"{str(error) or 'interrupted'}; {KEPT}")
         return error.code if isinstance(error, Interrupted) else 130
+    except SystemExit as error:  # No command raises it, but the code of a plugin or library may.
+        raise RuntimeError(f"the command was ended by sys.exit({shown(error.code)}) in other code") from error
     except OSError as error:  # A full disk or a lack of permission is no bug, so no traceback is shown.
         _say(str(error))
         return 2

@@ -17,6 +17,8 @@ from pathlib import Path
 from auxar.errors import UserError
 from auxar.files import replacing
 
+LONGEST_LINE = 1000
+"""Maximum number of bytes that are read from the file with the checksum, more than a valid one can have."""
 SUFFIX = ".sha256"
 """Suffix of the file with the checksum, after the whole name of the cached file.
 
@@ -30,9 +32,11 @@ def problem(file: Path) -> str | None:
     Raises `OSError` if the file or its checksum exists but cannot be read, because that does not mean damage.
     """
     try:
-        if not stat.S_ISREG(file.stat().st_mode):  # Reading a pipe or a device may never end.
-            raise OSError(errno.EINVAL, "Not a regular file", str(file))
-        expected = beside(file).read_bytes()
+        for path in (file, beside(file)):
+            if not stat.S_ISREG(path.stat().st_mode):  # Reading a pipe or a device may never end.
+                raise OSError(errno.EINVAL, "Not a regular file", str(path))
+        with beside(file).open("rb") as checksum:
+            expected = checksum.read(LONGEST_LINE)
     except (FileNotFoundError, NotADirectoryError):
         return "has no checksum" if file.exists() else "does not exist"
     return None if _line(file, file.name) == expected else "is damaged: its content does not match its checksum"

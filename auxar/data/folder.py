@@ -114,7 +114,7 @@ def parquet_splits(folder: Path, files: Sequence[Path], config: str | None) -> d
         try:
             splits = datasets.load_dataset_builder(str(twin), config).config.data_files
         except Exception as error:  # Names and configurations that do not fit raise various exceptions.
-            reason = str(error).replace(str(twin), str(folder)).split("\n")[0]
+            reason = str(error).replace(str(twin), str(folder)).strip().split("\n")[0]
             message = disk_problem(error, "the copy of the data set")
             raise UserError(message or f"data.path: the splits of {folder} cannot be found: {reason}") from error
         found = {split: [Path(member) for member in members] for split, members in splits.items()}

@@ -179,7 +179,7 @@ def open_source(config: DataConfig, registered: Mapping[str, Path]) -> Source:
         exists = path.exists()
     except (OSError, RuntimeError) as error:  # A folder may not be entered, or a user's home folder is unknown.
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"data.path: {config.path} cannot be read: {reason}") from error
+        raise UserError(f"data.path: {one_line(config.path)} cannot be read: {reason}") from error
     if exists:
         return _open_local(path, config, config.path)
     if _looks_local(config.path):
@@ -219,6 +219,8 @@ def _open_local(path: Path, config: DataConfig, where: str) -> Source:
     path = path.expanduser().resolve()
     if path.is_file() and path.suffix.lower() != ".parquet":
         raise UserError(f"data.path: {where} is a file; expected a folder of images or a .parquet file")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"data.path: {where} is neither a folder nor a regular file")
     if not path.exists():
         raise UserError(f"data.path: the registered data set '{where}' needs its files at {path}, which does not exist")
     parquet = [path] if path.is_file() else find_files(path, (".parquet",))

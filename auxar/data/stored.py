@@ -26,7 +26,7 @@ from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
 from auxar.data.space import CACHE_ADVICE, cannot_be_written, disk_problem
 from auxar.errors import UserError
-from auxar.files import UNFINISHED
+from auxar.files import FOLDER, UNFINISHED, kind, remove
 from auxar.interfaces import ImageSpec
 from auxar.locks import holding
 
@@ -93,8 +93,8 @@ def _problem(file: Path, images: EncodedImages, preparation: Preparation) -> str
         damage = checksums.problem(file)
     except OSError as error:
         raise UserError(
-            f"data: prepared images cannot be read from {file}: {error.strerror or error}; make the file readable, or "
-            "set the environment variable HF_DATASETS_CACHE to another folder"
+            f"data: prepared images cannot be read from {error.filename or file}: {error.strerror or error}; make the "
+            "file readable, or set the environment variable HF_DATASETS_CACHE to another folder"
         ) from error
     if damage is None and _is_repaired(file, images, preparation):
         return "lacks images that can be read now"
@@ -118,6 +118,8 @@ def _write(file: Path, images: EncodedImages, preparation: Preparation) -> None:
     # be recognized and removed.
     folder = file.with_suffix(UNFINISHED)
     shutil.rmtree(folder, ignore_errors=True)
+    if kind(folder) not in (None, FOLDER):
+        remove(folder)
     folder.mkdir()
     try:
         made = folder / file.name

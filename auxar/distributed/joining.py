@@ -7,8 +7,10 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, wait
 from datetime import timedelta
 
 import attrs
@@ -170,16 +172,7 @@ def connect(place: Place) -> Store:
     if not place.hosts:
         _wait_for_port(place)
     try:
-        # `multi_tenant` lets the process group use the same port.
-        store = TCPStore(
-            place.host,
-            place.port,
-            place.count,
-            place.hosts,
-            timeout=CONNECTING,
-            wait_for_workers=False,
-            multi_tenant=place.hosts,
-        )
+        store = _store(place)
     except torch.distributed.DistError as error:
         if not place.hosts:
             raise
@@ -190,6 +183,41 @@ def connect(place: Place) -> Store:
         ) from None
     # A launcher may restart the processes, and its store keeps the keys of earlier attempts.
     return PrefixStore(f"auxar/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def _store(place: Place) -> TCPStore:
+    """Makes the store in another thread, because its constructor neither reacts to signals nor keeps its time limit.
+
+    Raises `UserError` if it does not connect in time, which happens if another program listens at its port.
+    """
+    made: Future[TCPStore] = Future()
+
+    def make() -> None:
+        try:
+            # `multi_tenant` lets the process group use the same port.
+            store = TCPStore(
+                place.host,
+                place.port,
+                place.count,
+                place.hosts,
+                timeout=CONNECTING,
+                wait_for_workers=False,
+                multi_tenant=place.hosts,
+            )
+        except Exception as error:
+            made.set_exception(error)
+        else:
+            made.set_result(store)
+
+    # A thread of a pool would be waited for when this process ends.
+    threading.Thread(target=make, name="auxar store", daemon=True).start()
+    limit = 2 * CONNECTING.total_seconds()
+    if not wait([made], timeout=limit).done:
+        raise UserError(
+            f"MASTER_ADDR={place.host}, MASTER_PORT={place.port}: the program that listens there did not answer within "
+            f"{limit:.0f} seconds; use a port that no other program uses"
+        )
+    return made.result()
 
 
 def _wait_for_port(place: Place) -> None:

@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.files import replacing, write_json
-from auxar.generation.samples import batches, clear, drawn_how
+from auxar.files import replacing
+from auxar.generation.samples import batches, drawn_how, finish
 from auxar.generation.sheets import can_be_shown, labeled, save_png, to_uint8
 from auxar.interfaces import ImageSpec, Known, Prior, Sampler, SampleRequest
 from auxar.recipe import SamplingConfig
@@ -80,14 +80,16 @@ def draw_given_to_folder(
         raise UserError(
             f"sampling.images (-n) is {each:,}: expected at most {most:,} draws for each of {len(given.names)} images"
         )
-    clear(folder, accelerator)
     total = attrs.evolve(config, images=each * len(given.names))
     spec = model.image
     found: list[tuple[int, dict[str, np.ndarray]]] = []
     started = time.perf_counter()
-    for indices in batches(total, spec, folder, accelerator):
+
+    def draw(indices: tuple[int, ...]) -> list[Tensor]:
         rows = torch.tensor([index // each for index in indices])
-        views = _draw(model, given, rows, config.request(indices), sampler, accelerator)
+        return _draw(model, given, rows, config.request(indices), sampler, accelerator)
+
+    for indices, views in batches(draw, total, spec, folder, accelerator):
         facts = _facts(model, given, views)
         for row, index in enumerate(indices):
             name = f"{index // each:06d}-{index % each:03d}.png"
@@ -103,8 +105,8 @@ def draw_given_to_folder(
         agreement = arrays.get("view_agreement")
         save_png(_sheet(model, given, arrays["images"]), folder / "samples.png")
         _save(folder / "draws.npz", given, arrays)
-        write_json(
-            folder / "samples.json",
+        finish(
+            folder,
             {
                 **drawn_how(config, total.images, seconds),
                 "given": list(given.names),

@@ -14,7 +14,7 @@ from torch import Tensor
 from auxar.data.conversion import BrokenImage, Preparation, decode, eight_bit, opened, read_file
 from auxar.data.folder import EXTENSIONS
 from auxar.errors import UserError, one_line
-from auxar.files import entries
+from auxar.files import FILE, FOLDER, entries, kind
 from auxar.generation.conditional import Given, check_stage
 from auxar.generation.sheets import can_be_shown
 from auxar.interfaces import ImageSpec, Known, Prior
@@ -62,26 +62,33 @@ def read_given(request: GivenRequest, recipe: Recipe, model: Prior) -> Given:
 def image_files(paths: Sequence[Path]) -> list[Path]:
     """The given files and, in place of each given folder, the image files in it, sorted by name.
 
-    Raises `UserError` if there are no paths, if a path does not exist, or if a folder has no image.
+    Raises `UserError` if there are no paths, if a path does not exist or cannot be read, or if a folder has no image.
     """
     if not paths:
         raise UserError("--given: expected at least one image file, or a folder of images")
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            inside = [file for file in entries(path) if _is_named_image(file)]
-            if not inside:
-                raise UserError(f"--given: there is no image in the folder {path}; looked for {', '.join(EXTENSIONS)}")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise UserError(f"--given: there is no file or folder {path}")
+        try:
+            found += _inside(path)
+        except UserError as error:
+            raise UserError(f"--given: {error}") from None
     return found
 
 
+def _inside(path: Path) -> list[Path]:
+    found = kind(path, follow_links=True)
+    if found == FILE:
+        return [path]
+    if found != FOLDER:
+        raise UserError(f"there is no file or folder {one_line(str(path))}")
+    inside = [file for file in entries(path) if _is_named_image(file) and kind(file, follow_links=True) != FOLDER]
+    if not inside:
+        raise UserError(f"there is no image in the folder {path}; looked for {', '.join(EXTENSIONS)}")
+    return inside
+
+
 def _is_named_image(file: Path) -> bool:
-    return file.name.lower().endswith(EXTENSIONS) and not file.name.startswith(".") and not file.is_dir()
+    return file.name.lower().endswith(EXTENSIONS) and not file.name.startswith(".")
 
 
 def read_images(files: Sequence[Path], image: ImageSpec, data: DataConfig) -> Tensor:

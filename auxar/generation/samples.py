@@ -6,9 +6,9 @@ import logging
 import math
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -26,6 +26,7 @@ from auxar.recipe import SamplingConfig
 from auxar.runs.lock import HOLDER, LOCK
 
 logger = logging.getLogger("auxar")
+T = TypeVar("T")
 
 SHEET_IMAGES = 256
 """Maximum number of images on the sheet. Every image is also saved as a single picture."""
@@ -33,7 +34,9 @@ GROWTH_ROWS = 4
 """The number of images in `growth.png`, which shows them from their coarsest view to the image."""
 PICTURE = re.compile(r"([0-9]{6}|[1-9][0-9]{6,})(-([0-9]{3}|[1-9][0-9]{3,}))?\.png")
 """The names of single pictures: at least six digits and, for a draw of a given image, a hyphen and at least three."""
-SHEETS = ("samples.json", "samples.png", "heldout.png", "growth.png", "draws.npz")
+RECORD, MARK = "samples.json", ".samples.json"
+"""Names of the record of finished samples, and of the file that marks a folder while samples are drawn."""
+SHEETS = (RECORD, MARK, "samples.png", "heldout.png", "growth.png", "draws.npz")
 """Names of the files that are written beside `images`, the folder of single pictures."""
 
 
@@ -72,15 +75,17 @@ def sample_to_folder(
 
     The images are divided among the processes. Except for rounding, an image does not depend on their number. Pictures
     are saved after each batch, so that an early stop keeps those of finished batches; sheets and `samples.json` are
-    written at the end. Samples of an earlier call in the same folder are removed. Raises `UserError` if the folder
-    holds files that are not samples.
+    written at the end. When the first batch is drawn, samples of an earlier call in the same folder are removed. Raises
+    `UserError` if the folder holds files that are not samples.
     """
     specs = model.specs
-    clear(folder, accelerator)
     found: list[tuple[int, list[Tensor]]] = []
     started = time.perf_counter()
-    for indices in batches(config, model.image, folder, accelerator):
-        views = draw_views(model, config.request(indices), sampler)
+
+    def draw(indices: tuple[int, ...]) -> list[Tensor]:
+        return draw_views(model, config.request(indices), sampler)
+
+    for indices, views in batches(draw, config, model.image, folder, accelerator):
         pictures = to_uint8(views[0], specs[0])
         for row, index in enumerate(indices):
             save_png(Image.fromarray(pictures[row]), folder / "images" / f"{index:06d}.png")
@@ -102,8 +107,8 @@ def sample_to_folder(
         rows = [(view[:GROWTH_ROWS], spec) for view, spec in zip(stacked, specs, strict=True) if can_be_shown(spec)]
         if len(rows) > 1:
             save_png(growth(rows[::-1]), folder / "growth.png")
-        write_json(
-            folder / "samples.json",
+        finish(
+            folder,
             {
                 **drawn_how(config, config.images, seconds),
                 # `columns` describes the sheet. `bits_per_dim` lists a value for each image of the sheet, in its order.
@@ -135,39 +140,69 @@ def drawn_how(config: SamplingConfig, count: int, seconds: float) -> dict[str, A
 
 
 def batches(
-    config: SamplingConfig, image: ImageSpec, folder: Path, accelerator: Accelerator
-) -> Iterator[tuple[int, ...]]:
-    """Yields the numbers of the images that this process draws, `config.batch_size` at a time, with a progress bar.
+    draw: Callable[[tuple[int, ...]], T],
+    config: SamplingConfig,
+    image: ImageSpec,
+    folder: Path,
+    accelerator: Accelerator,
+) -> Iterator[tuple[tuple[int, ...], T]]:
+    """Draws the images of this process, `config.batch_size` at a time, with a progress bar.
+
+    Yields the numbers of the images of each batch and the result of `draw` for them. When the first batch is drawn,
+    calls `begin`, so that earlier samples are kept if the sampler cannot draw.
 
     If drawing stops early, a warning says how many pictures are finished.
     """
     mine = range(config.images)[accelerator.process_index :: accelerator.num_processes]
     started = time.perf_counter()
     done = 0
+    begun = False
     try:
         with tqdm(total=len(mine), desc="sampling", unit="image", disable=not accelerator.is_main_process) as progress:
             for start in range(0, len(mine), config.batch_size):
                 indices = tuple(mine[start : start + config.batch_size])
-                yield indices
+                drawn = draw(indices)
+                if not begun:
+                    begin(folder, config, accelerator)
+                    begun = True
+                yield indices, drawn
                 done += len(indices)
                 pixels = done * image.height * image.width
                 progress.set_postfix_str(f"{pixels / (time.perf_counter() - started):,.0f} pixel/s", refresh=False)
                 progress.update(len(indices))
-    except GeneratorExit:
-        # The files are counted, because a part of the current batch may already be saved.
-        finished = sum(1 for _ in (folder / "images").glob("*.png"))
-        logger.warning(
-            "stopped after %d of %d images; the finished ones are in %s", finished, config.images, folder / "images"
-        )
+        if not begun:  # There are more processes than images, and all processes must call `begin`.
+            begin(folder, config, accelerator)
+    except BaseException:
+        if begun:
+            # The files are counted, because a part of the current batch may already be saved.
+            finished = sum(1 for _ in (folder / "images").glob("*.png"))
+            logger.warning(
+                "stopped after %d of %d images; the finished ones are in %s", finished, config.images, folder / "images"
+            )
         raise
 
 
-def clear(folder: Path, accelerator: Accelerator) -> None:
-    """Removes earlier samples. Raises `UserError`, and removes nothing, if the folder holds other files."""
+def begin(folder: Path, config: SamplingConfig, accelerator: Accelerator) -> None:
+    """Marks the folder and removes earlier samples. `config.images` is the number of pictures that will be drawn.
+
+    Raises `UserError`, and changes nothing, if the folder holds other files.
+    """
     if accelerator.is_main_process:
-        _clear(folder)
+        earlier = _files(folder)
+        # The mark is written first, so that pictures of a call that was stopped are always recognized.
+        write_json(folder / MARK, {"rule": config.rule, "seed": config.seed, "count": config.images})
+        # samples.json is removed next, because it marks the samples as complete.
+        for path in sorted(earlier, key=lambda path: path.name != RECORD):
+            if path != folder / MARK:
+                remove(path)
     # The other processes wait, so that none writes before the earlier samples are removed.
     accelerator.wait_for_everyone()
+
+
+def finish(folder: Path, record: dict[str, Any]) -> None:
+    """Writes `samples.json`, which marks the samples as complete, and removes the mark of `begin`."""
+    write_json(folder / RECORD, record)
+    remove(folder / MARK)
 
 
 def check_samples(folder: Path) -> None:
@@ -175,21 +210,17 @@ def check_samples(folder: Path) -> None:
     _files(folder)
 
 
-def _clear(folder: Path) -> None:
-    # `samples.json` is removed first, because it marks the samples as complete.
-    for path in sorted(_files(folder), key=lambda path: path.name != "samples.json"):
-        remove(path)
-
-
 def _files(folder: Path) -> list[Path]:
     """The files of earlier samples in `folder`. Raises `UserError` if it holds other files; lock files are ignored.
 
-    Files with the names of samples count as samples only if auxar has drawn samples in this folder.
+    Files with the names of samples, and temporary files of any name, count as samples only if auxar has drawn samples
+    in this folder.
     """
     images = folder / "images"
     if (found := kind(images)) not in (None, FOLDER):
         raise UserError(f"{images} cannot be written: expected a folder, found a {found}")
-    left = {*unfinished(folder), *unfinished(images)}
+    is_of_samples = _is_of_samples(folder)
+    left = {*unfinished(folder), *unfinished(images)} if is_of_samples else {*unfinished(folder, (MARK, HOLDER))}
     samples = []
     for path in (*entries(folder), *entries(images)):
         is_picture = path.parent == images and PICTURE.fullmatch(path.name)
@@ -199,10 +230,10 @@ def _files(folder: Path) -> list[Path]:
         # Other folders are allowed: they hold samples of other rules and seeds.
         elif path not in left and path.name not in (LOCK, HOLDER) and (is_named or not path.is_dir()):
             raise UserError(f"{path} is not a sample of an earlier call; choose an empty folder with --out")
-    if samples and not _is_of_samples(folder):
+    if samples and not is_of_samples:
         raise UserError(
-            f"{samples[0]} is not a sample of an earlier call: the folder has neither a samples.json of auxar nor its "
-            "lock; choose an empty folder with --out"
+            f"{samples[0]} is not a sample of an earlier call: the folder has neither a {RECORD} nor a {MARK} of "
+            "auxar; choose an empty folder with --out"
         )
     return [*left, *samples]
 
@@ -210,12 +241,14 @@ def _files(folder: Path) -> list[Path]:
 def _is_of_samples(folder: Path) -> bool:
     """Whether auxar has drawn samples in this folder, or has begun to draw them.
 
-    A call that was stopped leaves its lock, and a finished one also samples.json. A copy may lack hidden files.
+    The lock of the folder says nothing about this, because other programs use files of its name, too.
     """
-    if kind(folder / LOCK) == FILE:
-        return True
+    return any(_is_record(folder / name) for name in (RECORD, MARK))
+
+
+def _is_record(path: Path) -> bool:
     try:
-        record = read_json(folder / "samples.json")
+        record = read_json(path)
     except UserError:
         return False
     return isinstance(record, dict) and record.keys() >= {"rule", "seed", "count"}

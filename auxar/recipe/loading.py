@@ -13,7 +13,7 @@ import attrs
 import tomli_w
 
 from auxar.errors import UserError, did_you_mean, is_unicode, one_line, shown
-from auxar.files import read_bytes
+from auxar.files import kind, read_bytes
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
 from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig, check_image
@@ -89,12 +89,11 @@ class _Unreadable(UserError):
 
 
 def _text(path: Path) -> str:
-    # Unlike `Path.exists`, these functions return False for a name that the file system does not allow.
-    if not os.path.exists(path):
-        beside = path.parent.glob("*.toml") if os.path.isdir(path.parent) else ()
-        near = did_you_mean(path.name, (file.name for file in beside))
-        raise _Unreadable(f"recipe {path} does not exist{near}")
     try:
+        if kind(path, follow_links=True) is None:
+            beside = path.parent.glob("*.toml") if os.path.isdir(path.parent) else ()
+            near = did_you_mean(path.name, (file.name for file in beside))
+            raise UserError(f"{one_line(str(path))} does not exist{near}")
         return toml_text(read_bytes(path, MOST_BYTES))
     except ValueError:
         raise UserError("expected a recipe in UTF-8, but the file is not UTF-8 text; save it as UTF-8") from None

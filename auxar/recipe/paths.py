@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import attrs
@@ -18,7 +19,8 @@ def with_full_path(recipe: Recipe, registry: Registry) -> Recipe:
     `UserError` if the absolute path is not valid UTF-8, because recipes are written in UTF-8.
     """
     path = recipe.data.path
-    if path in registry.names("dataset") or not Path(path).exists():
+    # Unlike `Path.exists`, this function raises no error for a path that may not be read, which is reported later.
+    if path in registry.names("dataset") or not os.path.exists(path):
         return recipe
     full = str(Path(path).resolve())
     if not is_unicode(full):

@@ -111,7 +111,7 @@ def check_folder(path: Path) -> None:
             )
     elif path.exists():
         # A process that was killed before it wrote the recipe may have left these files.
-        ours = {path / name for name in (LOCK, HOLDER, RECORD)} | set(unfinished(path)) if path.is_dir() else set()
+        ours = {*(path / name for name in (LOCK, HOLDER, RECORD)), *unfinished(path, FILES)}
         if not path.is_dir() or any(entry not in ours for entry in entries(path)):
             raise UserError(f"{path} exists and is not a run's folder; choose another folder with --out")
     for entry in _checked(path):

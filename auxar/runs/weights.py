@@ -62,6 +62,12 @@ def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
     path = _trained(run, factor)
     with _advising():
         tensors, metadata = read_tensors(path, lambda shapes, _: check_shapes(factor, shapes, path))
+        # `load_state_dict` would convert other types, such as integers and complex numbers.
+        for name, expected in factor.state_dict().items():
+            if tensors[name].dtype != expected.dtype:
+                raise DamagedFile(
+                    f"{path} is damaged: {name} has the type {tensors[name].dtype}; expected {expected.dtype}"
+                )
     factor.load_state_dict(tensors)
     # Training refuses to save weights that are not finite, so a file with such weights is damaged.
     for name, parameter in factor.named_parameters():

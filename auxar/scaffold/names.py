@@ -10,7 +10,7 @@ from typing import cast
 
 import attrs
 
-from auxar.errors import UserError
+from auxar.errors import LONGEST_VALUE, UserError, one_line, shown
 from auxar.plugins import GROUP, Kind, Registry
 
 _VALID = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
@@ -43,8 +43,8 @@ def plugin_names(project: str) -> PluginNames:
     """Returns the names for a project. Raises `UserError` if a project or a Python module cannot have this name."""
     if not _VALID.fullmatch(project):
         raise UserError(
-            f"name '{project}': expected lowercase letters and digits, starting with a letter, with single hyphens "
-            f"or underscores between words{_near(project)}"
+            f"name {shown(project)}: expected lowercase letters and digits, starting with a letter, with single "
+            f"hyphens or underscores between words{_near(project)}"
         )
     names = PluginNames(project)
     if keyword.iskeyword(names.module):
@@ -80,7 +80,7 @@ def check_free(names: PluginNames, kind: str, registry: Registry) -> None:
 def _near(project: str) -> str:
     words = re.findall("[a-z0-9]+", project.lower())
     near = "-".join(words).lstrip("0123456789-")
-    return f", such as '{near}'" if near else ""
+    return f", such as '{one_line(near, LONGEST_VALUE)}'" if near else ""
 
 
 def _other(names: PluginNames) -> str:

@@ -440,7 +440,7 @@ def test_the_installed_command_and_its_status(tmp_path):
     assert failed.stderr.startswith("auxar: recipe none.toml does not exist")
 
 
-def raising(error: Exception) -> Callable[..., Any]:
+def raising(error: BaseException) -> Callable[..., Any]:
     def fail(*arguments: Any) -> None:
         raise error
 
@@ -464,9 +464,14 @@ def test_a_lack_of_memory_is_told(monkeypatch, capsys, failing):
     assert "; reduce the batch size" in told
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch):
-    monkeypatch.setattr("auxar.plugins.load_plugins", raising(RuntimeError("memory")))
-    with pytest.raises(RuntimeError):
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(RuntimeError("memory"), "^memory$"), (SystemExit(0), r"^the command was ended by sys\.exit\(0\) in other code")],
+)
+def test_other_errors_have_a_traceback(monkeypatch, error, message):
+    """So has `sys.exit` in a component. The exit status 0 would say that the work is done."""
+    monkeypatch.setattr("auxar.plugins.load_plugins", raising(error))
+    with pytest.raises(RuntimeError, match=message):
         main(["plugins"])
 
 

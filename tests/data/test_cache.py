@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO, Any
 
 import datasets
 import huggingface_hub
@@ -319,22 +320,34 @@ def test_read_only_cache_is_verified_and_read(folder, cache, read_only):
 def test_unreadable_cache_is_not_called_damaged(folder, cache, monkeypatch):
     load(folder)
     file = prepared(cache)
-    read = Path.read_bytes
+    open_file = Path.open
 
-    def refused(self: Path) -> bytes:
+    def refused(self: Path, mode: str) -> IO[Any]:
         if self.name.startswith(file.name):
             raise PermissionError(errno.EACCES, "Permission denied")
-        return read(self)
+        return open_file(self, mode)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", refused)
+        patch.setattr(Path, "open", refused)
         with pytest.raises(UserError, match=rf"cannot be read from {file}: Permission denied; make the file readable"):
             load(folder)
+    for path in (checksums.beside(file), file):
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(UserError, match=rf"cannot be read from {path}: Not a regular file"):
+            load(folder)
+        assert path.is_fifo()
+
+
+def test_the_folder_of_a_preparation_replaces_a_link(folder, cache):
+    load(folder)
+    file = prepared(cache)
     file.unlink()
-    os.mkfifo(file)
-    with pytest.raises(UserError, match=rf"cannot be read from {file}: Not a regular file"):
-        load(folder)
-    assert file.is_fifo()
+    (cache / "precious").mkdir()
+    file.with_suffix(".part").symlink_to("precious")
+    load(folder)
+    assert (cache / "precious").is_dir()
+    assert list(cache.glob("*.part")) == []
 
 
 # --- copies of data sets ---------------------------------------------------------------------------------------------

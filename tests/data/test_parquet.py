@@ -274,17 +274,43 @@ def test_card_that_names_files_elsewhere(tmp_path, monkeypatch, path, name):
     assert refusal(tmp_path).startswith(f"data.path: {tmp_path / name} names '{path}', which is not in its folder; ")
 
 
+def nested_aliases(first: str, form: str) -> str:
+    """A text of 30 lines, each of which stands for ten copies of the line before it."""
+    lines = [f"a0: &a0 {first}"]
+    lines += [f"a{i}: &a{i} {form.format(', '.join(10 * [f'*a{i - 1}']))}" for i in range(1, 30)]
+    return "\n".join([*lines, "configs: [{config_name: a, data_files: *a29}]"])
+
+
+MANY = "the aliases in {card} stand for more than 1,000,000 values"
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("configs: 3", "configs in {card} must be a list of tables; found 3"),
         ("configs: [1]", "configs in {card} must be a list of tables; found [1]"),
         (": [", "{card} cannot be read as YAML: "),
+        ("[configs]", "{card} cannot be read as YAML: expected a table"),
+        (f"a: 1{500 * ':1'}", "{card} cannot be read as YAML: a number has more than 1000 characters"),
         (
-            "a: &a [x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n"
-            "c: &c [*b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c]\n"
-            "configs: [{config_name: a, data_files: [*d, *d, *d, *d, *d, *d, *d, *d]}]",
+            f"a: &a [{', '.join(101 * ['x'])}]\n"
+            f"configs: [{{config_name: a, data_files: [{', '.join(101 * ['{split: a, path: *a}'])}]}}]",
             "configs in {card} name more than 10,000 paths",
+        ),
+        (nested_aliases("[x]", "[{}]"), MANY),
+        (nested_aliases("{x: 1}", "{{<<: [{}]}}"), MANY),
+        ("configs: &a [{config_name: a, data_files: *a}]", MANY),
+        ("configs: [{config_name: [a]}]", "{card}: expected configs with a text config_name and, "),
+        ("configs: [{data_files: x}]", "; found {{'data_files': 'x'}}"),
+        ("configs: [{config_name: 2026-01-01}]", "; found {{'config_name': datetime.date(2026, 1, 1)}}"),
+        ("configs: [{config_name: a, data_files: 2026-01-01}]", "{card}: expected configs "),
+        ("configs: [{config_name: a, data_files: {1: train.parquet}}]", "{card}: expected configs "),
+        ("configs: [{config_name: a, data_files: [[x]]}]", "{card}: expected configs "),
+        ("configs: [{config_name: a, data_files: [{split: a, path: 3}]}]", "{card}: expected configs "),
+        ("configs: [{config_name: a, default: 'no'}]", "{card}: expected configs "),
+        (
+            "configs: [{config_name: a, data_files: [{split: a-b, path: x}]}]",
+            "the splits of {card.parent} cannot be found: Expected data_files in YAML to be ",
         ),
         ("configs: [{config_name: a, data_files: b/*}]", "the splits of {card.parent} cannot be found: No "),
     ],

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,14 @@ def test_a_mistake_in_the_environment_is_named(changes, reason):
     with pytest.raises(UserError) as caught:
         Place.of({**ENVIRONMENT, **changes})
     assert str(caught.value).startswith(reason)
+
+
+def test_another_program_at_the_port_is_told(monkeypatch):
+    monkeypatch.setattr(joining, "CONNECTING", timedelta(seconds=0.2))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(UserError, match=f"MASTER_PORT={port}: the program that listens there did not answer"):
+            joining.connect(Place(1, 2, "127.0.0.1", port, hosts=False))
 
 
 @pytest.mark.parametrize(("rank", "missing"), [(0, 1), (1, 0)])

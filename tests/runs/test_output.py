@@ -20,11 +20,15 @@ from auxar.commands.evaluate import evaluate
 from auxar.commands.figures import figures
 from auxar.commands.sample import sample
 from auxar.errors import UserError
-from auxar.files import append_line, replacing, unfinished, write_json, write_tensors, write_text
+from auxar.files import append_line, read_json, replacing, unfinished, write_json, write_tensors, write_text
+from auxar.generation import samples
+from auxar.generation.inputs import GivenRequest
+from auxar.generation.samples import MARK, check_samples
 from auxar.generation.sheets import save_png
 from auxar.pipeline import run as run_recipe
 from auxar.report import write_report
 from auxar.runs import opening
+from auxar.runs.layout import check_folder
 from auxar.runs.lock import holding
 
 
@@ -98,7 +102,8 @@ def test_only_temporary_files_of_auxar_are_unfinished(tmp_path):
     (tmp_path / ".folder.abcdefgh.part").mkdir()
     (tmp_path / ".link.abcdefgh.part").symlink_to(".part")
     with replacing(tmp_path / "a\nb.png") as temporary:
-        assert unfinished(tmp_path) == [temporary]
+        assert unfinished(tmp_path) == unfinished(tmp_path, ["a\nb.png"]) == [temporary]
+        assert unfinished(tmp_path, ["b.png"]) == []
 
 
 # Commands
@@ -190,30 +195,94 @@ def test_a_lock_follows_no_link(tmp_path):
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", [".lock", ".lock.json"])
+@pytest.mark.parametrize("content", ["precious", '{"pid": 1}'])
+def test_a_lock_replaces_no_file_of_a_user(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    assert refusal(holding(tmp_path).__enter__).startswith(f"{tmp_path / name} cannot be ")
+    assert (tmp_path / name).read_text() == content
+    (tmp_path / name).unlink()
+    with holding(tmp_path):
+        pass
+
+
+def test_a_lock_replaces_its_own_files(tmp_path):
+    """A killed process leaves its note, and also a lock with its number on a file system without locks."""
+    (tmp_path / ".lock").write_text("7\nelsewhere\n")
+    (tmp_path / ".lock.json").write_text('{"pid": 7, "host": "elsewhere"}')
+    with holding(tmp_path):
+        assert read_json(tmp_path / ".lock.json")["pid"] == os.getpid()
+
+
+def test_a_run_begins_only_among_temporary_files_of_its_own(tmp_path):
+    for name in (".lock", "..lock.json.abcdefgh.part", ".run.json.abcdefgh.part", ".recipe.toml.abcdefgh.part"):
+        (tmp_path / name).touch()
+    check_folder(tmp_path)
+    (tmp_path / ".movie.abcdefgh.part").touch()
+    assert "exists and is not a run's folder" in refusal(check_folder, tmp_path)
+
+
 # Samples
 
 
-@pytest.mark.parametrize("name", ["images/000000.png", "samples.png", "draws.npz", "samples.json"])
-def test_files_of_a_user_with_names_of_samples_are_kept(finished, tmp_path, name):
-    """Such files are removed only from folders in which auxar has drawn samples."""
+@pytest.mark.parametrize("is_locked", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("images/000000.png", "samples.png", "draws.npz", "samples.json", ".samples.json"),
+        *("images/.a.abcdefgh.part", ".a.abcdefgh.part"),
+    ],
+)
+def test_files_of_a_user_with_names_of_samples_are_kept(tmp_path, name, is_locked):
+    """Such files are removed only from folders in which auxar has drawn samples. Other programs have locks, too."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text('{"count": 3}')
-    before = snapshot(tmp_path)
-    assert refusal(sample, finished, images=1, out=tmp_path).startswith(
-        f"{tmp_path / name} is not a sample of an earlier call: "
-    )
-    assert snapshot(tmp_path) == before
-    assert not (tmp_path / ".lock").exists()
+    if is_locked:
+        (tmp_path / ".lock").touch()
+    assert refusal(check_samples, tmp_path).startswith(f"{tmp_path / name} is not a sample of an earlier call")
 
 
-@pytest.mark.parametrize("kept", ["samples.json", ".lock"])
-def test_earlier_samples_are_replaced(finished, tmp_path, kept):
-    """A stopped call leaves a lock file without samples.json, and a copy may lack the hidden lock file."""
-    out = sample(finished, images=2, out=tmp_path / "out")
-    for name in {"samples.json", ".lock"} - {kept}:
-        (out / name).unlink()
+def test_earlier_samples_are_replaced(finished, tmp_path, monkeypatch):
+    """A finished call leaves samples.json, and a stopped call the mark that it wrote before its first picture."""
+    out = sample(finished, images=3, out=tmp_path / "out")
+    assert not (out / MARK).exists()
+    (out / ".lock").unlink()  # A copy may lack hidden files.
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(samples, "finish", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            sample(finished, images=2, out=out)
+    assert sorted(os.listdir(out / "images")) == ["000000.png", "000001.png"]
+    assert not (out / "samples.json").exists()
     sample(finished, images=1, out=out)
     assert os.listdir(out / "images") == ["000000.png"]
+    assert not (out / MARK).exists()
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_earlier_samples_are_kept_if_none_can_be_drawn(finished, pictures, tmp_path, monkeypatch, caplog, given):
+    """An engine that cannot be compiled is only found when the first images are drawn."""
+    request = GivenRequest([pictures / "000.png"]) if given else None
+    out = sample(finished, request, images=2, out=tmp_path / "out")
+    before = snapshot(tmp_path)
+
+    def fail(*_: object) -> None:
+        raise UserError("engine")
+
+    monkeypatch.setattr("auxar.generation.conditional._draw" if given else "auxar.generation.samples.draw_views", fail)
+    assert refusal(sample, finished, request, images=1, out=out) == "engine"
+    assert snapshot(tmp_path) == before
+    assert "stopped after" not in caplog.text
+
+
+def test_samples_are_drawn_after_a_call_that_was_killed_before_its_mark(finished, tmp_path):
+    for name in (".lock", "..lock.json.abcdefgh.part", "..samples.json.abcdefgh.part"):
+        (tmp_path / name).touch()
+    sample(finished, images=1, out=tmp_path)
+    assert {path.name for path in tmp_path.glob(".*")} == {".lock"}
 
 
 def test_samples_are_not_replaced_through_a_link(finished, tmp_path):

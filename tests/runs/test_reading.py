@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
-from helpers.tiny_runs import run, snapshot, tiny
+from helpers.tiny_runs import PROJECT, run, snapshot, tiny
 
 import auxar
 from auxar.commands.evaluate import evaluate
 from auxar.commands.sample import sample
+from auxar.data.source import open_source
 from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
 from auxar.files import (
@@ -25,12 +27,17 @@ from auxar.files import (
     append_line,
     entries,
     is_file,
+    kind,
     read_bytes,
     read_json,
     read_shapes,
     read_tensors,
     write_tensors,
 )
+from auxar.generation.inputs import image_files
+from auxar.plugins import load_plugins
+from auxar.recipe import DataConfig, load_recipe
+from auxar.recipe.paths import with_full_path
 from auxar.report import write_report
 from auxar.runs.format import check_format
 from auxar.training.checkpoints import checkpoints
@@ -138,6 +145,37 @@ def test_a_file_that_cannot_be_looked_up_is_not_missing(tmp_path):
     assert refusal(is_file, tmp_path) == f"{tmp_path} cannot be read: it is not a regular file"
     with denied(path, "stat"):
         assert refusal(is_file, path) == f"{path} cannot be read: Permission denied"
+
+
+LONG = "x" * 5000
+
+
+def opened_data(path: Path) -> None:
+    config = DataConfig(str(path))
+    recipe = attrs.evolve(load_recipe(PROJECT / "recipes" / "quickstart.toml")[0], data=config)
+    open_source(with_full_path(recipe, load_plugins()).data, {})
+
+
+@pytest.mark.parametrize(
+    ("key", "reader"),
+    [
+        ("recipe", lambda path: load_recipe(path / "x.toml")),
+        ("data.path:", lambda path: opened_data(path / "x.toml")),
+        ("--given:", lambda path: image_files([path / "x.toml"])),
+        ("plugins:", lambda path: load_plugins([path / "x.toml"])),
+    ],
+)
+def test_a_given_path_that_cannot_be_looked_up_is_named_with_its_key(tmp_path, key, reader):
+    with denied(tmp_path / "x.toml", "stat"):
+        assert refusal(reader, tmp_path) == f"{key} {tmp_path / 'x.toml'} cannot be read: Permission denied"
+    message = refusal(reader, tmp_path / LONG)
+    assert message.startswith(key)
+    assert len(message) < 2500
+    assert kind(tmp_path / LONG) is kind(tmp_path / "\0") is None
+
+
+def test_a_data_path_that_is_a_device(tmp_path):
+    assert refusal(opened_data, Path("/dev/null")) == "data.path: /dev/null is neither a folder nor a regular file"
 
 
 # Runs

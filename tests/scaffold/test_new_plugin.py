@@ -16,6 +16,7 @@ import pytest
 from helpers.tiny_runs import PROJECT, call
 
 from auxar.cli import main
+from auxar.errors import one_line, shown
 from auxar.plugins import Kind, load_plugins
 from auxar.scaffold import KINDS, plugin_names
 
@@ -170,12 +171,13 @@ def refused(tmp_path, monkeypatch, capsys):
         ("", ""),
         ("ü", ""),
         ("half\n", ", such as 'half'"),
+        ("A" * 10_000, f", such as '{one_line('a' * 10_000, 120)}'"),
     ],
 )
 def test_names_that_are_not_valid(refused, name, near):
     message = refused("--kind", "view", "--", name)
     assert message == (
-        f"name '{name}': expected lowercase letters and digits, starting with a letter, with single hyphens "
+        f"name {shown(name)}: expected lowercase letters and digits, starting with a letter, with single hyphens "
         f"or underscores between words{near}"
     )
 

@@ -406,6 +406,7 @@ def test_without_a_compiler_pytorch_samples(bare, monkeypatch, caplog):
         ("false", "compiler false failed"),
         ("true", "compiler true failed: status 0"),
         ("no-such-compiler", "no-such-compiler"),
+        ("'", "CXX is not the command of a C.. compiler: No closing quotation"),
         ("sh -c 'printf \"\\351t\\351\" >&2; false' \udcff", "compiler sh failed: \ufffdt\ufffd"),
     ],
 )
@@ -784,13 +785,21 @@ def test_a_cache_folder_on_a_full_disk_is_replaced(compilations, bare, monkeypat
 
 
 @needs_native
-def test_a_user_without_a_home_folder_can_sample(compilations, monkeypatch, caplog):
+def test_a_user_without_a_home_folder_can_sample(compilations, monkeypatch, caplog, tmp_path):
+    """A relative path of the home folder would lead into the current folder."""
+
     def homeless():
         raise RuntimeError("Could not determine home directory.")
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", homeless)
     assert_private(caplog, "Could not determine home directory")
+    monkeypatch.setattr(Path, "home", lambda: Path("home"))
+    caplog.clear()
+    compiling.attempt.cache_clear()
+    assert_private(caplog, "the cache folder home/.cache is a relative path; set XDG_CACHE_HOME")
+    assert not (tmp_path / "home").exists()
 
 
 @needs_native

@@ -50,7 +50,10 @@ def attempt() -> ctypes.CDLL | str:
 
     The result is cached, so that a compiler that fails is not run again for every batch.
     """
-    named = shlex.split(os.environ.get("CXX", ""))
+    try:
+        named = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:
+        return f"CXX is not the command of a C++ compiler: {error}"
     compiler = named or [found for found in map(shutil.which, ("c++", "g++", "clang++")) if found][:1]
     if not compiler:
         return "no C++ compiler was found; install c++, g++ or clang++, or set CXX"
@@ -88,9 +91,13 @@ def _cache() -> Iterator[Path]:
     or writing within the block.
     """
     try:
-        base = Path(os.environ.get("XDG_CACHE_HOME", ""))
         # The XDG specification says that relative paths are ignored. They would lead into the current folder.
-        folder = (base if base.is_absolute() else Path.home() / ".cache") / "auxar"
+        base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        if not base.is_absolute():
+            base = Path.home() / ".cache"
+        if not base.is_absolute():
+            raise UserError(f"the cache folder {base} is a relative path; {REMEDY}")
+        folder = base / "auxar"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except (OSError, RuntimeError) as error:  # `Path.home` raises RuntimeError for a user without a home folder.
