@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from auxar.interfaces import ImageSpec
 from auxar.testing import drawing, heads, networks
 from auxar.testing.causality import check_causality
+from auxar.testing.conditionals import check_conditionals
 from auxar.testing.examples import NETWORK_SPECS, SCALES, SEEDS, TINY_SPECS, randomized
 from auxar.testing.laws import ContractError, fitting, search
 from auxar.testing.networks import Distribution
@@ -71,6 +72,8 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
         if network is not None:
             for seed, size in enumerate(HEAD_SIZES):
                 heads.check_likelihoods(network.head, spec, seed, size)
+            if spec.levels**spec.channels > heads.MOST_VALUES:
+                check_conditionals(network.head, spec, 0)
     search(check, _examples(specs), spec=st.sampled_from(specs), **drawn)
     counted = _counted(make, most, images)
     if counted:
