@@ -55,7 +55,7 @@ def check_embedding(
     - `state`: no method changes torch's gradient mode or default dtype, or, in evaluation mode, draws from or seeds
       torch's random numbers.
     - `view`: features depend on the view.
-    - `save`: loading saved weights restores the features exactly.
+    - `save`: loading saved weights restores the features exactly, also after `initialize`.
     - `initialize`: `initialize` changes the training mode of no module.
     - `gradient`: each trainable parameter gets a gradient, and all gradients are finite.
     - `device`: features on a GPU equal those on the CPU up to rounding.
@@ -128,6 +128,10 @@ def _check_values(embedding: Embedding, seed: int) -> None:
 
 def _check_saved(embedding: Embedding, fresh: Embedding, seed: int) -> None:
     view = random_images(2, embedding.view, seed)
+    embedding.train()
+    with runs("initialize", view=embedding.view), torch.no_grad():
+        embedding.initialize(view)
+    embedding.eval()
     with runs("saving and loading the weights"):
         state = {name: tensor.contiguous() for name, tensor in embedding.state_dict().items()}
         fresh.double().load_state_dict(load(save(state)))

@@ -29,7 +29,7 @@ from auxar.sources import DrawSource, ForceSource
 from auxar.testing.drawing import reference_sampler
 from auxar.testing.examples import RULES, SEEDS, random_images, randomized, sum_support
 from auxar.testing.laws import ContractError, broken, columns_first, described, runs, search, unchanged
-from auxar.testing.networks import CLOSE
+from auxar.testing.networks import CLOSE, MANY, NARROW
 from auxar.testing.sources import NotingSource
 
 EXAMPLES = 30
@@ -49,10 +49,6 @@ IMAGES = [
 
 LARGE = ImageSpec(3, height=15, width=11)
 """A larger image. It has more rows and columns than a sampler is likely to treat together."""
-MANY = 17
-"""The number of larger images that are drawn at once."""
-NARROW = 1e-3
-"""The relative and absolute tolerance of parameters that are predicted in float32."""
 
 
 def check_sampler(

@@ -62,6 +62,18 @@ class Hidden(Features):
         return super().forward(view) * self.gain
 
 
+class InitializedOutside(Features):
+    """An embedding whose `initialize` sets a number that is not part of the state."""
+
+    mean = 0.0
+
+    def initialize(self, view):
+        self.mean = view.double().mean().item()
+
+    def forward(self, view):
+        return super().forward(view) - self.mean
+
+
 class Writing(Features):
     """An embedding that changes the view."""
 
@@ -133,6 +145,7 @@ class ShortIntegers(Features):
         (Swapped, "spec"),
         (Wrapping, "dtype"),
         (Hidden, "save"),
+        (InitializedOutside, "save"),
     ],
 )
 def test_a_broken_embedding_is_caught(kind, law):
