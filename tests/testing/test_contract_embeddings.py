@@ -74,6 +74,20 @@ class InitializedOutside(Features):
         return super().forward(view) - self.mean
 
 
+class FirstOfMany(Features):
+    """An embedding that gives the views after the sixteenth the features of the first."""
+
+    def forward(self, view):
+        numbers = torch.arange(len(view))
+        return super().forward(view[numbers.where(numbers < 16, 0)])
+
+
+class OtherInSingle(Features):
+    def forward(self, view):
+        found = super().forward(view)
+        return found * 0.9 if found.dtype == torch.float32 else found
+
+
 class Writing(Features):
     """An embedding that changes the view."""
 
@@ -145,6 +159,8 @@ class ShortIntegers(Features):
         (Swapped, "spec"),
         (Wrapping, "dtype"),
         (Hidden, "save"),
+        (FirstOfMany, "batch"),
+        (OtherInSingle, "precision"),
         (InitializedOutside, "save"),
     ],
 )
