@@ -72,7 +72,7 @@ class Possible:
         ends = torch.zeros((1, spec.channels), dtype=torch.int64), torch.full((1, spec.channels), spec.levels - 1)
         return cls(Interval(*ends), Interval(*ends))
 
-    def rows(self, rows: Tensor) -> Possible:
+    def rows(self, rows: Tensor | slice) -> Possible:
         """The intervals of some of the pixels."""
         return Possible(*(Interval(of.low[rows], of.high[rows]) for of in (self.even, self.odd)))
 
