@@ -11,7 +11,7 @@ from auxar.testing.distributions import check_distribution
 from auxar.testing.laws import broken
 from auxar.testing.networks import Distribution, Restricted
 
-FEATURES = (1, 3)
+FEATURES = (1, 17)
 """The numbers of feature channels that are tried by default."""
 
 
@@ -26,7 +26,7 @@ def check_decoder(
 
     The laws are the same as for `check_prior`, except for `factors`, `views`, `parts`, `sample` and `bits`, which only
     priors have. Features are an additional input, and `gradient` also requires that the loss depends on them. If the
-    decoder `restricts`, another law is checked on specs so small that all images can be enumerated:
+    decoder `restricts`, another law is checked, sums over all images on specs so small that these can be enumerated:
 
     - `restricted`: restricted to intervals, the probabilities of all images inside sum to 1 and those of other images
       are 0. `log_prob_by_channel` agrees with it: its `inside`, if given, is the difference of the free and the

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from auxar.interfaces import ImageSpec
 from auxar.testing import drawing, heads, networks
-from auxar.testing.causality import check_causality
+from auxar.testing.causality import check_causality, check_some_causality
+from auxar.testing.conditionals import check_conditionals
 from auxar.testing.examples import NETWORK_SPECS, SCALES, SEEDS, TINY_SPECS, randomized
 from auxar.testing.laws import ContractError, fitting, search
 from auxar.testing.networks import Distribution
-from auxar.testing.restricting import check_restricted
+from auxar.testing.restricting import check_large_restricted, check_restricted
 
 EXAMPLES = 15
 """The largest number of examples that each search tries."""
@@ -30,6 +31,8 @@ DRAWN_PIXELS = 16
 small images are faster."""
 COMPARED_PIXELS = 4
 """The preferred number of pixels in the checks that compare requests and the methods of a prior."""
+SQUARE = 4
+"""The number of rows and columns that images must exceed in the larger check of restricted decoders, if possible."""
 HEAD_SIZES = (1.0, 5.0)
 """Standard deviations of the random parameters with which the head of a causal network is checked."""
 
@@ -49,6 +52,7 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
         fitting(functools.partial(_made, make, number), candidates, images is not None, "images") for number in channels
     ]
     specs = [spec for spec in accepted[0] if all(spec in others for others in accepted)]
+    largest = max(specs, key=lambda spec: spec.dims)
     if images is None:
         specs = [spec for spec in specs if spec.dims <= ENOUGH] or specs[:1]
 
@@ -71,6 +75,8 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
         if network is not None:
             for seed, size in enumerate(HEAD_SIZES):
                 heads.check_likelihoods(network.head, spec, seed, size)
+            if spec.levels**spec.channels > heads.MOST_VALUES:
+                check_conditionals(network.head, spec, 0)
     search(check, _examples(specs), spec=st.sampled_from(specs), **drawn)
     counted = _counted(make, most, images)
     if counted:
@@ -88,6 +94,16 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
         randomized(model.module, 0)
         networks.check_saved(model, make(spec, most), 0)
         networks.check_training(make(spec, most), 0)
+    model = make(largest, most)
+    randomized(model.module, 0)
+    networks.check_large(model, 0)
+    if model.network is not None:
+        randomized(model.module, 0)
+        check_some_causality(model.network, model.features(1), 0)
+    larger = [spec for spec in specs if min(spec.height, spec.width) > SQUARE] or specs
+    model = make(min(larger, key=lambda spec: spec.dims), most)
+    randomized(model.module, 0)
+    check_large_restricted(model, 0)
     middle = min(specs, key=lambda spec: abs(spec.height * spec.width - DRAWN_PIXELS))
     counted.sort(key=lambda spec: -abs(spec.height * spec.width - COMPARED_PIXELS))
     small = list({spec.channels: spec for spec in counted}.values()) or [middle]

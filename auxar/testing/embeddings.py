@@ -14,7 +14,7 @@ from torch import Tensor
 from auxar.interfaces import Embedding, ImageSpec
 from auxar.testing.examples import SCALES, SEEDS, extreme_images, random_images, randomized
 from auxar.testing.laws import broken, described, devices, fitting, keeps_state, runs, search, unchanged, untouched
-from auxar.testing.networks import CLOSE, FORMS
+from auxar.testing.networks import CLOSE, FORMS, MANY, NARROW
 
 EXAMPLES = 15
 """The number of examples that the search tries."""
@@ -47,7 +47,8 @@ def check_embedding(
     - `shape`: features are floating point of shape (b, features_channels, height, width), with the size of the image.
     - `finite`: features are finite, also for extreme views and after `initialize`.
     - `determinism`: in evaluation mode, equal views give equal features.
-    - `batch`: the features of a view do not depend on the other views of the batch.
+    - `batch`: the features of a view do not depend on the other views of the batch, few or many.
+    - `precision`: in float32, features are nearly the same as in float64.
     - `dtype`: a view gives the same features in uint8, int16, int32 and int64.
     - `layout`: features do not depend on the memory layout of the view.
     - `inputs`: no method changes the view.
@@ -55,7 +56,7 @@ def check_embedding(
     - `state`: no method changes torch's gradient mode or default dtype, or, in evaluation mode, draws from or seeds
       torch's random numbers.
     - `view`: features depend on the view.
-    - `save`: loading saved weights restores the features exactly.
+    - `save`: loading saved weights restores the features exactly, also after `initialize`.
     - `initialize`: `initialize` changes the training mode of no module.
     - `gradient`: each trainable parameter gets a gradient, and all gradients are finite.
     - `device`: features on a GPU equal those on the CPU up to rounding.
@@ -78,6 +79,7 @@ def check_embedding(
     search(check, EXAMPLES, pair=st.sampled_from(chosen), seed=SEEDS, size=SCALES)
     for pair in chosen:
         _check_training(build(config, *pair))
+    _check_many(randomized(build(config, *max(chosen, key=lambda pair: pair[0].dims)), 0))
 
 
 def _check_spec(embedding: Embedding, view: ImageSpec, image: ImageSpec) -> None:
@@ -126,8 +128,29 @@ def _check_values(embedding: Embedding, seed: int) -> None:
         broken("dtype", message, view=embedding.view)
 
 
+def _check_many(embedding: Embedding) -> None:
+    """Checks the laws `determinism`, `batch` and `precision` with many views in float32, as in training."""
+    view = random_images(3, embedding.view, 0)
+    expected = _features(embedding, view)
+    embedding.float()
+    numbers = torch.arange(MANY) % len(view)
+    with runs("the embedding", view=embedding.view):
+        found, again = (embedding(view[numbers]).detach() for _ in range(2))
+    if not torch.equal(found, again):
+        broken("determinism", "the features of the same views in float32 differ between calls", view=embedding.view)
+    few = _features(embedding, view).double()
+    if not torch.allclose(few, expected, rtol=NARROW, atol=NARROW):
+        broken("precision", "features in float32 differ from those in float64", view=embedding.view)
+    if not torch.allclose(found.double(), expected[numbers], rtol=NARROW, atol=NARROW):
+        broken("batch", f"the features of {MANY} views differ from those of the same views in a small batch")
+
+
 def _check_saved(embedding: Embedding, fresh: Embedding, seed: int) -> None:
     view = random_images(2, embedding.view, seed)
+    embedding.train()
+    with runs("initialize", view=embedding.view), torch.no_grad():
+        embedding.initialize(view)
+    embedding.eval()
     with runs("saving and loading the weights"):
         state = {name: tensor.contiguous() for name, tensor in embedding.state_dict().items()}
         fresh.double().load_state_dict(load(save(state)))

@@ -10,6 +10,8 @@ from auxar.testing.laws import broken
 CAREFUL = 7.0
 """The number c in the limit f + c · √(2f) + c² of the χ² test with f bins. A correct model exceeds the limit less than
 once in 10¹⁰ tests."""
+BINS = 16
+"""The number of equal parts of (0, 1) in which uniform numbers are counted."""
 
 
 def check_frequencies(drawn: Tensor, everything: Tensor, nats: Tensor, levels: int, what: str) -> None:
@@ -37,6 +39,22 @@ def check_frequencies(drawn: Tensor, everything: Tensor, nats: Tensor, levels: i
             f"{expected[worst]:.1f} times are expected",
             **{what: everything[worst]},
         )
+
+
+def check_uniform(numbers: Tensor, message: str, **example: object) -> None:
+    """Checks the law `draws`: numbers, (n,), may have been drawn uniformly from (0, 1). `message` says what they mean.
+
+    They would be uniform if values were drawn with their probabilities, so the number of a value is where its
+    probability lies among those of all values in their order.
+    """
+    counts = torch.histc(numbers.cpu(), BINS, 0, 1)
+    expected = len(numbers) / BINS
+    statistic = (counts - expected).square().sum().item() / expected
+    if statistic > BINS + CAREFUL * (2 * BINS) ** 0.5 + CAREFUL**2:
+        worst = int((counts - expected).abs().argmax())
+        share = f"{worst / BINS:.3g} … {(worst + 1) / BINS:.3g}"
+        found = f"of {len(numbers):,} draws, {int(counts[worst])} have a cumulative probability of {share}"
+        broken("draws", f"{message}: {found}, where {expected:.0f} are expected", **example)
 
 
 def check_alike(first: Tensor, second: Tensor, law: str, message: str, **example: object) -> None:

@@ -32,6 +32,10 @@ from auxar.testing.laws import (
 
 CLOSE = 1e-9
 """The relative and absolute tolerance of float64 results that may differ by the order of summation."""
+NARROW = 1e-3
+"""The relative and absolute tolerance of results in float32."""
+MANY = 17
+"""The number of images of a large batch."""
 FORMS = ((torch.uint8, channels_last), (torch.int16, columns_first), (torch.int32, torch.clone))
 """The dtypes and memory layouts in which images are passed. An image in the first form is as `data` may give it."""
 
@@ -127,8 +131,12 @@ def check_sum(model: Distribution, seed: int) -> None:
 
 
 def check_saved(model: Distribution, fresh: Distribution, seed: int) -> None:
-    """Checks the law `save`: saved and reloaded weights give bitwise identical likelihoods."""
+    """Checks the law `save`: after `initialize`, saved and reloaded weights give bitwise identical likelihoods."""
     image, features = random_images(3, model.image, seed), model.features(3, seed)
+    model.module.train()
+    with runs("initialize", image=model.image), torch.no_grad():
+        model.initialize(image, features)
+    model.module.eval()
     with runs("saving and loading the weights"):
         state = {name: tensor.contiguous() for name, tensor in model.module.state_dict().items()}
         fresh.module.double().load_state_dict(load(save(state)))
@@ -165,6 +173,33 @@ def check_training(model: Distribution, seed: int) -> None:
             broken("gradient", f"the loss does not depend on the parameter {name}", image=model.image)
         if parameter.grad is not None and not parameter.grad.isfinite().all():
             broken("gradient", f"the gradient of {name} is not finite", image=model.image)
+
+
+def check_large(model: Distribution, seed: int) -> None:
+    """Checks the laws `batch`, `precision` and `gradient` with many images, as in training: float32, with gradients.
+
+    Their log-likelihoods are compared with those of few images in float64 without gradients.
+    """
+    image, features = random_images(3, model.image, seed), model.features(3, seed)
+    expected = nats(model, image, features)
+    numbers = torch.arange(MANY) % len(image)
+    model.module.float()
+    narrow = None if features is None else features.float()
+    several = image[numbers], rows_of(narrow, numbers)
+    with runs("log_prob", image=model.image):
+        found = model.log_prob(*several).detach()
+    if _nearly(found, expected[numbers]):
+        return
+    if not _nearly(nats(model, image, narrow), expected):
+        example = {"float32": nats(model, image, narrow), "float64": expected}
+        broken("precision", "log_prob in float32 differs from that in float64", image=model.image, **example)
+    if not _nearly(nats(model, *several), expected[numbers]):
+        broken("batch", f"log_prob of {MANY} images differs from that of the same images in a batch of 3", found=found)
+    broken("gradient", "log_prob differs while gradients are recorded", image=model.image, found=found)
+
+
+def _nearly(found: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(found.double(), expected, rtol=NARROW, atol=NARROW)
 
 
 def check_features(model: Distribution, seed: int) -> None:

@@ -27,7 +27,8 @@ def check_prior(
     - `finite`: `log_prob` is finite, also for extreme images and after `initialize`.
     - `range`: no probability is greater than 1, and drawn values lie in [0, levels).
     - `determinism`: in evaluation mode, equal images have equal `log_prob`.
-    - `batch`: the `log_prob` of an image does not depend on the other images of the batch.
+    - `batch`: the `log_prob` of an image does not depend on the other images of the batch, few or many.
+    - `precision`: in float32, `log_prob` is nearly the same as in float64.
     - `dtype`: an image has the same `log_prob` in uint8, int16, int32 and int64.
     - `layout`: `log_prob` does not depend on the memory layout of the image.
     - `inputs`: no method changes its arguments.
@@ -53,9 +54,10 @@ def check_prior(
     - `sample`: `sample` returns the images that `draw` returns for the same request, in batches of any size.
     - `bits`: `bits_per_dim` is -`log_prob` / (log 2 · sub-pixels), and raises `UserError` for values outside
       [0, levels).
-    - `save`: loading saved weights restores `log_prob` exactly.
+    - `save`: loading saved weights restores `log_prob` exactly, also after `initialize`.
     - `initialize`: `initialize` changes the training mode of no module.
-    - `gradient`: each trainable parameter gets a gradient, and all gradients are finite.
+    - `gradient`: each trainable parameter gets a gradient, and all gradients are finite. While gradients are recorded,
+      `log_prob` is the same.
     - `device`: `log_prob` on a GPU equals that on the CPU up to rounding.
     - `runs`: valid input raises no exception.
 

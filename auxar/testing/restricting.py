@@ -6,12 +6,19 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.interfaces import ImageSpec, Interval, Restriction, SampleRequest, Support
-from auxar.testing.drawing import COMPARED, DRAWN, draws, random_known
+from auxar.interfaces import DrawRule, ImageSpec, Interval, Restriction, SampleRequest, Support
+from auxar.sources import DrawSource
+from auxar.support import SumSupport
+from auxar.testing.drawing import COMPARED, DRAWN, DistinctSampler, draws, random_known
 from auxar.testing.examples import all_images, random_images, sum_support
 from auxar.testing.frequencies import check_frequencies
 from auxar.testing.laws import broken, described, runs, unchanged
-from auxar.testing.networks import Distribution, close, nats, rows_of
+from auxar.testing.networks import CLOSE, NARROW, Distribution, close, nats, rows_of
+
+MANY = 6
+"""The number of larger images, each with a view and features of its own."""
+RULE = DrawRule("reduced", reduction=0.6, temperature=3.0)
+"""A drawing rule that changes what every shipped head draws."""
 
 
 def check_restricted(model: Distribution, seed: int) -> None:
@@ -43,6 +50,64 @@ def check_restricted(model: Distribution, seed: int) -> None:
     _check_restricted_draws(model, everything, every, support, seed)
 
 
+def check_large_restricted(model: Distribution, seed: int) -> None:
+    """Checks the law `restricted` with larger images, whose views, features and requests all differ."""
+    if model.restricted is None:
+        return
+    image, features = random_images(MANY, model.image, seed), model.features(MANY, seed)
+    support = sum_support(model.image, "squares")
+    interval = support.intervals(image, image)
+    _check_inside(model, image, features, interval)
+    expected, _ = _restricted_nats(model, image, features, interval)
+    last = torch.tensor([MANY - 1])
+    alone, _ = _restricted_nats(
+        model, image[last], rows_of(features, last), Interval(*(values[last] for values in _ends(interval)))
+    )
+    if not close(alone, expected[last]):
+        broken("batch", "log_prob restricted to intervals depends on the other images of the batch", image=model.image)
+    other = (image[..., -1:, -1:] + 1) % model.image.levels
+    ends = [torch.cat([values.flatten(2)[..., :-1], other.flatten(2)], 2).view_as(image) for values in _ends(interval)]
+    if (_restricted_nats(model, image, features, Interval(*ends))[0] != -torch.inf).any():
+        broken("restricted", "log_prob restricted to intervals must be -∞ for images with a value outside")
+    known = random_known(model.image, MANY, seed)
+    # The limits allow images with these views, so that drawn images have them.
+    lowest, highest = (random_images(MANY, model.image, seed + k) for k in (1, 2))
+    limits = Interval(lowest.minimum(image), highest.maximum(image))
+    known = attrs.evolve(known, values=image, limits=limits)
+    numbers = tuple(range(1, MANY + 1))
+    request = SampleRequest(numbers, seed + 1, RULE, depth=1, known=known, restriction=Restriction(support, image))
+    _check_large_draws(model, features, request, support, image)
+    model.module.float()
+    narrow = None if features is None else features.float()
+    found, _ = _restricted_nats(model, image, narrow, interval, NARROW)
+    if not torch.allclose(found.double(), expected, rtol=NARROW, atol=NARROW):
+        message = "log_prob restricted to intervals in float32 differs from that in float64"
+        broken("precision", message, image=model.image, float32=found, float64=expected)
+
+
+def _check_large_draws(
+    model: Distribution, features: Tensor | None, request: SampleRequest, support: SumSupport, view: Tensor
+) -> None:
+    drawn = draws(model, features, request)
+    for found, expected in zip(support.ranges(drawn), support.ranges(view), strict=True):
+        if not torch.equal(found, expected):
+            broken("restricted", "a drawn image does not have the view that it is restricted to", image=model.image)
+    known = request.known
+    if known is not None and ((drawn < known.lowest()) | (drawn > known.highest(model.image.levels))).any():
+        broken("known", "drawing with a restriction changed a known pixel or left the limits", image=model.image)
+    if model.network is None:
+        return
+    with torch.no_grad():
+        expected = DistinctSampler().sample(model.network, features, DrawSource.of(model.network, request))
+    if not torch.equal(drawn, expected):
+        message = "with a restriction, draw must return the images that a sampler draws with auxar.DrawSource"
+        broken("rule", message, image=model.image, rule=request.rule)
+
+
+def _ends(interval: Interval) -> tuple[Tensor, Tensor]:
+    return interval.low, interval.high
+
+
 def _check_inside(model: Distribution, image: Tensor, features: Tensor | None, interval: Interval) -> None:
     """Checks that the restricted log-likelihoods of images are the free ones minus those of the intervals."""
     assert model.restricted is not None
@@ -64,7 +129,7 @@ def _check_inside(model: Distribution, image: Tensor, features: Tensor | None, i
 
 
 def _restricted_nats(
-    model: Distribution, image: Tensor, features: Tensor | None, interval: Interval
+    model: Distribution, image: Tensor, features: Tensor | None, interval: Interval, error: float = CLOSE
 ) -> tuple[Tensor, Tensor | None]:
     """The restricted log-likelihoods of images, (b,), and those by channel if the model gives them, (b, c).
 
@@ -78,7 +143,7 @@ def _restricted_nats(
     if not isinstance(found, Tensor) or tuple(found.shape) != (len(image),) or not found.is_floating_point():
         broken("shape", f"log_prob must be floating point of shape ({len(image)},), got {described(found)}")
     totals = [channels.total, *([] if channels.channels is None else [channels.channels.sum(1)])]
-    if not all(total.shape == found.shape and close(total, found) for total in totals):
+    if not all(total.shape == found.shape and torch.allclose(total, found, rtol=error, atol=error) for total in totals):
         broken("channels", "restricted log_prob_by_channel must add up to restricted log_prob")
     return found, channels.channels
 

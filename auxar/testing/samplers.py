@@ -29,7 +29,7 @@ from auxar.sources import DrawSource, ForceSource
 from auxar.testing.drawing import reference_sampler
 from auxar.testing.examples import RULES, SEEDS, random_images, randomized, sum_support
 from auxar.testing.laws import ContractError, broken, columns_first, described, runs, search, unchanged
-from auxar.testing.networks import CLOSE
+from auxar.testing.networks import CLOSE, MANY, NARROW
 from auxar.testing.sources import NotingSource
 
 EXAMPLES = 30
@@ -47,6 +47,10 @@ IMAGES = [
 ]
 
 
+LARGE = ImageSpec(3, height=15, width=11)
+"""A larger image. It has more rows and columns than a sampler is likely to treat together."""
+
+
 def check_sampler(
     build: Callable[[Any], Sampler], config: object, *, networks: Sequence[CausalNetwork] | None = None
 ) -> None:
@@ -61,7 +65,7 @@ def check_sampler(
       without a restriction to views.
     - `source`: the sampler requests every pixel once from its pixel source, in an order that respects the source's
       `reach`, and passes the network's predictions to the source. The sampler's image consists of the pixels from the
-      source.
+      source. This is also checked for many larger images and weights in float32.
     - `shape`, `dtype`, `range`: images are int64 of shape (b, channels, height, width), with values in [0, levels).
     - `batch`: an image does not depend on the other images of the batch.
     - `layout`: images do not depend on the memory layout of the features.
@@ -76,14 +80,14 @@ def check_sampler(
 
     `networks` lists the networks to draw from. They are copied, and the copies get random weights. By default, small
     networks of the shipped `pixelcnn` and `pixelcnn++` are used, with and without features, if `Sampler.check` accepts
-    them. Raises `ContractError` if a law is broken.
+    them. The largest of the networks is also drawn from in float32. Raises `ContractError` if a law is broken.
     """
     sampler = build(config)
     if not isinstance(sampler, Sampler):
         broken("spec", f"build must return an auxar.Sampler, got {type(sampler).__name__}")
     reference = reference_sampler()
     given = [randomized(copy.deepcopy(network), k) for k, network in enumerate(networks or ())]
-    chosen = given or _accepted(sampler)
+    chosen = given or _accepted(sampler, IMAGES)
     for network in chosen:
         network.train()
         with unchanged("Sampler.check", network), runs("Sampler.check", image=network.image):
@@ -120,6 +124,7 @@ def check_sampler(
         sums=st.sampled_from(["squares", "everything", None]),
         limits=st.booleans(),
     )
+    check_many(sampler, given)
     for network in (chosen[0], chosen[-1]):
         _check_failure(sampler, network)
         _check_new_weights(sampler, reference, network)
@@ -256,14 +261,28 @@ def _check_source(sampler: Sampler, case: _Case, image: Tensor, reach: int) -> N
     with torch.no_grad():
         expected = network(network.encode(image), case.features)
     # A sampler may sum in another order or use faster implementations of functions, which round differently.
-    if not torch.allclose(source.parameters, expected, rtol=CLOSE, atol=CLOSE):
-        message = "the parameters passed to the source differ from the network's predictions"
-        broken("source", message, network=type(network).__name__)
+    close = CLOSE if expected.dtype == torch.float64 else NARROW
+    if not torch.allclose(source.parameters, expected.double(), rtol=close, atol=close):
+        message = f"the parameters passed to the source differ from the network's predictions in {expected.dtype}"
+        example = {"network": type(network).__name__, "image": network.image}
+        broken("source", f"{message}, for {len(image)} images", **example)
 
 
-def _accepted(sampler: Sampler) -> list[CausalNetwork]:
+def check_many(sampler: Sampler, given: Sequence[CausalNetwork]) -> None:
+    """Checks the law `source` with many larger images and weights in float32, as images are drawn from a model.
+
+    If the caller of the check passed networks, the one with the largest images is used.
+    """
+    networks = sorted(given, key=lambda network: network.image.dims) or _accepted(sampler, [LARGE])
+    network = copy.deepcopy(networks[-1]).float()
+    features = _features(network, MANY, 0)
+    case = _Case(network, None if features is None else features.float(), SampleRequest(tuple(range(MANY))))
+    _check_source(sampler, case, random_images(MANY, network.image, 0), reach=1)
+
+
+def _accepted(sampler: Sampler, images: Sequence[ImageSpec]) -> list[CausalNetwork]:
     networks, reasons = [], []
-    for seed, network in enumerate(_networks(load_plugins())):
+    for seed, network in enumerate(_networks(load_plugins(), images)):
         try:
             sampler.check(network)
         except UserError as error:
@@ -276,7 +295,7 @@ def _accepted(sampler: Sampler) -> list[CausalNetwork]:
     return networks
 
 
-def _networks(registry: Registry) -> list[CausalNetwork]:
+def _networks(registry: Registry, images: Sequence[ImageSpec]) -> list[CausalNetwork]:
     """Small networks of the shipped priors and decoders `pixelcnn` and `pixelcnn++`."""
     sizes: dict[str, dict[str, Any]] = {
         "pixelcnn": {"filters": 3, "blocks": 2},
@@ -285,7 +304,7 @@ def _networks(registry: Registry) -> list[CausalNetwork]:
     found = []
     for name, options in sizes.items():
         prior, decoder = (registry.get(kind, name, "auxar.testing") for kind in ("prior", "decoder"))
-        for place, image in enumerate(IMAGES):
+        for place, image in enumerate(images):
             value = "softmax" if place % 3 == 0 else {"name": "logistic_mixture", "components": 2}
             head = HeadChoice.from_recipe(value, registry, "auxar.testing")
             found.append(prior.build(prior.config(**options, head=head), image).network)

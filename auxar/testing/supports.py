@@ -16,7 +16,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from auxar.interfaces import INTEGER_DTYPES, ImageSpec, Interval, Known, Support, View, Walk
+from auxar.interfaces import INTEGER_DTYPES, ImageSpec, Interval, Known, RepeatedWalk, Support, View, Walk
 from auxar.support import SumWalk
 from auxar.testing.examples import SEEDS, all_images, extreme_images, images, random_images
 from auxar.testing.laws import (
@@ -38,6 +38,8 @@ EXAMPLES = 20
 ENOUGH = 64
 """The largest number of sub-pixels of an image in the search. Larger images are used only if the view accepts none of
 this size."""
+MANY = 9
+"""The number of images of a large batch."""
 MOST_PLACES = 200
 """The largest number of sub-pixels of an image that are changed one by one. Larger images use evenly spaced ones."""
 MOST_IMAGES = 70_000
@@ -107,6 +109,7 @@ def check_supports(build: Callable[[ImageSpec], View], views: dict[ImageSpec, Vi
     for spec, view in supported.items():
         if chosen or spec.levels == most:
             _check_intervals(view, extreme_images(spec))
+    _check_many(supported[max(supported, key=lambda spec: spec.dims)])
 
 
 def _support(view: View, spec: ImageSpec) -> Support:
@@ -414,6 +417,13 @@ def _check_drawn(view: View, given: Tensor, noise: torch.Generator) -> Tensor:
     image, _ = _walked(view, _walk(view, given), given, choose)
     _check_view(view, image, given, "a walk along possible values gives an image with another view")
     return image
+
+
+def _check_many(view: View) -> None:
+    """Checks a walk with many images, which may be large. `RepeatedWalk` is right if intervals are, but too slow."""
+    given = view(random_images(MANY, view.image, 0))
+    if not isinstance(_walk(view, given), RepeatedWalk):
+        _check_drawn(view, given, torch.Generator().manual_seed(0))
 
 
 def _check_known(view: View, image: Tensor, given: Tensor, noise: torch.Generator) -> None:

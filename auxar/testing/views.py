@@ -12,7 +12,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from auxar.interfaces import INTEGER_DTYPES, ImageSpec, Known, View
+from auxar.interfaces import INTEGER_DTYPES, ImageSpec, Interval, Known, View
 from auxar.testing.examples import SPECS, extreme_images, images, random_images
 from auxar.testing.laws import (
     broken,
@@ -29,6 +29,10 @@ from auxar.testing.supports import check_supports
 
 EXAMPLES = 100
 """The number of examples that the search tries."""
+LARGE = ImageSpec(height=48, width=32)
+"""The spec of larger images, of which many are checked at once."""
+MANY = 17
+"""The number of larger images."""
 MOST_RAISED = 64
 """The approximate number of sub-pixels of an image that are raised one by one."""
 
@@ -53,7 +57,7 @@ def check_view(
     - `layout`: the view does not depend on the memory layout of the image.
     - `device`: the view on a GPU equals that on the CPU.
     - `known`: values that `View.known` marks as known are determined by the known pixels. Limits that it returns allow
-      the view of every image with the known pixels.
+      the view of every image with the known pixels, and, if these have limits themselves, within their limits.
     - `monotone` (if `View.monotone` is true): if a sub-pixel rises by one, each value of the view stays or rises by
       one.
     - `support` (if the view has a support): given the earlier sub-pixels, an interval contains exactly the values that
@@ -62,20 +66,22 @@ def check_view(
     - `runs`: valid input raises no exception.
 
     `images` lists the image specs to build the view for. `build` must accept each of them. By default, small specs of
-    many shapes are tried, and specs that `build` refuses with `UserError` are skipped. Raises `ContractError` if a law
-    is broken.
+    many shapes and a larger one are tried, and specs that `build` refuses with `UserError` are skipped. Raises
+    `ContractError` if a law is broken.
     """
-    specs = fitting(lambda spec: build(config, spec), images or SPECS, images is not None, "images")
+    specs = fitting(lambda spec: build(config, spec), images or [*SPECS, LARGE], images is not None, "images")
     views = {spec: build(config, spec) for spec in specs}
+    large = max(specs, key=lambda spec: spec.dims)
     for spec, view in views.items():
         _check_spec(view, spec)
         # Determinism is checked before the search, because the search relies on reproducible failures.
         for image in (random_images(2, spec, 0), torch.zeros(2, *spec.shape, dtype=torch.int64)):
             _check_determinism(view, build(config, spec), image)
+    small = [spec for spec in specs if spec != LARGE] or specs
     search(
         lambda example: _check_image(*example),
         EXAMPLES,
-        example=st.sampled_from(specs).flatmap(lambda spec: _examples(views[spec], spec)),
+        example=st.sampled_from(small).flatmap(lambda spec: _examples(views[spec], spec)),
     )
     # The search rarely produces images whose sums overflow a byte, or images just below white.
     for spec, view in views.items():
@@ -86,6 +92,8 @@ def check_view(
         mask = torch.ones(len(extremes), spec.height, spec.width, dtype=torch.bool)
         for dtype in _dtypes(view):
             _check_image(view, extremes, dtype, extremes, mask)
+    many, others = random_images(MANY, large, 0), random_images(MANY, large, 1)
+    _check_image(views[large], many, torch.int64, others, _mask(large, 1, MANY))
     check_supports(lambda spec: build(config, spec), views, chosen=images is not None)
 
 
@@ -100,12 +108,12 @@ def _dtypes(view: View) -> list[torch.dtype]:
     return [dtype for dtype in INTEGER_DTYPES[::-1] if largest <= torch.iinfo(dtype).max]
 
 
-def _mask(spec: ImageSpec, seed: int) -> Tensor:
-    """A mask of known pixels, booleans (2, h, w).
+def _mask(spec: ImageSpec, seed: int, count: int = 2) -> Tensor:
+    """A mask of known pixels, booleans (count, h, w).
 
     Most pixels are known, so that usually some pixels of the view are known too.
     """
-    noise = torch.rand(2, spec.height, spec.width, generator=torch.Generator().manual_seed(seed))
+    noise = torch.rand(count, spec.height, spec.width, generator=torch.Generator().manual_seed(seed))
     return noise < (1.0 if seed == 0 else 0.8)
 
 
@@ -193,7 +201,7 @@ def _check_result(view: View, image: Tensor, found: Tensor) -> None:
 
 def _check_known(view: View, image: Tensor, other: Tensor, mask: Tensor) -> None:
     """Checks the law `known`: images with equal known pixels have equal views wherever the views are known."""
-    known = _known(view, image, mask)
+    known = _known(view, Known(image, mask))
     shape = (len(image), view.view.height, view.view.width)
     if known.mask.dtype != torch.bool or tuple(known.mask.shape) != shape:
         broken("known", f"the mask of View.known must be torch.bool of shape {shape}, got {described(known.mask)}")
@@ -203,36 +211,46 @@ def _check_known(view: View, image: Tensor, other: Tensor, mask: Tensor) -> None
     if mask.all() and not known.mask.all():
         message = "all pixels of the image are known, but View.known does not mark the whole view as known"
         broken("known", message, mask=known.mask)
-    for filled in (image, torch.where(mask[:, None], image, other)):
-        values = view(filled)
-        expected = attrs.evolve(known, values=values)
-        if not torch.equal(expected.filled(), known.filled()):
-            message = "View.known marks a value as known that depends on unknown pixels"
-            broken("known", message, image=filled, mask=mask)
-        if ((values < known.lowest()) | (values > known.highest(view.view.levels))).any():
-            message = "the limits of View.known exclude the view of an image with the known pixels"
-            broken("known", message, image=filled, mask=mask)
+    # Images with the same known pixels, and limits that contain all of them.
+    possible = image, torch.where(mask[:, None], image, other)
+    ends = Interval(torch.minimum(*possible), torch.maximum(*possible))
+    for found in (known, _known(view, Known(image, mask, ends))):
+        for filled in possible:
+            _check_known_view(view, found, filled, mask)
     same = view.known(Known(columns_first(image), columns_first(mask)))
     if not torch.equal(same.mask, known.mask) or not torch.equal(same.filled(), known.filled()):
         broken("known", "View.known depends on the memory layout of the known pixels", image=image, mask=mask)
 
 
-def _known(view: View, image: Tensor, mask: Tensor) -> Known:
-    before = image.clone(), mask.clone()
-    with runs("View.known", image=image, mask=mask):
-        found = view.known(Known(image, mask))
-    if not torch.equal(image, before[0]) or not torch.equal(mask, before[1]):
-        broken("input", "View.known changes the known pixels", before=before[0], after=image, mask=mask)
+def _check_known_view(view: View, known: Known, image: Tensor, mask: Tensor) -> None:
+    """Checks that the known pixels of a view, and their limits, are right for an image with the known pixels."""
+    values = view(image)
+    if not torch.equal(attrs.evolve(known, values=values).filled(), known.filled()):
+        message = "View.known marks a value as known that depends on unknown pixels"
+        broken("known", message, image=image, mask=mask)
+    if ((values < known.lowest()) | (values > known.highest(view.view.levels))).any():
+        message = "the limits of View.known exclude the view of an image with the known pixels"
+        broken("known", message, image=image, mask=mask)
+
+
+def _known(view: View, known: Known) -> Known:
+    tensors = [known.values, known.mask, *([] if known.limits is None else [known.limits.low, known.limits.high])]
+    before = [values.clone() for values in tensors]
+    with runs("View.known", image=known.values, mask=known.mask, limits=known.limits):
+        found = view.known(known)
+    if not all(torch.equal(*pair) for pair in zip(tensors, before, strict=True)):
+        broken("input", "View.known changes the known pixels", before=before[0], after=known.values, mask=known.mask)
     return found
 
 
 def _check_monotone(view: View, image: Tensor) -> None:
     """Checks the law `monotone`: if one sub-pixel rises by one, every value of the view stays or rises by one.
 
-    Each sub-pixel, or each of `MOST_RAISED` of them, is raised in its own copy of the first image.
+    Each sub-pixel, or each of `MOST_RAISED` random ones, is raised in its own copy of the first image.
     """
     spec = view.image
-    places = torch.arange(spec.dims)[:: max(1, spec.dims // MOST_RAISED)]
+    # Other images have other places, so that none is always left out.
+    places = torch.randperm(spec.dims, generator=torch.Generator().manual_seed(int(image.sum())))[:MOST_RAISED]
     before = image[:1].expand(len(places), *spec.shape).clone()
     after = before.clone()
     rows = torch.arange(len(places))

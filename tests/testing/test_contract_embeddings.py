@@ -62,6 +62,32 @@ class Hidden(Features):
         return super().forward(view) * self.gain
 
 
+class InitializedOutside(Features):
+    """An embedding whose `initialize` sets a number that is not part of the state."""
+
+    mean = 0.0
+
+    def initialize(self, view):
+        self.mean = view.double().mean().item()
+
+    def forward(self, view):
+        return super().forward(view) - self.mean
+
+
+class FirstOfMany(Features):
+    """An embedding that gives the views after the sixteenth the features of the first."""
+
+    def forward(self, view):
+        numbers = torch.arange(len(view))
+        return super().forward(view[numbers.where(numbers < 16, 0)])
+
+
+class OtherInSingle(Features):
+    def forward(self, view):
+        found = super().forward(view)
+        return found * 0.9 if found.dtype == torch.float32 else found
+
+
 class Writing(Features):
     """An embedding that changes the view."""
 
@@ -133,6 +159,9 @@ class ShortIntegers(Features):
         (Swapped, "spec"),
         (Wrapping, "dtype"),
         (Hidden, "save"),
+        (FirstOfMany, "batch"),
+        (OtherInSingle, "precision"),
+        (InitializedOutside, "save"),
     ],
 )
 def test_a_broken_embedding_is_caught(kind, law):

@@ -9,9 +9,13 @@ from auxar.causal import CausalDecoder, CausalPrior
 from auxar.errors import UserError
 from auxar.interfaces import DrawRule, Head, ImageSpec, Interval
 from auxar.testing import ContractError, check_decoder, check_head, check_prior
+from auxar.testing.conditionals import check_conditionals
+from auxar.testing.heads import check_drawn_pixels
 from auxar_heads import LOGISTIC_MIXTURE, SOFTMAX
 from auxar_heads.logistic_mixture import LogisticMixtureConfig, LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxConfig, SoftmaxHead
+
+COLORS = ImageSpec(height=1, width=1)
 
 
 class Mixture(LogisticMixtureHead):
@@ -205,6 +209,125 @@ class Restless(SoftmaxHead):
         return super().draw(parameters, torch.rand_like(uniforms), rule)
 
 
+class DrawnWithoutPrecision(SoftmaxHead):
+    """A head that draws one value too low if the parameters are in float32, as those of networks are."""
+
+    def draw(self, parameters, uniforms, rule):
+        return (super().draw(parameters, uniforms, rule) - int(parameters.dtype == torch.float32)).clamp(min=0)
+
+
+class DrawnInHalf(SoftmaxHead):
+    """A head that draws with probabilities in float16."""
+
+    def draw(self, parameters, uniforms, rule):
+        if parameters.dtype == torch.float64:
+            return super().draw(parameters, uniforms, rule)
+        ends = parameters.view(len(parameters), self.channels, self.levels).half().softmax(2).cumsum(2)
+        return (ends[..., :-1] <= uniforms.half()[..., None] * ends[..., -1:]).sum(2)
+
+
+class DrawnInMemory(SoftmaxHead):
+    """A head that reads parameters in the order of memory when it draws."""
+
+    def draw(self, parameters, uniforms, rule):
+        if not parameters.is_contiguous():
+            parameters = parameters.mT.reshape(parameters.shape)
+        return super().draw(parameters, uniforms, rule)
+
+
+# Mutants of draws that small images do not show
+
+
+class Uncoupled(Mixture):
+    """A head that draws channels independently of each other if there are many levels."""
+
+    def draw(self, parameters, uniforms, rule):
+        parameters = parameters.clone()
+        parameters.view(len(parameters), -1, self.components)[:, -self.couplings :] *= self.levels < 256
+        return super().draw(parameters, uniforms, rule)
+
+
+class Clipped(Mixture):
+    """A head whose restricted draws never exceed the largest value of int8."""
+
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        return super().draw_restricted(parameters, uniforms, rule, attrs.evolve(pixels, walk=InInt8(pixels.walk)))
+
+
+class InInt8:
+    def __init__(self, walk):
+        self.walk = walk
+        self.take = walk.take
+
+    def interval(self, places, channel):
+        found = self.walk.interval(places, channel)
+        return Interval(found.low, torch.maximum(found.low, found.high.clamp(max=127)))
+
+
+class DrawnAlike(SoftmaxHead):
+    """A head that draws the last two channels with the same noise."""
+
+    def draw(self, parameters, uniforms, rule):
+        return super().draw(parameters, uniforms[:, [*range(self.channels - 1), -2]], rule)
+
+
+class WithoutMasses(Head):
+    """A softmax that cannot be restricted, and draws values that are too low."""
+
+    def __init__(self, image):
+        self.right = SoftmaxHead(image)
+        self.parameter_count, self.uniform_count = self.right.parameter_count, self.right.uniform_count
+
+    def log_prob(self, parameters, image):
+        return self.right.log_prob(parameters, image)
+
+    def channel_log_prob(self, parameters, image):
+        return self.right.channel_log_prob(parameters, image)
+
+    def draw(self, parameters, uniforms, rule):
+        return self.right.draw(parameters, uniforms / 2, rule)
+
+
+# Mutants of drawing rules
+
+
+class HotIsCold(SoftmaxHead):
+    def draw(self, parameters, uniforms, rule):
+        return super().draw(parameters, uniforms, self.cold(rule))
+
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        return super().draw_restricted(parameters, uniforms, self.cold(rule), pixels)
+
+    def cold(self, rule):
+        return attrs.evolve(rule, temperature=min(rule.temperature, 1 / rule.temperature))
+
+
+class NoModes(Mixture):
+    """A head that takes no modes under the rule `map`."""
+
+    def draw(self, parameters, uniforms, rule):
+        return super().draw(parameters, uniforms, DrawRule() if rule.name == "map" else rule)
+
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        return super().draw_restricted(parameters, uniforms, DrawRule() if rule.name == "map" else rule, pixels)
+
+
+class Widened(Mixture):
+    """A head in which the rule `reduced` makes scales larger."""
+
+    def draw(self, parameters, uniforms, rule):
+        return super().draw(self.widened(parameters, rule), uniforms, rule)
+
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        return super().draw_restricted(self.widened(parameters, rule), uniforms, rule, pixels)
+
+    def widened(self, parameters, rule):
+        parameters = parameters.clone()
+        channels = slice(1 + self.channels, 1 + 2 * self.channels)
+        parameters.view(len(parameters), -1, self.components)[:, channels] += 2 * rule.reduction
+        return parameters
+
+
 # Mutants of free likelihoods
 
 
@@ -243,6 +366,40 @@ class ByPlace(SoftmaxHead):
     def channel_log_prob(self, parameters, image):
         places = torch.arange(parameters.shape[3])
         return super().channel_log_prob(parameters * (1 + places), image)
+
+
+class FirstOfMany(SoftmaxHead):
+    """A head that reads the parameters of the first image only, if there are more than 3 images."""
+
+    def channel_log_prob(self, parameters, image):
+        return super().channel_log_prob(parameters if len(image) < 4 else parameters[:1].expand_as(parameters), image)
+
+
+class FewRows(SoftmaxHead):
+    """A head that reads the parameters of the first two rows only."""
+
+    def channel_log_prob(self, parameters, image):
+        rows = torch.arange(parameters.shape[2]).clamp(max=1)
+        return super().channel_log_prob(parameters[:, :, rows], image)
+
+
+class InMemory(SoftmaxHead):
+    """A head that reads parameters with channels last in the order of memory."""
+
+    def channel_log_prob(self, parameters, image):
+        if not parameters.is_contiguous() and parameters.is_contiguous(memory_format=torch.channels_last):
+            parameters = parameters.permute(0, 2, 3, 1).reshape(parameters.shape)
+        return super().channel_log_prob(parameters, image)
+
+
+class Remembering(SoftmaxHead):
+    """A head that recognizes parameters by their place in memory."""
+
+    def channel_log_prob(self, parameters, image):
+        key = parameters.data_ptr(), parameters.shape, parameters.dtype
+        if parameters.requires_grad or getattr(self, "key", None) != key:
+            self.key, self.kept = key, parameters.clone()
+        return super().channel_log_prob(self.kept, image)
 
 
 class Bytes(SoftmaxHead):
@@ -332,6 +489,13 @@ MUTANTS = {
     SelfScaling: {"inputs"},
     DrawsByBatch: {"batch"},
     Restless: {"state"},
+    DrawnWithoutPrecision: {"precision"},
+    DrawnInHalf: {"precision"},
+    DrawnInMemory: {"layout"},
+    FirstOfMany: {"batch"},
+    FewRows: {"batch"},
+    InMemory: {"layout"},
+    Remembering: {"determinism"},
     Halved: {"channels"},
     LookingAhead: {"channels", "range"},
     Unnormalized: {"normalization"},
@@ -369,6 +533,21 @@ def test_a_broken_head_is_caught(head, laws):
     with pytest.raises(ContractError) as error:
         check_head(lambda config, image: head(image), None)
     assert error.value.law in laws, error.value
+
+
+@pytest.mark.parametrize("head", [Uncoupled, Clipped, DrawnAlike, WithoutMasses])
+def test_a_head_that_draws_wrongly_at_many_levels_is_caught(head):
+    with pytest.raises(ContractError) as error:
+        check_conditionals(head(COLORS), COLORS, 0)
+    assert error.value.law == "draws"
+
+
+@pytest.mark.parametrize("head", [HotIsCold, NoModes, Widened])
+def test_a_head_that_breaks_a_drawing_rule_is_caught(head):
+    image = attrs.evolve(COLORS, levels=5)
+    with pytest.raises(ContractError) as error:
+        check_drawn_pixels(head(image), image, 0)
+    assert error.value.law == "rule"
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ from torch import nn
 
 from auxar.causal import CausalDecoder, CausalPrior
 from auxar.errors import UserError
-from auxar.interfaces import ByChannel, ImageSpec, Prior
+from auxar.interfaces import ByChannel, DrawRule, ImageSpec, Prior
 from auxar.testing import ContractError, check_decoder, check_prior
+from auxar.testing.causality import check_some_causality
+from auxar.testing.examples import randomized
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 
@@ -45,6 +47,18 @@ class Unsaved(Net):
 
     def forward(self, image, features=None):
         return super().forward(image, features) * self.secret
+
+
+class InitializedOutside(Net):
+    """A network whose `initialize` sets a number that is not part of the state."""
+
+    gain = 1.0
+
+    def initialize(self, image, features=None):
+        self.gain = 0.5
+
+    def forward(self, image, features=None):
+        return super().forward(image, features) * self.gain
 
 
 class Unused(Net):
@@ -101,6 +115,43 @@ class CountsByType(Net):
         return super().encode(image) + (image.dtype == torch.uint8)
 
 
+class OtherInSingle(Net):
+    """A network that predicts something else in float32."""
+
+    def forward(self, image, features=None):
+        return super().forward(image, features) * (0.9 if image.dtype == torch.float32 else 1.0)
+
+
+class OfMany(Net):
+    """A network that normalizes over batches of many images."""
+
+    def forward(self, image, features=None):
+        found = super().forward(image, features)
+        return found - found.mean(0, keepdim=True) if len(found) > 16 else found
+
+
+class OtherWithGradients(Net):
+    def forward(self, image, features=None):
+        return super().forward(image, features) * (0.9 if torch.is_grad_enabled() else 1.0)
+
+
+class BeyondColumns(Net):
+    """A network in which a pixel sees its successor if there are many columns."""
+
+    def forward(self, image, features=None):
+        found = super().forward(image, features)
+        return found + image.roll(-1, 3).mean(1, keepdim=True) if image.shape[3] > 8 else found
+
+
+class BeyondRows(Net):
+    """A network in which the first rows see a later one."""
+
+    def forward(self, image, features=None):
+        found = super().forward(image, features)
+        found[:, :, :9] += image[:, :1, 9:10]
+        return found
+
+
 def head_of(kind):
     return lambda image: kind(image, 2) if issubclass(kind, LogisticMixtureHead) else kind(image)
 
@@ -143,6 +194,29 @@ def test_a_broken_network_is_caught_as_prior(network, law):
     with pytest.raises(ContractError) as error:
         check_prior(prior_of(network), None)
     assert error.value.law == law
+
+
+@pytest.mark.parametrize(
+    ("network", "law"),
+    [
+        (OtherInSingle, "precision"),
+        (OfMany, "batch"),
+        (OtherWithGradients, "gradient"),
+        (InitializedOutside, "save"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the laws normalization, draws and restricted were not checked")
+def test_a_network_that_is_right_in_small_checks_only_is_caught(network, law):
+    with pytest.raises(ContractError) as error:
+        check_decoder(decoder_of(network), None, images=[ImageSpec(1, height=3, width=3, levels=4)], features=[2])
+    assert error.value.law == law
+
+
+@pytest.mark.parametrize("network", [BeyondColumns, BeyondRows])
+def test_a_network_that_is_causal_for_small_images_only_is_caught(network):
+    with pytest.raises(ContractError) as error:
+        check_some_causality(randomized(network(ImageSpec(height=32, width=32), 0), 0), None, 0)
+    assert error.value.law == "causality"
 
 
 @pytest.mark.parametrize(
@@ -263,6 +337,41 @@ class DrawsTheFirst(CausalDecoder):
 def test_a_decoder_that_is_restricted_wrongly_is_caught(kind, law):
     with pytest.raises(ContractError) as error:
         check_decoder(decoder_of(kind=kind), None, images=[ImageSpec(1, height=2, width=2, levels=3)])
+    assert error.value.law == law
+
+
+class FreeIfTall(CausalDecoder):
+    """A decoder that ignores the intervals of tall images."""
+
+    def log_prob(self, image, features, interval=None):
+        return super().log_prob(image, features, None if image.shape[2] > 4 else interval)
+
+    def log_prob_by_channel(self, image, features, interval=None, inside=None):
+        return super().log_prob_by_channel(image, features, None if image.shape[2] > 4 else interval, inside)
+
+
+class OneRequest(CausalDecoder):
+    """A decoder that, with a restriction, always draws with the same seed and rule."""
+
+    def draw(self, features, request, sampler):
+        if request.restriction is not None:
+            request = attrs.evolve(request, seed=0, rule=DrawRule())
+        return super().draw(features, request, sampler)
+
+
+class FeaturesOfFew(CausalDecoder):
+    """A decoder that draws the fifth and later images with the features of the first."""
+
+    def draw(self, features, request, sampler):
+        images = torch.arange(len(features))
+        return super().draw(features[images.where((images < 4) | (len(images) > 16), 0)], request, sampler)
+
+
+@pytest.mark.parametrize(("kind", "law"), [(FreeIfTall, "restricted"), (OneRequest, "rule"), (FeaturesOfFew, "rule")])
+@pytest.mark.filterwarnings("ignore:the laws normalization, draws and restricted were not checked")
+def test_a_decoder_that_is_restricted_wrongly_for_larger_images_is_caught(kind, law):
+    with pytest.raises(ContractError) as error:
+        check_decoder(decoder_of(kind=kind), None, images=[ImageSpec(1, height=5, width=6, levels=16)], features=[2])
     assert error.value.law == law
 
 

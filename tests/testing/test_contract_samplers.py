@@ -13,6 +13,8 @@ from auxar.errors import UserError
 from auxar.interfaces import Head, ImageSpec, Interval, Sampler, SampleRequest, evaluating
 from auxar.sources import DrawSource
 from auxar.testing import ContractError, check_sampler
+from auxar.testing.examples import randomized
+from auxar.testing.samplers import check_many
 from auxar.testing.sources import NotingSource
 from auxar_heads.softmax import SoftmaxHead
 from auxar_layers.convolutions import CausalConv2d
@@ -368,6 +370,35 @@ class Independent(Stepping):
         return network.image.levels - 1 - pixels
 
 
+class FirstEight(Stepping):
+    """A sampler that predicts at most 8 images at once, and passes the last prediction on for all others."""
+
+    def passed(self, parameters):
+        return torch.cat([parameters[:8], parameters[7:8].expand(max(0, len(parameters) - 8), -1)])
+
+
+class FewColumns(Stepping):
+    """A sampler that passes on nothing for columns beyond the eighth."""
+
+    def steps(self, height, width):
+        self.width = width
+        self.place = -1
+        return super().steps(height, width)
+
+    def passed(self, parameters):
+        self.place += 1
+        return parameters * (self.place % self.width < 8)
+
+
+class InSingle(Copy):
+    """A sampler that ignores the features of networks in float32."""
+
+    def sample(self, network, features, source):
+        if features is not None and features.dtype == torch.float32:
+            features = torch.zeros_like(features)
+        return super().sample(network, features, source)
+
+
 class Padded(Copy):
     """A sampler that also requests a place outside the image."""
 
@@ -440,6 +471,14 @@ def test_a_broken_sampler_is_caught(kind, network, law):
     with pytest.raises(ContractError) as error:
         check_sampler(lambda config: kind(), None, networks=[network(IMAGE, 0), network(IMAGE, 2)])
     assert error.value.law == law
+
+
+@pytest.mark.parametrize("kind", [FirstEight, FewColumns, InSingle])
+def test_a_sampler_that_is_right_for_few_small_images_in_float64_only_is_caught(kind):
+    network = randomized(Net(attrs.evolve(WIDE, width=12), 2), 0)
+    check_many(Stepping(), [network])
+    with pytest.raises(ContractError, match=r"^source: .* in torch\.float32, for 17 images"):
+        check_many(kind(), [network])
 
 
 def test_a_sampler_that_ignores_the_reach_of_its_source_is_caught():

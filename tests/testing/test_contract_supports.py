@@ -18,6 +18,7 @@ from auxar_pyramid import PyramidConfig, PyramidView
 SQUARE = [ImageSpec(1, height=2, width=2, levels=4)]
 SQUARES = [ImageSpec(1, height=4, width=4, levels=4)]
 LARGE = [ImageSpec(1, height=4, width=4)]
+LARGEST = [ImageSpec(1, height=12, width=8)]
 COLORS = [ImageSpec(3, height=1, width=1, levels=16)]
 MANY_COLORS = [ImageSpec(3, height=2, width=2)]
 
@@ -327,6 +328,22 @@ def walking(kind):
     return Walking
 
 
+class FewImages(SumWalk):
+    """A walk that gives all images after the fourth the intervals of the fourth."""
+
+    def interval(self, places, channel):
+        found = super().interval(places, channel)
+        images = torch.arange(found.low.shape[1]).clamp(max=3)
+        return Interval(found.low[:, images], found.high[:, images])
+
+
+class FewPlaces(SumWalk):
+    """A walk that records the values of the first 64 pixels only."""
+
+    def take(self, places, channel, values):
+        super().take(places[places < 64], channel, values[places < 64])
+
+
 class Elsewhere(SumSupport):
     """A support for an image with another number of levels."""
 
@@ -367,6 +384,8 @@ BROKEN = {
     "too narrow if pixels are known": (pyramid(walking(Cautious)), SQUARES, "does not contain"),
     "too wide if pixels are known": (pyramid(walking(Widening)), SQUARES, "extends beyond"),
     "one walk for all": (pyramid(OneForAll), SQUARES, "walk along"),
+    "few images": (pyramid(walking(FewImages)), LARGEST, "gives an image with another view"),
+    "few places": (pyramid(walking(FewPlaces)), LARGEST, "a walk along possible values"),
     "does not look ahead": (pyramid(walking(Blind)), SQUARES, "if the known pixels come from"),
 }
 

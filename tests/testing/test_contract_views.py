@@ -168,6 +168,55 @@ class KnownInMemory(Darkest):
         return Known(self(known.filled()), mask)
 
 
+class Negative(Darkest):
+    """A view that passes on limits, but does not exchange their ends."""
+
+    def __call__(self, image):
+        return self.image.levels - 1 - super().__call__(image)
+
+    def known(self, known):
+        found = super().known(known)
+        if known.limits is None:
+            return found
+        return attrs.evolve(found, limits=Interval(self(known.limits.low), self(known.limits.high)))
+
+
+class RefusesLimits(Darkest):
+    def known(self, known):
+        assert known.limits is None
+        return super().known(known)
+
+
+class FirstOfMany(Darkest):
+    """A view that is right for the first 4 images of a batch."""
+
+    def __call__(self, image):
+        found = super().__call__(image)
+        return torch.cat([found[:4], found[:1].expand(max(0, len(found) - 4), -1, -1, -1)])
+
+
+class KnownInFewColumns(Darkest):
+    """A view that marks all pixels beyond the sixteenth column as known."""
+
+    def known(self, known):
+        return Known(self(known.filled()), known.mask | (torch.arange(self.image.width) >= 16))
+
+
+class JumpsInAColumn(Darkest):
+    """A view that claims to be monotone, but whose values rise by two in one column."""
+
+    monotone = True
+
+    def __init__(self, config, image):
+        super().__init__(config, image)
+        self.view = attrs.evolve(self.view, levels=2 * image.levels)
+
+    def __call__(self, image):
+        found = super().__call__(image)
+        found[..., 13:14] *= 2
+        return found
+
+
 class Rude(Darkest):
     def __init__(self, config, image):
         super().__init__(config, image)
@@ -208,6 +257,11 @@ VIEWS = {
     KnownFloats: "known",
     KnownWrites: "input",
     KnownInMemory: "known",
+    Negative: "known",
+    RefusesLimits: "runs",
+    FirstOfMany: "batch",
+    KnownInFewColumns: "known",
+    JumpsInAColumn: "monotone",
     Rude: "build",
     Picky: "build",
     Failing: "runs",
