@@ -89,7 +89,7 @@ def folder_splits(folder: Path, train: str, streaming: bool) -> tuple[dict[str, 
         rows = datasets.Dataset.from_dict({"image": [str(file) for file in members]}, features=types)
         splits[name] = rows.to_iterable_dataset() if streaming else rows
         identities[name] = digest(*sizes)
-        keys[name] = digest(str(folder), *sizes, *(time for _, time in stamps))
+        keys[name] = digest(str(folder), *sizes, *(state for _, state in stamps))
     return splits, identities, keys
 
 
@@ -122,9 +122,14 @@ def parquet_splits(folder: Path, files: Sequence[Path], config: str | None) -> d
 
 
 def _stamp(file: Path) -> tuple[str, str]:
-    """Returns the size and modification time of a file as text; both are empty if the file cannot be read."""
+    """Returns the size of a file, and a text that changes when its content does. Both are empty if it cannot be read.
+
+    A program can restore the modification time, but not the time of the last change of the file's status. The inode
+    tells files apart that were written at the same time. The device is left out, because the number of a network file
+    system differs between machines and between mounts, and the cache may be shared.
+    """
     try:
         found = file.stat()
     except OSError:
         return "", ""
-    return str(found.st_size), str(found.st_mtime_ns)
+    return str(found.st_size), f"{found.st_mtime_ns}:{found.st_ctime_ns}:{found.st_ino}"

@@ -223,12 +223,13 @@ def _pairing(run: EvaluatedRun, first: EvaluatedRun) -> tuple[Pairing, str | Non
             f"not compared image by image, because {lacking.path} has no log-likelihoods of single images; "
             f"`auxar evaluate {lacking.path}` writes them"
         )
-    if data.heldout_fingerprint != other.heldout_fingerprint and data.path != other.path:
+    same = _same_images(run, first)
+    if not same and data.path != other.path:
         return "none", (
             f"no difference is given, because this run was evaluated on images of {data.path}, and the first run on "
             f"images of {other.path}"
         )
-    if data.heldout_fingerprint != other.heldout_fingerprint:
+    if not same:
         return "unpaired", (
             f"not compared image by image, because this run and {first.path} were evaluated on different held-out "
             f"images of {data.path}; the difference is partly due to the images"
@@ -241,6 +242,18 @@ def _pairing(run: EvaluatedRun, first: EvaluatedRun) -> tuple[Pairing, str | Non
             f"evaluation.heldout_images={len(expected)}` evaluates the same images"
         )
     return "paired", None
+
+
+def _same_images(run: EvaluatedRun, first: EvaluatedRun) -> bool:
+    """Whether two runs were evaluated on the same held-out images, or on different numbers of images of one set."""
+    data, other = run.evaluation.data, first.evaluation.data
+    if data.heldout_fingerprint != other.heldout_fingerprint:
+        return False
+    # The fingerprint of a stream does not depend on the content of its files, but the digest does. Evaluations of
+    # earlier versions have no digest, and those of different numbers of images always have different digests.
+    digests = {data.heldout_digest, other.heldout_digest}
+    counts = {evaluated.evaluation.images["heldout"] for evaluated in (run, first)}
+    return None in digests or len(counts) > 1 or len(digests) == 1
 
 
 def _total_margin(run: EvaluatedRun, first: EvaluatedRun, pairing: Pairing) -> Margin | None:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from auxar.data import DataSets, ImageSet, evaluation_batches
 from auxar.errors import shown
+from auxar.evaluation.pixels import PixelDigest
 from auxar.evaluation.records import (
     ChannelFigures,
     DataFacts,
@@ -78,12 +79,13 @@ def factor_nats(
     batch_size: int,
     limit: int | None = None,
     description: str = "evaluation",
+    digest: PixelDigest | None = None,
 ) -> list[FactorNats]:
     """The log-likelihood of each image under each chosen factor.
 
     For free decoders, the result includes the log-probability of values that the view allows (`FactorNats.inside`).
     Every image is evaluated exactly once, for any batch size and number of processes. Each process returns the values
-    of all images.
+    of all images. The images of this process are added to `digest`, if it is given.
     """
     found: list[tuple[Tensor, Tensor]] = []
     # A process without images does not know which factors have values by channel: the other processes tell it below.
@@ -92,6 +94,8 @@ def factor_nats(
         images, batch_size=batch_size, limit=limit, rank=accelerator.process_index, processes=accelerator.num_processes
     )
     for indices, batch in tqdm(shares, desc=description, unit="batch", disable=not accelerator.is_main_process):
+        if digest is not None:
+            digest.add(indices, batch)
         views = model.views(batch.to(accelerator.device))
         rows = []
         for place, factor in enumerate(chosen):
@@ -140,6 +144,7 @@ def evaluate_run(
     model.eval().to(accelerator.device)
     config = recipe.evaluation
     nats: dict[str, dict[str, FactorNats]] = {}
+    digest = PixelDigest()
     for name, images, limit in (
         ("heldout", data.heldout, config.heldout_images),
         ("training", data.train, config.train_images),
@@ -153,9 +158,16 @@ def evaluate_run(
                 batch_size=config.batch_size,
                 limit=limit,
                 description=f"evaluation, {name} images",
+                digest=digest if name == "heldout" else None,
             )
             nats[name] = {factor.name: row for factor, row in zip(trained, values, strict=True)}
-    facts = DataFacts(recipe.data.path, data.train.fingerprint, data.heldout.fingerprint, len(data.skipped))
+    facts = DataFacts(
+        recipe.data.path,
+        data.train.fingerprint,
+        data.heldout.fingerprint,
+        len(data.skipped),
+        digest.joined(accelerator) if "heldout" in nats else None,
+    )
     table = attrs.asdict(_evaluation(chain, nats, metadata, facts))
     if accelerator.is_main_process:
         # The table is written last, so that it exists only if the evaluation is complete.

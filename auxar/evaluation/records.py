@@ -146,6 +146,9 @@ class DataFacts:
     """Fingerprint of the held-out images."""
     skipped: int = 0
     """Number of images that were skipped because they could not be read."""
+    heldout_digest: str | None = None
+    """SHA-256 of the pixels of the held-out images that were evaluated, in their order. None if none were evaluated,
+    and in evaluations of earlier versions."""
 
 
 @attrs.frozen

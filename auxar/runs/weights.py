@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from auxar.errors import UserError, one_line
-from auxar.files import DamagedFile, Shapes, is_file, read_shapes, read_tensors
+from auxar.files import DamagedFile, Shapes, is_file, parse_json, read_shapes, read_tensors
 from auxar.interfaces import Factor, Prior
 from auxar.plugins import Registry
-from auxar.recipe import Recipe
+from auxar.recipe import Recipe, read_recipe
 from auxar.recipe.building import build_model
+from auxar.recipe.structuring import unstructure
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import open_run
 
@@ -60,14 +63,27 @@ def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
     damaged or from another model.
     """
     path = _trained(run, factor)
+
+    def check(shapes: Shapes, metadata: Mapping[str, str]) -> None:
+        check_shapes(factor, shapes, path)
+        # Files of earlier versions do not say what they were trained with.
+        try:
+            fits = _agrees(parse_json(metadata.get("recipe", expected)), json.loads(expected))
+        except ValueError as error:
+            raise DamagedFile(f"{path} is damaged: its metadata entry 'recipe' is not valid JSON") from error
+        if not fits:
+            raise UserError(
+                f"{path} does not belong to factor {factor.name} of this recipe: it was trained with another image "
+                "size, view or network; restore the original file, or train the factor in a new folder"
+            )
+
+    expected = recipe_part(run, factor.name)
     with _advising():
-        tensors, metadata = read_tensors(path, lambda shapes, _: check_shapes(factor, shapes, path))
+        tensors, metadata = read_tensors(path, check)
         # `load_state_dict` would convert other types, such as integers and complex numbers.
-        for name, expected in factor.state_dict().items():
-            if tensors[name].dtype != expected.dtype:
-                raise DamagedFile(
-                    f"{path} is damaged: {name} has the type {tensors[name].dtype}; expected {expected.dtype}"
-                )
+        for name, own in factor.state_dict().items():
+            if tensors[name].dtype != own.dtype:
+                raise DamagedFile(f"{path} is damaged: {name} has the type {tensors[name].dtype}; expected {own.dtype}")
     factor.load_state_dict(tensors)
     # Training refuses to save weights that are not finite, so a file with such weights is damaged.
     for name, parameter in factor.named_parameters():
@@ -77,6 +93,32 @@ def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
                 "again from the last checkpoint"
             )
     return metadata
+
+
+def recipe_part(run: RunFolder, name: str) -> str:
+    """The keys of a run's recipe that give meaning to the weights of the factor `name`, as JSON.
+
+    These are the image, the views down to the factor, and the factor's networks. The support of a decoder is not among
+    them, because the weights fit both a free and a restricted decoder.
+    """
+    recipe = read_recipe(run.recipe)
+    place = recipe.factor_names.index(name)
+    views = [stage.view for stage in recipe.stage[: place + 1]]
+    own = recipe.stage[place : place + 1]
+    networks = [part for stage in own for part in (stage.embedding, stage.decoder)] or [recipe.prior]
+    return json.dumps([unstructure(part) for part in (recipe.image, *views, *networks)])
+
+
+def _agrees(found: Any, expected: Any) -> bool:
+    """Whether two parts of recipes have equal values of all keys that both have.
+
+    Keys of only one of them are options that a component has in one version and not in the other.
+    """
+    if isinstance(found, dict) and isinstance(expected, dict):
+        return all(_agrees(found[key], expected[key]) for key in found.keys() & expected.keys())
+    if isinstance(found, list) and isinstance(expected, list):
+        return len(found) == len(expected) and all(map(_agrees, found, expected))
+    return bool(found == expected)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from auxar.files import write_tensors
 from auxar.interfaces import Factor, Prior
 from auxar.recipe import Recipe, TrainingConfig
 from auxar.runs.layout import RunFolder
+from auxar.runs.weights import recipe_part
 from auxar.training.averaging import WeightAverage
 from auxar.training.checkpoints import Checkpoint, newest, save
 from auxar.training.progress import Meter
@@ -191,7 +192,9 @@ class _Training:
     def _finish(self, average: WeightAverage) -> None:
         average.apply()
         if self.team.rank == 0:
-            metadata = {"step": str(self.step), "weights": "ema" if average.decay else "last", **self._facts()}
+            kind = "ema" if average.decay else "last"
+            recipe = recipe_part(self.run, self.factor.name)
+            metadata = {"step": str(self.step), "weights": kind, "recipe": recipe, **self._facts()}
             write_tensors(self.run.weights(self.factor.name), self.factor.state_dict(), metadata)
         self.team.wait()
 

@@ -413,6 +413,31 @@ def test_changed_file_is_converted_again(tmp_path):
     assert numbers(stored(tmp_path).fetch([0, 1])) == [7, 2]
 
 
+@pytest.mark.parametrize("change", ["the content", "the file", "the link"])
+def test_changed_file_of_equal_size_and_time_is_converted_again(tmp_path, change):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    file, other, first, second = folder / "1.ppm", folder / "2.ppm", tmp_path / "first.ppm", tmp_path / "second.ppm"
+    for number, target in ((1, file), (2, other), (3, first), (4, second)):
+        numbered(number).save(target)
+        os.utime(target, (1, 1))
+    if change == "the link":
+        file.unlink()
+        file.symlink_to(first)
+    before = numbers(stored(folder).fetch([0, 1]))
+    if change == "the content":
+        file.write_bytes(second.read_bytes())
+        os.utime(file, (1, 1))
+    elif change == "the file":
+        second.replace(file)
+    else:
+        file.unlink()
+        file.symlink_to(second)
+    assert (file.stat().st_size, file.stat().st_mtime) == (first.stat().st_size, 1)
+    assert before == [3 if change == "the link" else 1, 2]
+    assert numbers(stored(folder).fetch([0, 1])) == [4, 2]
+
+
 # --- splits and broken images ----------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from helpers.html_page import HOSTILE, Page
 from helpers.tiny_runs import run, tiny, write_pictures
+from PIL import Image
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
@@ -266,6 +267,31 @@ def test_another_division_into_training_and_held_out_images(own, pictures):
     note = unpaired(own, "split")
     assert note.startswith(f"not compared image by image, because this run and {own / 'again'} were evaluated on ")
     assert f"different held-out images of {pictures}; " in note
+
+
+def test_streams_with_other_content_are_not_paired(tmp_path):
+    """Uncompressed files of equal names and sizes give streams with equal fingerprints."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+
+    def write_all(seed: int) -> None:
+        for number, pixels in enumerate(np.random.default_rng(seed).integers(0, 256, (12, 8, 8, 3), np.uint8)):
+            Image.fromarray(pixels).save(folder / f"{number:02}.ppm")
+
+    write_all(0)
+    table = tiny(folder, stage=None, data__streaming=True, training__steps=1, **CHANGES)
+    first = run(tmp_path / "first", table)
+    second = Path(shutil.copytree(first, tmp_path / "second"))
+    evaluate(second)
+    assert compare_runs([first, second]).runs[1].margin.images is not None
+    write_all(1)
+    evaluate(second)
+    found = compare_runs([first, second]).runs[1]
+    assert found.margin.images is None
+    assert f"different held-out images of {folder}; " in found.notes[0]
+    for older in (first, second):
+        rewritten(older, data__heldout_digest=None)
+        assert compare_runs([first, second]).runs[1].margin.images is not None
 
 
 def test_log_likelihoods_of_single_images_that_are_not_there(own):

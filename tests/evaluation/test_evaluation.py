@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -146,6 +147,7 @@ def test_two_processes_evaluate_as_one_and_print_once(finished, bits):
     assert done.returncode == 0, done.stderr
     table = read_json(finished / "evaluation.json")
     assert table["images"] == {"heldout": 6, "training": 1}
+    assert table["data"] == before["data"]
     assert table["bits_per_dim"]["heldout"] == pytest.approx(np.mean(bits["heldout"]), abs=1e-5)
     assert table["bits_per_dim"]["training"] == pytest.approx(bits["training"][0], abs=1e-5)
     for entry, alone in zip(table["factors"], before["factors"], strict=True):
@@ -226,11 +228,15 @@ def test_the_table_says_what_it_is_about(finished, data):
     assert (table["kind"], table["weights"]) == ("bound", "ema")
     recipe, _ = load_recipe(finished / "recipe.toml")
     assert data.heldout.fingerprint != data.train.fingerprint
+    digest = hashlib.sha256()
+    for _, image in data.heldout.every(1, 0, None):
+        digest.update(hashlib.sha256(image.numpy().tobytes()).digest())
     assert table["data"] == {
         "path": recipe.data.path,
         "fingerprint": data.train.fingerprint,
         "heldout_fingerprint": data.heldout.fingerprint,
         "skipped": 0,
+        "heldout_digest": digest.hexdigest(),
     }
     sizes = [8, 4, 2]
     for factor, entry, size in zip(auxar.load(finished).factors, table["factors"], sizes, strict=True):

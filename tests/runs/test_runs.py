@@ -165,6 +165,30 @@ def test_weights_of_another_model_are_named(copied):
     assert refusal(copied).startswith(f"{second} does not belong to factor stage0 of this recipe: ")
 
 
+def test_weights_of_another_view_are_named(copied):
+    """The views `pyramid` and `subsample` have equal shapes, so the weights of both have equal names and shapes."""
+    recipe, file = copied / "recipe.toml", copied / "factors" / "stage0" / "weights.safetensors"
+    recipe.write_text(recipe.read_text().replace('name = "pyramid"', 'name = "subsample"'))
+    said = "does not belong to factor stage0 of this recipe: it was trained with another image size, view or network; "
+    assert refusal(copied).startswith(f"{file} {said}")
+    with pytest.raises(UserError, match="trained with another image size, view or network"):
+        evaluate(copied)
+
+
+def test_weights_of_other_versions_are_loaded(copied):
+    """Weights of earlier versions do not tell their recipe, or lack options that their components have now."""
+    file = copied / "factors" / "stage0" / "weights.safetensors"
+    tensors, metadata = read_tensors(file)
+    part = json.loads(metadata.pop("recipe"))
+    write_tensors(file, tensors, metadata)
+    auxar.load(copied)
+    del part[-1]["filters"]
+    write_tensors(file, tensors, {**metadata, "recipe": json.dumps(part)})
+    auxar.load(copied)
+    write_tensors(file, tensors, {**metadata, "recipe": "[["})
+    assert refusal(copied).startswith(f"{file} is damaged: its metadata entry 'recipe' is not valid JSON; ")
+
+
 def test_weights_of_another_size_are_named(copied):
     file = copied / "factors" / "prior" / "weights.safetensors"
     tensors = load_file(file)
