@@ -23,6 +23,7 @@ from auxar.distributed import joining, processes
 from auxar.distributed.joining import Place, meet
 from auxar.distributed.peers import Peer, stopped
 from auxar.distributed.processes import Processes, Report, objection
+from auxar.distributed.signals import PATIENCE, TOGETHER
 from auxar.distributed.watchdog import STOPPED_LOOKS, _Watch
 from auxar.errors import UserError
 from auxar.generation.inputs import GivenRequest, read_given
@@ -469,7 +470,7 @@ def test_a_mistake_is_told_by_the_processes_of_a_launcher(two_folders):
 
 
 @pytest.mark.slow
-def test_a_process_that_is_stopped_is_told_while_the_others_wait(two_folders):
+def test_a_process_that_is_stopped_is_told_and_a_second_signal_ends_the_others(two_folders):
     root = two_folders[0].parent
     arguments = ["run", "tiny.toml", "--out", root / "long", "--set", "training.steps=100000"]
     with started_by_hand(arguments, arguments, folders=[two_folders[0]] * 2) as (first, second):
@@ -487,3 +488,13 @@ def test_a_process_that_is_stopped_is_told_while_the_others_wait(two_folders):
                 assert line, "the process has ended"
             assert time.monotonic() - sent < 60
         assert first.poll() is second.poll() is None
+        # The first process is blocked in a collective operation soon after the second one is stopped.
+        second.send_signal(signal.SIGSTOP)
+        for _ in range(2):
+            time.sleep(TOGETHER + 1)
+            first.terminate()
+        _, errors = first.communicate(timeout=PATIENCE + 10)
+        assert first.returncode == 143
+        assert errors.endswith("the second signal and the process did not react within 3 seconds\n")
+        second.send_signal(signal.SIGCONT)
+        assert second.wait(30) == 3

@@ -9,6 +9,7 @@ import random
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -338,6 +339,55 @@ def test_handlers_are_put_back(told):
     with heeding_signals(), between_steps():
         assert signal.getsignal(signal.SIGTERM) != before[1]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_second_signal_ends_a_process_whose_main_thread_is_blocked(told, monkeypatch, capsys):
+    codes: list[int] = []
+    ended = threading.Event()
+
+    def end(code: int) -> None:
+        codes.append(code)
+        ended.set()
+
+    monkeypatch.setattr("os._exit", end)
+    monkeypatch.setattr("auxar.distributed.signals.TOGETHER", 0.1)
+    monkeypatch.setattr("auxar.distributed.signals.PATIENCE", 0.3)
+    monkeypatch.setattr(requests, "handle", lambda number, frame: None)  # A handler that is not called in time.
+    with heeding_signals(), between_steps():
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+            assert not ended.wait(0.15 if number == signal.SIGINT else 0)
+        assert ended.wait(10)
+    assert codes == [130]
+    assert capsys.readouterr().err.startswith("auxar: interrupted without a checkpoint, because this was the second")
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_handled_signals_and_signals_of_a_forked_process_end_nothing(told, monkeypatch):
+    codes: list[int] = []
+    leave = os._exit
+    monkeypatch.setattr("os._exit", codes.append)
+    monkeypatch.setattr("auxar.distributed.signals.TOGETHER", 0.05)
+    monkeypatch.setattr("auxar.distributed.signals.PATIENCE", 0.1)
+
+    def work() -> None:
+        with between_steps():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+            if (child := os.fork()) == 0:
+                signal.signal(signal.SIGTERM, lambda number, frame: leave(0))
+                os.kill(os.getpid(), signal.SIGTERM)
+                leave(1)
+            assert os.waitpid(child, 0)[1] == 0
+            time.sleep(0.3)
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                time.sleep(0.3)
+
+    with pytest.raises(Interrupted):
+        work()
+    assert codes == []
 
 
 # Two processes at once
