@@ -234,6 +234,7 @@ AUXAR_INTERFACE = 2
 """A plugin that makes each of two processes wait until the other one is training too."""
 
 
+@pytest.mark.slow
 def test_factors_trained_at_the_same_time_are_those_trained_one_after_the_other(pictures, tmp_path):
     # Two processes could not share a batch of 3 images.
     table = with_dropout(tiny(pictures, **CHANGES, training__batch_size=3))

@@ -165,6 +165,7 @@ def kill(recipe: Path, out: Path, place: str, delay: float) -> bool:
     return in_time
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_like_one_that_was_not(recipe, whole, tmp_path):
     """Kills a run at a few moments; the slow test `test_runs_killed_at_many_moments` does so at many."""
     out = tmp_path / "run"
@@ -393,6 +394,7 @@ def test_handled_signals_and_signals_of_a_forked_process_end_nothing(told, monke
 # Two processes at once
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_while_the_first_lives(recipe, whole, tmp_path, capsys):
     out = tmp_path / "run"
     first = started("run", recipe, "--out", out, "--set", "training.steps=100000", stderr=subprocess.DEVNULL)

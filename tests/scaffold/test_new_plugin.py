@@ -20,7 +20,7 @@ from auxar.errors import one_line, shown
 from auxar.plugins import Kind, load_plugins
 from auxar.scaffold import KINDS, plugin_names
 
-LONG = ("sampler", "decoder")
+LONG = ("sampler", "decoder", "prior")
 """The kinds of packages whose own tests take long."""
 QUICK = tuple(kind for kind in KINDS if kind not in LONG)
 

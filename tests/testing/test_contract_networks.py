@@ -483,6 +483,7 @@ class Returnless(CausalPrior):
         super().log_prob(image)
 
 
+@pytest.mark.slow
 def test_right_networks_of_other_kinds_pass():
     check_prior(Uniform, None)
     check_prior(prior_of(Frozen), None)

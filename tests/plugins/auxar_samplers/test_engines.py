@@ -542,6 +542,7 @@ def test_the_library_is_compiled_once_for_all_processes(compilations, bare):
     assert compilations() == 1
 
 
+@pytest.mark.slow
 @needs_native
 def test_processes_that_need_the_library_at_the_same_time_compile_it_once(compilations, bare):
     found = processes(3)
