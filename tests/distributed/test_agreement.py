@@ -396,7 +396,11 @@ DIFFERENCES: dict[str, tuple[list[str], list[str], tuple[str, str]]] = {
     "folder": (RUN, OTHER_RUN, differ("--out = '{root}/out'", "'{root}/other'")),
     "factors": ([*RUN, "--factors", "prior"], RUN, differ("--factors = ['prior']", "['prior', 'stage0']")),
     "command": (RUN, ["evaluate", "{root}/run"], differ("command = 'run'", "'evaluate'")),
-    "plugin file": (["run", "thin.toml", *RUN[2:]],) * 2 + (differ("the checksum of views.py = 'HASH'", "'HASH'"),),
+    "plugin file": (
+        ["run", "thin.toml", "--trust-plugins", *RUN[2:]],
+        ["run", "thin.toml", "--trust-plugins", *RUN[2:]],
+        differ("the checksum of views.py = 'HASH'", "'HASH'"),
+    ),
     "images": (
         RUN,
         RUN,
