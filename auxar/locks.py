@@ -49,7 +49,7 @@ class Holder:
     name: str
     """Its description for a message."""
     remedies: tuple[str, ...]
-    """What a user can do about it."""
+    """Actions by which a user can end the wait, as clauses of a sentence."""
 
     def advice(self, *others: str) -> str:
         """Joins the remedies, and others, to the end of a message."""
@@ -182,7 +182,7 @@ class _Waiting(logging.Filter):
 
 
 telling_of_others = _Waiting()
-"""A context in which waiting for the locks of other libraries, such as `datasets`, is told after `PATIENCE` seconds.
+"""A context that logs a warning if another library, such as `datasets`, waits for a lock for `PATIENCE` seconds.
 
 Several threads may be inside it.
 """

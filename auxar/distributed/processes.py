@@ -82,7 +82,7 @@ class Processes:
     """A key-value store that all processes can access. If it is None, reports are exchanged by collective operations,
     which wait without a message and fail after the time limit of the process group."""
     peers: Sequence[Peer] = ()
-    """All processes, in the order of their ranks. It is empty for a single process."""
+    """All processes, in the order of their ranks. The sequence is empty for a single process."""
     rounds: int = 0
     """Number of exchanges so far. It is equal in all processes, because they take part in the same exchanges."""
 
@@ -98,8 +98,8 @@ class Processes:
         Yields an empty dictionary for the facts of this process. Every process must enter the block. At its end, each
         process waits for all others, so none goes on before all have finished the block.
 
-        Raises `UserError` with the error of another process, or with the first fact that differs. An exception of this
-        process is told to the others and raised again.
+        Raises `UserError` with the error of another process, or with the first fact that differs. The message of an
+        exception in this process is sent to the others, and the exception is raised again.
         """
         facts: dict[str, Any] = {}
         failure: Exception | None = None

@@ -70,7 +70,7 @@ class _Watch:
         self.dead: list[Peer] = []
         self.stops: dict[Peer, int] = {}
         """Number of checks in a row that found a process stopped."""
-        self.told: set[Peer] = set()
+        self.named: set[Peer] = set()
         """Stopped processes that this process named in a message."""
         self.found = threading.Event()
         self.over = threading.Event()
@@ -129,14 +129,14 @@ class _Watch:
         tells = all(peer in self.stops for peer, _ in self.peers if peer.rank < self.own.rank)
         for peer, looks in self.stops.items():
             if looks == STOPPED_LOOKS and tells:
-                self.told.add(peer)
+                self.named.add(peer)
                 logger.warning(
                     "%s is stopped, and the other processes wait for it; `kill -CONT %d` lets it go on; or end it with "
                     "`kill -KILL %d`, and start the same command again",
                     *(self._name(peer), peer.pid, peer.pid),
                 )
-        for peer in self.told - self.stops.keys():
-            self.told.remove(peer)
+        for peer in self.named - self.stops.keys():
+            self.named.remove(peer)
             logger.warning("%s goes on", self._name(peer))
 
     def _end(self) -> None:
