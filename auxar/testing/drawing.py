@@ -113,16 +113,22 @@ def check_requests(model: Distribution, seed: int) -> None:
     known = random_known(model.image, COMPARED, seed)
     for rule in DRAW_RULES:
         limited = attrs.evolve(request, rule=rule, known=known)
-        found = draws(model, many, limited)
-        if ((found < known.lowest()) | (found > known.highest(model.image.levels))).any():
-            broken("known", "draw must keep known pixels and the limits of the other pixels", image=model.image)
-        if model.network is None:
-            continue
-        with torch.no_grad():
-            expected = DistinctSampler().sample(model.network, many, DrawSource.of(model.network, limited))
-        if not torch.equal(found, expected):
-            message = "under this rule, draw must return the images that a sampler draws with auxar.DrawSource"
-            broken("rule", message, image=model.image, rule=rule)
+        check_answer(model, many, limited, draws(model, many, limited))
+
+
+def check_answer(model: Distribution, features: Tensor | None, request: SampleRequest, drawn: Tensor) -> None:
+    """Checks that images which `draw` returned fit their request: the laws `known` and `rule`."""
+    known = request.known
+    if known is not None and ((drawn < known.lowest()) | (drawn > known.highest(model.image.levels))).any():
+        broken("known", "draw must keep known pixels and the limits of the other pixels", image=model.image)
+    if model.network is None:
+        return
+    with torch.no_grad():
+        expected = DistinctSampler().sample(model.network, features, DrawSource.of(model.network, request))
+    if not torch.equal(drawn, expected):
+        message = "for this request, draw must return the images that a sampler draws with auxar.DrawSource"
+        restricted = request.restriction is not None
+        broken("rule", message, image=model.image, rule=request.rule, restricted=restricted)
 
 
 def random_known(image: ImageSpec, count: int, seed: int) -> Known:

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from auxar.interfaces import DrawRule, ImageSpec, Interval, Restriction, SampleRequest, Support
-from auxar.sources import DrawSource
 from auxar.support import SumSupport
-from auxar.testing.drawing import COMPARED, DRAWN, DistinctSampler, draws, random_known
+from auxar.testing.drawing import COMPARED, DRAWN, check_answer, draws, random_known
 from auxar.testing.examples import all_images, random_images, sum_support
 from auxar.testing.frequencies import check_frequencies
 from auxar.testing.laws import broken, described, runs, unchanged
@@ -92,16 +91,7 @@ def _check_large_draws(
     for found, expected in zip(support.ranges(drawn), support.ranges(view), strict=True):
         if not torch.equal(found, expected):
             broken("restricted", "a drawn image does not have the view that it is restricted to", image=model.image)
-    known = request.known
-    if known is not None and ((drawn < known.lowest()) | (drawn > known.highest(model.image.levels))).any():
-        broken("known", "drawing with a restriction changed a known pixel or left the limits", image=model.image)
-    if model.network is None:
-        return
-    with torch.no_grad():
-        expected = DistinctSampler().sample(model.network, features, DrawSource.of(model.network, request))
-    if not torch.equal(drawn, expected):
-        message = "with a restriction, draw must return the images that a sampler draws with auxar.DrawSource"
-        broken("rule", message, image=model.image, rule=request.rule)
+    check_answer(model, features, request, drawn)
 
 
 def _ends(interval: Interval) -> tuple[Tensor, Tensor]:
