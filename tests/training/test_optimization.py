@@ -1,0 +1,203 @@
+"""Tests of training steps, their random numbers and their metrics against computations in the test."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from helpers.tiny_runs import metrics, tiny, weights, with_dropout, write
+from torch import Tensor
+
+from auxar.data import DataSets, StoredImages, load_images
+from auxar.distributed.accelerator import make_accelerator
+from auxar.distributed.group import Team
+from auxar.interfaces import Prior
+from auxar.recipe import TrainingConfig, load_recipe
+from auxar.recipe.building import build_model
+from auxar.runs.layout import RunFolder
+from auxar.runs.opening import begin_run
+from auxar.training.checkpoints import Progress
+from auxar.training.factors import train_factors
+from auxar.training.loop import train_factor
+from auxar.training.progress import Meter
+
+# All 18 training images are in every batch, so a batch is the same in any order.
+IMAGES = 18
+STEPS = 4
+SETTINGS = {
+    "stage__0__repeat": 2,
+    "training__batch_size": IMAGES,
+    "training__accumulate": 3,
+    "training__learning_rate": 0.005,
+    "training__decay": 0.6,
+    "training__betas": [0.8, 0.95],
+    "training__ema": 0.7,
+    "training__factor": {"stage1": {"learning_rate": 0.003, "decay": 0.9, "clip": 0.1, "ema": 0.4}},
+}
+# Learning rate, its decay, the largest norm of a gradient, and the decay of the average of each factor.
+OF_FACTORS = {
+    "stage0": (0.005, 0.6, math.inf, 0.7),
+    "stage1": (0.003, 0.9, 0.1, 0.4),
+    "prior": (0.005, 0.6, math.inf, 0.7),
+}
+
+
+def new_accelerator(folder: Path) -> Accelerator:
+    # Accelerate fixes the precision for the whole process, but an earlier test may have used another one.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return make_accelerator("float32", folder)
+
+
+def trained(folder: Path, table: dict[str, Any]) -> tuple[Prior, DataSets]:
+    """Trains all factors of a recipe. Returns the model and its images."""
+    recipe, registry = load_recipe(write(folder.with_suffix(".toml"), table))
+    data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+    run, recipe = begin_run(folder, recipe, registry)
+    return train_factors(recipe, registry, recipe.factor_names, data, run, new_accelerator(folder)), data
+
+
+def test_steps_are_those_of_adam_on_the_bits_per_dim_of_each_factor(pictures, tmp_path):
+    """Weights, their average and the metrics are those of the formulas, computed in float64 from the same start."""
+    initial, data = trained(tmp_path / "initial", tiny(pictures, **SETTINGS, training__steps=0))
+    trained(tmp_path / "run", tiny(pictures, **SETTINGS, training__steps=STEPS))
+    depths = [torch.stack([pixels for _, pixels in data.train.every(1, 0, None)]).long()]
+    assert len(depths[0]) == IMAGES
+    for _ in range(2):
+        quarters = depths[-1].unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+        depths.append((quarters.sum((3, 5)) + 2) // 4)
+    last, averaged = weights(tmp_path / "run", "training"), weights(tmp_path / "run")
+    lines = {(line["factor"], line["step"]): line for line in metrics(tmp_path / "run")}
+    assert len(lines) == 3 * STEPS
+    for depth, factor in enumerate(initial.double().factors):
+        rate, decay, clip, ema = OF_FACTORS[factor.name]
+        inputs = depths[depth : depth + 2]
+        names, parameters = zip(*factor.named_parameters(), strict=True)
+        first, second = ([torch.zeros_like(value) for value in parameters] for _ in range(2))
+        path = []
+        for step in range(STEPS):
+            bits = -factor(*inputs).mean() / math.log(2) / inputs[0][0].numel()
+            gradients = torch.autograd.grad(bits, parameters)
+            norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
+            assert norm > clip or clip == math.inf
+            line = lines[factor.name, step + 1]
+            assert line["bits_per_dim"] == pytest.approx(bits.item(), rel=1e-4)
+            assert line["gradient_norm"] == pytest.approx(norm, rel=1e-3)
+            assert line["learning_rate"] == pytest.approx(rate * decay**step)
+            path.append([])
+            for k, (value, gradient) in enumerate(zip(parameters, gradients, strict=True)):
+                gradient = gradient * min(1, clip / norm)
+                first[k] = 0.8 * first[k] + 0.2 * gradient
+                second[k] = 0.95 * second[k] + 0.05 * gradient**2
+                mean, square = first[k] / (1 - 0.8 ** (step + 1)), second[k] / (1 - 0.95 ** (step + 1))
+                with torch.no_grad():
+                    value -= rate * decay**step * mean / (square.sqrt() + 1e-8)
+                path[-1].append(value.detach().clone())
+        shares = [ema ** (STEPS - step) for step in range(1, STEPS + 1)]
+        for k, name in enumerate(names):
+            average = sum(share * values[k] for share, values in zip(shares, path, strict=True)) / sum(shares)
+            found = {last[f"{factor.name}/factor.{name}"]: path[-1][k], averaged[f"{factor.name}/{name}"]: average}
+            for tensor, expected in found.items():
+                torch.testing.assert_close(tensor.double(), expected, rtol=0, atol=5e-5)
+
+
+# Random numbers
+
+
+def seeds_and_orders(out: Path, table: dict[str, Any]) -> tuple[list[int], list[list[int]]]:
+    """Trains a recipe. Returns every seed given to PyTorch, and for each factor the numbers of the images of all steps
+    in order."""
+    seeds: list[int] = []
+    batches: list[list[int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+
+        def manual_seed(seed: int, manual_seed: Any = torch.manual_seed) -> torch.Generator:
+            seeds.append(seed)
+            return manual_seed(seed)
+
+        def fetch(images: StoredImages, numbers: Any, fetch: Any = StoredImages.fetch) -> Tensor:
+            if len(numbers) == table["training"]["batch_size"]:
+                batches.append(list(numbers))
+            return fetch(images, numbers)
+
+        patch.setattr(torch, "manual_seed", manual_seed)
+        patch.setattr(StoredImages, "fetch", fetch)
+        trained(out, table)
+    middle = len(batches) // 2
+    return seeds, [[number for batch in half for number in batch] for half in (batches[:middle], batches[middle:])]
+
+
+def test_factors_steps_and_runs_share_no_random_numbers(pictures, tmp_path):
+    """Each initialization and each step of each factor has its own seed, and each factor its own order of images."""
+    everything: list[int] = []
+    orders: list[list[int]] = []
+    for seed in (0, 1):
+        table = with_dropout(tiny(pictures, training__seed=seed, training__steps=3))
+        seeds, of_factors = seeds_and_orders(tmp_path / str(seed), table)
+        # The weights of all factors are drawn first. Then each factor is initialized and trained for three steps.
+        assert len(seeds) == 1 + 2 * (1 + 3)
+        assert [len(set(order)) for order in of_factors] == [12, 12]
+        everything += seeds
+        orders += of_factors
+    assert len(set(everything)) == len(everything)
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_processes_of_a_team_share_no_random_numbers_of_steps(pictures, tmp_path, monkeypatch):
+    recipe, registry = load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, training__steps=2)))
+    images = load_images(recipe.data, recipe.image, registry.dataset_paths()).train
+    seeds: dict[int, list[int]] = {1: [], 2: []}
+    for rank, found in seeds.items():
+        model = build_model(recipe, registry)
+        monkeypatch.setattr(Team, "rank", rank)
+        monkeypatch.setattr(torch, "manual_seed", found.append)
+        team = Team(new_accelerator(tmp_path))
+        train_factor(model, model.factors[0], images, recipe.training, RunFolder(tmp_path / "run"), team)
+    (first, *steps), (other, *other_steps) = seeds.values()
+    assert first == other, "all processes start with the same weights"
+    assert len({*steps, *other_steps}) == 4
+
+
+# Metrics
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_speed_and_time_are_those_of_the_clock(pictures, tmp_path, monkeypatch, processes):
+    """Images per second count the images of all processes, and seconds include those before training was resumed."""
+    clock = [100.0]
+    monkeypatch.setattr("auxar.training.progress.time.perf_counter", lambda: clock[0])
+    lines: list[dict[str, Any]] = []
+    team: Any = SimpleNamespace(
+        rank=0,
+        processes=processes,
+        accelerator=SimpleNamespace(process_index=0, num_processes=processes),
+        log=lambda scalars, step: lines.append({**scalars, "step": step}),
+    )
+    factor: Any = SimpleNamespace(name="prior")
+    config = TrainingConfig(steps=20, batch_size=8, log_every=3, checkpoint_every=5)
+    progress = Progress()
+    for _ in range(2):
+        meter = Meter(factor, config, tmp_path / "metrics.jsonl", team, 20)
+        meter.resume(progress)
+        clock[0] += 1000  # The networks are built, and the first batch is read.
+        meter.begin()
+        for _ in range(8):
+            clock[0] += 0.5
+            meter.add(2.0, 1.0, finite=True)
+        clock[0] += 0.25
+        progress = meter.progress
+        meter.close()
+    assert [line["step"] for line in lines] == [3, 5, 6, 9, 10, 12, 15]
+    assert [line["prior/images_per_second"] for line in lines] == pytest.approx([16.0] * 7)
+    # The second part begins after step 8, to which four seconds and a quarter of another step led.
+    assert [line["prior/seconds"] for line in lines] == pytest.approx([1.5, 2.5, 3, 4.75, 5.25, 6.25, 7.75])
+    logged = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [{f"prior/{key}": line[key] for key in ("seconds", "images_per_second")} for line in logged] == [
+        {key: line[key] for key in ("prior/seconds", "prior/images_per_second")} for line in lines
+    ]
