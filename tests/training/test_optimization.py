@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -28,13 +29,14 @@ from auxar.training.factors import train_factors
 from auxar.training.loop import train_factor
 from auxar.training.progress import Meter
 
-# All 18 training images are in every batch, so a batch is the same in any order.
+# All 18 training images are in every batch, so a batch is the same in any order. Its four parts have 5, 5, 5 and 3.
 IMAGES = 18
 STEPS = 4
 SETTINGS = {
     "stage__0__repeat": 2,
     "training__batch_size": IMAGES,
-    "training__accumulate": 3,
+    "training__initialization_images": IMAGES,
+    "training__accumulate": 4,
     "training__learning_rate": 0.005,
     "training__decay": 0.6,
     "training__betas": [0.8, 0.95],
@@ -55,18 +57,19 @@ def new_accelerator(folder: Path) -> Accelerator:
     return make_accelerator("float32", folder)
 
 
-def trained(folder: Path, table: dict[str, Any]) -> tuple[Prior, DataSets]:
-    """Trains all factors of a recipe. Returns the model and its images."""
+def train(folder: Path, table: dict[str, Any]) -> tuple[Prior, DataSets]:
+    """Trains all factors of a recipe in a new folder. Returns the untrained model and the images."""
     recipe, registry = load_recipe(write(folder.with_suffix(".toml"), table))
     data = load_images(recipe.data, recipe.image, registry.dataset_paths())
     run, recipe = begin_run(folder, recipe, registry)
-    return train_factors(recipe, registry, recipe.factor_names, data, run, new_accelerator(folder)), data
+    train_factors(recipe, registry, recipe.factor_names, data, run, new_accelerator(folder))
+    torch.manual_seed(recipe.training.seed)
+    return build_model(recipe, registry), data
 
 
 def test_steps_are_those_of_adam_on_the_bits_per_dim_of_each_factor(pictures, tmp_path):
     """Weights, their average and the metrics are those of the formulas, computed in float64 from the same start."""
-    initial, data = trained(tmp_path / "initial", tiny(pictures, **SETTINGS, training__steps=0))
-    trained(tmp_path / "run", tiny(pictures, **SETTINGS, training__steps=STEPS))
+    model, data = train(tmp_path / "run", tiny(pictures, **SETTINGS, training__steps=STEPS))
     depths = [torch.stack([pixels for _, pixels in data.train.every(1, 0, None)]).long()]
     assert len(depths[0]) == IMAGES
     for _ in range(2):
@@ -75,9 +78,10 @@ def test_steps_are_those_of_adam_on_the_bits_per_dim_of_each_factor(pictures, tm
     last, averaged = weights(tmp_path / "run", "training"), weights(tmp_path / "run")
     lines = {(line["factor"], line["step"]): line for line in metrics(tmp_path / "run")}
     assert len(lines) == 3 * STEPS
-    for depth, factor in enumerate(initial.double().factors):
+    for depth, factor in enumerate(model.double().factors):
         rate, decay, clip, ema = OF_FACTORS[factor.name]
         inputs = depths[depth : depth + 2]
+        factor.initialize(*inputs)
         names, parameters = zip(*factor.named_parameters(), strict=True)
         first, second = ([torch.zeros_like(value) for value in parameters] for _ in range(2))
         path = []
@@ -110,9 +114,8 @@ def test_steps_are_those_of_adam_on_the_bits_per_dim_of_each_factor(pictures, tm
 # Random numbers
 
 
-def seeds_and_orders(out: Path, table: dict[str, Any]) -> tuple[list[int], list[list[int]]]:
-    """Trains a recipe. Returns every seed given to PyTorch, and for each factor the numbers of the images of all steps
-    in order."""
+def seeds_and_batches(out: Path, table: dict[str, Any]) -> tuple[list[int], list[list[int]]]:
+    """Trains a recipe. Returns every seed given to PyTorch, and the numbers of the images of every batch."""
     seeds: list[int] = []
     batches: list[list[int]] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -122,31 +125,33 @@ def seeds_and_orders(out: Path, table: dict[str, Any]) -> tuple[list[int], list[
             return manual_seed(seed)
 
         def fetch(images: StoredImages, numbers: Any, fetch: Any = StoredImages.fetch) -> Tensor:
-            if len(numbers) == table["training"]["batch_size"]:
-                batches.append(list(numbers))
+            batches.append(list(numbers))
             return fetch(images, numbers)
 
         patch.setattr(torch, "manual_seed", manual_seed)
         patch.setattr(StoredImages, "fetch", fetch)
-        trained(out, table)
-    middle = len(batches) // 2
-    return seeds, [[number for batch in half for number in batch] for half in (batches[:middle], batches[middle:])]
+        train(out, table)
+    return seeds, batches
 
 
 def test_factors_steps_and_runs_share_no_random_numbers(pictures, tmp_path):
     """Each initialization and each step of each factor has its own seed, and each factor its own order of images."""
-    everything: list[int] = []
-    orders: list[list[int]] = []
+    all_seeds: list[int] = []
+    orders: list[tuple[int, ...]] = []
     for seed in (0, 1):
         table = with_dropout(tiny(pictures, training__seed=seed, training__steps=3))
-        seeds, of_factors = seeds_and_orders(tmp_path / str(seed), table)
-        # The weights of all factors are drawn first. Then each factor is initialized and trained for three steps.
-        assert len(seeds) == 1 + 2 * (1 + 3)
-        assert [len(set(order)) for order in of_factors] == [12, 12]
-        everything += seeds
-        orders += of_factors
-    assert len(set(everything)) == len(everything)
-    assert len({tuple(order) for order in orders}) == 4
+        seeds, batches = seeds_and_batches(tmp_path / str(seed), table)
+        # The weights of both factors are drawn first, with the seed as it is. It is set again to build the model here.
+        assert len(seeds) == 1 + 2 * (1 + 3) + 1
+        all_seeds += seeds[:-1]
+        # Each factor is initialized from the first 8 images, and trained on 3 batches of 4.
+        assert [len(batch) for batch in batches] == 2 * [8, 4, 4, 4]
+        for first, *others in (batches[:4], batches[4:]):
+            assert first == [*others[0], *others[1]]
+            orders.append(tuple(itertools.chain(*others)))
+            assert len(set(orders[-1])) == 12
+    assert len(set(all_seeds)) == len(all_seeds)
+    assert len(set(orders)) == 4
 
 
 def test_processes_of_a_team_share_no_random_numbers_of_steps(pictures, tmp_path, monkeypatch):
