@@ -194,11 +194,13 @@ def test_speed_and_time_are_those_of_the_clock(pictures, tmp_path, monkeypatch, 
         meter.begin()
         for _ in range(8):
             clock[0] += 0.5
-            meter.add(2.0, 1.0, finite=True)
+            meter.add(meter.step + 1.0, 1.0, finite=True)
         clock[0] += 0.25
         progress = meter.progress
         meter.close()
     assert [line["step"] for line in lines] == [3, 5, 6, 9, 10, 12, 15]
+    # Each line has the mean loss of the steps since the line before, also if training was resumed between.
+    assert [line["prior/bits_per_dim"] for line in lines] == pytest.approx([2, 4.5, 6, 8, 10, 11.5, 14])
     assert [line["prior/images_per_second"] for line in lines] == pytest.approx([16.0] * 7)
     # The second part begins after step 8, to which four seconds and a quarter of another step led.
     assert [line["prior/seconds"] for line in lines] == pytest.approx([1.5, 2.5, 3, 4.75, 5.25, 6.25, 7.75])
