@@ -115,14 +115,20 @@ def test_steps_are_those_of_adam_on_the_bits_per_dim_of_each_factor(pictures, tm
 
 
 def seeds_and_batches(out: Path, table: dict[str, Any]) -> tuple[list[int], list[list[int]]]:
-    """Trains a recipe. Returns every seed given to PyTorch, and the numbers of the images of every batch."""
+    """Trains a recipe. Returns the seeds of PyTorch from which numbers were drawn, and the images of every batch."""
     seeds: list[int] = []
     batches: list[list[int]] = []
+    before = torch.get_rng_state()
     with pytest.MonkeyPatch.context() as patch:
 
         def manual_seed(seed: int, manual_seed: Any = torch.manual_seed) -> torch.Generator:
+            nonlocal before
+            if seeds and torch.equal(torch.get_rng_state(), before):
+                seeds.pop()
             seeds.append(seed)
-            return manual_seed(seed)
+            generator: torch.Generator = manual_seed(seed)
+            before = torch.get_rng_state()
+            return generator
 
         def fetch(images: StoredImages, numbers: Any, fetch: Any = StoredImages.fetch) -> Tensor:
             batches.append(list(numbers))
@@ -167,6 +173,15 @@ def test_processes_of_a_team_share_no_random_numbers_of_steps(pictures, tmp_path
     (first, *steps), (other, *other_steps) = seeds.values()
     assert first == other, "all processes start with the same weights"
     assert len({*steps, *other_steps}) == 4
+
+
+def test_flipped_images_are_trained_on(pictures, tmp_path):
+    losses = []
+    for flip in (False, True):
+        folder = tmp_path / str(flip)
+        train(folder, tiny(pictures, stage=None, training__steps=1, training__flip=flip))
+        losses.append(metrics(folder)[0]["bits_per_dim"])
+    assert losses[0] != pytest.approx(losses[1], rel=1e-4)
 
 
 # Metrics
