@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import auxar
 from auxar.data import load_images
-from auxar.files import read_json
+from auxar.files import read_json, read_tensors
 from auxar.runs.opening import open_run
 from auxar.training.averaging import WeightAverage
 
@@ -218,6 +218,16 @@ def test_without_an_average_weights_are_the_last(pictures, tmp_path):
     for name, tensor in weights(folder).items():
         factor, _, key = name.partition("/")
         assert torch.equal(tensor, state[f"{factor}/factor.{key}"])
+    assert kinds_of_weights(folder) == {"last"}
+
+
+def kinds_of_weights(folder):
+    """The kinds that files of weights name, which evaluations repeat."""
+    return {read_tensors(file)[1]["weights"] for file in folder.glob("factors/*/weights.safetensors")}
+
+
+def test_an_average_of_weights_is_named(everything):
+    assert kinds_of_weights(everything) == {"ema"}
 
 
 # Seeds
