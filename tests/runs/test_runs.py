@@ -180,8 +180,11 @@ def test_a_run_with_weights_continues_only_if_fixed_keys_are_the_same(pictures, 
         begin_run(tmp_path / "run", *recipe)
 
     def change(key: str, value: Any) -> dict[str, Any]:
-        extra = {"training.epochs": {"training__steps": None}, "sampling.reduction": {"sampling__rule": "reduced"}}
-        return {key.replace("[0]", "__0").replace(".", "__"): value, **extra.get(key, {})}
+        others: dict[str, dict[str, Any]] = {
+            "training.epochs": {"training__steps": None},
+            "sampling.reduction": {"sampling__rule": "reduced"},
+        }
+        return {key.replace("[0]", "__0").replace(".", "__"): value, **others.get(key, {})}
 
     (tmp_path / "thin.py").write_text(VIEW)
     begin()

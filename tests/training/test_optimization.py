@@ -84,7 +84,7 @@ def test_steps_are_those_of_adam_on_the_bits_per_dim_of_each_factor(pictures, tm
         factor.initialize(*inputs)
         names, parameters = zip(*factor.named_parameters(), strict=True)
         first, second = ([torch.zeros_like(value) for value in parameters] for _ in range(2))
-        path = []
+        path: list[list[Tensor]] = []
         for step in range(STEPS):
             bits = -factor(*inputs).mean() / math.log(2) / inputs[0][0].numel()
             gradients = torch.autograd.grad(bits, parameters)
