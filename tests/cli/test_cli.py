@@ -26,9 +26,6 @@ from PIL import Image
 from auxar.cli import VERBS, main
 from auxar.errors import UserError
 from auxar.files import read_json
-from auxar.recipe import load_recipe
-from auxar.recipe.building import build_model
-from auxar.recipe.cost import factor_costs
 from auxar.report.reading import read_run
 
 DIGITS = "9" * 5000
@@ -287,29 +284,13 @@ def test_check_prints_the_chain_and_its_costs(recipe, capsys, precision, said):
     assert not Path("runs").exists()
 
 
-def test_the_memory_is_that_of_the_largest_part_of_a_batch(recipe):
-    def memory(parts: int) -> int:
-        settings = ["training.batch_size=4", f"training.accumulate={parts}"]
-        return sum(cost.memory for cost in factor_costs(*load_recipe(recipe, settings)))
-
-    assert memory(2) == memory(3) > memory(4)
-
-
-@pytest.mark.parametrize("path", sorted((PROJECT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
-def test_the_components_of_shipped_recipes_fit(path):
-    assert build_model(*load_recipe(path), on="meta").factors
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((PROJECT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
-def test_shipped_recipes_can_be_checked_and_their_headers_give_their_costs(path, capsys):
+def test_shipped_recipes_can_be_checked_and_their_headers_give_their_memory(path, capsys):
     assert main(["check", str(path)]) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("stage", "prior"))]
-    multiply_adds, memory = zip(*([float(n) for n in re.findall(r"(\S+) Gi?B?\b", row)] for row in rows), strict=True)
+    memory = [float(re.findall(r"(\S+) GiB\b", row)[0]) for row in rows]
     header = path.read_text(encoding="utf-8").split("\n\n[data]")[0]
-    for said in re.findall(r"([\d.]+) G\b", header):
-        exact = f".{len(said.partition('.')[2])}f"
-        assert said in [format(cost, exact) for cost in (*multiply_adds, sum(multiply_adds))]
     for said in re.findall(r"about (\d+) GiB", header):
         assert int(said) == round(max(memory))
 

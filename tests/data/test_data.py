@@ -231,11 +231,13 @@ FORMS = {
 def write_parquet(
     path: Path, form: str = "images", columns: tuple[str, ...] = ("picture",), count: int = 8, first: int = 0
 ) -> Path:
+    """Writes numbered images. The numbers of each further column are larger by 100."""
     make, feature = FORMS[form]
     path.parent.mkdir(exist_ok=True, parents=True)
     types = datasets.Features({**dict.fromkeys(columns, feature), "label": datasets.Value("int64")})
     numbers = range(first, first + count)
-    rows = {**{name: list(map(make, numbers)) for name in columns}, "label": list(numbers)}
+    images = {name: [make(100 * place + n) for n in numbers] for place, name in enumerate(columns)}
+    rows = {**images, "label": list(numbers)}
     with path.open("wb") as file:  # `to_parquet` would read some paths as addresses.
         datasets.Dataset.from_dict(rows, features=types).to_parquet(file)
     return path
@@ -843,9 +845,28 @@ def test_columns(tmp_path):
     assert "left (Image), right (Image), label (int64)" in message(two)
     assert "no column 'lefft'; did you mean 'left'?" in message(two, column="lefft")
     assert "column 'label' of" in message(two, column="label")
-    assert len(stored(two, column="right")) == 8
     datasets.Dataset.from_dict({"label": [1, 2]}).to_parquet(tmp_path / "none.parquet")
     assert "path: string>; the columns are label (int64)" in message(tmp_path / "none.parquet")
+
+
+@pytest.mark.parametrize("source", ["parquet", "hub"])
+def test_each_column_gives_its_own_images(tmp_path, monkeypatch, source):
+    """Images of one column are not taken from the cache for another, and training notices that the column changed."""
+    path = str(write_parquet(tmp_path / "two.parquet", columns=("left", "right")))
+    if source == "hub":
+        rows = datasets.Dataset.from_parquet(path)
+
+        def load_from_hub(name: str, config: str | None, streaming: bool, registered: Any) -> Any:
+            return {"train": rows.to_iterable_dataset() if streaming else rows}, None, Reach(())
+
+        monkeypatch.setattr("auxar.data.source.load_from_hub", load_from_hub)
+        path = "own/set"
+    for column, first in (("left", 0), ("right", 100), ("left", 0)):
+        assert numbers(stored(path, column=column).fetch(range(8))) == list(range(first, first + 8))
+    left, right = (stream(path, column=column, split=Split(0.5)).fingerprint for column in ("left", "right"))
+    assert left != right
+    if source == "hub":
+        assert left != stream(path, column="left", split=Split(0.5), config="other").fingerprint
 
 
 def test_sizes(folder):

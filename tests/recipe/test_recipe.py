@@ -94,10 +94,6 @@ def test_twins_differ_in_nothing_but_their_support(twin):
     assert free == restricted
 
 
-def test_recipes_are_shipped():
-    assert {"quickstart", "pyramid_celeba"} <= {path.stem for path in SHIPPED}
-
-
 # Any text, any table
 
 

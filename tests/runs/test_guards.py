@@ -10,7 +10,7 @@ from helpers.tiny_runs import run, snapshot, tiny, write_pictures
 from auxar.commands.evaluate import evaluate
 from auxar.commands.sample import sample
 from auxar.errors import UserError
-from auxar.files import read_json
+from auxar.files import read_json, read_tensors, write_tensors
 
 
 def test_training_does_not_go_on_with_other_images(tmp_path):
@@ -37,11 +37,21 @@ def test_an_evaluation_on_other_images_says_so(tmp_path, caplog):
 def test_a_run_whose_factors_came_together_later_is_evaluated_again(pictures, tmp_path):
     table = tiny(pictures, sampling__images=0)
     first = run(tmp_path / "first", table, only=["prior"])
-    second = run(tmp_path / "second", table, only=["stage0"])
+    second = run(tmp_path / "second", table)
+    expected = read_json(second / "evaluation.json")["bits_per_dim"]
     assert read_json(first / "evaluation.json")["bits_per_dim"]["heldout"] is None
     shutil.copytree(second / "factors" / "stage0", first / "factors" / "stage0")
     run(first, table)
-    assert read_json(first / "evaluation.json")["bits_per_dim"]["heldout"] > 0
+    assert read_json(first / "evaluation.json")["bits_per_dim"] == expected
+    # Weights that came later than a complete evaluation: the evaluation is of others.
+    evaluation = read_json(first / "evaluation.json")
+    weights = second / "factors" / "stage0" / "weights.safetensors"
+    tensors, metadata = read_tensors(weights)
+    write_tensors(first / "factors" / "stage0" / weights.name, {n: t * 0.9 for n, t in tensors.items()}, metadata)
+    run(first, table)
+    found = read_json(first / "evaluation.json")
+    assert found["bits_per_dim"]["heldout"] != expected["heldout"]
+    assert found["factors"][1] == evaluation["factors"][1], "the prior is the same"
 
 
 def test_samples_take_no_place_of_other_files(pictures, tmp_path):

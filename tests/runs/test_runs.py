@@ -6,8 +6,11 @@ import json
 import math
 import shutil
 import stat
+import tomllib
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 import torch
 from helpers.tiny_runs import VIEW, changed, run, same, snapshot, tiny, weights, write
@@ -22,10 +25,11 @@ from auxar.commands.sample import sample
 from auxar.errors import UserError
 from auxar.files import read_json, read_tensors, replacing, write_json, write_tensors, write_text
 from auxar.generation.inputs import GivenRequest
-from auxar.interfaces import SampleRequest
+from auxar.interfaces import ImageSpec, SampleRequest
 from auxar.model import Chain
 from auxar.pipeline import run as run_recipe
-from auxar.recipe import load_recipe
+from auxar.recipe import Recipe, load_recipe
+from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
 from auxar.runs.opening import begin_run
 
 BOTH = ["prior", "stage0"]
@@ -55,14 +59,11 @@ def refusal(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"training__steps": 5}, "training.steps"),
-        ({"prior__filters": 5}, "prior.filters"),
         (
-            {"stage__0__decoder__components": 3, "training__seed": 4},
-            "stage[0].decoder.head.components, training.seed",
+            {"stage__0__decoder__components": 3, "training__seed": 4, "prior__filters": 5},
+            "prior.filters, stage[0].decoder.head.components, training.seed",
         ),
         ({"stage": None}, "stage"),
-        ({"data__split": {"train": 0.5}}, "data.split.train"),
         ({"training__factor": {"prior": {"clip": 1.0}}}, "training.factor"),
     ],
 )
@@ -70,10 +71,137 @@ def test_another_recipes_run_is_left_alone(pictures, finished, change, named):
     before = snapshot(finished)
     with pytest.raises(UserError) as caught:
         run(finished, tiny(pictures, **change))
-    assert str(caught.value) == (
-        f"{finished} holds a run of another recipe (different keys: {named}); choose another folder with --out"
-    )
+    assert str(caught.value) == another_recipe(finished, named)
     assert snapshot(finished) == before
+
+
+def another_recipe(folder: Path, named: str) -> str:
+    return f"{folder} holds a run of another recipe (different keys: {named}); choose another folder with --out"
+
+
+# A new value of every key of a recipe, for keys that must stay the same once a factor has weights.
+FIXED = {
+    "data.path": "other",
+    "data.config": "small",
+    "data.train": "other",
+    "data.heldout": "test",
+    "data.split.train": 0.5,
+    "data.split.seed": 1,
+    "data.column": "picture",
+    "data.crop.left": 1,
+    "data.crop.right": 1,
+    "data.crop.top": 1,
+    "data.crop.bottom": 1,
+    "data.resize": "cover",
+    "data.broken": "skip",
+    "data.limit": 20,
+    "data.streaming": True,
+    "data.shuffle_buffer": 5,
+    "image.channels": 1,
+    "image.height": 16,
+    "image.width": 16,
+    "image.levels": 16,
+    "stage[0].view": "grayscale",
+    "stage[0].embedding.filters": 5,
+    "stage[0].decoder.filters": 5,
+    "stage[0].support": "restricted",
+    "stage[0].repeat": 2,
+    "prior.filters": 5,
+    "training.steps": 5,
+    "training.epochs": 2,
+    "training.batch_size": 8,
+    "training.accumulate": 2,
+    "training.learning_rate": 0.1,
+    "training.decay": 0.5,
+    "training.betas": [0.5, 0.5],
+    "training.clip": 1.0,
+    "training.ema": 0.5,
+    "training.flip": True,
+    "training.precision": "bf16",
+    "training.seed": 1,
+    "training.initialization_images": 9,
+    "training.factor": {"stage0": {"flip": True}},
+    "plugins": ["thin.py"],
+}
+# And for those that have no part in the weights, so that they may change.
+FREE = {
+    "data.workers": 1,
+    "training.checkpoint_every": 3,
+    "training.keep_checkpoints": 3,
+    "training.log_every": 3,
+    "training.trackers": ["tensorboard"],
+    "training.nonfinite": "skip",
+    "training.parallel": "factors",
+    "evaluation.batch_size": 3,
+    "evaluation.heldout_images": 3,
+    "evaluation.train_images": 3,
+    "sampling.images": 5,
+    "sampling.rule": "map",
+    "sampling.reduction": 0.5,
+    "sampling.temperature": 0.5,
+    "sampling.batch_size": 3,
+    "sampling.seed": 1,
+    "sampling.sampler": "raster",
+    "sampling.figure_rows": 2,
+}
+# The keys that are named if a change of one key also changes others.
+NAMED = {
+    "stage[0].view": "stage[0].view.factor, stage[0].view.levels, stage[0].view.name",
+    "stage[0].repeat": "stage",
+    "training.epochs": "training.epochs, training.steps",
+    "training.betas": "training.betas[0], training.betas[1]",
+}
+
+
+def keys_of(config: type, path: str) -> set[str]:
+    """The keys of a table of a recipe, including those of the tables inside."""
+    keys: set[str] = set()
+    for field in attrs.fields(config):
+        inside = {"split": Split, "crop": Crop}.get(field.name)
+        keys |= keys_of(inside, f"{path}.{field.name}") if inside else {f"{path}.{field.name}"}
+    return keys
+
+
+def test_every_key_is_fixed_or_free():
+    tables = {"image": ImageSpec, "data": DataConfig, "stage[0]": Stage, "training": TrainingConfig}
+    tables |= {"evaluation": EvaluationConfig, "sampling": SamplingConfig}
+    assert {field.name for field in attrs.fields(Recipe)} == {
+        *(path.partition("[")[0] for path in tables),
+        *("prior", "plugins", "factor_training"),
+    }
+    keys = set().union(*(keys_of(config, path) for path, config in tables.items()))
+    given = {key.removesuffix(".filters") for key in FIXED} | FREE.keys()
+    assert given == keys | {"prior", "plugins", "training.factor"}
+
+
+def test_a_run_with_weights_continues_only_if_fixed_keys_are_the_same(pictures, tmp_path):
+    def begin(**changes: Any) -> None:
+        recipe = load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, **changes)), trust_plugins=True)
+        begin_run(tmp_path / "run", *recipe)
+
+    def change(key: str, value: Any) -> dict[str, Any]:
+        others: dict[str, dict[str, Any]] = {
+            "training.epochs": {"training__steps": None},
+            "sampling.reduction": {"sampling__rule": "reduced"},
+        }
+        return {key.replace("[0]", "__0").replace(".", "__"): value, **others.get(key, {})}
+
+    (tmp_path / "thin.py").write_text(VIEW)
+    begin()
+    (tmp_path / "run" / "factors" / "prior").mkdir(parents=True)
+    (tmp_path / "run" / "factors" / "prior" / "training-000000001.safetensors").touch()
+    before = snapshot(tmp_path / "run")
+    for key, value in FIXED.items():
+        with pytest.raises(UserError) as caught:
+            begin(**change(key, value))
+        assert str(caught.value) == another_recipe(tmp_path / "run", NAMED.get(key, key))
+    assert snapshot(tmp_path / "run") == before
+    for key, value in FREE.items():
+        begin(**change(key, value))
+        node: Any = tomllib.loads((tmp_path / "run" / "recipe.toml").read_text())
+        for part in key.split("."):
+            node = node[part]
+        assert node == value or node["name"] == value
 
 
 def test_a_folder_that_is_no_run_is_left_alone(pictures, tmp_path):

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.tiny_runs import (
-    distance,
     metrics,
     run,
     same,
@@ -21,7 +20,7 @@ from hypothesis import strategies as st
 
 import auxar
 from auxar.data import load_images
-from auxar.files import read_json
+from auxar.files import read_json, read_tensors
 from auxar.runs.opening import open_run
 from auxar.training.averaging import WeightAverage
 
@@ -50,7 +49,7 @@ def everything(pictures, tmp_path_factory) -> Path:
 # Stopped and continued
 
 
-@pytest.mark.parametrize("after", [1, 3, 5, 6, 10, 13])
+@pytest.mark.parametrize("after", [1, 3, 5, 13])
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, monkeypatch, everything, after):
     updates = 0
 
@@ -90,8 +89,6 @@ def test_the_seed_says_all(pictures, tmp_path, everything):
     again = run(tmp_path / "again", with_dropout(tiny(pictures, **EVERYTHING)))
     assert same(weights(again), weights(everything))
     assert metrics(again) == metrics(everything)
-    other = run(tmp_path / "other", with_dropout(tiny(pictures, **EVERYTHING, training__seed=1)))
-    assert all(not torch.equal(tensor, weights(everything)[name]) for name, tensor in weights(other).items())
 
 
 def test_factors_train_apart(pictures, tmp_path, everything):
@@ -113,14 +110,6 @@ def test_checkpoints_have_no_part_in_the_weights(pictures, tmp_path, everything)
 # Effects of settings
 
 
-def test_the_learning_rate_decays_with_every_step(everything):
-    for line in metrics(everything):
-        assert line["learning_rate"] == pytest.approx(1e-3 * 0.9 ** (line["step"] - 1))
-    assert {(line["factor"], line["step"]) for line in metrics(everything)} == {
-        (factor, step) for factor in ("prior", "stage0") for step in range(1, 8)
-    }
-
-
 def test_metrics_are_logged_as_often_as_asked_and_at_the_end(pictures, tmp_path):
     table = tiny(pictures, training__steps=5, training__log_every=2, sampling__images=0)
     lines = metrics(run(tmp_path / "run", table, only=["prior"]))
@@ -131,52 +120,34 @@ def test_metrics_are_logged_as_often_as_asked_and_at_the_end(pictures, tmp_path)
     assert [line["bits_per_dim"] for line in lines] == pytest.approx(means)
 
 
-@pytest.mark.parametrize("parts", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
-def test_accumulated_parts_are_one_batch(pictures, tmp_path, parts):
-    changes = {"training__steps": 1, "sampling__images": 0, "training__flip": True}
-    whole = run(tmp_path / "whole", tiny(pictures, **changes))
-    split = run(tmp_path / "split", tiny(pictures, **changes, training__accumulate=parts))
-    for first, second in zip(metrics(whole), metrics(split), strict=True):
-        assert first["gradient_norm"] == pytest.approx(second["gradient_norm"], rel=1e-4)
-        assert first["bits_per_dim"] == pytest.approx(second["bits_per_dim"], rel=1e-5)
-    # After one step, Adam's first moment is a tenth of the gradient, so this compares the gradients.
-    first, second = weights(whole, "training"), weights(split, "training")
-    moments = [name for name in first if name.endswith(".exp_avg")]
-    assert moments
-    for name in moments:
-        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-6)
-
-
-def test_a_gradient_is_clipped_to_its_norm(pictures, tmp_path):
-    changes = {"training__steps": 1, "sampling__images": 0}
-    free = run(tmp_path / "free", tiny(pictures, **changes), only=["prior"])
-    clipped = run(tmp_path / "clipped", tiny(pictures, **changes, training__clip=0.01), only=["prior"])
-    norm = metrics(free)[0]["gradient_norm"]
-    assert norm > 0.01
-    assert metrics(clipped)[0]["gradient_norm"] == norm, "the norm before clipping is logged"
-    first, second = weights(free, "training"), weights(clipped, "training")
-    for name in first:
-        if name.endswith(".exp_avg"):
-            torch.testing.assert_close(second[name], first[name] * (0.01 / norm), rtol=1e-4, atol=1e-9)
-
-
 def heldout_images(folder):
     _, recipe, registry = open_run(folder)
     heldout = load_images(recipe.data, recipe.image, registry.dataset_paths()).heldout
     return torch.stack([pixels for _, pixels in heldout.every(1, 0, 64)])
 
 
-def test_bfloat16_stays_near_float32(pictures, tmp_path):
-    changes = {"training__steps": 6, "sampling__images": 1}
+def test_a_gradient_in_bfloat16_is_near_that_in_float32(pictures, tmp_path):
+    """bfloat16 rounds to a relative precision of 1/256, so loss and gradient must agree to a few times as much."""
+    changes = {"training__steps": 1, "sampling__images": 0}
     exact = run(tmp_path / "exact", tiny(pictures, **changes))
     rough = run(tmp_path / "rough", tiny(pictures, **changes, training__precision="bf16"))
-    assert all(tensor.dtype == torch.float32 for tensor in weights(rough).values())
-    assert 0 < distance(weights(exact), weights(rough)) < 0.02
+    assert all(tensor.dtype == torch.float32 for tensor in weights(rough, "training").values())
     for first, second in zip(metrics(exact), metrics(rough), strict=True):
-        assert first["bits_per_dim"] == pytest.approx(second["bits_per_dim"], rel=0.01)
+        assert first["bits_per_dim"] == pytest.approx(second["bits_per_dim"], rel=2e-3)
+    for factor in ("prior", "stage0"):
+        # After one step, Adam's first moment is a tenth of the gradient.
+        first, second = (moments(folder, factor) for folder in (exact, rough))
+        assert 1e-4 < (first - second).norm() / first.norm() < 0.03
     # Evaluation computes in float32.
     said = read_json(rough / "evaluation.json")["bits_per_dim"]["heldout"]
     assert auxar.load(rough).bits_per_dim(heldout_images(rough)).mean().item() == pytest.approx(said, rel=1e-6)
+
+
+def moments(folder, factor):
+    """Adam's first moments of a factor in one row."""
+    found = weights(folder, "training")
+    names = [name for name in found if name.startswith(f"{factor}/optimizer.") and name.endswith(".exp_avg")]
+    return torch.cat([found[name].flatten() for name in names])
 
 
 @pytest.mark.slow
@@ -241,20 +212,22 @@ def test_the_average_is_its_closed_form(decay, steps, data):
     torch.testing.assert_close(module.weight[0].detach(), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_weights_are_the_average_over_the_steps_and_training_goes_on_from_the_last(everything):
-    state = weights(everything, "training")
-    for name, tensor in weights(everything).items():
-        factor, _, key = name.partition("/")
-        assert torch.equal(tensor, state[f"{factor}/average.{key}"])
-        assert not torch.equal(tensor, state[f"{factor}/factor.{key}"])
-
-
 def test_without_an_average_weights_are_the_last(pictures, tmp_path):
     folder = run(tmp_path / "run", tiny(pictures, training__ema=0.0, training__steps=2, sampling__images=0))
     state = weights(folder, "training")
     for name, tensor in weights(folder).items():
         factor, _, key = name.partition("/")
         assert torch.equal(tensor, state[f"{factor}/factor.{key}"])
+    assert kinds_of_weights(folder) == {"last"}
+
+
+def kinds_of_weights(folder):
+    """The kinds that files of weights name, which evaluations repeat."""
+    return {read_tensors(file)[1]["weights"] for file in folder.glob("factors/*/weights.safetensors")}
+
+
+def test_an_average_of_weights_is_named(everything):
+    assert kinds_of_weights(everything) == {"ema"}
 
 
 # Seeds
