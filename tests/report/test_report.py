@@ -6,7 +6,6 @@ import math
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from helpers.html_page import HOSTILE, Page
@@ -17,7 +16,6 @@ from auxar.errors import UserError
 from auxar.generation.sheets import growth, save_png, sheet
 from auxar.interfaces import DrawRule, ImageSpec
 from auxar.report import write_report
-from auxar.report.charts import LIMIT, loss_chart, smoothed, ticks
 from auxar.report.html import join, tag
 
 RECIPE = """[data]
@@ -525,39 +523,3 @@ def test_markup_gives_text_back(text):
 
 def test_markup_leaves_out_what_is_not_there():
     assert tag("p", None, join("a", tag("b", 1)), class_=None, open=True) == "<p open>a<b>1</b></p>"
-
-
-@settings(deadline=None)
-@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(2, 6))
-def test_ticks_are_few_round_and_inside(low, width, count):
-    high = low + width
-    found = ticks(low, high, count)
-    assert len(found) <= count + 1
-    slack = 1e-8 * max(abs(low), abs(high), 1)
-    assert all(low - slack <= tick <= high + slack for tick in found)
-
-
-@settings(deadline=None)
-@given(st.lists(st.floats(-100, 100), min_size=1, max_size=200))
-def test_smoothing_stays_within_the_values_and_keeps_the_ends(values):
-    array = np.array(values)
-    means = smoothed(array)
-    assert means.shape == array.shape
-    assert means.min() >= array.min() - 1e-9
-    assert means.max() <= array.max() + 1e-9
-    assert means[[0, -1]] == pytest.approx(array[[0, -1]], abs=1e-9)
-
-
-@settings(deadline=None)
-@given(
-    st.dictionaries(st.integers(0, 10**7), st.floats() | st.floats(0, 10), min_size=1, max_size=80),
-    st.none() | st.floats() | st.floats(0, 10),
-)
-def test_any_curve_can_be_drawn(points, heldout):
-    chart = loss_chart("prior", dict(sorted(points.items())), heldout)
-    drawn = [value for value in points.values() if abs(value) <= LIMIT]
-    assert (chart is None) == (not drawn)
-    if chart is not None:
-        assert chart.not_drawn == len(points) - len(drawn)
-        page = Page(chart.svg)
-        assert all(0 <= x <= 320 and 0 <= y <= 216 for x, y, *_ in json.loads(page.all("svg")[0]["data-points"]))
