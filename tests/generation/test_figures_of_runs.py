@@ -34,9 +34,14 @@ def names(folder):
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory, pictures):
-    """A run with figures of two rows of images, trained on mirrored images, too."""
-    return run(tmp_path_factory.mktemp("figures") / "run", tiny(pictures, sampling__figure_rows=2, training__flip=True))
+def table(pictures):
+    """The recipe of a run with two stages and figures of two rows of images, trained on mirrored images, too."""
+    return tiny(pictures, sampling__figure_rows=2, training__flip=True, stage__0__repeat=2)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory, table):
+    return run(tmp_path_factory.mktemp("figures") / "run", table)
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +72,14 @@ def expected_figures(folder, images, rows, seed, rule):
         numbers = torch.arange(4 * rows).view(rows, 4).T.tolist()
         return [model.draw_from(view, SampleRequest(tuple(draw), seed, rule), sampler)[0] for draw in numbers]
 
-    image, view = samples(rows)
+    image, view, coarsest = samples(rows)
     view_of_heldout = model.views(heldout)[1]
     reduced = [DrawRule("reduced", reduction=number) for number in (0, 0.2, 0.4, 0.6, 0.8, 1)]
     modes = samples(6 * rows, DrawRule("map"))[0]
     candidates = torch.cat([training, training.flip(3)])
     shown = torch.cat([image, heldout])
     by_pixel, distances = nearest(shown, candidates)
-    by_view, distances_of_views = nearest(model.views(shown)[1], model.views(candidates)[1])
+    by_view, distances_of_views = nearest(model.views(shown)[2], model.views(candidates)[2])
     assert max(by_pixel.max(), by_view.max()) >= len(training), "no mirrored image is among the nearest ones"
     kinds = [f"{kind} {row}" for kind in ("sample", "held out") for row in range(rows)]
     names = [f"{kind}: {a:.2f}, {b:.2f}" for kind, a, b in zip(kinds, distances, distances_of_views, strict=True)]
@@ -88,7 +93,7 @@ def expected_figures(folder, images, rows, seed, rule):
             [],
         ),
         "map": ([modes[column::6] for column in range(6)], [""] * 6, []),
-        "growth": ([view, image], ["4 x 4", "8 x 8"], []),
+        "growth": ([coarsest, view, image], ["2 x 2", "4 x 4", "8 x 8"], []),
         "memorization": (
             [shown, candidates[by_pixel], candidates[by_view]],
             ["image", "nearest by pixel", "nearest by view"],
@@ -147,16 +152,16 @@ def test_files_of_a_run_are_those_in_the_documentation(drawn):
     assert {name for name, _ in found} == {*names} - {"plugins/", ".lock.json"}
 
 
-def test_a_finished_run_does_nothing_more(drawn, pictures):
+def test_a_finished_run_does_nothing_more(drawn, table):
     before = snapshot(drawn)
-    run(drawn, tiny(pictures, sampling__figure_rows=2, training__flip=True))
+    run(drawn, table)
     assert snapshot(drawn) == before
 
 
-def test_a_missing_figure_is_drawn_again(drawn, pictures):
+def test_a_missing_figure_is_drawn_again(drawn, table):
     before = (drawn / "figures" / "map.png").read_bytes()
     (drawn / "figures" / "map.png").unlink()
-    run(drawn, tiny(pictures, sampling__figure_rows=2, training__flip=True))
+    run(drawn, table)
     assert (drawn / "figures" / "map.png").read_bytes() == before
 
 

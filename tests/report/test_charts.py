@@ -104,7 +104,25 @@ def test_a_chart_shows_each_value_where_its_axes_say(count):
     assert np.array([row[:2] for row in rows]) == pytest.approx(np.array(at), abs=0.2)
     # The first twentieth of a long curve may be above the top.
     assert (chart.not_drawn, chart.above) == (0, sum(height + down * value < top for value in values))
+    assert chart.above <= count // 20 if count >= 30 else chart.above == 0
     assert (chart.above > 0) == (count == 90)
+
+
+def test_a_long_curve_keeps_its_highest_and_its_lowest_value():
+    values = [3 + 0.1 * (-1) ** number for number in range(2000)]
+    values[801], values[1502] = 9.0, -4.0
+    svg = ElementTree.fromstring(loss_chart("prior", dict(enumerate(values)), None).svg)
+    raw, smooth = (node.get("points").split() for node in svg.iter("polyline"))
+    assert (len(raw), len(smooth)) == (600, 300)
+    x, y = np.array([[float(number) for number in point.split(",")] for point in raw]).T
+    assert x[[y.argmin(), y.argmax()]] == pytest.approx([40 + 272 * 801 / 1999, 40 + 272 * 1502 / 1999], abs=0.1)
+    assert y.max() - y.min() == pytest.approx(13 * (y.max() - np.median(y)) / 7, rel=0.05)
+
+
+@pytest.mark.parametrize(("last", "expected"), [(1, ["0", "1"]), (2, ["0", "1", "2"]), (1200, ["0", "500", "1,000"])])
+def test_only_whole_steps_are_named(last, expected):
+    svg = ElementTree.fromstring(loss_chart("prior", {last: 3.0}, None).svg)
+    assert [node.text for node in svg.findall("text") if node.get("y") == "195"] == expected
 
 
 @settings(deadline=None)
