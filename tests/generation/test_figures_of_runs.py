@@ -17,6 +17,7 @@ import auxar
 from auxar.cli import main
 from auxar.data import load_images
 from auxar.errors import UserError
+from auxar.generation.figures import are_drawn
 from auxar.generation.sheets import labeled, sheet, sheet_columns
 from auxar.interfaces import DrawRule, ImageSpec, SampleRequest
 from auxar.recipe import load_recipe
@@ -159,10 +160,16 @@ def test_a_finished_run_does_nothing_more(drawn, table):
 
 
 def test_a_missing_figure_is_drawn_again(drawn, table):
-    before = (drawn / "figures" / "map.png").read_bytes()
+    before = {file: file.read_bytes() for file in (drawn / "figures").iterdir() if file.name != ".lock"}
+    recipe, _ = load_recipe(drawn / "recipe.toml")
+    for file, content in before.items():
+        file.unlink()
+        assert not are_drawn(drawn / "figures", recipe), file
+        file.write_bytes(content)
+    assert len(before) == 7
     (drawn / "figures" / "map.png").unlink()
     run(drawn, table)
-    assert (drawn / "figures" / "map.png").read_bytes() == before
+    assert {file: file.read_bytes() for file in before} == before
 
 
 def test_a_model_without_views_has_the_figures_that_need_none(tmp_path, pictures):
@@ -181,7 +188,11 @@ def test_a_streamed_set_is_not_searched_for_the_nearest_images(tmp_path, picture
 
 @pytest.mark.parametrize("changes", [{"sampling__figure_rows": 0}, {"sampling__figure_rows": 2, "sampling__images": 0}])
 def test_no_figures_without_rows_or_images(tmp_path, pictures, changes):
-    assert not (run(tmp_path / "run", tiny(pictures, **changes)) / "figures").exists()
+    folder = run(tmp_path / "run", tiny(pictures, **changes))
+    assert not (folder / "figures").exists()
+    before = snapshot(folder)
+    run(folder, tiny(pictures, **changes))
+    assert snapshot(folder) == before
 
 
 def test_a_negative_number_of_rows_is_refused(tmp_path, pictures):

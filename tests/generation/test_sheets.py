@@ -158,9 +158,9 @@ def test_growth_needs_the_same_images_in_every_view():
 )
 def test_labeled_columns_show_each_image_below_its_title_and_beside_its_name(title, height, width):
     """The columns are at least as wide as the titles, and coarse images are enlarged to the size of the others."""
-    fine, coarse = ImageSpec(height=16, width=32), ImageSpec(1, height=4, width=8, levels=3)
+    fine, coarse = ImageSpec(height=16, width=32), ImageSpec(1, height=3, width=6, levels=3)
     columns = [(random_images(3, spec, seed), spec) for seed, spec in enumerate((fine, coarse, fine))]
-    titles, names = [title, "", "last"], ["first", "", "third: 1.25"]
+    titles, names = ["", title, "last"], ["", "second", "third: 1.25"]
     picture = labeled(columns, titles, names)
     assert picture.width == 8 * len(names[2]) + MARGIN + 3 * (width + MARGIN)
     assert picture.height == TITLE + MARGIN + 3 * (height + MARGIN)

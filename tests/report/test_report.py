@@ -454,7 +454,7 @@ def test_views_of_one_size_are_told_apart(run):
 
 
 def test_the_last_line_for_a_step_counts_and_half_lines_do_not(tmp_path):
-    lines = [{"factor": "prior", "step": step, "bits_per_dim": bits} for step, bits in ((1, 9), (2, 9), (2, 5), (3, 4))]
+    lines = [{"factor": "prior", "step": step, "bits_per_dim": bits} for step, bits in ((1, 9), (3, 4), (2, 9), (2, 5))]
     write_metrics(tmp_path, lines, end='{"factor": "prior", "step": 4, "bits')
     (chart,) = [attributes for attributes in read(tmp_path).all("svg") if attributes.get("class") == "chart"]
     assert [point[2:4] for point in json.loads(chart["data-points"])] == [[1, 9.0], [2, 5.0], [3, 4.0]]
@@ -468,6 +468,15 @@ def test_values_of_a_diverged_run_are_counted_and_not_drawn(tmp_path):
     page = read(tmp_path)
     assert "3 values not drawn (not finite, or outside ±1,000 bits/dim)" in page.text
     assert not re.search(r'points="[^"]*(nan|inf)', (tmp_path / "report.html").read_text("utf-8"))
+
+
+def test_early_values_above_the_chart_are_counted(tmp_path):
+    bits = [90.0, 40.0, float("nan"), *[3 + 1 / step for step in range(1, 60)]]
+    write_metrics(
+        tmp_path, [{"factor": "prior", "step": step, "bits_per_dim": value} for step, value in enumerate(bits)]
+    )
+    facts = "61 steps; 3 early values above the top of the chart; 1 value not drawn (not finite, or outside "
+    assert facts in read(tmp_path).text
 
 
 @pytest.mark.parametrize(
