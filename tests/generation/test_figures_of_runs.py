@@ -1,4 +1,4 @@
-"""Tests that a run draws the paper's figures and a sheet of held-out images for its report."""
+"""Tests that figures and sheets of a run show the images that its model draws, and that reports show them."""
 
 import base64
 import json
@@ -17,6 +17,7 @@ import auxar
 from auxar.cli import main
 from auxar.data import load_images
 from auxar.errors import UserError
+from auxar.files import read_json
 from auxar.generation.figures import are_drawn
 from auxar.generation.sheets import labeled, sheet, sheet_columns
 from auxar.interfaces import DrawRule, ImageSpec, SampleRequest
@@ -199,6 +200,35 @@ def test_a_negative_number_of_rows_is_refused(tmp_path, pictures):
     with pytest.raises(UserError, match="'figure_rows' must be >= 0"):
         run(tmp_path / "run", tiny(pictures, sampling__figure_rows=-1))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_pictures_of_samples_show_the_drawn_images(drawn, tmp_path, monkeypatch):
+    """The sheets show the first images in their order, and the growth of four of them from the coarsest view."""
+    monkeypatch.setattr("auxar.generation.samples.SHEET_IMAGES", 5)
+    rule = DrawRule("reduced", reduction=0.5, temperature=0.8)
+    options = ["--rule", "reduced", "--reduction", "0.5", "--temperature", "0.8", "--seed", "4", "--batch-size", "4"]
+    assert main(["sample", str(drawn), "-n", "6", *options, "--out", str(tmp_path)]) == 0
+    with torch.no_grad():
+        views = auxar.load(drawn).draw_views(SampleRequest(tuple(range(6)), 4, rule), AutoSampler())
+    colors = [view.permute(0, 2, 3, 1).byte().numpy() for view in views]
+    assert sorted(file.name for file in (tmp_path / "images").iterdir()) == [
+        f"00000{number}.png" for number in range(6)
+    ]
+    for number, image in enumerate(colors[0]):
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "images" / f"00000{number}.png")), image)
+    shown = cells(Image.open(tmp_path / "samples.png"), 2, 3, 128, 128).reshape(6, 128, 128, 3)
+    assert np.array_equal(shown[:5], [enlarged(image, 128, 128) for image in colors[0][:5]])
+    assert not shown[5].any()
+    growth = cells(Image.open(tmp_path / "growth.png"), 4, 3, 128, 128)
+    for column, images in enumerate(reversed(colors)):
+        assert np.array_equal(growth[:, column], [enlarged(image, 128, 128) for image in images[:4]])
+    facts = read_json(tmp_path / "samples.json")
+    assert len(facts.pop("bits_per_dim")) == 5
+    assert facts.pop("seconds") > 0
+    assert facts == {
+        **{"rule": "reduced", "reduction": 0.5, "temperature": 0.8, "seed": 4, "count": 6},
+        **{"sampler": "auto", "columns": 3, "kind": "bound"},
+    }
 
 
 def test_the_sheet_of_held_out_images_shows_the_first_of_them(drawn, images):
