@@ -229,7 +229,7 @@ def test_the_sheet_shows_samples_and_unseen_images_beside_what_is_near(stages, m
     columns = [torch.cat([images[:8], unseen])]
     for one, other in zip(samples.nearest, heldout.nearest, strict=True):
         columns.append(torch.cat([one.images[:8], other.images]))
-    found = cells(picture, 11, len(columns), 128, 128)
+    tiles = cells(picture, 11, len(columns), 128, 128)
     for column, shown in enumerate(columns):
         for row, colors in enumerate(to_uint8(shown, spec)):
-            assert np.array_equal(found[row, column], enlarged(colors, 128, 128))
+            assert np.array_equal(tiles[row, column], enlarged(colors, 128, 128))

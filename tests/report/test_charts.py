@@ -11,7 +11,7 @@ from helpers.html_page import Page
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auxar.report.charts import LIMIT, loss_chart, smoothed, ticks
+from auxar.report.charts import BOTTOM, LIMIT, TOP, loss_chart, smoothed, ticks
 
 
 @settings(deadline=None)
@@ -69,41 +69,40 @@ def test_a_chart_shows_each_value_where_its_axes_say(count):
     chart = loss_chart("prior", dict(zip(steps, values, strict=True)), heldout=3.1)
     svg = ElementTree.fromstring(chart.svg)
     labels = [node for node in svg.findall("text") if node.get("class") is None]
-    grid = [float(node.get("y1")) for node in svg.findall("line") if node.get("class") == "grid"]
-    marks = [float(node.get("x1")) for node in svg.findall("line") if node.get("class") == "axis"][:-1]
-    heights = {float(node.text): y for node, y in zip(labels[: len(grid)], grid, strict=True)}
-    places = {float(node.text.replace(",", "")): x for node, x in zip(labels[len(grid) :], marks, strict=True)}
+    grid = [float(node.attrib["y1"]) for node in svg.findall("line") if node.get("class") == "grid"]
+    marks = [float(node.attrib["x1"]) for node in svg.findall("line") if node.get("class") == "axis"][:-1]
+    heights = {float(str(node.text)): y for node, y in zip(labels[: len(grid)], grid, strict=True)}
+    places = {float(str(node.text).replace(",", "")): x for node, x in zip(labels[len(grid) :], marks, strict=True)}
     assert min(len(heights), len(places)) >= 2
     assert list(heights) == sorted(heights)
     assert list(places) == sorted(places)
     (down, height), (right, place) = (np.polyfit(list(axis), list(axis.values()), 1) for axis in (heights, places))
     assert down < 0 < right
     means = running_mean(values)
-    lines = {node.get("class"): node.get("points") for node in svg.iter("polyline")}
+    lines = {node.attrib["class"]: node.attrib["points"] for node in svg.iter("polyline")}
     for kind, ordinates in (("raw", values), ("smooth", means)):
         found = np.array([[float(number) for number in point.split(",")] for point in lines[kind].split()])
         expected = np.stack([place + right * np.array(steps), height + down * np.array(ordinates)], 1)
         assert found == pytest.approx(expected, abs=0.2)
     [line] = (node for node in svg.findall("line") if node.get("class") == "heldout")
-    assert [float(line.get(key)) for key in ("y1", "y2")] == pytest.approx([height + down * 3.1] * 2, abs=0.2)
+    assert [float(line.attrib[key]) for key in ("y1", "y2")] == pytest.approx([height + down * 3.1] * 2, abs=0.2)
     [label] = (node.text for node in svg.findall("text") if node.get("class") == "heldout")
     assert label == "held-out 3.100"
     described = f"bits/dim of prior against step: {count} values, last {values[-1]:.3f}, held-out 3.100"
     assert svg.get("aria-label") == described
-    rows = json.loads(svg.get("data-points"))
+    rows = json.loads(svg.attrib["data-points"])
     assert [row[2:] for row in rows] == [
         [step, round(value, 4), pytest.approx(mean, abs=1e-4)]
         for step, value, mean in zip(steps, values, means, strict=True)
     ]
     # The point under the pointer lies on the running mean, or at the edge where that is cut off.
-    top, bottom = (float(svg.find("svg").get("y")), 178)
     at = [
-        [place + right * step, min(max(height + down * mean, top), bottom)]
+        [place + right * step, min(max(height + down * mean, TOP), BOTTOM)]
         for step, mean in zip(steps, means, strict=True)
     ]
     assert np.array([row[:2] for row in rows]) == pytest.approx(np.array(at), abs=0.2)
     # The first twentieth of a long curve may be above the top.
-    assert (chart.not_drawn, chart.above) == (0, sum(height + down * value < top for value in values))
+    assert (chart.not_drawn, chart.above) == (0, sum(height + down * value < TOP for value in values))
     assert chart.above <= count // 20 if count >= 30 else chart.above == 0
     assert (chart.above > 0) == (count == 90)
 
@@ -112,7 +111,7 @@ def test_a_long_curve_keeps_its_highest_and_its_lowest_value():
     values = [3 + 0.1 * (-1) ** number for number in range(2000)]
     values[801], values[1502] = 9.0, -4.0
     svg = ElementTree.fromstring(loss_chart("prior", dict(enumerate(values)), None).svg)
-    raw, smooth = (node.get("points").split() for node in svg.iter("polyline"))
+    raw, smooth = (node.attrib["points"].split() for node in svg.iter("polyline"))
     assert (len(raw), len(smooth)) == (600, 300)
     x, y = np.array([[float(number) for number in point.split(",")] for point in raw]).T
     assert x[[y.argmin(), y.argmax()]] == pytest.approx([40 + 272 * 801 / 1999, 40 + 272 * 1502 / 1999], abs=0.1)
