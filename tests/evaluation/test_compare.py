@@ -301,6 +301,12 @@ def test_log_likelihoods_of_single_images_that_are_not_there(own):
     assert unpaired(own, "plain") == missing
     first, second = compare_runs([own / "plain", own / "again"]).runs
     assert (first.notes, second.notes) == ([], [missing, kinds(own / "again", "total")])
+    (own / "pyramid" / "evaluation.safetensors").unlink()
+    first, second = compare_runs([own / "again", own / "pyramid"]).runs
+    for factor, other in zip(second.factors, first.factors, strict=True):
+        assert factor.margin.bits_per_dim == factor.heldout.bits_per_dim - other.heldout.bits_per_dim
+        error = math.hypot(factor.heldout.standard_error, other.heldout.standard_error)
+        assert (factor.margin.standard_error, factor.margin.images) == (pytest.approx(error), None)
 
 
 def test_other_images_are_not_subtracted(own, tmp_path):
