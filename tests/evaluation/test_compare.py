@@ -301,6 +301,12 @@ def test_log_likelihoods_of_single_images_that_are_not_there(own):
     assert unpaired(own, "plain") == missing
     first, second = compare_runs([own / "plain", own / "again"]).runs
     assert (first.notes, second.notes) == ([], [missing, kinds(own / "again", "total")])
+    (own / "pyramid" / "evaluation.safetensors").unlink()
+    first, second = compare_runs([own / "again", own / "pyramid"]).runs
+    for factor, other in zip(second.factors, first.factors, strict=True):
+        assert factor.margin.bits_per_dim == factor.heldout.bits_per_dim - other.heldout.bits_per_dim
+        error = math.hypot(factor.heldout.standard_error, other.heldout.standard_error)
+        assert (factor.margin.standard_error, factor.margin.images) == (pytest.approx(error), None)
 
 
 def test_other_images_are_not_subtracted(own, tmp_path):
@@ -427,34 +433,61 @@ def test_a_recipe_that_is_not_the_runs(own):
 # The command
 
 
-def test_what_is_printed(runs, monkeypatch, capsys):
+def measured(nats_of_images: np.ndarray, dims: int, sign: str = "") -> str:
+    """Returns the mean bits/dim of images with log-likelihoods in nats, (images,), and its standard error."""
+    bits = nats_of_images / (-math.log(2) * dims)
+    return f"{bits.mean():{sign}.4f} ± {bits.std(ddof=1) / math.sqrt(len(bits)):.4f}"
+
+
+def test_the_tables_show_the_figures_of_the_files(runs, monkeypatch, capsys, tmp_path):
+    """Computes each cell from the stored log-likelihoods, and compares it with the terminal and the page."""
+    names = ["pyramid", "again", "plain"]
     monkeypatch.chdir(runs)
-    assert main(["compare", "pyramid", "again", "plain"]) == 0
+    assert main(["compare", *names, "--out", str(tmp_path / "page.html")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[:-1])) <= 100
     assert lines[:3] == ["1    pyramid", "2    again", "3    plain"]
-    found = compare_runs([Path("pyramid"), Path("again"), Path("plain")]).runs
-    totals, resolutions, factors, _, _ = (block.splitlines() for block in "\n".join(lines[4:]).split("\n\n"))
-    assert [line[0] for line in totals[2:]] == [line[0] for line in resolutions[2:]] == ["1", "2", "3"]
-    assert [line.split()[:2] for line in factors[2:]] == [
-        ["1", "stage0"],
-        ["1", "stage1"],
-        ["1", "prior"],
-        ["2", "stage0"],
-        ["2", "stage1"],
-        ["2", "prior"],
-        ["3", "prior"],
+    on_screen = [
+        [re.split(" {2,}", line) for line in block.splitlines()[2:]] for block in "\n".join(lines[4:]).split("\n\n")
     ]
-    for line, compared in zip(totals[2:], found, strict=True):
-        assert f"{compared.bits_per_dim:.4f} ± {compared.standard_error:.4f}" in line
-        assert compared.kind in line
-        if compared.margin is not None:
-            assert f"{compared.margin.bits_per_dim:+.4f} ± {compared.margin.standard_error:.4f}  " in line
-            assert "  6 images  " in line
-    assert resolutions[1].split() == ["run", "2×2", "4×4", "8×8"]
-    assert re.findall("–", resolutions[4]) == ["–", "–"]
-    for line, factor in zip(factors[2:], (factor for each in found for factor in each.factors), strict=True):
-        assert f"{factor.heldout.bits_per_dim_of_image:.4f} ± {factor.heldout.standard_error_of_image:.4f}" in line
+    page = Page((tmp_path / "page.html").read_text("utf-8"))
+    on_page = [[[" ".join(cell.split()) for cell in row] for row in table[1:]] for table in page.tables]
+
+    totals, resolutions, factors = [], [], []
+    first = nats(runs / "pyramid")
+    for number, name in enumerate(names, 1):
+        table, rows = read_json(runs / name / "evaluation.json"), nats(runs / name)
+        weights = "last" if name == "again" else "EMA"
+        parameters = [f"{entry['parameters']:,}" for entry in table["factors"]]
+        together = f"{sum(entry['parameters'] for entry in table['factors']):,}"
+        apart = ["–", "–"] if name == "pyramid" else [measured(rows.sum(0) - first.sum(0), 192, "+"), "6 images"]
+        kind = "exact" if name == "plain" else "bound"
+        totals.append([str(number), measured(rows.sum(0), 192), kind, *apart, "6", weights, together, "4"])
+        if name == "plain":
+            chain = [("prior", "exact", 192, "p(8×8×3)")]
+            resolutions.append([str(number), "–", "–", f"{measured(rows[0], 192)} exact"])
+        else:
+            chain = [
+                ("stage0", "bound", 192, "p(8×8×3 | 4×4×3)"),
+                ("stage1", "bound", 48, "p(4×4×3 | 2×2×3)"),
+                ("prior", "exact", 12, "p(2×2×3)"),
+            ]
+            sums = [f"{measured(rows[k:].sum(0), chain[k][2])} {chain[k][1]}" for k in (2, 1, 0)]
+            resolutions.append([str(number), *sums])
+        for k, (factor, kind, dims, term) in enumerate(chain):
+            own, share = measured(rows[k], dims), measured(rows[k], 192)
+            minus = measured(rows[k] - first[k], dims, "+") if name == "again" else "–"
+            factors.append([str(number), factor, kind, own, minus, share, term, parameters[k], "4"])
+
+    assert on_screen[0] == totals
+    assert on_screen[1] == resolutions
+    # The terminal does not show the parameters of factors.
+    assert on_screen[2] == [[*row[:-2], row[-1]] for row in factors]
+    numbered = [f"{number} {name}" for number, name in enumerate(names, 1)]
+    assert on_page[0] == [[name, *row[1:]] for name, row in zip(numbered, totals, strict=True)]
+    assert on_page[1] == [[name, *row[1:]] for name, row in zip(numbered, resolutions, strict=True)]
+    groups = [[[name], *(row[1:] for row in factors if row[0] == name[0])] for name in numbered]
+    assert on_page[2] == [row for group in groups for row in group]
 
 
 def test_notes_are_printed_with_their_run(own, monkeypatch, capsys):
@@ -508,7 +541,6 @@ def page_of(*paths: Path, out: Path | None = None) -> Page:
 
 def test_the_page_is_whole_and_asks_for_nothing(own):
     page = page_of(own / "pyramid", own / "again", own / "plain")
-    found = compare_runs([own / "pyramid", own / "again", own / "plain"]).runs
     assert page.all("script") == []
     assert page.all("img") == []
     assert "default-src 'none'" in page.all("meta")[1]["content"]
@@ -521,15 +553,8 @@ def test_the_page_is_whole_and_asks_for_nothing(own):
     text = (own / "page.html").read_text("utf-8")
     assert not re.search(r"https?://|@import|url\(", text)
     assert "3 runs compared" in page.text
-    for compared in found:
-        assert str(compared.run) in page.text
-        assert f"{compared.bits_per_dim:.4f} ± {compared.standard_error:.4f}" in page.text
-        assert f"{compared.parameters:,}" in page.text
-        for factor in compared.factors:
-            assert f"{factor.heldout.cumulative_bits_per_dim:.4f}" in page.text
-            assert f"{factor.heldout.bits_per_dim:.4f} ± {factor.heldout.standard_error:.4f}" in page.text
-    for compared in found[1:]:
-        assert f"{compared.margin.bits_per_dim:+.4f} ± {compared.margin.standard_error:.4f}6 images" in page.text
+    for name in ("pyramid", "again", "plain"):
+        assert str(own / name) in page.text
 
 
 @pytest.mark.parametrize("hide", ["run", "path", "fingerprint", "factor", "weights"])

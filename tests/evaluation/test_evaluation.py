@@ -433,6 +433,25 @@ def test_a_prior_is_exact_or_a_bound_as_it_says(data, prior, kind):
     assert (table.kind, table.factors[0].kind, table.factors[0].cumulative_kind) == (kind, kind, kind)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (("ema", "ema", "ema"), "EMA, the exponential moving average of the weights"),
+        (("last", "last", "last"), "last, the weights of the last step"),
+        (("ema", "last", "ema"), "mixed, averaged weights for some factors and last weights for others, "),
+        (("last", "ema", "last"), "mixed, averaged weights for some factors and last weights for others, "),
+        ((None, None, "last"), "last, the weights of the last step"),
+        ((None, None, None), "mixed, averaged weights for some factors and last weights for others, or no trained "),
+    ],
+)
+def test_the_weights_are_averaged_if_those_of_all_trained_factors_are(finished, kinds, expected):
+    chain = auxar.load(finished).factors
+    metadata = {factor.name: {"weights": kind} for factor, kind in zip(chain, kinds, strict=True) if kind}
+    table = _evaluation(chain, {}, metadata, DataFacts("pictures"))
+    assert [factor.weights for factor in table.factors] == list(kinds)
+    assert evaluation_lines(table)[3].startswith(f"weights   {expected}")
+
+
 # Numbers that JSON does not have
 
 
@@ -672,7 +691,7 @@ def test_what_is_printed(finished, capsys):
 
 def test_the_printed_figures_are_those_of_the_table(finished):
     table = read_json(evaluate(finished).evaluation)
-    heldout, _, sides, channels, wasted = (
+    heldout, training, sides, channels, wasted = (
         block.splitlines()[2:] for block in "\n".join(printed(table)).split("\n\n")[1:]
     )
 
@@ -680,15 +699,17 @@ def test_the_printed_figures_are_those_of_the_table(finished):
         return f"{value:.{digits}f} ± {error:.{digits}f}"
 
     for place, entry in enumerate(table["factors"]):
-        own, training, difference = entry["heldout"], entry["training"], entry["difference"]
-        assert MEASURED.findall(heldout[place]) == [
-            shown(own["nats"], own["nats_standard_error"], 1),
-            shown(own["bits_per_dim"], own["standard_error"]),
-            shown(own["bits_per_dim_of_image"], own["standard_error_of_image"]),
-            shown(own["cumulative_bits_per_dim"], own["cumulative_standard_error"]),
-        ]
+        own = entry["heldout"]
+        for lines, figures in ((heldout, own), (training, entry["training"])):
+            assert MEASURED.findall(lines[place]) == [
+                shown(figures["nats"], figures["nats_standard_error"], 1),
+                shown(figures["bits_per_dim"], figures["standard_error"]),
+                shown(figures["bits_per_dim_of_image"], figures["standard_error_of_image"]),
+                shown(figures["cumulative_bits_per_dim"], figures["cumulative_standard_error"]),
+            ]
         assert MEASURED.findall(sides[place]) == [
-            shown(each["bits_per_dim"], each["standard_error"]) for each in (own, training, difference)
+            shown(each["bits_per_dim"], each["standard_error"])
+            for each in (own, entry["training"], entry["difference"])
         ]
         assert MEASURED.findall(channels[place]) == [
             shown(each["bits_per_dim"], each["standard_error"]) for each in own["channels"]
@@ -699,9 +720,10 @@ def test_the_printed_figures_are_those_of_the_table(finished):
                 shown(own["wasted_bits_per_dim_of_image"], own["wasted_standard_error_of_image"]),
                 *(shown(each["wasted_bits_per_dim"], each["wasted_standard_error"]) for each in own["channels"]),
             ]
-    total = shown(table["bits_per_dim"]["heldout"], table["standard_error"]["heldout"])
-    assert MEASURED.findall(heldout[3]) == [total]
-    assert MEASURED.findall(sides[3])[0] == total
+    totals = [shown(table["bits_per_dim"][name], table["standard_error"][name]) for name in ("heldout", "training")]
+    assert [MEASURED.findall(lines[3]) for lines in (heldout, training)] == [[total] for total in totals]
+    difference = shown(table["difference"]["bits_per_dim"], table["difference"]["standard_error"])
+    assert MEASURED.findall(sides[3]) == [*totals, difference]
     of_all = shown(table["wasted_bits_per_dim"]["heldout"], table["wasted_standard_error"]["heldout"])
     assert MEASURED.findall(wasted[3]) == [of_all]
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 from helpers.causal_networks import SEEDS, generator, random_images, specs
+from helpers.sheets import cells, enlarged
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from auxar.data import ImageSet
 from auxar.errors import UserError
 from auxar.evaluation.nearest import mirrored, nearest, neighbors
 from auxar.generation import figures
-from auxar.generation.sheets import MARGIN, TITLE, labeled, to_uint8
+from auxar.generation.sheets import labeled, to_uint8
 from auxar.interfaces import ImageSpec, Prior
 from auxar.model import Chain, Stage
 from auxar_heads import logistic_mixture
@@ -226,13 +226,10 @@ def test_the_sheet_shows_samples_and_unseen_images_beside_what_is_near(stages, m
         assert [float(text) for text in name.partition(": ")[2].split(", ")] == pytest.approx(
             [part.distances[row].item() for part in found.nearest], abs=0.005
         )
-    side = 128
-    sheet = np.asarray(picture)[TITLE:, picture.width - (MARGIN + len(titles) * (side + MARGIN)) :, :3]
     columns = [torch.cat([images[:8], unseen])]
     for one, other in zip(samples.nearest, heldout.nearest, strict=True):
         columns.append(torch.cat([one.images[:8], other.images]))
+    tiles = cells(picture, 11, len(columns), 128, 128)
     for column, shown in enumerate(columns):
         for row, colors in enumerate(to_uint8(shown, spec)):
-            top, left = MARGIN + row * (side + MARGIN), MARGIN + column * (side + MARGIN)
-            assert (sheet[top : top + side, left : left + side] == colors.repeat(16, 0).repeat(16, 1)).all()
-    assert isinstance(picture, Image.Image)
+            assert np.array_equal(tiles[row, column], enlarged(colors, 128, 128))

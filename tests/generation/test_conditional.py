@@ -11,6 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from helpers.causal_networks import SEEDS, all_images, generator, masks, random_images, randomized, sample
+from helpers.sheets import cells, enlarged
 from helpers.tiny_runs import arrays_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from PIL import Image
 
 from auxar.files import read_json
 from auxar.generation.conditional import Given, draw_given_to_folder
-from auxar.generation.sheets import MARGIN, TITLE, to_uint8
+from auxar.generation.sheets import to_uint8
 from auxar.interfaces import ImageSpec, Known, SampleRequest, View
 from auxar.model import Chain, Stage
 from auxar.recipe import DataConfig, SamplingConfig
@@ -310,8 +311,7 @@ def test_the_sheet_shows_what_is_given_and_what_is_drawn(tmp_path):
     mask[:, :3] = True
     for source, stage in ((from_images(model, images, 1), 2), (completing(images, mask), 0)):
         arrays, _ = drawn(model, source, tmp_path, images=2)
-        with Image.open(tmp_path / "samples.png") as picture:
-            sheet = np.asarray(picture)
+        picture = Image.open(tmp_path / "samples.png")
         second = source.view
         if second is None:
             # The sheet shows unknown pixels in gray.
@@ -319,11 +319,7 @@ def test_the_sheet_shows_what_is_given_and_what_is_drawn(tmp_path):
         spec = model.specs[stage]
         columns = [(images, model.image), (second, spec)]
         columns += [(torch.from_numpy(arrays["images"][:, draw]), model.image) for draw in range(2)]
-        width = (sheet.shape[1] - MARGIN) // len(columns) - MARGIN
-        height = (sheet.shape[0] - TITLE - MARGIN) // len(images) - MARGIN
-        for column, (shown, shown_spec) in enumerate(columns):
-            for row, colors in enumerate(to_uint8(shown, shown_spec)):
-                top, left = TITLE + MARGIN + row * (height + MARGIN), MARGIN + column * (width + MARGIN)
-                tile = sheet[top : top + height, left : left + width, :3]
-                rows = np.arange(height) * shown_spec.height // height
-                assert (tile == colors[rows[:, None], np.arange(width) * shown_spec.width // width]).all()
+        shown = cells(picture, len(images), len(columns), 128, 64)
+        for column, (values, own) in enumerate(columns):
+            for row, colors in enumerate(to_uint8(values, own)):
+                assert np.array_equal(shown[row, column], enlarged(colors, 128, 64))

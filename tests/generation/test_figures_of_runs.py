@@ -1,20 +1,28 @@
-"""Tests that a run draws the paper's figures and a sheet of held-out images for its report."""
+"""Tests that figures and sheets of a run show the images that its model draws, and that reports show them."""
 
-import html
+import base64
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from helpers.html_page import Page
+from helpers.sheets import cells, enlarged
 from helpers.tiny_runs import PROJECT, run, snapshot, tiny
 from PIL import Image
 
+import auxar
+from auxar.cli import main
 from auxar.data import load_images
 from auxar.errors import UserError
-from auxar.generation.sheets import sheet, sheet_columns
-from auxar.interfaces import ImageSpec
-from auxar.recipe.loading import parse_recipe
+from auxar.files import read_json
+from auxar.generation.figures import are_drawn
+from auxar.generation.sheets import labeled, sheet, sheet_columns
+from auxar.interfaces import DrawRule, ImageSpec, SampleRequest
+from auxar.recipe import load_recipe
+from auxar_samplers import AutoSampler
 
 OF_VIEWS = ["views", "given", "growth"]
 OF_EVERY_MODEL = ["reduction", "map", "memorization"]
@@ -28,16 +36,112 @@ def names(folder):
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory, pictures):
-    """A run with figures of two rows of images."""
-    return run(tmp_path_factory.mktemp("figures") / "run", tiny(pictures, sampling__figure_rows=2))
+def table(pictures):
+    """The recipe of a run with two stages and figures of two rows of images, trained on mirrored images, too."""
+    return tiny(pictures, sampling__figure_rows=2, training__flip=True, stage__0__repeat=2)
 
 
-def test_a_run_draws_all_figures_and_shows_them(drawn):
-    assert names(drawn) == sorted(OF_VIEWS + OF_EVERY_MODEL)
-    page = (drawn / "report.html").read_text()
-    for entry in json.loads((drawn / "figures" / "figures.json").read_text()):
-        assert html.escape(entry["title"]) in page
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory, table):
+    return run(tmp_path_factory.mktemp("figures") / "run", table)
+
+
+@pytest.fixture(scope="module")
+def images(drawn):
+    """The held-out images and the training images of the run, int64 (b, c, h, w) each."""
+    recipe, registry = load_recipe(drawn / "recipe.toml")
+    data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+    return [torch.stack([image for _, image in part.every(1, 0, None)]).long() for part in (data.heldout, data.train)]
+
+
+def nearest(wanted, candidates):
+    """Returns the number and the distance of the candidate (c, h, w) nearest to each wanted image."""
+    differences = (wanted[:, None] - candidates[None]).double()
+    distances = differences.square().mean((2, 3, 4)).sqrt()
+    return distances.argmin(1), distances.amin(1).tolist()
+
+
+def expected_figures(folder, images, rows, seed, rule):
+    """Returns the images of each figure by column, the titles of the columns and the names of the rows."""
+    model, sampler = auxar.load(folder), AutoSampler()
+    heldout, training = images[0][:rows], images[1]
+
+    def samples(count, rule=rule):
+        return model.draw_views(SampleRequest(tuple(range(count)), seed, rule), sampler)
+
+    def four_draws(view):
+        """The draws of one row have four successive numbers, so that their noise differs."""
+        numbers = torch.arange(4 * rows).view(rows, 4).T.tolist()
+        return [model.draw_from(view, SampleRequest(tuple(draw), seed, rule), sampler)[0] for draw in numbers]
+
+    image, view, coarsest = samples(rows)
+    view_of_heldout = model.views(heldout)[1]
+    reduced = [DrawRule("reduced", reduction=number) for number in (0, 0.2, 0.4, 0.6, 0.8, 1)]
+    modes = samples(6 * rows, DrawRule("map"))[0]
+    candidates = torch.cat([training, training.flip(3)])
+    shown = torch.cat([image, heldout])
+    by_pixel, distances = nearest(shown, candidates)
+    by_view, distances_of_views = nearest(model.views(shown)[2], model.views(candidates)[2])
+    assert max(by_pixel.max(), by_view.max()) >= len(training), "no mirrored image is among the nearest ones"
+    kinds = [f"{kind} {row}" for kind in ("sample", "held out") for row in range(rows)]
+    names = [f"{kind}: {a:.2f}, {b:.2f}" for kind, a, b in zip(kinds, distances, distances_of_views, strict=True)]
+    titles = [f"draw {draw}" for draw in range(4)]
+    return {
+        "views": ([view, *four_draws(view)], ["view", *titles], []),
+        "given": ([heldout, view_of_heldout, *four_draws(view_of_heldout)], ["held out", "view", *titles], []),
+        "reduction": (
+            [samples(rows, rule)[0] for rule in [*reduced, DrawRule("map")]],
+            ["0", "0.2", "0.4", "0.6", "0.8", "1", "map"],
+            [],
+        ),
+        "map": ([modes[column::6] for column in range(6)], [""] * 6, []),
+        "growth": ([coarsest, view, image], ["2 x 2", "4 x 4", "8 x 8"], []),
+        "memorization": (
+            [shown, candidates[by_pixel], candidates[by_view]],
+            ["image", "nearest by pixel", "nearest by view"],
+            names,
+        ),
+    }
+
+
+COMMAND = ["--rows", "3", "--set", "sampling.seed=5", "sampling.rule=reduced", "sampling.reduction=1.5"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rows", "seed", "rule"),
+    [
+        (None, 2, 0, DrawRule()),
+        ([*COMMAND, "sampling.batch_size=2"], 3, 5, DrawRule("reduced", reduction=1.5)),
+    ],
+    ids=["run", "command"],
+)
+def test_figures_show_what_was_drawn_and_the_report_shows_them(
+    drawn, images, tmp_path, capsys, arguments, rows, seed, rule
+):
+    folder = shutil.copytree(drawn, tmp_path / "run")
+    if arguments is not None:
+        assert main(["figures", str(folder), *arguments]) == 0
+        assert capsys.readouterr().out == f"{folder / 'figures'}\n"
+    with torch.no_grad():
+        expected = expected_figures(folder, images, rows, seed, rule)
+    entries = json.loads((folder / "figures" / "figures.json").read_text())
+    assert [entry["file"] for entry in entries] == [f"{name}.png" for name in expected]
+    for entry, (columns, titles, rows_names) in zip(entries, expected.values(), strict=True):
+        with Image.open(folder / "figures" / entry["file"]) as picture:
+            by_row = zip(*(column.permute(0, 2, 3, 1).byte().numpy() for column in columns), strict=True)
+            wanted = np.stack([[enlarged(image, 128, 128) for image in row] for row in by_row])
+            assert np.array_equal(cells(picture, *wanted.shape[:4]), wanted), entry["file"]
+            specs = [ImageSpec(height=column.shape[2], width=column.shape[3]) for column in columns]
+            sheet_of_all = labeled(list(zip(columns, specs, strict=True)), titles, rows_names)
+            assert np.array_equal(np.asarray(picture), np.asarray(sheet_of_all)), f"the names in {entry['file']}"
+        if entry["file"] not in ("reduction.png", "map.png"):
+            assert entry["caption"].endswith(f"Rule ‘{rule.name}’ ({rule.meaning}), seed {seed}.")
+        assert f"eed {seed}." in entry["caption"]
+    page = Page((folder / "report.html").read_text("utf-8"))
+    sources = [attributes["src"].partition(",")[2] for attributes in page.all("img")][-len(expected) :]
+    contents = [(folder / "figures" / entry["file"]).read_bytes() for entry in entries]
+    assert [base64.b64decode(source) for source in sources] == contents
+    assert page.text.index("Figures") < page.text.index(entries[0]["caption"]) < page.text.index(entries[-1]["caption"])
 
 
 def test_files_of_a_run_are_those_in_the_documentation(drawn):
@@ -50,17 +154,23 @@ def test_files_of_a_run_are_those_in_the_documentation(drawn):
     assert {name for name, _ in found} == {*names} - {"plugins/", ".lock.json"}
 
 
-def test_a_finished_run_does_nothing_more(drawn, pictures):
+def test_a_finished_run_does_nothing_more(drawn, table):
     before = snapshot(drawn)
-    run(drawn, tiny(pictures, sampling__figure_rows=2))
+    run(drawn, table)
     assert snapshot(drawn) == before
 
 
-def test_a_missing_figure_is_drawn_again(drawn, pictures):
-    before = (drawn / "figures" / "map.png").read_bytes()
+def test_a_missing_figure_is_drawn_again(drawn, table):
+    before = {file: file.read_bytes() for file in (drawn / "figures").iterdir() if file.name != ".lock"}
+    recipe, _ = load_recipe(drawn / "recipe.toml")
+    for file, content in before.items():
+        file.unlink()
+        assert not are_drawn(drawn / "figures", recipe), file
+        file.write_bytes(content)
+    assert len(before) == 7
     (drawn / "figures" / "map.png").unlink()
-    run(drawn, tiny(pictures, sampling__figure_rows=2))
-    assert (drawn / "figures" / "map.png").read_bytes() == before
+    run(drawn, table)
+    assert {file: file.read_bytes() for file in before} == before
 
 
 def test_a_model_without_views_has_the_figures_that_need_none(tmp_path, pictures):
@@ -79,7 +189,11 @@ def test_a_streamed_set_is_not_searched_for_the_nearest_images(tmp_path, picture
 
 @pytest.mark.parametrize("changes", [{"sampling__figure_rows": 0}, {"sampling__figure_rows": 2, "sampling__images": 0}])
 def test_no_figures_without_rows_or_images(tmp_path, pictures, changes):
-    assert not (run(tmp_path / "run", tiny(pictures, **changes)) / "figures").exists()
+    folder = run(tmp_path / "run", tiny(pictures, **changes))
+    assert not (folder / "figures").exists()
+    before = snapshot(folder)
+    run(folder, tiny(pictures, **changes))
+    assert snapshot(folder) == before
 
 
 def test_a_negative_number_of_rows_is_refused(tmp_path, pictures):
@@ -88,11 +202,38 @@ def test_a_negative_number_of_rows_is_refused(tmp_path, pictures):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_sheet_of_held_out_images_shows_the_first_of_them(drawn):
-    recipe, registry = parse_recipe((drawn / "recipe.toml").read_text(), drawn)
-    heldout = load_images(recipe.data, ImageSpec(height=8, width=8), registry.dataset_paths()).heldout
-    images = torch.stack([image for _, image in heldout.every(1, 0, 3)])
-    expected = sheet(images, ImageSpec(height=8, width=8), sheet_columns(3, ImageSpec(height=8, width=8)))
+def test_the_pictures_of_samples_show_the_drawn_images(drawn, tmp_path, monkeypatch):
+    """The sheets show the first images in their order, and the growth of four of them from the coarsest view."""
+    monkeypatch.setattr("auxar.generation.samples.SHEET_IMAGES", 5)
+    rule = DrawRule("reduced", reduction=0.5, temperature=0.8)
+    options = ["--rule", "reduced", "--reduction", "0.5", "--temperature", "0.8", "--seed", "4", "--batch-size", "4"]
+    assert main(["sample", str(drawn), "-n", "6", *options, "--out", str(tmp_path)]) == 0
+    with torch.no_grad():
+        views = auxar.load(drawn).draw_views(SampleRequest(tuple(range(6)), 4, rule), AutoSampler())
+    colors = [view.permute(0, 2, 3, 1).byte().numpy() for view in views]
+    assert sorted(file.name for file in (tmp_path / "images").iterdir()) == [
+        f"00000{number}.png" for number in range(6)
+    ]
+    for number, image in enumerate(colors[0]):
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "images" / f"00000{number}.png")), image)
+    shown = cells(Image.open(tmp_path / "samples.png"), 2, 3, 128, 128).reshape(6, 128, 128, 3)
+    assert np.array_equal(shown[:5], [enlarged(image, 128, 128) for image in colors[0][:5]])
+    assert not shown[5].any()
+    growth = cells(Image.open(tmp_path / "growth.png"), 4, 3, 128, 128)
+    for column, images in enumerate(reversed(colors)):
+        assert np.array_equal(growth[:, column], [enlarged(image, 128, 128) for image in images[:4]])
+    facts = read_json(tmp_path / "samples.json")
+    assert len(facts.pop("bits_per_dim")) == 5
+    assert facts.pop("seconds") > 0
+    assert facts == {
+        **{"rule": "reduced", "reduction": 0.5, "temperature": 0.8, "seed": 4, "count": 6},
+        **{"sampler": "auto", "columns": 3, "kind": "bound"},
+    }
+
+
+def test_the_sheet_of_held_out_images_shows_the_first_of_them(drawn, images):
+    spec = ImageSpec(height=8, width=8)
+    expected = sheet(images[0][:3], spec, sheet_columns(3, spec))
     shown, samples = (Image.open(drawn / "samples" / name) for name in ("heldout.png", "samples.png"))
     assert shown.size == samples.size
     assert np.array_equal(np.asarray(shown), np.asarray(expected))

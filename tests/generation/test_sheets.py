@@ -6,12 +6,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from helpers.sheets import cells, enlarged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from auxar.errors import UserError
-from auxar.generation.sheets import MARGIN, growth, labeled, save_png, sheet, to_uint8
+from auxar.generation.sheets import MARGIN, TITLE, growth, labeled, save_png, sheet, to_uint8
 from auxar.interfaces import ImageSpec
 
 
@@ -150,6 +151,35 @@ def test_growth_needs_the_same_images_in_every_view():
         growth([])
     with pytest.raises(UserError, match="same number of images; they hold 2, 1"):
         growth([(random_images(2, spec), spec), (random_images(1, spec), spec)])
+
+
+@pytest.mark.parametrize(
+    ("title", "height", "width"), [("a", 64, 128), ("twice as wide as the images of it", 132, 264)]
+)
+def test_labeled_columns_show_each_image_below_its_title_and_beside_its_name(title, height, width):
+    """The columns are at least as wide as the titles, and coarse images are enlarged to the size of the others."""
+    fine, coarse = ImageSpec(height=16, width=32), ImageSpec(1, height=3, width=6, levels=3)
+    columns = [(random_images(3, spec, seed), spec) for seed, spec in enumerate((fine, coarse, fine))]
+    titles, names = ["", title, "last"], ["", "second", "third: 1.25"]
+    picture = labeled(columns, titles, names)
+    assert picture.width == 8 * len(names[2]) + MARGIN + 3 * (width + MARGIN)
+    assert picture.height == TITLE + MARGIN + 3 * (height + MARGIN)
+    shown = cells(picture, 3, 3, height, width)
+    for column, (images, spec) in enumerate(columns):
+        for row, colors in enumerate(to_uint8(images, spec)):
+            assert np.array_equal(shown[row, column], enlarged(colors, height, width))
+    ink = np.asarray(picture)[..., 3] > 0
+    left = picture.width - 3 * (width + MARGIN)
+    for column, text in enumerate(titles):
+        start = left + column * (width + MARGIN)
+        above = np.flatnonzero(ink[:TITLE, start : start + width].any(0))
+        assert (len(above) > 0) == bool(text)
+        assert not text or abs(above[[0, -1]].mean() - width / 2) < 3
+    for row, text in enumerate(names):
+        start = TITLE + MARGIN + row * (height + MARGIN)
+        beside = np.flatnonzero(ink[start : start + height, : left - MARGIN].any(1))
+        assert (len(beside) > 0) == bool(text)
+        assert not text or abs(beside[[0, -1]].mean() - height / 2) < 5
 
 
 def test_labeled_columns_need_the_same_number_of_images():

@@ -15,6 +15,8 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        """The text of each cell, by table and row."""
         self.feed(source)
         self.close()
         assert not self.open
@@ -25,6 +27,12 @@ class Page(HTMLParser):
         self.elements.append((name, dict(attributes)))
         if name not in VOID:
             self.open.append(name)
+        if name == "table":
+            self.tables.append([])
+        elif name == "tr":
+            self.tables[-1].append([])
+        elif name in ("td", "th"):
+            self.tables[-1][-1].append("")
 
     def handle_endtag(self, name):
         assert self.open.pop() == name
@@ -32,6 +40,8 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if not {"script", "style"} & set(self.open):
             self.words.append(data)
+        if {"td", "th"} & set(self.open):
+            self.tables[-1][-1][-1] += data
 
     @property
     def text(self):

@@ -6,7 +6,6 @@ import math
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from helpers.html_page import HOSTILE, Page
@@ -17,7 +16,6 @@ from auxar.errors import UserError
 from auxar.generation.sheets import growth, save_png, sheet
 from auxar.interfaces import DrawRule, ImageSpec
 from auxar.report import write_report
-from auxar.report.charts import LIMIT, loss_chart, smoothed, ticks
 from auxar.report.html import join, tag
 
 RECIPE = """[data]
@@ -456,7 +454,7 @@ def test_views_of_one_size_are_told_apart(run):
 
 
 def test_the_last_line_for_a_step_counts_and_half_lines_do_not(tmp_path):
-    lines = [{"factor": "prior", "step": step, "bits_per_dim": bits} for step, bits in ((1, 9), (2, 9), (2, 5), (3, 4))]
+    lines = [{"factor": "prior", "step": step, "bits_per_dim": bits} for step, bits in ((1, 9), (3, 4), (2, 9), (2, 5))]
     write_metrics(tmp_path, lines, end='{"factor": "prior", "step": 4, "bits')
     (chart,) = [attributes for attributes in read(tmp_path).all("svg") if attributes.get("class") == "chart"]
     assert [point[2:4] for point in json.loads(chart["data-points"])] == [[1, 9.0], [2, 5.0], [3, 4.0]]
@@ -470,6 +468,15 @@ def test_values_of_a_diverged_run_are_counted_and_not_drawn(tmp_path):
     page = read(tmp_path)
     assert "3 values not drawn (not finite, or outside ±1,000 bits/dim)" in page.text
     assert not re.search(r'points="[^"]*(nan|inf)', (tmp_path / "report.html").read_text("utf-8"))
+
+
+def test_early_values_above_the_chart_are_counted(tmp_path):
+    bits = [90.0, 40.0, float("nan"), *[3 + 1 / step for step in range(1, 60)]]
+    write_metrics(
+        tmp_path, [{"factor": "prior", "step": step, "bits_per_dim": value} for step, value in enumerate(bits)]
+    )
+    facts = "61 steps; 3 early values above the top of the chart; 1 value not drawn (not finite, or outside "
+    assert facts in read(tmp_path).text
 
 
 @pytest.mark.parametrize(
@@ -525,39 +532,3 @@ def test_markup_gives_text_back(text):
 
 def test_markup_leaves_out_what_is_not_there():
     assert tag("p", None, join("a", tag("b", 1)), class_=None, open=True) == "<p open>a<b>1</b></p>"
-
-
-@settings(deadline=None)
-@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(2, 6))
-def test_ticks_are_few_round_and_inside(low, width, count):
-    high = low + width
-    found = ticks(low, high, count)
-    assert len(found) <= count + 1
-    slack = 1e-8 * max(abs(low), abs(high), 1)
-    assert all(low - slack <= tick <= high + slack for tick in found)
-
-
-@settings(deadline=None)
-@given(st.lists(st.floats(-100, 100), min_size=1, max_size=200))
-def test_smoothing_stays_within_the_values_and_keeps_the_ends(values):
-    array = np.array(values)
-    means = smoothed(array)
-    assert means.shape == array.shape
-    assert means.min() >= array.min() - 1e-9
-    assert means.max() <= array.max() + 1e-9
-    assert means[[0, -1]] == pytest.approx(array[[0, -1]], abs=1e-9)
-
-
-@settings(deadline=None)
-@given(
-    st.dictionaries(st.integers(0, 10**7), st.floats() | st.floats(0, 10), min_size=1, max_size=80),
-    st.none() | st.floats() | st.floats(0, 10),
-)
-def test_any_curve_can_be_drawn(points, heldout):
-    chart = loss_chart("prior", dict(sorted(points.items())), heldout)
-    drawn = [value for value in points.values() if abs(value) <= LIMIT]
-    assert (chart is None) == (not drawn)
-    if chart is not None:
-        assert chart.not_drawn == len(points) - len(drawn)
-        page = Page(chart.svg)
-        assert all(0 <= x <= 320 and 0 <= y <= 216 for x, y, *_ in json.loads(page.all("svg")[0]["data-points"]))

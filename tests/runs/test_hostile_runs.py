@@ -218,11 +218,22 @@ def test_planted_pickles_are_not_loaded(finished, own, tmp_path):
     for folder in (own, own / "figures", *(own / "factors").iterdir()):
         for number, name in enumerate(EXTRA):
             (folder / name).write_bytes(others[number % len(others)])
+    messages = {}
     for verb, call in verbs(finished).items():
-        message = said(call, own)
-        assert message.startswith(str(own)) or not message
-        assert not message or verb not in ("load", "check", "sample")
+        messages[verb] = said(call, own)
         assert not marker.exists()
+    assert not any(messages.pop(verb) for verb in ("load", "check", "sample"))
+    no_json = f"{own}/evaluation.json is damaged: it is not valid JSON "
+    no_lock = f"{own}/.lock cannot be locked: expected an empty file"
+    for verb, start in (
+        ("report", no_json),
+        ("compare", no_json),
+        ("run", f"{own}/samples/growth.png is not a sample of an earlier call: "),
+        ("evaluate", no_lock),
+        ("figures", no_lock),
+    ):
+        assert messages.pop(verb).startswith(start)
+    assert not messages
 
 
 @pytest.mark.parametrize("kind", ["pickle", "torch", "old torch", "numpy", "npz"])
@@ -644,13 +655,27 @@ def test_a_folder_in_place_of_a_file(finished, own, place):
     assert (path / "inside").is_dir()
 
 
-@pytest.mark.parametrize("place", ["factors", "factors/prior", "samples", "samples/images", "figures", "plugins"])
-def test_a_file_in_place_of_a_folder(finished, own, place):
+@pytest.mark.parametrize(
+    ("place", "refusing"),
+    [
+        ("factors", {"load", "evaluate", "sample", "run"}),
+        ("factors/prior", {"load", "sample", "run"}),
+        ("samples", {"sample", "run"}),
+        ("samples/images", {"run"}),
+        ("figures", set()),
+        ("plugins", set()),
+    ],
+)
+def test_a_file_in_place_of_a_folder(finished, own, place, refusing):
     if (own / place).is_dir():
         shutil.rmtree(own / place)
     (own / place).write_bytes(b"a file")
     for verb in ("load", "report", "compare", "evaluate", "sample", "run"):
-        said(verbs(finished)[verb], own)
+        message = said(verbs(finished)[verb], own)
+        # Without any weights, the message of `evaluate` names the run alone.
+        named = own if verb == "evaluate" else own / place
+        assert message.startswith(str(named)) if verb in refusing else not message
+        assert (own / place).read_bytes() == b"a file"
 
 
 # Tensors
@@ -804,7 +829,9 @@ def test_weights_and_states_of_another_type_do_no_harm(finished, own, dtype):
         save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, file, metadata)
     assert f"has the type {dtype}; expected torch.float32; delete this file" in said(auxar.load, own)
     (prior / "weights.safetensors").unlink()
-    said(verbs(finished)["run"], own)
+    assert said(verbs(finished)["run"], own) == ""
+    tensors, _ = read_tensors(prior / "weights.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e38])
@@ -959,7 +986,7 @@ def test_any_value_in_a_record_gives_a_result_or_an_error(finished, own, place):
             messages.add(bool(message := said(write_report, own)))
             assert not message or message.startswith(str(own / place))
             if place == "evaluation.json":
-                said(lambda: main(["compare", str(own), str(finished)]))
+                assert main(["compare", str(own), str(finished)]) in (0, 2)
     assert messages == {True, False}
 
 
@@ -995,9 +1022,24 @@ def test_a_record_is_a_table_and_has_an_end(own):
     assert "is too large: expected at most 16,777,216 bytes" in said(write_report, own)
 
 
+REQUIRED = {
+    "evaluation.json": {
+        *("bits_per_dim", "bits_per_dim_of_image", "data", "factor", "factors", "height", "image", "images", "kind"),
+        *("nats", "path", "standard_error", "weights", "width"),
+    },
+    "samples/samples.json": {"count", "rule", "seed"},
+    "figures/figures.json": {"caption", "file", "title"},
+    "run.json": {"auxar", "format"},
+}
+"""The keys of each record that have no default."""
+NOT_OF_ONE = [("factors", 0), ("factors", 0, "heldout"), ("images", "heldout"), ("data", "heldout_fingerprint")]
+"""The paths of optional values in an evaluation without which it cannot be compared."""
+
+
 @pytest.mark.parametrize("place", RECORDS)
 def test_a_key_that_is_missing_or_new(finished, own, place):
     table = read_json(own / place)
+    required = set()
     for path in values(table):
         changed_table = json.loads(json.dumps(table))
         node = changed_table
@@ -1007,9 +1049,18 @@ def test_a_key_that_is_missing_or_new(finished, own, place):
         if isinstance(node, dict):
             node["another"] = value
         write_json(own / place, changed_table)
-        message = said(write_report, own)
-        assert not message or message.startswith(f"{own / place} is damaged: ")
-        said(lambda: compare_runs([own, finished]))
+        message, of_comparison = said(write_report, own), said(lambda: compare_runs([own, finished]))
+        if message:
+            key_path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
+            assert message == f"{own / place} is damaged: {key_path}: this key is required"
+            required.add(path[-1])
+        if place != "evaluation.json":
+            assert of_comparison == (message if place == "run.json" else "")
+        elif message:
+            assert of_comparison == f"{message}; run `auxar evaluate {own}` to write a new evaluation"
+        else:
+            assert of_comparison.startswith(str(own)) if path in NOT_OF_ONE else not of_comparison
+    assert required == REQUIRED[place]
 
 
 def test_any_value_in_metrics_gives_a_page(own):
