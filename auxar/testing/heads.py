@@ -57,7 +57,9 @@ HEAD_SPECS = [
 ]
 HOT, USUAL, COLD = DrawRule(temperature=2.0), DrawRule(), DrawRule(temperature=0.5)
 MODES, REDUCED, SHARP = DrawRule("map"), DrawRule("reduced", reduction=0.6), DrawRule("reduced", reduction=50.0)
-RULES = (USUAL, MODES, REDUCED, COLD)
+FROZEN, MIXED = DrawRule("map", temperature=0.01), DrawRule("reduced", reduction=0.6, temperature=100.0)
+RULES = (USUAL, MODES, FROZEN, MIXED)
+"""The rules under which drawn pixels must be valid and reproducible."""
 
 
 def check_head(
@@ -197,7 +199,7 @@ def _check_rules(head: Head, spec: ImageSpec, parameters: Tensor, seed: int) -> 
     many = parameters.expand(COMPARED, -1)
     everything = Possible.everything(spec)
     drawn, likely = {}, {}
-    for rule in (*RULES, HOT, SHARP):
+    for rule in (*RULES, HOT, COLD, REDUCED, SHARP):
         free = drawn_pixels(head, spec, many, random_uniforms((COMPARED, head.uniform_count), seed), rule)
         drawn[rule] = free
         if isinstance(head, RestrictableHead):
