@@ -128,6 +128,14 @@ def test_a_transformer_drops_the_outputs_that_are_added_to_tokens():
 # Initialization -------------------------------------------------------------------------------------------------------
 
 
+def test_a_transformer_starts_with_positions_as_large_as_pixels():
+    config = transformer.TransformerConfig(width=256)
+    network = transformer.prior(config, ImageSpec(height=32, width=32)).network
+    for positions in (network.rows, network.columns):
+        assert positions.std().item() == pytest.approx(0.5, rel=0.05)
+        assert abs(positions.mean().item()) < 0.03
+
+
 def layers_of(network):
     """The weight-normalized layers of a network, each with the deviation of its outputs after initialization.
 
