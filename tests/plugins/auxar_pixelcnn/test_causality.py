@@ -18,7 +18,7 @@ from helpers.causal_networks import (
 )
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch.nn.functional import elu
+from torch.nn.functional import conv2d, elu
 
 from auxar.interfaces import ImageSpec
 from auxar_heads.logistic_mixture import LogisticMixtureHead
@@ -32,6 +32,7 @@ from auxar_layers.convolutions import (
     data_dependent_initialization,
 )
 from auxar_layers.functional import concat_elu, dropout, gate
+from auxar_pixelcnn.blocks import ordinary_block, u_block, ul_block
 from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
 
@@ -153,6 +154,20 @@ def test_an_embedding_has_the_size_of_the_image_and_reads_all_of_the_view(size, 
 
 
 # Layers --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "kernel"), [(u_block, (2, 3)), (ul_block, (2, 2)), (ordinary_block, (3, 3))], ids=["u", "ul", "ordinary"]
+)
+def test_a_block_computes_the_formula_of_the_paper(make, kernel):
+    block = randomized(make(3, [2, 1], 0.5), 0)
+    x, *sides = (normal(2, channels, 4, 5, seed=channels) for channels in (3, 2, 1))
+    active = torch.cat([half for side in sides for half in (elu(side), elu(-side))], dim=1)
+    with torch.no_grad():
+        hidden = block.first(torch.cat([elu(x), elu(-x)], dim=1)) + conv2d(active, block.side.weight(), block.side.bias)
+        value, control = block.second(torch.cat([elu(hidden), elu(-hidden)], dim=1)).chunk(2, dim=1)
+        torch.testing.assert_close(block(x, *sides), x + value * torch.sigmoid(control))
+    assert block.first.direction.shape[2:] == block.second.direction.shape[2:] == kernel
 
 
 @st.composite

@@ -135,6 +135,49 @@ def test_rows_and_columns_have_embeddings_of_their_own(seed):
         assert columns == list(range(4 if row else column + 1))
 
 
+@settings(deadline=None, max_examples=10)
+@given(network=networks(), seed=SEEDS)
+def test_predictions_are_those_of_the_formulas(network, seed):
+    """A pre-norm transformer computed token by token, from the weights of the network."""
+    spec, width = network.image, network.rows.shape[2]
+    image, features = network.encode(random_images(1, spec, seed)), random_features(network, 1, seed)
+    with torch.no_grad():
+        found = network(image, features)[0].flatten(1).T
+        tokens = (network.rows + network.columns).flatten(0, 1).clone()
+        tokens[1:] += linear(network.pixels, image[0].flatten(1).T[:-1])
+        if features is not None:
+            tokens += features[0].flatten(1).T @ network.features.weight.T
+        for block in network.blocks:
+            tokens = tokens + attention(block.attention, normed(block.first_norm, tokens))
+            first, _, second = block.pointwise
+            hidden = linear(first, normed(block.second_norm, tokens))
+            assert hidden.shape[1] == 4 * width
+            tokens = tokens + linear(second, hidden * (1 + torch.erf(hidden / 2**0.5)) / 2)
+        torch.testing.assert_close(found, linear(network.out, normed(network.norm, tokens)))
+
+
+def linear(layer, x):
+    return x @ layer.weight.T + layer.bias
+
+
+def normed(norm, x):
+    variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
+    return (x - mean) / (variance + 1e-5).sqrt() * norm.weight + norm.bias
+
+
+def attention(layer, x):
+    """Attention of each token to itself and the tokens before it, (tokens, width)."""
+    queries, keys, values = (part.tensor_split(layer.heads, dim=1) for part in linear(layer.inward, x).chunk(3, dim=1))
+    rows = []
+    for last in range(1, len(x) + 1):
+        row = []
+        for query, key, value in zip(queries, keys, values, strict=True):
+            scores = key[:last] @ query[last - 1] / key.shape[1] ** 0.5
+            row.append(scores.softmax(0) @ value[:last])
+        rows.append(torch.cat(row))
+    return linear(layer.outward, torch.stack(rows))
+
+
 # Sampling ------------------------------------------------------------------------------------------------------------
 
 
