@@ -90,8 +90,8 @@ def check_head(
     - `draw`: `draw` and `draw_restricted` return int64 of shape (n, c).
     - `draws`: the frequencies of drawn pixels match their probabilities, and those of the values of a channel match
       their probabilities given the earlier channels.
-    - `rule`: under every rule and at low and high temperatures, `draw_restricted` draws the first channel like `draw` if
-      all values are allowed. A lower temperature does not make likely pixels rarer. If a reduction of scales has an
+    - `rule`: under every rule and at low and high temperatures, `draw_restricted` draws the first channel like `draw`
+      if all values are allowed. A lower temperature does not make likely pixels rarer. If a reduction of scales has an
       effect, values lie closer to those of the rule `map`, and a very large reduction draws like it.
     - `gradient`: log-likelihoods depend on the parameters, and all gradients are finite.
     - `device`: log-likelihoods on a GPU equal those on the CPU up to rounding.

@@ -7,11 +7,13 @@ import torch
 from helpers.causal_networks import generator, random_features, random_images, randomized
 
 from auxar.interfaces import ImageSpec
+from auxar.model import Stage
 from auxar_heads import logistic_mixture
 from auxar_layers import convolutions
 from auxar_layers.convolutions import NormalizedLayer
 from auxar_pixelcnn import components as pixelcnn
 from auxar_pixelcnn.blocks import GatedBlock, ordinary_block, u_block, ul_block
+from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_transformer import components as transformer
 
 IMAGE = ImageSpec(3, height=8, width=10)
@@ -177,3 +179,19 @@ def test_the_first_batch_gives_every_layer_the_mean_and_deviation_of_the_paper(b
     with torch.no_grad():
         network(*first)
     assert seen.keys() == deviations.keys()
+
+
+def test_a_stage_initializes_its_decoder_with_features_of_the_initialized_embedding():
+    view = PyramidView(PyramidConfig(2), IMAGE)
+    decoder = pixelcnn.light_decoder(pixelcnn.LightConfig(6, 1, RATE, HEAD), IMAGE, 6)
+    stage = Stage(view, enlarging(RATE), decoder).double().eval()
+    images = random_images(COUNT, IMAGE)
+    stage.initialize(images, view(images))
+    means = []
+    layers = layers_of(stage)
+    for layer in layers:
+        layer.register_forward_hook(lambda layer, given, found: means.append(found.mean((0, 2, 3)).abs().max().item()))
+    with torch.no_grad():
+        stage(images, view(images))
+    assert len(means) == len(layers)
+    assert max(means) < 1e-6

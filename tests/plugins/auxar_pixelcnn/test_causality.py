@@ -81,6 +81,82 @@ def test_the_full_network_sees_all_that_comes_before(size):
     assert changed[:-1, -1].all()
 
 
+def calls_of(network, *inputs):
+    """Runs a network and returns the inputs and the output of each of its modules."""
+    calls = {}
+    for module in network.modules():
+        module.register_forward_hook(lambda module, given, found: calls.update({module: (given, found)}))
+    with torch.no_grad():
+        network(*inputs)
+    return calls
+
+
+def check_stream(calls, x, network, blocks_of, convolutions, own=lambda block: (), sides=((), (), ())):
+    """Checks that the blocks of one stream are wired as in figure 2 of Salimans et al. 2017; returns the last output.
+
+    Every output on the way down is a side input of one block on the way up, in reverse order. `own` gives the side
+    inputs of a block that come before it, and `sides` those of each resolution, which come last.
+    """
+    shrink, grow = convolutions
+    down = [x]
+    for resolution, group in enumerate(network.down):
+        if resolution:
+            (given,), found = calls[shrink[resolution - 1]]
+            assert given is down[-1]
+            down.append(found)
+        for block in blocks_of(group):
+            given, found = calls[block]
+            assert list(map(id, given)) == list(map(id, (down[-1], *own(block), *sides[resolution])))
+            down.append(found)
+    x = down.pop()
+    for step, group in enumerate(network.up):
+        for block in blocks_of(group):
+            given, found = calls[block]
+            assert list(map(id, given)) == list(map(id, (x, *own(block), down.pop(), *sides[2 - step])))
+            x = found
+        if step < 2:
+            given, found = calls[grow[step]]
+            assert given[0] is x
+            x = found
+    assert not down
+    return x
+
+
+def test_blocks_of_the_full_network_are_wired_as_in_the_paper():
+    image = ImageSpec(1, height=9, width=6)
+    head = LogisticMixtureHead(image, 1)
+    network = FullNetwork(image, head, filters=2, nr_resnet=2, features_channels=1, dropout=0.0)
+    randomized(network, 0)
+    features = random_features(network, 1)
+    calls = calls_of(network, network.encode(random_images(1, image)), features)
+    sides = [(features,), *((calls[layer][1],) for layer in network.shrink_features)]
+    assert [calls[layer][0][0] is side[0] for layer, side in zip(network.shrink_features, sides, strict=False)] == [
+        1,
+        1,
+    ]
+    u, ul = calls[network.start][1]
+    above = {
+        block: calls[other][1]
+        for group in (*network.down, *network.up)
+        for block, other in zip(group.ul_blocks, group.u_blocks, strict=True)
+    }
+    check_stream(calls, u, network, lambda group: group.u_blocks, (network.shrink_u, network.grow_u), sides=sides)
+    layers = network.shrink_ul, network.grow_ul
+    found = check_stream(
+        calls, ul, network, lambda group: group.ul_blocks, layers, lambda block: (above[block],), sides
+    )
+    assert torch.equal(calls[network.out][0][0], elu(found))
+
+
+def test_blocks_of_an_embedding_of_the_images_size_are_wired_as_in_the_paper():
+    image = ImageSpec(1, height=9, width=6)
+    network = randomized(SameSizeEmbedding(image, image, filters=2, blocks=2, dropout=0.0), 0)
+    calls = calls_of(network, random_images(1, image))
+    start = calls[network.start][1]
+    found = check_stream(calls, start, network, lambda group: group.blocks, (network.shrink, network.grow))
+    assert torch.equal(calls[network.out][0][0], elu(found))
+
+
 @settings(deadline=None, max_examples=30)
 @given(
     network=st.one_of(light_networks(blocks=(1, 2), features=(1, 3)), full_networks(features=(1, 3))),
