@@ -329,6 +329,21 @@ class NoModes(Mixture):
         return super().draw_restricted(parameters, uniforms, DrawRule() if rule.name == "map" else rule, pixels)
 
 
+class BesideModes(Mixture):
+    """A head that draws values above the modes under the rule `map`."""
+
+    def draw(self, parameters, uniforms, rule):
+        return super().draw(self.raised(parameters, rule), uniforms, rule)
+
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        return super().draw_restricted(self.raised(parameters, rule), uniforms, rule, pixels)
+
+    def raised(self, parameters, rule):
+        parameters = parameters.clone()
+        parameters.view(len(parameters), -1, self.components)[:, 1 : 1 + self.channels] += 0.5 * (rule.name == "map")
+        return parameters
+
+
 class Widened(Mixture):
     """A head in which the rule `reduced` makes scales larger."""
 
@@ -560,7 +575,7 @@ def test_a_head_that_draws_wrongly_at_many_levels_is_caught(head):
     assert error.value.law == "draws"
 
 
-@pytest.mark.parametrize("head", [HotIsCold, WarmOnce, NoModes, Widened])
+@pytest.mark.parametrize("head", [HotIsCold, WarmOnce, NoModes, BesideModes, Widened])
 def test_a_head_that_breaks_a_drawing_rule_is_caught(head):
     image = attrs.evolve(COLORS, levels=5)
     with pytest.raises(ContractError) as error:
