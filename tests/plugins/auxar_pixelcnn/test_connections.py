@@ -1,5 +1,7 @@
 """Tests of which layer's output is an input of which other layer, in PixelCNN++ networks and embeddings."""
 
+from typing import Any
+
 import torch
 from helpers.causal_networks import random_features, random_images, randomized
 from torch.nn.functional import elu
@@ -17,7 +19,7 @@ class Run:
     """One run of a network, with the inputs and the output of each of its modules."""
 
     def __init__(self, network, *inputs):
-        self.calls = {}
+        self.calls: dict[torch.nn.Module, tuple[tuple[object, ...], Any]] = {}
         randomized(network, 0)
         for module in network.modules():
             module.register_forward_hook(lambda module, given, found: self.calls.update({module: (given, found)}))
@@ -116,7 +118,8 @@ def test_an_enlarging_embedding_is_connected_as_in_the_paper():
             x = run.output(block, x, skips.pop())
         return x
 
-    fine, coarse = [], []
+    fine: list[torch.Tensor] = []
+    coarse: list[torch.Tensor] = []
     x = run.output(network.shrink, falling(network.first, run.start(network), fine))
     x = rising(network.third, falling(network.second, x, coarse), coarse)
     x = rising(network.fourth, run.output(network.grow, x), fine)
