@@ -19,7 +19,7 @@ class Run:
     """One run of a network, with the inputs and the output of each of its modules."""
 
     def __init__(self, network, *inputs):
-        self.calls: dict[torch.nn.Module, tuple[tuple[object, ...], Any]] = {}
+        self.calls: dict[torch.nn.Module, tuple[tuple[Any, ...], Any]] = {}
         randomized(network, 0)
         for module in network.modules():
             module.register_forward_hook(lambda module, given, found: self.calls.update({module: (given, found)}))
