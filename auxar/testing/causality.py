@@ -27,9 +27,16 @@ def check_causality(network: CausalNetwork, features: Tensor | None, seed: int) 
 
 
 def check_some_causality(network: CausalNetwork, features: Tensor | None, seed: int) -> None:
-    """Checks the law `causality` for an image that may be large: all pixels from `FEW` evenly spaced ones on change."""
-    places = torch.linspace(0, network.image.height * network.image.width - 1, FEW).long()
-    _check_ahead(network, features, random_images(1, network.image, seed), places.unique(), on=True)
+    """Checks the law `causality` for an image that may be large: all pixels from `FEW` evenly spaced ones on change.
+
+    It is checked in evaluation mode and in training mode, with equal random numbers for both predictions. A network
+    that is causal in evaluation mode only is trained to use pixels that are unknown when it draws.
+    """
+    places = torch.linspace(0, network.image.height * network.image.width - 1, FEW).long().unique()
+    image = random_images(1, network.image, seed)
+    for training in (False, True):
+        network.train(training)
+        _check_ahead(network, features, image, places, on=True)
 
 
 def _check_encode(network: CausalNetwork, image: Tensor) -> None:
@@ -59,10 +66,11 @@ def _check_ahead(
         pixels.copy_((pixels + 1) % spec.levels)
     if features is not None:
         features = features.expand(len(places), -1, -1, -1)
-    with unchanged("the network", network, before, after, features), runs("the network", image=spec), torch.no_grad():
+    state = unchanged("the network", network, before, after, features, random=network.training)
+    with state, runs("the network", image=spec), torch.no_grad():
         # The original and the changed image have the same index in two batches, because vectorized functions may
         # round differently at different indices of one batch.
-        one, two = (network(network.encode(images), features) for images in (before, after))
+        one, two = (_predictions(network, images, features) for images in (before, after))
     expected = (len(places), network.head.parameter_count, spec.height, spec.width)
     if not isinstance(one, Tensor) or tuple(one.shape) != expected:
         broken("shape", f"the network must return parameters of shape {expected} for its head, got {described(one)}")
@@ -76,6 +84,15 @@ def _check_ahead(
             "causality",
             f"the prediction for row {seen[0]}, column {seen[1]} depends on the pixel in row {changed[0]}, column "
             f"{changed[1]}, {'or on one after it, ' * on}which is "
-            f"{'the predicted pixel itself' if changed == seen else 'a later pixel'}",
+            f"{'the predicted pixel itself' if changed == seen else 'a later pixel'}"
+            f"{', in training mode' * network.training}",
             image=image[0],
         )
+
+
+def _predictions(network: CausalNetwork, images: Tensor, features: Tensor | None) -> Tensor:
+    """The network's parameters for images. In training mode, every call uses the same random numbers for dropout."""
+    if network.training:
+        torch.default_generator.manual_seed(0)
+    found: Tensor = network(network.encode(images), features)
+    return found

@@ -57,7 +57,9 @@ HEAD_SPECS = [
 ]
 HOT, USUAL, COLD = DrawRule(temperature=2.0), DrawRule(), DrawRule(temperature=0.5)
 MODES, REDUCED, SHARP = DrawRule("map"), DrawRule("reduced", reduction=0.6), DrawRule("reduced", reduction=50.0)
-RULES = (USUAL, MODES, REDUCED, COLD)
+FROZEN, MIXED = DrawRule("map", temperature=0.01), DrawRule("reduced", reduction=0.6, temperature=100.0)
+RULES = (USUAL, MODES, FROZEN, MIXED)
+"""The rules under which drawn pixels must be valid and reproducible."""
 
 
 def check_head(
@@ -88,9 +90,9 @@ def check_head(
     - `draw`: `draw` and `draw_restricted` return int64 of shape (n, c).
     - `draws`: the frequencies of drawn pixels match their probabilities, and those of the values of a channel match
       their probabilities given the earlier channels.
-    - `rule`: under every rule, `draw_restricted` draws the first channel like `draw` if all values are allowed. A
-      lower temperature does not make likely pixels rarer. If a reduction of scales has an effect, values lie closer to
-      those of the rule `map`, and a very large reduction draws like it.
+    - `rule`: under every rule and at low and high temperatures, `draw_restricted` draws the first channel like `draw`
+      if all values are allowed. A lower temperature does not make likely pixels rarer. If a reduction of scales has an
+      effect, values lie closer to those of the rule `map`, and a very large reduction draws like it.
     - `gradient`: log-likelihoods depend on the parameters, and all gradients are finite.
     - `device`: log-likelihoods on a GPU equal those on the CPU up to rounding.
     - `runs`: valid input raises no exception.
@@ -197,7 +199,7 @@ def _check_rules(head: Head, spec: ImageSpec, parameters: Tensor, seed: int) -> 
     many = parameters.expand(COMPARED, -1)
     everything = Possible.everything(spec)
     drawn, likely = {}, {}
-    for rule in (*RULES, HOT, SHARP):
+    for rule in (*RULES, HOT, COLD, REDUCED, SHARP):
         free = drawn_pixels(head, spec, many, random_uniforms((COMPARED, head.uniform_count), seed), rule)
         drawn[rule] = free
         if isinstance(head, RestrictableHead):

@@ -63,7 +63,8 @@ def check_prior(
 
     The laws of an `auxar.CausalPrior`:
 
-    - `causality`: a prediction depends on earlier pixels in raster order alone.
+    - `causality`: a prediction depends on earlier pixels in raster order alone, in evaluation mode and in training
+      mode. Statistics over pixels or images of a batch, as in batch normalization, break this law.
     - `encode`: the network's `encode` converts each pixel alone, and in the same way at every place.
     - `rule`: under every drawing rule, `draw` returns the images that a sampler draws with `auxar.DrawSource`.
 

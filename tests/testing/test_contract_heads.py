@@ -187,6 +187,15 @@ class ModesOutside(SoftmaxHead):
         return drawn
 
 
+class TooCold(SoftmaxHead):
+    """A head whose probabilities are not finite at a low temperature. It then draws a value outside the range."""
+
+    def draw(self, parameters, uniforms, rule):
+        weights = (parameters.double() / rule.temperature).exp().view(len(parameters), self.channels, self.levels)
+        ends = weights.cumsum(2)
+        return (~(ends > uniforms[..., None] * ends[..., -1:])).sum(2)
+
+
 class Floating(SoftmaxHead):
     def draw(self, parameters, uniforms, rule):
         return super().draw(parameters, uniforms, rule).double()
@@ -302,6 +311,14 @@ class HotIsCold(SoftmaxHead):
         return attrs.evolve(rule, temperature=min(rule.temperature, 1 / rule.temperature))
 
 
+class WarmOnce(SoftmaxHead):
+    """A head whose restricted draws heed the temperature under the rule `ancestral` only."""
+
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        temperature = rule.temperature if rule.name == "ancestral" else 1.0
+        return super().draw_restricted(parameters, uniforms, attrs.evolve(rule, temperature=temperature), pixels)
+
+
 class NoModes(Mixture):
     """A head that takes no modes under the rule `map`."""
 
@@ -310,6 +327,21 @@ class NoModes(Mixture):
 
     def draw_restricted(self, parameters, uniforms, rule, pixels):
         return super().draw_restricted(parameters, uniforms, DrawRule() if rule.name == "map" else rule, pixels)
+
+
+class BesideModes(Mixture):
+    """A head that draws values above the modes under the rule `map`."""
+
+    def draw(self, parameters, uniforms, rule):
+        return super().draw(self.raised(parameters, rule), uniforms, rule)
+
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        return super().draw_restricted(self.raised(parameters, rule), uniforms, rule, pixels)
+
+    def raised(self, parameters, rule):
+        parameters = parameters.clone()
+        parameters.view(len(parameters), -1, self.components)[:, 1 : 1 + self.channels] += 0.5 * (rule.name == "map")
+        return parameters
 
 
 class Widened(Mixture):
@@ -485,6 +517,7 @@ MUTANTS = {
     AsksFirst: {"walk"},
     Boundless: {"range"},
     ModesOutside: {"inside"},
+    TooCold: {"range"},
     Floating: {"draw"},
     SelfScaling: {"inputs"},
     DrawsByBatch: {"batch"},
@@ -542,7 +575,7 @@ def test_a_head_that_draws_wrongly_at_many_levels_is_caught(head):
     assert error.value.law == "draws"
 
 
-@pytest.mark.parametrize("head", [HotIsCold, NoModes, Widened])
+@pytest.mark.parametrize("head", [HotIsCold, WarmOnce, NoModes, BesideModes, Widened])
 def test_a_head_that_breaks_a_drawing_rule_is_caught(head):
     image = attrs.evolve(COLORS, levels=5)
     with pytest.raises(ContractError) as error:

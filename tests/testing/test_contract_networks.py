@@ -144,12 +144,27 @@ class BeyondColumns(Net):
 
 
 class BeyondRows(Net):
-    """A network in which the first rows see a later one."""
+    """A network in which some of the first rows see a later one."""
 
     def forward(self, image, features=None):
         found = super().forward(image, features)
-        found[:, :, :9] += image[:, :1, 9:10]
+        found[:, :, 5:9] += image[:, :1, 9:10]
         return found
+
+
+class LeaksInTraining(Net):
+    """A network in which all pixels see each other in training mode, as if normalized over the image."""
+
+    def forward(self, image, features=None):
+        found = super().forward(image, features)
+        return found - found.mean((2, 3), keepdim=True) if self.training else found
+
+
+class DropsInTraining(Net):
+    """A valid network with dropout."""
+
+    def forward(self, image, features=None):
+        return nn.functional.dropout(super().forward(image, features), 0.5, self.training)
 
 
 def head_of(kind):
@@ -216,6 +231,14 @@ def test_a_network_that_is_right_in_small_checks_only_is_caught(network, law):
 def test_a_network_that_is_causal_for_small_images_only_is_caught(network):
     with pytest.raises(ContractError) as error:
         check_some_causality(randomized(network(ImageSpec(height=32, width=32), 0), 0), None, 0)
+    assert error.value.law == "causality"
+
+
+def test_a_network_that_is_causal_in_evaluation_mode_only_is_caught():
+    image = ImageSpec(1, height=3, width=4)
+    check_some_causality(randomized(DropsInTraining(image, 0), 0), None, 0)
+    with pytest.raises(ContractError, match="the predicted pixel itself, in training mode") as error:
+        check_some_causality(randomized(LeaksInTraining(image, 0), 0), None, 0)
     assert error.value.law == "causality"
 
 

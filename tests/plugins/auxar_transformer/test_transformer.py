@@ -62,13 +62,13 @@ def networks(draw, images=None, features=(0, 2)):
     return randomized(network, draw(SEEDS))
 
 
-def fresh(seed, image, *, features_channels=0, dropout=0.0):
+def fresh(seed, image, *, features_channels=0):
     """Returns an untrained transformer. With sharper attention, some dependences would vanish in rounding errors."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         head = LogisticMixtureHead(image, 2)
         network = TransformerNetwork(
-            image, head, width=8, blocks=2, heads=2, features_channels=features_channels, dropout=dropout
+            image, head, width=8, blocks=2, heads=2, features_channels=features_channels, dropout=0.0
         )
     return network.double().eval()
 
@@ -136,19 +136,46 @@ def test_rows_and_columns_have_embeddings_of_their_own(seed):
 
 
 @settings(deadline=None, max_examples=10)
-@given(seed=SEEDS)
-def test_dropout_is_for_training_alone(seed):
-    spec = ImageSpec(1, height=4, width=4)
-    network = fresh(seed, spec, dropout=0.5)
-    image = network.encode(random_images(1, spec, seed))
-    with torch.no_grad(), torch.random.fork_rng():
-        still = network(image)
-        assert torch.equal(network(image), still)
-        network.train()
-        torch.manual_seed(seed)
-        runs = [network(image) for _ in range(4)]
-    assert all(not torch.equal(run, still) for run in runs)
-    assert not torch.equal(runs[0], runs[1])
+@given(network=networks(), seed=SEEDS)
+def test_predictions_are_those_of_the_formulas(network, seed):
+    """A pre-norm transformer computed token by token, from the weights of the network."""
+    spec, width = network.image, network.rows.shape[2]
+    image, features = network.encode(random_images(1, spec, seed)), random_features(network, 1, seed)
+    with torch.no_grad():
+        found = network(image, features)[0].flatten(1).T
+        tokens = (network.rows + network.columns).flatten(0, 1).clone()
+        tokens[1:] += linear(network.pixels, image[0].flatten(1).T[:-1])
+        if features is not None:
+            tokens += features[0].flatten(1).T @ network.features.weight.T
+        for block in network.blocks:
+            tokens = tokens + attention(block.attention, normed(block.first_norm, tokens))
+            first, _, second = block.pointwise
+            hidden = linear(first, normed(block.second_norm, tokens))
+            assert hidden.shape[1] == 4 * width
+            tokens = tokens + linear(second, hidden * (1 + torch.erf(hidden / 2**0.5)) / 2)
+        torch.testing.assert_close(found, linear(network.out, normed(network.norm, tokens)))
+
+
+def linear(layer, x):
+    return x @ layer.weight.T + layer.bias
+
+
+def normed(norm, x):
+    variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
+    return (x - mean) / (variance + 1e-5).sqrt() * norm.weight + norm.bias
+
+
+def attention(layer, x):
+    """Attention of each token to itself and the tokens before it, (tokens, width)."""
+    queries, keys, values = (part.tensor_split(layer.heads, dim=1) for part in linear(layer.inward, x).chunk(3, dim=1))
+    rows = []
+    for last in range(1, len(x) + 1):
+        row = []
+        for query, key, value in zip(queries, keys, values, strict=True):
+            scores = key[:last] @ query[last - 1] / key.shape[1] ** 0.5
+            row.append(scores.softmax(0) @ value[:last])
+        rows.append(torch.cat(row))
+    return linear(layer.outward, torch.stack(rows))
 
 
 # Sampling ------------------------------------------------------------------------------------------------------------
