@@ -222,14 +222,14 @@ class Finder(ast.NodeVisitor):
         if any(isinstance(target, ast.Attribute | ast.Subscript) for target in node.targets):
             self.replace("statement left out", node, "pass")
         if not any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets):
-            self.visit(node.value)
+            self.generic_visit(node)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         self.replace("statement left out", node, "pass")
         if type(node.op) in ARITHMETIC:
             old, new = ARITHMETIC[type(node.op)]
             self.between("operator", node.target, node.value, f"{old}=", f"{new}=")
-        self.visit(node.value)
+        self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> None:
         self.replace("statement left out", node, "pass")
