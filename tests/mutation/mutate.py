@@ -35,7 +35,7 @@ from mutants import Mutant, identities
 from python_mutants import is_python, python_mutants
 from recording import code_files, digests, record
 from selection import Selection
-from trial import attempt, copy_tree
+from trial import OUTPUT, attempt, copy_tree
 
 ROOT = Path(__file__).parents[2]
 UNNOTICED = ("survived", "untested")
@@ -76,7 +76,7 @@ class Entry:
     outcome: str
     """`caught`, `survived`, `endless` or `untested`."""
     by: str
-    """The test that noticed the mutant."""
+    """The test that noticed the mutant. Empty if tests could not be imported, or did not end."""
     seconds: float
     code: str
     """The checksum of the file of the mutant."""
@@ -113,7 +113,7 @@ def remaining(mutant: Mutant, entry: Entry | None, selection: Selection) -> list
     """The tests that are still to be run on a mutant: none, if its outcome is known."""
     tests = selection.tests(mutant)
     code = digests(ROOT, [mutant.file])[mutant.file]
-    if entry is None or entry.code != code or (entry.outcome == "caught" and entry.by not in selection.seconds):
+    if entry is None or entry.code != code or (entry.by and entry.by not in selection.seconds):
         return tests
     if entry.outcome not in UNNOTICED:
         return []
@@ -146,7 +146,7 @@ def _try(identity: str, mutant: Mutant, entry: Entry | None, show: bool) -> Entr
         return None
     outcome = attempt(mutant, {test: _selection.seconds[test] for test in tests}, _copy)
     if show:
-        print((_copy / "output-of-tests").read_text(errors="replace"))
+        print((_copy / OUTPUT).read_text(errors="replace"))
     code = digests(ROOT, [mutant.file])[mutant.file]
     tried = digests(ROOT, {test.split("::")[0] for test in tests}) if outcome.kind in UNNOTICED else {}
     if entry is not None and entry.code == code:

@@ -15,14 +15,35 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
+import pytest
 from mutants import Mutant
 
 COPIED = ("auxar", "plugins", "recipes", "docs", "tests")
 """The folders of the repository that tests need; the files beside them are copied too."""
 MOST_DATA = 10 * 2**30
 """Bytes that a test process may allocate, because a mistake may ask for any amount of memory."""
+SELECTED, FAILED, OUTPUT = "selected-tests", "failed-test", "output-of-tests"
+"""Files in the copy: the names of the tests to be run, the name of the test that failed, and pytest's output."""
 LONGEST = 60.0
 """Seconds that a test may take beyond ten times its usual duration."""
+
+
+class Watcher:
+    """A pytest plugin that notes the first failure in a file.
+
+    It also keeps the order of the tests within each file of tests, since some change a fixture that they share.
+    """
+
+    def __init__(self, noted: Path) -> None:
+        self.noted = noted
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        files = list(dict.fromkeys(item.path for item in items))
+        items.sort(key=lambda item: (files.index(item.path), item.location[1] or 0))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.noted.write_text(report.nodeid)
 
 
 @attrs.frozen
@@ -32,7 +53,7 @@ class Outcome:
     kind: str
     """`caught`, `survived`, `endless` (stopped after a time limit, so it counts as caught) or `untested`."""
     by: str
-    """The test that failed, if there is one."""
+    """The test that failed. Empty if none did, or if tests could not be imported."""
     seconds: float
 
 
@@ -49,41 +70,53 @@ def copy_tree(root: Path, copy: Path) -> None:
 def attempt(mutant: Mutant, tests: Mapping[str, float], copy: Path) -> Outcome:
     """Puts the mutant into the copy, runs the tests until one fails, and restores the file.
 
-    `tests` has the usual duration of each test in seconds. A process is forked, because a new one would take longer to
-    import PyTorch than most tests run.
+    `tests` has the usual duration of each test in seconds. A failure counts if the test fails again when it runs alone,
+    so a failure by chance does not.
     """
-    if not tests:
-        return Outcome("untested", "", 0.0)
+    start = time.monotonic()
+    left = dict(tests)
+    outcome, by = "untested", ""
     file = copy / mutant.file
     source = file.read_bytes()
-    names, log = copy / "selected-tests", copy / "output-of-tests"
-    names.write_text("".join(f"{test}\n" for test in tests))
-    longest = LONGEST + 10 * max(tests.values())
-    start = time.monotonic()
     try:
         file.write_bytes(mutant.applied(source))
-        child = os.fork()
-        if child == 0:
-            _run_tests(copy, names, log, longest)
-        status = _wait(child, longest + 4 * sum(tests.values()))
+        while left:
+            outcome, by = _run(copy, left)
+            if by not in left or _run(copy, {by: left[by]})[0] != "survived":
+                break
+            del left[by]
+            outcome, by = "survived", ""
     finally:
         file.write_bytes(source)
         # A compiled engine stays for the next trials, unless the mistake may be in it.
         for folder in ("temporary", "home", *(["cache"] if "/native/" in mutant.file else [])):
             shutil.rmtree(copy.parent / folder, ignore_errors=True)
-    seconds = time.monotonic() - start
-    output = log.read_text(errors="replace")
-    if status is None or "Timeout (" in output:
-        return Outcome("endless", "", seconds)
-    return Outcome("survived" if status == 0 else "caught", _first_failure(output), seconds)
+    return Outcome(outcome, by, time.monotonic() - start)
 
 
-def _run_tests(copy: Path, names: Path, log: Path, longest: float) -> None:
+def _run(copy: Path, tests: Mapping[str, float]) -> tuple[str, str]:
+    """Runs tests until one fails. Returns `caught`, `survived` or `endless`, and the name of the test that failed.
+
+    A process is forked, because a new one would take longer to import PyTorch than most tests run.
+    """
+    (copy / SELECTED).write_text("".join(f"{test}\n" for test in tests))
+    (copy / FAILED).write_text("")
+    longest = LONGEST + 10 * max(tests.values())
+    child = os.fork()
+    if child == 0:
+        _run_tests(copy, longest)
+    status = _wait(child, longest + 4 * sum(tests.values()))
+    if status is None or "Timeout (" in (copy / OUTPUT).read_text(errors="replace"):
+        return "endless", ""
+    return ("survived", "") if status == 0 else ("caught", (copy / FAILED).read_text())
+
+
+def _run_tests(copy: Path, longest: float) -> None:
     """Runs pytest in a forked process, which ends with pytest's exit status."""
     status = 1
     try:
         os.setsid()
-        with log.open("w") as output:
+        with (copy / OUTPUT).open("w") as output:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
         resource.setrlimit(resource.RLIMIT_DATA, (MOST_DATA, MOST_DATA))
@@ -97,11 +130,9 @@ def _run_tests(copy: Path, names: Path, log: Path, longest: float) -> None:
         tempfile.tempdir = None
         sys.dont_write_bytecode = True  # A cached file of the unchanged source could have the same time and size.
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-        import pytest
-
-        options = ["-x", "-q", "-rfE", "--tb=short", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
+        options = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
         limit = ["-o", f"faulthandler_timeout={longest:.0f}", "-o", "faulthandler_exit_on_timeout=true"]
-        status = int(pytest.main([*options, *limit, f"@{names}"]))
+        status = int(pytest.main([*options, *limit, f"@{SELECTED}"], [Watcher(copy / FAILED)]))
     except BaseException as error:
         print(f"ERROR outside of tests - {type(error).__name__}: {error}", flush=True)
     finally:
@@ -125,11 +156,3 @@ def _wait(child: int, limit: float) -> int | None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
-
-
-def _first_failure(output: str) -> str:
-    """The name of the first test that failed, or the file of tests that could not be imported."""
-    for line in output.splitlines():
-        if line.startswith(("FAILED ", "ERROR ")):
-            return line.split(" - ")[0].split(" ", 1)[1]
-    return ""
