@@ -305,7 +305,7 @@ def test_log_likelihoods_of_single_images_that_are_not_there(own):
     first, second = compare_runs([own / "again", own / "pyramid"]).runs
     for factor, other in zip(second.factors, first.factors, strict=True):
         assert factor.margin.bits_per_dim == factor.heldout.bits_per_dim - other.heldout.bits_per_dim
-        error = math.hypot(factor.heldout.standard_error, other.heldout.standard_error)
+        error = math.hypot(*(figures.heldout.standard_error or 0.0 for figures in (factor, other)))
         assert (factor.margin.standard_error, factor.margin.images) == (pytest.approx(error), None)
 
 
