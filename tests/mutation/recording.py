@@ -1,17 +1,19 @@
 """Records which tests run which lines, and how long each test takes.
 
-This file is also the pytest plugin that gives the lines in coverage.py's data the names of the tests. A process that a
-test starts finds the name of the test in the environment, where pytest keeps it.
+This file is also the pytest plugin that gives each line in coverage.py's data its contexts: the names of the tests and
+fixtures that run it. A process that a test starts takes the context from the environment.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,14 +24,18 @@ SETTINGS = """
 source =
     {root}/auxar
     {root}/plugins
-context = ${{PYTEST_CURRENT_TEST-}}
+context = ${{AUXAR_MUTATION_CONTEXT-}}
 data_file = {folder}/coverage
 parallel = true
 patch = _exit
 sigterm = true
 """
-DURATIONS = "AUXAR_MUTATION_DURATIONS"
-"""The environment variable with the path of the file to which the plugin writes the durations of the tests."""
+CONTEXT = "AUXAR_MUTATION_CONTEXT"
+"""The environment variable with the context of new processes."""
+FOLDER = "AUXAR_MUTATION_FOLDER"
+"""The environment variable with the folder to which the plugin writes `seconds.json` and `fixtures.json`."""
+FIXTURE = "fixture "
+"""The beginning of a context that is a fixture."""
 
 
 def record(root: Path, folder: Path, tests: Sequence[str]) -> None:
@@ -39,7 +45,7 @@ def record(root: Path, folder: Path, tests: Sequence[str]) -> None:
     """
     number = len(list(folder.glob("recording-*")))
     partial, final = folder / "recording-unfinished", folder / f"recording-{number:03}"
-    subprocess.run(["rm", "-rf", partial], check=True)
+    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     settings = partial / "settings.ini"
     settings.write_text(SETTINGS.format(root=root, folder=partial))
@@ -48,7 +54,8 @@ def record(root: Path, folder: Path, tests: Sequence[str]) -> None:
     environment = {
         **os.environ,
         "COVERAGE_PROCESS_START": str(settings),
-        DURATIONS: str(partial / "durations.json"),
+        CONTEXT: "",
+        FOLDER: str(partial),
         "PYTHONPATH": os.pathsep.join(str(path) for path in (root, root / "plugins", Path(__file__).parent)),
     }
     command = [sys.executable, "-m", "pytest", "-n", "2", "-q", "-p", "no:cacheprovider", "-p", "recording", *tests]
@@ -59,12 +66,11 @@ def record(root: Path, folder: Path, tests: Sequence[str]) -> None:
     subprocess.run(
         [sys.executable, "-m", "coverage", "combine", "-q", f"--rcfile={settings}"],
         cwd=partial,
-        env={**os.environ, "PYTEST_CURRENT_TEST": ""},
         check=True,
     )
-    seconds = json.loads((partial / "durations.json").read_text())
+    seconds, fixtures = (json.loads((partial / f"{name}.json").read_text()) for name in ("seconds", "fixtures"))
     of_tests = sorted({test.split("::")[0] for test in seconds})
-    state = {"seconds": seconds, "files": {**before, **digests(root, of_tests)}}
+    state = {"seconds": seconds, "fixtures": fixtures, "files": {**before, **digests(root, of_tests)}}
     (partial / "tests.json").write_text(json.dumps(state))
     partial.rename(final)
 
@@ -85,22 +91,35 @@ def digests(root: Path, files: Iterable[str]) -> dict[str, str]:
 # The pytest plugin. Each process of pytest-xdist runs it.
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    _switch(f"{item.nodeid} (setup)")
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0":
+        fixtures = {item.nodeid: item.fixturenames for item in session.items if isinstance(item, pytest.Function)}
+        Path(os.environ[FOLDER], "fixtures.json").write_text(json.dumps(fixtures))
 
 
-def pytest_runtest_call(item: pytest.Item) -> None:
-    _switch(f"{item.nodeid} (call)")
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with _context(item.nodeid):
+        return (yield)
 
 
-def pytest_runtest_teardown(item: pytest.Item) -> None:
-    _switch(f"{item.nodeid} (teardown)")
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Iterator[None]:
+    with _context(f"{FIXTURE}{fixturedef.baseid}::{fixturedef.argname}"):
+        return (yield)
 
 
-def _switch(context: str) -> None:
-    running = Coverage.current()
+@contextlib.contextmanager
+def _context(name: str) -> Iterator[None]:
+    running, outer = Coverage.current(), os.environ[CONTEXT]
     assert running is not None, "coverage.py did not start with this process; is its .pth file installed?"
-    running.switch_context(context)
+    os.environ[CONTEXT] = name
+    running.switch_context(name)
+    try:
+        yield
+    finally:
+        os.environ[CONTEXT] = outer
+        running.switch_context(outer)
 
 
 _seconds: dict[str, float] = {}
@@ -111,5 +130,5 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if DURATIONS in os.environ and "PYTEST_XDIST_WORKER" not in os.environ:
-        Path(os.environ[DURATIONS]).write_text(json.dumps(_seconds))
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        Path(os.environ[FOLDER], "seconds.json").write_text(json.dumps(_seconds))

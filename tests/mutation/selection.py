@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import json
-import re
 import sys
 from pathlib import Path
 
 from coverage import CoverageData
 from mutants import Mutant
-from recording import digests
+from recording import FIXTURE, digests
 
-PHASE = re.compile(r" \((setup|call|teardown)\)$")
 NOT_TRACED = {
     "plugins/auxar_samplers/engines/native/": "plugins/auxar_samplers/engines/native/engine.py",
 }
@@ -29,17 +28,19 @@ class Selection:
     def __init__(self, root: Path, folder: Path) -> None:
         self.root = root
         self.seconds: dict[str, float] = {}
-        self._of_file: dict[str, set[str]] = {}
+        self._fixtures: dict[str, list[str]] = {}
         self._recordings: list[tuple[CoverageData, set[str], dict[str, str]]] = []
+        later: set[str] = set()
         for recording in sorted(folder.glob("recording-[0-9]*"), reverse=True):
             state = json.loads((recording / "tests.json").read_text())
-            mine = {test.split("::")[0] for test in state["seconds"]} - self._of_file.keys()
-            mine = {file for file in mine if (root / file).exists()}
+            mine = {test.split("::")[0] for test in state["seconds"]}
+            mine = {file for file in mine - later if (root / file).exists()}
+            later |= mine
             self._recordings.append((CoverageData(str(recording / "coverage")), mine, state["files"]))
             for test, seconds in state["seconds"].items():
                 if test.split("::")[0] in mine:
                     self.seconds[test] = seconds
-                    self._of_file.setdefault(test.split("::")[0], set()).add(test)
+                    self._fixtures[test] = state["fixtures"].get(test, [])
             if stale := changed(root, {file: state["files"][file] for file in mine}):
                 sys.exit(f"these tests changed since they were recorded: --record {' '.join(stale)}")
         if not self._recordings:
@@ -56,18 +57,30 @@ class Selection:
             found = set().union(*(tests for file in stand_ins for tests in self._lines(file).values()))
         else:
             found = set().union(*(lines.get(line, ()) for line in range(mutant.line, mutant.last + 1)))
-            if "" in found:  # Lines that run at the import have an effect in whatever uses the file.
+            # Definitions run at the import and have an effect in whatever uses the file. The lines of a function run at
+            # the import too if they make the cases of tests, but their effect is seen where tests run them.
+            if "" in found and (len(found) == 1 or self._is_definition(mutant)):
                 found = found.union(*lines.values())
         mirrored = mutant.file.removeprefix("auxar/").rsplit("/", 1)[0].split("/engines")[0]
         return sorted(
             found & self.seconds.keys(), key=lambda test: (f"/{mirrored}/" not in test, self.seconds[test], test)
         )
 
+    def _is_definition(self, mutant: Mutant) -> bool:
+        """Whether the mutant is outside of the bodies of functions."""
+        functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+        for node in ast.walk(ast.parse((self.root / mutant.file).read_bytes())):
+            if isinstance(node, functions):
+                body = node.body if isinstance(node.body, ast.expr) else node.body[0]
+                if body.lineno <= mutant.line and mutant.last <= (node.end_lineno or 0):
+                    return False
+        return True
+
     @functools.lru_cache(maxsize=8)  # noqa: B019
     def _lines(self, file: str) -> dict[int, set[str]]:
-        """The tests of each line of a file. The empty name stands for the import of the file.
+        """The tests of each line of a file, which include all tests that use a fixture that runs it.
 
-        A test that ran a line in its setup is replaced by all tests of its file, because fixtures are shared.
+        The empty name stands for the import of the file.
         """
         found: dict[int, set[str]] = {}
         for data, mine, files in self._recordings:
@@ -84,13 +97,12 @@ class Selection:
         return found
 
     def _named(self, context: str, mine: set[str]) -> set[str]:
-        test = PHASE.sub("", context)
-        file = test.split("::")[0]
-        if not test:
-            return {""}
-        if file not in mine:
-            return set()
-        return self._of_file[file] if context.endswith("(setup)") else {test}
+        if context.startswith(FIXTURE):
+            place, name = context.removeprefix(FIXTURE).rsplit("::", 1)
+            tests = {test for test in self.seconds if name in self._fixtures[test] and test.startswith(place)}
+        else:
+            tests = {context}
+        return {test for test in tests if not test or test.split("::")[0] in mine}
 
 
 def changed(root: Path, recorded: dict[str, str]) -> list[str]:

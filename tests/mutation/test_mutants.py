@@ -97,8 +97,9 @@ def recorded(tmp_path):
     for file in ("auxar/size.py", "tests/test_a.py", "tests/test_b.py"):
         (tmp_path / file).write_text(f"# {file}\n")
     a, b = "tests/test_a.py::test_1", "tests/test_b.py::test"
-    add(tmp_path, {a: 2.0, "tests/test_a.py::test_2": 1.0, b: 0.1}, {f"{a} (setup)": [2], f"{b} (call)": [3], "": [1]})
-    add(tmp_path, {b: 0.5}, {f"{b} (call)": [4]})
+    seconds = {a: 2.0, "tests/test_a.py::test_2": 1.0, b: 0.1}
+    add(tmp_path, seconds, {"fixture tests/test_a.py::shared": [2], b: [3], "": [1]})
+    add(tmp_path, {b: 0.5}, {b: [4]})
     return tmp_path
 
 
@@ -111,7 +112,8 @@ def add(root, seconds, contexts):
         data.add_lines({str(root / "auxar/size.py"): lines})
     data.write()
     files = digests(root, ["auxar/size.py", "tests/test_a.py", "tests/test_b.py"])
-    (folder / "tests.json").write_text(json.dumps({"seconds": seconds, "files": files}))
+    fixtures = {test: ["shared"] for test in seconds}
+    (folder / "tests.json").write_text(json.dumps({"seconds": seconds, "fixtures": fixtures, "files": files}))
 
 
 def selected(root, line):
@@ -124,7 +126,7 @@ def test_selected_tests_ran_the_line(recorded):
     assert selected(recorded, 3) == []  # The later recording of this test counts.
 
 
-def test_lines_of_fixtures_select_all_tests_of_the_file(recorded):
+def test_lines_of_a_fixture_select_all_tests_that_use_it(recorded):
     assert selected(recorded, 2) == ["tests/test_a.py::test_2", "tests/test_a.py::test_1"]  # the fastest first
 
 
