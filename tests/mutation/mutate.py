@@ -77,6 +77,8 @@ class Entry:
     """`caught`, `survived`, `endless` or `untested`."""
     by: str
     """The test that noticed the mutant. Empty if tests could not be imported, or did not end."""
+    error: str
+    """The first line of the error."""
     seconds: float
     code: str
     """The checksum of the file of the mutant."""
@@ -152,7 +154,7 @@ def _try(identity: str, mutant: Mutant, entry: Entry | None, show: bool) -> Entr
     if entry is not None and entry.code == code:
         tried = {**entry.tried, **tried}
     kind = "survived" if outcome.kind == "untested" and tried else outcome.kind
-    return Entry(identity, mutant, kind, outcome.by, round(outcome.seconds, 1), code, tried)
+    return Entry(identity, mutant, kind, outcome.by, outcome.error, round(outcome.seconds, 1), code, tried)
 
 
 def main() -> int:

@@ -54,6 +54,8 @@ class Outcome:
     """`caught`, `survived`, `endless` (stopped after a time limit, so it counts as caught) or `untested`."""
     by: str
     """The test that failed. Empty if none did, or if tests could not be imported."""
+    error: str
+    """The first line of the error."""
     seconds: float
 
 
@@ -91,7 +93,9 @@ def attempt(mutant: Mutant, tests: Mapping[str, float], copy: Path) -> Outcome:
         # A compiled engine stays for the next trials, unless the mistake may be in it.
         for folder in ("temporary", "home", *(["cache"] if "/native/" in mutant.file else [])):
             shutil.rmtree(copy.parent / folder, ignore_errors=True)
-    return Outcome(outcome, by, time.monotonic() - start)
+    lines = (copy / OUTPUT).read_text(errors="replace").splitlines() if outcome == "caught" else []
+    error = next((line[1:].strip() for line in lines if line.startswith("E ")), "")
+    return Outcome(outcome, by, error[:200], time.monotonic() - start)
 
 
 def _run(copy: Path, tests: Mapping[str, float]) -> tuple[str, str]:
