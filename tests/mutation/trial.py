@@ -80,25 +80,27 @@ def attempt(mutant: Mutant, tests: Mapping[str, float], copy: Path) -> Outcome:
     outcome, by = "untested", ""
     file = copy / mutant.file
     source = file.read_bytes()
+    temporary = tempfile.mkdtemp(prefix="m")  # A long path would be wider than the lines that some tests expect.
     try:
         file.write_bytes(mutant.applied(source))
         while left:
-            outcome, by = _run(copy, left)
-            if by not in left or _run(copy, {by: left[by]})[0] != "survived":
+            outcome, by = _run(copy, left, temporary)
+            if by not in left or _run(copy, {by: left[by]}, temporary)[0] != "survived":
                 break
             del left[by]
             outcome, by = "survived", ""
     finally:
         file.write_bytes(source)
         # A compiled engine stays for the next trials, unless the mistake may be in it.
-        for folder in ("temporary", "home", *(["cache"] if "/native/" in mutant.file else [])):
+        shutil.rmtree(temporary, ignore_errors=True)
+        for folder in ("home", *(["cache"] if "/native/" in mutant.file else [])):
             shutil.rmtree(copy.parent / folder, ignore_errors=True)
     lines = (copy / OUTPUT).read_text(errors="replace").splitlines() if outcome == "caught" else []
     error = next((line[1:].strip() for line in lines if line.startswith("E ")), "")
     return Outcome(outcome, by, error[:200], time.monotonic() - start)
 
 
-def _run(copy: Path, tests: Mapping[str, float]) -> tuple[str, str]:
+def _run(copy: Path, tests: Mapping[str, float], temporary: str) -> tuple[str, str]:
     """Runs tests until one fails. Returns `caught`, `survived` or `endless`, and the name of the test that failed.
 
     A process is forked, because a new one would take longer to import PyTorch than most tests run.
@@ -108,14 +110,14 @@ def _run(copy: Path, tests: Mapping[str, float]) -> tuple[str, str]:
     longest = LONGEST + 10 * max(tests.values())
     child = os.fork()
     if child == 0:
-        _run_tests(copy, longest)
+        _run_tests(copy, longest, temporary)
     status = _wait(child, longest + 4 * sum(tests.values()))
     if status is None or "Timeout (" in (copy / OUTPUT).read_text(errors="replace"):
         return "endless", ""
     return ("survived", "") if status == 0 else ("caught", (copy / FAILED).read_text())
 
 
-def _run_tests(copy: Path, longest: float) -> None:
+def _run_tests(copy: Path, longest: float, temporary: str) -> None:
     """Runs pytest in a forked process, which ends with pytest's exit status."""
     status = 1
     try:
@@ -128,7 +130,8 @@ def _run_tests(copy: Path, longest: float) -> None:
         # The processes that tests start import the copy too, because they find it before an installed auxar.
         os.environ["PYTHONPATH"] = os.pathsep.join((str(copy), str(copy / "plugins")))
         sys.path[0:1] = [str(copy), str(copy / "plugins")]  # in place of the folder of this script
-        for variable, folder in (("TMPDIR", "temporary"), ("HOME", "home"), ("XDG_CACHE_HOME", "cache")):
+        os.environ["TMPDIR"] = temporary
+        for variable, folder in (("HOME", "home"), ("XDG_CACHE_HOME", "cache")):
             os.environ[variable] = str(copy.parent / folder)
             (copy.parent / folder).mkdir(exist_ok=True)
         tempfile.tempdir = None
