@@ -175,7 +175,9 @@ def main() -> int:
         ):
             show = options.only is not None
             entries = {identity: None if show else known.entries.get(identity) for identity in chosen}
-            futures = [pool.submit(_try, name, mutants[name], entry, show) for name, entry in entries.items()]
+            selection = Selection(ROOT, options.folder)
+            order = sorted(entries, key=lambda name: selection.duration(mutants[name]))  # the fastest first
+            futures = [pool.submit(_try, name, mutants[name], entries[name], show) for name in order]
             for future in as_completed(futures):
                 if (entry := future.result()) is not None:
                     known.add(entry)

@@ -66,6 +66,10 @@ class Selection:
             found & self.seconds.keys(), key=lambda test: (f"/{mirrored}/" not in test, self.seconds[test], test)
         )
 
+    def duration(self, mutant: Mutant) -> float:
+        """The seconds that the selected tests take together."""
+        return sum(self.seconds[test] for test in self.tests(mutant))
+
     def _is_definition(self, mutant: Mutant) -> bool:
         """Whether the mutant is outside of the bodies of functions."""
         functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
