@@ -56,7 +56,7 @@ class Selection:
             stand_ins = [file for folder, file in NOT_TRACED.items() if mutant.file.startswith(folder)]
             found = set().union(*(tests for file in stand_ins for tests in self._lines(file).values()))
         else:
-            found = set().union(*(lines.get(line, ()) for line in range(mutant.line, mutant.last + 1)))
+            found = set().union(*(lines.get(line, ()) for line in self._statement(mutant)))
             # Definitions run at the import and have an effect in whatever uses the file. The lines of a function run at
             # the import too if they make the cases of tests, but their effect is seen where tests run them.
             if "" in found and (len(found) == 1 or self._is_definition(mutant)):
@@ -69,6 +69,20 @@ class Selection:
     def duration(self, mutant: Mutant) -> float:
         """The seconds that the selected tests take together."""
         return sum(self.seconds[test] for test in self.tests(mutant))
+
+    def _statement(self, mutant: Mutant) -> range:
+        """The lines of the statement that the mutant changes, without the statements in it.
+
+        The mutant's own lines are not enough, because a constant or an argument on a line of its own is not traced.
+        """
+        found = range(mutant.line, mutant.last + 1)
+        for node in ast.walk(ast.parse((self.root / mutant.file).read_bytes())):
+            if isinstance(node, ast.stmt) and node.lineno <= mutant.line and mutant.last <= (node.end_lineno or 0):
+                inner = [child.lineno for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+                end = min(inner) - 1 if inner else node.end_lineno or 0
+                if mutant.last <= end:
+                    found = range(node.lineno, end + 1)
+        return found
 
     def _is_definition(self, mutant: Mutant) -> bool:
         """Whether the mutant is outside of the bodies of functions."""

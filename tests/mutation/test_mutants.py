@@ -95,11 +95,11 @@ def recorded(tmp_path):
     (tmp_path / "auxar").mkdir()
     (tmp_path / "tests").mkdir()
     for file in ("auxar/size.py", "tests/test_a.py", "tests/test_b.py"):
-        (tmp_path / file).write_text(f"# {file}\n")
+        (tmp_path / file).write_text(f"# {file}\n\n\n\nvalues = [\n    1,\n]\n")
     a, b = "tests/test_a.py::test_1", "tests/test_b.py::test"
     seconds = {a: 2.0, "tests/test_a.py::test_2": 1.0, b: 0.1}
     add(tmp_path, seconds, {"fixture tests/test_a.py::shared": [2], b: [3], "": [1]})
-    add(tmp_path, {b: 0.5}, {b: [4]})
+    add(tmp_path, {b: 0.5}, {b: [4, 5]})
     return tmp_path
 
 
@@ -124,6 +124,10 @@ def selected(root, line):
 def test_selected_tests_ran_the_line(recorded):
     assert selected(recorded, 4) == ["tests/test_b.py::test"]
     assert selected(recorded, 3) == []  # The later recording of this test counts.
+
+
+def test_lines_of_a_statement_are_one(recorded):
+    assert selected(recorded, 6) == ["tests/test_b.py::test"]
 
 
 def test_lines_of_a_fixture_select_all_tests_that_use_it(recorded):
