@@ -152,7 +152,8 @@ def _try(identity: str, mutant: Mutant, entry: Entry | None, limit: float, show:
     if not tests and entry is not None:
         return None
     ends = itertools.accumulate(_selection.seconds[test] for test in tests)
-    tests, later = _parted(tests, [end <= limit for end in ends])
+    count = max(1, sum(end <= limit for end in ends))
+    tests, later = tests[:count], tests[count:]
     outcome = attempt(mutant, {test: _selection.seconds[test] for test in tests}, _copy)
     if show:
         print((_copy / OUTPUT).read_text(errors="replace"))
@@ -163,12 +164,6 @@ def _try(identity: str, mutant: Mutant, entry: Entry | None, limit: float, show:
         tried = {**entry.tried, **tried}
     kind = "survived" if outcome.kind == "untested" and (tried or later) else outcome.kind
     return Entry(identity, mutant, kind, outcome.by, outcome.error, round(outcome.seconds, 1), code, tried)
-
-
-def _parted(tests: list[str], first: list[bool]) -> tuple[list[str], list[str]]:
-    """The tests before the first False, but at least one, and the others."""
-    count = max(1, (first + [False]).index(False))
-    return tests[:count], tests[count:]
 
 
 def main() -> int:
