@@ -13,6 +13,10 @@ line are run, in copies of the repository.
 change of some tests, `--record tests/FILE…` runs these files again, and the same command then repeats only the trials
 that the changes concern: mutants that no test noticed, whose test is gone, or whose file changed. A mistake may delete
 files or signal processes, so run this in a container.
+
+With `--limit 60`, tests that take more than 60 seconds together are not run on one mutant: tests in the folder that
+mirrors the mutant's come first, then fast tests. A mutant that these tests do not notice counts as not noticed, and the
+next run of the command tries further tests on it.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import collections
 import hashlib
 import itertools
 import json
+import math
 import os
 import sys
 import tempfile
@@ -141,19 +146,23 @@ def _prepare(folder: Path, copies: Path) -> None:
     _selection = Selection(ROOT, folder)
 
 
-def _try(identity: str, mutant: Mutant, entry: Entry | None, show: bool) -> Entry | None:
-    """Tries a mutant. Returns None if its outcome is known already."""
+def _try(identity: str, mutant: Mutant, entry: Entry | None, limit: float, show: bool) -> Entry | None:
+    """Tries a mutant with tests of up to `limit` seconds. Returns None if its outcome is known already."""
     tests = remaining(mutant, entry, _selection)
     if not tests and entry is not None:
         return None
+    ends = itertools.accumulate(_selection.seconds[test] for test in tests)
+    count = max(1, sum(end <= limit for end in ends))
+    tests, later = tests[:count], tests[count:]
     outcome = attempt(mutant, {test: _selection.seconds[test] for test in tests}, _copy)
     if show:
         print((_copy / OUTPUT).read_text(errors="replace"))
     code = digests(ROOT, [mutant.file])[mutant.file]
-    tried = digests(ROOT, {test.split("::")[0] for test in tests}) if outcome.kind in UNNOTICED else {}
+    files = {test.split("::")[0] for test in tests} - {test.split("::")[0] for test in later}
+    tried = digests(ROOT, files) if outcome.kind in UNNOTICED else {}
     if entry is not None and entry.code == code:
         tried = {**entry.tried, **tried}
-    kind = "survived" if outcome.kind == "untested" and tried else outcome.kind
+    kind = "survived" if outcome.kind == "untested" and (tried or later) else outcome.kind
     return Entry(identity, mutant, kind, outcome.by, outcome.error, round(outcome.seconds, 1), code, tried)
 
 
@@ -177,7 +186,7 @@ def main() -> int:
             entries = {identity: None if show else known.entries.get(identity) for identity in chosen}
             selection = Selection(ROOT, options.folder)
             order = sorted(entries, key=lambda name: selection.duration(mutants[name]))  # the fastest first
-            futures = [pool.submit(_try, name, mutants[name], entries[name], show) for name in order]
+            futures = [pool.submit(_try, name, mutants[name], entries[name], options.limit, show) for name in order]
             for future in as_completed(futures):
                 if (entry := future.result()) is not None:
                     known.add(entry)
@@ -202,6 +211,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=100, help="number of mutants")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--limit", type=float, default=math.inf, help="seconds of tests for each mutant")
     parser.add_argument("--summary", action="store_true", help="only show the outcomes so far")
     parser.add_argument("--only", metavar="MUTANT", help="try this mutant alone")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "auxar-mutation")

@@ -24,8 +24,8 @@ MOST_DATA = 10 * 2**30
 """Bytes that a test process may allocate, because a mistake may ask for any amount of memory."""
 SELECTED, FAILED, OUTPUT = "selected-tests", "failed-test", "output-of-tests"
 """Files in the copy: the names of the tests to be run, the name of the test that failed, and pytest's output."""
-LONGEST = 60.0
-"""Seconds that a test may take beyond ten times its usual duration."""
+LONGEST = 30.0
+"""Seconds that a test may take beyond four times the usual duration of the longest."""
 
 
 class Watcher:
@@ -107,7 +107,7 @@ def _run(copy: Path, tests: Mapping[str, float], temporary: str) -> tuple[str, s
     """
     (copy / SELECTED).write_text("".join(f"{test}\n" for test in tests))
     (copy / FAILED).write_text("")
-    longest = LONGEST + 10 * max(tests.values())
+    longest = LONGEST + 4 * max(tests.values())
     child = os.fork()
     if child == 0:
         _run_tests(copy, longest, temporary)
