@@ -26,6 +26,7 @@ from PIL import Image
 from auxar.cli import VERBS, main
 from auxar.errors import UserError
 from auxar.files import read_json
+from auxar.generation.inputs import GivenRequest
 from auxar.report.reading import read_run
 
 DIGITS = "9" * 5000
@@ -227,6 +228,90 @@ def test_command_lines_that_are_none(capsys, arguments):
         main(arguments)
     assert ended.value.code == 2
     assert "usage: auxar" in capsys.readouterr().err
+
+
+SETTINGS = "--set a=1 b.c=2 --set d=3 --trust-plugins"
+SET = {"settings": ["a=1", "b.c=2", "d=3"], "trust_plugins": True}
+SAMPLED = {
+    **dict.fromkeys(["images", "rule", "reduction", "temperature", "batch_size", "seed", "sampler", "out"]),
+    "settings": [],
+    "trust_plugins": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "function", "arguments", "options"),
+    [
+        (
+            "run x.toml",
+            "pipeline.run",
+            [Path("x.toml")],
+            {"settings": [], "out": None, "only": [], "trust_plugins": False},
+        ),
+        (
+            f"run x.toml --out y --factors stage0,prior, {SETTINGS}",
+            "pipeline.run",
+            [Path("x.toml")],
+            {"out": Path("y"), "only": ["stage0", "prior"], **SET},
+        ),
+        (
+            f"check x.toml {SETTINGS}",
+            "recipe.load_recipe",
+            [Path("x.toml"), SET["settings"]],
+            {"trust_plugins": True},
+        ),
+        ("evaluate x", "commands.evaluate.evaluate", [Path("x")], {"settings": [], "trust_plugins": False}),
+        (f"evaluate x {SETTINGS}", "commands.evaluate.evaluate", [Path("x")], SET),
+        ("compare x y z", "commands.compare.compare", [[Path("x"), Path("y"), Path("z")]], {}),
+        ("sample x", "commands.sample.sample", [Path("x"), None], SAMPLED),
+        (
+            "sample x -n 1 --rule reduced --reduction 2.5 --temperature 0.5 --seed -3 --batch-size 4 --sampler raster "
+            f"--out y {SETTINGS}",
+            "commands.sample.sample",
+            [Path("x"), None],
+            {
+                **{"images": 1, "rule": "reduced", "reduction": 2.5, "temperature": 0.5, "seed": -3, "batch_size": 4},
+                **{"sampler": "raster", "out": Path("y"), **SET},
+            },
+        ),
+        (
+            "sample x --given y z",
+            "commands.sample.sample",
+            [Path("x"), GivenRequest([Path("y"), Path("z")], 0, False, None)],
+            SAMPLED,
+        ),
+        (
+            "sample x --given y --stage 2 --as-view",
+            "commands.sample.sample",
+            [Path("x"), GivenRequest([Path("y")], 2, True, None)],
+            SAMPLED,
+        ),
+        (
+            "sample x --given y --keep 3",
+            "commands.sample.sample",
+            [Path("x"), GivenRequest([Path("y")], 0, False, "3")],
+            SAMPLED,
+        ),
+        (
+            "figures x",
+            "commands.figures.figures",
+            [Path("x")],
+            {"rows": 6, "settings": [], "trust_plugins": False},
+        ),
+        (f"figures x --rows 3 {SETTINGS}", "commands.figures.figures", [Path("x")], {"rows": 3, **SET}),
+        ("plugins x.py y.py", "plugins.load_plugins", [[Path("x.py"), Path("y.py")]], {}),
+        ("new-plugin x --kind view", "scaffold.write_plugin", ["x", "view", Path()], {}),
+        ("new-plugin x --kind view --out y", "scaffold.write_plugin", ["x", "view", Path("y")], {}),
+    ],
+)
+def test_a_command_passes_all_its_options_on(monkeypatch, capsys, words, function, arguments, options):
+    def called(*found: Any, **named: Any) -> None:
+        assert (list(found), named) == (arguments, options)
+        raise UserError("called")
+
+    monkeypatch.setattr(f"auxar.{function}", called)
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err == "auxar: called\n"
 
 
 @pytest.mark.parametrize(
