@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import os
 import re
 import shutil
@@ -221,6 +222,11 @@ def test_a_folder_on_the_path_shadows_nothing(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "halftone").mkdir()
     assert main(["new-plugin", "halftone", "--kind", "view", "--out", str(tmp_path / "new")]) == 0
+
+
+def test_a_command_of_that_name_is_no_plugin(tmp_path):
+    assert importlib.metadata.entry_points(group="console_scripts", name="pytest")
+    assert main(["new-plugin", "auxar-pytest", "--kind", "view", "--out", str(tmp_path)]) == 0
 
 
 def test_nothing_is_overwritten(refused, tmp_path):
