@@ -6,6 +6,7 @@ import io
 import itertools
 import shutil
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,12 @@ def sampled(finished, tmp_path, capsys):
 
     def sampled(*arguments, out=None, run=finished):
         folder = out or tmp_path / f"out{next(numbers)}"
+        started = time.perf_counter()
         assert main(["sample", str(run), *map(str, arguments), "--out", str(folder)]) == 0
+        facts = read_json(folder / "samples.json")
+        assert 0 < facts["seconds"] < time.perf_counter() - started
         assert capsys.readouterr().out == f"{folder}\n"
-        return arrays_of(folder), read_json(folder / "samples.json")
+        return arrays_of(folder), facts
 
     return sampled
 
