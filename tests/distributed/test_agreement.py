@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -191,6 +192,24 @@ def test_a_mistake_in_the_environment_is_named(changes, reason):
     with pytest.raises(UserError) as caught:
         Place.of({**ENVIRONMENT, **changes})
     assert str(caught.value).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("value", "mps", "cpu"), [("false", False, False), ("true", False, True), ("false", True, True)]
+)
+def test_processes_join_on_cpus_if_accelerate_is_to_use_them(monkeypatch, value, mps, cpu):
+    """`PartialState` would take a GPU in spite of the variable."""
+    found: list[bool] = []
+
+    def state(*, cpu: bool = False) -> SimpleNamespace:
+        found.append(cpu)
+        return SimpleNamespace(process_index=0, num_processes=1)
+
+    monkeypatch.setattr(joining, "PartialState", state)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: mps)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", value)
+    assert joining._join().count == 1
+    assert found == [cpu]
 
 
 def test_another_program_at_the_port_is_told(monkeypatch):
