@@ -212,12 +212,25 @@ def test_output_that_cannot_be_written(recipe, refused, finished, tmp_path, plac
 # Commands
 
 
+ARGUMENTS = {
+    "run": "[--trust-plugins] [--out DIR] [--factors NAME,…] RECIPE",
+    "check": "[--trust-plugins] RECIPE",
+    **dict.fromkeys(["evaluate", "sample", "figures"], "[--trust-plugins] RUN"),
+    "compare": "[--json] [--out FILE] RUN RUN [RUN ...]",
+    "plugins": "[-h] [FILE ...]",
+    "new-plugin": "--kind KIND [--out DIR] NAME",
+}
+"""The end of each command's usage."""
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_help(capsys, verb):
     with pytest.raises(SystemExit) as ended:
         main([verb, "--help"])
     assert ended.value.code == 0
-    assert capsys.readouterr().out.startswith(f"usage: auxar {verb} ")
+    usage = " ".join(capsys.readouterr().out.split("\n\n")[0].split())
+    assert usage.startswith(f"usage: auxar {verb} [-h] ")
+    assert usage.endswith(ARGUMENTS[verb])
 
 
 @pytest.mark.parametrize(
