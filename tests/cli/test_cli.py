@@ -245,7 +245,7 @@ def test_command_lines_that_are_none(capsys, arguments):
 
 SETTINGS = "--set a=1 b.c=2 --set d=3 --trust-plugins"
 SET = {"settings": ["a=1", "b.c=2", "d=3"], "trust_plugins": True}
-SAMPLED = {
+SAMPLED: dict[str, Any] = {
     **dict.fromkeys(["images", "rule", "reduction", "temperature", "batch_size", "seed", "sampler", "out"]),
     "settings": [],
     "trust_plugins": False,
