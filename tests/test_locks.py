@@ -117,6 +117,22 @@ def test_waiting_in_datasets_is_told(tmp_path, caplog):
     assert not logging.getLogger("filelock").filters
 
 
+@pytest.mark.parametrize(
+    ("level", "shown"), [(logging.NOTSET, ["y", "z"]), (logging.DEBUG, ["x", "y", "z"]), (logging.ERROR, ["z"])]
+)
+def test_messages_of_the_library_of_locks_are_shown_as_before(caplog, level, shown):
+    library = logging.getLogger("filelock")
+    library.setLevel(level)
+    try:
+        with locks.telling_of_others, locks.telling_of_others:
+            library.debug("x")
+            library.warning("y")
+            library.error("z")
+        assert (library.level, caplog.messages) == (level, shown)
+    finally:
+        library.setLevel(logging.NOTSET)
+
+
 def test_waiting_for_prepared_images_is_told(tmp_path, caplog):
     pictures = write_pictures(tmp_path / "pictures")
 

@@ -1,6 +1,7 @@
 """Tests of the class `Chain`: its factors, views and specs by depth, and nested chains."""
 
 import math
+import re
 from pathlib import Path
 
 import attrs
@@ -201,6 +202,27 @@ def test_stages_that_do_not_meet_are_refused(parts):
         Chain([first, third], prior)
     with pytest.raises(UserError, match=r"^the prior's image is 2×1×1 with 4 levels; expected 2×1×3 with 32 levels$"):
         Chain([first, second], prior)
+
+
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_images_that_do_not_match_a_network_are_refused(parts, by_channel):
+    stages, prior = parts
+    decoder = stages[0].decoder
+    features = torch.zeros(1, 2, 8, 4, dtype=torch.float64)
+    likelihoods = [
+        (prior, prior.log_prob_by_channel if by_channel else prior.log_prob, []),
+        (decoder, decoder.log_prob_by_channel if by_channel else decoder.log_prob, [features]),
+    ]
+    for part, likelihood, others in likelihoods:
+        image = torch.zeros(1, *part.image.shape, dtype=torch.int64)
+        likelihood(image, *others)
+        top = part.image.levels
+        for wrong, message in (
+            (image.float(), f"image: expected integers in [0, {top}), got a tensor of torch.float32"),
+            (image[0], f"image: expected shape (b, {str(part.image.shape)[1:]}, got {part.image.shape}"),
+        ):
+            with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+                likelihood(wrong, *others)
 
 
 # Drawing from a view

@@ -26,6 +26,7 @@ from PIL import Image
 from auxar.cli import VERBS, main
 from auxar.errors import UserError
 from auxar.files import read_json
+from auxar.generation.inputs import GivenRequest
 from auxar.report.reading import read_run
 
 DIGITS = "9" * 5000
@@ -211,12 +212,25 @@ def test_output_that_cannot_be_written(recipe, refused, finished, tmp_path, plac
 # Commands
 
 
+ARGUMENTS = {
+    "run": "[--trust-plugins] [--out DIR] [--factors NAME,…] RECIPE",
+    "check": "[--trust-plugins] RECIPE",
+    **dict.fromkeys(["evaluate", "sample", "figures"], "[--trust-plugins] RUN"),
+    "compare": "[--json] [--out FILE] RUN RUN [RUN ...]",
+    "plugins": "[-h] [FILE ...]",
+    "new-plugin": "--kind KIND [--out DIR] NAME",
+}
+"""The end of each command's usage."""
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_help(capsys, verb):
     with pytest.raises(SystemExit) as ended:
         main([verb, "--help"])
     assert ended.value.code == 0
-    assert capsys.readouterr().out.startswith(f"usage: auxar {verb} ")
+    usage = " ".join(capsys.readouterr().out.split("\n\n")[0].split())
+    assert usage.startswith(f"usage: auxar {verb} [-h] ")
+    assert usage.endswith(ARGUMENTS[verb])
 
 
 @pytest.mark.parametrize(
@@ -227,6 +241,90 @@ def test_command_lines_that_are_none(capsys, arguments):
         main(arguments)
     assert ended.value.code == 2
     assert "usage: auxar" in capsys.readouterr().err
+
+
+SETTINGS = "--set a=1 b.c=2 --set d=3 --trust-plugins"
+SET = {"settings": ["a=1", "b.c=2", "d=3"], "trust_plugins": True}
+SAMPLED: dict[str, Any] = {
+    **dict.fromkeys(["images", "rule", "reduction", "temperature", "batch_size", "seed", "sampler", "out"]),
+    "settings": [],
+    "trust_plugins": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "function", "arguments", "options"),
+    [
+        (
+            "run x.toml",
+            "pipeline.run",
+            [Path("x.toml")],
+            {"settings": [], "out": None, "only": [], "trust_plugins": False},
+        ),
+        (
+            f"run x.toml --out y --factors stage0,prior, {SETTINGS}",
+            "pipeline.run",
+            [Path("x.toml")],
+            {"out": Path("y"), "only": ["stage0", "prior"], **SET},
+        ),
+        (
+            f"check x.toml {SETTINGS}",
+            "recipe.load_recipe",
+            [Path("x.toml"), SET["settings"]],
+            {"trust_plugins": True},
+        ),
+        ("evaluate x", "commands.evaluate.evaluate", [Path("x")], {"settings": [], "trust_plugins": False}),
+        (f"evaluate x {SETTINGS}", "commands.evaluate.evaluate", [Path("x")], SET),
+        ("compare x y z", "commands.compare.compare", [[Path("x"), Path("y"), Path("z")]], {}),
+        ("sample x", "commands.sample.sample", [Path("x"), None], SAMPLED),
+        (
+            "sample x -n 1 --rule reduced --reduction 2.5 --temperature 0.5 --seed -3 --batch-size 4 --sampler raster "
+            f"--out y {SETTINGS}",
+            "commands.sample.sample",
+            [Path("x"), None],
+            {
+                **{"images": 1, "rule": "reduced", "reduction": 2.5, "temperature": 0.5, "seed": -3, "batch_size": 4},
+                **{"sampler": "raster", "out": Path("y"), **SET},
+            },
+        ),
+        (
+            "sample x --given y z",
+            "commands.sample.sample",
+            [Path("x"), GivenRequest([Path("y"), Path("z")], 0, False, None)],
+            SAMPLED,
+        ),
+        (
+            "sample x --given y --stage 2 --as-view",
+            "commands.sample.sample",
+            [Path("x"), GivenRequest([Path("y")], 2, True, None)],
+            SAMPLED,
+        ),
+        (
+            "sample x --given y --keep 3",
+            "commands.sample.sample",
+            [Path("x"), GivenRequest([Path("y")], 0, False, "3")],
+            SAMPLED,
+        ),
+        (
+            "figures x",
+            "commands.figures.figures",
+            [Path("x")],
+            {"rows": 6, "settings": [], "trust_plugins": False},
+        ),
+        (f"figures x --rows 3 {SETTINGS}", "commands.figures.figures", [Path("x")], {"rows": 3, **SET}),
+        ("plugins x.py y.py", "plugins.load_plugins", [[Path("x.py"), Path("y.py")]], {}),
+        ("new-plugin x --kind view", "scaffold.write_plugin", ["x", "view", Path()], {}),
+        ("new-plugin x --kind view --out y", "scaffold.write_plugin", ["x", "view", Path("y")], {}),
+    ],
+)
+def test_a_command_passes_all_its_options_on(monkeypatch, capsys, words, function, arguments, options):
+    def called(*found: Any, **named: Any) -> None:
+        assert (list(found), named) == (arguments, options)
+        raise UserError("called")
+
+    monkeypatch.setattr(f"auxar.{function}", called)
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err == "auxar: called\n"
 
 
 @pytest.mark.parametrize(

@@ -312,6 +312,8 @@ MANY = "the aliases in {card} stand for more than 1,000,000 values"
             "configs: [{config_name: a, data_files: [{split: a-b, path: x}]}]",
             "the splits of {card.parent} cannot be found: Expected data_files in YAML to be ",
         ),
+        ("configs: [{config_name: a, data_dir: [b]}]", "{card}: expected configs "),
+        ("configs: [{config_name: a, data_dir: ../b}]", "{card} names '../b', which is not in its folder; "),
         ("configs: [{config_name: a, data_files: b/*}]", "the splits of {card.parent} cannot be found: No "),
     ],
 )
@@ -319,6 +321,14 @@ def test_invalid_card(tmp_path, text, problem):
     write(tmp_path / "train.parquet", {"image": ONE})
     (tmp_path / "README.md").write_text(f"---\n{text}\n---\n")
     assert problem.format(card=tmp_path / "README.md") in refusal(tmp_path)
+
+
+def test_card_that_names_a_folder(tmp_path):
+    for name, images in (("own", ONE), ("other", ONE.slice(0, 1))):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "train.parquet", {"image": images})
+    (tmp_path / "README.md").write_text("---\nconfigs: [{config_name: a, data_dir: own}]\n---\n")
+    assert colors(tmp_path) == list(range(COUNT))
 
 
 @pytest.mark.parametrize("form", ["dataset_info: {{{0}}}", "configs: [{{config_name: default, {0}}}]"])

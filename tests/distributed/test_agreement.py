@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -138,17 +139,26 @@ def test_a_single_process_compares_nothing():
         raise UserError("own")
 
 
-def test_waiting_is_told_and_who_is_waited_for(monkeypatch, caplog):
-    monkeypatch.setattr(processes, "TOLD_AFTER", 0.05)
+def test_one_of_the_waiting_processes_tells_who_is_waited_for(monkeypatch, caplog):
+    monkeypatch.setattr(processes, "TOLD_AFTER", 0.1)
 
     def work(group: Processes) -> None:
-        group.exchange(Report(), limit=0.3)
+        group.exchange(Report(), "start it", limit=0.4)
 
-    found = in_threads(3, work, present=[0, 1])
-    told = "waiting for the process with rank 2 of 3 (pid 1002 on host); if it does not go on, end all processes"
-    assert [record.getMessage()[: len(told)] for record in caplog.records] == [told]
-    assert caplog.records[0].levelno == logging.WARNING
-    assert all(str(found[rank]).startswith(f"ended after 0 seconds of {told}") for rank in (0, 1))
+    found = in_threads(4, work, present=[0, 1, 2])
+    told = "waiting for the process with rank 3 of 4 (pid 1003 on host); start it"
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [(logging.WARNING, told)]
+    assert [str(found[rank]) for rank in range(3)] == [f"ended after 0 seconds of {told}"] * 3
+
+
+@pytest.mark.parametrize(
+    ("count", "ranks"), [(3, "1, 2"), (9, "1, 2, 3, 4, 5, 6, 7, 8"), (10, "1, 2, 3, 4, 5, 6, 7, 8, …")]
+)
+def test_of_many_missing_processes_some_are_named(count, ranks):
+    found = in_threads(count, lambda group: group.exchange(Report(), "start them", limit=0), present=[0])
+    pids = ", ".join(f"pid {1000 + rank} on host" for rank in range(1, min(count, 9)))
+    message = f"waiting for the processes with rank {ranks} of {count} ({pids}); start them"
+    assert str(found[0]) == f"ended after 0 seconds of {message}"
 
 
 # The start
@@ -182,6 +192,24 @@ def test_a_mistake_in_the_environment_is_named(changes, reason):
     with pytest.raises(UserError) as caught:
         Place.of({**ENVIRONMENT, **changes})
     assert str(caught.value).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("value", "mps", "cpu"), [("false", False, False), ("true", False, True), ("false", True, True)]
+)
+def test_processes_join_on_cpus_if_accelerate_is_to_use_them(monkeypatch, value, mps, cpu):
+    """`PartialState` would take a GPU in spite of the variable."""
+    found: list[bool] = []
+
+    def state(*, cpu: bool = False) -> SimpleNamespace:
+        found.append(cpu)
+        return SimpleNamespace(process_index=0, num_processes=1)
+
+    monkeypatch.setattr(joining, "PartialState", state)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: mps)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", value)
+    assert joining._join().count == 1
+    assert found == [cpu]
 
 
 def test_another_program_at_the_port_is_told(monkeypatch):

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -35,6 +36,7 @@ from helpers.tiny_runs import (
 
 from auxar.commands.evaluate import evaluate
 from auxar.commands.sample import sample
+from auxar.distributed.group import Team
 from auxar.distributed.peers import Peer, alive, machine
 from auxar.distributed.watchdog import _Watch
 from auxar.files import read_json, read_tensors
@@ -251,6 +253,24 @@ def test_factors_trained_at_the_same_time_are_those_trained_one_after_the_other(
     assert metrics(tmp_path / "apart") == metrics(one_by_one)
     assert pictures_in(tmp_path / "apart" / "samples") == pictures_in(one_by_one / "samples")
     assert {path.name for path in tmp_path.glob("training *")} == {"training 0", "training 1"}
+
+
+def test_a_process_that_trains_factors_apart_is_a_team_of_its_own():
+    calls = []
+    accelerator: Any = SimpleNamespace(
+        process_index=2,
+        num_processes=4,
+        device=torch.device("cpu"),
+        reduce=lambda tensor, reduction: tensor + (1 if reduction == "mean" else 0),
+        wait_for_everyone=lambda: calls.append("wait"),
+    )
+    together, apart = Team(accelerator), Team(accelerator, alone=True)
+    assert [(team.rank, team.processes) for team in (together, apart)] == [(2, 4), (0, 1)]
+    assert [team.mean([1.0, 2.0]) for team in (together, apart)] == [[2.0, 3.0], [1.0, 2.0]]
+    apart.wait()
+    assert not calls
+    together.wait()
+    assert calls == ["wait"]
 
 
 # Mistakes, death and other numbers of processes

@@ -6,6 +6,7 @@ import io
 import itertools
 import shutil
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from auxar.interfaces import DrawRule, SampleRequest
 from auxar_samplers import AutoSampler
 
 GRAYS = 16
+SHARE = "the views of the drawn images equal %s at"
 
 
 # The command ---------------------------------------------------------------------------------------------------------
@@ -53,9 +55,12 @@ def sampled(finished, tmp_path, capsys):
 
     def sampled(*arguments, out=None, run=finished):
         folder = out or tmp_path / f"out{next(numbers)}"
+        started = time.perf_counter()
         assert main(["sample", str(run), *map(str, arguments), "--out", str(folder)]) == 0
+        facts = read_json(folder / "samples.json")
+        assert 0 < facts["seconds"] < time.perf_counter() - started
         assert capsys.readouterr().out == f"{folder}\n"
-        return arrays_of(folder), read_json(folder / "samples.json")
+        return arrays_of(folder), facts
 
     return sampled
 
@@ -89,7 +94,7 @@ def as_tensor(values):
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-def test_the_command_draws_a_sample_again_from_its_view(finished, sampled, tmp_path, stage):
+def test_the_command_draws_a_sample_again_from_its_view(finished, sampled, tmp_path, caplog, stage):
     """If the drawn view of a sample is saved as a picture and given as a view, the same sample is drawn."""
     model = auxar.load(finished)
     with torch.no_grad():
@@ -102,6 +107,7 @@ def test_the_command_draws_a_sample_again_from_its_view(finished, sampled, tmp_p
     assert "given" not in arrays
     assert facts["drawn_from"] == f"depth {stage + 1}"
     assert {name for name in arrays if name.startswith("nats")} == {f"nats_stage{k}" for k in range(stage + 1)}
+    assert caplog.messages[-1] == f"{SHARE % 'the given views'} {100 * facts['view_agreement']:.2f} % of the pixels"
     main(["sample", str(finished), "-n", "1", "--seed", "4", "--out", str(tmp_path / "free")])
     free, again = (
         tmp_path / name / "images" / file for name, file in (("free", "000000.png"), ("out0", "000000-000.png"))
@@ -167,12 +173,14 @@ def test_the_command_draws_into_the_run(finished, pictures, capsys):
 
 
 @pytest.mark.parametrize("rows", [1, 4, 7])
-def test_the_command_keeps_upper_rows(sampled, pictures, rows):
+def test_the_command_keeps_upper_rows(sampled, pictures, caplog, rows):
     arrays, facts = sampled("--given", pictures / "004.png", pictures / "005.png", "--keep", rows, "-n", 2)
     assert (arrays["known"] == (np.arange(8) < rows)[:, None]).all()
     assert (arrays["images"][..., :rows, :] == arrays["given"][:, None, :, :rows]).all()
     assert not (arrays["images"][..., rows:, :] == arrays["given"][:, None, :, rows:]).all()
     assert facts["drawn_from"] == "known pixels"
+    of_views = SHARE % "the views that they were drawn from"
+    assert caplog.messages[-1] == f"{of_views} {100 * facts['view_agreement']:.2f} % of the pixels"
     assert {name for name in arrays if name.startswith("nats")} == {"nats_stage0", "nats_stage1", "nats_prior"}
 
 

@@ -9,7 +9,7 @@ import torch
 from helpers.sheets import cells, enlarged
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFont
 
 from auxar.errors import UserError
 from auxar.generation.sheets import MARGIN, TITLE, growth, labeled, save_png, sheet, to_uint8
@@ -170,11 +170,13 @@ def test_labeled_columns_show_each_image_below_its_title_and_beside_its_name(tit
             assert np.array_equal(shown[row, column], enlarged(colors, height, width))
     ink = np.asarray(picture)[..., 3] > 0
     left = picture.width - 3 * (width + MARGIN)
+    font = ImageFont.load_default(size=12)
     for column, text in enumerate(titles):
         start = left + column * (width + MARGIN)
         above = np.flatnonzero(ink[:TITLE, start : start + width].any(0))
         assert (len(above) > 0) == bool(text)
         assert not text or abs(above[[0, -1]].mean() - width / 2) < 3
+        assert not text or np.ptp(above) + 1 == pytest.approx(font.getlength(text), abs=3)
     for row, text in enumerate(names):
         start = TITLE + MARGIN + row * (height + MARGIN)
         beside = np.flatnonzero(ink[start : start + height, : left - MARGIN].any(1))

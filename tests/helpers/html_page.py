@@ -4,11 +4,18 @@ import re
 from html.parser import HTMLParser
 
 VOID = {"img", "link", "meta"}
+ELEMENTS = """
+body circle code dd details div dl dt figcaption figure g h1 h2 h3 head header html i img li line link main meta ol p
+polyline pre script section small span strong style sub summary svg table tbody td text th thead title tr
+"""
 HOSTILE = "\"><script>alert('x')</script><img src=x onerror=y>&amp;"
 
 
 class Page(HTMLParser):
-    """The elements and the text of a page. Parsing fails if elements are not closed in the right order."""
+    """The elements and the text of a page.
+
+    Parsing fails if elements are not closed in the right order, or if a name is not that of an element.
+    """
 
     def __init__(self, source):
         super().__init__()
@@ -24,6 +31,7 @@ class Page(HTMLParser):
     def handle_starttag(self, name, attributes):
         names = [key for key, _ in attributes]
         assert len(names) == len(set(names))
+        assert name in ELEMENTS.split()
         self.elements.append((name, dict(attributes)))
         if name not in VOID:
             self.open.append(name)

@@ -272,6 +272,16 @@ def test_depth_has_an_end():
     assert parse_toml("x = [" + "0.5, " * 2000 + "]")["x"] == [0.5] * 2000
 
 
+def test_toml_at_the_limits_is_read():
+    dots = 10 * ("#" + 1000 * "." + "\n")  # The squared numbers of dots have the sum 10⁷.
+    assert parse_toml(dots) == {}
+    with pytest.raises(ValueError, match="too many dots"):
+        parse_toml(dots + "#.")
+    assert parse_toml("x = " + "[" * 49 + "]" * 49)
+    with pytest.raises(ValueError, match="at most 50 levels of tables and lists"):
+        parse_toml("x = " + "[" * 50 + "]" * 50)
+
+
 # Settings
 
 

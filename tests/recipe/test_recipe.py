@@ -219,6 +219,26 @@ def test_the_nearest_key_is_suggested():
 
 
 @pytest.mark.parametrize(
+    ("key", "choices"),
+    [
+        ("data.resize", "none, cover, stretch"),
+        ("data.broken", "error, skip"),
+        ("stage[0].support", "free, restricted"),
+        ("training.precision", "float32, bf16"),
+        ("training.nonfinite", "stop, skip"),
+        ("training.parallel", "batch, factors"),
+    ],
+)
+def test_the_choices_of_a_key_are_accepted_and_no_other_values(key, choices):
+    for choice in choices.split(", "):
+        parse_recipe(TINY, Path("."), [f"{key}={choice}"])
+    with pytest.raises(UserError) as caught:
+        parse_recipe(TINY, Path("."), [f"{key}=x"])
+    table, name = key.split(".")
+    assert str(caught.value) == f"{table}: {name} must be one of {choices}, got 'x'"
+
+
+@pytest.mark.parametrize(
     ("key", "value", "message"),
     [
         ("training__batch_size", True, "training.batch_size: expected an integer, got the boolean True"),

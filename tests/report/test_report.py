@@ -1,6 +1,7 @@
 """Tests that the report is one complete, escaped page that names what is missing."""
 
 import base64
+import collections
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from auxar.generation.sheets import growth, save_png, sheet
 from auxar.interfaces import DrawRule, ImageSpec
 from auxar.report import write_report
 from auxar.report.html import join, tag
+from auxar.report.reading import read_run
 
 RECIPE = """[data]
 path = "emoji"
@@ -162,6 +164,23 @@ def test_a_finished_run_tells_everything(run):
     assert re.sub(r"\s+", " ", RECIPE) in page.text
     assert page.all("details") == [{"open": None}]
     assert not [attributes for attributes in page.all("p") if attributes.get("class") == "missing"]
+
+
+def test_elements_have_the_classes_of_the_stylesheet(run):
+    table = evaluation_of("free", "restricted")
+    write_evaluation(run, table | {"difference": {"bits_per_dim": 1.0, "standard_error": 0.1}})
+    classes = collections.Counter(
+        f"{name} {attributes['class']}" for name, attributes in read(run).elements if "class" in attributes
+    )
+    assert classes == {
+        **{"p lead": 1, "p formula": 1, "p sizes soft": 1, "p soft": 8, "p soft legend": 1, "p soft networks": 1},
+        **{"dl numbers": 1, "div first": 1, "dl facts": 1, "h3 below": 3, "span whole": 13},
+        **{"div scroll": 1, "div scroll narrow": 3, "tr under": 1, "tr total": 2, "div pictures": 1, "img pixels": 2},
+        **{"div charts": 1, "svg chart": 3, "svg key": 3, "line raw": 1, "line smooth": 1, "g cursor": 3},
+        **{"polyline raw": 3, "polyline smooth": 3, "text name": 6, "text heldout": 3},
+        # The chart of the prior has another scale.
+        **{"line grid": 11, "line axis": 12, "line heldout": 4},
+    }
 
 
 def test_every_factor_has_its_chart(run):
@@ -458,6 +477,14 @@ def test_the_last_line_for_a_step_counts_and_half_lines_do_not(tmp_path):
     write_metrics(tmp_path, lines, end='{"factor": "prior", "step": 4, "bits')
     (chart,) = [attributes for attributes in read(tmp_path).all("svg") if attributes.get("class") == "chart"]
     assert [point[2:4] for point in json.loads(chart["data-points"])] == [[1, 9.0], [2, 5.0], [3, 4.0]]
+
+
+def test_metrics_of_more_factors_than_a_recipe_may_have_are_ignored(tmp_path):
+    names = [f"factor{number}" for number in range(70)]
+    write_metrics(tmp_path, [{"factor": name, "step": step, "bits_per_dim": 3.0} for step in (1, 2) for name in names])
+    curves = read_run(tmp_path).curves
+    assert list(curves) == names[:65]
+    assert all(list(curve.bits_per_dim) == [1, 2] for curve in curves.values())
 
 
 def test_values_of_a_diverged_run_are_counted_and_not_drawn(tmp_path):

@@ -93,6 +93,14 @@ def test_a_wide_table_continues_below(count):
     assert len([line for line in lines if line.startswith("stage0")]) == -(-count // 5)
 
 
+@pytest.mark.parametrize(("longer", "parts"), [(0, 1), (1, 2)])
+def test_lines_may_have_the_whole_width(longer, parts):
+    columns = Column("x" * 44), Column("y" * (WIDTH - len("factor") - 44 - 4 + longer))
+    lines = table_lines(table([Row(("stage0", "1", "2"))], *columns))
+    assert len([line for line in lines if line.startswith("stage0")]) == parts
+    assert (max(map(len, lines)) == WIDTH) == (parts == 1)
+
+
 CELLS = st.one_of(
     st.text(),
     st.builds(Measured, st.none() | st.floats(), st.none() | st.floats(), st.sampled_from([None, "bound", "exact"])),

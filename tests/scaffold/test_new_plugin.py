@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import os
 import re
 import shutil
@@ -217,10 +218,11 @@ def test_a_project_whose_module_has_another_name(refused):
     assert message.startswith("name 'pillow' is taken: the project is installed in version ")
 
 
-def test_a_folder_on_the_path_shadows_nothing(tmp_path, monkeypatch):
+def test_a_folder_on_the_path_and_a_command_do_not_take_their_names(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "halftone").mkdir()
-    assert main(["new-plugin", "halftone", "--kind", "view", "--out", str(tmp_path / "new")]) == 0
+    (tmp_path / "auxar_pytest").mkdir()
+    assert importlib.metadata.entry_points(group="console_scripts", name="pytest")
+    assert main(["new-plugin", "auxar-pytest", "--kind", "view", "--out", str(tmp_path / "new")]) == 0
 
 
 def test_nothing_is_overwritten(refused, tmp_path):
