@@ -9,9 +9,10 @@ from helpers.right_network import Net
 from auxar.causal import CausalDecoder, CausalPrior
 from auxar.errors import UserError
 from auxar.interfaces import DrawRule, Head, ImageSpec, Interval
-from auxar.testing import ContractError, check_decoder, check_head, check_prior
+from auxar.testing import ContractError, check_decoder, check_head, check_prior, heads
 from auxar.testing.conditionals import check_conditionals
-from auxar.testing.heads import check_drawn_pixels
+from auxar.testing.heads import check_drawn_pixels, check_likelihoods
+from auxar.testing.laws import keeps_state
 from auxar_heads import LOGISTIC_MIXTURE, SOFTMAX
 from auxar_heads.logistic_mixture import LogisticMixtureConfig, LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxConfig, SoftmaxHead
@@ -564,7 +565,8 @@ MUTANTS = {
     ids=lambda value: getattr(value, "name", None),
 )
 def test_the_shipped_heads_keep_the_contract(component, config):
-    check_head(component.build, config)
+    with keeps_state("the check"):
+        check_head(component.build, config)
 
 
 @pytest.mark.parametrize(("head", "message"), MUTANTS.items(), ids=lambda value: getattr(value, "__name__", ""))
@@ -574,19 +576,188 @@ def test_a_broken_head_is_caught(head, message):
     tells(error, message)
 
 
-@pytest.mark.parametrize("head", [Uncoupled, Clipped, DrawnAlike, WithoutMasses])
-def test_a_head_that_draws_wrongly_at_many_levels_is_caught(head):
+DRAWS = (
+    "draws: draw draws values of channels that do not have the probabilities of channel_log_prob, given the earlier "
+    "channels: of 4,000 draws, … have a cumulative probability of …, where 250 are expected (image, channel)"
+)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (Uncoupled, DRAWS),
+        (Clipped, DRAWS.replace("draw draws", "draw_restricted draws")),
+        (DrawnAlike, "draws: draw draws the channels 1 and 2 of a pixel with dependent noise: … (image)"),
+        (WithoutMasses, DRAWS.replace("4,000", "150").replace("250", "9")),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_head_that_draws_wrongly_at_many_levels_is_caught(head, message):
     with pytest.raises(ContractError) as error:
         check_conditionals(head(COLORS), COLORS, 0)
-    assert error.value.law == "draws"
+    tells(error, message)
 
 
-@pytest.mark.parametrize("head", [HotIsCold, WarmOnce, NoModes, BesideModes, Widened])
-def test_a_head_that_breaks_a_drawing_rule_is_caught(head):
+MODES = "rule: scales that are reduced until they vanish must draw as the rule map, which takes modes: "
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (HotIsCold, "rule: pixels drawn at temperature 1 are less likely than pixels drawn at 2 (image)"),
+        (WarmOnce, "rule: under this rule, the first channel of draw_restricted differs from …: … (rule, image)"),
+        (NoModes, MODES + "the value 3 was drawn … and … times in 4,000 draws each (image)"),
+        (BesideModes, MODES + "the value 3 was drawn … and 0 times in 4,000 draws each (image)"),
+        (Widened, "rule: with reduced scales, the values that are drawn lie further from the modes (image)"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_head_that_breaks_a_drawing_rule_is_caught(head, message):
     image = attrs.evolve(COLORS, levels=5)
     with pytest.raises(ContractError) as error:
         check_drawn_pixels(head(image), image, 0)
-    assert error.value.law == "rule"
+    tells(error, message)
+
+
+# Faults that other checks would find before in images of few levels ---------------------------------------------------
+
+
+class Writing(SoftmaxHead):
+    def log_prob(self, parameters, image):
+        found = super().log_prob(parameters, image)
+        image[:, 0] = 0
+        return found
+
+
+class TooLikely(SoftmaxHead):
+    def log_prob(self, parameters, image):
+        return super().log_prob(parameters, image) + 100
+
+
+class Impossible(SoftmaxHead):
+    def log_prob(self, parameters, image):
+        return super().log_prob(parameters, image) - torch.inf
+
+
+class LessInBytes(SoftmaxHead):
+    def log_prob(self, parameters, image):
+        return super().log_prob(parameters, image) - int(image.dtype == torch.uint8)
+
+
+class LessInNarrow(SoftmaxHead):
+    """A head that gives less likelihood unless the parameters are in float64."""
+
+    def log_prob(self, parameters, image):
+        return super().log_prob(parameters, image) - int(parameters.dtype != torch.float64)
+
+
+class LessInBfloat(SoftmaxHead):
+    def log_prob(self, parameters, image):
+        return super().log_prob(parameters, image) - int(parameters.dtype == torch.bfloat16)
+
+
+class MassOfValue(SoftmaxHead):
+    """A head whose mass depends on the value of its own channel."""
+
+    def channel_log_mass(self, parameters, image, interval):
+        return super().channel_log_mass(parameters, image, interval) - 0.01 * image
+
+
+class MassOfMiddle(SoftmaxHead):
+    """A head whose mass of a single value is wrong, unless it is the lowest or the highest one."""
+
+    def channel_log_mass(self, parameters, image, interval):
+        wrong = (interval.low == interval.high) & (interval.low > 0) & (interval.high < self.levels - 1)
+        return super().channel_log_mass(parameters, image, interval) - 0.1 * wrong
+
+
+class Alternating(SoftmaxHead):
+    """A head that draws by other noise in every second call."""
+
+    calls = 0
+
+    def draw(self, parameters, uniforms, rule):
+        self.calls += 1
+        return super().draw(parameters, uniforms if self.calls % 2 else 1 - uniforms, rule)
+
+
+class TakesFirst(SoftmaxHead):
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        pixels.take(0, torch.zeros(len(parameters), dtype=torch.int64))
+        return super().draw_restricted(parameters, uniforms, rule, pixels)
+
+
+class TakesShort(SoftmaxHead):
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        pixels.take(0, pixels.interval(0).low.int())
+        return super().draw_restricted(parameters, uniforms, rule, pixels)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (Writing, "inputs: computing log-likelihoods changed the parameters, the image or the interval"),
+        (TooLikely, "range: log_prob gives a probability greater than 1 (image, log_prob)"),
+        (Impossible, "finite: log_prob is not finite (image, log_prob)"),
+        (RestrictedOutside, "restricted: restricted_log_prob must be -∞ for values outside of their interval"),
+        (LessInBytes, "dtype: log_prob of an image in torch.uint8 differs from that in torch.int64 (image)"),
+        (LessInNarrow, "precision: log_prob in float32 differs from that in float64 (float32, float64)"),
+        (LessInBfloat, "precision: log_prob of parameters in bfloat16 differs from that of the same values in float32"),
+        (MassOfValue, "channels: channel_log_mass of channel 0 depends on the values of channels 0 and later (image)"),
+        (
+            Unnormalized,
+            "normalization: the probabilities of all values of channel 0 must add up to 1, given … (image, sums)",
+        ),
+        (Alternating, "determinism: draw differs between calls with equal arguments (rule)"),
+        (TakesFirst, "walk: `take` was called for channel 0 after the intervals of 0 channels"),
+        (TakesShort, "walk: the values passed to `take` must be torch.int64, got torch.int32"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_fault_in_likelihoods_or_draws_of_many_levels_is_caught(head, message):
+    with pytest.raises(ContractError) as error:
+        check_likelihoods(head(COLORS), COLORS, 0, 1.0)
+    tells(error, message)
+
+
+def test_masses_of_more_levels_than_can_be_summed_are_compared_with_likelihoods():
+    image = attrs.evolve(COLORS, levels=6000, channels=1)
+    with pytest.raises(ContractError) as error:
+        check_likelihoods(MassOfMiddle(image), image, 0, 1.0)
+    tells(error, "mass: channel_log_mass of intervals of a single value must add up to log_prob (channels, whole)")
+
+
+def test_a_head_is_compared_on_all_devices(monkeypatch):
+    head = SoftmaxHead(COLORS)
+
+    def all_devices():
+        # From here on, log-likelihoods are too small, as if on another device.
+        monkeypatch.setattr(head, "log_prob", lambda *arguments: SoftmaxHead.log_prob(head, *arguments) - 1e-3)
+        return [torch.device("cpu"), torch.device("cpu:0")]
+
+    monkeypatch.setattr(heads, "devices", all_devices)
+    with pytest.raises(ContractError) as error:
+        check_likelihoods(head, COLORS, 0, 1.0)
+    tells(error, "device: log_prob on cpu:0 differs from log_prob on the CPU (image)")
+
+
+class WithoutChannels(SoftmaxHead):
+    """A valid head that can be restricted but gives no likelihoods of channels."""
+
+    def log_prob(self, parameters, image):
+        return super().channel_log_prob(parameters, image).sum(1)
+
+    def channel_log_prob(self, parameters, image):
+        return None
+
+    def restricted_log_prob(self, parameters, image, interval):
+        inside = (interval.low <= image) & (image <= interval.high)
+        found = super().channel_log_prob(parameters, image) - self.channel_log_mass(parameters, image, interval)
+        return found.masked_fill(~inside, -torch.inf)
+
+
+def test_a_head_that_can_be_restricted_need_not_give_likelihoods_of_channels():
+    check_likelihoods(WithoutChannels(COLORS), COLORS, 0, 1.0)
 
 
 @pytest.mark.parametrize(
