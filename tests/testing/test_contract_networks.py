@@ -189,7 +189,7 @@ NETWORKS = {
 }
 HEADS = {
     Unnormalized: "normalization: the probabilities of all 2 values of a pixel must add up to 1, got … (image)",
-    OneSided: "draws: draw draws the channels 0 and 1 of a pixel with dependent noise: … (image)",
+    OneSided: "draws: draw draws … (image…)",
     WrongChannels: "channels: channel_log_prob must add up to log_prob (channels, whole)",
     BoundlessHead: "range: draw returned a value outside [0, 2) (rule, drawn)",
 }
