@@ -321,6 +321,14 @@ class WarmOnce(SoftmaxHead):
         return super().draw_restricted(parameters, uniforms, attrs.evolve(rule, temperature=temperature), pixels)
 
 
+class WarmIfReduced(SoftmaxHead):
+    """A head whose restricted draws ignore the temperature under the rule `reduced`."""
+
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        temperature = 1.0 if rule.name == "reduced" else rule.temperature
+        return super().draw_restricted(parameters, uniforms, attrs.evolve(rule, temperature=temperature), pixels)
+
+
 class NoModes(Mixture):
     """A head that takes no modes under the rule `map`."""
 
@@ -606,6 +614,7 @@ MODES = "rule: scales that are reduced until they vanish must draw as the rule m
     [
         (HotIsCold, "rule: pixels drawn at temperature 1 are less likely than pixels drawn at 2 (image)"),
         (WarmOnce, "rule: under this rule, the first channel of draw_restricted differs from …: … (rule, image)"),
+        (WarmIfReduced, "rule: under this rule, the first channel of draw_restricted differs from …: … (rule, image)"),
         (NoModes, MODES + "the value 3 was drawn … and … times in 4,000 draws each (image)"),
         (BesideModes, MODES + "the value 3 was drawn … and 0 times in 4,000 draws each (image)"),
         (Widened, "rule: with reduced scales, the values that are drawn lie further from the modes (image)"),
