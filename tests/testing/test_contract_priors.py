@@ -10,6 +10,7 @@ from helpers.right_embedding import Features
 from helpers.right_network import Net
 
 from auxar.causal import CausalDecoder, CausalPrior
+from auxar.errors import UserError
 from auxar.interfaces import DrawRule, ImageSpec, PriorFactor, Restriction, Support
 from auxar.model import Chain, Stage
 from auxar.testing import ContractError, check_decoder, check_prior
@@ -634,7 +635,7 @@ PARTS = {
 
 
 FAST = [
-    *(OneSeed, OneRule, Limitless, Writing, MemoryOrder, Awake, ReversedChannels, Reseeding, SamplesAwake, FlooredBits),
+    *(OneSeed, OneRule, Limitless, Writing, MemoryOrder, Awake, Reseeding, SamplesAwake, FlooredBits),
     *(Sorted, EncodesNeighbors, OneView, WalksBlindly, ReversedInside),
 ]
 """Mutants of which one or two break each law. The others take the same way through the checks."""
@@ -676,6 +677,17 @@ def test_a_chain_or_prior_with_a_wrong_part_is_caught(kind, message):
     with pytest.raises(ContractError) as error:
         check_parts(randomized(build(None, TINY[0]), 0, 1.0), 0)
     tells(error, message)
+
+
+def test_channels_of_images_of_one_pixel_are_checked_by_default():
+    def build(config, image):
+        if image.dims > 20:
+            raise UserError("too large")
+        return ReversedChannels(Net(image, 0))
+
+    with pytest.raises(ContractError) as error:
+        check_prior(build, None)
+    tells(error, PRIORS[ReversedChannels])
 
 
 @pytest.mark.parametrize("restricted", [False, True])

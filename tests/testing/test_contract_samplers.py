@@ -89,6 +89,24 @@ class OneNoise(Changing):
         return attrs.evolve(source, uniforms=noise)
 
 
+class Hiding(Copy):
+    """A sampler that returns black images if its source fails."""
+
+    def sample(self, network, features, source):
+        try:
+            return super().sample(network, features, source)
+        except ArithmeticError:
+            return torch.zeros(source.count, *network.image.shape, dtype=torch.int64)
+
+
+class Inverting(Copy):
+    """A sampler that returns other pixels than those of a custom source."""
+
+    def sample(self, network, features, source):
+        found = super().sample(network, features, source)
+        return found if isinstance(source, DrawSource) else network.image.levels - 1 - found
+
+
 class Leader(Copy):
     """A sampler that draws all images with the features of the first one."""
 
@@ -442,6 +460,8 @@ PREDICTIONS = (
     [
         (Deaf, Net, EQUALITY),
         (OneNoise, Net, EQUALITY),
+        (Hiding, Net, "source: the sampler hides the exception of a pixel source that fails (image)"),
+        (Inverting, Net, "source: the sampler's image differs from the pixels of the source (image, found)"),
         (Leader, Net, PREDICTIONS),
         (OneTemperature, Net, EQUALITY),
         (Remembering, Net, "weights: after the weights of a network changed, images must be drawn with the new …"),
