@@ -220,3 +220,13 @@ def test_what_is_no_image_of_the_spec_is_refused(view):
         view(torch.zeros(view.image.shape, dtype=torch.int64))
     with pytest.raises(UserError, match="expected shape"):
         view(torch.zeros((1, *view.image.shape[:2], view.image.width + 1), dtype=torch.int64))
+
+
+@pytest.mark.parametrize("name", ["bitplanes", "grayscale", "pyramid", "subsample"])
+def test_an_image_of_another_shape_or_of_floats_has_no_view(name):
+    component = load_plugins().get("view", name, "test")
+    view = component.build(component.config(), ImageSpec(3, height=4, width=4))
+    with pytest.raises(UserError, match=r"^image: expected shape \(b, 3, 4, 4\), got \(1, 3, 4, 8\)$"):
+        view(torch.zeros(1, 3, 4, 8, dtype=torch.int64))
+    with pytest.raises(UserError, match=r"^image: expected integers in \[0, 256\), got a tensor of torch.float32$"):
+        view(torch.zeros(1, 3, 4, 4))

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from helpers.contract import tells
 from helpers.right_embedding import Features
 from torch import nn
 
 from auxar.interfaces import ImageSpec
-from auxar.testing import ContractError, check_embedding
+from auxar.testing import ContractError, check_embedding, embeddings
 
 
 class Constant(Features):
@@ -141,33 +142,121 @@ class ShortIntegers(Features):
         return super().forward(view * 200 if view.dtype == torch.int16 else view.long() * 200)
 
 
+def no_embedding(config, view, image):
+    return nn.Identity()
+
+
+class WithoutChannels(Features):
+    def __init__(self, config, view, image):
+        super().__init__(config, view, image)
+        self.features_channels = 0
+
+
+class ChannelsInWords(WithoutChannels):
+    def __init__(self, config, view, image):
+        super().__init__(config, view, image)
+        self.features_channels = "two"  # type: ignore[assignment]
+
+
+class Alternating(Features):
+    """An embedding whose features differ in every second call."""
+
+    calls = 0
+
+    def forward(self, view):
+        self.calls += 1
+        return super().forward(view) + self.calls % 2
+
+
+class AlternatingInSingle(Alternating):
+    def forward(self, view):
+        found = super().forward(view)
+        return found if found.dtype == torch.float32 else found - self.calls % 2
+
+
+class Stuck(Features):
+    """An embedding that turns dropout off for good when it is initialized."""
+
+    def initialize(self, view):
+        self.eval()
+
+
+class InfiniteAtFirst(Features):
+    def initialize(self, view):
+        nn.init.constant_(self.layer.bias, torch.inf)
+
+
+class Unused(Features):
+    def __init__(self, config, view, image):
+        super().__init__(config, view, image)
+        self.spare = nn.Parameter(torch.zeros(1))
+
+
+class Steep(Unused):
+    """An embedding with a parameter whose gradient is not finite."""
+
+    def forward(self, view):
+        return super().forward(view) + (0 * self.spare).sqrt()
+
+
 @pytest.mark.parametrize(
-    ("kind", "law"),
+    ("kind", "message"),
     [
-        (Writing, "inputs"),
-        (WritesFirst, "inputs"),
-        (MemoryOrder, "layout"),
-        (Sleeping, "mode"),
-        (Reseeding, "state"),
-        (Gradientless, "state"),
-        (ShortIntegers, "dtype"),
-        (Constant, "view"),
-        (TooSmall, "shape"),
-        (Averaging, "batch"),
-        (Noisy, "state"),
-        (Logarithmic, "finite"),
-        (Swapped, "spec"),
-        (Wrapping, "dtype"),
-        (Hidden, "save"),
-        (FirstOfMany, "batch"),
-        (OtherInSingle, "precision"),
-        (InitializedOutside, "save"),
+        (no_embedding, "spec: build must return an auxar.Embedding, got Identity"),
+        (WithoutChannels, "spec: `features_channels` must be an integer ≥ 1, got 0"),
+        (ChannelsInWords, "spec: `features_channels` must be an integer ≥ 1, got 'two'"),
+        (Alternating, "determinism: features of the same views differ between calls; …"),
+        (AlternatingInSingle, "determinism: the features of the same views in float32 differ between calls (view)"),
+        (Stuck, "initialize: `initialize` must not change the training mode of any module"),
+        (InfiniteAtFirst, "finite: features after initialization are not finite (view)"),
+        (Unused, "gradient: the features do not depend on the parameter spare (view)"),
+        (Steep, "gradient: the gradient of spare is not finite (view)"),
+        (Writing, "inputs: the embedding changes one of its inputs (before, after)"),
+        (WritesFirst, "inputs: initialize changes one of its inputs (before, after)"),
+        (MemoryOrder, "layout: the features depend on the memory layout of the view (view)"),
+        (Sleeping, "mode: the embedding must not change the mode …"),
+        (Reseeding, "state: the embedding draws from or seeds the random numbers of torch, …"),
+        (Gradientless, "state: the embedding turns gradients off for all other code"),
+        (ShortIntegers, "dtype: the features of a view in torch.int16 differ from its features in torch.int64 (view)"),
+        (Constant, "view: black, white, checkerboard and noise views all have the same features (view)"),
+        (TooSmall, "shape: the features must be floating point of shape (…), got torch.float64 of shape (…)"),
+        (Averaging, "batch: features depend on the other views of the batch (view)"),
+        (Noisy, "state: the embedding draws from or seeds the random numbers of torch, …"),
+        (Logarithmic, "finite: features are not finite (view)"),
+        (Swapped, "spec: the embedding's `view` must be the spec passed to build, got … (built_for)"),
+        (Wrapping, "dtype: the features of a view in torch.uint8 differ from its features in torch.int64 (view)"),
+        (Hidden, "save: features differ after loading saved weights; part of the embedding's state is not …"),
+        (FirstOfMany, "batch: the features of 17 views differ from those of the same views in a small batch"),
+        (OtherInSingle, "precision: features in float32 differ from those in float64 (view)"),
+        (
+            InitializedOutside,
+            "save: features differ after loading saved weights; part of the embedding's state is not …",
+        ),
     ],
+    ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_broken_embedding_is_caught(kind, law):
+def test_a_broken_embedding_is_caught(kind, message):
     with pytest.raises(ContractError) as error:
         check_embedding(kind, None)
-    assert error.value.law == law
+    tells(error, message)
+
+
+def test_an_embedding_is_compared_on_all_devices(monkeypatch):
+    class OtherElsewhere(Features):
+        place = torch.device("cpu")
+
+        def to(self, device):
+            self.place = device
+            return super().to(device)
+
+        def forward(self, view):
+            return super().forward(view) + 0.1 * (self.place == torch.device("cpu:0"))
+
+    monkeypatch.setattr(embeddings, "devices", lambda: [torch.device("cpu"), torch.device("cpu:0")])
+    with pytest.raises(ContractError) as error:
+        check_embedding(OtherElsewhere, None)
+    tells(error, "device: the features on cpu:0 differ from those on the CPU (view)")
+    check_embedding(Features, None, pairs=[(ImageSpec(1, height=2, width=2, levels=300), ImageSpec(height=4, width=4))])
 
 
 def test_a_right_embedding_passes():

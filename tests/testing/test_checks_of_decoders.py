@@ -1,0 +1,330 @@
+"""Tests that each check of decoders fails for faults that the checks before it do not find."""
+
+import attrs
+import pytest
+import torch
+from helpers.contract import tells
+from helpers.right_network import Net
+from torch import nn
+
+from auxar.causal import CausalDecoder
+from auxar.interfaces import ImageSpec
+from auxar.testing import ContractError, networks
+from auxar.testing.causality import check_causality
+from auxar.testing.drawing import check_draw, check_requests
+from auxar.testing.examples import randomized
+from auxar.testing.networks import Distribution, Restricted, check_channels, check_devices, check_training, check_values
+from auxar.testing.restricting import check_large_restricted, check_restricted
+
+TINY = ImageSpec(1, height=2, width=2, levels=3)
+COLORS = ImageSpec(2, height=1, width=1, levels=300)
+
+
+def distribution(kind=CausalDecoder, network=Net, image=TINY):
+    """A decoder with random weights, as the checks take it."""
+    decoder = randomized(kind(network(image, 2)), 0)
+    return Distribution(
+        decoder,
+        image,
+        decoder.log_prob,
+        decoder.draw,
+        decoder.initialize,
+        decoder.log_prob_by_channel,
+        2,
+        decoder.network,
+        Restricted(decoder.log_prob, decoder.log_prob_by_channel),
+    )
+
+
+def check_network(model, seed):
+    check_causality(model.network, model.features(1, seed), seed)
+
+
+# Mutants of likelihoods -----------------------------------------------------------------------------------------------
+
+
+class TooLikely(CausalDecoder):
+    def log_prob(self, image, features, interval=None):
+        return super().log_prob(image, features, interval) + 100
+
+
+class Alternating(CausalDecoder):
+    """A decoder whose log-likelihood differs in every second call."""
+
+    calls = 0
+
+    def log_prob(self, image, features, interval=None):
+        self.calls += 1
+        return super().log_prob(image, features, interval) - self.calls % 2
+
+
+class TotalAlone(CausalDecoder):
+    def log_prob_by_channel(self, image, features, interval=None, inside=None):
+        return super().log_prob_by_channel(image, features, interval, inside).total
+
+
+class DoubledChannels(CausalDecoder):
+    def log_prob_by_channel(self, image, features, interval=None, inside=None):
+        found = super().log_prob_by_channel(image, features, interval, inside)
+        return attrs.evolve(found, channels=2 * found.channels)
+
+
+class Flat(Net):
+    """A network that encodes images as vectors."""
+
+    def encode(self, image):
+        return super().encode(image).flatten(1)
+
+
+class OneParameter(Net):
+    def forward(self, image, features=None):
+        return super().forward(image, features)[:, :1]
+
+
+class InfiniteAtFirst(Net):
+    def initialize(self, image, features=None):
+        nn.init.constant_(self.out.bias, torch.inf)
+
+
+class Steep(Net):
+    """A network with a parameter whose gradient is not finite."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.gain = nn.Parameter(torch.zeros(1))
+
+    def forward(self, image, features=None):
+        return super().forward(image, features) * (1 + (0 * self.gain).sqrt())
+
+
+# Mutants of draws -----------------------------------------------------------------------------------------------------
+
+
+class InShortIntegers(CausalDecoder):
+    def draw(self, features, request, sampler):
+        return super().draw(features, request, sampler).int()
+
+
+class Brighter(CausalDecoder):
+    def draw(self, features, request, sampler):
+        return super().draw(features, request, sampler) + 1
+
+
+class Sorted(CausalDecoder):
+    """A decoder that draws images in the order of their numbers."""
+
+    def draw(self, features, request, sampler):
+        return super().draw(features, attrs.evolve(request, numbers=tuple(sorted(request.numbers))), sampler)
+
+
+class SumOfSeedAndNumber(CausalDecoder):
+    """A decoder that draws number 1 of seed 0 like number 0 of seed 1."""
+
+    def draw(self, features, request, sampler):
+        numbers = tuple(number + request.seed for number in request.numbers)
+        return super().draw(features, attrs.evolve(request, numbers=numbers, seed=0), sampler)
+
+
+class Forgetting(CausalDecoder):
+    """A decoder that ignores known pixels."""
+
+    def draw(self, features, request, sampler):
+        return super().draw(features, attrs.evolve(request, known=None), sampler)
+
+
+class ForgettingIfRestricted(CausalDecoder):
+    def draw(self, features, request, sampler):
+        known = request.known if request.restriction is None else None
+        return super().draw(features, attrs.evolve(request, known=known), sampler)
+
+
+class OneMaskIfRestricted(CausalDecoder):
+    """A restricted decoder that keeps the same pixels of all images, wherever pixels of the first are known."""
+
+    def draw(self, features, request, sampler):
+        if request.known is not None and request.restriction is not None:
+            mask = request.known.mask[:1].expand_as(request.known.mask)
+            request = attrs.evolve(request, known=attrs.evolve(request.known, mask=mask))
+        return super().draw(features, request, sampler)
+
+
+class DrawsFreely(CausalDecoder):
+    def draw(self, features, request, sampler):
+        return super().draw(features, attrs.evolve(request, restriction=None), sampler)
+
+
+# Mutants of restricted likelihoods ------------------------------------------------------------------------------------
+
+
+class WithoutInside(CausalDecoder):
+    """A valid decoder that does not offer the probability of intervals, from which the others are derived."""
+
+    def restricted(self, nats, image, features):
+        """The restricted log-likelihoods, (b,), changed by a fault."""
+        return nats
+
+    def log_prob(self, image, features, interval=None):
+        found = super().log_prob(image, features, interval)
+        return found if interval is None else self.restricted(found, image, features)
+
+    def log_prob_by_channel(self, image, features, interval=None, inside=None):
+        found = super().log_prob_by_channel(image, features, interval)
+        return attrs.evolve(found, total=self.log_prob(image, features, interval), channels=None)
+
+
+class TooUnlikely(WithoutInside):
+    def restricted(self, nats, image, features):
+        return nats - 0.01
+
+
+class ByBatch(WithoutInside):
+    def restricted(self, nats, image, features):
+        return nats - len(image)
+
+
+class Lenient(WithoutInside):
+    def restricted(self, nats, image, features):
+        return nats.clamp(min=-1e3)
+
+
+class Coarse(WithoutInside):
+    def restricted(self, nats, image, features):
+        return nats * (1.1 if nats.dtype == torch.float32 else 1.0)
+
+
+class Columns(WithoutInside):
+    def restricted(self, nats, image, features):
+        return nats[:, None]
+
+
+class RestrictsByInside(CausalDecoder):
+    """A decoder whose free likelihoods are restricted as soon as it is asked for the probability of intervals."""
+
+    def log_prob_by_channel(self, image, features, interval=None, inside=None):
+        found = super().log_prob_by_channel(image, features, interval, inside)
+        return found if inside is None else attrs.evolve(found, total=self.log_prob(image, features, inside))
+
+
+@pytest.mark.parametrize(
+    ("check", "kind", "message"),
+    [
+        (check_values, TooLikely, "range: a probability is greater than 1 (image, log_prob)"),
+        (check_values, Alternating, "determinism: log_prob of the same images differs between calls; …"),
+        (
+            check_channels,
+            TotalAlone,
+            "channels: log_prob_by_channel must return an auxar.ByChannel, got torch.float64 of shape (3,)",
+        ),
+        (check_channels, DoubledChannels, "channels: channels must add up to log_prob (expected, found)"),
+        (
+            check_network,
+            Flat,
+            "encode: encode must return one vector for each pixel, got torch.float64 of shape (1, 4) (image)",
+        ),
+        (
+            check_network,
+            OneParameter,
+            "shape: the network must return parameters of shape (4, 3, 2, 2) for its head, got … of shape (4, 1, 2, 2)",
+        ),
+        (check_training, InfiniteAtFirst, "finite: the loss after initialization is not finite (image)"),
+        (check_training, Steep, "gradient: the gradient of network.gain is not finite (image)"),
+        (
+            check_draw,
+            InShortIntegers,
+            "draw: draw must return torch.int64 of shape (3, 1, 2, 2), got torch.int32 of shape (3, 1, 2, 2)",
+        ),
+        (check_draw, Brighter, "range: a drawn image has a value outside [0, 3) (drawn)"),
+        (check_draw, Sorted, "draw: a drawn image differs between calls or batches; it must depend only on … (seed)"),
+        (check_draw, Forgetting, "known: drawing changed a known pixel (mask, drawn)"),
+        (
+            check_requests,
+            SumOfSeedAndNumber,
+            "draw: number n of seed s + 1 draws the same image as number n + 1 of seed s; … (image)",
+        ),
+        (
+            check_restricted,
+            TooUnlikely,
+            "restricted: the restricted probabilities of all images inside of intervals must add up to 1, "
+            "got 0.990049834 (low, high)",
+        ),
+        (check_restricted, Columns, "shape: log_prob must be floating point of shape (81,), got … of shape (81, 1)"),
+        (
+            check_restricted,
+            RestrictsByInside,
+            "restricted: intervals inside must not change the total of log_prob_by_channel (image)",
+        ),
+        (
+            check_restricted,
+            ForgettingIfRestricted,
+            "known: drawing with a restriction changed a known pixel (image)",
+        ),
+        (check_restricted, OneMaskIfRestricted, "known: drawing with a restriction changed a known pixel (image)"),
+        (
+            check_large_restricted,
+            ByBatch,
+            "batch: log_prob restricted to intervals depends on the other images of the batch (image)",
+        ),
+        (
+            check_large_restricted,
+            Lenient,
+            "restricted: log_prob restricted to intervals must be -∞ for images with a value outside",
+        ),
+        (
+            check_large_restricted,
+            Coarse,
+            "precision: log_prob restricted to intervals in float32 differs from that in float64 "
+            "(image, float32, float64)",
+        ),
+        (
+            check_large_restricted,
+            DrawsFreely,
+            "restricted: a drawn image does not have the view that it is restricted to (image)",
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_check_finds_the_fault(check, kind, message):
+    model = distribution(network=kind) if issubclass(kind, Net) else distribution(kind)
+    with pytest.raises(ContractError) as error:
+        check(model, 0)
+    tells(error, message)
+
+
+@pytest.mark.parametrize("check", [check_values, check_channels, check_network, check_training, check_draw])
+def test_a_right_decoder_of_more_levels_than_a_byte_holds_passes(check):
+    check(distribution(image=COLORS), 0)
+
+
+@pytest.mark.parametrize("kind", [CausalDecoder, WithoutInside])
+@pytest.mark.parametrize("check", [check_restricted, check_large_restricted, check_requests])
+def test_a_right_restricted_decoder_passes(check, kind):
+    check(distribution(kind), 0)
+
+
+class Moving(CausalDecoder):
+    """A valid decoder that records where it is moved."""
+
+    def __init__(self, network):
+        super().__init__(network)
+        self.places = []
+
+    def to(self, device):
+        self.places.append(str(device))
+        return super().to(device)
+
+
+class OtherElsewhere(Moving):
+    """A decoder that is less sure on another device."""
+
+    def log_prob(self, image, features, interval=None):
+        return super().log_prob(image, features, interval) - 0.1 * (self.places[-1:] == ["cpu:0"])
+
+
+def test_a_decoder_is_compared_on_all_devices(monkeypatch):
+    monkeypatch.setattr(networks, "devices", lambda: [torch.device("cpu"), torch.device("cpu:0")])
+    right = distribution(Moving)
+    check_devices(right, 0)
+    assert right.module.places == ["cpu:0", "cpu"]
+    with pytest.raises(ContractError) as error:
+        check_devices(distribution(OtherElsewhere), 0)
+    tells(error, "device: log_prob on cpu:0 differs from log_prob on the CPU (found, expected)")
