@@ -66,7 +66,7 @@ class TotalAlone(CausalDecoder):
 class DoubledChannels(CausalDecoder):
     def log_prob_by_channel(self, image, features, interval=None, inside=None):
         found = super().log_prob_by_channel(image, features, interval, inside)
-        return attrs.evolve(found, channels=2 * found.channels)
+        return attrs.evolve(found, channels=found.channels.mul(2))
 
 
 class Flat(Net):
@@ -308,7 +308,7 @@ class Moving(CausalDecoder):
         super().__init__(network)
         self.places = []
 
-    def to(self, device):
+    def to(self, device):  # type: ignore[override]
         self.places.append(str(device))
         return super().to(device)
 

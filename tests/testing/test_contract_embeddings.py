@@ -183,7 +183,7 @@ class Stuck(Features):
 
 class InfiniteAtFirst(Features):
     def initialize(self, view):
-        nn.init.constant_(self.layer.bias, torch.inf)
+        nn.init.constant_(self.layer.bias, torch.inf)  # type: ignore[arg-type]
 
 
 class Unused(Features):
@@ -245,7 +245,7 @@ def test_an_embedding_is_compared_on_all_devices(monkeypatch):
     class OtherElsewhere(Features):
         place = torch.device("cpu")
 
-        def to(self, device):
+        def to(self, device):  # type: ignore[override]
             self.place = device
             return super().to(device)
 
