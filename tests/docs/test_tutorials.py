@@ -42,7 +42,10 @@ def test_its_networks_make_a_model_that_is_drawn_from_fast(sketch):
         assert factor(image, views[depth + 1]).isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["test_the_head", "test_the_prior", "test_the_decoder", "test_the_embedding"])
+@pytest.mark.parametrize(
+    "name",
+    ["test_the_head", "test_the_prior", pytest.param("test_the_decoder", marks=pytest.mark.slow), "test_the_embedding"],
+)
 def test_its_head_and_networks_keep_their_contracts(sketch, monkeypatch, name):
     monkeypatch.syspath_prepend(sketch)
     try:

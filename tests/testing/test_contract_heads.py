@@ -567,7 +567,7 @@ MUTANTS = {
     ("component", "config"),
     [
         (SOFTMAX, SoftmaxConfig()),
-        (LOGISTIC_MIXTURE, LogisticMixtureConfig(1)),
+        pytest.param(LOGISTIC_MIXTURE, LogisticMixtureConfig(1), marks=pytest.mark.slow),
         (LOGISTIC_MIXTURE, LogisticMixtureConfig(3)),
     ],
     ids=lambda value: getattr(value, "name", None),

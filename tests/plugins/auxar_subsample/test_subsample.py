@@ -28,7 +28,7 @@ def views(draw):
     return SubsampleView(SubsampleConfig(draw(st.integers(2, 4))), draw(specs(SIZES, levels=(2, 256))))
 
 
-@pytest.mark.parametrize("factor", [2, 3])
+@pytest.mark.parametrize("factor", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_view_keeps_the_contract(factor):
     check_view(SubsampleView, SubsampleConfig(factor))
 
