@@ -67,7 +67,7 @@ OUTPUTS = (1, 2, 3, 4, 5, 8, 9, 12, 13, 16, 17, 24, 25, 33, 48, 49, 100)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_product_is_one_at_every_size(engine, dtype, batch):
-    """A product is correct for 1 to 20 slots and for every number of outputs in `OUTPUTS`."""
+    """A product is correct for 1 to 20 slots and all numbers of outputs in `OUTPUTS`, with a bias or a table."""
     layout, noise = layout_of(dtype, batch), generator(0)
     for outputs in OUTPUTS:
         for slots in range(1, 21):
@@ -75,9 +75,12 @@ def test_a_product_is_one_at_every_size(engine, dtype, batch):
             operand, output = layout.scratch(slots, inputs), layout.scratch(slots, outputs)
             operand.values.copy_(normal(layout, noise, slots * batch, inputs))
             matrix, bias = normal(layout, noise, inputs, outputs), normal(layout, noise, outputs)
-            product = Product(output, (operand,), (matrix,), bias, None, 0)
+            initial = layout.table(slots, outputs)
+            initial.values[:-1].copy_(normal(layout, noise, slots, batch, outputs))
+            product = Product(output, (operand,), (matrix,), bias, initial if slots % 2 else None, 0)
             run_lists(engine, layout, [steady(slots)], [[product]], (0, 0))
-            assert_near(output.values, operand.values.double() @ matrix.double() + bias.double())
+            start = initial.values[:-1].flatten(0, 1) if slots % 2 else bias
+            assert_near(output.values, operand.values.double() @ matrix.double() + start.double())
 
 
 STEPS = 7
