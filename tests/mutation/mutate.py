@@ -88,7 +88,7 @@ class Entry:
     code: str
     """The checksum of the file of the mutant."""
     tried: dict[str, str]
-    """The checksums of the files of the tests that did not notice it."""
+    """The tests that did not notice it, with the checksums of their files."""
 
     def __str__(self) -> str:
         change = f"{_short(self.mutant.before)} → {_short(self.mutant.after)}"
@@ -124,8 +124,13 @@ def remaining(mutant: Mutant, entry: Entry | None, selection: Selection) -> list
         return tests
     if entry.outcome not in UNNOTICED:
         return []
-    files = digests(ROOT, {test.split("::")[0] for test in tests})
-    return [test for test in tests if entry.tried.get(test.split("::")[0]) != files[test.split("::")[0]]]
+    return [test for test, checksum in _checksums(tests).items() if entry.tried.get(test) != checksum]
+
+
+def _checksums(tests: list[str]) -> dict[str, str]:
+    """The checksum of the file of each test."""
+    of_files = digests(ROOT, {test.split("::")[0] for test in tests})
+    return {test: of_files[test.split("::")[0]] for test in tests}
 
 
 _copy: Path
@@ -153,17 +158,15 @@ def _try(identity: str, mutant: Mutant, entry: Entry | None, limit: float, show:
         return None
     ends = itertools.accumulate(_selection.seconds[test] for test in tests)
     count = max(1, sum(end <= limit for end in ends))
-    tests, later = tests[:count], tests[count:]
+    tests = tests[:count]
     outcome = attempt(mutant, {test: _selection.seconds[test] for test in tests}, _copy)
     if show:
         print((_copy / OUTPUT).read_text(errors="replace"))
     code = digests(ROOT, [mutant.file])[mutant.file]
-    files = {test.split("::")[0] for test in tests} - {test.split("::")[0] for test in later}
-    tried = digests(ROOT, files) if outcome.kind in UNNOTICED else {}
+    tried = _checksums(tests) if outcome.kind in UNNOTICED else {}
     if entry is not None and entry.code == code:
         tried = {**entry.tried, **tried}
-    kind = "survived" if outcome.kind == "untested" and (tried or later) else outcome.kind
-    return Entry(identity, mutant, kind, outcome.by, outcome.error, round(outcome.seconds, 1), code, tried)
+    return Entry(identity, mutant, outcome.kind, outcome.by, outcome.error, round(outcome.seconds, 1), code, tried)
 
 
 def main() -> int:

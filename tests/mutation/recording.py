@@ -43,7 +43,7 @@ def record(root: Path, folder: Path, tests: Sequence[str]) -> None:
 
     `tests` are paths relative to `root`; without any, the whole suite runs. An error ends the program if a test fails.
     """
-    number = len(list(folder.glob("recording-*")))
+    number = len(list(folder.glob("recording-[0-9]*")))
     partial, final = folder / "recording-unfinished", folder / f"recording-{number:03}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -63,11 +63,8 @@ def record(root: Path, folder: Path, tests: Sequence[str]) -> None:
         sys.exit("mutants can only be tried with tests that pass without them")
     if digests(root, files) != before:
         sys.exit("the code changed while the tests ran; record again")
-    subprocess.run(
-        [sys.executable, "-m", "coverage", "combine", "-q", f"--rcfile={settings}"],
-        cwd=partial,
-        check=True,
-    )
+    combine = [sys.executable, "-m", "coverage", "combine", "-q", f"--rcfile={settings}"]
+    subprocess.run(combine, cwd=partial, check=True)
     seconds, fixtures = (json.loads((partial / f"{name}.json").read_text()) for name in ("seconds", "fixtures"))
     of_tests = sorted({test.split("::")[0] for test in seconds})
     state = {"seconds": seconds, "fixtures": fixtures, "files": {**before, **digests(root, of_tests)}}

@@ -3,6 +3,7 @@
 import ast
 import json
 
+import mutate
 import pytest
 from coverage import CoverageData
 from cpp_mutants import cpp_mutants
@@ -138,6 +139,23 @@ def test_lines_of_the_import_select_all_tests_of_the_module(recorded):
     assert set(selected(recorded, 1)) == {
         f"tests/test_{name}" for name in ("a.py::test_1", "a.py::test_2", "b.py::test")
     }
+
+
+def test_tests_that_did_not_notice_a_mutant_are_not_repeated(recorded, monkeypatch):
+    monkeypatch.setattr(mutate, "ROOT", recorded)
+    mutant = Mutant("auxar/size.py", 2, 2, "constant", 0, 1, "1", "2")
+    selection = Selection(recorded, recorded / "recordings")
+    code, test = (digests(recorded, [file])[file] for file in ("auxar/size.py", "tests/test_a.py"))
+    tests = selection.tests(mutant)
+
+    def left(outcome, code=code, checksum=test):
+        tried = {tests[0]: checksum}
+        return mutate.remaining(mutant, mutate.Entry("name", mutant, outcome, "", "", 1.0, code, tried), selection)
+
+    assert left("survived") == tests[1:]
+    assert left("survived", checksum="before") == tests
+    assert left("survived", code="before") == tests
+    assert left("caught") == []
 
 
 @pytest.mark.parametrize(("file", "message"), [("auxar/size.py", "record all"), ("tests/test_a.py", "--record tests/")])
