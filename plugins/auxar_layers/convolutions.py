@@ -43,7 +43,7 @@ class NormalizedLayer(nn.Module):
 
     def finish(self, output: Tensor) -> Tensor:
         """Returns `output`. In the initializing pass, sets gain and bias from it, and returns it normalized."""
-        if not self.initializing:
+        if not (self.initializing and output.numel()):
             return output
         with torch.no_grad():
             deviation, mean = torch.std_mean(output, dim=(0, 2, 3), correction=0)
@@ -73,6 +73,10 @@ class CausalConv2d(NormalizedLayer):
     The output at (r, c) depends on rows r - above[1] … r - above[0] and columns c + columns[0] … c + columns[1]. Values
     outside the image are zero. `above` must be ≥ 0; whether the layer is causal depends on `above` and `columns`.
 
+    Outputs whose rectangle lies entirely above the image or to its left are 0, without the bias. Such a layer equals a
+    layer that reads nearer inputs and whose outputs are then shifted down or to the right, as in the first layers of
+    PixelCNN++ (Salimans et al. 2017, section 2.3).
+
     With stride 2, the output at (i, j) is the stride-1 output at (2i, 2j), and height and width are halved, rounded up.
     """
 
@@ -101,6 +105,11 @@ class CausalConv2d(NormalizedLayer):
             for column in range(self.columns[0], self.columns[1] + 1)
         ]
 
+    @property
+    def first(self) -> tuple[int, int]:
+        """The first row and the first column of outputs that are not 0 because of their place."""
+        return -(-self.above[0] // self.stride), max(0, -(self.columns[1] // self.stride))
+
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         # Negative padding crops the input, and `pad` fails if it crops more than the whole input. This would happen if
@@ -109,7 +118,11 @@ class CausalConv2d(NormalizedLayer):
         left, right = max(0, self.columns[0] - width), max(0, -self.columns[1] - width)
         columns = (left - self.columns[0] - right, right + self.columns[1] - left)
         padded = functional.pad(x, (*columns, self.above[1] - beyond, beyond - self.above[0]))
-        return self.finish(functional.conv2d(padded, self.weight(), self.bias, stride=self.stride))
+        output = functional.conv2d(padded, self.weight(), self.bias, stride=self.stride)
+        if not any(self.first):
+            return self.finish(output)
+        top, left = min(self.first[0], output.shape[2]), min(self.first[1], output.shape[3])
+        return functional.pad(self.finish(output[:, :, top:, left:]), (left, 0, top, 0))
 
 
 class Conv2d(NormalizedLayer):

@@ -289,10 +289,8 @@ class _Compiler:
     # Side inputs and clocks -------------------------------------------------------------------------------------------
 
     def _side(self, value: Value) -> Table | None:
-        """A table for the bias and the static terms of a linear value, or None if it has no static terms."""
-        static = [term for term in value.terms if isinstance(term.source, Static)]
-        assert value.bias is not None
-        return self._side_of(value, value.channels, partial(self.sides.total, static, value.bias)) if static else None
+        """A table for the part of a linear value without pixels, or None if that part is the same at all places."""
+        return self._side_of(value, value.channels, partial(self.sides.total, value)) if value.varies else None
 
     def _side_of(self, value: Value, channels: int, fill: Callable[[slice, tuple[int, int]], Tensor]) -> Table:
         table = self.layout.table(self.storage.width(value), channels)

@@ -1,18 +1,21 @@
-"""Side inputs: static values in the layout of a program's tables, computed for a few rows of the image at a time."""
+"""Side inputs: values that do not depend on the pixels, in the layout of a program's tables.
+
+They are computed for a few rows of the image at a time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, fx
 
 from auxar_layers.functional import concat_elu
-from auxar_samplers.compiler.trace import Static, Term, channels_of
+from auxar_samplers.compiler.trace import Static, Value, channels_of
 
 
 class SideInputs:
-    """Computes the contents of tables: static values of `batch` images, and sums of terms with static sources."""
+    """Computes the contents of tables for `batch` images: static values, and the parts of sums without pixels."""
 
     def __init__(self, statics: Mapping[fx.Node, Tensor], batch: int) -> None:
         self._statics = statics
@@ -38,11 +41,21 @@ class SideInputs:
             self._found[key] = rows, found.view(-1, self._batch, found.shape[1])
         return self._found[key][1]
 
-    def total(self, terms: Sequence[Term], bias: Tensor, rows: slice, size: tuple[int, int]) -> Tensor:
-        """The sum of the bias and the given terms, whose sources are static, in the given rows: (rows · w, b, c)."""
-        total: Tensor = bias
-        for term in terms:
-            assert isinstance(term.source, Static)
-            source = self.values(term.source, rows, size, term.activated).flatten(0, 1)
-            total = torch.addmm(total, source, term.weight[:, :, 0, 0].t())
-        return total.view(-1, self._batch, len(bias))
+    def total(self, value: Value, rows: slice, size: tuple[int, int]) -> Tensor:
+        """The part of a linear value that does not depend on the pixels, in the given rows: (rows · w, b, c).
+
+        It is the sum of the biases and of the terms with static sources. `size` is the size (height, width) of the
+        value.
+        """
+        assert value.bias is not None
+        total = value.bias.expand(rows.stop - rows.start, size[1], self._batch, -1).clone()
+        for term in value.terms:
+            if term.bias is not None:
+                top, left = term.first
+                total[max(0, top - rows.start) :, left:] += term.bias
+        total = total.flatten(0, 2)
+        for term in value.terms:
+            if isinstance(term.source, Static):
+                source = self.values(term.source, rows, size, term.activated).flatten(0, 1)
+                total = torch.addmm(total, source, term.weight[:, :, 0, 0].t())
+        return total.view(-1, self._batch, value.channels)

@@ -62,7 +62,7 @@ class Value:
     terms: tuple[Term, ...] = ()
     """The terms of a linear value, which is their sum plus the bias."""
     bias: Tensor | None = None
-    """The bias of a linear value or a growth, shape (channels,)."""
+    """The bias of a linear value or a growth at all places, shape (channels,). Terms may have further biases."""
     layer: UpsamplingConv2d | None = None
     """The upsampling layer of a growth."""
     function: Callable[..., Any] | None = None
@@ -93,6 +93,11 @@ class Value:
         found = (*(term.source for term in self.terms), *self.arguments)
         return tuple(source for source in found if isinstance(source, Static))
 
+    @property
+    def varies(self) -> bool:
+        """Whether a linear value has a part that depends on the place but not on the pixels."""
+        return any(isinstance(term.source, Static) or term.bias is not None for term in self.terms)
+
 
 @attrs.frozen(eq=False)
 class Term:
@@ -108,6 +113,11 @@ class Term:
     stride: int = 1
     activated: bool = False
     """Whether concat-ELU is applied to the source before the convolution. Only static sources can be activated."""
+    bias: Tensor | None = None
+    """The bias of a layer whose first rows or columns of outputs are 0, shape (outputs,). The biases of other layers
+    are part of the value's bias."""
+    first: tuple[int, int] = (0, 0)
+    """The first row and the first column at which `bias` is added."""
 
     @property
     def rows(self) -> list[tuple[int, Tensor]]:
@@ -214,8 +224,11 @@ class _Builder:
         if node.op == "call_module":
             module = self.modules[str(node.target)]
             if isinstance(module, CausalConv2d):
-                term = Term(arguments[0], module.weight(), module.above, module.columns, module.stride)
-                return self._linear(str(node.target), (term,), module.bias)
+                kernel = (arguments[0], module.weight(), module.above, module.columns, module.stride)
+                if not any(module.first):
+                    return self._linear(str(node.target), (Term(*kernel),), module.bias)
+                term = Term(*kernel, bias=module.bias, first=module.first)
+                return self._linear(str(node.target), (term,), torch.zeros_like(module.bias))
             if isinstance(module, Pointwise):
                 return self._linear(str(node.target), self._mixed(module, arguments), module.bias)
             if isinstance(module, UpsamplingConv2d) and isinstance(arguments[0], Value):

@@ -164,10 +164,8 @@ class _Compiler:
     def _product(self, value: Value, lead: int) -> Product:
         operands: list[Window | Scratch] = []
         matrices = []
-        static = []
         for term in value.terms:
             if isinstance(term.source, Static):
-                static.append(term)
                 continue
             for up, weight in term.rows:
                 # Each kernel row reads one window, with its columns concatenated along the channels.
@@ -175,7 +173,7 @@ class _Compiler:
                 delay = self.schedule.delay(value, term.source, up, term.columns[0])
                 operands.append(self._window(term.source, delay, up, weight.shape[2]))
         assert value.bias is not None
-        table = self._side(value.channels, partial(self.sides.total, static, value.bias)) if static else None
+        table = self._side(value.channels, partial(self.sides.total, value)) if value.varies else None
         return Product(self._new_scratch(value), tuple(operands), tuple(matrices), value.bias, table, lead)
 
     def _operand(self, reader: Value, argument: Value | Static | float) -> Operand:

@@ -181,7 +181,10 @@ def causal_convolutions(draw, strides=(1, 2)):
 @settings(deadline=None, max_examples=80)
 @given(layer=causal_convolutions(), size=SIZES, data=st.data())
 def test_taps_are_exactly_what_a_causal_convolution_reads(layer, size, data):
-    """`taps` lists the inputs of the convolution in the order of its weight. Inputs outside the image are zero."""
+    """`taps` lists the inputs of the convolution in the order of its weight. Inputs outside the image are zero.
+
+    The bias is added except where all taps lie above the image or to its left.
+    """
     height, width = size
     x = normal(1, 2, height, width).requires_grad_()
     y = layer(x)
@@ -193,11 +196,14 @@ def test_taps_are_exactly_what_a_causal_convolution_reads(layer, size, data):
     y[0, channel, row, column].backward()
     expected = torch.zeros_like(x)
     weight = layer.weight()[channel].flatten(1)
+    outside = row * stride < layer.above[0] or column * stride + layer.columns[1] < 0
     for tap, (up, right) in enumerate(layer.taps):
         r, c = row * stride - up, column * stride + right
         if 0 <= r < height and 0 <= c < width:
             expected[0, :, r, c] = weight[:, tap]
     assert torch.equal(x.grad, expected)
+    bias = 0.0 if outside else layer.bias[channel].item()
+    assert y[0, channel, row, column].item() == pytest.approx((x * expected).sum().item() + bias, abs=1e-12)
     assert len(set(layer.taps)) == len(layer.taps) == weight.shape[1]
 
 
