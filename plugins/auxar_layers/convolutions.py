@@ -126,14 +126,22 @@ class CausalConv2d(NormalizedLayer):
 
 
 class Conv2d(NormalizedLayer):
-    """An ordinary 3×3 convolution with zero padding. With stride 2, height and width are halved, rounded up."""
+    """An ordinary 3×3 convolution with zero padding.
+
+    With stride 1, the output at (r, c) reads rows r - 1 … r + 1 and columns c - 1 … c + 1. With stride 2, the output at
+    (i, j) reads rows 2i … 2i + 2 and columns 2j … 2j + 2, and height and width are halved, rounded up. These are the
+    places at which `TransposedConv2d` writes, so the two keep features in place.
+    """
 
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1, initial_deviation: float = 1.0) -> None:
         self.stride = stride
         super().__init__((outputs, inputs, 3, 3), 0, initial_deviation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.finish(functional.conv2d(x, self.weight(), self.bias, stride=self.stride, padding=1))
+        if self.stride == 1:
+            return self.finish(functional.conv2d(x, self.weight(), self.bias, padding=1))
+        padded = functional.pad(x, (0, 2, 0, 2))
+        return self.finish(functional.conv2d(padded, self.weight(), self.bias, stride=self.stride))
 
 
 class UpsamplingConv2d(NormalizedLayer):
@@ -153,6 +161,22 @@ class UpsamplingConv2d(NormalizedLayer):
         wide = functional.conv_transpose2d(x, self.weight(), self.bias, stride=self.factor)
         left = self.overlap[0]
         return self.finish(wide[:, :, :height, left : left + width])
+
+
+class TransposedConv2d(NormalizedLayer):
+    """An ordinary transposed convolution of stride `factor`, cropped to the `height` and `width` passed to `forward`.
+
+    The kernel has factor + 1 rows and columns, 3×3 for factor 2. Input (i, j) is written to rows factor · i …
+    factor · (i + 1) and the same columns of j, so that neighboring inputs overlap and leave no gap.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, factor: int = 2) -> None:
+        self.factor = factor
+        super().__init__((inputs, outputs, factor + 1, factor + 1), 1, 1.0)
+
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+        found = functional.conv_transpose2d(x, self.weight(), self.bias, stride=self.factor)
+        return self.finish(found[:, :, :height, :width])
 
 
 class Pointwise(NormalizedLayer):

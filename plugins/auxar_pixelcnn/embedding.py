@@ -1,13 +1,16 @@
-"""The embeddings f_w: one stream of ordinary gated blocks over the view (paper, sections 3.3 and 4.2)."""
+"""The embeddings f_w: one stream of ordinary gated blocks over the view (paper, sections 3.3 and 4.2).
+
+As in the authors' released code, upsampling mixes neighboring pixels, and neither a nonlinearity precedes the last
+convolution nor follows it.
+"""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.functional import elu
 
 from auxar import Embedding, ImageSpec, scale
 from auxar.interfaces import mark
-from auxar_layers.convolutions import Conv2d, UpsamplingConv2d, data_dependent_initialization
+from auxar_layers.convolutions import Conv2d, TransposedConv2d, data_dependent_initialization
 from auxar_pixelcnn.blocks import ordinary_block
 
 
@@ -51,7 +54,7 @@ class SameSizeEmbedding(Embedding):
         self.shrink = nn.ModuleList(Conv2d(filters, filters, stride=2) for _ in range(2))
         sizes = (blocks, blocks + 1, blocks + 1)
         self.up = nn.ModuleList(Group(size, filters, dropout, rising=True) for size in sizes)
-        self.grow = nn.ModuleList(UpsamplingConv2d(filters, filters) for _ in range(2))
+        self.grow = nn.ModuleList(TransposedConv2d(filters, filters) for _ in range(2))
         self.out = Conv2d(filters, filters)
 
     def forward(self, view: Tensor) -> Tensor:
@@ -68,7 +71,7 @@ class SameSizeEmbedding(Embedding):
             if index:
                 x = self.grow[index - 1](x, *skips[-1].shape[2:])
             x = group(x, skips)
-        found: Tensor = self.out(elu(x))
+        found: Tensor = self.out(x)
         return found
 
     def initialize(self, view: Tensor) -> None:
@@ -97,8 +100,8 @@ class EnlargingEmbedding(Embedding):
         self.fourth = Group(blocks, filters, dropout, rising=True)
         self.fifth = Group(blocks, filters, dropout)
         self.shrink = Conv2d(filters, filters, stride=2)
-        self.grow = UpsamplingConv2d(filters, filters)
-        self.enlarge = UpsamplingConv2d(filters, filters, factor=factor)
+        self.grow = TransposedConv2d(filters, filters)
+        self.enlarge = TransposedConv2d(filters, filters, factor=factor)
         self.out = Conv2d(filters, filters)
 
     def forward(self, view: Tensor) -> Tensor:
@@ -111,7 +114,7 @@ class EnlargingEmbedding(Embedding):
         x = self.grow(x, self.view.height, self.view.width)
         x = self.enlarge(self.fourth(x, fine), self.image.height, self.image.width)
         x = self.fifth(x, [])
-        found: Tensor = self.out(elu(x))
+        found: Tensor = self.out(x)
         return found
 
     def initialize(self, view: Tensor) -> None:
