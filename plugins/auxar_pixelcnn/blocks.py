@@ -35,14 +35,20 @@ class GatedBlock(nn.Module):
         return x + gate(self.second(self.dropout(concat_elu(hidden))))
 
 
-def u_block(filters: int, sides: Sequence[int], rate: float) -> GatedBlock:
-    """A block of the u stream, which depends on the rows above a pixel (Salimans et al. 2017, section 2.3)."""
-    return GatedBlock(filters, sides, rate, partial(CausalConv2d, above=(0, 1), columns=(-1, 1)))
+def u_block(filters: int, sides: Sequence[int], rate: float, kernel: int = 2) -> GatedBlock:
+    """A block of the u stream, which depends on the rows above a pixel (Salimans et al. 2017, section 2.3).
+
+    Its convolutions read 3 columns of `kernel` rows: the pixel's own row and the rows above it.
+    """
+    return GatedBlock(filters, sides, rate, partial(CausalConv2d, above=(0, kernel - 1), columns=(-1, 1)))
 
 
-def ul_block(filters: int, sides: Sequence[int], rate: float) -> GatedBlock:
-    """A block of the ul stream, which depends on the rows above a pixel and on the pixels to its left."""
-    return GatedBlock(filters, sides, rate, partial(CausalConv2d, above=(0, 1), columns=(-1, 0)))
+def ul_block(filters: int, sides: Sequence[int], rate: float, kernel: int = 2) -> GatedBlock:
+    """A block of the ul stream, which depends on the rows above a pixel and on the pixels to its left.
+
+    Its convolutions read `kernel` rows and columns that end at the pixel.
+    """
+    return GatedBlock(filters, sides, rate, partial(CausalConv2d, above=(0, kernel - 1), columns=(1 - kernel, 0)))
 
 
 def ordinary_block(filters: int, sides: Sequence[int], rate: float) -> GatedBlock:

@@ -20,6 +20,10 @@ def _rate() -> Any:
     return attrs.field(default=0.5, validator=[attrs.validators.ge(0.0), attrs.validators.lt(1.0)])
 
 
+def _kernel() -> Any:
+    return attrs.field(default=2, validator=attrs.validators.in_((2, 3)))
+
+
 @attrs.frozen
 class LightConfig:
     """PixelCNN++ at one resolution, without down- and upsampling."""
@@ -32,6 +36,10 @@ class LightConfig:
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
     head: HeadChoice = attrs.field(factory=logistic_mixture)
     """Head (distribution of a pixel), such as `logistic_mixture` or `softmax`, with its options."""
+    kernel: int = _kernel()
+    """Number of rows that the causal convolutions of the blocks read, 2 or 3. With 2, as in PixelCNN++, kernels are 2×3
+    in the stream of the rows above a pixel, and 2×2 in the other stream. With 3, as in the released code of the pyramid
+    model, they are 3×3 in both."""
 
     upgraded = staticmethod(upgraded)
 
@@ -50,6 +58,10 @@ class FullConfig:
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
     head: HeadChoice = attrs.field(factory=logistic_mixture)
     """Head (distribution of a pixel), such as `logistic_mixture` or `softmax`, with its options."""
+    kernel: int = _kernel()
+    """Number of rows that the causal convolutions of the blocks read, 2 or 3. With 2, as in PixelCNN++, kernels are 2×3
+    in the stream of the rows above a pixel, and 2×2 in the other stream. With 3, as in the released code of the pyramid
+    model, they are 3×3 in both."""
 
     upgraded = staticmethod(upgraded)
 
@@ -75,6 +87,7 @@ def _light(config: LightConfig, image: ImageSpec, features_channels: int) -> Lig
         blocks=config.blocks,
         features_channels=features_channels,
         dropout=config.dropout,
+        kernel=config.kernel,
     )
 
 
@@ -86,6 +99,7 @@ def _full(config: FullConfig, image: ImageSpec, features_channels: int) -> FullN
         nr_resnet=config.nr_resnet,
         features_channels=features_channels,
         dropout=config.dropout,
+        kernel=config.kernel,
     )
 
 

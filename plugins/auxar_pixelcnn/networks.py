@@ -34,7 +34,15 @@ class LightNetwork(CausalNetwork):
     marks_pixels = True
 
     def __init__(
-        self, image: ImageSpec, head: Head, *, filters: int, blocks: int, features_channels: int, dropout: float
+        self,
+        image: ImageSpec,
+        head: Head,
+        *,
+        filters: int,
+        blocks: int,
+        features_channels: int,
+        dropout: float,
+        kernel: int = 2,
     ) -> None:
         super().__init__()
         self.image = image
@@ -42,8 +50,8 @@ class LightNetwork(CausalNetwork):
         self.features_channels = features_channels
         features = [features_channels] if features_channels else []
         self.start = Streams(image.channels, filters)
-        self.u_blocks = nn.ModuleList(u_block(filters, features, dropout) for _ in range(blocks))
-        self.ul_blocks = nn.ModuleList(ul_block(filters, [filters, *features], dropout) for _ in range(blocks))
+        self.u_blocks = nn.ModuleList(u_block(filters, features, dropout, kernel) for _ in range(blocks))
+        self.ul_blocks = nn.ModuleList(ul_block(filters, [filters, *features], dropout, kernel) for _ in range(blocks))
         self.out = Pointwise([filters], head.parameter_count)
 
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
@@ -67,13 +75,15 @@ class Resolution(nn.Module):
     the last entry as a side input.
     """
 
-    def __init__(self, blocks: int, filters: int, features: Sequence[int], dropout: float, *, rising: bool) -> None:
+    def __init__(
+        self, blocks: int, filters: int, features: Sequence[int], dropout: float, kernel: int, *, rising: bool
+    ) -> None:
         super().__init__()
         skips = [filters] if rising else []
         u_sides = [*skips, *features]
         self.rising = rising
-        self.u_blocks = nn.ModuleList(u_block(filters, u_sides, dropout) for _ in range(blocks))
-        self.ul_blocks = nn.ModuleList(ul_block(filters, [filters, *u_sides], dropout) for _ in range(blocks))
+        self.u_blocks = nn.ModuleList(u_block(filters, u_sides, dropout, kernel) for _ in range(blocks))
+        self.ul_blocks = nn.ModuleList(ul_block(filters, [filters, *u_sides], dropout, kernel) for _ in range(blocks))
 
     def forward(
         self, u: Tensor, ul: Tensor, side: Sequence[Tensor], u_skips: list[Tensor], ul_skips: list[Tensor]
@@ -101,7 +111,15 @@ class FullNetwork(CausalNetwork):
     marks_pixels = True
 
     def __init__(
-        self, image: ImageSpec, head: Head, *, filters: int, nr_resnet: int, features_channels: int, dropout: float
+        self,
+        image: ImageSpec,
+        head: Head,
+        *,
+        filters: int,
+        nr_resnet: int,
+        features_channels: int,
+        dropout: float,
+        kernel: int = 2,
     ) -> None:
         super().__init__()
         self.image = image
@@ -110,8 +128,10 @@ class FullNetwork(CausalNetwork):
         features = [features_channels] if features_channels else []
         n = nr_resnet
         self.start = Streams(image.channels, filters)
-        self.down = nn.ModuleList(Resolution(n, filters, features, dropout, rising=False) for _ in range(3))
-        self.up = nn.ModuleList(Resolution(k, filters, features, dropout, rising=True) for k in (n, n + 1, n + 1))
+        self.down = nn.ModuleList(Resolution(n, filters, features, dropout, kernel, rising=False) for _ in range(3))
+        self.up = nn.ModuleList(
+            Resolution(k, filters, features, dropout, kernel, rising=True) for k in (n, n + 1, n + 1)
+        )
         self.shrink_u = nn.ModuleList(
             CausalConv2d(filters, filters, above=(0, 1), columns=(-1, 1), stride=2) for _ in range(2)
         )
