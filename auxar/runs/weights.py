@@ -17,6 +17,7 @@ from auxar.recipe.building import build_model
 from auxar.recipe.structuring import unstructure
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import open_run
+from auxar.runs.versions import check_versions
 
 LONGEST_NAME = 100
 """Maximum number of characters of a tensor's name, and of its shape, in an error message."""
@@ -65,6 +66,7 @@ def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
     path = _trained(run, factor)
 
     def check(shapes: Shapes, metadata: Mapping[str, str]) -> None:
+        check_versions(factor, metadata, path)
         check_shapes(factor, shapes, path)
         # Files of earlier versions do not say what they were trained with.
         try:

@@ -20,6 +20,7 @@ from torch import Tensor
 from auxar.errors import UserError, one_line
 from auxar.files import DamagedFile, Shapes, entries, read_tensors, remove, write_tensors
 from auxar.interfaces import Factor
+from auxar.runs.versions import check_versions
 from auxar.runs.weights import check_shapes
 from auxar.training.averaging import WeightAverage
 
@@ -154,6 +155,7 @@ def _check(path: Path, factor: Factor, average: bool) -> Callable[[Shapes, Mappi
     shapes = {name: tuple(parameter.shape) for name, parameter in factor.named_parameters()}
 
     def check(found: Shapes, metadata: Mapping[str, str]) -> None:
+        check_versions(factor, metadata, path)
         check_shapes(factor, _part(found, "factor"), path)
         if average and _part(found, "average") != shapes:
             raise DamagedFile(f"{path} is damaged: its weight average has other names or shapes than the factor")

@@ -19,6 +19,7 @@ from auxar.recipe import Recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs
 from auxar.runs.layout import RunFolder
+from auxar.runs.versions import check_saved
 from auxar.training.loop import train_factor
 
 logger = logging.getLogger("auxar")
@@ -50,6 +51,7 @@ def train_factors(
     # The initial weights depend only on the seed, and not on which factors this process trains.
     torch.manual_seed(recipe.training.seed)
     model = build_model(recipe, registry)
+    check_saved(run, model.factors)
     # The coarsest factor is trained first: it is usually the fastest, so problems with the data show up early.
     for factor in reversed(model.factors):
         if factor.name in mine:

@@ -20,6 +20,7 @@ from auxar.files import write_tensors
 from auxar.interfaces import Factor, Prior
 from auxar.recipe import Recipe, TrainingConfig
 from auxar.runs.layout import RunFolder
+from auxar.runs.versions import versions_entry
 from auxar.runs.weights import recipe_part
 from auxar.training.averaging import WeightAverage
 from auxar.training.checkpoints import Checkpoint, newest, save
@@ -187,7 +188,7 @@ class _Training:
         self.team.wait()
 
     def _facts(self) -> dict[str, str]:
-        return {"factor": self.factor.name, "images": self.images.fingerprint}
+        return {"factor": self.factor.name, "images": self.images.fingerprint, **versions_entry(self.factor)}
 
     def _finish(self, average: WeightAverage) -> None:
         average.apply()

@@ -80,6 +80,8 @@ class CausalConv2d(NormalizedLayer):
     With stride 2, the output at (i, j) is the stride-1 output at (2i, 2j), and height and width are halved, rounded up.
     """
 
+    weights_version = 2
+
     def __init__(
         self,
         inputs: int,
@@ -132,6 +134,8 @@ class Conv2d(NormalizedLayer):
     (i, j) reads rows 2i … 2i + 2 and columns 2j … 2j + 2, and height and width are halved, rounded up. These are the
     places at which `TransposedConv2d` writes, so the two keep features in place.
     """
+
+    weights_version = 2
 
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1, initial_deviation: float = 1.0) -> None:
         self.stride = stride

@@ -44,6 +44,8 @@ class SameSizeEmbedding(Embedding):
     one more block.
     """
 
+    weights_version = 2
+
     def __init__(self, view: ImageSpec, image: ImageSpec, *, filters: int, blocks: int, dropout: float) -> None:
         super().__init__()
         self.view = view
@@ -86,6 +88,8 @@ class EnlargingEmbedding(Embedding):
     view, and the fourth by upsampling to the size of the image. The third group has skip connections from the second,
     and the fourth from the first.
     """
+
+    weights_version = 2
 
     def __init__(
         self, view: ImageSpec, image: ImageSpec, *, factor: int, filters: int, blocks: int, dropout: float

@@ -16,7 +16,7 @@ import torch
 from helpers.tiny_runs import VIEW, changed, run, same, snapshot, tiny, weights, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 import auxar
 from auxar.commands.evaluate import evaluate
@@ -317,11 +317,36 @@ def test_weights_of_other_versions_are_loaded(copied):
     assert refusal(copied).startswith(f"{file} is damaged: its metadata entry 'recipe' is not valid JSON; ")
 
 
+def test_weights_of_another_version_of_a_network_are_refused(pictures, copied):
+    """The names and shapes of their weights may be the same."""
+    file = copied / "factors" / "prior" / "weights.safetensors"
+    tensors, metadata = read_tensors(file)
+    versions = json.loads(metadata.pop("versions"))
+    write_tensors(file, tensors, {**metadata, "versions": "[]"})
+    assert refusal(copied).startswith(f"{file} is damaged: the metadata entry 'versions' must be a JSON object")
+    assert versions["CausalConv2d"] == 2
+    for found, entry in ((1, {}), (3, {"versions": json.dumps({**versions, "CausalConv2d": 3})})):
+        write_tensors(file, tensors, {**metadata, **entry})
+        expected = (
+            f"{file} was trained with version {found} of the network's CausalConv2d, but version 2 of this auxar "
+            "computes other values from the same weights; use the auxar that trained it, or train the factor in a new "
+            "folder (--out)"
+        )
+        assert refusal(copied) == expected
+    # Training of the other factor does not begin.
+    (copied / "factors" / "stage0" / "weights.safetensors").unlink()
+    before = snapshot(copied)
+    with pytest.raises(UserError) as caught:
+        run(copied, tiny(pictures))
+    assert str(caught.value) == expected
+    assert snapshot(copied) == before
+
+
 def test_weights_of_another_size_are_named(copied):
     file = copied / "factors" / "prior" / "weights.safetensors"
-    tensors = load_file(file)
+    tensors, metadata = read_tensors(file)
     name = sorted(tensors)[0]
-    save_file({**tensors, name: torch.zeros(9, 9)}, file)
+    save_file({**tensors, name: torch.zeros(9, 9)}, file, metadata)
     shape = tuple(tensors[name].shape)
     expected = f"1 tensor(s) differ in name or shape; the first is {name}: expected {shape}, found (9, 9)"
     assert refusal(copied) == f"{file} does not belong to factor prior of this recipe: {expected}"

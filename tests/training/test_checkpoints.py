@@ -111,7 +111,7 @@ def test_without_another_a_damaged_checkpoint_is_named(pictures, stopped, damage
     elif damage in ("garbage", "empty"):
         file.write_bytes(b"garbage" * (damage == "garbage"))
     elif damage == "no step":
-        save_file(tensors, file)
+        save_file(tensors, file, {key: value for key, value in metadata.items() if key != "step"})
     elif damage in ("step", "later"):
         save_file(tensors, file, {**metadata, "step": "many" if damage == "step" else "8"})
     elif damage == "average":
@@ -151,7 +151,7 @@ def test_a_run_of_the_single_file_goes_on(pictures, whole, stopped):
     """Earlier versions kept only one checkpoint, in the file `training.safetensors`."""
     folder = stopped / "factors" / "prior"
     tensors, metadata = read_tensors(folder / "training-000000004.safetensors")
-    kept = {key: metadata[key] for key in ("step", "factor", "images", "moments", "seconds")}
+    kept = {key: metadata[key] for key in ("step", "factor", "images", "moments", "seconds", "versions")}
     for file in folder.glob("training*"):
         file.unlink()
     save_file(tensors, folder / "training.safetensors", kept)
