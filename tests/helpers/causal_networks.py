@@ -97,6 +97,7 @@ def light_networks(draw, images=None, blocks=(1, 2, 3), features=(0, 2)):
         blocks=draw(st.sampled_from(blocks)),
         features_channels=draw(st.sampled_from(features)),
         dropout=0.5,
+        kernel=draw(st.sampled_from([2, 3])),
     )
     return randomized(network, draw(SEEDS))
 
@@ -111,6 +112,7 @@ def full_networks(draw, images=None, features=(0, 2)):
         nr_resnet=draw(st.integers(1, 2)),
         features_channels=draw(st.sampled_from(features)),
         dropout=0.5,
+        kernel=draw(st.sampled_from([2, 3])),
     )
     return randomized(network, draw(SEEDS))
 

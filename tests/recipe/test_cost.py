@@ -40,11 +40,11 @@ def block(places: int, filters: int, sides: int, kernel: int) -> Iterator[Layer]
     yield places, 2 * filters, 2 * filters, kernel
 
 
-def blocks(count: int, places: int, filters: int, sides: int) -> Iterator[Layer]:
-    """Blocks of both streams: 2×3 kernels for u, and 2×2 kernels and the output of u for ul."""
+def blocks(count: int, places: int, filters: int, sides: int, rows: int) -> Iterator[Layer]:
+    """Blocks of both streams: rows × 3 kernels for u, and rows × rows kernels and the output of u for ul."""
     for _ in range(count):
-        yield from block(places, filters, sides, 6)
-        yield from block(places, filters, sides + filters, 4)
+        yield from block(places, filters, sides, 3 * rows)
+        yield from block(places, filters, sides + filters, rows * rows)
 
 
 def streams(image: ImageSpec, filters: int) -> Iterator[Layer]:
@@ -56,18 +56,18 @@ def streams(image: ImageSpec, filters: int) -> Iterator[Layer]:
 def light(image: ImageSpec, options: Any, features: int, outputs: int) -> Iterator[Layer]:
     places, filters = image.height * image.width, options["filters"]
     yield from streams(image, filters)
-    yield from blocks(options["blocks"], places, filters, features)
+    yield from blocks(options["blocks"], places, filters, features, options["kernel"])
     yield places, filters, outputs, 1
 
 
 def full(image: ImageSpec, options: Any, features: int, outputs: int) -> Iterator[Layer]:
     """Three resolutions down and up again, with a skip connection to each block on the way up."""
-    n, filters = options["nr_resnet"], options["filters"]
+    n, filters, rows = options["nr_resnet"], options["filters"], options["kernel"]
     places = [image.height * image.width // 4**k for k in range(3)]
     yield from streams(image, filters)
     for k in range(3):
-        yield from blocks(n, places[k], filters, features)
-        yield from blocks(n + (k < 2), places[k], filters, features + filters)
+        yield from blocks(n, places[k], filters, features, rows)
+        yield from blocks(n + (k < 2), places[k], filters, features + filters, rows)
     for coarse in places[1:]:
         # Down by 2×3 and 2×2, and up by 2×3 and 2×2, which are applied at each place of the coarse input.
         yield from ((coarse, filters, filters, kernel) for kernel in (6, 4, 6, 4))
@@ -89,9 +89,9 @@ def enlarging(view: ImageSpec, options: Any) -> Iterator[Layer]:
     yield places // 4, filters, filters, 9
     yield from group(n, places // 4, filters)
     yield from group(n, places // 4, filters, filters)
-    yield places // 4, filters, filters, 4
+    yield places // 4, filters, filters, 9
     yield from group(n, places, filters, filters)
-    yield places, filters, filters, 4
+    yield places, filters, filters, 9
     yield from group(n, 4 * places, filters)
     yield 4 * places, filters, filters, 9
 
@@ -104,7 +104,7 @@ def same_size(view: ImageSpec, options: Any) -> Iterator[Layer]:
         yield from group(n, places[k], filters)
         yield from group(n + (k < 2), places[k], filters, filters)
     for coarse in places[1:]:
-        yield from ((coarse, filters, filters, kernel) for kernel in (9, 4))
+        yield from ((coarse, filters, filters, 9) for _ in ("down", "up"))
     yield places[0], filters, filters, 9
 
 
@@ -142,12 +142,12 @@ FULL = {"name": "pixelcnn++", "filters": 3, "nr_resnet": 2}
 @pytest.mark.parametrize(
     "changes",
     [
-        {"stage__0__repeat": 2, "stage__0__decoder__blocks": 2, "image__height": 16, "prior__filters": 5},
+        {"stage__0__repeat": 2, "stage__0__decoder__blocks": 2, "image__height": 16, "prior__kernel": 3},
         {
             "stage__0__view": {"name": "grayscale", "levels": 16},
             "stage__0__embedding__blocks_per_group": 2,
             "stage__0__decoder": {**FULL, "filters": 5},
-            "prior": {**FULL, "head": "softmax"},
+            "prior": {**FULL, "kernel": 3, "head": "softmax"},
         },
     ],
     ids=["pyramid", "grayscale"],

@@ -31,11 +31,12 @@ def within(path: str, options: dict[str, Any]) -> dict[str, Any]:
 
 def full(nr_resnet: int, head: dict[str, Any]) -> dict[str, Any]:
     """PixelCNN++: 5 residual blocks of each stream at a resolution are "36 blocks", and 3 are "24 blocks"."""
-    return {"name": "pixelcnn++", "filters": 160, "nr_resnet": nr_resnet, "dropout": 0.5, **head}
+    return {"name": "pixelcnn++", "filters": 160, "nr_resnet": nr_resnet, "dropout": 0.5, "kernel": 2, **head}
 
 
 # Section 4.2: 100 filters, 3 residual blocks without down- or upsampling, and embeddings of 15 blocks: 5 groups of 3.
-LIGHT = {"name": "pixelcnn", "filters": 100, "blocks": 3, "dropout": 0.5}
+# The released code has 3×3 kernels.
+LIGHT = {"name": "pixelcnn", "filters": 100, "blocks": 3, "dropout": 0.5, "kernel": 3}
 EMBEDDING = {"name": "resnet", "filters": 100, "blocks_per_group": 3, "dropout": 0.5}
 
 

@@ -452,9 +452,11 @@ def test_ancestral_samples_of_an_image_and_its_view_follow_the_joint_model():
     model = randomized(Chain([Stage(view, embedding, decoder)], components.light_prior(light, view.view)), 11)
     images, views = all_images(image), all_images(view.view)
     with torch.no_grad():
-        # A view of one pixel has little effect after many 3×3 layers, so its features are scaled up.
+        # A view of one pixel has little effect after many 3×3 layers. Without biases, its features are small but differ
+        # as much as they are large, and they are scaled up.
         [stage] = model.stages
-        stage.embedding.out.gain *= 3000
+        for name, parameter in stage.embedding.named_parameters():
+            parameter *= 0.0 if name.endswith("bias") else 10000.0 if name == "out.gain" else 1.0
         fine, coarse = model.draw_views(SampleRequest(tuple(range(4000)), 0), WavefrontSampler())
         conditional = torch.stack(
             [stage.decoder.log_prob(images, each.expand(16, -1, -1, -1)) for each in stage.embedding(views)], dim=1
