@@ -91,8 +91,8 @@ class Figures:
             "From the model's distribution to centers of components",
             "Each row shows one image, drawn with the same noise in every column. The number above a column is "
             "subtracted from the log-scales of mixtures before drawing (0: exact samples of the model). The last "
-            "column is drawn by the rule ‘map’, which takes the center of a drawn mixture component. A softmax head has "
-            f"no log-scales, and draws exact samples in every column. Seed {self.config.seed}.",
+            "column is drawn by the rule ‘map’, which takes the center of a drawn mixture component. A softmax head "
+            f"has no log-scales, and draws exact samples in every column. Seed {self.config.seed}.",
             self._reduction,
         )
         yield Figure(

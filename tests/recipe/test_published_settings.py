@@ -20,7 +20,7 @@ CIFAR10 = {"data.path": "uoft-cs/cifar10", "data.train": "train", "data.heldout"
 CELEBA = {"data.path": "flwrlabs/celeba", "data.train": "train", "data.split.train": 0.95}
 CELEBA |= {"data.crop.left": 25, "data.crop.right": 25, "data.crop.top": 50, "data.crop.bottom": 40}
 
-# Section 3.3: Adam. Its betas are not given, so they are the usual ones. The code that Salimans et al. released averages
+# Section 3.3: Adam. Its betas are not given, so they are the usual ones. The released code of Salimans et al. averages
 # the weights with a decay of 0.9995.
 ADAM = {"training.learning_rate": 0.001, "training.betas": [0.9, 0.999], "training.ema": 0.9995}
 MIXTURE = {"head.name": "logistic_mixture", "head.components": 10}
@@ -72,7 +72,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         **within("prior", full(5, {"head.name": "softmax"})),
         **GRAYSCALE_TRAINING,
     },
-    # The code that Salimans et al. released at the end of 2016, except for the number of epochs, which is not published.
+    # The code that Salimans et al. released in 2016, except for the number of epochs, which is not published.
     "pixelcnnpp_cifar10": {
         **CIFAR10,
         **size(32),

@@ -443,8 +443,8 @@ def test_a_model_without_stages_is_exact(run):
         ),
         (
             {"rule": "map", "temperature": 0.5},
-            "(samples of the model, except that every pixel with a mixture is the center of a drawn component and every "
-            "predicted logit of a value is divided by 0.5), seed 1.",
+            "(samples of the model, except that every pixel with a mixture is the center of a drawn component and "
+            "every predicted logit of a value is divided by 0.5), seed 1.",
         ),
         ({"rule": "typical"}, "1 sample, drawing rule ‘typical’, seed 1."),
         ({"rule": "map", "seconds": 600}, "drawn in 10.0 min."),
