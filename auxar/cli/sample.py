@@ -55,7 +55,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--rule",
         choices=RULES,
-        help="ancestral (exact samples), reduced (lower variance) or map (modes of drawn mixture components)",
+        help="ancestral (exact samples), reduced (lower variance) or map (centers of drawn mixture components)",
     )
     parser.add_argument(
         "--reduction", type=float, metavar="R", help="for --rule reduced: number subtracted from the log-scales"

@@ -88,17 +88,17 @@ class Figures:
             )
         yield Figure(
             "reduction",
-            "From the model's distribution to its modes",
+            "From the model's distribution to centers of components",
             "Each row shows one image, drawn with the same noise in every column. The number above a column is "
             "subtracted from the log-scales of mixtures before drawing (0: exact samples of the model). The last "
-            "column is drawn by the rule ‘map’, which takes the mode of a drawn mixture component. A softmax head has "
-            f"no log-scales, and draws exact samples in every column. Seed {self.config.seed}.",
+            "column is drawn by the rule ‘map’, which takes the center of a drawn mixture component. A softmax head "
+            f"has no log-scales, and draws exact samples in every column. Seed {self.config.seed}.",
             self._reduction,
         )
         yield Figure(
             "map",
             "Images drawn by the rule ‘map’",
-            "Each pixel that a mixture predicts is the mode of a drawn mixture component, so the images are not "
+            "Each pixel that a mixture predicts is the center of a drawn mixture component, so the images are not "
             "samples of the model. A softmax head has no such components, and draws exact samples. "
             f"Seed {self.config.seed}.",
             self._map,

@@ -31,7 +31,7 @@ class DrawRule:
 
     - `ancestral` draws from the distribution itself, so images are exact samples of the model (at temperature 1).
     - `reduced` first subtracts `reduction` from every predicted log-scale. With 0, it is the same as `ancestral`.
-    - `map` draws a mixture component and takes its mode.
+    - `map` draws a mixture component and takes its center: the value nearest to the component's mean.
 
     For a softmax head, `reduced` and `map` are the same as `ancestral`, and `temperature` divides the logits under
     every rule. The logistic mixture ignores `temperature`.
@@ -42,8 +42,10 @@ class DrawRule:
         >>> DrawRule("map", reduction=0.5)
         Traceback (most recent call last):
         ValueError: reduction requires the rule 'reduced', got the rule 'map'
-        >>> DrawRule().meaning, DrawRule("reduced").meaning
-        ('exact samples of the model', 'exact samples of the model')
+        >>> DrawRule("reduced").meaning
+        'exact samples of the model'
+        >>> DrawRule("reduced", reduction=0.5).meaning
+        'samples of the model, except that every predicted log-scale is lowered by 0.5'
     """
 
     name: str = attrs.field(default="ancestral", validator=_known_rule)
@@ -61,16 +63,17 @@ class DrawRule:
     def meaning(self) -> str:
         """A phrase for captions that says whether the rule draws exact samples of the model, or else what it changes.
 
-        It depends only on the rule, not on the head, which may ignore a change.
+        It is true of every head, because it names the predicted numbers that are changed. A head that predicts no such
+        numbers draws exact samples.
         """
         changes = []
         if self.reduction:
-            changes.append(f"log-scales lowered by {self.reduction:g} before drawing")
+            changes.append(f"every predicted log-scale is lowered by {self.reduction:g}")
         elif self.name == "map":
-            changes.append("every pixel is the mode of a drawn mixture component")
+            changes.append("every pixel with a mixture is the center of a drawn component")
         if self.temperature != 1.0:
-            changes.append(f"temperature {self.temperature:g}")
-        return f"not the model's own distribution: {', '.join(changes)}" if changes else "exact samples of the model"
+            changes.append(f"every predicted logit of a value is divided by {self.temperature:g}")
+        return f"samples of the model, except that {' and '.join(changes)}" if changes else "exact samples of the model"
 
 
 @attrs.frozen(eq=False)

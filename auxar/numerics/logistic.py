@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+SMALLEST_REDUCED_LOG_SCALE = -600.0
+"""Lower bound of log-scales that a draw has reduced. It keeps 1 / scale finite in float64."""
+
 
 def log_interval_mass(low: Tensor, high: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
     """Computes log P(low ≤ value ≤ high) in nats. The arguments are broadcast.
@@ -42,6 +45,18 @@ def log_mass(value: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Ten
         1.0
     """
     return log_interval_mass(value, value, mean, log_scale, levels)
+
+
+def reduced(log_scale: Tensor, reduction: float) -> Tensor:
+    """Subtracts `reduction` from log-scales for a draw with lower variance. The result is at least -600.
+
+    The bound keeps 1 / scale finite in float64. It does not change draws: at such a scale, the distribution is a point.
+
+    Examples:
+        >>> reduced(torch.tensor([-7.0, 0.5]), 0.5), reduced(torch.tensor(-7.0), 1e9)
+        (tensor([-7.5000,  0.0000]), tensor(-600.))
+    """
+    return (log_scale - reduction).clamp(min=SMALLEST_REDUCED_LOG_SCALE)
 
 
 def draw(uniform: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:

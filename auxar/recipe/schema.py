@@ -247,7 +247,7 @@ class SamplingConfig:
     """Number of images to draw, at most a billion. If it is 0, a run draws no images and no figures."""
     rule: str = attrs.field(default="ancestral", validator=_one_of(*RULES))
     """Rule by which a value is drawn from its distribution: `ancestral` draws exact samples of the model, `reduced`
-    lowers the log-scales first, `map` draws a mixture component and takes its mode."""
+    lowers the log-scales first, `map` draws a mixture component and takes its center."""
     reduction: float = attrs.field(default=0.0, validator=[_finite, ge(0.0)])
     """Constant that the rule `reduced` subtracts from the predicted log-scales. Other rules require 0."""
     temperature: float = attrs.field(default=1.0, validator=[_finite, positive])

@@ -56,9 +56,9 @@ HEAD_SPECS = [
     for channels, levels in [(1, 2), (1, 5), (3, 2), (3, 3), (2, 4), (4, 3), (1, 16), (3, 16), (1, 256), (3, 256)]
 ]
 HOT, USUAL, COLD = DrawRule(temperature=2.0), DrawRule(), DrawRule(temperature=0.5)
-MODES, REDUCED, SHARP = DrawRule("map"), DrawRule("reduced", reduction=0.6), DrawRule("reduced", reduction=50.0)
+CENTERS, REDUCED, SHARP = DrawRule("map"), DrawRule("reduced", reduction=0.6), DrawRule("reduced", reduction=50.0)
 FROZEN, MIXED = DrawRule("map", temperature=0.01), DrawRule("reduced", reduction=0.6, temperature=100.0)
-RULES = (USUAL, MODES, FROZEN, MIXED)
+RULES = (USUAL, CENTERS, FROZEN, MIXED)
 """The rules under which drawn pixels must be valid and reproducible."""
 
 
@@ -218,12 +218,12 @@ def _check_rules(head: Head, spec: ImageSpec, parameters: Tensor, seed: int) -> 
             temperatures = f"{colder.temperature:g} are less likely than pixels drawn at {warmer.temperature:g}"
             broken("rule", f"pixels drawn at temperature {temperatures}", image=spec)
     if not torch.equal(drawn[REDUCED], drawn[USUAL]):
-        for first, second in zip(drawn[SHARP].unbind(1), drawn[MODES].unbind(1), strict=True):
-            message = "scales that are reduced until they vanish must draw as the rule map, which takes modes"
+        for first, second in zip(drawn[SHARP].unbind(1), drawn[CENTERS].unbind(1), strict=True):
+            message = "scales that are reduced until they vanish must draw as the rule map, which takes centers"
             check_alike(first, second, "rule", message, image=spec)
-        usual, reduced = ((drawn[rule] - drawn[MODES])[:, 0].abs().double() for rule in (USUAL, REDUCED))
+        usual, reduced = ((drawn[rule] - drawn[CENTERS])[:, 0].abs().double() for rule in (USUAL, REDUCED))
         if reduced.mean().item() > usual.mean().item() + _error(usual, reduced):
-            broken("rule", "with reduced scales, the values that are drawn lie further from the modes", image=spec)
+            broken("rule", "with reduced scales, the values that are drawn lie further from the centers", image=spec)
 
 
 def _error(first: Tensor, second: Tensor) -> float:

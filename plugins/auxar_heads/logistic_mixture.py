@@ -17,8 +17,6 @@ MOST_COMPONENTS = 1024
 # The lower bound of log-scales. Narrower components gain nothing, because at a scale of e⁻⁷ nearly all mass can lie in
 # one of 256 values, and they reduce stability.
 SMALLEST_LOG_SCALE = -7.0
-# The lower bound of log-scales after the draw rule `reduced` has lowered them. It keeps 1 / scale finite.
-SMALLEST_REDUCED_LOG_SCALE = -600.0
 # The upper bound of log-scales. Wider components are flat over [-1, 1]. The bound keeps all results finite.
 LARGEST_LOG_SCALE = 20.0
 
@@ -70,7 +68,7 @@ class LogisticMixtureHead(RestrictableHead):
         if rule.name != "map":
             log_scales = log_scales.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
             if rule.reduction:
-                log_scales = log_scales - rule.reduction
+                log_scales = logistic.reduced(log_scales, rule.reduction)
             points = logistic.draw(uniforms[:, 1:], points, log_scales)
         # Positions are in units of levels, so a coupling multiplies the distance of an earlier channel's value from the
         # middle of the range.
@@ -104,7 +102,7 @@ class LogisticMixtureHead(RestrictableHead):
     def draw_restricted(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule, pixels: DrawnPixels) -> Tensor:
         known, means, log_scales, couplings = self._split(parameters.double())
         if rule.reduction:
-            log_scales = (log_scales - rule.reduction).clamp(min=SMALLEST_REDUCED_LOG_SCALE)
+            log_scales = logistic.reduced(log_scales, rule.reduction)
         scaled = means.new_zeros(len(means), self.channels)
         drawn = []
         for channel in range(self.channels):

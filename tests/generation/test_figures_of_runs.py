@@ -78,7 +78,7 @@ def expected_figures(folder, images, rows, seed, rule):
     image, view, coarsest = samples(rows)
     view_of_heldout = model.views(heldout)[1]
     reduced = [DrawRule("reduced", reduction=number) for number in (0, 0.2, 0.4, 0.6, 0.8, 1)]
-    modes = samples(6 * rows, DrawRule("map"))[0]
+    centers = samples(6 * rows, DrawRule("map"))[0]
     candidates = torch.cat([training, training.flip(3)])
     shown = torch.cat([image, heldout])
     by_pixel, distances = nearest(shown, candidates)
@@ -95,7 +95,7 @@ def expected_figures(folder, images, rows, seed, rule):
             ["0", "0.2", "0.4", "0.6", "0.8", "1", "map"],
             [],
         ),
-        "map": ([modes[column::6] for column in range(6)], [""] * 6, []),
+        "map": ([centers[column::6] for column in range(6)], [""] * 6, []),
         "growth": ([coarsest, view, image], ["2 x 2", "4 x 4", "8 x 8"], []),
         "memorization": (
             [shown, candidates[by_pixel], candidates[by_view]],

@@ -147,9 +147,9 @@ def test_the_command_takes_rule_batch_size_sampler_and_folders(sampled, pictures
     again, other = sampled(*arguments, "--batch-size", 3, "--sampler", "raster")
     assert other["sampler"] == "raster"
     assert np.array_equal(again["images"], arrays["images"])
-    modes, facts = sampled(*arguments, "--rule", "map")
+    centers, facts = sampled(*arguments, "--rule", "map")
     assert facts["rule"] == "map"
-    assert not np.array_equal(modes["images"], arrays["images"])
+    assert not np.array_equal(centers["images"], arrays["images"])
     by_default, facts = sampled("--given", pictures / "000.png")
     assert by_default["images"].shape == (1, 4, 3, 8, 8)
 

@@ -435,15 +435,16 @@ def test_a_model_without_stages_is_exact(run):
         ({"rule": "ancestral"}, "1 sample, drawing rule ‘ancestral’ (exact samples of the model), seed 1."),
         (
             {"rule": "ancestral", "temperature": 0.9},
-            "(not the model's own distribution: temperature 0.9), seed 1.",
+            "(samples of the model, except that every predicted logit of a value is divided by 0.9), seed 1.",
         ),
         (
             {"rule": "reduced", "reduction": 1.5},
-            "(not the model's own distribution: log-scales lowered by 1.5 before drawing)",
+            "(samples of the model, except that every predicted log-scale is lowered by 1.5), seed 1.",
         ),
         (
             {"rule": "map", "temperature": 0.5},
-            "(not the model's own distribution: every pixel is the mode of a drawn mixture component, temperature 0.5)",
+            "(samples of the model, except that every pixel with a mixture is the center of a drawn component and "
+            "every predicted logit of a value is divided by 0.5), seed 1.",
         ),
         ({"rule": "typical"}, "1 sample, drawing rule ‘typical’, seed 1."),
         ({"rule": "map", "seconds": 600}, "drawn in 10.0 min."),

@@ -329,8 +329,8 @@ class WarmIfReduced(SoftmaxHead):
         return super().draw_restricted(parameters, uniforms, attrs.evolve(rule, temperature=temperature), pixels)
 
 
-class NoModes(Mixture):
-    """A head that takes no modes under the rule `map`."""
+class NoCenters(Mixture):
+    """A head that takes no centers under the rule `map`."""
 
     def draw(self, parameters, uniforms, rule):
         return super().draw(parameters, uniforms, DrawRule() if rule.name == "map" else rule)
@@ -339,8 +339,8 @@ class NoModes(Mixture):
         return super().draw_restricted(parameters, uniforms, DrawRule() if rule.name == "map" else rule, pixels)
 
 
-class BesideModes(Mixture):
-    """A head that draws values above the modes under the rule `map`."""
+class BesideCenters(Mixture):
+    """A head that draws values above the centers under the rule `map`."""
 
     def draw(self, parameters, uniforms, rule):
         return super().draw(self.raised(parameters, rule), uniforms, rule)
@@ -606,7 +606,7 @@ def test_a_head_that_draws_wrongly_at_many_levels_is_caught(head, message):
     tells(error, message)
 
 
-MODES = "rule: scales that are reduced until they vanish must draw as the rule map, which takes modes: "
+CENTERS = "rule: scales that are reduced until they vanish must draw as the rule map, which takes centers: "
 
 
 @pytest.mark.parametrize(
@@ -615,9 +615,9 @@ MODES = "rule: scales that are reduced until they vanish must draw as the rule m
         (HotIsCold, "rule: pixels drawn at temperature 1 are less likely than pixels drawn at 2 (image)"),
         (WarmOnce, "rule: under this rule, the first channel of draw_restricted differs from …: … (rule, image)"),
         (WarmIfReduced, "rule: under this rule, the first channel of draw_restricted differs from …: … (rule, image)"),
-        (NoModes, MODES + "the value 3 was drawn … and … times in 4,000 draws each (image)"),
-        (BesideModes, MODES + "the value 3 was drawn … and 0 times in 4,000 draws each (image)"),
-        (Widened, "rule: with reduced scales, the values that are drawn lie further from the modes (image)"),
+        (NoCenters, CENTERS + "the value 3 was drawn … and … times in 4,000 draws each (image)"),
+        (BesideCenters, CENTERS + "the value 3 was drawn … and 0 times in 4,000 draws each (image)"),
+        (Widened, "rule: with reduced scales, the values that are drawn lie further from the centers (image)"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -156,10 +156,9 @@ class Mixture {
         const double *coupling = couplings() + k;
         for (int64_t channel = 0; channel < d.channels; channel++) {
             double point = means(channel)[k];
-            if (!d.modes) {
+            if (!d.centers) {
                 const double uniform = uniforms[1 + channel];
-                const double log_scale = bounded(log_scales(channel)[k]) - d.reduction;
-                point += std::exp(log_scale) * std::log(uniform / (1 - uniform));
+                point += std::exp(reduced(log_scales(channel)[k])) * std::log(uniform / (1 - uniform));
             }
             double position = point * middle + middle;
             for (int64_t earlier = 0; earlier < channel; earlier++, coupling += lanes)
@@ -183,7 +182,7 @@ class Mixture {
 #pragma omp simd
         for (int64_t k = 0; k < lanes; k++) inside_nats[k] *= share[k] * inside_share[k];
         const int64_t k = draw_category(uniforms[2 * channel], inside_nats.data(), d.components);
-        if (d.modes) return nearest_value(mean[k], in, d.levels);
+        if (d.centers) return nearest_value(mean[k], in, d.levels);
         return draw_between(uniforms[2 * channel + 1], mean[k], inverse_scale[k], in, d.levels);
     }
 
@@ -204,10 +203,13 @@ class Mixture {
     const double *log_scales(int64_t channel) const { return loaded.data() + (1 + d.channels + channel) * lanes; }
     const double *couplings() const { return loaded.data() + (1 + 2 * d.channels) * lanes; }
 
-    double bounded(double log_scale) const {
-        return log_scale < d.smallest_log_scale  ? d.smallest_log_scale
-               : log_scale > d.largest_log_scale ? d.largest_log_scale
-                                                 : log_scale;
+    // Clamps a log-scale to the bounds that the likelihood has too, and then subtracts the rule's reduction.
+    double reduced(double log_scale) const {
+        const double bounded = log_scale < d.smallest_log_scale  ? d.smallest_log_scale
+                               : log_scale > d.largest_log_scale ? d.largest_log_scale
+                                                                 : log_scale;
+        const double lowered = bounded - d.reduction;
+        return lowered < d.smallest_reduced_log_scale ? d.smallest_reduced_log_scale : lowered;
     }
 
     // Computes the channel's means, shifted by the earlier channels, and its scales. It is called on demand, because
@@ -215,13 +217,11 @@ class Mixture {
     void prepare(int64_t channel, const int64_t *before) {
         if (prepared == channel) return;
         prepared = channel;
-        const double reduction = d.reduction, smallest = d.smallest_reduced_log_scale;
         const double *own_means = means(channel), *own_scales = log_scales(channel);
 #pragma omp simd
         for (int64_t k = 0; k < lanes; k++) {
             mean[k] = own_means[k];
-            const double log_scale = bounded(own_scales[k]) - reduction;
-            inverse_scale[k] = exp_of(log_scale < smallest ? -smallest : -log_scale);
+            inverse_scale[k] = exp_of(-reduced(own_scales[k]));
         }
         const double *coupling = couplings() + channel * (channel - 1) / 2 * lanes;
         for (int64_t earlier = 0; earlier < channel; earlier++, coupling += lanes) {

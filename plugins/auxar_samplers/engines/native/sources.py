@@ -11,13 +11,9 @@ import torch
 from torch import Tensor
 
 from auxar import DrawSource, ForceSource, Head, PixelSource
+from auxar.numerics.logistic import SMALLEST_REDUCED_LOG_SCALE
 from auxar.support import SumWalk
-from auxar_heads.logistic_mixture import (
-    LARGEST_LOG_SCALE,
-    SMALLEST_LOG_SCALE,
-    SMALLEST_REDUCED_LOG_SCALE,
-    LogisticMixtureHead,
-)
+from auxar_heads.logistic_mixture import LARGEST_LOG_SCALE, SMALLEST_LOG_SCALE, LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.engines.native.fitting import check_fits
@@ -81,7 +77,7 @@ def described(source: PixelSource) -> str:
 def _mixture(head: Head, source: DrawSource, drawing: Drawing) -> str:
     assert isinstance(head, LogisticMixtureHead)
     drawing.channels = head.channels
-    drawing.components, drawing.modes = head.components, source.rule.name == "map"
+    drawing.components, drawing.centers = head.components, source.rule.name == "map"
     drawing.smallest_log_scale, drawing.largest_log_scale = SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE
     drawing.reduction, drawing.smallest_reduced_log_scale = source.rule.reduction, SMALLEST_REDUCED_LOG_SCALE
     return "draw_mixture"

@@ -87,7 +87,7 @@ class Drawing(ctypes.Structure):
         ("levels", ctypes.c_int64),
         ("outside", ctypes.c_int64),
         ("components", ctypes.c_int64),
-        ("modes", ctypes.c_int64),
+        ("centers", ctypes.c_int64),
         ("smallest_log_scale", ctypes.c_double),
         ("largest_log_scale", ctypes.c_double),
         ("reduction", ctypes.c_double),
