@@ -31,8 +31,8 @@ class FactorCost:
     memory: int
     """Training memory in bytes, in float32.
 
-    It includes the weights, gradients, Adam's moments, the weight average (if `ema` > 0), and the tensors kept for the
-    backward pass of one accumulated part of a batch.
+    It includes the weights, gradients, the optimizer's two moments, the weight average (if `ema` > 0), and the tensors
+    kept for the backward pass of one accumulated part of a batch.
     """
 
 

@@ -16,14 +16,13 @@ from auxar.errors import UserError, did_you_mean, is_unicode, one_line, shown
 from auxar.files import kind, read_bytes
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
+from auxar.recipe.overrides import remove_replaced, replaced
 from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig, check_image
 from auxar.recipe.structuring import structure, unstructure
 from auxar.recipe.toml import LongInteger, parse_toml, toml_text
 
 COMMON_KEYS = ("precision", "trackers", "parallel")
 """The keys of [training] that apply to the whole process and cannot differ between factors."""
-LENGTHS = frozenset({"steps", "epochs"})
-"""The keys that give the length of training."""
 LONGEST_KEY = 100
 """Maximum number of characters of a key in an error message."""
 MOST_PARTS = 20
@@ -181,9 +180,9 @@ def _factor_training(recipe: Recipe, base: Mapping[str, Any], overrides: Any) ->
             raise UserError(f"{path}: no factor is named '{name}'{did_you_mean(name, recipe.factor_names)}")
         if not isinstance(override, Mapping):
             raise UserError(f"{path}: expected a table")
-        # If a factor sets `steps` or `epochs`, neither `steps` nor `epochs` of [training] applies to it.
-        length = LENGTHS if override.keys() & LENGTHS else frozenset()
-        table = {key: value for key, value in base.items() if key not in length}
+        # If a factor sets `steps` or `epochs`, for example, neither `steps` nor `epochs` of [training] applies to it.
+        obsolete = replaced(override)
+        table = {key: value for key, value in base.items() if key not in obsolete}
         merged[name] = structure({**table, **override}, TrainingConfig, path)
         for key in COMMON_KEYS:
             if getattr(merged[name], key) != getattr(recipe.training, key):
@@ -262,24 +261,9 @@ def _apply(table: dict[str, Any], setting: str) -> None:
             node[index] = value
         else:
             node = node[index]
-    if parts[-1] in LENGTHS and parts[0] == "training":
-        # `node` is the table with the new length: [training], or [training.factor.NAME].
-        _replace_length(node, parts[-1])
-
-
-def _replace_length(training: dict[str, Any], keep: str) -> None:
-    """Removes the lengths of training that a new setting of the key `keep` replaces.
-
-    These are the other one of `steps` and `epochs` and, if the setting is for all factors, the lengths of single
-    factors.
-    """
-    for key in LENGTHS - {keep}:
-        training.pop(key, None)
-    factors = training.get("factor")
-    for override in factors.values() if isinstance(factors, dict) else ():
-        if isinstance(override, dict):
-            for key in LENGTHS:
-                override.pop(key, None)
+    if parts[0] == "training" and isinstance(node, dict):
+        # `node` is the table with the new setting, such as [training] or [training.factor.NAME].
+        remove_replaced(node, parts[-1])
 
 
 def _value(text: str) -> Any:

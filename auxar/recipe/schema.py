@@ -11,6 +11,7 @@ from attrs.validators import ge, le, lt, optional
 
 from auxar.errors import UserError, shown
 from auxar.interfaces import RULES, DrawRule, ImageSpec, SampleRequest, at_most, positive
+from auxar.recipe.overrides import REQUIREMENTS
 from auxar.structuring import NO_KEY
 
 Table = Mapping[str, Any]
@@ -177,18 +178,37 @@ class TrainingConfig:
     """Number of images per optimizer step, summed over all processes and accumulated parts, 1 … 2^20."""
     accumulate: int = attrs.field(default=1, validator=positive)
     """Number of parts in which each process computes its share of a batch. More parts need less memory."""
+    optimizer: str = attrs.field(default="adam", validator=_one_of("adam", "adamw"))
+    """The optimizer: `adam`, as in the paper, or `adamw`, which is Adam with decoupled weight decay."""
     learning_rate: float = attrs.field(default=1e-3, validator=positive)
-    """Learning rate of Adam at the first step."""
-    decay: float = attrs.field(default=1.0, validator=[positive, le(1.0)])
-    """Number that the learning rate is multiplied by after every step, greater than 0 and at most 1."""
+    """Learning rate at the first step, or at the first step after `warmup`."""
     betas: tuple[float, float] = attrs.field(default=(0.9, 0.999), validator=_below_one)
-    """Decay rates of Adam's first and second moment, at least 0 and less than 1."""
+    """Decay rates of the optimizer's first and second moment, at least 0 and less than 1."""
+    weight_decay: float | None = attrs.field(default=None, validator=optional(ge(0.0)))
+    """Weight decay of `adamw`: each step subtracts this number times the learning rate times the weights from all
+    weights. It is 0.01 if it is not given. The optimizer `adam` does not accept it."""
+    schedule: str = attrs.field(default="exponential", validator=_one_of("constant", "exponential", "cosine"))
+    """How the learning rate changes over the steps after `warmup`: `constant` keeps it, `exponential` multiplies it by
+    `decay` after every step, as in the paper, and `cosine` lowers it along half a period of a cosine until the end of
+    training."""
+    decay: float = attrs.field(default=1.0, validator=[positive, le(1.0)])
+    """Number that the schedule `exponential` multiplies the learning rate by after every step, greater than 0 and at
+    most 1. Other schedules require 1."""
+    final_fraction: float = attrs.field(default=0.0, validator=[ge(0.0), le(1.0)])
+    """Learning rate at the end of the schedule `cosine`, as a fraction of `learning_rate`, 0 … 1. Other schedules
+    require 0."""
+    warmup: int = attrs.field(default=0, validator=ge(0))
+    """Number of steps at the beginning in which the learning rate rises linearly to `learning_rate`. In step k it is
+    k / (`warmup` + 1) of it."""
     clip: float | None = attrs.field(default=None, validator=optional(positive))
     """Maximum norm of the gradient of the loss in bits/dim. A larger gradient is scaled down to it. There is no limit
     if it is not given."""
     ema: float = attrs.field(default=0.9995, validator=[ge(0.0), lt(1.0)])
     """Decay of the moving average of the weights, which evaluation and sampling use. If it is 0, they use the last
     weights."""
+    ema_warmup: bool = True
+    """Whether the moving average covers fewer steps at the beginning of training, about the last tenth of all steps so
+    far. If not, it is only corrected for bias."""
     flip: bool = False
     """Whether each training image is mirrored left to right with probability ½."""
     precision: str = attrs.field(default="float32", validator=_one_of("float32", "bf16"))
@@ -217,6 +237,10 @@ class TrainingConfig:
         if (self.steps is None) == (self.epochs is None):
             found = "neither" if self.steps is None else "both"
             raise ValueError(f"exactly one of steps and epochs must be given, got {found}")
+        for key, (choice, name) in REQUIREMENTS.items():
+            found = getattr(self, choice)
+            if found != name and getattr(self, key) != getattr(attrs.fields(TrainingConfig), key).default:
+                raise ValueError(f"{key} requires the {choice} '{name}', got the {choice} '{found}'")
 
     def total_steps(self, images: int) -> int:
         """Returns the total number of optimizer steps for a training set of `images` images."""

@@ -1,1 +1,1 @@
-"""Training of factors: the loop, checkpoints, weight averages, progress and trackers."""
+"""Training of factors: the loop, optimizers, schedules, checkpoints, weight averages, progress and trackers."""

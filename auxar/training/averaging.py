@@ -5,17 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+WARMUP = 10
+"""While the average warms up, it covers about the last 1 / `WARMUP` of the updates so far."""
+
 
 class WeightAverage:
-    """Exponential moving average of a module's parameters, with bias correction.
+    """Exponential moving average of a module's parameters.
 
-    After t updates it equals Σ decay^(t-i) w_i / Σ decay^(t-i) with i = 1 … t: the usual average, started at zero and
-    divided by 1 - decay^t. The initial weights do not contribute. With decay 0, no average is kept and the last weights
-    are used.
+    Update t = 1, 2, … moves the average towards the weights by a share of their distance. With warmup, the share is the
+    larger of 1 - decay and 10 / (t + 9). While t is less than about 10 / (1 - decay), the average therefore covers
+    about the last tenth of the updates, and no weights from the beginning of training. Without warmup, the average is
+    corrected for bias: it equals Σ decay^(t-i) w_i / Σ decay^(t-i) with i = 1 … t.
+
+    The initial weights do not contribute. Apart from the average, only the number of updates is state. With decay 0, no
+    average is kept and the last weights are used.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, module: nn.Module, decay: float, *, warmup: bool = True) -> None:
         self.decay = decay
+        self.warmup = warmup
         self.parameters = dict(module.named_parameters())
         self.averages = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.updates = 0
@@ -25,8 +33,12 @@ class WeightAverage:
         """Updates the average with the current weights."""
         self.updates += 1
         if self.decay:
-            weight = (1 - self.decay) / (1 - self.decay**self.updates)
-            torch._foreach_lerp_(list(self.averages.values()), list(self.parameters.values()), weight)
+            torch._foreach_lerp_(list(self.averages.values()), list(self.parameters.values()), self._share())
+
+    def _share(self) -> float:
+        if self.warmup:
+            return max(1 - self.decay, WARMUP / (self.updates + WARMUP - 1))
+        return (1 - self.decay) / (1 - self.decay**self.updates)
 
     @torch.no_grad()
     def apply(self) -> None:

@@ -28,7 +28,7 @@ logger = logging.getLogger("auxar")
 
 # The number is optional: earlier versions of auxar kept a single checkpoint, named training.safetensors.
 NAME = re.compile(r"training(?:-(\d+))?\.safetensors")
-# Names of the optimizer's tensors: the index of a parameter, and a key of Adam's state.
+# Names of the optimizer's tensors: the index of a parameter, and a key of the state of Adam and AdamW.
 MOMENT = re.compile(r"(\d+)\.(step|exp_avg|exp_avg_sq)")
 
 

@@ -1,4 +1,4 @@
-"""Trains one factor by maximum likelihood (paper, equation 4) with Adam. Training can resume from a checkpoint."""
+"""Trains one factor by maximum likelihood (paper, equation 4). Training can resume from a checkpoint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from auxar.runs.versions import versions_entry
 from auxar.runs.weights import recipe_part
 from auxar.training.averaging import WeightAverage
 from auxar.training.checkpoints import Checkpoint, newest, save
+from auxar.training.optimization import make_optimizer
 from auxar.training.progress import Meter
+from auxar.training.schedules import warn_of_warmup
 
 
 def seed_of(*parts: object) -> int:
@@ -88,19 +90,18 @@ class _Training:
     def run_to_end(self) -> None:
         if not any(parameter.requires_grad for parameter in self.factor.parameters()):
             # A factor without trainable parameters, such as a fixed prior, needs no training.
-            self._finish(WeightAverage(self.factor, self.config.ema))
+            self._finish(self._new_average())
             return
+        if self.team.rank == 0:
+            warn_of_warmup(self.factor.name, self.config, self.total)
         saved = newest(self.folder, self.factor, self.config.ema > 0, self.total)
         if saved is None:
             self._initialize()
         else:
             _check_images(saved, self.images.fingerprint)
             self.factor.load_state_dict(saved.part("factor"))
-        fused = self.team.device.type in ("cpu", "cuda")
-        optimizer = torch.optim.Adam(
-            self.factor.parameters(), lr=self.config.learning_rate, betas=self.config.betas, fused=fused
-        )
-        average = WeightAverage(self.factor, self.config.ema)
+        optimizer = make_optimizer(self.factor.parameters(), self.config, self.team.device.type)
+        average = self._new_average()
         if saved is not None:
             saved.restore(optimizer, average)
             self.meter.resume(saved.progress)
@@ -113,6 +114,9 @@ class _Training:
             self._save(optimizer, average)
             self._finish(average)
         self.team.accelerator.free_memory()
+
+    def _new_average(self) -> WeightAverage:
+        return WeightAverage(self.factor, self.config.ema, warmup=self.config.ema_warmup)
 
     def _batches(
         self, start: int, steps: int, batch_size: int, processes: int, rank: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from auxar.files import append_line, is_file, parse_json, read_bytes, to_json, w
 from auxar.interfaces import Factor
 from auxar.recipe import TrainingConfig
 from auxar.training.checkpoints import Progress
+from auxar.training.schedules import learning_rates
 
 MOST_SKIPPED = 50
 """Maximum number of consecutive skipped steps. If more steps fail, the cause is the weights rather than a batch."""
@@ -37,21 +39,21 @@ class Meter:
         self.last, self.last_step = time.perf_counter(), 0
         """Time and step of the last line of metrics, or of the start of training in this process."""
         self.bar: Any = None
+        self.rates = learning_rates(config, total)
+        self.learning_rate = next(self.rates)
+        """Learning rate of the next step."""
 
     @property
     def progress(self) -> Progress:
         """The part of the meter's state that is stored in a checkpoint."""
         return Progress(self.step, self.skipped, self.seconds + time.perf_counter() - self.last, tuple(self.losses))
 
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the next step."""
-        return self.config.learning_rate * self.config.decay**self.step
-
     def resume(self, progress: Progress) -> None:
         """Restores the progress that was stored in a checkpoint."""
         self.step, self.skipped, self.seconds = progress.step, progress.skipped, progress.seconds
         self.losses = list(progress.losses)
+        self.rates = itertools.islice(learning_rates(self.config, self.total), self.step, None)
+        self.learning_rate = next(self.rates)
 
     def begin(self) -> None:
         """Starts the progress bar, and removes metrics of steps after the checkpoint, which will be repeated."""
@@ -74,7 +76,7 @@ class Meter:
         With `finite=False`, the loss or gradient was not finite and the step did not change the weights. This raises
         `UserError` unless `training.nonfinite` is "skip" and at most `MOST_SKIPPED` steps in a row were skipped.
         """
-        rate = self.learning_rate
+        rate, self.learning_rate = self.learning_rate, next(self.rates)
         self.step += 1
         self.bar.update()
         if finite:

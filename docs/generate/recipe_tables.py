@@ -42,6 +42,8 @@ UNITS = {
     "training.batch_size": "images",
     "training.accumulate": "parts",
     "training.decay": "per step",
+    "training.final_fraction": "fraction",
+    "training.warmup": "steps",
     "training.clip": "bits/dim",
     "training.ema": "per step",
     "training.initialization_images": "images",

@@ -22,7 +22,8 @@ CELEBA |= {"data.crop.left": 25, "data.crop.right": 25, "data.crop.top": 50, "da
 
 # Section 3.3: Adam. Its betas are not given, so they are the usual ones. The released code of Salimans et al. averages
 # the weights with a decay of 0.9995.
-ADAM = {"training.learning_rate": 0.001, "training.betas": [0.9, 0.999], "training.ema": 0.9995}
+ADAM = {"training.optimizer": "adam", "training.learning_rate": 0.001, "training.betas": [0.9, 0.999]}
+ADAM |= {"training.schedule": "exponential", "training.warmup": 0, "training.ema": 0.9995}
 MIXTURE = {"head.name": "logistic_mixture", "head.components": 10}
 
 

@@ -211,8 +211,9 @@ def test_a_key_taken_away_has_a_default_or_is_required(path):
 def test_the_nearest_key_is_suggested():
     assert refusal(training__batchsize=3) == (
         "training: unknown key 'batchsize'; did you mean 'batch_size'? (known: accumulate, batch_size, betas, "
-        "checkpoint_every, clip, decay, ema, epochs, flip, initialization_images, keep_checkpoints, learning_rate, "
-        "log_every, nonfinite, parallel, precision, seed, steps, trackers)"
+        "checkpoint_every, clip, decay, ema, ema_warmup, epochs, final_fraction, flip, initialization_images, "
+        "keep_checkpoints, learning_rate, log_every, nonfinite, optimizer, parallel, precision, schedule, seed, steps, "
+        "trackers, warmup, weight_decay)"
     )
     assert "stage[0].decoder: unknown key 'filter'; did you mean 'filters'?" in refusal(stage__0__decoder__filter=3)
     assert refusal(trainin={}).startswith("unknown key 'trainin'; did you mean 'training'?")
@@ -226,6 +227,8 @@ def test_the_nearest_key_is_suggested():
         ("stage[0].support", "free, restricted"),
         ("training.precision", "float32, bf16"),
         ("training.nonfinite", "stop, skip"),
+        ("training.optimizer", "adam, adamw"),
+        ("training.schedule", "constant, exponential, cosine"),
         ("training.parallel", "batch, factors"),
     ],
 )
@@ -250,6 +253,17 @@ def test_the_choices_of_a_key_are_accepted_and_no_other_values(key, choices):
         ("training__flip", 1, "training.flip: expected a boolean, got the integer 1"),
         ("training__betas", [0.9, 1.0], "training: betas must be at least 0 and less than 1, got [0.9, 1.0]"),
         ("training__betas", 0.9, "training.betas: expected a list"),
+        ("training__warmup", -1, "training: 'warmup' must be >= 0: -1"),
+        (
+            "training__weight_decay",
+            0.0,
+            "training: weight_decay requires the optimizer 'adamw', got the optimizer 'adam'",
+        ),
+        (
+            "training__final_fraction",
+            0.1,
+            "training: final_fraction requires the schedule 'cosine', got the schedule 'exponential'",
+        ),
         (
             "training__trackers",
             "wandb",
@@ -346,9 +360,8 @@ def test_a_length_is_given_in_one_unit(lengths, found):
 
 @given(st.integers(0, 10**6), st.integers(1, 500))
 def test_steps_are_steps_and_epochs_follow_from_the_images(count, batch_size):
-    assert tiny(training__steps=count).training.total_steps(7) == count
-    epochs = tiny(training__steps=None, training__epochs=2, training__batch_size=batch_size).training
-    steps = epochs.total_steps(count)
+    assert TrainingConfig(steps=count).total_steps(7) == count
+    steps = TrainingConfig(epochs=2, batch_size=batch_size).total_steps(count)
     assert (steps - 1) * batch_size < 2 * count <= steps * batch_size
 
 
@@ -372,6 +385,10 @@ def test_a_factors_own_training():
             {"prior": {"steps": 3, "epochs": 3}},
             "training.factor.prior: exactly one of steps and epochs must be given, got both",
         ),
+        (
+            {"prior": {"schedule": "cosine", "decay": 0.9}},
+            "training.factor.prior: decay requires the schedule 'exponential', got the schedule 'cosine'",
+        ),
         ({"prior": {"precision": "bf16"}}, "training.factor.prior.precision: this key cannot differ between "),
         ({"prior": {"trackers": ["wandb"]}}, "training.factor.prior.trackers: this key cannot differ between "),
         (3, "training.factor: expected a table for each factor, [training.factor.NAME]"),
@@ -379,6 +396,16 @@ def test_a_factors_own_training():
 )
 def test_mistakes_in_a_factors_own_training(own, message):
     assert refusal(training__factor=own).startswith(message)
+
+
+def test_a_factors_own_optimizer_and_schedule_replace_the_settings_of_others():
+    own = {"prior": {"optimizer": "adam", "schedule": "constant"}, "stage0": {"schedule": "exponential"}}
+    base = {"optimizer": "adamw", "weight_decay": 0.1, "schedule": "cosine", "final_fraction": 0.2, "warmup": 2}
+    recipe = tiny(**{f"training__{key}": value for key, value in base.items()}, training__factor=own)
+    prior, stage = recipe.training_of("prior"), recipe.training_of("stage0")
+    assert (prior.optimizer, prior.weight_decay, prior.final_fraction, prior.warmup) == ("adam", None, 0.0, 2)
+    assert (stage.optimizer, stage.weight_decay, stage.final_fraction, stage.decay) == ("adamw", 0.1, 0.0, 1.0)
+    assert parse_recipe(recipe_text(recipe), Path("."))[0] == recipe
 
 
 # --set
@@ -401,6 +428,17 @@ def test_settings_reach_any_key():
 
 def test_the_last_setting_of_a_key_stands():
     assert tiny("training.steps=5", "training.steps=6").training.steps == 6
+
+
+def test_a_schedule_that_is_set_replaces_the_settings_of_others():
+    own = {"prior": {"decay": 0.9, "warmup": 2}, "stage0": {"schedule": "exponential", "decay": 0.8}}
+    recipe = tiny("training.schedule=cosine", training__decay=0.7, training__factor=own)
+    found = [(config.schedule, config.decay, config.warmup) for config in map(recipe.training_of, recipe.factor_names)]
+    assert found == [("exponential", 0.8, 0), ("cosine", 1.0, 2)]
+    assert tiny("training.factor.prior.schedule=cosine", training__factor=own).training_of("prior").decay == 1.0
+    assert tiny("training.schedule=exponential", training__decay=0.7).training.decay == 0.7
+    message = "training: decay requires the schedule 'exponential', got the schedule 'cosine'"
+    assert refusal("training.schedule=cosine", "training.decay=0.9") == message
 
 
 @pytest.mark.parametrize("given", ["steps", "epochs"])

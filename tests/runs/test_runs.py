@@ -112,10 +112,16 @@ FIXED = {
     "training.batch_size": 8,
     "training.accumulate": 2,
     "training.learning_rate": 0.1,
-    "training.decay": 0.5,
+    "training.optimizer": "adamw",
     "training.betas": [0.5, 0.5],
+    "training.weight_decay": 0.1,
+    "training.schedule": "constant",
+    "training.decay": 0.5,
+    "training.final_fraction": 0.5,
+    "training.warmup": 1,
     "training.clip": 1.0,
     "training.ema": 0.5,
+    "training.ema_warmup": False,
     "training.flip": True,
     "training.precision": "bf16",
     "training.seed": 1,
@@ -150,6 +156,8 @@ NAMED = {
     "stage[0].repeat": "stage",
     "training.epochs": "training.epochs, training.steps",
     "training.betas": "training.betas[0], training.betas[1]",
+    "training.weight_decay": "training.optimizer, training.weight_decay",
+    "training.final_fraction": "training.final_fraction, training.schedule",
 }
 
 
@@ -182,6 +190,8 @@ def test_a_run_with_weights_continues_only_if_fixed_keys_are_the_same(pictures, 
     def change(key: str, value: Any) -> dict[str, Any]:
         others: dict[str, dict[str, Any]] = {
             "training.epochs": {"training__steps": None},
+            "training.weight_decay": {"training__optimizer": "adamw"},
+            "training.final_fraction": {"training__schedule": "cosine"},
             "sampling.reduction": {"sampling__rule": "reduced"},
         }
         return {key.replace("[0]", "__0").replace(".", "__"): value, **others.get(key, {})}

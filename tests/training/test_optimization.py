@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from accelerate import Accelerator
@@ -27,6 +28,7 @@ from auxar.runs.opening import begin_run
 from auxar.training.checkpoints import Progress
 from auxar.training.factors import train_factors
 from auxar.training.loop import train_factor
+from auxar.training.optimization import make_optimizer
 from auxar.training.progress import Meter
 
 # All 18 training images are in every batch, so a batch is the same in any order. Its four parts have 5, 5, 5 and 3.
@@ -41,13 +43,35 @@ SETTINGS = {
     "training__decay": 0.6,
     "training__betas": [0.8, 0.95],
     "training__ema": 0.7,
-    "training__factor": {"stage1": {"learning_rate": 0.003, "decay": 0.9, "clip": 0.1, "ema": 0.4}},
+    "training__ema_warmup": False,
+    "training__factor": {
+        "stage1": {
+            **{"optimizer": "adamw", "weight_decay": 2.0, "learning_rate": 0.003, "clip": 0.1},
+            **{"schedule": "cosine", "final_fraction": 0.2, "warmup": 1, "ema_warmup": True},
+        },
+        "prior": {"schedule": "constant", "warmup": 2, "learning_rate": 0.006, "ema": 0.2, "ema_warmup": True},
+    },
 }
-# Learning rate, its decay, the largest norm of a gradient, and the decay of the average of each factor.
+
+
+@attrs.frozen
+class Expected:
+    """How a factor is trained, in numbers for each of the four steps."""
+
+    rates: list[float]
+    parts: list[float]
+    """The part of the weights after each step in the average, up to a factor."""
+    weight_decay: float = 0.0
+    clip: float = math.inf
+
+
 OF_FACTORS = {
-    "stage0": (0.005, 0.6, math.inf, 0.7),
-    "stage1": (0.003, 0.9, 0.1, 0.4),
-    "prior": (0.005, 0.6, math.inf, 0.7),
+    "stage0": Expected([0.005, 0.003, 0.0018, 0.00108], [0.343, 0.49, 0.7, 1]),
+    # The cosine begins at the second step. A half period of three steps passes 1, 3/4, 1/4 and 0. The average
+    # moves by 10/10, 10/11, 10/12 and 10/13.
+    "stage1": Expected([0.0015, 0.003, 0.0024, 0.0012], [1, 10, 55, 220], weight_decay=2.0, clip=0.1),
+    # The average moves by 10/10, 10/11, 10/12 and, because this is more than 10/13, by 0.8.
+    "prior": Expected([0.002, 0.004, 0.006, 0.006], [1, 10, 55, 264]),
 }
 
 
@@ -67,7 +91,7 @@ def train(folder: Path, table: dict[str, Any]) -> tuple[Prior, DataSets]:
     return build_model(recipe, registry), data
 
 
-def test_steps_are_those_of_adam_on_the_bits_per_dim_of_each_factor(pictures, tmp_path):
+def test_steps_are_those_of_the_optimizer_on_the_bits_per_dim_of_each_factor(pictures, tmp_path):
     """Weights, their average and the metrics are those of the formulas, computed in float64 from the same start."""
     model, data = train(tmp_path / "run", tiny(pictures, **SETTINGS, training__steps=STEPS))
     depths = [torch.stack([pixels for _, pixels in data.train.every(1, 0, None)]).long()]
@@ -79,7 +103,7 @@ def test_steps_are_those_of_adam_on_the_bits_per_dim_of_each_factor(pictures, tm
     lines = {(line["factor"], line["step"]): line for line in metrics(tmp_path / "run")}
     assert len(lines) == 3 * STEPS
     for depth, factor in enumerate(model.double().factors):
-        rate, decay, clip, ema = OF_FACTORS[factor.name]
+        expected = OF_FACTORS[factor.name]
         inputs = depths[depth : depth + 2]
         factor.initialize(*inputs)
         names, parameters = zip(*factor.named_parameters(), strict=True)
@@ -89,26 +113,37 @@ def test_steps_are_those_of_adam_on_the_bits_per_dim_of_each_factor(pictures, tm
             bits = -factor(*inputs).mean() / math.log(2) / inputs[0][0].numel()
             gradients = torch.autograd.grad(bits, parameters)
             norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
-            assert norm > clip or clip == math.inf
+            assert norm > expected.clip or expected.clip == math.inf
             line = lines[factor.name, step + 1]
             assert line["bits_per_dim"] == pytest.approx(bits.item(), rel=1e-4)
             assert line["gradient_norm"] == pytest.approx(norm, rel=1e-3)
-            assert line["learning_rate"] == pytest.approx(rate * decay**step)
+            assert line["learning_rate"] == pytest.approx(expected.rates[step])
             path.append([])
             for k, (value, gradient) in enumerate(zip(parameters, gradients, strict=True)):
-                gradient = gradient * min(1, clip / norm)
+                gradient = gradient * min(1, expected.clip / norm)
                 first[k] = 0.8 * first[k] + 0.2 * gradient
                 second[k] = 0.95 * second[k] + 0.05 * gradient**2
                 mean, square = first[k] / (1 - 0.8 ** (step + 1)), second[k] / (1 - 0.95 ** (step + 1))
                 with torch.no_grad():
-                    value -= rate * decay**step * mean / (square.sqrt() + 1e-8)
+                    update = mean / (square.sqrt() + 1e-8) + expected.weight_decay * value
+                    value -= expected.rates[step] * update
                 path[-1].append(value.detach().clone())
-        shares = [ema ** (STEPS - step) for step in range(1, STEPS + 1)]
         for k, name in enumerate(names):
-            average = sum(share * values[k] for share, values in zip(shares, path, strict=True)) / sum(shares)
+            parts = zip(expected.parts, path, strict=True)
+            average = sum(part * values[k] for part, values in parts) / sum(expected.parts)
             found = {last[f"{factor.name}/factor.{name}"]: path[-1][k], averaged[f"{factor.name}/{name}"]: average}
-            for tensor, expected in found.items():
-                torch.testing.assert_close(tensor.double(), expected, rtol=0, atol=5e-5)
+            for tensor, value in found.items():
+                torch.testing.assert_close(tensor.double(), value, rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "weight_decay"),
+    [({}, 0.0), ({"optimizer": "adamw"}, 0.01), ({"optimizer": "adamw", "weight_decay": 0.0}, 0.0)],
+)
+def test_the_optimizer_is_pytorchs(settings, weight_decay):
+    optimizer = make_optimizer(torch.nn.Linear(1, 1).parameters(), TrainingConfig(steps=1, **settings), "cpu")
+    assert type(optimizer) is {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.get("optimizer", "adam")]
+    assert (optimizer.defaults["weight_decay"], optimizer.defaults["fused"]) == (weight_decay, True)
 
 
 # Random numbers

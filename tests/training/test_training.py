@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,21 @@ from auxar.runs.opening import open_run
 from auxar.training.averaging import WeightAverage
 
 # Settings that have a state or use random numbers, and a number of steps that is no multiple of the other intervals.
+# The three factors have all optimizers, schedules and averages.
 EVERYTHING = {
+    "stage__0__repeat": 2,
     "training__steps": 7,
     "training__flip": True,
-    "training__decay": 0.9,
+    "training__optimizer": "adamw",
+    "training__schedule": "cosine",
+    "training__warmup": 2,
     "training__accumulate": 2,
     "training__clip": 1.0,
     "training__checkpoint_every": 3,
+    "training__factor": {
+        "stage1": {"optimizer": "adam", "schedule": "exponential", "decay": 0.9, "warmup": 0, "ema_warmup": False},
+        "prior": {"schedule": "constant", "ema": 0.0},
+    },
     "sampling__images": 1,
 }
 
@@ -49,24 +58,31 @@ def everything(pictures, tmp_path_factory) -> Path:
 # Stopped and continued
 
 
-@pytest.mark.parametrize("after", [1, 3, 5, 13])
-def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, monkeypatch, everything, after):
-    updates = 0
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, monkeypatch, everything):
+    """The factors are trained in the order prior, stage1, stage0, with 7 steps each, and each is stopped."""
+    table = with_dropout(tiny(pictures, **EVERYTHING))
+    # The number of steps until the run is stopped, and its newest checkpoint then.
+    stops = [(5, "prior/training-000000003"), (6, "prior/training-000000007"), (6, "stage1/training-000000006")]
+    stops += [(5, "stage0/training-000000003")]
+    left = 0
 
     def update(self, update=WeightAverage.update):
-        nonlocal updates
-        if updates == after:
+        nonlocal left
+        if not left:
             raise Stopped
-        updates += 1
+        left -= 1
         update(self)
 
-    table = with_dropout(tiny(pictures, **EVERYTHING))
     with monkeypatch.context() as patch:
         patch.setattr(WeightAverage, "update", update)
-        with pytest.raises(Stopped):
-            run(tmp_path / "run", table)
+        for left, newest in stops:
+            torch.rand(left)  # Earlier draws in the process do not matter.
+            with pytest.raises(Stopped):
+                run(tmp_path / "run", table)
+            files = (tmp_path / "run" / "factors").glob("*/training-*")
+            file = max(files, key=lambda file: file.stat().st_mtime_ns)
+            assert f"{file.parent.name}/{file.stem}" == newest
     assert not (tmp_path / "run" / "factors" / "stage0" / "weights.safetensors").exists()
-    torch.rand(after)  # Earlier draws in the process do not matter.
     stopped = run(tmp_path / "run", table)
     assert same(weights(stopped), weights(everything))
     assert same(weights(stopped, "training"), weights(everything, "training"))
@@ -85,26 +101,22 @@ def test_a_finished_run_says_so_and_changes_nothing(pictures, everything, caplog
 # Dependence on recipe and seed
 
 
-def test_the_seed_says_all(pictures, tmp_path, everything):
-    again = run(tmp_path / "again", with_dropout(tiny(pictures, **EVERYTHING)))
+def test_the_seed_says_all_and_checkpoints_nothing(pictures, tmp_path, everything):
+    changes = {**EVERYTHING, "training__checkpoint_every": 100}
+    again = run(tmp_path / "again", with_dropout(tiny(pictures, **changes)))
     assert same(weights(again), weights(everything))
     assert metrics(again) == metrics(everything)
 
 
 def test_factors_train_apart(pictures, tmp_path, everything):
     table = with_dropout(tiny(pictures, **EVERYTHING))
-    parts = {name: run(tmp_path / name, table, only=[name]) for name in ("stage0", "prior")}
-    assert [file.parent.name for file in parts["prior"].glob("factors/*/weights.safetensors")] == ["prior"]
-    assert not (parts["prior"] / "samples").exists()
-    (parts["prior"] / "factors" / "prior").rename(parts["stage0"] / "factors" / "prior")
-    together = run(parts["stage0"], table)
+    prior, stages = (run(tmp_path / only[0], table, only=only) for only in (["prior"], ["stage0", "stage1"]))
+    assert [file.parent.name for file in prior.glob("factors/*/weights.safetensors")] == ["prior"]
+    assert not (prior / "samples").exists()
+    (prior / "factors" / "prior").rename(stages / "factors" / "prior")
+    together = run(stages, table)
     assert same(weights(together), weights(everything))
     assert read_json(together / "evaluation.json") == read_json(everything / "evaluation.json")
-
-
-def test_checkpoints_have_no_part_in_the_weights(pictures, tmp_path, everything):
-    changes = {**EVERYTHING, "training__checkpoint_every": 100, "training__log_every": 4}
-    assert same(weights(run(tmp_path / "run", with_dropout(tiny(pictures, **changes)))), weights(everything))
 
 
 # Effects of settings
@@ -191,12 +203,13 @@ def test_a_batch_that_is_no_multiple_is_shared_out(pictures, tmp_path):
 @settings(deadline=None)
 @given(
     st.floats(0, 0.9999),
+    st.booleans(),
     st.lists(st.lists(st.floats(-100, 100), min_size=3, max_size=3), min_size=1, max_size=8),
     st.data(),
 )
-def test_the_average_is_its_closed_form(decay, steps, data):
+def test_the_average_is_its_closed_form(decay, warmup, steps, data):
     module = torch.nn.Linear(3, 1, bias=False, dtype=torch.float64)
-    average = WeightAverage(module, decay)
+    average = WeightAverage(module, decay, warmup=warmup)
     stop = data.draw(st.integers(0, len(steps)))
     for step, values in enumerate(steps, start=1):
         with torch.no_grad():
@@ -204,30 +217,24 @@ def test_the_average_is_its_closed_form(decay, steps, data):
         average.update()
         if step == stop:
             saved = {name: tensor.clone() for name, tensor in average.tensors().items()}
-            average = WeightAverage(module, decay)
+            average = WeightAverage(module, decay, warmup=warmup)
             average.restore(saved, step)
     average.apply()
-    shares = torch.tensor([decay ** (len(steps) - step) for step in range(1, len(steps) + 1)], dtype=torch.float64)
-    expected = (shares[:, None] * torch.tensor(steps, dtype=torch.float64)).sum(0) / shares.sum()
+    parts = torch.tensor([decay ** (len(steps) - step) for step in range(1, len(steps) + 1)], dtype=torch.float64)
+    if warmup:
+        kept = [min(decay, (step - 1) / (step + 9)) for step in range(1, len(steps) + 1)]
+        parts = torch.tensor([(1 - kept[k]) * math.prod(kept[k + 1 :]) for k in range(len(steps))], dtype=torch.float64)
+    expected = (parts[:, None] * torch.tensor(steps, dtype=torch.float64)).sum(0) / parts.sum()
     torch.testing.assert_close(module.weight[0].detach(), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_without_an_average_weights_are_the_last(pictures, tmp_path):
-    folder = run(tmp_path / "run", tiny(pictures, training__ema=0.0, training__steps=2, sampling__images=0))
-    state = weights(folder, "training")
-    for name, tensor in weights(folder).items():
-        factor, _, key = name.partition("/")
-        assert torch.equal(tensor, state[f"{factor}/factor.{key}"])
-    assert kinds_of_weights(folder) == {"last"}
-
-
-def kinds_of_weights(folder):
-    """The kinds that files of weights name, which evaluations repeat."""
-    return {read_tensors(file)[1]["weights"] for file in folder.glob("factors/*/weights.safetensors")}
-
-
-def test_an_average_of_weights_is_named(everything):
-    assert kinds_of_weights(everything) == {"ema"}
+def test_weights_are_averages_or_the_last(everything):
+    """Files of weights name the kind of their weights, and evaluations repeat it."""
+    state = weights(everything, "training")
+    for factor, kind in {"stage0": "ema", "stage1": "ema", "prior": "last"}.items():
+        tensors, metadata = read_tensors(everything / "factors" / factor / "weights.safetensors")
+        assert metadata["weights"] == kind
+        assert same(tensors, {name: state[f"{factor}/factor.{name}"] for name in tensors}) == (kind == "last")
 
 
 # Seeds
