@@ -113,12 +113,13 @@ class _Training:
             self.validation.resume(saved.progress)
         model, optimizer = self.team.prepare(self.factor.train(), optimizer)
         with between_steps() as requests, contextlib.closing(self.meter):
-            if self.step < self.total and not self.validation.stops:
+            if self.step < self.total:
                 self._loop(model, optimizer, average, requests)
             self._validate(average)
             self.team.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
             self.factor.eval()
             self._save(optimizer, average)
+            self.meter.close()  # Messages about the end of training begin on a new line.
             self._finish(average)
         self.team.accelerator.free_memory()
 

@@ -353,6 +353,43 @@ def test_steps_are_steps_and_epochs_follow_from_the_images(count, batch_size):
     assert (steps - 1) * batch_size < 2 * count <= steps * batch_size
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"training__keep_best": True},
+            "training.keep_best: it needs evaluations during training; set training.evaluate_every",
+        ),
+        (
+            {"training__factor__prior": {"patience": 3}, "data__split__validation": 0.1},
+            "training.factor.prior.patience: it needs evaluations during training; set "
+            "training.factor.prior.evaluate_every",
+        ),
+        (
+            {"training__evaluate_every": 5},
+            "training.evaluate_every: the recipe has no validation images; set data.split.validation, for example to "
+            "0.05, or data.validation to the name of a split",
+        ),
+        (
+            {"data__validation": "val", "data__split__validation": 0.1},
+            "data.validation: 'val' is given together with data.split.validation = 0.1; remove one of them",
+        ),
+        (
+            {"data__split__validation": 1},
+            "data.split: validation must be at least 0 and less than 1, got 1.0",
+        ),
+    ],
+)
+def test_validation_needs_images_and_evaluations(changes, message):
+    assert refusal(**changes) == message
+
+
+def test_evaluations_may_be_those_of_one_factor():
+    own = {"prior": {"evaluate_every": 2, "patience": 3, "keep_best": True}}
+    for data in ({"data__validation": "val"}, {"data__split__validation": 0.1}):
+        assert tiny(training__factor=own, **data).training_of("prior").patience == 3
+
+
 def test_a_factors_own_training():
     own = {"prior": {"epochs": 2.5, "clip": 1}, "stage0": {"batch_size": 8}}
     recipe = tiny(training__factor=own, training__clip=3.0)

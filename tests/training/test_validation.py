@@ -195,8 +195,13 @@ def killed(
             {"place": WeightAverage, "name": "update", "calls": 3, "signaled": True},
             ["best-000000002", "training-000000003", "training-000000004"],
         ),
+        # By a signal before the last step, after which the factor is finished.
+        (
+            {"place": WeightAverage, "name": "update", "calls": 6, "signaled": True},
+            ["best-000000006", "best-000000007", "training-000000006", "training-000000007", "weights"],
+        ),
     ],
-    ids=["after an evaluation", "after a checkpoint", "best weights", "the end", "signal"],
+    ids=["after an evaluation", "after a checkpoint", "best weights", "the end", "signal", "signal at the end"],
 )
 def test_a_stopped_training_makes_the_same_choice(pictures, whole, tmp_path, options, left):
     assert list(curve(whole)) == [2, 4, 6, 7]
