@@ -9,16 +9,19 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from datasets import Dataset
+
 from auxar.data.batches import evaluation_batches, training_batches
 from auxar.data.conversion import Preparation
 from auxar.data.copies import DamagedCopy
+from auxar.data.division import Side, divided_rows, sides_of_stream
 from auxar.data.progress import progress_in_main_process
-from auxar.data.randomness import permutation
 from auxar.data.sets import DataSets, ImageSet
 from auxar.data.source import Source, open_source
 from auxar.data.space import disk_problem
 from auxar.data.stored import StoredImages, prepare, usable_rows
-from auxar.data.streamed import Assignment, StreamedImages
+from auxar.data.streamed import StreamedImages
 from auxar.errors import UserError, one_line
 from auxar.interfaces import ImageSpec
 from auxar.recipe import DataConfig
@@ -38,7 +41,9 @@ logger = logging.getLogger("auxar")
 
 
 def load_images(config: DataConfig, image: ImageSpec, registered: Mapping[str, Path]) -> DataSets:
-    """Loads the training and held-out images that `config` describes, as integers with the shape and levels of `image`.
+    """Loads the images that `config` describes, as integers with the shape and levels of `image`.
+
+    These are training and held-out images and, if `config` asks for them, validation images.
 
     `registered` maps the name of each data set that a plugin provides to its parquet file or folder. A registered name
     takes precedence over a folder or hub data set of the same name.
@@ -53,11 +58,7 @@ def load_images(config: DataConfig, image: ImageSpec, registered: Mapping[str, P
     """
     try:
         preparation = Preparation(image, config.crop, config.resize)
-        if config.heldout == config.train:
-            raise UserError(
-                f"data.heldout: '{config.heldout}' is also the training split (data.train); choose another split, "
-                "or remove data.heldout so that data.split divides the training split"
-            )
+        _check_names(config)
         with progress_in_main_process():
             source = open_source(config, registered)
             if config.streaming:
@@ -78,43 +79,56 @@ def load_images(config: DataConfig, image: ImageSpec, registered: Mapping[str, P
         raise UserError(one_line(str(error))) from error
 
 
-def _stored(config: DataConfig, preparation: Preparation, source: Source) -> DataSets:
-    training = prepare(source.images(config, config.train), preparation)
-    rows, skipped = usable_rows(training, f"the split '{config.train}' of {config.path}", config.broken == "skip")
-    if config.heldout is not None:
-        other = prepare(source.images(config, config.heldout), preparation)
-        other_rows, more = usable_rows(other, f"the split '{config.heldout}' of {config.path}", config.broken == "skip")
-        heldout = StoredImages.of(other, other_rows, preparation)
-        return DataSets(StoredImages.of(training, rows, preparation), heldout, skipped + more)
-    count = round(config.split.train * len(rows))
-    if not 0 < count < len(rows):
-        advice = f"use {min(max(count, 1), len(rows) - 1) / len(rows):.4g}" if len(rows) > 1 else "add images"
+def _check_names(config: DataConfig) -> None:
+    """Raises `UserError` if two of the splits for training, validation and held-out images are the same."""
+    if config.heldout == config.train:
         raise UserError(
-            f"data.split.train: {config.split.train} gives {count} training images and "
-            f"{len(rows) - count} held-out images; each set needs at least 1; {advice}"
+            f"data.heldout: '{config.heldout}' is also the training split (data.train); choose another split, "
+            "or remove data.heldout so that data.split divides the training split"
         )
-    order = permutation(len(rows), "split", config.split.seed)
-    return DataSets(
-        StoredImages.of(training, rows[order[:count]], preparation),
-        StoredImages.of(training, rows[order[count:]], preparation),
-        skipped,
-    )
+    for key, other in (("train", config.train), ("heldout", config.heldout)):
+        if config.validation is not None and config.validation == other:
+            raise UserError(
+                f"data.validation: '{other}' is also the split of data.{key}; choose another split, or set "
+                "data.split.validation to take validation images from the training images"
+            )
+
+
+def _stored(config: DataConfig, preparation: Preparation, source: Source) -> DataSets:
+    names: list[str] = []
+
+    def opened(split: str) -> tuple[Dataset, np.ndarray]:
+        prepared = prepare(source.images(config, split), preparation)
+        rows, skipped = usable_rows(prepared, f"the split '{split}' of {config.path}", config.broken == "skip")
+        names.extend(skipped)
+        return prepared, rows
+
+    training, rows = opened(config.train)
+    parts = divided_rows(config, rows)
+
+    def images(part: np.ndarray | None, split: str | None) -> StoredImages | None:
+        """The images of this part of the training split or, if it is None, of the named split."""
+        if part is not None:
+            return StoredImages.of(training, part, preparation)
+        return None if split is None else StoredImages.of(*opened(split), preparation)
+
+    validation, heldout = images(parts.validation, config.validation), images(parts.heldout, config.heldout)
+    assert heldout is not None, "held-out images are a part of the training split unless they are a named split"
+    return DataSets(StoredImages.of(training, parts.train, preparation), heldout, tuple(names), validation)
 
 
 def _streamed(config: DataConfig, preparation: Preparation, source: Source) -> DataSets:
-    def stream(split: str, assignment: Assignment | None) -> StreamedImages:
-        return StreamedImages.of(
-            source.images(config, split), preparation, assignment, config.broken == "skip", config.shuffle_buffer
+    def stream(split: str, side: Side | None) -> StreamedImages:
+        found = StreamedImages.of(
+            source.images(config, split), preparation, side, config.broken == "skip", config.shuffle_buffer
         )
+        found.check_not_empty()
+        return found
 
-    if config.heldout is not None:
-        sets = stream(config.train, None), stream(config.heldout, None)
-    else:
-        split = config.split
-        sets = (
-            stream(config.train, Assignment(split.seed, split.train, train=True)),
-            stream(config.train, Assignment(split.seed, split.train, train=False)),
-        )
-    for images in sets:
-        images.check_not_empty()
-    return DataSets(*sets, ())
+    sides = sides_of_stream(config)
+    train = stream(config.train, sides.train)
+    heldout = stream(config.heldout or config.train, sides.heldout)
+    validation = None
+    if config.validation is not None or sides.validation is not None:
+        validation = stream(config.validation or config.train, sides.validation)
+    return DataSets(train, heldout, (), validation)

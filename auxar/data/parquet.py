@@ -58,7 +58,7 @@ def open_parquet(
         named = {"train": files} if path.is_file() else parquet_splits(path, files, config.config)
         # `datasets` cannot read a split without rows.
         exact = {name: exactly(members) for name, members in named.items() if any(rows[file] for file in members)}
-        for name in (config.train, config.heldout):
+        for name in (config.train, config.validation, config.heldout):
             if name in named and name not in exact:
                 raise UserError(f"data.path: the split '{name}' of {where} contains no images, because it has no rows")
         splits, copy = load(

@@ -44,20 +44,23 @@ class ImageSet(abc.ABC):
 
 @attrs.frozen
 class DataSets:
-    """The training images and the held-out images, as separate sets."""
+    """The training images, the held-out images and, if there are any, the validation images, as separate sets."""
 
     train: ImageSet
     heldout: ImageSet
     skipped: tuple[str, ...]
     """Names of the broken images that were left out. It is empty for streams, which log broken images as they read."""
+    validation: ImageSet | None = None
+    """The images for choices during training: the best weights, and when to stop. None if the recipe has none."""
 
     @property
     def facts(self) -> dict[str, str]:
         """Values by name that are equal in all processes that have the same images."""
-        sets = (("training", self.train), ("held-out", self.heldout))
+        sets = (("training", self.train), ("validation", self.validation), ("held-out", self.heldout))
         return {
             f"the {name} images": f"{len(images)} images, fingerprint {images.fingerprint}"
             if isinstance(images, Sized)
             else f"a stream, fingerprint {images.fingerprint}"
             for name, images in sets
+            if images is not None
         }

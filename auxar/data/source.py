@@ -108,8 +108,10 @@ class Source:
         column of images is missing or ambiguous.
         """
         if split not in self.splits:
-            key = "data.train" if split == config.train else "data.heldout"
-            raise UserError(f"{key}: {self.where} has no split '{split}'{did_you_mean(split, self.splits)}")
+            keys = {config.heldout: "heldout", config.validation: "validation", config.train: "train"}
+            raise UserError(
+                f"data.{keys[split]}: {self.where} has no split '{split}'{did_you_mean(split, self.splits)}"
+            )
         rows = self.splits[split]
         column = image_column(rows.features, config.column, self.where)
         if isinstance(rows, datasets.Dataset) and not len(rows):

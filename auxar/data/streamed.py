@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from auxar.data.conversion import BrokenImage, Preparation
+from auxar.data.division import Side
 from auxar.data.folder import digest
-from auxar.data.randomness import generator, uniform
+from auxar.data.randomness import generator
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
 from auxar.errors import UserError, one_line
@@ -23,25 +24,6 @@ from auxar.interfaces import ImageSpec
 
 logger = logging.getLogger(__name__)
 Row = tuple[int, Any]
-
-
-@attrs.frozen
-class Assignment:
-    """The training side or the held-out side of a random split of a stream.
-
-    The seed and the position of an image in the stream determine the side of the image.
-    """
-
-    seed: int
-    """Seed of the split."""
-    fraction: float
-    """Expected fraction of the images on the training side."""
-    train: bool
-    """Whether this is the training side."""
-
-    def holds(self, position: int) -> bool:
-        """Whether the image at `position` of the whole stream is on this side."""
-        return (uniform("stream split", self.seed, position) < self.fraction) is self.train
 
 
 @attrs.frozen(eq=False)
@@ -57,7 +39,7 @@ class StreamedImages(ImageSet):
     fingerprint: str
     encoded: EncodedImages
     preparation: Preparation
-    assignment: Assignment | None
+    assignment: Side | None
     skip_broken: bool
     shuffle_buffer: int
     # Only one worker is allowed. `datasets` would distribute the shards of a stream over several workers, and the order
@@ -69,7 +51,7 @@ class StreamedImages(ImageSet):
         cls,
         encoded: EncodedImages,
         preparation: Preparation,
-        assignment: Assignment | None,
+        assignment: Side | None,
         skip_broken: bool,
         shuffle_buffer: int,
     ) -> StreamedImages:
@@ -101,13 +83,7 @@ class StreamedImages(ImageSet):
     def _no_images(self) -> UserError:
         if self.assignment is None:
             return UserError("data.path: the stream gives no images: it is empty, or all its images are broken")
-        kind, other = (
-            ("images for training", "held out") if self.assignment.train else ("held-out images", "for training")
-        )
-        return UserError(
-            f"data.path: the stream gives no {kind}: it is empty, or all its images are {other} (data.split.train = "
-            f"{self.assignment.fraction}) or broken"
-        )
+        return UserError(f"data.path: the stream gives no {self.assignment}")
 
     def _sequence(self, seed: int) -> Iterator[Callable[[], np.ndarray]]:
         """Yields the endless training sequence, as functions that convert one image each."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from auxar.data import DataSets, ImageSet, evaluation_batches
+from auxar.distributed.group import Team
 from auxar.errors import shown
 from auxar.evaluation.pixels import PixelDigest
 from auxar.evaluation.records import (
@@ -40,8 +41,11 @@ from auxar.runs.layout import RunFolder
 from auxar.runs.weights import load_weights
 
 logger = logging.getLogger("auxar")
-FACTS = {"step": "[0-9]{1,18}", "weights": "ema|last", "images": r"[\w./-]{1,200}"}
-"""Regular expressions for the metadata of a weights file: training steps, kind of weights, images' fingerprint."""
+STEPS = "[0-9]{1,18}"
+FACTS = {"step": STEPS, "weights": "ema|last", "images": r"[\w./-]{1,200}"}
+FACTS |= {"kept": "best|last", "trained_steps": STEPS, "complete_at": STEPS}
+"""Regular expressions for the metadata of a weights file: the step of the weights, their kind, the images' fingerprint,
+and which weights were kept after how many steps of how many planned ones."""
 
 
 @attrs.frozen(eq=False)
@@ -74,29 +78,29 @@ def factor_nats(
     model: Prior,
     chosen: Sequence[Factor],
     images: ImageSet,
-    accelerator: Accelerator,
+    team: Team,
     *,
     batch_size: int,
     limit: int | None = None,
-    description: str = "evaluation",
+    description: str | None = "evaluation",
     digest: PixelDigest | None = None,
 ) -> list[FactorNats]:
     """The log-likelihood of each image under each chosen factor.
 
     For free decoders, the result includes the log-probability of values that the view allows (`FactorNats.inside`).
     Every image is evaluated exactly once, for any batch size and number of processes. Each process returns the values
-    of all images. The images of this process are added to `digest`, if it is given.
+    of all images. The images of this process are added to `digest`, if it is given. A progress bar is shown with the
+    `description`, unless it is None.
     """
     found: list[tuple[Tensor, Tensor]] = []
     # A process without images does not know which factors have values by channel: the other processes tell it below.
     tells = torch.zeros((len(chosen), 2), dtype=torch.int64)
-    shares = evaluation_batches(
-        images, batch_size=batch_size, limit=limit, rank=accelerator.process_index, processes=accelerator.num_processes
-    )
-    for indices, batch in tqdm(shares, desc=description, unit="batch", disable=not accelerator.is_main_process):
+    shares = evaluation_batches(images, batch_size=batch_size, limit=limit, rank=team.rank, processes=team.processes)
+    silent = description is None or team.rank != 0
+    for indices, batch in tqdm(shares, desc=description, unit="batch", disable=silent):
         if digest is not None:
             digest.add(indices, batch)
-        views = model.views(batch.to(accelerator.device))
+        views = model.views(batch.to(team.device))
         rows = []
         for place, factor in enumerate(chosen):
             of = factor.log_prob_by_channel(*views[factor.depth : factor.depth + 2])
@@ -106,23 +110,18 @@ def factor_nats(
             parts = (of.total[:, None], *(nothing if part is None else part for part in by_channel))
             rows.append(torch.cat([part.double().T for part in parts]))
         found.append((indices, torch.cat(rows).cpu()))
-    count = int(_total(accelerator, sum(len(indices) for indices, _ in found)))
+    count = int(team.sum(torch.tensor(sum(len(indices) for indices, _ in found))))
     sizes = [1 + 2 * factor.image.channels for factor in chosen]
     every = torch.zeros((sum(sizes), count), dtype=torch.float64)
     for indices, values in found:
         every[:, indices] = values
     # Each column is filled by one process and is zero in all others, so that their sum has all columns.
-    every = accelerator.reduce(every.to(accelerator.device), reduction="sum").cpu()
-    tells = accelerator.reduce(tells.to(accelerator.device), reduction="sum").cpu()
+    every = team.sum(every).cpu()
+    tells = team.sum(tells).cpu()
     return [
         FactorNats(rows[0], *(part if told else None for part, told in zip(rows[1:].chunk(2), of_factor, strict=True)))
         for rows, of_factor in zip(every.split(sizes), tells.tolist(), strict=True)
     ]
-
-
-def _total(accelerator: Accelerator, value: float) -> float:
-    found: float = accelerator.reduce(torch.tensor(value, device=accelerator.device), reduction="sum").item()
-    return found
 
 
 def evaluate_run(
@@ -154,7 +153,7 @@ def evaluate_run(
                 model,
                 trained,
                 images,
-                accelerator,
+                Team(accelerator),
                 batch_size=config.batch_size,
                 limit=limit,
                 description=f"evaluation, {name} images",
@@ -228,6 +227,9 @@ def _evaluation(
                 steps=int(facts.get("step", 0)),
                 weights=facts.get("weights"),
                 trained_on=facts.get("images"),
+                kept="best" if facts.get("kept") == "best" else "last" if facts else None,
+                trained_steps=int(facts["trained_steps"]) if "trained_steps" in facts else None,
+                stopped_early=int(facts.get("trained_steps", 0)) < int(facts.get("complete_at", 0)),
                 support=supports[index],
                 kind=_kind([factor]),
                 cumulative_kind=_kind(chain[index:]),

@@ -104,11 +104,19 @@ class FactorFigures:
     parameters: int = 0
     """Number of parameters."""
     steps: int = 0
-    """Number of training steps."""
+    """Number of training steps after which the weights were taken."""
     weights: str | None = None
     """Kind of weights that were evaluated: `ema` (moving average) or `last`. None if the factor is not trained."""
     trained_on: str | None = None
     """Fingerprint of the images that the factor was trained on."""
+    kept: Literal["best", "last"] | None = None
+    """`best` if the weights are those with the lowest bits/dim on validation images, `last` if they are those at the
+    end of training. None if the factor is not trained, and in evaluations of earlier versions."""
+    trained_steps: int | None = None
+    """Number of training steps until the end of training, which is larger than `steps` if earlier weights were the best
+    ones. None if it is unknown."""
+    stopped_early: bool = False
+    """Whether training ended before its planned last step, because bits/dim on validation images did not improve."""
     # Evaluations of earlier versions lack the next three keys. The defaults say that decoders are free, because those
     # versions had only free decoders.
     support: SupportName | None = attrs.field()

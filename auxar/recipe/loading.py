@@ -20,6 +20,7 @@ from auxar.recipe.overrides import remove_replaced, replaced
 from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig, check_image
 from auxar.recipe.structuring import structure, unstructure
 from auxar.recipe.toml import LongInteger, parse_toml, toml_text
+from auxar.recipe.validation import check_validation
 
 COMMON_KEYS = ("precision", "trackers", "parallel")
 """The keys of [training] that apply to the whole process and cannot differ between factors."""
@@ -153,7 +154,9 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
     recipe = structure(table, Recipe)
     check_image(recipe.image)
     recipe = attrs.evolve(recipe, stage=_expand(recipe.stage))
-    return attrs.evolve(recipe, factor_training=_factor_training(recipe, training or {}, overrides))
+    recipe = attrs.evolve(recipe, factor_training=_factor_training(recipe, training or {}, overrides))
+    check_validation(recipe)
+    return recipe
 
 
 def _check_stages(stages: Sequence[Any]) -> None:

@@ -40,6 +40,11 @@ def _fraction(instance: object, attribute: attrs.Attribute[Any], value: float) -
         raise ValueError(f"{attribute.name} must be greater than 0 and less than 1, got {value!r}")
 
 
+def _share(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f"{attribute.name} must be at least 0 and less than 1, got {value!r}")
+
+
 def _below_one(instance: object, attribute: attrs.Attribute[Any], values: Sequence[float]) -> None:
     if not all(0 <= value < 1 for value in values):
         raise ValueError(f"{attribute.name} must be at least 0 and less than 1, got {list(values)}")
@@ -95,12 +100,15 @@ class Crop:
 
 @attrs.frozen
 class Split:
-    """A random division of one set of images into training images and held-out images."""
+    """A random division of one set of images into training images, validation images and held-out images."""
 
     train: float = attrs.field(default=0.95, validator=_fraction)
     """Fraction of the images that is used for training, greater than 0 and less than 1."""
     seed: int = 0
     """Seed of the random division."""
+    validation: float = attrs.field(default=0.0, validator=_share)
+    """Fraction of the training images that is kept apart as validation images, at least 0 and less than 1. Held-out
+    images are the same for every fraction."""
 
 
 @attrs.frozen
@@ -116,6 +124,9 @@ class DataConfig:
     """Name of the data set's split that is used for training."""
     heldout: str | None = None
     """Name of the data set's split of held-out images. If it is not given, `split` divides the training split."""
+    validation: str | None = None
+    """Name of the data set's split of validation images, which `training.evaluate_every` evaluates. It is an
+    alternative to `split.validation`. There are no validation images if neither is given."""
     split: Split = attrs.field(factory=Split)
     column: str | None = None
     """Name of the column with the images. If it is not given, the column is found by its type."""
@@ -224,6 +235,18 @@ class TrainingConfig:
     """Number of newest checkpoints to keep. If the newest is damaged, training continues from the one before it."""
     log_every: int = attrs.field(default=20, validator=positive)
     """Number of steps between logged lines of metrics. A line is also logged at each checkpoint and at the end."""
+    evaluate_every: int | None = attrs.field(default=None, validator=optional(positive))
+    """Number of steps between evaluations on validation images. They are also evaluated at the end. They are not
+    evaluated if it is not given. The weights are those that would be used now: the average, or the last ones if `ema`
+    is 0."""
+    validation_images: int | None = attrs.field(default=None, validator=optional(positive))
+    """Number of validation images to evaluate, counted from the first. All are evaluated if it is not given."""
+    keep_best: bool = False
+    """Whether the weights of the evaluation with the lowest bits/dim on validation images are kept, instead of those at
+    the end of training. It requires `evaluate_every`."""
+    patience: int | None = attrs.field(default=None, validator=optional(positive))
+    """Number of evaluations in a row without lower bits/dim on validation images after which training stops early. It
+    never stops early if it is not given. It requires `evaluate_every`."""
     trackers: tuple[str, ...] = ()
     """Names of experiment trackers, as Accelerate's argument `log_with` accepts them."""
     nonfinite: str = attrs.field(default="stop", validator=_one_of("stop", "skip"))

@@ -70,40 +70,60 @@ def smoothed(values: np.ndarray) -> np.ndarray:
     return means
 
 
-def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) -> Chart | None:
+def loss_chart(
+    factor: str,
+    points: Mapping[int, float],
+    heldout: float | None,
+    validation: Mapping[int, float] | None = None,
+    kept: int | None = None,
+) -> Chart | None:
     """Draws bits/dim by step, with a dashed line at the held-out value. Returns None if no value can be drawn.
 
-    `points` must be in ascending order of steps. The vertical axis covers the held-out value and all points except the
-    first twentieth, which may be cut off. A curve of fewer than 30 points is shown in full.
+    `points`, the logged values of training, and `validation`, the values of validation images, must be in ascending
+    order of steps. The value of validation images at the step `kept`, whose weights the run keeps, is marked. The
+    vertical axis covers the held-out value, the marked value, and all others except those of the first twentieth of
+    training, which may be cut off. Fewer than 30 points are shown in full.
     """
-    # A comparison with NaN is false, so this condition also excludes NaN.
-    drawn = {step: value for step, value in points.items() if abs(value) <= LIMIT}
-    steps, values = np.array(list(drawn)), np.array(list(drawn.values()))
+    steps, values = _drawable(points)
+    validation_steps, validation_values = _drawable(validation or {})
     if not len(values):
         return None
     if heldout is not None and not abs(heldout) <= LIMIT:
         heldout = None
-    settled = values[len(values) // 20 :]
     # A short curve is shown in full, because its first twentieth is at most one point.
-    shown = np.append(settled if len(values) >= 30 else values, settled if heldout is None else heldout)
+    first = len(values) // 20 if len(values) >= 30 else 0
+    marked = validation_steps == kept
+    shown = np.concatenate(
+        [
+            values[first:],
+            [] if heldout is None else [heldout],
+            validation_values[(validation_steps >= steps[first]) | marked | (first == 0)],
+        ]
+    )
     low, high = float(shown.min()), float(shown.max())
     space = max(0.06 * (high - low), 1e-3 * abs(high), 1e-3)
     y = _Scale(low - space, high + space, BOTTOM, TOP)
-    x = _Scale(0, max(1, int(steps[-1])), LEFT, RIGHT)
+    x = _Scale(0, max(1, int(steps[-1]), *validation_steps[-1:].tolist()), LEFT, RIGHT)
 
     curve = smoothed(values)
-    kept = np.unique(np.linspace(0, len(values) - 1, min(POINTS, len(values))).round().astype(int))
+    sampled = np.unique(np.linspace(0, len(values) - 1, min(POINTS, len(values))).round().astype(int))
     last = f", last {words.number(values[-1], DIGITS)}"
     if heldout is not None:
         last += f", held-out {words.number(heldout, DIGITS)}"
+    if len(validation_values):
+        last += f", validation {words.number(validation_values[-1], DIGITS)}"
+    if marked.any():
+        last += f", weights of step {kept:,} kept"
     readouts = [
         (
             x(steps[i]),
             min(BOTTOM, max(TOP, y(curve[i]))),
             int(steps[i]),
             *(round(float(v[i]), 4) for v in (values, curve)),
+            # The value of the last evaluation up to this step, if there is one.
+            *validation_values[: np.searchsorted(validation_steps, steps[i], "right")][-1:].round(4).tolist(),
         )
-        for i in kept
+        for i in sampled
     ]
     svg = tag(
         "svg",
@@ -112,15 +132,17 @@ def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) 
         tag(
             "svg",
             tag("polyline", points=_path(x, y, *_extremes(steps, values)), class_="raw"),
-            tag("polyline", points=_path(x, y, steps[kept], curve[kept]), class_="smooth"),
+            tag("polyline", points=_path(x, y, steps[sampled], curve[sampled]), class_="smooth"),
             # A line through a single point is invisible, so a dot is drawn.
             tag("circle", cx=x(steps[0]), cy=y(values[0]), r=3, class_="dot") if len(values) == 1 else None,
+            _validation_curve(x, y, validation_steps, validation_values),
             x=LEFT,
             y=TOP,
             width=RIGHT - LEFT,
             height=BOTTOM - TOP,
             viewBox=f"{LEFT} {TOP} {RIGHT - LEFT} {BOTTOM - TOP}",
         ),
+        join(*(tag("circle", cx=x(kept), cy=y(value), r=4, class_="kept") for value in validation_values[marked])),
         _heldout_line(y, heldout),
         # The script shows this cursor at the pointer. Without a script it stays hidden.
         tag(
@@ -138,6 +160,21 @@ def loss_chart(factor: str, points: Mapping[int, float], heldout: float | None) 
         class_="chart",
     )
     return Chart(svg, len(points) - len(values), int((values > high + space).sum()))
+
+
+def _drawable(points: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the steps and the values of the points that can be drawn."""
+    # A comparison with NaN is false, so this condition also excludes NaN.
+    drawn = {step: value for step, value in points.items() if abs(value) <= LIMIT}
+    return np.array(list(drawn), dtype=np.int64), np.array(list(drawn.values()), dtype=np.float64)
+
+
+def _validation_curve(x: _Scale, y: _Scale, steps: np.ndarray, values: np.ndarray) -> Html | None:
+    if len(values) == 0:
+        return None
+    if len(values) == 1:
+        return tag("circle", cx=x(steps[0]), cy=y(values[0]), r=2, class_="validation")
+    return tag("polyline", points=_path(x, y, *_extremes(steps, values)), class_="validation")
 
 
 def _axes(x: _Scale, y: _Scale) -> Html:

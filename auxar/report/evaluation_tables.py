@@ -107,7 +107,8 @@ def factor_table(evaluation: Evaluation) -> Table:
             # Shares have no standard errors here, because the table would be wider than the page.
             cells += (own_size(figures), Measured(share(figures).value))
         size = Annotated(factor.image.size, words.levels_where_mixed(factor.image, factors))
-        rows.append(Row((*cells, size, words.count(factor.parameters), words.count(factor.steps))))
+        steps = Annotated(words.count(factor.steps), words.end_of_training(factor))
+        rows.append(Row((*cells, size, words.count(factor.parameters), steps)))
     totals = [cell for images in sets for cell in ("", _total(evaluation, images))]
     rows.append(Row((words.TOTAL, evaluation.kind, *totals, "", "", ""), total=True))
     notes = [

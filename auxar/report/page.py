@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from auxar.evaluation.records import Evaluation, FactorFigures
 from auxar.report import words
@@ -85,7 +85,7 @@ def _networks(count: int) -> Html:
 
 def _numbers(evaluation: Evaluation) -> Html:
     bits, error = evaluation.bits_per_dim, evaluation.standard_error
-    weights = words.WEIGHTS[evaluation.weights]
+    weights = words.weights(evaluation)
     parameters = [factor.parameters for factor in evaluation.factors]
     cards = []
     if bits.get("heldout") is not None:
@@ -151,16 +151,19 @@ def _curves(run: RunContent) -> Html:
     parts: list[Html | None] = [tag("h2", "Training")]
     names = [*run.factors, *(name for name in run.curves if name not in run.factors)]
     known = {factor.factor: factor for factor in run.evaluation.factors} if run.evaluation else {}
-    charts, undrawn = [], []
+    charts, undrawn, validated = [], [], False
     for depth, name in enumerate(names):
         heldout = known[name].heldout if name in known else None
         curve = run.curves.get(name)
-        chart = loss_chart(name, curve.bits_per_dim, heldout.bits_per_dim if heldout else None) if curve else None
+        bits = heldout.bits_per_dim if heldout else None
+        kept = known[name].steps if name in known else None
+        chart = loss_chart(name, curve.bits_per_dim, bits, curve.validation, kept) if curve else None
         if curve is None or chart is None:
             undrawn.append(name)
             continue
+        validated = validated or bool(curve.validation)
         notation = term(depth, len(run.factors)) if name in run.factors else None
-        facts = [f"{max(curve.bits_per_dim):,} steps"]
+        facts = [f"{max(curve.bits_per_dim):,} steps", *(_choice(known[name]) if name in known else ())]
         if curve.seconds is not None:
             facts.append(f"{words.duration(curve.seconds)} of training")
         if chart.above:
@@ -174,7 +177,7 @@ def _curves(run: RunContent) -> Html:
         charts.append(tag("figure", title, chart.svg, tag("figcaption", "; ".join(facts) + ".")))
     if charts:
         heldout_key = any(factor.heldout for factor in known.values())
-        parts.append(_legend(heldout_key))
+        parts.append(_legend(heldout_key, validated))
         parts.append(tag("div", *charts, class_="charts"))
     if undrawn:
         sentence = f"There are no training metrics yet for these factors: {', '.join(undrawn)}."
@@ -184,14 +187,26 @@ def _curves(run: RunContent) -> Html:
     return tag("section", *parts)
 
 
-def _legend(heldout: bool) -> Html:
+def _choice(factor: FactorFigures) -> Iterator[str]:
+    """Phrases about the end of training and the choice of weights, if validation images have determined them."""
+    if factor.stopped_early:
+        yield "stopped early"
+    if factor.kept == "best":
+        yield f"weights of step {factor.steps:,}, the best by validation images"
+
+
+def _legend(heldout: bool, validation: bool) -> Html:
     def key(class_: str, meaning: str) -> Html:
-        line = tag("line", x1=0, x2=28, y1=6, y2=6, class_=class_)
-        return tag("span", tag("svg", line, viewBox="0 0 28 12", class_="key", aria_hidden="true"), meaning)
+        sign = tag("line", x1=0, x2=28, y1=6, y2=6, class_=class_)
+        if class_ == "kept":
+            sign = tag("circle", cx=14, cy=6, r=4, class_=class_)
+        return tag("span", tag("svg", sign, viewBox="0 0 28 12", class_="key", aria_hidden="true"), meaning)
 
     keys = [
         key("raw", "logged values"),
         key("smooth", "running mean"),
+        key("validation", "validation images, evaluated during training") if validation else None,
+        key("kept", "step of the weights that are used") if validation else None,
         key("heldout", "held-out images, evaluated at the end") if heldout else None,
     ]
     text = "Training loss by optimizer step, in bits/dim (per sub-pixel of the factor’s own image)."

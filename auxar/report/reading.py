@@ -5,21 +5,21 @@ A run may come from an untrusted source, so the amount of data that is read and 
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar
+from typing import TypeVar
 
 import attrs
 
 from auxar.errors import UserError, shown
 from auxar.evaluation.records import Evaluation, Exactness
-from auxar.files import DamagedFile, entries, is_file, parse_json, read_bytes
+from auxar.files import DamagedFile, is_file, read_bytes
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
 from auxar.recipe.stages import written_stages
+from auxar.report.metrics import Curve, read_curves
 from auxar.runs.layout import check_contents
 from auxar.runs.records import read_record
 
@@ -30,10 +30,6 @@ MOST_PIXELS = 10**8
 """Maximum number of pixels of one picture. Larger pictures are not shown."""
 MOST_FIGURES = 100
 """Maximum number of entries of `figures/figures.json`."""
-LONGEST_NAME = 100
-"""Maximum length of a factor's name, in characters."""
-MOST_STEPS = 2**53
-"""Upper limit of step numbers. Charts use float64, which represents every integer below the limit exactly."""
 
 
 @attrs.frozen
@@ -80,16 +76,6 @@ class FigureEntry:
 
 
 @attrs.frozen
-class Curve:
-    """One factor's training metrics. If a step was logged more than once, its last entry is used."""
-
-    bits_per_dim: Mapping[int, float]
-    """Training bits/dim by step, in ascending order of steps. Values may be infinite or NaN."""
-    seconds: float | None
-    """Training time up to the last logged step, in seconds. None if it was not logged."""
-
-
-@attrs.frozen
 class RunContent:
     """All contents of a run's folder that its page shows."""
 
@@ -133,7 +119,7 @@ def read_run(folder: Path) -> RunContent:
         name=folder.resolve().name,
         recipe=read_bytes(recipe, MOST_BYTES).decode("utf-8-sig", "replace") if is_file(recipe) else None,
         evaluation=_record(folder / "evaluation.json", Evaluation),
-        curves=_curves(folder),
+        curves=read_curves(folder),
         samples=_record(folder / "samples" / "samples.json", Samples),
         sheet=pictures.read("samples/samples.png"),
         heldout=pictures.read("samples/heldout.png"),
@@ -192,46 +178,6 @@ def _figures(folder: Path, pictures: _Pictures) -> Iterator[tuple[FigureEntry, P
         picture = pictures.read(f"figures/{entry.file}")
         if picture is not None:
             yield entry, picture
-
-
-def _curves(folder: Path) -> dict[str, Curve]:
-    # Earlier versions wrote the metrics of all factors to one file next to the recipe.
-    files = [folder / "metrics.jsonl", *entries(folder, "factors/*/metrics.jsonl")]
-    values: dict[str, dict[int, float]] = {}
-    seconds: dict[str, float | None] = {}
-    for line in (line for file in files if is_file(file) for line in io.BytesIO(read_bytes(file))):
-        # A run that is stopped while writing leaves an incomplete line, which is skipped here.
-        if (point := _point(line)) is None:
-            continue
-        factor, step, bits, clock = point
-        if factor in values or len(values) <= MOST_STAGES:
-            values.setdefault(factor, {})[step] = bits
-            seconds[factor] = clock
-    return {factor: Curve(dict(sorted(values[factor].items())), seconds[factor]) for factor in values}
-
-
-def _point(line: bytes) -> tuple[str, int, float, float | None] | None:
-    """Returns factor, step, bits/dim and seconds of a line of metrics.
-
-    Seconds are None if they are missing. The result is None if one of the others is missing or invalid.
-    """
-    try:
-        entry = parse_json(line)
-    except ValueError:
-        return None
-    if not isinstance(entry, dict):
-        return None
-    factor, step, bits = (entry.get(key) for key in ("factor", "step", "bits_per_dim"))
-    if not isinstance(factor, str) or len(factor) > LONGEST_NAME:
-        return None
-    if type(step) is not int or not 0 <= step < MOST_STEPS or not _is_number(bits):
-        return None
-    clock = entry.get("seconds")
-    return factor, step, float(bits), float(clock) if _is_number(clock) else None
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return type(value) is float or (type(value) is int and abs(value) < MOST_STEPS)
 
 
 def _stages(recipe: str | None) -> int | None:

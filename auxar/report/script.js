@@ -6,12 +6,13 @@ for (const chart of document.querySelectorAll(".chart")) {
   const show = (event) => {
     const box = chart.getBoundingClientRect();
     const at = (event.clientX - box.left) / box.width * chart.viewBox.baseVal.width;
-    const [x, y, step, value, mean] = points.reduce((a, b) => Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a);
+    const [x, y, step, value, mean, validation] = points.reduce((a, b) => Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a);
     line.setAttribute("x1", x);
     line.setAttribute("x2", x);
     circle.setAttribute("cx", x);
     circle.setAttribute("cy", y);
     text.textContent = `step ${step.toLocaleString("en")}: ${value.toFixed(3)}, mean ${mean.toFixed(3)}`;
+    if (validation !== undefined) text.textContent += `, validation ${validation.toFixed(3)}`;
     cursor.setAttribute("visibility", "visible");
   };
   chart.addEventListener("pointermove", show);

@@ -149,6 +149,6 @@ def _facts(evaluation: Evaluation) -> list[str]:
         count = evaluation.images.get(name)
         of = f", fingerprint {fingerprint}" if fingerprint else ""
         facts.append((words.SETS[name], f"{count:,} images{of}" if count else "not evaluated"))
-    facts.append(("weights", str(words.WEIGHTS[evaluation.weights])))
+    facts.append(("weights", str(words.weights(evaluation))))
     facts.append((words.TOTAL, f"{kind.name}, {kind.formula}: {kind.meaning}"))
     return [f"{name:<10}{value}" for name, value in facts]

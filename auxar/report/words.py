@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from auxar.evaluation.records import Exactness, FactorFigures
+from auxar.evaluation.records import Evaluation, Exactness, FactorFigures
 from auxar.interfaces import ImageSpec
 
 DIGITS = 4
@@ -60,6 +60,30 @@ KINDS: Mapping[Exactness, KindWords] = {
     "bound": KindWords("an upper bound", "log p(X, X̂) ≤ log p(X)", "the images' exact bits/dim are lower or equal"),
     "exact": KindWords("exact", "log p(X)", "the bits/dim of the images themselves"),
 }
+
+
+def weights(evaluation: Evaluation) -> WeightsWords:
+    """Words for the weights of an evaluation. They name the steps of weights that validation images have chosen."""
+    found = WEIGHTS[evaluation.weights]
+    best = [f"{factor.factor} at step {factor.steps:,}" for factor in evaluation.factors if factor.kept == "best"]
+    if best:
+        return attrs.evolve(found, meaning=f"{found.meaning}, the best by validation images: {', '.join(best)}")
+    return found
+
+
+def end_of_training(factor: FactorFigures) -> str:
+    """A remark beside a factor's number of steps, if its weights are not those after all planned steps.
+
+    Examples:
+        >>> image = ImageSpec(3, 8, 8)
+        >>> end_of_training(FactorFigures("prior", image, steps=1200, kept="best", trained_steps=2000))
+        'best of 2,000'
+        >>> end_of_training(FactorFigures("prior", image, steps=900, trained_steps=900, stopped_early=True))
+        'stopped early'
+    """
+    if factor.kept == "best" and factor.trained_steps is not None:
+        return f"best of {factor.trained_steps:,}"
+    return "stopped early" if factor.stopped_early else ""
 
 
 def number(value: float | None, digits: int = DIGITS, *, signed: bool = False) -> str:

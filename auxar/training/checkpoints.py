@@ -15,13 +15,16 @@ from typing import Any
 
 import attrs
 import torch
+from attrs.validators import ge, optional
 from torch import Tensor
 
 from auxar.errors import UserError, one_line
-from auxar.files import DamagedFile, Shapes, entries, read_tensors, remove, write_tensors
+from auxar.files import DamagedFile, Shapes, entries, parse_json, read_tensors, remove, write_tensors
 from auxar.interfaces import Factor
+from auxar.runs.records import RECORDS
 from auxar.runs.versions import check_versions
 from auxar.runs.weights import check_shapes
+from auxar.structuring import Misfit
 from auxar.training.averaging import WeightAverage
 
 logger = logging.getLogger("auxar")
@@ -30,6 +33,20 @@ logger = logging.getLogger("auxar")
 NAME = re.compile(r"training(?:-(\d+))?\.safetensors")
 # Names of the optimizer's tensors: the index of a parameter, and a key of the state of Adam and AdamW.
 MOMENT = re.compile(r"(\d+)\.(step|exp_avg|exp_avg_sq)")
+
+
+@attrs.frozen
+class ValidationProgress:
+    """The outcome of the evaluations on validation images so far."""
+
+    step: int = attrs.field(default=0, validator=ge(0))
+    """Step of the last evaluation; 0 before the first one."""
+    best_step: int | None = attrs.field(default=None, validator=optional(ge(0)))
+    """Step of the evaluation with the lowest bits/dim; None before the first finite figure."""
+    best: float | None = None
+    """The lowest bits/dim."""
+    since: int = attrs.field(default=0, validator=ge(0))
+    """Number of evaluations after the one with the lowest bits/dim."""
 
 
 @attrs.frozen
@@ -44,6 +61,8 @@ class Progress:
     """Training time so far, in seconds."""
     losses: tuple[float, ...] = ()
     """Losses in bits/dim of the steps since the last line of metrics, without skipped ones."""
+    validation: ValidationProgress = attrs.field(factory=ValidationProgress)
+    """The outcome of evaluations on validation images."""
 
 
 @attrs.frozen(eq=False)
@@ -74,8 +93,13 @@ class Checkpoint:
 
 def checkpoints(folder: Path) -> list[Path]:
     """Paths of the checkpoints in a factor's folder, newest first."""
-    found = [(int(match[1] or -1), path) for path in entries(folder) if (match := NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found, reverse=True)]
+    return [path for _, path in numbered(folder, NAME)]
+
+
+def numbered(folder: Path, name: re.Pattern[str]) -> list[tuple[int, Path]]:
+    """The steps and paths of files whose names match a pattern, newest first. Its group 1 is the step, -1 if empty."""
+    found = [(int(match[1] or -1), path) for path in entries(folder) if (match := name.fullmatch(path.name))]
+    return sorted(found, reverse=True)
 
 
 def save(
@@ -118,8 +142,13 @@ def save(
             remove(other)
 
 
-def newest(folder: Path, factor: Factor, average: bool, steps: int) -> Checkpoint | None:
+def newest(
+    folder: Path, factor: Factor, average: bool, steps: int, check: Callable[[Progress], None]
+) -> Checkpoint | None:
     """Reads the newest undamaged checkpoint of a training of `steps` steps; None if there are no checkpoint files.
+
+    `check` raises `DamagedFile` if other files that belong to a checkpoint are damaged or missing. Such a checkpoint
+    counts as damaged.
 
     Logs a warning for each damaged file that is skipped. Raises `UserError` if all files are damaged, or if the
     newest undamaged file cannot be read or belongs to another model.
@@ -129,6 +158,7 @@ def newest(folder: Path, factor: Factor, average: bool, steps: int) -> Checkpoin
         try:
             tensors, metadata = read_tensors(path, _check(path, factor, average))
             progress = _progress(path, metadata, steps)
+            check(progress)
             checkpoint = Checkpoint(path, progress, metadata.get("images"), tensors)
         except DamagedFile as error:
             damaged.append(error)
@@ -191,11 +221,14 @@ def _progress(path: Path, metadata: Mapping[str, str], steps: int) -> Progress:
         math.fsum(losses)
         if not skipped <= step <= steps:
             raise ValueError(f"expected skipped ≤ step ≤ {steps}, got step {step} with {skipped} skipped")
-    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        validation = RECORDS.structure(parse_json(metadata.get("validation", "{}")), ValidationProgress)
+        if not (validation.best_step or 0) <= validation.step <= step:
+            raise ValueError(f"expected evaluations up to step {step}, got {validation}")
+    except (Misfit, KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise DamagedFile(
             f"{path} is damaged: a value of its training progress is missing or invalid ({error})"
         ) from None
-    return Progress(step, skipped, float(seconds), tuple(map(float, losses)))
+    return Progress(step, skipped, float(seconds), tuple(map(float, losses)), validation)
 
 
 def _count(text: str) -> int:

@@ -21,6 +21,7 @@ from auxar.recipe.cost import factor_costs
 from auxar.runs.layout import RunFolder
 from auxar.runs.versions import check_saved
 from auxar.training.loop import train_factor
+from auxar.training.validation import ValidationImages
 
 logger = logging.getLogger("auxar")
 
@@ -48,6 +49,7 @@ def train_factors(
     apart = recipe.training.parallel == "factors" and accelerator.num_processes > 1
     team = Team(accelerator, alone=apart)
     mine = _share(recipe, registry, names, data, accelerator) if apart else names
+    validation = None if data.validation is None else ValidationImages(data.validation, recipe.evaluation.batch_size)
     # The initial weights depend only on the seed, and not on which factors this process trains.
     torch.manual_seed(recipe.training.seed)
     model = build_model(recipe, registry)
@@ -56,7 +58,8 @@ def train_factors(
     for factor in reversed(model.factors):
         if factor.name in mine:
             config = recipe.training_of(factor.name)
-            train_factor(model, factor, data.train, config, run, team, workers=recipe.data.workers)
+            workers = recipe.data.workers
+            train_factor(model, factor, data.train, config, run, team, workers=workers, validation=validation)
             factor.to("cpu")
     # Other processes may still train for days. A collective operation would time out, so this process polls for the
     # weight files.

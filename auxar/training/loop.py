@@ -9,6 +9,7 @@ import signal
 from collections.abc import Generator, Sequence, Sized
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +28,7 @@ from auxar.training.checkpoints import Checkpoint, newest, save
 from auxar.training.optimization import make_optimizer
 from auxar.training.progress import Meter
 from auxar.training.schedules import warn_of_warmup
+from auxar.training.validation import Validation, ValidationImages
 
 
 def seed_of(*parts: object) -> int:
@@ -44,6 +46,7 @@ def train_factor(
     team: Team,
     *,
     workers: int = 0,
+    validation: ValidationImages | None = None,
 ) -> None:
     """Trains a factor of `model` to the last step and writes the trained weights.
 
@@ -51,11 +54,13 @@ def train_factor(
     factor, the step and the process, so a resumed training gives the same weights as an uninterrupted one. If a process
     is asked to end, a checkpoint is saved after the current step and `Interrupted` is raised.
 
+    `validation` is required if the recipe sets `training.evaluate_every`. Evaluations have no part in the last weights.
+
     Raises `UserError` if a file cannot be read or written, or if the checkpoint was trained on other images. It is also
     raised if a loss or gradient is not finite. With `training.nonfinite = "skip"`, such steps are skipped, and only
     more than `MOST_SKIPPED` of them in a row are an error.
     """
-    _Training(model, factor, images, config, run, team, workers).run_to_end()
+    _Training(model, factor, images, config, run, team, workers, validation).run_to_end()
 
 
 class _Training:
@@ -68,6 +73,7 @@ class _Training:
         run: RunFolder,
         team: Team,
         workers: int,
+        validation: ValidationImages | None,
     ) -> None:
         self.model = model
         self.factor = factor.to(team.device)
@@ -80,6 +86,7 @@ class _Training:
         # A stream has no known length; `check_training` made sure that its recipe sets `steps`.
         self.total = config.total_steps(len(images) if isinstance(images, Sized) else 0)
         self.meter = Meter(factor, config, run.metrics(factor.name), team, self.total)
+        self.validation = Validation(model, self.factor, validation, config, self.folder, team, self.total)
         self.bits = math.log(2) * factor.image.dims
 
     @property
@@ -94,7 +101,7 @@ class _Training:
             return
         if self.team.rank == 0:
             warn_of_warmup(self.factor.name, self.config, self.total)
-        saved = newest(self.folder, self.factor, self.config.ema > 0, self.total)
+        saved = newest(self.folder, self.factor, self.config.ema > 0, self.total, self.validation.check)
         if saved is None:
             self._initialize()
         else:
@@ -105,13 +112,16 @@ class _Training:
         if saved is not None:
             saved.restore(optimizer, average)
             self.meter.resume(saved.progress)
+            self.validation.resume(saved.progress)
         model, optimizer = self.team.prepare(self.factor.train(), optimizer)
         with between_steps() as requests, contextlib.closing(self.meter):
             if self.step < self.total:
                 self._loop(model, optimizer, average, requests)
+            self._validate(average)
             self.team.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
             self.factor.eval()
             self._save(optimizer, average)
+            self.meter.close()  # Messages about the end of training begin on a new line.
             self._finish(average)
         self.team.accelerator.free_memory()
 
@@ -148,9 +158,11 @@ class _Training:
 
     def _loop(self, model: nn.Module, optimizer: Any, average: WeightAverage, requests: Requests) -> None:
         self.meter.begin()
+        # A request to end may have left out the evaluation after the last step before the checkpoint.
+        self._validate(average)
         batches = self._batches(self.step, self.total, self.config.batch_size, self.team.processes, self.team.rank)
         with contextlib.closing(batches):
-            for batch in batches:
+            for batch in () if self.validation.stops else batches:
                 torch.manual_seed(seed_of(self.config.seed, self.factor.name, self.step, self.team.rank))
                 loss = self._accumulate(model, batch).item()
                 norm = nn.utils.clip_grad_norm_(model.parameters(), self.config.clip or math.inf).item()
@@ -164,6 +176,10 @@ class _Training:
                     average.update()
                 optimizer.zero_grad(set_to_none=True)
                 self.meter.add(loss, norm, finite=finite)
+                if not asked:
+                    self._validate(average)
+                    if self.validation.stops:
+                        return
                 if self.step < self.total and (asked or self.step % self.config.checkpoint_every == 0):
                     self._save(optimizer, average)
                 if asked:
@@ -185,21 +201,27 @@ class _Training:
             total += loss.detach()
         return total
 
+    def _validate(self, average: WeightAverage) -> None:
+        self.validation.update(self.meter, average, self._facts())
+
     def _save(self, optimizer: Any, average: WeightAverage) -> None:
         if self.team.rank == 0:
             keep = self.config.keep_checkpoints
-            save(self.folder, self.factor, optimizer, average, self.meter.progress, self._facts(), keep=keep)
+            progress = attrs.evolve(self.meter.progress, validation=self.validation.progress)
+            save(self.folder, self.factor, optimizer, average, progress, self._facts(), keep=keep)
         self.team.wait()
 
     def _facts(self) -> dict[str, str]:
         return {"factor": self.factor.name, "images": self.images.fingerprint, **versions_entry(self.factor)}
 
     def _finish(self, average: WeightAverage) -> None:
-        average.apply()
+        chosen = self.validation.choose(self.step, average)
         if self.team.rank == 0:
             kind = "ema" if average.decay else "last"
             recipe = recipe_part(self.run, self.factor.name)
-            metadata = {"step": str(self.step), "weights": kind, "recipe": recipe, **self._facts()}
+            metadata = {**chosen, "weights": kind, "recipe": recipe, **self._facts()}
+            # Training that stopped early is complete, too.
+            metadata |= {"trained_steps": str(self.step), "complete_at": str(self.total)}
             write_tensors(self.run.weights(self.factor.name), self.factor.state_dict(), metadata)
         self.team.wait()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class Meter:
         self.rates = learning_rates(config, total)
         self.learning_rate = next(self.rates)
         """Learning rate of the next step."""
+        self.shown: dict[str, str] = {}
+        """The last figures, which the progress bar shows."""
 
     @property
     def progress(self) -> Progress:
@@ -84,9 +87,18 @@ class Meter:
             self.in_a_row = 0
         else:
             self._skip(loss, rate)
-        due = self.step % self.config.checkpoint_every == 0 or self.step == self.total
+        intervals = (self.config.checkpoint_every, self.config.evaluate_every)
+        due = self.step == self.total or any(every and self.step % every == 0 for every in intervals)
         if self.losses and (due or self.step % self.config.log_every == 0):
             self._write(norm, rate)
+
+    def add_validation(self, bits: float, seconds: float) -> None:
+        """Records bits/dim on validation images after the last step, and the time that they took."""
+        # Training time includes evaluations, but the speed of training does not.
+        self.seconds += seconds
+        self.last += seconds
+        line = {"validation_bits_per_dim": bits, "seconds": self.progress.seconds}
+        self._report(line, validation=f"{bits:.3f} on validation images")
 
     def close(self) -> None:
         """Closes the progress bar."""
@@ -115,8 +127,6 @@ class Meter:
         self.seconds += now - self.last
         mean = math.fsum(self.losses) / len(self.losses)
         line: dict[str, Any] = {
-            "factor": self.factor.name,
-            "step": self.step,
             "bits_per_dim": mean,
             "learning_rate": rate,
             "gradient_norm": norm,
@@ -125,13 +135,18 @@ class Meter:
         }
         if self.skipped:
             line["skipped"] = self.skipped
-        self.bar.set_postfix_str(f"{mean:.3f} bits/dim")
-        if self.team.rank == 0:
-            append_line(self.path, to_json(line))
-        scalars = {f"{self.factor.name}/{key}": value for key, value in line.items() if key not in ("factor", "step")}
-        self.team.log(scalars, self.step)
+        self._report(line, loss=f"{mean:.3f} bits/dim")
         self.losses = []
         self.last, self.last_step = now, self.step
+
+    def _report(self, line: Mapping[str, float], **shown: str) -> None:
+        """Appends a line of metrics, sends it to the trackers, and shows some of its figures in the progress bar."""
+        self.shown |= shown
+        if self.bar is not None:
+            self.bar.set_postfix_str(", ".join(self.shown.values()))
+        if self.team.rank == 0:
+            append_line(self.path, to_json({"factor": self.factor.name, "step": self.step, **line}))
+        self.team.log({f"{self.factor.name}/{key}": value for key, value in line.items()}, self.step)
 
 
 def forget_after(path: Path, step: int) -> None:

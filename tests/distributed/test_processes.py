@@ -48,7 +48,10 @@ CHANGES = {
     "training__accumulate": 2,
     "training__clip": 2.0,
     "training__checkpoint_every": 3,
+    "training__evaluate_every": 2,
+    "training__keep_best": True,
     "data__limit": 23,
+    "data__split__validation": 0.3,
     "sampling__images": 5,
     "evaluation": {"batch_size": 2},
 }
@@ -131,7 +134,7 @@ def pictures_in(folder: Path) -> dict[str, bytes]:
 
 
 def test_training_is_that_of_one_process(shared, alone):
-    assert len(metrics(alone)) == 10
+    assert len(metrics(alone)) == 2 * (5 + 3)
     for first, second in zip(metrics(alone), metrics(shared), strict=True):
         assert second == near(first, 1e-4)
     # A step moves each weight by up to the learning rate, and rounding may change the sign of a gradient near zero.
@@ -186,7 +189,7 @@ def assert_equal(first: tuple[Any, ...], second: tuple[Any, ...]) -> None:
 def test_evaluation_is_that_of_one_process(shared):
     by_two = evaluation(shared)
     # With 17 training and 6 held-out images, the processes evaluate different numbers of images.
-    assert by_two[0]["images"] == {"heldout": 6, "training": 17}
+    assert by_two[0]["images"] == {"heldout": 6, "training": 12}
     with one_thread():
         evaluate(shared)
     assert_equal(by_two, evaluation(shared))
@@ -367,7 +370,7 @@ def test_processes_asked_to_end_save_together(pictures, tmp_path):
 
 def assert_gone_on(folder: Path, shared: Path) -> None:
     """Asserts that a run that was finished by another number of processes is close to `shared`, but not identical."""
-    assert [line["step"] for line in metrics(folder)] == [1, 2, 3, 4, 5] * 2
+    assert [line["step"] for line in metrics(folder)] == [1, 2, 2, 3, 4, 4, 5, 5] * 2
     for first, second in zip(metrics(shared), metrics(folder), strict=True):
         assert second == near(first, 1e-4)
     assert 0 < distance(weights(folder), weights(shared)) < 1e-3

@@ -37,6 +37,7 @@ from auxar.causal import CausalDecoder, CausalPrior
 from auxar.cli import main
 from auxar.commands.evaluate import evaluate
 from auxar.data import DataSets, load_images
+from auxar.distributed.group import Team
 from auxar.evaluation.likelihoods import FactorNats, _evaluation, factor_nats
 from auxar.evaluation.records import DataFacts, Evaluation
 from auxar.files import DamagedFile, read_json
@@ -117,7 +118,7 @@ def error_of(values: np.ndarray) -> float:
 def test_every_image_counts_once_whatever_the_batch(finished, data, nats, batch_size, limit):
     model = auxar.load(finished)
     chain = model.factors
-    found = factor_nats(model, chain, data.train, Accelerator(), batch_size=batch_size, limit=limit)
+    found = factor_nats(model, chain, data.train, Team(Accelerator()), batch_size=batch_size, limit=limit)
     assert all(each.total.dtype == torch.float64 for each in found)
     total = torch.stack([each.total for each in found])
     torch.testing.assert_close(total, nats["training"][:, :limit], rtol=1e-5, atol=1e-3)
@@ -126,7 +127,7 @@ def test_every_image_counts_once_whatever_the_batch(finished, data, nats, batch_
 def test_factors_can_be_evaluated_apart(finished, data, nats):
     model = auxar.load(finished)
     for index, factor in enumerate(model.factors):
-        [found] = factor_nats(model, [factor], data.heldout, Accelerator(), batch_size=4)
+        [found] = factor_nats(model, [factor], data.heldout, Team(Accelerator()), batch_size=4)
         torch.testing.assert_close(found.total, nats["heldout"][index], rtol=1e-5, atol=1e-3)
 
 
@@ -388,7 +389,7 @@ def test_heads_that_do_not_tell_channels_apart_show_none(finished, data, monkeyp
     model = auxar.load(finished)
     assert isinstance(model, Chain)
     monkeypatch.setattr(model.stages[0].decoder.network.head, "channel_log_prob", lambda parameters, image: None)
-    found = factor_nats(model, model.factors, data.heldout, Accelerator(), batch_size=4)
+    found = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
     assert [each.channels is None for each in found] == [True, False, False]
     assert [each.inside is None for each in found] == [False, False, True]
     monkeypatch.setattr(LogisticMixtureHead, "channel_log_prob", Head.channel_log_prob)
@@ -414,7 +415,7 @@ class Uniform(Prior):
 
 def test_any_prior_can_be_evaluated(data):
     model = Uniform(data.heldout.image)
-    [found] = factor_nats(model, model.factors, data.heldout, Accelerator(), batch_size=4)
+    [found] = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
     assert found.channels is None
     assert (found.total / (-math.log(2) * 192)).tolist() == pytest.approx([8.0] * 6)
 
@@ -428,7 +429,7 @@ class Bound(Uniform):
 @pytest.mark.parametrize(("prior", "kind"), [(Uniform, "exact"), (Bound, "bound")])
 def test_a_prior_is_exact_or_a_bound_as_it_says(data, prior, kind):
     model = prior(data.heldout.image)
-    found = factor_nats(model, model.factors, data.heldout, Accelerator(), batch_size=4)
+    found = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
     table = _evaluation(model.factors, {"heldout": {"prior": found[0]}}, {}, DataFacts("pictures"))
     assert (table.kind, table.factors[0].kind, table.factors[0].cumulative_kind) == (kind, kind, kind)
 
@@ -553,7 +554,7 @@ def test_what_is_wasted_is_what_restricting_the_same_weights_saves(data, view, h
     """Restricting the same weights saves the bits that a free decoder wastes, for each image and channel."""
     build = free_and_restricted(view, head)
     free, restricted = (
-        factor_nats(model, model.factors[:1], data.heldout, Accelerator(), batch_size=4)[0] for model in build
+        factor_nats(model, model.factors[:1], data.heldout, Team(Accelerator()), batch_size=4)[0] for model in build
     )
     assert restricted.inside is None
     assert free.inside.shape == (3, 6)
@@ -600,7 +601,7 @@ def test_the_same_weights_in_a_restricted_run_have_so_many_bits_fewer(finished, 
 
 def test_the_standard_errors_of_what_is_wasted(finished, data):
     model = auxar.load(finished)
-    stages = factor_nats(model, model.factors[:2], data.heldout, Accelerator(), batch_size=4)
+    stages = factor_nats(model, model.factors[:2], data.heldout, Team(Accelerator()), batch_size=4)
     table = read_json(evaluate(finished).evaluation)
     whole = np.zeros(6)
     for stage, entry, dims in zip(stages, table["factors"], DIMS, strict=False):
@@ -635,7 +636,7 @@ def test_a_decoder_that_cannot_be_restricted_does_not_tell(finished, data, monke
     model = auxar.load(finished)
     assert isinstance(model, Chain)
     monkeypatch.setattr(model.stages[0].decoder, "restricts", False)
-    found = factor_nats(model, model.factors, data.heldout, Accelerator(), batch_size=4)
+    found = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
     assert [each.inside is None for each in found] == [True, False, True]
 
 

@@ -211,9 +211,9 @@ def test_a_key_taken_away_has_a_default_or_is_required(path):
 def test_the_nearest_key_is_suggested():
     assert refusal(training__batchsize=3) == (
         "training: unknown key 'batchsize'; did you mean 'batch_size'? (known: accumulate, batch_size, betas, "
-        "checkpoint_every, clip, decay, ema, ema_warmup, epochs, final_fraction, flip, initialization_images, "
-        "keep_checkpoints, learning_rate, log_every, nonfinite, optimizer, parallel, precision, schedule, seed, steps, "
-        "trackers, warmup, weight_decay)"
+        "checkpoint_every, clip, decay, ema, ema_warmup, epochs, evaluate_every, final_fraction, flip, "
+        "initialization_images, keep_best, keep_checkpoints, learning_rate, log_every, nonfinite, optimizer, parallel, "
+        "patience, precision, schedule, seed, steps, trackers, validation_images, warmup, weight_decay)"
     )
     assert "stage[0].decoder: unknown key 'filter'; did you mean 'filters'?" in refusal(stage__0__decoder__filter=3)
     assert refusal(trainin={}).startswith("unknown key 'trainin'; did you mean 'training'?")
@@ -363,6 +363,43 @@ def test_steps_are_steps_and_epochs_follow_from_the_images(count, batch_size):
     assert TrainingConfig(steps=count).total_steps(7) == count
     steps = TrainingConfig(epochs=2, batch_size=batch_size).total_steps(count)
     assert (steps - 1) * batch_size < 2 * count <= steps * batch_size
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"training__keep_best": True},
+            "training.keep_best: it needs evaluations during training; set training.evaluate_every",
+        ),
+        (
+            {"training__factor__prior": {"patience": 3}, "data__split__validation": 0.1},
+            "training.factor.prior.patience: it needs evaluations during training; set "
+            "training.factor.prior.evaluate_every",
+        ),
+        (
+            {"training__evaluate_every": 5},
+            "training.evaluate_every: the recipe has no validation images; set data.split.validation, for example to "
+            "0.05, or data.validation to the name of a split",
+        ),
+        (
+            {"data__validation": "val", "data__split__validation": 0.1},
+            "data.validation: 'val' is given together with data.split.validation = 0.1; remove one of them",
+        ),
+        (
+            {"data__split__validation": 1},
+            "data.split: validation must be at least 0 and less than 1, got 1.0",
+        ),
+    ],
+)
+def test_validation_needs_images_and_evaluations(changes, message):
+    assert refusal(**changes) == message
+
+
+def test_evaluations_may_be_those_of_one_factor():
+    own = {"prior": {"evaluate_every": 2, "patience": 3, "keep_best": True}}
+    for data in ({"data__validation": "val"}, {"data__split__validation": 0.1}):
+        assert tiny(training__factor=own, **data).training_of("prior").patience == 3
 
 
 def test_a_factors_own_training():

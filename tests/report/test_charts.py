@@ -96,7 +96,9 @@ def test_a_chart_shows_each_value_where_its_axes_say(count):
     steps = [10 * number for number in range(1, count + 1)]
     noise = np.random.default_rng(0).normal(0, 0.2, count)
     values = [3 + 5 / (1 + number) + noise[number] for number in range(count)]
-    chart = loss_chart("prior", dict(zip(steps, values, strict=True)), heldout=3.1)
+    evaluated = {step: 3.5 + 40 / step for step in steps[3::8]}
+    best = max(evaluated)
+    chart = loss_chart("prior", dict(zip(steps, values, strict=True)), 3.1, evaluated, best)
     svg = ElementTree.fromstring(chart.svg)
     labels = [node for node in svg.findall("text") if node.get("class") is None]
     grid = [float(node.attrib["y1"]) for node in svg.findall("line") if node.get("class") == "grid"]
@@ -110,19 +112,27 @@ def test_a_chart_shows_each_value_where_its_axes_say(count):
     assert down < 0 < right
     means = running_mean(values)
     lines = {node.attrib["class"]: node.attrib["points"] for node in svg.iter("polyline")}
-    for kind, ordinates in (("raw", values), ("smooth", means)):
+    curves = {"raw": (steps, values), "smooth": (steps, means), "validation": (evaluated, evaluated.values())}
+    for kind, (abscissas, ordinates) in curves.items():
         found = np.array([[float(number) for number in point.split(",")] for point in lines[kind].split()])
-        expected = np.stack([place + right * np.array(steps), height + down * np.array(ordinates)], 1)
+        expected = np.stack([place + right * np.array([*abscissas]), height + down * np.array([*ordinates])], 1)
         assert found == pytest.approx(expected, abs=0.2)
     [line] = (node for node in svg.findall("line") if node.get("class") == "heldout")
     assert [float(line.attrib[key]) for key in ("y1", "y2")] == pytest.approx([height + down * 3.1] * 2, abs=0.2)
     [label] = (node.text for node in svg.findall("text") if node.get("class") == "heldout")
     assert label == "held-out 3.100"
+    [mark] = (node for node in svg.findall("circle") if node.get("class") == "kept")
+    at = [place + right * best, height + down * evaluated[best]]
+    assert [float(mark.attrib[key]) for key in ("cx", "cy")] == pytest.approx(at, abs=0.2)
     described = f"bits/dim of prior against step: {count} values, last {values[-1]:.3f}, held-out 3.100"
+    described += f", validation {evaluated[best]:.3f}, weights of step {best} kept"
     assert svg.get("aria-label") == described
     rows = json.loads(svg.attrib["data-points"])
     assert [row[2:] for row in rows] == [
-        [step, round(value, 4), pytest.approx(mean, abs=1e-4)]
+        [
+            *(step, round(value, 4), pytest.approx(mean, abs=1e-4)),
+            *[round(evaluated[earlier], 4) for earlier in evaluated if earlier <= step][-1:],
+        ]
         for step, value, mean in zip(steps, values, means, strict=True)
     ]
     # The point under the pointer lies on the running mean, or at the edge where that is cut off.
@@ -171,9 +181,13 @@ def test_only_whole_steps_are_named(last, expected):
 @given(
     st.dictionaries(st.integers(0, 10**7), st.floats() | st.floats(0, 10), min_size=1, max_size=80),
     st.none() | st.floats() | st.floats(0, 10),
+    st.dictionaries(st.integers(0, 10**7), st.floats() | st.floats(0, 10), max_size=5),
+    st.none() | st.integers(0, 10),
 )
-def test_any_curve_can_be_drawn(points, heldout):
-    chart = loss_chart("prior", dict(sorted(points.items())), heldout)
+def test_any_curve_can_be_drawn(points, heldout, validation, place):
+    validation = dict(sorted(validation.items()))
+    kept = None if place is None else [*validation, 3][min(place, len(validation))]
+    chart = loss_chart("prior", dict(sorted(points.items())), heldout, validation, kept)
     drawn = [value for value in points.values() if abs(value) <= LIMIT]
     assert (chart is None) == (not drawn)
     if chart is not None:

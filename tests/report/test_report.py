@@ -194,6 +194,33 @@ def test_every_factor_has_its_chart(run):
     assert page.text.count("held-out 3.333") == 1
 
 
+def test_validation_images_have_a_curve_and_the_kept_weights_a_mark(run):
+    """Of the last two factors, one kept its best weights, and the other one stopped early with its last weights."""
+    assert "validation" not in read(run).text
+    table = evaluation()
+    table["factors"][1] |= {"steps": 600, "kept": "best", "trained_steps": 1200}
+    table["factors"][2] |= {"steps": 900, "kept": "last", "trained_steps": 900, "stopped_early": True}
+    write_evaluation(run, table)
+    for name in NAMES[1:]:
+        lines = [{"factor": name, "step": step, "validation_bits_per_dim": 3.0} for step in (300, 600, 900)]
+        with (run / "metrics.jsonl").open("a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+    page = read(run)
+    assert [
+        len([node for node in page.all(kind) if node.get("class") == "validation"]) for kind in ("polyline", "line")
+    ] == [2, 1]
+    labels = [chart["aria-label"] for chart in page.all("svg") if chart.get("class") == "chart"]
+    assert "validation" not in labels[0]
+    assert labels[1].endswith(", validation 3.000, weights of step 600 kept")
+    assert labels[2].endswith(", validation 3.000, weights of step 900 kept")
+    assert "1,200 steps; weights of step 600, the best by validation images; " in page.text
+    assert "1,200 steps; stopped early; " in page.text
+    assert "validation images, evaluated during training" in page.text
+    assert "EMA the exponential moving average of the weights, the best by validation images: stage1 at step 600" in (
+        " ".join(page.text.split())
+    )
+
+
 def test_pictures_travel_inside_the_page(run):
     sources = [attributes["src"] for attributes in read(run).all("img")]
     for source, name in zip(sources, ["samples.png", "growth.png"], strict=True):

@@ -87,6 +87,8 @@ FIXED = {
     "data.heldout": "test",
     "data.split.train": 0.5,
     "data.split.seed": 1,
+    "data.split.validation": 0.5,
+    "data.validation": "other",
     "data.column": "picture",
     "data.crop.left": 1,
     "data.crop.right": 1,
@@ -126,6 +128,10 @@ FIXED = {
     "training.precision": "bf16",
     "training.seed": 1,
     "training.initialization_images": 9,
+    "training.evaluate_every": 2,
+    "training.validation_images": 5,
+    "training.keep_best": True,
+    "training.patience": 2,
     "training.factor": {"stage0": {"flip": True}},
     "plugins": ["thin.py"],
 }
@@ -158,6 +164,9 @@ NAMED = {
     "training.betas": "training.betas[0], training.betas[1]",
     "training.weight_decay": "training.optimizer, training.weight_decay",
     "training.final_fraction": "training.final_fraction, training.schedule",
+    "training.evaluate_every": "data.split.validation, training.evaluate_every",
+    "training.keep_best": "data.split.validation, training.evaluate_every, training.keep_best",
+    "training.patience": "data.split.validation, training.evaluate_every, training.patience",
 }
 
 
@@ -188,10 +197,12 @@ def test_a_run_with_weights_continues_only_if_fixed_keys_are_the_same(pictures, 
         begin_run(tmp_path / "run", *recipe)
 
     def change(key: str, value: Any) -> dict[str, Any]:
+        validation = {"data__split__validation": 0.5, "training__evaluate_every": 2}
         others: dict[str, dict[str, Any]] = {
             "training.epochs": {"training__steps": None},
             "training.weight_decay": {"training__optimizer": "adamw"},
             "training.final_fraction": {"training__schedule": "cosine"},
+            **dict.fromkeys(("training.evaluate_every", "training.keep_best", "training.patience"), validation),
             "sampling.reduction": {"sampling__rule": "reduced"},
         }
         return {key.replace("[0]", "__0").replace(".", "__"): value, **others.get(key, {})}

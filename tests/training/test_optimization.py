@@ -224,7 +224,10 @@ def test_flipped_images_are_trained_on(pictures, tmp_path):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_speed_and_time_are_those_of_the_clock(pictures, tmp_path, monkeypatch, processes):
-    """Images per second count the images of all processes, and seconds include those before training was resumed."""
+    """Images per second count the images of all processes, and seconds include those before training was resumed.
+
+    An evaluation of ten seconds after step 4, and another one after step 12, have no part in the speed of training.
+    """
     clock = [100.0]
     monkeypatch.setattr("auxar.training.progress.time.perf_counter", lambda: clock[0])
     lines: list[dict[str, Any]] = []
@@ -242,19 +245,28 @@ def test_speed_and_time_are_those_of_the_clock(pictures, tmp_path, monkeypatch, 
         meter.resume(progress)
         clock[0] += 1000  # The networks are built, and the first batch is read.
         meter.begin()
-        for _ in range(8):
+        for number in range(8):
             clock[0] += 0.5
             meter.add(meter.step + 1.0, 1.0, finite=True)
+            if number == 3:
+                clock[0] += 10
+                meter.add_validation(3.0, 10.0)
         clock[0] += 0.25
         progress = meter.progress
         meter.close()
+    every = [line.copy() for line in lines]
+    validation = [lines.pop(1), lines.pop(6)]
     assert [line["step"] for line in lines] == [3, 5, 6, 9, 10, 12, 15]
     # Each line has the mean loss of the steps since the line before, also if training was resumed between.
     assert [line["prior/bits_per_dim"] for line in lines] == pytest.approx([2, 4.5, 6, 8, 10, 11.5, 14])
     assert [line["prior/images_per_second"] for line in lines] == pytest.approx([16.0] * 7)
     # The second part begins after step 8, to which four seconds and a quarter of another step led.
-    assert [line["prior/seconds"] for line in lines] == pytest.approx([1.5, 2.5, 3, 4.75, 5.25, 6.25, 7.75])
+    assert [line["prior/seconds"] for line in lines] == pytest.approx([1.5, 12.5, 13, 14.75, 15.25, 16.25, 27.75])
+    assert validation == [
+        {"prior/validation_bits_per_dim": 3.0, "prior/seconds": pytest.approx(seconds), "step": step}
+        for step, seconds in ((4, 12), (12, 26.25))
+    ]
     logged = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [{f"prior/{key}": line[key] for key in ("seconds", "images_per_second")} for line in logged] == [
-        {key: line[key] for key in ("prior/seconds", "prior/images_per_second")} for line in lines
+    assert [{f"prior/{key}": line[key] for key in line.keys() - {"factor", "step"}} for line in logged] == [
+        {key: line[key] for key in line.keys() - {"step"}} for line in every
     ]

@@ -1,0 +1,41 @@
+"""Checks that a recipe has the validation images and the evaluations that its other keys require."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from auxar.errors import UserError
+from auxar.recipe.schema import Recipe, TrainingConfig
+
+
+def check_validation(recipe: Recipe) -> None:
+    """Raises `UserError`, with the path of the key, if evaluations during training need a key that is missing.
+
+    Also raises it if the recipe names a split of validation images and takes a fraction of the training images, too.
+    """
+    data = recipe.data
+    if data.validation is not None and data.split.validation:
+        raise UserError(
+            f"data.validation: '{data.validation}' is given together with data.split.validation = "
+            f"{data.split.validation}; remove one of them"
+        )
+    has_images = data.validation is not None or data.split.validation > 0
+    for path, config in _trainings(recipe):
+        if config.evaluate_every is None:
+            for key, value in (("keep_best", config.keep_best), ("patience", config.patience)):
+                if value:
+                    raise UserError(f"{path}.{key}: it needs evaluations during training; set {path}.evaluate_every")
+        elif not has_images:
+            raise UserError(
+                f"{path}.evaluate_every: the recipe has no validation images; set data.split.validation, for example "
+                "to 0.05, or data.validation to the name of a split"
+            )
+
+
+def _trainings(recipe: Recipe) -> Iterator[tuple[str, TrainingConfig]]:
+    """Yields the path and the value of each table with training settings. [training] comes last, because factors
+    without a table of their own use it."""
+    for name, config in recipe.factor_training.items():
+        yield f"training.factor.{name}", config
+    if set(recipe.factor_names) - recipe.factor_training.keys():
+        yield "training", recipe.training

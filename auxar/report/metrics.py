@@ -1,0 +1,90 @@
+"""Reads the metrics of training, as the curves of a run's page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import attrs
+
+from auxar.files import entries, is_file, parse_json, read_bytes
+from auxar.recipe.schema import MOST_STAGES
+
+LONGEST_NAME = 100
+"""Maximum length of a factor's name, in characters."""
+MOST_STEPS = 2**53
+"""Upper limit of step numbers. Charts use float64, which represents every integer below the limit exactly."""
+
+
+@attrs.frozen
+class Curve:
+    """One factor's training metrics. If a step was logged more than once, its last entry is used."""
+
+    bits_per_dim: Mapping[int, float]
+    """Training bits/dim by step, in ascending order of steps. Values may be infinite or NaN."""
+    seconds: float | None
+    """Training time up to the last logged step, in seconds. None if it was not logged."""
+    validation: Mapping[int, float] = attrs.field(factory=dict)
+    """Bits/dim of validation images by step, in ascending order of steps. Values may be infinite or NaN."""
+
+
+def read_curves(folder: Path) -> dict[str, Curve]:
+    """Reads the metrics of each factor from a run's folder. Lines that are incomplete or invalid are skipped."""
+    # Earlier versions wrote the metrics of all factors to one file next to the recipe.
+    files = [folder / "metrics.jsonl", *entries(folder, "factors/*/metrics.jsonl")]
+    values: dict[str, dict[int, float]] = {}
+    validation: dict[str, dict[int, float]] = {}
+    seconds: dict[str, float | None] = {}
+    for line in (line for file in files if is_file(file) for line in io.BytesIO(read_bytes(file))):
+        # A run that is stopped while writing leaves an incomplete line, which is skipped here.
+        if (point := _point(line)) is None:
+            continue
+        if point.factor in values or len(values) <= MOST_STAGES:
+            values.setdefault(point.factor, {})
+            (validation if point.validation else values).setdefault(point.factor, {})[point.step] = point.bits_per_dim
+            seconds[point.factor] = point.seconds
+    return {
+        factor: Curve(_by_step(values[factor]), seconds[factor], _by_step(validation.get(factor, {})))
+        for factor in values
+    }
+
+
+def _by_step(values: Mapping[int, float]) -> dict[int, float]:
+    return dict(sorted(values.items()))
+
+
+@attrs.frozen
+class _Point:
+    """The figures of a line of metrics, which are about training images or about validation images."""
+
+    factor: str
+    step: int
+    bits_per_dim: float
+    validation: bool
+    seconds: float | None
+    """None if it is missing."""
+
+
+def _point(line: bytes) -> _Point | None:
+    """Reads a line of metrics. Returns None if its factor, step or bits/dim are missing or invalid."""
+    try:
+        entry = parse_json(line)
+    except ValueError:
+        return None
+    if not isinstance(entry, dict):
+        return None
+    validation = "validation_bits_per_dim" in entry
+    factor, step = entry.get("factor"), entry.get("step")
+    bits = entry.get("validation_bits_per_dim" if validation else "bits_per_dim")
+    if not isinstance(factor, str) or len(factor) > LONGEST_NAME:
+        return None
+    if type(step) is not int or not 0 <= step < MOST_STEPS or not _is_number(bits):
+        return None
+    clock = entry.get("seconds")
+    return _Point(factor, step, float(bits), validation, float(clock) if _is_number(clock) else None)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return type(value) is float or (type(value) is int and abs(value) < MOST_STEPS)

@@ -1,0 +1,66 @@
+"""Files of the weights with the lowest bits/dim on validation images, beside the checkpoints of a factor.
+
+A checkpoint contains the step of the best weights so far, and their file has this step in its name. Each checkpoint
+that is kept therefore finds its own best weights, even if a later file was written before the process was killed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from auxar.files import DamagedFile, Shapes, is_file, read_tensors, remove, write_tensors
+from auxar.interfaces import Factor
+from auxar.runs.weights import check_shapes
+from auxar.training.checkpoints import NAME as CHECKPOINT
+from auxar.training.checkpoints import numbered
+
+NAME = re.compile(r"best-(\d+)\.safetensors")
+
+
+def write_best(folder: Path, factor: Factor, step: int, facts: Mapping[str, str]) -> None:
+    """Writes the weights of `factor` as the best ones so far, and removes files that no checkpoint needs."""
+    write_tensors(_path(folder, step), factor.state_dict(), {"step": str(step), **facts})
+    remove_unneeded(folder)
+
+
+def read_best(folder: Path, factor: Factor, step: int) -> dict[str, Tensor]:
+    """Reads the best weights, which were written after `step`.
+
+    Raises `DamagedFile` if the file is missing or damaged, and `UserError` if it belongs to another model.
+    """
+    path = _path(folder, step)
+
+    def check(shapes: Shapes, metadata: Mapping[str, str]) -> None:
+        check_shapes(factor, shapes, path)
+        if metadata.get("step") != str(step):
+            raise DamagedFile(f"{path} is damaged: its metadata does not say that it is of step {step}")
+
+    if not is_file(path):
+        raise DamagedFile(f"{path} is missing: it has the best weights on validation images")
+    return read_tensors(path, check)[0]
+
+
+def remove_unneeded(folder: Path) -> None:
+    """Removes files of best weights, except for the newest one and those of the checkpoints that are kept."""
+    files = dict(numbered(folder, NAME))
+    needed = {max(files, default=-1)}
+    for checkpoint, _ in numbered(folder, CHECKPOINT):
+        needed.add(max((step for step in files if step <= checkpoint), default=-1))
+    for step, path in files.items():
+        if step not in needed:
+            remove(path)
+
+
+def remove_later(folder: Path, step: int) -> None:
+    """Removes files of best weights that were written after `step`. Training that continues from it writes its own."""
+    for later, path in numbered(folder, NAME):
+        if later > step:
+            remove(path)
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"best-{step:09d}.safetensors"

@@ -1,0 +1,152 @@
+"""Evaluates a factor on validation images during training. The figures choose its weights and may end its training."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import attrs
+import torch
+
+from auxar.data import ImageSet
+from auxar.distributed.group import Team
+from auxar.evaluation.likelihoods import factor_nats
+from auxar.interfaces import Factor, Prior
+from auxar.interfaces.mode import evaluating
+from auxar.recipe import TrainingConfig
+from auxar.training.averaging import WeightAverage
+from auxar.training.best_weights import read_best, remove_later, remove_unneeded, write_best
+from auxar.training.checkpoints import Progress, ValidationProgress
+from auxar.training.progress import Meter
+
+logger = logging.getLogger("auxar")
+
+
+@attrs.frozen
+class ValidationImages:
+    """The validation images of a run, and the number of images that are evaluated at once."""
+
+    images: ImageSet
+    batch_size: int
+
+
+class Validation:
+    """The evaluations of a factor's training. Without `training.evaluate_every`, it does nothing.
+
+    All processes that train the factor together get the same figures, so they make the same decisions.
+    """
+
+    def __init__(
+        self,
+        model: Prior,
+        factor: Factor,
+        data: ValidationImages | None,
+        config: TrainingConfig,
+        folder: Path,
+        team: Team,
+        total: int,
+    ) -> None:
+        self.model = model
+        self.factor = factor
+        self.data = None if config.evaluate_every is None else data
+        self.config = config
+        self.folder = folder
+        self.team = team
+        self.total = total
+        self.progress = ValidationProgress()
+        """The outcome so far, which is stored in checkpoints."""
+
+    @property
+    def stops(self) -> bool:
+        """Whether training ends now, because the last `training.patience` evaluations were not the best so far."""
+        return self.config.patience is not None and self.progress.since >= self.config.patience
+
+    def check(self, progress: Progress) -> None:
+        """Raises `DamagedFile` if the best weights of a checkpoint with this progress are missing or damaged."""
+        if self.config.keep_best and progress.validation.best_step is not None:
+            read_best(self.folder, self.factor, progress.validation.best_step)
+
+    def resume(self, progress: Progress) -> None:
+        """Continues with the outcome in a checkpoint. Files of best weights that are newer are removed."""
+        self.progress = progress.validation
+        if self.team.rank == 0:
+            remove_later(self.folder, progress.step)
+
+    def update(self, meter: Meter, average: WeightAverage, facts: Mapping[str, str]) -> None:
+        """Evaluates the factor if that is due after the last step of `meter`, unless it was done already.
+
+        The weights are the average or, without an average, those of the last step. New best weights are written with
+        `facts` as metadata. The factor's weights, its gradient and its mode are the same afterwards.
+        """
+        if self.data is None or not self._is_due(meter.step):
+            return
+        started = time.perf_counter()
+        with evaluating(self.factor), _averaged(self.factor, average):
+            bits = self._bits_per_dim(self.data)
+            since = self.progress.since + 1
+            self.progress = attrs.evolve(self.progress, step=meter.step, since=since)
+            if math.isfinite(bits) and (self.progress.best is None or bits < self.progress.best):
+                self.progress = ValidationProgress(meter.step, meter.step, bits)
+                if self.config.keep_best and self.team.rank == 0:
+                    write_best(self.folder, self.factor, meter.step, facts)
+        meter.add_validation(bits, time.perf_counter() - started)
+
+    def choose(self, step: int, average: WeightAverage) -> dict[str, str]:
+        """Loads the weights that the run keeps into the factor, after `step` steps of training.
+
+        Returns the metadata of their file: the step of the weights, and which of the evaluated weights they are.
+        """
+        outcome, name = self.progress, self.factor.name
+        if self.stops and step < self.total:
+            logger.info(
+                "factor %s: training stopped early after step %d of %d, because the last %d evaluations on validation "
+                "images were not the best",
+                *(name, step, self.total, outcome.since),
+            )
+        if not self.config.keep_best or outcome.best_step is None:
+            if self.config.keep_best and outcome.step:
+                logger.warning("factor %s: no figure on validation images was finite; the last weights are kept", name)
+            average.apply()
+            return {"step": str(step), "kept": "last"}
+        logger.info(
+            "factor %s: the weights of step %d are kept, which have the lowest bits/dim on validation images, %.4f",
+            *(name, outcome.best_step, outcome.best),
+        )
+        self.factor.load_state_dict(read_best(self.folder, self.factor, outcome.best_step))
+        if self.team.rank == 0:
+            remove_unneeded(self.folder)
+        return {"step": str(outcome.best_step), "kept": "best"}
+
+    def _is_due(self, step: int) -> bool:
+        every = self.config.evaluate_every
+        return every is not None and step > self.progress.step and (step % every == 0 or step == self.total)
+
+    def _bits_per_dim(self, data: ValidationImages) -> float:
+        """The mean bits/dim of the validation images, computed as in the evaluation of a run."""
+        [nats] = factor_nats(
+            self.model,
+            [self.factor],
+            data.images,
+            self.team,
+            batch_size=data.batch_size,
+            limit=self.config.validation_images,
+            description=None,
+        )
+        return nats.total.mean().item() / (-math.log(2) * self.factor.image.dims)
+
+
+@contextlib.contextmanager
+def _averaged(factor: Factor, average: WeightAverage) -> Iterator[None]:
+    """Gives a factor the weights that evaluation would use. On exit, restores its own weights to the last bit."""
+    kept = [parameter.detach().clone() for parameter in factor.parameters()]
+    average.apply()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, own in zip(factor.parameters(), kept, strict=True):
+                parameter.copy_(own)

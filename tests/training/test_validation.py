@@ -1,0 +1,304 @@
+"""Tests of validation images: the figures during training, the choice of weights, and early stopping."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accelerate import Accelerator
+from helpers.tiny_runs import metrics, run, same, snapshot, tiny, weights, with_dropout
+
+import auxar
+from auxar.data import load_images
+from auxar.distributed.group import Team
+from auxar.distributed.signals import Interrupted, requests
+from auxar.errors import UserError
+from auxar.evaluation.likelihoods import factor_nats
+from auxar.files import read_json, read_tensors
+from auxar.runs.opening import open_run
+from auxar.training import loop, validation
+from auxar.training.averaging import WeightAverage
+from auxar.training.validation import Validation
+
+# Without a stage there is one factor, so that runs are short. There are evaluations after steps 2, 4, 6 and 7.
+CHANGES = {
+    "stage": None,
+    "data__split__validation": 0.3,
+    "training__steps": 7,
+    "training__checkpoint_every": 3,
+    "training__evaluate_every": 2,
+    "training__keep_best": True,
+    "training__decay": 0.9,
+    "sampling__images": 0,
+    "evaluation__train_images": 0,
+}
+FIGURES = {2: 5.0, 4: 3.0, 6: 4.0, 7: 3.0}
+
+
+class Killed(Exception):
+    """An exception that simulates the end of a process."""
+
+
+@pytest.fixture
+def figures(monkeypatch) -> dict[int, float]:
+    """Figures by step that replace the ones of validation images. A test may change them."""
+    found = dict(FIGURES)
+
+    def figure(self: Validation, data: Any) -> float:
+        assert self.config.evaluate_every is not None
+        return found[min(self.progress.step + self.config.evaluate_every, self.total)]
+
+    monkeypatch.setattr(Validation, "_bits_per_dim", figure)
+    return found
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.glob("factors/prior/*") if file.suffix == ".safetensors")
+
+
+def curve(folder: Path) -> dict[int, float]:
+    return {line["step"]: line["validation_bits_per_dim"] for line in metrics(folder) if "bits_per_dim" not in line}
+
+
+def metadata(folder: Path) -> dict[str, str]:
+    return read_tensors(folder / "factors" / "prior" / "weights.safetensors")[1]
+
+
+# Figures
+
+
+def test_evaluations_have_no_part_in_the_last_weights_and_are_those_of_the_run(pictures, tmp_path):
+    """With dropout, mirrored images, bfloat16, and two factors, of which only one averages its weights. The figures
+    of the last step are those of the weights that the run keeps."""
+    table = with_dropout(tiny(pictures, training__flip=True, training__precision="bf16", training__checkpoint_every=3))
+    table["training"]["factor"] = {"stage0": {"ema": 0.0}}
+    table["data"]["split"]["validation"] = 0.3
+    table |= {"sampling": {"images": 0}, "evaluation": {"train_images": 0, "batch_size": 4}}
+    without = run(tmp_path / "without", table)
+    table["training"] |= {"evaluate_every": 3, "validation_images": 5}
+    folder = run(tmp_path / "run", table)
+    assert same(weights(folder), weights(without))
+    assert same(weights(folder, "training"), weights(without, "training"))
+    assert [line for line in metrics(folder) if "bits_per_dim" in line] == metrics(without)
+    lines = [line for line in metrics(folder) if "validation_bits_per_dim" in line]
+    assert [(line["factor"], line["step"]) for line in lines] == [
+        (name, step) for name in ("prior", "stage0") for step in (3, 4)
+    ]
+    _, recipe, registry = open_run(folder)
+    images = load_images(recipe.data, recipe.image, registry.dataset_paths()).validation
+    assert images is not None
+    model = auxar.load(folder)
+    found = factor_nats(model, model.factors, images, Team(Accelerator()), batch_size=4, limit=5)
+    expected = {
+        factor.name: (nats.total / (-math.log(2) * factor.image.dims)).mean().item()
+        for factor, nats in zip(model.factors, found, strict=True)
+    }
+    assert {line["factor"]: line["validation_bits_per_dim"] for line in lines if line["step"] == 4} == pytest.approx(
+        expected, rel=1e-12
+    )
+
+
+# The weights that are kept
+
+
+def test_the_best_weights_are_those_of_their_step(pictures, tmp_path, figures):
+    """They equal those of a training of as many steps. Of two equal figures, the first is the best."""
+    best = run(tmp_path / "best", tiny(pictures, **CHANGES))
+    short = run(tmp_path / "short", tiny(pictures, **{**CHANGES, "training__keep_best": False, "training__steps": 4}))
+    last = run(tmp_path / "last", tiny(pictures, **{**CHANGES, "training__keep_best": False}))
+    assert same(weights(best), weights(short))
+    assert not same(weights(best), weights(last))
+    assert same(weights(best, "training"), weights(last, "training"))
+    assert [file for file in files(best) if file.startswith("best")] == ["best-000000004.safetensors"]
+    assert [file for file in files(last) if file.startswith("best")] == []
+    assert curve(best) == FIGURES
+    keys = ("step", "kept", "trained_steps", "complete_at")
+    assert [metadata(best)[key] for key in keys] == ["4", "best", "7", "7"]
+    assert [metadata(last)[key] for key in keys] == ["7", "last", "7", "7"]
+    for folder, steps, kept in ((best, 4, "best"), (last, 7, "last")):
+        evaluation = read_json(folder / "evaluation.json")
+        [factor] = evaluation["factors"]
+        assert (factor["steps"], factor["kept"], factor["trained_steps"]) == (steps, kept, 7)
+        assert (factor["stopped_early"], evaluation["images"]["heldout"]) == (False, 6)
+        page = (folder / "report.html").read_text()
+        assert ("the best by validation images: prior at step 4" in page) == (kept == "best")
+        assert ("best of 7" in page) == (kept == "best")
+
+
+def test_without_a_finite_figure_the_last_weights_are_kept(pictures, tmp_path, figures, caplog):
+    figures.update(dict.fromkeys(figures, math.nan))
+    folder = run(tmp_path / "run", tiny(pictures, **CHANGES))
+    assert (metadata(folder)["step"], metadata(folder)["kept"]) == ("7", "last")
+    assert "factor prior: no figure on validation images was finite; the last weights are kept" in caplog.text
+    lines = (folder / "factors" / "prior" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["validation_bits_per_dim"] for line in lines if "validation" in line] == ["NaN"] * 4
+
+
+# Interrupted training
+
+
+@pytest.fixture(scope="module")
+def whole(pictures, tmp_path_factory) -> Path:
+    """A run that was never interrupted, with figures of its own. Its best weights are those of step 7."""
+    return run(tmp_path_factory.mktemp("whole") / "run", tiny(pictures, **CHANGES))
+
+
+def killed(
+    patch: pytest.MonkeyPatch, place: Any, name: str, calls: int, *, after: bool = False, signaled: bool = False
+) -> None:
+    """Lets a call of a function end the process, before or after its work, or lets a signal ask it to end."""
+    own: Callable[..., Any] = getattr(place, name)
+    count = iter(range(1, 100))
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        last = next(count) == calls
+        if last and signaled:
+            requests.add(Interrupted.by_signal(signal.SIGTERM))
+        if last and not after and not signaled:
+            raise Killed
+        found = own(*arguments, **options)
+        if last and after:
+            raise Killed
+        return found
+
+    patch.setattr(place, name, call)
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        # During step 5, after the evaluation of step 4 that no checkpoint has.
+        (
+            {"place": WeightAverage, "name": "update", "calls": 5},
+            ["best-000000002", "best-000000004", "training-000000003"],
+        ),
+        # During step 4, after the checkpoint that has the evaluation of step 2.
+        ({"place": WeightAverage, "name": "update", "calls": 4}, ["best-000000002", "training-000000003"]),
+        # After the best weights of step 6, before the checkpoint of step 6.
+        (
+            {"place": validation, "name": "write_best", "calls": 3, "after": True},
+            ["best-000000002", "best-000000006", "training-000000003"],
+        ),
+        # After the last checkpoint, before the weights.
+        (
+            {"place": loop, "name": "write_tensors", "calls": 1},
+            ["best-000000006", "best-000000007", "training-000000006", "training-000000007"],
+        ),
+        # By a signal before step 4, so that the evaluation of step 4 is left out and a checkpoint is saved.
+        (
+            {"place": WeightAverage, "name": "update", "calls": 3, "signaled": True},
+            ["best-000000002", "training-000000003", "training-000000004"],
+        ),
+        # By a signal before the last step, after which the factor is finished.
+        (
+            {"place": WeightAverage, "name": "update", "calls": 6, "signaled": True},
+            ["best-000000006", "best-000000007", "training-000000006", "training-000000007", "weights"],
+        ),
+    ],
+    ids=["after an evaluation", "after a checkpoint", "best weights", "the end", "signal", "signal at the end"],
+)
+def test_a_stopped_training_makes_the_same_choice(pictures, whole, tmp_path, options, left):
+    assert list(curve(whole)) == [2, 4, 6, 7]
+    assert sorted(curve(whole).values(), reverse=True) == list(curve(whole).values())
+    table = tiny(pictures, **CHANGES)
+    with pytest.MonkeyPatch.context() as patch:
+        killed(patch, **options)
+        with pytest.raises((Killed, Interrupted)):
+            run(tmp_path / "run", table)
+    assert files(tmp_path / "run") == [f"{name}.safetensors" for name in left]
+    stopped = run(tmp_path / "run", table)
+    assert same(weights(stopped), weights(whole))
+    assert same(weights(stopped, "training"), weights(whole, "training"))
+    assert metrics(stopped) == metrics(whole)
+    assert metadata(stopped) == metadata(whole)
+    assert files(stopped) == files(whole)
+
+
+def test_a_newer_file_does_not_confuse_a_training_that_goes_on(pictures, tmp_path, figures):
+    """The process is killed after the best weights of step 6, and on the second try step 6 is not the best one, as may
+    happen on GPUs, which do not always compute the same."""
+    table = tiny(pictures, **CHANGES)
+    figures[6] = 2.0
+    with pytest.MonkeyPatch.context() as patch:
+        killed(patch, validation, "write_best", 3, after=True)
+        with pytest.raises(Killed):
+            run(tmp_path / "run", table)
+    figures[6] = 4.0
+    stopped = run(tmp_path / "run", table)
+    short = run(tmp_path / "short", tiny(pictures, **{**CHANGES, "training__steps": 4}))
+    assert same(weights(stopped), weights(short))
+    assert [file for file in files(stopped) if file.startswith("best")] == ["best-000000004.safetensors"]
+
+
+def test_a_checkpoint_with_damaged_best_weights_counts_as_damaged(pictures, whole, tmp_path, caplog):
+    shutil.copytree(whole, tmp_path / "run")
+    folder = tmp_path / "run" / "factors" / "prior"
+    (folder / "weights.safetensors").unlink()
+    newest = folder / "best-000000007.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-9])
+    again = run(tmp_path / "run", tiny(pictures, **CHANGES))
+    assert f"{newest} is damaged: " in caplog.text
+    assert f"training continues from {folder / 'training-000000006.safetensors'}" in caplog.text
+    assert same(weights(again), weights(whole))
+    for file in ("weights.safetensors", "best-000000007.safetensors", "best-000000006.safetensors"):
+        (folder / file).unlink()
+    with pytest.raises(UserError, match=r"best-000000007.safetensors is missing: .*; all earlier checkpoints are dama"):
+        run(tmp_path / "run", tiny(pictures, **CHANGES))
+
+
+def test_weights_are_made_again_without_training(pictures, whole, tmp_path, monkeypatch):
+    shutil.copytree(whole, tmp_path / "run")
+    (tmp_path / "run" / "factors" / "prior" / "weights.safetensors").unlink()
+    killed(monkeypatch, WeightAverage, "update", 1)
+    again = run(tmp_path / "run", tiny(pictures, **CHANGES))
+    assert same(weights(again), weights(whole))
+    assert metrics(again) == metrics(whole)
+
+
+# Early stopping
+
+
+def test_training_stops_early(pictures, tmp_path, figures, caplog):
+    """It stops after two evaluations that are not the best, as it does again after it was killed at its end."""
+    figures.update({2: 5.0, 4: 6.0, 6: 4.0, 8: 4.0, 10: 4.5, 12: 1.0})
+    changes = {**CHANGES, "training__steps": 30, "training__patience": 2, "training__keep_best": False}
+    table = tiny(pictures, **changes)
+    folder = run(tmp_path / "run", table)
+    assert list(curve(folder)) == [2, 4, 6, 8, 10]
+    short = run(tmp_path / "short", tiny(pictures, **{**changes, "training__patience": None, "training__steps": 10}))
+    assert same(weights(folder), weights(short))
+    assert same(weights(folder, "training"), weights(short, "training"))
+    assert metrics(folder) == metrics(short)
+    keys = ("step", "kept", "trained_steps", "complete_at")
+    assert [metadata(folder)[key] for key in keys] == ["10", "last", "10", "30"]
+    [factor] = read_json(folder / "evaluation.json")["factors"]
+    assert (factor["steps"], factor["trained_steps"], factor["stopped_early"]) == (10, 10, True)
+    assert "10<small> stopped early" in (folder / "report.html").read_text()
+    text = "factor prior: training stopped early after step 10 of 30, because the last 2 evaluations on validation "
+    with caplog.at_level("INFO", logger="auxar"):
+        before = snapshot(folder)
+        run(folder, table)
+        assert "this run is finished" in caplog.text
+        assert snapshot(folder) == before
+        (folder / "factors" / "prior" / "weights.safetensors").unlink()
+        with pytest.MonkeyPatch.context() as patch:
+            killed(patch, WeightAverage, "update", 1)
+            run(folder, table)
+        assert text in caplog.text
+    assert same(weights(folder), weights(short))
+
+
+def test_factors_stop_by_their_own_settings(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(Validation, "_bits_per_dim", lambda *_: 3.0)
+    table = tiny(pictures, training__steps=4, data__split__validation=0.3, sampling__images=0)
+    table["training"]["factor"] = {"prior": {"evaluate_every": 1, "patience": 1, "keep_best": True}}
+    folder = run(tmp_path / "run", table)
+    stage, prior = read_json(folder / "evaluation.json")["factors"]
+    assert (stage["steps"], stage["kept"], stage["stopped_early"]) == (4, "last", False)
+    assert (prior["steps"], prior["trained_steps"], prior["kept"], prior["stopped_early"]) == (1, 2, "best", True)
