@@ -285,14 +285,21 @@ def read_shapes(path: Path) -> Shapes:
         return _shapes(file)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """Reads the metadata of a safetensors file from its header, with the checksum, which is not verified.
+
+    Raises `UserError` if the file is missing or cannot be read, and `DamagedFile` if its header is invalid.
+    """
+    with _tensors(path) as (_, file):
+        return dict(file.metadata() or {})
+
+
 def read_checksum(path: Path) -> str | None:
     """Reads the checksum that a safetensors file stores, without verifying it; None if it stores none.
 
     Raises `UserError` if the file is missing or cannot be read, and `DamagedFile` if its header is invalid.
     """
-    with _tensors(path) as (_, file):
-        found: str | None = (file.metadata() or {}).get(CHECKSUM)
-        return found
+    return read_metadata(path).get(CHECKSUM)
 
 
 def read_tensors(

@@ -8,6 +8,7 @@ import attrs
 
 from auxar.interfaces import ImageSpec
 from auxar.recipe.schema import MOST_STAGES
+from auxar.runs.history import History
 
 Exactness = Literal["exact", "bound"]
 """Whether bits/dim are exact or an upper bound: with a free decoder, a model computes log p(X, X̂) ≤ log p(X)."""
@@ -109,6 +110,9 @@ class FactorFigures:
     """Kind of weights that were evaluated: `ema` (moving average) or `last`. None if the factor is not trained."""
     trained_on: str | None = None
     """Fingerprint of the images that the factor was trained on."""
+    history: History | None = None
+    """The parts of the training, and the weights that it began with. None if the factor is not trained, and in
+    evaluations of earlier versions."""
     # Evaluations of earlier versions lack the next three keys. The defaults say that decoders are free, because those
     # versions had only free decoders.
     support: SupportName | None = attrs.field()

@@ -20,6 +20,7 @@ from torch import Tensor
 from auxar.errors import UserError, one_line
 from auxar.files import DamagedFile, Shapes, entries, read_tensors, remove, write_tensors
 from auxar.interfaces import Factor
+from auxar.runs.history import History, Part, read_history
 from auxar.runs.weights import check_shapes
 from auxar.training.averaging import WeightAverage
 
@@ -54,6 +55,8 @@ class Checkpoint:
     progress: Progress
     images: str | None
     """Fingerprint of the training images; None if the file has none."""
+    history: History
+    """The parts of the training up to this checkpoint, and the weights that it began with."""
     tensors: dict[str, Tensor]
     """The tensors by name, which begins with `factor.`, `average.` or `optimizer.`."""
 
@@ -75,6 +78,12 @@ def checkpoints(folder: Path) -> list[Path]:
     """Paths of the checkpoints in a factor's folder, newest first."""
     found = [(int(match[1] or -1), path) for path in entries(folder) if (match := NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found, reverse=True)]
+
+
+def step_of(checkpoint: Path) -> int:
+    """The number of steps in the name of a checkpoint; 0 for the single checkpoint of earlier versions."""
+    match = NAME.fullmatch(checkpoint.name)
+    return int((match and match[1]) or 0)
 
 
 def save(
@@ -128,7 +137,9 @@ def newest(folder: Path, factor: Factor, average: bool, steps: int) -> Checkpoin
         try:
             tensors, metadata = read_tensors(path, _check(path, factor, average))
             progress = _progress(path, metadata, steps)
-            checkpoint = Checkpoint(path, progress, metadata.get("images"), tensors)
+            # Earlier versions did not record the settings of training.
+            history = read_history(metadata, path) or History((Part(1, progress.step),))
+            checkpoint = Checkpoint(path, progress, metadata.get("images"), history, tensors)
         except DamagedFile as error:
             damaged.append(error)
             continue

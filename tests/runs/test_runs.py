@@ -107,25 +107,26 @@ FIXED = {
     "stage[0].support": "restricted",
     "stage[0].repeat": 2,
     "prior.filters": 5,
-    "training.steps": 5,
-    "training.epochs": 2,
     "training.batch_size": 8,
     "training.accumulate": 2,
-    "training.learning_rate": 0.1,
-    "training.decay": 0.5,
     "training.betas": [0.5, 0.5],
     "training.clip": 1.0,
     "training.ema": 0.5,
     "training.flip": True,
     "training.precision": "bf16",
     "training.seed": 1,
+    "training.init": "other",
     "training.initialization_images": 9,
     "training.factor": {"stage0": {"flip": True}},
     "plugins": ["thin.py"],
 }
-# And for those that have no part in the weights, so that they may change.
+# A new value of every other key. These keys have no effect on the steps that are done, so they may change.
 FREE = {
     "data.workers": 1,
+    "training.steps": 5,
+    "training.epochs": 2.5,
+    "training.learning_rate": 0.1,
+    "training.decay": 0.5,
     "training.checkpoint_every": 3,
     "training.keep_checkpoints": 3,
     "training.log_every": 3,
@@ -148,7 +149,6 @@ FREE = {
 NAMED = {
     "stage[0].view": "stage[0].view.factor, stage[0].view.levels, stage[0].view.name",
     "stage[0].repeat": "stage",
-    "training.epochs": "training.epochs, training.steps",
     "training.betas": "training.betas[0], training.betas[1]",
 }
 
