@@ -86,8 +86,9 @@ def _length(recipe: Recipe, name: str) -> str:
 def _too_short(recipe: Recipe, name: str, total: int, done: int, finished: int | None) -> UserError:
     config = recipe.training_of(name)
     key = f"{training_key(recipe, name)}.{_length(recipe, name)}"
-    found = f"{total}" if config.steps is not None else f"{config.epochs} epochs are {total} steps, which"
-    choice = f"{done} or more steps" + (f", {finished} steps, for which it has weights," if finished else "")
+    found = str(total) if config.steps is not None else f"{config.epochs} ({total} steps)"
+    finer = "" if finished in (None, done) else f", {finished} steps, for which it has weights,"
+    choice = f"{done} or more steps{finer}"
     return UserError(
         f"{key}: {found} is fewer than the {done} steps that factor {name} already has; use {choice} or choose another "
         "folder with --out"

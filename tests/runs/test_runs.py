@@ -30,7 +30,9 @@ from auxar.model import Chain
 from auxar.pipeline import run as run_recipe
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
+from auxar.runs.layout import RunFolder
 from auxar.runs.opening import begin_run
+from auxar.training.lengths import is_trained
 
 BOTH = ["prior", "stage0"]
 
@@ -532,6 +534,7 @@ def test_a_view_may_have_more_values_than_a_byte_and_channels_without_colors(pic
     found = read_json(folder / "evaluation.json")
     assert found["bits_per_dim"]["heldout"] > 0
     assert [factor["parameters"] > 0 for factor in found["factors"]] == [True, prior == "learning"]
+    assert is_trained(RunFolder(folder), "prior", 4)
     assert not (folder / "samples" / "growth.png").exists()
     assert (folder / "samples" / "samples.json").exists()
     assert (folder / "report.html").exists()

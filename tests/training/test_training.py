@@ -11,6 +11,7 @@ from helpers.tiny_runs import (
     run,
     same,
     snapshot,
+    stopping_after,
     tiny,
     weights,
     with_dropout,
@@ -36,10 +37,6 @@ EVERYTHING = {
 }
 
 
-class Stopped(Exception):
-    """An exception that simulates the end of a process."""
-
-
 @pytest.fixture(scope="module")
 def everything(pictures, tmp_path_factory) -> Path:
     """An uninterrupted run."""
@@ -50,21 +47,10 @@ def everything(pictures, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("after", [1, 3, 5, 13])
-def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, monkeypatch, everything, after):
-    updates = 0
-
-    def update(self, update=WeightAverage.update):
-        nonlocal updates
-        if updates == after:
-            raise Stopped
-        updates += 1
-        update(self)
-
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, everything, after):
     table = with_dropout(tiny(pictures, **EVERYTHING))
-    with monkeypatch.context() as patch:
-        patch.setattr(WeightAverage, "update", update)
-        with pytest.raises(Stopped):
-            run(tmp_path / "run", table)
+    with stopping_after(after):
+        run(tmp_path / "run", table)
     assert not (tmp_path / "run" / "factors" / "stage0" / "weights.safetensors").exists()
     torch.rand(after)  # Earlier draws in the process do not matter.
     stopped = run(tmp_path / "run", table)
