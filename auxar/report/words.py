@@ -143,9 +143,9 @@ def history(history: History | None) -> str:
     text = "trained"
     if init := history.init:
         checksum = f", checksum {init.checksum[:CHARACTERS_OF_CHECKSUM]}" if init.checksum else ""
-        text += f" from the weights of {one_line(init.run)}{checksum}"
+        text += f" from the weights of {init.run}{checksum}"
     if len(history.parts) < 2:
-        return text
+        return one_line(text)
     keys = dict.fromkeys(key for part in history.parts for key in part.settings)
     differing = [key for key in keys if len({part.settings.get(key) for part in history.parts}) > 1]
     parts = []
@@ -153,7 +153,7 @@ def history(history: History | None) -> str:
         settings = ", ".join(f"{key} = {part.settings[key]}" for key in differing if key in part.settings)
         parts.append(f"{part.first_step:,}–{part.last_step:,}" + f" ({settings})" * bool(settings))
     more = ["…"] if len(history.parts) > MOST_PARTS else []
-    return f"{text} in {len(history.parts):,} parts: {', '.join([*parts, *more])}"
+    return one_line(f"{text} in {len(history.parts):,} parts: {', '.join([*parts, *more])}")
 
 
 def short_count(count: int) -> str:

@@ -137,8 +137,7 @@ def newest(folder: Path, factor: Factor, average: bool, steps: int) -> Checkpoin
         try:
             tensors, metadata = read_tensors(path, _check(path, factor, average))
             progress = _progress(path, metadata, steps)
-            # Earlier versions did not record the settings of training.
-            history = read_history(metadata, path) or History((Part(1, progress.step),))
+            history = _history(path, metadata, progress.step)
             checkpoint = Checkpoint(path, progress, metadata.get("images"), history, tensors)
         except DamagedFile as error:
             damaged.append(error)
@@ -205,6 +204,14 @@ def _progress(path: Path, metadata: Mapping[str, str], steps: int) -> Progress:
             f"{path} is damaged: a value of its training progress is missing or invalid ({error})"
         ) from None
     return Progress(step, skipped, float(seconds), tuple(map(float, losses)))
+
+
+def _history(path: Path, metadata: Mapping[str, str], step: int) -> History:
+    """The history of a training of `step` steps. Earlier versions did not record it, so its settings are unknown."""
+    history = read_history(metadata, path) or History((Part(1, step),))
+    if not history.parts or history.parts[-1].last_step != step:
+        raise DamagedFile(f"{path} is damaged: expected a history of {step} steps")
+    return history
 
 
 def _count(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +21,8 @@ from auxar.report.text import evaluation_lines
 from auxar.runs.history import History, Origin, Part
 from auxar.runs.layout import RunFolder
 from auxar.runs.records import read_record
-from auxar.training import factors
 from auxar.training.checkpoints import checkpoints
+from auxar.training.factors import train_factors
 from auxar.training.lengths import is_trained, total_steps
 
 LONGER = {"training__steps": 7, "training__learning_rate": 0.01}
@@ -172,13 +173,25 @@ def test_damaged_metadata_of_weights_is_named(tmp_path, metadata):
         is_trained(found, "prior", 7)
 
 
+def test_a_history_of_other_steps_is_damage(pictures, copied):
+    file = checkpoints(copied / "factors" / "prior")[0]
+    tensors, metadata = read_tensors(file)
+    write_tensors(file, tensors, {**metadata, "history": History((Part(1, 5),)).text()})
+    with pytest.raises(UserError, match="is damaged: expected a history of 4 steps"):
+        run(copied, tiny(pictures, training__steps=5), only=["prior"])
+
+
 def test_images_are_counted_only_for_lengths_in_epochs_that_are_not_known(pictures, tmp_path):
     """A finished run is recognized without its images."""
 
     def totals(steps: int | None, epochs: float | None) -> dict[str, int]:
         table = tiny(pictures, stage=None, training__steps=steps, training__epochs=epochs)
         recipe = load_recipe(write(tmp_path / "recipe.toml", table))[0]
-        return total_steps(found, recipe, lambda: counted.append(1) or [0] * 18)
+        return total_steps(found, recipe, training_images)
+
+    def training_images() -> Any:
+        counted.append(18)
+        return range(18)
 
     counted: list[int] = []
     history = History((Part(1, 9, {"epochs": 2.0}),)).text()
@@ -203,9 +216,9 @@ def test_processes_wait_for_longer_trained_weights_of_others(pictures, tmp_path,
         if len(waited) == 2:
             with_metadata(tmp_path / "run", step="7", total="7")
 
-    monkeypatch.setattr(factors.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     data: Any = SimpleNamespace(train=range(18))
-    factors.train_factors(recipe, registry, ["prior"], data, found, accelerator)
+    train_factors(recipe, registry, ["prior"], data, found, accelerator)
     assert len(waited) == 2
 
 
