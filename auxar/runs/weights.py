@@ -112,10 +112,10 @@ def read_weights(path: Path, factor: Factor, check: Callable[[Mapping[str, str]]
 class Trained:
     """Facts about a factor's training, from the metadata of its file of weights. They are None in earlier versions."""
 
-    step: int | None
-    """Number of steps after which the weights were saved."""
+    steps: int | None
+    """Number of steps that were done."""
     total: int | None
-    """Number of steps that training was to have when it ended. It is more than `step` if training ended early."""
+    """Number of steps that training was to have when it ended. It is more than `steps` if training ended early."""
     history: History | None
     """The parts of the training, and the weights that it began with."""
 
@@ -130,10 +130,10 @@ def read_trained(run: RunFolder, name: str) -> Trained | None:
         return None
     with advising():
         metadata = read_metadata(path)
-        step = _count(metadata, "step", path)
-        # Earlier versions wrote weights only at the last step, and did not record the number of steps again.
-        total = _count(metadata, "total", path) if "total" in metadata else step
-        return Trained(step, total, read_history(metadata, path))
+        # Earlier versions recorded only the step of the weights, which was always the last step.
+        steps = _count(metadata, "trained_steps" if "trained_steps" in metadata else "step", path)
+        total = _count(metadata, "complete_at", path) if "complete_at" in metadata else steps
+        return Trained(steps, total, read_history(metadata, path))
 
 
 def _count(metadata: Mapping[str, str], key: str, path: Path) -> int | None:

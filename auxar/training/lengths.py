@@ -65,14 +65,14 @@ def check_lengths(
             continue
         trained = read_trained(run, name)
         saved = checkpoints(run.factor(name))
-        done = max(step_of(saved[0]) if saved else 0, (trained and trained.step) or 0)
+        done = max(step_of(saved[0]) if saved else 0, (trained and trained.steps) or 0)
         if total < done:
             raise _too_short(recipe, name, total, done, trained.total if trained else None)
         if trained and not saved and name in chosen:
             raise UserError(
                 f"{training_key(recipe, name)}.{_length(recipe, name)}: factor {name} cannot be trained from "
-                f"{trained.step} to {total} steps, because its last checkpoint is missing: expected a file "
-                f"training-….safetensors in {run.factor(name)}; restore it, keep a length of {trained.step} steps, or "
+                f"{trained.steps} to {total} steps, because its last checkpoint is missing: expected a file "
+                f"training-….safetensors in {run.factor(name)}; restore it, keep a length of {trained.steps} steps, or "
                 f'start a new run from these weights in another folder (init = "{run.path}" and --out)'
             )
     if all(is_trained(run, name, total) for name, total in totals.items()):

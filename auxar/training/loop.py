@@ -207,8 +207,8 @@ class _Training:
         if self.team.rank == 0:
             kind = "ema" if average.decay else "last"
             recipe = json.dumps(recipe_part(read_recipe(self.run.recipe), self.factor.name))
-            metadata = {"step": str(self.step), "total": str(self.total), "weights": kind, "recipe": recipe}
-            metadata |= self._facts()
+            metadata = {"step": str(self.step), "weights": kind, "recipe": recipe, **self._facts()}
+            metadata |= {"trained_steps": str(self.step), "complete_at": str(self.total)}
             write_tensors(self.run.weights(self.factor.name), self.factor.state_dict(), metadata)
         self.team.wait()
 

@@ -143,11 +143,11 @@ def with_metadata(folder: Path, **metadata: str) -> RunFolder:
 @pytest.mark.parametrize(
     ("metadata", "trained"),
     [
-        ({"step": "7", "total": "7"}, True),
-        ({"step": "4", "total": "4"}, False),
-        ({"step": "4", "total": "7"}, True),  # Training ended early.
-        ({"step": "0", "total": "7"}, True),  # The factor has no trainable parameters.
-        ({"step": "7"}, True),  # Earlier versions did not record the total.
+        ({"step": "7", "complete_at": "7"}, True),
+        ({"step": "4", "complete_at": "4"}, False),
+        ({"step": "2", "trained_steps": "4", "complete_at": "7"}, True),  # Training ended early with the best weights.
+        ({"step": "0", "complete_at": "7"}, True),  # The factor has no trainable parameters.
+        ({"step": "7"}, True),  # Earlier versions did not record the planned number.
         ({"step": "4"}, False),
         ({}, True),
     ],
@@ -161,7 +161,7 @@ def test_a_factor_is_trained_if_its_weights_are_of_the_last_step(tmp_path, metad
     "metadata",
     [
         {"step": "-1"},
-        {"step": "7", "total": "many"},
+        {"step": "7", "complete_at": "many"},
         {"history": "["},
         {"history": '{"parts": [{"first_step": 2, "last_step": 3}]}'},
         {"history": '{"parts": [{"first_step": 1, "last_step": 3, "settings": {"steps": [3]}}]}'},
@@ -195,7 +195,7 @@ def test_images_are_counted_only_for_lengths_in_epochs_that_are_not_known(pictur
 
     counted: list[int] = []
     history = History((Part(1, 9, {"epochs": 2.0}),)).text()
-    found = with_metadata(tmp_path / "run", step="9", total="9", history=history)
+    found = with_metadata(tmp_path / "run", step="9", complete_at="9", history=history)
     assert totals(5, None) == {"prior": 5}
     assert totals(None, 2.0) == {"prior": 9}
     assert not counted
@@ -207,14 +207,14 @@ def test_processes_wait_for_longer_trained_weights_of_others(pictures, tmp_path,
     """With `parallel = "factors"`, a process without a factor waits for the others, although old weights exist."""
     table = tiny(pictures, stage=None, training__steps=7, training__parallel="factors")
     recipe, registry = load_recipe(write(tmp_path / "recipe.toml", table))
-    found = with_metadata(tmp_path / "run", step="4", total="4")
+    found = with_metadata(tmp_path / "run", step="4", complete_at="4")
     accelerator: Any = SimpleNamespace(num_processes=2, process_index=1)
     waited = []
 
     def sleep(seconds: float) -> None:
         waited.append(seconds)
         if len(waited) == 2:
-            with_metadata(tmp_path / "run", step="7", total="7")
+            with_metadata(tmp_path / "run", step="7", complete_at="7")
 
     monkeypatch.setattr(time, "sleep", sleep)
     data: Any = SimpleNamespace(train=range(18))
