@@ -6,7 +6,8 @@
 >>> model.bits_per_dim(images)  # doctest: +SKIP
 
 Functions (the first five are also commands of the command line):
-    run             trains a recipe's model, evaluates it, draws samples and writes a report; continues a stopped run
+    run             trains a recipe's model, evaluates it, draws samples and writes a report; continues a stopped run,
+                    or trains a finished run further
     evaluate        evaluates the trained factors of a run
     sample          draws images from a run's model, optionally from views or parts of given images
     figures         draws the paper's figures with a run's model

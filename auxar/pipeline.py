@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -29,8 +30,10 @@ from auxar.report import words
 from auxar.report.updating import update_report
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.lock import holding_for_all
-from auxar.runs.opening import begin_run, recipe_of_run
+from auxar.runs.opening import begin_run, check_recipe, recipe_of_run
 from auxar.training.factors import chosen_factors, train_factors
+from auxar.training.initialization import check_init
+from auxar.training.lengths import check_lengths, is_trained, total_steps
 from auxar.training.loop import check_training
 from auxar.training.trackers import tracker_names
 
@@ -47,9 +50,10 @@ def run(
 ) -> RunFolder:
     """Trains a recipe's model, evaluates it, draws samples and figures, and writes the report of the run.
 
-    A stopped run continues from its last checkpoints. `settings` are `key=value` strings that override keys of the
-    recipe. `out` is the run's folder; the default is runs/<recipe name>. `only` names the factors to train; the default
-    is all factors. Every trained factor is evaluated. Samples and figures are drawn only if all factors are trained.
+    A stopped run continues from its last checkpoints, and so does a finished run if the recipe now sets more steps.
+    `settings` are `key=value` strings that override keys of the recipe. `out` is the run's folder; the default is
+    runs/<recipe name>. `only` names the factors to train; the default is all factors. Every trained factor is
+    evaluated. Samples and figures are drawn only if all factors are trained.
 
     Raises `UserError` if the recipe, the folder or the images are invalid, or if another process uses the folder. The
     recipe and its components are checked before anything is written. So are the images of a new run, except for single
@@ -64,11 +68,15 @@ def run(
         if recipe.sampling.images:
             check_samples(RunFolder(path).samples)
 
+    @functools.cache
+    def data() -> DataSets:
+        return load_images(recipe.data, recipe.image, registry.dataset_paths())
+
     with working_together() as processes:
         with processes.agreeing() as facts:
             recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
             names = chosen_factors(recipe, only)
-            build_model(recipe, registry, on="meta")
+            network = build_model(recipe, registry, on="meta")
             trackers = tracker_names(recipe.training.trackers)
             accelerator = make_accelerator(recipe.training.precision, folder, trackers)
             check_training(recipe, names, processes.count)
@@ -80,43 +88,55 @@ def run(
             if processes.is_main:
                 check(folder)
             # A new run's images are loaded before its folder is made, so that a mistake in [data] leaves no folder.
-            is_new = facts["whether the run is new"] = not is_file(RunFolder(folder).recipe)
+            found = RunFolder(folder)
+            is_new = facts["whether the run is new"] = not is_file(found.recipe)
+            facts |= check_init(found, recipe, network, names)
             if is_new:
-                data = load_images(recipe.data, recipe.image, registry.dataset_paths())
-                facts |= data.facts
+                facts |= data().facts
 
         with holding_for_all(folder, processes, check):
             with processes.agreeing():
+                check_recipe(found, recipe, registry)
+                totals = total_steps(found, recipe, lambda: data().train)
+                check_lengths(found, recipe, network, names, totals)
+            with processes.agreeing():
                 if processes.is_main:
                     begin_run(folder, recipe, registry)
-            found, recipe = RunFolder(folder), recipe_of_run(recipe)
+            recipe = recipe_of_run(recipe)
             # No process may write before all processes have found which files exist, or they would disagree.
             with processes.agreeing() as facts:
-                finished = facts["whether the run is finished"] = _is_finished(found, recipe)
-                missing = [name for name in names if not is_file(found.weights(name))]
+                finished = facts["whether the run is finished"] = _is_finished(found, recipe, totals)
+                missing = [name for name in names if not is_trained(found, name, totals[name])]
                 facts["the factors that are not trained yet"] = missing
             if finished:
                 logger.info("this run is finished: %s", found.report)
                 return found
 
-            if not is_new:
-                with processes.agreeing() as facts:
-                    data = load_images(recipe.data, recipe.image, registry.dataset_paths())
-                    facts |= data.facts
-            for name in data.skipped:
+            with processes.agreeing() as facts:
+                images = data()
+                facts |= images.facts
+            for name in images.skipped:
                 logger.warning("this image cannot be read and is left out: %s", one_line(name))
-            model = train_factors(recipe, registry, missing, data, found, accelerator)
-            _log_result(evaluate_run(found, recipe, model, data, accelerator))
-            _sample(found, recipe, model, data, accelerator, processes)
+            model = train_factors(recipe, registry, missing, images, found, accelerator)
+            _log_result(evaluate_run(found, recipe, model, images, accelerator))
+            _sample(found, recipe, model, images, accelerator, processes)
             update_report(found, accelerator)
         for tracker in accelerator.trackers:
             tracker.finish()
     return found
 
 
-def _is_finished(run: RunFolder, recipe: Recipe) -> bool:
-    """Whether all factors are trained and evaluated, and the samples, figures and report of the recipe exist."""
-    if len(run.trained(recipe)) < len(recipe.factor_names) or not is_file(run.report):
+def _is_finished(run: RunFolder, recipe: Recipe, totals: Mapping[str, int]) -> bool:
+    """Whether all factors are trained and evaluated, and the samples, figures and report of the recipe exist.
+
+    The report is written last, so it is not older than the recipe and the evaluation if they have not changed since.
+    `totals` are the numbers of steps of the factors.
+    """
+    if not all(is_trained(run, name, total) for name, total in totals.items()):
+        return False
+    if not all(map(is_file, (run.evaluation, run.report))):
+        return False
+    if run.report.stat().st_mtime < max(run.recipe.stat().st_mtime, run.evaluation.stat().st_mtime):
         return False
     if recipe.sampling.images and not is_file(run.samples / "samples.json"):
         return False

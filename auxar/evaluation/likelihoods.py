@@ -37,6 +37,7 @@ from auxar.evaluation.records import (
 from auxar.files import DamagedFile, is_file, write_json, write_tensors
 from auxar.interfaces import Factor, ImageSpec, Prior
 from auxar.recipe import Recipe
+from auxar.runs.history import History, read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import load_weights
 
@@ -134,6 +135,7 @@ def evaluate_run(
     chain = model.factors
     trained = [factor for factor in chain if is_file(run.weights(factor.name))]
     metadata = {factor.name: _checked(load_weights(run, factor), run.weights(factor.name)) for factor in trained}
+    histories = {name: read_history(entry, run.weights(name)) for name, entry in metadata.items()}
     if accelerator.is_main_process:
         for name, entry in metadata.items():
             if entry.get("images", data.train.fingerprint) != data.train.fingerprint:
@@ -167,7 +169,7 @@ def evaluate_run(
         len(data.skipped),
         digest.joined(accelerator) if "heldout" in nats else None,
     )
-    table = attrs.asdict(_evaluation(chain, nats, metadata, facts))
+    table = attrs.asdict(_evaluation(chain, nats, metadata, histories, facts))
     if accelerator.is_main_process:
         # The table is written last, so that it exists only if the evaluation is complete.
         _write_image_nats(run, [factor.name for factor in trained], nats, facts)
@@ -201,6 +203,7 @@ def _evaluation(
     chain: Sequence[Factor],
     nats: Mapping[str, Mapping[str, FactorNats]],
     metadata: Mapping[str, Mapping[str, str]],
+    histories: Mapping[str, History | None],
     data: DataFacts,
 ) -> Evaluation:
     entries = []
@@ -230,6 +233,7 @@ def _evaluation(
                 kept="best" if facts.get("kept") == "best" else "last" if facts else None,
                 trained_steps=int(facts["trained_steps"]) if "trained_steps" in facts else None,
                 stopped_early=int(facts.get("trained_steps", 0)) < int(facts.get("complete_at", 0)),
+                history=histories.get(factor.name),
                 support=supports[index],
                 kind=_kind([factor]),
                 cumulative_kind=_kind(chain[index:]),

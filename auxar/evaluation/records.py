@@ -8,6 +8,7 @@ import attrs
 
 from auxar.interfaces import ImageSpec
 from auxar.recipe.schema import MOST_STAGES
+from auxar.runs.history import History
 
 Exactness = Literal["exact", "bound"]
 """Whether bits/dim are exact or an upper bound: with a free decoder, a model computes log p(X, X̂) ≤ log p(X)."""
@@ -117,6 +118,9 @@ class FactorFigures:
     ones. None if it is unknown."""
     stopped_early: bool = False
     """Whether training ended before its planned last step, because bits/dim on validation images did not improve."""
+    history: History | None = None
+    """The parts of the training, and the weights that it began with. None if the factor is not trained, and in
+    evaluations of earlier versions."""
     # Evaluations of earlier versions lack the next three keys. The defaults say that decoders are free, because those
     # versions had only free decoders.
     support: SupportName | None = attrs.field()

@@ -227,6 +227,9 @@ class TrainingConfig:
     likelihoods in float32. Evaluation and sampling do not use bfloat16."""
     seed: int = 0
     """Seed of the initial weights, the order of the images, the mirroring by `flip`, and dropout."""
+    init: str | None = attrs.field(default=None, validator=optional(attrs.validators.min_len(1)))
+    """Folder of another run, from whose trained weights training starts: each factor from those of the factor with the
+    same name. If it is not given, weights are initialized at random and then adapted to a batch of images."""
     initialization_images: int = attrs.field(default=64, validator=[positive, at_most(MOST_IMAGES)])
     """Number of images in the batch for data-dependent initialization, 1 … 2^20."""
     checkpoint_every: int = attrs.field(default=500, validator=positive)

@@ -172,6 +172,8 @@ def _curves(run: RunContent) -> Html:
             facts.append(
                 f"{words.plural(chart.not_drawn, 'value')} not drawn (not finite, or outside ±{LIMIT:,.0f} bits/dim)"
             )
+        if name in known and (parts_of_training := words.history(known[name].history)):
+            facts.append(parts_of_training)
         kind = f", {known[name].kind}" if heldout else ""
         title = tag("h3", notation, " " if notation else None, tag("small", f"{name}{kind}"))
         charts.append(tag("figure", title, chart.svg, tag("figcaption", "; ".join(facts) + ".")))

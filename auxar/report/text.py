@@ -151,4 +151,5 @@ def _facts(evaluation: Evaluation) -> list[str]:
         facts.append((words.SETS[name], f"{count:,} images{of}" if count else "not evaluated"))
     facts.append(("weights", str(words.weights(evaluation))))
     facts.append((words.TOTAL, f"{kind.name}, {kind.formula}: {kind.meaning}"))
+    facts += [(factor.factor, text) for factor in evaluation.factors if (text := words.history(factor.history))]
     return [f"{name:<10}{value}" for name, value in facts]

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from auxar.errors import one_line
 from auxar.evaluation.records import Evaluation, Exactness, FactorFigures
 from auxar.interfaces import ImageSpec
+from auxar.runs.history import History
 
 DIGITS = 4
 """Decimal places of bits/dim. Two runs often differ only in the third place, so a fourth is shown."""
@@ -18,6 +20,10 @@ DIGITS_OF_NATS = 1
 MISSING = "–"
 """The content of a cell without a value."""
 TOTAL = "total"
+MOST_PARTS = 20
+"""Maximum number of parts of a training that are listed."""
+CHARACTERS_OF_CHECKSUM = 12
+"""Number of characters of a checksum that are shown."""
 OWN_SIZE, SHARE = "own size", "share"
 """Headings of a factor's bits per sub-pixel of its own image, and per sub-pixel of the full image."""
 SETS = {"heldout": "held-out", "training": "training"}
@@ -149,6 +155,29 @@ def plural(count: int, noun: str) -> str:
         ('1 value', '2,000 values')
     """
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def history(history: History | None) -> str:
+    """A clause on a training in several parts or from other weights; empty for any other training.
+
+    A part is described by its steps and by the settings in which the parts differ.
+    """
+    if history is None or (len(history.parts) < 2 and history.init is None):
+        return ""
+    text = "trained"
+    if init := history.init:
+        checksum = f", checksum {init.checksum[:CHARACTERS_OF_CHECKSUM]}" if init.checksum else ""
+        text += f" from the weights of {init.run}{checksum}"
+    if len(history.parts) < 2:
+        return one_line(text)
+    keys = dict.fromkeys(key for part in history.parts for key in part.settings)
+    differing = [key for key in keys if len({part.settings.get(key) for part in history.parts}) > 1]
+    parts = []
+    for part in history.parts[:MOST_PARTS]:
+        settings = ", ".join(f"{key} = {part.settings[key]}" for key in differing if key in part.settings)
+        parts.append(f"{part.first_step:,}–{part.last_step:,}" + f" ({settings})" * bool(settings))
+    more = ["…"] if len(history.parts) > MOST_PARTS else []
+    return one_line(f"{text} in {len(history.parts):,} parts: {', '.join([*parts, *more])}")
 
 
 def short_count(count: int) -> str:

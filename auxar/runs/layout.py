@@ -93,7 +93,7 @@ class RunFolder:
         return kind(self.path / RECORD) is not None or bool(self.saved)
 
     def trained(self, recipe: Recipe) -> list[str]:
-        """Names of the fully trained factors, in order of depth."""
+        """Names of the factors with trained weights, in order of depth."""
         return [name for name in recipe.factor_names if is_file(self.weights(name))]
 
 

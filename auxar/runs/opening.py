@@ -15,6 +15,7 @@ from auxar.plugins import Registry
 from auxar.recipe import Recipe, fill_in, load_recipe, read_recipe, recipe_table, recipe_text
 from auxar.recipe.facts import recipe_facts
 from auxar.runs.format import write_format
+from auxar.runs.history import LENGTHS, RATES
 from auxar.runs.layout import RunFolder, check_contents, check_folder
 
 # Keys of a recipe that may change when a run is continued. They do not define the model or its training objective.
@@ -37,20 +38,13 @@ def begin_run(path: Path, recipe: Recipe, registry: Registry) -> tuple[RunFolder
     and a recipe that names these copies. Temporary files of killed processes are removed, so the caller must hold the
     folder's lock. A folder of an older format is upgraded.
 
-    Raises `UserError`, and changes nothing, if `path` exists and is not a run's folder, or if it holds a run of another
-    recipe or of other plugin files. If the run has no checkpoint and no trained weights, another recipe and other
-    plugin files are accepted and replace the old ones.
+    Raises `UserError`, and changes nothing, if `path` exists and is not a run's folder, or if `check_recipe` refuses
+    the recipe.
     """
     run = RunFolder(path)
-    recipe = recipe_of_run(recipe)
-    text = recipe_text(recipe).encode()
     check_folder(path)
-    if is_file(run.recipe):
-        if run.saved:
-            _check_same(run, recipe, registry)
-        if not _holds(run.recipe, text):
-            # Without its report, a run counts as unfinished, and `auxar run` then applies the new settings.
-            remove(run.report)
+    check_recipe(run, recipe, registry)
+    recipe = recipe_of_run(recipe)
     for folder in (
         path,
         run.samples,
@@ -63,10 +57,20 @@ def begin_run(path: Path, recipe: Recipe, registry: Registry) -> tuple[RunFolder
             remove(left)
     # run.json is written first, because only a folder with this file is recognized as a run and can be continued.
     write_format(path)
-    _write_if_new(run.recipe, text)
+    _write_if_new(run.recipe, recipe_text(recipe).encode())
     for file, content in registry.files.items():
         _write_if_new(path / "plugins" / file.name, content)
     return run, recipe
+
+
+def check_recipe(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
+    """Raises `UserError` if the folder holds a run of another recipe, or a run with other plugin files.
+
+    Lengths, learning rates and other keys in `FREE_KEYS` and `FREE_TABLES` may differ. If the run has no checkpoint and
+    no trained weights, any recipe and any plugin files are accepted.
+    """
+    if is_file(run.recipe) and run.saved:
+        _check_same(run, recipe_of_run(recipe), registry)
 
 
 def open_run(
@@ -128,8 +132,17 @@ def _check_same(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
 
 def _fixed(table: dict[str, Any]) -> dict[str, Any]:
     fixed = {key: value for key, value in table.items() if key not in FREE_TABLES}
-    for name, keys in FREE_KEYS.items():
+    # Training goes on with new lengths and learning rates. They are free for single factors, too.
+    free = {**FREE_KEYS, "training": (*FREE_KEYS["training"], *LENGTHS, *RATES)}
+    for name, keys in free.items():
         fixed[name] = {key: value for key, value in fixed[name].items() if key not in keys}
+    factors = {
+        name: own
+        for name, settings in fixed["training"].pop("factor", {}).items()
+        if (own := {key: value for key, value in settings.items() if key not in free["training"]})
+    }
+    if factors:
+        fixed["training"]["factor"] = factors
     return fixed
 
 

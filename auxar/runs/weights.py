@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from auxar.errors import UserError, one_line
-from auxar.files import DamagedFile, Shapes, is_file, parse_json, read_shapes, read_tensors
+import attrs
+
+from auxar.errors import UserError, one_line, shown
+from auxar.files import DamagedFile, Shapes, is_file, parse_json, read_metadata, read_shapes, read_tensors
 from auxar.interfaces import Factor, Prior
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, read_recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.structuring import unstructure
+from auxar.runs.history import History, read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import open_run
 from auxar.runs.versions import check_versions
@@ -53,7 +56,7 @@ def check_sizes(run: RunFolder, recipe: Recipe, registry: Registry, names: Seque
     for factor in build_model(recipe, registry, on="meta").factors:
         if factor.name in names:
             path = _trained(run, factor)
-            with _advising():
+            with advising():
                 check_shapes(factor, read_shapes(path), path)
 
 
@@ -64,24 +67,34 @@ def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
     damaged or from another model.
     """
     path = _trained(run, factor)
+    expected = recipe_part(read_recipe(run.recipe), factor.name)
 
-    def check(shapes: Shapes, metadata: Mapping[str, str]) -> None:
-        check_versions(factor, metadata, path)
-        check_shapes(factor, shapes, path)
+    def check(metadata: Mapping[str, str]) -> None:
         # Files of earlier versions do not say what they were trained with.
-        try:
-            fits = _agrees(parse_json(metadata.get("recipe", expected)), json.loads(expected))
-        except ValueError as error:
-            raise DamagedFile(f"{path} is damaged: its metadata entry 'recipe' is not valid JSON") from error
-        if not fits:
+        if "recipe" in metadata and not _agrees(recorded_part(metadata, path), expected):
             raise UserError(
                 f"{path} does not belong to factor {factor.name} of this recipe: it was trained with another image "
                 "size, view or network; restore the original file, or train the factor in a new folder"
             )
 
-    expected = recipe_part(run, factor.name)
-    with _advising():
-        tensors, metadata = read_tensors(path, check)
+    return read_weights(path, factor, check)
+
+
+def read_weights(path: Path, factor: Factor, check: Callable[[Mapping[str, str]], None]) -> dict[str, str]:
+    """Loads weights from a file into a factor and returns the metadata of the file.
+
+    Before any tensor is read, `check` is called with the metadata. It raises `UserError` to refuse the file. Also
+    raises `UserError` if the file is missing, if its tensors do not have the factor's shapes and types, and if it is
+    damaged.
+    """
+
+    def check_header(shapes: Shapes, metadata: Mapping[str, str]) -> None:
+        check_versions(factor, metadata, path)
+        check_shapes(factor, shapes, path)
+        check(metadata)
+
+    with advising():
+        tensors, metadata = read_tensors(path, check_header)
         # `load_state_dict` would convert other types, such as integers and complex numbers.
         for name, own in factor.state_dict().items():
             if tensors[name].dtype != own.dtype:
@@ -97,18 +110,63 @@ def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
     return metadata
 
 
-def recipe_part(run: RunFolder, name: str) -> str:
-    """The keys of a run's recipe that give meaning to the weights of the factor `name`, as JSON.
+@attrs.frozen
+class Trained:
+    """Facts about a factor's training, from the metadata of its file of weights. They are None in earlier versions."""
+
+    steps: int | None
+    """Number of steps that were done."""
+    total: int | None
+    """Number of steps that training was to have when it ended. It is more than `steps` if training ended early."""
+    history: History | None
+    """The parts of the training, and the weights that it began with."""
+
+
+def read_trained(run: RunFolder, name: str) -> Trained | None:
+    """Facts about the training of the factor `name`; None if the factor has no weights.
+
+    Tensors are not read. Raises `DamagedFile` if the header of the file is invalid.
+    """
+    path = run.weights(name)
+    if not is_file(path):
+        return None
+    with advising():
+        metadata = read_metadata(path)
+        # Earlier versions recorded only the step of the weights, which was always the last step.
+        steps = _count(metadata, "trained_steps" if "trained_steps" in metadata else "step", path)
+        total = _count(metadata, "complete_at", path) if "complete_at" in metadata else steps
+        return Trained(steps, total, read_history(metadata, path))
+
+
+def _count(metadata: Mapping[str, str], key: str, path: Path) -> int | None:
+    if key not in metadata:
+        return None
+    if not re.fullmatch("[0-9]{1,18}", metadata[key]):
+        raise DamagedFile(
+            f"{path} is damaged: the metadata entry '{key}' is {shown(metadata[key])}; expected a number of steps"
+        )
+    return int(metadata[key])
+
+
+def recipe_part(recipe: Recipe, name: str) -> list[dict[str, Any]]:
+    """The keys of a recipe that give meaning to the weights of the factor `name`, as tables of plain values.
 
     These are the image, the views down to the factor, and the factor's networks. The support of a decoder is not among
     them, because the weights fit both a free and a restricted decoder.
     """
-    recipe = read_recipe(run.recipe)
     place = recipe.factor_names.index(name)
     views = [stage.view for stage in recipe.stage[: place + 1]]
     own = recipe.stage[place : place + 1]
     networks = [part for stage in own for part in (stage.embedding, stage.decoder)] or [recipe.prior]
-    return json.dumps([unstructure(part) for part in (recipe.image, *views, *networks)])
+    return [unstructure(part) for part in (recipe.image, *views, *networks)]
+
+
+def recorded_part(metadata: Mapping[str, str], path: Path) -> Any:
+    """The `recipe_part` in the metadata of a file of weights. It may be any JSON value, if the file is damaged."""
+    try:
+        return parse_json(metadata["recipe"])
+    except ValueError as error:
+        raise DamagedFile(f"{path} is damaged: its metadata entry 'recipe' is not valid JSON") from error
 
 
 def _agrees(found: Any, expected: Any) -> bool:
@@ -124,7 +182,7 @@ def _agrees(found: Any, expected: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _advising() -> Iterator[None]:
+def advising() -> Iterator[None]:
     """Appends advice on recovery to an error about a damaged file of weights."""
     try:
         yield

@@ -21,6 +21,7 @@ from torch import Tensor
 from auxar.errors import UserError, one_line
 from auxar.files import DamagedFile, Shapes, entries, parse_json, read_tensors, remove, write_tensors
 from auxar.interfaces import Factor
+from auxar.runs.history import History, Part, read_history
 from auxar.runs.records import RECORDS
 from auxar.runs.versions import check_versions
 from auxar.runs.weights import check_shapes
@@ -74,6 +75,8 @@ class Checkpoint:
     progress: Progress
     images: str | None
     """Fingerprint of the training images; None if the file has none."""
+    history: History
+    """The parts of the training up to this checkpoint, and the weights that it began with."""
     tensors: dict[str, Tensor]
     """The tensors by name, which begins with `factor.`, `average.` or `optimizer.`."""
 
@@ -100,6 +103,12 @@ def numbered(folder: Path, name: re.Pattern[str]) -> list[tuple[int, Path]]:
     """The steps and paths of files whose names match a pattern, newest first. Its group 1 is the step, -1 if empty."""
     found = [(int(match[1] or -1), path) for path in entries(folder) if (match := name.fullmatch(path.name))]
     return sorted(found, reverse=True)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The number of steps in the name of a checkpoint; 0 for the single checkpoint of earlier versions."""
+    match = NAME.fullmatch(checkpoint.name)
+    return int((match and match[1]) or 0)
 
 
 def save(
@@ -159,7 +168,8 @@ def newest(
             tensors, metadata = read_tensors(path, _check(path, factor, average))
             progress = _progress(path, metadata, steps)
             check(progress)
-            checkpoint = Checkpoint(path, progress, metadata.get("images"), tensors)
+            history = _history(path, metadata, progress.step)
+            checkpoint = Checkpoint(path, progress, metadata.get("images"), history, tensors)
         except DamagedFile as error:
             damaged.append(error)
             continue
@@ -229,6 +239,14 @@ def _progress(path: Path, metadata: Mapping[str, str], steps: int) -> Progress:
             f"{path} is damaged: a value of its training progress is missing or invalid ({error})"
         ) from None
     return Progress(step, skipped, float(seconds), tuple(map(float, losses)), validation)
+
+
+def _history(path: Path, metadata: Mapping[str, str], step: int) -> History:
+    """The history of a training of `step` steps. Earlier versions did not record it, so its settings are unknown."""
+    history = read_history(metadata, path) or History((Part(1, step),))
+    if not history.parts or history.parts[-1].last_step != step:
+        raise DamagedFile(f"{path} is damaged: expected a history of {step} steps")
+    return history
 
 
 def _count(text: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 
 import torch
 from accelerate import Accelerator
@@ -12,7 +12,6 @@ from accelerate import Accelerator
 from auxar.data import DataSets
 from auxar.distributed.group import Team, shares
 from auxar.errors import UserError, did_you_mean
-from auxar.files import is_file
 from auxar.interfaces import Prior
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
@@ -20,6 +19,7 @@ from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs
 from auxar.runs.layout import RunFolder
 from auxar.runs.versions import check_saved
+from auxar.training.lengths import is_trained, number_of_images
 from auxar.training.loop import train_factor
 from auxar.training.validation import ValidationImages
 
@@ -63,7 +63,8 @@ def train_factors(
             factor.to("cpu")
     # Other processes may still train for days. A collective operation would time out, so this process polls for the
     # weight files.
-    while any(not is_file(run.weights(name)) for name in names):
+    images = number_of_images(data.train)
+    while any(not is_trained(run, name, recipe.training_of(name).total_steps(images)) for name in names):
         time.sleep(0.5)
     return model
 
@@ -72,7 +73,7 @@ def _share(
     recipe: Recipe, registry: Registry, names: Sequence[str], data: DataSets, accelerator: Accelerator
 ) -> list[str]:
     """The names of the factors that this process trains if factors are divided among processes. Logs the division."""
-    images = len(data.train) if isinstance(data.train, Sized) else 0
+    images = number_of_images(data.train)
     costs = {}
     for cost in factor_costs(recipe, registry):
         config = recipe.training_of(cost.factor)

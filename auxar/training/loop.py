@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import math
 import signal
-from collections.abc import Generator, Sequence, Sized
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import attrs
@@ -19,12 +20,15 @@ from auxar.distributed.signals import Interrupted, Requests, between_steps
 from auxar.errors import UserError
 from auxar.files import write_tensors
 from auxar.interfaces import Factor, Prior
-from auxar.recipe import Recipe, TrainingConfig
+from auxar.recipe import Recipe, TrainingConfig, read_recipe
+from auxar.runs.history import HISTORY, History
 from auxar.runs.layout import RunFolder
 from auxar.runs.versions import versions_entry
 from auxar.runs.weights import recipe_part
 from auxar.training.averaging import WeightAverage
 from auxar.training.checkpoints import Checkpoint, newest, save
+from auxar.training.initialization import load_init
+from auxar.training.lengths import number_of_images, training_key
 from auxar.training.optimization import make_optimizer
 from auxar.training.progress import Meter
 from auxar.training.schedules import warn_of_warmup
@@ -50,9 +54,11 @@ def train_factor(
 ) -> None:
     """Trains a factor of `model` to the last step and writes the trained weights.
 
-    Training continues from the newest undamaged checkpoint if there is one. Random choices depend only on the seed, the
-    factor, the step and the process, so a resumed training gives the same weights as an uninterrupted one. If a process
-    is asked to end, a checkpoint is saved after the current step and `Interrupted` is raised.
+    Training continues from the newest undamaged checkpoint if there is one; it may be the last checkpoint of a shorter
+    training. Otherwise training starts with the weights of the run `config.init`, or with initialized weights. Random
+    choices depend only on the seed, the factor, the step and the process, so a resumed training gives the same weights
+    as an uninterrupted one. If a process is asked to end, a checkpoint is saved after the current step and
+    `Interrupted` is raised.
 
     `validation` is required if the recipe sets `training.evaluate_every`. Evaluations have no part in the last weights.
 
@@ -84,10 +90,11 @@ class _Training:
         self.team = team
         self.workers = workers
         # A stream has no known length; `check_training` made sure that its recipe sets `steps`.
-        self.total = config.total_steps(len(images) if isinstance(images, Sized) else 0)
+        self.total = config.total_steps(number_of_images(images))
         self.meter = Meter(factor, config, run.metrics(factor.name), team, self.total)
         self.validation = Validation(model, self.factor, validation, config, self.folder, team, self.total)
         self.bits = math.log(2) * factor.image.dims
+        self.history = History()
 
     @property
     def step(self) -> int:
@@ -97,22 +104,27 @@ class _Training:
     def run_to_end(self) -> None:
         if not any(parameter.requires_grad for parameter in self.factor.parameters()):
             # A factor without trainable parameters, such as a fixed prior, needs no training.
+            self.history = self.history.continued(0, self.config)
             self._finish(self._new_average())
             return
         if self.team.rank == 0:
             warn_of_warmup(self.factor.name, self.config, self.total)
         saved = newest(self.folder, self.factor, self.config.ema > 0, self.total, self.validation.check)
-        if saved is None:
-            self._initialize()
-        else:
+        if saved is not None:
             _check_images(saved, self.images.fingerprint)
             self.factor.load_state_dict(saved.part("factor"))
+            self.history = saved.history
+        elif self.config.init is not None:
+            self.history = History(init=load_init(self.run, self.factor, self.config.init))
+        else:
+            self._initialize()
         optimizer = make_optimizer(self.factor.parameters(), self.config, self.team.device.type)
         average = self._new_average()
         if saved is not None:
             saved.restore(optimizer, average)
             self.meter.resume(saved.progress)
             self.validation.resume(saved.progress)
+        self.history = self.history.continued(self.step, self.config)
         model, optimizer = self.team.prepare(self.factor.train(), optimizer)
         with between_steps() as requests, contextlib.closing(self.meter):
             if self.step < self.total:
@@ -212,13 +224,14 @@ class _Training:
         self.team.wait()
 
     def _facts(self) -> dict[str, str]:
-        return {"factor": self.factor.name, "images": self.images.fingerprint, **versions_entry(self.factor)}
+        facts = {"factor": self.factor.name, "images": self.images.fingerprint}
+        return {**facts, HISTORY: self.history.until(self.step).text(), **versions_entry(self.factor)}
 
     def _finish(self, average: WeightAverage) -> None:
         chosen = self.validation.choose(self.step, average)
         if self.team.rank == 0:
             kind = "ema" if average.decay else "last"
-            recipe = recipe_part(self.run, self.factor.name)
+            recipe = json.dumps(recipe_part(read_recipe(self.run.recipe), self.factor.name))
             metadata = {**chosen, "weights": kind, "recipe": recipe, **self._facts()}
             # Training that stopped early is complete, too.
             metadata |= {"trained_steps": str(self.step), "complete_at": str(self.total)}
@@ -243,7 +256,7 @@ def check_training(recipe: Recipe, chosen: Sequence[str], processes: int) -> Non
     """
     for name in chosen:
         config = recipe.training_of(name)
-        key = f"training.factor.{name}" if name in recipe.factor_training else "training"
+        key = training_key(recipe, name)
         if recipe.training.parallel == "batch" and config.batch_size % processes:
             below = config.batch_size // processes * processes
             raise UserError(

@@ -430,7 +430,7 @@ class Bound(Uniform):
 def test_a_prior_is_exact_or_a_bound_as_it_says(data, prior, kind):
     model = prior(data.heldout.image)
     found = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
-    table = _evaluation(model.factors, {"heldout": {"prior": found[0]}}, {}, DataFacts("pictures"))
+    table = _evaluation(model.factors, {"heldout": {"prior": found[0]}}, {}, {}, DataFacts("pictures"))
     assert (table.kind, table.factors[0].kind, table.factors[0].cumulative_kind) == (kind, kind, kind)
 
 
@@ -448,7 +448,7 @@ def test_a_prior_is_exact_or_a_bound_as_it_says(data, prior, kind):
 def test_the_weights_are_averaged_if_those_of_all_trained_factors_are(finished, kinds, expected):
     chain = auxar.load(finished).factors
     metadata = {factor.name: {"weights": kind} for factor, kind in zip(chain, kinds, strict=True) if kind}
-    table = _evaluation(chain, {}, metadata, DataFacts("pictures"))
+    table = _evaluation(chain, {}, metadata, {}, DataFacts("pictures"))
     assert [factor.weights for factor in table.factors] == list(kinds)
     assert evaluation_lines(table)[3].startswith(f"weights   {expected}")
 

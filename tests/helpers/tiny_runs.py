@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import tomli_w
 import torch
 from accelerate.state import AcceleratorState
@@ -20,6 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from auxar.pipeline import run as run_recipe
+from auxar.training.averaging import WeightAverage
 
 PROJECT = Path(__file__).parents[2]
 TINY = """
@@ -147,6 +150,26 @@ def run(out: Path, table: dict[str, Any], *, trust_plugins: bool = True, **optio
     AcceleratorState._reset_state(reset_partial_state=True)
     recipe = write(out.parent / f"{out.name}.toml", table)
     return run_recipe(recipe, out=out, trust_plugins=trust_plugins, **options).path
+
+
+class Stopped(Exception):
+    """An exception that simulates the end of a process."""
+
+
+@contextlib.contextmanager
+def stopping_after(steps: int) -> Iterator[None]:
+    """Ends the block when a training in it begins the update of the averaged weights after `steps` steps."""
+    updates = iter([WeightAverage.update] * steps)
+
+    def update(average: WeightAverage) -> None:
+        if (original := next(updates, None)) is None:
+            raise Stopped
+        original(average)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WeightAverage, "update", update)
+        with pytest.raises(Stopped):
+            yield
 
 
 def weights(run: Path, name: str = "weights") -> dict[str, torch.Tensor]:

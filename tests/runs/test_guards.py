@@ -42,8 +42,9 @@ def evaluated(pictures, tmp_path_factory):
     return run(tmp_path_factory.mktemp("evaluated") / "run", tiny(pictures, sampling__images=0))
 
 
-@pytest.mark.parametrize("newer", [None, "stage0", "prior"])
-def test_a_run_whose_weights_are_newer_than_its_evaluation_is_evaluated_again(evaluated, pictures, tmp_path, newer):
+@pytest.mark.parametrize("newer", [None, "stage0", "evaluation"])
+def test_a_run_whose_weights_or_report_are_out_of_date_is_evaluated_again(evaluated, pictures, tmp_path, newer):
+    """Weights may be newer than the evaluation, and the evaluation newer than the report, if a run was killed."""
     folder = Path(shutil.copytree(evaluated, tmp_path / "run"))
     right = read_json(folder / "evaluation.json")
     stale = {**right, "bits_per_dim": {"heldout": 99.0, "training": 99.0}}
@@ -51,6 +52,9 @@ def test_a_run_whose_weights_are_newer_than_its_evaluation_is_evaluated_again(ev
     for name in ("stage0", "prior"):
         os.utime(folder / "factors" / name / "weights.safetensors", (1001, 1001) if name == newer else (1000, 1000))
     os.utime(folder / "evaluation.json", (1000, 1000))
+    if newer == "evaluation":
+        os.utime(folder / "recipe.toml", (998, 998))
+        os.utime(folder / "report.html", (999, 999))
     run(folder, tiny(pictures, sampling__images=0))
     assert read_json(folder / "evaluation.json") == (right if newer else stale)
 

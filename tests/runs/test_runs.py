@@ -30,7 +30,9 @@ from auxar.model import Chain
 from auxar.pipeline import run as run_recipe
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
+from auxar.runs.layout import RunFolder
 from auxar.runs.opening import begin_run
+from auxar.training.lengths import is_trained
 
 BOTH = ["prior", "stage0"]
 
@@ -109,24 +111,18 @@ FIXED = {
     "stage[0].support": "restricted",
     "stage[0].repeat": 2,
     "prior.filters": 5,
-    "training.steps": 5,
-    "training.epochs": 2,
     "training.batch_size": 8,
     "training.accumulate": 2,
-    "training.learning_rate": 0.1,
     "training.optimizer": "adamw",
     "training.betas": [0.5, 0.5],
     "training.weight_decay": 0.1,
-    "training.schedule": "constant",
-    "training.decay": 0.5,
-    "training.final_fraction": 0.5,
-    "training.warmup": 1,
     "training.clip": 1.0,
     "training.ema": 0.5,
     "training.ema_warmup": False,
     "training.flip": True,
     "training.precision": "bf16",
     "training.seed": 1,
+    "training.init": "other",
     "training.initialization_images": 9,
     "training.evaluate_every": 2,
     "training.validation_images": 5,
@@ -135,9 +131,16 @@ FIXED = {
     "training.factor": {"stage0": {"flip": True}},
     "plugins": ["thin.py"],
 }
-# And for those that have no part in the weights, so that they may change.
+# A new value of every other key. These keys have no effect on the steps that are done, so they may change.
 FREE = {
     "data.workers": 1,
+    "training.steps": 5,
+    "training.epochs": 2.5,
+    "training.learning_rate": 0.1,
+    "training.schedule": "constant",
+    "training.decay": 0.5,
+    "training.final_fraction": 0.5,
+    "training.warmup": 1,
     "training.checkpoint_every": 3,
     "training.keep_checkpoints": 3,
     "training.log_every": 3,
@@ -160,10 +163,8 @@ FREE = {
 NAMED = {
     "stage[0].view": "stage[0].view.factor, stage[0].view.levels, stage[0].view.name",
     "stage[0].repeat": "stage",
-    "training.epochs": "training.epochs, training.steps",
     "training.betas": "training.betas[0], training.betas[1]",
     "training.weight_decay": "training.optimizer, training.weight_decay",
-    "training.final_fraction": "training.final_fraction, training.schedule",
     "training.evaluate_every": "data.split.validation, training.evaluate_every",
     "training.keep_best": "data.split.validation, training.evaluate_every, training.keep_best",
     "training.patience": "data.split.validation, training.evaluate_every, training.patience",
@@ -578,6 +579,7 @@ def test_a_view_may_have_more_values_than_a_byte_and_channels_without_colors(pic
     found = read_json(folder / "evaluation.json")
     assert found["bits_per_dim"]["heldout"] > 0
     assert [factor["parameters"] > 0 for factor in found["factors"]] == [True, prior == "learning"]
+    assert is_trained(RunFolder(folder), "prior", 4)
     assert not (folder / "samples" / "growth.png").exists()
     assert (folder / "samples" / "samples.json").exists()
     assert (folder / "report.html").exists()

@@ -45,10 +45,6 @@ EVERYTHING = {
 }
 
 
-class Stopped(Exception):
-    """An exception that simulates the end of a process."""
-
-
 @pytest.fixture(scope="module")
 def everything(pictures, tmp_path_factory) -> Path:
     """An uninterrupted run."""

@@ -1,0 +1,119 @@
+"""The history of a factor's training, which files of weights, checkpoints and evaluations record.
+
+A factor may be trained in several parts: a finished run can be trained further, and lengths and learning rates may
+change between parts. Training may also begin with the weights of another run. Repeating the parts gives the same
+weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs.validators import ge
+
+from auxar.errors import one_line, shown
+from auxar.files import DamagedFile, parse_json
+from auxar.recipe import TrainingConfig
+from auxar.recipe.structuring import unstructure
+from auxar.runs.records import RECORDS
+from auxar.structuring import Misfit
+
+LENGTHS = ("steps", "epochs")
+"""The keys of [training] that set the length of training."""
+RATES = ("learning_rate", "schedule", "decay", "final_fraction", "warmup")
+"""The keys of [training] that set the learning rate of each step."""
+HISTORY = "history"
+"""Metadata key of the history in files of weights and checkpoints."""
+MOST_PARTS = 1000
+"""Maximum number of parts that are read from a file."""
+
+
+def _settings(instance: object, attribute: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
+    for entry in value.values():
+        if type(entry) not in (int, float, str):
+            raise ValueError(f"expected numbers and strings, got {shown(entry)}")
+
+
+@attrs.frozen
+class Origin:
+    """The weights of another run that a factor's training began with."""
+
+    run: str
+    """Full path of the other run's folder."""
+    checksum: str | None = None
+    """Checksum that the file of these weights contains; None if it contains none."""
+
+
+@attrs.frozen
+class Part:
+    """Consecutive steps of training with the same settings of length and learning rate."""
+
+    first_step: int = attrs.field(validator=ge(1))
+    """Number of the first step. The first step of training has number 1."""
+    last_step: int = attrs.field(validator=ge(0))
+    """Number of the last step; `first_step` - 1 if the part has no steps."""
+    settings: Mapping[str, Any] = attrs.field(factory=dict, validator=_settings)
+    """The keys `LENGTHS` and `RATES` of [training]. Keys without a value are left out. The mapping is empty if the
+    settings are unknown, because an earlier version of auxar trained this part."""
+
+
+@attrs.frozen
+class History:
+    """The parts of a factor's training, in order, and the weights that it began with."""
+
+    parts: tuple[Part, ...] = attrs.field(default=(), validator=attrs.validators.max_len(MOST_PARTS))
+    init: Origin | None = None
+    """The weights of another run that training began with; None if the weights were initialized."""
+
+    @parts.validator
+    def _are_consecutive(self, attribute: attrs.Attribute[Any], parts: tuple[Part, ...]) -> None:
+        last = 0
+        for part in parts:
+            if part.first_step != last + 1 or part.last_step < last:
+                raise ValueError(f"expected consecutive steps after {last}, got {part.first_step} … {part.last_step}")
+            last = part.last_step
+
+    def continued(self, step: int, config: TrainingConfig) -> History:
+        """Returns the history of a training that continues after `step` steps with the settings in `config`."""
+        settings = settings_of(config)
+        if self.parts and self.parts[-1].settings == settings:
+            return self
+        return attrs.evolve(self, parts=(*_not_empty(self.parts), Part(step + 1, step, settings)))
+
+    def until(self, step: int) -> History:
+        """Returns the history with `step` as the last step of its last part."""
+        parts = (*self.parts[:-1], attrs.evolve(self.parts[-1], last_step=step))
+        return attrs.evolve(self, parts=_not_empty(parts) or parts)
+
+    def text(self) -> str:
+        """Returns the history as JSON."""
+        return json.dumps(attrs.asdict(self))
+
+
+def _not_empty(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    return tuple(part for part in parts if part.last_step >= part.first_step)
+
+
+def settings_of(config: TrainingConfig) -> dict[str, Any]:
+    """The values of the keys `LENGTHS` and `RATES` in `config`, without keys that are not set."""
+    return {key: value for key, value in unstructure(config).items() if key in (*LENGTHS, *RATES)}
+
+
+def read_history(metadata: Mapping[str, str], path: Path) -> History | None:
+    """The history in the metadata of a file of weights or a checkpoint; None if an earlier version wrote the file.
+
+    Raises `DamagedFile` if it is not a valid history.
+    """
+    if HISTORY not in metadata:
+        return None
+    try:
+        return RECORDS.structure(parse_json(metadata[HISTORY]), History)
+    except Misfit as error:
+        problem = error.problems[0]
+    except ValueError as error:
+        problem = one_line(str(error))
+    raise DamagedFile(f"{path} is damaged: its metadata entry '{HISTORY}' is not valid ({problem})")

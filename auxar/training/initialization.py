@@ -1,0 +1,134 @@
+"""Training that starts with the trained weights of another run (`training.init`).
+
+The other run may come from an untrusted source. Its plugin files are neither needed nor loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from auxar.errors import UserError, did_you_mean, one_line, shown
+from auxar.files import is_file, read_checksum, read_metadata, read_shapes
+from auxar.interfaces import Factor, Prior
+from auxar.recipe import Recipe, read_recipe
+from auxar.runs.history import Origin
+from auxar.runs.layout import RunFolder, check_contents
+from auxar.runs.versions import check_versions
+from auxar.runs.weights import advising, check_shapes, read_weights, recipe_part, recorded_part
+from auxar.training.lengths import training_key
+
+OF_THE_SIZE = ("height", "width")
+"""Keys of [image] that may differ: the shapes of the tensors say whether weights fit another size."""
+OF_TRAINING = ("dropout",)
+"""Options of networks that may differ, because they change only the training."""
+
+
+def check_init(run: RunFolder, recipe: Recipe, model: Prior, chosen: Sequence[str]) -> dict[str, Any]:
+    """Checks the weights of other runs that the training of the chosen factors of `run` will start with.
+
+    Returns the checksums in their files, which must be equal in all processes. Factors of `run` that have a checkpoint
+    or weights do not need other weights any more. Only headers are read. Raises `UserError`, with the key, if weights
+    are missing, damaged or from another network.
+    """
+    facts = {}
+    for factor in model.factors:
+        init = recipe.training_of(factor.name).init
+        started = any(path.parent.name == factor.name for path in run.saved)
+        if init is not None and factor.name in chosen and not started and _learns(factor):
+            with _naming(recipe, factor):
+                path = _source(init, factor)
+                with advising():
+                    metadata = read_metadata(path)
+                    check_versions(factor, metadata, path)
+                    _check_part(path, recipe, factor.name, metadata)
+                    check_shapes(factor, read_shapes(path), path)
+                facts[f"the checksum of {factor.name}'s initial weights"] = read_checksum(path)
+    return facts
+
+
+def load_init(run: RunFolder, factor: Factor, init: str) -> Origin:
+    """Loads the weights of the factor with the same name in the run's folder `init`. Returns a record of them.
+
+    `run` is the run that is trained. Raises `UserError` like `check_init`.
+    """
+    recipe = read_recipe(run.recipe)
+    with _naming(recipe, factor):
+        path = _source(init, factor)
+        checksum = read_checksum(path)
+        read_weights(path, factor, lambda metadata: _check_part(path, recipe, factor.name, metadata))
+        if read_checksum(path) != checksum:
+            raise UserError(f"{path} was replaced while it was read; start again when no other process writes it")
+    return Origin(os.path.abspath(init), checksum)
+
+
+def _learns(factor: Factor) -> bool:
+    return any(parameter.requires_grad for parameter in factor.parameters())
+
+
+@contextlib.contextmanager
+def _naming(recipe: Recipe, factor: Factor) -> Iterator[None]:
+    """Prepends the key of the recipe to the message of an error."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{training_key(recipe, factor.name)}.init: {error}") from None
+
+
+def _source(init: str, factor: Factor) -> Path:
+    """The file of weights of the factor with the same name in the run's folder `init`."""
+    source = RunFolder(Path(init))
+    if not is_file(source.recipe):
+        raise UserError(f"{init} is not a run's folder: it has no recipe.toml; expected the folder of a trained run")
+    check_contents(source.path)
+    names = read_recipe(source.recipe).factor_names
+    if factor.name not in names:
+        raise UserError(f"the run {init} has no factor named '{factor.name}'{did_you_mean(factor.name, names)}")
+    path = source.weights(factor.name)
+    if not is_file(path):
+        raise UserError(f"{path} is missing: factor {factor.name} of that run is not trained; train it first")
+    return path
+
+
+def _check_part(path: Path, recipe: Recipe, name: str, metadata: Mapping[str, str]) -> None:
+    """Raises `UserError` if the weights in a file were trained with other views or networks than the recipe's.
+
+    Data, supports, image sizes and `OF_TRAINING` may differ. Files of earlier versions without this information are
+    compared by the recipe of their run.
+    """
+    expected = recipe_part(recipe, name)
+    if "recipe" in metadata:
+        found = recorded_part(metadata, path)
+    else:
+        found = recipe_part(read_recipe(RunFolder(path.parents[2]).recipe), name)
+    place = recipe.factor_names.index(name)
+    networks = ["prior"] if name == "prior" else [f"stage[{place}].embedding", f"stage[{place}].decoder"]
+    views = len(expected) - 1 - len(networks)
+    if not isinstance(found, list) or len(found) != len(expected):
+        count = len(found) - 1 - len(networks) if isinstance(found, list) else "none"
+        raise UserError(f"{path} does not fit factor {name}: number of views: expected {views}, found {count}")
+    names = ["image", *(f"stage[{number}].view" for number in range(views)), *networks]
+    differences = _differences(dict(zip(names, found, strict=True)), dict(zip(names, expected, strict=True)))
+    if difference := next(differences, None):
+        key, before, after = difference
+        raise UserError(
+            f"{path} does not fit factor {name}: it was trained with another image, view or network: {key}: expected "
+            f"{shown(after)}, found {one_line(shown(before))}"
+        )
+
+
+def _differences(found: Any, expected: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yields the path and both values of each key with different values in parts of recipes.
+
+    Keys of only one of them are options that a component has in one version and not in the other.
+    """
+    if isinstance(found, dict) and isinstance(expected, dict):
+        free = OF_THE_SIZE if path == "image" else OF_TRAINING
+        for key in expected:
+            if key in found and key not in free:
+                yield from _differences(found[key], expected[key], f"{path}.{key}" if path else key)
+    elif found != expected:
+        yield path, found, expected

@@ -1,0 +1,109 @@
+"""The lengths of the factors' training: the steps that a recipe sets, and the steps that are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Sized
+
+from auxar.data import ImageSet
+from auxar.errors import UserError
+from auxar.interfaces import Prior
+from auxar.recipe import Recipe, read_recipe
+from auxar.runs.history import LENGTHS, settings_of
+from auxar.runs.layout import RunFolder
+from auxar.runs.weights import read_trained
+from auxar.training.checkpoints import checkpoints, step_of
+
+
+def training_key(recipe: Recipe, name: str) -> str:
+    """The path of the table with the training settings of the factor `name`."""
+    return f"training.factor.{name}" if name in recipe.factor_training else "training"
+
+
+def number_of_images(images: ImageSet) -> int:
+    """The number of images in a set; 0 for a stream, which has no known length."""
+    return len(images) if isinstance(images, Sized) else 0
+
+
+def total_steps(run: RunFolder, recipe: Recipe, training_images: Callable[[], ImageSet]) -> dict[str, int]:
+    """The number of steps that the recipe sets for each factor.
+
+    `training_images` is called only if the images must be counted: a length in epochs depends on their number, unless
+    the factor was already trained for as many epochs.
+    """
+    found = {}
+    for name in recipe.factor_names:
+        config = recipe.training_of(name)
+        trained = read_trained(run, name) if config.steps is None else None
+        parts = trained.history.parts if trained and trained.history else ()
+        if trained and trained.total is not None and parts and parts[-1].settings.get("epochs") == config.epochs:
+            found[name] = trained.total
+        else:
+            found[name] = config.total_steps(0 if config.steps is not None else number_of_images(training_images()))
+    return found
+
+
+def is_trained(run: RunFolder, name: str, total: int) -> bool:
+    """Whether the factor has the weights of a training of `total` steps.
+
+    Weights of earlier versions that do not record their number of steps count as trained.
+    """
+    trained = read_trained(run, name)
+    return trained is not None and trained.total in (None, total)
+
+
+def check_lengths(
+    run: RunFolder, recipe: Recipe, model: Prior, chosen: Sequence[str], totals: Mapping[str, int]
+) -> None:
+    """Checks that the factors of a run can be trained to `totals` steps. `model` is the model of the recipe.
+
+    Raises `UserError` if a factor already has more steps, if a chosen factor has weights of fewer steps and no
+    checkpoint to continue from, or if only learning rates changed, so that no step would use them.
+    """
+    for factor in model.factors:
+        name, total = factor.name, totals[factor.name]
+        if is_trained(run, name, total) or not any(parameter.requires_grad for parameter in factor.parameters()):
+            continue
+        trained = read_trained(run, name)
+        saved = checkpoints(run.factor(name))
+        done = max(step_of(saved[0]) if saved else 0, (trained and trained.steps) or 0)
+        if total < done:
+            raise _too_short(recipe, name, total, done, trained.total if trained else None)
+        if trained and not saved and name in chosen:
+            raise UserError(
+                f"{training_key(recipe, name)}.{_length(recipe, name)}: factor {name} cannot be trained from "
+                f"{trained.steps} to {total} steps, because its last checkpoint is missing: expected a file "
+                f"training-….safetensors in {run.factor(name)}; restore it, keep a length of {trained.steps} steps, or "
+                f'start a new run from these weights in another folder (init = "{run.path}" and --out)'
+            )
+    if all(is_trained(run, name, total) for name, total in totals.items()):
+        _check_rates(run, recipe)
+
+
+def _length(recipe: Recipe, name: str) -> str:
+    return "epochs" if recipe.training_of(name).steps is None else "steps"
+
+
+def _too_short(recipe: Recipe, name: str, total: int, done: int, finished: int | None) -> UserError:
+    config = recipe.training_of(name)
+    key = f"{training_key(recipe, name)}.{_length(recipe, name)}"
+    found = str(total) if config.steps is not None else f"{config.epochs} ({total} steps)"
+    finer = "" if finished in (None, done) else f", {finished} steps, for which it has weights,"
+    choice = f"{done} or more steps{finer}"
+    return UserError(
+        f"{key}: {found} is fewer than the {done} steps that factor {name} already has; use {choice} or choose another "
+        "folder with --out"
+    )
+
+
+def _check_rates(run: RunFolder, recipe: Recipe) -> None:
+    """Raises `UserError` if a learning rate differs from the stored recipe. It is called if no step is left to do."""
+    stored = read_recipe(run.recipe)
+    for name in recipe.factor_names:
+        before, after = settings_of(stored.training_of(name)), settings_of(recipe.training_of(name))
+        for key in sorted((before.keys() | after.keys()) - {*LENGTHS}):
+            if before.get(key) != after.get(key):
+                raise UserError(
+                    f"{training_key(recipe, name)}.{key}: {after.get(key)} would have no effect, because all factors "
+                    f"are trained, {name} with {before.get(key)}; set a larger training.{_length(recipe, name)} to "
+                    f"train further, or use {before.get(key)}"
+                )

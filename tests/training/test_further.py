@@ -1,0 +1,243 @@
+"""Tests that a finished run can be trained further, and that repeating the parts of its history gives its weights."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from helpers.tiny_runs import metrics, run, same, snapshot, stopping_after, tiny, weights, write
+
+import auxar
+from auxar.errors import UserError
+from auxar.evaluation.records import Evaluation
+from auxar.files import DamagedFile, read_json, read_tensors, write_tensors
+from auxar.recipe import load_recipe
+from auxar.report.text import evaluation_lines
+from auxar.runs.history import History, Origin, Part
+from auxar.runs.layout import RunFolder
+from auxar.runs.records import read_record
+from auxar.training.checkpoints import checkpoints
+from auxar.training.factors import train_factors
+from auxar.training.lengths import is_trained, total_steps
+
+LONGER = {"training__steps": 7, "training__learning_rate": 0.01}
+TWO_PARTS = "trained in 2 parts: 1–4 (steps = 4, learning_rate = 0.001), 5–7 (steps = 7, learning_rate = 0.01)"
+
+
+def steps(folder: Path, factor: str) -> str:
+    return read_tensors(folder / "factors" / factor / "weights.safetensors")[1]["step"]
+
+
+def test_a_run_is_trained_further_and_its_history_reproduces_it(pictures, copied, tmp_path):
+    run(copied, tiny(pictures, **LONGER, sampling__images=1))
+    evaluation = read_record(copied / "evaluation.json", Evaluation)
+    assert [factor.steps for factor in evaluation.factors] == [7, 7]
+    assert [line for line in evaluation_lines(evaluation) if "trained in" in line] == [
+        f"stage0    {TWO_PARTS}",
+        f"prior     {TWO_PARTS}",
+    ]
+    assert (copied / "report.html").read_text("utf-8").count(f"; {TWO_PARTS}.") == 2
+    times = {name: (copied / name).stat().st_mtime_ns for name in ("evaluation.json", "samples/samples.json")}
+    assert min(times.values()) > (copied / "factors" / "stage0" / "weights.safetensors").stat().st_mtime_ns
+    lines = metrics(copied)
+    assert [(line["step"], line["learning_rate"]) for line in lines[:7]] == [
+        *((step, 0.001) for step in range(1, 5)),
+        *((step, 0.01) for step in range(5, 8)),
+    ]
+    before = snapshot(copied)
+    run(copied, tiny(pictures, **LONGER, sampling__images=1))
+    assert snapshot(copied) == before
+
+    history = evaluation.factors[0].history
+    assert history is not None
+    assert history.init is None
+    for part in history.parts:
+        changes = {f"training__{key}": value for key, value in part.settings.items()}
+        run(tmp_path / "again", tiny(pictures, **changes, sampling__images=0))
+    assert same(weights(tmp_path / "again"), weights(copied))
+    assert same(weights(tmp_path / "again", "training"), weights(copied, "training"))
+
+
+def test_two_parts_of_one_factor_equal_one_even_if_the_second_is_killed(pictures, copied, tmp_path):
+    """With a constant learning rate, steps do not depend on the length of training. Until the factor is done, the old
+    weights and results are kept. The files of the other factor do not change."""
+    whole = run(tmp_path / "whole", tiny(pictures, training__steps=7, sampling__images=0), only=["prior"])
+    table = tiny(pictures, training__factor={"prior": {"steps": 7}}, training__checkpoint_every=1, sampling__images=1)
+    before = snapshot(copied)
+    with stopping_after(2):
+        run(copied, table)
+    stopped = snapshot(copied)
+    new = {"recipe.toml", ".lock.json", "factors/prior/metrics.jsonl"} | {
+        f"factors/prior/training-{step:09d}.safetensors" for step in (4, 5, 6)
+    }
+    assert {name for name in before.keys() | stopped.keys() if before.get(name) != stopped.get(name)} <= new
+    assert steps(copied, "prior") == "4"
+    auxar.load(copied).sample(1)
+    between = "prior already has; use 6 or more steps, 4 steps, for which it has weights, or choose another folder"
+    with pytest.raises(UserError, match=between):
+        run(copied, tiny(pictures, training__factor={"prior": {"steps": 5}}))
+    run(copied, table)
+    assert steps(copied, "prior") == "7"
+    after = snapshot(copied)
+    assert {name: after[name] for name in after if "stage0" in name} == {
+        name: before[name] for name in before if "stage0" in name
+    }
+    assert [factor["steps"] for factor in read_json(copied / "evaluation.json")["factors"]] == [4, 7]
+    for name in ("weights", "training"):
+        mine = {key: tensor for key, tensor in weights(copied, name).items() if key.startswith("prior/")}
+        assert same(mine, weights(whole, name))
+
+
+def remove_checkpoints(folder: Path) -> None:
+    for path in checkpoints(folder / "factors" / "prior"):
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"training__factor": {"prior": {"steps": 3}}},
+            "training.factor.prior.steps: 3 is fewer than the 4 steps that factor prior already has; use 4 or more "
+            "steps or choose another folder with --out",
+        ),
+        (
+            # There are 18 training images, so half an epoch takes 3 batches of 4.
+            {"training__steps": None, "training__epochs": 0.5},
+            "training.epochs: 0.5 (3 steps) is fewer than the 4 steps that factor stage0 already has; use 4 or more "
+            "steps or choose another folder with --out",
+        ),
+        (
+            {"training__learning_rate": 0.1},
+            "training.learning_rate: 0.1 would have no effect, because all factors are trained, stage0 with 0.001; set "
+            "a larger training.steps to train further, or use 0.001",
+        ),
+        (
+            {"training__steps": 5},
+            "training.steps: factor prior cannot be trained from 4 to 5 steps, because its last checkpoint is missing: "
+            "expected a file training-….safetensors in {run}/factors/prior; restore it, keep a length of 4 steps, or "
+            'start a new run from these weights in another folder (init = "{run}" and --out)',
+        ),
+    ],
+)
+def test_other_lengths_are_refused_and_change_nothing(pictures, copied, changes, message):
+    remove_checkpoints(copied)
+    before = snapshot(copied)
+    with pytest.raises(UserError, match=f"^{re.escape(message.format(run=copied))}$"):
+        run(copied, tiny(pictures, **{"sampling__images": 1, **changes}))
+    assert {name: content for name, content in snapshot(copied).items() if name != ".lock.json"} == before
+
+
+def with_metadata(folder: Path, **metadata: str) -> RunFolder:
+    """Writes weights of a factor with this metadata."""
+    found = RunFolder(folder)
+    write_tensors(found.weights("prior"), {"a": torch.ones(1)}, metadata)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("metadata", "trained"),
+    [
+        ({"step": "7", "complete_at": "7"}, True),
+        ({"step": "4", "complete_at": "4"}, False),
+        ({"step": "2", "trained_steps": "4", "complete_at": "7"}, True),  # Training ended early with the best weights.
+        ({"step": "0", "complete_at": "7"}, True),  # The factor has no trainable parameters.
+        ({"step": "7"}, True),  # Earlier versions did not record the planned number.
+        ({"step": "4"}, False),
+        ({}, True),
+    ],
+)
+def test_a_factor_is_trained_if_its_weights_are_of_the_last_step(tmp_path, metadata, trained):
+    assert is_trained(with_metadata(tmp_path, **metadata), "prior", 7) == trained
+    assert not is_trained(RunFolder(tmp_path), "stage0", 7)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"step": "-1"},
+        {"step": "7", "complete_at": "many"},
+        {"history": "["},
+        {"history": '{"parts": [{"first_step": 2, "last_step": 3}]}'},
+        {"history": '{"parts": [{"first_step": 1, "last_step": 3, "settings": {"steps": [3]}}]}'},
+    ],
+)
+def test_damaged_metadata_of_weights_is_named(tmp_path, metadata):
+    found = with_metadata(tmp_path, **metadata)
+    with pytest.raises(DamagedFile, match=f"{found.weights('prior')} is damaged: .*{[*metadata][-1]}"):
+        is_trained(found, "prior", 7)
+
+
+def test_a_history_of_other_steps_is_damage(pictures, copied):
+    file = checkpoints(copied / "factors" / "prior")[0]
+    tensors, metadata = read_tensors(file)
+    write_tensors(file, tensors, {**metadata, "history": History((Part(1, 5),)).text()})
+    with pytest.raises(UserError, match="is damaged: expected a history of 4 steps"):
+        run(copied, tiny(pictures, training__steps=5), only=["prior"])
+
+
+def test_images_are_counted_only_for_lengths_in_epochs_that_are_not_known(pictures, tmp_path):
+    """A finished run is recognized without its images."""
+
+    def totals(steps: int | None, epochs: float | None) -> dict[str, int]:
+        table = tiny(pictures, stage=None, training__steps=steps, training__epochs=epochs)
+        recipe = load_recipe(write(tmp_path / "recipe.toml", table))[0]
+        return total_steps(found, recipe, training_images)
+
+    def training_images() -> Any:
+        counted.append(18)
+        return range(18)
+
+    counted: list[int] = []
+    history = History((Part(1, 9, {"epochs": 2.0}),)).text()
+    found = with_metadata(tmp_path / "run", step="9", complete_at="9", history=history)
+    assert totals(5, None) == {"prior": 5}
+    assert totals(None, 2.0) == {"prior": 9}
+    assert not counted
+    assert totals(None, 3.0) == {"prior": 14}
+    assert counted
+
+
+def test_processes_wait_for_longer_trained_weights_of_others(pictures, tmp_path, monkeypatch):
+    """With `parallel = "factors"`, a process without a factor waits for the others, although old weights exist."""
+    table = tiny(pictures, stage=None, training__steps=7, training__parallel="factors")
+    recipe, registry = load_recipe(write(tmp_path / "recipe.toml", table))
+    found = with_metadata(tmp_path / "run", step="4", complete_at="4")
+    accelerator: Any = SimpleNamespace(num_processes=2, process_index=1)
+    waited = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            with_metadata(tmp_path / "run", step="7", complete_at="7")
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    data: Any = SimpleNamespace(train=range(18))
+    train_factors(recipe, registry, ["prior"], data, found, accelerator)
+    assert len(waited) == 2
+
+
+def test_a_history_has_a_part_for_each_change_of_settings(pictures, tmp_path):
+    def config(**changes: Any) -> Any:
+        return load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, **changes)))[0].training
+
+    short, long = config(), config(training__steps=9)
+    history = History(init=Origin("/runs/other")).continued(0, short)
+    assert history.until(3).continued(3, short) == history.until(3)
+    # Training was stopped after step 3, and continued with more steps.
+    longer = history.until(3).continued(3, long).until(9)
+    assert [(part.first_step, part.last_step, part.settings["steps"]) for part in longer.parts] == [
+        (1, 3, 4),
+        (4, 9, 9),
+    ]
+    assert longer.init == Origin("/runs/other")
+    # A part without steps is left out.
+    assert history.continued(0, long).until(9).parts == (Part(1, 9, long_settings := longer.parts[1].settings),)
+    assert longer.continued(9, short).until(9) == longer
+    # Checkpoints of earlier versions do not record settings.
+    assert History((Part(1, 3),)).continued(3, long).until(9).parts == (Part(1, 3), Part(4, 9, long_settings))

@@ -1,0 +1,159 @@
+"""Tests that a run can start with the trained weights of another run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.tiny_runs import run, same, tiny, weights, with_dropout, write, write_pictures
+
+from auxar.errors import UserError
+from auxar.evaluation.records import Evaluation
+from auxar.files import read_checksum, read_tensors, write_tensors
+from auxar.recipe import load_recipe, read_recipe
+from auxar.recipe.building import build_model
+from auxar.report.text import evaluation_lines
+from auxar.runs.history import Origin
+from auxar.runs.layout import RunFolder
+from auxar.runs.records import read_record
+from auxar.training.initialization import check_init
+
+CODE = "raise AssertionError('the plugin file of the other run was executed')\n"
+
+
+def test_a_run_starts_with_the_weights_of_another(copied, tmp_path, monkeypatch):
+    """Data, image size, dropout and support may differ. The other run is not needed any more when training goes on."""
+    source = copied.rename(tmp_path / "source")
+    (source / "plugins").mkdir(exist_ok=True)
+    (source / "plugins" / "code.py").write_text(CODE)
+    text = (source / "recipe.toml").read_text()
+    (source / "recipe.toml").write_text(f'plugins = ["plugins/code.py"]\n{text}')
+    monkeypatch.chdir(tmp_path)
+    other = {"image__height": 16, "image__width": 16, "stage__0__support": "restricted", "sampling__images": 0}
+    table = with_dropout(tiny(write_pictures(tmp_path / "large", 12, 16), **other))
+    table["training"] |= {"init": "source", "steps": 0}
+    folder = run(tmp_path / "run", table)
+    assert same(weights(folder), weights(source))
+    assert read_recipe(folder / "recipe.toml").training.init == str(source)
+    checksum = read_checksum(source / "factors" / "prior" / "weights.safetensors")
+    evaluation = read_record(folder / "evaluation.json", Evaluation)
+    assert evaluation.factors[1].history is not None
+    assert evaluation.factors[1].history.init == Origin(str(source), checksum)
+    said = f"trained from the weights of {source}, checksum {checksum[:12] if checksum else None}"
+    assert f"prior     {said}" in evaluation_lines(evaluation)
+    assert f"; {said}." not in (folder / "report.html").read_text("utf-8")  # There are no metrics of training yet.
+
+    shutil.rmtree(source)
+    table["training"]["steps"] = 2
+    run(folder, table)
+    history = read_record(folder / "evaluation.json", Evaluation).factors[1].history
+    assert history is not None
+    assert [(part.first_step, part.last_step) for part in history.parts] == [(1, 2)]
+    assert history.init == Origin(str(source), checksum)
+    assert (folder / "report.html").read_text("utf-8").count(f"; trained from the weights of {source}, ") == 2
+
+
+def test_optimizer_average_and_step_start_anew(pictures, finished, tmp_path):
+    """The first step from other weights is a first step of Adam, and the average after it has these weights."""
+    table = tiny(pictures, training__factor={"prior": {"init": str(finished), "steps": 1}}, sampling__images=0)
+    folder = run(tmp_path / "run", table, only=["prior"])
+    state = weights(folder, "training")
+    assert {tensor.item() for name, tensor in state.items() if name.endswith(".step")} == {1}
+    for name, tensor in weights(folder).items():
+        trained = state[name.replace("prior/", "prior/factor.")]
+        assert (tensor - trained).abs().max() < 1e-6
+        # The first step of Adam changes each weight by the learning rate or, without a gradient, not at all.
+        assert (tensor - weights(finished)[name]).abs().max() < 1.01e-3
+    assert not same(weights(folder), {name: weights(finished)[name] for name in weights(folder)})
+
+
+def remove_weights(source: Path) -> None:
+    (source / "factors" / "stage0" / "weights.safetensors").unlink()
+
+
+def damage_weights(source: Path) -> None:
+    (source / "factors" / "stage0" / "weights.safetensors").write_bytes(b"damaged")
+
+
+def link_out(source: Path) -> None:
+    outside = source.with_name("outside")
+    (source / "factors" / "stage0" / "weights.safetensors").rename(outside)
+    (source / "factors" / "stage0" / "weights.safetensors").symlink_to(outside)
+
+
+def forget_recipe(source: Path) -> None:
+    """Weights of earlier versions do not record the recipe that they were trained with."""
+    file = source / "factors" / "stage0" / "weights.safetensors"
+    tensors, metadata = read_tensors(file)
+    del metadata["recipe"]
+    write_tensors(file, tensors, metadata)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "changes", "message"),
+    [
+        (shutil.rmtree, {}, "training.init: {source} is not a run's folder: it has no recipe.toml"),
+        (remove_weights, {}, "training.init: {file} is missing: factor stage0 of that run is not trained"),
+        (damage_weights, {}, "training.init: {file} is damaged: "),
+        (link_out, {}, "training.init: {file} is a link to "),
+        (
+            None,
+            {"stage__0__repeat": 2},
+            "training.init: the run {source} has no factor named 'stage1'; did you mean 'stage0'? (known: prior, "
+            "stage0)",
+        ),
+        (
+            None,
+            {"stage__0__decoder__filters": 5},
+            "training.init: {file} does not fit factor stage0: it was trained with another image, view or network: "
+            "stage[0].decoder.filters: expected 5, found 4",
+        ),
+        *(
+            (
+                prepare,
+                {"stage__0__view__name": "subsample"},
+                "training.init: {file} does not fit factor stage0: it was trained with another image, view or network: "
+                "stage[0].view.name: expected 'subsample', found 'pyramid'",
+            )
+            for prepare in (None, forget_recipe)
+        ),
+        (
+            None,
+            {"stage": None},
+            "training.init: {prior} does not fit factor prior: number of views: expected 0, found 1",
+        ),
+        (
+            remove_weights,
+            {"training__init": None, "training__factor": {"stage0": {"init": "{source}"}}},
+            "training.factor.stage0.init: {file} is missing: ",
+        ),
+    ],
+)
+def test_other_runs_and_networks_are_refused_before_the_folder_is_made(
+    pictures, copied, tmp_path, prepare: Callable[[Path], Any] | None, changes, message
+):
+    source = copied.rename(tmp_path / "source")
+    files = {name: source / "factors" / name / "weights.safetensors" for name in ("stage0", "prior")}
+    places = {"source": source, "file": files["stage0"], "prior": files["prior"]}
+    if prepare is not None:
+        prepare(source)
+    table = tiny(pictures, **{"training__init": str(source), **changes})
+    for settings in table["training"].get("factor", {}).values():
+        settings["init"] = settings["init"].format(**places)
+    with pytest.raises(UserError, match=f"^{re.escape(message.format(**places))}"):
+        run(tmp_path / "run", table)
+    assert not (tmp_path / "run").exists()
+
+
+def test_processes_compare_the_checksums_of_initial_weights(pictures, finished, tmp_path):
+    recipe, registry = load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, training__init=str(finished))))
+    model = build_model(recipe, registry, on="meta")
+    checksum = read_checksum(finished / "factors" / "prior" / "weights.safetensors")
+    facts = {"the checksum of prior's initial weights": checksum}
+    assert check_init(RunFolder(tmp_path / "run"), recipe, model, ["prior"]) == facts
+    # A factor that is already trained does not need them.
+    assert check_init(RunFolder(finished), recipe, model, ["prior"]) == {}
