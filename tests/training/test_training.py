@@ -12,6 +12,7 @@ from helpers.tiny_runs import (
     run,
     same,
     snapshot,
+    stopping_after,
     tiny,
     weights,
     with_dropout,
@@ -54,30 +55,19 @@ def everything(pictures, tmp_path_factory) -> Path:
 # Stopped and continued
 
 
-def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, monkeypatch, everything):
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, everything):
     """The factors are trained in the order prior, stage1, stage0, with 7 steps each, and each is stopped."""
     table = with_dropout(tiny(pictures, **EVERYTHING))
     # The number of steps until the run is stopped, and its newest checkpoint then.
     stops = [(5, "prior/training-000000003"), (6, "prior/training-000000007"), (6, "stage1/training-000000006")]
     stops += [(5, "stage0/training-000000003")]
-    left = 0
-
-    def update(self, update=WeightAverage.update):
-        nonlocal left
-        if not left:
-            raise Stopped
-        left -= 1
-        update(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(WeightAverage, "update", update)
-        for left, newest in stops:
-            torch.rand(left)  # Earlier draws in the process do not matter.
-            with pytest.raises(Stopped):
-                run(tmp_path / "run", table)
-            files = (tmp_path / "run" / "factors").glob("*/training-*")
-            file = max(files, key=lambda file: file.stat().st_mtime_ns)
-            assert f"{file.parent.name}/{file.stem}" == newest
+    for steps, newest in stops:
+        torch.rand(steps)  # Earlier draws in the process do not matter.
+        with stopping_after(steps):
+            run(tmp_path / "run", table)
+        files = (tmp_path / "run" / "factors").glob("*/training-*")
+        file = max(files, key=lambda file: file.stat().st_mtime_ns)
+        assert f"{file.parent.name}/{file.stem}" == newest
     assert not (tmp_path / "run" / "factors" / "stage0" / "weights.safetensors").exists()
     stopped = run(tmp_path / "run", table)
     assert same(weights(stopped), weights(everything))
