@@ -24,6 +24,7 @@ from auxar.runs.weights import recipe_part
 from auxar.training.averaging import WeightAverage
 from auxar.training.checkpoints import Checkpoint, newest, save
 from auxar.training.progress import Meter
+from auxar.training.recomputing import recomputing_if_asked
 
 
 def seed_of(*parts: object) -> int:
@@ -144,7 +145,7 @@ class _Training:
     def _loop(self, model: nn.Module, optimizer: Any, average: WeightAverage, requests: Requests) -> None:
         self.meter.begin()
         batches = self._batches(self.step, self.total, self.config.batch_size, self.team.processes, self.team.rank)
-        with contextlib.closing(batches):
+        with contextlib.closing(batches), recomputing_if_asked(self.factor, self.config, self.team):
             for batch in batches:
                 torch.manual_seed(seed_of(self.config.seed, self.factor.name, self.step, self.team.rank))
                 loss = self._accumulate(model, batch).item()
