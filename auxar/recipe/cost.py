@@ -35,6 +35,8 @@ class FactorCost:
     The forward and the backward pass take three times as many as the forward pass alone. With `recompute`, the
     multiply-adds of all blocks that are recomputed are added.
     """
+    recompute: bool
+    """Whether the blocks of the factor are recomputed in training."""
     memory: int
     """Training memory in bytes, in the recipe's precision.
 
@@ -75,6 +77,7 @@ def _cost(factor: Factor, config: TrainingConfig, precision: str) -> FactorCost:
         parameters,
         multiply_adds,
         3 * multiply_adds + (of_blocks if config.recompute else 0),
+        config.recompute,
         parameters * 4 * (5 if config.ema else 4) + kept,
     )
 

@@ -12,9 +12,7 @@ from auxar.recipe import TrainingConfig
 logger = logging.getLogger("auxar")
 
 
-def recomputing_if_asked(
-    factor: Factor, config: TrainingConfig, team: Team
-) -> contextlib.AbstractContextManager[None]:
+def recomputing_if_asked(factor: Factor, config: TrainingConfig, team: Team) -> contextlib.AbstractContextManager[None]:
     """Returns a context in which the blocks of a factor are recomputed if `config.recompute` is true.
 
     Logs a warning if the factor has no block that can be recomputed.
