@@ -5,7 +5,8 @@
 The model is the stage of `recipes/pyramid_celeba.toml` for 64×64 given 32×32, trained with Adam and an average of the
 weights on batches of random images. Each precision is measured with and without `training.recompute`, each time in a
 new process. `measured` is the peak of the process's resident memory above its peak after a step with tiny networks,
-and `estimated` is the figure of `auxar check`, both in GiB. `seconds` is the median processor time of a step.
+and `estimated` is the figure of `auxar check`, both in GiB. `seconds` is the median processor time of the steps
+after the first, in which Adam's moments are created.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def measure(side: int, batch: int, precision: str, recompute: bool, steps: int) 
     train(settings(8, 1, precision, recompute, filters=1), 1)
     before = peak()
     durations = train(settings(side, batch, precision, recompute), steps)
-    return {"measured": (peak() - before) / GIB, "seconds": statistics.median(durations)}
+    return {"measured": (peak() - before) / GIB, "seconds": statistics.median(durations[1:])}
 
 
 def in_new_process(options: argparse.Namespace, precision: str, recompute: bool) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON only")
     parser.add_argument("--side", type=int, default=64, help="height and width of the images")
     parser.add_argument("--batch", type=int, default=4, help="images in a batch")
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=3, help="steps of each measurement, at least 2")
     parser.add_argument("--one", nargs=2, metavar=("PRECISION", "RECOMPUTE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
