@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -28,8 +29,14 @@ def without_values(precision: str) -> Iterator[str]:
         return
     from torch._subclasses.fake_tensor import FakeTensorMode  # It takes a second to import.
 
+    # PyTorch logs every exception of an operation, such as that of a tensor that is too large, before it raises it.
+    logger = logging.getLogger(FakeTensorMode.__module__)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        yield "cpu"
+        disabled, logger.disabled = logger.disabled, True
+        try:
+            yield "cpu"
+        finally:
+            logger.disabled = disabled
 
 
 @contextlib.contextmanager
