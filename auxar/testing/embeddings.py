@@ -60,8 +60,8 @@ def check_embedding(
     - `save`: loading saved weights restores the features exactly, also after `initialize`.
     - `initialize`: `initialize` changes the training mode of no module.
     - `gradient`: each trainable parameter gets a gradient, and all gradients are finite.
-    - `recompute`: if blocks of type `auxar.RecomputableBlock` are computed a second time in the backward pass, gradients
-      and state are the same to the last bit.
+    - `recompute`: if every `auxar.RecomputableBlock` is computed a second time in the backward pass, gradients and
+      state are the same to the last bit.
     - `device`: features on a GPU equal those on the CPU up to rounding.
     - `runs`: valid input raises no exception.
 
