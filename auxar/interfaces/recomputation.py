@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -28,7 +27,8 @@ class RecomputableBlock(nn.Module):
     """Whether the block is recomputed in training. `recomputing` sets it."""
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        if self.recomputed and self.training and torch.is_grad_enabled():
+        if self.recomputed and self.training:
+            # Without gradients, `checkpoint` only calls the function.
             return checkpoint(super().__call__, *inputs, use_reentrant=False, **named)
         return super().__call__(*inputs, **named)
 

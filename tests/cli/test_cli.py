@@ -366,7 +366,6 @@ def test_a_number_of_rows_out_of_range(finished, refused, rows):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ([], "in float32 in one"),
         (["training.recompute=true", "training.precision=bf16"], "in bf16 with training.recompute in one"),
         (["training.factor.stage1.recompute=true"], "in float32 with training.recompute for stage1 in one"),
     ],

@@ -18,6 +18,8 @@ from auxar.testing.recomputation import check_recomputation
 class Right(RecomputableBlock):
     """A valid block with random numbers of torch."""
 
+    calls: torch.Tensor
+
     def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(3))

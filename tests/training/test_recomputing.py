@@ -33,7 +33,7 @@ class Stopped(Exception):
     """An exception that simulates the end of a process."""
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("precision", [pytest.param("float32", marks=pytest.mark.slow), "bf16"])
 def test_weights_are_the_same_also_if_recomputation_begins_and_ends_on_the_way(
     pictures, tmp_path, monkeypatch, precision
 ):
