@@ -40,6 +40,7 @@ Interfaces that plugins implement:
     Factor          an independently trained term of a model
     CausalNetwork   a network that predicts the distribution of each pixel from the pixels before it
     Head, RestrictableHead   distributions of a pixel given a network's parameters
+    RecomputableBlock   a part of a network that training can compute again instead of keeping its inner values
     Sampler         draws images from a causal network
     PixelSource     decides the value of each pixel
 
@@ -94,6 +95,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
         Known,
         PixelSource,
         Prior,
+        RecomputableBlock,
         RestrictableHead,
         Restriction,
         Sampler,
@@ -146,6 +148,7 @@ __all__ = [
     "PixelSource",
     "Prior",
     "Recipe",
+    "RecomputableBlock",
     "Registry",
     "RestrictableHead",
     "Restriction",

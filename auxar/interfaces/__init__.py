@@ -16,6 +16,7 @@ from auxar.interfaces.likelihood import ByChannel, FactorLogProb
 from auxar.interfaces.mode import evaluating
 from auxar.interfaces.network import CausalNetwork
 from auxar.interfaces.prior import Prior, PriorFactor
+from auxar.interfaces.recomputation import RecomputableBlock, recomputable_blocks, recomputing
 from auxar.interfaces.request import RULES, DrawRule, SampleRequest
 from auxar.interfaces.sampling import PixelSource, Sampler
 from auxar.interfaces.support import DrawnPixels, RepeatedWalk, Restriction, Support, Walk
@@ -44,6 +45,7 @@ __all__ = [
     "PixelSource",
     "Prior",
     "PriorFactor",
+    "RecomputableBlock",
     "RepeatedWalk",
     "RestrictableHead",
     "Restriction",
@@ -56,5 +58,7 @@ __all__ = [
     "evaluating",
     "mark",
     "positive",
+    "recomputable_blocks",
+    "recomputing",
     "scale",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import attrs
 import torch
@@ -15,6 +14,8 @@ from auxar.interfaces import Factor, ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model, sizes_in_64_bits
+from auxar.recipe.kept import at_blocks, kept_bytes, without_values
+from auxar.recipe.schema import TrainingConfig
 
 
 @attrs.frozen
@@ -27,71 +28,81 @@ class FactorCost:
     view: ImageSpec | None
     parameters: int
     multiply_adds: int
-    """Multiply-adds of one forward pass over one image. A training step takes about three times as many per image."""
-    memory: int
-    """Training memory in bytes, in float32.
+    """Multiply-adds of one forward pass over one image."""
+    training_multiply_adds: int
+    """Multiply-adds of a training step for each image.
 
-    It includes the weights, gradients, the optimizer's two moments, the weight average (if `ema` > 0), and the tensors
-    kept for the backward pass of one accumulated part of a batch.
+    The forward and the backward pass take three times as many as the forward pass alone. With `recompute`, the
+    multiply-adds of all blocks that are recomputed are added.
+    """
+    recompute: bool
+    """Whether the blocks of the factor are recomputed in training."""
+    memory: int
+    """Training memory in bytes, in the recipe's precision.
+
+    It includes the weights, gradients, the optimizer's two moments, the weight average (if `ema` > 0), all in float32,
+    and the tensors kept for the backward pass of one accumulated part of a batch. With `recompute`, these are the
+    tensors that are kept outside of blocks, the inputs of blocks, and the inner tensors of the one block that keeps
+    most.
     """
 
 
 def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
     """Returns the cost of each factor, from the image down.
 
-    The networks run on the device "meta", which tracks shapes and computes no values. Raises `UserError` if components
-    do not fit each other, or if a tensor would have 2^63 bytes or more.
+    The networks run on tensors that have shapes but no values. Raises `UserError` if components do not fit each other,
+    or if a tensor would have 2^63 bytes or more.
     """
-    model = build_model(recipe, registry, on="meta")
+    precision = recipe.training.precision
     costs = []
-    for factor in model.factors:
-        config = recipe.training_of(factor.name)
-        part = math.ceil(config.batch_size / config.accumulate)
-        parameters = sum(parameter.numel() for parameter in factor.parameters())
-        weights = parameters * 4 * (5 if config.ema else 4)
-        try:
-            with sizes_in_64_bits():
-                multiply_adds, kept_bytes = _multiply_adds(factor), _kept_bytes(factor, part)
-        except UserError as error:
-            raise UserError(f"{factor.name}: {error}") from None
-        costs.append(
-            FactorCost(
-                factor.name,
-                str(factor),
-                factor.image,
-                factor.view_spec,
-                parameters,
-                multiply_adds,
-                weights + kept_bytes,
-            )
-        )
+    with without_values(precision) as device:
+        for factor in build_model(recipe, registry, on=device).factors:
+            try:
+                with sizes_in_64_bits():
+                    costs.append(_cost(factor, recipe.training_of(factor.name), precision))
+            except UserError as error:
+                raise UserError(f"{factor.name}: {error}") from None
     return costs
 
 
+def _cost(factor: Factor, config: TrainingConfig, precision: str) -> FactorCost:
+    part = math.ceil(config.batch_size / config.accumulate)
+    parameters = sum(parameter.numel() for parameter in factor.parameters())
+    multiply_adds, of_blocks = _multiply_adds(factor)
+    kept = kept_bytes(factor.train(), _inputs(factor, part), precision=precision, recompute=config.recompute)
+    return FactorCost(
+        factor.name,
+        str(factor),
+        factor.image,
+        factor.view_spec,
+        parameters,
+        multiply_adds,
+        3 * multiply_adds + (of_blocks if config.recompute else 0),
+        config.recompute,
+        parameters * 4 * (5 if config.ema else 4) + kept,
+    )
+
+
 def _inputs(factor: Factor, batch: int) -> tuple[Tensor, Tensor | None]:
+    device = next(factor.parameters(), torch.empty(0)).device
+
     def blank(spec: ImageSpec) -> Tensor:
-        return torch.zeros((batch, *spec.shape), dtype=torch.uint8, device="meta")
+        return torch.zeros((batch, *spec.shape), dtype=torch.uint8, device=device)
 
     return blank(factor.image), None if factor.view_spec is None else blank(factor.view_spec)
 
 
-def _multiply_adds(factor: Factor) -> int:
+def _multiply_adds(factor: Factor) -> tuple[int, int]:
+    """Returns the multiply-adds of a forward pass over one image, and those in blocks that can be recomputed."""
+    outside: list[int] = []
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        factor.eval()(*_inputs(factor, 1))
-    found: int = counter.get_total_flops() // 2
-    return found
 
+        def before(inputs: object) -> None:
+            outside.append(counter.get_total_flops())
 
-def _kept_bytes(factor: Factor, batch: int) -> int:
-    """Returns the number of bytes that autograd keeps for the backward pass, without those of the parameters."""
-    kept: dict[int, Any] = {}
+        def after() -> None:
+            outside[-1] -= counter.get_total_flops()
 
-    def keep(tensor: Tensor) -> None:
-        # The hook returns None: no backward pass follows, and returning the tensor would create a reference cycle.
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage
-
-    own = {parameter.untyped_storage()._cdata for parameter in factor.parameters()}
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda nothing: nothing):
-        factor.train()(*_inputs(factor, batch))
-    return sum(storage.nbytes() for key, storage in kept.items() if key not in own)
+        with at_blocks(factor, before, after):
+            factor.eval()(*_inputs(factor, 1))
+    return counter.get_total_flops() // 2, -sum(outside) // 2

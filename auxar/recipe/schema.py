@@ -225,6 +225,9 @@ class TrainingConfig:
     precision: str = attrs.field(default="float32", validator=_one_of("float32", "bf16"))
     """Number format of training. `bf16` computes convolutions and matrix products in bfloat16, and keeps weights and
     likelihoods in float32. Evaluation and sampling do not use bfloat16."""
+    recompute: bool = False
+    """Whether the values inside of residual blocks are computed again in the backward pass instead of kept (gradient
+    checkpointing). This needs less memory and more time. The result is the same."""
     seed: int = 0
     """Seed of the initial weights, the order of the images, the mirroring by `flip`, and dropout."""
     init: str | None = attrs.field(default=None, validator=optional(attrs.validators.min_len(1)))

@@ -9,18 +9,20 @@ from auxar.report.evaluation_tables import FACTOR
 from auxar.report.tables import Column, Row, Table
 
 CAPTION = (
-    "multiply-adds of a forward pass for one image (a training step takes about three times as many for each image); "
-    "memory for training one factor in float32{other} in one process (a batch has batch_size / accumulate images), "
-    "without the memory of PyTorch itself"
+    "multiply-adds of a forward pass for one image (a training step takes about three times as many for each image, or "
+    "four times with training.recompute); memory for training one factor in {precision}{recomputed} in one process (a "
+    "batch has batch_size / accumulate images), without the memory of PyTorch itself"
 )
 
 
 def cost_table(costs: Sequence[FactorCost], precision: str) -> Table:
     """Builds the table with one row for each factor, in order of increasing depth.
 
-    The caption says that the memory is that of float32, also if `precision`, the recipe's precision, is another one.
+    The caption names `precision`, the recipe's precision, and the factors with `recompute`.
     """
-    other = "" if precision == "float32" else f" (training.precision is {precision}, which needs less)"
+    names = [cost.factor for cost in costs if cost.recompute]
+    some = "" if len(names) == len(costs) else f" for {', '.join(names)}"
+    recomputed = f" with training.recompute{some}" if names else ""
     columns = (FACTOR, Column("term", left=True), *map(Column, ("parameters", "multiply-adds", "memory")))
     rows = [
         Row(
@@ -34,4 +36,4 @@ def cost_table(costs: Sequence[FactorCost], precision: str) -> Table:
         )
         for cost in costs
     ]
-    return Table("Cost", CAPTION.format(other=other), columns, rows)
+    return Table("Cost", CAPTION.format(precision=precision, recomputed=recomputed), columns, rows)

@@ -15,6 +15,7 @@ from auxar.interfaces import Embedding, ImageSpec
 from auxar.testing.examples import SCALES, SEEDS, extreme_images, random_images, randomized
 from auxar.testing.laws import broken, described, devices, fitting, keeps_state, runs, search, unchanged, untouched
 from auxar.testing.networks import CLOSE, FORMS, MANY, NARROW
+from auxar.testing.recomputation import check_recomputation
 
 EXAMPLES = 15
 """The number of examples that the search tries."""
@@ -59,6 +60,8 @@ def check_embedding(
     - `save`: loading saved weights restores the features exactly, also after `initialize`.
     - `initialize`: `initialize` changes the training mode of no module.
     - `gradient`: each trainable parameter gets a gradient, and all gradients are finite.
+    - `recompute`: if every `auxar.RecomputableBlock` is computed a second time in the backward pass, gradients and
+      state are the same to the last bit.
     - `device`: features on a GPU equal those on the CPU up to rounding.
     - `runs`: valid input raises no exception.
 
@@ -185,6 +188,7 @@ def _check_training(embedding: Embedding) -> None:
             broken("gradient", f"the features do not depend on the parameter {name}", view=embedding.view)
         if parameter.grad is not None and not parameter.grad.isfinite().all():
             broken("gradient", f"the gradient of {name} is not finite", view=embedding.view)
+    check_recomputation(embedding, lambda: embedding(view).square().mean())
 
 
 def _check_devices(embedding: Embedding, seed: int) -> None:

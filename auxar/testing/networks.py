@@ -29,6 +29,7 @@ from auxar.testing.laws import (
     unchanged,
     untouched,
 )
+from auxar.testing.recomputation import check_recomputation
 
 CLOSE = 1e-9
 """The relative and absolute tolerance of float64 results that may differ by the order of summation."""
@@ -147,7 +148,7 @@ def check_saved(model: Distribution, fresh: Distribution, seed: int) -> None:
 
 
 def check_training(model: Distribution, seed: int) -> None:
-    """Checks the laws `initialize`, `finite` and `gradient` on a newly built model, in float32 as in training."""
+    """Checks the laws `initialize`, `finite`, `gradient` and `recompute` on a new model, in float32 as in training."""
     image = torch.cat([extreme_images(model.image), random_images(4, model.image, seed)])
     features = model.features(len(image), seed)
     model.module.train()
@@ -173,6 +174,7 @@ def check_training(model: Distribution, seed: int) -> None:
             broken("gradient", f"the loss does not depend on the parameter {name}", image=model.image)
         if parameter.grad is not None and not parameter.grad.isfinite().all():
             broken("gradient", f"the gradient of {name} is not finite", image=model.image)
+    check_recomputation(model.module, lambda: -model.log_prob(image, features).mean())
 
 
 def check_large(model: Distribution, seed: int) -> None:

@@ -58,6 +58,8 @@ def check_prior(
     - `initialize`: `initialize` changes the training mode of no module.
     - `gradient`: each trainable parameter gets a gradient, and all gradients are finite. While gradients are recorded,
       `log_prob` is the same.
+    - `recompute`: if every `auxar.RecomputableBlock` is computed a second time in the backward pass, gradients and
+      state are the same to the last bit.
     - `device`: `log_prob` on a GPU equals that on the CPU up to rounding.
     - `runs`: valid input raises no exception.
 

@@ -77,7 +77,7 @@ def _share(
     costs = {}
     for cost in factor_costs(recipe, registry):
         config = recipe.training_of(cost.factor)
-        costs[cost.factor] = float(cost.multiply_adds * config.batch_size * config.total_steps(images))
+        costs[cost.factor] = float(cost.training_multiply_adds * config.batch_size * config.total_steps(images))
     found = shares({name: costs[name] for name in names}, accelerator.num_processes)
     for rank, own in enumerate(found):
         logger.info("process %d of %d trains %s", rank, len(found), ", ".join(own) or "no factor")

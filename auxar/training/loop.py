@@ -31,6 +31,7 @@ from auxar.training.initialization import load_init
 from auxar.training.lengths import number_of_images, training_key
 from auxar.training.optimization import make_optimizer
 from auxar.training.progress import Meter
+from auxar.training.recomputing import recomputing_if_asked
 from auxar.training.schedules import warn_of_warmup
 from auxar.training.validation import Validation, ValidationImages
 
@@ -173,7 +174,7 @@ class _Training:
         # A request to end may have left out the evaluation after the last step before the checkpoint.
         self._validate(average)
         batches = self._batches(self.step, self.total, self.config.batch_size, self.team.processes, self.team.rank)
-        with contextlib.closing(batches):
+        with contextlib.closing(batches), recomputing_if_asked(self.factor, self.config, self.team):
             for batch in () if self.validation.stops else batches:
                 torch.manual_seed(seed_of(self.config.seed, self.factor.name, self.step, self.team.rank))
                 loss = self._accumulate(model, batch).item()

@@ -68,9 +68,9 @@ def costs(case: str) -> str:
 def operations_per_image(cost: FactorCost) -> int:
     """Returns the floating-point operations of training on one image.
 
-    A multiply-add is two operations, and forward and backward pass together take three times the forward pass.
+    A multiply-add is two operations.
     """
-    return 2 * 3 * cost.multiply_adds
+    return 2 * cost.training_multiply_adds
 
 
 def training_work(recipe: Recipe, cost: FactorCost, images: int) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from auxar import RecomputableBlock
 from auxar_layers.convolutions import CausalConv2d, Conv2d, Dropout, NormalizedLayer, Pointwise
 from auxar_layers.functional import concat_elu, gate
 
 
-class GatedBlock(nn.Module):
+class GatedBlock(RecomputableBlock):
     """The residual block concat-ELU → conv (+ 1×1 conv of the side inputs) → concat-ELU → dropout → conv → gate → add.
 
     `convolution(inputs, outputs, initial_deviation=…)` builds the convolutions. `sides` lists the channels of the side

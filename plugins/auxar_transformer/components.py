@@ -20,8 +20,8 @@ class TransformerConfig:
     long. Drawing uses the sampler `raster`, which takes one pass of the network for each pixel. The transformer is
     meant for images up to 32×32, and is hardly practical beyond 64×64.
 
-    `auxar check` overestimates the cost. It counts the part of attention that the causal mask leaves out, and it
-    assumes that every attention matrix is kept for the backward pass, which PyTorch's fused kernels avoid.
+    `auxar check` overestimates the cost. It counts the part of attention that the causal mask leaves out. In float32,
+    it also assumes that every attention matrix is kept for the backward pass, which PyTorch's fused kernels avoid.
     """
 
     width: int = attrs.field(default=64, validator=[positive, at_most(MOST_FILTERS)])

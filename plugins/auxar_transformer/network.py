@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auxar import CausalNetwork, Head, ImageSpec
+from auxar import CausalNetwork, Head, ImageSpec, RecomputableBlock
 from auxar_layers.convolutions import Dropout
 
 # The initial standard deviation of position embeddings. It is near that of embedded pixels, so that the position and
@@ -31,7 +31,7 @@ class Attention(nn.Module):
         return found
 
 
-class Block(nn.Module):
+class Block(RecomputableBlock):
     """A pre-norm block (Xiong et al. 2020): attention, then a two-layer network for each token.
 
     Each of the two has a layer norm before it and a residual connection around it.

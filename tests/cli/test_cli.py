@@ -364,11 +364,14 @@ def test_a_number_of_rows_out_of_range(finished, refused, rows):
 
 
 @pytest.mark.parametrize(
-    ("precision", "said"),
-    [("float32", "in float32 in one"), ("bf16", "in float32 (training.precision is bf16, which needs less) in one")],
+    ("settings", "said"),
+    [
+        (["training.recompute=true", "training.precision=bf16"], "in bf16 with training.recompute in one"),
+        (["training.factor.stage1.recompute=true"], "in float32 with training.recompute for stage1 in one"),
+    ],
 )
-def test_check_prints_the_chain_and_its_costs(recipe, capsys, precision, said):
-    assert main(["check", str(recipe), "--set", "stage[0].repeat=2", f"training.precision={precision}"]) == 0
+def test_check_prints_the_chain_and_its_costs(recipe, capsys, settings, said):
+    assert main(["check", str(recipe), "--set", "stage[0].repeat=2", *settings]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [f"depth {k}: {8 >> k}×{8 >> k}×3 with 256 levels" for k in range(3)]
     assert lines[4].startswith("Cost: multiply-adds of a forward pass for one image (a training step takes about three")

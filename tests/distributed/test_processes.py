@@ -212,6 +212,22 @@ def test_four_processes_do_what_two_do(shared, by_four):
     assert_gone_on(by_four.with_name("gone on by four"), shared)
 
 
+@pytest.mark.slow
+def test_recomputation_by_two_processes_changes_nothing(shared, pictures):
+    """Also with dropout: each process draws the masks of a block again when the block is recomputed."""
+    recipe = write(shared.with_name("dropout.toml"), with_dropout(tiny(pictures, **{**CHANGES, "sampling__images": 0})))
+    folders = [shared.with_name("kept"), shared.with_name("recomputed")]
+    commands: list[list[str | Path]] = [
+        ["run", recipe, "--out", folder, "--set", f"training.recompute={value}"]
+        for folder, value in zip(folders, ("false", "true"), strict=True)
+    ]
+    done = call(several(2, "float32", *commands), shared.parent)
+    assert done.returncode == 0, done.stderr
+    kept, recomputed = (weights(folder, "training") for folder in folders)
+    assert same(kept, recomputed)
+    assert metrics(folders[0]) == metrics(folders[1])
+
+
 # Factors trained by separate processes
 
 

@@ -14,30 +14,31 @@ import torch
 from helpers.tiny_runs import PROJECT, tiny
 from torch import Tensor, nn
 
-from auxar.interfaces import ImageSpec, Prior
+from auxar.interfaces import ImageSpec, Prior, RecomputableBlock
 from auxar.recipe import Recipe, cost, load_recipe
 from auxar.recipe.cost import factor_costs
 from auxar.recipe.loading import parse_recipe
 
-# A convolution: the places where its kernel is applied, its input and output channels, and the size of its kernel.
-Layer = tuple[int, int, int, int]
+# A convolution: the places where its kernel is applied, its input and output channels, and the size of its kernel. In a
+# residual block, a fifth number follows.
+Layer = tuple[int, ...]
 
 
 def parameters(layers: list[Layer]) -> int:
     """Each weight-normalized layer has its kernel, and a gain and a bias for each output channel."""
-    return sum(inputs * outputs * kernel + 2 * outputs for _, inputs, outputs, kernel in layers)
+    return sum(inputs * outputs * kernel + 2 * outputs for _, inputs, outputs, kernel, *_ in layers)
 
 
 def multiply_adds(layers: list[Layer]) -> int:
-    return sum(places * inputs * outputs * kernel for places, inputs, outputs, kernel in layers)
+    return sum(places * inputs * outputs * kernel for places, inputs, outputs, kernel, *_ in layers)
 
 
 def block(places: int, filters: int, sides: int, kernel: int) -> Iterator[Layer]:
     """A gated residual block. concat-ELU doubles the channels, and `sides` are those of all side inputs."""
-    yield places, 2 * filters, filters, kernel
+    yield places, 2 * filters, filters, kernel, 1
     if sides:
-        yield places, 2 * sides, filters, 1
-    yield places, 2 * filters, 2 * filters, kernel
+        yield places, 2 * sides, filters, 1, 1
+    yield places, 2 * filters, 2 * filters, kernel, 1
 
 
 def blocks(count: int, places: int, filters: int, sides: int, rows: int) -> Iterator[Layer]:
@@ -137,17 +138,20 @@ def layers(recipe: Recipe) -> dict[str, list[Layer]]:
 
 
 FULL = {"name": "pixelcnn++", "filters": 3, "nr_resnet": 2}
+# The stages are recomputed, the prior is not.
+RECOMPUTE = {"training__recompute": True, "training__factor": {"prior": {"recompute": False}}}
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"stage__0__repeat": 2, "stage__0__decoder__blocks": 2, "image__height": 16, "prior__kernel": 3},
+        {"stage__0__repeat": 2, "stage__0__decoder__blocks": 2, "image__height": 16, "prior__kernel": 3, **RECOMPUTE},
         {
             "stage__0__view": {"name": "grayscale", "levels": 16},
             "stage__0__embedding__blocks_per_group": 2,
             "stage__0__decoder": {**FULL, "filters": 5},
             "prior": {**FULL, "kernel": 3, "head": "softmax"},
+            **RECOMPUTE,
         },
     ],
     ids=["pyramid", "grayscale"],
@@ -159,6 +163,10 @@ def test_parameters_and_multiply_adds_are_those_of_the_layers(changes):
     assert {name: cost.parameters for name, cost in costs.items()} == {k: parameters(v) for k, v in expected.items()}
     found = {name: cost.multiply_adds for name, cost in costs.items()}
     assert found == {name: multiply_adds(own) for name, own in expected.items()}
+    in_blocks = {name: multiply_adds([layer for layer in own if len(layer) == 5]) for name, own in expected.items()}
+    assert {name: cost.training_multiply_adds for name, cost in costs.items()} == {
+        name: 3 * found[name] + (in_blocks[name] if name != "prior" else 0) for name in found
+    }
 
 
 @pytest.mark.parametrize("name", ["grayscale_cifar10", "pixelcnnpp_cifar10", "pyramid_celeba", "pyramid_cifar10"])
@@ -178,7 +186,7 @@ class Known(Prior):
     def __init__(self, image: ImageSpec) -> None:
         super().__init__()
         self.image = image
-        self.weight = nn.Parameter(torch.zeros(1000, device="meta"))
+        self.weight = nn.Parameter(torch.zeros(1000))
 
     def log_prob(self, image: Tensor) -> Tensor:
         # The product keeps the image, and the exponential keeps its own result. The square keeps the weights, which are
@@ -187,6 +195,21 @@ class Known(Prior):
 
     def draw(self, request: Any, sampler: Any) -> Tensor:
         raise NotImplementedError
+
+
+def memory_of(monkeypatch: pytest.MonkeyPatch, prior: type[Known], training: dict[str, Any]) -> int:
+    """Returns the memory of a recipe that consists of this prior."""
+    table = tiny(Path("x"), stage=None, **{f"training__{key}": value for key, value in training.items()})
+    recipe, registry = parse_recipe(tomli_w.dumps(table), Path("."))
+
+    def build(recipe: Recipe, registry: object, on: str) -> Prior:
+        with torch.device(on):
+            return prior(recipe.image)
+
+    monkeypatch.setattr(cost, "build_model", build)
+    (found,) = factor_costs(recipe, registry)
+    assert found.parameters == 1000
+    return found.memory
 
 
 @pytest.mark.parametrize(
@@ -200,9 +223,64 @@ class Known(Prior):
     ],
 )
 def test_memory_is_that_of_the_weights_and_of_the_largest_part_of_a_batch(monkeypatch, training, part, copies):
-    table = tiny(Path("x"), stage=None, **{f"training__{key}": value for key, value in training.items()})
-    recipe, registry = parse_recipe(tomli_w.dumps(table), Path("."))
-    monkeypatch.setattr(cost, "build_model", lambda recipe, registry, on: Known(recipe.image))
-    (found,) = factor_costs(recipe, registry)
-    assert found.parameters == 1000
-    assert found.memory == 4 * (copies * 1000 + 2 * part * 3 * 8 * 8)
+    assert memory_of(monkeypatch, Known, training) == 4 * (copies * 1000 + 2 * part * 3 * 8 * 8)
+
+
+class Exponentials(RecomputableBlock):
+    """A block in which autograd keeps as many tensors of the size of its input as it has exponentials."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(self.count):
+            x = x.exp()
+        return x
+
+
+class KnownBlocks(Known):
+    """A prior with a linear layer and three blocks. It keeps 1 + (5 + 7 + 4) + 1 tensors without recomputation."""
+
+    def __init__(self, image: ImageSpec) -> None:
+        super().__init__(image)
+        self.blocks = nn.ModuleList(map(Exponentials, (5, 7, 4)))
+
+    def log_prob(self, image: Tensor) -> Tensor:
+        # The product keeps the pixels.
+        x = image.float() * self.weight.sum()
+        for block in self.blocks:
+            x = block(x)
+        # The square keeps the output of the last block, which the block keeps too.
+        return x.square().sum((1, 2, 3))
+
+
+def test_recomputed_blocks_keep_their_inputs_and_one_of_them_everything(monkeypatch):
+    """The inputs of three blocks, the pixels and the output are kept, and six more tensors of the second block.
+
+    Of the seven tensors that the second block keeps, its last is the input of the third.
+    """
+    tensor = 4 * 6 * 3 * 8 * 8
+    weights = 4 * 5 * 1000
+    training = {"batch_size": 6}
+    assert memory_of(monkeypatch, KnownBlocks, training) == weights + (1 + 5 + 7 + 4) * tensor
+    recomputed = memory_of(monkeypatch, KnownBlocks, {**training, "recompute": True})
+    assert recomputed == weights + (1 + 3 + 1 + 6) * tensor
+
+
+class KnownProduct(Known):
+    """A prior with a product of matrices, which bfloat16 computes from rounded copies of the weights and the pixels."""
+
+    def log_prob(self, image: Tensor) -> Tensor:
+        pixels = image.float().flatten(1)[:, :100] + self.weight[0]
+        found = pixels @ self.weight.view(100, 10)
+        return found.exp().sum(1).float()
+
+
+@pytest.mark.parametrize(("precision", "size"), [("float32", 4), ("bf16", 2)])
+def test_memory_is_that_of_the_precision(monkeypatch, precision, size):
+    """The product keeps both of its inputs, and the exponential keeps its result. Weights remain in float32."""
+    copy_of_weights = 1000 if precision == "bf16" else 0
+    kept = size * (copy_of_weights + 6 * 100 + 6 * 10)
+    found = memory_of(monkeypatch, KnownProduct, {"batch_size": 6, "precision": precision})
+    assert found == 4 * 5 * 1000 + kept

@@ -147,6 +147,7 @@ FREE = {
     "training.trackers": ["tensorboard"],
     "training.nonfinite": "skip",
     "training.parallel": "factors",
+    "training.recompute": True,
     "evaluation.batch_size": 3,
     "evaluation.heldout_images": 3,
     "evaluation.train_images": 3,
