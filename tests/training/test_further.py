@@ -207,17 +207,17 @@ def test_processes_wait_for_longer_trained_weights_of_others(pictures, tmp_path,
     """With `parallel = "factors"`, a process without a factor waits for the others, although old weights exist."""
     table = tiny(pictures, stage=None, training__steps=7, training__parallel="factors")
     recipe, registry = load_recipe(write(tmp_path / "recipe.toml", table))
-    found = with_metadata(tmp_path / "run", step="4", complete_at="4")
+    found = with_metadata(tmp_path / "run", step="4", complete_at="4", versions="{}")
     accelerator: Any = SimpleNamespace(num_processes=2, process_index=1)
     waited = []
 
     def sleep(seconds: float) -> None:
         waited.append(seconds)
         if len(waited) == 2:
-            with_metadata(tmp_path / "run", step="7", complete_at="7")
+            with_metadata(tmp_path / "run", step="7", complete_at="7", versions="{}")
 
     monkeypatch.setattr(time, "sleep", sleep)
-    data: Any = SimpleNamespace(train=range(18))
+    data: Any = SimpleNamespace(train=range(18), validation=None)
     train_factors(recipe, registry, ["prior"], data, found, accelerator)
     assert len(waited) == 2
 
