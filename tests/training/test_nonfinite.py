@@ -138,8 +138,9 @@ def test_steps_may_be_skipped_and_are_counted(pictures, tmp_path, how):
         adam.step()
         path.append(weight.item())
     torch.testing.assert_close(state["factor.prior.weight"], weight.detach())
-    shares = [0.9 ** (5 - k) for k in range(6)]
-    average = sum(share * w for share, w in zip(shares, path, strict=True)) / sum(shares)
+    average = path[0]
+    for update, value in enumerate(path, start=1):
+        average += 10 / (update + 9) * (value - average)
     torch.testing.assert_close(state["average.prior.weight"], torch.tensor(average))
 
 

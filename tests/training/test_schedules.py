@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.recipe import TrainingConfig
@@ -22,24 +22,25 @@ SCHEDULES = st.one_of(
 )
 
 
-def closed_form(settings: dict[str, Any], warmup: int, total: int, step: int) -> float:
+def closed_form(keys: dict[str, Any], warmup: int, total: int, step: int) -> float:
     """The learning rate of a step, counted from 0, as a fraction of the full rate."""
     after = step - warmup
     if after < 0:
         return (step + 1) / (warmup + 1)
-    if settings.get("schedule") == "cosine":
-        lowest: float = settings["final_fraction"]
+    if keys.get("schedule") == "cosine":
+        lowest: float = keys["final_fraction"]
         return lowest + (1 - lowest) * (1 + math.cos(math.pi * after / (total - warmup))) / 2
-    return float(settings.get("decay", 1.0) ** after)
+    return float(keys.get("decay", 1.0) ** after)
 
 
+@settings(deadline=None, max_examples=40)
 @given(SCHEDULES, st.floats(1e-6, 10), st.integers(0, 40), st.integers(0, 60))
-def test_rates_are_their_closed_form(settings, rate, warmup, total):
+def test_rates_are_their_closed_form(keys, rate, warmup, total):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        config = TrainingConfig(steps=total, learning_rate=rate, warmup=warmup, **settings)
+        config = TrainingConfig(steps=total, learning_rate=rate, warmup=warmup, **keys)
         rates = list(itertools.islice(learning_rates(config, total), total))
-    expected = [rate * closed_form(settings, warmup, total, step) for step in range(total)]
+    expected = [rate * closed_form(keys, warmup, total, step) for step in range(total)]
     assert rates == pytest.approx(expected, rel=1e-9, abs=1e-15 * rate)
 
 
