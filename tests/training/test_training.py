@@ -46,7 +46,9 @@ def everything(pictures, tmp_path_factory) -> Path:
 # Stopped and continued
 
 
-@pytest.mark.parametrize("after", [1, 3, 5, 13])
+# After 1 step there is no checkpoint, so this is a second run with the same seed. After 5 steps the last two are lost.
+# The first factor is finished after 7 steps, and the second has a checkpoint of its last step after 13.
+@pytest.mark.parametrize("after", [1, 5, 13])
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, everything, after):
     table = with_dropout(tiny(pictures, **EVERYTHING))
     with stopping_after(after):
@@ -69,12 +71,6 @@ def test_a_finished_run_says_so_and_changes_nothing(pictures, everything, caplog
 
 
 # Dependence on recipe and seed
-
-
-def test_the_seed_says_all(pictures, tmp_path, everything):
-    again = run(tmp_path / "again", with_dropout(tiny(pictures, **EVERYTHING)))
-    assert same(weights(again), weights(everything))
-    assert metrics(again) == metrics(everything)
 
 
 def test_factors_train_apart(pictures, tmp_path, everything):
@@ -154,13 +150,6 @@ def test_likelihoods_of_a_trained_model_are_near_in_bfloat16(tmp_path):
     assert abs((exact - rough).mean()) < 0.01
     assert (exact - rough).abs().max() < 0.05
     torch.testing.assert_close(model.double().bits_per_dim(images).detach(), exact.double(), rtol=0, atol=1e-4)
-
-
-def test_no_steps_leave_the_initialized_networks(pictures, tmp_path):
-    folder = run(tmp_path / "run", tiny(pictures, training__steps=0, sampling__images=1))
-    assert not list(folder.glob("factors/*/metrics.jsonl"))
-    table = read_json(folder / "evaluation.json")
-    assert [entry["steps"] for entry in table["factors"]] == [0, 0]
 
 
 def test_a_batch_that_is_no_multiple_is_shared_out(pictures, tmp_path):
