@@ -37,10 +37,13 @@ def test_a_run_starts_with_the_weights_of_another(copied, tmp_path, monkeypatch)
     table = with_dropout(tiny(write_pictures(tmp_path / "large", 12, 16), **other))
     table["training"] |= {"init": "source", "steps": 0}
     folder = run(tmp_path / "run", table)
+    # No steps leave the initial weights.
     assert same(weights(folder), weights(source))
+    assert not list(folder.glob("factors/*/metrics.jsonl"))
     assert read_recipe(folder / "recipe.toml").training.init == str(source)
     checksum = read_checksum(source / "factors" / "prior" / "weights.safetensors")
     evaluation = read_record(folder / "evaluation.json", Evaluation)
+    assert [factor.steps for factor in evaluation.factors] == [0, 0]
     assert evaluation.factors[1].history is not None
     assert evaluation.factors[1].history.init == Origin(str(source), checksum)
     said = f"trained from the weights of {source}, checksum {checksum[:12] if checksum else None}"

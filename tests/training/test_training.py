@@ -168,13 +168,6 @@ def test_likelihoods_of_a_trained_model_are_near_in_bfloat16(tmp_path):
     torch.testing.assert_close(model.double().bits_per_dim(images).detach(), exact.double(), rtol=0, atol=1e-4)
 
 
-def test_no_steps_leave_the_initialized_networks(pictures, tmp_path):
-    folder = run(tmp_path / "run", tiny(pictures, training__steps=0, sampling__images=1))
-    assert not list(folder.glob("factors/*/metrics.jsonl"))
-    table = read_json(folder / "evaluation.json")
-    assert [entry["steps"] for entry in table["factors"]] == [0, 0]
-
-
 def test_a_batch_that_is_no_multiple_is_shared_out(pictures, tmp_path):
     """Parts of an accumulated batch may differ in size. With more parts than images, each image is a part."""
     table = tiny(pictures, training__batch_size=3, training__accumulate=5, training__steps=1, sampling__images=0)
