@@ -204,6 +204,9 @@ class TrainingConfig:
     """Number of newest checkpoints to keep. If the newest is damaged, training continues from the one before it."""
     log_every: int = attrs.field(default=20, validator=positive)
     """Number of steps between logged lines of metrics. A line is also logged at each checkpoint and at the end."""
+    sample_every: int | None = attrs.field(default=None, validator=optional(positive))
+    """Number of steps between pictures that show images drawn by the factor in training, with the weights that
+    evaluation would use. Images are also drawn at the end. No images are drawn during training if it is not given."""
     trackers: tuple[str, ...] = ()
     """Names of experiment trackers, as Accelerate's argument `log_with` accepts them."""
     nonfinite: str = attrs.field(default="stop", validator=_one_of("stop", "skip"))

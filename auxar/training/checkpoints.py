@@ -77,6 +77,12 @@ def checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
+def step_of(checkpoint: Path) -> int:
+    """The number of steps in the name of a checkpoint; 0 for the single checkpoint of earlier versions."""
+    match = NAME.fullmatch(checkpoint.name)
+    return int((match and match[1]) or 0)
+
+
 def save(
     folder: Path,
     factor: Factor,

@@ -23,6 +23,7 @@ from auxar.runs.layout import RunFolder
 from auxar.runs.weights import recipe_part
 from auxar.training.averaging import WeightAverage
 from auxar.training.checkpoints import Checkpoint, newest, save
+from auxar.training.display import Display
 from auxar.training.progress import Meter
 
 
@@ -41,6 +42,7 @@ def train_factor(
     team: Team,
     *,
     workers: int = 0,
+    display: Display | None = None,
 ) -> None:
     """Trains a factor of `model` to the last step and writes the trained weights.
 
@@ -52,7 +54,7 @@ def train_factor(
     raised if a loss or gradient is not finite. With `training.nonfinite = "skip"`, such steps are skipped, and only
     more than `MOST_SKIPPED` of them in a row are an error.
     """
-    _Training(model, factor, images, config, run, team, workers).run_to_end()
+    _Training(model, factor, images, config, run, team, workers, display or Display()).run_to_end()
 
 
 class _Training:
@@ -65,6 +67,7 @@ class _Training:
         run: RunFolder,
         team: Team,
         workers: int,
+        display: Display,
     ) -> None:
         self.model = model
         self.factor = factor.to(team.device)
@@ -74,6 +77,7 @@ class _Training:
         self.folder = run.factor(factor.name)
         self.team = team
         self.workers = workers
+        self.display = display
         # A stream has no known length; `check_training` made sure that its recipe sets `steps`.
         self.total = config.total_steps(len(images) if isinstance(images, Sized) else 0)
         self.meter = Meter(factor, config, run.metrics(factor.name), team, self.total)
@@ -143,6 +147,7 @@ class _Training:
 
     def _loop(self, model: nn.Module, optimizer: Any, average: WeightAverage, requests: Requests) -> None:
         self.meter.begin()
+        self.display.begin(self.meter)
         batches = self._batches(self.step, self.total, self.config.batch_size, self.team.processes, self.team.rank)
         with contextlib.closing(batches):
             for batch in batches:
@@ -159,6 +164,8 @@ class _Training:
                     average.update()
                 optimizer.zero_grad(set_to_none=True)
                 self.meter.add(loss, norm, finite=finite)
+                if not asked:
+                    self.display.after_step(self.model, self.factor, self.meter, average, self.team)
                 if self.step < self.total and (asked or self.step % self.config.checkpoint_every == 0):
                     self._save(optimizer, average)
                 if asked:
