@@ -21,6 +21,12 @@ from hypothesis import strategies as st
 import auxar
 from auxar.data import load_images
 from auxar.files import read_json, read_tensors
+from auxar.generation.previews import IMAGES
+from auxar.generation.previews import pictures as drawn_pictures
+from auxar.generation.samples import draw_views
+from auxar.generation.sheets import save_png, sheet
+from auxar.interfaces import SampleRequest
+from auxar.recipe.building import own_sampler
 from auxar.runs.opening import open_run
 from auxar.training.averaging import WeightAverage
 
@@ -49,8 +55,8 @@ def everything(pictures, tmp_path_factory) -> Path:
 # Stopped and continued
 
 
-@pytest.mark.parametrize("after", [1, 3, 5, 13])
-def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, monkeypatch, everything, after):
+def run_until(after, folder, table, monkeypatch):
+    """Runs a recipe until one update after the first `after` updates of the weights fails."""
     updates = 0
 
     def update(self, update=WeightAverage.update):
@@ -60,11 +66,16 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, m
         updates += 1
         update(self)
 
-    table = with_dropout(tiny(pictures, **EVERYTHING))
     with monkeypatch.context() as patch:
         patch.setattr(WeightAverage, "update", update)
         with pytest.raises(Stopped):
-            run(tmp_path / "run", table)
+            run(folder, table)
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, monkeypatch, everything, after):
+    table = with_dropout(tiny(pictures, **EVERYTHING))
+    run_until(after, tmp_path / "run", table, monkeypatch)
     assert not (tmp_path / "run" / "factors" / "stage0" / "weights.safetensors").exists()
     torch.rand(after)  # Earlier draws in the process do not matter.
     stopped = run(tmp_path / "run", table)
@@ -72,6 +83,41 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, m
     assert same(weights(stopped, "training"), weights(everything, "training"))
     assert metrics(stopped) == metrics(everything)
     assert read_json(stopped / "evaluation.json") == read_json(everything / "evaluation.json")
+
+
+def test_samples_and_reports_during_training_have_no_part_in_the_result(pictures, tmp_path, monkeypatch, everything):
+    """The run is stopped twice: while stage0 is trained, when prior is finished, and before the last report."""
+    table = with_dropout(tiny(pictures, **EVERYTHING, training__sample_every=3))
+    folder = tmp_path / "run"
+    run_until(13, folder, table, monkeypatch)
+    report = (folder / "report.html").read_text("utf-8")
+    assert "These factors are not trained yet, so they have no likelihood: stage0." in report
+    assert "No samples have been drawn yet." in report
+    prior = read_json(folder / "evaluation.json")["factors"][1]
+    assert prior == read_json(everything / "evaluation.json")["factors"][1]
+    with monkeypatch.context() as patch:
+        patch.setattr("auxar.pipeline.update_report", lambda *arguments: raise_stopped())
+        with pytest.raises(Stopped):
+            run(folder, table)
+    run(folder, table)
+    assert "No samples have been drawn yet." not in (folder / "report.html").read_text("utf-8")
+    assert same(weights(folder), weights(everything))
+    assert same(weights(folder, "training"), weights(everything, "training"))
+    assert metrics(folder) == metrics(everything)
+    assert read_json(folder / "evaluation.json") == read_json(everything / "evaluation.json")
+    # The last picture of a factor shows the first samples of the finished model.
+    model = auxar.load(folder)
+    drawn = draw_views(model, SampleRequest(tuple(range(IMAGES))), own_sampler(model))
+    for factor, images in zip(model.factors, drawn, strict=True):
+        steps = dict(drawn_pictures(folder / "factors" / factor.name))
+        assert list(steps) == [3, 6, 7]
+        save_png(sheet(images, factor.image, columns=IMAGES), tmp_path / "expected.png")
+        assert steps[7].read_bytes() == (tmp_path / "expected.png").read_bytes()
+        assert steps[3].read_bytes() != steps[6].read_bytes()
+
+
+def raise_stopped():
+    raise Stopped
 
 
 def test_a_finished_run_says_so_and_changes_nothing(pictures, everything, caplog):
