@@ -47,6 +47,7 @@ UNITS = {
     "training.initialization_images": "images",
     "training.checkpoint_every": "steps",
     "training.log_every": "steps",
+    "training.sample_every": "steps",
     "evaluation.batch_size": "images",
     "evaluation.heldout_images": "images",
     "evaluation.train_images": "images",

@@ -212,7 +212,7 @@ def test_the_nearest_key_is_suggested():
     assert refusal(training__batchsize=3) == (
         "training: unknown key 'batchsize'; did you mean 'batch_size'? (known: accumulate, batch_size, betas, "
         "checkpoint_every, clip, decay, ema, epochs, flip, initialization_images, keep_checkpoints, learning_rate, "
-        "log_every, nonfinite, parallel, precision, seed, steps, trackers)"
+        "log_every, nonfinite, parallel, precision, sample_every, seed, steps, trackers)"
     )
     assert "stage[0].decoder: unknown key 'filter'; did you mean 'filters'?" in refusal(stage__0__decoder__filter=3)
     assert refusal(trainin={}).startswith("unknown key 'trainin'; did you mean 'training'?")
