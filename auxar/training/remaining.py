@@ -19,7 +19,7 @@ FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, all factors 
 """The format of the bar: tqdm's own, with the time of all factors after that of the current factor."""
 
 
-class StepBar(tqdm):  # type: ignore[type-arg]
+class StepBar(tqdm):  # type: ignore[misc]
     """A progress bar of a factor's training steps, which also shows the time left until all factors are trained."""
 
     later: Callable[[], float] | None = None
