@@ -68,14 +68,11 @@ def strips_section(run: RunContent) -> Html | None:
     figures = []
     for depth, name in enumerate(run.factors):
         if name in run.strips:
-            rows = [
-                tag(
-                    "div",
-                    tag("small", f"step {step:,}"),
-                    _image(picture, f"Images that {name} drew after step {step:,}"),
-                )
+            images = (
+                (step, _image(picture, f"Images drawn by {name} after step {step:,}"))
                 for step, picture in run.strips[name]
-            ]
+            )
+            rows = [tag("div", tag("small", f"step {step:,}"), image) for step, image in images]
             title = tag("h3", term(depth, len(run.factors)), " ", tag("small", name))
             figures.append(tag("figure", title, *rows, class_="strip"))
     if not figures:

@@ -137,11 +137,15 @@ def test_the_seed_says_all(pictures, tmp_path, everything):
     assert metrics(again) == metrics(everything)
 
 
-def test_factors_train_apart(pictures, tmp_path, everything):
-    table = with_dropout(tiny(pictures, **EVERYTHING))
+def test_factors_train_apart(pictures, tmp_path, everything, caplog):
+    table = with_dropout(tiny(pictures, **EVERYTHING, training__sample_every=3))
+    caplog.set_level("INFO", logger="auxar")
     parts = {name: run(tmp_path / name, table, only=[name]) for name in ("stage0", "prior")}
     assert [file.parent.name for file in parts["prior"].glob("factors/*/weights.safetensors")] == ["prior"]
     assert not (parts["prior"] / "samples").exists()
+    told = "no images are drawn during the training of stage0, because factors are not trained yet: prior"
+    assert caplog.messages.count(told) == 1
+    assert not list(parts["stage0"].glob("factors/*/*.png"))
     (parts["prior"] / "factors" / "prior").rename(parts["stage0"] / "factors" / "prior")
     together = run(parts["stage0"], table)
     assert same(weights(together), weights(everything))
