@@ -12,7 +12,6 @@ from auxar.evaluation.likelihoods import evaluate_run
 from auxar.interfaces import Prior
 from auxar.recipe import Recipe
 from auxar.report import write_report
-from auxar.report.updating import update_report
 from auxar.runs.layout import RunFolder
 
 logger = logging.getLogger("auxar")
@@ -33,11 +32,12 @@ class InterimReport:
         If processes train different factors, nothing is evaluated, because the others do not wait. The main process
         updates the report with the figures of training.
         """
-        if self.recipe.training.parallel == "factors" and self.accelerator.num_processes > 1:
-            if self.accelerator.is_main_process:
-                write_report(self.run.path)
-            return
-        table = evaluate_run(self.run, self.recipe, model, self.data, self.accelerator)
-        bits = {each["factor"]: each["heldout"]["bits_per_dim"] for each in table["factors"] if each["heldout"]}
-        logger.info("bits/dim so far: %s", ", ".join(f"{name} {value:.4f}" for name, value in bits.items()))
-        update_report(self.run, self.accelerator)
+        apart = self.recipe.training.parallel == "factors" and self.accelerator.num_processes > 1
+        if not apart:
+            table = evaluate_run(self.run, self.recipe, model, self.data, self.accelerator)
+            bits = {each["factor"]: each["heldout"]["bits_per_dim"] for each in table["factors"] if each["heldout"]}
+            logger.info("bits/dim so far: %s", ", ".join(f"{name} {value:.4f}" for name, value in bits.items()))
+        if self.accelerator.is_main_process:
+            write_report(self.run.path)
+        if not apart:
+            self.accelerator.wait_for_everyone()
