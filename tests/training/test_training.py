@@ -131,12 +131,6 @@ def test_a_finished_run_says_so_and_changes_nothing(pictures, everything, caplog
 # Dependence on recipe and seed
 
 
-def test_the_seed_says_all(pictures, tmp_path, everything):
-    again = run(tmp_path / "again", with_dropout(tiny(pictures, **EVERYTHING)))
-    assert same(weights(again), weights(everything))
-    assert metrics(again) == metrics(everything)
-
-
 def test_factors_train_apart(pictures, tmp_path, everything, caplog):
     table = with_dropout(tiny(pictures, **EVERYTHING, training__sample_every=3))
     caplog.set_level("INFO", logger="auxar")
