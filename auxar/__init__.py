@@ -5,13 +5,14 @@
 >>> images = model.sample(4, rule="ancestral", seed=0)  # doctest: +SKIP
 >>> model.bits_per_dim(images)  # doctest: +SKIP
 
-Functions (the first five are also commands of the command line):
+Functions (the first six are also commands of the command line; `write_views` is the command `views`):
     run             trains a recipe's model, evaluates it, draws samples and writes a report; continues a stopped run,
                     or trains a finished run further
     evaluate        evaluates the trained factors of a run
     sample          draws images from a run's model, optionally from views or parts of given images
     figures         draws the paper's figures with a run's model
     compare         compares the held-out bits/dim of runs
+    write_views     writes the images of a recipe's data set at a depth of its chain, as another recipe's data
     load            loads the trained model of a run, with the methods log_prob, bits_per_dim and sample
     load_recipe     reads a recipe from a TOML file and loads its plugins
     factor_costs    computes the parameters, multiply-adds and memory of every factor of a recipe
@@ -75,6 +76,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.commands.evaluate import evaluate
     from auxar.commands.figures import figures
     from auxar.commands.sample import sample
+    from auxar.commands.views import write_views
     from auxar.errors import UserError
     from auxar.evaluation.comparison import Comparison
     from auxar.generation.inputs import GivenRequest
@@ -176,6 +178,7 @@ __all__ = [
     "run",
     "sample",
     "scale",
+    "write_views",
 ]
 
 _MODULES = {
@@ -204,6 +207,7 @@ _MODULES = {
     "load_recipe": "recipe",
     "run": "pipeline",
     "sample": "commands.sample",
+    "write_views": "commands.views",
 }
 """The module below `auxar` that defines each public name. Names without an entry, except `__version__`, are in
 `auxar.interfaces`."""

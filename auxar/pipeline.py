@@ -20,6 +20,7 @@ from auxar.evaluation.likelihoods import evaluate_run
 from auxar.evaluation.stored import is_evaluated
 from auxar.files import is_file
 from auxar.generation.figures import are_drawn, figures_to_folder
+from auxar.generation.previews import Previews
 from auxar.generation.samples import check_samples, sample_to_folder
 from auxar.interfaces import Prior
 from auxar.recipe import Recipe, load_recipe
@@ -27,6 +28,7 @@ from auxar.recipe.building import build_model, own_sampler
 from auxar.recipe.facts import recipe_facts
 from auxar.recipe.paths import with_full_path
 from auxar.report import words
+from auxar.report.interim import InterimReport
 from auxar.report.updating import update_report
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.lock import holding_for_all
@@ -117,7 +119,8 @@ def run(
                 facts |= images.facts
             for name in images.skipped:
                 logger.warning("this image cannot be read and is left out: %s", one_line(name))
-            model = train_factors(recipe, registry, missing, images, found, accelerator)
+            preview, report = Previews(found, recipe.sampling), InterimReport(found, recipe, images, accelerator)
+            model = train_factors(recipe, registry, missing, images, found, accelerator, preview, report)
             _log_result(evaluate_run(found, recipe, model, images, accelerator))
             _sample(found, recipe, model, images, accelerator, processes)
             update_report(found, accelerator)
@@ -140,7 +143,10 @@ def _is_finished(run: RunFolder, recipe: Recipe, totals: Mapping[str, int]) -> b
         return False
     if recipe.sampling.images and not is_file(run.samples / "samples.json"):
         return False
-    return is_evaluated(run, recipe) and (not _figure_rows(recipe) or are_drawn(run.figures, recipe))
+    # A report that is older than the evaluation was written during training.
+    if not is_evaluated(run, recipe) or run.report.stat().st_mtime < run.evaluation.stat().st_mtime:
+        return False
+    return not _figure_rows(recipe) or are_drawn(run.figures, recipe)
 
 
 def _figure_rows(recipe: Recipe) -> int:

@@ -41,6 +41,20 @@ class ImageSet(abc.ABC):
         set. Raises `UserError` if an image cannot be read, or if the set has no image and `limit` is not 0.
         """
 
+    @abc.abstractmethod
+    def named(self) -> Iterator[tuple[str, Tensor]]:
+        """Yields pairs of an image's name and the image, uint8 (c, h, w), for all images in the order of the set.
+
+        Raises `UserError` if an image cannot be read.
+        """
+
+    @abc.abstractmethod
+    def whole(self) -> ImageSet:
+        """The set of all images of the split that this set belongs to, in the order of the source.
+
+        The split may have been divided into this set and others. Broken images are left out.
+        """
+
 
 @attrs.frozen
 class DataSets:

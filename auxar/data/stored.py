@@ -262,3 +262,12 @@ class StoredImages(ImageSet):
         for number in range(len(self) if limit is None else min(limit, len(self))):
             if number // block % count == first:
                 yield number, self.fetch([number])[0]
+
+    def named(self) -> Iterator[tuple[str, Tensor]]:
+        for number in range(len(self)):
+            yield self.name(number), self.fetch([number])[0]
+
+    def whole(self) -> StoredImages:
+        usable = self.prepared.data.column("problem").is_null().to_numpy(zero_copy_only=False)
+        fingerprint = digest("whole split", self.fingerprint)
+        return attrs.evolve(self, rows=np.flatnonzero(usable), fingerprint=fingerprint)

@@ -75,6 +75,19 @@ class StreamedImages(ImageSet):
         if not found:
             raise self._no_images()
 
+    def named(self) -> Iterator[tuple[str, Tensor]]:
+        found = False
+        for row in self._rows():
+            # At most one image: none if it is broken and left out.
+            for convert in self._images(iter([row])):
+                found = True
+                yield self._name(row), torch.from_numpy(convert())
+        if not found:
+            raise self._no_images()
+
+    def whole(self) -> StreamedImages:
+        return StreamedImages.of(self.encoded, self.preparation, None, self.skip_broken, self.shuffle_buffer)
+
     def check_not_empty(self) -> None:
         """Raises `UserError` if the set has no image. Reads its first image, but does not decode it."""
         if next(self._rows(), None) is None:
@@ -139,11 +152,14 @@ class StreamedImages(ImageSet):
                 continue
             yield functools.partial(np.asarray, pixels)
 
-    def _convert(self, row: Row) -> np.ndarray:
+    def _name(self, row: Row) -> str:
         position, value = row
-        name = one_line(self.encoded.name(value, position))
+        return one_line(self.encoded.name(value, position))
+
+    def _convert(self, row: Row) -> np.ndarray:
+        name = self._name(row)
         try:
-            return self.preparation(self.encoded.content(value), name)
+            return self.preparation(self.encoded.content(row[1]), name)
         except BrokenImage as error:
             outcome = "it is left out" if self.skip_broken else "set data.broken = 'skip' to leave out broken images"
             raise _Broken(f"data.path: {name} cannot be read as an image: {error}; {outcome}") from error

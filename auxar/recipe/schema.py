@@ -253,6 +253,9 @@ class TrainingConfig:
     patience: int | None = attrs.field(default=None, validator=optional(positive))
     """Number of evaluations in a row without lower bits/dim on validation images after which training stops early. It
     never stops early if it is not given. It requires `evaluate_every`."""
+    sample_every: int | None = attrs.field(default=None, validator=optional(positive))
+    """Number of steps between pictures that show images drawn by the factor in training, with the weights that
+    evaluation would use. Images are also drawn at the end. No images are drawn during training if it is not given."""
     trackers: tuple[str, ...] = ()
     """Names of experiment trackers, as Accelerate's argument `log_with` accepts them."""
     nonfinite: str = attrs.field(default="stop", validator=_one_of("stop", "skip"))

@@ -11,7 +11,7 @@ from auxar.report.charts import LIMIT, loss_chart
 from auxar.report.evaluation_tables import channel_table, factor_table, resolution_table, wasted_table
 from auxar.report.html import Html, absence, document, join, resource, tag
 from auxar.report.html_tables import measured, notes, symbol, table, term
-from auxar.report.pictures import figures_section, samples_section
+from auxar.report.pictures import figures_section, samples_section, strips_section
 from auxar.report.reading import RunContent
 from auxar.report.tables import Table
 
@@ -29,6 +29,7 @@ def page(run: RunContent) -> str:
         figures_section(run),
         _likelihoods(run.evaluation),
         _curves(run),
+        strips_section(run),
         _data(run.evaluation),
         _recipe(run.recipe),
     )

@@ -10,6 +10,7 @@ from auxar.evaluation.records import Exactness
 from auxar.interfaces import DrawRule
 from auxar.report import words
 from auxar.report.html import Html, absence, tag
+from auxar.report.html_tables import term
 from auxar.report.reading import Picture, RunContent, Samples
 
 DIGITS = words.DIGITS_ON_A_RUNS_PAGE
@@ -62,6 +63,27 @@ def figures_section(run: RunContent) -> Html | None:
     return tag("section", tag("h2", "Figures"), tag("div", *pictures, class_="pictures"))
 
 
+def strips_section(run: RunContent) -> Html | None:
+    """The section with the images that factors drew during their training. None if the run has none."""
+    figures = []
+    for depth, name in enumerate(run.factors):
+        if name in run.strips:
+            images = (
+                (step, _image(picture, f"Images drawn by {name} after step {step:,}"))
+                for step, picture in run.strips[name]
+            )
+            rows = [tag("div", tag("small", f"step {step:,}"), image) for step, image in images]
+            title = tag("h3", term(depth, len(run.factors)), " ", tag("small", name))
+            figures.append(tag("figure", title, *rows, class_="strip"))
+    if not figures:
+        return None
+    lead = (
+        "Each row shows images that a factor drew after so many steps of its training, with the weights that are "
+        "evaluated. All rows of a factor have the same noise and, if the factor has a view, the same drawn views."
+    )
+    return tag("section", tag("h2", "Samples during training"), tag("p", lead, class_="soft"), *figures)
+
+
 def _drawn(samples: Samples) -> str:
     parts = [
         words.plural(samples.count, "sample"),
@@ -112,14 +134,18 @@ def _rounded(score: float) -> float | None:
 
 
 def _figure(title: str, picture: Picture, alternative: str, caption: str, tiles: str | None = None) -> Html:
+    image = _image(picture, f"{alternative}. {caption}", tiles)
+    return tag("figure", tag("h3", title), image, tag("figcaption", caption))
+
+
+def _image(picture: Picture, alternative: str, tiles: str | None = None) -> Html:
     source = f"data:image/png;base64,{base64.b64encode(picture.content).decode()}"
-    image = tag(
+    return tag(
         "img",
         src=source,
         width=picture.width,
         height=picture.height,
-        alt=f"{alternative}. {caption}",
+        alt=alternative,
         class_="pixels",
         data_tiles=tiles,
     )
-    return tag("figure", tag("h3", title), image, tag("figcaption", caption))

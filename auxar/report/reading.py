@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import attrs
+import numpy as np
 
 from auxar.errors import UserError, shown
 from auxar.evaluation.records import Evaluation, Exactness
-from auxar.files import DamagedFile, is_file, read_bytes
+from auxar.files import DamagedFile, entries, is_file, read_bytes
+from auxar.generation.previews import pictures as drawn_pictures
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
 from auxar.recipe.stages import written_stages
@@ -30,6 +32,8 @@ MOST_PIXELS = 10**8
 """Maximum number of pixels of one picture. Larger pictures are not shown."""
 MOST_FIGURES = 100
 """Maximum number of entries of `figures/figures.json`."""
+MOST_ROWS = 8
+"""Maximum number of pictures that are shown of each factor's training, evenly chosen from the first to the last."""
 
 
 @attrs.frozen
@@ -90,6 +94,8 @@ class RunContent:
     growth: Picture | None
     """A picture that shows samples at every depth, from the last view to the image."""
     figures: Sequence[tuple[FigureEntry, Picture]] = ()
+    strips: Mapping[str, Sequence[tuple[int, Picture]]] = {}
+    """By the name of a factor, pictures that it drew during its training, with their steps in ascending order."""
     too_large: Sequence[str] = ()
     """Names of pictures that are left out because they are too large for the page."""
 
@@ -125,6 +131,7 @@ def read_run(folder: Path) -> RunContent:
         heldout=pictures.read("samples/heldout.png"),
         growth=pictures.read("samples/growth.png"),
         figures=list(_figures(folder, pictures)),
+        strips=_strips(folder, pictures),
         too_large=pictures.too_large,
     )
 
@@ -178,6 +185,16 @@ def _figures(folder: Path, pictures: _Pictures) -> Iterator[tuple[FigureEntry, P
         picture = pictures.read(f"figures/{entry.file}")
         if picture is not None:
             yield entry, picture
+
+
+def _strips(folder: Path, pictures: _Pictures) -> dict[str, list[tuple[int, Picture]]]:
+    found = {}
+    for factor in entries(folder, "factors/*")[: MOST_STAGES + 1]:
+        drawn = drawn_pictures(factor)
+        places = np.unique(np.linspace(0, len(drawn) - 1, MOST_ROWS).round().astype(int)) if drawn else ()
+        read = ((drawn[i][0], pictures.read(f"factors/{factor.name}/{drawn[i][1].name}")) for i in places)
+        found[factor.name] = [(step, picture) for step, picture in read if picture is not None]
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def _stages(recipe: str | None) -> int | None:

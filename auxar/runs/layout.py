@@ -6,6 +6,7 @@ plugins/                            copies of the plugin files that the recipe n
 factors/<factor>/weights.safetensors    the trained weights of the factor, for evaluation and sampling
 factors/<factor>/training-<step>.safetensors    a checkpoint: weights, average, optimizer state and progress
 factors/<factor>/best-<step>.safetensors    the best weights on validation images, beside the checkpoints
+factors/<factor>/samples-<step>.png images that the factor drew during its training
 factors/<factor>/metrics.jsonl      metrics of the factor's training, one JSON object per line
 evaluation.json                     bits/dim of the model and of each factor
 evaluation.safetensors              the log-likelihood of every evaluated image

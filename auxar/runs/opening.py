@@ -21,7 +21,16 @@ from auxar.runs.layout import RunFolder, check_contents, check_folder
 # Keys of a recipe that may change when a run is continued. They do not define the model or its training objective.
 FREE_TABLES = ("evaluation", "sampling")
 FREE_KEYS = {
-    "training": ("checkpoint_every", "keep_checkpoints", "log_every", "nonfinite", "parallel", "recompute", "trackers"),
+    "training": (
+        "checkpoint_every",
+        "keep_checkpoints",
+        "log_every",
+        "nonfinite",
+        "parallel",
+        "recompute",
+        "sample_every",
+        "trackers",
+    ),
     "data": ("workers",),
 }
 

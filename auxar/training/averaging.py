@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -56,3 +59,16 @@ class WeightAverage:
         self.updates = updates
         for name, average in self.averages.items() if self.decay else ():
             average.copy_(tensors[name])
+
+
+@contextlib.contextmanager
+def averaged(module: nn.Module, average: WeightAverage) -> Iterator[None]:
+    """Gives a module its averaged weights. On exit, restores its own weights to the last bit."""
+    kept = [parameter.detach().clone() for parameter in module.parameters()]
+    average.apply()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, own in zip(module.parameters(), kept, strict=True):
+                parameter.copy_(own)

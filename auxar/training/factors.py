@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -19,8 +20,10 @@ from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs
 from auxar.runs.layout import RunFolder
 from auxar.runs.versions import check_saved
+from auxar.training.display import Display, Preview
 from auxar.training.lengths import is_trained, number_of_images
 from auxar.training.loop import train_factor
+from auxar.training.remaining import later_steps
 from auxar.training.validation import ValidationImages
 
 logger = logging.getLogger("auxar")
@@ -37,12 +40,22 @@ def chosen_factors(recipe: Recipe, only: Sequence[str]) -> Sequence[str]:
 
 
 def train_factors(
-    recipe: Recipe, registry: Registry, names: Sequence[str], data: DataSets, run: RunFolder, accelerator: Accelerator
+    recipe: Recipe,
+    registry: Registry,
+    names: Sequence[str],
+    data: DataSets,
+    run: RunFolder,
+    accelerator: Accelerator,
+    preview: Preview | None = None,
+    report: Callable[[Prior], None] | None = None,
 ) -> Prior:
     """Trains the named factors and writes their weights.
 
     With `training.parallel = "factors"`, each process trains different factors and then waits until all of them are
     trained. In the returned model, only the factors that this process trained have trained weights.
+
+    `preview` draws images every `training.sample_every` steps. `report` is called with the model after each factor that
+    this process has trained if others are still to be trained. It may load trained weights into the model.
     """
     if recipe.training.trackers:
         accelerator.init_trackers(run.path.name)
@@ -58,15 +71,35 @@ def train_factors(
     for factor in reversed(model.factors):
         if factor.name in mine:
             config = recipe.training_of(factor.name)
-            workers = recipe.data.workers
-            train_factor(model, factor, data.train, config, run, team, workers=workers, validation=validation)
+            later = [other.name for other in model.factors[: factor.depth] if other.name in mine]
+            display = _display(recipe, registry, factor.name, later, run, data, preview)
+            options = {"workers": recipe.data.workers, "validation": validation, "display": display}
+            train_factor(model, factor, data.train, config, run, team, **options)
             factor.to("cpu")
+            if report is not None and (later or apart):
+                report(model)
+                model.to("cpu")
     # Other processes may still train for days. A collective operation would time out, so this process polls for the
     # weight files.
     images = number_of_images(data.train)
     while any(not is_trained(run, name, recipe.training_of(name).total_steps(images)) for name in names):
         time.sleep(0.5)
     return model
+
+
+def _display(
+    recipe: Recipe,
+    registry: Registry,
+    name: str,
+    later: Sequence[str],
+    run: RunFolder,
+    data: DataSets,
+    preview: Preview | None,
+) -> Display:
+    """The display of the training of the factor `name`, after which this process trains the factors `later`."""
+    images = number_of_images(data.train)
+    steps = functools.partial(later_steps, recipe, registry, name, later, run, images) if later else None
+    return Display(recipe.training_of(name).sample_every, preview, steps)
 
 
 def _share(

@@ -27,6 +27,7 @@ from auxar.runs.versions import versions_entry
 from auxar.runs.weights import recipe_part
 from auxar.training.averaging import WeightAverage
 from auxar.training.checkpoints import Checkpoint, newest, save
+from auxar.training.display import Display
 from auxar.training.initialization import load_init
 from auxar.training.lengths import number_of_images, training_key
 from auxar.training.optimization import make_optimizer
@@ -52,6 +53,7 @@ def train_factor(
     *,
     workers: int = 0,
     validation: ValidationImages | None = None,
+    display: Display | None = None,
 ) -> None:
     """Trains a factor of `model` to the last step and writes the trained weights.
 
@@ -67,7 +69,8 @@ def train_factor(
     raised if a loss or gradient is not finite. With `training.nonfinite = "skip"`, such steps are skipped, and only
     more than `MOST_SKIPPED` of them in a row are an error.
     """
-    _Training(model, factor, images, config, run, team, workers, validation).run_to_end()
+    options = (workers, validation, display or Display())
+    _Training(model, factor, images, config, run, team, *options).run_to_end()
 
 
 class _Training:
@@ -81,6 +84,7 @@ class _Training:
         team: Team,
         workers: int,
         validation: ValidationImages | None,
+        display: Display,
     ) -> None:
         self.model = model
         self.factor = factor.to(team.device)
@@ -90,6 +94,7 @@ class _Training:
         self.folder = run.factor(factor.name)
         self.team = team
         self.workers = workers
+        self.display = display
         # A stream has no known length; `check_training` made sure that its recipe sets `steps`.
         self.total = config.total_steps(number_of_images(images))
         self.meter = Meter(factor, config, run.metrics(factor.name), team, self.total)
@@ -171,6 +176,7 @@ class _Training:
 
     def _loop(self, model: nn.Module, optimizer: Any, average: WeightAverage, requests: Requests) -> None:
         self.meter.begin()
+        self.display.begin(self.meter)
         # A request to end may have left out the evaluation after the last step before the checkpoint.
         self._validate(average)
         batches = self._batches(self.step, self.total, self.config.batch_size, self.team.processes, self.team.rank)
@@ -190,6 +196,7 @@ class _Training:
                 optimizer.zero_grad(set_to_none=True)
                 self.meter.add(loss, norm, finite=finite)
                 if not asked:
+                    self.display.after_step(self.model, self.factor, self.meter, average, self.team)
                     self._validate(average)
                     if self.validation.stops:
                         return

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from auxar.distributed.group import Team
 from auxar.errors import UserError
 from auxar.files import append_line, is_file, parse_json, read_bytes, to_json, write_text
 from auxar.interfaces import Factor
 from auxar.recipe import TrainingConfig
 from auxar.training.checkpoints import Progress
+from auxar.training.remaining import StepBar
 from auxar.training.schedules import learning_rates
 
 MOST_SKIPPED = 50
@@ -62,7 +61,7 @@ class Meter:
         """Starts the progress bar, and removes metrics of steps after the checkpoint, which will be repeated."""
         if self.team.rank == 0:
             forget_after(self.path, self.step)
-        self.bar = tqdm(
+        self.bar = StepBar(
             total=self.total,
             initial=self.step,
             desc=f"{self.factor.name} {self.factor}",

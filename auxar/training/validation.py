@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
-import torch
 
 from auxar.data import ImageSet
 from auxar.distributed.group import Team
@@ -18,7 +16,7 @@ from auxar.evaluation.likelihoods import factor_nats
 from auxar.interfaces import Factor, Prior
 from auxar.interfaces.mode import evaluating
 from auxar.recipe import TrainingConfig
-from auxar.training.averaging import WeightAverage
+from auxar.training.averaging import WeightAverage, averaged
 from auxar.training.best_weights import read_best, remove_later, remove_unneeded, write_best
 from auxar.training.checkpoints import Progress, ValidationProgress
 from auxar.training.progress import Meter
@@ -85,7 +83,7 @@ class Validation:
         if self.data is None or not self._is_due(meter.step):
             return
         started = time.perf_counter()
-        with evaluating(self.factor), _averaged(self.factor, average):
+        with evaluating(self.factor), averaged(self.factor, average):
             bits = self._bits_per_dim(self.data)
             since = self.progress.since + 1
             self.progress = attrs.evolve(self.progress, step=meter.step, since=since)
@@ -137,16 +135,3 @@ class Validation:
             description=None,
         )
         return nats.total.mean().item() / (-math.log(2) * self.factor.image.dims)
-
-
-@contextlib.contextmanager
-def _averaged(factor: Factor, average: WeightAverage) -> Iterator[None]:
-    """Gives a factor the weights that evaluation would use. On exit, restores its own weights to the last bit."""
-    kept = [parameter.detach().clone() for parameter in factor.parameters()]
-    average.apply()
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for parameter, own in zip(factor.parameters(), kept, strict=True):
-                parameter.copy_(own)

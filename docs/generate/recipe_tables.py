@@ -53,6 +53,7 @@ UNITS = {
     "training.evaluate_every": "steps",
     "training.validation_images": "images",
     "training.patience": "evaluations",
+    "training.sample_every": "steps",
     "evaluation.batch_size": "images",
     "evaluation.heldout_images": "images",
     "evaluation.train_images": "images",

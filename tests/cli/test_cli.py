@@ -217,6 +217,7 @@ ARGUMENTS = {
     "check": "[--trust-plugins] RECIPE",
     **dict.fromkeys(["evaluate", "sample", "figures"], "[--trust-plugins] RUN"),
     "compare": "[--json] [--out FILE] RUN RUN [RUN ...]",
+    "views": "[--trust-plugins] RECIPE",
     "plugins": "[-h] [FILE ...]",
     "new-plugin": "--kind KIND [--out DIR] NAME",
 }
@@ -312,6 +313,12 @@ SAMPLED: dict[str, Any] = {
             {"rows": 6, "settings": [], "trust_plugins": False},
         ),
         (f"figures x --rows 3 {SETTINGS}", "commands.figures.figures", [Path("x")], {"rows": 3, **SET}),
+        (
+            f"views x.toml --depth 2 -o y.parquet {SETTINGS}",
+            "commands.views.write_views",
+            [Path("x.toml"), 2, Path("y.parquet")],
+            SET,
+        ),
         ("plugins x.py y.py", "plugins.load_plugins", [[Path("x.py"), Path("y.py")]], {}),
         ("new-plugin x --kind view", "scaffold.write_plugin", ["x", "view", Path()], {}),
         ("new-plugin x --kind view --out y", "scaffold.write_plugin", ["x", "view", Path("y")], {}),
@@ -335,6 +342,7 @@ def test_a_command_passes_all_its_options_on(monkeypatch, capsys, words, functio
         ("sample x --seed", "--seed"),
         ("sample x --batch-size", "--batch-size"),
         ("figures x --rows", "--rows"),
+        ("views x -o y --depth", "--depth"),
     ],
 )
 def test_an_option_with_thousands_of_digits(capsys, words, option):

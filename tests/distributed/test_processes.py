@@ -50,6 +50,7 @@ CHANGES = {
     "training__checkpoint_every": 3,
     "training__evaluate_every": 2,
     "training__keep_best": True,
+    "training__sample_every": 5,
     "data__limit": 23,
     "data__split__validation": 0.3,
     "sampling__images": 5,
@@ -135,6 +136,9 @@ def pictures_in(folder: Path) -> dict[str, bytes]:
 
 def test_training_is_that_of_one_process(shared, alone):
     assert len(metrics(alone)) == 2 * (5 + 3)
+    drawn = [sorted(path.relative_to(run) for path in run.glob("factors/*/*.png")) for run in (alone, shared)]
+    assert len(drawn[0]) == 2
+    assert drawn[0] == drawn[1]
     for first, second in zip(metrics(alone), metrics(shared), strict=True):
         assert second == near(first, 1e-4)
     # A step moves each weight by up to the learning rate, and rounding may change the sign of a gradient near zero.
@@ -148,7 +152,8 @@ def test_training_is_that_of_one_process(shared, alone):
 def one_step(pictures, tmp_path_factory) -> Path:
     """A folder with a recipe of one step and its run in float64, made by one process."""
     folder = tmp_path_factory.mktemp("gradients")
-    changes = {**CHANGES, "training__steps": 1, "training__clip": None, "sampling__images": 0}
+    changes = {**CHANGES, "training__steps": 1, "training__clip": None, "training__sample_every": None}
+    changes["sampling__images"] = 0
     recipe = write(folder / "tiny.toml", tiny(pictures, **changes))
     done = call(several(1, "float64", ["run", recipe, "--out", folder / "1"]), folder)
     assert done.returncode == 0, done.stderr

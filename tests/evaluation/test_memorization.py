@@ -43,6 +43,12 @@ class Listed(ImageSet):
             if number // block % count == first:
                 yield number, self.pixels[number]
 
+    def named(self):
+        raise NotImplementedError
+
+    def whole(self):
+        raise NotImplementedError
+
 
 def model_of(image, stages):
     """Returns a model with a chain of pyramid views. Its weights do not matter."""

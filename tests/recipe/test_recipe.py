@@ -213,7 +213,8 @@ def test_the_nearest_key_is_suggested():
         "training: unknown key 'batchsize'; did you mean 'batch_size'? (known: accumulate, batch_size, betas, "
         "checkpoint_every, clip, decay, ema, ema_warmup, epochs, evaluate_every, final_fraction, flip, init, "
         "initialization_images, keep_best, keep_checkpoints, learning_rate, log_every, nonfinite, optimizer, parallel, "
-        "patience, precision, recompute, schedule, seed, steps, trackers, validation_images, warmup, weight_decay)"
+        "patience, precision, recompute, sample_every, schedule, seed, steps, trackers, validation_images, warmup, "
+        "weight_decay)"
     )
     assert "stage[0].decoder: unknown key 'filter'; did you mean 'filters'?" in refusal(stage__0__decoder__filter=3)
     assert refusal(trainin={}).startswith("unknown key 'trainin'; did you mean 'training'?")

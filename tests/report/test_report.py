@@ -232,6 +232,23 @@ def test_pictures_travel_inside_the_page(run):
     assert sizes == [("262", "262"), ("392", "522")]
 
 
+def test_images_drawn_during_training_are_shown_by_factor_and_step(run):
+    for name, count in (("prior", 20), ("stage0", 1), ("stage7", 1)):
+        (run / "factors" / name).mkdir(exist_ok=True, parents=True)
+        for step in range(1, count + 1):
+            images = torch.full((8, *SPECS[2].shape), step)
+            save_png(sheet(images, SPECS[2], columns=8), run / "factors" / name / f"samples-{step:09d}.png")
+    page = read(run)
+    shown = [image for image in page.all("img") if image["alt"].startswith("Images drawn by")]
+    steps = [("stage0", 1), *(("prior", step) for step in (1, 4, 6, 9, 12, 15, 17, 20))]
+    assert [image["alt"] for image in shown] == [f"Images drawn by {name} after step {step}" for name, step in steps]
+    content = base64.b64decode(shown[-1]["src"].split(",")[1])
+    assert content == (run / "factors" / "prior" / "samples-000000020.png").read_bytes()
+    (run / "factors" / "prior" / "samples-000000020.png").write_text("no picture")
+    with pytest.raises(UserError, match=r"samples-000000020\.png is damaged: not a PNG image"):
+        read(run)
+
+
 def test_the_sheet_knows_the_bits_per_dim_of_its_images(run):
     assert not any("data-tiles" in attributes for attributes in read(run).all("img"))
     facts = json.loads((run / "samples/samples.json").read_text())

@@ -143,6 +143,7 @@ FREE = {
     "training.warmup": 1,
     "training.checkpoint_every": 3,
     "training.keep_checkpoints": 3,
+    "training.sample_every": 3,
     "training.log_every": 3,
     "training.trackers": ["tensorboard"],
     "training.nonfinite": "skip",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.tiny_runs import (
+    Stopped,
     metrics,
     run,
     same,
@@ -23,6 +24,12 @@ from hypothesis import strategies as st
 import auxar
 from auxar.data import load_images
 from auxar.files import read_json, read_tensors
+from auxar.generation.previews import IMAGES
+from auxar.generation.previews import pictures as drawn_pictures
+from auxar.generation.samples import draw_views
+from auxar.generation.sheets import save_png, sheet
+from auxar.interfaces import SampleRequest
+from auxar.recipe.building import own_sampler
 from auxar.runs.opening import open_run
 from auxar.training.averaging import WeightAverage
 
@@ -76,6 +83,42 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, e
     assert read_json(stopped / "evaluation.json") == read_json(everything / "evaluation.json")
 
 
+def test_samples_and_reports_during_training_have_no_part_in_the_result(pictures, tmp_path, monkeypatch, everything):
+    """The run is stopped twice: while stage0 is trained, when the others are finished, and before the last report."""
+    table = with_dropout(tiny(pictures, **EVERYTHING, training__sample_every=3))
+    folder = tmp_path / "run"
+    with stopping_after(20):
+        run(folder, table)
+    report = (folder / "report.html").read_text("utf-8")
+    assert "These factors are not trained yet, so they have no likelihood: stage0." in report
+    assert "No samples have been drawn yet." in report
+    prior = read_json(folder / "evaluation.json")["factors"][2]
+    assert prior == read_json(everything / "evaluation.json")["factors"][2]
+    with monkeypatch.context() as patch:
+        patch.setattr("auxar.pipeline.update_report", lambda *arguments: raise_stopped())
+        with pytest.raises(Stopped):
+            run(folder, table)
+    run(folder, table)
+    assert "No samples have been drawn yet." not in (folder / "report.html").read_text("utf-8")
+    assert same(weights(folder), weights(everything))
+    assert same(weights(folder, "training"), weights(everything, "training"))
+    assert metrics(folder) == metrics(everything)
+    assert read_json(folder / "evaluation.json") == read_json(everything / "evaluation.json")
+    # The last picture of a factor shows the first samples of the finished model.
+    model = auxar.load(folder)
+    drawn = draw_views(model, SampleRequest(tuple(range(IMAGES))), own_sampler(model))
+    for factor, images in zip(model.factors, drawn, strict=True):
+        steps = dict(drawn_pictures(folder / "factors" / factor.name))
+        assert list(steps) == [3, 6, 7]
+        save_png(sheet(images, factor.image, columns=IMAGES), tmp_path / "expected.png")
+        assert steps[7].read_bytes() == (tmp_path / "expected.png").read_bytes()
+        assert steps[3].read_bytes() != steps[6].read_bytes()
+
+
+def raise_stopped():
+    raise Stopped
+
+
 def test_a_finished_run_says_so_and_changes_nothing(pictures, everything, caplog):
     before = snapshot(everything)
     with caplog.at_level("INFO", logger="auxar"):
@@ -94,11 +137,16 @@ def test_the_seed_says_all_and_checkpoints_nothing(pictures, tmp_path, everythin
     assert metrics(again) == metrics(everything)
 
 
-def test_factors_train_apart(pictures, tmp_path, everything):
-    table = with_dropout(tiny(pictures, **EVERYTHING))
+def test_factors_train_apart(pictures, tmp_path, everything, caplog):
+    table = with_dropout(tiny(pictures, **EVERYTHING, training__sample_every=3))
+    caplog.set_level("INFO", logger="auxar")
     prior, stages = (run(tmp_path / only[0], table, only=only) for only in (["prior"], ["stage0", "stage1"]))
     assert [file.parent.name for file in prior.glob("factors/*/weights.safetensors")] == ["prior"]
     assert not (prior / "samples").exists()
+    for name in ("stage0", "stage1"):
+        told = f"no images are drawn during the training of {name}, because factors are not trained yet: prior"
+        assert caplog.messages.count(told) == 1
+    assert not list(stages.glob("factors/*/*.png"))
     (prior / "factors" / "prior").rename(stages / "factors" / "prior")
     together = run(stages, table)
     assert same(weights(together), weights(everything))

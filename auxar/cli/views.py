@@ -1,0 +1,48 @@
+"""`auxar views`: writes the views of a recipe's images as the data of another recipe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from auxar.cli.options import add_settings, add_trust, integer
+
+
+def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command `views` to the parser."""
+    parser = verbs.add_parser(
+        "views",
+        help="write the views of a recipe's images as another recipe's data",
+        description="Writes the images of a recipe's data set at one depth of its chain as parquet, with lossless "
+        "pictures. Another recipe can then train the factors from this depth on without the full images.",
+    )
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe, such as recipes/quickstart.toml")
+    parser.add_argument(
+        "--depth",
+        type=integer,
+        required=True,
+        metavar="K",
+        help="depth of the images: 0 for the cropped and resized image, k for its k-th view",
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a new file that ends in .parquet, for all images of the split data.train in their order; any other name "
+        "is a new folder, for the training images (train.parquet) and the held-out images (test.parquet)",
+    )
+    add_settings(parser, "data.path=FOLDER")
+    add_trust(parser)
+    parser.set_defaults(command=_views)
+
+
+def _views(options: argparse.Namespace) -> None:
+    from auxar.commands.views import write_views
+    from auxar.errors import printable
+
+    found = write_views(
+        options.recipe, options.depth, options.out, settings=options.settings, trust_plugins=options.trust_plugins
+    )
+    print(printable(str(found)))

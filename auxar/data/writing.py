@@ -1,0 +1,137 @@
+"""Writes images as parquet files that recipes can use as their data, with lossless pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from PIL import Image
+from torch import Tensor
+
+from auxar.data.conversion import MAX_PIXELS
+from auxar.errors import UserError
+from auxar.files import UNFINISHED, kind, replacing, to_json
+from auxar.interfaces import ImageSpec
+from auxar.recipe.schema import CHANNELS, MOST_LEVELS
+
+PICTURES = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+"""The type in which `datasets` stores an image: the bytes of an encoded file, and the name of the file."""
+FEATURES = {"image": {"_type": "Image"}, "name": {"dtype": "string", "_type": "Value"}}
+"""The types of the columns as `datasets` describes them."""
+SCHEMA = pa.schema(
+    {"image": PICTURES, "name": pa.string()}, metadata={"huggingface": to_json({"info": {"features": FEATURES}})}
+)
+GROUP_ROWS, GROUP_BYTES = 1000, 32 * 2**20
+"""A row group ends with the image that makes it as large as one of these. One row group is held in memory."""
+WEBP_SIDE = 16_383
+"""Maximum width and height of a WebP file in pixels. Larger images are stored as PNG."""
+
+
+def check_pictures(spec: ImageSpec, what: str) -> None:
+    """Raises `UserError`, with `what` as the name of the images, if pictures cannot hold images of this kind."""
+    fits = spec.channels in CHANNELS and spec.levels <= MOST_LEVELS and spec.height * spec.width <= MAX_PIXELS
+    if not fits:
+        raise UserError(
+            f"{what} cannot be written as pictures: expected 1 or 3 channels, at most {MOST_LEVELS} levels and at most "
+            f"{MAX_PIXELS:,} pixels, found {spec}"
+        )
+
+
+def check_new(path: Path) -> None:
+    """Raises `UserError` if there is anything at `path` except an empty folder in place of a folder."""
+    if kind(path) is not None and (path.suffix == ".parquet" or not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} exists and is not replaced; delete it, or choose another name with --out")
+
+
+def write_images(path: Path, batches: Iterable[tuple[Sequence[str], Tensor]], spec: ImageSpec) -> int:
+    """Writes batches of images to a new parquet file, atomically, and returns the number of images.
+
+    Each batch has the names of its images and their values, integers (b, *spec.shape). The column `image` holds them as
+    lossless pictures, and `name` their names. A recipe with the same [image] reads the same values back.
+
+    Raises `UserError` if the file exists or cannot be written.
+    """
+    count = size = 0
+    rows: list[dict[str, object]] = []
+    check_new(path)
+    with replacing(path) as temporary:
+        # Statistics would repeat whole pictures in the footer, and pictures cannot be compressed further.
+        with (
+            temporary.open("wb") as file,
+            pa.parquet.ParquetWriter(
+                file, SCHEMA, compression="none", use_dictionary=False, write_statistics=False
+            ) as writer,
+            ThreadPoolExecutor() as pool,
+        ):
+            for names, images in batches:
+                # Pillow encodes without the interpreter's lock, so threads run in parallel here.
+                for name, picture in zip(names, pool.map(encode, pixels(images, spec)), strict=True):
+                    content, extension = picture
+                    stored = f"{os.path.splitext(name)[0]}.{extension}"
+                    rows.append({"image": {"bytes": content, "path": stored}, "name": name})
+                    count, size = count + 1, size + len(content)
+                    if len(rows) == GROUP_ROWS or size >= GROUP_BYTES:
+                        writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
+                        rows, size = [], 0
+            if rows:
+                writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
+        check_new(path)  # Writing may have taken hours.
+    return count
+
+
+def pixels(images: Tensor, spec: ImageSpec) -> np.ndarray:
+    """Converts integers (b, *spec.shape) in [0, levels) to pixels: uint8, (b, h, w, 3), or (b, h, w) for one channel.
+
+    A value x becomes ⌈255·x / (levels - 1)⌉. Reading converts a pixel p to ⌊p·levels / 256⌋, which is x again for all
+    numbers of levels up to 256. The value 0 becomes black, and levels - 1 becomes white.
+    """
+    spec.check_range(images)
+    top = spec.levels - 1
+    values = (images.cpu().numpy().astype(np.int64) * 255 + top - 1) // top
+    moved = values.astype(np.uint8).transpose(0, 2, 3, 1)
+    return moved[..., 0] if spec.channels == 1 else moved
+
+
+def encode(pixels: np.ndarray) -> tuple[bytes, str]:
+    """Encodes pixels, uint8 (h, w, 3) or (h, w), without loss. Returns the file's content and its extension."""
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    encoded = io.BytesIO()
+    if max(picture.size) > WEBP_SIDE:
+        picture.save(encoded, format="PNG")
+        return encoded.getvalue(), "png"
+    picture.save(encoded, format="WEBP", lossless=True)
+    return encoded.getvalue(), "webp"
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yields a temporary folder beside `path`, which becomes the folder `path` if the block ends without an error.
+
+    Raises `UserError` if `path` exists and is not an empty folder, or if it cannot be written.
+    """
+    check_new(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED))
+        yield temporary
+        check_new(path)
+        # `mkdtemp` creates a folder that only its owner can open. It gets the permissions of an ordinary new folder.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
+        temporary.rename(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

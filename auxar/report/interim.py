@@ -1,0 +1,43 @@
+"""The evaluation and the report of a run after each trained factor, while other factors are still to be trained."""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+from accelerate import Accelerator
+
+from auxar.data import DataSets
+from auxar.evaluation.likelihoods import evaluate_run
+from auxar.interfaces import Prior
+from auxar.recipe import Recipe
+from auxar.report import write_report
+from auxar.runs.layout import RunFolder
+
+logger = logging.getLogger("auxar")
+
+
+@attrs.frozen
+class InterimReport:
+    """Writes the report of a run whose factors are not all trained."""
+
+    run: RunFolder
+    recipe: Recipe
+    data: DataSets
+    accelerator: Accelerator
+
+    def __call__(self, model: Prior) -> None:
+        """Evaluates the trained factors, with their weights loaded into `model`, and updates the report.
+
+        If processes train different factors, nothing is evaluated, because the others do not wait. The main process
+        updates the report with the figures of training.
+        """
+        apart = self.recipe.training.parallel == "factors" and self.accelerator.num_processes > 1
+        if not apart:
+            table = evaluate_run(self.run, self.recipe, model, self.data, self.accelerator)
+            bits = {each["factor"]: each["heldout"]["bits_per_dim"] for each in table["factors"] if each["heldout"]}
+            logger.info("bits/dim so far: %s", ", ".join(f"{name} {value:.4f}" for name, value in bits.items()))
+        if self.accelerator.is_main_process:
+            write_report(self.run.path)
+        if not apart:
+            self.accelerator.wait_for_everyone()

@@ -1,0 +1,155 @@
+"""Tests that `auxar views` writes the images of a data set so that a recipe reads the same values back."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pyarrow.parquet
+import pytest
+import torch
+from helpers.tiny_runs import changed, run, same, tiny, weights, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auxar.cli import main
+from auxar.commands.views import write_views
+from auxar.data import evaluation_batches, load_images, training_batches
+from auxar.data.conversion import Preparation
+from auxar.data.writing import check_pictures, encode, pixels, write_images
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec
+from auxar.recipe import Crop, load_recipe
+from auxar.recipe.building import build_views
+
+GRAY = {"view": {"name": "grayscale", "levels": 16}}
+"""The view of a second stage of the tiny recipe: 4×4 pixels, gray, with 16 levels."""
+
+
+def read_back(images: torch.Tensor, spec: ImageSpec) -> torch.Tensor:
+    """Encodes images as pictures, and reads them as a recipe with this [image] does."""
+    read = Preparation(spec, Crop(), "none")
+    return torch.stack([torch.tensor(read(encode(picture)[0], "")) for picture in pixels(images, spec)])
+
+
+def two_views(pictures, **changes):
+    """Returns the tiny recipe with a second stage, whose view is gray with 16 levels."""
+    table = tiny(pictures, **changes)
+    table["stage"].append({**table["stage"][0], **GRAY})
+    return table
+
+
+def coarse(table, path, depth, **changes):
+    """Returns a recipe without the first `depth` stages, whose images are those that were written to `path`."""
+    recipe = tomllib.loads(write(path.parent / "full.toml", table).read_text())
+    views = build_views(*load_recipe(path.parent / "full.toml"))
+    spec = views[depth - 1].view
+    for key in ("channels", "height", "width", "levels"):
+        recipe["image"][key] = getattr(spec, key)
+    recipe["stage"] = recipe["stage"][depth:]
+    return changed(recipe, data__path=str(path), **changes)
+
+
+def load(path, table):
+    recipe, registry = load_recipe(write(path, table))
+    return load_images(recipe.data, recipe.image, registry.dataset_paths()), build_views(recipe, registry)
+
+
+def test_every_value_is_read_back_for_every_number_of_levels():
+    for levels in range(2, 257):
+        values = torch.arange(levels).view(1, 1, 1, levels)
+        stored = pixels(values, ImageSpec(1, height=1, width=levels, levels=levels)).astype(int)
+        assert (stored * levels // 256 == values.numpy()[:, 0]).all()
+        assert (stored.min(), stored.max()) == (0, 255)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9), st.integers(2, 256), st.integers(0, 99))
+def test_pictures_are_lossless(channels, height, width, levels, seed):
+    spec = ImageSpec(channels, height=height, width=width, levels=levels)
+    images = torch.randint(levels, (2, *spec.shape), generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(read_back(images, spec), images.to(torch.uint8))
+
+
+def test_an_image_too_wide_for_webp_is_stored_as_png():
+    spec = ImageSpec(1, height=1, width=16_384)
+    images = torch.arange(16_384).view(1, *spec.shape) % 256
+    assert encode(pixels(images, spec)[0])[1] == "png"
+    assert torch.equal(read_back(images, spec), images.to(torch.uint8))
+
+
+def test_row_groups_are_bounded_and_names_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("auxar.data.writing.GROUP_ROWS", 4)
+    spec = ImageSpec(1, height=2, width=2)
+    names = [f"a/{number}.jpeg" for number in range(10)]
+    batches = [(names[:7], torch.zeros(7, *spec.shape)), (names[7:], torch.zeros(3, *spec.shape))]
+    assert write_images(tmp_path / "x.parquet", batches, spec) == 10
+    with pyarrow.parquet.ParquetFile(tmp_path / "x.parquet") as file:
+        assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [4, 4, 2]
+        assert [(row["name"], row["image"]["path"]) for row in file.read().to_pylist()] == [
+            (name, name.replace("jpeg", "webp")) for name in names
+        ]
+
+
+def batches(sets):
+    """Yields batches for the training of factors, and all held-out images."""
+    yield from training_batches(sets.train, batch_size=5, steps=7, seed=3, flip=False)
+    yield from (images for _, images in evaluation_batches(sets.heldout, batch_size=8))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("out", ["coarse.parquet", "coarse"])
+def test_a_recipe_of_the_coarse_images_gets_the_same_batches(pictures, tmp_path, out, streaming):
+    fine = two_views(pictures, data__streaming=streaming, data__shuffle_buffer=4)
+    found = write_views(write(tmp_path / "fine.toml", fine), 2, tmp_path / out)
+    heldout = {} if found.suffix else {"data__heldout": "test", "data__split": None}
+    sets, views = load(tmp_path / "fine.toml", fine)
+    coarse_sets, _ = load(tmp_path / "coarse.toml", coarse(fine, found, 2, **heldout))
+    for images, expected in zip(batches(sets), batches(coarse_sets), strict=True):
+        assert torch.equal(views[1](views[0](images)), expected)
+
+
+def test_a_factor_trained_on_the_coarse_images_has_the_same_weights(pictures, tmp_path):
+    fine = tiny(pictures)
+    found = write_views(write(tmp_path / "fine.toml", fine), 1, tmp_path / "coarse.parquet")
+    small = run(tmp_path / "small", coarse(fine, found, 1, sampling__images=0))
+    assert same(weights(small), weights(run(tmp_path / "run", fine, only=["prior"])))
+
+
+def test_the_result_is_the_same_each_time_and_is_never_replaced(pictures, tmp_path, capsys):
+    recipe = write(tmp_path / "tiny.toml", tiny(pictures))
+    for name in ("first.parquet", "second.parquet"):
+        assert main(["views", str(recipe), "--depth", "1", "-o", str(tmp_path / name)]) == 0
+    first, second = ((tmp_path / name).read_bytes() for name in ("first.parquet", "second.parquet"))
+    assert first == second
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "second.parquet")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine").touch()
+    for name in ("first.parquet", "folder"):
+        with pytest.raises(UserError, match=f"{name} exists and is not replaced; delete it, or choose another name"):
+            write_views(recipe, 0, tmp_path / name)
+    assert (tmp_path / "first.parquet").read_bytes() == first
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("depth", "settings", "message"),
+    [
+        (3, [], "--depth 3: expected the depth of the image or of a view of this recipe, 0 to 1"),
+        (1, ["stage[0].view.factor=3"], "the height must be divisible by factor = 3"),
+        (0, ["data.streaming=true", "data.broken=skip"], "data.split would divide this file differently"),
+    ],
+)
+def test_mistakes_are_reported_before_images_are_read(pictures, tmp_path, monkeypatch, depth, settings, message):
+    monkeypatch.setattr("auxar.commands.views.load_images", pytest.fail)
+    with pytest.raises(UserError, match=message):
+        write_views(write(tmp_path / "tiny.toml", tiny(pictures)), depth, tmp_path / "x.parquet", settings=settings)
+
+
+@pytest.mark.parametrize(
+    "kind", [{"channels": 2}, {"levels": 257}, {"height": 65_536, "width": 65_536}], ids=["channels", "levels", "size"]
+)
+def test_views_that_pictures_cannot_hold_are_refused(kind):
+    with pytest.raises(
+        UserError, match=r"^--depth 1 cannot be written as pictures: expected 1 or 3 channels, at most 2"
+    ):
+        check_pictures(ImageSpec(**{"height": 4, "width": 4, **kind}), "--depth 1")
