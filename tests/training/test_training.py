@@ -49,7 +49,9 @@ def everything(pictures, tmp_path_factory) -> Path:
 # Stopped and continued
 
 
-@pytest.mark.parametrize("after", [1, 3, 5, 13])
+@pytest.mark.parametrize(
+    "after", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(5, marks=pytest.mark.slow), 13]
+)
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, monkeypatch, everything, after):
     updates = 0
 
