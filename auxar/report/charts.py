@@ -142,7 +142,7 @@ def loss_chart(
             height=BOTTOM - TOP,
             viewBox=f"{LEFT} {TOP} {RIGHT - LEFT} {BOTTOM - TOP}",
         ),
-        join(*(tag("circle", cx=x(kept), cy=y(value), r=4, class_="kept") for value in validation_values[marked])),
+        _kept_mark(x, y, validation_steps[marked], validation_values[marked]),
         _heldout_line(y, heldout),
         # The script shows this cursor at the pointer. Without a script it stays hidden.
         tag(
@@ -175,6 +175,13 @@ def _validation_curve(x: _Scale, y: _Scale, steps: np.ndarray, values: np.ndarra
     if len(values) == 1:
         return tag("circle", cx=x(steps[0]), cy=y(values[0]), r=2, class_="validation")
     return tag("polyline", points=_path(x, y, *_extremes(steps, values)), class_="validation")
+
+
+def _kept_mark(x: _Scale, y: _Scale, steps: np.ndarray, values: np.ndarray) -> Html:
+    marks = (
+        tag("circle", cx=x(step), cy=y(value), r=4, class_="kept") for step, value in zip(steps, values, strict=True)
+    )
+    return join(*marks)
 
 
 def _axes(x: _Scale, y: _Scale) -> Html:

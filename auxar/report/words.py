@@ -81,7 +81,7 @@ def end_of_training(factor: FactorFigures) -> str:
     """A remark beside a factor's number of steps, if its weights are not those after all planned steps.
 
     Examples:
-        >>> image = ImageSpec(3, 8, 8)
+        >>> image = ImageSpec(height=8, width=8)
         >>> end_of_training(FactorFigures("prior", image, steps=1200, kept="best", trained_steps=2000))
         'best of 2,000'
         >>> end_of_training(FactorFigures("prior", image, steps=900, trained_steps=900, stopped_early=True))

@@ -74,7 +74,8 @@ def test_parts_are_disjoint_and_complete_and_held_out_images_stay_the_same(count
     kept = set(before.train.tolist()) - set(after.validation.tolist())
     assert after.train.tolist() == [row for row in before.train.tolist() if row in kept]
     assert sorted([*after.train, *after.validation]) == sorted(before.train)
-    if heldout is None:
+    if before.heldout is not None and after.heldout is not None:
+        assert heldout is None
         assert np.array_equal(after.heldout, before.heldout)
         assert sorted([*before.train, *before.heldout]) == rows.tolist()
     else:

@@ -179,7 +179,11 @@ def killed(
             ["best-000000002", "best-000000004", "training-000000003"],
         ),
         # During step 4, after the checkpoint that has the evaluation of step 2.
-        ({"place": WeightAverage, "name": "update", "calls": 4}, ["best-000000002", "training-000000003"]),
+        pytest.param(
+            {"place": WeightAverage, "name": "update", "calls": 4},
+            ["best-000000002", "training-000000003"],
+            marks=pytest.mark.slow,
+        ),
         # After the best weights of step 6, before the checkpoint of step 6.
         (
             {"place": validation, "name": "write_best", "calls": 3, "after": True},
