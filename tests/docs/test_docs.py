@@ -34,6 +34,7 @@ from auxar.plugins import Kind, load_plugins
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
 from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
+from auxar.runs.history import History, Origin, Part
 from auxar.sources import DrawSource
 from auxar_pixelcnn.components import LightConfig, light_prior
 from auxar_samplers.compiler.schedule import make_schedule
@@ -294,7 +295,7 @@ def test_keys_of_an_evaluation_are_those_of_its_records():
     text = section(DOCS / "recipes.md", "`evaluation.json`")
     said = set(re.findall(r"`([a-z_]+)`", text))
     of_factors = {field.name for field in attrs.fields(Figures)}
-    records = (Evaluation, FactorFigures, Figures, ChannelFigures)
+    records = (Evaluation, FactorFigures, Figures, ChannelFigures, History, Part, Origin)
     assert of_factors <= said
     assert {key for key in said if "_" in key} <= {field.name for record in records for field in attrs.fields(record)}
 
