@@ -137,14 +137,11 @@ def _is_finished(run: RunFolder, recipe: Recipe, totals: Mapping[str, int]) -> b
     """
     if not all(is_trained(run, name, total) for name, total in totals.items()):
         return False
-    if not all(map(is_file, (run.evaluation, run.report))):
+    if not is_evaluated(run, recipe) or not is_file(run.report):
         return False
     if run.report.stat().st_mtime < max(run.recipe.stat().st_mtime, run.evaluation.stat().st_mtime):
         return False
     if recipe.sampling.images and not is_file(run.samples / "samples.json"):
-        return False
-    # A report that is older than the evaluation was written during training.
-    if not is_evaluated(run, recipe) or run.report.stat().st_mtime < run.evaluation.stat().st_mtime:
         return False
     return not _figure_rows(recipe) or are_drawn(run.figures, recipe)
 

@@ -73,8 +73,17 @@ def train_factors(
             config = recipe.training_of(factor.name)
             later = [other.name for other in model.factors[: factor.depth] if other.name in mine]
             display = _display(recipe, registry, factor.name, later, run, data, preview)
-            options = {"workers": recipe.data.workers, "validation": validation, "display": display}
-            train_factor(model, factor, data.train, config, run, team, **options)
+            train_factor(
+                model,
+                factor,
+                data.train,
+                config,
+                run,
+                team,
+                workers=recipe.data.workers,
+                validation=validation,
+                display=display,
+            )
             factor.to("cpu")
             if report is not None and (later or apart):
                 report(model)

@@ -69,8 +69,8 @@ def train_factor(
     raised if a loss or gradient is not finite. With `training.nonfinite = "skip"`, such steps are skipped, and only
     more than `MOST_SKIPPED` of them in a row are an error.
     """
-    options = (workers, validation, display or Display())
-    _Training(model, factor, images, config, run, team, *options).run_to_end()
+    training = _Training(model, factor, images, config, run, team, workers, validation, display or Display())
+    training.run_to_end()
 
 
 class _Training:

@@ -1025,7 +1025,7 @@ def test_a_record_is_a_table_and_has_an_end(own):
 REQUIRED = {
     "evaluation.json": {
         *("bits_per_dim", "bits_per_dim_of_image", "data", "factor", "factors", "height", "image", "images", "kind"),
-        *("nats", "path", "standard_error", "weights", "width"),
+        *("first_step", "last_step", "nats", "path", "standard_error", "weights", "width"),
     },
     "samples/samples.json": {"count", "rule", "seed"},
     "figures/figures.json": {"caption", "file", "title"},
@@ -1182,7 +1182,7 @@ def elements(file: Path) -> set[tuple[str, tuple[str, ...]]]:
     return {(name, tuple(attributes)) for name, attributes in Page(file.read_text("utf-8")).elements}
 
 
-CHOICES = ("support", "kind", "cumulative_kind", "weights", "file")
+CHOICES = ("support", "kind", "cumulative_kind", "weights", "kept", "file")
 """Keys of records that accept only a few fixed texts."""
 
 
