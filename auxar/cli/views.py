@@ -31,7 +31,8 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         required=True,
         metavar="PATH",
         help="a new file that ends in .parquet, for all images of the split data.train in their order; any other name "
-        "is a new folder, for the training images (train.parquet) and the held-out images (test.parquet)",
+        "is a new folder, for the training images (train.parquet), the held-out images (test.parquet) and any "
+        "validation images (validation.parquet)",
     )
     add_settings(parser, "data.path=FOLDER")
     add_trust(parser)

@@ -32,7 +32,8 @@ def write_views(
     Depth 0 is the prepared image, and depth k its k-th view. `settings` are `key=value` strings that override keys of
     the recipe. If `out` ends in .parquet, it is a file with all images of the split `data.train`, in their order, so
     that `data.split` divides it as it divides the data set. Otherwise it is a folder with the training images
-    (train.parquet) and the held-out images (test.parquet).
+    (train.parquet), the held-out images (test.parquet) and, if the recipe has them, the validation images
+    (validation.parquet).
 
     Raises `UserError` if the recipe or its images are invalid, if the recipe has no such depth, if pictures cannot hold
     its views, or if `out` exists.
@@ -74,16 +75,19 @@ def write_views(
                     )
                 logger.info("a recipe can use this file as data.path; %s", advice)
             else:
+                sets = [("train", "training", data.train), ("test", "held-out", data.heldout)]
+                use = "data.heldout = 'test'"
+                if data.validation is not None:
+                    sets.append(("validation", "validation", data.validation))
+                    use += " and data.validation = 'validation'"
                 with new_folder(out) as folder:
                     counts = [
-                        write_images(folder / f"{split}.parquet", _batches(images, views, f"{kind} images"), spec)
-                        for split, kind, images in (
-                            ("train", "training", data.train),
-                            ("test", "held-out", data.heldout),
-                        )
+                        f"{write_images(folder / f'{split}.parquet', _batches(images, views, f'{kind} images'), spec)} "
+                        f"{kind} images"
+                        for split, kind, images in sets
                     ]
-                logger.info("%d training images and %d held-out images of %s", *counts, spec)
-                logger.info("a recipe can use this folder as data.path, with data.heldout = 'test'")
+                logger.info("%s of %s", ", ".join(counts), spec)
+                logger.info("a recipe can use this folder as data.path, with %s", use)
     return out
 
 

@@ -91,17 +91,19 @@ def test_row_groups_are_bounded_and_names_are_kept(tmp_path, monkeypatch):
 
 
 def batches(sets):
-    """Yields batches for the training of factors, and all held-out images."""
+    """Yields batches for the training of factors, and all validation and held-out images."""
     yield from training_batches(sets.train, batch_size=5, steps=7, seed=3, flip=False)
-    yield from (images for _, images in evaluation_batches(sets.heldout, batch_size=8))
+    for images in (sets.validation, sets.heldout):
+        yield from (batch for _, batch in evaluation_batches(images, batch_size=8))
 
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("out", ["coarse.parquet", "coarse"])
 def test_a_recipe_of_the_coarse_images_gets_the_same_batches(pictures, tmp_path, out, streaming):
-    fine = two_views(pictures, data__streaming=streaming, data__shuffle_buffer=4)
+    fine = two_views(pictures, data__streaming=streaming, data__shuffle_buffer=4, data__split__validation=0.3)
     found = write_views(write(tmp_path / "fine.toml", fine), 2, tmp_path / out)
-    heldout = {} if found.suffix else {"data__heldout": "test", "data__split": None}
+    heldout = {"data__heldout": "test", "data__validation": "validation", "data__split": None}
+    heldout = {} if found.suffix else heldout
     sets, views = load(tmp_path / "fine.toml", fine)
     coarse_sets, _ = load(tmp_path / "coarse.toml", coarse(fine, found, 2, **heldout))
     for images, expected in zip(batches(sets), batches(coarse_sets), strict=True):
