@@ -232,7 +232,8 @@ def _evaluation(
                 trained_on=facts.get("images"),
                 kept="best" if facts.get("kept") == "best" else "last" if facts else None,
                 trained_steps=int(facts["trained_steps"]) if "trained_steps" in facts else None,
-                stopped_early=int(facts.get("trained_steps", 0)) < int(facts.get("complete_at", 0)),
+                # A factor without trainable parameters has no steps.
+                stopped_early=0 < int(facts.get("trained_steps", 0)) < int(facts.get("complete_at", 0)),
                 history=histories.get(factor.name),
                 support=supports[index],
                 kind=_kind([factor]),

@@ -50,9 +50,9 @@ def check_versions(factor: Factor, metadata: Mapping[str, str], path: Path) -> N
         found = stored.get(name, own) if ENTRY in metadata else 1
         if found != own:
             raise UserError(
-                f"{path} was trained with version {shown(found)} of the network's {name}, but version {own} of this "
-                "auxar computes other values from the same weights; use the auxar that trained it, or train the factor "
-                "in a new folder (--out)"
+                f"{path} was trained with version {shown(found)} of the network's {name}, but this auxar has version "
+                f"{own}, which computes other values from the same weights; use the auxar that trained it, or train the "
+                "factor in a new folder (--out)"
             )
 
 

@@ -57,6 +57,7 @@ def check_sizes(run: RunFolder, recipe: Recipe, registry: Registry, names: Seque
         if factor.name in names:
             path = _trained(run, factor)
             with advising():
+                check_versions(factor, read_metadata(path), path)
                 check_shapes(factor, read_shapes(path), path)
 
 

@@ -352,9 +352,9 @@ def test_weights_of_another_version_of_a_network_are_refused(pictures, copied):
     for found, entry in ((1, {}), (3, {"versions": json.dumps({**versions, "CausalConv2d": 3})})):
         write_tensors(file, tensors, {**metadata, **entry})
         expected = (
-            f"{file} was trained with version {found} of the network's CausalConv2d, but version 2 of this auxar "
-            "computes other values from the same weights; use the auxar that trained it, or train the factor in a new "
-            "folder (--out)"
+            f"{file} was trained with version {found} of the network's CausalConv2d, but this auxar has version 2, "
+            "which computes other values from the same weights; use the auxar that trained it, or train the factor in "
+            "a new folder (--out)"
         )
         assert refusal(copied) == expected
     # Training of the other factor does not begin.
