@@ -51,8 +51,8 @@ def check_versions(factor: Factor, metadata: Mapping[str, str], path: Path) -> N
         if found != own:
             raise UserError(
                 f"{path} was trained with version {shown(found)} of the network's {name}, but this auxar has version "
-                f"{own}, which computes other values from the same weights; use the auxar that trained it, or train the "
-                "factor in a new folder (--out)"
+                f"{own}, which computes other values from the same weights; use the auxar that trained it, or train "
+                "the factor in a new folder (--out)"
             )
 
 

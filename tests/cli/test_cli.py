@@ -170,9 +170,9 @@ def test_a_broken_image_ends_the_run_or_is_left_out(recipe, refused, tmp_path, c
 
 def test_another_recipes_run(recipe, refused, finished):
     before = snapshot(finished)
-    message = refused("run", recipe, "--set", "training.steps=9", "--out", finished)
+    message = refused("run", recipe, "--set", "training.flip=true", "--out", finished)
     assert message == (
-        f"{finished} holds a run of another recipe (different keys: training.steps); choose another folder with --out"
+        f"{finished} holds a run of another recipe (different keys: training.flip); choose another folder with --out"
     )
     assert snapshot(finished) == before
 

@@ -136,10 +136,10 @@ def test_draws_depend_on_their_own_view_alone(model, seed):
     for stage, spec in enumerate(model.specs[1:]):
         view = random_images(1, spec, seed)
         other = spec.levels - 1 - view
-        request = SampleRequest(tuple(range(8)), seed)
+        request = SampleRequest(tuple(range(32)), seed)
         with torch.no_grad():
-            alone = model.draw_from(view.expand(8, -1, -1, -1), request, AutoSampler(), from_depth=stage + 1)
-            mixed = model.draw_from(torch.cat([view, other] * 4), request, AutoSampler(), from_depth=stage + 1)
+            alone = model.draw_from(view.expand(32, -1, -1, -1), request, AutoSampler(), from_depth=stage + 1)
+            mixed = model.draw_from(torch.cat([view, other] * 16), request, AutoSampler(), from_depth=stage + 1)
         assert all(torch.equal(mixed[depth][::2], alone[depth][::2]) for depth in range(stage + 1))
         assert not torch.equal(mixed[stage][1::2], alone[stage][1::2])
 

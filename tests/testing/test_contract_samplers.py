@@ -484,7 +484,7 @@ PREDICTIONS = (
         (Shy, Net, "batch: an image changes if it is drawn alone … (alone, in_batch)"),
         (Teacher, Net, EQUALITY),
         (Partial, Net, EQUALITY),
-        (Stale, Net, PREDICTIONS),
+        (Stale, Net, EQUALITY),
         (Independent, Net, EQUALITY),
         (Stray, Net, EQUALITY),
         (Unbounded, Net, EQUALITY),

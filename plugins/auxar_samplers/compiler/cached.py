@@ -72,8 +72,7 @@ class _Compiler:
         draws: list[int] = []
         fills: list[tuple[int, Callable[[], None]]] = []
         for row in range(plan.height):
-            if self.fillers:
-                fills.append((len(steps), partial(self._fill, row)))
+            fills.append((len(steps), partial(self._fill, row)))
             down = [row // stride for stride in strides]
             phase = row % period
             steps.append([phase, *down, *(0 for _ in strides)])

@@ -101,7 +101,7 @@ class _Compiler:
             places=places.places,
             output=output,
             pixels=self.pixels,
-            fills=tuple(self._fills()) if self.fillers else (),
+            fills=tuple(self._fills()),
             image=blank_image(self.network, layout),
         )
 

@@ -210,13 +210,6 @@ def programs_of(image, channels, count=2):
 
 
 @pytest.mark.parametrize("height", [1, 5, 40])
-def test_the_program_of_a_network_without_features_is_a_single_range(height):
-    image = ImageSpec(1, height=height, width=6, levels=4)
-    for _, _, program in programs_of(image, 0):
-        assert list(program.bands()) == [(0, len(program.steps))]
-
-
-@pytest.mark.parametrize("height", [1, 5, 40])
 def test_ranges_are_all_steps_in_order_with_tables_filled_in_between(height):
     image = ImageSpec(1, height=height, width=6, levels=4)
     for _, _, program in programs_of(image, 2):
