@@ -18,12 +18,11 @@ RULES = [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")]
 @pytest.mark.parametrize(
     ("view", "head"),
     [
-        ({"name": "pyramid", "factor": 2}, "logistic_mixture"),
-        ({"name": "grayscale"}, "logistic_mixture"),
-        ({"name": "bitplanes", "drop": 4}, "softmax"),
-        ({"name": "subsample", "factor": 2}, "softmax"),
+        pytest.param({"name": "pyramid", "factor": 2}, "logistic_mixture", id="pyramid"),
+        pytest.param({"name": "grayscale"}, "logistic_mixture", id="grayscale", marks=pytest.mark.slow),
+        pytest.param({"name": "bitplanes", "drop": 4}, "softmax", id="bitplanes"),
+        pytest.param({"name": "subsample", "factor": 2}, "softmax", id="subsample", marks=pytest.mark.slow),
     ],
-    ids=["pyramid", "grayscale", "bitplanes", "subsample"],
 )
 def test_a_thousand_images(pictures, tmp_path, view, head):
     """Draws images given the views of real images and of noise, under every rule."""

@@ -26,6 +26,8 @@ def test_shipped_views_keep_the_contract(name):
     check_view(*component("view", name))
 
 
+# A prior has the same network as the decoder of its name, without features.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pixelcnn", "pixelcnn++"])
 def test_shipped_priors_keep_the_contract(name):
     check_prior(*component("prior", name))
@@ -40,6 +42,6 @@ def test_the_shipped_embedding_keeps_the_contract():
     check_embedding(*component("embedding", "resnet"))
 
 
-@pytest.mark.parametrize("name", ["wavefront", "cached"])
+@pytest.mark.parametrize("name", [pytest.param("wavefront", marks=pytest.mark.slow), "cached"])
 def test_shipped_samplers_keep_the_contract(name):
     check_sampler(*component("sampler", name))

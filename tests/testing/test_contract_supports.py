@@ -96,7 +96,9 @@ OFF_BY_ONE = {
 
 
 @pytest.mark.parametrize("where", [whole, rare])
-@pytest.mark.parametrize("images", [SQUARE, LARGE], ids=["all images", "256 levels"])
+@pytest.mark.parametrize(
+    "images", [pytest.param(SQUARE, id="all images"), pytest.param(LARGE, id="256 levels", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("by", OFF_BY_ONE.values(), ids=OFF_BY_ONE)
 def test_a_bound_that_is_off_by_one_is_caught(by, images, where):
     low_by, high_by = by

@@ -130,6 +130,7 @@ def test_a_finished_run_says_so_and_changes_nothing(pictures, everything, caplog
 # Dependence on recipe and seed
 
 
+@pytest.mark.slow
 def test_the_seed_says_all_and_checkpoints_nothing(pictures, tmp_path, everything):
     changes = {**EVERYTHING, "training__checkpoint_every": 100}
     again = run(tmp_path / "again", with_dropout(tiny(pictures, **changes)))

@@ -76,7 +76,8 @@ def fresh(seed, image, *, features_channels=0):
 # Contract ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("head", [pytest.param("logistic_mixture", marks=pytest.mark.slow), "softmax"])
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["logistic_mixture", "softmax"])
 def test_the_prior_keeps_the_contract(head):
     check_prior(components.prior, attrs.evolve(SMALL, head=HEADS[head]))
 
