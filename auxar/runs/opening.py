@@ -14,8 +14,9 @@ from auxar.files import entries, is_file, read_bytes, read_checksum, remove, rep
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, fill_in, load_recipe, read_recipe, recipe_table, recipe_text
 from auxar.recipe.facts import recipe_facts
+from auxar.recipe.overrides import LENGTHS
 from auxar.runs.format import write_format
-from auxar.runs.history import LENGTHS, RATES
+from auxar.runs.history import RATES
 from auxar.runs.layout import RunFolder, check_contents, check_folder
 
 # Keys of a recipe that may change when a run is continued. They do not define the model or its training objective.
