@@ -255,7 +255,8 @@ class TrainingConfig:
     early. Training never stops early if it is not given. It requires `evaluate_every`."""
     sample_every: int | None = attrs.field(default=None, validator=optional(positive))
     """Number of steps between pictures that show images drawn by the factor in training, with the weights that
-    evaluation would use. Images are also drawn at the end. No images are drawn during training if it is not given."""
+    evaluation would use. Images are also drawn after the last planned step. No images are drawn during training if it
+    is not given."""
     trackers: tuple[str, ...] = ()
     """Names of experiment trackers, as Accelerate's argument `log_with` accepts them."""
     nonfinite: str = attrs.field(default="stop", validator=_one_of("stop", "skip"))
