@@ -89,8 +89,8 @@ def _check_names(config: DataConfig) -> None:
     for key, other in (("train", config.train), ("heldout", config.heldout)):
         if config.validation is not None and config.validation == other:
             raise UserError(
-                f"data.validation: '{other}' is also the split of data.{key}; choose another split, or set "
-                "data.split.validation to take validation images from the training images"
+                f"data.validation: '{other}' is also the split of data.{key}; choose another split, or replace "
+                "data.validation by data.split.validation, a fraction of the training images"
             )
 
 

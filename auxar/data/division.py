@@ -24,9 +24,9 @@ class DividedRows:
 def divided_rows(config: DataConfig, rows: np.ndarray) -> DividedRows:
     """Divides the images in `rows`, int64 (n,), as `config.split` says.
 
-    Validation images are taken from the training images of a recipe without validation. Held-out images are therefore
-    the same with and without it, and so is the order of the training images that remain. Raises `UserError` if a part
-    has no image.
+    Held-out images are chosen first, and validation images are taken from the others. Held-out images, and the order of
+    the training images that remain, are therefore the same with and without validation images. Raises `UserError` if a
+    part has no image.
     """
     split, heldout, validation = config.split, None, None
     if config.heldout is None:
@@ -34,20 +34,23 @@ def divided_rows(config: DataConfig, rows: np.ndarray) -> DividedRows:
         order = permutation(len(rows), "split", split.seed)
         rows, heldout = rows[order[:count]], rows[order[count:]]
     if split.validation:
-        name = "validation images and {rest} training images"
-        chosen = permutation(len(rows), "validation", split.seed)[
-            : _count(rows, split.validation, "data.split.validation", name)
-        ]
+        parts = "validation images and {rest} training images"
+        count = _count(rows, split.validation, "data.split.validation", parts)
+        chosen = permutation(len(rows), "validation", split.seed)[:count]
         rows, validation = np.delete(rows, chosen), rows[chosen]
     return DividedRows(rows, validation, heldout)
 
 
-def _count(rows: np.ndarray, fraction: float, key: str, names: str) -> int:
-    """The number of images in a part with this fraction of `rows`. Raises `UserError` if one side has no image."""
+def _count(rows: np.ndarray, fraction: float, key: str, parts: str) -> int:
+    """The number of images in a part with this fraction of `rows`.
+
+    Raises `UserError` if this part or the rest has no image. `parts` names both in the message, with {rest} in place of
+    the number of images in the rest.
+    """
     count = round(fraction * len(rows))
     if not 0 < count < len(rows):
         advice = f"use {min(max(count, 1), len(rows) - 1) / len(rows):.4g}" if len(rows) > 1 else "add images"
-        found = names.format(rest=len(rows) - count)
+        found = parts.format(rest=len(rows) - count)
         raise UserError(f"{key}: {fraction} gives {count} {found}; each set needs at least 1; {advice}")
     return count
 
@@ -71,7 +74,7 @@ class Assignment:
         return (uniform("stream split", self.seed, position) < self.fraction) is self.train
 
     def __str__(self) -> str:
-        """The images on this side and those on the other side, as the end of a message about a missing side."""
+        """The end of a message about a side without images: its name, and where all images may be instead."""
         kind, other = ("images for training", "held out") if self.train else ("held-out images", "for training")
         return f"{kind}: it is empty, or all its images are {other} (data.split.train = {self.fraction}) or broken"
 
@@ -90,8 +93,8 @@ class ValidationAssignment:
     validation: bool
     """Whether this is the validation side."""
     within: Assignment | None
-    """The training side of the random split that also gives the held-out images. None if these are a split of their
-    own, so that all images of the stream are divided."""
+    """The training side of the random split that also gives the held-out images. None if the held-out images are a
+    split of their own, so that all images of the stream are divided."""
 
     def holds(self, position: int) -> bool:
         """Whether the image at `position` of the whole stream is on this side."""
@@ -100,7 +103,7 @@ class ValidationAssignment:
         return (uniform("stream validation", self.seed, position) < self.fraction) is self.validation
 
     def __str__(self) -> str:
-        """The images on this side and those elsewhere, as the end of a message about a missing side."""
+        """The end of a message about a side without images: its name, and where all images may be instead."""
         kind, other = ("validation images", "training") if self.validation else ("images for training", "validation")
         others = f"for {other}" if self.within is None else f"for {other} or held out"
         return (

@@ -71,7 +71,7 @@ class StreamedImages(ImageSet):
         for number, convert in enumerate(itertools.islice(self._images(self._rows()), limit)):
             found = True
             if number // block % count == first:
-                yield number, torch.from_numpy(convert())
+                yield number, torch.tensor(convert())
         if not found:
             raise self._no_images()
 
@@ -81,7 +81,7 @@ class StreamedImages(ImageSet):
             # At most one image: none if it is broken and left out.
             for convert in self._images(iter([row])):
                 found = True
-                yield self._name(row), torch.from_numpy(convert())
+                yield self._name(row), torch.tensor(convert())
         if not found:
             raise self._no_images()
 

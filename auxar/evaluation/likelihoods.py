@@ -43,10 +43,16 @@ from auxar.runs.weights import load_weights
 
 logger = logging.getLogger("auxar")
 STEPS = "[0-9]{1,18}"
-FACTS = {"step": STEPS, "weights": "ema|last", "images": r"[\w./-]{1,200}"}
-FACTS |= {"kept": "best|last", "trained_steps": STEPS, "complete_at": STEPS}
-"""Regular expressions for the metadata of a weights file: the step of the weights, their kind, the images' fingerprint,
-and which weights were kept after how many steps of how many planned ones."""
+FACTS = {
+    "step": STEPS,
+    "weights": "ema|last",
+    "images": r"[\w./-]{1,200}",
+    "kept": "best|last",
+    "trained_steps": STEPS,
+    "complete_at": STEPS,
+}
+"""Regular expressions for the metadata of a weights file: the step and the kind of the weights, the fingerprint of the
+training images, whether the best or the last weights were kept, and the numbers of steps that were done and planned."""
 
 
 @attrs.frozen(eq=False)

@@ -111,11 +111,11 @@ class FactorFigures:
     trained_on: str | None = None
     """Fingerprint of the images that the factor was trained on."""
     kept: Literal["best", "last"] | None = None
-    """`best` if the weights are those with the lowest bits/dim on validation images, `last` if they are those at the
-    end of training. None if the factor is not trained, and in evaluations of earlier versions."""
+    """`best` if the weights with the lowest bits/dim on validation images were kept, `last` if the weights at the end
+    of training were kept. None if the factor is not trained, and in evaluations of earlier versions."""
     trained_steps: int | None = None
-    """Number of training steps until the end of training, which is larger than `steps` if earlier weights were the best
-    ones. None if it is unknown."""
+    """Number of training steps until the end of training, which is larger than `steps` if the weights of an earlier
+    step were kept. None if it is unknown."""
     stopped_early: bool = False
     """Whether training ended before its planned last step, because bits/dim on validation images did not improve."""
     history: History | None = None

@@ -25,7 +25,7 @@ logger = logging.getLogger("auxar")
 IMAGES = 8
 """The number of images in each picture."""
 MOST_PICTURES = 64
-"""Maximum number of pictures that are kept for each factor. Beyond it, only those at larger intervals are kept."""
+"""Maximum number of pictures that are kept for each factor. If there are more, every second picture is removed."""
 NAME = re.compile(r"samples-(\d{9,18})\.png")
 
 
@@ -53,8 +53,8 @@ class Previews:
     def __call__(self, model: Prior, factor: Factor, step: int, team: Team) -> None:
         """Writes a picture of images that the factor draws after `step` steps. All processes of the team call it.
 
-        Without views, because coarser factors are not trained yet, or if images of this kind cannot be shown, nothing
-        is drawn. A message says so once.
+        Nothing is drawn if coarser factors are not trained yet, so that there are no views, or if images of this kind
+        cannot be shown. A message says so once.
         """
         if not can_be_shown(factor.image):
             self._leave_out(factor, f"images with {factor.image.channels} channels cannot be shown")
@@ -63,7 +63,9 @@ class Previews:
         missing = [other.name for other in coarser if not is_file(self.run.weights(other.name))]
         # Processes may see a new file at different times.
         if team.mean([float(bool(missing))]) != [0.0]:
-            self._leave_out(factor, f"factors are not trained yet: {', '.join(missing) or 'coarser ones'}")
+            # This process may find all files that another process does not see yet.
+            names = f": {', '.join(missing)}" if missing else ""
+            self._leave_out(factor, f"coarser factors are not trained yet{names}")
             return
         numbers = tuple(range(team.rank, IMAGES, team.processes))
         found: list[tuple[int, Tensor]] = []
@@ -82,7 +84,7 @@ class Previews:
             _thin_out(folder)
 
     def _views(self, model: Prior, coarser: list[Factor], request: SampleRequest, team: Team) -> Tensor:
-        """Draws the views for the finest of the `coarser` factors and all others, with their trained weights."""
+        """Draws the views from which images are drawn, by all `coarser` factors with their trained weights."""
         view = None
         for factor in reversed(coarser):
             load_weights(self.run, factor)
@@ -99,7 +101,7 @@ class Previews:
 
 
 def _draw(model: Prior, factor: Factor, view: Tensor | None, request: SampleRequest, team: Team) -> Tensor:
-    """Draws the images at a factor's depth, given the view that its coarser factors have drawn, if it has a view."""
+    """Draws images at the depth of a factor, given their views. `view` is None for the prior, which has no view."""
     sampler = own_sampler(model)
     request = request.deeper(factor.depth)
     with evaluating(factor):

@@ -34,7 +34,7 @@ class RecomputableBlock(nn.Module):
 
 
 def recomputable_blocks(module: nn.Module) -> list[RecomputableBlock]:
-    """Returns the blocks in a module that can be recomputed, except blocks inside of other ones."""
+    """Returns the blocks in a module that can be recomputed, except blocks inside of other blocks."""
     if isinstance(module, RecomputableBlock):
         return [module]
     found: dict[RecomputableBlock, None] = {}

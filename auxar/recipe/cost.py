@@ -41,9 +41,8 @@ class FactorCost:
     """Training memory in bytes, in the recipe's precision.
 
     It includes the weights, gradients, the optimizer's two moments, the weight average (if `ema` > 0), all in float32,
-    and the tensors kept for the backward pass of one accumulated part of a batch. With `recompute`, these are the
-    tensors that are kept outside of blocks, the inputs of blocks, and the inner tensors of the one block that keeps
-    most.
+    and the tensors kept for the backward pass of one accumulated part of a batch. With `recompute`, the latter are the
+    tensors that are kept outside of blocks, the inputs of blocks, and the inner tensors of the block that keeps most.
     """
 
 
@@ -68,7 +67,7 @@ def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
 def _cost(factor: Factor, config: TrainingConfig, precision: str) -> FactorCost:
     part = math.ceil(config.batch_size / config.accumulate)
     parameters = sum(parameter.numel() for parameter in factor.parameters())
-    multiply_adds, of_blocks = _multiply_adds(factor)
+    multiply_adds, in_blocks = _multiply_adds(factor)
     kept = kept_bytes(factor.train(), _inputs(factor, part), precision=precision, recompute=config.recompute)
     return FactorCost(
         factor.name,
@@ -77,7 +76,7 @@ def _cost(factor: Factor, config: TrainingConfig, precision: str) -> FactorCost:
         factor.view_spec,
         parameters,
         multiply_adds,
-        3 * multiply_adds + (of_blocks if config.recompute else 0),
+        3 * multiply_adds + (in_blocks if config.recompute else 0),
         config.recompute,
         parameters * 4 * (5 if config.ema else 4) + kept,
     )
@@ -93,16 +92,18 @@ def _inputs(factor: Factor, batch: int) -> tuple[Tensor, Tensor | None]:
 
 
 def _multiply_adds(factor: Factor) -> tuple[int, int]:
-    """Returns the multiply-adds of a forward pass over one image, and those in blocks that can be recomputed."""
-    outside: list[int] = []
+    """Returns the multiply-adds of a forward pass over one image: all, and only in blocks that can be recomputed."""
+    started = in_blocks = 0
     with FlopCounterMode(display=False) as counter, torch.no_grad():
 
         def before(inputs: object) -> None:
-            outside.append(counter.get_total_flops())
+            nonlocal started
+            started = counter.get_total_flops()
 
         def after() -> None:
-            outside[-1] -= counter.get_total_flops()
+            nonlocal in_blocks
+            in_blocks += counter.get_total_flops() - started
 
         with at_blocks(factor, before, after):
             factor.eval()(*_inputs(factor, 1))
-    return counter.get_total_flops() // 2, -sum(outside) // 2
+    return counter.get_total_flops() // 2, in_blocks // 2

@@ -64,8 +64,8 @@ def at_blocks(
 def kept_bytes(module: nn.Module, inputs: Sequence[Any], *, precision: str, recompute: bool) -> int:
     """Returns the number of bytes that autograd keeps for the backward pass, without those of the parameters.
 
-    If `recompute`, these are the bytes that are kept outside of recomputable blocks, those of the inputs of blocks, and
-    the others of the block that keeps most, because one block is recomputed at a time.
+    If `recompute`, the bytes of three groups of tensors are counted: tensors that are kept outside of recomputable
+    blocks, the inputs of blocks, and the inner tensors of the block that keeps most. One block is recomputed at a time.
     """
     outside: Storages = {}
     blocks: list[Storages] = []

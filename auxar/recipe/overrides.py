@@ -16,9 +16,10 @@ REQUIREMENTS: Mapping[str, tuple[str, str]] = {
 
 
 def replaced(settings: Mapping[str, Any]) -> frozenset[str]:
-    """The keys of [training] that `settings` for the same factors replace, apart from settings of the same key.
+    """The keys of [training] whose earlier values do not apply any more if `settings` are added.
 
-    A length replaces both keys of the length. The choice of an optimizer or schedule replaces the keys of others.
+    A length replaces both keys of the length. An optimizer or schedule replaces the keys that only another one has.
+    Values in `settings` apply in any case.
     """
     lengths = LENGTHS if settings.keys() & LENGTHS else frozenset()
     return lengths | {key for key, (choice, name) in REQUIREMENTS.items() if settings.get(choice, name) != name}

@@ -40,7 +40,7 @@ def _fraction(instance: object, attribute: attrs.Attribute[Any], value: float) -
         raise ValueError(f"{attribute.name} must be greater than 0 and less than 1, got {value!r}")
 
 
-def _share(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+def _fraction_or_zero(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
     if not 0 <= value < 1:
         raise ValueError(f"{attribute.name} must be at least 0 and less than 1, got {value!r}")
 
@@ -106,7 +106,7 @@ class Split:
     """Fraction of the images that is used for training, greater than 0 and less than 1."""
     seed: int = 0
     """Seed of the random division."""
-    validation: float = attrs.field(default=0.0, validator=_share)
+    validation: float = attrs.field(default=0.0, validator=_fraction_or_zero)
     """Fraction of the training images that is kept apart as validation images, at least 0 and less than 1. Held-out
     images are the same for every fraction."""
 
@@ -209,8 +209,8 @@ class TrainingConfig:
     """Learning rate at the end of the schedule `cosine`, as a fraction of `learning_rate`, 0 … 1. Other schedules
     require 0."""
     warmup: int = attrs.field(default=0, validator=ge(0))
-    """Number of steps at the beginning in which the learning rate rises linearly to `learning_rate`. In step k it is
-    k / (`warmup` + 1) of it."""
+    """Number of steps at the beginning in which the learning rate rises linearly to `learning_rate`. In step k,
+    it is `learning_rate` times k / (`warmup` + 1)."""
     clip: float | None = attrs.field(default=None, validator=optional(positive))
     """Maximum norm of the gradient of the loss in bits/dim. A larger gradient is scaled down to it. There is no limit
     if it is not given."""
@@ -218,8 +218,8 @@ class TrainingConfig:
     """Decay of the moving average of the weights, which evaluation and sampling use. If it is 0, they use the last
     weights."""
     ema_warmup: bool = True
-    """Whether the moving average covers fewer steps at the beginning of training, about the last tenth of all steps so
-    far. If not, it is only corrected for bias."""
+    """Whether the moving average covers fewer steps at the beginning of training: about the last tenth of all steps so
+    far. If it is false, the average is only corrected for bias."""
     flip: bool = False
     """Whether each training image is mirrored left to right with probability ½."""
     precision: str = attrs.field(default="float32", validator=_one_of("float32", "bf16"))
@@ -231,8 +231,8 @@ class TrainingConfig:
     seed: int = 0
     """Seed of the initial weights, the order of the images, the mirroring by `flip`, and dropout."""
     init: str | None = attrs.field(default=None, validator=optional(attrs.validators.min_len(1)))
-    """Folder of another run, from whose trained weights training starts: each factor from those of the factor with the
-    same name. If it is not given, weights are initialized at random and then adapted to a batch of images."""
+    """Folder of another run. Training starts from its trained weights: each factor from the weights of the factor with
+    the same name. If it is not given, weights are initialized at random and then adapted to a batch of images."""
     initialization_images: int = attrs.field(default=64, validator=[positive, at_most(MOST_IMAGES)])
     """Number of images in the batch for data-dependent initialization, 1 … 2^20."""
     checkpoint_every: int = attrs.field(default=500, validator=positive)
@@ -242,20 +242,21 @@ class TrainingConfig:
     log_every: int = attrs.field(default=20, validator=positive)
     """Number of steps between logged lines of metrics. A line is also logged at each checkpoint and at the end."""
     evaluate_every: int | None = attrs.field(default=None, validator=optional(positive))
-    """Number of steps between evaluations on validation images. They are also evaluated at the end. They are not
-    evaluated if it is not given. The weights are those that would be used now: the average, or the last ones if `ema`
-    is 0."""
+    """Number of steps between evaluations of validation images. There is also one at the end of training. Validation
+    images are not evaluated if it is not given. Evaluations use the average of the weights or, if `ema` is 0, the last
+    weights."""
     validation_images: int | None = attrs.field(default=None, validator=optional(positive))
     """Number of validation images to evaluate, counted from the first. All are evaluated if it is not given."""
     keep_best: bool = False
-    """Whether the weights of the evaluation with the lowest bits/dim on validation images are kept, instead of those at
-    the end of training. It requires `evaluate_every`."""
+    """Whether the weights with the lowest bits/dim on validation images are kept, instead of the weights at the end of
+    training. It requires `evaluate_every`."""
     patience: int | None = attrs.field(default=None, validator=optional(positive))
-    """Number of evaluations in a row without lower bits/dim on validation images after which training stops early. It
-    never stops early if it is not given. It requires `evaluate_every`."""
+    """Number of evaluations in a row without a new lowest bits/dim on validation images after which training stops
+    early. Training never stops early if it is not given. It requires `evaluate_every`."""
     sample_every: int | None = attrs.field(default=None, validator=optional(positive))
     """Number of steps between pictures that show images drawn by the factor in training, with the weights that
-    evaluation would use. Images are also drawn at the end. No images are drawn during training if it is not given."""
+    evaluation would use. Images are also drawn after the last planned step. No images are drawn during training if it
+    is not given."""
     trackers: tuple[str, ...] = ()
     """Names of experiment trackers, as Accelerate's argument `log_with` accepts them."""
     nonfinite: str = attrs.field(default="stop", validator=_one_of("stop", "skip"))

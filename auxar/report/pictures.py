@@ -78,8 +78,9 @@ def strips_section(run: RunContent) -> Html | None:
     if not figures:
         return None
     lead = (
-        "Each row shows images that a factor drew after so many steps of its training, with the weights that are "
-        "evaluated. All rows of a factor have the same noise and, if the factor has a view, the same drawn views."
+        "Each row shows images that a factor drew after the given step of its training, with the average of its "
+        "weights if the recipe sets one. All rows of a factor have the same noise and, if the factor has a view, the "
+        "same drawn views."
     )
     return tag("section", tag("h2", "Samples during training"), tag("p", lead, class_="soft"), *figures)
 

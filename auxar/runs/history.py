@@ -18,12 +18,11 @@ from attrs.validators import ge
 from auxar.errors import one_line, shown
 from auxar.files import DamagedFile, parse_json
 from auxar.recipe import TrainingConfig
+from auxar.recipe.overrides import LENGTHS
 from auxar.recipe.structuring import unstructure
 from auxar.runs.records import RECORDS
 from auxar.structuring import Misfit
 
-LENGTHS = ("steps", "epochs")
-"""The keys of [training] that set the length of training."""
 RATES = ("learning_rate", "schedule", "decay", "final_fraction", "warmup")
 """The keys of [training] that set the learning rate of each step."""
 HISTORY = "history"
@@ -100,7 +99,7 @@ def _not_empty(parts: tuple[Part, ...]) -> tuple[Part, ...]:
 
 def settings_of(config: TrainingConfig) -> dict[str, Any]:
     """The values of the keys `LENGTHS` and `RATES` in `config`, without keys that are not set."""
-    return {key: value for key, value in unstructure(config).items() if key in (*LENGTHS, *RATES)}
+    return {key: value for key, value in unstructure(config).items() if key in LENGTHS or key in RATES}
 
 
 def read_history(metadata: Mapping[str, str], path: Path) -> History | None:

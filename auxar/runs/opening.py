@@ -14,8 +14,9 @@ from auxar.files import entries, is_file, read_bytes, read_checksum, remove, rep
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, fill_in, load_recipe, read_recipe, recipe_table, recipe_text
 from auxar.recipe.facts import recipe_facts
+from auxar.recipe.overrides import LENGTHS
 from auxar.runs.format import write_format
-from auxar.runs.history import LENGTHS, RATES
+from auxar.runs.history import RATES
 from auxar.runs.layout import RunFolder, check_contents, check_folder
 
 # Keys of a recipe that may change when a run is continued. They do not define the model or its training objective.
@@ -30,6 +31,8 @@ FREE_KEYS = {
         "recompute",
         "sample_every",
         "trackers",
+        *LENGTHS,
+        *RATES,
     ),
     "data": ("workers",),
 }
@@ -75,7 +78,7 @@ def begin_run(path: Path, recipe: Recipe, registry: Registry) -> tuple[RunFolder
 def check_recipe(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
     """Raises `UserError` if the folder holds a run of another recipe, or a run with other plugin files.
 
-    Lengths, learning rates and other keys in `FREE_KEYS` and `FREE_TABLES` may differ. If the run has no checkpoint and
+    The keys in `FREE_KEYS` and `FREE_TABLES` may differ. If the run has no checkpoint and
     no trained weights, any recipe and any plugin files are accepted.
     """
     if is_file(run.recipe) and run.saved:
@@ -141,14 +144,13 @@ def _check_same(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
 
 def _fixed(table: dict[str, Any]) -> dict[str, Any]:
     fixed = {key: value for key, value in table.items() if key not in FREE_TABLES}
-    # Training goes on with new lengths and learning rates. They are free for single factors, too.
-    free = {**FREE_KEYS, "training": (*FREE_KEYS["training"], *LENGTHS, *RATES)}
-    for name, keys in free.items():
+    for name, keys in FREE_KEYS.items():
         fixed[name] = {key: value for key, value in fixed[name].items() if key not in keys}
+    # Free keys of [training] are also free for single factors.
     factors = {
         name: own
         for name, settings in fixed["training"].pop("factor", {}).items()
-        if (own := {key: value for key, value in settings.items() if key not in free["training"]})
+        if (own := {key: value for key, value in settings.items() if key not in FREE_KEYS["training"]})
     }
     if factors:
         fixed["training"]["factor"] = factors

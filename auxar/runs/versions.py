@@ -1,4 +1,4 @@
-"""Versions of networks, which tell whether stored weights still mean what they meant when they were trained.
+"""Versions of networks, by which weights are refused if their network has changed since they were trained.
 
 A change of a layer or a network can leave the names and shapes of its weights as they are. Old weights would then load,
 and silently give other values. A class of modules therefore has a number `weights_version`, 1 if it is not given, which
@@ -46,7 +46,7 @@ def check_versions(factor: Factor, metadata: Mapping[str, str], path: Path) -> N
     if not isinstance(stored, dict):
         raise DamagedFile(f"{path} is damaged: the metadata entry '{ENTRY}' must be a JSON object")
     for name, own in versions_of(factor).items():
-        # A file with versions that does not name a class is of another network, which its shapes tell.
+        # If a file has versions but not of this class, it belongs to another network: the check of shapes refuses it.
         found = stored.get(name, own) if ENTRY in metadata else 1
         if found != own:
             raise UserError(

@@ -113,12 +113,15 @@ def read_weights(path: Path, factor: Factor, check: Callable[[Mapping[str, str]]
 
 @attrs.frozen
 class Trained:
-    """Facts about a factor's training, from the metadata of its file of weights. They are None in earlier versions."""
+    """Facts about a factor's training, from the metadata of its file of weights.
+
+    Facts that an earlier version of auxar did not record are None.
+    """
 
     steps: int | None
     """Number of steps that were done."""
     total: int | None
-    """Number of steps that training was to have when it ended. It is more than `steps` if training ended early."""
+    """Number of steps that were planned. It is larger than `steps` if training stopped early."""
     history: History | None
     """The parts of the training, and the weights that it began with."""
 

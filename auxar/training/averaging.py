@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 WARMUP = 10
-"""While the average warms up, it covers about the last 1 / `WARMUP` of the updates so far."""
+"""While the average warms up, it covers about the last 1 / `WARMUP` of all updates so far."""
 
 
 class WeightAverage:

@@ -22,7 +22,7 @@ NAME = re.compile(r"best-(\d+)\.safetensors")
 
 
 def write_best(folder: Path, factor: Factor, step: int, facts: Mapping[str, str]) -> None:
-    """Writes the weights of `factor` as the best ones so far, and removes files that no checkpoint needs."""
+    """Writes the weights of `factor` as the best weights so far, and removes files that no checkpoint needs."""
     write_tensors(_path(folder, step), factor.state_dict(), {"step": str(step), **facts})
     remove_unneeded(folder)
 
@@ -45,7 +45,7 @@ def read_best(folder: Path, factor: Factor, step: int) -> dict[str, Tensor]:
 
 
 def remove_unneeded(folder: Path) -> None:
-    """Removes files of best weights, except for the newest one and those of the checkpoints that are kept."""
+    """Removes files of best weights, except the newest file and the files that the kept checkpoints need."""
     files = dict(numbered(folder, NAME))
     needed = {max(files, default=-1)}
     for checkpoint, _ in numbered(folder, CHECKPOINT):

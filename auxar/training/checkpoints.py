@@ -47,7 +47,7 @@ class ValidationProgress:
     best: float | None = None
     """The lowest bits/dim."""
     since: int = attrs.field(default=0, validator=ge(0))
-    """Number of evaluations after the one with the lowest bits/dim."""
+    """Number of evaluations after the evaluation with the lowest bits/dim."""
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""What a run shows while its factors are trained: pictures drawn by the unfinished factor, and the time left."""
+"""The display of a factor's training: pictures of images that the unfinished factor draws, and the time left."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ class Display:
     sample_every: int | None = None
     """Number of steps between pictures. None for no pictures."""
     preview: Preview | None = None
-    later: Callable[[], float] | None = None
-    """The number of steps of this factor that take as long as the training of all later factors; see `StepBar`."""
+    """The function that draws the pictures. None for no pictures."""
+    count_later_steps: Callable[[], float] | None = None
+    """A function for `StepBar.count_later_steps`. None if no other factor is trained after this one."""
 
     def begin(self, meter: Meter) -> None:
         """Shows the time left in the progress bar of `meter`, which has begun."""
-        meter.bar.later = self.later
+        meter.bar.count_later_steps = self.count_later_steps
 
     def after_step(self, model: Prior, factor: Factor, meter: Meter, average: WeightAverage, team: Team) -> None:
         """Draws pictures if they are due after the last step of `meter`, with the weights that evaluation would use.

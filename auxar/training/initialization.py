@@ -19,11 +19,11 @@ from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder, check_contents
 from auxar.runs.versions import check_versions
 from auxar.runs.weights import advising, check_shapes, read_weights, recipe_part, recorded_part
-from auxar.training.lengths import training_key
+from auxar.training.lengths import is_trainable, training_key
 
-OF_THE_SIZE = ("height", "width")
+SIZE_KEYS = ("height", "width")
 """Keys of [image] that may differ: the shapes of the tensors say whether weights fit another size."""
-OF_TRAINING = ("dropout",)
+FREE_OPTIONS = ("dropout",)
 """Options of networks that may differ, because they change only the training."""
 
 
@@ -38,7 +38,7 @@ def check_init(run: RunFolder, recipe: Recipe, model: Prior, chosen: Sequence[st
     for factor in model.factors:
         init = recipe.training_of(factor.name).init
         started = any(path.parent.name == factor.name for path in run.saved)
-        if init is not None and factor.name in chosen and not started and _learns(factor):
+        if init is not None and factor.name in chosen and not started and is_trainable(factor):
             with _naming(recipe, factor):
                 path = _source(init, factor)
                 with advising():
@@ -63,10 +63,6 @@ def load_init(run: RunFolder, factor: Factor, init: str) -> Origin:
         if read_checksum(path) != checksum:
             raise UserError(f"{path} was replaced while it was read; start again when no other process writes it")
     return Origin(os.path.abspath(init), checksum)
-
-
-def _learns(factor: Factor) -> bool:
-    return any(parameter.requires_grad for parameter in factor.parameters())
 
 
 @contextlib.contextmanager
@@ -96,7 +92,7 @@ def _source(init: str, factor: Factor) -> Path:
 def _check_part(path: Path, recipe: Recipe, name: str, metadata: Mapping[str, str]) -> None:
     """Raises `UserError` if the weights in a file were trained with other views or networks than the recipe's.
 
-    Data, supports, image sizes and `OF_TRAINING` may differ. Files of earlier versions without this information are
+    Data, supports, image sizes and `FREE_OPTIONS` may differ. Files of earlier versions without this information are
     compared by the recipe of their run.
     """
     expected = recipe_part(recipe, name)
@@ -126,7 +122,7 @@ def _differences(found: Any, expected: Any, path: str = "") -> Iterator[tuple[st
     Keys of only one of them are options that a component has in one version and not in the other.
     """
     if isinstance(found, dict) and isinstance(expected, dict):
-        free = OF_THE_SIZE if path == "image" else OF_TRAINING
+        free = SIZE_KEYS if path == "image" else FREE_OPTIONS
         for key in expected:
             if key in found and key not in free:
                 yield from _differences(found[key], expected[key], f"{path}.{key}" if path else key)

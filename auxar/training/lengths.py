@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence, Sized
 
 from auxar.data import ImageSet
 from auxar.errors import UserError
-from auxar.interfaces import Prior
+from auxar.interfaces import Factor, Prior
 from auxar.recipe import Recipe, read_recipe
-from auxar.runs.history import LENGTHS, settings_of
+from auxar.recipe.overrides import LENGTHS
+from auxar.runs.history import settings_of
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import read_trained
 from auxar.training.checkpoints import checkpoints, step_of
@@ -42,6 +43,11 @@ def total_steps(run: RunFolder, recipe: Recipe, training_images: Callable[[], Im
     return found
 
 
+def is_trainable(factor: Factor) -> bool:
+    """Whether the factor has trainable parameters. Without them, as in a fixed prior, it has no training steps."""
+    return any(parameter.requires_grad for parameter in factor.parameters())
+
+
 def is_trained(run: RunFolder, name: str, total: int) -> bool:
     """Whether the factor has the weights of a training of `total` steps.
 
@@ -61,7 +67,7 @@ def check_lengths(
     """
     for factor in model.factors:
         name, total = factor.name, totals[factor.name]
-        if is_trained(run, name, total) or not any(parameter.requires_grad for parameter in factor.parameters()):
+        if is_trained(run, name, total) or not is_trainable(factor):
             continue
         trained = read_trained(run, name)
         saved = checkpoints(run.factor(name))
@@ -87,8 +93,8 @@ def _too_short(recipe: Recipe, name: str, total: int, done: int, finished: int |
     config = recipe.training_of(name)
     key = f"{training_key(recipe, name)}.{_length(recipe, name)}"
     found = str(total) if config.steps is not None else f"{config.epochs} ({total} steps)"
-    finer = "" if finished in (None, done) else f", {finished} steps, for which it has weights,"
-    choice = f"{done} or more steps{finer}"
+    weights = "" if finished in (None, done) else f", {finished} steps, for which it has weights,"
+    choice = f"{done} or more steps{weights}"
     return UserError(
         f"{key}: {found} is fewer than the {done} steps that factor {name} already has; use {choice} or choose another "
         "folder with --out"
@@ -100,7 +106,7 @@ def _check_rates(run: RunFolder, recipe: Recipe) -> None:
     stored = read_recipe(run.recipe)
     for name in recipe.factor_names:
         before, after = settings_of(stored.training_of(name)), settings_of(recipe.training_of(name))
-        for key in sorted((before.keys() | after.keys()) - {*LENGTHS}):
+        for key in sorted((before.keys() | after.keys()) - LENGTHS):
             if before.get(key) != after.get(key):
                 raise UserError(
                     f"{training_key(recipe, name)}.{key}: {after.get(key)} would have no effect, because all factors "

@@ -29,7 +29,7 @@ from auxar.training.averaging import WeightAverage
 from auxar.training.checkpoints import Checkpoint, newest, save
 from auxar.training.display import Display
 from auxar.training.initialization import load_init
-from auxar.training.lengths import number_of_images, training_key
+from auxar.training.lengths import is_trainable, number_of_images, training_key
 from auxar.training.optimization import make_optimizer
 from auxar.training.progress import Meter
 from auxar.training.recomputing import recomputing_if_asked
@@ -63,7 +63,7 @@ def train_factor(
     as an uninterrupted one. If a process is asked to end, a checkpoint is saved after the current step and
     `Interrupted` is raised.
 
-    `validation` is required if the recipe sets `training.evaluate_every`. Evaluations have no part in the last weights.
+    `validation` is required if the recipe sets `training.evaluate_every`. Evaluations do not change training.
 
     Raises `UserError` if a file cannot be read or written, or if the checkpoint was trained on other images. It is also
     raised if a loss or gradient is not finite. With `training.nonfinite = "skip"`, such steps are skipped, and only
@@ -108,7 +108,7 @@ class _Training:
         return self.meter.step
 
     def run_to_end(self) -> None:
-        if not any(parameter.requires_grad for parameter in self.factor.parameters()):
+        if not is_trainable(self.factor):
             # A factor without trainable parameters, such as a fixed prior, needs no training.
             self.history = self.history.continued(0, self.config)
             self._finish(self._new_average())

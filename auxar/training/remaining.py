@@ -22,15 +22,16 @@ FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, all factors 
 class StepBar(tqdm):  # type: ignore[misc]
     """A progress bar of a factor's training steps, which also shows the time left until all factors are trained."""
 
-    later: Callable[[], float] | None = None
-    """The number of steps of the current factor that take as long as all steps of later factors. It is called once."""
+    count_later_steps: Callable[[], float] | None = None
+    """A function that returns `later_steps`. It is called once, because it takes time."""
     later_steps: float | None = None
+    """The number of steps of the current factor that take as long as all steps of later factors; None if unknown."""
 
     def update(self, n: float | None = 1) -> bool | None:
         """Adds finished steps."""
         # tqdm may draw the bar in another thread, so the number is computed here.
-        if self.later is not None and not self.disable and self._time() - self.start_t >= SHOWN_AFTER:
-            self.later_steps, self.later = self.later(), None
+        if self.count_later_steps is not None and not self.disable and self._time() - self.start_t >= SHOWN_AFTER:
+            self.later_steps, self.count_later_steps = self.count_later_steps(), None
         found: bool | None = super().update(n)
         return found
 

@@ -33,7 +33,7 @@ class ValidationImages:
 
 
 class Validation:
-    """The evaluations of a factor's training. Without `training.evaluate_every`, it does nothing.
+    """The evaluations of validation images during a factor's training. Does nothing without `training.evaluate_every`.
 
     All processes that train the factor together get the same figures, so they make the same decisions.
     """
@@ -75,10 +75,10 @@ class Validation:
             remove_later(self.folder, progress.step)
 
     def update(self, meter: Meter, average: WeightAverage, facts: Mapping[str, str]) -> None:
-        """Evaluates the factor if that is due after the last step of `meter`, unless it was done already.
+        """Evaluates the factor if an evaluation is due after the last step of `meter` and was not done before.
 
-        The weights are the average or, without an average, those of the last step. New best weights are written with
-        `facts` as metadata. The factor's weights, its gradient and its mode are the same afterwards.
+        The average of the weights is evaluated or, without an average, the weights of the last step. New best weights
+        are written with `facts` as metadata. The factor's weights, its gradient and its mode are the same afterwards.
         """
         if self.data is None or not self._is_due(meter.step):
             return
@@ -96,7 +96,7 @@ class Validation:
     def choose(self, step: int, average: WeightAverage) -> dict[str, str]:
         """Loads the weights that the run keeps into the factor, after `step` steps of training.
 
-        Returns the metadata of their file: the step of the weights, and which of the evaluated weights they are.
+        Returns metadata for their file: the step of the weights, and whether they are the best or the last weights.
         """
         outcome, name = self.progress, self.factor.name
         if self.stops and step < self.total:

@@ -43,6 +43,7 @@ class NormalizedLayer(nn.Module):
 
     def finish(self, output: Tensor) -> Tensor:
         """Returns `output`. In the initializing pass, sets gain and bias from it, and returns it normalized."""
+        # In an image of one row, a `CausalConv2d` that reads only rows above has no output to normalize.
         if not (self.initializing and output.numel()):
             return output
         with torch.no_grad():
@@ -109,7 +110,7 @@ class CausalConv2d(NormalizedLayer):
 
     @property
     def first(self) -> tuple[int, int]:
-        """The first row and the first column of outputs that are not 0 because of their place."""
+        """The first row and the first column in which outputs read pixels of the image. Outputs before them are 0."""
         return -(-self.above[0] // self.stride), max(0, -(self.columns[1] // self.stride))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The embeddings f_w: one stream of ordinary gated blocks over the view (paper, sections 3.3 and 4.2).
 
-As in the authors' released code, upsampling mixes neighboring pixels, and neither a nonlinearity precedes the last
-convolution nor follows it.
+As in the authors' released code, upsampling mixes neighboring pixels, and there is no nonlinearity before or after the
+last convolution.
 """
 
 from __future__ import annotations

@@ -133,11 +133,13 @@ def test_validation_images_are_a_fraction_or_a_split(folder, streaming, heldout)
     assert len(prints) == 4
 
 
-def test_validation_images_that_cannot_be_had_are_told(folder, tmp_path):
+def test_mistakes_in_the_choice_of_validation_images_are_reported(folder, tmp_path):
     text = refusal(folder, validation="vall")
     assert text.startswith("data.validation: ")
     assert "has no split 'vall'; did you mean 'val'? (known: test, train, val)" in text
-    other = "; choose another split, or set data.split.validation to take validation images from the training images"
+    other = (
+        "; choose another split, or replace data.validation by data.split.validation, a fraction of the training images"
+    )
     assert refusal(folder, validation="train") == f"data.validation: 'train' is also the split of data.train{other}"
     text = refusal(folder, validation="test", heldout="test")
     assert text == f"data.validation: 'test' is also the split of data.heldout{other}"

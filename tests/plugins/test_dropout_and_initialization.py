@@ -166,7 +166,7 @@ def test_the_first_batch_gives_every_layer_the_mean_and_deviation_of_the_paper(b
     def compare(layer, arguments, found):
         assert layer not in seen
         seen[layer] = found
-        # The outputs of the first layers that are 0 because of their place do not count.
+        # Outputs of the first layers that read no pixel of the image are 0, and do not count.
         row, column = getattr(layer, "first", (0, 0))
         deviation, mean = torch.std_mean(found[:, :, row:, column:], dim=(0, 2, 3), correction=0)
         before = deviations[layer] * deviation / layer.gain

@@ -35,9 +35,9 @@ def test_the_bar_shows_the_time_of_all_factors_when_the_speed_is_known(monkeypat
         now = bar.start_t
         bar._time = lambda: now
         assert "all factors" not in str(bar)
-        bar.later = lambda: 180.0
+        bar.count_later_steps = lambda: 180.0
         now += 10
         bar.update(10)
         # 10 of 20 steps took 10 seconds, and later factors take as long as 180 steps.
         assert "10/20 [00:10<00:10, all factors 03:10, " in str(bar)
-        assert bar.later is None
+        assert bar.count_later_steps is None

@@ -145,8 +145,10 @@ def test_factors_train_apart(pictures, tmp_path, everything, caplog):
     assert [file.parent.name for file in prior.glob("factors/*/weights.safetensors")] == ["prior"]
     assert not (prior / "samples").exists()
     for name in ("stage0", "stage1"):
-        told = f"no images are drawn during the training of {name}, because factors are not trained yet: prior"
-        assert caplog.messages.count(told) == 1
+        message = (
+            f"no images are drawn during the training of {name}, because coarser factors are not trained yet: prior"
+        )
+        assert caplog.messages.count(message) == 1
     assert not list(stages.glob("factors/*/*.png"))
     (prior / "factors" / "prior").rename(stages / "factors" / "prior")
     together = run(stages, table)

@@ -288,7 +288,7 @@ class _Compiler:
     # Side inputs and clocks -------------------------------------------------------------------------------------------
 
     def _side(self, value: Value) -> Table | None:
-        """A table for the part of a linear value without pixels, or None if that part is the same at all places."""
+        """A table for the part of a linear value that does not depend on pixels; None if it is the same everywhere."""
         return self._side_of(value, value.channels, partial(self.sides.total, value)) if value.varies else None
 
     def _side_of(self, value: Value, channels: int, fill: Callable[[slice, tuple[int, int]], Tensor]) -> Table:

@@ -15,7 +15,7 @@ from auxar_samplers.compiler.trace import Static, Value, channels_of
 
 
 class SideInputs:
-    """Computes the contents of tables for `batch` images: static values, and the parts of sums without pixels."""
+    """Computes tables for `batch` images: static values, and the parts of sums that do not depend on pixels."""
 
     def __init__(self, statics: Mapping[fx.Node, Tensor], batch: int) -> None:
         self._statics = statics

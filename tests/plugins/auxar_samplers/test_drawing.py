@@ -228,7 +228,7 @@ class _Fixed(SumSupport):
 @pytest.mark.parametrize("restricted", [False, True], ids=["free", "restricted"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_log_scales_are_clamped_like_those_of_the_likelihood_and_then_reduced(channels, restricted):
-    """Draws are quantiles of logistic distributions. Restricted draws may have any value, so they have the same ones.
+    """Draws are quantiles of logistic distributions. The restriction allows any value, so it changes no quantile.
 
     The limits of log-scales before the reduction are -7 and 20. With 65536 levels, even the narrowest component covers
     many values.
