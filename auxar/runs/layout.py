@@ -86,7 +86,10 @@ class RunFolder:
     @property
     def saved(self) -> list[Path]:
         """The files of weights and the checkpoints of all factors."""
-        return entries(self.path, "factors/*/*.safetensors")
+        # Best weights on validation images do not count: without a checkpoint, training starts again.
+        return [
+            path for name in ("training*", "weights") for path in entries(self.path, f"factors/*/{name}.safetensors")
+        ]
 
     @property
     def made(self) -> bool:

@@ -240,6 +240,42 @@ def test_a_newer_file_does_not_confuse_a_training_that_goes_on(pictures, tmp_pat
     assert [file for file in files(stopped) if file.startswith("best")] == ["best-000000004.safetensors"]
 
 
+def test_best_weights_of_an_abandoned_training_are_removed(pictures, tmp_path, figures):
+    """The process is killed before the first checkpoint. Training then starts again, with fewer steps."""
+    table = tiny(pictures, **{**CHANGES, "training__checkpoint_every": 100})
+    with pytest.MonkeyPatch.context() as patch:
+        killed(patch, WeightAverage, "update", 5)
+        with pytest.raises(Killed):
+            run(tmp_path / "run", table)
+    assert files(tmp_path / "run") == ["best-000000004.safetensors"]
+    figures[3] = 6.0
+    # As no checkpoint exists, other keys of the recipe may change, too.
+    again = run(tmp_path / "run", tiny(pictures, **{**CHANGES, "training__steps": 3, "training__batch_size": 2}))
+    assert (metadata(again)["step"], metadata(again)["kept"]) == ("2", "best")
+    assert files(again)[0] == "best-000000002.safetensors"
+
+
+def test_best_weights_of_a_checkpoint_stay_until_the_next_checkpoint(pictures, whole, tmp_path):
+    """A signal ends training after step 4, so that its evaluation is left out. The next process evaluates the weights
+    of the checkpoint, which are the best so far, and is killed before it saves another checkpoint."""
+    table = tiny(pictures, **CHANGES, training__keep_checkpoints=1)
+    for options in (
+        {"place": WeightAverage, "name": "update", "calls": 3, "signaled": True},
+        {"place": WeightAverage, "name": "update", "calls": 1},
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            killed(patch, **options)
+            with pytest.raises((Killed, Interrupted)):
+                run(tmp_path / "run", table)
+    names = ("best-000000002", "best-000000004", "training-000000004")
+    assert files(tmp_path / "run") == [f"{name}.safetensors" for name in names]
+    stopped = run(tmp_path / "run", table)
+    assert same(weights(stopped), weights(whole))
+    assert files(stopped) == [f"{name}-000000007.safetensors" for name in ("best", "training")] + [
+        "weights.safetensors"
+    ]
+
+
 def test_a_checkpoint_with_damaged_best_weights_counts_as_damaged(pictures, whole, tmp_path, caplog):
     shutil.copytree(whole, tmp_path / "run")
     folder = tmp_path / "run" / "factors" / "prior"
