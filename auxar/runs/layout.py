@@ -87,9 +87,8 @@ class RunFolder:
     def saved(self) -> list[Path]:
         """The files of weights and the checkpoints of all factors."""
         # Best weights on validation images do not count: without a checkpoint, training starts again.
-        return [
-            path for name in ("training*", "weights") for path in entries(self.path, f"factors/*/{name}.safetensors")
-        ]
+        found = entries(self.path, "factors/*/*.safetensors")
+        return [path for path in found if not path.name.startswith("best-")]
 
     @property
     def made(self) -> bool:

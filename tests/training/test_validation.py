@@ -271,9 +271,8 @@ def test_best_weights_of_a_checkpoint_stay_until_the_next_checkpoint(pictures, w
     assert files(tmp_path / "run") == [f"{name}.safetensors" for name in names]
     stopped = run(tmp_path / "run", table)
     assert same(weights(stopped), weights(whole))
-    assert files(stopped) == [f"{name}-000000007.safetensors" for name in ("best", "training")] + [
-        "weights.safetensors"
-    ]
+    names = ("best-000000007", "training-000000007", "weights")
+    assert files(stopped) == [f"{name}.safetensors" for name in names]
 
 
 def test_a_checkpoint_with_damaged_best_weights_counts_as_damaged(pictures, whole, tmp_path, caplog):
