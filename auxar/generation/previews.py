@@ -79,6 +79,9 @@ class Previews:
             found = sorted(gather_object(found), key=lambda entry: entry[0])
         if team.rank == 0:
             folder = self.run.factor(factor.name)
+            for later, path in pictures(folder):
+                if later > step:  # Training was killed and continues from an earlier step, perhaps to fewer steps.
+                    remove(path)
             picture = sheet(torch.stack([image for _, image in found]), factor.image, columns=len(found))
             save_png(picture, folder / f"samples-{step:09d}.png")
             _thin_out(folder)

@@ -86,7 +86,9 @@ class RunFolder:
     @property
     def saved(self) -> list[Path]:
         """The files of weights and the checkpoints of all factors."""
-        return entries(self.path, "factors/*/*.safetensors")
+        # Best weights on validation images do not count: without a checkpoint, training starts again.
+        found = entries(self.path, "factors/*/*.safetensors")
+        return [path for path in found if not path.name.startswith("best-")]
 
     @property
     def made(self) -> bool:

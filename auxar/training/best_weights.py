@@ -15,8 +15,7 @@ from torch import Tensor
 from auxar.files import DamagedFile, Shapes, is_file, read_tensors, remove, write_tensors
 from auxar.interfaces import Factor
 from auxar.runs.weights import check_shapes
-from auxar.training.checkpoints import NAME as CHECKPOINT
-from auxar.training.checkpoints import numbered
+from auxar.training.checkpoints import best_step, checkpoints, numbered
 
 NAME = re.compile(r"best-(\d+)\.safetensors")
 
@@ -47,9 +46,7 @@ def read_best(folder: Path, factor: Factor, step: int) -> dict[str, Tensor]:
 def remove_unneeded(folder: Path) -> None:
     """Removes files of best weights, except the newest file and the files that the kept checkpoints need."""
     files = dict(numbered(folder, NAME))
-    needed = {max(files, default=-1)}
-    for checkpoint, _ in numbered(folder, CHECKPOINT):
-        needed.add(max((step for step in files if step <= checkpoint), default=-1))
+    needed = {max(files, default=-1), *(best_step(path) for path in checkpoints(folder))}
     for step, path in files.items():
         if step not in needed:
             remove(path)

@@ -19,7 +19,7 @@ from attrs.validators import ge, optional
 from torch import Tensor
 
 from auxar.errors import UserError, one_line
-from auxar.files import DamagedFile, Shapes, entries, parse_json, read_tensors, remove, write_tensors
+from auxar.files import DamagedFile, Shapes, entries, parse_json, read_metadata, read_tensors, remove, write_tensors
 from auxar.interfaces import Factor
 from auxar.runs.history import History, Part, read_history
 from auxar.runs.records import RECORDS
@@ -109,6 +109,14 @@ def step_of(checkpoint: Path) -> int:
     """The number of steps in the name of a checkpoint; 0 for the single checkpoint of earlier versions."""
     match = NAME.fullmatch(checkpoint.name)
     return int((match and match[1]) or 0)
+
+
+def best_step(checkpoint: Path) -> int | None:
+    """The step of the best weights so far that a checkpoint names in its header; None if it is damaged."""
+    try:
+        return _validation(read_metadata(checkpoint)).best_step
+    except (DamagedFile, Misfit, ValueError):
+        return None
 
 
 def save(
@@ -231,7 +239,7 @@ def _progress(path: Path, metadata: Mapping[str, str], steps: int) -> Progress:
         math.fsum(losses)
         if not skipped <= step <= steps:
             raise ValueError(f"expected skipped ≤ step ≤ {steps}, got step {step} with {skipped} skipped")
-        validation = RECORDS.structure(parse_json(metadata.get("validation", "{}")), ValidationProgress)
+        validation = _validation(metadata)
         if not (validation.best_step or 0) <= validation.step <= step:
             raise ValueError(f"expected evaluations up to step {step}, got {validation}")
     except (Misfit, KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -239,6 +247,10 @@ def _progress(path: Path, metadata: Mapping[str, str], steps: int) -> Progress:
             f"{path} is damaged: a value of its training progress is missing or invalid ({error})"
         ) from None
     return Progress(step, skipped, float(seconds), tuple(map(float, losses)), validation)
+
+
+def _validation(metadata: Mapping[str, str]) -> ValidationProgress:
+    return RECORDS.structure(parse_json(metadata.get("validation", "{}")), ValidationProgress)
 
 
 def _history(path: Path, metadata: Mapping[str, str], step: int) -> History:

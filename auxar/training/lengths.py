@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Sized
+from typing import Any
 
 from auxar.data import ImageSet
 from auxar.errors import UserError
@@ -102,14 +103,26 @@ def _too_short(recipe: Recipe, name: str, total: int, done: int, finished: int |
 
 
 def _check_rates(run: RunFolder, recipe: Recipe) -> None:
-    """Raises `UserError` if a learning rate differs from the stored recipe. It is called if no step is left to do."""
+    """Raises `UserError` if a learning rate differs from the stored recipe. It is called if no step is left to do.
+
+    If further training was begun and given up, the stored recipe has the settings of the further training. A factor may
+    therefore also have the settings that its weights were trained with.
+    """
     stored = read_recipe(run.recipe)
     for name in recipe.factor_names:
-        before, after = settings_of(stored.training_of(name)), settings_of(recipe.training_of(name))
-        for key in sorted((before.keys() | after.keys()) - LENGTHS):
+        before, after = _rates(settings_of(stored.training_of(name))), _rates(settings_of(recipe.training_of(name)))
+        trained = read_trained(run, name)
+        parts = trained.history.parts if trained and trained.history else ()
+        if parts and _rates(parts[-1].settings) == after:
+            continue
+        for key in sorted(before.keys() | after.keys()):
             if before.get(key) != after.get(key):
                 raise UserError(
                     f"{training_key(recipe, name)}.{key}: {after.get(key)} would have no effect, because all factors "
                     f"are trained, {name} with {before.get(key)}; set a larger training.{_length(recipe, name)} to "
                     f"train further, or use {before.get(key)}"
                 )
+
+
+def _rates(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in LENGTHS}

@@ -129,7 +129,7 @@ class _Training:
         if saved is not None:
             saved.restore(optimizer, average)
             self.meter.resume(saved.progress)
-            self.validation.resume(saved.progress)
+        self.validation.resume(self.meter.progress if saved is None else saved.progress)
         self.history = self.history.continued(self.step, self.config)
         model, optimizer = self.team.prepare(self.factor.train(), optimizer)
         with between_steps() as requests, contextlib.closing(self.meter):

@@ -69,7 +69,7 @@ class Validation:
             read_best(self.folder, self.factor, progress.validation.best_step)
 
     def resume(self, progress: Progress) -> None:
-        """Continues with the outcome in a checkpoint. Files of best weights that are newer are removed."""
+        """Continues with the outcome in a checkpoint, or begins. Files of best weights that are newer are removed."""
         self.progress = progress.validation
         if self.team.rank == 0:
             remove_later(self.folder, progress.step)

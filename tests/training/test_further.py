@@ -136,6 +136,13 @@ def test_other_lengths_are_refused_and_change_nothing(pictures, copied, changes,
     assert {name: content for name, content in snapshot(copied).items() if name != ".lock.json"} == before
 
 
+def test_the_former_recipe_is_accepted_after_further_training_was_stopped(pictures, copied):
+    with stopping_after(1):
+        run(copied, tiny(pictures, **LONGER))
+    run(copied, tiny(pictures, sampling__images=0))
+    assert [factor["steps"] for factor in read_json(copied / "evaluation.json")["factors"]] == [4, 4]
+
+
 def with_metadata(folder: Path, **metadata: str) -> RunFolder:
     """Writes weights of a factor with this metadata."""
     found = RunFolder(folder)

@@ -240,6 +240,41 @@ def test_a_newer_file_does_not_confuse_a_training_that_goes_on(pictures, tmp_pat
     assert [file for file in files(stopped) if file.startswith("best")] == ["best-000000004.safetensors"]
 
 
+def test_best_weights_and_pictures_of_an_abandoned_training_are_removed(pictures, tmp_path, figures):
+    """The process is killed before the first checkpoint. Training then starts again, with fewer steps."""
+    changes = {**CHANGES, "training__checkpoint_every": 100, "training__sample_every": 2}
+    table = tiny(pictures, **changes)
+    with pytest.MonkeyPatch.context() as patch:
+        killed(patch, WeightAverage, "update", 5)
+        with pytest.raises(Killed):
+            run(tmp_path / "run", table)
+    assert files(tmp_path / "run") == ["best-000000004.safetensors"]
+    figures[3] = 6.0
+    # As no checkpoint exists, other keys of the recipe may change, too.
+    again = run(tmp_path / "run", tiny(pictures, **{**changes, "training__steps": 3, "training__batch_size": 2}))
+    assert (metadata(again)["step"], metadata(again)["kept"]) == ("2", "best")
+    assert files(again)[0] == "best-000000002.safetensors"
+    drawn = sorted(file.name for file in again.glob("factors/prior/samples-*.png"))
+    assert drawn == ["samples-000000002.png", "samples-000000003.png"]
+
+
+def test_best_weights_of_a_checkpoint_stay_until_the_next_checkpoint(pictures, whole, tmp_path):
+    """A signal ends training after step 4, so that its evaluation is left out. The next process evaluates the weights
+    of the checkpoint, which are the best so far, and is killed before it saves another checkpoint."""
+    table = tiny(pictures, **CHANGES, training__keep_checkpoints=1)
+    for calls, signaled in ((3, True), (1, False)):
+        with pytest.MonkeyPatch.context() as patch:
+            killed(patch, WeightAverage, "update", calls, signaled=signaled)
+            with pytest.raises((Killed, Interrupted)):
+                run(tmp_path / "run", table)
+    names = ("best-000000002", "best-000000004", "training-000000004")
+    assert files(tmp_path / "run") == [f"{name}.safetensors" for name in names]
+    stopped = run(tmp_path / "run", table)
+    assert same(weights(stopped), weights(whole))
+    names = ("best-000000007", "training-000000007", "weights")
+    assert files(stopped) == [f"{name}.safetensors" for name in names]
+
+
 def test_a_checkpoint_with_damaged_best_weights_counts_as_damaged(pictures, whole, tmp_path, caplog):
     shutil.copytree(whole, tmp_path / "run")
     folder = tmp_path / "run" / "factors" / "prior"
