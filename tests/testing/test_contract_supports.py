@@ -654,7 +654,7 @@ def test_a_strangers_support_that_is_off_by_one_is_caught(by):
     ("build", "config"),
     [
         (PyramidView, PyramidConfig(3)),
-        (PyramidView, PyramidConfig(4)),
+        pytest.param(PyramidView, PyramidConfig(4), marks=pytest.mark.slow),
         (GrayscaleView, GrayscaleConfig(3)),
         # With 256 levels, the view has as many values as a byte holds.
         pytest.param(
