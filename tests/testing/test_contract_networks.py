@@ -260,8 +260,8 @@ def test_a_network_that_is_causal_in_evaluation_mode_only_is_caught():
     [
         (Ahead, AHEAD),
         # The checks of these laws are the same as for priors, except that `Blind` ignores the features.
-        pytest.param(Unsaved, "save", marks=pytest.mark.slow),
-        pytest.param(Unused, "gradient", marks=pytest.mark.slow),
+        pytest.param(Unsaved, NETWORKS[Unsaved], marks=pytest.mark.slow),
+        pytest.param(Unused, NETWORKS[Unused], marks=pytest.mark.slow),
         (Blind, "gradient: the loss does not depend on the features, so the decoder ignores the view (image)"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
