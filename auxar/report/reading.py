@@ -95,7 +95,7 @@ class RunContent:
     """A picture that shows samples at every depth, from the last view to the image."""
     figures: Sequence[tuple[FigureEntry, Picture]] = ()
     strips: Mapping[str, Sequence[tuple[int, Picture]]] = {}
-    """By the name of a factor, pictures that it drew during its training, with their steps in ascending order."""
+    """The pictures that each factor drew during its training, by its name, with their steps in ascending order."""
     too_large: Sequence[str] = ()
     """Names of pictures that are left out because they are too large for the page."""
 

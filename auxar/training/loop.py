@@ -222,7 +222,7 @@ class _Training:
         return total
 
     def _validate(self, average: WeightAverage) -> None:
-        self.validation.update(self.meter, average, self._facts())
+        self.validation.update(self.meter, average, self._facts)
 
     def _save(self, optimizer: Any, average: WeightAverage) -> None:
         if self.team.rank == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
@@ -74,11 +74,11 @@ class Validation:
         if self.team.rank == 0:
             remove_later(self.folder, progress.step)
 
-    def update(self, meter: Meter, average: WeightAverage, facts: Mapping[str, str]) -> None:
+    def update(self, meter: Meter, average: WeightAverage, facts: Callable[[], Mapping[str, str]]) -> None:
         """Evaluates the factor if an evaluation is due after the last step of `meter` and was not done before.
 
         The average of the weights is evaluated or, without an average, the weights of the last step. New best weights
-        are written with `facts` as metadata. The factor's weights, its gradient and its mode are the same afterwards.
+        are written with `facts()` as metadata. The factor's weights, its gradient and its mode are the same afterwards.
         """
         if self.data is None or not self._is_due(meter.step):
             return
@@ -90,7 +90,7 @@ class Validation:
             if math.isfinite(bits) and (self.progress.best is None or bits < self.progress.best):
                 self.progress = ValidationProgress(meter.step, meter.step, bits)
                 if self.config.keep_best and self.team.rank == 0:
-                    write_best(self.folder, self.factor, meter.step, facts)
+                    write_best(self.folder, self.factor, meter.step, facts())
         meter.add_validation(bits, time.perf_counter() - started)
 
     def choose(self, step: int, average: WeightAverage) -> dict[str, str]:

@@ -195,7 +195,7 @@ def test_every_factor_has_its_chart(run):
 
 
 def test_validation_images_have_a_curve_and_the_kept_weights_a_mark(run):
-    """Of the last two factors, one kept its best weights, and the other one stopped early with its last weights."""
+    """Two factors have validation images. One kept its best weights, and the other stopped early and kept its last."""
     assert "validation" not in read(run).text
     table = evaluation()
     table["factors"][1] |= {"steps": 600, "kept": "best", "trained_steps": 1200}
