@@ -13,7 +13,7 @@ Functions (the first six are also commands of the command line; `write_views` is
     figures         draws the paper's figures with a run's model
     compare         compares the held-out bits/dim of runs
     write_views     writes the images of a recipe's data set at a depth of its chain, as another recipe's data
-    load            loads the trained model of a run, with the methods log_prob, bits_per_dim and sample
+    load            loads the trained model of a run as an `ImageModel`
     load_recipe     reads a recipe from a TOML file and loads its plugins
     factor_costs    computes the parameters, multiply-adds and memory of every factor of a recipe
 
@@ -46,6 +46,7 @@ Interfaces that plugins implement:
     PixelSource     decides the value of each pixel
 
 Models:
+    ImageModel      a trained model: log_prob, log_probs, bits_per_dim and sample, without gradients
     Chain, Stage    a model of stages p(X | X̂) and a prior of the coarsest view; a chain is itself a prior
 
 Building blocks for plugins:
@@ -80,6 +81,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.errors import UserError
     from auxar.evaluation.comparison import Comparison
     from auxar.generation.inputs import GivenRequest
+    from auxar.image_model import ImageModel, load
     from auxar.interfaces import (
         INTERFACE_VERSION,
         MOST_SIDE,
@@ -117,7 +119,6 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.recipe.choices import HeadChoice
     from auxar.recipe.cost import factor_costs
     from auxar.runs.layout import RunFolder
-    from auxar.runs.weights import load
     from auxar.sources import DrawSource, ForceSource
     from auxar.support import SumSupport
 
@@ -144,6 +145,7 @@ __all__ = [
     "GivenRequest",
     "Head",
     "HeadChoice",
+    "ImageModel",
     "ImageSpec",
     "Interval",
     "Known",
@@ -191,6 +193,7 @@ _MODULES = {
     "Component": "plugins",
     "GivenRequest": "generation.inputs",
     "HeadChoice": "recipe.choices",
+    "ImageModel": "image_model",
     "Recipe": "recipe",
     "Registry": "plugins",
     "RunFolder": "runs.layout",
@@ -202,7 +205,7 @@ _MODULES = {
     "factor_costs": "recipe.cost",
     "figures": "commands.figures",
     "hookimpl": "plugins",
-    "load": "runs.weights",
+    "load": "image_model",
     "load_plugins": "plugins",
     "load_recipe": "recipe",
     "run": "pipeline",

@@ -8,7 +8,7 @@ import pytest
 from helpers.tiny_runs import PROJECT
 
 LAYERS = [
-    ["errors", "numerics"],
+    ["errors", "numerics", "progress"],
     ["files", "structuring"],
     ["interfaces", "locks"],
     ["distributed", "model", "plugins", "sources", "support"],
@@ -17,7 +17,7 @@ LAYERS = [
     ["evaluation"],
     ["training"],
     ["generation"],
-    ["report"],
+    ["image_model", "report"],
     ["commands", "pipeline"],
     ["cli"],
     ["__main__"],

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from auxar.data import ImageSet, load_images
 from auxar.data.writing import check_new, check_pictures, new_folder, write_images
 from auxar.distributed.joining import working_together
 from auxar.errors import UserError, one_line
 from auxar.interfaces import View
+from auxar.progress import progress_bar
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_views
 
@@ -97,7 +97,7 @@ def _batches(images: ImageSet, views: Sequence[View], description: str) -> Itera
     total = len(images) if isinstance(images, Sized) else None
     names: list[str] = []
     batch: list[Tensor] = []
-    with tqdm(total=total, desc=description, unit="image") as progress:
+    with progress_bar(total=total, desc=description, unit="image") as progress:
         for name, image in images.named():
             names.append(name)
             batch.append(image)

@@ -18,7 +18,6 @@ import attrs
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from tqdm import tqdm
 
 from auxar.data import DataSets, ImageSet, evaluation_batches
 from auxar.distributed.group import Team
@@ -36,6 +35,7 @@ from auxar.evaluation.records import (
 )
 from auxar.files import DamagedFile, is_file, write_json, write_tensors
 from auxar.interfaces import Factor, ImageSpec, Prior
+from auxar.progress import progress_bar
 from auxar.recipe import Recipe
 from auxar.runs.history import History, read_history
 from auxar.runs.layout import RunFolder
@@ -104,7 +104,7 @@ def factor_nats(
     tells = torch.zeros((len(chosen), 2), dtype=torch.int64)
     shares = evaluation_batches(images, batch_size=batch_size, limit=limit, rank=team.rank, processes=team.processes)
     silent = description is None or team.rank != 0
-    for indices, batch in tqdm(shares, desc=description, unit="batch", disable=silent):
+    for indices, batch in progress_bar(shares, desc=description, unit="batch", disable=silent):
         if digest is not None:
             digest.add(indices, batch)
         views = model.views(batch.to(team.device))

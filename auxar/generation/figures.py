@@ -10,7 +10,6 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from auxar.data import ImageSet
 from auxar.evaluation.nearest import Neighbors, neighbors
@@ -18,6 +17,7 @@ from auxar.files import is_file, write_json
 from auxar.generation.samples import draw_views, first_images
 from auxar.generation.sheets import can_be_shown, labeled, save_png
 from auxar.interfaces import DrawRule, ImageSpec, Prior, Sampler, SampleRequest
+from auxar.progress import progress_bar
 from auxar.recipe import Recipe, SamplingConfig
 
 DRAWS = 4
@@ -210,7 +210,7 @@ def draw_figures(figures: Figures, folder: Path) -> None:
     After each figure, `figures.json` is written with the file names, titles and captions of the figures so far.
     """
     entries = []
-    for figure in tqdm(list(figures.all()), desc="figures", unit="figure"):
+    for figure in progress_bar(list(figures.all()), desc="figures", unit="figure"):
         save_png(figure.draw(), folder / f"{figure.name}.png")
         entries.append({"file": f"{figure.name}.png", "title": figure.title, "caption": figure.caption})
         write_json(folder / "figures.json", entries)

@@ -15,13 +15,13 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from auxar.data import ImageSet, evaluation_batches
 from auxar.errors import UserError
 from auxar.files import FILE, FOLDER, entries, kind, read_json, remove, unfinished, write_json
 from auxar.generation.sheets import can_be_shown, growth, save_png, sheet, sheet_columns, to_uint8
 from auxar.interfaces import ImageSpec, Prior, Sampler, SampleRequest
+from auxar.progress import progress_bar
 from auxar.recipe import SamplingConfig
 from auxar.runs.lock import HOLDER, LOCK
 
@@ -158,7 +158,9 @@ def batches(
     done = 0
     begun = False
     try:
-        with tqdm(total=len(mine), desc="sampling", unit="image", disable=not accelerator.is_main_process) as progress:
+        with progress_bar(
+            total=len(mine), desc="sampling", unit="image", disable=not accelerator.is_main_process
+        ) as progress:
             for start in range(0, len(mine), config.batch_size):
                 indices = tuple(mine[start : start + config.batch_size])
                 drawn = draw(indices)

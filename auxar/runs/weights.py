@@ -19,20 +19,10 @@ from auxar.recipe.building import build_model
 from auxar.recipe.structuring import unstructure
 from auxar.runs.history import History, read_history
 from auxar.runs.layout import RunFolder
-from auxar.runs.opening import open_run
 from auxar.runs.versions import check_versions
 
 LONGEST_NAME = 100
 """Maximum number of characters of a tensor's name, and of its shape, in an error message."""
-
-
-def load(path: str | Path, *, device: str = "cpu", trust_plugins: bool = False) -> Prior:
-    """The trained model of a run, ready for `log_prob`, `bits_per_dim` and `sample`.
-
-    Raises `UserError` if the weights of a factor are missing, damaged or from another model. It is also raised if the
-    run has plugin files, which are code, and `trust_plugins` is False.
-    """
-    return trained_model(*open_run(Path(path), trust_plugins=trust_plugins)).eval().to(device)
 
 
 def trained_model(run: RunFolder, recipe: Recipe, registry: Registry) -> Prior:

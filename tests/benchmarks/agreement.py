@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--rule", default="ancestral")
     parser.add_argument("--no-raster", action="store_true", help="leave out the slow raster sampler")
     options = parser.parse_args()
-    model = auxar.load(options.run)
+    model = auxar.load(options.run).chain
     found = shares(model, options.images, options.rule, not options.no_raster)
     facts = {"images": options.images, "image": str(model.image), "rule": options.rule}
     print(json.dumps({**facts, "pairs": found}, indent=2))

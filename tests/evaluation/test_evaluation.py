@@ -72,7 +72,7 @@ def data(finished) -> DataSets:
 @pytest.fixture(scope="module")
 def nats(finished, data) -> dict[str, torch.Tensor]:
     """Log-likelihoods (nats) of images evaluated one at a time, shape (factors, images), for each set of images."""
-    model = auxar.load(finished)
+    model = auxar.load(finished).chain
     found = {}
     for name, images in (("heldout", data.heldout), ("training", data.train)):
         with torch.no_grad():
@@ -88,7 +88,7 @@ def nats(finished, data) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def bits(finished, data) -> dict[str, list[float]]:
     """Bits/dim of images evaluated one at a time by the whole model in float64, for each set of images."""
-    model = auxar.load(finished).double()
+    model = auxar.load(finished).chain.double()
     with torch.no_grad():
         return {
             name: [model.log_prob(pixels[None]).item() / (-math.log(2) * 192) for _, pixels in images.every(1, 0, None)]
@@ -116,7 +116,7 @@ def error_of(values: np.ndarray) -> float:
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 64])
 @pytest.mark.parametrize("limit", [None, 1, 5, 17])
 def test_every_image_counts_once_whatever_the_batch(finished, data, nats, batch_size, limit):
-    model = auxar.load(finished)
+    model = auxar.load(finished).chain
     chain = model.factors
     found = factor_nats(model, chain, data.train, Team(Accelerator()), batch_size=batch_size, limit=limit)
     assert all(each.total.dtype == torch.float64 for each in found)
@@ -125,7 +125,7 @@ def test_every_image_counts_once_whatever_the_batch(finished, data, nats, batch_
 
 
 def test_factors_can_be_evaluated_apart(finished, data, nats):
-    model = auxar.load(finished)
+    model = auxar.load(finished).chain
     for index, factor in enumerate(model.factors):
         [found] = factor_nats(model, [factor], data.heldout, Team(Accelerator()), batch_size=4)
         torch.testing.assert_close(found.total, nats["heldout"][index], rtol=1e-5, atol=1e-3)
@@ -165,7 +165,7 @@ def test_two_processes_evaluate_as_one_and_print_once(finished, bits):
 
 
 def test_totals_are_sums_of_single_images(finished, data, nats):
-    model = auxar.load(finished)
+    model = auxar.load(finished).chain
     table = read_json(evaluate(finished).evaluation)
     for name in COUNTS:
         total = nats[name].sum(0)
@@ -240,7 +240,7 @@ def test_the_table_says_what_it_is_about(finished, data):
         "heldout_digest": digest.hexdigest(),
     }
     sizes = [8, 4, 2]
-    for factor, entry, size in zip(auxar.load(finished).factors, table["factors"], sizes, strict=True):
+    for factor, entry, size in zip(auxar.load(finished).chain.factors, table["factors"], sizes, strict=True):
         assert entry["image"] == {"channels": 3, "height": size, "width": size, "levels": 256}
         below = {"channels": 3, "height": size // 2, "width": size // 2, "levels": 256}
         assert entry["view"] == (None if entry["factor"] == "prior" else below)
@@ -284,7 +284,7 @@ def test_other_settings_for_one_evaluation(finished):
 
 
 def test_factors_see_an_image_and_its_view_only(finished, data):
-    model = auxar.load(finished)
+    model = auxar.load(finished).chain
     images = torch.stack([pixels for _, pixels in data.heldout.every(1, 0, None)])
     views = [*model.views(images), None]
     with torch.no_grad():
@@ -375,7 +375,7 @@ def test_figures_of_channels(finished):
 
 
 def test_the_standard_error_of_a_channel(finished, data):
-    model = auxar.load(finished)
+    model = auxar.load(finished).chain
     views = model.views(torch.stack([pixels for _, pixels in data.heldout.every(1, 0, None)]))
     with torch.no_grad():
         channels = model.prior.log_prob_by_channel(views[2]).channels
@@ -386,7 +386,7 @@ def test_the_standard_error_of_a_channel(finished, data):
 
 
 def test_heads_that_do_not_tell_channels_apart_show_none(finished, data, monkeypatch):
-    model = auxar.load(finished)
+    model = auxar.load(finished).chain
     assert isinstance(model, Chain)
     monkeypatch.setattr(model.stages[0].decoder.network.head, "channel_log_prob", lambda parameters, image: None)
     found = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
@@ -446,7 +446,7 @@ def test_a_prior_is_exact_or_a_bound_as_it_says(data, prior, kind):
     ],
 )
 def test_the_weights_are_averaged_if_those_of_all_trained_factors_are(finished, kinds, expected):
-    chain = auxar.load(finished).factors
+    chain = auxar.load(finished).chain.factors
     metadata = {factor.name: {"weights": kind} for factor, kind in zip(chain, kinds, strict=True) if kind}
     table = _evaluation(chain, {}, metadata, {}, DataFacts("pictures"))
     assert [factor.weights for factor in table.factors] == list(kinds)
@@ -600,7 +600,7 @@ def test_the_same_weights_in_a_restricted_run_have_so_many_bits_fewer(finished, 
 
 
 def test_the_standard_errors_of_what_is_wasted(finished, data):
-    model = auxar.load(finished)
+    model = auxar.load(finished).chain
     stages = factor_nats(model, model.factors[:2], data.heldout, Team(Accelerator()), batch_size=4)
     table = read_json(evaluate(finished).evaluation)
     whole = np.zeros(6)
@@ -633,7 +633,7 @@ def test_a_free_factor_that_cannot_tell_leaves_no_total(pictures, tmp_path):
 
 
 def test_a_decoder_that_cannot_be_restricted_does_not_tell(finished, data, monkeypatch):
-    model = auxar.load(finished)
+    model = auxar.load(finished).chain
     assert isinstance(model, Chain)
     monkeypatch.setattr(model.stages[0].decoder, "restricts", False)
     found = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)

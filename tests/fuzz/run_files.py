@@ -129,7 +129,7 @@ def sources() -> Sources:
 
 
 def load(found: Sources, folder: Path) -> None:
-    model = auxar.load(folder)
+    model = auxar.load(folder).chain
     if model.image.dims <= MOST_DIMS:
         model.log_prob(torch.zeros((1, *model.image.shape), dtype=torch.int64))
         model.sample(1)

@@ -35,7 +35,7 @@ def test_a_thousand_images(pictures, tmp_path, view, head):
     folder = run(tmp_path / "run", tiny(pictures, sampling__images=0, **steps, **changes))
     losses = [line["bits_per_dim"] for line in metrics(folder) if line["factor"] == "stage0"]
     assert sum(losses[-5:]) < sum(losses[:5])
-    model = auxar.load(folder)
+    model = auxar.load(folder).chain
     assert isinstance(model, Chain)
     shown = torch.stack([torch.from_numpy(np.array(Image.open(file))) for file in sorted(pictures.iterdir())])
     noise = random_images(1000 - len(shown), model.image, 3)

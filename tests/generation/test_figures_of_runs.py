@@ -67,7 +67,7 @@ def nearest(wanted, candidates):
 
 def expected_figures(folder, images, rows, seed, rule):
     """Returns the images of each figure by column, the titles of the columns and the names of the rows."""
-    model, sampler = auxar.load(folder), AutoSampler()
+    model, sampler = auxar.load(folder).chain, AutoSampler()
     heldout, training = images[0][:rows], images[1]
 
     def samples(count, rule=rule):
@@ -216,7 +216,7 @@ def test_the_pictures_of_samples_show_the_drawn_images(drawn, tmp_path, monkeypa
     assert main(["sample", str(drawn), "-n", "6", *options, "--out", str(tmp_path)]) == 0
     passed = time.perf_counter() - started
     with torch.no_grad():
-        views = auxar.load(drawn).draw_views(SampleRequest(tuple(range(6)), 4, rule), AutoSampler())
+        views = auxar.load(drawn).chain.draw_views(SampleRequest(tuple(range(6)), 4, rule), AutoSampler())
     colors = [view.permute(0, 2, 3, 1).byte().numpy() for view in views]
     assert sorted(file.name for file in (tmp_path / "images").iterdir()) == [
         f"00000{number}.png" for number in range(6)

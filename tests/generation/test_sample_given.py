@@ -96,7 +96,7 @@ def as_tensor(values):
 @pytest.mark.parametrize("stage", [0, 1])
 def test_the_command_draws_a_sample_again_from_its_view(finished, sampled, tmp_path, caplog, stage):
     """If the drawn view of a sample is saved as a picture and given as a view, the same sample is drawn."""
-    model = auxar.load(finished)
+    model = auxar.load(finished).chain
     with torch.no_grad():
         views = model.draw_views(SampleRequest((0,), 4), AutoSampler())
     colors = to_uint8(views[stage + 1], model.specs[stage + 1])[0]
@@ -128,7 +128,7 @@ def test_the_command_draws_from_the_view_of_an_image(finished, sampled, pictures
     assert np.array_equal(same["images"], arrays["images"])
     other, _ = sampled("--given", second, "-n", 3)
     assert not np.array_equal(other["images"], arrays["images"])
-    model = auxar.load(finished)
+    model = auxar.load(finished).chain
     with torch.no_grad():
         expected = model.views(as_tensor(arrays["given"]))[1]
         factor = model.factors[0]
@@ -409,7 +409,7 @@ def test_more_than_a_thousand_draws_make_way_as_fewer_do(sampled, pictures, tmp_
 
 
 def test_draws_under_every_rule_are_those_of_the_api(finished, sampled, pictures):
-    model = auxar.load(finished)
+    model = auxar.load(finished).chain
     arrays, _ = sampled("--given", pictures / "002.png", "--rule", "reduced", "--reduction", 1.5, "-n", 2, "--seed", 9)
     request = SampleRequest((0, 1), 9, DrawRule("reduced", reduction=1.5))
     with torch.no_grad():

@@ -114,7 +114,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 def verbs(clean: Path) -> dict[str, Callable[[Path], Any]]:
     """Returns all operations that open a run's folder, by name. `run` continues it with the recipe of the clean run."""
     return {
-        "load": lambda folder: auxar.load(folder).sample(1),
+        "load": lambda folder: auxar.load(folder).chain.sample(1),
         "check": lambda folder: factor_costs(*load_recipe(folder / "recipe.toml")),
         "report": write_report,
         "compare": lambda folder: compare_runs([clean, folder]),
@@ -366,7 +366,7 @@ def opening(folder: Path, *, trust_plugins: bool = False) -> list[Callable[[], A
     """Returns all operations that load the plugins of a run."""
     recipe = folder / "recipe.toml"
     return [
-        lambda: auxar.load(folder, trust_plugins=trust_plugins),
+        lambda: auxar.load(folder, trust_plugins=trust_plugins).chain,
         lambda: evaluate(folder, trust_plugins=trust_plugins),
         lambda: sample(folder, settings=["sampling.images=1"], trust_plugins=trust_plugins),
         lambda: run_recipe(recipe, out=folder.parent / "again", trust_plugins=trust_plugins),
@@ -395,7 +395,7 @@ def test_the_commands_say_so_too(plugged, capsys):
 def test_trusted_code_is_named_before_it_is_loaded(plugged, caplog):
     (plugged / "plugins" / "thin.py").write_text(VIEW + MARKING + "1 / 0")
     with caplog.at_level(logging.INFO, "auxar"):
-        assert "ZeroDivisionError" in said(lambda: auxar.load(plugged, trust_plugins=True))
+        assert "ZeroDivisionError" in said(lambda: auxar.load(plugged, trust_plugins=True).chain)
     assert f"loading the plugin files {plugged / 'plugins' / 'thin.py'}" in caplog.text
     (plugged / "plugins" / "thin.py").write_text(VIEW + MARKING)
     for call in opening(plugged, trust_plugins=True):
@@ -429,7 +429,7 @@ def test_code_elsewhere_is_not_loaded_even_if_trusted(own, tmp_path, name, trust
     try:
         name = str(own.parent / "evil.py") if name == "ABSOLUTE" else name
         recipe(own, plugins=[name])
-        calls = [lambda: auxar.load(own, trust_plugins=trust), lambda: evaluate(own, trust_plugins=trust)]
+        calls = [lambda: auxar.load(own, trust_plugins=trust).chain, lambda: evaluate(own, trust_plugins=trust)]
         for call in calls:
             message = said(call)
             assert "is not in this run's folder plugins/" in message or name == "plugins/loop.py"

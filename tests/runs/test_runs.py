@@ -442,7 +442,7 @@ def test_a_full_disk_is_a_users_problem(tmp_path):
 
 
 def test_a_loaded_model(finished, pictures):
-    model = auxar.load(finished)
+    model = auxar.load(finished).chain
     assert not model.training
     image = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -462,14 +462,14 @@ def test_a_loaded_model(finished, pictures):
 
 @pytest.mark.parametrize("rule", ["ancestral", "map"])
 def test_samples_of_a_loaded_model(finished, rule):
-    model = auxar.load(finished)
+    model = auxar.load(finished).chain
     images = model.sample(5, rule=rule, seed=3)
     assert images.shape == (5, 3, 8, 8)
     model.image.check(images)
     model.image.check_range(images)
     assert torch.equal(model.sample(5, rule=rule, seed=3, batch_size=2), images)
     assert torch.equal(model.sample(2, rule=rule, seed=3, first=3), images[3:])
-    assert torch.equal(auxar.load(finished).sample(1, rule=rule, seed=3), images[:1])
+    assert torch.equal(auxar.load(finished).chain.sample(1, rule=rule, seed=3), images[:1])
     assert not torch.equal(model.sample(5, rule=rule, seed=4), images)
 
 
@@ -493,7 +493,7 @@ def test_the_bits_of_drawn_images_are_those_of_all_their_drawn_views(finished, t
     assert len(facts["bits_per_dim"]) == 5
     assert facts["kind"] == "bound"
     assert facts["columns"] == 3
-    model = auxar.load(finished).double()
+    model = auxar.load(finished).chain.double()
     assert isinstance(model, Chain)
     assert model.sampler is not None
     image, view = model.draw_views(SampleRequest(tuple(range(5)), 7), model.sampler)
@@ -611,7 +611,7 @@ def test_a_run_keeps_the_plugin_files_it_needs(pictures, tmp_path):
     folder.rename(moved)
     shutil.rmtree(recipe.parent)
     assert "this recipe names plugin files, which are code" in refusal(moved)
-    assert auxar.load(moved, trust_plugins=True).sample(2).shape == (2, 3, 8, 8)
+    assert auxar.load(moved, trust_plugins=True).chain.sample(2).shape == (2, 3, 8, 8)
     assert evaluate(moved, trust_plugins=True).path == moved
     (moved / "plugins" / "thin.py").unlink()
     with pytest.raises(UserError, match=r"thin\.py does not exist"):

@@ -105,7 +105,7 @@ def test_samples_and_reports_during_training_have_no_part_in_the_result(pictures
     assert metrics(folder) == metrics(everything)
     assert read_json(folder / "evaluation.json") == read_json(everything / "evaluation.json")
     # The last picture of a factor shows the first samples of the finished model.
-    model = auxar.load(folder)
+    model = auxar.load(folder).chain
     drawn = draw_views(model, SampleRequest(tuple(range(IMAGES))), own_sampler(model))
     for factor, images in zip(model.factors, drawn, strict=True):
         steps = dict(drawn_pictures(folder / "factors" / factor.name))
@@ -189,7 +189,7 @@ def test_a_gradient_in_bfloat16_is_near_that_in_float32(pictures, tmp_path):
         assert 1e-4 < (first - second).norm() / first.norm() < 0.03
     # Evaluation computes in float32.
     said = read_json(rough / "evaluation.json")["bits_per_dim"]["heldout"]
-    assert auxar.load(rough).bits_per_dim(heldout_images(rough)).mean().item() == pytest.approx(said, rel=1e-6)
+    assert auxar.load(rough).chain.bits_per_dim(heldout_images(rough)).mean().item() == pytest.approx(said, rel=1e-6)
 
 
 def moments(folder, factor):
@@ -206,7 +206,7 @@ def test_likelihoods_of_a_trained_model_are_near_in_bfloat16(tmp_path):
     table = tiny(tmp_path, **emoji, prior__filters=16, stage__0__decoder__filters=16, sampling__images=0)
     folder = run(tmp_path / "run", table)
     images = heldout_images(folder)
-    model = auxar.load(folder)
+    model = auxar.load(folder).chain
     with torch.no_grad():
         exact = model.bits_per_dim(images)
         with torch.autocast("cpu", torch.bfloat16):

@@ -93,7 +93,7 @@ def test_evaluations_have_no_part_in_the_last_weights_and_are_those_of_the_run(p
     _, recipe, registry = open_run(folder)
     images = load_images(recipe.data, recipe.image, registry.dataset_paths()).validation
     assert images is not None
-    model = auxar.load(folder)
+    model = auxar.load(folder).chain
     found = factor_nats(model, model.factors, images, Team(Accelerator()), batch_size=4, limit=5)
     expected = {
         factor.name: (nats.total / (-math.log(2) * factor.image.dims)).mean().item()

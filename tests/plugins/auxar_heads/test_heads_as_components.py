@@ -131,7 +131,7 @@ def test_it_is_trained_evaluated_and_drawn_from(runs, name):
     assert len(losses) >= 4
     assert all(0 < loss < math.inf for loss in losses)
     assert read_json(folder / "evaluation.json")["bits_per_dim"]["heldout"] > 0
-    model = auxar.load(folder, trust_plugins=True)
+    model = auxar.load(folder, trust_plugins=True).chain
     assert isinstance(model, Chain)
     assert [type(part.network.head).__name__ for part in (model.stages[0].decoder, model.prior)] == ["BinomialHead"] * 2
     assert [part.network.head.gain for part in (model.stages[0].decoder, model.prior)] == [0.5] * 2
@@ -139,7 +139,7 @@ def test_it_is_trained_evaluated_and_drawn_from(runs, name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_sampler_and_engine_draws_the_same_image(runs, name):
-    model = auxar.load(runs(name), trust_plugins=True).double().eval()
+    model = auxar.load(runs(name), trust_plugins=True).chain.double().eval()
     request = SampleRequest((0, 4), 7)
     with torch.no_grad():
         expected = model.draw_views(request, RasterSampler())
@@ -152,7 +152,7 @@ def test_every_sampler_and_engine_draws_the_same_image(runs, name):
 
 @needs_native
 def test_the_log_says_once_that_it_is_called_back(runs, caplog):
-    model = auxar.load(runs("pixelcnn"), trust_plugins=True)
+    model = auxar.load(runs("pixelcnn"), trust_plugins=True).chain
     native._say_called_back.cache_clear()
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="auxar"):
