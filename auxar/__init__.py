@@ -81,7 +81,8 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.errors import UserError
     from auxar.evaluation.comparison import Comparison
     from auxar.generation.inputs import GivenRequest
-    from auxar.image_model import ImageModel, load
+    from auxar.image_model.loading import load
+    from auxar.image_model.model import ImageModel
     from auxar.interfaces import (
         INTERFACE_VERSION,
         MOST_SIDE,
@@ -193,7 +194,7 @@ _MODULES = {
     "Component": "plugins",
     "GivenRequest": "generation.inputs",
     "HeadChoice": "recipe.choices",
-    "ImageModel": "image_model",
+    "ImageModel": "image_model.model",
     "Recipe": "recipe",
     "Registry": "plugins",
     "RunFolder": "runs.layout",
@@ -205,7 +206,7 @@ _MODULES = {
     "factor_costs": "recipe.cost",
     "figures": "commands.figures",
     "hookimpl": "plugins",
-    "load": "image_model",
+    "load": "image_model.loading",
     "load_plugins": "plugins",
     "load_recipe": "recipe",
     "run": "pipeline",

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from auxar.interfaces import FactorLogProb, ImageSpec, Prior, evaluating
+from auxar.interfaces import Factor, FactorLogProb, ImageSpec, Known, Prior, evaluating
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
 
@@ -36,6 +36,11 @@ class ImageModel:
         """Whether log-likelihoods are exact. Otherwise they are lower bounds, and bits/dim are upper bounds."""
         return self.chain.exact
 
+    @property
+    def factors(self) -> list[Factor]:
+        """The factors by depth: `stage0`, `stage1`, … and finally `prior`."""
+        return self.chain.factors
+
     def log_prob(self, images: Tensor) -> Tensor:
         """Computes log p(image) in nats, shape (n,); a lower bound unless the model is `exact`."""
         self.image.check(images)
@@ -54,6 +59,6 @@ class ImageModel:
         """Computes -log₂ p(image) divided by the number of sub-pixels, shape (n,); an upper bound unless `exact`."""
         return self.log_prob(images) / (-math.log(2) * self.image.dims)
 
-    def sample(self, count: int, *, rule: str = "ancestral", seed: int = 0) -> Tensor:
+    def sample(self, count: int, *, rule: str = "ancestral", seed: int = 0, known: Known | None = None) -> Tensor:
         """Draws images: int64, shape (count, *image.shape)."""
-        return self.chain.sample(count, rule=rule, seed=seed)
+        return self.chain.sample(count, rule=rule, seed=seed, known=known)
