@@ -338,6 +338,7 @@ def ended(process: subprocess.Popen[str], seconds: float = 30) -> tuple[float, s
     return time.monotonic() - started, errors
 
 
+@pytest.mark.slow
 def test_the_death_of_a_process_ends_the_others_and_is_told(pictures, tmp_path):
     recipe = write(tmp_path / "tiny.toml", tiny(pictures, **CHANGES))
     settings = ["training.steps=1000000", "training.checkpoint_every=5"]

@@ -20,7 +20,7 @@ RULES = [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")]
     [
         pytest.param({"name": "pyramid", "factor": 2}, "logistic_mixture", id="pyramid"),
         pytest.param({"name": "grayscale"}, "logistic_mixture", id="grayscale", marks=pytest.mark.slow),
-        pytest.param({"name": "bitplanes", "drop": 4}, "softmax", id="bitplanes"),
+        pytest.param({"name": "bitplanes", "drop": 4}, "softmax", id="bitplanes", marks=pytest.mark.slow),
         pytest.param({"name": "subsample", "factor": 2}, "softmax", id="subsample", marks=pytest.mark.slow),
     ],
 )

@@ -33,7 +33,7 @@ def test_shipped_priors_keep_the_contract(name):
     check_prior(*component("prior", name))
 
 
-@pytest.mark.parametrize("name", ["pixelcnn", "pixelcnn++"])
+@pytest.mark.parametrize("name", ["pixelcnn", pytest.param("pixelcnn++", marks=pytest.mark.slow)])
 def test_shipped_decoders_keep_the_contract(name):
     check_decoder(*component("decoder", name))
 

@@ -172,7 +172,7 @@ def cases(draw, levels=(2, 3, 16, 256, 65536)):
     return Case(source, support, found, known, steps, parameters)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(case=cases())
 def test_native_draws_are_those_of_the_head(case):
     """The engines agree for all heads, levels, rules, intervals and known pixels, even for impossible intervals."""
@@ -387,7 +387,7 @@ def assert_one_image(samplers, network, request, data, seed):
 SAMPLERS = [RasterSampler(), CachedSampler("native"), AutoSampler("native")]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(network=st.one_of(light_networks(), other_networks()), request=REQUESTS, data=st.data(), seed=SEEDS)
 def test_a_sampler_draws_the_raster_samplers_image(network, request, data, seed):
     samplers = [*SAMPLERS, WavefrontSampler("native"), WavefrontSampler("torch")]

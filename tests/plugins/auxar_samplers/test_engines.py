@@ -164,7 +164,7 @@ def programs(draw):
 
 
 @needs_native
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(program=programs())
 def test_both_engines_leave_the_same_in_every_ring(program):
     results = []
