@@ -1,4 +1,4 @@
-"""The command line: `auxar run | check | evaluate | compare | sample | figures | views | plugins | schema | new-plugin`."""
+"""The command line: the commands `auxar run`, `auxar check` and the others in `VERBS`."""
 
 from __future__ import annotations
 

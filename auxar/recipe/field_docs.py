@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import textwrap
 
 
@@ -31,7 +32,7 @@ def _own_field_docs(cls: type) -> dict[str, str]:
         return {}
     docs = {}
     statements = definition.body if isinstance(definition, ast.ClassDef) else []
-    for statement, below in zip(statements, statements[1:], strict=False):
+    for statement, below in itertools.pairwise(statements):
         if (
             isinstance(statement, ast.AnnAssign)
             and isinstance(below, ast.Expr)

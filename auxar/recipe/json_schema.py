@@ -8,6 +8,7 @@ entry accepts every string and table.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from auxar.plugins import Component, Kind, Registry, load_plugins
 from auxar.recipe.field_docs import class_summary
 from auxar.recipe.json_values import Schema, has_required, names_a_component, table_schema
 from auxar.recipe.loading import COMMON_KEYS
-from auxar.recipe.schema import CHANNELS, MOST_LEVELS, MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig
+from auxar.recipe.schema import CHANNELS, MOST_LEVELS, MOST_STAGES, ComponentChoice, Recipe, Stage
 from auxar.recipe.structuring import LONGEST_NAME
 
 WIDTH = 120
@@ -58,9 +59,15 @@ def with_schema(text: str, schema: Path) -> str:
         >>> with_schema("#:schema ../auxar.schema.json\\n[data]\\n", Path("/tmp/auxar.schema.json"))
         '#:schema file:///tmp/auxar.schema.json\\n[data]\\n'
     """
-    first, newline, rest = text.partition("\n")
-    body = rest if newline and first.lstrip("\ufeff").startswith(DIRECTIVE) else text.lstrip("\ufeff")
-    return f"{DIRECTIVE}{schema.absolute().as_uri()}\n{body}"
+    text = text.removeprefix("\ufeff")
+    if text.startswith(DIRECTIVE):
+        text = text.partition("\n")[2]
+    return f"{DIRECTIVE}{schema.resolve().as_uri()}\n{text}"
+
+
+@attrs.frozen
+class _Nothing:
+    """The options of a name that is not a component's, such as the engine `auto`: none."""
 
 
 class _Builder:
@@ -131,34 +138,41 @@ class _Builder:
         kind = kind_of(field, hint)
         if kind is None:
             return {}
+        options = {name: self.options(kind, name) for name in self.names(kind, hint)}
         schema: Schema = {"additionalProperties": True, "if": _is_object(), "then": _of_any_name()}
-        names = self.names(kind, hint)
-        for name in reversed(names):
+        for name, table in reversed(options.items()):
             condition = _is_object({"name": {"const": name}})
-            schema = {"additionalProperties": True, "if": condition, "then": self.options(kind, name), "else": schema}
-        options = [self.options(kind, name) for name in names]
-        return {"anyOf": [{"enum": self.short_names(kind, hint)}, *options, *_ANY], **schema}
+            schema = {"additionalProperties": True, "if": condition, "then": table, "else": schema}
+        return {"anyOf": [_among(self.short_names(kind, hint)), *options.values(), *_ANY], **schema}
 
     def options(self, kind: str, name: str) -> Schema:
         """Returns a reference to the definition of a component's table: its name and its options."""
         if (kind, name) not in self.references:
             component = self.registry.components.get((kind, name))
-            key = re.sub(r"[^\w+-]", "_", f"{kind}-{name}", flags=re.ASCII)
-            while key in self.definitions:
-                key += "_"
+            key = self.unused_key(f"{kind}-{name}")
             self.definitions[key] = {}  # The options may refer to this definition.
             self.references[kind, name] = {"$ref": f"#/definitions/{key}"}
             self.definitions[key] = self.component_table(name, component)
         return self.references[kind, name]
 
+    def unused_key(self, wanted: str) -> str:
+        """Returns a key for a definition that differs from all others in its letters and digits.
+
+        Some tools ignore other characters.
+        """
+        used = {re.sub(r"\W|_", "", key, flags=re.ASCII) for key in self.definitions}
+        plain = re.sub(r"[^\w-]", "", wanted, flags=re.ASCII)
+        candidates = itertools.chain([plain], (f"{plain}-{number}" for number in itertools.count(2)))
+        return next(key for key in candidates if re.sub(r"\W|_", "", key, flags=re.ASCII) not in used)
+
     def component_table(self, name: str, component: Component | None) -> Schema:
-        table = self.table(component.config) if component else {"type": "object", "additionalProperties": False}
-        described = {"description": class_summary(component.config)} if component else {}
+        table = self.table(component.config) if component else table_schema(_Nothing, self.choice)
+        summary = class_summary(component.config) if component else ""
         return {
             "title": name,
-            **described,
+            **({"description": summary} if summary else {}),
             **table,
-            "properties": {"name": {"const": name}, **table.get("properties", {})},
+            "properties": {"name": {"const": name}, **table["properties"]},
             "required": ["name", *table.get("required", [])],
         }
 
@@ -194,11 +208,11 @@ class _Builder:
                     own = kind_of(field, field.type)
                     if own is not None:
                         inner[field.name] = self.known(own, field.type)
-            named = {"name": {"enum": self.names(kind, hint)}}
+            named = {"name": _among(self.names(kind, hint))}
             self.definitions[key] = {
                 "anyOf": _ANY,  # Without it, tombi does not check strings.
                 "if": {"type": "string"},
-                "then": {"enum": self.short_names(kind, hint)},
+                "then": _among(self.short_names(kind, hint)),
                 "else": _open(named | inner),
             }
         return {"$ref": f"#/definitions/{key}"}
@@ -219,7 +233,7 @@ def _other_names(hint: Any) -> Sequence[str]:
 
 
 def _choices(cls: type) -> Iterator[attrs.Attribute[Any]]:
-    return (field for field in attrs.fields(attrs.resolve_types(cls)) if names_a_component(field.type))  # type: ignore
+    return (field for field in attrs.fields(attrs.resolve_types(cls)) if names_a_component(field.type))
 
 
 def _is_object(properties: Schema | None = None) -> Schema:
@@ -230,6 +244,11 @@ def _is_object(properties: Schema | None = None) -> Schema:
 def _of_any_name() -> Schema:
     name = {"type": "string", "maxLength": LONGEST_NAME}
     return {"required": ["name"], "properties": {"name": name}, "additionalProperties": True}
+
+
+def _among(names: Sequence[str]) -> Schema:
+    # An empty `enum` is not allowed.
+    return {"enum": list(names)} if names else {"not": {}}
 
 
 def _has(*keys: str) -> Schema:

@@ -23,18 +23,13 @@ _SCALARS: dict[Any, Schema] = {
     float: {"type": "number"},
     str: {"type": "string"},
 }
-_ALL, _OPTIONAL, _COMPARED, _AMONG, _LONG, _SHORT = (
-    type(validator)
-    for validator in (
-        validators.and_(),
-        validators.optional(validators.ge(0)),
-        validators.ge(0),
-        validators.in_(()),
-        validators.min_len(1),
-        validators.max_len(1),
-    )
-)
-"""The classes of validators from attrs, which have no public names."""
+# The classes of validators from attrs, which have no public names.
+_ALL: Any = type(validators.and_())
+_OPTIONAL: Any = type(validators.optional(validators.ge(0)))
+_COMPARED: Any = type(validators.ge(0))
+_AMONG: Any = type(validators.in_(()))
+_LONG: Any = type(validators.min_len(1))
+_SHORT: Any = type(validators.max_len(1))
 _OF_LISTS = {"minLength": "minItems", "maxLength": "maxItems"}
 _COMPARISONS = {"<": "exclusiveMaximum", "<=": "maximum", ">=": "minimum", ">": "exclusiveMinimum"}
 
@@ -150,6 +145,8 @@ def _default(field: attrs.Attribute[Any]) -> Schema:
         if default.takes_self:
             return {}
         default = default.factory()
+    if default is attrs.NOTHING:
+        return {}
     if isinstance(default, ComponentChoice) and not default.options:
         return {"default": default.name}
     if attrs.has(type(default)) and not names_a_component(type(default)):

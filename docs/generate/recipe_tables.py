@@ -1,4 +1,4 @@
-"""The reference of recipes (keys of the tables and options of the components) and their JSON Schema, from the classes."""
+"""The reference of recipes (keys of tables and options of components) and their JSON Schema, read from the classes."""
 
 from __future__ import annotations
 
