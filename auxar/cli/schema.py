@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 
@@ -30,4 +31,4 @@ def _schema(options: argparse.Namespace) -> None:
     from auxar.plugins import load_plugins
     from auxar.recipe.json_schema import recipe_schema, schema_text
 
-    print(schema_text(recipe_schema(load_plugins(options.files))), end="")
+    print(schema_text(recipe_schema(load_plugins(options.files)), sys.stdout.encoding), end="")

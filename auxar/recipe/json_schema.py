@@ -3,13 +3,14 @@
 It is of draft 7, the newest draft that taplo supports (the language server of the extension Even Better TOML for VS
 Code). Errors of the schema are to be understood by people, so a component is checked by a sequence of conditions on its
 name. Completion in taplo ignores conditions, but follows `anyOf`, so the same tables are in an `anyOf`, too, whose last
-entry accepts every string and table.
+entries accept every string and every table.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,9 +46,17 @@ def recipe_schema(registry: Registry | None = None) -> dict[str, Any]:
     return _Builder(registry or load_plugins()).recipe()
 
 
-def schema_text(schema: Schema) -> str:
-    """Formats a schema as JSON. Each value that fits on a line is on one line."""
-    return _format(schema, "", 0) + "\n"
+def schema_text(schema: Schema, encoding: str = "utf-8") -> str:
+    """Formats a schema as JSON. Each value that fits on a line is on one line.
+
+    If the encoding lacks a character, all characters outside ASCII are escaped.
+    """
+    text = _format(schema, "", 0) + "\n"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
+    return text
 
 
 def with_schema(text: str, schema: Path) -> str:
@@ -62,7 +71,7 @@ def with_schema(text: str, schema: Path) -> str:
     text = text.removeprefix("\ufeff")
     if text.startswith(DIRECTIVE):
         text = text.partition("\n")[2]
-    return f"{DIRECTIVE}{schema.resolve().as_uri()}\n{text}"
+    return f"{DIRECTIVE}{Path(os.path.abspath(schema)).as_uri()}\n{text}"
 
 
 @attrs.frozen
