@@ -177,11 +177,12 @@ class _Builder:
     def component_table(self, name: str, component: Component | None) -> Schema:
         table = self.table(component.config) if component else table_schema(_Nothing, self.choice)
         summary = class_summary(component.config) if component else ""
+        named = {"name": {"const": name}}
         return {
             "title": name,
             **({"description": summary} if summary else {}),
             **table,
-            "properties": {"name": {"const": name}, **table["properties"]},
+            "properties": named | table["properties"] | named,  # `name` is the component's, whatever its options are.
             "required": ["name", *table.get("required", [])],
         }
 
