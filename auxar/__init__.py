@@ -5,7 +5,8 @@
 >>> images = model.sample(4, rule="ancestral", seed=0)  # doctest: +SKIP
 >>> model.bits_per_dim(images)  # doctest: +SKIP
 
-Functions (the first six are also commands of the command line; `write_views` is the command `views`):
+Functions (the first six are also commands of the command line; `write_views` is the command `views`, and
+`recipe_schema` is the command `schema`):
     run             trains a recipe's model, evaluates it, draws samples and writes a report; continues a stopped run,
                     or trains a finished run further
     evaluate        evaluates the trained factors of a run
@@ -15,6 +16,7 @@ Functions (the first six are also commands of the command line; `write_views` is
     write_views     writes the images of a recipe's data set at a depth of its chain, as another recipe's data
     load            loads the trained model of a run as an `ImageModel`
     load_recipe     reads a recipe from a TOML file and loads its plugins
+    recipe_schema   returns the JSON Schema of recipes, with which editors complete and check them
     factor_costs    computes the parameters, multiply-adds and memory of every factor of a recipe
 
 Records:
@@ -119,6 +121,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.recipe import Recipe, load_recipe
     from auxar.recipe.choices import HeadChoice
     from auxar.recipe.cost import factor_costs
+    from auxar.recipe.json_schema import recipe_schema
     from auxar.runs.layout import RunFolder
     from auxar.sources import DrawSource, ForceSource
     from auxar.support import SumSupport
@@ -178,6 +181,7 @@ __all__ = [
     "load_plugins",
     "load_recipe",
     "positive",
+    "recipe_schema",
     "run",
     "sample",
     "scale",
@@ -209,6 +213,7 @@ _MODULES = {
     "load": "image_model.loading",
     "load_plugins": "plugins",
     "load_recipe": "recipe",
+    "recipe_schema": "recipe.json_schema",
     "run": "pipeline",
     "sample": "commands.sample",
     "write_views": "commands.views",

@@ -2,19 +2,20 @@
 
 Each kind of choice is a class with two methods. The class method `from_recipe(value, registry, path)` creates a choice
 from a value in a recipe, and `to_recipe()` converts the choice back to such a value. A component's config class uses
-the choice class as the type of a field, and the default of this field must be a factory.
+the choice class as the type of a field, and the default of this field must be a factory. The class attribute `kind` is
+the kind of the components among which it chooses; without it, the JSON Schema of recipes accepts any value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 
 from auxar.errors import UserError
 from auxar.interfaces import Head, ImageSpec
-from auxar.plugins import Component, Registry
+from auxar.plugins import Component, Kind, Registry
 from auxar.recipe.structuring import read_component, structure, unstructure
 
 T = TypeVar("T")
@@ -27,6 +28,7 @@ class HeadChoice:
     A recipe writes it as `head = "softmax"` or `head = { name = "logistic_mixture", components = 10 }`.
     """
 
+    kind: ClassVar[Kind] = "head"
     component: Component
     """The registered head."""
     config: Any
@@ -58,6 +60,11 @@ class HeadChoice:
         return head
 
 
+def is_choice(kind: Any) -> bool:
+    """Whether a type is the class of a choice of a component."""
+    return hasattr(kind, "from_recipe")
+
+
 def named_options(value: Any, path: str, kind: str) -> tuple[str, dict[str, Any]]:
     """Returns the name and the options of a component, which a recipe writes as `"name"` or `{ name = "…", … }`.
 
@@ -85,7 +92,7 @@ def structure_options(table: Any, config: type[T], path: str, registry: Registry
         except UserError as error:
             raise UserError(f"{path}.{error}") from None
         for field in attrs.fields(attrs.resolve_types(config)):  # type: ignore[type-var, arg-type]
-            if not hasattr(field.type, "from_recipe"):
+            if not is_choice(field.type):
                 continue
             if field.name not in table and field.default is not attrs.NOTHING:
                 # Defaults are looked up in the registry too, because it decides which component a name refers to.

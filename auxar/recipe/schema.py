@@ -11,6 +11,7 @@ from attrs.validators import ge, le, lt, optional
 
 from auxar.errors import UserError, shown
 from auxar.interfaces import RULES, DrawRule, ImageSpec, SampleRequest, at_most, positive
+from auxar.interfaces.validation import checks
 from auxar.recipe.overrides import REQUIREMENTS
 from auxar.structuring import NO_KEY
 
@@ -35,22 +36,26 @@ LONGEST_PATH_PART = 255
 """Maximum number of bytes of each folder or file name in the path of a plugin file."""
 
 
+@checks(exclusiveMinimum=0, exclusiveMaximum=1)
 def _fraction(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
     if not 0 < value < 1:
         raise ValueError(f"{attribute.name} must be greater than 0 and less than 1, got {value!r}")
 
 
+@checks(minimum=0, exclusiveMaximum=1)
 def _fraction_or_zero(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
     if not 0 <= value < 1:
         raise ValueError(f"{attribute.name} must be at least 0 and less than 1, got {value!r}")
 
 
+@checks(items={"minimum": 0, "exclusiveMaximum": 1})
 def _below_one(instance: object, attribute: attrs.Attribute[Any], values: Sequence[float]) -> None:
     if not all(0 <= value < 1 for value in values):
         raise ValueError(f"{attribute.name} must be at least 0 and less than 1, got {list(values)}")
 
 
 def _one_of(*choices: str) -> Any:
+    @checks(enum=list(choices))
     def check(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
         if value not in choices:
             raise ValueError(f"{attribute.name} must be one of {', '.join(choices)}, got {shown(value)}")
@@ -69,6 +74,7 @@ def _finite(instance: object, attribute: attrs.Attribute[Any], value: float) -> 
         raise ValueError(f"{attribute.name} must be a finite number, got {shown(value)}")
 
 
+@checks(items={"maxLength": LONGEST_PATH})
 def _names_of_files(instance: object, attribute: attrs.Attribute[Any], names: Sequence[str]) -> None:
     for name in names:
         # Names that a file system would refuse are rejected here, because each file system raises a different error.

@@ -1,10 +1,8 @@
-"""The reference of recipes: keys of the tables and options of the components, read from their classes."""
+"""The reference of recipes (keys of tables and options of components) and their JSON Schema, read from the classes."""
 
 from __future__ import annotations
 
-import ast
 import inspect
-import textwrap
 import types
 from collections.abc import Iterator
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -14,6 +12,9 @@ from markdown_tables import table
 
 from auxar.interfaces import ImageSpec
 from auxar.plugins import Component, Kind, Registry, load_plugins
+from auxar.recipe.field_docs import class_summary, field_docs
+from auxar.recipe.json_schema import recipe_schema, schema_text
+from auxar.recipe.json_values import names_a_component
 from auxar.recipe.schema import ComponentChoice, DataConfig, EvaluationConfig, SamplingConfig, Stage, TrainingConfig
 
 TABLES: dict[str, type] = {
@@ -96,6 +97,13 @@ def components() -> str:
     return "\n\n".join(parts)
 
 
+def schema() -> str:
+    """Formats the JSON Schema of recipes with the components that come with auxar."""
+    registry = load_plugins()
+    ours = {key: value for key, value in registry.components.items() if _is_ours(registry, *key)}
+    return schema_text(recipe_schema(attrs.evolve(registry, components=ours)))
+
+
 def keys_of(cls: type, prefix: str = "", otherwise: str = "") -> Iterator[Key]:
     """Yields the fields of a configuration class. A field of a nested class is named by its dotted path.
 
@@ -106,33 +114,13 @@ def keys_of(cls: type, prefix: str = "", otherwise: str = "") -> Iterator[Key]:
     for field in attrs.fields(cls):
         hint = hints[field.name]
         meaning = meanings.get(field.name, otherwise)
-        if attrs.has(hint) and not _names_a_component(hint):
-            yield from keys_of(hint, f"{prefix}{field.name}.", meaning or _summary(hint))
+        if attrs.has(hint) and not names_a_component(hint):
+            yield from keys_of(hint, f"{prefix}{field.name}.", meaning or class_summary(hint))
         else:
             yield Key(prefix + field.name, _type_name(hint), _default(field), meaning)
 
 
-def field_docs(cls: type) -> dict[str, str]:
-    """Returns the docstrings of a class's fields by field name, each as one line."""
-    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-    assert isinstance(definition, ast.ClassDef)
-    docs = {}
-    for statement, below in zip(definition.body, definition.body[1:], strict=False):
-        if (
-            isinstance(statement, ast.AnnAssign)
-            and isinstance(below, ast.Expr)
-            and isinstance(below.value, ast.Constant)
-        ):
-            docs[ast.unparse(statement.target)] = " ".join(str(below.value.value).split())
-    return docs
-
-
-def _names_a_component(hint: Any) -> bool:
-    """Whether a value of this type names a component and its options."""
-    return hint is ComponentChoice or hasattr(hint, "from_recipe")
-
-
-def _is_ours(registry: Registry, kind: Kind, name: str) -> bool:
+def _is_ours(registry: Registry, kind: str, name: str) -> bool:
     """Whether a component comes with auxar. Other plugins may be installed where the reference is generated."""
     return "(auxar " in registry.providers[kind, name]
 
@@ -144,10 +132,6 @@ def _component(component: Component) -> str:
     return text + "\n\n" + (table(["option", "type", "default", "meaning"], rows) if options else "It has no options.")
 
 
-def _summary(cls: type) -> str:
-    return inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].replace("\n", " ")
-
-
 def _type_name(hint: Any) -> str:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
@@ -155,7 +139,7 @@ def _type_name(hint: Any) -> str:
     if origin is tuple:
         count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
         return f"list of {count}{_type_name(arguments[0])}s"
-    if _names_a_component(hint):
+    if names_a_component(hint):
         return "component"
     return TYPES.get(hint) or getattr(hint, "__name__", str(hint))
 

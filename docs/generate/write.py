@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documentation: tables, references and pictures.
+"""Writes the generated parts of the documentation (tables, references and pictures), and the JSON Schema of recipes.
 
     python docs/generate/write.py            # write the files that are out of date
     python docs/generate/write.py --check    # write nothing; the exit status is 1 if a file is out of date
@@ -23,9 +23,10 @@ from costs import costs
 from pictures import PICTURES, picture
 from PIL import Image
 from python_reference import item, module
-from recipe_tables import components, keys
+from recipe_tables import components, keys, schema
 
 DOCS = Path(__file__).parents[1]
+SCHEMA = DOCS.parent / "recipes" / "auxar.schema.json"
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
 GENERATORS: dict[str, Callable[..., str]] = {
     "commands": commands,
@@ -71,6 +72,9 @@ def outdated_files() -> Iterator[tuple[Path, bytes]]:
         generated = filled(written)
         if generated != written:
             yield page, generated.encode()
+    described = schema().encode()
+    if not SCHEMA.is_file() or SCHEMA.read_bytes() != described:
+        yield SCHEMA, described
     for name, shown in PICTURES.items():
         path = DOCS / "pictures" / name
         drawn = shown.draw()

@@ -219,6 +219,7 @@ ARGUMENTS = {
     "compare": "[--json] [--out FILE] RUN RUN [RUN ...]",
     "views": "[--trust-plugins] RECIPE",
     "plugins": "[-h] [FILE ...]",
+    "schema": "[-h] [FILE ...]",
     "new-plugin": "--kind KIND [--out DIR] NAME",
 }
 """The end of each command's usage."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -56,6 +56,10 @@ class EngineChoice:
     In Python, it tries the shipped engines. An engine's name selects only that engine. A recipe contains the choice as
     `engine = "native"` or, with options, as `engine = { name = "…", … }`.
     """
+
+    kind: ClassVar[str] = "engine"
+    other_names: ClassVar[tuple[str, ...]] = (AUTO,)
+    """Names without options that are not components."""
 
     name: str = AUTO
     """The engine's name, or `auto`."""

@@ -1,0 +1,287 @@
+"""The JSON Schema of recipes, with which editors complete and check them.
+
+It is of draft 7, the newest draft that taplo supports (the language server of the extension Even Better TOML for VS
+Code). Errors of the schema are to be understood by people, so a component is checked by a sequence of conditions on its
+name. Completion in taplo ignores conditions, but follows `anyOf`, so the same tables are in an `anyOf`, too, whose last
+entries accept every string and every table.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from auxar.plugins import Component, Kind, Registry, load_plugins
+from auxar.recipe.field_docs import class_summary
+from auxar.recipe.json_values import Schema, has_required, names_a_component, table_schema
+from auxar.recipe.loading import COMMON_KEYS
+from auxar.recipe.schema import CHANNELS, MOST_LEVELS, MOST_STAGES, ComponentChoice, Recipe, Stage
+from auxar.recipe.structuring import LONGEST_NAME
+
+WIDTH = 120
+"""Maximum length of a line of `schema_text`, if a line has more than one value."""
+DIRECTIVE = "#:schema "
+"""The beginning of the line of a TOML file that names its schema, for taplo and tombi."""
+_ANY = [{"type": "string"}, {"type": "object", "additionalProperties": True}]
+
+
+def recipe_schema(registry: Registry | None = None) -> dict[str, Any]:
+    """Returns the JSON Schema (draft 7) of recipes with the components of a registry.
+
+    By default these are the components of all installed plugins. A recipe with the key `plugins` may also use
+    components that the registry does not have, with any options.
+
+    Examples:
+        >>> schema = recipe_schema()
+        >>> schema["properties"]["image"]["properties"]["height"]["maximum"]
+        65536
+    """
+    return _Builder(registry or load_plugins()).recipe()
+
+
+def schema_text(schema: Schema, encoding: str = "utf-8") -> str:
+    """Formats a schema as JSON. Each value that fits on a line is on one line.
+
+    If the encoding lacks a character, all characters outside ASCII are escaped.
+    """
+    text = _format(schema, "", 0) + "\n"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
+    return text
+
+
+def with_schema(text: str, schema: Path) -> str:
+    """Returns the text of a recipe with a first line that names the file of its schema by its absolute path.
+
+    The line replaces a first line that names a schema, for example by a relative path. Editors read it.
+
+    Examples:
+        >>> with_schema("#:schema ../auxar.schema.json\\n[data]\\n", Path("/tmp/auxar.schema.json"))
+        '#:schema file:///tmp/auxar.schema.json\\n[data]\\n'
+    """
+    text = text.removeprefix("\ufeff")
+    if text.startswith(DIRECTIVE):
+        text = text.partition("\n")[2]
+    return f"{DIRECTIVE}{Path(os.path.abspath(schema)).as_uri()}\n{text}"
+
+
+@attrs.frozen
+class _Nothing:
+    """The options of a name that is not a component's, such as the engine `auto`: none."""
+
+
+class _Builder:
+    """Builds the schema of recipes with the components of one registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.definitions: dict[str, Schema] = {}
+        self.references: dict[tuple[str, str], Schema] = {}
+
+    def recipe(self) -> Schema:
+        table = self.table(Recipe)
+        properties = table["properties"]
+        properties["image"]["properties"]["channels"] |= {"enum": list(CHANNELS)}
+        properties["image"]["properties"]["levels"] |= {"maximum": MOST_LEVELS}
+        properties["stage"] = {
+            "description": class_summary(Stage),
+            "type": "array",
+            "maxItems": MOST_STAGES,
+            "items": self.table(Stage),
+        }
+        properties["training"] = self.training(properties["training"])
+        return {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "title": "Recipe of auxar",
+            **table,
+            # Without plugin files, all components are known. The tables above accept every name.
+            "if": _has("plugins"),
+            "else": self.known_names(),
+            "definitions": dict(sorted(self.definitions.items())),
+        }
+
+    def table(self, cls: type) -> Schema:
+        return table_schema(cls, self.choice)
+
+    def training(self, table: Schema) -> Schema:
+        own = {key: value for key, value in table["properties"].items() if key not in COMMON_KEYS}
+        factor = {
+            "type": "object",
+            "description": "Settings of one factor, which replace those of [training].",
+            "additionalProperties": False,
+            "properties": own,
+            "not": _has("steps", "epochs"),
+        }
+        factors = {
+            "type": "object",
+            "description": "Settings of single factors, [training.factor.NAME]: `stage0` (the image given its view), "
+            "…, and `prior` (the coarsest view).",
+            "additionalProperties": False,
+            "properties": {"prior": {"$ref": "#/definitions/factor"}},
+            "patternProperties": {"^stage(0|[1-9][0-9]?)$": {"$ref": "#/definitions/factor"}},
+        }
+        self.definitions["factor"] = factor
+        return {
+            **table,
+            "properties": {**table["properties"], "factor": factors},
+            # Exactly one of the lengths. Messages about `oneOf` would not name the keys.
+            "if": _has("steps"),
+            "then": {"not": _has("epochs"), "additionalProperties": True},
+            "else": _has("epochs"),
+        }
+
+    def choice(self, field: attrs.Attribute[Any], hint: Any) -> Schema:
+        """Returns the schema of a key that names a component, as a string or as a table with the component's options.
+
+        A component with another name is accepted with any options.
+        """
+        kind = kind_of(field, hint)
+        if kind is None:
+            return {}
+        options = {name: self.options(kind, name) for name in self.names(kind, hint)}
+        schema: Schema = {"additionalProperties": True, "if": _is_object(), "then": _of_any_name()}
+        for name, table in reversed(options.items()):
+            condition = _is_object({"name": {"const": name}})
+            schema = {"additionalProperties": True, "if": condition, "then": table, "else": schema}
+        return {"anyOf": [_among(self.short_names(kind, hint)), *options.values(), *_ANY], **schema}
+
+    def options(self, kind: str, name: str) -> Schema:
+        """Returns a reference to the definition of a component's table: its name and its options."""
+        if (kind, name) not in self.references:
+            component = self.registry.components.get((kind, name))
+            key = self.unused_key(f"{kind}-{name}")
+            self.definitions[key] = {}  # The options may refer to this definition.
+            self.references[kind, name] = {"$ref": f"#/definitions/{key}"}
+            self.definitions[key] = self.component_table(name, component)
+        return self.references[kind, name]
+
+    def unused_key(self, wanted: str) -> str:
+        """Returns a key for a definition that differs from all others in its letters and digits.
+
+        Some tools ignore other characters.
+        """
+        used = {re.sub(r"\W|_", "", key, flags=re.ASCII) for key in self.definitions}
+        plain = re.sub(r"[^\w-]", "", wanted, flags=re.ASCII)
+        candidates = itertools.chain([plain], (f"{plain}-{number}" for number in itertools.count(2)))
+        return next(key for key in candidates if re.sub(r"\W|_", "", key, flags=re.ASCII) not in used)
+
+    def component_table(self, name: str, component: Component | None) -> Schema:
+        table = self.table(component.config) if component else table_schema(_Nothing, self.choice)
+        summary = class_summary(component.config) if component else ""
+        named = {"name": {"const": name}}
+        return {
+            "title": name,
+            **({"description": summary} if summary else {}),
+            **table,
+            "properties": named | table["properties"] | named,  # `name` is the component's, whatever its options are.
+            "required": ["name", *table.get("required", [])],
+        }
+
+    def names(self, kind: Kind, hint: Any) -> list[str]:
+        """Returns the names among which a key of this type chooses."""
+        return [*_other_names(hint), *self.registry.names(kind)]
+
+    def short_names(self, kind: Kind, hint: Any) -> list[str]:
+        """Returns the names that a string may be, which are those of components without required options."""
+        components = self.registry.components
+        return [
+            name
+            for name in self.names(kind, hint)
+            if (kind, name) not in components or not has_required(components[kind, name].config)
+        ]
+
+    def known_names(self) -> Schema:
+        """Returns a schema that accepts recipes in which all names of components are known."""
+        keys = {field.name: self.known(field.name, ComponentChoice) for field in _choices(Recipe)}
+        stage = {field.name: self.known(field.name, ComponentChoice) for field in _choices(Stage)}
+        stages = {"type": "array", "items": _open(stage)}
+        sampler = _open({"sampler": self.known("sampler", ComponentChoice)})
+        return _open({**keys, "stage": stages, "sampling": sampler})
+
+    def known(self, kind: Any, hint: Any) -> Schema:
+        """Returns a reference to the definition of components of a kind, and of the components that they choose."""
+        key = "-".join(["known", kind, *_other_names(hint)])
+        if key not in self.definitions:
+            self.definitions[key] = {}  # A component may choose another one of the same kind.
+            inner = {}
+            for name in self.registry.names(kind):
+                for field in _choices(self.registry.components[kind, name].config):
+                    own = kind_of(field, field.type)
+                    if own is not None:
+                        inner[field.name] = self.known(own, field.type)
+            named = {"name": _among(self.names(kind, hint))}
+            self.definitions[key] = {
+                "anyOf": _ANY,  # Without it, tombi does not check strings.
+                "if": {"type": "string"},
+                "then": _among(self.short_names(kind, hint)),
+                "else": _open(named | inner),
+            }
+        return {"$ref": f"#/definitions/{key}"}
+
+
+def kind_of(field: attrs.Attribute[Any], hint: Any) -> Any:
+    """Returns the kind of component that a key chooses, or None if the class of the choice does not say it.
+
+    The keys of recipes that choose a component have the name of its kind.
+    """
+    return field.name if hint is ComponentChoice else getattr(hint, "kind", None)
+
+
+def _other_names(hint: Any) -> Sequence[str]:
+    """Returns the names that a choice accepts besides those of components, such as `auto`."""
+    names: Sequence[str] = getattr(hint, "other_names", ())
+    return names
+
+
+def _choices(cls: type) -> Iterator[attrs.Attribute[Any]]:
+    return (field for field in attrs.fields(attrs.resolve_types(cls)) if names_a_component(field.type))
+
+
+def _is_object(properties: Schema | None = None) -> Schema:
+    found: Schema = {"type": "object", "additionalProperties": True}
+    return {**found, "required": list(properties), "properties": properties} if properties else found
+
+
+def _of_any_name() -> Schema:
+    name = {"type": "string", "maxLength": LONGEST_NAME}
+    return {"required": ["name"], "properties": {"name": name}, "additionalProperties": True}
+
+
+def _among(names: Sequence[str]) -> Schema:
+    # An empty `enum` is not allowed.
+    return {"enum": list(names)} if names else {"not": {}}
+
+
+def _has(*keys: str) -> Schema:
+    return {"required": list(keys), "additionalProperties": True}
+
+
+def _open(properties: Schema) -> Schema:
+    # tombi warns of keys that are not named, unless additional properties are accepted explicitly.
+    return {"properties": properties, "additionalProperties": True}
+
+
+def _format(value: Any, indent: str, used: int) -> str:
+    """Formats a value as JSON. `indent` is that of its line, of which `used` characters come before the value."""
+    line = json.dumps(value, ensure_ascii=False)
+    if len(line) + used < WIDTH or not value or not isinstance(value, dict | list):
+        return line
+    inner = indent + " "
+    if isinstance(value, list):
+        entries = [_format(entry, inner, len(inner)) for entry in value]
+    else:
+        keys = [json.dumps(key, ensure_ascii=False) + ": " for key in value]
+        entries = [
+            key + _format(entry, inner, len(inner) + len(key)) for key, entry in zip(keys, value.values(), strict=True)
+        ]
+    start, end = "[]" if isinstance(value, list) else "{}"
+    return f"{start}\n{inner}" + f",\n{inner}".join(entries) + f"\n{indent}{end}"

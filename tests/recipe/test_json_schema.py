@@ -1,0 +1,439 @@
+"""Tests that the JSON Schema of recipes agrees with the code that reads recipes, and that editors' tools accept it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import subprocess
+import sysconfig
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import fastjsonschema
+import pytest
+import tomli_w
+from attrs import validators
+from helpers.tiny_runs import PROJECT, VIEW, changed, process_environment
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import auxar
+from auxar.cli import main
+from auxar.errors import UserError
+from auxar.plugins import Component, Registry, load_plugins
+from auxar.recipe.field_docs import field_docs
+from auxar.recipe.json_schema import recipe_schema, schema_text, with_schema
+from auxar.recipe.loading import COMMON_KEYS, _parse, fill_in
+from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
+
+RECIPES = PROJECT / "recipes"
+SHIPPED = sorted(RECIPES.rglob("*.toml"))
+SCHEMA = RECIPES / "auxar.schema.json"
+REGISTRY = load_plugins()
+BASE = """
+plugins = []
+data = { path = "noto-emoji", split = { validation = 0.1 } }
+image = { height = 8, width = 8 }
+prior = { name = "pixelcnn", head = { name = "logistic_mixture" } }
+training = { steps = 4, evaluate_every = 2, optimizer = "adamw", factor = { stage0 = {} } }
+evaluation = {}
+sampling = { sampler = { name = "cached" } }
+
+[[stage]]
+view = { name = "pyramid" }
+embedding = { name = "resnet" }
+decoder = { name = "transformer" }
+"""
+TABLES: dict[str, type] = {
+    "data": DataConfig,
+    "data.split": Split,
+    "data.crop": Crop,
+    "image": auxar.ImageSpec,
+    "stage[]": Stage,
+    "training": TrainingConfig,
+    "evaluation": EvaluationConfig,
+    "sampling": SamplingConfig,
+}
+DEPENDENT = {"data.validation", "training.decay", "training.final_fraction", "sampling.reduction", "sampling.rule"}
+DEPENDENT |= {"data.split.validation", "stage.0.decoder.width", "stage.0.decoder.heads"}
+"""Keys whose valid values depend on other keys, which the schema does not check."""
+TOOLS = {"taplo": ["lint", "--no-auto-config"], "tombi": ["lint", "--offline", "--error-on-warnings"]}
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    return recipe_schema(REGISTRY)
+
+
+@pytest.fixture(scope="module")
+def accepts(schema) -> Callable[[dict[str, Any]], bool]:
+    return acceptance(schema)
+
+
+def acceptance(schema: dict[str, Any]) -> Callable[[dict[str, Any]], bool]:
+    """Returns a function that tells whether a recipe's table is valid under a schema."""
+    validate = fastjsonschema.compile(schema, use_default=False)
+
+    def accepts(table: dict[str, Any]) -> bool:
+        try:
+            validate(table)
+        except fastjsonschema.JsonSchemaValueException:
+            return False
+        return True
+
+    return accepts
+
+
+def base(**changes: Any) -> dict[str, Any]:
+    table = tomllib.loads(BASE)
+    del table["plugins"]
+    return changed(table, **changes)
+
+
+def is_read(table: dict[str, Any]) -> bool:
+    try:
+        fill_in(_parse(tomli_w.dumps(table), ()), REGISTRY)
+    except UserError:
+        return False
+    return True
+
+
+# Content
+
+
+def properties(schema: dict[str, Any], path: str) -> dict[str, Any]:
+    for part in path.split("."):
+        schema = schema["properties"][part.removesuffix("[]")]
+        schema = schema["items"] if part.endswith("[]") else schema
+    assert schema["additionalProperties"] is False
+    found: dict[str, Any] = schema["properties"]
+    return found
+
+
+def definition_of(schema: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
+    [found] = (
+        definition
+        for key, definition in schema["definitions"].items()
+        if key.startswith(f"{kind}-") and definition.get("title") == name
+    )
+    return found
+
+
+def test_every_key_has_a_description_and_its_default(schema):
+    for path, cls in TABLES.items():
+        found = properties(schema, path)
+        factors = {"factor"} if path == "training" else set()
+        assert set(found) == {field.name for field in attrs.fields(cls)} | factors
+        assert all(entry["description"] for entry in found.values())
+    assert set(schema["properties"]) == {
+        *(path.split(".")[0].removesuffix("[]") for path in TABLES),
+        "prior",
+        "plugins",
+    }
+    learning_rate = properties(schema, "training")["learning_rate"]
+    assert learning_rate == {
+        "description": field_docs(TrainingConfig)["learning_rate"],
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "default": 0.001,
+    }
+    assert properties(schema, "training")["betas"] == {
+        "description": field_docs(TrainingConfig)["betas"],
+        "type": "array",
+        "items": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+        "minItems": 2,
+        "maxItems": 2,
+        "default": [0.9, 0.999],
+    }
+    assert set(schema["definitions"]["factor"]["properties"]) == {
+        field.name for field in attrs.fields(TrainingConfig)
+    } - set(COMMON_KEYS)
+
+
+def test_every_option_of_every_component_has_a_description(schema):
+    for (kind, name), component in REGISTRY.components.items():
+        if kind == "dataset":
+            continue
+        definition = definition_of(schema, kind, name)
+        options = dict(definition["properties"])
+        assert options.pop("name") == {"const": name}
+        assert definition["description"]
+        assert "name" in definition["required"]
+        assert set(options) == {field.name for field in attrs.fields(component.config)}
+        assert all(entry["description"] for entry in options.values())
+    options = definition_of(schema, "prior", "pixelcnn++")["properties"]
+    assert options["head"]["default"] == {"name": "logistic_mixture", "components": 10}
+    assert options["kernel"]["enum"] == [2, 3]
+
+
+# Agreement with the code
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(RECIPES)))
+def test_shipped_recipes_are_accepted(accepts, path):
+    assert accepts(tomllib.loads(path.read_text("utf-8")))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training__step": 3},
+        {"training__steps": "3"},
+        {"training__epochs": 3},
+        {"training__steps": None},
+        {"training__factor__stage0__epochs": 2, "training__factor__stage0__steps": 2},
+        {"training__factor__stage_0": {}},
+        {"training__factor__prior": {"precision": "bf16"}},
+        {"training__betas": [0.9]},
+        {"training__ema": 1.0},
+        {"data__path": None},
+        {"data__crop": {"left": -1}},
+        {"data": None},
+        {"factor_training": {}},
+        {"image__channels": 2},
+        {"image__levels": 257},
+        {"stage": {}},
+        {"stage__0__view__name": "pyramidd"},
+        {"stage__0__view": "pyramidd"},
+        {"stage__0__view": 3},
+        {"stage__0__view": {"factor": 2}},
+        {"stage__0__view__factor": 1},
+        {"stage__0__view__levels": 16},
+        {"stage__0__embedding": None},
+        {"stage__0__decoder__head": "soft"},
+        {"stage__0__decoder__head": {"name": "softmax", "components": 3}},
+        {"prior": "resnet"},
+        {"prior__head__name": "pixelcnn"},
+        {"prior__kernel": 4},
+        {"sampling__sampler__engine": "fast"},
+        {"sampling__sampler__engine": {"name": "auto", "speed": 3}},
+        {"sampling__sampler": {"name": "raster", "engine": "torch"}},
+    ],
+    ids=str,
+)
+def test_wrong_recipes_are_refused(accepts, changes):
+    table = base(**changes)
+    assert not accepts(table)
+    assert not is_read(table)
+
+
+def scalars() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the path and the schema of every key and option of the base recipe that is a scalar or a list of them."""
+
+    def walk(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        for key, value in schema.get("properties", {}).items():
+            if value.keys() & {"enum", "type"} and value.get("type") not in ("object",) and key != "stage":
+                yield f"{path}{key}", value
+            yield from walk(value, f"{path}{key}.")
+
+    schema = recipe_schema(REGISTRY)
+    options = schema["definitions"]
+    yield from walk(schema, "")
+    yield from walk(schema["properties"]["stage"]["items"], "stage.0.")
+    yield from walk(options["factor"], "training.factor.stage0.")
+    for path, definition in {
+        "stage.0.view.": "view-pyramid",
+        "stage.0.embedding.": "embedding-resnet",
+        "stage.0.decoder.": "decoder-transformer",
+        "prior.": "prior-pixelcnn",
+        "prior.head.": "head-logistic_mixture",
+    }.items():
+        yield from walk(options[definition], path)
+
+
+SCALARS = dict(scalars())
+VALUES = st.one_of(
+    st.integers(-3, 300),
+    st.floats(-1.5, 1.5),
+    st.booleans(),
+    st.sampled_from(["", "a", "adam", "cosine", "free", "restricted", "cover", "skip", "map", "bf16", "factors"]),
+    st.lists(st.floats(-0.5, 1.5), max_size=3),
+    st.lists(st.sampled_from(["a", "b.c"]), max_size=2),
+)
+
+
+def agree(accepts: Callable[[dict[str, Any]], bool], key: str, value: Any) -> bool:
+    """Whether the schema accepts a value of a key if and only if auxar does."""
+    table = base(**{key.replace(".", "__"): value})
+    if is_read(table):
+        return accepts(table)
+    # JSON Schema regards 3.0 as an integer.
+    is_integral = isinstance(value, float) and value.is_integer()
+    return key.replace(".factor.stage0", "") in DEPENDENT or is_integral or not accepts(table)
+
+
+@settings(max_examples=150, deadline=None)
+@given(key=st.sampled_from(list(SCALARS)), value=VALUES)
+def test_the_schema_and_recipes_accept_the_same_values(accepts, key, value):
+    assert agree(accepts, key, value)
+
+
+def test_the_schema_and_recipes_have_the_same_bounds_and_choices(accepts):
+    assert len(SCALARS) > 100
+    for key, schema in SCALARS.items():
+        values = [*schema.get("enum", ()), "other", True]
+        for bound in {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"} & schema.keys():
+            values += [schema[bound] - 1, schema[bound], schema[bound] + 1]
+        assert [value for value in values if not agree(accepts, key, value)] == [], key
+        if "default" in schema and key not in DEPENDENT:
+            table = base(**{key.replace(".", "__"): schema["default"]})
+            assert accepts(table), key
+            assert is_read(table), key
+
+
+# Plugins
+
+
+def test_own_plugin_files(accepts, tmp_path, capsys):
+    table = base(stage__0__view={"name": "thin", "every": 2})
+    assert not accepts(table)
+    # The components of a recipe's own plugin files are not known, but those that are known are still checked.
+    table["plugins"] = ["thin.py"]
+    assert accepts(table)
+    assert not accepts(changed(copy.deepcopy(table), prior__filters=0))
+    (tmp_path / "thin.py").write_text(VIEW)
+    assert main(["schema", str(tmp_path / "thin.py")]) == 0
+    own = json.loads(capsys.readouterr().out)
+    assert own["definitions"]["view-thin"]["properties"] == {
+        "name": {"const": "thin"},
+        "every": {"type": "integer"},
+        "share": {"type": "number"},
+        "names": {"type": "array", "items": {"type": "string"}, "default": ["a", "b"]},
+    }
+    accepts_thin = acceptance(own)
+    assert accepts_thin(table)
+    assert not accepts_thin(changed(copy.deepcopy(table), stage__0__view={"name": "thin", "even": 2}))
+    # The view has a required option, so its name alone is not enough.
+    assert not accepts_thin(changed(copy.deepcopy(table), plugins=None, stage__0__view="thin"))
+
+
+class Inside:
+    """A choice of a view inside of a view."""
+
+    kind: str | None = "view"
+
+    @classmethod
+    def from_recipe(cls, value: Any, registry: Registry, path: str) -> Inside:
+        return cls()
+
+    def to_recipe(self) -> Any:
+        return "odd view/1"
+
+
+class Undescribed(Inside):
+    """A choice that does not say which kind of component it chooses."""
+
+    kind = None
+
+
+@attrs.frozen
+class OddConfig:
+    inner: Inside = attrs.field(factory=Inside)
+    other: Undescribed = attrs.field(factory=Undescribed)
+    mode: Literal["a", "b"] = "a"
+    size: int | None = attrs.field(default=None, validator=validators.optional([validators.gt(1), validators.lt(9)]))
+    names: list[str] = attrs.field(factory=list, validator=[validators.min_len(1), validators.max_len(2)])
+    count: int = attrs.field(
+        default=attrs.Factory(lambda self: 3, takes_self=True), validator=validators.instance_of(int)
+    )
+    other_than: int = attrs.field(default=0, validator=validators.not_(validators.ge(1)))
+    anything: Any = float("inf")
+    table: dict[str, float] = attrs.field(factory=dict)
+
+
+def test_a_plugin_with_unusual_options():
+    components: dict[tuple[str, str], Component] = {
+        ("view", name): Component("view", name, OddConfig, OddConfig) for name in ("odd view/1", "odd view_1")
+    }
+    found = recipe_schema(Registry(components, {}))
+    json.dumps(found, allow_nan=False)
+    assert set(found["definitions"]) >= {"view-oddview1", "view-oddview_1-2"}
+    options = dict(definition_of(found, "view", "odd view/1")["properties"])
+    assert options.pop("inner")["default"] == "odd view/1"
+    assert options == {
+        "name": {"const": "odd view/1"},
+        "other": {"default": "odd view/1"},
+        "mode": {"enum": ["a", "b"], "default": "a"},
+        "size": {"type": "integer", "exclusiveMinimum": 1, "exclusiveMaximum": 9},
+        "names": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 2, "default": []},
+        "count": {"type": "integer"},
+        "other_than": {"type": "integer", "default": 0},
+        "anything": {},
+        "table": {"type": "object", "additionalProperties": {"type": "number"}, "default": {}},
+    }
+    accepts = acceptance(found)
+    table = {**base(), "prior": "p", "plugins": ["p.py"]}
+    view = {"name": "odd view_1", "inner": {"name": "odd view/1", "inner": "odd view_1"}}
+    assert accepts(changed(copy.deepcopy(table), stage__0__view=view))
+    del table["plugins"]  # Now the registry's lack of other kinds is a mistake.
+    assert not accepts(changed(copy.deepcopy(table), stage__0__view=view))
+    table["plugins"] = ["p.py"]
+    wrong = {"name": "odd view_1", "inner": {"name": "odd view/1", "size": 9}}
+    assert not accepts(changed(copy.deepcopy(table), stage__0__view=wrong))
+
+
+# Files and editors
+
+
+def test_the_schema_in_the_repository_is_small_and_each_recipe_names_it(schema):
+    text = SCHEMA.read_text("utf-8")
+    assert text == schema_text(json.loads(text))
+    assert len(text) < 100_000
+    assert max(map(len, text.splitlines())) < 500
+    assert json.loads(schema_text(schema)) == auxar.recipe_schema()
+    escaped = schema_text(schema, "ascii")
+    assert escaped.isascii()
+    assert json.loads(escaped) == schema
+    for path in SHIPPED:
+        first = path.read_text("utf-8").splitlines()[0]
+        assert (path.parent / first.removeprefix("#:schema ")).resolve() == SCHEMA
+
+
+def tool(name: str) -> list[str]:
+    """Returns the command of a tool that checks TOML files without a network. taplo is a requirement of the tests."""
+    found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
+    if found is None and name != "taplo":
+        pytest.skip(f"{name} is not installed")
+    assert found is not None, "taplo is not installed; run `pip install '.[test]'`"
+    return [found, *TOOLS[name]]
+
+
+def checked(name: str, *files: Path) -> subprocess.CompletedProcess[str]:
+    environment = process_environment(NO_COLOR="1", https_proxy="http://127.0.0.1:9")
+    command = [*tool(name), *map(str, files)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_tools_of_editors_accept_shipped_recipes_and_report_mistakes(name, tmp_path):
+    assert checked(name, *SHIPPED).returncode == 0
+    folder = tmp_path / "a b"
+    (folder / "deep").mkdir(parents=True)
+    shutil.copy(SCHEMA, folder)
+    recipe = tmp_path / "mine.toml"
+    text = with_schema((RECIPES / "tight" / "quickstart.toml").read_text("utf-8"), folder / "deep" / ".." / SCHEMA.name)
+    recipe.write_text(text, "utf-8")
+    assert checked(name, recipe).returncode == 0
+    for right, wrong, message in (
+        ("factor = 2", "factor = 1", "2"),
+        ("flip = true", "filp = true", "filp"),
+        ('"pyramid"', '"pyramidd"', "pyramidd"),
+        ("blocks = 2", "block = 2", "block"),
+    ):
+        recipe.write_text(text.replace(right, wrong, 1), "utf-8")
+        report = checked(name, recipe)
+        assert report.returncode == 1
+        assert message in report.stderr
+
+
+def test_the_line_that_names_the_schema_is_replaced_or_added(tmp_path):
+    line = f"#:schema {(tmp_path / 'x.json').as_uri()}\n"
+    assert with_schema("#:schema ../x.json\n# a\n", tmp_path / "x.json") == line + "# a\n"
+    assert with_schema("\ufeff#:schema ../x.json\n# a\n", tmp_path / "x.json") == line + "# a\n"
+    assert with_schema("# a\n", tmp_path / "x.json") == line + "# a\n"
+    assert with_schema("", tmp_path / "x.json") == line
+    assert with_schema("#:schema ../x.json", tmp_path / "x.json") == line
