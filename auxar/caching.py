@@ -32,9 +32,10 @@ def cached_folder(
     folder. The folder gets its final name when `write` has returned, so an interrupted or failed `write` leaves no
     folder. If several processes of a machine ask for the same folder, one writes and the others wait.
 
-    The files are generated again if one of these changes: `name`, the `repr` of `key` (usually the options), the size or
-    time of a file in `sources`, or the Python file that defines `write`. Existing folders are never changed. They are
-    in `auxar/sets/` in the cache of `datasets` (`HF_DATASETS_CACHE`), and may be deleted while no process reads them.
+    The files are generated again if one of these changes: `name`, the `repr` of `key` (usually the options), the size
+    or time of a file in `sources`, or the Python file that defines `write`. Existing folders are never changed. They
+    are in `auxar/sets/` in the cache of `datasets` (`HF_DATASETS_CACHE`), and may be deleted while no process reads
+    them.
 
     Raises `UserError` if a source cannot be read or if the folder cannot be written, and the exceptions of `write`.
     """
@@ -49,7 +50,9 @@ def cached_folder(
         with contextlib.ExitStack() as stack:
             try:
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(holding(Path(f"{folder}.lock"), f"generate the files of {one_line(name)}", CACHE_ADVICE))
+                stack.enter_context(
+                    holding(Path(f"{folder}.lock"), f"generate the files of {one_line(name)}", CACHE_ADVICE)
+                )
             except OSError as error:
                 raise _cannot_be_written(folder, error) from error
             if kind(folder) != FOLDER:  # Another process may have written it while this one waited.

@@ -51,10 +51,10 @@ def load_images(config: DataConfig, image: ImageSpec, registry: Registry) -> Dat
     Without streaming, the first call converts all images and stores them in the cache of `datasets`; later calls read
     the cache. If several processes call at the same time, one converts and the others wait.
 
-    Raises `UserError` if the source cannot be found, built or read, or if the split or column is unknown. Without streaming,
-    it is also raised if an image does not fit `image`, if an image is broken and `config.broken` is not "skip", if all
-    images are broken, or if `config.split` leaves one of the sets empty. With streaming, it is also raised if one of
-    the sets has no image; the images of a stream are checked when they are read.
+    Raises `UserError` if the source cannot be found, built or read, or if the split or column is unknown. Without
+    streaming, it is also raised if an image does not fit `image`, if an image is broken and `config.broken` is not
+    "skip", if all images are broken, or if `config.split` leaves one of the sets empty. With streaming, it is also
+    raised if one of the sets has no image; the images of a stream are checked when they are read.
     """
     try:
         preparation = Preparation(image, config.crop, config.resize)

@@ -68,7 +68,8 @@ def parse_recipe(
 ) -> tuple[Recipe, Registry]:
     """Loads a recipe from its text and applies `settings`. Returns the recipe and the registry of its plugins.
 
-    Paths of plugin files, and of options of the data set, are relative to `folder`. Raises `UserError` like `load_recipe`.
+    Paths of plugin files, and of options of the data set, are relative to `folder`. Raises `UserError` like
+    `load_recipe`.
     """
     recipe = _parse(text, settings)
     registry = load_plugins(plugin_files(recipe.plugins, folder, trusted=trust_plugins))
@@ -202,7 +203,7 @@ def _factor_training(recipe: Recipe, base: Mapping[str, Any], overrides: Any) ->
 
 
 def fill_in(recipe: Recipe, registry: Registry) -> Recipe:
-    """Returns the recipe with all options of its components and its data set, including the defaults of options that are left out.
+    """Returns the recipe with all options of its components and its data set, including defaults of omitted options.
 
     Raises `UserError` if a component is unknown, or if an option is unknown or invalid.
     """

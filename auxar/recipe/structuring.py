@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from auxar.errors import UserError, shown
@@ -74,25 +73,11 @@ def write_component(choice: ComponentChoice) -> dict[str, Any]:
     return {"name": choice.name, **choice.options}
 
 
-def _is_path(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Path)
-
-
-def _read_path(value: Any) -> Path:
-    path: str = TEXTS.structure(value, str)
-    if not path or "\0" in path:
-        raise ValueError(f"expected the path of a file or folder, got {shown(value)}")
-    return Path(path)
-
-
-TEXTS = StrictConverter(unknown_keys="refused", finite=True, messages=_RecipeMessages())
-"""The converter of strings, with the same messages as `RECIPES`."""
 RECIPES = StrictConverter(
     unknown_keys="refused",
     finite=True,
     messages=_RecipeMessages(),
     hooks=[
-        Hook(_is_path, lambda value, kind: _read_path(value), str),
         Hook(lambda kind: kind is ComponentChoice, lambda value, _: read_component(value), write_component),
         # Options that choose a component pass unchanged, because `structure_options` (recipe/choices.py) has already
         # created the choice.

@@ -125,7 +125,9 @@ def _check_config(config: object) -> None:
     try:
         again = structure(table, cls, "data.options")
     except UserError as error:
-        raise ContractError("config", f"the options cannot be read from a recipe: {error}\n  options = {table}") from None
+        raise ContractError(
+            "config", f"the options cannot be read from a recipe: {error}\n  options = {table}"
+        ) from None
     if again != config:
         broken("config", "the options change if they are written to a recipe and read", before=config, after=again)
 
@@ -196,7 +198,7 @@ def _hub() -> str:
 
 def _images(path: Path, splits: Sequence[str] | None, column: str | None, image: ImageSpec | None) -> Hashes:
     """Decodes the images of the set at `path`, and returns the hashes of their files."""
-    config = DataConfig("the data set", column=column, **({"train": splits[0]} if splits else {}))
+    config = DataConfig("the data set", column=column, train=splits[0] if splits else "train")
     try:
         source = open_source(config, path)
         if splits is not None and sorted(source.splits) != sorted(splits):

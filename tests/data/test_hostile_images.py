@@ -528,7 +528,9 @@ def test_streams_are_read_alike(tmp_path, caplog, gs, kind):
 
     def first(broken: str) -> np.ndarray:
         # With this seed, a.png and b.png are training images, and c.png is held out.
-        train = load_images(config(tmp_path, streaming=True, broken=broken, split=Split(0.5, 1)), SPEC, Registry()).train
+        train = load_images(
+            config(tmp_path, streaming=True, broken=broken, split=Split(0.5, 1)), SPEC, Registry()
+        ).train
         batches = training_batches(train, batch_size=2, steps=1, seed=0, flip=False)
         return next(iter(batches)).numpy()
 

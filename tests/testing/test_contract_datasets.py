@@ -69,12 +69,21 @@ def rewritten(options):
 
 def hasty(options):
     """Returns a folder that another call has not finished."""
-    folder = in_cache("random")
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        time.sleep(0.1)
-        write(folder, options)
-    return folder
+    try:
+        in_cache("random").mkdir(parents=True)
+    except FileExistsError:
+        return in_cache("random")
+    time.sleep(0.1)
+    return write(in_cache("random"), options)
+
+
+def colliding(options):
+    """Fails if another call makes the same folder."""
+    if in_cache("random").exists():
+        return in_cache("random")
+    time.sleep(0.1)
+    in_cache("random").mkdir()
+    return write(in_cache("random"), options)
 
 
 def unreproducible(options):
@@ -102,8 +111,12 @@ BROKEN = {
     "text": (text, "images: 3.png in the split 'train' cannot be read: the format is unknown"),
     "colors": (lambda options: right(Options(channels=3)), "images: 0.png in the split 'train' has the channels R, G"),
     "counted": (counted, "repeat: a second call of build gives other images; the first that differs is image 0 of"),
-    "rewritten": (rewritten, "repeat: the second call of build writes a file that the first one has written\n  file = "),
+    "rewritten": (
+        rewritten,
+        "repeat: the second call of build writes a file that the first one has written\n  file = ",
+    ),
     "hasty": (hasty, "together: build returns while another call still writes the files"),
+    "colliding": (colliding, "together: build fails if it is called 3 times at once: FileExistsError: "),
     "unreproducible": (unreproducible, "again: build with an empty cache gives other images; the first that differs"),
 }
 
@@ -117,7 +130,7 @@ def test_a_broken_set_is_found(fault):
 
 
 def test_files_outside_of_the_cache_are_found(tmp_path):
-    with pytest.raises(ContractError, match="^cache: build writes a file outside of the cache; .*cached_folder\n"):
+    with pytest.raises(ContractError, match=r"^cache: build writes a file outside of the cache; .*cached_folder\n"):
         check_dataset(lambda options: write(tmp_path / "new", options), Options())
 
 
@@ -126,10 +139,10 @@ def test_other_sizes_splits_and_accepted_options_are_found():
         check_dataset(right, Options(), image=attrs.evolve(GRAY, height=6))
     with pytest.raises(ContractError, match=r"^splits: expected the splits \['test', 'train'\], got \['train'\]"):
         check_dataset(right, Options(), splits=["train", "test"])
-    with pytest.raises(ContractError, match="^build: build accepts options that it must refuse with UserError"):
+    with pytest.raises(ContractError, match=r"^build: build accepts options that it must refuse with UserError"):
         check_dataset(right, Options(), refused=[Options(2)])
-    with pytest.raises(ContractError, match="^build: for invalid options, build must raise UserError; it raised Type"):
-        check_dataset(right, Options(), refused=[Options("x")])
+    with pytest.raises(ContractError, match=r"^build: for invalid options, build must raise UserError; it raised Val"):
+        check_dataset(right, Options(), refused=[Options(channels=-1)])
 
 
 def test_options_that_recipes_cannot_write_are_found():
@@ -152,7 +165,7 @@ def test_options_that_recipes_cannot_write_are_found():
     class Odd:
         """Options of a type that recipes do not have."""
 
-        count: int = "three"
+        count: int = attrs.field(default=3, converter=str)
 
     for options, message in (
         (Options, "config: the options must be an instance of an attrs class"),
