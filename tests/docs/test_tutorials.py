@@ -1,4 +1,4 @@
-"""Tests that the files of docs/networks.md and docs/datasets.md work as described. `test_stranger` tests docs/views.md."""
+"""Tests of the files of docs/networks.md and docs/datasets.md. `test_stranger` tests docs/views.md."""
 
 from __future__ import annotations
 
