@@ -18,8 +18,7 @@ from auxar.caching import cached_folder
 from auxar.data import StoredImages, load_images
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
-from auxar.recipe import load_recipe, recipe_text
-from auxar.recipe.data_options import with_data_options
+from auxar.recipe import fill_in, load_recipe, recipe_text
 from auxar.recipe.facts import recipe_facts
 from auxar.recipe.loading import parse_recipe
 from auxar.runs.opening import open_run
@@ -147,8 +146,9 @@ def test_paths_are_relative_to_the_recipe_or_to_the_command(folder, monkeypatch)
 
 def test_another_set_does_not_get_the_options_of_the_recipe(folder):
     options = {"data__options": {"count": 5, "noise": 0.25}}
-    recipe, _ = recipe_of(folder, "dots", "data.options.count=6", "data.path=noto-emoji", "data.options={}", **options)
+    recipe, registry = recipe_of(folder, "dots", "data.path=noto-emoji", **options)
     assert recipe.data.options == {}
+    assert "the plugin with the dataset 'noto-emoji'" in recipe_facts(recipe, registry)
     recipe, _ = recipe_of(folder, "dots", "data.options.count=6", "data.path=failing", **options)
     assert (recipe.data.options["count"], recipe.data.options["noise"]) == (6, 0.5)
     recipe, _ = recipe_of(folder, "dots", 'data.path="dots"', **options)
@@ -204,11 +204,10 @@ def test_a_run_continues_with_its_options(folder, tmp_path):
         run(out, changed(table, data__options__count=5))
 
 
-def test_a_run_without_options_of_an_earlier_version_continues(folder):
-    # Earlier versions stored no options. The defaults of the current version apply to both recipes.
+def test_a_stored_recipe_of_an_earlier_version_gets_the_defaults(folder):
     recipe, registry = recipe_of(folder)
-    earlier = attrs.evolve(recipe.data, options={})
-    assert with_data_options(earlier, registry, folder) == recipe.data
+    earlier = attrs.evolve(recipe, data=attrs.evolve(recipe.data, options={}))
+    assert fill_in(earlier, registry).data.options == {"count": 24, "noise": 0.5, "seeds": "seeds.txt"}
 
 
 # Folders of generated files
