@@ -62,6 +62,7 @@ Building blocks for plugins:
 
 Registration:
     Component       a component that a plugin provides and recipes can select
+    cached_folder   writes the files of a data set once, into a folder of the cache
     HeadChoice      the type of a network's option that selects a likelihood head
     hookimpl        decorator of a plugin's function `auxar_register_components`
     Registry        every component of the loaded plugins
@@ -74,6 +75,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr__` imports each name on first use.
+    from auxar.caching import cached_folder
     from auxar.causal import CausalDecoder, CausalPrior
     from auxar.commands.compare import compare
     from auxar.commands.evaluate import evaluate
@@ -171,6 +173,7 @@ __all__ = [
     "Walk",
     "__version__",
     "at_most",
+    "cached_folder",
     "compare",
     "evaluate",
     "evaluating",
@@ -205,6 +208,7 @@ _MODULES = {
     "Stage": "model",
     "SumSupport": "support",
     "UserError": "errors",
+    "cached_folder": "caching",
     "compare": "commands.compare",
     "evaluate": "commands.evaluate",
     "factor_costs": "recipe.cost",

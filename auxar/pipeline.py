@@ -72,7 +72,7 @@ def run(
 
     @functools.cache
     def data() -> DataSets:
-        return load_images(recipe.data, recipe.image, registry.dataset_paths())
+        return load_images(recipe.data, recipe.image, registry)
 
     with working_together() as processes:
         with processes.agreeing() as facts:

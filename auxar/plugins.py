@@ -50,7 +50,10 @@ class Component:
     - head: `build(config, image: ImageSpec) -> Head`
     - sampler: `build(config) -> Sampler`
     - engine: `build(config) -> auxar_samplers.engines.Engine`
-    - dataset: `build(config) -> pathlib.Path`, a parquet file or a folder of images
+    - dataset: `build(config) -> pathlib.Path`, a parquet file, a folder of parquet files or a folder of images
+
+    The `build` of a data set is called only by commands that read images of this set, once in each process, and
+    processes may call it at the same time. If it writes files, it uses `cached_folder`.
 
     `build` raises `UserError` if it does not support the sizes or the options.
     """
@@ -88,9 +91,9 @@ class HookSpecification:
 class Registry:
     """The components of all loaded plugins, and the plugin that provides each component."""
 
-    components: dict[tuple[str, str], Component]
+    components: dict[tuple[str, str], Component] = attrs.field(factory=dict)
     """The components by (kind, name)."""
-    providers: dict[tuple[str, str], str]
+    providers: dict[tuple[str, str], str] = attrs.field(factory=dict)
     """The plugin that provides each component, and its origin, by (kind, name)."""
     problems: tuple[str, ...] = ()
     """A message about each installed plugin that could not be loaded. Other plugins are not affected."""
@@ -109,14 +112,6 @@ class Registry:
     def names(self, kind: Kind) -> list[str]:
         """The names of all components of one kind, sorted."""
         return sorted(name for known, name in self.components if known == kind)
-
-    def dataset_paths(self) -> dict[str, Path]:
-        """The path of each registered data set by its name: a parquet file or a folder of images."""
-        found = {}
-        for name in self.names("dataset"):
-            component = self.components["dataset", name]
-            found[name] = Path(component.build(component.config()))
-        return found
 
 
 def load_plugins(files: Iterable[Path] = ()) -> Registry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
@@ -81,8 +82,8 @@ class StrictConverter:
     """A converter that accepts exact types only: for example, it refuses a boolean where an integer is expected.
 
     Integers have at most 64 bits, and strings at most `LONGEST_TEXT` characters. An integer is accepted as a float.
-    Scalars, `Literal`, lists, tuples, mappings with string keys, optional values and attrs classes are supported and
-    may be nested.
+    Scalars, `Literal`, `pathlib.Path` (as a string), lists, tuples, mappings with string keys, optional values and
+    attrs classes are supported and may be nested.
 
     Args:
         unknown_keys: "refused" if keys without a field in the attrs class are errors, else "ignored".
@@ -123,6 +124,8 @@ class StrictConverter:
         converter = Converter()
         for target, accepted in {int: (int,), float: (float, int), bool: (bool,), str: (str,)}.items():
             converter.register_structure_hook(target, self._scalar(*accepted))
+        converter.register_structure_hook(Path, self._path)
+        converter.register_unstructure_hook(Path, str)
         converter.register_structure_hook_func(lambda kind: _origin(kind) in (list, tuple), self._sequence)
         converter.register_structure_hook_func(lambda kind: _origin(kind) in (dict, Mapping), self._mapping)
         converter.register_structure_hook_func(lambda kind: _origin(kind) is Literal, self._choice)
@@ -150,6 +153,12 @@ class StrictConverter:
             return kind(value)
 
         return read
+
+    def _path(self, value: Any, kind: Any) -> Path:
+        text: str = self._scalar(str)(value, str)
+        if not text or "\0" in text:
+            raise ValueError(f"expected the path of a file or folder, got {shown(text)}")
+        return Path(text)
 
     def _choice(self, value: Any, kind: Any) -> Any:
         for choice in get_args(kind):

@@ -28,6 +28,7 @@ from auxar.data import load_images
 from auxar.data.source import open_source
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
+from auxar.plugins import Registry
 from auxar.recipe import DataConfig
 from auxar.runs.lock import holding as holding_folder
 from auxar_samplers.engines.base import BrokenError
@@ -107,10 +108,10 @@ def test_waiting_in_datasets_is_told(tmp_path, caplog):
     types = datasets.Features({"image": datasets.Image()})
     datasets.Dataset.from_dict({"image": content}, features=types).to_parquet(tmp_path / "set.parquet")
     config = DataConfig(str(tmp_path / "set.parquet"))
-    source = open_source(config, {})
+    source = open_source(config)
     assert source.copy is not None
     path = Path(f"{source.copy.folder}_builder.lock")
-    message = told(caplog, path, True, lambda: open_source(config, {}))
+    message = told(caplog, path, True, lambda: open_source(config))
     assert message.startswith(f"waiting to read the data set with `datasets`: the lock {path} is held by process <pid>")
     assert "which is stopped" in message
     assert logging.getLogger("filelock").level == logging.NOTSET
@@ -137,7 +138,7 @@ def test_waiting_for_prepared_images_is_told(tmp_path, caplog):
     pictures = write_pictures(tmp_path / "pictures")
 
     def load() -> object:
-        return load_images(DataConfig(str(pictures)), ImageSpec(3, height=8, width=8), {})
+        return load_images(DataConfig(str(pictures)), ImageSpec(3, height=8, width=8), Registry())
 
     cache = Path(datasets.config.HF_DATASETS_CACHE) / "auxar"
     before = set(cache.glob("*.arrow"))
@@ -210,7 +211,7 @@ def test_file_system_that_refuses_locks(tmp_path, without_locks, number):
     advice = "choose a folder on another file system"
     assert str(caught.value) == f"{tmp_path}/.lock cannot be locked on its file system: {reason}; {advice}"
     with pytest.raises(UserError, match=rf"cannot be locked on its file system: {reason}; set .* HF_DATASETS_CACHE"):
-        load_images(DataConfig(str(write_pictures(tmp_path / "x"))), ImageSpec(3, height=8, width=8), {})
+        load_images(DataConfig(str(write_pictures(tmp_path / "x"))), ImageSpec(3, height=8, width=8), Registry())
 
 
 def test_native_engine_on_a_file_system_that_refuses_locks(tmp_path, monkeypatch, caplog):

@@ -38,6 +38,7 @@ class Outer:
     by_name: dict[str, Inner | None] = attrs.Factory(dict)
     counts: Mapping[str, int] = attrs.Factory(dict)
     perhaps: int | None = None
+    file: Path | None = None
 
 
 FULL = {
@@ -51,6 +52,7 @@ FULL = {
     "by_name": {"k": {"number": 2, "share": 0.5}, "none": None},
     "counts": {"many": 2**62},
     "perhaps": 7,
+    "file": "images/a.png",
 }
 
 
@@ -79,6 +81,7 @@ def test_values_of_the_right_types_are_read_and_written_back(converter):
         by_name={"k": Inner(2), "none": None},
         counts={"many": 2**62},
         perhaps=7,
+        file=Path("images/a.png"),
     )
     assert type(found.inner.share) is type(found.pair[1]) is float
     assert converter.structure(converter.unstructure(found), Outer) == found
@@ -111,6 +114,8 @@ def test_values_of_the_right_types_are_read_and_written_back(converter):
         ({"counts": {"k": False}}, "counts['k']: expected int, got "),
         ({"perhaps": "1"}, "perhaps: expected int, got "),
         ({"perhaps": -(2**63) - 1}, "perhaps: expected a"),
+        ({"file": 3}, "file: expected str, got "),
+        ({"file": ""}, "file: expected the path of a file or folder, got ''"),
     ],
 )
 def test_a_value_of_another_type_is_named_with_its_path(converter, changes, beginning):

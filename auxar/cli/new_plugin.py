@@ -23,7 +23,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--kind",
         required=True,
         metavar="KIND",
-        help="kind of the component: view, prior, embedding, decoder, head or sampler",
+        help="kind of the component: view, prior, embedding, decoder, head, sampler or dataset",
     )
     parser.add_argument(
         "--out",

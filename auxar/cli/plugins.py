@@ -48,5 +48,7 @@ def _default(field: attrs.Attribute[Any]) -> str:
         return " (required)"
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
         default = default.factory()
+    if isinstance(default, Path):
+        default = str(default)
     # An option that selects a component is printed in the form that it has in a recipe.
     return f" = {default.to_recipe() if hasattr(default, 'to_recipe') else default!r}"

@@ -22,11 +22,12 @@ from auxar.runs.weights import check_sizes
 def evaluate(path: str | Path, *, settings: Sequence[str] = (), trust_plugins: bool = False) -> RunFolder:
     """Evaluates the trained factors of a run, replaces its stored evaluation and updates its report.
 
-    `settings` are `key=value` strings. They may set keys of [evaluation], `data.path` and `data.workers`.
+    `settings` are `key=value` strings. They may set keys of [evaluation], `data.path`, `data.options` and
+    `data.workers`.
     """
     with working_together() as processes:
         with processes.agreeing() as facts:
-            check_settings(settings, "evaluation.", "data.path", "data.workers")
+            check_settings(settings, "evaluation.", "data.path", "data.options", "data.workers")
             run, recipe, registry = open_run(Path(path), settings, trust_plugins=trust_plugins)
             trained = run.trained(recipe)
             if not trained:
@@ -36,7 +37,7 @@ def evaluate(path: str | Path, *, settings: Sequence[str] = (), trust_plugins: b
             facts |= {"command": "evaluate", **run_facts(run, recipe, registry)}
         with holding_for_all(run.path, processes, check_folder):
             with processes.agreeing() as facts:
-                data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+                data = load_images(recipe.data, recipe.image, registry)
                 facts |= data.facts
             evaluate_run(run, recipe, build_model(recipe, registry), data, accelerator)
             update_report(run, accelerator)

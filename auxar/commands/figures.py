@@ -31,7 +31,7 @@ def figures(path: str | Path, *, rows: int = 6, settings: Sequence[str] = (), tr
             facts |= {"command": "figures", "--rows": rows, **run.facts}
         with holding_for_all(run.folder.path, processes, check_folder):
             with processes.agreeing() as facts:
-                data = load_images(recipe.data, recipe.image, run.registry.dataset_paths())
+                data = load_images(recipe.data, recipe.image, run.registry)
                 facts |= data.facts
             sampler = own_sampler(run.model)
             figures_to_folder(run.model, sampler, recipe, rows, data.heldout, data.train, folder, run.accelerator)

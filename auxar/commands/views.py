@@ -61,7 +61,7 @@ def write_views(
         with processes.agreeing():
             if not processes.is_main:
                 return out
-            data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+            data = load_images(recipe.data, recipe.image, registry)
             for name in data.skipped:
                 logger.warning("this image cannot be read and is left out: %s", one_line(name))
             if is_file:

@@ -6,8 +6,6 @@ The table [image] of a recipe gives the size, channels and levels of the tensors
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
@@ -17,6 +15,7 @@ from auxar.data.conversion import Preparation
 from auxar.data.copies import DamagedCopy
 from auxar.data.division import Side, divided_rows, sides_of_stream
 from auxar.data.progress import progress_in_main_process
+from auxar.data.registered import build_data_set
 from auxar.data.sets import DataSets, ImageSet
 from auxar.data.source import Source, open_source
 from auxar.data.space import disk_problem
@@ -24,6 +23,7 @@ from auxar.data.stored import StoredImages, prepare, usable_rows
 from auxar.data.streamed import StreamedImages
 from auxar.errors import UserError, one_line
 from auxar.interfaces import ImageSpec
+from auxar.plugins import Registry
 from auxar.recipe import DataConfig
 
 __all__ = [
@@ -40,27 +40,28 @@ __all__ = [
 logger = logging.getLogger("auxar")
 
 
-def load_images(config: DataConfig, image: ImageSpec, registered: Mapping[str, Path]) -> DataSets:
+def load_images(config: DataConfig, image: ImageSpec, registry: Registry) -> DataSets:
     """Loads the images that `config` describes, as integers with the shape and levels of `image`.
 
     These are training and held-out images and, if `config` asks for them, validation images.
 
-    `registered` maps the name of each data set that a plugin provides to its parquet file or folder. A registered name
-    takes precedence over a folder or hub data set of the same name.
+    If `config.path` is the name of a data set in `registry`, this data set is built with `config.options`. A registered
+    name takes precedence over a folder or hub data set of the same name.
 
     Without streaming, the first call converts all images and stores them in the cache of `datasets`; later calls read
     the cache. If several processes call at the same time, one converts and the others wait.
 
-    Raises `UserError` if the source cannot be found or read, or if the split or column is unknown. Without streaming,
-    it is also raised if an image does not fit `image`, if an image is broken and `config.broken` is not "skip", if all
-    images are broken, or if `config.split` leaves one of the sets empty. With streaming, it is also raised if one of
-    the sets has no image; the images of a stream are checked when they are read.
+    Raises `UserError` if the source cannot be found, built or read, or if the split or column is unknown. Without
+    streaming, it is also raised if an image does not fit `image`, if an image is broken and `config.broken` is not
+    "skip", if all images are broken, or if `config.split` leaves one of the sets empty. With streaming, it is also
+    raised if one of the sets has no image; the images of a stream are checked when they are read.
     """
     try:
         preparation = Preparation(image, config.crop, config.resize)
         _check_names(config)
         with progress_in_main_process():
-            source = open_source(config, registered)
+            built, known = build_data_set(config, registry), registry.names("dataset")
+            source = open_source(config, built, known)
             if config.streaming:
                 return _streamed(config, preparation, source)
             try:
@@ -72,7 +73,7 @@ def load_images(config: DataConfig, image: ImageSpec, registered: Mapping[str, P
                 except Exception as cause:  # The network, file formats and the disk all raise different exceptions.
                     problem = disk_problem(cause, "the copy of the data set") or cause.__cause__ or cause
                     raise UserError(f"{error}, and it cannot be generated again: {problem}") from cause
-                return _stored(config, preparation, open_source(config, registered))
+                return _stored(config, preparation, open_source(config, built, known))
     except UserError as error:
         # The message may contain names from an untrusted data set. Text after a line break in such a name could imitate
         # a message of auxar, so line breaks are escaped.

@@ -14,8 +14,8 @@ from typing import Any
 import attrs
 import datasets
 
+from auxar.caching import CACHE_ADVICE
 from auxar.data import checksums
-from auxar.data.space import CACHE_ADVICE
 from auxar.errors import UserError
 from auxar.locks import holding, telling_of_others
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from auxar.errors import UserError, did_you_mean
 
 
 def load_from_hub(
-    name: str, config: str | None, streaming: bool, registered: Mapping[str, Path]
+    name: str, config: str | None, streaming: bool, registered: Iterable[str]
 ) -> tuple[Mapping[str, Any], Copy | None, Reach]:
     """Loads all splits of a data set from the hub or, if it cannot be reached, from the local cache of `datasets`.
 

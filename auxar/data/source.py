@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -166,16 +166,17 @@ def _type_name(feature: Any) -> str:
     return feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
 
 
-def open_source(config: DataConfig, registered: Mapping[str, Path]) -> Source:
+def open_source(config: DataConfig, built: Path | None = None, registered: Iterable[str] = ()) -> Source:
     """Opens the data set that `config.path` names.
 
-    The path is tried as a registered data set, as an existing file or folder, and as a data set on the hub, in this
-    order. If a folder contains parquet files, its image files are ignored.
+    It is the file or folder `built`, if that is given, because `config.path` names a registered data set. Otherwise the
+    path is tried as an existing file or folder, and as a data set on the hub. If a folder contains parquet files, its
+    image files are ignored. Messages about unknown names list the names in `registered`.
 
     Raises `UserError` if the data set does not exist or cannot be read.
     """
-    if config.path in registered:
-        return _open_local(registered[config.path], config, config.path)
+    if built is not None:
+        return _open_local(built, config, config.path)
     try:
         path = Path(config.path).expanduser()
         exists = path.exists()

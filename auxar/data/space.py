@@ -14,7 +14,6 @@ import huggingface_hub.constants
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """Numbers of the errors that a full, failing or read-only disk raises."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-CACHE_ADVICE = "set the environment variable HF_DATASETS_CACHE to a folder on another file system"
 NO_TEMPORARY = "No usable temporary directory"
 TEXTS = (*(os.strerror(number) for number in DISK), "Not enough disk space", NO_TEMPORARY)
 """Texts of these errors, for libraries that do not pass their numbers on."""

@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auxar.caching import CACHE_ADVICE
 from auxar.data import checksums, conversion
 from auxar.data.conversion import BrokenImage, Preparation
 from auxar.data.folder import digest
 from auxar.data.randomness import permutation
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
-from auxar.data.space import CACHE_ADVICE, cannot_be_written, disk_problem
+from auxar.data.space import cannot_be_written, disk_problem
 from auxar.errors import UserError
 from auxar.files import FOLDER, UNFINISHED, kind, remove
 from auxar.interfaces import ImageSpec

@@ -17,7 +17,7 @@ def recipe_facts(recipe: Recipe, registry: Registry) -> dict[str, Any]:
     Components are read from the recipe, so their options must be filled in.
     """
     facts = dict(flat(recipe_table(recipe)))
-    named = {value for key, value in facts.items() if key.split(".")[-1] == "name"}
+    named = {recipe.data.path} | {value for key, value in facts.items() if key.split(".")[-1] == "name"}
     for (kind, name), provider in registry.providers.items():
         # A plugin file is compared by its checksum, because its path may differ between machines.
         if name in named and not any(f"({file})" in provider for file in registry.files):

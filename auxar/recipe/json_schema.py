@@ -99,6 +99,7 @@ class _Builder:
             "items": self.table(Stage),
         }
         properties["training"] = self.training(properties["training"])
+        properties["data"] = self.data(properties["data"])
         return {
             "$schema": "http://json-schema.org/draft-07/schema#",
             "title": "Recipe of auxar",
@@ -111,6 +112,15 @@ class _Builder:
 
     def table(self, cls: type) -> Schema:
         return table_schema(cls, self.choice)
+
+    def data(self, table: Schema) -> Schema:
+        """Returns the schema of [data], in which `options` are those of the registered data set that `path` names."""
+        chosen: Schema = {"additionalProperties": True}
+        for name in reversed(self.registry.names("dataset")):
+            condition = _is_object({"path": {"const": name}})
+            options = _open({"options": self.table(self.registry.components["dataset", name].config)})
+            chosen = {"additionalProperties": True, "if": condition, "then": options, "else": chosen}
+        return {**table, **{key: value for key, value in chosen.items() if key != "additionalProperties"}}
 
     def training(self, table: Schema) -> Schema:
         own = {key: value for key, value in table["properties"].items() if key not in COMMON_KEYS}

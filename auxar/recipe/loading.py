@@ -16,7 +16,8 @@ from auxar.errors import UserError, did_you_mean, is_unicode, one_line, shown
 from auxar.files import kind, read_bytes
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
-from auxar.recipe.overrides import remove_replaced, replaced
+from auxar.recipe.data_options import with_data_options
+from auxar.recipe.overrides import remove_other_options, remove_replaced, replaced
 from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig, check_image
 from auxar.recipe.structuring import structure, unstructure
 from auxar.recipe.toml import LongInteger, parse_toml, toml_text
@@ -43,7 +44,7 @@ def load_recipe(
     """Loads the recipe in a file and applies `key=value` settings. Returns the recipe and the registry of its plugins.
 
     Values in `sampling` replace the keys of [sampling], including keys that `settings` set. Component options that the
-    recipe leaves out get their defaults.
+    recipe leaves out get their defaults. Options of the data set that are paths become absolute.
 
     Raises `UserError` with the paths of invalid keys. Also raises it if the recipe names plugin files, because they are
     code, unless `trust_plugins` is true. With `of_a_run`, plugin files outside of the folder plugins/ beside the recipe
@@ -53,7 +54,7 @@ def load_recipe(
     with _naming(path):
         recipe = _parse(_text(path), settings, sampling)
         registry = load_plugins(plugin_files(recipe.plugins, path.parent, trusted=trust_plugins, of_a_run=of_a_run))
-        return fill_in(recipe, registry), registry
+        return _with_full_options(fill_in(recipe, registry), registry, path.parent, settings), registry
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -67,11 +68,16 @@ def parse_recipe(
 ) -> tuple[Recipe, Registry]:
     """Loads a recipe from its text and applies `settings`. Returns the recipe and the registry of its plugins.
 
-    Paths of plugin files are relative to `folder`. Raises `UserError` like `load_recipe`.
+    Paths of plugin files, and of options of the data set, are relative to `folder`. Raises `UserError` like
+    `load_recipe`.
     """
     recipe = _parse(text, settings)
     registry = load_plugins(plugin_files(recipe.plugins, folder, trusted=trust_plugins))
-    return fill_in(recipe, registry), registry
+    return _with_full_options(fill_in(recipe, registry), registry, folder, settings), registry
+
+
+def _with_full_options(recipe: Recipe, registry: Registry, folder: Path, settings: Sequence[str]) -> Recipe:
+    return attrs.evolve(recipe, data=with_data_options(recipe.data, registry, folder, settings))
 
 
 @contextlib.contextmanager
@@ -111,6 +117,7 @@ def _parse(text: str, settings: Sequence[str], sampling: Mapping[str, Any] | Non
     if isinstance(settings, str):
         # A string is also a sequence (of its characters), so it would be accepted by mistake.
         raise UserError(f"settings: expected a list of key=value strings, got the string {shown(settings)}")
+    remove_other_options(table, settings)
     for setting in settings:
         _apply(table, setting)
     own = table.get("sampling", {})
@@ -123,6 +130,8 @@ def _parse(text: str, settings: Sequence[str], sampling: Mapping[str, Any] | Non
 def recipe_table(recipe: Recipe) -> dict[str, Any]:
     """Converts the recipe to a table of plain values with the structure of its TOML."""
     table = unstructure(recipe)
+    if not table["data"]["options"]:
+        del table["data"]["options"]
     overrides = table.pop("factor_training")
     if overrides:
         table["training"]["factor"] = {
@@ -194,7 +203,7 @@ def _factor_training(recipe: Recipe, base: Mapping[str, Any], overrides: Any) ->
 
 
 def fill_in(recipe: Recipe, registry: Registry) -> Recipe:
-    """Returns the recipe with all options of its components, including the defaults of options that are left out.
+    """Returns the recipe with all options of its components and its data set, including defaults of omitted options.
 
     Raises `UserError` if a component is unknown, or if an option is unknown or invalid.
     """
@@ -216,6 +225,7 @@ def fill_in(recipe: Recipe, registry: Registry) -> Recipe:
     sampler = resolve("sampler", recipe.sampling.sampler, "sampling.sampler")
     return attrs.evolve(
         recipe,
+        data=with_data_options(recipe.data, registry),
         stage=tuple(resolve_stage(index, stage) for index, stage in enumerate(recipe.stage)),
         prior=resolve("prior", recipe.prior, "prior"),
         sampling=attrs.evolve(recipe.sampling, sampler=sampler),

@@ -1,8 +1,8 @@
-"""Rules for training settings that replace other settings, in [training.factor.NAME] and by `--set`."""
+"""Rules for settings that replace other settings, in [training.factor.NAME] and by `--set`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 LENGTHS = frozenset({"steps", "epochs"})
@@ -39,3 +39,12 @@ def remove_replaced(training: dict[str, Any], key: str) -> None:
         if isinstance(override, dict) and (key in LENGTHS or key not in override):
             for other in obsolete:
                 override.pop(other, None)
+
+
+def remove_other_options(table: dict[str, Any], settings: Sequence[str]) -> None:
+    """Removes the options of the data set in a recipe's table if a `key=value` setting names another data set."""
+    data = table.get("data")
+    for setting in settings:
+        key, _, name = setting.partition("=")
+        if key.strip() == "data.path" and isinstance(data, dict) and name.strip().strip("\"'") != data.get("path"):
+            data.pop("options", None)

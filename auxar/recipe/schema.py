@@ -124,6 +124,8 @@ class DataConfig:
     path: str = attrs.field(validator=attrs.validators.min_len(1))
     """The source: a registered data set, a folder of images, a parquet file, a folder of parquet files, or a data set
     on the Hugging Face hub."""
+    options: Table = attrs.field(factory=dict)
+    """Options of the registered data set that `path` names. Other sources have no options."""
     config: str | None = None
     """Name of the data set's configuration, for sets that have several."""
     train: str = "train"

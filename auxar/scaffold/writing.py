@@ -10,7 +10,9 @@ from auxar.files import write_text
 from auxar.plugins import load_plugins
 from auxar.scaffold.names import PluginNames, check_free, plugin_names
 
-KINDS = ("view", "prior", "embedding", "decoder", "head", "sampler")
+KINDS = ("view", "prior", "embedding", "decoder", "head", "sampler", "dataset")
+GUIDES = {"view": "views", "dataset": "datasets"}
+"""The page of the documentation about a kind of component. The default is `networks`."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -47,7 +49,8 @@ def plugin_files(names: PluginNames, kind: str) -> dict[str, str]:
         "component": names.component,
         "prefix": names.class_prefix,
         "kind": kind,
-        "guide": "views" if kind == "view" else "networks",
+        "noun": "data set" if kind == "dataset" else kind,
+        "guide": GUIDES.get(kind, "networks"),
     }
     templates = {
         "README.md": "common/README.md.template",

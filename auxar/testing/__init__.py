@@ -1,4 +1,4 @@
-"""Contract checks for views, priors, embeddings, decoders, heads and samplers, to be called from a plugin's own tests.
+"""Contract checks for views, priors, embeddings, decoders, heads, samplers and data sets, for a plugin's own tests.
 
     from auxar.testing import check_view
 
@@ -13,6 +13,7 @@ functions.
 The package needs hypothesis: `pip install 'auxar[test]'`.
 """
 
+from auxar.testing.datasets import check_dataset
 from auxar.testing.decoders import check_decoder
 from auxar.testing.embeddings import check_embedding
 from auxar.testing.heads import check_head
@@ -23,6 +24,7 @@ from auxar.testing.views import check_view
 
 __all__ = [
     "ContractError",
+    "check_dataset",
     "check_decoder",
     "check_embedding",
     "check_head",

@@ -51,7 +51,7 @@ def picture(name: str) -> str:
 def views() -> bytes:
     """Draws emoji beside their views, as PNG."""
     image = ImageSpec(height=32, width=32)
-    data = load_images(DataConfig("noto-emoji"), image, load_plugins().dataset_paths())
+    data = load_images(DataConfig("noto-emoji"), image, load_plugins())
     found = dict(data.train.every(1, 0, max(EMOJI) + 1))
     images = torch.stack([found[number] for number in EMOJI])
     half = PyramidView(PyramidConfig(factor=2), image)

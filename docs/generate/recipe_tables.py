@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import attrs
@@ -63,7 +64,7 @@ UNITS = {
     "sampling.batch_size": "images",
 }
 """The unit of each key that has one."""
-TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
+TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", Path: "path"}
 KINDS = {"dataset": "Data sets"}
 
 
@@ -139,6 +140,8 @@ def _type_name(hint: Any) -> str:
     if origin is tuple:
         count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
         return f"list of {count}{_type_name(arguments[0])}s"
+    if origin is Mapping:
+        return "table"
     if names_a_component(hint):
         return "component"
     return TYPES.get(hint) or getattr(hint, "__name__", str(hint))
@@ -164,4 +167,4 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return f'"{value}"' if isinstance(value, str | Path) else str(value)

@@ -30,6 +30,7 @@ from auxar.data.conversion import Preparation
 from auxar.data.source import open_source
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
+from auxar.plugins import Registry
 from auxar.recipe import DataConfig, Split
 
 SPEC = ImageSpec(3, height=4, width=4)
@@ -67,7 +68,7 @@ def conversions(monkeypatch) -> Counter[str]:
 
 
 def load(path: Path) -> DataSets:
-    return load_images(DataConfig(str(path), split=Split(0.5)), SPEC, {})
+    return load_images(DataConfig(str(path), split=Split(0.5)), SPEC, Registry())
 
 
 def pixels(path: Path) -> torch.Tensor:
@@ -422,7 +423,7 @@ def test_copy_that_another_process_replaced_is_opened_again(parquet, cache):
     pixels(parquet)
     file = copied(cache)
     file.write_bytes(one_byte_of_a_pixel(file.read_bytes()))
-    first, second = (open_source(DataConfig(str(parquet)), {}).copy for _ in range(2))
+    first, second = (open_source(DataConfig(str(parquet))).copy for _ in range(2))
     assert first is not None
     assert second is not None
     with pytest.raises(copies.DamagedCopy, match="does not match its checksum"):
@@ -433,7 +434,7 @@ def test_copy_that_another_process_replaced_is_opened_again(parquet, cache):
     new = file.stat().st_ino
     second.replace()
     assert file.stat().st_ino == new
-    third = open_source(DataConfig(str(parquet)), {})
+    third = open_source(DataConfig(str(parquet)))
     assert third.copy is not None
     third.copy.verify()
     assert len(third.splits["train"]) == COUNT

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import attrs
 import datasets
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from auxar.data.reach import Reach
 from auxar.data.source import EncodedImages, open_source
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
+from auxar.plugins import Component, Registry, load_plugins
 from auxar.recipe import Crop, DataConfig, Split
 
 SPEC = ImageSpec(3, height=4, width=4)
@@ -71,7 +73,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def load(path: Path | str, image: ImageSpec = SPEC, **options: Any) -> DataSets:
-    return load_images(DataConfig(str(path), **options), image, {})
+    return load_images(DataConfig(str(path), **options), image, Registry())
 
 
 def stored(path: Path | str, image: ImageSpec = SPEC, **options: Any) -> StoredImages:
@@ -97,7 +99,7 @@ def stream(path: Path | str, **options: Any) -> StreamedImages:
 def whole_stream(path: Path, broken: str = "error") -> StreamedImages:
     """Streams all images of a folder, without dividing them."""
     config = DataConfig(str(path), streaming=True)
-    source = open_source(config, {}).images(config, "train")
+    source = open_source(config).images(config, "train")
     return StreamedImages.of(source, conversion.Preparation(SPEC, Crop(), "none"), None, broken == "skip", 5)
 
 
@@ -340,16 +342,15 @@ def test_registered_name_wins_over_a_folder(tmp_path, monkeypatch):
     write_parquet(tmp_path / "set.parquet")
     (tmp_path / "toys").mkdir()
     monkeypatch.chdir(tmp_path)
-    sets = load_images(DataConfig("toys", split=Split(0.5)), SPEC, {"toys": tmp_path / "set.parquet"})
+    options = attrs.make_class("Options", [], frozen=True)
+    toys = Component("dataset", "toys", options, lambda config: tmp_path / "set.parquet")
+    registry = Registry({("dataset", "toys"): toys}, {("dataset", "toys"): "this test"})
+    sets = load_images(DataConfig("toys", split=Split(0.5)), SPEC, registry)
     assert sorted(members(sets.train) + members(sets.heldout)) == list(range(8))
 
 
 def test_shipped_emoji():
-    import auxar_emoji
-
-    (component,) = auxar_emoji.auxar_register_components()
-    path = component.build(component.config())
-    sets = load_images(DataConfig("noto-emoji"), ImageSpec(3, height=32, width=32), {component.name: path})
+    sets = load_images(DataConfig("noto-emoji"), ImageSpec(3, height=32, width=32), load_plugins())
     assert isinstance(sets.train, StoredImages)
     pixels = sets.train.fetch(range(len(sets.train)))
     assert len(pixels) > 1000
@@ -718,7 +719,7 @@ def test_unreachable_hub(monkeypatch):
         assert "hub could not be reached, and 'flwrlabs/celeba' is not in the local cache of `datasets`; " in text
         assert "--set data.path=FOLDER" in text
     with pytest.raises(UserError, match="is not a registered data set either; did you mean 'noto-emoji'"):
-        load_images(DataConfig("noto-emojis"), SPEC, {"noto-emoji": Path("x")})
+        load_images(DataConfig("noto-emojis"), SPEC, load_plugins())
     assert not datasets.config.HF_HUB_OFFLINE
 
 

@@ -21,6 +21,7 @@ from auxar.data.source import open_source
 from auxar.data.streamed import StreamedImages
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
+from auxar.plugins import Registry
 from auxar.recipe import Crop, DataConfig, Split
 
 SPEC = ImageSpec(1, height=2, width=2)
@@ -40,7 +41,7 @@ def folder(tmp_path_factory) -> Path:
 def load(folder: Path, validation: str | None = None, fraction: float = 0.0, **options: Any) -> DataSets:
     """Loads half of the training split for training unless `options` name a split of held-out images."""
     split = Split(0.5, validation=fraction)
-    return load_images(DataConfig(str(folder), validation=validation, split=split, **options), SPEC, {})
+    return load_images(DataConfig(str(folder), validation=validation, split=split, **options), SPEC, Registry())
 
 
 def members(images: ImageSet | None) -> list[int]:
@@ -96,7 +97,7 @@ def test_without_validation_images_are_divided_as_they_always_were(folder):
     order = permutation(10, "split", 3)
     assert (rows.train.tolist(), rows.heldout.tolist()) == (order[:7].tolist(), order[7:].tolist())
     config = DataConfig(str(folder), streaming=True, split=Split(0.5))
-    encoded = open_source(config, {}).images(config, "train")
+    encoded = open_source(config).images(config, "train")
     preparation = Preparation(SPEC, Crop(), "none")
     sides = sides_of_stream(config)
     assert [place for place in range(20) if sides.train.holds(place)] == [1, 2, 4, 6, 7, 9, 11, 15, 19]

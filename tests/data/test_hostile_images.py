@@ -28,6 +28,7 @@ from auxar.data.conversion import BrokenImage, Preparation, decode, opened
 from auxar.errors import UserError
 from auxar.generation.inputs import image_files, read_images, read_mask
 from auxar.interfaces import ImageSpec
+from auxar.plugins import Registry
 from auxar.recipe import Crop, DataConfig, Split
 
 SPEC = ImageSpec(3, height=8, width=8)
@@ -400,7 +401,7 @@ def outcomes(tmp_path_factory, gs) -> tuple[dict[str, Any], list[str]]:
     names = {kind: next(making) for kind, making in made.items()}
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        sets = load_images(config(folder, broken="skip"), SPEC, {})
+        sets = load_images(config(folder, broken="skip"), SPEC, Registry())
     for making in made.values():
         next(making, None)
     found: dict[str, Any] = {}
@@ -459,7 +460,7 @@ def test_one_broken_file_ends_the_run_with_a_sentence(tmp_path):
         folder.mkdir()
         (folder / "a.png").write_bytes(content)
         with pytest.raises(UserError) as caught:
-            load_images(config(folder), SPEC, {})
+            load_images(config(folder), SPEC, Registry())
         beginning = f"data.path: a.png in the split 'train' of {folder} cannot be read as an image: "
         assert str(caught.value).startswith(beginning)
         assert told(kind, str(caught.value))
@@ -469,7 +470,7 @@ def test_folder_under_the_name_of_an_image(tmp_path):
     (tmp_path / "a.png").mkdir()
     for name in ("b.png", "c.png"):
         (tmp_path / "a.png" / name).write_bytes(encode(RED, "PNG"))
-    sets = load_images(config(tmp_path), SPEC, {})
+    sets = load_images(config(tmp_path), SPEC, Registry())
     assert isinstance(sets.train, StoredImages)
     assert isinstance(sets.heldout, StoredImages)
     assert sorted([sets.train.name(0), sets.heldout.name(0)]) == ["a.png/b.png", "a.png/c.png"]
@@ -489,7 +490,7 @@ def test_subfolder_that_cannot_be_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", failing)
     with pytest.raises(UserError) as caught:
-        load_images(config(tmp_path, broken="skip"), SPEC, {})
+        load_images(config(tmp_path, broken="skip"), SPEC, Registry())
     assert str(caught.value).startswith(f"data.path: the folder {tmp_path}/b cannot be read: Input/output error; ")
     assert told("subfolder that cannot be read", str(caught.value))
 
@@ -498,7 +499,7 @@ def test_name_that_is_not_valid_utf8(tmp_path):
     for name in (b"a.png", b"\xff.png"):
         Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes(encode(RED, "PNG"))
     with pytest.raises(UserError) as caught:
-        load_images(config(tmp_path, broken="skip"), SPEC, {})
+        load_images(config(tmp_path, broken="skip"), SPEC, Registry())
     assert told("name that is not valid UTF-8", str(caught.value))
 
 
@@ -506,7 +507,7 @@ def test_another_size(tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(encode(RED[:3], "PNG"))
     with pytest.raises(UserError) as caught:
-        load_images(config(tmp_path, resize="none", broken="skip"), SPEC, {})
+        load_images(config(tmp_path, resize="none", broken="skip"), SPEC, Registry())
     assert told('size other than that of `[image]`, with `data.resize = "none"`', str(caught.value))
 
 
@@ -527,7 +528,9 @@ def test_streams_are_read_alike(tmp_path, caplog, gs, kind):
 
     def first(broken: str) -> np.ndarray:
         # With this seed, a.png and b.png are training images, and c.png is held out.
-        train = load_images(config(tmp_path, streaming=True, broken=broken, split=Split(0.5, 1)), SPEC, {}).train
+        train = load_images(
+            config(tmp_path, streaming=True, broken=broken, split=Split(0.5, 1)), SPEC, Registry()
+        ).train
         batches = training_batches(train, batch_size=2, steps=1, seed=0, flip=False)
         return next(iter(batches)).numpy()
 

@@ -23,6 +23,7 @@ from auxar.data.reach import Reach
 from auxar.data.source import EncodedImages
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
+from auxar.plugins import Registry
 from auxar.recipe import DataConfig, Split
 
 COUNT = 3
@@ -56,7 +57,7 @@ def write(file: Path, columns: dict[str, Any], metadata: bytes | None = None) ->
 def colors(path: Path, **options: Any) -> list[int]:
     """Streams all images of a data set and returns their colors."""
     config = DataConfig(str(path), split=Split(0.5), **{"streaming": True, **options})
-    sets = load_images(config, ImageSpec(3, height=4, width=4), {})
+    sets = load_images(config, ImageSpec(3, height=4, width=4), Registry())
     return sorted(
         int(pixels[0, 0, 0]) for images in (sets.train, sets.heldout) for _, pixels in images.every(1, 0, None)
     )
@@ -224,7 +225,7 @@ def test_damaged_page_is_told_with_its_file(tmp_path):
 def test_file_that_changes_while_it_is_streamed(tmp_path):
     file = write(tmp_path / "set.parquet", {"image": ONE})
     config = DataConfig(str(file), streaming=True, split=Split(0.5))
-    images = load_images(config, ImageSpec(3, height=4, width=4), {}).train
+    images = load_images(config, ImageSpec(3, height=4, width=4), Registry()).train
     file.write_text("text\n" * 9)
     with pytest.raises(UserError, match=r"reading the stream failed: .*Parquet magic bytes not found"):
         list(images.every(1, 0, None))

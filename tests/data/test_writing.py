@@ -51,7 +51,7 @@ def coarse(table, path, depth, **changes):
 
 def load(path, table):
     recipe, registry = load_recipe(write(path, table))
-    return load_images(recipe.data, recipe.image, registry.dataset_paths()), build_views(recipe, registry)
+    return load_images(recipe.data, recipe.image, registry), build_views(recipe, registry)
 
 
 def test_every_value_is_read_back_for_every_number_of_levels():

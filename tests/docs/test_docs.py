@@ -42,7 +42,7 @@ from auxar_samplers.wavefront import WavefrontSampler
 
 DOCS = PROJECT / "docs"
 # The code blocks of these pages are files of plugins, which other tests run.
-PAGES_OF_FILES = [DOCS / "views.md", DOCS / "networks.md"]
+PAGES_OF_FILES = [DOCS / "views.md", DOCS / "networks.md", DOCS / "datasets.md"]
 PAGES = [PROJECT / "README.md", *(page for page in sorted(DOCS.rglob("*.md")) if page not in PAGES_OF_FILES)]
 TABLES: dict[str, type] = {
     "image": ImageSpec,

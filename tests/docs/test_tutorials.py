@@ -1,4 +1,4 @@
-"""Tests that the files of the tutorial docs/networks.md work as described. `test_stranger` tests docs/views.md."""
+"""Tests of the files of docs/networks.md and docs/datasets.md. `test_stranger` tests docs/views.md."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from helpers.tiny_runs import PROJECT
 from helpers.tutorial_files import write_tutorial
 
+from auxar.data import StoredImages, load_images
 from auxar.generation.samples import draw_views
 from auxar.interfaces import CausalNetwork, Interval, RestrictableHead, SampleRequest
 from auxar.recipe import load_recipe
@@ -101,7 +102,25 @@ def test_its_restricted_draws_have_the_views_they_were_drawn_from(sketch):
         assert torch.equal(image, other)
 
 
-@pytest.mark.parametrize("page", ["views.md", "networks.md"])
+def test_its_data_set_is_read_with_its_options(tmp_path, monkeypatch):
+    assert write_tutorial("datasets.md", tmp_path) == ["digits.py", "digits.toml", "test_digits.py"]
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    try:
+        importlib.import_module("test_digits").test_it_is_a_data_set(tmp_path)
+    finally:
+        for module in ("digits", "test_digits"):
+            sys.modules.pop(module, None)
+    # The test has written digits.npz, with 4 images of each digit.
+    for setting, count in (("data.options.digit=4", 3), ("data.options={}", 36)):
+        settings = [setting, f"data.options.file={tmp_path / 'digits.npz'}"]
+        recipe, registry = load_recipe(tmp_path / "digits.toml", settings, trust_plugins=True)
+        images = load_images(recipe.data, recipe.image, registry).train
+        assert isinstance(images, StoredImages)
+        assert len(images) == count
+
+
+@pytest.mark.parametrize("page", ["views.md", "networks.md", "datasets.md"])
 def test_what_a_tutorial_writes_is_tidy(tmp_path, page):
     write_tutorial(page, tmp_path)
     done = subprocess.run(

@@ -66,7 +66,7 @@ def finished(pictures, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def data(finished) -> DataSets:
     recipe, registry = load_recipe(finished / "recipe.toml")
-    return load_images(recipe.data, recipe.image, registry.dataset_paths())
+    return load_images(recipe.data, recipe.image, registry)
 
 
 @pytest.fixture(scope="module")

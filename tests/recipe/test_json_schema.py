@@ -437,3 +437,26 @@ def test_the_line_that_names_the_schema_is_replaced_or_added(tmp_path):
     assert with_schema("# a\n", tmp_path / "x.json") == line + "# a\n"
     assert with_schema("", tmp_path / "x.json") == line
     assert with_schema("#:schema ../x.json", tmp_path / "x.json") == line
+
+
+@attrs.frozen
+class PhotosConfig:
+    """Photos in a folder."""
+
+    folder: Path
+    """Folder of the photos."""
+    count: int = attrs.field(default=10, validator=auxar.positive)
+    """Number of photos."""
+
+
+def test_options_of_a_data_set_are_those_of_its_class():
+    photos = Component("dataset", "photos", PhotosConfig, lambda config: config.folder)
+    components = {**REGISTRY.components, ("dataset", "photos"): photos}
+    accepts = acceptance(recipe_schema(Registry(components, {})))
+    fits = {"folder": "photos", "count": 2}
+    assert accepts(base(data__path="photos", data__options=fits))
+    assert not accepts(base(data__path="photos", data__options={**fits, "count": 0}))
+    assert not accepts(base(data__path="photos", data__options={**fits, "size": 2}))
+    assert not accepts(base(data__path="photos", data__options={"count": 2}))
+    assert not accepts(base(data__path="noto-emoji", data__options=fits))
+    assert accepts(base(data__path="noto-emoji"))

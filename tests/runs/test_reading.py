@@ -153,7 +153,7 @@ LONG = "x" * 5000
 def opened_data(path: Path) -> None:
     config = DataConfig(str(path))
     recipe = attrs.evolve(load_recipe(PROJECT / "recipes" / "quickstart.toml")[0], data=config)
-    open_source(with_full_path(recipe, load_plugins()).data, {})
+    open_source(with_full_path(recipe, load_plugins()).data)
 
 
 @pytest.mark.parametrize(

@@ -114,8 +114,8 @@ def test_what_is_written_has_sound_types(packages):
 
 
 def test_every_kind_has_a_template():
-    # Data sets and engines have no templates.
-    assert set(KINDS) == set(get_args(Kind)) - {"dataset", "engine"}
+    # Engines have no template.
+    assert set(KINDS) == set(get_args(Kind)) - {"engine"}
 
 
 @pytest.mark.parametrize(
@@ -238,9 +238,9 @@ def test_nothing_is_overwritten(refused, tmp_path):
 def test_a_kind_that_is_none(refused):
     assert refused("halftone", "--kind", "veiw") == (
         "--kind: there is no template for 'veiw'; did you mean 'view'? "
-        "(known: decoder, embedding, head, prior, sampler, view)"
+        "(known: dataset, decoder, embedding, head, prior, sampler, view)"
     )
-    assert "'dataset'" in refused("halftone", "--kind", "dataset")
+    assert "'engine'" in refused("halftone", "--kind", "engine")
 
 
 def test_no_kind(capsys):

@@ -84,7 +84,7 @@ def new_accelerator(folder: Path) -> Accelerator:
 def train(folder: Path, table: dict[str, Any]) -> tuple[Prior, DataSets]:
     """Trains all factors of a recipe in a new folder. Returns the untrained model and the images."""
     recipe, registry = load_recipe(write(folder.with_suffix(".toml"), table))
-    data = load_images(recipe.data, recipe.image, registry.dataset_paths())
+    data = load_images(recipe.data, recipe.image, registry)
     run, recipe = begin_run(folder, recipe, registry)
     train_factors(recipe, registry, recipe.factor_names, data, run, new_accelerator(folder))
     torch.manual_seed(recipe.training.seed)
@@ -197,7 +197,7 @@ def test_factors_steps_and_runs_share_no_random_numbers(pictures, tmp_path):
 
 def test_processes_of_a_team_share_no_random_numbers_of_steps(pictures, tmp_path, monkeypatch):
     recipe, registry = load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, training__steps=2)))
-    images = load_images(recipe.data, recipe.image, registry.dataset_paths()).train
+    images = load_images(recipe.data, recipe.image, registry).train
     seeds: dict[int, list[int]] = {1: [], 2: []}
     for rank, found in seeds.items():
         model = build_model(recipe, registry)

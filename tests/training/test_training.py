@@ -171,7 +171,7 @@ def test_metrics_are_logged_as_often_as_asked_and_at_the_end(pictures, tmp_path)
 
 def heldout_images(folder):
     _, recipe, registry = open_run(folder)
-    heldout = load_images(recipe.data, recipe.image, registry.dataset_paths()).heldout
+    heldout = load_images(recipe.data, recipe.image, registry).heldout
     return torch.stack([pixels for _, pixels in heldout.every(1, 0, 64)])
 
 

@@ -91,7 +91,7 @@ def test_evaluations_have_no_part_in_the_last_weights_and_are_those_of_the_run(p
         (name, step) for name in ("prior", "stage0") for step in (3, 4)
     ]
     _, recipe, registry = open_run(folder)
-    images = load_images(recipe.data, recipe.image, registry.dataset_paths()).validation
+    images = load_images(recipe.data, recipe.image, registry).validation
     assert images is not None
     model = auxar.load(folder).chain
     found = factor_nats(model, model.factors, images, Team(Accelerator()), batch_size=4, limit=5)

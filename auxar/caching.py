@@ -1,0 +1,119 @@
+"""Folders of generated files, which are written once and kept in the cache of the library `datasets`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import inspect
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from auxar.errors import UserError, one_line
+from auxar.files import FOLDER, UNFINISHED, entries, kind, read_bytes
+from auxar.locks import holding
+
+LONGEST_NAME = 60
+"""Maximum number of characters of a name that are part of the name of its folder."""
+CACHE_ADVICE = "set the environment variable HF_DATASETS_CACHE to a folder on another file system"
+
+
+def cached_folder(
+    name: str, key: object, write: Callable[[Path], object], *, sources: Sequence[str | Path] = ()
+) -> Path:
+    """Returns the path of a folder with generated files, and generates them if they do not exist yet.
+
+    It is for data sets that download, convert or draw their images. `write(folder)` writes the files into a new, empty
+    folder. The folder gets its final name when `write` has returned, so an interrupted or failed `write` leaves no
+    folder. If several processes of a machine ask for the same folder, one writes and the others wait.
+
+    The files are generated again if one of these changes: `name`, the `repr` of `key` (usually the options), the size
+    or time of a file in `sources`, or the Python file that defines `write`. Existing folders are never changed. They
+    are in `auxar/sets/` in the cache of `datasets` (`HF_DATASETS_CACHE`), and may be deleted while no process reads
+    them.
+
+    Raises `UserError` if a source cannot be read or if the folder cannot be written, and the exceptions of `write`.
+    """
+    import datasets  # It takes a second to import, which plugins should not need to be loaded.
+
+    identity = [name, repr(key), _code(write), *map(_stamp, sources)]
+    digest = hashlib.sha256("\0".join(identity).encode(errors="surrogatepass")).hexdigest()[:16]
+    label = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:LONGEST_NAME]
+    folder = Path(datasets.config.HF_DATASETS_CACHE, "auxar", "sets", f"{label}-{digest}").absolute()
+    # An existing folder is complete. It is read without the lock, because the cache may be read-only.
+    if kind(folder) != FOLDER:
+        with contextlib.ExitStack() as stack:
+            try:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(
+                    holding(Path(f"{folder}.lock"), f"generate the files of {one_line(name)}", CACHE_ADVICE)
+                )
+            except OSError as error:
+                raise _cannot_be_written(folder, error) from error
+            if kind(folder) != FOLDER:  # Another process may have written it while this one waited.
+                _write(folder, write)
+    return folder
+
+
+def _write(folder: Path, write: Callable[[Path], object]) -> None:
+    """Writes the folder. The caller holds its lock, so older temporary folders are those of killed processes."""
+    prefix = f".{folder.name}."
+    for left in entries(folder.parent, f"{prefix}*{UNFINISHED}"):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix, suffix=UNFINISHED))
+    except OSError as error:
+        raise _cannot_be_written(folder, error) from error
+    try:
+        write(temporary)
+        try:
+            _to_disk(temporary)
+            temporary.rename(folder)
+        except OSError as error:
+            raise _cannot_be_written(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _to_disk(folder: Path) -> None:
+    """Waits until all files are on the disk, and gives the folder the permissions of an ordinary new folder.
+
+    `mkdtemp` creates a folder that only its owner can open.
+    """
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with Path(parent, name).open("rb") as file:
+                os.fsync(file.fileno())
+    umask = os.umask(0)
+    os.umask(umask)
+    folder.chmod(0o777 & ~umask)
+
+
+def _cannot_be_written(folder: Path, error: OSError) -> UserError:
+    return UserError(f"{folder} cannot be written: {error.strerror or error}; free disk space, or {CACHE_ADVICE}")
+
+
+def _stamp(source: str | Path) -> str:
+    """The path, the size and the time of the last change of a file or folder, as one string."""
+    path = Path(source).absolute()
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise UserError(f"{one_line(str(path))} cannot be read: {error.strerror or error}") from None
+    return f"{path}:{found.st_size}:{found.st_mtime_ns}"
+
+
+def _code(write: Callable[..., Any]) -> str:
+    """A hash of the Python file that defines a function; empty if the file is unknown."""
+    while isinstance(write, functools.partial):
+        write = write.func
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(write))
+    except TypeError:  # The function is not written in Python, or is an object with a method `__call__`.
+        file = inspect.getsourcefile(type(write)) if type(write).__module__ != "builtins" else None
+    return hashlib.sha256(read_bytes(Path(file))).hexdigest() if file and Path(file).is_file() else ""

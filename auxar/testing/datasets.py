@@ -1,0 +1,246 @@
+"""The contract check of data sets."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import datasets
+
+from auxar.data.conversion import BrokenImage, opened
+from auxar.data.source import open_source
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec
+from auxar.recipe import DataConfig
+from auxar.recipe.structuring import structure, unstructure
+from auxar.testing.laws import ContractError, broken
+
+MOST_IMAGES = 10_000
+"""The number of images of each split that are decoded."""
+BUILDERS = 3
+"""The number of threads that build the set at the same time."""
+Stamp = tuple[int, int, int]
+"""The inode, the size and the time of the last change of a file."""
+Hashes = dict[str, list[str]]
+"""The hash of each image's file, by split."""
+
+
+def check_dataset(
+    build: Callable[[Any], Path],
+    config: object,
+    *,
+    image: ImageSpec | None = None,
+    splits: Sequence[str] | None = None,
+    column: str | None = None,
+    refused: Sequence[object] = (),
+) -> None:
+    """Checks the data set that `build(config)` returns. The cache of `datasets` is an empty folder during the check.
+
+    The laws:
+
+    - `config`: the options are a frozen attrs class with a docstring, and their values can be written in a recipe.
+    - `build`: `build` raises no exception. For options in `refused`, it raises `UserError`.
+    - `path`: `build` returns the absolute path of a parquet file, of a folder of parquet files, or of a folder of
+      images.
+    - `cache`: the files that `build` writes are in the cache, as those of `auxar.cached_folder` are.
+    - `splits`: the splits are those in `splits`, if given, and none is empty.
+    - `images`: the images can be decoded. If `image` is given, they have its height and width, and those of one channel
+      are gray.
+    - `repeat`: a second call of `build` returns the same images, and leaves the files of the first one unchanged.
+    - `together`: processes that build the set at the same time get the same images. The check uses threads.
+    - `again`: built in another empty cache, the set has the same images.
+
+    `column` names the column of the images, if there are several. At most 10,000 images of each split are decoded.
+    Raises `ContractError` if a law is broken.
+    """
+    _check_config(config)
+    with _empty_cache() as cache:
+        before = _now(cache)
+        path = _built(build, config)
+        stamps = _stamps(path)
+        _check_place(path, stamps, cache, before)
+        first = _images(path, splits, column, image)
+        second = _built(build, config)
+        if path.exists() and (changed := [file for file, stamp in _stamps(path).items() if stamps.get(file) != stamp]):
+            broken("repeat", "the second call of build writes a file that the first one has written", file=changed[0])
+        _check_same("repeat", "a second call of build", first, _images(second, splits, column, image))
+        for options in refused:
+            _check_refused(build, options)
+    with _empty_cache():
+        barrier = threading.Barrier(BUILDERS)
+
+        def start(_: int) -> tuple[Path, dict[Path, Stamp]]:
+            barrier.wait()
+            path = build(config)
+            return path, _stamps(path)
+
+        with ThreadPoolExecutor(BUILDERS) as pool:
+            found = [pool.submit(start, number) for number in range(BUILDERS)]
+        for each in found:
+            if (error := each.exception()) is not None:
+                message = f"build fails if it is called {BUILDERS} times at once: {type(error).__name__}: {error}"
+                raise ContractError("together", message) from error
+        for path, stamps in (each.result() for each in found):
+            if _stamps(path) != stamps:
+                message = "build returns while another call still writes the files; write them with auxar.cached_folder"
+                broken("together", message, path=path)
+        many = [_images(path, splits, column, image) for path in {each.result()[0] for each in found}]
+        for other in many[1:]:
+            _check_same("together", "another call of build at the same time", many[0], other)
+        _check_same("again", "build with an empty cache", first, many[0])
+
+
+@contextmanager
+def _empty_cache() -> Iterator[Path]:
+    """A context in which the cache of `datasets` is an empty folder, whose path it yields."""
+    before = datasets.config.HF_DATASETS_CACHE
+    with tempfile.TemporaryDirectory() as folder:
+        datasets.config.HF_DATASETS_CACHE = cache = Path(folder).resolve()
+        try:
+            yield cache
+        finally:
+            datasets.config.HF_DATASETS_CACHE = before
+
+
+def _check_config(config: object) -> None:
+    cls: Any = type(config)
+    if not attrs.has(cls):
+        broken("config", "the options must be an instance of an attrs class", options=repr(config))
+    # attrs writes no docstring of its own, so an empty one means that there is none.
+    if not (cls.__doc__ or "").strip():
+        broken("config", "the class of the options needs a docstring, whose first line `auxar plugins` prints")
+    if not _is_frozen(config):
+        broken("config", "the class of the options must be frozen: use @attrs.frozen")
+    table = unstructure(config)
+    try:
+        again = structure(table, cls, "data.options")
+    except UserError as error:
+        raise ContractError(
+            "config", f"the options cannot be read from a recipe: {error}\n  options = {table}"
+        ) from None
+    if again != config:
+        broken("config", "the options change if they are written to a recipe and read", before=config, after=again)
+
+
+def _is_frozen(config: object) -> bool:
+    try:
+        # The copy of a class without fields has no field to set, but a frozen one refuses any name in another way.
+        setattr(copy.copy(config), next((field.name for field in attrs.fields(type(config))), "none"), None)  # type: ignore[arg-type]
+    except attrs.exceptions.FrozenInstanceError:
+        return True
+    except Exception:  # The validator of the field.
+        return False
+    return False
+
+
+def _built(build: Callable[[Any], Path], config: object) -> Path:
+    try:
+        path: Any = build(config)
+    except Exception as error:  # A plugin's code may raise any exception.
+        raise ContractError("build", f"build failed with {type(error).__name__}: {error}") from error
+    if not isinstance(path, Path):
+        broken("path", f"build must return a pathlib.Path, got {path!r}")
+    if not path.is_absolute():
+        broken("path", "build must return an absolute path, because the working directory may change", path=path)
+    if not path.exists():
+        broken("path", "build returns a path that does not exist", path=path)
+    return path
+
+
+def _check_refused(build: Callable[[Any], Path], options: object) -> None:
+    try:
+        build(options)
+    except UserError:
+        return
+    except Exception as error:
+        message = f"for invalid options, build must raise UserError; it raised {type(error).__name__}: {error}"
+        raise ContractError("build", f"{message}\n  options = {options}") from error
+    broken("build", "build accepts options that it must refuse with UserError", options=options)
+
+
+def _stamps(path: Path) -> dict[Path, Stamp]:
+    files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
+    found = {file: file.stat() for file in files}
+    return {file: (stat.st_ino, stat.st_size, stat.st_ctime_ns) for file, stat in found.items()}
+
+
+def _now(cache: Path) -> int:
+    """The present time of the file system, in nanoseconds. The clock of the system is more precise."""
+    (cache / "now").touch()
+    return (cache / "now").stat().st_ctime_ns
+
+
+def _check_place(path: Path, stamps: dict[Path, Stamp], cache: Path, before: int) -> None:
+    hub = Path(os.path.realpath(_hub()))
+    for file, (_, _, time) in stamps.items():
+        real = file.resolve()
+        if time > before and not real.is_relative_to(cache) and not real.is_relative_to(hub):
+            message = "build writes a file outside of the cache; write it with auxar.cached_folder"
+            broken("cache", message, file=file)
+
+
+def _hub() -> str:
+    """The folder to which `huggingface_hub` downloads files."""
+    import huggingface_hub.constants
+
+    return huggingface_hub.constants.HF_HUB_CACHE
+
+
+def _images(path: Path, splits: Sequence[str] | None, column: str | None, image: ImageSpec | None) -> Hashes:
+    """Decodes the images of the set at `path`, and returns the hashes of their files."""
+    config = DataConfig("the data set", column=column, train=splits[0] if splits else "train")
+    try:
+        source = open_source(config, path)
+        if splits is not None and sorted(source.splits) != sorted(splits):
+            broken("splits", f"expected the splits {sorted(splits)}, got {sorted(source.splits)}", path=path)
+        found = {name: source.images(attrs.evolve(config, train=name), name) for name in source.splits}
+    except UserError as error:
+        law = "splits" if re.search("contains no images|has no images", str(error)) else "path"
+        raise ContractError(law, f"the set cannot be read: {error}\n  path = {path}") from error
+    hashes: Hashes = {}
+    for split, images in found.items():
+        hashes[split] = []
+        for number, row in enumerate(images.rows):
+            value = row[images.column]
+            name = f"{images.name(value, number)} in the split '{split}'"
+            try:
+                encoded = images.content(value)
+                if number < MOST_IMAGES:
+                    with opened(encoded) as picture:
+                        size, bands = (picture.height, picture.width), picture.getbands()
+                    _check_size(size, bands, image, name)
+            except BrokenImage as error:
+                raise ContractError("images", f"{name} cannot be read: {error}\n  path = {path}") from error
+            hashes[split].append(hashlib.sha256(encoded).hexdigest())
+    return hashes
+
+
+def _check_size(size: tuple[int, int], bands: tuple[str, ...], image: ImageSpec | None, name: str) -> None:
+    if image is None:
+        return
+    if size != (image.height, image.width):
+        broken("images", f"{name} has {size[0]}×{size[1]} pixels, expected {image.height}×{image.width}")
+    if image.channels == 1 and len(bands) > 1:
+        broken("images", f"{name} has the channels {', '.join(bands)}, expected a gray image")
+
+
+def _check_same(law: str, call: str, first: Hashes, second: Hashes) -> None:
+    if first.keys() != second.keys():
+        broken(law, f"{call} gives other splits", before=sorted(first), after=sorted(second))
+    for split, hashes in first.items():
+        others = second[split]
+        if len(hashes) != len(others):
+            broken(law, f"{call} gives another number of images in '{split}'", before=len(hashes), after=len(others))
+        for number, pair in enumerate(zip(hashes, others, strict=True)):
+            if pair[0] != pair[1]:
+                broken(law, f"{call} gives other images; the first that differs is image {number} of '{split}'")

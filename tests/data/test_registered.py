@@ -1,0 +1,294 @@
+"""Tests of registered data sets: their options, when they are built, and the errors of their code."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import attrs
+import datasets
+import numpy as np
+import pytest
+from helpers.tiny_runs import changed, run, snapshot, tiny, write, write_pictures
+from PIL import Image
+
+from auxar.caching import cached_folder
+from auxar.data import StoredImages, load_images
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec
+from auxar.recipe import fill_in, load_recipe, recipe_text
+from auxar.recipe.facts import recipe_facts
+from auxar.recipe.loading import parse_recipe
+from auxar.runs.opening import open_run
+
+PLUGIN = '''
+"""The data set `dots` of random images, and sets that cannot be built."""
+
+from pathlib import Path
+
+import attrs
+import numpy as np
+from PIL import Image
+
+from auxar import Component, UserError, cached_folder, hookimpl
+
+AUXAR_INTERFACE = 2
+
+
+@attrs.frozen
+class Dots:
+    """Random images."""
+
+    count: int = attrs.field(default=24, validator=attrs.validators.ge(4))
+    noise: float = 0.5
+    log: Path | None = None
+    seeds: Path = Path("seeds.txt")
+
+
+def build(config):
+    if config.log is not None:
+        with config.log.open("a") as log:
+            log.write("built\\n")
+    if not config.seeds.is_file():
+        raise UserError(f"seeds: {config.seeds} does not exist")
+    return cached_folder("dots", config, lambda folder: draw(folder, config), sources=[config.seeds])
+
+
+def draw(folder, config):
+    random = np.random.default_rng(int(config.seeds.read_text()))
+    for split in ("train", "test"):
+        (folder / split).mkdir()
+        for number in range(config.count):
+            pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / split / f"{number}.png")
+
+
+def fail(config):
+    raise ZeroDivisionError("no images")
+
+
+@hookimpl
+def auxar_register_components():
+    return [
+        Component("dataset", "dots", Dots, build),
+        Component("dataset", "failing", Dots, fail),
+        Component("dataset", "nothing", Dots, lambda config: None),
+    ]
+'''
+SPEC = ImageSpec(3, height=8, width=8)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A folder with the plugin file, and an empty cache of `datasets`."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "dots.py").write_text(PLUGIN)
+    (tmp_path / "recipes" / "seeds.txt").write_text("1")
+    return tmp_path / "recipes"
+
+
+def recipe_of(folder: Path, path: str = "dots", *settings: str, **changes):
+    table = tiny(Path(path), plugins=["dots.py"], data__split=None, data__heldout="test", **changes)
+    return load_recipe(write(folder / "model.toml", table), settings, trust_plugins=True)
+
+
+def refusal(folder: Path, path: str = "dots", **options) -> str:
+    with pytest.raises(UserError) as caught:
+        recipe_of(folder, path, data__options=options)
+    return str(caught.value).removeprefix(f"{folder / 'model.toml'}: ")
+
+
+# Options
+
+
+def test_options_have_types_bounds_and_defaults(folder):
+    recipe, registry = recipe_of(folder, data__options={"count": 5})
+    expected = {"count": 5, "noise": 0.5, "seeds": str(folder / "seeds.txt")}
+    assert recipe.data.options == expected
+    assert parse_recipe(recipe_text(recipe), folder, trust_plugins=True)[0] == recipe
+    assert recipe_facts(recipe, registry)["data.options.count"] == 5
+    for options, message in (
+        ({"counts": 5}, "data.options: unknown key 'counts'; did you mean 'count'? (known: count, log, noise, seeds)"),
+        ({"count": "5"}, "data.options.count: expected an integer, got the string '5'"),
+        ({"count": 3}, "data.options: 'count' must be >= 4: 3"),
+        ({"log": 3}, 'data.options.log: expected a string, got the integer 3; write a string in quotes: "3"'),
+        ({"seeds": ""}, "data.options.seeds: expected the path of a file or folder, got ''"),
+    ):
+        assert refusal(folder, **options) == message
+
+
+def test_only_registered_sets_have_options(folder):
+    write_pictures(folder / "pictures")
+    assert refusal(folder, "dot", count=5) == (
+        "data.path: no dataset is named 'dot'; did you mean 'dots'? (known: dots, failing, nothing, noto-emoji); "
+        "data.options is only for registered data sets"
+    )
+    assert refusal(folder, "noto-emoji", count=5) == "data.options: unknown key 'count' (known: none)"
+    table = tiny(folder / "pictures", data__options=[1])
+    with pytest.raises(UserError, match=r"data\.options: expected a table"):
+        load_recipe(write(folder / "model.toml", table))
+    # The stored recipe of a set without options has no table for them.
+    assert "options" not in recipe_text(load_recipe(write(folder / "model.toml", tiny(folder / "pictures")))[0])
+
+
+def test_paths_are_relative_to_the_recipe_or_to_the_command(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    recipe, _ = recipe_of(Path("recipes"), "dots", "data.options.log=log.txt")
+    assert recipe.data.options["seeds"] == str(folder / "seeds.txt")
+    assert recipe.data.options["log"] == str(folder.parent / "log.txt")
+    recipe, _ = recipe_of(folder, data__options={"log": "../a/../log.txt", "seeds": "~/seeds.txt"})
+    assert recipe.data.options["log"] == str(folder.parent / "log.txt")
+    assert recipe.data.options["seeds"] == os.path.expanduser("~/seeds.txt")
+
+
+def test_another_set_does_not_get_the_options_of_the_recipe(folder):
+    options = {"data__options": {"count": 5, "noise": 0.25}}
+    recipe, registry = recipe_of(folder, "dots", "data.path=noto-emoji", **options)
+    assert recipe.data.options == {}
+    assert "the plugin with the dataset 'noto-emoji'" in recipe_facts(recipe, registry)
+    recipe, _ = recipe_of(folder, "dots", "data.options.count=6", "data.path=failing", **options)
+    assert (recipe.data.options["count"], recipe.data.options["noise"]) == (6, 0.5)
+    recipe, _ = recipe_of(folder, "dots", 'data.path="dots"', **options)
+    assert recipe.data.options["count"] == 5
+
+
+# Building
+
+
+def test_only_the_chosen_set_is_built_and_only_once(folder):
+    log = folder / "log.txt"
+    recipe, registry = recipe_of(folder, data__options={"log": str(log)}, data__workers=1)
+    assert not log.exists()
+    images = load_images(recipe.data, recipe.image, registry).train
+    assert isinstance(images, StoredImages)
+    assert (len(images), log.read_text()) == (24, "built\n")
+    for path in (str(write_pictures(folder / "pictures")), "noto-emoji"):
+        data = attrs.evolve(recipe.data, path=path, options={}, heldout=None, resize="cover")
+        load_images(data, SPEC, registry)
+    assert log.read_text() == "built\n"
+
+
+def test_errors_of_build_name_the_set(folder):
+    def message(path: str, **options: object) -> str:
+        recipe, registry = recipe_of(folder, path, data__options=options)
+        with pytest.raises(UserError) as caught:
+            load_images(recipe.data, recipe.image, registry)
+        return str(caught.value)
+
+    line = next(number for number, line in enumerate(PLUGIN.split("\n"), 1) if "no images" in line)
+    provider = f"dots ({folder / 'dots.py'})"
+    assert message("dots", seeds="other.txt") == f"data.path ('dots'): seeds: {folder / 'other.txt'} does not exist"
+    assert message("failing") == (
+        f"data.path ('failing'): the data set of plugin {provider} cannot be built: ZeroDivisionError: no images "
+        f"({folder / 'dots.py'}, line {line})"
+    )
+    assert message("nothing") == f"data.path ('nothing'): expected a path from plugin {provider}, got None"
+
+
+def test_a_run_continues_with_its_options(folder, tmp_path):
+    table = tiny(Path("dots"), plugins=["dots.py"], data__split=None, data__heldout="test", training__steps=1)
+    table = changed(table, data__options={"log": "log.txt"}, sampling__images=0, stage=None, data__workers=1)
+    write(folder / "model.toml", table)
+    out = run(folder / "model", table)
+    assert (folder / "log.txt").read_text() == "built\n"
+    before = snapshot(out)
+    run(out, table)
+    assert snapshot(out) == before
+    _, kept, _ = open_run(out, trust_plugins=True)
+    files = {"log": str(folder / "log.txt"), "seeds": str(folder / "seeds.txt")}
+    assert kept.data.options == {"count": 24, "noise": 0.5, **files}
+    with pytest.raises(UserError, match=r"another recipe \(different keys: data\.options\.count\)"):
+        run(out, changed(table, data__options__count=5))
+
+
+def test_a_stored_recipe_of_an_earlier_version_gets_the_defaults(folder):
+    recipe, registry = recipe_of(folder)
+    earlier = attrs.evolve(recipe, data=attrs.evolve(recipe.data, options={}))
+    assert fill_in(earlier, registry).data.options == {"count": 24, "noise": 0.5, "seeds": "seeds.txt"}
+
+
+# Folders of generated files
+
+
+def draw(folder: Path, value: int = 1) -> None:
+    Image.fromarray(np.full((4, 4, 3), value, np.uint8)).save(folder / "0.png")
+
+
+def slow(folder: Path) -> None:
+    with (folder.parent / "log.txt").open("a") as log:
+        log.write("written\n")
+    time.sleep(0.2)
+    draw(folder)
+
+
+def ask(cache: Path) -> None:
+    datasets.config.HF_DATASETS_CACHE = cache
+    assert [file.name for file in cached_folder("slow", 1, slow).iterdir()] == ["0.png"]
+
+
+def test_files_are_generated_again_if_something_changes(folder):
+    source = folder / "seeds.txt"
+    first = cached_folder("my set/1", (1, "a"), draw, sources=[source])
+    assert first.parent == folder.parent / "cache" / "auxar" / "sets"
+    assert first.name.startswith("my-set-1-")
+    assert first.stat().st_mode & 0o777 == folder.stat().st_mode & 0o777
+    before = snapshot(first)
+    assert cached_folder("my set/1", (1, "a"), draw, sources=[source]) == first
+    assert snapshot(first) == before
+    others = [
+        cached_folder("my set", (1, "a"), draw, sources=[source]),
+        cached_folder("my set/1", (1, "b"), draw, sources=[source]),
+        cached_folder("my set/1", (1, "a"), draw),
+    ]
+    os.utime(source, (1, 1))
+    others.append(cached_folder("my set/1", (1, "a"), draw, sources=[source]))
+    assert len({first, *others}) == 5
+
+
+def test_files_are_generated_again_if_their_code_changes(folder):
+    recipe, registry = recipe_of(folder)
+    load_images(recipe.data, recipe.image, registry)
+    (folder / "dots.py").write_text(PLUGIN + "\n\n# Another version.\n")
+    recipe, registry = recipe_of(folder)
+    load_images(recipe.data, recipe.image, registry)
+    assert len(list((folder.parent / "cache" / "auxar" / "sets").glob("dots-*[0-9a-f]"))) == 2
+
+
+def test_an_interrupted_folder_is_not_used(folder):
+    def interrupted(target: Path) -> None:
+        draw(target)
+        raise KeyboardInterrupt
+
+    sets = folder.parent / "cache" / "auxar" / "sets"
+    with pytest.raises(KeyboardInterrupt):
+        cached_folder("set", 1, interrupted)
+    assert [path.name for path in sets.iterdir() if path.is_dir()] == []
+    first = cached_folder("set", 1, draw)
+    # A killed process leaves its temporary folder.
+    left = first.with_name(f".{first.name}.abcdefgh.part")
+    first.rename(left)
+    assert cached_folder("set", 1, draw) == first
+    assert not left.exists()
+
+
+def test_one_of_several_processes_writes(folder):
+    context = multiprocessing.get_context("fork")
+    cache = folder.parent / "cache"
+    processes = [context.Process(target=ask, args=(cache,)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert (cache / "auxar" / "sets" / "log.txt").read_text() == "written\n"
+
+
+def test_folders_that_cannot_be_written_are_reported(folder):
+    with pytest.raises(UserError, match=r"^/.*/missing\.npz cannot be read: No such file or directory$"):
+        cached_folder("set", 1, draw, sources=[folder / "missing.npz"])
+    (folder.parent / "cache").write_text("in the way")
+    with pytest.raises(UserError, match=r"cannot be written: Not a directory; free disk space, or set the environment"):
+        cached_folder("set", 1, draw)
