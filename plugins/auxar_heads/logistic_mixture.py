@@ -37,6 +37,8 @@ class LogisticMixtureHead(RestrictableHead):
     not have 1 or 3 channels.
     """
 
+    rule_options = ("reduction", "map")
+
     def __init__(self, image: ImageSpec, components: int) -> None:
         if image.channels not in (1, 3):
             raise UserError(f"needs an image of 1 or 3 channels, got {image}; head 'softmax' accepts any number")

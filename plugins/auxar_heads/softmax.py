@@ -23,6 +23,8 @@ class SoftmaxHead(RestrictableHead):
     The channels of a pixel are independent given the earlier pixels.
     """
 
+    rule_options = ("temperature",)
+
     def __init__(self, image: ImageSpec) -> None:
         self.levels = image.levels
         self.channels = image.channels
