@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import attrs
 import torch
@@ -37,7 +37,7 @@ class LogisticMixtureHead(RestrictableHead):
     not have 1 or 3 channels.
     """
 
-    rule_options = ("reduction", "map")
+    rule_options: Collection[str] | None = ("reduction", "map")
 
     def __init__(self, image: ImageSpec, components: int) -> None:
         if image.channels not in (1, 3):

@@ -1,15 +1,19 @@
 """Tests that records refuse a user's mistakes with messages that name the field, and that rules have defaults."""
 
 import math
+from typing import Any
 
 import attrs
 import numpy as np
 import pytest
 
+from auxar import interfaces, plugins
 from auxar.errors import UserError
-from auxar.interfaces import DrawRule, ImageSpec
-from auxar.plugins import Component
 
+# Their types are hidden from the type checker, because the tests pass values of other types.
+DrawRule: Any = interfaces.DrawRule
+ImageSpec: Any = interfaces.ImageSpec
+Component: Any = plugins.Component
 RULES = "(known: ancestral, map, reduced)"
 KINDS = "(known: dataset, decoder, embedding, engine, head, prior, sampler, view)"
 

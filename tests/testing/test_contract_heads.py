@@ -886,8 +886,8 @@ def test_options_that_a_head_does_not_declare_rightly(base, options, message):
 @pytest.mark.parametrize("base", [SoftmaxHead, Mixture])
 def test_options_may_be_declared_or_unknown(base):
     for options in (base.rule_options, list(base.rule_options), None):
-        classes = [declaring(base, options)]
-        check_rule_options(lambda config, image, classes=classes: classes[0](image), None, [COLORS])
+        config = declaring(base, options)
+        check_rule_options(lambda config, image: config(image), config, [COLORS])
 
 
 def test_the_check_of_heads_includes_their_options():
