@@ -136,8 +136,8 @@ class Figures:
         """The sentence of a caption that names the factors whose heads do not use an option; empty if all use it."""
         used = users(self.model, option)
         unaffected = [factor for factor in self.model.factors if factor.name not in {other.name for other in used}]
-        names = " and ".join(factor.name for factor in unaffected)
-        return f"Exception: {names}, drawn exactly by {kinds_of_heads(unaffected)}. " if unaffected else ""
+        names = ", ".join(factor.name for factor in unaffected)
+        return f"Unaffected: {names} ({kinds_of_heads(unaffected)}). " if unaffected else ""
 
     def _drawn(self) -> str:
         """The sentence of a caption that names the rule and the seed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
@@ -20,7 +20,8 @@ def integer(instance: object, attribute: attrs.Attribute[Any], value: Any) -> No
 
 def finite(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     """An attrs validator that requires a finite number, and refuses a boolean. It raises `UserError`."""
-    if not _is_number(value) or not -math.inf < value < math.inf:
+    # Integers beyond the range of floats count as infinite.
+    if not _is_number(value) or not -sys.float_info.max <= value <= sys.float_info.max:
         raise UserError(f"{attribute.name} must be a finite number, got {shown(value)}")
 
 

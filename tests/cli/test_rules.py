@@ -61,6 +61,16 @@ def test_a_finished_run_of_an_earlier_version_has_a_way_out(pictures, finished, 
     assert load_recipe(folder / "recipe.toml")[0].sampling.temperature == 1.0
 
 
+def test_only_the_factors_that_draw_from_a_given_image_are_asked(pictures, finished, tmp_path, monkeypatch):
+    depths = []
+    monkeypatch.setattr(
+        "auxar.commands.sample.check_rule", lambda model, rule, *, from_depth, spelling: depths.append(from_depth)
+    )
+    given = ["sample", str(finished), "-n", "1", "--out", str(tmp_path / "out"), "--given", str(pictures / "000.png")]
+    assert main(given) == main([*given, "--keep", "4"]) == main(given[:6]) == 0
+    assert depths == [1, None, None]
+
+
 def test_samples_record_the_usual_reduction(finished, softmax, tmp_path):
     assert main(["sample", str(finished), "-n", "1", "--rule", "reduced", "--out", str(tmp_path / "reduced")]) == 0
     facts = read_json(tmp_path / "reduced" / "samples.json")

@@ -37,6 +37,7 @@ class Config:
         (lambda: DrawRule(temperature="hot"), "temperature must be a finite number, got 'hot'"),
         (lambda: DrawRule(temperature=math.nan), "temperature must be a finite number, got nan"),
         (lambda: DrawRule(temperature=math.inf), "temperature must be a finite number, got inf"),
+        (lambda: DrawRule(temperature=10**400), "temperature must be a finite number, got ≈10^400"),
         (lambda: DrawRule(temperature=True), "temperature must be a finite number, got True"),
         (lambda: DrawRule(temperature=0), "temperature must be greater than 0, got 0"),
         (lambda: ImageSpec(height="8", width=8), "height must be an integer, got '8'"),

@@ -8,9 +8,11 @@ from helpers.right_network import Net
 
 from auxar.causal import CausalDecoder, CausalPrior
 from auxar.errors import UserError
+from auxar.generation.figures import Figures
 from auxar.interfaces import DrawRule, Embedding, ImageSpec, Known
 from auxar.interfaces.rule_use import IN_RECIPE, Spelling, check_rule
 from auxar.model import Chain, Stage
+from auxar.recipe import SamplingConfig
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pyramid import PyramidConfig, PyramidView
@@ -111,6 +113,18 @@ def test_an_option_that_some_factors_use_is_told(caplog):
         "sampling.temperature = 0.5 changes nothing in stage0: the heads are logistic mixture heads, which have no "
         "temperature",
     ]
+
+
+def test_figures_of_a_rule_name_the_factors_that_it_does_not_affect():
+    def captions(prior_head):
+        chain = model(mixture, prior_head)
+        heldout = torch.zeros(1, *IMAGE.shape, dtype=torch.int64)
+        figures = Figures(chain, RasterSampler(), SamplingConfig(), 1, heldout, None, False)
+        return {figure.name: figure.caption for figure in figures.all()}
+
+    for name in ("reduction", "map"):
+        assert captions(SoftmaxHead)[name].endswith(". Unaffected: prior (softmax heads). Seed 0.")
+        assert "Unaffected" not in captions(mixture)[name]
 
 
 def test_only_the_heads_of_drawn_factors_count():
