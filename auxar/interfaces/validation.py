@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
@@ -20,8 +20,7 @@ def integer(instance: object, attribute: attrs.Attribute[Any], value: Any) -> No
 
 def finite(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     """An attrs validator that requires a finite number, and refuses a boolean. It raises `UserError`."""
-    # Integers beyond the range of floats count as infinite.
-    if not _is_number(value) or not -sys.float_info.max <= value <= sys.float_info.max:
+    if not _is_number(value) or not _is_finite(value):
         raise UserError(f"{attribute.name} must be a finite number, got {shown(value)}")
 
 
@@ -53,6 +52,13 @@ def at_most(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]
             raise UserError(f"{attribute.name} must be at most {limit}, got {shown(value)}")
 
     return check
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # The integer is too large for a float.
+        return False
 
 
 def _is_number(value: Any) -> bool:

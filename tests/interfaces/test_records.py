@@ -9,6 +9,7 @@ import pytest
 
 from auxar import interfaces, plugins
 from auxar.errors import UserError
+from auxar.interfaces import at_most
 
 # Their types are hidden from the type checker, because the tests pass values of other types.
 DrawRule: Any = interfaces.DrawRule
@@ -21,6 +22,8 @@ KINDS = "(known: dataset, decoder, embedding, engine, head, prior, sampler, view
 @attrs.frozen
 class Config:
     """Options."""
+
+    share: Any = attrs.field(default=0, validator=at_most(1))
 
 
 @pytest.mark.parametrize(
@@ -48,10 +51,12 @@ class Config:
         (lambda: ImageSpec(4097, height=8, width=8), "channels must be at most 4096, got 4097"),
         (lambda: ImageSpec(height=8, width=8, levels=1), "levels must be at least 2, got 1"),
         (lambda: ImageSpec(height=8, width=8, levels=None), "levels must be an integer, got None"),
+        (lambda: Config(math.nan), "share must be at most 1, got nan"),
+        (lambda: Config("1"), "share must be at most 1, got '1'"),
         (lambda: Component("vew", "x", Config, Config), f"kind: 'vew' is unknown; did you mean 'view'? {KINDS}"),
         (lambda: Component(3, "x", Config, Config), "kind: expected the name of a kind (view, prior, "),
         (lambda: Component("view", None, Config, Config), "name: expected a name that recipes can use, got None"),
-        (lambda: Component("view", "x", Config(), Config), "config must be an attrs class, got Config()"),
+        (lambda: Component("view", "x", Config(), Config), "config must be an attrs class, got Config(share=0)"),
         (lambda: Component("view", "x", Config, None), "build must be a function or a class, got None"),
     ],
 )
