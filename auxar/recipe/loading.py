@@ -17,7 +17,13 @@ from auxar.files import kind, read_bytes
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
 from auxar.recipe.data_options import with_data_options
-from auxar.recipe.overrides import remove_other_options, remove_replaced, replaced
+from auxar.recipe.options import sets
+from auxar.recipe.overrides import (
+    remove_other_options,
+    remove_replaced,
+    replaced,
+    without_reduction_of_another_rule,
+)
 from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig, check_image
 from auxar.recipe.structuring import structure, unstructure
 from auxar.recipe.toml import LongInteger, parse_toml, toml_text
@@ -118,12 +124,16 @@ def _parse(text: str, settings: Sequence[str], sampling: Mapping[str, Any] | Non
         # A string is also a sequence (of its characters), so it would be accepted by mistake.
         raise UserError(f"settings: expected a list of key=value strings, got the string {shown(settings)}")
     remove_other_options(table, settings)
+    own = table.get("sampling", {})
+    written = dict(own) if isinstance(own, Mapping) else {}
     for setting in settings:
         _apply(table, setting)
     own = table.get("sampling", {})
     # If [sampling] is not a table, `_structure_recipe` reports it together with all other errors.
-    if sampling and isinstance(own, Mapping):
-        table["sampling"] = {**own, **sampling}
+    if isinstance(own, Mapping) and (settings or sampling):
+        merged = {**own, **(sampling or {})}
+        is_set = sets(settings, "sampling.reduction") or "reduction" in (sampling or {})
+        table["sampling"] = merged if is_set else without_reduction_of_another_rule(merged, written)
     return _structure_recipe(table)
 
 
