@@ -14,12 +14,16 @@ Functions (the first six are also commands of the command line; `write_views` is
     compare         compares the held-out bits/dim of runs
     write_views     writes the images of a recipe's data set at a depth of its chain, as another recipe's data
     load            loads the trained model of a run as an `ImageModel`
+    build           builds the untrained `ImageModel` of a recipe, for a training loop of your own
+    load_images     loads the images of a model or a recipe as `DataSets`
     load_recipe     reads a recipe from a TOML file and loads its plugins
     factor_costs    computes the parameters, multiply-adds and memory of every factor of a recipe
 
 Records:
     Recipe          a recipe: images, stages, prior, training, evaluation, sampling
     RunFolder       the paths in a run's folder
+    DataSets        the training, held-out and validation images of a recipe, each an `ImageSet`
+    ImageSet        images as integers, in shuffled batches or in order
     Comparison      the result of `compare`
     GivenRequest    files of given images or views, and how images are drawn from them
     ImageSpec       size, channels and levels of images
@@ -46,7 +50,7 @@ Interfaces that plugins implement:
     PixelSource     decides the value of each pixel
 
 Models:
-    ImageModel      a trained model: log_prob, log_probs, bits_per_dim and sample, without gradients
+    ImageModel      a model: log_prob, log_probs, bits_per_dim and sample, without gradients; save writes it as a run
     Chain, Stage    a model of stages p(X | X̂) and a prior of the coarsest view; a chain is itself a prior
 
 Building blocks for plugins:
@@ -78,9 +82,12 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.commands.figures import figures
     from auxar.commands.sample import sample
     from auxar.commands.views import write_views
+    from auxar.data import DataSets, ImageSet
     from auxar.errors import UserError
     from auxar.evaluation.comparison import Comparison
     from auxar.generation.inputs import GivenRequest
+    from auxar.image_model.building import build
+    from auxar.image_model.images import load_images
     from auxar.image_model.loading import load
     from auxar.image_model.model import ImageModel
     from auxar.interfaces import (
@@ -135,6 +142,7 @@ __all__ = [
     "Chain",
     "Comparison",
     "Component",
+    "DataSets",
     "Decoder",
     "DrawRule",
     "DrawSource",
@@ -147,6 +155,7 @@ __all__ = [
     "Head",
     "HeadChoice",
     "ImageModel",
+    "ImageSet",
     "ImageSpec",
     "Interval",
     "Known",
@@ -168,6 +177,7 @@ __all__ = [
     "Walk",
     "__version__",
     "at_most",
+    "build",
     "compare",
     "evaluate",
     "evaluating",
@@ -175,6 +185,7 @@ __all__ = [
     "figures",
     "hookimpl",
     "load",
+    "load_images",
     "load_plugins",
     "load_recipe",
     "positive",
@@ -192,21 +203,25 @@ _MODULES = {
     "Chain": "model",
     "Comparison": "evaluation.comparison",
     "Component": "plugins",
+    "DataSets": "data",
     "GivenRequest": "generation.inputs",
     "HeadChoice": "recipe.choices",
     "ImageModel": "image_model.model",
+    "ImageSet": "data",
     "Recipe": "recipe",
     "Registry": "plugins",
     "RunFolder": "runs.layout",
     "Stage": "model",
     "SumSupport": "support",
     "UserError": "errors",
+    "build": "image_model.building",
     "compare": "commands.compare",
     "evaluate": "commands.evaluate",
     "factor_costs": "recipe.cost",
     "figures": "commands.figures",
     "hookimpl": "plugins",
     "load": "image_model.loading",
+    "load_images": "image_model.images",
     "load_plugins": "plugins",
     "load_recipe": "recipe",
     "run": "pipeline",

@@ -33,6 +33,7 @@ from auxar.report.updating import update_report
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.lock import holding_for_all
 from auxar.runs.opening import begin_run, check_recipe, recipe_of_run
+from auxar.runs.weights import has_own_weights
 from auxar.training.factors import chosen_factors, train_factors
 from auxar.training.initialization import check_init
 from auxar.training.lengths import check_lengths, is_trained, total_steps
@@ -110,6 +111,8 @@ def run(
                 finished = facts["whether the run is finished"] = _is_finished(found, recipe, totals)
                 missing = [name for name in names if not is_trained(found, name, totals[name])]
                 facts["the factors that are not trained yet"] = missing
+            if own := [name for name in names if has_own_weights(found, name)]:
+                logger.info("these factors keep the weights of your own training loop: %s", ", ".join(own))
             if finished:
                 logger.info("this run is finished: %s", found.report)
                 return found

@@ -1,1 +1,1 @@
-"""Trained models for users: likelihoods of images, and drawing images, without gradients and in bounded memory."""
+"""Models for users: likelihoods of images and drawing images, building models, their images, and saving them as runs."""
