@@ -1,9 +1,10 @@
 """Autoregressive image models with auxiliary variables: p(X, X̂) = p(X̂) p(X | X̂) for a view X̂ = ψ(X) of an image X.
 
 >>> import auxar
->>> model = auxar.load("runs/quickstart")  # doctest: +SKIP
->>> images = model.sample(4, rule="ancestral", seed=0)  # doctest: +SKIP
->>> model.bits_per_dim(images)  # doctest: +SKIP
+>>> model = auxar.load("runs/quickstart")
+>>> images = model.sample(4, rule="ancestral", seed=0)
+>>> images.shape, model.bits_per_dim(images).shape
+(torch.Size([4, 3, 32, 32]), torch.Size([4]))
 
 Functions (the first six are also commands of the command line; `write_views` is the command `views`):
     run             trains a recipe's model, evaluates it, draws samples and writes a report; continues a stopped run,

@@ -62,6 +62,13 @@ def run(
     recipe and its components are checked before anything is written. So are the images of a new run, except for single
     images of a stream. With several processes, it is also raised in all of them if one fails before training, or if
     their recipes, arguments or images differ.
+
+    Examples:
+        >>> import auxar
+        >>> settings = ["training.steps=1", "training.initialization_images=8", "evaluation.train_images=0"]
+        >>> run = auxar.run("recipes/quickstart.toml", settings=settings, only=["prior"], out="runs/one-step")
+        >>> run.report.as_posix()
+        'runs/one-step/report.html'
     """
     path = Path(path)
     folder = Path("runs") / path.stem if out is None else Path(out)

@@ -23,6 +23,12 @@ def evaluate(path: str | Path, *, settings: Sequence[str] = (), trust_plugins: b
     """Evaluates the trained factors of a run, replaces its stored evaluation and updates its report.
 
     `settings` are `key=value` strings. They may set keys of [evaluation], `data.path` and `data.workers`.
+
+    Examples:
+        >>> import auxar
+        >>> run = auxar.evaluate("runs/quickstart", settings=["evaluation.heldout_images=4"])
+        >>> run.evaluation.as_posix()
+        'runs/quickstart/evaluation.json'
     """
     with working_together() as processes:
         with processes.agreeing() as facts:

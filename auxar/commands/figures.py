@@ -21,6 +21,11 @@ def figures(path: str | Path, *, rows: int = 6, settings: Sequence[str] = (), tr
     """Draws the paper's figures with a run's model, with `rows` rows each, and updates the report of the run.
 
     `settings` are `key=value` strings that set keys of [sampling]. Returns the folder of the figures.
+
+    Examples:
+        >>> import auxar
+        >>> auxar.figures("runs/quickstart", rows=1).as_posix()
+        'runs/quickstart/figures'
     """
     with working_together() as processes:
         with processes.agreeing() as facts:

@@ -46,6 +46,12 @@ def sample(
     [sampling], and with `given` also `data.crop` and `data.resize`. An argument that is not None takes precedence over
     `settings` and over the recipe. If `rule` is given and is not "reduced", the default of `reduction` is 0. `out` is
     the folder; the default is a folder in RUN/samples.
+
+    Examples:
+        >>> import auxar
+        >>> folder = auxar.sample("runs/quickstart", images=2, rule="map", seed=7)
+        >>> folder.as_posix(), (folder / "samples.png").is_file()
+        ('runs/quickstart/samples/map-seed7', True)
     """
     with working_together() as processes:
         with processes.agreeing() as facts:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sized
 
 import attrs
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from auxar.data.batches import evaluation_batches, training_batches
 from auxar.errors import UserError, shown
@@ -17,7 +18,7 @@ ENDLESS = 2**62
 """Number of batches of an endless sequence. Positions of images in it are still exact integers of 64 bits."""
 
 
-class ImageSet(abc.ABC):
+class ImageSet(Dataset[Tensor], abc.ABC):
     """A set of images, read as uint8 tensors of the shape that `image` gives, with values in [0, image.levels).
 
     Unless it is a stream, `len` gives its number of images and `images[number]` reads one of them, so that PyTorch's
@@ -27,7 +28,7 @@ class ImageSet(abc.ABC):
         >>> import auxar
         >>> images = auxar.load_images(auxar.load("runs/quickstart"))
         >>> len(images.train), len(images.heldout), images.train[0].shape
-        (684, 76, torch.Size([3, 32, 32]))
+        (1435, 76, torch.Size([3, 32, 32]))
     """
 
     image: ImageSpec
@@ -38,6 +39,10 @@ class ImageSet(abc.ABC):
     """
     most_workers: int | None
     """Maximum number of worker processes that can read the set at the same time; None if there is no limit."""
+
+    def __getitem__(self, number: int) -> Tensor:
+        """Reads one image: uint8, (c, h, w). Raises `UserError` if the set is a stream."""
+        raise UserError("the images of a stream cannot be read by number; use the methods shuffled or in_order")
 
     def shuffled(
         self, batch_size: int, *, epochs: float | None = None, seed: int = 0, flip: bool = False, workers: int = 0

@@ -1,1 +1,1 @@
-"""Models for users: likelihoods of images and drawing images, building models, their images, and saving them as runs."""
+"""Models for users: likelihoods, drawing images, building and saving models, and loading the images of recipes."""

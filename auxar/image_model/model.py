@@ -22,6 +22,15 @@ class ImageModel:
     """A model of images with its recipe: likelihoods and samples, without gradients.
 
     `chain` is the module underneath, whose `log_prob` is differentiable.
+
+    Examples:
+        >>> import auxar
+        >>> model = auxar.load("runs/quickstart")
+        >>> images = model.sample(2, rule="map", seed=1)
+        >>> images.shape, model.bits_per_dim(images).shape, model.log_prob(images).shape
+        (torch.Size([2, 3, 32, 32]), torch.Size([2]), torch.Size([2]))
+        >>> [factor.factor for factor in model.log_probs(images)]
+        ['stage0', 'stage1', 'prior']
     """
 
     def __init__(
@@ -38,7 +47,7 @@ class ImageModel:
         self.registry = registry
         """The components of the recipe; None if there is no recipe."""
         self.origins = origins or {}
-        """The files of weights that a loaded model's factors come from, by name. A run that it is saved as names them."""
+        """The files that the weights of a loaded model come from, by factor. `save` records them in the new run."""
 
     @property
     def image(self) -> ImageSpec:
@@ -92,12 +101,11 @@ class ImageModel:
         fit the recipe, if the folder exists and is not empty, or if it cannot be written.
 
         Examples:
-            >>> import auxar, tempfile
-            >>> model = auxar.load("runs/quickstart")
-            >>> folder = tempfile.TemporaryDirectory()
-            >>> run = model.save(f"{folder.name}/tuned", steps=0)
-            >>> auxar.load(run.path).image == model.image
-            True
+            >>> import auxar
+            >>> model = auxar.build("recipes/quickstart.toml")
+            >>> run = model.save("runs/untrained", steps=0)
+            >>> print(auxar.load("runs/untrained").image)
+            32×32×3 with 256 levels
         """
         if self.recipe is None or self.registry is None:
             raise UserError(

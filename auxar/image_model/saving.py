@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
@@ -103,7 +102,7 @@ def _history(steps: int | None, origin: Origin | None) -> History:
 
 
 def _unwrapped(chain: nn.Module) -> Prior:
-    """The chain inside of wrappers of `torch.compile`, DistributedDataParallel and Accelerate, which stay as they are."""
+    """The chain inside of wrappers of `torch.compile`, DistributedDataParallel and Accelerate. They are not changed."""
     found = extract_model_from_parallel(chain, keep_fp32_wrapper=True, keep_torch_compile=False)
     if not isinstance(found, Prior):
         raise UserError(
