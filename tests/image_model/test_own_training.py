@@ -46,7 +46,11 @@ def train(model, batches, steps=2):
 def test_a_model_of_ones_own_loop_is_a_run_like_any_other(recipe, tmp_path, caplog):
     model = auxar.build(recipe)
     images = auxar.load_images(model)
+    before = {name: value.clone() for name, value in model.chain.state_dict().items()}
     model.chain.initialize(next(images.train.shuffled(8)))
+    after = model.chain.state_dict()
+    changed = {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
+    assert changed == {"stages", "prior"}
     train(model, images.train.shuffled(4, flip=True))
     out = tmp_path / "runs" / "mine"
     assert model.save(out, steps=2).path == out
@@ -108,6 +112,20 @@ def test_a_loaded_model_is_tuned_and_saved(finished, tmp_path):
     assert auxar.run(out.recipe, out=out.path, settings=["sampling.images=0"]).report.is_file()
 
 
+def test_relative_paths_are_those_of_the_folder_in_which_the_model_was_built(pictures, tmp_path, monkeypatch):
+    write(tmp_path / "tiny.toml", tiny(pictures, data__path="pictures"))
+    (tmp_path / "pictures").symlink_to(pictures)
+    monkeypatch.chdir(tmp_path)
+    models = [auxar.build("tiny.toml")]
+    models.append(auxar.ImageModel(models[0].chain, *auxar.load_recipe("tiny.toml")))
+    runs = [models[1].save("second").path.resolve()]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    runs.append(models[0].save("first").path)
+    for path in runs:
+        assert len(list(auxar.load_images(auxar.load(path)).heldout.in_order(6))) == 1
+
+
 def test_plugin_files_are_saved_with_the_model(pictures, tmp_path):
     table = tiny(pictures, stage__0__view={"name": "thin", "every": 2}, plugins=["thin.py"])
     recipe = write(tmp_path / "recipes" / "thin.toml", table)
@@ -138,6 +156,11 @@ def test_batches_hold_every_image_once_in_each_epoch(finished):
     assert not torch.equal(torch.cat(epochs)[:18], train)
     assert torch.equal(next(images.train.shuffled(5, seed=1)), epochs[0])
     assert not torch.equal(next(images.train.shuffled(5, seed=2)), epochs[0])
+    mirrored = next(images.train.shuffled(18, seed=1, flip=True))
+    plain = next(images.train.shuffled(18, seed=1))
+    same_side = [torch.equal(*pair) for pair in zip(mirrored, plain, strict=True)]
+    assert 0 < sum(same_side) < 18
+    assert torch.equal(torch.where(torch.tensor(same_side)[:, None, None, None], mirrored, mirrored.flip(-1)), plain)
     # PyTorch's loader takes the set as it is.
     loaded = list(DataLoader(images.train, batch_size=5, shuffle=True))
     assert digests(loaded) == digests([train])
