@@ -88,9 +88,9 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.evaluation.comparison import Comparison
     from auxar.generation.inputs import GivenRequest
     from auxar.image_model.building import build
-    from auxar.image_model.images import load_images
     from auxar.image_model.loading import load
     from auxar.image_model.model import ImageModel
+    from auxar.image_model.recipe_images import load_images
     from auxar.interfaces import (
         INTERFACE_VERSION,
         MOST_SIDE,
@@ -222,7 +222,7 @@ _MODULES = {
     "figures": "commands.figures",
     "hookimpl": "plugins",
     "load": "image_model.loading",
-    "load_images": "image_model.images",
+    "load_images": "image_model.recipe_images",
     "load_plugins": "plugins",
     "load_recipe": "recipe",
     "run": "pipeline",
