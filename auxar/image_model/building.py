@@ -37,6 +37,6 @@ def build(
     """
     loaded, registry = load_recipe(recipe, settings, trust_plugins=trust_plugins)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(loaded.training.seed)
+        torch.default_generator.manual_seed(loaded.training.seed)  # Not the generators of GPUs, which are not restored.
         chain = build_model(loaded, registry)
     return ImageModel(chain.to(device), with_full_path(loaded, registry), registry)

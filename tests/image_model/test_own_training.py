@@ -17,6 +17,7 @@ import auxar
 from auxar.errors import UserError
 from auxar.evaluation.records import Evaluation
 from auxar.files import read_metadata
+from auxar.recipe.building import build_model
 from auxar.runs.records import read_record
 
 NEAR = "'prior'? (known: prior, stage0)"
@@ -94,6 +95,8 @@ def test_the_initial_weights_are_those_of_a_run(recipe, tmp_path):
     first, second = (auxar.build(recipe, [f"training.seed={seed}"]).chain.state_dict() for seed in (3, 3))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert same(first, second)
+    torch.manual_seed(3)  # as `auxar run` does
+    assert same(first, build_model(*auxar.load_recipe(recipe)).state_dict())
     assert not same(first, auxar.build(recipe, ["training.seed=4"]).chain.state_dict())
 
 
