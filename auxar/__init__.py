@@ -1,9 +1,10 @@
 """Autoregressive image models with auxiliary variables: p(X, X̂) = p(X̂) p(X | X̂) for a view X̂ = ψ(X) of an image X.
 
 >>> import auxar
->>> model = auxar.load("runs/quickstart")  # doctest: +SKIP
->>> images = model.sample(4, rule="ancestral", seed=0)  # doctest: +SKIP
->>> model.bits_per_dim(images)  # doctest: +SKIP
+>>> model = auxar.load("runs/quickstart")
+>>> images = model.sample(4, rule="ancestral", seed=0)
+>>> images.shape, model.bits_per_dim(images).shape
+(torch.Size([4, 3, 32, 32]), torch.Size([4]))
 
 Functions (the first six are also commands of the command line; `write_views` is the command `views`, and
 `recipe_schema` is the command `schema`):
@@ -15,6 +16,8 @@ Functions (the first six are also commands of the command line; `write_views` is
     compare         compares the held-out bits/dim of runs
     write_views     writes the images of a recipe's data set at a depth of its chain, as another recipe's data
     load            loads the trained model of a run as an `ImageModel`
+    build           builds the untrained `ImageModel` of a recipe, for a training loop of your own
+    load_images     loads the images of a model or a recipe as `DataSets`
     load_recipe     reads a recipe from a TOML file and loads its plugins
     recipe_schema   returns the JSON Schema of recipes, with which editors complete and check them
     factor_costs    computes the parameters, multiply-adds and memory of every factor of a recipe
@@ -22,6 +25,8 @@ Functions (the first six are also commands of the command line; `write_views` is
 Records:
     Recipe          a recipe: images, stages, prior, training, evaluation, sampling
     RunFolder       the paths in a run's folder
+    DataSets        the training, held-out and validation images of a recipe, each an `ImageSet`
+    ImageSet        images as integers, in shuffled batches or in order
     Comparison      the result of `compare`
     GivenRequest    files of given images or views, and how images are drawn from them
     ImageSpec       size, channels and levels of images
@@ -48,7 +53,7 @@ Interfaces that plugins implement:
     PixelSource     decides the value of each pixel
 
 Models:
-    ImageModel      a trained model: log_prob, log_probs, bits_per_dim and sample, without gradients
+    ImageModel      a model: log_prob, log_probs, bits_per_dim and sample, without gradients; save writes it as a run
     Chain, Stage    a model of stages p(X | X̂) and a prior of the coarsest view; a chain is itself a prior
 
 Building blocks for plugins:
@@ -82,11 +87,14 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.commands.figures import figures
     from auxar.commands.sample import sample
     from auxar.commands.views import write_views
+    from auxar.data import DataSets, ImageSet
     from auxar.errors import UserError
     from auxar.evaluation.comparison import Comparison
     from auxar.generation.inputs import GivenRequest
+    from auxar.image_model.building import build
     from auxar.image_model.loading import load
     from auxar.image_model.model import ImageModel
+    from auxar.image_model.recipe_images import load_images
     from auxar.interfaces import (
         INTERFACE_VERSION,
         MOST_SIDE,
@@ -140,6 +148,7 @@ __all__ = [
     "Chain",
     "Comparison",
     "Component",
+    "DataSets",
     "Decoder",
     "DrawRule",
     "DrawSource",
@@ -152,6 +161,7 @@ __all__ = [
     "Head",
     "HeadChoice",
     "ImageModel",
+    "ImageSet",
     "ImageSpec",
     "Interval",
     "Known",
@@ -173,6 +183,7 @@ __all__ = [
     "Walk",
     "__version__",
     "at_most",
+    "build",
     "cached_folder",
     "compare",
     "evaluate",
@@ -181,6 +192,7 @@ __all__ = [
     "figures",
     "hookimpl",
     "load",
+    "load_images",
     "load_plugins",
     "load_recipe",
     "positive",
@@ -199,15 +211,18 @@ _MODULES = {
     "Chain": "model",
     "Comparison": "evaluation.comparison",
     "Component": "plugins",
+    "DataSets": "data",
     "GivenRequest": "generation.inputs",
     "HeadChoice": "recipe.choices",
     "ImageModel": "image_model.model",
+    "ImageSet": "data",
     "Recipe": "recipe",
     "Registry": "plugins",
     "RunFolder": "runs.layout",
     "Stage": "model",
     "SumSupport": "support",
     "UserError": "errors",
+    "build": "image_model.building",
     "cached_folder": "caching",
     "compare": "commands.compare",
     "evaluate": "commands.evaluate",
@@ -215,6 +230,7 @@ _MODULES = {
     "figures": "commands.figures",
     "hookimpl": "plugins",
     "load": "image_model.loading",
+    "load_images": "image_model.recipe_images",
     "load_plugins": "plugins",
     "load_recipe": "recipe",
     "recipe_schema": "recipe.json_schema",

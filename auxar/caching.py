@@ -38,6 +38,13 @@ def cached_folder(
     them.
 
     Raises `UserError` if a source cannot be read or if the folder cannot be written, and the exceptions of `write`.
+
+    Examples:
+        >>> from PIL import Image
+        >>> from auxar import cached_folder
+        >>> folder = cached_folder("one-red-image", 8, lambda new: Image.new("RGB", (8, 8), "red").save(new / "0.png"))
+        >>> [file.name for file in folder.glob("*.png")]
+        ['0.png']
     """
     import datasets  # It takes a second to import, which plugins should not need to be loaded.
 

@@ -193,6 +193,13 @@ class Chain(Prior):
             total = total + stage(*views[stage.depth : stage.depth + 2])
         return total
 
+    @torch.no_grad()
+    def initialize(self, image: Tensor) -> None:
+        """Initializes the weights of every factor from a batch of images, integers (b, *image.shape)."""
+        views = self.views(image)
+        for factor in self.factors:
+            factor.initialize(*views[factor.depth : factor.depth + 2])
+
     def draw(self, request: SampleRequest, sampler: Sampler) -> Tensor:
         return self.draw_views(request, sampler)[0]
 

@@ -34,6 +34,7 @@ from auxar.report.updating import update_report
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.lock import holding_for_all
 from auxar.runs.opening import begin_run, check_recipe, recipe_of_run
+from auxar.runs.weights import has_own_weights
 from auxar.training.factors import chosen_factors, train_factors
 from auxar.training.initialization import check_init
 from auxar.training.lengths import check_lengths, is_trained, total_steps
@@ -62,6 +63,13 @@ def run(
     recipe and its components are checked before anything is written. So are the images of a new run, except for single
     images of a stream. With several processes, it is also raised in all of them if one fails before training, or if
     their recipes, arguments or images differ.
+
+    Examples:
+        >>> import auxar
+        >>> settings = ["training.steps=1", "training.initialization_images=8", "evaluation.train_images=0"]
+        >>> run = auxar.run("recipes/quickstart.toml", settings=settings, only=["prior"], out="runs/one-step")
+        >>> run.report.as_posix()
+        'runs/one-step/report.html'
     """
     path = Path(path)
     folder = Path("runs") / path.stem if out is None else Path(out)
@@ -112,6 +120,8 @@ def run(
                 finished = facts["whether the run is finished"] = _is_finished(found, recipe, network, totals)
                 missing = [name for name in names if not is_trained(found, name, totals[name])]
                 facts["the factors that are not trained yet"] = missing
+            if own := [name for name in names if has_own_weights(found, name)]:
+                logger.info("these factors keep the weights of your own training loop: %s", ", ".join(own))
             if finished:
                 logger.info("this run is finished: %s", found.report)
                 return found

@@ -57,6 +57,13 @@ class Component:
 
     `build` raises `UserError` if it does not support the sizes or the options. So does `Component` if a field is
     invalid.
+
+    Examples:
+        >>> from auxar import Component, ImageSpec
+        >>> from auxar_pyramid import PyramidConfig, PyramidView
+        >>> pyramid = Component("view", "pyramid", PyramidConfig, PyramidView)
+        >>> print(pyramid.build(pyramid.config(factor=2), ImageSpec(height=32, width=32)).view)
+        16×16×3 with 256 levels
     """
 
     kind: Kind = attrs.field()
@@ -114,7 +121,17 @@ class Registry:
     """The content of each loaded plugin file by its path. The file itself may have changed since."""
 
     def get(self, kind: Kind, name: str, path: str) -> Component:
-        """The component of this kind and name. Raises `UserError`, naming the recipe's key `path`, if there is none."""
+        """The component of this kind and name. Raises `UserError`, naming the recipe's key `path`, if there is none.
+
+        Examples:
+            >>> import auxar
+            >>> registry = auxar.load_plugins()
+            >>> registry.get("view", "pyramid", "stage[0].view").config(factor=2)
+            PyramidConfig(factor=2)
+            >>> registry.get("view", "piramid", "stage[0].view")  # doctest: +ELLIPSIS
+            Traceback (most recent call last):
+            auxar.errors.UserError: stage[0].view: no view is named 'piramid'; did you mean 'pyramid'? (known: ...
+        """
         try:
             return self.components[kind, name]
         except KeyError:
@@ -123,7 +140,13 @@ class Registry:
             raise UserError(f"{path}: no {kind} is named '{name}'{hint}{failed}") from None
 
     def names(self, kind: Kind) -> list[str]:
-        """The names of all components of one kind, sorted."""
+        """The names of all components of one kind, sorted.
+
+        Examples:
+            >>> import auxar
+            >>> "pyramid" in auxar.load_plugins().names("view")
+            True
+        """
         return sorted(name for known, name in self.components if known == kind)
 
 
@@ -135,6 +158,12 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
     Raises `UserError` if a plugin file cannot be loaded or was written for another version of the interfaces, if two
     plugins have the same name or two components the same kind and name, if a plugin has an unknown hook, or if its hook
     fails. An installed plugin that cannot be imported, or was written for another version, is skipped with a warning.
+
+    Examples:
+        >>> import auxar
+        >>> registry = auxar.load_plugins()
+        >>> registry.components["prior", "pixelcnn"].summary
+        'PixelCNN++ at one resolution, without down- and upsampling.'
     """
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(HookSpecification)

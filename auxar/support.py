@@ -35,6 +35,8 @@ class SumSupport(Support):
         >>> found = support.intervals(torch.tensor([[[[2, 1]]]]), torch.tensor([[[[3]]]]))
         >>> found.low.tolist(), found.high.tolist()
         ([[[[0, 1]]]], [[[[3, 2]]]])
+        >>> support.groups(torch.device("cpu")).number.tolist()
+        [0, 0]
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import importlib.metadata
 import inspect
 import pydoc
@@ -36,6 +37,75 @@ def names_for_type_checkers() -> set[str]:
     ]
     imported = {alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     return imported | {ast.unparse(node.target) for node in block.body if isinstance(node, ast.AnnAssign)}
+
+
+USED = (
+    "Component",
+    "DataSets",
+    "DrawRule",
+    "GivenRequest",
+    "ImageModel",
+    "ImageSet",
+    "ImageSpec",
+    "Interval",
+    "Known",
+    "Recipe",
+    "Registry",
+    "RunFolder",
+    "SampleRequest",
+    "SumSupport",
+)
+"""Public classes whose methods users call."""
+OTHERS = (
+    "ByChannel",
+    "CausalDecoder",
+    "CausalNetwork",
+    "CausalPrior",
+    "Chain",
+    "Comparison",
+    "Decoder",
+    "DrawSource",
+    "DrawnPixels",
+    "Embedding",
+    "Factor",
+    "FactorLogProb",
+    "ForceSource",
+    "Head",
+    "HeadChoice",
+    "PixelSource",
+    "Prior",
+    "RecomputableBlock",
+    "RestrictableHead",
+    "Restriction",
+    "Sampler",
+    "Stage",
+    "Support",
+    "UserError",
+    "View",
+    "Walk",
+)
+"""Public classes whose methods plugin authors implement, or that have none."""
+
+
+def examples(value: object) -> str:
+    """Returns the lines of code in the docstring's examples of a function or a class."""
+    return "\n".join(example.source for example in doctest.DocTestParser().get_examples(inspect.getdoc(value) or ""))
+
+
+def is_abstract(method: object) -> bool:
+    return getattr(method, "__isabstractmethod__", False) or method.__doc__ is None  # It inherits the docstring.
+
+
+@pytest.mark.parametrize("name", auxar.__all__)
+def test_every_public_function_and_every_method_that_users_call_has_an_example(name):
+    value = getattr(auxar, name)
+    if inspect.isfunction(value):
+        assert re.search(rf"\b{name}\b", examples(value)), name
+    if inspect.isclass(value):
+        assert (name in USED) != (name in OTHERS), f"{name} must be in one of the lists of this test"
+    for method, function in vars(value).items() if name in USED else ():
+        if not method.startswith("_") and inspect.isroutine(function) and not is_abstract(function):
+            assert re.search(rf"\.{method}\(", examples(value) + examples(function)), f"{name}.{method}"
 
 
 @pytest.mark.parametrize("name", auxar.__all__)

@@ -15,6 +15,12 @@ def compare(paths: Sequence[str | Path]) -> Comparison:
     Differences are computed image by image if the runs have the same held-out images. Raises `UserError` if `paths` is
     empty or is a single path instead of a list, if a run is not evaluated, or if its images differ from those of the
     first run in shape or levels.
+
+    Examples:
+        >>> import auxar
+        >>> first, second = auxar.compare(["runs/quickstart", "runs/quickstart"]).runs
+        >>> second.bits_per_dim - first.bits_per_dim, second.margin.bits_per_dim
+        (0.0, 0.0)
     """
     if isinstance(paths, str | Path) or not paths:
         raise UserError(f"expected a list of runs to compare, got {paths!r}")

@@ -24,6 +24,12 @@ def evaluate(path: str | Path, *, settings: Sequence[str] = (), trust_plugins: b
 
     `settings` are `key=value` strings. They may set keys of [evaluation], `data.path`, `data.options` and
     `data.workers`.
+
+    Examples:
+        >>> import auxar
+        >>> run = auxar.evaluate("runs/quickstart", settings=["evaluation.heldout_images=4"])
+        >>> run.evaluation.as_posix()
+        'runs/quickstart/evaluation.json'
     """
     with working_together() as processes:
         with processes.agreeing() as facts:

@@ -23,6 +23,11 @@ def figures(path: str | Path, *, rows: int = 6, settings: Sequence[str] = (), tr
 
     `settings` are `key=value` strings that set keys of [sampling]. Returns the folder of the figures. Raises
     `UserError` if the rule has an option that changes nothing for any head of the model.
+
+    Examples:
+        >>> import auxar
+        >>> auxar.figures("runs/quickstart", rows=1).as_posix()
+        'runs/quickstart/figures'
     """
     with working_together() as processes:
         with processes.agreeing() as facts:

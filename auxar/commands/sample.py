@@ -49,6 +49,12 @@ def sample(
     the rule. `out` is the folder; the default is a folder in RUN/samples.
 
     Raises `UserError` if the rule has an option that changes nothing for any head of the drawn factors.
+
+    Examples:
+        >>> import auxar
+        >>> folder = auxar.sample("runs/quickstart", images=2, rule="map", seed=7)
+        >>> folder.as_posix(), (folder / "samples.png").is_file()
+        ('runs/quickstart/samples/map-seed7', True)
     """
     with working_together() as processes:
         with processes.agreeing() as facts:

@@ -37,6 +37,12 @@ def write_views(
 
     Raises `UserError` if the recipe or its images are invalid, if the recipe has no such depth, if pictures cannot hold
     its views, or if `out` exists.
+
+    Examples:
+        >>> import auxar
+        >>> folder = auxar.write_views("recipes/quickstart.toml", 2, "coarse", settings=["data.limit=100"])
+        >>> sorted(path.name for path in folder.iterdir())
+        ['test.parquet', 'train.parquet']
     """
     out = Path(out)
     with working_together() as processes:

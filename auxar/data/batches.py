@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import attrs
 import torch
@@ -15,13 +16,26 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from auxar.data.randomness import uniform
-from auxar.data.sets import ImageSet
 from auxar.distributed.signals import SIGNALS
 from auxar.errors import UserError
 
 
+class Readable(Protocol):
+    """The part of an `ImageSet` that batches are read from."""
+
+    @property
+    def most_workers(self) -> int | None:
+        """Maximum number of worker processes that can read the set at the same time; None if there is no limit."""
+
+    def training_images(self, seed: int, shares: Iterable[range]) -> Iterator[Tensor]:
+        """Yields the images at ranges of positions in the endless training sequence."""
+
+    def every(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[tuple[int, Tensor]]:
+        """Yields the numbers and the images of a part of the set."""
+
+
 def training_batches(
-    images: ImageSet,
+    images: Readable,
     *,
     batch_size: int,
     steps: int,
@@ -72,7 +86,7 @@ def _leave_signals(worker: int) -> None:
 
 
 def evaluation_batches(
-    images: ImageSet, *, batch_size: int, limit: int | None = None, rank: int = 0, processes: int = 1
+    images: Readable, *, batch_size: int, limit: int | None = None, rank: int = 0, processes: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields this process's batches of the first `limit` images (all if it is None).
 
@@ -98,7 +112,7 @@ class _Shares(IterableDataset[Tensor]):
     workers in turn.
     """
 
-    images: ImageSet
+    images: Readable
     batch_size: int
     steps: int
     start: int

@@ -1,18 +1,35 @@
-"""The interface of image sets, which stored and streamed images implement."""
+"""Image sets: the interface that stored and streamed images implement, and batches of images for training loops."""
 
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Iterable, Iterator, Sized
 
 import attrs
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from auxar.data.batches import evaluation_batches, training_batches
+from auxar.errors import UserError, shown
 from auxar.interfaces import ImageSpec
 
+ENDLESS = 2**62
+"""Number of batches of an endless sequence. Positions of images in it are still exact integers of 64 bits."""
 
-class ImageSet(abc.ABC):
-    """A set of images, read as uint8 tensors of the shape that `image` gives, with values in [0, image.levels)."""
+
+class ImageSet(Dataset[Tensor], abc.ABC):
+    """A set of images, read as uint8 tensors of the shape that `image` gives, with values in [0, image.levels).
+
+    Unless it is a stream, `len` gives its number of images and `images[number]` reads one of them, so that PyTorch's
+    `DataLoader` accepts the set as a data set.
+
+    Examples:
+        >>> import auxar
+        >>> images = auxar.load_images(auxar.load("runs/quickstart"))
+        >>> len(images.train), len(images.heldout), images.train[0].shape
+        (1435, 76, torch.Size([3, 32, 32]))
+    """
 
     image: ImageSpec
     fingerprint: str
@@ -22,6 +39,57 @@ class ImageSet(abc.ABC):
     """
     most_workers: int | None
     """Maximum number of worker processes that can read the set at the same time; None if there is no limit."""
+
+    def __getitem__(self, number: int) -> Tensor:
+        """Reads one image: uint8, (c, h, w). Raises `UserError` if the set is a stream."""
+        raise UserError("the images of a stream cannot be read by number; use the methods shuffled or in_order")
+
+    def shuffled(
+        self, batch_size: int, *, epochs: float | None = None, seed: int = 0, flip: bool = False, workers: int = 0
+    ) -> Iterator[Tensor]:
+        """Yields batches in random order: uint8, (batch_size, c, h, w); endlessly, or for a number of `epochs`.
+
+        Each epoch contains every image once, in an order determined by `seed` and the number of the epoch. A batch may
+        contain the end of one epoch and the start of the next; with `epochs`, the last batch may be smaller. With
+        `flip`, each image is mirrored left to right with probability ½. `workers` is the number of processes that read
+        batches in advance.
+
+        Raises `UserError` if an argument is out of range, or if a stream, whose length is unknown, gets `epochs`.
+
+        Examples:
+            >>> import auxar
+            >>> images = auxar.load_images(auxar.load("runs/quickstart"))
+            >>> batches = images.train.shuffled(16, seed=1, flip=True)
+            >>> next(batches).shape
+            torch.Size([16, 3, 32, 32])
+            >>> [len(batch) for batch in images.heldout.shuffled(30, epochs=1)]
+            [30, 30, 16]
+        """
+        _check_batch_size(batch_size)
+        total = None
+        if epochs is not None:
+            if not isinstance(self, Sized):
+                raise UserError("epochs: the length of a stream is not known; end the loop after a number of batches")
+            if isinstance(epochs, bool) or not isinstance(epochs, int | float) or not 0 < epochs < math.inf:
+                raise UserError(f"epochs: expected a number greater than 0, got {shown(epochs)}")
+            total = math.ceil(epochs * len(self))
+        steps = ENDLESS // batch_size if total is None else math.ceil(total / batch_size)
+        found = training_batches(self, batch_size=batch_size, steps=steps, seed=seed, flip=flip, workers=workers)
+        return found if total is None else _first(found, total)
+
+    def in_order(self, batch_size: int, *, limit: int | None = None) -> Iterator[Tensor]:
+        """Yields the first `limit` images (all if it is None) once, in their order: uint8, (b, c, h, w).
+
+        b is `batch_size`, except in the last batch, which may be smaller.
+
+        Examples:
+            >>> import auxar
+            >>> images = auxar.load_images(auxar.load("runs/quickstart"))
+            >>> [len(batch) for batch in images.heldout.in_order(8, limit=20)]
+            [8, 8, 4]
+        """
+        _check_batch_size(batch_size)
+        return (images for _, images in evaluation_batches(self, batch_size=batch_size, limit=limit))
 
     @abc.abstractmethod
     def training_images(self, seed: int, shares: Iterable[range]) -> Iterator[Tensor]:
@@ -54,6 +122,18 @@ class ImageSet(abc.ABC):
 
         The split may have been divided into this set and others. Broken images are left out.
         """
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(f"batch_size: expected an integer of at least 1, got {shown(batch_size)}")
+
+
+def _first(batches: Iterator[Tensor], total: int) -> Iterator[Tensor]:
+    """Yields the first `total` images of batches that contain at least as many."""
+    for batch in batches:
+        yield batch[:total]
+        total -= len(batch)
 
 
 @attrs.frozen

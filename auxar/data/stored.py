@@ -233,6 +233,10 @@ class StoredImages(ImageSet):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __getitem__(self, number: int) -> Tensor:
+        """Reads one image: uint8, shape (c, h, w)."""
+        return self.fetch([number])[0]
+
     def name(self, number: int) -> str:
         """Returns the name of an image.
 

@@ -58,7 +58,7 @@ class ComparedFactor:
     steps: int
     """Number of training steps."""
     weights: str | None
-    """Kind of weights that were evaluated: `ema` or `last`. None if the factor is not trained."""
+    """Kind of weights that were evaluated: `ema`, `last` or `own`. None if the factor is not trained."""
     support: SupportName | None
     """Support of the decoder; None for the prior."""
     kind: Exactness
@@ -88,7 +88,7 @@ class ComparedRun:
     images: int
     """Number of held-out images."""
     weights: str
-    """Kind of weights that were evaluated: `ema`, `last` or `mixed`."""
+    """Kind of weights that were evaluated: `ema`, `last`, `own` or `mixed`."""
     parameters: int
     """Number of parameters of all factors."""
     data: DataFacts

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import torch
@@ -32,6 +32,7 @@ from auxar.evaluation.records import (
     FactorFigures,
     Figures,
     SupportName,
+    WeightsKind,
 )
 from auxar.files import DamagedFile, is_file, write_json, write_tensors
 from auxar.interfaces import Factor, ImageSpec, Prior
@@ -39,13 +40,13 @@ from auxar.progress import progress_bar
 from auxar.recipe import Recipe
 from auxar.runs.history import History, read_history
 from auxar.runs.layout import RunFolder
-from auxar.runs.weights import load_weights
+from auxar.runs.weights import OWN, WEIGHTS, load_weights
 
 logger = logging.getLogger("auxar")
 STEPS = "[0-9]{1,18}"
 FACTS = {
     "step": STEPS,
-    "weights": "ema|last",
+    "weights": "ema|last|own",
     "images": r"[\w./-]{1,200}",
     "kept": "best|last",
     "trained_steps": STEPS,
@@ -236,7 +237,7 @@ def _evaluation(
                 steps=int(facts.get("step", 0)),
                 weights=facts.get("weights"),
                 trained_on=facts.get("images"),
-                kept="best" if facts.get("kept") == "best" else "last" if facts else None,
+                kept=_kept(facts),
                 trained_steps=int(facts["trained_steps"]) if "trained_steps" in facts else None,
                 # A factor without trainable parameters has no steps.
                 stopped_early=0 < int(facts.get("trained_steps", 0)) < int(facts.get("complete_at", 0)),
@@ -251,19 +252,34 @@ def _evaluation(
     errors = {name: figures.cumulative_standard_error if figures else None for name, figures in top.items()}
     free = [factor.name for factor, support in zip(chain, supports, strict=True) if support == "free"]
     wasted = {name: _wasted([of.get(factor) for factor in free], chain[0].image) for name, of in nats.items()}
-    kinds = {entry.get("weights") for entry in metadata.values()}
+    kinds = {entry.get(WEIGHTS) for entry in metadata.values()}
     return Evaluation(
         bits,
         errors,
         _kind(chain),
         entries,
         {name: max((len(row.total) for row in rows.values()), default=0) for name, rows in nats.items()},
-        "ema" if kinds == {"ema"} else "last" if kinds == {"last"} else "mixed",
+        _kind_of_weights(kinds),
         data,
         _difference((bits["heldout"], bits["training"]), (errors["heldout"], errors["training"])),
         {name: wasted[name][0] if name in wasted else None for name in top},
         {name: wasted[name][1] if name in wasted else None for name in top},
     )
+
+
+def _kept(facts: Mapping[str, str]) -> Literal["best", "last"] | None:
+    """Whether the best or the last weights of a factor were kept; None if it is unknown or there are no weights."""
+    if not facts or facts.get(WEIGHTS) == OWN:
+        return None
+    return "best" if facts.get("kept") == "best" else "last"
+
+
+def _kind_of_weights(kinds: set[str | None]) -> WeightsKind:
+    if kinds == {"ema"}:
+        return "ema"
+    if kinds == {"last"}:
+        return "last"
+    return "own" if kinds == {OWN} else "mixed"
 
 
 def _support(factor: Factor) -> SupportName | None:

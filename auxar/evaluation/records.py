@@ -12,6 +12,8 @@ from auxar.runs.history import History
 
 Exactness = Literal["exact", "bound"]
 """Whether bits/dim are exact or an upper bound: with a free decoder, a model computes log p(X, X̂) ≤ log p(X)."""
+WeightsKind = Literal["ema", "last", "own", "mixed"]
+"""The weights of a run: averaged, of the last step, of a user's own training loop, or different among factors."""
 SupportName = Literal["free", "restricted"]
 """The support of a decoder: any image (`free`), or only the images with the given view (`restricted`)."""
 
@@ -105,9 +107,11 @@ class FactorFigures:
     parameters: int = 0
     """Number of parameters."""
     steps: int = 0
-    """Number of training steps after which the weights were taken."""
+    """Number of training steps after which the weights were taken. It is 0 if a user's own training loop trained the
+    weights and the number is unknown."""
     weights: str | None = None
-    """Kind of weights that were evaluated: `ema` (moving average) or `last`. None if the factor is not trained."""
+    """Kind of weights that were evaluated: `ema` (moving average), `last`, or `own` if a user's own training loop
+    trained them. None if the factor is not trained."""
     trained_on: str | None = None
     """Fingerprint of the images that the factor was trained on."""
     kept: Literal["best", "last"] | None = None
@@ -179,7 +183,7 @@ class Evaluation:
     """Figures of each factor, from the image to the prior of its coarsest view."""
     images: dict[str, int]
     """Number of images that were evaluated."""
-    weights: Literal["ema", "last", "mixed"]
+    weights: WeightsKind
     """Kind of weights that were evaluated; `mixed` if factors differ or none is trained."""
     data: DataFacts
     difference: Difference | None = None

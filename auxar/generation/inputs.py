@@ -30,7 +30,15 @@ def _paths(paths: Iterable[str | Path]) -> tuple[Path, ...]:
 
 @attrs.frozen
 class GivenRequest:
-    """The files that a user gives for conditional drawing, and the options that say how they are used."""
+    """The files that a user gives for conditional drawing, and the options that say how they are used.
+
+    Examples:
+        >>> import auxar
+        >>> drawn = auxar.sample("runs/quickstart", images=1, rule="map", seed=8)
+        >>> given = auxar.GivenRequest([drawn / "images"], keep="16")  # the upper 16 rows are kept
+        >>> auxar.sample("runs/quickstart", given, images=2, seed=1).as_posix()
+        'runs/quickstart/samples/completed-map-seed1'
+    """
 
     paths: tuple[Path, ...] = attrs.field(converter=_paths)
     """Image files, or folders of image files."""

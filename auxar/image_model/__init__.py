@@ -1,1 +1,1 @@
-"""Trained models for users: likelihoods of images, and drawing images, without gradients and in bounded memory."""
+"""Models for users: likelihoods, drawing images, building and saving models, and loading the images of recipes."""

@@ -61,21 +61,38 @@ class ImageSpec:
         return f"{self.size} with {self.levels} levels"
 
     def check(self, image: Tensor, what: str = "image") -> None:
-        """Raises `UserError` unless `image` is an integer tensor of shape (b, channels, height, width)."""
+        """Raises `UserError` unless `image` is an integer tensor of shape (b, channels, height, width).
+
+        Examples:
+            >>> ImageSpec(height=8, width=8).check(torch.zeros(2, 8, 8, 3, dtype=torch.uint8))
+            Traceback (most recent call last):
+            auxar.errors.UserError: image: expected shape (b, 3, 8, 8), got (2, 8, 8, 3)
+        """
         if image.dtype not in INTEGER_DTYPES:
             raise UserError(f"{what}: expected integers in [0, {self.levels}), got a tensor of {image.dtype}")
         if image.dim() != 4 or tuple(image.shape[1:]) != self.shape:
             raise UserError(f"{what}: expected shape (b, {', '.join(map(str, self.shape))}), got {tuple(image.shape)}")
 
     def check_range(self, image: Tensor, what: str = "image") -> None:
-        """Raises `UserError` unless every value lies in [0, levels). On a GPU, this waits for the device."""
+        """Raises `UserError` unless every value lies in [0, levels). On a GPU, this waits for the device.
+
+        Examples:
+            >>> ImageSpec(height=1, width=1, levels=16).check_range(torch.tensor([[[[3]], [[7]], [[16]]]]))
+            Traceback (most recent call last):
+            auxar.errors.UserError: image: expected integers in [0, 16), got 3 … 16
+        """
         if image.numel() and (int(image.min()) < 0 or int(image.max()) >= self.levels):
             found = f"{int(image.min())} … {int(image.max())}"
             raise UserError(f"{what}: expected integers in [0, {self.levels}), got {found}")
 
 
 def scale(image: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
-    """Scales integers in [0, levels) to floats in [-1, 1]."""
+    """Scales integers in [0, levels) to floats in [-1, 1].
+
+    Examples:
+        >>> scale(torch.tensor([0, 51, 255]), 256, torch.float64).tolist()
+        [-1.0, -0.6, 1.0]
+    """
     return image.to(dtype) * (2 / (levels - 1)) - 1
 
 
@@ -87,7 +104,13 @@ def mark(scaled: Tensor) -> Tensor:
 
 @attrs.frozen(eq=False)
 class Interval:
-    """Intervals of possible values, from `low` to `high` inclusive."""
+    """Intervals of possible values, from `low` to `high` inclusive.
+
+    Examples:
+        >>> interval = Interval(torch.tensor([0, 3]), torch.tensor([7, 3]))
+        >>> interval.of(slice(1, 2))
+        Interval(low=tensor([3]), high=tensor([3]))
+    """
 
     low: Tensor
     """Lowest values, integers."""

@@ -16,6 +16,18 @@ class Known:
 
     A causal network conditions a pixel only on earlier pixels in raster order. A known pixel therefore influences the
     pixels before it only through a restriction or the views of a chain.
+
+    Examples:
+        The upper row of two images is known to be black:
+
+        >>> mask = torch.tensor([[True, True], [False, False]]).expand(2, 2, 2)
+        >>> known = Known(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), mask)
+        >>> known.check(ImageSpec(1, height=2, width=2, levels=4), count=2)
+        >>> known.of(slice(0, 1)).lowest().tolist(), known.of(slice(0, 1)).highest(levels=4).tolist()
+        ([[[[0, 0], [0, 0]]]], [[[[0, 0], [3, 3]]]])
+        >>> known.check(ImageSpec(1, height=2, width=2, levels=4), count=3)
+        Traceback (most recent call last):
+        auxar.errors.UserError: known mask: expected booleans of shape (3, 2, 2), got torch.bool of shape (2, 2, 2)
     """
 
     values: Tensor
@@ -51,7 +63,12 @@ class Known:
             raise UserError(f"known limits: the lowest value {low} is above the highest value {high} at index {at}")
 
     def filled(self) -> Tensor:
-        """The values, with zeros where the mask is false."""
+        """The values, with zeros where the mask is false.
+
+        Examples:
+            >>> Known(torch.tensor([[[[5, 6]]]]), torch.tensor([[[True, False]]])).filled().tolist()
+            [[[[5, 0]]]]
+        """
         return torch.where(self.mask[:, None], self.values, torch.zeros_like(self.values))
 
     def lowest(self) -> Tensor:

@@ -10,7 +10,16 @@ from torch import nn
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Puts a module into evaluation mode (without dropout). On exit, restores the previous mode of each part."""
+    """Puts a module into evaluation mode (without dropout). On exit, restores the previous mode of each part.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(1, 1), nn.Dropout())
+        >>> with evaluating(network):
+        ...     network.training
+        False
+        >>> network.training
+        True
+    """
     # Modes are stored for each part, because a frozen part may be in evaluation mode while the others are trained.
     before = {part: part.training for part in module.modules()}
     module.eval()

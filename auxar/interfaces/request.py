@@ -125,7 +125,12 @@ class SampleRequest:
     """The views that the drawn images must have, with their support; None if any image may be drawn."""
 
     def deeper(self, by: int = 1, known: Known | None = None, restriction: Restriction | None = None) -> SampleRequest:
-        """The request for the same images at depth `depth + by`, with known pixels and a restriction for that depth."""
+        """The request for the same images at depth `depth + by`, with known pixels and a restriction for that depth.
+
+        Examples:
+            >>> SampleRequest((3, 7)).deeper(2).depth
+            2
+        """
         return attrs.evolve(self, depth=self.depth + by, known=known, restriction=restriction)
 
     def uniforms(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:

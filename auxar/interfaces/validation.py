@@ -47,7 +47,18 @@ def finite(instance: object, attribute: attrs.Attribute[Any], value: Any) -> Non
 
 @checks(exclusiveMinimum=0)
 def positive(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """An attrs validator that requires a finite number greater than 0. It raises `UserError`."""
+    """An attrs validator that requires a finite number greater than 0. It raises `UserError`.
+
+    Examples:
+        >>> import attrs
+        >>> from auxar import at_most, positive
+        >>> @attrs.frozen
+        ... class BlurConfig:
+        ...     radius: int = attrs.field(validator=[positive, at_most(100)])
+        >>> BlurConfig(radius=0)
+        Traceback (most recent call last):
+        auxar.errors.UserError: radius must be greater than 0, got 0
+    """
     finite(instance, attribute, value)
     if not value > 0:
         raise UserError(f"{attribute.name} must be greater than 0, got {shown(value)}")
@@ -68,6 +79,16 @@ def at_most(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]
     """Returns an attrs validator that requires a number of at most `limit`. It raises `UserError`.
 
     Use it for sizes, so that a typing mistake is reported at once instead of exhausting time or memory.
+
+    Examples:
+        >>> import attrs
+        >>> from auxar import at_most
+        >>> @attrs.frozen
+        ... class BlurConfig:
+        ...     radius: int = attrs.field(validator=at_most(100))
+        >>> BlurConfig(radius=1000)
+        Traceback (most recent call last):
+        auxar.errors.UserError: radius must be at most 100, got 1000
     """
 
     @checks(maximum=limit)

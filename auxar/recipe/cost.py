@@ -51,6 +51,14 @@ def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
 
     The networks run on tensors that have shapes but no values. Raises `UserError` if components do not fit each other,
     or if a tensor would have 2^63 bytes or more.
+
+    Examples:
+        >>> import auxar
+        >>> for cost in auxar.factor_costs(*auxar.load_recipe("recipes/quickstart.toml")):
+        ...     print(cost.factor, cost.formula, cost.parameters)
+        stage0 p(32×32×3 | 16×16×3) 459492
+        stage1 p(16×16×3 | 8×8×3) 459492
+        prior p(8×8×3) 774344
     """
     precision = recipe.training.precision
     costs = []

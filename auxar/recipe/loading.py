@@ -55,6 +55,15 @@ def load_recipe(
     Raises `UserError` with the paths of invalid keys. Also raises it if the recipe names plugin files, because they are
     code, unless `trust_plugins` is true. With `of_a_run`, plugin files outside of the folder plugins/ beside the recipe
     are never loaded.
+
+    Examples:
+        >>> import auxar
+        >>> recipe, registry = auxar.load_recipe("recipes/quickstart.toml", ["training.steps=100"])
+        >>> recipe.factor_names, recipe.training.steps
+        (('stage0', 'stage1', 'prior'), 100)
+        >>> auxar.load_recipe("recipes/quickstart.toml", ["prior.filters=many"])
+        Traceback (most recent call last):
+        auxar.errors.UserError: recipes/quickstart.toml: prior.filters: expected an integer, got the string 'many'
     """
     path = Path(path)
     with _naming(path):

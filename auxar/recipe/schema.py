@@ -370,5 +370,12 @@ class Recipe:
         return (*(f"stage{k}" for k in range(len(self.stage))), "prior")
 
     def training_of(self, factor: str) -> TrainingConfig:
-        """Returns the training settings of one factor, with its overrides."""
+        """Returns the training settings of one factor, with its overrides.
+
+        Examples:
+            >>> import auxar
+            >>> recipe, _ = auxar.load_recipe("recipes/quickstart.toml")
+            >>> recipe.training_of("prior").steps, recipe.training_of("stage0").steps
+            (1800, 650)
+        """
         return self.factor_training.get(factor, self.training)

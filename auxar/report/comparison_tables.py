@@ -101,7 +101,7 @@ def factor_table(comparison: Comparison) -> Table:
                 share(factor.heldout),
                 str(factor),
                 f"{factor.parameters:,}",
-                f"{factor.steps:,}",
+                words.count(factor.steps),
             )
             rows.append(Row(cells, run=name))
     notes = (

@@ -10,6 +10,7 @@ from auxar.errors import one_line
 from auxar.evaluation.records import Evaluation, Exactness, FactorFigures
 from auxar.interfaces import ImageSpec
 from auxar.runs.history import History
+from auxar.runs.weights import OWN
 
 DIGITS = 4
 """Decimal places of bits/dim. Two runs often differ only in the third place, so a fourth is shown."""
@@ -44,9 +45,8 @@ class WeightsWords:
 WEIGHTS: Mapping[str, WeightsWords] = {
     "ema": WeightsWords("EMA", "the exponential moving average of the weights"),
     "last": WeightsWords("last", "the weights of the last step"),
-    "mixed": WeightsWords(
-        "mixed", "averaged weights for some factors and last weights for others, or no trained factor"
-    ),
+    "own": WeightsWords("own", "the weights of the user's own training loop"),
+    "mixed": WeightsWords("mixed", "different kinds of weights for different factors, or no trained factor"),
 }
 
 
@@ -78,7 +78,7 @@ def weights(evaluation: Evaluation) -> WeightsWords:
 
 
 def end_of_training(factor: FactorFigures) -> str:
-    """A remark beside a factor's number of steps, if its weights are not those after all planned steps.
+    """A remark beside a factor's number of steps, if its weights are not those after all steps that a recipe plans.
 
     Examples:
         >>> image = ImageSpec(height=8, width=8)
@@ -86,7 +86,11 @@ def end_of_training(factor: FactorFigures) -> str:
         'best of 2,000'
         >>> end_of_training(FactorFigures("prior", image, steps=900, trained_steps=900, stopped_early=True))
         'stopped early'
+        >>> end_of_training(FactorFigures("prior", image, steps=600, weights="own"))
+        'own loop'
     """
+    if factor.weights == OWN:
+        return "own loop"
     if factor.kept == "best" and factor.trained_steps is not None:
         return f"best of {factor.trained_steps:,}"
     return "stopped early" if factor.stopped_early else ""

@@ -41,7 +41,15 @@ FILES = (RECORD, "recipe.toml", "evaluation.json", "evaluation.safetensors", "re
 
 @attrs.frozen
 class RunFolder:
-    """Paths inside a run's folder."""
+    """Paths inside a run's folder.
+
+    Examples:
+        >>> run = RunFolder(Path("runs/quickstart"))
+        >>> run.weights("prior").as_posix()
+        'runs/quickstart/factors/prior/weights.safetensors'
+        >>> run.metrics("prior") == run.factor("prior") / "metrics.jsonl"
+        True
+    """
 
     path: Path
     """The run's folder itself."""
@@ -96,7 +104,14 @@ class RunFolder:
         return kind(self.path / RECORD) is not None or bool(self.saved)
 
     def trained(self, recipe: Recipe) -> list[str]:
-        """Names of the factors with trained weights, in order of depth."""
+        """Names of the factors with trained weights, in order of depth.
+
+        Examples:
+            >>> import auxar
+            >>> run = auxar.RunFolder(Path("runs/quickstart"))
+            >>> run.trained(auxar.load_recipe(run.recipe)[0])
+            ['stage0', 'stage1', 'prior']
+        """
         return [name for name in recipe.factor_names if is_file(self.weights(name))]
 
 

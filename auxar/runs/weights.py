@@ -21,6 +21,8 @@ from auxar.runs.history import History, read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.versions import check_versions
 
+WEIGHTS, OWN = "weights", "own"
+"""Metadata key of the kind of the weights, and its value for weights of a user's own training loop."""
 LONGEST_NAME = 100
 """Maximum number of characters of a tensor's name, and of its shape, in an error message."""
 
@@ -111,9 +113,12 @@ class Trained:
     steps: int | None
     """Number of steps that were done."""
     total: int | None
-    """Number of steps that were planned. It is larger than `steps` if training stopped early."""
+    """Number of steps that were planned. It is larger than `steps` if training stopped early. None also for weights of
+    a user's own training loop, for which the recipe plans nothing."""
     history: History | None
     """The parts of the training, and the weights that it began with."""
+    own: bool = False
+    """Whether a user's own training loop trained the weights."""
 
 
 def read_trained(run: RunFolder, name: str) -> Trained | None:
@@ -129,7 +134,14 @@ def read_trained(run: RunFolder, name: str) -> Trained | None:
         # Earlier versions recorded only the step of the weights, which was always the last step.
         steps = _count(metadata, "trained_steps" if "trained_steps" in metadata else "step", path)
         total = _count(metadata, "complete_at", path) if "complete_at" in metadata else steps
-        return Trained(steps, total, read_history(metadata, path))
+        own = metadata.get(WEIGHTS) == OWN
+        return Trained(steps, None if own else total, read_history(metadata, path), own)
+
+
+def has_own_weights(run: RunFolder, name: str) -> bool:
+    """Whether the factor `name` has weights that a user's own training loop trained."""
+    trained = read_trained(run, name)
+    return trained is not None and trained.own
 
 
 def _count(metadata: Mapping[str, str], key: str, path: Path) -> int | None:

@@ -52,7 +52,8 @@ def is_trainable(factor: Factor) -> bool:
 def is_trained(run: RunFolder, name: str, total: int) -> bool:
     """Whether the factor has the weights of a training of `total` steps.
 
-    Weights of earlier versions that do not record their number of steps count as trained.
+    Weights of a user's own training loop, and weights of earlier versions that do not record their number of steps,
+    count as trained.
     """
     trained = read_trained(run, name)
     return trained is not None and trained.total in (None, total)

@@ -439,10 +439,12 @@ def test_a_prior_is_exact_or_a_bound_as_it_says(data, prior, kind):
     [
         (("ema", "ema", "ema"), "EMA, the exponential moving average of the weights"),
         (("last", "last", "last"), "last, the weights of the last step"),
-        (("ema", "last", "ema"), "mixed, averaged weights for some factors and last weights for others, "),
-        (("last", "ema", "last"), "mixed, averaged weights for some factors and last weights for others, "),
+        (("ema", "last", "ema"), "mixed, different kinds of weights for different factors, "),
+        (("last", "ema", "last"), "mixed, different kinds of weights for different factors, "),
+        (("own", "own", "own"), "own, the weights of the user's own training loop"),
+        (("own", "last", "own"), "mixed, different kinds of weights for different factors, "),
         ((None, None, "last"), "last, the weights of the last step"),
-        ((None, None, None), "mixed, averaged weights for some factors and last weights for others, or no trained "),
+        ((None, None, None), "mixed, different kinds of weights for different factors, or no trained "),
     ],
 )
 def test_the_weights_are_averaged_if_those_of_all_trained_factors_are(finished, kinds, expected):

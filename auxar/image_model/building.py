@@ -1,0 +1,42 @@
+"""Builds the untrained model of a recipe, for a training loop of the user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from auxar.image_model.model import ImageModel
+from auxar.recipe import load_recipe
+from auxar.recipe.building import build_model
+from auxar.recipe.paths import with_full_path
+
+
+def build(
+    recipe: str | Path, settings: Sequence[str] = (), *, device: str = "cpu", trust_plugins: bool = False
+) -> ImageModel:
+    """Builds the model of a recipe with untrained weights.
+
+    `settings` are `key=value` strings that override keys of the recipe. The initial weights are those that `auxar run`
+    begins with: they depend on `training.seed`, and PyTorch's global generator is left as it is. `chain.initialize`
+    adapts them to a batch of images. The other keys of [training] are not used. The model is in training mode.
+
+    Raises `UserError` if the recipe is invalid, or if it has plugin files, which are code, and `trust_plugins` is
+    False.
+
+    Examples:
+        >>> import auxar
+        >>> model = auxar.build("recipes/quickstart.toml", ["prior.filters=8"])
+        >>> [factor.name for factor in model.factors]
+        ['stage0', 'stage1', 'prior']
+        >>> images = next(auxar.load_images(model).train.shuffled(8))
+        >>> model.chain.initialize(images)
+        >>> model.chain.log_prob(images).requires_grad
+        True
+    """
+    loaded, registry = load_recipe(recipe, settings, trust_plugins=trust_plugins)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(loaded.training.seed)  # Not the generators of GPUs, which are not restored.
+        chain = build_model(loaded, registry)
+    return ImageModel(chain.to(device), with_full_path(loaded, registry), registry)
