@@ -26,7 +26,7 @@ from auxar.interfaces import Prior
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.building import build_model, own_sampler
 from auxar.recipe.facts import recipe_facts
-from auxar.recipe.paths import with_full_path
+from auxar.recipe.shipped import run_name
 from auxar.report import words
 from auxar.report.interim import InterimReport
 from auxar.report.updating import update_report
@@ -62,8 +62,7 @@ def run(
     images of a stream. With several processes, it is also raised in all of them if one fails before training, or if
     their recipes, arguments or images differ.
     """
-    path = Path(path)
-    folder = Path("runs") / path.stem if out is None else Path(out)
+    folder = Path("runs", run_name(path)) if out is None else Path(out)
 
     def check(path: Path) -> None:
         check_folder(path)
@@ -84,7 +83,6 @@ def run(
             check_training(recipe, names, processes.count)
             facts |= {"command": "run", "--out": os.path.abspath(folder), "--factors": sorted(names)}
             facts |= recipe_facts(recipe, registry)
-            recipe = with_full_path(recipe, registry)
 
         with processes.agreeing() as facts:
             if processes.is_main:

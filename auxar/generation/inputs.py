@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.data.conversion import BrokenImage, Preparation, decode, eight_bit, opened, read_file
-from auxar.data.folder import EXTENSIONS
+from auxar.recipe.paths import EXTENSIONS
 from auxar.errors import UserError, one_line
 from auxar.files import FILE, FOLDER, entries, kind
 from auxar.generation.conditional import Given, check_stage
