@@ -14,11 +14,13 @@ Functions (the first six are also commands of the command line; `write_views` is
     compare         compares the held-out bits/dim of runs
     write_views     writes the images of a recipe's data set at a depth of its chain, as another recipe's data
     load            loads the trained model of a run as an `ImageModel`
-    load_recipe     reads a recipe from a TOML file and loads its plugins
+    load_recipe     reads a recipe from a TOML file, or one that comes with auxar by its name, and loads its plugins
+    list_recipes    lists the recipes that come with auxar
     factor_costs    computes the parameters, multiply-adds and memory of every factor of a recipe
 
 Records:
     Recipe          a recipe: images, stages, prior, training, evaluation, sampling
+    ShippedRecipe   a recipe that comes with auxar: name, purpose, time, memory, result, path
     RunFolder       the paths in a run's folder
     Comparison      the result of `compare`
     GivenRequest    files of given images or views, and how images are drawn from them
@@ -119,6 +121,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.recipe import Recipe, load_recipe
     from auxar.recipe.choices import HeadChoice
     from auxar.recipe.cost import factor_costs
+    from auxar.recipe.shipped import ShippedRecipe, list_recipes
     from auxar.runs.layout import RunFolder
     from auxar.sources import DrawSource, ForceSource
     from auxar.support import SumSupport
@@ -160,6 +163,7 @@ __all__ = [
     "RunFolder",
     "SampleRequest",
     "Sampler",
+    "ShippedRecipe",
     "Stage",
     "SumSupport",
     "Support",
@@ -174,6 +178,7 @@ __all__ = [
     "factor_costs",
     "figures",
     "hookimpl",
+    "list_recipes",
     "load",
     "load_plugins",
     "load_recipe",
@@ -198,6 +203,7 @@ _MODULES = {
     "Recipe": "recipe",
     "Registry": "plugins",
     "RunFolder": "runs.layout",
+    "ShippedRecipe": "recipe.shipped",
     "Stage": "model",
     "SumSupport": "support",
     "UserError": "errors",
@@ -206,6 +212,7 @@ _MODULES = {
     "factor_costs": "recipe.cost",
     "figures": "commands.figures",
     "hookimpl": "plugins",
+    "list_recipes": "recipe.shipped",
     "load": "image_model.loading",
     "load_plugins": "plugins",
     "load_recipe": "recipe",

@@ -53,9 +53,10 @@ def run(
     """Trains a recipe's model, evaluates it, draws samples and figures, and writes the report of the run.
 
     A stopped run continues from its last checkpoints, and so does a finished run if the recipe now sets more steps.
-    `settings` are `key=value` strings that override keys of the recipe. `out` is the run's folder; the default is
-    runs/<recipe name>. `only` names the factors to train; the default is all factors. Every trained factor is
-    evaluated. Samples and figures are drawn only if all factors are trained.
+    `path` is a TOML file, or the name of a recipe that comes with auxar, such as "quickstart". `settings` are
+    `key=value` strings that override keys of the recipe. `out` is the run's folder; the default is runs/<name>, with
+    the name of the recipe, or that of its file without `.toml`. `only` names the factors to train; the default is all
+    factors. Every trained factor is evaluated. Samples and figures are drawn only if all factors are trained.
 
     Raises `UserError` if the recipe, the folder or the images are invalid, or if another process uses the folder. The
     recipe and its components are checked before anything is written. So are the images of a new run, except for single

@@ -50,7 +50,7 @@ def _recipes(options: argparse.Namespace) -> None:
         print(_json(recipes) if options.json else "\n".join(_lines(recipes)))
     elif options.action != "show":
         action = one_line(options.action)
-        raise UserError(f"recipes {action}: expected `auxar recipes` or `auxar recipes show NAME`")
+        raise UserError(f"recipes {action}: `auxar recipes show {action}` prints a recipe")
     elif options.name is None:
         raise UserError("recipes show: expected the name of a recipe; `auxar recipes` lists them")
     elif options.json:

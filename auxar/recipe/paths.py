@@ -1,7 +1,7 @@
 """The paths of images and of other runs in a recipe, which are relative to the recipe's folder.
 
-These are `data.path` and the keys `init` of [training] and [training.factor.NAME]. Values of `--set` are relative to the
-working directory. A loaded recipe has absolute paths, so that its run can be continued from any working directory.
+These are `data.path` and the keys `init` of [training] and [training.factor.NAME]. Values of `--set` are relative to
+the working directory. A loaded recipe has absolute paths, so that its run can be continued from any working directory.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def place_init(table: Mapping[str, Any], folder: Path) -> None:
 def with_full_paths(recipe: Recipe, datasets: Collection[str], folder: Path | None, settings: Sequence[str]) -> Recipe:
     """Returns the recipe with absolute paths.
 
-    `datasets` are the names of registered data sets. `folder` is the folder of the recipe. If it is None, the recipe
-    has no folder of its own, because it is shipped or belongs to a run: then paths are relative to the working directory.
-    `settings` are the `key=value` strings that were applied to the recipe.
+    `datasets` are the names of registered data sets. `folder` is the folder of the recipe. If it is None, because the
+    recipe comes with auxar or belongs to a run, paths are relative to the working directory. `settings` are the
+    `key=value` strings that were applied to the recipe.
 
     `data.path` is unchanged if it names a registered data set, begins with `~`, or may be a name on the Hugging Face
     hub, because there is no such file or folder. Raises `UserError` if the file or folder exists only relative to the
@@ -97,7 +97,7 @@ def local_path(path: str, datasets: Collection[str]) -> Path | None:
         return file
     if looks_local(path):
         raise UserError(
-            f"data.path: {one_line(path)} does not exist{_nearest(file)}; expected a folder of images, a parquet file, "
+            f"data.path: {one_line(path)} does not exist{nearest(file)}; expected a folder of images, a parquet file, "
             f"a name on the Hugging Face hub or a registered data set ({', '.join(sorted(datasets)) or 'none'}); {RULE}"
         )
     return None
@@ -120,7 +120,7 @@ def looks_local(path: str, folder: Path = Path()) -> bool:
     )
 
 
-def _nearest(path: Path) -> str:
+def nearest(path: Path) -> str:
     """Returns a hint for an error message: an existing name that is similar to the first missing part of `path`.
 
     It is empty if no name is similar.

@@ -1,7 +1,7 @@
 """The recipes that come with auxar: finding them by name, and reading their headers.
 
-A shipped recipe is a TOML file in the folder `recipes` of the package or, in a checkout, beside the package. Its name is
-its path in this folder without `.toml`, such as `quickstart` or `small/celeba32`.
+A shipped recipe is a TOML file in the folder `recipes` of the package or, in a checkout, beside the package. Its name
+is its path in this folder without `.toml`, such as `quickstart` or `small/celeba32`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCHEMA = "#:schema "
 class ShippedRecipe:
     """A recipe that comes with auxar, as its header describes it.
 
-    The header gives `time`, `memory` and `result` for the settings of the recipe, and says so if they were not measured.
+    The texts `time`, `memory` and `result` say so if they were estimated, or if the recipe was not run.
     """
 
     name: str
@@ -91,7 +91,7 @@ def not_found(path: Path) -> str:
     files = {file.removesuffix(".toml"): str(path.with_name(file)) for file in beside}
     near = difflib.get_close_matches(path.as_posix(), [*files, *shipped], n=1, cutoff=0.5)
     hint = f"; did you mean '{one_line(files.get(near[0], near[0]))}'?" if near else ""
-    return f"{what}: it is neither a file nor the name of a recipe that comes with auxar{hint} (`auxar recipes` lists them)"
+    return f"{what}: it is neither a file nor a recipe that comes with auxar{hint} (`auxar recipes` lists them)"
 
 
 def text_of_shipped(name: str) -> str:
