@@ -20,7 +20,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     add_recipe(parser)
     add_settings(parser, "training.steps=100, stage[0].decoder.filters=32")
     add_trust(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/<name of the recipe>)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/<recipe name>)")
     parser.add_argument(
         "--factors",
         default="",
