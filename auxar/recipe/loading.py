@@ -16,7 +16,7 @@ from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
 from auxar.recipe.options import key_parts
 from auxar.recipe.overrides import remove_replaced, replaced
-from auxar.recipe.paths import place_init, with_full_paths
+from auxar.recipe.paths import place_init, sets_images, with_full_paths
 from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig, check_image
 from auxar.recipe.shipped import find_recipe, not_found
 from auxar.recipe.structuring import structure, unstructure
@@ -58,7 +58,8 @@ def load_recipe(
     with _naming(path):
         recipe = _parse(_text(file), settings, sampling, folder)
         registry = load_plugins(plugin_files(recipe.plugins, file.parent, trusted=trust_plugins, of_a_run=of_a_run))
-        recipe = with_full_paths(recipe, registry.names("dataset"), folder, settings)
+        if not of_a_run or sets_images(settings):  # A run's recipe already has full paths.
+            recipe = with_full_paths(recipe, registry.names("dataset"), folder, settings)
         return fill_in(recipe, registry), registry
 
 

@@ -46,7 +46,7 @@ def with_full_paths(recipe: Recipe, datasets: Collection[str], folder: Path | No
     hub, because there is no such file or folder. Raises `UserError` if the file or folder exists only relative to the
     other of the two folders, or if an absolute path is not valid UTF-8, because recipes are written in UTF-8.
     """
-    full = _full_data_path(recipe.data.path, datasets, folder, is_set=any(sets(settings, key) for key in DATA_KEYS))
+    full = _full_data_path(recipe.data.path, datasets, folder, is_set=sets_images(settings))
     return attrs.evolve(
         recipe,
         data=attrs.evolve(recipe.data, path=_checked(full, "data.path")),
@@ -57,8 +57,9 @@ def with_full_paths(recipe: Recipe, datasets: Collection[str], folder: Path | No
     )
 
 
-DATA_KEYS = ("data", "data.path")
-"""The keys by which `--set` sets the path of the images."""
+def sets_images(settings: Sequence[str]) -> bool:
+    """Whether one of the `key=value` settings sets `data.path`, alone or with the whole table [data]."""
+    return sets(settings, "data.path") or sets(settings, "data")
 
 
 def _full_data_path(path: str, datasets: Collection[str], folder: Path | None, *, is_set: bool) -> str:
