@@ -140,7 +140,8 @@ def test_a_hub_out_of_reach(recipe, refused, tmp_path, monkeypatch):
     message = refused("run", recipe, "--set", "data.path=somebody/faces")
     assert message == (
         "data.path: the Hugging Face hub could not be reached, and 'somebody/faces' is not in the local cache of "
-        f"`datasets`; no file or folder 'somebody/faces' is beside the recipe or in {tmp_path}; if the images are on this machine, give their folder: --set data.path=FOLDER"
+        f"`datasets`; no file or folder 'somebody/faces' is beside the recipe or in {tmp_path}; if the images are on "
+        "this machine, give their folder: --set data.path=FOLDER"
     )
 
 
