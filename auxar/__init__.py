@@ -18,12 +18,14 @@ Functions (the first six are also commands of the command line; `write_views` is
     load            loads the trained model of a run as an `ImageModel`
     build           builds the untrained `ImageModel` of a recipe, for a training loop of your own
     load_images     loads the images of a model or a recipe as `DataSets`
-    load_recipe     reads a recipe from a TOML file and loads its plugins
+    load_recipe     reads a recipe from a TOML file, or one that comes with auxar by its name, and loads its plugins
+    list_recipes    lists the recipes that come with auxar
     recipe_schema   returns the JSON Schema of recipes, with which editors complete and check them
     factor_costs    computes the parameters, multiply-adds and memory of every factor of a recipe
 
 Records:
     Recipe          a recipe: images, stages, prior, training, evaluation, sampling
+    ShippedRecipe   a recipe that comes with auxar: name, purpose, time, memory, result, path
     RunFolder       the paths in a run's folder
     DataSets        the training, held-out and validation images of a recipe, each an `ImageSet`
     ImageSet        images as integers, in shuffled batches or in order
@@ -132,6 +134,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.recipe.choices import HeadChoice
     from auxar.recipe.cost import factor_costs
     from auxar.recipe.json_schema import recipe_schema
+    from auxar.recipe.shipped import ShippedRecipe, list_recipes
     from auxar.runs.layout import RunFolder
     from auxar.sources import DrawSource, ForceSource
     from auxar.support import SumSupport
@@ -175,6 +178,7 @@ __all__ = [
     "RunFolder",
     "SampleRequest",
     "Sampler",
+    "ShippedRecipe",
     "Stage",
     "SumSupport",
     "Support",
@@ -191,6 +195,7 @@ __all__ = [
     "factor_costs",
     "figures",
     "hookimpl",
+    "list_recipes",
     "load",
     "load_images",
     "load_plugins",
@@ -219,6 +224,7 @@ _MODULES = {
     "Recipe": "recipe",
     "Registry": "plugins",
     "RunFolder": "runs.layout",
+    "ShippedRecipe": "recipe.shipped",
     "Stage": "model",
     "SumSupport": "support",
     "UserError": "errors",
@@ -229,6 +235,7 @@ _MODULES = {
     "factor_costs": "recipe.cost",
     "figures": "commands.figures",
     "hookimpl": "plugins",
+    "list_recipes": "recipe.shipped",
     "load": "image_model.loading",
     "load_images": "image_model.recipe_images",
     "load_plugins": "plugins",

@@ -27,7 +27,7 @@ from auxar.interfaces.rule_use import IN_RECIPE, check_rule
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.building import build_model, own_sampler
 from auxar.recipe.facts import recipe_facts
-from auxar.recipe.paths import with_full_path
+from auxar.recipe.shipped import run_name
 from auxar.report import words
 from auxar.report.interim import InterimReport
 from auxar.report.updating import update_report
@@ -55,9 +55,10 @@ def run(
     """Trains a recipe's model, evaluates it, draws samples and figures, and writes the report of the run.
 
     A stopped run continues from its last checkpoints, and so does a finished run if the recipe now sets more steps.
-    `settings` are `key=value` strings that override keys of the recipe. `out` is the run's folder; the default is
-    runs/<recipe name>. `only` names the factors to train; the default is all factors. Every trained factor is
-    evaluated. Samples and figures are drawn only if all factors are trained.
+    `path` is a TOML file, or the name of a recipe that comes with auxar, such as "quickstart". `settings` are
+    `key=value` strings that override keys of the recipe. `out` is the run's folder; the default is runs/<name>, with
+    the name of the recipe, or that of its file without `.toml`. `only` names the factors to train; the default is all
+    factors. Every trained factor is evaluated. Samples and figures are drawn only if all factors are trained.
 
     Raises `UserError` if the recipe, the folder or the images are invalid, or if another process uses the folder. The
     recipe and its components are checked before anything is written. So are the images of a new run, except for single
@@ -71,8 +72,7 @@ def run(
         >>> run.report.as_posix()
         'runs/one-step/report.html'
     """
-    path = Path(path)
-    folder = Path("runs") / path.stem if out is None else Path(out)
+    folder = Path("runs", run_name(path)) if out is None else Path(out)
 
     def check(path: Path) -> None:
         check_folder(path)
@@ -94,7 +94,6 @@ def run(
             check_training(recipe, names, processes.count)
             facts |= {"command": "run", "--out": os.path.abspath(folder), "--factors": sorted(names)}
             facts |= recipe_facts(recipe, registry)
-            recipe = with_full_path(recipe, registry)
 
         with processes.agreeing() as facts:
             if processes.is_main:

@@ -1,4 +1,4 @@
-"""The command line: the commands `auxar run`, `auxar check` and the others in `VERBS`."""
+"""The command line of auxar, with the commands in `VERBS`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,19 @@ from typing import NoReturn
 from auxar.distributed.signals import PEER_DIED, Interrupted, heeding_signals
 from auxar.errors import UserError, one_line, printable, shown
 
-VERBS = ("run", "check", "evaluate", "compare", "sample", "figures", "views", "plugins", "schema", "new-plugin")
+VERBS = (
+    "run",
+    "check",
+    "evaluate",
+    "compare",
+    "sample",
+    "figures",
+    "views",
+    "recipes",
+    "schema",
+    "plugins",
+    "new-plugin",
+)
 KEPT = "finished work is kept, and the same command continues a run from its last checkpoint"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import logging
 
-from auxar.cli.options import add_settings, add_trust
+from auxar.cli.options import add_recipe, add_settings, add_trust
+
+logger = logging.getLogger("auxar")
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -15,9 +17,9 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="validate a recipe without training",
         description="Validates a recipe and its plugins. Prints the sizes of the image and its views and, for each "
         "factor, its parameters, the multiply-adds of a forward pass for one image, and the memory for training. "
-        "Images are not read.",
+        "Reports if the folder or file of the images or an experiment tracker is missing. Images are not read.",
     )
-    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe, such as recipes/quickstart.toml")
+    add_recipe(parser)
     add_settings(parser, "stage[0].decoder.filters=32")
     add_trust(parser)
     parser.set_defaults(command=_check)
@@ -28,8 +30,15 @@ def _check(options: argparse.Namespace) -> None:
     from auxar.recipe import load_recipe
     from auxar.recipe.building import build_model
     from auxar.recipe.cost import factor_costs
+    from auxar.recipe.paths import local_path
     from auxar.report.text import cost_lines
+    from auxar.training.trackers import tracker_names
 
     recipe, registry = load_recipe(options.recipe, options.settings, trust_plugins=options.trust_plugins)
     check_rule(build_model(recipe, registry, on="meta"), recipe.sampling.draw_rule(), spelling=IN_RECIPE)
     print("\n".join(cost_lines(factor_costs(recipe, registry), recipe.training.precision)))
+    # Mistakes that depend on this machine are reported after the costs, which also interest where a recipe cannot run.
+    tracker_names(recipe.training.trackers)
+    path, registered = recipe.data.path, registry.names("dataset")
+    if path not in registered and local_path(path, registered) is None:
+        logger.info("'%s' is no file or folder on this machine: `auxar run` looks for it on the Hugging Face hub", path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from auxar.errors import shown
 
@@ -16,6 +17,17 @@ def integer(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected an integer from -2^63 to 2^63 - 1, got {shown(text)}") from None
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument RECIPE: the path of a recipe, or the name of one that comes with auxar."""
+    parser.add_argument(
+        "recipe",
+        type=Path,
+        metavar="RECIPE",
+        help="a TOML file, or the name of a recipe that comes with auxar, such as quickstart (`auxar recipes` lists "
+        "them)",
+    )
 
 
 def add_settings(parser: argparse.ArgumentParser, example: str) -> None:

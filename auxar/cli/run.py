@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auxar.cli.options import add_settings, add_trust
+from auxar.cli.options import add_recipe, add_settings, add_trust
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -17,7 +17,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "report. The same command continues a stopped run from its last checkpoints. With more steps, it trains a "
         "finished run further.",
     )
-    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe, such as recipes/quickstart.toml")
+    add_recipe(parser)
     add_settings(parser, "training.steps=100, stage[0].decoder.filters=32")
     add_trust(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/<recipe name>)")

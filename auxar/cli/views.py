@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auxar.cli.options import add_settings, add_trust, integer
+from auxar.cli.options import add_recipe, add_settings, add_trust, integer
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -16,7 +16,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Writes the images of a recipe's data set at one depth of its chain as parquet, with lossless "
         "pictures. Another recipe can then train the factors from this depth on without the full images.",
     )
-    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe, such as recipes/quickstart.toml")
+    add_recipe(parser)
     parser.add_argument(
         "--depth",
         type=integer,

@@ -29,11 +29,11 @@ def write_views(
 ) -> Path:
     """Writes the images of a recipe's data set at a depth of its chain as parquet, and returns the path of the result.
 
-    Depth 0 is the prepared image, and depth k its k-th view. `settings` are `key=value` strings that override keys of
-    the recipe. If `out` ends in .parquet, it is a file with all images of the split `data.train`, in their order, so
-    that `data.split` divides it as it divides the data set. Otherwise it is a folder with the training images
-    (train.parquet), the held-out images (test.parquet) and, if the recipe has them, the validation images
-    (validation.parquet).
+    `path` is a TOML file, or the name of a recipe that comes with auxar. Depth 0 is the prepared image, and depth k its
+    k-th view. `settings` are `key=value` strings that override keys of the recipe. If `out` ends in .parquet, it is a
+    file with all images of the split `data.train`, in their order, so that `data.split` divides it as it divides the
+    data set. Otherwise it is a folder with the training images (train.parquet), the held-out images (test.parquet) and,
+    if the recipe has them, the validation images (validation.parquet).
 
     Raises `UserError` if the recipe or its images are invalid, if the recipe has no such depth, if pictures cannot hold
     its views, or if `out` exists.

@@ -14,9 +14,7 @@ import datasets
 from auxar.data.card import copy_configurations
 from auxar.data.space import disk_problem
 from auxar.errors import UserError
-
-EXTENSIONS = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Extensions of the image files that are read, in lowercase."""
+from auxar.recipe.paths import EXTENSIONS
 
 
 def digest(*parts: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from auxar.data.copies import Copy, load
 from auxar.data.reach import Reach
 from auxar.data.space import disk_problem
 from auxar.errors import UserError, did_you_mean
+from auxar.recipe.paths import nearest
 
 
 def load_from_hub(
-    name: str, config: str | None, streaming: bool, registered: Iterable[str]
+    name: str, config: str | None, streaming: bool, registered: Collection[str]
 ) -> tuple[Mapping[str, Any], Copy | None, Reach]:
     """Loads all splits of a data set from the hub or, if it cannot be reached, from the local cache of `datasets`.
 
@@ -52,6 +54,7 @@ def load_from_hub(
                 f"the Hugging Face hub could not be reached, and '{name}' could not be loaded from the local cache of "
                 f"`datasets`: {reason}"
             )
+        problem += f"; no file or folder '{name}' is beside the recipe or in {os.getcwd()}{nearest(Path(name))}"
         if "/" not in name:
             problem += f"; '{name}' is not a registered data set either{did_you_mean(name, registered)}"
         advice = "if the images are on this machine, give their folder: --set data.path=FOLDER"

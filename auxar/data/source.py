@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,13 @@ import datasets
 from auxar.data.columns import choose_column
 from auxar.data.conversion import BrokenImage, read_file
 from auxar.data.copies import Copy
-from auxar.data.folder import EXTENSIONS, digest, find_files, folder_splits
+from auxar.data.folder import digest, find_files, folder_splits
 from auxar.data.hub import load_from_hub
 from auxar.data.parquet import open_parquet
 from auxar.data.reach import UNREADABLE, Reach
 from auxar.errors import UserError, did_you_mean, one_line
 from auxar.recipe import DataConfig
+from auxar.recipe.paths import local_path
 
 LONGEST_NAME = 255
 """Maximum number of characters of an image's name that is taken from a data set."""
@@ -166,7 +166,7 @@ def _type_name(feature: Any) -> str:
     return feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
 
 
-def open_source(config: DataConfig, built: Path | None = None, registered: Iterable[str] = ()) -> Source:
+def open_source(config: DataConfig, built: Path | None = None, registered: Collection[str] = ()) -> Source:
     """Opens the data set that `config.path` names.
 
     It is the file or folder `built`, if that is given, because `config.path` names a registered data set. Otherwise the
@@ -177,45 +177,12 @@ def open_source(config: DataConfig, built: Path | None = None, registered: Itera
     """
     if built is not None:
         return _open_local(built, config, config.path)
-    try:
-        path = Path(config.path).expanduser()
-        exists = path.exists()
-    except (OSError, RuntimeError) as error:  # A folder may not be entered, or a user's home folder is unknown.
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"data.path: {one_line(config.path)} cannot be read: {reason}") from error
-    if exists:
+    path = local_path(config.path, registered)
+    if path is not None:
         return _open_local(path, config, config.path)
-    if _looks_local(config.path):
-        raise UserError(
-            f"data.path: {config.path} does not exist{_nearest(path)}; expected a folder of images, a parquet file, "
-            f"a name on the Hugging Face hub or a registered data set ({', '.join(sorted(registered)) or 'none'})"
-        )
     splits, copy, reach = load_from_hub(config.path, config.config, config.streaming, registered)
     identity = {name: f"{config.path}/{config.config}/{name}" for name in splits}
     return Source(config.path, splits, identity, _fingerprints(splits), copy=copy, reach=reach)
-
-
-def _nearest(path: Path) -> str:
-    """Returns a hint for an error message: an existing name that is similar to the first missing part of `path`.
-
-    It is empty if no name is similar.
-    """
-    missing = next(part for part in (*reversed(path.parents), path) if not part.exists())
-    near = difflib.get_close_matches(missing.name, (other.name for other in missing.parent.glob("*")), n=1)
-    return f"; did you mean '{missing.with_name(near[0])}'?" if near else ""
-
-
-def _looks_local(path: str) -> bool:
-    file = Path(path).expanduser()
-    return (
-        file.is_absolute()
-        or path.startswith((".", "~"))
-        or path.endswith("/")
-        or "\\" in path
-        or path.count("/") > 1
-        or file.suffix.lower() in (".parquet", ".zip", *EXTENSIONS)
-        or ("/" in path and file.parent.is_dir())
-    )
 
 
 def _open_local(path: Path, config: DataConfig, where: str) -> Source:

@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.data.conversion import BrokenImage, Preparation, decode, eight_bit, opened, read_file
-from auxar.data.folder import EXTENSIONS
 from auxar.errors import UserError, one_line
 from auxar.files import FILE, FOLDER, entries, kind
 from auxar.generation.conditional import Given, check_stage
 from auxar.generation.sheets import can_be_shown
 from auxar.interfaces import ImageSpec, Known, Prior
 from auxar.recipe import DataConfig, Recipe
+from auxar.recipe.paths import EXTENSIONS
 
 LONGEST_NUMBER = 50
 """Maximum number of digits of a number of rows."""

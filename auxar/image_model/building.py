@@ -10,7 +10,6 @@ import torch
 from auxar.image_model.model import ImageModel
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
-from auxar.recipe.paths import with_full_path
 
 
 def build(
@@ -39,4 +38,4 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(loaded.training.seed)  # Not the generators of GPUs, which are not restored.
         chain = build_model(loaded, registry)
-    return ImageModel(chain.to(device), with_full_path(loaded, registry), registry)
+    return ImageModel(chain.to(device), loaded, registry)

@@ -17,7 +17,6 @@ from auxar.interfaces import Factor, Prior
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model
-from auxar.recipe.paths import with_full_path
 from auxar.runs.history import HISTORY, History, Origin, Part
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import begin_run
@@ -47,7 +46,6 @@ def save_as_run(
     nothing, if the folder exists and is not empty, or if the weights are not finite or do not fit the recipe.
     """
     _check_new(path)
-    recipe = with_full_path(recipe, registry)
     names = _chosen(recipe, only)
     done = {name: _steps_of(steps, name, names) for name in names}
     factors = {factor.name: factor for factor in _unwrapped(chain).factors}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,13 +11,20 @@ from auxar.plugins import Registry
 from auxar.recipe.loading import recipe_table
 from auxar.recipe.schema import Recipe
 
+PATHS = ("data.path", ".init")
+"""Ends of the keys of a recipe that may be absolute paths."""
+
 
 def recipe_facts(recipe: Recipe, registry: Registry) -> dict[str, Any]:
     """Values by name: every key of the recipe, the packages of its components, and the checksums of its plugin files.
 
-    Components are read from the recipe, so their options must be filled in.
+    Components are read from the recipe, so their options must be filled in. Of an absolute path, only the last part is
+    compared, because folders may differ between machines; the images and weights in them are compared by checksums.
     """
-    facts = dict(flat(recipe_table(recipe)))
+    facts = {
+        key: os.path.basename(value) if key.endswith(PATHS) and os.path.isabs(str(value)) else value
+        for key, value in flat(recipe_table(recipe))
+    }
     named = {recipe.data.path} | {value for key, value in facts.items() if key.split(".")[-1] == "name"}
     for (kind, name), provider in registry.providers.items():
         # A plugin file is compared by its checksum, because its path may differ between machines.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,16 @@ from auxar.files import kind, read_bytes
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
 from auxar.recipe.data_options import with_data_options
-from auxar.recipe.options import sets
+from auxar.recipe.options import key_parts, sets
 from auxar.recipe.overrides import (
     remove_other_options,
     remove_replaced,
     replaced,
     without_reduction_of_another_rule,
 )
+from auxar.recipe.paths import place_init, sets_images, with_full_paths
 from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig, check_image
+from auxar.recipe.shipped import find_recipe, not_found
 from auxar.recipe.structuring import structure, unstructure
 from auxar.recipe.toml import LongInteger, parse_toml, toml_text
 from auxar.recipe.validation import check_validation
@@ -47,10 +47,13 @@ def load_recipe(
     trust_plugins: bool = False,
     of_a_run: bool = False,
 ) -> tuple[Recipe, Registry]:
-    """Loads the recipe in a file and applies `key=value` settings. Returns the recipe and the registry of its plugins.
+    """Loads a recipe and applies `key=value` settings. Returns the recipe and the registry of its plugins.
 
-    Values in `sampling` replace the keys of [sampling], including keys that `settings` set. Component options that the
-    recipe leaves out get their defaults. Options of the data set that are paths become absolute.
+    `path` is a TOML file, or the name of a recipe that comes with auxar, such as "quickstart". Values in `sampling`
+    replace the keys of [sampling], including keys that `settings` set. Component options that the recipe leaves out get
+    their defaults. `data.path`, `init` and options of the data set that are paths become absolute: paths in the file
+    are relative to its folder, and paths in `settings` to the working directory. Paths in a recipe that comes with
+    auxar are relative to the working directory.
 
     Raises `UserError` with the paths of invalid keys. Also raises it if the recipe names plugin files, because they are
     code, unless `trust_plugins` is true. With `of_a_run`, plugin files outside of the folder plugins/ beside the recipe
@@ -66,10 +69,14 @@ def load_recipe(
         auxar.errors.UserError: recipes/quickstart.toml: prior.filters: expected an integer, got the string 'many'
     """
     path = Path(path)
+    file, name = find_recipe(path)
+    folder = None if name is not None or of_a_run else file.parent
     with _naming(path):
-        recipe = _parse(_text(path), settings, sampling)
-        registry = load_plugins(plugin_files(recipe.plugins, path.parent, trusted=trust_plugins, of_a_run=of_a_run))
-        return _with_full_options(fill_in(recipe, registry), registry, path.parent, settings), registry
+        recipe = _parse(_text(file), settings, sampling, folder)
+        registry = load_plugins(plugin_files(recipe.plugins, file.parent, trusted=trust_plugins, of_a_run=of_a_run))
+        if not of_a_run or sets_images(settings):  # A run's recipe already has full paths.
+            recipe = with_full_paths(recipe, registry.names("dataset"), folder, settings)
+        return _with_full_options(fill_in(recipe, registry), registry, folder, settings), registry
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -83,16 +90,16 @@ def parse_recipe(
 ) -> tuple[Recipe, Registry]:
     """Loads a recipe from its text and applies `settings`. Returns the recipe and the registry of its plugins.
 
-    Paths of plugin files, and of options of the data set, are relative to `folder`. Raises `UserError` like
-    `load_recipe`.
+    Paths in the text are relative to `folder`. Raises `UserError` like `load_recipe`.
     """
-    recipe = _parse(text, settings)
+    recipe = _parse(text, settings, folder=folder)
     registry = load_plugins(plugin_files(recipe.plugins, folder, trusted=trust_plugins))
+    recipe = with_full_paths(recipe, registry.names("dataset"), folder, settings)
     return _with_full_options(fill_in(recipe, registry), registry, folder, settings), registry
 
 
-def _with_full_options(recipe: Recipe, registry: Registry, folder: Path, settings: Sequence[str]) -> Recipe:
-    return attrs.evolve(recipe, data=with_data_options(recipe.data, registry, folder, settings))
+def _with_full_options(recipe: Recipe, registry: Registry, folder: Path | None, settings: Sequence[str]) -> Recipe:
+    return attrs.evolve(recipe, data=with_data_options(recipe.data, registry, folder or Path(), settings))
 
 
 @contextlib.contextmanager
@@ -112,9 +119,7 @@ class _Unreadable(UserError):
 def _text(path: Path) -> str:
     try:
         if kind(path, follow_links=True) is None:
-            beside = path.parent.glob("*.toml") if os.path.isdir(path.parent) else ()
-            near = did_you_mean(path.name, (file.name for file in beside))
-            raise UserError(f"{one_line(str(path))} does not exist{near}")
+            raise UserError(not_found(path))
         return toml_text(read_bytes(path, MOST_BYTES))
     except ValueError:
         raise UserError("expected a recipe in UTF-8, but the file is not UTF-8 text; save it as UTF-8") from None
@@ -122,7 +127,9 @@ def _text(path: Path) -> str:
         raise _Unreadable(f"recipe {error}") from None
 
 
-def _parse(text: str, settings: Sequence[str], sampling: Mapping[str, Any] | None = None) -> Recipe:
+def _parse(
+    text: str, settings: Sequence[str], sampling: Mapping[str, Any] | None = None, folder: Path | None = None
+) -> Recipe:
     try:
         table = parse_toml(text)
     except LongInteger as error:
@@ -135,6 +142,8 @@ def _parse(text: str, settings: Sequence[str], sampling: Mapping[str, Any] | Non
     remove_other_options(table, settings)
     own = table.get("sampling", {})
     written = dict(own) if isinstance(own, Mapping) else {}
+    if folder is not None:
+        place_init(table, folder)
     for setting in settings:
         _apply(table, setting)
     own = table.get("sampling", {})
@@ -257,7 +266,7 @@ def _apply(table: dict[str, Any], setting: str) -> None:
     Brackets select an entry of a list, as in `stage[0].decoder.filters=32`.
     """
     key, equals, text = setting.partition("=")
-    parts = [part for part in re.split(r"[.\[\]]+", key.strip()) if part]
+    parts = key_parts(key)
     setting = one_line(setting, 2 * LONGEST_KEY)
     if not equals or not parts:
         raise UserError(f"--set {setting}: expected key=value, such as training.steps=100")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,6 +48,16 @@ def sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
+def key_parts(key: str) -> list[str]:
+    """The parts of a setting's key, which are separated by dots or brackets.
+
+    Examples:
+        >>> key_parts("stage[0].decoder.filters")
+        ['stage', '0', 'decoder', 'filters']
+    """
+    return [part for part in re.split(r"[.\[\]]+", key.strip()) if part]
+
+
 def sets(settings: Sequence[str], key: str) -> bool:
     """Whether one of the `key=value` settings sets `key`."""
-    return any(setting.partition("=")[0].strip() == key for setting in settings)
+    return any(key_parts(setting.partition("=")[0]) == key_parts(key) for setting in settings)

@@ -124,7 +124,7 @@ class DataConfig:
 
     path: str = attrs.field(validator=attrs.validators.min_len(1))
     """The source: a registered data set, a folder of images, a parquet file, a folder of parquet files, or a data set
-    on the Hugging Face hub."""
+    on the Hugging Face hub. A path is relative to the recipe's folder."""
     options: Table = attrs.field(factory=dict)
     """Options of the registered data set that `path` names. Other sources have no options."""
     config: str | None = None
@@ -241,7 +241,8 @@ class TrainingConfig:
     """Seed of the initial weights, the order of the images, the mirroring by `flip`, and dropout."""
     init: str | None = attrs.field(default=None, validator=optional(attrs.validators.min_len(1)))
     """Folder of another run. Training starts from its trained weights: each factor from the weights of the factor with
-    the same name. If it is not given, weights are initialized at random and then adapted to a batch of images."""
+    the same name. The path is relative to the recipe's folder. If it is not given, weights are initialized at random
+    and then adapted to a batch of images."""
     initialization_images: int = attrs.field(default=64, validator=[positive, at_most(MOST_IMAGES)])
     """Number of images in the batch for data-dependent initialization, 1 … 2^20."""
     checkpoint_every: int = attrs.field(default=500, validator=positive)

@@ -131,7 +131,7 @@ def test_a_missing_folder_of_images(recipe, refused):
     assert refused("run", recipe, "--set", "data.path=./nowhere").startswith("data.path: ")
 
 
-def test_a_hub_out_of_reach(recipe, refused, monkeypatch):
+def test_a_hub_out_of_reach(recipe, refused, tmp_path, monkeypatch):
     def unreachable():
         raise ConnectionError
 
@@ -140,7 +140,8 @@ def test_a_hub_out_of_reach(recipe, refused, monkeypatch):
     message = refused("run", recipe, "--set", "data.path=somebody/faces")
     assert message == (
         "data.path: the Hugging Face hub could not be reached, and 'somebody/faces' is not in the local cache of "
-        "`datasets`; if the images are on this machine, give their folder: --set data.path=FOLDER"
+        f"`datasets`; no file or folder 'somebody/faces' is beside the recipe or in {tmp_path}; if the images are on "
+        "this machine, give their folder: --set data.path=FOLDER"
     )
 
 
@@ -218,6 +219,7 @@ ARGUMENTS = {
     **dict.fromkeys(["evaluate", "sample", "figures"], "[--trust-plugins] RUN"),
     "compare": "[--json] [--out FILE] RUN RUN [RUN ...]",
     "views": "[--trust-plugins] RECIPE",
+    "recipes": "[--json] [show] [NAME]",
     "plugins": "[-h] [FILE ...]",
     "schema": "[-h] [FILE ...]",
     "new-plugin": "--kind KIND [--out DIR] NAME",
@@ -571,6 +573,6 @@ def test_a_folder_whose_name_is_no_text_is_told(tmp_path, monkeypatch):
     folder = tmp_path / "\udcff"
     write_pictures(folder / "pictures")
     monkeypatch.chdir(folder)
-    with pytest.raises(UserError, match=r"^data\.path: the path '.*udcff/pictures' is not valid UTF-8"):
-        run(tmp_path / "run", tiny(Path("pictures")))
-    assert not (tmp_path / "run").exists()
+    with pytest.raises(UserError, match=r"data\.path: the path '.*udcff/pictures' is not valid UTF-8"):
+        run(folder / "run", tiny(Path("pictures")))
+    assert not (folder / "run").exists()

@@ -37,7 +37,6 @@ from auxar.files import (
 from auxar.generation.inputs import image_files
 from auxar.plugins import load_plugins
 from auxar.recipe import DataConfig, load_recipe
-from auxar.recipe.paths import with_full_path
 from auxar.report import write_report
 from auxar.runs.format import check_format
 from auxar.training.checkpoints import checkpoints
@@ -153,7 +152,7 @@ LONG = "x" * 5000
 def opened_data(path: Path) -> None:
     config = DataConfig(str(path))
     recipe = attrs.evolve(load_recipe(PROJECT / "recipes" / "quickstart.toml")[0], data=config)
-    open_source(with_full_path(recipe, load_plugins()).data)
+    open_source(recipe.data)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import stat
 import tomllib
@@ -283,7 +284,9 @@ def test_what_has_no_part_in_the_weights_may_change(pictures, copied):
 def test_a_run_is_continued_from_any_folder(pictures, finished, tmp_path, monkeypatch):
     before = snapshot(finished)
     monkeypatch.chdir(pictures.parent)
-    run(finished, tiny(pictures, data__path=pictures.name))
+    run(finished, tiny(pictures), settings=[f"data.path={pictures.name}"])
+    assert snapshot(finished) == before
+    run(finished, tiny(pictures, data__path=os.path.relpath(pictures, finished.parent)))
     assert snapshot(finished) == before
 
 

@@ -115,6 +115,13 @@ def test_the_wheel_has_the_templates(stranger):
     assert len(contents(installed)) > len(KINDS)
 
 
+def test_the_wheel_has_the_recipes(stranger):
+    [installed] = stranger.environment.glob("lib/python*/site-packages/auxar/recipes")
+    assert contents(installed) == contents(PROJECT / "recipes")
+    shown = done([stranger.program("auxar"), "recipes", "show", "small/celeba32"], stranger.elsewhere)
+    assert shown == (PROJECT / "recipes" / "small" / "celeba32.toml").read_text(encoding="utf-8")
+
+
 def test_their_tests_pass_on_what_is_installed(stranger):
     # The packages' own `pythonpath` is overridden, so that the installed wheels are tested.
     options = ["-q", "-o", "pythonpath=", "--import-mode=importlib", "-p", "no:cacheprovider"]

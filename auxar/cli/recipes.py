@@ -1,0 +1,94 @@
+"""`auxar recipes`: lists the recipes that come with auxar, or prints one of them."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from auxar.recipe.shipped import ShippedRecipe
+
+GROUPS = {
+    "": "The quickstart, and the models of the paper",
+    "small": "Small networks, for a few CPU cores",
+    "small/emoji": "Five models of the same emoji, to be compared",
+    "tight": "The same models with restricted decoders, for exact bits/dim",
+    "tight/small": "Small networks with restricted decoders",
+}
+"""The heading of each folder of recipes."""
+WIDTH = 100
+"""Width of the list in characters."""
+
+
+def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command `recipes` to the parser."""
+    parser = verbs.add_parser(
+        "recipes",
+        help="list the recipes that come with auxar, or print one of them",
+        description="Lists the recipes that come with auxar: what each trains, its time, memory and result. Other "
+        "commands accept the names wherever they need a recipe. `auxar recipes show NAME` prints a recipe, for "
+        "example to change a copy: `auxar recipes show quickstart > mine.toml`.",
+    )
+    parser.add_argument("action", nargs="?", metavar="show", help="print one recipe instead of the list")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the name of the recipe to print")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the list as JSON: objects with name, purpose, time, memory, result and path",
+    )
+    parser.set_defaults(command=_recipes)
+
+
+def _recipes(options: argparse.Namespace) -> None:
+    from auxar.errors import UserError, one_line
+    from auxar.recipe.shipped import list_recipes, text_of_shipped
+
+    if options.action is None:
+        recipes = list_recipes()
+        print(_json(recipes) if options.json else "\n".join(_lines(recipes)))
+    elif options.action != "show":
+        action = one_line(options.action)
+        raise UserError(f"recipes {action}: `auxar recipes show {action}` prints a recipe")
+    elif options.name is None:
+        raise UserError("recipes show: expected the name of a recipe; `auxar recipes` lists them")
+    elif options.json:
+        raise UserError("recipes show: --json applies to the list only")
+    else:
+        print(text_of_shipped(options.name), end="")
+
+
+def _json(recipes: Sequence[ShippedRecipe]) -> str:
+    import json
+
+    import attrs
+
+    records = [{**attrs.asdict(recipe), "path": str(recipe.path)} for recipe in recipes]
+    return json.dumps(records, indent=2, ensure_ascii=False)
+
+
+def _lines(recipes: Sequence[ShippedRecipe]) -> Iterator[str]:
+    from auxar.recipe.shipped import FIELDS, first_sentence
+
+    group = None
+    for recipe in recipes:
+        folder = recipe.name.rpartition("/")[0]
+        if folder != group:
+            heading = GROUPS.get(folder, folder)
+            yield from ([] if group is None else [""])
+            yield from (heading, "=" * len(heading))
+            group = folder
+        yield from ("", recipe.name, *_wrapped("", recipe.purpose))
+        for label, attribute in FIELDS.items():
+            if text := getattr(recipe, attribute):
+                yield from _wrapped(f"{label}:", first_sentence(text))
+    yield from ("", "auxar run NAME trains a recipe. auxar recipes show NAME prints it with its whole header.")
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    first = f"    {label:<8}" if label else "    "
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip

@@ -1,0 +1,158 @@
+"""The recipes that come with auxar: finding them by name, and reading their headers.
+
+A shipped recipe is a TOML file in the folder `recipes` of the package or, in a checkout, beside the package. Its name
+is its path in this folder without `.toml`, such as `quickstart` or `small/celeba32`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from auxar.errors import UserError, did_you_mean, one_line
+
+PACKAGE = Path(__file__).parents[1]
+"""The folder of the package `auxar`."""
+FIELDS = {"Time": "time", "Memory": "memory", "Result": "result"}
+"""The labels in the header of a shipped recipe, and the attributes of `ShippedRecipe` with their texts."""
+SENTENCE = re.compile(r"(?<!\bal)\.\s+(?=[A-Z(])")
+"""The end of a sentence inside of a paragraph. The period of "et al." is none."""
+SCHEMA = "#:schema "
+"""Beginning of a recipe's first line if it names the JSON schema of recipes, for editors."""
+
+
+@attrs.frozen
+class ShippedRecipe:
+    """A recipe that comes with auxar, as its header describes it.
+
+    The texts `time`, `memory` and `result` say so if they were estimated, or if the recipe was not run.
+    """
+
+    name: str
+    """Name by which commands and functions find the recipe, such as "small/celeba32"."""
+    purpose: str
+    """First sentence of the header: the model and its images."""
+    time: str
+    """Time of training."""
+    memory: str
+    """Memory for training."""
+    result: str
+    """Bits/dim, and the quality of samples."""
+    path: Path
+    """The recipe's file."""
+
+
+def list_recipes() -> list[ShippedRecipe]:
+    """Returns the recipes that come with auxar: first the quickstart, then the others by folder and name.
+
+    Examples:
+        >>> [recipe.name for recipe in list_recipes()][:2]
+        ['quickstart', 'grayscale_cifar10']
+    """
+    return [_described(name, path) for name, path in _files().items()]
+
+
+def find_recipe(path: str | Path) -> tuple[Path, str | None]:
+    """Finds the file of a recipe that is given by its path or by the name of a shipped recipe.
+
+    Returns the file, and the name if the recipe was found by name. A file that exists wins over a shipped recipe. The
+    returned file does not exist if nothing was found.
+    """
+    path = Path(path)
+    if path.suffix != ".toml" and not os.path.isfile(path):
+        shipped = _files().get(path.as_posix())
+        if shipped is not None:
+            return shipped, path.as_posix()
+    return path, None
+
+
+def run_name(path: str | Path) -> str:
+    """Returns the name of the default run folder of a recipe: its name if it is shipped, or that of its file."""
+    file, name = find_recipe(path)
+    return name or file.stem
+
+
+def not_found(path: Path) -> str:
+    """Returns the message that a recipe does not exist, with the nearest file or shipped recipe."""
+    shipped = list(_files())
+    ends = ["/".join(path.with_suffix("").parts[first:]) for first in range(len(path.parts))]
+    same = next((end for end in ends if end in shipped), None)
+    beside = sorted(file.name for file in path.parent.glob("*.toml")) if os.path.isdir(path.parent) else []
+    what = f"{one_line(str(path))} does not exist"
+    if same is not None:
+        return f"{what}; a recipe of this name comes with auxar: give its name alone, '{same}'"
+    if path.suffix == ".toml":
+        return f"{what}{did_you_mean(path.name, beside)}"
+    files = {file.removesuffix(".toml"): str(path.with_name(file)) for file in beside}
+    near = difflib.get_close_matches(path.as_posix(), [*files, *shipped], n=1, cutoff=0.5)
+    hint = f"; did you mean '{one_line(files.get(near[0], near[0]))}'?" if near else ""
+    return f"{what}: it is neither a file nor a recipe that comes with auxar{hint} (`auxar recipes` lists them)"
+
+
+def text_of_shipped(name: str) -> str:
+    """Returns the text of a shipped recipe, which is valid in any folder. Raises `UserError` for an unknown name.
+
+    If the recipe names its JSON schema in the first line, relative to its own folder, the text has the full path.
+    """
+    path = _files().get(name)
+    if path is None:
+        raise UserError(f"no recipe that comes with auxar is named '{one_line(name)}'{did_you_mean(name, _files())}")
+    text = path.read_text(encoding="utf-8")
+    first, _, rest = text.partition("\n")
+    if first.startswith(SCHEMA) and "://" not in first:
+        return f"{SCHEMA}{os.path.abspath(path.parent / first.removeprefix(SCHEMA).strip())}\n{rest}"
+    return text
+
+
+def _files() -> dict[str, Path]:
+    """The file of each shipped recipe by its name, in the order of `list_recipes`."""
+    folder = PACKAGE / "recipes"
+    if not folder.is_dir():
+        folder = PACKAGE.parent / "recipes"
+    files = {file.relative_to(folder).with_suffix("").as_posix(): file for file in folder.rglob("*.toml")}
+    return {name: files[name] for name in sorted(files, key=lambda name: (*_place(name), name))}
+
+
+def _place(name: str) -> tuple[str, bool]:
+    return name.rpartition("/")[0], name != "quickstart"
+
+
+def _described(name: str, path: Path) -> ShippedRecipe:
+    paragraphs = list(_paragraphs(path.read_text(encoding="utf-8")))
+    found = {label: text for label, _, text in (paragraph.partition(": ") for paragraph in paragraphs)}
+    texts = {attribute: found.get(label, "") for label, attribute in FIELDS.items()}
+    return ShippedRecipe(name, first_sentence(paragraphs[0]) if paragraphs else "", path=path, **texts)
+
+
+def first_sentence(text: str) -> str:
+    """Returns the first sentence of a paragraph, with its period."""
+    sentence = SENTENCE.split(text, maxsplit=1)[0].removesuffix(".")
+    return f"{sentence}." if sentence else ""
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """Yields the paragraphs of a recipe's header, each on one line.
+
+    The header is the comment at the beginning of the file. A paragraph ends at an empty line of the comment, and at the
+    next line that begins with one of the labels in `FIELDS`. Indented lines, which are commands, are left out.
+    """
+    paragraph: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        if line.startswith(SCHEMA):
+            continue
+        words = line.removeprefix("#")
+        if not words.strip() or words.startswith("  ") or words.strip().partition(":")[0] in FIELDS:
+            if paragraph:
+                yield " ".join(paragraph)
+            paragraph = []
+        if words.strip() and not words.startswith("  "):
+            paragraph.append(words.strip())
+    if paragraph:
+        yield " ".join(paragraph)

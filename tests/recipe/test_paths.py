@@ -1,0 +1,113 @@
+"""Tests that paths in a recipe are relative to its folder, and paths in settings to the working directory."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+from helpers.tiny_runs import snapshot, tiny, write, write_pictures
+
+import auxar
+from auxar.cli import main
+from auxar.errors import UserError
+from auxar.recipe import load_recipe
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch) -> Path:
+    """The path of a recipe in the folder `recipes` of the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return write(Path("recipes", "own.toml"), tiny(Path("photos"), training__init="../runs/first"))
+
+
+def path_of(recipe: str | Path, *settings: str) -> str:
+    return load_recipe(recipe, settings)[0].data.path
+
+
+def refusal(recipe: str | Path, *settings: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load_recipe(recipe, settings)
+    return str(caught.value)
+
+
+def test_images_are_looked_for_beside_the_recipe(recipe, tmp_path, monkeypatch):
+    assert path_of(recipe) == "photos", "it may be the name of a data set on the hub"
+    (tmp_path / "recipes" / "photos").mkdir()
+    assert path_of(recipe) == str(tmp_path / "recipes" / "photos")
+    (tmp_path / "photos").mkdir()
+    assert path_of(recipe) == str(tmp_path / "recipes" / "photos")
+    assert path_of(recipe, "data.path=photos") == str(tmp_path / "photos")
+    assert path_of(recipe, 'data={ path = "photos", split = { train = 0.5 } }') == str(tmp_path / "photos")
+    assert path_of(recipe, "data.path=./fotos") == str(tmp_path / "fotos"), "a path with ./ is local"
+    assert path_of(recipe, "data.path=~/photos") == "~/photos"
+    # A recipe by name has no folder of the user.
+    assert path_of("quickstart", "data.path=photos") == str(tmp_path / "photos")
+    # Names of registered data sets win over folders.
+    (tmp_path / "noto-emoji").mkdir()
+    assert path_of(recipe, "data.path=noto-emoji") == path_of("quickstart") == "noto-emoji"
+
+
+def test_images_in_the_other_folder_are_named(recipe, tmp_path):
+    (tmp_path / "photos").mkdir()
+    said = refusal(recipe)
+    assert said.startswith(f"{recipe}: data.path: photos is not in {tmp_path}/recipes, but in {tmp_path}; ")
+    assert said.endswith('write path = "../photos" in the recipe, or add --set data.path=photos')
+    (tmp_path / "recipes" / "others").mkdir()
+    said = refusal(recipe, "data.path=others")
+    assert said.startswith(f"{recipe}: data.path: others is not in {tmp_path}, but in {tmp_path}/recipes; ")
+    assert said.endswith("write --set data.path=recipes/others")
+
+
+def test_other_runs_are_looked_for_beside_the_recipe(recipe, tmp_path):
+    table = tiny(Path("photos"), training__init="~/x", training__factor__prior__init="first")
+    write(Path("recipes", "two.toml"), table)
+    assert load_recipe(recipe)[0].training.init == str(tmp_path / "runs" / "first")
+    assert load_recipe(recipe, ["training.init=runs/second"])[0].training.init == str(tmp_path / "runs" / "second")
+    both, _ = load_recipe(Path("recipes", "two.toml"))
+    assert both.training.init == os.path.expanduser("~/x")
+    assert both.factor_training["prior"].init == str(tmp_path / "recipes" / "first")
+    both, _ = load_recipe(Path("recipes", "two.toml"), ["training.factor.prior.init=second"])
+    assert both.factor_training["prior"].init == str(tmp_path / "second")
+
+
+def test_check_reports_missing_images_and_unknown_trackers(recipe, tmp_path, capsys, caplog):
+    caplog.set_level(logging.INFO, "auxar")
+    assert main(["check", str(recipe)]) == 0
+    assert (
+        "'photos' is no file or folder on this machine: `auxar run` looks for it on the Hugging Face hub" in caplog.text
+    )
+    (tmp_path / "recipes" / "photos").mkdir()
+    capsys.readouterr()
+    for setting, said in [
+        (
+            "data.path=./recipes/fotos",
+            f"data.path: {tmp_path}/recipes/fotos does not exist; did you mean '{tmp_path}/rec",
+        ),
+        (
+            'training.trackers=["tensorbord"]',
+            "training.trackers: Accelerate has no tracker named 'tensorbord'; did you",
+        ),
+    ]:
+        assert main(["check", str(recipe), "--set", setting]) == 2
+        output = capsys.readouterr()
+        assert output.err.startswith(f"auxar: {said}")
+        assert "multiply-adds" in output.out, "the costs do not depend on the machine"
+
+
+def test_a_run_by_name_continues_from_its_folder_and_elsewhere(tmp_path, monkeypatch):
+    """The quickstart on other images: paths of settings are relative to each working directory."""
+    write_pictures(tmp_path / "data" / "pictures")
+    settings = ["image.height=8", "image.width=8", "training.steps=1", "training.initialization_images=4"]
+    settings += ["training.batch_size=4", "sampling.images=0", "evaluation.train_images=0"]
+    monkeypatch.chdir(tmp_path)
+    run = auxar.run("tight/quickstart", settings=[*settings, "data.path=data/pictures"], only=["prior"])
+    assert run.path == Path("runs/tight/quickstart")
+    before = snapshot(run.path.resolve())
+    monkeypatch.chdir(tmp_path / "data")
+    out = "../runs/tight/quickstart"
+    auxar.run("tight/quickstart", settings=[*settings, "data.path=pictures"], only=["prior"], out=out)
+    assert load_recipe(Path(out, "recipe.toml"))[0].data.path == str(tmp_path / "data" / "pictures")
+    trained = "factors/prior/weights.safetensors"
+    assert snapshot(Path(out).resolve())[trained] == before[trained]
