@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from auxar.arguments import as_path, check_flag
 from auxar.data import load_images
 from auxar.distributed.accelerator import make_accelerator
 from auxar.distributed.joining import working_together
@@ -26,8 +27,10 @@ def evaluate(path: str | Path, *, settings: Sequence[str] = (), trust_plugins: b
     """
     with working_together() as processes:
         with processes.agreeing() as facts:
+            folder = as_path(path, "path")
+            check_flag(trust_plugins, "trust_plugins")
             check_settings(settings, "evaluation.", "data.path", "data.workers")
-            run, recipe, registry = open_run(Path(path), settings, trust_plugins=trust_plugins)
+            run, recipe, registry = open_run(folder, settings, trust_plugins=trust_plugins)
             trained = run.trained(recipe)
             if not trained:
                 raise UserError(f"{run.path}: no factor is trained yet; train the run with `auxar run RECIPE`")
