@@ -285,7 +285,7 @@ WRONG = [
 
 
 @pytest.fixture(scope="module")
-def names(pictures, tmp_path_factory):
+def names(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """The names that calls use, among them the model of a run, in a folder with the files that they read."""
     folder = tmp_path_factory.mktemp("inputs")
     recipe = tiny(pictures, training__steps=1, sampling__images=0)
@@ -323,7 +323,7 @@ def test_gpus_that_do_not_exist(names, monkeypatch):
     assert model.to("auto").device == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(auxar.UserError, match="^device: there is no GPU 'cuda:7'; the GPUs are cuda:0, cuda:1$"):
+    with pytest.raises(auxar.UserError, match=r"^device: there is no GPU 'cuda:7'; the GPUs are cuda:0, cuda:1$"):
         model.to("cuda:7")
 
 

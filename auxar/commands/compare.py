@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from os import PathLike
 
 from auxar.arguments import as_paths
 from auxar.errors import UserError
 from auxar.evaluation.comparison import Comparison, compare_runs
 
 
-def compare(paths: Sequence[str | Path]) -> Comparison:
+def compare(paths: Sequence[str | PathLike[str]]) -> Comparison:
     """Compares the held-out bits/dim of evaluated runs, and gives the difference of each run from the first.
 
     Differences are computed image by image if the runs have the same held-out images. Raises `UserError` if `paths` is

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from os import PathLike
 
 from auxar.arguments import as_path, check_flag
 from auxar.data import load_images
@@ -20,7 +20,7 @@ from auxar.runs.opening import open_run, run_facts
 from auxar.runs.weights import check_sizes
 
 
-def evaluate(path: str | Path, *, settings: Sequence[str] = (), trust_plugins: bool = False) -> RunFolder:
+def evaluate(path: str | PathLike[str], *, settings: Sequence[str] = (), trust_plugins: bool = False) -> RunFolder:
     """Evaluates the trained factors of a run, replaces its stored evaluation and updates its report.
 
     `settings` are `key=value` strings. They may set keys of [evaluation], `data.path` and `data.workers`.

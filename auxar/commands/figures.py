@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 from auxar.arguments import check_integer
@@ -18,7 +19,9 @@ from auxar.runs.layout import check_folder
 from auxar.runs.lock import holding_for_all
 
 
-def figures(path: str | Path, *, rows: int = 6, settings: Sequence[str] = (), trust_plugins: bool = False) -> Path:
+def figures(
+    path: str | PathLike[str], *, rows: int = 6, settings: Sequence[str] = (), trust_plugins: bool = False
+) -> Path:
     """Draws the paper's figures with a run's model, with `rows` rows each, and updates the report of the run.
 
     `settings` are `key=value` strings that set keys of [sampling]. Returns the folder of the figures.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import attrs
@@ -37,7 +37,7 @@ class TrainedRun:
 
 
 def open_trained(
-    path: str | Path,
+    path: str | PathLike[str],
     settings: Sequence[str],
     *allowed: str,
     sampling: Mapping[str, Any] | None = None,

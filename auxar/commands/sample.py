@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 from auxar.arguments import as_path, described
@@ -26,7 +27,7 @@ DRAWS = 4
 
 
 def sample(
-    path: str | Path,
+    path: str | PathLike[str],
     given: GivenRequest | None = None,
     *,
     images: int | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from os import PathLike
 
 import torch
 
@@ -13,7 +13,7 @@ from auxar.runs.opening import open_run
 from auxar.runs.weights import trained_model
 
 
-def load(path: str | Path, device: str | torch.device = "auto", *, trust_plugins: bool = False) -> ImageModel:
+def load(path: str | PathLike[str], device: str | torch.device = "auto", *, trust_plugins: bool = False) -> ImageModel:
     """Loads the trained model of a run, with its averaged weights, in evaluation mode.
 
     `path` is the folder of the run, such as "runs/quickstart", or the result of `auxar.run`. `device` is "cpu", "cuda",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import datasets
@@ -16,7 +17,8 @@ from auxar.data.conversion import Preparation
 from auxar.errors import UserError
 from auxar.generation.inputs import read_images
 from auxar.image_model.inputs import as_batch
-from auxar.recipe import Crop
+from auxar.recipe import Crop, DataConfig
+from auxar.recipe.building import build_model
 
 SPEC = auxar.ImageSpec(height=8, width=6)
 GRAY = auxar.ImageSpec(1, height=8, width=6)
@@ -97,11 +99,17 @@ def variants() -> dict[str, tuple[Image.Image, auxar.ImageSpec]]:
 def test_pillow_images_are_read_like_files(tmp_path, kind):
     picture, spec = variants()[kind]
     picture.save(tmp_path / "a.png", exif=picture.getexif())
-    data = SimpleNamespace(crop=Crop(), resize="none")
-    expected = read_images([tmp_path / "a.png"], spec, data)
+    expected = read_images([tmp_path / "a.png"], spec, DataConfig("pictures"))
     assert torch.equal(as_batch(picture, spec).long(), expected)
     assert torch.equal(as_batch(tmp_path / "a.png", spec).long(), expected)
-    assert picture.getpixel((0, 0)) is not None, "the picture was closed"
+
+
+def test_pillow_images_stay_open(tmp_path):
+    PICTURES[0].convert("P").save(tmp_path / "a.gif", save_all=True, append_images=[PICTURES[1].convert("P")])
+    with Image.open(tmp_path / "a.gif") as picture:
+        first = as_batch(picture, SPEC)
+        picture.seek(1)
+        assert not torch.equal(as_batch(picture, SPEC), first)
 
 
 def large(width=40, height=30) -> Image.Image:
@@ -113,8 +121,8 @@ def model(tmp_path):
     """Returns a function that makes an untrained model from a recipe with changed keys."""
 
     def made(**changes):
-        recipe, registry = auxar.load_recipe(write(tmp_path / "tiny.toml", tiny("pictures", **changes)))
-        return auxar.ImageModel(auxar.recipe.building.build_model(recipe, registry), recipe, registry)
+        recipe, registry = auxar.load_recipe(write(tmp_path / "tiny.toml", tiny(Path("pictures"), **changes)))
+        return auxar.ImageModel(build_model(recipe, registry), recipe, registry)
 
     return made
 
@@ -122,8 +130,8 @@ def model(tmp_path):
 def test_pictures_of_another_size_are_resized_as_the_recipe_says(model, tmp_path):
     large().save(tmp_path / "a.png")
     found = model(data__resize="cover", data__crop={"left": 10})
-    expected = ImageOps.fit(large().crop((10, 0, 40, 30)), (8, 8), Image.Resampling.LANCZOS)
-    expected = torch.from_numpy(np.array(expected).transpose(2, 0, 1))[None]
+    fitted = ImageOps.fit(large().crop((10, 0, 40, 30)), (8, 8), Image.Resampling.LANCZOS)
+    expected = torch.from_numpy(np.array(fitted).transpose(2, 0, 1))[None]
     for given in (large(), tmp_path / "a.png"):
         assert torch.equal(found.prepare(given), expected)
         assert torch.equal(found.bits_per_dim(given), found.bits_per_dim(expected))

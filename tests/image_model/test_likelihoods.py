@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,17 +12,18 @@ from helpers.tiny_runs import tiny, with_dropout, write
 import auxar
 from auxar.image_model import likelihoods
 from auxar.image_model.likelihoods import chunk_size
+from auxar.progress import progress_bar
 from auxar.recipe.building import build_model
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """An untrained model of 8×8 images with dropout, in training mode except for the decoder."""
-    path = write(tmp_path_factory.mktemp("recipe") / "tiny.toml", with_dropout(tiny("pictures")))
+    path = write(tmp_path_factory.mktemp("recipe") / "tiny.toml", with_dropout(tiny(Path("pictures"))))
     recipe, registry = auxar.load_recipe(path)
     torch.manual_seed(0)
     chain = build_model(recipe, registry).train()
-    chain.stages[0].decoder.eval()
+    chain.parts()[0][0].decoder.eval()
     return auxar.ImageModel(chain, recipe, registry)
 
 
@@ -92,8 +94,7 @@ def test_only_long_work_shows_a_progress_bar(model, images, capsys, monkeypatch)
     model.bits_per_dim(images)
     assert capsys.readouterr().err == ""
     options = {}
-    original = likelihoods.progress_bar
-    monkeypatch.setattr(likelihoods, "progress_bar", lambda **given: options.update(given) or original(**given))
+    monkeypatch.setattr(likelihoods, "progress_bar", lambda **given: options.update(given) or progress_bar(**given))
     model.bits_per_dim(images)
     assert options["total"] == 7
     assert options["delay"] >= 1
