@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from auxar.arguments import described
 from auxar.errors import UserError
 from auxar.interfaces.factor import Factor
 from auxar.interfaces.image import ImageSpec
@@ -138,6 +139,8 @@ class Prior(nn.Module, abc.ABC):
             raise UserError("this model has no sampler: pass one as sampler=…")
         rule = rule if isinstance(rule, DrawRule) else DrawRule(rule)
         if known is not None:
+            if not isinstance(known, Known):
+                raise UserError(f"known: expected a Known with values and a mask, got {described(known)}")
             known.check(self.image, count)
         images = []
         with evaluating(self):
