@@ -115,6 +115,7 @@ WRONG = [
     ("compare(None)", "paths: expected a list of paths, got None"),
     ("compare([model])", "paths[0]: expected a path (a string or a pathlib.Path), got an object of type ImageModel"),
     ("GivenRequest('a.png')", "paths: expected a list of paths, got the single path 'a.png'; write ['a.png']"),
+    ("GivenRequest(torch.tensor(3))", "paths: expected a list of paths, got an object of type Tensor"),
     ("GivenRequest([picture])", "paths[0]: expected a path (a string or a pathlib.Path), got an object of type Image"),
     ("GivenRequest(image)", "paths[0]: expected a path (a string or a pathlib.Path), got an object of type Tensor"),
     ("GivenRequest(['a.png'], stage='0')", "stage: expected an integer, got '0'"),
@@ -283,6 +284,10 @@ WRONG = [
     (
         "model.prepare(picture.resize((10, 8)))",
         "images: the picture has 8×10 pixels; expected 8×8: pass resize='cover' (cuts off margins) or resize='stretch'",
+    ),
+    (
+        "model.prepare(picture, resize=image)",
+        "resize: expected 'none', 'cover' or 'stretch', got an object of type Tensor",
     ),
     ("model.prepare(picture, crop=20)", f"{MARGINS}20 (int)"),
     ("model.prepare(picture, crop={'upper': 2})", "crop: unknown side 'upper' (known: bottom, left, right, top)"),
