@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def check_strings(values: Any, name: str, of: str) -> None:
 
 def check_integer(value: Any, name: str, least: int | None = None) -> None:
     """Raises `UserError` unless an argument is an integer, and at least `least` if that is given."""
-    if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
+    if isinstance(value, bool) or not isinstance(value, Integral) or (least is not None and int(value) < least):
         limit = "" if least is None else f" of at least {least}"
         raise UserError(f"{name}: expected an integer{limit}, got {described(value)}")
 

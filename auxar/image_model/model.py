@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from auxar.arguments import described
+from auxar.data.conversion import Preparation
 from auxar.errors import UserError
 from auxar.image_model.devices import chosen_device
 from auxar.image_model.inputs import as_batch
@@ -102,6 +103,11 @@ class ImageModel:
     def __repr__(self) -> str:
         return summary("ImageModel", self.factors, self.chain)
 
+    @property
+    def preparation(self) -> Preparation | None:
+        """The conversion of pictures by [data] of the recipe; None if the images of the model are no pictures."""
+        return usual_preparation(self.image, self.recipe)
+
     def prepare(self, images: Any, *, resize: str | None = None, crop: Mapping[str, int] | None = None) -> Tensor:
         """Converts pictures of any size and color as `auxar run` converts its data: uint8, shape (n, *image.shape).
 
@@ -115,7 +121,7 @@ class ImageModel:
 
         Raises `UserError` if an image cannot be read or has another size and is not resized.
         """
-        return prepared(images, usual_preparation(self.image, self.recipe), resize, crop)
+        return prepared(images, self.preparation, resize, crop)
 
     def log_prob(self, images: Any, *, batch_size: int | None = None) -> Tensor:
         """Computes log p(image) in nats for each image; a lower bound unless the model is `exact`.
@@ -133,8 +139,7 @@ class ImageModel:
 
         Their sum is `log_prob`. Arguments, results and errors are those of `log_prob`.
         """
-        preparation = usual_preparation(self.image, self.recipe)
-        return factor_log_probs(self.chain, as_batch(images, self.image, preparation), batch_size)
+        return factor_log_probs(self.chain, as_batch(images, self.image, self.preparation), batch_size)
 
     def bits_per_dim(self, images: Any, *, batch_size: int | None = None) -> Tensor:
         """Computes -log₂ p(image) divided by the number of sub-pixels (c · h · w); an upper bound unless `exact`.

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from auxar.arguments import described
 from auxar.errors import UserError
 from auxar.interfaces.factor import Factor
 from auxar.interfaces.image import ImageSpec
@@ -140,7 +139,8 @@ class Prior(nn.Module, abc.ABC):
         rule = rule if isinstance(rule, DrawRule) else DrawRule(rule)
         if known is not None:
             if not isinstance(known, Known):
-                raise UserError(f"known: expected a Known with values and a mask, got {described(known)}")
+                expected = "expected a Known record, Known(values, mask)"
+                raise UserError(f"known: {expected}, got an object of type {type(known).__name__}")
             known.check(self.image, count)
         images = []
         with evaluating(self):
