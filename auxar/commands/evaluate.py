@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 
-from auxar.arguments import as_path, check_flag
+from auxar.arguments import as_path
 from auxar.data import load_images
 from auxar.distributed.accelerator import make_accelerator
 from auxar.distributed.joining import working_together
@@ -28,7 +28,6 @@ def evaluate(path: str | PathLike[str], *, settings: Sequence[str] = (), trust_p
     with working_together() as processes:
         with processes.agreeing() as facts:
             folder = as_path(path, "path")
-            check_flag(trust_plugins, "trust_plugins")
             check_settings(settings, "evaluation.", "data.path", "data.workers")
             run, recipe, registry = open_run(folder, settings, trust_plugins=trust_plugins)
             trained = run.trained(recipe)

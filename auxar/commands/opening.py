@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from accelerate import Accelerator
 
-from auxar.arguments import as_path, check_flag
+from auxar.arguments import as_path
 from auxar.distributed.accelerator import make_accelerator
 from auxar.interfaces import Prior
 from auxar.plugins import Registry
@@ -49,7 +49,6 @@ def open_trained(
     weights are missing or damaged, or if the run has plugin files that are not trusted.
     """
     folder = as_path(path, "path")
-    check_flag(trust_plugins, "trust_plugins")
     check_settings(settings, "sampling.", *allowed)
     run, recipe, registry = open_run(folder, settings, sampling=sampling, trust_plugins=trust_plugins)
     model = trained_model(run, recipe, registry)

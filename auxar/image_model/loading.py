@@ -6,7 +6,7 @@ from os import PathLike
 
 import torch
 
-from auxar.arguments import as_path, check_flag
+from auxar.arguments import as_path
 from auxar.image_model.devices import chosen_device
 from auxar.image_model.model import ImageModel
 from auxar.runs.opening import open_run
@@ -31,7 +31,6 @@ def load(path: str | PathLike[str], device: str | torch.device = "auto", *, trus
         auxar.errors.UserError: quickstart.toml is not a run's folder: it does not exist; ...
     """
     folder = as_path(path, "path")
-    check_flag(trust_plugins, "trust_plugins")
     place = chosen_device(device)
     run, recipe, registry = open_run(folder, trust_plugins=trust_plugins)
     return ImageModel(trained_model(run, recipe, registry).eval(), recipe, registry).to(place)
