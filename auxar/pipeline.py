@@ -11,6 +11,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from auxar.arguments import as_path
 from auxar.data import DataSets, load_images
 from auxar.distributed.accelerator import make_accelerator
 from auxar.distributed.joining import working_together
@@ -72,7 +73,8 @@ def run(
         >>> run.report.as_posix()
         'runs/one-step/report.html'
     """
-    folder = Path("runs", run_name(path)) if out is None else Path(out)
+    path = as_path(path, "path")
+    folder = Path("runs", run_name(path)) if out is None else as_path(out, "out")
 
     def check(path: Path) -> None:
         check_folder(path)

@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args
 import attrs
 import pluggy
 
+from auxar.arguments import as_paths
 from auxar.errors import UserError, did_you_mean, one_line, shown
 from auxar.files import is_file, read_bytes
 from auxar.interfaces.version import interface_problem
@@ -165,6 +166,7 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
         >>> registry.components["prior", "pixelcnn"].summary
         'PixelCNN++ at one resolution, without down- and upsampling.'
     """
+    files = as_paths(files, "files")
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(HookSpecification)
     problems = []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from os import PathLike
 
+from auxar.arguments import as_paths
 from auxar.errors import UserError
 from auxar.evaluation.comparison import Comparison, compare_runs
 
 
-def compare(paths: Sequence[str | Path]) -> Comparison:
+def compare(paths: Sequence[str | PathLike[str]]) -> Comparison:
     """Compares the held-out bits/dim of evaluated runs, and gives the difference of each run from the first.
 
     Differences are computed image by image if the runs have the same held-out images. Raises `UserError` if `paths` is
@@ -22,6 +23,7 @@ def compare(paths: Sequence[str | Path]) -> Comparison:
         >>> second.bits_per_dim - first.bits_per_dim, second.margin.bits_per_dim
         (0.0, 0.0)
     """
-    if isinstance(paths, str | Path) or not paths:
-        raise UserError(f"expected a list of runs to compare, got {paths!r}")
-    return compare_runs([Path(path) for path in paths])
+    folders = as_paths(paths, "paths")
+    if not folders:
+        raise UserError("paths: expected at least one run to compare, got none")
+    return compare_runs(folders)

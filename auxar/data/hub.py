@@ -16,7 +16,7 @@ from auxar.data.copies import Copy, load
 from auxar.data.reach import Reach
 from auxar.data.space import disk_problem
 from auxar.errors import UserError, did_you_mean
-from auxar.recipe.paths import nearest
+from auxar.files import nearest_path
 
 
 def load_from_hub(
@@ -54,7 +54,7 @@ def load_from_hub(
                 f"the Hugging Face hub could not be reached, and '{name}' could not be loaded from the local cache of "
                 f"`datasets`: {reason}"
             )
-        problem += f"; no file or folder '{name}' is beside the recipe or in {os.getcwd()}{nearest(Path(name))}"
+        problem += f"; no file or folder '{name}' is beside the recipe or in {os.getcwd()}{nearest_path(Path(name))}"
         if "/" not in name:
             problem += f"; '{name}' is not a registered data set either{did_you_mean(name, registered)}"
         advice = "if the images are on this machine, give their folder: --set data.path=FOLDER"

@@ -10,7 +10,8 @@ from typing import Any
 import attrs
 import tomli_w
 
-from auxar.errors import UserError, did_you_mean, is_unicode, one_line, shown
+from auxar.arguments import as_path, check_flag, check_strings
+from auxar.errors import UserError, did_you_mean, is_unicode, one_line
 from auxar.files import kind, read_bytes
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
@@ -68,7 +69,8 @@ def load_recipe(
         Traceback (most recent call last):
         auxar.errors.UserError: recipes/quickstart.toml: prior.filters: expected an integer, got the string 'many'
     """
-    path = Path(path)
+    path = as_path(path, "path")
+    check_flag(trust_plugins, "trust_plugins")
     file, name = find_recipe(path)
     folder = None if name is not None or of_a_run else file.parent
     with _naming(path):
@@ -136,9 +138,7 @@ def _parse(
         raise UserError(str(error)) from None
     except ValueError as error:
         raise UserError(f"not valid TOML: {one_line(str(error))}") from None
-    if isinstance(settings, str):
-        # A string is also a sequence (of its characters), so it would be accepted by mistake.
-        raise UserError(f"settings: expected a list of key=value strings, got the string {shown(settings)}")
+    check_strings(settings, "settings", "key=value strings")
     remove_other_options(table, settings)
     own = table.get("sampling", {})
     written = dict(own) if isinstance(own, Mapping) else {}

@@ -6,7 +6,6 @@ the working directory. A loaded recipe has absolute paths, so that its run can b
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import attrs
 
 from auxar.errors import UserError, is_unicode, one_line
+from auxar.files import nearest_path
 from auxar.recipe.options import sets
 from auxar.recipe.schema import Recipe, TrainingConfig
 
@@ -98,8 +98,9 @@ def local_path(path: str, datasets: Collection[str]) -> Path | None:
         return file
     if looks_local(path):
         raise UserError(
-            f"data.path: {one_line(path)} does not exist{nearest(file)}; expected a folder of images, a parquet file, "
-            f"a name on the Hugging Face hub or a registered data set ({', '.join(sorted(datasets)) or 'none'}); {RULE}"
+            f"data.path: {one_line(path)} does not exist{nearest_path(file)}; expected a folder of images, a parquet "
+            f"file, a name on the Hugging Face hub or a registered data set ({', '.join(sorted(datasets)) or 'none'}); "
+            f"{RULE}"
         )
     return None
 
@@ -119,16 +120,6 @@ def looks_local(path: str, folder: Path = Path()) -> bool:
         or file.suffix.lower() in (".parquet", ".zip", *EXTENSIONS)
         or ("/" in path and os.path.isdir((folder / file).parent))
     )
-
-
-def nearest(path: Path) -> str:
-    """Returns a hint for an error message: an existing name that is similar to the first missing part of `path`.
-
-    It is empty if no name is similar.
-    """
-    missing = next(part for part in (*reversed(path.parents), path) if not part.exists())
-    near = difflib.get_close_matches(missing.name, (other.name for other in missing.parent.glob("*")), n=1)
-    return f"; did you mean '{missing.with_name(near[0])}'?" if near else ""
 
 
 def _with_full_init(config: TrainingConfig, key: str) -> TrainingConfig:

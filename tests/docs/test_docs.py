@@ -61,6 +61,7 @@ HAVE_EXAMPLES = {
     "auxar.commands.sample",
     "auxar.image_model.building",
     "auxar.image_model.loading",
+    "auxar.image_model.model",
     "auxar.interfaces.image",
     "auxar.interfaces.request",
     "auxar.model",
@@ -406,7 +407,7 @@ def test_references_give_signatures_defaults_and_docstrings(generate):
     pytest.importorskip("griffe", reason="the reference needs the extra 'docs': pip install '.[docs]'")
     reference = generate("python_reference")
     load = reference.item("auxar.load")
-    assert "device: str = 'cpu'," in load
+    assert "device: str | torch.device = 'auto'," in load
     assert ") -> ImageModel" in load
     spec = reference.module("auxar.interfaces.image")
     assert "- `channels: int = 3`: " in spec
