@@ -7,6 +7,7 @@ written. Texts and headers have a maximum size, and callers can check the shapes
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import fnmatch
 import hashlib
@@ -247,6 +248,20 @@ def _spelled_out(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_spelled_out(entry) for entry in value]
     return value
+
+
+def nearest_path(path: Path) -> str:
+    """The end of a message about a missing path: an existing path that is similar to its first missing part.
+
+    It is empty if no name is similar, or if the folder cannot be read.
+    """
+    try:
+        missing = next((part for part in (*reversed(path.parents), path) if not part.exists()), None)
+        names = [] if missing is None else [other.name for other in missing.parent.glob("*")]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name if missing is None else missing.name, names, n=1)
+    return f"; did you mean '{missing.with_name(near[0])}'?" if missing is not None and near else ""
 
 
 def parse_json(content: bytes | str) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
@@ -65,6 +65,15 @@ class BrokenImage(Exception):
     """The error for an image that cannot be read or that exceeds a limit. The message gives the reason."""
 
 
+class WrongSize(UserError):
+    """The error for an image that has another size than expected and is not resized."""
+
+    def __init__(self, message: str, found: str) -> None:
+        super().__init__(message)
+        self.found = found
+        """The size of the image as text, such as "480×640 pixels"."""
+
+
 def _from_files(instance: object, attribute: attrs.Attribute[Any], image: ImageSpec) -> None:
     check_image(image)
 
@@ -82,13 +91,14 @@ class Preparation:
     resize: str
     """How an image of another size is resized: "none" (an error), "cover" or "stretch"."""
 
-    def __call__(self, encoded: bytes, name: str) -> np.ndarray:
-        """Converts the bytes of an image file to uint8 of shape (channels, height, width), with values in [0, levels).
+    def __call__(self, source: bytes | Image.Image, name: str) -> np.ndarray:
+        """Converts a picture to uint8 of shape (channels, height, width), with values in [0, levels).
 
-        Raises `BrokenImage` if the bytes cannot be decoded. Raises `UserError`, with `name` in the message, if the crop
-        leaves no pixels, or if `resize` is "none" and the size differs from that of `image`.
+        `source` is the content of an image file or a Pillow image. Raises `BrokenImage` if it cannot be decoded. Raises
+        `UserError`, with `name` in the message, if the crop leaves no pixels, and `WrongSize` if `resize` is "none" and
+        the size differs from that of `image`.
         """
-        with opened(encoded) as picture:
+        with opened(source) as picture:
             upright = eight_bit(picture).convert("L" if self.image.channels == 1 else "RGB")
             pixels = np.asarray(self._fit(upright, name))
         pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
@@ -108,9 +118,11 @@ class Preparation:
             return picture
         if self.resize == "none":
             cropped = f" ({picture.height}×{picture.width} after data.crop)" if crop != Crop() else ""
-            raise UserError(
-                f"data.resize: {name} has {full} pixels{cropped}, but [image] has {size[1]}×{size[0]}; set data.resize "
-                "to 'cover' or 'stretch', set data.crop, or change image.height and image.width"
+            found = f"{full} pixels{cropped}"
+            raise WrongSize(
+                f"data.resize: {name} has {found}, but [image] has {size[1]}×{size[0]}; set data.resize to 'cover' or "
+                "'stretch', set data.crop, or change image.height and image.width",
+                found,
             )
         if self.resize == "stretch":
             return picture.resize(size, Image.Resampling.LANCZOS)
@@ -164,21 +176,23 @@ def read_file(path: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def opened(encoded: bytes) -> Iterator[Image.Image]:
-    """A context that gives the first frame of an image file, decoded and upright, in the Pillow mode of the file.
+def opened(source: bytes | Image.Image) -> Iterator[Image.Image]:
+    """A context that gives a picture, decoded and upright, in its own Pillow mode.
 
+    `source` is the content of an image file, of which the first frame is read, or a Pillow image, which stays open.
     Raises `BrokenImage` if the image cannot be decoded or is too large. Any exception in the body of the `with`
     statement also becomes a `BrokenImage`, except `UserError`.
     """
-    if not encoded:
-        raise BrokenImage("the file is empty")
-    if len(encoded) > MAX_BYTES:
-        raise BrokenImage(f"the file has more than {MAX_BYTES:,} bytes")
+    if not isinstance(source, Image.Image):
+        if not source:
+            raise BrokenImage("the file is empty")
+        if len(source) > MAX_BYTES:
+            raise BrokenImage(f"the file has more than {MAX_BYTES:,} bytes")
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]
     try:
-        with _silence, Image.open(io.BytesIO(encoded), formats=formats) as picture:
-            _check_extent(picture, encoded)
+        with _silence, _picture(source, formats) as picture:
+            _check_extent(picture, source)
             with _large if picture.width * picture.height > LARGE else contextlib.nullcontext():
                 picture.load()
                 yield _upright(picture)
@@ -195,7 +209,14 @@ def opened(encoded: bytes) -> Iterator[Image.Image]:
         raise BrokenImage(f"decoding failed: {reason}") from error
 
 
-def _check_extent(picture: ImageFile.ImageFile, encoded: bytes) -> None:
+def _picture(source: bytes | Image.Image, formats: list[str]) -> contextlib.AbstractContextManager[Image.Image]:
+    """A context that gives the picture of an image file and closes it, or a Pillow image, which is left open."""
+    if isinstance(source, Image.Image):
+        return contextlib.nullcontext(source)
+    return Image.open(io.BytesIO(source), formats=formats)
+
+
+def _check_extent(picture: Image.Image, source: bytes | Image.Image) -> None:
     """Raises `BrokenImage` if the header of an image shows that decoding would take too much memory or time."""
     width, height = picture.size
     if width * height > MAX_PIXELS:
@@ -208,7 +229,7 @@ def _check_extent(picture: ImageFile.ImageFile, encoded: bytes) -> None:
         across, down = map(picture.tag_v2.get, (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
         if isinstance(across, int) and isinstance(down, int) and across * down > MAX_PIXELS:
             raise BrokenImage(f"each tile of the TIFF file has more than {MAX_PIXELS:,} pixels")
-    if picture.format in ("JPEG", "MPO") and encoded.count(b"\xff\xda") > MAX_SCANS:
+    if isinstance(source, bytes) and picture.format in ("JPEG", "MPO") and source.count(b"\xff\xda") > MAX_SCANS:
         raise BrokenImage(f"the JPEG file has more than {MAX_SCANS:,} scans")
 
 

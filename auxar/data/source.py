@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from auxar.data.hub import load_from_hub
 from auxar.data.parquet import open_parquet
 from auxar.data.reach import UNREADABLE, Reach
 from auxar.errors import UserError, did_you_mean, one_line
+from auxar.files import nearest_path
 from auxar.recipe import DataConfig
 
 LONGEST_NAME = 255
@@ -186,22 +186,12 @@ def open_source(config: DataConfig, registered: Mapping[str, Path]) -> Source:
         return _open_local(path, config, config.path)
     if _looks_local(config.path):
         raise UserError(
-            f"data.path: {config.path} does not exist{_nearest(path)}; expected a folder of images, a parquet file, "
-            f"a name on the Hugging Face hub or a registered data set ({', '.join(sorted(registered)) or 'none'})"
+            f"data.path: {config.path} does not exist{nearest_path(path)}; expected a folder of images, a parquet "
+            f"file, a name on the Hugging Face hub or a registered data set ({', '.join(sorted(registered)) or 'none'})"
         )
     splits, copy, reach = load_from_hub(config.path, config.config, config.streaming, registered)
     identity = {name: f"{config.path}/{config.config}/{name}" for name in splits}
     return Source(config.path, splits, identity, _fingerprints(splits), copy=copy, reach=reach)
-
-
-def _nearest(path: Path) -> str:
-    """Returns a hint for an error message: an existing name that is similar to the first missing part of `path`.
-
-    It is empty if no name is similar.
-    """
-    missing = next(part for part in (*reversed(path.parents), path) if not part.exists())
-    near = difflib.get_close_matches(missing.name, (other.name for other in missing.parent.glob("*")), n=1)
-    return f"; did you mean '{missing.with_name(near[0])}'?" if near else ""
 
 
 def _looks_local(path: str) -> bool:

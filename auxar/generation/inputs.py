@@ -8,14 +8,14 @@ from pathlib import Path
 import attrs
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from auxar.data.conversion import BrokenImage, Preparation, decode, eight_bit, opened, read_file
+from auxar.data.conversion import BrokenImage, Preparation, decode, read_file
 from auxar.data.folder import EXTENSIONS
 from auxar.errors import UserError, one_line
-from auxar.files import FILE, FOLDER, entries, kind
+from auxar.files import FILE, FOLDER, entries, kind, nearest_path
 from auxar.generation.conditional import Given, check_stage
+from auxar.generation.pictures import by_channel, checked_picture, picture_values
 from auxar.generation.sheets import can_be_shown
 from auxar.interfaces import ImageSpec, Known, Prior
 from auxar.recipe import DataConfig, Recipe
@@ -69,18 +69,22 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         try:
-            found += _inside(path)
+            found += images_at(path)
         except UserError as error:
             raise UserError(f"--given: {error}") from None
     return found
 
 
-def _inside(path: Path) -> list[Path]:
+def images_at(path: Path) -> list[Path]:
+    """The path itself if it is a file, or the image files in a folder, sorted by name.
+
+    Raises `UserError` if there is nothing at the path, if it cannot be read, or if the folder has no image.
+    """
     found = kind(path, follow_links=True)
     if found == FILE:
         return [path]
     if found != FOLDER:
-        raise UserError(f"there is no file or folder {one_line(str(path))}")
+        raise UserError(f"there is no file or folder {one_line(str(path))}{one_line(nearest_path(path))}")
     inside = [file for file in entries(path) if _is_named_image(file) and kind(file, follow_links=True) != FOLDER]
     if not inside:
         raise UserError(f"there is no image in the folder {path}; looked for {', '.join(EXTENSIONS)}")
@@ -101,11 +105,8 @@ def read_images(files: Sequence[Path], image: ImageSpec, data: DataConfig) -> Te
     found = []
     for file in files:
         content = _content(file, "--given")
-        picture = _read(content, file, image)
-        if picture.size == (image.width, image.height):
-            pixels = _by_channel(picture) * image.levels // 256
-        else:
-            pixels = preparation(content, str(file))
+        _check_channels(image, file)
+        pixels = picture_values(content, preparation, f"--given {file}", str(file))
         found.append(torch.from_numpy(pixels.astype(np.int64)))
     return torch.stack(found)
 
@@ -118,12 +119,14 @@ def read_views(files: Sequence[Path], view: ImageSpec) -> Tensor:
     """
     found = []
     for file in files:
-        picture = _read(_content(file, "--given"), file, view)
+        content = _content(file, "--given")
+        _check_channels(view, file)
+        picture = checked_picture(content, view, f"--given {file}")
         if picture.size != (view.width, view.height):
             size = f"{picture.height}×{picture.width}"
             raise UserError(f"--given {file} has {size} pixels; a view of {view.height}×{view.width} is expected")
         top = view.levels - 1
-        found.append(torch.from_numpy((2 * _by_channel(picture) * top + 255) // 510))
+        found.append(torch.from_numpy((2 * by_channel(picture) * top + 255) // 510))
     return torch.stack(found)
 
 
@@ -159,39 +162,10 @@ def _content(file: Path, option: str) -> bytes:
         raise UserError(f"{option} {file} cannot be read: {error.strerror}") from None
 
 
-def _read(content: bytes, file: Path, image: ImageSpec) -> Image.Image:
-    """The decoded picture, gray if `image` has one channel and RGB if it has three.
-
-    Raises `UserError` if the picture has other channels than `image`: colors are neither added nor dropped.
-    """
+def _check_channels(image: ImageSpec, file: Path) -> None:
+    """Raises `UserError` if pictures cannot show images with the channels of `image`."""
     if not can_be_shown(image):
         raise UserError(
             f"--given {file}: a picture has 1 or 3 channels, but the views of this stage are {image.size}; give images "
             "without --as-view"
         )
-    try:
-        with opened(content) as picture:
-            gray = picture.mode in ("1", "L", "LA", "La", "F") or picture.mode.startswith("I")
-            decoded = eight_bit(picture).convert("RGB")
-            alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
-    except BrokenImage as error:
-        raise UserError(f"--given {file} cannot be read: {error}") from None
-    if alpha is not None and np.asarray(alpha).min() < 255:
-        raise UserError(
-            f"--given {file} is partly transparent, and models have no alpha channel; save it without transparency"
-        )
-    if image.channels == 1:
-        # A gray image may be stored in color, with equal red, green and blue.
-        red, green, blue = decoded.split()
-        if not red.tobytes() == green.tobytes() == blue.tobytes():
-            raise UserError(f"--given {file} is in color; a grayscale image is expected")
-        return red
-    if gray:
-        raise UserError(f"--given {file} is grayscale; an RGB image is expected")
-    return decoded
-
-
-def _by_channel(picture: Image.Image) -> np.ndarray:
-    """The values of a picture by channel: int64, (c, h, w)."""
-    pixels = np.asarray(picture).astype(np.int64)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
