@@ -46,7 +46,9 @@ Interfaces that plugins implement:
     PixelSource     decides the value of each pixel
 
 Models:
-    ImageModel      a trained model: log_prob, log_probs, bits_per_dim and sample, without gradients
+    ImageModel      a trained model: log_prob, log_probs, bits_per_dim, sample, colorize, enlarge and complete, without
+                    gradients
+    Images, Draws   drawn images: integers that notebooks show as pictures
     Chain, Stage    a model of stages p(X | X̂) and a prior of the coarsest view; a chain is itself a prior
 
 Building blocks for plugins:
@@ -81,6 +83,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.errors import UserError
     from auxar.evaluation.comparison import Comparison
     from auxar.generation.inputs import GivenRequest
+    from auxar.image_model.images import Draws, Images
     from auxar.image_model.loading import load
     from auxar.image_model.model import ImageModel
     from auxar.interfaces import (
@@ -139,6 +142,7 @@ __all__ = [
     "DrawRule",
     "DrawSource",
     "DrawnPixels",
+    "Draws",
     "Embedding",
     "Factor",
     "FactorLogProb",
@@ -148,6 +152,7 @@ __all__ = [
     "HeadChoice",
     "ImageModel",
     "ImageSpec",
+    "Images",
     "Interval",
     "Known",
     "PixelSource",
@@ -188,6 +193,7 @@ _MODULES = {
     "CausalDecoder": "causal",
     "CausalPrior": "causal",
     "DrawSource": "sources",
+    "Draws": "image_model.images",
     "ForceSource": "sources",
     "Chain": "model",
     "Comparison": "evaluation.comparison",
@@ -195,6 +201,7 @@ _MODULES = {
     "GivenRequest": "generation.inputs",
     "HeadChoice": "recipe.choices",
     "ImageModel": "image_model.model",
+    "Images": "image_model.images",
     "Recipe": "recipe",
     "Registry": "plugins",
     "RunFolder": "runs.layout",

@@ -90,7 +90,7 @@ class Images:
             raise TypeError("images are indexed by one index; pixels are in `tensor`")
         if isinstance(index, slice):
             return index
-        if isinstance(index, Sequence | np.ndarray | Tensor):
+        if isinstance(index, list | np.ndarray | Tensor) and np.ndim(index):
             return torch.as_tensor(index, dtype=None if len(index) else torch.int64)
         return operator.index(index)
 
@@ -139,7 +139,9 @@ class Images:
             save_png(self.to_pil() if self.tensor.dim() == 3 else self.sheet(), path)
             return path
         if suffix in EXTENSIONS:
-            raise UserError(f"{one_line(str(path))}: images are saved as PNG; expected a name that ends in .png, or a folder")
+            raise UserError(
+                f"{one_line(str(path))}: images are saved as PNG; expected a name that ends in .png, or a folder"
+            )
         self._save_to_folder(path)
         return path
 
