@@ -11,6 +11,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from auxar.arguments import as_path
 from auxar.data import DataSets, load_images
 from auxar.distributed.accelerator import make_accelerator
 from auxar.distributed.joining import working_together
@@ -62,8 +63,8 @@ def run(
     images of a stream. With several processes, it is also raised in all of them if one fails before training, or if
     their recipes, arguments or images differ.
     """
-    path = Path(path)
-    folder = Path("runs") / path.stem if out is None else Path(out)
+    path = as_path(path, "path")
+    folder = Path("runs") / path.stem if out is None else as_path(out, "out")
 
     def check(path: Path) -> None:
         check_folder(path)

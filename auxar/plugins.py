@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args
 import attrs
 import pluggy
 
+from auxar.arguments import as_paths
 from auxar.errors import UserError, did_you_mean, one_line
 from auxar.files import is_file, read_bytes
 from auxar.interfaces.version import interface_problem
@@ -128,6 +129,7 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
     plugins have the same name or two components the same kind and name, if a plugin has an unknown hook, or if its hook
     fails. An installed plugin that cannot be imported, or was written for another version, is skipped with a warning.
     """
+    files = as_paths(files, "files")
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(HookSpecification)
     problems = []

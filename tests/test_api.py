@@ -147,16 +147,3 @@ def test_options_of_any_type_are_checked(finished, options, message):
     with pytest.raises(UserError) as caught:
         auxar.sample(finished, **options)
     assert str(caught.value) == message
-
-
-def test_settings_are_a_list(pictures, tmp_path):
-    recipe = write(tmp_path / "tiny.toml", tiny(pictures))
-    with pytest.raises(UserError, match=r"expected a list of key=value strings, got the string 'training.seed=3'$"):
-        auxar.run(recipe, settings="training.seed=3", out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("paths", ["runs/first", Path("runs/first"), [], ()])
-def test_runs_to_compare_are_a_list(paths):
-    with pytest.raises(UserError, match=r"^expected a list of runs to compare, got "):
-        auxar.compare(paths)

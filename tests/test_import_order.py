@@ -9,7 +9,7 @@ from helpers.tiny_runs import PROJECT
 
 LAYERS = [
     ["errors", "numerics", "progress"],
-    ["files", "structuring"],
+    ["arguments", "files", "structuring"],
     ["interfaces", "locks"],
     ["distributed", "model", "plugins", "sources", "support"],
     ["causal", "recipe"],

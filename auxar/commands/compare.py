@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from os import PathLike
 
+from auxar.arguments import as_paths
 from auxar.errors import UserError
 from auxar.evaluation.comparison import Comparison, compare_runs
 
 
-def compare(paths: Sequence[str | Path]) -> Comparison:
+def compare(paths: Sequence[str | PathLike[str]]) -> Comparison:
     """Compares the held-out bits/dim of evaluated runs, and gives the difference of each run from the first.
 
     Differences are computed image by image if the runs have the same held-out images. Raises `UserError` if `paths` is
     empty or is a single path instead of a list, if a run is not evaluated, or if its images differ from those of the
     first run in shape or levels.
     """
-    if isinstance(paths, str | Path) or not paths:
-        raise UserError(f"expected a list of runs to compare, got {paths!r}")
-    return compare_runs([Path(path) for path in paths])
+    folders = as_paths(paths, "paths")
+    if not folders:
+        raise UserError("paths: expected at least one run to compare, got none")
+    return compare_runs(folders)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from os import PathLike
 
+from auxar.arguments import as_path, check_flag
 from auxar.data import load_images
 from auxar.distributed.accelerator import make_accelerator
 from auxar.distributed.joining import working_together
@@ -19,15 +20,17 @@ from auxar.runs.opening import open_run, run_facts
 from auxar.runs.weights import check_sizes
 
 
-def evaluate(path: str | Path, *, settings: Sequence[str] = (), trust_plugins: bool = False) -> RunFolder:
+def evaluate(path: str | PathLike[str], *, settings: Sequence[str] = (), trust_plugins: bool = False) -> RunFolder:
     """Evaluates the trained factors of a run, replaces its stored evaluation and updates its report.
 
     `settings` are `key=value` strings. They may set keys of [evaluation], `data.path` and `data.workers`.
     """
     with working_together() as processes:
         with processes.agreeing() as facts:
+            folder = as_path(path, "path")
+            check_flag(trust_plugins, "trust_plugins")
             check_settings(settings, "evaluation.", "data.path", "data.workers")
-            run, recipe, registry = open_run(Path(path), settings, trust_plugins=trust_plugins)
+            run, recipe, registry = open_run(folder, settings, trust_plugins=trust_plugins)
             trained = run.trained(recipe)
             if not trained:
                 raise UserError(f"{run.path}: no factor is trained yet; train the run with `auxar run RECIPE`")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
+from auxar.arguments import check_integer
 from auxar.commands.opening import open_trained
 from auxar.data import load_images
 from auxar.distributed.joining import working_together
@@ -17,13 +19,16 @@ from auxar.runs.layout import check_folder
 from auxar.runs.lock import holding_for_all
 
 
-def figures(path: str | Path, *, rows: int = 6, settings: Sequence[str] = (), trust_plugins: bool = False) -> Path:
+def figures(
+    path: str | PathLike[str], *, rows: int = 6, settings: Sequence[str] = (), trust_plugins: bool = False
+) -> Path:
     """Draws the paper's figures with a run's model, with `rows` rows each, and updates the report of the run.
 
     `settings` are `key=value` strings that set keys of [sampling]. Returns the folder of the figures.
     """
     with working_together() as processes:
         with processes.agreeing() as facts:
+            check_integer(rows, "rows")
             if not 1 <= rows <= MOST_IMAGES:
                 raise UserError(f"--rows {rows}: expected a number from 1 to {MOST_IMAGES}")
             run = open_trained(path, settings, trust_plugins=trust_plugins)

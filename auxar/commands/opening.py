@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import attrs
 from accelerate import Accelerator
 
+from auxar.arguments import as_path, check_flag
 from auxar.distributed.accelerator import make_accelerator
 from auxar.interfaces import Prior
 from auxar.plugins import Registry
@@ -36,7 +37,7 @@ class TrainedRun:
 
 
 def open_trained(
-    path: str | Path,
+    path: str | PathLike[str],
     settings: Sequence[str],
     *allowed: str,
     sampling: Mapping[str, Any] | None = None,
@@ -47,8 +48,10 @@ def open_trained(
     The values in `sampling` then replace keys of [sampling]. Raises `UserError` for a setting of any other key, if
     weights are missing or damaged, or if the run has plugin files that are not trusted.
     """
+    folder = as_path(path, "path")
+    check_flag(trust_plugins, "trust_plugins")
     check_settings(settings, "sampling.", *allowed)
-    run, recipe, registry = open_run(Path(path), settings, sampling=sampling, trust_plugins=trust_plugins)
+    run, recipe, registry = open_run(folder, settings, sampling=sampling, trust_plugins=trust_plugins)
     model = trained_model(run, recipe, registry)
     accelerator = make_accelerator(recipe.training.precision, run.path)
     model.eval().to(accelerator.device)

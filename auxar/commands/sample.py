@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
+from auxar.arguments import as_path, described
 from auxar.commands.opening import TrainedRun, open_trained
 from auxar.distributed.joining import working_together
 from auxar.errors import UserError
@@ -25,7 +27,7 @@ DRAWS = 4
 
 
 def sample(
-    path: str | Path,
+    path: str | PathLike[str],
     given: GivenRequest | None = None,
     *,
     images: int | None = None,
@@ -49,6 +51,9 @@ def sample(
     """
     with working_together() as processes:
         with processes.agreeing() as facts:
+            if given is not None and not isinstance(given, GivenRequest):
+                example = "auxar.GivenRequest(['photo.png'])"
+                raise UserError(f"given: expected a GivenRequest, such as {example}, got {described(given)}")
             if given is not None and images is None and not sets(settings, "sampling.images"):
                 images = DRAWS  # The recipe's number of images is a total, not a number of draws for each image.
             options = sampling_options(
@@ -67,7 +72,7 @@ def sample(
             if not run.recipe.sampling.images:
                 raise UserError("sampling.images (-n) is 0: expected at least 1")
             content = None if given is None else read_given(given, run.recipe, run.model)
-            folder = run.folder.samples / _name(given, run) if out is None else Path(out)
+            folder = run.folder.samples / _name(given, run) if out is None else as_path(out, "out")
             facts |= {"command": "sample", "--out": os.path.abspath(folder), **run.facts}
             facts["the given images"] = None if content is None else content.digest
         with holding_for_all(folder, processes, check_samples):

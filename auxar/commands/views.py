@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from auxar.arguments import as_path, check_integer
 from auxar.data import ImageSet, load_images
 from auxar.data.writing import check_new, check_pictures, new_folder, write_images
 from auxar.distributed.joining import working_together
@@ -38,7 +39,8 @@ def write_views(
     Raises `UserError` if the recipe or its images are invalid, if the recipe has no such depth, if pictures cannot hold
     its views, or if `out` exists.
     """
-    out = Path(out)
+    out = as_path(out, "out")
+    check_integer(depth, "depth")
     with working_together() as processes:
         with processes.agreeing():
             recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)

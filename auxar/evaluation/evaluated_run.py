@@ -15,7 +15,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.errors import UserError, did_you_mean, one_line
+from auxar.errors import UserError, one_line
 from auxar.evaluation.likelihoods import image_nats_path
 from auxar.evaluation.records import Evaluation
 from auxar.files import DamagedFile, Shapes, is_file, parse_json, read_bytes, read_tensors
@@ -23,6 +23,7 @@ from auxar.interfaces import ImageSpec
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.stages import written_stages
 from auxar.recipe.toml import toml_text
+from auxar.runs.finding import check_is_run
 from auxar.runs.layout import RunFolder, check_contents
 from auxar.runs.records import read_record
 
@@ -90,8 +91,7 @@ def read_evaluated_run(path: Path) -> EvaluatedRun:
     suggests the command.
     """
     run = RunFolder(path)
-    if not is_file(run.recipe):
-        raise UserError(f"{path} is not a run's folder: it has no recipe.toml{_nearest(path)}")
+    check_is_run(path)
     check_contents(path)
     if not is_file(run.evaluation):
         raise UserError(f"{path} is not evaluated: it has no evaluation.json; run `auxar evaluate {path}`")
@@ -102,18 +102,6 @@ def read_evaluated_run(path: Path) -> EvaluatedRun:
     if evaluation.images.get("heldout", 0) < 1 or not any(factor.heldout for factor in evaluation.factors):
         raise UserError(f"{path} has no figures of held-out images; train a factor and run `auxar evaluate {path}`")
     return EvaluatedRun(path, evaluation, views, _image_nats(run, evaluation), _notes(run, evaluation))
-
-
-def _nearest(path: Path) -> str:
-    """A hint for an error message: the runs inside the folder, or else the runs beside it and the most similar name."""
-
-    def runs(folder: Path) -> list[str]:
-        return [found.parent.name for found in folder.glob("*/recipe.toml")]
-
-    if path.is_dir() and (inside := runs(path)):
-        return f"; it contains the runs {', '.join(sorted(inside))}"
-    beside = runs(path.parent)
-    return did_you_mean(path.name, beside) if beside else "; create a run with `auxar run RECIPE`"
 
 
 def _evaluation(run: RunFolder) -> Evaluation:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auxar.arguments import as_paths, check_flag, check_integer, described
 from auxar.data.conversion import Preparation, read_file
 from auxar.data.folder import EXTENSIONS
 from auxar.errors import UserError, one_line
@@ -25,7 +26,13 @@ LONGEST_NUMBER = 50
 
 
 def _paths(paths: Iterable[str | Path]) -> tuple[Path, ...]:
-    return tuple(map(Path, paths))
+    return tuple(as_paths(paths, "paths"))
+
+
+def _keep(keep: object) -> object:
+    """The part to keep as a string. A number of rows may be an integer, and the path of a mask may be a `Path`."""
+    is_number = isinstance(keep, int) and not isinstance(keep, bool)
+    return str(keep) if is_number or isinstance(keep, Path) else keep
 
 
 @attrs.frozen
@@ -38,9 +45,16 @@ class GivenRequest:
     """The stage to start from: images at depth `stage` are drawn from views at depth `stage` + 1, then finer images."""
     as_view: bool = False
     """Whether the files show the view at depth `stage` + 1. Otherwise they are images, and their views are computed."""
-    keep: str | None = None
+    keep: str | None = attrs.field(default=None, converter=_keep)
     """The part of the images to keep while the rest is drawn: a number of rows from the top, or the path of a mask.
     None to draw from views."""
+
+    def __attrs_post_init__(self) -> None:
+        check_integer(self.stage, "stage")
+        check_flag(self.as_view, "as_view")
+        if not isinstance(self.keep, str | None):
+            expected = "a number of rows, the path of a mask, or None"
+            raise UserError(f"keep: expected {expected}, got {described(self.keep)}")
 
 
 def read_given(request: GivenRequest, recipe: Recipe, model: Prior) -> Given:

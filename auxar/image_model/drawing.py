@@ -10,7 +10,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.errors import UserError, shown
+from auxar.arguments import check_flag, described
+from auxar.errors import UserError
 from auxar.generation.conditional import Given, draw_given
 from auxar.image_model.images import Draws, Images
 from auxar.interfaces import CausalNetwork, DrawRule, Prior, Sampler, SampleRequest, evaluating
@@ -66,6 +67,7 @@ def how_to_draw(
 
     Raises `UserError` if an option is invalid.
     """
+    check_flag(progress, "progress")
     usual = SamplingConfig() if recipe is None else recipe.sampling
     return How(
         _rule(rule, reduction, temperature),
@@ -120,7 +122,7 @@ def integer(name: str, value: Any, least: int, most: int) -> int:
     except TypeError:
         found = None
     if found is None or isinstance(value, bool) or not least <= found <= most:
-        raise UserError(f"{name}: expected an integer from {least:,} to {most:,}, got {shown(value)}")
+        raise UserError(f"{name}: expected an integer from {least:,} to {most:,}, got {described(value)}")
     return found
 
 
@@ -161,7 +163,7 @@ def _sampler(chain: Prior, sampler: str | Sampler | None, usual: ComponentChoice
         choice = usual if sampler is None else ComponentChoice(sampler)
         found = build_sampler(choice, load_plugins() if registry is None else registry, "sampler")
     else:
-        raise UserError(f"sampler: expected the name of a sampler or a Sampler, got {shown(sampler)}")
+        raise UserError(f"sampler: expected the name of a sampler or a Sampler, got {described(sampler)}")
     for network in chain.modules():
         if isinstance(network, CausalNetwork):
             found.check(network)

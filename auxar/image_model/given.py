@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from auxar.arguments import described
 from auxar.data.conversion import BrokenImage, Preparation, WrongSize, opened, read_file
-from auxar.errors import UserError, one_line, shown
+from auxar.errors import UserError, one_line
 from auxar.generation.conditional import Given
 from auxar.generation.pictures import mask_values, picture_values, view_values
 from auxar.image_model.arrays import Array, fitted
@@ -71,7 +72,9 @@ def from_view(chain: Prior, views: Any, depth: Any) -> Given:
     _needs_views(chain, "drawing from a view")
     deepest = len(chain.specs) - 1
     if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= deepest:
-        raise UserError(f"depth: expected the depth of a view of this model, from 1 to {deepest}, got {shown(depth)}")
+        raise UserError(
+            f"depth: expected the depth of a view of this model, from 1 to {deepest}, got {described(depth)}"
+        )
     form = Form(depth, chain.specs[depth])
     _check_spec(views, [form], "views")
     return Given((), depth, gathered(views, form.array, lambda *what: form.picture(*what[:2]), "views").long(), None)
@@ -233,7 +236,7 @@ def _rows(keep: Any, image: ImageSpec) -> int:
     if not 0 < rows < image.height:
         raise UserError(
             f"keep: expected a number of rows from 1 to {image.height - 1}, or a mask as booleans of shape "
-            f"{(image.height, image.width)}, as a picture or as the path of a picture, got {shown(keep)}"
+            f"{(image.height, image.width)}, as a picture or as the path of a picture, got {described(keep)}"
         )
     return rows
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from auxar.arguments import as_path
 from auxar.data.folder import EXTENSIONS
 from auxar.errors import UserError, one_line
 from auxar.files import FOLDER, entries, kind
@@ -131,7 +132,7 @@ class Images:
         Raises `UserError` if the file or a folder with files exists, if it cannot be written, or if the images cannot
         be shown.
         """
-        path = Path(path)
+        path = as_path(path, "path")
         suffix = path.suffix.lower()
         if suffix == ".png":
             if kind(path) is not None:

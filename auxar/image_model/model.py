@@ -3,29 +3,72 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
+from auxar.arguments import described
 from auxar.data.conversion import Preparation
+from auxar.errors import UserError
 from auxar.generation.conditional import Given
 from auxar.image_model import drawing, given
+from auxar.image_model.devices import chosen_device
 from auxar.image_model.drawing import DrawOptions
 from auxar.image_model.images import Draws, Images
 from auxar.image_model.inputs import as_batch
-from auxar.interfaces import DrawRule, Factor, FactorLogProb, ImageSpec, Prior, Sampler, evaluating
+from auxar.image_model.likelihoods import device_of, factor_log_probs
+from auxar.image_model.preparation import prepared, usual_preparation
+from auxar.interfaces import DrawRule, Factor, FactorLogProb, ImageSpec, Prior, Sampler
+from auxar.interfaces.summary import summary
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
 
 
 class ImageModel:
-    """A model of images with its recipe: likelihoods and samples, without gradients.
+    """A model of images with its recipe: likelihoods and samples, without gradients and in bounded memory.
 
-    `chain` is the module underneath, whose `log_prob` is differentiable.
+    The model is p(X, X̂) = p(X̂) p(X | X̂) for an image X and its view X̂ = ψ(X) (Kolesnikov & Lampert 2017, equation 2).
+    `chain` is the module underneath, whose `log_prob` is differentiable. `auxar.load` loads the model of a run.
+
+    Methods accept images of many types, single or batched: integer tensors of shape (n, c, h, w) or (c, h, w) with
+    values in [0, levels), NumPy arrays of integers with the channels first or last, Pillow images, paths of image files
+    or of folders of images, drawn images, and lists of these. Pictures (Pillow images and files) have 8 bits, and are
+    cropped and resized if the recipe says so; see also `prepare`. Everything else raises `UserError`, also an image of
+    another size.
+
+    Examples:
+        >>> import torch
+        >>> from auxar_pixelcnn.components import EmbeddingConfig, LightConfig, embedding, light_decoder, light_prior
+        >>> from auxar_pyramid import PyramidConfig, PyramidView
+        >>> from auxar.model import Chain, Stage
+        >>> image = ImageSpec(height=8, width=8)
+        >>> view = PyramidView(PyramidConfig(factor=2), image)
+        >>> features = embedding(EmbeddingConfig(filters=4, blocks_per_group=1), view.view, image)
+        >>> small = LightConfig(filters=4, blocks=1)
+        >>> stage = Stage(view, features, light_decoder(small, image, features.features_channels))
+        >>> model = ImageModel(Chain([stage], light_prior(small, view.view)))
+        >>> model  # doctest: +ELLIPSIS
+        ImageModel(p(8×8×3 | 4×4×3) · p(4×4×3), ... parameters, cpu)
+        >>> images = torch.randint(0, 256, (5, 3, 8, 8))
+        >>> bits = model.bits_per_dim(images)
+        >>> bits.shape, bits.dtype, bits.requires_grad
+        (torch.Size([5]), torch.float64, False)
+        >>> torch.allclose(model.bits_per_dim(images[0].permute(1, 2, 0).numpy()), bits[:1])
+        True
+        >>> [(factor.factor, factor.log_prob.shape) for factor in model.log_probs(images)]
+        [('stage0', torch.Size([5])), ('prior', torch.Size([5]))]
+        >>> model.bits_per_dim(images / 255)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        auxar.errors.UserError: images: expected integers in [0, 256), got floats ...
     """
 
     def __init__(self, chain: Prior, recipe: Recipe | None = None, registry: Registry | None = None) -> None:
+        if not isinstance(chain, Prior):
+            raise UserError(
+                f"chain: expected a model, such as a Chain, got {described(chain)}; auxar.load loads the model of a run"
+            )
         self.chain = chain
         """The joint distribution of images and their views, with the weights."""
         self.recipe = recipe
@@ -48,23 +91,66 @@ class ImageModel:
         """The factors by depth: `stage0`, `stage1`, … and finally `prior`."""
         return self.chain.factors
 
-    def log_prob(self, images: Tensor) -> Tensor:
-        """Computes log p(image) in nats, shape (n,); a lower bound unless the model is `exact`."""
-        self.image.check(images)
-        self.image.check_range(images)
-        with torch.no_grad(), evaluating(self.chain):
-            return self.chain.log_prob(images)
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights, where likelihoods are computed and images are drawn."""
+        return device_of(self.chain)
 
-    def log_probs(self, images: Tensor) -> tuple[FactorLogProb, ...]:
-        """Computes the log-likelihood of each factor, from the image to its coarsest view."""
-        self.image.check(images)
-        self.image.check_range(images)
-        with torch.no_grad(), evaluating(self.chain):
-            return self.chain.log_probs(images)
+    def to(self, device: str | torch.device) -> ImageModel:
+        """Moves the weights to a device, in place, and returns this model.
 
-    def bits_per_dim(self, images: Tensor) -> Tensor:
-        """Computes -log₂ p(image) divided by the number of sub-pixels, shape (n,); an upper bound unless `exact`."""
-        return self.log_prob(images) / (-math.log(2) * self.image.dims)
+        `device` is "cpu", "cuda", "cuda:N" or "auto". Raises `UserError` if there is no such device.
+        """
+        self.chain.to(chosen_device(device))
+        return self
+
+    def __repr__(self) -> str:
+        return summary("ImageModel", self.factors, self.chain)
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """The conversion of pictures by [data] of the recipe; None if the images of the model are no pictures."""
+        return usual_preparation(self.image, self.recipe)
+
+    def prepare(self, images: Any, *, resize: str | None = None, crop: Mapping[str, int] | None = None) -> Tensor:
+        """Converts pictures of any size and color as `auxar run` converts its data: uint8, shape (n, *image.shape).
+
+        `images` are pictures of 8 bits: Pillow images, paths of image files or of folders of images, integer tensors
+        (n, c, h, w) and arrays with values 0 … 255, or a list of these. `resize` says how a picture of another size is
+        resized: "cover" scales it until it covers the size and cuts off the margins, "stretch" scales width and height
+        independently, and "none" is an error. `crop` has margins in pixels that are cut off before, such as
+        `{"top": 20, "bottom": 20}`. The defaults are `data.resize` and `data.crop` of the recipe. Colors become gray or
+        gray becomes RGB if the model requires it, and transparent pixels are blended onto white. A value x becomes
+        ⌊x · levels / 256⌋.
+
+        Raises `UserError` if an image cannot be read or has another size and is not resized.
+        """
+        return prepared(images, self.preparation, resize, crop)
+
+    def log_prob(self, images: Any, *, batch_size: int | None = None) -> Tensor:
+        """Computes log p(image) in nats for each image; a lower bound unless the model is `exact`.
+
+        `images` has one or more images of any type that the class lists. The result is float64 on the CPU, of shape
+        (n,), and has no gradient; `chain.log_prob` has one. `batch_size` images are computed at once. The default
+        depends on their size and bounds the memory. Except for rounding, the result does not depend on it.
+
+        Raises `UserError` if the type, shape or range of an image is wrong, or if a file cannot be read.
+        """
+        return sum((factor.log_prob for factor in self.log_probs(images, batch_size=batch_size)), torch.zeros(()))
+
+    def log_probs(self, images: Any, *, batch_size: int | None = None) -> tuple[FactorLogProb, ...]:
+        """Computes the log-likelihood of each factor in nats, from the image to its coarsest view (paper, equation 3).
+
+        Their sum is `log_prob`. Arguments, results and errors are those of `log_prob`.
+        """
+        return factor_log_probs(self.chain, as_batch(images, self.image, self.preparation), batch_size)
+
+    def bits_per_dim(self, images: Any, *, batch_size: int | None = None) -> Tensor:
+        """Computes -log₂ p(image) divided by the number of sub-pixels (c · h · w); an upper bound unless `exact`.
+
+        Arguments, shape and errors are those of `log_prob`.
+        """
+        return self.log_prob(images, batch_size=batch_size) / (-math.log(2) * self.image.dims)
 
     def sample(
         self,
@@ -114,7 +200,7 @@ class ImageModel:
 
         Raises `UserError` if the images do not fit the model.
         """
-        batch = as_batch(images, self.image, self._preparation).long()
+        batch = as_batch(images, self.image, self.preparation).long()
         return drawing.linked(self.chain, self.chain.views(batch)).views
 
     def colorize(self, images: Any, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
@@ -131,7 +217,7 @@ class ImageModel:
 
         Raises `UserError` if the model has no such view, or if an image does not fit or an argument is invalid.
         """
-        return self._draws(*given.to_colorize(self.chain, images, self._preparation), draws, options)
+        return self._draws(*given.to_colorize(self.chain, images, self.preparation), draws, options)
 
     def enlarge(self, images: Any, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
         """Draws images of the model's size from small images.
@@ -160,7 +246,7 @@ class ImageModel:
 
         Raises `UserError` if an image does not fit the model or an argument is invalid.
         """
-        batch = as_batch(images, self.image, self._preparation)
+        batch = as_batch(images, self.image, self.preparation)
         return self._draws(*given.to_complete(self.chain, batch, keep), draws, options)
 
     def draw_given(self, views: Any, depth: int = 1, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
@@ -182,9 +268,3 @@ class ImageModel:
 
     def _how(self, **options: Unpack[DrawOptions]) -> drawing.How:
         return drawing.how_to_draw(self.chain, self.recipe, self.registry, **options)
-
-    @property
-    def _preparation(self) -> Preparation | None:
-        if self.recipe is None:
-            return None
-        return Preparation(self.image, self.recipe.data.crop, self.recipe.data.resize)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from auxar.errors import UserError
 from auxar.interfaces.image import ImageSpec
 from auxar.interfaces.likelihood import ByChannel
+from auxar.interfaces.summary import summary
 
 
 class Factor(nn.Module, abc.ABC):
@@ -44,6 +45,10 @@ class Factor(nn.Module, abc.ABC):
 
     def __str__(self) -> str:
         return f"p({self.image.size})" if self.view_spec is None else f"p({self.image.size} | {self.view_spec.size})"
+
+    def __repr__(self) -> str:
+        """A line with the factor and its number of parameters. The modules of a network are listed by its own repr."""
+        return summary(type(self).__name__, [self], self)
 
     @abc.abstractmethod
     def forward(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:

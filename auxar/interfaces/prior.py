@@ -18,6 +18,7 @@ from auxar.interfaces.likelihood import ByChannel, FactorLogProb
 from auxar.interfaces.mode import evaluating
 from auxar.interfaces.request import DrawRule, SampleRequest
 from auxar.interfaces.sampling import Sampler
+from auxar.interfaces.summary import summary
 
 
 class Prior(nn.Module, abc.ABC):
@@ -50,6 +51,10 @@ class Prior(nn.Module, abc.ABC):
     def factors(self) -> list[Factor]:
         """The factors by depth: `stage0`, `stage1`, … and finally `prior`. They use the model's weights, not copies."""
         return [PriorFactor(self, 0)]
+
+    def __repr__(self) -> str:
+        """A line with the factors and the number of parameters. The modules of a network are listed by its own repr."""
+        return summary(type(self).__name__, self.factors, self)
 
     def views(self, image: Tensor, deepest: int | None = None) -> list[Tensor]:
         """The images and their views by depth: [X, ψ(X), ψ(ψ(X)), …], all integers.

@@ -12,7 +12,8 @@ from typing import Any
 import attrs
 import tomli_w
 
-from auxar.errors import UserError, did_you_mean, is_unicode, one_line, shown
+from auxar.arguments import as_path, check_flag, check_strings
+from auxar.errors import UserError, did_you_mean, is_unicode, one_line
 from auxar.files import kind, read_bytes
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
@@ -49,7 +50,8 @@ def load_recipe(
     code, unless `trust_plugins` is true. With `of_a_run`, plugin files outside of the folder plugins/ beside the recipe
     are never loaded.
     """
-    path = Path(path)
+    path = as_path(path, "path")
+    check_flag(trust_plugins, "trust_plugins")
     with _naming(path):
         recipe = _parse(_text(path), settings, sampling)
         registry = load_plugins(plugin_files(recipe.plugins, path.parent, trusted=trust_plugins, of_a_run=of_a_run))
@@ -108,9 +110,7 @@ def _parse(text: str, settings: Sequence[str], sampling: Mapping[str, Any] | Non
         raise UserError(str(error)) from None
     except ValueError as error:
         raise UserError(f"not valid TOML: {one_line(str(error))}") from None
-    if isinstance(settings, str):
-        # A string is also a sequence (of its characters), so it would be accepted by mistake.
-        raise UserError(f"settings: expected a list of key=value strings, got the string {shown(settings)}")
+    check_strings(settings, "settings", "key=value strings")
     for setting in settings:
         _apply(table, setting)
     own = table.get("sampling", {})

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from auxar.arguments import check_strings
 from auxar.errors import UserError
 from auxar.recipe.schema import SamplingConfig
 
@@ -19,6 +20,7 @@ def check_settings(settings: Sequence[str], *allowed: str) -> None:
 
     Other keys do not affect the command, or they define how the model was trained, which cannot be changed afterwards.
     """
+    check_strings(settings, "settings", "key=value strings")
     for setting in settings:
         if not setting.strip().startswith(allowed):
             keys = ", ".join(prefix + "…" * prefix.endswith(".") for prefix in allowed)

@@ -46,6 +46,10 @@ class RunFolder:
     path: Path
     """The run's folder itself."""
 
+    def __fspath__(self) -> str:
+        """The path as a string, so that functions which take a path accept a run's folder."""
+        return str(self.path)
+
     @property
     def recipe(self) -> Path:
         """The file of the resolved recipe."""

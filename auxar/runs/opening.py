@@ -15,6 +15,7 @@ from auxar.plugins import Registry
 from auxar.recipe import Recipe, fill_in, load_recipe, read_recipe, recipe_table, recipe_text
 from auxar.recipe.facts import recipe_facts
 from auxar.recipe.overrides import LENGTHS
+from auxar.runs.finding import check_is_run
 from auxar.runs.format import write_format
 from auxar.runs.history import RATES
 from auxar.runs.layout import RunFolder, check_contents, check_folder
@@ -100,8 +101,7 @@ def open_run(
     `trust_plugins` is False.
     """
     run = RunFolder(path)
-    if not is_file(run.recipe):
-        raise UserError(f"{path} is not a run's folder: it has no recipe.toml; `auxar run RECIPE` makes a run")
+    check_is_run(path)
     check_contents(path)
     recipe, registry = load_recipe(run.recipe, settings, sampling=sampling, trust_plugins=trust_plugins, of_a_run=True)
     return run, recipe, registry

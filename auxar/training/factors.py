@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from accelerate import Accelerator
 
+from auxar.arguments import check_strings
 from auxar.data import DataSets
 from auxar.distributed.group import Team, shares
 from auxar.errors import UserError, did_you_mean
@@ -31,6 +32,7 @@ logger = logging.getLogger("auxar")
 
 def chosen_factors(recipe: Recipe, only: Sequence[str]) -> Sequence[str]:
     """Names of the factors to train: `only`, or all factors if it is empty. Raises `UserError` for an unknown name."""
+    check_strings(only, "only", "names of factors")
     for name in only:
         if name not in recipe.factor_names:
             raise UserError(

@@ -497,7 +497,7 @@ def test_a_process_without_a_group_does_not_work_alone(two_folders):
 def test_a_mistake_is_told_by_the_processes_of_a_launcher(two_folders):
     done = call(command("evaluate", "missing", processes=2), two_folders[0])
     assert done.returncode != 0
-    assert "auxar: missing is not a run's folder: it has no recipe.toml; `auxar run RECIPE` makes a run" in done.stderr
+    assert "auxar: missing is not a run's folder: it does not exist; `auxar run RECIPE` makes a run" in done.stderr
     assert "ended before the work was done" not in done.stderr
 
 

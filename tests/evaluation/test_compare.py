@@ -348,13 +348,13 @@ def test_a_run_that_was_trained_on_other_images(own):
 
 
 def test_a_folder_that_is_no_run(own):
-    hint = "it has no recipe.toml; did you mean 'pyramid'? (known: again, plain, pyramid)"
+    hint = "it does not exist; did you mean 'pyramid'? (known: again, plain, pyramid)"
     assert refusal(own / "pyramide", own / "again") == f"{own / 'pyramide'} is not a run's folder: {hint}"
     inside = "it has no recipe.toml; it contains the runs again, plain, pyramid"
     assert refusal(own / "again", own) == f"{own} is not a run's folder: {inside}"
     (own.parent / "alone").mkdir()
     shutil.rmtree(own)
-    assert refusal(own.parent / "alone").endswith("it has no recipe.toml; create a run with `auxar run RECIPE`")
+    assert refusal(own.parent / "alone").endswith("it has no recipe.toml; `auxar run RECIPE` makes a run")
 
 
 def test_a_run_that_is_not_evaluated(own):

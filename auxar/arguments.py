@@ -1,0 +1,82 @@
+"""Checks of the arguments of public functions: paths, lists of strings, integers and flags."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from auxar.errors import UserError, shown
+
+
+def as_path(value: Any, name: str) -> Path:
+    """Converts an argument to a path. Raises `UserError`, with the argument's `name`, if it is not a string or a path.
+
+    Examples:
+        >>> as_path("runs/quickstart", "path")
+        PosixPath('runs/quickstart')
+        >>> as_path(["runs/quickstart"], "path")
+        Traceback (most recent call last):
+        auxar.errors.UserError: path: expected a path (a string or a pathlib.Path), got ['runs/quickstart'] (list)
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise UserError(f"{name}: expected a path (a string or a pathlib.Path), got {described(value)}")
+    if not text or "\0" in text:
+        raise UserError(f"{name}: expected a path, got {shown(text)}")
+    return Path(text)
+
+
+def as_paths(values: Any, name: str) -> list[Path]:
+    """Converts an argument to a list of paths. Raises `UserError` for a single path, and as `as_path` for an entry."""
+    if isinstance(values, str | os.PathLike):
+        text = shown(str(os.fspath(values)))
+        raise UserError(f"{name}: expected a list of paths, got the single path {text}; write [{text}]")
+    if not isinstance(values, Iterable) or isinstance(values, bytes):
+        raise UserError(f"{name}: expected a list of paths, got {described(values)}")
+    return [as_path(value, f"{name}[{number}]") for number, value in enumerate(values)]
+
+
+def check_strings(values: Any, name: str, of: str) -> None:
+    """Raises `UserError` unless an argument is a list or a tuple of strings. `of` says what the strings are.
+
+    Examples:
+        >>> check_strings("prior", "only", "names of factors")
+        Traceback (most recent call last):
+        auxar.errors.UserError: only: expected a list of names of factors, got the string 'prior'; write ['prior']
+    """
+    if isinstance(values, str):
+        raise UserError(f"{name}: expected a list of {of}, got the string {shown(values)}; write {shown([values])}")
+    if not isinstance(values, list | tuple):
+        raise UserError(f"{name}: expected a list of {of}, got {described(values)}")
+    for number, value in enumerate(values):
+        if not isinstance(value, str):
+            raise UserError(f"{name}[{number}]: expected a string, got {described(value)}")
+
+
+def check_integer(value: Any, name: str, least: int | None = None) -> None:
+    """Raises `UserError` unless an argument is an integer, and at least `least` if that is given."""
+    if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
+        limit = "" if least is None else f" of at least {least}"
+        raise UserError(f"{name}: expected an integer{limit}, got {described(value)}")
+
+
+def check_flag(value: Any, name: str) -> None:
+    """Raises `UserError` unless an argument is True or False. The string "False" would count as true otherwise."""
+    if not isinstance(value, bool):
+        raise UserError(f"{name}: expected True or False, got {described(value)}")
+
+
+def described(value: Any) -> str:
+    """A short description of a value of a wrong type, for messages: the value, if it is short, and its type.
+
+    Examples:
+        >>> described("ab"), described(None), described({1: 2})
+        ("'ab'", 'None', '{1: 2} (dict)')
+    """
+    if value is None or isinstance(value, str | bool):
+        return shown(value)
+    if isinstance(value, int | float | list | tuple | dict | set | bytes):
+        return f"{shown(value)} ({type(value).__name__})"
+    return f"an object of type {type(value).__name__}"  # Its representation may be long, as that of a tensor.

@@ -1,0 +1,333 @@
+"""A table of calls with wrong inputs, and the one sentence that each gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny_runs import run, tiny, write
+from PIL import Image
+
+import auxar
+
+TYPES = (
+    "images: expected a tensor or an array of integers, a Pillow image, the path of an image or of a folder, or a list "
+    "of these, got "
+)
+SHAPE = "images: expected shape (n, 3, 8, 8) or (3, 8, 8), got "
+RANGE = "images: expected integers in [0, 256), got "
+PATH = "path: expected a path (a string or a pathlib.Path), got "
+MARGINS = "crop: expected margins in pixels, such as {'top': 20}, got "
+KNOWN = " (known: auto, cpu, cuda, cuda:N)"
+
+WRONG = [
+    # Folders of runs
+    ("load(None)", f"{PATH}None"),
+    ("load(['runs/quickstart'])", f"{PATH}['runs/quickstart'] (list)"),
+    ("load(model)", f"{PATH}an object of type ImageModel"),
+    ("load('')", "path: expected a path, got ''"),
+    ("load('runs/firs')", "runs/firs is not a run's folder: it does not exist; did you mean 'first'? (known: first)"),
+    ("load('run/first')", "run/first is not a run's folder: it does not exist; did you mean 'runs'?"),
+    ("load('runs')", "runs is not a run's folder: it has no recipe.toml; it contains the runs first"),
+    (
+        "load('runs/first/factors')",
+        "runs/first/factors is not a run's folder: it has no recipe.toml; did you mean 'runs/first'?",
+    ),
+    (
+        "load('runs/first/recipe.toml')",
+        "runs/first/recipe.toml is not a run's folder: it is a recipe; did you mean 'runs/first'?",
+    ),
+    (
+        "load('runs/first/factors/prior/weights.safetensors')",
+        "runs/first/factors/prior/weights.safetensors is not a run's folder: it is a file of weights; did you mean "
+        "'runs/first'?",
+    ),
+    ("load('tiny.toml')", "tiny.toml is not a run's folder: it is a recipe; `auxar run tiny.toml` makes a run of it"),
+    ("load('runs/first', trust_plugins='no')", "trust_plugins: expected True or False, got 'no'"),
+    ("sample(None)", f"{PATH}None"),
+    ("evaluate(3)", f"{PATH}3 (int)"),
+    ("figures(['runs/first'])", f"{PATH}['runs/first'] (list)"),
+    ("run(model)", f"{PATH}an object of type ImageModel"),
+    ("load_recipe(recipe)", f"{PATH}an object of type Recipe"),
+    ("write_views(None, 1, 'out')", f"{PATH}None"),
+    # Devices
+    ("load('runs/first', device='gpu')", f"device: there is no device named 'gpu'; did you mean 'cuda'?{KNOWN}"),
+    ("load('runs/first', 'cud')", f"device: there is no device named 'cud'; did you mean 'cuda'?{KNOWN}"),
+    ("load('runs/first', device=3)", "device: expected the name of a device, got the number 3; did you mean 'cuda:3'?"),
+    ("load('runs/first', None)", "device: expected the name of a device, such as 'cuda', got None"),
+    ("model.to(torch.device('meta'))", f"device: there is no device named 'meta'{KNOWN}"),
+    (
+        "model.to('mps')",
+        "device: 'mps' is not supported, because Apple's GPUs do not have float64; use 'cpu'",
+    ),
+    # Lists, numbers and flags
+    (
+        "run('tiny.toml', only='prior')",
+        "only: expected a list of names of factors, got the string 'prior'; write ['prior']",
+    ),
+    (
+        "run('tiny.toml', only=['pior'])",
+        "--factors: the recipe has no factor named 'pior'; did you mean 'prior'? (known: prior, stage0)",
+    ),
+    ("run('tiny.toml', only=[0])", "only[0]: expected a string, got 0 (int)"),
+    (
+        "run('tiny.toml', settings='a=b')",
+        "tiny.toml: settings: expected a list of key=value strings, got the string 'a=b'; write ['a=b']",
+    ),
+    ("run('tiny.toml', out=3)", "out: expected a path (a string or a pathlib.Path), got 3 (int)"),
+    (
+        "evaluate('runs/first', settings='a=b')",
+        "settings: expected a list of key=value strings, got the string 'a=b'; write ['a=b']",
+    ),
+    ("sample('runs/first', settings=None)", "settings: expected a list of key=value strings, got None"),
+    (
+        "sample('runs/first', settings={'seed': 1})",
+        "settings: expected a list of key=value strings, got {'seed': 1} (dict)",
+    ),
+    ("sample('runs/first', settings=[('seed', 1)])", "settings[0]: expected a string, got ('seed', 1) (tuple)"),
+    ("sample('runs/first', trust_plugins=1)", "trust_plugins: expected True or False, got 1 (int)"),
+    (
+        "sample('runs/first', images=1, out=image)",
+        "out: expected a path (a string or a pathlib.Path), got an object of type Tensor",
+    ),
+    (
+        "sample('runs/first', 'photo.png')",
+        "given: expected a GivenRequest, such as auxar.GivenRequest(['photo.png']), got 'photo.png'",
+    ),
+    ("figures('runs/first', rows='6')", "rows: expected an integer, got '6'"),
+    ("write_views('tiny.toml', '1', 'out')", "depth: expected an integer, got '1'"),
+    ("write_views('tiny.toml', 1, out=None)", "out: expected a path (a string or a pathlib.Path), got None"),
+    (
+        "load_recipe('tiny.toml', 'a=b')",
+        "tiny.toml: settings: expected a list of key=value strings, got the string 'a=b'; write ['a=b']",
+    ),
+    ("load_recipe('tini.toml')", "recipe tini.toml does not exist; did you mean 'tiny.toml'? (known: tiny.toml)"),
+    ("load_plugins('mine.py')", "files: expected a list of paths, got the single path 'mine.py'; write ['mine.py']"),
+    ("load_plugins([None])", "files[0]: expected a path (a string or a pathlib.Path), got None"),
+    (
+        "compare('runs/first')",
+        "paths: expected a list of paths, got the single path 'runs/first'; write ['runs/first']",
+    ),
+    ("compare([])", "paths: expected at least one run to compare, got none"),
+    ("compare(None)", "paths: expected a list of paths, got None"),
+    ("compare([model])", "paths[0]: expected a path (a string or a pathlib.Path), got an object of type ImageModel"),
+    ("GivenRequest('a.png')", "paths: expected a list of paths, got the single path 'a.png'; write ['a.png']"),
+    ("GivenRequest([picture])", "paths[0]: expected a path (a string or a pathlib.Path), got an object of type Image"),
+    ("GivenRequest(image)", "paths[0]: expected a path (a string or a pathlib.Path), got an object of type Tensor"),
+    ("GivenRequest(['a.png'], stage='0')", "stage: expected an integer, got '0'"),
+    ("GivenRequest(['a.png'], as_view=1)", "as_view: expected True or False, got 1 (int)"),
+    (
+        "GivenRequest(['a.png'], keep=image)",
+        "keep: expected a number of rows, the path of a mask, or None, got an object of type Tensor",
+    ),
+    (
+        "ImageModel('runs/first')",
+        "chain: expected a model, such as a Chain, got 'runs/first'; auxar.load loads the model of a run",
+    ),
+    # Images of a wrong type
+    ("model.log_prob(None)", f"{TYPES}None"),
+    ("model.log_prob(3)", f"{TYPES}3 (int)"),
+    ("model.log_prob(b'PNG')", f"{TYPES}bytes; decode an image file with PIL.Image.open(io.BytesIO(…))"),
+    ("model.log_prob(x for x in image)", f"{TYPES}a generator; give list(…) of it"),
+    ("model.log_prob({'image': image})", f"{TYPES}a dict ('image'); give the entry with the images"),
+    ("model.log_prob(loader)", f"{TYPES}a DataLoader; give the images of one of its batches"),
+    ("model.log_prob(loader.dataset)", f"{TYPES}the data set TensorDataset; give a list of its images"),
+    ("model.log_prob([])", "images: expected at least one image, got an empty list"),
+    (
+        "model.log_prob([image, labels])",
+        "images: got a pair of images and labels; give only the images, which are the first entry",
+    ),
+    (
+        "model.log_prob((picture, 3))",
+        "images: got a pair of images and labels; give only the images, which are the first entry",
+    ),
+    (
+        "model.log_prob([(image, 1), (image, 2)])",
+        f"{TYPES}a tuple inside of a list; give only the images, without labels".replace("images:", "images[0]:"),
+    ),
+    (
+        "model.log_prob([[1, 2], [3, 4]])",
+        f"{TYPES}a list inside of a list; convert lists of numbers with torch.tensor".replace("images:", "images[0]:"),
+    ),
+    # Tensors and arrays that do not fit
+    (
+        "model.log_prob(image / 255)",
+        f"{RANGE}floats (a tensor of torch.float32) from 0 to 1; if they are scaled to [0, 1], convert them with "
+        "(x * 255).round().to(torch.uint8)",
+    ),
+    (
+        "model.log_prob(image / 127.5 - 1)",
+        f"{RANGE}floats (a tensor of torch.float32) from -1 to 1; if they are scaled to [-1, 1], convert them "
+        "with ((x + 1) * 127.5).round().to(torch.uint8)",
+    ),
+    (
+        "model.log_prob(image.numpy() * 1.0)",
+        f"{RANGE}floats (a NumPy array of float64) from 0 to 255; convert them with x.round().astype(np.uint8)",
+    ),
+    (
+        "model.log_prob(image * float('nan'))",
+        f"{RANGE}floats (a tensor of torch.float32), some of them NaN or infinite",
+    ),
+    ("model.log_prob(image > 3)", f"{RANGE}booleans (a tensor of torch.bool)"),
+    ("model.log_prob(image + 1j)", f"{RANGE}complex numbers (a tensor of torch.complex64)"),
+    (
+        "model.log_prob(np.array([1, None]))",
+        f"{RANGE}a NumPy array of object; its entries have different shapes or are no numbers: give them as a list",
+    ),
+    (
+        "model.log_prob(image.to('meta'))",
+        "images: expected a dense tensor with values, got one of torch.strided on meta",
+    ),
+    ("model.log_prob(image + 1)", f"{RANGE}1 … 256"),
+    ("model.log_prob(-image)", f"{RANGE}-255 … 0"),
+    (
+        "model.log_prob(image.permute(0, 2, 3, 1))",
+        f"{SHAPE}(1, 8, 8, 3); the channels are last, so use x.permute(0, 3, 1, 2)",
+    ),
+    (
+        "model.log_prob(image[0].permute(1, 2, 0))",
+        f"{SHAPE}(8, 8, 3); the channels are last, so use x.permute(2, 0, 1)",
+    ),
+    ("model.log_prob(image[:, :1])", f"{SHAPE}(1, 1, 8, 8); the images have 1 channel(s) instead of 3"),
+    ("model.log_prob(image[:, [0, 1, 2, 2]])", f"{SHAPE}(1, 4, 8, 8); without an alpha channel, it fits: x[:, :3]"),
+    ("model.log_prob(image[None])", f"{SHAPE}(1, 1, 3, 8, 8); use x.flatten(0, 1)"),
+    (
+        "model.log_prob(image.flatten(1))",
+        f"{SHAPE}(1, 192); if the values are in the order channel, row, column, use x.reshape(-1, *(3, 8, 8))",
+    ),
+    (
+        "model.log_prob(image[..., :4])",
+        f"{SHAPE}(1, 3, 8, 4); the images have 8×4 pixels instead of 8×8; model.prepare(images, resize='cover') "
+        "resizes 8-bit images",
+    ),
+    (
+        "model.log_prob([image, image[:, :2]])",
+        f"{SHAPE}(1, 2, 8, 8); the images have 2 channel(s) instead of 3".replace("images:", "images[1]:", 1),
+    ),
+    ("model.log_prob(torch.tensor(3))", f"{SHAPE}()"),
+    ("model.log_prob(image, batch_size=0)", "batch_size: expected an integer of at least 1, got 0 (int)"),
+    ("model.log_probs(image, batch_size='8')", "batch_size: expected an integer of at least 1, got '8'"),
+    ("model.bits_per_dim(image, batch_size=True)", "batch_size: expected an integer of at least 1, got True"),
+    # Pictures and files
+    (
+        "model.log_prob(picture.resize((10, 8)))",
+        "images: the picture has 8×10 pixels; expected 8×8; model.prepare(images, resize='cover') scales it and "
+        "cuts off its margins",
+    ),
+    (
+        "model.log_prob(picture.convert('L'))",
+        "images: the picture is grayscale; an RGB image is expected; model.prepare(images) converts it",
+    ),
+    (
+        "model.log_prob(Image.new('RGBA', (8, 8)))",
+        "images: the picture is partly transparent, and models have no alpha channel; save it without "
+        "transparency; model.prepare(images) converts it",
+    ),
+    (
+        "model.log_prob('https://example.org/a.png')",
+        "images: https://example.org/a.png is a URL; download the image, and give the path of the file",
+    ),
+    (
+        "model.log_prob('images.parquet')",
+        "images: images.parquet is a parquet file; give its pictures, for example "
+        "datasets.load_dataset('parquet', data_files=…)",
+    ),
+    (
+        "model.log_prob('pictures/nine.png')",
+        "images: there is no file or folder pictures/nine.png; did you mean 'pictures/one.png'?",
+    ),
+    (
+        "model.log_prob(['pictures/one.png', Path('picture')])",
+        "images[1]: there is no file or folder picture; did you mean 'pictures'?",
+    ),
+    (
+        "model.log_prob('runs')",
+        "images: there is no image in the folder runs; looked for .avif, .bmp, .gif, .jpeg, .jpg, .pbm, .pgm, "
+        ".png, .ppm, .tif, .tiff, .webp",
+    ),
+    (
+        "model.log_prob('broken.png')",
+        "images: broken.png cannot be read: the format is unknown or not supported; expected AVIF, BMP, GIF, "
+        "JPEG, PNG, PPM, TIFF, WEBP",
+    ),
+    (
+        "model.log_prob('tiny.toml')",
+        "images: tiny.toml cannot be read: the format is unknown or not supported; expected AVIF, BMP, GIF, "
+        "JPEG, PNG, PPM, TIFF, WEBP",
+    ),
+    ("model.log_prob('')", "images: expected the path of an image or of a folder of images, got ''"),
+    (
+        "model.prepare(picture, resize='crop')",
+        "resize: expected 'none', 'cover' or 'stretch', got 'crop'",
+    ),
+    (
+        "model.prepare(picture.resize((10, 8)))",
+        "images: the picture has 8×10 pixels; expected 8×8: pass resize='cover' (cuts off margins) or resize='stretch'",
+    ),
+    ("model.prepare(picture, crop=20)", f"{MARGINS}20 (int)"),
+    ("model.prepare(picture, crop={'upper': 2})", "crop: unknown side 'upper' (known: bottom, left, right, top)"),
+    ("model.prepare(picture, crop={'top': -1})", "crop: top: expected an integer of at least 0, got -1 (int)"),
+    ("model.prepare(image * 2)", "images: expected 8-bit values, 0 … 255, got 0 … 510"),
+    ("model.prepare(image.flatten())", "images: expected pictures of shape (n, channels, height, width), got (192,)"),
+    (
+        "model.prepare(image.permute(0, 2, 3, 1))",
+        "images: the channels of (1, 8, 8, 3) are last; use x.permute(0, 3, 1, 2)",
+    ),
+    (
+        "model.prepare('broken.png')",
+        "images: broken.png cannot be read: the format is unknown or not supported; expected AVIF, BMP, GIF, "
+        "JPEG, PNG, PPM, TIFF, WEBP",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def names(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """The names that calls use, among them the model of a run, in a folder with the files that they read."""
+    folder = tmp_path_factory.mktemp("inputs")
+    recipe = tiny(pictures, training__steps=1, sampling__images=0)
+    write(folder / "tiny.toml", recipe)
+    model = auxar.load(run(folder / "runs" / "first", recipe))
+    (folder / "runs" / "first.toml").unlink()
+    (folder / "pictures").mkdir()
+    (folder / "broken.png").write_bytes(b"no picture")
+    image = torch.arange(192).reshape(1, 3, 8, 8) * 255 // 191
+    picture = Image.fromarray(image[0].permute(1, 2, 0).numpy().astype(np.uint8))
+    picture.save(folder / "pictures" / "one.png")
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(image))
+    values = {"model": model, "recipe": model.recipe, "image": image, "picture": picture, "loader": loader}
+    public = {name: getattr(auxar, name) for name in auxar.__all__}
+    given = {"labels": torch.zeros(1, dtype=torch.int64), "Path": Path, "np": np, "torch": torch, "Image": Image}
+    return SimpleNamespace(folder=folder, values={**public, **values, **given})
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG, ids=[call for call, _ in WRONG])
+def test_a_wrong_input_gives_one_sentence(names, monkeypatch, call, message):
+    monkeypatch.chdir(names.folder)
+    with pytest.raises(auxar.UserError) as caught:
+        eval(call, dict(names.values))
+    assert str(caught.value) == message
+    assert "\n" not in message
+    assert caught.value.__cause__ is None
+
+
+def test_gpus_that_do_not_exist(names, monkeypatch):
+    model = names.values["model"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("cuda", "cuda:7", torch.device("cuda")):
+        with pytest.raises(auxar.UserError, match=rf"^device: PyTorch finds no GPU for '{name}'; use device='cpu', or"):
+            model.to(name)
+    assert model.to("auto").device == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(auxar.UserError, match=r"^device: there is no GPU 'cuda:7'; the GPUs are cuda:0, cuda:1$"):
+        model.to("cuda:7")
+
+
+def test_the_result_of_run_is_a_path(names, monkeypatch):
+    monkeypatch.chdir(names.folder)
+    folder = auxar.RunFolder(Path("runs/first"))
+    assert auxar.load(folder).device.type == auxar.load("runs/first").device.type
