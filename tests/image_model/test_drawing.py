@@ -219,7 +219,12 @@ def test_the_defaults_of_drawing(model, bare, monkeypatch):
     assert model.sample(0).shape == (0, 3, 8, 8)
     assert [view.shape for view in model.sample(0).views[1:]] == [(0, 3, 4, 4), (0, 1, 4, 4)]
     shown = []
-    monkeypatch.setattr("auxar.image_model.drawing.progress_bar", lambda **options: shown.append(options) or Bar())
+
+    def progress_bar(**options):
+        shown.append(options)
+        return Bar()
+
+    monkeypatch.setattr("auxar.image_model.drawing.progress_bar", progress_bar)
     model.sample(3, batch_size=2)
     model.complete(random_images(1, model.image), 1, 3, progress=False)
     assert [(options["total"], options["disable"]) for options in shown] == [(3, False), (3, True)]
