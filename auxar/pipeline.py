@@ -24,6 +24,7 @@ from auxar.generation.figures import are_drawn, figures_to_folder
 from auxar.generation.previews import Previews
 from auxar.generation.samples import check_samples, sample_to_folder
 from auxar.interfaces import Prior
+from auxar.interfaces.rule_use import IN_RECIPE, check_rule
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.building import build_model, own_sampler
 from auxar.recipe.facts import recipe_facts
@@ -80,6 +81,7 @@ def run(
             recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
             names = chosen_factors(recipe, only)
             network = build_model(recipe, registry, on="meta")
+            check_rule(network, recipe.sampling.draw_rule(), spelling=IN_RECIPE)
             trackers = tracker_names(recipe.training.trackers)
             accelerator = make_accelerator(recipe.training.precision, folder, trackers)
             check_training(recipe, names, processes.count)
@@ -108,7 +110,7 @@ def run(
             recipe = recipe_of_run(recipe)
             # No process may write before all processes have found which files exist, or they would disagree.
             with processes.agreeing() as facts:
-                finished = facts["whether the run is finished"] = _is_finished(found, recipe, totals)
+                finished = facts["whether the run is finished"] = _is_finished(found, recipe, network, totals)
                 missing = [name for name in names if not is_trained(found, name, totals[name])]
                 facts["the factors that are not trained yet"] = missing
             if finished:
@@ -130,11 +132,11 @@ def run(
     return found
 
 
-def _is_finished(run: RunFolder, recipe: Recipe, totals: Mapping[str, int]) -> bool:
+def _is_finished(run: RunFolder, recipe: Recipe, model: Prior, totals: Mapping[str, int]) -> bool:
     """Whether all factors are trained and evaluated, and the samples, figures and report of the recipe exist.
 
     The report is written last, so it is not older than the recipe and the evaluation if they have not changed since.
-    `totals` are the numbers of steps of the factors.
+    `totals` are the numbers of steps of the factors. The weights of `model` are not read.
     """
     if not all(is_trained(run, name, total) for name, total in totals.items()):
         return False
@@ -144,7 +146,7 @@ def _is_finished(run: RunFolder, recipe: Recipe, totals: Mapping[str, int]) -> b
         return False
     if recipe.sampling.images and not is_file(run.samples / "samples.json"):
         return False
-    return not _figure_rows(recipe) or are_drawn(run.figures, recipe)
+    return not _figure_rows(recipe) or are_drawn(run.figures, recipe, model)
 
 
 def _figure_rows(recipe: Recipe) -> int:

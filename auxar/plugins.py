@@ -23,7 +23,7 @@ import attrs
 import pluggy
 
 from auxar.arguments import as_paths
-from auxar.errors import UserError, did_you_mean, one_line
+from auxar.errors import UserError, did_you_mean, one_line, shown
 from auxar.files import is_file, read_bytes
 from auxar.interfaces.version import interface_problem
 
@@ -53,23 +53,36 @@ class Component:
     - engine: `build(config) -> auxar_samplers.engines.Engine`
     - dataset: `build(config) -> pathlib.Path`, a parquet file or a folder of images
 
-    `build` raises `UserError` if it does not support the sizes or the options.
+    `build` raises `UserError` if it does not support the sizes or the options. So does `Component` if a field is
+    invalid.
     """
 
     kind: Kind = attrs.field()
-    name: str
+    name: str = attrs.field()
     config: type = attrs.field()
-    build: Callable[..., Any]
+    build: Callable[..., Any] = attrs.field()
 
     @kind.validator
-    def _known_kind(self, attribute: attrs.Attribute[Any], value: str) -> None:
+    def _known_kind(self, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not isinstance(value, str):
+            raise UserError(f"kind: expected the name of a kind ({', '.join(get_args(Kind))}), got {shown(value)}")
         if value not in get_args(Kind):
-            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {value!r}")
+            raise UserError(f"kind: {shown(value)} is unknown{did_you_mean(value, get_args(Kind))}")
+
+    @name.validator
+    def _text(self, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not isinstance(value, str) or not value:
+            raise UserError(f"name: expected a name that recipes can use, got {shown(value)}")
 
     @config.validator
-    def _attrs_class(self, attribute: attrs.Attribute[Any], value: type) -> None:
-        if not attrs.has(value):
-            raise ValueError(f"config must be an attrs class, got {value!r}")
+    def _attrs_class(self, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not isinstance(value, type) or not attrs.has(value):
+            raise UserError(f"config must be an attrs class, got {shown(value)}")
+
+    @build.validator
+    def _function(self, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not callable(value):
+            raise UserError(f"build must be a function or a class, got {shown(value)}")
 
     @property
     def summary(self) -> str:
@@ -138,9 +151,10 @@ def load_plugins(files: Iterable[Path] = ()) -> Registry:
     for name, origin, is_local, load in _sources(contents):
         try:
             plugin = load()
-        except UserError:
-            raise
-        except _FAILURES as error:  # Other plugins still load.
+        except _FAILURES as error:
+            if is_local:
+                raise
+            # Other plugins still load.
             problems.append(f"plugin '{name}' ({origin}) cannot be loaded: {type(error).__name__}: {error}")
             warnings.warn(problems[-1], stacklevel=2)
             continue

@@ -24,9 +24,12 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
+    from auxar.interfaces.rule_use import IN_RECIPE, check_rule
     from auxar.recipe import load_recipe
+    from auxar.recipe.building import build_model
     from auxar.recipe.cost import factor_costs
     from auxar.report.text import cost_lines
 
     recipe, registry = load_recipe(options.recipe, options.settings, trust_plugins=options.trust_plugins)
+    check_rule(build_model(recipe, registry, on="meta"), recipe.sampling.draw_rule(), spelling=IN_RECIPE)
     print("\n".join(cost_lines(factor_costs(recipe, registry), recipe.training.precision)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from auxar.cli.options import add_settings, add_trust, integer
 from auxar.errors import UserError, printable
 from auxar.interfaces import RULES
+from auxar.interfaces.request import USUAL_REDUCTION
 
 if TYPE_CHECKING:
     from auxar.generation.inputs import GivenRequest
@@ -58,7 +59,11 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="ancestral (exact samples), reduced (lower variance) or map (centers of drawn mixture components)",
     )
     parser.add_argument(
-        "--reduction", type=float, metavar="R", help="for --rule reduced: number subtracted from the log-scales"
+        "--reduction",
+        type=float,
+        metavar="R",
+        help="for --rule reduced: number subtracted from the log-scales (default: the recipe's, if its rule is "
+        f"reduced, or else {USUAL_REDUCTION})",
     )
     parser.add_argument("--temperature", type=float, metavar="T", help="divisor of the logits of softmax heads")
     parser.add_argument("--seed", type=integer, metavar="S", help="seed of the noise")

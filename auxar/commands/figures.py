@@ -12,6 +12,7 @@ from auxar.data import load_images
 from auxar.distributed.joining import working_together
 from auxar.errors import UserError
 from auxar.generation.figures import figures_to_folder
+from auxar.interfaces.rule_use import RECIPE, SETTING, Spelling, check_rule
 from auxar.recipe.building import own_sampler
 from auxar.recipe.schema import MOST_IMAGES
 from auxar.report.updating import update_report
@@ -24,7 +25,8 @@ def figures(
 ) -> Path:
     """Draws the paper's figures with a run's model, with `rows` rows each, and updates the report of the run.
 
-    `settings` are `key=value` strings that set keys of [sampling]. Returns the folder of the figures.
+    `settings` are `key=value` strings that set keys of [sampling]. Returns the folder of the figures. Raises
+    `UserError` if the rule has an option that changes nothing for any head of the model.
     """
     with working_together() as processes:
         with processes.agreeing() as facts:
@@ -33,6 +35,8 @@ def figures(
                 raise UserError(f"--rows {rows}: expected a number from 1 to {MOST_IMAGES}")
             run = open_trained(path, settings, trust_plugins=trust_plugins)
             recipe, folder = run.recipe, run.folder.figures
+            spelling = Spelling(SETTING, dict.fromkeys(("rule", "temperature"), RECIPE))
+            check_rule(run.model, recipe.sampling.draw_rule(), spelling=spelling)
             facts |= {"command": "figures", "--rows": rows, **run.facts}
         with holding_for_all(run.folder.path, processes, check_folder):
             with processes.agreeing() as facts:

@@ -16,6 +16,7 @@ from auxar.files import read_json
 from auxar.generation.conditional import Given, draw_given_to_folder
 from auxar.generation.inputs import GivenRequest, read_given
 from auxar.generation.samples import check_samples, sample_to_folder
+from auxar.interfaces.rule_use import FLAG, RECIPE, Spelling, check_rule
 from auxar.recipe.building import own_sampler
 from auxar.recipe.options import sampling_options, sets
 from auxar.runs.lock import holding_for_all
@@ -46,8 +47,10 @@ def sample(
     With `given`, images are drawn from the views of given images, or given images are completed. `images` is then the
     number of draws for each given image, 4 by default. `settings` are `key=value` strings that set keys of the recipe's
     [sampling], and with `given` also `data.crop` and `data.resize`. An argument that is not None takes precedence over
-    `settings` and over the recipe. If `rule` is given and is not "reduced", the default of `reduction` is 0. `out` is
-    the folder; the default is a folder in RUN/samples.
+    `settings` and over the recipe. If `rule` is another rule than the recipe's, the default of `reduction` is that of
+    the rule. `out` is the folder; the default is a folder in RUN/samples.
+
+    Raises `UserError` if the rule has an option that changes nothing for any head of the drawn factors.
     """
     with working_together() as processes:
         with processes.agreeing() as facts:
@@ -72,6 +75,9 @@ def sample(
             if not run.recipe.sampling.images:
                 raise UserError("sampling.images (-n) is 0: expected at least 1")
             content = None if given is None else read_given(given, run.recipe, run.model)
+            depth = None if content is None or content.known is not None else content.depth
+            spelling = Spelling(FLAG, {key: RECIPE for key in ("rule", "temperature") if key not in options})
+            check_rule(run.model, run.recipe.sampling.draw_rule(), from_depth=depth, spelling=spelling)
             folder = run.folder.samples / _name(given, run) if out is None else as_path(out, "out")
             facts |= {"command": "sample", "--out": os.path.abspath(folder), **run.facts}
             facts["the given images"] = None if content is None else content.digest

@@ -17,6 +17,7 @@ from auxar.files import is_file, write_json
 from auxar.generation.samples import draw_views, first_images
 from auxar.generation.sheets import can_be_shown, labeled, save_png
 from auxar.interfaces import DrawRule, ImageSpec, Prior, Sampler, SampleRequest
+from auxar.interfaces.rule_use import kinds_of_heads, users
 from auxar.progress import progress_bar
 from auxar.recipe import Recipe, SamplingConfig
 
@@ -68,10 +69,14 @@ class Figures:
         self.rows = rows
         self.heldout = heldout
         self.specs = model.specs
+        self.of_rules = _figures_of_rules(model)
         self.device = next(model.parameters()).device
 
     def all(self) -> Iterator[Figure]:
-        """Yields the figures of the model. Figures of views are left out if the model has no views."""
+        """Yields the figures of the model.
+
+        Figures of views are left out if the model has no views, and figures of a drawing rule if no head uses the rule.
+        """
         if len(self.specs) > 1:
             yield Figure(
                 "views",
@@ -86,23 +91,28 @@ class Figures:
                 f"{self._drawn()}",
                 self._given,
             )
-        yield Figure(
-            "reduction",
-            "From the model's distribution to centers of components",
-            "Each row shows one image, drawn with the same noise in every column. The number above a column is "
-            "subtracted from the log-scales of mixtures before drawing (0: exact samples of the model). The last "
-            "column is drawn by the rule ‘map’, which takes the center of a drawn mixture component. A softmax head "
-            f"has no log-scales, and draws exact samples in every column. Seed {self.config.seed}.",
-            self._reduction,
-        )
-        yield Figure(
-            "map",
-            "Images drawn by the rule ‘map’",
-            "Each pixel that a mixture predicts is the center of a drawn mixture component, so the images are not "
-            "samples of the model. A softmax head has no such components, and draws exact samples. "
-            f"Seed {self.config.seed}.",
-            self._map,
-        )
+        if "reduction" in self.of_rules:
+            last = (
+                "The last column is drawn by the rule ‘map’, which takes the center of a drawn mixture component. "
+                if "map" in self.of_rules
+                else ""
+            )
+            yield Figure(
+                "reduction",
+                "From the model's distribution to centers of components",
+                "Each row shows one image, drawn with the same noise in every column. The number above a column is "
+                f"subtracted from the predicted log-scales before drawing (0: exact samples of the model). {last}"
+                f"{self._unaffected('reduction')}Seed {self.config.seed}.",
+                self._reduction,
+            )
+        if "map" in self.of_rules:
+            yield Figure(
+                "map",
+                "Images drawn by the rule ‘map’",
+                "Each pixel is the center of a drawn mixture component, so the images are not samples of the model. "
+                f"{self._unaffected('map')}Seed {self.config.seed}.",
+                self._map,
+            )
         if len(self.specs) > 1:
             yield Figure(
                 "growth",
@@ -121,6 +131,13 @@ class Figures:
                 f"them than held-out images are. {self._drawn()}",
                 self._memorization,
             )
+
+    def _unaffected(self, option: str) -> str:
+        """The sentence of a caption that names the factors whose heads do not use an option; empty if all use it."""
+        used = users(self.model, option)
+        unaffected = [factor for factor in self.model.factors if factor.name not in {other.name for other in used}]
+        names = " and ".join(factor.name for factor in unaffected)
+        return f"Exception: {names}, drawn exactly by {kinds_of_heads(unaffected)}. " if unaffected else ""
 
     def _drawn(self) -> str:
         """The sentence of a caption that names the rule and the seed."""
@@ -169,7 +186,8 @@ class Figures:
 
     def _reduction(self) -> Image.Image:
         rules = [(f"{value:g}", DrawRule("reduced", reduction=value)) for value in REDUCTIONS]
-        rules.append(("map", DrawRule("map")))
+        if "map" in self.of_rules:
+            rules.append(("map", DrawRule("map")))
         return self._beside([(t, self._drawn_views(rule, range(self.rows))[0], self.specs[0]) for t, rule in rules])
 
     def _map(self) -> Image.Image:
@@ -193,9 +211,14 @@ class Figures:
         return self._beside([(f"{spec.height} x {spec.width}", view, spec) for view, spec in shown])
 
 
-def are_drawn(folder: Path, recipe: Recipe) -> bool:
-    """Whether the folder holds the files of all figures that a run of the recipe draws."""
-    names = ["figures.json", "reduction.png", "map.png"]
+def _figures_of_rules(model: Prior) -> list[str]:
+    """The names of the figures that show a drawing rule, without those of rules that change nothing in this model."""
+    return [name for name in ("reduction", "map") if users(model, name)]
+
+
+def are_drawn(folder: Path, recipe: Recipe, model: Prior) -> bool:
+    """Whether the folder holds the files of all figures that a run of the recipe draws with its model."""
+    names = ["figures.json", *(f"{name}.png" for name in _figures_of_rules(model))]
     if recipe.stage:
         names += ["views.png", "given.png", "growth.png"]
     if not recipe.data.streaming:

@@ -15,6 +15,7 @@ from auxar.errors import UserError
 from auxar.generation.conditional import Given, draw_given
 from auxar.image_model.images import Draws, Images
 from auxar.interfaces import CausalNetwork, DrawRule, Prior, Sampler, SampleRequest, evaluating
+from auxar.interfaces.rule_use import check_rule
 from auxar.plugins import Registry, load_plugins
 from auxar.progress import progress_bar
 from auxar.recipe import Recipe, SamplingConfig
@@ -82,6 +83,7 @@ def sample(chain: Prior, count: int, first: int, how: How) -> Images:
     """Draws the images with numbers first … first + count - 1, with the views that they are drawn from."""
     count = integer("n", count, 0, MOST_SAMPLES)
     first = integer("first", first, 0, MOST_SAMPLES)
+    check_rule(chain, how.rule)
     numbers = range(first, first + count)
     views = _drawn(chain, numbers, how, lambda request: chain.draw_views(request, how.sampler))
     found = [torch.cat(parts) for parts in zip(*views, strict=True)]
@@ -94,6 +96,7 @@ def draws(chain: Prior, given: Given, pictures: Images | None, count: int, how: 
     `pictures` are the given images as the result shows them; None if views were given.
     """
     count = integer("draws", count, 1, MOST_SAMPLES)
+    check_rule(chain, how.rule, from_depth=None if given.view is None else given.depth)
     source = given.view if given.known is None else given.known.values
     assert source is not None
     total = integer("draws times the number of given images", len(source) * count, 0, MOST_SAMPLES)

@@ -14,17 +14,26 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from auxar.arguments import as_path
+from auxar.arguments import as_path, described
 from auxar.data.folder import EXTENSIONS
 from auxar.errors import UserError, one_line
 from auxar.files import FOLDER, entries, kind
 from auxar.generation.sheets import SHEET_DRAWS, can_be_shown, draws_sheet, save_png, sheet, to_uint8, with_note
 from auxar.interfaces import ImageSpec
+from auxar.interfaces.image import INTEGER_DTYPES
 
 SHOWN_IMAGES = 64
 """Maximum number of images that a notebook shows."""
 SHOWN_ROWS = 16
 """Maximum number of rows of `Draws` that a notebook shows."""
+
+
+def _integers(values: Any) -> Tensor:
+    """The values as int64 on the CPU. Raises `UserError` if they are not a tensor or an array of integers."""
+    if not isinstance(values, Tensor | np.ndarray):
+        raise UserError(f"images: expected a tensor or an array of integers, got {described(values)}")
+    tensor = torch.as_tensor(values)
+    return tensor.to("cpu", torch.int64) if tensor.dtype in INTEGER_DTYPES else tensor
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -45,7 +54,7 @@ class Images:
         (4, 4)
     """
 
-    tensor: Tensor = attrs.field()
+    tensor: Tensor = attrs.field(converter=_integers)
     """The values, int64 on the CPU, 0 … levels - 1, shape (n, channels, height, width). For a single image, the shape
     is (channels, height, width)."""
     spec: ImageSpec

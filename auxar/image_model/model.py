@@ -173,16 +173,29 @@ class ImageModel:
         Args:
             n: Number of images, at least 0.
             rule: How a value is drawn from its distribution: "ancestral" draws exact samples of the model, "reduced"
-                lowers the log-scales first, and "map" draws a mixture component and takes its center.
-            reduction: Number that the rule "reduced" subtracts from the log-scales, at least 0.
+                lowers the log-scales first, and "map" draws a mixture component and takes its center. A `DrawRule` has
+                its own reduction and temperature.
+            reduction: Number that the rule "reduced" subtracts from the log-scales, at least 0; by default 0.4.
             temperature: Divisor of the logits of softmax heads, greater than 0.
             seed: Seed of the noise, an integer.
             first: Number of the first image. `sample(4, first=8)` draws the last four images of `sample(12)`.
             batch_size: Number of images drawn at once; by default that of the recipe.
             sampler: A sampler or its name, such as "raster"; by default that of the recipe.
-            progress: Whether a progress bar is shown if drawing takes longer than some seconds.
+            progress: Whether progress is shown if drawing takes longer than some seconds.
 
-        Raises `UserError` if an argument is invalid.
+        Raises `UserError` if an argument is invalid, or if the rule has an option that changes nothing for any head of
+        the model, such as a temperature for logistic mixtures.
+
+        Examples:
+            >>> from auxar_pixelcnn.components import LightConfig, light_prior
+            >>> model = ImageModel(light_prior(LightConfig(filters=4, blocks=1), ImageSpec(height=8, width=8)))
+            >>> images = model.sample(4)
+            >>> images
+            <Images: 4 images of 8×8×3 with 256 levels>
+            >>> images[0].to_pil().size
+            (8, 8)
+            >>> model.complete(images, keep=4, draws=2)
+            <Draws: 2 draws for each of 4 images of 8×8×3 with 256 levels>
         """
         how = self._how(
             rule=rule,

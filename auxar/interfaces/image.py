@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.interfaces.validation import at_most, positive
+from auxar.interfaces.validation import at_least, at_most, integer, positive
 
 INTEGER_DTYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
 """The dtypes that an image may have."""
@@ -23,6 +23,8 @@ MOST_LEVELS = 2**24
 class ImageSpec:
     """Shape and range of an image: integers in [0, levels), shape (channels, height, width).
 
+    Raises `UserError` if a value is no integer or out of its range.
+
     Examples:
         >>> image = ImageSpec(height=32, width=32)
         >>> image.shape, image.dims
@@ -31,13 +33,13 @@ class ImageSpec:
         8×8×1 with 16 levels
     """
 
-    channels: int = attrs.field(default=3, validator=[positive, at_most(MOST_CHANNELS)])
+    channels: int = attrs.field(default=3, validator=[integer, positive, at_most(MOST_CHANNELS)])
     """Number of channels, 1 … 4096; in a recipe 1 (gray) or 3 (RGB)."""
-    height: int = attrs.field(kw_only=True, validator=[positive, at_most(MOST_SIDE)])
+    height: int = attrs.field(kw_only=True, validator=[integer, positive, at_most(MOST_SIDE)])
     """Number of rows, 1 … 65536."""
-    width: int = attrs.field(kw_only=True, validator=[positive, at_most(MOST_SIDE)])
+    width: int = attrs.field(kw_only=True, validator=[integer, positive, at_most(MOST_SIDE)])
     """Number of columns, 1 … 65536."""
-    levels: int = attrs.field(default=256, kw_only=True, validator=[attrs.validators.ge(2), at_most(MOST_LEVELS)])
+    levels: int = attrs.field(default=256, kw_only=True, validator=[integer, at_least(2), at_most(MOST_LEVELS)])
     """Number of values that a sub-pixel can take, 2 … 2^24; in a recipe at most 256. The values are 0 … levels - 1."""
 
     @property

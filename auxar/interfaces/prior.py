@@ -5,18 +5,20 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from auxar.errors import UserError
+from auxar.errors import UserError, shown
 from auxar.interfaces.factor import Factor
 from auxar.interfaces.image import ImageSpec
 from auxar.interfaces.known import Known
 from auxar.interfaces.likelihood import ByChannel, FactorLogProb
 from auxar.interfaces.mode import evaluating
 from auxar.interfaces.request import DrawRule, SampleRequest
+from auxar.interfaces.rule_use import check_rule
 from auxar.interfaces.sampling import Sampler
 from auxar.interfaces.summary import summary
 
@@ -130,14 +132,21 @@ class Prior(nn.Module, abc.ABC):
         `batch_size` sets how many images are drawn at once. Dropout is off. `known` has known pixels for each of the
         `count` images.
 
-        Raises `UserError` if neither the model nor the call has a sampler, or if dtype, shape or range of `known` is
-        wrong.
+        Raises `UserError` if an argument is invalid, if neither the model nor the call has a sampler, or if the rule
+        has an option that changes nothing for any head of the model, such as a temperature for logistic mixtures.
         """
         sampler = sampler or self.sampler
         if sampler is None:
             raise UserError("this model has no sampler: pass one as sampler=…")
+        for name, value, least in (("count", count, 0), ("seed", seed, None), ("first", first, 0)):
+            _check_integer(name, value, least)
+        _check_integer("batch_size", batch_size, 1)
         rule = rule if isinstance(rule, DrawRule) else DrawRule(rule)
+        check_rule(self, rule)
         if known is not None:
+            if not isinstance(known, Known):
+                expected = "expected a Known record, Known(values, mask)"
+                raise UserError(f"known: {expected}, got an object of type {type(known).__name__}")
             known.check(self.image, count)
         images = []
         with evaluating(self):
@@ -146,6 +155,12 @@ class Prior(nn.Module, abc.ABC):
                 given = None if known is None else known.of(slice(start - first, start - first + batch_size))
                 images.append(self.draw(SampleRequest(numbers, seed, rule, known=given), sampler).cpu())
         return torch.cat(images) if images else torch.empty((0, *self.image.shape), dtype=torch.int64)
+
+
+def _check_integer(name: str, value: Any, least: int | None) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral) or (least is not None and int(value) < least):
+        expected = "an integer" if least is None else f"an integer of at least {least}"
+        raise UserError(f"{name}: expected {expected}, got {shown(value)}")
 
 
 class PriorFactor(Factor):

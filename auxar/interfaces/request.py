@@ -12,17 +12,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auxar.errors import UserError, did_you_mean, shown
 from auxar.interfaces.known import Known
 from auxar.interfaces.support import Restriction
-from auxar.interfaces.validation import positive
+from auxar.interfaces.validation import at_least, finite, positive
 
 RULES = ("ancestral", "reduced", "map")
 """Names of the drawing rules; see `DrawRule`."""
 
 
-def _known_rule(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
+USUAL_REDUCTION = 0.4
+"""The reduction of the rule `reduced` if none is given."""
+
+
+def _known_rule(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, str):
+        raise UserError(f"rule: expected the name of a rule ({', '.join(RULES)}), got {shown(value)}")
     if value not in RULES:
-        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {value!r}")
+        raise UserError(f"rule: {shown(value)} is unknown{did_you_mean(value, RULES)}")
+
+
+def usual_reduction(rule: str) -> float:
+    """The reduction of a rule if none is given: `USUAL_REDUCTION` for `reduced`, and 0 for other rules."""
+    return USUAL_REDUCTION if rule == "reduced" else 0.0
 
 
 @attrs.frozen
@@ -30,19 +42,23 @@ class DrawRule:
     """The rule by which a value is drawn from a pixel's predicted distribution (paper, section 4.2).
 
     - `ancestral` draws from the distribution itself, so images are exact samples of the model (at temperature 1).
-    - `reduced` first subtracts `reduction` from every predicted log-scale. With 0, it is the same as `ancestral`.
+    - `reduced` first subtracts `reduction` from every predicted log-scale. With `reduction=0`, it is the same as
+      `ancestral`.
     - `map` draws a mixture component and takes its center: the value nearest to the component's mean.
 
     For a softmax head, `reduced` and `map` are the same as `ancestral`, and `temperature` divides the logits under
-    every rule. The logistic mixture ignores `temperature`.
+    every rule. The logistic mixture ignores `temperature`. A model refuses a rule that changes nothing for any of its
+    heads.
+
+    Raises `UserError` if the rule is unknown, or if a number is invalid.
 
     Examples:
-        >>> DrawRule("reduced", reduction=0.5)
-        DrawRule(name='reduced', reduction=0.5, temperature=1.0)
+        >>> DrawRule("reduced")
+        DrawRule(name='reduced', reduction=0.4, temperature=1.0)
         >>> DrawRule("map", reduction=0.5)
         Traceback (most recent call last):
-        ValueError: reduction requires the rule 'reduced', got the rule 'map'
-        >>> DrawRule("reduced").meaning
+        auxar.errors.UserError: reduction requires the rule 'reduced', got the rule 'map'
+        >>> DrawRule("ancestral").meaning
         'exact samples of the model'
         >>> DrawRule("reduced", reduction=0.5).meaning
         'samples of the model, except that every predicted log-scale is lowered by 0.5'
@@ -50,14 +66,19 @@ class DrawRule:
 
     name: str = attrs.field(default="ancestral", validator=_known_rule)
     """Name of the rule, one of `RULES`."""
-    reduction: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
-    """Number subtracted from log-scales, at least 0. Other rules than `reduced` require 0."""
+    reduction: float = attrs.field(validator=[finite, at_least(0)])
+    """Number subtracted from log-scales, at least 0. The default of the rule `reduced` is 0.4. Other rules require 0,
+    their default."""
     temperature: float = attrs.field(default=1.0, validator=positive)
     """Divisor of a softmax head's logits, greater than 0."""
 
+    @reduction.default
+    def _usual_reduction(self) -> float:
+        return usual_reduction(self.name)
+
     def __attrs_post_init__(self) -> None:
         if self.reduction and self.name != "reduced":
-            raise ValueError(f"reduction requires the rule 'reduced', got the rule '{self.name}'")
+            raise UserError(f"reduction requires the rule 'reduced', got the rule '{self.name}'")
 
     @property
     def meaning(self) -> str:

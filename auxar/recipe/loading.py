@@ -17,7 +17,8 @@ from auxar.errors import UserError, did_you_mean, is_unicode, one_line
 from auxar.files import kind, read_bytes
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
-from auxar.recipe.overrides import remove_replaced, replaced
+from auxar.recipe.options import sets
+from auxar.recipe.overrides import remove_replaced, replaced, without_reduction_of_another_rule
 from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig, check_image
 from auxar.recipe.structuring import structure, unstructure
 from auxar.recipe.toml import LongInteger, parse_toml, toml_text
@@ -111,12 +112,16 @@ def _parse(text: str, settings: Sequence[str], sampling: Mapping[str, Any] | Non
     except ValueError as error:
         raise UserError(f"not valid TOML: {one_line(str(error))}") from None
     check_strings(settings, "settings", "key=value strings")
+    own = table.get("sampling", {})
+    written = dict(own) if isinstance(own, Mapping) else {}
     for setting in settings:
         _apply(table, setting)
     own = table.get("sampling", {})
     # If [sampling] is not a table, `_structure_recipe` reports it together with all other errors.
-    if sampling and isinstance(own, Mapping):
-        table["sampling"] = {**own, **sampling}
+    if isinstance(own, Mapping) and (settings or sampling):
+        merged = {**own, **(sampling or {})}
+        is_set = sets(settings, "sampling.reduction") or "reduction" in (sampling or {})
+        table["sampling"] = merged if is_set else without_reduction_of_another_rule(merged, written)
     return _structure_recipe(table)
 
 

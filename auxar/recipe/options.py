@@ -30,8 +30,8 @@ def check_settings(settings: Sequence[str], *allowed: str) -> None:
 def sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the entries of `options` that are not None. The keys of `options` are keys of [sampling].
 
-    If `options` has a rule other than 'reduced' and no reduction, the reduction is set to 0, because the reduction in
-    the run's recipe applies only to the rule in the recipe. Raises `UserError` with the name of the option if a value
+    If `options` has a rule other than 'reduced' and no reduction, the reduction is set to 0, because other rules have
+    none. Raises `UserError` with the name of the option if a value
     is invalid.
     """
     fields = attrs.fields_dict(SamplingConfig)
@@ -41,7 +41,7 @@ def sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
         try:
             if validator is not None:
                 validator(None, fields[name], value)
-        except (ValueError, TypeError) as error:
+        except (UserError, ValueError, TypeError) as error:
             flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
             raise UserError(f"{flag}: {error.args[0]}") from None
     if given.get("rule", "reduced") != "reduced":

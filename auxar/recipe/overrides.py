@@ -1,4 +1,4 @@
-"""Rules for training settings that replace other settings, in [training.factor.NAME] and by `--set`."""
+"""Rules for settings that replace other settings, in [training.factor.NAME], by `--set` and by options."""
 
 from __future__ import annotations
 
@@ -39,3 +39,15 @@ def remove_replaced(training: dict[str, Any], key: str) -> None:
         if isinstance(override, dict) and (key in LENGTHS or key not in override):
             for other in obsolete:
                 override.pop(other, None)
+
+
+def without_reduction_of_another_rule(sampling: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+    """The table [sampling] without the reduction that the recipe's file gives, if settings have replaced its rule.
+
+    `written` is the table in the file. The reduction of a recipe applies only to the rule of the recipe, so that a new
+    rule has its own default.
+    """
+    rules = [table.get("rule", "ancestral") for table in (sampling, written)]
+    if rules[0] == rules[1] or sampling.get("reduction") != written.get("reduction"):
+        return dict(sampling)
+    return {key: value for key, value in sampling.items() if key != "reduction"}

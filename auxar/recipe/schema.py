@@ -11,6 +11,8 @@ from attrs.validators import ge, le, lt, optional
 
 from auxar.errors import UserError, shown
 from auxar.interfaces import RULES, DrawRule, ImageSpec, SampleRequest, at_most, positive
+from auxar.interfaces.request import usual_reduction
+from auxar.interfaces.validation import at_least
 from auxar.recipe.overrides import REQUIREMENTS
 from auxar.structuring import NO_KEY
 
@@ -305,10 +307,11 @@ class SamplingConfig:
     rule: str = attrs.field(default="ancestral", validator=_one_of(*RULES))
     """Rule by which a value is drawn from its distribution: `ancestral` draws exact samples of the model, `reduced`
     lowers the log-scales first, `map` draws a mixture component and takes its center."""
-    reduction: float = attrs.field(default=0.0, validator=[_finite, ge(0.0)])
-    """Constant that the rule `reduced` subtracts from the predicted log-scales. Other rules require 0."""
+    reduction: float = attrs.field(validator=[_finite, at_least(0)])
+    """Constant that the rule `reduced` subtracts from the predicted log-scales. Its default is 0.4 with the rule
+    `reduced`. Other rules require 0, their default."""
     temperature: float = attrs.field(default=1.0, validator=[_finite, positive])
-    """Divisor of the logits of a softmax head. The logistic mixture ignores it."""
+    """Divisor of the logits of softmax heads. A model whose heads are all logistic mixtures requires 1."""
     batch_size: int = attrs.field(default=16, validator=[_integer, positive, at_most(MOST_IMAGES)])
     """Number of images drawn at once, 1 … 2^20. Images do not depend on it, except for rounding."""
     seed: int = attrs.field(default=0, validator=_integer)
@@ -318,6 +321,10 @@ class SamplingConfig:
     figure_rows: int = attrs.field(default=6, validator=[_integer, ge(0), at_most(MOST_IMAGES)])
     """Number of rows of images in each of the paper's figures that the report of a run shows. If it or `images` is 0,
     no figures are drawn."""
+
+    @reduction.default
+    def _usual_reduction(self) -> float:
+        return usual_reduction(self.rule)
 
     def __attrs_post_init__(self) -> None:
         self.draw_rule()

@@ -6,6 +6,7 @@ import base64
 import json
 import math
 
+from auxar.errors import UserError
 from auxar.evaluation.records import Exactness
 from auxar.interfaces import DrawRule
 from auxar.report import words
@@ -102,7 +103,7 @@ def _meaning(samples: Samples) -> str:
     """The meaning of the drawing rule in parentheses. Empty if the record names an unknown rule."""
     try:
         rule = DrawRule(samples.rule, samples.reduction, samples.temperature)
-    except ValueError:
+    except UserError:
         return ""
     return f" ({rule.meaning})"
 

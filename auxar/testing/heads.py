@@ -28,6 +28,7 @@ from auxar.testing.laws import (
     search,
 )
 from auxar.testing.pixels import Possible, drawn_pixels, normal_noise, random_intervals, random_uniforms
+from auxar.testing.rule_options import check_rule_options
 
 EXAMPLES = 20
 """The number of examples that the search tries."""
@@ -93,6 +94,8 @@ def check_head(
     - `rule`: under every rule and at low and high temperatures, `draw_restricted` draws the first channel like `draw`
       if all values are allowed. A lower temperature does not make likely pixels rarer. If a reduction of scales has an
       effect, values lie closer to those of the rule `map`, and a very large reduction draws like it.
+    - `options`: pixels drawn with and without an option of a rule (a reduction, the rule `map`, a temperature) are the
+      same if `rule_options` leaves the option out, and some differ if it names the option. A head with None passes.
     - `gradient`: log-likelihoods depend on the parameters, and all gradients are finite.
     - `device`: log-likelihoods on a GPU equal those on the CPU up to rounding.
     - `runs`: valid input raises no exception.
@@ -128,6 +131,7 @@ def check_head(
     if not counted:
         message = f"no accepted image spec has at most {MOST_VALUES:,} possible pixels"
         warnings.warn(f"the law draws and sums over whole pixels were not checked: {message}", stacklevel=2)
+    check_rule_options(build, config, specs)
 
 
 def check_likelihoods(head: Head, spec: ImageSpec, seed: int, size: float) -> None:

@@ -165,7 +165,8 @@ def _default(field: attrs.Attribute) -> str:
     if default is attrs.NOTHING:
         return "required"
     if isinstance(default, attrs.Factory):
-        default = default.factory()
+        # A default that depends on other keys is described in the meaning.
+        default = None if default.takes_self else default.factory()
     return "–" if default is None else f"`{_toml(default)}`"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import attrs
 import torch
@@ -36,6 +36,8 @@ class LogisticMixtureHead(RestrictableHead):
     green (Salimans et al. 2017, section 2.2). Any number of levels is supported. Raises `UserError` if the image does
     not have 1 or 3 channels.
     """
+
+    rule_options: Collection[str] | None = ("reduction", "map")
 
     def __init__(self, image: ImageSpec, components: int) -> None:
         if image.channels not in (1, 3):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import attrs
 import torch
 from einops import rearrange
@@ -22,6 +24,8 @@ class SoftmaxHead(RestrictableHead):
 
     The channels of a pixel are independent given the earlier pixels.
     """
+
+    rule_options: Collection[str] | None = ("temperature",)
 
     def __init__(self, image: ImageSpec) -> None:
         self.levels = image.levels

@@ -62,7 +62,7 @@ def refused(capsys):
         ("training.steps=true", "{recipe}: training.steps: expected an integer, got the boolean True"),
         ("prior.name=pixelrnn", "{recipe}: prior: no prior is named 'pixelrnn'; did you mean 'pixelcnn'? (known: "),
         ("image.height=9", "stage[0].view ('pyramid'): the height must be divisible by factor = 2 (nearest: 8 or 10)"),
-        ("image.levels=1", "{recipe}: image: 'levels' must be >= 2: 1"),
+        ("image.levels=1", "{recipe}: image: levels must be at least 2, got 1"),
         ('plugins=["nothing.py"]', "{recipe}: plugins: {recipe.parent}/nothing.py does not exist"),
         ("steps", "{recipe}: --set steps: expected key=value, such as training.steps=100"),
     ],
@@ -447,7 +447,7 @@ def test_samples_go_into_the_run_under_rule_and_seed(finished, capsys):
     [
         (["--reduction", "2"], "sampling: reduction requires the rule 'reduced', got the rule 'ancestral'"),
         (["--rule", "map", "--reduction", "2"], "sampling: reduction requires the rule 'reduced', got the rule 'map'"),
-        (["--reduction", "-1", "--rule", "reduced"], "--reduction: 'reduction' must be >= 0.0: -1.0"),
+        (["--reduction", "-1", "--rule", "reduced"], "--reduction: reduction must be at least 0, got -1.0"),
         (["--temperature", "0"], "--temperature: temperature must be greater than 0, got 0.0"),
         (["--temperature", "inf"], "--temperature: temperature must be a finite number, got inf"),
         (["--temperature", "nan"], "--temperature: temperature must be a finite number, got nan"),

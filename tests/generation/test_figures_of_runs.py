@@ -23,6 +23,7 @@ from auxar.generation.figures import are_drawn
 from auxar.generation.sheets import labeled, sheet, sheet_columns
 from auxar.interfaces import DrawRule, ImageSpec, SampleRequest
 from auxar.recipe import load_recipe
+from auxar.recipe.building import build_model
 from auxar_samplers import AutoSampler
 
 OF_VIEWS = ["views", "given", "growth"]
@@ -167,10 +168,11 @@ def test_a_finished_run_does_nothing_more(drawn, table):
 
 def test_a_missing_figure_is_drawn_again(drawn, table):
     before = {file: file.read_bytes() for file in (drawn / "figures").iterdir() if file.name != ".lock"}
-    recipe, _ = load_recipe(drawn / "recipe.toml")
+    recipe, registry = load_recipe(drawn / "recipe.toml")
+    model = build_model(recipe, registry, on="meta")
     for file, content in before.items():
         file.unlink()
-        assert not are_drawn(drawn / "figures", recipe), file
+        assert not are_drawn(drawn / "figures", recipe, model), file
         file.write_bytes(content)
     assert len(before) == 7
     (drawn / "figures" / "map.png").unlink()
@@ -210,8 +212,8 @@ def test_a_negative_number_of_rows_is_refused(tmp_path, pictures):
 def test_the_pictures_of_samples_show_the_drawn_images(drawn, tmp_path, monkeypatch):
     """The sheets show the first images in their order, and the growth of four of them from the coarsest view."""
     monkeypatch.setattr("auxar.generation.samples.SHEET_IMAGES", 5)
-    rule = DrawRule("reduced", reduction=0.5, temperature=0.8)
-    options = ["--rule", "reduced", "--reduction", "0.5", "--temperature", "0.8", "--seed", "4", "--batch-size", "4"]
+    rule = DrawRule("reduced", reduction=0.5)
+    options = ["--rule", "reduced", "--reduction", "0.5", "--seed", "4", "--batch-size", "4"]
     started = time.perf_counter()
     assert main(["sample", str(drawn), "-n", "6", *options, "--out", str(tmp_path)]) == 0
     passed = time.perf_counter() - started
@@ -233,7 +235,7 @@ def test_the_pictures_of_samples_show_the_drawn_images(drawn, tmp_path, monkeypa
     assert len(facts.pop("bits_per_dim")) == 5
     assert 0 < facts.pop("seconds") < passed
     assert facts == {
-        **{"rule": "reduced", "reduction": 0.5, "temperature": 0.8, "seed": 4, "count": 6},
+        **{"rule": "reduced", "reduction": 0.5, "temperature": 1.0, "seed": 4, "count": 6},
         **{"sampler": "auto", "columns": 3, "kind": "bound"},
     }
 

@@ -258,6 +258,12 @@ MISTAKES = {
     "sampler: no sampler is named 'rastr'; did you mean 'raster'?": lambda model: model.sample(1, sampler="rastr"),
     "sampler: expected the name of a sampler or a Sampler, got 3": lambda model: model.sample(1, sampler=3),
     "reduction: a DrawRule has its own": lambda model: model.sample(1, rule=DrawRule(), reduction=0.5),
+    "temperature=0.5 changes nothing: the heads of this model are": lambda model: model.sample(1, temperature=0.5),
+    "temperature=0.5 changes nothing: the heads of the factors that are drawn are": (
+        lambda model: model.enlarge(IMAGES, temperature=0.5)
+    ),
+    "rule: 'maps' is unknown; did you mean 'map'?": lambda model: model.sample(1, rule="maps"),
+    "progress: expected True or False": lambda model: model.sample(1, progress=None),
     "draws: expected an integer from 1 to 1,000,000,000, got 0": lambda model: model.complete(IMAGES, 1, 0),
     "draws times the number of given images": lambda model: model.complete(IMAGES, 1, 10**9),
     "keep: expected a number of rows from 1 to 7, or a mask": lambda model: model.complete(IMAGES, 8),

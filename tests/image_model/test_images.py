@@ -109,7 +109,9 @@ def test_images_that_cannot_be_shown(images):
         images[:0].sheet()
 
 
-@pytest.mark.parametrize("wrong", [torch.zeros(4, 6), torch.zeros(3, 4, 6), torch.full((3, 4, 6), 32)])
+@pytest.mark.parametrize(
+    "wrong", [torch.zeros(4, 6), torch.zeros(3, 4, 6), torch.full((3, 4, 6), 32), [[0]], np.ones((3, 4, 5), int)]
+)
 def test_values_have_to_fit(wrong):
     with pytest.raises(UserError, match="images: expected"):
         Images(wrong, SPEC)

@@ -13,6 +13,7 @@ from auxar.testing import ContractError, check_decoder, check_head, check_prior,
 from auxar.testing.conditionals import check_conditionals
 from auxar.testing.heads import check_drawn_pixels, check_likelihoods
 from auxar.testing.laws import keeps_state
+from auxar.testing.rule_options import check_rule_options
 from auxar_heads import LOGISTIC_MIXTURE, SOFTMAX
 from auxar_heads.logistic_mixture import LogisticMixtureConfig, LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxConfig, SoftmaxHead
@@ -836,3 +837,60 @@ def test_an_image_that_is_named_must_be_accepted():
 def test_what_is_no_head_is_said():
     with pytest.raises(ContractError, match=r"^spec: build must return an auxar\.Head, got str"):
         check_head(lambda config, image: "head", None)  # type: ignore[arg-type, return-value]
+
+
+# Mutants of declared options of drawing rules
+
+
+def declaring(base, options):
+    """A class of heads that declares these options."""
+    return type("Declaring", (base,), {"rule_options": options})
+
+
+@pytest.mark.parametrize(
+    ("base", "options", "message"),
+    [
+        (
+            SoftmaxHead,
+            (),
+            "options: draw draws other pixels with the option 'temperature', which `rule_options` does not declare "
+            "(rule, image)",
+        ),
+        (
+            Mixture,
+            {"reduction"},
+            "options: draw draws other pixels with the option 'map', which `rule_options` does not declare "
+            "(rule, image)",
+        ),
+        (
+            SoftmaxHead,
+            ["temperature", "map"],
+            "options: `rule_options` declares 'map', but the option changes no drawn pixel (rule)",
+        ),
+        (
+            Mixture,
+            ("map", "reductions"),
+            "options: `rule_options` has the unknown name 'reductions'; did you mean 'reduction'? "
+            "(known: map, reduction, temperature)",
+        ),
+        (SoftmaxHead, "map", "options: `rule_options` must be None or a collection of names, got 'map'"),
+    ],
+)
+def test_options_that_a_head_does_not_declare_rightly(base, options, message):
+    head = declaring(base, options)
+    with pytest.raises(ContractError) as error:
+        check_rule_options(lambda config, image: head(image), None, [COLORS])
+    tells(error, message)
+
+
+@pytest.mark.parametrize("base", [SoftmaxHead, Mixture])
+def test_options_may_be_declared_or_unknown(base):
+    for options in (base.rule_options, list(base.rule_options), None):
+        config = declaring(base, options)
+        check_rule_options(lambda config, image: config(image), config, [COLORS])
+
+
+def test_the_check_of_heads_includes_their_options():
+    spec = ImageSpec(1, height=1, width=1, levels=2)
+    with pytest.raises(ContractError, match="options: draw draws other pixels"):
+        check_head(lambda config, image: declaring(SoftmaxHead, ())(image), None, images=[spec])

@@ -411,15 +411,6 @@ def test_noise_depends_on_seed_number_and_depth_alone(seed, numbers, depth):
     assert not torch.equal(found, SampleRequest(tuple(numbers), seed + 1, depth=depth).uniforms((2, 3)))
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"name": "best"}, {"reduction": 0.5}, {"name": "reduced", "reduction": -0.5}, {"temperature": 0.0}],
-)
-def test_a_rule_that_means_nothing_is_refused(options):
-    with pytest.raises(ValueError, match=r"rule|reduction|temperature"):
-        DrawRule(**options)
-
-
 def test_noise_is_the_same_in_every_version():
     expected = [[0.03994455272760311, 0.2997385115718251, 0.24759192724416212]]
     assert SampleRequest((2,), 1, depth=3).uniforms((3,)).tolist() == expected

@@ -1,0 +1,158 @@
+"""Tests that rules which change nothing are refused or told of, and that `sample` refuses wrong arguments."""
+
+import logging
+
+import pytest
+import torch
+from helpers.right_network import Net
+
+from auxar.causal import CausalDecoder, CausalPrior
+from auxar.errors import UserError
+from auxar.interfaces import DrawRule, Embedding, ImageSpec, Known
+from auxar.interfaces.rule_use import IN_RECIPE, Spelling, check_rule
+from auxar.model import Chain, Stage
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxHead
+from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_samplers import RasterSampler
+
+IMAGE = ImageSpec(1, height=4, width=4, levels=4)
+VIEW = PyramidView(PyramidConfig(factor=2), IMAGE)
+
+
+class Enlarged(Embedding):
+    """Features that are the view itself, enlarged."""
+
+    view, image, features_channels = VIEW.view, IMAGE, 1
+
+    def forward(self, view):
+        return view.float().repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+class Undeclared(SoftmaxHead):
+    rule_options = None
+
+
+def mixture(image):
+    return LogisticMixtureHead(image, 2)
+
+
+def model(decoder_head, prior_head):
+    """A chain of one stage and a prior with these heads."""
+    torch.manual_seed(0)
+    decoder = CausalDecoder(Net(IMAGE, 1, decoder_head(IMAGE)))
+    chain = Chain([Stage(VIEW, Enlarged(), decoder)], CausalPrior(Net(VIEW.view, 0, prior_head(VIEW.view))))
+    chain.sampler = RasterSampler()
+    return chain
+
+
+MIXTURES = "the heads of this model are logistic mixture heads, which have no temperature"
+NO_CENTERS = "the heads of this model are softmax heads, which have no components with centers"
+NO_SCALES = "the heads of this model are softmax heads, which have no scales to reduce"
+
+
+@pytest.mark.parametrize(
+    ("head", "rule", "message"),
+    [
+        (
+            mixture,
+            DrawRule(temperature=0.5),
+            f"temperature=0.5 changes nothing: {MIXTURES}; use temperature=1, rule='reduced' or rule='map'",
+        ),
+        (
+            mixture,
+            DrawRule("map", temperature=0.5),
+            f"temperature=0.5 changes nothing: {MIXTURES}; use temperature=1, rule='reduced' or rule='map'",
+        ),
+        (
+            SoftmaxHead,
+            DrawRule("map"),
+            f"rule='map' changes nothing: {NO_CENTERS}; use rule='ancestral' or temperature=0.8",
+        ),
+        (
+            SoftmaxHead,
+            DrawRule("reduced"),
+            f"rule='reduced' changes nothing: {NO_SCALES}; use rule='ancestral' or temperature=0.8",
+        ),
+    ],
+)
+def test_an_option_that_no_head_uses_is_refused(head, rule, message):
+    with pytest.raises(UserError) as caught:
+        model(head, head).sample(1, rule=rule)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("head", "rule"),
+    [
+        (mixture, "ancestral"),
+        (mixture, "reduced"),
+        (mixture, "map"),
+        (mixture, DrawRule("reduced", reduction=0)),
+        (SoftmaxHead, "ancestral"),
+        (SoftmaxHead, DrawRule("reduced", reduction=0)),
+        (SoftmaxHead, DrawRule(temperature=0.5)),
+        (Undeclared, DrawRule("map", temperature=0.5)),
+    ],
+)
+def test_other_rules_are_accepted_without_a_word(head, rule, caplog):
+    caplog.set_level(logging.INFO)
+    check_rule(model(head, head), rule if isinstance(rule, DrawRule) else DrawRule(rule))
+    assert not caplog.messages
+
+
+def test_an_option_that_some_factors_use_is_told(caplog):
+    caplog.set_level(logging.INFO)
+    mixed = model(mixture, SoftmaxHead)
+    check_rule(mixed, DrawRule("map", temperature=0.5), spelling=IN_RECIPE)
+    assert caplog.messages == [
+        "sampling.rule = 'map' changes nothing in prior: the heads are softmax heads, which have no components with "
+        "centers",
+        "sampling.temperature = 0.5 changes nothing in stage0: the heads are logistic mixture heads, which have no "
+        "temperature",
+    ]
+
+
+def test_only_the_heads_of_drawn_factors_count():
+    """The prior of this model draws nothing if a view is given."""
+    mixed = model(mixture, SoftmaxHead)
+    check_rule(mixed, DrawRule("map"), from_depth=1)
+    with pytest.raises(UserError) as caught:
+        check_rule(mixed, DrawRule(temperature=0.5), from_depth=1, spelling=Spelling("--{0} {1}"))
+    assert str(caught.value) == (
+        "--temperature 0.5 changes nothing: the heads of the factors that are drawn are logistic mixture heads, which "
+        "have no temperature; use --temperature 1, --rule reduced or --rule map"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"count": -1}, "count: expected an integer of at least 0, got -1"),
+        ({"count": 1.5}, "count: expected an integer of at least 0, got 1.5"),
+        ({"seed": "0"}, "seed: expected an integer, got '0'"),
+        ({"seed": 0.5}, "seed: expected an integer, got 0.5"),
+        ({"first": -1}, "first: expected an integer of at least 0, got -1"),
+        ({"batch_size": 0}, "batch_size: expected an integer of at least 1, got 0"),
+        ({"batch_size": None}, "batch_size: expected an integer of at least 1, got None"),
+        ({"rule": 3}, "rule: expected the name of a rule (ancestral, reduced, map), got 3"),
+        (
+            {"rule": "ancestrel"},
+            "rule: 'ancestrel' is unknown; did you mean 'ancestral'? (known: ancestral, map, reduced)",
+        ),
+        (
+            {"known": torch.zeros(1, 1, 4, 4)},
+            "known: expected a Known record, Known(values, mask), got an object of type Tensor",
+        ),
+    ],
+)
+def test_wrong_arguments_of_sample_are_user_errors(arguments, message):
+    with pytest.raises(UserError) as caught:
+        model(mixture, mixture).sample(**{"count": 1, **arguments})
+    assert str(caught.value) == message
+
+
+def test_sample_takes_a_seed_of_any_sign_and_known_pixels():
+    chain = model(mixture, mixture)
+    values, mask = torch.full((1, *IMAGE.shape), 3), torch.ones(1, 4, 4, dtype=torch.bool)
+    assert torch.equal(chain.sample(1, seed=-(10**20), known=Known(values, mask)), values)
