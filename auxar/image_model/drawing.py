@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import attrs
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from auxar.arguments import check_flag, described
-from auxar.errors import UserError
+from auxar.errors import UserError, did_you_mean
 from auxar.generation.conditional import Given, draw_given
 from auxar.image_model.images import Draws, Images
 from auxar.interfaces import CausalNetwork, DrawRule, Prior, Sampler, SampleRequest, evaluating
@@ -77,6 +77,14 @@ def how_to_draw(
         _sampler(chain, sampler, usual.sampler, registry),
         progress,
     )
+
+
+def check_names(options: Mapping[str, Any]) -> None:
+    """Raises `UserError` if a keyword argument is not one of `DrawOptions`."""
+    known = DrawOptions.__annotations__
+    for name in options:
+        if name not in known:
+            raise UserError(f"unknown keyword '{name}'{did_you_mean(name, known)}")
 
 
 def sample(chain: Prior, count: int, first: int, how: How) -> Images:

@@ -208,7 +208,7 @@ def _check_spec(images: Any, forms: Iterable[Form], what: str) -> None:
 def _mask(keep: Any, image: ImageSpec, count: int) -> Tensor:
     """The mask of the pixels to keep, booleans (count, h, w)."""
     shape = (image.height, image.width)
-    if isinstance(keep, str | os.PathLike):
+    if isinstance(keep, os.PathLike) or (isinstance(keep, str) and not keep.isdecimal()):
         file = Path(keep)
         try:
             content = read_file(file)

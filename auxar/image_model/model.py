@@ -277,6 +277,7 @@ class ImageModel:
         return self._draws(given.from_view(self.chain, views, depth), None, draws, options)
 
     def _draws(self, source: Given, pictures: Images | None, draws: int, options: DrawOptions) -> Draws:
+        drawing.check_names(options)
         return drawing.draws(self.chain, source, pictures, draws, self._how(**options))
 
     def _how(self, **options: Unpack[DrawOptions]) -> drawing.How:

@@ -275,6 +275,8 @@ MISTAKES = {
     "keep: expected a mask of booleans of shape (8, 8) or (2, 8, 8), got torch.uint8": (
         lambda model: model.complete(IMAGES, np.full((8, 8), 255, np.uint8))
     ),
+    "keep: expected a number of rows from 1 to 7, or a mask as bo": lambda model: model.complete(IMAGES, "4"),
+    "unknown keyword 'rul'; did you mean 'rule'?": lambda model: model.enlarge(IMAGES, rul="map"),
     "keep: the picture has 4×4 pixels; a mask of 8×8": lambda model: model.complete(IMAGES, Image.new("L", (4, 4))),
     "keep: mask.png cannot be read: No such file": lambda model: model.complete(IMAGES, "mask.png"),
     "depth: expected the depth of a view of this model, from 1 to 2, got 3": (
