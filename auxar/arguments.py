@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,11 @@ def as_paths(values: Any, name: str) -> list[Path]:
     if isinstance(values, str | os.PathLike):
         text = shown(str(os.fspath(values)))
         raise UserError(f"{name}: expected a list of paths, got the single path {text}; write [{text}]")
-    if not isinstance(values, Iterable) or isinstance(values, bytes):
-        raise UserError(f"{name}: expected a list of paths, got {described(values)}")
-    return [as_path(value, f"{name}[{number}]") for number, value in enumerate(values)]
+    try:
+        entries = list(values)
+    except TypeError:  # Tensors and arrays without dimensions have a method to iterate, which fails.
+        raise UserError(f"{name}: expected a list of paths, got {described(values)}") from None
+    return [as_path(value, f"{name}[{number}]") for number, value in enumerate(entries)]
 
 
 def check_strings(values: Any, name: str, of: str) -> None:

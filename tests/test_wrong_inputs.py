@@ -115,6 +115,7 @@ WRONG = [
     ("compare(None)", "paths: expected a list of paths, got None"),
     ("compare([model])", "paths[0]: expected a path (a string or a pathlib.Path), got an object of type ImageModel"),
     ("GivenRequest('a.png')", "paths: expected a list of paths, got the single path 'a.png'; write ['a.png']"),
+    ("GivenRequest(torch.tensor(3))", "paths: expected a list of paths, got an object of type Tensor"),
     ("GivenRequest([picture])", "paths[0]: expected a path (a string or a pathlib.Path), got an object of type Image"),
     ("GivenRequest(image)", "paths[0]: expected a path (a string or a pathlib.Path), got an object of type Tensor"),
     ("GivenRequest(['a.png'], stage='0')", "stage: expected an integer, got '0'"),
@@ -127,6 +128,18 @@ WRONG = [
         "ImageModel('runs/first')",
         "chain: expected a model, such as a Chain, got 'runs/first'; auxar.load loads the model of a run",
     ),
+    # The chain, which takes only tensors
+    ("model.chain.bits_per_dim(picture)", "image: expected a tensor of integers, got an object of type Image"),
+    ("model.chain.bits_per_dim(image.numpy())", "image: expected a tensor of integers, got an object of type ndarray"),
+    (
+        "model.chain.sample(1, known=image)",
+        "known: expected a Known with values and a mask, got an object of type Tensor",
+    ),
+    (
+        "model.chain.sample(1, known=Known(picture, image[:, 0] > 3))",
+        "known values: expected a tensor of integers, got an object of type Image",
+    ),
+    ("model.chain.sample(1, known=Known(image, 4))", "known mask: expected a tensor of booleans, got 4 (int)"),
     # Images of a wrong type
     ("model.log_prob(None)", f"{TYPES}None"),
     ("model.log_prob(3)", f"{TYPES}3 (int)"),
@@ -258,6 +271,11 @@ WRONG = [
         "images: tiny.toml cannot be read: the format is unknown or not supported; expected AVIF, BMP, GIF, "
         "JPEG, PNG, PPM, TIFF, WEBP",
     ),
+    (
+        "model.log_prob('nested')",
+        "images: there is no image in the folder nested; looked for .avif, .bmp, .gif, .jpeg, .jpg, .pbm, .pgm, .png, "
+        ".ppm, .tif, .tiff, .webp; did you mean 'nested/inner'?",
+    ),
     ("model.log_prob('')", "images: expected the path of an image or of a folder of images, got ''"),
     (
         "model.prepare(picture, resize='crop')",
@@ -266,6 +284,10 @@ WRONG = [
     (
         "model.prepare(picture.resize((10, 8)))",
         "images: the picture has 8×10 pixels; expected 8×8: pass resize='cover' (cuts off margins) or resize='stretch'",
+    ),
+    (
+        "model.prepare(picture, resize=image)",
+        "resize: expected 'none', 'cover' or 'stretch', got an object of type Tensor",
     ),
     ("model.prepare(picture, crop=20)", f"{MARGINS}20 (int)"),
     ("model.prepare(picture, crop={'upper': 2})", "crop: unknown side 'upper' (known: bottom, left, right, top)"),
@@ -293,10 +315,12 @@ def names(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNam
     model = auxar.load(run(folder / "runs" / "first", recipe))
     (folder / "runs" / "first.toml").unlink()
     (folder / "pictures").mkdir()
+    (folder / "nested" / "inner").mkdir(parents=True)
     (folder / "broken.png").write_bytes(b"no picture")
     image = torch.arange(192).reshape(1, 3, 8, 8) * 255 // 191
     picture = Image.fromarray(image[0].permute(1, 2, 0).numpy().astype(np.uint8))
-    picture.save(folder / "pictures" / "one.png")
+    for place in ("pictures", "nested/inner"):
+        picture.save(folder / place / "one.png")
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(image))
     values = {"model": model, "recipe": model.recipe, "image": image, "picture": picture, "loader": loader}
     public = {name: getattr(auxar, name) for name in auxar.__all__}

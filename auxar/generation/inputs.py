@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -101,8 +102,19 @@ def images_at(path: Path) -> list[Path]:
         raise UserError(f"there is no file or folder {one_line(str(path))}{one_line(nearest_path(path))}")
     inside = [file for file in entries(path) if _is_named_image(file) and kind(file, follow_links=True) != FOLDER]
     if not inside:
-        raise UserError(f"there is no image in the folder {path}; looked for {', '.join(EXTENSIONS)}")
+        deeper = _folder_with_images(path)
+        hint = f"; did you mean '{one_line(str(deeper))}'?" if deeper else ""
+        raise UserError(f"there is no image in the folder {path}; looked for {', '.join(EXTENSIONS)}{hint}")
     return inside
+
+
+def _folder_with_images(path: Path) -> Path | None:
+    """The first folder in a folder that has images; None if there is none that can be read."""
+    for folder in entries(path):
+        with contextlib.suppress(UserError):
+            if kind(folder) == FOLDER and any(map(_is_named_image, entries(folder))):
+                return folder
+    return None
 
 
 def _is_named_image(file: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from auxar.arguments import described
-from auxar.errors import UserError, did_you_mean
+from auxar.errors import UserError, did_you_mean, one_line
 
 NAMES = ("auto", "cpu", "cuda")
 """Names of devices. A single GPU is also named by its number, as in `cuda:1`."""
@@ -29,7 +29,7 @@ def chosen_device(device: Any) -> torch.device:
         )
     if not isinstance(device, str | torch.device):
         raise UserError(f"device: expected the name of a device, such as 'cuda', got {described(device)}")
-    name = str(device)
+    name = one_line(str(device), 100)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cpu":

@@ -25,7 +25,7 @@ def factor_log_probs(chain: Prior, images: Tensor, batch_size: Any = None) -> tu
     the default depends on their size. Raises `UserError` if `batch_size` is no positive integer, or if a GPU does not
     have enough memory for it.
     """
-    size = chunk_size(chain.image, batch_size)
+    size = min(chunk_size(chain.image, batch_size), max(1, len(images)))
     device = device_of(chain)
     found: list[list[Tensor]] = [[] for _ in chain.factors]
     with (

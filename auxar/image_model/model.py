@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from auxar.arguments import described
-from auxar.data.conversion import Preparation
 from auxar.errors import UserError
 from auxar.generation.conditional import Given
 from auxar.image_model import drawing, given
@@ -107,11 +106,6 @@ class ImageModel:
     def __repr__(self) -> str:
         return summary("ImageModel", self.factors, self.chain)
 
-    @property
-    def preparation(self) -> Preparation | None:
-        """The conversion of pictures by [data] of the recipe; None if the images of the model are no pictures."""
-        return usual_preparation(self.image, self.recipe)
-
     def prepare(self, images: Any, *, resize: str | None = None, crop: Mapping[str, int] | None = None) -> Tensor:
         """Converts pictures of any size and color as `auxar run` converts its data: uint8, shape (n, *image.shape).
 
@@ -125,7 +119,7 @@ class ImageModel:
 
         Raises `UserError` if an image cannot be read or has another size and is not resized.
         """
-        return prepared(images, self.preparation, resize, crop)
+        return prepared(images, usual_preparation(self.image, self.recipe), resize, crop)
 
     def log_prob(self, images: Any, *, batch_size: int | None = None) -> Tensor:
         """Computes log p(image) in nats for each image; a lower bound unless the model is `exact`.
@@ -143,7 +137,8 @@ class ImageModel:
 
         Their sum is `log_prob`. Arguments, results and errors are those of `log_prob`.
         """
-        return factor_log_probs(self.chain, as_batch(images, self.image, self.preparation), batch_size)
+        preparation = usual_preparation(self.image, self.recipe)
+        return factor_log_probs(self.chain, as_batch(images, self.image, preparation), batch_size)
 
     def bits_per_dim(self, images: Any, *, batch_size: int | None = None) -> Tensor:
         """Computes -log₂ p(image) divided by the number of sub-pixels (c · h · w); an upper bound unless `exact`.
@@ -213,7 +208,7 @@ class ImageModel:
 
         Raises `UserError` if the images do not fit the model.
         """
-        batch = as_batch(images, self.image, self.preparation).long()
+        batch = as_batch(images, self.image, usual_preparation(self.image, self.recipe)).long()
         return drawing.linked(self.chain, self.chain.views(batch)).views
 
     def colorize(self, images: Any, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
@@ -230,7 +225,9 @@ class ImageModel:
 
         Raises `UserError` if the model has no such view, or if an image does not fit or an argument is invalid.
         """
-        return self._draws(*given.to_colorize(self.chain, images, self.preparation), draws, options)
+        return self._draws(
+            *given.to_colorize(self.chain, images, usual_preparation(self.image, self.recipe)), draws, options
+        )
 
     def enlarge(self, images: Any, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
         """Draws images of the model's size from small images.
@@ -259,7 +256,7 @@ class ImageModel:
 
         Raises `UserError` if an image does not fit the model or an argument is invalid.
         """
-        batch = as_batch(images, self.image, self.preparation)
+        batch = as_batch(images, self.image, usual_preparation(self.image, self.recipe))
         return self._draws(*given.to_complete(self.chain, batch, keep), draws, options)
 
     def draw_given(self, views: Any, depth: int = 1, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:

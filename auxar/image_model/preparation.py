@@ -42,7 +42,7 @@ def prepared(images: Any, usual: Preparation | None, resize: Any, crop: Any) -> 
     """
     if usual is None:
         raise UserError("images: this model cannot be used with pictures, because they have 1 or 3 channels of 8 bits")
-    if resize is not None and resize not in RESIZES:
+    if resize is not None and not (isinstance(resize, str) and resize in RESIZES):
         raise UserError(f"resize: expected 'none', 'cover' or 'stretch', got {described(resize)}")
     preparation = Preparation(
         usual.image, usual.crop if crop is None else _crop(crop), usual.resize if resize is None else resize

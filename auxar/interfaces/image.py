@@ -6,6 +6,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from auxar.arguments import described
 from auxar.errors import UserError
 from auxar.interfaces.validation import at_least, at_most, integer, positive
 
@@ -62,6 +63,8 @@ class ImageSpec:
 
     def check(self, image: Tensor, what: str = "image") -> None:
         """Raises `UserError` unless `image` is an integer tensor of shape (b, channels, height, width)."""
+        if not isinstance(image, Tensor):
+            raise UserError(f"{what}: expected a tensor of integers, got {described(image)}")
         if image.dtype not in INTEGER_DTYPES:
             raise UserError(f"{what}: expected integers in [0, {self.levels}), got a tensor of {image.dtype}")
         if image.dim() != 4 or tuple(image.shape[1:]) != self.shape:

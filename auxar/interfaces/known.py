@@ -6,6 +6,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from auxar.arguments import described
 from auxar.errors import UserError
 from auxar.interfaces.image import ImageSpec, Interval
 
@@ -28,6 +29,8 @@ class Known:
     def check(self, image: ImageSpec, count: int) -> None:
         """Raises `UserError` unless values, mask and limits fit `count` images of the shape and range of `image`."""
         image.check(self.values, "known values")
+        if not isinstance(self.mask, Tensor):
+            raise UserError(f"known mask: expected a tensor of booleans, got {described(self.mask)}")
         if self.mask.dtype != torch.bool or tuple(self.mask.shape) != (count, image.height, image.width):
             found = f"{self.mask.dtype} of shape {tuple(self.mask.shape)}"
             raise UserError(f"known mask: expected booleans of shape {(count, image.height, image.width)}, got {found}")

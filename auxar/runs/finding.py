@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from auxar.errors import UserError, did_you_mean
+from auxar.errors import UserError, did_you_mean, one_line
 from auxar.files import FILE, is_file, kind, nearest_path
 from auxar.runs.format import RECORD
 from auxar.runs.layout import RunFolder
@@ -17,14 +17,15 @@ MAKES = "; `auxar run RECIPE` makes a run"
 def check_is_run(path: Path) -> None:
     """Raises `UserError` unless `path` is a folder with a recipe. The message names a run near it."""
     found = kind(path, follow_links=True)
+    name = one_line(str(path))
     if found == FILE:
-        raise UserError(f"{path} is not a run's folder: {_about_file(path)}")
+        raise UserError(f"{name} is not a run's folder: {_about_file(path)}")
     if found is None:
         beside = _runs(path.parent)
         near = did_you_mean(path.name, beside) if beside else nearest_path(path) or MAKES
-        raise UserError(f"{path} is not a run's folder: it does not exist{near}")
+        raise UserError(f"{name} is not a run's folder: it does not exist{near}")
     if not is_file(RunFolder(path).recipe):
-        raise UserError(f"{path} is not a run's folder: it has no recipe.toml{_near_folder(path)}")
+        raise UserError(f"{name} is not a run's folder: it has no recipe.toml{_near_folder(path)}")
 
 
 def _about_file(path: Path) -> str:

@@ -57,6 +57,8 @@ GENERATED = re.compile(r"^<!-- generated: .*?^<!-- end -->$", re.DOTALL | re.MUL
 NOT_IN_LAYOUT = {"__init__.py", "__main__.py", "__pycache__", "py.typed"}
 INSIDE = {"split": Split, "crop": Crop}
 HAVE_EXAMPLES = {
+    "auxar.image_model.loading",
+    "auxar.image_model.model",
     "auxar.interfaces.image",
     "auxar.interfaces.request",
     "auxar.model",
@@ -399,7 +401,7 @@ def test_references_give_signatures_defaults_and_docstrings(generate):
     pytest.importorskip("griffe", reason="the reference needs the extra 'docs': pip install '.[docs]'")
     reference = generate("python_reference")
     load = reference.item("auxar.load")
-    assert "device: str = 'cpu'," in load
+    assert "device: str | torch.device = 'auto'," in load
     assert ") -> ImageModel" in load
     spec = reference.module("auxar.interfaces.image")
     assert "- `channels: int = 3`: " in spec
