@@ -4,7 +4,7 @@
 >>> model = auxar.load("runs/quickstart")
 >>> images = model.sample(4, rule="ancestral", seed=0)
 >>> images.shape, model.bits_per_dim(images).shape
-(torch.Size([4, 3, 32, 32]), torch.Size([4]))
+((4, 3, 32, 32), torch.Size([4]))
 
 Functions (the first six are also commands of the command line; `write_views` is the command `views`, and
 `recipe_schema` is the command `schema`):
@@ -55,7 +55,9 @@ Interfaces that plugins implement:
     PixelSource     decides the value of each pixel
 
 Models:
-    ImageModel      a model: log_prob, log_probs, bits_per_dim and sample, without gradients; save writes it as a run
+    ImageModel      a model: log_prob, log_probs, bits_per_dim, sample, colorize, enlarge and complete, without
+                    gradients; save writes it as a run
+    Images, Draws   drawn images: integers that notebooks show as pictures
     Chain, Stage    a model of stages p(X | X̂) and a prior of the coarsest view; a chain is itself a prior
 
 Building blocks for plugins:
@@ -94,6 +96,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.evaluation.comparison import Comparison
     from auxar.generation.inputs import GivenRequest
     from auxar.image_model.building import build
+    from auxar.image_model.images import Draws, Images
     from auxar.image_model.loading import load
     from auxar.image_model.model import ImageModel
     from auxar.image_model.recipe_images import load_images
@@ -156,6 +159,7 @@ __all__ = [
     "DrawRule",
     "DrawSource",
     "DrawnPixels",
+    "Draws",
     "Embedding",
     "Factor",
     "FactorLogProb",
@@ -166,6 +170,7 @@ __all__ = [
     "ImageModel",
     "ImageSet",
     "ImageSpec",
+    "Images",
     "Interval",
     "Known",
     "PixelSource",
@@ -212,6 +217,7 @@ _MODULES = {
     "CausalDecoder": "causal",
     "CausalPrior": "causal",
     "DrawSource": "sources",
+    "Draws": "image_model.images",
     "ForceSource": "sources",
     "Chain": "model",
     "Comparison": "evaluation.comparison",
@@ -221,6 +227,7 @@ _MODULES = {
     "HeadChoice": "recipe.choices",
     "ImageModel": "image_model.model",
     "ImageSet": "data",
+    "Images": "image_model.images",
     "Recipe": "recipe",
     "Registry": "plugins",
     "RunFolder": "runs.layout",

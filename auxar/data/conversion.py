@@ -242,12 +242,13 @@ def _upright(picture: Image.Image) -> Image.Image:
     return picture if turn is None else picture.transpose(turn)
 
 
-def decode(encoded: bytes, mode: str) -> Image.Image:
-    """Decodes the first frame of an image file, turned upright and converted to `mode` ("L" or "RGB").
+def decode(source: bytes | Image.Image, mode: str) -> Image.Image:
+    """Decodes a picture, turned upright and converted to `mode` ("L" or "RGB").
 
-    Transparent pixels are blended onto white. Raises `BrokenImage` if the image cannot be decoded or is too large.
+    `source` is the content of an image file, of which the first frame is read, or a Pillow image. Transparent pixels
+    are blended onto white. Raises `BrokenImage` if the image cannot be decoded or is too large.
     """
-    with opened(encoded) as picture:
+    with opened(source) as picture:
         return eight_bit(picture).convert(mode)
 
 

@@ -19,15 +19,13 @@ from torch import Tensor
 from auxar.errors import UserError
 from auxar.files import replacing
 from auxar.generation.samples import batches, drawn_how, finish
-from auxar.generation.sheets import can_be_shown, labeled, save_png, to_uint8
-from auxar.interfaces import ImageSpec, Known, Prior, Sampler, SampleRequest
+from auxar.generation.sheets import SHEET_DRAWS, draws_sheet, save_png, to_uint8
+from auxar.interfaces import Known, Prior, Sampler, SampleRequest
 from auxar.recipe import SamplingConfig
 from auxar.recipe.schema import MOST_SAMPLES
 
 SHEET_ROWS = 16
 """Maximum number of given images on the sheet, which has one row for each."""
-SHEET_DRAWS = 8
-"""Maximum number of draws on the sheet for each given image."""
 
 
 @attrs.frozen(eq=False)
@@ -66,6 +64,22 @@ def check_stage(model: Prior, stage: int) -> None:
 
 
 @torch.no_grad()
+def draw_given(model: Prior, given: Given, draws: int, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
+    """Draws images from given views or known pixels, `draws` for each given image.
+
+    The image with number i · draws + j is draw j of given image i. Returns the drawn images and views by depth and, if
+    a view was given, that view as the last entry: int64, (len(request.numbers), *spec.shape), on the model's device.
+    """
+    device = next(model.parameters()).device
+    rows = torch.tensor([number // draws for number in request.numbers])
+    if given.view is not None:
+        return model.draw_from(given.view[rows].to(device), request, sampler, from_depth=given.depth)
+    assert given.known is not None
+    known = Known(given.known.values[rows].to(device), given.known.mask[rows].to(device))
+    return model.draw_views(attrs.evolve(request, known=known), sampler)
+
+
+@torch.no_grad()
 def draw_given_to_folder(
     model: Prior, given: Given, config: SamplingConfig, sampler: Sampler, folder: Path, accelerator: Accelerator
 ) -> None:
@@ -86,8 +100,7 @@ def draw_given_to_folder(
     started = time.perf_counter()
 
     def draw(indices: tuple[int, ...]) -> list[Tensor]:
-        rows = torch.tensor([index // each for index in indices])
-        return _draw(model, given, rows, config.request(indices), sampler, accelerator)
+        return draw_given(model, given, each, config.request(indices), sampler)
 
     for indices, views in batches(draw, total, spec, folder, accelerator):
         facts = _facts(model, given, views)
@@ -118,17 +131,6 @@ def draw_given_to_folder(
     accelerator.wait_for_everyone()
 
 
-def _draw(
-    model: Prior, given: Given, rows: Tensor, request: SampleRequest, sampler: Sampler, accelerator: Accelerator
-) -> list[Tensor]:
-    """The drawn images and views by depth and, if a view was given, that view as the last entry."""
-    if given.view is not None:
-        return model.draw_from(given.view[rows].to(accelerator.device), request, sampler, from_depth=given.depth)
-    assert given.known is not None
-    known = Known(given.known.values[rows].to(accelerator.device), given.known.mask[rows].to(accelerator.device))
-    return model.draw_views(attrs.evolve(request, known=known), sampler)
-
-
 def _facts(model: Prior, given: Given, views: Sequence[Tensor]) -> dict[str, Tensor]:
     """Values by their names in `draws.npz`: drawn images and views, log-likelihoods of the factors in nats, agreement.
 
@@ -157,22 +159,12 @@ def _save(path: Path, given: Given, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _sheet(model: Prior, given: Given, images: np.ndarray) -> Image.Image:
-    """A sheet with a row for each given image: the image if there is one, its view or known part, and the draws."""
+    """The sheet of the first given images and of the first draws of each."""
     specs = model.specs
-    titles: list[str] = []
-    columns: list[tuple[Tensor, ImageSpec]] = []
-    if given.image is not None:
-        titles.append("given")
-        columns.append((given.image, specs[0]))
-    if given.view is not None and can_be_shown(specs[given.depth]):
-        titles.append("view")
-        columns.append((given.view, specs[given.depth]))
-    if given.known is not None:
-        titles.append("known")
-        # Unknown pixels are gray, so that they differ from known black pixels.
-        gray = torch.full_like(given.known.values, specs[0].levels // 2)
-        columns.append((torch.where(given.known.mask[:, None], given.known.values, gray), specs[0]))
-    for draw in range(min(images.shape[1], SHEET_DRAWS)):
-        titles.append(f"draw {draw}")
-        columns.append((torch.from_numpy(images[:, draw]), specs[0]))
-    return labeled([(column[:SHEET_ROWS].cpu(), spec) for column, spec in columns], titles)
+    return draws_sheet(
+        torch.from_numpy(images[:SHEET_ROWS, :SHEET_DRAWS]),
+        specs[0],
+        given=None if given.image is None else (given.image[:SHEET_ROWS].cpu(), specs[0]),
+        view=None if given.view is None else (given.view[:SHEET_ROWS].cpu(), specs[given.depth]),
+        known=None if given.known is None else given.known.mask[:SHEET_ROWS].cpu(),
+    )

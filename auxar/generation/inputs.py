@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from auxar.arguments import as_paths, check_flag, check_integer, described
-from auxar.data.conversion import BrokenImage, Preparation, decode, read_file
+from auxar.data.conversion import Preparation, read_file
 from auxar.errors import UserError, one_line
 from auxar.files import FILE, FOLDER, entries, kind, nearest_path
 from auxar.generation.conditional import Given, check_stage
-from auxar.generation.pictures import by_channel, checked_picture, picture_values
+from auxar.generation.pictures import mask_values, picture_values, view_values
 from auxar.generation.sheets import can_be_shown
 from auxar.interfaces import ImageSpec, Known, Prior
 from auxar.recipe import DataConfig, Recipe
@@ -155,25 +155,13 @@ def read_views(files: Sequence[Path], view: ImageSpec) -> Tensor:
     for file in files:
         content = _content(file, "--given")
         _check_channels(view, file)
-        picture = checked_picture(content, view, f"--given {file}")
-        if picture.size != (view.width, view.height):
-            size = f"{picture.height}×{picture.width}"
-            raise UserError(f"--given {file} has {size} pixels; a view of {view.height}×{view.width} is expected")
-        top = view.levels - 1
-        found.append(torch.from_numpy((2 * by_channel(picture) * top + 255) // 510))
+        found.append(torch.from_numpy(view_values(content, view, f"--given {file}")))
     return torch.stack(found)
 
 
 def read_mask(path: Path, image: ImageSpec) -> Tensor:
     """Reads a mask of the pixels to keep, booleans (h, w): True where the picture is white (gray values ≥ 128)."""
-    try:
-        picture = decode(_content(path, "--keep"), "L")
-    except BrokenImage as error:
-        raise UserError(f"--keep {path} cannot be read: {error}") from None
-    if picture.size != (image.width, image.height):
-        size = f"{picture.height}×{picture.width}"
-        raise UserError(f"--keep {path} has {size} pixels; a mask of {image.height}×{image.width} is expected")
-    return torch.from_numpy(np.asarray(picture) >= 128)
+    return torch.from_numpy(mask_values(_content(path, "--keep"), image, f"--keep {path}"))
 
 
 def _kept(keep: str, image: ImageSpec) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from auxar.data.conversion import BrokenImage, Preparation, eight_bit, opened
+from auxar.data.conversion import BrokenImage, Preparation, decode, eight_bit, opened
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
 
@@ -27,6 +27,36 @@ def picture_values(source: bytes | Image.Image, preparation: Preparation, label:
     if picture.size == (image.width, image.height):
         return by_channel(picture) * image.levels // 256
     return preparation(source, name)
+
+
+def view_values(source: bytes | Image.Image, view: ImageSpec, label: str) -> np.ndarray:
+    """Converts the picture of a view, as auxar writes it, back to the view: int64, (channels, height, width).
+
+    A picture shows a value x in [0, L) as 255·x / (L - 1); each value that is read becomes the nearest x. Raises
+    `UserError`, beginning with `label`, if the picture cannot be read, or has another size or other channels.
+    """
+    picture = checked_picture(source, view, label)
+    _check_size(picture, view, label, "view")
+    return (2 * by_channel(picture) * (view.levels - 1) + 255) // 510
+
+
+def mask_values(source: bytes | Image.Image, image: ImageSpec, label: str) -> np.ndarray:
+    """Converts the picture of a mask to booleans (height, width): True where it is white (gray values of at least 128).
+
+    Raises `UserError`, beginning with `label`, if the picture cannot be read or has another size than `image`.
+    """
+    try:
+        picture = decode(source, "L")
+    except BrokenImage as error:
+        raise UserError(f"{label} cannot be read: {error}") from None
+    _check_size(picture, image, label, "mask")
+    return np.asarray(picture) >= 128
+
+
+def _check_size(picture: Image.Image, expected: ImageSpec, label: str, what: str) -> None:
+    if picture.size != (expected.width, expected.height):
+        size = f"{picture.height}×{picture.width}"
+        raise UserError(f"{label} has {size} pixels; a {what} of {expected.height}×{expected.width} is expected")
 
 
 def checked_picture(source: bytes | Image.Image, image: ImageSpec, label: str) -> Image.Image:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -22,6 +23,8 @@ SHEET_WIDTH = 896
 """Maximum total width of the enlarged images of a row, in pixels, without margins."""
 TITLE = 18
 """Height of a line of text, in pixels."""
+SHEET_DRAWS = 8
+"""Default maximum number of draws on a sheet for each given image."""
 INK = (128, 128, 128, 255)
 """Color of text: gray, which is legible on light and dark backgrounds."""
 
@@ -90,16 +93,23 @@ def growth(views: Sequence[tuple[Tensor, ImageSpec]]) -> Image.Image:
 
 
 def labeled(
-    columns: Sequence[tuple[Tensor, ImageSpec]], titles: Sequence[str], names: Sequence[str] = ()
+    columns: Sequence[tuple[Tensor, ImageSpec]],
+    titles: Sequence[str],
+    names: Sequence[str] = (),
+    zoom: int | None = None,
 ) -> Image.Image:
     """A sheet of titled columns of images (b, *spec.shape). With `names`, each row has its name on the left.
 
-    All images are enlarged to one size, which leaves room for the titles. Raises `UserError` if there are no columns or
-    no images, if the columns hold different numbers of images, or if one does not match its spec or cannot be shown.
+    All images are enlarged to one size, which leaves room for the titles. `zoom` is the enlargement of the largest
+    images; by default, small images are enlarged and large images keep their size. Raises `UserError` if there are no
+    columns or no images, if the columns hold different numbers of images, if `zoom` is less than 1, or if an image does
+    not match its spec or cannot be shown.
     """
     rows = _rows(columns)
     largest = max((spec for _, spec in columns), key=lambda spec: spec.height)
-    zoom = _zoom(largest, len(columns))
+    zoom = _zoom(largest, len(columns)) if zoom is None else zoom
+    if zoom < 1:
+        raise UserError(f"zoom of a sheet must be at least 1; got {zoom}")
     height, width = largest.height * zoom, largest.width * zoom
     # Columns are wide enough for their titles, at about 8 pixels for each character.
     width = max(width, 8 * max(len(title) for title in titles))
@@ -119,6 +129,50 @@ def labeled(
     for row, name in enumerate(names):
         middle = top + MARGIN + row * (height + MARGIN) + height // 2
         pen.text((left - 4, middle), name, fill=INK, font=font, anchor="rm")
+    return canvas
+
+
+def draws_sheet(
+    drawn: Tensor,
+    spec: ImageSpec,
+    *,
+    given: tuple[Tensor, ImageSpec] | None,
+    view: tuple[Tensor, ImageSpec] | None,
+    known: Tensor | None = None,
+    zoom: int | None = None,
+) -> Image.Image:
+    """A sheet with a row for each given image: the image, its view or its known part, and the images drawn from it.
+
+    `drawn` has shape (g, draws, *spec.shape) for g given images. `given` and `view` are images and views (g, *shape)
+    with their specs; None leaves out the column. `known` is the mask of the known pixels of the given images, booleans
+    (g, h, w). A view that cannot be shown is left out, too. Raises `UserError` as `labeled` does.
+    """
+    titles: list[str] = []
+    columns: list[tuple[Tensor, ImageSpec]] = []
+    if given is not None:
+        titles.append("given")
+        columns.append(given)
+    if view is not None and can_be_shown(view[1]):
+        titles.append("view")
+        columns.append(view)
+    if known is not None and given is not None:
+        titles.append("known")
+        # Unknown pixels are gray, so that they differ from known black pixels.
+        gray = torch.full_like(given[0], given[1].levels // 2)
+        columns.append((torch.where(known[:, None], given[0], gray), given[1]))
+    for draw in range(drawn.shape[1]):
+        titles.append(f"draw {draw}")
+        columns.append((drawn[:, draw], spec))
+    return labeled(columns, titles, zoom=zoom)
+
+
+def with_note(sheet: Image.Image, note: str) -> Image.Image:
+    """The sheet with a line of text below it."""
+    font = ImageFont.load_default(size=TITLE - 6)
+    width = max(sheet.width, 2 * MARGIN + math.ceil(font.getlength(note)))
+    canvas = Image.new("RGBA", (width, sheet.height + TITLE))
+    canvas.paste(sheet, (0, 0))
+    ImageDraw.Draw(canvas).text((MARGIN, sheet.height + TITLE // 2), note, fill=INK, font=font, anchor="lm")
     return canvas
 
 

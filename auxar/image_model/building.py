@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from os import PathLike
 
 import torch
 
+from auxar.image_model.devices import chosen_device
 from auxar.image_model.model import ImageModel
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 
 
 def build(
-    recipe: str | Path, settings: Sequence[str] = (), *, device: str = "cpu", trust_plugins: bool = False
+    recipe: str | PathLike[str],
+    settings: Sequence[str] = (),
+    *,
+    device: str | torch.device = "cpu",
+    trust_plugins: bool = False,
 ) -> ImageModel:
     """Builds the model of a recipe with untrained weights.
 
     `settings` are `key=value` strings that override keys of the recipe. The initial weights are those that `auxar run`
     begins with: they depend on `training.seed`, and PyTorch's global generator is left as it is. `chain.initialize`
-    adapts them to a batch of images. The other keys of [training] are not used. The model is in training mode.
+    adapts them to a batch of images. The other keys of [training] are not used. The model is in training mode. `device`
+    is that of `load`.
 
-    Raises `UserError` if the recipe is invalid, or if it has plugin files, which are code, and `trust_plugins` is
-    False.
+    Raises `UserError` if the recipe is invalid, if the device does not exist, or if the recipe has plugin files, which
+    are code, and `trust_plugins` is False.
 
     Examples:
         >>> import auxar
@@ -34,8 +40,9 @@ def build(
         >>> model.chain.log_prob(images).requires_grad
         True
     """
+    place = chosen_device(device)
     loaded, registry = load_recipe(recipe, settings, trust_plugins=trust_plugins)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(loaded.training.seed)  # Not the generators of GPUs, which are not restored.
         chain = build_model(loaded, registry)
-    return ImageModel(chain.to(device), loaded, registry)
+    return ImageModel(chain, loaded, registry).to(place)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from os import PathLike
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from auxar.arguments import described
+from auxar.arguments import as_path, described
 from auxar.data.conversion import Preparation
 from auxar.errors import UserError
+from auxar.generation.conditional import Given
+from auxar.image_model import drawing, given
 from auxar.image_model.devices import chosen_device
+from auxar.image_model.drawing import DrawOptions
+from auxar.image_model.images import Draws, Images
 from auxar.image_model.inputs import as_batch
 from auxar.image_model.likelihoods import device_of, factor_log_probs
 from auxar.image_model.preparation import prepared, usual_preparation
 from auxar.image_model.saving import save_as_run
-from auxar.interfaces import Factor, FactorLogProb, ImageSpec, Known, Prior
+from auxar.interfaces import DrawRule, Factor, FactorLogProb, ImageSpec, Prior, Sampler
 from auxar.interfaces.summary import summary
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
@@ -160,12 +164,169 @@ class ImageModel:
         """
         return self.log_prob(images, batch_size=batch_size) / (-math.log(2) * self.image.dims)
 
-    def sample(self, count: int, *, rule: str = "ancestral", seed: int = 0, known: Known | None = None) -> Tensor:
-        """Draws images: int64, shape (count, *image.shape)."""
-        return self.chain.sample(count, rule=rule, seed=seed, known=known)
+    def sample(
+        self,
+        n: int,
+        *,
+        rule: str | DrawRule = "ancestral",
+        reduction: float | None = None,
+        temperature: float | None = None,
+        seed: int = 0,
+        first: int = 0,
+        batch_size: int | None = None,
+        sampler: str | Sampler | None = None,
+        progress: bool = True,
+    ) -> Images:
+        """Draws `n` images. A notebook shows the result as pictures.
+
+        With the same seed and rule, the images are those of the command `auxar sample`. Up to rounding, an image
+        depends only on the model, the seed, the rule and its number, so a larger `n` gives the same images and more.
+
+        Args:
+            n: Number of images, at least 0.
+            rule: How a value is drawn from its distribution: "ancestral" draws exact samples of the model, "reduced"
+                lowers the log-scales first, and "map" draws a mixture component and takes its center. A `DrawRule` has
+                its own reduction and temperature.
+            reduction: Number that the rule "reduced" subtracts from the log-scales, at least 0; by default 0.4.
+            temperature: Divisor of the logits of softmax heads, greater than 0.
+            seed: Seed of the noise, an integer.
+            first: Number of the first image. `sample(4, first=8)` draws the last four images of `sample(12)`.
+            batch_size: Number of images drawn at once; by default that of the recipe.
+            sampler: A sampler or its name, such as "raster"; by default that of the recipe.
+            progress: Whether progress is shown if drawing takes longer than some seconds.
+
+        Raises `UserError` if an argument is invalid, or if the rule has an option that changes nothing for any head of
+        the model, such as a temperature for logistic mixtures.
+
+        Examples:
+            >>> from auxar_pixelcnn.components import LightConfig, light_prior
+            >>> model = ImageModel(light_prior(LightConfig(filters=4, blocks=1), ImageSpec(height=8, width=8)))
+            >>> images = model.sample(4)
+            >>> images
+            <Images: 4 images of 8×8×3 with 256 levels>
+            >>> images[0].to_pil().size
+            (8, 8)
+            >>> model.complete(images, keep=4, draws=2)
+            <Draws: 2 draws for each of 4 images of 8×8×3 with 256 levels>
+        """
+        how = self._how(
+            rule=rule,
+            reduction=reduction,
+            temperature=temperature,
+            seed=seed,
+            batch_size=batch_size,
+            sampler=sampler,
+            progress=progress,
+        )
+        return drawing.sample(self.chain, n, first, how)
+
+    def views(self, images: Any) -> tuple[Images, ...]:
+        """Computes the views of images, by depth: the images at depth 0, and their k-th views at depth k.
+
+        Raises `UserError` if the images do not fit the model.
+
+        Examples:
+            >>> import auxar
+            >>> model = auxar.load("runs/quickstart")
+            >>> [view.shape for view in model.views(model.sample(2))]
+            [(2, 3, 32, 32), (2, 3, 16, 16), (2, 3, 8, 8)]
+        """
+        batch = as_batch(images, self.image, usual_preparation(self.image, self.recipe)).long()
+        return drawing.linked(self.chain, self.chain.views(batch)).views
+
+    def colorize(self, images: Any, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
+        """Draws color images that have the gray view of the given images.
+
+        The model needs a view with one channel of an image with three, such as `grayscale`. The given images may be
+        gray or in color. They have the size of the model's images, or of the images that the gray view is computed
+        from if these are smaller; then the larger images are drawn, too. A gray image is taken as equal red, green and
+        blue, and its view is computed from it. The gray views of this model, as in `model.views(images)[1]`, are used
+        as they are.
+
+        `draws` is the number of images for each given image. The keywords are those of `sample`, without `first`. Draw
+        j of given image i has the noise of image number i · draws + j, as in `auxar sample --given`.
+
+        Raises `UserError` if the model has no such view, or if an image does not fit or an argument is invalid.
+
+        Examples:
+            >>> from PIL import Image
+            >>> import auxar
+            >>> settings = ["data.path=noto-emoji", "image={ height = 8, width = 8 }", "stage[0].decoder.filters=8"]
+            >>> model = auxar.build("small/grayscale_cifar10", settings)
+            >>> model.colorize(Image.new("L", (8, 8), 200), draws=2)
+            <Draws: 2 draws for each of 1 image of 8×8×3 with 256 levels, drawn from 8×8×1 with 16 levels>
+        """
+        return self._draws(
+            *given.to_colorize(self.chain, images, usual_preparation(self.image, self.recipe)), draws, options
+        )
+
+    def enlarge(self, images: Any, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
+        """Draws images of the model's size from small images.
+
+        The given images have the size of one of the model's views that are smaller than its images. They are taken as
+        this view. An image of the model's full size is drawn again from its own largest smaller view, so that the draws
+        can be compared with it.
+
+        `draws` is the number of images for each given image. The keywords are those of `sample`, without `first`. Draw
+        j of given image i has the noise of image number i · draws + j, as in `auxar sample --given`.
+
+        Raises `UserError` if the model has no smaller view, or if an image does not fit or an argument is invalid.
+
+        Examples:
+            >>> from PIL import Image
+            >>> import auxar
+            >>> model = auxar.load("runs/quickstart")
+            >>> model.enlarge(Image.new("RGB", (16, 16), "red"), draws=2).shape
+            (1, 2, 3, 32, 32)
+        """
+        return self._draws(*given.to_enlarge(self.chain, images), draws, options)
+
+    def complete(self, images: Any, keep: Any, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
+        """Keeps a part of the given images and draws the rest.
+
+        `keep` is the number of upper rows to keep, or a mask that is true (white) where pixels are kept: booleans of
+        shape (height, width) or (g, height, width) for g images, a Pillow image, or the path of a picture. Upper rows
+        are completed by exact samples if the model has no views. With views or other masks, completions are plausible,
+        but they are not exact samples.
+
+        `draws` is the number of images for each given image. The keywords are those of `sample`, without `first`. Draw
+        j of given image i has the noise of image number i · draws + j, as in `auxar sample --given`.
+
+        Raises `UserError` if an image does not fit the model or an argument is invalid.
+
+        Examples:
+            >>> from PIL import Image
+            >>> import auxar
+            >>> model = auxar.load("runs/quickstart")
+            >>> model.complete(Image.new("RGB", (32, 32), "red"), keep=16, draws=2).shape
+            (1, 2, 3, 32, 32)
+        """
+        batch = as_batch(images, self.image, usual_preparation(self.image, self.recipe))
+        return self._draws(*given.to_complete(self.chain, batch, keep), draws, options)
+
+    def draw_given(self, views: Any, depth: int = 1, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
+        """Draws images from views at a depth: exact samples of p(image | view).
+
+        `views` are integers of shape (g, *spec.shape) for the spec of this depth, or pictures as auxar writes them, in
+        which a value x of L levels is 255·x / (L - 1). If the view's stage is restricted, every drawn image has the
+        given view.
+
+        `draws` is the number of images for each given view. The keywords are those of `sample`, without `first`. Draw
+        j of given view i has the noise of image number i · draws + j, as in `auxar sample --given`.
+
+        Raises `UserError` if the model has no view at this depth, or if a view does not fit or an argument is invalid.
+
+        Examples:
+            >>> import auxar
+            >>> model = auxar.load("runs/quickstart")
+            >>> views = model.views(model.sample(3))
+            >>> model.draw_given(views[2], depth=2, draws=4).shape
+            (3, 4, 3, 32, 32)
+        """
+        return self._draws(given.from_view(self.chain, views, depth), None, draws, options)
 
     def save(
-        self, path: str | Path, *, only: Sequence[str] = (), steps: int | Mapping[str, int] | None = None
+        self, path: str | PathLike[str], *, only: Sequence[str] = (), steps: int | Mapping[str, int] | None = None
     ) -> RunFolder:
         """Saves the model as a run: a folder that `load`, `evaluate`, `sample` and all other commands accept.
 
@@ -191,5 +352,12 @@ class ImageModel:
                 "ImageModel(chain, recipe, registry) adds both results of auxar.load_recipe to a chain"
             )
         return save_as_run(
-            Path(path), self.chain, self.recipe, self.registry, only=only, steps=steps, origins=self.origins
+            as_path(path, "path"), self.chain, self.recipe, self.registry, only=only, steps=steps, origins=self.origins
         )
+
+    def _draws(self, source: Given, pictures: Images | None, draws: int, options: DrawOptions) -> Draws:
+        drawing.check_names(options)
+        return drawing.draws(self.chain, source, pictures, draws, self._how(**options))
+
+    def _how(self, **options: Unpack[DrawOptions]) -> drawing.How:
+        return drawing.how_to_draw(self.chain, self.recipe, self.registry, **options)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from auxar.arguments import described
 from auxar.errors import UserError, shown
 from auxar.interfaces.factor import Factor
 from auxar.interfaces.image import ImageSpec
@@ -145,8 +146,7 @@ class Prior(nn.Module, abc.ABC):
         check_rule(self, rule)
         if known is not None:
             if not isinstance(known, Known):
-                expected = "expected a Known record, Known(values, mask)"
-                raise UserError(f"known: {expected}, got an object of type {type(known).__name__}")
+                raise UserError(f"known: expected a Known with values and a mask, got {described(known)}")
             known.check(self.image, count)
         images = []
         with evaluating(self):

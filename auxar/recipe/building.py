@@ -28,11 +28,17 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
     """
     with device(on), WithoutDrawing() if device(on).type == "meta" else contextlib.nullcontext():
         model = _build_chain(recipe, registry)
-    model.sampler = _build_sampler(recipe, registry)
+    model.sampler = build_sampler(recipe.sampling.sampler, registry, "sampling.sampler")
     for network in model.modules():
         if isinstance(network, CausalNetwork):
             model.sampler.check(network)
     return model
+
+
+def build_sampler(choice: ComponentChoice, registry: Registry, path: str) -> Sampler:
+    """Builds a sampler. Raises `UserError`, with the key `path`, if it is unknown or its options are invalid."""
+    sampler: Sampler = _build(registry, "sampler", choice, path)
+    return sampler
 
 
 def own_sampler(model: Prior) -> Sampler:
@@ -67,11 +73,6 @@ def sizes_in_64_bits() -> Iterator[None]:
         if "overflow" not in str(error).lower():
             raise
         raise UserError("expected tensors of less than 2^63 bytes; the image, batch or network is too large") from None
-
-
-def _build_sampler(recipe: Recipe, registry: Registry) -> Sampler:
-    found: Sampler = _build(registry, "sampler", recipe.sampling.sampler, "sampling.sampler")
-    return found
 
 
 def _build_chain(recipe: Recipe, registry: Registry) -> Prior:

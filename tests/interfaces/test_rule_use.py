@@ -156,7 +156,7 @@ def test_only_the_heads_of_drawn_factors_count():
         ),
         (
             {"known": torch.zeros(1, 1, 4, 4)},
-            "known: expected a Known record, Known(values, mask), got an object of type Tensor",
+            "known: expected a Known with values and a mask, got an object of type Tensor",
         ),
     ],
 )

@@ -272,7 +272,9 @@ def test_earlier_samples_are_kept_if_none_can_be_drawn(finished, pictures, tmp_p
     def fail(*_: object) -> None:
         raise UserError("engine")
 
-    monkeypatch.setattr("auxar.generation.conditional._draw" if given else "auxar.generation.samples.draw_views", fail)
+    monkeypatch.setattr(
+        "auxar.generation.conditional.draw_given" if given else "auxar.generation.samples.draw_views", fail
+    )
     assert refusal(sample, finished, request, images=1, out=out) == "engine"
     assert snapshot(tmp_path) == before
     assert "stopped after" not in caplog.text

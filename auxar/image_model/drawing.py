@@ -1,0 +1,181 @@
+"""Drawing of images from a model: the options that say how, samples, and draws from given views or known pixels."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.arguments import check_flag, described
+from auxar.errors import UserError, did_you_mean
+from auxar.generation.conditional import Given, draw_given
+from auxar.image_model.images import Draws, Images
+from auxar.interfaces import CausalNetwork, DrawRule, Prior, Sampler, SampleRequest, evaluating
+from auxar.interfaces.rule_use import check_rule
+from auxar.plugins import Registry, load_plugins
+from auxar.progress import progress_bar
+from auxar.recipe import Recipe, SamplingConfig
+from auxar.recipe.building import build_sampler
+from auxar.recipe.schema import MOST_IMAGES, MOST_SAMPLES, ComponentChoice
+
+BAR_AFTER = 2.0
+"""Seconds after which a progress bar appears."""
+MOST_SEED = 2**63 - 1
+"""The largest seed."""
+
+
+class DrawOptions(TypedDict, total=False):
+    """The keyword arguments of all functions that draw; `ImageModel.sample` describes them."""
+
+    rule: str | DrawRule
+    reduction: float | None
+    temperature: float | None
+    seed: int
+    batch_size: int | None
+    sampler: str | Sampler | None
+    progress: bool
+
+
+@attrs.frozen
+class How:
+    """How images are drawn: checked values of all `DrawOptions`."""
+
+    rule: DrawRule
+    seed: int
+    batch_size: int
+    sampler: Sampler
+    progress: bool
+
+
+def how_to_draw(
+    chain: Prior,
+    recipe: Recipe | None,
+    registry: Registry | None,
+    *,
+    rule: str | DrawRule = "ancestral",
+    reduction: float | None = None,
+    temperature: float | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    sampler: str | Sampler | None = None,
+    progress: bool = True,
+) -> How:
+    """Checks the options of drawing and fills in the defaults; `ImageModel.sample` describes the options.
+
+    Raises `UserError` if an option is invalid.
+    """
+    check_flag(progress, "progress")
+    usual = SamplingConfig() if recipe is None else recipe.sampling
+    return How(
+        _rule(rule, reduction, temperature),
+        integer("seed", seed, -MOST_SEED - 1, MOST_SEED),
+        usual.batch_size if batch_size is None else integer("batch_size", batch_size, 1, MOST_IMAGES),
+        _sampler(chain, sampler, usual.sampler, registry),
+        progress,
+    )
+
+
+def check_names(options: Mapping[str, Any]) -> None:
+    """Raises `UserError` if a keyword argument is not one of `DrawOptions`."""
+    known = DrawOptions.__annotations__
+    for name in options:
+        if name not in known:
+            raise UserError(f"unknown keyword '{name}'{did_you_mean(name, known)}")
+
+
+def sample(chain: Prior, count: int, first: int, how: How) -> Images:
+    """Draws the images with numbers first … first + count - 1, with the views that they are drawn from."""
+    count = integer("n", count, 0, MOST_SAMPLES)
+    first = integer("first", first, 0, MOST_SAMPLES)
+    check_rule(chain, how.rule)
+    numbers = range(first, first + count)
+    views = _drawn(chain, numbers, how, lambda request: chain.draw_views(request, how.sampler))
+    found = [torch.cat(parts) for parts in zip(*views, strict=True)]
+    return linked(chain, found or [torch.empty((0, *spec.shape), dtype=torch.int64) for spec in chain.specs])
+
+
+def draws(chain: Prior, given: Given, pictures: Images | None, count: int, how: How) -> Draws:
+    """Draws `count` images for each given image, exactly as `auxar sample --given` does.
+
+    `pictures` are the given images as the result shows them; None if views were given.
+    """
+    count = integer("draws", count, 1, MOST_SAMPLES)
+    check_rule(chain, how.rule, from_depth=None if given.view is None else given.depth)
+    source = given.view if given.known is None else given.known.values
+    assert source is not None
+    total = integer("draws times the number of given images", len(source) * count, 0, MOST_SAMPLES)
+    views = _drawn(chain, range(total), how, lambda request: draw_given(chain, given, count, request, how.sampler))
+    specs = chain.specs if given.view is None else chain.specs[: given.depth + 1]
+    found = [torch.cat(parts) for parts in zip(*views, strict=True)]
+    found = found or [torch.empty((0, *spec.shape), dtype=torch.int64) for spec in specs]
+    images = linked(chain, [view.view(len(source), count, *view.shape[1:]) for view in found])
+    known = None if given.known is None else given.known.mask
+    return Draws(images.tensor, images.spec, images.view, pictures, known)
+
+
+def linked(chain: Prior, views: Sequence[Tensor]) -> Images:
+    """Images and their views by depth as `Images`, of which each holds its view."""
+    found: Images | None = None
+    for tensor, spec in reversed(list(zip(views, chain.specs, strict=False))):
+        found = Images(tensor, spec, found)
+    assert found is not None
+    return found
+
+
+def integer(name: str, value: Any, least: int, most: int) -> int:
+    """The value of an argument as an integer. Raises `UserError` if it is not an integer, or out of range."""
+    try:
+        found = operator.index(value)
+    except TypeError:
+        found = None
+    if found is None or isinstance(value, bool) or not least <= found <= most:
+        raise UserError(f"{name}: expected an integer from {least:,} to {most:,}, got {described(value)}")
+    return found
+
+
+@torch.no_grad()
+def _drawn(chain: Prior, numbers: range, how: How, draw: Callable[[SampleRequest], list[Tensor]]) -> list[list[Tensor]]:
+    """Draws the images with these numbers in batches. Returns the images and views by depth of each batch."""
+    found = []
+    with (
+        evaluating(chain),
+        progress_bar(
+            total=len(numbers), desc="sampling", unit="image", disable=not how.progress, delay=BAR_AFTER, leave=False
+        ) as progress,
+    ):
+        for start in range(0, len(numbers), how.batch_size):
+            batch = tuple(numbers[start : start + how.batch_size])
+            found.append([view.cpu() for view in draw(SampleRequest(batch, how.seed, how.rule))])
+            progress.update(len(batch))
+    return found
+
+
+def _rule(rule: str | DrawRule, reduction: float | None, temperature: float | None) -> DrawRule:
+    options = {"reduction": reduction, "temperature": temperature}
+    given = {name: value for name, value in options.items() if value is not None}
+    if not isinstance(rule, DrawRule):
+        return DrawRule(rule, **given)
+    if given:
+        raise UserError(f"{', '.join(given)}: a DrawRule has its own; set DrawRule(…, {next(iter(given))}=…)")
+    return rule
+
+
+def _sampler(chain: Prior, sampler: str | Sampler | None, usual: ComponentChoice, registry: Registry | None) -> Sampler:
+    """The sampler that is given, or named, or the model's own; the usual one if the model has none."""
+    if isinstance(sampler, Sampler):
+        found = sampler
+    elif sampler is None and chain.sampler is not None:
+        return chain.sampler
+    elif sampler is None or isinstance(sampler, str):
+        choice = usual if sampler is None else ComponentChoice(sampler)
+        found = build_sampler(choice, load_plugins() if registry is None else registry, "sampler")
+    else:
+        raise UserError(f"sampler: expected the name of a sampler or a Sampler, got {described(sampler)}")
+    for network in chain.modules():
+        if isinstance(network, CausalNetwork):
+            found.check(network)
+    return found

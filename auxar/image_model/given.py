@@ -1,0 +1,275 @@
+"""Conversion of the images that a user gives to the views or known pixels that other images are drawn from."""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from auxar.arguments import described
+from auxar.data.conversion import BrokenImage, Preparation, WrongSize, opened, read_file
+from auxar.errors import UserError, one_line
+from auxar.generation.conditional import Given
+from auxar.generation.pictures import mask_values, picture_values, view_values
+from auxar.image_model.arrays import Array, fitted
+from auxar.image_model.images import Images
+from auxar.image_model.inputs import gathered
+from auxar.interfaces import ImageSpec, Known, Prior
+from auxar.recipe import Crop
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Form:
+    """A form in which images can be given: those of one depth, or gray images instead of its images in color."""
+
+    depth: int
+    """Depth of the images that the form is converted to."""
+    spec: ImageSpec
+    """Shape and range of an image as it is given."""
+    repeat: int = 1
+    """Number of times that the channel of a gray image is repeated."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.spec.height, self.spec.width
+
+    def array(self, array: Array, label: str) -> Tensor:
+        """Converts integers in this form to a batch. Raises `UserError`, beginning with `label`, if they do not fit."""
+        batch = fitted(array, self.spec, label, resizable=False)
+        return batch.expand(-1, self.repeat, -1, -1) if self.repeat > 1 else batch
+
+    def picture(self, source: bytes | Image.Image, label: str) -> np.ndarray:
+        """Converts a picture in this form to the values of an image, (c, h, w), as training and `--as-view` do.
+
+        Raises `UserError`, beginning with `label`, if the picture cannot be read or does not fit.
+        """
+        if self.spec.channels not in (1, 3) or self.spec.levels > 256:
+            raise UserError(f"{label} is a picture, which cannot show values of {self.spec}; give a tensor of integers")
+        if self.depth == 0:
+            values = picture_values(source, Preparation(self.spec, Crop(), "none"), label, label)
+        else:
+            values = view_values(source, self.spec, label)
+        return np.repeat(values, self.repeat, axis=0)
+
+
+def from_view(chain: Prior, views: Any, depth: Any) -> Given:
+    """Converts views at a depth: integers, or pictures in the form that auxar writes.
+
+    Raises `UserError` if there is no view at this depth, or if the views do not fit.
+    """
+    _needs_views(chain, "drawing from a view")
+    deepest = len(chain.specs) - 1
+    if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= deepest:
+        raise UserError(
+            f"depth: expected the depth of a view of this model, from 1 to {deepest}, got {described(depth)}"
+        )
+    form = Form(depth, chain.specs[depth])
+    _check_spec(views, [form], "views")
+    return Given((), depth, gathered(views, form.array, lambda *what: form.picture(*what[:2]), "views").long(), None)
+
+
+def to_enlarge(chain: Prior, images: Any) -> tuple[Given, Images | None]:
+    """Converts images to enlarge: views that are smaller than the image, or images, whose first smaller view is used.
+
+    Also returns the given images; None if they are views. Raises `UserError` if the model has no smaller view, or if
+    the images do not fit.
+    """
+    _needs_views(chain, "enlarging")
+    specs, smaller = chain.specs, _smaller(chain)
+    if not smaller:
+        raise UserError(f"enlarging needs a view that is smaller than the image; {_abilities(chain)}")
+    expected = (
+        f"this model enlarges images of {_sizes(specs[depth] for depth in smaller)} pixels, and draws images of "
+        f"{_sizes(specs[:1])} again from their view of {_sizes([specs[smaller[0]]])}"
+    )
+    depth, found = _Reading([Form(depth, specs[depth]) for depth in (*smaller, 0)], expected).read(images)
+    if depth:
+        return Given((), depth, found, None), None
+    return Given((), smaller[0], chain.views(found, smaller[0])[smaller[0]], found), Images(found, specs[0])
+
+
+def to_colorize(chain: Prior, images: Any, preparation: Preparation | None) -> tuple[Given, Images | None]:
+    """Converts gray or color images to colorize to the first gray view that the model computes from a color image.
+
+    Also returns the given images; None if they are gray views. Raises `UserError` if the model has no such view, or if
+    the images do not fit. `preparation` is the conversion of pictures of other sizes.
+    """
+    specs, gray = chain.specs, _gray(chain)
+    if gray is None:
+        raise UserError(f"coloring needs a gray view, and this model has none; {_abilities(chain)}")
+    if isinstance(images, Images) and images.spec == specs[gray]:
+        return from_view(chain, images, gray), None
+    depths = sorted({gray - 1, *([0] if specs[0].channels == 3 else [])}, reverse=True)
+    forms = [
+        form
+        for depth in depths
+        for form in (Form(depth, specs[depth]), Form(depth, attrs.evolve(specs[depth], channels=1), repeat=3))
+    ]
+    expected = f"this model colors images of {_sizes(specs[depth] for depth in reversed(depths))} pixels"
+    depth, found = _Reading(forms, expected, preparation if depths[-1] == 0 else None).read(images)
+    stages, _ = chain.parts()
+    view = found
+    for stage in stages[depth:gray]:
+        view = stage.view_of(view)
+    return Given((), gray, view, None), Images(found, specs[depth])
+
+
+def to_complete(chain: Prior, images: Tensor, keep: Any) -> tuple[Given, Images]:
+    """Converts images (g, *image.shape) and the part of them to keep to known pixels. Also returns the images.
+
+    `keep` is described at `ImageModel.complete`. Raises `UserError` if it is invalid.
+    """
+    images = images.long()
+    known = Known(images, _mask(keep, chain.image, len(images)))
+    return Given((), 1, None, images, known), Images(images, chain.image)
+
+
+class _Reading:
+    """Converts images to a batch at the depth of the first form that they fit. All have to be of one depth.
+
+    `expected` is the end of messages about a wrong size. `preparation` converts pictures of other sizes to images.
+    """
+
+    def __init__(self, forms: Sequence[Form], expected: str, preparation: Preparation | None = None) -> None:
+        self.forms = forms
+        self.expected = expected
+        self.preparation = preparation
+        self._depth: int | None = None
+
+    def read(self, images: Any) -> tuple[int, Tensor]:
+        """Returns the depth of the images and their batch: int64, (n, *spec.shape)."""
+        _check_spec(images, self.forms, "images")
+        batch = gathered(images, self._from_array, self._from_picture, "images").long()
+        assert self._depth is not None
+        return self._depth, batch
+
+    def _from_array(self, array: Array, label: str) -> Tensor:
+        shape = tuple(array.shape)
+        sizes = {shape[-2:], shape[-3:-1]} if isinstance(array, np.ndarray) else {shape[-2:]}
+        fitting = [form for form in self.forms if form.size in sizes]
+        if not fitting:
+            raise UserError(f"{label}: got the shape {shape}; {self.expected}")
+        return self._first(fitting, label, lambda form: form.array(array, label))
+
+    def _from_picture(self, source: bytes | Image.Image, label: str, name: str) -> np.ndarray:
+        try:
+            with opened(source) as picture:
+                size = picture.height, picture.width
+        except BrokenImage as error:
+            raise UserError(f"{label} cannot be read: {error}") from None
+        if fitting := [form for form in self.forms if form.size == size]:
+            return self._first(fitting, label, lambda form: form.picture(source, label))
+        advice = ""
+        if self.preparation is not None:
+            advice = "; model.prepare(images, resize='cover') resizes pictures"
+            with contextlib.suppress(WrongSize):
+                values = self.preparation(source, name)
+                self._found(0, label)
+                return values
+        raise UserError(f"{label} has {size[0]}×{size[1]} pixels; {self.expected}{advice}")
+
+    def _first(self, forms: Sequence[Form], label: str, convert: Callable[[Form], T]) -> T:
+        """The result of the first form that can convert the image. Raises the error of the first form if none can."""
+        problems = []
+        for form in forms:
+            try:
+                found = convert(form)
+            except UserError as error:
+                problems.append(error)
+            else:
+                self._found(form.depth, label)
+                return found
+        raise problems[0]
+
+    def _found(self, depth: int, label: str) -> None:
+        if self._depth not in (None, depth):
+            raise UserError(f"{label}: expected an image of the same kind and size as the one before; {self.expected}")
+        self._depth = depth
+
+
+def _check_spec(images: Any, forms: Iterable[Form], what: str) -> None:
+    """Raises `UserError` for `Images` with another shape or range than all forms. Integers alone do not show it."""
+    if isinstance(images, Images) and images.spec not in (specs := [form.spec for form in forms]):
+        raise UserError(f"{what}: got images of {images.spec}; expected {' or '.join(map(str, specs))}")
+
+
+def _mask(keep: Any, image: ImageSpec, count: int) -> Tensor:
+    """The mask of the pixels to keep, booleans (count, h, w)."""
+    shape = (image.height, image.width)
+    if isinstance(keep, os.PathLike) or (isinstance(keep, str) and not keep.isdecimal()):
+        file = Path(keep)
+        try:
+            content = read_file(file)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"keep: {one_line(str(file))} cannot be read: {reason}") from None
+        mask = torch.from_numpy(mask_values(content, image, f"keep: {one_line(str(file))}"))
+    elif isinstance(keep, Image.Image):
+        mask = torch.from_numpy(mask_values(keep, image, "keep: the picture"))
+    elif isinstance(keep, Tensor | np.ndarray) and keep.ndim:
+        mask = torch.as_tensor(keep).cpu()
+        if mask.dtype != torch.bool or tuple(mask.shape) not in (shape, (count, *shape)):
+            found = f"{mask.dtype} of shape {tuple(mask.shape)}"
+            raise UserError(f"keep: expected a mask of booleans of shape {shape} or {(count, *shape)}, got {found}")
+    else:
+        mask = (torch.arange(image.height) < _rows(keep, image))[:, None].expand(shape)
+    return mask.expand(count, *shape)
+
+
+def _rows(keep: Any, image: ImageSpec) -> int:
+    try:
+        rows = -1 if isinstance(keep, bool) else operator.index(keep)
+    except TypeError:
+        rows = -1
+    if not 0 < rows < image.height:
+        raise UserError(
+            f"keep: expected a number of rows from 1 to {image.height - 1}, or a mask as booleans of shape "
+            f"{(image.height, image.width)}, as a picture or as the path of a picture, got {described(keep)}"
+        )
+    return rows
+
+
+def _needs_views(chain: Prior, what: str) -> None:
+    if len(chain.specs) == 1:
+        raise UserError(f"{what} needs a view, and this model has none; {_abilities(chain)}")
+
+
+def _smaller(chain: Prior) -> list[int]:
+    """Depths of the views that have fewer rows or columns than the image."""
+    first = chain.image
+    return [depth for depth, spec in enumerate(chain.specs) if (spec.height, spec.width) != (first.height, first.width)]
+
+
+def _gray(chain: Prior) -> int | None:
+    """Depth of the first view with one channel of an image with three channels; None if there is none."""
+    specs = chain.specs
+    return next((k for k in range(1, len(specs)) if (specs[k - 1].channels, specs[k].channels) == (3, 1)), None)
+
+
+def _abilities(chain: Prior) -> str:
+    """What the model can do, for messages about what it cannot do."""
+    can = []
+    if _gray(chain) is not None:
+        can.append("color gray images")
+    if smaller := _smaller(chain):
+        can.append(f"enlarge images of {_sizes(chain.specs[depth] for depth in smaller)} pixels")
+    if len(chain.specs) > 1:
+        can.append("draw images from views (draw_given)")
+    return f"it can {', '.join([*can, 'complete images'])}"
+
+
+def _sizes(specs: Iterable[ImageSpec]) -> str:
+    """Different sizes in pixels, as text."""
+    return " or ".join(dict.fromkeys(f"{spec.height}×{spec.width}" for spec in specs))
