@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,10 @@ logger = logging.getLogger("auxar")
 
 
 def run(
-    path: str | Path,
+    path: str | PathLike[str],
     *,
     settings: Sequence[str] = (),
-    out: str | Path | None = None,
+    out: str | PathLike[str] | None = None,
     only: Sequence[str] = (),
     trust_plugins: bool = False,
 ) -> RunFolder:

@@ -133,7 +133,7 @@ WRONG = [
     ("model.chain.bits_per_dim(image.numpy())", "image: expected a tensor of integers, got an object of type ndarray"),
     (
         "model.chain.sample(1, known=image)",
-        "known: expected a Known record, Known(values, mask), got an object of type Tensor",
+        "known: expected a Known with values and a mask, got an object of type Tensor",
     ),
     (
         "model.chain.sample(1, known=Known(picture, image[:, 0] > 3))",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence, Sized
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -26,7 +27,12 @@ BATCH_VALUES = 2**22
 
 
 def write_views(
-    path: str | Path, depth: int, out: str | Path, *, settings: Sequence[str] = (), trust_plugins: bool = False
+    path: str | PathLike[str],
+    depth: int,
+    out: str | PathLike[str],
+    *,
+    settings: Sequence[str] = (),
+    trust_plugins: bool = False,
 ) -> Path:
     """Writes the images of a recipe's data set at a depth of its chain as parquet, and returns the path of the result.
 

@@ -50,8 +50,15 @@ class Images:
         <Images: 4 images of 4×4×3 with 256 levels>
         >>> images.shape, images[1:].shape, images[0].shape
         ((4, 3, 4, 4), (3, 3, 4, 4), (3, 4, 4))
-        >>> images[0].to_pil().size
-        (4, 4)
+        >>> images[0].to_pil().size, images.sheet(columns=2).size
+        ((4, 4), (262, 262))
+        >>> images.numpy().dtype, [image.shape for image in images[:2]]
+        (dtype('int64'), [(3, 4, 4), (3, 4, 4)])
+        >>> images.save("four.png")
+        PosixPath('four.png')
+        >>> images.save("four.png")
+        Traceback (most recent call last):
+        auxar.errors.UserError: four.png exists; images are never saved over an existing file
     """
 
     tensor: Tensor = attrs.field(converter=_integers)
@@ -197,6 +204,15 @@ class Draws(Images):
 
     `tensor` has shape (g, draws, channels, height, width) for g given images. `draws[0]` has the draws of the first
     given image, and `draws[0][1]` is a single image. The sheet has a row for each given image.
+
+    Examples:
+        >>> import auxar
+        >>> model = auxar.load("runs/quickstart")
+        >>> draws = model.enlarge(model.sample(3), draws=2)
+        >>> draws
+        <Draws: 2 draws for each of 3 images of 32×32×3 with 256 levels, drawn from 16×16×3 with 256 levels>
+        >>> draws.sheet().height > draws[:1].sheet().height
+        True
     """
 
     given: Images | None = None

@@ -55,10 +55,16 @@ class ImageModel:
         >>> model = ImageModel(Chain([stage], light_prior(small, view.view)))
         >>> model  # doctest: +ELLIPSIS
         ImageModel(p(8×8×3 | 4×4×3) · p(4×4×3), ... parameters, cpu)
+        >>> model.to("cpu").device
+        device(type='cpu')
+        >>> model.prepare(torch.zeros(20, 30, 3, dtype=torch.uint8).numpy(), resize="cover").shape
+        torch.Size([1, 3, 8, 8])
         >>> images = torch.randint(0, 256, (5, 3, 8, 8))
         >>> bits = model.bits_per_dim(images)
         >>> bits.shape, bits.dtype, bits.requires_grad
         (torch.Size([5]), torch.float64, False)
+        >>> torch.allclose(model.log_prob(images), -bits * math.log(2) * 8 * 8 * 3)
+        True
         >>> torch.allclose(model.bits_per_dim(images[0].permute(1, 2, 0).numpy()), bits[:1])
         True
         >>> [(factor.factor, factor.log_prob.shape) for factor in model.log_probs(images)]

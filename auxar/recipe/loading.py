@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ MOST_BYTES = 2**20
 
 
 def load_recipe(
-    path: str | Path,
+    path: str | PathLike[str],
     settings: Sequence[str] = (),
     *,
     sampling: Mapping[str, Any] | None = None,

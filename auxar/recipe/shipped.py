@@ -10,6 +10,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterator
+from os import PathLike
 from pathlib import Path
 
 import attrs
@@ -57,7 +58,7 @@ def list_recipes() -> list[ShippedRecipe]:
     return [_described(name, path) for name, path in _files().items()]
 
 
-def find_recipe(path: str | Path) -> tuple[Path, str | None]:
+def find_recipe(path: str | PathLike[str]) -> tuple[Path, str | None]:
     """Finds the file of a recipe that is given by its path or by the name of a shipped recipe.
 
     Returns the file, and the name if the recipe was found by name. A file that exists wins over a shipped recipe. The
@@ -71,7 +72,7 @@ def find_recipe(path: str | Path) -> tuple[Path, str | None]:
     return path, None
 
 
-def run_name(path: str | Path) -> str:
+def run_name(path: str | PathLike[str]) -> str:
     """Returns the name of the default run folder of a recipe: its name if it is shipped, or that of its file."""
     file, name = find_recipe(path)
     return name or file.stem

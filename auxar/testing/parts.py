@@ -12,6 +12,7 @@ from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.interfaces import INTEGER_DTYPES, DrawRule, Factor, Prior, SampleRequest
+from auxar.interfaces.rule_use import users
 from auxar.model import Chain
 from auxar.testing.drawing import DistinctSampler, random_known
 from auxar.testing.examples import random_images
@@ -144,7 +145,10 @@ def _check_parts(prior: Prior, image: Tensor) -> None:
 def _check_sample(prior: Prior, seed: int) -> None:
     first = 5
     known = random_known(prior.image, SAMPLES, seed)
-    request = SampleRequest(tuple(range(first, first + SAMPLES)), seed + 1, RULE, known=known)
+    # `sample` refuses options that no head uses.
+    reduction, temperature = (bool(users(prior, option)) for option in ("reduction", "temperature"))
+    rule = DrawRule("reduced", reduction=0.6 * reduction, temperature=3.0 if temperature else 1.0)
+    request = SampleRequest(tuple(range(first, first + SAMPLES)), seed + 1, rule, known=known)
     expected = prior.draw(request, DistinctSampler())
     # A frozen part may stay in evaluation mode during training.
     prior.train()
@@ -152,7 +156,7 @@ def _check_sample(prior: Prior, seed: int) -> None:
     with unchanged("sample", prior), runs("sample", image=prior.image):
         found = prior.sample(
             SAMPLES,
-            rule=RULE,
+            rule=rule,
             seed=seed + 1,
             first=first,
             batch_size=BATCH,
