@@ -212,14 +212,15 @@ def test_output_that_cannot_be_written(recipe, refused, finished, tmp_path, plac
 # Commands
 
 
+OUTPUT = "[-q] [--log-level {debug,info,warning,error}]"
 ARGUMENTS = {
-    "run": "[--trust-plugins] [--out DIR] [--factors NAME,…] RECIPE",
-    "check": "[--trust-plugins] RECIPE",
-    **dict.fromkeys(["evaluate", "sample", "figures"], "[--trust-plugins] RUN"),
-    "compare": "[--json] [--out FILE] RUN RUN [RUN ...]",
-    "views": "[--trust-plugins] RECIPE",
-    "plugins": "[-h] [FILE ...]",
-    "new-plugin": "--kind KIND [--out DIR] NAME",
+    "run": f"[--trust-plugins] [--json] [--out DIR] [--factors NAME,…] {OUTPUT} RECIPE",
+    "check": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
+    **dict.fromkeys(["evaluate", "sample", "figures"], f"[--trust-plugins] [--json] {OUTPUT} RUN"),
+    "compare": f"[--json] [--out FILE] {OUTPUT} RUN RUN [RUN ...]",
+    "views": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
+    "plugins": f"[-h] [--json] {OUTPUT} [FILE ...]",
+    "new-plugin": f"--kind KIND [--out DIR] {OUTPUT} NAME",
 }
 """The end of each command's usage."""
 
