@@ -100,7 +100,7 @@ class ProgressBar(tqdm):  # type: ignore[misc]
         if not (done and elapsed):
             return text
         rate = facts["rate"] or done / elapsed
-        speed = f"{rate:.3g} {facts['unit']}/s" if rate >= 1 else f"{1 / rate:.3g} s/{facts['unit']}"
+        speed = f"{_number(rate)} {facts['unit']}/s" if rate >= 1 else f"{_number(1 / rate)} s/{facts['unit']}"
         parts = [str(facts["postfix"] or ""), speed, f"{self.format_interval(elapsed)} elapsed"]
         if total and not self.at_end:
             parts += [f"{self.format_interval((total - count) / rate)} left", *self.more_times(facts)]
@@ -113,9 +113,14 @@ class ProgressBar(tqdm):  # type: ignore[misc]
     def _is_due(self, now: float, elapsed: float) -> bool:
         if self.said is None or self.at_end:
             return True
+        if self.total and self.n >= self.total:
+            return False  # The last line follows, with the last figures.
         since, steps = now - self.said[0], self.n - self.said[1]
         if since >= max(EVERY_SECONDS, EVERY_PART_OF_TIME * elapsed):
             return True
-        if not self.total or self.n >= self.total:  # The last line follows soon.
-            return False
-        return since >= LEAST_SECONDS and steps >= EVERY_PART * self.total
+        return since >= LEAST_SECONDS and bool(self.total) and steps >= EVERY_PART * self.total
+
+
+def _number(value: float) -> str:
+    """A number of at least 1 with three digits, or with all digits before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

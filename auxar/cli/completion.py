@@ -73,8 +73,7 @@ def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
     for action in _actions(parser):
         if isinstance(action.metavar, str) and action.metavar in COMPLETED:
             action.complete = completers[COMPLETED[action.metavar]]  # type: ignore[attr-defined]
-    script: str = shtab.complete(parser, shell, preamble={"bash": BASH % words, "zsh": ZSH % words})
-    return script
+    return shtab.complete(parser, shell, preamble={"bash": BASH, "zsh": ZSH}.get(shell, "") % words)
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from auxar.evaluation.records import Evaluation
+from auxar.evaluation.records import Evaluation, Exactness
 from auxar.files import is_file
 from auxar.report import words
 from auxar.runs.layout import RunFolder
@@ -35,7 +35,7 @@ class RunSummary:
     """Held-out bits/dim of the whole model; None if a factor is not trained or no held-out images were evaluated."""
     standard_error: float | None
     """Standard error of `bits_per_dim`."""
-    kind: str
+    kind: Exactness
     """Whether `bits_per_dim` is `exact` or an upper `bound`."""
     heldout_images: int
     """Number of held-out images that were evaluated."""
