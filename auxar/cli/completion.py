@@ -18,6 +18,7 @@ COMPLETED = {
 # In the script of shtab for bash, a function whose name ends in `_file` may return files.
 BASH = """
 _auxar_recipe_file() {
+  compgen -W '%(recipes)s' -- "$1"
   compgen -f -X '!*.toml' -- "$1"
   compgen -d -S / -- "$1"
 }
@@ -27,6 +28,7 @@ _auxar_kind() {
 """
 ZSH = """
 _auxar_recipe_file() {
+  compadd -- %(recipes)s
   _files -g '*.toml'
 }
 _auxar_kind() {
@@ -57,13 +59,16 @@ class _PrintCompletion(argparse.Action):
         parser.exit()
 
 
-def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """Returns the script for a shell, which completes commands, options, choices, files and folders."""
+def completion_script(parser: argparse.ArgumentParser, shell: str, recipes: Sequence[str] = ()) -> str:
+    """Returns the script for a shell, which completes commands, options, choices, files and folders.
+
+    `recipes` are names that the argument RECIPE accepts besides files.
+    """
     import shtab
 
     from auxar.scaffold import KINDS
 
-    words = {"kinds": " ".join(KINDS)}
+    words = {"kinds": " ".join(KINDS), "recipes": " ".join(recipes)}
     completers = {
         "folder": shtab.DIRECTORY,
         "file": shtab.FILE,

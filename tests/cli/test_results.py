@@ -148,7 +148,7 @@ def test_the_rules_of_the_parser_are_those_of_the_library():
 def script(tmp_path_factory) -> Path:
     """The completion script for bash."""
     path: Path = tmp_path_factory.mktemp("completion") / "auxar.bash"
-    path.write_text(completion_script(_parser(), "bash"), encoding="utf-8")
+    path.write_text(completion_script(_parser(), "bash", ["quickstart", "small/emoji"]), encoding="utf-8")
     return path
 
 
@@ -160,6 +160,8 @@ def script(tmp_path_factory) -> Path:
         ("auxar sample --temp", ["--temperature"]),
         ("auxar run --trust-plugins --log-level de", ["debug"]),
         ("auxar check m", ["mine.toml", "my"]),
+        ("auxar views qu", ["quickstart"]),
+        ("auxar run small/", ["small/emoji"]),
         ("auxar evaluate my", ["my"]),
         ("auxar run mine.toml --out m", ["my"]),
         ("auxar new-plugin --kind he", ["head"]),
