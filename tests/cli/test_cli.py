@@ -27,6 +27,7 @@ from auxar.cli import VERBS, main
 from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.generation.inputs import GivenRequest
+from auxar.progress import ProgressBar, progress_bar
 from auxar.report.reading import read_run
 
 DIGITS = "9" * 5000
@@ -405,8 +406,16 @@ def test_shipped_recipes_can_be_checked_and_their_headers_give_their_memory(path
         assert int(said) == round(max(memory))
 
 
-def test_evaluate_prints_a_table(finished, capsys):
+def test_evaluate_prints_a_table(finished, capsys, monkeypatch):
+    bars = []
+
+    def recorded(*arguments: Any, **options: Any) -> ProgressBar:
+        bars.append(progress_bar(*arguments, **options))
+        return bars[-1]
+
+    monkeypatch.setattr("auxar.evaluation.likelihoods.progress_bar", recorded)
     assert main(["evaluate", str(finished), "--set", "evaluation.batch_size=3"]) == 0
+    assert [(bar.n, bar.total) for bar in bars] == [(2, 2), (6, 6)]
     shown = capsys.readouterr().out
     table = read_json(finished / "evaluation.json")
     for name in ("heldout", "training"):
