@@ -13,6 +13,7 @@ from helpers.tiny_runs import tiny, write, write_pictures
 from auxar.cli import main
 from auxar.data import stored
 from auxar.data.progress import progress_in_main_process
+from auxar.progress import progress_bar
 
 
 class Terminal(io.StringIO):
@@ -37,7 +38,6 @@ def test_the_preparation_of_images_has_progress(tmp_path, monkeypatch, capfd):
         bars.append(progress_bar(*arguments, **options))
         return bars[-1]
 
-    progress_bar = stored.progress_bar
     monkeypatch.setattr(stored, "progress_bar", recorded)
     recipe = write(tmp_path / "tiny.toml", tiny(write_pictures(tmp_path / "seven", 7)))
     assert main(["views", str(recipe), "--depth", "0", "-o", str(tmp_path / "out")]) == 0
