@@ -1,15 +1,126 @@
-"""Progress bars of long work."""
+"""Progress of long work: a bar on a terminal or in a notebook, and now and then a plain line anywhere else.
+
+A line goes through the logger `auxar` at the level INFO. Progress is hidden if this logger has a level above INFO, or
+if the environment variable TQDM_DISABLE is set to anything but 0 or "false".
+"""
 
 from __future__ import annotations
 
+import io
+import logging
+import os
+import sys
 from typing import Any
 
 from tqdm import tqdm
 
+logger = logging.getLogger("auxar")
 
-def progress_bar(iterable: Any = None, **options: Any) -> Any:
-    """Returns a progress bar over an iterable, or over steps that are counted by `update`.
+EVERY_SECONDS = 30.0
+"""Time in seconds after which the next line is written."""
+EVERY_PART = 0.1
+"""Part of the work after which the next line is written, unless the last line is younger than `LEAST_SECONDS`."""
+LEAST_SECONDS = 5.0
+"""Minimum time in seconds between two lines, except for the last line."""
+EVERY_PART_OF_TIME = 0.01
+"""Part of the elapsed time that must pass between two lines, so that days of work do not write thousands of lines."""
 
-    `options` are those of `tqdm`.
+
+def progress_bar(iterable: Any = None, **options: Any) -> ProgressBar:
+    """Returns the progress of an iterable, or of steps that are counted by `update`. `options` are those of `tqdm`."""
+    return ProgressBar(iterable, **options)
+
+
+def is_hidden() -> bool:
+    """Whether progress is hidden everywhere: by the level of the logger `auxar`, or by TQDM_DISABLE."""
+    return logger.level > logging.INFO or os.environ.get("TQDM_DISABLE", "").lower() not in ("", "0", "false")
+
+
+def shows_bars() -> bool:
+    """Whether progress is shown as bars: standard error is a terminal, or the program runs in a notebook."""
+    if is_hidden():
+        return False
+    return _is_terminal(sys.stderr) or hasattr(_shell(), "kernel")
+
+
+def _is_terminal(stream: Any) -> bool:
+    # A closed stream is None.
+    return stream is not None and bool(stream.isatty())
+
+
+def _shell() -> Any:
+    """The shell of IPython that runs this program, or None. That of a notebook has a kernel."""
+    get = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return None if get is None else get()
+
+
+class ProgressBar(tqdm):  # type: ignore[misc]
+    """A progress bar which, without a terminal, writes lines instead.
+
+    The first line is written at once, or after `delay` seconds, and the last one at the end. Between them, there is a
+    line after `EVERY_SECONDS`, or after `EVERY_PART` of the work if this takes longer than `LEAST_SECONDS`.
     """
-    return tqdm(iterable, **options)
+
+    said: tuple[float, float] | None = None
+    """Time of the last line and the number of steps in it; None before the first line."""
+
+    def __init__(self, iterable: Any = None, *, disable: bool | None = False, **options: Any) -> None:
+        self.as_lines = not shows_bars()
+        self.at_end = False
+        if self.as_lines:
+            options["file"] = io.StringIO()  # tqdm itself writes nothing but line feeds.
+        super().__init__(iterable, disable=bool(disable) or is_hidden(), **options)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Shows the bar, or writes a line if it is due."""
+        now = self._time()
+        started = getattr(self, "start_t", now)
+        if now < started + self.delay:  # tqdm itself would show a bar earlier if its text changes.
+            return False
+        if not self.as_lines:
+            return bool(super().display(msg, pos))
+        if self._is_due(now, now - started):
+            self.said = now, self.n
+            logger.info("%s", self.line())
+        return True
+
+    def close(self) -> None:
+        """Shows the final state. Further calls change nothing."""
+        self.at_end = True
+        super().close()
+
+    def line(self) -> str:
+        """The current state as one line."""
+        facts = self.format_dict
+        count, total, elapsed = facts["n"], facts["total"], facts["elapsed"]
+        text = f"{facts['prefix'] or 'progress'}: {facts['unit']} {count}"
+        if total:
+            text += f" of {total} ({100 * count / total:.0f} %)"
+        done = count - facts["initial"]
+        if not (done and elapsed):
+            return text
+        rate = facts["rate"] or done / elapsed
+        speed = f"{_number(rate)} {facts['unit']}/s" if rate >= 1 else f"{_number(1 / rate)} s/{facts['unit']}"
+        parts = [str(facts["postfix"] or ""), speed, f"{self.format_interval(elapsed)} elapsed"]
+        if total and not self.at_end:
+            parts += [f"{self.format_interval((total - count) / rate)} left", *self.more_times(facts)]
+        return ", ".join([text, *filter(None, parts)])
+
+    def more_times(self, facts: dict[str, Any]) -> list[str]:
+        """Returns further parts of a line, after the time left. `facts` are those of `format_dict`."""
+        return []
+
+    def _is_due(self, now: float, elapsed: float) -> bool:
+        if self.said is None or self.at_end:
+            return True
+        if self.total and self.n >= self.total:
+            return False  # The last line follows, with the last figures.
+        since, steps = now - self.said[0], self.n - self.said[1]
+        if since >= max(EVERY_SECONDS, EVERY_PART_OF_TIME * elapsed):
+            return True
+        return since >= LEAST_SECONDS and bool(self.total) and steps >= EVERY_PART * self.total
+
+
+def _number(value: float) -> str:
+    """A number of at least 1 with three digits, or with all digits before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

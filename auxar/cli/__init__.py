@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from auxar.cli.completion import add_completion
+from auxar.cli.options import add_output
+from auxar.cli.output import logging_to_stderr, print_result
 from auxar.distributed.signals import PEER_DIED, Interrupted, heeding_signals
 from auxar.errors import UserError, one_line, printable, shown
 
@@ -34,19 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if another process of the run or a data worker died, 130 after SIGINT and 143 after SIGTERM. After --help, --version
     and mistakes in the arguments, argparse raises `SystemExit`.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Formatter("%(message)s"))
-    logging.basicConfig(handlers=[handler], level=logging.WARNING)
-    logging.getLogger("auxar").setLevel(logging.INFO)
+    options = _parser().parse_args(arguments)
     with heeding_signals():
         return _done(options)
 
 
 def _done(options: argparse.Namespace) -> int:
     try:
-        options.command(options)
+        with logging_to_stderr(options):
+            result = options.command(options)
+        print_result(result, as_json=getattr(options, "json", False))
+        if result.mistake is not None:
+            raise result.mistake
     except UserError as error:
         _say(str(error))
         return 2
@@ -81,11 +82,6 @@ def _is_lack_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or should_reduce_batch_size(error)
 
 
-class _Formatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
-
-
 def _say(what: str) -> None:
     print(printable(f"auxar: {what}"), file=sys.stderr)
 
@@ -105,7 +101,11 @@ def _parser() -> argparse.ArgumentParser:
         "RECIPE",
     )
     parser.add_argument("--version", action="version", version=f"auxar {metadata.version('auxar')}")
+    add_completion(parser)
+    add_output(parser)
     verbs = parser.add_subparsers(metavar="COMMAND", required=True)
     for verb in VERBS:
         import_module(f"auxar.cli.{verb.replace('-', '_')}").add_to(verbs)
+        # Without a default here, an option before the command's name is kept.
+        add_output(verbs.choices[verb], default=False)
     return parser

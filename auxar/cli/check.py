@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 
-from auxar.cli.options import add_recipe, add_settings, add_trust
+from auxar.cli.options import add_json, add_recipe, add_settings, add_trust
+from auxar.cli.output import Result
 
 logger = logging.getLogger("auxar")
 
@@ -22,10 +23,14 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     add_recipe(parser)
     add_settings(parser, "stage[0].decoder.filters=32")
     add_trust(parser)
+    add_json(parser)
     parser.set_defaults(command=_check)
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace) -> Result:
+    import attrs
+
+    from auxar.errors import UserError
     from auxar.interfaces.rule_use import IN_RECIPE, check_rule
     from auxar.recipe import load_recipe
     from auxar.recipe.building import build_model
@@ -36,9 +41,23 @@ def _check(options: argparse.Namespace) -> None:
 
     recipe, registry = load_recipe(options.recipe, options.settings, trust_plugins=options.trust_plugins)
     check_rule(build_model(recipe, registry, on="meta"), recipe.sampling.draw_rule(), spelling=IN_RECIPE)
-    print("\n".join(cost_lines(factor_costs(recipe, registry), recipe.training.precision)))
+    costs, precision = factor_costs(recipe, registry), recipe.training.precision
+    record = {
+        "recipe": str(options.recipe),
+        "precision": precision,
+        "factors": [attrs.asdict(cost) for cost in costs],
+    }
     # Mistakes that depend on this machine are reported after the costs, which also interest where a recipe cannot run.
-    tracker_names(recipe.training.trackers)
+    mistake = None
     path, registered = recipe.data.path, registry.names("dataset")
-    if path not in registered and local_path(path, registered) is None:
-        logger.info("'%s' is no file or folder on this machine: `auxar run` looks for it on the Hugging Face hub", path)
+    try:
+        tracker_names(recipe.training.trackers)
+        is_on_hub = path not in registered and local_path(path, registered) is None
+    except UserError as error:
+        mistake = error
+    else:
+        if is_on_hub:
+            logger.info(
+                "'%s' is no file or folder on this machine: `auxar run` looks for it on the Hugging Face hub", path
+            )
+    return Result(cost_lines(costs, precision), record, mistake)

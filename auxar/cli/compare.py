@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from auxar.cli.options import add_json
+from auxar.cli.output import Result
+
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `compare` to the parser."""
@@ -17,7 +20,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the run that the others are compared with")
     parser.add_argument("others", type=Path, nargs="+", metavar="RUN", help="runs that are compared with the first one")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    add_json(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -27,13 +30,12 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=_compare)
 
 
-def _compare(options: argparse.Namespace) -> None:
+def _compare(options: argparse.Namespace) -> Result:
     import logging
 
     import attrs
 
     from auxar.commands.compare import compare
-    from auxar.files import to_json
     from auxar.report.comparison import write_comparison
     from auxar.report.text import comparison_lines
 
@@ -41,8 +43,4 @@ def _compare(options: argparse.Namespace) -> None:
     if options.out is not None:
         write_comparison(options.out, comparison)
         logging.getLogger("auxar").info("page: %s", options.out)
-    if options.json:
-        # `to_json` writes ASCII by default. This is needed, because other characters may control the terminal.
-        print(to_json(attrs.asdict(comparison), indent=2))
-    else:
-        print("\n".join(comparison_lines(comparison)))
+    return Result(comparison_lines(comparison), attrs.asdict(comparison))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auxar.cli.options import add_settings, add_trust
+from auxar.cli.options import add_json, add_settings, add_trust
+from auxar.cli.output import Result
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,11 +20,12 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     add_settings(parser, "evaluation.batch_size=64, evaluation.train_images=0")
     add_trust(parser)
+    add_json(parser)
     parser.set_defaults(command=_evaluate)
 
 
-def _evaluate(options: argparse.Namespace) -> None:
-    from accelerate import PartialState
+def _evaluate(options: argparse.Namespace) -> Result:
+    import attrs
 
     from auxar.commands.evaluate import evaluate
     from auxar.evaluation.records import Evaluation
@@ -31,5 +33,5 @@ def _evaluate(options: argparse.Namespace) -> None:
     from auxar.runs.records import read_record
 
     run = evaluate(options.run, settings=options.settings, trust_plugins=options.trust_plugins)
-    if PartialState().is_main_process:
-        print("\n".join(evaluation_lines(read_record(run.evaluation, Evaluation))))
+    evaluation = read_record(run.evaluation, Evaluation)
+    return Result(evaluation_lines(evaluation), {"run": str(run.path), **attrs.asdict(evaluation)})

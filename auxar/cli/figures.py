@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auxar.cli.options import add_settings, add_trust, integer
+from auxar.cli.options import add_json, add_settings, add_trust, integer
+from auxar.cli.output import Result
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,12 +25,14 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     add_settings(parser, "sampling.seed=1")
     add_trust(parser)
+    add_json(parser)
     parser.set_defaults(command=_figures)
 
 
-def _figures(options: argparse.Namespace) -> None:
+def _figures(options: argparse.Namespace) -> Result:
     from auxar.commands.figures import figures
-    from auxar.errors import printable
+    from auxar.files import read_json
 
     trust = options.trust_plugins
-    print(printable(str(figures(options.run, rows=options.rows, settings=options.settings, trust_plugins=trust))))
+    folder = figures(options.run, rows=options.rows, settings=options.settings, trust_plugins=trust)
+    return Result([str(folder)], {"folder": str(folder), "figures": read_json(folder / "figures.json")})

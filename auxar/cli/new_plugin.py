@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from auxar.cli.output import Result
+
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `new-plugin` to the parser."""
@@ -35,11 +37,9 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=_new_plugin)
 
 
-def _new_plugin(options: argparse.Namespace) -> None:
+def _new_plugin(options: argparse.Namespace) -> Result:
     from auxar.scaffold import write_plugin
 
     folder, files = write_plugin(options.name, options.kind, options.out)
-    print(f"{folder}:")
-    for file in files:
-        print(f"    {file}")
-    print(f"Next, read {folder}/README.md, or run the tests: cd {folder} && pip install -e '.[test]' && pytest")
+    advice = f"Next, read {folder}/README.md, or run the tests: cd {folder} && pip install -e '.[test]' && pytest"
+    return Result([f"{folder}:", *(f"    {file}" for file in files), advice])

@@ -7,6 +7,11 @@ from pathlib import Path
 
 from auxar.errors import shown
 
+OUTPUT = "output"
+"""Title of the group of the options that all commands share."""
+LEVELS = ("debug", "info", "warning", "error")
+"""The levels of messages, as Python's module `logging` names them."""
+
 
 def integer(text: str) -> int:
     """Converts the text of an option to an integer. Raises `ArgumentTypeError` if it is none, or has too many digits.
@@ -17,6 +22,29 @@ def integer(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected an integer from -2^63 to 2^63 - 1, got {shown(text)}") from None
+
+
+def add_output(parser: argparse.ArgumentParser, *, default: bool = True) -> None:
+    """Adds `--quiet` and `--log-level`, with their default values or, if `default` is false, without any."""
+    group = parser.add_argument_group(OUTPUT)
+    group.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        default=False if default else argparse.SUPPRESS,
+        help="print only the result, warnings and errors, and no progress",
+    )
+    group.add_argument(
+        "--log-level",
+        choices=LEVELS,
+        default="info" if default else argparse.SUPPRESS,
+        help="print messages of this level and above (default: info); progress is shown at info and below",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds `--json`, for commands whose result has a `record`."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of text")
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:

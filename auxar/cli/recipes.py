@@ -7,6 +7,9 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from auxar.cli.options import add_json
+from auxar.cli.output import Result
+
 if TYPE_CHECKING:
     from auxar.recipe.shipped import ShippedRecipe
 
@@ -33,39 +36,28 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("action", nargs="?", metavar="show", help="print one recipe instead of the list")
     parser.add_argument("name", nargs="?", metavar="NAME", help="the name of the recipe to print")
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="print the list as JSON: objects with name, purpose, time, memory, result and path",
-    )
+    add_json(parser)
     parser.set_defaults(command=_recipes)
 
 
-def _recipes(options: argparse.Namespace) -> None:
+def _recipes(options: argparse.Namespace) -> Result:
+    import attrs
+
     from auxar.errors import UserError, one_line
     from auxar.recipe.shipped import list_recipes, text_of_shipped
 
     if options.action is None:
         recipes = list_recipes()
-        print(_json(recipes) if options.json else "\n".join(_lines(recipes)))
-    elif options.action != "show":
+        records = [{**attrs.asdict(recipe), "path": str(recipe.path)} for recipe in recipes]
+        return Result(list(_lines(recipes)), records)
+    if options.action != "show":
         action = one_line(options.action)
         raise UserError(f"recipes {action}: `auxar recipes show {action}` prints a recipe")
-    elif options.name is None:
+    if options.name is None:
         raise UserError("recipes show: expected the name of a recipe; `auxar recipes` lists them")
-    elif options.json:
+    if options.json:
         raise UserError("recipes show: --json applies to the list only")
-    else:
-        print(text_of_shipped(options.name), end="")
-
-
-def _json(recipes: Sequence[ShippedRecipe]) -> str:
-    import json
-
-    import attrs
-
-    records = [{**attrs.asdict(recipe), "path": str(recipe.path)} for recipe in recipes]
-    return json.dumps(records, indent=2, ensure_ascii=False)
+    return Result(text_of_shipped(options.name).splitlines())
 
 
 def _lines(recipes: Sequence[ShippedRecipe]) -> Iterator[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auxar.cli.options import add_recipe, add_settings, add_trust
+from auxar.cli.options import add_json, add_recipe, add_settings, add_trust
+from auxar.cli.output import Result
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,6 +21,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     add_recipe(parser)
     add_settings(parser, "training.steps=100, stage[0].decoder.filters=32")
     add_trust(parser)
+    add_json(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/<recipe name>)")
     parser.add_argument(
         "--factors",
@@ -30,14 +32,19 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=_run)
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> Result:
+    import attrs
+
     from auxar.pipeline import run
+    from auxar.report.summary import run_summary, summary_lines
 
     only = [name.strip() for name in options.factors.split(",") if name.strip()]
-    run(
+    folder = run(
         options.recipe,
         settings=options.settings,
         out=options.out,
         only=only,
         trust_plugins=options.trust_plugins,
     )
+    summary = run_summary(folder)
+    return Result(summary_lines(summary), attrs.asdict(summary))

@@ -6,13 +6,17 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auxar.cli.options import add_settings, add_trust, integer
-from auxar.errors import UserError, printable
-from auxar.interfaces import RULES
-from auxar.interfaces.request import USUAL_REDUCTION
+from auxar.cli.options import add_json, add_settings, add_trust, integer
+from auxar.cli.output import Result
+from auxar.errors import UserError
 
 if TYPE_CHECKING:
     from auxar.generation.inputs import GivenRequest
+
+RULES = ("ancestral", "reduced", "map")
+"""The choices of --rule: those of `auxar.interfaces`, whose import takes a second."""
+USUAL_REDUCTION = 0.4
+"""The default of --reduction: that of `auxar.interfaces.request`."""
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -72,11 +76,13 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: a folder in RUN/samples)")
     add_settings(parser, "sampling.images=64")
     add_trust(parser)
+    add_json(parser)
     parser.set_defaults(command=_sample)
 
 
-def _sample(options: argparse.Namespace) -> None:
+def _sample(options: argparse.Namespace) -> Result:
     from auxar.commands.sample import sample
+    from auxar.files import read_json
 
     folder = sample(
         options.run,
@@ -92,7 +98,7 @@ def _sample(options: argparse.Namespace) -> None:
         out=options.out,
         trust_plugins=options.trust_plugins,
     )
-    print(printable(str(folder)))
+    return Result([str(folder)], {"folder": str(folder), **read_json(folder / "samples.json")})
 
 
 def _given(options: argparse.Namespace) -> GivenRequest | None:

@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from auxar.cli.output import Result
+
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `schema` to the parser."""
@@ -27,8 +29,10 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=_schema)
 
 
-def _schema(options: argparse.Namespace) -> None:
+def _schema(options: argparse.Namespace) -> Result:
     from auxar.plugins import load_plugins
     from auxar.recipe.json_schema import recipe_schema, schema_text
 
-    print(schema_text(recipe_schema(load_plugins(options.files)), sys.stdout.encoding), end="")
+    schema = recipe_schema(load_plugins(options.files))
+    encoding = "utf-8" if sys.__stdout__ is None else sys.__stdout__.encoding
+    return Result(schema_text(schema, encoding).splitlines(), schema)

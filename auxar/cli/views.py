@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auxar.cli.options import add_recipe, add_settings, add_trust, integer
+from auxar.cli.options import add_json, add_recipe, add_settings, add_trust, integer
+from auxar.cli.output import Result
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,14 +37,22 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     add_settings(parser, "data.path=FOLDER")
     add_trust(parser)
+    add_json(parser)
     parser.set_defaults(command=_views)
 
 
-def _views(options: argparse.Namespace) -> None:
+def _views(options: argparse.Namespace) -> Result:
+    from pyarrow.parquet import read_metadata
+
     from auxar.commands.views import write_views
-    from auxar.errors import printable
 
     found = write_views(
         options.recipe, options.depth, options.out, settings=options.settings, trust_plugins=options.trust_plugins
     )
-    print(printable(str(found)))
+    files = [found] if found.is_file() else sorted(found.glob("*.parquet"))
+    record = {
+        "path": str(found),
+        "depth": options.depth,
+        "files": [{"file": file.name, "images": read_metadata(file).num_rows} for file in files],
+    }
+    return Result([str(found)], record)

@@ -84,6 +84,8 @@ def load(*arguments: Any, streaming: bool, **options: Any) -> tuple[dict[str, An
             return datasets.load_dataset(*arguments, streaming=True, **options), None
         builder = _builder(*arguments, **options)
     found = Copy(builder, _identity(Path(builder.cache_dir)))
+    if found.identity is None:
+        logger.info("the data set is read, and copied to %s, which later commands use", found.folder)
     try:
         return _open(builder)
     except Exception as error:

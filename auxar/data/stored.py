@@ -22,6 +22,7 @@ from auxar.caching import CACHE_ADVICE
 from auxar.data import checksums, conversion
 from auxar.data.conversion import BrokenImage, Preparation
 from auxar.data.folder import digest
+from auxar.data.progress import without_bars
 from auxar.data.randomness import permutation
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
@@ -30,6 +31,7 @@ from auxar.errors import UserError
 from auxar.files import FOLDER, UNFINISHED, kind, remove
 from auxar.interfaces import ImageSpec
 from auxar.locks import holding
+from auxar.progress import progress_bar
 
 logger = logging.getLogger("auxar")
 
@@ -124,20 +126,32 @@ def _write(file: Path, images: EncodedImages, preparation: Preparation) -> None:
     folder.mkdir()
     try:
         made = folder / file.name
-        images.rows.map(
-            functools.partial(_convert, images=attrs.evolve(images, rows=None, copy=None), preparation=preparation),
-            with_indices=True,
-            input_columns=[images.column],
-            batched=True,
-            batch_size=batch,
-            writer_batch_size=batch,
-            remove_columns=[images.column],
-            features=COLUMNS,
-            cache_file_name=str(made),
-            load_from_cache_file=False,
-            new_fingerprint=file.stem,
-            desc="Preparing images",
+        convert = functools.partial(
+            _convert, images=attrs.evolve(images, rows=None, copy=None), preparation=preparation
         )
+        with (
+            without_bars(datasets),
+            progress_bar(total=len(images.rows), desc="preparing images", unit="image", delay=1) as progress,
+        ):
+
+            def converted(values: list[Any], numbers: list[int]) -> dict[str, list[Any]]:
+                found = convert(values, numbers)
+                progress.update(len(values))
+                return found
+
+            images.rows.map(
+                converted,
+                with_indices=True,
+                input_columns=[images.column],
+                batched=True,
+                batch_size=batch,
+                writer_batch_size=batch,
+                remove_columns=[images.column],
+                features=COLUMNS,
+                cache_file_name=str(made),
+                load_from_cache_file=False,
+                new_fingerprint=file.stem,
+            )
         checksums.publish(made, file)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -106,7 +106,7 @@ def working_together() -> Iterator[Processes]:
     if _joined is None or _joined.count == 1:
         _joined = _join()
     if not _joined.is_main:
-        logger.setLevel(logging.WARNING)  # Only the main process reports progress.
+        logger.addFilter(_is_warning)  # Only the main process reports progress.
     with watching(_joined):
         if _state().num_processes != _joined.count:
             raise UserError(_alone(_joined.count))
@@ -114,6 +114,10 @@ def working_together() -> Iterator[Processes]:
     # A later command of the same script needs the connection again. (`Accelerator.end_training` would end it.)
     atexit.unregister(_leave)
     atexit.register(_leave)
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
 
 
 def _leave() -> None:

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,8 +104,12 @@ def factor_nats(
     # A process without images does not know which factors have values by channel: the other processes tell it below.
     tells = torch.zeros((len(chosen), 2), dtype=torch.int64)
     shares = evaluation_batches(images, batch_size=batch_size, limit=limit, rank=team.rank, processes=team.processes)
+    total = None  # The length of a stream is unknown.
+    if isinstance(images, Sized):
+        count = len(images) if limit is None else min(limit, len(images))
+        total = len(range(team.rank, math.ceil(count / batch_size), team.processes))
     silent = description is None or team.rank != 0
-    for indices, batch in progress_bar(shares, desc=description, unit="batch", disable=silent):
+    for indices, batch in progress_bar(shares, total=total, desc=description, unit="batch", disable=silent, delay=1):
         if digest is not None:
             digest.add(indices, batch)
         views = model.views(batch.to(team.device))

@@ -54,11 +54,11 @@ class Images:
         ((4, 4), (262, 262))
         >>> images.numpy().dtype, [image.shape for image in images[:2]]
         (dtype('int64'), [(3, 4, 4), (3, 4, 4)])
-        >>> images.save("four.png")
-        PosixPath('four.png')
-        >>> images.save("four.png")
+        >>> images.save("images.png")
+        PosixPath('images.png')
+        >>> images.save("images.png")
         Traceback (most recent call last):
-        auxar.errors.UserError: four.png exists; images are never saved over an existing file
+        auxar.errors.UserError: images.png exists; images are never saved over an existing file
     """
 
     tensor: Tensor = attrs.field(converter=_integers)

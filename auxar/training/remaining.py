@@ -1,13 +1,12 @@
-"""The time that is left until all factors of a run are trained, shown in the progress bar of the current factor."""
+"""The time that is left until all factors of a run are trained, shown in the progress of the current factor."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
 from auxar.plugins import Registry
+from auxar.progress import ProgressBar
 from auxar.recipe import Recipe
 from auxar.recipe.cost import factor_costs
 from auxar.runs.layout import RunFolder
@@ -19,7 +18,7 @@ FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, all factors 
 """The format of the bar: tqdm's own, with the time of all factors after that of the current factor."""
 
 
-class StepBar(tqdm):  # type: ignore[misc]
+class StepBar(ProgressBar):
     """A progress bar of a factor's training steps, which also shows the time left until all factors are trained."""
 
     count_later_steps: Callable[[], float] | None = None
@@ -45,6 +44,10 @@ class StepBar(tqdm):  # type: ignore[misc]
             steps = found["total"] - found["n"] + self.later_steps
             found |= {"bar_format": FORMAT, "left": self.format_interval(steps / rate) if rate else "?"}
         return found
+
+    def more_times(self, facts: dict[str, Any]) -> list[str]:
+        """Returns the time left until all factors are trained, if it is known."""
+        return [f"all factors {facts['left']}"] if "left" in facts else []
 
 
 def later_steps(

@@ -8,6 +8,7 @@ import html
 from markdown_tables import table
 
 from auxar.cli import _parser
+from auxar.cli.options import OUTPUT
 
 
 def commands() -> str:
@@ -22,7 +23,9 @@ def verbs() -> dict[str, argparse.ArgumentParser]:
 
 
 def _section(verb: str, parser: argparse.ArgumentParser) -> str:
-    actions = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+    # The options about output are the same for all commands, so the page describes them once.
+    output = [action for group in parser._action_groups if group.title == OUTPUT for action in group._group_actions]
+    actions = [each for each in parser._actions if not isinstance(each, argparse._HelpAction) and each not in output]
     positionals = [_value(action) for action in actions if not action.option_strings]
     required = [_written(action) for action in actions if action.option_strings and action.required]
     options = ["[OPTIONS]"] if any(action.option_strings and not action.required for action in actions) else []

@@ -27,6 +27,7 @@ from auxar.cli import VERBS, main
 from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.generation.inputs import GivenRequest
+from auxar.progress import ProgressBar, progress_bar
 from auxar.report.reading import read_run
 
 DIGITS = "9" * 5000
@@ -213,16 +214,17 @@ def test_output_that_cannot_be_written(recipe, refused, finished, tmp_path, plac
 # Commands
 
 
+OUTPUT = "[-q] [--log-level {debug,info,warning,error}]"
 ARGUMENTS = {
-    "run": "[--trust-plugins] [--out DIR] [--factors NAME,…] RECIPE",
-    "check": "[--trust-plugins] RECIPE",
-    **dict.fromkeys(["evaluate", "sample", "figures"], "[--trust-plugins] RUN"),
-    "compare": "[--json] [--out FILE] RUN RUN [RUN ...]",
-    "views": "[--trust-plugins] RECIPE",
-    "recipes": "[--json] [show] [NAME]",
-    "plugins": "[-h] [FILE ...]",
-    "schema": "[-h] [FILE ...]",
-    "new-plugin": "--kind KIND [--out DIR] NAME",
+    "run": f"[--trust-plugins] [--json] [--out DIR] [--factors NAME,…] {OUTPUT} RECIPE",
+    "check": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
+    **dict.fromkeys(["evaluate", "sample", "figures"], f"[--trust-plugins] [--json] {OUTPUT} RUN"),
+    "compare": f"[--json] [--out FILE] {OUTPUT} RUN RUN [RUN ...]",
+    "views": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
+    "recipes": f"[--json] {OUTPUT} [show] [NAME]",
+    "schema": f"[-h] {OUTPUT} [FILE ...]",
+    "plugins": f"[-h] [--json] {OUTPUT} [FILE ...]",
+    "new-plugin": f"--kind KIND [--out DIR] {OUTPUT} NAME",
 }
 """The end of each command's usage."""
 
@@ -407,8 +409,16 @@ def test_shipped_recipes_can_be_checked_and_their_headers_give_their_memory(path
         assert int(said) == round(max(memory))
 
 
-def test_evaluate_prints_a_table(finished, capsys):
+def test_evaluate_prints_a_table(finished, capsys, monkeypatch):
+    bars = []
+
+    def recorded(*arguments: Any, **options: Any) -> ProgressBar:
+        bars.append(progress_bar(*arguments, **options))
+        return bars[-1]
+
+    monkeypatch.setattr("auxar.evaluation.likelihoods.progress_bar", recorded)
     assert main(["evaluate", str(finished), "--set", "evaluation.batch_size=3"]) == 0
+    assert [(bar.n, bar.total) for bar in bars] == [(2, 2), (6, 6)]
     shown = capsys.readouterr().out
     table = read_json(finished / "evaluation.json")
     for name in ("heldout", "training"):

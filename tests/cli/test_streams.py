@@ -276,7 +276,7 @@ def test_a_process_whose_reader_has_ended(tmp_path):
         ("auxar check tiny.toml | true; exit ${PIPESTATUS[0]}", 141, ""),
         ("auxar check tiny.toml 2>&1 | true; exit ${PIPESTATUS[0]}", 141, ""),
         ("PYTHONUNBUFFERED=1 auxar --help | true; exit ${PIPESTATUS[0]}", 141, ""),
-        ("auxar run tiny.toml 2>&1 | true; exit ${PIPESTATUS[0]}", 0, ""),
+        ("auxar run tiny.toml 2>&1 | true; exit ${PIPESTATUS[0]}", 141, ""),
         ("auxar check tiny.toml >/dev/full", 2, "standard output cannot be written: No space left on device\n"),
         ("auxar --help >/dev/full", 2, "standard output cannot be written: No space left on device\n"),
         ("auxar --help >/dev/full 2>/dev/full", 2, ""),

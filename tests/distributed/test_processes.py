@@ -74,6 +74,9 @@ def shared(pictures, tmp_path_factory) -> Path:
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("report: ") == 1
+    assert done.stderr.count("prior p(4×4×3): step 0 of ") == 1
+    assert "\r" not in done.stderr
+    assert done.stdout.count("bits/dim  ") == 1
     assert done.stderr.count(" bits/dim on 6 held-out images (") == 1
     return folder / "shared"
 

@@ -452,8 +452,9 @@ def test_every_component_is_listed_with_its_options(generate):
 def test_every_command_is_listed_with_its_options(generate):
     tables = generate("command_tables")
     text = tables.commands()
+    common = (DOCS / "commands.md").read_text(encoding="utf-8").split("\n### ")[0]
     for verb, parser in tables.verbs().items():
-        section = text.split(f"## auxar {verb}\n")[1].split("\n## ")[0]
+        section = common + text.split(f"## auxar {verb}\n")[1].split("\n## ")[0]
         for action in parser._actions:
             if isinstance(action, argparse._HelpAction):
                 continue

@@ -35,7 +35,8 @@ from helpers.tiny_runs import PROJECT, VIEW, changed, run, tiny, write_pictures
 from safetensors.torch import save_file
 
 import auxar
-from auxar.cli import _Formatter, main
+from auxar.cli import main
+from auxar.cli.output import _Formatter
 from auxar.commands.evaluate import evaluate
 from auxar.commands.figures import figures
 from auxar.commands.sample import sample

@@ -1,0 +1,92 @@
+"""`auxar --print-completion`: prints a script with which a shell completes the command line at Tab.
+
+The script knows all commands and options, so that the shell does not start Python at Tab.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+SHELLS = ("bash", "zsh", "tcsh")
+COMPLETED = {
+    **{"DIR": "folder", "RUN": "folder", "FILE": "file", "PATH": "file", "ROWS|MASK": "file"},
+    **{"RECIPE": "recipe", "KIND": "kind"},
+}
+"""The name of the completer of an argument, by its metavar. Other arguments are completed if they have choices."""
+# In the script of shtab for bash, a function whose name ends in `_file` may return files.
+BASH = """
+_auxar_recipe_file() {
+  compgen -W '%(recipes)s' -- "$1"
+  compgen -f -X '!*.toml' -- "$1"
+  compgen -d -S / -- "$1"
+}
+_auxar_kind() {
+  compgen -W '%(kinds)s' -- "$1"
+}
+"""
+ZSH = """
+_auxar_recipe_file() {
+  compadd -- %(recipes)s
+  _files -g '*.toml'
+}
+_auxar_kind() {
+  compadd -- %(kinds)s
+}
+"""
+
+
+def add_completion(parser: argparse.ArgumentParser) -> None:
+    """Adds `--print-completion` to the parser of the command line."""
+    parser.add_argument(
+        "--print-completion",
+        action=_PrintCompletion,
+        choices=SHELLS,
+        help="print a script that completes commands, options and files in this shell",
+    )
+
+
+class _PrintCompletion(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option: str | None = None,
+    ) -> None:
+        from auxar.recipe.shipped import list_recipes
+
+        print(completion_script(parser, str(values), [recipe.name for recipe in list_recipes()]))
+        parser.exit()
+
+
+def completion_script(parser: argparse.ArgumentParser, shell: str, recipes: Sequence[str] = ()) -> str:
+    """Returns the script for a shell, which completes commands, options, choices, files and folders.
+
+    `recipes` are names that the argument RECIPE accepts besides files.
+    """
+    import shtab
+
+    from auxar.scaffold import KINDS
+
+    words = {"kinds": " ".join(KINDS), "recipes": " ".join(recipes)}
+    completers = {
+        "folder": shtab.DIRECTORY,
+        "file": shtab.FILE,
+        "recipe": {"bash": "_auxar_recipe_file", "zsh": "_auxar_recipe_file", "tcsh": "f:*.toml"},
+        "kind": {"bash": "_auxar_kind", "zsh": "_auxar_kind", "tcsh": f"({words['kinds']})"},
+    }
+    for action in _actions(parser):
+        if isinstance(action.metavar, str) and action.metavar in COMPLETED:
+            action.complete = completers[COMPLETED[action.metavar]]  # type: ignore[attr-defined]
+    return shtab.complete(parser, shell, preamble={"bash": BASH, "zsh": ZSH}.get(shell, "") % words)
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yields the arguments of a parser and of its commands."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _actions(command)

@@ -1,0 +1,87 @@
+"""The output of a command: its result on standard output, and everything else on standard error."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+
+from auxar.errors import UserError, printable
+
+
+@attrs.frozen
+class Result:
+    """The result of a command."""
+
+    lines: Sequence[str]
+    """The result as lines of text."""
+    record: Any = None
+    """The result as plain values, which `--json` prints."""
+    mistake: UserError | None = None
+    """A mistake that is reported after the result is printed."""
+
+
+def print_result(result: Result, *, as_json: bool) -> None:
+    """Prints a result on standard output, as text or as JSON. Prints nothing unless this is the main process."""
+    if not _is_main_process():
+        return
+    if as_json:
+        from auxar.files import to_json
+
+        # `to_json` writes ASCII by default. This is needed, because other characters may control the terminal.
+        print(to_json(result.record, indent=2))
+    else:
+        print(printable("\n".join(result.lines)))
+
+
+def _is_main_process() -> bool:
+    # Without PyTorch, no processes were connected. A launcher sets RANK before Python starts.
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        return bool(torch.distributed.get_rank() == 0)
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextlib.contextmanager
+def logging_to_stderr(options: argparse.Namespace) -> Iterator[None]:
+    """A context in which messages from the chosen level on are written to standard error. So is all other output.
+
+    `options` are those of `add_output`. At levels above INFO, progress is hidden, too. Whatever plugins and libraries
+    print to standard output goes to standard error, so that only the result of the command is on standard output.
+    """
+    level = max(logging.getLevelName(options.log_level.upper()), logging.WARNING if options.quiet else 0)
+    handler = _Handler()
+    handler.setFormatter(_Formatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING))
+    logger = logging.getLogger("auxar")
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+            if level > logging.WARNING:
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+class _Handler(logging.StreamHandler[Any]):
+    """Writes messages to standard error. Progress bars on a terminal are cleared before, and drawn again after it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))

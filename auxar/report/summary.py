@@ -1,0 +1,96 @@
+"""The summary of a run, which `auxar run` prints at its end: its bits/dim and its files."""
+
+from __future__ import annotations
+
+import attrs
+
+from auxar.evaluation.records import Evaluation, Exactness
+from auxar.files import is_file
+from auxar.report import words
+from auxar.runs.layout import RunFolder
+from auxar.runs.records import read_record
+
+
+@attrs.frozen
+class FactorSummary:
+    """The held-out bits/dim of one factor. They are None if the factor is not trained or was not evaluated."""
+
+    factor: str
+    """Name of the factor, `stage0` … or `prior`."""
+    steps: int
+    """Number of training steps of the weights; 0 if the factor is not trained."""
+    bits_per_dim: float | None
+    """Bits for each sub-pixel of the image that this factor describes."""
+    standard_error: float | None
+    """Standard error of `bits_per_dim`."""
+
+
+@attrs.frozen
+class RunSummary:
+    """The result of `auxar run`. Paths of parts that the run does not have are None."""
+
+    run: str
+    """The run's folder."""
+    bits_per_dim: float | None
+    """Held-out bits/dim of the whole model; None if a factor is not trained or no held-out images were evaluated."""
+    standard_error: float | None
+    """Standard error of `bits_per_dim`."""
+    kind: Exactness
+    """Whether `bits_per_dim` is `exact` or an upper `bound`."""
+    heldout_images: int
+    """Number of held-out images that were evaluated."""
+    factors: list[FactorSummary]
+    """The factors, from the image to the prior of its coarsest view."""
+    evaluation: str
+    """The file of the evaluation, which `auxar evaluate --json` prints."""
+    report: str
+    """The file of the report."""
+    samples: str | None
+    """The folder of the samples."""
+    figures: str | None
+    """The folder of the figures."""
+
+
+def run_summary(run: RunFolder) -> RunSummary:
+    """Reads the summary of a run that was evaluated. Raises `UserError` if its evaluation cannot be read."""
+    evaluation = read_record(run.evaluation, Evaluation)
+    return RunSummary(
+        str(run.path),
+        evaluation.bits_per_dim.get("heldout"),
+        evaluation.standard_error.get("heldout"),
+        evaluation.kind,
+        evaluation.images.get("heldout", 0),
+        [
+            FactorSummary(
+                factor.factor,
+                factor.steps,
+                None if factor.heldout is None else factor.heldout.bits_per_dim,
+                None if factor.heldout is None else factor.heldout.standard_error,
+            )
+            for factor in evaluation.factors
+        ],
+        str(run.evaluation),
+        str(run.report),
+        str(run.samples) if is_file(run.samples / "samples.json") else None,
+        str(run.figures) if is_file(run.figures / "figures.json") else None,
+    )
+
+
+def summary_lines(summary: RunSummary) -> list[str]:
+    """Returns a summary as lines."""
+    facts = [("run", summary.run), ("bits/dim", _bits(summary)), ("report", summary.report)]
+    for name, folder in (("samples", summary.samples), ("figures", summary.figures)):
+        if folder is not None:
+            facts.append((name, folder))
+    return [f"{name:<10}{value}" for name, value in facts]
+
+
+def _bits(summary: RunSummary) -> str:
+    if summary.bits_per_dim is not None:
+        figure = " ".join(filter(None, (words.number(summary.bits_per_dim), words.uncertainty(summary.standard_error))))
+        images = words.plural(summary.heldout_images, "held-out image")
+        return f"{figure} on {images} ({words.KINDS[summary.kind]})"
+    missing = [factor.factor for factor in summary.factors if not factor.steps]
+    if missing:
+        return f"no total, because these factors are not trained yet: {', '.join(missing)}"
+    return "no held-out images were evaluated"

@@ -1,0 +1,152 @@
+"""Tests of progress: lines without a terminal, bars on a terminal and in notebooks, and hiding both."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import logging
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+from tqdm import tqdm
+
+from auxar.progress import LEAST_SECONDS, ProgressBar, progress_bar, shows_bars
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    """A clock that shows `now`, in seconds."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    """The clock of all progress bars."""
+    clock = Clock()
+    monkeypatch.setattr("tqdm.std.time", clock)
+    monkeypatch.setattr(tqdm, "monitor_interval", 0)  # Otherwise a thread that has another clock updates the bars.
+    return clock
+
+
+@pytest.fixture
+def lines(caplog) -> Callable[[], list[str]]:
+    """Returns the messages of the logger `auxar` at the level INFO."""
+    caplog.set_level(logging.INFO, "auxar")
+    return lambda: [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+
+
+def work(clock: Clock, steps: int, seconds: float, **options) -> ProgressBar:
+    """Does steps of equal length."""
+    with progress_bar(total=steps, desc="work", unit="step", **options) as bar:
+        for _ in range(steps):
+            clock.now += seconds
+            bar.update()
+    return bar
+
+
+def test_lines_are_written_at_the_beginning_the_end_and_every_tenth(clock, lines, capsys):
+    work(clock, 1000, 0.125)
+    found = lines()
+    assert found[0] == "work: step 0 of 1000 (0 %)"
+    assert found[1] == "work: step 100 of 1000 (10 %), 8 step/s, 00:12 elapsed, 01:52 left"
+    assert found[-1] == "work: step 1000 of 1000 (100 %), 8 step/s, 02:05 elapsed"
+    assert len(found) == 11
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("steps", "seconds", "count"), [(200, 0.01, 2), (50, 60, 51), (9, 1000, 10)])
+def test_short_work_has_two_lines_and_slow_steps_have_one_each(clock, lines, steps, seconds, count):
+    work(clock, steps, seconds)
+    assert len(lines()) == count
+
+
+def test_lines_of_days_of_work_become_rarer(clock, caplog, lines):
+    times = []
+    handler = logging.Handler()
+    handler.emit = lambda record: times.append(clock.now)  # type: ignore[method-assign]
+    logging.getLogger("auxar").addHandler(handler)
+    try:
+        work(clock, 100_000, 5)
+    finally:
+        logging.getLogger("auxar").removeHandler(handler)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert len(times) < 700
+    assert max(gaps) < 0.011 * 500_000
+    assert min(gaps[:-1]) >= LEAST_SECONDS
+
+
+def test_a_line_has_the_last_figures_and_the_steps_of_this_process(clock, lines):
+    with progress_bar(total=20, initial=10, desc="work", unit="step") as bar:
+        clock.now += 40
+        bar.set_postfix_str("1.5 bits/dim", refresh=False)
+        bar.update(2)
+    assert lines()[1] == "work: step 12 of 20 (60 %), 1.5 bits/dim, 20 s/step, 00:40 elapsed, 02:40 left"
+
+
+def test_a_length_may_be_unknown(clock, lines):
+    for _ in progress_bar(iter("ab"), desc="work", unit="image"):
+        clock.now += 1
+    assert lines() == ["work: image 0", "work: image 2, 1 image/s, 00:02 elapsed"]
+
+
+def test_a_terminal_has_a_bar(clock, lines, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    work(clock, 10, 1)
+    assert terminal.getvalue().count("\r") >= 10
+    assert "100%|" in terminal.getvalue()
+    assert not lines()
+
+
+@pytest.mark.parametrize(("kernel", "expected"), [({}, False), ({"kernel": object()}, True)])
+def test_a_notebook_has_bars_and_ipython_in_a_pipe_has_none(monkeypatch, kernel, expected):
+    shell = SimpleNamespace(**kernel)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert shows_bars() is expected
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_progress_appears_after_its_delay(clock, lines, monkeypatch, on_terminal):
+    stream = Terminal() if on_terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress_bar(total=10, desc="work", delay=60) as bar:
+        for _ in range(5):
+            clock.now += 10
+            bar.update()
+            bar.set_postfix_str("figures")
+        assert (stream.getvalue(), lines()) == ("", [])
+        clock.now += 10
+        bar.update()
+    assert ("60%" in stream.getvalue()) == on_terminal
+    assert bool(lines()) == (not on_terminal)
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+@pytest.mark.parametrize(("level", "variable"), [(logging.WARNING, None), (logging.INFO, "1"), (logging.INFO, "true")])
+def test_progress_can_be_hidden(clock, lines, monkeypatch, on_terminal, level, variable):
+    """A program that passes `disable=False` has the same progress."""
+    stream = Terminal() if on_terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    if variable is not None:
+        monkeypatch.setenv("TQDM_DISABLE", variable)
+    logging.getLogger("auxar").setLevel(level)
+    bar = work(clock, 10, 60, disable=False)
+    assert bar.disable
+    assert (stream.getvalue(), lines()) == ("", [])
+
+
+@pytest.mark.parametrize("variable", ["", "0", "false"])
+def test_a_variable_that_is_off_hides_nothing(clock, lines, monkeypatch, variable):
+    monkeypatch.setenv("TQDM_DISABLE", variable)
+    work(clock, 1, 1)
+    assert lines()
