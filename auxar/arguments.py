@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,24 @@ def check_strings(values: Any, name: str, of: str) -> None:
             raise UserError(f"{name}[{number}]: expected a string, got {described(value)}")
 
 
-def check_integer(value: Any, name: str, least: int | None = None) -> None:
-    """Raises `UserError` unless an argument is an integer, and at least `least` if that is given."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or (least is not None and int(value) < least):
-        limit = "" if least is None else f" of at least {least}"
-        raise UserError(f"{name}: expected an integer{limit}, got {described(value)}")
+def as_integer(value: Any, name: str, least: int | None = None, most: int | None = None) -> int:
+    """Converts an argument to an integer, such as one of NumPy. `least` and `most` are its bounds, if they are given.
+
+    Raises `UserError` if it is not an integer, if it is a boolean, or if it is out of range.
+
+    Examples:
+        >>> as_integer(4.0, "batch_size", 1)
+        Traceback (most recent call last):
+        auxar.errors.UserError: batch_size: expected an integer of at least 1, got 4.0 (float)
+    """
+    try:
+        found = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        found = None
+    if found is None or (least is not None and found < least) or (most is not None and found > most):
+        limits = "" if least is None else f" of at least {least:,}" if most is None else f" from {least:,} to {most:,}"
+        raise UserError(f"{name}: expected an integer{limits}, got {described(value)}")
+    return found
 
 
 def check_flag(value: Any, name: str) -> None:

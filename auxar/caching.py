@@ -11,6 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ CACHE_ADVICE = "set the environment variable HF_DATASETS_CACHE to a folder on an
 
 
 def cached_folder(
-    name: str, key: object, write: Callable[[Path], object], *, sources: Sequence[str | Path] = ()
+    name: str, key: object, write: Callable[[Path], object], *, sources: Sequence[str | PathLike[str]] = ()
 ) -> Path:
     """Returns the path of a folder with generated files, and generates them if they do not exist yet.
 
@@ -105,7 +106,7 @@ def _cannot_be_written(folder: Path, error: OSError) -> UserError:
     return UserError(f"{folder} cannot be written: {error.strerror or error}; free disk space, or {CACHE_ADVICE}")
 
 
-def _stamp(source: str | Path) -> str:
+def _stamp(source: str | PathLike[str]) -> str:
     """The path, the size and the time of the last change of a file or folder, as one string."""
     path = Path(source).absolute()
     try:

@@ -15,6 +15,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -151,7 +152,7 @@ class Registry:
         return sorted(name for known, name in self.components if known == kind)
 
 
-def load_plugins(files: Iterable[Path] = ()) -> Registry:
+def load_plugins(files: Iterable[str | PathLike[str]] = ()) -> Registry:
     """Loads all installed plugins and the given plugin files, and returns the registry of their components.
 
     The code of the files is run without asking. `load_recipe` asks for trust in the files that a recipe names.

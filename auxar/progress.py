@@ -16,6 +16,8 @@ from tqdm import tqdm
 
 logger = logging.getLogger("auxar")
 
+BAR_DELAY = 2.0
+"""Usual `delay` in seconds of functions that are often fast: the time after which their progress appears."""
 EVERY_SECONDS = 30.0
 """Time in seconds after which the next line is written."""
 EVERY_PART = 0.1

@@ -79,3 +79,15 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         help="load the plugin files that the recipe names; they are code that runs with your rights, so read them "
         "first",
     )
+
+
+def add_plugin_files(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments FILE …: plugin files that are loaded besides the installed plugins."""
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="plugin files to load in addition to the installed plugins, without --trust-plugins; they are code that "
+        "runs with your rights",
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from auxar.cli.options import add_json
+from auxar.cli.options import add_json, add_plugin_files
 from auxar.cli.output import Result
 
 
@@ -20,14 +20,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Lists every registered component: its kind, its provider, and its options with types and "
         "defaults.",
     )
-    parser.add_argument(
-        "files",
-        nargs="*",
-        type=Path,
-        metavar="FILE",
-        help="plugin files to load in addition to the installed plugins, without --trust-plugins; they are code that "
-        "runs with your rights",
-    )
+    add_plugin_files(parser)
     add_json(parser)
     parser.set_defaults(command=_plugins)
 

@@ -80,7 +80,5 @@ def _lines(recipes: Sequence[ShippedRecipe]) -> Iterator[str]:
 
 def _wrapped(label: str, text: str) -> list[str]:
     first = f"    {label:<8}" if label else "    "
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False,
-        break_on_hyphens=False,
-    )  # fmt: skip
+    wrapper = textwrap.TextWrapper(WIDTH, first, " " * len(first), break_long_words=False, break_on_hyphens=False)
+    return wrapper.wrap(text)

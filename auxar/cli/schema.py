@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
+from auxar.cli.options import add_plugin_files
 from auxar.cli.output import Result
 
 
@@ -18,14 +18,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "components, with types, defaults, ranges and descriptions. Editors complete and check a recipe whose first "
         "line is `#:schema FILE`, where FILE contains this output.",
     )
-    parser.add_argument(
-        "files",
-        nargs="*",
-        type=Path,
-        metavar="FILE",
-        help="plugin files to load in addition to the installed plugins, without --trust-plugins; they are code that "
-        "runs with your rights",
-    )
+    add_plugin_files(parser)
     parser.set_defaults(command=_schema)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
-from auxar.arguments import check_integer
+from auxar.arguments import as_integer
 from auxar.commands.opening import open_trained
 from auxar.data import load_images
 from auxar.distributed.joining import working_together
@@ -35,7 +35,7 @@ def figures(
     """
     with working_together() as processes:
         with processes.agreeing() as facts:
-            check_integer(rows, "rows")
+            rows = as_integer(rows, "rows")
             if not 1 <= rows <= MOST_IMAGES:
                 raise UserError(f"--rows {rows}: expected a number from 1 to {MOST_IMAGES}")
             run = open_trained(path, settings, trust_plugins=trust_plugins)

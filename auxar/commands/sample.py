@@ -39,7 +39,7 @@ def sample(
     seed: int | None = None,
     sampler: str | None = None,
     settings: Sequence[str] = (),
-    out: str | Path | None = None,
+    out: str | PathLike[str] | None = None,
     trust_plugins: bool = False,
 ) -> Path:
     """Draws images from a run's model, writes them to a folder and returns its path.

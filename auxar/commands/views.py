@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from auxar.arguments import as_path, check_integer
+from auxar.arguments import as_integer, as_path
 from auxar.data import ImageSet, load_images
 from auxar.data.writing import check_new, check_pictures, new_folder, write_images
 from auxar.distributed.joining import working_together
@@ -47,12 +47,12 @@ def write_views(
 
     Examples:
         >>> import auxar
-        >>> folder = auxar.write_views("recipes/quickstart.toml", 2, "coarse", settings=["data.limit=100"])
+        >>> folder = auxar.write_views("quickstart", 2, "coarse", settings=["data.limit=100"])
         >>> sorted(path.name for path in folder.iterdir())
         ['test.parquet', 'train.parquet']
     """
     out = as_path(out, "out")
-    check_integer(depth, "depth")
+    depth = as_integer(depth, "depth")
     with working_together() as processes:
         with processes.agreeing():
             recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)

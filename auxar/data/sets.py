@@ -10,6 +10,7 @@ import attrs
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from auxar.arguments import as_integer
 from auxar.data.batches import evaluation_batches, training_batches
 from auxar.errors import UserError, shown
 from auxar.interfaces import ImageSpec
@@ -65,7 +66,7 @@ class ImageSet(Dataset[Tensor], abc.ABC):
             >>> [len(batch) for batch in images.heldout.shuffled(30, epochs=1)]
             [30, 30, 16]
         """
-        _check_batch_size(batch_size)
+        batch_size = as_integer(batch_size, "batch_size", 1)
         total = None
         if epochs is not None:
             if not isinstance(self, Sized):
@@ -88,7 +89,7 @@ class ImageSet(Dataset[Tensor], abc.ABC):
             >>> [len(batch) for batch in images.heldout.in_order(8, limit=20)]
             [8, 8, 4]
         """
-        _check_batch_size(batch_size)
+        batch_size = as_integer(batch_size, "batch_size", 1)
         return (images for _, images in evaluation_batches(self, batch_size=batch_size, limit=limit))
 
     @abc.abstractmethod
@@ -122,11 +123,6 @@ class ImageSet(Dataset[Tensor], abc.ABC):
 
         The split may have been divided into this set and others. Broken images are left out.
         """
-
-
-def _check_batch_size(batch_size: int) -> None:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise UserError(f"batch_size: expected an integer of at least 1, got {shown(batch_size)}")
 
 
 def _first(batches: Iterator[Tensor], total: int) -> Iterator[Tensor]:

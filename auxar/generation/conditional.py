@@ -21,6 +21,7 @@ from auxar.files import replacing
 from auxar.generation.samples import batches, drawn_how, finish
 from auxar.generation.sheets import SHEET_DRAWS, draws_sheet, save_png, to_uint8
 from auxar.interfaces import Known, Prior, Sampler, SampleRequest
+from auxar.interfaces.device import device_of
 from auxar.recipe import SamplingConfig
 from auxar.recipe.schema import MOST_SAMPLES
 
@@ -70,7 +71,7 @@ def draw_given(model: Prior, given: Given, draws: int, request: SampleRequest, s
     The image with number i · draws + j is draw j of given image i. Returns the drawn images and views by depth and, if
     a view was given, that view as the last entry: int64, (len(request.numbers), *spec.shape), on the model's device.
     """
-    device = next(model.parameters()).device
+    device = device_of(model)
     rows = torch.tensor([number // draws for number in request.numbers])
     if given.view is not None:
         return model.draw_from(given.view[rows].to(device), request, sampler, from_depth=given.depth)

@@ -17,6 +17,7 @@ from auxar.files import is_file, write_json
 from auxar.generation.samples import draw_views, first_images
 from auxar.generation.sheets import can_be_shown, labeled, save_png
 from auxar.interfaces import DrawRule, ImageSpec, Prior, Sampler, SampleRequest
+from auxar.interfaces.device import device_of
 from auxar.interfaces.rule_use import kinds_of_heads, users
 from auxar.progress import progress_bar
 from auxar.recipe import Recipe, SamplingConfig
@@ -70,7 +71,7 @@ class Figures:
         self.heldout = heldout
         self.specs = model.specs
         self.of_rules = _figures_of_rules(model)
-        self.device = next(model.parameters()).device
+        self.device = device_of(model)
 
     def all(self) -> Iterator[Figure]:
         """Yields the figures of the model.

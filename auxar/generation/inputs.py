@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from os import PathLike
 from pathlib import Path
 
 import attrs
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar.arguments import as_paths, check_flag, check_integer, described
+from auxar.arguments import as_integer, as_paths, check_flag, described
 from auxar.data.conversion import Preparation, read_file
 from auxar.errors import UserError, one_line
 from auxar.files import FILE, FOLDER, entries, kind, nearest_path
@@ -26,7 +27,7 @@ LONGEST_NUMBER = 50
 """Maximum number of digits of a number of rows."""
 
 
-def _paths(paths: Iterable[str | Path]) -> tuple[Path, ...]:
+def _paths(paths: Iterable[str | PathLike[str]]) -> tuple[Path, ...]:
     return tuple(as_paths(paths, "paths"))
 
 
@@ -59,7 +60,7 @@ class GivenRequest:
     None to draw from views."""
 
     def __attrs_post_init__(self) -> None:
-        check_integer(self.stage, "stage")
+        as_integer(self.stage, "stage")
         check_flag(self.as_view, "as_view")
         if not isinstance(self.keep, str | None):
             expected = "a number of rows, the path of a mask, or None"

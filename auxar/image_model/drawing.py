@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -10,20 +9,18 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.arguments import check_flag, described
+from auxar.arguments import as_integer, check_flag, described
 from auxar.errors import UserError, did_you_mean
 from auxar.generation.conditional import Given, draw_given
 from auxar.image_model.images import Draws, Images
 from auxar.interfaces import CausalNetwork, DrawRule, Prior, Sampler, SampleRequest, evaluating
 from auxar.interfaces.rule_use import check_rule
 from auxar.plugins import Registry, load_plugins
-from auxar.progress import progress_bar
+from auxar.progress import BAR_DELAY, progress_bar
 from auxar.recipe import Recipe, SamplingConfig
 from auxar.recipe.building import build_sampler
 from auxar.recipe.schema import MOST_IMAGES, MOST_SAMPLES, ComponentChoice
 
-BAR_AFTER = 2.0
-"""Seconds after which a progress bar appears."""
 MOST_SEED = 2**63 - 1
 """The largest seed."""
 
@@ -41,8 +38,8 @@ class DrawOptions(TypedDict, total=False):
 
 
 @attrs.frozen
-class How:
-    """How images are drawn: checked values of all `DrawOptions`."""
+class DrawSettings:
+    """Checked values of all `DrawOptions`."""
 
     rule: DrawRule
     seed: int
@@ -51,7 +48,7 @@ class How:
     progress: bool
 
 
-def how_to_draw(
+def draw_settings(
     chain: Prior,
     recipe: Recipe | None,
     registry: Registry | None,
@@ -63,17 +60,17 @@ def how_to_draw(
     batch_size: int | None = None,
     sampler: str | Sampler | None = None,
     progress: bool = True,
-) -> How:
+) -> DrawSettings:
     """Checks the options of drawing and fills in the defaults; `ImageModel.sample` describes the options.
 
     Raises `UserError` if an option is invalid.
     """
     check_flag(progress, "progress")
     usual = SamplingConfig() if recipe is None else recipe.sampling
-    return How(
+    return DrawSettings(
         _rule(rule, reduction, temperature),
-        integer("seed", seed, -MOST_SEED - 1, MOST_SEED),
-        usual.batch_size if batch_size is None else integer("batch_size", batch_size, 1, MOST_IMAGES),
+        as_integer(seed, "seed", -MOST_SEED - 1, MOST_SEED),
+        usual.batch_size if batch_size is None else as_integer(batch_size, "batch_size", 1, MOST_IMAGES),
         _sampler(chain, sampler, usual.sampler, registry),
         progress,
     )
@@ -87,28 +84,30 @@ def check_names(options: Mapping[str, Any]) -> None:
             raise UserError(f"unknown keyword '{name}'{did_you_mean(name, known)}")
 
 
-def sample(chain: Prior, count: int, first: int, how: How) -> Images:
+def sample(chain: Prior, count: int, first: int, settings: DrawSettings) -> Images:
     """Draws the images with numbers first … first + count - 1, with the views that they are drawn from."""
-    count = integer("n", count, 0, MOST_SAMPLES)
-    first = integer("first", first, 0, MOST_SAMPLES)
-    check_rule(chain, how.rule)
+    count = as_integer(count, "n", 0, MOST_SAMPLES)
+    first = as_integer(first, "first", 0, MOST_SAMPLES)
+    check_rule(chain, settings.rule)
     numbers = range(first, first + count)
-    views = _drawn(chain, numbers, how, lambda request: chain.draw_views(request, how.sampler))
+    views = _drawn(chain, numbers, settings, lambda request: chain.draw_views(request, settings.sampler))
     found = [torch.cat(parts) for parts in zip(*views, strict=True)]
     return linked(chain, found or [torch.empty((0, *spec.shape), dtype=torch.int64) for spec in chain.specs])
 
 
-def draws(chain: Prior, given: Given, pictures: Images | None, count: int, how: How) -> Draws:
+def draws(chain: Prior, given: Given, pictures: Images | None, count: int, settings: DrawSettings) -> Draws:
     """Draws `count` images for each given image, exactly as `auxar sample --given` does.
 
     `pictures` are the given images as the result shows them; None if views were given.
     """
-    count = integer("draws", count, 1, MOST_SAMPLES)
-    check_rule(chain, how.rule, from_depth=None if given.view is None else given.depth)
+    count = as_integer(count, "draws", 1, MOST_SAMPLES)
+    check_rule(chain, settings.rule, from_depth=None if given.view is None else given.depth)
     source = given.view if given.known is None else given.known.values
     assert source is not None
-    total = integer("draws times the number of given images", len(source) * count, 0, MOST_SAMPLES)
-    views = _drawn(chain, range(total), how, lambda request: draw_given(chain, given, count, request, how.sampler))
+    total = as_integer(len(source) * count, "draws times the number of given images", 0, MOST_SAMPLES)
+    views = _drawn(
+        chain, range(total), settings, lambda request: draw_given(chain, given, count, request, settings.sampler)
+    )
     specs = chain.specs if given.view is None else chain.specs[: given.depth + 1]
     found = [torch.cat(parts) for parts in zip(*views, strict=True)]
     found = found or [torch.empty((0, *spec.shape), dtype=torch.int64) for spec in specs]
@@ -126,30 +125,26 @@ def linked(chain: Prior, views: Sequence[Tensor]) -> Images:
     return found
 
 
-def integer(name: str, value: Any, least: int, most: int) -> int:
-    """The value of an argument as an integer. Raises `UserError` if it is not an integer, or out of range."""
-    try:
-        found = operator.index(value)
-    except TypeError:
-        found = None
-    if found is None or isinstance(value, bool) or not least <= found <= most:
-        raise UserError(f"{name}: expected an integer from {least:,} to {most:,}, got {described(value)}")
-    return found
-
-
 @torch.no_grad()
-def _drawn(chain: Prior, numbers: range, how: How, draw: Callable[[SampleRequest], list[Tensor]]) -> list[list[Tensor]]:
+def _drawn(
+    chain: Prior, numbers: range, settings: DrawSettings, draw: Callable[[SampleRequest], list[Tensor]]
+) -> list[list[Tensor]]:
     """Draws the images with these numbers in batches. Returns the images and views by depth of each batch."""
     found = []
     with (
         evaluating(chain),
         progress_bar(
-            total=len(numbers), desc="sampling", unit="image", disable=not how.progress, delay=BAR_AFTER, leave=False
+            total=len(numbers),
+            desc="sampling",
+            unit="image",
+            disable=not settings.progress,
+            delay=BAR_DELAY,
+            leave=False,
         ) as progress,
     ):
-        for start in range(0, len(numbers), how.batch_size):
-            batch = tuple(numbers[start : start + how.batch_size])
-            found.append([view.cpu() for view in draw(SampleRequest(batch, how.seed, how.rule))])
+        for start in range(0, len(numbers), settings.batch_size):
+            batch = tuple(numbers[start : start + settings.batch_size])
+            found.append([view.cpu() for view in draw(SampleRequest(batch, settings.seed, settings.rule))])
             progress.update(len(batch))
     return found
 

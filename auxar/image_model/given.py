@@ -22,7 +22,7 @@ from auxar.generation.conditional import Given
 from auxar.generation.pictures import mask_values, picture_values, view_values
 from auxar.image_model.arrays import Array, fitted
 from auxar.image_model.images import Images
-from auxar.image_model.inputs import gathered
+from auxar.image_model.inputs import check_pictured, gathered
 from auxar.interfaces import ImageSpec, Known, Prior
 from auxar.recipe import Crop
 
@@ -55,8 +55,7 @@ class Form:
 
         Raises `UserError`, beginning with `label`, if the picture cannot be read or does not fit.
         """
-        if self.spec.channels not in (1, 3) or self.spec.levels > 256:
-            raise UserError(f"{label} is a picture, which cannot show values of {self.spec}; give a tensor of integers")
+        check_pictured(self.spec, label)
         if self.depth == 0:
             values = picture_values(source, Preparation(self.spec, Crop(), "none"), label, label)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import operator
 from collections.abc import Iterator, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ class Images:
         """
         return sheet(self.tensor.reshape(-1, *self.spec.shape), self.spec, columns, zoom)
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | PathLike[str]) -> Path:
         """Saves the images as PNG and returns the path. Existing files are never replaced.
 
         If `path` ends in .png, it is one picture: a single image in its own size, or the sheet of several images.
@@ -148,19 +149,19 @@ class Images:
         Raises `UserError` if the file or a folder with files exists, if it cannot be written, or if the images cannot
         be shown.
         """
-        path = as_path(path, "path")
-        suffix = path.suffix.lower()
+        file = as_path(path, "path")
+        suffix = file.suffix.lower()
         if suffix == ".png":
-            if kind(path) is not None:
-                raise UserError(f"{path} exists; images are never saved over an existing file")
-            save_png(self.to_pil() if self.tensor.dim() == 3 else self.sheet(), path)
-            return path
+            if kind(file) is not None:
+                raise UserError(f"{file} exists; images are never saved over an existing file")
+            save_png(self.to_pil() if self.tensor.dim() == 3 else self.sheet(), file)
+            return file
         if suffix in EXTENSIONS:
             raise UserError(
-                f"{one_line(str(path))}: images are saved as PNG; expected a name that ends in .png, or a folder"
+                f"{one_line(str(file))}: images are saved as PNG; expected a name that ends in .png, or a folder"
             )
-        self._save_to_folder(path)
-        return path
+        self._save_to_folder(file)
+        return file
 
     def _save_to_folder(self, folder: Path) -> None:
         found = kind(folder, follow_links=True)

@@ -19,7 +19,7 @@ from auxar.generation.inputs import images_at
 from auxar.generation.pictures import WrongColors, picture_values
 from auxar.image_model.arrays import Array, fitted
 from auxar.interfaces import ImageSpec
-from auxar.progress import progress_bar
+from auxar.progress import BAR_DELAY, progress_bar
 from auxar.recipe import Crop
 
 EXPECTED = "a tensor or an array of integers, a Pillow image, the path of an image or of a folder, or a list of these"
@@ -59,8 +59,7 @@ def as_batch(images: Any, spec: ImageSpec, preparation: Preparation | None = Non
         return fitted(array, spec, label, resizable=usual is not None)
 
     def from_picture(source: bytes | Image.Image, label: str, name: str) -> np.ndarray:
-        if spec.channels not in (1, 3) or spec.levels > 256:
-            raise UserError(f"{label} is a picture, which cannot show values of {spec}; give a tensor of integers")
+        check_pictured(spec, label)
         try:
             return picture_values(source, usual or Preparation(spec, Crop(), "none"), label, name)
         except WrongSize as error:
@@ -71,6 +70,12 @@ def as_batch(images: Any, spec: ImageSpec, preparation: Preparation | None = Non
             raise UserError(f"{error}{advice}") from None
 
     return gathered(images, from_array, from_picture, what)
+
+
+def check_pictured(spec: ImageSpec, label: str) -> None:
+    """Raises `UserError`, beginning with `label`, if a picture cannot have the channels or levels of an image."""
+    if spec.channels not in (1, 3) or spec.levels > 256:
+        raise UserError(f"{label} is a picture, which cannot show values of {spec}; give a tensor of integers")
 
 
 def gathered(images: Any, from_array: FromArray, from_picture: FromPicture, what: str) -> Tensor:
@@ -88,7 +93,7 @@ def gathered(images: Any, from_array: FromArray, from_picture: FromPicture, what
     # Paths of folders are replaced by the files in them, so that the progress bar counts images.
     parts = [part for entry, label in entries for part in _parts(entry, label)]
     converted = []
-    for part, label in progress_bar(parts, desc="reading images", unit="image", delay=2, leave=False):
+    for part, label in progress_bar(parts, desc="reading images", unit="image", delay=BAR_DELAY, leave=False):
         converted.append(_converted(part, label, from_array, from_picture))
     return converted[0] if len(converted) == 1 else torch.cat(converted)
 

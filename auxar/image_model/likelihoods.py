@@ -7,15 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from auxar.arguments import check_integer
+from auxar.arguments import as_integer
 from auxar.errors import UserError
 from auxar.interfaces import FactorLogProb, ImageSpec, Prior, evaluating
-from auxar.progress import progress_bar
+from auxar.interfaces.device import device_of
+from auxar.progress import BAR_DELAY, progress_bar
 
 CHUNK_PIXELS = 2**16
 """Approximate number of pixels of the images whose log-likelihoods are computed at once, by default."""
-DELAY = 2.0
-"""Number of seconds of work after which a progress bar appears."""
 
 
 def factor_log_probs(chain: Prior, images: Tensor, batch_size: Any = None) -> tuple[FactorLogProb, ...]:
@@ -31,7 +30,7 @@ def factor_log_probs(chain: Prior, images: Tensor, batch_size: Any = None) -> tu
     with (
         torch.no_grad(),
         evaluating(chain),
-        progress_bar(total=len(images), desc="log-likelihoods", unit="image", delay=DELAY, leave=False) as bar,
+        progress_bar(total=len(images), desc="log-likelihoods", unit="image", delay=BAR_DELAY, leave=False) as bar,
     ):
         for chunk in images.split(size):
             try:
@@ -54,10 +53,4 @@ def chunk_size(image: ImageSpec, batch_size: Any) -> int:
     """The number of images that are computed at once: `batch_size`, or a number that fits the size of the images."""
     if batch_size is None:
         return max(1, CHUNK_PIXELS // (image.height * image.width))
-    check_integer(batch_size, "batch_size", 1)
-    return int(batch_size)
-
-
-def device_of(chain: Prior) -> torch.device:
-    """The device of a model's weights; the CPU if it has none."""
-    return next((parameter.device for parameter in chain.parameters()), torch.device("cpu"))
+    return as_integer(batch_size, "batch_size", 1)

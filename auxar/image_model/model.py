@@ -19,10 +19,11 @@ from auxar.image_model.devices import chosen_device
 from auxar.image_model.drawing import DrawOptions
 from auxar.image_model.images import Draws, Images
 from auxar.image_model.inputs import as_batch
-from auxar.image_model.likelihoods import device_of, factor_log_probs
+from auxar.image_model.likelihoods import factor_log_probs
 from auxar.image_model.preparation import prepared, usual_preparation
 from auxar.image_model.saving import save_as_run
 from auxar.interfaces import DrawRule, Factor, FactorLogProb, ImageSpec, Prior, Sampler
+from auxar.interfaces.device import device_of
 from auxar.interfaces.summary import summary
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
@@ -215,7 +216,7 @@ class ImageModel:
             >>> model.complete(images, keep=4, draws=2)
             <Draws: 2 draws for each of 4 images of 8×8×3 with 256 levels>
         """
-        how = self._how(
+        settings = self._settings(
             rule=rule,
             reduction=reduction,
             temperature=temperature,
@@ -224,7 +225,7 @@ class ImageModel:
             sampler=sampler,
             progress=progress,
         )
-        return drawing.sample(self.chain, n, first, how)
+        return drawing.sample(self.chain, n, first, settings)
 
     def views(self, images: Any) -> tuple[Images, ...]:
         """Computes the views of images, by depth: the images at depth 0, and their k-th views at depth k.
@@ -237,7 +238,7 @@ class ImageModel:
             >>> [view.shape for view in model.views(model.sample(2))]
             [(2, 3, 32, 32), (2, 3, 16, 16), (2, 3, 8, 8)]
         """
-        batch = as_batch(images, self.image, usual_preparation(self.image, self.recipe)).long()
+        batch = as_batch(images, self.image, self.preparation).long()
         return drawing.linked(self.chain, self.chain.views(batch)).views
 
     def colorize(self, images: Any, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
@@ -262,9 +263,7 @@ class ImageModel:
             >>> model.colorize(Image.new("L", (8, 8), 200), draws=2)
             <Draws: 2 draws for each of 1 image of 8×8×3 with 256 levels, drawn from 8×8×1 with 16 levels>
         """
-        return self._draws(
-            *given.to_colorize(self.chain, images, usual_preparation(self.image, self.recipe)), draws, options
-        )
+        return self._draws(*given.to_colorize(self.chain, images, self.preparation), draws, options)
 
     def enlarge(self, images: Any, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
         """Draws images of the model's size from small images.
@@ -307,7 +306,7 @@ class ImageModel:
             >>> model.complete(Image.new("RGB", (32, 32), "red"), keep=16, draws=2).shape
             (1, 2, 3, 32, 32)
         """
-        batch = as_batch(images, self.image, usual_preparation(self.image, self.recipe))
+        batch = as_batch(images, self.image, self.preparation)
         return self._draws(*given.to_complete(self.chain, batch, keep), draws, options)
 
     def draw_given(self, views: Any, depth: int = 1, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
@@ -347,7 +346,7 @@ class ImageModel:
 
         Examples:
             >>> import auxar
-            >>> model = auxar.build("recipes/quickstart.toml")
+            >>> model = auxar.build("quickstart")
             >>> run = model.save("runs/untrained", steps=0)
             >>> print(auxar.load("runs/untrained").image)
             32×32×3 with 256 levels
@@ -363,7 +362,7 @@ class ImageModel:
 
     def _draws(self, source: Given, pictures: Images | None, draws: int, options: DrawOptions) -> Draws:
         drawing.check_names(options)
-        return drawing.draws(self.chain, source, pictures, draws, self._how(**options))
+        return drawing.draws(self.chain, source, pictures, draws, self._settings(**options))
 
-    def _how(self, **options: Unpack[DrawOptions]) -> drawing.How:
-        return drawing.how_to_draw(self.chain, self.recipe, self.registry, **options)
+    def _settings(self, **options: Unpack[DrawOptions]) -> drawing.DrawSettings:
+        return drawing.draw_settings(self.chain, self.recipe, self.registry, **options)

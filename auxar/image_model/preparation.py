@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from auxar.arguments import check_integer, described
+from auxar.arguments import as_integer, described
 from auxar.data.conversion import BrokenImage, Preparation, WrongSize
 from auxar.errors import UserError, did_you_mean
 from auxar.image_model.arrays import Array, integers
@@ -77,7 +77,7 @@ def _crop(crop: Any) -> Crop:
     for name, margin in crop.items():
         if name not in names:
             raise UserError(f"crop: unknown side {described(name)}{did_you_mean(str(name), names)}")
-        check_integer(margin, f"crop: {name}", 0)
+        as_integer(margin, f"crop: {name}", 0)
     return Crop(**crop)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
+from auxar.arguments import check_strings
 from auxar.data.writing import new_folder
 from auxar.errors import UserError, did_you_mean, one_line, shown
 from auxar.files import kind, write_tensors
@@ -75,8 +76,7 @@ def _check_new(path: Path) -> None:
 
 
 def _chosen(recipe: Recipe, only: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(only, str):
-        raise UserError(f"only: expected a list of factors, got the string {shown(only)}")
+    check_strings(only, "only", "names of factors")
     for name in only:
         if name not in recipe.factor_names:
             near = did_you_mean(str(name), recipe.factor_names)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from auxar.arguments import described
-from auxar.errors import UserError, shown
+from auxar.arguments import as_integer, described
+from auxar.errors import UserError
 from auxar.interfaces.factor import Factor
 from auxar.interfaces.image import ImageSpec
 from auxar.interfaces.known import Known
@@ -139,9 +138,8 @@ class Prior(nn.Module, abc.ABC):
         sampler = sampler or self.sampler
         if sampler is None:
             raise UserError("this model has no sampler: pass one as sampler=…")
-        for name, value, least in (("count", count, 0), ("seed", seed, None), ("first", first, 0)):
-            _check_integer(name, value, least)
-        _check_integer("batch_size", batch_size, 1)
+        count, first = as_integer(count, "count", 0), as_integer(first, "first", 0)
+        seed, batch_size = as_integer(seed, "seed"), as_integer(batch_size, "batch_size", 1)
         rule = rule if isinstance(rule, DrawRule) else DrawRule(rule)
         check_rule(self, rule)
         if known is not None:
@@ -155,12 +153,6 @@ class Prior(nn.Module, abc.ABC):
                 given = None if known is None else known.of(slice(start - first, start - first + batch_size))
                 images.append(self.draw(SampleRequest(numbers, seed, rule, known=given), sampler).cpu())
         return torch.cat(images) if images else torch.empty((0, *self.image.shape), dtype=torch.int64)
-
-
-def _check_integer(name: str, value: Any, least: int | None) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or (least is not None and int(value) < least):
-        expected = "an integer" if least is None else f"an integer of at least {least}"
-        raise UserError(f"{name}: expected {expected}, got {shown(value)}")
 
 
 class PriorFactor(Factor):

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -27,8 +25,6 @@ from auxar.recipe.structuring import LONGEST_NAME
 
 WIDTH = 120
 """Maximum length of a line of `schema_text`, if a line has more than one value."""
-DIRECTIVE = "#:schema "
-"""The beginning of the line of a TOML file that names its schema, for taplo and tombi."""
 _ANY = [{"type": "string"}, {"type": "object", "additionalProperties": True}]
 
 
@@ -57,21 +53,6 @@ def schema_text(schema: Schema, encoding: str = "utf-8") -> str:
     except UnicodeEncodeError:
         return re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
     return text
-
-
-def with_schema(text: str, schema: Path) -> str:
-    """Returns the text of a recipe with a first line that names the file of its schema by its absolute path.
-
-    The line replaces a first line that names a schema, for example by a relative path. Editors read it.
-
-    Examples:
-        >>> with_schema("#:schema ../auxar.schema.json\\n[data]\\n", Path("/tmp/auxar.schema.json"))
-        '#:schema file:///tmp/auxar.schema.json\\n[data]\\n'
-    """
-    text = text.removeprefix("\ufeff")
-    if text.startswith(DIRECTIVE):
-        text = text.partition("\n")[2]
-    return f"{DIRECTIVE}{Path(os.path.abspath(schema)).as_uri()}\n{text}"
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from attrs.validators import ge, le, lt, optional
 from auxar.errors import UserError, shown
 from auxar.interfaces import RULES, DrawRule, ImageSpec, SampleRequest, at_most, positive
 from auxar.interfaces.request import usual_reduction
-from auxar.interfaces.validation import at_least, checks
+from auxar.interfaces.validation import at_least, checks, finite
 from auxar.recipe.overrides import REQUIREMENTS
 from auxar.structuring import NO_KEY
 
@@ -68,11 +68,6 @@ def _integer(instance: object, attribute: attrs.Attribute[Any], value: int) -> N
     # Values from TOML have been checked already, but values that are passed in Python may have any type.
     if type(value) is not int or not -(2**63) <= value < 2**63:
         raise ValueError(f"{attribute.name} must be an integer from -2^63 to 2^63 - 1, got {shown(value)}")
-
-
-def _finite(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
-        raise ValueError(f"{attribute.name} must be a finite number, got {shown(value)}")
 
 
 @checks(items={"maxLength": LONGEST_PATH})
@@ -315,10 +310,10 @@ class SamplingConfig:
     rule: str = attrs.field(default="ancestral", validator=_one_of(*RULES))
     """Rule by which a value is drawn from its distribution: `ancestral` draws exact samples of the model, `reduced`
     lowers the log-scales first, `map` draws a mixture component and takes its center."""
-    reduction: float = attrs.field(validator=[_finite, at_least(0)])
+    reduction: float = attrs.field(validator=[finite, at_least(0)])
     """Constant that the rule `reduced` subtracts from the predicted log-scales. Its default is 0.4 with the rule
     `reduced`. Other rules require 0, their default."""
-    temperature: float = attrs.field(default=1.0, validator=[_finite, positive])
+    temperature: float = attrs.field(default=1.0, validator=positive)
     """Divisor of the logits of softmax heads. A model whose heads are all logistic mixtures requires 1."""
     batch_size: int = attrs.field(default=16, validator=[_integer, positive, at_most(MOST_IMAGES)])
     """Number of images drawn at once, 1 … 2^20. Images do not depend on it, except for rounding."""
@@ -375,7 +370,7 @@ class Recipe:
 
         Examples:
             >>> import auxar
-            >>> recipe, _ = auxar.load_recipe("recipes/quickstart.toml")
+            >>> recipe, _ = auxar.load_recipe("quickstart")
             >>> recipe.training_of("prior").steps, recipe.training_of("stage0").steps
             (1800, 650)
         """

@@ -16,6 +16,7 @@ from pathlib import Path
 import attrs
 
 from auxar.errors import UserError, did_you_mean, one_line
+from auxar.recipe.schema_line import DIRECTIVE, with_schema
 
 PACKAGE = Path(__file__).parents[1]
 """The folder of the package `auxar`."""
@@ -23,8 +24,6 @@ FIELDS = {"Time": "time", "Memory": "memory", "Result": "result"}
 """The labels in the header of a shipped recipe, and the attributes of `ShippedRecipe` with their texts."""
 SENTENCE = re.compile(r"(?<!\bal)\.\s+(?=[A-Z(])")
 """The end of a sentence inside of a paragraph. The period of "et al." is none."""
-SCHEMA = "#:schema "
-"""Beginning of a recipe's first line if it names the JSON schema of recipes, for editors."""
 
 
 @attrs.frozen
@@ -98,15 +97,15 @@ def not_found(path: Path) -> str:
 def text_of_shipped(name: str) -> str:
     """Returns the text of a shipped recipe, which is valid in any folder. Raises `UserError` for an unknown name.
 
-    If the recipe names its JSON schema in the first line, relative to its own folder, the text has the full path.
+    If the recipe names its JSON Schema in the first line, relative to its own folder, the text has the full path.
     """
     path = _files().get(name)
     if path is None:
         raise UserError(f"no recipe that comes with auxar is named '{one_line(name)}'{did_you_mean(name, _files())}")
     text = path.read_text(encoding="utf-8")
-    first, _, rest = text.partition("\n")
-    if first.startswith(SCHEMA) and "://" not in first:
-        return f"{SCHEMA}{os.path.abspath(path.parent / first.removeprefix(SCHEMA).strip())}\n{rest}"
+    first = text.partition("\n")[0]
+    if first.startswith(DIRECTIVE) and "://" not in first:
+        return with_schema(text, path.parent / first.removeprefix(DIRECTIVE).strip())
     return text
 
 
@@ -146,7 +145,7 @@ def _paragraphs(text: str) -> Iterator[str]:
     for line in text.splitlines():
         if not line.startswith("#"):
             break
-        if line.startswith(SCHEMA):
+        if line.startswith(DIRECTIVE):
             continue
         words = line.removeprefix("#")
         if not words.strip() or words.startswith("  ") or words.strip().partition(":")[0] in FIELDS:

@@ -172,7 +172,7 @@ def test_batches_hold_every_image_once_in_each_epoch(finished):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "batch_size: expected an integer of at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size: expected an integer of at least 1, got 0 (int)"),
         ({"batch_size": 2.0}, "batch_size: expected an integer of at least 1, got 2.0"),
         ({"batch_size": 2, "epochs": 0}, "epochs: expected a number greater than 0, got 0"),
         ({"batch_size": 2, "epochs": "1"}, "epochs: expected a number greater than 0, got '1'"),
@@ -292,7 +292,7 @@ def test_weights_that_do_not_fit_are_refused_and_nothing_is_written(finished, tm
             {"only": ["piror"]},
             f"only: the recipe has no factor named 'piror'; did you mean {NEAR}",
         ),
-        ({"only": "prior"}, "only: expected a list of factors, got the string 'prior'"),
+        ({"only": "prior"}, "only: expected a list of names of factors, got the string 'prior'; write ['prior']"),
         ({"steps": -1}, "steps: expected a number of training steps from 0, or one by factor, got -1"),
         ({"steps": 1.5}, "steps: expected a number of training steps from 0, or one by factor, got 1.5"),
         (

@@ -26,9 +26,10 @@ from auxar.cli import main
 from auxar.errors import UserError
 from auxar.plugins import Component, Registry, load_plugins
 from auxar.recipe.field_docs import field_docs
-from auxar.recipe.json_schema import recipe_schema, schema_text, with_schema
+from auxar.recipe.json_schema import recipe_schema, schema_text
 from auxar.recipe.loading import COMMON_KEYS, _parse, fill_in
 from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
+from auxar.recipe.schema_line import with_schema
 
 RECIPES = PROJECT / "recipes"
 SHIPPED = sorted(RECIPES.rglob("*.toml"))

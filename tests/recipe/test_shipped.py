@@ -59,7 +59,7 @@ def test_a_header_is_read_by_paragraphs(tmp_path, monkeypatch):
     )
     assert first_sentence(own.time) == "4 minutes."
     # The schema is named by its full path, because the text may be written to another folder.
-    assert text_of_shipped("own") == f"#:schema {tmp_path}/recipes/auxar.schema.json\n{header}"
+    assert text_of_shipped("own") == f"#:schema {(tmp_path / 'recipes/auxar.schema.json').as_uri()}\n{header}"
     # In an installed package, the recipes are inside of it.
     (tmp_path / "auxar" / "recipes").mkdir(parents=True)
     assert list_recipes() == []
