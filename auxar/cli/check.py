@@ -18,7 +18,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="validate a recipe without training",
         description="Validates a recipe and its plugins. Prints the sizes of the image and its views and, for each "
         "factor, its parameters, the multiply-adds of a forward pass for one image, and the memory for training. "
-        "Reports if the folder or file of the images or an experiment tracker is missing. Images are not read.",
+        "Reports a missing folder or file of images, and missing experiment trackers. Images are not read.",
     )
     add_recipe(parser)
     add_settings(parser, "stage[0].decoder.filters=32")

@@ -16,8 +16,9 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="draw the figures of Kolesnikov & Lampert (2017) with a run's model",
         description="Draws sheets like figures 2 to 6 of Kolesnikov & Lampert (2017) into RUN/figures and adds them to "
         "the report: images drawn given drawn views, images drawn given the views of held-out images, samples at "
-        "several strengths of variance reduction, MAP samples, samples from coarse to fine, and the training images "
-        "nearest to samples.",
+        "several strengths of variance reduction, images drawn by the rule map, samples from coarse to fine, and the "
+        "training images nearest to samples. Figures of views, and of rules that change nothing in the model, are left "
+        "out.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     parser.add_argument(

@@ -30,7 +30,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verbs.add_parser(
         "recipes",
         help="list the recipes that come with auxar, or print one of them",
-        description="Lists the recipes that come with auxar: what each trains, its time, memory and result. Other "
+        description="Lists the recipes that come with auxar: the model, its training time, memory and result. Other "
         "commands accept the names wherever they need a recipe. `auxar recipes show NAME` prints a recipe, for "
         "example to change a copy: `auxar recipes show quickstart > mine.toml`.",
     )

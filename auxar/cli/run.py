@@ -14,9 +14,9 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verbs.add_parser(
         "run",
         help="train, evaluate and sample a recipe's model, and write a report",
-        description="Trains every factor of the recipe's model, evaluates it in bits/dim, draws samples and writes a "
-        "report. The same command continues a stopped run from its last checkpoints. With more steps, it trains a "
-        "finished run further.",
+        description="Trains every factor of the recipe's model, evaluates it in bits/dim, draws samples and figures, "
+        "and writes a report. The same command continues a stopped run from its last checkpoints. With more steps, it "
+        "trains a finished run further.",
     )
     add_recipe(parser)
     add_settings(parser, "training.steps=100, stage[0].decoder.filters=32")

@@ -74,7 +74,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--batch-size", type=integer, metavar="B", help="number of images drawn at once")
     parser.add_argument("--sampler", metavar="NAME", help="name of a sampler (see `auxar plugins`)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: a folder in RUN/samples)")
-    add_settings(parser, "sampling.images=64")
+    add_settings(parser, "sampling.images=64 or, with --given, data.resize=cover")
     add_trust(parser)
     add_json(parser)
     parser.set_defaults(command=_sample)

@@ -204,7 +204,8 @@ class Draws(Images):
     """Images that were drawn from given images: from their views, or from known parts of them.
 
     `tensor` has shape (g, draws, channels, height, width) for g given images. `draws[0]` has the draws of the first
-    given image, and `draws[0][1]` is a single image. The sheet has a row for each given image.
+    given image, and `draws[0][1]` is a single image. The sheet has a row for each given image. Draw j of given image i
+    has the noise of image number i · draws + j, as in the command `auxar sample --given`.
 
     Examples:
         >>> import auxar

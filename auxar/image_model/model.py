@@ -1,4 +1,4 @@
-"""`ImageModel`, the model of a run as users see it."""
+"""`ImageModel`, a model of images as users see it: likelihoods, drawing, and saving as a run."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class ImageModel:
     Methods accept images of many types, single or batched: integer tensors of shape (n, c, h, w) or (c, h, w) with
     values in [0, levels), NumPy arrays of integers with the channels first or last, Pillow images, paths of image files
     or of folders of images, drawn images, and lists of these. Pictures (Pillow images and files) have 8 bits, and are
-    cropped and resized if the recipe says so; see also `prepare`. Everything else raises `UserError`, also an image of
-    another size.
+    cropped and resized as the recipe says; see also `prepare`. Other types, and images of another size, raise
+    `UserError`.
 
     Examples:
         >>> import torch
@@ -128,7 +128,7 @@ class ImageModel:
 
     @property
     def preparation(self) -> Preparation | None:
-        """The conversion of pictures by [data] of the recipe; None if the images of the model are no pictures."""
+        """The conversion of pictures by [data] of the recipe; None if pictures cannot show the model's images."""
         return usual_preparation(self.image, self.recipe)
 
     def prepare(self, images: Any, *, resize: str | None = None, crop: Mapping[str, int] | None = None) -> Tensor:
@@ -250,8 +250,7 @@ class ImageModel:
         blue, and its view is computed from it. The gray views of this model, as in `model.views(images)[1]`, are used
         as they are.
 
-        `draws` is the number of images for each given image. The keywords are those of `sample`, without `first`. Draw
-        j of given image i has the noise of image number i · draws + j, as in `auxar sample --given`.
+        `draws` is the number of images for each given image. The other keywords are those of `sample`, without `first`.
 
         Raises `UserError` if the model has no such view, or if an image does not fit or an argument is invalid.
 
@@ -272,8 +271,7 @@ class ImageModel:
         this view. An image of the model's full size is drawn again from its own largest smaller view, so that the draws
         can be compared with it.
 
-        `draws` is the number of images for each given image. The keywords are those of `sample`, without `first`. Draw
-        j of given image i has the noise of image number i · draws + j, as in `auxar sample --given`.
+        `draws` is the number of images for each given image. The other keywords are those of `sample`, without `first`.
 
         Raises `UserError` if the model has no smaller view, or if an image does not fit or an argument is invalid.
 
@@ -294,8 +292,7 @@ class ImageModel:
         are completed by exact samples if the model has no views. With views or other masks, completions are plausible,
         but they are not exact samples.
 
-        `draws` is the number of images for each given image. The keywords are those of `sample`, without `first`. Draw
-        j of given image i has the noise of image number i · draws + j, as in `auxar sample --given`.
+        `draws` is the number of images for each given image. The other keywords are those of `sample`, without `first`.
 
         Raises `UserError` if an image does not fit the model or an argument is invalid.
 
@@ -316,8 +313,7 @@ class ImageModel:
         which a value x of L levels is 255·x / (L - 1). If the view's stage is restricted, every drawn image has the
         given view.
 
-        `draws` is the number of images for each given view. The keywords are those of `sample`, without `first`. Draw
-        j of given view i has the noise of image number i · draws + j, as in `auxar sample --given`.
+        `draws` is the number of images for each given view. The other keywords are those of `sample`, without `first`.
 
         Raises `UserError` if the model has no view at this depth, or if a view does not fit or an argument is invalid.
 

@@ -173,7 +173,7 @@ def test_batches_hold_every_image_once_in_each_epoch(finished):
     ("arguments", "message"),
     [
         ({"batch_size": 0}, "batch_size: expected an integer of at least 1, got 0 (int)"),
-        ({"batch_size": 2.0}, "batch_size: expected an integer of at least 1, got 2.0"),
+        ({"batch_size": 2.0}, "batch_size: expected an integer of at least 1, got 2.0 (float)"),
         ({"batch_size": 2, "epochs": 0}, "epochs: expected a number greater than 0, got 0"),
         ({"batch_size": 2, "epochs": "1"}, "epochs: expected a number greater than 0, got '1'"),
     ],
