@@ -55,8 +55,8 @@ Interfaces that plugins implement:
     PixelSource     decides the value of each pixel
 
 Models:
-    ImageModel      a model: log_prob, log_probs, bits_per_dim, sample, colorize, enlarge and complete, without
-                    gradients; save writes it as a run
+    ImageModel      a model without gradients: log_prob, log_probs, bits_per_dim; sample, colorize, enlarge, complete,
+                    draw_given; views, prepare; save writes it as a run
     Images, Draws   drawn images: integers that notebooks show as pictures
     Chain, Stage    a model of stages p(X | X̂) and a prior of the coarsest view; a chain is itself a prior
 

@@ -27,7 +27,7 @@ def _section(verb: str, parser: argparse.ArgumentParser) -> str:
     output = [action for group in parser._action_groups if group.title == OUTPUT for action in group._group_actions]
     actions = [each for each in parser._actions if not isinstance(each, argparse._HelpAction) and each not in output]
     positionals = [_value(action) for action in actions if not action.option_strings]
-    required = [_written(action) for action in actions if action.option_strings and action.required]
+    required = [f"{each.option_strings[0]} {_value(each)}" for each in actions if each.option_strings and each.required]
     options = ["[OPTIONS]"] if any(action.option_strings and not action.required for action in actions) else []
     usage = " ".join(["auxar", verb, *positionals, *required, *options])
     rows = [[f"`{_written(action)}`", _text(action.help or "")] for action in actions]
