@@ -119,7 +119,10 @@ class Comparison:
     """Runs whose images have the same shape and number of levels, each compared with the first run."""
 
     image: ImageSpec
+    """Shape and range of the images."""
     runs: list[ComparedRun]
+    """The runs in the given order. Each has `bits_per_dim`, `standard_error`, `kind`, `factors` and `margin`, its
+    difference from the first run."""
 
     @property
     def resolutions(self) -> list[ImageSpec]:
