@@ -159,11 +159,11 @@ WRONG = [
     ),
     (
         "model.log_prob([(image, 1), (image, 2)])",
-        f"{TYPES}a tuple inside of a list; give only the images, without labels".replace("images:", "images[0]:"),
+        f"{TYPES}a tuple in a list; give only the images, without labels".replace("images:", "images[0]:"),
     ),
     (
         "model.log_prob([[1, 2], [3, 4]])",
-        f"{TYPES}a list inside of a list; convert lists of numbers with torch.tensor".replace("images:", "images[0]:"),
+        f"{TYPES}a list in a list; convert lists of numbers with torch.tensor".replace("images:", "images[0]:"),
     ),
     # Tensors and arrays that do not fit
     (

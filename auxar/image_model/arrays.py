@@ -63,7 +63,7 @@ def _object_hint(array: Array) -> str:
 
 
 def _float_hint(array: Array, levels: int) -> str:
-    """How floats are converted to integers, judged by their range."""
+    """Advice on converting floats to integers, which depends on their range."""
     values = torch.as_tensor(np.asarray(array) if isinstance(array, np.ndarray) else array).detach()
     if not values.numel():
         return ""

@@ -1,4 +1,4 @@
-"""Drawing of images from a model: the options that say how, samples, and draws from given views or known pixels."""
+"""Drawing of images from a model: checked options, samples, and draws from given views or known pixels."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def draws(chain: Prior, given: Given, pictures: Images | None, count: int, setti
 
 
 def linked(chain: Prior, views: Sequence[Tensor]) -> Images:
-    """Images and their views by depth as `Images`, of which each holds its view."""
+    """Converts images and their views, which are given by depth, to `Images` that hold their views."""
     found: Images | None = None
     for tensor, spec in reversed(list(zip(views, chain.specs, strict=False))):
         found = Images(tensor, spec, found)

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Form:
-    """A form in which images can be given: those of one depth, or gray images instead of its images in color."""
+    """A form in which images can be given: the images of one depth, or gray images in place of its color images."""
 
     depth: int
     """Depth of the images that the form is converted to."""

@@ -32,7 +32,7 @@ FILES = {
     ".safetensors": "a safetensors file; give one of its tensors",
     ".zip": "an archive; extract it, and give the folder",
 }
-"""How files other than pictures are given instead, by their extension."""
+"""Advice for files that are no pictures, by their extension."""
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 FromArray = Callable[[Array, str], Tensor]
@@ -174,5 +174,5 @@ def _other(entry: Any) -> str:
     if isinstance(entry, Sequence):
         pair = len(entry) == 2 and isinstance(entry[0], Tensor | np.ndarray | Image.Image)
         numbers = "; give only the images, without labels" if pair else "; convert lists of numbers with torch.tensor"
-        return f"{expected}, got a {kind} inside of a list{numbers}"
+        return f"{expected}, got a {kind} in a list{numbers}"
     return f"{expected}, got {shown(entry)} ({kind})"

@@ -100,7 +100,7 @@ def _history(steps: int | None, origin: Origin | None) -> History:
 
 
 def _unwrapped(chain: nn.Module) -> Prior:
-    """The chain inside of wrappers of `torch.compile`, DistributedDataParallel and Accelerate. They are not changed."""
+    """The chain without wrappers of `torch.compile`, DistributedDataParallel and Accelerate, which stay unchanged."""
     found = extract_model_from_parallel(chain, keep_fp32_wrapper=True, keep_torch_compile=False)
     if not isinstance(found, Prior):
         raise UserError(

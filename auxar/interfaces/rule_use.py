@@ -34,7 +34,7 @@ LACKS = {
     "map": "no components with centers",
     "temperature": "no temperature",
 }
-"""For each option, what a head lacks that does not use it."""
+"""For each option, the property that heads lack if they do not use it, as the end of a message."""
 PYTHON, RECIPE, FLAG, SETTING = "{0}={1!r}", "sampling.{0} = {1!r}", "--{0} {1}", "--set sampling.{0}={1}"
 """Formats of a setting's key and value: in Python, in a recipe, and as two kinds of options of a command."""
 
@@ -65,7 +65,7 @@ def check_rule(
 ) -> None:
     """Raises `UserError` if an option of the rule changes nothing for any head of the model.
 
-    If an option changes some factors only, a logged line names the other ones. With `from_depth`, only the factors that
+    If an option changes some factors only, a message names the other ones. With `from_depth`, only the factors that
     `draw_from` uses are considered. The rule `ancestral` at temperature 1 has no options, so it is never refused, and
     heads that do not declare their `rule_options` may use every option.
     """

@@ -23,7 +23,7 @@ PACKAGE = Path(__file__).parents[1]
 FIELDS = {"Time": "time", "Memory": "memory", "Result": "result"}
 """The labels in the header of a shipped recipe, and the attributes of `ShippedRecipe` with their texts."""
 SENTENCE = re.compile(r"(?<!\bal)\.\s+(?=[A-Z(])")
-"""The end of a sentence inside of a paragraph. The period of "et al." is none."""
+"""The end of a sentence in a paragraph. The period of "et al." ends no sentence."""
 
 
 @attrs.frozen

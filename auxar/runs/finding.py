@@ -46,7 +46,7 @@ def _near_folder(path: Path) -> str:
 
 
 def _around(path: Path) -> Path | None:
-    """The folder of the run that contains `path`; None if it is not inside of a run."""
+    """The folder of the run that contains `path`; None if it is not in a run."""
     # Folders above may be unreadable, which must not replace the message. `os.path.isfile` is False for them.
     found = (parent for parent in path.parents if os.path.isfile(parent / RECORD))
     return next((parent for parent in found if os.path.isfile(parent / "recipe.toml")), None)

@@ -47,7 +47,7 @@ def test_a_recipe_with_an_option_that_does_nothing_is_refused_before_training(pi
     assert not (tmp_path / "run").exists()
 
 
-def test_a_finished_run_of_an_earlier_version_has_a_way_out(pictures, finished, tmp_path, capsys):
+def test_the_advice_for_a_run_of_an_earlier_version_works(pictures, finished, tmp_path, capsys):
     """Earlier versions accepted a temperature for mixtures, and wrote reductions of 0 into recipes."""
     folder = shutil.copytree(finished, tmp_path / "run")
     stored = changed(tomllib.loads((folder / "recipe.toml").read_text("utf-8")), sampling__temperature=0.5)
@@ -61,7 +61,7 @@ def test_a_finished_run_of_an_earlier_version_has_a_way_out(pictures, finished, 
     assert load_recipe(folder / "recipe.toml")[0].sampling.temperature == 1.0
 
 
-def test_only_the_factors_that_draw_from_a_given_image_are_asked(pictures, finished, tmp_path, monkeypatch):
+def test_only_heads_of_factors_that_draw_from_a_given_image_count(pictures, finished, tmp_path, monkeypatch):
     depths = []
     monkeypatch.setattr(
         "auxar.commands.sample.check_rule", lambda model, rule, *, from_depth, spelling: depths.append(from_depth)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import time
 from pathlib import Path
 
 import attrs
 import datasets
-import numpy as np
 import pytest
 from helpers.tiny_runs import changed, run, snapshot, tiny, write, write_pictures
-from PIL import Image
 
-from auxar.caching import cached_folder
 from auxar.data import StoredImages, load_images
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
@@ -99,9 +94,6 @@ def refusal(folder: Path, path: str = "dots", **options) -> str:
     with pytest.raises(UserError) as caught:
         recipe_of(folder, path, data__options=options)
     return str(caught.value).removeprefix(f"{folder / 'model.toml'}: ")
-
-
-# Options
 
 
 def test_options_have_types_bounds_and_defaults(folder):
@@ -210,44 +202,6 @@ def test_a_stored_recipe_of_an_earlier_version_gets_the_defaults(folder):
     assert fill_in(earlier, registry).data.options == {"count": 24, "noise": 0.5, "seeds": "seeds.txt"}
 
 
-# Folders of generated files
-
-
-def draw(folder: Path, value: int = 1) -> None:
-    Image.fromarray(np.full((4, 4, 3), value, np.uint8)).save(folder / "0.png")
-
-
-def slow(folder: Path) -> None:
-    with (folder.parent / "log.txt").open("a") as log:
-        log.write("written\n")
-    time.sleep(0.2)
-    draw(folder)
-
-
-def ask(cache: Path) -> None:
-    datasets.config.HF_DATASETS_CACHE = cache
-    assert [file.name for file in cached_folder("slow", 1, slow).iterdir()] == ["0.png"]
-
-
-def test_files_are_generated_again_if_something_changes(folder):
-    source = folder / "seeds.txt"
-    first = cached_folder("my set/1", (1, "a"), draw, sources=[source])
-    assert first.parent == folder.parent / "cache" / "auxar" / "sets"
-    assert first.name.startswith("my-set-1-")
-    assert first.stat().st_mode & 0o777 == folder.stat().st_mode & 0o777
-    before = snapshot(first)
-    assert cached_folder("my set/1", (1, "a"), draw, sources=[source]) == first
-    assert snapshot(first) == before
-    others = [
-        cached_folder("my set", (1, "a"), draw, sources=[source]),
-        cached_folder("my set/1", (1, "b"), draw, sources=[source]),
-        cached_folder("my set/1", (1, "a"), draw),
-    ]
-    os.utime(source, (1, 1))
-    others.append(cached_folder("my set/1", (1, "a"), draw, sources=[source]))
-    assert len({first, *others}) == 5
-
-
 def test_files_are_generated_again_if_their_code_changes(folder):
     recipe, registry = recipe_of(folder)
     load_images(recipe.data, recipe.image, registry)
@@ -255,40 +209,3 @@ def test_files_are_generated_again_if_their_code_changes(folder):
     recipe, registry = recipe_of(folder)
     load_images(recipe.data, recipe.image, registry)
     assert len(list((folder.parent / "cache" / "auxar" / "sets").glob("dots-*[0-9a-f]"))) == 2
-
-
-def test_an_interrupted_folder_is_not_used(folder):
-    def interrupted(target: Path) -> None:
-        draw(target)
-        raise KeyboardInterrupt
-
-    sets = folder.parent / "cache" / "auxar" / "sets"
-    with pytest.raises(KeyboardInterrupt):
-        cached_folder("set", 1, interrupted)
-    assert [path.name for path in sets.iterdir() if path.is_dir()] == []
-    first = cached_folder("set", 1, draw)
-    # A killed process leaves its temporary folder.
-    left = first.with_name(f".{first.name}.abcdefgh.part")
-    first.rename(left)
-    assert cached_folder("set", 1, draw) == first
-    assert not left.exists()
-
-
-def test_one_of_several_processes_writes(folder):
-    context = multiprocessing.get_context("fork")
-    cache = folder.parent / "cache"
-    processes = [context.Process(target=ask, args=(cache,)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert (cache / "auxar" / "sets" / "log.txt").read_text() == "written\n"
-
-
-def test_folders_that_cannot_be_written_are_reported(folder):
-    with pytest.raises(UserError, match=r"^/.*/missing\.npz cannot be read: No such file or directory$"):
-        cached_folder("set", 1, draw, sources=[folder / "missing.npz"])
-    (folder.parent / "cache").write_text("in the way")
-    with pytest.raises(UserError, match=r"cannot be written: Not a directory; free disk space, or set the environment"):
-        cached_folder("set", 1, draw)

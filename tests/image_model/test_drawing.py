@@ -298,13 +298,13 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("message", MISTAKES)
-def test_mistakes(model, message):
+def test_mistakes_are_user_errors(model, message):
     with pytest.raises(UserError) as caught:
         MISTAKES[message](model)
     assert str(caught.value).startswith(message)
 
 
-def test_what_a_model_can_do_instead(bare, restricted, model):
+def test_a_model_without_the_view_says_what_it_can_do(bare, restricted, model):
     images = random_images(1, COLOR)
     for draw in (bare.enlarge, bare.colorize, bare.draw_given):
         with pytest.raises(UserError, match="view, and this model has none; it can complete images"):

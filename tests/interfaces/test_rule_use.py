@@ -1,4 +1,4 @@
-"""Tests that rules which change nothing are refused or told of, and that `sample` refuses wrong arguments."""
+"""Tests that options of rules which change nothing are refused or logged, and that `sample` refuses wrong arguments."""
 
 import logging
 
@@ -97,13 +97,13 @@ def test_an_option_that_no_head_uses_is_refused(head, rule, message):
         (Undeclared, DrawRule("map", temperature=0.5)),
     ],
 )
-def test_other_rules_are_accepted_without_a_word(head, rule, caplog):
+def test_other_rules_are_accepted_without_a_message(head, rule, caplog):
     caplog.set_level(logging.INFO)
     check_rule(model(head, head), rule if isinstance(rule, DrawRule) else DrawRule(rule))
     assert not caplog.messages
 
 
-def test_an_option_that_some_factors_use_is_told(caplog):
+def test_an_option_that_some_factors_do_not_use_is_logged(caplog):
     caplog.set_level(logging.INFO)
     mixed = model(mixture, SoftmaxHead)
     check_rule(mixed, DrawRule("map", temperature=0.5), spelling=IN_RECIPE)
@@ -142,12 +142,12 @@ def test_only_the_heads_of_drawn_factors_count():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"count": -1}, "count: expected an integer of at least 0, got -1"),
-        ({"count": 1.5}, "count: expected an integer of at least 0, got 1.5"),
+        ({"count": -1}, "count: expected an integer of at least 0, got -1 (int)"),
+        ({"count": 1.5}, "count: expected an integer of at least 0, got 1.5 (float)"),
         ({"seed": "0"}, "seed: expected an integer, got '0'"),
-        ({"seed": 0.5}, "seed: expected an integer, got 0.5"),
-        ({"first": -1}, "first: expected an integer of at least 0, got -1"),
-        ({"batch_size": 0}, "batch_size: expected an integer of at least 1, got 0"),
+        ({"seed": 0.5}, "seed: expected an integer, got 0.5 (float)"),
+        ({"first": -1}, "first: expected an integer of at least 0, got -1 (int)"),
+        ({"batch_size": 0}, "batch_size: expected an integer of at least 1, got 0 (int)"),
         ({"batch_size": None}, "batch_size: expected an integer of at least 1, got None"),
         ({"rule": 3}, "rule: expected the name of a rule (ancestral, reduced, map), got 3"),
         (
