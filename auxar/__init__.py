@@ -6,8 +6,8 @@
 >>> images.shape, model.bits_per_dim(images).shape
 ((4, 3, 32, 32), torch.Size([4]))
 
-Functions (the first six are also commands of the command line; `write_views` is the command `views`, and
-`recipe_schema` is the command `schema`):
+Functions (the first five are also commands; `write_views`, `list_recipes`, `recipe_schema` and `factor_costs` are the
+commands `views`, `recipes`, `schema` and `check`):
     run             trains a recipe's model, evaluates it, draws samples and writes a report; continues a stopped run,
                     or trains a finished run further
     evaluate        evaluates the trained factors of a run

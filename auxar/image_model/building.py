@@ -14,7 +14,7 @@ from auxar.recipe.building import build_model
 
 
 def build(
-    recipe: str | PathLike[str],
+    path: str | PathLike[str],
     settings: Sequence[str] = (),
     *,
     device: str | torch.device = "cpu",
@@ -22,10 +22,12 @@ def build(
 ) -> ImageModel:
     """Builds the model of a recipe with untrained weights.
 
-    `settings` are `key=value` strings that override keys of the recipe. The initial weights are those that `auxar run`
-    begins with: they depend on `training.seed`, and PyTorch's global generator is left as it is. `chain.initialize`
-    adapts them to a batch of images. The other keys of [training] are not used. The model is in training mode. `device`
-    is that of `load`.
+    `path` is a TOML file, or the name of a recipe that comes with auxar, such as "quickstart". `settings` are
+    `key=value` strings that override keys of the recipe. `device` is "cpu", "cuda", "cuda:N" or "auto", as for `load`.
+
+    The initial weights are those that `auxar run` begins with: they depend on `training.seed`, and PyTorch's global
+    generator is left as it is. `chain.initialize` adapts them to a batch of images. The other keys of [training] are
+    not used. The model is in training mode.
 
     Raises `UserError` if the recipe is invalid, if the device does not exist, or if the recipe has plugin files, which
     are code, and `trust_plugins` is False.
@@ -41,8 +43,8 @@ def build(
         True
     """
     place = chosen_device(device)
-    loaded, registry = load_recipe(recipe, settings, trust_plugins=trust_plugins)
+    recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(loaded.training.seed)  # Not the generators of GPUs, which are not restored.
-        chain = build_model(loaded, registry)
-    return ImageModel(chain, loaded, registry).to(place)
+        torch.default_generator.manual_seed(recipe.training.seed)  # Not the generators of GPUs, which are not restored.
+        chain = build_model(recipe, registry)
+    return ImageModel(chain, recipe, registry).to(place)

@@ -18,6 +18,7 @@ from auxar.errors import UserError, one_line, shown
 from auxar.generation.inputs import images_at
 from auxar.generation.pictures import WrongColors, picture_values
 from auxar.image_model.arrays import Array, fitted
+from auxar.image_model.images import Images
 from auxar.interfaces import ImageSpec
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.recipe import Crop
@@ -106,12 +107,11 @@ def _parts(entry: Any, label: str) -> Iterator[tuple[Any, str]]:
 
 
 def _converted(entry: Any, label: str, from_array: FromArray, from_picture: FromPicture) -> Tensor:
-    """The batch of one tensor, array, picture or file."""
-    tensor = getattr(entry, "tensor", None)  # The result of `ImageModel.sample` has this attribute.
+    """The batch of one tensor, array, picture, file or result of drawing."""
     if isinstance(entry, Tensor | np.ndarray):
         return from_array(entry, label)
-    if isinstance(tensor, Tensor):
-        return from_array(tensor, label)
+    if isinstance(entry, Images):
+        return from_array(entry.tensor, label)
     if isinstance(entry, Image.Image):
         return _one(from_picture(entry, f"{label}: the picture", "the picture"))
     if isinstance(entry, Path):

@@ -18,9 +18,7 @@ from auxar.image_model.arrays import Array, integers
 from auxar.image_model.inputs import gathered
 from auxar.interfaces import ImageSpec
 from auxar.recipe import Crop, Recipe
-
-RESIZES = ("none", "cover", "stretch")
-"""The values of `resize`, as of `data.resize` in recipes."""
+from auxar.recipe.schema import RESIZES
 
 
 def usual_preparation(image: ImageSpec, recipe: Recipe | None) -> Preparation | None:

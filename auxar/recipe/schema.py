@@ -33,6 +33,8 @@ MOST_LEVELS = 256
 """Maximum number of levels of images from files."""
 LONGEST_PATH = 1000
 """Maximum number of characters in the path of a plugin file."""
+RESIZES = ("none", "cover", "stretch")
+"""The values of `data.resize`."""
 LONGEST_PATH_PART = 255
 """Maximum number of bytes of each folder or file name in the path of a plugin file."""
 
@@ -135,7 +137,7 @@ class DataConfig:
     column: str | None = None
     """Name of the column with the images. If it is not given, the column is found by its type."""
     crop: Crop = attrs.field(factory=Crop)
-    resize: str = attrs.field(default="none", validator=_one_of("none", "cover", "stretch"))
+    resize: str = attrs.field(default="none", validator=_one_of(*RESIZES))
     """How an image of another size than [image] is resized: `none` reports an error, `cover` scales the image until it
     covers the size and crops the center, `stretch` scales width and height independently."""
     broken: str = attrs.field(default="error", validator=_one_of("error", "skip"))

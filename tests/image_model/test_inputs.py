@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -43,7 +42,7 @@ KINDS = {
     "a tuple": lambda folder: tuple(PICTURES),
     "paths": lambda folder: [folder / "0.png", str(folder / "1.png"), folder / "2.png"],
     "a folder": lambda folder: folder,
-    "drawn": lambda folder: SimpleNamespace(tensor=torch.from_numpy(VALUES)),
+    "drawn": lambda folder: auxar.Images(torch.from_numpy(VALUES), SPEC),
     "mixed": lambda folder: [VALUES[:1], PICTURES[1], torch.from_numpy(VALUES[2])],
     "a column": lambda folder: datasets.Dataset.from_dict(
         {"image": PICTURES}, features=datasets.Features({"image": datasets.Image()})
