@@ -119,7 +119,9 @@ def test_the_wheel_has_the_recipes(stranger):
     [installed] = stranger.environment.glob("lib/python*/site-packages/auxar/recipes")
     assert contents(installed) == contents(PROJECT / "recipes")
     shown = done([stranger.program("auxar"), "recipes", "show", "small/celeba32"], stranger.elsewhere)
-    assert shown == (PROJECT / "recipes" / "small" / "celeba32.toml").read_text(encoding="utf-8")
+    first, rest = shown.split("\n", 1)
+    assert first == f"#:schema {(installed / 'auxar.schema.json').as_uri()}"
+    assert rest == (PROJECT / "recipes" / "small" / "celeba32.toml").read_text(encoding="utf-8").split("\n", 1)[1]
 
 
 def test_their_tests_pass_on_what_is_installed(stranger):

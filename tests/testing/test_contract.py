@@ -42,6 +42,7 @@ def test_the_shipped_embedding_keeps_the_contract():
     check_embedding(*component("embedding", "resnet"))
 
 
-@pytest.mark.parametrize("name", [pytest.param("wavefront", marks=pytest.mark.slow), "cached"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["wavefront", "cached"])
 def test_shipped_samplers_keep_the_contract(name):
     check_sampler(*component("sampler", name))

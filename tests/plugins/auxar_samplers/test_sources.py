@@ -52,7 +52,7 @@ def cases(draw):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(case=cases(), seed=SEEDS, count=st.integers(1, 3), single=st.booleans())
 def test_a_forced_image_is_what_comes_out(engine, case, seed, count, single):
     network, samplers = case
