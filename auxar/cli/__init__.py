@@ -1,4 +1,4 @@
-"""The command line of auxar, with the commands in `VERBS`."""
+"""The command line of auxar: runs a command, prints its result, and converts errors to messages and exit statuses."""
 
 from __future__ import annotations
 
