@@ -13,7 +13,7 @@ from auxar.cli.output import logging_to_stderr, print_result
 from auxar.distributed.signals import PEER_DIED, Interrupted, heeding_signals
 from auxar.errors import UserError, one_line, printable, shown
 
-VERBS = (
+COMMANDS = (
     "run",
     "check",
     "evaluate",
@@ -103,9 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"auxar {metadata.version('auxar')}")
     add_completion(parser)
     add_output(parser)
-    verbs = parser.add_subparsers(metavar="COMMAND", required=True)
-    for verb in VERBS:
-        import_module(f"auxar.cli.{verb.replace('-', '_')}").add_to(verbs)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        import_module(f"auxar.cli.{name.replace('-', '_')}").add_to(commands)
         # Without a default here, an option before the command's name is kept.
-        add_output(verbs.choices[verb], default=False)
+        add_output(commands.choices[name], default=False)
     return parser

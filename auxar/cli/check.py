@@ -11,9 +11,9 @@ from auxar.cli.output import Result
 logger = logging.getLogger("auxar")
 
 
-def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `check` to the parser."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "check",
         help="validate a recipe without training",
         description="Validates a recipe and its plugins. Prints the sizes of the image and its views and, for each "

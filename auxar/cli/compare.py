@@ -9,9 +9,9 @@ from auxar.cli.options import add_json
 from auxar.cli.output import Result
 
 
-def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `compare` to the parser."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "compare",
         help="compare the held-out bits/dim of evaluated runs",
         description="Compares evaluated runs with the first run: held-out bits/dim in total, by resolution and by "

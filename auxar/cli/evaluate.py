@@ -9,9 +9,9 @@ from auxar.cli.options import add_json, add_settings, add_trust
 from auxar.cli.output import Result
 
 
-def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `evaluate` to the parser."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "evaluate",
         help="compute the bits/dim of a run, in total and for every factor",
         description="Evaluates the trained factors of a run on its held-out and training images, prints bits/dim, and "

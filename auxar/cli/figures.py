@@ -9,9 +9,9 @@ from auxar.cli.options import add_json, add_settings, add_trust, integer
 from auxar.cli.output import Result
 
 
-def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `figures` to the parser."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "figures",
         help="draw the figures of Kolesnikov & Lampert (2017) with a run's model",
         description="Draws sheets like figures 2 to 6 of Kolesnikov & Lampert (2017) into RUN/figures and adds them to "

@@ -8,9 +8,9 @@ from pathlib import Path
 from auxar.cli.output import Result
 
 
-def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `new-plugin` to the parser."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "new-plugin",
         help="write the template of a plugin package",
         description="Writes the folder NAME with an installable package that provides one component, its tests and a "

@@ -12,9 +12,9 @@ from auxar.cli.options import add_json, add_plugin_files
 from auxar.cli.output import Result
 
 
-def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `plugins` to the parser."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "plugins",
         help="list every component that recipes can use",
         description="Lists every registered component: its kind, its provider, and its options with types and "

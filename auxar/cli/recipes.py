@@ -25,9 +25,9 @@ WIDTH = 100
 """Width of the list in characters."""
 
 
-def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `recipes` to the parser."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "recipes",
         help="list the recipes that come with auxar, or print one of them",
         description="Lists the recipes that come with auxar: the model, its training time, memory and result. Other "

@@ -9,9 +9,9 @@ from auxar.cli.options import add_json, add_recipe, add_settings, add_trust
 from auxar.cli.output import Result
 
 
-def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `run` to the parser."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "run",
         help="train, evaluate and sample a recipe's model, and write a report",
         description="Trains every factor of the recipe's model, evaluates it in bits/dim, draws samples and figures, "

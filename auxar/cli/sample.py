@@ -19,9 +19,9 @@ USUAL_REDUCTION = 0.4
 """The default of --reduction: that of `auxar.interfaces.request`."""
 
 
-def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `sample` to the parser."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "sample",
         help="draw images from a run's model",
         description="Draws images and writes each as a PNG file, and a sheet that shows many of them. For models with "

@@ -9,9 +9,9 @@ from auxar.cli.options import add_plugin_files
 from auxar.cli.output import Result
 
 
-def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `schema` to the parser."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "schema",
         help="print the JSON Schema of recipes, for editors",
         description="Prints the JSON Schema (draft 7) of recipes: every key and every option of the registered "

@@ -9,9 +9,9 @@ from auxar.cli.options import add_json, add_recipe, add_settings, add_trust, int
 from auxar.cli.output import Result
 
 
-def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `views` to the parser."""
-    parser = verbs.add_parser(
+    parser = commands.add_parser(
         "views",
         help="write the views of a recipe's images as another recipe's data",
         description="Writes the images of a recipe's data set at one depth of its chain as parquet, with lossless "

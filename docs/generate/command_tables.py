@@ -13,25 +13,25 @@ from auxar.cli.options import OUTPUT
 
 def commands() -> str:
     """Formats a Markdown section for each command: its description, its usage and a table of its arguments."""
-    return "\n\n".join(_section(verb, parser) for verb, parser in verbs().items())
+    return "\n\n".join(_section(name, parser) for name, parser in parsers().items())
 
 
-def verbs() -> dict[str, argparse.ArgumentParser]:
+def parsers() -> dict[str, argparse.ArgumentParser]:
     """Returns the parser of every command by name, in the order of `auxar --help`."""
     (action,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
     return dict(action.choices)
 
 
-def _section(verb: str, parser: argparse.ArgumentParser) -> str:
+def _section(name: str, parser: argparse.ArgumentParser) -> str:
     # The options about output are the same for all commands, so the page describes them once.
     output = [action for group in parser._action_groups if group.title == OUTPUT for action in group._group_actions]
     actions = [each for each in parser._actions if not isinstance(each, argparse._HelpAction) and each not in output]
     positionals = [_value(action) for action in actions if not action.option_strings]
     required = [f"{each.option_strings[0]} {_value(each)}" for each in actions if each.option_strings and each.required]
     options = ["[OPTIONS]"] if any(action.option_strings and not action.required for action in actions) else []
-    usage = " ".join(["auxar", verb, *positionals, *required, *options])
+    usage = " ".join(["auxar", name, *positionals, *required, *options])
     rows = [[f"`{_written(action)}`", _text(action.help or "")] for action in actions]
-    parts = [f"## auxar {verb}", parser.description or "", f"```text\n{usage}\n```"]
+    parts = [f"## auxar {name}", parser.description or "", f"```text\n{usage}\n```"]
     if rows:
         parts.append(table(["argument", "meaning"], rows))
     return "\n\n".join(parts)

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from auxar.cli import VERBS, main
+from auxar.cli import COMMANDS, main
 from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.generation.inputs import GivenRequest
@@ -229,7 +229,7 @@ ARGUMENTS = {
 """The end of each command's usage."""
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_help(capsys, verb):
     with pytest.raises(SystemExit) as ended:
         main([verb, "--help"])

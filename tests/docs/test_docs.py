@@ -453,7 +453,7 @@ def test_every_command_is_listed_with_its_options(generate):
     tables = generate("command_tables")
     text = tables.commands()
     common = (DOCS / "commands.md").read_text(encoding="utf-8").split("\n### ")[0]
-    for verb, parser in tables.verbs().items():
+    for verb, parser in tables.parsers().items():
         section = common + text.split(f"## auxar {verb}\n")[1].split("\n## ")[0]
         for action in parser._actions:
             if isinstance(action, argparse._HelpAction):
