@@ -3,7 +3,7 @@
 They are read into frozen attrs classes and written back as TOML.
 """
 
-from auxar.recipe.loading import fill_in, load_recipe, read_recipe, recipe_table, recipe_text
+from auxar.recipe.loading import fill_in, load_recipe, load_recipe_of_run, read_recipe, recipe_table, recipe_text
 from auxar.recipe.schema import (
     ComponentChoice,
     Crop,
@@ -28,6 +28,7 @@ __all__ = [
     "TrainingConfig",
     "fill_in",
     "load_recipe",
+    "load_recipe_of_run",
     "read_recipe",
     "recipe_table",
     "recipe_text",

@@ -42,24 +42,17 @@ MOST_BYTES = 2**20
 
 
 def load_recipe(
-    path: str | PathLike[str],
-    settings: Sequence[str] = (),
-    *,
-    sampling: Mapping[str, Any] | None = None,
-    trust_plugins: bool = False,
-    of_a_run: bool = False,
+    path: str | PathLike[str], settings: Sequence[str] = (), *, trust_plugins: bool = False
 ) -> tuple[Recipe, Registry]:
     """Loads a recipe and applies `key=value` settings. Returns the recipe and the registry of its plugins.
 
-    `path` is a TOML file, or the name of a recipe that comes with auxar, such as "quickstart". Values in `sampling`
-    replace the keys of [sampling], including keys that `settings` set. Component options that the recipe leaves out get
-    their defaults. `data.path`, `init` and options of the data set that are paths become absolute: paths in the file
-    are relative to its folder, and paths in `settings` to the working directory. Paths in a recipe that comes with
-    auxar are relative to the working directory.
+    `path` is a TOML file, or the name of a recipe that comes with auxar, such as "quickstart". Component options that
+    the recipe leaves out get their defaults. `data.path`, `init` and options of the data set that are paths become
+    absolute: paths in the file are relative to its folder, and paths in `settings` to the working directory. Paths in a
+    recipe that comes with auxar are relative to the working directory.
 
     Raises `UserError` with the paths of invalid keys. Also raises it if the recipe names plugin files, because they are
-    code, unless `trust_plugins` is true. With `of_a_run`, plugin files outside of the folder plugins/ beside the recipe
-    are never loaded.
+    code, unless `trust_plugins` is true.
 
     Examples:
         >>> import auxar
@@ -73,13 +66,29 @@ def load_recipe(
     path = as_path(path, "path")
     check_flag(trust_plugins, "trust_plugins")
     file, name = find_recipe(path)
-    folder = None if name is not None or of_a_run else file.parent
+    folder = None if name is not None else file.parent
     with _naming(path):
-        recipe = _parse(_text(file), settings, sampling, folder)
-        registry = load_plugins(plugin_files(recipe.plugins, file.parent, trusted=trust_plugins, of_a_run=of_a_run))
-        if not of_a_run or sets_images(settings):  # A run's recipe already has full paths.
-            recipe = with_full_paths(recipe, registry.names("dataset"), folder, settings)
+        recipe = _parse(_text(file), settings, folder=folder)
+        registry = load_plugins(plugin_files(recipe.plugins, file.parent, trusted=trust_plugins))
+        recipe = with_full_paths(recipe, registry.names("dataset"), folder, settings)
         return _with_full_options(fill_in(recipe, registry), registry, folder, settings), registry
+
+
+def load_recipe_of_run(
+    path: Path, settings: Sequence[str] = (), *, sampling: Mapping[str, Any] | None = None, trust_plugins: bool = False
+) -> tuple[Recipe, Registry]:
+    """Loads the recipe in a run's folder, which has full paths, and applies `settings`.
+
+    Values in `sampling` replace the keys of [sampling], including keys that `settings` set. Raises `UserError` like
+    `load_recipe`. Plugin files outside of the folder plugins/ beside the recipe are never loaded.
+    """
+    check_flag(trust_plugins, "trust_plugins")
+    with _naming(path):
+        recipe = _parse(_text(path), settings, sampling)
+        registry = load_plugins(plugin_files(recipe.plugins, path.parent, trusted=trust_plugins, of_a_run=True))
+        if sets_images(settings):
+            recipe = with_full_paths(recipe, registry.names("dataset"), None, settings)
+        return _with_full_options(fill_in(recipe, registry), registry, None, settings), registry
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -12,7 +12,7 @@ import attrs
 from auxar.errors import UserError
 from auxar.files import entries, is_file, read_bytes, read_checksum, remove, replacing, unfinished
 from auxar.plugins import Registry
-from auxar.recipe import Recipe, fill_in, load_recipe, read_recipe, recipe_table, recipe_text
+from auxar.recipe import Recipe, fill_in, load_recipe_of_run, read_recipe, recipe_table, recipe_text
 from auxar.recipe.facts import recipe_facts
 from auxar.recipe.overrides import LENGTHS
 from auxar.runs.finding import check_is_run
@@ -103,7 +103,7 @@ def open_run(
     run = RunFolder(path)
     check_is_run(path)
     check_contents(path)
-    recipe, registry = load_recipe(run.recipe, settings, sampling=sampling, trust_plugins=trust_plugins, of_a_run=True)
+    recipe, registry = load_recipe_of_run(run.recipe, settings, sampling=sampling, trust_plugins=trust_plugins)
     return run, recipe, registry
 
 

@@ -9,7 +9,7 @@ from helpers.tiny_runs import changed, run, tiny, write
 from auxar.cli import main
 from auxar.errors import UserError
 from auxar.files import read_json
-from auxar.recipe import load_recipe
+from auxar.recipe import load_recipe, load_recipe_of_run
 
 MIXTURES = "changes nothing: the heads of this model are logistic mixture heads, which have no temperature; use "
 SOFTMAX = {"prior__head": "softmax", "prior__components": None}
@@ -104,5 +104,5 @@ def test_figures_of_rules_that_no_head_uses_are_left_out(pictures, softmax):
 )
 def test_a_new_rule_has_its_own_reduction(pictures, tmp_path, written, settings, options, expected):
     table = tiny(pictures, sampling=written)
-    recipe, _ = load_recipe(write(tmp_path / "recipe.toml", table), settings, sampling=options)
+    recipe, _ = load_recipe_of_run(write(tmp_path / "recipe.toml", table), settings, sampling=options)
     assert (recipe.sampling.rule, recipe.sampling.reduction) == expected
