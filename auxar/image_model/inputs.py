@@ -55,6 +55,11 @@ def as_batch(images: Any, spec: ImageSpec, preparation: Preparation | None = Non
     in messages. Raises `UserError` if an image has a wrong type, shape or range, or cannot be read.
     """
     usual = preparation
+    for number, entry in enumerate(images if isinstance(images, list | tuple) else [images]):
+        # The integers alone do not show their range.
+        if isinstance(entry, Images) and entry.spec.levels != spec.levels:
+            label = f"{what}[{number}]" if isinstance(images, list | tuple) else what
+            raise UserError(f"{label}: got images of {entry.spec}; expected {spec}")
 
     def from_array(array: Array, label: str) -> Tensor:
         return fitted(array, spec, label, resizable=usual is not None)

@@ -110,10 +110,11 @@ def kinds_of_heads(factors: Sequence[Factor]) -> str:
 
 
 def _advice(factors: Sequence[Factor], option: str, spelling: Spelling) -> str:
-    """The settings that can replace an option: the one without it, and those that the heads use."""
+    """The setting without an option, and with it the settings that the heads use."""
     used = [other for other in RULE_OPTIONS if any(_may_use(factor, other) for factor in factors)]
-    found = [spelling.advice.format(*setting) for setting in (NEUTRAL[option], *(SETTINGS[other] for other in used))]
-    return " or ".join(found) if len(found) < 3 else f"{', '.join(found[:-1])} or {found[-1]}"
+    found = [spelling.advice.format(*SETTINGS[other]) for other in used]
+    neutral = spelling.advice.format(*NEUTRAL[option])
+    return f"{neutral}, for example with {' or '.join(found)}" if found else neutral
 
 
 def _may_use(factor: Factor, option: str) -> bool:

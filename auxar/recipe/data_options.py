@@ -12,6 +12,7 @@ import attrs
 from auxar.errors import UserError, is_unicode
 from auxar.plugins import Registry
 from auxar.recipe.choices import structure_options
+from auxar.recipe.options import sets
 from auxar.recipe.schema import DataConfig
 from auxar.recipe.structuring import unstructure
 
@@ -48,12 +49,11 @@ def with_data_options(
     if config is None:
         return data
     if folder is not None:
-        keys = {setting.partition("=")[0].strip() for setting in settings}
         full = {}
         for field in attrs.fields(type(config)):
             value = getattr(config, field.name)
             if isinstance(value, Path):
-                own = bool({"data", KEY, f"{KEY}.{field.name}"} & keys)
+                own = any(sets(settings, key) for key in ("data", KEY, f"{KEY}.{field.name}"))
                 full[field.alias] = _full(value, Path() if own else folder, f"{KEY}.{field.name}")
         config = attrs.evolve(config, **full)
     return attrs.evolve(data, options=unstructure(config))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -26,7 +27,7 @@ from auxar.recipe.overrides import (
 )
 from auxar.recipe.paths import place_init, sets_images, with_full_paths
 from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig, check_image
-from auxar.recipe.shipped import find_recipe, not_found
+from auxar.recipe.shipped import find_recipe, is_folder, not_found
 from auxar.recipe.structuring import structure, unstructure
 from auxar.recipe.toml import LongInteger, parse_toml, toml_text
 from auxar.recipe.validation import check_validation
@@ -132,6 +133,8 @@ def _text(path: Path) -> str:
     try:
         if kind(path, follow_links=True) is None:
             raise UserError(not_found(path))
+        if os.path.isdir(path):
+            raise UserError(is_folder(path))
         return toml_text(read_bytes(path, MOST_BYTES))
     except ValueError:
         raise UserError("expected a recipe in UTF-8, but the file is not UTF-8 text; save it as UTF-8") from None

@@ -16,6 +16,7 @@ from pathlib import Path
 import attrs
 
 from auxar.errors import UserError, did_you_mean, one_line
+from auxar.files import nearest_path
 from auxar.recipe.schema_line import DIRECTIVE, with_schema
 
 PACKAGE = Path(__file__).parents[1]
@@ -87,11 +88,20 @@ def not_found(path: Path) -> str:
     if same is not None:
         return f"{what}; a recipe of this name comes with auxar: give its name alone, '{same}'"
     if path.suffix == ".toml":
-        return f"{what}{did_you_mean(path.name, beside)}"
+        return f"{what}{did_you_mean(path.name, beside) if beside else nearest_path(path)}"
     files = {file.removesuffix(".toml"): str(path.with_name(file)) for file in beside}
     near = difflib.get_close_matches(path.as_posix(), [*files, *shipped], n=1, cutoff=0.5)
     hint = f"; did you mean '{one_line(files.get(near[0], near[0]))}'?" if near else ""
     return f"{what}: it is neither a file nor a recipe that comes with auxar{hint} (`auxar recipes` lists them)"
+
+
+def is_folder(path: Path) -> str:
+    """Returns the message that a recipe is a folder, with the recipe in it if it is the folder of a run."""
+    name = one_line(str(path))
+    if os.path.isfile(path / "recipe.toml"):
+        own = one_line(str(path / "recipe.toml"))
+        return f"{name} is a folder; did you mean '{own}'? (`auxar run {own} --out {name}` continues a run)"
+    return f"{name} is a folder; expected a TOML file or the name of a recipe that comes with auxar"
 
 
 def text_of_shipped(name: str) -> str:

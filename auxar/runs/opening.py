@@ -136,9 +136,12 @@ def _check_same(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
             )
     different = sorted(_differences(_fixed(recipe_table(kept)), _fixed(recipe_table(recipe))))
     if different:
+        paths = ""
+        if "training.init" in different:  # Earlier versions took it as relative to the working directory.
+            paths = f"; training.init was {kept.training.init}, and is {recipe.training.init}"
         raise UserError(
-            f"{run.path} holds a run of another recipe (different keys: {', '.join(different)}); choose another folder "
-            "with --out"
+            f"{run.path} holds a run of another recipe (different keys: {', '.join(different)}{paths}); choose another "
+            "folder with --out"
         )
 
 

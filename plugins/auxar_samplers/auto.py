@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from typing import Any
 
 import attrs
 from torch import Tensor
@@ -35,6 +36,13 @@ class AutoSampler(Sampler):
     def __init__(self, engine: EngineChoice | str = "auto") -> None:
         self._fast: tuple[Sampler, ...] = (WavefrontSampler(engine), CachedSampler(engine))
         self._chosen: weakref.WeakKeyDictionary[CausalNetwork, Sampler] = weakref.WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Weak references cannot be pickled, so a copy chooses again.
+        return {**self.__dict__, "_chosen": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _chosen=weakref.WeakKeyDictionary())
 
     def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
         if network not in self._chosen:

@@ -29,19 +29,19 @@ def refusal(capsys, *arguments):
 
 
 def test_sampling_with_an_option_that_does_nothing_is_refused(finished, softmax, capsys):
-    flags = "--temperature 1, --rule reduced or --rule map"
+    flags = "--temperature 1, for example with --rule reduced or --rule map"
     assert refusal(capsys, "sample", finished, "--temperature", 0.5) == f"--temperature 0.5 {MIXTURES}{flags}"
     setting = ["--set", "sampling.temperature=0.5"]
     assert refusal(capsys, "sample", finished, *setting) == f"sampling.temperature = 0.5 {MIXTURES}{flags}"
-    settings = "--set sampling.temperature=1, --set sampling.rule=reduced or --set sampling.rule=map"
+    settings = "--set sampling.temperature=1, for example with --set sampling.rule=reduced or --set sampling.rule=map"
     assert refusal(capsys, "figures", finished, *setting) == f"sampling.temperature = 0.5 {MIXTURES}{settings}"
     found = refusal(capsys, "sample", softmax, "--rule", "reduced")
-    assert found.endswith("which have no scales to reduce; use --rule ancestral or --temperature 0.8")
+    assert found.endswith("which have no scales to reduce; use --rule ancestral, for example with --temperature 0.8")
 
 
 def test_a_recipe_with_an_option_that_does_nothing_is_refused_before_training(pictures, tmp_path, capsys):
     recipe = write(tmp_path / "recipe.toml", tiny(pictures, sampling__temperature=0.5))
-    advice = "sampling.temperature = 1, sampling.rule = 'reduced' or sampling.rule = 'map'"
+    advice = "sampling.temperature = 1, for example with sampling.rule = 'reduced' or sampling.rule = 'map'"
     for command in (["check", recipe], ["run", recipe, "--out", tmp_path / "run"]):
         assert refusal(capsys, *command) == f"sampling.temperature = 0.5 {MIXTURES}{advice}"
     assert not (tmp_path / "run").exists()

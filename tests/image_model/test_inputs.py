@@ -155,3 +155,10 @@ def test_prepared_pictures_are_those_of_the_data(model, tmp_path):
     assert torch.equal(
         found.prepare(pixels[..., 0], resize="cover"), found.prepare(pixels[..., 0][None, None], resize="cover")
     )
+
+
+def test_images_of_other_levels_are_refused():
+    few = auxar.Images(torch.zeros(2, 3, 8, 6, dtype=torch.int64), auxar.ImageSpec(height=8, width=6, levels=16))
+    for images, label in ((few, "images"), ([few], r"images\[0\]")):
+        with pytest.raises(UserError, match=f"^{label}: got images of 8×6×3 with 16 levels; expected 8×6×3 with 256"):
+            as_batch(images, SPEC)

@@ -59,22 +59,24 @@ NO_SCALES = "the heads of this model are softmax heads, which have no scales to 
         (
             mixture,
             DrawRule(temperature=0.5),
-            f"temperature=0.5 changes nothing: {MIXTURES}; use temperature=1, rule='reduced' or rule='map'",
+            f"temperature=0.5 changes nothing: {MIXTURES}; use temperature=1, for example with rule='reduced' or "
+            "rule='map'",
         ),
         (
             mixture,
             DrawRule("map", temperature=0.5),
-            f"temperature=0.5 changes nothing: {MIXTURES}; use temperature=1, rule='reduced' or rule='map'",
+            f"temperature=0.5 changes nothing: {MIXTURES}; use temperature=1, for example with rule='reduced' or "
+            "rule='map'",
         ),
         (
             SoftmaxHead,
             DrawRule("map"),
-            f"rule='map' changes nothing: {NO_CENTERS}; use rule='ancestral' or temperature=0.8",
+            f"rule='map' changes nothing: {NO_CENTERS}; use rule='ancestral', for example with temperature=0.8",
         ),
         (
             SoftmaxHead,
             DrawRule("reduced"),
-            f"rule='reduced' changes nothing: {NO_SCALES}; use rule='ancestral' or temperature=0.8",
+            f"rule='reduced' changes nothing: {NO_SCALES}; use rule='ancestral', for example with temperature=0.8",
         ),
     ],
 )
@@ -135,7 +137,7 @@ def test_only_the_heads_of_drawn_factors_count():
         check_rule(mixed, DrawRule(temperature=0.5), from_depth=1, spelling=Spelling("--{0} {1}"))
     assert str(caught.value) == (
         "--temperature 0.5 changes nothing: the heads of the factors that are drawn are logistic mixture heads, which "
-        "have no temperature; use --temperature 1, --rule reduced or --rule map"
+        "have no temperature; use --temperature 1, for example with --rule reduced or --rule map"
     )
 
 

@@ -87,6 +87,7 @@ def test_names_are_found_anywhere_and_files_win(empty):
         ("zzzzzz", "it is neither a file nor a recipe that comes with auxar (`auxar recipes` lists them)"),
         ("recipes/quickstart.toml", "a recipe of this name comes with auxar: give its name alone, 'quickstart'"),
         ("a/tight/small/pyramid_celeba", "with auxar: give its name alone, 'tight/small/pyramid_celeba'"),
+        ("zzz/y.toml", "recipe zzz/y.toml does not exist"),
         ("fotos.toml", "did you mean 'photos.toml'? (known: photos.toml)"),
     ],
 )
@@ -96,6 +97,16 @@ def test_a_name_that_is_not_found(empty, path, said):
         load_recipe(path)
     assert str(caught.value).startswith(f"recipe {path} does not exist")
     assert said in str(caught.value)
+    assert "none" not in str(caught.value)
+
+
+def test_a_folder_is_no_recipe(empty):
+    (empty / "run").mkdir()
+    with pytest.raises(UserError, match="^recipe run is a folder; expected a TOML file or the name of a recipe"):
+        load_recipe("run")
+    (empty / "run" / "recipe.toml").write_text(TINY)
+    with pytest.raises(UserError, match="^recipe run is a folder; did you mean 'run/recipe.toml'"):
+        load_recipe("run")
 
 
 def test_the_list_and_a_printed_recipe(empty, capsys):
