@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from auxar.errors import UserError
+from auxar.errors import UserError, one_line
 from auxar.files import entries, is_file, read_bytes, read_checksum, remove, replacing, unfinished
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, fill_in, load_recipe_of_run, read_recipe, recipe_table, recipe_text
@@ -137,8 +137,9 @@ def _check_same(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
     different = sorted(_differences(_fixed(recipe_table(kept)), _fixed(recipe_table(recipe))))
     if different:
         paths = ""
-        if "training.init" in different:  # Earlier versions took it as relative to the working directory.
-            paths = f"; training.init was {kept.training.init}, and is {recipe.training.init}"
+        before, now = kept.training.init, recipe.training.init
+        if before and now and before != now:  # The recipe's folder may have changed, or the path's meaning.
+            paths = f"; training.init was {one_line(before)} and is {one_line(now)}"
         raise UserError(
             f"{run.path} holds a run of another recipe (different keys: {', '.join(different)}{paths}); choose another "
             "folder with --out"

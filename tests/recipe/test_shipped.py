@@ -102,10 +102,10 @@ def test_a_name_that_is_not_found(empty, path, said):
 
 def test_a_folder_is_no_recipe(empty):
     (empty / "run").mkdir()
-    with pytest.raises(UserError, match="^recipe run is a folder; expected a TOML file or the name of a recipe"):
+    with pytest.raises(UserError, match=r"^recipe run is a folder; expected a TOML file or the name of a recipe"):
         load_recipe("run")
     (empty / "run" / "recipe.toml").write_text(TINY)
-    with pytest.raises(UserError, match="^recipe run is a folder; did you mean 'run/recipe.toml'"):
+    with pytest.raises(UserError, match=r"^recipe run is a folder; did you mean 'run/recipe\.toml'"):
         load_recipe("run")
 
 

@@ -230,6 +230,22 @@ def test_a_run_with_weights_continues_only_if_fixed_keys_are_the_same(pictures, 
         assert node == value or node["name"] == value
 
 
+def test_another_run_to_begin_from_is_named_with_its_old_and_new_path(pictures, tmp_path):
+    def begin(folder: str) -> None:
+        recipe = write(tmp_path / folder / "recipe.toml", tiny(pictures, training__init="first"))
+        begin_run(tmp_path / "run", *load_recipe(recipe))
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    begin("a")
+    (tmp_path / "run" / "factors" / "prior").mkdir(parents=True)
+    (tmp_path / "run" / "factors" / "prior" / "training-000000001.safetensors").touch()
+    with pytest.raises(UserError) as caught:
+        begin("b")
+    named = f"training.init; training.init was {tmp_path}/a/first and is {tmp_path}/b/first"
+    assert str(caught.value) == another_recipe(tmp_path / "run", named)
+
+
 def test_a_folder_that_is_no_run_is_left_alone(pictures, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -1,10 +1,13 @@
 """Tests that sources that do not fit the network are refused, since the native library would read invalid memory."""
 
+import pickle
+
 import attrs
 import pytest
 import torch
 from helpers.causal_networks import ENGINES, needs_native
 
+from auxar.causal import CausalPrior
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec, Interval, PixelSource, Restriction, SampleRequest
 from auxar.sources import DrawSource, ForceSource
@@ -12,7 +15,7 @@ from auxar.support import SumSupport
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.networks import LightNetwork
-from auxar_samplers import CachedSampler, RasterSampler, WavefrontSampler
+from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 from auxar_samplers.engines.native import engine as native
 
 IMAGE = ImageSpec(height=5, width=5)
@@ -193,3 +196,9 @@ def test_more_images_do_not_keep_ctrl_c_waiting(monkeypatch):
     """With more images, the library runs fewer steps before it returns to Python, which handles signals."""
     monkeypatch.setattr(native, "STEPS_OF_A_CALL", 8)
     assert [max(steps_of_calls(images)) for images in (1, 2, 3, 100)] == [8, 4, 2, 1]
+
+
+def test_a_sampler_that_has_chosen_can_be_pickled():
+    prior, sampler = CausalPrior(softmax_network()), AutoSampler("torch")
+    drawn = prior.draw(REQUEST, sampler)
+    assert torch.equal(prior.draw(REQUEST, pickle.loads(pickle.dumps(sampler))), drawn)
