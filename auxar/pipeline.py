@@ -70,7 +70,7 @@ def run(
     Examples:
         >>> import auxar
         >>> settings = ["training.steps=1", "training.initialization_images=8", "evaluation.train_images=0"]
-        >>> run = auxar.run("recipes/quickstart.toml", settings=settings, only=["prior"], out="runs/one-step")
+        >>> run = auxar.run("quickstart", settings=settings, only=["prior"], out="runs/one-step")
         >>> run.report.as_posix()
         'runs/one-step/report.html'
     """

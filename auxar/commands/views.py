@@ -47,7 +47,7 @@ def write_views(
 
     Examples:
         >>> import auxar
-        >>> folder = auxar.write_views("recipes/quickstart.toml", 2, "coarse", settings=["data.limit=100"])
+        >>> folder = auxar.write_views("quickstart", 2, "coarse", settings=["data.limit=100"])
         >>> sorted(path.name for path in folder.iterdir())
         ['test.parquet', 'train.parquet']
     """

@@ -32,7 +32,7 @@ def build(
 
     Examples:
         >>> import auxar
-        >>> model = auxar.build("recipes/quickstart.toml", ["prior.filters=8"])
+        >>> model = auxar.build("quickstart", ["prior.filters=8"])
         >>> [factor.name for factor in model.factors]
         ['stage0', 'stage1', 'prior']
         >>> images = next(auxar.load_images(model).train.shuffled(8))

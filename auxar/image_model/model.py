@@ -347,7 +347,7 @@ class ImageModel:
 
         Examples:
             >>> import auxar
-            >>> model = auxar.build("recipes/quickstart.toml")
+            >>> model = auxar.build("quickstart")
             >>> run = model.save("runs/untrained", steps=0)
             >>> print(auxar.load("runs/untrained").image)
             32×32×3 with 256 levels

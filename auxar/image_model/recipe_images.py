@@ -26,7 +26,7 @@ def load_images(source: ImageModel | Recipe, registry: Registry | None = None) -
 
     Examples:
         >>> import auxar
-        >>> recipe, registry = auxar.load_recipe("recipes/quickstart.toml")
+        >>> recipe, registry = auxar.load_recipe("quickstart")
         >>> images = auxar.load_images(recipe, registry)
         >>> next(images.train.shuffled(16)).shape
         torch.Size([16, 3, 32, 32])

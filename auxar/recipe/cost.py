@@ -54,7 +54,7 @@ def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
 
     Examples:
         >>> import auxar
-        >>> for cost in auxar.factor_costs(*auxar.load_recipe("recipes/quickstart.toml")):
+        >>> for cost in auxar.factor_costs(*auxar.load_recipe("quickstart")):
         ...     print(cost.factor, cost.formula, cost.parameters)
         stage0 p(32×32×3 | 16×16×3) 459492
         stage1 p(16×16×3 | 8×8×3) 459492

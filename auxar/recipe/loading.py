@@ -63,12 +63,12 @@ def load_recipe(
 
     Examples:
         >>> import auxar
-        >>> recipe, registry = auxar.load_recipe("recipes/quickstart.toml", ["training.steps=100"])
+        >>> recipe, registry = auxar.load_recipe("quickstart", ["training.steps=100"])
         >>> recipe.factor_names, recipe.training.steps
         (('stage0', 'stage1', 'prior'), 100)
-        >>> auxar.load_recipe("recipes/quickstart.toml", ["prior.filters=many"])
+        >>> auxar.load_recipe("quickstart", ["prior.filters=many"])
         Traceback (most recent call last):
-        auxar.errors.UserError: recipes/quickstart.toml: prior.filters: expected an integer, got the string 'many'
+        auxar.errors.UserError: quickstart: prior.filters: expected an integer, got the string 'many'
     """
     path = as_path(path, "path")
     check_flag(trust_plugins, "trust_plugins")

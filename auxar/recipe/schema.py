@@ -375,7 +375,7 @@ class Recipe:
 
         Examples:
             >>> import auxar
-            >>> recipe, _ = auxar.load_recipe("recipes/quickstart.toml")
+            >>> recipe, _ = auxar.load_recipe("quickstart")
             >>> recipe.training_of("prior").steps, recipe.training_of("stage0").steps
             (1800, 650)
         """
