@@ -81,6 +81,7 @@ Registration:
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr__` imports each name on first use.
@@ -258,8 +259,10 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     # Names are imported on first use, so `import auxar` is fast and a plugin imports only the modules that it uses.
+    if name == "testing":  # The import binds the module to this name.
+        return importlib.import_module("auxar.testing")
     if name not in __all__:
-        raise AttributeError(f"module 'auxar' has no attribute '{name}'")
+        raise AttributeError(f"module 'auxar' has no attribute '{name}'", name=name, obj=sys.modules[__name__])
     if name == "__version__":
         value: Any = importlib.import_module("importlib.metadata").version("auxar")
     else:
@@ -269,4 +272,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    # Without the names that this file imports for itself. Modules of the package that were imported are shown.
+    return sorted({*globals(), *__all__, "testing"} - {"Any", "TYPE_CHECKING", "annotations", "importlib", "sys"})

@@ -128,6 +128,21 @@ def test_all_is_shown_before_anything_is_loaded(tmp_path):
     assert not {"torch", "numpy", "datasets", "attrs", "accelerate", "pluggy"} & set(modules)
 
 
+def test_names_that_only_the_package_uses_are_not_completed():
+    assert not {"Any", "TYPE_CHECKING", "importlib", "sys"} & set(dir(auxar))
+
+
+def test_testing_needs_no_import_of_its_own(tmp_path):
+    code = "import auxar; print(auxar.testing.check_view.__name__, 'testing' in dir(auxar))"
+    assert call([sys.executable, "-c", code], tmp_path).stdout == "check_view True\n"
+
+
+def test_a_wrong_name_carries_what_python_needs_for_a_suggestion():
+    with pytest.raises(AttributeError, match="module 'auxar' has no attribute 'laod'") as found:
+        _ = auxar.laod
+    assert (found.value.name, found.value.obj) == ("laod", auxar)
+
+
 def test_type_checkers_see_the_same_names():
     assert names_for_type_checkers() == set(auxar.__all__)
     assert set(auxar._MODULES) <= set(auxar.__all__)

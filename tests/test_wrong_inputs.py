@@ -31,6 +31,7 @@ WRONG = [
     ("load('')", "path: expected a path, got ''"),
     ("load('runs/firs')", "runs/firs is not a run's folder: it does not exist; did you mean 'first'? (known: first)"),
     ("load('run/first')", "run/first is not a run's folder: it does not exist; did you mean 'runs'?"),
+    ("load('first')", "first is not a run's folder: it does not exist; did you mean 'runs/first'?"),
     ("load('runs')", "runs is not a run's folder: it has no recipe.toml; it contains the runs first"),
     (
         "load('runs/first/factors')",

@@ -19,7 +19,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "the images and the plugins of the runs are not needed.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the run that the others are compared with")
-    parser.add_argument("others", type=Path, nargs="+", metavar="RUN", help="runs that are compared with the first one")
+    parser.add_argument("others", type=Path, nargs="*", metavar="RUN", help="runs that are compared with the first one")
     add_json(parser)
     parser.add_argument(
         "--out",

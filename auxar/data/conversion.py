@@ -120,8 +120,8 @@ class Preparation:
             cropped = f" ({picture.height}×{picture.width} after data.crop)" if crop != Crop() else ""
             found = f"{full} pixels{cropped}"
             raise WrongSize(
-                f"data.resize: {name} has {found}, but [image] has {size[1]}×{size[0]}; set data.resize to 'cover' or "
-                "'stretch', set data.crop, or change image.height and image.width",
+                f"data.resize: {name} has {found}, but [image] has {size[1]}×{size[0]} (height×width); set data.resize "
+                "to 'cover' or 'stretch', set data.crop, or change image.height and image.width",
                 found,
             )
         if self.resize == "stretch":

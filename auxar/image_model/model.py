@@ -173,7 +173,7 @@ class ImageModel:
 
     def sample(
         self,
-        n: int,
+        n: int = 1,
         *,
         rule: str | DrawRule = "ancestral",
         reduction: float | None = None,
@@ -190,7 +190,7 @@ class ImageModel:
         depends only on the model, the seed, the rule and its number, so a larger `n` gives the same images and more.
 
         Args:
-            n: Number of images, at least 0.
+            n: Number of images, at least 0; by default one.
             rule: How a value is drawn from its distribution: "ancestral" draws exact samples of the model, "reduced"
                 lowers the log-scales first, and "map" draws a mixture component and takes its center. A `DrawRule` has
                 its own reduction and temperature.

@@ -10,6 +10,9 @@ from auxar.files import FILE, is_file, kind, nearest_path
 from auxar.runs.format import RECORD
 from auxar.runs.layout import RunFolder
 
+DEFAULT = Path("runs")
+"""The folder in which `auxar run` makes runs unless it is given another one."""
+
 MAKES = "; `auxar run RECIPE` makes a run"
 """The end of a message if no run is near the path."""
 
@@ -22,7 +25,10 @@ def check_is_run(path: Path) -> None:
         raise UserError(f"{name} is not a run's folder: {_about_file(path)}")
     if found is None:
         beside = _runs(path.parent)
-        near = did_you_mean(path.name, beside) if beside else nearest_path(path) or MAKES
+        if is_file(RunFolder(DEFAULT / path).recipe):
+            near = f"; did you mean '{one_line(str(DEFAULT / path))}'?"
+        else:
+            near = did_you_mean(path.name, beside) if beside else nearest_path(path) or MAKES
         raise UserError(f"{name} is not a run's folder: it does not exist{near}")
     if not is_file(RunFolder(path).recipe):
         raise UserError(f"{name} is not a run's folder: it has no recipe.toml{_near_folder(path)}")

@@ -153,7 +153,9 @@ def test_a_folder_without_images(recipe, refused, tmp_path):
 
 def test_images_of_another_size(recipe, refused):
     message = refused("run", recipe, "--set", "image.height=16", "image.width=16")
-    assert message.startswith("data.resize: 000.png has 8×8 pixels, but [image] has 16×16; set data.resize ")
+    assert message.startswith(
+        "data.resize: 000.png has 8×8 pixels, but [image] has 16×16 (height×width); set data.resize "
+    )
 
 
 def test_a_broken_image_ends_the_run_or_is_left_out(recipe, refused, tmp_path, caplog):
@@ -219,7 +221,7 @@ ARGUMENTS = {
     "run": f"[--trust-plugins] [--json] [--out DIR] [--factors NAME,…] {OUTPUT} RECIPE",
     "check": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
     **dict.fromkeys(["evaluate", "sample", "figures"], f"[--trust-plugins] [--json] {OUTPUT} RUN"),
-    "compare": f"[--json] [--out FILE] {OUTPUT} RUN RUN [RUN ...]",
+    "compare": f"[--json] [--out FILE] {OUTPUT} RUN [RUN ...]",
     "views": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
     "recipes": f"[--json] {OUTPUT} [show] [NAME]",
     "schema": f"[-h] {OUTPUT} [FILE ...]",
