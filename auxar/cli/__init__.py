@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from auxar.cli.completion import add_completion
 from auxar.cli.options import add_output
 from auxar.cli.output import logging_to_stderr, print_result
 from auxar.distributed.signals import PEER_DIED, Interrupted, heeding_signals
-from auxar.errors import UserError, one_line, printable, shown
+from auxar.errors import UserError, did_you_mean, one_line, printable, shown
 
 COMMANDS = (
     "run",
@@ -36,7 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if another process of the run or a data worker died, 130 after SIGINT and 143 after SIGTERM. After --help, --version
     and mistakes in the arguments, argparse raises `SystemExit`.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help(sys.stderr)
+        return 2
+    options = parser.parse_args(arguments)
     with heeding_signals():
         return _done(options)
 
@@ -89,6 +93,11 @@ def _say(what: str) -> None:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(one_line(message))
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            near = did_you_mean(str(value), map(str, action.choices))
+            raise argparse.ArgumentError(action, f"there is no {shown(value)}{near}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -213,7 +213,10 @@ def _mask(keep: Any, image: ImageSpec, count: int) -> Tensor:
             content = read_file(file)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise UserError(f"keep: {one_line(str(file))} cannot be read: {reason}") from None
+            raise UserError(
+                f"keep: {one_line(str(file))} cannot be read: {reason}; expected a number of rows, a mask, or the path "
+                "of a mask"
+            ) from None
         mask = torch.from_numpy(mask_values(content, image, f"keep: {one_line(str(file))}"))
     elif isinstance(keep, Image.Image):
         mask = torch.from_numpy(mask_values(keep, image, "keep: the picture"))

@@ -242,13 +242,27 @@ def test_help(capsys, verb):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["train"], ["run"], ["sample", "x", "-n", "many"], ["sample", "x", "--rule", "y"]]
+    "arguments", [["train"], ["run"], ["sample", "x", "-n", "many"], ["sample", "x", "--rule", "y"]]
 )
 def test_command_lines_that_are_none(capsys, arguments):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
     assert "usage: auxar" in capsys.readouterr().err
+
+
+def test_no_command_gives_the_help(capsys):
+    assert main([]) == 2
+    assert "train, evaluate and sample a recipe's model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"), [(["rn"], "run"), (["sample", "x", "--rule", "ancestrel"], "ancestral")]
+)
+def test_an_unknown_choice_is_answered_with_the_nearest_one(capsys, arguments, near):
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert f"there is no '{arguments[-1]}'; did you mean '{near}'? (known: " in capsys.readouterr().err
 
 
 SETTINGS = "--set a=1 b.c=2 --set d=3 --trust-plugins"
