@@ -320,7 +320,7 @@ def test_a_file_that_is_not_there(tmp_path):
     (tmp_path / "picture.toml").write_bytes(b"\x89PNG\xff")
     with pytest.raises(UserError, match=r"picture\.toml: expected a recipe in UTF-8"):
         load_recipe(tmp_path / "picture.toml")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is a folder; expected a TOML file or the name of a recipe"):
         load_recipe(tmp_path)
 
 
