@@ -50,6 +50,9 @@ def check_strings(values: Any, name: str, of: str) -> None:
     """
     if isinstance(values, str):
         raise UserError(f"{name}: expected a list of {of}, got the string {shown(values)}; write {shown([values])}")
+    if isinstance(values, dict) and "=" in of:
+        advice = shown([f"{key}={value}" for key, value in values.items()])
+        raise UserError(f"{name}: expected a list of {of}, got {described(values)}; write {advice}")
     if not isinstance(values, list | tuple):
         raise UserError(f"{name}: expected a list of {of}, got {described(values)}")
     for number, value in enumerate(values):

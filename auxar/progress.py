@@ -47,7 +47,13 @@ def shows_bars() -> bool:
 
 def _is_terminal(stream: Any) -> bool:
     # A closed stream is None.
-    return stream is not None and bool(stream.isatty())
+    if stream is None or not stream.isatty():
+        return False
+    try:
+        # Some programs make terminals without a width, on which a bar would be empty.
+        return os.get_terminal_size(stream.fileno()).columns > 0
+    except (OSError, ValueError):
+        return True
 
 
 def _shell() -> Any:

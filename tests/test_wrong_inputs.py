@@ -86,7 +86,7 @@ WRONG = [
     ("sample('runs/first', settings=None)", "settings: expected a list of key=value strings, got None"),
     (
         "sample('runs/first', settings={'seed': 1})",
-        "settings: expected a list of key=value strings, got {'seed': 1} (dict)",
+        "settings: expected a list of key=value strings, got {'seed': 1} (dict); write ['seed=1']",
     ),
     ("sample('runs/first', settings=[('seed', 1)])", "settings[0]: expected a string, got ('seed', 1) (tuple)"),
     ("sample('runs/first', trust_plugins=1)", "trust_plugins: expected True or False, got 1 (int)"),

@@ -23,9 +23,9 @@ from auxar.interfaces import ImageSpec
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.stages import written_stages
 from auxar.recipe.toml import toml_text
-from auxar.runs.finding import check_is_run
 from auxar.runs.layout import RunFolder, check_contents
 from auxar.runs.records import read_record
+from auxar.runs.wrong_path import check_is_run
 
 MOST_VALUES = 2**27
 """Maximum number of values in a file of log-likelihoods: 1 GiB as float64."""

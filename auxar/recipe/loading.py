@@ -18,7 +18,7 @@ from auxar.files import kind, read_bytes
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
 from auxar.recipe.data_options import with_data_options
-from auxar.recipe.options import key_parts, sets
+from auxar.recipe.options import key_parts, keys_in_tables, sets
 from auxar.recipe.overrides import (
     remove_other_options,
     remove_replaced,
@@ -285,6 +285,8 @@ def _apply(table: dict[str, Any], setting: str) -> None:
         raise UserError(f"--set {setting}: expected key=value, such as training.steps=100")
     if len(parts) > MOST_PARTS:
         raise UserError(f"--set {setting}: expected a key of at most {MOST_PARTS} parts, got {len(parts)}")
+    if len(parts) == 1 and parts[0] not in attrs.fields_dict(Recipe) and (near := keys_in_tables(parts[0])):
+        raise UserError(f"--set {setting}: this key is in a table; did you mean {' or '.join(near)}?")
     if not is_unicode(text):
         raise UserError(f"--set {setting}: expected UTF-8 text")
     try:

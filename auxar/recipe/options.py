@@ -10,7 +10,8 @@ import attrs
 
 from auxar.arguments import check_strings
 from auxar.errors import UserError
-from auxar.recipe.schema import SamplingConfig
+from auxar.interfaces import ImageSpec
+from auxar.recipe.schema import DataConfig, EvaluationConfig, SamplingConfig, TrainingConfig
 
 FLAGS = {"images": "-n"}
 """The command-line options with names that differ from their keys of [sampling], by key."""
@@ -47,6 +48,23 @@ def sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
     if given.get("rule", "reduced") != "reduced":
         given.setdefault("reduction", 0.0)
     return given
+
+
+def keys_in_tables(name: str) -> list[str]:
+    """The keys of a recipe that have this name in one of its tables.
+
+    Examples:
+        >>> keys_in_tables("steps"), keys_in_tables("batch_size")
+        (['training.steps'], ['training.batch_size', 'evaluation.batch_size', 'sampling.batch_size'])
+    """
+    tables = {
+        "data": DataConfig,
+        "image": ImageSpec,
+        "training": TrainingConfig,
+        "evaluation": EvaluationConfig,
+        "sampling": SamplingConfig,
+    }
+    return [f"{table}.{name}" for table, config in tables.items() if name in attrs.fields_dict(config)]
 
 
 def key_parts(key: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -61,7 +62,9 @@ def _one_of(*choices: str) -> Any:
     @checks(enum=list(choices))
     def check(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
         if value not in choices:
-            raise ValueError(f"{attribute.name} must be one of {', '.join(choices)}, got {shown(value)}")
+            near = difflib.get_close_matches(str(value)[:LONGEST_PATH], choices, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ValueError(f"{attribute.name} must be one of {', '.join(choices)}, got {shown(value)}{hint}")
 
     return check
 

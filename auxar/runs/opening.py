@@ -15,10 +15,10 @@ from auxar.plugins import Registry
 from auxar.recipe import Recipe, fill_in, load_recipe_of_run, read_recipe, recipe_table, recipe_text
 from auxar.recipe.facts import recipe_facts
 from auxar.recipe.overrides import LENGTHS
-from auxar.runs.finding import check_is_run
 from auxar.runs.format import write_format
 from auxar.runs.history import RATES
 from auxar.runs.layout import RunFolder, check_contents, check_folder
+from auxar.runs.wrong_path import check_is_run
 
 # Keys of a recipe that may change when a run is continued. They do not define the model or its training objective.
 FREE_TABLES = ("evaluation", "sampling")

@@ -504,6 +504,8 @@ def test_a_factors_length_set_by_hand_may_change_its_unit():
         ("stage[²].repeat=2", "stage.² does not exist"),
         ("plugins[0]=x", "plugins.0 does not exist; plugins has no numbered entries"),
         ("0=1", "--set 0=1: 0 does not exist; the recipe has no numbered entries"),
+        ("steps=3", "--set steps=3: this key is in a table; did you mean training.steps?"),
+        ("seed=3", "--set seed=3: this key is in a table; did you mean training.seed or sampling.seed?"),
         ("a" + ".a" * 20 + "=1", "expected a key of at most 20 parts, got 21"),
         ("stage.first=2", "stage.first does not exist"),
         ("training.steps.deep=2", "training.steps is not a table, so it has no key 'deep'"),
