@@ -227,7 +227,7 @@ def test_paths_are_texts_or_paths(pictures, finished, tmp_path, kind):
         ({"images": "4"}, "-n: images must be an integer from -2^63 to 2^63 - 1, got '4'"),
         ({"images": True}, "-n: images must be an integer from -2^63 to 2^63 - 1, got True"),
         ({"seed": 2**63}, f"--seed: seed must be an integer from -2^63 to 2^63 - 1, got {2**63}"),
-        ({"rule": "mpa"}, "--rule: rule must be one of ancestral, reduced, map, got 'mpa'"),
+        ({"rule": "mpa"}, "--rule: rule must be one of ancestral, reduced, map, got 'mpa'; did you mean 'map'?"),
         ({"temperature": "warm"}, "--temperature: temperature must be a finite number, got 'warm'"),
     ],
 )

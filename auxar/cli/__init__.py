@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from auxar.cli.completion import add_completion
 from auxar.cli.options import add_output
-from auxar.cli.output import logging_to_stderr, print_result
+from auxar.cli.output import is_death_of_worker, logging_to_stderr, print_result
 from auxar.distributed.signals import PEER_DIED, Interrupted, heeding_signals
 from auxar.errors import UserError, did_you_mean, one_line, printable, shown
 
@@ -64,7 +64,7 @@ def _done(options: argparse.Namespace) -> int:
         _say(str(error))
         return 2
     except (MemoryError, RuntimeError) as error:
-        if str(error).startswith("DataLoader worker (pid"):  # PyTorch raises it in whatever code is running.
+        if is_death_of_worker(error):
             _say(f"data.workers: a data worker process has died ({str(error).strip()}); {KEPT}")
             return PEER_DIED
         if not _is_lack_of_memory(error):

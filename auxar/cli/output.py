@@ -28,6 +28,11 @@ class Result:
     """A mistake that is reported after the result is printed."""
 
 
+def is_death_of_worker(error: BaseException | None) -> bool:
+    """Whether an error says that a data worker has died. PyTorch raises it in whatever code is running."""
+    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid")
+
+
 def print_result(result: Result, *, as_json: bool) -> None:
     """Prints a result on standard output, as text or as JSON. Prints nothing unless this is the main process."""
     if not _is_main_process():
@@ -80,6 +85,12 @@ class _Handler(logging.StreamHandler[Any]):
 
         with tqdm.external_write_mode(file=self.stream):
             super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        # Python's own method prints the error and goes on.
+        if is_death_of_worker(sys.exc_info()[1]):
+            raise
+        super().handleError(record)
 
 
 class _Formatter(logging.Formatter):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import signal
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import torch
@@ -148,7 +148,24 @@ class _Shares(IterableDataset[Tensor]):
 
 
 def _raise_errors(batches: DataLoader[Tensor]) -> Iterator[Tensor]:
-    for batch in batches:
+    iterator = iter(batches)
+    while True:
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        except (EOFError, ConnectionError) as error:
+            if dead := _dead_workers(iterator):  # They died while they passed a batch.
+                raise RuntimeError(f"DataLoader worker (pid {', '.join(map(str, dead))}) passed no batch") from error
+            raise
         if isinstance(batch, UserError):
             raise batch
         yield batch
+
+
+def _dead_workers(iterator: Any) -> list[int]:
+    """The process IDs of the workers of a loader's iterator that have ended."""
+    workers = getattr(iterator, "_workers", ())
+    for worker in workers:
+        worker.join(timeout=1)
+    return [worker.pid for worker in workers if not worker.is_alive()]

@@ -14,6 +14,7 @@ from helpers.tiny_runs import PROJECT, process_environment
 
 from auxar.cli import _parser, main
 from auxar.cli.completion import completion_script
+from auxar.cli.output import _Handler
 from auxar.cli.sample import RULES, USUAL_REDUCTION
 from auxar.interfaces import RULES as KNOWN_RULES
 from auxar.interfaces.request import USUAL_REDUCTION as KNOWN_REDUCTION
@@ -196,3 +197,20 @@ def test_a_completion_script_names_every_command(capsys, shell):
     assert "new-plugin" in text
     if shell == "bash":
         assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+
+
+def test_the_death_of_a_data_worker_is_not_lost_in_a_message(capsys):
+    class Dies:
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def __str__(self) -> str:
+            raise self.error
+
+    handler = _Handler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    death = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+    with pytest.raises(RuntimeError, match="pid 7"):
+        handler.emit(logging.LogRecord("auxar", logging.INFO, "", 0, "%s", (Dies(death),), None))
+    handler.emit(logging.LogRecord("auxar", logging.INFO, "", 0, "%s", (Dies(ValueError("no")),), None))
+    assert "ValueError: no" in capsys.readouterr().err
