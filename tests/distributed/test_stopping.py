@@ -236,7 +236,7 @@ def test_the_death_of_a_process_that_prepares_images_is_told(recipe, tmp_path):
     (worker,) = (child for child in own.children() if child.cmdline() == own.cmdline())
     worker.kill()
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 3
+    assert process.returncode == 3, errors
     assert "Traceback" not in errors
     start = r"auxar: data\.workers: a data worker process has died \(DataLoader worker \(pid(\(s\))?"
     assert re.search(f"{start} {worker.pid}\\)", errors)
@@ -248,7 +248,7 @@ def test_what_is_no_training_ends_at_once(recipe, whole, tmp_path):
     wait_for(lambda: (tmp_path / "samples" / "images" / "000003.png").is_file(), process)
     process.terminate()
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == 143
+    assert process.returncode == 143, errors
     assert "auxar: ended by SIGTERM; finished work is kept" in errors
     assert "Traceback" not in errors
 
