@@ -261,7 +261,7 @@ def _gray(chain: Prior) -> int | None:
 
 
 def _abilities(chain: Prior) -> str:
-    """What the model can do, for messages about what it cannot do."""
+    """The kinds of drawing that the model supports, for a message that refuses another kind."""
     can = []
     if _gray(chain) is not None:
         can.append("color gray images")
