@@ -47,6 +47,15 @@ class Head(abc.ABC):
         """
         return None
 
+    def initial_parameters(self, image: Tensor) -> Tensor | None:
+        """Chooses the parameters that a new network predicts for every pixel, before it is trained: (parameter_count,).
+
+        Their distribution should be near that of the pixels of `image`, a batch of integers (b, c, h, w). Training then
+        begins with the distribution of colors and learns the dependence on other pixels. Networks call this when they
+        are initialized. The default returns None, which lets random weights decide.
+        """
+        return None
+
     @abc.abstractmethod
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
         """Draws n pixels: integers, shape (n, c).

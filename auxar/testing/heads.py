@@ -29,6 +29,7 @@ from auxar.testing.laws import (
 )
 from auxar.testing.pixels import Possible, drawn_pixels, normal_noise, random_intervals, random_uniforms
 from auxar.testing.rule_options import check_rule_options
+from auxar.testing.starting import check_start
 
 EXAMPLES = 20
 """The number of examples that the search tries."""
@@ -96,6 +97,8 @@ def check_head(
       effect, values lie closer to those of the rule `map`, and a very large reduction draws like it.
     - `options`: pixels drawn with and without an option of a rule (a reduction, the rule `map`, a temperature) are the
       same if `rule_options` leaves the option out, and some differ if it names the option. A head with None passes.
+    - `start`: `initial_parameters` returns None, or finite numbers of shape (parameter_count,) with which the images
+      have finite log-likelihoods, also if all their pixels are equal.
     - `gradient`: log-likelihoods depend on the parameters, and all gradients are finite.
     - `device`: log-likelihoods on a GPU equal those on the CPU up to rounding.
     - `runs`: valid input raises no exception.
@@ -124,7 +127,9 @@ def check_head(
 
     search(check, EXAMPLES, spec=st.sampled_from(specs), seed=SEEDS, size=HEAD_SIZES)
     for seed, spec in enumerate(specs):
-        check_conditionals(build(config, spec), spec, seed)
+        head = build(config, spec)
+        check_conditionals(head, spec, seed)
+        check_start(head, attrs.evolve(spec, height=ROWS, width=COLUMNS), seed)
     counted = [spec for spec in specs if spec.levels**spec.channels <= MOST_VALUES]
     for seed, spec in enumerate(counted):
         check_drawn_pixels(build(config, spec), spec, seed)

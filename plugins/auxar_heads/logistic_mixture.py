@@ -61,6 +61,18 @@ class LogisticMixtureHead(RestrictableHead):
         first = torch.stack([joint.logsumexp(1) for joint in self._joints(parameters, image)], dim=1)
         return first.diff(dim=1, prepend=torch.zeros_like(first[:, :1]))
 
+    def initial_parameters(self, image: Tensor) -> Tensor:
+        # Each channel has one component at each of k evenly spaced quantiles of its values. Components have equal
+        # weights and no couplings. They are so wide that neighbors overlap, and cover at least one value.
+        values = rearrange(scale(image, self.levels, torch.float64), "b c h w -> c (b h w)").sort(dim=1).values
+        count = values.shape[1]
+        places = (torch.arange(self.components, device=values.device) + 0.5) * count / self.components
+        means = values[:, places.long().clamp(max=count - 1)]
+        widths = values.std(dim=1, correction=0) / self.components
+        log_scales = widths.clamp_min(1 / (self.levels - 1)).log().clamp_min(SMALLEST_LOG_SCALE)
+        logits, couplings = means.new_zeros(1, self.components), means.new_zeros(self.couplings, self.components)
+        return torch.cat([logits, means, log_scales[:, None].expand_as(means), couplings]).flatten()
+
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
         # Few pixels are drawn at a time, so the run time depends on the number of tensor operations.
         values = parameters.view(len(parameters), -1, self.components)

@@ -53,6 +53,12 @@ class NormalizedLayer(nn.Module):
             self.bias.sub_(mean).mul_(factor)
             return (output - mean.view(1, -1, 1, 1)) * factor.view(1, -1, 1, 1)
 
+    def start_at(self, output: Tensor, deviation: float) -> None:
+        """Moves initial outputs, which have mean 0, to the mean `output`, (outputs,), and scales their deviations."""
+        with torch.no_grad():
+            self.gain.mul_(deviation)
+            self.bias.mul_(deviation).add_(output)
+
 
 @contextlib.contextmanager
 def data_dependent_initialization(network: nn.Module) -> Iterator[None]:

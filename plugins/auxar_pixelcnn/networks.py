@@ -11,6 +11,11 @@ from auxar import CausalNetwork, Head, ImageSpec
 from auxar_layers.convolutions import CausalConv2d, Conv2d, Pointwise, UpsamplingConv2d, data_dependent_initialization
 from auxar_pixelcnn.blocks import u_block, ul_block
 
+# The initial standard deviation of predictions around the distribution of all colors (`Head.initial_parameters`). With
+# larger ones, training first has to undo random predictions. This takes long for pixels with few or no others before
+# them, such as the first one, and samples then begin with wrong colors there.
+INITIAL_DEVIATION = 0.1
+
 
 class Streams(nn.Module):
     """The first layers of both streams: u reads rows above, and ul reads rows above and pixels to the left."""
@@ -64,8 +69,7 @@ class LightNetwork(CausalNetwork):
         return found
 
     def initialize(self, image: Tensor, features: Tensor | None = None) -> None:
-        with data_dependent_initialization(self):
-            self(self.encode(image), features)
+        _initialize(self, image, features)
 
 
 class Resolution(nn.Module):
@@ -178,5 +182,13 @@ class FullNetwork(CausalNetwork):
         return [(each,) for each in found]
 
     def initialize(self, image: Tensor, features: Tensor | None = None) -> None:
-        with data_dependent_initialization(self):
-            self(self.encode(image), features)
+        _initialize(self, image, features)
+
+
+def _initialize(network: LightNetwork | FullNetwork, image: Tensor, features: Tensor | None) -> None:
+    """Initializes all layers from a batch, and starts predictions at the distribution of all pixels of the batch."""
+    with data_dependent_initialization(network):
+        network(network.encode(image), features)
+    start = network.head.initial_parameters(image)
+    if start is not None:
+        network.out.start_at(start, INITIAL_DEVIATION)

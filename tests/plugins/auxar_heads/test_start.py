@@ -1,0 +1,74 @@
+"""Tests that a new network predicts about the distribution of the colors of its first batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from auxar.interfaces import Head, ImageSpec
+from auxar.testing import ContractError
+from auxar.testing.starting import check_start
+from auxar_heads import logistic_mixture, softmax
+from auxar_pixelcnn import components
+
+DARK = ImageSpec(height=6, width=6)
+
+
+def dark_images():
+    """Images with a third of black pixels, and values below 64 elsewhere: (32, 3, 6, 6)."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randint(64, (32, 3, 6, 6), generator=generator)
+    return values * (torch.rand(32, 1, 6, 6, generator=generator) > 1 / 3)
+
+
+@pytest.mark.parametrize("head", [logistic_mixture(5), softmax()], ids=["mixture", "softmax"])
+@pytest.mark.parametrize("build", [components.light_prior, components.full_prior], ids=["light", "full"])
+def test_a_new_network_begins_near_the_distribution_of_colors(build, head):
+    torch.manual_seed(0)
+    config = components.LightConfig if build is components.light_prior else components.FullConfig
+    sizes = {"blocks": 1} if build is components.light_prior else {"nr_resnet": 1}
+    prior = build(config(filters=8, head=head, dropout=0.0, **sizes), DARK)
+    image = dark_images()
+    prior.initialize(image)
+    network = prior.network
+    start = network.head.initial_parameters(image)
+    with torch.no_grad():
+        pixels = network.head.log_prob(network(network.encode(image)), image)
+        marginal = network.head.log_prob(start.view(1, -1, 1, 1).expand(32, -1, 6, 6), image)
+    uniform = -3 * torch.tensor(256.0).log()
+    assert marginal.mean() > uniform + 1  # at least 1 nat better than equal probabilities
+    # The first pixel has no earlier pixels, so all its predictions come from the initialization.
+    for rows in (slice(0, 1), slice(0, 6)):
+        assert pixels[:, rows, rows].mean() > marginal[:, rows, rows].mean() - 1
+
+
+class Starting(Head):
+    """A head whose initial parameters are given."""
+
+    def __init__(self, head: Head, change) -> None:
+        self.head, self.change = head, change
+        self.parameter_count, self.uniform_count = head.parameter_count, head.uniform_count
+
+    def log_prob(self, parameters, image):
+        return self.head.log_prob(parameters, image)
+
+    def draw(self, parameters, uniforms, rule):
+        return self.head.draw(parameters, uniforms, rule)
+
+    def initial_parameters(self, image):
+        return self.change(self.head.initial_parameters(image))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: found[:-1], "must have shape"),
+        (lambda found: found + torch.rand(()), "the same for equal images"),
+        (lambda found: found + torch.inf, "not finite"),
+    ],
+)
+def test_wrong_initial_parameters_are_found(change, message):
+    spec = ImageSpec(height=2, width=2, levels=4)
+    with pytest.raises(ContractError, match=message):
+        check_start(Starting(logistic_mixture(2).build(spec), change), spec, 0)
+    check_start(Starting(logistic_mixture(2).build(spec), lambda found: None), spec, 0)
