@@ -23,7 +23,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument(
         "--rows", type=integer, default=6, metavar="N", help="number of rows of images in each figure (default: 6)"
     )
-    add_settings(parser, "sampling.seed=1")
+    add_settings(parser, "sampling.seed=1, data.path=FOLDER")
     add_trust(parser)
     add_json(parser)
     parser.set_defaults(command=_figures)

@@ -12,6 +12,9 @@ from auxar.cli.output import Result, paragraph
 if TYPE_CHECKING:
     from auxar.commands.models import ShippedModel
 
+LABEL = 9
+"""Number of characters of a label."""
+
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `models` to the parser."""
@@ -43,14 +46,14 @@ def _lines(model: ShippedModel) -> Iterator[str]:
     from auxar.report import words
 
     yield model.name
-    yield from paragraph("", model.purpose)
-    yield from paragraph("Images:", f"{model.image}, trained on {model.data}")
+    yield from paragraph("", model.purpose, LABEL)
+    yield from paragraph("Images:", f"{model.image}, trained on {model.data}", LABEL)
     if model.bits_per_dim is not None and model.kind is not None:
         score = f"{words.number(model.bits_per_dim)} {words.uncertainty(model.standard_error)}".strip()
         images = "" if model.heldout_images is None else f" on {model.heldout_images:,} held-out images"
-        yield from paragraph("Result:", f"{score} bits/dim ({words.KINDS[model.kind].name}){images}")
-    yield from paragraph("Size:", f"{model.bytes / 1e6:.1f} MB")
+        yield from paragraph("Result:", f"{score} bits/dim ({words.KINDS[model.kind].name}){images}", LABEL)
+    yield from paragraph("Size:", f"{model.bytes / 1e6:.1f} MB", LABEL)
     if model.license:
-        yield from paragraph("License:", model.license)
-    yield from paragraph("Plugin:", model.provider)
+        yield from paragraph("License:", model.license, LABEL)
+    yield from paragraph("Plugin:", model.provider, LABEL)
     yield ""

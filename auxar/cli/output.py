@@ -32,9 +32,9 @@ class Result:
     """A mistake that is reported after the result is printed."""
 
 
-def paragraph(label: str, text: str) -> list[str]:
-    """Wraps an indented paragraph of a list. Lines after the first are indented to the text after the label."""
-    first = f"    {label:<9}" if label else "    "
+def paragraph(label: str, text: str, width: int) -> list[str]:
+    """Wraps an indented paragraph of a list. Its label has `width` characters, and later lines begin below the text."""
+    first = f"    {label:<{width}}" if label else "    "
     wrapper = textwrap.TextWrapper(WIDTH, first, " " * len(first), break_long_words=False, break_on_hyphens=False)
     return wrapper.wrap(text)
 

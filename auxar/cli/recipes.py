@@ -21,6 +21,9 @@ GROUPS = {
 }
 """The heading of each folder of recipes."""
 
+LABEL = 8
+"""Number of characters of a label."""
+
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command `recipes` to the parser."""
@@ -68,8 +71,8 @@ def _lines(recipes: Sequence[ShippedRecipe]) -> Iterator[str]:
             yield from ([] if group is None else [""])
             yield from (heading, "=" * len(heading))
             group = folder
-        yield from ("", recipe.name, *paragraph("", recipe.purpose))
+        yield from ("", recipe.name, *paragraph("", recipe.purpose, LABEL))
         for label, attribute in FIELDS.items():
             if text := getattr(recipe, attribute):
-                yield from paragraph(f"{label}:", first_sentence(text))
+                yield from paragraph(f"{label}:", first_sentence(text), LABEL)
     yield from ("", "auxar run NAME trains a recipe. auxar recipes show NAME prints it with its whole header.")

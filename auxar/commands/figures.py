@@ -26,8 +26,9 @@ def figures(
     """Draws the paper's figures with a run's model, with `rows` rows each, and updates the report of the run.
 
     `path` is the run's folder, or the name of a model that comes trained, whose figures are written into the folder
-    ./NAME/figures, without a report. `settings` are `key=value` strings that set keys of [sampling]. Returns the folder
-    of the figures. Raises `UserError` if the rule has an option that changes nothing for any head of the model.
+    ./NAME/figures, without a report. `settings` are `key=value` strings that set keys of [sampling], `data.path`,
+    `data.options` and `data.workers`. Returns the folder of the figures. Raises `UserError` if the rule has an option
+    that changes nothing for any head of the model.
 
     Examples:
         >>> import auxar
@@ -39,7 +40,8 @@ def figures(
             rows = as_integer(rows, "rows")
             if not 1 <= rows <= MOST_IMAGES:
                 raise UserError(f"--rows {rows}: expected a number from 1 to {MOST_IMAGES}")
-            run = open_trained(path, settings, trust_plugins=trust_plugins)
+            allowed = ("data.path", "data.options", "data.workers")
+            run = open_trained(path, settings, *allowed, trust_plugins=trust_plugins)
             recipe, output = run.recipe, run.folder.output
             folder = output.figures
             spelling = Spelling(SETTING, dict.fromkeys(("rule", "temperature"), RECIPE))
