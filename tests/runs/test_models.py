@@ -235,12 +235,7 @@ def test_a_mistake_of_the_plugin_names_the_model(monkeypatch, config, build, sai
 
 
 @pytest.mark.parametrize("name", auxar.load_plugins().names("model"))
-def test_a_model_that_comes_with_auxar_draws_and_says_what_it_is(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_model_that_comes_with_auxar_says_what_it_is(name):
     (model,) = [model for model in auxar.list_models() if model.name == name]
-    before = snapshot(model.path)
-    assert model.bytes < 6.5e6
     assert model.license
     assert model.bits_per_dim is not None
-    assert auxar.load(name).sample(1).tensor.shape == (1, *model.image.shape)
-    assert snapshot(model.path) == before
