@@ -66,7 +66,7 @@ def export(
 
     Examples:
         >>> import auxar
-        >>> folder = auxar.export("runs/quickstart", "small", half=True)
+        >>> folder = auxar.export("runs/quickstart", "runs/half", half=True)
         >>> auxar.load(folder).sample(1).tensor.shape
         torch.Size([1, 3, 32, 32])
     """

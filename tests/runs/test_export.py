@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 from helpers.tiny_runs import VIEW, changed, distance, run, same, snapshot, tiny, weights
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 import auxar
 from auxar.cli import main
+from auxar.commands.export import portable
 from auxar.errors import UserError
 from auxar.files import read_json, read_metadata, read_tensors, write_tensors
 from auxar.runs.format import FORMAT, HALF
@@ -111,6 +113,25 @@ def test_weights_in_half_precision(finished, pictures, work):
     table = changed(tiny(pictures, sampling__images=0, training__init="half", training__steps=0), **VIEW_OPTIONS)
     started = run(work / "started", table)
     assert same(weights(started), {name: tensor.float() for name, tensor in weights(half).items()})
+
+
+@attrs.frozen
+class Digits:
+    """Images from a file."""
+
+    file: Path
+    digit: int = 3
+
+
+def test_every_path_in_a_recipe_becomes_relative():
+    recipe, registry = auxar.load_recipe("quickstart", ["training.init=/home/me/run", "data.path=/home/me/pictures"])
+    small = portable(recipe, registry)
+    assert (small.data.path, small.training.init) == ("./pictures", "./run")
+    known = auxar.Component("dataset", "digits", Digits, lambda config: config.file)
+    registry = attrs.evolve(registry, components={**registry.components, ("dataset", "digits"): known})
+    data = attrs.evolve(recipe.data, path="digits", options={"file": "/home/me/digits.npz", "digit": 4})
+    small = portable(attrs.evolve(recipe, data=data), registry)
+    assert (small.data.path, small.data.options) == ("digits", {"file": "digits.npz", "digit": 4})
 
 
 def test_a_weight_beyond_half_precision_is_refused(finished, work):

@@ -141,7 +141,9 @@ def test_a_mistyped_name_is_answered_with_the_nearest_run_or_model(package, fini
             call("dot")
         assert str(caught.value).startswith(f"dot {hint}")
     shutil.copytree(finished, "doting")
-    with pytest.raises(UserError, match=r"^dotin is not a run's folder: it does not exist; did you mean 'doting'\?"):
+    with pytest.raises(
+        UserError, match=r"^dotin is not a run's folder: it does not exist; did you mean 'doting'\? \(known: "
+    ):
         auxar.load("dotin")
     for name in ("dots", "dot"):  # A model is no recipe.
         (Path.cwd() / "dots").mkdir(exist_ok=True)
