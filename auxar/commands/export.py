@@ -96,7 +96,7 @@ def export(
 
 def _write(new: RunFolder, run: RunFolder, recipe: Recipe, registry: Registry, *, half: bool, evaluate: bool) -> None:
     own = portable(recipe, registry)
-    write_format(new.path, HALF if half else FORMAT)
+    version = FORMAT
     write_text(new.recipe, _header(run.recipe) + recipe_text(recipe_of_run(own)))
     for file, content in registry.files.items():
         copy = new.path / "plugins" / file.name
@@ -107,10 +107,15 @@ def _write(new: RunFolder, run: RunFolder, recipe: Recipe, registry: Registry, *
         history = read_history(metadata, run.weights(name))
         if history is not None:
             metadata[HISTORY] = _portable_history(history).text()
-        write_tensors(new.weights(name), _halved(tensors, run.weights(name)) if half else tensors, metadata)
+        if half:
+            tensors = _halved(tensors, run.weights(name))
+        if any(tensor.dtype == torch.float16 for tensor in tensors.values()):
+            version = HALF
+        write_tensors(new.weights(name), tensors, metadata)
         metrics = run.metrics(name)
         if is_file(metrics) and metrics.stat().st_size <= MOST_METRICS:
             new.metrics(name).write_bytes(read_bytes(metrics))
+    write_format(new.path, version)
     if evaluate:
         data = load_images(recipe.data, recipe.image, registry)
         accelerator = make_accelerator(recipe.training.precision, new.path)
@@ -170,7 +175,8 @@ def _halved(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 
 def _copy_evaluation(new: RunFolder, run: RunFolder, recipe: Recipe) -> None:
-    if not is_evaluated(run, recipe):
+    # The times of the files in an installed package do not tell whether the evaluation is newer than the weights.
+    if not (is_evaluated(run, recipe) if run.model is None else is_file(run.evaluation)):
         logger.info("the exported run has no evaluation, because %s has none of its present weights", run.name)
         return
     evaluation = read_record(run.evaluation, Evaluation)

@@ -107,6 +107,9 @@ def test_weights_in_half_precision(finished, pictures, work):
     bare = auxar.export("half", "bare", half=True, trust_plugins=True).path
     assert not (bare / "evaluation.json").exists()
     assert same(weights(bare), weights(half))
+    again = auxar.export("half", "again", trust_plugins=True).path
+    assert read_json(again / "run.json")["format"] == HALF
+    assert read_json(again / "evaluation.json") == read_json(half / "evaluation.json")
     auxar.evaluate("bare", settings=[f"data.path={pictures}"], trust_plugins=True)
     assert read_json(bare / "evaluation.json")["bits_per_dim"] == read_json(half / "evaluation.json")["bits_per_dim"]
     (work / "views.py").write_text(VIEW)

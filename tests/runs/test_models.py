@@ -99,6 +99,11 @@ def test_a_name_is_accepted_wherever_a_run_is_read_and_results_are_in_a_folder_o
     (again,) = auxar.compare(["dots"]).runs
     assert (again.run, again.images, again.notes) == ("dots", 2, ["evaluated in dots/evaluation.json"])
 
+    # The files of a package have any order in time.
+    os.utime(package / "evaluation.json", (0, 0))
+    before["evaluation.json"] = (0, before["evaluation.json"][1])
+    copy = auxar.export("dots", "copy").path
+    assert (copy / "evaluation.json").read_bytes() == (package / "evaluation.json").read_bytes()
     assert snapshot(package) == before
     assert not (package / ".lock").exists()
     assert not Path("dots/report.html").exists()
