@@ -6,26 +6,29 @@
 >>> images.shape, model.bits_per_dim(images).shape
 ((4, 3, 32, 32), torch.Size([4]))
 
-Functions (the first five are also commands; `write_views`, `list_recipes`, `recipe_schema` and `factor_costs` are the
-commands `views`, `recipes`, `schema` and `check`):
+Functions (the first six are also commands; `write_views`, `list_recipes`, `list_models`, `recipe_schema` and
+`factor_costs` are the commands `views`, `recipes`, `models`, `schema` and `check`):
     run             trains a recipe's model, evaluates it, draws samples and writes a report; continues a stopped run,
                     or trains a finished run further
     evaluate        evaluates the trained factors of a run
     sample          draws images from a run's model, optionally from views or parts of given images
     figures         draws the paper's figures with a run's model
     compare         compares the held-out bits/dim of runs
+    export          writes a small, complete folder of a finished run, to share it
     write_views     writes the images of a recipe's data set at a depth of its chain, as another recipe's data
-    load            loads the trained model of a run as an `ImageModel`
+    load            loads the trained model of a run, or a model that comes trained, as an `ImageModel`
     build           builds the untrained `ImageModel` of a recipe, for a training loop of your own
     load_images     loads the images of a model or a recipe as `DataSets`
     load_recipe     reads a recipe from a TOML file, or one that comes with auxar by its name, and loads its plugins
     list_recipes    lists the recipes that come with auxar
+    list_models     lists the models that come trained
     recipe_schema   returns the JSON Schema of recipes, with which editors complete and check them
     factor_costs    computes the parameters, multiply-adds and memory of every factor of a recipe
 
 Records:
     Recipe          a recipe: images, stages, prior, training, evaluation, sampling
     ShippedRecipe   a recipe that comes with auxar: name, purpose, time, memory, result, path
+    ShippedModel    a model that comes trained: name, purpose, images, bits/dim, size, license, path
     RunFolder       the paths in a run's folder
     DataSets        the training, held-out and validation images of a recipe, each an `ImageSet`
     ImageSet        images as integers, in shuffled batches or in order
@@ -89,7 +92,9 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.causal import CausalDecoder, CausalPrior
     from auxar.commands.compare import compare
     from auxar.commands.evaluate import evaluate
+    from auxar.commands.export import export
     from auxar.commands.figures import figures
+    from auxar.commands.models import ShippedModel, list_models
     from auxar.commands.sample import sample
     from auxar.commands.views import write_views
     from auxar.data import DataSets, ImageSet
@@ -184,6 +189,7 @@ __all__ = [
     "RunFolder",
     "SampleRequest",
     "Sampler",
+    "ShippedModel",
     "ShippedRecipe",
     "Stage",
     "SumSupport",
@@ -198,9 +204,11 @@ __all__ = [
     "compare",
     "evaluate",
     "evaluating",
+    "export",
     "factor_costs",
     "figures",
     "hookimpl",
+    "list_models",
     "list_recipes",
     "load",
     "load_images",
@@ -232,6 +240,7 @@ _MODULES = {
     "Recipe": "recipe",
     "Registry": "plugins",
     "RunFolder": "runs.layout",
+    "ShippedModel": "commands.models",
     "ShippedRecipe": "recipe.shipped",
     "Stage": "model",
     "SumSupport": "support",
@@ -240,9 +249,11 @@ _MODULES = {
     "cached_folder": "caching",
     "compare": "commands.compare",
     "evaluate": "commands.evaluate",
+    "export": "commands.export",
     "factor_costs": "recipe.cost",
     "figures": "commands.figures",
     "hookimpl": "plugins",
+    "list_models": "commands.models",
     "list_recipes": "recipe.shipped",
     "load": "image_model.loading",
     "load_images": "image_model.recipe_images",

@@ -33,14 +33,14 @@ GROUP = "auxar"
 """The group of entry points of plugins."""
 # A plugin's code may raise any exception, and a script that was made a plugin may call `sys.exit`.
 _FAILURES = (Exception, SystemExit)
-Kind = Literal["view", "prior", "embedding", "decoder", "head", "sampler", "engine", "dataset"]
+Kind = Literal["view", "prior", "embedding", "decoder", "head", "sampler", "engine", "dataset", "model"]
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
 
 @attrs.frozen
 class Component:
-    """A component that a plugin provides and a recipe selects by its kind and name.
+    """A component that a plugin provides and that is selected by its kind and name.
 
     `config` is a frozen attrs class: its fields are the options that the recipe may set, with their types and
     defaults. `build` creates the component. Its signature depends on the kind:
@@ -53,9 +53,11 @@ class Component:
     - sampler: `build(config) -> Sampler`
     - engine: `build(config) -> auxar_samplers.engines.Engine`
     - dataset: `build(config) -> pathlib.Path`, a parquet file, a folder of parquet files or a folder of images
+    - model: `build(config) -> pathlib.Path`, the folder of a run with all factors trained, which auxar only reads
 
-    The `build` of a data set is called only by commands that read images of this set, once in each process, and
-    processes may call it at the same time. If it writes files, it uses `cached_folder`.
+    The `build` of a data set or a model is called only by commands that read it, and processes may call it at the same
+    time. If it writes files, it uses `cached_folder`. A model comes trained: commands accept its name in place of a
+    run's folder, and its config class has a default for every option.
 
     `build` raises `UserError` if it does not support the sizes or the options. So does `Component` if a field is
     invalid.

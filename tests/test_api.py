@@ -80,6 +80,7 @@ OTHERS = (
     "RestrictableHead",
     "Restriction",
     "Sampler",
+    "ShippedModel",
     "ShippedRecipe",
     "Stage",
     "Support",

@@ -12,7 +12,7 @@ LAYERS = [
     ["arguments", "files", "structuring"],
     ["interfaces", "locks"],
     ["caching", "distributed", "model", "plugins", "sources", "support"],
-    ["causal", "recipe"],
+    ["causal", "plugin_paths", "recipe"],
     ["data", "runs", "scaffold"],
     ["evaluation", "testing"],
     ["training"],

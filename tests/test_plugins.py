@@ -119,7 +119,7 @@ def test_a_file_that_fails_is_named(tmp_path, body, message):
         (
             "@attrs.frozen\nclass C: pass\n@hookimpl\ndef auxar_register_components():\n"
             "    return [Component('views', 'x', C, C)]",
-            "kind: 'views' is unknown; did you mean 'view'? (known: dataset, decoder, embedding, engine, head, prior, ",
+            "kind: 'views' is unknown; did you mean 'view'? (known: dataset, decoder, embedding, engine, head, model, ",
         ),
         (
             "@hookimpl\ndef auxar_register_components(): return [Component('view', 'x', dict, dict)]",

@@ -22,6 +22,8 @@ COMMANDS = (
     "figures",
     "views",
     "recipes",
+    "models",
+    "export",
     "schema",
     "plugins",
     "new-plugin",

@@ -18,7 +18,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "factor, and the difference on the same images with its standard error. It reads only stored evaluations, so "
         "the images and the plugins of the runs are not needed.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run that the others are compared with")
+    parser.add_argument(
+        "run",
+        type=Path,
+        metavar="RUN",
+        help="the folder of the run that the others are compared with, or the name of a model that comes trained",
+    )
     parser.add_argument("others", type=Path, nargs="*", metavar="RUN", help="runs that are compared with the first one")
     add_json(parser)
     parser.add_argument(

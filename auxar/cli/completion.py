@@ -11,7 +11,7 @@ from typing import Any
 
 SHELLS = ("bash", "zsh", "tcsh")
 COMPLETED = {
-    **{"DIR": "folder", "RUN": "folder", "FILE": "file", "PATH": "file", "ROWS|MASK": "file"},
+    **{"DIR": "folder", "RUN": "run", "FILE": "file", "PATH": "file", "ROWS|MASK": "file"},
     **{"RECIPE": "recipe", "KIND": "kind"},
 }
 """The name of the completer of an argument, by its metavar. Other arguments are completed if they have choices."""
@@ -22,6 +22,10 @@ _auxar_recipe_file() {
   compgen -f -X '!*.toml' -- "$1"
   compgen -d -S / -- "$1"
 }
+_auxar_run_file() {
+  compgen -W '%(models)s' -- "$1"
+  compgen -d -S / -- "$1"
+}
 _auxar_kind() {
   compgen -W '%(kinds)s' -- "$1"
 }
@@ -30,6 +34,10 @@ ZSH = """
 _auxar_recipe_file() {
   compadd -- %(recipes)s
   _files -g '*.toml'
+}
+_auxar_run_file() {
+  compadd -- %(models)s
+  _files -/
 }
 _auxar_kind() {
   compadd -- %(kinds)s
@@ -55,26 +63,32 @@ class _PrintCompletion(argparse.Action):
         values: str | Sequence[Any] | None,
         option: str | None = None,
     ) -> None:
+        from auxar.plugins import load_plugins
         from auxar.recipe.shipped import list_recipes
 
-        print(completion_script(parser, str(values), [recipe.name for recipe in list_recipes()]))
+        recipes, models = [recipe.name for recipe in list_recipes()], load_plugins().names("model")
+        print(completion_script(parser, str(values), recipes, models))
         parser.exit()
 
 
-def completion_script(parser: argparse.ArgumentParser, shell: str, recipes: Sequence[str] = ()) -> str:
+def completion_script(
+    parser: argparse.ArgumentParser, shell: str, recipes: Sequence[str] = (), models: Sequence[str] = ()
+) -> str:
     """Returns the script for a shell, which completes commands, options, choices, files and folders.
 
-    `recipes` are names that the argument RECIPE accepts besides files.
+    `recipes` are names that the argument RECIPE accepts besides files, and `models` names that the argument RUN accepts
+    besides folders.
     """
     import shtab
 
     from auxar.scaffold import KINDS
 
-    words = {"kinds": " ".join(KINDS), "recipes": " ".join(recipes)}
+    words = {"kinds": " ".join(KINDS), "recipes": " ".join(recipes), "models": " ".join(models)}
     completers = {
         "folder": shtab.DIRECTORY,
         "file": shtab.FILE,
         "recipe": {"bash": "_auxar_recipe_file", "zsh": "_auxar_recipe_file", "tcsh": "f:*.toml"},
+        "run": {"bash": "_auxar_run_file", "zsh": "_auxar_run_file", "tcsh": shtab.DIRECTORY["tcsh"]},
         "kind": {"bash": "_auxar_kind", "zsh": "_auxar_kind", "tcsh": f"({words['kinds']})"},
     }
     for action in _actions(parser):

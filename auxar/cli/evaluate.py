@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from auxar.cli.options import add_json, add_settings, add_trust
+from auxar.cli.options import add_json, add_run, add_settings, add_trust
 from auxar.cli.output import Result
 
 
@@ -15,9 +14,10 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "evaluate",
         help="compute the bits/dim of a run, in total and for every factor",
         description="Evaluates the trained factors of a run on its held-out and training images, prints bits/dim, and "
-        "writes evaluation.json, evaluation.safetensors (the log-likelihood of every image) and the report.",
+        "writes evaluation.json, evaluation.safetensors (the log-likelihood of every image) and the report. For a "
+        "model that comes trained, the first two are written into the folder ./NAME.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    add_run(parser)
     add_settings(parser, "evaluation.batch_size=64, evaluation.train_images=0")
     add_trust(parser)
     add_json(parser)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from auxar.cli.options import add_json, add_settings, add_trust, integer
+from auxar.cli.options import add_json, add_run, add_settings, add_trust, integer
 from auxar.cli.output import Result
 
 
@@ -18,13 +17,13 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "the report: images drawn given drawn views, images drawn given the views of held-out images, samples at "
         "several strengths of variance reduction, images drawn by the rule map, samples from coarse to fine, and the "
         "training images nearest to samples. Figures of views, and of rules that change nothing in the model, are left "
-        "out.",
+        "out. For a model that comes trained, the sheets are written into ./NAME/figures.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    add_run(parser)
     parser.add_argument(
         "--rows", type=integer, default=6, metavar="N", help="number of rows of images in each figure (default: 6)"
     )
-    add_settings(parser, "sampling.seed=1")
+    add_settings(parser, "sampling.seed=1, data.path=FOLDER")
     add_trust(parser)
     add_json(parser)
     parser.set_defaults(command=_figures)

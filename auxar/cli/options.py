@@ -58,6 +58,16 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument RUN: the folder of a run, or the name of a model that comes trained."""
+    parser.add_argument(
+        "run",
+        type=Path,
+        metavar="RUN",
+        help="a run's folder, or the name of a model that comes trained (`auxar models` lists them)",
+    )
+
+
 def add_settings(parser: argparse.ArgumentParser, example: str) -> None:
     """Adds `--set key=value …`, which overrides keys of the recipe."""
     parser.add_argument(

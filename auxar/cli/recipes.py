@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from auxar.cli.options import add_json
-from auxar.cli.output import Result
+from auxar.cli.output import Result, paragraph
 
 if TYPE_CHECKING:
     from auxar.recipe.shipped import ShippedRecipe
@@ -21,8 +20,9 @@ GROUPS = {
     "tight/small": "Small networks with restricted decoders",
 }
 """The heading of each folder of recipes."""
-WIDTH = 100
-"""Width of the list in characters."""
+
+LABEL = 8
+"""Number of characters of a label."""
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -71,14 +71,8 @@ def _lines(recipes: Sequence[ShippedRecipe]) -> Iterator[str]:
             yield from ([] if group is None else [""])
             yield from (heading, "=" * len(heading))
             group = folder
-        yield from ("", recipe.name, *_wrapped("", recipe.purpose))
+        yield from ("", recipe.name, *paragraph("", recipe.purpose, LABEL))
         for label, attribute in FIELDS.items():
             if text := getattr(recipe, attribute):
-                yield from _wrapped(f"{label}:", first_sentence(text))
+                yield from paragraph(f"{label}:", first_sentence(text), LABEL)
     yield from ("", "auxar run NAME trains a recipe. auxar recipes show NAME prints it with its whole header.")
-
-
-def _wrapped(label: str, text: str) -> list[str]:
-    first = f"    {label:<8}" if label else "    "
-    wrapper = textwrap.TextWrapper(WIDTH, first, " " * len(first), break_long_words=False, break_on_hyphens=False)
-    return wrapper.wrap(text)

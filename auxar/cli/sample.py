@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auxar.cli.options import add_json, add_settings, add_trust, integer
+from auxar.cli.options import add_json, add_run, add_settings, add_trust, integer
 from auxar.cli.output import Result
 from auxar.errors import UserError
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 RULES = ("ancestral", "reduced", "map")
 """The choices of --rule: those of `auxar.interfaces`, whose import takes a second."""
+OUT = "output folder (default: a folder in RUN/samples or, for a model that comes trained, in ./NAME/samples)"
+"""The description of --out."""
 USUAL_REDUCTION = 0.4
 """The default of --reduction: that of `auxar.interfaces.request`."""
 
@@ -30,7 +32,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "of the given images (colorization, super-resolution). With --given and --keep, a part of each given image is "
         "kept and the rest is drawn.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    add_run(parser)
     parser.add_argument(
         "-n",
         "--images",
@@ -73,7 +75,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--seed", type=integer, metavar="S", help="seed of the noise")
     parser.add_argument("--batch-size", type=integer, metavar="B", help="number of images drawn at once")
     parser.add_argument("--sampler", metavar="NAME", help="name of a sampler (see `auxar plugins`)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: a folder in RUN/samples)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=OUT)
     add_settings(parser, "sampling.images=64 or, with --given, data.resize=cover")
     add_trust(parser)
     add_json(parser)

@@ -1,1 +1,4 @@
-"""The functions behind the commands that use existing runs, and behind `auxar views`. `auxar.pipeline` creates runs."""
+"""The functions behind the commands that use existing runs, and behind `auxar views`, `models` and `export`.
+
+`auxar.pipeline` creates runs.
+"""

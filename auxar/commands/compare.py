@@ -13,9 +13,9 @@ from auxar.evaluation.comparison import Comparison, compare_runs
 def compare(paths: Sequence[str | PathLike[str]]) -> Comparison:
     """Compares the held-out bits/dim of evaluated runs, and gives the difference of each run from the first.
 
-    Differences are computed image by image if the runs have the same held-out images. Raises `UserError` if `paths` is
-    empty or is a single path instead of a list, if a run is not evaluated, or if its images differ from those of the
-    first run in shape or levels.
+    `paths` are folders of runs, or names of models that come trained. Differences are computed image by image if the
+    runs have the same held-out images. Raises `UserError` if `paths` is empty or is a single path instead of a list, if
+    a run is not evaluated, or if its images differ from those of the first run in shape or levels.
 
     Examples:
         >>> import auxar

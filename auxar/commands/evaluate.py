@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from os import PathLike
 
 from auxar.arguments import as_path
+from auxar.commands.results import check_of
 from auxar.data import load_images
 from auxar.distributed.accelerator import make_accelerator
 from auxar.distributed.joining import working_together
@@ -14,14 +16,19 @@ from auxar.evaluation.likelihoods import evaluate_run
 from auxar.recipe.building import build_model
 from auxar.recipe.options import check_settings
 from auxar.report.updating import update_report
-from auxar.runs.layout import RunFolder, check_folder
+from auxar.runs.layout import RunFolder
 from auxar.runs.lock import holding_for_all
 from auxar.runs.opening import open_run, run_facts
 from auxar.runs.weights import check_sizes
 
+logger = logging.getLogger("auxar")
+
 
 def evaluate(path: str | PathLike[str], *, settings: Sequence[str] = (), trust_plugins: bool = False) -> RunFolder:
     """Evaluates the trained factors of a run, replaces its stored evaluation and updates its report.
+
+    `path` is the run's folder, or the name of a model that comes trained. The evaluation of such a model is written
+    into the folder ./NAME, without a report, and the record of this folder is returned.
 
     `settings` are `key=value` strings. They may set keys of [evaluation], `data.path`, `data.options` and
     `data.workers`.
@@ -43,10 +50,13 @@ def evaluate(path: str | PathLike[str], *, settings: Sequence[str] = (), trust_p
             check_sizes(run, recipe, registry, trained)
             accelerator = make_accelerator(recipe.training.precision, run.path)
             facts |= {"command": "evaluate", **run_facts(run, recipe, registry)}
-        with holding_for_all(run.path, processes, check_folder):
+        with holding_for_all(run.output.path, processes, check_of(run)):
             with processes.agreeing() as facts:
                 data = load_images(recipe.data, recipe.image, registry)
                 facts |= data.facts
             evaluate_run(run, recipe, build_model(recipe, registry), data, accelerator)
-            update_report(run, accelerator)
-    return run
+            if run.model is None:
+                update_report(run, accelerator)
+            else:
+                logger.info("evaluation: %s", run.output.evaluation)
+    return run.output

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from auxar.arguments import as_integer
 from auxar.commands.opening import open_trained
+from auxar.commands.results import check_of
 from auxar.data import load_images
 from auxar.distributed.joining import working_together
 from auxar.errors import UserError
@@ -16,7 +17,6 @@ from auxar.interfaces.rule_use import RECIPE, SETTING, Spelling, check_rule
 from auxar.recipe.building import own_sampler
 from auxar.recipe.schema import MOST_IMAGES
 from auxar.report.updating import update_report
-from auxar.runs.layout import check_folder
 from auxar.runs.lock import holding_for_all
 
 
@@ -25,8 +25,10 @@ def figures(
 ) -> Path:
     """Draws the paper's figures with a run's model, with `rows` rows each, and updates the report of the run.
 
-    `settings` are `key=value` strings that set keys of [sampling]. Returns the folder of the figures. Raises
-    `UserError` if the rule has an option that changes nothing for any head of the model.
+    `path` is the run's folder, or the name of a model that comes trained, whose figures are written into the folder
+    ./NAME/figures, without a report. `settings` are `key=value` strings that set keys of [sampling], `data.path`,
+    `data.options` and `data.workers`. Returns the folder of the figures. Raises `UserError` if the rule has an option
+    that changes nothing for any head of the model.
 
     Examples:
         >>> import auxar
@@ -38,16 +40,19 @@ def figures(
             rows = as_integer(rows, "rows")
             if not 1 <= rows <= MOST_IMAGES:
                 raise UserError(f"--rows {rows}: expected a number from 1 to {MOST_IMAGES}")
-            run = open_trained(path, settings, trust_plugins=trust_plugins)
-            recipe, folder = run.recipe, run.folder.figures
+            allowed = ("data.path", "data.options", "data.workers")
+            run = open_trained(path, settings, *allowed, trust_plugins=trust_plugins)
+            recipe, output = run.recipe, run.folder.output
+            folder = output.figures
             spelling = Spelling(SETTING, dict.fromkeys(("rule", "temperature"), RECIPE))
             check_rule(run.model, recipe.sampling.draw_rule(), spelling=spelling)
             facts |= {"command": "figures", "--rows": rows, **run.facts}
-        with holding_for_all(run.folder.path, processes, check_folder):
+        with holding_for_all(output.path, processes, check_of(run.folder)):
             with processes.agreeing() as facts:
                 data = load_images(recipe.data, recipe.image, run.registry)
                 facts |= data.facts
             sampler = own_sampler(run.model)
             figures_to_folder(run.model, sampler, recipe, rows, data.heldout, data.train, folder, run.accelerator)
-            update_report(run.folder, run.accelerator)
+            if run.folder.model is None:
+                update_report(run.folder, run.accelerator)
     return folder

@@ -44,11 +44,12 @@ def sample(
 ) -> Path:
     """Draws images from a run's model, writes them to a folder and returns its path.
 
-    With `given`, images are drawn from the views of given images, or given images are completed. `images` is then the
-    number of draws for each given image, 4 by default. `settings` are `key=value` strings that set keys of the recipe's
-    [sampling], and with `given` also `data.crop` and `data.resize`. An argument that is not None takes precedence over
-    `settings` and over the recipe. If `rule` is another rule than the recipe's, the default of `reduction` is that of
-    the rule. `out` is the folder; the default is a folder in RUN/samples.
+    `path` is the run's folder, or the name of a model that comes trained. With `given`, images are drawn from the views
+    of given images, or given images are completed. `images` is then the number of draws for each given image, 4 by
+    default. `settings` are `key=value` strings that set keys of the recipe's [sampling], and with `given` also
+    `data.crop` and `data.resize`. An argument that is not None takes precedence over `settings` and over the recipe. If
+    `rule` is another rule than the recipe's, the default of `reduction` is that of the rule. `out` is the folder; the
+    default is a folder in RUN/samples or, for a model that comes trained, in ./NAME/samples.
 
     Raises `UserError` if the rule has an option that changes nothing for any head of the drawn factors.
 
@@ -84,7 +85,7 @@ def sample(
             depth = None if content is None or content.known is not None else content.depth
             spelling = Spelling(FLAG, {key: RECIPE for key in ("rule", "temperature") if key not in options})
             check_rule(run.model, run.recipe.sampling.draw_rule(), from_depth=depth, spelling=spelling)
-            folder = run.folder.samples / _name(given, run) if out is None else as_path(out, "out")
+            folder = run.folder.output.samples / _name(given, run) if out is None else as_path(out, "out")
             facts |= {"command": "sample", "--out": os.path.abspath(folder), **run.facts}
             facts["the given images"] = None if content is None else content.digest
         with holding_for_all(folder, processes, check_samples):

@@ -24,8 +24,8 @@ from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.stages import written_stages
 from auxar.recipe.toml import toml_text
 from auxar.runs.layout import RunFolder, check_contents
+from auxar.runs.models import find_run
 from auxar.runs.records import read_record
-from auxar.runs.wrong_path import check_is_run
 
 MOST_VALUES = 2**27
 """Maximum number of values in a file of log-likelihoods: 1 GiB as float64."""
@@ -46,7 +46,7 @@ class EvaluatedRun:
     """An evaluated run, with the data that decides how it can be compared with another run."""
 
     path: Path
-    """The run's folder."""
+    """The run's folder, or the name of the model that comes trained."""
     evaluation: Evaluation
     """The content of `evaluation.json`."""
     views: list[Any]
@@ -86,27 +86,35 @@ class EvaluatedRun:
 def read_evaluated_run(path: Path) -> EvaluatedRun:
     """Reads an evaluated run from its folder.
 
-    Raises `UserError` if the folder is not a run's folder, if the run is not evaluated on held-out images, or if its
-    files are damaged or do not belong together. The message names the run or the file and, if a command can help,
-    suggests the command.
+    `path` is the folder, or the name of a model that comes trained. Such a model has the evaluation in its folder, or a
+    newer one in the working directory, which `auxar evaluate` has written.
+
+    Raises `UserError` if there is no such run, if it is not evaluated on held-out images, or if its files are damaged
+    or do not belong together. The message names the run or the file and, if a command can help, suggests the command.
     """
-    run = RunFolder(path)
-    check_is_run(path)
-    check_contents(path)
-    if not is_file(run.evaluation):
-        raise UserError(f"{path} is not evaluated: it has no evaluation.json; run `auxar evaluate {path}`")
-    evaluation = _evaluation(run)
+    run = find_run(path)
+    check_contents(run)
+    evaluated = run.output if is_file(run.output.evaluation) else run
+    if not is_file(evaluated.evaluation):
+        raise UserError(f"{run.name} is not evaluated: it has no evaluation.json; run `auxar evaluate {run.name}`")
+    evaluation = _evaluation(run, evaluated)
     views = _views(run)
     if len(evaluation.factors) != len(views) + 1:
-        raise _not_of_one(run, f"{run.evaluation} does not belong to this run's recipe: the numbers of stages differ")
+        what = f"{evaluated.evaluation} does not belong to this run's recipe: the numbers of stages differ"
+        raise _not_of_one(run, what)
     if evaluation.images.get("heldout", 0) < 1 or not any(factor.heldout for factor in evaluation.factors):
-        raise UserError(f"{path} has no figures of held-out images; train a factor and run `auxar evaluate {path}`")
-    return EvaluatedRun(path, evaluation, views, _image_nats(run, evaluation), _notes(run, evaluation))
+        raise UserError(
+            f"{run.name} has no figures of held-out images; train a factor and run `auxar evaluate {run.name}`"
+        )
+    notes = _notes(run, evaluation)
+    if evaluated.path != run.path:
+        notes.append(f"evaluated in {evaluated.evaluation}")
+    return EvaluatedRun(Path(run.name), evaluation, views, _image_nats(run, evaluated, evaluation), notes)
 
 
-def _evaluation(run: RunFolder) -> Evaluation:
+def _evaluation(run: RunFolder, evaluated: RunFolder) -> Evaluation:
     try:
-        return read_record(run.evaluation, Evaluation)
+        return read_record(evaluated.evaluation, Evaluation)
     except DamagedFile as error:
         raise _not_of_one(run, str(error)) from None
 
@@ -123,16 +131,16 @@ def _views(run: RunFolder) -> list[Any]:
         ) from None
 
 
-def _image_nats(run: RunFolder, evaluation: Evaluation) -> ImageNats | None:
-    """Reads the log-likelihoods of single held-out images; None if the folder has no file of them.
+def _image_nats(run: RunFolder, evaluated: RunFolder, evaluation: Evaluation) -> ImageNats | None:
+    """Reads the log-likelihoods of single held-out images; None if the folder `evaluated` has no file of them.
 
     Raises `UserError` if the file does not match `evaluation`.
     """
-    path = image_nats_path(run)
+    path = image_nats_path(evaluated)
     if not is_file(path):
         return None
     expected = {factor.factor: factor.heldout for factor in evaluation.factors if factor.heldout}
-    strange = _not_of_one(run, f"{path} and {run.evaluation.name} come from different evaluations")
+    strange = _not_of_one(run, f"{path} and {evaluated.evaluation.name} come from different evaluations")
 
     def check(shapes: Shapes, metadata: Mapping[str, str]) -> None:
         images = evaluation.images["heldout"]
@@ -171,7 +179,7 @@ def _is_same(mean: float, other: float) -> bool:
 
 def _not_of_one(run: RunFolder, what: str) -> UserError:
     """The error for files that are damaged or do not belong together."""
-    return UserError(f"{what}; run `auxar evaluate {run.path}` to write a new evaluation")
+    return UserError(f"{what}; run `auxar evaluate {run.name}` to write a new evaluation")
 
 
 def _notes(run: RunFolder, evaluation: Evaluation) -> list[str]:
@@ -182,7 +190,7 @@ def _notes(run: RunFolder, evaluation: Evaluation) -> list[str]:
     names = [*(f"stage{number}" for number in range(len(evaluation.factors) - 1)), "prior"]
     since = [names[number] for number in missing if is_file(run.weights(names[number]))]
     if since:
-        notes.append(f"trained after the evaluation: {', '.join(since)}; `auxar evaluate {run.path}` includes them")
+        notes.append(f"trained after the evaluation: {', '.join(since)}; `auxar evaluate {run.name}` includes them")
     elif missing:
         notes.append(
             f"no total, because these factors are not trained yet: {', '.join(names[number] for number in missing)}"

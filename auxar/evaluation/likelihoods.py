@@ -141,7 +141,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluates each trained factor on held-out and training images; writes and returns the table in `evaluation.json`.
 
-    The log-likelihoods of single images are written to the file at `image_nats_path`.
+    The log-likelihoods of single images are written to the file at `image_nats_path`. Both files are in the run's
+    output folder.
     """
     chain = model.factors
     trained = [factor for factor in chain if is_file(run.weights(factor.name))]
@@ -183,8 +184,8 @@ def evaluate_run(
     table = attrs.asdict(_evaluation(chain, nats, metadata, histories, facts))
     if accelerator.is_main_process:
         # The table is written last, so that it exists only if the evaluation is complete.
-        _write_image_nats(run, [factor.name for factor in trained], nats, facts)
-        write_json(run.evaluation, table)
+        _write_image_nats(run.output, [factor.name for factor in trained], nats, facts)
+        write_json(run.output.evaluation, table)
     return table
 
 

@@ -19,7 +19,8 @@ from auxar.runs.weights import trained_model
 def load(path: str | PathLike[str], device: str | torch.device = "auto", *, trust_plugins: bool = False) -> ImageModel:
     """Loads the trained model of a run, with its averaged weights, in evaluation mode.
 
-    `path` is the folder of the run, such as "runs/quickstart", or the result of `auxar.run`. `device` is "cpu", "cuda",
+    `path` is the folder of the run, such as "runs/quickstart", the result of `auxar.run`, or the name of a model that
+    comes trained (`list_models`). `device` is "cpu", "cuda",
     "cuda:N" or "auto", which is a GPU if PyTorch finds one with CUDA (or ROCm), and otherwise the CPU. Plugin files of
     the run are code; they are run only if `trust_plugins` is True.
 
@@ -39,6 +40,6 @@ def load(path: str | PathLike[str], device: str | torch.device = "auto", *, trus
     place = chosen_device(device)
     run, recipe, registry = open_run(folder, trust_plugins=trust_plugins)
     chain = trained_model(run, recipe, registry).eval()
-    where = os.path.abspath(folder)
+    where = run.model or os.path.abspath(run.path)
     origins = {name: Origin(where, read_checksum(run.weights(name))) for name in recipe.factor_names}
     return ImageModel(chain, recipe, registry, origins).to(place)

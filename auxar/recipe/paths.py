@@ -15,6 +15,7 @@ import attrs
 
 from auxar.errors import UserError, is_unicode, one_line
 from auxar.files import nearest_path
+from auxar.recipe.model_names import is_model
 from auxar.recipe.options import sets
 from auxar.recipe.schema import Recipe, TrainingConfig
 
@@ -26,13 +27,14 @@ RULE = "a path in a recipe is relative to the recipe's folder, and a path of --s
 def place_init(table: Mapping[str, Any], folder: Path) -> None:
     """Makes the keys `init` of a recipe's table absolute, in place. They are relative to `folder`.
 
-    Values that are no strings are left for the validation of the recipe.
+    Names of models that come trained stay as they are. Values that are no strings are left for the validation of the
+    recipe.
     """
     training = table.get("training")
     factors = training.get("factor") if isinstance(training, dict) else None
     for node in (training, *(factors.values() if isinstance(factors, dict) else ())):
         if isinstance(node, dict) and isinstance(node.get("init"), str) and node["init"]:
-            node["init"] = _full(node["init"], folder)
+            node["init"] = _full_init(node["init"], folder)
 
 
 def with_full_paths(recipe: Recipe, datasets: Collection[str], folder: Path | None, settings: Sequence[str]) -> Recipe:
@@ -123,11 +125,16 @@ def looks_local(path: str, folder: Path = Path()) -> bool:
 
 
 def _with_full_init(config: TrainingConfig, key: str) -> TrainingConfig:
-    # The path does not depend on whether the other run still exists: it is compared with the path in the run's recipe
+    # A path does not depend on whether the other run still exists: it is compared with the path in the run's recipe
     # when the run is continued.
     if config.init is None:
         return config
-    return attrs.evolve(config, init=_checked(_full(config.init, Path()), f"{key}.init"))
+    return attrs.evolve(config, init=_checked(_full_init(config.init, Path()), f"{key}.init"))
+
+
+def _full_init(init: str, folder: Path) -> str:
+    # A name may hold any characters, and be too long for a file.
+    return init if is_model(Path(init), folder) else _full(init, folder)
 
 
 def _full(path: str, folder: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from os import PathLike
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import attrs
 
 from auxar.errors import UserError, did_you_mean, one_line
 from auxar.files import nearest_path
+from auxar.recipe.model_names import is_model
 from auxar.recipe.schema_line import DIRECTIVE, with_schema
 
 PACKAGE = Path(__file__).parents[1]
@@ -90,6 +91,8 @@ def not_found(path: Path) -> str:
     if path.suffix == ".toml":
         return f"{what}{did_you_mean(path.name, beside) if beside else nearest_path(path)}"
     files = {file.removesuffix(".toml"): str(path.with_name(file)) for file in beside}
+    if is_model(path):
+        return f"{what}{_of_model(path)}"
     near = difflib.get_close_matches(path.as_posix(), [*files, *shipped], n=1, cutoff=0.5)
     hint = f"; did you mean '{one_line(files.get(near[0], near[0]))}'?" if near else ""
     return f"{what}: it is neither a file nor a recipe that comes with auxar{hint} (`auxar recipes` lists them)"
@@ -101,7 +104,18 @@ def is_folder(path: Path) -> str:
     if os.path.isfile(path / "recipe.toml"):
         own = one_line(str(path / "recipe.toml"))
         return f"{name} is a folder; did you mean '{own}'? (`auxar run {own} --out {name}` continues a run)"
+    if is_model(path):
+        return f"{name} is a folder{_of_model(path)}"
     return f"{name} is a folder; expected a TOML file or the name of a recipe that comes with auxar"
+
+
+def _of_model(path: Path) -> str:
+    """The end of a message about a path that is no recipe, but the name of a model that comes trained."""
+    name = one_line(path.as_posix())
+    return (
+        f", and a model of this name comes trained without a recipe of this name; `auxar sample {name}` draws from it, "
+        f'and training.init = "{name}" in a recipe with the same networks starts from its weights'
+    )
 
 
 def text_of_shipped(name: str) -> str:
@@ -133,10 +147,19 @@ def _place(name: str) -> tuple[str, bool]:
 
 
 def _described(name: str, path: Path) -> ShippedRecipe:
-    paragraphs = list(_paragraphs(path.read_text(encoding="utf-8")))
-    found = {label: text for label, _, text in (paragraph.partition(": ") for paragraph in paragraphs)}
+    first, found = read_header(path.read_text(encoding="utf-8"), FIELDS)
     texts = {attribute: found.get(label, "") for label, attribute in FIELDS.items()}
-    return ShippedRecipe(name, first_sentence(paragraphs[0]) if paragraphs else "", path=path, **texts)
+    return ShippedRecipe(name, first_sentence(first), path=path, **texts)
+
+
+def read_header(text: str, labels: Collection[str]) -> tuple[str, dict[str, str]]:
+    """Reads the header of a recipe. Returns its first paragraph, and the texts of the paragraphs that have a label.
+
+    The header is the comment at the beginning of the text. The first paragraph is empty if there is no header.
+    """
+    paragraphs = list(_paragraphs(text, labels))
+    found = {label: words for label, _, words in (paragraph.partition(": ") for paragraph in paragraphs)}
+    return paragraphs[0] if paragraphs else "", {label: found[label] for label in labels if label in found}
 
 
 def first_sentence(text: str) -> str:
@@ -145,11 +168,11 @@ def first_sentence(text: str) -> str:
     return f"{sentence}." if sentence else ""
 
 
-def _paragraphs(text: str) -> Iterator[str]:
+def _paragraphs(text: str, labels: Collection[str]) -> Iterator[str]:
     """Yields the paragraphs of a recipe's header, each on one line.
 
     The header is the comment at the beginning of the file. A paragraph ends at an empty line of the comment, and at the
-    next line that begins with one of the labels in `FIELDS`. Indented lines, which are commands, are left out.
+    next line that begins with one of the labels. Indented lines, which are commands, are left out.
     """
     paragraph: list[str] = []
     for line in text.splitlines():
@@ -158,7 +181,7 @@ def _paragraphs(text: str) -> Iterator[str]:
         if line.startswith(DIRECTIVE):
             continue
         words = line.removeprefix("#")
-        if not words.strip() or words.startswith("  ") or words.strip().partition(":")[0] in FIELDS:
+        if not words.strip() or words.startswith("  ") or words.strip().partition(":")[0] in labels:
             if paragraph:
                 yield " ".join(paragraph)
             paragraph = []

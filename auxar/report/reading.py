@@ -22,7 +22,7 @@ from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
 from auxar.recipe.stages import written_stages
 from auxar.report.metrics import Curve, read_curves
-from auxar.runs.layout import check_contents
+from auxar.runs.layout import RunFolder, check_contents
 from auxar.runs.records import read_record
 
 T = TypeVar("T")
@@ -118,7 +118,7 @@ def read_run(folder: Path) -> RunContent:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
-    check_contents(folder)
+    check_contents(RunFolder(folder))
     recipe = folder / "recipe.toml"
     pictures = _Pictures(folder)
     return RunContent(

@@ -17,7 +17,11 @@ from auxar.files import kind, write_json
 from auxar.runs.records import read_record
 
 FORMAT = 2
-"""The format version of the folders that this auxar writes. It reads this version and all earlier ones."""
+"""The format version of the folders that this auxar writes, unless they hold weights in half precision."""
+HALF = 3
+"""The format version of folders with weights in half precision, which `auxar export --half` writes."""
+NEWEST = HALF
+"""The newest format version that this auxar reads. It reads all earlier versions, too."""
 RECORD = "run.json"
 """Name of the file that stores the format version."""
 LONGEST_VERSION = 50
@@ -33,14 +37,14 @@ class RunRecord:
 
 
 def check_format(path: Path) -> None:
-    """Raises `UserError` if a folder's format is newer than `FORMAT`, and `DamagedFile` if its run.json is damaged."""
+    """Raises `UserError` if a folder's format is newer than `NEWEST`, and `DamagedFile` if its run.json is damaged."""
     _format(path)
 
 
-def write_format(path: Path) -> None:
-    """Writes run.json with the current format version if the folder has none, or an older version."""
-    if _format(path) < FORMAT:
-        write_json(path / RECORD, attrs.asdict(RunRecord(FORMAT, importlib.metadata.version("auxar"))))
+def write_format(path: Path, version: int = FORMAT) -> None:
+    """Writes run.json with a format version if the folder has none, or an older version."""
+    if _format(path) < version:
+        write_json(path / RECORD, attrs.asdict(RunRecord(version, importlib.metadata.version("auxar"))))
 
 
 def _format(path: Path) -> int:
@@ -48,9 +52,9 @@ def _format(path: Path) -> int:
     if kind(path / RECORD) is None:
         return 1
     record = read_record(path / RECORD, RunRecord)
-    if record.format > FORMAT:
+    if record.format > NEWEST:
         raise UserError(
             f"{path} has run format {record.format}, written by auxar {one_line(record.auxar, LONGEST_VERSION)}; "
-            f"this auxar {importlib.metadata.version('auxar')} reads formats up to {FORMAT}; use a newer auxar"
+            f"this auxar {importlib.metadata.version('auxar')} reads formats up to {NEWEST}; use a newer auxar"
         )
     return record.format

@@ -53,10 +53,23 @@ class RunFolder:
 
     path: Path
     """The run's folder itself."""
+    model: str | None = None
+    """Name of the model that comes trained whose folder this is; None for any other run. Nothing is written into the
+    folder of such a model."""
 
     def __fspath__(self) -> str:
         """The path as a string, so that functions which take a path accept a run's folder."""
         return str(self.path)
+
+    @property
+    def name(self) -> str:
+        """The run as users give it: the name of the model that comes trained, or the path of the folder."""
+        return self.model or str(self.path)
+
+    @property
+    def output(self) -> RunFolder:
+        """The folder that commands write results into: the run's own, or ./NAME for a model that comes trained."""
+        return self if self.model is None else RunFolder(Path(self.model))
 
     @property
     def recipe(self) -> Path:
@@ -145,15 +158,17 @@ def check_folder(path: Path) -> None:
     check_format(path)
 
 
-def check_contents(path: Path) -> None:
+def check_contents(run: RunFolder) -> None:
     """Checks a run's folder before anything in it is read.
 
     Raises `UserError` for a link that leads out of the folder, for an entry that is neither a file nor a folder (such
-    as a pipe), for a format version above `FORMAT`, and for a damaged run.json.
+    as a pipe), for a format version above `NEWEST`, and for a damaged run.json. Files of an installed package may be
+    links, so links are allowed in the folder of a model that comes trained.
     """
-    for _ in _checked(path):
-        pass
-    check_format(path)
+    if run.model is None:
+        for _ in _checked(run.path):
+            pass
+    check_format(run.path)
 
 
 def _checked(path: Path) -> Iterator[Path]:

@@ -18,7 +18,7 @@ from auxar.recipe.overrides import LENGTHS
 from auxar.runs.format import write_format
 from auxar.runs.history import RATES
 from auxar.runs.layout import RunFolder, check_contents, check_folder
-from auxar.runs.wrong_path import check_is_run
+from auxar.runs.models import find_run
 
 # Keys of a recipe that may change when a run is continued. They do not define the model or its training objective.
 FREE_TABLES = ("evaluation", "sampling")
@@ -95,14 +95,14 @@ def open_run(
 ) -> tuple[RunFolder, Recipe, Registry]:
     """Opens an existing run and applies `key=value` settings to its recipe.
 
-    Values in `sampling` replace the keys of [sampling], including keys that `settings` set.
+    `path` is the run's folder, or the name of a model that comes trained. Values in `sampling` replace the keys of
+    [sampling], including keys that `settings` set.
 
-    Raises `UserError` if `path` is not a run's folder, or if the run has plugin files, which are code, and
-    `trust_plugins` is False.
+    Raises `UserError` if `path` is neither, or if the run has plugin files, which are code, and `trust_plugins` is
+    False.
     """
-    run = RunFolder(path)
-    check_is_run(path)
-    check_contents(path)
+    run = find_run(path)
+    check_contents(run)
     recipe, registry = load_recipe_of_run(run.recipe, settings, sampling=sampling, trust_plugins=trust_plugins)
     return run, recipe, registry
 
@@ -110,7 +110,7 @@ def open_run(
 def run_facts(run: RunFolder, recipe: Recipe, registry: Registry) -> dict[str, Any]:
     """Values by name that must be equal in all processes that use an opened run together."""
     weights = {f"the checksum of {name}'s weights": read_checksum(run.weights(name)) for name in run.trained(recipe)}
-    return {"the run": os.path.abspath(run.path), **recipe_facts(recipe, registry), **weights}
+    return {"the run": run.model or os.path.abspath(run.path), **recipe_facts(recipe, registry), **weights}
 
 
 def _write_if_new(path: Path, content: bytes) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import torch
 
 from auxar.errors import UserError, one_line, shown
 from auxar.files import DamagedFile, Shapes, is_file, parse_json, read_metadata, read_shapes, read_tensors
@@ -76,6 +77,8 @@ def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
 def read_weights(path: Path, factor: Factor, check: Callable[[Mapping[str, str]], None]) -> dict[str, str]:
     """Loads weights from a file into a factor and returns the metadata of the file.
 
+    Weights in half precision (float16) are converted to the factor's type.
+
     Before any tensor is read, `check` is called with the metadata. It raises `UserError` to refuse the file. Also
     raises `UserError` if the file is missing, if its tensors do not have the factor's shapes and types, and if it is
     damaged.
@@ -88,9 +91,10 @@ def read_weights(path: Path, factor: Factor, check: Callable[[Mapping[str, str]]
 
     with advising():
         tensors, metadata = read_tensors(path, check_header)
-        # `load_state_dict` would convert other types, such as integers and complex numbers.
+        # `load_state_dict` converts half precision. It would convert other types, such as integers, too.
         for name, own in factor.state_dict().items():
-            if tensors[name].dtype != own.dtype:
+            is_half = tensors[name].dtype == torch.float16 and own.is_floating_point()
+            if tensors[name].dtype != own.dtype and not is_half:
                 raise DamagedFile(f"{path} is damaged: {name} has the type {tensors[name].dtype}; expected {own.dtype}")
     factor.load_state_dict(tensors)
     # Training refuses to save weights that are not finite, so a file with such weights is damaged.

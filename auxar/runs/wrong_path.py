@@ -1,4 +1,4 @@
-"""Messages about paths that are not the folder of a run, with the run that was probably meant."""
+"""Messages about paths that are not the folder of a run, with the run or the model that was probably meant."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from auxar.errors import UserError, did_you_mean, one_line
 from auxar.files import FILE, is_file, kind, nearest_path
+from auxar.recipe.model_names import near_model
 from auxar.runs.format import RECORD
 from auxar.runs.layout import RunFolder
 
@@ -27,7 +28,7 @@ def check_is_run(path: Path) -> None:
         beside = _runs(path.parent)
         if is_file(RunFolder(DEFAULT / path).recipe):
             near = f"; did you mean '{one_line(str(DEFAULT / path))}'?"
-        else:
+        elif not (near := near_model(path, beside)):
             near = did_you_mean(path.name, beside) if beside else nearest_path(path) or MAKES
         raise UserError(f"{name} is not a run's folder: it does not exist{near}")
     if not is_file(RunFolder(path).recipe):

@@ -1,4 +1,6 @@
-"""Contract checks for views, priors, embeddings, decoders, heads, samplers and data sets, for a plugin's own tests.
+"""Contract checks for views, priors, embeddings, decoders, heads, samplers, data sets and trained models.
+
+They are for the tests of plugins:
 
     from auxar.testing import check_view
 
@@ -18,6 +20,7 @@ from auxar.testing.decoders import check_decoder
 from auxar.testing.embeddings import check_embedding
 from auxar.testing.heads import check_head
 from auxar.testing.laws import ContractError
+from auxar.testing.models import check_model
 from auxar.testing.priors import check_prior
 from auxar.testing.samplers import check_sampler
 from auxar.testing.views import check_view
@@ -28,6 +31,7 @@ __all__ = [
     "check_decoder",
     "check_embedding",
     "check_head",
+    "check_model",
     "check_prior",
     "check_sampler",
     "check_view",

@@ -15,8 +15,10 @@ from auxar.errors import UserError, did_you_mean, one_line, shown
 from auxar.files import is_file, read_checksum, read_metadata, read_shapes
 from auxar.interfaces import Factor, Prior
 from auxar.recipe import Recipe, read_recipe
+from auxar.recipe.model_names import is_model, near_model
 from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder, check_contents
+from auxar.runs.models import find_run
 from auxar.runs.versions import check_versions
 from auxar.runs.weights import advising, check_shapes, read_weights, recipe_part, recorded_part
 from auxar.training.lengths import is_trainable, training_key
@@ -51,7 +53,7 @@ def check_init(run: RunFolder, recipe: Recipe, model: Prior, chosen: Sequence[st
 
 
 def load_init(run: RunFolder, factor: Factor, init: str) -> Origin:
-    """Loads the weights of the factor with the same name in the run's folder `init`. Returns a record of them.
+    """Loads the weights of the factor with the same name in the run `init`. Returns a record of them.
 
     `run` is the run that is trained. Raises `UserError` like `check_init`.
     """
@@ -62,7 +64,7 @@ def load_init(run: RunFolder, factor: Factor, init: str) -> Origin:
         read_weights(path, factor, lambda metadata: _check_part(path, recipe, factor.name, metadata))
         if read_checksum(path) != checksum:
             raise UserError(f"{path} was replaced while it was read; start again when no other process writes it")
-    return Origin(os.path.abspath(init), checksum)
+    return Origin(init if is_model(Path(init)) else os.path.abspath(init), checksum)
 
 
 @contextlib.contextmanager
@@ -75,11 +77,15 @@ def _naming(recipe: Recipe, factor: Factor) -> Iterator[None]:
 
 
 def _source(init: str, factor: Factor) -> Path:
-    """The file of weights of the factor with the same name in the run's folder `init`."""
-    source = RunFolder(Path(init))
-    if not is_file(source.recipe):
-        raise UserError(f"{init} is not a run's folder: it has no recipe.toml; expected the folder of a trained run")
-    check_contents(source.path)
+    """The file of weights of the factor with the same name in `init`, a run's folder or a model that comes trained."""
+    if is_model(Path(init)):
+        source = find_run(Path(init))
+    else:
+        source = RunFolder(Path(init))
+        if not is_file(source.recipe):
+            near = near_model(Path(source.path.name)) or "; expected the folder of a trained run"
+            raise UserError(f"{init} is not a run's folder: it has no recipe.toml{near}")
+    check_contents(source)
     names = read_recipe(source.recipe).factor_names
     if factor.name not in names:
         raise UserError(f"the run {init} has no factor named '{factor.name}'{did_you_mean(factor.name, names)}")

@@ -80,8 +80,9 @@ def check_lengths(
             raise UserError(
                 f"{training_key(recipe, name)}.{_length(recipe, name)}: factor {name} cannot be trained from "
                 f"{trained.steps} to {total} steps, because its last checkpoint is missing: expected a file "
-                f"training-….safetensors in {run.factor(name)}; restore it, keep a length of {trained.steps} steps, or "
-                f'start a new run from these weights in another folder (init = "{run.path}" and --out)'
+                f"training-….safetensors in {run.factor(name)} (folders of `auxar export` have none); restore it, keep "
+                f"a length of {trained.steps} steps, or start a new run from these weights in another folder "
+                f'(init = "{run.path}" and --out)'
             )
     if all(is_trained(run, name, total) for name, total in totals.items()):
         _check_rates(run, recipe)

@@ -93,7 +93,8 @@ def components() -> str:
     parts = []
     for kind in get_args(Kind):
         names = [name for name in registry.names(kind) if _is_ours(registry, kind, name)]
-        parts.append(f"## {KINDS.get(kind, kind.capitalize() + 's')}")
+        if names:
+            parts.append(f"## {KINDS.get(kind, kind.capitalize() + 's')}")
         parts += [_component(registry.components[kind, name]) for name in names]
     return "\n\n".join(parts)
 

@@ -224,6 +224,8 @@ ARGUMENTS = {
     "compare": f"[--json] [--out FILE] {OUTPUT} RUN [RUN ...]",
     "views": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
     "recipes": f"[--json] {OUTPUT} [show] [NAME]",
+    "models": f"[-h] [--json] {OUTPUT}",
+    "export": f"[--trust-plugins] [--json] {OUTPUT} RUN DIR",
     "schema": f"[-h] {OUTPUT} [FILE ...]",
     "plugins": f"[-h] [--json] {OUTPUT} [FILE ...]",
     "new-plugin": f"--kind KIND [--out DIR] {OUTPUT} NAME",

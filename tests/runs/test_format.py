@@ -17,7 +17,7 @@ from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
 from auxar.files import read_json, write_json
 from auxar.report import write_report
-from auxar.runs.format import FORMAT
+from auxar.runs.format import FORMAT, NEWEST
 
 VERSION = importlib.metadata.version("auxar")
 
@@ -79,14 +79,14 @@ def test_a_run_of_this_format_keeps_who_began_it(pictures, own):
 
 
 def test_a_newer_run_is_refused_by_everything_that_opens_it(pictures, finished, own):
-    write_json(own / "run.json", {"format": FORMAT + 1, "auxar": "9.1\x1b[2J", "more": []})
+    write_json(own / "run.json", {"format": NEWEST + 1, "auxar": "9.1\x1b[2J", "more": []})
     before = snapshot(own)
     for verb, call in verbs(finished, pictures).items():
         with pytest.raises(UserError) as caught:
             call(own)
         assert str(caught.value) == (
-            f"{own} has run format {FORMAT + 1}, written by auxar 9.1\\x1b[2J; this auxar {VERSION} reads "
-            f"formats up to {FORMAT}; use a newer auxar"
+            f"{own} has run format {NEWEST + 1}, written by auxar 9.1\\x1b[2J; this auxar {VERSION} reads "
+            f"formats up to {NEWEST}; use a newer auxar"
         ), verb
         assert snapshot(own) == before, verb
 

@@ -123,8 +123,9 @@ def remove_checkpoints(folder: Path) -> None:
         (
             {"training__steps": 5},
             "training.steps: factor prior cannot be trained from 4 to 5 steps, because its last checkpoint is missing: "
-            "expected a file training-….safetensors in {run}/factors/prior; restore it, keep a length of 4 steps, or "
-            'start a new run from these weights in another folder (init = "{run}" and --out)',
+            "expected a file training-….safetensors in {run}/factors/prior (folders of `auxar export` have none); "
+            "restore it, keep a length of 4 steps, or start a new run from these weights in another folder "
+            '(init = "{run}" and --out)',
         ),
     ],
 )

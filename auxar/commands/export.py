@@ -1,0 +1,191 @@
+"""The command `export`: writes a small, complete folder of a finished run, to share or to put into a package."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.arguments import as_path, check_flag
+from auxar.data import load_images
+from auxar.data.writing import check_new, new_folder
+from auxar.distributed.accelerator import make_accelerator
+from auxar.distributed.joining import working_together
+from auxar.errors import UserError, one_line
+from auxar.evaluation.likelihoods import evaluate_run, image_nats_path
+from auxar.evaluation.records import Evaluation
+from auxar.evaluation.stored import is_evaluated
+from auxar.files import is_file, read_bytes, read_tensors, write_json, write_tensors, write_text
+from auxar.plugins import Registry
+from auxar.recipe import Recipe, recipe_text
+from auxar.recipe.building import build_model
+from auxar.recipe.data_options import data_set_config
+from auxar.recipe.loading import MOST_BYTES
+from auxar.recipe.structuring import unstructure
+from auxar.runs.format import FORMAT, HALF, write_format
+from auxar.runs.history import HISTORY, History, read_history
+from auxar.runs.layout import RunFolder
+from auxar.runs.opening import open_run, recipe_of_run
+from auxar.runs.records import read_record
+from auxar.runs.weights import check_sizes
+
+logger = logging.getLogger("auxar")
+
+MOST_METRICS = 2**18
+"""Maximum size in bytes of a factor's training metrics that are exported."""
+WIDER = (torch.float32, torch.float64, torch.bfloat16)
+"""The types of tensors that are stored in half precision."""
+
+
+def export(
+    path: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    half: bool = False,
+    evaluate: bool = False,
+    trust_plugins: bool = False,
+) -> RunFolder:
+    """Writes a small, complete folder of a finished run, and returns it.
+
+    `path` is the run's folder, and `out` the new folder. It holds the recipe, the weights of every factor, the history
+    of their training, short metrics, plugin files and the evaluation, but no checkpoints, images and report, and no
+    absolute paths: an absolute path of images or of another run is replaced by `./` and its last part.
+
+    With `half`, weights are stored as float16, which takes half the space. They are used as float32. Rounding changes
+    the model, so its evaluation is left out. With `evaluate`, the exported model is evaluated on the run's images.
+
+    Raises `UserError` if `out` exists, if a factor is not trained, if weights are damaged or from another model, and
+    with `half` if a weight is beyond the range of float16, ±65504.
+
+    Examples:
+        >>> import auxar
+        >>> folder = auxar.export("runs/quickstart", "runs/half", half=True)
+        >>> auxar.load(folder).sample(1).tensor.shape
+        torch.Size([1, 3, 32, 32])
+    """
+    folder, out = as_path(path, "path"), as_path(out, "out")
+    check_flag(half, "half")
+    check_flag(evaluate, "evaluate")
+    with working_together() as processes:
+        with processes.agreeing():
+            run, recipe, registry = open_run(folder, trust_plugins=trust_plugins)
+            if missing := [name for name in recipe.factor_names if name not in run.trained(recipe)]:
+                raise UserError(
+                    f"{run.name} is not finished: these factors are not trained: {', '.join(missing)}; train them with "
+                    "`auxar run` first"
+                )
+            if evaluate and processes.count > 1:
+                raise UserError("--evaluate: export in one process, or evaluate the new folder with `auxar evaluate`")
+            check_sizes(run, recipe, registry, recipe.factor_names)
+            check_new(out)
+        with processes.agreeing():
+            if processes.is_main:
+                with new_folder(out) as temporary:
+                    _write(RunFolder(temporary), run, recipe, registry, half=half, evaluate=evaluate)
+    if half and not evaluate:
+        logger.info("rounding changes the model; `auxar evaluate %s` computes its bits/dim", out)
+    return RunFolder(out)
+
+
+def _write(new: RunFolder, run: RunFolder, recipe: Recipe, registry: Registry, *, half: bool, evaluate: bool) -> None:
+    own = portable(recipe, registry)
+    version = FORMAT
+    write_text(new.recipe, _header(run.recipe) + recipe_text(recipe_of_run(own)))
+    for file, content in registry.files.items():
+        copy = new.path / "plugins" / file.name
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(content)
+    for name in recipe.factor_names:
+        tensors, metadata = read_tensors(run.weights(name))
+        history = read_history(metadata, run.weights(name))
+        if history is not None:
+            metadata[HISTORY] = _portable_history(history).text()
+        if half:
+            tensors = _halved(tensors, run.weights(name))
+        if any(tensor.dtype == torch.float16 for tensor in tensors.values()):
+            version = HALF
+        write_tensors(new.weights(name), tensors, metadata)
+        metrics = run.metrics(name)
+        if is_file(metrics) and metrics.stat().st_size <= MOST_METRICS:
+            new.metrics(name).write_bytes(read_bytes(metrics))
+    write_format(new.path, version)
+    if evaluate:
+        data = load_images(recipe.data, recipe.image, registry)
+        accelerator = make_accelerator(recipe.training.precision, new.path)
+        evaluate_run(new, own, build_model(own, registry), data, accelerator)
+    elif not half:
+        _copy_evaluation(new, run, recipe)
+
+
+def portable(recipe: Recipe, registry: Registry) -> Recipe:
+    """Returns a recipe without absolute paths: each is replaced by `./` and its last part."""
+    data = attrs.evolve(recipe.data, path=_portable(recipe.data.path))
+    config = data_set_config(recipe.data, registry)
+    if config is not None:
+        paths = {field.alias: getattr(config, field.name) for field in attrs.fields(type(config))}
+        changes = {name: Path(_portable(str(value))) for name, value in paths.items() if isinstance(value, Path)}
+        data = attrs.evolve(data, options=unstructure(attrs.evolve(config, **changes)))
+    return attrs.evolve(
+        recipe,
+        data=data,
+        training=attrs.evolve(recipe.training, init=recipe.training.init and _portable(recipe.training.init)),
+        factor_training={
+            name: attrs.evolve(config, init=config.init and _portable(config.init))
+            for name, config in recipe.factor_training.items()
+        },
+    )
+
+
+def _portable(path: str) -> str:
+    # The prefix says that it is a path, not the name of a data set on the hub.
+    return f"./{os.path.basename(path)}" if os.path.isabs(path) or path.startswith("~") else path
+
+
+def _portable_history(history: History) -> History:
+    if history.init is None:
+        return history
+    return attrs.evolve(history, init=attrs.evolve(history.init, run=_portable(history.init.run)))
+
+
+def _header(recipe: Path) -> str:
+    """The comment at the beginning of a recipe, followed by an empty line; empty if there is none."""
+    lines = read_bytes(recipe, MOST_BYTES).decode().splitlines()
+    comment = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    return "".join(f"{line}\n" for line in comment) + ("\n" if comment else "")
+
+
+def _halved(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    found = {}
+    for name, tensor in tensors.items():
+        found[name] = tensor.to(torch.float16) if tensor.dtype in WIDER else tensor
+        if tensor.isfinite().logical_and(~found[name].isfinite()).any():
+            largest = tensor[tensor.isfinite()].abs().max().item()
+            raise UserError(
+                f"{path} cannot be stored in half precision: {one_line(name)} has the value ±{largest:g}, beyond the "
+                f"range of float16, ±{torch.finfo(torch.float16).max:g}; export without --half"
+            )
+    return found
+
+
+def _copy_evaluation(new: RunFolder, run: RunFolder, recipe: Recipe) -> None:
+    # The times of the files in an installed package do not tell whether the evaluation is newer than the weights.
+    if not (is_evaluated(run, recipe) if run.model is None else is_file(run.evaluation)):
+        logger.info("the exported run has no evaluation, because %s has none of its present weights", run.name)
+        return
+    evaluation = read_record(run.evaluation, Evaluation)
+    factors = [
+        attrs.evolve(factor, history=factor.history and _portable_history(factor.history))
+        for factor in evaluation.factors
+    ]
+    data = attrs.evolve(evaluation.data, path=_portable(evaluation.data.path))
+    if is_file(image_nats_path(run)):
+        tensors, metadata = read_tensors(image_nats_path(run))
+        write_tensors(image_nats_path(new), tensors, metadata)
+    write_json(new.evaluation, attrs.asdict(attrs.evolve(evaluation, factors=factors, data=data)))

@@ -1,0 +1,48 @@
+"""The paths that `build` functions of plugins return: of a data set's images, and of a trained model's folder."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from auxar.errors import UserError, shown
+from auxar.plugins import Registry
+
+logger = logging.getLogger("auxar")
+
+NOUNS = {"dataset": "data set", "model": "model"}
+"""The name of each kind in messages."""
+
+
+def built_path(registry: Registry, kind: Literal["dataset", "model"], name: str, config: Any, where: str) -> Path:
+    """Calls `build` of a registered data set or model with an instance of its config class, and returns the path.
+
+    Raises `UserError`, which begins with `where`, if `build` raises any exception or returns no path.
+    """
+    component, provider = registry.components[kind, name], registry.providers[kind, name]
+    try:
+        found = component.build(config)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    except Exception as error:  # The code of a plugin may raise any exception.
+        logger.debug("the %s '%s' cannot be built", NOUNS[kind], name, exc_info=True)
+        reason = f"{type(error).__name__}: {error}{_line(component.build, error)}"
+        raise UserError(f"{where}: the {NOUNS[kind]} of plugin {provider} cannot be built: {reason}") from error
+    if not isinstance(found, str | os.PathLike):
+        raise UserError(f"{where}: expected a path from plugin {provider}, got {shown(found)}")
+    return Path(found)
+
+
+def _line(build: Callable[..., Any], error: Exception) -> str:
+    """The last line of the plugin's own code that led to the error, for a message; empty if it is unknown."""
+    try:
+        file = inspect.getsourcefile(build)
+    except TypeError:
+        return ""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f" ({file}, line {lines[-1]})" if lines else ""

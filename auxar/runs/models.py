@@ -1,0 +1,52 @@
+"""Runs that are given by their folder, or by the name of a model that comes trained."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from auxar.errors import UserError
+from auxar.plugin_paths import built_path
+from auxar.plugins import Registry, load_plugins
+from auxar.recipe.model_names import is_model
+from auxar.runs.layout import RunFolder
+from auxar.runs.wrong_path import DEFAULT, check_is_run
+
+logger = logging.getLogger("auxar")
+
+
+def find_run(path: Path) -> RunFolder:
+    """Finds the folder of an existing run, which is given by its path or by the name of a model that comes trained.
+
+    A run's folder wins over a model of the same name. Raises `UserError` if there is neither, with the nearest run or
+    model, and if the plugin does not provide the folder of a run.
+    """
+    if is_model(path):
+        name = path.as_posix()
+        own = DEFAULT / path
+        if os.path.isfile(own / "recipe.toml"):
+            logger.info("%s is the model that comes trained; your run is %s", name, own)
+        return model_folder(load_plugins(), name)
+    check_is_run(path)
+    return RunFolder(path)
+
+
+def model_folder(registry: Registry, name: str) -> RunFolder:
+    """The folder of a model that comes trained.
+
+    Raises `UserError` if its plugin does not provide the folder of a run.
+    """
+    component, where = registry.components["model", name], f"the model '{name}'"
+    try:
+        config: Any = component.config()
+    except TypeError as error:
+        provider = registry.providers["model", name]
+        raise UserError(f"{where} of plugin {provider} has options without defaults: {error}") from None
+    run = RunFolder(built_path(registry, "model", name, config, where), name)
+    try:
+        check_is_run(run.path)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    return run

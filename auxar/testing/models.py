@@ -1,0 +1,99 @@
+"""The contract check of models that come trained."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from auxar.errors import UserError
+from auxar.files import entries, is_file, parse_json, read_json, read_metadata
+from auxar.recipe import load_recipe_of_run, read_recipe, recipe_table
+from auxar.recipe.building import own_sampler
+from auxar.recipe.facts import flat
+from auxar.runs.history import HISTORY
+from auxar.runs.layout import RunFolder, check_contents
+from auxar.runs.weights import trained_model
+from auxar.runs.wrong_path import check_is_run
+from auxar.testing.laws import ContractError, broken
+
+OTHERS = (".*", "*/.*", "factors/*/.*", "factors/*/training-*", "factors/*/best-*", "samples/*", "figures/*")
+"""Patterns of files that a run has, and a model that comes trained does not need."""
+
+
+def check_model(build: Callable[[Any], Path], config: object, *, most_bytes: int | None = None) -> None:
+    """Checks the folder of a trained model that `build(config)` returns, which `auxar export` has written.
+
+    The laws:
+
+    - `config`: every option of the config class has a default, because commands accept only the model's name.
+    - `path`: `build` returns the absolute path of the folder of a run.
+    - `complete`: the recipe can be read, and all factors have weights that fit it.
+    - `portable`: neither the recipe, nor the history of the weights, nor the evaluation contains an absolute path.
+    - `small`: there are no checkpoints, locks, temporary files, samples and figures, and the files have together at
+      most `most_bytes` bytes, if it is given.
+    - `draws`: an image can be drawn, and no file in the folder is written.
+
+    Plugin files in the folder are loaded. Raises `ContractError` if a law is broken.
+    """
+    try:
+        type(config)()
+    except TypeError as error:
+        broken("config", f"every option needs a default: {error}")
+    path = build(config)
+    if not isinstance(path, Path) or not path.is_absolute():
+        broken("path", "build must return an absolute pathlib.Path", path=path)
+    run = RunFolder(path)
+    with _law("path"):
+        check_is_run(path)
+        check_contents(run)
+    before = _stamps(path)
+    with _law("complete"):
+        recipe, registry = load_recipe_of_run(run.recipe, trust_plugins=True)
+        model = trained_model(run, recipe, registry).eval()
+    for where, text in _texts(run):
+        if os.path.isabs(text) or text.startswith("~"):
+            broken("portable", f"{where} is a path on this machine; `auxar export` replaces it", path=text)
+    if others := [found for pattern in OTHERS for found in entries(path, pattern)]:
+        broken("small", "a trained model does not need this file; `auxar export` leaves it out", file=others[0])
+    size = sum(file.stat().st_size for file in before)
+    if most_bytes is not None and size > most_bytes:
+        broken("small", f"the files have {size:,} bytes, more than {most_bytes:,}")
+    with _law("draws"), torch.no_grad():
+        model.draw_views(recipe.sampling.request([0]), own_sampler(model))
+    if _stamps(path) != before:
+        broken("draws", "a file in the folder was written while an image was drawn", path=path)
+
+
+@contextlib.contextmanager
+def _law(name: str) -> Iterator[None]:
+    """Turns a `UserError` in the block into a `ContractError`."""
+    try:
+        yield
+    except UserError as error:
+        raise ContractError(name, str(error)) from error
+
+
+def _stamps(path: Path) -> dict[Path, tuple[int, int, int]]:
+    """The inode, size and time of the last change of every file."""
+    found = {file: file.stat() for file in sorted(path.rglob("*")) if file.is_file()}
+    return {file: (stat.st_ino, stat.st_size, stat.st_ctime_ns) for file, stat in found.items()}
+
+
+def _texts(run: RunFolder) -> Iterator[tuple[str, str]]:
+    """Yields the strings in the files of a run that may be paths, each with its place."""
+    recipe = read_recipe(run.recipe)
+    tables = {run.recipe.name: recipe_table(recipe)}
+    if is_file(run.evaluation):
+        tables[run.evaluation.name] = read_json(run.evaluation)
+    for name in recipe.factor_names:
+        metadata = read_metadata(run.weights(name))
+        tables[f"the history of {name}"] = parse_json(metadata.get(HISTORY, "{}"))
+    for where, table in tables.items():
+        for key, value in flat(table):
+            if isinstance(value, str):
+                yield f"{key} in {where}", value
