@@ -40,13 +40,13 @@ def names_among(known: Iterable[str]) -> Callable[[object, attrs.Attribute[Any],
 class EmojiConfig:
     """Color images of emoji by several vendors on white, 32×32 RGB, with the splits train and test.
 
-    No emoji of the split test is in train, whatever its vendor. Both splits are the same for all options.
+    All images of an emoji are in the same split, whatever the vendor, so the emoji of test are not in train.
     """
 
     vendors: tuple[str, ...] = attrs.field(default=tuple(VENDORS), validator=names_among(VENDORS))
-    """The designs of emoji, which differ in their drawings of each emoji."""
+    """The vendors, each of which has its own drawings of the emoji."""
     groups: tuple[str, ...] = attrs.field(default=tuple(GROUPS), validator=names_among((*GROUPS, *GROUP_OF)))
-    """The groups or subgroups of Unicode, such as `smileys` or `cat-face`."""
+    """Groups of emoji such as `smileys`, or Unicode's subgroups such as `cat-face`."""
 
 
 def build(config: EmojiConfig) -> Path:
