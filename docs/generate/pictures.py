@@ -10,8 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import attrs
+import numpy as np
+import pyarrow.parquet as pq
 import svg
 import torch
+from PIL import Image
 
 from auxar.data import load_images
 from auxar.generation.sheets import labeled
@@ -19,6 +22,8 @@ from auxar.interfaces import ImageSpec
 from auxar.numerics import logistic
 from auxar.plugins import load_plugins
 from auxar.recipe import DataConfig
+from auxar_emoji.selection import FILES
+from auxar_emoji.vendors import VENDORS
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_pixelcnn.networks import LightNetwork
@@ -28,7 +33,9 @@ from auxar_samplers.compiler.schedule import Schedule, make_schedule
 CELL = 34
 """Side of a cell in the pictures of grids, with its gap, in SVG units."""
 EMOJI = (1, 6, 11, 18)
-"""Numbers of the training images that are shown."""
+"""Numbers of the training images of `noto-emoji` that are shown."""
+EMOJI_OF_ALL = 20
+"""Number of emoji of the data set `emoji` that are shown, by all vendors."""
 SHOWN_STEP = 20
 """The step of the wavefront sampler that its picture shows."""
 
@@ -63,7 +70,23 @@ def views() -> bytes:
         (quarter(half(images)), quarter.view),
         (gray(images), gray.view),
     ]
-    sheet = labeled(columns, ["image", "pyramid", "pyramid twice", "grayscale"])
+    return as_png(labeled(columns, ["image", "pyramid", "pyramid twice", "grayscale"]))
+
+
+def emoji() -> bytes:
+    """Draws the first training emoji of the data set `emoji` that all vendors have, a row for each vendor, as PNG."""
+    image = ImageSpec(height=32, width=32)
+    images: dict[str, dict[str, torch.Tensor]] = {}
+    for row in pq.read_table(FILES / "train.parquet").slice(0, 500).to_pylist():
+        pixels = np.array(Image.open(io.BytesIO(row["image"]["bytes"])))
+        images.setdefault(row["emoji"], {})[row["vendor"]] = torch.from_numpy(pixels).permute(2, 0, 1)
+    complete = [found for found in images.values() if len(found) == len(VENDORS)][:EMOJI_OF_ALL]
+    columns = [(torch.stack([found[vendor] for vendor in VENDORS]), image) for found in complete]
+    return as_png(labeled(columns, [""] * len(columns), list(VENDORS), zoom=1))
+
+
+def as_png(sheet: Image.Image) -> bytes:
+    """Encodes a picture as PNG."""
     content = io.BytesIO()
     sheet.save(content, format="PNG")
     return content.getvalue()
@@ -231,6 +254,11 @@ PICTURES = {
         "Four of the emoji that come with auxar, 32×32, and their views. The pyramid view is the mean of each 2×2 "
         "square. Applied twice, it divides height and width by four. The grayscale view is the luma, quantized to 16 "
         "levels.",
+    ),
+    "emoji.png": Picture(
+        emoji,
+        "Six rows of emoji, one for each vendor, with the same emoji in each column",
+        "Some images of the data set `emoji`, 32×32, by its six vendors.",
     ),
     "context.svg": Picture(
         context,

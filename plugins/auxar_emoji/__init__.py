@@ -1,7 +1,9 @@
-"""The data set `noto-emoji`: 1511 color images of emoji and flags, 32×32 RGB, for experiments without a download.
+"""The data sets `emoji` and `noto-emoji`: color images of emoji, 32×32 RGB, for experiments without a download.
 
-The images were rendered by `render.py` from the font Noto Color Emoji, copyright Google Inc., licensed under the SIL
-Open Font License (OFL.txt).
+- `emoji`: 6,269 images by six vendors, with train and test splits. `render_vendors.py` rendered them from npm packages;
+  vendors.py names these packages, their licenses and copyrights, and the folder licenses/ has the texts.
+- `noto-emoji`: 1,511 images in one split. `render.py` rendered them from the font Noto Color Emoji, copyright Google
+  Inc., licensed under the SIL Open Font License (OFL.txt).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from pathlib import Path
 import attrs
 
 from auxar import Component, hookimpl
+from auxar_emoji.selection import EmojiConfig, build
 
 AUXAR_INTERFACE = 2
 
@@ -22,6 +25,9 @@ class NotoEmoji:
 
 @hookimpl
 def auxar_register_components() -> list[Component]:
-    """Registers the data set `noto-emoji`. Its `build` returns the path of the parquet file."""
-    path = Path(__file__).parent / "emoji32.parquet"
-    return [Component(kind="dataset", name="noto-emoji", config=NotoEmoji, build=lambda config: path)]
+    """Registers the data sets `emoji` and `noto-emoji`. Their `build` returns the path of parquet files."""
+    noto = Path(__file__).parent / "emoji32.parquet"
+    return [
+        Component(kind="dataset", name="emoji", config=EmojiConfig, build=build),
+        Component(kind="dataset", name="noto-emoji", config=NotoEmoji, build=lambda config: noto),
+    ]

@@ -1,0 +1,82 @@
+"""The options of the data set `emoji`, and the files that have the chosen images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from auxar import UserError, cached_folder
+from auxar.errors import did_you_mean, shown
+from auxar.interfaces.validation import checks
+from auxar_emoji.groups import GROUP_OF, GROUPS
+from auxar_emoji.vendors import VENDORS
+
+FILES = Path(__file__).parent / "emoji"
+"""The folder with all images, in the files train.parquet and test.parquet."""
+
+
+def names_among(known: Iterable[str]) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    """Returns an attrs validator that requires a list of at least one of the `known` names. It raises `UserError`."""
+    choices = tuple(known)
+
+    @checks(minItems=1, items={"enum": list(choices)})
+    def check(instance: object, attribute: attrs.Attribute[Any], names: Any) -> None:
+        if not isinstance(names, list | tuple) or not names:
+            got = "an empty list" if names in ([], ()) else shown(names)
+            raise UserError(f'{attribute.name} must be a list of names, such as ["{choices[0]}"], got {got}')
+        for name in names:
+            if name not in choices:
+                raise UserError(
+                    f"{attribute.name} has the unknown name {shown(name)}{did_you_mean(str(name), choices)}"
+                )
+
+    return check
+
+
+@attrs.frozen
+class EmojiConfig:
+    """Color images of emoji by several vendors on white, 32×32 RGB, with the splits train and test.
+
+    All images of an emoji are in the same split, whatever the vendor, so the emoji of test are not in train.
+    """
+
+    vendors: tuple[str, ...] = attrs.field(default=tuple(VENDORS), validator=names_among(VENDORS))
+    """The vendors, each of which has its own drawings of the emoji."""
+    groups: tuple[str, ...] = attrs.field(default=tuple(GROUPS), validator=names_among((*GROUPS, *GROUP_OF)))
+    """Groups of emoji such as `smileys`, or Unicode's subgroups such as `cat-face`."""
+
+
+def build(config: EmojiConfig) -> Path:
+    """Returns a folder with train.parquet and test.parquet: the folder of the package if the options choose all images.
+
+    Raises `UserError` if one of the splits has none of the chosen images.
+    """
+    vendors = sorted(set(config.vendors))
+    subgroups = sorted({subgroup for group in config.groups for subgroup in GROUPS.get(group, (group,))})
+    if len(vendors) == len(VENDORS) and len(subgroups) == len(GROUP_OF):
+        return FILES
+    files = sorted(FILES.glob("*.parquet"))
+    return cached_folder("emoji", (vendors, subgroups), lambda folder: write(folder, vendors, subgroups), sources=files)
+
+
+def write(folder: Path, vendors: list[str], subgroups: list[str]) -> None:
+    """Writes train.parquet and test.parquet with the images of these vendors and subgroups, in the order of the files.
+
+    Raises `UserError` if one of the splits has none of these images.
+    """
+    import pyarrow as pa  # It takes time to import, and a plugin is loaded by every command.
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    for split in ("train", "test"):
+        rows = pq.read_table(FILES / f"{split}.parquet")
+        of_subgroups = rows.filter(pc.is_in(rows["subgroup"], pa.array(subgroups)))
+        chosen = of_subgroups.filter(pc.is_in(of_subgroups["vendor"], pa.array(vendors)))
+        if not len(chosen):
+            others = ", ".join(sorted(set(of_subgroups["vendor"].to_pylist())))
+            advice = f"vendors that have some: {others}" if others else "choose a larger group"
+            raise UserError(f"groups: {', '.join(vendors)} have no images of them in the split {split}; {advice}")
+        pq.write_table(chosen, folder / f"{split}.parquet")

@@ -1,0 +1,73 @@
+"""Leaves out nearly equal images of emoji, and divides emoji into those of training and test images.
+
+The distance of two images is the mean absolute difference of their values, 0 … 255.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+
+from auxar_emoji.catalog import Emoji
+
+EQUAL = 2.0
+"""Of images at a smaller distance from each other, only the first is kept."""
+SIMILAR = 3.0
+"""An emoji with an image at a smaller distance from an image of another emoji is not held out."""
+TEST = 20
+"""One emoji of this many is held out in each subgroup, and at least one."""
+BLOCK = 8
+"""The side of the squares whose means are compared first, in pixels."""
+Pair = tuple[int, int]
+
+
+def near(images: np.ndarray, limit: float) -> list[Pair]:
+    """The pairs of images, shape (n, height, width, 3), at a distance below `limit`, as ascending pairs of numbers."""
+    n, height, width, channels = images.shape
+    blocks = images.reshape(n, height // BLOCK, BLOCK, width // BLOCK, BLOCK, channels).mean((2, 4), dtype=np.float32)
+    # The distance of the means of squares is at most that of the images. Rounding may exceed it a little.
+    flat = torch.from_numpy(blocks.reshape(n, -1))
+    candidates = (torch.cdist(flat, flat, p=1) / flat.shape[1] < limit + 0.01).triu(1).nonzero().tolist()
+    return [(i, j) for i, j in candidates if np.abs(images[i].astype(int) - images[j]).mean() < limit]
+
+
+def without_equal(count: int, pairs: Iterable[Pair]) -> list[int]:
+    """The numbers of the images to keep, of `count` images with these pairs of nearly equal ones."""
+    earlier: dict[int, set[int]] = defaultdict(set)
+    for first, second in pairs:
+        earlier[second].add(first)
+    kept: set[int] = set()
+    for number in range(count):
+        if not earlier[number] & kept:
+            kept.add(number)
+    return sorted(kept)
+
+
+def held_out(emoji: Sequence[Emoji], pairs: Iterable[Pair]) -> set[str]:
+    """The code points of the emoji whose images, by all vendors, are test images.
+
+    `emoji` has the emoji of each image, and `pairs` the pairs of similar images. In each subgroup, those emoji come
+    first that most vendors have, in an order that depends only on the code points.
+    """
+    similar: set[str] = set()
+    for first, second in pairs:
+        if emoji[first].code != emoji[second].code:
+            similar |= {emoji[first].code, emoji[second].code}
+    vendors = Counter(each.code for each in emoji)
+    subgroups: dict[str, set[str]] = defaultdict(set)
+    for each in emoji:
+        subgroups[each.subgroup].add(each.code)
+    test: set[str] = set()
+    for codes in subgroups.values():
+        ranked = sorted(codes - similar, key=lambda code: (-vendors[code], order(code)))
+        test |= set(ranked[: max(len(codes) // TEST, 1)])
+    return test
+
+
+def order(code: str) -> str:
+    """A sort key that gives emoji a random order, equal on every machine."""
+    return hashlib.sha256(code.encode()).hexdigest()

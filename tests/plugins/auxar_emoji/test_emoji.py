@@ -1,0 +1,186 @@
+"""Tests of the embedded data set `emoji`: its images, its splits and its options."""
+
+import io
+import itertools
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+import auxar_emoji
+from auxar import ImageSpec, UserError
+from auxar.recipe.loading import parse_recipe
+from auxar.testing import check_dataset
+from auxar_emoji import splits
+from auxar_emoji.catalog import PACKAGE, VERSION
+from auxar_emoji.groups import GROUP_OF, GROUPS
+from auxar_emoji.selection import FILES, EmojiConfig, build
+from auxar_emoji.vendors import VENDORS
+
+FOLDER = Path(auxar_emoji.__file__).parent
+SKIN_TONES = {f"{code:x}" for code in range(0x1F3FB, 0x1F400)}
+FACES = EmojiConfig(vendors=("noto", "twemoji"), groups=("cat-face", "monkey-face"))
+COLUMNS = ("name", "emoji", "vendor", "group", "subgroup")
+
+
+def rows_of(folder, split):
+    return pq.read_table(folder / f"{split}.parquet").to_pylist()
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return {split: rows_of(FILES, split) for split in ("train", "test")}
+
+
+@pytest.fixture(scope="module")
+def images(rows):
+    """The pixels of each split, shape (n, 32, 32, 3), uint8."""
+    found = {}
+    for split, table in rows.items():
+        pictures = [Image.open(io.BytesIO(row["image"]["bytes"])) for row in table]
+        assert {(picture.format, picture.mode) for picture in pictures} == {("WEBP", "RGB")}
+        found[split] = np.stack([np.asarray(picture) for picture in pictures])
+    return found
+
+
+def test_the_embedded_files_have_at_most_8_megabytes():
+    assert sum(file.stat().st_size for file in FOLDER.rglob("*.parquet")) <= 8_000_000
+
+
+def test_every_image_has_a_vendor_and_a_group_and_is_its_vendors_only_one(rows):
+    table = [row for split in rows.values() for row in split]
+    assert {row["vendor"] for row in table} == set(VENDORS)
+    assert {row["subgroup"] for row in table} == set(GROUP_OF)
+    assert all(row["group"] == GROUP_OF[row["subgroup"]] and row["name"] for row in table)
+    assert len({(row["emoji"], row["vendor"]) for row in table}) == len(table) > 6000
+    assert not any(SKIN_TONES & set(row["emoji"].split("-")) for row in table)
+
+
+def test_no_emoji_is_in_both_splits_and_one_in_20_of_each_group_is_held_out(rows):
+    emoji = {split: {row["emoji"] for row in table} for split, table in rows.items()}
+    assert not emoji["train"] & emoji["test"]
+    assert 0.05 <= len(emoji["test"]) / len(emoji["train"]) <= 0.08
+    subgroups = defaultdict(set)
+    for row in (*rows["train"], *rows["test"]):
+        subgroups[row["subgroup"]].add(row["emoji"])
+    for codes in subgroups.values():
+        assert len(codes & emoji["test"]) == max(len(codes) // 20, 1)
+
+
+def test_each_emoji_is_in_one_place_and_groups_are_mixed(rows):
+    for table in rows.values():
+        codes = [row["emoji"] for row in table]
+        assert len(set(codes)) == 1 + sum(a != b for a, b in itertools.pairwise(codes))
+        assert {row["group"] for row in table[: len(table) // 4]} == set(GROUPS)
+
+
+def test_images_have_white_borders_and_are_distinct(images):
+    pixels = np.concatenate([images["train"], images["test"]])
+    assert len({image.tobytes() for image in pixels}) == len(pixels)
+    border = np.concatenate([pixels[:, [0, -1]].reshape(-1), pixels[:, :, [0, -1]].reshape(-1)])
+    assert (border == 255).mean() > 0.99
+    inside = np.asarray((pixels < 250).any(-1))
+    # The longer side of each drawing has 30 pixels, or fewer if its ends are pale.
+    sides = np.maximum(inside.any(1).sum(1), inside.any(2).sum(1))
+    assert np.median(sides) == 30
+    assert sides.max() <= 32
+
+
+def test_no_held_out_image_nearly_equals_a_training_image(images):
+    coarse = {
+        split: torch.tensor(pixels).float().reshape(-1, 4, 8, 4, 8, 3).mean((2, 4)).flatten(1)
+        for split, pixels in images.items()
+    }
+    # The distance of the means of 8×8 pixels is at most that of the pixels.
+    near = torch.cdist(coarse["test"], coarse["train"], p=1) / 48 < splits.SIMILAR
+    pairs = near.nonzero().tolist()
+    assert pairs
+    for test, train in pairs:
+        difference = np.abs(images["test"][test].astype(int) - images["train"][train]).mean()
+        assert difference >= splits.SIMILAR
+
+
+def test_options_choose_vendors_and_groups_and_leave_the_splits_alone(rows):
+    folder = build(FACES)
+    for split, table in rows.items():
+        chosen = [row for row in table if row["vendor"] in FACES.vendors and row["subgroup"] in FACES.groups]
+        assert rows_of(folder, split) == chosen
+        assert len(chosen) > 3
+    assert build(EmojiConfig(vendors=FACES.vendors[::-1], groups=(*FACES.groups, "cat-face"))) == folder
+    assert build(EmojiConfig(FACES.vendors, ("smileys",))) == build(EmojiConfig(FACES.vendors, GROUPS["smileys"]))
+
+
+def test_the_whole_set_is_read_from_the_package():
+    assert build(EmojiConfig()) == FILES
+    assert build(EmojiConfig(groups=tuple(GROUP_OF))) == FILES
+    assert build(EmojiConfig(groups=("smileys",))) != FILES
+
+
+def test_it_keeps_the_contract_of_data_sets():
+    no_flags = EmojiConfig(vendors=("noto",), groups=("country-flag",))
+    image = ImageSpec(3, height=32, width=32)
+    check_dataset(build, FACES, image=image, splits=["train", "test"], refused=[no_flags])
+    with pytest.raises(
+        UserError, match=r"^groups: noto have no images .* split train; vendors that have some: twemoji$"
+    ):
+        build(no_flags)
+    with pytest.raises(UserError, match=r"^groups: noto have no images .* split train; choose a larger group$"):
+        build(EmojiConfig(vendors=("noto",), groups=("animal-amphibian",)))
+
+
+RECIPE = """
+[data]
+path = "emoji"
+options = { vendors = ["noto"] }
+[image]
+height = 32
+width = 32
+[prior]
+name = "pixelcnn"
+[training]
+steps = 1
+"""
+
+
+def options_of(folder, *settings):
+    recipe, _ = parse_recipe(RECIPE, folder, settings)
+    return recipe.data.options
+
+
+def test_recipes_and_settings_choose_lists_of_names(tmp_path):
+    settings = 'data.options.groups=["smileys", "cat-face"]'
+    assert options_of(tmp_path, settings) == {"vendors": ["noto"], "groups": ["smileys", "cat-face"]}
+    assert options_of(tmp_path) == {"vendors": ["noto"], "groups": list(GROUPS)}
+    for setting, message in {
+        'vendors=["nota"]': "data.options: vendors has the unknown name 'nota'; did you mean 'noto'?",
+        'groups=["smiley"]': "data.options: groups has the unknown name 'smiley'; did you mean 'smileys'?",
+        "groups=[]": 'data.options: groups must be a list of names, such as ["smileys"], got an empty list',
+        "groups='food'": "data.options.groups: expected a list of strings",
+    }.items():
+        with pytest.raises(UserError) as error:
+            options_of(tmp_path, f"data.options.{setting}")
+        assert message in str(error.value)
+
+
+@pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+def test_each_vendors_license_is_beside_the_data_and_in_the_documentation(vendor):
+    text = (FOLDER / "licenses" / vendor.license_file).read_text()
+    start = {"Apache-2.0": "Version 2.0, January 2004", "CC-BY-4.0": "Attribution 4.0 International Public License"}
+    for part in (
+        f"{vendor.package} {vendor.version}",
+        vendor.notice,
+        start.get(vendor.license, "Permission is hereby"),
+    ):
+        assert part in text
+    page = (FOLDER.parents[1] / "docs" / "emoji.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{vendor.name}` "))
+    for part in (f"`{vendor.package}` {vendor.version}", vendor.license, vendor.notice, vendor.license_file):
+        assert part in row
+
+
+def test_the_license_of_the_names_is_beside_the_data():
+    assert f"{PACKAGE} {VERSION}" in (FOLDER / "licenses" / "emojibase.txt").read_text()
