@@ -136,6 +136,20 @@ class TrainingCurve:
 
 
 @attrs.frozen
+class Sheet:
+    """A committed picture of drawn images, like one of the paper's figures 2 to 6. It shows no image of the data."""
+
+    recipe: str
+    """The recipe of the model that drew the images."""
+    figure: int
+    """Number of the paper's figure."""
+    file: str
+    """Name of the file in docs/pictures/results/."""
+    title: str
+    caption: str
+
+
+@attrs.frozen
 class Measurements:
     """All measurements."""
 
@@ -143,6 +157,7 @@ class Measurements:
     """By the name of the recipe."""
     differences: list[Difference] = attrs.Factory(list)
     curves: list[TrainingCurve] = attrs.Factory(list)
+    sheets: list[Sheet] = attrs.Factory(list)
 
     def difference(self, recipe: str, baseline: str, factor: str | None = None) -> Difference | None:
         """Returns the difference of two recipes, as a whole or in one factor; None if it was not measured."""
@@ -166,6 +181,7 @@ class Measurements:
             self.models | new.models,
             [old for old in self.differences if not {old.recipe, old.baseline} & models] + new.differences,
             [old for old in self.curves if old.recipe not in models] + new.curves,
+            [old for old in self.sheets if old.recipe not in {sheet.recipe for sheet in new.sheets}] + new.sheets,
         )
 
 
@@ -177,10 +193,13 @@ def read_measurements(path: Path = RESULTS) -> Measurements:
 def write_measurements(measurements: Measurements, path: Path = RESULTS) -> None:
     """Writes the file of measurements, each model, difference and curve in a line of its own."""
     models = ",\n".join(f"{json.dumps(name)}: {_line(model)}" for name, model in sorted(measurements.models.items()))
-    differences, curves = (",\n".join(map(_line, part)) for part in (measurements.differences, measurements.curves))
-    text = f'{{"models": {{\n{models}\n}},\n"differences": [\n{differences}\n],\n"curves": [\n{curves}\n]}}\n'
-    path.write_text(text, encoding="utf-8")
+    parts = [f'"models": {{\n{models}\n}}']
+    for name in ("differences", "curves", "sheets"):
+        lines = ",\n".join(map(_line, getattr(measurements, name)))
+        parts.append(f'"{name}": [\n{lines}\n]')
+    joined = ",\n".join(parts)
+    path.write_text(f"{{{joined}}}\n", encoding="utf-8")
 
 
-def _line(record: MeasuredModel | Difference | TrainingCurve) -> str:
+def _line(record: MeasuredModel | Difference | TrainingCurve | Sheet) -> str:
     return json.dumps(attrs.asdict(record), ensure_ascii=False)

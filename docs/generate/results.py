@@ -1,13 +1,15 @@
 """Reads trained runs of recipes that come with auxar, and writes their bits/dim to the page on results.
 
-    python docs/generate/results.py --runs FOLDER…            # updates results.json, then all generated parts of pages
-    python docs/generate/results.py --runs FOLDER… --machine "one core of an AMD EPYC"
+    python docs/generate/results.py --machine "one core of an AMD EPYC" --runs FOLDER…
+    python docs/generate/results.py --machine "one core of an AMD EPYC" --runs FOLDER… --sheets RUN…
 
-Each FOLDER is a run, or contains runs at any depth. A run belongs to the recipe whose model, images and training it
-has. The length of its training may differ, and `data.path`, `training.seed`, evaluation and sampling as well. The
-factors of a model may lie in several runs of the same recipe. Factors of unfinished trainings have no figures, so they
-are left out. A free model takes the figures of its prior from the restricted one if it has none of its own, because
-both have the same prior.
+The script updates results.json and then all generated parts of pages. Each FOLDER is a run, or contains runs at any
+depth. A run belongs to the recipe whose model, images and training it has. The length of its training may differ, and
+`data.path`, `training.seed`, evaluation and sampling as well. The factors of a model may lie in several runs of the
+same recipe. Factors of unfinished trainings have no figures, so they are left out. A free model takes the figures of
+its prior from the restricted one if it has none of its own, because both have the same prior.
+
+`--sheets` copies the sheets of runs that show drawn images only. It needs the files of `auxar figures RUN`.
 
 Runs with several values of `training.seed` are averaged. Differences of recipes are computed image by image.
 """
@@ -17,11 +19,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from measurements import (
     read_measurements,
     write_measurements,
 )
+from result_sheets import copied_sheets
 from torch import Tensor
 
 from auxar.data import load_images
@@ -86,11 +88,17 @@ def main() -> None:
     """Reads the runs, and writes results.json and the generated parts of pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, nargs="+", required=True, metavar="FOLDER")
-    parser.add_argument("--machine", default=f"{platform.machine()}, {torch.get_num_threads()} threads")
+    parser.add_argument("--machine", required=True, help="kind of machine that trained the runs")
+    parser.add_argument("--sheets", type=Path, nargs="+", default=[], metavar="RUN")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the file to update (default: results.json)")
     options = parser.parse_args()
     known = read_measurements(options.out) if options.out.is_file() else Measurements()
     found = measure(options.runs, options.machine)
+    for run in options.sheets:
+        recipe, _ = load_recipe_of_run(run / "recipe.toml")
+        if (name := name_of(recipe, dict(shipped()))) is None:
+            parser.error(f"{run} has the settings of none of the recipes that come with auxar")
+        found.sheets.extend(copied_sheets(run, name, views=bool(recipe.stage)))
     for model in found.models.values():
         shown = "not complete" if model.bits_per_dim is None else f"{model.bits_per_dim:.3f} ± {model.error:.3f}"
         print(f"{model.recipe}: {shown} ({len(model.factors)} factors, seeds {model.seeds})")
@@ -105,9 +113,8 @@ def measure(folders: Sequence[Path], machine: str) -> Measurements:
     factors: dict[str, SeedFactors] = {name: {} for name in recipes}
     runs: dict[str, Recipe] = {}
     for path in sorted({file.parent for folder in folders for file in folder.rglob("recipe.toml")}):
-        recipe, _ = load_recipe_of_run(path)
-        name = next((name for name, other in recipes.items() if identity(recipe) == identity(other)), None)
-        if name is None:
+        recipe, _ = load_recipe_of_run(path / "recipe.toml")
+        if (name := name_of(recipe, recipes)) is None:
             print(f"{path}: left out, because it has the settings of none of the recipes that come with auxar")
             continue
         try:
@@ -129,6 +136,11 @@ def shipped() -> Iterator[tuple[str, Recipe]]:
     """Yields the recipes that come with auxar, with their names."""
     for recipe in list_recipes():
         yield recipe.name, load_recipe(recipe.name)[0]
+
+
+def name_of(recipe: Recipe, recipes: Mapping[str, Recipe]) -> str | None:
+    """Returns the name of the recipe among `recipes` that a run has; None if it has none of them."""
+    return next((name for name, other in recipes.items() if identity(recipe) == identity(other)), None)
 
 
 def identity(recipe: Recipe) -> tuple[dict[str, Any], list[str]]:
@@ -172,7 +184,7 @@ def model_of(name: str, seeds: SeedFactors, recipe: Recipe, machine: str) -> Mea
     dims = recipe.image.dims
     totals = [sum_of(factors, recipe.factor_names, dims) for factors in seeds.values()] if complete else []
     bits, error = statistics_of(totals) if complete else (None, None)
-    registry = load_recipe_of_run(next(iter(first.values())).run.path)[1]
+    registry = load_recipe_of_run(next(iter(first.values())).run.path / "recipe.toml")[1]
     return MeasuredModel(
         recipe=name,
         command=f"auxar run {name}",
@@ -190,7 +202,7 @@ def model_of(name: str, seeds: SeedFactors, recipe: Recipe, machine: str) -> Mea
 
 
 def factor_of(seeds: SeedFactors, name: str, order: Sequence[str], dims: int) -> MeasuredFactor:
-    """Returns the figures of a factor. `order` has the names of all factors, and `dims` is that of the model's image."""
+    """Returns a factor's figures. `order` has the names of all factors, and `dims` is that of the model's image."""
     found = [factors[name] for factors in seeds.values()]
     figures = found[0].figures
     bits, error = statistics_of([factor.bits_per_dim for factor in found])
