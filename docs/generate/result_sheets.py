@@ -13,6 +13,7 @@ from pathlib import Path
 from measurements import Sheet, read_measurements
 
 import auxar
+from auxar.errors import UserError
 from auxar.files import parse_json
 from auxar.runs.layout import RunFolder
 
@@ -23,9 +24,13 @@ ROWS = 6
 """Number of drawn images whose views the sheet in place of figure 3 shows."""
 
 
-def sheets(recipe: str) -> str:
-    """Formats the sheets of a recipe's model as Markdown, or says that there are none yet."""
-    found = sorted((sheet for sheet in read_measurements().sheets if sheet.recipe == recipe), key=lambda s: s.figure)
+def sheets(recipe: str, *figures: str) -> str:
+    """Formats the sheets of a recipe's model as Markdown, or says that there are none yet.
+
+    `figures` are the numbers of the paper's figures that are shown.
+    """
+    known = {sheet.figure: sheet for sheet in read_measurements().sheets if sheet.recipe == recipe}
+    found = [known[int(figure)] for figure in figures if int(figure) in known]
     if not found:
         return f"*The sheets of `{recipe}` are drawn when its training is finished.*"
     return "\n\n".join(
@@ -38,9 +43,12 @@ def sheets(recipe: str) -> str:
 def copied_sheets(run: Path, recipe: str, *, views: bool) -> list[Sheet]:
     """Copies the sheets of a run's figures that show drawn images only, and draws one in place of figure 3.
 
-    `views` says whether the model has views. Figures that the run does not have are left out.
+    `views` says whether the model has views. Figures that the run does not have are left out. Raises `UserError` if it
+    has none.
     """
     listed = RunFolder(run).figures / "figures.json"
+    if not listed.is_file():
+        raise UserError(f"{run} has no figures; run `auxar figures {run}`")
     entries = {Path(entry["file"]).stem: entry for entry in parse_json(listed.read_bytes())}
     found = []
     PICTURES.mkdir(parents=True, exist_ok=True)

@@ -36,6 +36,7 @@ from measurements import (
     MeasuredFactor,
     MeasuredModel,
     Measurements,
+    Sheet,
     TrainingCurve,
     read_measurements,
     write_measurements,
@@ -93,18 +94,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="the file to update (default: results.json)")
     options = parser.parse_args()
     known = read_measurements(options.out) if options.out.is_file() else Measurements()
-    found = measure(options.runs, options.machine)
-    for run in options.sheets:
-        recipe, _ = load_recipe_of_run(run / "recipe.toml")
-        if (name := name_of(recipe, dict(shipped()))) is None:
-            parser.error(f"{run} has the settings of none of the recipes that come with auxar")
-        found.sheets.extend(copied_sheets(run, name, views=bool(recipe.stage)))
+    try:
+        found = measure(options.runs, options.machine)
+        for run in options.sheets:
+            found.sheets.extend(sheets_of(run))
+    except UserError as error:
+        parser.exit(1, f"{error}\n")
     for model in found.models.values():
         shown = "not complete" if model.bits_per_dim is None else f"{model.bits_per_dim:.3f} ± {model.error:.3f}"
-        print(f"{model.recipe}: {shown} ({len(model.factors)} factors, seeds {model.seeds})")
+        print(f"{model.recipe}: {shown} ({', '.join(factor.factor for factor in model.factors)}; seeds {model.seeds})")
     write_measurements(known.updated(found), options.out)
     if options.out == RESULTS:
         subprocess.run([sys.executable, str(Path(__file__).with_name("write.py"))], check=True)
+
+
+def sheets_of(run: Path) -> list[Sheet]:
+    """Copies the sheets of a run. Raises `UserError` if it has no figures, or none of the recipes."""
+    recipe, _ = load_recipe_of_run(run / "recipe.toml")
+    if (name := name_of(recipe, dict(shipped()))) is None:
+        raise UserError(f"{run} has the settings of none of the recipes that come with auxar")
+    return copied_sheets(run, name, views=bool(recipe.stage))
 
 
 def measure(folders: Sequence[Path], machine: str) -> Measurements:
@@ -122,6 +131,9 @@ def measure(folders: Sequence[Path], machine: str) -> Measurements:
         except UserError as error:
             print(f"{path}: left out: {error}")
             continue
+        for factor in found:
+            if recipe.training_of(factor).steps != recipes[name].training_of(factor).steps:
+                print(f"{path}: the training of {factor} is not as long as in the recipe {name}")
         runs[name] = recipe
         add(factors[name].setdefault(recipe.training.seed, {}), found)
     for name, seeds in factors.items():
