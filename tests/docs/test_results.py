@@ -166,15 +166,15 @@ def test_the_sheet_in_place_of_figure_3_begins_with_drawn_images(generate, runs,
     sample = auxar.sample
 
     def watched(*given, **named):
-        asked.append(given)
+        asked.append((given, named))
         return sample(*given, **named)
 
     monkeypatch.setattr(auxar, "sample", watched)
     sheet = sheets.given_drawn(runs / "seed", "tiny")
     assert (tmp_path / "pictures" / sheet.file).stat().st_size > 100
-    (first, second) = asked
+    (first, drawn), (second, _) = asked
     assert first == (runs / "seed",)
-    assert second[1].paths[0].name == "images"
+    assert second[1].paths == (drawn["out"] / "images",)
 
 
 def test_values_of_an_earlier_version_are_those_of_the_recipe(generate):
