@@ -51,7 +51,11 @@ class Picture:
 
 def picture(name: str) -> str:
     """Formats a picture and its caption as Markdown, for a page in the top folder of the site."""
-    shown = PICTURES[name]
+    return markdown(name, PICTURES[name])
+
+
+def markdown(name: str, shown: Picture) -> str:
+    """Formats a picture with the file name `name` and its caption as Markdown."""
     return f"![{shown.alternative}](pictures/{name})\n\n*{shown.caption}*"
 
 

@@ -18,12 +18,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pictures
 from command_tables import commands
 from costs import costs
-from pictures import PICTURES, picture
+from measurements import read_measurements
 from PIL import Image
 from python_reference import item, module
 from recipe_tables import components, keys, schema
+from result_pictures import curves, result_pictures
+from result_sheets import sheets
+from result_tables import results
 
 DOCS = Path(__file__).parents[1]
 SCHEMA = DOCS.parent / "recipes" / "auxar.schema.json"
@@ -32,11 +36,15 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "commands": commands,
     "components": components,
     "costs": costs,
+    "curves": curves,
     "item": item,
     "keys": keys,
     "module": module,
-    "picture": picture,
+    "picture": pictures.picture,
+    "results": results,
+    "sheets": sheets,
 }
+PICTURES = pictures.PICTURES | result_pictures(read_measurements())
 REGION = re.compile(r"^(<!-- generated: (\S+)([^\n]*?) -->\n)(.*?)^(<!-- end -->)$", re.DOTALL | re.MULTILINE)
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 COSTS_TOLERANCE = 0.2

@@ -71,14 +71,6 @@ HAVE_EXAMPLES = {
 
 
 @pytest.fixture(scope="module")
-def generate():
-    """A function that imports a module of `docs/generate` by name."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(DOCS / "generate")
-        yield importlib.import_module
-
-
-@pytest.fixture(scope="module")
 def quickstart(tmp_path_factory) -> Path:
     """A folder with the recipes and a barely trained run of the quickstart."""
     folder = tmp_path_factory.mktemp("docs")
