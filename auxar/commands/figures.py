@@ -40,7 +40,7 @@ def figures(
                 raise UserError(f"--rows {rows}: expected a number from 1 to {MOST_IMAGES}")
             run = open_trained(path, settings, trust_plugins=trust_plugins)
             recipe, folder = run.recipe, run.folder.figures
-            spelling = Spelling(SETTING, dict.fromkeys(("rule", "temperature"), RECIPE))
+            spelling = Spelling(SETTING, dict.fromkeys(("rule", "temperature", "min_weight"), RECIPE))
             check_rule(run.model, recipe.sampling.draw_rule(), spelling=spelling)
             facts |= {"command": "figures", "--rows": rows, **run.facts}
         with holding_for_all(run.folder.path, processes, check_folder):
