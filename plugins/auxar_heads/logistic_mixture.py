@@ -37,7 +37,7 @@ class LogisticMixtureHead(RestrictableHead):
     not have 1 or 3 channels.
     """
 
-    rule_options: Collection[str] | None
+    rule_options: Collection[str] | None = ("reduction", "map", "min_weight")
 
     def __init__(self, image: ImageSpec, components: int) -> None:
         if image.channels not in (1, 3):
@@ -45,8 +45,8 @@ class LogisticMixtureHead(RestrictableHead):
         self.levels = image.levels
         self.channels = image.channels
         self.components = components
-        # A single component is always the heaviest.
-        self.rule_options = ("reduction", "map", "min_weight") if components > 1 else ("reduction", "map")
+        if components == 1 and self.rule_options is not None:  # A single component is always drawn.
+            self.rule_options = [option for option in self.rule_options if option != "min_weight"]
         self.couplings = self.channels * (self.channels - 1) // 2
         self.parameter_count = components * (1 + 2 * self.channels + self.couplings)
         self.uniform_count = 1 + self.channels

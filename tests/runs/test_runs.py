@@ -157,6 +157,7 @@ FREE = {
     "sampling.rule": "map",
     "sampling.reduction": 0.5,
     "sampling.temperature": 0.5,
+    "sampling.min_weight": 0.5,
     "sampling.batch_size": 3,
     "sampling.seed": 1,
     "sampling.sampler": "raster",
