@@ -59,7 +59,7 @@ HEAD_SPECS = [
 HOT, USUAL, COLD = DrawRule(temperature=2.0), DrawRule(), DrawRule(temperature=0.5)
 CENTERS, REDUCED, SHARP = DrawRule("map"), DrawRule("reduced", reduction=0.6), DrawRule("reduced", reduction=50.0)
 FROZEN, MIXED = DrawRule("map", temperature=0.01), DrawRule("reduced", reduction=0.6, temperature=100.0)
-HEAVY = DrawRule("reduced", reduction=0, min_weight=0.95)
+HEAVY = DrawRule("map", min_weight=0.95)
 RULES = (USUAL, CENTERS, FROZEN, MIXED)
 """The rules under which drawn pixels must be valid and reproducible."""
 
