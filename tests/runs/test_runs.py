@@ -210,6 +210,7 @@ def test_a_run_with_weights_continues_only_if_fixed_keys_are_the_same(pictures, 
             "training.final_fraction": {"training__schedule": "cosine"},
             **dict.fromkeys(("training.evaluate_every", "training.keep_best", "training.patience"), validation),
             "sampling.reduction": {"sampling__rule": "reduced"},
+            "sampling.min_weight": {"sampling__rule": "map"},
         }
         return {key.replace("[0]", "__0").replace(".", "__"): value, **others.get(key, {})}
 
