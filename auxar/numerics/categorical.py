@@ -35,7 +35,7 @@ def without_light(logits: Tensor, min_weight: float) -> Tensor:
     Examples:
         >>> import torch
         >>> without_light(torch.tensor([0.0, -2.0, -4.0]), min_weight=0.05)
-        tensor([0., -2., -inf])
+        tensor([ 0., -2., -inf])
     """
     if not min_weight:
         return logits
