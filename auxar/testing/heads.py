@@ -92,9 +92,10 @@ def check_head(
     - `draw`: `draw` and `draw_restricted` return int64 of shape (n, c).
     - `draws`: the frequencies of drawn pixels match their probabilities, and those of the values of a channel match
       their probabilities given the earlier channels.
-    - `rule`: under every rule, at low and high temperatures and with a `min_weight`, `draw_restricted` draws the first channel like `draw`
-      if all values are allowed. A lower temperature does not make likely pixels rarer. If a reduction of scales has an
-      effect, values lie closer to those of the rule `map`, and a very large reduction draws like it.
+    - `rule`: under every rule, at low and high temperatures and with a `min_weight`, `draw_restricted` draws the first
+      channel like `draw` if all values are allowed. A lower temperature does not make likely pixels rarer. If a
+      reduction of scales has an effect, values lie closer to those of the rule `map`, and a very large reduction draws
+      like it.
     - `options`: pixels drawn with and without an option of a rule (a reduction, the rule `map`, a temperature, a
       `min_weight`) are the same if `rule_options` leaves the option out, and some differ if it names the option. A head
       with None passes.
