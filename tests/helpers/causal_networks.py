@@ -38,7 +38,7 @@ RULES = st.sampled_from(
         DrawRule(),
         DrawRule("reduced", reduction=0.6),
         DrawRule("map", min_weight=0),
-        DrawRule("map", min_weight=0.4),
+        DrawRule("map", min_weight=0.9),
         DrawRule("ancestral", temperature=0.7),
     ]
 )
