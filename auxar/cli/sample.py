@@ -19,6 +19,8 @@ OUT = "output folder (default: a folder in RUN/samples or, for a model that come
 """The description of --out."""
 USUAL_REDUCTION = 0.4
 """The default of --reduction: that of `auxar.interfaces.request`."""
+USUAL_MIN_WEIGHT = 0.05
+"""The default of --min-weight: that of `auxar.interfaces.request`."""
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -72,6 +74,13 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         f"reduced, or else {USUAL_REDUCTION})",
     )
     parser.add_argument("--temperature", type=float, metavar="T", help="divisor of the logits of softmax heads")
+    parser.add_argument(
+        "--min-weight",
+        type=float,
+        metavar="W",
+        help="for --rule reduced or map: mixture components with less than W times the heaviest one's weight are not "
+        f"drawn (default: the recipe's, if it has the same rule, or else {USUAL_MIN_WEIGHT}; 0 draws all components)",
+    )
     parser.add_argument("--seed", type=integer, metavar="S", help="seed of the noise")
     parser.add_argument("--batch-size", type=integer, metavar="B", help="number of images drawn at once")
     parser.add_argument("--sampler", metavar="NAME", help="name of a sampler (see `auxar plugins`)")
@@ -93,6 +102,7 @@ def _sample(options: argparse.Namespace) -> Result:
         rule=options.rule,
         reduction=options.reduction,
         temperature=options.temperature,
+        min_weight=options.min_weight,
         batch_size=options.batch_size,
         seed=options.seed,
         sampler=options.sampler,

@@ -44,7 +44,7 @@ def figures(
             run = open_trained(path, settings, *allowed, trust_plugins=trust_plugins)
             recipe, output = run.recipe, run.folder.output
             folder = output.figures
-            spelling = Spelling(SETTING, dict.fromkeys(("rule", "temperature"), RECIPE))
+            spelling = Spelling(SETTING, dict.fromkeys(("rule", "temperature", "min_weight"), RECIPE))
             check_rule(run.model, recipe.sampling.draw_rule(), spelling=spelling)
             facts |= {"command": "figures", "--rows": rows, **run.facts}
         with holding_for_all(output.path, processes, check_of(run.folder)):

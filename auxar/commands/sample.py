@@ -35,6 +35,7 @@ def sample(
     rule: str | None = None,
     reduction: float | None = None,
     temperature: float | None = None,
+    min_weight: float | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
     sampler: str | None = None,
@@ -48,8 +49,8 @@ def sample(
     of given images, or given images are completed. `images` is then the number of draws for each given image, 4 by
     default. `settings` are `key=value` strings that set keys of the recipe's [sampling], and with `given` also
     `data.crop` and `data.resize`. An argument that is not None takes precedence over `settings` and over the recipe. If
-    `rule` is another rule than the recipe's, the default of `reduction` is that of the rule. `out` is the folder; the
-    default is a folder in RUN/samples or, for a model that comes trained, in ./NAME/samples.
+    `rule` is another rule than the recipe's, the defaults of `reduction` and `min_weight` are those of the rule. `out`
+    is the folder; the default is a folder in RUN/samples or, for a model that comes trained, in ./NAME/samples.
 
     Raises `UserError` if the rule has an option that changes nothing for any head of the drawn factors.
 
@@ -72,6 +73,7 @@ def sample(
                     "rule": rule,
                     "reduction": reduction,
                     "temperature": temperature,
+                    "min_weight": min_weight,
                     "batch_size": batch_size,
                     "seed": seed,
                     "sampler": sampler,
@@ -83,7 +85,8 @@ def sample(
                 raise UserError("sampling.images (-n) is 0: expected at least 1")
             content = None if given is None else read_given(given, run.recipe, run.model)
             depth = None if content is None or content.known is not None else content.depth
-            spelling = Spelling(FLAG, {key: RECIPE for key in ("rule", "temperature") if key not in options})
+            keys = ("rule", "temperature", "min_weight")
+            spelling = Spelling(FLAG, {key: RECIPE for key in keys if key not in options})
             check_rule(run.model, run.recipe.sampling.draw_rule(), from_depth=depth, spelling=spelling)
             folder = run.folder.output.samples / _name(given, run) if out is None else as_path(out, "out")
             facts |= {"command": "sample", "--out": os.path.abspath(folder), **run.facts}

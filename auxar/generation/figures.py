@@ -18,6 +18,7 @@ from auxar.generation.samples import draw_views, first_images
 from auxar.generation.sheets import can_be_shown, labeled, save_png
 from auxar.interfaces import DrawRule, ImageSpec, Prior, Sampler, SampleRequest
 from auxar.interfaces.device import device_of
+from auxar.interfaces.request import USUAL_MIN_WEIGHT, usual_min_weight
 from auxar.interfaces.rule_use import kinds_of_heads, users
 from auxar.progress import progress_bar
 from auxar.recipe import Recipe, SamplingConfig
@@ -71,6 +72,9 @@ class Figures:
         self.heldout = heldout
         self.specs = model.specs
         self.of_rules = _figures_of_rules(model)
+        rule = config.draw_rule()
+        self.min_weight = rule.min_weight if usual_min_weight(rule.name, rule.reduction) else USUAL_MIN_WEIGHT
+        """The `min_weight` of the figures of rules: that of the recipe, unless its rule draws exact samples."""
         self.device = device_of(model)
 
     def all(self) -> Iterator[Figure]:
@@ -103,7 +107,8 @@ class Figures:
                 "From the model's distribution to centers of components",
                 "Each row shows one image, drawn with the same noise in every column. The number above a column is "
                 f"subtracted from the predicted log-scales before drawing (0: exact samples of the model). {last}"
-                f"{self._unaffected('reduction')}Seed {self.config.seed}.",
+                f"{self._left_out('Except in column 0, mixture')}{self._unaffected('reduction')}"
+                f"Seed {self.config.seed}.",
                 self._reduction,
             )
         if "map" in self.of_rules:
@@ -111,7 +116,7 @@ class Figures:
                 "map",
                 "Images drawn by the rule ‘map’",
                 "Each pixel is the center of a drawn mixture component, so the images are not samples of the model. "
-                f"{self._unaffected('map')}Seed {self.config.seed}.",
+                f"{self._left_out('Mixture')}{self._unaffected('map')}Seed {self.config.seed}.",
                 self._map,
             )
         if len(self.specs) > 1:
@@ -139,6 +144,14 @@ class Figures:
         unaffected = [factor for factor in self.model.factors if factor.name not in {other.name for other in used}]
         names = ", ".join(factor.name for factor in unaffected)
         return f"Unaffected: {names} ({kinds_of_heads(unaffected)}). " if unaffected else ""
+
+    def _left_out(self, beginning: str) -> str:
+        """The sentence of a caption that says which components the rules leave out; empty if they leave out none."""
+        if not self.min_weight or not users(self.model, "min_weight"):
+            return ""
+        return (
+            f"{beginning} components of less than {self.min_weight:g} times the heaviest one's weight are not drawn. "
+        )
 
     def _drawn(self) -> str:
         """The sentence of a caption that names the rule and the seed."""
@@ -186,14 +199,17 @@ class Figures:
         return self._with_draws([("held out", self.heldout, self.specs[0]), ("view", view, self.specs[1])], view)
 
     def _reduction(self) -> Image.Image:
-        rules = [(f"{value:g}", DrawRule("reduced", reduction=value)) for value in REDUCTIONS]
+        rules = [
+            (f"{value:g}", DrawRule("reduced", reduction=value, min_weight=self.min_weight if value else 0.0))
+            for value in REDUCTIONS
+        ]
         if "map" in self.of_rules:
-            rules.append(("map", DrawRule("map")))
+            rules.append(("map", DrawRule("map", min_weight=self.min_weight)))
         return self._beside([(t, self._drawn_views(rule, range(self.rows))[0], self.specs[0]) for t, rule in rules])
 
     def _map(self) -> Image.Image:
         columns = 6
-        images = self._drawn_views(DrawRule("map"), range(self.rows * columns))[0]
+        images = self._drawn_views(DrawRule("map", min_weight=self.min_weight), range(self.rows * columns))[0]
         return self._beside([("", images[k::columns], self.specs[0]) for k in range(columns)])
 
     def _memorization(self) -> Image.Image:

@@ -132,6 +132,7 @@ def drawn_how(config: SamplingConfig, count: int, seconds: float) -> dict[str, A
         "rule": config.rule,
         "reduction": config.reduction,
         "temperature": config.temperature,
+        "min_weight": config.min_weight,
         "seed": config.seed,
         "count": count,
         "sampler": config.sampler.name,

@@ -31,6 +31,7 @@ class DrawOptions(TypedDict, total=False):
     rule: str | DrawRule
     reduction: float | None
     temperature: float | None
+    min_weight: float | None
     seed: int
     batch_size: int | None
     sampler: str | Sampler | None
@@ -56,6 +57,7 @@ def draw_settings(
     rule: str | DrawRule = "ancestral",
     reduction: float | None = None,
     temperature: float | None = None,
+    min_weight: float | None = None,
     seed: int = 0,
     batch_size: int | None = None,
     sampler: str | Sampler | None = None,
@@ -68,7 +70,7 @@ def draw_settings(
     check_flag(progress, "progress")
     usual = SamplingConfig() if recipe is None else recipe.sampling
     return DrawSettings(
-        _rule(rule, reduction, temperature),
+        _rule(rule, reduction=reduction, temperature=temperature, min_weight=min_weight),
         as_integer(seed, "seed", -MOST_SEED - 1, MOST_SEED),
         usual.batch_size if batch_size is None else as_integer(batch_size, "batch_size", 1, MOST_IMAGES),
         _sampler(chain, sampler, usual.sampler, registry),
@@ -149,8 +151,8 @@ def _drawn(
     return found
 
 
-def _rule(rule: str | DrawRule, reduction: float | None, temperature: float | None) -> DrawRule:
-    options = {"reduction": reduction, "temperature": temperature}
+def _rule(rule: str | DrawRule, **options: float | None) -> DrawRule:
+    """The rule with its options. An option that is None has its default."""
     given = {name: value for name, value in options.items() if value is not None}
     if not isinstance(rule, DrawRule):
         return DrawRule(rule, **given)

@@ -178,6 +178,7 @@ class ImageModel:
         rule: str | DrawRule = "ancestral",
         reduction: float | None = None,
         temperature: float | None = None,
+        min_weight: float | None = None,
         seed: int = 0,
         first: int = 0,
         batch_size: int | None = None,
@@ -193,9 +194,11 @@ class ImageModel:
             n: Number of images, at least 0; by default one.
             rule: How a value is drawn from its distribution: "ancestral" draws exact samples of the model, "reduced"
                 lowers the log-scales first, and "map" draws a mixture component and takes its center. A `DrawRule` has
-                its own reduction and temperature.
+                its own reduction, temperature and min_weight.
             reduction: Number that the rule "reduced" subtracts from the log-scales, at least 0; by default 0.4.
             temperature: Divisor of the logits of softmax heads, greater than 0.
+            min_weight: Fraction of the heaviest mixture component's weight, at least 0 and less than 1. The rules
+                "reduced" and "map" do not draw components with a smaller weight; by default 0.05.
             seed: Seed of the noise, an integer.
             first: Number of the first image. `sample(4, first=8)` draws the last four images of `sample(12)`.
             batch_size: Number of images drawn at once; by default that of the recipe.
@@ -220,6 +223,7 @@ class ImageModel:
             rule=rule,
             reduction=reduction,
             temperature=temperature,
+            min_weight=min_weight,
             seed=seed,
             batch_size=batch_size,
             sampler=sampler,

@@ -11,8 +11,9 @@ from auxar.interfaces.image import Interval
 from auxar.interfaces.request import DrawRule
 from auxar.interfaces.support import DrawnPixels
 
-RULE_OPTIONS = ("reduction", "map", "temperature")
-"""The options of a draw rule that change how a head draws: a reduction of scales, the rule `map`, and a temperature."""
+RULE_OPTIONS = ("reduction", "map", "temperature", "min_weight")
+"""The options of a draw rule that change how a head draws: a reduction of scales, the rule `map`, a temperature, and a
+least weight of mixture components."""
 
 
 class Head(abc.ABC):
@@ -28,8 +29,9 @@ class Head(abc.ABC):
     uniform_count: int
     """Number of uniform random values that drawing one pixel takes."""
     rule_options: Collection[str] | None = None
-    """The options of a draw rule that change what the head draws, of `reduction`, `map` and `temperature`. With None,
-    it is unknown which options the head uses. A request with an option that no head of a model uses is refused."""
+    """The options of a draw rule that change what the head draws, of `reduction`, `map`, `temperature` and
+    `min_weight`. With None, it is unknown which options the head uses. A request with an option that no head of a model
+    uses is refused."""
 
     @abc.abstractmethod
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from auxar.errors import UserError, did_you_mean, shown
 from auxar.interfaces.known import Known
 from auxar.interfaces.support import Restriction
-from auxar.interfaces.validation import at_least, finite, positive
+from auxar.interfaces.validation import at_least, below, finite, positive
 
 RULES = ("ancestral", "reduced", "map")
 """Names of the drawing rules; see `DrawRule`."""
@@ -23,6 +23,8 @@ RULES = ("ancestral", "reduced", "map")
 
 USUAL_REDUCTION = 0.4
 """The reduction of the rule `reduced` if none is given."""
+USUAL_MIN_WEIGHT = 0.05
+"""The `min_weight` of the rules `reduced` and `map` if none is given."""
 
 
 def _known_rule(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -37,6 +39,15 @@ def usual_reduction(rule: str) -> float:
     return USUAL_REDUCTION if rule == "reduced" else 0.0
 
 
+def usual_min_weight(rule: str, reduction: float) -> float:
+    """The `min_weight` of a rule if none is given.
+
+    It is 0 for the rules that draw exact samples, `ancestral` and `reduced` with a reduction of 0, and
+    `USUAL_MIN_WEIGHT` for other rules.
+    """
+    return 0.0 if rule == "ancestral" or (rule == "reduced" and not reduction) else USUAL_MIN_WEIGHT
+
+
 @attrs.frozen
 class DrawRule:
     """The rule by which a value is drawn from a pixel's predicted distribution (paper, section 4.2).
@@ -46,6 +57,11 @@ class DrawRule:
       `ancestral`.
     - `map` draws a mixture component and takes its center: the value nearest to the component's mean.
 
+    Under `reduced` and `map`, components with less than `min_weight` times the weight of the heaviest component are
+    not drawn; the others are drawn in proportion to their weights. If a pixel is restricted to intervals, the weights
+    are those given the interval and the earlier channels, so an interval that only a light component explains keeps
+    this component.
+
     For a softmax head, `reduced` and `map` are the same as `ancestral`, and `temperature` divides the logits under
     every rule. The logistic mixture ignores `temperature`. A model refuses a rule that changes nothing for any of its
     heads.
@@ -54,14 +70,16 @@ class DrawRule:
 
     Examples:
         >>> DrawRule("reduced")
-        DrawRule(name='reduced', reduction=0.4, temperature=1.0)
+        DrawRule(name='reduced', reduction=0.4, temperature=1.0, min_weight=0.05)
         >>> DrawRule("map", reduction=0.5)
         Traceback (most recent call last):
         auxar.errors.UserError: reduction requires the rule 'reduced', got the rule 'map'
         >>> DrawRule("ancestral").meaning
         'exact samples of the model'
-        >>> DrawRule("reduced", reduction=0.5).meaning
+        >>> DrawRule("reduced", reduction=0.5, min_weight=0).meaning
         'samples of the model, except that every predicted log-scale is lowered by 0.5'
+        >>> DrawRule("map").meaning.partition(" and ")[2]
+        "mixture components of less than 0.05 times the heaviest one's weight are not drawn"
     """
 
     name: str = attrs.field(default="ancestral", validator=_known_rule)
@@ -71,14 +89,26 @@ class DrawRule:
     their default."""
     temperature: float = attrs.field(default=1.0, validator=positive)
     """Divisor of a softmax head's logits, greater than 0."""
+    min_weight: float = attrs.field(validator=[finite, at_least(0), below(1)])
+    """Fraction of the heaviest mixture component's weight, at least 0 and less than 1. Components with a smaller weight
+    are not drawn. The default is 0.05, or 0 for the rule `reduced` with a reduction of 0. The rule `ancestral` requires
+    0, its default."""
 
     @reduction.default
     def _usual_reduction(self) -> float:
         return usual_reduction(self.name)
 
+    @min_weight.default
+    def _usual_min_weight(self) -> float:
+        return usual_min_weight(self.name, self.reduction)
+
     def __attrs_post_init__(self) -> None:
         if self.reduction and self.name != "reduced":
             raise UserError(f"reduction requires the rule 'reduced', got the rule '{self.name}'")
+        if self.min_weight and self.name == "ancestral":
+            raise UserError(
+                "min_weight requires the rule 'reduced' or 'map', got the rule 'ancestral', which draws exact samples"
+            )
 
     @property
     def meaning(self) -> str:
@@ -94,7 +124,14 @@ class DrawRule:
             changes.append("every pixel with a mixture is the center of a drawn component")
         if self.temperature != 1.0:
             changes.append(f"every predicted logit of a value is divided by {self.temperature:g}")
-        return f"samples of the model, except that {' and '.join(changes)}" if changes else "exact samples of the model"
+        if self.min_weight:
+            changes.append(
+                f"mixture components of less than {self.min_weight:g} times the heaviest one's weight are not drawn"
+            )
+        if not changes:
+            return "exact samples of the model"
+        *earlier, last = changes
+        return f"samples of the model, except that {' and '.join(filter(None, [', '.join(earlier), last]))}"
 
 
 @attrs.frozen(eq=False)

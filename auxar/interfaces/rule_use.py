@@ -11,9 +11,9 @@ import attrs
 
 from auxar.errors import UserError
 from auxar.interfaces.factor import Factor
-from auxar.interfaces.head import RULE_OPTIONS, Head
+from auxar.interfaces.head import Head
 from auxar.interfaces.network import CausalNetwork
-from auxar.interfaces.request import DrawRule
+from auxar.interfaces.request import DrawRule, usual_min_weight
 
 logger = logging.getLogger("auxar")
 
@@ -21,6 +21,7 @@ NEUTRAL: Mapping[str, tuple[str, Any]] = {
     "reduction": ("rule", "ancestral"),
     "map": ("rule", "ancestral"),
     "temperature": ("temperature", 1),
+    "min_weight": ("min_weight", 0),
 }
 """For each option, the setting without the option: its key and its value."""
 SETTINGS: Mapping[str, tuple[str, Any]] = {
@@ -28,15 +29,17 @@ SETTINGS: Mapping[str, tuple[str, Any]] = {
     "map": ("rule", "map"),
     "temperature": ("temperature", 0.8),
 }
-"""For each option, a setting with the option, for advice."""
+"""A setting with the option, for advice, for each option that can be set alone. `min_weight` needs another rule."""
 LACKS = {
     "reduction": "no scales to reduce",
     "map": "no components with centers",
     "temperature": "no temperature",
+    "min_weight": "no components to leave out",
 }
 """For each option, the property that heads lack if they do not use it, as the end of a message."""
-PYTHON, RECIPE, FLAG, SETTING = "{0}={1!r}", "sampling.{0} = {1!r}", "--{0} {1}", "--set sampling.{0}={1}"
-"""Formats of a setting's key and value: in Python, in a recipe, and as two kinds of options of a command."""
+PYTHON, RECIPE, FLAG, SETTING = "{0}={1!r}", "sampling.{0} = {1!r}", "--{2} {1}", "--set sampling.{0}={1}"
+"""Formats of a setting in Python, in a recipe, and as two kinds of options of a command. The fields are the setting's
+key, its value, and its key with hyphens."""
 
 
 class HasFactors(Protocol):
@@ -56,6 +59,14 @@ class Spelling:
     given: Mapping[str, str] = attrs.field(factory=dict)
     """The format of the setting that is refused, by its key; by default that of `advice`."""
 
+    def refused(self, key: str, value: object) -> str:
+        """The setting that is refused."""
+        return self.given.get(key, self.advice).format(key, value, key.replace("_", "-"))
+
+    def advised(self, key: str, value: object) -> str:
+        """A setting that the message proposes."""
+        return self.advice.format(key, value, key.replace("_", "-"))
+
 
 IN_RECIPE = Spelling(RECIPE)
 
@@ -67,7 +78,8 @@ def check_rule(
 
     If an option changes some factors only, a message names the other ones. With `from_depth`, only the factors that
     `draw_from` uses are considered. The rule `ancestral` at temperature 1 has no options, so it is never refused, and
-    heads that do not declare their `rule_options` may use every option.
+    heads that do not declare their `rule_options` may use every option. The default of `min_weight` is not refused
+    either, because nobody chose it.
     """
     spelling = spelling or Spelling()
     factors = model.factors[:from_depth]
@@ -75,9 +87,8 @@ def check_rule(
         unaffected = [factor for factor in factors if not _may_use(factor, option)]
         if not unaffected:
             continue
-        key, _ = SETTINGS[option]
-        value = rule.name if key == "rule" else rule.temperature
-        given = spelling.given.get(key, spelling.advice).format(key, value)
+        key, _ = NEUTRAL[option]
+        given = spelling.refused(key, rule.name if key == "rule" else getattr(rule, key))
         heads = f"{kinds_of_heads(unaffected)}, which have {LACKS[option]}"
         if len(unaffected) == len(factors):
             whose = "this model" if from_depth is None else "the factors that are drawn"
@@ -89,13 +100,18 @@ def check_rule(
 
 
 def options_of(rule: DrawRule) -> Iterable[str]:
-    """Yields the options of a rule that differ from exact sampling, by their names in `RULE_OPTIONS`."""
+    """Yields the options of a rule that differ from exact sampling, by their names in `RULE_OPTIONS`.
+
+    `min_weight` is left out if it has the default of the rule.
+    """
     if rule.reduction:
         yield "reduction"
     if rule.name == "map":
         yield "map"
     if rule.temperature != 1.0:
         yield "temperature"
+    if rule.min_weight and rule.min_weight != usual_min_weight(rule.name, rule.reduction):
+        yield "min_weight"
 
 
 def users(model: HasFactors, option: str) -> list[Factor]:
@@ -111,9 +127,9 @@ def kinds_of_heads(factors: Sequence[Factor]) -> str:
 
 def _advice(factors: Sequence[Factor], option: str, spelling: Spelling) -> str:
     """The setting without an option, and with it the settings that the heads use."""
-    used = [other for other in RULE_OPTIONS if any(_may_use(factor, other) for factor in factors)]
-    found = [spelling.advice.format(*SETTINGS[other]) for other in used]
-    neutral = spelling.advice.format(*NEUTRAL[option])
+    used = [other for other in SETTINGS if any(_may_use(factor, other) for factor in factors)]
+    found = [spelling.advised(*SETTINGS[other]) for other in used]
+    neutral = spelling.advised(*NEUTRAL[option])
     return f"{neutral}, for example with {' or '.join(found)}" if found else neutral
 
 

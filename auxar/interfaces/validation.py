@@ -99,6 +99,17 @@ def at_most(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]
     return check
 
 
+def below(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    """Returns an attrs validator that requires a number less than `limit`. It raises `UserError`."""
+
+    @checks(exclusiveMaximum=limit)
+    def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not _is_number(value) or not value < limit:
+            raise UserError(f"{attribute.name} must be less than {limit}, got {shown(value)}")
+
+    return check
+
+
 def _is_finite(value: Any) -> bool:
     try:
         return math.isfinite(value)

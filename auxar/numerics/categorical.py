@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
 
@@ -20,3 +23,20 @@ def draw(uniform: Tensor, logits: Tensor) -> Tensor:
     # category without probability.
     threshold = uniform.unsqueeze(-1) * cumulative[..., -1:]
     return (cumulative[..., :-1] <= threshold).sum(-1)
+
+
+def without_light(logits: Tensor, min_weight: float) -> Tensor:
+    """Replaces the logits of light categories by -∞, so that `draw` never draws them. Logits have shape (…, k).
+
+    A category is light if its probability is less than `min_weight` times that of the most probable category.
+    `min_weight` lies in [0, 1), so the most probable category is kept. With 0, the logits are returned unchanged. Heads
+    apply the option `min_weight` of a `DrawRule` with this function.
+
+    Examples:
+        >>> import torch
+        >>> without_light(torch.tensor([0.0, -2.0, -4.0]), min_weight=0.05)
+        tensor([ 0., -2., -inf])
+    """
+    if not min_weight:
+        return logits
+    return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(min_weight), -torch.inf)

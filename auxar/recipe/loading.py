@@ -20,10 +20,11 @@ from auxar.recipe.choices import structure_options
 from auxar.recipe.data_options import with_data_options
 from auxar.recipe.options import key_parts, keys_in_tables, sets
 from auxar.recipe.overrides import (
+    OPTIONS,
     remove_other_options,
     remove_replaced,
     replaced,
-    without_reduction_of_another_rule,
+    without_options_of_another_rule,
 )
 from auxar.recipe.paths import place_init, sets_images, with_full_paths
 from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig, check_image
@@ -163,8 +164,8 @@ def _parse(
     # If [sampling] is not a table, `_structure_recipe` reports it together with all other errors.
     if isinstance(own, Mapping) and (settings or sampling):
         merged = {**own, **(sampling or {})}
-        is_set = sets(settings, "sampling.reduction") or "reduction" in (sampling or {})
-        table["sampling"] = merged if is_set else without_reduction_of_another_rule(merged, written)
+        given = {key for key in OPTIONS if sets(settings, f"sampling.{key}")} | (sampling or {}).keys()
+        table["sampling"] = without_options_of_another_rule(merged, written, given)
     return _structure_recipe(table)
 
 

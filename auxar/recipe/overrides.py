@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+from auxar.interfaces.request import usual_min_weight, usual_reduction
 
 LENGTHS = frozenset({"steps", "epochs"})
 """The keys that give the length of training."""
@@ -13,6 +15,8 @@ REQUIREMENTS: Mapping[str, tuple[str, str]] = {
     "final_fraction": ("schedule", "cosine"),
 }
 """The keys that apply only to one optimizer or schedule: the key that chooses it, and its name."""
+OPTIONS = ("reduction", "min_weight")
+"""The keys of [sampling] with defaults that depend on the rule."""
 
 
 def replaced(settings: Mapping[str, Any]) -> frozenset[str]:
@@ -50,13 +54,33 @@ def remove_other_options(table: dict[str, Any], settings: Sequence[str]) -> None
             data.pop("options", None)
 
 
-def without_reduction_of_another_rule(sampling: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
-    """The table [sampling] without the reduction that the recipe's file gives, if settings have replaced its rule.
+def without_options_of_another_rule(
+    sampling: Mapping[str, Any], written: Mapping[str, Any], given: Collection[str]
+) -> dict[str, Any]:
+    """The table [sampling] without the options that the recipe's file gives for another rule than that of the table.
 
-    `written` is the table in the file. The reduction of a recipe applies only to the rule of the recipe, so that a new
-    rule has its own default.
+    `written` is the table in the file. Its reduction and its `min_weight` apply only to its own rule, so that a new
+    rule has its own defaults. Its `min_weight` does not apply either if a new reduction has another default, because a
+    reduction of 0 gives exact samples. `given` lists the keys that settings and options set; these are kept.
     """
-    rules = [table.get("rule", "ancestral") for table in (sampling, written)]
-    if rules[0] == rules[1] or sampling.get("reduction") != written.get("reduction"):
-        return dict(sampling)
-    return {key: value for key, value in sampling.items() if key != "reduction"}
+    found = dict(sampling)
+
+    def remove(key: str) -> None:
+        if key not in given and found.get(key) == written.get(key):
+            found.pop(key, None)
+
+    if _rule(found) != _rule(written):
+        remove("reduction")
+        remove("min_weight")
+    elif _usual_min_weight(found) != _usual_min_weight(written):
+        remove("min_weight")
+    return found
+
+
+def _rule(sampling: Mapping[str, Any]) -> Any:
+    return sampling.get("rule", "ancestral")
+
+
+def _usual_min_weight(sampling: Mapping[str, Any]) -> float:
+    rule = _rule(sampling)
+    return usual_min_weight(rule, sampling.get("reduction", usual_reduction(rule)))

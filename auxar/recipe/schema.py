@@ -12,8 +12,8 @@ from attrs.validators import ge, le, lt, optional
 
 from auxar.errors import UserError, shown
 from auxar.interfaces import RULES, DrawRule, ImageSpec, SampleRequest, at_most, positive
-from auxar.interfaces.request import usual_reduction
-from auxar.interfaces.validation import at_least, checks, finite
+from auxar.interfaces.request import usual_min_weight, usual_reduction
+from auxar.interfaces.validation import at_least, below, checks, finite
 from auxar.recipe.overrides import REQUIREMENTS
 from auxar.structuring import NO_KEY
 
@@ -320,6 +320,10 @@ class SamplingConfig:
     `reduced`. Other rules require 0, their default."""
     temperature: float = attrs.field(default=1.0, validator=positive)
     """Divisor of the logits of softmax heads. A model whose heads are all logistic mixtures requires 1."""
+    min_weight: float = attrs.field(validator=[finite, at_least(0), below(1)])
+    """Fraction of the heaviest mixture component's weight. The rules `reduced` and `map` do not draw components with a
+    smaller weight. The default is 0.05 for these rules, and 0 for `reduced` with a `reduction` of 0. The rule
+    `ancestral` requires 0, its default."""
     batch_size: int = attrs.field(default=16, validator=[_integer, positive, at_most(MOST_IMAGES)])
     """Number of images drawn at once, 1 … 2^20. Images do not depend on it, except for rounding."""
     seed: int = attrs.field(default=0, validator=_integer)
@@ -334,6 +338,10 @@ class SamplingConfig:
     def _usual_reduction(self) -> float:
         return usual_reduction(self.rule)
 
+    @min_weight.default
+    def _usual_min_weight(self) -> float:
+        return usual_min_weight(self.rule, self.reduction)
+
     def __attrs_post_init__(self) -> None:
         self.draw_rule()
 
@@ -342,8 +350,8 @@ class SamplingConfig:
         return SampleRequest(tuple(numbers), self.seed, self.draw_rule())
 
     def draw_rule(self) -> DrawRule:
-        """Returns the rule, the reduction and the temperature as a `DrawRule`, which samplers expect."""
-        return DrawRule(self.rule, self.reduction, self.temperature)
+        """Returns the rule and its options as a `DrawRule`, which samplers expect."""
+        return DrawRule(self.rule, self.reduction, self.temperature, self.min_weight)
 
 
 @attrs.frozen

@@ -102,7 +102,7 @@ def _drawn(samples: Samples) -> str:
 def _meaning(samples: Samples) -> str:
     """The meaning of the drawing rule in parentheses. Empty if the record names an unknown rule."""
     try:
-        rule = DrawRule(samples.rule, samples.reduction, samples.temperature)
+        rule = DrawRule(samples.rule, samples.reduction, samples.temperature, samples.min_weight)
     except UserError:
         return ""
     return f" ({rule.meaning})"

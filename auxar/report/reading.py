@@ -45,6 +45,8 @@ class Samples:
     count: int
     reduction: float = 0.0
     temperature: float = 1.0
+    min_weight: float = 0.0
+    """0 in the records of earlier versions, which drew all components."""
     sampler: str | None = None
     seconds: float | None = None
     columns: int | None = None

@@ -30,7 +30,7 @@ COMPARED = 64
 """The number of images drawn to compare requests that differ in one part."""
 DIFFERENT = 20
 """The least number of neighbors among the compared images that must differ, so that equal draws are no coincidence."""
-DRAW_RULES = (DrawRule(temperature=3.0), DrawRule("reduced", reduction=0.8), DrawRule("map"))
+DRAW_RULES = (DrawRule(temperature=3.0), DrawRule("reduced", reduction=0.8, min_weight=0.3), DrawRule("map"))
 """The drawing rules that are checked besides the ancestral one."""
 
 

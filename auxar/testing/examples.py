@@ -19,7 +19,15 @@ Module = TypeVar("Module", bound=nn.Module)
 SEEDS = st.integers(0, 2**16)
 SCALES = st.sampled_from([0.1, 0.5, 1.0])
 """Standard deviations of random weights: 0.1 gives nearly linear networks, 1.0 strongly nonlinear ones."""
-RULES = st.sampled_from([DrawRule(), DrawRule("map"), DrawRule("reduced", reduction=0.6), DrawRule(temperature=0.5)])
+RULES = st.sampled_from(
+    [
+        DrawRule(),
+        DrawRule("map", min_weight=0),
+        DrawRule("map", min_weight=0.3),
+        DrawRule("reduced", reduction=0.6),
+        DrawRule(temperature=0.5),
+    ]
+)
 
 SIZES = ((1, 1), (1, 2), (2, 1), (2, 2), (3, 3), (2, 4), (4, 2), (4, 4), (5, 7), (6, 6), (8, 8), (12, 12), (16, 16))
 SPECS = [

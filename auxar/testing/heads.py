@@ -60,6 +60,7 @@ HEAD_SPECS = [
 HOT, USUAL, COLD = DrawRule(temperature=2.0), DrawRule(), DrawRule(temperature=0.5)
 CENTERS, REDUCED, SHARP = DrawRule("map"), DrawRule("reduced", reduction=0.6), DrawRule("reduced", reduction=50.0)
 FROZEN, MIXED = DrawRule("map", temperature=0.01), DrawRule("reduced", reduction=0.6, temperature=100.0)
+HEAVY = DrawRule("map", min_weight=0.95)
 RULES = (USUAL, CENTERS, FROZEN, MIXED)
 """The rules under which drawn pixels must be valid and reproducible."""
 
@@ -92,11 +93,13 @@ def check_head(
     - `draw`: `draw` and `draw_restricted` return int64 of shape (n, c).
     - `draws`: the frequencies of drawn pixels match their probabilities, and those of the values of a channel match
       their probabilities given the earlier channels.
-    - `rule`: under every rule and at low and high temperatures, `draw_restricted` draws the first channel like `draw`
-      if all values are allowed. A lower temperature does not make likely pixels rarer. If a reduction of scales has an
-      effect, values lie closer to those of the rule `map`, and a very large reduction draws like it.
-    - `options`: pixels drawn with and without an option of a rule (a reduction, the rule `map`, a temperature) are the
-      same if `rule_options` leaves the option out, and some differ if it names the option. A head with None passes.
+    - `rule`: under every rule, at low and high temperatures and with a `min_weight`, `draw_restricted` draws the first
+      channel like `draw` if all values are allowed. A lower temperature does not make likely pixels rarer. If a
+      reduction of scales has an effect, values lie closer to those of the rule `map`, and a very large reduction draws
+      like it.
+    - `options`: pixels drawn with and without an option of a rule (a reduction, the rule `map`, a temperature, a
+      `min_weight`) are the same if `rule_options` leaves the option out, and some differ if it names the option. A head
+      with None passes.
     - `start`: `initial_parameters` returns None, or finite numbers of shape (parameter_count,) with which the images
       have finite log-likelihoods, also if all their pixels are equal.
     - `gradient`: log-likelihoods depend on the parameters, and all gradients are finite.
@@ -208,7 +211,7 @@ def _check_rules(head: Head, spec: ImageSpec, parameters: Tensor, seed: int) -> 
     many = parameters.expand(COMPARED, -1)
     everything = Possible.everything(spec)
     drawn, likely = {}, {}
-    for rule in (*RULES, HOT, COLD, REDUCED, SHARP):
+    for rule in (*RULES, HOT, COLD, REDUCED, SHARP, HEAVY):
         free = drawn_pixels(head, spec, many, random_uniforms((COMPARED, head.uniform_count), seed), rule)
         drawn[rule] = free
         if isinstance(head, RestrictableHead):

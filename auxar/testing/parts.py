@@ -12,6 +12,7 @@ from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.interfaces import INTEGER_DTYPES, DrawRule, Factor, Prior, SampleRequest
+from auxar.interfaces.head import RULE_OPTIONS
 from auxar.interfaces.rule_use import users
 from auxar.model import Chain
 from auxar.testing.drawing import DistinctSampler, random_known
@@ -19,7 +20,7 @@ from auxar.testing.examples import random_images
 from auxar.testing.laws import broken, described, runs, unchanged
 from auxar.testing.networks import close
 
-RULE = DrawRule("reduced", reduction=0.6, temperature=3.0)
+RULE = DrawRule("reduced", reduction=0.6, temperature=3.0, min_weight=0.3)
 """A drawing rule that changes what every shipped head draws."""
 IMAGES = 64
 """The number of random images. Single images may by chance show no difference between their views."""
@@ -146,8 +147,9 @@ def _check_sample(prior: Prior, seed: int) -> None:
     first = 5
     known = random_known(prior.image, SAMPLES, seed)
     # `sample` refuses options that no head uses.
-    reduction, temperature = (bool(users(prior, option)) for option in ("reduction", "temperature"))
-    rule = DrawRule("reduced", reduction=0.6 * reduction, temperature=3.0 if temperature else 1.0)
+    used = {option: bool(users(prior, option)) for option in RULE_OPTIONS}
+    temperature = 3.0 if used["temperature"] else 1.0
+    rule = DrawRule("reduced", 0.6 * used["reduction"], temperature, min_weight=0.3 * used["min_weight"])
     request = SampleRequest(tuple(range(first, first + SAMPLES)), seed + 1, rule, known=known)
     expected = prior.draw(request, DistinctSampler())
     # A frozen part may stay in evaluation mode during training.

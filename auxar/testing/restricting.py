@@ -16,7 +16,7 @@ from auxar.testing.networks import CLOSE, NARROW, Distribution, close, nats, row
 
 MANY = 6
 """The number of larger images, each with a view and features of its own."""
-RULE = DrawRule("reduced", reduction=0.6, temperature=3.0)
+RULE = DrawRule("reduced", reduction=0.6, temperature=3.0, min_weight=0.3)
 """A drawing rule that changes what every shipped head draws."""
 
 

@@ -16,9 +16,10 @@ from auxar.testing.pixels import Possible, drawn_pixels, normal_noise, random_un
 DRAWN = 500
 """The number of pixels that are drawn with and without each option."""
 RULES = {
-    "reduction": DrawRule("reduced", reduction=2.0),
-    "map": DrawRule("map"),
+    "reduction": DrawRule("reduced", reduction=2.0, min_weight=0),
+    "map": DrawRule("map", min_weight=0),
     "temperature": DrawRule(temperature=3.0),
+    "min_weight": DrawRule("reduced", reduction=0, min_weight=0.5),
 }
 """For each option, a rule that has only this option."""
 

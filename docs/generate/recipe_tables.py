@@ -61,6 +61,7 @@ UNITS = {
     "evaluation.train_images": "images",
     "sampling.images": "images",
     "sampling.reduction": "log-scale",
+    "sampling.min_weight": "fraction",
     "sampling.batch_size": "images",
 }
 """The unit of each key that has one."""

@@ -37,7 +37,7 @@ class LogisticMixtureHead(RestrictableHead):
     not have 1 or 3 channels.
     """
 
-    rule_options: Collection[str] | None = ("reduction", "map")
+    rule_options: Collection[str] | None = ("reduction", "map", "min_weight")
 
     def __init__(self, image: ImageSpec, components: int) -> None:
         if image.channels not in (1, 3):
@@ -45,6 +45,8 @@ class LogisticMixtureHead(RestrictableHead):
         self.levels = image.levels
         self.channels = image.channels
         self.components = components
+        if components == 1 and self.rule_options is not None:  # A single component is always drawn.
+            self.rule_options = [option for option in self.rule_options if option != "min_weight"]
         self.couplings = self.channels * (self.channels - 1) // 2
         self.parameter_count = components * (1 + 2 * self.channels + self.couplings)
         self.uniform_count = 1 + self.channels
@@ -76,7 +78,8 @@ class LogisticMixtureHead(RestrictableHead):
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
         # Few pixels are drawn at a time, so the run time depends on the number of tensor operations.
         values = parameters.view(len(parameters), -1, self.components)
-        component = categorical.draw(uniforms[:, 0], values[:, 0].double())
+        logits = categorical.without_light(values[:, 0].double(), rule.min_weight)
+        component = categorical.draw(uniforms[:, 0], logits)
         chosen = values.gather(2, component.view(-1, 1, 1).expand(-1, values.shape[1], 1)).squeeze(2).double()
         _, points, log_scales, couplings = chosen.split([1, self.channels, self.channels, self.couplings], dim=1)
         if rule.name != "map":
@@ -124,7 +127,8 @@ class LogisticMixtureHead(RestrictableHead):
             mean, log_scale = self._coupled_mean(means, couplings, scaled, channel), log_scales[:, :, channel]
             low, high = interval.low[:, None], interval.high[:, None]
             mass = logistic.log_interval_mass(low, high, mean, log_scale, self.levels)
-            component = categorical.draw(uniforms[:, 2 * channel], known + mass)[:, None]
+            logits = categorical.without_light(known + mass, rule.min_weight)
+            component = categorical.draw(uniforms[:, 2 * channel], logits)[:, None]
             point, width = mean.gather(1, component), log_scale.gather(1, component)
             if rule.name == "map":
                 value = logistic.nearest_between(point, low, high, self.levels)

@@ -270,7 +270,8 @@ def test_an_unknown_choice_is_answered_with_the_nearest_one(capsys, arguments, n
 SETTINGS = "--set a=1 b.c=2 --set d=3 --trust-plugins"
 SET = {"settings": ["a=1", "b.c=2", "d=3"], "trust_plugins": True}
 SAMPLED: dict[str, Any] = {
-    **dict.fromkeys(["images", "rule", "reduction", "temperature", "batch_size", "seed", "sampler", "out"]),
+    **dict.fromkeys(["images", "rule", "reduction", "temperature", "min_weight"]),
+    **dict.fromkeys(["batch_size", "seed", "sampler", "out"]),
     "settings": [],
     "trust_plugins": False,
 }
@@ -302,13 +303,13 @@ SAMPLED: dict[str, Any] = {
         ("compare x y z", "commands.compare.compare", [[Path("x"), Path("y"), Path("z")]], {}),
         ("sample x", "commands.sample.sample", [Path("x"), None], SAMPLED),
         (
-            "sample x -n 1 --rule reduced --reduction 2.5 --temperature 0.5 --seed -3 --batch-size 4 --sampler raster "
-            f"--out y {SETTINGS}",
+            "sample x -n 1 --rule reduced --reduction 2.5 --temperature 0.5 --min-weight 0.1 --seed -3 --batch-size 4 "
+            f"--sampler raster --out y {SETTINGS}",
             "commands.sample.sample",
             [Path("x"), None],
             {
                 **{"images": 1, "rule": "reduced", "reduction": 2.5, "temperature": 0.5, "seed": -3, "batch_size": 4},
-                **{"sampler": "raster", "out": Path("y"), **SET},
+                **{"min_weight": 0.1, "sampler": "raster", "out": Path("y"), **SET},
             },
         ),
         (
@@ -479,6 +480,11 @@ def test_samples_go_into_the_run_under_rule_and_seed(finished, capsys):
         (["--reduction", "2"], "sampling: reduction requires the rule 'reduced', got the rule 'ancestral'"),
         (["--rule", "map", "--reduction", "2"], "sampling: reduction requires the rule 'reduced', got the rule 'map'"),
         (["--reduction", "-1", "--rule", "reduced"], "--reduction: reduction must be at least 0, got -1.0"),
+        (
+            ["--min-weight", "0.1"],
+            "sampling: min_weight requires the rule 'reduced' or 'map', got the rule 'ancestral'",
+        ),
+        (["--rule", "map", "--min-weight", "1"], "--min-weight: min_weight must be less than 1, got 1.0"),
         (["--temperature", "0"], "--temperature: temperature must be greater than 0, got 0.0"),
         (["--temperature", "inf"], "--temperature: temperature must be a finite number, got inf"),
         (["--temperature", "nan"], "--temperature: temperature must be a finite number, got nan"),

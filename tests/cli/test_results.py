@@ -15,8 +15,9 @@ from helpers.tiny_runs import PROJECT, process_environment
 from auxar.cli import _parser, main
 from auxar.cli.completion import completion_script
 from auxar.cli.output import _Handler
-from auxar.cli.sample import RULES, USUAL_REDUCTION
+from auxar.cli.sample import RULES, USUAL_MIN_WEIGHT, USUAL_REDUCTION
 from auxar.interfaces import RULES as KNOWN_RULES
+from auxar.interfaces.request import USUAL_MIN_WEIGHT as KNOWN_MIN_WEIGHT
 from auxar.interfaces.request import USUAL_REDUCTION as KNOWN_REDUCTION
 
 # Messages and progress
@@ -99,7 +100,7 @@ FACTOR = {"factor", "formula", "image", "view", "parameters", "multiply_adds", "
 EVALUATED = {"bits_per_dim", "standard_error", "kind", "factors", "images", "weights", "data", "difference"}
 EVALUATED |= {"wasted_bits_per_dim", "wasted_standard_error"}
 RUN = {"run", "bits_per_dim", "standard_error", "kind", "heldout_images", "factors", "evaluation", "report", "samples"}
-SAMPLED = {"folder", "rule", "reduction", "temperature", "seed", "count", "sampler", "seconds", "columns"}
+SAMPLED = {"folder", "rule", "reduction", "temperature", "min_weight", "seed", "count", "sampler", "seconds", "columns"}
 KEYS: dict[str, tuple[set[str], str, set[str]]] = {
     "run RECIPE --out RUN": (RUN | {"figures"}, "factors", {"factor", "steps", "bits_per_dim", "standard_error"}),
     "check RECIPE": ({"recipe", "precision", "factors"}, "factors", FACTOR | {"recompute"}),
@@ -144,7 +145,7 @@ def test_the_parser_needs_no_large_library():
 
 
 def test_the_rules_of_the_parser_are_those_of_the_library():
-    assert (RULES, USUAL_REDUCTION) == (KNOWN_RULES, KNOWN_REDUCTION)
+    assert (RULES, USUAL_REDUCTION, USUAL_MIN_WEIGHT) == (KNOWN_RULES, KNOWN_REDUCTION, KNOWN_MIN_WEIGHT)
 
 
 @pytest.fixture(scope="module")

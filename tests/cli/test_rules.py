@@ -71,10 +71,18 @@ def test_only_heads_of_factors_that_draw_from_a_given_image_count(pictures, fini
     assert depths == [1, None, None]
 
 
+def test_a_least_weight_that_does_nothing_is_refused(softmax, tmp_path, capsys):
+    arguments = ["sample", softmax, "-n", 1, "--rule", "reduced", "--reduction", 0, "--out", tmp_path / "drawn"]
+    found = refusal(capsys, *arguments, "--min-weight", 0.1)
+    assert found.startswith("--min-weight 0.1 changes nothing: the heads of this model are softmax heads, which have ")
+    assert found.endswith("no components to leave out; use --min-weight 0, for example with --temperature 0.8")
+    assert main([*map(str, arguments), "--min-weight", "0"]) == 0
+
+
 def test_samples_record_the_usual_reduction(finished, softmax, tmp_path):
     assert main(["sample", str(finished), "-n", "1", "--rule", "reduced", "--out", str(tmp_path / "reduced")]) == 0
     facts = read_json(tmp_path / "reduced" / "samples.json")
-    assert (facts["rule"], facts["reduction"]) == ("reduced", 0.4)
+    assert (facts["rule"], facts["reduction"], facts["min_weight"]) == ("reduced", 0.4, 0.05)
     assert main(["sample", str(softmax), "-n", "1", "--temperature", "0.5", "--out", str(tmp_path / "cold")]) == 0
     assert read_json(tmp_path / "cold" / "samples.json")["temperature"] == 0.5
 
@@ -86,23 +94,36 @@ def test_figures_of_rules_that_no_head_uses_are_left_out(pictures, softmax):
     assert (softmax / "report.html").stat().st_mtime_ns == before, "the run was not seen to be finished"
 
 
+EXACT = {"reduction": 0.0, "min_weight": 0.0}
+
+
 @pytest.mark.parametrize(
     ("written", "settings", "options", "expected"),
     [
-        ({"rule": "reduced"}, [], {}, ("reduced", 0.4)),
-        ({"rule": "reduced", "reduction": 0.0}, [], {}, ("reduced", 0.0)),
-        ({"reduction": 0.0}, [], {"rule": "reduced"}, ("reduced", 0.4)),
-        ({"reduction": 0.0}, ["sampling.rule=reduced"], {}, ("reduced", 0.4)),
-        ({"reduction": 0.0}, ["sampling.rule=reduced", "sampling.reduction=0"], {}, ("reduced", 0.0)),
-        ({"reduction": 0.0}, ["sampling.reduction=0", "sampling.rule=reduced"], {}, ("reduced", 0.0)),
-        ({"reduction": 0.0}, [], {"rule": "reduced", "reduction": 0.0}, ("reduced", 0.0)),
-        ({"rule": "reduced", "reduction": 0.6}, [], {"rule": "reduced"}, ("reduced", 0.6)),
-        ({"rule": "reduced", "reduction": 0.6}, ["sampling.rule=map"], {}, ("map", 0.0)),
-        ({"rule": "reduced", "reduction": 0.6}, ["sampling.seed=1"], {}, ("reduced", 0.6)),
-        ({}, ['sampling={rule="reduced", reduction=0.3}'], {}, ("reduced", 0.3)),
+        ({"rule": "reduced"}, [], {}, ("reduced", 0.4, 0.05)),
+        ({"rule": "reduced", "reduction": 0.0}, [], {}, ("reduced", 0.0, 0.0)),
+        (EXACT, [], {"rule": "reduced"}, ("reduced", 0.4, 0.05)),
+        (EXACT, ["sampling.rule=reduced"], {}, ("reduced", 0.4, 0.05)),
+        (EXACT, ["sampling.rule=reduced", "sampling.reduction=0"], {}, ("reduced", 0.0, 0.0)),
+        (EXACT, ["sampling.reduction=0", "sampling.rule=reduced"], {}, ("reduced", 0.0, 0.0)),
+        (EXACT, [], {"rule": "reduced", "reduction": 0.0}, ("reduced", 0.0, 0.0)),
+        ({"rule": "reduced", "reduction": 0.6}, [], {"rule": "reduced"}, ("reduced", 0.6, 0.05)),
+        ({"rule": "reduced", "reduction": 0.6}, ["sampling.rule=map"], {}, ("map", 0.0, 0.05)),
+        ({"rule": "reduced", "reduction": 0.6}, ["sampling.seed=1"], {}, ("reduced", 0.6, 0.05)),
+        ({}, ['sampling={rule="reduced", reduction=0.3}'], {}, ("reduced", 0.3, 0.05)),
+        (EXACT, [], {"rule": "map"}, ("map", 0.0, 0.05)),
+        (EXACT, [], {"rule": "map", "min_weight": 0.0}, ("map", 0.0, 0.0)),
+        (EXACT, ["sampling.min_weight=0"], {"rule": "map"}, ("map", 0.0, 0.0)),
+        ({"rule": "map", "min_weight": 0.2}, ["sampling.seed=1"], {"rule": "map"}, ("map", 0.0, 0.2)),
+        ({"rule": "map", "min_weight": 0.2}, [], {"rule": "reduced"}, ("reduced", 0.4, 0.05)),
+        ({"rule": "map", "min_weight": 0.2}, [], {"rule": "ancestral"}, ("ancestral", 0.0, 0.0)),
+        ({"rule": "reduced", "min_weight": 0.2}, [], {"reduction": 0.6}, ("reduced", 0.6, 0.2)),
+        ({"rule": "reduced", "min_weight": 0.2}, [], {"reduction": 0.0}, ("reduced", 0.0, 0.0)),
+        ({"rule": "reduced", **EXACT}, [], {"reduction": 0.6}, ("reduced", 0.6, 0.05)),
+        ({"rule": "map", "min_weight": 0.0}, [], {}, ("map", 0.0, 0.0)),
     ],
 )
-def test_a_new_rule_has_its_own_reduction(pictures, tmp_path, written, settings, options, expected):
+def test_a_new_rule_has_its_own_options(pictures, tmp_path, written, settings, options, expected):
     table = tiny(pictures, sampling=written)
     recipe, _ = load_recipe_of_run(write(tmp_path / "recipe.toml", table), settings, sampling=options)
-    assert (recipe.sampling.rule, recipe.sampling.reduction) == expected
+    assert (recipe.sampling.rule, recipe.sampling.reduction, recipe.sampling.min_weight) == expected

@@ -235,7 +235,7 @@ def test_the_pictures_of_samples_show_the_drawn_images(drawn, tmp_path, monkeypa
     assert len(facts.pop("bits_per_dim")) == 5
     assert 0 < facts.pop("seconds") < passed
     assert facts == {
-        **{"rule": "reduced", "reduction": 0.5, "temperature": 1.0, "seed": 4, "count": 6},
+        **{"rule": "reduced", "reduction": 0.5, "temperature": 1.0, "min_weight": 0.05, "seed": 4, "count": 6},
         **{"sampler": "auto", "columns": 3, "kind": "bound"},
     }
 

@@ -34,7 +34,13 @@ SIZES = st.one_of(
 )
 
 RULES = st.sampled_from(
-    [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map"), DrawRule("ancestral", temperature=0.7)]
+    [
+        DrawRule(),
+        DrawRule("reduced", reduction=0.6),
+        DrawRule("map", min_weight=0),
+        DrawRule("map", min_weight=0.9),
+        DrawRule("ancestral", temperature=0.7),
+    ]
 )
 NUMBERS = st.lists(st.integers(0, 10**6), min_size=1, max_size=4).map(tuple)
 REQUESTS = st.builds(SampleRequest, NUMBERS, SEEDS, RULES, st.integers(0, 3))

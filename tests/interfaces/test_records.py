@@ -43,6 +43,13 @@ class Config:
         (lambda: DrawRule(temperature=10**400), "temperature must be a finite number, got ≈10^400"),
         (lambda: DrawRule(temperature=True), "temperature must be a finite number, got True"),
         (lambda: DrawRule(temperature=0), "temperature must be greater than 0, got 0"),
+        (
+            lambda: DrawRule(min_weight=0.1),
+            "min_weight requires the rule 'reduced' or 'map', got the rule 'ancestral', which draws exact samples",
+        ),
+        (lambda: DrawRule("map", min_weight=1), "min_weight must be less than 1, got 1"),
+        (lambda: DrawRule("map", min_weight=-0.1), "min_weight must be at least 0, got -0.1"),
+        (lambda: DrawRule("map", min_weight=math.nan), "min_weight must be a finite number, got nan"),
         (lambda: ImageSpec(height="8", width=8), "height must be an integer, got '8'"),
         (lambda: ImageSpec(height=8, width=8.0), "width must be an integer, got 8.0"),
         (lambda: ImageSpec(height=8, width=math.nan), "width must be an integer, got nan"),
@@ -76,4 +83,16 @@ def test_only_reduced_has_a_reduction_by_default():
     assert [DrawRule(name).reduction for name in ("ancestral", "reduced", "map")] == [0.0, 0.4, 0.0]
     exact = DrawRule("reduced", reduction=0)
     assert (exact.reduction, exact.meaning) == (0, DrawRule().meaning)
-    assert DrawRule("reduced").meaning.endswith("every predicted log-scale is lowered by 0.4")
+    meaning = DrawRule("reduced", min_weight=0).meaning
+    assert meaning.endswith("samples of the model, except that every predicted log-scale is lowered by 0.4")
+
+
+def test_rules_that_are_not_exact_leave_out_light_components_by_default():
+    rules = [DrawRule("ancestral"), DrawRule("reduced", reduction=0), DrawRule("reduced"), DrawRule("map")]
+    assert [rule.min_weight for rule in rules] == [0.0, 0.0, 0.05, 0.05]
+    left_out = "mixture components of less than 0.05 times the heaviest one's weight are not drawn"
+    assert [left_out in rule.meaning for rule in rules] == [False, False, True, True]
+    alone = DrawRule("reduced", reduction=0, min_weight=0.05).meaning
+    assert alone == f"samples of the model, except that {left_out}"
+    lowered = "every predicted log-scale is lowered by 0.4, every predicted logit of a value is divided by 2"
+    assert DrawRule("reduced", temperature=2).meaning == f"samples of the model, except that {lowered} and {left_out}"

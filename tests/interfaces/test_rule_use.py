@@ -51,6 +51,20 @@ def model(decoder_head, prior_head):
 MIXTURES = "the heads of this model are logistic mixture heads, which have no temperature"
 NO_CENTERS = "the heads of this model are softmax heads, which have no components with centers"
 NO_SCALES = "the heads of this model are softmax heads, which have no scales to reduce"
+HEAVY = DrawRule("reduced", reduction=0, min_weight=0.1)
+"""A rule with no option but `min_weight`."""
+
+
+class Earlier(LogisticMixtureHead):
+    """A head of a plugin that does not know `min_weight`."""
+
+    def __init__(self, image):
+        super().__init__(image, 2)
+        self.rule_options = ("reduction", "map")
+
+
+def single(image):
+    return LogisticMixtureHead(image, 1)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +92,18 @@ NO_SCALES = "the heads of this model are softmax heads, which have no scales to 
             DrawRule("reduced"),
             f"rule='reduced' changes nothing: {NO_SCALES}; use rule='ancestral', for example with temperature=0.8",
         ),
+        (
+            SoftmaxHead,
+            HEAVY,
+            "min_weight=0.1 changes nothing: the heads of this model are softmax heads, which have no components to "
+            "leave out; use min_weight=0, for example with temperature=0.8",
+        ),
+        (
+            single,
+            DrawRule("map", min_weight=0.1),
+            "min_weight=0.1 changes nothing: the heads of this model are logistic mixture heads, which have no "
+            "components to leave out; use min_weight=0, for example with rule='reduced' or rule='map'",
+        ),
     ],
 )
 def test_an_option_that_no_head_uses_is_refused(head, rule, message):
@@ -96,7 +122,11 @@ def test_an_option_that_no_head_uses_is_refused(head, rule, message):
         (SoftmaxHead, "ancestral"),
         (SoftmaxHead, DrawRule("reduced", reduction=0)),
         (SoftmaxHead, DrawRule(temperature=0.5)),
-        (Undeclared, DrawRule("map", temperature=0.5)),
+        (mixture, HEAVY),
+        (single, "map"),
+        (Earlier, "map"),
+        (Earlier, "reduced"),
+        (Undeclared, DrawRule("map", temperature=0.5, min_weight=0.1)),
     ],
 )
 def test_other_rules_are_accepted_without_a_message(head, rule, caplog):
@@ -129,10 +159,30 @@ def test_figures_of_a_rule_name_the_factors_that_it_does_not_affect():
         assert "Unaffected" not in captions(mixture)[name]
 
 
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        (SamplingConfig(), 0.05),
+        (SamplingConfig(rule="map"), 0.05),
+        (SamplingConfig(rule="reduced", reduction=0), 0.05),
+        (SamplingConfig(rule="map", min_weight=0.2), 0.2),
+        (SamplingConfig(rule="map", min_weight=0), 0),
+    ],
+)
+def test_figures_of_rules_leave_out_the_components_that_the_recipe_leaves_out(sampling, expected):
+    heldout = torch.zeros(1, *IMAGE.shape, dtype=torch.int64)
+    figures = Figures(model(mixture, mixture), RasterSampler(), sampling, 1, heldout, None, False)
+    assert figures.min_weight == expected
+    found = {figure.name: figure.caption for figure in figures.all()}
+    sentence = f"components of less than {expected:g} times the heaviest one's weight are not drawn."
+    assert (f"Mixture {sentence}" in found["map"]) == (f"Except in column 0, mixture {sentence}" in found["reduction"])
+    assert ("components of less" in found["map"]) == (expected > 0)
+
+
 def test_only_the_heads_of_drawn_factors_count():
     """The prior of this model draws nothing if a view is given."""
     mixed = model(mixture, SoftmaxHead)
-    check_rule(mixed, DrawRule("map"), from_depth=1)
+    check_rule(mixed, DrawRule("map", min_weight=0.1), from_depth=1)
     with pytest.raises(UserError) as caught:
         check_rule(mixed, DrawRule(temperature=0.5), from_depth=1, spelling=Spelling("--{0} {1}"))
     assert str(caught.value) == (

@@ -149,7 +149,8 @@ def test_a_finished_run_tells_everything(run):
     assert "225held-out images" in page.text
     assert "EMA" in page.text
     assert "3.7 Min 3 factors" in page.text
-    assert f"16 samples, drawing rule ‘map’ ({DrawRule('map').meaning}), seed 5" in page.text
+    # The record is of an earlier version, which had no `min_weight`.
+    assert f"16 samples, drawing rule ‘map’ ({DrawRule('map', min_weight=0).meaning}), seed 5" in page.text
     assert "sampler ‘wavefront’, drawn in 3.2 s" in page.text
     row = "p(X1 | X2) stage1bound2.224 ± 0.0220.5561.224 ± 0.0120.30616×16×31,234,001901"
     assert row in page.text
@@ -487,6 +488,11 @@ def test_a_model_without_stages_is_exact(run):
             {"rule": "map", "temperature": 0.5},
             "(samples of the model, except that every pixel with a mixture is the center of a drawn component and "
             "every predicted logit of a value is divided by 0.5), seed 1.",
+        ),
+        (
+            {"rule": "map", "min_weight": 0.05},
+            "(samples of the model, except that every pixel with a mixture is the center of a drawn component and "
+            "mixture components of less than 0.05 times the heaviest one's weight are not drawn), seed 1.",
         ),
         ({"rule": "typical"}, "1 sample, drawing rule ‘typical’, seed 1."),
         ({"rule": "map", "seconds": 600}, "drawn in 10.0 min."),

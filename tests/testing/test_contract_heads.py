@@ -330,6 +330,13 @@ class WarmIfReduced(SoftmaxHead):
         return super().draw_restricted(parameters, uniforms, attrs.evolve(rule, temperature=temperature), pixels)
 
 
+class LightIfRestricted(Mixture):
+    """A head whose restricted draws leave out no light components."""
+
+    def draw_restricted(self, parameters, uniforms, rule, pixels):
+        return super().draw_restricted(parameters, uniforms, attrs.evolve(rule, min_weight=0), pixels)
+
+
 class NoCenters(Mixture):
     """A head that takes no centers under the rule `map`."""
 
@@ -616,6 +623,10 @@ CENTERS = "rule: scales that are reduced until they vanish must draw as the rule
         (HotIsCold, "rule: pixels drawn at temperature 1 are less likely than pixels drawn at 2 (image)"),
         (WarmOnce, "rule: under this rule, the first channel of draw_restricted differs from …: … (rule, image)"),
         (WarmIfReduced, "rule: under this rule, the first channel of draw_restricted differs from …: … (rule, image)"),
+        (
+            LightIfRestricted,
+            "rule: under this rule, the first channel of draw_restricted differs from …: … (rule, image)",
+        ),
         (NoCenters, CENTERS + "the value 3 was drawn … and … times in 4,000 draws each (image)"),
         (BesideCenters, CENTERS + "the value 3 was drawn … and 0 times in 4,000 draws each (image)"),
         (Widened, "rule: with reduced scales, the values that are drawn lie further from the centers (image)"),
@@ -863,6 +874,17 @@ def declaring(base, options):
             "(rule, image)",
         ),
         (
+            Mixture,
+            {"reduction", "map"},
+            "options: draw draws other pixels with the option 'min_weight', which `rule_options` does not declare "
+            "(rule, image)",
+        ),
+        (
+            SoftmaxHead,
+            ["temperature", "min_weight"],
+            "options: `rule_options` declares 'min_weight', but the option changes no drawn pixel (rule)",
+        ),
+        (
             SoftmaxHead,
             ["temperature", "map"],
             "options: `rule_options` declares 'map', but the option changes no drawn pixel (rule)",
@@ -871,7 +893,7 @@ def declaring(base, options):
             Mixture,
             ("map", "reductions"),
             "options: `rule_options` has the unknown name 'reductions'; did you mean 'reduction'? "
-            "(known: map, reduction, temperature)",
+            "(known: map, min_weight, reduction, temperature)",
         ),
         (SoftmaxHead, "map", "options: `rule_options` must be None or a collection of names, got 'map'"),
     ],

@@ -339,7 +339,7 @@ def test_reduced_draws_as_ancestral_does_with_smaller_scales(case, reduction, se
     scales = slice(head.components * (1 + head.channels), head.components * (1 + 2 * head.channels))
     smaller = parameters.clone()
     smaller[scales] -= reduction
-    reduced = draw_pixels(head, parameters, uniforms, DrawRule("reduced", reduction=reduction))
+    reduced = draw_pixels(head, parameters, uniforms, DrawRule("reduced", reduction=reduction, min_weight=0))
     assert torch.equal(reduced, draw_pixels(head, smaller, uniforms))
 
 
@@ -348,7 +348,7 @@ def test_reduced_draws_as_ancestral_does_with_smaller_scales(case, reduction, se
 def test_map_draws_a_component_and_takes_its_mode(case, seed):
     head, parameters = case
     uniforms = torch.rand((20, head.uniform_count), generator=generator(seed), dtype=torch.float64)
-    drawn = draw_pixels(head, parameters, uniforms, DrawRule("map"))
+    drawn = draw_pixels(head, parameters, uniforms, DrawRule("map", min_weight=0))
     count, channels = head.components, head.channels
     bounds = parameters[:count].softmax(0).cumsum(0)
     means = parameters[count : count * (1 + channels)].view(channels, count)

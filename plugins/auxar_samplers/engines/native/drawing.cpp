@@ -38,14 +38,27 @@ int64_t clamp(int64_t value, int64_t low, int64_t high) { return value < low ? l
 constexpr int64_t LANES = 8;
 int64_t padded(int64_t count) { return (count + LANES - 1) & -LANES; }
 
+double largest_of(const double *values, int64_t count) {
+    double largest = values[0];
+#pragma omp simd reduction(max : largest)
+    for (int64_t k = 0; k < count; k++) largest = values[k] > largest ? values[k] : largest;
+    return largest;
+}
+
 // Replaces nats (a padded array) by exp(nats - largest), so that the largest of the first `count` values is 1.
 void exponentials(double *nats, int64_t count) {
-    double largest = nats[0];
-#pragma omp simd reduction(max : largest)
-    for (int64_t k = 0; k < count; k++) largest = nats[k] > largest ? nats[k] : largest;
+    const double largest = largest_of(nats, count);
     const int64_t lanes = padded(count);
 #pragma omp simd
     for (int64_t k = 0; k < lanes; k++) nats[k] = exp_of(nats[k] - largest);
+}
+
+// Replaces weights that are less than min_weight times the largest one by 0, so that they are never drawn.
+void drop_light(double *weights, int64_t count, double min_weight) {
+    if (min_weight == 0) return;
+    const double least = min_weight * largest_of(weights, count);
+#pragma omp simd
+    for (int64_t k = 0; k < count; k++) weights[k] = weights[k] < least ? 0 : weights[k];
 }
 
 // Draws a category with probability in proportion to the weights, from one uniform number. Replaces the weights by
@@ -149,6 +162,7 @@ class Mixture {
     template <class T> void draw_freely(const T *parameters, const double *uniforms, int64_t *drawn) {
         load(parameters);
         exponentials(loaded.data(), d.components);
+        drop_light(loaded.data(), d.components, d.min_weight);
         const int64_t k = draw_category(uniforms[0], loaded.data(), d.components);
         // A coupling multiplies an earlier channel's value on the scale [-1, 1]. Here positions are in units of pixel
         // values, so it multiplies the value's signed distance from the middle of the range.
@@ -181,6 +195,7 @@ class Mixture {
         exponentials(inside_nats.data(), d.components);
 #pragma omp simd
         for (int64_t k = 0; k < lanes; k++) inside_nats[k] *= share[k] * inside_share[k];
+        drop_light(inside_nats.data(), d.components, d.min_weight);
         const int64_t k = draw_category(uniforms[2 * channel], inside_nats.data(), d.components);
         if (d.centers) return nearest_value(mean[k], in, d.levels);
         return draw_between(uniforms[2 * channel + 1], mean[k], inverse_scale[k], in, d.levels);

@@ -78,6 +78,7 @@ def _mixture(head: Head, source: DrawSource, drawing: Drawing) -> str:
     assert isinstance(head, LogisticMixtureHead)
     drawing.channels = head.channels
     drawing.components, drawing.centers = head.components, source.rule.name == "map"
+    drawing.min_weight = source.rule.min_weight
     drawing.smallest_log_scale, drawing.largest_log_scale = SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE
     drawing.reduction, drawing.smallest_reduced_log_scale = source.rule.reduction, SMALLEST_REDUCED_LOG_SCALE
     return "draw_mixture"

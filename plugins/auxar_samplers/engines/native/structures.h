@@ -73,6 +73,7 @@ struct Drawing {
     int64_t outside;     // the place of slots outside the image, height · width
     int64_t components;  // number of components; only mixtures read the fields from here to the last log-scale
     int64_t centers;     // 1 to take the center of the drawn component, 0 to draw from the component
+    double min_weight;   // least weight of a component, as a fraction of the heaviest one's weight, in [0, 1)
     double smallest_log_scale, largest_log_scale, reduction, smallest_reduced_log_scale;
     double temperature;  // only softmax heads read it
     // The fields from `groups` to `highest` describe sums; their pointers are null for free draws.

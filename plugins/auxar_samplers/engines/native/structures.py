@@ -88,6 +88,7 @@ class Drawing(ctypes.Structure):
         ("outside", ctypes.c_int64),
         ("components", ctypes.c_int64),
         ("centers", ctypes.c_int64),
+        ("min_weight", ctypes.c_double),
         ("smallest_log_scale", ctypes.c_double),
         ("largest_log_scale", ctypes.c_double),
         ("reduction", ctypes.c_double),

@@ -1,0 +1,112 @@
+"""Tests that the option `min_weight` of a rule leaves out light components of mixtures, and nothing else."""
+
+import pytest
+import torch
+from helpers.causal_networks import SEEDS, generator, needs_native
+from helpers.engines import pixels_by
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auxar.interfaces import DrawRule, ImageSpec
+from auxar.numerics import categorical
+from auxar.sources import DrawSource
+from auxar.support import SumSupport
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+
+ENGINES = ["torch", pytest.param("native", marks=needs_native)]
+COUNT = 500
+COLORS = ImageSpec(3, height=COUNT, width=1)
+# The centers of three narrow components, which have a share of e⁻⁵⁰ or less of each other's values.
+CENTERS = torch.tensor([60, 130, 200])
+WEIGHTS = torch.tensor([0.57, 0.02, 0.41], dtype=torch.float64)
+
+
+class Between(SumSupport):
+    """A support in which every sub-pixel of a channel has the same interval."""
+
+    def __init__(self, image, low, high):
+        def ranges(view):
+            ends = (torch.tensor(end).repeat_interleave(image.height * image.width) for end in (low, high))
+            first, last = (values.expand(len(view), -1) for values in ends)
+            return first, last
+
+        super().__init__(image, lambda: (torch.arange(image.dims).view(image.shape), torch.tensor(1)), ranges)
+
+
+def drawn(engine, rule, *, low=None, high=None, image=COLORS, weights=WEIGHTS, uniforms=None):
+    """Draws pixels of narrow components at `CENTERS`, restricted if the ends of intervals are given: (COUNT, c)."""
+    head = LogisticMixtureHead(image, len(weights))
+    parameters = torch.zeros((COUNT, head.parameter_count), dtype=torch.float64)
+    by_kind = parameters.view(COUNT, -1, len(weights))
+    by_kind[:, 0] = weights.log()
+    by_kind[:, 1 : 1 + image.channels] = CENTERS / 127.5 - 1
+    by_kind[:, 1 + image.channels : 1 + 2 * image.channels] = -7
+    walk = None if low is None else Between(image, low, high).walk(torch.zeros(1, 1, 1, 1))
+    count = head.uniform_count if walk is None else head.restricted_uniform_count
+    if uniforms is None:
+        uniforms = torch.rand((COUNT + 1, 1, count), generator=generator(0), dtype=torch.float64)
+    source = DrawSource(head, image.levels, rule, uniforms, None, walk)
+    return pixels_by(engine, source, torch.arange(COUNT), parameters).view(COUNT, image.channels)
+
+
+def shares(pixels, channel=0):
+    """The shares of pixels whose channel is near each of the centers."""
+    near = (pixels[:, channel, None] - CENTERS).abs() < 8
+    assert near.any(1).all()
+    return near.double().mean(0).tolist()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("restricted", [False, True], ids=["free", "restricted"])
+@pytest.mark.parametrize("name", ["map", "reduced"])
+def test_a_light_component_is_never_drawn_and_the_others_are_drawn_in_proportion(engine, restricted, name):
+    ends = {"low": (0, 0, 0), "high": (255, 255, 255)} if restricted else {}
+    for channel in range(3):
+        with_light = shares(drawn(engine, DrawRule(name, min_weight=0), **ends), channel)
+        assert with_light == pytest.approx(WEIGHTS.tolist(), abs=0.06)
+        assert with_light[1] > 0
+        for min_weight in (0.05, 0.7):
+            found = shares(drawn(engine, DrawRule(name, min_weight=min_weight), **ends), channel)
+            assert found == pytest.approx([0.57 / 0.98, 0, 0.41 / 0.98], abs=0.06)
+            assert found[1] == 0
+        assert shares(drawn(engine, DrawRule(name, min_weight=0.75), **ends), channel) == [1, 0, 0]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("rule", [DrawRule("map", min_weight=0.9), DrawRule("reduced", min_weight=0.9)], ids=str)
+def test_an_interval_that_only_a_light_component_explains_keeps_it(engine, rule):
+    """The light component is also kept in later channels, because it explains the earlier ones."""
+    found = drawn(engine, rule, low=(100, 0, 0), high=(160, 255, 255))
+    for channel in range(3):
+        assert shares(found, channel) == [0, 1, 0]
+    between = drawn(engine, rule, low=(95, 90, 255), high=(96, 95, 255))
+    assert between.amin(0).tolist() >= [95, 90, 255]
+    assert between.amax(0).tolist() <= [96, 95, 255]
+
+
+@settings(deadline=None, max_examples=60)
+@given(components=st.integers(1, 12), min_weight=st.floats(0, 1, exclude_max=True), seed=SEEDS)
+def test_draws_are_those_without_the_light_components(components, min_weight, seed):
+    """Under every rule, light components are drawn as if their weights were 0, and with 0 all are drawn as before."""
+    head = LogisticMixtureHead(ImageSpec(3, height=1, width=1), components)
+    parameters = torch.randn((40, head.parameter_count), generator=generator(seed), dtype=torch.float64) * 2
+    uniforms = torch.rand((40, head.uniform_count), generator=generator(seed + 1), dtype=torch.float64)
+    weights = parameters[:, :components].softmax(1)
+    without = parameters.clone()
+    without[:, :components].masked_fill_(weights < min_weight * weights.amax(1, keepdim=True), -torch.inf)
+    for name in ("map", "reduced"):
+        found = head.draw(parameters, uniforms, DrawRule(name, min_weight=min_weight))
+        assert torch.equal(found, head.draw(without, uniforms, DrawRule(name, min_weight=0)))
+    exact = DrawRule("reduced", reduction=0, min_weight=0)
+    assert torch.equal(head.draw(parameters, uniforms, exact), head.draw(parameters, uniforms, DrawRule()))
+
+
+def test_logits_of_any_size_are_compared():
+    logits = torch.tensor([-1e300, 0.0, 1e5, 1e5 - 2.99, 1e5 - 3.0], dtype=torch.float64)
+    assert categorical.without_light(logits, 0.0) is logits
+    kept = categorical.without_light(logits, 0.05).isfinite()
+    assert kept.tolist() == [False, False, True, True, False]
+    assert torch.equal(
+        categorical.without_light(logits[:3], 5e-324), torch.tensor([-torch.inf, -torch.inf, 1e5]).double()
+    )
+    assert categorical.without_light(logits[:1], 0.9).isfinite().all()
