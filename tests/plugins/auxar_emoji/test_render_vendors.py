@@ -13,7 +13,7 @@ from auxar_emoji import catalog, packages, render_vendors, rendering, splits
 from auxar_emoji.catalog import Emoji, code_of
 from auxar_emoji.vendors import VENDORS
 
-FACES = {f"1f60{digit}": f"face {digit}" for digit in range(4)}
+FACES = {f"1f60{digit}": f"face {digit}" for digit in (0, 1, 3, 7)}
 """Emoji of the small packages, with their names."""
 SUBGROUPS = {"0": "face-smiling", "1": "arrow", "2": "time", "3": "person-role", "4": "country-flag"}
 ENTRIES = [
@@ -158,7 +158,7 @@ def test_emoji_that_most_vendors_have_are_held_out_unless_they_are_similar_to_ot
     emoji += [Emoji(f"a{number}", "", "drink") for number in range(45)]
     assert splits.held_out(emoji[:6], []) == {min("23", key=splits.order)}
     assert splits.held_out(emoji[:6], [(1, 3), (1, 2)]) == {min("14", key=splits.order)}
-    assert splits.held_out(emoji[:6], [(1, 2)]) == {min("23", key=splits.order)}
+    assert splits.held_out(emoji[:6], [(1, 2), (3, 4)]) == {min("23", key=splits.order)}
     assert len(splits.held_out(emoji[6:], [])) == 2
 
 
