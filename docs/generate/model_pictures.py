@@ -1,0 +1,85 @@
+"""Draws the pictures of the README and of docs/models.md with trained models: `python docs/generate/model_pictures.py`.
+
+They are not drawn when the documentation is checked, because single pixels differ between machines. The emoji of the
+training and the held-out images are freely licensed (docs/emoji.md), so these sheets may show them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import tempfile
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+import auxar
+from auxar.generation.sheets import labeled
+
+PICTURES = Path(__file__).parents[1] / "pictures"
+MODEL = "emoji32"
+SHOWN = (0, 6, 36, 54, 72, 108, 150)
+"""Numbers of the held-out images that are enlarged and completed."""
+DRAWS = 3
+KEPT_ROWS = 16
+UNKNOWN = 128
+"""Value of the pixels that are drawn, in the column with the kept pixels: gray."""
+
+
+def main() -> None:
+    """Draws all pictures, and replaces the files in docs/pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quickstart", type=Path, help="folder of a finished run of the recipe quickstart")
+    options = parser.parse_args()
+    model = auxar.load(MODEL)
+    save(model.sample(64, rule="map", seed=0).sheet(columns=16), f"{MODEL}.png")
+    save(model.sample(64, rule="ancestral", seed=0).sheet(columns=16), f"{MODEL}-exact.png")
+    save(given_images(model), f"{MODEL}-given.png")
+    save(nearest_images(), f"{MODEL}-nearest.png")
+    if options.quickstart:
+        save(auxar.load(options.quickstart).sample(16, rule="map", seed=0).sheet(columns=16), "quickstart.png")
+
+
+def given_images(model: auxar.ImageModel) -> Image.Image:
+    """A sheet of held-out images with their 8×8 views, enlargements of these, their upper halves, and completions."""
+    heldout = dict(auxar.load_images(model).heldout.every(1, 0, max(SHOWN) + 1))
+    images = torch.stack([heldout[number] for number in SHOWN])
+    smallest = len(model.factors) - 1
+    view = model.views(images)[smallest]
+    enlarged = model.draw_given(view, smallest, DRAWS, rule="map", seed=0).tensor
+    completed = model.complete(images, KEPT_ROWS, DRAWS, rule="map", seed=0).tensor
+    upper = images.clone()
+    upper[:, :, KEPT_ROWS:] = UNKNOWN
+    image, small = model.image, model.factors[smallest].image
+    columns = [
+        ("held-out image", images, image),
+        ("8×8 view", view.tensor, small),
+        *_draws("enlarged", enlarged, image),
+        ("upper half", upper, image),
+        *_draws("completed", completed, image),
+    ]
+    return labeled([(batch, spec) for _, batch, spec in columns], [title for title, _, _ in columns], zoom=3)
+
+
+def _draws(title: str, draws: Tensor, image: auxar.ImageSpec) -> list[tuple[str, Tensor, auxar.ImageSpec]]:
+    """Columns of the draws (images, draws, c, h, w). Only the first has a title."""
+    return [(title if number == 0 else "", draws[:, number], image) for number in range(draws.shape[1])]
+
+
+def nearest_images() -> Image.Image:
+    """The sheet of samples beside the nearest training images."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        found = auxar.figures(MODEL)
+        return Image.open(Path(found) / "memorization.png").copy()
+
+
+def save(picture: Image.Image, name: str) -> None:
+    """Writes a picture into the folder of pictures."""
+    picture.save(PICTURES / name, optimize=True)
+    print(f"docs/pictures/{name}")
+
+
+if __name__ == "__main__":
+    main()
