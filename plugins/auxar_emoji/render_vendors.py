@@ -4,7 +4,7 @@
     pip install resvg-py==0.5.0
     python plugins/auxar_emoji/render_vendors.py DRAWINGS/node_modules plugins/auxar_emoji/emoji
 
-It takes about 10 minutes on two cores. The files have one image, 32×32 RGB on white, for each drawing of an emoji in
+It takes several minutes on two cores. The files have one image, 32×32 RGB on white, for each drawing of an emoji in
 catalog.py by a vendor in vendors.py. They are ordered by emoji, in a random order, so that any part of a file has emoji
 of all groups. An image that nearly equals an earlier one is left out. The flags of countries and regions are those of
 Twemoji; those of EmojiOne are round, and the other packages have none. The output depends on the versions of the

@@ -115,8 +115,8 @@ def test_options_have_types_bounds_and_defaults(folder):
 def test_only_registered_sets_have_options(folder):
     write_pictures(folder / "pictures")
     assert refusal(folder, "dot", count=5) == (
-        "data.path: no dataset is named 'dot'; did you mean 'dots'? (known: dots, failing, nothing, noto-emoji); "
-        "data.options is only for registered data sets"
+        "data.path: no dataset is named 'dot'; did you mean 'dots'? (known: dots, emoji, failing, nothing, "
+        "noto-emoji); data.options is only for registered data sets"
     )
     assert refusal(folder, "noto-emoji", count=5) == "data.options: unknown key 'count' (known: none)"
     table = tiny(folder / "pictures", data__options=[1])
