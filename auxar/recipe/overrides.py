@@ -15,6 +15,8 @@ REQUIREMENTS: Mapping[str, tuple[str, str]] = {
     "final_fraction": ("schedule", "cosine"),
 }
 """The keys that apply only to one optimizer or schedule: the key that chooses it, and its name."""
+SPLITS = ("train", "heldout", "validation")
+"""The keys of [data] that name a split of a data set."""
 OPTIONS = ("reduction", "min_weight")
 """The keys of [sampling] with defaults that depend on the rule."""
 
@@ -46,12 +48,16 @@ def remove_replaced(training: dict[str, Any], key: str) -> None:
 
 
 def remove_other_options(table: dict[str, Any], settings: Sequence[str]) -> None:
-    """Removes the options of the data set in a recipe's table if a `key=value` setting names another data set."""
+    """Removes the settings of a registered data set from a recipe's table if a `key=value` setting names other images.
+
+    These are the options of the set and, if it has options, the names of its splits. Only registered sets have options.
+    """
     data = table.get("data")
-    for setting in settings:
-        key, _, name = setting.partition("=")
-        if key.strip() == "data.path" and isinstance(data, dict) and name.strip().strip("\"'") != data.get("path"):
-            data.pop("options", None)
+    parts = [setting.partition("=") for setting in settings]
+    paths = [name.strip().strip("\"'") for key, _, name in parts if key.strip() == "data.path"]
+    if isinstance(data, dict) and "options" in data and any(path != data.get("path") for path in paths):
+        for key in ("options", *SPLITS):
+            data.pop(key, None)
 
 
 def without_options_of_another_rule(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.causal_networks import generator, random_features, random_images, randomized
 
-from auxar.interfaces import ImageSpec
+from auxar.interfaces import CausalNetwork, ImageSpec
 from auxar.model import Stage
 from auxar_heads import logistic_mixture
 from auxar_layers import convolutions
@@ -151,7 +151,10 @@ def layers_of(network):
 
 @pytest.mark.parametrize("build", [light, full, same_size, enlarging], ids=lambda build: build.__name__)
 def test_the_first_batch_gives_every_layer_the_mean_and_deviation_of_the_paper(build):
-    """Each channel gets mean 0 and the layer's deviation, or less if its deviation is below 0.05 before."""
+    """Each channel gets mean 0 and the layer's deviation, or less if its deviation is below 0.05 before.
+
+    Predictions get the means that the head chooses, and a tenth of this deviation.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = build(RATE).double()
@@ -170,12 +173,16 @@ def test_the_first_batch_gives_every_layer_the_mean_and_deviation_of_the_paper(b
         row, column = getattr(layer, "first", (0, 0))
         deviation, mean = torch.std_mean(found[:, :, row:, column:], dim=(0, 2, 3), correction=0)
         before = deviations[layer] * deviation / layer.gain
-        torch.testing.assert_close(mean, torch.zeros_like(mean), rtol=0, atol=1e-6)
-        torch.testing.assert_close(deviation, deviations[layer] * (before / 0.05).clamp(max=1), rtol=1e-5, atol=1e-9)
+        predicts = isinstance(network, CausalNetwork) and layer is network.out
+        start = network.head.initial_parameters(batch) if predicts else torch.zeros_like(mean)
+        expected = deviations[layer] * (before / 0.05).clamp(max=1) * (0.1 if predicts else 1)
+        torch.testing.assert_close(mean, start, rtol=0, atol=1e-6)
+        torch.testing.assert_close(deviation, expected, rtol=1e-5, atol=1e-9)
 
     first = inputs(network)
     network.eval()
-    network.initialize(*[random_images(COUNT, IMAGE), *first[1:]] if len(first) > 1 else first)
+    batch = random_images(COUNT, IMAGE)
+    network.initialize(*[batch, *first[1:]] if len(first) > 1 else first)
     for layer in deviations:
         layer.register_forward_hook(compare)
     with torch.no_grad():
@@ -192,7 +199,10 @@ def test_a_stage_initializes_its_decoder_with_features_of_the_initialized_embedd
     means = []
     layers = layers_of(stage)
     for layer in layers:
-        layer.register_forward_hook(lambda layer, given, found: means.append(found.mean((0, 2, 3)).abs().max().item()))
+        start = decoder.network.head.initial_parameters(images) if layer is decoder.network.out else 0
+        layer.register_forward_hook(
+            lambda layer, given, found, start=start: means.append((found.mean((0, 2, 3)) - start).abs().max().item())
+        )
     with torch.no_grad():
         stage(images, view(images))
     assert len(means) == len(layers)

@@ -45,8 +45,8 @@ def test_images_are_looked_for_beside_the_recipe(recipe, tmp_path, monkeypatch):
     # A recipe by name has no folder of the user.
     assert path_of("quickstart", "data.path=photos") == str(tmp_path / "photos")
     # Names of registered data sets win over folders.
-    (tmp_path / "noto-emoji").mkdir()
-    assert path_of(recipe, "data.path=noto-emoji") == path_of("quickstart") == "noto-emoji"
+    (tmp_path / "emoji").mkdir()
+    assert path_of(recipe, "data.path=emoji") == path_of("quickstart") == "emoji"
 
 
 def test_images_in_the_other_folder_are_named(recipe, tmp_path):
@@ -111,3 +111,18 @@ def test_a_run_by_name_continues_from_its_folder_and_elsewhere(tmp_path, monkeyp
     assert load_recipe(Path(out, "recipe.toml"))[0].data.path == str(tmp_path / "data" / "pictures")
     trained = "factors/prior/weights.safetensors"
     assert snapshot(Path(out).resolve())[trained] == before[trained]
+
+
+def test_other_images_do_not_have_the_splits_and_options_of_a_registered_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+
+    def data(*settings):
+        return load_recipe("quickstart", settings)[0].data
+
+    assert (data().heldout, data().options["groups"]) == ("test", ["smileys"])
+    assert (data("data.path=photos").heldout, data("data.path=photos").options) == (None, {})
+    assert data("data.path=photos", "data.heldout=test").heldout == "test"
+    assert data("data.path=emoji", "training.steps=1") == data()
+    # A folder's splits are those of any other copy of the images.
+    assert load_recipe("small/table2_coarse", ["data.path=photos"])[0].data.heldout == "test"
