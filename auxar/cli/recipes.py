@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from auxar.recipe.shipped import ShippedRecipe
 
 GROUPS = {
-    "": "The quickstart, and the models of the paper",
+    "": "The quickstart, the model that comes trained, and the models of the paper",
     "small": "Small networks, for a few CPU cores",
     "small/emoji": "Five models of the same emoji, to be compared",
+    "small/table1": "Three models of the same photos with the same compute, to be compared",
     "tight": "The same models with restricted decoders, for exact bits/dim",
     "tight/small": "Small networks with restricted decoders",
+    "tight/small/table1": "The models of small/table1 with restricted decoders",
 }
 """The heading of each folder of recipes."""
-
 LABEL = 8
 """Number of characters of a label."""
 

@@ -86,16 +86,16 @@ def _described(run: RunFolder, component: Component, provider: str) -> ShippedMo
     evaluation = read_record(run.evaluation, Evaluation) if is_file(run.evaluation) else None
     files = (path for pattern in FILES for path in entries(run.path, pattern) if path.is_file())
     return ShippedModel(
-        run.name,
-        first_sentence(purpose) or component.summary,
-        recipe.image,
-        recipe.data.path,
-        None if evaluation is None else evaluation.bits_per_dim.get("heldout"),
-        None if evaluation is None else evaluation.standard_error.get("heldout"),
-        None if evaluation is None else evaluation.kind,
-        None if evaluation is None else evaluation.images.get("heldout"),
-        sum(file.stat().st_size for file in files),
-        paragraphs.get(LICENSE, ""),
-        provider,
-        run.path,
+        name=run.name,
+        purpose=first_sentence(purpose) or component.summary,
+        image=recipe.image,
+        data=recipe.data.path,
+        bits_per_dim=None if evaluation is None else evaluation.bits_per_dim.get("heldout"),
+        standard_error=None if evaluation is None else evaluation.standard_error.get("heldout"),
+        kind=None if evaluation is None else evaluation.kind,
+        heldout_images=None if evaluation is None else evaluation.images.get("heldout"),
+        bytes=sum(file.stat().st_size for file in files),
+        license=paragraphs.get(LICENSE, ""),
+        provider=provider,
+        path=run.path,
     )

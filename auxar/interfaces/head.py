@@ -53,8 +53,8 @@ class Head(abc.ABC):
         """Chooses the parameters that a new network predicts for every pixel, before it is trained: (parameter_count,).
 
         Their distribution should be near that of the pixels of `image`, a batch of integers (b, c, h, w). Training then
-        begins with the distribution of colors and learns the dependence on other pixels. Networks call this when they
-        are initialized. The default returns None, which lets random weights decide.
+        begins with the distribution of colors and learns the dependence on other pixels. A network may call this when
+        it is initialized. The default returns None, which lets random weights decide.
         """
         return None
 

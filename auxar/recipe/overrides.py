@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from auxar.interfaces.request import usual_min_weight, usual_reduction
+from auxar.plugins import load_plugins
 
 LENGTHS = frozenset({"steps", "epochs"})
 """The keys that give the length of training."""
@@ -50,12 +51,15 @@ def remove_replaced(training: dict[str, Any], key: str) -> None:
 def remove_other_options(table: dict[str, Any], settings: Sequence[str]) -> None:
     """Removes the settings of a registered data set from a recipe's table if a `key=value` setting names other images.
 
-    These are the options of the set and, if it has options, the names of its splits. Only registered sets have options.
+    These are the options of the set and the names of its splits. A set is recognized by its options or, if it is from
+    an installed plugin, by its name.
     """
     data = table.get("data")
     parts = [setting.partition("=") for setting in settings]
     paths = [name.strip().strip("\"'") for key, _, name in parts if key.strip() == "data.path"]
-    if isinstance(data, dict) and "options" in data and any(path != data.get("path") for path in paths):
+    if not isinstance(data, dict) or all(path == data.get("path") for path in paths):
+        return
+    if "options" in data or data.get("path") in load_plugins().names("dataset"):
         for key in ("options", *SPLITS):
             data.pop(key, None)
 

@@ -1,4 +1,4 @@
-"""Draws the pictures of the README and of docs/models.md with trained models: `python docs/generate/model_pictures.py`.
+"""Draws the pictures of the README and of docs/start.md with trained models: `python docs/generate/model_pictures.py`.
 
 They are not drawn when the documentation is checked, because single pixels differ between machines. The emoji of the
 training and the held-out images are freely licensed (docs/emoji.md), so these sheets may show them.

@@ -138,7 +138,7 @@ def measure(folders: Sequence[Path], machine: str) -> Measurements:
         add(factors[name].setdefault(recipe.training.seed, {}), found)
     for name, seeds in factors.items():
         for seed, own in factors.get(TIGHT + name, {}).items():
-            if seed in seeds and "prior" in own:
+            if seed in seeds and "prior" in own and "prior" not in seeds[seed]:
                 add(seeds[seed], {"prior": own["prior"]})
     models = {name: model_of(name, factors[name], recipe, machine) for name, recipe in sorted(runs.items())}
     return Measurements(models, list(differences(factors)), list(curves(factors)))

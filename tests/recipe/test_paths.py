@@ -13,6 +13,7 @@ import auxar
 from auxar.cli import main
 from auxar.errors import UserError
 from auxar.recipe import load_recipe
+from auxar.recipe.shipped import text_of_shipped
 
 
 @pytest.fixture
@@ -124,5 +125,10 @@ def test_other_images_do_not_have_the_splits_and_options_of_a_registered_set(tmp
     assert (data("data.path=photos").heldout, data("data.path=photos").options) == (None, {})
     assert data("data.path=photos", "data.heldout=test").heldout == "test"
     assert data("data.path=emoji", "training.steps=1") == data()
+    # Without options in the recipe, the set is recognized by its name.
+    lines = text_of_shipped("quickstart").splitlines()
+    (tmp_path / "all.toml").write_text("\n".join(line for line in lines if not line.startswith("options")))
+    assert load_recipe("all.toml")[0].data.heldout == "test"
+    assert load_recipe("all.toml", ["data.path=photos"])[0].data.heldout is None
     # A folder's splits are those of any other copy of the images.
     assert load_recipe("small/table2_coarse", ["data.path=photos"])[0].data.heldout == "test"

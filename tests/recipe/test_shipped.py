@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tomllib
 from pathlib import Path
@@ -11,6 +12,7 @@ from helpers.tiny_runs import PROJECT, TINY
 
 import auxar
 from auxar.cli import main
+from auxar.cli.recipes import GROUPS
 from auxar.errors import UserError
 from auxar.recipe import load_recipe
 from auxar.recipe import shipped as module
@@ -117,6 +119,7 @@ def test_the_list_and_a_printed_recipe(empty, capsys):
     assert max(map(len, lines)) <= 100
     names = [recipe.name for recipe in auxar.list_recipes()]
     assert [line for line in lines if line in names] == names
+    assert [line for line, below in itertools.pairwise(lines) if below.startswith("=")] == [*GROUPS.values()]
     assert "    Result: 4.22 ± 0.12 bits/dim on 76 held-out images (a bound)." in lines
 
     assert main(["recipes", "--json"]) == 0
