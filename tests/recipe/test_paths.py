@@ -124,5 +124,8 @@ def test_other_images_do_not_have_the_splits_and_options_of_a_registered_set(tmp
     assert (data("data.path=photos").heldout, data("data.path=photos").options) == (None, {})
     assert data("data.path=photos", "data.heldout=test").heldout == "test"
     assert data("data.path=emoji", "training.steps=1") == data()
+    # The last one of several paths counts, in any spelling.
+    assert data("data.path=photos", 'data.path="emoji" # all of them') == data()
+    assert data("data.path=emoji", "data[path]=photos").options == {}
     # A folder's splits are those of any other copy of the images.
     assert load_recipe("small/table2_coarse", ["data.path=photos"])[0].data.heldout == "test"
