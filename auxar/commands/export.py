@@ -85,7 +85,7 @@ def export(
                 raise UserError("--evaluate: export in one process, or evaluate the new folder with `auxar evaluate`")
             root = os.path.realpath(run.path)
             if os.path.commonpath([root, os.path.realpath(out)]) == root:
-                raise UserError(f"{out} is in the folder of the exported run, {run.path}; choose a folder outside of it")
+                raise UserError(f"{out} is in the folder of the exported run, {run.path}; choose one outside of it")
             check_new(out)
             trained_model(run, recipe, registry)  # Loading weights checks them.
         with processes.agreeing():

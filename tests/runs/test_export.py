@@ -167,12 +167,12 @@ def test_runs_that_cannot_be_exported(finished, work):
     with pytest.raises(UserError, match=r"plugins: this recipe names plugin files"):
         auxar.export(own, "new")
     for inside in (own, own / "samples" / "new", work / "there" / ".." / "own" / "new"):
-        with pytest.raises(UserError, match=r"own.* is in the folder of the exported run, own; choose a folder outside"):
+        with pytest.raises(UserError, match=r"^.*own.* is in the folder of the exported run, own; choose"):
             auxar.export(own, inside, trust_plugins=True)
     file = own / "factors" / "prior" / "weights.safetensors"
     tensors, metadata = read_tensors(file)
     first = sorted(tensors)[0]
-    for wrong, said in ((tensors[first] * math.nan, "are not finite"), (tensors[first].int(), "has the type torch.int")):
+    for wrong, said in ((tensors[first] * math.nan, "not finite"), (tensors[first].int(), "has the type torch.int")):
         write_tensors(file, {**tensors, first: wrong}, metadata)
         with pytest.raises(UserError, match=f"^{file} is damaged: .*{said}"):
             auxar.export(own, "new", trust_plugins=True)
