@@ -34,7 +34,7 @@ from auxar.runs.history import HISTORY, History, read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import open_run, recipe_of_run
 from auxar.runs.records import read_record
-from auxar.runs.weights import check_sizes
+from auxar.runs.weights import trained_model
 
 logger = logging.getLogger("auxar")
 
@@ -61,8 +61,8 @@ def export(
     With `half`, weights are stored as float16, which takes half the space. They are used as float32. Rounding changes
     the model, so its evaluation is left out. With `evaluate`, the exported model is evaluated on the run's images.
 
-    Raises `UserError` if `out` exists, if a factor is not trained, if weights are damaged or from another model, and
-    with `half` if a weight is beyond the range of float16, ±65504.
+    Raises `UserError` if `out` exists or is in the run's folder, if a factor is not trained, if weights are damaged or
+    from another model, and with `half` if a weight is beyond the range of float16, ±65504.
 
     Examples:
         >>> import auxar
@@ -83,8 +83,11 @@ def export(
                 )
             if evaluate and processes.count > 1:
                 raise UserError("--evaluate: export in one process, or evaluate the new folder with `auxar evaluate`")
-            check_sizes(run, recipe, registry, recipe.factor_names)
+            root = os.path.realpath(run.path)
+            if os.path.commonpath([root, os.path.realpath(out)]) == root:
+                raise UserError(f"{out} is in the folder of the exported run, {run.path}; choose one outside of it")
             check_new(out)
+            trained_model(run, recipe, registry)  # Loading weights checks them.
         with processes.agreeing():
             if processes.is_main:
                 with new_folder(out) as temporary:
@@ -145,7 +148,7 @@ def portable(recipe: Recipe, registry: Registry) -> Recipe:
 
 def _portable(path: str) -> str:
     # The prefix says that it is a path, not the name of a data set on the hub.
-    return f"./{os.path.basename(path)}" if os.path.isabs(path) or path.startswith("~") else path
+    return f"./{Path(path).name}" if os.path.isabs(path) or path.startswith("~") else path
 
 
 def _portable_history(history: History) -> History:

@@ -49,7 +49,7 @@ def check_pictures(spec: ImageSpec, what: str) -> None:
 def check_new(path: Path) -> None:
     """Raises `UserError` if there is anything at `path` except an empty folder in place of a folder."""
     if kind(path) is not None and (path.suffix == ".parquet" or not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{path} exists and is not replaced; delete it, or choose another name with --out")
+        raise UserError(f"{path} exists and is not replaced; choose another name, or delete it first")
 
 
 def write_images(path: Path, batches: Iterable[tuple[Sequence[str], Tensor]], spec: ImageSpec) -> int:

@@ -153,7 +153,12 @@ def _parse(
     except ValueError as error:
         raise UserError(f"not valid TOML: {one_line(str(error))}") from None
     check_strings(settings, "settings", "key=value strings")
-    remove_other_options(table, settings)
+    images: dict[str, Any] = {}
+    for setting in settings:
+        if sets([setting], "data.path"):
+            _apply(images, setting)
+    if images:
+        remove_other_options(table, images["data"]["path"])
     own = table.get("sampling", {})
     written = dict(own) if isinstance(own, Mapping) else {}
     if folder is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from auxar.interfaces.request import usual_min_weight, usual_reduction
@@ -48,16 +48,14 @@ def remove_replaced(training: dict[str, Any], key: str) -> None:
                 override.pop(other, None)
 
 
-def remove_other_options(table: dict[str, Any], settings: Sequence[str]) -> None:
-    """Removes the settings of a registered data set from a recipe's table if a `key=value` setting names other images.
+def remove_other_options(table: dict[str, Any], path: object) -> None:
+    """Removes the settings of a registered data set from a recipe's table if `path`, a new `data.path`, is another one.
 
     These are the options of the set and the names of its splits. A set is recognized by its options or, if it is from
     an installed plugin, by its name.
     """
     data = table.get("data")
-    parts = [setting.partition("=") for setting in settings]
-    paths = [name.strip().strip("\"'") for key, _, name in parts if key.strip() == "data.path"]
-    if not isinstance(data, dict) or all(path == data.get("path") for path in paths):
+    if not isinstance(data, dict) or path == data.get("path"):
         return
     if "options" in data or data.get("path") in load_plugins().names("dataset"):
         for key in ("options", *SPLITS):

@@ -25,7 +25,7 @@ def names_among(known: Iterable[str]) -> Callable[[object, attrs.Attribute[Any],
     @checks(minItems=1, items={"enum": list(choices)})
     def check(instance: object, attribute: attrs.Attribute[Any], names: Any) -> None:
         if not isinstance(names, list | tuple) or not names:
-            got = "an empty list" if names in ([], ()) else shown(names)
+            got = "an empty list" if isinstance(names, list | tuple) else shown(names)
             raise UserError(f'{attribute.name} must be a list of names, such as ["{choices[0]}"], got {got}')
         for name in names:
             if name not in choices:

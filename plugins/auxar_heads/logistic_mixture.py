@@ -17,6 +17,9 @@ MOST_COMPONENTS = 1024
 # The lower bound of log-scales. Narrower components gain nothing, because at a scale of e⁻⁷ nearly all mass can lie in
 # one of 256 values, and they reduce stability.
 SMALLEST_LOG_SCALE = -7.0
+# The number of components above which initial components do not become narrower. With narrower ones, few pixels would
+# have all their channels near one component.
+NARROWING_COMPONENTS = 10
 # The upper bound of log-scales. Wider components are flat over [-1, 1]. The bound keeps all results finite.
 LARGEST_LOG_SCALE = 20.0
 
@@ -70,7 +73,7 @@ class LogisticMixtureHead(RestrictableHead):
         count = values.shape[1]
         places = (torch.arange(self.components, device=values.device) + 0.5) * count / self.components
         means = values[:, places.long().clamp(max=count - 1)]
-        widths = values.std(dim=1, correction=0) / self.components
+        widths = values.std(dim=1, correction=0) / min(self.components, NARROWING_COMPONENTS)
         log_scales = widths.clamp_min(1 / (self.levels - 1)).log().clamp_min(SMALLEST_LOG_SCALE)
         logits, couplings = means.new_zeros(1, self.components), means.new_zeros(self.couplings, self.components)
         return torch.cat([logits, means, log_scales[:, None].expand_as(means), couplings]).flatten()

@@ -127,7 +127,7 @@ def test_the_result_is_the_same_each_time_and_is_never_replaced(pictures, tmp_pa
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "mine").touch()
     for name in ("first.parquet", "folder"):
-        with pytest.raises(UserError, match=f"{name} exists and is not replaced; delete it, or choose another name"):
+        with pytest.raises(UserError, match=f"{name} exists and is not replaced; choose another name"):
             write_views(recipe, 0, tmp_path / name)
     assert (tmp_path / "first.parquet").read_bytes() == first
     assert not list(tmp_path.glob(".*"))

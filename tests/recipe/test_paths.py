@@ -130,5 +130,8 @@ def test_other_images_do_not_have_the_splits_and_options_of_a_registered_set(tmp
     (tmp_path / "all.toml").write_text("\n".join(line for line in lines if not line.startswith("options")))
     assert load_recipe("all.toml")[0].data.heldout == "test"
     assert load_recipe("all.toml", ["data.path=photos"])[0].data.heldout is None
+    # The last one of several paths counts, in any spelling.
+    assert data("data.path=photos", 'data.path="emoji" # all of them') == data()
+    assert data("data.path=emoji", "data[path]=photos").options == {}
     # A folder's splits are those of any other copy of the images.
     assert load_recipe("small/table2_coarse", ["data.path=photos"])[0].data.heldout == "test"

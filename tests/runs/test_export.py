@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -130,6 +131,8 @@ def test_every_path_in_a_recipe_becomes_relative():
     recipe, registry = auxar.load_recipe("quickstart", ["training.init=/home/me/run", "data.path=/home/me/pictures"])
     small = portable(recipe, registry)
     assert (small.data.path, small.training.init) == ("./pictures", "./run")
+    slash = attrs.evolve(recipe, data=attrs.evolve(recipe.data, path="/home/me/pictures/"))
+    assert portable(slash, registry).data.path == "./pictures"
     known = auxar.Component("dataset", "digits", Digits, lambda config: config.file)
     registry = attrs.evolve(registry, components={**registry.components, ("dataset", "digits"): known})
     data = attrs.evolve(recipe.data, path="digits", options={"file": "/home/me/digits.npz", "digit": 4})
@@ -163,7 +166,17 @@ def test_runs_that_cannot_be_exported(finished, work):
         auxar.export(own, "there", trust_plugins=True)
     with pytest.raises(UserError, match=r"plugins: this recipe names plugin files"):
         auxar.export(own, "new")
-    (own / "factors" / "prior" / "weights.safetensors").unlink()
+    for inside in (own, own / "samples" / "new", work / "there" / ".." / "own" / "new"):
+        with pytest.raises(UserError, match=r"^.*own.* is in the folder of the exported run, own; choose"):
+            auxar.export(own, inside, trust_plugins=True)
+    file = own / "factors" / "prior" / "weights.safetensors"
+    tensors, metadata = read_tensors(file)
+    first = sorted(tensors)[0]
+    for wrong, said in ((tensors[first] * math.nan, "not finite"), (tensors[first].int(), "has the type torch.int")):
+        write_tensors(file, {**tensors, first: wrong}, metadata)
+        with pytest.raises(UserError, match=f"^{file} is damaged: .*{said}"):
+            auxar.export(own, "new", trust_plugins=True)
+    file.unlink()
     with pytest.raises(UserError, match=r"^own is not finished: these factors are not trained: prior; train them"):
         auxar.export(own, "new", trust_plugins=True)
     assert sorted(path.name for path in work.iterdir()) == ["own", "there"]

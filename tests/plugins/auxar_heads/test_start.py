@@ -42,6 +42,17 @@ def test_a_new_network_begins_near_the_distribution_of_colors(build, head):
         assert pixels[:, rows, rows].mean() > (marginal[:, rows, rows].mean() + uniform) / 2
 
 
+def test_many_components_do_not_make_the_start_worse():
+    image = dark_images()
+
+    def mean(count):
+        head = logistic_mixture(count).build(DARK)
+        start = head.initial_parameters(image).view(1, -1, 1, 1).expand(32, -1, 6, 6)
+        return head.log_prob(start, image).mean()
+
+    assert mean(100) > mean(10) - 1
+
+
 class Starting(Head):
     """A head whose initial parameters are given."""
 
