@@ -24,6 +24,10 @@ SHOWN = (0, 6, 36, 54, 72, 108, 150)
 """Numbers of the held-out images that are enlarged and completed."""
 DRAWS = 3
 KEPT_ROWS = 16
+RULE = auxar.DrawRule("reduced", reduction=0.6, min_weight=0.01)
+"""The rule of the recipe emoji32."""
+SMILEYS = auxar.DrawRule("map", min_weight=0.2)
+"""The rule of the recipe quickstart."""
 UNKNOWN = 128
 """Value of the pixels that are drawn, in the column with the kept pixels: gray."""
 
@@ -34,12 +38,13 @@ def main() -> None:
     parser.add_argument("--quickstart", type=Path, help="folder of a finished run of the recipe quickstart")
     options = parser.parse_args()
     model = auxar.load(MODEL)
-    save(model.sample(64, rule="map", seed=0).sheet(columns=16), f"{MODEL}.png")
-    save(model.sample(64, rule="ancestral", seed=0).sheet(columns=16), f"{MODEL}-exact.png")
+    save(model.sample(64, rule=RULE, seed=0).sheet(columns=16, zoom=2), f"{MODEL}.png")
+    save(model.sample(64, rule="ancestral", seed=0).sheet(columns=16, zoom=2), f"{MODEL}-exact.png")
     save(given_images(model), f"{MODEL}-given.png")
     save(nearest_images(), f"{MODEL}-nearest.png")
     if options.quickstart:
-        save(auxar.load(options.quickstart).sample(16, rule="map", seed=0).sheet(columns=16), "quickstart.png")
+        smileys = auxar.load(options.quickstart).sample(16, rule=SMILEYS, seed=0)
+        save(smileys.sheet(columns=16, zoom=2), "quickstart.png")
 
 
 def given_images(model: auxar.ImageModel) -> Image.Image:
@@ -48,14 +53,14 @@ def given_images(model: auxar.ImageModel) -> Image.Image:
     images = torch.stack([heldout[number] for number in SHOWN])
     smallest = len(model.factors) - 1
     view = model.views(images)[smallest]
-    enlarged = model.draw_given(view, smallest, DRAWS, rule="map", seed=0).tensor
-    completed = model.complete(images, KEPT_ROWS, DRAWS, rule="map", seed=0).tensor
+    enlarged = model.draw_given(view, smallest, DRAWS, rule=RULE, seed=0).tensor
+    completed = model.complete(images, KEPT_ROWS, DRAWS, rule=RULE, seed=0).tensor
     upper = images.clone()
     upper[:, :, KEPT_ROWS:] = UNKNOWN
     image, small = model.image, model.factors[smallest].image
     columns = [
         ("held-out image", images, image),
-        ("8×8 view", view.tensor, small),
+        ("view", view.tensor, small),
         *_draws("enlarged", enlarged, image),
         ("upper half", upper, image),
         *_draws("completed", completed, image),

@@ -1,9 +1,10 @@
-"""The data sets `emoji` and `noto-emoji`: color images of emoji, 32×32 RGB, for experiments without a download.
+"""Color images of emoji, 32×32 RGB, for experiments without a download, and a model that is trained on them.
 
 - `emoji`: 6,269 images by six vendors, with train and test splits. `render_vendors.py` rendered them from npm packages;
   vendors.py names these packages, their licenses and copyrights, and the folder licenses/ has the texts.
 - `noto-emoji`: 1,511 images in one split. `render.py` rendered them from the font Noto Color Emoji, copyright Google
   Inc., licensed under the SIL Open Font License (OFL.txt).
+- The model `emoji32`: the run of the recipe `emoji32`, exported in half precision.
 """
 
 from __future__ import annotations
@@ -23,11 +24,18 @@ class NotoEmoji:
     """Color images of Noto emoji and flags on white, 32×32 RGB."""
 
 
+@attrs.frozen
+class Emoji32:
+    """Emoji of faces, animals and food at 32×32."""
+
+
 @hookimpl
 def auxar_register_components() -> list[Component]:
-    """Registers the data sets `emoji` and `noto-emoji`. Their `build` returns the path of parquet files."""
+    """Registers the data sets `emoji` and `noto-emoji`, and the model `emoji32`. Their `build` returns paths of files."""
     noto = Path(__file__).parent / "emoji32.parquet"
+    model = Path(__file__).parent / "emoji32"
     return [
         Component(kind="dataset", name="emoji", config=EmojiConfig, build=build),
         Component(kind="dataset", name="noto-emoji", config=NotoEmoji, build=lambda config: noto),
+        Component(kind="model", name="emoji32", config=Emoji32, build=lambda config: model),
     ]
