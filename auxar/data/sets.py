@@ -29,7 +29,7 @@ class ImageSet(Dataset[Tensor], abc.ABC):
         >>> import auxar
         >>> images = auxar.load_images(auxar.load("runs/quickstart"))
         >>> len(images.train), len(images.heldout), images.train[0].shape
-        (1435, 76, torch.Size([3, 32, 32]))
+        (818, 96, torch.Size([3, 32, 32]))
     """
 
     image: ImageSpec
@@ -64,7 +64,7 @@ class ImageSet(Dataset[Tensor], abc.ABC):
             >>> next(batches).shape
             torch.Size([16, 3, 32, 32])
             >>> [len(batch) for batch in images.heldout.shuffled(30, epochs=1)]
-            [30, 30, 16]
+            [30, 30, 30, 6]
         """
         batch_size = as_integer(batch_size, "batch_size", 1)
         total = None

@@ -54,7 +54,7 @@ def list_recipes() -> list[ShippedRecipe]:
 
     Examples:
         >>> [recipe.name for recipe in list_recipes()][:2]
-        ['quickstart', 'grayscale_cifar10']
+        ['quickstart', 'emoji32']
     """
     return [_described(name, path) for name, path in _files().items()]
 
