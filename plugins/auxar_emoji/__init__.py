@@ -31,7 +31,7 @@ class Emoji32:
 
 @hookimpl
 def auxar_register_components() -> list[Component]:
-    """Registers the data sets `emoji` and `noto-emoji`, and the model `emoji32`. Their `build` returns paths of files."""
+    """Registers the data sets `emoji` and `noto-emoji`, and the model `emoji32`. Each `build` returns a path."""
     noto = Path(__file__).parent / "emoji32.parquet"
     model = Path(__file__).parent / "emoji32"
     return [
