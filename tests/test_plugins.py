@@ -299,7 +299,7 @@ def test_the_list_tells_kinds_providers_options_types_and_defaults(thin, capsys)
     assert lines[start + 2] == "    engine: EngineChoice = 'auto'"
     heads = [line.split(" ")[0] for line in lines if not line.startswith(" ")]
     assert heads == sorted(heads)
-    assert set(heads) == {"dataset", "decoder", "embedding", "engine", "head", "prior", "sampler", "view"}
+    assert set(heads) == {"dataset", "decoder", "embedding", "engine", "head", "model", "prior", "sampler", "view"}
 
 
 # Trust in the plugin files of a recipe

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from helpers.tiny_runs import PROJECT
 from PIL import Image
 
 import auxar_emoji
@@ -176,7 +177,7 @@ def test_each_vendors_license_is_beside_the_data_and_in_the_documentation(vendor
         start.get(vendor.license, "Permission is hereby"),
     ):
         assert part in text
-    page = (FOLDER.parents[1] / "docs" / "emoji.md").read_text()
+    page = (PROJECT / "docs" / "emoji.md").read_text()
     row = next(line for line in page.splitlines() if line.startswith(f"| `{vendor.name}` "))
     for part in (f"`{vendor.package}` {vendor.version}", vendor.license, vendor.notice, vendor.license_file):
         assert part in row
