@@ -154,7 +154,7 @@ class Measurements:
     """All measurements."""
 
     models: dict[str, MeasuredModel] = attrs.Factory(dict)
-    """By the name of the recipe."""
+    """The measured models, each under the name of its recipe."""
     differences: list[Difference] = attrs.Factory(list)
     curves: list[TrainingCurve] = attrs.Factory(list)
     sheets: list[Sheet] = attrs.Factory(list)

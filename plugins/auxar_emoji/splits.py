@@ -15,7 +15,7 @@ import torch
 from auxar_emoji.catalog import Emoji
 
 EQUAL = 2.0
-"""Of images at a smaller distance from each other, only the first is kept."""
+"""The distance below which two images count as equal: only the first of them is kept."""
 SIMILAR = 3.0
 """An emoji with an image at a smaller distance from an image of another emoji is not held out."""
 TEST = 20
