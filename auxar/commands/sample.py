@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
+import attrs
+
 from auxar.arguments import as_path, described
 from auxar.commands.opening import TrainedRun, open_trained
 from auxar.distributed.joining import working_together
@@ -16,6 +18,7 @@ from auxar.files import read_json
 from auxar.generation.conditional import Given, draw_given_to_folder
 from auxar.generation.inputs import GivenRequest, read_given
 from auxar.generation.samples import check_samples, sample_to_folder
+from auxar.interfaces.request import DrawRule
 from auxar.interfaces.rule_use import FLAG, RECIPE, Spelling, check_rule
 from auxar.recipe.building import own_sampler
 from auxar.recipe.options import sampling_options, sets
@@ -58,7 +61,7 @@ def sample(
         >>> import auxar
         >>> folder = auxar.sample("runs/quickstart", images=2, rule="map", seed=7)
         >>> folder.as_posix(), (folder / "samples.png").is_file()
-        ('runs/quickstart/samples/map-seed7', True)
+        ('runs/quickstart/samples/map-min_weight0.2-seed7', True)
     """
     with working_together() as processes:
         with processes.agreeing() as facts:
@@ -102,9 +105,16 @@ def sample(
 
 
 def _name(request: GivenRequest | None, run: TrainedRun) -> str:
-    """The name of the default folder of the drawn images, in the folder of the run's samples."""
+    """The name of the default folder of the drawn images, in the folder of the run's samples.
+
+    It contains the rule, the options of the rule that are not its defaults, and the seed, so that draws with other
+    options do not replace these.
+    """
     kind = "" if request is None else "completed-" if request.keep is not None else f"given-depth{request.stage + 1}-"
-    return f"{kind}{run.recipe.sampling.rule}-seed{run.recipe.sampling.seed}"
+    sampling = run.recipe.sampling
+    rule, usual = attrs.asdict(sampling.draw_rule()), attrs.asdict(DrawRule(sampling.rule))
+    options = [f"-{key}{value}" for key, value in rule.items() if value != usual[key]]
+    return f"{kind}{sampling.rule}{''.join(options)}-seed{sampling.seed}"
 
 
 def _log_agreement(folder: Path, given: Given) -> None:

@@ -73,7 +73,8 @@ class Figures:
         self.specs = model.specs
         self.of_rules = _figures_of_rules(model)
         rule = config.draw_rule()
-        self.min_weight = rule.min_weight if usual_min_weight(rule.name, rule.reduction) else USUAL_MIN_WEIGHT
+        draws_exactly = not (rule.min_weight or usual_min_weight(rule.name, rule.reduction))
+        self.min_weight = USUAL_MIN_WEIGHT if draws_exactly else rule.min_weight
         """The `min_weight` of the figures of rules: that of the recipe, unless its rule draws exact samples."""
         self.device = device_of(model)
 

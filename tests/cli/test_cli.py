@@ -468,10 +468,19 @@ def test_sample_takes_number_rule_seed_and_place(finished, tmp_path, capsys):
     assert (tmp_path / "first" / "growth.png").is_file()
 
 
-def test_samples_go_into_the_run_under_rule_and_seed(finished, capsys):
-    assert main(["sample", str(finished), "-n", "1", "--rule", "map", "--seed", "2"]) == 0
-    assert capsys.readouterr().out == f"{finished / 'samples' / 'map-seed2'}\n"
-    assert [file.name for file in (finished / "samples" / "map-seed2" / "images").iterdir()] == ["000000.png"]
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ("--rule map --seed 2", "map-seed2"),
+        ("--rule map --seed 2 --min-weight 0.05", "map-seed2"),
+        ("--rule map --seed 2 --min-weight 0.25", "map-min_weight0.25-seed2"),
+        ("--rule reduced --reduction 0.5 --min-weight 0 --seed 2", "reduced-reduction0.5-min_weight0.0-seed2"),
+    ],
+)
+def test_samples_go_into_the_run_under_rule_options_and_seed(finished, options, name, capsys):
+    assert main(["sample", str(finished), "-n", "1", *options.split()]) == 0
+    assert capsys.readouterr().out == f"{finished / 'samples' / name}\n"
+    assert [file.name for file in (finished / "samples" / name / "images").iterdir()] == ["000000.png"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -19,10 +20,10 @@ from auxar.cli import main
 from auxar.data import load_images
 from auxar.errors import UserError
 from auxar.files import read_json
-from auxar.generation.figures import are_drawn
+from auxar.generation.figures import Figures, are_drawn
 from auxar.generation.sheets import labeled, sheet, sheet_columns
 from auxar.interfaces import DrawRule, ImageSpec, SampleRequest
-from auxar.recipe import load_recipe
+from auxar.recipe import SamplingConfig, load_recipe
 from auxar.recipe.building import build_model
 from auxar_samplers import AutoSampler
 
@@ -246,3 +247,20 @@ def test_the_sheet_of_held_out_images_shows_the_first_of_them(drawn, images):
     shown, samples = (Image.open(drawn / "samples" / name) for name in ("heldout.png", "samples.png"))
     assert shown.size == samples.size
     assert np.array_equal(np.asarray(shown), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("rule", "used"),
+    [
+        (DrawRule("ancestral"), 0.05),
+        (DrawRule("reduced", reduction=0), 0.05),
+        (DrawRule("reduced", reduction=0, min_weight=0.25), 0.25),
+        (DrawRule("map", min_weight=0), 0),
+        (DrawRule("reduced", min_weight=0.25), 0.25),
+    ],
+)
+def test_figures_of_rules_use_the_min_weight_of_the_recipe_unless_it_draws_exact_samples(drawn, rule, used):
+    model = auxar.load(drawn).chain
+    config = SamplingConfig(**{"rule" if key == "name" else key: value for key, value in attrs.asdict(rule).items()})
+    none = torch.empty(0, *model.image.shape)
+    assert Figures(model, AutoSampler(), config, 1, none, None, flip=False).min_weight == used
