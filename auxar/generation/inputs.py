@@ -17,7 +17,7 @@ from auxar.data.conversion import Preparation, read_file
 from auxar.errors import UserError, one_line
 from auxar.files import FILE, FOLDER, entries, kind, nearest_path
 from auxar.generation.conditional import Given, check_stage
-from auxar.generation.pictures import mask_values, picture_values, view_values
+from auxar.generation.pictures import WrongColors, mask_values, picture_values, view_values
 from auxar.generation.sheets import can_be_shown
 from auxar.interfaces import ImageSpec, Known, Prior
 from auxar.recipe import DataConfig, Recipe
@@ -79,7 +79,12 @@ def read_given(request: GivenRequest, recipe: Recipe, model: Prior) -> Given:
     depth = request.stage + 1
     if request.as_view:
         return Given(names, depth, read_views(files, model.specs[depth]), None)
-    images = read_images(files, recipe.image, recipe.data)
+    try:
+        images = read_images(files, recipe.image, recipe.data)
+    except WrongColors as error:
+        if recipe.image.channels == 3 and model.specs[depth].channels == 1:
+            raise UserError(f"{error}; to draw colors for a gray picture, add --as-view") from None
+        raise
     return Given(names, depth, model.views(images, depth)[depth], images)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,6 +27,12 @@ DRAWS = 3
 KEPT_ROWS = 16
 RULE = auxar.DrawRule("reduced", reduction=0.6, min_weight=0.01)
 """The rule of the recipe emoji32."""
+COLORS = "emoji32_color"
+COLORED = (6, 20, 36, 54, 72, 108, 120)
+"""Numbers of the held-out images that are colored."""
+COLORINGS = 6
+COLOR_RULE = auxar.DrawRule("reduced", reduction=1.0)
+"""The rule of the recipe emoji32_color."""
 SMILEYS = auxar.DrawRule("map", min_weight=0.2)
 """The rule of the recipe quickstart."""
 UNKNOWN = 128
@@ -42,6 +49,7 @@ def main() -> None:
     save(model.sample(64, rule="ancestral", seed=0).sheet(columns=16, zoom=2), f"{MODEL}-exact.png")
     save(given_images(model), f"{MODEL}-given.png")
     save(nearest_images(), f"{MODEL}-nearest.png")
+    save(colorings(auxar.load(COLORS)), f"{COLORS}-given.png")
     if options.quickstart:
         smileys = auxar.load(options.quickstart).sample(16, rule=SMILEYS, seed=0)
         save(smileys.sheet(columns=16, zoom=2), "quickstart.png")
@@ -49,8 +57,7 @@ def main() -> None:
 
 def given_images(model: auxar.ImageModel) -> Image.Image:
     """A sheet of held-out images with their 8×8 views, enlargements of these, their upper halves, and completions."""
-    heldout = dict(auxar.load_images(model).heldout.every(1, 0, max(SHOWN) + 1))
-    images = torch.stack([heldout[number] for number in SHOWN])
+    images = heldout_images(model, SHOWN)
     smallest = len(model.factors) - 1
     view = model.views(images)[smallest]
     enlarged = model.draw_given(view, smallest, DRAWS, rule=RULE, seed=0).tensor
@@ -66,6 +73,25 @@ def given_images(model: auxar.ImageModel) -> Image.Image:
         *_draws("completed", completed, image),
     ]
     return labeled([(batch, spec) for _, batch, spec in columns], [title for title, _, _ in columns], zoom=3)
+
+
+def colorings(model: auxar.ImageModel) -> Image.Image:
+    """A sheet of held-out images with their gray views, and colorings of these."""
+    images = heldout_images(model, COLORED)
+    (_, gray) = model.views(images)
+    colored = model.colorize(images, COLORINGS, rule=COLOR_RULE, seed=0).tensor
+    columns = [
+        ("held-out image", images, model.image),
+        ("view", gray.tensor, model.factors[1].image),
+        *_draws("colored", colored, model.image),
+    ]
+    return labeled([(batch, spec) for _, batch, spec in columns], [title for title, _, _ in columns], zoom=3)
+
+
+def heldout_images(model: auxar.ImageModel, numbers: Sequence[int]) -> Tensor:
+    """The held-out images with these numbers: int64, (b, c, h, w)."""
+    found = dict(auxar.load_images(model).heldout.every(1, 0, max(numbers) + 1))
+    return torch.stack([found[number] for number in numbers])
 
 
 def _draws(title: str, draws: Tensor, image: auxar.ImageSpec) -> list[tuple[str, Tensor, auxar.ImageSpec]]:

@@ -1,10 +1,10 @@
-"""Color images of emoji, 32×32 RGB, for experiments without a download, and a model that is trained on them.
+"""Color images of emoji, 32×32 RGB, for experiments without a download, and models that are trained on them.
 
 - `emoji`: 6,269 images by six vendors, with train and test splits. `render_vendors.py` rendered them from npm packages;
   vendors.py names these packages, their licenses and copyrights, and the folder licenses/ has the texts.
 - `noto-emoji`: 1,511 images in one split. `render.py` rendered them from the font Noto Color Emoji, copyright Google
   Inc., licensed under the SIL Open Font License (OFL.txt).
-- The model `emoji32`: the run of the recipe `emoji32`, exported in half precision.
+- The models `emoji32` and `emoji32_color`: the runs of the recipes of these names, exported in half precision.
 """
 
 from __future__ import annotations
@@ -29,13 +29,20 @@ class Emoji32:
     """Emoji of faces, animals and food at 32×32."""
 
 
+@attrs.frozen
+class Emoji32Color:
+    """Colors of emoji of faces, animals and food at 32×32, given gray images."""
+
+
 @hookimpl
 def auxar_register_components() -> list[Component]:
-    """Registers the data sets `emoji` and `noto-emoji`, and the model `emoji32`. Each `build` returns a path."""
-    noto = Path(__file__).parent / "emoji32.parquet"
-    model = Path(__file__).parent / "emoji32"
+    """Registers the data sets `emoji` and `noto-emoji`, and the trained models. Each `build` returns a path."""
+    folder = Path(__file__).parent
     return [
         Component(kind="dataset", name="emoji", config=EmojiConfig, build=build),
-        Component(kind="dataset", name="noto-emoji", config=NotoEmoji, build=lambda config: noto),
-        Component(kind="model", name="emoji32", config=Emoji32, build=lambda config: model),
+        Component(kind="dataset", name="noto-emoji", config=NotoEmoji, build=lambda config: folder / "emoji32.parquet"),
+        Component(kind="model", name="emoji32", config=Emoji32, build=lambda config: folder / "emoji32"),
+        Component(
+            kind="model", name="emoji32_color", config=Emoji32Color, build=lambda config: folder / "emoji32_color"
+        ),
     ]

@@ -291,6 +291,14 @@ def test_files_that_are_not_the_view(refused, tmp_path, stage, content, message)
     assert refused("--given", path, "--stage", stage, "--as-view").startswith(message.format(path=path))
 
 
+def test_a_gray_picture_for_a_gray_view_needs_as_view(refused, tmp_path):
+    path = tmp_path / "gray.png"
+    Image.new("L", (8, 8)).save(path)
+    hint = "; to draw colors for a gray picture, add --as-view"
+    assert refused("--given", path, "--stage", "1").endswith(hint)
+    assert hint not in refused("--given", path, "--stage", "0")
+
+
 def test_colors_for_a_model_of_grays(refused, bare, pictures):
     message = refused("--given", pictures / "000.png", "--keep", "3", run=bare)
     assert message == f"--given {pictures / '000.png'} is in color; a grayscale image is expected"
