@@ -15,6 +15,7 @@ Functions (the first six are also commands; `write_views`, `list_recipes`, `list
     figures         draws the paper's figures with a run's model
     compare         compares the held-out bits/dim of runs
     export          writes a small, complete folder of a finished run, to share it
+    integers        converts a finished run to integers, whose results are the same on every machine
     write_views     writes the images of a recipe's data set at a depth of its chain, as another recipe's data
     load            loads the trained model of a run, or a model that comes trained, as an `ImageModel`
     build           builds the untrained `ImageModel` of a recipe, for a training loop of your own
@@ -94,6 +95,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.commands.evaluate import evaluate
     from auxar.commands.export import export
     from auxar.commands.figures import figures
+    from auxar.commands.integers import integers
     from auxar.commands.models import ShippedModel, list_models
     from auxar.commands.sample import sample
     from auxar.commands.views import write_views
@@ -208,6 +210,7 @@ __all__ = [
     "factor_costs",
     "figures",
     "hookimpl",
+    "integers",
     "list_models",
     "list_recipes",
     "load",
@@ -250,6 +253,7 @@ _MODULES = {
     "compare": "commands.compare",
     "evaluate": "commands.evaluate",
     "export": "commands.export",
+    "integers": "commands.integers",
     "factor_costs": "recipe.cost",
     "figures": "commands.figures",
     "hookimpl": "plugins",

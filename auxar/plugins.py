@@ -33,7 +33,7 @@ GROUP = "auxar"
 """The group of entry points of plugins."""
 # A plugin's code may raise any exception, and a script that was made a plugin may call `sys.exit`.
 _FAILURES = (Exception, SystemExit)
-Kind = Literal["view", "prior", "embedding", "decoder", "head", "sampler", "engine", "dataset", "model"]
+Kind = Literal["view", "prior", "embedding", "decoder", "head", "sampler", "engine", "dataset", "model", "arithmetic"]
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
@@ -54,6 +54,7 @@ class Component:
     - engine: `build(config) -> auxar_samplers.engines.Engine`
     - dataset: `build(config) -> pathlib.Path`, a parquet file, a folder of parquet files or a folder of images
     - model: `build(config) -> pathlib.Path`, the folder of a run with all factors trained, which auxar only reads
+    - arithmetic: `build(config) -> auxar.interfaces.Arithmetic`
 
     The `build` of a data set or a model is called only by commands that read it, and processes may call it at the same
     time. If it writes files, it uses `cached_folder`. A model comes trained: commands accept its name in place of a

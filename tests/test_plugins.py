@@ -119,7 +119,7 @@ def test_a_file_that_fails_is_named(tmp_path, body, message):
         (
             "@attrs.frozen\nclass C: pass\n@hookimpl\ndef auxar_register_components():\n"
             "    return [Component('views', 'x', C, C)]",
-            "kind: 'views' is unknown; did you mean 'view'? (known: dataset, decoder, embedding, engine, head, model, ",
+            "kind: 'views' is unknown; did you mean 'view'? (known: arithmetic, dataset, decoder, embedding, engine, ",
         ),
         (
             "@hookimpl\ndef auxar_register_components(): return [Component('view', 'x', dict, dict)]",
@@ -299,7 +299,8 @@ def test_the_list_tells_kinds_providers_options_types_and_defaults(thin, capsys)
     assert lines[start + 2] == "    engine: EngineChoice = 'auto'"
     heads = [line.split(" ")[0] for line in lines if not line.startswith(" ")]
     assert heads == sorted(heads)
-    assert set(heads) == {"dataset", "decoder", "embedding", "engine", "head", "model", "prior", "sampler", "view"}
+    kinds = {"arithmetic", "dataset", "decoder", "embedding", "engine", "head", "model", "prior", "sampler", "view"}
+    assert set(heads) == kinds
 
 
 # Trust in the plugin files of a recipe

@@ -24,6 +24,7 @@ COMMANDS = (
     "recipes",
     "models",
     "export",
+    "integers",
     "schema",
     "plugins",
     "new-plugin",

@@ -84,6 +84,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--seed", type=integer, metavar="S", help="seed of the noise")
     parser.add_argument("--batch-size", type=integer, metavar="B", help="number of images drawn at once")
     parser.add_argument("--sampler", metavar="NAME", help="name of a sampler (see `auxar plugins`)")
+    parser.add_argument(
+        "--arithmetic",
+        metavar="NAME",
+        help="float (default), or integer: draw with the integers that `auxar integers` made, which give the same "
+        "images on every machine",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help=OUT)
     add_settings(parser, "sampling.images=64 or, with --given, data.resize=cover")
     add_trust(parser)
@@ -108,6 +114,7 @@ def _sample(options: argparse.Namespace) -> Result:
         sampler=options.sampler,
         settings=options.settings,
         out=options.out,
+        arithmetic=options.arithmetic,
         trust_plugins=options.trust_plugins,
     )
     return Result([str(folder)], {"folder": str(folder), **read_json(folder / "samples.json")})

@@ -15,9 +15,9 @@ from auxar.interfaces import Prior
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.options import check_settings
+from auxar.runs.arithmetic import model_in
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import open_run, run_facts
-from auxar.runs.weights import trained_model
 
 
 @attrs.frozen
@@ -41,6 +41,7 @@ def open_trained(
     settings: Sequence[str],
     *allowed: str,
     sampling: Mapping[str, Any] | None = None,
+    arithmetic: str | None = None,
     trust_plugins: bool,
 ) -> TrainedRun:
     """Opens a trained run. `settings` may set keys of [sampling] and the `allowed` keys of its recipe.
@@ -51,7 +52,7 @@ def open_trained(
     folder = as_path(path, "path")
     check_settings(settings, "sampling.", *allowed)
     run, recipe, registry = open_run(folder, settings, sampling=sampling, trust_plugins=trust_plugins)
-    model = trained_model(run, recipe, registry)
+    model = model_in(run, recipe, registry, arithmetic)
     accelerator = make_accelerator(recipe.training.precision, run.path)
     model.eval().to(accelerator.device)
     return TrainedRun(run, recipe, registry, model, accelerator)

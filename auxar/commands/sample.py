@@ -22,6 +22,7 @@ from auxar.interfaces.request import DrawRule
 from auxar.interfaces.rule_use import FLAG, RECIPE, Spelling, check_rule
 from auxar.recipe.building import own_sampler
 from auxar.recipe.options import sampling_options, sets
+from auxar.runs.arithmetic import FLOAT
 from auxar.runs.lock import holding_for_all
 
 logger = logging.getLogger("auxar")
@@ -44,6 +45,7 @@ def sample(
     sampler: str | None = None,
     settings: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
+    arithmetic: str | None = None,
     trust_plugins: bool = False,
 ) -> Path:
     """Draws images from a run's model, writes them to a folder and returns its path.
@@ -53,7 +55,8 @@ def sample(
     default. `settings` are `key=value` strings that set keys of the recipe's [sampling], and with `given` also
     `data.crop` and `data.resize`. An argument that is not None takes precedence over `settings` and over the recipe. If
     `rule` is another rule than the recipe's, the defaults of `reduction` and `min_weight` are those of the rule. `out`
-    is the folder; the default is a folder in RUN/samples or, for a model that comes trained, in ./NAME/samples.
+    is the folder; the default is a folder in RUN/samples or, for a model that comes trained, in ./NAME/samples. With
+    `arithmetic="integer"`, images are drawn with the integers that `auxar.integers` made.
 
     Raises `UserError` if the rule has an option that changes nothing for any head of the drawn factors.
 
@@ -83,7 +86,9 @@ def sample(
                 }
             )
             allowed = () if given is None else ("data.crop", "data.resize")
-            run = open_trained(path, settings, *allowed, sampling=options, trust_plugins=trust_plugins)
+            run = open_trained(
+                path, settings, *allowed, sampling=options, arithmetic=arithmetic, trust_plugins=trust_plugins
+            )
             if not run.recipe.sampling.images:
                 raise UserError("sampling.images (-n) is 0: expected at least 1")
             content = None if given is None else read_given(given, run.recipe, run.model)
@@ -91,7 +96,7 @@ def sample(
             keys = ("rule", "temperature", "min_weight")
             spelling = Spelling(FLAG, {key: RECIPE for key in keys if key not in options})
             check_rule(run.model, run.recipe.sampling.draw_rule(), from_depth=depth, spelling=spelling)
-            folder = run.folder.output.samples / _name(given, run) if out is None else as_path(out, "out")
+            folder = run.folder.output.samples / _name(given, run, arithmetic) if out is None else as_path(out, "out")
             facts |= {"command": "sample", "--out": os.path.abspath(folder), **run.facts}
             facts["the given images"] = None if content is None else content.digest
         with holding_for_all(folder, processes, check_samples):
@@ -104,7 +109,7 @@ def sample(
     return folder
 
 
-def _name(request: GivenRequest | None, run: TrainedRun) -> str:
+def _name(request: GivenRequest | None, run: TrainedRun, arithmetic: str | None) -> str:
     """The name of the default folder of the drawn images, in the folder of the run's samples.
 
     It contains the rule, the options of the rule that are not its defaults, and the seed, so that draws with other
@@ -113,6 +118,8 @@ def _name(request: GivenRequest | None, run: TrainedRun) -> str:
     kind = "" if request is None else "completed-" if request.keep is not None else f"given-depth{request.stage + 1}-"
     sampling = run.recipe.sampling
     rule, usual = attrs.asdict(sampling.draw_rule()), attrs.asdict(DrawRule(sampling.rule))
+    if arithmetic not in (None, FLOAT):
+        kind = f"{arithmetic}-{kind}"
     options = [f"-{key}{value}" for key, value in rule.items() if value != usual[key]]
     return f"{kind}{sampling.rule}{''.join(options)}-seed{sampling.seed}"
 

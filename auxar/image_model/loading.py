@@ -11,18 +11,25 @@ from auxar.arguments import as_path
 from auxar.files import read_checksum
 from auxar.image_model.devices import chosen_device
 from auxar.image_model.model import ImageModel
+from auxar.runs.arithmetic import model_in
 from auxar.runs.history import Origin
 from auxar.runs.opening import open_run
-from auxar.runs.weights import trained_model
 
 
-def load(path: str | PathLike[str], device: str | torch.device = "auto", *, trust_plugins: bool = False) -> ImageModel:
+def load(
+    path: str | PathLike[str],
+    device: str | torch.device = "auto",
+    *,
+    arithmetic: str | None = None,
+    trust_plugins: bool = False,
+) -> ImageModel:
     """Loads the trained model of a run, with its averaged weights, in evaluation mode.
 
     `path` is the folder of the run, such as "runs/quickstart", the result of `auxar.run`, or the name of a model that
     comes trained (`list_models`). `device` is "cpu", "cuda", "cuda:N" or "auto", which is a GPU if PyTorch finds one
-    with CUDA (or ROCm), and otherwise the CPU. Plugin files of the run are code; they are run only if `trust_plugins`
-    is True.
+    with CUDA (or ROCm), and otherwise the CPU. With `arithmetic="integer"`, the model computes with the integers that
+    `auxar.integers` made, with the same results on every machine. Plugin files of the run are code; they are run only
+    if `trust_plugins` is True.
 
     Raises `UserError` if `path` is not the folder of a run, if the weights of a factor are missing, damaged or from
     another model, if the device does not exist, or if the run has plugin files and `trust_plugins` is False.
@@ -39,7 +46,7 @@ def load(path: str | PathLike[str], device: str | torch.device = "auto", *, trus
     folder = as_path(path, "path")
     place = chosen_device(device)
     run, recipe, registry = open_run(folder, trust_plugins=trust_plugins)
-    chain = trained_model(run, recipe, registry).eval()
+    chain = model_in(run, recipe, registry, arithmetic).eval()
     where = run.model or os.path.abspath(run.path)
     origins = {name: Origin(where, read_checksum(run.weights(name))) for name in recipe.factor_names}
     return ImageModel(chain, recipe, registry, origins).to(place)

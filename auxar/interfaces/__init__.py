@@ -6,8 +6,9 @@ to [-1, 1]. Log-likelihoods of images are in nats, with shape (b,). Each class i
 implement the abstract classes and do not subclass the concrete ones.
 """
 
+from auxar.interfaces.arithmetic import Arithmetic, Converted
 from auxar.interfaces.decoder import Decoder
-from auxar.interfaces.embedding import Embedding
+from auxar.interfaces.embedding import Embedding, NetworkEmbedding
 from auxar.interfaces.factor import Factor
 from auxar.interfaces.head import Head, RestrictableHead
 from auxar.interfaces.image import INTEGER_DTYPES, MOST_LEVELS, MOST_SIDE, ImageSpec, Interval, mark, scale
@@ -30,8 +31,10 @@ __all__ = [
     "MOST_LEVELS",
     "MOST_SIDE",
     "RULES",
+    "Arithmetic",
     "ByChannel",
     "CausalNetwork",
+    "Converted",
     "Decoder",
     "DrawRule",
     "DrawnPixels",
@@ -42,6 +45,7 @@ __all__ = [
     "ImageSpec",
     "Interval",
     "Known",
+    "NetworkEmbedding",
     "PixelSource",
     "Prior",
     "PriorFactor",

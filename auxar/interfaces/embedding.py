@@ -6,7 +6,7 @@ import abc
 
 from torch import Tensor, nn
 
-from auxar.interfaces.image import ImageSpec
+from auxar.interfaces.image import ImageSpec, mark, scale
 
 
 class Embedding(nn.Module, abc.ABC):
@@ -32,3 +32,26 @@ class Embedding(nn.Module, abc.ABC):
 
     def initialize(self, view: Tensor) -> None:
         """Initializes the weights from a batch of views. The default does nothing."""
+
+
+class NetworkEmbedding(Embedding):
+    """An embedding that encodes the view as a network's input, like a `CausalNetwork`, and computes features from it.
+
+    Unlike other embeddings, it can be converted to integer arithmetic, if its layers can.
+    """
+
+    marks_pixels: bool = False
+    """Whether `encode` appends a channel of ones, which distinguishes pixels from zero padding."""
+
+    @abc.abstractmethod
+    def features(self, view: Tensor) -> Tensor:
+        """Computes the features, shape (b, features_channels, image.height, image.width), from an encoded view."""
+
+    def encode(self, view: Tensor) -> Tensor:
+        """Scales integers (b, c, h, w) to [-1, 1] and, if `marks_pixels` is true, appends a channel of ones."""
+        scaled = scale(view, self.view.levels, next(self.parameters()).dtype)
+        return mark(scaled) if self.marks_pixels else scaled
+
+    def forward(self, view: Tensor) -> Tensor:
+        self.view.check(view, "view")
+        return self.features(self.encode(view))

@@ -58,6 +58,13 @@ class Head(abc.ABC):
         """
         return None
 
+    def integer_head(self) -> Head | None:
+        """The `IntegerHead` with the same distributions for integer parameters, or None, the default, if there is none.
+
+        Its parameters are those of this head times 2²⁰, rounded.
+        """
+        return None
+
     @abc.abstractmethod
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
         """Draws n pixels: integers, shape (n, c).

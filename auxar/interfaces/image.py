@@ -105,6 +105,17 @@ def mark(scaled: Tensor) -> Tensor:
     return marked.contiguous(memory_format=torch.channels_last)
 
 
+def encode_integers(image: Tensor, levels: int, *, marked: bool) -> Tensor:
+    """Encodes integers (b, c, h, w) as 2x − (levels − 1), in float64. If `marked`, appends a channel of levels − 1.
+
+    Examples:
+        >>> encode_integers(torch.tensor([[[[0, 1, 3]]]]), 4, marked=True).tolist()
+        [[[[-3.0, -1.0, 3.0]], [[3.0, 3.0, 3.0]]]]
+    """
+    scaled = 2 * image.double() - (levels - 1)
+    return torch.cat([scaled, torch.full_like(scaled[:, :1], levels - 1)], dim=1) if marked else scaled
+
+
 @attrs.frozen(eq=False)
 class Interval:
     """Intervals of possible values, from `low` to `high` inclusive.

@@ -7,7 +7,7 @@ import abc
 from torch import Tensor, nn
 
 from auxar.interfaces.head import Head
-from auxar.interfaces.image import ImageSpec, mark, scale
+from auxar.interfaces.image import ImageSpec, encode_integers, mark, scale
 
 
 class CausalNetwork(nn.Module, abc.ABC):
@@ -25,6 +25,8 @@ class CausalNetwork(nn.Module, abc.ABC):
     """The likelihood head, which defines a pixel's distribution given its parameters."""
     marks_pixels: bool = False
     """Whether `encode` appends a channel of ones, which distinguishes pixels from zero padding."""
+    encodes_integers: bool = False
+    """Whether `encode` gives integers: its other results times levels − 1."""
 
     @abc.abstractmethod
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
@@ -38,8 +40,11 @@ class CausalNetwork(nn.Module, abc.ABC):
         """Converts integers (b, c, h, w) to the network's floating-point input.
 
         Each pixel is converted alone and in the same way at every place, because samplers encode single pixels.
-        The default scales to [-1, 1] and, if `marks_pixels` is true, appends a channel of ones: (b, c + 1, h, w).
+        The default scales to [-1, 1] and, if `marks_pixels` is true, appends a channel of ones: (b, c + 1, h, w). If
+        `encodes_integers` is true, all of these are multiplied by levels − 1.
         """
+        if self.encodes_integers:
+            return encode_integers(image, self.image.levels, marked=self.marks_pixels)
         scaled = scale(image, self.image.levels, next(self.parameters()).dtype)
         return mark(scaled) if self.marks_pixels else scaled
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from auxar import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead, UserError, at_most, positive, scale
 from auxar.numerics import categorical, logistic
 from auxar_heads.intervals import only_inside
+from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead
 
 MOST_COMPONENTS = 1024
 # The lower bound of log-scales. Narrower components gain nothing, because at a scale of e⁻⁷ nearly all mass can lie in
@@ -77,6 +78,10 @@ class LogisticMixtureHead(RestrictableHead):
         log_scales = widths.clamp_min(1 / (self.levels - 1)).log().clamp_min(SMALLEST_LOG_SCALE)
         logits, couplings = means.new_zeros(1, self.components), means.new_zeros(self.couplings, self.components)
         return torch.cat([logits, means, log_scales[:, None].expand_as(means), couplings]).flatten()
+
+    def integer_head(self) -> IntegerLogisticMixtureHead:
+        image = ImageSpec(self.channels, height=1, width=1, levels=self.levels)
+        return IntegerLogisticMixtureHead(image, self.components, SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
 
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
         # Few pixels are drawn at a time, so the run time depends on the number of tensor operations.

@@ -12,6 +12,7 @@ from torch import Tensor
 from auxar import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead
 from auxar.numerics import categorical
 from auxar_heads.intervals import only_inside
+from auxar_heads.softmax_frequencies import IntegerSoftmaxHead
 
 
 @attrs.frozen
@@ -51,6 +52,9 @@ class SoftmaxHead(RestrictableHead):
         # Logarithms of the frequencies of all values. One is added to each count, so that no frequency is 0.
         values = rearrange(image.to(torch.int64), "b c h w -> c (b h w)")
         return torch.cat([channel.bincount(minlength=self.levels).double().add(1).log() for channel in values])
+
+    def integer_head(self) -> IntegerSoftmaxHead:
+        return IntegerSoftmaxHead(ImageSpec(self.channels, height=1, width=1, levels=self.levels))
 
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
         logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels)

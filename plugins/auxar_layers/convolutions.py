@@ -41,6 +41,14 @@ class NormalizedLayer(nn.Module):
         found: Tensor = self.direction * (self.gain.view(shape) / norm)
         return found
 
+    def convolve(self, x: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
+        """The convolution of `x` (b, c, h, w) with the layer's weight and bias. `padding` is that of all four sides."""
+        return functional.conv2d(x, self.weight(), self.bias, stride=stride, padding=padding)
+
+    def convolve_transposed(self, x: Tensor, *, stride: int) -> Tensor:
+        """The transposed convolution of `x` (b, c, h, w) with the layer's weight and bias."""
+        return functional.conv_transpose2d(x, self.weight(), self.bias, stride=stride)
+
     def finish(self, output: Tensor) -> Tensor:
         """Returns `output`. In the initializing pass, sets gain and bias from it, and returns it normalized."""
         # In an image of one row, a `CausalConv2d` that reads only rows above has no output to normalize.
@@ -127,7 +135,7 @@ class CausalConv2d(NormalizedLayer):
         left, right = max(0, self.columns[0] - width), max(0, -self.columns[1] - width)
         columns = (left - self.columns[0] - right, right + self.columns[1] - left)
         padded = functional.pad(x, (*columns, self.above[1] - beyond, beyond - self.above[0]))
-        output = functional.conv2d(padded, self.weight(), self.bias, stride=self.stride)
+        output = self.convolve(padded, stride=self.stride)
         if not any(self.first):
             return self.finish(output)
         top, left = min(self.first[0], output.shape[2]), min(self.first[1], output.shape[3])
@@ -150,9 +158,9 @@ class Conv2d(NormalizedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride == 1:
-            return self.finish(functional.conv2d(x, self.weight(), self.bias, padding=1))
+            return self.finish(self.convolve(x, padding=1))
         padded = functional.pad(x, (0, 2, 0, 2))
-        return self.finish(functional.conv2d(padded, self.weight(), self.bias, stride=self.stride))
+        return self.finish(self.convolve(padded, stride=self.stride))
 
 
 class UpsamplingConv2d(NormalizedLayer):
@@ -169,7 +177,7 @@ class UpsamplingConv2d(NormalizedLayer):
         super().__init__((inputs, outputs, factor, factor + sum(overlap)), 1, 1.0)
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
-        wide = functional.conv_transpose2d(x, self.weight(), self.bias, stride=self.factor)
+        wide = self.convolve_transposed(x, stride=self.factor)
         left = self.overlap[0]
         return self.finish(wide[:, :, :height, left : left + width])
 
@@ -186,7 +194,7 @@ class TransposedConv2d(NormalizedLayer):
         super().__init__((inputs, outputs, factor + 1, factor + 1), 1, 1.0)
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
-        found = functional.conv_transpose2d(x, self.weight(), self.bias, stride=self.factor)
+        found = self.convolve_transposed(x, stride=self.factor)
         return self.finish(found[:, :, :height, :width])
 
 
@@ -204,8 +212,7 @@ class Pointwise(NormalizedLayer):
         super().__init__((outputs, sum(inputs) * (2 if activation else 1), 1, 1), 0, initial_deviation)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        x = self.activate(*inputs)
-        return self.finish(functional.conv2d(x, self.weight(), self.bias))
+        return self.finish(self.convolve(self.activate(*inputs)))
 
     def activate(self, *inputs: Tensor) -> Tensor:
         """The concatenated inputs, after concat-ELU if `activation`: the input of the 1×1 convolution."""

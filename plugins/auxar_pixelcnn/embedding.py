@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from auxar import Embedding, ImageSpec, scale
-from auxar.interfaces import mark
+from auxar import ImageSpec
+from auxar.interfaces import NetworkEmbedding
 from auxar_layers.convolutions import Conv2d, TransposedConv2d, data_dependent_initialization
 from auxar_pixelcnn.blocks import ordinary_block
 
@@ -37,13 +37,14 @@ class Group(nn.Module):
         return x
 
 
-class SameSizeEmbedding(Embedding):
+class SameSizeEmbedding(NetworkEmbedding):
     """An embedding for views of the image's size, such as grayscale. It has the layout of PixelCNN++ with one stream.
 
     Three groups of blocks lead down to a quarter of the height and width, and three lead up. The last two groups have
     one more block.
     """
 
+    marks_pixels = True
     weights_version = 2
 
     def __init__(self, view: ImageSpec, image: ImageSpec, *, filters: int, blocks: int, dropout: float) -> None:
@@ -59,9 +60,8 @@ class SameSizeEmbedding(Embedding):
         self.grow = nn.ModuleList(TransposedConv2d(filters, filters) for _ in range(2))
         self.out = Conv2d(filters, filters)
 
-    def forward(self, view: Tensor) -> Tensor:
-        self.view.check(view, "view")
-        x = self.start(mark(scale(view, self.view.levels, self.out.bias.dtype)))
+    def features(self, view: Tensor) -> Tensor:
+        x = self.start(view)
         skips = [x]
         for index, group in enumerate(self.down):
             if index:
@@ -71,7 +71,9 @@ class SameSizeEmbedding(Embedding):
         x = skips.pop()
         for index, group in enumerate(self.up):
             if index:
-                x = self.grow[index - 1](x, *skips[-1].shape[2:])
+                # The next finer resolution has the view's size, halved `2 - index` times and always rounded up.
+                height, width = (-(-side // 2 ** (2 - index)) for side in self.view.shape[1:])
+                x = self.grow[index - 1](x, height, width)
             x = group(x, skips)
         found: Tensor = self.out(x)
         return found
@@ -81,7 +83,7 @@ class SameSizeEmbedding(Embedding):
             self(view)
 
 
-class EnlargingEmbedding(Embedding):
+class EnlargingEmbedding(NetworkEmbedding):
     """An embedding for views that are `factor` times smaller than the image, such as the pyramid (paper, section 4.2).
 
     It has five groups of blocks. The first is followed by downsampling, the third by upsampling to the size of the
@@ -89,6 +91,7 @@ class EnlargingEmbedding(Embedding):
     and the fourth from the first.
     """
 
+    marks_pixels = True
     weights_version = 2
 
     def __init__(
@@ -108,11 +111,10 @@ class EnlargingEmbedding(Embedding):
         self.enlarge = TransposedConv2d(filters, filters, factor=factor)
         self.out = Conv2d(filters, filters)
 
-    def forward(self, view: Tensor) -> Tensor:
-        self.view.check(view, "view")
+    def features(self, view: Tensor) -> Tensor:
         fine: list[Tensor] = []
         coarse: list[Tensor] = []
-        x = self.start(mark(scale(view, self.view.levels, self.out.bias.dtype)))
+        x = self.start(view)
         x = self.shrink(self.first(x, fine))
         x = self.third(self.second(x, coarse), coarse)
         x = self.grow(x, self.view.height, self.view.width)

@@ -226,6 +226,7 @@ ARGUMENTS = {
     "recipes": f"[--json] {OUTPUT} [show] [NAME]",
     "models": f"[-h] [--json] {OUTPUT}",
     "export": f"[--trust-plugins] [--json] {OUTPUT} RUN DIR",
+    "integers": f"[--trust-plugins] [--json] {OUTPUT} RUN",
     "schema": f"[-h] {OUTPUT} [FILE ...]",
     "plugins": f"[-h] [--json] {OUTPUT} [FILE ...]",
     "new-plugin": f"--kind KIND [--out DIR] {OUTPUT} NAME",
@@ -271,7 +272,7 @@ SETTINGS = "--set a=1 b.c=2 --set d=3 --trust-plugins"
 SET = {"settings": ["a=1", "b.c=2", "d=3"], "trust_plugins": True}
 SAMPLED: dict[str, Any] = {
     **dict.fromkeys(["images", "rule", "reduction", "temperature", "min_weight"]),
-    **dict.fromkeys(["batch_size", "seed", "sampler", "out"]),
+    **dict.fromkeys(["batch_size", "seed", "sampler", "out", "arithmetic"]),
     "settings": [],
     "trust_plugins": False,
 }
@@ -308,7 +309,15 @@ SAMPLED: dict[str, Any] = {
             "commands.sample.sample",
             [Path("x"), None],
             {
-                **{"images": 1, "rule": "reduced", "reduction": 2.5, "temperature": 0.5, "seed": -3, "batch_size": 4},
+                **{
+                    "images": 1,
+                    "rule": "reduced",
+                    "reduction": 2.5,
+                    "temperature": 0.5,
+                    "seed": -3,
+                    "arithmetic": None,
+                    "batch_size": 4,
+                },
                 **{"min_weight": 0.1, "sampler": "raster", "out": Path("y"), **SET},
             },
         ),
@@ -345,6 +354,18 @@ SAMPLED: dict[str, Any] = {
         ),
         ("plugins x.py y.py", "plugins.load_plugins", [[Path("x.py"), Path("y.py")]], {}),
         ("new-plugin x --kind view", "scaffold.write_plugin", ["x", "view", Path()], {}),
+        (
+            f"integers x --weights 10 --activations 12 --images 9 {SETTINGS}",
+            "commands.integers.integers",
+            [Path("x")],
+            {"weights": 10, "activations": 12, "images": 9, **SET},
+        ),
+        (
+            "sample x --arithmetic integer",
+            "commands.sample.sample",
+            [Path("x"), None],
+            {**SAMPLED, "arithmetic": "integer"},
+        ),
         ("new-plugin x --kind view --out y", "scaffold.write_plugin", ["x", "view", Path("y")], {}),
     ],
 )

@@ -16,7 +16,7 @@ DrawRule: Any = interfaces.DrawRule
 ImageSpec: Any = interfaces.ImageSpec
 Component: Any = plugins.Component
 RULES = "(known: ancestral, map, reduced)"
-KINDS = "(known: dataset, decoder, embedding, engine, head, model, prior, sampler, view)"
+KINDS = "(known: arithmetic, dataset, decoder, embedding, engine, head, model, prior, sampler, view)"
 
 
 @attrs.frozen

@@ -15,6 +15,7 @@ from torch.nn import functional
 from auxar import CausalNetwork
 from auxar_layers.convolutions import CausalConv2d, Dropout, NormalizedLayer, Pointwise, UpsamplingConv2d
 from auxar_layers.functional import concat_elu, gate
+from auxar_layers.integer_functions import IntegerFunction
 
 FUNCTIONS: dict[Callable[..., Any], str] = {
     concat_elu: "concat_elu",
@@ -29,7 +30,9 @@ FUNCTIONS: dict[Callable[..., Any], str] = {
     operator.sub: "sub",
     operator.mul: "mul",
 }
-"""The supported functions and their names. Each acts on every pixel independently, with channels in dimension 1."""
+"""The supported functions and their names. Each acts on every pixel independently, with channels in dimension 1.
+
+An `IntegerFunction` is supported, too."""
 
 
 def channels_of(static: Tensor) -> int:
@@ -152,7 +155,8 @@ class _Tracer(fx.Tracer):
         super().__init__(autowrap_functions=tuple(FUNCTIONS))
 
     def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(module, NormalizedLayer | Dropout) or super().is_leaf_module(module, module_qualified_name)
+        leaves = NormalizedLayer | Dropout | IntegerFunction
+        return isinstance(module, leaves) or super().is_leaf_module(module, module_qualified_name)
 
 
 def trace(network: CausalNetwork) -> Trace:
@@ -234,6 +238,8 @@ class _Builder:
             if isinstance(module, UpsamplingConv2d) and isinstance(arguments[0], Value):
                 parts = {"layer": module, "bias": module.bias, "arguments": tuple(arguments)}
                 return self._add(str(node.target), "growth", module.bias.shape[0], **parts)
+            if isinstance(module, IntegerFunction):
+                return self._function(module, arguments)
             if isinstance(module, Dropout):
                 found: Value = arguments[0]
                 return found
@@ -274,7 +280,9 @@ class _Builder:
         if function is operator.add and (total := self._sum(*arguments)) is not None:
             return total
         widths = [argument.channels for argument in arguments if isinstance(argument, Value)]
-        if function is concat_elu:
+        if isinstance(function, IntegerFunction):
+            channels = function.channels(*(self._channels(argument) for argument in arguments))
+        elif function is concat_elu:
             channels = 2 * sum(widths)
             if len(widths) < len(arguments):
                 raise NoScheduleError(
@@ -284,9 +292,13 @@ class _Builder:
         else:
             widths += [self._static_channels(argument) for argument in arguments if isinstance(argument, Static)]
             channels = widths[0] // 2 if function is gate else max(widths)
-        value = self._add(FUNCTIONS[function], "function", channels, function=function, arguments=tuple(arguments))
+        name = FUNCTIONS.get(function) or type(function).__name__
+        value = self._add(name, "function", channels, function=function, arguments=tuple(arguments))
         self.functions[key] = value
         return value
+
+    def _channels(self, argument: Any) -> int:
+        return argument.channels if isinstance(argument, Value) else self._static_channels(argument)
 
     def _static_channels(self, static: Static) -> int:
         if self.features is None:

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "functions.h"
+#include "integer_heads.h"
 #include "structures.h"
 
 namespace {
@@ -21,16 +22,6 @@ namespace {
 // matrix products use all threads too, so the team of threads keeps its size. If its size changed from call to call,
 // OpenMP would end and start threads at every change.
 constexpr int64_t PIXELS_PER_THREAD = 8;
-
-// Integer division by a positive divisor, rounded down.
-int64_t quotient(int64_t value, int64_t divisor) {
-    const int64_t towards_zero = value / divisor;
-    return towards_zero - (value % divisor < 0);
-}
-
-struct Interval {
-    int64_t low, high;
-};
 
 int64_t clamp(int64_t value, int64_t low, int64_t high) { return value < low ? low : value > high ? high : value; }
 
@@ -389,6 +380,16 @@ void draw_softmax_double(const void *drawing, const int64_t *places, int64_t cou
                          int64_t *drawn, int64_t threads) {
     draw_pixels<Softmax>(*static_cast<const Drawing *>(drawing), places, count, static_cast<const double *>(parameters),
                          drawn, threads);
+}
+void draw_integer_mixture_double(const void *drawing, const int64_t *places, int64_t count, const void *parameters,
+                                 int64_t *drawn, int64_t threads) {
+    draw_pixels<IntegerMixture>(*static_cast<const Drawing *>(drawing), places, count,
+                                static_cast<const double *>(parameters), drawn, threads);
+}
+void draw_integer_softmax_double(const void *drawing, const int64_t *places, int64_t count, const void *parameters,
+                                 int64_t *drawn, int64_t threads) {
+    draw_pixels<IntegerSoftmax>(*static_cast<const Drawing *>(drawing), places, count,
+                                static_cast<const double *>(parameters), drawn, threads);
 }
 void force(const void *forcing, const int64_t *places, int64_t count, const void *, int64_t *drawn, int64_t) {
     const Forcing &given = *static_cast<const Forcing *>(forcing);

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from auxar import CausalNetwork, PixelSource, UserError
+from auxar_layers.integer_functions import IntegerFunction, IntegerReLU
 from auxar_samplers.compiler.program import (
     Clock,
     Instruction,
@@ -31,6 +32,7 @@ from auxar_samplers.compiler.program import (
 from auxar_samplers.compiler.trace import FUNCTIONS
 from auxar_samplers.engines.base import Engine, UnavailableError, call_back
 from auxar_samplers.engines.native import structures
+from auxar_samplers.engines.native.integers import constants
 from auxar_samplers.engines.native.library import library
 from auxar_samplers.engines.native.sources import described, native_source
 
@@ -164,6 +166,7 @@ class _Run:
         native.parameters = self._address(program.output.values)
         native.drawn, native.image = self._address(drawn), self._address(program.image)
         native.encoded, native.pixels = self._address(encoded), self._address(program.pixels.values)
+        native.mark = network.image.levels - 1 if network.encodes_integers else 1
         native.channels, native.inputs = channels, program.pixels.values.shape[1]
         native.levels = network.image.levels
         native.source_threads = torch.get_num_threads()
@@ -217,6 +220,8 @@ class _Run:
                 made.initial = ctypes.pointer(initial)
             return made
         made.function = self._function(instruction)
+        if isinstance(instruction.function, IntegerFunction) and not isinstance(instruction.function, IntegerReLU):
+            made.constants = ctypes.pointer(self._constants(instruction.function))
         if isinstance(instruction.output, Ring):
             ring = instruction.output
             made.wrapped = ring.before if ring.wraps else 0
@@ -255,8 +260,19 @@ class _Run:
             kind=self._codes["keep"], clock=instruction.clock, operand_count=1, operands=operands, output=output
         )
 
+    def _constants(self, function: IntegerFunction) -> structures.Constants:
+        made, arrays = constants(function)
+        for name, tensor in arrays.items():
+            setattr(made, name, self._address(tensor))
+        self._kept.append(made)
+        return made
+
     def _function(self, instruction: Pointwise) -> int:
-        name = "copy" if instruction.function is identity else FUNCTIONS[instruction.function]
+        name = "copy" if instruction.function is identity else FUNCTIONS.get(instruction.function)
+        if isinstance(instruction.function, IntegerFunction):
+            name = instruction.function.kind
+        if name is None:
+            raise UnavailableError(f"the function {type(instruction.function).__name__} is not supported")
         numbers = sum(isinstance(operand, float | int) for operand in instruction.operands)
         if len(instruction.operands) > self._library.most_operands():
             most = self._library.most_operands()

@@ -13,7 +13,9 @@ from torch import Tensor
 from auxar import DrawSource, ForceSource, Interval, PixelSource, UserError
 from auxar.support import SumWalk
 from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
+from auxar_heads.softmax_frequencies import IntegerSoftmaxHead
 from auxar_samplers.compiler.program import Program
 
 
@@ -42,16 +44,18 @@ class _Fitting:
         _expect("the number of levels", source.levels, self.levels)
         places, count, channels = self.images
         head = source.head
-        assert isinstance(head, LogisticMixtureHead | SoftmaxHead)
+        assert isinstance(head, LogisticMixtureHead | SoftmaxHead | IntegerLogisticMixtureHead | IntegerSoftmaxHead)
         _expect(
             "the shape (height · width + 1, images, channels)", (*source.uniforms.shape[:2], head.channels), self.images
         )
-        if isinstance(head, SoftmaxHead):
+        if isinstance(head, SoftmaxHead | IntegerSoftmaxHead):
             parameters, noise = channels * source.levels, channels
         else:
             # The library computes this number from the number of components and does not read `head.parameter_count`.
             parameters = head.components * (1 + 2 * channels + channels * (channels - 1) // 2)
             noise = 1 + channels if source.walk is None else 2 * channels
+            if isinstance(head, IntegerLogisticMixtureHead):
+                noise = channels
         _expect("the number of parameters of a pixel", parameters, self.parameters)
         self.tensor("the random numbers", source.uniforms, (places, count, noise), torch.float64)
         if source.limits is not None:

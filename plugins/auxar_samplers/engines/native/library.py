@@ -29,7 +29,8 @@ from auxar_samplers.engines.native.structures import differing
 
 logger = logging.getLogger("auxar")
 
-SOURCES = tuple(Path(__file__).parent / name for name in ("program.cpp", "drawing.cpp", "functions.h", "structures.h"))
+FILES = ("program.cpp", "drawing.cpp", "functions.h", "integer_heads.h", "structures.h")
+SOURCES = tuple(Path(__file__).parent / name for name in FILES)
 # -fno-math-errno and -fno-trapping-math let the compiler vectorize loops with rounding and comparisons. Unlike
 # -ffast-math, they do not change the order of sums.
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-shared")

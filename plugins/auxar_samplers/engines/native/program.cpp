@@ -7,6 +7,7 @@
 
 #include <omp.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -24,10 +25,16 @@ constexpr int VECTOR_BYTES = 32, TILE_ROWS = 4, PANEL_VECTORS = 3;
 
 enum InstructionKind : int32_t { POINTWISE, PRODUCT, KEEP };
 enum OperandKind : int32_t { RING, SCRATCH, TABLE, NUMBER };
-enum Function : int32_t { COPY, CONCAT_ELU, GATE, ELU, RELU, SIGMOID, TANH, NEG, ADD, SUB, MUL };
+enum Function : int32_t {
+    COPY, CONCAT_ELU, GATE, ELU, RELU, SIGMOID, TANH, NEG, ADD, SUB, MUL,
+    REQUANTIZE, INTEGER_SUM, INTEGER_PRODUCT, INTEGER_ELU, INTEGER_CONCAT_ELU, INTEGER_SIGMOID, INTEGER_TANH,
+    INTEGER_GATE
+};
 // The names of the enumerators above, in the same order. Python looks up their values by these names.
 const char *const NAMES[] = {"pointwise product keep", "ring scratch table number",
-                             "copy concat_elu gate elu relu sigmoid tanh neg add sub mul"};
+                             "copy concat_elu gate elu relu sigmoid tanh neg add sub mul "
+                             "requantize integer_sum integer_product integer_elu integer_concat_elu integer_sigmoid "
+                             "integer_tanh integer_gate"};
 
 namespace {
 
@@ -46,6 +53,8 @@ T *locate(const Operand &operand, const int64_t *positions, const int64_t *place
     if (operand.kind == SCRATCH) return base;
     return base + modulo(positions[operand.clock] - operand.delay, operand.capacity) * operand.channels;
 }
+
+constexpr double SIGMOID_ONE = 1 << 15;  // the number 1 in the table of the sigmoid
 
 template <class T> T elu(T x) { return x > T(0) ? x : expm1_of(x); }
 template <class T> T sigmoid(T x) { return T(1) / (T(2) + expm1_of(-x)); }
@@ -68,10 +77,79 @@ void combine(T *out, int64_t count, const T *a, const Operand &left, const T *b,
     else each(out, count, [&](int64_t i) { return function(a[i], b[i]); });
 }
 
+// The value of a table at x, which continues with its last value. Negative numbers give the first value.
+double lookup(const Constants &constants, double x) {
+    const double last = static_cast<double>(constants.table_size - 1);
+    return constants.table[static_cast<int64_t>(x < 0 ? 0 : x > last ? last : x)];
+}
+
+double sigmoid_of(const Constants &constants, double x) {
+    const double found = lookup(constants, std::fabs(x));
+    return x < 0 ? SIGMOID_ONE - found : found;
+}
+
+// A number times 2 to the power -shift, rounded to the nearest integer, halves upwards, and limited.
+double limited(const Constants &constants, double x) {
+    const double scaled = x * constants.scale, found = constants.rounds ? std::floor(scaled + 0.5) : scaled;
+    return found < -constants.limit ? -constants.limit : found > constants.limit ? constants.limit : found;
+}
+
+// Applies a function of integers. All numbers that occur are integers below 2^53, or such integers times a power of two,
+// so double arithmetic is exact.
+void apply_to_integers(const Instruction &instruction, double *out, double *const *in) {
+    const int64_t count = instruction.output.channels;
+    const Constants &constants = *instruction.constants;
+    const double *a = in[0], *b = in[1];
+    switch (instruction.function) {
+        case REQUANTIZE:
+            each(out, count, [&](int64_t i) { return limited(constants, a[i] * constants.multiplier[i]); });
+            break;
+        case INTEGER_SUM:
+            for (int64_t i = 0; i < count; i++) {
+                double total = constants.constant;
+                for (int32_t k = 0; k < instruction.operand_count; k++)
+                    total += in[k][instruction.operands[k].channels == 1 ? 0 : i] * constants.weights[k];
+                out[i] = limited(constants, total);
+            }
+            break;
+        case INTEGER_PRODUCT: {
+            const int64_t left = instruction.operands[0].channels == 1 ? 0 : 1;
+            const int64_t right = instruction.operands[1].channels == 1 ? 0 : 1;
+            each(out, count, [&](int64_t i) { return limited(constants, a[left * i] * b[right * i]); });
+            break;
+        }
+        case INTEGER_ELU:
+            each(out, count, [&](int64_t i) { return (a[i] > 0 ? a[i] : 0) - lookup(constants, -a[i]); });
+            break;
+        case INTEGER_CONCAT_ELU: {
+            const int64_t width = count / 2;
+            each(out, width, [&](int64_t i) { return (a[i] > 0 ? a[i] : 0) - lookup(constants, -a[i]); });
+            each(out + width, width, [&](int64_t i) { return (a[i] < 0 ? -a[i] : 0) - lookup(constants, a[i]); });
+            break;
+        }
+        case INTEGER_SIGMOID: each(out, count, [&](int64_t i) { return sigmoid_of(constants, a[i]); }); break;
+        case INTEGER_TANH:
+            each(out, count, [&](int64_t i) {
+                const double found = lookup(constants, std::fabs(a[i]));
+                return a[i] < 0 ? -found : found;
+            });
+            break;
+        case INTEGER_GATE:
+            each(out, count, [&](int64_t i) { return limited(constants, a[i] * sigmoid_of(constants, a[count + i])); });
+            break;
+    }
+}
+
+void apply_to_integers(const Instruction &, float *, float *const *) {}  // Python gives integers as doubles only.
+
 template <class T> void apply(const Instruction &instruction, T *out, T *const *in) {
     const int64_t count = instruction.output.channels;
     const Operand *operands = instruction.operands;
     const T *a = in[0], *b = in[1];
+    if (instruction.constants != nullptr) {
+        apply_to_integers(instruction, out, in);
+        return;
+    }
     switch (instruction.function) {
         case COPY: std::memcpy(out, a, count * sizeof(T)); break;
         case CONCAT_ELU:
@@ -315,7 +393,7 @@ template <class T> void draw(const Program &program, const int64_t *places) {
                 const int64_t value = drawn[image * channels + channel];
                 out[channel] = encoded[value < 0 ? 0 : value < program.levels ? value : program.levels - 1];
             }
-            for (int64_t channel = channels; channel < program.inputs; channel++) out[channel] = T(1);
+            for (int64_t channel = channels; channel < program.inputs; channel++) out[channel] = T(program.mark);
         }
     }
 }
@@ -361,10 +439,10 @@ void run_float(const Program *program, int64_t first, int64_t last) { run_steps<
 void run_double(const Program *program, int64_t first, int64_t last) { run_steps<double>(*program, first, last); }
 // Writes the sizes of all structures, in the order of STRUCTURES in structures.py.
 void structure_sizes(int64_t *sizes) {
-    const int64_t found[] = {sizeof(Clock), sizeof(Operand), sizeof(Instruction), sizeof(List),
-                             sizeof(Program), sizeof(Drawing), sizeof(Forcing)};
+    const int64_t found[] = {sizeof(Clock), sizeof(Operand), sizeof(Constants), sizeof(Instruction), sizeof(List),
+                             sizeof(Program), sizeof(IntegerTables), sizeof(Drawing), sizeof(Forcing)};
     std::memcpy(sizes, found, sizeof found);
 }
-int64_t structure_count() { return 7; }
+int64_t structure_count() { return 9; }
 const char *names(int64_t enumeration) { return NAMES[enumeration]; }
 }

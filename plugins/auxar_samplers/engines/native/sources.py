@@ -11,13 +11,17 @@ import torch
 from torch import Tensor
 
 from auxar import DrawSource, ForceSource, Head, PixelSource
+from auxar.interfaces.integer_head import PARAMETER_BITS
 from auxar.numerics.logistic import SMALLEST_REDUCED_LOG_SCALE
 from auxar.support import SumWalk
+from auxar_heads.fixed_point import POWER_BITS, ROUNDED_LOG2_E, tables
 from auxar_heads.logistic_mixture import LARGEST_LOG_SCALE, SMALLEST_LOG_SCALE, LogisticMixtureHead
+from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead, is_exact
 from auxar_heads.softmax import SoftmaxHead
+from auxar_heads.softmax_frequencies import IntegerSoftmaxHead, rounded_temperature
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.engines.native.fitting import check_fits
-from auxar_samplers.engines.native.structures import Drawing, Forcing
+from auxar_samplers.engines.native.structures import Drawing, Forcing, IntegerTables
 
 
 @attrs.frozen(eq=False)
@@ -90,9 +94,45 @@ def _softmax(head: Head, source: DrawSource, drawing: Drawing) -> str:
     return "draw_softmax"
 
 
+def _integer_mixture(head: Head, source: DrawSource, drawing: Drawing) -> str:
+    assert isinstance(head, IntegerLogisticMixtureHead)
+    rule = source.rule
+    drawing.channels, drawing.components, drawing.centers = head.channels, head.components, rule.name == "map"
+    smallest, largest = head.log_scales
+    made = IntegerTables(
+        spare=head.spare,
+        exact=is_exact(rule),
+        min_weight=round(rule.min_weight * 2**POWER_BITS),
+        smallest_log_scale=smallest,
+        largest_log_scale=largest,
+        reduction=round(rule.reduction * 2**PARAMETER_BITS),
+        log_of_unit=head.log_of_unit,
+    )
+    drawing.tables = ctypes.pointer(_filled(made))
+    return "draw_integer_mixture"
+
+
+def _integer_softmax(head: Head, source: DrawSource, drawing: Drawing) -> str:
+    assert isinstance(head, IntegerSoftmaxHead)
+    drawing.channels = head.channels
+    temperature = 0 if source.rule.temperature == 1.0 else rounded_temperature(source.rule)
+    drawing.tables = ctypes.pointer(_filled(IntegerTables(spare=head.spare, temperature=temperature)))
+    return "draw_integer_softmax"
+
+
+def _filled(made: IntegerTables) -> IntegerTables:
+    """Sets the tables, which `fixed_point` keeps alive, and the constant log₂ e."""
+    for name, table in attrs.asdict(tables(), recurse=False).items():
+        setattr(made, name, table.data_ptr())
+    made.log2_e = ROUNDED_LOG2_E
+    return made
+
+
 HEADS: dict[type[Head], Callable[[Head, DrawSource, Drawing], str]] = {
     LogisticMixtureHead: _mixture,
     SoftmaxHead: _softmax,
+    IntegerLogisticMixtureHead: _integer_mixture,
+    IntegerSoftmaxHead: _integer_softmax,
 }
 """The heads that drawing.cpp implements. Each function sets the head's fields of `Drawing` and returns the name of the
 library's function without its suffix for the dtype."""

@@ -24,6 +24,18 @@ struct Operand {
     double number;       // the value of an operand that is a number
 };
 
+// The constants of a function of integers, which are stored in doubles.
+struct Constants {
+    const double *table;       // values at 0, 1, 2, …; the last one continues
+    int64_t table_size;
+    const double *multiplier;  // (channels,)
+    const double *weights;     // one for each operand
+    double constant;           // added to a weighted sum
+    double scale;              // 2 to the power -shift
+    double limit;              // bound of the results
+    int64_t rounds;            // 1 if the shift is positive, so that results are rounded
+};
+
 struct Instruction {
     int32_t kind, function, clock, operand_count;
     int64_t lead;
@@ -34,6 +46,7 @@ struct Instruction {
     const char *panels;      // weights of a product, packed by `pack`
     const char *bias;        // bias of a product, padded to the width of the panels
     const Operand *initial;  // table of initial values, to which the product is added, or null
+    const Constants *constants;  // of a function of integers, or null
 };
 
 struct List {
@@ -62,9 +75,23 @@ struct Program {
     int64_t *drawn;       // (slots, batch, channels)
     int64_t *image;       // (outside + 1, batch, channels)
     const void *encoded;  // (levels,): the network's input for each value
-    void *pixels;         // (slots, batch, inputs): the encoded channels; any further inputs are ones
+    void *pixels;         // (slots, batch, inputs): the encoded channels; any further inputs are `mark`
+    double mark;
     int64_t channels, inputs, levels;
     int64_t source_threads;
+};
+
+// Constants and tables of heads with integer frequencies (auxar_heads/fixed_point.py).
+struct IntegerTables {
+    const int64_t *powers, *logarithms, *softplus, *tanh;
+    int64_t log2_e;                                 // with 30 bits after the binary point
+    int64_t spare;                                  // the number of bits by which sums are shifted to the right
+    int64_t exact;                                  // 1 if every possible value gets a frequency of at least one
+    int64_t min_weight;                             // with 30 bits
+    int64_t smallest_log_scale, largest_log_scale;  // with 20 bits
+    int64_t reduction;                              // with 20 bits
+    int64_t log_of_unit;                            // log2 ((levels - 1) / log2 e), with 24 bits
+    int64_t temperature;                            // with 16 bits, or 0 for none
 };
 
 // The state of a source that draws pixels, freely or restricted by sums.
@@ -82,6 +109,7 @@ struct Drawing {
     int64_t later_images;             // batch, or 1 if `least` and `most` are the same for all images
     int64_t *lowest, *highest;        // (groups + 1, batch): range of the remaining sum; drawn values are subtracted
     const double *uniforms;           // (outside + 1, batch, n): random numbers in (0, 1), n for each pixel
+    const IntegerTables *tables;      // for heads with integer frequencies, or null
     const int64_t *low, *high;        // (outside + 1, batch, channels), or null: limits; they take precedence over sums
 };
 

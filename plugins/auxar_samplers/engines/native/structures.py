@@ -30,6 +30,19 @@ class Operand(ctypes.Structure):
     ]
 
 
+class Constants(ctypes.Structure):
+    _fields_ = [
+        ("table", ctypes.c_void_p),
+        ("table_size", ctypes.c_int64),
+        ("multiplier", ctypes.c_void_p),
+        ("weights", ctypes.c_void_p),
+        ("constant", ctypes.c_double),
+        ("scale", ctypes.c_double),
+        ("limit", ctypes.c_double),
+        ("rounds", ctypes.c_int64),
+    ]
+
+
 class Instruction(ctypes.Structure):
     _fields_ = [
         ("kind", ctypes.c_int32),
@@ -44,6 +57,7 @@ class Instruction(ctypes.Structure):
         ("panels", ctypes.c_void_p),
         ("bias", ctypes.c_void_p),
         ("initial", ctypes.POINTER(Operand)),
+        ("constants", ctypes.POINTER(Constants)),
     ]
 
 
@@ -73,10 +87,29 @@ class Program(ctypes.Structure):
         ("image", ctypes.c_void_p),
         ("encoded", ctypes.c_void_p),
         ("pixels", ctypes.c_void_p),
+        ("mark", ctypes.c_double),
         ("channels", ctypes.c_int64),
         ("inputs", ctypes.c_int64),
         ("levels", ctypes.c_int64),
         ("source_threads", ctypes.c_int64),
+    ]
+
+
+class IntegerTables(ctypes.Structure):
+    _fields_ = [
+        ("powers", ctypes.c_void_p),
+        ("logarithms", ctypes.c_void_p),
+        ("softplus", ctypes.c_void_p),
+        ("tanh", ctypes.c_void_p),
+        ("log2_e", ctypes.c_int64),
+        ("spare", ctypes.c_int64),
+        ("exact", ctypes.c_int64),
+        ("min_weight", ctypes.c_int64),
+        ("smallest_log_scale", ctypes.c_int64),
+        ("largest_log_scale", ctypes.c_int64),
+        ("reduction", ctypes.c_int64),
+        ("log_of_unit", ctypes.c_int64),
+        ("temperature", ctypes.c_int64),
     ]
 
 
@@ -102,6 +135,7 @@ class Drawing(ctypes.Structure):
         ("lowest", ctypes.c_void_p),
         ("highest", ctypes.c_void_p),
         ("uniforms", ctypes.c_void_p),
+        ("tables", ctypes.POINTER(IntegerTables)),
         ("low", ctypes.c_void_p),
         ("high", ctypes.c_void_p),
     ]
@@ -115,7 +149,17 @@ class Forcing(ctypes.Structure):
     ]
 
 
-STRUCTURES: tuple[type[ctypes.Structure], ...] = (Clock, Operand, Instruction, List, Program, Drawing, Forcing)
+STRUCTURES: tuple[type[ctypes.Structure], ...] = (
+    Clock,
+    Operand,
+    Constants,
+    Instruction,
+    List,
+    Program,
+    IntegerTables,
+    Drawing,
+    Forcing,
+)
 """All structures, in the order of `structure_sizes` in program.cpp."""
 
 

@@ -1,0 +1,54 @@
+"""`auxar integers`: converts a run to integers, whose results are the same on every machine."""
+
+from __future__ import annotations
+
+import argparse
+
+from auxar.cli.options import add_json, add_run, add_settings, add_trust, integer
+from auxar.cli.output import Result
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command `integers` to the parser."""
+    parser = commands.add_parser(
+        "integers",
+        help="convert a finished run to integers, whose results are the same on every machine",
+        description="Converts the factors of a finished run to integers, once, and stores them beside the weights. "
+        "Likelihoods and samples in integers are the same, bit for bit, for every batch size, number of threads, "
+        "sampler and machine: see `auxar sample --arithmetic integer`. For a model that comes trained, the integers "
+        "are written into the folder ./NAME.",
+    )
+    add_run(parser)
+    parser.add_argument("--weights", type=integer, metavar="BITS", help="bits of each weight, 4 … 16 (default: 12)")
+    parser.add_argument(
+        "--activations", type=integer, metavar="BITS", help="bits of each value between layers, 4 … 16 (default: 16)"
+    )
+    parser.add_argument(
+        "--images",
+        type=integer,
+        default=256,
+        metavar="N",
+        help="number of training images from which the ranges of values are taken (default: 256)",
+    )
+    add_settings(parser, "data.path=FOLDER")
+    add_trust(parser)
+    add_json(parser)
+    parser.set_defaults(command=_integers)
+
+
+def _integers(options: argparse.Namespace) -> Result:
+    from auxar.commands.integers import NAME, integers
+    from auxar.runs.converted import digest
+    from auxar.runs.opening import open_run
+
+    run = integers(
+        options.run,
+        weights=options.weights,
+        activations=options.activations,
+        images=options.images,
+        settings=options.settings,
+        trust_plugins=options.trust_plugins,
+    )
+    _, recipe, _ = open_run(options.run, trust_plugins=options.trust_plugins)
+    found = digest(run, list(recipe.factor_names), NAME)
+    return Result([f"integers  {found}"], {"run": str(run.path), "digest": found})

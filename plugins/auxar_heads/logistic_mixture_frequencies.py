@@ -1,0 +1,247 @@
+"""Integer frequencies of a mixture of discretized logistics.
+
+All numbers are integers with a fixed number of bits after the binary point, and all divisions round down, so results
+are the same on every machine. With F(z) = 1 / (1 + 2⁻ᶻ), a component with mean μ and scale s gives values low … high
+the probability F(z(high + ½)) − F(z(low − ½)), where z(x) = (x − μ) log₂ e / s. If the interval is far from the mean,
+both terms are tiny or nearly 1. Then the same tiny factor is taken out of both and added to the logarithm of the
+component's weight, so that probabilities given an interval keep their precision.
+"""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from auxar import DrawRule, ImageSpec
+from auxar.interfaces.integer_head import PARAMETER_BITS, TOTAL, Frequencies, IntegerHead
+from auxar_heads.fixed_point import (
+    LOG2_E,
+    LOG_BITS,
+    POWER_BITS,
+    exact_logarithm,
+    logarithm,
+    natural_to_base_2,
+    power,
+    softplus,
+    tanh,
+)
+
+WIDEST_MEAN = 16
+"""Bound of the means, which lie in [−1, 1] if images are predicted well."""
+SCALE_BITS = 20
+"""Bits after the binary point of the mantissa of 1 / scale."""
+FARTHEST = 2**17
+"""Bound of z."""
+WIDEST = 17
+"""Base-2 logarithm of the largest scale / log₂ e in units of half a level. See `_inverse_scales`."""
+WEIGHT_BITS = 22
+"""Bits of component weights."""
+SUM_BITS = 38
+"""Bits of sums over components, so that products with `TOTAL` stay below 2⁶³."""
+
+
+class IntegerLogisticMixtureHead(IntegerHead):
+    """The counterpart of `LogisticMixtureHead` for integer parameters with `PARAMETER_BITS` bits."""
+
+    def __init__(self, image: ImageSpec, components: int, smallest_log_scale: float, largest_log_scale: float) -> None:
+        self.levels = image.levels
+        self.channels = image.channels
+        self.components = components
+        self.couplings = self.channels * (self.channels - 1) // 2
+        self.parameter_count = components * (1 + 2 * self.channels + self.couplings)
+        self.uniform_count = self.restricted_uniform_count = self.channels
+        self.rule_options = ("reduction", "map", "min_weight") if components > 1 else ("reduction", "map")
+        bits = POWER_BITS + WEIGHT_BITS + math.ceil(math.log2(components))
+        self.spare = max(0, bits - SUM_BITS)
+        self.log_of_unit = _log_of_unit(image.levels)
+        self.log_scales = int(smallest_log_scale * 2**PARAMETER_BITS), int(largest_log_scale * 2**PARAMETER_BITS)
+
+    def frequencies(self, parameters: Tensor, rule: DrawRule) -> Frequencies:
+        return _MixtureFrequencies(self, parameters.to(torch.int64), rule)
+
+
+def is_exact(rule: DrawRule) -> bool:
+    """Whether a rule draws exact samples, so that every possible value has a frequency of at least one."""
+    return rule.name != "map" and not rule.reduction and not rule.min_weight
+
+
+@attrs.frozen(eq=False)
+class _Parts:
+    """The distributions of components within an interval: a weight for each, and the end at which they are anchored."""
+
+    weights: Tensor
+    """Weights given the interval with `WEIGHT_BITS` bits, of which the heaviest is the largest number: (n, k)."""
+    mode: Tensor
+    """−1 if the mean lies to the right of the interval, 1 if it lies to the left, and 0 if it is inside: (n, k)."""
+    anchor: Tensor
+    """The bits that are taken out: (n, k)."""
+    start: Tensor
+    """The distribution function at the lower end, without these bits: (n, k)."""
+    total: Tensor
+    """The weighted sum of probabilities of the interval: (n,)."""
+
+
+class _MixtureFrequencies(Frequencies):
+    def __init__(self, head: IntegerLogisticMixtureHead, parameters: Tensor, rule: DrawRule) -> None:
+        self.head = head
+        self.rule = rule
+        grouped = rearrange(parameters, "n (p k) -> n p k", k=head.components)
+        sizes = [1, head.channels, head.channels, head.couplings]
+        logits, means, log_scales, couplings = grouped.split(sizes, dim=1)
+        self.levels = head.levels
+        self.channel = 0
+        self.logits = natural_to_base_2(logits[:, 0], PARAMETER_BITS)
+        # Means in units of half a level, from the middle of the range, with `PARAMETER_BITS` bits.
+        bound = WIDEST_MEAN << PARAMETER_BITS
+        self.means = means.clamp(-bound, bound) * (self.levels - 1)
+        self.couplings = tanh(couplings, PARAMETER_BITS)
+        reduction = round(rule.reduction * 2**PARAMETER_BITS)
+        self.mantissas, self.shifts, self.excess = _inverse_scales(
+            log_scales.clamp(*head.log_scales) - reduction, head.log_of_unit
+        )
+        self.values: list[Tensor] = []
+        self.spare = head.spare
+        self.exact = is_exact(rule)
+
+    def below(self, value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        parts = self._parts(low, high)
+        many = value if value.dim() > 1 else value[:, None]
+        low, high = low[:, None], high[:, None]
+        if self.rule.name == "map":
+            sums = self._centers_below(many, low, high, parts)
+            total = (parts.weights.sum(1) << POWER_BITS >> self.spare)[:, None]
+            found = sums * TOTAL // total
+        else:
+            sums = self._sum_below(many, parts)
+            count = high - low + 1
+            least = count if self.exact else torch.zeros_like(count)
+            offset = many - low if self.exact else torch.zeros_like(many)
+            empty = (parts.total == 0)[:, None]
+            sums = torch.where(empty, many - low, sums)
+            total = torch.where(empty, count, parts.total[:, None])
+            found = sums.clamp(min=0) * (TOTAL - least) // total + offset
+        found = torch.where(many > high, TOTAL, torch.where(many <= low, 0, found))
+        return found.view_as(value)
+
+    def take(self, value: Tensor) -> None:
+        self.logits = self._logits(value, value)
+        self.logits = self.logits - self.logits.amax(1, keepdim=True)
+        self.values.append(value)
+        self.channel += 1
+
+    def _mean(self) -> Tensor:
+        """Means of the current channel in units of half a level, from the middle of the range: (n, k)."""
+        mean: Tensor = self.means[:, self.channel]
+        first = self.channel * (self.channel - 1) // 2
+        for number, value in enumerate(self.values):
+            mean = mean + self.couplings[:, first + number] * (2 * value - (self.levels - 1))[:, None]
+        return mean
+
+    def _position(self, edge: Tensor) -> Tensor:
+        """z at the lower edge of values (n, …), for each component: (n, k, …)."""
+        doubled = 2 * edge - self.levels
+        shape = (*edge.shape[:1], -1, *(1 for _ in edge.shape[1:]))
+        mean, mantissa, shift = (
+            x.reshape(shape) for x in (self._mean(), self.mantissas[:, self.channel], self.shifts[:, self.channel])
+        )
+        found = ((doubled[:, None] << PARAMETER_BITS) - mean) * mantissa >> shift
+        return found.clamp(-FARTHEST << LOG_BITS, FARTHEST << LOG_BITS)
+
+    def _anchored(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The mode, anchor and start of `_Parts` for an interval, and the probability of the interval without the bits
+        of the anchor: (n, k) each."""
+        lower, upper = self._position(low), self._position(high + 1)
+        first, last = (low == 0)[:, None], (high == self.levels - 1)[:, None]
+        right = (upper <= 0) & ~last
+        left = (lower >= 0) & ~first & ~right
+        mode = left.long() - right.long()
+        anchor = torch.where(right, softplus(upper), torch.where(left, softplus(-lower), 0))
+        start = torch.where(first, torch.where(left, -(2**POWER_BITS), 0), _distribution(lower, mode, anchor))
+        full = torch.where(left, 0, 2**POWER_BITS)
+        end = torch.where(last, full, _distribution(upper, mode, anchor))
+        return mode, anchor, start, end - start
+
+    def _logits(self, low: Tensor, high: Tensor) -> Tensor:
+        """Base-2 logarithms of the components' weights given the interval, up to a common term: (n, k)."""
+        _, anchor, _, mass = self._anchored(low, high)
+        return self._without(anchor, low, high) + logarithm(mass.clamp(min=1))
+
+    def _without(self, anchor: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Logarithms of the weights of components without the bits of their anchor, and of too wide a scale: (n, k).
+
+        The probability of an interval that contains neither end of the range is inversely proportional to such a scale.
+        """
+        inner = ((low > 0) & (high < self.levels - 1))[:, None]
+        return self.logits - anchor - torch.where(inner, self.excess[:, self.channel], 0)
+
+    def _parts(self, low: Tensor, high: Tensor) -> _Parts:
+        mode, anchor, start, mass = self._anchored(low, high)
+        logits = self._without(anchor, low, high)
+        given = logits + logarithm(mass.clamp(min=1))
+        heaviest = given.amax(1, keepdim=True)
+        if self.rule.min_weight:
+            lightest = torch.tensor(round(self.rule.min_weight * 2**POWER_BITS))
+            light = power(heaviest - given) < lightest
+        else:
+            light = torch.zeros_like(given, dtype=torch.bool)
+        if self.rule.name == "map":
+            logits = given
+        weights = power(logits.masked_fill(light, -(2**60)).amax(1, keepdim=True) - logits)
+        weights = (weights >> (POWER_BITS - WEIGHT_BITS)).masked_fill(light, 0)
+        total = (weights * mass).sum(1) >> self.spare
+        return _Parts(weights, mode, anchor, start, total)
+
+    def _sum_below(self, value: Tensor, parts: _Parts) -> Tensor:
+        """The weighted sum of the probabilities of low … value − 1, with `SUM_BITS` bits: (n, m)."""
+        mode, anchor = parts.mode[..., None], parts.anchor[..., None]
+        found = _distribution(self._position(value), mode, anchor) - parts.start[..., None]
+        return (parts.weights[..., None] * found.clamp(min=0)).sum(1) >> self.spare
+
+    def _centers_below(self, value: Tensor, low: Tensor, high: Tensor, parts: _Parts) -> Tensor:
+        """The sum of the weights of components whose centers lie below `value`: (n, m)."""
+        doubled = self._mean() + ((self.levels - 1) << PARAMETER_BITS)
+        center = (doubled + (1 << PARAMETER_BITS)) >> (PARAMETER_BITS + 1)
+        center = torch.minimum(torch.maximum(center, low), high)
+        below = center[..., None] < value[:, None]
+        return ((parts.weights[..., None] * below).sum(1) << POWER_BITS) >> self.spare
+
+
+def _distribution(position: Tensor, mode: Tensor, anchor: Tensor) -> Tensor:
+    """The distribution function at z, without the bits of the anchor, with `POWER_BITS` bits. It does not decrease.
+
+    If the mode is 1, it is minus the probability above z.
+    """
+    above = (mode > 0) | ((mode == 0) & (position >= 0))
+    bits = softplus(torch.where(above, -position, position)) - anchor
+    found = power(bits.clamp(min=0))
+    found = torch.where(above, -found, found)
+    return torch.where((mode == 0) & above, found + 2**POWER_BITS, found)
+
+
+def _inverse_scales(log_scales: Tensor, log_of_unit: int) -> tuple[Tensor, Tensor, Tensor]:
+    """1 / scale for distances in units of half a level with `PARAMETER_BITS` bits: mantissas and shifts to the right.
+
+    A distance times the mantissa, shifted, is z with `LOG_BITS` bits. A distribution of a larger scale than `WIDEST` is
+    flat, but its z would be rounded to few bits. It gets the scale `WIDEST`, and the third result is the base-2
+    logarithm of the quotient of the scales.
+    """
+    bits = natural_to_base_2(log_scales, PARAMETER_BITS) + log_of_unit
+    excess = (bits - (WIDEST << LOG_BITS)).clamp(min=0)
+    bits = bits - excess
+    # 2⁻ᵇⁱᵗˢ = 2⁻ʷʰᵒˡᵉ · 2⁻ʳᵉˢᵗ with 0 ≤ rest < 1.
+    whole, rest = bits >> LOG_BITS, bits & (2**LOG_BITS - 1)
+    mantissa = power(rest) >> (POWER_BITS - SCALE_BITS)
+    return mantissa, (whole + PARAMETER_BITS + SCALE_BITS - LOG_BITS).clamp(2, 62), excess
+
+
+def _log_of_unit(levels: int) -> int:
+    """log₂((levels − 1) / log₂ e) with `LOG_BITS` bits, rounded down."""
+    digits = 192
+    ratio = ((levels - 1) << (2 * digits)) // LOG2_E
+    whole = ratio.bit_length() - 1 - digits
+    inner = ratio >> whole if whole >= 0 else ratio << -whole
+    return (whole << LOG_BITS) + (exact_logarithm(inner) >> (digits - LOG_BITS))

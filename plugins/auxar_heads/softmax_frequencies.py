@@ -1,0 +1,62 @@
+"""Integer frequencies of a categorical distribution."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from auxar import DrawRule, ImageSpec
+from auxar.interfaces.integer_head import PARAMETER_BITS, TOTAL, Frequencies, IntegerHead
+from auxar_heads.fixed_point import POWER_BITS, natural_to_base_2, power
+
+SUM_BITS = 38
+"""Bits of sums over values, so that products with `TOTAL` stay below 2⁶³."""
+
+
+class IntegerSoftmaxHead(IntegerHead):
+    """The counterpart of `SoftmaxHead` for integer parameters with `PARAMETER_BITS` bits."""
+
+    rule_options = ("temperature",)
+
+    def __init__(self, image: ImageSpec) -> None:
+        self.levels = image.levels
+        self.channels = image.channels
+        self.parameter_count = self.channels * self.levels
+        self.spare = max(0, POWER_BITS + math.ceil(math.log2(image.levels)) - SUM_BITS)
+        self.uniform_count = self.restricted_uniform_count = self.channels
+
+    def frequencies(self, parameters: Tensor, rule: DrawRule) -> Frequencies:
+        logits = rearrange(parameters.to(torch.int64), "n (c l) -> n c l", c=self.channels)
+        if rule.temperature != 1.0:
+            logits = (logits << 16) // rounded_temperature(rule)
+        return _SoftmaxFrequencies(logits, self.spare)
+
+
+def rounded_temperature(rule: DrawRule) -> int:
+    """The temperature of a rule as a positive multiple of 2⁻¹⁶."""
+    return max(1, round(rule.temperature * 2**16))
+
+
+class _SoftmaxFrequencies(Frequencies):
+    def __init__(self, logits: Tensor, spare: int) -> None:
+        self.logits = natural_to_base_2(logits, PARAMETER_BITS)
+        self.channel = 0
+        self.spare = spare
+
+    def below(self, value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        logits = self.logits[:, self.channel]
+        values = torch.arange(logits.shape[1], device=logits.device)
+        inside = (values >= low[:, None]) & (values <= high[:, None])
+        highest = logits.masked_fill(~inside, -(2**60)).amax(1, keepdim=True)
+        weights = power((highest - logits).clamp(min=0)).masked_fill(~inside, 0) >> self.spare
+        sums = torch.nn.functional.pad(weights.cumsum(1), (1, 0))
+        many = value if value.dim() > 1 else value[:, None]
+        low, high = low[:, None], high[:, None]
+        found = sums.gather(1, many) * (TOTAL - (high - low + 1)) // sums[:, -1:] + many - low
+        return torch.where(many > high, TOTAL, torch.where(many <= low, 0, found)).view_as(value)
+
+    def take(self, value: Tensor) -> None:
+        self.channel += 1

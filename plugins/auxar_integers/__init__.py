@@ -1,0 +1,14 @@
+"""The arithmetic `integer`: likelihoods and samples that are the same, bit for bit, on every machine."""
+
+from __future__ import annotations
+
+from auxar import Component, hookimpl
+from auxar_integers.arithmetic import IntegerArithmetic, IntegerConfig
+
+AUXAR_INTERFACE = 2
+
+
+@hookimpl
+def auxar_register_components() -> list[Component]:
+    """Registers the arithmetic `integer`."""
+    return [Component("arithmetic", "integer", IntegerConfig, IntegerArithmetic)]

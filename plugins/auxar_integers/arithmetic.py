@@ -1,0 +1,169 @@
+"""The arithmetic `integer` and its options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar import CausalDecoder, CausalNetwork, CausalPrior, Factor, ImageSpec, Stage, UserError
+from auxar.interfaces import Arithmetic, Converted, NetworkEmbedding, PriorFactor
+from auxar.interfaces.integer_head import PARAMETER_BITS, IntegerHead
+from auxar_integers.conversion import Converter, Quantity, Widths
+from auxar_integers.errors import NoIntegersError
+from auxar_integers.graph import IntegerGraph
+from auxar_integers.networks import IntegerEmbedding, IntegerNetwork
+from auxar_integers.storage import described, read_graph
+from auxar_integers.tracing import Ranges, trace
+
+PARAMETERS = Quantity("parameters", 2.0**-PARAMETER_BITS, 2**30, 0)
+"""Step and bound of the parameters of heads."""
+PIXELS = 2**14
+"""Pixels of the images from which ranges are taken at once, which bounds the memory."""
+
+
+@attrs.frozen
+class IntegerConfig:
+    """Integers, whose sums and products are exact, so that results are the same on every machine."""
+
+    weights: int = attrs.field(default=12, validator=[attrs.validators.ge(4), attrs.validators.le(16)])
+    """Bits of each weight, 4 … 16."""
+    activations: int = attrs.field(default=16, validator=[attrs.validators.ge(4), attrs.validators.le(16)])
+    """Bits of each value between layers, 4 … 16."""
+
+
+class IntegerArithmetic(Arithmetic):
+    """Converts factors whose networks and embeddings consist of the layers and functions of `auxar_layers`."""
+
+    def __init__(self, config: IntegerConfig) -> None:
+        self.widths = Widths(config.weights, config.activations)
+
+    def convert(self, factor: Factor, image: Tensor, view: Tensor | None) -> Converted:
+        factor.eval()
+        try:
+            network, embedding = self._convert(factor, image, view)
+            _prove(factor, network, embedding)
+        except (NoIntegersError, OverflowError) as error:
+            raise UserError(f"{factor.name} cannot be converted to integers: {error}") from None
+        description, tensors = described(network, "network/")
+        found: dict[str, Any] = {"network": description}
+        if embedding is not None:
+            found["embedding"], more = described(embedding, "embedding/")
+            tensors |= more
+        return Converted(tensors, found)
+
+    def restore(self, factor: Factor, converted: Converted) -> Factor:
+        try:
+            graphs: Mapping[str, Any] = converted.description
+            network = read_graph(graphs["network"], converted.tensors, "network/")
+            embedding = None
+            if isinstance(factor, Stage):
+                embedding = read_graph(graphs["embedding"], converted.tensors, "embedding/")
+            _prove(factor, network, embedding)
+            return _restored(factor, network, embedding)
+        except NoIntegersError as error:
+            raise UserError(f"{factor.name} has no integers: {error}") from None
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
+            raise UserError(f"these are not the integers of factor {factor.name}: {error!r}") from None
+
+    def _convert(self, factor: Factor, image: Tensor, view: Tensor | None) -> tuple[IntegerGraph, IntegerGraph | None]:
+        network = _network(factor)
+        _head(network)
+        inputs = [_encoded(network.image, marked=network.marks_pixels)]
+        embedding, features = None, None
+        if isinstance(factor, Stage):
+            assert view is not None
+            own = _embedding(factor)
+            graph = trace(own)
+            ranges = Ranges(own, graph)
+            features = torch.cat([ranges.add(own.encode(part)) for part in _parts(view)])
+            source = _encoded(own.view, marked=own.marks_pixels)
+            embedding, result = Converter(own, graph, ranges.largest, [source], self.widths).convert()
+            inputs.append(attrs.evolve(result, name="features"))
+        graph = trace(network)
+        ranges = Ranges(network, graph)
+        for part in _parts(torch.arange(len(image)).view(-1, 1, 1, 1), image.shape[2] * image.shape[3]):
+            numbers = part.flatten()
+            ranges.add(network.encode(image[numbers]), None if features is None else features[numbers])
+        found, _ = Converter(network, graph, ranges.largest, inputs, self.widths, PARAMETERS).convert()
+        return found, embedding
+
+
+def _parts(images: Tensor, pixels: int | None = None) -> Iterator[Tensor]:
+    """Divides images into parts of about `PIXELS` pixels."""
+    pixels = images.shape[2] * images.shape[3] if pixels is None else pixels
+    yield from images.split(max(1, PIXELS // pixels))
+
+
+def _prove(factor: Factor, network: IntegerGraph, embedding: IntegerGraph | None) -> None:
+    """Proves that all numbers are below 2⁵³, and that the results have the channels that the factor needs.
+
+    Raises `OverflowError` or `ValueError` if not.
+    """
+    own = _network(factor)
+    inputs = {"image": _bounds(own.image, marked=own.marks_pixels)}
+    if embedding is not None:
+        of_view = _embedding(factor)
+        features = _result(embedding.bounds(image=_bounds(of_view.view, marked=of_view.marks_pixels)))
+        if len(features) != own.features_channels:
+            raise ValueError(f"expected {own.features_channels} channels of features, got {len(features)}")
+        inputs["features"] = features
+    parameters = _result(network.bounds(**inputs))
+    if len(parameters) != own.head.parameter_count:
+        raise ValueError(f"expected {own.head.parameter_count} parameters of a pixel, got {len(parameters)}")
+    if float(parameters.max()) > PARAMETERS.bound:
+        raise OverflowError(f"a parameter can reach {float(parameters.max()):.3g}")
+
+
+def _result(bounds: Mapping[str, Tensor]) -> Tensor:
+    return list(bounds.values())[-1]
+
+
+def _restored(factor: Factor, network: IntegerGraph, embedding: IntegerGraph | None) -> Factor:
+    own = _network(factor)
+    made = IntegerNetwork(own.image, _head(own), own.features_channels, network, marks_pixels=own.marks_pixels)
+    if not isinstance(factor, Stage):
+        return PriorFactor(CausalPrior(made), factor.depth)
+    of_view = _embedding(factor)
+    assert embedding is not None
+    features = IntegerEmbedding(
+        of_view.view, of_view.image, of_view.features_channels, embedding, marks_pixels=of_view.marks_pixels
+    )
+    return Stage(factor.view, features, CausalDecoder(made), restricted=factor.restricted, depth=factor.depth)
+
+
+def _network(factor: Factor) -> CausalNetwork:
+    """The network of a factor. Raises `NoIntegersError` if it has none."""
+    part = factor.decoder if isinstance(factor, Stage) else getattr(factor, "prior", None)
+    if not isinstance(part, CausalPrior | CausalDecoder):
+        raise NoIntegersError(f"{type(part).__name__} is not a causal network")
+    return part.network
+
+
+def _embedding(factor: Factor) -> NetworkEmbedding:
+    """The embedding of a stage. Raises `NoIntegersError` if it has no integer counterpart."""
+    assert isinstance(factor, Stage)
+    if not isinstance(factor.embedding, NetworkEmbedding):
+        raise NoIntegersError(f"the embedding {type(factor.embedding).__name__} is not a NetworkEmbedding")
+    return factor.embedding
+
+
+def _head(network: CausalNetwork) -> IntegerHead:
+    """The integer counterpart of a network's head. Raises `NoIntegersError` if there is none."""
+    head = network.head.integer_head()
+    if not isinstance(head, IntegerHead):
+        raise NoIntegersError(f"the head {type(network.head).__name__} has no integer frequencies")
+    return head
+
+
+def _encoded(image: ImageSpec, *, marked: bool) -> Quantity:
+    """The encoded pixels of an image."""
+    return Quantity("image", 1 / (image.levels - 1), image.levels - 1, image.channels + marked)
+
+
+def _bounds(image: ImageSpec, *, marked: bool) -> Tensor:
+    """The largest magnitudes of the encoded pixels of an image, for each channel: float64, (c,)."""
+    return torch.full((image.channels + marked,), float(image.levels - 1), dtype=torch.float64)

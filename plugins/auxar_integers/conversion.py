@@ -1,0 +1,359 @@
+"""Converts the graph of a trained network to integers.
+
+Terms of a sum of convolutions share one step for each output channel, so the sum is computed before it is rounded. With
+integer inputs q of step δ and a weight w, the product w · δ is rounded to a multiple of the channel's step. So is the
+bias. The sum is then converted to integers with a power-of-two step by `Requantize`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from auxar_integers.errors import NoIntegersError
+from auxar_integers.graph import IntegerGraph, Operation
+from auxar_layers.convolutions import Dropout, NormalizedLayer, Pointwise
+from auxar_layers.functional import concat_elu, gate
+from auxar_layers.integer_convolutions import has_integers, integer_layer, largest_sums
+from auxar_layers.integer_functions import (
+    EXACT,
+    TABLE_BITS,
+    IntegerConcatELU,
+    IntegerELU,
+    IntegerFunction,
+    IntegerGate,
+    IntegerProduct,
+    IntegerReLU,
+    IntegerSigmoid,
+    IntegerSum,
+    IntegerTanh,
+    Lookup,
+    Requantize,
+    elu_table,
+    exponent_of,
+    sigmoid_table,
+    tanh_table,
+)
+
+MULTIPLIER_BITS = 24
+"""Bits of the largest multiplier of a layer, unless products with it would exceed 2⁵³."""
+
+
+@attrs.frozen
+class Widths:
+    """The bits of weights and of activations, including their signs."""
+
+    weights: int = 12
+    activations: int = 16
+
+
+@attrs.frozen
+class Quantity:
+    """A value of the integer graph: integers of magnitude up to `bound` that stand for multiples of `step`."""
+
+    name: str
+    step: float
+    bound: int
+    channels: int
+
+    @property
+    def exponent(self) -> int:
+        """The exponent e of a power-of-two step 2⁻ᵉ."""
+        mantissa, exponent = math.frexp(self.step)
+        if mantissa != 0.5:
+            raise NoIntegersError("a function is applied to the image itself, which only layers may take")
+        return 1 - exponent
+
+
+@attrs.frozen
+class Term:
+    """A layer of a sum, with its inputs."""
+
+    name: str
+    layer: NormalizedLayer
+    inputs: tuple[Quantity, ...]
+    sizes: tuple[int, ...]
+    """Further arguments of the layer: the height and width of an upsampling layer's output."""
+
+
+@attrs.frozen
+class Sum:
+    """A sum of layers that is not yet rounded."""
+
+    terms: tuple[Term, ...]
+
+
+class Converter:
+    """Converts one graph. `largest` has the largest magnitude of every node's value.
+
+    `output` has the step and the bound of the result; by default, they are those of other values.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        graph: fx.Graph,
+        largest: Mapping[fx.Node, float],
+        inputs: Sequence[Quantity],
+        widths: Widths,
+        output: Quantity | None = None,
+    ) -> None:
+        self.modules = dict(network.named_modules())
+        self.graph = graph
+        self.largest = largest
+        self.inputs = list(inputs)
+        self.weight_bound = 2 ** (widths.weights - 1) - 1
+        self.bound = 2 ** (widths.activations - 1) - 1
+        self.output = output
+        self.operations: list[Operation] = []
+        self.values: dict[fx.Node, Quantity | Sum] = {}
+        self.lookups: dict[tuple[Callable[[int, int], Tensor], int], Lookup] = {}
+        self.names: set[str] = set()
+        self.activated: dict[str, Quantity] = {}
+
+    def convert(self) -> tuple[IntegerGraph, Quantity]:
+        """Returns the integer graph and its result."""
+        result: Quantity | None = None
+        inputs = iter(self.inputs)
+        needed = _needed(self.graph)
+        for node in self.graph.nodes:
+            if node not in needed:
+                continue
+            if node.op == "placeholder":
+                self.values[node] = next(inputs)
+            elif node.op == "output":
+                result = self._quantity(node.args[0], is_output=True)
+            else:
+                self.values[node] = self._value(node)
+        assert result is not None
+        return IntegerGraph(self.operations), result
+
+    def _value(self, node: Any) -> Quantity | Sum:
+        if node.op == "call_module":
+            module = self.modules[str(node.target)]
+            if isinstance(module, Dropout):
+                return self.values[node.args[0]]
+            if not has_integers(module):
+                raise NoIntegersError(f"the layer {node.target} ({type(module).__name__}) has no integer counterpart")
+            return self._layer(str(node.target), module, node.args)
+        if node.op == "call_function" and node.target in self._functions:
+            return self._functions[node.target](self, node)
+        raise NoIntegersError(f"the operation {node.op} {node.target} has no integer counterpart")
+
+    def _layer(self, name: str, layer: NormalizedLayer, args: Sequence[Any]) -> Sum:
+        sizes = tuple(each for each in args if not isinstance(each, fx.Node))
+        sources = [self._quantity(each) for each in args if isinstance(each, fx.Node)]
+        if isinstance(layer, Pointwise) and layer.activation:
+            sources = [self._concat_elu(each) for each in sources]
+        return Sum((Term(self._name(name), layer, tuple(sources), sizes),))
+
+    def _quantity(self, node: Any, *, is_output: bool = False) -> Quantity:
+        """The value of a node as integers with a step. A sum is rounded when it is first needed."""
+        found = self.values[node]
+        if isinstance(found, Sum):
+            self.values[node] = found = self._rounded(found, node, is_output=is_output)
+        return found
+
+    def _rounded(self, found: Sum, node: fx.Node, *, is_output: bool) -> Quantity:
+        bound = self.bound
+        exponent = exponent_of(self.largest[node], bound)
+        if is_output and self.output is not None:
+            exponent, bound = self.output.exponent, self.output.bound
+        weights = [_scaled(term) for term in found.terms]
+        outputs = [_by_output(term, weight) for term, weight in zip(found.terms, weights, strict=True)]
+        finest = torch.stack([each.abs().amax((1, 2, 3)) for each in outputs]).amax(0) / self.weight_bound
+        bias = torch.stack([term.layer.bias.detach().double() for term in found.terms])
+        largest = math.ceil(math.log2(max(float(finest.max()), 2.0**-60)))
+        for bits in range(MULTIPLIER_BITS, -1, -1):
+            # `multiplier` · 2^-(exponent + shift) is the step of each channel, at least as large as `finest`.
+            shift = max(0, bits - largest - exponent)
+            multiplier = torch.ceil(finest * 2.0 ** (exponent + shift)).clamp_min(1)
+            steps = multiplier * 2.0 ** -(exponent + shift)
+            layers = [
+                integer_layer(term.layer, torch.round(weight / _as_weight(term, steps)), torch.round(own / steps))
+                for term, weight, own in zip(found.terms, weights, bias, strict=True)
+            ]
+            sums = torch.stack([largest_sums(*each) for each in zip(layers, map(_bounds, found.terms), strict=True)])
+            if float((sums.sum(0) * multiplier).max()) + 2.0**shift < EXACT:
+                break
+        else:
+            raise NoIntegersError(f"sums of the layer {found.terms[0].name} exceed 2⁵³")
+        name = ""
+        for term, layer in zip(found.terms, layers, strict=True):
+            inputs = tuple(source.name for source in term.inputs)
+            self.operations.append(Operation(term.name, layer, inputs, term.sizes))
+            if name:
+                total = self._name(f"{name}+")
+                self.operations.append(Operation(total, None, (name, term.name)))
+                name = total
+            else:
+                name = term.name
+        rounded = self._name(f"{name}:rounded")
+        self.operations.append(Operation(rounded, Requantize(multiplier, shift, bound), (name,)))
+        return Quantity(rounded, 2.0**-exponent, bound, len(steps))
+
+    # Functions --------------------------------------------------------------------------------------------------------
+
+    def _lookup(self, table: Callable[[int, int], Tensor], exponent: int) -> Lookup:
+        if (table, exponent) not in self.lookups:
+            self.lookups[table, exponent] = Lookup(table(exponent, self.bound))
+        return self.lookups[table, exponent]
+
+    def _concat_elu(self, source: Quantity) -> Quantity:
+        if source.name not in self.activated:
+            module = IntegerConcatELU(self._lookup(elu_table, source.exponent))
+            name = self._emit(f"{source.name}:concat_elu", module, source)
+            self.activated[source.name] = attrs.evolve(source, name=name, channels=2 * source.channels)
+        return self.activated[source.name]
+
+    def _of_concat_elu(self, node: Any) -> Quantity:
+        if len(node.args) > 1:
+            raise NoIntegersError("a call of concat_elu with several inputs has no integer counterpart")
+        return self._concat_elu(self._quantity(node.args[0]))
+
+    def _of_elu(self, node: Any) -> Quantity:
+        source = self._quantity(node.args[0])
+        name = self._emit(f"{source.name}:elu", IntegerELU(self._lookup(elu_table, source.exponent)), source)
+        return attrs.evolve(source, name=name)
+
+    def _of_relu(self, node: Any) -> Quantity:
+        source = self._quantity(node.args[0])
+        return attrs.evolve(source, name=self._emit(f"{source.name}:relu", IntegerReLU(), source))
+
+    def _of_sigmoid(self, node: Any) -> Quantity:
+        source = self._quantity(node.args[0])
+        module = IntegerSigmoid(self._lookup(sigmoid_table, source.exponent))
+        return self._from_table(source, self._emit(f"{source.name}:sigmoid", module, source))
+
+    def _of_tanh(self, node: Any) -> Quantity:
+        source = self._quantity(node.args[0])
+        module = IntegerTanh(self._lookup(tanh_table, source.exponent))
+        return self._from_table(source, self._emit(f"{source.name}:tanh", module, source))
+
+    def _from_table(self, source: Quantity, name: str) -> Quantity:
+        return Quantity(name, 2.0**-TABLE_BITS, 2**TABLE_BITS, source.channels)
+
+    def _of_gate(self, node: Any) -> Quantity:
+        source = self._quantity(node.args[0])
+        exponent = min(exponent_of(self.largest[node], self.bound), source.exponent + TABLE_BITS)
+        lookup = self._lookup(sigmoid_table, source.exponent)
+        module = IntegerGate(lookup, TABLE_BITS + source.exponent - exponent, self.bound)
+        name = self._emit(f"{source.name}:gate", module, source)
+        return Quantity(name, 2.0**-exponent, self.bound, source.channels // 2)
+
+    def _of_sum(self, node: Any) -> Quantity | Sum:
+        parts = [self.values.get(each) for each in node.args]
+        first, second = parts
+        if (
+            isinstance(first, Sum)
+            and isinstance(second, Sum)
+            and first is not second
+            and node.target is operator.add
+            and all(len(each.users) == 1 for each in node.args)
+        ):
+            return Sum(first.terms + second.terms)
+        return self._weighted(node, [1, -1 if node.target is operator.sub else 1])
+
+    def _of_negative(self, node: Any) -> Quantity:
+        return self._weighted(node, [-1])
+
+    def _weighted(self, node: Any, signs: Sequence[int]) -> Quantity:
+        """A sum of values and numbers."""
+        sources = [self._quantity(each) for each in node.args if isinstance(each, fx.Node)]
+        finest = max(source.exponent for source in sources)
+        exponent = min(finest, exponent_of(self.largest[node], self.bound))
+        constant = 0
+        weights = []
+        rest = iter(sources)
+        for argument, sign in zip(node.args, signs, strict=True):
+            if isinstance(argument, fx.Node):
+                weights.append(sign * 2 ** (finest - next(rest).exponent))
+            else:
+                constant += sign * round(argument * 2.0**finest)
+        name = self._emit("sum", IntegerSum(weights, constant, finest - exponent, self.bound), *sources)
+        return Quantity(name, 2.0**-exponent, self.bound, max(source.channels for source in sources))
+
+    def _of_product(self, node: Any) -> Quantity:
+        sources = [self._quantity(each) for each in node.args if isinstance(each, fx.Node)]
+        numbers = [each for each in node.args if not isinstance(each, fx.Node)]
+        exponent = exponent_of(self.largest[node], self.bound)
+        if numbers:
+            # The number is rounded to an integer of at most 15 bits times a power of two.
+            (number,), (source,) = numbers, sources
+            bits = exponent_of(abs(number), 2**15)
+            exponent = min(exponent, source.exponent + bits)
+            module: IntegerFunction = IntegerSum(
+                [round(number * 2.0**bits)], 0, source.exponent + bits - exponent, self.bound
+            )
+        else:
+            whole = sum(source.exponent for source in sources)
+            exponent = min(exponent, whole)
+            module = IntegerProduct(whole - exponent, self.bound)
+        name = self._emit("product", module, *sources)
+        return Quantity(name, 2.0**-exponent, self.bound, max(source.channels for source in sources))
+
+    _functions: Mapping[Any, Callable[[Converter, Any], Quantity | Sum]] = {
+        concat_elu: _of_concat_elu,
+        functional.elu: _of_elu,
+        functional.relu: _of_relu,
+        torch.relu: _of_relu,
+        torch.sigmoid: _of_sigmoid,
+        torch.tanh: _of_tanh,
+        gate: _of_gate,
+        operator.add: _of_sum,
+        operator.sub: _of_sum,
+        operator.neg: _of_negative,
+        operator.mul: _of_product,
+    }
+
+    def _emit(self, name: str, module: IntegerFunction, *sources: Quantity) -> str:
+        name = self._name(name)
+        self.operations.append(Operation(name, module, tuple(source.name for source in sources)))
+        return name
+
+    def _name(self, wanted: str) -> str:
+        """A name that is not used yet. A `ModuleDict` accepts no dots."""
+        wanted = wanted.replace(".", "/")
+        name, number = wanted, 2
+        while name in self.names:
+            name, number = f"{wanted}#{number}", number + 1
+        self.names.add(name)
+        return name
+
+
+def _needed(graph: fx.Graph) -> set[fx.Node]:
+    """The nodes on which the output depends, and the output."""
+    needed: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        if node.op == "output" or node in needed:
+            needed.update((node, *node.all_input_nodes))
+    return needed
+
+
+def _scaled(term: Term) -> Tensor:
+    """The weight of a term in float64, multiplied by the steps of its inputs."""
+    weight = term.layer.weight().detach().double()
+    steps = torch.cat([torch.full((each.channels,), each.step, dtype=torch.float64) for each in term.inputs])
+    return weight * (steps.view(-1, 1, 1, 1) if term.layer.outputs_dim == 1 else steps.view(1, -1, 1, 1))
+
+
+def _bounds(term: Term) -> Tensor:
+    """The largest magnitude of each input channel."""
+    return torch.cat([torch.full((each.channels,), float(each.bound), dtype=torch.float64) for each in term.inputs])
+
+
+def _by_output(term: Term, weight: Tensor) -> Tensor:
+    """A weight with outputs in dimension 0."""
+    return weight.transpose(0, 1) if term.layer.outputs_dim == 1 else weight
+
+
+def _as_weight(term: Term, steps: Tensor) -> Tensor:
+    """One value for each output channel, in the shape that broadcasts to the layer's weight."""
+    return steps.view(1, -1, 1, 1) if term.layer.outputs_dim == 1 else steps.view(-1, 1, 1, 1)

@@ -1,0 +1,73 @@
+"""Graphs of integer operations, which integer networks and embeddings consist of."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, cast
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from auxar_layers.integer_convolutions import IntegerLayer, largest_sums
+from auxar_layers.integer_functions import EXACT, IntegerFunction
+
+
+@attrs.frozen
+class Operation:
+    """One operation of a graph: a layer, a function, or the sum of two values if `module` is None."""
+
+    name: str
+    """Name of the result."""
+    module: IntegerLayer | IntegerFunction | None
+    inputs: tuple[str, ...]
+    """Names of earlier results or of the graph's inputs."""
+    sizes: tuple[int, ...] = ()
+    """Further arguments of the module: the height and width of an upsampling layer's result."""
+
+
+class IntegerGraph(nn.Module):
+    """Operations on integers, in the order in which they are computed. The last one gives the result."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        super().__init__()
+        self.operations = tuple(operations)
+        self.modules_by_name = nn.ModuleDict({each.name: each.module for each in operations if each.module is not None})
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        """Computes the result from the graph's inputs by name."""
+        values: dict[str, Any] = dict(inputs)
+        result: Any = None
+        for operation in self.operations:
+            arguments = [values[each] for each in operation.inputs]
+            if operation.module is None:
+                result = operator.add(*arguments)
+            else:
+                result = self.modules_by_name[operation.name](*arguments, *operation.sizes)
+            values[operation.name] = result
+        # The type is not checked, because samplers trace this method with values that are no tensors.
+        return cast(Tensor, result)
+
+    def bounds(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """Proves that every number that occurs is below 2⁵³, and returns the largest magnitude of each result.
+
+        `inputs` has the largest magnitudes of the graph's inputs, for each channel: float64, (c,). Sums are bounded by
+        the sums of the magnitudes of all their terms, so the order of the terms does not matter. Raises `OverflowError`
+        if a number can reach 2⁵³.
+        """
+        found = dict(inputs)
+        for operation in self.operations:
+            bounds = [found[each] for each in operation.inputs]
+            module = operation.module
+            if module is None:
+                own = bounds[0] + bounds[1]
+            elif isinstance(module, IntegerLayer):
+                own = largest_sums(module, torch.cat(bounds))
+            else:
+                own = module.bound_of(*bounds)
+            if float(own.max()) >= EXACT:
+                raise OverflowError(f"{operation.name} can reach {float(own.max()):.3g}")
+            channels = module.channels(*map(len, bounds)) if isinstance(module, IntegerFunction) else len(own)
+            found[operation.name] = own.expand(channels)
+        return found

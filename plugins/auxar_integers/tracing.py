@@ -1,0 +1,59 @@
+"""Traces networks and embeddings as graphs of layers and functions, and finds the range of every value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from auxar import CausalNetwork
+from auxar.interfaces import NetworkEmbedding
+from auxar_integers.errors import NoIntegersError
+from auxar_layers.convolutions import Dropout, NormalizedLayer
+from auxar_samplers.compiler.trace import FUNCTIONS
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self, method: str) -> None:
+        super().__init__(autowrap_functions=tuple(FUNCTIONS))
+        self.traced_func_name = method
+
+    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(module, NormalizedLayer | Dropout) or super().is_leaf_module(module, module_qualified_name)
+
+
+def trace(network: CausalNetwork | NetworkEmbedding) -> fx.Graph:
+    """The graph of a network's prediction, or of an embedding's features, as a function of the encoded image or view.
+
+    Raises `NoIntegersError` if it cannot be traced.
+    """
+    if isinstance(network, CausalNetwork):
+        method, constants = "forward", None if network.features_channels else {"features": None}
+    else:
+        method, constants = "features", None
+    try:
+        return _Tracer(method).trace(network, constants)
+    except Exception as error:  # Tracing runs the network's own code, which may raise any exception.
+        raise NoIntegersError(f"{type(network).__name__} cannot be traced: {error}") from error
+
+
+class Ranges(fx.Interpreter):
+    """Runs a graph and records the largest magnitude of every value, over all calls."""
+
+    def __init__(self, network: nn.Module, graph: fx.Graph) -> None:
+        super().__init__(network, graph=graph)
+        self.largest: dict[fx.Node, float] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, Tensor) and value.numel():
+            found = float(value.detach().abs().max())
+            self.largest[n] = max(found, self.largest.get(n, 0.0))
+        return value
+
+    @torch.no_grad()
+    def add(self, *inputs: Tensor | None) -> Tensor:
+        """Records the values for a batch of inputs of the graph, and returns the result."""
+        found: Tensor = self.run(*inputs)
+        return found

@@ -1,0 +1,265 @@
+"""Functions of integers that act on every pixel independently, as exact counterparts of the networks' functions.
+
+An integer q with exponent e stands for the number q · 2⁻ᵉ. Integers are stored in float64. A division by a power of two
+rounds to the nearest integer, halves upwards. Results are limited to [−bound, bound].
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+TABLE_BITS = 15
+"""Bits after the binary point of the tables of the sigmoid and of tanh."""
+EXACT = 2**53
+"""Integers below this are exact in float64."""
+
+
+def shifted(x: Tensor, by: int) -> Tensor:
+    """x · 2⁻ᵇʸ, rounded to the nearest integer, halves upwards."""
+    return torch.floor(x * 2.0**-by + 0.5) if by > 0 else x * 2.0**-by
+
+
+class Lookup(nn.Module):
+    """A function of integers given by a table of its values at 0, 1, 2, …. Its last value continues after the table."""
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        if table.dim() != 1 or not len(table):
+            raise ValueError(f"a table has the shape {tuple(table.shape)}")
+        self.table = nn.Parameter(table.double(), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        index = x.clamp(0, len(self.table) - 1).to(torch.int64)
+        return self.table[index]
+
+
+class IntegerFunction(nn.Module, abc.ABC):
+    """A function of integers that acts on every pixel independently, with channels in dimension 1."""
+
+    kind: ClassVar[str]
+    """The name of the function in files and in the native engine."""
+
+    def channels(self, *inputs: int) -> int:
+        """The number of channels of the result, given those of the inputs.
+
+        Raises `ValueError` for inputs with different numbers of channels, other than one.
+        """
+        if any(each not in (1, max(inputs)) for each in inputs):
+            raise ValueError(f"values of {', '.join(map(str, inputs))} channels are combined")
+        return max(inputs)
+
+    @abc.abstractmethod
+    def bound_of(self, *inputs: Tensor) -> Tensor:
+        """The largest magnitude of the results, given those of the inputs, for each channel or for all channels.
+
+        Raises `OverflowError` if a number in between reaches 2⁵³.
+        """
+
+
+class Requantize(IntegerFunction):
+    """Converts sums of products to integers with a power-of-two step: x · multiplier · 2⁻ˢʰⁱᶠᵗ, rounded and limited.
+
+    `multiplier` has an integer for each channel.
+    """
+
+    kind = "requantize"
+
+    def __init__(self, multiplier: Tensor, shift: int, bound: int) -> None:
+        super().__init__()
+        self.multiplier = nn.Parameter(multiplier.double(), requires_grad=False)
+        self.shift = shift
+        self.bound = bound
+
+    def forward(self, x: Tensor) -> Tensor:
+        multiplier = self.multiplier.view(-1, *(1 for _ in x.shape[2:]))
+        return shifted(x * multiplier, self.shift).clamp(-self.bound, self.bound)
+
+    def bound_of(self, *inputs: Tensor) -> Tensor:
+        if len(inputs[0]) != len(self.multiplier):
+            raise ValueError(f"{len(self.multiplier)} multipliers for {len(inputs[0])} channels")
+        return _limited(exact(inputs[0] * self.multiplier.abs(), self.shift), self.bound)
+
+
+class IntegerSum(IntegerFunction):
+    """A weighted sum with integer weights and an integer constant, times 2⁻ˢʰⁱᶠᵗ."""
+
+    kind = "integer_sum"
+
+    def __init__(self, weights: Sequence[int], constant: int, shift: int, bound: int) -> None:
+        super().__init__()
+        self.weights = tuple(weights)
+        self.constant = constant
+        self.shift = shift
+        self.bound = bound
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        total = inputs[0] * self.weights[0] + self.constant
+        for x, weight in zip(inputs[1:], self.weights[1:], strict=True):
+            total = total + x * weight
+        return shifted(total, self.shift).clamp(-self.bound, self.bound)
+
+    def bound_of(self, *inputs: Tensor) -> Tensor:
+        total = sum(x.max() * abs(weight) for x, weight in zip(inputs, self.weights, strict=True)) + abs(self.constant)
+        return _limited(exact(torch.as_tensor(total), self.shift), self.bound)
+
+
+class IntegerProduct(IntegerFunction):
+    """The product of two values, times 2⁻ˢʰⁱᶠᵗ."""
+
+    kind = "integer_product"
+
+    def __init__(self, shift: int, bound: int) -> None:
+        super().__init__()
+        self.shift = shift
+        self.bound = bound
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return shifted(x * y, self.shift).clamp(-self.bound, self.bound)
+
+    def bound_of(self, *inputs: Tensor) -> Tensor:
+        return _limited(exact(inputs[0].max() * inputs[1].max(), self.shift), self.bound)
+
+
+class IntegerReLU(IntegerFunction):
+    """max(x, 0)."""
+
+    kind = "relu"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp_min(0)
+
+    def bound_of(self, *inputs: Tensor) -> Tensor:
+        return inputs[0]
+
+
+class IntegerELU(IntegerFunction):
+    """elu(x) with the exponent of x. The table has −elu at 0, −1, −2, …."""
+
+    kind = "integer_elu"
+
+    def __init__(self, lookup: Lookup) -> None:
+        super().__init__()
+        self.lookup = lookup
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = x.clamp_min(0) - self.lookup(-x)
+        return found
+
+    def bound_of(self, *inputs: Tensor) -> Tensor:
+        return torch.maximum(inputs[0].max(), self.lookup.table.abs().max())
+
+
+class IntegerConcatELU(IntegerELU):
+    """elu(x) and elu(−x), concatenated along the channels, with the exponent of x."""
+
+    kind = "integer_concat_elu"
+
+    def channels(self, *inputs: int) -> int:
+        return 2 * inputs[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x.clamp_min(0) - self.lookup(-x), (-x).clamp_min(0) - self.lookup(x)], dim=1)
+
+
+class IntegerSigmoid(IntegerFunction):
+    """The sigmoid with `TABLE_BITS` bits after the binary point. The table has its values at 0, 1, 2, …."""
+
+    kind = "integer_sigmoid"
+
+    def __init__(self, lookup: Lookup) -> None:
+        super().__init__()
+        self.lookup = lookup
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.lookup(x.abs())
+        return torch.where(x < 0, 2**TABLE_BITS - found, found)
+
+    def bound_of(self, *inputs: Tensor) -> Tensor:
+        largest: Tensor = 2**TABLE_BITS + self.lookup.table.abs().max()
+        return largest
+
+
+class IntegerTanh(IntegerFunction):
+    """tanh with `TABLE_BITS` bits after the binary point. The table has its values at 0, 1, 2, …."""
+
+    kind = "integer_tanh"
+
+    def __init__(self, lookup: Lookup) -> None:
+        super().__init__()
+        self.lookup = lookup
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.lookup(x.abs())
+        return torch.where(x < 0, -found, found)
+
+    def bound_of(self, *inputs: Tensor) -> Tensor:
+        return self.lookup.table.abs().max()
+
+
+class IntegerGate(IntegerFunction):
+    """The product of the first half of the channels with the sigmoid of the second half, times 2⁻ˢʰⁱᶠᵗ."""
+
+    kind = "integer_gate"
+
+    def __init__(self, lookup: Lookup, shift: int, bound: int) -> None:
+        super().__init__()
+        self.sigmoid = IntegerSigmoid(lookup)
+        self.shift = shift
+        self.bound = bound
+
+    def channels(self, *inputs: int) -> int:
+        return inputs[0] // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, control = x.chunk(2, dim=1)
+        return shifted(value * self.sigmoid(control), self.shift).clamp(-self.bound, self.bound)
+
+    def bound_of(self, *inputs: Tensor) -> Tensor:
+        return _limited(exact(inputs[0].max() * self.sigmoid.bound_of(), self.shift), self.bound)
+
+
+def exact(bound: Tensor, shift: int) -> Tensor:
+    """Returns `bound`. Raises `OverflowError` if numbers up to `bound` are not shifted exactly in float64."""
+    if float(bound.max()) + 2.0 ** max(shift, 0) >= EXACT:
+        raise OverflowError(f"a number can reach {float(bound.max()):.3g}, and only numbers below 2⁵³ are exact")
+    return bound
+
+
+def _limited(bound: Tensor, limit: int) -> Tensor:
+    """The bound of numbers that are limited to ±`limit`."""
+    return torch.tensor(float(limit), dtype=torch.float64)
+
+
+def elu_table(exponent: int, bound: int) -> Tensor:
+    """−elu at 0, −1, … −bound for integers with this exponent: float64, up to the first value that stays the same."""
+    x = torch.arange(bound + 1, dtype=torch.float64) * 2.0**-exponent
+    return _trimmed(torch.round(-torch.expm1(-x) * 2.0**exponent))
+
+
+def sigmoid_table(exponent: int, bound: int) -> Tensor:
+    """The sigmoid at 0, 1, … bound for integers with this exponent, times 2 to the power `TABLE_BITS`: float64."""
+    x = torch.arange(bound + 1, dtype=torch.float64) * 2.0**-exponent
+    return _trimmed(torch.round(torch.sigmoid(x) * 2.0**TABLE_BITS))
+
+
+def tanh_table(exponent: int, bound: int) -> Tensor:
+    """tanh at 0, 1, … bound for integers with this exponent, times 2 to the power `TABLE_BITS`: float64."""
+    x = torch.arange(bound + 1, dtype=torch.float64) * 2.0**-exponent
+    return _trimmed(torch.round(torch.tanh(x) * 2.0**TABLE_BITS))
+
+
+def _trimmed(table: Tensor) -> Tensor:
+    """A table up to the first value that equals all values after it."""
+    changes = (table.diff() != 0).nonzero()
+    return table[: 2 + int(changes[-1])] if len(changes) else table[:1]
+
+
+def exponent_of(largest: float, bound: int) -> int:
+    """The largest exponent, at most 30, for which all numbers up to `largest` have integers up to `bound`."""
+    return 30 if largest <= bound * 2.0**-30 else min(30, math.floor(math.log2(bound / largest)))

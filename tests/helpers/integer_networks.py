@@ -1,0 +1,38 @@
+"""Integer twins of random networks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from auxar.interfaces import CausalNetwork
+from auxar_integers.arithmetic import PARAMETERS
+from auxar_integers.conversion import Converter, Quantity, Widths
+from auxar_integers.networks import IntegerNetwork
+from auxar_integers.tracing import Ranges, trace
+from helpers.causal_networks import random_features, random_images
+
+FEATURE_BITS = 10
+
+
+def integer_twin(network: CausalNetwork, widths: Widths | None = None) -> IntegerNetwork:
+    """Returns the integer twin of a network, whose features have `FEATURE_BITS` bits after the binary point."""
+    graph = trace(network)
+    ranges = Ranges(network, graph)
+    ranges.add(network.encode(random_images(8, network.image)), random_features(network, 8))
+    levels = network.image.levels
+    inputs = [Quantity("image", 1 / (levels - 1), levels - 1, network.image.channels + network.marks_pixels)]
+    if network.features_channels:
+        inputs.append(Quantity("features", 2.0**-FEATURE_BITS, 2**FEATURE_BITS * 8, network.features_channels))
+    integers, _ = Converter(network, graph, ranges.largest, inputs, widths or Widths(), PARAMETERS).convert()
+    head = network.head.integer_head()
+    assert head is not None
+    return IntegerNetwork(
+        network.image, head, network.features_channels, integers, marks_pixels=network.marks_pixels
+    ).eval()
+
+
+def integer_features(network: CausalNetwork, count: int, seed: int = 0) -> Tensor | None:
+    """Returns random integer features for the twin of a network, or None if it takes none."""
+    features = random_features(network, count, seed)
+    return None if features is None else torch.round(features * 2**FEATURE_BITS).clamp(-(2**13), 2**13)

@@ -1,0 +1,163 @@
+"""Tests of heads with integer frequencies: normalization, restriction, agreement with the heads in floating point."""
+
+import itertools
+from fractions import Fraction
+
+import pytest
+import torch
+from helpers.causal_networks import SEEDS, generator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auxar.interfaces import DrawRule, ImageSpec, Interval
+from auxar.interfaces.integer_head import TOTAL
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxHead
+
+EXACT = DrawRule()
+RULES = st.sampled_from(
+    [
+        EXACT,
+        DrawRule("reduced", reduction=0.7),
+        DrawRule("reduced", reduction=0),
+        DrawRule("map"),
+        DrawRule("map", min_weight=0.9),
+        DrawRule("ancestral", temperature=0.5),
+    ]
+)
+
+
+@st.composite
+def heads(draw, levels=(2, 3, 16, 256, 65536), channels=(1, 3)):
+    image = ImageSpec(draw(st.sampled_from(channels)), height=1, width=1, levels=draw(st.sampled_from(levels)))
+    if image.levels <= 256 and draw(st.booleans()):
+        return SoftmaxHead(image)
+    return LogisticMixtureHead(image, draw(st.integers(1, 5)))
+
+
+def parameters_of(head, count, seed, spread):
+    """Returns random integer parameters (count, parameter_count), and extreme ones among them."""
+    noise = generator(seed)
+    shape = count, head.parameter_count
+    found = torch.round(torch.randn(shape, generator=noise, dtype=torch.float64) * spread * 2**20)
+    extreme = torch.rand(shape, generator=noise) < 0.05
+    return torch.where(extreme, found.sign() * 2**30, found.clamp(-(2**30), 2**30))
+
+
+def intervals(head, count, seed):
+    ends = torch.randint(head.levels, (count, 2), generator=generator(seed)).sort(dim=1).values
+    return ends[:, 0], ends[:, 1]
+
+
+@settings(deadline=None, max_examples=30)
+@given(head=heads(), rule=RULES, seed=SEEDS, spread=st.sampled_from([0.3, 2.0, 8.0]), whole=st.booleans())
+def test_frequencies_of_an_interval_add_up_to_the_total(head, rule, seed, spread, whole):
+    count = 20
+    pixels = head.integer_head().frequencies(parameters_of(head, count, seed, spread), rule)
+    noise = generator(seed + 1)
+    for channel in range(head.channels):
+        low, high = intervals(head, count, seed + channel)
+        if whole:
+            low, high = torch.zeros_like(low), torch.full_like(high, head.levels - 1)
+        inside = torch.rand((count, 60), generator=noise)
+        value = (low[:, None] + (inside * (high - low + 2)[:, None]).long()).sort(dim=1).values
+        value = torch.cat([low[:, None], value, high[:, None] + 1], dim=1)
+        below = pixels.below(value, low, high)
+        assert bool((below[:, 0] == 0).all())
+        assert bool((below[:, -1] == TOTAL).all())
+        least = value.diff(dim=1) if rule == EXACT else 0
+        assert bool((below.diff(dim=1) >= least).all())
+        pixels.take(low + (torch.rand(count, generator=noise) * (high - low + 1)).long())
+
+
+@settings(deadline=None, max_examples=20)
+@given(head=heads(levels=(2, 3, 16)), seed=SEEDS, spread=st.sampled_from([0.3, 2.0, 8.0]), restricted=st.booleans())
+def test_probabilities_of_all_pixels_add_up_to_one_exactly(head, seed, spread, restricted):
+    if head.levels == 16 and head.channels == 3:
+        return  # 4096 pixels in rational arithmetic take too long.
+    own = head.integer_head()
+    parameters = parameters_of(head, 1, seed, spread)
+    low, high = intervals(head, head.channels, seed)
+    if not restricted:
+        low, high = torch.zeros_like(low), torch.full_like(high, head.levels - 1)
+    total = Fraction(0)
+    for values in itertools.product(range(head.levels), repeat=head.channels):
+        pixels = own.frequencies(parameters, EXACT)
+        probability = Fraction(1)
+        for channel, value in enumerate(values):
+            first, last = int(low[channel]), int(high[channel])
+            if not first <= value <= last:
+                probability = Fraction(0)
+                break
+            ends = pixels.below(torch.tensor([[value, value + 1]]), torch.tensor([first]), torch.tensor([last]))[0]
+            probability *= Fraction(int(ends[1] - ends[0]), TOTAL)
+            pixels.take(torch.tensor([value]))
+        total += probability
+    assert total == 1
+
+
+@settings(deadline=None, max_examples=20)
+@given(head=heads(levels=(2, 16, 256)), seed=SEEDS, restricted=st.booleans())
+def test_likelihoods_are_near_those_in_floating_point(head, seed, restricted):
+    count = 50
+    # Scales of more than e⁶ are replaced by a smaller one, which changes probabilities at the ends of the range.
+    parameters = parameters_of(head, count, seed, 1.0).clamp(-5 * 2**20, 5 * 2**20)
+    grid = parameters.t().reshape(1, -1, count, 1)
+    floats = grid / 2.0**20
+    uniforms = torch.rand((count, head.uniform_count), generator=generator(seed), dtype=torch.float64)
+    image = head.draw(parameters / 2.0**20, uniforms, EXACT).t().reshape(1, -1, count, 1)
+    own = head.integer_head()
+    if restricted:
+        low, high = intervals(head, image.numel(), seed)
+        interval = Interval(torch.minimum(low.view_as(image), image), torch.maximum(high.view_as(image), image))
+        found = own.restricted_log_prob(grid, image, interval)
+        expected = head.restricted_log_prob(floats, image, interval)
+    else:
+        found, expected = own.channel_log_prob(grid, image), head.channel_log_prob(floats, image)
+    # Frequencies are multiples of 1 / TOTAL, so rare values have a larger error.
+    error = 1e-3 + 2 * head.levels / TOTAL * torch.exp(-expected)
+    assert bool(((found - expected).abs() <= error).all())
+
+
+@settings(deadline=None, max_examples=20)
+@given(head=heads(levels=(2, 16, 256)), rule=RULES, seed=SEEDS)
+def test_a_drawn_value_is_the_one_whose_frequencies_contain_the_noise(head, rule, seed):
+    count = 30
+    parameters = parameters_of(head, count, seed, 2.0)
+    own = head.integer_head()
+    uniforms = torch.rand((count, own.uniform_count), generator=generator(seed), dtype=torch.float64)
+    drawn = own.draw(parameters, uniforms, rule)
+    pixels = own.frequencies(parameters, rule)
+    low, high = torch.zeros(count, dtype=torch.int64), torch.full((count,), head.levels - 1)
+    for channel in range(head.channels):
+        value = drawn[:, channel]
+        ends = pixels.below(torch.stack([value, value + 1], dim=1), low, high)
+        target = (uniforms[:, channel] * TOTAL).floor()
+        assert bool(((ends[:, 0] <= target) & (target < ends[:, 1])).all())
+        pixels.take(value)
+
+
+@pytest.mark.parametrize("rule", [DrawRule("map", min_weight=0), DrawRule("reduced", reduction=9, min_weight=0)])
+def test_rules_draw_near_the_centers_of_components(rule):
+    image = ImageSpec(1, height=1, width=1, levels=256)
+    head = LogisticMixtureHead(image, 2)
+    # Two components with means −0.5 and 0.5, and equal weights.
+    parameters = torch.tensor([[0, 0, -(2**19), 2**19, 0, 0]]).expand(400, -1)
+    uniforms = (torch.arange(400).double()[:, None] + 0.5) / 400
+    drawn = head.integer_head().draw(parameters, uniforms, rule)[:, 0]
+    assert set(drawn.tolist()) <= {63, 64, 65, 190, 191, 192}
+    assert 150 < int((drawn < 128).sum()) < 250
+
+
+def test_frequencies_outside_of_the_interval_are_zero():
+    image = ImageSpec(1, height=1, width=1, levels=16)
+    for head in (LogisticMixtureHead(image, 2), SoftmaxHead(image)):
+        own = head.integer_head()
+        grid = parameters_of(head, 1, 0, 1.0).view(1, -1, 1, 1).expand(1, -1, 16, 1)
+        values = torch.arange(16).view(1, 1, 16, 1)
+        interval = Interval(torch.full_like(values, 3), torch.full_like(values, 9))
+        found = own.restricted_log_prob(grid, values, interval).flatten()
+        assert found.isfinite().tolist() == [3 <= value <= 9 for value in range(16)]
+        inside = own.channel_log_mass(grid[:, :, :1], values[:, :, :1], Interval(values[:, :, 3:4], values[:, :, 9:10]))
+        each = own.channel_log_prob(grid, values).flatten()
+        assert torch.allclose(inside.exp(), each[3:10].exp().sum())

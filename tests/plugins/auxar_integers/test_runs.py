@@ -1,0 +1,182 @@
+"""Tests of runs in integers: files, commands, and images that do not depend on how they are drawn."""
+
+import json
+import shutil
+from typing import Any
+
+import pytest
+import torch
+from helpers.tiny_runs import run, tiny
+from PIL import Image
+
+import auxar
+from auxar.cli import main
+from auxar.errors import UserError
+from auxar.files import read_metadata, read_tensors, write_tensors
+from auxar.runs.converted import DESCRIPTION
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory, pictures):
+    """A finished run with a restricted stage, and its integers."""
+    folder = tmp_path_factory.mktemp("integers") / "run"
+    run(folder, tiny(pictures, stage__0__support="restricted", sampling__rule="ancestral"))
+    auxar.integers(folder, images=8)
+    return folder
+
+
+@pytest.fixture
+def finished(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "run")
+
+
+def integers_of(folder, factor="stage0"):
+    return folder / "factors" / factor / "integer.safetensors"
+
+
+def pixels(folder):
+    return [Image.open(file).tobytes() for file in sorted((folder / "images").iterdir())]
+
+
+def test_images_do_not_depend_on_batch_sampler_and_engine(finished, tmp_path):
+    first = pixels(auxar.sample(finished, images=5, arithmetic="integer", out=tmp_path / "first"))
+    options: list[dict[str, Any]] = [
+        {"batch_size": 2},
+        {"sampler": "raster"},
+        {"sampler": "cached", "batch_size": 5},
+        {"settings": ['sampling.sampler={name="wavefront",engine="torch"}']},
+    ]
+    for number, each in enumerate(options):
+        found = auxar.sample(finished, images=5, arithmetic="integer", out=tmp_path / str(number), **each)
+        assert pixels(found) == first, each
+
+
+def test_likelihoods_do_not_depend_on_the_batch_and_are_near_those_in_float(finished):
+    model, integers = auxar.load(finished), auxar.load(finished, arithmetic="integer")
+    images = torch.randint(0, 256, (6, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    together = integers.bits_per_dim(images)
+    assert torch.equal(together, torch.cat([integers.bits_per_dim(images[k : k + 1]) for k in range(6)]))
+    # Random images are far from the training images, from which the ranges of values are taken.
+    assert float((together - model.bits_per_dim(images)).abs().max()) < 0.05 * float(together.mean())
+    assert integers.exact
+
+
+def test_integers_are_kept_and_replaced_only_with_the_weights(finished, caplog, capsys):
+    before = integers_of(finished).read_bytes()
+    assert main(["integers", str(finished)]) == 0
+    digest = capsys.readouterr().out
+    assert len(digest.split()[1]) == 64
+    assert integers_of(finished).read_bytes() == before
+    message = (
+        "was made with other numbers of bits: expected weights 9, activations 16, found activations 16, weights 12"
+    )
+    with pytest.raises(UserError, match=message):
+        auxar.integers(finished, weights=9)
+    # Other weights make the integers useless, and they are replaced.
+    weights = finished / "factors" / "stage0" / "weights.safetensors"
+    tensors, metadata = read_tensors(weights)
+    write_tensors(weights, {name: tensor * 1.01 for name, tensor in tensors.items()}, metadata)
+    with pytest.raises(UserError, match=r"was made from other weights than .* make it again with `auxar integers`"):
+        auxar.load(finished, arithmetic="integer")
+    auxar.integers(finished)
+    assert integers_of(finished).read_bytes() != before
+    assert "belongs to other weights and is replaced" in caplog.text
+    auxar.load(finished, arithmetic="integer")
+
+
+def change_description(path, change):
+    tensors, metadata = read_tensors(path)
+    description = json.loads(metadata[DESCRIPTION])
+    change(description, tensors)
+    write_tensors(path, tensors, {**metadata, DESCRIPTION: json.dumps(description)})
+
+
+def drop_operation(description, tensors):
+    description["network"].pop(3)
+
+
+def unknown_kind(description, tensors):
+    description["network"][0]["kind"] = "fft"
+
+
+def no_embedding(description, tensors):
+    del description["embedding"]
+
+
+def not_a_list(description, tensors):
+    description["network"] = 3
+
+
+def large_multiplier(description, tensors):
+    name = next(name for name in tensors if name.startswith("network/") and name.endswith("multiplier"))
+    tensors[name] = tensors[name].to(torch.int64) * 2**40
+
+
+def other_shape(description, tensors):
+    name = next(name for name in tensors if name.endswith("weight") and tensors[name].shape[2] > 1)
+    tensors[name] = tensors[name][:, :, :1].contiguous()
+
+
+def empty_table(description, tensors):
+    name = next(name for name in tensors if "/table." in name)
+    tensors[name] = tensors[name][:0]
+
+
+def one_channel_more(description, tensors):
+    entry = next(entry for entry in description["network"] if entry["kind"] == "integer_sum")
+    entry["inputs"][1] = next(each["name"] for each in description["network"] if "concat_elu" in each["name"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        drop_operation,
+        unknown_kind,
+        no_embedding,
+        not_a_list,
+        large_multiplier,
+        other_shape,
+        empty_table,
+        one_channel_more,
+    ],
+)
+def test_files_that_do_not_belong_to_the_factor_are_refused(finished, change, capsys):
+    change_description(integers_of(finished), change)
+    assert main(["sample", str(finished), "--arithmetic", "integer", "-n", "1"]) == 2
+    said = capsys.readouterr().err
+    assert f"{integers_of(finished)}: these are not the integers of factor stage0" in said
+    assert "Traceback" not in said
+
+
+def test_missing_and_damaged_files_are_named(finished, capsys):
+    path = integers_of(finished)
+    path.write_bytes(path.read_bytes()[:-7])
+    assert main(["sample", str(finished), "--arithmetic", "integer", "-n", "1"]) == 2
+    assert f"{path} is damaged" in capsys.readouterr().err
+    path.unlink()
+    assert main(["sample", str(finished), "--arithmetic", "integer", "-n", "1"]) == 2
+    assert f"{path} is missing: the run has no integers yet; make them with `auxar integers" in capsys.readouterr().err
+
+
+def test_an_unknown_arithmetic_names_the_nearest(finished):
+    with pytest.raises(UserError, match="arithmetic: 'integers' is unknown; did you mean 'integer'"):
+        auxar.load(finished, arithmetic="integers")
+
+
+def test_samples_in_integers_have_their_own_folder(finished):
+    assert auxar.sample(finished, images=1, arithmetic="integer").name == "integer-ancestral-seed0"
+    assert auxar.sample(finished, images=1, arithmetic="float").name == "ancestral-seed0"
+
+
+def test_a_transformer_is_refused_by_name(tmp_path, pictures):
+    prior = {"name": "transformer", "width": 8, "blocks": 1, "heads": 1}
+    folder = tmp_path / "run"
+    run(folder, tiny(pictures, stage=[], prior=prior))
+    with pytest.raises(UserError, match="prior cannot be converted to integers: "):
+        auxar.integers(folder)
+    assert not integers_of(folder, "prior").exists()
+
+
+def test_the_file_says_what_it_was_made_from(finished):
+    metadata = read_metadata(integers_of(finished))
+    assert json.loads(metadata["options"]) == {"weights": 12, "activations": 16}

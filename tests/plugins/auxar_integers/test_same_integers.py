@@ -1,0 +1,151 @@
+"""Tests that every execution of an integer network gives the same integers, and that no number can overflow."""
+
+import attrs
+import pytest
+import torch
+from helpers.causal_networks import (
+    REQUESTS,
+    SEEDS,
+    full_networks,
+    growing_networks,
+    knowns,
+    light_networks,
+    other_networks,
+    random_features,
+    random_images,
+    reason_to_skip,
+    sample,
+)
+from helpers.integer_networks import FEATURE_BITS, integer_features, integer_twin
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec
+from auxar_heads.softmax import SoftmaxHead
+from auxar_integers.conversion import Widths
+from auxar_integers.errors import NoIntegersError
+from auxar_integers.graph import IntegerGraph, Operation
+from auxar_integers.storage import described, read_graph
+from auxar_integers.tracing import trace
+from auxar_layers.convolutions import CausalConv2d
+from auxar_layers.integer_functions import IntegerFunction, Requantize
+from auxar_pixelcnn.networks import LightNetwork
+from auxar_samplers import CachedSampler, RasterSampler, WavefrontSampler
+
+NETWORKS = st.one_of(light_networks(), full_networks(), other_networks(), growing_networks())
+WIDTHS = st.sampled_from([Widths(8, 8), Widths(12, 14), Widths(16, 16)])
+
+
+@settings(deadline=None, max_examples=10)
+@given(network=NETWORKS, widths=WIDTHS, request_=REQUESTS, seed=SEEDS, data=st.data())
+def test_all_samplers_and_engines_draw_the_same_images(network, widths, request_, seed, data):
+    twin = integer_twin(network, widths)
+    count = len(request_.numbers)
+    features = integer_features(network, count, seed)
+    known = data.draw(knowns(network.image, count))
+    expected = sample(RasterSampler(), twin, request_, features=features, known=known)
+    for engine in ("torch",) if reason_to_skip() else ("torch", "native"):
+        for sampler in (WavefrontSampler(engine=engine), CachedSampler(engine=engine)):
+            try:
+                sampler.check(network)
+            except UserError:
+                continue  # The sampler does not support the network, in any arithmetic.
+            sampler.check(twin)
+            assert torch.equal(sample(sampler, twin, request_, features=features, known=known), expected)
+    alone = attrs.evolve(request_, numbers=request_.numbers[-1:])
+    if known is None:
+        own = None if features is None else features[-1:]
+        assert torch.equal(sample(RasterSampler(), twin, alone, features=own), expected[-1:])
+
+
+@settings(deadline=None, max_examples=10)
+@given(network=NETWORKS, widths=WIDTHS, seed=SEEDS)
+def test_parameters_are_integers_that_do_not_depend_on_the_batch(network, widths, seed):
+    twin = integer_twin(network, widths)
+    images, features = random_images(5, network.image, seed), integer_features(network, 5, seed)
+    together = twin(twin.encode(images), features)
+    assert torch.equal(together, together.round())
+    for k in range(5):
+        alone = twin(twin.encode(images[k : k + 1]), None if features is None else features[k : k + 1])
+        assert torch.equal(alone, together[k : k + 1])
+
+
+@settings(deadline=None, max_examples=8)
+@given(network=st.one_of(light_networks(), full_networks()), seed=SEEDS)
+def test_wide_integers_predict_nearly_the_parameters_of_the_network(network, seed):
+    twin = integer_twin(network, Widths(16, 16))
+    images, features = random_images(3, network.image, seed), integer_features(network, 3, seed)
+    found = twin(twin.encode(images), features) * 2.0**-20
+    floats = None if features is None else features * 2.0**-FEATURE_BITS
+    with torch.no_grad():
+        expected = network(network.encode(images), floats)
+    # Ranges come from other images, so a few values may lie outside of them, and random networks amplify rounding.
+    difference = (found - expected).abs().median()
+    assert difference <= 2e-3 * (1 + expected.abs().median())
+
+
+@settings(deadline=None, max_examples=10)
+@given(network=NETWORKS, widths=WIDTHS, seed=SEEDS)
+def test_no_number_exceeds_its_proven_bound(network, widths, seed):
+    twin = integer_twin(network, widths)
+    levels, channels = network.image.levels, network.image.channels + network.marks_pixels
+    inputs = {"image": torch.full((channels,), float(levels - 1), dtype=torch.float64)}
+    values = {"image": (2 * torch.randint(0, 2, (4, channels, *network.image.shape[1:])) - 1.0) * (levels - 1)}
+    if network.features_channels:
+        bound = 2.0**FEATURE_BITS * 8
+        inputs["features"] = torch.full((network.features_channels,), bound, dtype=torch.float64)
+        shape = 4, network.features_channels, *network.image.shape[1:]
+        values["features"] = (2 * torch.randint(0, 2, shape) - 1.0) * bound
+    values = {name: value.double() for name, value in values.items()}
+    bounds = twin.graph.bounds(**inputs)
+    for operation in twin.graph.operations:
+        arguments = [values[name] for name in operation.inputs]
+        if operation.module is None:
+            value = arguments[0] + arguments[1]
+        else:
+            value = operation.module(*arguments, *operation.sizes)
+        values[operation.name] = value
+        if value.numel():
+            largest = value.abs().amax((0, 2, 3))
+            assert bool((largest <= bounds[operation.name]).all()), operation.name
+            assert bool((value == value.round()).all())
+    del seed
+
+
+@settings(deadline=None, max_examples=8)
+@given(network=NETWORKS, seed=SEEDS)
+def test_a_graph_that_is_read_again_computes_the_same(network, seed):
+    twin = integer_twin(network)
+    again = read_graph(*described(twin.graph, "x/"), "x/")
+    images, features = random_images(2, network.image, seed), integer_features(network, 2, seed)
+    inputs = {"image": twin.encode(images), **({} if features is None else {"features": features})}
+    assert torch.equal(again(**inputs), twin.graph(**inputs))
+
+
+def test_a_number_that_could_overflow_is_refused():
+    multiplier = torch.tensor([2.0**40])
+    graph = IntegerGraph([Operation("product", Requantize(multiplier, 20, 100), ("image",))])
+    graph.bounds(image=torch.tensor([2.0**12], dtype=torch.float64))
+    with pytest.raises(OverflowError, match=r"9\.01e\+15"):
+        graph.bounds(image=torch.tensor([2.0**13], dtype=torch.float64))
+
+
+class Unknown(CausalConv2d):
+    """A layer that has no integer counterpart, because it may compute something else."""
+
+
+def test_a_layer_without_integer_counterpart_is_named():
+    image = ImageSpec(1, height=4, width=4, levels=4)
+    network = LightNetwork(image, SoftmaxHead(image), filters=2, blocks=1, features_channels=0, dropout=0.0)
+    network.start.u = Unknown(2, 2, above=(1, 2), columns=(-1, 1))
+    with pytest.raises(NoIntegersError, match=r"the layer start\.u \(Unknown\) has no integer counterpart"):
+        integer_twin(network.eval())
+
+
+def test_every_function_of_a_trace_has_a_kind():
+    assert all(function.kind for function in IntegerFunction.__subclasses__())
+    image = ImageSpec(1, height=4, width=4, levels=4)
+    network = LightNetwork(image, SoftmaxHead(image), filters=2, blocks=1, features_channels=0, dropout=0.0)
+    assert len(list(trace(network.eval()).nodes)) > 10
+    assert random_features(network, 1) is None
