@@ -55,7 +55,7 @@ def spread(mask):
 # Samplers ------------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=18)
 @given(case=cases(), seed=SEEDS, data=st.data())
 def test_known_pixels_are_held_fixed(case, seed, data):
     sampler, network, request = case
@@ -70,7 +70,7 @@ def test_known_pixels_are_held_fixed(case, seed, data):
     assert torch.equal(known.mask, before[1])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(case=cases(), seed=SEEDS, data=st.data())
 def test_pixels_before_the_first_known_one_are_as_without_it(case, seed, data):
     sampler, network, request = case
@@ -81,7 +81,7 @@ def test_pixels_before_the_first_known_one_are_as_without_it(case, seed, data):
     assert torch.equal(found.where(spread(before), 0), free.where(spread(before), 0))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(case=cases(), seed=SEEDS, data=st.data())
 def test_an_image_completed_with_its_own_pixels_is_that_image(case, seed, data):
     sampler, network, request = case
@@ -194,7 +194,7 @@ def views(draw):
     )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(view=views(), seed=SEEDS, data=st.data())
 def test_what_is_known_of_a_view_follows_from_what_is_known_of_the_image(view, seed, data):
     """The known pixels of the view are the same for all values of the image's unknown pixels."""

@@ -172,7 +172,7 @@ def cases(draw, levels=(2, 3, 16, 256, 65536)):
     return Case(source, support, found, known, steps, parameters)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(case=cases())
 def test_native_draws_are_those_of_the_head(case):
     """The engines agree for all heads, levels, rules, intervals and known pixels, even for impossible intervals."""
@@ -294,7 +294,7 @@ def test_intervals_of_every_kind(name, levels):
     assert max(far) == 0
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(case=cases(levels=(3, 256)), seed=SEEDS)
 def test_what_is_not_a_number_is_drawn_as_something_possible(case, seed):
     broken = torch.rand(case.parameters.shape, generator=generator(seed)) < 0.3
@@ -305,7 +305,7 @@ def test_what_is_not_a_number_is_drawn_as_something_possible(case, seed):
         assert found.max() < case.source.levels
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(case=cases(levels=(3, 256)), reduction=st.sampled_from([100.0, 590.0, 720.0, 1e6, 1e300]))
 def test_scales_that_no_number_holds_are_drawn_from_as_the_narrowest(case, reduction):
     case = attrs.evolve(case, source=attrs.evolve(case.source, rule=DrawRule("reduced", reduction=reduction)))

@@ -164,7 +164,7 @@ def programs(draw):
 
 
 @needs_native
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(program=programs())
 def test_both_engines_leave_the_same_in_every_ring(program):
     results = []
@@ -313,7 +313,7 @@ def test_a_function_is_accurate_everywhere(engine, dtype, function):
 
 
 @needs_native
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(program=programs())
 def test_the_number_of_threads_changes_nothing(program):
     before = torch.get_num_threads()

@@ -68,7 +68,7 @@ def assert_draws_as_by_raster(sampler, network, request, seed, known):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(network=light_networks(), request=REQUESTS, seed=SEEDS, data=st.data())
 def test_the_wavefront_draws_what_the_raster_sampler_draws(engine, network, request, seed, data):
     known = data.draw(knowns(network.image, len(request.numbers)))
@@ -76,7 +76,7 @@ def test_the_wavefront_draws_what_the_raster_sampler_draws(engine, network, requ
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(network=other_networks(), request=REQUESTS, seed=SEEDS, data=st.data())
 def test_a_strangers_network_gets_the_wavefront_for_free(engine, network, request, seed, data):
     known = data.draw(knowns(network.image, len(request.numbers)))
@@ -179,7 +179,7 @@ def test_the_cached_sampler_draws_what_the_raster_sampler_draws(engine, network,
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(network=growing_networks(), request=REQUESTS, seed=SEEDS, data=st.data())
 def test_a_strangers_network_of_several_resolutions_is_cached_for_free(engine, network, request, seed, data):
     known = data.draw(knowns(network.image, len(request.numbers)))
@@ -187,7 +187,7 @@ def test_a_strangers_network_of_several_resolutions_is_cached_for_free(engine, n
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(network=st.one_of(light_networks(), other_networks()), request=REQUESTS, seed=SEEDS, data=st.data())
 def test_the_cached_sampler_takes_networks_of_one_resolution_too(engine, network, request, seed, data):
     known = data.draw(knowns(network.image, len(request.numbers)))
@@ -208,7 +208,7 @@ def test_a_full_network_is_cached_where_every_resolution_has_an_inside(engine):
 SAMPLERS = st.sampled_from([RasterSampler(), *FAST])
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(network=light_networks(), sampler=SAMPLERS, request=REQUESTS, seed=SEEDS, data=st.data())
 def test_an_image_depends_on_its_seed_index_and_rule_alone(network, sampler, request, seed, data):
     count = len(request.numbers)
@@ -468,7 +468,7 @@ def test_ancestral_samples_of_an_image_and_its_view_follow_the_joint_model():
     assert not torch.equal(model.views(fine)[1], coarse)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(size=SIZES, seed=SEEDS)
 def test_a_prior_draws_by_its_sampler(size, seed):
     image = ImageSpec(1, height=size[0], width=size[1], levels=4)
