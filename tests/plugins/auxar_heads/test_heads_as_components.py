@@ -169,7 +169,7 @@ def registry(tmp_path):
     return load_plugins([tmp_path / "coins.py"])
 
 
-@pytest.mark.parametrize("make", [components.light_prior, components.full_prior])
+@pytest.mark.parametrize("make", [components.light_prior, pytest.param(components.full_prior, marks=pytest.mark.slow)])
 def test_networks_with_it_keep_the_contract_of_priors(registry, make):
     kind = components.LightConfig if make is components.light_prior else components.FullConfig
     sizes = {"blocks": 1} if make is components.light_prior else {"nr_resnet": 1}

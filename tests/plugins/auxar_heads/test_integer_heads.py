@@ -49,7 +49,7 @@ def intervals(head, count, seed):
     return ends[:, 0], ends[:, 1]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(head=heads(), rule=RULES, seed=SEEDS, spread=st.sampled_from([0.3, 2.0, 8.0]), whole=st.booleans())
 def test_frequencies_of_an_interval_add_up_to_the_total(head, rule, seed, spread, whole):
     count = 20
@@ -70,7 +70,7 @@ def test_frequencies_of_an_interval_add_up_to_the_total(head, rule, seed, spread
         pixels.take(low + (torch.rand(count, generator=noise) * (high - low + 1)).long())
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(head=heads(levels=(2, 3, 16)), seed=SEEDS, spread=st.sampled_from([0.3, 2.0, 8.0]), restricted=st.booleans())
 def test_probabilities_of_all_pixels_add_up_to_one_exactly(head, seed, spread, restricted):
     if head.levels == 16 and head.channels == 3:
@@ -96,7 +96,7 @@ def test_probabilities_of_all_pixels_add_up_to_one_exactly(head, seed, spread, r
     assert total == 1
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(head=heads(levels=(2, 16, 256)), seed=SEEDS, restricted=st.booleans())
 def test_likelihoods_are_near_those_in_floating_point(head, seed, restricted):
     count = 50
@@ -119,7 +119,7 @@ def test_likelihoods_are_near_those_in_floating_point(head, seed, restricted):
     assert bool(((found - expected).abs() <= error).all())
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(head=heads(levels=(2, 16, 256)), rule=RULES, seed=SEEDS)
 def test_a_drawn_value_is_the_one_whose_frequencies_contain_the_noise(head, rule, seed):
     count = 30
