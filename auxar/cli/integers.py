@@ -14,9 +14,9 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "integers",
         help="convert a finished run to integers, whose results are the same on every machine",
         description="Converts the factors of a finished run to integers, once, and stores them beside the weights. "
-        "Likelihoods and samples in integers are the same, bit for bit, for every batch size, number of threads, "
-        "sampler and machine: see `auxar sample --arithmetic integer`. For a model that comes trained, the integers "
-        "are written into the folder ./NAME.",
+        "Frequencies of values, and samples, are the same in integers, bit for bit, for every batch size, number of "
+        "threads, sampler and machine: see `auxar sample --arithmetic integer`. For a model that comes trained, the "
+        "integers are written into the folder ./NAME.",
     )
     add_run(parser)
     parser.add_argument("--weights", type=integer, metavar="BITS", help="bits of each weight, 4 … 16 (default: 12)")

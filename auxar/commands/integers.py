@@ -46,11 +46,11 @@ def integers(
 ) -> RunFolder:
     """Converts the factors of a finished run to integers, and stores them beside the weights.
 
-    Likelihoods and samples in integers are the same, bit for bit, on every machine. `path` is the run's folder, or the
-    name of a model that comes trained, whose integers are written into the folder ./NAME. `weights` and `activations`
-    are the numbers of bits of each weight, and of each value between layers. The ranges of values are taken from
-    `images` training images. `settings` are `key=value` strings that may set `data.path`, `data.options` and
-    `data.workers`.
+    Frequencies of values, and samples, are the same in integers, bit for bit, on every machine. `path` is the run's
+    folder, or the name of a model that comes trained, whose integers are written into the folder ./NAME. `weights` and
+    `activations` are the numbers of bits of each weight, and of each value between layers. The ranges of values
+    are taken from `images` training images. `settings` are `key=value` strings that may set `data.path`, `data.options`
+    and `data.workers`.
 
     Integers that were made before from the same weights and with the same numbers of bits are kept, because files and
     samples may depend on them. Integers of other weights are replaced. Returns the folder in which the integers are.

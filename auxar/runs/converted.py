@@ -49,7 +49,10 @@ def write_converted(path: Path, converted: Converted, origin: Origin) -> None:
 
 
 def read_origin(path: Path) -> Origin | None:
-    """What a file was made from; None if there is no file. Raises `DamagedFile` if its header is invalid."""
+    """The weights and the options that a file was made from; None if there is no file.
+
+    Raises `DamagedFile` if its header is invalid.
+    """
     return _origin(read_metadata(path), path) if is_file(path) else None
 
 
@@ -102,7 +105,7 @@ def digest(run: RunFolder, names: list[str], arithmetic: str) -> str:
         tensors, metadata = read_tensors(path)
         found.update(metadata[DESCRIPTION].encode())
         for key in sorted(tensors):
-            found.update(key.encode() + tensors[key].to(dtype=tensors[key].dtype).numpy().tobytes())
+            found.update(key.encode() + tensors[key].numpy().tobytes())
     return found.hexdigest()
 
 

@@ -29,7 +29,9 @@ class IntegerSoftmaxHead(IntegerHead):
         self.uniform_count = self.restricted_uniform_count = self.channels
 
     def frequencies(self, parameters: Tensor, rule: DrawRule) -> Frequencies:
-        logits = rearrange(parameters.to(torch.int64), "n (c l) -> n c l", c=self.channels)
+        given = rearrange(parameters.to(torch.int64), "n (c l) -> n c l", c=self.channels)
+        logits = natural_to_base_2(given, PARAMETER_BITS)
+        # The temperature is applied last, because `natural_to_base_2` accepts no larger numbers than parameters.
         if rule.temperature != 1.0:
             logits = (logits << 16) // rounded_temperature(rule)
         return _SoftmaxFrequencies(logits, self.spare)
@@ -42,7 +44,7 @@ def rounded_temperature(rule: DrawRule) -> int:
 
 class _SoftmaxFrequencies(Frequencies):
     def __init__(self, logits: Tensor, spare: int) -> None:
-        self.logits = natural_to_base_2(logits, PARAMETER_BITS)
+        self.logits = logits
         self.channel = 0
         self.spare = spare
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from auxar import Component, hookimpl
-from auxar_integers.arithmetic import IntegerArithmetic, IntegerConfig
+from auxar_integers.arithmetic import IntegerArithmetic
+from auxar_integers.conversion import IntegerConfig
 
 AUXAR_INTERFACE = 2
 

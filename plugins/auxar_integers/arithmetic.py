@@ -1,4 +1,4 @@
-"""The arithmetic `integer` and its options."""
+"""The arithmetic `integer`, which converts factors to integers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from auxar import CausalDecoder, CausalNetwork, CausalPrior, Factor, ImageSpec, Stage, UserError
 from auxar.interfaces import Arithmetic, Converted, NetworkEmbedding, PriorFactor
 from auxar.interfaces.integer_head import PARAMETER_BITS, IntegerHead
-from auxar_integers.conversion import Converter, Quantity, Widths
+from auxar_integers.conversion import Converter, IntegerConfig, Quantity
 from auxar_integers.errors import NoIntegersError
 from auxar_integers.graph import IntegerGraph
 from auxar_integers.networks import IntegerEmbedding, IntegerNetwork
@@ -25,21 +25,11 @@ PIXELS = 2**14
 """Pixels of the images from which ranges are taken at once, which bounds the memory."""
 
 
-@attrs.frozen
-class IntegerConfig:
-    """Integers, whose sums and products are exact, so that results are the same on every machine."""
-
-    weights: int = attrs.field(default=12, validator=[attrs.validators.ge(4), attrs.validators.le(16)])
-    """Bits of each weight, 4 … 16."""
-    activations: int = attrs.field(default=16, validator=[attrs.validators.ge(4), attrs.validators.le(16)])
-    """Bits of each value between layers, 4 … 16."""
-
-
 class IntegerArithmetic(Arithmetic):
     """Converts factors whose networks and embeddings consist of the layers and functions of `auxar_layers`."""
 
     def __init__(self, config: IntegerConfig) -> None:
-        self.widths = Widths(config.weights, config.activations)
+        self.config = config
 
     def convert(self, factor: Factor, image: Tensor, view: Tensor | None) -> Converted:
         factor.eval()
@@ -81,14 +71,14 @@ class IntegerArithmetic(Arithmetic):
             ranges = Ranges(own, graph)
             features = torch.cat([ranges.add(own.encode(part)) for part in _parts(view)])
             source = _encoded(own.view, marked=own.marks_pixels)
-            embedding, result = Converter(own, graph, ranges.largest, [source], self.widths).convert()
+            embedding, result = Converter(own, graph, ranges.largest, [source], self.config).convert()
             inputs.append(attrs.evolve(result, name="features"))
         graph = trace(network)
         ranges = Ranges(network, graph)
         for part in _parts(torch.arange(len(image)).view(-1, 1, 1, 1), image.shape[2] * image.shape[3]):
             numbers = part.flatten()
             ranges.add(network.encode(image[numbers]), None if features is None else features[numbers])
-        found, _ = Converter(network, graph, ranges.largest, inputs, self.widths, PARAMETERS).convert()
+        found, _ = Converter(network, graph, ranges.largest, inputs, self.config, PARAMETERS).convert()
         return found, embedding
 
 

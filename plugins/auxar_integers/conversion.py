@@ -47,11 +47,13 @@ MULTIPLIER_BITS = 24
 
 
 @attrs.frozen
-class Widths:
-    """The bits of weights and of activations, including their signs."""
+class IntegerConfig:
+    """Integers, whose sums and products are exact, so that results are the same on every machine."""
 
-    weights: int = 12
-    activations: int = 16
+    weights: int = attrs.field(default=12, validator=[attrs.validators.ge(4), attrs.validators.le(16)])
+    """Bits of each weight, 4 … 16."""
+    activations: int = attrs.field(default=16, validator=[attrs.validators.ge(4), attrs.validators.le(16)])
+    """Bits of each value between layers, 4 … 16."""
 
 
 @attrs.frozen
@@ -102,15 +104,15 @@ class Converter:
         graph: fx.Graph,
         largest: Mapping[fx.Node, float],
         inputs: Sequence[Quantity],
-        widths: Widths,
+        config: IntegerConfig,
         output: Quantity | None = None,
     ) -> None:
         self.modules = dict(network.named_modules())
         self.graph = graph
         self.largest = largest
         self.inputs = list(inputs)
-        self.weight_bound = 2 ** (widths.weights - 1) - 1
-        self.bound = 2 ** (widths.activations - 1) - 1
+        self.weight_bound = 2 ** (config.weights - 1) - 1
+        self.bound = 2 ** (config.activations - 1) - 1
         self.output = output
         self.operations: list[Operation] = []
         self.values: dict[fx.Node, Quantity | Sum] = {}

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from auxar.interfaces import CausalNetwork
 from auxar_integers.arithmetic import PARAMETERS
-from auxar_integers.conversion import Converter, Quantity, Widths
+from auxar_integers.conversion import Converter, IntegerConfig, Quantity
 from auxar_integers.networks import IntegerNetwork
 from auxar_integers.tracing import Ranges, trace
 from helpers.causal_networks import random_features, random_images
@@ -15,7 +15,7 @@ from helpers.causal_networks import random_features, random_images
 FEATURE_BITS = 10
 
 
-def integer_twin(network: CausalNetwork, widths: Widths | None = None) -> IntegerNetwork:
+def integer_twin(network: CausalNetwork, widths: IntegerConfig | None = None) -> IntegerNetwork:
     """Returns the integer twin of a network, whose features have `FEATURE_BITS` bits after the binary point."""
     graph = trace(network)
     ranges = Ranges(network, graph)
@@ -24,7 +24,7 @@ def integer_twin(network: CausalNetwork, widths: Widths | None = None) -> Intege
     inputs = [Quantity("image", 1 / (levels - 1), levels - 1, network.image.channels + network.marks_pixels)]
     if network.features_channels:
         inputs.append(Quantity("features", 2.0**-FEATURE_BITS, 2**FEATURE_BITS * 8, network.features_channels))
-    integers, _ = Converter(network, graph, ranges.largest, inputs, widths or Widths(), PARAMETERS).convert()
+    integers, _ = Converter(network, graph, ranges.largest, inputs, widths or IntegerConfig(), PARAMETERS).convert()
     head = network.head.integer_head()
     assert head is not None
     return IntegerNetwork(

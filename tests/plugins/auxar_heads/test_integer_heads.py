@@ -23,6 +23,7 @@ RULES = st.sampled_from(
         DrawRule("map"),
         DrawRule("map", min_weight=0.9),
         DrawRule("ancestral", temperature=0.5),
+        DrawRule("ancestral", temperature=0.001),
     ]
 )
 
@@ -147,6 +148,14 @@ def test_rules_draw_near_the_centers_of_components(rule):
     drawn = head.integer_head().draw(parameters, uniforms, rule)[:, 0]
     assert set(drawn.tolist()) <= {63, 64, 65, 190, 191, 192}
     assert 150 < int((drawn < 128).sum()) < 250
+
+
+def test_a_low_temperature_draws_the_most_probable_value():
+    head = SoftmaxHead(ImageSpec(1, height=1, width=1, levels=4))
+    parameters = parameters_of(head, 200, 0, 20.0).clamp(-(2**29), 2**29)
+    uniforms = torch.full((200, 1), 0.3, dtype=torch.float64)
+    drawn = head.integer_head().draw(parameters, uniforms, DrawRule("ancestral", temperature=1e-4))
+    assert torch.equal(parameters.gather(1, drawn), parameters.amax(1, keepdim=True))
 
 
 def test_frequencies_outside_of_the_interval_are_zero():

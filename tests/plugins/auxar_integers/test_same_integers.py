@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
 from auxar_heads.softmax import SoftmaxHead
-from auxar_integers.conversion import Widths
+from auxar_integers.conversion import IntegerConfig
 from auxar_integers.errors import NoIntegersError
 from auxar_integers.graph import IntegerGraph, Operation
 from auxar_integers.storage import described, read_graph
@@ -34,7 +34,7 @@ from auxar_pixelcnn.networks import LightNetwork
 from auxar_samplers import CachedSampler, RasterSampler, WavefrontSampler
 
 NETWORKS = st.one_of(light_networks(), full_networks(), other_networks(), growing_networks())
-WIDTHS = st.sampled_from([Widths(8, 8), Widths(12, 14), Widths(16, 16)])
+WIDTHS = st.sampled_from([IntegerConfig(8, 8), IntegerConfig(12, 14), IntegerConfig(16, 16)])
 
 
 @settings(deadline=None, max_examples=10)
@@ -74,7 +74,7 @@ def test_parameters_are_integers_that_do_not_depend_on_the_batch(network, widths
 @settings(deadline=None, max_examples=8)
 @given(network=st.one_of(light_networks(), full_networks()), seed=SEEDS)
 def test_wide_integers_predict_nearly_the_parameters_of_the_network(network, seed):
-    twin = integer_twin(network, Widths(16, 16))
+    twin = integer_twin(network, IntegerConfig(16, 16))
     images, features = random_images(3, network.image, seed), integer_features(network, 3, seed)
     found = twin(twin.encode(images), features) * 2.0**-20
     floats = None if features is None else features * 2.0**-FEATURE_BITS

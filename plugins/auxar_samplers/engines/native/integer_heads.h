@@ -248,9 +248,8 @@ class IntegerSoftmax {
 
     template <class T> void begin(const T *parameters) {
         for (int64_t k = 0; k < parameter_count(d); k++) {
-            int64_t logit = static_cast<int64_t>(parameters[k]);
-            if (tables.temperature) logit = quotient(logit * 65536, tables.temperature);
-            logits[k] = fixed.natural_to_base_2(logit);
+            const int64_t logit = fixed.natural_to_base_2(static_cast<int64_t>(parameters[k]));
+            logits[k] = tables.temperature ? quotient(logit * 65536, tables.temperature) : logit;
         }
     }
 
