@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 
@@ -19,13 +18,15 @@ from auxar.distributed.joining import working_together
 from auxar.distributed.processes import Processes
 from auxar.errors import one_line
 from auxar.evaluation.likelihoods import evaluate_run
+from auxar.evaluation.records import Evaluation
 from auxar.evaluation.stored import is_evaluated
 from auxar.files import is_file
 from auxar.generation.figures import are_drawn, figures_to_folder
 from auxar.generation.previews import Previews
 from auxar.generation.samples import check_samples, sample_to_folder
-from auxar.interfaces import Prior
+from auxar.interfaces import FLOAT, Prior
 from auxar.interfaces.rule_use import IN_RECIPE, check_rule
+from auxar.plugins import Registry
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.building import build_model, own_sampler
 from auxar.recipe.facts import recipe_facts
@@ -33,10 +34,12 @@ from auxar.recipe.shipped import run_name
 from auxar.report import words
 from auxar.report.interim import InterimReport
 from auxar.report.updating import update_report
+from auxar.runs.arithmetic import model_in
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.lock import holding_for_all
 from auxar.runs.opening import begin_run, check_recipe, recipe_of_run
 from auxar.runs.weights import has_own_weights
+from auxar.training.conversion import convert_run
 from auxar.training.factors import chosen_factors, train_factors
 from auxar.training.initialization import check_init
 from auxar.training.lengths import check_lengths, is_trained, total_steps
@@ -135,8 +138,11 @@ def run(
                 logger.warning("this image cannot be read and is left out: %s", one_line(name))
             preview, report = Previews(found, recipe.sampling), InterimReport(found, recipe, images, accelerator)
             model = train_factors(recipe, registry, missing, images, found, accelerator, preview, report)
-            _log_result(evaluate_run(found, recipe, model, images, accelerator))
-            _sample(found, recipe, model, images, accelerator, processes)
+            others = _converted(found, recipe, registry, data, processes)
+            for evaluation in evaluate_run(found, recipe, model, images, accelerator, others=others).values():
+                _log_result(evaluation)
+            drawn = others.get(recipe.arithmetic.name, model).eval().to(accelerator.device)
+            _sample(found, recipe, drawn, images, accelerator, processes)
             update_report(found, accelerator)
         for tracker in accelerator.trackers:
             tracker.finish()
@@ -165,11 +171,30 @@ def _figure_rows(recipe: Recipe) -> int:
     return recipe.sampling.figure_rows if recipe.sampling.images else 0
 
 
-def _log_result(table: Mapping[str, Any]) -> None:
-    if (bits := table["bits_per_dim"].get("heldout")) is not None:
-        kind = words.KINDS[table["kind"]]
-        logger.info("%.4f bits/dim on %d held-out images (%s)", bits, table["images"]["heldout"], kind)
-        if wasted := table["wasted_bits_per_dim"]["heldout"]:
+def _converted(
+    run: RunFolder, recipe: Recipe, registry: Registry, data: Callable[[], DataSets], processes: Processes
+) -> dict[str, Prior]:
+    """The model in the recipe's arithmetic, by its name, if this is not floating point and all factors are trained.
+
+    Factors that are not converted yet are converted.
+    """
+    choice = recipe.arithmetic
+    if choice.name == FLOAT or len(run.trained(recipe)) < len(recipe.factor_names):
+        return {}
+    with processes.agreeing():
+        if processes.is_main:
+            convert_run(run, recipe, registry, choice, data)
+    with processes.agreeing():
+        return {choice.name: model_in(run, recipe, registry, choice.name)}
+
+
+def _log_result(evaluation: Evaluation) -> None:
+    if evaluation.arithmetic != FLOAT:
+        logger.info("%s", words.in_arithmetic(evaluation))
+    elif (bits := evaluation.bits_per_dim.get("heldout")) is not None:
+        kind = words.KINDS[evaluation.kind]
+        logger.info("%.4f bits/dim on %d held-out images (%s)", bits, evaluation.images["heldout"], kind)
+        if wasted := evaluation.wasted_bits_per_dim["heldout"]:
             logger.info("of this bound, %s, because free decoders do not exclude such images", words.wasted(wasted))
 
 

@@ -25,6 +25,13 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="the folder of the run that the others are compared with, or the name of a model that comes trained",
     )
     parser.add_argument("others", type=Path, nargs="*", metavar="RUN", help="runs that are compared with the first one")
+    parser.add_argument(
+        "--arithmetic",
+        metavar="NAME",
+        default="float",
+        help="float (default), or integer: compare the evaluations in integers, which `auxar evaluate --arithmetic "
+        "integer` wrote",
+    )
     add_json(parser)
     parser.add_argument(
         "--out",
@@ -44,7 +51,7 @@ def _compare(options: argparse.Namespace) -> Result:
     from auxar.report.comparison import write_comparison
     from auxar.report.text import comparison_lines
 
-    comparison = compare([options.run, *options.others])
+    comparison = compare([options.run, *options.others], arithmetic=options.arithmetic)
     if options.out is not None:
         write_comparison(options.out, comparison)
         logging.getLogger("auxar").info("page: %s", options.out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from auxar.cli.options import add_json, add_run, add_settings, add_trust
+from auxar.cli.options import add_arithmetic, add_json, add_run, add_settings, add_trust
 from auxar.cli.output import Result
 
 
@@ -18,6 +18,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "model that comes trained, the first two are written into the folder ./NAME.",
     )
     add_run(parser)
+    add_arithmetic(parser, "also evaluate with the integers that `auxar integers` made, and print the difference")
     add_settings(parser, "evaluation.batch_size=64, evaluation.train_images=0")
     add_trust(parser)
     add_json(parser)
@@ -29,9 +30,18 @@ def _evaluate(options: argparse.Namespace) -> Result:
 
     from auxar.commands.evaluate import evaluate
     from auxar.evaluation.records import Evaluation
+    from auxar.evaluation.stored import other_evaluations
+    from auxar.report import words
     from auxar.report.text import evaluation_lines
     from auxar.runs.records import read_record
 
-    run = evaluate(options.run, settings=options.settings, trust_plugins=options.trust_plugins)
+    run = evaluate(
+        options.run, settings=options.settings, arithmetic=options.arithmetic, trust_plugins=options.trust_plugins
+    )
     evaluation = read_record(run.evaluation, Evaluation)
-    return Result(evaluation_lines(evaluation), {"run": str(run.path), **attrs.asdict(evaluation)})
+    others = other_evaluations(run.path, evaluation)
+    lines = [*evaluation_lines(evaluation), *(line for other in others for line in ("", words.in_arithmetic(other)))]
+    table = {"run": str(run.path), **attrs.asdict(evaluation)}
+    if others:
+        table["others"] = {other.arithmetic: attrs.asdict(other) for other in others}
+    return Result(lines, table)

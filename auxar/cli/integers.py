@@ -37,11 +37,9 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _integers(options: argparse.Namespace) -> Result:
-    from auxar.commands.integers import NAME, integers
-    from auxar.runs.converted import digest
-    from auxar.runs.opening import open_run
+    from auxar.commands.integers import integers
 
-    run = integers(
+    made = integers(
         options.run,
         weights=options.weights,
         activations=options.activations,
@@ -49,6 +47,5 @@ def _integers(options: argparse.Namespace) -> Result:
         settings=options.settings,
         trust_plugins=options.trust_plugins,
     )
-    _, recipe, _ = open_run(options.run, trust_plugins=options.trust_plugins)
-    found = digest(run, list(recipe.factor_names), NAME)
-    return Result([f"integers  {found}"], {"run": str(run.path), "digest": found})
+    lines = [f"{factor:<10}{digest}" for factor, digest in made.digests.items()]
+    return Result(lines, {"run": str(made.folder.path), "digests": made.digests})

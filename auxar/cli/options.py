@@ -42,6 +42,13 @@ def add_output(parser: argparse.ArgumentParser, *, default: bool = True) -> None
     )
 
 
+def add_arithmetic(parser: argparse.ArgumentParser, integer: str) -> None:
+    """Adds `--arithmetic`. `integer` describes its value `integer`."""
+    parser.add_argument(
+        "--arithmetic", metavar="NAME", help=f"float, or integer: {integer} (default: the recipe's arithmetic)"
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Adds `--json`, for commands whose result has a `record`."""
     parser.add_argument("--json", action="store_true", help="print the result as JSON instead of text")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auxar.cli.options import add_json, add_run, add_settings, add_trust, integer
+from auxar.cli.options import add_arithmetic, add_json, add_run, add_settings, add_trust, integer
 from auxar.cli.output import Result
 from auxar.errors import UserError
 
@@ -84,11 +84,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--seed", type=integer, metavar="S", help="seed of the noise")
     parser.add_argument("--batch-size", type=integer, metavar="B", help="number of images drawn at once")
     parser.add_argument("--sampler", metavar="NAME", help="name of a sampler (see `auxar plugins`)")
-    parser.add_argument(
-        "--arithmetic",
-        metavar="NAME",
-        help="float (default), or integer: draw with the integers that `auxar integers` made, which give the same "
-        "images on every machine",
+    add_arithmetic(
+        parser, "draw with the integers that `auxar integers` made, which give the same images on every machine"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help=OUT)
     add_settings(parser, "sampling.images=64 or, with --given, data.resize=cover")

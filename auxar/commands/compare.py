@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from os import PathLike
 
 from auxar.arguments import as_paths
-from auxar.errors import UserError
+from auxar.errors import UserError, did_you_mean, shown
 from auxar.evaluation.comparison import Comparison, compare_runs
+from auxar.interfaces import FLOAT
+from auxar.plugins import load_plugins
 
 
-def compare(paths: Sequence[str | PathLike[str]]) -> Comparison:
+def compare(paths: Sequence[str | PathLike[str]], *, arithmetic: str = FLOAT) -> Comparison:
     """Compares the held-out bits/dim of evaluated runs, and gives the difference of each run from the first.
 
     `paths` are folders of runs, or names of models that come trained. Differences are computed image by image if the
-    runs have the same held-out images. Raises `UserError` if `paths` is empty or is a single path instead of a list, if
-    a run is not evaluated, or if its images differ from those of the first run in shape or levels.
+    runs have the same held-out images. With `arithmetic="integer"`, the evaluations in integers are compared.
+
+    Raises `UserError` if `paths` is empty or is a single path instead of a list, if a run is not evaluated in this
+    arithmetic, or if its images differ from those of the first run in shape or levels.
 
     Examples:
         >>> import auxar
@@ -26,4 +30,6 @@ def compare(paths: Sequence[str | PathLike[str]]) -> Comparison:
     folders = as_paths(paths, "paths")
     if not folders:
         raise UserError("paths: expected at least one run to compare, got none")
-    return compare_runs(folders)
+    if arithmetic not in (known := (FLOAT, *load_plugins().names("arithmetic"))):
+        raise UserError(f"arithmetic: {shown(arithmetic)} is unknown{did_you_mean(str(arithmetic), known)}")
+    return compare_runs(folders, arithmetic)

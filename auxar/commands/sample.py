@@ -18,11 +18,11 @@ from auxar.files import read_json
 from auxar.generation.conditional import Given, draw_given_to_folder
 from auxar.generation.inputs import GivenRequest, read_given
 from auxar.generation.samples import check_samples, sample_to_folder
+from auxar.interfaces import FLOAT
 from auxar.interfaces.request import DrawRule
 from auxar.interfaces.rule_use import FLAG, RECIPE, Spelling, check_rule
 from auxar.recipe.building import own_sampler
 from auxar.recipe.options import sampling_options, sets
-from auxar.runs.arithmetic import FLOAT
 from auxar.runs.lock import holding_for_all
 
 logger = logging.getLogger("auxar")
@@ -56,7 +56,8 @@ def sample(
     `data.crop` and `data.resize`. An argument that is not None takes precedence over `settings` and over the recipe. If
     `rule` is another rule than the recipe's, the defaults of `reduction` and `min_weight` are those of the rule. `out`
     is the folder; the default is a folder in RUN/samples or, for a model that comes trained, in ./NAME/samples. With
-    `arithmetic="integer"`, images are drawn with the integers that `auxar.integers` made.
+    `arithmetic="integer"`, images are drawn with the integers that `auxar.integers` made; the default is the recipe's
+    arithmetic.
 
     Raises `UserError` if the rule has an option that changes nothing for any head of the drawn factors.
 
@@ -96,7 +97,7 @@ def sample(
             keys = ("rule", "temperature", "min_weight")
             spelling = Spelling(FLAG, {key: RECIPE for key in keys if key not in options})
             check_rule(run.model, run.recipe.sampling.draw_rule(), from_depth=depth, spelling=spelling)
-            folder = run.folder.output.samples / _name(given, run, arithmetic) if out is None else as_path(out, "out")
+            folder = run.folder.output.samples / _name(given, run) if out is None else as_path(out, "out")
             facts |= {"command": "sample", "--out": os.path.abspath(folder), **run.facts}
             facts["the given images"] = None if content is None else content.digest
         with holding_for_all(folder, processes, check_samples):
@@ -109,7 +110,7 @@ def sample(
     return folder
 
 
-def _name(request: GivenRequest | None, run: TrainedRun, arithmetic: str | None) -> str:
+def _name(request: GivenRequest | None, run: TrainedRun) -> str:
     """The name of the default folder of the drawn images, in the folder of the run's samples.
 
     It contains the rule, the options of the rule that are not its defaults, and the seed, so that draws with other
@@ -118,8 +119,8 @@ def _name(request: GivenRequest | None, run: TrainedRun, arithmetic: str | None)
     kind = "" if request is None else "completed-" if request.keep is not None else f"given-depth{request.stage + 1}-"
     sampling = run.recipe.sampling
     rule, usual = attrs.asdict(sampling.draw_rule()), attrs.asdict(DrawRule(sampling.rule))
-    if arithmetic not in (None, FLOAT):
-        kind = f"{arithmetic}-{kind}"
+    if run.model.arithmetic != FLOAT:
+        kind = f"{run.model.arithmetic}-{kind}"
     options = [f"-{key}{value}" for key, value in rule.items() if value != usual[key]]
     return f"{kind}{sampling.rule}{''.join(options)}-seed{sampling.seed}"
 

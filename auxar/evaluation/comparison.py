@@ -19,7 +19,7 @@ from torch import Tensor
 from auxar.errors import UserError
 from auxar.evaluation.evaluated_run import EvaluatedRun, read_evaluated_run
 from auxar.evaluation.records import DataFacts, Exactness, Figures, SupportName
-from auxar.interfaces import ImageSpec
+from auxar.interfaces import FLOAT, ImageSpec
 
 Pairing = Literal["paired", "unpaired", "none"]
 """The way to subtract two runs: image by image (`paired`), as two means (`unpaired`), or not at all (`none`)."""
@@ -142,15 +142,15 @@ class Comparison:
         return image.size if alike == 1 else f"{image.size} ({image.levels} levels)"
 
 
-def compare_runs(paths: Sequence[Path]) -> Comparison:
-    """Compares evaluated runs with the first of them.
+def compare_runs(paths: Sequence[Path], arithmetic: str = FLOAT) -> Comparison:
+    """Compares evaluated runs with the first of them, by their evaluations in an arithmetic.
 
     A run that was evaluated on other held-out images of the same data is compared by its means (unpaired), and a run on
     other data gets no difference; its notes say so. Raises `UserError` if a folder is not a run's folder, if a run is
     not evaluated on held-out images, if the images of two runs differ in shape or levels, or if a file is damaged. The
     message names the run and suggests a remedy.
     """
-    runs = [read_evaluated_run(path) for path in paths]
+    runs = [read_evaluated_run(path, arithmetic) for path in paths]
     first = runs[0]
     for run in runs[1:]:
         if run.image != first.image:

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 
 from auxar.errors import UserError, one_line
-from auxar.evaluation.likelihoods import image_nats_path
 from auxar.evaluation.records import Evaluation
 from auxar.files import DamagedFile, Shapes, is_file, parse_json, read_bytes, read_tensors
-from auxar.interfaces import ImageSpec
+from auxar.interfaces import FLOAT, ImageSpec
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.stages import written_stages
 from auxar.recipe.toml import toml_text
@@ -83,8 +82,8 @@ class EvaluatedRun:
         return next((number for number in range(len(self.evaluation.factors)) if self.key(number) == key), None)
 
 
-def read_evaluated_run(path: Path) -> EvaluatedRun:
-    """Reads an evaluated run from its folder.
+def read_evaluated_run(path: Path, arithmetic: str = FLOAT) -> EvaluatedRun:
+    """Reads an evaluated run, with its evaluation in an arithmetic, from its folder.
 
     `path` is the folder, or the name of a model that comes trained. Such a model has the evaluation in its folder, or a
     newer one in the working directory, which `auxar evaluate` has written.
@@ -94,27 +93,28 @@ def read_evaluated_run(path: Path) -> EvaluatedRun:
     """
     run = find_run(path)
     check_contents(run)
-    evaluated = run.output if is_file(run.output.evaluation) else run
-    if not is_file(evaluated.evaluation):
-        raise UserError(f"{run.name} is not evaluated: it has no evaluation.json; run `auxar evaluate {run.name}`")
-    evaluation = _evaluation(run, evaluated)
+    file = next((path for each in (run.output, run) if is_file(path := each.evaluation_in(arithmetic))), None)
+    if file is None:
+        name, option = run.evaluation_in(arithmetic).name, "" if arithmetic == FLOAT else f" --arithmetic {arithmetic}"
+        raise UserError(f"{run.name} is not evaluated: it has no {name}; run `auxar evaluate {run.name}{option}`")
+    evaluation = _evaluation(run, file)
     views = _views(run)
     if len(evaluation.factors) != len(views) + 1:
-        what = f"{evaluated.evaluation} does not belong to this run's recipe: the numbers of stages differ"
+        what = f"{file} does not belong to this run's recipe: the numbers of stages differ"
         raise _not_of_one(run, what)
     if evaluation.images.get("heldout", 0) < 1 or not any(factor.heldout for factor in evaluation.factors):
         raise UserError(
             f"{run.name} has no figures of held-out images; train a factor and run `auxar evaluate {run.name}`"
         )
     notes = _notes(run, evaluation)
-    if evaluated.path != run.path:
-        notes.append(f"evaluated in {evaluated.evaluation}")
-    return EvaluatedRun(Path(run.name), evaluation, views, _image_nats(run, evaluated, evaluation), notes)
+    if file.parent != run.path:
+        notes.append(f"evaluated in {file}")
+    return EvaluatedRun(Path(run.name), evaluation, views, _image_nats(run, file, evaluation), notes)
 
 
-def _evaluation(run: RunFolder, evaluated: RunFolder) -> Evaluation:
+def _evaluation(run: RunFolder, file: Path) -> Evaluation:
     try:
-        return read_record(evaluated.evaluation, Evaluation)
+        return read_record(file, Evaluation)
     except DamagedFile as error:
         raise _not_of_one(run, str(error)) from None
 
@@ -131,16 +131,16 @@ def _views(run: RunFolder) -> list[Any]:
         ) from None
 
 
-def _image_nats(run: RunFolder, evaluated: RunFolder, evaluation: Evaluation) -> ImageNats | None:
-    """Reads the log-likelihoods of single held-out images; None if the folder `evaluated` has no file of them.
+def _image_nats(run: RunFolder, file: Path, evaluation: Evaluation) -> ImageNats | None:
+    """Reads the log-likelihoods of single held-out images; None if there is no file of them beside the evaluation.
 
     Raises `UserError` if the file does not match `evaluation`.
     """
-    path = image_nats_path(evaluated)
+    path = file.with_suffix(".safetensors")
     if not is_file(path):
         return None
     expected = {factor.factor: factor.heldout for factor in evaluation.factors if factor.heldout}
-    strange = _not_of_one(run, f"{path} and {evaluated.evaluation.name} come from different evaluations")
+    strange = _not_of_one(run, f"{path} and {file.name} come from different evaluations")
 
     def check(shapes: Shapes, metadata: Mapping[str, str]) -> None:
         images = evaluation.images["heldout"]

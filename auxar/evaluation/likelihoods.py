@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 import torch
@@ -25,6 +25,7 @@ from auxar.errors import shown
 from auxar.evaluation.pixels import PixelDigest
 from auxar.evaluation.records import (
     ChannelFigures,
+    Cost,
     DataFacts,
     Difference,
     Evaluation,
@@ -35,7 +36,7 @@ from auxar.evaluation.records import (
     WeightsKind,
 )
 from auxar.files import DamagedFile, is_file, write_json, write_tensors
-from auxar.interfaces import Factor, ImageSpec, Prior
+from auxar.interfaces import FLOAT, Factor, ImageSpec, Prior
 from auxar.progress import progress_bar
 from auxar.recipe import Recipe
 from auxar.runs.history import History, read_history
@@ -71,14 +72,14 @@ class FactorNats:
     negative of this to its log-likelihood. None for other factors, and if the view or the head cannot compute it."""
 
 
-def image_nats_path(run: RunFolder) -> Path:
-    """The path of the file with the log-likelihoods of single images, `evaluation.safetensors`.
+def image_nats_path(run: RunFolder, arithmetic: str = FLOAT) -> Path:
+    """The path of the file with the log-likelihoods of single images in an arithmetic, `evaluation.safetensors`.
 
     The file holds two tensors for each evaluated set (`heldout`, `training`): `SET.nats`, float64 (factors, images),
     and `SET.indices`, the numbers of the images in the set, int64 (images,). Its metadata holds the names of the
     factors, as a JSON list under `factors`, and the fingerprint of each set, under the set's name.
     """
-    return run.evaluation.with_suffix(".safetensors")
+    return run.evaluation_in(arithmetic).with_suffix(".safetensors")
 
 
 @torch.no_grad()
@@ -137,12 +138,20 @@ def factor_nats(
 
 
 def evaluate_run(
-    run: RunFolder, recipe: Recipe, model: Prior, data: DataSets, accelerator: Accelerator
-) -> dict[str, Any]:
-    """Evaluates each trained factor on held-out and training images; writes and returns the table in `evaluation.json`.
+    run: RunFolder,
+    recipe: Recipe,
+    model: Prior,
+    data: DataSets,
+    accelerator: Accelerator,
+    *,
+    others: Mapping[str, Prior] | None = None,
+) -> dict[str, Evaluation]:
+    """Evaluates the trained factors on held-out and training images, and returns the results by arithmetic.
 
-    The log-likelihoods of single images are written to the file at `image_nats_path`. Both files are in the run's
-    output folder.
+    The result in floating point, `float`, is written to `evaluation.json`. `others` are the models in other arithmetics
+    by name, with all factors. They are evaluated on the same images, and each result, with its cost against floating
+    point, is written to a file of its own. The log-likelihoods of single images are written to the files at
+    `image_nats_path`. All files are in the run's output folder.
     """
     chain = model.factors
     trained = [factor for factor in chain if is_file(run.weights(factor.name))]
@@ -154,39 +163,70 @@ def evaluate_run(
                 logger.warning(
                     "factor %s was trained on other images than this training set, and perhaps on held-out images", name
                 )
-    model.eval().to(accelerator.device)
-    config = recipe.evaluation
-    nats: dict[str, dict[str, FactorNats]] = {}
+    names = [factor.name for factor in trained]
     digest = PixelDigest()
-    for name, images, limit in (
-        ("heldout", data.heldout, config.heldout_images),
-        ("training", data.train, config.train_images),
-    ):
-        if limit != 0 and trained:
-            values = factor_nats(
-                model,
-                trained,
-                images,
-                Team(accelerator),
-                batch_size=config.batch_size,
-                limit=limit,
-                description=f"evaluation, {name} images",
-                digest=digest if name == "heldout" else None,
-            )
-            nats[name] = {factor.name: row for factor, row in zip(trained, values, strict=True)}
+    found = {FLOAT: _all_nats(model, names, data, recipe, accelerator, "", digest)}
+    for arithmetic, other in (others or {}).items():
+        found[arithmetic] = _all_nats(other, names, data, recipe, accelerator, f" ({arithmetic})")
     facts = DataFacts(
         recipe.data.path,
         data.train.fingerprint,
         data.heldout.fingerprint,
         len(data.skipped),
-        digest.joined(accelerator) if "heldout" in nats else None,
+        digest.joined(accelerator) if "heldout" in found[FLOAT] else None,
     )
-    table = attrs.asdict(_evaluation(chain, nats, metadata, histories, facts))
-    if accelerator.is_main_process:
-        # The table is written last, so that it exists only if the evaluation is complete.
-        _write_image_nats(run.output, [factor.name for factor in trained], nats, facts)
-        write_json(run.output.evaluation, table)
-    return table
+    result: dict[str, Evaluation] = {}
+    for arithmetic, nats in found.items():
+        evaluation = _evaluation(chain, nats, metadata, histories, facts)
+        if arithmetic != FLOAT:
+            cost = {name: _cost(nats[name], found[FLOAT][name], chain) for name in nats}
+            evaluation = attrs.evolve(evaluation, arithmetic=arithmetic, cost=cost)
+        if accelerator.is_main_process:
+            # The table is written last, so that it exists only if the evaluation is complete.
+            _write_image_nats(image_nats_path(run.output, arithmetic), names, nats, facts)
+            write_json(run.output.evaluation_in(arithmetic), attrs.asdict(evaluation))
+        result[arithmetic] = evaluation
+    return result
+
+
+def _all_nats(
+    model: Prior,
+    names: Sequence[str],
+    data: DataSets,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    description: str,
+    digest: PixelDigest | None = None,
+) -> dict[str, dict[str, FactorNats]]:
+    """The log-likelihoods of held-out and of training images under the factors with these names, by set and factor."""
+    model.eval().to(accelerator.device)
+    chosen = [factor for factor in model.factors if factor.name in names]
+    config = recipe.evaluation
+    nats: dict[str, dict[str, FactorNats]] = {}
+    for name, images, limit in (
+        ("heldout", data.heldout, config.heldout_images),
+        ("training", data.train, config.train_images),
+    ):
+        if limit != 0 and chosen:
+            values = factor_nats(
+                model,
+                chosen,
+                images,
+                Team(accelerator),
+                batch_size=config.batch_size,
+                limit=limit,
+                description=f"evaluation{description}, {name} images",
+                digest=digest if name == "heldout" else None,
+            )
+            nats[name] = {factor.name: row for factor, row in zip(chosen, values, strict=True)}
+    return nats
+
+
+def _cost(nats: Mapping[str, FactorNats], floats: Mapping[str, FactorNats], chain: Sequence[Factor]) -> Cost:
+    """The bits/dim of `nats` minus those of `floats`, the log-likelihoods of the same images."""
+    apart = torch.stack([floats[name].total - nats[name].total for name in nats]).sum(0)
+    apart = apart / (math.log(2) * chain[0].image.dims)
+    return Cost(apart.mean().item(), _standard_error(apart))
 
 
 def _checked(metadata: Mapping[str, str], path: Path) -> Mapping[str, str]:
@@ -201,14 +241,14 @@ def _checked(metadata: Mapping[str, str], path: Path) -> Mapping[str, str]:
 
 
 def _write_image_nats(
-    run: RunFolder, names: Sequence[str], nats: Mapping[str, Mapping[str, FactorNats]], data: DataFacts
+    path: Path, names: Sequence[str], nats: Mapping[str, Mapping[str, FactorNats]], data: DataFacts
 ) -> None:
     tensors = {}
     for images, of in nats.items():
         tensors[f"{images}.nats"] = torch.stack([of[name].total for name in names])
         tensors[f"{images}.indices"] = torch.arange(tensors[f"{images}.nats"].shape[1])
     fingerprints = {"heldout": data.heldout_fingerprint or "", "training": data.fingerprint or ""}
-    write_tensors(image_nats_path(run), tensors, {"factors": json.dumps(list(names)), **fingerprints})
+    write_tensors(path, tensors, {"factors": json.dumps(list(names)), **fingerprints})
 
 
 def _evaluation(

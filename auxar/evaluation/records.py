@@ -1,4 +1,4 @@
-"""The records of `evaluation.json`, the result of `auxar evaluate`."""
+"""The records of `evaluation.json` and `evaluation-integer.json`, the results of `auxar evaluate`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from auxar.interfaces import ImageSpec
+from auxar.interfaces import FLOAT, ImageSpec
 from auxar.recipe.schema import MOST_STAGES
 from auxar.runs.history import History
 
@@ -168,8 +168,21 @@ class DataFacts:
 
 
 @attrs.frozen
+class Cost:
+    """Bits/dim in another arithmetic minus bits/dim in floating point, as the mean over the same images."""
+
+    bits_per_dim: float
+    """The difference in bits/dim."""
+    standard_error: float | None
+    """Standard error of the mean difference of an image; None for a single image."""
+
+
+@attrs.frozen
 class Evaluation:
-    """The content of `evaluation.json`. The keys of mappings are the sets of images, `heldout` and `training`."""
+    """The content of `evaluation.json` or `evaluation-integer.json`.
+
+    The keys of mappings are the sets of images, `heldout` and `training`.
+    """
 
     bits_per_dim: dict[str, float | None]
     """Bits/dim of the whole model; None if a factor is not trained or the set was not evaluated."""
@@ -193,3 +206,7 @@ class Evaluation:
     unknown for one of them."""
     wasted_standard_error: dict[str, float | None] = attrs.Factory(dict)
     """Standard error of `wasted_bits_per_dim`."""
+    arithmetic: str = FLOAT
+    """The arithmetic in which likelihoods were computed: `float`, or the name of a component, such as `integer`."""
+    cost: dict[str, Cost] = attrs.Factory(dict)
+    """The cost of the arithmetic against floating point. Empty for `float`."""

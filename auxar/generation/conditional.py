@@ -122,7 +122,7 @@ def draw_given_to_folder(
         finish(
             folder,
             {
-                **drawn_how(config, total.images, seconds),
+                **drawn_how(model, config, total.images, seconds),
                 "given": list(given.names),
                 "drawn_from": f"depth {given.depth}" if given.known is None else "known pixels",
                 "draws_each": each,

@@ -110,7 +110,7 @@ def sample_to_folder(
         finish(
             folder,
             {
-                **drawn_how(config, config.images, seconds),
+                **drawn_how(model, config, config.images, seconds),
                 # `columns` describes the sheet. `bits_per_dim` lists a value for each image of the sheet, in its order.
                 "columns": columns,
                 "bits_per_dim": [score for *_, score in everyone],
@@ -126,7 +126,7 @@ def first_images(images: ImageSet, count: int) -> Tensor:
     return found.to(torch.int64)
 
 
-def drawn_how(config: SamplingConfig, count: int, seconds: float) -> dict[str, Any]:
+def drawn_how(model: Prior, config: SamplingConfig, count: int, seconds: float) -> dict[str, Any]:
     """The entries of `samples.json` with the settings and the duration of drawing `count` images."""
     return {
         "rule": config.rule,
@@ -136,6 +136,7 @@ def drawn_how(config: SamplingConfig, count: int, seconds: float) -> dict[str, A
         "seed": config.seed,
         "count": count,
         "sampler": config.sampler.name,
+        "arithmetic": model.arithmetic,
         "seconds": seconds,
     }
 

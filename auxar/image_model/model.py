@@ -106,6 +106,11 @@ class ImageModel:
         return self.chain.exact
 
     @property
+    def arithmetic(self) -> str:
+        """The arithmetic in which the model computes: `float`, or the name of a component, such as `integer`."""
+        return self.chain.arithmetic
+
+    @property
     def factors(self) -> list[Factor]:
         """The factors by depth: `stage0`, `stage1`, … and finally `prior`."""
         return self.chain.factors

@@ -14,7 +14,7 @@ from auxar.arguments import check_strings
 from auxar.data.writing import new_folder
 from auxar.errors import UserError, did_you_mean, one_line, shown
 from auxar.files import kind, write_tensors
-from auxar.interfaces import Factor, Prior
+from auxar.interfaces import FLOAT, Factor, Prior
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model
@@ -49,7 +49,13 @@ def save_as_run(
     _check_new(path)
     names = _chosen(recipe, only)
     done = {name: _steps_of(steps, name, names) for name in names}
-    factors = {factor.name: factor for factor in _unwrapped(chain).factors}
+    prior = _unwrapped(chain)
+    if prior.arithmetic != FLOAT:
+        raise UserError(
+            f"the model computes with the arithmetic '{prior.arithmetic}', whose numbers cannot be trained or saved; "
+            "load it with arithmetic='float', or copy the run's folder"
+        )
+    factors = {factor.name: factor for factor in prior.factors}
     expected = {factor.name: factor for factor in build_model(recipe, registry, on="meta").factors}
     if list(factors) != list(expected):
         raise UserError(

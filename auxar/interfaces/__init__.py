@@ -6,7 +6,7 @@ to [-1, 1]. Log-likelihoods of images are in nats, with shape (b,). Each class i
 implement the abstract classes and do not subclass the concrete ones.
 """
 
-from auxar.interfaces.arithmetic import Arithmetic, Converted
+from auxar.interfaces.arithmetic import FLOAT, Arithmetic, Converted
 from auxar.interfaces.decoder import Decoder
 from auxar.interfaces.embedding import Embedding, NetworkEmbedding
 from auxar.interfaces.factor import Factor
@@ -26,6 +26,7 @@ from auxar.interfaces.version import INTERFACE_VERSION
 from auxar.interfaces.view import View
 
 __all__ = [
+    "FLOAT",
     "INTEGER_DTYPES",
     "INTERFACE_VERSION",
     "MOST_LEVELS",

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from auxar.interfaces.factor import Factor
 
+FLOAT = "float"
+"""The name of floating-point arithmetic, which needs no conversion and is not a component."""
+
 
 @attrs.frozen(eq=False)
 class Converted:
@@ -27,6 +30,12 @@ class Arithmetic(abc.ABC):
 
     A plugin registers an arithmetic as a component of kind `arithmetic`: `build(config) -> Arithmetic`.
     """
+
+    def check(self, factor: Factor) -> None:  # noqa: B027 -- by default, every factor is accepted
+        """Raises `UserError`, with the name of the part, if a part of the factor cannot be converted.
+
+        The factor may have tensors without values, on the device "meta". A recipe is checked before training starts.
+        """
 
     @abc.abstractmethod
     def convert(self, factor: Factor, image: Tensor, view: Tensor | None) -> Converted:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from auxar.arguments import as_integer, described
 from auxar.errors import UserError
+from auxar.interfaces.arithmetic import FLOAT
 from auxar.interfaces.factor import Factor
 from auxar.interfaces.image import ImageSpec
 from auxar.interfaces.known import Known
@@ -34,6 +35,8 @@ class Prior(nn.Module, abc.ABC):
     """Shape and range of the images."""
     sampler: Sampler | None = None
     """Default sampler of `sample`. It is set when a model is built from a recipe."""
+    arithmetic: str = FLOAT
+    """The arithmetic in which the model computes: `float`, or the name of a component, such as `integer`."""
 
     def parts(self) -> tuple[Sequence[Any], Prior]:
         """The stages of a chain and the prior of its coarsest view. The default is no stages and this prior."""

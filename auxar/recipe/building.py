@@ -9,7 +9,7 @@ from typing import Any
 from torch import device, nn
 
 from auxar.errors import UserError
-from auxar.interfaces import CausalNetwork, ImageSpec, Prior, Sampler, View
+from auxar.interfaces import FLOAT, Arithmetic, CausalNetwork, ImageSpec, Prior, Sampler, View
 from auxar.model import Chain, Stage
 from auxar.plugins import Kind, Registry
 from auxar.recipe.choices import structure_options
@@ -32,6 +32,10 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
     for network in model.modules():
         if isinstance(network, CausalNetwork):
             model.sampler.check(network)
+    if recipe.arithmetic.name != FLOAT:
+        arithmetic = build_arithmetic(recipe.arithmetic, registry, "arithmetic")
+        for factor in model.factors:
+            arithmetic.check(factor)
     return model
 
 
@@ -39,6 +43,12 @@ def build_sampler(choice: ComponentChoice, registry: Registry, path: str) -> Sam
     """Builds a sampler. Raises `UserError`, with the key `path`, if it is unknown or its options are invalid."""
     sampler: Sampler = _build(registry, "sampler", choice, path)
     return sampler
+
+
+def build_arithmetic(choice: ComponentChoice, registry: Registry, path: str) -> Arithmetic:
+    """Builds an arithmetic. Raises `UserError`, with the key `path`, if it is unknown or its options are invalid."""
+    arithmetic: Arithmetic = _build(registry, "arithmetic", choice, path)
+    return arithmetic
 
 
 def own_sampler(model: Prior) -> Sampler:

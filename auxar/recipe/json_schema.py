@@ -20,7 +20,7 @@ from auxar.plugins import Component, Kind, Registry, load_plugins
 from auxar.recipe.field_docs import class_summary
 from auxar.recipe.json_values import Schema, has_required, names_a_component, table_schema
 from auxar.recipe.loading import COMMON_KEYS
-from auxar.recipe.schema import CHANNELS, MOST_LEVELS, MOST_STAGES, ComponentChoice, Recipe, Stage
+from auxar.recipe.schema import CHANNELS, MOST_LEVELS, MOST_STAGES, OTHER_NAMES, ComponentChoice, Recipe, Stage
 from auxar.recipe.structuring import LONGEST_NAME
 
 WIDTH = 120
@@ -179,7 +179,7 @@ class _Builder:
 
     def names(self, kind: Kind, hint: Any) -> list[str]:
         """Returns the names among which a key of this type chooses."""
-        return [*_other_names(hint), *self.registry.names(kind)]
+        return [*_other_names(kind, hint), *self.registry.names(kind)]
 
     def short_names(self, kind: Kind, hint: Any) -> list[str]:
         """Returns the names that a string may be, which are those of components without required options."""
@@ -200,7 +200,7 @@ class _Builder:
 
     def known(self, kind: Any, hint: Any) -> Schema:
         """Returns a reference to the definition of components of a kind, and of the components that they choose."""
-        key = "-".join(["known", kind, *_other_names(hint)])
+        key = "-".join(["known", kind, *_other_names(kind, hint)])
         if key not in self.definitions:
             self.definitions[key] = {}  # A component may choose another one of the same kind.
             inner = {}
@@ -227,9 +227,9 @@ def kind_of(field: attrs.Attribute[Any], hint: Any) -> Any:
     return field.name if hint is ComponentChoice else getattr(hint, "kind", None)
 
 
-def _other_names(hint: Any) -> Sequence[str]:
+def _other_names(kind: Kind, hint: Any) -> Sequence[str]:
     """Returns the names that a choice accepts besides those of components, such as `auto`."""
-    names: Sequence[str] = getattr(hint, "other_names", ())
+    names: Sequence[str] = OTHER_NAMES.get(kind, ()) if hint is ComponentChoice else getattr(hint, "other_names", ())
     return names
 
 

@@ -15,6 +15,7 @@ import tomli_w
 from auxar.arguments import as_path, check_flag, check_strings
 from auxar.errors import UserError, did_you_mean, is_unicode, one_line
 from auxar.files import kind, read_bytes
+from auxar.interfaces import FLOAT
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
 from auxar.recipe.data_options import with_data_options
@@ -27,7 +28,15 @@ from auxar.recipe.overrides import (
     without_options_of_another_rule,
 )
 from auxar.recipe.paths import place_init, sets_images, with_full_paths
-from auxar.recipe.schema import MOST_STAGES, ComponentChoice, Recipe, Stage, TrainingConfig, check_image
+from auxar.recipe.schema import (
+    MOST_STAGES,
+    OTHER_NAMES,
+    ComponentChoice,
+    Recipe,
+    Stage,
+    TrainingConfig,
+    check_image,
+)
 from auxar.recipe.shipped import find_recipe, is_folder, not_found
 from auxar.recipe.structuring import structure, unstructure
 from auxar.recipe.toml import LongInteger, parse_toml, toml_text
@@ -179,6 +188,8 @@ def recipe_table(recipe: Recipe) -> dict[str, Any]:
     table = unstructure(recipe)
     if not table["data"]["options"]:
         del table["data"]["options"]
+    if recipe.arithmetic.name == FLOAT:  # Earlier versions do not know this key.
+        del table["arithmetic"]
     overrides = table.pop("factor_training")
     if overrides:
         table["training"]["factor"] = {
@@ -256,6 +267,10 @@ def fill_in(recipe: Recipe, registry: Registry) -> Recipe:
     """
 
     def resolve(kind: Kind, choice: ComponentChoice, path: str) -> ComponentChoice:
+        if choice.name in OTHER_NAMES.get(kind, ()):
+            if choice.options:
+                raise UserError(f"{path}: '{choice.name}' takes no options, got {', '.join(choice.options)}")
+            return choice
         component = registry.get(kind, choice.name, path)
         config: Any = structure_options(choice.options, component.config, path, registry)
         return ComponentChoice(choice.name, unstructure(config))
@@ -276,6 +291,7 @@ def fill_in(recipe: Recipe, registry: Registry) -> Recipe:
         stage=tuple(resolve_stage(index, stage) for index, stage in enumerate(recipe.stage)),
         prior=resolve("prior", recipe.prior, "prior"),
         sampling=attrs.evolve(recipe.sampling, sampler=sampler),
+        arithmetic=resolve("arithmetic", recipe.arithmetic, "arithmetic"),
     )
 
 

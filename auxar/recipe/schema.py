@@ -11,13 +11,15 @@ import attrs
 from attrs.validators import ge, le, lt, optional
 
 from auxar.errors import UserError, shown
-from auxar.interfaces import RULES, DrawRule, ImageSpec, SampleRequest, at_most, positive
+from auxar.interfaces import FLOAT, RULES, DrawRule, ImageSpec, SampleRequest, at_most, positive
 from auxar.interfaces.request import usual_min_weight, usual_reduction
 from auxar.interfaces.validation import at_least, below, checks, finite
 from auxar.recipe.overrides import REQUIREMENTS
 from auxar.structuring import NO_KEY
 
 Table = Mapping[str, Any]
+OTHER_NAMES: Mapping[str, tuple[str, ...]] = {"arithmetic": (FLOAT,)}
+"""The names that keys of a recipe accept besides those of components, by the kind of the component."""
 MOST_STAGES = 64
 """Maximum number of stages of a recipe, counting repetitions."""
 MOST_IMAGES = 2**20
@@ -370,6 +372,9 @@ class Recipe:
     """Training settings of single factors, by name: [training.factor.NAME] merged with [training]."""
     evaluation: EvaluationConfig = attrs.field(factory=EvaluationConfig)
     sampling: SamplingConfig = attrs.field(factory=SamplingConfig)
+    arithmetic: ComponentChoice = attrs.field(factory=lambda: ComponentChoice(FLOAT))
+    """The arithmetic of evaluation and sampling: `float`, or `integer`, whose results are the same on every machine. If
+    it is `integer`, the trained factors are converted to integers at the end of the run."""
     plugins: tuple[str, ...] = attrs.field(default=(), validator=_names_of_files)
     """Paths of Python files with plugins, relative to the folder of the recipe."""
 

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 
 from auxar.data import DataSets
 from auxar.evaluation.likelihoods import evaluate_run
-from auxar.interfaces import Prior
+from auxar.interfaces import FLOAT, Prior
 from auxar.recipe import Recipe
 from auxar.report import write_report
 from auxar.runs.layout import RunFolder
@@ -34,8 +34,8 @@ class InterimReport:
         """
         apart = self.recipe.training.parallel == "factors" and self.accelerator.num_processes > 1
         if not apart:
-            table = evaluate_run(self.run, self.recipe, model, self.data, self.accelerator)
-            bits = {each["factor"]: each["heldout"]["bits_per_dim"] for each in table["factors"] if each["heldout"]}
+            found = evaluate_run(self.run, self.recipe, model, self.data, self.accelerator)[FLOAT]
+            bits = {each.factor: each.heldout.bits_per_dim for each in found.factors if each.heldout}
             logger.info("bits/dim so far: %s", ", ".join(f"{name} {value:.4f}" for name, value in bits.items()))
         if self.accelerator.is_main_process:
             write_report(self.run.path)

@@ -27,7 +27,7 @@ def page(run: RunContent) -> str:
         _header(run),
         samples_section(run),
         figures_section(run),
-        _likelihoods(run.evaluation),
+        _likelihoods(run.evaluation, run.others),
         _curves(run),
         strips_section(run),
         _data(run.evaluation),
@@ -113,7 +113,7 @@ def _card(title: str, value: object, note: str, class_: str | None = None) -> Ht
     return tag("div", tag("dt", title), tag("dd", value), tag("dd", note), class_=class_)
 
 
-def _likelihoods(evaluation: Evaluation | None) -> Html | None:
+def _likelihoods(evaluation: Evaluation | None, others: Sequence[Evaluation]) -> Html | None:
     if evaluation is None:
         return None
     untrained = [factor.factor for factor in evaluation.factors if factor.heldout is None]
@@ -123,6 +123,9 @@ def _likelihoods(evaluation: Evaluation | None) -> Html | None:
     whole = factor_table(evaluation)
     if len(untrained) < len(evaluation.factors):
         parts += (table(whole, DIGITS), notes(whole), _overfitting(evaluation))
+        for other in others:
+            text = words.in_arithmetic(other)
+            parts.append(tag("p", f"{text[0].upper()}{text[1:]}.", class_="soft"))
         if len(evaluation.factors) > 1:
             parts.append(_below(resolution_table(evaluation)))
         parts += (_below(channel_table(evaluation)), _below(wasted_table(evaluation)))

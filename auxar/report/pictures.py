@@ -8,7 +8,7 @@ import math
 
 from auxar.errors import UserError
 from auxar.evaluation.records import Exactness
-from auxar.interfaces import DrawRule
+from auxar.interfaces import FLOAT, DrawRule
 from auxar.report import words
 from auxar.report.html import Html, absence, tag
 from auxar.report.html_tables import term
@@ -94,6 +94,8 @@ def _drawn(samples: Samples) -> str:
     ]
     if samples.sampler:
         parts.append(f"sampler ‘{samples.sampler}’")
+    if samples.arithmetic != FLOAT:
+        parts.append(f"in {words.ARITHMETICS.get(samples.arithmetic, samples.arithmetic)}")
     if samples.seconds is not None:
         parts.append(f"drawn in {words.duration(samples.seconds)}")
     return ", ".join(parts) + "."

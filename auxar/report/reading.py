@@ -16,8 +16,10 @@ import numpy as np
 
 from auxar.errors import UserError, shown
 from auxar.evaluation.records import Evaluation, Exactness
+from auxar.evaluation.stored import other_evaluations
 from auxar.files import DamagedFile, entries, is_file, read_bytes
 from auxar.generation.previews import pictures as drawn_pictures
+from auxar.interfaces import FLOAT
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
 from auxar.recipe.stages import written_stages
@@ -48,6 +50,7 @@ class Samples:
     min_weight: float = 0.0
     """0 in the records of earlier versions, which drew all components."""
     sampler: str | None = None
+    arithmetic: str = FLOAT
     seconds: float | None = None
     columns: int | None = None
     """Number of columns of the sheet."""
@@ -98,6 +101,8 @@ class RunContent:
     figures: Sequence[tuple[FigureEntry, Picture]] = ()
     strips: Mapping[str, Sequence[tuple[int, Picture]]] = {}
     """The pictures that each factor drew during its training, by its name, with their steps in ascending order."""
+    others: Sequence[Evaluation] = ()
+    """Evaluations of the same weights in other arithmetics than floating point."""
     too_large: Sequence[str] = ()
     """Names of pictures that are left out because they are too large for the page."""
 
@@ -123,10 +128,11 @@ def read_run(folder: Path) -> RunContent:
     check_contents(RunFolder(folder))
     recipe = folder / "recipe.toml"
     pictures = _Pictures(folder)
+    evaluation = _record(folder / "evaluation.json", Evaluation)
     return RunContent(
         name=folder.resolve().name,
         recipe=read_bytes(recipe, MOST_BYTES).decode("utf-8-sig", "replace") if is_file(recipe) else None,
-        evaluation=_record(folder / "evaluation.json", Evaluation),
+        evaluation=evaluation,
         curves=read_curves(folder),
         samples=_record(folder / "samples" / "samples.json", Samples),
         sheet=pictures.read("samples/samples.png"),
@@ -134,6 +140,7 @@ def read_run(folder: Path) -> RunContent:
         growth=pictures.read("samples/growth.png"),
         figures=list(_figures(folder, pictures)),
         strips=_strips(folder, pictures),
+        others=() if evaluation is None else other_evaluations(folder, evaluation),
         too_large=pictures.too_large,
     )
 

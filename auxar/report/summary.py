@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from auxar.evaluation.records import Evaluation, Exactness
+from auxar.evaluation.records import Cost, Evaluation, Exactness
+from auxar.evaluation.stored import other_evaluations
 from auxar.files import is_file
 from auxar.report import words
 from auxar.runs.layout import RunFolder
@@ -23,6 +24,20 @@ class FactorSummary:
     """Bits for each sub-pixel of the image that this factor describes."""
     standard_error: float | None
     """Standard error of `bits_per_dim`."""
+
+
+@attrs.frozen
+class ArithmeticSummary:
+    """The bits/dim of the model in another arithmetic than floating point."""
+
+    arithmetic: str
+    """Name of the arithmetic, such as `integer`."""
+    bits_per_dim: float | None
+    """Held-out bits/dim of the whole model."""
+    cost: Cost | None
+    """Difference from floating point on the same held-out images; None if none were evaluated."""
+    text: str
+    """The same as a clause."""
 
 
 @attrs.frozen
@@ -49,6 +64,8 @@ class RunSummary:
     """The folder of the samples."""
     figures: str | None
     """The folder of the figures."""
+    others: list[ArithmeticSummary]
+    """The model's bits/dim in other arithmetics than floating point."""
 
 
 def run_summary(run: RunFolder) -> RunSummary:
@@ -73,12 +90,23 @@ def run_summary(run: RunFolder) -> RunSummary:
         str(run.report),
         str(run.samples) if is_file(run.samples / "samples.json") else None,
         str(run.figures) if is_file(run.figures / "figures.json") else None,
+        [
+            ArithmeticSummary(
+                other.arithmetic,
+                other.bits_per_dim.get("heldout"),
+                other.cost.get("heldout"),
+                words.in_arithmetic(other),
+            )
+            for other in other_evaluations(run.path, evaluation)
+        ],
     )
 
 
 def summary_lines(summary: RunSummary) -> list[str]:
     """Returns a summary as lines."""
-    facts = [("run", summary.run), ("bits/dim", _bits(summary)), ("report", summary.report)]
+    facts = [("run", summary.run), ("bits/dim", _bits(summary))]
+    facts += [("", other.text) for other in summary.others]
+    facts.append(("report", summary.report))
     for name, folder in (("samples", summary.samples), ("figures", summary.figures)):
         if folder is not None:
             facts.append((name, folder))

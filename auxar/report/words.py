@@ -8,7 +8,7 @@ import attrs
 
 from auxar.errors import one_line
 from auxar.evaluation.records import Evaluation, Exactness, FactorFigures
-from auxar.interfaces import ImageSpec
+from auxar.interfaces import FLOAT, ImageSpec
 from auxar.runs.history import History
 from auxar.runs.weights import OWN
 
@@ -29,6 +29,10 @@ OWN_SIZE, SHARE = "own size", "share"
 """Headings of a factor's bits per sub-pixel of its own image, and per sub-pixel of the full image."""
 SETS = {"heldout": "held-out", "training": "training"}
 """The names of the sets of images that a run is evaluated on, by their key in records."""
+
+
+ARITHMETICS = {FLOAT: "floating point", "integer": "integers"}
+"""The names of arithmetics in sentences, by the names of their components."""
 
 
 @attrs.frozen
@@ -129,6 +133,19 @@ def wasted(value: float, digits: int = DIGITS) -> str:
         '0.250 bits/dim fall on images with other views'
     """
     return f"{number(value, digits)} bits/dim fall on images with other views"
+
+
+def in_arithmetic(evaluation: Evaluation, digits: int = DIGITS) -> str:
+    """A clause with the bits/dim in an arithmetic other than floating point, and its cost on held-out images."""
+    name = f"in {ARITHMETICS.get(evaluation.arithmetic, evaluation.arithmetic)}"
+    cost = evaluation.cost.get("heldout")
+    if cost is None:
+        return f"{name}: no held-out images were evaluated"
+    difference = " ".join(
+        filter(None, (number(cost.bits_per_dim, digits, signed=True), uncertainty(cost.standard_error, digits)))
+    )
+    bits = number(evaluation.bits_per_dim.get("heldout"), digits)
+    return f"{name}: {bits} bits/dim, a difference of {difference} from floating point on the same images"
 
 
 def mixed_levels(factors: Sequence[FactorFigures]) -> bool:

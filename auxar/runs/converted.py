@@ -15,6 +15,7 @@ from auxar.files import DamagedFile, is_file, parse_json, read_checksum, read_me
 from auxar.interfaces import Arithmetic, Converted, Prior
 from auxar.model import Chain
 from auxar.runs.layout import RunFolder
+from auxar.runs.records import read_record
 
 FORMAT = "1"
 """Version of the format of these files."""
@@ -42,8 +43,8 @@ def write_converted(path: Path, converted: Converted, origin: Origin) -> None:
     metadata = {
         "format": FORMAT,
         WEIGHTS: origin.weights,
-        OPTIONS: json.dumps(origin.options, sort_keys=True),
-        DESCRIPTION: json.dumps(converted.description, separators=(",", ":")),
+        OPTIONS: options_text(origin.options),
+        DESCRIPTION: _description(converted),
     }
     write_tensors(path, converted.tensors, metadata)
 
@@ -93,20 +94,56 @@ def converted_model(run: RunFolder, model: Prior, name: str, arithmetic: Arithme
             raise UserError(f"{path}: {error}") from None
     *stages, last = factors
     made = Chain(stages, last.prior) if stages else last.prior
-    made.sampler = model.sampler
+    made.sampler, made.arithmetic = model.sampler, name
     return made
 
 
-def digest(run: RunFolder, names: list[str], arithmetic: str) -> str:
-    """A digest of the converted factors: the same for the same numbers, in hexadecimal digits."""
-    found = hashlib.sha256()
-    for name in names:
-        path = path_of(run, name, arithmetic)
-        tensors, metadata = read_tensors(path)
-        found.update(metadata[DESCRIPTION].encode())
-        for key in sorted(tensors):
-            found.update(key.encode() + tensors[key].numpy().tobytes())
+def digest(converted: Converted) -> str:
+    """A digest of a converted factor: the same for the same numbers, in hexadecimal digits."""
+    found = hashlib.sha256(_description(converted).encode())
+    for key in sorted(converted.tensors):
+        found.update(key.encode() + converted.tensors[key].numpy().tobytes())
     return found.hexdigest()
+
+
+@attrs.frozen
+class Recorded:
+    """The digest of a converted factor, and the weights and the options that it was made from."""
+
+    weights: str
+    """Checksum of the file of weights."""
+    options: str
+    """Options of the arithmetic, as JSON."""
+    digest: str
+    """The digest of the converted factor."""
+
+
+@attrs.frozen
+class Record:
+    """The content of `integer.json`. Equal digests mean equal frequencies and samples."""
+
+    factors: dict[str, Recorded] = attrs.field(factory=dict)
+    """The converted factors by name."""
+
+
+def record_path(run: RunFolder, arithmetic: str) -> Path:
+    """The file with the digests of a run's converted factors, `integer.json`."""
+    return run.path / f"{arithmetic}.json"
+
+
+def read_digests(run: RunFolder, arithmetic: str) -> Record:
+    """Reads the digests of a run's converted factors. The record is empty if there is no file."""
+    path = record_path(run, arithmetic)
+    return read_record(path, Record) if is_file(path) else Record()
+
+
+def options_text(options: Mapping[str, Any]) -> str:
+    """The options of an arithmetic as JSON."""
+    return json.dumps(options, sort_keys=True)
+
+
+def _description(converted: Converted) -> str:
+    return json.dumps(converted.description, separators=(",", ":"))
 
 
 def _origin(metadata: Mapping[str, str], path: Path) -> Origin:

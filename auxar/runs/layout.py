@@ -10,6 +10,9 @@ factors/<factor>/samples-<step>.png images that the factor drew during its train
 factors/<factor>/metrics.jsonl      metrics of the factor's training, one JSON object per line
 evaluation.json                     bits/dim of the model and of each factor
 evaluation.safetensors              the log-likelihood of every evaluated image
+evaluation-integer.*                the same in integers
+integer.json                        digests of the factors in integers
+factors/<factor>/integer.safetensors    the factor in integers
 samples/                            images drawn from the model
 figures/                            figures like the paper's
 report.html                         the report
@@ -29,13 +32,25 @@ import attrs
 
 from auxar.errors import UserError
 from auxar.files import FILE, FOLDER, LINK, check_output, entries, is_file, kind, unfinished
+from auxar.interfaces import FLOAT
 from auxar.recipe import Recipe
 from auxar.runs.format import RECORD, check_format
 from auxar.runs.lock import HOLDER, LOCK
 
 PLACES = ("*", "factors/*", "factors/*/*", "plugins/*", "samples/*", "samples/*/*", "figures/*")
 """Glob patterns of the paths that are checked in a run's folder. A folder comes before its contents."""
-FILES = (RECORD, "recipe.toml", "evaluation.json", "evaluation.safetensors", "report.html", LOCK, HOLDER)
+FILES = (
+    RECORD,
+    "recipe.toml",
+    "evaluation.json",
+    "evaluation.safetensors",
+    "evaluation-integer.json",
+    "evaluation-integer.safetensors",
+    "integer.json",
+    "report.html",
+    LOCK,
+    HOLDER,
+)
 """Names of the files that are written directly into a run's folder."""
 
 
@@ -79,7 +94,16 @@ class RunFolder:
     @property
     def evaluation(self) -> Path:
         """The file of the evaluation: bits/dim of the model and of each factor."""
-        return self.path / "evaluation.json"
+        return self.evaluation_in(FLOAT)
+
+    def evaluation_in(self, arithmetic: str) -> Path:
+        """The file of the evaluation in an arithmetic: `float`, or the name of a component.
+
+        Examples:
+            >>> RunFolder(Path("runs/quickstart")).evaluation_in("integer").name
+            'evaluation-integer.json'
+        """
+        return self.path / ("evaluation.json" if arithmetic == FLOAT else f"evaluation-{arithmetic}.json")
 
     @property
     def samples(self) -> Path:

@@ -21,7 +21,7 @@ from auxar.runs.layout import RunFolder, check_contents, check_folder
 from auxar.runs.models import find_run
 
 # Keys of a recipe that may change when a run is continued. They do not define the model or its training objective.
-FREE_TABLES = ("evaluation", "sampling")
+FREE_TABLES = ("arithmetic", "evaluation", "sampling")
 FREE_KEYS = {
     "training": (
         "checkpoint_every",

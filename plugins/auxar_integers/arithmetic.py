@@ -31,6 +31,15 @@ class IntegerArithmetic(Arithmetic):
     def __init__(self, config: IntegerConfig) -> None:
         self.config = config
 
+    def check(self, factor: Factor) -> None:
+        try:
+            network = _network(factor)
+            _head(network)
+            for part in (network, *([_embedding(factor)] if isinstance(factor, Stage) else ())):
+                Converter.check(part, trace(part))
+        except NoIntegersError as error:
+            raise UserError(f"{factor.name} cannot be converted to integers: {error}") from None
+
     def convert(self, factor: Factor, image: Tensor, view: Tensor | None) -> Converted:
         factor.eval()
         try:

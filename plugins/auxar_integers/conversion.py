@@ -107,6 +107,7 @@ class Converter:
         config: IntegerConfig,
         output: Quantity | None = None,
     ) -> None:
+        self.check(network, graph)
         self.modules = dict(network.named_modules())
         self.graph = graph
         self.largest = largest
@@ -119,6 +120,25 @@ class Converter:
         self.lookups: dict[tuple[Callable[[int, int], Tensor], int], Lookup] = {}
         self.names: set[str] = set()
         self.activated: dict[str, Quantity] = {}
+
+    @classmethod
+    def check(cls, network: nn.Module, graph: fx.Graph) -> None:
+        """Raises `NoIntegersError`, with its name, if a layer or function of a network has no integer counterpart."""
+        modules = dict(network.named_modules())
+        needed = _needed(graph)
+        for node in graph.nodes:
+            if node not in needed or node.op in ("placeholder", "output"):
+                continue
+            if node.op == "call_module":
+                module = modules[str(node.target)]
+                if isinstance(module, Dropout) or has_integers(module):
+                    continue
+                found = f"layer {node.target} ({type(module).__name__})"
+            elif node.op == "call_function" and node.target in cls._functions:
+                continue
+            else:
+                found = f"operation {node.op} {node.target}"
+            raise NoIntegersError(f"the {found} has no integer counterpart")
 
     def convert(self) -> tuple[IntegerGraph, Quantity]:
         """Returns the integer graph and its result."""
@@ -138,16 +158,13 @@ class Converter:
         return IntegerGraph(self.operations), result
 
     def _value(self, node: Any) -> Quantity | Sum:
-        if node.op == "call_module":
-            module = self.modules[str(node.target)]
-            if isinstance(module, Dropout):
-                return self.values[node.args[0]]
-            if not has_integers(module):
-                raise NoIntegersError(f"the layer {node.target} ({type(module).__name__}) has no integer counterpart")
-            return self._layer(str(node.target), module, node.args)
-        if node.op == "call_function" and node.target in self._functions:
+        if node.op == "call_function":
             return self._functions[node.target](self, node)
-        raise NoIntegersError(f"the operation {node.op} {node.target} has no integer counterpart")
+        module = self.modules[str(node.target)]
+        if isinstance(module, Dropout):
+            return self.values[node.args[0]]
+        assert isinstance(module, NormalizedLayer)
+        return self._layer(str(node.target), module, node.args)
 
     def _layer(self, name: str, layer: NormalizedLayer, args: Sequence[Any]) -> Sum:
         sizes = tuple(each for each in args if not isinstance(each, fx.Node))
@@ -339,9 +356,22 @@ def _needed(graph: fx.Graph) -> set[fx.Node]:
     return needed
 
 
+def _exact_weight(layer: NormalizedLayer) -> Tensor:
+    """The weight of a layer in float64, gain · direction / |direction|.
+
+    Squares of float32 values and their sums are computed exactly, so every machine converts a model to the same
+    integers.
+    """
+    direction = layer.direction.detach().cpu().double()
+    rows = direction.movedim(layer.outputs_dim, 0).flatten(1)
+    norms = torch.tensor([math.sqrt(math.fsum(row)) for row in (rows * rows).tolist()], dtype=torch.float64)
+    shape = [-1 if dim == layer.outputs_dim else 1 for dim in range(direction.dim())]
+    return direction * (layer.gain.detach().cpu().double() / norms).view(shape)
+
+
 def _scaled(term: Term) -> Tensor:
     """The weight of a term in float64, multiplied by the steps of its inputs."""
-    weight = term.layer.weight().detach().double()
+    weight = _exact_weight(term.layer)
     steps = torch.cat([torch.full((each.channels,), each.step, dtype=torch.float64) for each in term.inputs])
     return weight * (steps.view(-1, 1, 1, 1) if term.layer.outputs_dim == 1 else steps.view(1, -1, 1, 1))
 

@@ -1,0 +1,158 @@
+"""Tests of the recipe's key `arithmetic`, and of evaluations and comparisons in integers."""
+
+import json
+import shutil
+
+import attrs
+import pytest
+import tomli_w
+import torch
+from helpers.tiny_runs import run, tiny
+from safetensors.torch import load_file
+
+import auxar
+from auxar.cli import main
+from auxar.errors import UserError
+from auxar.evaluation.records import Evaluation
+from auxar.recipe.loading import parse_recipe, recipe_text
+from auxar.report.summary import run_summary, summary_lines
+from auxar.runs.layout import RunFolder
+from auxar.runs.records import read_record
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory, pictures):
+    """A run whose recipe has the arithmetic `integer`, with 10-bit weights."""
+    folder = tmp_path_factory.mktemp("recipes") / "run"
+    run(folder, tiny(pictures, stage__0__support="restricted", arithmetic={"name": "integer", "weights": 10}))
+    return folder
+
+
+@pytest.fixture
+def finished(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "run")
+
+
+def nats(folder, name="evaluation-integer"):
+    return load_file(folder / f"{name}.safetensors")["heldout.nats"]
+
+
+def test_a_run_is_converted_evaluated_and_drawn_in_integers(original):
+    evaluation = read_record(original / "evaluation-integer.json", Evaluation)
+    floats = read_record(original / "evaluation.json", Evaluation)
+    assert (evaluation.arithmetic, floats.arithmetic, floats.cost) == ("integer", "float", {})
+    assert json.loads((original / "samples" / "samples.json").read_text())["arithmetic"] == "integer"
+    record = json.loads((original / "integer.json").read_text())["factors"]
+    assert json.loads(record["prior"]["options"]) == {"weights": 10, "activations": 16}
+    # The likelihood is that of the integer model itself, and the cost is the mean difference on the same images.
+    model = auxar.load(original)
+    assert model.arithmetic == "integer"
+    apart = (nats(original, "evaluation") - nats(original)).sum(0) / (torch.log(torch.tensor(2.0)).double() * 192)
+    assert evaluation.cost["heldout"].bits_per_dim == pytest.approx(float(apart.mean()))
+    assert evaluation.cost["heldout"].standard_error == pytest.approx(float(apart.std()) / len(apart) ** 0.5)
+    assert [each.parameters for each in evaluation.factors] == [each.parameters for each in floats.factors]
+
+
+def test_summary_report_and_evaluate_say_what_integers_cost(finished, capsys):
+    bits = read_record(finished / "evaluation-integer.json", Evaluation).bits_per_dim["heldout"]
+    sentence = f"in integers: {bits:.4f} bits/dim, a difference of "
+    assert any(sentence in line for line in summary_lines(run_summary(RunFolder(finished))))
+    assert "In integers: " in (finished / "report.html").read_text()
+    assert main(["evaluate", str(finished)]) == 0
+    assert sentence in capsys.readouterr().out
+    # The stored evaluation in integers does not belong to an evaluation of other images.
+    assert main(["evaluate", str(finished), "--arithmetic", "float", "--set", "evaluation.heldout_images=3"]) == 0
+    assert "in integers" not in capsys.readouterr().out
+    assert "In integers: " not in (finished / "report.html").read_text()
+
+
+def test_evaluate_prints_the_tables_of_both_arithmetics_as_json(finished, capsys):
+    assert main(["evaluate", str(finished), "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert table["arithmetic"] == "float"
+    assert table["others"]["integer"]["cost"]["heldout"]["bits_per_dim"] == pytest.approx(
+        table["others"]["integer"]["bits_per_dim"]["heldout"] - table["bits_per_dim"]["heldout"]
+    )
+
+
+def test_likelihoods_in_integers_do_not_depend_on_the_batch(finished):
+    before = nats(finished)
+    auxar.evaluate(finished, settings=["evaluation.batch_size=1"])
+    assert torch.equal(nats(finished), before)
+
+
+def test_a_model_in_integers_is_not_saved(finished, tmp_path):
+    with pytest.raises(UserError, match="the arithmetic 'integer', whose numbers cannot be trained or saved"):
+        auxar.load(finished).save(tmp_path / "saved")
+
+
+def test_the_recipes_arithmetic_is_the_default(finished):
+    assert auxar.sample(finished, images=1).name.startswith("integer-")
+    assert not auxar.sample(finished, images=1, arithmetic="float").name.startswith("integer-")
+    assert auxar.load(finished, arithmetic="float").arithmetic == "float"
+
+
+def test_a_run_of_floats_can_be_continued_in_integers(tmp_path, pictures):
+    folder = tmp_path / "run"
+    recipe = tiny(pictures)
+    run(folder, recipe)
+    assert not (folder / "integer.json").exists()
+    with pytest.raises(UserError, match=r"it has no evaluation-integer\.json; run `auxar evaluate .* --arithmetic int"):
+        auxar.compare([folder], arithmetic="integer")
+    with pytest.raises(UserError, match="has no integers yet; make them with `auxar integers "):
+        auxar.evaluate(folder, arithmetic="integer")
+    run(folder, {**recipe, "arithmetic": "integer"})
+    report = (folder / "report.html").stat()
+    assert "In integers: " in (folder / "report.html").read_text()
+    run(folder, {**recipe, "arithmetic": "integer"})
+    assert (folder / "report.html").stat().st_mtime_ns == report.st_mtime_ns  # The run was finished.
+
+
+def test_evaluations_in_integers_are_compared(finished, tmp_path):
+    other = shutil.copytree(finished, tmp_path / "other")
+    first, second = auxar.compare([finished, other], arithmetic="integer").runs
+    assert first.bits_per_dim == read_record(finished / "evaluation-integer.json", Evaluation).bits_per_dim["heldout"]
+    assert attrs.astuple(second.margin) == (0.0, 0.0, first.images)
+    with pytest.raises(UserError, match="arithmetic: 'integers' is unknown; did you mean 'integer'"):
+        auxar.compare([finished], arithmetic="integers")
+
+
+def test_integers_that_were_deleted_are_made_again_only_if_they_are_the_same(finished):
+    path = finished / "factors" / "prior" / "integer.safetensors"
+    before = auxar.integers(finished).digests
+    path.unlink()
+    assert auxar.integers(finished).digests == before
+    path.unlink()
+    # Ranges from few images differ, so the numbers differ.
+    with pytest.raises(UserError, match="factor prior .* has the digest .*, but it was converted before with the dig"):
+        auxar.integers(finished, images=1)
+    assert not path.exists()
+
+
+def test_a_recipe_keeps_its_arithmetic(pictures, tmp_path):
+    for arithmetic in ("float", "integer"):
+        recipe, _ = parse_recipe(tomli_w.dumps({**tiny(pictures), "arithmetic": arithmetic}), tmp_path)
+        assert recipe.arithmetic.name == arithmetic
+        assert parse_recipe(recipe_text(recipe), tmp_path)[0] == recipe
+        assert ("[arithmetic]" in recipe_text(recipe)) == (arithmetic == "integer")
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "message"),
+    [
+        ("integers", "arithmetic: no arithmetic is named 'integers'"),
+        ({"name": "float", "weights": 12}, "arithmetic: 'float' takes no options, got weights"),
+        ({"name": "integer", "weights": 17}, "arithmetic: 'weights' must be <= 16: 17"),
+    ],
+)
+def test_a_wrong_arithmetic_is_refused(pictures, tmp_path, arithmetic, message):
+    with pytest.raises(UserError, match=message):
+        run(tmp_path / "run", {**tiny(pictures), "arithmetic": arithmetic})
+    assert not (tmp_path / "run").exists()
+
+
+def test_networks_without_integers_are_refused_before_training(pictures, tmp_path):
+    prior = {"name": "transformer", "width": 8, "blocks": 1, "heads": 1}
+    with pytest.raises(UserError, match="prior cannot be converted to integers: "):
+        run(tmp_path / "run", tiny(pictures, stage=[], prior=prior, arithmetic="integer"))
+    assert not (tmp_path / "run").exists()
