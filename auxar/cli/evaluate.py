@@ -14,8 +14,10 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "evaluate",
         help="compute the bits/dim of a run, in total and for every factor",
         description="Evaluates the trained factors of a run on its held-out and training images, prints bits/dim, and "
-        "writes evaluation.json, evaluation.safetensors (the log-likelihood of every image) and the report. For a "
-        "model that comes trained, the first two are written into the folder ./NAME.",
+        "writes evaluation.json, evaluation.safetensors (the log-likelihood of every image) and the report. With "
+        "--arithmetic integer, it also evaluates in integers, and writes evaluation-integer.json and "
+        "evaluation-integer.safetensors. For a model that comes trained, these files are written into the folder "
+        "./NAME, without a report.",
     )
     add_run(parser)
     add_arithmetic(parser, "also evaluate with the integers that `auxar integers` made, and print the difference")

@@ -22,13 +22,24 @@ from auxar.errors import UserError, one_line
 from auxar.evaluation.likelihoods import evaluate_run, image_nats_path
 from auxar.evaluation.records import Evaluation
 from auxar.evaluation.stored import is_evaluated
-from auxar.files import is_file, read_bytes, read_tensors, write_json, write_tensors, write_text
+from auxar.files import is_file, read_bytes, read_checksum, read_tensors, write_json, write_tensors, write_text
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, recipe_text
 from auxar.recipe.building import build_model
 from auxar.recipe.data_options import data_set_config
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.structuring import unstructure
+from auxar.runs.converted import (
+    Record,
+    Recorded,
+    digest,
+    options_text,
+    path_of,
+    read_converted,
+    read_origin,
+    record_path,
+    write_converted,
+)
 from auxar.runs.format import FORMAT, HALF, write_format
 from auxar.runs.history import HISTORY, History, read_history
 from auxar.runs.layout import RunFolder
@@ -55,11 +66,13 @@ def export(
     """Writes a small, complete folder of a finished run, and returns it.
 
     `path` is the run's folder, and `out` the new folder. It holds the recipe, the weights of every factor, the history
-    of their training, short metrics, plugin files and the evaluation, but no checkpoints, images and report, and no
-    absolute paths: an absolute path of images or of another run is replaced by `./` and its last part.
+    of their training, short metrics, plugin files, factors in integers and the evaluation, but no checkpoints, images
+    and report, and no absolute paths: an absolute path of images or of another run is replaced by `./` and its last
+    part.
 
     With `half`, weights are stored as float16, which takes half the space. They are used as float32. Rounding changes
-    the model, so its evaluation is left out. With `evaluate`, the exported model is evaluated on the run's images.
+    the model, so its integers and its evaluation are left out. With `evaluate`, the exported model is evaluated on the
+    run's images.
 
     Raises `UserError` if `out` exists or is in the run's folder, if a factor is not trained, if weights are damaged or
     from another model, and with `half` if a weight is beyond the range of float16, ±65504.
@@ -119,6 +132,9 @@ def _write(new: RunFolder, run: RunFolder, recipe: Recipe, registry: Registry, *
         if is_file(metrics) and metrics.stat().st_size <= MOST_METRICS:
             new.metrics(name).write_bytes(read_bytes(metrics))
     write_format(new.path, version)
+    if not half:
+        for arithmetic in registry.names("arithmetic"):
+            _copy_converted(new, run, recipe, arithmetic)
     if evaluate:
         data = load_images(recipe.data, recipe.image, registry)
         accelerator = make_accelerator(recipe.training.precision, new.path)
@@ -175,6 +191,24 @@ def _halved(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
                 f"range of float16, ±{torch.finfo(torch.float16).max:g}; export without --half"
             )
     return found
+
+
+def _copy_converted(new: RunFolder, run: RunFolder, recipe: Recipe, arithmetic: str) -> None:
+    """Copies the factors that were converted to an arithmetic from the run's weights, and their digests."""
+    found = {}
+    for name in recipe.factor_names:
+        path = next((path for each in (run, run.output) if is_file(path := path_of(each, name, arithmetic))), None)
+        origin = None if path is None else read_origin(path)
+        if path is None or origin is None or origin.weights != read_checksum(run.weights(name)):
+            continue
+        converted = read_converted(path, run.weights(name))
+        # The new file of weights has other metadata, so its checksum differs.
+        weights = read_checksum(new.weights(name))
+        assert weights is not None
+        write_converted(path_of(new, name, arithmetic), converted, attrs.evolve(origin, weights=weights))
+        found[name] = Recorded(weights, options_text(origin.options), digest(converted))
+    if found:
+        write_json(record_path(new, arithmetic), attrs.asdict(Record(found)))
 
 
 def _copy_evaluation(new: RunFolder, run: RunFolder, recipe: Recipe) -> None:

@@ -2,8 +2,8 @@
 
 import json
 import shutil
+from pathlib import Path
 
-import attrs
 import pytest
 import tomli_w
 import torch
@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 import auxar
 from auxar.cli import main
 from auxar.errors import UserError
+from auxar.evaluation.comparison import Margin
 from auxar.evaluation.records import Evaluation
 from auxar.recipe.loading import parse_recipe, recipe_text
 from auxar.report.summary import run_summary, summary_lines
 from auxar.runs.layout import RunFolder
+from auxar.runs.models import find_run
 from auxar.runs.records import read_record
 
 
@@ -112,7 +114,7 @@ def test_evaluations_in_integers_are_compared(finished, tmp_path):
     other = shutil.copytree(finished, tmp_path / "other")
     first, second = auxar.compare([finished, other], arithmetic="integer").runs
     assert first.bits_per_dim == read_record(finished / "evaluation-integer.json", Evaluation).bits_per_dim["heldout"]
-    assert attrs.astuple(second.margin) == (0.0, 0.0, first.images)
+    assert second.margin == Margin(0.0, 0.0, first.images)
     with pytest.raises(UserError, match="arithmetic: 'integers' is unknown; did you mean 'integer'"):
         auxar.compare([finished], arithmetic="integers")
 
@@ -124,9 +126,24 @@ def test_integers_that_were_deleted_are_made_again_only_if_they_are_the_same(fin
     assert auxar.integers(finished).digests == before
     path.unlink()
     # Ranges from few images differ, so the numbers differ.
-    with pytest.raises(UserError, match="factor prior .* has the digest .*, but it was converted before with the dig"):
+    with pytest.raises(UserError, match=r"factor prior .* has the digest .*, but it was converted before with "):
         auxar.integers(finished, images=1)
     assert not path.exists()
+
+
+def test_an_exported_run_has_its_integers(finished, tmp_path):
+    before = auxar.integers(finished).digests
+    exported = auxar.export(finished, tmp_path / "exported").path
+    assert auxar.integers(exported).digests == before
+    halved = auxar.export(finished, tmp_path / "half", half=True).path
+    assert not (halved / "integer.json").exists()
+
+
+def test_integers_of_models_that_come_trained_are_recorded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = auxar.integers("emoji32_color")
+    record = json.loads((find_run(Path("emoji32_color")).path / "integer.json").read_text())["factors"]
+    assert made.digests == {name: entry["digest"] for name, entry in record.items()}
 
 
 def test_a_recipe_keeps_its_arithmetic(pictures, tmp_path):

@@ -362,6 +362,7 @@ def bare(monkeypatch, tmp_path):
     """Sets up an empty cache of compiled libraries; returns its folder, which does not exist yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.delenv("AUXAR_CXXFLAGS", raising=False)
     compiling.attempt.cache_clear()
     choice._warn_of_replacement.cache_clear()
     yield tmp_path / "cache"
@@ -415,6 +416,18 @@ def test_without_a_compiler_pytorch_samples(bare, monkeypatch, caplog):
 )
 def test_a_compiler_that_does_not_work_is_as_good_as_none(bare, monkeypatch, caplog, compiler, reason):
     monkeypatch.setenv("CXX", compiler)
+    assert_torch_instead(caplog, reason, layout_of())
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ("--no-such-flag", "--no-such-flag"),
+        ("'", "AUXAR_CXXFLAGS are not the flags of a C.. compiler: No closing quot"),
+    ],
+)
+def test_flags_for_the_processor_that_do_not_work_are_reported(bare, monkeypatch, caplog, flags, reason):
+    monkeypatch.setenv("AUXAR_CXXFLAGS", flags)
     assert_torch_instead(caplog, reason, layout_of())
 
 

@@ -55,10 +55,14 @@ def attempt() -> ctypes.CDLL | str:
         named = shlex.split(os.environ.get("CXX", ""))
     except ValueError as error:
         return f"CXX is not the command of a C++ compiler: {error}"
+    try:
+        machine = shlex.split(os.environ.get("AUXAR_CXXFLAGS", "")) or _machine_flags()
+    except ValueError as error:
+        return f"AUXAR_CXXFLAGS are not the flags of a C++ compiler: {error}"
     compiler = named or [found for found in map(shutil.which, ("c++", "g++", "clang++")) if found][:1]
     if not compiler:
         return "no C++ compiler was found; install c++, g++ or clang++, or set CXX"
-    flags = [*FLAGS, *_machine_flags()]
+    flags = [*FLAGS, *machine]
     read = [source.read_text(encoding="utf-8") for source in SOURCES]
     parts = "\0".join([*read, *compiler, *flags, _processor()])
     key = hashlib.sha256(parts.encode("utf-8", "surrogateescape")).hexdigest()[:24]

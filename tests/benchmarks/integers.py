@@ -1,0 +1,136 @@
+"""Measures what integers cost: bits/dim, and the time of likelihoods and of sampling, against float32.
+
+    python tests/benchmarks/integers.py RUN … --images 100 --markdown
+    python tests/benchmarks/integers.py RUN --widths 12/16 --speed 16
+
+RUN is the folder of a finished run, or the name of a model that comes trained. Nothing is written into it. For each run
+and each pair of widths (bits of weights / bits of values between layers), the output has the mean of the bits/dim in
+integers minus those in float32, on the same held-out images, with its standard error. With `--speed N`, it also has the
+time in integers divided by the time in float32, for the likelihoods of N images and for drawing N images with the
+sampler `auto`. Both are medians over repeats that alternate between the two, in one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from auxar.data import DataSets, load_images
+from auxar.interfaces import Prior
+from auxar.model import Chain
+from auxar.recipe.building import own_sampler
+from auxar.runs.opening import open_run
+from auxar.runs.weights import trained_model
+from auxar_integers.arithmetic import IntegerArithmetic
+from auxar_integers.conversion import IntegerConfig
+
+WIDTHS = ("8/12", "12/12", "12/14", "12/16", "16/16")
+RANGES = 256
+"""Number of training images from which the ranges of values are taken."""
+REPEATS = 3
+
+
+def main() -> None:
+    """Prints one JSON object for each run or, with --markdown, one table for all runs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", nargs="+", type=Path)
+    parser.add_argument("--widths", nargs="+", default=WIDTHS, help="bits of weights / bits of values")
+    parser.add_argument("--images", type=int, default=None, help="number of held-out images (default: all)")
+    parser.add_argument("--speed", type=int, default=0, metavar="N", help="also time N images")
+    parser.add_argument("--markdown", action="store_true", help="print a table for the documentation")
+    parser.add_argument("--trust-plugins", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    results = []
+    for path in options.run:
+        results.append(_measured(path, options))
+        if not options.markdown:
+            print(json.dumps(results[-1]), flush=True)
+    if options.markdown:
+        print(_table(results, options.widths))
+
+
+@torch.no_grad()
+def _measured(path: Path, options: argparse.Namespace) -> dict[str, Any]:
+    run, recipe, registry = open_run(path, trust_plugins=options.trust_plugins)
+    model = trained_model(run, recipe, registry).eval()
+    data = load_images(recipe.data, recipe.image, registry)
+    heldout = torch.stack([image for _, image in itertools.islice(data.heldout.every(1, 0, 10**6), options.images)])
+    floats = _bits(model, heldout.long())
+    found: dict[str, Any] = {"run": path.name, "images": len(heldout), "float32": float(floats.mean())}
+    for widths in options.widths:
+        weights, activations = map(int, widths.split("/"))
+        integers = _converted(model, data, IntegerConfig(weights, activations))
+        apart = _bits(integers, heldout.long()) - floats
+        found[widths] = [float(apart.mean()), float(apart.std()) / math.sqrt(len(apart))]
+        if options.speed:
+            found[f"times of float32, {widths}"] = _times(model, integers, heldout[: options.speed].long())
+    return found
+
+
+def _times(model: Prior, integers: Prior, images: Tensor) -> dict[str, float]:
+    """Returns the times in integers divided by those in float32, for likelihoods and for drawing as many images."""
+
+    def draw(each: Prior) -> object:
+        return each.sample(len(images), sampler=own_sampler(each), batch_size=len(images))
+
+    return {
+        "likelihood": _ratio(lambda: model(images), lambda: integers(images)),
+        "sampling": _ratio(lambda: draw(model), lambda: draw(integers)),
+    }
+
+
+def _bits(model: Prior, images: Tensor) -> Tensor:
+    return torch.cat([model.bits_per_dim(part) for part in images.split(32)]).double()
+
+
+def _converted(model: Prior, data: DataSets, config: IntegerConfig) -> Prior:
+    arithmetic = IntegerArithmetic(config)
+    step = max(1, len(data.train) // RANGES) if hasattr(data.train, "__len__") else 1
+    images = [image for _, image in data.train.every(step, 0, RANGES)]
+    views = model.views(torch.stack(images).long())
+    factors: list[Any] = []
+    for factor in model.factors:
+        view = views[factor.depth + 1] if factor.depth + 1 < len(views) else None
+        factors.append(arithmetic.restore(factor, arithmetic.convert(factor, views[factor.depth], view)))
+    *stages, last = factors
+    made: Prior = Chain(stages, last.prior) if stages else last.prior
+    made.sampler = model.sampler
+    return made.eval()
+
+
+def _ratio(first: Callable[[], object], second: Callable[[], object]) -> float:
+    """Returns the duration of `second` divided by that of `first`."""
+    ratios = []
+    for repeat in range(REPEATS + 1):
+        seconds = []
+        for call in (first, second):
+            started = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - started)
+        if repeat:  # The first calls compile the native engine.
+            ratios.append(seconds[1] / seconds[0])
+    return statistics.median(ratios)
+
+
+def _table(results: Sequence[dict[str, Any]], widths: Sequence[str]) -> str:
+    names = [f"`{found['run']}` ({found['float32']:.4f}, {found['images']} images)" for found in results]
+    lines = ["| bits of weights / values | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for each in widths:
+        cells = ["{:+.4f} ± {:.4f}".format(*found[each]) for found in results]
+        lines.append(f"| {each.replace('/', ' / ')} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

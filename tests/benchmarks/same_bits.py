@@ -1,0 +1,89 @@
+"""Runs the golden tests of integers with native libraries for several processors and compilers.
+
+    python tests/benchmarks/same_bits.py
+    python tests/benchmarks/same_bits.py --random     # also random networks, all samplers against each other
+    python tests/benchmarks/same_bits.py --all        # also the samplers in PyTorch, which takes minutes for each row
+
+Each row is one build of the library: its compiler, its flags, and the number of tests that found the recorded digests.
+Builds that this processor cannot run are left out. With `--python`, another Python interpreter runs the tests, such as
+one for another processor under emulation: `--python "qemu-aarch64-static -L ROOT ROOT/usr/bin/python3" --compiler
+aarch64-linux-gnu-g++ --flags=-mcpu=cortex-a72`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "plugins" / "auxar_integers"
+LEVELS = {
+    "-march=x86-64-v2": "sse4_2",
+    "-march=x86-64-v3": "avx2",
+    "-march=x86-64-v4": "avx512vl",
+    "-march=native -mprefer-vector-width=512": "sse2",
+    "-march=x86-64-v3 -O1 -ffp-contract=off": "avx2",
+}
+"""Flags for x86-64, and the feature that a processor needs to run the result."""
+NATIVE = "not wavefront-torch and not cached-torch and not raster"
+
+
+def main() -> None:
+    """Runs the tests for each build, and prints a row for each. Exits with status 1 if a test failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", default=sys.executable, help="command of the Python interpreter")
+    parser.add_argument("--compiler", action="append", help="C++ compiler (default: g++ and clang++)")
+    parser.add_argument("--flags", action="append", help="flags of the compiler, in place of those for x86-64")
+    parser.add_argument("--random", action="store_true", help="also run the tests of random networks")
+    parser.add_argument("--all", action="store_true", help="also run the samplers in PyTorch")
+    options = parser.parse_args()
+    compilers = options.compiler or [name for name in ("g++", "clang++") if shutil.which(name)]
+    failed = False
+    print(f"{'compiler':<40}{'flags':<45}{'result':<30}seconds", flush=True)
+    for compiler in compilers:
+        for flags in options.flags or _flags():
+            started = time.perf_counter()
+            result = _run(options, compiler, flags)
+            failed |= "passed" not in result or "failed" in result or "error" in result
+            seconds = time.perf_counter() - started
+            print(f"{_version(compiler):<40}{flags:<45}{result:<30}{seconds:.0f}", flush=True)
+    sys.exit(failed)
+
+
+def _flags() -> Iterator[str]:
+    found = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    features = found[1].split() if found else []
+    yield from (flags for flags, feature in LEVELS.items() if feature in features)
+
+
+def _run(options: argparse.Namespace, compiler: str, flags: str) -> str:
+    """Runs the tests with a library that is compiled anew, and returns the last line of pytest."""
+    tests = [FOLDER / "test_golden.py", *([FOLDER / "test_same_integers.py"] if options.random else [])]
+    chosen = [] if options.all else ["-k", NATIVE]
+    command = [*shlex.split(options.python), "-m", "pytest", "-q", "-m", "slow or not slow", *chosen, *map(str, tests)]
+    with tempfile.TemporaryDirectory(prefix="auxar-") as cache:
+        environment = {**os.environ, "CXX": compiler, "AUXAR_CXXFLAGS": flags, "XDG_CACHE_HOME": cache}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        if not list(Path(cache).glob("auxar/*.so")):
+            return f"no library was compiled: {done.stdout.strip()[-2000:]} {done.stderr.strip()[-2000:]}"
+    if done.returncode:
+        print(done.stdout[-4000:], done.stderr[-2000:], file=sys.stderr)
+    lines = done.stdout.strip().splitlines()
+    return re.sub(r" in .*|, \d+ deselected|=", "", lines[-1]).strip() if lines else f"status {done.returncode}"
+
+
+def _version(compiler: str) -> str:
+    done = subprocess.run([*shlex.split(compiler), "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()[0][:38] if done.stdout else compiler
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Small models with fixed weights, and digests of what they compute in integers.
+
+Weights and images come from Python's `random.Random`, whose numbers are the same on every machine and in every version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+import torch
+from torch import Tensor, nn
+
+import auxar
+from auxar.data import DataSets
+from auxar.interfaces import integer_head
+from auxar.recipe import ComponentChoice
+from auxar.runs.opening import open_run
+from auxar.training.conversion import convert_run
+
+IMAGES = 16
+SIDE = 8
+MIXTURE = {"name": "logistic_mixture", "components": 3}
+MODELS: dict[str, dict[str, Any]] = {
+    # Restricted decoders, embeddings that upsample, kernels of three rows, and mixtures.
+    "pyramid": {
+        "stage": [
+            {
+                "view": {"name": "pyramid", "factor": 2},
+                "embedding": {"name": "resnet", "filters": 5, "blocks_per_group": 1},
+                "decoder": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": MIXTURE, "kernel": 3},
+                "support": "restricted",
+            }
+        ],
+        "prior": {"name": "pixelcnn", "filters": 9, "blocks": 2, "head": MIXTURE},
+    },
+    # A network with three resolutions, a free decoder, and softmax.
+    "grayscale": {
+        "stage": [
+            {
+                "view": {"name": "grayscale", "levels": 16},
+                "embedding": {"name": "resnet", "filters": 4, "blocks_per_group": 1},
+                "decoder": {"name": "pixelcnn++", "filters": 5, "nr_resnet": 1, "head": MIXTURE},
+            }
+        ],
+        "prior": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": "softmax"},
+    },
+}
+"""Stages and priors of the models by name."""
+
+
+def golden_images() -> Tensor:
+    """Returns smooth images with noise, int64 (IMAGES, 3, SIDE, SIDE)."""
+    numbers = random.Random(7)
+    found = np.zeros((IMAGES, 3, SIDE, SIDE), dtype=np.int64)
+    for image in found:
+        for channel in range(3):
+            start, down, right = numbers.randrange(40, 160), numbers.randrange(-9, 10), numbers.randrange(-9, 10)
+            for y in range(SIDE):
+                for x in range(SIDE):
+                    value = start + down * y + right * x + numbers.randrange(-6, 7)
+                    image[channel, y, x] = min(max(value, 0), 255)
+    return torch.from_numpy(found)
+
+
+class GoldenImages:
+    """The images in the form of a training set."""
+
+    def __len__(self) -> int:
+        return IMAGES
+
+    def every(self, step: int, first: int, count: int) -> Iterator[tuple[int, Tensor]]:
+        """Yields the numbers and the pixels of every `step`-th image."""
+        images = golden_images()
+        yield from ((number, images[number]) for number in range(first, IMAGES, step)[:count])
+
+
+def make_golden_run(folder: Path, name: str) -> dict[str, str]:
+    """Writes a run with fixed weights, and its factors in integers, into a new folder.
+
+    Returns the digests of the factors in integers. The images do not come from files, so that the result does not
+    depend on the library that reads them.
+    """
+    table = {
+        "data": {"path": "images"},
+        "image": {"height": SIDE, "width": SIDE},
+        "training": {"steps": 1},
+        **MODELS[name],
+    }
+    recipe = folder.parent / f"{name}.toml"
+    recipe.write_text(tomli_w.dumps(table))
+    model = auxar.build(recipe)
+    fill(model.chain)
+    model.save(folder)
+    run, saved, registry = open_run(folder)
+    choice = ComponentChoice("integer", {"weights": 12, "activations": 16})
+    images: Any = GoldenImages()
+    return convert_run(run, saved, registry, choice, lambda: DataSets(images, images, ()), 8)
+
+
+@torch.no_grad()
+def fill(module: nn.Module) -> None:
+    """Sets all parameters of a module to fixed values."""
+    numbers = random.Random(11)
+    for name, parameter in sorted(module.named_parameters()):
+        low, high = (0.5, 1.5) if name.endswith("gain") else (-0.1, 0.1) if name.endswith("bias") else (-1.0, 1.0)
+        values = [low + (high - low) * numbers.random() for _ in range(parameter.numel())]
+        parameter.copy_(torch.tensor(values, dtype=torch.float64).view_as(parameter))
+
+
+def digest_of(*tensors: Tensor) -> str:
+    """Returns the first 16 hexadecimal digits of the SHA-256 of tensors of integers."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        assert torch.equal(tensor, tensor.round())
+        found.update(np.ascontiguousarray(tensor.cpu().to(torch.int64).numpy()).tobytes())
+    return found.hexdigest()[:16]
+
+
+def frequencies(model: auxar.ImageModel, images: Tensor, batch_size: int) -> str:
+    """Returns a digest of the frequency of every sub-pixel of images and of their views, in all factors."""
+    by_batch = []
+    for part in images.split(batch_size):
+        with _recorded() as found:
+            model.log_prob(part, batch_size=batch_size)
+        by_batch.append(found)
+    return digest_of(*(torch.cat(parts) for parts in zip(*by_batch, strict=True)))
+
+
+@contextlib.contextmanager
+def _recorded() -> Iterator[list[Tensor]]:
+    """Yields a list, to which the frequencies of each factor are added, (b, c, h, w), when likelihoods are computed."""
+    found: list[Tensor] = []
+    convert = integer_head._nats
+
+    def record(frequencies: Tensor, image: Tensor) -> Tensor:
+        shape = image.shape[0], image.shape[2], image.shape[3], image.shape[1]
+        found.append(frequencies.view(shape))
+        return convert(frequencies, image)
+
+    integer_head._nats = record
+    try:
+        yield found
+    finally:
+        integer_head._nats = convert

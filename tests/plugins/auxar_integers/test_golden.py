@@ -1,0 +1,94 @@
+"""Golden digests: conversions, frequencies and samples of two models that no later version may change.
+
+The digests are the same for every machine, compiler, number of threads, batch size, sampler and engine.
+`tests/benchmarks/same_bits.py` runs these tests with libraries for other processors.
+"""
+
+from typing import Any
+
+import pytest
+import torch
+from helpers.causal_networks import reason_to_skip
+from helpers.golden_models import MODELS, digest_of, frequencies, golden_images, make_golden_run
+
+import auxar
+from auxar_samplers import CachedSampler, RasterSampler, WavefrontSampler
+
+SAMPLES = 64
+RULES: dict[str, dict[str, Any]] = {
+    "ancestral": {"rule": "ancestral"},
+    "reduced": {"rule": "reduced", "reduction": 0.5, "min_weight": 0.1},
+    "map": {"rule": "map", "min_weight": 0.05},
+}
+GOLDEN = {
+    "pyramid": {
+        "integers": {"stage0": "4eb1cffc72a58896", "prior": "9c6fd9ac7d1e2657"},
+        "frequencies": "0ac1c425e8e152e7",
+        "ancestral": "c2bf11f75c5031f4",
+        "reduced": "e808095f66af40f5",
+        "map": "a0d1580cf5ba3065",
+    },
+    "grayscale": {
+        "integers": {"stage0": "fd9bb76eb98a2cc5", "prior": "d6c9060fdc4156ac"},
+        "frequencies": "6737660f65b6fdf6",
+        "ancestral": "8beca3fbf59c272d",
+        "reduced": "766d48151d39802d",
+        "map": "6072e8ccec92cab8",
+    },
+}
+"""Digests of the integers of each factor, of the frequencies of images, and of samples by rule."""
+ENGINES = ["torch", *([] if reason_to_skip() else ["native"])]
+SAMPLERS = {
+    "raster": RasterSampler(),
+    **{f"wavefront-{engine}": WavefrontSampler(engine=engine) for engine in ENGINES},
+    **{f"cached-{engine}": CachedSampler(engine=engine) for engine in ENGINES},
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def golden(request, tmp_path_factory):
+    """The name of a model, the digests of its factors in integers, and the model in integers."""
+    run = tmp_path_factory.mktemp("golden") / request.param
+    digests = make_golden_run(run, request.param)
+    return request.param, digests, auxar.load(run, arithmetic="integer")
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_a_model_is_converted_to_the_same_integers(golden):
+    name, digests, _ = golden
+    assert {factor: digest[:16] for factor, digest in digests.items()} == GOLDEN[name]["integers"]
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_frequencies_are_the_same(golden, batch):
+    name, _, model = golden
+    assert frequencies(model, golden_images(), batch) == GOLDEN[name]["frequencies"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_samples_are_the_same(golden, rule):
+    name, _, model = golden
+    assert digest_of(model.sample(SAMPLES, seed=5, **RULES[rule]).tensor) == GOLDEN[name][rule]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("batch", "count"), [(1, 2), (7, 8), (64, SAMPLES)])
+def test_every_execution_draws_the_same_samples(golden, sampler, batch, count, threads):
+    name, _, model = golden
+    if name == "grayscale" and "wavefront" in sampler:
+        pytest.skip("the wavefront sampler does not support networks with several resolutions")
+    for rule, options in RULES.items():
+        expected = model.sample(SAMPLES, seed=5, **options).tensor
+        assert digest_of(expected) == GOLDEN[name][rule]
+        # PyTorch takes long, so the other rules are drawn with one number of threads.
+        for each in (1, 2, 4) if rule == "ancestral" or "native" in sampler else (2,):
+            threads(each)
+            found = model.sample(count, seed=5, sampler=SAMPLERS[sampler], batch_size=batch, **options).tensor
+            assert torch.equal(found, expected[:count]), (rule, each)
