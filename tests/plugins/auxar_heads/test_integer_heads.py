@@ -6,6 +6,7 @@ from fractions import Fraction
 import pytest
 import torch
 from helpers.causal_networks import SEEDS, generator
+from helpers.integer_heads import EXACT, RULES, heads, parameters_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,36 +14,6 @@ from auxar.interfaces import DrawRule, ImageSpec, Interval
 from auxar.interfaces.integer_head import TOTAL
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
-
-EXACT = DrawRule()
-RULES = st.sampled_from(
-    [
-        EXACT,
-        DrawRule("reduced", reduction=0.7),
-        DrawRule("reduced", reduction=0),
-        DrawRule("map"),
-        DrawRule("map", min_weight=0.9),
-        DrawRule("ancestral", temperature=0.5),
-        DrawRule("ancestral", temperature=0.001),
-    ]
-)
-
-
-@st.composite
-def heads(draw, levels=(2, 3, 16, 256, 65536), channels=(1, 3)):
-    image = ImageSpec(draw(st.sampled_from(channels)), height=1, width=1, levels=draw(st.sampled_from(levels)))
-    if image.levels <= 256 and draw(st.booleans()):
-        return SoftmaxHead(image)
-    return LogisticMixtureHead(image, draw(st.integers(1, 5)))
-
-
-def parameters_of(head, count, seed, spread):
-    """Returns random integer parameters (count, parameter_count), and extreme ones among them."""
-    noise = generator(seed)
-    shape = count, head.parameter_count
-    found = torch.round(torch.randn(shape, generator=noise, dtype=torch.float64) * spread * 2**20)
-    extreme = torch.rand(shape, generator=noise) < 0.05
-    return torch.where(extreme, found.sign() * 2**30, found.clamp(-(2**30), 2**30))
 
 
 def intervals(head, count, seed):
@@ -136,6 +107,21 @@ def test_a_drawn_value_is_the_one_whose_frequencies_contain_the_noise(head, rule
         target = (uniforms[:, channel] * TOTAL).floor()
         assert bool(((ends[:, 0] <= target) & (target < ends[:, 1])).all())
         pixels.take(value)
+
+
+@settings(deadline=None, max_examples=10)
+@given(head=heads(levels=(2, 16, 256)), rule=RULES, seed=SEEDS)
+def test_the_noise_at_both_ends_of_a_range_draws_its_value(head, rule, seed):
+    count = 30
+    parameters, own = parameters_of(head, count, seed, 2.0), head.integer_head()
+    low, high = torch.zeros(count, dtype=torch.int64), torch.full((count,), head.levels - 1)
+    value = torch.randint(head.levels, (count,), generator=generator(seed))
+    ends = own.frequencies(parameters, rule).below(torch.stack([value, value + 1], dim=1), low, high)
+    possible = ends[:, 0] < ends[:, 1]
+    for noise in (ends[:, 0].double(), ends[:, 1].double() - 2.0**-10):
+        uniforms = (noise / TOTAL)[:, None].expand(-1, own.uniform_count)
+        drawn = own.draw(parameters, uniforms, rule)[:, 0]
+        assert torch.equal(drawn[possible], value[possible])
 
 
 @pytest.mark.parametrize("rule", [DrawRule("map", min_weight=0), DrawRule("reduced", reduction=9, min_weight=0)])

@@ -1,0 +1,53 @@
+"""Tests that the C++ library has the same integer frequencies as the heads in Python."""
+
+import ctypes
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from helpers.causal_networks import SEEDS, generator, needs_native
+from helpers.integer_heads import RULES, heads, parameters_of
+from hypothesis import given, settings
+
+from auxar import DrawSource
+from auxar.interfaces.integer_head import TOTAL, _draw
+from auxar_samplers.engines.native import sources
+from auxar_samplers.engines.native.library import library
+
+COUNT = 40
+
+
+def native_draws(head, parameters, uniforms, rule):
+    """Draws pixels with the library from parameters (n, parameter_count) and noise (n, k)."""
+    count = len(parameters)
+    noise = torch.cat([uniforms, uniforms[:1]]).unsqueeze(1).contiguous()
+    source = DrawSource(head, head.levels, rule, noise)
+    program: Any = SimpleNamespace(layout=SimpleNamespace(like=parameters))
+    native = sources._drawing(source, program)
+    drawn = torch.zeros((count, head.channels), dtype=torch.int64)
+    places = torch.arange(count)
+    addresses = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (places, parameters, drawn)]
+    function = getattr(library(), native.function)
+    function(ctypes.byref(native.state), addresses[0], ctypes.c_int64(count), *addresses[1:], ctypes.c_int64(1))
+    return drawn
+
+
+@needs_native
+@settings(deadline=None, max_examples=40)
+@given(head=heads(), rule=RULES, seed=SEEDS)
+def test_noise_at_both_ends_of_a_range_draws_its_value(head, rule, seed):
+    own, noise = head.integer_head(), generator(seed)
+    parameters = parameters_of(head, COUNT, seed, 2.0).contiguous()
+    low, high = torch.zeros(COUNT, dtype=torch.int64), torch.full((COUNT,), head.levels - 1)
+    pixels = own.frequencies(parameters, rule)
+    values, ends = [], []
+    for _ in range(head.channels):
+        likely = _draw(pixels, torch.rand(COUNT, generator=noise, dtype=torch.float64), low, high)
+        value = torch.randint(head.levels, (COUNT,), generator=noise)
+        found = pixels.below(torch.stack([value, value + 1], dim=1), low, high)
+        values.append(torch.where(found[:, 0] < found[:, 1], value, likely))
+        ends.append(pixels.below(torch.stack([values[-1], values[-1] + 1], dim=1), low, high))
+        pixels.take(values[-1])
+    expected, ranges = torch.stack(values, dim=1), torch.stack(ends, dim=1).double()
+    for targets in (ranges[..., 0], ranges[..., 1] - 2.0**-10):
+        assert torch.equal(native_draws(own, parameters, targets / TOTAL, rule), expected)
