@@ -39,7 +39,7 @@ from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.lock import holding_for_all
 from auxar.runs.opening import begin_run, check_recipe, recipe_of_run
 from auxar.runs.weights import has_own_weights
-from auxar.training.conversion import convert_run
+from auxar.training.conversion import check_options, convert_run
 from auxar.training.factors import chosen_factors, train_factors
 from auxar.training.initialization import check_init
 from auxar.training.lengths import check_lengths, is_trained, total_steps
@@ -114,6 +114,8 @@ def run(
         with holding_for_all(folder, processes, check):
             with processes.agreeing():
                 check_recipe(found, recipe, registry)
+                if recipe.arithmetic.name != FLOAT:
+                    check_options(found, recipe.factor_names, recipe.arithmetic)
                 totals = total_steps(found, recipe, lambda: data().train)
                 check_lengths(found, recipe, network, names, totals)
             with processes.agreeing():

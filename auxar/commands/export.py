@@ -21,10 +21,11 @@ from auxar.distributed.joining import working_together
 from auxar.errors import UserError, one_line
 from auxar.evaluation.likelihoods import evaluate_run, image_nats_path
 from auxar.evaluation.records import Evaluation
-from auxar.evaluation.stored import is_evaluated
+from auxar.evaluation.stored import is_evaluated_in_floats, other_evaluations
 from auxar.files import is_file, read_bytes, read_checksum, read_tensors, write_json, write_tensors, write_text
+from auxar.interfaces import FLOAT
 from auxar.plugins import Registry
-from auxar.recipe import Recipe, recipe_text
+from auxar.recipe import ComponentChoice, Recipe, recipe_text
 from auxar.recipe.building import build_model
 from auxar.recipe.data_options import data_set_config
 from auxar.recipe.loading import MOST_BYTES
@@ -38,6 +39,7 @@ from auxar.runs.converted import (
     read_converted,
     read_origin,
     record_path,
+    stored_at,
     write_converted,
 )
 from auxar.runs.format import FORMAT, HALF, write_format
@@ -112,6 +114,9 @@ def export(
 
 def _write(new: RunFolder, run: RunFolder, recipe: Recipe, registry: Registry, *, half: bool, evaluate: bool) -> None:
     own = portable(recipe, registry)
+    if half and own.arithmetic.name != FLOAT:
+        logger.info("the rounded weights have no integers, so the exported recipe has the arithmetic '%s'", FLOAT)
+        own = attrs.evolve(own, arithmetic=ComponentChoice(FLOAT))
     version = FORMAT
     write_text(new.recipe, _header(run.recipe) + recipe_text(recipe_of_run(own)))
     for file, content in registry.files.items():
@@ -197,9 +202,9 @@ def _copy_converted(new: RunFolder, run: RunFolder, recipe: Recipe, arithmetic: 
     """Copies the factors that were converted to an arithmetic from the run's weights, and their digests."""
     found = {}
     for name in recipe.factor_names:
-        path = next((path for each in (run, run.output) if is_file(path := path_of(each, name, arithmetic))), None)
-        origin = None if path is None else read_origin(path)
-        if path is None or origin is None or origin.weights != read_checksum(run.weights(name)):
+        path = stored_at(run, name, arithmetic)
+        origin = read_origin(path)
+        if origin is None or origin.weights != read_checksum(run.weights(name)):
             continue
         converted = read_converted(path, run.weights(name))
         # The new file of weights has other metadata, so its checksum differs.
@@ -213,16 +218,19 @@ def _copy_converted(new: RunFolder, run: RunFolder, recipe: Recipe, arithmetic: 
 
 def _copy_evaluation(new: RunFolder, run: RunFolder, recipe: Recipe) -> None:
     # The times of the files in an installed package do not tell whether the evaluation is newer than the weights.
-    if not (is_evaluated(run, recipe) if run.model is None else is_file(run.evaluation)):
+    if not (is_evaluated_in_floats(run, recipe) if run.model is None else is_file(run.evaluation)):
         logger.info("the exported run has no evaluation, because %s has none of its present weights", run.name)
         return
-    evaluation = read_record(run.evaluation, Evaluation)
-    factors = [
-        attrs.evolve(factor, history=factor.history and _portable_history(factor.history))
-        for factor in evaluation.factors
-    ]
-    data = attrs.evolve(evaluation.data, path=_portable(evaluation.data.path))
-    if is_file(image_nats_path(run)):
-        tensors, metadata = read_tensors(image_nats_path(run))
-        write_tensors(image_nats_path(new), tensors, metadata)
-    write_json(new.evaluation, attrs.asdict(attrs.evolve(evaluation, factors=factors, data=data)))
+    floats = read_record(run.evaluation, Evaluation)
+    for evaluation in (floats, *other_evaluations(run.path, floats)):
+        factors = [
+            attrs.evolve(factor, history=factor.history and _portable_history(factor.history))
+            for factor in evaluation.factors
+        ]
+        data = attrs.evolve(evaluation.data, path=_portable(evaluation.data.path))
+        nats = image_nats_path(run, evaluation.arithmetic)
+        if is_file(nats):
+            tensors, metadata = read_tensors(nats)
+            write_tensors(image_nats_path(new, evaluation.arithmetic), tensors, metadata)
+        content = attrs.evolve(evaluation, factors=factors, data=data)
+        write_json(new.evaluation_in(evaluation.arithmetic), attrs.asdict(content))

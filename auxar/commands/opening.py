@@ -16,6 +16,7 @@ from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.options import check_settings
 from auxar.runs.arithmetic import model_in
+from auxar.runs.converted import digests_of
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import open_run, run_facts
 
@@ -33,7 +34,9 @@ class TrainedRun:
     @property
     def facts(self) -> dict[str, Any]:
         """Values by name that must be equal in all processes that draw images together."""
-        return run_facts(self.folder, self.recipe, self.registry)
+        digests = digests_of(self.folder, self.model.arithmetic)
+        numbers = {f"the digest of {name} in {self.model.arithmetic}s": digest for name, digest in digests.items()}
+        return {**run_facts(self.folder, self.recipe, self.registry), **numbers}
 
 
 def open_trained(

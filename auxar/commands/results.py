@@ -10,6 +10,7 @@ from auxar.evaluation.likelihoods import image_nats_path
 from auxar.evaluation.records import Evaluation
 from auxar.files import FOLDER, check_output, entries, is_file, kind, read_metadata
 from auxar.report.reading import FigureEntry
+from auxar.runs.converted import Record, read_origin
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.records import read_record
 
@@ -40,8 +41,21 @@ def check_results(path: Path) -> None:
     record = results.figures / "figures.json"
     if entries(results.figures) and not _is_ours(lambda: read_record(record, list[FigureEntry])):
         raise UserError(f"{results.figures} has no figures.json of auxar, and its files are not replaced; {ADVICE}")
-    for file in (results.evaluation, nats, record):
+    others = {
+        **{file: _reader(file, Evaluation) for file in entries(path, "evaluation-*.json")},
+        **{file: _reader(file, Record) for file in entries(path, "integer.json")},
+        **{file: _reader(file, None) for file in entries(path, "factors/*/*.safetensors")},
+    }
+    for file, read in others.items():
+        if not _is_ours(read):
+            raise UserError(f"{file} is not a file of auxar and is not replaced; {ADVICE}")
+    for file in (results.evaluation, nats, record, *others):
         check_output(file)
+
+
+def _reader(file: Path, kind: type | None) -> Callable[[], object]:
+    """A function that reads a record or, if `kind` is None, what a converted factor was made from."""
+    return lambda: read_origin(file) if kind is None else read_record(file, kind)
 
 
 def _is_ours(read: Callable[[], object]) -> bool:

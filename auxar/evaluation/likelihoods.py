@@ -39,6 +39,7 @@ from auxar.files import DamagedFile, is_file, write_json, write_tensors
 from auxar.interfaces import FLOAT, Factor, ImageSpec, Prior
 from auxar.progress import progress_bar
 from auxar.recipe import Recipe
+from auxar.runs.converted import digests_of
 from auxar.runs.history import History, read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import OWN, WEIGHTS, load_weights
@@ -180,7 +181,8 @@ def evaluate_run(
         evaluation = _evaluation(chain, nats, metadata, histories, facts)
         if arithmetic != FLOAT:
             cost = {name: _cost(nats[name], found[FLOAT][name], chain) for name in nats}
-            evaluation = attrs.evolve(evaluation, arithmetic=arithmetic, cost=cost)
+            digests = digests_of(run, arithmetic)
+            evaluation = attrs.evolve(evaluation, arithmetic=arithmetic, cost=cost, digests=digests)
         if accelerator.is_main_process:
             # The table is written last, so that it exists only if the evaluation is complete.
             _write_image_nats(image_nats_path(run.output, arithmetic), names, nats, facts)

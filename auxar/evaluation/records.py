@@ -210,3 +210,5 @@ class Evaluation:
     """The arithmetic in which likelihoods were computed: `float`, or the name of a component, such as `integer`."""
     cost: dict[str, Cost] = attrs.Factory(dict)
     """The cost of the arithmetic against floating point. Empty for `float`."""
+    digests: dict[str, str] = attrs.Factory(dict)
+    """The digests of the converted factors, by name. Empty for `float`."""

@@ -6,10 +6,10 @@ from auxar.errors import UserError, did_you_mean, shown
 from auxar.interfaces import FLOAT, Prior
 from auxar.plugins import Registry
 from auxar.recipe import ComponentChoice, Recipe
-from auxar.recipe.building import build_arithmetic, build_model
+from auxar.recipe.building import build_arithmetic
 from auxar.runs.converted import converted_model
 from auxar.runs.layout import RunFolder
-from auxar.runs.weights import check_sizes, trained_model
+from auxar.runs.weights import trained_model
 
 
 def chosen_arithmetic(recipe: Recipe, registry: Registry, name: str | None) -> ComponentChoice:
@@ -33,8 +33,7 @@ def model_in(run: RunFolder, recipe: Recipe, registry: Registry, arithmetic: str
     or from another model.
     """
     choice = chosen_arithmetic(recipe, registry, arithmetic)
+    model = trained_model(run, recipe, registry)  # Loading weights checks them, also for other arithmetics.
     if choice.name == FLOAT:
-        return trained_model(run, recipe, registry)
-    check_sizes(run, recipe, registry, recipe.factor_names)
-    component = build_arithmetic(choice, registry, "arithmetic")
-    return converted_model(run, build_model(recipe, registry), choice.name, component)
+        return model
+    return converted_model(run, model, choice.name, build_arithmetic(choice, registry, "arithmetic"))

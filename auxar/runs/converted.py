@@ -74,20 +74,32 @@ def read_converted(path: Path, weights: Path) -> Converted:
         raise DamagedFile(f"{path} is damaged: its metadata entry '{DESCRIPTION}' is not valid JSON") from None
 
 
+def stored_at(run: RunFolder, factor: str, arithmetic: str) -> Path:
+    """The file of a factor in the form of an arithmetic.
+
+    For a model that comes trained, it may be in the model's own folder or in the folder ./NAME; it may be missing
+    there.
+    """
+    own = path_of(run, factor, arithmetic)
+    return own if is_file(own) else path_of(run.output, factor, arithmetic)
+
+
 def converted_model(run: RunFolder, model: Prior, name: str, arithmetic: Arithmetic) -> Prior:
     """The model of a run in the form of the arithmetic with this name. The weights of `model` are not used.
 
-    Raises `UserError` if the file of a factor is missing, damaged or does not belong to the run's weights.
+    Raises `UserError` if the file of a factor is missing or damaged, does not belong to the run's weights, or differs
+    from the digest that the run records.
     """
     factors: list[Any] = []
     for factor in model.factors:
-        own = path_of(run, factor.name, name)
-        path = own if is_file(own) else path_of(run.output, factor.name, name)
+        path = stored_at(run, factor.name, name)
         if not is_file(path):
             raise UserError(
-                f"{path} is missing: the run has no integers yet; make them with `auxar integers {run.name}`"
+                f"{path} is missing: the run is not converted to integers yet; convert it with "
+                f"`auxar integers {run.name}`"
             )
         converted = read_converted(path, run.weights(factor.name))
+        check_digest(run, factor.name, name, path, converted)
         try:
             factors.append(arithmetic.restore(factor, converted))
         except UserError as error:
@@ -102,7 +114,9 @@ def digest(converted: Converted) -> str:
     """A digest of a converted factor: the same for the same numbers, in hexadecimal digits."""
     found = hashlib.sha256(_description(converted).encode())
     for key in sorted(converted.tensors):
-        found.update(key.encode() + converted.tensors[key].numpy().tobytes())
+        tensor = converted.tensors[key].cpu().contiguous()
+        found.update(f"\0{key} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        found.update(tensor.numpy().astype(tensor.numpy().dtype.newbyteorder("<")).tobytes())
     return found.hexdigest()
 
 
@@ -120,7 +134,7 @@ class Recorded:
 
 @attrs.frozen
 class Record:
-    """The content of `integer.json`. Equal digests mean equal frequencies and samples."""
+    """The content of `integer.json`. Factors with equal digests have equal numbers."""
 
     factors: dict[str, Recorded] = attrs.field(factory=dict)
     """The converted factors by name."""
@@ -135,6 +149,27 @@ def read_digests(run: RunFolder, arithmetic: str) -> Record:
     """Reads the digests of a run's converted factors. The record is empty if there is no file."""
     path = record_path(run, arithmetic)
     return read_record(path, Record) if is_file(path) else Record()
+
+
+def digests_of(run: RunFolder, arithmetic: str) -> dict[str, str]:
+    """The recorded digests of a run's converted factors, by factor."""
+    records = [read_digests(each, arithmetic).factors for each in (run, run.output)]
+    return {name: recorded.digest for factors in records for name, recorded in factors.items()}
+
+
+def check_digest(run: RunFolder, factor: str, arithmetic: str, path: Path, converted: Converted) -> None:
+    """Raises `UserError` if the run records another digest for the factor in this file, made from the same weights with
+    the same options."""
+    origin = read_origin(path)
+    assert origin is not None
+    found = Recorded(origin.weights, options_text(origin.options), digest(converted))
+    for folder in (run, run.output):
+        recorded = read_digests(folder, arithmetic).factors.get(factor)
+        if recorded is not None and attrs.evolve(recorded, digest=found.digest) == found != recorded:
+            raise UserError(
+                f"{path} has the digest {found.digest}, but {record_path(folder, arithmetic)} records "
+                f"{recorded.digest}; restore the original file"
+            )
 
 
 def options_text(options: Mapping[str, Any]) -> str:

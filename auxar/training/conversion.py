@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -12,21 +13,22 @@ from torch import Tensor
 
 from auxar.data import DataSets
 from auxar.errors import UserError
-from auxar.files import read_checksum, write_json
-from auxar.interfaces import Arithmetic, Factor, Prior
+from auxar.files import DamagedFile, read_checksum, write_json
+from auxar.interfaces import Arithmetic, Converted, Factor, Prior
 from auxar.plugins import Registry
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_arithmetic
 from auxar.runs.converted import (
     Origin,
     Recorded,
+    check_digest,
     digest,
     options_text,
-    path_of,
     read_converted,
     read_digests,
     read_origin,
     record_path,
+    stored_at,
     write_converted,
 )
 from auxar.runs.layout import RunFolder
@@ -53,37 +55,47 @@ def convert_run(
     images; `data` is called if a factor has to be converted. One process calls this while it holds the run's lock.
 
     Raises `UserError` if a factor is not trained, if a part of it has no counterpart in the arithmetic, if there are
-    converted factors of these weights with other options, or if this machine makes other numbers than those whose
-    digest the run records.
+    converted factors of these weights with other options, or if the numbers differ from those whose digest the run
+    records.
     """
     arithmetic = build_arithmetic(choice, registry, choice.name)
     model = trained_model(run, recipe, registry).eval()
+    check_options(run, [factor.name for factor in model.factors], choice)
     views: list[Tensor] = []
     found: dict[str, str] = {}
     for factor in model.factors:
-        if not _is_made(run, factor, choice):
+        path = stored_at(run, factor.name, choice.name)
+        if not _is_made(run, factor.name, path):
             views = views or _views(model, data(), images)
-            _make(run, factor, views, arithmetic, choice)
-        path = path_of(run.output, factor.name, choice.name)
-        found[factor.name] = digest(read_converted(path, run.weights(factor.name)))
+            _make(run, factor, views, arithmetic, choice, path)
+        converted = read_converted(path, run.weights(factor.name))
+        check_digest(run, factor.name, choice.name, path, converted)
+        found[factor.name] = _record(run, factor.name, choice, converted)
     return found
 
 
-def _is_made(run: RunFolder, factor: Factor, choice: ComponentChoice) -> bool:
-    """Whether a factor was converted from the run's weights. Raises `UserError` if its options were others."""
-    path = path_of(run.output, factor.name, choice.name)
-    origin = read_origin(path)
-    if origin is None:
-        return False
-    if origin.weights != read_checksum(run.weights(factor.name)):
-        logger.warning("%s belongs to other weights and is replaced", path)
-        return False
-    if origin.options != choice.options:
+def check_options(run: RunFolder, names: Sequence[str], choice: ComponentChoice) -> None:
+    """Raises `UserError` if a factor was converted from the run's present weights with other options."""
+    for name in names:
+        path = stored_at(run, name, choice.name)
+        origin = read_origin(path)
+        if origin is None or origin.weights != read_checksum(run.weights(name)) or origin.options == choice.options:
+            continue
         raise UserError(
             f"{path} was made with other numbers of bits: expected {_text(choice.options)}, found "
             f"{_text(origin.options)}; delete it to make it again, but then files and samples that depend on it cannot "
             "be decoded or drawn again"
         )
+
+
+def _is_made(run: RunFolder, name: str, path: Path) -> bool:
+    """Whether a factor was converted from the run's present weights."""
+    origin = read_origin(path)
+    if origin is None:
+        return False
+    if origin.weights != read_checksum(run.weights(name)):
+        logger.warning("%s belongs to other weights and is replaced", path)
+        return False
     logger.info("%s is kept", path)
     return True
 
@@ -101,24 +113,43 @@ def _views(model: Prior, data: DataSets, count: int) -> list[Tensor]:
 
 
 def _make(
-    run: RunFolder, factor: Factor, views: Sequence[Tensor], arithmetic: Arithmetic, choice: ComponentChoice
+    run: RunFolder,
+    factor: Factor,
+    views: Sequence[Tensor],
+    arithmetic: Arithmetic,
+    choice: ComponentChoice,
+    path: Path,
 ) -> None:
     view = views[factor.depth + 1] if factor.depth + 1 < len(views) else None
     converted = arithmetic.convert(factor, views[factor.depth], view)
-    weights = read_checksum(run.weights(factor.name))
-    assert weights is not None
-    made = Recorded(weights, options_text(choice.options), digest(converted))
-    for recorded in (read_digests(each, choice.name).factors.get(factor.name) for each in (run, run.output)):
+    made = _recorded(run, factor.name, choice, converted)
+    for folder in (run, run.output):
+        recorded = read_digests(folder, choice.name).factors.get(factor.name)
         if recorded is not None and attrs.evolve(recorded, digest=made.digest) == made != recorded:
             raise UserError(
-                f"factor {factor.name} of {run.name}, converted on this machine, has the digest {made.digest}, but it "
-                f"was converted before with the digest {recorded.digest}; files and samples of one cannot be decoded "
-                f"or drawn with the other, so nothing is written; copy {choice.name}.safetensors from the other machine"
+                f"factor {factor.name} of {run.name}, converted with the ranges of {len(views[0])} images, has the "
+                f"digest {made.digest}, but it was converted before with the digest {recorded.digest}, perhaps with "
+                "other images or on another machine; files and samples of one cannot be decoded or drawn with the "
+                f"other, so nothing is written; restore {path}, or delete {record_path(folder, choice.name)}"
             )
-    path = path_of(run.output, factor.name, choice.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_converted(path, converted, Origin(weights, dict(choice.options)))
-    record = read_digests(run.output, choice.name)
-    record.factors[factor.name] = made
-    write_json(record_path(run.output, choice.name), attrs.asdict(record))
+    write_converted(path, converted, Origin(made.weights, dict(choice.options)))
     logger.info("%s: %s", factor.name, path)
+
+
+def _recorded(run: RunFolder, name: str, choice: ComponentChoice, converted: Converted) -> Recorded:
+    weights = read_checksum(run.weights(name))
+    if weights is None:
+        raise DamagedFile(f"{run.weights(name)} has no checksum, so its integers could not be matched with it")
+    return Recorded(weights, options_text(choice.options), digest(converted))
+
+
+def _record(run: RunFolder, name: str, choice: ComponentChoice, converted: Converted) -> str:
+    """Records the digest of a factor, unless it is recorded already, and returns it."""
+    found = _recorded(run, name, choice, converted)
+    record = read_digests(run.output, choice.name)
+    if record.factors.get(name) != found:
+        record.factors[name] = found
+        run.output.path.mkdir(parents=True, exist_ok=True)
+        write_json(record_path(run.output, choice.name), attrs.asdict(record))
+    return found.digest

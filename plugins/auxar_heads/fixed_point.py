@@ -13,6 +13,8 @@ import attrs
 import torch
 from torch import Tensor
 
+MOST_LEVELS = 2**16
+"""Maximum number of levels of heads with integer frequencies. Distances of levels have to fit into 64 bits."""
 LOG_BITS = 24
 """Bits after the binary point of logarithms (to base 2)."""
 POWER_BITS = 30
@@ -22,9 +24,9 @@ LOG2_E = 0x171547652B82FE1777D0FFDA0D23A7D11D6AEF551BAD2B4B1
 _DIGITS = 192
 ROUNDED_LOG2_E = LOG2_E >> (_DIGITS - POWER_BITS)
 """log₂ e with `POWER_BITS` bits, rounded down."""
-_NODES = 10
+_NODE_BITS = 10
 """Base-2 logarithm of the number of table entries for each unit of powers and of logarithms."""
-_SLOPE = 8
+_SLOPE_BITS = 8
 """Base-2 logarithm of the number of table entries for each unit of `softplus` and `tanh`."""
 _WIDEST_SOFTPLUS = 27
 _WIDEST_TANH = 12
@@ -33,7 +35,7 @@ _WIDEST_TANH = 12
 def power(x: Tensor) -> Tensor:
     """2⁻ˣ with `POWER_BITS` bits after the binary point, for x ≥ 0 with `LOG_BITS` bits: int64. It never increases."""
     whole, rest = x >> LOG_BITS, x & (2**LOG_BITS - 1)
-    return _interpolated(_powers(), rest, LOG_BITS - _NODES, x.device) >> whole.clamp(max=POWER_BITS + 1)
+    return _interpolated(_powers(), rest, LOG_BITS - _NODE_BITS, x.device) >> whole.clamp(max=POWER_BITS + 1)
 
 
 def logarithm(x: Tensor) -> Tensor:
@@ -43,20 +45,20 @@ def logarithm(x: Tensor) -> Tensor:
         whole = torch.where((x >> (whole + step)) > 0, whole + step, whole)
     # The digits after the leading one, with 30 bits.
     rest = (x << (30 - whole)) - 2**30
-    return (whole << LOG_BITS) + _interpolated(_logarithms(), rest, 30 - _NODES, x.device)
+    return (whole << LOG_BITS) + _interpolated(_logarithms(), rest, 30 - _NODE_BITS, x.device)
 
 
 def softplus(x: Tensor) -> Tensor:
     """log₂(1 + 2⁻ˣ), the bits of the logistic function, for x with `LOG_BITS` bits: int64. It does not increase."""
     size = x.abs()
     inside = size.clamp(max=_WIDEST_SOFTPLUS << LOG_BITS)
-    return (-x).clamp(min=0) + _interpolated(_softplus(), inside, LOG_BITS - _SLOPE, x.device)
+    return (-x).clamp(min=0) + _interpolated(_softplus(), inside, LOG_BITS - _SLOPE_BITS, x.device)
 
 
 def tanh(x: Tensor, bits: int) -> Tensor:
     """tanh x with 20 bits after the binary point, for x with `bits` ≥ 8 bits: int64."""
     size = x.abs().clamp(max=_WIDEST_TANH << bits)
-    found = _interpolated(_tanh(), size, bits - _SLOPE, x.device)
+    found = _interpolated(_tanh(), size, bits - _SLOPE_BITS, x.device)
     return torch.where(x < 0, -found, found)
 
 
@@ -133,25 +135,25 @@ def exact_logarithm(x: int) -> int:
 
 @functools.cache
 def _powers() -> tuple[int, ...]:
-    return tuple(_rounded(exact_power(k << (_DIGITS - _NODES)), POWER_BITS) for k in range(2**_NODES + 1))
+    return tuple(_rounded(exact_power(k << (_DIGITS - _NODE_BITS)), POWER_BITS) for k in range(2**_NODE_BITS + 1))
 
 
 @functools.cache
 def _logarithms() -> tuple[int, ...]:
     one = 1 << _DIGITS
-    inner = (_rounded(exact_logarithm(one + (k << (_DIGITS - _NODES))), LOG_BITS) for k in range(2**_NODES))
+    inner = (_rounded(exact_logarithm(one + (k << (_DIGITS - _NODE_BITS))), LOG_BITS) for k in range(2**_NODE_BITS))
     return (*inner, 1 << LOG_BITS)
 
 
 @functools.cache
 def _softplus() -> tuple[int, ...]:
     one = 1 << _DIGITS
-    powers = (exact_power(k << (_DIGITS - _SLOPE)) for k in range(1, (_WIDEST_SOFTPLUS << _SLOPE) + 1))
+    powers = (exact_power(k << (_DIGITS - _SLOPE_BITS)) for k in range(1, (_WIDEST_SOFTPLUS << _SLOPE_BITS) + 1))
     return (1 << LOG_BITS, *(_rounded(exact_logarithm(one + power), LOG_BITS) for power in powers))
 
 
 @functools.cache
 def _tanh() -> tuple[int, ...]:
     one = 1 << _DIGITS
-    powers = (exact_power(2 * k * LOG2_E >> _SLOPE) for k in range((_WIDEST_TANH << _SLOPE) + 1))
+    powers = (exact_power(2 * k * LOG2_E >> _SLOPE_BITS) for k in range((_WIDEST_TANH << _SLOPE_BITS) + 1))
     return tuple(_rounded(((one - power) << _DIGITS) // (one + power), 20) for power in powers)

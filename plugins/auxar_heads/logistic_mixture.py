@@ -11,6 +11,7 @@ from torch import Tensor
 
 from auxar import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead, UserError, at_most, positive, scale
 from auxar.numerics import categorical, logistic
+from auxar_heads.fixed_point import MOST_LEVELS
 from auxar_heads.intervals import only_inside
 from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead
 
@@ -79,7 +80,9 @@ class LogisticMixtureHead(RestrictableHead):
         logits, couplings = means.new_zeros(1, self.components), means.new_zeros(self.couplings, self.components)
         return torch.cat([logits, means, log_scales[:, None].expand_as(means), couplings]).flatten()
 
-    def integer_head(self) -> IntegerLogisticMixtureHead:
+    def integer_head(self) -> IntegerLogisticMixtureHead | None:
+        if self.levels > MOST_LEVELS:
+            return None
         image = ImageSpec(self.channels, height=1, width=1, levels=self.levels)
         return IntegerLogisticMixtureHead(image, self.components, SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
 

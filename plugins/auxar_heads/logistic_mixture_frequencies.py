@@ -38,6 +38,8 @@ FARTHEST = 2**17
 """Bound of z."""
 WIDEST = 17
 """Base-2 logarithm of the largest scale / log₂ e in units of half a level. See `_inverse_scales`."""
+LARGEST_REDUCTION = 512
+"""Largest reduction of log-scales. With it, no scale is larger than 1e-200."""
 WEIGHT_BITS = 22
 """Bits of component weights."""
 SUM_BITS = 38
@@ -67,6 +69,12 @@ class IntegerLogisticMixtureHead(IntegerHead):
 def is_exact(rule: DrawRule) -> bool:
     """Whether a rule draws exact samples, so that every possible value has a frequency of at least one."""
     return rule.name != "map" and not rule.reduction and not rule.min_weight
+
+
+def rounded_reduction(rule: DrawRule) -> int:
+    """The reduction of a rule with `PARAMETER_BITS` bits. All reductions above `LARGEST_REDUCTION` draw the centers."""
+    found: int = round(min(rule.reduction, LARGEST_REDUCTION) * 2**PARAMETER_BITS)
+    return found
 
 
 @attrs.frozen(eq=False)
@@ -99,9 +107,8 @@ class _MixtureFrequencies(Frequencies):
         bound = WIDEST_MEAN << PARAMETER_BITS
         self.means = means.clamp(-bound, bound) * (self.levels - 1)
         self.couplings = tanh(couplings, PARAMETER_BITS)
-        reduction = round(rule.reduction * 2**PARAMETER_BITS)
         self.mantissas, self.shifts, self.excess = _inverse_scales(
-            log_scales.clamp(*head.log_scales) - reduction, head.log_of_unit
+            log_scales.clamp(*head.log_scales) - rounded_reduction(rule), head.log_of_unit
         )
         self.values: list[Tensor] = []
         self.spare = head.spare
@@ -160,7 +167,7 @@ class _MixtureFrequencies(Frequencies):
         left = (lower >= 0) & ~first & ~right
         mode = left.long() - right.long()
         anchor = torch.where(right, softplus(upper), torch.where(left, softplus(-lower), 0))
-        start = torch.where(first, torch.where(left, -(2**POWER_BITS), 0), _distribution(lower, mode, anchor))
+        start = torch.where(first, 0, _distribution(lower, mode, anchor))
         full = torch.where(left, 0, 2**POWER_BITS)
         end = torch.where(last, full, _distribution(upper, mode, anchor))
         return mode, anchor, start, end - start

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from auxar import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead
 from auxar.numerics import categorical
+from auxar_heads.fixed_point import MOST_LEVELS
 from auxar_heads.intervals import only_inside
 from auxar_heads.softmax_frequencies import IntegerSoftmaxHead
 
@@ -53,7 +54,9 @@ class SoftmaxHead(RestrictableHead):
         values = rearrange(image.to(torch.int64), "b c h w -> c (b h w)")
         return torch.cat([channel.bincount(minlength=self.levels).double().add(1).log() for channel in values])
 
-    def integer_head(self) -> IntegerSoftmaxHead:
+    def integer_head(self) -> IntegerSoftmaxHead | None:
+        if self.levels > MOST_LEVELS:
+            return None
         return IntegerSoftmaxHead(ImageSpec(self.channels, height=1, width=1, levels=self.levels))
 
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:

@@ -39,7 +39,7 @@ class IntegerSoftmaxHead(IntegerHead):
 
 def rounded_temperature(rule: DrawRule) -> int:
     """The temperature of a rule as a positive multiple of 2⁻¹⁶."""
-    return max(1, round(rule.temperature * 2**16))
+    return max(1, round(min(rule.temperature, 2.0**30) * 2**16))
 
 
 class _SoftmaxFrequencies(Frequencies):

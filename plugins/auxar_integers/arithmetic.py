@@ -35,12 +35,15 @@ class IntegerArithmetic(Arithmetic):
         try:
             network = _network(factor)
             _head(network)
+            if type(network).encode is not CausalNetwork.encode:
+                raise NoIntegersError(f"{type(network).__name__} encodes pixels by a method of its own")
             for part in (network, *([_embedding(factor)] if isinstance(factor, Stage) else ())):
                 Converter.check(part, trace(part))
         except NoIntegersError as error:
             raise UserError(f"{factor.name} cannot be converted to integers: {error}") from None
 
     def convert(self, factor: Factor, image: Tensor, view: Tensor | None) -> Converted:
+        self.check(factor)
         factor.eval()
         try:
             network, embedding = self._convert(factor, image, view)
@@ -48,7 +51,7 @@ class IntegerArithmetic(Arithmetic):
         except (NoIntegersError, OverflowError) as error:
             raise UserError(f"{factor.name} cannot be converted to integers: {error}") from None
         description, tensors = described(network, "network/")
-        found: dict[str, Any] = {"network": description}
+        found: dict[str, Any] = {"factor": _facts(factor), "network": description}
         if embedding is not None:
             found["embedding"], more = described(embedding, "embedding/")
             tensors |= more
@@ -57,6 +60,8 @@ class IntegerArithmetic(Arithmetic):
     def restore(self, factor: Factor, converted: Converted) -> Factor:
         try:
             graphs: Mapping[str, Any] = converted.description
+            if graphs["factor"] != _facts(factor):
+                raise ValueError(f"they belong to the factor {graphs['factor']}, not {_facts(factor)}")
             network = read_graph(graphs["network"], converted.tensors, "network/")
             embedding = None
             if isinstance(factor, Stage):
@@ -89,6 +94,18 @@ class IntegerArithmetic(Arithmetic):
             ranges.add(network.encode(image[numbers]), None if features is None else features[numbers])
         found, _ = Converter(network, graph, ranges.largest, inputs, self.config, PARAMETERS).convert()
         return found, embedding
+
+
+def _facts(factor: Factor) -> dict[str, Any]:
+    """The shapes, the view, the support and the head of a factor, which decide about the meaning of its parameters."""
+    found: dict[str, Any] = {
+        "image": [*factor.image.shape, factor.image.levels],
+        "head": type(_network(factor).head).__name__,
+    }
+    if isinstance(factor, Stage):
+        found["view"] = [type(factor.view).__name__, *factor.view.view.shape, factor.view.view.levels]
+        found["restricted"] = factor.restricted
+    return found
 
 
 def _parts(images: Tensor, pixels: int | None = None) -> Iterator[Tensor]:
@@ -147,6 +164,8 @@ def _embedding(factor: Factor) -> NetworkEmbedding:
     assert isinstance(factor, Stage)
     if not isinstance(factor.embedding, NetworkEmbedding):
         raise NoIntegersError(f"the embedding {type(factor.embedding).__name__} is not a NetworkEmbedding")
+    if type(factor.embedding).encode is not NetworkEmbedding.encode:
+        raise NoIntegersError(f"{type(factor.embedding).__name__} encodes pixels by a method of its own")
     return factor.embedding
 
 

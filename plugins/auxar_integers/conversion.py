@@ -69,8 +69,7 @@ class Quantity:
     def exponent(self) -> int:
         """The exponent e of a power-of-two step 2⁻ᵉ."""
         mantissa, exponent = math.frexp(self.step)
-        if mantissa != 0.5:
-            raise NoIntegersError("a function is applied to the image itself, which only layers may take")
+        assert mantissa == 0.5
         return 1 - exponent
 
 
@@ -90,6 +89,11 @@ class Sum:
     """A sum of layers that is not yet rounded."""
 
     terms: tuple[Term, ...]
+
+
+_DEFAULTS: Mapping[str, Sequence[Any]] = {"inplace": (False, True), "alpha": (1.0,)}
+"""The values of keyword arguments of functions for which there are integer counterparts."""
+_WITH_TWO_ARGUMENTS = (operator.add, operator.sub, operator.mul)
 
 
 class Converter:
@@ -126,19 +130,26 @@ class Converter:
         """Raises `NoIntegersError`, with its name, if a layer or function of a network has no integer counterpart."""
         modules = dict(network.named_modules())
         needed = _needed(graph)
+        image = next(node for node in graph.nodes if node.op == "placeholder")
         for node in graph.nodes:
             if node not in needed or node.op in ("placeholder", "output"):
                 continue
+            name = getattr(node.target, "__name__", node.target)
             if node.op == "call_module":
                 module = modules[str(node.target)]
-                if isinstance(module, Dropout) or has_integers(module):
-                    continue
-                found = f"layer {node.target} ({type(module).__name__})"
-            elif node.op == "call_function" and node.target in cls._functions:
-                continue
-            else:
-                found = f"operation {node.op} {node.target}"
-            raise NoIntegersError(f"the {found} has no integer counterpart")
+                if not isinstance(module, Dropout) and not has_integers(module):
+                    raise NoIntegersError(
+                        f"the layer {node.target} ({type(module).__name__}) has no integer counterpart"
+                    )
+            elif node.op != "call_function" or node.target not in cls._functions:
+                raise NoIntegersError(f"the operation {node.op} {name} has no integer counterpart")
+            elif len(node.args) != (2 if node.target in _WITH_TWO_ARGUMENTS else 1):
+                raise NoIntegersError(f"a call of {name} with {len(node.args)} arguments has no integer counterpart")
+            elif image in node.args:
+                raise NoIntegersError(f"{name} is applied to the image itself, which only layers may take")
+            for key, value in node.kwargs.items():
+                if value not in _DEFAULTS.get(key, ()):
+                    raise NoIntegersError(f"a call of {name} with {key} = {value} has no integer counterpart")
 
     def convert(self) -> tuple[IntegerGraph, Quantity]:
         """Returns the integer graph and its result."""
@@ -155,6 +166,8 @@ class Converter:
             else:
                 self.values[node] = self._value(node)
         assert result is not None
+        if self.output is not None and result.step != self.output.step:
+            result = self._with_step_of(self.output, result)
         return IntegerGraph(self.operations), result
 
     def _value(self, node: Any) -> Quantity | Sum:
@@ -180,6 +193,12 @@ class Converter:
             self.values[node] = found = self._rounded(found, node, is_output=is_output)
         return found
 
+    def _with_step_of(self, output: Quantity, result: Quantity) -> Quantity:
+        """The result with the step and the bound of `output`, if it is not a sum of layers."""
+        finer = output.exponent - result.exponent
+        module = IntegerSum([2 ** max(0, finer)], 0, max(0, -finer), output.bound)
+        return attrs.evolve(output, name=self._emit("result", module, result), channels=result.channels)
+
     def _rounded(self, found: Sum, node: fx.Node, *, is_output: bool) -> Quantity:
         bound = self.bound
         exponent = exponent_of(self.largest[node], bound)
@@ -188,7 +207,9 @@ class Converter:
         weights = [_scaled(term) for term in found.terms]
         outputs = [_by_output(term, weight) for term, weight in zip(found.terms, weights, strict=True)]
         finest = torch.stack([each.abs().amax((1, 2, 3)) for each in outputs]).amax(0) / self.weight_bound
-        bias = torch.stack([term.layer.bias.detach().double() for term in found.terms])
+        bias = torch.stack([term.layer.bias.detach().cpu().double() for term in found.terms])
+        if not bool(finest.isfinite().all() and bias.isfinite().all()):
+            raise NoIntegersError(f"weights of the layer {found.terms[0].name} are not finite, or all 0 for an output")
         largest = math.ceil(math.log2(max(float(finest.max()), 2.0**-60)))
         for bits in range(MULTIPLIER_BITS, -1, -1):
             # `multiplier` · 2^-(exponent + shift) is the step of each channel, at least as large as `finest`.
@@ -233,8 +254,6 @@ class Converter:
         return self.activated[source.name]
 
     def _of_concat_elu(self, node: Any) -> Quantity:
-        if len(node.args) > 1:
-            raise NoIntegersError("a call of concat_elu with several inputs has no integer counterpart")
         return self._concat_elu(self._quantity(node.args[0]))
 
     def _of_elu(self, node: Any) -> Quantity:
@@ -359,8 +378,7 @@ def _needed(graph: fx.Graph) -> set[fx.Node]:
 def _exact_weight(layer: NormalizedLayer) -> Tensor:
     """The weight of a layer in float64, gain · direction / |direction|.
 
-    Squares of float32 values and their sums are computed exactly, so every machine converts a model to the same
-    integers.
+    Squares of float32 values and their sums are computed exactly, so the result does not depend on the order of sums.
     """
     direction = layer.direction.detach().cpu().double()
     rows = direction.movedim(layer.outputs_dim, 0).flatten(1)

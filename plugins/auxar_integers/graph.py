@@ -66,7 +66,7 @@ class IntegerGraph(nn.Module):
                 own = largest_sums(module, torch.cat(bounds))
             else:
                 own = module.bound_of(*bounds)
-            if float(own.max()) >= EXACT:
+            if not float(own.max()) < EXACT:
                 raise OverflowError(f"{operation.name} can reach {float(own.max()):.3g}")
             channels = module.channels(*map(len, bounds)) if isinstance(module, IntegerFunction) else len(own)
             found[operation.name] = own.expand(channels)

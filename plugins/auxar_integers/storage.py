@@ -36,6 +36,8 @@ from auxar_layers.integer_functions import (
     Requantize,
 )
 
+MOST_SHIFT = 60
+"""Maximum magnitude of a shift in bits."""
 SUM = "add"
 """The kind of an operation that adds two values."""
 
@@ -108,21 +110,39 @@ def read_graph(description: list[dict[str, Any]], tensors: Mapping[str, Tensor],
         if kind == SUM:
             module = None
         elif kind in _LAYERS:
-            module = _layer(kind, entry, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+            module = _layer(kind, entry, *(_integers(tensors[f"{name}.{each}"]) for each in ("weight", "bias")))
         else:
             function, names = functions[kind]
             arguments: list[Any] = []
             for each in names:
                 if each == "lookup":
                     key = entry["table"]
-                    arguments.append(lookups.setdefault(key, Lookup(tensors[key])))
+                    arguments.append(lookups.setdefault(key, Lookup(_integers(tensors[key]))))
                 elif each == "multiplier":
-                    arguments.append(tensors[f"{name}.multiplier"])
+                    arguments.append(_integers(tensors[f"{name}.multiplier"]))
                 else:
-                    arguments.append(entry[each])
+                    arguments.append(_constant(each, entry[each]))
             module = function(*arguments)
         operations.append(Operation(entry["name"], module, tuple(entry["inputs"]), tuple(entry.get("sizes", ()))))
     return IntegerGraph(operations)
+
+
+def _integers(tensor: Tensor) -> Tensor:
+    """The tensor. Raises `TypeError` if its type is not an integer type."""
+    if tensor.is_floating_point() or tensor.is_complex():
+        raise TypeError(f"expected integers, got {tensor.dtype}")
+    return tensor
+
+
+def _constant(name: str, value: Any) -> Any:
+    """The value of a constant. Raises `TypeError` or `ValueError` unless it is an integer, or a list of integers, that
+    is possible for the constant with this name."""
+    for each in value if name == "weights" else [value]:
+        if type(each) is not int:
+            raise TypeError(f"expected integers for {name}, got {each!r}")
+    if (name == "bound" and value < 1) or (name == "shift" and not -MOST_SHIFT <= value <= MOST_SHIFT):
+        raise ValueError(f"{name} is {value}")
+    return value
 
 
 def _layer(kind: str, entry: Mapping[str, Any], weight: Tensor, bias: Tensor) -> IntegerLayer:

@@ -83,7 +83,7 @@ class Requantize(IntegerFunction):
     def bound_of(self, *inputs: Tensor) -> Tensor:
         if len(inputs[0]) != len(self.multiplier):
             raise ValueError(f"{len(self.multiplier)} multipliers for {len(inputs[0])} channels")
-        return _limited(exact(inputs[0] * self.multiplier.abs(), self.shift), self.bound)
+        return limited(inputs[0] * self.multiplier.abs(), self.shift, self.bound)
 
 
 class IntegerSum(IntegerFunction):
@@ -106,7 +106,7 @@ class IntegerSum(IntegerFunction):
 
     def bound_of(self, *inputs: Tensor) -> Tensor:
         total = sum(x.max() * abs(weight) for x, weight in zip(inputs, self.weights, strict=True)) + abs(self.constant)
-        return _limited(exact(torch.as_tensor(total), self.shift), self.bound)
+        return limited(torch.as_tensor(total), self.shift, self.bound)
 
 
 class IntegerProduct(IntegerFunction):
@@ -123,7 +123,7 @@ class IntegerProduct(IntegerFunction):
         return shifted(x * y, self.shift).clamp(-self.bound, self.bound)
 
     def bound_of(self, *inputs: Tensor) -> Tensor:
-        return _limited(exact(inputs[0].max() * inputs[1].max(), self.shift), self.bound)
+        return limited(inputs[0].max() * inputs[1].max(), self.shift, self.bound)
 
 
 class IntegerReLU(IntegerFunction):
@@ -221,18 +221,17 @@ class IntegerGate(IntegerFunction):
         return shifted(value * self.sigmoid(control), self.shift).clamp(-self.bound, self.bound)
 
     def bound_of(self, *inputs: Tensor) -> Tensor:
-        return _limited(exact(inputs[0].max() * self.sigmoid.bound_of(), self.shift), self.bound)
+        return limited(inputs[0].max() * self.sigmoid.bound_of(), self.shift, self.bound)
 
 
-def exact(bound: Tensor, shift: int) -> Tensor:
-    """Returns `bound`. Raises `OverflowError` if numbers up to `bound` are not shifted exactly in float64."""
-    if float(bound.max()) + 2.0 ** max(shift, 0) >= EXACT:
-        raise OverflowError(f"a number can reach {float(bound.max()):.3g}, and only numbers below 2⁵³ are exact")
-    return bound
+def limited(bound: Tensor, shift: int, limit: int) -> Tensor:
+    """The bound of numbers up to `bound` after they are shifted, rounded and limited to ±`limit`.
 
-
-def _limited(bound: Tensor, limit: int) -> Tensor:
-    """The bound of numbers that are limited to ±`limit`."""
+    Raises `OverflowError` if they are not shifted exactly in float64.
+    """
+    largest = float(bound.max()) * 2.0 ** max(-shift, 0)
+    if not largest + 2.0 ** max(shift, 0) < EXACT:
+        raise OverflowError(f"a number can reach {largest:.3g}, and only numbers below 2⁵³ are exact")
     return torch.tensor(float(limit), dtype=torch.float64)
 
 

@@ -129,6 +129,11 @@ def _table(results: Sequence[dict[str, Any]], widths: Sequence[str]) -> str:
     for each in widths:
         cells = ["{:+.4f} ± {:.4f}".format(*found[each]) for found in results]
         lines.append(f"| {each.replace('/', ' / ')} | " + " | ".join(cells) + " |")
+    for each in widths:
+        times = [found.get(f"times of float32, {each}") for found in results]
+        for name in times[0] or ():
+            cells = [f"{of[name]:.1f}" for of in times if of]
+            lines.append(f"| {each.replace('/', ' / ')}, {name}: time of float32 | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

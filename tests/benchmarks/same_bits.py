@@ -46,15 +46,17 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="also run the samplers in PyTorch")
     options = parser.parse_args()
     compilers = options.compiler or [name for name in ("g++", "clang++") if shutil.which(name)]
-    failed = False
+    failed, rows = False, 0
     print(f"{'compiler':<40}{'flags':<45}{'result':<30}seconds", flush=True)
     for compiler in compilers:
         for flags in options.flags or _flags():
             started = time.perf_counter()
-            result = _run(options, compiler, flags)
-            failed |= "passed" not in result or "failed" in result or "error" in result
+            result, succeeded = _run(options, compiler, flags)
+            rows, failed = rows + 1, failed or not succeeded
             seconds = time.perf_counter() - started
             print(f"{_version(compiler):<40}{flags:<45}{result:<30}{seconds:.0f}", flush=True)
+    if not rows:
+        sys.exit("nothing was tested: there is no compiler, or --flags is needed on this machine")
     sys.exit(failed)
 
 
@@ -64,8 +66,11 @@ def _flags() -> Iterator[str]:
     yield from (flags for flags, feature in LEVELS.items() if feature in features)
 
 
-def _run(options: argparse.Namespace, compiler: str, flags: str) -> str:
-    """Runs the tests with a library that is compiled anew, and returns the last line of pytest."""
+def _run(options: argparse.Namespace, compiler: str, flags: str) -> tuple[str, bool]:
+    """Runs the tests with a library that is compiled anew.
+
+    Returns the numbers of tests from the last line of pytest, and whether all of them passed with this library.
+    """
     tests = [FOLDER / "test_golden.py", *([FOLDER / "test_same_integers.py"] if options.random else [])]
     chosen = [] if options.all else ["-k", NATIVE]
     command = [*shlex.split(options.python), "-m", "pytest", "-q", "-m", "slow or not slow", *chosen, *map(str, tests)]
@@ -73,11 +78,13 @@ def _run(options: argparse.Namespace, compiler: str, flags: str) -> str:
         environment = {**os.environ, "CXX": compiler, "AUXAR_CXXFLAGS": flags, "XDG_CACHE_HOME": cache}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if not list(Path(cache).glob("auxar/*.so")):
-            return f"no library was compiled: {done.stdout.strip()[-2000:]} {done.stderr.strip()[-2000:]}"
+            print(done.stdout[-4000:], done.stderr[-2000:], file=sys.stderr)
+            return "no library was compiled", False
     if done.returncode:
         print(done.stdout[-4000:], done.stderr[-2000:], file=sys.stderr)
     lines = done.stdout.strip().splitlines()
-    return re.sub(r" in .*|, \d+ deselected|=", "", lines[-1]).strip() if lines else f"status {done.returncode}"
+    result = re.sub(r" in .*|, \d+ deselected|=", "", lines[-1]).strip() if lines else f"status {done.returncode}"
+    return result, done.returncode == 0
 
 
 def _version(compiler: str) -> str:

@@ -1,6 +1,7 @@
 """Small models with fixed weights, and digests of what they compute in integers.
 
-Weights and images come from Python's `random.Random`, whose numbers are the same on every machine and in every version.
+Weights and images come from Python's `random.Random.random`, whose numbers are the same on every machine and in every
+version.
 """
 
 from __future__ import annotations
@@ -58,13 +59,17 @@ MODELS: dict[str, dict[str, Any]] = {
 def golden_images() -> Tensor:
     """Returns smooth images with noise, int64 (IMAGES, 3, SIDE, SIDE)."""
     numbers = random.Random(7)
+
+    def between(low: int, high: int) -> int:
+        return low + int((high - low + 1) * numbers.random())
+
     found = np.zeros((IMAGES, 3, SIDE, SIDE), dtype=np.int64)
     for image in found:
         for channel in range(3):
-            start, down, right = numbers.randrange(40, 160), numbers.randrange(-9, 10), numbers.randrange(-9, 10)
+            start, down, right = between(40, 159), between(-9, 9), between(-9, 9)
             for y in range(SIDE):
                 for x in range(SIDE):
-                    value = start + down * y + right * x + numbers.randrange(-6, 7)
+                    value = start + down * y + right * x + between(-6, 6)
                     image[channel, y, x] = min(max(value, 0), 255)
     return torch.from_numpy(found)
 

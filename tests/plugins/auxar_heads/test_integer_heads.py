@@ -144,6 +144,28 @@ def test_a_low_temperature_draws_the_most_probable_value():
     assert torch.equal(parameters.gather(1, drawn), parameters.amax(1, keepdim=True))
 
 
+@pytest.mark.parametrize("reduction", [600.0, 6e3, 1e300])
+def test_large_reductions_draw_the_center(reduction):
+    head = LogisticMixtureHead(ImageSpec(1, height=1, width=1, levels=256), 1)
+    parameters = torch.zeros((20, 3))  # The center is 127.5.
+    uniforms = torch.linspace(0.01, 0.99, 20).double()[:, None]
+    drawn = head.integer_head().draw(parameters, uniforms, DrawRule("reduced", reduction=reduction, min_weight=0))
+    assert set(drawn.flatten().tolist()) <= {127, 128}
+
+
+def test_a_high_temperature_draws_all_values_alike():
+    head = SoftmaxHead(ImageSpec(1, height=1, width=1, levels=4))
+    pixels = head.integer_head().frequencies(parameters_of(head, 5, 0, 2.0), DrawRule(temperature=1e15))
+    low = torch.zeros(5, dtype=torch.int64)
+    assert int((pixels.below(low + 2, low, low + 3) - TOTAL // 2).abs().max()) < 100
+
+
+def test_more_than_65536_levels_have_no_integers():
+    image = ImageSpec(1, height=1, width=1, levels=2**16 + 1)
+    assert LogisticMixtureHead(image, 1).integer_head() is None
+    assert SoftmaxHead(image).integer_head() is None
+
+
 def test_frequencies_outside_of_the_interval_are_zero():
     image = ImageSpec(1, height=1, width=1, levels=16)
     for head in (LogisticMixtureHead(image, 2), SoftmaxHead(image)):

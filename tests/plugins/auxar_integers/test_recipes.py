@@ -15,6 +15,7 @@ from auxar.cli import main
 from auxar.errors import UserError
 from auxar.evaluation.comparison import Margin
 from auxar.evaluation.records import Evaluation
+from auxar.files import read_tensors, write_tensors
 from auxar.recipe.loading import parse_recipe, recipe_text
 from auxar.report.summary import run_summary, summary_lines
 from auxar.runs.layout import RunFolder
@@ -101,7 +102,7 @@ def test_a_run_of_floats_can_be_continued_in_integers(tmp_path, pictures):
     assert not (folder / "integer.json").exists()
     with pytest.raises(UserError, match=r"it has no evaluation-integer\.json; run `auxar evaluate .* --arithmetic int"):
         auxar.compare([folder], arithmetic="integer")
-    with pytest.raises(UserError, match="has no integers yet; make them with `auxar integers "):
+    with pytest.raises(UserError, match="is not converted to integers yet; convert it with `auxar integers "):
         auxar.evaluate(folder, arithmetic="integer")
     run(folder, {**recipe, "arithmetic": "integer"})
     report = (folder / "report.html").stat()
@@ -135,8 +136,49 @@ def test_an_exported_run_has_its_integers(finished, tmp_path):
     before = auxar.integers(finished).digests
     exported = auxar.export(finished, tmp_path / "exported").path
     assert auxar.integers(exported).digests == before
+    assert auxar.compare([finished, exported], arithmetic="integer").runs[1].bits_per_dim is not None
     halved = auxar.export(finished, tmp_path / "half", half=True).path
     assert not (halved / "integer.json").exists()
+    assert auxar.load(halved).arithmetic == "float"
+
+
+def test_a_file_with_other_numbers_than_recorded_is_refused(finished):
+    path = finished / "factors" / "prior" / "integer.safetensors"
+    tensors, metadata = read_tensors(path)
+    name = next(name for name in tensors if name.endswith(".bias"))
+    write_tensors(path, {**tensors, name: tensors[name] + 1}, metadata)
+    for command in (lambda: auxar.load(finished), lambda: auxar.integers(finished)):
+        with pytest.raises(
+            UserError, match=r"prior/integer\.safetensors has the digest .* records .*; restore the orig"
+        ):
+            command()
+
+
+def test_other_bits_leave_the_recipe_of_a_run_alone(finished, pictures):
+    before = (finished / "recipe.toml").read_bytes()
+    recipe = tiny(pictures, stage__0__support="restricted", arithmetic={"name": "integer", "weights": 9})
+    with pytest.raises(
+        UserError, match=r"other numbers of bits: expected weights 9, activations 16, found .*weights 10"
+    ):
+        run(finished, recipe)
+    assert (finished / "recipe.toml").read_bytes() == before
+
+
+def test_an_evaluation_of_other_integers_is_not_current(finished):
+    for path in (finished / "integer.json", *finished.glob("factors/*/integer.safetensors")):
+        path.unlink()
+    auxar.integers(finished, images=1)
+    assert run_summary(RunFolder(finished)).others == []
+    auxar.evaluate(finished)
+    assert len(run_summary(RunFolder(finished)).others) == 1
+
+
+def test_files_of_others_are_not_replaced_in_the_folder_of_a_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "emoji32_color").mkdir()
+    (tmp_path / "emoji32_color" / "integer.json").write_text("[1, 2]")
+    with pytest.raises(UserError, match=r"emoji32_color/integer\.json is not a file of auxar and is not replaced"):
+        auxar.integers("emoji32_color")
 
 
 def test_integers_of_models_that_come_trained_are_recorded(tmp_path, monkeypatch):

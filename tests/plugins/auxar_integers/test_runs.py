@@ -89,6 +89,7 @@ def change_description(path, change):
     description = json.loads(metadata[DESCRIPTION])
     change(description, tensors)
     write_tensors(path, tensors, {**metadata, DESCRIPTION: json.dumps(description)})
+    (path.parents[2] / "integer.json").unlink()  # Otherwise the digest shows that the file was changed.
 
 
 def drop_operation(description, tensors):
@@ -155,7 +156,10 @@ def test_missing_and_damaged_files_are_named(finished, capsys):
     assert f"{path} is damaged" in capsys.readouterr().err
     path.unlink()
     assert main(["sample", str(finished), "--arithmetic", "integer", "-n", "1"]) == 2
-    assert f"{path} is missing: the run has no integers yet; make them with `auxar integers" in capsys.readouterr().err
+    assert (
+        f"{path} is missing: the run is not converted to integers yet; convert it with `auxar"
+        in capsys.readouterr().err
+    )
 
 
 def test_an_unknown_arithmetic_names_the_nearest(finished):

@@ -20,17 +20,21 @@ from helpers.causal_networks import (
 from helpers.integer_networks import FEATURE_BITS, integer_features, integer_twin
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
+from auxar import CausalNetwork, CausalPrior
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, SampleRequest
+from auxar.interfaces import ImageSpec, PriorFactor, SampleRequest
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_integers import storage
+from auxar_integers.arithmetic import IntegerArithmetic
 from auxar_integers.conversion import IntegerConfig
 from auxar_integers.errors import NoIntegersError
 from auxar_integers.graph import IntegerGraph, Operation
 from auxar_integers.storage import described, read_graph
 from auxar_layers.convolutions import CausalConv2d
+from auxar_layers.functional import gate
 from auxar_layers.integer_functions import IntegerFunction, Requantize
 from auxar_pixelcnn.networks import LightNetwork
 from auxar_samplers import CachedSampler, RasterSampler, WavefrontSampler
@@ -159,6 +163,72 @@ def test_a_layer_without_integer_counterpart_is_named():
     network.start.u = Unknown(2, 2, above=(1, 2), columns=(-1, 1))
     with pytest.raises(NoIntegersError, match=r"the layer start\.u \(Unknown\) has no integer counterpart"):
         integer_twin(network.eval())
+
+
+class Sketch(CausalNetwork):
+    """A network whose result is a function of a layer, and not the layer itself."""
+
+    def __init__(self, function, filters=4):
+        super().__init__()
+        self.image = ImageSpec(1, height=3, width=3, levels=4)
+        self.head = SoftmaxHead(self.image)
+        self.features_channels = 0
+        self.layer = CausalConv2d(1, filters, above=(1, 2), columns=(-1, 1))
+        self.function = function
+
+    def forward(self, image, features=None):
+        found = self.layer(image)
+        return found + self.layer(image) * 0.5 if self.function is None else self.function(found)
+
+
+# Tracing finds functions by their names, so they are called by name.
+@pytest.mark.parametrize(
+    ("function", "filters"),
+    [(torch.relu, 4), (lambda x: functional.elu(x), 4), (torch.tanh, 4), (lambda x: gate(x), 8), (None, 4)],
+    ids=["relu", "elu", "tanh", "gate", "sum"],
+)
+def test_a_network_may_end_in_a_function(function, filters):
+    torch.manual_seed(0)
+    network = Sketch(function, filters).eval()
+    images = random_images(6, network.image, 1)
+    twin = integer_twin(network)
+    with torch.no_grad():
+        expected = network(network.encode(images))
+    assert expected.abs().max() > 0.1
+    assert (twin(twin.encode(images)) * 2.0**-20 - expected).abs().max() < 2e-3
+
+
+class OwnEncoding(Sketch):
+    def encode(self, image):
+        return 3.0 * super().encode(image)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Sketch(lambda x: functional.elu(x, 0.25)), "a call of elu with alpha = 0.25 has no integer counterpart"),
+        (Sketch(lambda x: gate(x=x)), "a call of gate with 0 arguments has no integer counterpart"),
+        (Sketch(functional.softplus), "has no integer counterpart"),
+    ],
+)
+def test_calls_that_would_be_converted_wrongly_are_refused(network, message):
+    with pytest.raises(NoIntegersError, match=message):
+        integer_twin(network.eval())
+
+
+def test_an_encoding_of_its_own_is_refused():
+    factor = PriorFactor(CausalPrior(OwnEncoding(torch.relu)), 0)
+    with pytest.raises(UserError, match="OwnEncoding encodes pixels by a method of its own"):
+        IntegerArithmetic(IntegerConfig()).check(factor)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("bound", -100), ("bound", 0), ("shift", 2000), ("shift", 0.5), ("weights", [0.5, 1]), ("constant", None)],
+)
+def test_constants_that_would_break_the_proof_are_refused(name, value):
+    with pytest.raises((TypeError, ValueError)):
+        storage._constant(name, value)
 
 
 def test_every_function_of_integers_can_be_stored():

@@ -195,7 +195,7 @@ class IntegerMixture {
         const bool right = upper <= 0 && !last, left = lower >= 0 && !first && !right;
         const int64_t mode = int64_t(left) - int64_t(right);
         const int64_t anchor = right ? fixed.softplus(upper) : left ? fixed.softplus(-lower) : 0;
-        const int64_t start = first ? (left ? -ONE : 0) : distribution(fixed, lower, mode, anchor);
+        const int64_t start = first ? 0 : distribution(fixed, lower, mode, anchor);
         const int64_t end = last ? (left ? 0 : ONE) : distribution(fixed, upper, mode, anchor);
         return {mode, anchor, start, end - start};
     }

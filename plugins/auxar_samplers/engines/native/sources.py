@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from auxar import DrawSource, ForceSource, Head, PixelSource
-from auxar.interfaces.integer_head import PARAMETER_BITS
 from auxar.numerics.logistic import SMALLEST_REDUCED_LOG_SCALE
 from auxar.support import SumWalk
 from auxar_heads.fixed_point import POWER_BITS, ROUNDED_LOG2_E, tables
 from auxar_heads.logistic_mixture import LARGEST_LOG_SCALE, SMALLEST_LOG_SCALE, LogisticMixtureHead
-from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead, is_exact
+from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead, is_exact, rounded_reduction
 from auxar_heads.softmax import SoftmaxHead
 from auxar_heads.softmax_frequencies import IntegerSoftmaxHead, rounded_temperature
 from auxar_samplers.compiler.program import Program
@@ -105,7 +104,7 @@ def _integer_mixture(head: Head, source: DrawSource, drawing: Drawing) -> str:
         min_weight=round(rule.min_weight * 2**POWER_BITS),
         smallest_log_scale=smallest,
         largest_log_scale=largest,
-        reduction=round(rule.reduction * 2**PARAMETER_BITS),
+        reduction=rounded_reduction(rule),
         log_of_unit=head.log_of_unit,
     )
     drawing.tables = ctypes.pointer(_filled(made))
