@@ -15,7 +15,7 @@ Functions (the first six are also commands; `write_views`, `list_recipes`, `list
     figures         draws the paper's figures with a run's model
     compare         compares the held-out bits/dim of runs
     export          writes a small, complete folder of a finished run, to share it
-    integers        converts a finished run to integers, whose results are the same on every machine
+    integers        converts a finished run to integers, with which samples are the same on every machine
     write_views     writes the images of a recipe's data set at a depth of its chain, as another recipe's data
     load            loads the trained model of a run, or a model that comes trained, as an `ImageModel`
     build           builds the untrained `ImageModel` of a recipe, for a training loop of your own

@@ -1,4 +1,4 @@
-"""`auxar integers`: converts a run to integers, whose results are the same on every machine."""
+"""`auxar integers`: converts a run to integers, with which samples are the same on every machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Adds the command `integers` to the parser."""
     parser = commands.add_parser(
         "integers",
-        help="convert a finished run to integers, whose results are the same on every machine",
+        help="convert a finished run to integers, with which samples are the same on every machine",
         description="Converts the factors of a finished run to integers, once, and stores them beside the weights. "
         "Frequencies of values, and samples, are the same in integers, bit for bit, for every batch size, number of "
         "threads, sampler and machine: see `auxar sample --arithmetic integer`. For a model that comes trained, the "

@@ -28,8 +28,8 @@ def load(
     `path` is the folder of the run, such as "runs/quickstart", the result of `auxar.run`, or the name of a model that
     comes trained (`list_models`). `device` is "cpu", "cuda", "cuda:N" or "auto", which is a GPU if PyTorch finds one
     with CUDA (or ROCm), and otherwise the CPU. With `arithmetic="integer"`, the model computes with the integers that
-    `auxar.integers` made, with the same results on every machine; the default is the recipe's arithmetic. Plugin files
-    of the run are code; they are run only if `trust_plugins` is True.
+    `auxar.integers` made, with the same frequencies and samples on every machine; the default is the recipe's
+    arithmetic. Plugin files of the run are code; they are run only if `trust_plugins` is True.
 
     Raises `UserError` if `path` is not the folder of a run, if the weights of a factor are missing, damaged or from
     another model, if the device does not exist, or if the run has plugin files and `trust_plugins` is False.

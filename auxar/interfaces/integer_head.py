@@ -29,11 +29,11 @@ class Frequencies(abc.ABC):
 
     @abc.abstractmethod
     def below(self, value: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """The sum of the frequencies of low … value − 1 in the distribution restricted to low … high: int64, (n, …).
+        """The cumulative frequency: the sum over low … value − 1, in the distribution restricted to low … high.
 
-        It belongs to the current channel, given the values that were taken. It is 0 for `low`, `TOTAL` for high + 1,
-        and does not decrease in between. `low` and `high` have shape (n,) with 0 ≤ low ≤ high < levels, and `value` has
-        shape (n, …) with low ≤ value ≤ high + 1.
+        It belongs to the current channel, given the values that were taken: int64, (n, …). It is 0 for `low`, `TOTAL`
+        for high + 1, and does not decrease in between. `low` and `high` have shape (n,) with 0 ≤ low ≤ high < levels,
+        and `value` has shape (n, …) with low ≤ value ≤ high + 1.
         """
 
     @abc.abstractmethod

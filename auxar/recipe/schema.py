@@ -373,8 +373,8 @@ class Recipe:
     evaluation: EvaluationConfig = attrs.field(factory=EvaluationConfig)
     sampling: SamplingConfig = attrs.field(factory=SamplingConfig)
     arithmetic: ComponentChoice = attrs.field(factory=lambda: ComponentChoice(FLOAT))
-    """The arithmetic of evaluation and sampling: `float`, or `integer`, whose results are the same on every machine. If
-    it is `integer`, the trained factors are converted to integers at the end of the run."""
+    """The arithmetic of evaluation and sampling: `float`, or `integer`, whose frequencies and samples are the same on
+    every machine. If it is `integer`, the trained factors are converted to integers at the end of the run."""
     plugins: tuple[str, ...] = attrs.field(default=(), validator=_names_of_files)
     """Paths of Python files with plugins, relative to the folder of the recipe."""
 

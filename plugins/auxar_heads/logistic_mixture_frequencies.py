@@ -37,7 +37,7 @@ SCALE_BITS = 20
 FARTHEST = 2**17
 """Bound of z."""
 WIDEST = 17
-"""Base-2 logarithm of the largest scale / log₂ e in units of half a level. See `_inverse_scales`."""
+"""Base-2 logarithm of the largest scale, in units of half a level and divided by log₂ e. See `_inverse_scales`."""
 LARGEST_REDUCTION = 512
 """Largest reduction of log-scales. With it, no scale is larger than 1e-200."""
 WEIGHT_BITS = 22
@@ -86,9 +86,9 @@ class _Parts:
     mode: Tensor
     """−1 if the mean lies to the right of the interval, 1 if it lies to the left, and 0 if it is inside: (n, k)."""
     anchor: Tensor
-    """The bits that are taken out: (n, k)."""
+    """Base-2 logarithm of the number that both ends are multiplied by, for intervals far from the mean: (n, k)."""
     start: Tensor
-    """The distribution function at the lower end, without these bits: (n, k)."""
+    """The distribution function at the lower end, multiplied by this number: (n, k)."""
     total: Tensor
     """The weighted sum of probabilities of the interval: (n,)."""
 
@@ -159,8 +159,8 @@ class _MixtureFrequencies(Frequencies):
         return found.clamp(-FARTHEST << LOG_BITS, FARTHEST << LOG_BITS)
 
     def _anchored(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The mode, anchor and start of `_Parts` for an interval, and the probability of the interval without the bits
-        of the anchor: (n, k) each."""
+        """The mode, anchor and start of `_Parts` for an interval, and the probability of the interval, multiplied like
+        the start: (n, k) each."""
         lower, upper = self._position(low), self._position(high + 1)
         first, last = (low == 0)[:, None], (high == self.levels - 1)[:, None]
         right = (upper <= 0) & ~last
@@ -178,9 +178,11 @@ class _MixtureFrequencies(Frequencies):
         return self._without(anchor, low, high) + logarithm(mass.clamp(min=1))
 
     def _without(self, anchor: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """Logarithms of the weights of components without the bits of their anchor, and of too wide a scale: (n, k).
+        """Base-2 logarithms of the weights of components, divided by the numbers by which probabilities are multiplied:
+        (n, k).
 
-        The probability of an interval that contains neither end of the range is inversely proportional to such a scale.
+        These are the anchor's number and, for a scale that was limited to `WIDEST`, the quotient of the scales. The
+        probability of an interval that contains neither end of the range is inversely proportional to such a scale.
         """
         inner = ((low > 0) & (high < self.levels - 1))[:, None]
         return self.logits - anchor - torch.where(inner, self.excess[:, self.channel], 0)
@@ -218,7 +220,7 @@ class _MixtureFrequencies(Frequencies):
 
 
 def _distribution(position: Tensor, mode: Tensor, anchor: Tensor) -> Tensor:
-    """The distribution function at z, without the bits of the anchor, with `POWER_BITS` bits. It does not decrease.
+    """The distribution function at z, times two to the power of the anchor, with `POWER_BITS` bits. It never decreases.
 
     If the mode is 1, it is minus the probability above z.
     """

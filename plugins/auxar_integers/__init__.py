@@ -1,4 +1,4 @@
-"""The arithmetic `integer`: likelihoods and samples that are the same, bit for bit, on every machine."""
+"""The arithmetic `integer`: frequencies and samples that are the same, bit for bit, on every machine."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ MULTIPLIER_BITS = 24
 
 @attrs.frozen
 class IntegerConfig:
-    """Integers, whose sums and products are exact, so that results are the same on every machine."""
+    """Integers, whose sums and products are exact, so that frequencies and samples are the same on every machine."""
 
     weights: int = attrs.field(default=12, validator=[attrs.validators.ge(4), attrs.validators.le(16)])
     """Bits of each weight, 4 … 16."""

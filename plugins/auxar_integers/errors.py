@@ -1,4 +1,4 @@
-"""The error of networks that have no integer twin."""
+"""The error for networks that cannot be converted to integers."""
 
 
 class NoIntegersError(Exception):

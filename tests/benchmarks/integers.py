@@ -85,7 +85,7 @@ def _times(model: Prior, integers: Prior, images: Tensor) -> dict[str, float]:
         return each.sample(len(images), sampler=own_sampler(each), batch_size=len(images))
 
     return {
-        "likelihood": _ratio(lambda: model(images), lambda: integers(images)),
+        "likelihood": _ratio(lambda: model.bits_per_dim(images), lambda: integers.bits_per_dim(images)),
         "sampling": _ratio(lambda: draw(model), lambda: draw(integers)),
     }
 

@@ -299,9 +299,20 @@ SAMPLED: dict[str, Any] = {
             [Path("x.toml"), SET["settings"]],
             {"trust_plugins": True},
         ),
-        ("evaluate x", "commands.evaluate.evaluate", [Path("x")], {"settings": [], "trust_plugins": False}),
-        (f"evaluate x {SETTINGS}", "commands.evaluate.evaluate", [Path("x")], SET),
-        ("compare x y z", "commands.compare.compare", [[Path("x"), Path("y"), Path("z")]], {}),
+        (
+            "evaluate x",
+            "commands.evaluate.evaluate",
+            [Path("x")],
+            {"settings": [], "arithmetic": None, "trust_plugins": False},
+        ),
+        (
+            f"evaluate x --arithmetic integer {SETTINGS}",
+            "commands.evaluate.evaluate",
+            [Path("x")],
+            {"arithmetic": "integer", **SET},
+        ),
+        ("compare x y z", "commands.compare.compare", [[Path("x"), Path("y"), Path("z")]], {"arithmetic": "float"}),
+        ("compare x --arithmetic integer", "commands.compare.compare", [[Path("x")]], {"arithmetic": "integer"}),
         ("sample x", "commands.sample.sample", [Path("x"), None], SAMPLED),
         (
             "sample x -n 1 --rule reduced --reduction 2.5 --temperature 0.5 --min-weight 0.1 --seed -3 --batch-size 4 "
