@@ -98,14 +98,15 @@ def test_only_the_main_process_prints(monkeypatch, capsys):
 
 FACTOR = {"factor", "formula", "image", "view", "parameters", "multiply_adds", "training_multiply_adds", "memory"}
 EVALUATED = {"bits_per_dim", "standard_error", "kind", "factors", "images", "weights", "data", "difference"}
-EVALUATED |= {"wasted_bits_per_dim", "wasted_standard_error"}
+EVALUATED |= {"wasted_bits_per_dim", "wasted_standard_error", "arithmetic", "cost", "digests"}
 RUN = {"run", "bits_per_dim", "standard_error", "kind", "heldout_images", "factors", "evaluation", "report", "samples"}
+RUN |= {"figures", "others"}
 SAMPLED = {"folder", "rule", "reduction", "temperature", "min_weight", "seed", "count", "sampler", "seconds", "columns"}
 KEYS: dict[str, tuple[set[str], str, set[str]]] = {
-    "run RECIPE --out RUN": (RUN | {"figures"}, "factors", {"factor", "steps", "bits_per_dim", "standard_error"}),
+    "run RECIPE --out RUN": (RUN, "factors", {"factor", "steps", "bits_per_dim", "standard_error"}),
     "check RECIPE": ({"recipe", "precision", "factors"}, "factors", FACTOR | {"recompute"}),
     "compare RUN RUN": ({"image", "runs"}, "runs", {"run", "bits_per_dim"}),
-    "sample RUN -n 1 --out ψ": (SAMPLED | {"bits_per_dim", "kind"}, "", set()),
+    "sample RUN -n 1 --out ψ": (SAMPLED | {"bits_per_dim", "kind", "arithmetic"}, "", set()),
     "figures RUN --rows 1": ({"folder", "figures"}, "figures", {"file", "title", "caption"}),
     "views RECIPE --depth 1 --out ψ": ({"path", "depth", "files"}, "files", {"file", "images"}),
     "recipes": (set(), "", {"name", "purpose", "time", "memory", "result", "path"}),

@@ -558,12 +558,10 @@ def test_broken_images_end_the_run_or_are_skipped(damaged):
     assert sorted(members(sets.train) + members(sets.heldout)) == [0, 1, 2, 4, 5, 6, 7, 9, 10, 11]
 
 
-def test_broken_images_in_a_stream(damaged, caplog):
-    for workers in (0, 1):
-        with pytest.raises(
-            UserError, match=r"^data.path: 0[38].png cannot be read as an image: .*data.broken = 'skip'"
-        ):
-            batches(whole_stream(damaged), workers=workers)
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_broken_images_in_a_stream(damaged, caplog, workers):
+    with pytest.raises(UserError, match=r"^data.path: 0[38].png cannot be read as an image: .*data.broken = 'skip'"):
+        batches(whole_stream(damaged), workers=workers)
     with caplog.at_level(logging.WARNING, "auxar.data.streamed"):
         found = [n for batch in batches(whole_stream(damaged, broken="skip"), steps=5) for n in numbers(batch)]
     assert Counter(found) == dict.fromkeys((0, 1, 2, 4, 5, 6, 7, 9, 10, 11), 2)

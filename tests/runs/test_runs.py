@@ -162,6 +162,7 @@ FREE = {
     "sampling.seed": 1,
     "sampling.sampler": "raster",
     "sampling.figure_rows": 2,
+    "arithmetic": "integer",
 }
 # The keys that are named if a change of one key also changes others.
 NAMED = {
@@ -189,12 +190,12 @@ def test_every_key_is_fixed_or_free():
     tables |= {"evaluation": EvaluationConfig, "sampling": SamplingConfig}
     assert {field.name for field in attrs.fields(Recipe)} == {
         *(path.partition("[")[0] for path in tables),
-        *("prior", "plugins", "factor_training"),
+        *("prior", "plugins", "factor_training", "arithmetic"),
     }
     keys = set().union(*(keys_of(config, path) for path, config in tables.items()))
     given = {key.removesuffix(".filters") for key in FIXED} | FREE.keys()
     # Only registered data sets have options, which `test_registered` changes.
-    assert given | {"data.options"} == keys | {"prior", "plugins", "training.factor"}
+    assert given | {"data.options"} == keys | {"prior", "plugins", "training.factor", "arithmetic"}
 
 
 def test_a_run_with_weights_continues_only_if_fixed_keys_are_the_same(pictures, tmp_path):

@@ -171,7 +171,7 @@ def test_no_sampler_drops_values_of_a_network_in_training(network, request, seed
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(network=full_networks(), request=REQUESTS, seed=SEEDS, data=st.data())
 def test_the_cached_sampler_draws_what_the_raster_sampler_draws(engine, network, request, seed, data):
     known = data.draw(knowns(network.image, len(request.numbers)))
