@@ -227,6 +227,7 @@ def test_training_that_is_asked_to_end_saves_and_says_so(recipe, whole, tmp_path
     assert metrics(out) == metrics(reference.path)
 
 
+@pytest.mark.slow
 def test_the_death_of_a_process_that_prepares_images_is_told(recipe, tmp_path):
     out = tmp_path / "run"
     settings = ["training.steps=100000", "training.log_every=1", "data.workers=1"]

@@ -221,6 +221,7 @@ def mounted(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_training_goes_on_once_there_is_room(pictures, whole, tmp_path):
     recipe = write(tmp_path / "run.toml", tiny(pictures, **CHANGES))
     room = sum(len(content) for _, content in snapshot(whole / "factors" / "prior").values()) * 3 // 4

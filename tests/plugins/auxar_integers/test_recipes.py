@@ -181,6 +181,7 @@ def test_files_of_others_are_not_replaced_in_the_folder_of_a_model(tmp_path, mon
         auxar.integers("emoji32_color")
 
 
+@pytest.mark.slow
 def test_integers_of_models_that_come_trained_are_recorded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = auxar.integers("emoji32_color")

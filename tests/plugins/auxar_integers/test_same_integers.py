@@ -43,7 +43,7 @@ NETWORKS = st.one_of(light_networks(), full_networks(), other_networks(), growin
 WIDTHS = st.sampled_from([IntegerConfig(8, 8), IntegerConfig(12, 14), IntegerConfig(16, 16)])
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=8)
 @given(network=NETWORKS, widths=WIDTHS, request_=REQUESTS, seed=SEEDS, data=st.data())
 def test_all_samplers_and_engines_draw_the_same_images(network, widths, request_, seed, data):
     twin = integer_twin(network, widths)
