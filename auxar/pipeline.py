@@ -192,7 +192,7 @@ def _converted(
 
 def _log_result(evaluation: Evaluation) -> None:
     if evaluation.arithmetic != FLOAT:
-        logger.info("%s", words.in_arithmetic(evaluation))
+        logger.info("%s", words.cost_of(evaluation))
     elif (bits := evaluation.bits_per_dim.get("heldout")) is not None:
         kind = words.KINDS[evaluation.kind]
         logger.info("%.4f bits/dim on %d held-out images (%s)", bits, evaluation.images["heldout"], kind)

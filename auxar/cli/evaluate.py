@@ -42,7 +42,7 @@ def _evaluate(options: argparse.Namespace) -> Result:
     )
     evaluation = read_record(run.evaluation, Evaluation)
     others = other_evaluations(run.path, evaluation)
-    lines = [*evaluation_lines(evaluation), *(line for other in others for line in ("", words.in_arithmetic(other)))]
+    lines = [*evaluation_lines(evaluation), *(line for other in others for line in ("", words.cost_of(other)))]
     table = {"run": str(run.path), **attrs.asdict(evaluation)}
     if others:
         table["others"] = {other.arithmetic: attrs.asdict(other) for other in others}

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from os import PathLike
 
 from auxar.arguments import as_paths
-from auxar.errors import UserError, did_you_mean, shown
+from auxar.errors import UserError
 from auxar.evaluation.comparison import Comparison, compare_runs
 from auxar.interfaces import FLOAT
 from auxar.plugins import load_plugins
+from auxar.runs.arithmetic import check_arithmetic
 
 
 def compare(paths: Sequence[str | PathLike[str]], *, arithmetic: str = FLOAT) -> Comparison:
@@ -30,6 +31,5 @@ def compare(paths: Sequence[str | PathLike[str]], *, arithmetic: str = FLOAT) ->
     folders = as_paths(paths, "paths")
     if not folders:
         raise UserError("paths: expected at least one run to compare, got none")
-    if arithmetic not in (known := (FLOAT, *load_plugins().names("arithmetic"))):
-        raise UserError(f"arithmetic: {shown(arithmetic)} is unknown{did_you_mean(str(arithmetic), known)}")
+    check_arithmetic(load_plugins(), arithmetic)
     return compare_runs(folders, arithmetic)

@@ -35,7 +35,7 @@ class TrainedRun:
     def facts(self) -> dict[str, Any]:
         """Values by name that must be equal in all processes that draw images together."""
         digests = digests_of(self.folder, self.model.arithmetic)
-        numbers = {f"the digest of {name} in {self.model.arithmetic}s": digest for name, digest in digests.items()}
+        numbers = {f"the digest of {name} ({self.model.arithmetic})": digest for name, digest in digests.items()}
         return {**run_facts(self.folder, self.recipe, self.registry), **numbers}
 
 

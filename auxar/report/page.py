@@ -124,7 +124,7 @@ def _likelihoods(evaluation: Evaluation | None, others: Sequence[Evaluation]) ->
     if len(untrained) < len(evaluation.factors):
         parts += (table(whole, DIGITS), notes(whole), _overfitting(evaluation))
         for other in others:
-            text = words.in_arithmetic(other)
+            text = words.cost_of(other)
             parts.append(tag("p", f"{text[0].upper()}{text[1:]}.", class_="soft"))
         if len(evaluation.factors) > 1:
             parts.append(_below(resolution_table(evaluation)))

@@ -36,8 +36,6 @@ class ArithmeticSummary:
     """Held-out bits/dim of the whole model."""
     cost: Cost | None
     """Difference from floating point on the same held-out images; None if none were evaluated."""
-    text: str
-    """The same as a clause."""
 
 
 @attrs.frozen
@@ -95,7 +93,6 @@ def run_summary(run: RunFolder) -> RunSummary:
                 other.arithmetic,
                 other.bits_per_dim.get("heldout"),
                 other.cost.get("heldout"),
-                words.in_arithmetic(other),
             )
             for other in other_evaluations(run.path, evaluation)
         ],
@@ -105,7 +102,7 @@ def run_summary(run: RunFolder) -> RunSummary:
 def summary_lines(summary: RunSummary) -> list[str]:
     """Returns a summary as lines."""
     facts = [("run", summary.run), ("bits/dim", _bits(summary))]
-    facts += [("", other.text) for other in summary.others]
+    facts += [("", words.in_arithmetic(other.arithmetic, other.bits_per_dim, other.cost)) for other in summary.others]
     facts.append(("report", summary.report))
     for name, folder in (("samples", summary.samples), ("figures", summary.figures)):
         if folder is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from auxar.errors import one_line
-from auxar.evaluation.records import Evaluation, Exactness, FactorFigures
+from auxar.evaluation.records import Cost, Evaluation, Exactness, FactorFigures
 from auxar.interfaces import FLOAT, ImageSpec
 from auxar.runs.history import History
 from auxar.runs.weights import OWN
@@ -135,17 +135,27 @@ def wasted(value: float, digits: int = DIGITS) -> str:
     return f"{number(value, digits)} bits/dim fall on images with other views"
 
 
-def in_arithmetic(evaluation: Evaluation, digits: int = DIGITS) -> str:
-    """A clause with the bits/dim in an arithmetic other than floating point, and its cost on held-out images."""
-    name = f"in {ARITHMETICS.get(evaluation.arithmetic, evaluation.arithmetic)}"
-    cost = evaluation.cost.get("heldout")
+def in_arithmetic(arithmetic: str, bits: float | None, cost: Cost | None, digits: int = DIGITS) -> str:
+    """A clause with the held-out bits/dim in an arithmetic other than floating point, and its cost.
+
+    Examples:
+        >>> in_arithmetic("integer", 2.08, Cost(-0.0006, 0.0001))
+        'in integers: 2.0800 bits/dim, a difference of -0.0006 ± 0.0001 from floating point on the same images'
+    """
+    name = f"in {ARITHMETICS.get(arithmetic, arithmetic)}"
     if cost is None:
         return f"{name}: no held-out images were evaluated"
     difference = " ".join(
         filter(None, (number(cost.bits_per_dim, digits, signed=True), uncertainty(cost.standard_error, digits)))
     )
-    bits = number(evaluation.bits_per_dim.get("heldout"), digits)
-    return f"{name}: {bits} bits/dim, a difference of {difference} from floating point on the same images"
+    return (
+        f"{name}: {number(bits, digits)} bits/dim, a difference of {difference} from floating point on the same images"
+    )
+
+
+def cost_of(evaluation: Evaluation) -> str:
+    """The clause of `in_arithmetic` for an evaluation."""
+    return in_arithmetic(evaluation.arithmetic, evaluation.bits_per_dim.get("heldout"), evaluation.cost.get("heldout"))
 
 
 def mixed_levels(factors: Sequence[FactorFigures]) -> bool:

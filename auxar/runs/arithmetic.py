@@ -20,10 +20,15 @@ def chosen_arithmetic(recipe: Recipe, registry: Registry, name: str | None) -> C
     """
     if name is None or name == recipe.arithmetic.name:
         return recipe.arithmetic
+    check_arithmetic(registry, name)
+    return ComponentChoice(name)
+
+
+def check_arithmetic(registry: Registry, name: str) -> None:
+    """Raises `UserError` unless this is the name of an arithmetic."""
     known = (FLOAT, *registry.names("arithmetic"))
     if name not in known:
         raise UserError(f"arithmetic: {shown(name)} is unknown{did_you_mean(str(name), known)}")
-    return ComponentChoice(name)
 
 
 def model_in(run: RunFolder, recipe: Recipe, registry: Registry, arithmetic: str | None) -> Prior:

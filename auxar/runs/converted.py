@@ -163,13 +163,19 @@ def check_digest(run: RunFolder, factor: str, arithmetic: str, path: Path, conve
     origin = read_origin(path)
     assert origin is not None
     found = Recorded(origin.weights, options_text(origin.options), digest(converted))
+    if (other := other_digest(run, factor, arithmetic, found)) is not None:
+        raise UserError(
+            f"{path} has the digest {found.digest}, but {arithmetic}.json records {other}; restore the original file"
+        )
+
+
+def other_digest(run: RunFolder, factor: str, arithmetic: str, made: Recorded) -> str | None:
+    """The digest that a run records for the same weights and options as those of `made`, if it is another one."""
     for folder in (run, run.output):
         recorded = read_digests(folder, arithmetic).factors.get(factor)
-        if recorded is not None and attrs.evolve(recorded, digest=found.digest) == found != recorded:
-            raise UserError(
-                f"{path} has the digest {found.digest}, but {record_path(folder, arithmetic)} records "
-                f"{recorded.digest}; restore the original file"
-            )
+        if recorded is not None and attrs.evolve(recorded, digest=made.digest) == made != recorded:
+            return recorded.digest
+    return None
 
 
 def options_text(options: Mapping[str, Any]) -> str:

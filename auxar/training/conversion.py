@@ -24,6 +24,7 @@ from auxar.runs.converted import (
     check_digest,
     digest,
     options_text,
+    other_digest,
     read_converted,
     read_digests,
     read_origin,
@@ -123,15 +124,13 @@ def _make(
     view = views[factor.depth + 1] if factor.depth + 1 < len(views) else None
     converted = arithmetic.convert(factor, views[factor.depth], view)
     made = _recorded(run, factor.name, choice, converted)
-    for folder in (run, run.output):
-        recorded = read_digests(folder, choice.name).factors.get(factor.name)
-        if recorded is not None and attrs.evolve(recorded, digest=made.digest) == made != recorded:
-            raise UserError(
-                f"factor {factor.name} of {run.name}, converted with the ranges of {len(views[0])} images, has the "
-                f"digest {made.digest}, but it was converted before with the digest {recorded.digest}, perhaps with "
-                "other images or on another machine; files and samples of one cannot be decoded or drawn with the "
-                f"other, so nothing is written; restore {path}, or delete {record_path(folder, choice.name)}"
-            )
+    if (other := other_digest(run, factor.name, choice.name, made)) is not None:
+        raise UserError(
+            f"factor {factor.name} of {run.name}, converted with the ranges of {len(views[0])} images, has the digest "
+            f"{made.digest}, but it was converted before with the digest {other}, perhaps with other images or on "
+            "another machine; files and samples of one cannot be decoded or drawn with the other, so nothing is "
+            f"written; restore {path}, or delete {choice.name}.json"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_converted(path, converted, Origin(made.weights, dict(choice.options)))
     logger.info("%s: %s", factor.name, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -12,10 +12,11 @@ from torch import Tensor
 from auxar import CausalDecoder, CausalNetwork, CausalPrior, Factor, ImageSpec, Stage, UserError
 from auxar.interfaces import Arithmetic, Converted, NetworkEmbedding, PriorFactor
 from auxar.interfaces.integer_head import PARAMETER_BITS, IntegerHead
-from auxar_integers.conversion import Converter, IntegerConfig, Quantity
+from auxar_integers.conversion import Converter, IntegerConfig
 from auxar_integers.errors import NoIntegersError
 from auxar_integers.graph import IntegerGraph
 from auxar_integers.networks import IntegerEmbedding, IntegerNetwork
+from auxar_integers.quantities import Quantity
 from auxar_integers.storage import described, read_graph
 from auxar_integers.tracing import Ranges, trace
 
@@ -35,15 +36,12 @@ class IntegerArithmetic(Arithmetic):
         try:
             network = _network(factor)
             _head(network)
-            if type(network).encode is not CausalNetwork.encode:
-                raise NoIntegersError(f"{type(network).__name__} encodes pixels by a method of its own")
             for part in (network, *([_embedding(factor)] if isinstance(factor, Stage) else ())):
                 Converter.check(part, trace(part))
         except NoIntegersError as error:
             raise UserError(f"{factor.name} cannot be converted to integers: {error}") from None
 
     def convert(self, factor: Factor, image: Tensor, view: Tensor | None) -> Converted:
-        self.check(factor)
         factor.eval()
         try:
             network, embedding = self._convert(factor, image, view)
@@ -76,24 +74,25 @@ class IntegerArithmetic(Arithmetic):
     def _convert(self, factor: Factor, image: Tensor, view: Tensor | None) -> tuple[IntegerGraph, IntegerGraph | None]:
         network = _network(factor)
         _head(network)
+        ranges = Ranges(network)
+        of_features = Ranges(_embedding(factor)) if isinstance(factor, Stage) else None
+        size = max(1, PIXELS // (factor.image.height * factor.image.width))
+        for start in range(0, len(image), size):
+            part = slice(start, start + size)
+            features = None
+            if of_features is not None:
+                assert view is not None
+                features = of_features.add(view[part])
+            ranges.add(image[part], features)
         inputs = [_encoded(network.image, marked=network.marks_pixels)]
-        embedding, features = None, None
-        if isinstance(factor, Stage):
-            assert view is not None
+        embedding = None
+        if of_features is not None:
             own = _embedding(factor)
-            graph = trace(own)
-            ranges = Ranges(own, graph)
-            features = torch.cat([ranges.add(own.encode(part)) for part in _parts(view)])
             source = _encoded(own.view, marked=own.marks_pixels)
-            embedding, result = Converter(own, graph, ranges.largest, [source], self.config).convert()
+            embedding, result = Converter(of_features, [source], self.config).convert()
             inputs.append(attrs.evolve(result, name="features"))
-        graph = trace(network)
-        ranges = Ranges(network, graph)
-        for part in _parts(torch.arange(len(image)).view(-1, 1, 1, 1), image.shape[2] * image.shape[3]):
-            numbers = part.flatten()
-            ranges.add(network.encode(image[numbers]), None if features is None else features[numbers])
-        found, _ = Converter(network, graph, ranges.largest, inputs, self.config, PARAMETERS).convert()
-        return found, embedding
+        converted, _ = Converter(ranges, inputs, self.config, PARAMETERS).convert()
+        return converted, embedding
 
 
 def _facts(factor: Factor) -> dict[str, Any]:
@@ -106,12 +105,6 @@ def _facts(factor: Factor) -> dict[str, Any]:
         found["view"] = [type(factor.view).__name__, *factor.view.view.shape, factor.view.view.levels]
         found["restricted"] = factor.restricted
     return found
-
-
-def _parts(images: Tensor, pixels: int | None = None) -> Iterator[Tensor]:
-    """Divides images into parts of about `PIXELS` pixels."""
-    pixels = images.shape[2] * images.shape[3] if pixels is None else pixels
-    yield from images.split(max(1, PIXELS // pixels))
 
 
 def _prove(factor: Factor, network: IntegerGraph, embedding: IntegerGraph | None) -> None:
@@ -156,6 +149,8 @@ def _network(factor: Factor) -> CausalNetwork:
     part = factor.decoder if isinstance(factor, Stage) else getattr(factor, "prior", None)
     if not isinstance(part, CausalPrior | CausalDecoder):
         raise NoIntegersError(f"{type(part).__name__} is not a causal network")
+    if type(part.network).encode is not CausalNetwork.encode:
+        raise NoIntegersError(f"{type(part.network).__name__} encodes pixels by a method of its own")
     return part.network
 
 

@@ -19,6 +19,8 @@ from torch.nn import functional
 
 from auxar_integers.errors import NoIntegersError
 from auxar_integers.graph import IntegerGraph, Operation
+from auxar_integers.quantities import Quantity, Sum, Term, as_weight, by_output, input_bounds, scaled_weight
+from auxar_integers.tracing import Ranges
 from auxar_layers.convolutions import Dropout, NormalizedLayer, Pointwise
 from auxar_layers.functional import concat_elu, gate
 from auxar_layers.integer_convolutions import has_integers, integer_layer, largest_sums
@@ -56,65 +58,28 @@ class IntegerConfig:
     """Bits of each value between layers, 4 … 16."""
 
 
-@attrs.frozen
-class Quantity:
-    """A value of the integer graph: integers of magnitude up to `bound` that stand for multiples of `step`."""
-
-    name: str
-    step: float
-    bound: int
-    channels: int
-
-    @property
-    def exponent(self) -> int:
-        """The exponent e of a power-of-two step 2⁻ᵉ."""
-        mantissa, exponent = math.frexp(self.step)
-        assert mantissa == 0.5
-        return 1 - exponent
-
-
-@attrs.frozen
-class Term:
-    """A layer of a sum, with its inputs."""
-
-    name: str
-    layer: NormalizedLayer
-    inputs: tuple[Quantity, ...]
-    sizes: tuple[int, ...]
-    """Further arguments of the layer: the height and width of an upsampling layer's output."""
-
-
-@attrs.frozen
-class Sum:
-    """A sum of layers that is not yet rounded."""
-
-    terms: tuple[Term, ...]
-
-
 _DEFAULTS: Mapping[str, Sequence[Any]] = {"inplace": (False, True), "alpha": (1.0,)}
 """The values of keyword arguments of functions for which there are integer counterparts."""
 _WITH_TWO_ARGUMENTS = (operator.add, operator.sub, operator.mul)
 
 
 class Converter:
-    """Converts one graph. `largest` has the largest magnitude of every node's value.
+    """Converts the graph of a network or an embedding with the ranges of its values.
 
     `output` has the step and the bound of the result; by default, they are those of other values.
     """
 
     def __init__(
         self,
-        network: nn.Module,
-        graph: fx.Graph,
-        largest: Mapping[fx.Node, float],
+        ranges: Ranges,
         inputs: Sequence[Quantity],
         config: IntegerConfig,
         output: Quantity | None = None,
     ) -> None:
-        self.check(network, graph)
-        self.modules = dict(network.named_modules())
-        self.graph = graph
-        self.largest = largest
+        self.check(ranges.network, ranges.graph)
+        self.modules = dict(ranges.network.named_modules())
+        self.graph = ranges.graph
+        self.largest = ranges.largest
         self.inputs = list(inputs)
         self.weight_bound = 2 ** (config.weights - 1) - 1
         self.bound = 2 ** (config.activations - 1) - 1
@@ -204,8 +169,8 @@ class Converter:
         exponent = exponent_of(self.largest[node], bound)
         if is_output and self.output is not None:
             exponent, bound = self.output.exponent, self.output.bound
-        weights = [_scaled(term) for term in found.terms]
-        outputs = [_by_output(term, weight) for term, weight in zip(found.terms, weights, strict=True)]
+        weights = [scaled_weight(term) for term in found.terms]
+        outputs = [by_output(term, weight) for term, weight in zip(found.terms, weights, strict=True)]
         finest = torch.stack([each.abs().amax((1, 2, 3)) for each in outputs]).amax(0) / self.weight_bound
         bias = torch.stack([term.layer.bias.detach().cpu().double() for term in found.terms])
         if not bool(finest.isfinite().all() and bias.isfinite().all()):
@@ -217,10 +182,12 @@ class Converter:
             multiplier = torch.ceil(finest * 2.0 ** (exponent + shift)).clamp_min(1)
             steps = multiplier * 2.0 ** -(exponent + shift)
             layers = [
-                integer_layer(term.layer, torch.round(weight / _as_weight(term, steps)), torch.round(own / steps))
+                integer_layer(term.layer, torch.round(weight / as_weight(term, steps)), torch.round(own / steps))
                 for term, weight, own in zip(found.terms, weights, bias, strict=True)
             ]
-            sums = torch.stack([largest_sums(*each) for each in zip(layers, map(_bounds, found.terms), strict=True)])
+            sums = torch.stack(
+                [largest_sums(*each) for each in zip(layers, map(input_bounds, found.terms), strict=True)]
+            )
             if float((sums.sum(0) * multiplier).max()) + 2.0**shift < EXACT:
                 break
         else:
@@ -373,37 +340,3 @@ def _needed(graph: fx.Graph) -> set[fx.Node]:
         if node.op == "output" or node in needed:
             needed.update((node, *node.all_input_nodes))
     return needed
-
-
-def _exact_weight(layer: NormalizedLayer) -> Tensor:
-    """The weight of a layer in float64, gain · direction / |direction|.
-
-    Squares of float32 values and their sums are computed exactly, so the result does not depend on the order of sums.
-    """
-    direction = layer.direction.detach().cpu().double()
-    rows = direction.movedim(layer.outputs_dim, 0).flatten(1)
-    norms = torch.tensor([math.sqrt(math.fsum(row)) for row in (rows * rows).tolist()], dtype=torch.float64)
-    shape = [-1 if dim == layer.outputs_dim else 1 for dim in range(direction.dim())]
-    return direction * (layer.gain.detach().cpu().double() / norms).view(shape)
-
-
-def _scaled(term: Term) -> Tensor:
-    """The weight of a term in float64, multiplied by the steps of its inputs."""
-    weight = _exact_weight(term.layer)
-    steps = torch.cat([torch.full((each.channels,), each.step, dtype=torch.float64) for each in term.inputs])
-    return weight * (steps.view(-1, 1, 1, 1) if term.layer.outputs_dim == 1 else steps.view(1, -1, 1, 1))
-
-
-def _bounds(term: Term) -> Tensor:
-    """The largest magnitude of each input channel."""
-    return torch.cat([torch.full((each.channels,), float(each.bound), dtype=torch.float64) for each in term.inputs])
-
-
-def _by_output(term: Term, weight: Tensor) -> Tensor:
-    """A weight with outputs in dimension 0."""
-    return weight.transpose(0, 1) if term.layer.outputs_dim == 1 else weight
-
-
-def _as_weight(term: Term, steps: Tensor) -> Tensor:
-    """One value for each output channel, in the shape that broadcasts to the layer's weight."""
-    return steps.view(1, -1, 1, 1) if term.layer.outputs_dim == 1 else steps.view(-1, 1, 1, 1)

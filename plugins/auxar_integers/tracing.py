@@ -39,10 +39,11 @@ def trace(network: CausalNetwork | NetworkEmbedding) -> fx.Graph:
 
 
 class Ranges(fx.Interpreter):
-    """Runs a graph and records the largest magnitude of every value, over all calls."""
+    """Runs the graph of a network or an embedding, and records the largest magnitude of every value over all calls."""
 
-    def __init__(self, network: nn.Module, graph: fx.Graph) -> None:
-        super().__init__(network, graph=graph)
+    def __init__(self, network: CausalNetwork | NetworkEmbedding) -> None:
+        super().__init__(network, graph=trace(network))
+        self.network = network
         self.largest: dict[fx.Node, float] = {}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -53,7 +54,7 @@ class Ranges(fx.Interpreter):
         return value
 
     @torch.no_grad()
-    def add(self, *inputs: Tensor | None) -> Tensor:
-        """Records the values for a batch of inputs of the graph, and returns the result."""
-        found: Tensor = self.run(*inputs)
+    def add(self, image: Tensor, features: Tensor | None = None) -> Tensor:
+        """Records the values for a batch of images or views, integers (b, c, h, w), and returns the result."""
+        found: Tensor = self.run(self.network.encode(image), *(() if features is None else (features,)))
         return found

@@ -132,14 +132,14 @@ def frequencies(model: auxar.ImageModel, images: Tensor, batch_size: int) -> str
     """Returns a digest of the frequency of every sub-pixel of images and of their views, in all factors."""
     by_batch = []
     for part in images.split(batch_size):
-        with _recorded() as found:
+        with recorded_frequencies() as found:
             model.log_prob(part, batch_size=batch_size)
         by_batch.append(found)
     return digest_of(*(torch.cat(parts) for parts in zip(*by_batch, strict=True)))
 
 
 @contextlib.contextmanager
-def _recorded() -> Iterator[list[Tensor]]:
+def recorded_frequencies() -> Iterator[list[Tensor]]:
     """Yields a list, to which the frequencies of each factor are added, (b, c, h, w), when likelihoods are computed."""
     found: list[Tensor] = []
     convert = integer_head._nats

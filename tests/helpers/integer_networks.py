@@ -7,9 +7,10 @@ from torch import Tensor
 
 from auxar.interfaces import CausalNetwork
 from auxar_integers.arithmetic import PARAMETERS
-from auxar_integers.conversion import Converter, IntegerConfig, Quantity
+from auxar_integers.conversion import Converter, IntegerConfig
 from auxar_integers.networks import IntegerNetwork
-from auxar_integers.tracing import Ranges, trace
+from auxar_integers.quantities import Quantity
+from auxar_integers.tracing import Ranges
 from helpers.causal_networks import random_features, random_images
 
 FEATURE_BITS = 10
@@ -17,14 +18,13 @@ FEATURE_BITS = 10
 
 def integer_twin(network: CausalNetwork, widths: IntegerConfig | None = None) -> IntegerNetwork:
     """Returns the integer twin of a network, whose features have `FEATURE_BITS` bits after the binary point."""
-    graph = trace(network)
-    ranges = Ranges(network, graph)
-    ranges.add(network.encode(random_images(8, network.image)), random_features(network, 8))
+    ranges = Ranges(network)
+    ranges.add(random_images(8, network.image), random_features(network, 8))
     levels = network.image.levels
     inputs = [Quantity("image", 1 / (levels - 1), levels - 1, network.image.channels + network.marks_pixels)]
     if network.features_channels:
         inputs.append(Quantity("features", 2.0**-FEATURE_BITS, 2**FEATURE_BITS * 8, network.features_channels))
-    integers, _ = Converter(network, graph, ranges.largest, inputs, widths or IntegerConfig(), PARAMETERS).convert()
+    integers, _ = Converter(ranges, inputs, widths or IntegerConfig(), PARAMETERS).convert()
     head = network.head.integer_head()
     assert head is not None
     return IntegerNetwork(
