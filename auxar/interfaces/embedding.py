@@ -18,6 +18,8 @@ class Embedding(nn.Module, abc.ABC):
     """Shape and range of the view."""
     features_channels: int
     """Number of channels of the features, at least 1."""
+    compiles: bool = False
+    """Whether long trainings compile the embedding if the recipe does not set `training.compile`."""
 
     @abc.abstractmethod
     def forward(self, view: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ class CausalNetwork(nn.Module, abc.ABC):
     """Whether `encode` appends a channel of ones, which distinguishes pixels from zero padding."""
     encodes_integers: bool = False
     """Whether `encode` gives integers: its other results times levels − 1."""
+    compiles: bool = False
+    """Whether long trainings compile the network if the recipe does not set `training.compile`."""
 
     @abc.abstractmethod
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:

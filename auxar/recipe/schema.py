@@ -239,6 +239,10 @@ class TrainingConfig:
     recompute: bool = False
     """Whether the values inside of residual blocks are computed again in the backward pass instead of kept (gradient
     checkpointing). This needs less memory and more time. The result is the same."""
+    compile: bool | None = None
+    """Whether networks are compiled for training by `torch.compile`, which needs a C++ compiler and about a minute for
+    each factor, and makes training steps faster. The result is the same, except for rounding. If it is not given, long
+    trainings on a CPU are compiled."""
     seed: int = 0
     """Seed of the initial weights, the order of the images, the mirroring by `flip`, and dropout."""
     init: str | None = attrs.field(default=None, validator=optional(attrs.validators.min_len(1)))
@@ -282,6 +286,8 @@ class TrainingConfig:
         if (self.steps is None) == (self.epochs is None):
             found = "neither" if self.steps is None else "both"
             raise ValueError(f"exactly one of steps and epochs must be given, got {found}")
+        if self.compile and self.recompute:
+            raise ValueError("compile = true requires recompute = false")
         for key, (choice, name) in REQUIREMENTS.items():
             found = getattr(self, choice)
             if found != name and getattr(self, key) != getattr(attrs.fields(TrainingConfig), key).default:

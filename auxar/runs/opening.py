@@ -25,6 +25,7 @@ FREE_TABLES = ("arithmetic", "evaluation", "sampling")
 FREE_KEYS = {
     "training": (
         "checkpoint_every",
+        "compile",
         "keep_checkpoints",
         "log_every",
         "nonfinite",

@@ -34,6 +34,8 @@ logger = logging.getLogger("auxar")
 NAME = re.compile(r"training(?:-(\d+))?\.safetensors")
 # Names of the optimizer's tensors: the index of a parameter, and a key of the state of Adam and AdamW.
 MOMENT = re.compile(r"(\d+)\.(step|exp_avg|exp_avg_sq)")
+COMPILED = "compiled"
+"""The metadata entry that is "true" if the networks were compiled in training."""
 
 
 @attrs.frozen
@@ -77,6 +79,8 @@ class Checkpoint:
     """Fingerprint of the training images; None if the file has none."""
     history: History
     """The parts of the training up to this checkpoint, and the weights that it began with."""
+    compiled: bool
+    """Whether the networks were compiled in the steps before this checkpoint."""
     tensors: dict[str, Tensor]
     """The tensors by name, which begins with `factor.`, `average.` or `optimizer.`."""
 
@@ -177,7 +181,8 @@ def newest(
             progress = _progress(path, metadata, steps)
             check(progress)
             history = _history(path, metadata, progress.step)
-            checkpoint = Checkpoint(path, progress, metadata.get("images"), history, tensors)
+            compiled = metadata.get(COMPILED) == "true"
+            checkpoint = Checkpoint(path, progress, metadata.get("images"), history, compiled, tensors)
         except DamagedFile as error:
             damaged.append(error)
             continue

@@ -26,7 +26,8 @@ from auxar.runs.layout import RunFolder
 from auxar.runs.versions import versions_entry
 from auxar.runs.weights import recipe_part
 from auxar.training.averaging import WeightAverage
-from auxar.training.checkpoints import Checkpoint, newest, save
+from auxar.training.checkpoints import COMPILED, Checkpoint, newest, save
+from auxar.training.compiling import compiled, pays_to_compile
 from auxar.training.display import Display
 from auxar.training.initialization import load_init
 from auxar.training.lengths import is_trainable, number_of_images, training_key
@@ -101,6 +102,7 @@ class _Training:
         self.validation = Validation(model, self.factor, validation, config, self.folder, team, self.total)
         self.bits = math.log(2) * factor.image.dims
         self.history = History()
+        self.compiled = False
 
     @property
     def step(self) -> int:
@@ -131,6 +133,7 @@ class _Training:
             self.meter.resume(saved.progress)
         self.validation.resume(self.meter.progress if saved is None else saved.progress)
         self.history = self.history.continued(self.step, self.config)
+        self.compiled = self._compiles(saved)
         model, optimizer = self.team.prepare(self.factor.train(), optimizer)
         with between_steps() as requests, contextlib.closing(self.meter):
             if self.step < self.total:
@@ -180,7 +183,11 @@ class _Training:
         # A request to end may have left out the evaluation after the last step before the checkpoint.
         self._validate(average)
         batches = self._batches(self.step, self.total, self.config.batch_size, self.team.processes, self.team.rank)
-        with contextlib.closing(batches), recomputing_if_asked(self.factor, self.config, self.team):
+        with (
+            contextlib.closing(batches),
+            recomputing_if_asked(self.factor, self.config, self.team),
+            self._compiling(model) as self.compiled,
+        ):
             for batch in () if self.validation.stops else batches:
                 torch.manual_seed(seed_of(self.config.seed, self.factor.name, self.step, self.team.rank))
                 loss = self._accumulate(model, batch).item()
@@ -208,6 +215,28 @@ class _Training:
                     if requests.pending is not None and self.step < self.total:
                         raise requests.pending
 
+    def _compiles(self, saved: Checkpoint | None) -> bool:
+        """Whether the networks are to be compiled. By default, a resumed training continues as it was."""
+        if self.config.compile is not None:
+            return self.config.compile
+        if saved is not None:
+            return saved.compiled
+        return pays_to_compile(self.factor, self.config, self.total, self.team.device.type)
+
+    def _compiling(self, model: nn.Module) -> contextlib.AbstractContextManager[bool]:
+        if not self.compiled or self.validation.stops:
+            return contextlib.nullcontext(self.compiled)
+
+        def try_step() -> None:
+            batches = self._batches(
+                self.step, self.step + 1, self.config.batch_size, self.team.processes, self.team.rank
+            )
+            # Compiling may fail in one process only, so processes must not wait for each other's gradients.
+            with self.team.accelerator.no_sync(model):
+                self._accumulate(model, next(batches))
+
+        return compiled(self.factor, try_step, required=self.config.compile is True)
+
     def _accumulate(self, model: nn.Module, batch: Tensor) -> Tensor:
         """Computes the loss of this process's share of a batch in bits/dim, and adds its gradient to `grad`."""
         parts = batch.chunk(self.config.accumulate)
@@ -233,6 +262,7 @@ class _Training:
 
     def _facts(self) -> dict[str, str]:
         facts = {"factor": self.factor.name, "images": self.images.fingerprint}
+        facts[COMPILED] = json.dumps(self.compiled)
         return {**facts, HISTORY: self.history.until(self.step).text(), **versions_entry(self.factor)}
 
     def _finish(self, average: WeightAverage) -> None:

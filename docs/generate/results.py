@@ -63,7 +63,10 @@ DIGITS = 5
 """Number of decimals of bits/dim in results.json."""
 FREE = {"data.path", "data.workers", "training.seed", "support", "repeat"}
 """Keys in which a run may differ from its recipe, or their last parts. The support is compared separately."""
-FREE |= {f"training.{key}" for key in ("checkpoint_every", "keep_checkpoints", "log_every", "sample_every", "trackers")}
+FREE |= {
+    f"training.{key}"
+    for key in ("checkpoint_every", "compile", "keep_checkpoints", "log_every", "sample_every", "trackers")
+}
 
 
 @attrs.frozen(eq=False)

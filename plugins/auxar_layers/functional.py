@@ -68,6 +68,9 @@ def _elu_backward(gradient: Tensor, value: Tensor) -> Tensor:
 
 def concat_elu(*inputs: Tensor) -> Tensor:
     """Concatenates elu(x) and elu(-x) of each input x along the channels: an input (b, c, …) gives (b, 2c, …)."""
+    if torch.compiler.is_compiling():
+        # The compiler fuses this with other operations, and derives the backward pass.
+        return torch.cat([torch.nn.functional.elu(part) for x in inputs for part in (x, -x)], dim=1)
     # Without gradients, as in sampling, the autograd function is skipped because of its overhead.
     if not torch.is_grad_enabled():
         return _both_elus(*inputs)
@@ -80,19 +83,37 @@ def gate(x: Tensor) -> Tensor:
     return value * torch.sigmoid(control)
 
 
+def _fill_with_mask(target: Tensor, dropped: int) -> None:
+    """Fills a contiguous tensor with 0, with probability `dropped` / 256, and with 256 / (256 - dropped) elsewhere.
+
+    One random byte is used for each value.
+    """
+    words = torch.empty((target.numel() + 7) // 8, dtype=torch.int64, device=target.device)
+    # The range covers all 64 bits; by default, the sign bit would stay 0.
+    words.random_(-(2**63), None)
+    kept = words.view(torch.uint8)[: target.numel()] >= dropped
+    target.copy_(kept.view(target.shape)).mul_(256 / (256 - dropped))
+
+
+# An operator that PyTorch's compiler does not look into. The compiler would compute two equal calls of an operator that
+# returns random numbers only once, in spite of the tag. It does not do so for an operator that fills its argument.
+_fill_with_mask_uncompiled = torch.library.custom_op(
+    "auxar_layers::fill_with_mask", mutates_args={"target"}, tags=torch.Tag.nondeterministic_seeded
+)(_fill_with_mask)
+_fill_with_mask_uncompiled.register_fake(lambda target, dropped: None)
+
+
 class _ByteDropout(torch.autograd.Function):
     """Dropout with one random byte for each value of the mask. On a CPU, PyTorch's dropout takes ten times as long."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:
-        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device)
-        # The range covers all 64 bits; by default, the sign bit would stay 0.
-        words.random_(-(2**63), None)
-        kept = words.view(torch.uint8)[: x.numel()] >= dropped
         # The mask has the memory layout of x, so that the product reads both in memory order.
         order = sorted(range(x.dim()), key=x.stride, reverse=True)
         inverse = sorted(range(x.dim()), key=order.__getitem__)
-        mask = kept.view([x.shape[dim] for dim in order]).to(x.dtype).mul_(256 / (256 - dropped)).permute(inverse)
+        mask = x.new_empty([x.shape[dim] for dim in order])
+        _fill_with_mask(mask, dropped)
+        mask = mask.permute(inverse)
         ctx.save_for_backward(mask)
         return x * mask
 
@@ -100,6 +121,14 @@ class _ByteDropout(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (mask,) = ctx.saved_tensors
         return gradients[0] * mask, None
+
+
+def _compiled_dropout(x: Tensor, dropped: int) -> Tensor:
+    """Dropout for PyTorch's compiler. For an image with channels last in memory, it has the mask of `_ByteDropout`."""
+    batch, channels, *sides = x.shape
+    mask = torch.empty((batch, *sides, channels), dtype=x.dtype, device=x.device)
+    _fill_with_mask_uncompiled(mask, dropped)
+    return x * mask.movedim(-1, 1)
 
 
 def dropout(x: Tensor, rate: float) -> Tensor:
@@ -110,7 +139,8 @@ def dropout(x: Tensor, rate: float) -> Tensor:
     if x.is_cuda:
         return torch.nn.functional.dropout(x, rate)
     # The limit of 255 keeps the factor 256 / (256 - dropped) finite.
-    return _applied(_ByteDropout, x, min(round(rate * 256), 255))
+    dropped = min(round(rate * 256), 255)
+    return _compiled_dropout(x, dropped) if torch.compiler.is_compiling() else _applied(_ByteDropout, x, dropped)
 
 
 def _applied(function: type[torch.autograd.Function], *inputs: object) -> Tensor:

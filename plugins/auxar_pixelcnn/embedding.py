@@ -45,6 +45,7 @@ class SameSizeEmbedding(NetworkEmbedding):
     """
 
     marks_pixels = True
+    compiles = True
     weights_version = 2
 
     def __init__(self, view: ImageSpec, image: ImageSpec, *, filters: int, blocks: int, dropout: float) -> None:
@@ -92,6 +93,7 @@ class EnlargingEmbedding(NetworkEmbedding):
     """
 
     marks_pixels = True
+    compiles = True
     weights_version = 2
 
     def __init__(

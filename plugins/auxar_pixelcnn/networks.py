@@ -37,6 +37,7 @@ class LightNetwork(CausalNetwork):
     """
 
     marks_pixels = True
+    compiles = True
 
     def __init__(
         self,
@@ -113,6 +114,7 @@ class FullNetwork(CausalNetwork):
     """
 
     marks_pixels = True
+    compiles = True
 
     def __init__(
         self,

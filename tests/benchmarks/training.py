@@ -3,10 +3,11 @@
     python tests/benchmarks/training.py --json
 
 The model is the full PixelCNN++ (nr_resnet 1, 100 filters, 10 components), trained on batches of 16 images of 32×32 in
-float32 and in bfloat16. `training_rate_gflops` is the rate of whole Adam steps. `convolution_rate_gflops` is the rate
-of the network's convolutions alone, forward and backward: each is timed separately, with its own shapes and in its
-faster memory layout, in the same process. Both rates count two operations for each multiply-add of the convolutions,
-and nothing for padding and other layers. Times are medians over repetitions.
+float32 and in bfloat16, with and without compiled networks (`training.compile`). `training_rate_gflops` is the rate of
+whole Adam steps. `convolution_rate_gflops` is the rate of the network's convolutions alone, forward and backward: each
+is timed separately, with its own shapes and in its faster memory layout, in the same process. Both rates count two
+operations for each multiply-add of the convolutions, and nothing for padding and other layers. Times are medians over
+repetitions.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from auxar.interfaces import ImageSpec, PriorFactor
 from auxar.training.averaging import WeightAverage
+from auxar.training.compiling import compiled
 from auxar_pixelcnn.components import FullConfig, full_prior
 
 BATCH = 16
@@ -83,7 +85,7 @@ def bare_convolution(call: tuple, dtype: torch.dtype, repeats: int) -> float:
 
 
 def measure(dtype: torch.dtype, repeats: int, dropout: float) -> dict[str, float]:
-    """Measures the rates of training and of its convolutions."""
+    """Measures the rates of training, with and without compiled networks, and of its convolutions."""
     torch.manual_seed(0)
     spec = ImageSpec(3, height=32, width=32)
     factor = PriorFactor(full_prior(FullConfig(filters=100, nr_resnet=1, dropout=dropout), spec), 0)
@@ -107,12 +109,19 @@ def measure(dtype: torch.dtype, repeats: int, dropout: float) -> dict[str, float
         count * bare_convolution(call, dtype, max(3, repeats // 2)) for call, count in layer_calls(factor, step).items()
     )
     duration = seconds(step, repeats)
+    started = time.perf_counter()
+    with compiled(factor.train(), step, required=True):
+        compiling = time.perf_counter() - started
+        fast = seconds(step, repeats)
     return {
         "seconds_per_step": duration,
+        "compiled_seconds_per_step": fast,
+        "seconds_to_compile": compiling,
         "images_per_second": BATCH / duration,
         "training_rate_gflops": flops / duration / 1e9,
         "convolution_rate_gflops": flops / convolutions / 1e9,
         "ratio": convolutions / duration,
+        "compiled_ratio": convolutions / fast,
     }
 
 

@@ -211,7 +211,7 @@ def test_a_key_taken_away_has_a_default_or_is_required(path):
 def test_the_nearest_key_is_suggested():
     assert refusal(training__batchsize=3) == (
         "training: unknown key 'batchsize'; did you mean 'batch_size'? (known: accumulate, batch_size, betas, "
-        "checkpoint_every, clip, decay, ema, ema_warmup, epochs, evaluate_every, final_fraction, flip, init, "
+        "checkpoint_every, clip, compile, decay, ema, ema_warmup, epochs, evaluate_every, final_fraction, flip, init, "
         "initialization_images, keep_best, keep_checkpoints, learning_rate, log_every, nonfinite, optimizer, parallel, "
         "patience, precision, recompute, sample_every, schedule, seed, steps, trackers, validation_images, warmup, "
         "weight_decay)"
