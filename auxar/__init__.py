@@ -16,6 +16,9 @@ Functions (the first six are also commands; `write_views`, `list_recipes`, `list
     compare         compares the held-out bits/dim of runs
     export          writes a small, complete folder of a finished run, to share it
     integers        converts a finished run to integers, with which samples are the same on every machine
+    compress        compresses pictures without loss into a file, with a model in integers
+    decompress      decodes the images of such a file
+    inspect         reads which images such a file has, and with which model they are decoded
     write_views     writes the images of a recipe's data set at a depth of its chain, as another recipe's data
     load            loads the trained model of a run, or a model that comes trained, as an `ImageModel`
     build           builds the untrained `ImageModel` of a recipe, for a training loop of your own
@@ -67,6 +70,7 @@ Models:
 Building blocks for plugins:
     CausalPrior, CausalDecoder   adapters that make a prior or a decoder from any causal network
     DrawSource, ForceSource   pixel sources that draw the pixels, or copy them from given images
+    DecodeSource    a pixel source that decodes the pixels from the bytes of an entropy coder
     SumSupport      the support of a view that depends on weighted sums of sub-pixels
     scale           scales integers in [0, levels) to [-1, 1]
     evaluating      puts a network into evaluation mode, and restores the mode of each part afterwards
@@ -92,6 +96,8 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.caching import cached_folder
     from auxar.causal import CausalDecoder, CausalPrior
     from auxar.commands.compare import compare
+    from auxar.commands.compress import compress
+    from auxar.commands.decompress import decompress, inspect
     from auxar.commands.evaluate import evaluate
     from auxar.commands.export import export
     from auxar.commands.figures import figures
@@ -147,7 +153,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.recipe.json_schema import recipe_schema
     from auxar.recipe.shipped import ShippedRecipe, list_recipes
     from auxar.runs.layout import RunFolder
-    from auxar.sources import DrawSource, ForceSource
+    from auxar.sources import DecodeSource, DrawSource, ForceSource
     from auxar.support import SumSupport
 
     __version__: str
@@ -165,6 +171,7 @@ __all__ = [
     "DataSets",
     "Decoder",
     "DrawRule",
+    "DecodeSource",
     "DrawSource",
     "DrawnPixels",
     "Draws",
@@ -204,12 +211,15 @@ __all__ = [
     "build",
     "cached_folder",
     "compare",
+    "compress",
+    "decompress",
     "evaluate",
     "evaluating",
     "export",
     "factor_costs",
     "figures",
     "hookimpl",
+    "inspect",
     "integers",
     "list_models",
     "list_recipes",
@@ -228,6 +238,7 @@ __all__ = [
 _MODULES = {
     "CausalDecoder": "causal",
     "CausalPrior": "causal",
+    "DecodeSource": "sources",
     "DrawSource": "sources",
     "Draws": "image_model.images",
     "ForceSource": "sources",
@@ -251,8 +262,11 @@ _MODULES = {
     "build": "image_model.building",
     "cached_folder": "caching",
     "compare": "commands.compare",
+    "compress": "commands.compress",
+    "decompress": "commands.decompress",
     "evaluate": "commands.evaluate",
     "export": "commands.export",
+    "inspect": "commands.decompress",
     "integers": "commands.integers",
     "factor_costs": "recipe.cost",
     "figures": "commands.figures",

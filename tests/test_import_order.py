@@ -14,7 +14,7 @@ LAYERS = [
     ["caching", "distributed", "model", "plugins", "sources", "support"],
     ["causal", "plugin_paths", "recipe"],
     ["data", "runs", "scaffold"],
-    ["evaluation", "testing"],
+    ["coding", "evaluation", "testing"],
     ["training"],
     ["generation"],
     ["image_model", "report"],

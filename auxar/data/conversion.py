@@ -176,8 +176,8 @@ def read_file(path: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def opened(source: bytes | Image.Image) -> Iterator[Image.Image]:
-    """A context that gives a picture, decoded and upright, in its own Pillow mode.
+def opened(source: bytes | Image.Image, *, upright: bool = True) -> Iterator[Image.Image]:
+    """A context that gives a decoded picture in its own Pillow mode, turned by its EXIF orientation if `upright`.
 
     `source` is the content of an image file, of which the first frame is read, or a Pillow image, which stays open.
     Raises `BrokenImage` if the image cannot be decoded or is too large. Any exception in the body of the `with`
@@ -195,7 +195,7 @@ def opened(source: bytes | Image.Image) -> Iterator[Image.Image]:
             _check_extent(picture, source)
             with _large if picture.width * picture.height > LARGE else contextlib.nullcontext():
                 picture.load()
-                yield _upright(picture)
+                yield _upright(picture) if upright else picture
     except (BrokenImage, UserError):
         raise
     except UnidentifiedImageError as error:

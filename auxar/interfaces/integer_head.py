@@ -69,10 +69,11 @@ class IntegerHead(RestrictableHead):
             first, last = torch.zeros_like(low), torch.full_like(low, self.levels - 1)
             found.append(pixels.below(high + 1, first, last) - pixels.below(low, first, last))
             pixels.take(_of_channel(image, channel))
-        return _nats(torch.stack(found, dim=1), image)
+        b, _, h, w = image.shape
+        return _nats(rearrange(torch.stack(found, dim=1), "(b h w) c -> b c h w", b=b, h=h, w=w))
 
     def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
-        return self._log_prob(parameters, image, _clipped(interval, self.levels))
+        return self._log_prob(parameters, image, interval)
 
     def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
         pixels = self.frequencies(parameters, rule)
@@ -93,9 +94,16 @@ class IntegerHead(RestrictableHead):
             pixels.take(channel, drawn[-1])
         return torch.stack(drawn, dim=1)
 
-    def _log_prob(self, parameters: Tensor, image: Tensor, interval: Interval | None) -> Tensor:
+    def coding_ranges(self, parameters: Tensor, image: Tensor, interval: Interval | None) -> tuple[Tensor, Tensor]:
+        """The ranges of an entropy coder: the cumulative frequency below each value, and its frequency.
+
+        `parameters` has shape (b, parameter_count, h, w), and `image` has integers (b, c, h, w). The distribution of a
+        sub-pixel is restricted to its interval; None stands for all values. Both results are int64, (b, c, h, w). The
+        frequency of a value outside of its interval is 0, and that of an interval's only value is `TOTAL`.
+        """
+        interval = None if interval is None else _clipped(interval, self.levels)
         pixels = self.frequencies(_by_pixel(parameters), ANCESTRAL)
-        found = []
+        starts, frequencies = [], []
         for channel in range(self.channels):
             value = _of_channel(image, channel)
             if interval is None:
@@ -104,10 +112,18 @@ class IntegerHead(RestrictableHead):
                 low, high = (_of_channel(each, channel) for each in (interval.low, interval.high))
             inside = (value >= low) & (value <= high)
             own = torch.where(inside, value, low)
-            ends = pixels.below(torch.stack([own, own + 1], dim=1), low, high)
-            found.append(torch.where(inside, ends[:, 1] - ends[:, 0], 0))
+            start, end = pixels.below(torch.stack([own, own + 1], dim=1), low, high).unbind(1)
+            starts.append(start)
+            frequencies.append(torch.where(inside, end - start, 0))
             pixels.take(value)
-        return _nats(torch.stack(found, dim=1), image)
+        b, _, h, w = image.shape
+        return (
+            rearrange(torch.stack(starts, dim=1), "(b h w) c -> b c h w", b=b, h=h, w=w),
+            rearrange(torch.stack(frequencies, dim=1), "(b h w) c -> b c h w", b=b, h=h, w=w),
+        )
+
+    def _log_prob(self, parameters: Tensor, image: Tensor, interval: Interval | None) -> Tensor:
+        return _nats(self.coding_ranges(parameters, image, interval)[1])
 
 
 ANCESTRAL = DrawRule("ancestral")
@@ -115,12 +131,13 @@ PARTS = 17
 """The number of parts into which an interval is divided to find a value."""
 
 
-def _draw(pixels: Frequencies, uniforms: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Draws a value for each pixel: the one whose range of frequencies contains uniform · `TOTAL`.
+def find_value(pixels: Frequencies, target: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Finds the value of each pixel whose range of cumulative frequencies contains `target`.
 
-    It is searched for by dividing the interval into `PARTS` parts, again and again.
+    All arguments and the result are int64, (n,), with values in low … high and targets in 0 … `TOTAL` - 1. The interval
+    is divided into `PARTS` parts, again and again.
     """
-    target = torch.floor(uniforms * TOTAL).to(torch.int64)[:, None]
+    target = target[:, None]
     parts = torch.arange(1, PARTS, device=low.device)
     # The value lies in first … last.
     first, last = low, high
@@ -137,6 +154,10 @@ def _draw(pixels: Frequencies, uniforms: Tensor, low: Tensor, high: Tensor) -> T
     return first
 
 
+def _draw(pixels: Frequencies, uniforms: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return find_value(pixels, torch.floor(uniforms * TOTAL).to(torch.int64), low, high)
+
+
 def _by_pixel(parameters: Tensor) -> Tensor:
     return rearrange(parameters, "b p h w -> (b h w) p")
 
@@ -145,10 +166,9 @@ def _of_channel(image: Tensor, channel: int) -> Tensor:
     return image[:, channel].reshape(-1).to(torch.int64)
 
 
-def _nats(frequencies: Tensor, image: Tensor) -> Tensor:
-    """Logarithms of frequencies / `TOTAL` in nats, in the shape of the image: float64."""
-    b, _, h, w = image.shape
-    return rearrange(torch.log(frequencies.double() / TOTAL), "(b h w) c -> b c h w", b=b, h=h, w=w)
+def _nats(frequencies: Tensor) -> Tensor:
+    """Logarithms of frequencies / `TOTAL` in nats: float64."""
+    return torch.log(frequencies.double() / TOTAL)
 
 
 def _clipped(interval: Interval, levels: int) -> Interval:

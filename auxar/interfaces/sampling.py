@@ -22,6 +22,10 @@ class PixelSource(abc.ABC):
     reach: int = 0
     """Number of columns to the right, in the rows above, that a pixel depends on. Before a sampler asks for a pixel in
     column c, it asks for all pixels of the rows above up to column c + reach."""
+    lag: int | None = None
+    """The number of columns by which each row runs behind the row above, if a sampler has to ask for pixels in order of
+    row · lag + column. It may ask for pixels for which this number is the same at once. With None, every order is
+    allowed that the rules of `pixels` allow."""
     takes_outside: bool = False
     """Whether `pixels` also accepts the place height · width, which stands for "outside of the image", and returns any
     value there. An engine can then pass the same number of places at every step, so that all steps have the same tensor
@@ -49,8 +53,17 @@ class Sampler(abc.ABC):
         """Asks the source for every pixel and returns the images: int64, shape (source.count, *network.image.shape).
 
         `features` has shape (source.count, network.features_channels, h, w). It is None for a network without
-        conditioning.
+        conditioning. Raises `UserError` if this sampler does not support the network, or the order that the source
+        needs.
         """
+
+    def lag(self, network: CausalNetwork, reach: int = 0) -> int:
+        """The smallest `PixelSource.lag` with which this sampler can draw, for a source with the given `reach`.
+
+        The default is the width of the image, with which pixels are drawn in raster order, as every sampler can. Raises
+        `UserError` if this sampler does not support the network.
+        """
+        return network.image.width
 
     def check(self, network: CausalNetwork) -> None:  # noqa: B027 (most samplers take every network)
         """Raises `UserError` if this sampler does not support the network. The default accepts every network."""

@@ -45,9 +45,15 @@ class AutoSampler(Sampler):
         self.__dict__.update(state, _chosen=weakref.WeakKeyDictionary())
 
     def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
+        return self._sampler(network).sample(network, features, source)
+
+    def lag(self, network: CausalNetwork, reach: int = 0) -> int:
+        return self._sampler(network).lag(network, reach)
+
+    def _sampler(self, network: CausalNetwork) -> Sampler:
         if network not in self._chosen:
             self._chosen[network] = self._choose(network)
-        return self._chosen[network].sample(network, features, source)
+        return self._chosen[network]
 
     def _choose(self, network: CausalNetwork) -> Sampler:
         for sampler in self._fast:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import attrs
 from torch import Tensor
 
-from auxar import CausalNetwork
+from auxar import CausalNetwork, UserError
 from auxar_samplers.compiler.cached import cached_program
 from auxar_samplers.compiler.plan import Plan, make_plan
 from auxar_samplers.compiler.program import Program
@@ -34,7 +34,12 @@ class CachedSampler(ProgramSampler):
         return make_plan(network)
 
     def program(
-        self, network: CausalNetwork, prepared: Plan, features: Tensor | None, count: int, reach: int
+        self, network: CausalNetwork, prepared: Plan, features: Tensor | None, count: int, reach: int, lag: int | None
     ) -> Program:
         # `reach` is not needed: pixels are drawn in raster order, so all rows above are complete.
+        if lag is not None and lag < network.image.width:
+            raise UserError(
+                f"sampler '{self.name}' draws pixels in raster order, which is a lag of {network.image.width} columns, "
+                f"got {lag}"
+            )
         return cached_program(network, prepared, features, count)

@@ -37,11 +37,12 @@ class ProgramSampler(Sampler, abc.ABC):
 
     @abc.abstractmethod
     def program(
-        self, network: CausalNetwork, prepared: Any, features: Tensor | None, count: int, reach: int
+        self, network: CausalNetwork, prepared: Any, features: Tensor | None, count: int, reach: int, lag: int | None
     ) -> Program:
-        """Compiles the program that draws `count` images for a pixel source with the given `reach`.
+        """Compiles the program that draws `count` images for a pixel source with the given `reach` and `lag`.
 
-        `prepared` is the result of `prepare`. `features` has shape (count, features_channels, h, w), or is None.
+        `prepared` is the result of `prepare`. `features` has shape (count, features_channels, h, w), or is None. Raises
+        `UserError` if the sampler cannot draw in the order of the lag.
         """
 
     def check(self, network: CausalNetwork) -> None:
@@ -51,7 +52,7 @@ class ProgramSampler(Sampler, abc.ABC):
     def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
         with evaluating(network):
             prepared = self._prepared(network)
-            program = self.program(network, prepared, features, source.count, source.reach)
+            program = self.program(network, prepared, features, source.count, source.reach, source.lag)
             self.engine.run(program, source)
         images = program.images()
         check_drawn(source, images, network.image)

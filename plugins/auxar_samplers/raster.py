@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from auxar import CausalNetwork, PixelSource, Sampler, evaluating
+from auxar.sources import coding_order
 from auxar_samplers.asking import ask, check_drawn
 
 
@@ -27,7 +28,9 @@ class RasterSampler(Sampler):
         device = next(network.parameters()).device
         image = torch.zeros((source.count, channels, height, width), dtype=torch.int64, device=device)
         with evaluating(network):
-            for place in range(height * width):
+            # With a smaller lag than the width, some rows above are not complete, so the network must not read them.
+            lag = width if source.lag is None else source.lag
+            for place in coding_order(network.image, lag).tolist():
                 row, column = divmod(place, width)
                 parameters = network(network.encode(image), features)[:, :, row, column]
                 places = torch.tensor([place], device=device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from torch import Tensor
 
-from auxar import CausalNetwork
+from auxar import CausalNetwork, UserError
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.compiler.schedule import Schedule, delayed, make_schedule
 from auxar_samplers.compiler.wavefront import wavefront_program
@@ -33,9 +33,28 @@ class WavefrontSampler(ProgramSampler):
     def prepare(self, network: CausalNetwork) -> Schedule:
         return make_schedule(network)
 
+    def lag(self, network: CausalNetwork, reach: int = 0) -> int:
+        # With a larger lag than the width, pixels are also drawn in raster order.
+        return min(self._delayed(network, self._prepared(network), reach).lag, network.image.width)
+
     def program(
-        self, network: CausalNetwork, prepared: Schedule, features: Tensor | None, count: int, reach: int
+        self,
+        network: CausalNetwork,
+        prepared: Schedule,
+        features: Tensor | None,
+        count: int,
+        reach: int,
+        lag: int | None,
     ) -> Program:
-        # A reach beyond the width of the image has no further effect.
-        schedule = delayed(prepared, min(reach, network.image.width))
+        schedule = self._delayed(network, prepared, reach)
+        if lag is not None:
+            least = min(schedule.lag, network.image.width)
+            if lag < least:
+                raise UserError(f"sampler '{self.name}' needs a lag of at least {least} columns, got {lag}")
+            schedule = attrs.evolve(schedule, lag=max(lag, schedule.lag))
         return wavefront_program(network, schedule, features, count)
+
+    @staticmethod
+    def _delayed(network: CausalNetwork, schedule: Schedule, reach: int) -> Schedule:
+        # A reach beyond the width of the image has no further effect.
+        return delayed(schedule, min(reach, network.image.width))

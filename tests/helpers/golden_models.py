@@ -140,14 +140,13 @@ def frequencies(model: auxar.ImageModel, images: Tensor, batch_size: int) -> str
 
 @contextlib.contextmanager
 def recorded_frequencies() -> Iterator[list[Tensor]]:
-    """Yields a list, to which the frequencies of each factor are added, (b, c, h, w), when likelihoods are computed."""
+    """Yields a list, to which the frequencies of each factor are added, (b, h, w, c), when likelihoods are computed."""
     found: list[Tensor] = []
     convert = integer_head._nats
 
-    def record(frequencies: Tensor, image: Tensor) -> Tensor:
-        shape = image.shape[0], image.shape[2], image.shape[3], image.shape[1]
-        found.append(frequencies.view(shape))
-        return convert(frequencies, image)
+    def record(frequencies: Tensor) -> Tensor:
+        found.append(frequencies.permute(0, 2, 3, 1).contiguous())
+        return convert(frequencies)
 
     integer_head._nats = record
     try:

@@ -300,8 +300,8 @@ class Plain(Head):
 class Near(WavefrontSampler):
     """A sampler that ignores the reach of its source."""
 
-    def program(self, network, prepared, features, count, reach):
-        return super().program(network, prepared, features, count, 0)
+    def program(self, network, prepared, features, count, reach, lag):
+        return super().program(network, prepared, features, count, 0, lag)
 
 
 class Stepping(Sampler):

@@ -182,7 +182,7 @@ def steps_of_calls(images):
     sampler = WavefrontSampler("native")
     source = DrawSource.of(own, SampleRequest(tuple(range(images))))
     with torch.no_grad():
-        program = sampler.program(own, sampler.prepare(own), None, images, 0)
+        program = sampler.program(own, sampler.prepare(own), None, images, 0, None)
         run = native._Run(program, source)
     found = []
     run._run = lambda _, first, last: found.append(last.value - first.value)

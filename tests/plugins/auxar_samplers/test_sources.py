@@ -206,7 +206,7 @@ def programs_of(image, channels, count=2):
     features = random_features(network, count)
     samplers: list[ProgramSampler] = [WavefrontSampler(), CachedSampler()]
     for sampler in samplers:
-        yield network, features, sampler.program(network, sampler.prepare(network), features, count, 0)
+        yield network, features, sampler.program(network, sampler.prepare(network), features, count, 0, None)
 
 
 @pytest.mark.parametrize("height", [1, 5, 40])

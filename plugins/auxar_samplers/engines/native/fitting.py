@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from auxar import DrawSource, ForceSource, Interval, PixelSource, UserError
+from auxar import DecodeSource, DrawSource, ForceSource, Interval, PixelSource, UserError
 from auxar.support import SumWalk
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead
@@ -27,6 +28,7 @@ def check_fits(source: PixelSource, program: Program) -> None:
 class _Fitting:
     def __init__(self, source: PixelSource, program: Program) -> None:
         self.source = source
+        self.program = program
         self.levels = program.network.image.levels
         self.parameters = program.output.values.shape[1]
         self.images = tuple(program.image.shape)
@@ -39,6 +41,8 @@ class _Fitting:
             self.tensor("the images", source.image, self.images, most=self.levels - 1)
         elif isinstance(source, DrawSource):
             self.draw(source)
+        elif isinstance(source, DecodeSource):
+            self.decode(source)
 
     def draw(self, source: DrawSource) -> None:
         _expect("the number of levels", source.levels, self.levels)
@@ -48,20 +52,42 @@ class _Fitting:
         _expect(
             "the shape (height · width + 1, images, channels)", (*source.uniforms.shape[:2], head.channels), self.images
         )
-        if isinstance(head, SoftmaxHead | IntegerSoftmaxHead):
-            parameters, noise = channels * source.levels, channels
-        else:
-            # The library computes this number from the number of components and does not read `head.parameter_count`.
-            parameters = head.components * (1 + 2 * channels + channels * (channels - 1) // 2)
+        self.head(head)
+        noise = channels
+        if isinstance(head, LogisticMixtureHead):
             noise = 1 + channels if source.walk is None else 2 * channels
-            if isinstance(head, IntegerLogisticMixtureHead):
-                noise = channels
-        _expect("the number of parameters of a pixel", parameters, self.parameters)
         self.tensor("the random numbers", source.uniforms, (places, count, noise), torch.float64)
         if source.limits is not None:
             self.limits(source.limits)
         if isinstance(source.walk, SumWalk):
             self.walk(source.walk)
+
+    def decode(self, source: DecodeSource) -> None:
+        head, image = source.head, source.image
+        assert isinstance(head, IntegerLogisticMixtureHead | IntegerSoftmaxHead)
+        found = image.height * image.width + 1, source.count, image.channels
+        _expect("the shape (height · width + 1, images, channels)", found, self.images)
+        _expect("the number of levels", image.levels, self.levels)
+        _expect("the number of channels", head.channels, image.channels)
+        self.head(head)
+        if isinstance(source.walk, SumWalk):
+            self.walk(source.walk)
+        # Within a step, the library decodes in the order of places.
+        program = self.program
+        drawn = program.places[program.draws[program.draws >= 0]]
+        order = np.sort(drawn, axis=1)
+        if not np.array_equal(order[order < len(program.image) - 1], source.order.numpy()):
+            raise UserError(
+                f"the sampler asks for pixels in another order than that of the file, which has a lag of {source.lag}"
+            )
+
+    def head(self, head: LogisticMixtureHead | SoftmaxHead | IntegerLogisticMixtureHead | IntegerSoftmaxHead) -> None:
+        if isinstance(head, SoftmaxHead | IntegerSoftmaxHead):
+            parameters = head.channels * self.levels
+        else:
+            # The library computes this number from the number of components and does not read `head.parameter_count`.
+            parameters = head.components * (1 + 2 * head.channels + head.channels * (head.channels - 1) // 2)
+        _expect("the number of parameters of a pixel", parameters, self.parameters)
 
     def limits(self, limits: Interval) -> None:
         for values in (limits.low, limits.high):

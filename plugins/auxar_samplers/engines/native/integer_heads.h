@@ -69,7 +69,12 @@ template <class F> int64_t find_value(int64_t low, int64_t high, int64_t target,
     return low;
 }
 
-inline int64_t target_of(double uniform) { return static_cast<int64_t>(uniform * static_cast<double>(TOTAL)); }
+// Chooses a value in an interval by random numbers, one for each channel. Decoding (decoding.cpp) chooses it by the bytes
+// of a stream instead.
+template <class F> int64_t choose(const double *uniforms, int64_t channel, Interval in, F below) {
+    const int64_t target = static_cast<int64_t>(uniforms[channel] * static_cast<double>(TOTAL));
+    return find_value(in.low, in.high, target, below);
+}
 
 // The distribution function at z, without the bits of the anchor.
 inline int64_t distribution(const FixedPoint &fixed, int64_t position, int64_t mode, int64_t anchor) {
@@ -122,7 +127,7 @@ class IntegerMixture {
         }
     }
 
-    int64_t draw(int64_t channel, Interval in, const int64_t *before, const double *uniforms) {
+    template <class Choice> int64_t draw(int64_t channel, Interval in, const int64_t *before, Choice &choice) {
         prepare(channel, before);
         int64_t heaviest = INT64_MIN;
         for (int64_t k = 0; k < size; k++) {
@@ -143,10 +148,9 @@ class IntegerMixture {
             total += weights[k] * components[k].mass;
             whole += weights[k];
         }
-        const int64_t target = target_of(uniforms[channel]);
         if (d.centers) {
             const int64_t divisor = (whole << POWER_BITS) >> spare;
-            return find_value(in.low, in.high, target, [&](int64_t value) {
+            return choose(choice, channel, in, [&](int64_t value) {
                 int64_t sum = 0;
                 for (int64_t k = 0; k < size; k++) sum += center(k, in) < value ? weights[k] : 0;
                 return ((sum << POWER_BITS) >> spare) * TOTAL / divisor;
@@ -154,7 +158,7 @@ class IntegerMixture {
         }
         total >>= spare;
         const int64_t count = in.high - in.low + 1, least = tables.exact ? count : 0;
-        return find_value(in.low, in.high, target, [&](int64_t value) {
+        return choose(choice, channel, in, [&](int64_t value) {
             const int64_t sum = total == 0 ? value - in.low : sum_below(channel, value);
             return sum * (TOTAL - least) / (total == 0 ? count : total) + (tables.exact ? value - in.low : 0);
         });
@@ -253,13 +257,13 @@ class IntegerSoftmax {
         }
     }
 
-    int64_t draw(int64_t channel, Interval in, const int64_t *, const double *uniforms) {
+    template <class Choice> int64_t draw(int64_t channel, Interval in, const int64_t *, Choice &choice) {
         const int64_t *own = logits.data() + channel * d.levels, count = in.high - in.low + 1;
         const int64_t highest = *std::max_element(own + in.low, own + in.high + 1);
         sums[0] = 0;
         for (int64_t k = 0; k < count; k++)
             sums[k + 1] = sums[k] + (fixed.power(highest - own[in.low + k]) >> tables.spare);
-        return find_value(in.low, in.high, target_of(uniforms[channel]), [&](int64_t value) {
+        return choose(choice, channel, in, [&](int64_t value) {
             return sums[value - in.low] * (TOTAL - count) / sums[count] + value - in.low;
         });
     }

@@ -29,7 +29,15 @@ from auxar_samplers.engines.native.structures import differing
 
 logger = logging.getLogger("auxar")
 
-FILES = ("program.cpp", "drawing.cpp", "functions.h", "integer_heads.h", "structures.h")
+FILES = (
+    "program.cpp",
+    "drawing.cpp",
+    "decoding.cpp",
+    "functions.h",
+    "integer_heads.h",
+    "pixels.h",
+    "structures.h",
+)
 SOURCES = tuple(Path(__file__).parent / name for name in FILES)
 # -fno-math-errno and -fno-trapping-math let the compiler vectorize loops with rounding and comparisons. Unlike
 # -ffast-math, they do not change the order of sums.

@@ -440,9 +440,10 @@ void run_double(const Program *program, int64_t first, int64_t last) { run_steps
 // Writes the sizes of all structures, in the order of STRUCTURES in structures.py.
 void structure_sizes(int64_t *sizes) {
     const int64_t found[] = {sizeof(Clock), sizeof(Operand), sizeof(Constants), sizeof(Instruction), sizeof(List),
-                             sizeof(Program), sizeof(IntegerTables), sizeof(Drawing), sizeof(Forcing)};
+                             sizeof(Program), sizeof(IntegerTables), sizeof(Drawing), sizeof(Forcing),
+                             sizeof(Decoding)};
     std::memcpy(sizes, found, sizeof found);
 }
-int64_t structure_count() { return 9; }
+int64_t structure_count() { return 10; }
 const char *names(int64_t enumeration) { return NAMES[enumeration]; }
 }

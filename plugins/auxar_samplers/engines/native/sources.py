@@ -10,7 +10,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar import DrawSource, ForceSource, Head, PixelSource
+from auxar import DecodeSource, DrawRule, DrawSource, ForceSource, Head, PixelSource, Walk
+from auxar.interfaces.integer_head import ANCESTRAL
 from auxar.numerics.logistic import SMALLEST_REDUCED_LOG_SCALE
 from auxar.support import SumWalk
 from auxar_heads.fixed_point import POWER_BITS, ROUNDED_LOG2_E, tables
@@ -20,7 +21,7 @@ from auxar_heads.softmax import SoftmaxHead
 from auxar_heads.softmax_frequencies import IntegerSoftmaxHead, rounded_temperature
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.engines.native.fitting import check_fits
-from auxar_samplers.engines.native.structures import Drawing, Forcing, IntegerTables
+from auxar_samplers.engines.native.structures import Decoding, Drawing, Forcing, IntegerTables
 
 
 @attrs.frozen(eq=False)
@@ -66,6 +67,11 @@ def native_source(source: PixelSource, program: Program) -> NativeSource | None:
     if type(source) is DrawSource and type(source.head) in HEADS and type(source.walk) in (SumWalk, type(None)):
         check_fits(source, program)
         return _drawing(source, program)
+    if type(source) is DecodeSource and type(source.head) in DECODED and type(source.walk) in (SumWalk, type(None)):
+        if program.layout.like.dtype != torch.float64:
+            return None
+        check_fits(source, program)
+        return _decoding(source)
     return None
 
 
@@ -77,25 +83,24 @@ def described(source: PixelSource) -> str:
     return f"{type(source).__name__} with {type(source.head).__name__}{walk}"
 
 
-def _mixture(head: Head, source: DrawSource, drawing: Drawing) -> str:
+def _mixture(head: Head, rule: DrawRule, drawing: Drawing) -> str:
     assert isinstance(head, LogisticMixtureHead)
     drawing.channels = head.channels
-    drawing.components, drawing.centers = head.components, source.rule.name == "map"
-    drawing.min_weight = source.rule.min_weight
+    drawing.components, drawing.centers = head.components, rule.name == "map"
+    drawing.min_weight = rule.min_weight
     drawing.smallest_log_scale, drawing.largest_log_scale = SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE
-    drawing.reduction, drawing.smallest_reduced_log_scale = source.rule.reduction, SMALLEST_REDUCED_LOG_SCALE
-    return "draw_mixture"
+    drawing.reduction, drawing.smallest_reduced_log_scale = rule.reduction, SMALLEST_REDUCED_LOG_SCALE
+    return "mixture"
 
 
-def _softmax(head: Head, source: DrawSource, drawing: Drawing) -> str:
+def _softmax(head: Head, rule: DrawRule, drawing: Drawing) -> str:
     assert isinstance(head, SoftmaxHead)
     drawing.channels = head.channels
-    return "draw_softmax"
+    return "softmax"
 
 
-def _integer_mixture(head: Head, source: DrawSource, drawing: Drawing) -> str:
+def _integer_mixture(head: Head, rule: DrawRule, drawing: Drawing) -> str:
     assert isinstance(head, IntegerLogisticMixtureHead)
-    rule = source.rule
     drawing.channels, drawing.components, drawing.centers = head.channels, head.components, rule.name == "map"
     smallest, largest = head.log_scales
     made = IntegerTables(
@@ -108,15 +113,15 @@ def _integer_mixture(head: Head, source: DrawSource, drawing: Drawing) -> str:
         log_of_unit=head.log_of_unit,
     )
     drawing.tables = ctypes.pointer(_filled(made))
-    return "draw_integer_mixture"
+    return "integer_mixture"
 
 
-def _integer_softmax(head: Head, source: DrawSource, drawing: Drawing) -> str:
+def _integer_softmax(head: Head, rule: DrawRule, drawing: Drawing) -> str:
     assert isinstance(head, IntegerSoftmaxHead)
     drawing.channels = head.channels
-    temperature = 0 if source.rule.temperature == 1.0 else rounded_temperature(source.rule)
+    temperature = 0 if rule.temperature == 1.0 else rounded_temperature(rule)
     drawing.tables = ctypes.pointer(_filled(IntegerTables(spare=head.spare, temperature=temperature)))
-    return "draw_integer_softmax"
+    return "integer_softmax"
 
 
 def _filled(made: IntegerTables) -> IntegerTables:
@@ -127,18 +132,20 @@ def _filled(made: IntegerTables) -> IntegerTables:
     return made
 
 
-HEADS: dict[type[Head], Callable[[Head, DrawSource, Drawing], str]] = {
+HEADS: dict[type[Head], Callable[[Head, DrawRule, Drawing], str]] = {
     LogisticMixtureHead: _mixture,
     SoftmaxHead: _softmax,
     IntegerLogisticMixtureHead: _integer_mixture,
     IntegerSoftmaxHead: _integer_softmax,
 }
-"""The heads that drawing.cpp implements. Each function sets the head's fields of `Drawing` and returns the name of the
-library's function without its suffix for the dtype."""
+"""The heads that drawing.cpp implements. Each function sets the head's fields of `Drawing`, and returns the part of the
+names of the library's functions."""
+DECODED = (IntegerLogisticMixtureHead, IntegerSoftmaxHead)
+"""The heads that decoding.cpp implements."""
 
 
 def _drawing(source: DrawSource, program: Program) -> NativeSource:
-    kept: list[Tensor] = []
+    kept: list[Any] = []
 
     def address(tensor: Tensor, dtype: torch.dtype = torch.int64) -> int:
         return _address(tensor, dtype, kept)
@@ -151,29 +158,57 @@ def _drawing(source: DrawSource, program: Program) -> NativeSource:
         uniforms=address(source.uniforms, torch.float64),
         temperature=source.rule.temperature,
     )
-    if isinstance(source.walk, SumWalk):
-        walk = source.walk
-        drawing.groups, drawing.weights = address(walk.groups), address(walk.weights)
-        drawing.least, drawing.most = address(walk.least), address(walk.most)
-        drawing.later_images = walk.least.shape[2]
-        drawing.lowest, drawing.highest = (
-            _address(sums, torch.int64, kept, copied=False) for sums in (walk.lowest, walk.highest)
-        )
+    _set_walk(drawing, source.walk, kept)
     if source.limits is not None:
         drawing.low, drawing.high = address(source.limits.low), address(source.limits.high)
-    function = HEADS[type(source.head)](source.head, source, drawing)
+    name = HEADS[type(source.head)](source.head, source.rule, drawing)
     suffix = "float" if program.layout.like.dtype == torch.float32 else "double"
-    return NativeSource(f"{function}_{suffix}", drawing, kept)
+    return NativeSource(f"draw_{name}_{suffix}", drawing, kept)
+
+
+def _decoding(source: DecodeSource) -> NativeSource:
+    kept: list[Any] = [source.decoders]
+    image, decoders = source.image, source.decoders
+    drawing = Drawing(batch=source.count, levels=image.levels, outside=image.height * image.width)
+    _set_walk(drawing, source.walk, kept)
+    name = HEADS[type(source.head)](source.head, ANCESTRAL, drawing)
+    # The library changes the state of the decoders.
+    decoding = Decoding(
+        drawing=drawing,
+        bytes=decoders.bytes.ctypes.data,
+        size=decoders.bytes.shape[1],
+        next=decoders.next.ctypes.data,
+        code=decoders.code.ctypes.data,
+        width=decoders.width.ctypes.data,
+    )
+    return NativeSource(f"decode_{name}_double", decoding, [*kept, drawing])
+
+
+def _set_walk(drawing: Drawing, walk: Walk | None, kept: list[Any]) -> None:
+    """Sets the fields that describe the sums of a walk, unless it is None."""
+    if not isinstance(walk, SumWalk):
+        return
+    for field, values in (
+        ("groups", walk.groups),
+        ("weights", walk.weights),
+        ("least", walk.least),
+        ("most", walk.most),
+    ):
+        setattr(drawing, field, _address(values, torch.int64, kept))
+    drawing.later_images = walk.least.shape[2]
+    drawing.lowest, drawing.highest = (
+        _address(sums, torch.int64, kept, copied=False) for sums in (walk.lowest, walk.highest)
+    )
 
 
 def _forcing(source: ForceSource) -> NativeSource:
-    kept: list[Tensor] = []
+    kept: list[Any] = []
     _, batch, channels = source.image.shape
     forcing = Forcing(batch=batch, channels=channels, image=_address(source.image, torch.int64, kept))
     return NativeSource("force", forcing, kept)
 
 
-def _address(tensor: Tensor, dtype: torch.dtype, kept: list[Tensor], *, copied: bool = True) -> int:
+def _address(tensor: Tensor, dtype: torch.dtype, kept: list[Any], *, copied: bool = True) -> int:
     """The address of a tensor's values. `kept` keeps the tensor alive.
 
     A tensor that the library writes to needs `copied=False`; it must be contiguous.

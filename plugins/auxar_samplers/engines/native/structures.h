@@ -118,3 +118,13 @@ struct Forcing {
     int64_t batch, channels;
     const int64_t *image;  // (outside + 1, batch, channels)
 };
+
+// The state of a source that decodes pixels from the streams of range decoders, one for each image, whose fields are
+// those of auxar/numerics/range_coder.py.
+struct Decoding {
+    Drawing drawing;       // without random numbers and limits
+    const uint8_t *bytes;  // (batch, size): the streams, followed by zeros
+    int64_t size;
+    int64_t *next;            // (batch,): position of the next byte
+    uint64_t *code, *width;  // (batch,)
+};

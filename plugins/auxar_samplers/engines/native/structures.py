@@ -149,6 +149,17 @@ class Forcing(ctypes.Structure):
     ]
 
 
+class Decoding(ctypes.Structure):
+    _fields_ = [
+        ("drawing", Drawing),
+        ("bytes", ctypes.c_void_p),
+        ("size", ctypes.c_int64),
+        ("next", ctypes.c_void_p),
+        ("code", ctypes.c_void_p),
+        ("width", ctypes.c_void_p),
+    ]
+
+
 STRUCTURES: tuple[type[ctypes.Structure], ...] = (
     Clock,
     Operand,
@@ -159,6 +170,7 @@ STRUCTURES: tuple[type[ctypes.Structure], ...] = (
     IntegerTables,
     Drawing,
     Forcing,
+    Decoding,
 )
 """All structures, in the order of `structure_sizes` in program.cpp."""
 

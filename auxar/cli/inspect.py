@@ -1,0 +1,41 @@
+"""`auxar inspect`: lists the images of a file that `auxar compress` made."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from auxar.cli.options import add_json
+from auxar.cli.output import Result
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command `inspect` to the parser."""
+    parser = commands.add_parser(
+        "inspect",
+        help="list the images of a file that `auxar compress` made",
+        description="Prints which images a file has, their sizes, and the model with which they are decoded.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="the file")
+    add_json(parser)
+    parser.set_defaults(command=_inspect)
+
+
+def _inspect(options: argparse.Namespace) -> Result:
+    from auxar.commands.decompress import inspect
+
+    found = inspect(options.file)
+    header = found.header
+    lines = [f"model {header.model}, images of {header.tile}"]
+    lines += [f"{factor.name:<10}{factor.digest}  lag {factor.lag}" for factor in header.factors]
+    images = []
+    for entry in found.entries:
+        channels = 1 if entry.gray else header.channels
+        size = f"{entry.height}×{entry.width}×{channels}"
+        rate = 8 * entry.size / (entry.height * entry.width * channels)
+        lines.append(f"{entry.name}  {size}  {entry.size:,} bytes  {rate:.3f} bits/dim")
+        shape = [channels, entry.height, entry.width]
+        images.append({"name": entry.name, "shape": shape, "bytes": entry.size, "bits_per_dim": rate})
+    factors = [{"factor": each.name, "digest": each.digest, "lag": each.lag} for each in header.factors]
+    record = {"file": str(found.path), "model": header.model, "factors": factors, "images": images}
+    return Result(lines, record)

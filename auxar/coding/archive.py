@@ -1,0 +1,186 @@
+"""Compression of pictures into a file, and decompression, with the factors of a model in integers."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+
+from auxar.coding.container import (
+    FORMAT,
+    CodedFactor,
+    Container,
+    Entry,
+    Header,
+    streams,
+    write_container,
+)
+from auxar.coding.factors import FactorCoder
+from auxar.coding.pictures import Picture
+from auxar.coding.tiles import from_tiles, tile_counts, to_tiles
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec, Prior, Sampler
+
+MOST_TILES = 64
+"""Maximum number of tiles that are encoded or decoded at once."""
+
+
+@attrs.frozen(eq=False)
+class Archiver:
+    """Compresses and decompresses pictures with a model in integers.
+
+    Raises `UserError` if a factor has no integer frequencies, or if the images of the model are not pictures.
+    """
+
+    model: Prior
+    sampler: Sampler
+    coders: tuple[FactorCoder, ...] = attrs.field(init=False)
+    """A coder for each factor, the coarsest first."""
+
+    @coders.default
+    def _coders_of_factors(self) -> tuple[FactorCoder, ...]:
+        image = self.model.image
+        if image.channels not in (1, 3) or image.levels != 256:
+            raise UserError(f"files need a model of gray or RGB images with 256 levels, got {image}")
+        return tuple(FactorCoder(factor, self.sampler) for factor in reversed(self.model.factors))
+
+    def header(self, name: str, digests: Mapping[str, str]) -> Header:
+        """The header of a file. `digests` are those of the factors in integers, by name."""
+        image = self.model.image
+        factors = tuple(
+            CodedFactor(coder.factor.name, digests[coder.factor.name], coder.lag()) for coder in self.coders
+        )
+        return Header(FORMAT, name, image.channels, image.height, image.width, image.levels, factors)
+
+    def encode(self, picture: Picture, name: str, header: Header) -> tuple[Entry, bytes]:
+        """Encodes a picture as a record, and returns its entry in the index.
+
+        Raises `UserError` if the model is one of gray images and the picture has colors.
+        """
+        channels, height, width = picture.pixels.shape
+        if channels > header.channels:
+            raise UserError(f"{name} has colors, but the model's images are gray")
+        tiles = to_tiles(np.repeat(picture.pixels, header.channels // channels, axis=0), header.tile)
+        parts = [self._encoded(torch.from_numpy(tiles[first : first + MOST_TILES]), header) for first in _firsts(tiles)]
+        by_factor = [[stream for part in parts for stream in part[number]] for number in range(len(self.coders))]
+        record = b"".join([picture.profile, picture.exif, *(stream for each in by_factor for stream in each)])
+        lengths = tuple(tuple(map(len, each)) for each in by_factor)
+        entry = Entry(
+            name,
+            channels == 1 < header.channels,
+            height,
+            width,
+            len(picture.profile),
+            len(picture.exif),
+            lengths,
+            zlib.crc32(record),
+            _pixel_checksum(picture.pixels),
+        )
+        return entry, record
+
+    def decode(
+        self, container: Container, chosen: Sequence[Entry], depth: int = 0
+    ) -> Iterator[tuple[Entry, Picture | None]]:
+        """Decodes the chosen images, or their views at a depth, in the order of the file.
+
+        Yields None for an image that is damaged or missing. A view of a picture that does not fill its last tiles has
+        the pixels of which at least a part lies in the picture.
+        """
+        waiting: list[tuple[Entry, bytes]] = []
+        for entry, record in container.records(chosen):
+            if record is None:
+                yield from self._decoded(waiting, container.header, depth)
+                waiting = []
+                yield entry, None
+                continue
+            waiting.append((entry, record))
+            if sum(len(each.lengths[0]) for each, _ in waiting) >= MOST_TILES:
+                yield from self._decoded(waiting, container.header, depth)
+                waiting = []
+        yield from self._decoded(waiting, container.header, depth)
+
+    def _encoded(self, tiles: Tensor, header: Header) -> list[list[bytes]]:
+        """The streams of tiles: for each factor, the coarsest first, the stream of each tile."""
+        views = [*self.model.views(tiles.to(torch.int64)), None]
+        return [
+            coder.encode(_given(views[coder.factor.depth]), views[coder.factor.depth + 1], factor.lag)
+            for coder, factor in zip(self.coders, header.factors, strict=True)
+        ]
+
+    def _decoded(
+        self, waiting: Sequence[tuple[Entry, bytes]], header: Header, depth: int
+    ) -> Iterator[tuple[Entry, Picture | None]]:
+        by_image = [streams(entry, record) for entry, record in waiting]
+        by_factor = [[stream for image in by_image for stream in image[number]] for number in range(len(self.coders))]
+        total = len(by_factor[0])
+        parts = [
+            self._tiles([each[first : first + MOST_TILES] for each in by_factor], header, depth)
+            for first in range(0, total, MOST_TILES)
+        ]
+        tiles = np.concatenate(parts) if parts else np.empty(0)
+        first = 0
+        for entry, record in waiting:
+            count = len(entry.lengths[0])
+            yield entry, self._picture(tiles[first : first + count], entry, record, header, depth)
+            first += count
+
+    def _tiles(self, by_factor: Sequence[Sequence[bytes]], header: Header, depth: int) -> np.ndarray:
+        view: Tensor | None = None
+        for coder, factor, own in zip(self.coders, header.factors, by_factor, strict=True):
+            if coder.factor.depth >= depth:
+                view = coder.decode(own, view, factor.lag)
+        return _given(view).numpy()
+
+    def _picture(self, tiles: np.ndarray, entry: Entry, record: bytes, header: Header, depth: int) -> Picture | None:
+        spec = self.model.specs[depth]
+        rows, columns = tile_counts(entry.height, entry.width, header.tile)
+        # A view has as many rows as the same share of its tiles, rounded up.
+        height = min(rows * spec.height, -(-entry.height * spec.height // header.height))
+        width = min(columns * spec.width, -(-entry.width * spec.width // header.width))
+        pixels = from_tiles(_shown(tiles, spec), height, width)
+        pixels = np.ascontiguousarray(pixels[:1] if entry.gray else pixels)
+        if depth == 0 and _pixel_checksum(pixels) != entry.pixels:
+            return None
+        profile, exif = record[: entry.profile], record[entry.profile : entry.profile + entry.exif]
+        # The metadata of a picture, such as its size, need not hold for its views.
+        return Picture(pixels, profile, exif) if depth == 0 else Picture(pixels)
+
+
+def write_archive(
+    path: Path,
+    archiver: Archiver,
+    header: Header,
+    names: Sequence[str],
+    read: Callable[[int], Picture],
+) -> list[Entry]:
+    """Compresses pictures into a file. `read` returns the picture with a number. Returns the index of the file."""
+    coded = [archiver.encode(read(number), name, header) for number, name in enumerate(names)]
+    entries = [entry for entry, _ in coded]
+    write_container(path, header, entries, [record for _, record in coded])
+    return entries
+
+
+def _shown(tiles: np.ndarray, spec: ImageSpec) -> np.ndarray:
+    """The values of images as uint8, 255 · x / (levels - 1), rounded to the nearest integer."""
+    if spec.levels == 256:
+        return tiles.astype(np.uint8)
+    return ((tiles * 510 + (spec.levels - 1)) // (2 * (spec.levels - 1))).astype(np.uint8)
+
+
+def _pixel_checksum(pixels: np.ndarray) -> int:
+    """The lower 16 bits of the CRC-32 of a picture's values, in the order of rows, columns and channels."""
+    return zlib.crc32(np.ascontiguousarray(pixels.transpose(1, 2, 0)).tobytes()) & 0xFFFF
+
+
+def _firsts(tiles: np.ndarray) -> range:
+    return range(0, len(tiles), MOST_TILES)
+
+
+def _given(view: Tensor | None) -> Tensor:
+    assert view is not None
+    return view

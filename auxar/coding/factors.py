@@ -1,0 +1,98 @@
+"""Entropy coding of the images of one factor, given their views: one stream of bytes for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.causal import CausalDecoder, CausalPrior
+from auxar.errors import UserError
+from auxar.interfaces import CausalNetwork, Factor, PriorFactor, Sampler, Walk
+from auxar.interfaces.integer_head import TOTAL, IntegerHead
+from auxar.model import Stage
+from auxar.numerics.range_coder import encode
+from auxar.sources import DecodeSource, coding_order
+
+
+@attrs.frozen(eq=False)
+class FactorCoder:
+    """Encodes and decodes the images of a factor in integers. `sampler` draws the pixels when they are decoded.
+
+    Raises `UserError` if the factor has no integer frequencies.
+    """
+
+    factor: Factor
+    sampler: Sampler
+    network: CausalNetwork = attrs.field(init=False)
+    """The network that predicts the pixels."""
+    head: IntegerHead = attrs.field(init=False)
+    """The head of the network."""
+
+    @network.default
+    def _network_of_factor(self) -> CausalNetwork:
+        if isinstance(self.factor, Stage):
+            part: object = self.factor.decoder
+        else:
+            part = self.factor.prior if isinstance(self.factor, PriorFactor) else None
+        if not isinstance(part, CausalPrior | CausalDecoder) or not isinstance(part.network.head, IntegerHead):
+            raise UserError(
+                f"factor {self.factor.name} has no integer frequencies, which files need; convert the run with "
+                "`auxar integers RUN`"
+            )
+        return part.network
+
+    @head.default
+    def _head_of_network(self) -> IntegerHead:
+        assert isinstance(self.network.head, IntegerHead)
+        return self.network.head
+
+    def lag(self) -> int:
+        """The number of columns by which each row is coded behind the row above. It is derived from the network."""
+        walk = self._walk(None if self.factor.view_spec is None else torch.zeros((1, *self.factor.view_spec.shape)))
+        return self.sampler.lag(self.network, 0 if walk is None else walk.reach)
+
+    @torch.no_grad()
+    def encode(self, image: Tensor, view: Tensor | None, lag: int) -> list[bytes]:
+        """Encodes images, integers (b, *factor.image.shape), given their views: a stream for each image."""
+        order = coding_order(self.factor.image, lag)
+        starts, frequencies = (
+            values.permute(0, 2, 3, 1).flatten(1, 2)[:, order].flatten(1).tolist()
+            for values in self._ranges(image.to(torch.int64), view)
+        )
+        # A frequency of TOTAL stands for the only possible value, for which nothing is coded.
+        return [
+            encode((start, frequency) for start, frequency in zip(*ranges, strict=True) if frequency != TOTAL)
+            for ranges in zip(starts, frequencies, strict=True)
+        ]
+
+    def decode(self, streams: Sequence[bytes], view: Tensor | None, lag: int) -> Tensor:
+        """Decodes an image from each stream, given its view: int64, (b, *factor.image.shape).
+
+        Raises `UserError` if the sampler cannot draw pixels in the order of the lag.
+        """
+        features = self._features(view)
+        source = DecodeSource(self.head, self.factor.image, streams, lag, self._walk(view))
+        return self.sampler.sample(self.network, features, source)
+
+    def _ranges(self, image: Tensor, view: Tensor | None) -> tuple[Tensor, Tensor]:
+        parameters = self.network(self.network.encode(image), self._features(view))
+        interval = None
+        if isinstance(self.factor, Stage) and self.factor.restricted:
+            assert view is not None
+            assert self.factor.view.support is not None
+            interval = self.factor.view.support.intervals(image, view)
+        return self.head.coding_ranges(parameters, image, interval)
+
+    @torch.no_grad()
+    def _features(self, view: Tensor | None) -> Tensor | None:
+        return self.factor.embedding(view) if isinstance(self.factor, Stage) else None
+
+    def _walk(self, view: Tensor | None) -> Walk | None:
+        if not isinstance(self.factor, Stage) or not self.factor.restricted:
+            return None
+        assert view is not None
+        assert self.factor.view.support is not None
+        return self.factor.view.support.walk(view.to(torch.int64))

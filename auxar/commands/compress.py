@@ -1,0 +1,121 @@
+"""The command `compress`: writes pictures without loss into a file of about as many bits as the model's likelihoods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+
+import attrs
+
+from auxar.arguments import as_path, as_paths, check_flag
+from auxar.coding.archive import Archiver, write_archive
+from auxar.coding.container import MOST_NAME, Entry
+from auxar.coding.pictures import read_picture
+from auxar.commands.opening import open_trained
+from auxar.distributed.joining import working_together
+from auxar.errors import UserError, shown
+from auxar.files import check_output, kind
+from auxar.generation.inputs import images_at
+from auxar.recipe.building import own_sampler
+from auxar.runs.converted import digests_of
+
+ARITHMETIC = "integer"
+"""The arithmetic of files. Its frequencies are the same on every machine."""
+
+
+@attrs.frozen
+class Compressed:
+    """The result of `auxar.compress`."""
+
+    path: Path
+    """The file."""
+    images: int
+    """Number of images."""
+    bytes: int
+    """Size of the file."""
+    sub_pixels: int
+    """Number of sub-pixels of all images."""
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Bits of the file for each sub-pixel of its images."""
+        return 8 * self.bytes / self.sub_pixels
+
+
+def compress(
+    run: str | PathLike[str],
+    paths: Iterable[str | PathLike[str]],
+    out: str | PathLike[str],
+    *,
+    replace: bool = False,
+    trust_plugins: bool = False,
+) -> Compressed:
+    """Compresses pictures without loss into the file `out`, with the model of a run in integers.
+
+    `run` is a run's folder, or the name of a model that comes trained, that was converted with `auxar.integers`.
+    `paths` are image files, or folders of image files. Pictures may have any size; the model sees tiles of its own
+    size. Gray and RGB pictures of 8 bits are kept, with their color profile and EXIF data. An existing file is replaced
+    only if `replace` is True.
+
+    Raises `UserError` if the run has no integers, if two pictures have the same name, if a part of a picture could not
+    be kept, such as transparency, or if the file exists.
+
+    Examples:
+        >>> import auxar
+        >>> drawn = auxar.sample("runs/quickstart", images=2, rule="map", seed=3)
+        >>> made = auxar.integers("runs/quickstart", images=8)
+        >>> packed = auxar.compress("runs/quickstart", [drawn / "images"], "drawn.auxar")
+        >>> packed.images, packed.sub_pixels
+        (2, 6144)
+        >>> auxar.inspect("drawn.auxar").entries[0].name
+        '000000.png'
+        >>> [path.name for path in auxar.decompress("drawn.auxar", "out", run="runs/quickstart").paths]
+        ['000000.png', '000001.png']
+    """
+    folder, path, files = as_path(run, "run"), as_path(out, "out"), as_paths(paths, "paths")
+    check_flag(replace, "replace")
+    with working_together() as processes:
+        if processes.count > 1:
+            raise UserError("auxar compress: run this command in one process")
+        check_new(path, replace)
+        found = [file for each in files for file in images_at(each)]
+        if not found:
+            raise UserError("auxar compress: expected at least one image file, or a folder of images")
+        _check_names(found)
+        opened = open_trained(folder, (), arithmetic=ARITHMETIC, trust_plugins=trust_plugins)
+        archiver = Archiver(opened.model, own_sampler(opened.model))
+        header = archiver.header(opened.folder.name, digests_of(opened.folder, ARITHMETIC))
+        names = [file.name for file in found]
+        entries = write_archive(path, archiver, header, names, lambda number: read_picture(found[number]))
+    return Compressed(path, len(entries), path.stat().st_size, sub_pixels(entries, header.channels))
+
+
+def sub_pixels(entries: Sequence[Entry], channels: int) -> int:
+    """The number of sub-pixels of images whose colors have `channels` channels."""
+    return sum(entry.height * entry.width * (1 if entry.gray else channels) for entry in entries)
+
+
+def check_new(path: Path, replace: bool) -> None:
+    """Raises `UserError` if a file exists that must not be replaced, or if the path is none for a file."""
+    if not replace and kind(path) is not None:
+        raise UserError(f"{path} exists; files are replaced only with --replace")
+    check_output(path)
+
+
+def _check_names(files: Sequence[Path]) -> None:
+    known: dict[str, Path] = {}
+    for file in files:
+        if file.name in known:
+            raise UserError(f"{known[file.name]} and {file} have the same name; a file keeps names without folders")
+        if len(file.name.encode("utf-8", "surrogateescape")) > MOST_NAME or not _is_text(file.name):
+            raise UserError(f"the name {shown(file.name)} is too long or not UTF-8; rename the file")
+        known[file.name] = file
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

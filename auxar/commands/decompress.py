@@ -1,0 +1,155 @@
+"""The commands `decompress` and `inspect`, which read files that `auxar compress` made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+
+import attrs
+
+from auxar.arguments import as_integer, as_path, check_flag, check_strings
+from auxar.coding.archive import Archiver
+from auxar.coding.container import Container, Entry, Header, read_container
+from auxar.coding.pictures import write_picture
+from auxar.commands.compress import ARITHMETIC, check_new
+from auxar.commands.opening import open_trained
+from auxar.distributed.joining import working_together
+from auxar.errors import UserError, did_you_mean, shown
+from auxar.files import FOLDER, entries, kind
+from auxar.plugins import load_plugins
+from auxar.recipe.building import own_sampler
+from auxar.runs.converted import digests_of
+from auxar.runs.models import find_run
+from auxar.runs.wrong_path import DEFAULT
+
+
+@attrs.frozen
+class Decompressed:
+    """The result of `auxar.decompress`."""
+
+    paths: tuple[Path, ...]
+    """The written pictures."""
+    damaged: tuple[str, ...]
+    """Names of the images that are damaged or missing, because the file was changed or cut."""
+
+
+def inspect(path: str | PathLike[str]) -> Container:
+    """Reads which images a file has, and with which model they are decoded, without decoding them.
+
+    Raises `UserError` if it is no file of `auxar.compress`, or if its header or its index is damaged.
+    """
+    return read_container(as_path(path, "path"))
+
+
+def decompress(
+    path: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    only: Sequence[str] = (),
+    depth: int = 0,
+    run: str | PathLike[str] | None = None,
+    replace: bool = False,
+    trust_plugins: bool = False,
+) -> Decompressed:
+    """Decodes the images of a file, and writes them as PNG into the folder `out`.
+
+    `only` names the images to decode; all are decoded if it is empty. With a `depth` above 0, the views at this depth
+    are decoded, which are smaller and take less time. The model is that of `run`, or it is found by the digests in the
+    file among the models that come trained, the runs in ./runs and the folders beside the file. Existing pictures are
+    replaced only if `replace` is True. Images that are damaged or missing are left out and named in the result.
+
+    Raises `UserError` if the file has no images of these names, if its header is damaged, if the model is not found or
+    another one, or if a picture exists.
+    """
+    file, folder = as_path(path, "path"), as_path(out, "out")
+    check_flag(replace, "replace")
+    check_strings(only, "only", "names of images")
+    deep = as_integer(depth, "depth")
+    with working_together() as processes:
+        if processes.count > 1:
+            raise UserError("auxar decompress: run this command in one process")
+        container = read_container(file)
+        if not 0 <= deep < len(container.header.factors):
+            raise UserError(f"--depth {deep}: expected 0 … {len(container.header.factors) - 1} for this file")
+        chosen = _chosen(container, only)
+        targets = {entry.name: folder / png_name(entry.name) for entry in chosen}
+        _check_targets(targets.values(), replace)
+        place = find_model(container, None if run is None else as_path(run, "run"))
+        opened = open_trained(place, (), arithmetic=ARITHMETIC, trust_plugins=trust_plugins)
+        _check_model(container.header, digests_of(opened.folder, ARITHMETIC), place, file)
+        archiver = Archiver(opened.model, own_sampler(opened.model))
+        if archiver.model.image != container.header.tile:
+            raise UserError(f"{file} is for images of {container.header.tile}, but {place} has {archiver.model.image}")
+        written, damaged = [], []
+        for entry, picture in archiver.decode(container, chosen, deep):
+            if picture is None:
+                damaged.append(entry.name)
+            else:
+                write_picture(targets[entry.name], picture)
+                written.append(targets[entry.name])
+    return Decompressed(tuple(written), tuple(damaged))
+
+
+def png_name(name: str) -> str:
+    """The name of the PNG file of an image.
+
+    Examples:
+        >>> png_name("a.png"), png_name("a.jpg")
+        ('a.png', 'a.jpg.png')
+    """
+    return name if name.lower().endswith(".png") else f"{name}.png"
+
+
+def find_model(container: Container, run: Path | None) -> Path:
+    """The run, or the name of a model that comes trained, with which a file is decoded.
+
+    Raises `UserError` if none of the known ones has the digests in the file.
+    """
+    if run is not None:
+        return run
+    header = container.header
+    for place in _places(container):
+        try:
+            found = digests_of(find_run(place), ARITHMETIC)
+        except UserError:
+            continue
+        if all(found.get(factor.name) == factor.digest for factor in header.factors):
+            return place
+    raise UserError(
+        f"{container.path} was made with the model {shown(header.model)}, which is not among the models that come "
+        "trained, the runs in ./runs and the folders beside the file; name its run with --run"
+    )
+
+
+def _places(container: Container) -> Iterator[Path]:
+    yield from map(Path, load_plugins().names("model"))
+    for folder in (DEFAULT, container.path.parent):
+        if kind(folder, follow_links=True) == FOLDER:
+            yield from (path for path in entries(folder) if kind(path / "recipe.toml") is not None)
+
+
+def _check_model(header: Header, digests: dict[str, str], place: Path, file: Path) -> None:
+    for factor in header.factors:
+        if digests.get(factor.name) != factor.digest:
+            raise UserError(
+                f"{file} was made with another model than {place}: the digest of {factor.name} in integers is "
+                f"{factor.digest[:16]}… in the file and {digests.get(factor.name, 'missing')[:16]}… here"
+            )
+
+
+def _chosen(container: Container, only: Sequence[str]) -> tuple[Entry, ...]:
+    names = [entry.name for entry in container.entries]
+    for name in only:
+        if name not in names:
+            raise UserError(f"--only: {container.path} has no image {shown(name)}{did_you_mean(name, names)}")
+    return tuple(entry for entry in container.entries if not only or entry.name in only)
+
+
+def _check_targets(targets: Iterable[Path], replace: bool) -> None:
+    seen: set[str] = set()
+    for target in targets:
+        if target.name.casefold() in seen:
+            raise UserError(f"two images would be written to {target}; decode them one at a time with --only")
+        seen.add(target.name.casefold())
+        check_new(target, replace)
