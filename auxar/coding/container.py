@@ -62,6 +62,12 @@ class Header:
     factors: tuple[CodedFactor, ...] = attrs.field(validator=[min_len(1), max_len(65)])
     """The factors, the coarsest first."""
 
+    def __attrs_post_init__(self) -> None:
+        try:
+            assert self.tile
+        except UserError as error:
+            raise ValueError(str(error)) from None
+
     @property
     def tile(self) -> ImageSpec:
         """Shape and range of the model's images."""
@@ -180,9 +186,7 @@ def _header(path: Path, text: bytes) -> Header:
         if isinstance(values, dict) and values.get("format") != FORMAT:
             found = shown(values.get("format"))
             raise UserError(f"{path} has format {found}; this version of auxar reads format {FORMAT}")
-        header = StrictConverter(unknown_keys="refused", finite=True).structure(values, Header)
-        header.tile.dims  # noqa: B018 (raises `UserError` if the shape is not valid)
-        return header
+        return StrictConverter(unknown_keys="refused", finite=True).structure(values, Header)
     except Misfit as error:
         problem = error.problems[0]
     except ValueError as error:

@@ -14,7 +14,7 @@ from auxar.files import replacing
 
 FORMATS = ("PNG", "WEBP", "JPEG", "BMP", "GIF")
 """Formats of image files, as Pillow names them, of which all pictures with more than 8 bits are known."""
-MOST_METADATA = 2**20
+MOST_METADATA = 2**18
 """Maximum number of bytes of a color profile, and of EXIF data."""
 
 

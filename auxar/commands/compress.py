@@ -85,7 +85,8 @@ def compress(
         _check_names(found)
         opened = open_trained(folder, (), arithmetic=ARITHMETIC, trust_plugins=trust_plugins)
         archiver = Archiver(opened.model, own_sampler(opened.model))
-        header = archiver.header(opened.folder.name, digests_of(opened.folder, ARITHMETIC))
+        # A file may be given to others, so it has the name of the run's folder without the folders above it.
+        header = archiver.header(Path(opened.folder.name).name, digests_of(opened.folder, ARITHMETIC))
         names = [file.name for file in found]
         entries = write_archive(path, archiver, header, names, lambda number: read_picture(found[number]))
     return Compressed(path, len(entries), path.stat().st_size, sub_pixels(entries, header.channels))

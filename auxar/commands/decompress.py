@@ -76,8 +76,8 @@ def decompress(
         targets = {entry.name: folder / png_name(entry.name) for entry in chosen}
         _check_targets(targets.values(), replace)
         place = find_model(container, None if run is None else as_path(run, "run"))
+        _check_model(container.header, digests_of(find_run(place), ARITHMETIC), place, file)
         opened = open_trained(place, (), arithmetic=ARITHMETIC, trust_plugins=trust_plugins)
-        _check_model(container.header, digests_of(opened.folder, ARITHMETIC), place, file)
         archiver = Archiver(opened.model, own_sampler(opened.model))
         if archiver.model.image != container.header.tile:
             raise UserError(f"{file} is for images of {container.header.tile}, but {place} has {archiver.model.image}")
@@ -130,6 +130,9 @@ def _places(container: Container) -> Iterator[Path]:
 
 
 def _check_model(header: Header, digests: dict[str, str], place: Path, file: Path) -> None:
+    """Raises `UserError` if the run has other digests. If it has none, opening its model raises an error that says so."""
+    if not digests:
+        return
     for factor in header.factors:
         if digests.get(factor.name) != factor.digest:
             raise UserError(

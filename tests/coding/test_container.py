@@ -1,0 +1,178 @@
+"""Tests of the format of files: every field is read as it was written, and damage is found."""
+
+from __future__ import annotations
+
+import json
+import random
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auxar.coding.container import (
+    MAGIC,
+    MOST_HEADER,
+    MOST_INDEX,
+    CodedFactor,
+    Entry,
+    Header,
+    read_container,
+    streams,
+    write_container,
+)
+from auxar.errors import UserError
+from auxar.files import DamagedFile
+
+HEADER = Header(1, "model", 3, 4, 4, 256, (CodedFactor("prior", "ab", 2), CodedFactor("stage0", "cd", 4)))
+
+
+NAMES = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1, max_size=9)
+
+
+@st.composite
+def coded_images(draw):
+    """Entries and records of images, with streams of random lengths."""
+    names = draw(st.lists(NAMES, unique=True, max_size=4))
+    found = []
+    for name in names:
+        height, width = draw(st.sampled_from([(4, 4), (1, 1), (9, 5), (4, 13)]))
+        tiles = -(-height // 4) * -(-width // 4)
+        profile, exif = draw(st.integers(0, 3)), draw(st.integers(0, 200))
+        lengths = tuple(tuple(draw(st.lists(st.integers(0, 300), min_size=tiles, max_size=tiles))) for _ in range(2))
+        record = random.Random(0).randbytes(profile + exif + sum(map(sum, lengths)))
+        pixels = draw(st.integers(0, 2**16 - 1))
+        entry = Entry(name, draw(st.booleans()), height, width, profile, exif, lengths, zlib.crc32(record), pixels)
+        found.append((entry, record))
+    return [each for each in found if each[0].name not in (".", "..")]
+
+
+@given(images=coded_images())
+def test_a_file_is_read_as_it_was_written(images, tmp_path_factory):
+    path = tmp_path_factory.mktemp("container") / "a.auxar"
+    write_container(path, HEADER, [entry for entry, _ in images], [record for _, record in images])
+    found = read_container(path)
+    assert found.header == HEADER
+    assert found.entries == tuple(entry for entry, _ in images)
+    assert list(found.records(found.entries)) == images
+    assert list(found.records(found.entries[1:2])) == images[1:2]
+
+
+def written(path, sizes=(5, 0, 7)):
+    """Writes a file of three images of one tile each. Returns their entries and records."""
+    entries, records = [], []
+    for number, size in enumerate(sizes):
+        record = random.Random(number).randbytes(size)
+        lengths = ((size // 2,), (size - size // 2,))
+        entries.append(Entry(f"{number}.png", False, 4, 4, 0, 0, lengths, zlib.crc32(record), number))
+        records.append(record)
+    write_container(path, HEADER, entries, records)
+    return entries, records
+
+
+def test_the_streams_of_a_record_are_those_of_its_lengths():
+    entry = Entry("a", False, 4, 8, 1, 2, ((1, 0), (2, 3)), 0, 0)
+    assert streams(entry, b"pe!abbccc") == [[b"a", b""], [b"bb", b"ccc"]]
+
+
+def test_the_index_takes_few_bytes_for_an_image(tmp_path):
+    """Apart from the name, an image of a model with three factors takes 14 bytes: see docs/files.md."""
+    header = Header(1, "model", 3, 4, 4, 256, (*HEADER.factors, CodedFactor("more", "ef", 1)))
+    sizes = []
+    for count in (1, 101):
+        entries = [Entry(f"{k:03d}", False, 4, 4, 0, 0, ((300,), (300,), (300,)), 0, 0) for k in range(count)]
+        write_container(tmp_path / "a", header, entries, [])
+        sizes.append((tmp_path / "a").stat().st_size)
+    assert sizes[1] - sizes[0] == 100 * (14 + 3)
+
+
+def test_a_changed_or_cut_record_is_named_and_the_others_are_read(tmp_path):
+    path = tmp_path / "a.auxar"
+    _, records = written(path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    found = read_container(path)
+    assert [record for _, record in found.records(found.entries)] == [records[0], records[1], None]
+    path.write_bytes(content[:-9])
+    found = read_container(path)
+    assert [record for _, record in found.records(found.entries)] == [None, records[1], None]
+
+
+def replaced_part(path, number, change):
+    """Changes the header (0) or the index (1) of a file, with the right length and checksum."""
+    content, position = path.read_bytes(), len(MAGIC)
+    for _ in range(number):
+        position += 8 + int.from_bytes(content[position : position + 4], "little")
+    size = int.from_bytes(content[position : position + 4], "little")
+    part = change(content[position + 4 : position + 4 + size])
+    middle = len(part).to_bytes(4, "little") + part + zlib.crc32(part).to_bytes(4, "little")
+    path.write_bytes(content[:position] + middle + content[position + 8 + size :])
+
+
+def changed_header(**values):
+    return lambda text: json.dumps({**json.loads(text), **values}).encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (changed_header(format=2), "has format 2; this version of auxar reads format 1"),
+        (changed_header(levels=1), "levels"),
+        (changed_header(height=10**9), "height"),
+        (changed_header(factors=[]), "factors"),
+        (changed_header(other=1), "unknown key 'other'"),
+        (lambda text: b"[]", "header is not valid"),
+        (lambda text: b"\xff", "header is not valid"),
+        (lambda text: b"[" * 60_000, "header is not valid"),
+        (lambda text: text + bytes(MOST_HEADER), f"expected at most {MOST_HEADER:,}"),
+    ],
+)
+def test_a_wrong_header_is_refused(tmp_path, change, message):
+    written(tmp_path / "a.auxar")
+    replaced_part(tmp_path / "a.auxar", 0, change)
+    with pytest.raises(UserError, match=message) as caught:
+        read_container(tmp_path / "a.auxar")
+    assert "a.auxar" in str(caught.value)
+
+
+ONE = b"\x01"
+NAME = b"\x01a"
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (b"", "ends too early"),
+        (b"\xff" * 9, "larger than"),
+        (ONE, "ends too early"),
+        (ONE + b"\x01/" + bytes(20), "not the name of an image"),
+        (ONE + b"\x02.." + bytes(20), "not the name of an image"),
+        (ONE + b"\x00" + bytes(20), "not the name of an image"),
+        (ONE + b"\x01\xff" + bytes(20), "utf-8"),
+        (ONE + b"\xe9\x07" + bytes(2000), "larger than 1,000"),
+        (ONE + NAME + b"\x08" + bytes(20), "unknown flags"),
+        (ONE + NAME + b"\x02\x00\x04" + bytes(20), "0×4 pixels"),
+        (ONE + NAME + b"\x02" + b"\xff\xff\x03\xff\xff\x03\x00", "ends too early|pixels"),
+        (ONE + NAME + bytes(1 + 2 + 6) + b"x", "more bytes than its images"),
+        (b"\x02" + (NAME + bytes(1 + 2 + 6)) * 2, "or not the only one"),
+        (bytes(MOST_INDEX + 1), "expected at most"),
+    ],
+)
+def test_a_wrong_index_is_refused(tmp_path, index, message):
+    written(tmp_path / "a.auxar")
+    replaced_part(tmp_path / "a.auxar", 1, lambda _: index)
+    with pytest.raises(DamagedFile, match=message):
+        read_container(tmp_path / "a.auxar")
+
+
+def test_other_files_are_refused(tmp_path):
+    for content in (b"", b"\x89PNG\r\n\x1a\n", MAGIC[:5]):
+        (tmp_path / "a").write_bytes(content)
+        with pytest.raises(UserError, match="was not made by `auxar compress`"):
+            read_container(tmp_path / "a")
+    (tmp_path / "a").write_bytes(MAGIC)
+    with pytest.raises(DamagedFile, match="the checksum of its header is wrong"):
+        read_container(tmp_path / "a")
+    with pytest.raises(UserError, match="is missing"):
+        read_container(tmp_path / "b")

@@ -1,0 +1,190 @@
+"""Tests of the commands `compress`, `decompress` and `inspect`: real runs, real pictures, damaged files."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+
+import numpy as np
+import pytest
+from helpers.golden_models import golden_images
+from helpers.plain_decoder import decoded_images
+from PIL import Image
+
+import auxar
+from auxar.cli import main
+from auxar.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def packed(run, images, tmp_path_factory):
+    """A file of all images, made with the model of `run`."""
+    path = tmp_path_factory.mktemp("packed") / "a.auxar"
+    auxar.compress(run, [images], path)
+    return path
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return picture.mode, np.asarray(picture)
+
+
+def same(one, other):
+    return pixels(one)[0] == pixels(other)[0] and np.array_equal(pixels(one)[1], pixels(other)[1])
+
+
+def test_images_are_decoded_without_loss(run, images, packed, tmp_path):
+    found = auxar.decompress(packed, tmp_path / "out", run=run)
+    assert not found.damaged
+    assert [path.name for path in found.paths] == sorted(path.name for path in images.iterdir())
+    assert all(same(path, images / path.name) for path in found.paths)
+
+
+def test_a_decoder_in_plain_python_reads_the_same_images(run, packed):
+    """The decoder follows docs/files.md and shares nothing with auxar but the predictions of the networks."""
+    found = decoded_images(packed.read_bytes(), auxar.load(run, arithmetic="integer"), most=1)
+    for name, image in found.items():
+        assert np.array_equal(image, golden_images()[int(name.removesuffix(".png"))].numpy())
+
+
+def test_the_file_has_the_bits_of_the_likelihoods(run, images, packed):
+    model = auxar.load(run, arithmetic="integer")
+    bits = float(model.bits_per_dim([images]).sum()) * model.image.dims
+    streams = sum(entry.size for entry in auxar.inspect(packed).entries)
+    count = len(golden_images())
+    assert bits <= 8 * streams + 16 * count
+    assert 8 * streams <= bits * 1.001 + 8 * 4 * 2 * count
+
+
+def test_sizes_colors_and_metadata_are_kept(run, tmp_path):
+    numbers = np.random.default_rng(0)
+    gray = numbers.integers(0, 256, (5, 21), dtype=np.uint8)
+    color = numbers.integers(0, 256, (17, 8, 3), dtype=np.uint8)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(gray).save(tmp_path / "in" / "gray.png", icc_profile=b"profile")
+    Image.fromarray(color).save(tmp_path / "in" / "color.bmp")
+    made = auxar.compress(run, [tmp_path / "in"], tmp_path / "a.auxar")
+    assert (made.images, made.sub_pixels) == (2, 5 * 21 + 17 * 8 * 3)
+    found = auxar.decompress(tmp_path / "a.auxar", tmp_path / "out", run=run)
+    assert [path.name for path in found.paths] == ["color.bmp.png", "gray.png"]
+    assert same(tmp_path / "out" / "color.bmp.png", tmp_path / "in" / "color.bmp")
+    assert same(tmp_path / "out" / "gray.png", tmp_path / "in" / "gray.png")
+    with Image.open(tmp_path / "out" / "gray.png") as picture:
+        assert picture.info["icc_profile"] == b"profile"
+
+
+def test_views_are_decoded_from_a_part_of_the_file(run, images, packed, tmp_path):
+    found = auxar.decompress(packed, tmp_path, depth=1, run=run, only=["3.png"])
+    model = auxar.load(run)
+    view = model.chain.views(golden_images()[3:4])[1]
+    expected = auxar.Images(view, model.chain.specs[1]).to_pil()[0]
+    assert np.array_equal(pixels(found.paths[0])[1], np.asarray(expected))
+
+
+def test_single_images_are_decoded(run, images, packed, tmp_path, capsys):
+    assert main(["decompress", str(packed), "-o", str(tmp_path), "--only", "5.png", "0.png", "--run", str(run)]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "0.png"), str(tmp_path / "5.png")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.png", "5.png"]
+    assert main(["decompress", str(packed), "-o", str(tmp_path), "--only", "77.png", "--run", str(run)]) == 2
+    assert "has no image '77.png'; did you mean" in capsys.readouterr().err
+
+
+def test_the_model_is_found_by_its_digests(run, packed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(packed, tmp_path / "a.auxar")
+    assert main(["decompress", "a.auxar", "-o", "out", "--only", "0.png"]) == 2
+    assert f"was made with the model '{run.name}', which is not among the models that come" in capsys.readouterr().err
+    shutil.copytree(run, tmp_path / "runs" / "of another name")
+    assert main(["decompress", "a.auxar", "-o", "out", "--only", "0.png"]) == 0
+    assert main(["decompress", "a.auxar", "-o", "other", "--only", "0.png", "--run", "emoji32"]) == 2
+    assert "a.auxar was made with another model than emoji32" in capsys.readouterr().err
+
+
+def test_existing_files_are_kept(run, images, packed, tmp_path, capsys):
+    (tmp_path / "a.auxar").write_text("mine")
+    arguments = ["compress", str(run), str(images / "0.png"), "-o", str(tmp_path / "a.auxar")]
+    assert main(arguments) == 2
+    assert (tmp_path / "a.auxar").read_text() == "mine"
+    assert main([*arguments, "--replace"]) == 0
+    (tmp_path / "0.png").write_text("mine")
+    (tmp_path / "b").symlink_to(tmp_path / "0.png")
+    arguments = ["decompress", str(packed), "-o", str(tmp_path), "--run", str(run)]
+    assert main(arguments) == 2
+    assert (tmp_path / "0.png").read_text() == "mine"
+    assert not (tmp_path / "1.png").exists(), "nothing is written if a picture exists"
+    assert main([*arguments, "--replace", "--only", "0.png"]) == 0
+    assert same(tmp_path / "0.png", images / "0.png")
+    assert main(["compress", str(run), str(images), "-o", str(tmp_path / "b"), "--replace"]) == 2
+    capsys.readouterr()
+
+
+def test_damaged_images_are_named_and_the_others_decoded(run, images, packed, tmp_path, capsys):
+    content = bytearray(packed.read_bytes())
+    sizes = [entry.size for entry in auxar.inspect(packed).entries]
+    content[len(content) - sum(sizes) + sizes[0] + 3] ^= 16
+    (tmp_path / "a.auxar").write_bytes(content[:-5])
+    arguments = ["decompress", str(tmp_path / "a.auxar"), "-o", str(tmp_path / "out"), "--run", str(run), "--json"]
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    names = [entry.name for entry in auxar.inspect(packed).entries]
+    assert json.loads(told.out)["damaged"] == [names[1], names[-1]]
+    assert f"these images are damaged or missing: {names[1]}, {names[-1]}" in told.err
+    written = sorted((tmp_path / "out").iterdir())
+    assert len(written) == len(names) - 2
+    assert all(same(path, images / path.name) for path in written)
+
+
+def test_damage_never_gives_wrong_pixels(run, images, packed, tmp_path):
+    """If bytes anywhere are changed, images are decoded as they were, or named, or the file is refused."""
+    content, numbers = packed.read_bytes(), random.Random(0)
+    for trial in range(12):
+        changed = bytearray(content)
+        for _ in range(numbers.randint(1, 3)):
+            place = numbers.randrange(len(changed))
+            if numbers.random() < 0.2:
+                del changed[place : place + numbers.randint(1, 50)]
+            else:
+                changed[place] = numbers.randrange(256)
+        (tmp_path / "a.auxar").write_bytes(changed)
+        try:
+            found = auxar.decompress(tmp_path / "a.auxar", tmp_path / str(trial), run=run, depth=trial % 2)
+        except UserError:
+            continue
+        assert changed == content or found.damaged
+        if trial % 2 == 0:
+            assert all(same(path, images / path.name) for path in found.paths)
+
+
+def test_a_file_is_described(run, packed, capsys):
+    assert main(["inspect", str(packed)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"model {run.name}, images of 8×8×3 with 256 levels"
+    assert main(["inspect", str(packed), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [factor["factor"] for factor in record["factors"]] == ["prior", "stage0"]
+    assert record["images"][0]["shape"] == [3, 8, 8]
+
+
+def test_wrong_arguments_are_named(run, images, packed, tmp_path, capsys):
+    out = ["-o", str(tmp_path / "new.auxar")]
+    (tmp_path / "more").mkdir()
+    shutil.copy(images / "0.png", tmp_path / "more")
+    for arguments, message in (
+        (["compress", str(run), str(images), str(tmp_path / "more"), *out], "have the same name"),
+        (["compress", str(run), str(tmp_path / "none"), *out], "there is no file or folder"),
+        (["decompress", str(packed), "-o", str(tmp_path), "--depth", "2"], "--depth 2: expected 0 … 1"),
+        (["decompress", str(images / "0.png"), "-o", str(tmp_path)], "was not made by `auxar compress`"),
+        (["inspect", str(images)], "not a regular file"),
+    ):
+        assert main(arguments) == 2, arguments
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "new.auxar").exists()
+
+
+def test_a_run_without_integers_is_refused(run, images, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "run")
+    for file in copy.rglob("integer.safetensors"):
+        file.unlink()
+    assert main(["compress", str(copy), str(images), "-o", str(tmp_path / "a.auxar")]) == 2
+    assert "convert it with `auxar integers" in capsys.readouterr().err

@@ -1,0 +1,114 @@
+"""Tests of the pictures that files keep, and of those that are refused because a part would be lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from auxar.coding.pictures import read_picture, write_picture
+from auxar.coding.tiles import from_tiles, to_tiles
+from auxar.errors import UserError
+from auxar.interfaces import ImageSpec
+
+
+def colors(height=3, width=5, channels=3):
+    return np.arange(height * width * channels, dtype=np.uint8).reshape(height, width, channels)
+
+
+def profile() -> bytes:
+    from PIL import ImageCms
+
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def exif() -> bytes:
+    made = Image.Exif()
+    made[0x010E] = "a picture"
+    made[0x0112] = 6  # turned by 90 degrees
+    return made.tobytes()
+
+
+@pytest.mark.parametrize("gray", [False, True])
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.bmp"])
+def test_pixels_and_metadata_are_kept(tmp_path, gray, name):
+    values = colors()[..., 0] if gray else colors()
+    metadata: dict[str, Any] = {} if name == "a.bmp" else {"icc_profile": profile(), "exif": exif()}
+    options: dict[str, Any] = {"lossless": True} if name == "a.webp" else {}
+    Image.fromarray(values).save(tmp_path / name, **metadata, **options)
+    if gray and name == "a.webp":
+        return  # WebP stores gray pictures as RGB.
+    picture = read_picture(tmp_path / name)
+    write_picture(tmp_path / "out.png", picture)
+    with Image.open(tmp_path / "out.png") as written:
+        assert written.mode == ("L" if gray else "RGB")
+        assert np.array_equal(np.asarray(written), values), "pixels are as they are stored, not turned"
+        assert written.info.get("icc_profile") == metadata.get("icc_profile")
+        assert written.getexif() == (Image.open(tmp_path / name).getexif())
+
+
+def test_colors_of_a_palette_become_rgb(tmp_path):
+    Image.fromarray(colors()).quantize(7).save(tmp_path / "a.png")
+    found = read_picture(tmp_path / "a.png").pixels
+    assert np.array_equal(found.transpose(1, 2, 0), np.asarray(Image.open(tmp_path / "a.png").convert("RGB")))
+
+
+def save_animation(path):
+    frames = [Image.fromarray(colors() + k) for k in range(2)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+def save_deep(path):
+    """Writes an RGB picture with 16 bits, which Pillow cannot write."""
+    import struct
+    import zlib
+
+    rows = b"".join(b"\0" + bytes(12) for _ in range(2))
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+
+
+@pytest.mark.parametrize(
+    ("save", "name", "message"),
+    [
+        (lambda path: Image.fromarray(colors(channels=4)).save(path), "a.png", "transparency"),
+        (lambda path: Image.fromarray(colors(channels=2), "LA").save(path), "a.png", "transparency"),
+        (lambda path: Image.fromarray(colors()[..., 0]).save(path, transparency=3), "a.png", "transparency"),
+        (lambda path: Image.fromarray(colors().astype(np.uint16)[..., 0]).save(path), "a.png", "16 bits"),
+        (save_deep, "a.png", "it has 16 bits for each value, and only 8 are kept"),
+        (lambda path: Image.fromarray(colors()[..., 0] > 9).save(path), "a.png", "its mode is 1"),
+        (lambda path: Image.fromarray(colors(channels=4), "CMYK").save(path), "a.jpg", "its mode is CMYK"),
+        (lambda path: Image.fromarray(colors()).save(path), "a.tif", "its format is TIFF; convert it to PNG first"),
+        (save_animation, "a.gif", "it has 2 frames"),
+        (lambda path: path.write_bytes(b"no picture"), "a.png", "the format is unknown"),
+        (lambda path: None, "a.png", "cannot be read: No such file"),
+        (
+            lambda path: Image.fromarray(colors()).save(path, icc_profile=bytes(2**18 + 1)),
+            "a.png",
+            "its color profile has 262,145 bytes, and at most 262,144 are kept",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_pictures_of_which_a_part_would_be_lost_are_refused(tmp_path, save, name, message):
+    save(tmp_path / name)
+    with pytest.raises(UserError, match=message) as caught:
+        read_picture(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+@given(height=st.integers(1, 9), width=st.integers(1, 9), tile=st.tuples(st.integers(1, 4), st.integers(1, 4)))
+def test_tiles_join_to_the_picture(height, width, tile):
+    pixels = np.arange(2 * height * width).reshape(2, height, width)
+    tiles = to_tiles(pixels, ImageSpec(2, height=tile[0], width=tile[1]))
+    assert tiles.shape == (-(-height // tile[0]) * -(-width // tile[1]), 2, *tile)
+    assert np.array_equal(from_tiles(tiles, height, width), pixels)
