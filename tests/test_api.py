@@ -66,6 +66,7 @@ OTHERS = (
     "Chain",
     "Comparison",
     "Decoder",
+    "DecodeSource",
     "DrawSource",
     "DrawnPixels",
     "Embedding",

@@ -38,6 +38,15 @@ def inspect(path: str | PathLike[str]) -> Container:
     """Reads which images a file has, and with which model they are decoded, without decoding them.
 
     Raises `UserError` if it is no file of `auxar.compress`, or if its header or its index is damaged.
+
+    Examples:
+        >>> import auxar
+        >>> made = auxar.integers("runs/quickstart", images=8)
+        >>> drawn = auxar.sample("runs/quickstart", images=1, rule="map", seed=4)
+        >>> made = auxar.compress("runs/quickstart", [drawn / "images"], "one.auxar")
+        >>> found = auxar.inspect("one.auxar")
+        >>> found.header.model, [(entry.name, entry.height, entry.width) for entry in found.entries]
+        ('quickstart', [('000000.png', 32, 32)])
     """
     return read_container(as_path(path, "path"))
 
@@ -61,6 +70,15 @@ def decompress(
 
     Raises `UserError` if the file has no images of these names, if its header is damaged, if the model is not found or
     another one, or if a picture exists.
+
+    Examples:
+        >>> import auxar
+        >>> made = auxar.integers("runs/quickstart", images=8)
+        >>> drawn = auxar.sample("runs/quickstart", images=2, rule="map", seed=5)
+        >>> made = auxar.compress("runs/quickstart", [drawn / "images"], "two.auxar")
+        >>> found = auxar.decompress("two.auxar", "small", depth=2, only=["000001.png"], run="runs/quickstart")
+        >>> [path.as_posix() for path in found.paths], found.damaged
+        (['small/000001.png'], ())
     """
     file, folder = as_path(path, "path"), as_path(out, "out")
     check_flag(replace, "replace")
@@ -130,7 +148,7 @@ def _places(container: Container) -> Iterator[Path]:
 
 
 def _check_model(header: Header, digests: dict[str, str], place: Path, file: Path) -> None:
-    """Raises `UserError` if the run has other digests. If it has none, opening its model raises an error that says so."""
+    """Raises `UserError` if the run has other digests. If it has none, opening its model raises an error."""
     if not digests:
         return
     for factor in header.factors:

@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "plugins" / "auxar_integers"
+FILES = Path(__file__).parents[1] / "coding" / "test_factors.py"
 LEVELS = {
     "-march=x86-64-v2": "sse4_2",
     "-march=x86-64-v3": "avx2",
@@ -71,7 +72,7 @@ def _run(options: argparse.Namespace, compiler: str, flags: str) -> tuple[str, b
 
     Returns the numbers of tests from the last line of pytest, and whether all of them passed with this library.
     """
-    tests = [FOLDER / "test_golden.py", *([FOLDER / "test_same_integers.py"] if options.random else [])]
+    tests = [FOLDER / "test_golden.py", FILES, *([FOLDER / "test_same_integers.py"] if options.random else [])]
     chosen = [] if options.all else ["-k", NATIVE]
     command = [*shlex.split(options.python), "-m", "pytest", "-q", "-m", "slow or not slow", *chosen, *map(str, tests)]
     with tempfile.TemporaryDirectory(prefix="auxar-") as cache:
