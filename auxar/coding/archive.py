@@ -57,6 +57,20 @@ class Archiver:
         )
         return Header(FORMAT, name, image.channels, image.height, image.width, image.levels, factors)
 
+    def check(self, container: Container) -> None:
+        """Raises `UserError` unless the header of a file names the images and the factors of this model."""
+        header, path, image = container.header, container.path, self.model.image
+        if header.tile != image:
+            raise UserError(f"{path} is for images of {header.tile}, but the model has images of {image}")
+        names = [coder.factor.name for coder in self.coders]
+        if [factor.name for factor in header.factors] != names:
+            raise UserError(f"{path} was made with another model: expected the factors {', '.join(names)}")
+        for coder, factor in zip(self.coders, header.factors, strict=True):
+            # With a larger lag, pixels would be coded in raster order, too, but decoding would take more steps.
+            if factor.lag > coder.factor.image.width:
+                most = coder.factor.image.width
+                raise UserError(f"{path} is damaged: the lag of {factor.name} is {factor.lag}, expected at most {most}")
+
     def encode(self, picture: Picture, name: str, header: Header) -> tuple[Entry, bytes]:
         """Encodes a picture as a record, and returns its entry in the index.
 

@@ -97,8 +97,7 @@ def decompress(
         _check_model(container.header, digests_of(find_run(place), ARITHMETIC), place, file)
         opened = open_trained(place, (), arithmetic=ARITHMETIC, trust_plugins=trust_plugins)
         archiver = Archiver(opened.model, own_sampler(opened.model))
-        if archiver.model.image != container.header.tile:
-            raise UserError(f"{file} is for images of {container.header.tile}, but {place} has {archiver.model.image}")
+        archiver.check(container)
         written, damaged = [], []
         for entry, picture in archiver.decode(container, chosen, deep):
             if picture is None:

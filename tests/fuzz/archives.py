@@ -1,0 +1,193 @@
+"""Decodes files of `auxar compress` that were damaged at random. No image may be wrong without a word.
+
+    python tests/fuzz/archives.py --count 100000 --seed 0 --processes 2
+    python tests/fuzz/archives.py --seed 0 --only 4711
+
+Each case changes, removes or inserts bytes of a small file, or fields of its header or index with the right checksums.
+A case fails if it raises another exception than `UserError`, if an image differs from the original although nothing
+says that it is damaged, if it takes more than `--seconds`, or if the process needs more than `--memory`. With changed
+fields, other images than the original ones may be decoded, because no checksum shows such a change. Each failure is
+printed with its number; `--only NUMBER` repeats it. The exit status is 1 if any case failed.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Iterable
+from functools import partial
+from multiprocessing.util import Finalize
+from pathlib import Path
+from random import Random
+
+import attrs
+import numpy as np
+import watching
+from watching import Limits, Outcome
+
+from auxar.coding.archive import Archiver, write_archive
+from auxar.coding.container import MAGIC, read_container
+from auxar.coding.pictures import Picture
+from auxar.commands.opening import open_trained
+from auxar.errors import UserError
+from auxar.recipe.building import own_sampler
+from auxar.runs.converted import digests_of
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from helpers.golden_models import MODELS, make_golden_run
+
+SIZES = ((8, 8, 3), (8, 8, 1), (11, 5, 3), (8, 8, 3))
+"""Height, width and channels of the images."""
+
+
+@attrs.frozen(eq=False)
+class Original:
+    """A model, its file, and the images in the file."""
+
+    folder: Path
+    archiver: Archiver
+    content: bytes
+    pixels: dict[str, np.ndarray]
+
+
+@functools.cache
+def originals() -> list[Original]:
+    """Makes the models and their files, once in each process."""
+    holder = tempfile.TemporaryDirectory()
+    Finalize(None, holder.cleanup, exitpriority=1)
+    return [_original(Path(holder.name) / name, name) for name in MODELS]
+
+
+def _original(folder: Path, name: str) -> Original:
+    make_golden_run(folder, name)
+    opened = open_trained(folder, (), arithmetic="integer", trust_plugins=False)
+    archiver = Archiver(opened.model, own_sampler(opened.model))
+    header = archiver.header(name, digests_of(opened.folder, "integer"))
+    numbers = np.random.default_rng(0)
+    pixels = {}
+    for number, (height, width, channels) in enumerate(SIZES):
+        ramp = np.arange(height * width).reshape(1, height, width) * numbers.uniform(0, 3, (channels, 1, 1))
+        pixels[f"{number}.png"] = (ramp + numbers.integers(0, 9, ramp.shape)).clip(0, 255).astype(np.uint8)
+    path, names = folder / "a.auxar", list(pixels)
+    metadata = [(b"profile", b""), (b"", b""), (b"", b"exif"), (b"", b"")]
+    write_archive(path, archiver, header, names, lambda number: Picture(pixels[names[number]], *metadata[number]))
+    return Original(folder, archiver, path.read_bytes(), pixels)
+
+
+def damaged(content: bytes, random: Random) -> tuple[bytes, bool]:
+    """Returns the damaged content of a file, and whether its header or index was changed with a right checksum."""
+    changed, forged = bytearray(content), random.random() < 0.4
+    if forged:
+        changed = bytearray(_forged(content, random))
+    for _ in range(0 if forged and random.random() < 0.8 else random.randint(1, 4)):
+        place = random.randrange(len(changed) + 1)
+        kind = random.random()
+        if kind < 0.2:
+            del changed[place : place + random.choice([1, 2, 50, 10**6])]
+        elif kind < 0.3:
+            changed[place:place] = random.randbytes(random.choice([1, 2, 50]))
+        elif place < len(changed):
+            changed[place] = random.choice([changed[place] ^ 1 << random.randrange(8), random.randrange(256), 0, 255])
+        if not changed:
+            break
+    return bytes(changed), forged
+
+
+def _forged(content: bytes, random: Random) -> bytes:
+    """Changes the header or the index of a file, and corrects its length and checksum."""
+    which, place = random.randrange(2), len(MAGIC)
+    for _ in range(which):
+        place += 8 + int.from_bytes(content[place : place + 4], "little")
+    size = int.from_bytes(content[place : place + 4], "little")
+    part = bytearray(content[place + 4 : place + 4 + size])
+    if which == 0 and random.random() < 0.7:
+        header = json.loads(part)
+        target = random.choice([header, *header["factors"]])
+        key = random.choice(list(target))
+        values = [
+            0,
+            -1,
+            1,
+            3,
+            7,
+            8,
+            9,
+            256,
+            2**16,
+            2**40,
+            "",
+            "x",
+            None,
+            [],
+            {},
+            0.5,
+            [*header["factors"], header["factors"][0] | {"name": "x"}],
+        ]
+        target[key] = copy.deepcopy(random.choice(values))
+        part = bytearray(json.dumps(header).encode())
+    else:
+        for _ in range(random.randint(1, 3)):
+            at = random.randrange(len(part))
+            if random.random() < 0.3:
+                del part[at : at + random.randint(1, 5)]
+            else:
+                part[at : at + random.randrange(2)] = random.randbytes(random.choice([1, 1, 1, 4]))
+            if not part:
+                break
+    middle = len(part).to_bytes(4, "little") + part + zlib.crc32(part).to_bytes(4, "little")
+    return content[:place] + middle + content[place + 8 + size :]
+
+
+def decode(original: Original, content: bytes, forged: bool, depth: int) -> str:
+    """Decodes a damaged file. Returns the message of a `UserError`, or an empty string."""
+    path = original.folder / "damaged.auxar"
+    path.write_bytes(content)
+    try:
+        container = read_container(path)
+        original.archiver.check(container)
+        found = list(original.archiver.decode(container, container.entries, depth))
+    except UserError as error:
+        return str(error)
+    if not forged and depth == 0:
+        for entry, picture in found:
+            if picture is not None:
+                assert np.array_equal(picture.pixels, original.pixels[entry.name]), f"{entry.name} has wrong pixels"
+    return "" if all(picture is not None for _, picture in found) else "images are damaged or missing"
+
+
+def outcomes_of(seed: int, numbers: Iterable[int], limits: Limits) -> list[Outcome]:
+    """Decodes the files with these numbers, and returns their outcomes."""
+    found = []
+    with watching.watched():
+        for number in numbers:
+            random = Random(f"{seed}/{number}")
+            original = random.choice(originals())
+            content, forged = damaged(original.content, random)
+            attempt = partial(decode, original, content, forged, random.choice([0, 0, 1]))
+            found.append(watching.outcome(number, f"a file of {len(content)} bytes", attempt, limits))
+    return found
+
+
+def main() -> int:
+    """Runs the cases that the command line selects; returns 1 if any of them failed, and otherwise 0."""
+    options = watching.parser(__doc__ or "").parse_args()
+    limits = Limits(options.seconds, options.memory)
+    if options.only is not None:
+        watching.prepare()
+        (found,) = outcomes_of(options.seed, [options.only], limits)
+        print(f"{found.kind} in {found.seconds:.2f} s, {found.memory:.2f} GiB\n{found.words}")
+        return int(found.kind == "failure")
+    start = time.monotonic()
+    work = partial(outcomes_of, options.seed, limits=limits)
+    outcomes = list(watching.shown(watching.spread(work, watching.chunks(options), options.processes)))
+    watching.summarize(outcomes, options.seed, time.monotonic() - start, lambda words: " ".join(words.split()[1:7]))
+    return int(any(each.kind == "failure" for each in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
