@@ -1,4 +1,4 @@
-"""`auxar compress`: writes pictures without loss into a file of about as many bits as the model's likelihoods."""
+"""`auxar compress`: writes pictures without loss into a file of about −log₂ p bits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser = commands.add_parser(
         "compress",
         help="compress pictures without loss, with a model in integers",
-        description="Compresses pictures without loss into one file. It has about as many bits as the likelihoods of "
-        "the model say, and is decoded on every machine that has the same model. The run must have integers "
+        description="Compresses pictures without loss into one file. An image x takes about −log₂ p(x) bits, and "
+        "is decoded on every machine that has the same model. The run must have integers "
         "(`auxar integers`). Pictures may have any size; the model sees tiles of its own size.",
     )
     add_run(parser)

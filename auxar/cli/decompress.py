@@ -7,7 +7,7 @@ from pathlib import Path
 
 from auxar.cli.options import add_json, add_trust, integer
 from auxar.cli.output import Result
-from auxar.errors import UserError, printable
+from auxar.errors import UserError, one_line
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -51,6 +51,6 @@ def _decompress(options: argparse.Namespace) -> Result:
     record = {"files": [str(path) for path in found.paths], "damaged": list(found.damaged)}
     mistake = None
     if found.damaged:
-        names = ", ".join(printable(name) for name in found.damaged)
+        names = ", ".join(one_line(name) for name in found.damaged)
         mistake = UserError(f"{options.file}: these images are damaged or missing: {names}")
-    return Result([str(path) for path in found.paths], record, mistake)
+    return Result([one_line(str(path)) for path in found.paths], record, mistake)

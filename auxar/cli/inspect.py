@@ -7,6 +7,7 @@ from pathlib import Path
 
 from auxar.cli.options import add_json
 from auxar.cli.output import Result
+from auxar.errors import one_line
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,14 +27,14 @@ def _inspect(options: argparse.Namespace) -> Result:
 
     found = inspect(options.file)
     header = found.header
-    lines = [f"model {header.model}, images of {header.tile}"]
-    lines += [f"{factor.name:<10}{factor.digest}  lag {factor.lag}" for factor in header.factors]
+    lines = [f"model {one_line(header.model)}, images of {header.tile}"]
+    lines += [f"{one_line(factor.name):<10}{one_line(factor.digest)}  lag {factor.lag}" for factor in header.factors]
     images = []
     for entry in found.entries:
         channels = 1 if entry.gray else header.channels
         size = f"{entry.height}×{entry.width}×{channels}"
         rate = 8 * entry.size / (entry.height * entry.width * channels)
-        lines.append(f"{entry.name}  {size}  {entry.size:,} bytes  {rate:.3f} bits/dim")
+        lines.append(f"{one_line(entry.name)}  {size}  {entry.size:,} bytes  {rate:.3f} bits/dim")
         shape = [channels, entry.height, entry.width]
         images.append({"name": entry.name, "shape": shape, "bytes": entry.size, "bits_per_dim": rate})
     factors = [{"factor": each.name, "digest": each.digest, "lag": each.lag} for each in header.factors]

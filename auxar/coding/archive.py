@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -23,11 +23,11 @@ from auxar.coding.container import (
 from auxar.coding.factors import FactorCoder
 from auxar.coding.pictures import Picture
 from auxar.coding.tiles import from_tiles, tile_counts, to_tiles
-from auxar.errors import UserError
+from auxar.errors import UserError, shown
 from auxar.interfaces import ImageSpec, Prior, Sampler
 
-MOST_TILES = 64
-"""Maximum number of tiles that are encoded or decoded at once."""
+MOST_DIMS = 2**18
+"""Number of sub-pixels that are encoded or decoded at once; at least one tile is."""
 
 
 @attrs.frozen(eq=False)
@@ -49,16 +49,21 @@ class Archiver:
             raise UserError(f"files need a model of gray or RGB images with 256 levels, got {image}")
         return tuple(FactorCoder(factor, self.sampler) for factor in reversed(self.model.factors))
 
-    def header(self, name: str, digests: Mapping[str, str]) -> Header:
-        """The header of a file. `digests` are those of the factors in integers, by name."""
-        image = self.model.image
+    @property
+    def most_tiles(self) -> int:
+        """Maximum number of tiles that are encoded or decoded at once."""
+        return max(1, MOST_DIMS // self.model.image.dims)
+
+    def header(self, name: str) -> Header:
+        """The header of a file. `name` is that of the run or of the model."""
+        image, digests = self.model.image, self.model.digests
         factors = tuple(
             CodedFactor(coder.factor.name, digests[coder.factor.name], coder.lag()) for coder in self.coders
         )
         return Header(FORMAT, name, image.channels, image.height, image.width, image.levels, factors)
 
     def check(self, container: Container) -> None:
-        """Raises `UserError` unless the header of a file names the images and the factors of this model."""
+        """Raises `UserError` unless a file was made with this model, and its header can be used to decode images."""
         header, path, image = container.header, container.path, self.model.image
         if header.tile != image:
             raise UserError(f"{path} is for images of {header.tile}, but the model has images of {image}")
@@ -66,21 +71,33 @@ class Archiver:
         if [factor.name for factor in header.factors] != names:
             raise UserError(f"{path} was made with another model: expected the factors {', '.join(names)}")
         for coder, factor in zip(self.coders, header.factors, strict=True):
+            if (own := self.model.digests[factor.name]) != factor.digest:
+                raise UserError(
+                    f"{path} was made with another model: the digest of {factor.name} in integers is "
+                    f"{shown(factor.digest[:16])}… in the file and '{own[:16]}'… in the model"
+                )
             # With a larger lag, pixels would be coded in raster order, too, but decoding would take more steps.
             if factor.lag > coder.factor.image.width:
                 most = coder.factor.image.width
                 raise UserError(f"{path} is damaged: the lag of {factor.name} is {factor.lag}, expected at most {most}")
+
+    def check_picture(self, picture: Picture, name: object) -> None:
+        """Raises `UserError` if the model is one of gray images and the picture has colors."""
+        if len(picture.pixels) > self.model.image.channels:
+            raise UserError(f"{name} cannot be compressed: it has colors, but the model's images are gray")
 
     def encode(self, picture: Picture, name: str, header: Header) -> tuple[Entry, bytes]:
         """Encodes a picture as a record, and returns its entry in the index.
 
         Raises `UserError` if the model is one of gray images and the picture has colors.
         """
+        self.check_picture(picture, name)
         channels, height, width = picture.pixels.shape
-        if channels > header.channels:
-            raise UserError(f"{name} has colors, but the model's images are gray")
         tiles = to_tiles(np.repeat(picture.pixels, header.channels // channels, axis=0), header.tile)
-        parts = [self._encoded(torch.from_numpy(tiles[first : first + MOST_TILES]), header) for first in _firsts(tiles)]
+        parts = [
+            self._encoded(torch.from_numpy(tiles[first : first + self.most_tiles]), header)
+            for first in range(0, len(tiles), self.most_tiles)
+        ]
         by_factor = [[stream for part in parts for stream in part[number]] for number in range(len(self.coders))]
         record = b"".join([picture.profile, picture.exif, *(stream for each in by_factor for stream in each)])
         lengths = tuple(tuple(map(len, each)) for each in by_factor)
@@ -103,8 +120,10 @@ class Archiver:
         """Decodes the chosen images, or their views at a depth, in the order of the file.
 
         Yields None for an image that is damaged or missing. A view of a picture that does not fill its last tiles has
-        the pixels of which at least a part lies in the picture.
+        the pixels of which at least a part lies in the picture. Raises `UserError` if a view cannot be shown.
         """
+        if (channels := self.model.specs[depth].channels) not in (1, 3):
+            raise UserError(f"the views at depth {depth} have {channels} channels, and cannot be written as pictures")
         waiting: list[tuple[Entry, bytes]] = []
         for entry, record in container.records(chosen):
             if record is None:
@@ -113,7 +132,7 @@ class Archiver:
                 yield entry, None
                 continue
             waiting.append((entry, record))
-            if sum(len(each.lengths[0]) for each, _ in waiting) >= MOST_TILES:
+            if sum(len(each.lengths[0]) for each, _ in waiting) >= self.most_tiles:
                 yield from self._decoded(waiting, container.header, depth)
                 waiting = []
         yield from self._decoded(waiting, container.header, depth)
@@ -122,7 +141,7 @@ class Archiver:
         """The streams of tiles: for each factor, the coarsest first, the stream of each tile."""
         views = [*self.model.views(tiles.to(torch.int64)), None]
         return [
-            coder.encode(_given(views[coder.factor.depth]), views[coder.factor.depth + 1], factor.lag)
+            coder.encode(_not_none(views[coder.factor.depth]), views[coder.factor.depth + 1], factor.lag)
             for coder, factor in zip(self.coders, header.factors, strict=True)
         ]
 
@@ -133,8 +152,8 @@ class Archiver:
         by_factor = [[stream for image in by_image for stream in image[number]] for number in range(len(self.coders))]
         total = len(by_factor[0])
         parts = [
-            self._tiles([each[first : first + MOST_TILES] for each in by_factor], header, depth)
-            for first in range(0, total, MOST_TILES)
+            self._tiles([each[first : first + self.most_tiles] for each in by_factor], header, depth)
+            for first in range(0, total, self.most_tiles)
         ]
         tiles = np.concatenate(parts) if parts else np.empty(0)
         first = 0
@@ -144,11 +163,12 @@ class Archiver:
             first += count
 
     def _tiles(self, by_factor: Sequence[Sequence[bytes]], header: Header, depth: int) -> np.ndarray:
+        """Decodes tiles, or their views at a depth: uint8, (tiles, channels, height, width)."""
         view: Tensor | None = None
         for coder, factor, own in zip(self.coders, header.factors, by_factor, strict=True):
             if coder.factor.depth >= depth:
                 view = coder.decode(own, view, factor.lag)
-        return _given(view).numpy()
+        return _shown(_not_none(view).numpy(), self.model.specs[depth])
 
     def _picture(self, tiles: np.ndarray, entry: Entry, record: bytes, header: Header, depth: int) -> Picture | None:
         spec = self.model.specs[depth]
@@ -156,11 +176,11 @@ class Archiver:
         # A view has as many rows as the same share of its tiles, rounded up.
         height = min(rows * spec.height, -(-entry.height * spec.height // header.height))
         width = min(columns * spec.width, -(-entry.width * spec.width // header.width))
-        pixels = from_tiles(_shown(tiles, spec), height, width)
+        pixels = from_tiles(tiles, height, width)
         pixels = np.ascontiguousarray(pixels[:1] if entry.gray else pixels)
-        if depth == 0 and _pixel_checksum(pixels) != entry.pixels:
+        if depth == 0 and _pixel_checksum(pixels) != entry.pixel_checksum:
             return None
-        profile, exif = record[: entry.profile], record[entry.profile : entry.profile + entry.exif]
+        profile, exif = record[: entry.profile_bytes], record[entry.profile_bytes :][: entry.exif_bytes]
         # The metadata of a picture, such as its size, need not hold for its views.
         return Picture(pixels, profile, exif) if depth == 0 else Picture(pixels)
 
@@ -191,10 +211,6 @@ def _pixel_checksum(pixels: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(pixels.transpose(1, 2, 0)).tobytes()) & 0xFFFF
 
 
-def _firsts(tiles: np.ndarray) -> range:
-    return range(0, len(tiles), MOST_TILES)
-
-
-def _given(view: Tensor | None) -> Tensor:
+def _not_none(view: Tensor | None) -> Tensor:
     assert view is not None
     return view

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import BinaryIO
 import attrs
 from attrs.validators import ge, max_len, min_len
 
+from auxar.coding.names import problem_of_name
 from auxar.coding.tiles import tile_counts
+from auxar.data.conversion import MAX_PIXELS
 from auxar.errors import UserError, one_line, shown
 from auxar.files import DamagedFile, parse_json, reading, replacing
 from auxar.interfaces import ImageSpec
@@ -23,10 +26,8 @@ FORMAT = 1
 """Version of the format."""
 MOST_HEADER, MOST_INDEX = 2**16, 2**26
 """Maximum number of bytes of the header and of the index."""
-MOST_NAME = 1000
-"""Maximum number of bytes of the name of an image."""
-MOST_PICTURE = 2**28
-"""Maximum number of pixels of an image."""
+MOST_METADATA = 2**18
+"""Maximum number of bytes of a color profile, and of EXIF data."""
 GRAY, OWN_SIZE, METADATA = 1, 2, 4
 """Flags of an image: it is gray, its size is not that of the model, and it has a color profile or EXIF data."""
 
@@ -64,7 +65,7 @@ class Header:
 
     def __attrs_post_init__(self) -> None:
         try:
-            assert self.tile
+            ImageSpec(self.channels, height=self.height, width=self.width, levels=self.levels)
         except UserError as error:
             raise ValueError(str(error)) from None
 
@@ -86,21 +87,21 @@ class Entry:
     """Number of rows."""
     width: int
     """Number of columns."""
-    profile: int
+    profile_bytes: int
     """Number of bytes of the color profile."""
-    exif: int
+    exif_bytes: int
     """Number of bytes of the EXIF data."""
     lengths: tuple[tuple[int, ...], ...]
     """For each factor, the coarsest first, the number of bytes of each tile's stream."""
     checksum: int
     """CRC-32 of the image's record."""
-    pixels: int
+    pixel_checksum: int
     """The lower 16 bits of the CRC-32 of the image's values, in the order of rows, columns and channels."""
 
     @property
     def size(self) -> int:
         """Number of bytes of the image's record."""
-        return self.profile + self.exif + sum(map(sum, self.lengths))
+        return self.profile_bytes + self.exif_bytes + sum(map(sum, self.lengths))
 
 
 @attrs.frozen(eq=False)
@@ -117,10 +118,14 @@ class Container:
         """Yields the record of each chosen image in the order of the file, or None if it is damaged or missing."""
         position, wanted = self.start, set(map(id, chosen))
         with reading(self.path) as file:
+            end = os.fstat(file.fileno()).st_size
             for entry in self.entries:
                 if id(entry) in wanted:
-                    file.seek(position)
-                    record = file.read(entry.size)
+                    record = b""
+                    # The size is checked first, so that a claim of many bytes needs no memory.
+                    if position + entry.size <= end:
+                        file.seek(position)
+                        record = file.read(entry.size)
                     whole = len(record) == entry.size and zlib.crc32(record) == entry.checksum
                     yield entry, record if whole else None
                 position += entry.size
@@ -128,7 +133,7 @@ class Container:
 
 def streams(entry: Entry, record: bytes) -> list[list[bytes]]:
     """The streams in a record: for each factor, the coarsest first, the stream of each tile."""
-    position, found = entry.profile + entry.exif, []
+    position, found = entry.profile_bytes + entry.exif_bytes, []
     for lengths in entry.lengths:
         of_factor: list[bytes] = []
         for length in lengths:
@@ -141,12 +146,13 @@ def streams(entry: Entry, record: bytes) -> list[list[bytes]]:
 def write_container(path: Path, header: Header, entries: Sequence[Entry], records: Sequence[bytes]) -> None:
     """Writes a file. An existing file is replaced when the new one is complete. Raises `UserError` if it cannot be."""
     text = json.dumps(attrs.asdict(header), separators=(",", ":")).encode()
-    index = b"".join(_described(entry, header) for entry in entries)
-    if len(text) > MOST_HEADER or len(index) > MOST_INDEX:
-        raise UserError(f"{path}: the images are too many for one file, whose index has at most {MOST_INDEX:,} bytes")
+    index = b"".join([_varint(len(entries)), *(_described(entry, header) for entry in entries)])
+    for name, part, most in (("header", text, MOST_HEADER), ("index", index, MOST_INDEX)):
+        if len(part) > most:
+            raise UserError(f"{path}: its {name} would have {len(part):,} bytes, and at most {most:,} are allowed")
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(MAGIC)
-        for part in (text, _varint(len(entries)) + index):
+        for part in (text, index):
             file.write(len(part).to_bytes(4, "little") + part + zlib.crc32(part).to_bytes(4, "little"))
         for record in records:
             file.write(record)
@@ -196,32 +202,35 @@ def _header(path: Path, text: bytes) -> Header:
 
 def _described(entry: Entry, header: Header) -> bytes:
     own = (entry.height, entry.width) != (header.height, header.width)
-    metadata = bool(entry.profile or entry.exif)
+    metadata = bool(entry.profile_bytes or entry.exif_bytes)
     name = entry.name.encode()
     parts = [_varint(len(name)), name, bytes([GRAY * entry.gray | OWN_SIZE * own | METADATA * metadata])]
     parts += [_varint(side) for side in (entry.height, entry.width) if own]
-    parts += [_varint(length) for length in (entry.profile, entry.exif) if metadata]
+    parts += [_varint(length) for length in (entry.profile_bytes, entry.exif_bytes) if metadata]
     parts += [_varint(length) for lengths in entry.lengths for length in lengths]
-    return b"".join([*parts, entry.checksum.to_bytes(4, "little"), entry.pixels.to_bytes(2, "little")])
+    return b"".join([*parts, entry.checksum.to_bytes(4, "little"), entry.pixel_checksum.to_bytes(2, "little")])
 
 
 def _entries(index: bytes, header: Header) -> Iterator[Entry]:
     reader, names = _Reader(index), set()
+    # A value takes at most 3 bytes, so longer streams are not those of a tile.
+    longest = 4 * header.tile.dims + 16
     for _ in range(reader.number()):
-        name = reader.bytes(reader.number(MOST_NAME)).decode()
-        if not name or name in names or name in (".", "..") or any(each in name for each in "/\\\0"):
-            raise ValueError(f"{shown(name)} is not the name of an image, or not the only one")
+        name = reader.bytes(reader.number()).decode()
+        problem = "it is not the only one" if name in names else problem_of_name(name)
+        if problem is not None:
+            raise ValueError(f"the name {shown(name)} is not allowed: {problem}")
         names.add(name)
         flags = reader.bytes(1)[0]
         if flags > GRAY | OWN_SIZE | METADATA:
             raise ValueError(f"the image {shown(name)} has unknown flags")
         height, width = (reader.number(), reader.number()) if flags & OWN_SIZE else (header.height, header.width)
-        if not 0 < height * width <= MOST_PICTURE:
+        if not 0 < height * width <= MAX_PIXELS:
             raise ValueError(f"the image {shown(name)} has {height}×{width} pixels")
-        profile, exif = (reader.number(), reader.number()) if flags & METADATA else (0, 0)
+        profile, exif = (reader.number(MOST_METADATA), reader.number(MOST_METADATA)) if flags & METADATA else (0, 0)
         rows, columns = tile_counts(height, width, header.tile)
         reader.expect(rows * columns * len(header.factors))
-        lengths = tuple(tuple(reader.number() for _ in range(rows * columns)) for _ in header.factors)
+        lengths = tuple(tuple(reader.number(longest) for _ in range(rows * columns)) for _ in header.factors)
         checksum, pixels = (int.from_bytes(reader.bytes(size), "little") for size in (4, 2))
         yield Entry(name, bool(flags & GRAY), height, width, profile, exif, lengths, checksum, pixels)
     reader.end()

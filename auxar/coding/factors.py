@@ -56,11 +56,16 @@ class FactorCoder:
 
     @torch.no_grad()
     def encode(self, image: Tensor, view: Tensor | None, lag: int) -> list[bytes]:
-        """Encodes images, integers (b, *factor.image.shape), given their views: a stream for each image."""
+        """Encodes images, integers (b, *factor.image.shape), given their views: a stream for each image.
+
+        Raises `UserError` if a value lies outside of its interval, because the support of the view is wrong.
+        """
         order = coding_order(self.factor.image, lag)
+        found = self._ranges(image.to(torch.int64), view)
+        if found[1].numel() and int(found[1].min()) < 1:
+            raise UserError(f"factor {self.factor.name}: an image has no probability, so its support or head is wrong")
         starts, frequencies = (
-            values.permute(0, 2, 3, 1).flatten(1, 2)[:, order].flatten(1).tolist()
-            for values in self._ranges(image.to(torch.int64), view)
+            values.permute(0, 2, 3, 1).flatten(1, 2)[:, order].flatten(1).tolist() for values in found
         )
         # A frequency of TOTAL stands for the only possible value, for which nothing is coded.
         return [

@@ -8,14 +8,13 @@ import attrs
 import numpy as np
 from PIL import Image
 
+from auxar.coding.container import MOST_METADATA
 from auxar.data.conversion import BrokenImage, opened, read_file
 from auxar.errors import UserError
 from auxar.files import replacing
 
 FORMATS = ("PNG", "WEBP", "JPEG", "BMP", "GIF")
-"""Formats of image files, as Pillow names them, of which all pictures with more than 8 bits are known."""
-MOST_METADATA = 2**18
-"""Maximum number of bytes of a color profile, and of EXIF data."""
+"""Formats of image files, as Pillow names them, in which it is known whether a picture has more than 8 bits."""
 
 
 @attrs.frozen(eq=False)

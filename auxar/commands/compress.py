@@ -1,4 +1,4 @@
-"""The command `compress`: writes pictures without loss into a file of about as many bits as the model's likelihoods."""
+"""The command `compress`: writes pictures without loss into a file of about −log₂ p bits."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import attrs
 
 from auxar.arguments import as_path, as_paths, check_flag
 from auxar.coding.archive import Archiver, write_archive
-from auxar.coding.container import MOST_NAME, Entry
+from auxar.coding.container import Entry
+from auxar.coding.names import name_on_disk, png_name, problem_of_name
 from auxar.coding.pictures import read_picture
-from auxar.commands.opening import open_trained
+from auxar.commands.opening import TrainedRun, open_trained
 from auxar.distributed.joining import working_together
-from auxar.errors import UserError, shown
+from auxar.errors import UserError, one_line
 from auxar.files import check_output, kind
 from auxar.generation.inputs import images_at
 from auxar.recipe.building import own_sampler
-from auxar.runs.converted import digests_of
 
 ARITHMETIC = "integer"
 """The arithmetic of files. Its frequencies are the same on every machine."""
@@ -83,10 +83,15 @@ def compress(
         if not found:
             raise UserError("auxar compress: expected at least one image file, or a folder of images")
         _check_names(found)
+        if kind(path) is not None and any(file.samefile(path) for file in found):
+            raise UserError(f"{path} is one of the pictures; choose another name with -o")
         opened = open_trained(folder, (), arithmetic=ARITHMETIC, trust_plugins=trust_plugins)
-        archiver = Archiver(opened.model, own_sampler(opened.model))
+        archiver = archiver_of(opened)
+        # Encoding takes long, so all pictures are checked before it begins.
+        for file in found:
+            archiver.check_picture(read_picture(file), file)
         # A file may be given to others, so it has the name of the run's folder without the folders above it.
-        header = archiver.header(Path(opened.folder.name).name, digests_of(opened.folder, ARITHMETIC))
+        header = archiver.header(Path(opened.folder.name).name)
         names = [file.name for file in found]
         entries = write_archive(path, archiver, header, names, lambda number: read_picture(found[number]))
     return Compressed(path, len(entries), path.stat().st_size, sub_pixels(entries, header.channels))
@@ -97,8 +102,13 @@ def sub_pixels(entries: Sequence[Entry], channels: int) -> int:
     return sum(entry.height * entry.width * (1 if entry.gray else channels) for entry in entries)
 
 
+def archiver_of(run: TrainedRun) -> Archiver:
+    """The archiver of a run. It works on the CPU, where sums of integers are exact with every library."""
+    return Archiver(run.model.to("cpu"), own_sampler(run.model))
+
+
 def check_new(path: Path, replace: bool) -> None:
-    """Raises `UserError` if a file exists that must not be replaced, or if the path is none for a file."""
+    """Raises `UserError` if there is a file that must not be replaced, or something else than a file."""
     if not replace and kind(path) is not None:
         raise UserError(f"{path} exists; files are replaced only with --replace")
     check_output(path)
@@ -107,16 +117,11 @@ def check_new(path: Path, replace: bool) -> None:
 def _check_names(files: Sequence[Path]) -> None:
     known: dict[str, Path] = {}
     for file in files:
-        if file.name in known:
-            raise UserError(f"{known[file.name]} and {file} have the same name; a file keeps names without folders")
-        if len(file.name.encode("utf-8", "surrogateescape")) > MOST_NAME or not _is_text(file.name):
-            raise UserError(f"the name {shown(file.name)} is too long or not UTF-8; rename the file")
-        known[file.name] = file
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        if (problem := problem_of_name(file.name)) is not None:
+            raise UserError(f"{one_line(str(file))} cannot be compressed: the name of an image is kept, and {problem}")
+        other = known.setdefault(name_on_disk(file.name), file)
+        if other is not file:
+            raise UserError(
+                f"{one_line(str(other))} and {one_line(str(file))} would be decompressed to the same file "
+                f"{one_line(png_name(file.name))}; rename one of them"
+            )

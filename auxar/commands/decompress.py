@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -9,16 +10,15 @@ from pathlib import Path
 import attrs
 
 from auxar.arguments import as_integer, as_path, check_flag, check_strings
-from auxar.coding.archive import Archiver
-from auxar.coding.container import Container, Entry, Header, read_container
+from auxar.coding.container import Container, Entry, read_container
+from auxar.coding.names import name_on_disk, png_name
 from auxar.coding.pictures import write_picture
-from auxar.commands.compress import ARITHMETIC, check_new
+from auxar.commands.compress import ARITHMETIC, archiver_of, check_new
 from auxar.commands.opening import open_trained
 from auxar.distributed.joining import working_together
 from auxar.errors import UserError, did_you_mean, shown
 from auxar.files import FOLDER, entries, kind
 from auxar.plugins import load_plugins
-from auxar.recipe.building import own_sampler
 from auxar.runs.converted import digests_of
 from auxar.runs.models import find_run
 from auxar.runs.wrong_path import DEFAULT
@@ -68,8 +68,8 @@ def decompress(
     file among the models that come trained, the runs in ./runs and the folders beside the file. Existing pictures are
     replaced only if `replace` is True. Images that are damaged or missing are left out and named in the result.
 
-    Raises `UserError` if the file has no images of these names, if its header is damaged, if the model is not found or
-    another one, or if a picture exists.
+    Raises `UserError` if the file has no images of these names, if its header is damaged, if its model is not found, if
+    `run` has another model, or if a picture exists.
 
     Examples:
         >>> import auxar
@@ -94,9 +94,7 @@ def decompress(
         targets = {entry.name: folder / png_name(entry.name) for entry in chosen}
         _check_targets(targets.values(), replace)
         place = find_model(container, None if run is None else as_path(run, "run"))
-        _check_model(container.header, digests_of(find_run(place), ARITHMETIC), place, file)
-        opened = open_trained(place, (), arithmetic=ARITHMETIC, trust_plugins=trust_plugins)
-        archiver = Archiver(opened.model, own_sampler(opened.model))
+        archiver = archiver_of(open_trained(place, (), arithmetic=ARITHMETIC, trust_plugins=trust_plugins))
         archiver.check(container)
         written, damaged = [], []
         for entry, picture in archiver.decode(container, chosen, deep):
@@ -106,16 +104,6 @@ def decompress(
                 write_picture(targets[entry.name], picture)
                 written.append(targets[entry.name])
     return Decompressed(tuple(written), tuple(damaged))
-
-
-def png_name(name: str) -> str:
-    """The name of the PNG file of an image.
-
-    Examples:
-        >>> png_name("a.png"), png_name("a.jpg")
-        ('a.png', 'a.jpg.png')
-    """
-    return name if name.lower().endswith(".png") else f"{name}.png"
 
 
 def find_model(container: Container, run: Path | None) -> Path:
@@ -129,7 +117,7 @@ def find_model(container: Container, run: Path | None) -> Path:
     for place in _places(container):
         try:
             found = digests_of(find_run(place), ARITHMETIC)
-        except UserError:
+        except UserError:  # It is no run, or it cannot be read.
             continue
         if all(found.get(factor.name) == factor.digest for factor in header.factors):
             return place
@@ -142,20 +130,9 @@ def find_model(container: Container, run: Path | None) -> Path:
 def _places(container: Container) -> Iterator[Path]:
     yield from map(Path, load_plugins().names("model"))
     for folder in (DEFAULT, container.path.parent):
-        if kind(folder, follow_links=True) == FOLDER:
-            yield from (path for path in entries(folder) if kind(path / "recipe.toml") is not None)
-
-
-def _check_model(header: Header, digests: dict[str, str], place: Path, file: Path) -> None:
-    """Raises `UserError` if the run has other digests. If it has none, opening its model raises an error."""
-    if not digests:
-        return
-    for factor in header.factors:
-        if digests.get(factor.name) != factor.digest:
-            raise UserError(
-                f"{file} was made with another model than {place}: the digest of {factor.name} in integers is "
-                f"{factor.digest[:16]}… in the file and {digests.get(factor.name, 'missing')[:16]}… here"
-            )
+        with contextlib.suppress(UserError):  # The folder may not be readable.
+            if kind(folder, follow_links=True) == FOLDER:
+                yield from entries(folder)
 
 
 def _chosen(container: Container, only: Sequence[str]) -> tuple[Entry, ...]:
@@ -169,7 +146,7 @@ def _chosen(container: Container, only: Sequence[str]) -> tuple[Entry, ...]:
 def _check_targets(targets: Iterable[Path], replace: bool) -> None:
     seen: set[str] = set()
     for target in targets:
-        if target.name.casefold() in seen:
+        if (name := name_on_disk(target.name)) in seen:
             raise UserError(f"two images would be written to {target}; decode them one at a time with --only")
-        seen.add(target.name.casefold())
+        seen.add(name)
         check_new(target, replace)

@@ -16,7 +16,6 @@ from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.options import check_settings
 from auxar.runs.arithmetic import model_in
-from auxar.runs.converted import digests_of
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import open_run, run_facts
 
@@ -34,7 +33,7 @@ class TrainedRun:
     @property
     def facts(self) -> dict[str, Any]:
         """Values by name that must be equal in all processes that draw images together."""
-        digests = digests_of(self.folder, self.model.arithmetic)
+        digests = self.model.digests
         numbers = {f"the digest of {name} ({self.model.arithmetic})": digest for name, digest in digests.items()}
         return {**run_facts(self.folder, self.recipe, self.registry), **numbers}
 

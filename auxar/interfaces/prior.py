@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -37,6 +38,8 @@ class Prior(nn.Module, abc.ABC):
     """Default sampler of `sample`. It is set when a model is built from a recipe."""
     arithmetic: str = FLOAT
     """The arithmetic in which the model computes: `float`, or the name of a component, such as `integer`."""
+    digests: Mapping[str, str] = MappingProxyType({})
+    """The digests of the factors in this arithmetic, by name. They are empty for `float`."""
 
     def parts(self) -> tuple[Sequence[Any], Prior]:
         """The stages of a chain and the prior of its coarsest view. The default is no stages and this prior."""

@@ -12,9 +12,9 @@ from auxar.interfaces.network import CausalNetwork
 class PixelSource(abc.ABC):
     """Decides the value of each pixel, given the parameters that a network predicts for it.
 
-    `auxar.sources` has a source that draws pixels and one that returns the pixels of given images. Every sampler works
-    with these and with other subclasses. An engine calls the source at each step, unless it has its own implementation
-    of the source's exact class.
+    `auxar.sources` has sources that draw pixels, return the pixels of given images, or decode bytes. Every sampler
+    works with these and with other subclasses, except that it may refuse a `lag`. An engine calls the source at each
+    step, unless it has its own implementation of the source's exact class.
     """
 
     count: int
@@ -60,8 +60,8 @@ class Sampler(abc.ABC):
     def lag(self, network: CausalNetwork, reach: int = 0) -> int:
         """The smallest `PixelSource.lag` with which this sampler can draw, for a source with the given `reach`.
 
-        The default is the width of the image, with which pixels are drawn in raster order, as every sampler can. Raises
-        `UserError` if this sampler does not support the network.
+        The default is the width of the image, with which pixels are drawn in raster order, as every sampler can. A
+        sampler raises `UserError` if it has to examine the network and does not support it.
         """
         return network.image.width
 

@@ -43,7 +43,7 @@ def encode(ranges: Iterable[tuple[int, int]]) -> bytes:
             written.append(low >> 56)
             low = low << 8 & _MODULUS - 1
             width <<= 8
-    # Some number in the interval has a single byte that is not zero, because the width is at least 2⁵⁶.
+    # The width is at least 2⁵⁶, so a multiple of 2⁵⁶ lies in the interval. Only its highest byte is written.
     low = -(-low // _LEAST) * _LEAST
     if low >= _MODULUS:
         low -= _MODULUS
@@ -81,7 +81,7 @@ class RangeDecoders:
         """The streams, followed by zeros: (streams, bytes)."""
         for row, stream in zip(self.bytes, streams, strict=True):
             row[: len(stream)] = np.frombuffer(stream, dtype=np.uint8)
-        self.next = np.full(len(streams), STATE_BYTES)
+        self.next = np.full(len(streams), STATE_BYTES, dtype=np.int64)
         """Position of the next byte of each stream, int64."""
         self.code = self.bytes[:, :STATE_BYTES].copy().view(">u8")[:, 0].astype(np.uint64)
         """The bytes that were read, as a number, minus the lower end of the interval."""

@@ -91,6 +91,7 @@ def converted_model(run: RunFolder, model: Prior, name: str, arithmetic: Arithme
     from the digest that the run records.
     """
     factors: list[Any] = []
+    digests: dict[str, str] = {}
     for factor in model.factors:
         path = stored_at(run, factor.name, name)
         if not is_file(path):
@@ -100,13 +101,14 @@ def converted_model(run: RunFolder, model: Prior, name: str, arithmetic: Arithme
             )
         converted = read_converted(path, run.weights(factor.name))
         check_digest(run, factor.name, name, path, converted)
+        digests[factor.name] = digest(converted)
         try:
             factors.append(arithmetic.restore(factor, converted))
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
     *stages, last = factors
     made = Chain(stages, last.prior) if stages else last.prior
-    made.sampler, made.arithmetic = model.sampler, name
+    made.sampler, made.arithmetic, made.digests = model.sampler, name, digests
     return made
 
 

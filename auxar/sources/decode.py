@@ -58,7 +58,7 @@ class DecodeSource(PixelSource):
         found = torch.empty((len(places), self.count, self.image.channels), dtype=torch.int64)
         sorted_, order = places.cpu().sort()
         expected = self.order[self._done : self._done + len(places)]
-        if not torch.equal(sorted_, expected.sort().values):
+        if not torch.equal(sorted_, expected):
             raise UserError(
                 f"the sampler asks for pixels in another order than that of the file, which has a lag of {self.lag}"
             )

@@ -63,6 +63,8 @@ def compiled(factor: Factor, try_step: Callable[[], object], *, required: bool) 
     try:
         try:
             try_step()
+        except (UserError, MemoryError):
+            raise
         except Exception as error:  # The exceptions of PyTorch's compiler have no common base class.
             for part in parts:
                 del part.forward

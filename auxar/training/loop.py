@@ -220,20 +220,20 @@ class _Training:
         if self.config.compile is not None:
             return self.config.compile
         if saved is not None:
-            return saved.compiled
+            return saved.compiled and not self.config.recompute and self.team.device.type == "cpu"
         return pays_to_compile(self.factor, self.config, self.total, self.team.device.type)
 
     def _compiling(self, model: nn.Module) -> contextlib.AbstractContextManager[bool]:
         if not self.compiled or self.validation.stops:
             return contextlib.nullcontext(self.compiled)
 
+        batches = self._batches(self.step, self.step + 1, self.config.batch_size, self.team.processes, self.team.rank)
+        batch = next(batches)
+
         def try_step() -> None:
-            batches = self._batches(
-                self.step, self.step + 1, self.config.batch_size, self.team.processes, self.team.rank
-            )
             # Compiling may fail in one process only, so processes must not wait for each other's gradients.
             with self.team.accelerator.no_sync(model):
-                self._accumulate(model, next(batches))
+                self._accumulate(model, batch)
 
         return compiled(self.factor, try_step, required=self.config.compile is True)
 

@@ -28,7 +28,8 @@ class RasterSampler(Sampler):
         device = next(network.parameters()).device
         image = torch.zeros((source.count, channels, height, width), dtype=torch.int64, device=device)
         with evaluating(network):
-            # With a smaller lag than the width, some rows above are not complete, so the network must not read them.
+            # If the lag is less than the width, rows above are not complete yet where the network does not read them.
+            # This is not checked: with too small a lag, predictions would differ from those of the encoder.
             lag = width if source.lag is None else source.lag
             for place in coding_order(network.image, lag).tolist():
                 row, column = divmod(place, width)

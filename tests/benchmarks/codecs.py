@@ -32,7 +32,6 @@ from auxar.coding.pictures import read_picture
 from auxar.commands.opening import open_trained
 from auxar.data import load_images
 from auxar.recipe.building import own_sampler
-from auxar.runs.converted import digests_of
 
 CODECS: dict[str, tuple[Callable[[str, str], list[str]], str]] = {
     "PNG (optipng -o7)": (lambda source, out: ["optipng", "-quiet", "-o7", "-out", out, source], ".png"),
@@ -76,7 +75,7 @@ def coded_by_model(run: Path, folder: Path, files: list[Path], images: torch.Ten
     """Bits for each sub-pixel and seconds of a model's file. The images are decoded and compared with the originals."""
     opened = open_trained(run, (), arithmetic="integer", trust_plugins=False)
     archiver = Archiver(opened.model, own_sampler(opened.model))
-    header = archiver.header("model", digests_of(opened.folder, "integer"))
+    header = archiver.header("model")
     path, names = folder / "a.auxar", [file.name for file in files]
     encoding, entries = seconds(
         lambda: write_archive(path, archiver, header, names, lambda number: read_picture(files[number]))

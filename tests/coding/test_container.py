@@ -39,7 +39,7 @@ def coded_images(draw):
         height, width = draw(st.sampled_from([(4, 4), (1, 1), (9, 5), (4, 13)]))
         tiles = -(-height // 4) * -(-width // 4)
         profile, exif = draw(st.integers(0, 3)), draw(st.integers(0, 200))
-        lengths = tuple(tuple(draw(st.lists(st.integers(0, 300), min_size=tiles, max_size=tiles))) for _ in range(2))
+        lengths = tuple(tuple(draw(st.lists(st.integers(0, 200), min_size=tiles, max_size=tiles))) for _ in range(2))
         record = random.Random(0).randbytes(profile + exif + sum(map(sum, lengths)))
         pixels = draw(st.integers(0, 2**16 - 1))
         entry = Entry(name, draw(st.booleans()), height, width, profile, exif, lengths, zlib.crc32(record), pixels)
@@ -146,16 +146,19 @@ NAME = b"\x01a"
         (b"", "ends too early"),
         (b"\xff" * 9, "larger than"),
         (ONE, "ends too early"),
-        (ONE + b"\x01/" + bytes(20), "not the name of an image"),
-        (ONE + b"\x02.." + bytes(20), "not the name of an image"),
-        (ONE + b"\x00" + bytes(20), "not the name of an image"),
+        (ONE + b"\x01/" + bytes(20), "is not allowed"),
+        (ONE + b"\x02.." + bytes(20), "is not allowed"),
+        (ONE + b"\x00" + bytes(20), "is not allowed"),
         (ONE + b"\x01\xff" + bytes(20), "utf-8"),
-        (ONE + b"\xe9\x07" + bytes(2000), "larger than 1,000"),
+        (ONE + b"\xe9\x07" + b"a" * 2000, "and at most 200 are allowed"),
         (ONE + NAME + b"\x08" + bytes(20), "unknown flags"),
         (ONE + NAME + b"\x02\x00\x04" + bytes(20), "0×4 pixels"),
-        (ONE + NAME + b"\x02" + b"\xff\xff\x03\xff\xff\x03\x00", "ends too early|pixels"),
+        (ONE + NAME + b"\x02" + b"\xff\xff\x03\xff\xff\x03" + bytes(20), "65535×65535 pixels"),
+        (ONE + NAME + b"\x02" + b"\xa0\x1f\xa0\x1f" + bytes(20), "ends too early"),  # a million tiles
+        (ONE + NAME + b"\x00" + b"\xd1\x01\x00" + bytes(6), "larger than 208"),  # a stream of 209 bytes
+        (ONE + NAME + b"\x04" + b"\x81\x80\x10\x00" + bytes(8), "larger than 262,144"),
         (ONE + NAME + bytes(1 + 2 + 6) + b"x", "more bytes than its images"),
-        (b"\x02" + (NAME + bytes(1 + 2 + 6)) * 2, "or not the only one"),
+        (b"\x02" + (NAME + bytes(1 + 2 + 6)) * 2, "it is not the only one"),
         (bytes(MOST_INDEX + 1), "expected at most"),
     ],
 )

@@ -36,7 +36,6 @@ from auxar.coding.pictures import Picture
 from auxar.commands.opening import open_trained
 from auxar.errors import UserError
 from auxar.recipe.building import own_sampler
-from auxar.runs.converted import digests_of
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers.golden_models import MODELS, make_golden_run
@@ -67,7 +66,7 @@ def _original(folder: Path, name: str) -> Original:
     make_golden_run(folder, name)
     opened = open_trained(folder, (), arithmetic="integer", trust_plugins=False)
     archiver = Archiver(opened.model, own_sampler(opened.model))
-    header = archiver.header(name, digests_of(opened.folder, "integer"))
+    header = archiver.header(name)
     numbers = np.random.default_rng(0)
     pixels = {}
     for number, (height, width, channels) in enumerate(SIZES):

@@ -125,6 +125,18 @@ def test_a_network_that_cannot_be_compiled_is_trained_without_or_refused(
         assert f"prior {problem}; it is trained without compiling" in caplog.text
 
 
+def test_errors_of_the_step_are_not_taken_for_those_of_the_compiler(compilations):
+    factor, images = small_factor()
+
+    def fail() -> None:
+        raise UserError("the image cannot be read")
+
+    with pytest.raises(UserError, match="the image cannot be read"), compiled(factor, fail, required=False):
+        pass
+    assert "forward" not in vars(compilable(factor)[0])
+    factor(images)
+
+
 def test_compiling_and_recomputing_exclude_each_other():
     with pytest.raises(ValueError, match="compile = true requires recompute = false"):
         TrainingConfig(steps=1, compile=True, recompute=True)

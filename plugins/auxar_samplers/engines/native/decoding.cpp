@@ -48,7 +48,7 @@ class Stream {
 template <class F> int64_t choose(Stream &stream, int64_t, Interval in, F below) {
     const int64_t value = find_value(in.low, in.high, stream.target(), below);
     const int64_t start = value == in.low ? 0 : below(value), end = value == in.high ? TOTAL : below(value + 1);
-    // At least 1, so that a frequency that is wrong in spite of all proofs cannot lead to an endless loop.
+    // At least 1: a frequency of 0, which would be a mistake of the head, would lead to an endless loop.
     stream.take(start, std::max<int64_t>(1, end - start));
     return value;
 }

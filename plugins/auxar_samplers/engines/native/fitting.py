@@ -72,6 +72,13 @@ class _Fitting:
         self.head(head)
         if isinstance(source.walk, SumWalk):
             self.walk(source.walk)
+        decoders, count = source.decoders, (source.count,)
+        self.array("the bytes", decoders.bytes, np.uint8, (*count, decoders.bytes.shape[-1]))
+        self.array("the positions of bytes", decoders.next, np.int64, count)
+        self.array("the codes", decoders.code, np.uint64, count)
+        self.array("the widths", decoders.width, np.uint64, count)
+        valid = bool((decoders.next >= 0).all() and (decoders.width >= 2**56).all())
+        _expect("whether positions and widths are in range", valid, True)
         # Within a step, the library decodes in the order of places.
         program = self.program
         drawn = program.places[program.draws[program.draws >= 0]]
@@ -80,6 +87,11 @@ class _Fitting:
             raise UserError(
                 f"the sampler asks for pixels in another order than that of the file, which has a lag of {source.lag}"
             )
+
+    def array(self, what: str, values: np.ndarray, dtype: type, shape: Sequence[int]) -> None:
+        """Raises `UserError` if the array has another dtype or shape, or if its values are not one after another."""
+        found = values.dtype, values.shape, values.flags.c_contiguous
+        _expect(f"dtype, shape and layout of {what}", found, (np.dtype(dtype), tuple(shape), True))
 
     def head(self, head: LogisticMixtureHead | SoftmaxHead | IntegerLogisticMixtureHead | IntegerSoftmaxHead) -> None:
         if isinstance(head, SoftmaxHead | IntegerSoftmaxHead):

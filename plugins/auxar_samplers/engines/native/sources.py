@@ -138,8 +138,8 @@ HEADS: dict[type[Head], Callable[[Head, DrawRule, Drawing], str]] = {
     IntegerLogisticMixtureHead: _integer_mixture,
     IntegerSoftmaxHead: _integer_softmax,
 }
-"""The heads that drawing.cpp implements. Each function sets the head's fields of `Drawing`, and returns the part of the
-names of the library's functions."""
+"""The heads that drawing.cpp implements. Each function sets the head's fields of `Drawing` and returns the head's name,
+which is a part of the names of the library's functions."""
 DECODED = (IntegerLogisticMixtureHead, IntegerSoftmaxHead)
 """The heads that decoding.cpp implements."""
 
