@@ -66,6 +66,8 @@ def check_sampler(
     - `source`: the sampler requests every pixel once from its pixel source, in an order that respects the source's
       `reach`, and passes the network's predictions to the source. The sampler's image consists of the pixels from the
       source. This is also checked for many larger images and weights in float32.
+    - `order`: `Sampler.lag` is 1 … width, and the sampler requests pixels in order of row · lag + column from a source
+      that has this `lag`. Files of images are decoded in this order.
     - `shape`, `dtype`, `range`: images are int64 of shape (b, channels, height, width), with values in [0, levels).
     - `batch`: an image does not depend on the other images of the batch.
     - `layout`: images do not depend on the memory layout of the features.
@@ -109,7 +111,7 @@ def check_sampler(
             restriction = Restriction(sum_support(network.image, sums), view)
             case = attrs.evolve(case, request=attrs.evolve(case.request, restriction=restriction))
         _check_case(sampler, reference, case)
-        _check_source(sampler, case, random_images(count, network.image, seed), reach=seed % 3)
+        _check_source(sampler, case, random_images(count, network.image, seed), reach=seed % 3, ordered=seed % 2 == 0)
 
     search(
         check,
@@ -246,10 +248,16 @@ def _check_failure(sampler: Sampler, network: CausalNetwork) -> None:
     network.eval()
 
 
-def _check_source(sampler: Sampler, case: _Case, image: Tensor, reach: int) -> None:
-    """Checks the law `source`, with a source that returns the pixels of a given image."""
+def _check_source(sampler: Sampler, case: _Case, image: Tensor, reach: int, *, ordered: bool = False) -> None:
+    """Checks the law `source`, with a source that returns the pixels of a given image, and the law `order`."""
     network = case.network
-    source = NotingSource(image, network.image, network.head.parameter_count, reach)
+    lag = None
+    if ordered:
+        with unchanged("Sampler.lag", network), runs("Sampler.lag", image=network.image):
+            lag = sampler.lag(network, reach)
+        if type(lag) is not int or not 1 <= lag <= network.image.width:
+            broken("order", f"Sampler.lag must return an integer from 1 to the width, got {lag!r}", image=network.image)
+    source = NotingSource(image, network.image, network.head.parameter_count, reach, lag)
     with (
         unchanged("the sampler", network, case.features),
         runs("the sampler, with a custom pixel source", image=network.image),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from auxar.interfaces import ImageSpec, PixelSource
+from auxar.sources import coding_order
 from auxar.testing.laws import broken, described
 
 
@@ -13,12 +14,17 @@ class NotingSource(PixelSource):
     """A pixel source that returns the pixels of a given image and records the parameters passed to it.
 
     It raises `ContractError` if a call is invalid, or requests a pixel before its predecessors: the pixels to its left,
-    and the pixels of the rows above up to `reach` columns to its right.
+    and the pixels of the rows above up to `reach` columns to its right. With a `lag`, it also raises the error for
+    requests in another order than that of the lag.
     """
 
-    def __init__(self, image: Tensor, spec: ImageSpec, parameter_count: int, reach: int) -> None:
+    def __init__(
+        self, image: Tensor, spec: ImageSpec, parameter_count: int, reach: int, lag: int | None = None
+    ) -> None:
         self.count = len(image)
         self.reach = reach
+        self.lag = lag
+        self.order = coding_order(spec, spec.width if lag is None else lag)
         self.spec = spec
         self.image = image.to(torch.int64)
         self.asked = torch.zeros((spec.height, spec.width), dtype=torch.bool)
@@ -37,6 +43,12 @@ class NotingSource(PixelSource):
         rows, columns = places.cpu() // self.spec.width, places.cpu() % self.spec.width
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             self._check_order(row, column)
+        if self.lag is not None:
+            done = int(self.asked.sum())
+            next_ones = self.order[done : done + len(places)]
+            if not torch.equal(places.cpu().sort().values, next_ones):
+                message = f"a source with a lag of {self.lag} was asked for the places {places.tolist()}"
+                broken("order", f"{message}, expected {next_ones.tolist()}")
         self.asked[rows, columns] = True
         by_image = parameters.cpu().double().view(len(places), self.count, -1).permute(1, 2, 0)
         self.parameters[:, :, rows, columns] = by_image

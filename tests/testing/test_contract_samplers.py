@@ -304,6 +304,16 @@ class Near(WavefrontSampler):
         return super().program(network, prepared, features, count, 0, lag)
 
 
+class Hasty(WavefrontSampler):
+    """A sampler that promises raster order, and ignores the lag of its source."""
+
+    def lag(self, network, reach=0):
+        return network.image.width
+
+    def program(self, network, prepared, features, count, reach, lag):
+        return super().program(network, prepared, features, count, reach, None)
+
+
 class Stepping(Sampler):
     """A correct sampler that requests one place after the other from its source."""
 
@@ -518,6 +528,25 @@ def test_a_sampler_that_ignores_the_reach_of_its_source_is_caught():
         check_sampler(lambda config: Near(), None, networks=[Net(WIDE, 0, Plain(WIDE))])
     assert error.value.law == "source"
     assert "rows above up to 2 columns to its right" in str(error.value)
+
+
+def test_a_sampler_that_ignores_the_lag_of_its_source_is_caught():
+    with pytest.raises(ContractError) as error:
+        check_sampler(lambda config: Hasty(), None, networks=[Net(WIDE, 0, Plain(WIDE))])
+    assert error.value.law == "order"
+    assert f"a source with a lag of {WIDE.width} was asked for the places" in str(error.value)
+
+
+class Lagless(Stepping):
+    """A sampler with a lag that is beyond the width."""
+
+    def lag(self, network, reach=0):
+        return network.image.width + 1
+
+
+def test_a_lag_beyond_the_width_is_caught():
+    with pytest.raises(ContractError, match=r"^order: Sampler\.lag must return an integer from 1 to the width"):
+        check_sampler(lambda config: Lagless(), None, networks=[Net(IMAGE, 0)])
 
 
 def test_what_is_no_sampler_is_said():
