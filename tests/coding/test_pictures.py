@@ -33,15 +33,15 @@ def exif() -> bytes:
     return made.tobytes()
 
 
-@pytest.mark.parametrize("gray", [False, True])
-@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.bmp"])
+# WebP stores gray pictures as RGB.
+@pytest.mark.parametrize(
+    ("name", "gray"), [("a.png", False), ("a.png", True), ("a.webp", False), ("a.bmp", False), ("a.bmp", True)]
+)
 def test_pixels_and_metadata_are_kept(tmp_path, gray, name):
     values = colors()[..., 0] if gray else colors()
     metadata: dict[str, Any] = {} if name == "a.bmp" else {"icc_profile": profile(), "exif": exif()}
     options: dict[str, Any] = {"lossless": True} if name == "a.webp" else {}
     Image.fromarray(values).save(tmp_path / name, **metadata, **options)
-    if gray and name == "a.webp":
-        return  # WebP stores gray pictures as RGB.
     picture = read_picture(tmp_path / name)
     write_picture(tmp_path / "out.png", picture)
     with Image.open(tmp_path / "out.png") as written:

@@ -51,7 +51,8 @@ class Original:
     folder: Path
     archiver: Archiver
     content: bytes
-    pixels: dict[str, np.ndarray]
+    pixels: tuple[dict[str, np.ndarray], ...]
+    """The values of each image by name, and those of its views by depth."""
 
 
 @functools.cache
@@ -75,7 +76,11 @@ def _original(folder: Path, name: str) -> Original:
     path, names = folder / "a.auxar", list(pixels)
     metadata = [(b"profile", b""), (b"", b""), (b"", b"exif"), (b"", b"")]
     write_archive(path, archiver, header, names, lambda number: Picture(pixels[names[number]], *metadata[number]))
-    return Original(folder, archiver, path.read_bytes(), pixels)
+    container = read_container(path)
+    decoded = tuple(dict(archiver.decode(container, container.entries, depth)) for depth in (0, 1))
+    found = tuple({entry.name: picture.pixels for entry, picture in each.items() if picture} for each in decoded)
+    assert all(np.array_equal(found[0][name], pixels[name]) for name in names)
+    return Original(folder, archiver, path.read_bytes(), found)
 
 
 def damaged(content: bytes, random: Random) -> tuple[bytes, bool]:
@@ -152,10 +157,10 @@ def decode(original: Original, content: bytes, forged: bool, depth: int) -> str:
         found = list(original.archiver.decode(container, container.entries, depth))
     except UserError as error:
         return str(error)
-    if not forged and depth == 0:
-        for entry, picture in found:
-            if picture is not None:
-                assert np.array_equal(picture.pixels, original.pixels[entry.name]), f"{entry.name} has wrong pixels"
+    for entry, picture in () if forged else found:
+        if picture is not None:
+            expected = original.pixels[depth][entry.name]
+            assert np.array_equal(picture.pixels, expected), f"{entry.name} has wrong pixels at depth {depth}"
     return "" if all(picture is not None for _, picture in found) else "images are damaged or missing"
 
 
