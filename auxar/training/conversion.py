@@ -67,7 +67,7 @@ def convert_run(
     for factor in model.factors:
         path = stored_at(run, factor.name, choice.name)
         if not _is_made(run, factor.name, path):
-            views = views or _views(model, data(), images)
+            views = views or training_views(model, data(), images)
             _make(run, factor, views, arithmetic, choice, path)
         converted = read_converted(path, run.weights(factor.name))
         check_digest(run, factor.name, choice.name, path, converted)
@@ -106,10 +106,13 @@ def _text(options: Mapping[str, Any]) -> str:
 
 
 @torch.no_grad()
-def _views(model: Prior, data: DataSets, count: int) -> list[Tensor]:
-    """Training images and all their views, evenly spaced in the set if its length is known."""
+def training_views(model: Prior, data: DataSets, count: int) -> list[Tensor]:
+    """`count` training images, or all if there are fewer, and all their views: int64, (count, *spec.shape) each.
+
+    The images are evenly spaced in the set if its length is known.
+    """
     step = max(1, len(data.train) // count) if hasattr(data.train, "__len__") else 1
-    images = [image for _, image in data.train.every(step, 0, count)]
+    images = [image for _, image in data.train.every(step, 0, step * count)]
     return list(model.views(torch.stack(images).long()))
 
 

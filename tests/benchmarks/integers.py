@@ -97,7 +97,7 @@ def _bits(model: Prior, images: Tensor) -> Tensor:
 def _converted(model: Prior, data: DataSets, config: IntegerConfig) -> Prior:
     arithmetic = IntegerArithmetic(config)
     step = max(1, len(data.train) // RANGES) if hasattr(data.train, "__len__") else 1
-    images = [image for _, image in data.train.every(step, 0, RANGES)]
+    images = [image for _, image in data.train.every(step, 0, step * RANGES)]
     views = model.views(torch.stack(images).long())
     factors: list[Any] = []
     for factor in model.factors:

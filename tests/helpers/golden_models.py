@@ -80,10 +80,10 @@ class GoldenImages:
     def __len__(self) -> int:
         return IMAGES
 
-    def every(self, step: int, first: int, count: int) -> Iterator[tuple[int, Tensor]]:
-        """Yields the numbers and the pixels of every `step`-th image."""
+    def every(self, step: int, first: int, limit: int) -> Iterator[tuple[int, Tensor]]:
+        """Yields the numbers and the pixels of every `step`-th image of the first `limit` ones."""
         images = golden_images()
-        yield from ((number, images[number]) for number in range(first, IMAGES, step)[:count])
+        yield from ((number, images[number]) for number in range(first, min(limit, IMAGES), step))
 
 
 def make_golden_run(folder: Path, name: str) -> dict[str, str]:

@@ -11,9 +11,11 @@ from PIL import Image
 
 import auxar
 from auxar.cli import main
+from auxar.data import load_images
 from auxar.errors import UserError
 from auxar.files import read_metadata, read_tensors, write_tensors
 from auxar.runs.converted import DESCRIPTION
+from auxar.training.conversion import training_views
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,19 @@ def integers_of(folder, factor="stage0"):
 
 def pixels(folder):
     return [Image.open(file).tobytes() for file in sorted((folder / "images").iterdir())]
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 100])
+def test_ranges_are_taken_from_as_many_training_images_as_asked_for(original, count):
+    recipe, registry = auxar.load_recipe(original / "recipe.toml")
+    data: Any = load_images(recipe.data, recipe.image, registry)
+    model = auxar.load(original)
+    views = training_views(model.chain, data, count)
+    assert [len(each) for each in views] == [min(count, len(data.train))] * 2
+    step = max(1, len(data.train) // count)
+    numbers = range(0, len(data.train), step)[:count]
+    expected = torch.stack([image for number, image in data.train.every(1, 0, None) if number in numbers])
+    assert torch.equal(views[0], expected.long())
 
 
 def test_images_do_not_depend_on_batch_sampler_and_engine(finished, tmp_path):
