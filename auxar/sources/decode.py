@@ -28,7 +28,8 @@ def coding_order(image: ImageSpec, lag: int) -> Tensor:
         >>> coding_order(ImageSpec(height=2, width=3), lag=1).tolist()
         [0, 1, 3, 2, 4, 5]
     """
-    rows, columns = torch.arange(image.height), torch.arange(image.width)
+    # The default device of tensors may be another one.
+    rows, columns = (torch.arange(side, device="cpu") for side in (image.height, image.width))
     # Sorting is stable, so that places with the same time stay in raster order.
     return (rows[:, None] * lag + columns).flatten().argsort(stable=True)
 
@@ -55,7 +56,7 @@ class DecodeSource(PixelSource):
         self._done = 0
 
     def pixels(self, places: Tensor, parameters: Tensor) -> Tensor:
-        found = torch.empty((len(places), self.count, self.image.channels), dtype=torch.int64)
+        found = torch.empty((len(places), self.count, self.image.channels), dtype=torch.int64, device="cpu")
         sorted_, order = places.cpu().sort()
         expected = self.order[self._done : self._done + len(places)]
         if not torch.equal(sorted_, expected):
@@ -72,7 +73,7 @@ class DecodeSource(PixelSource):
         """Decodes the pixel at one place of all images: int64, (count, c)."""
         frequencies = self.head.frequencies(parameters, ANCESTRAL)
         pixels = None if self.walk is None else DrawnPixels(self.walk, self.image.levels, place)
-        low = torch.zeros(self.count, dtype=torch.int64)
+        low = torch.zeros(self.count, dtype=torch.int64, device="cpu")
         high = torch.full_like(low, self.image.levels - 1)
         decoded = []
         for channel in range(self.image.channels):

@@ -170,7 +170,7 @@ def script(tmp_path_factory) -> Path:
         ("auxar evaluate my", ["my"]),
         ("auxar run mine.toml --out m", ["my"]),
         ("auxar new-plugin --kind he", ["head"]),
-        ("auxar -q comp", ["compare"]),
+        ("auxar -q comp", ["compare", "compress"]),
     ],
 )
 def test_bash_completes(script, tmp_path, line, expected):

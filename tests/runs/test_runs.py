@@ -149,6 +149,7 @@ FREE = {
     "training.trackers": ["tensorboard"],
     "training.nonfinite": "skip",
     "training.parallel": "factors",
+    "training.compile": True,
     "training.recompute": True,
     "evaluation.batch_size": 3,
     "evaluation.heldout_images": 3,
