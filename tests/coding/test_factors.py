@@ -15,6 +15,7 @@ import auxar
 from auxar.coding.factors import FactorCoder
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
+from auxar.interfaces.integer_head import TOTAL
 from auxar.sources import coding_order
 from auxar_samplers.auto import AutoSampler
 from auxar_samplers.cached import CachedSampler
@@ -55,6 +56,17 @@ def test_streams_have_the_bits_of_the_likelihoods(coded):
             bits = -log_prob / math.log(2)
             assert bits <= 8 * len(stream) + 8  # Zero bytes at the end are not written.
             assert 8 * len(stream) <= bits * 1.001 + 16
+
+
+def test_nothing_is_coded_where_one_value_is_possible(coded, monkeypatch):
+    """In a restricted decoder, the view determines some sub-pixels. Coding them would change the state of the coder."""
+    name, _, factors = coded
+    coder, image, view, _ = factors[0]
+    found: list[list[tuple[int, int]]] = []
+    monkeypatch.setattr("auxar.coding.factors.encode", lambda ranges: found.append(list(ranges)))
+    coder.encode(image, view, coder.lag())
+    assert all(0 < frequency < TOTAL for ranges in found for _, frequency in ranges)
+    assert (sum(map(len, found)) < image.numel()) == (name == "pyramid")
 
 
 @pytest.mark.parametrize("batch", [1, 7, 16])
