@@ -15,12 +15,12 @@ from auxar.coding.container import (
     FORMAT,
     CodedFactor,
     Container,
-    Entry,
     Header,
     streams,
     write_container,
 )
 from auxar.coding.factors import FactorCoder
+from auxar.coding.index import Entry
 from auxar.coding.pictures import Picture
 from auxar.coding.tiles import from_tiles, tile_counts, to_tiles
 from auxar.errors import UserError, shown
@@ -102,15 +102,15 @@ class Archiver:
         record = b"".join([picture.profile, picture.exif, *(stream for each in by_factor for stream in each)])
         lengths = tuple(tuple(map(len, each)) for each in by_factor)
         entry = Entry(
-            name,
-            channels == 1 < header.channels,
-            height,
-            width,
-            len(picture.profile),
-            len(picture.exif),
-            lengths,
-            zlib.crc32(record),
-            _pixel_checksum(picture.pixels),
+            name=name,
+            gray=channels == 1 < header.channels,
+            height=height,
+            width=width,
+            profile_bytes=len(picture.profile),
+            exif_bytes=len(picture.exif),
+            lengths=lengths,
+            coarse_checksum=zlib.crc32(record[: len(record) - sum(lengths[-1])]),
+            checksum=_checksum(picture.pixels),
         )
         return entry, record
 
@@ -125,7 +125,7 @@ class Archiver:
         if (channels := self.model.specs[depth].channels) not in (1, 3):
             raise UserError(f"the views at depth {depth} have {channels} channels, and cannot be written as pictures")
         waiting: list[tuple[Entry, bytes]] = []
-        for entry, record in container.records(chosen):
+        for entry, record in container.records(chosen, coarse=depth > 0):
             if record is None:
                 yield from self._decoded(waiting, container.header, depth)
                 waiting = []
@@ -178,7 +178,7 @@ class Archiver:
         width = min(columns * spec.width, -(-entry.width * spec.width // header.width))
         pixels = from_tiles(tiles, height, width)
         pixels = np.ascontiguousarray(pixels[:1] if entry.gray else pixels)
-        if depth == 0 and _pixel_checksum(pixels) != entry.pixel_checksum:
+        if depth == 0 and _checksum(pixels) != entry.checksum:
             return None
         profile, exif = record[: entry.profile_bytes], record[entry.profile_bytes :][: entry.exif_bytes]
         # The metadata of a picture, such as its size, need not hold for its views.
@@ -206,9 +206,9 @@ def _shown(tiles: np.ndarray, spec: ImageSpec) -> np.ndarray:
     return ((tiles * 510 + (spec.levels - 1)) // (2 * (spec.levels - 1))).astype(np.uint8)
 
 
-def _pixel_checksum(pixels: np.ndarray) -> int:
-    """The lower 16 bits of the CRC-32 of a picture's values, in the order of rows, columns and channels."""
-    return zlib.crc32(np.ascontiguousarray(pixels.transpose(1, 2, 0)).tobytes()) & 0xFFFF
+def _checksum(pixels: np.ndarray) -> int:
+    """The CRC-32 of a picture's values, in the order of rows, columns and channels."""
+    return zlib.crc32(np.ascontiguousarray(pixels.transpose(1, 2, 0)).tobytes())
 
 
 def _not_none(view: Tensor | None) -> Tensor:

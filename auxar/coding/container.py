@@ -12,9 +12,7 @@ from typing import BinaryIO
 import attrs
 from attrs.validators import ge, max_len, min_len
 
-from auxar.coding.names import problem_of_name
-from auxar.coding.tiles import tile_counts
-from auxar.data.conversion import MAX_PIXELS
+from auxar.coding.index import MOST_INDEX, Entry, packed_index, unpacked_index
 from auxar.errors import UserError, one_line, shown
 from auxar.files import DamagedFile, parse_json, reading, replacing
 from auxar.interfaces import ImageSpec
@@ -24,12 +22,8 @@ MAGIC = b"\x89AUXAR\r\n"
 """The first bytes of a file. A transfer as text would change them."""
 FORMAT = 1
 """Version of the format."""
-MOST_HEADER, MOST_INDEX = 2**16, 2**26
-"""Maximum number of bytes of the header and of the index."""
-MOST_METADATA = 2**18
-"""Maximum number of bytes of a color profile, and of EXIF data."""
-GRAY, OWN_SIZE, METADATA = 1, 2, 4
-"""Flags of an image: it is gray, its size is not that of the model, and it has a color profile or EXIF data."""
+MOST_HEADER = 2**16
+"""Maximum number of bytes of the header."""
 
 
 @attrs.frozen
@@ -75,35 +69,6 @@ class Header:
         return ImageSpec(self.channels, height=self.height, width=self.width, levels=self.levels)
 
 
-@attrs.frozen
-class Entry:
-    """An image in the index of a file."""
-
-    name: str
-    """Name of the image, without folders."""
-    gray: bool
-    """Whether the image is gray."""
-    height: int
-    """Number of rows."""
-    width: int
-    """Number of columns."""
-    profile_bytes: int
-    """Number of bytes of the color profile."""
-    exif_bytes: int
-    """Number of bytes of the EXIF data."""
-    lengths: tuple[tuple[int, ...], ...]
-    """For each factor, the coarsest first, the number of bytes of each tile's stream."""
-    checksum: int
-    """CRC-32 of the image's record."""
-    pixel_checksum: int
-    """The lower 16 bits of the CRC-32 of the image's values, in the order of rows, columns and channels."""
-
-    @property
-    def size(self) -> int:
-        """Number of bytes of the image's record."""
-        return self.profile_bytes + self.exif_bytes + sum(map(sum, self.lengths))
-
-
 @attrs.frozen(eq=False)
 class Container:
     """A file whose header and index were read."""
@@ -114,19 +79,24 @@ class Container:
     start: int
     """Position of the first record in the file."""
 
-    def records(self, chosen: Sequence[Entry]) -> Iterator[tuple[Entry, bytes | None]]:
-        """Yields the record of each chosen image in the order of the file, or None if it is damaged or missing."""
+    def records(self, chosen: Sequence[Entry], *, coarse: bool = False) -> Iterator[tuple[Entry, bytes | None]]:
+        """Yields the record of each chosen image in the order of the file, or None if it is damaged or missing.
+
+        With `coarse`, only the part of the record before the finest factor's streams is read, and only this part must
+        be there. Damage to the finest factor's streams is not found here: the values that they give are compared with
+        the image's checksum.
+        """
         position, wanted = self.start, set(map(id, chosen))
         with reading(self.path) as file:
             end = os.fstat(file.fileno()).st_size
             for entry in self.entries:
                 if id(entry) in wanted:
-                    record = b""
+                    size, record = entry.coarse_size if coarse else entry.size, b""
                     # The size is checked first, so that a claim of many bytes needs no memory.
-                    if position + entry.size <= end:
+                    if position + size <= end:
                         file.seek(position)
-                        record = file.read(entry.size)
-                    whole = len(record) == entry.size and zlib.crc32(record) == entry.checksum
+                        record = file.read(size)
+                    whole = len(record) == size and entry.coarse_checksum == zlib.crc32(record[: entry.coarse_size])
                     yield entry, record if whole else None
                 position += entry.size
 
@@ -146,7 +116,7 @@ def streams(entry: Entry, record: bytes) -> list[list[bytes]]:
 def write_container(path: Path, header: Header, entries: Sequence[Entry], records: Sequence[bytes]) -> None:
     """Writes a file. An existing file is replaced when the new one is complete. Raises `UserError` if it cannot be."""
     text = json.dumps(attrs.asdict(header), separators=(",", ":")).encode()
-    index = b"".join([_varint(len(entries)), *(_described(entry, header) for entry in entries)])
+    index = packed_index(entries)
     for name, part, most in (("header", text, MOST_HEADER), ("index", index, MOST_INDEX)):
         if len(part) > most:
             raise UserError(f"{path}: its {name} would have {len(part):,} bytes, and at most {most:,} are allowed")
@@ -171,8 +141,8 @@ def read_container(path: Path) -> Container:
         index = _part(file, path, "index", MOST_INDEX)
         start = file.tell()
     try:
-        return Container(path, header, tuple(_entries(index, header)), start)
-    except (ValueError, IndexError) as error:
+        return Container(path, header, unpacked_index(index, header.tile, len(header.factors)), start)
+    except ValueError as error:
         raise DamagedFile(f"{path} is damaged: its index is not valid ({one_line(str(error))})") from None
 
 
@@ -198,80 +168,3 @@ def _header(path: Path, text: bytes) -> Header:
     except ValueError as error:
         problem = one_line(str(error))
     raise DamagedFile(f"{path} is damaged: its header is not valid ({problem})")
-
-
-def _described(entry: Entry, header: Header) -> bytes:
-    own = (entry.height, entry.width) != (header.height, header.width)
-    metadata = bool(entry.profile_bytes or entry.exif_bytes)
-    name = entry.name.encode()
-    parts = [_varint(len(name)), name, bytes([GRAY * entry.gray | OWN_SIZE * own | METADATA * metadata])]
-    parts += [_varint(side) for side in (entry.height, entry.width) if own]
-    parts += [_varint(length) for length in (entry.profile_bytes, entry.exif_bytes) if metadata]
-    parts += [_varint(length) for lengths in entry.lengths for length in lengths]
-    return b"".join([*parts, entry.checksum.to_bytes(4, "little"), entry.pixel_checksum.to_bytes(2, "little")])
-
-
-def _entries(index: bytes, header: Header) -> Iterator[Entry]:
-    reader, names = _Reader(index), set()
-    # A value takes at most 3 bytes, so longer streams are not those of a tile.
-    longest = 4 * header.tile.dims + 16
-    for _ in range(reader.number()):
-        name = reader.bytes(reader.number()).decode()
-        problem = "it is not the only one" if name in names else problem_of_name(name)
-        if problem is not None:
-            raise ValueError(f"the name {shown(name)} is not allowed: {problem}")
-        names.add(name)
-        flags = reader.bytes(1)[0]
-        if flags > GRAY | OWN_SIZE | METADATA:
-            raise ValueError(f"the image {shown(name)} has unknown flags")
-        height, width = (reader.number(), reader.number()) if flags & OWN_SIZE else (header.height, header.width)
-        if not 0 < height * width <= MAX_PIXELS:
-            raise ValueError(f"the image {shown(name)} has {height}×{width} pixels")
-        profile, exif = (reader.number(MOST_METADATA), reader.number(MOST_METADATA)) if flags & METADATA else (0, 0)
-        rows, columns = tile_counts(height, width, header.tile)
-        reader.expect(rows * columns * len(header.factors))
-        lengths = tuple(tuple(reader.number(longest) for _ in range(rows * columns)) for _ in header.factors)
-        checksum, pixels = (int.from_bytes(reader.bytes(size), "little") for size in (4, 2))
-        yield Entry(name, bool(flags & GRAY), height, width, profile, exif, lengths, checksum, pixels)
-    reader.end()
-
-
-class _Reader:
-    """Reads numbers and bytes from the index. Raises `ValueError` at its end."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.position = 0
-
-    def bytes(self, count: int) -> bytes:
-        self.expect(count)
-        self.position += count
-        return self.content[self.position - count : self.position]
-
-    def number(self, most: int = 2**32) -> int:
-        """A number in groups of 7 bits, the lowest first. All bytes but the last have the highest bit set."""
-        value = shift = 0
-        while True:
-            byte = self.bytes(1)[0]
-            value |= (byte & 127) << shift
-            shift += 7
-            if value > most or shift > 35:
-                raise ValueError(f"a number is larger than {most:,}")
-            if byte < 128:
-                return value
-
-    def expect(self, count: int) -> None:
-        if count > len(self.content) - self.position:
-            raise ValueError("it ends too early")
-
-    def end(self) -> None:
-        if self.position < len(self.content):
-            raise ValueError("it has more bytes than its images")
-
-
-def _varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 127:
-        found.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*found, value])

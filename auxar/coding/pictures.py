@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 from PIL import Image
 
-from auxar.coding.container import MOST_METADATA
+from auxar.coding.index import MOST_METADATA
 from auxar.data.conversion import BrokenImage, opened, read_file
 from auxar.errors import UserError
 from auxar.files import replacing

@@ -10,7 +10,7 @@ import attrs
 
 from auxar.arguments import as_path, as_paths, check_flag
 from auxar.coding.archive import Archiver, write_archive
-from auxar.coding.container import Entry
+from auxar.coding.index import Entry
 from auxar.coding.names import name_on_disk, png_name, problem_of_name
 from auxar.coding.pictures import read_picture
 from auxar.commands.opening import TrainedRun, open_trained

@@ -10,7 +10,8 @@ from pathlib import Path
 import attrs
 
 from auxar.arguments import as_integer, as_path, check_flag, check_strings
-from auxar.coding.container import Container, Entry, read_container
+from auxar.coding.container import Container, read_container
+from auxar.coding.index import Entry
 from auxar.coding.names import name_on_disk, png_name
 from auxar.coding.pictures import write_picture
 from auxar.commands.compress import ARITHMETIC, archiver_of, check_new

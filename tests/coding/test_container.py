@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import lzma
 import random
 import zlib
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,14 +15,13 @@ from hypothesis import strategies as st
 from auxar.coding.container import (
     MAGIC,
     MOST_HEADER,
-    MOST_INDEX,
     CodedFactor,
-    Entry,
     Header,
     read_container,
     streams,
     write_container,
 )
+from auxar.coding.index import MOST_INDEX, Entry, packed_index
 from auxar.errors import UserError
 from auxar.files import DamagedFile
 
@@ -41,8 +42,8 @@ def coded_images(draw):
         profile, exif = draw(st.integers(0, 3)), draw(st.integers(0, 200))
         lengths = tuple(tuple(draw(st.lists(st.integers(0, 200), min_size=tiles, max_size=tiles))) for _ in range(2))
         record = random.Random(0).randbytes(profile + exif + sum(map(sum, lengths)))
-        pixels = draw(st.integers(0, 2**16 - 1))
-        entry = Entry(name, draw(st.booleans()), height, width, profile, exif, lengths, zlib.crc32(record), pixels)
+        checksums = zlib.crc32(record[: len(record) - sum(lengths[-1])]), draw(st.integers(0, 2**32 - 1))
+        entry = Entry(name, draw(st.booleans()), height, width, profile, exif, lengths, *checksums)
         found.append((entry, record))
     return [each for each in found if each[0].name not in (".", "..")]
 
@@ -56,6 +57,8 @@ def test_a_file_is_read_as_it_was_written(images, tmp_path_factory):
     assert found.entries == tuple(entry for entry, _ in images)
     assert list(found.records(found.entries)) == images
     assert list(found.records(found.entries[1:2])) == images[1:2]
+    coarse = [(entry, record[: len(record) - sum(entry.lengths[-1])]) for entry, record in images]
+    assert list(found.records(found.entries, coarse=True)) == coarse
 
 
 def written(path, sizes=(5, 0, 7)):
@@ -64,7 +67,8 @@ def written(path, sizes=(5, 0, 7)):
     for number, size in enumerate(sizes):
         record = random.Random(number).randbytes(size)
         lengths = ((size // 2,), (size - size // 2,))
-        entries.append(Entry(f"{number}.png", False, 4, 4, 0, 0, lengths, zlib.crc32(record), number))
+        coarse = record[: size // 2]
+        entries.append(Entry(f"{number}.png", False, 4, 4, 0, 0, lengths, zlib.crc32(coarse), number))
         records.append(record)
     write_container(path, HEADER, entries, records)
     return entries, records
@@ -75,28 +79,47 @@ def test_the_streams_of_a_record_are_those_of_its_lengths():
     assert streams(entry, b"pe!abbccc") == [[b"a", b""], [b"bb", b"ccc"]]
 
 
-def test_the_index_takes_few_bytes_for_an_image(tmp_path):
-    """Apart from the name, an image of a model with three factors takes 14 bytes: see docs/files.md."""
-    header = Header(1, "model", 3, 4, 4, 256, (*HEADER.factors, CodedFactor("more", "ef", 1)))
-    sizes = []
-    for count in (1, 101):
-        entries = [Entry(f"{k:03d}", False, 4, 4, 0, 0, ((300,), (300,), (300,)), 0, 0) for k in range(count)]
-        write_container(tmp_path / "a", header, entries, [])
-        sizes.append((tmp_path / "a").stat().st_size)
-    assert sizes[1] - sizes[0] == 100 * (14 + 3)
+def described(name="a", **fields):
+    """An image of one tile, with `fields` changed."""
+    return attrs.evolve(Entry(name, False, 4, 4, 0, 0, ((1,), (2,)), zlib.crc32(b""), 0), **fields)
+
+
+def test_the_index_takes_few_bytes_for_an_image():
+    """With five factors, an image of the model's size takes at most 16 bytes, its name included: see docs/files.md."""
+    numbers = random.Random(0)
+    entries = [
+        described(
+            f"{number:06d}.png",
+            lengths=tuple((max(0, round(numbers.gauss(mean, mean / 4))),) for mean in (60, 200, 400, 800, 900)),
+            coarse_checksum=numbers.getrandbits(32),
+            checksum=numbers.getrandbits(32),
+        )
+        for number in range(500)
+    ]
+    assert len(packed_index(entries)) <= 500 * 16
 
 
 def test_a_changed_or_cut_record_is_named_and_the_others_are_read(tmp_path):
     path = tmp_path / "a.auxar"
     _, records = written(path)
     content = bytearray(path.read_bytes())
-    content[-1] ^= 1
+    content[-5] ^= 1  # in the coarse part of the last record
     path.write_bytes(content)
     found = read_container(path)
     assert [record for _, record in found.records(found.entries)] == [records[0], records[1], None]
+    assert [record for _, record in found.records(found.entries, coarse=True)] == [records[0][:2], b"", None]
     path.write_bytes(content[:-9])
     found = read_container(path)
     assert [record for _, record in found.records(found.entries)] == [None, records[1], None]
+
+
+def test_the_coarse_part_of_a_cut_record_is_read(tmp_path):
+    path = tmp_path / "a.auxar"
+    _, records = written(path)
+    path.write_bytes(path.read_bytes()[:-2])
+    found = read_container(path)
+    assert [record for _, record in found.records(found.entries)] == [records[0], records[1], None]
+    assert [record for _, record in found.records(found.entries, coarse=True)] == [records[0][:2], b"", records[2][:3]]
 
 
 def replaced_part(path, number, change):
@@ -136,29 +159,41 @@ def test_a_wrong_header_is_refused(tmp_path, change, message):
     assert "a.auxar" in str(caught.value)
 
 
-ONE = b"\x01"
-NAME = b"\x01a"
+def content_of(entry, names=None):
+    """The content of an index of one image, before it is compressed. `names` replaces its name."""
+    content = lzma.decompress(packed_index([entry]))
+    return content if names is None else content[:4] + names + content[4 + len(entry.name) + 1 :]
+
+
+def packed(content):
+    return lzma.compress(content)
 
 
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        (b"", "ends too early"),
-        (b"\xff" * 9, "larger than"),
-        (ONE, "ends too early"),
-        (ONE + b"\x01/" + bytes(20), "is not allowed"),
-        (ONE + b"\x02.." + bytes(20), "is not allowed"),
-        (ONE + b"\x00" + bytes(20), "is not allowed"),
-        (ONE + b"\x01\xff" + bytes(20), "utf-8"),
-        (ONE + b"\xe9\x07" + b"a" * 2000, "and at most 200 are allowed"),
-        (ONE + NAME + b"\x08" + bytes(20), "unknown flags"),
-        (ONE + NAME + b"\x02\x00\x04" + bytes(20), "0×4 pixels"),
-        (ONE + NAME + b"\x02" + b"\xff\xff\x03\xff\xff\x03" + bytes(20), "65535×65535 pixels"),
-        (ONE + NAME + b"\x02" + b"\xa0\x1f\xa0\x1f" + bytes(20), "ends too early"),  # a million tiles
-        (ONE + NAME + b"\x00" + b"\xd1\x01\x00" + bytes(6), "larger than 208"),  # a stream of 209 bytes
-        (ONE + NAME + b"\x04" + b"\x81\x80\x10\x00" + bytes(8), "larger than 262,144"),
-        (ONE + NAME + bytes(1 + 2 + 6) + b"x", "more bytes than its images"),
-        (b"\x02" + (NAME + bytes(1 + 2 + 6)) * 2, "it is not the only one"),
+        (b"", "it is cut"),
+        (b"x" * 50, "cannot be decompressed"),
+        (packed(b"\x01\0\0\0")[:-1], "it is cut"),
+        (packed(b"\x01\0\0\0") + b"x", "it is cut"),
+        (packed(b""), "ends too early"),
+        (packed(b"\xff" * 9), "ends too early"),
+        (packed(b"\x01\0\0\0"), "ends too early"),
+        (packed(content_of(described(), names=b"/\0")), "is not allowed"),
+        (packed(content_of(described(), names=b"..\0")), "is not allowed"),
+        (packed(content_of(described(), names=b"\0")), "is not allowed"),
+        (packed(content_of(described(), names=b"\xff\0")), "utf-8"),
+        (packed(content_of(described(), names=b"a" * 2000 + b"\0")), "and at most 200 are allowed"),
+        (packed(content_of(described(gray=2))), "larger than 1"),
+        (packed(content_of(described(height=0))), "0×4 pixels"),
+        (packed(content_of(described(height=65535, width=65535))), "65535×65535 pixels"),
+        (packed(content_of(described(height=4000, width=4000))), "ends too early"),  # a million tiles
+        (packed(content_of(described(lengths=((209,), (2,))))), "larger than 208"),
+        (packed(content_of(described(profile_bytes=2**18 + 1))), "larger than 262,144"),
+        (packed(content_of(described(exif_bytes=2**18 + 1))), "larger than 262,144"),
+        (packed(content_of(described()) + b"x"), "more bytes than its images"),
+        (packed(b"\x02\0\0\0a\0a\0" + bytes(72)), "it is not the only one"),
+        (packed(bytes(MOST_INDEX + 1)), "has more than"),
         (bytes(MOST_INDEX + 1), "expected at most"),
     ],
 )

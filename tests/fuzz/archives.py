@@ -15,9 +15,9 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import lzma
 import sys
 import tempfile
-import time
 import zlib
 from collections.abc import Iterable
 from functools import partial
@@ -135,6 +135,8 @@ def _forged(content: bytes, random: Random) -> bytes:
         target[key] = copy.deepcopy(random.choice(values))
         part = bytearray(json.dumps(header).encode())
     else:
+        if which == 1:
+            part = bytearray(lzma.decompress(part))
         for _ in range(random.randint(1, 3)):
             at = random.randrange(len(part))
             if random.random() < 0.3:
@@ -143,6 +145,8 @@ def _forged(content: bytes, random: Random) -> bytes:
                 part[at : at + random.randrange(2)] = random.randbytes(random.choice([1, 1, 1, 4]))
             if not part:
                 break
+        if which == 1:
+            part = bytearray(lzma.compress(part))
     middle = len(part).to_bytes(4, "little") + part + zlib.crc32(part).to_bytes(4, "little")
     return content[:place] + middle + content[place + 8 + size :]
 
@@ -177,21 +181,10 @@ def outcomes_of(seed: int, numbers: Iterable[int], limits: Limits) -> list[Outco
     return found
 
 
-def main() -> int:
-    """Runs the cases that the command line selects; returns 1 if any of them failed, and otherwise 0."""
-    options = watching.parser(__doc__ or "").parse_args()
-    limits = Limits(options.seconds, options.memory)
-    if options.only is not None:
-        watching.prepare()
-        (found,) = outcomes_of(options.seed, [options.only], limits)
-        print(f"{found.kind} in {found.seconds:.2f} s, {found.memory:.2f} GiB\n{found.words}")
-        return int(found.kind == "failure")
-    start = time.monotonic()
-    work = partial(outcomes_of, options.seed, limits=limits)
-    outcomes = list(watching.shown(watching.spread(work, watching.chunks(options), options.processes)))
-    watching.summarize(outcomes, options.seed, time.monotonic() - start, lambda words: " ".join(words.split()[1:7]))
-    return int(any(each.kind == "failure" for each in outcomes))
+def _first_words(message: str) -> str:
+    """The first words of an error after the name of the file."""
+    return " ".join(message.split()[1:7])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(watching.main(__doc__ or "", outcomes_of, _first_words))

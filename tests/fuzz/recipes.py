@@ -18,7 +18,6 @@ import os
 import re
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -66,28 +65,6 @@ def auxar_register_components():
 '''
 
 
-def main() -> int:
-    """Runs the cases that the command line selects; returns 1 if any of them failed, and otherwise 0."""
-    options = watching.parser(__doc__ or "").parse_args()
-    limits = Limits(options.seconds, options.memory)
-    if options.only is not None:
-        return _one(options.seed, options.only, limits)
-    start = time.monotonic()
-    work = partial(outcomes_of, options.seed, limits=limits)
-    outcomes = list(watching.shown(watching.spread(work, watching.chunks(options), options.processes)))
-    watching.summarize(outcomes, options.seed, time.monotonic() - start, _first_words)
-    return int(any(outcome.kind == "failure" for outcome in outcomes))
-
-
-def _one(seed: int, number: int, limits: Limits) -> int:
-    watching.prepare()
-    case = make_case(seed, number)
-    print(f"{case.recipe[:5000]!r}\n{len(case.recipe)} bytes; settings: {[text[:500] for text in case.settings]}")
-    (outcome,) = outcomes_of(seed, [number], limits)
-    print(f"{outcome.kind} in {outcome.seconds:.2f} s, {outcome.memory:.2f} GiB\n{outcome.words}")
-    return int(outcome.kind == "failure")
-
-
 def outcomes_of(seed: int, numbers: Iterable[int], limits: Limits) -> list[Outcome]:
     """Checks the recipes with these numbers, and returns their outcomes."""
     with tempfile.TemporaryDirectory() as above, watching.watched():
@@ -95,8 +72,10 @@ def outcomes_of(seed: int, numbers: Iterable[int], limits: Limits) -> list[Outco
         furnish(folder)
         found = []
         for number in numbers:
-            attempt = partial(check_recipe, make_case(seed, number), folder)
-            found.append(watching.outcome(number, "a recipe", attempt, limits))
+            case = make_case(seed, number)
+            settings = [text[:500] for text in case.settings]
+            what = f"{case.recipe[:5000]!r}\n{len(case.recipe)} bytes; settings: {settings}"
+            found.append(watching.outcome(number, what, partial(check_recipe, case, folder), limits))
         return found
 
 
@@ -157,4 +136,4 @@ def _first_words(message: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(watching.main(__doc__ or "", outcomes_of, _first_words))

@@ -21,7 +21,6 @@ import re
 import shutil
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -242,22 +241,6 @@ def outcomes_of(seed: int, numbers: Iterable[int], limits: Limits) -> list[Outco
     return found
 
 
-def main() -> int:
-    """Runs the cases that the command line selects; returns 1 if any of them failed, and otherwise 0."""
-    options = watching.parser(__doc__ or "").parse_args()
-    limits = Limits(options.seconds, options.memory)
-    if options.only is not None:
-        watching.prepare()
-        (outcome,) = outcomes_of(options.seed, [options.only], limits)
-        print(f"{outcome.what}\n{outcome.kind} in {outcome.seconds:.2f} s, {outcome.memory:.2f} GiB\n{outcome.words}")
-        return int(outcome.kind == "failure")
-    start = time.monotonic()
-    work = partial(outcomes_of, options.seed, limits=limits)
-    outcomes = list(watching.shown(watching.spread(work, watching.chunks(options), options.processes)))
-    watching.summarize(outcomes, options.seed, time.monotonic() - start, _first_words)
-    return int(any(outcome.kind == "failure" for outcome in outcomes))
-
-
 def _first_words(message: str) -> str:
     """Shortens an error to its first words, without paths, numbers and quotations: similar errors become equal."""
     line = message.split("\n")[0].replace(": ", " : ")
@@ -265,4 +248,4 @@ def _first_words(message: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(watching.main(__doc__ or "", outcomes_of, _first_words))

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -57,6 +58,25 @@ class Outcome:
     """CPU seconds that the case took."""
     memory: float
     """Peak resident memory of the process during the case, in GiB."""
+
+
+def main(document: str, outcomes_of: Callable[..., list[Outcome]], brief: Callable[[str], str]) -> int:
+    """Runs the cases that the command line selects; returns 1 if any of them failed, and otherwise 0.
+
+    `document` describes the script. `outcomes_of(seed, numbers, limits=limits)` runs cases. `brief` shortens an error,
+    so that similar errors are counted together.
+    """
+    options = parser(document).parse_args()
+    work = partial(outcomes_of, options.seed, limits=Limits(options.seconds, options.memory))
+    if options.only is not None:
+        prepare()
+        (found,) = work([options.only])
+        print(f"{found.what}\n{found.kind} in {found.seconds:.2f} s, {found.memory:.2f} GiB\n{found.words}")
+        return int(found.kind == "failure")
+    start = time.monotonic()
+    outcomes = list(shown(spread(work, chunks(options), options.processes)))
+    summarize(outcomes, options.seed, time.monotonic() - start, brief)
+    return int(any(each.kind == "failure" for each in outcomes))
 
 
 def parser(description: str) -> argparse.ArgumentParser:

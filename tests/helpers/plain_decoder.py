@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import zlib
 from typing import Any
 
@@ -40,20 +41,21 @@ class RangeDecoder:
         return value
 
 
-def numbers_of(index: bytes) -> Any:
-    """Yields functions that read a number of 7-bit groups, and bytes, from the index."""
-    place = 0
-
-    def read(count: int) -> bytes:
-        nonlocal place
-        place += count
-        return index[place - count : place]
-
-    def number() -> int:
-        byte = read(1)[0]
-        return byte if byte < 128 else byte - 128 + 128 * number()
-
-    return number, read
+def images_of(index: bytes, factors: int) -> list[tuple[str, list[int], int, int]]:
+    """The name, the lengths of the streams and the two checksums of each image, which consists of one tile."""
+    content = lzma.decompress(index)
+    count = int.from_bytes(content[:4], "little")
+    *names, columns = content[4:].split(b"\0", count)
+    found = []
+    for image, name in enumerate(names):
+        numbers = [
+            sum(columns[count * (4 * column + byte) + image] << 8 * byte for byte in range(4))
+            for column in range(7 + factors)
+        ]
+        gray, _, _, profile, exif, coarse_checksum, checksum, *lengths = numbers
+        assert gray == profile == exif == 0
+        found.append((name.decode(), lengths, coarse_checksum, checksum))
+    return found
 
 
 def decoded_images(content: bytes, model: Any, most: int) -> dict[str, np.ndarray]:
@@ -65,21 +67,17 @@ def decoded_images(content: bytes, model: Any, most: int) -> dict[str, np.ndarra
         parts.append(content[place + 4 : place + 4 + size])
         assert zlib.crc32(parts[-1]) == int.from_bytes(content[place + 4 + size : place + 8 + size], "little")
         place += 8 + size
-    header, (number, read) = json.loads(parts[0]), numbers_of(parts[1])
+    header = json.loads(parts[0])
     found: dict[str, np.ndarray] = {}
-    for _ in range(min(most, number())):
-        name = read(number()).decode()
-        assert read(1) == b"\0"
-        lengths = [number() for _ in header["factors"]]
-        checksum, pixels = int.from_bytes(read(4), "little"), int.from_bytes(read(2), "little")
-        assert zlib.crc32(content[place : place + sum(lengths)]) == checksum
+    for name, lengths, coarse_checksum, checksum in images_of(parts[1], len(header["factors"]))[:most]:
+        assert zlib.crc32(content[place : place + sum(lengths[:-1])]) == coarse_checksum
         image = None
         for factor, length in zip(header["factors"], lengths, strict=True):
             image = decoded(model, factor, content[place : place + length], image)
             place += length
         assert image is not None
         found[name] = image[0].numpy()
-        assert zlib.crc32(found[name].transpose(1, 2, 0).astype(np.uint8).tobytes()) % 2**16 == pixels
+        assert zlib.crc32(found[name].transpose(1, 2, 0).astype(np.uint8).tobytes()) == checksum
     return found
 
 
