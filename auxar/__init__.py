@@ -56,6 +56,7 @@ Interfaces that plugins implement:
     Decoder         p(X | X̂), the distribution of an image given features of its view
     Factor          an independently trained term of a model
     CausalNetwork   a network that predicts the distribution of each pixel from the pixels before it
+    StepwiseNetwork   a causal network that can also predict one pixel at a time
     Head, RestrictableHead   distributions of a pixel given a network's parameters
     RecomputableBlock   a part of a network that training can compute again instead of keeping its inner values
     Sampler         draws images from a causal network
@@ -136,6 +137,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
         Restriction,
         Sampler,
         SampleRequest,
+        StepwiseNetwork,
         Support,
         View,
         Walk,
@@ -201,6 +203,7 @@ __all__ = [
     "ShippedModel",
     "ShippedRecipe",
     "Stage",
+    "StepwiseNetwork",
     "SumSupport",
     "Support",
     "UserError",

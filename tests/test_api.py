@@ -84,6 +84,7 @@ OTHERS = (
     "ShippedModel",
     "ShippedRecipe",
     "Stage",
+    "StepwiseNetwork",
     "Support",
     "UserError",
     "View",

@@ -15,7 +15,7 @@ from auxar.interfaces.image import INTEGER_DTYPES, MOST_LEVELS, MOST_SIDE, Image
 from auxar.interfaces.known import Known
 from auxar.interfaces.likelihood import ByChannel, FactorLogProb
 from auxar.interfaces.mode import evaluating
-from auxar.interfaces.network import CausalNetwork
+from auxar.interfaces.network import CausalNetwork, StepwiseNetwork
 from auxar.interfaces.prior import Prior, PriorFactor
 from auxar.interfaces.recomputation import RecomputableBlock, recomputable_blocks, recomputing
 from auxar.interfaces.request import RULES, DrawRule, SampleRequest
@@ -56,6 +56,7 @@ __all__ = [
     "Restriction",
     "SampleRequest",
     "Sampler",
+    "StepwiseNetwork",
     "Support",
     "View",
     "Walk",

@@ -1,8 +1,9 @@
-"""The interface of causal networks, which predict the parameters of each pixel from earlier pixels only."""
+"""The interfaces of causal networks, which predict the parameters of each pixel from earlier pixels only."""
 
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -52,3 +53,20 @@ class CausalNetwork(nn.Module, abc.ABC):
 
     def initialize(self, image: Tensor, features: Tensor | None = None) -> None:
         """Initializes the weights from a batch of images (integers) and features. The default does nothing."""
+
+
+class StepwiseNetwork(CausalNetwork):
+    """A causal network that can also predict one pixel at a time, given values that it keeps of earlier pixels.
+
+    A transformer keeps the keys and values of its attention layers, and a recurrent network its state. The sampler
+    `stepwise` uses this to draw images without running the whole network for each pixel.
+    """
+
+    @abc.abstractmethod
+    def stepper(self, count: int, features: Tensor | None) -> Callable[[Tensor | None], Tensor]:
+        """Begins `count` images and returns a function that predicts their pixels one by one, in raster order.
+
+        Each call of the function takes the preceding pixel as `encode` converts it, shape (count, channels), or None
+        for the first pixel. It returns the parameters of the next pixel, shape (count, head.parameter_count), which
+        equal those of `forward` up to rounding. `features` has shape (count, features_channels, h, w), or is None.
+        """

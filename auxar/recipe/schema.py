@@ -337,7 +337,8 @@ class SamplingConfig:
     seed: int = attrs.field(default=0, validator=_integer)
     """Seed of the noise. The noise of an image depends only on the seed and the number of the image."""
     sampler: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("auto"))
-    """The sampler. `auto` chooses `wavefront`, `cached` or `raster`: the first of them that supports the network."""
+    """The sampler. `auto` chooses the first of `wavefront`, `cached`, `stepwise` and `raster` that supports the
+    network."""
     figure_rows: int = attrs.field(default=6, validator=[_integer, ge(0), at_most(MOST_IMAGES)])
     """Number of rows of images in each of the paper's figures that the report of a run shows. If it or `images` is 0,
     no figures are drawn."""

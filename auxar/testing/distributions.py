@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from hypothesis import strategies as st
 
-from auxar.interfaces import ImageSpec
+from auxar.interfaces import ImageSpec, StepwiseNetwork
 from auxar.testing import drawing, heads, networks
 from auxar.testing.causality import check_causality, check_some_causality
 from auxar.testing.conditionals import check_conditionals
@@ -16,6 +16,7 @@ from auxar.testing.examples import NETWORK_SPECS, SCALES, SEEDS, TINY_SPECS, ran
 from auxar.testing.laws import ContractError, fitting, search
 from auxar.testing.networks import Distribution
 from auxar.testing.restricting import check_large_restricted, check_restricted
+from auxar.testing.stepwise import check_steps
 
 EXAMPLES = 15
 """The largest number of examples that each search tries."""
@@ -62,6 +63,8 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
         networks.check_values(model, seed)
         if model.network is not None:
             check_causality(model.network, model.features(1, seed), seed)
+        if isinstance(model.network, StepwiseNetwork):
+            check_steps(model.network, model.features(2, seed), seed)
         networks.check_channels(model, seed)
 
     def check_sum(spec: ImageSpec, channels: int, seed: int, size: float) -> None:

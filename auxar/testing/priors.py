@@ -68,6 +68,7 @@ def check_prior(
     - `causality`: a prediction depends on earlier pixels in raster order alone, in evaluation mode and in training
       mode. Statistics over pixels or images of a batch, as in batch normalization, break this law.
     - `encode`: the network's `encode` converts each pixel alone, and in the same way at every place.
+    - `steps`: an `auxar.StepwiseNetwork` predicts the same pixel by pixel as for the whole image.
     - `rule`: under every drawing rule, `draw` returns the images that a sampler draws with `auxar.DrawSource`.
 
     The head of an `auxar.CausalPrior` is also checked, with random parameters and the laws of `check_head`.

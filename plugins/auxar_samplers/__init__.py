@@ -1,4 +1,4 @@
-"""Samplers that draw from causal networks: `raster`, `wavefront`, `cached`, and `auto`, which chooses one of these."""
+"""Samplers of causal networks: `wavefront`, `cached`, `stepwise`, `raster`, and `auto`, which chooses one of these."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from auxar_samplers.auto import AutoConfig, AutoSampler
 from auxar_samplers.cached import CachedConfig, CachedSampler
 from auxar_samplers.engines.choice import SHIPPED
 from auxar_samplers.raster import RasterConfig, RasterSampler
+from auxar_samplers.stepwise import StepwiseConfig, StepwiseSampler
 from auxar_samplers.wavefront import WavefrontConfig, WavefrontSampler
 
 AUXAR_INTERFACE = 2
@@ -20,6 +21,8 @@ __all__ = [
     "CachedSampler",
     "RasterConfig",
     "RasterSampler",
+    "StepwiseConfig",
+    "StepwiseSampler",
     "WavefrontConfig",
     "WavefrontSampler",
 ]
@@ -27,11 +30,12 @@ __all__ = [
 
 @hookimpl
 def auxar_register_components() -> Sequence[Component]:
-    """Returns the samplers `auto`, `wavefront`, `cached` and `raster`, and the engines `native` and `torch`."""
+    """Returns the samplers, of which `auto` comes first, and the engines `native` and `torch`."""
     return [
         Component("sampler", "auto", AutoConfig, lambda config: AutoSampler(config.engine)),
         Component("sampler", "wavefront", WavefrontConfig, lambda config: WavefrontSampler(config.engine)),
         Component("sampler", "cached", CachedConfig, lambda config: CachedSampler(config.engine)),
+        Component("sampler", "stepwise", StepwiseConfig, lambda config: StepwiseSampler()),
         Component("sampler", "raster", RasterConfig, lambda config: RasterSampler()),
         *SHIPPED.values(),
     ]

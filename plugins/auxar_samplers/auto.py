@@ -9,10 +9,11 @@ from typing import Any
 import attrs
 from torch import Tensor
 
-from auxar import CausalNetwork, PixelSource, Sampler, UserError
+from auxar import CausalNetwork, PixelSource, Sampler, StepwiseNetwork, UserError
 from auxar_samplers.cached import CachedSampler
 from auxar_samplers.engines.choice import EngineChoice
 from auxar_samplers.raster import RasterSampler
+from auxar_samplers.stepwise import StepwiseSampler
 from auxar_samplers.wavefront import WavefrontSampler
 
 logger = logging.getLogger("auxar")
@@ -20,7 +21,7 @@ logger = logging.getLogger("auxar")
 
 @attrs.frozen
 class AutoConfig:
-    """Uses `wavefront` if it supports the network, else `cached`, else `raster`.
+    """Uses the first of `wavefront`, `cached`, `stepwise` and `raster` that supports the network.
 
     Except for rounding, all of them draw the same images.
     """
@@ -63,5 +64,7 @@ class AutoSampler(Sampler):
                 reason = error
             else:
                 return sampler
+        if isinstance(network, StepwiseNetwork):
+            return StepwiseSampler()
         logger.info("sampling with the slow raster sampler, because no faster sampler supports the network: %s", reason)
         return RasterSampler()

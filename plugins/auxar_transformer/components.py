@@ -17,8 +17,8 @@ class TransformerConfig:
     """A causal transformer over the pixels in raster order, in which each pixel depends on all earlier pixels.
 
     The time of attention grows with the square of the number of pixels: twice the height and width take 16 times as
-    long. Drawing uses the sampler `raster`, which takes one pass of the network for each pixel. The transformer is
-    meant for images up to 32×32, and is hardly practical beyond 64×64.
+    long. In drawing, the keys and values of all earlier pixels are kept. The transformer is meant for images up to
+    32×32, and is hardly practical beyond 64×64.
 
     `auxar check` overestimates the cost. It counts the part of attention that the causal mask leaves out. In float32,
     it also assumes that every attention matrix is kept for the backward pass, which PyTorch's fused kernels avoid.

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auxar import CausalNetwork, Head, ImageSpec, RecomputableBlock
+from auxar import Head, ImageSpec, RecomputableBlock, StepwiseNetwork
+from auxar_layers.attention import CausalAttention, KeysAndValues
 from auxar_layers.convolutions import Dropout
 
 # The initial standard deviation of position embeddings. It is near that of embedded pixels, so that the position and
 # the previous pixel contribute about equally to a token.
 POSITION_DEVIATION = 0.5
-
-
-class Attention(nn.Module):
-    """Multi-head causal attention: every token attends to itself and to all earlier tokens."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.inward = nn.Linear(width, 3 * width)
-        self.outward = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps tokens (b, tokens, width) to tokens of the same shape."""
-        query, key, value = self.inward(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        found: Tensor = self.outward(mixed.transpose(1, 2).flatten(2))
-        return found
 
 
 class Block(RecomputableBlock):
@@ -40,19 +26,19 @@ class Block(RecomputableBlock):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.first_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
+        self.attention = CausalAttention(width, heads)
         self.second_norm = nn.LayerNorm(width)
         self.pointwise = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps tokens (b, tokens, width) to tokens of the same shape."""
-        x = x + self.dropout(self.attention(self.first_norm(x)))
+    def forward(self, x: Tensor, past: KeysAndValues | None = None) -> Tensor:
+        """Maps tokens (b, tokens, width) to tokens of the same shape. `past` is that of `CausalAttention`."""
+        x = x + self.dropout(self.attention(self.first_norm(x), past))
         found: Tensor = x + self.dropout(self.pointwise(self.second_norm(x)))
         return found
 
 
-class TransformerNetwork(CausalNetwork):
+class TransformerNetwork(StepwiseNetwork):
     """A causal transformer with one token for each pixel, in raster order.
 
     A token is the sum of an embedding of the previous pixel, one of the pixel's own position and, in a decoder, one of
@@ -87,11 +73,33 @@ class TransformerNetwork(CausalNetwork):
         pixels = self.pixels(image.flatten(2).transpose(1, 2))
         # The first pixel has no previous pixel, so this part of its token is zero.
         before = functional.pad(pixels[:, :-1], (0, 0, 1, 0))
-        x = before + (self.rows + self.columns).flatten(0, 1)
-        if self.features is not None:
-            assert features is not None
-            x = x + self.features(features.flatten(2).transpose(1, 2))
+        x = before + self.known_part(features)
         for block in self.blocks:
             x = block(x)
         found: Tensor = self.out(self.norm(x)).transpose(1, 2).unflatten(2, self.image.shape[1:])
         return found
+
+    def known_part(self, features: Tensor | None) -> Tensor:
+        """The sum of the parts of each token that do not depend on pixels, shape (b or 1, tokens, width)."""
+        places = (self.rows + self.columns).flatten(0, 1)[None]
+        if self.features is None:
+            return places
+        assert features is not None
+        embedded: Tensor = self.features(features.flatten(2).transpose(1, 2))
+        return places + embedded
+
+    def stepper(self, count: int, features: Tensor | None) -> Callable[[Tensor | None], Tensor]:
+        known = self.known_part(features).expand(count, -1, -1)
+        layers = [module for module in self.blocks.modules() if isinstance(module, CausalAttention)]
+        pasts = [KeysAndValues(count, known.shape[1], layer) for layer in layers]
+        tokens = iter(known.unbind(1))
+
+        def predict(previous: Tensor | None) -> Tensor:
+            x = next(tokens) if previous is None else next(tokens) + self.pixels(previous)
+            x = x[:, None]
+            for block, past in zip(self.blocks, pasts, strict=True):
+                x = block(x, past)
+            found: Tensor = self.out(self.norm(x))[:, 0]
+            return found
+
+        return predict

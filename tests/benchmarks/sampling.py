@@ -5,7 +5,8 @@
 
 Cases: `light32` and `light128` (the pyramid's decoder: 3 blocks, 100 filters, 10 components, conditional), `full32`
 (PixelCNN++: nr_resnet 5, 160 filters), `pyramid128` (the whole chain of recipes/pyramid_celeba.toml with its
-embeddings), and `growth`, a table of `light` from 16×16 to 256×256. Weights are untrained, in float32.
+embeddings), `transformer32` (likewise of recipes/small/emoji/transformer.toml), and `growth`, a table of `light` from
+16×16 to 256×256. Weights are untrained, in float32.
 
 The output is one JSON object with one entry for each batch size. `seconds` is the median over repeats, after one call
 that also compiles the native engine if this machine has not done so. `gflops` is the rate of the sampler; it counts two
@@ -28,7 +29,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from auxar.interfaces import CausalNetwork, Embedding, ImageSpec, Prior, SampleRequest
@@ -41,7 +42,7 @@ from auxar_samplers.compiler.cached import cached_program
 from auxar_samplers.compiler.program import Product, Program
 from auxar_samplers.compiler.wavefront import wavefront_program
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "pyramid_celeba.toml"
+RECIPES = Path(__file__).parents[2] / "recipes"
 ROWS = (64, 256, 1024, 4096)
 """Numbers of rows at which the matrix products are timed."""
 
@@ -83,9 +84,8 @@ def seconds(call: Callable[[], object], repeats: int) -> float:
     return statistics.median(durations)
 
 
-def peak(products: Sequence[Product]) -> float:
-    """Returns the GFLOP/s of `torch.mm` on the matrices of all products in turn, at the fastest number of rows."""
-    matrices = [torch.cat(product.matrices) for product in products]
+def peak(matrices: Sequence[Tensor]) -> float:
+    """Returns the GFLOP/s of `torch.mm` on all matrices in turn, at the fastest number of rows."""
     rates = []
     for rows in ROWS:
         pairs = [(torch.randn(rows, matrix.shape[0]), matrix) for matrix in matrices]
@@ -167,9 +167,9 @@ def full(size: int) -> Case:
     return Case([prior.network], prior.draw)
 
 
-def pyramid() -> Case:
-    """The whole chain of the recipe. The time and the counted operations include its embeddings."""
-    recipe, registry = load_recipe(RECIPE, [])
+def chain(name: str) -> Case:
+    """The whole chain of a recipe. The time and the counted operations include its embeddings."""
+    recipe, registry = load_recipe(RECIPES / name, [])
     model = build_model(recipe, registry).eval()
     networks = [module for module in model.modules() if isinstance(module, CausalNetwork)]
     return Case(networks, model.draw, model)
@@ -196,7 +196,11 @@ def measure(case: Case, batch: int, repeats: int, raster_pixels: int, engine: st
         case.draw(request, sampler)
     duration = seconds(lambda: case.draw(request, sampler), repeats)
     achieved = work(case) * batch / duration / 1e9
-    best = peak(list(recorder.products))
+    matrices = [torch.cat(product.matrices) for product in recorder.products]
+    if not matrices:
+        layers = [module for network in case.networks for module in network.modules()]
+        matrices = [layer.weight.T for layer in layers if isinstance(layer, nn.Linear)]
+    best = peak(matrices)
     finest = max(network.image.height for network in case.networks)
     found: dict[str, Any] = {
         "batch": batch,
@@ -223,7 +227,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "light32": lambda: light(32),
     "light128": lambda: light(128),
     "full32": lambda: full(32),
-    "pyramid128": pyramid,
+    "pyramid128": lambda: chain("pyramid_celeba.toml"),
+    "transformer32": lambda: chain("small/emoji/transformer.toml"),
 }
 
 

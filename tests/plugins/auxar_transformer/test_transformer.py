@@ -32,13 +32,14 @@ from auxar.model import Chain, Stage
 from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs
 from auxar.recipe.loading import parse_recipe
-from auxar.testing import check_decoder, check_prior
+from auxar.sources import ForceSource
+from auxar.testing import check_decoder, check_prior, check_sampler
 from auxar_heads import logistic_mixture
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn import components as pixelcnn
 from auxar_pyramid import PyramidConfig, PyramidView
-from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
+from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, StepwiseSampler, WavefrontSampler
 from auxar_transformer import components
 from auxar_transformer.components import TransformerConfig
 from auxar_transformer.network import TransformerNetwork
@@ -85,6 +86,23 @@ def test_the_prior_keeps_the_contract(head):
 @pytest.mark.parametrize("head", ["logistic_mixture", pytest.param("softmax", marks=pytest.mark.slow)])
 def test_the_decoder_keeps_the_contract(head):
     check_decoder(components.decoder, attrs.evolve(SMALL, head=HEADS[head]))
+
+
+def test_the_stepwise_sampler_keeps_the_contract():
+    images = ImageSpec(3, height=3, width=4), ImageSpec(1, height=5, width=1, levels=7)
+    networks = [fresh(0, image, features_channels=features) for image in images for features in (0, 2)]
+    check_sampler(lambda config: StepwiseSampler(), None, networks=networks)
+
+
+def test_the_stepwise_sampler_refuses_other_networks_and_orders():
+    image = ImageSpec(3, height=3, width=4)
+    other = pixelcnn.light_prior(pixelcnn.LightConfig(filters=2, blocks=1), image).network
+    with pytest.raises(UserError, match=r"needs a network derived from auxar\.StepwiseNetwork, got "):
+        StepwiseSampler().check(other)
+    source = ForceSource(random_images(1, image, 0), image)
+    source.lag = 3
+    with pytest.raises(UserError, match="draws pixels in raster order, which is a lag of 4 columns, got 3"):
+        StepwiseSampler().sample(fresh(0, image), None, source)
 
 
 # Causality -----------------------------------------------------------------------------------------------------------
@@ -211,7 +229,7 @@ def test_what_is_drawn_from_is_what_the_drawn_image_gives(network, request, seed
     assert torch.equal(torch.stack(network.head.seen, dim=2), taught.flatten(2))
 
 
-@settings(deadline=None, max_examples=5)
+@settings(deadline=None, max_examples=20)
 @given(network=networks(), request=REQUESTS, seed=SEEDS)
 def test_the_automatic_sampler_draws_as_the_raster_sampler(network, request, seed):
     features = random_features(network, len(request.numbers), seed)
@@ -220,15 +238,14 @@ def test_the_automatic_sampler_draws_as_the_raster_sampler(network, request, see
 
 
 @pytest.mark.parametrize("features_channels", [0, 2])
-def test_falling_back_to_raster_is_said_once(caplog, features_channels):
+def test_the_automatic_sampler_computes_each_token_once(caplog, features_channels):
     network = fresh(0, ImageSpec(1, height=2, width=3), features_channels=features_channels)
-    sampler = AutoSampler()
+    tokens = []
+    network.out.register_forward_hook(lambda layer, inputs, output: tokens.append(output.shape[1]))
     with caplog.at_level(logging.INFO, logger="auxar"):
-        for _ in range(2):
-            sample(sampler, network, SampleRequest((0,)))
-    (record,) = caplog.records
-    assert "sampling with the slow raster sampler" in record.getMessage()
-    assert "the operation call_method flatten is not supported" in record.getMessage()
+        sample(AutoSampler(), network, SampleRequest((0,)))
+    assert tokens == [1] * 6
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("sampler", [WavefrontSampler(), CachedSampler()], ids=lambda sampler: sampler.name)

@@ -1,0 +1,48 @@
+"""The sampler `stepwise`, for networks that predict one pixel at a time, such as transformers."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar import CausalNetwork, PixelSource, Sampler, StepwiseNetwork, UserError, evaluating
+from auxar_samplers.asking import ask, check_drawn
+
+
+@attrs.frozen
+class StepwiseConfig:
+    """Computes every value of the network once. Supports networks that predict one pixel at a time
+    (`auxar.StepwiseNetwork`), such as `transformer`."""
+
+
+class StepwiseSampler(Sampler):
+    """Draws in raster order from a `StepwiseNetwork`, which keeps values of earlier pixels."""
+
+    def check(self, network: CausalNetwork) -> None:
+        self._stepwise(network)
+
+    @torch.no_grad()
+    def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
+        stepwise = self._stepwise(network)
+        channels, height, width = network.image.shape
+        if source.lag is not None and source.lag < width:
+            message = "draws pixels in raster order, which is a lag of"
+            raise UserError(f"sampler 'stepwise' {message} {width} columns, got {source.lag}")
+        device = next(network.parameters()).device
+        images = torch.empty((height * width, source.count, channels), dtype=torch.int64, device=device)
+        with evaluating(network):
+            predict, previous = stepwise.stepper(source.count, features), None
+            for pixel, place in zip(images, torch.arange(height * width, device=device).split(1), strict=True):
+                pixel.copy_(ask(source, place, predict(previous), channels)[0])
+                previous = network.encode(pixel[:, :, None, None]).flatten(1)
+        found: Tensor = images.permute(1, 2, 0).unflatten(2, (height, width)).contiguous()
+        check_drawn(source, found, network.image)
+        return found
+
+    @staticmethod
+    def _stepwise(network: CausalNetwork) -> StepwiseNetwork:
+        if not isinstance(network, StepwiseNetwork):
+            kind = type(network).__name__
+            raise UserError(f"sampler 'stepwise' needs a network derived from auxar.StepwiseNetwork, got {kind}")
+        return network
