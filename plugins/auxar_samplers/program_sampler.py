@@ -13,6 +13,7 @@ from auxar_samplers.asking import check_drawn
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.compiler.trace import NoScheduleError
 from auxar_samplers.engines.choice import EngineChoice
+from auxar_samplers.threads import one_thread
 
 
 class ProgramSampler(Sampler, abc.ABC):
@@ -52,7 +53,8 @@ class ProgramSampler(Sampler, abc.ABC):
     def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
         with evaluating(network):
             prepared = self._prepared(network)
-            program = self.program(network, prepared, features, source.count, source.reach, source.lag)
+            with one_thread():
+                program = self.program(network, prepared, features, source.count, source.reach, source.lag)
             self.engine.run(program, source)
         images = program.images()
         check_drawn(source, images, network.image)

@@ -330,28 +330,87 @@ def test_the_number_of_threads_changes_nothing(program):
         assert all(torch.equal(first, second) for first, second in zip(results[0], other, strict=True))
 
 
-LIMITED = """
+# The beginning of scripts that run in a process of their own, because they depend on the threads of the process.
+DRAWING = """
+import contextlib, os, threading, time
 import torch
 from auxar.interfaces import ImageSpec, SampleRequest
 from auxar.sources import DrawSource
 from auxar_pixelcnn import components
 from auxar_samplers import WavefrontSampler
+from auxar_samplers.engines.native import engine
+torch.set_num_threads(1)
 torch.manual_seed(0)
-torch.set_num_threads(3)
 config = components.LightConfig(filters=60, blocks=1)
-network = components.light_prior(config, ImageSpec(3, height=12, width=12)).network
-network.double()
+network = components.light_prior(config, ImageSpec(3, height=12, width=12)).network.double()
+
+def draw(name, threads):
+    # PyTorch itself keeps to one thread, so that it starts none.
+    engine.one_thread = lambda: contextlib.nullcontext(threads)
+    return WavefrontSampler(name).sample(network, None, DrawSource.of(network, SampleRequest((0, 1))))
+
+def count():
+    return len(os.listdir("/proc/self/task"))
+
+first = threading.Thread(target=int)  # With the first thread, a sanitizer starts one of its own.
+first.start()
+first.join()
+expected, before = draw("torch", 1), count()
+"""
+FEWER_THREADS = """
+import ctypes
+system, attributes = ctypes.CDLL(None), ctypes.create_string_buffer(256)
+assert system.pthread_attr_init(attributes) == 0
+assert system.pthread_attr_setstacksize(attributes, ctypes.c_size_t(2**47)) == 0
+assert system.pthread_setattr_default_np(attributes) == 0  # no further thread can be started
+assert torch.equal(draw("native", 3), expected)
+assert count() == before, "the system started threads in spite of the limit"
+"""
+FORKED = """
+assert torch.equal(draw("native", 3), expected)
+assert count() == before + 2
+child = os.fork()
+if child == 0:
+    assert count() == 1
+    os._exit(0 if torch.equal(draw("native", 3), expected) and count() == 3 else 3)
+assert os.waitpid(child, 0)[1] == 0
+assert torch.equal(draw("native", 3), expected)
+assert count() == before + 2
+"""
+AT_THE_SAME_TIME = """
 found = []
-for engine in ("torch", "native"):
-    source = DrawSource.of(network, SampleRequest((0, 1)))
-    found.append(WavefrontSampler(engine).sample(network, None, source))
-assert torch.equal(*found)
+
+def work():
+    for _ in range(3):
+        found.append(draw("native", 2))
+
+workers = [threading.Thread(target=work) for _ in range(3)]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
+assert len(found) == 9 and all(torch.equal(each, expected) for each in found)
+deadline = time.monotonic() + 60
+while count() > before:
+    assert time.monotonic() < deadline, "the threads of a team must end with the thread that they worked for"
 """
 
 
+def run_script(script):
+    subprocess.run([sys.executable, "-c", DRAWING + script], check=True, timeout=120)
+
+
 @needs_native
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads of a process in /proc")
 def test_fewer_threads_than_were_asked_for_do_all_of_the_work():
-    subprocess.run([sys.executable, "-c", LIMITED], env={**os.environ, "OMP_THREAD_LIMIT": "1"}, check=True)
+    run_script(FEWER_THREADS)
+
+
+@needs_native
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads of a process in /proc")
+@pytest.mark.parametrize("script", [FORKED, AT_THE_SAME_TIME], ids=["in a forked process", "in several threads"])
+def test_threads_are_started_where_they_are_needed(script):
+    run_script(script)
 
 
 # Cases without the native engine -------------------------------------------------------------------------------------
@@ -555,7 +614,7 @@ def test_the_library_is_compiled_once_for_all_processes(compilations, bare, tmp_
     assert compilations() == 1
     arguments = (tmp_path / "compilations").read_text().split()
     compiled = [Path(argument).name for argument in arguments if argument.startswith(str(compiling.SOURCES[0].parent))]
-    assert compiled == ["program.cpp", "drawing.cpp", "decoding.cpp"]
+    assert compiled == ["program.cpp", "drawing.cpp", "decoding.cpp", "team.cpp"]
     compiling.attempt.cache_clear()
     assert Path(compiling.library()._name).name == name
     assert processes(1) == [name]

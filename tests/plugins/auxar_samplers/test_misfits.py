@@ -183,7 +183,7 @@ def steps_of_calls(images):
     source = DrawSource.of(own, SampleRequest(tuple(range(images))))
     with torch.no_grad():
         program = sampler.program(own, sampler.prepare(own), None, images, 0, None)
-        run = native._Run(program, source)
+        run = native._Run(program, source, 1)
     found = []
     run._run = lambda _, first, last: found.append(last.value - first.value)
     run()

@@ -1,7 +1,6 @@
 // A pixel source that decodes pixels from the bytes of a range coder (auxar/numerics/range_coder.py), with the integer
 // frequencies of a head. Each image has its own stream.
 
-#include <omp.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -80,11 +79,10 @@ void decode_pixels(const Decoding &decoding, const int64_t *places, int64_t coun
         else std::fill_n(decoded + slot * batch * channels, batch * channels, 0);
     }
     std::sort(slots.begin(), slots.end(), [&](int64_t one, int64_t other) { return places[one] < places[other]; });
-#pragma omp parallel num_threads(threads) if (batch > 1 && count * batch >= threads * PIXELS_PER_THREAD)
-    {
+    const bool few = batch == 1 || count * batch < threads * PIXELS_PER_THREAD;
+    Team::own().run(few ? 1 : threads, [&](int64_t thread, int64_t used) {
         Head head(drawing);
-#pragma omp for schedule(static)
-        for (int64_t image = 0; image < batch; image++) {
+        for (int64_t image = batch * thread / used; image < batch * (thread + 1) / used; image++) {
             Stream stream(decoding, image);
             for (const int64_t slot : slots) {
                 const int64_t pixel = slot * batch + image;
@@ -92,7 +90,7 @@ void decode_pixels(const Decoding &decoding, const int64_t *places, int64_t coun
                              stream);
             }
         }
-    }
+    });
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 // Drawing a pixel takes little arithmetic; calls of tensor operations would take longer. Names and formulas follow the
 // heads' `draw` and `draw_restricted`, auxar/numerics and `SumWalk`. All arithmetic is in float64.
 
-#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -25,7 +24,9 @@ int64_t padded(int64_t count) { return (count + LANES - 1) & -LANES; }
 
 double largest_of(const double *values, int64_t count) {
     double largest = values[0];
+#if !defined(__clang__)  // clang does not vectorize this loop, and would warn
 #pragma omp simd reduction(max : largest)
+#endif
     for (int64_t k = 0; k < count; k++) largest = values[k] > largest ? values[k] : largest;
     return largest;
 }
@@ -305,11 +306,9 @@ void draw_pixels(const Drawing &drawing, const int64_t *places, int64_t count, c
                  int64_t threads) {
     const int64_t channels = drawing.channels, pixels = count * drawing.batch;
     const int64_t size = Head::parameter_count(drawing);
-#pragma omp parallel num_threads(threads) if (pixels >= threads * PIXELS_PER_THREAD)
-    {
+    Team::own().run(pixels >= threads * PIXELS_PER_THREAD ? threads : 1, [&](int64_t thread, int64_t used) {
         Head head(drawing);
-#pragma omp for schedule(static)
-        for (int64_t pixel = 0; pixel < pixels; pixel++) {
+        for (int64_t pixel = pixels * thread / used; pixel < pixels * (thread + 1) / used; pixel++) {
             const int64_t place = places[pixel / drawing.batch], image = pixel % drawing.batch;
             int64_t *values = drawn + pixel * channels;
             if (place == drawing.outside)
@@ -317,7 +316,7 @@ void draw_pixels(const Drawing &drawing, const int64_t *places, int64_t count, c
             else
                 draw_pixel(drawing, place, image, parameters + pixel * size, values, head);
         }
-    }
+    });
 }
 
 }  // namespace

@@ -35,6 +35,7 @@ from auxar_samplers.engines.native import structures
 from auxar_samplers.engines.native.integers import constants
 from auxar_samplers.engines.native.library import library
 from auxar_samplers.engines.native.sources import described, native_source
+from auxar_samplers.threads import one_thread
 
 logger = logging.getLogger("auxar")
 
@@ -69,7 +70,8 @@ class NativeEngine(Engine):
     priority = 10
 
     def prepare(self, program: Program, source: PixelSource) -> Callable[[], None]:
-        return _Run(program, source)
+        with one_thread() as threads:
+            return _Run(program, source, threads)
 
 
 class _Run:
@@ -78,7 +80,7 @@ class _Run:
     The constructor raises `UnavailableError` if the library is unavailable or does not support the program.
     """
 
-    def __init__(self, program: Program, source: PixelSource) -> None:
+    def __init__(self, program: Program, source: PixelSource, threads: int) -> None:
         layout = program.layout
         suffix = {torch.float32: "float", torch.float64: "double"}.get(layout.like.dtype)
         if layout.like.device.type != "cpu" or suffix is None:
@@ -94,21 +96,23 @@ class _Run:
         self._layout = layout
         self._program = program
         self._source = source
+        self._most_threads = threads
         # The library gets addresses only, so every object that it reads is kept alive here.
         self._kept: list[object] = []
         self._native = self._made()
         self._set_source()
 
     def __call__(self) -> None:
-        for first, last in self._program.bands():
-            if self._native.source is not None:
+        with one_thread():
+            for first, last in self._program.bands():
+                if self._native.source is not None:
+                    self._steps(first, last)
+                    continue
+                for step in (self._program.draws[first:last] >= 0).nonzero()[0] + first:
+                    self._steps(first, int(step) + 1)
+                    call_back(self._program, self._source, int(step))
+                    first = int(step) + 1
                 self._steps(first, last)
-                continue
-            for step in (self._program.draws[first:last] >= 0).nonzero()[0] + first:
-                self._steps(first, int(step) + 1)
-                call_back(self._program, self._source, int(step))
-                first = int(step) + 1
-            self._steps(first, last)
 
     def _steps(self, first: int, last: int) -> None:
         steps = max(1, STEPS_OF_A_CALL // max(1, self._layout.batch))
@@ -169,27 +173,23 @@ class _Run:
         native.mark = network.image.levels - 1 if network.encodes_integers else 1
         native.channels, native.inputs = channels, program.pixels.values.shape[1]
         native.levels = network.image.levels
-        native.source_threads = torch.get_num_threads()
+        native.source_threads = self._most_threads
 
     def _threads(self) -> list[int]:
-        """The number of threads for each list: at most the number of tiles of the largest product in its group.
+        """The number of threads for each list: at most the number of tiles of its largest product.
 
-        More threads would only wait. A group consists of all lists with the same number of slots. They use the same
-        number of threads, because an OpenMP team that changes its size from list to list ends and starts threads at
-        every change.
+        More threads would only wait.
         """
-        slots, pieces = [], []
+        found = []
         size = self._layout.like.element_size()
         for instructions in self._program.lists:
-            products = [each for each in instructions if isinstance(each, Product)]
-            slots.append(max((self._program.clocks[each.clock].slots for each in products), default=1))
-            found = [1]
-            for product in products:
-                rows = self._program.clocks[product.clock].slots * self._layout.batch
-                found.append(self._library.tiles(*map(ctypes.c_int64, (rows, product.bias.shape[0], size))))
-            pieces.append(max(found))
-        most = {each: max(p for s, p in zip(slots, pieces, strict=True) if s == each) for each in slots}
-        return [min(most[each], torch.get_num_threads()) for each in slots]
+            pieces = [1]
+            for product in instructions:
+                if isinstance(product, Product):
+                    rows = self._program.clocks[product.clock].slots * self._layout.batch
+                    pieces.append(self._library.tiles(*map(ctypes.c_int64, (rows, product.bias.shape[0], size))))
+            found.append(min(max(pieces), self._most_threads))
+        return found
 
     def _clock(self, clock: Clock) -> structures.Clock:
         valid = np.ascontiguousarray(clock.valid, dtype=np.uint8)

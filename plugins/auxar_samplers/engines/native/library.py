@@ -33,15 +33,17 @@ FILES = (
     "program.cpp",
     "drawing.cpp",
     "decoding.cpp",
+    "team.cpp",
     "functions.h",
     "integer_heads.h",
     "pixels.h",
     "structures.h",
+    "team.h",
 )
 SOURCES = tuple(Path(__file__).parent / name for name in FILES)
 # -fno-math-errno and -fno-trapping-math let the compiler vectorize loops with rounding and comparisons. Unlike
 # -ffast-math, they do not change the order of sums.
-FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-shared")
+FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-pthread", "-fPIC", "-shared")
 REMEDY = "set XDG_CACHE_HOME to a folder of your own"
 
 

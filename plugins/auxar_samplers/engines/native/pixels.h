@@ -6,15 +6,14 @@
 
 #include "integer_heads.h"
 #include "structures.h"
+#include "team.h"
 
 namespace {
 
-// With fewer pixels for each thread, waking the threads costs more time than it saves. With this many pixels, the
-// matrix products use all threads too, so the team of threads keeps its size. If its size changed from call to call,
-// OpenMP would end and start threads at every change.
+// With fewer pixels for each thread, waiting for the threads costs more time than they save.
 constexpr int64_t PIXELS_PER_THREAD = 8;
 
-int64_t clamp(int64_t value, int64_t low, int64_t high) { return value < low ? low : value > high ? high : value; }
+inline int64_t clamp(int64_t value, int64_t low, int64_t high) { return value < low ? low : value > high ? high : value; }
 
 // The sum of a sub-pixel's group: the range of the remaining sum, the sub-pixel's weight, and the range of the sum of
 // later sub-pixels.

@@ -5,8 +5,6 @@
 // A product computes only the rows of slots inside the image. All threads run the same lists of instructions and wait
 // for each other at barriers where an instruction reads results of other threads.
 
-#include <omp.h>
-
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -14,6 +12,7 @@
 
 #include "functions.h"
 #include "structures.h"
+#include "team.h"
 
 // The TILE_ROWS × PANEL_VECTORS sums of a tile fit into the vector registers, together with the weights and the value
 // that are being multiplied.
@@ -216,17 +215,18 @@ template <class T> struct Tile {
 
 template <class T, int LANES, int VECTORS, int ROWS>
 void tile(const Tile<T> &job, const T *__restrict panel, int64_t column, int64_t width) {
-    typedef T Vector __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
+    typedef T Vector __attribute__((vector_size(LANES * sizeof(T))));
+    typedef Vector Unaligned __attribute__((aligned(sizeof(T)), may_alias));
     const Instruction &instruction = *job.instruction;
     Vector sums[ROWS][VECTORS];
-    const Vector *bias = reinterpret_cast<const Vector *>(reinterpret_cast<const T *>(instruction.bias) + column);
+    const Unaligned *bias = reinterpret_cast<const Unaligned *>(reinterpret_cast<const T *>(instruction.bias) + column);
     for (int m = 0; m < ROWS; m++) {
         for (int n = 0; n < VECTORS; n++) sums[m][n] = bias[n];
         if (instruction.initial == nullptr) continue;
         const T *row = locate<T>(*instruction.initial, job.positions, job.places, job.rows[m], job.batch) + column;
         T padded[VECTORS * LANES] = {};
         std::memcpy(padded, row, width * sizeof(T));
-        for (int n = 0; n < VECTORS; n++) sums[m][n] += *reinterpret_cast<const Vector *>(padded + n * LANES);
+        for (int n = 0; n < VECTORS; n++) sums[m][n] += *reinterpret_cast<const Unaligned *>(padded + n * LANES);
     }
     for (int32_t k = 0; k < instruction.operand_count; k++) {
         const Operand &operand = instruction.operands[k];
@@ -236,7 +236,7 @@ void tile(const Tile<T> &job, const T *__restrict panel, int64_t column, int64_t
         for (int64_t i = 0; i < count; i++) {
             Vector weights[VECTORS];
 #pragma GCC unroll 4
-            for (int n = 0; n < VECTORS; n++) weights[n] = *reinterpret_cast<const Vector *>(panel + n * LANES);
+            for (int n = 0; n < VECTORS; n++) weights[n] = *reinterpret_cast<const Unaligned *>(panel + n * LANES);
             panel += VECTORS * LANES;
 #pragma GCC unroll 16
             for (int m = 0; m < ROWS; m++) {
@@ -249,7 +249,7 @@ void tile(const Tile<T> &job, const T *__restrict panel, int64_t column, int64_t
     for (int m = 0; m < ROWS; m++) {
         T *out = locate<T>(instruction.output, job.positions, nullptr, job.rows[m], job.batch) + column;
         T padded[VECTORS * LANES];
-        for (int n = 0; n < VECTORS; n++) *reinterpret_cast<Vector *>(padded + n * LANES) = sums[m][n];
+        for (int n = 0; n < VECTORS; n++) *reinterpret_cast<Unaligned *>(padded + n * LANES) = sums[m][n];
         std::memcpy(out, padded, width * sizeof(T));
     }
 }
@@ -337,41 +337,36 @@ void keep(const Instruction &instruction, const Program &program, const int64_t 
     }
 }
 
-template <class T> void run_list(const Program &program, const List &list, const int64_t *positions) {
-#pragma omp parallel num_threads(list.threads)
-    {
-        // OpenMP may start fewer threads than requested.
-        const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
-        static thread_local std::vector<int64_t> rows;
-        bool after_shared = false;
-        for (int64_t k = 0; k < list.count; k++) {
-            const Instruction &instruction = list.instructions[k];
-            if (instruction.kind == POINTWISE) {
-                // A pointwise instruction reads only rows that the same thread writes, so consecutive ones need no
-                // barrier. `PRODUCT` and `KEEP` divide the work differently and need a barrier before and after them.
-                if (after_shared) {
-#pragma omp barrier
-                }
-                after_shared = false;
-                pointwise<T>(instruction, program, positions, thread, threads);
-                continue;
-            }
-#pragma omp barrier
-            after_shared = true;
-            if (instruction.kind == KEEP) {
-                keep<T>(instruction, program, positions, thread, threads);
-                continue;
-            }
-            const Clock &clock = program.clocks[instruction.clock];
-            const uint8_t *valid =
-                clock.valid + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
-            rows.clear();
-            for (int64_t slot = 0; slot < clock.slots; slot++)
-                if (valid[slot])
-                    for (int64_t image = 0; image < program.batch; image++) rows.push_back(slot * program.batch + image);
-            product<T>(instruction, program, positions, rows.data(), static_cast<int64_t>(rows.size()), thread,
-                       threads);
+// Runs one thread's part of a list of instructions.
+template <class T>
+void run_part(const Program &program, const List &list, const int64_t *positions, Team &team, int64_t thread,
+              int64_t threads) {
+    static thread_local std::vector<int64_t> rows;
+    bool after_shared = false;
+    for (int64_t k = 0; k < list.count; k++) {
+        const Instruction &instruction = list.instructions[k];
+        if (instruction.kind == POINTWISE) {
+            // A pointwise instruction reads only rows that the same thread writes, so consecutive ones need no barrier.
+            // `PRODUCT` and `KEEP` divide the work differently and need a barrier before and after them.
+            if (after_shared) team.barrier();
+            after_shared = false;
+            pointwise<T>(instruction, program, positions, thread, threads);
+            continue;
         }
+        team.barrier();
+        after_shared = true;
+        if (instruction.kind == KEEP) {
+            keep<T>(instruction, program, positions, thread, threads);
+            continue;
+        }
+        const Clock &clock = program.clocks[instruction.clock];
+        const uint8_t *valid =
+            clock.valid + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
+        rows.clear();
+        for (int64_t slot = 0; slot < clock.slots; slot++)
+            if (valid[slot])
+                for (int64_t image = 0; image < program.batch; image++) rows.push_back(slot * program.batch + image);
+        product<T>(instruction, program, positions, rows.data(), static_cast<int64_t>(rows.size()), thread, threads);
     }
 }
 
@@ -399,9 +394,13 @@ template <class T> void draw(const Program &program, const int64_t *places) {
 }
 
 template <class T> void run_steps(const Program &program, int64_t first, int64_t last) {
+    Team &team = Team::own();
     for (int64_t step = first; step < last; step++) {
         const int64_t *row = program.steps + step * (1 + program.clock_count);
-        run_list<T>(program, program.lists[row[0]], row + 1);
+        const List &list = program.lists[row[0]];
+        team.run(list.threads, [&](int64_t thread, int64_t threads) {
+            run_part<T>(program, list, row + 1, team, thread, threads);
+        });
         const int64_t draws = program.draws[step];
         if (draws >= 0 && program.source != nullptr) draw<T>(program, program.places + draws * program.slots);
     }
