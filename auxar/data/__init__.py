@@ -5,26 +5,16 @@ The table [image] of a recipe gives the size, channels and levels of the tensors
 
 from __future__ import annotations
 
-import logging
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from datasets import Dataset
-
-from auxar.data.batches import evaluation_batches, training_batches
-from auxar.data.conversion import Preparation
-from auxar.data.copies import DamagedCopy
-from auxar.data.division import Side, divided_rows, sides_of_stream
-from auxar.data.progress import progress_in_main_process
-from auxar.data.registered import build_data_set
-from auxar.data.sets import DataSets, ImageSet
-from auxar.data.source import Source, open_source
-from auxar.data.space import disk_problem
-from auxar.data.stored import StoredImages, prepare, usable_rows
-from auxar.data.streamed import StreamedImages
-from auxar.errors import UserError, one_line
-from auxar.interfaces import ImageSpec
-from auxar.plugins import Registry
-from auxar.recipe import DataConfig
+if TYPE_CHECKING:
+    from auxar.data.batches import evaluation_batches, training_batches
+    from auxar.data.loading import load_images
+    from auxar.data.sets import DataSets, ImageSet
+    from auxar.data.stored import StoredImages
+    from auxar.data.streamed import StreamedImages
 
 __all__ = [
     "DataSets",
@@ -36,100 +26,23 @@ __all__ = [
     "training_batches",
 ]
 
-
-logger = logging.getLogger("auxar")
-
-
-def load_images(config: DataConfig, image: ImageSpec, registry: Registry) -> DataSets:
-    """Loads the images that `config` describes, as integers with the shape and levels of `image`.
-
-    These are training and held-out images and, if `config` asks for them, validation images.
-
-    If `config.path` is the name of a data set in `registry`, this data set is built with `config.options`. A registered
-    name takes precedence over a folder or hub data set of the same name.
-
-    Without streaming, the first call converts all images and stores them in the cache of `datasets`; later calls read
-    the cache. If several processes call at the same time, one converts and the others wait.
-
-    Raises `UserError` if the source cannot be found, built or read, or if the split or column is unknown. Without
-    streaming, it is also raised if an image does not fit `image`, if an image is broken and `config.broken` is not
-    "skip", if all images are broken, or if `config.split` leaves one of the sets empty. With streaming, it is also
-    raised if one of the sets has no image; the images of a stream are checked when they are read.
-    """
-    try:
-        preparation = Preparation(image, config.crop, config.resize)
-        _check_names(config)
-        with progress_in_main_process():
-            built, known = build_data_set(config, registry), registry.names("dataset")
-            source = open_source(config, built, known)
-            if config.streaming:
-                return _streamed(config, preparation, source)
-            try:
-                return _stored(config, preparation, source)
-            except DamagedCopy as error:
-                logger.warning("%s; it is generated again", error)
-                try:
-                    error.copy.replace()
-                except Exception as cause:  # The network, file formats and the disk all raise different exceptions.
-                    problem = disk_problem(cause, "the copy of the data set") or cause.__cause__ or cause
-                    raise UserError(f"{error}, and it cannot be generated again: {problem}") from cause
-                return _stored(config, preparation, open_source(config, built, known))
-    except UserError as error:
-        # The message may contain names from an untrusted data set. Text after a line break in such a name could imitate
-        # a message of auxar, so line breaks are escaped.
-        raise UserError(one_line(str(error))) from error
+_MODULES = {
+    "DataSets": "sets",
+    "ImageSet": "sets",
+    "StoredImages": "stored",
+    "StreamedImages": "streamed",
+    "evaluation_batches": "batches",
+    "load_images": "loading",
+    "training_batches": "batches",
+}
+"""The module of each name."""
 
 
-def _check_names(config: DataConfig) -> None:
-    """Raises `UserError` if two of the splits for training, validation and held-out images are the same."""
-    if config.heldout == config.train:
-        raise UserError(
-            f"data.heldout: '{config.heldout}' is also the training split (data.train); choose another split, "
-            "or remove data.heldout so that data.split divides the training split"
-        )
-    for key, other in (("train", config.train), ("heldout", config.heldout)):
-        if config.validation is not None and config.validation == other:
-            raise UserError(
-                f"data.validation: '{other}' is also the split of data.{key}; choose another split, or replace "
-                "data.validation by data.split.validation, a fraction of the training images"
-            )
-
-
-def _stored(config: DataConfig, preparation: Preparation, source: Source) -> DataSets:
-    names: list[str] = []
-
-    def opened(split: str) -> tuple[Dataset, np.ndarray]:
-        prepared = prepare(source.images(config, split), preparation)
-        rows, skipped = usable_rows(prepared, f"the split '{split}' of {config.path}", config.broken == "skip")
-        names.extend(skipped)
-        return prepared, rows
-
-    training, rows = opened(config.train)
-    parts = divided_rows(config, rows)
-
-    def images(part: np.ndarray | None, split: str | None) -> StoredImages | None:
-        """The images of this part of the training split or, if it is None, of the named split."""
-        if part is not None:
-            return StoredImages.of(training, part, preparation)
-        return None if split is None else StoredImages.of(*opened(split), preparation)
-
-    validation, heldout = images(parts.validation, config.validation), images(parts.heldout, config.heldout)
-    assert heldout is not None, "held-out images are a part of the training split unless they are a named split"
-    return DataSets(StoredImages.of(training, parts.train, preparation), heldout, tuple(names), validation)
-
-
-def _streamed(config: DataConfig, preparation: Preparation, source: Source) -> DataSets:
-    def stream(split: str, side: Side | None) -> StreamedImages:
-        found = StreamedImages.of(
-            source.images(config, split), preparation, side, config.broken == "skip", config.shuffle_buffer
-        )
-        found.check_not_empty()
-        return found
-
-    sides = sides_of_stream(config)
-    train = stream(config.train, sides.train)
-    heldout = stream(config.heldout or config.train, sides.heldout)
-    validation = None
-    if config.validation is not None or sides.validation is not None:
-        validation = stream(config.validation or config.train, sides.validation)
-    return DataSets(train, heldout, (), validation)
+def __getattr__(name: str) -> Any:
+    # Names are imported on first use. Drawing images and reading single pictures do not need the package `datasets`,
+    # which takes half a second to import.
+    if name not in _MODULES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'", name=name, obj=sys.modules[__name__])
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -145,6 +145,16 @@ def test_the_parser_needs_no_large_library():
     assert done.stdout == "\n"
 
 
+def test_a_sample_imports_only_libraries_that_it_uses(tmp_path):
+    code = (
+        "import sys; from auxar.cli import main; main(['sample', 'emoji32', '-n', '1', '--out', sys.argv[1], '-q']); "
+        "print(*sorted({'datasets', 'pandas', 'torch._dynamo', 'torch._inductor'} & set(sys.modules)))"
+    )
+    out = tmp_path / "out"
+    done = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [str(out), ""]
+
+
 def test_the_rules_of_the_parser_are_those_of_the_library():
     assert (RULES, USUAL_REDUCTION, USUAL_MIN_WEIGHT) == (KNOWN_RULES, KNOWN_REDUCTION, KNOWN_MIN_WEIGHT)
 
