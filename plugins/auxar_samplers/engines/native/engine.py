@@ -34,6 +34,7 @@ from auxar_samplers.engines.base import Engine, UnavailableError, call_back
 from auxar_samplers.engines.native import structures
 from auxar_samplers.engines.native.integers import constants
 from auxar_samplers.engines.native.library import library
+from auxar_samplers.engines.native.pieces import weights_in_pieces
 from auxar_samplers.engines.native.sources import described, native_source
 from auxar_samplers.threads import one_thread
 
@@ -93,12 +94,14 @@ class _Run:
         self._pack = getattr(self._library, f"pack_{suffix}")
         self._padded = getattr(self._library, f"padded_outputs_{suffix}")
         self._padded.restype = self._library.tiles.restype = ctypes.c_int64
+        self._library.most_inputs_of_pieces.restype = ctypes.c_int64
         self._layout = layout
         self._program = program
         self._source = source
         self._most_threads = threads
         # The library gets addresses only, so every object that it reads is kept alive here.
         self._kept: list[object] = []
+        self._piece_bytes = 0
         self._native = self._made()
         self._set_source()
 
@@ -133,6 +136,7 @@ class _Run:
             self._kept.append(array)
             lists[number] = structures.List(array, len(instructions), threads)
         self._kept += [clocks, lists]
+        pieces, outside = torch.zeros(self._piece_bytes, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
         return structures.Program(
             clocks=clocks,
             lists=lists,
@@ -143,6 +147,8 @@ class _Run:
             slots=program.places.shape[1],
             batch=self._layout.batch,
             outside=len(program.image) - 1,
+            bytes=self._address(pieces),
+            outside_of_pieces=self._address(outside),
         )
 
     def _set_source(self) -> None:
@@ -214,6 +220,7 @@ class _Run:
             made.output.first_slot, made.output.slot_stride = instruction.phase, instruction.stride
             made.panels = self._panels(torch.cat(instruction.matrices))
             made.bias = self._bias(instruction)
+            self._set_pieces(made, instruction)
             if instruction.initial is not None:
                 initial = self._operand(instruction.initial)
                 self._kept.append(initial)
@@ -321,6 +328,20 @@ class _Run:
         size = ctypes.c_int64
         self._pack(ctypes.c_void_p(weight.data_ptr()), size(inputs), size(outputs), ctypes.c_void_p(address))
         return address
+
+    def _set_pieces(self, made: structures.Instruction, product: Product) -> None:
+        """Lets the library multiply 8-bit pieces if the weights are integers and the processor is fast at it."""
+        if self._layout.like.dtype != torch.float64:
+            return
+        found = weights_in_pieces(torch.cat(product.matrices), self._library.most_inputs_of_pieces())
+        if found is None:
+            return
+        weights, shares, inputs = found
+        pieces = structures.Pieces(weights.ctypes.data, shares.ctypes.data, inputs)
+        self._kept += [weights, shares, pieces]
+        made.pieces = ctypes.pointer(pieces)
+        rows = self._program.clocks[product.clock].slots * self._layout.batch
+        self._piece_bytes = max(self._piece_bytes, 2 * rows * inputs)
 
     def _bias(self, product: Product) -> int:
         """The address of the padded bias. It holds zeros if the product has initial values, which contain the bias."""

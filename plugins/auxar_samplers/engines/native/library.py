@@ -35,6 +35,7 @@ FILES = (
     "decoding.cpp",
     "team.cpp",
     "functions.h",
+    "integer_products.h",
     "integer_heads.h",
     "pixels.h",
     "structures.h",

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "functions.h"
+#include "integer_products.h"
 #include "structures.h"
 #include "team.h"
 
@@ -320,6 +321,107 @@ void product(const Instruction &instruction, const Program &program, const int64
     }
 }
 
+#if defined(__AVX512VNNI__)
+
+// Splits one thread's share of the rows of a product of integers into 8-bit pieces: first all rows' lower pieces, then
+// their higher ones.
+void split_rows(const Instruction &instruction, const Program &program, const int64_t *positions, const int64_t *rows,
+                int64_t row_count, int64_t thread, int64_t threads) {
+    const Clock &clock = program.clocks[instruction.clock];
+    const int64_t *places =
+        clock.places + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
+    const int64_t inputs = instruction.pieces->inputs, half = row_count * inputs;
+    for (int64_t row = row_count * thread / threads; row < row_count * (thread + 1) / threads; row++) {
+        uint8_t *out = program.bytes + row * inputs;
+        for (int32_t k = 0; k < instruction.operand_count; k++) {
+            const Operand &operand = instruction.operands[k];
+            const double *in = locate<double>(operand, positions, places, rows[row], program.batch);
+            const int64_t count = operand.length * operand.channels;
+            if (!split_values(in, count, out, out + half))
+                __atomic_store_n(program.outside_of_pieces, int64_t{1}, __ATOMIC_RELAXED);
+            out += count;
+        }
+    }
+}
+
+// Computes one thread's share of a product of integers from the pieces of its rows. The result is that of `product`.
+void product_of_pieces(const Instruction &instruction, const Program &program, const int64_t *positions,
+                       const int64_t *rows, int64_t row_count, int64_t thread, int64_t threads) {
+    constexpr int64_t PANEL = 4;  // groups
+    const Clock &clock = program.clocks[instruction.clock];
+    const int64_t *places =
+        clock.places + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
+    const Pieces &pieces = *instruction.pieces;
+    const int64_t outputs = instruction.output.channels, groups = (outputs + GROUP - 1) / GROUP;
+    const double *bias = reinterpret_cast<const double *>(instruction.bias);
+    int64_t most = VECTOR_ROWS;
+#if defined(AUXAR_AMX)
+    const bool tiles = row_count > VECTOR_ROWS && tiles_allowed();
+    if (tiles) most = 16;
+#endif
+    const int64_t blocks = (row_count + most - 1) / most;
+    const int64_t from = groups * row_count * thread / threads, to = groups * row_count * (thread + 1) / threads;
+    int64_t done = 0;
+    PieceSums sums[PANEL];
+#if defined(AUXAR_AMX)
+    int64_t configured = 0;  // number of rows
+#endif
+    for (int64_t first = 0; first < groups; first += PANEL) {
+        const int64_t count = groups - first < PANEL ? groups - first : PANEL;
+        for (int64_t block = 0; block < blocks; block++) {
+            const int64_t begin = row_count * block / blocks, height = row_count * (block + 1) / blocks - begin;
+            const int64_t work = count * height, center = done + work / 2;
+            done += work;
+            if (center < from || center >= to) continue;
+            const uint8_t *lower = program.bytes + begin * pieces.inputs, *higher = lower + row_count * pieces.inputs;
+            const int8_t *weights = pieces.weights + 2 * first * pieces.inputs * GROUP;
+#if defined(AUXAR_AMX)
+            if (tiles) {
+                if (configured != height) configure_tiles(height);
+                configured = height;
+                for (int64_t n = 0; n < count; n++)
+                    multiply_tiles(lower, higher, pieces.inputs, weights + 2 * n * pieces.inputs * GROUP, sums[n]);
+            } else
+#endif
+            {
+                int64_t n = 0;
+                const auto own = [&](int64_t group) { return weights + 2 * group * pieces.inputs * GROUP; };
+                if (height <= 2 && count == 4) {
+                    multiply_rows<2, 4>(height, lower, higher, pieces.inputs, weights, sums);
+                    n = 4;
+                }
+                for (; height <= 4 && n + 2 <= count; n += 2)
+                    multiply_rows<4, 2>(height, lower, higher, pieces.inputs, own(n), sums + n);
+                for (; n < count; n++)
+                    multiply_rows<VECTOR_ROWS, 1>(height, lower, higher, pieces.inputs, own(n), sums + n);
+            }
+            for (int64_t m = 0; m < height; m++) {
+                const int64_t row = rows[begin + m];
+                double *out = locate<double>(instruction.output, positions, nullptr, row, program.batch);
+                const double *start = bias;
+                if (instruction.initial != nullptr)
+                    start = locate<double>(*instruction.initial, positions, places, row, program.batch);
+                for (int64_t n = 0; n < count; n++) {
+                    const int64_t column = (first + n) * GROUP;
+                    const int64_t width = outputs - column < GROUP ? outputs - column : GROUP;
+                    add_up(sums[n], m, width, start + column, pieces.shares + column, out + column);
+                }
+            }
+        }
+    }
+#if defined(AUXAR_AMX)
+    if (configured) _tile_release();
+#endif
+}
+
+#else
+
+void split_rows(const Instruction &, const Program &, const int64_t *, const int64_t *, int64_t, int64_t, int64_t) {}
+void product_of_pieces(const Instruction &, const Program &, const int64_t *, const int64_t *, int64_t, int64_t,
+                       int64_t) {}
+
+#endif
+
 // Copies one thread's part of an image row: each entry of a ring with one slot is copied to its own slot of another
 // ring.
 template <class T>
@@ -366,7 +468,16 @@ void run_part(const Program &program, const List &list, const int64_t *positions
         for (int64_t slot = 0; slot < clock.slots; slot++)
             if (valid[slot])
                 for (int64_t image = 0; image < program.batch; image++) rows.push_back(slot * program.batch + image);
-        product<T>(instruction, program, positions, rows.data(), static_cast<int64_t>(rows.size()), thread, threads);
+        const int64_t count = static_cast<int64_t>(rows.size());
+        if (instruction.pieces != nullptr) {
+            split_rows(instruction, program, positions, rows.data(), count, thread, threads);
+            team.barrier();
+            if (__atomic_load_n(program.outside_of_pieces, __ATOMIC_RELAXED) == 0) {
+                product_of_pieces(instruction, program, positions, rows.data(), count, thread, threads);
+                continue;
+            }
+        }
+        product<T>(instruction, program, positions, rows.data(), count, thread, threads);
     }
 }
 
@@ -426,6 +537,14 @@ template <class T> int64_t padded_outputs(int64_t outputs) {
 
 extern "C" {
 int64_t most_operands() { return MOST_OPERANDS; }
+// The largest number of inputs of a product of integers in 8-bit pieces, or 0 if the processor does not support them.
+int64_t most_inputs_of_pieces() {
+#if defined(__AVX512VNNI__)
+    return MOST_INPUTS;
+#else
+    return 0;
+#endif
+}
 int64_t tiles(int64_t rows, int64_t outputs, int64_t size) {
     const int64_t full = PANEL_VECTORS * (VECTOR_BYTES / size);
     return (rows + TILE_ROWS - 1) / TILE_ROWS * ((outputs + full - 1) / full);
@@ -438,11 +557,11 @@ void run_float(const Program *program, int64_t first, int64_t last) { run_steps<
 void run_double(const Program *program, int64_t first, int64_t last) { run_steps<double>(*program, first, last); }
 // Writes the sizes of all structures, in the order of STRUCTURES in structures.py.
 void structure_sizes(int64_t *sizes) {
-    const int64_t found[] = {sizeof(Clock), sizeof(Operand), sizeof(Constants), sizeof(Instruction), sizeof(List),
+    const int64_t found[] = {sizeof(Clock), sizeof(Operand), sizeof(Constants), sizeof(Pieces), sizeof(Instruction), sizeof(List),
                              sizeof(Program), sizeof(IntegerTables), sizeof(Drawing), sizeof(Forcing),
                              sizeof(Decoding)};
     std::memcpy(sizes, found, sizeof found);
 }
-int64_t structure_count() { return 10; }
+int64_t structure_count() { return 11; }
 const char *names(int64_t enumeration) { return NAMES[enumeration]; }
 }

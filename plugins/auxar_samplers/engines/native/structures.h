@@ -36,6 +36,13 @@ struct Constants {
     int64_t rounds;            // 1 if the shift is positive, so that results are rounded
 };
 
+// The weights of a product of integers in 8-bit pieces (integer_products.h).
+struct Pieces {
+    const int8_t *weights;
+    const double *shares;  // (outputs,): 32768 times the sum of each column
+    int64_t inputs;        // number of inputs, padded with zeros to a multiple of 64
+};
+
 struct Instruction {
     int32_t kind, function, clock, operand_count;
     int64_t lead;
@@ -47,6 +54,7 @@ struct Instruction {
     const char *bias;        // bias of a product, padded to the width of the panels
     const Operand *initial;  // table of initial values, to which the product is added, or null
     const Constants *constants;  // of a function of integers, or null
+    const Pieces *pieces;        // of a product of integers, or null
 };
 
 struct List {
@@ -79,6 +87,8 @@ struct Program {
     double mark;
     int64_t channels, inputs, levels;
     int64_t source_threads;
+    uint8_t *bytes;       // room for the pieces of all rows of a product
+    int64_t *outside_of_pieces;  // 1 after a product had values outside of -32768 … 32767; no more pieces are used then
 };
 
 // Constants and tables of heads with integer frequencies (auxar_heads/fixed_point.py).

@@ -43,6 +43,14 @@ class Constants(ctypes.Structure):
     ]
 
 
+class Pieces(ctypes.Structure):
+    _fields_ = [
+        ("weights", ctypes.c_void_p),
+        ("shares", ctypes.c_void_p),
+        ("inputs", ctypes.c_int64),
+    ]
+
+
 class Instruction(ctypes.Structure):
     _fields_ = [
         ("kind", ctypes.c_int32),
@@ -58,6 +66,7 @@ class Instruction(ctypes.Structure):
         ("bias", ctypes.c_void_p),
         ("initial", ctypes.POINTER(Operand)),
         ("constants", ctypes.POINTER(Constants)),
+        ("pieces", ctypes.POINTER(Pieces)),
     ]
 
 
@@ -92,6 +101,8 @@ class Program(ctypes.Structure):
         ("inputs", ctypes.c_int64),
         ("levels", ctypes.c_int64),
         ("source_threads", ctypes.c_int64),
+        ("bytes", ctypes.c_void_p),
+        ("outside_of_pieces", ctypes.c_void_p),
     ]
 
 
@@ -164,6 +175,7 @@ STRUCTURES: tuple[type[ctypes.Structure], ...] = (
     Clock,
     Operand,
     Constants,
+    Pieces,
     Instruction,
     List,
     Program,

@@ -1,0 +1,124 @@
+"""Tests that products of integers in 8-bit pieces are exact, for every size, and for values that no pieces can hold."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.causal_networks import SEEDS, needs_native
+from helpers.engines import run_lists
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from auxar_samplers.compiler.program import Clock, Layout, Product
+from auxar_samplers.engines.native.library import library
+from auxar_samplers.engines.native.pieces import LEAST, MOST, weights_in_pieces
+
+LARGEST = 2**15
+
+
+def integers(numbers, shape, least, most):
+    """Random integers, many of them at the ends of the range."""
+    found = numbers.integers(least, most, shape, endpoint=True)
+    ends = numbers.choice([least, most, 0, -1, 255, 256], shape)
+    return torch.from_numpy(np.where(numbers.random(shape) < 0.3, np.clip(ends, least, most), found)).double()
+
+
+def product(engine, numbers, rows, sizes, outputs, *, initial, most=LARGEST - 1, threads=1):
+    """A product of random integers. Returns its result, and that of Python's integers."""
+    batch = 2 if rows % 2 == 0 else 1
+    slots = rows // batch
+    layout = Layout(batch, torch.zeros(1, dtype=torch.float64))
+    clock = Clock(np.ones((1, slots), dtype=bool), torch.arange(slots)[None], 0)
+    operands, inputs = [], []
+    for size in sizes:
+        values = integers(numbers, (slots * batch, size), -LARGEST, most)
+        scratch = layout.scratch(slots, size)
+        scratch.values.copy_(values)
+        operands.append(scratch)
+        inputs.append(values)
+    matrices = tuple(integers(numbers, (size, outputs), LEAST, MOST) for size in sizes)
+    bias = integers(numbers, (outputs,), -(2**40), 2**40)
+    table = None
+    start = bias.expand(rows, outputs)
+    if initial:
+        start = integers(numbers, (rows, outputs), -(2**40), 2**40)
+        table = layout.table(slots, outputs)
+        table.values[:-1] = start.view(slots, batch, outputs)
+    output = layout.scratch(slots, outputs)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        made = Product(output, tuple(operands), matrices, bias, table, 0)
+        run_lists(engine, layout, [clock], [[made]], (0, 0))
+    finally:
+        torch.set_num_threads(before)
+    exact = torch.cat(inputs, 1).long() @ torch.cat(matrices).long() + start.long()
+    return output.values.view(rows, outputs), exact
+
+
+@needs_native
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=SEEDS,
+    rows=st.integers(1, 40),
+    sizes=st.lists(st.integers(1, 150), min_size=1, max_size=3),
+    outputs=st.integers(1, 90),
+    initial=st.booleans(),
+    threads=st.integers(1, 3),
+)
+@example(seed=0, rows=16, sizes=[64], outputs=16, initial=False, threads=1)
+@example(seed=0, rows=1, sizes=[1], outputs=1, initial=True, threads=2)
+@example(seed=0, rows=2, sizes=[64, 65], outputs=130, initial=True, threads=1)
+def test_products_of_integers_are_exact(seed, rows, sizes, outputs, initial, threads):
+    numbers = np.random.default_rng(seed)
+    found, exact = product("native", numbers, rows, sizes, outputs, initial=initial, threads=threads)
+    assert torch.equal(found.long(), exact)
+
+
+@needs_native
+@pytest.mark.parametrize("most", [LARGEST, 2**31 - 1, 2**31])
+def test_values_that_no_pieces_can_hold_are_multiplied_all_the_same(most):
+    found, exact = product("native", np.random.default_rng(0), 9, [70], 40, initial=False, most=most)
+    assert torch.equal(found.long(), exact)
+
+
+@needs_native
+def test_the_largest_sums_fit():
+    """With the largest number of inputs, all values and weights at their ends."""
+    inputs = library().most_inputs_of_pieces() or 32768
+    for value, weight in ((-LARGEST, LEAST), (LARGEST - 1, MOST), (-LARGEST, MOST), (255 - LARGEST, LEAST)):
+        layout = Layout(1, torch.zeros(1, dtype=torch.float64))
+        clock = Clock(np.ones((1, 1), dtype=bool), torch.zeros(1, 1, dtype=torch.int64), 0)
+        scratch, output = layout.scratch(1, inputs), layout.scratch(1, 1)
+        scratch.values.fill_(value)
+        matrix = torch.full((inputs, 1), float(weight), dtype=torch.float64)
+        run_lists(
+            "native", layout, [clock], [[Product(output, (scratch,), (matrix,), torch.zeros(1), None, 0)]], (0, 0)
+        )
+        assert output.values.item() == inputs * value * weight
+
+
+@given(seed=SEEDS, inputs=st.integers(1, 130), outputs=st.integers(1, 40))
+@settings(deadline=None, max_examples=30)
+def test_pieces_add_up_to_the_weights(seed, inputs, outputs):
+    matrix = integers(np.random.default_rng(seed), (inputs, outputs), LEAST, MOST)
+    found = weights_in_pieces(matrix, 2**15)
+    assert found is not None
+    pieces, shares, padded = found
+    groups, blocks = pieces.shape[:2]
+    assert padded == 64 * blocks
+    # (group, block, input / 4, column, input % 4) to (block, input / 4, input % 4, group, column)
+    lower, higher = pieces.astype(np.int64).transpose(2, 0, 1, 3, 4, 5)
+    whole = (256 * higher + lower).transpose(1, 2, 4, 0, 3).reshape(padded, groups * 16)
+    assert (whole[:inputs, :outputs] == matrix.numpy()).all()
+    assert not whole[inputs:].any()
+    assert not whole[:, outputs:].any()
+    assert (shares == 32768 * matrix.sum(0).numpy()).all()
+
+
+@pytest.mark.parametrize("value", [0.5, LEAST - 1, MOST + 1, float("nan"), float("inf")])
+def test_other_weights_have_no_pieces(value):
+    matrix = torch.zeros(3, 2, dtype=torch.float64)
+    assert weights_in_pieces(matrix, 3) is not None
+    assert weights_in_pieces(matrix, 2) is None
+    matrix[1, 1] = value
+    assert weights_in_pieces(matrix, 3) is None
