@@ -56,8 +56,13 @@ class Entry:
         return self.profile_bytes + self.exif_bytes + sum(map(sum, self.lengths[:-1]))
 
 
+def index_bytes(names: Sequence[str], tiles: int, factors: int) -> int:
+    """The number of bytes of the content of an index of images with these names, which have `tiles` tiles in all."""
+    return 4 + sum(len(name.encode()) + 1 for name in names) + 4 * (7 * len(names) + factors * tiles)
+
+
 def packed_index(entries: Sequence[Entry]) -> bytes:
-    """Writes an index, compressed as .xz.
+    """Writes an index, compressed as .xz. `index_bytes` of its images must be at most `MOST_INDEX`.
 
     Numbers of the same kind are next to each other, because they are similar.
     """
@@ -68,6 +73,7 @@ def packed_index(entries: Sequence[Entry]) -> bytes:
     ]
     lengths = zip(*(entry.lengths for entry in entries), strict=True)
     fields += [[length for image in of_factor for length in image] for of_factor in lengths]
+    # The reader refuses more, so that a small file cannot claim a lot of memory.
     content = len(entries).to_bytes(4, "little") + names + b"".join(map(_planes, fields))
     # The file has a checksum of the index itself.
     return lzma.compress(content, format=lzma.FORMAT_XZ, check=lzma.CHECK_NONE, preset=6)
@@ -105,7 +111,9 @@ def _decompressed(index: bytes) -> bytes:
         content = stream.decompress(index, MOST_INDEX)
     except lzma.LZMAError as error:
         raise ValueError(f"it cannot be decompressed as .xz: {error}") from None
-    if not stream.eof or stream.unused_data:
+    if stream.unused_data:
+        raise ValueError("it is followed by other bytes")
+    if not stream.eof:
         raise ValueError(f"it is cut, or has more than {MOST_INDEX:,} bytes")
     return content
 

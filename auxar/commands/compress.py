@@ -10,9 +10,10 @@ import attrs
 
 from auxar.arguments import as_path, as_paths, check_flag
 from auxar.coding.archive import Archiver, write_archive
-from auxar.coding.index import Entry
+from auxar.coding.index import MOST_INDEX, Entry, index_bytes
 from auxar.coding.names import name_on_disk, png_name, problem_of_name
 from auxar.coding.pictures import read_picture
+from auxar.coding.tiles import tile_counts
 from auxar.commands.opening import TrainedRun, open_trained
 from auxar.distributed.joining import working_together
 from auxar.errors import UserError, one_line
@@ -88,8 +89,14 @@ def compress(
         opened = open_trained(folder, (), arithmetic=ARITHMETIC, trust_plugins=trust_plugins)
         archiver = archiver_of(opened)
         # Encoding takes long, so all pictures are checked before it begins.
+        tiles = 0
         for file in found:
-            archiver.check_picture(read_picture(file), file)
+            picture = read_picture(file)
+            archiver.check_picture(picture, file)
+            _, height, width = picture.pixels.shape
+            rows, columns = tile_counts(height, width, archiver.model.image)
+            tiles += rows * columns
+        _check_index([file.name for file in found], tiles, len(archiver.coders))
         # A file may be given to others, so it has the name of the run's folder without the folders above it.
         header = archiver.header(Path(opened.folder.name).name)
         names = [file.name for file in found]
@@ -112,6 +119,14 @@ def check_new(path: Path, replace: bool) -> None:
     if not replace and kind(path) is not None:
         raise UserError(f"{path} exists; files are replaced only with --replace")
     check_output(path)
+
+
+def _check_index(names: Sequence[str], tiles: int, factors: int) -> None:
+    if (size := index_bytes(names, tiles, factors)) > MOST_INDEX:
+        raise UserError(
+            f"these {len(names):,} pictures have {tiles:,} tiles, whose index would have {size:,} bytes, and at most "
+            f"{MOST_INDEX:,} are allowed; compress them into several files"
+        )
 
 
 def _check_names(files: Sequence[Path]) -> None:

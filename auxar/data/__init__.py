@@ -38,6 +38,10 @@ _MODULES = {
 """The module of each name."""
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     # Names are imported on first use. Drawing images and reading single pictures do not need the package `datasets`,
     # which takes half a second to import.

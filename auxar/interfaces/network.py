@@ -66,7 +66,10 @@ class StepwiseNetwork(CausalNetwork):
     def stepper(self, count: int, features: Tensor | None) -> Callable[[Tensor | None], Tensor]:
         """Begins `count` images and returns a function that predicts their pixels one by one, in raster order.
 
-        Each call of the function takes the preceding pixel as `encode` converts it, shape (count, channels), or None
-        for the first pixel. It returns the parameters of the next pixel, shape (count, head.parameter_count), which
-        equal those of `forward` up to rounding. `features` has shape (count, features_channels, h, w), or is None.
+        Each call of the function takes the preceding pixel as `encode` converts it, shape (count, channels of
+        `encode`), or None for the first pixel. It returns the parameters of the next pixel, shape (count,
+        head.parameter_count), which equal those of `forward` up to rounding. `features` has shape (count,
+        features_channels, h, w), or is None.
+
+        The network is in evaluation mode and gradients are off. Several such functions may be in use at the same time.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ from auxar_samplers.compiler.program import Program
 from auxar_samplers.compiler.trace import NoScheduleError
 from auxar_samplers.engines.choice import EngineChoice
 from auxar_samplers.threads import one_thread
+
+FEW_FEATURES = 2**20
+"""Number of values of features up to which a program is compiled with one thread."""
 
 
 class ProgramSampler(Sampler, abc.ABC):
@@ -53,7 +57,9 @@ class ProgramSampler(Sampler, abc.ABC):
     def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
         with evaluating(network):
             prepared = self._prepared(network)
-            with one_thread():
+            # Only an embedding of many values is worth the cost of PyTorch's threads.
+            few = features is None or features.numel() <= FEW_FEATURES
+            with one_thread() if few else contextlib.nullcontext():
                 program = self.program(network, prepared, features, source.count, source.reach, source.lag)
             self.engine.run(program, source)
         images = program.images()

@@ -10,6 +10,7 @@ ratio. The machine must be idle otherwise.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import multiprocessing
 import os
@@ -80,6 +81,8 @@ def main() -> None:
         time.sleep(BETWEEN)
 
     found = []
+    # A process that is stopped cannot be ended.
+    atexit.register(send, signal.SIGCONT)
     for name, size, images in (("light32", 32, 1), ("light32", 32, 16), ("light128", 128, 1)):
         draw = light(size, images)
         for threads in options.threads:

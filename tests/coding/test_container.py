@@ -21,7 +21,7 @@ from auxar.coding.container import (
     streams,
     write_container,
 )
-from auxar.coding.index import MOST_INDEX, Entry, packed_index
+from auxar.coding.index import MOST_INDEX, Entry, index_bytes, packed_index
 from auxar.errors import UserError
 from auxar.files import DamagedFile
 
@@ -97,6 +97,14 @@ def test_the_index_takes_few_bytes_for_an_image():
         for number in range(500)
     ]
     assert len(packed_index(entries)) <= 500 * 16
+
+
+@given(images=coded_images())
+def test_the_size_of_an_index_is_known_beforehand(images):
+    entries = [entry for entry, _ in images]
+    tiles = sum(len(entry.lengths[0]) for entry in entries)
+    expected = index_bytes([entry.name for entry in entries], tiles, 2)
+    assert expected == len(lzma.decompress(packed_index(entries))) or not entries
 
 
 def test_a_changed_or_cut_record_is_named_and_the_others_are_read(tmp_path):
@@ -175,7 +183,7 @@ def packed(content):
         (b"", "it is cut"),
         (b"x" * 50, "cannot be decompressed"),
         (packed(b"\x01\0\0\0")[:-1], "it is cut"),
-        (packed(b"\x01\0\0\0") + b"x", "it is cut"),
+        (packed(b"\x01\0\0\0") + b"x", "followed by other bytes"),
         (packed(b""), "ends too early"),
         (packed(b"\xff" * 9), "ends too early"),
         (packed(b"\x01\0\0\0"), "ends too early"),

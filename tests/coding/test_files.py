@@ -166,6 +166,7 @@ def test_damage_never_gives_wrong_pixels(run, images, packed, tmp_path):
             continue
         # Views are decoded without the bytes of the finest factor, so damage to these need not be named.
         assert changed == content or found.damaged or trial % 2 == 1
+        assert len(found.paths) + len(found.damaged) == len(golden_images())
         expected = images if trial % 2 == 0 else views
         assert all(same(path, expected / path.name) for path in found.paths)
 
@@ -257,6 +258,17 @@ def test_all_pictures_are_checked_before_the_first_is_encoded(run, images, tmp_p
     monkeypatch.setattr("auxar.commands.compress.write_archive", None)
     assert main(["compress", str(run), str(tmp_path / "in"), "-o", str(tmp_path / "a.auxar")]) == 2
     assert "z.png cannot be compressed: it has transparency" in capsys.readouterr().err
+
+
+def test_too_many_tiles_are_refused_before_the_first_is_encoded(run, images, tmp_path, monkeypatch, capsys):
+    sizes = auxar.compress(run, [images], tmp_path / "a.auxar")
+    most = 4 + sum(len(path.name) + 1 for path in images.iterdir()) + sizes.images * 4 * (7 + 2)
+    monkeypatch.setattr("auxar.commands.compress.MOST_INDEX", most)
+    auxar.compress(run, [images], tmp_path / "b.auxar")
+    monkeypatch.setattr("auxar.commands.compress.MOST_INDEX", most - 1)
+    monkeypatch.setattr("auxar.commands.compress.write_archive", None)
+    assert main(["compress", str(run), str(images), "-o", str(tmp_path / "c.auxar")]) == 2
+    assert f"whose index would have {most} bytes, and at most {most - 1} are allowed" in capsys.readouterr().err
 
 
 def test_a_file_has_the_digests_of_the_integers_that_were_used(run, images, packed, tmp_path, capsys):

@@ -1,7 +1,7 @@
 """Runs tests of the native engine with a library that checks its own memory accesses and threads.
 
     python tests/sanitizers/run.py
-    python tests/sanitizers/run.py --sanitizer thread -k thread
+    python tests/sanitizers/run.py --sanitizer thread -k several
 
 The library is compiled with GCC's address and undefined-behavior sanitizers, and then with its thread sanitizer, which
 needs Linux. Python and PyTorch are compiled without them, so only reports that name the library count. The
@@ -22,7 +22,7 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1] / "plugins" / "auxar_samplers"
 CODING = Path(__file__).parents[1] / "coding" / "test_factors.py"
 NATIVE = Path(__file__).parents[2] / "plugins" / "auxar_samplers" / "engines" / "native"
-CHOSEN = "(native or thread) and not forked"
+CHOSEN = "(native or thread or integer_products) and not forked"
 """The thread sanitizer starts a thread of its own in a forked process, and a test counts threads there."""
 SANITIZERS = {"address": ("-fsanitize=address,undefined", "libasan.so"), "thread": ("-fsanitize=thread", "libtsan.so")}
 
@@ -42,14 +42,14 @@ def _run(name: str, options: list[str]) -> bool:
     flags, library = SANITIZERS[name]
     found = subprocess.run(["g++", f"-print-file-name={library}"], capture_output=True, text=True, check=True)
     with tempfile.TemporaryDirectory(prefix="auxar-") as folder:
-        settings = f"log_path={folder}/report:exitcode=0:detect_leaks=0:halt_on_error=0"
+        settings = f"log_path={folder}/report:detect_leaks=0"
         environment = os.environ | {
             "CXX": "g++",
             "AUXAR_CXXFLAGS": f"-march=native -g -fno-omit-frame-pointer {flags}",
             "XDG_CACHE_HOME": folder,
             "LD_PRELOAD": found.stdout.strip(),
             "ASAN_OPTIONS": settings,
-            "TSAN_OPTIONS": settings,
+            "TSAN_OPTIONS": f"{settings}:exitcode=0",  # PyTorch has reports, too
             "UBSAN_OPTIONS": f"{settings}:print_stacktrace=1",
         }
         # The thread sanitizer needs the addresses that programs have without randomization.

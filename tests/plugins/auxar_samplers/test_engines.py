@@ -413,6 +413,43 @@ def test_threads_are_started_where_they_are_needed(script):
     run_script(script)
 
 
+NESTED = """
+import threading
+import torch
+from auxar_samplers.threads import one_thread
+
+torch.set_num_threads(3)
+entered, leave, seen = threading.Event(), threading.Event(), []
+
+def second():
+    with one_thread() as threads:
+        seen.append((threads, torch.get_num_threads()))
+        entered.set()
+        leave.wait()
+    seen.append(torch.get_num_threads())
+
+other = threading.Thread(target=second)
+with one_thread() as threads:
+    assert (threads, torch.get_num_threads()) == (3, 1)
+    other.start()
+    entered.wait()
+assert torch.get_num_threads() == 3
+leave.set()
+other.join()
+assert seen == [(3, 1), 3], seen
+assert torch.get_num_threads() == 3
+third = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+third.start()
+third.join()
+assert seen[-1] == 3
+"""
+
+
+def test_the_number_of_pytorch_threads_is_restored():
+    """Two Python threads use one thread of PyTorch, and the one that began first ends first."""
+    subprocess.run([sys.executable, "-c", NESTED], check=True, timeout=120)
+
+
 # Cases without the native engine -------------------------------------------------------------------------------------
 
 

@@ -82,6 +82,20 @@ def test_values_that_no_pieces_can_hold_are_multiplied_all_the_same(most):
 
 
 @needs_native
+@pytest.mark.parametrize("value", [0.5, -(2.0**-40), 32767.25])
+def test_fractions_are_multiplied_all_the_same(value):
+    """A network in float64 may have weights that are integers, although its values are not."""
+    layout = Layout(1, torch.zeros(1, dtype=torch.float64))
+    clock = Clock(np.ones((1, 1), dtype=bool), torch.zeros(1, 1, dtype=torch.int64), 0)
+    scratch, output = layout.scratch(1, 20), layout.scratch(1, 20)
+    scratch.values.copy_(torch.arange(20))
+    scratch.values[0, 18] = value
+    made = Product(output, (scratch,), (torch.eye(20, dtype=torch.float64),), torch.zeros(20).double(), None, 0)
+    run_lists("native", layout, [clock], [[made]], (0, 0))
+    assert torch.equal(output.values, scratch.values)
+
+
+@needs_native
 def test_the_largest_sums_fit():
     """With the largest number of inputs, all values and weights at their ends."""
     inputs = library().most_inputs_of_pieces() or 32768
@@ -103,7 +117,7 @@ def test_pieces_add_up_to_the_weights(seed, inputs, outputs):
     matrix = integers(np.random.default_rng(seed), (inputs, outputs), LEAST, MOST)
     found = weights_in_pieces(matrix, 2**15)
     assert found is not None
-    pieces, shares, padded = found
+    pieces, offsets, padded = found
     groups, blocks = pieces.shape[:2]
     assert padded == 64 * blocks
     # (group, block, input / 4, column, input % 4) to (block, input / 4, input % 4, group, column)
@@ -112,7 +126,7 @@ def test_pieces_add_up_to_the_weights(seed, inputs, outputs):
     assert (whole[:inputs, :outputs] == matrix.numpy()).all()
     assert not whole[inputs:].any()
     assert not whole[:, outputs:].any()
-    assert (shares == 32768 * matrix.sum(0).numpy()).all()
+    assert (offsets == 32768 * matrix.sum(0).numpy()).all()
 
 
 @pytest.mark.parametrize("value", [0.5, LEAST - 1, MOST + 1, float("nan"), float("inf")])

@@ -1,7 +1,6 @@
 // A pixel source that decodes pixels from the bytes of a range coder (auxar/numerics/range_coder.py), with the integer
 // frequencies of a head. Each image has its own stream.
 
-
 #include <algorithm>
 #include <cstdint>
 #include <vector>

@@ -3,7 +3,6 @@
 // Drawing a pixel takes little arithmetic; calls of tensor operations would take longer. Names and formulas follow the
 // heads' `draw` and `draw_restricted`, auxar/numerics and `SumWalk`. All arithmetic is in float64.
 
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import logging
+import time
 from collections.abc import Callable
 
 import attrs
@@ -61,6 +63,11 @@ class NativeConfig:
     """
 
 
+LONG_FILL = 0.05
+"""Seconds of one thread from which on all of PyTorch's threads fill tables. They keep their processors busy for up to
+0.02 seconds afterwards."""
+
+
 class NativeEngine(Engine):
     """Runs all steps of a program in C++.
 
@@ -106,16 +113,25 @@ class _Run:
         self._set_source()
 
     def __call__(self) -> None:
-        with one_thread():
-            for first, last in self._program.bands():
-                if self._native.source is not None:
-                    self._steps(first, last)
-                    continue
-                for step in (self._program.draws[first:last] >= 0).nonzero()[0] + first:
-                    self._steps(first, int(step) + 1)
-                    call_back(self._program, self._source, int(step))
-                    first = int(step) + 1
-                self._steps(first, last)
+        bands, long = self._program.bands(), False
+        while True:
+            started = time.perf_counter()
+            with contextlib.nullcontext(1) if long else one_thread():
+                band = next(bands, None)  # fills the tables of side inputs
+            if band is None:
+                return
+            # With all threads, filling the tables takes a fraction of the time.
+            long = (time.perf_counter() - started) * (self._most_threads if long else 1) > LONG_FILL
+            with one_thread():
+                self._band(*band)
+
+    def _band(self, first: int, last: int) -> None:
+        if self._native.source is None:
+            for step in (self._program.draws[first:last] >= 0).nonzero()[0] + first:
+                self._steps(first, int(step) + 1)
+                call_back(self._program, self._source, int(step))
+                first = int(step) + 1
+        self._steps(first, last)
 
     def _steps(self, first: int, last: int) -> None:
         steps = max(1, STEPS_OF_A_CALL // max(1, self._layout.batch))
@@ -148,7 +164,7 @@ class _Run:
             batch=self._layout.batch,
             outside=len(program.image) - 1,
             bytes=self._address(pieces),
-            outside_of_pieces=self._address(outside),
+            not_pieces=self._address(outside),
         )
 
     def _set_source(self) -> None:
@@ -336,9 +352,9 @@ class _Run:
         found = weights_in_pieces(torch.cat(product.matrices), self._library.most_inputs_of_pieces())
         if found is None:
             return
-        weights, shares, inputs = found
-        pieces = structures.Pieces(weights.ctypes.data, shares.ctypes.data, inputs)
-        self._kept += [weights, shares, pieces]
+        weights, offsets, inputs = found
+        pieces = structures.Pieces(weights.ctypes.data, offsets.ctypes.data, inputs)
+        self._kept += [weights, offsets, pieces]
         made.pieces = ctypes.pointer(pieces)
         rows = self._program.clocks[product.clock].slots * self._layout.batch
         self._piece_bytes = max(self._piece_bytes, 2 * rows * inputs)

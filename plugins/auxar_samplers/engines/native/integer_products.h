@@ -26,7 +26,7 @@ constexpr int64_t GROUP = 16, BLOCK = 64, PIECE_BYTES = GROUP * BLOCK;
 // With more inputs than this, a sum of two products of bytes could need more than 32 bits.
 constexpr int64_t MOST_INPUTS = 32768;
 
-// The products of up to 16 rows with a group of columns: of the lower pieces, of lower and higher ones, and of the
+// Holds the products of up to 16 rows with a group of columns: of the lower pieces, of lower and higher ones, and of the
 // higher pieces.
 struct PieceSums {
     alignas(64) int32_t low[16][GROUP], middle[16][GROUP], high[16][GROUP];
@@ -85,14 +85,17 @@ void multiply_rows(int64_t rows, const uint8_t *lower, const uint8_t *higher, in
     }
 }
 
-// Splits values into the bytes of a + 32768. Returns whether all of them are in range.
+// Splits values into the bytes of a + 32768. Returns whether all of them are integers in the range of pieces.
 inline bool split_values(const double *values, int64_t count, uint8_t *lower, uint8_t *higher) {
     const __m512i offset = _mm512_set1_epi32(32768), most = _mm512_set1_epi32(65535);
     __mmask16 outside = 0;
+    __mmask8 fractional = 0;
     // Values out of the range of int32 become -2³¹, which is out of the range of pieces, too.
     const auto shifted = [&](__m512d first, __m512d second) {
-        const __m512i low = _mm512_castsi256_si512(_mm512_cvttpd_epi32(first));
-        return _mm512_add_epi32(_mm512_inserti64x4(low, _mm512_cvttpd_epi32(second), 1), offset);
+        const __m256i one = _mm512_cvttpd_epi32(first), other = _mm512_cvttpd_epi32(second);
+        fractional |= _mm512_cmp_pd_mask(_mm512_cvtepi32_pd(one), first, _CMP_NEQ_UQ);
+        fractional |= _mm512_cmp_pd_mask(_mm512_cvtepi32_pd(other), second, _CMP_NEQ_UQ);
+        return _mm512_add_epi32(_mm512_inserti64x4(_mm512_castsi256_si512(one), other, 1), offset);
     };
     int64_t k = 0;
     for (; k + 16 <= count; k += 16) {
@@ -109,21 +112,21 @@ inline bool split_values(const double *values, int64_t count, uint8_t *lower, ui
         _mm512_mask_cvtepi32_storeu_epi8(lower + k, static_cast<__mmask16>(used), number);
         _mm512_mask_cvtepi32_storeu_epi8(higher + k, static_cast<__mmask16>(used), _mm512_srli_epi32(number, 8));
     }
-    return outside == 0;
+    return outside == 0 && fractional == 0;
 }
 
-// Adds up the products of pieces of a row: out = start + 65536 · high + 256 · middle + low - shares.
-inline void add_up(const PieceSums &sums, int64_t row, int64_t width, const double *start, const double *shares,
+// Adds up the products of pieces of a row: out = start + (65536 · high + 256 · middle + low - offsets).
+inline void add_up(const PieceSums &sums, int64_t row, int64_t width, const double *start, const double *offsets,
                    double *out) {
     for (int64_t k = 0; k < width; k += 8) {
         const __mmask8 used = width - k < 8 ? static_cast<__mmask8>((1 << (width - k)) - 1) : 0xFF;
         const auto in = [&](const int32_t *values) {
             return _mm512_cvtepi32_pd(_mm256_load_si256(reinterpret_cast<const __m256i *>(values + k)));
         };
-        __m512d sum = _mm512_sub_pd(_mm512_maskz_loadu_pd(used, start + k), _mm512_maskz_loadu_pd(used, shares + k));
+        __m512d sum = _mm512_sub_pd(in(sums.low[row]), _mm512_maskz_loadu_pd(used, offsets + k));
         sum = _mm512_fmadd_pd(in(sums.high[row]), _mm512_set1_pd(65536), sum);
         sum = _mm512_fmadd_pd(in(sums.middle[row]), _mm512_set1_pd(256), sum);
-        _mm512_mask_storeu_pd(out + k, used, _mm512_add_pd(sum, in(sums.low[row])));
+        _mm512_mask_storeu_pd(out + k, used, _mm512_add_pd(sum, _mm512_maskz_loadu_pd(used, start + k)));
     }
 }
 
@@ -150,12 +153,14 @@ void configure_tiles(int64_t rows) {
         configuration.bytes[tile] = BLOCK;
         configuration.rows[tile] = static_cast<uint8_t>(tile < 5 ? rows : BLOCK / 4);
     }
-    _tile_loadconfig(&configuration);
+    // `_tile_loadconfig` of older compilers says that it reads 8 bytes only, so that the others are not written.
+    asm volatile("ldtilecfg %0" ::"m"(configuration));
 }
 
 // Multiplies rows, for whose number the tiles are configured, with a group of columns.
 void multiply_tiles(const uint8_t *lower, const uint8_t *higher, int64_t inputs, const int8_t *weights,
                     PieceSums &sums) {
+    asm volatile("" ::: "memory");  // Loads of tiles do not tell older compilers that they read memory.
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);

@@ -338,7 +338,7 @@ void split_rows(const Instruction &instruction, const Program &program, const in
             const double *in = locate<double>(operand, positions, places, rows[row], program.batch);
             const int64_t count = operand.length * operand.channels;
             if (!split_values(in, count, out, out + half))
-                __atomic_store_n(program.outside_of_pieces, int64_t{1}, __ATOMIC_RELAXED);
+                __atomic_store_n(program.not_pieces, int64_t{1}, __ATOMIC_RELAXED);
             out += count;
         }
     }
@@ -384,6 +384,8 @@ void product_of_pieces(const Instruction &instruction, const Program &program, c
             } else
 #endif
             {
+                // 4 · rows · groups sums and pieces fit into 32 registers. With few rows, several groups at once keep the
+                // processor from waiting for the last sum.
                 int64_t n = 0;
                 const auto own = [&](int64_t group) { return weights + 2 * group * pieces.inputs * GROUP; };
                 if (height <= 2 && count == 4) {
@@ -404,7 +406,7 @@ void product_of_pieces(const Instruction &instruction, const Program &program, c
                 for (int64_t n = 0; n < count; n++) {
                     const int64_t column = (first + n) * GROUP;
                     const int64_t width = outputs - column < GROUP ? outputs - column : GROUP;
-                    add_up(sums[n], m, width, start + column, pieces.shares + column, out + column);
+                    add_up(sums[n], m, width, start + column, pieces.offsets + column, out + column);
                 }
             }
         }
@@ -470,9 +472,11 @@ void run_part(const Program &program, const List &list, const int64_t *positions
                 for (int64_t image = 0; image < program.batch; image++) rows.push_back(slot * program.batch + image);
         const int64_t count = static_cast<int64_t>(rows.size());
         if (instruction.pieces != nullptr) {
-            split_rows(instruction, program, positions, rows.data(), count, thread, threads);
+            // Another thread may find values that are no pieces at any time, so only after the barrier do all agree.
+            const auto whole = [&] { return __atomic_load_n(program.not_pieces, __ATOMIC_RELAXED) == 0; };
+            if (whole()) split_rows(instruction, program, positions, rows.data(), count, thread, threads);
             team.barrier();
-            if (__atomic_load_n(program.outside_of_pieces, __ATOMIC_RELAXED) == 0) {
+            if (whole()) {
                 product_of_pieces(instruction, program, positions, rows.data(), count, thread, threads);
                 continue;
             }
@@ -557,8 +561,8 @@ void run_float(const Program *program, int64_t first, int64_t last) { run_steps<
 void run_double(const Program *program, int64_t first, int64_t last) { run_steps<double>(*program, first, last); }
 // Writes the sizes of all structures, in the order of STRUCTURES in structures.py.
 void structure_sizes(int64_t *sizes) {
-    const int64_t found[] = {sizeof(Clock), sizeof(Operand), sizeof(Constants), sizeof(Pieces), sizeof(Instruction), sizeof(List),
-                             sizeof(Program), sizeof(IntegerTables), sizeof(Drawing), sizeof(Forcing),
+    const int64_t found[] = {sizeof(Clock), sizeof(Operand), sizeof(Constants), sizeof(Pieces), sizeof(Instruction),
+                             sizeof(List), sizeof(Program), sizeof(IntegerTables), sizeof(Drawing), sizeof(Forcing),
                              sizeof(Decoding)};
     std::memcpy(sizes, found, sizeof found);
 }

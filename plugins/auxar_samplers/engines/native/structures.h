@@ -39,8 +39,8 @@ struct Constants {
 // The weights of a product of integers in 8-bit pieces (integer_products.h).
 struct Pieces {
     const int8_t *weights;
-    const double *shares;  // (outputs,): 32768 times the sum of each column
-    int64_t inputs;        // number of inputs, padded with zeros to a multiple of 64
+    const double *offsets;  // (outputs,): 32768 times the sum of each column
+    int64_t inputs;         // number of inputs, padded with zeros to a multiple of 64
 };
 
 struct Instruction {
@@ -87,8 +87,9 @@ struct Program {
     double mark;
     int64_t channels, inputs, levels;
     int64_t source_threads;
-    uint8_t *bytes;       // room for the pieces of all rows of a product
-    int64_t *outside_of_pieces;  // 1 after a product had values outside of -32768 … 32767; no more pieces are used then
+    uint8_t *bytes;        // room for the pieces of all rows of a product
+    int64_t *not_pieces;   // 1 as soon as a product had values that are no integers of -32768 … 32767. From then on, the
+                           // program multiplies without pieces.
 };
 
 // Constants and tables of heads with integer frequencies (auxar_heads/fixed_point.py).

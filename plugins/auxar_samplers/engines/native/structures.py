@@ -46,7 +46,7 @@ class Constants(ctypes.Structure):
 class Pieces(ctypes.Structure):
     _fields_ = [
         ("weights", ctypes.c_void_p),
-        ("shares", ctypes.c_void_p),
+        ("offsets", ctypes.c_void_p),
         ("inputs", ctypes.c_int64),
     ]
 
@@ -102,7 +102,7 @@ class Program(ctypes.Structure):
         ("levels", ctypes.c_int64),
         ("source_threads", ctypes.c_int64),
         ("bytes", ctypes.c_void_p),
-        ("outside_of_pieces", ctypes.c_void_p),
+        ("not_pieces", ctypes.c_void_p),
     ]
 
 

@@ -2,6 +2,7 @@
 
 #include "team.h"
 
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,14 +15,14 @@
 
 namespace {
 
-// How often a thread asks before a wait counts as long, and before it sleeps. Asking takes about 50 nanoseconds. Waking
-// a thread takes far longer, so it must be rare on an idle machine.
-constexpr int SHORT = 200, MOST = 4000;
+// How often a thread asks before it sleeps. Asking takes about 50 nanoseconds. Waking a thread takes far longer, so it
+// must be rare on an idle machine.
+constexpr int MOST = 4000;
 constexpr uint64_t MOST_THREADS = 0xFFFF;
-// If threads wait for more than this share of a call's time, and longer than it takes to wake a thread, one of them was
-// kept from running.
-constexpr double STALLED = 0.5;
-constexpr int64_t WAKING = 300'000;  // nanoseconds
+// A call is stalled if one of its threads was kept from running for this share of its time, and for longer than other
+// interruptions take.
+constexpr double STALLED = 0.3;
+constexpr int64_t INTERRUPTION = 300'000;  // nanoseconds
 // For how long the calling thread works alone after the first stall, in nanoseconds. This doubles with each further
 // stall, up to a limit, and is halved after as long a time without one.
 constexpr int64_t SHORTEST_PAUSE = 20'000'000, LONGEST_PAUSE = 160'000'000;
@@ -39,32 +40,50 @@ int64_t nanoseconds() {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
 }
 
+// The time for which the current thread ran.
+int64_t processor_nanoseconds() {
+    timespec found{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &found);
+    return int64_t{1'000'000'000} * found.tv_sec + found.tv_nsec;
+}
+
+thread_local int64_t slept_by_thread = 0;  // nanoseconds in `Signal::wait`
+
 }  // namespace
 
 void Signal::change(uint64_t to) {
     // The order of all threads' operations on both numbers makes sure that a thread which goes to sleep either finds
     // the new value, or is found by this function.
+    if (sleepers.load(std::memory_order_relaxed) > 0) changed.store(nanoseconds(), std::memory_order_relaxed);
     number.store(to, std::memory_order_seq_cst);
     if (sleepers.load(std::memory_order_seq_cst) == 0) return;
     std::lock_guard<std::mutex> lock(mutex);
     woken.notify_all();
 }
 
-uint64_t Signal::wait(uint64_t old, int64_t &waited) {
-    for (int k = 0; k < SHORT; k++) {
+uint64_t Signal::wait(uint64_t old) {
+    for (int k = 0; k < MOST; k++) {
         if (const uint64_t found = value(); found != old) return found;
         relax();
     }
     const int64_t start = nanoseconds();
-    for (int k = SHORT; k < MOST && value() == old; k++) relax();
-    if (value() == old) {
+    {
         std::unique_lock<std::mutex> lock(mutex);
         sleepers.fetch_add(1, std::memory_order_seq_cst);
         woken.wait(lock, [&] { return number.load(std::memory_order_seq_cst) != old; });
         sleepers.fetch_sub(1, std::memory_order_relaxed);
     }
-    waited += nanoseconds() - start;
+    // A thread that is woken may still have to wait for a processor. This time does not count as sleep.
+    const int64_t end = changed.load(std::memory_order_relaxed);
+    slept_by_thread += (end > start ? end : nanoseconds()) - start;
     return value();
+}
+
+Team::Watch::Watch(int64_t began) : elapsed(began), ran(processor_nanoseconds()), slept(slept_by_thread) {}
+
+int64_t Team::Watch::stolen() const {
+    const int64_t used = processor_nanoseconds() - ran + slept_by_thread - slept;
+    return nanoseconds() - elapsed - used;
 }
 
 Team::Team() : process(getpid()) {}
@@ -104,13 +123,13 @@ int64_t Team::available(int64_t asked) {
 
 void Team::begin() {
     began = nanoseconds();
-    waited.store(0, std::memory_order_relaxed);
+    stolen.store(0, std::memory_order_relaxed);
     calls.change((calls.value() | MOST_THREADS) + 1 + static_cast<uint64_t>(count));
 }
 
 void Team::end() {
-    const int64_t now = nanoseconds(), wait = waited.load(std::memory_order_relaxed) / (count - 1);
-    if (wait > WAKING && static_cast<double>(wait) > STALLED * static_cast<double>(now - began)) {
+    const int64_t now = nanoseconds(), most = stolen.load(std::memory_order_relaxed);
+    if (most > INTERRUPTION && static_cast<double>(most) > STALLED * static_cast<double>(now - began)) {
         pause = std::clamp(2 * pause, SHORTEST_PAUSE, LONGEST_PAUSE);
         alone_until = now + pause;
     } else if (pause > 0 && now > alone_until + pause) {
@@ -119,21 +138,22 @@ void Team::end() {
     }
 }
 
-void Team::wait_for_others(uint64_t old) {
-    int64_t own = 0;
-    phase.wait(old, own);
-    if (own > 0) waited.fetch_add(own, std::memory_order_relaxed);
+void Team::note(const Watch &watch) {
+    const int64_t own = watch.stolen();
+    int64_t most = stolen.load(std::memory_order_relaxed);
+    while (own > most && !stolen.compare_exchange_weak(most, own, std::memory_order_relaxed)) {}
 }
 
 void Team::work(int64_t thread, uint64_t seen) {
-    int64_t unused = 0;  // Waiting for a call is no stall.
     while (true) {
-        seen = calls.wait(seen, unused);
+        seen = calls.wait(seen);
         const int64_t threads = static_cast<int64_t>(seen & MOST_THREADS);
         if (threads == 0) return;
         // A thread that does not take part may still be here when the next call begins, so it reads nothing else.
         if (thread >= threads) continue;
+        const Watch watch(began);
         call(argument, thread, threads);
+        note(watch);
         barrier();
     }
 }

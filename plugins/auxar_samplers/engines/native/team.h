@@ -17,21 +17,22 @@ class Signal {
   public:
     uint64_t value() const { return number.load(std::memory_order_acquire); }
     void change(uint64_t to);
-    // Returns the new value. Adds the nanoseconds of a long wait to `waited`.
-    uint64_t wait(uint64_t old, int64_t &waited);
+    // Returns the new value.
+    uint64_t wait(uint64_t old);
 
   private:
     // The number has a cache line of its own, which waiting threads read again and again.
     alignas(64) std::atomic<uint64_t> number{0};
     alignas(64) std::atomic<int64_t> sleepers{0};
+    std::atomic<int64_t> changed{0};  // when the number last changed while a thread slept, in nanoseconds
     std::mutex mutex;
     std::condition_variable woken;
 };
 
 // The threads that work for one thread of Python. They are kept from call to call.
 //
-// If a processor is busy with another program, the threads wait for the one that shares it. The team notices this, and
-// then uses only the calling thread for a while.
+// If a processor is busy with another program, the threads wait for the one that shares it. The team notices this by the
+// processor time of each thread, and then uses only the calling thread for a while.
 class Team {
   public:
     // The team of the calling thread.
@@ -48,7 +49,9 @@ class Team {
         argument = &function;
         call = [](const void *it, int64_t thread, int64_t of) { (*static_cast<const F *>(it))(thread, of); };
         begin();
+        const Watch watch(began);
         function(int64_t{0}, count);
+        note(watch);
         barrier();
         end();
     }
@@ -63,7 +66,7 @@ class Team {
             arrived.store(0, std::memory_order_relaxed);
             phase.change(old + 1);
         } else {
-            wait_for_others(old);
+            phase.wait(old);
         }
     }
 
@@ -73,10 +76,22 @@ class Team {
     Team &operator=(const Team &) = delete;
 
   private:
+    // Measures for how long the current thread is kept from running.
+    class Watch {
+      public:
+        // The thread should have run since `began`, in nanoseconds.
+        explicit Watch(int64_t began);
+        // Nanoseconds since then in which the thread neither ran nor waited in its sleep.
+        int64_t stolen() const;
+
+      private:
+        int64_t elapsed, ran, slept;
+    };
+
     int64_t available(int64_t asked);
     void begin();
     void end();
-    void wait_for_others(uint64_t old);
+    void note(const Watch &watch);
     void work(int64_t thread, uint64_t seen);
 
     const int64_t process;  // the process that started the threads; a process that is forked from it has none of them
@@ -90,5 +105,5 @@ class Team {
     Signal calls;  // number of calls so far, and in its lowest 16 bits the number of threads; 0 threads end the team
     Signal phase;  // number of barriers so far
     alignas(64) std::atomic<int64_t> arrived{0};
-    alignas(64) std::atomic<int64_t> waited{0};  // sum of the long waits in the current call, in nanoseconds
+    alignas(64) std::atomic<int64_t> stolen{0};  // the most that was stolen from a thread in the current call
 };
