@@ -17,7 +17,7 @@ def weights_in_pieces(weight: Tensor, most_inputs: int) -> tuple[np.ndarray, np.
     Returns int8 pieces, 32768 times the sum of each column, in float64, and the number of inputs after padding. Returns
     None if a weight is not an integer of two pieces, or if there are too many inputs.
     """
-    matrix = weight.numpy()
+    matrix = weight.detach().numpy()
     inputs, outputs = matrix.shape
     if inputs > most_inputs or not ((matrix == np.round(matrix)) & (matrix >= LEAST) & (matrix <= MOST)).all():
         return None
