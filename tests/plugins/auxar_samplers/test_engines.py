@@ -332,7 +332,7 @@ def test_the_number_of_threads_changes_nothing(program):
 
 # The beginning of scripts that run in a process of their own, because they depend on the threads of the process.
 DRAWING = """
-import contextlib, os, threading, time
+import contextlib, copy, os, threading, time
 import torch
 from auxar.interfaces import ImageSpec, SampleRequest
 from auxar.sources import DrawSource
@@ -344,7 +344,7 @@ torch.manual_seed(0)
 config = components.LightConfig(filters=60, blocks=1)
 network = components.light_prior(config, ImageSpec(3, height=12, width=12)).network.double()
 
-def draw(name, threads):
+def draw(name, threads, network=network):
     # PyTorch itself keeps to one thread, so that it starts none.
     engine.one_thread = lambda: contextlib.nullcontext(threads)
     return WavefrontSampler(name).sample(network, None, DrawSource.of(network, SampleRequest((0, 1))))
@@ -380,11 +380,11 @@ assert count() == before + 2
 AT_THE_SAME_TIME = """
 found = []
 
-def work():
+def work(network):
     for _ in range(3):
-        found.append(draw("native", 2))
+        found.append(draw("native", 2, network))
 
-workers = [threading.Thread(target=work) for _ in range(3)]
+workers = [threading.Thread(target=work, args=[copy.deepcopy(network)]) for _ in range(3)]
 for worker in workers:
     worker.start()
 for worker in workers:
