@@ -73,7 +73,6 @@ def packed_index(entries: Sequence[Entry]) -> bytes:
     ]
     lengths = zip(*(entry.lengths for entry in entries), strict=True)
     fields += [[length for image in of_factor for length in image] for of_factor in lengths]
-    # The reader refuses more, so that a small file cannot claim a lot of memory.
     content = len(entries).to_bytes(4, "little") + names + b"".join(map(_planes, fields))
     # The file has a checksum of the index itself.
     return lzma.compress(content, format=lzma.FORMAT_XZ, check=lzma.CHECK_NONE, preset=6)

@@ -22,6 +22,14 @@ def ask(source: PixelSource, places: Tensor, parameters: Tensor, channels: int) 
     return drawn
 
 
+def check_raster_order(name: str, lag: int | None, image: ImageSpec) -> None:
+    """Raises `UserError` if a pixel source has a lag with which pixels are not drawn in raster order."""
+    if lag is not None and lag < image.width:
+        raise UserError(
+            f"sampler '{name}' draws pixels in raster order, which is a lag of {image.width} columns, got {lag}"
+        )
+
+
 def check_drawn(source: PixelSource, drawn: Tensor, image: ImageSpec) -> None:
     """Raises `UserError` if a value that the source returned lies outside [0, levels).
 

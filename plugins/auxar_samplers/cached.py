@@ -8,7 +8,8 @@ from __future__ import annotations
 import attrs
 from torch import Tensor
 
-from auxar import CausalNetwork, UserError
+from auxar import CausalNetwork
+from auxar_samplers.asking import check_raster_order
 from auxar_samplers.compiler.cached import cached_program
 from auxar_samplers.compiler.plan import Plan, make_plan
 from auxar_samplers.compiler.program import Program
@@ -37,9 +38,5 @@ class CachedSampler(ProgramSampler):
         self, network: CausalNetwork, prepared: Plan, features: Tensor | None, count: int, reach: int, lag: int | None
     ) -> Program:
         # `reach` is not needed: pixels are drawn in raster order, so all rows above are complete.
-        if lag is not None and lag < network.image.width:
-            raise UserError(
-                f"sampler '{self.name}' draws pixels in raster order, which is a lag of {network.image.width} columns, "
-                f"got {lag}"
-            )
+        check_raster_order(self.name, lag, network.image)
         return cached_program(network, prepared, features, count)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from auxar import CausalNetwork, PixelSource, Sampler, StepwiseNetwork, UserError, evaluating
-from auxar_samplers.asking import ask, check_drawn
+from auxar_samplers.asking import ask, check_drawn, check_raster_order
 
 
 @attrs.frozen
@@ -26,9 +26,7 @@ class StepwiseSampler(Sampler):
     def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
         stepwise = self._stepwise(network)
         channels, height, width = network.image.shape
-        if source.lag is not None and source.lag < width:
-            message = "draws pixels in raster order, which is a lag of"
-            raise UserError(f"sampler 'stepwise' {message} {width} columns, got {source.lag}")
+        check_raster_order("stepwise", source.lag, network.image)
         device = next(network.parameters()).device
         images = torch.empty((height * width, source.count, channels), dtype=torch.int64, device=device)
         with evaluating(network):

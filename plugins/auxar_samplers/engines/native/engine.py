@@ -64,8 +64,8 @@ class NativeConfig:
 
 
 LONG_FILL = 0.05
-"""Seconds of one thread from which on all of PyTorch's threads fill tables. They keep their processors busy for up to
-0.02 seconds afterwards."""
+"""Seconds of one thread from which on all of PyTorch's threads fill tables. They keep their processors busy for three or
+four milliseconds afterwards, so that the engine goes on with one thread for a while."""
 
 
 class NativeEngine(Engine):
@@ -152,7 +152,7 @@ class _Run:
             self._kept.append(array)
             lists[number] = structures.List(array, len(instructions), threads)
         self._kept += [clocks, lists]
-        pieces, outside = torch.zeros(self._piece_bytes, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+        pieces, not_pieces = torch.zeros(self._piece_bytes, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
         return structures.Program(
             clocks=clocks,
             lists=lists,
@@ -164,7 +164,7 @@ class _Run:
             batch=self._layout.batch,
             outside=len(program.image) - 1,
             bytes=self._address(pieces),
-            not_pieces=self._address(outside),
+            not_pieces=self._address(not_pieces),
         )
 
     def _set_source(self) -> None:
@@ -234,9 +234,10 @@ class _Run:
             self._check_product(instruction)
             made.kind = self._codes["product"]
             made.output.first_slot, made.output.slot_stride = instruction.phase, instruction.stride
-            made.panels = self._panels(torch.cat(instruction.matrices))
+            weight = torch.cat(instruction.matrices)
+            made.panels = self._panels(weight)
             made.bias = self._bias(instruction)
-            self._set_pieces(made, instruction)
+            self._set_pieces(made, weight, self._program.clocks[instruction.clock].slots * self._layout.batch)
             if instruction.initial is not None:
                 initial = self._operand(instruction.initial)
                 self._kept.append(initial)
@@ -345,18 +346,17 @@ class _Run:
         self._pack(ctypes.c_void_p(weight.data_ptr()), size(inputs), size(outputs), ctypes.c_void_p(address))
         return address
 
-    def _set_pieces(self, made: structures.Instruction, product: Product) -> None:
+    def _set_pieces(self, made: structures.Instruction, weight: Tensor, rows: int) -> None:
         """Lets the library multiply 8-bit pieces if the weights are integers and the processor is fast at it."""
-        if self._layout.like.dtype != torch.float64:
+        if weight.dtype != torch.float64:
             return
-        found = weights_in_pieces(torch.cat(product.matrices), self._library.most_inputs_of_pieces())
+        found = weights_in_pieces(weight, self._library.most_inputs_of_pieces())
         if found is None:
             return
         weights, offsets, inputs = found
         pieces = structures.Pieces(weights.ctypes.data, offsets.ctypes.data, inputs)
         self._kept += [weights, offsets, pieces]
         made.pieces = ctypes.pointer(pieces)
-        rows = self._program.clocks[product.clock].slots * self._layout.batch
         self._piece_bytes = max(self._piece_bytes, 2 * rows * inputs)
 
     def _bias(self, product: Product) -> int:

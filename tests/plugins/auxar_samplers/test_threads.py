@@ -1,0 +1,150 @@
+"""Tests of the native engine's threads, and of the number of threads that PyTorch uses beside them."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers.causal_networks import needs_native
+from helpers.engines import program_of, run_program
+
+from auxar_samplers.compiler.program import Clock, Layout, Pointwise, identity
+from auxar_samplers.engines.native import engine as native
+
+# The beginning of scripts that run in a process of their own, because they depend on the threads of the process.
+DRAWING = """
+import contextlib, copy, os, threading, time
+import torch
+from auxar.interfaces import ImageSpec, SampleRequest
+from auxar.sources import DrawSource
+from auxar_pixelcnn import components
+from auxar_samplers import WavefrontSampler
+from auxar_samplers.engines.native import engine
+torch.set_num_threads(1)
+torch.manual_seed(0)
+config = components.LightConfig(filters=60, blocks=1)
+network = components.light_prior(config, ImageSpec(3, height=12, width=12)).network.double()
+
+def draw(name, threads, network=network):
+    # PyTorch itself keeps to one thread, so that it starts none.
+    engine.one_thread = lambda: contextlib.nullcontext(threads)
+    return WavefrontSampler(name).sample(network, None, DrawSource.of(network, SampleRequest((0, 1))))
+
+def count():
+    return len(os.listdir("/proc/self/task"))
+
+first = threading.Thread(target=int)  # With the first thread, a sanitizer starts one of its own.
+first.start()
+first.join()
+expected, before = draw("torch", 1), count()
+"""
+FEWER_THREADS = """
+import ctypes
+system, attributes = ctypes.CDLL(None), ctypes.create_string_buffer(256)
+assert system.pthread_attr_init(attributes) == 0
+assert system.pthread_attr_setstacksize(attributes, ctypes.c_size_t(2**47)) == 0
+assert system.pthread_setattr_default_np(attributes) == 0  # no further thread can be started
+assert torch.equal(draw("native", 3), expected)
+assert count() == before, "the system started threads in spite of the limit"
+"""
+FORKED = """
+assert torch.equal(draw("native", 3), expected)
+assert count() == before + 2
+child = os.fork()
+if child == 0:
+    assert count() == 1
+    os._exit(0 if torch.equal(draw("native", 3), expected) and count() == 3 else 3)
+assert os.waitpid(child, 0)[1] == 0
+assert torch.equal(draw("native", 3), expected)
+assert count() == before + 2
+"""
+AT_THE_SAME_TIME = """
+found = []
+
+def work(network):
+    for _ in range(3):
+        found.append(draw("native", 2, network))
+
+workers = [threading.Thread(target=work, args=[copy.deepcopy(network)]) for _ in range(3)]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
+assert len(found) == 9 and all(torch.equal(each, expected) for each in found)
+deadline = time.monotonic() + 60
+while count() > before:
+    assert time.monotonic() < deadline, "the threads of a team must end with the thread that they worked for"
+"""
+
+
+def run_script(script):
+    subprocess.run([sys.executable, "-c", DRAWING + script], check=True, timeout=120)
+
+
+@needs_native
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads of a process in /proc")
+def test_fewer_threads_than_were_asked_for_do_all_of_the_work():
+    run_script(FEWER_THREADS)
+
+
+@needs_native
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads of a process in /proc")
+@pytest.mark.parametrize("script", [FORKED, AT_THE_SAME_TIME], ids=["in a forked process", "in several threads"])
+def test_threads_are_started_where_they_are_needed(script):
+    run_script(script)
+
+
+NESTED = """
+import threading
+import torch
+from auxar_samplers.threads import one_thread
+
+torch.set_num_threads(3)
+entered, leave, seen = threading.Event(), threading.Event(), []
+
+def second():
+    with one_thread() as threads:
+        seen.append((threads, torch.get_num_threads()))
+        entered.set()
+        leave.wait()
+    seen.append(torch.get_num_threads())
+
+other = threading.Thread(target=second)
+with one_thread() as threads:
+    assert (threads, torch.get_num_threads()) == (3, 1)
+    other.start()
+    entered.wait()
+assert torch.get_num_threads() == 3
+leave.set()
+other.join()
+assert seen == [(3, 1), 3], seen
+assert torch.get_num_threads() == 3
+third = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+third.start()
+third.join()
+assert seen[-1] == 3
+"""
+
+
+def test_the_number_of_pytorch_threads_is_restored():
+    """Two Python threads use one thread of PyTorch, and the one that began first ends first."""
+    subprocess.run([sys.executable, "-c", NESTED], check=True, timeout=120)
+
+
+@needs_native
+@pytest.mark.parametrize(("limit", "expected"), [(60.0, [1, 1, 1]), (-1.0, [1, 3, 3])])
+def test_only_long_fills_of_tables_use_all_threads_of_pytorch(monkeypatch, limit, expected):
+    monkeypatch.setattr(native, "LONG_FILL", limit)
+    layout, found = Layout(1, torch.zeros(1)), []
+    clock = Clock(np.ones((1, 1), dtype=bool), torch.zeros(1, 1, dtype=torch.int64), 0)
+    copy = Pointwise(layout.scratch(1, 1), identity, (layout.scratch(1, 1),), 0)
+    fills = [(step, lambda: found.append(torch.get_num_threads())) for step in range(3)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        run_program("native", program_of(layout, [clock], [[copy]], [(0, 0)] * 3, fills))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert found == expected
