@@ -64,8 +64,8 @@ class NativeConfig:
 
 
 LONG_FILL = 0.05
-"""Seconds of one thread from which on all of PyTorch's threads fill tables. They keep their processors busy for three or
-four milliseconds afterwards, so that the engine goes on with one thread for a while."""
+"""Seconds of one thread from which on all of PyTorch's threads fill tables. They keep their processors busy for three
+or four milliseconds afterwards, so that the engine goes on with one thread for a while."""
 
 
 class NativeEngine(Engine):
