@@ -63,17 +63,17 @@ def copied_sheets(run: Path, recipe: str, *, views: bool) -> list[Sheet]:
 
 
 def given_drawn(run: Path, recipe: str) -> Sheet:
-    """Draws images, and then images from their views, with other noise."""
+    """Draws images by the recipe's rule, and then exact samples from their views, with other noise."""
     file = file_of(recipe, "given-drawn")
     with tempfile.TemporaryDirectory() as folder:
         first = auxar.sample(run, images=ROWS, seed=1, out=Path(folder) / "first")
         given = auxar.GivenRequest([first / "images"])
-        second = auxar.sample(run, given, seed=2, out=Path(folder) / "second")
+        second = auxar.sample(run, given, seed=2, rule="ancestral", out=Path(folder) / "second")
         shutil.copyfile(second / "samples.png", PICTURES / file)
     title = "Images drawn from the view of a drawn image"
     caption = (
-        "Each row shows one image that the model has drawn, its view, and 4 images drawn given this view. (The paper "
-        "shows images of the test set in the first column.)"
+        "Each row shows one image that the model has drawn, its view, and 4 exact samples of the model given this view "
+        "(rule ‘ancestral’). Seeds 1 and 2. (The paper shows images of the test set in the first column.)"
     )
     return Sheet(recipe, 3, file, title, caption)
 
