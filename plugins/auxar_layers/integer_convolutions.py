@@ -7,6 +7,7 @@ algorithms that transform their inputs, such as Winograd's and the FFT, are not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -51,28 +52,15 @@ class IntegerLayer(NormalizedLayer):
 
     def convolve(self, x: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
         outputs, _, height, width = self.integers.shape
-        rows = max(0, (x.shape[2] + 2 * padding - height) // stride + 1)
-        columns = max(0, (x.shape[3] + 2 * padding - width) // stride + 1)
-        if not rows or not columns:
-            return x.new_zeros((len(x), outputs, rows, columns))
-        weight = self.integers.flatten(1)
-        if (height, width, stride, padding) == (1, 1, 1, 0):
-            products = weight @ x.flatten(2)
-        else:
-            images = max(1, MOST_PATCHES // (weight.shape[1] * rows * columns))
-            products = torch.cat(
-                [
-                    weight @ functional.unfold(part, (height, width), padding=padding, stride=stride)
-                    for part in x.split(images)
-                ]
-            )
-        return (products + self.bias[:, None]).view(len(x), outputs, rows, columns)
+        matrix = self.integers.permute(2, 3, 1, 0).reshape(-1, outputs)
+        sums = _multiply(x, matrix, (height, width), stride, padding)
+        return (sums + self.bias).movedim(3, 1)
 
     def convolve_transposed(self, x: Tensor, *, stride: int) -> Tensor:
         height, width = self.integers.shape[2:]
         size = ((x.shape[2] - 1) * stride + height, (x.shape[3] - 1) * stride + width)
-        patches = self.integers.flatten(1).t() @ x.flatten(2)
-        return functional.fold(patches, size, (height, width), stride=stride) + self.bias[:, None, None]
+        terms = _multiply(x, self.integers.flatten(1)).flatten(1, 2).transpose(1, 2)
+        return functional.fold(terms, size, (height, width), stride=stride) + self.bias[:, None, None]
 
 
 class IntegerCausalConv2d(IntegerLayer, CausalConv2d):
@@ -93,6 +81,36 @@ class IntegerTransposedConv2d(IntegerLayer, TransposedConv2d):
 
 class IntegerPointwise(IntegerLayer, Pointwise):
     """A `Pointwise` layer with integer weights. Its inputs are already activated."""
+
+
+def _multiply(x: Tensor, matrix: Tensor, kernel: tuple[int, int] = (1, 1), stride: int = 1, padding: int = 0) -> Tensor:
+    """Multiplies the patches of `x` (b, c, h, w) with a matrix (kernel · c, outputs).
+
+    Returns float64, (b, rows, columns, outputs). The channels of a patch's pixel are consecutive.
+    """
+    rows, columns = (
+        max(0, (size + 2 * padding - length) // stride + 1) for size, length in zip(x.shape[2:], kernel, strict=True)
+    )
+    inputs, outputs = matrix.shape
+    shape = (len(x), rows, columns, outputs)
+    if not math.prod(shape):
+        return x.new_zeros(shape)
+    images = max(1, MOST_PATCHES // (inputs * rows * columns))
+    products = [_patches(part, rows, columns, kernel, stride, padding) @ matrix for part in x.split(images)]
+    return torch.cat(products).view(shape)
+
+
+def _patches(x: Tensor, rows: int, columns: int, kernel: tuple[int, int], stride: int, padding: int) -> Tensor:
+    """The patches of `x` (b, c, h, w), with zeros outside the image: (b · rows · columns, kernel · c)."""
+    images, channels, height, width = x.shape
+    padded = x.new_zeros((images, height + 2 * padding, width + 2 * padding, channels))
+    padded[:, padding : padding + height, padding : padding + width] = x.movedim(1, 3)
+    image, row, column, _ = padded.stride()
+    # The values of a row of the kernel are consecutive in memory, so that they are copied faster than by `unfold`.
+    patches = padded.as_strided(
+        (images, rows, columns, kernel[0], kernel[1] * channels), (image, stride * row, stride * column, row, 1)
+    )
+    return patches.reshape(images * rows * columns, kernel[0] * kernel[1] * channels)
 
 
 def _causal(layer: CausalConv2d) -> IntegerLayer:

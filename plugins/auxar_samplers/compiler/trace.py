@@ -173,6 +173,7 @@ class _Builder:
         self.values: dict[fx.Node, Value] = {}
         self.functions: dict[tuple[object, ...], Value] = {}
         self.order: list[Value] = []
+        self.static_channels: dict[fx.Node, int] = {}
 
     def build(self) -> Trace:
         image, *others = [node for node in self.graph.nodes if node.op == "placeholder"]
@@ -301,12 +302,20 @@ class _Builder:
         return argument.channels if isinstance(argument, Value) else self._static_channels(argument)
 
     def _static_channels(self, static: Static) -> int:
-        if self.features is None:
-            features = None
-        else:
-            height, width = self.network.image.shape[1:]
-            features = self.like.new_zeros((1, self.network.features_channels, height, width))
-        return channels_of(self._statics(features, [static])[static.node])
+        if static.node not in self.static_channels:
+            statics = [Static(node) for node in self.graph.nodes if self._is_read(node)]
+            if self.features is None:
+                features = None
+            else:
+                height, width = self.network.image.shape[1:]
+                features = self.like.new_zeros((1, self.network.features_channels, height, width))
+            found = self._statics(features, statics)
+            self.static_channels = {each.node: channels_of(found[each.node]) for each in statics}
+        return self.static_channels[static.node]
+
+    def _is_read(self, node: fx.Node) -> bool:
+        """Whether a node is static, and a value that depends on the image is computed from it."""
+        return node not in self.moving and not self.moving.isdisjoint(node.users)
 
     def _sum(self, first: Any, second: Any) -> Value | None:
         """Merges a sum of linear values into one linear value. Returns None if the sum cannot be merged.

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from auxar_samplers.compiler.program import Clock, Layout, Product
 from auxar_samplers.engines.native.library import library
-from auxar_samplers.engines.native.pieces import LEAST, MOST, weights_in_pieces
+from auxar_samplers.engines.native.pieces import weights_in_pieces
 
 LARGEST = 2**15
+LEAST, MOST = -LARGEST - 128, LARGEST - 129
+"""Range of weights that two signed pieces can represent."""
 
 
 def integers(numbers, shape, least, most):
@@ -111,28 +113,39 @@ def test_the_largest_sums_fit():
         assert output.values.item() == inputs * value * weight
 
 
+@pytest.fixture
+def multiplies_pieces():
+    if not library().most_inputs_of_pieces():
+        pytest.skip("this processor does not multiply pieces")
+
+
+@needs_native
+@pytest.mark.usefixtures("multiplies_pieces")
 @given(seed=SEEDS, inputs=st.integers(1, 130), outputs=st.integers(1, 40))
 @settings(deadline=None, max_examples=30)
 def test_pieces_add_up_to_the_weights(seed, inputs, outputs):
     matrix = integers(np.random.default_rng(seed), (inputs, outputs), LEAST, MOST)
-    found = weights_in_pieces(matrix, 2**15)
+    found = weights_in_pieces(library(), matrix)
     assert found is not None
     pieces, offsets, padded = found
-    groups, blocks = pieces.shape[:2]
+    groups, blocks = -(-outputs // 16), -(-inputs // 64)
     assert padded == 64 * blocks
+    parts = pieces.view(groups, blocks, 2, 16, 16, 4).numpy()
     # (group, block, input / 4, column, input % 4) to (block, input / 4, input % 4, group, column)
-    lower, higher = pieces.astype(np.int64).transpose(2, 0, 1, 3, 4, 5)
+    lower, higher = parts.astype(np.int64).transpose(2, 0, 1, 3, 4, 5)
     whole = (256 * higher + lower).transpose(1, 2, 4, 0, 3).reshape(padded, groups * 16)
     assert (whole[:inputs, :outputs] == matrix.numpy()).all()
     assert not whole[inputs:].any()
     assert not whole[:, outputs:].any()
-    assert (offsets == 32768 * matrix.sum(0).numpy()).all()
+    assert torch.equal(offsets, 32768 * matrix.sum(0))
 
 
-@pytest.mark.parametrize("value", [0.5, LEAST - 1, MOST + 1, float("nan"), float("inf")])
+@needs_native
+@pytest.mark.usefixtures("multiplies_pieces")
+@pytest.mark.parametrize("value", [0.5, LEAST - 1, MOST + 1, float("nan"), float("inf"), -(2.0**40)])
 def test_other_weights_have_no_pieces(value):
     matrix = torch.zeros(3, 2, dtype=torch.float64)
-    assert weights_in_pieces(matrix, 3) is not None
-    assert weights_in_pieces(matrix, 2) is None
+    assert weights_in_pieces(library(), matrix) is not None
     matrix[1, 1] = value
-    assert weights_in_pieces(matrix, 3) is None
+    assert weights_in_pieces(library(), matrix) is None
+    assert weights_in_pieces(library(), torch.zeros(library().most_inputs_of_pieces() + 1, 1).double()) is None

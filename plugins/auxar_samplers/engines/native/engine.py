@@ -101,7 +101,6 @@ class _Run:
         self._pack = getattr(self._library, f"pack_{suffix}")
         self._padded = getattr(self._library, f"padded_outputs_{suffix}")
         self._padded.restype = self._library.tiles.restype = ctypes.c_int64
-        self._library.most_inputs_of_pieces.restype = ctypes.c_int64
         self._layout = layout
         self._program = program
         self._source = source
@@ -350,12 +349,12 @@ class _Run:
         """Lets the library multiply 8-bit pieces if the weights are integers and the processor is fast at it."""
         if weight.dtype != torch.float64:
             return
-        found = weights_in_pieces(weight, self._library.most_inputs_of_pieces())
+        found = weights_in_pieces(self._library, weight)
         if found is None:
             return
         weights, offsets, inputs = found
-        pieces = structures.Pieces(weights.ctypes.data, offsets.ctypes.data, inputs)
-        self._kept += [weights, offsets, pieces]
+        pieces = structures.Pieces(self._address(weights), self._address(offsets), inputs)
+        self._kept.append(pieces)
         made.pieces = ctypes.pointer(pieces)
         self._piece_bytes = max(self._piece_bytes, 2 * rows * inputs)
 

@@ -32,6 +32,27 @@ struct PieceSums {
     alignas(64) int32_t low[16][GROUP], middle[16][GROUP], high[16][GROUP];
 };
 
+// Splits a matrix of weights (inputs, outputs) into `pieces`, which must hold zeros, and computes 32768 times the sum of
+// each column. Returns whether all weights are integers that two signed 8-bit pieces can represent.
+inline bool split_weights(const double *weight, int64_t inputs, int64_t outputs, int8_t *pieces, double *offsets) {
+    constexpr double least = -32768 - 128, most = 32767 - 128;
+    const int64_t blocks = (inputs + BLOCK - 1) / BLOCK;
+    for (int64_t n = 0; n < outputs; n++) offsets[n] = 0;
+    for (int64_t k = 0; k < inputs; k++)
+        for (int64_t n = 0; n < outputs; n++, weight++) {
+            if (!(*weight >= least && *weight <= most)) return false;
+            const int32_t whole = static_cast<int32_t>(*weight);
+            if (whole != *weight) return false;
+            const int8_t lower = static_cast<int8_t>(whole);
+            int8_t *out = pieces + 2 * (n / GROUP * blocks + k / BLOCK) * PIECE_BYTES;
+            out += k % BLOCK / 4 * (4 * GROUP) + n % GROUP * 4 + k % 4;
+            out[0] = lower;
+            out[PIECE_BYTES] = static_cast<int8_t>((whole - lower) / 256);
+            offsets[n] += 32768 * *weight;
+        }
+    return true;
+}
+
 #if defined(__AVX512VNNI__)
 
 constexpr int64_t VECTOR_ROWS = 8;

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import numpy as np
+import ctypes
+
+import torch
 from torch import Tensor
 
-COLUMNS, INPUTS = 16, 64
-"""Numbers of columns and of inputs that are stored together."""
-LEAST, MOST = -(2**15) - 2**7, 2**15 - 2**7 - 1
-"""Range of weights that two signed 8-bit pieces can represent."""
+INPUTS = 64
+"""Number of inputs that are stored together."""
 
 
-def weights_in_pieces(weight: Tensor, most_inputs: int) -> tuple[np.ndarray, np.ndarray, int] | None:
+def weights_in_pieces(library: ctypes.CDLL, weight: Tensor) -> tuple[Tensor, Tensor, int] | None:
     """Splits a matrix of weights (inputs, outputs) in float64 into pieces.
 
     Returns int8 pieces, 32768 times the sum of each column, in float64, and the number of inputs after padding. Returns
-    None if a weight is not an integer of two pieces, or if there are too many inputs.
+    None if the processor does not multiply pieces, if there are too many inputs, or if a weight is not an integer that
+    two pieces can represent.
     """
-    matrix = weight.detach().numpy()
-    inputs, outputs = matrix.shape
-    if inputs > most_inputs or not ((matrix == np.round(matrix)) & (matrix >= LEAST) & (matrix <= MOST)).all():
+    inputs, outputs = weight.shape
+    library.most_inputs_of_pieces.restype = library.bytes_of_pieces.restype = ctypes.c_int64
+    if inputs > library.most_inputs_of_pieces():
         return None
-    blocks, groups = -(-inputs // INPUTS), -(-outputs // COLUMNS)
-    padded = np.zeros((blocks * INPUTS, groups * COLUMNS), dtype=np.int32)
-    padded[:inputs, :outputs] = matrix
-    lower = (padded + 128 & 255) - 128
-    pieces = np.stack([lower, (padded - lower) >> 8])
-    # (piece, block, input / 4, input % 4, group, column) to (group, block, piece, input / 4, column, input % 4)
-    parts = pieces.reshape(2, blocks, INPUTS // 4, 4, groups, COLUMNS).transpose(4, 1, 0, 2, 5, 3)
-    return np.ascontiguousarray(parts, dtype=np.int8), 32768.0 * matrix.sum(0), blocks * INPUTS
+    weight, size = weight.contiguous(), (ctypes.c_int64(inputs), ctypes.c_int64(outputs))
+    pieces = torch.zeros(library.bytes_of_pieces(*size), dtype=torch.int8)
+    offsets = torch.empty(outputs, dtype=torch.float64)
+    if not library.pack_pieces(_address(weight), *size, _address(pieces), _address(offsets)):
+        return None
+    return pieces, offsets, -(-inputs // INPUTS) * INPUTS
+
+
+def _address(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())

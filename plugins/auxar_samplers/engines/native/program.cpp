@@ -549,6 +549,13 @@ int64_t most_inputs_of_pieces() {
     return 0;
 #endif
 }
+// The number of bytes of the pieces of a matrix of weights.
+int64_t bytes_of_pieces(int64_t inputs, int64_t outputs) {
+    return 2 * PIECE_BYTES * ((inputs + BLOCK - 1) / BLOCK) * ((outputs + GROUP - 1) / GROUP);
+}
+int64_t pack_pieces(const double *w, int64_t inputs, int64_t outputs, int8_t *pieces, double *offsets) {
+    return split_weights(w, inputs, outputs, pieces, offsets);
+}
 int64_t tiles(int64_t rows, int64_t outputs, int64_t size) {
     const int64_t full = PANEL_VECTORS * (VECTOR_BYTES / size);
     return (rows + TILE_ROWS - 1) / TILE_ROWS * ((outputs + full - 1) / full);
