@@ -142,6 +142,8 @@ class SumWalk(Walk):
     the drawn image.
     """
 
+    in_place = True
+
     def __init__(self, support: SumSupport, view: Tensor, known: Known | None) -> None:
         groups = support.groups(view.device)
         channels = support.image.channels

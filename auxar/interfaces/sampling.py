@@ -30,6 +30,9 @@ class PixelSource(abc.ABC):
     """Whether `pixels` also accepts the place height · width, which stands for "outside of the image", and returns any
     value there. An engine can then pass the same number of places at every step, so that all steps have the same tensor
     shapes."""
+    in_place: bool = False
+    """Whether `pixels` changes the source's state only by operations in place, and never reads a tensor's values on the
+    host. An engine can then record the operations of a step on a GPU once, and repeat them without calling `pixels`."""
 
     @abc.abstractmethod
     def pixels(self, places: Tensor, parameters: Tensor) -> Tensor:

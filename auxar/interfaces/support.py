@@ -30,6 +30,9 @@ class Walk(abc.ABC):
     reach: int
     """Number of columns to the right, in the rows above, that an interval may depend on. Before a sampler draws a pixel
     in column c, it draws all pixels of the rows above up to column c + reach."""
+    in_place: bool = False
+    """Whether the methods change the walk's state only by operations in place, and never read a tensor's values on the
+    host. A GPU can then repeat recorded steps of drawing (see `PixelSource.in_place`)."""
 
     @abc.abstractmethod
     def interval(self, places: Tensor, channel: int) -> Interval:

@@ -45,6 +45,7 @@ class DrawSource(PixelSource):
     takes_outside: bool = attrs.field(default=True, init=False)
     count: int = attrs.field(init=False)
     reach: int = attrs.field(init=False)
+    in_place: bool = attrs.field(init=False)
 
     @count.default
     def _images(self) -> int:
@@ -53,6 +54,10 @@ class DrawSource(PixelSource):
     @reach.default
     def _reach_of_the_walk(self) -> int:
         return 0 if self.walk is None else self.walk.reach
+
+    @in_place.default
+    def _walks_in_place(self) -> bool:
+        return self.walk is None or self.walk.in_place
 
     @classmethod
     def of(cls, network: CausalNetwork, request: SampleRequest) -> DrawSource:

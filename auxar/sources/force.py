@@ -20,6 +20,7 @@ class ForceSource(PixelSource):
     """
 
     takes_outside = True
+    in_place = True
 
     def __init__(self, image: Tensor, spec: ImageSpec) -> None:
         spec.check(image)

@@ -25,7 +25,7 @@ SHIPPED = {
     component.name: component
     for component in (
         Component("engine", "native", NativeConfig, lambda config: NativeEngine()),
-        Component("engine", "torch", TorchConfig, lambda config: TorchEngine()),
+        Component("engine", "torch", TorchConfig, lambda config: TorchEngine(record=config.record)),
     )
 }
 """The engines that come with auxar, by name. Samplers that are built in Python with an engine's name use only these."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -25,29 +26,42 @@ from auxar_samplers.compiler.program import (
 )
 from auxar_samplers.engines.base import Engine, call_back
 from auxar_samplers.engines.positions import Positions
+from auxar_samplers.engines.recording import Recorded, Recorder, record_on_gpu
 
 
 @attrs.frozen
 class TorchConfig:
     """Runs programs with PyTorch operations. It works on any device and needs no C++ compiler."""
 
+    record: bool = True
+    """Whether a GPU records the operations of a step once, as a CUDA graph, and then repeats them. This makes sampling
+    faster, because Python does not start each operation."""
+
 
 class TorchEngine(Engine):
     """Runs each instruction as a few PyTorch operations.
 
-    The positions of a step are stored on the device, so that the device does not wait for the host.
+    The positions of a step are stored on the device, so that the device does not wait for the host. On a GPU, a step is
+    recorded once and then repeated, unless `record` is False or the pixel source does not work in place.
     """
 
     priority = 0
 
+    def __init__(self, *, record: bool = True) -> None:
+        self.record = record
+
     def prepare(self, program: Program, source: PixelSource) -> Callable[[], None]:
-        return _Run(program, source)
+        return _Run(program, source, self._recorder(program.layout.like.device, source))
+
+    def _recorder(self, device: torch.device, source: PixelSource) -> Recorder | None:
+        recorded = self.record and device.type == "cuda" and source.takes_outside and source.in_place
+        return record_on_gpu if recorded else None
 
 
 class _Run:
     """A run of a program, with one function for each instruction. The functions read indices from `positions`."""
 
-    def __init__(self, program: Program, source: PixelSource) -> None:
+    def __init__(self, program: Program, source: PixelSource, record: Recorder | None) -> None:
         self.program = program
         self.source = source
         self.batch = program.layout.batch
@@ -59,21 +73,31 @@ class _Run:
         self.places = None
         if source.takes_outside:
             self.places = torch.from_numpy(program.places).to(program.image.device)
+        self.record = record
 
     def __call__(self) -> None:
-        numbers = self.program.steps[:, 0].tolist()
+        numbers, draws = self.program.steps[:, 0].tolist(), (self.program.draws >= 0).tolist()
+        functions: dict[tuple[int, bool], Callable[[], None]] = {}
         for first, last in self.program.bands():
             for step in range(first, last):
-                self.positions.advance(numbers[step])
-                for call in self.lists[numbers[step]]:
-                    call()
-                if self.program.draws[step] >= 0:
-                    self._draw(step)
+                kind = numbers[step], draws[step] and self.places is not None
+                if kind not in functions:
+                    function = functools.partial(self._step, *kind)
+                    functions[kind] = function if self.record is None else Recorded(function, self.record)
+                functions[kind]()
+                if draws[step] and self.places is None:
+                    call_back(self.program, self.source, step)
 
-    def _draw(self, step: int) -> None:
-        if self.places is None:
-            call_back(self.program, self.source, step)
-            return
+    def _step(self, number: int, draws: bool) -> None:
+        """Runs a list of instructions at the next positions. Then draws pixels if `draws` is set."""
+        self.positions.advance(number)
+        for call in self.lists[number]:
+            call()
+        if draws:
+            self._draw()
+
+    def _draw(self) -> None:
+        assert self.places is not None
         places = self.places.index_select(0, self.positions.draw).view(-1)
         drawn = ask(self.source, places, self.program.output.values, self.program.image.shape[2])
         self.program.image.index_copy_(0, places, drawn)
