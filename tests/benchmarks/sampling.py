@@ -12,8 +12,10 @@ The output is one JSON object with one entry for each batch size. `seconds` is t
 that also compiles the native engine if this machine has not done so. `gflops` is the rate of the sampler; it counts two
 operations for each multiply-add of one pass of the networks and embeddings over the images, and nothing else.
 `peak_gflops` is the rate of `torch.mm` on the weight matrices that the sampler multiplies, one after the other, at the
-fastest number of rows. The raster sampler is timed on `raster_pixels` pixels of each network; its time is extrapolated
-to all pixels.
+fastest number of rows. `weights_gb` is the size of the weights that the sampler reads in all steps together, in 10⁹
+bytes; `read_gb_per_second` divides it by the time, and `peak_read_gb_per_second` is the rate at which `torch.sum` reads
+the same matrices. For one image, reading weights can take longer than multiplying them. The raster sampler is timed on
+`raster_pixels` pixels of each network; its time is extrapolated to all pixels.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -48,11 +51,13 @@ ROWS = (64, 256, 1024, 4096)
 
 
 class Recorder:
-    """Records the matrix products and the number of steps of all programs that samplers compile."""
+    """Records the matrix products, the steps and the weights that they read of all programs that samplers compile."""
 
     def __init__(self) -> None:
         self.products: dict[Product, None] = {}
         self.steps = 0
+        self.read = 0
+        """The size of the weights that all steps read, in bytes."""
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -66,8 +71,11 @@ class Recorder:
     def _noting(self, compiler: Callable[..., Program]) -> Callable[..., Program]:
         def compiled(*arguments: Any) -> Program:
             program = compiler(*arguments)
-            for instructions in program.lists:
-                self.products.update({each: None for each in instructions if isinstance(each, Product)})
+            runs = np.bincount(program.steps[:, 0], minlength=len(program.lists)).tolist()
+            for instructions, times in zip(program.lists, runs, strict=True):
+                products = [each for each in instructions if isinstance(each, Product)]
+                self.products.update(dict.fromkeys(products))
+                self.read += times * sum(matrix.nbytes for each in products for matrix in each.matrices)
             self.steps += len(program.steps)
             return program
 
@@ -99,6 +107,17 @@ def peak(matrices: Sequence[Tensor]) -> float:
         flops = sum(2 * rows * matrix.numel() for matrix in matrices)
         rates.append(flops / seconds(once, 5) / 1e9)
     return max(rates)
+
+
+def peak_read(matrices: Sequence[Tensor]) -> float:
+    """Returns the rate in 10⁹ bytes per second at which `torch.sum` reads all matrices in turn."""
+
+    def once() -> None:
+        for matrix in matrices:
+            matrix.sum()
+
+    once()
+    return sum(matrix.nbytes for matrix in matrices) / seconds(once, 5) / 1e9
 
 
 class Case:
@@ -212,6 +231,12 @@ def measure(case: Case, batch: int, repeats: int, raster_pixels: int, engine: st
         "peak_gflops": best,
         "ratio": achieved / best,
     }
+    if recorder.read:
+        found |= {
+            "weights_gb": recorder.read / 1e9,
+            "read_gb_per_second": recorder.read / duration / 1e9,
+            "peak_read_gb_per_second": peak_read(matrices),
+        }
     if raster_pixels:
         raster = case.raster(batch, raster_pixels)
         found |= {
