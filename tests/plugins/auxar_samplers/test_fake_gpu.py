@@ -22,7 +22,10 @@ from auxar_samplers import CachedSampler, WavefrontSampler
 from auxar_samplers.compiler.program import Clock
 from auxar_samplers.engines.torch import TorchEngine
 
-pytestmark = pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="needs a build of PyTorch with CUDA")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="needs a build of PyTorch with CUDA"),
+]
 
 IMAGE = ImageSpec(3, height=4, width=4)
 MASK = torch.arange(16).view(1, 4, 4).expand(2, -1, -1) % 3 == 0
