@@ -15,6 +15,7 @@ Functions (the first six are also commands; `write_views`, `list_recipes`, `list
     figures         draws the paper's figures with a run's model
     compare         compares the held-out bits/dim of runs
     export          writes a small, complete folder of a finished run, to share it
+    push            uploads a finished run to the Hugging Face hub, with a card that describes it
     integers        converts a finished run to integers, with which samples are the same on every machine
     compress        compresses pictures without loss into a file, with a model in integers
     decompress      decodes the images of such a file
@@ -37,6 +38,7 @@ Records:
     DataSets        the training, held-out and validation images of a recipe, each an `ImageSet`
     ImageSet        images as integers, in shuffled batches or in order
     Comparison      the result of `compare`
+    Pushed          the result of `push`: name, address and commit
     GivenRequest    files of given images or views, and how images are drawn from them
     ImageSpec       size, channels and levels of images
     Interval        the possible values of every sub-pixel, from `low` to `high` inclusive
@@ -104,6 +106,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.commands.figures import figures
     from auxar.commands.integers import integers
     from auxar.commands.models import ShippedModel, list_models
+    from auxar.commands.push import Pushed, push
     from auxar.commands.sample import sample
     from auxar.commands.views import write_views
     from auxar.data import DataSets, ImageSet
@@ -192,6 +195,7 @@ __all__ = [
     "Known",
     "PixelSource",
     "Prior",
+    "Pushed",
     "Recipe",
     "RecomputableBlock",
     "Registry",
@@ -231,6 +235,7 @@ __all__ = [
     "load_plugins",
     "load_recipe",
     "positive",
+    "push",
     "recipe_schema",
     "run",
     "sample",
@@ -280,6 +285,8 @@ _MODULES = {
     "load_images": "image_model.recipe_images",
     "load_plugins": "plugins",
     "load_recipe": "recipe",
+    "Pushed": "commands.push",
+    "push": "commands.push",
     "recipe_schema": "recipe.json_schema",
     "run": "pipeline",
     "sample": "commands.sample",

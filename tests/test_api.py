@@ -77,6 +77,7 @@ OTHERS = (
     "HeadChoice",
     "PixelSource",
     "Prior",
+    "Pushed",
     "RecomputableBlock",
     "RestrictableHead",
     "Restriction",

@@ -24,6 +24,7 @@ COMMANDS = (
     "recipes",
     "models",
     "export",
+    "push",
     "integers",
     "compress",
     "decompress",

@@ -66,12 +66,13 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """Adds the argument RUN: the folder of a run, or the name of a model that comes trained."""
+    """Adds the argument RUN: the folder of a run, or the name of a model."""
     parser.add_argument(
         "run",
         type=Path,
         metavar="RUN",
-        help="a run's folder, or the name of a model that comes trained (`auxar models` lists them)",
+        help="a run's folder, the name of a model that comes trained (`auxar models` lists them), or a model on the "
+        "Hugging Face hub: user/name or user/name@revision",
     )
 
 

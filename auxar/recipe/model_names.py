@@ -1,20 +1,26 @@
-"""The names of models that come trained, which commands and recipes accept in place of a run's folder.
+"""The names of models, which commands and recipes accept in place of a run's folder.
 
-Installed plugins provide these models. Plugin files of recipes cannot, because a command that opens a run has no recipe
-yet.
+Installed plugins provide models that come trained. Plugin files of recipes cannot, because a command that opens a run
+has no recipe yet. Models on the Hugging Face hub have names with a slash, such as `user/name`.
 """
 
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections.abc import Collection
 from pathlib import Path
 
-from auxar.files import kind
+from auxar.files import entries, kind
 from auxar.plugins import load_plugins
 
+RUNS = "runs"
+"""The folder in which `auxar run` makes runs unless it is given another one."""
 OF_RUNS = ("recipe.toml", "run.json")
 """Names of files by which a folder is recognized as that of a run."""
+HUB_NAME = re.compile(r"(\w[\w.-]*/\w[\w.-]*)(?:@(\S+))?", re.ASCII)
+"""The name of a model on the hub: `user/name` or, with a branch, tag or commit, `user/name@revision`."""
 
 
 def is_model(path: Path, folder: Path = Path()) -> bool:
@@ -26,6 +32,30 @@ def is_model(path: Path, folder: Path = Path()) -> bool:
     if path.is_absolute() or any(kind(folder / path / name) is not None for name in OF_RUNS):
         return False
     return path.as_posix() in load_plugins().names("model")
+
+
+def hub_name(path: Path, folder: Path = Path()) -> tuple[str, str | None] | None:
+    """The repository and the revision, or None, if a path is the name of a model on the Hugging Face hub.
+
+    It is not if its first part is a file or folder in `folder`, or the folder of runs: it then is a path. It is not,
+    either, if there is a run in a folder with a similar name, such as runs/first for run/first.
+    """
+    found = HUB_NAME.fullmatch(path.as_posix())
+    if found is None:
+        return None
+    first, second = path.parts
+    if first == RUNS or os.path.lexists(folder / first):
+        return None
+    others = [entry.name for entry in entries(folder) if entry.name != first]
+    for near in difflib.get_close_matches(first, others, n=3, cutoff=0.7):
+        if any(kind(folder / near / second / name) is not None for name in OF_RUNS):
+            return None
+    return found[1], found[2]
+
+
+def names_model(path: Path, folder: Path = Path()) -> bool:
+    """Whether a path is the name of a model that comes trained or is on the Hugging Face hub, and no path."""
+    return is_model(path, folder) or hub_name(path, folder) is not None
 
 
 def near_model(path: Path, runs: Collection[str] = ()) -> str:

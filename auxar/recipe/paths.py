@@ -15,7 +15,7 @@ import attrs
 
 from auxar.errors import UserError, is_unicode, one_line
 from auxar.files import nearest_path
-from auxar.recipe.model_names import is_model
+from auxar.recipe.model_names import names_model
 from auxar.recipe.options import sets
 from auxar.recipe.schema import Recipe, TrainingConfig
 
@@ -134,7 +134,7 @@ def _with_full_init(config: TrainingConfig, key: str) -> TrainingConfig:
 
 def _full_init(init: str, folder: Path) -> str:
     # A name may hold any characters, and be too long for a file.
-    return init if is_model(Path(init), folder) else _full(init, folder)
+    return init if names_model(Path(init), folder) else _full(init, folder)
 
 
 def _full(path: str, folder: Path) -> str:

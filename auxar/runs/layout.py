@@ -69,8 +69,8 @@ class RunFolder:
     path: Path
     """The run's folder itself."""
     model: str | None = None
-    """Name of the model that comes trained whose folder this is; None for any other run. Nothing is written into the
-    folder of such a model."""
+    """Name of the model that comes trained, or is on the hub, whose folder this is; None for any other run. Nothing is
+    written into the folder of such a model."""
 
     def __fspath__(self) -> str:
         """The path as a string, so that functions which take a path accept a run's folder."""
@@ -78,13 +78,14 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """The run as users give it: the name of the model that comes trained, or the path of the folder."""
+        """The run as users give it: the name of the model, or the path of the folder."""
         return self.model or str(self.path)
 
     @property
     def output(self) -> RunFolder:
-        """The folder that commands write results into: the run's own, or ./NAME for a model that comes trained."""
-        return self if self.model is None else RunFolder(Path(self.model))
+        """The folder that commands write results into: the run's own, ./NAME for a model that comes trained, and
+        ./USER--NAME for a model on the hub."""
+        return self if self.model is None else RunFolder(Path(self.model.replace("/", "--")))
 
     @property
     def recipe(self) -> Path:

@@ -1,4 +1,4 @@
-"""Runs that are given by their folder, or by the name of a model that comes trained."""
+"""Runs that are given by their folder, or by the name of a model that comes trained or is on the hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from auxar.errors import UserError
 from auxar.plugin_paths import built_path
 from auxar.plugins import Registry, load_plugins
-from auxar.recipe.model_names import is_model
+from auxar.recipe.model_names import hub_name, is_model
+from auxar.runs.hub import download
 from auxar.runs.layout import RunFolder
 from auxar.runs.wrong_path import DEFAULT, check_is_run
 
@@ -18,10 +19,11 @@ logger = logging.getLogger("auxar")
 
 
 def find_run(path: Path) -> RunFolder:
-    """Finds the folder of an existing run, which is given by its path or by the name of a model that comes trained.
+    """Finds the folder of an existing run, which is given by its path or by the name of a model.
 
-    A run's folder wins over a model of the same name. Raises `UserError` if there is neither, with the nearest run or
-    model, and if the plugin does not provide the folder of a run.
+    The model comes trained with a plugin, or is downloaded from the Hugging Face hub if its name is `user/name` or
+    `user/name@revision`. A run's folder wins over a model of the same name. Raises `UserError` if there is neither,
+    with the nearest run or model, and if the plugin or the hub does not provide the folder of a run.
     """
     if is_model(path):
         name = path.as_posix()
@@ -29,6 +31,8 @@ def find_run(path: Path) -> RunFolder:
         if os.path.isfile(own / "recipe.toml"):
             logger.info("%s is the model that comes trained; your run is %s", name, own)
         return model_folder(load_plugins(), name)
+    if (found := hub_name(path)) is not None:
+        return download(*found)
     check_is_run(path)
     return RunFolder(path)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from auxar.errors import UserError, did_you_mean, one_line
 from auxar.files import FILE, is_file, kind, nearest_path
-from auxar.recipe.model_names import near_model
+from auxar.recipe.model_names import RUNS, near_model
 from auxar.runs.format import RECORD
 from auxar.runs.layout import RunFolder
 
-DEFAULT = Path("runs")
+DEFAULT = Path(RUNS)
 """The folder in which `auxar run` makes runs unless it is given another one."""
 
 MAKES = "; `auxar run RECIPE` makes a run"

@@ -15,7 +15,7 @@ from auxar.errors import UserError, did_you_mean, one_line, shown
 from auxar.files import is_file, read_checksum, read_metadata, read_shapes
 from auxar.interfaces import Factor, Prior
 from auxar.recipe import Recipe, read_recipe
-from auxar.recipe.model_names import is_model, near_model
+from auxar.recipe.model_names import names_model, near_model
 from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder, check_contents
 from auxar.runs.models import find_run
@@ -64,7 +64,7 @@ def load_init(run: RunFolder, factor: Factor, init: str) -> Origin:
         read_weights(path, factor, lambda metadata: _check_part(path, recipe, factor.name, metadata))
         if read_checksum(path) != checksum:
             raise UserError(f"{path} was replaced while it was read; start again when no other process writes it")
-    return Origin(init if is_model(Path(init)) else os.path.abspath(init), checksum)
+    return Origin(init if names_model(Path(init)) else os.path.abspath(init), checksum)
 
 
 @contextlib.contextmanager
@@ -78,7 +78,7 @@ def _naming(recipe: Recipe, factor: Factor) -> Iterator[None]:
 
 def _source(init: str, factor: Factor) -> Path:
     """The file of weights of the factor with the same name in `init`, a run's folder or a model that comes trained."""
-    if is_model(Path(init)):
+    if names_model(Path(init)):
         source = find_run(Path(init))
     else:
         source = RunFolder(Path(init))

@@ -226,6 +226,7 @@ ARGUMENTS = {
     "recipes": f"[--json] {OUTPUT} [show] [NAME]",
     "models": f"[-h] [--json] {OUTPUT}",
     "export": f"[--trust-plugins] [--json] {OUTPUT} RUN DIR",
+    "push": f"[--trust-plugins] [--json] {OUTPUT} RUN NAME",
     "integers": f"[--trust-plugins] [--json] {OUTPUT} RUN",
     "compress": f"-o FILE [--replace] [--trust-plugins] [--json] {OUTPUT} RUN PATH [PATH ...]",
     "decompress": f"[--run RUN] [--replace] [--trust-plugins] [--json] {OUTPUT} FILE",

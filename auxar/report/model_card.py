@@ -1,0 +1,127 @@
+"""The card of a model on the Hugging Face hub: its README.md, with metadata that the hub reads."""
+
+from __future__ import annotations
+
+from auxar.evaluation.records import Evaluation
+from auxar.recipe import Recipe
+from auxar.report import words
+from auxar.report.text import evaluation_lines
+
+TAGS = ("auxar", "pixelcnn", "autoregressive", "image-generation")
+LIBRARY = "auxar"
+TASK = "unconditional-image-generation"
+
+TEXT = """
+# {title}
+
+{purpose}
+
+A likelihood-based model of images of {image}, made with auxar (Kolesnikov & Lampert 2017,
+[PixelCNN Models with Auxiliary Variables](https://proceedings.mlr.press/v70/kolesnikov17a.html)).
+{pictures}
+## Use
+
+With auxar installed, this command draws images:
+
+```sh
+auxar sample {name} -n 16
+```
+
+In Python:
+
+```python
+import auxar
+
+model = auxar.load("{name}")
+images = model.sample(4)
+images.save("samples.png")
+model.bits_per_dim(images)
+```
+{plugins}
+## Bits/dim
+
+{likelihoods}
+
+## Data
+
+{data}
+
+## License
+
+{license}
+"""
+
+
+def model_card(
+    name: str,
+    recipe: Recipe,
+    evaluation: Evaluation | None,
+    *,
+    purpose: str,
+    license: str | None,
+    terms: str,
+    pictures: dict[str, str],
+) -> str:
+    """Returns the text of the card.
+
+    `name` is that of the repository, `user/name`. `purpose` describes the model in a sentence. `license` is the
+    identifier of a license as the hub knows it, such as "mit", and `terms` more about it. `pictures` has a caption for
+    each file.
+    """
+    # The import takes a fraction of a second, which other commands do not need.
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = None
+    if evaluation is not None and (found := evaluation.bits_per_dim.get("heldout")) is not None:
+        results = [
+            EvalResult(
+                task_type=TASK,
+                dataset_type=recipe.data.path,
+                dataset_name=recipe.data.path,
+                metric_type="bits/dim",
+                metric_name=f"bits/dim ({words.KINDS[evaluation.kind].name})",
+                metric_value=round(found, 5),
+            )
+        ]
+    title = name.rpartition("/")[2]
+    metadata = ModelCardData(
+        license=license,
+        library_name=LIBRARY,
+        pipeline_tag=TASK,
+        tags=list(TAGS),
+        model_name=title,
+        eval_results=results,
+    )
+    shown = "".join(f"\n![{caption}]({file})\n\n*{caption}*\n" for file, caption in pictures.items())
+    text = TEXT.format(
+        title=title,
+        name=name,
+        purpose=purpose or "A model of images.",
+        image=recipe.image,
+        pictures=shown,
+        plugins=_plugins(recipe),
+        likelihoods=_likelihoods(evaluation),
+        data=f"It was trained on `{recipe.data.path}`, part `{recipe.data.train}`.",
+        license=_license(license, terms),
+    )
+    return f"---\n{metadata.to_yaml()}\n---\n{text}"
+
+
+def _license(license: str | None, terms: str) -> str:
+    named = f"License: {license}." if license else "No license was given."
+    return f"{named} {terms}".strip()
+
+
+def _plugins(recipe: Recipe) -> str:
+    if not recipe.plugins:
+        return ""
+    return (
+        "\nThe model needs the plugin files in `plugins/`. They are code, so they are loaded only with "
+        "`--trust-plugins` (`trust_plugins=True` in Python). Read them first.\n"
+    )
+
+
+def _likelihoods(evaluation: Evaluation | None) -> str:
+    if evaluation is None:
+        return "The model was not evaluated."
+    return "```text\n" + "\n".join(evaluation_lines(evaluation)) + "\n```"

@@ -1,0 +1,198 @@
+"""Tests that models are uploaded to the Hugging Face hub and used from there, with its real client on this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from helpers.hub import LARGE, TOKEN, serving
+from helpers.tiny_runs import VIEW, changed, run, snapshot, tiny
+from huggingface_hub import constants
+
+import auxar
+from auxar.cli import main
+from auxar.errors import UserError
+from auxar.files import read_json
+
+NAME = "someone/tiny-model"
+
+
+@pytest.fixture(scope="module")
+def finished(pictures, tmp_path_factory):
+    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures, sampling__images=0))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The hub, empty, for a user who is logged in, in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    # Large files are uploaded in the older of the hub's two ways, which needs no other server.
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    with serving() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.address)
+        template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield server
+
+
+def files(hub, name=NAME):
+    """The files of a repository's last commit."""
+    return hub.repositories[name].commits[-1][1]
+
+
+def test_a_model_is_uploaded_and_used_by_its_name(finished, hub, tmp_path, capsys):
+    before = snapshot(finished)
+    assert main(["push", str(finished), NAME, "--license", "mit", "--images", "2", "--json"]) == 0
+    pushed = json.loads(capsys.readouterr().out)
+    commit = hub.repositories[NAME].commits[-1][0]
+    assert pushed == {"name": NAME, "url": f"{hub.address}/{NAME}", "commit": commit}
+    assert snapshot(finished) == before
+    factors = {
+        f"factors/{name}/{file}" for name in ("stage0", "prior") for file in ("weights.safetensors", "metrics.jsonl")
+    }
+    assert set(files(hub)) == factors | {
+        "README.md",
+        "evaluation.json",
+        "evaluation.safetensors",
+        "growth.png",
+        "recipe.toml",
+        "run.json",
+        "samples.png",
+    }
+    card = huggingface_hub.ModelCard(files(hub)["README.md"].decode())
+    metadata = card.data.to_dict()
+    (result,) = metadata["model-index"][0]["results"][0]["metrics"]
+    expected = read_json(finished / "evaluation.json")["bits_per_dim"]["heldout"]
+    assert result["value"] == pytest.approx(expected, abs=1e-5)
+    assert result["name"] == "bits/dim (an upper bound)"
+    assert (metadata["license"], metadata["library_name"]) == ("mit", "auxar")
+    assert f'auxar.load("{NAME}")' in card.text
+
+    images = torch.randint(256, (2, 3, 8, 8))
+    local, remote = auxar.load(finished), auxar.load(NAME)
+    assert torch.equal(local.log_prob(images), remote.log_prob(images))
+    assert main(["sample", NAME, "-n", "1", "-q"]) == 0
+    assert [path.name for path in (tmp_path / "someone--tiny-model").iterdir()] == ["samples"]
+
+
+def test_revisions_can_be_chosen(finished, hub):
+    first = auxar.push(finished, NAME, images=0)
+    other = Path(shutil.copytree(finished, "other"))
+    text = (other / "recipe.toml").read_text("utf-8")
+    (other / "recipe.toml").write_text(f"# A second model.\n\n{text}", "utf-8")
+    hub.repositories[NAME].commits[-1][1]["notes.txt"] = b"mine"
+    hub.repositories[NAME].commits[-1][1]["factors/stage7/weights.safetensors"] = b"of an earlier model"
+    with pytest.raises(UserError, match=rf"^{NAME} exists on the hub .*; --update uploads a new revision$"):
+        auxar.push(other, NAME, images=0)
+    second = auxar.push(other, NAME, images=0, update=True)
+    assert files(hub)["notes.txt"] == b"mine"
+    assert "factors/stage7/weights.safetensors" not in files(hub)
+    for name, comment in ((NAME, True), (f"{NAME}@{second.commit}", True), (f"{NAME}@{first.commit}", False)):
+        folder = auxar.export(name, f"exported-{name.rpartition('@')[2].replace('/', '-')}")
+        assert folder.recipe.read_text("utf-8").startswith("# A second model.") is comment
+    auxar.load(NAME, revision=first.commit)
+    with pytest.raises(UserError, match=rf"^the model '{NAME}' on the Hugging Face hub \(.*\) has no revision 'v9'$"):
+        auxar.load(NAME, revision="v9")
+    with pytest.raises(UserError, match=r"^revision: only models on the Hugging Face hub have revisions, and"):
+        auxar.load(finished, revision="v9")
+
+
+def test_a_model_in_the_cache_needs_no_network(finished, hub, monkeypatch):
+    auxar.push(finished, NAME, images=0)
+    auxar.load(NAME)
+    asked = len(hub.requests)
+    auxar.load(NAME)
+    assert not [each for each in hub.requests[asked:] if "weights" in each]
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing answers there
+    auxar.load(NAME)
+    with pytest.raises(
+        UserError, match=r"^the model 'someone/else' on the Hugging Face hub .* could not be downloaded"
+    ):
+        auxar.load("someone/else")
+
+
+def test_a_download_that_is_cut_is_not_used(finished, hub, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    auxar.push(finished, NAME, images=0)
+    hub.cut = r"stage0/weights\.safetensors$"
+    with pytest.raises(
+        UserError, match=rf"^the model '{NAME}' on the Hugging Face hub .* could not be downloaded, and is"
+    ):
+        auxar.load(NAME)
+    hub.cut = None
+    auxar.load(NAME)
+
+
+def test_names_that_are_not_on_the_hub(finished, hub, tmp_path):
+    with pytest.raises(UserError) as error:
+        auxar.load("someone/none")
+    assert str(error.value) == (
+        f"'someone/none' is neither the folder of a run nor a model on the Hugging Face hub ({hub.address}): there is "
+        "none of this name, or it is private (`hf auth login` gives access to your own)"
+    )
+    huggingface_hub.HfApi().create_repo("someone/empty")
+    with pytest.raises(UserError, match=r"^'someone/empty' on the .* is no model of auxar: it has no recipe\.toml$"):
+        auxar.load("someone/empty")
+    asked = len(hub.requests)
+    # A path whose first part exists is not looked for on the hub, nor is one in the folder of runs.
+    shutil.copytree(finished, tmp_path / "mine" / "run")
+    auxar.load("mine/run")
+    for path in ("mine/rum", "mines/run", "runs/tiny", "someone/none/else"):
+        with pytest.raises(UserError, match="is not a run's folder"):
+            auxar.load(path)
+    assert len(hub.requests) == asked
+
+
+def test_private_models_and_wrong_tokens(finished, hub, monkeypatch):
+    auxar.push(finished, NAME, private=True, images=0)
+    auxar.load(NAME)
+    shutil.rmtree(constants.HF_HUB_CACHE)
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(UserError, match="there is none of this name, or it is private"):
+        auxar.load(NAME)
+    for token in (None, "hf_wrong"):
+        if token is not None:
+            monkeypatch.setenv("HF_TOKEN", token)
+        with pytest.raises(
+            UserError, match=r"^someone/new could not be uploaded to http.*`hf auth login` gives a token"
+        ):
+            auxar.push(finished, "someone/new", images=0)
+    assert list(hub.repositories) == [NAME]
+
+
+def test_plugin_files_from_the_hub_are_run_only_on_request(pictures, hub, tmp_path):
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "views.py").write_text(VIEW)
+    table = changed(
+        tiny(pictures, sampling__images=0), stage__0__view={"name": "thin", "every": 2}, plugins=["views.py"]
+    )
+    made = run(tmp_path / "made" / "run", table)
+    auxar.push(made, NAME, images=0, trust_plugins=True)
+    assert "They are code" in files(hub)["README.md"].decode()
+    with pytest.raises(UserError, match="trust"):
+        auxar.load(NAME)
+    auxar.load(NAME, trust_plugins=True)
+
+
+@pytest.mark.parametrize("name", ["tiny", "a/b/c", "someone/tiny@main", "", 3, "../run"])
+def test_names_of_repositories_are_checked(finished, name):
+    with pytest.raises(UserError, match=r"^name: expected the name of a repository, such as 'user/name', got"):
+        auxar.push(finished, name)
+
+
+def test_half_of_the_space(finished, hub):
+    auxar.push(finished, NAME, images=0)
+    auxar.push(finished, "someone/half", half=True, images=0)
+    sizes = [
+        sum(len(content) for name, content in files(hub, each).items() if name.endswith(LARGE) and "factors" in name)
+        for each in (NAME, "someone/half")
+    ]
+    assert sizes[1] < 0.7 * sizes[0]
+    assert "The model was not evaluated." in files(hub, "someone/half")["README.md"].decode()
