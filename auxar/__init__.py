@@ -13,6 +13,7 @@ Functions (the first six are also commands; `write_views`, `list_recipes`, `list
     evaluate        evaluates the trained factors of a run
     sample          draws images from a run's model, optionally from views or parts of given images
     figures         draws the paper's figures with a run's model
+    score           scores how unusual images are for a run's model, for instance to find outliers
     compare         compares the held-out bits/dim of runs
     export          writes a small, complete folder of a finished run, to share it
     push            uploads a finished run to the Hugging Face hub, with a card that describes it
@@ -39,6 +40,7 @@ Records:
     ImageSet        images as integers, in shuffled batches or in order
     Comparison      the result of `compare`
     Pushed          the result of `push`: name, address and commit
+    Scores          the result of `score`, with an `ImageScore` for each image
     GivenRequest    files of given images or views, and how images are drawn from them
     ImageSpec       size, channels and levels of images
     Interval        the possible values of every sub-pixel, from `low` to `high` inclusive
@@ -108,6 +110,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.commands.models import ShippedModel, list_models
     from auxar.commands.push import Pushed, push
     from auxar.commands.sample import sample
+    from auxar.commands.score import ImageScore, Scores, score
     from auxar.commands.views import write_views
     from auxar.data import DataSets, ImageSet
     from auxar.errors import UserError
@@ -188,6 +191,7 @@ __all__ = [
     "Head",
     "HeadChoice",
     "ImageModel",
+    "ImageScore",
     "ImageSet",
     "ImageSpec",
     "Images",
@@ -204,6 +208,7 @@ __all__ = [
     "RunFolder",
     "SampleRequest",
     "Sampler",
+    "Scores",
     "ShippedModel",
     "ShippedRecipe",
     "Stage",
@@ -240,6 +245,7 @@ __all__ = [
     "run",
     "sample",
     "scale",
+    "score",
     "write_views",
 ]
 
@@ -285,7 +291,10 @@ _MODULES = {
     "load_images": "image_model.recipe_images",
     "load_plugins": "plugins",
     "load_recipe": "recipe",
+    "ImageScore": "commands.score",
     "Pushed": "commands.push",
+    "Scores": "commands.score",
+    "score": "commands.score",
     "push": "commands.push",
     "recipe_schema": "recipe.json_schema",
     "run": "pipeline",

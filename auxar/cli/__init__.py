@@ -20,6 +20,7 @@ COMMANDS = (
     "compare",
     "sample",
     "figures",
+    "score",
     "views",
     "recipes",
     "models",

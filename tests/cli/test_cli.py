@@ -221,6 +221,7 @@ ARGUMENTS = {
     "run": f"[--trust-plugins] [--json] [--out DIR] [--factors NAME,…] {OUTPUT} RECIPE",
     "check": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
     **dict.fromkeys(["evaluate", "sample", "figures"], f"[--trust-plugins] [--json] {OUTPUT} RUN"),
+    "score": f"[--replace] [--trust-plugins] [--json] {OUTPUT} RUN PATH [PATH ...]",
     "compare": f"[--json] [--out FILE] {OUTPUT} RUN [RUN ...]",
     "views": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
     "recipes": f"[--json] {OUTPUT} [show] [NAME]",

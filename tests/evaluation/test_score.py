@@ -1,0 +1,102 @@
+"""Tests of `auxar score`: bits/dim of images beside those of held-out images and of lossless files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+import torch
+from helpers.tiny_runs import run, tiny
+from PIL import Image
+
+import auxar
+from auxar.cli import main
+from auxar.errors import UserError
+from auxar.evaluation.codecs import codec_bits_per_dim
+
+
+@pytest.fixture(scope="module")
+def finished(pictures, tmp_path_factory):
+    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures, sampling__images=0))
+
+
+@pytest.fixture
+def images(finished, tmp_path, monkeypatch):
+    """Three image files of the model's size, in an empty working directory: random, plain and of the data."""
+    monkeypatch.chdir(tmp_path)
+    model = auxar.load(finished)
+    size = (model.image.width, model.image.height)
+    noise = torch.randint(256, (size[1], size[0], 3), generator=torch.Generator().manual_seed(0)).byte()
+    Image.fromarray(noise.numpy()).save("noise.png")
+    Image.new("RGB", size, "gray").save("plain.png")
+    own = auxar.load_images(model).heldout[0]
+    Image.fromarray(own.permute(1, 2, 0).numpy()).save("own.png")
+    return ["noise.png", "plain.png", "own.png"]
+
+
+def test_scores_are_those_of_the_model_and_of_the_files(finished, images):
+    model = auxar.load(finished)
+    scores = auxar.score(finished, images, heldout=5)
+    assert [image.file.name for image in scores.images] == images
+    assert (scores.kind, scores.heldout_images) == ("bound", 5)
+    for name, image in zip(images, scores.images, strict=True):
+        assert image.bits_per_dim == pytest.approx(float(model.bits_per_dim(name)), rel=1e-6)
+        assert image.codec_bits_per_dim == codec_bits_per_dim(model.prepare(name)[0])
+        assert image.difference == pytest.approx(image.bits_per_dim - image.codec_bits_per_dim)
+    noise, plain, own = scores.images
+    assert noise.codec_bits_per_dim > own.codec_bits_per_dim > plain.codec_bits_per_dim > 0
+
+
+def test_ranks_are_shares_of_heldout_images(finished, images):
+    model = auxar.load(finished)
+    heldout: Any = auxar.load_images(model).heldout
+    bits = model.bits_per_dim(torch.stack([heldout[number] for number in range(len(heldout))]))
+    scores = auxar.score(finished, images, heldout=1000)
+    assert scores.heldout_images == len(heldout)
+    for image in scores.images:
+        smaller = float((bits < image.bits_per_dim - 1e-4).double().mean())
+        larger = float((bits < image.bits_per_dim + 1e-4).double().mean())
+        assert smaller <= image.rank <= larger
+        assert 0 <= image.difference_rank <= 1
+
+
+def test_without_the_data_there_are_no_ranks(finished, images, tmp_path, caplog):
+    alone = auxar.export(finished, "alone")
+    scores = auxar.score(alone, images)
+    assert [(image.rank, image.difference_rank) for image in scores.images] == [(None, None)] * 3
+    assert scores.heldout_images == 0
+    assert "images are not compared with held-out images: data.path: " in caplog.text
+    caplog.clear()
+    assert auxar.score(alone, images, heldout=0).images == scores.images
+    assert caplog.text == ""
+
+
+def test_the_command_prints_a_table_and_writes_csv(finished, images, capsys):
+    command = ["score", str(finished), *images, "--heldout", "5", "-q"]
+    assert main([*command, "-o", "scores.csv"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rpartition("  ")[2] for line in lines[2:]] == images
+    scores = auxar.score(finished, images, heldout=5)
+    with open("scores.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(io.StringIO(file.read())))
+    assert [row["file"] for row in rows] == images
+    assert [float(row["rank"]) for row in rows] == [image.rank for image in scores.images]
+    assert main([*command, "-o", "scores.csv"]) == 2
+    assert "scores.csv exists; files are replaced only with --replace" in capsys.readouterr().err
+    assert main([*command, "-o", "scores.csv", "--replace", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [image["file"] for image in record["images"]] == images
+
+
+def test_wrong_inputs_give_one_sentence(finished, images):
+    with pytest.raises(UserError, match=r"^paths: expected at least one image file, or a folder of images$"):
+        auxar.score(finished, [])
+    Image.new("RGB", (50, 50)).save("large.png")
+    with pytest.raises(UserError, match=r"large\.png"):
+        auxar.score(finished, ["large.png"])
+    assert len(auxar.score(finished, ["large.png"], resize="cover", heldout=0).images) == 1
+    with pytest.raises(UserError, match=r"^heldout: "):
+        auxar.score(finished, images, heldout=-1)
