@@ -22,7 +22,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "run",
         type=Path,
         metavar="RUN",
-        help="the folder of the run that the others are compared with, or the name of a model that comes trained",
+        help="the folder of the run that the others are compared with, or the name of a model",
     )
     parser.add_argument("others", type=Path, nargs="*", metavar="RUN", help="runs that are compared with the first one")
     parser.add_argument(

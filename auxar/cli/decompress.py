@@ -29,7 +29,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         metavar="K",
         help="decode the views at this depth, which are smaller and take less time (default: 0, the images)",
     )
-    parser.add_argument("--run", type=Path, metavar="RUN", help="the run, or the name of a model that comes trained")
+    parser.add_argument("--run", type=Path, metavar="RUN", help="the run, or the name of a model")
     parser.add_argument("--replace", action="store_true", help="replace pictures that exist")
     add_trust(parser)
     add_json(parser)

@@ -66,6 +66,8 @@ def _at_revision(path: Path, revision: Any) -> Path:
     """The name of a model on the hub at a revision. Raises `UserError` if `path` is not such a name."""
     if not isinstance(revision, str) or not revision or any(letter.isspace() for letter in revision):
         raise UserError(f"revision: expected the name of a branch, a tag or a commit, got {described(revision)}")
-    if hub_name(path) is None:
+    if (found := hub_name(path)) is None:
         raise UserError(f"revision: only models on the Hugging Face hub have revisions, and {path} is not one of them")
+    if found[1] is not None:
+        raise UserError(f"revision: {path} names the revision '{found[1]}' already; give one of the two")
     return Path(f"{path.as_posix()}@{revision}")

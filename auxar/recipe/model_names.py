@@ -19,8 +19,11 @@ RUNS = "runs"
 """The folder in which `auxar run` makes runs unless it is given another one."""
 OF_RUNS = ("recipe.toml", "run.json")
 """Names of files by which a folder is recognized as that of a run."""
-HUB_NAME = re.compile(r"(\w[\w.-]*/\w[\w.-]*)(?:@(\S+))?", re.ASCII)
-"""The name of a model on the hub: `user/name` or, with a branch, tag or commit, `user/name@revision`."""
+HUB = "hf://"
+"""The beginning of a name that is certainly that of a model on the hub."""
+HUB_NAME = re.compile(r"(hf:/{1,2})?(\w[\w.-]*)/(\w[\w.-]*)(?:@(\S+))?", re.ASCII)
+"""The name of a model on the hub: `user/name` or, with a branch, tag or commit, `user/name@revision`, also with `HUB`,
+of which paths keep one slash."""
 
 
 def is_model(path: Path, folder: Path = Path()) -> bool:
@@ -34,28 +37,33 @@ def is_model(path: Path, folder: Path = Path()) -> bool:
     return path.as_posix() in load_plugins().names("model")
 
 
-def hub_name(path: Path, folder: Path = Path()) -> tuple[str, str | None] | None:
+def hub_name(path: Path) -> tuple[str, str | None] | None:
     """The repository and the revision, or None, if a path is the name of a model on the Hugging Face hub.
 
-    It is not if its first part is a file or folder in `folder`, or the folder of runs: it then is a path. It is not,
-    either, if there is a run in a folder with a similar name, such as runs/first for run/first.
+    A name that begins with `HUB` always is. Any other one is not if it or its first part is a file or folder, or the
+    folder of runs: it then is a path. It is not, either, if there is a run in a folder with a similar name, such as
+    runs/first for run/first.
     """
     found = HUB_NAME.fullmatch(path.as_posix())
     if found is None:
         return None
-    first, second = path.parts
-    if first == RUNS or os.path.lexists(folder / first):
-        return None
-    others = [entry.name for entry in entries(folder) if entry.name != first]
-    for near in difflib.get_close_matches(first, others, n=3, cutoff=0.7):
-        if any(kind(folder / near / second / name) is not None for name in OF_RUNS):
+    explicit, user, name, revision = found.groups()
+    if not explicit:
+        if user == RUNS or os.path.lexists(user):
             return None
-    return found[1], found[2]
+        others = [entry.name for entry in entries(Path())]
+        for near in difflib.get_close_matches(user, others, n=3, cutoff=0.7):
+            if any(kind(Path(near, name, file)) is not None for file in OF_RUNS):
+                return None
+    return f"{user}/{name}", revision
 
 
-def names_model(path: Path, folder: Path = Path()) -> bool:
-    """Whether a path is the name of a model that comes trained or is on the Hugging Face hub, and no path."""
-    return is_model(path, folder) or hub_name(path, folder) is not None
+def names_model(init: str, folder: Path = Path()) -> bool:
+    """Whether the key `init` of a recipe in `folder` is the name of a model and no path.
+
+    The name of a model on the hub must begin with `HUB` there, so that its meaning does not depend on folders.
+    """
+    return init.startswith(HUB) or is_model(Path(init), folder)
 
 
 def near_model(path: Path, runs: Collection[str] = ()) -> str:

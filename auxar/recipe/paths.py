@@ -134,7 +134,7 @@ def _with_full_init(config: TrainingConfig, key: str) -> TrainingConfig:
 
 def _full_init(init: str, folder: Path) -> str:
     # A name may hold any characters, and be too long for a file.
-    return init if names_model(Path(init), folder) else _full(init, folder)
+    return init if names_model(init, folder) else _full(init, folder)
 
 
 def _full(path: str, folder: Path) -> str:

@@ -246,9 +246,10 @@ class TrainingConfig:
     seed: int = 0
     """Seed of the initial weights, the order of the images, the mirroring by `flip`, and dropout."""
     init: str | None = attrs.field(default=None, validator=optional(attrs.validators.min_len(1)))
-    """Folder of another run, or the name of a model that comes trained or is on the Hugging Face hub. Training starts
-    from its trained weights: each factor from the weights of the factor with the same name. A path is relative to the
-    recipe's folder. If it is not given, weights are initialized at random and then adapted to a batch of images."""
+    """Folder of another run, the name of a model that comes trained, or `hf://user/name` for a model on the Hugging
+    Face hub. Training starts from its trained weights: each factor from the weights of the factor with the same name. A
+    path is relative to the recipe's folder. If it is not given, weights are initialized at random and then adapted to a
+    batch of images."""
     initialization_images: int = attrs.field(default=64, validator=[positive, at_most(MOST_IMAGES)])
     """Number of images in the batch for data-dependent initialization, 1 … 2^20."""
     checkpoint_every: int = attrs.field(default=500, validator=positive)

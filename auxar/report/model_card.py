@@ -7,7 +7,7 @@ from auxar.recipe import Recipe
 from auxar.report import words
 from auxar.report.text import evaluation_lines
 
-TAGS = ("auxar", "pixelcnn", "autoregressive", "image-generation")
+TAGS = ("auxar", "autoregressive", "image-generation")
 LIBRARY = "auxar"
 TASK = "unconditional-image-generation"
 
@@ -16,15 +16,15 @@ TEXT = """
 
 {purpose}
 
-A likelihood-based model of images of {image}, made with auxar (Kolesnikov & Lampert 2017,
-[PixelCNN Models with Auxiliary Variables](https://proceedings.mlr.press/v70/kolesnikov17a.html)).
+A likelihood-based model of images of {image}, made with auxar, a framework after Kolesnikov & Lampert 2017
+([PixelCNN Models with Auxiliary Variables](https://proceedings.mlr.press/v70/kolesnikov17a.html)).
 {pictures}
 ## Use
 
 With auxar installed, this command draws images:
 
 ```sh
-auxar sample {name} -n 16
+auxar sample {name} -n 16{trust_command}
 ```
 
 In Python:
@@ -32,7 +32,7 @@ In Python:
 ```python
 import auxar
 
-model = auxar.load("{name}")
+model = auxar.load("{name}"{trust_python})
 images = model.sample(4)
 images.save("samples.png")
 model.bits_per_dim(images)
@@ -51,6 +51,11 @@ model.bits_per_dim(images)
 {license}
 """
 
+PLUGINS = """
+The model needs the plugin files in `plugins/`. They are code, which runs with your rights, so they are loaded only on
+request. Read them first, and name the commit that you have read, as in `user/name@commit`.
+"""
+
 
 def model_card(
     name: str,
@@ -64,9 +69,9 @@ def model_card(
 ) -> str:
     """Returns the text of the card.
 
-    `name` is that of the repository, `user/name`. `purpose` describes the model in a sentence. `license` is the
-    identifier of a license as the hub knows it, such as "mit", and `terms` more about it. `pictures` has a caption for
-    each file.
+    `name` is that of the repository, `user/name`. `recipe` is without absolute paths, as `auxar export` writes it.
+    `purpose` describes the model in a sentence. `license` is the identifier of a license as the hub knows it, such as
+    "mit", and `terms` more about it. `pictures` has a caption for each file.
     """
     # The import takes a fraction of a second, which other commands do not need.
     from huggingface_hub import EvalResult, ModelCardData
@@ -76,8 +81,8 @@ def model_card(
         results = [
             EvalResult(
                 task_type=TASK,
-                dataset_type=recipe.data.path,
-                dataset_name=recipe.data.path,
+                dataset_type="images" if _is_local(recipe) else recipe.data.path,
+                dataset_name="held-out images" if _is_local(recipe) else recipe.data.path,
                 metric_type="bits/dim",
                 metric_name=f"bits/dim ({words.KINDS[evaluation.kind].name})",
                 metric_value=round(found, 5),
@@ -99,26 +104,27 @@ def model_card(
         purpose=purpose or "A model of images.",
         image=recipe.image,
         pictures=shown,
-        plugins=_plugins(recipe),
+        plugins=PLUGINS if recipe.plugins else "",
+        trust_command=" --trust-plugins" if recipe.plugins else "",
+        trust_python=", trust_plugins=True" if recipe.plugins else "",
         likelihoods=_likelihoods(evaluation),
-        data=f"It was trained on `{recipe.data.path}`, part `{recipe.data.train}`.",
+        data="It was trained on images of its author."
+        if _is_local(recipe)
+        else f"It was trained on `{recipe.data.path}`.",
         license=_license(license, terms),
     )
     return f"---\n{metadata.to_yaml()}\n---\n{text}"
 
 
+def _is_local(recipe: Recipe) -> bool:
+    """Whether the images are files of the author's machine, whose path means nothing to others."""
+    return recipe.data.path.startswith(("./", "/", "~"))
+
+
 def _license(license: str | None, terms: str) -> str:
-    named = f"License: {license}." if license else "No license was given."
-    return f"{named} {terms}".strip()
-
-
-def _plugins(recipe: Recipe) -> str:
-    if not recipe.plugins:
-        return ""
-    return (
-        "\nThe model needs the plugin files in `plugins/`. They are code, so they are loaded only with "
-        "`--trust-plugins` (`trust_plugins=True` in Python). Read them first.\n"
-    )
+    if not license and not terms:
+        return "No license was given."
+    return " ".join(([f"License: {license}."] if license else []) + ([terms] if terms else []))
 
 
 def _likelihoods(evaluation: Evaluation | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from auxar.runs.layout import RunFolder
 
 logger = logging.getLogger("auxar")
 
-FILES = (
+PATTERNS = (
     "run.json",
     "recipe.toml",
     "integer.json",
@@ -27,7 +28,12 @@ FILES = (
     "factors/*/integer.safetensors",
     "factors/*/metrics.jsonl",
 )
-"""Patterns of the files of a run that are read from the hub, and written there."""
+"""Patterns of the files of a run that are downloaded. A star also stands for slashes."""
+OWN = re.compile(
+    r"run\.json|recipe\.toml|integer\.json|evaluation(-\w+)?\.(json|safetensors)|plugins/[^/]+\.py"
+    r"|factors/[^/]+/(weights\.safetensors|integer\.safetensors|metrics\.jsonl)"
+)
+"""The files of a run on the hub, exactly."""
 
 
 def download(repository: str, revision: str | None) -> RunFolder:
@@ -39,18 +45,19 @@ def download(repository: str, revision: str | None) -> RunFolder:
     Raises `UserError` if there is no such repository or revision, if it is not accessible or holds no run of auxar, and
     if files are neither in the cache nor could be downloaded.
     """
-    # The import takes a fraction of a second, which other models do not need.
-    import huggingface_hub
-    from huggingface_hub import errors
+    # The imports take a fraction of a second, which other models do not need.
+    from huggingface_hub import constants, errors, snapshot_download
 
     name = repository if revision is None else f"{repository}@{revision}"
-    where = f"on the Hugging Face hub ({huggingface_hub.constants.ENDPOINT})"
+    where = f"on the Hugging Face hub ({constants.ENDPOINT})"
     about = f"'{one_line(name)}' is neither the folder of a run nor a model {where}"
     try:
         with quiet_unless_logged():
-            folder = huggingface_hub.snapshot_download(
-                repository, revision=revision, allow_patterns=list(FILES), library_name="auxar"
+            folder = snapshot_download(
+                repository, revision=revision, allow_patterns=list(PATTERNS), library_name="auxar"
             )
+        for file in entries(Path(folder), "plugins/*"):
+            _copied(file)
     except errors.RevisionNotFoundError:
         raise UserError(f"the model '{repository}' {where} has no revision '{one_line(str(revision))}'") from None
     except errors.GatedRepoError:
@@ -62,31 +69,41 @@ def download(repository: str, revision: str | None) -> RunFolder:
     except errors.HFValidationError as error:
         raise UserError(f"{about}: {one_line(str(error))}") from None
     except Exception as error:  # The network, the hub and the disk all raise different exceptions.
-        reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
         raise UserError(
             f"the model '{one_line(name)}' {where} could not be downloaded, and is not complete in the cache: "
-            f"{one_line(reason, 300)}"
+            f"{reason_of(error)}"
         ) from error
     run = RunFolder(Path(folder), name)
-    for file in entries(run.path, "plugins/*"):
-        _copied(file)
     if not is_file(run.recipe):
         raise UserError(f"'{one_line(name)}' {where} is no model of auxar: it has no recipe.toml")
     return run
 
 
+def reason_of(error: BaseException) -> str:
+    """The message of an exception of the hub's library on one line, with advice if a token is missing or wrong."""
+    cause = error.__cause__ or error
+    text = one_line(" ".join(str(cause).split()) or type(cause).__name__, 300)
+    status = getattr(getattr(cause, "response", None), "status_code", None)
+    return f"{text}; `hf auth login` sets your token" if status in (401, 403) else text
+
+
 def _copied(file: Path) -> None:
     """Replaces a link into the cache by a copy of its file, because plugin files are never loaded through links."""
-    if file.is_symlink():
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=UNFINISHED, delete=False) as copy:
+    if not file.is_symlink():
+        return
+    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=UNFINISHED, delete=False) as copy:
+        try:
             copy.write(read_bytes(file))
-        os.replace(copy.name, file)
+            os.chmod(copy.name, 0o644)  # Others may share the cache.
+            os.replace(copy.name, file)
+        finally:
+            Path(copy.name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def quiet_unless_logged() -> Iterator[None]:
     """A context in which the hub's library shows progress only if messages of the level INFO are shown."""
-    import huggingface_hub
+    import huggingface_hub.utils
 
     bars: Any = huggingface_hub.utils
     silenced = not logger.isEnabledFor(logging.INFO) and not bars.are_progress_bars_disabled()

@@ -83,9 +83,16 @@ class RunFolder:
 
     @property
     def output(self) -> RunFolder:
-        """The folder that commands write results into: the run's own, ./NAME for a model that comes trained, and
-        ./USER--NAME for a model on the hub."""
-        return self if self.model is None else RunFolder(Path(self.model.replace("/", "--")))
+        """The folder that commands write results into.
+
+        It is the run's own, ./NAME for a model that comes trained, and ./USER--NAME@COMMIT for a model on the hub, with
+        the beginning of the commit, so that results of different models are not mixed.
+        """
+        if self.model is None:
+            return self
+        if "/" not in self.model:
+            return RunFolder(Path(self.model))
+        return RunFolder(Path(f"{self.model.partition('@')[0].replace('/', '--')}@{self.path.name[:8]}"))
 
     @property
     def recipe(self) -> Path:

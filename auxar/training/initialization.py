@@ -64,7 +64,7 @@ def load_init(run: RunFolder, factor: Factor, init: str) -> Origin:
         read_weights(path, factor, lambda metadata: _check_part(path, recipe, factor.name, metadata))
         if read_checksum(path) != checksum:
             raise UserError(f"{path} was replaced while it was read; start again when no other process writes it")
-    return Origin(init if names_model(Path(init)) else os.path.abspath(init), checksum)
+    return Origin(init if names_model(init) else os.path.abspath(init), checksum)
 
 
 @contextlib.contextmanager
@@ -78,7 +78,7 @@ def _naming(recipe: Recipe, factor: Factor) -> Iterator[None]:
 
 def _source(init: str, factor: Factor) -> Path:
     """The file of weights of the factor with the same name in `init`, a run's folder or a model that comes trained."""
-    if names_model(Path(init)):
+    if names_model(init):
         source = find_run(Path(init))
     else:
         source = RunFolder(Path(init))

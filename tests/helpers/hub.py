@@ -64,10 +64,16 @@ class Requests(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.server.requests.append(f"{self.command} {path}")
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
+        if path == "/api/whoami-v2":
+            if self.headers.get("Authorization") == f"Bearer {TOKEN}":
+                self._answer({"type": "user", "name": "someone"})
+            else:
+                self._refuse(401, None, "Invalid user token")
+        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
             if (commit := self._commit(found[1], found[2] or "main")) is not None:
                 siblings = [{"rfilename": name} for name in commit[1]]
-                self._answer({"id": found[1], "modelId": found[1], "sha": commit[0], "siblings": siblings})
+                private = self.server.repositories[found[1]].private
+                self._answer({"id": found[1], "sha": commit[0], "private": private, "siblings": siblings})
         elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", path):
             if (commit := self._commit(found[1], found[2])) is not None:
                 self._answer([self._entry(name, content) for name, content in commit[1].items()])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import huggingface_hub
@@ -79,7 +82,22 @@ def test_a_model_is_uploaded_and_used_by_its_name(finished, hub, tmp_path, capsy
     local, remote = auxar.load(finished), auxar.load(NAME)
     assert torch.equal(local.log_prob(images), remote.log_prob(images))
     assert main(["sample", NAME, "-n", "1", "-q"]) == 0
-    assert [path.name for path in (tmp_path / "someone--tiny-model").iterdir()] == ["samples"]
+    assert [path.name for path in (tmp_path / f"someone--tiny-model@{commit[:8]}").iterdir()] == ["samples"]
+
+
+def test_nothing_of_the_machine_is_uploaded(finished, pictures, hub):
+    auxar.push(finished, NAME, images=1)
+    for folder in (pictures.parent, finished.parent, Path.home()):
+        assert not [name for name, content in files(hub).items() if str(folder).encode() in content]
+    assert "It was trained on images of its author." in files(hub)["README.md"].decode()
+
+
+def test_models_of_the_hub_work_in_a_process_of_their_own(finished, hub, tmp_path):
+    auxar.push(finished, NAME, images=0)
+    environment = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "auxar", "-q", "sample", NAME, "-n", "1", "--out", "drawn"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "drawn\n", "")
 
 
 def test_revisions_can_be_chosen(finished, hub):
@@ -87,12 +105,13 @@ def test_revisions_can_be_chosen(finished, hub):
     other = Path(shutil.copytree(finished, "other"))
     text = (other / "recipe.toml").read_text("utf-8")
     (other / "recipe.toml").write_text(f"# A second model.\n\n{text}", "utf-8")
-    hub.repositories[NAME].commits[-1][1]["notes.txt"] = b"mine"
-    hub.repositories[NAME].commits[-1][1]["factors/stage7/weights.safetensors"] = b"of an earlier model"
+    mine = ("notes.txt", "evaluation-notes.txt", "evaluation_results/mine.json", "plugins/inner/mine.py")
+    files(hub).update(dict.fromkeys(mine, b"mine"))
+    files(hub)["factors/stage7/weights.safetensors"] = b"of an earlier model"
     with pytest.raises(UserError, match=rf"^{NAME} exists on the hub .*; --update uploads a new revision$"):
         auxar.push(other, NAME, images=0)
     second = auxar.push(other, NAME, images=0, update=True)
-    assert files(hub)["notes.txt"] == b"mine"
+    assert [files(hub)[name] for name in mine] == [b"mine"] * 4
     assert "factors/stage7/weights.safetensors" not in files(hub)
     for name, comment in ((NAME, True), (f"{NAME}@{second.commit}", True), (f"{NAME}@{first.commit}", False)):
         folder = auxar.export(name, f"exported-{name.rpartition('@')[2].replace('/', '-')}")
@@ -100,8 +119,38 @@ def test_revisions_can_be_chosen(finished, hub):
     auxar.load(NAME, revision=first.commit)
     with pytest.raises(UserError, match=rf"^the model '{NAME}' on the Hugging Face hub \(.*\) has no revision 'v9'$"):
         auxar.load(NAME, revision="v9")
+    with pytest.raises(UserError, match=r"^revision: .* names the revision 'main' already; give one of the two$"):
+        auxar.load(f"{NAME}@main", revision="v9")
+    with pytest.raises(UserError, match=r"has no revision 'refs/pr/1'$"):
+        auxar.load(NAME, revision="refs/pr/1")
     with pytest.raises(UserError, match=r"^revision: only models on the Hugging Face hub have revisions, and"):
         auxar.load(finished, revision="v9")
+
+
+def test_repositories_with_other_contents_are_not_changed(finished, hub):
+    api = huggingface_hub.HfApi()
+    api.create_repo(NAME)
+    files(hub)["model.bin"] = b"of another library"
+    with pytest.raises(UserError, match=rf"^{NAME} exists on the hub .* and holds no model of auxar"):
+        auxar.push(finished, NAME, images=0, update=True)
+    api.create_repo("someone/new")
+    files(hub, "someone/new")["README.md"] = b"# New"
+    with pytest.raises(UserError, match=r"^someone/new exists .* and is public, so --private would not hide it"):
+        auxar.push(finished, "someone/new", images=0, update=True, private=True)
+    auxar.push(finished, "someone/new", images=0, update=True)
+    assert auxar.load("someone/new").recipe is not None
+
+
+def test_training_begins_with_a_model_of_the_hub(finished, pictures, hub, tmp_path):
+    pushed = auxar.push(finished, NAME, images=0)
+    table = tiny(pictures, sampling__images=0, training__steps=1, training__init=f"hf://{NAME}@{pushed.commit}")
+    made = run(tmp_path / "further" / "run", table)
+    (tmp_path / "someone").mkdir()  # Folders of this name do not matter.
+    run(made, table)
+    recipe, _ = auxar.load_recipe(made / "recipe.toml")
+    assert recipe.training.init == f"hf://{NAME}@{pushed.commit}"
+    with pytest.raises(UserError, match="is not a run's folder"):
+        run(tmp_path / "other" / "run", tiny(pictures, training__init=NAME))
 
 
 def test_a_model_in_the_cache_needs_no_network(finished, hub, monkeypatch):
@@ -160,10 +209,10 @@ def test_private_models_and_wrong_tokens(finished, hub, monkeypatch):
     for token in (None, "hf_wrong"):
         if token is not None:
             monkeypatch.setenv("HF_TOKEN", token)
-        with pytest.raises(
-            UserError, match=r"^someone/new could not be uploaded to http.*`hf auth login` gives a token"
-        ):
+        with pytest.raises(UserError, match=r"^someone/new.*`hf auth login`"):
             auxar.push(finished, "someone/new", images=0)
+    with pytest.raises(UserError, match=r"could not be downloaded, and is .*; `hf auth login` sets your token$"):
+        auxar.load(NAME)
     assert list(hub.repositories) == [NAME]
 
 
@@ -175,16 +224,24 @@ def test_plugin_files_from_the_hub_are_run_only_on_request(pictures, hub, tmp_pa
     )
     made = run(tmp_path / "made" / "run", table)
     auxar.push(made, NAME, images=0, trust_plugins=True)
-    assert "They are code" in files(hub)["README.md"].decode()
+    card = files(hub)["README.md"].decode()
+    assert "They are code" in card
+    assert f"auxar sample {NAME} -n 16 --trust-plugins" in card
     with pytest.raises(UserError, match="trust"):
         auxar.load(NAME)
     auxar.load(NAME, trust_plugins=True)
 
 
-@pytest.mark.parametrize("name", ["tiny", "a/b/c", "someone/tiny@main", "", 3, "../run"])
+@pytest.mark.parametrize("name", ["tiny", "a/b/c", "someone/tiny@main", "", 3, "../run", "hf://someone/tiny"])
 def test_names_of_repositories_are_checked(finished, name):
     with pytest.raises(UserError, match=r"^name: expected the name of a repository, such as 'user/name', got"):
         auxar.push(finished, name)
+
+
+@pytest.mark.parametrize("license", ["", "two words", "mit\nname: x", ["mit"]])
+def test_licenses_are_checked(finished, license):
+    with pytest.raises(UserError, match=r"^license: expected the identifier of a license, such as 'mit', got"):
+        auxar.push(finished, NAME, license=license)
 
 
 def test_half_of_the_space(finished, hub):
