@@ -183,8 +183,10 @@ def test_another_recipes_run(recipe, refused, finished):
 
 @pytest.mark.parametrize("verb", ["evaluate", "sample"])
 def test_a_folder_that_is_no_run(refused, tmp_path, verb):
-    message = refused(verb, tmp_path)
-    assert message == f"{tmp_path} is not a run's folder: it has no recipe.toml; `auxar run RECIPE` makes a run"
+    folder = tmp_path / "folder"  # Folders of other tests are beside `tmp_path`.
+    folder.mkdir()
+    message = refused(verb, folder)
+    assert message == f"{folder} is not a run's folder: it has no recipe.toml; `auxar run RECIPE` makes a run"
 
 
 def test_missing_and_damaged_checkpoints(recipe, refused, finished, tmp_path):
