@@ -124,6 +124,7 @@ def test_the_wheel_has_the_recipes(stranger):
     assert rest == (PROJECT / "recipes" / "small" / "celeba32.toml").read_text(encoding="utf-8").split("\n", 1)[1]
 
 
+@pytest.mark.slow
 def test_their_tests_pass_on_what_is_installed(stranger):
     # The packages' own `pythonpath` is overridden, so that the installed wheels are tested.
     options = ["-q", "-o", "pythonpath=", "--import-mode=importlib", "-p", "no:cacheprovider"]

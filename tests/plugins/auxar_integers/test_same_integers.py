@@ -101,7 +101,7 @@ def test_wide_integers_predict_nearly_the_parameters_of_the_network(network, see
         expected = network(network.encode(images), floats)
     # Ranges come from other images, so a few values may lie outside of them, and random networks amplify rounding.
     difference = (found - expected).abs().median()
-    assert difference <= 2e-3 * (1 + expected.abs().median())
+    assert difference <= 5e-3 * (1 + expected.abs().median())
 
 
 @settings(deadline=None, max_examples=10)
