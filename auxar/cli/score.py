@@ -23,7 +23,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "score",
         help="score how unusual images are for a run's model",
         description="Scores images by their bits/dim under a run's model, and by their bits/dim minus those of a "
-        "lossless file (PNG or WebP), which also depends less on how complex an image is. The ranks are the shares of "
+        "lossless file (PNG or WebP), which depends less on how complex an image is. The ranks are the shares of "
         "held-out images with smaller values: near 1 for images that are more unusual than nearly all of them.",
     )
     add_run(parser)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from auxar.arguments import as_integer, as_path, as_paths
+from auxar.distributed.joining import working_together
 from auxar.errors import UserError
 from auxar.evaluation.codecs import codec_bits_per_dim, has_codec
 from auxar.evaluation.records import Exactness
@@ -41,7 +42,7 @@ class ImageScore:
     """Bits/dim of the image in a lossless file (PNG or WebP, whichever is smaller); None if these codecs cannot store
     the model's images."""
     difference: float | None
-    """`bits_per_dim` minus `codec_bits_per_dim` (Serrà et al. 2020, up to its sign). Large values are unusual for the
+    """`bits_per_dim` minus `codec_bits_per_dim` (Serrà et al. 2020). Large values are unusual for the
     model, whether the image is complex or not."""
     rank: float | None = None
     """Share of held-out images with smaller `bits_per_dim`, 0 … 1; None if there are no held-out images."""
@@ -100,6 +101,9 @@ def score(
     found = [file for each in files for file in images_at(each)]
     if not found:
         raise UserError("paths: expected at least one image file, or a folder of images")
+    with working_together() as processes:
+        if processes.count > 1:
+            raise UserError("auxar score: run this command in one process")
     model = load(folder, device, trust_plugins=trust_plugins)
     values = _values(model, model.prepare(found, resize=resize))
     others = _heldout(model, heldout) if heldout else None

@@ -16,10 +16,20 @@ from helpers.causal_networks import random_features, random_images
 FEATURE_BITS = 10
 
 
-def integer_twin(network: CausalNetwork, widths: IntegerConfig | None = None) -> IntegerNetwork:
-    """Returns the integer twin of a network, whose features have `FEATURE_BITS` bits after the binary point."""
+def integer_twin(
+    network: CausalNetwork,
+    widths: IntegerConfig | None = None,
+    images: Tensor | None = None,
+    features: Tensor | None = None,
+) -> IntegerNetwork:
+    """Returns the integer twin of a network, whose features have `FEATURE_BITS` bits after the binary point.
+
+    The ranges of values are those of random images and, if they are given, of `images` with `features`, too.
+    """
     ranges = Ranges(network)
     ranges.add(random_images(8, network.image), random_features(network, 8))
+    if images is not None:
+        ranges.add(images, features)
     levels = network.image.levels
     inputs = [Quantity("image", 1 / (levels - 1), levels - 1, network.image.channels + network.marks_pixels)]
     if network.features_channels:

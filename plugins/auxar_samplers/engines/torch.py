@@ -34,8 +34,8 @@ class TorchConfig:
     """Runs programs with PyTorch operations. It works on any device and needs no C++ compiler."""
 
     record: bool = True
-    """Whether a GPU records the operations of a step once, as a CUDA graph, and then repeats them. This makes sampling
-    faster, because Python does not start each operation."""
+    """Whether a GPU records the operations of a step once, as a CUDA graph, and then repeats them, so that Python does
+    not start each operation."""
 
 
 class TorchEngine(Engine):
