@@ -24,10 +24,13 @@ from auxar.coding.index import Entry
 from auxar.coding.pictures import Picture
 from auxar.coding.tiles import from_tiles, tile_counts, to_tiles
 from auxar.errors import UserError, shown
-from auxar.interfaces import ImageSpec, Prior, Sampler
+from auxar.interfaces import Prior, Sampler
+from auxar.numerics.levels import to_256_levels
 
-MOST_DIMS = 2**18
-"""Number of sub-pixels that are encoded or decoded at once; at least one tile is."""
+DECODED_DIMS = 2**18
+"""Maximum number of sub-pixels that are decoded at once; at least one tile is."""
+ENCODED_DIMS = 2**16
+"""Maximum number of sub-pixels that are encoded at once; at least one tile is. Likelihoods of more are slower."""
 
 
 @attrs.frozen(eq=False)
@@ -51,8 +54,8 @@ class Archiver:
 
     @property
     def most_tiles(self) -> int:
-        """Maximum number of tiles that are encoded or decoded at once."""
-        return max(1, MOST_DIMS // self.model.image.dims)
+        """Maximum number of tiles that are decoded at once."""
+        return max(1, DECODED_DIMS // self.model.image.dims)
 
     def header(self, name: str) -> Header:
         """The header of a file. `name` is that of the run or of the model."""
@@ -86,33 +89,26 @@ class Archiver:
         if len(picture.pixels) > self.model.image.channels:
             raise UserError(f"{name} cannot be compressed: it has colors, but the model's images are gray")
 
-    def encode(self, picture: Picture, name: str, header: Header) -> tuple[Entry, bytes]:
-        """Encodes a picture as a record, and returns its entry in the index.
+    def encode(self, pictures: Sequence[tuple[str, Picture]], header: Header) -> list[tuple[Entry, bytes]]:
+        """Encodes pictures, given with their names. Returns the entry in the index and the record of each.
 
-        Raises `UserError` if the model is one of gray images and the picture has colors.
+        Raises `UserError` if the model is one of gray images and a picture has colors.
         """
-        self.check_picture(picture, name)
-        channels, height, width = picture.pixels.shape
-        tiles = to_tiles(np.repeat(picture.pixels, header.channels // channels, axis=0), header.tile)
-        parts = [
-            self._encoded(torch.from_numpy(tiles[first : first + self.most_tiles]), header)
-            for first in range(0, len(tiles), self.most_tiles)
+        for name, picture in pictures:
+            self.check_picture(picture, name)
+        of_picture = [
+            to_tiles(np.repeat(picture.pixels, header.channels // len(picture.pixels), axis=0), header.tile)
+            for _, picture in pictures
         ]
+        tiles = torch.from_numpy(np.concatenate(of_picture))
+        most = max(1, ENCODED_DIMS // header.tile.dims)
+        parts = [self._encoded(tiles[first : first + most], header) for first in range(0, len(tiles), most)]
         by_factor = [[stream for part in parts for stream in part[number]] for number in range(len(self.coders))]
-        record = b"".join([picture.profile, picture.exif, *(stream for each in by_factor for stream in each)])
-        lengths = tuple(tuple(map(len, each)) for each in by_factor)
-        entry = Entry(
-            name=name,
-            gray=channels == 1 < header.channels,
-            height=height,
-            width=width,
-            profile_bytes=len(picture.profile),
-            exif_bytes=len(picture.exif),
-            lengths=lengths,
-            coarse_checksum=zlib.crc32(record[: len(record) - sum(lengths[-1])]),
-            checksum=_checksum(picture.pixels),
-        )
-        return entry, record
+        coded, first = [], 0
+        for (name, picture), own in zip(pictures, of_picture, strict=True):
+            coded.append(_record(name, picture, [each[first : first + len(own)] for each in by_factor], header))
+            first += len(own)
+        return coded
 
     def decode(
         self, container: Container, chosen: Sequence[Entry], depth: int = 0
@@ -168,7 +164,7 @@ class Archiver:
         for coder, factor, own in zip(self.coders, header.factors, by_factor, strict=True):
             if coder.factor.depth >= depth:
                 view = coder.decode(own, view, factor.lag)
-        return _shown(_not_none(view).numpy(), self.model.specs[depth])
+        return to_256_levels(_not_none(view).numpy(), self.model.specs[depth].levels)
 
     def _picture(self, tiles: np.ndarray, entry: Entry, record: bytes, header: Header, depth: int) -> Picture | None:
         spec = self.model.specs[depth]
@@ -193,17 +189,41 @@ def write_archive(
     read: Callable[[int], Picture],
 ) -> list[Entry]:
     """Compresses pictures into a file. `read` returns the picture with a number. Returns the index of the file."""
-    coded = [archiver.encode(read(number), name, header) for number, name in enumerate(names)]
+    coded: list[tuple[Entry, bytes]] = []
+    waiting: list[tuple[str, Picture]] = []
+    tiles = 0
+    for number, name in enumerate(names):
+        picture = read(number)
+        waiting.append((name, picture))
+        _, height, width = picture.pixels.shape
+        rows, columns = tile_counts(height, width, header.tile)
+        tiles += rows * columns
+        # Small pictures are encoded together.
+        if tiles * header.tile.dims >= ENCODED_DIMS or number + 1 == len(names):
+            coded += archiver.encode(waiting, header)
+            waiting, tiles = [], 0
     entries = [entry for entry, _ in coded]
     write_container(path, header, entries, [record for _, record in coded])
     return entries
 
 
-def _shown(tiles: np.ndarray, spec: ImageSpec) -> np.ndarray:
-    """The values of images as uint8, 255 · x / (levels - 1), rounded to the nearest integer."""
-    if spec.levels == 256:
-        return tiles.astype(np.uint8)
-    return ((tiles * 510 + (spec.levels - 1)) // (2 * (spec.levels - 1))).astype(np.uint8)
+def _record(name: str, picture: Picture, by_factor: Sequence[Sequence[bytes]], header: Header) -> tuple[Entry, bytes]:
+    """The entry and the record of a picture, from the streams of its tiles for each factor, the coarsest first."""
+    channels, height, width = picture.pixels.shape
+    record = b"".join([picture.profile, picture.exif, *(stream for each in by_factor for stream in each)])
+    lengths = tuple(tuple(map(len, each)) for each in by_factor)
+    entry = Entry(
+        name=name,
+        gray=channels == 1 < header.channels,
+        height=height,
+        width=width,
+        profile_bytes=len(picture.profile),
+        exif_bytes=len(picture.exif),
+        lengths=lengths,
+        coarse_checksum=zlib.crc32(record[: len(record) - sum(lengths[-1])]),
+        checksum=_checksum(picture.pixels),
+    )
+    return entry, record
 
 
 def _checksum(pixels: np.ndarray) -> int:

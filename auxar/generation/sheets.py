@@ -14,6 +14,7 @@ from torch import Tensor
 from auxar.errors import UserError
 from auxar.files import replacing
 from auxar.interfaces import ImageSpec
+from auxar.numerics.levels import to_256_levels
 
 MARGIN = 2
 """Width of the transparent margin around every image of a sheet, in pixels."""
@@ -40,10 +41,7 @@ def to_uint8(images: Tensor, spec: ImageSpec) -> np.ndarray:
     spec.check_range(images)
     if not can_be_shown(spec):
         raise UserError(f"only images with 1 or 3 channels can be shown; this one has {spec.channels}: {spec}")
-    values = images.detach().cpu().numpy().astype(np.int64).transpose(0, 2, 3, 1)
-    top = spec.levels - 1
-    # This is floor(255·x / top + ½), computed in integers to avoid floating-point rounding.
-    colors = ((510 * values + top) // (2 * top)).astype(np.uint8)
+    colors = to_256_levels(images.detach().cpu().numpy().transpose(0, 2, 3, 1), spec.levels)
     return np.repeat(colors, 3, axis=3) if spec.channels == 1 else colors
 
 

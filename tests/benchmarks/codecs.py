@@ -1,12 +1,13 @@
 """Compares files of `auxar compress` with lossless codecs, in size and in time.
 
-    python tests/benchmarks/codecs.py emoji32 RUN… --images 198
+    python tests/benchmarks/codecs.py emoji32 RUN… --images 198 --threads 2
 
 The images are the held-out images of a run, which must have integers (`auxar integers RUN`). Each codec writes every
 image alone, and all images on one sheet. It needs the programs optipng, cwebp and cjxl (Debian: optipng, webp,
 libjxl-tools). Sizes are bits for each sub-pixel. For `auxar compress`, the first size is that of the whole file, and
 `streams` is without header, index and names. `likelihood` are the bits/dim of the model in integers. Times are seconds
-of one process with one thread, without loading the model, so that the command's own start is left out.
+without loading the model, so that the command's own start is left out. Each codec is one process with one thread, and
+`--threads` are those of the model. Likelihoods and samples are computed in batches of the same size as the file's.
 """
 
 from __future__ import annotations
@@ -84,8 +85,9 @@ def coded_by_model(run: Path, folder: Path, files: list[Path], images: torch.Ten
     decoding, found = seconds(lambda: list(archiver.decode(container, container.entries)))
     pixels = [picture.pixels for _, picture in found if picture is not None]
     assert np.array_equal(np.stack(pixels), images.numpy())
-    likelihood, log_prob = seconds(lambda: auxar.ImageModel(opened.model).log_prob(images))
-    drawing, _ = seconds(lambda: auxar.ImageModel(opened.model).sample(len(images), batch_size=64, progress=False))
+    model, batch = auxar.ImageModel(opened.model), archiver.most_tiles
+    likelihood, log_prob = seconds(lambda: model.log_prob(images, batch_size=batch))
+    drawing, _ = seconds(lambda: model.sample(len(images), batch_size=batch, progress=False))
     dims = images.numel()
     return {
         "likelihood": float(-log_prob.sum() / math.log(2)) / dims,
@@ -106,8 +108,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--images", type=int, default=100, metavar="N", help="number of images (default: 100)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the model (default: 1)")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     for run in options.runs:
         model = auxar.load(run)
         assert model.recipe is not None
