@@ -15,6 +15,7 @@ Functions (the first six are also commands; `write_views`, `list_recipes`, `list
     figures         draws the paper's figures with a run's model
     score           scores how unusual images are for a run's model, for instance to find outliers
     compare         compares the held-out bits/dim of runs
+    tables          writes the tables of a run's report, or of a comparison of runs, as CSV and LaTeX
     export          writes a small, complete folder of a finished run, to share it
     push            uploads a finished run to the Hugging Face hub, with a card that describes it
     integers        converts a finished run to integers, with which samples are the same on every machine
@@ -111,6 +112,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.commands.push import Pushed, push
     from auxar.commands.sample import sample
     from auxar.commands.score import ImageScore, Scores, score
+    from auxar.commands.tables import tables
     from auxar.commands.views import write_views
     from auxar.data import DataSets, ImageSet
     from auxar.errors import UserError
@@ -246,6 +248,7 @@ __all__ = [
     "sample",
     "scale",
     "score",
+    "tables",
     "write_views",
 ]
 
@@ -276,6 +279,7 @@ _MODULES = {
     "build": "image_model.building",
     "cached_folder": "caching",
     "compare": "commands.compare",
+    "tables": "commands.tables",
     "compress": "commands.compress",
     "decompress": "commands.decompress",
     "evaluate": "commands.evaluate",

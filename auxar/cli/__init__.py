@@ -18,6 +18,7 @@ COMMANDS = (
     "check",
     "evaluate",
     "compare",
+    "tables",
     "sample",
     "figures",
     "score",

@@ -31,6 +31,15 @@ WASTED_CAPTION = (
 )
 
 
+def report_tables(evaluation: Evaluation) -> list[Table]:
+    """Returns the tables of a run's report in the order in which they are shown."""
+    tables: list[Table | None] = [factor_table(evaluation)]
+    if len(evaluation.factors) > 1:
+        tables.append(resolution_table(evaluation))
+    tables += [channel_table(evaluation), wasted_table(evaluation)]
+    return [table for table in tables if table is not None]
+
+
 def likelihood_table(evaluation: Evaluation, images: Images) -> Table:
     """Builds the table of each factor's likelihoods on one set of images."""
     factors = evaluation.factors

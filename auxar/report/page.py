@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from auxar.evaluation.records import Evaluation, FactorFigures
 from auxar.report import words
 from auxar.report.charts import LIMIT, loss_chart
-from auxar.report.evaluation_tables import channel_table, factor_table, resolution_table, wasted_table
+from auxar.report.evaluation_tables import report_tables
 from auxar.report.html import Html, absence, document, join, resource, tag
 from auxar.report.html_tables import measured, notes, symbol, table, term
 from auxar.report.pictures import figures_section, samples_section, strips_section
@@ -120,15 +120,13 @@ def _likelihoods(evaluation: Evaluation | None, others: Sequence[Evaluation]) ->
     parts: list[Html | None] = []
     if untrained:
         parts.append(absence(f"These factors are not trained yet, so they have no likelihood: {', '.join(untrained)}."))
-    whole = factor_table(evaluation)
+    whole, *below = report_tables(evaluation)
     if len(untrained) < len(evaluation.factors):
         parts += (table(whole, DIGITS), notes(whole), _overfitting(evaluation))
         for other in others:
             text = words.cost_of(other)
             parts.append(tag("p", f"{text[0].upper()}{text[1:]}.", class_="soft"))
-        if len(evaluation.factors) > 1:
-            parts.append(_below(resolution_table(evaluation)))
-        parts += (_below(channel_table(evaluation)), _below(wasted_table(evaluation)))
+        parts += map(_below, below)
     return tag("section", tag("h2", whole.title), *parts)
 
 
@@ -144,10 +142,8 @@ def _overfitting(evaluation: Evaluation) -> Html | None:
     return tag("p", "Held-out minus training images: ", score, f", a difference of {kinds}.", class_="soft")
 
 
-def _below(content: Table | None) -> Html | None:
-    """A table with its title and notes, shown below another table of the section. None if `content` is None."""
-    if content is None:
-        return None
+def _below(content: Table) -> Html:
+    """A table with its title and notes, shown below another table of the section."""
     return join(tag("h3", content.title, class_="below"), table(content, DIGITS, narrow=True), notes(content))
 
 

@@ -225,6 +225,7 @@ ARGUMENTS = {
     **dict.fromkeys(["evaluate", "sample", "figures"], f"[--trust-plugins] [--json] {OUTPUT} RUN"),
     "score": f"[--replace] [--trust-plugins] [--json] {OUTPUT} RUN PATH [PATH ...]",
     "compare": f"[--json] [--out FILE] {OUTPUT} RUN [RUN ...]",
+    "tables": f"-o FOLDER [--replace] [--json] {OUTPUT} RUN [RUN ...]",
     "views": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
     "recipes": f"[--json] {OUTPUT} [show] [NAME]",
     "models": f"[-h] [--json] {OUTPUT}",

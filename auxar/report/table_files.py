@@ -1,0 +1,159 @@
+"""Writes tables as CSV, for programs, and as LaTeX, for papers.
+
+CSV has all digits of a number, and its standard error and kind in columns of their own. LaTeX is rounded.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+from auxar.errors import one_line
+from auxar.report import words
+from auxar.report.comparison_tables import RUN
+from auxar.report.tables import Annotated, Cell, Column, FactorName, Measured, RunName, Table
+
+DIGITS = 3
+"""Decimal places of bits/dim in LaTeX."""
+COUNT = re.compile(r"\d{1,3}(,\d{3})+")
+SPECIAL = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"|": r"$\mid$", "<": "$<$", ">": "$>$", "ψ": r"$\psi$", "\u0302": ""},
+    **{"“": "``", "”": "''", "’": "'", "–": "--", "×": r"$\times$", "±": r"$\pm$", "≤": r"$\leq$"},
+}
+"""Characters of texts, and what LaTeX writes for them."""
+
+
+def file_name(table: Table) -> str:
+    """The name of a table's file, without a suffix: its title in small letters, such as `by-factor`."""
+    return re.sub(r"[^a-z0-9]+", "-", table.title.split(",")[0].lower()).strip("-")
+
+
+def csv_text(table: Table) -> str:
+    """A table as CSV: a line of headings, then a line for each row. An unknown value is an empty field.
+
+    A column of numbers is followed by a column of their standard errors and, if the cells say whether they are exact
+    or bounds, by a column of kinds. Control characters in names are escaped.
+    """
+    columns, rows = _with_runs(table)
+    headings: list[str] = []
+    for place, column in enumerate(columns):
+        cells = [row[place] for row in rows]
+        headings += [f"{_heading(column)} {extra}".strip() for extra in ("", *_extras(cells))]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(headings)
+    for row in rows:
+        fields: list[str] = []
+        for place, cell in enumerate(row):
+            values = _fields(cell)
+            fields += [one_line(values.get(extra, "")) for extra in ("", *_extras([other[place] for other in rows]))]
+        writer.writerow(fields)
+    return out.getvalue()
+
+
+def latex_text(table: Table) -> str:
+    r"""A table as a LaTeX `table`, for the package `booktabs`. Notes are comments above it."""
+    columns, rows = _with_runs(table)
+    lines = [r"% This table needs \usepackage{booktabs}.", *(f"% {one_line(note)}" for note in table.notes)]
+    lines += [r"\begin{table}", r"  \centering"]
+    lines.append(rf"  \caption{{{_escaped(table.title)}: {_escaped(table.caption)}.}}")
+    lines.append(rf"  \label{{tab:{file_name(table)}}}")
+    lines.append(rf"  \begin{{tabular}}{{{''.join('l' if column.left else 'r' for column in columns)}}}")
+    lines += [r"    \toprule", *(f"    {line}" for line in _latex_headings(columns)), r"    \midrule"]
+    for number, (cells, row) in enumerate(zip(rows, table.rows, strict=True)):
+        another_run = row.run is not None and number > 0 and row.run != table.rows[number - 1].run
+        if another_run or row.total:
+            lines.append(r"    \midrule")
+        lines.append(f"    {' & '.join(map(_latex_cell, cells))} \\\\")
+    lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _with_runs(table: Table) -> tuple[list[Column], list[list[Cell]]]:
+    """The columns and the cells of a table. If rows belong to runs, the first column names them."""
+    columns, rows = list(table.columns), [list(row.cells) for row in table.rows]
+    if any(row.run for row in table.rows):
+        columns.insert(0, RUN)
+        rows = [[row.run or "", *cells] for row, cells in zip(table.rows, rows, strict=True)]
+    return columns, rows
+
+
+def _heading(column: Column) -> str:
+    return f"{column.over}: {column.name}" if column.over else column.name
+
+
+def _extras(cells: list[Cell]) -> list[str]:
+    """The further columns that a column of cells has in CSV."""
+    found = [extra for cell in cells for extra, value in _fields(cell).items() if extra and value]
+    return list(dict.fromkeys(found))
+
+
+def _fields(cell: Cell) -> dict[str, str]:
+    """The fields of a cell in CSV, by the name of the further column; the cell's own column has an empty name."""
+    match cell:
+        case str():
+            return {"": "" if cell == words.MISSING else cell.replace(",", "") if COUNT.fullmatch(cell) else cell}
+        case Measured():
+            value, error = ("" if number is None else repr(float(number)) for number in (cell.value, cell.error))
+            kind = {} if cell.kind is None else {"kind": cell.kind}
+            return {"": value, "standard error": error if value else "", **kind}
+        case Annotated():
+            return {**_fields(cell.text), **({"note": cell.remark} if cell.remark else {})}
+        case FactorName():
+            return {"": cell.name}
+        case RunName():
+            return {"": str(cell.number), "name": cell.name}
+
+
+def _latex_headings(columns: list[Column]) -> list[str]:
+    """The lines of headings. Columns under a common heading get a line above them."""
+    names = " & ".join(_escaped(column.name) for column in columns) + r" \\"
+    if not any(column.over for column in columns):
+        return [names]
+    upper, rules, place = [], [], 0
+    while place < len(columns):
+        over, first = columns[place].over, place
+        place += 1
+        if not over:
+            upper.append("")
+            continue
+        while place < len(columns) and columns[place].over == over:
+            place += 1
+        upper.append(rf"\multicolumn{{{place - first}}}{{c}}{{{_escaped(over)}}}")
+        rules.append(rf"\cmidrule(lr){{{first + 1}-{place}}}")
+    return [" & ".join(upper) + r" \\", " ".join(rules), names]
+
+
+def _latex_cell(cell: Cell) -> str:
+    match cell:
+        case str():
+            return _escaped(cell)
+        case Measured():
+            if cell.value is None:
+                return _escaped(words.MISSING)
+            digits = DIGITS if cell.digits is None else cell.digits
+            bound = r"\leq " if cell.kind == "bound" else ""
+            error = words.uncertainty(cell.error, digits).replace("±", r" \pm")
+            return f"${bound}{words.number(cell.value, digits, signed=cell.signed)}{error}$"
+        case Annotated():
+            return _escaped(f"{cell.text} {cell.remark}".strip())
+        case FactorName():
+            return f"{_term(cell)} {_escaped(cell.name)}"
+        case RunName():
+            return _escaped(f"{cell.number} {cell.name}")
+
+
+def _term(factor: FactorName) -> str:
+    """The term of a factor, such as p(X_0 | X_1)."""
+    if factor.count == 1:
+        return "$p(X)$"
+    if factor.depth == factor.count - 1:
+        return f"$p(X_{{{factor.depth}}})$"
+    return rf"$p(X_{{{factor.depth}}} \mid X_{{{factor.depth + 1}}})$"
+
+
+def _escaped(text: str) -> str:
+    return "".join(SPECIAL.get(sign, sign) for sign in one_line(text))

@@ -1,0 +1,171 @@
+"""Tests of tables as CSV and LaTeX: of the numbers in them, and of texts with special characters."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import attrs
+import pytest
+from helpers.tiny_runs import run, tiny
+from hypothesis import given
+from hypothesis import strategies as st
+
+import auxar
+from auxar.cli import main
+from auxar.errors import UserError, one_line
+from auxar.evaluation.records import Evaluation
+from auxar.report.table_files import csv_text, file_name, latex_text
+from auxar.report.tables import Annotated, Column, FactorName, Measured, Row, RunName, Table
+from auxar.runs.records import read_record
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@pytest.fixture(scope="module")
+def finished(pictures, tmp_path_factory):
+    return run(tmp_path_factory.mktemp("tables") / "run", tiny(pictures))
+
+
+def records(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_tables_of_a_report_have_its_numbers(finished, tmp_path, capsys):
+    written = auxar.tables([finished], tmp_path / "out")
+    evaluation = read_record(finished / "evaluation.json", Evaluation)
+    rows = records((tmp_path / "out" / "bits-dim-by-factor.csv").read_text())
+    assert [row["factor"] for row in rows] == [*(each.factor for each in evaluation.factors), "total"]
+    for row, factor in zip(rows, evaluation.factors, strict=False):
+        assert factor.heldout is not None
+        assert float(row["held-out: own size"]) == factor.heldout.bits_per_dim
+        assert float(row["held-out: own size standard error"]) == factor.heldout.standard_error
+        assert int(row["parameters"]) == factor.parameters
+        assert row["kind"] == factor.kind
+    assert float(rows[-1]["held-out: share"]) == evaluation.bits_per_dim["heldout"]
+    shown = f"{evaluation.bits_per_dim['heldout']:.3f}"
+    assert shown in (tmp_path / "out" / "bits-dim-by-factor.tex").read_text()
+    assert {path.suffix for path in written} == {".csv", ".tex"}
+    assert main(["-q", "tables", str(finished), "-o", str(tmp_path / "cli"), "--json"]) == 0
+    assert [path.rsplit("/")[-1] for path in json.loads(capsys.readouterr().out)["files"]] == [p.name for p in written]
+    for path in written:
+        assert (tmp_path / "cli" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_several_runs_give_the_tables_of_their_comparison(finished, tmp_path):
+    auxar.tables([finished, finished], tmp_path / "out")
+    rows = records((tmp_path / "out" / "whole-model.csv").read_text())
+    first, second = auxar.compare([finished, finished]).runs
+    assert [row["run"] for row in rows] == ["1", "2"]
+    assert float(rows[1]["bits/dim"]) == second.bits_per_dim == first.bits_per_dim
+    assert float(rows[1]["minus run 1"]) == 0
+
+
+def test_existing_files_stay_unless_they_are_to_be_replaced(finished, tmp_path):
+    (tmp_path / "by-resolution.csv").write_text("mine")
+    with pytest.raises(UserError, match=r"by-resolution\.csv exists; files are replaced only with --replace"):
+        auxar.tables([finished], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["by-resolution.csv"]
+    auxar.tables([finished], tmp_path, replace=True)
+    assert (tmp_path / "by-resolution.csv").read_text() != "mine"
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ([], "expected at least one run"),
+        (["nothing"], "nothing"),
+        (["emoji32", "quickstart-model"], "quickstart-model"),
+    ],
+)
+def test_wrong_runs_are_named_and_nothing_is_written(paths, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        auxar.tables(paths, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def table(rows: list[Row], *columns: Column) -> Table:
+    return Table("By factor, always", "what it is", [Column("factor", left=True), *columns], rows)
+
+
+def test_csv_has_errors_and_kinds_in_columns_of_their_own():
+    rows = [
+        Row((FactorName("stage0", 0, 2), Measured(1.25, 0.5, "bound"), "1,234", Annotated("7", "best of 9"))),
+        Row((FactorName("prior", 1, 2), Measured(), "–", Annotated("8", ""))),
+    ]
+    found = table(rows, Column("bits", over="held-out"), Column("parameters"), Column("steps"))
+    assert file_name(found) == "by-factor"
+    assert csv_text(found).splitlines() == [
+        "factor,held-out: bits,held-out: bits standard error,held-out: bits kind,parameters,steps,steps note",
+        "stage0,1.25,0.5,bound,1234,7,best of 9",
+        "prior,,,,,8,",
+    ]
+
+
+@given(st.lists(st.tuples(st.text(), NUMBERS, NUMBERS), min_size=1, max_size=4))
+def test_csv_gives_all_texts_and_numbers_back(values):
+    rows = [
+        Row((name, Measured(value, error)), RunName(number, name)) for number, (name, value, error) in enumerate(values)
+    ]
+    found = records(csv_text(table(rows, Column("bits"))))
+    assert [(float(row["bits"]), float(row["bits standard error"])) for row in found] == [each[1:] for each in values]
+    assert [row["factor"] for row in found] == [one_line(name) for name, _, _ in values]
+    assert [row["run"] for row in found] == [str(number) for number in range(len(values))]
+
+
+# Backslashes before a sign, `$` in pairs, and commands are all that LaTeX may read as more than text.
+PLAIN = re.compile(r"(?:\\[&%$#_{}]|\\text[a-z]+\{\}|\$(?:<|>|\\[a-z]+)\$|[^\\&%$#_{}~^|<>])*")
+
+
+@given(st.text())
+def test_texts_are_escaped_in_latex(name):
+    rows = [Row((name, Measured(1.0)), RunName(1, name))]
+    cells = latex_text(table(rows, Column("bits"))).split(r"\midrule")[1].split(r"\bottomrule")[0]
+    run, factor, bits = cells.strip().removesuffix(r"\\").strip().split(" & ")
+    assert PLAIN.fullmatch(run), run
+    assert PLAIN.fullmatch(factor), factor
+    assert bits == "$1.000$"
+
+
+@pytest.fixture(scope="module")
+def written(finished, tmp_path_factory) -> list[Path]:
+    """The files of the tables of one run, and of two."""
+    folder = tmp_path_factory.mktemp("written")
+    return [*auxar.tables([finished], folder / "one"), *auxar.tables([finished, finished], folder / "two")]
+
+
+def test_latex_has_as_many_cells_in_each_row_as_columns(written):
+    for path in written:
+        if path.suffix == ".tex":
+            text = path.read_text()
+            columns = re.search(r"\\begin\{tabular\}\{([lr]+)\}", text)
+            assert columns is not None
+            for line in text.splitlines():
+                if line.endswith(r" \\"):
+                    spanned = sum(int(count) - 1 for count in re.findall(r"\\multicolumn\{(\d+)\}", line))
+                    assert len(re.findall(r"(?<!\\)&", line)) + 1 + spanned == len(columns[1]), line
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex with booktabs (texlive-latex-base)")
+def test_latex_is_typeset(written, tmp_path):
+    parts = "".join(f"\\input{{{path}}}\n" for path in written if path.suffix == ".tex")
+    text = f"\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{parts}\\end{{document}}\n"
+    (tmp_path / "all.tex").write_text(text)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert made.returncode == 0, made.stdout.decode("latin-1")[-2000:]
+    assert (tmp_path / "all.pdf").stat().st_size > 1000
+
+
+def test_bounds_are_marked_in_latex():
+    bound = Measured(1.25, 0.5, "bound", signed=True)
+    rows = [Row(("a", bound)), Row(("b", attrs.evolve(bound, kind="exact")))]
+    text = latex_text(table(rows, Column("bits")))
+    assert r"a & $\leq +1.250 \pm 0.500$ \\" in text
+    assert r"b & $+1.250 \pm 0.500$ \\" in text
