@@ -11,6 +11,7 @@ Functions (the first six are also commands; `write_views`, `list_recipes`, `list
     run             trains a recipe's model, evaluates it, draws samples and writes a report; continues a stopped run,
                     or trains a finished run further
     evaluate        evaluates the trained factors of a run
+    fid             computes FID and KID between drawn images and images of a run's data
     sample          draws images from a run's model, optionally from views or parts of given images
     figures         draws the paper's figures with a run's model
     score           scores how unusual images are for a run's model, for instance to find outliers
@@ -40,6 +41,7 @@ Records:
     DataSets        the training, held-out and validation images of a recipe, each an `ImageSet`
     ImageSet        images as integers, in shuffled batches or in order
     Comparison      the result of `compare`
+    ImageDistances, Distances   the result of `fid`, and its FID and KID
     Pushed          the result of `push`: name, address and commit
     Scores          the result of `score`, with an `ImageScore` for each image
     GivenRequest    files of given images or views, and how images are drawn from them
@@ -106,6 +108,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.commands.decompress import decompress, inspect
     from auxar.commands.evaluate import evaluate
     from auxar.commands.export import export
+    from auxar.commands.fid import fid
     from auxar.commands.figures import figures
     from auxar.commands.integers import integers
     from auxar.commands.models import ShippedModel, list_models
@@ -117,6 +120,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.data import DataSets, ImageSet
     from auxar.errors import UserError
     from auxar.evaluation.comparison import Comparison
+    from auxar.evaluation.inception import Distances, ImageDistances
     from auxar.generation.inputs import GivenRequest
     from auxar.image_model.building import build
     from auxar.image_model.images import Draws, Images
@@ -181,6 +185,7 @@ __all__ = [
     "DataSets",
     "DecodeSource",
     "Decoder",
+    "Distances",
     "DrawRule",
     "DrawSource",
     "DrawnPixels",
@@ -192,6 +197,7 @@ __all__ = [
     "GivenRequest",
     "Head",
     "HeadChoice",
+    "ImageDistances",
     "ImageModel",
     "ImageScore",
     "ImageSet",
@@ -231,6 +237,7 @@ __all__ = [
     "evaluating",
     "export",
     "factor_costs",
+    "fid",
     "figures",
     "hookimpl",
     "inspect",
@@ -283,6 +290,7 @@ _MODULES = {
     "compress": "commands.compress",
     "decompress": "commands.decompress",
     "evaluate": "commands.evaluate",
+    "fid": "commands.fid",
     "export": "commands.export",
     "inspect": "commands.decompress",
     "integers": "commands.integers",
@@ -296,6 +304,8 @@ _MODULES = {
     "load_plugins": "plugins",
     "load_recipe": "recipe",
     "ImageScore": "commands.score",
+    "Distances": "evaluation.inception",
+    "ImageDistances": "evaluation.inception",
     "Pushed": "commands.push",
     "Scores": "commands.score",
     "score": "commands.score",

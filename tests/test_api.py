@@ -78,6 +78,8 @@ OTHERS = (
     "PixelSource",
     "Prior",
     "ImageScore",
+    "Distances",
+    "ImageDistances",
     "Pushed",
     "RecomputableBlock",
     "RestrictableHead",

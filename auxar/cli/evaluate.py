@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from auxar.cli.options import add_arithmetic, add_json, add_run, add_settings, add_trust
+from auxar.cli.options import add_arithmetic, add_json, add_run, add_settings, add_trust, integer
 from auxar.cli.output import Result
 
 
@@ -22,6 +23,26 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     add_run(parser)
     add_arithmetic(parser, "also evaluate with the integers that `auxar integers` made, and print the difference")
     add_settings(parser, "evaluation.batch_size=64, evaluation.train_images=0")
+    parser.add_argument(
+        "--fid",
+        action="store_true",
+        help="also compute FID and KID of drawn images, and write fid.json (needs `pip install 'auxar[fid]'`)",
+    )
+    parser.add_argument(
+        "--fid-images", type=integer, default=2048, metavar="N", help="number of drawn images (default: 2048)"
+    )
+    parser.add_argument(
+        "--fid-reference",
+        default="heldout",
+        metavar="SET",
+        help="heldout (default) or training: the images that drawn images are compared with",
+    )
+    parser.add_argument(
+        "--fid-weights",
+        type=Path,
+        metavar="FILE",
+        help="a file with the published weights of Inception-v3 (default: torch-fidelity downloads it)",
+    )
     add_trust(parser)
     add_json(parser)
     parser.set_defaults(command=_evaluate)
@@ -31,12 +52,16 @@ def _evaluate(options: argparse.Namespace) -> Result:
     import attrs
 
     from auxar.commands.evaluate import evaluate
+    from auxar.commands.fid import fid
+    from auxar.evaluation.inception import inception
     from auxar.evaluation.records import Evaluation
     from auxar.evaluation.stored import other_evaluations
     from auxar.report import words
     from auxar.report.text import evaluation_lines
     from auxar.runs.records import read_record
 
+    if options.fid:
+        inception(options.fid_weights)  # Finds mistakes before the evaluation, which takes long.
     run = evaluate(
         options.run, settings=options.settings, arithmetic=options.arithmetic, trust_plugins=options.trust_plugins
     )
@@ -46,4 +71,14 @@ def _evaluate(options: argparse.Namespace) -> Result:
     table = {"run": str(run.path), **attrs.asdict(evaluation)}
     if others:
         table["others"] = {other.arithmetic: attrs.asdict(other) for other in others}
+    if options.fid:
+        found = fid(
+            options.run,
+            images=options.fid_images,
+            reference=options.fid_reference,
+            weights=options.fid_weights,
+            trust_plugins=options.trust_plugins,
+        )
+        lines += ["", words.fid(found)]
+        table["fid"] = attrs.asdict(found)
     return Result(lines, table)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from auxar.errors import one_line
+from auxar.evaluation.inception import PUBLISHED, ImageDistances
 from auxar.evaluation.records import Cost, Evaluation, Exactness, FactorFigures
 from auxar.interfaces import FLOAT, ImageSpec
 from auxar.runs.history import History
@@ -156,6 +157,23 @@ def in_arithmetic(arithmetic: str, bits: float | None, cost: Cost | None, digits
 def cost_of(evaluation: Evaluation) -> str:
     """The clause of `in_arithmetic` for an evaluation."""
     return in_arithmetic(evaluation.arithmetic, evaluation.bits_per_dim.get("heldout"), evaluation.cost.get("heldout"))
+
+
+def fid(found: ImageDistances) -> str:
+    """A clause with FID and KID, the compared images, and the weights of the network.
+
+    Examples:
+        >>> from auxar.evaluation.inception import Distances
+        >>> distances = Distances(31.25, 0.0123, 0.0012)
+        >>> fid(ImageDistances(distances, 2048, "map", 0, "heldout", 198, "published", {}))
+        'FID 31.25, KID 0.0123 ± 0.0012: 2,048 images drawn by the rule map, and 198 held-out images'
+    """
+    own = "" if found.features == PUBLISHED else f"; weights of Inception-v3 from {found.features}"
+    return one_line(
+        f"FID {found.distances.fid:.2f}, KID {found.distances.kid:.4f} ± {found.distances.kid_deviation:.4f}: "
+        f"{found.images:,} images drawn by the rule {found.rule}, and {found.reference_images:,} "
+        f"{SETS.get(found.reference, found.reference)} images{own}"
+    )
 
 
 def mixed_levels(factors: Sequence[FactorFigures]) -> bool:

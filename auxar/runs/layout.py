@@ -11,6 +11,7 @@ factors/<factor>/metrics.jsonl      metrics of the factor's training, one JSON o
 evaluation.json                     bits/dim of the model and of each factor
 evaluation.safetensors              the log-likelihood of every evaluated image
 evaluation-integer.*                the same in integers
+fid.json                            FID and KID of drawn images
 integer.json                        digests of the factors in integers
 factors/<factor>/integer.safetensors    the factor in integers
 samples/                            images drawn from the model
@@ -46,6 +47,7 @@ FILES = (
     "evaluation.safetensors",
     "evaluation-integer.json",
     "evaluation-integer.safetensors",
+    "fid.json",
     "integer.json",
     "report.html",
     LOCK,
@@ -112,6 +114,11 @@ class RunFolder:
             'evaluation-integer.json'
         """
         return self.path / ("evaluation.json" if arithmetic == FLOAT else f"evaluation-{arithmetic}.json")
+
+    @property
+    def fid(self) -> Path:
+        """The file of FID and KID: distances between drawn images and those of the data."""
+        return self.path / "fid.json"
 
     @property
     def samples(self) -> Path:

@@ -269,6 +269,11 @@ KNOWN = {
     ("auxar/plugins.py", "exec"),  # This runs plugin files, which are code that the user trusts.
     ("auxar/plugins.py", "compile"),
     ("auxar/data/card.py", "yaml"),  # Its import is checked below.
+    (
+        "auxar/evaluation/inception.py",
+        "torch.load",
+    ),  # with weights_only=True, which tests/evaluation/test_fid.py checks
+    ("auxar/evaluation/inception.py", "pickle"),  # the class of its errors
 }
 SAFE_YAML = "from yaml import MappingNode, Node, SafeLoader, ScalarNode"
 """The only import of yaml. Unlike other loaders, `SafeLoader` makes only plain values."""

@@ -1,0 +1,184 @@
+"""Tests of FID and KID, with a small network of features and, if torch-fidelity is there, with the published one."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny_runs import run, tiny
+from torch import Tensor, nn
+
+import auxar
+from auxar.cli import main
+from auxar.errors import UserError
+from auxar.evaluation.inception import ImageDistances, current_distances, distances, inception
+from auxar.files import read_json, read_tensors, write_json, write_tensors
+from auxar.runs.layout import RunFolder
+from auxar.runs.records import read_record
+
+HAS_LIBRARY = pytest.mark.skipif(find_spec("torch_fidelity") is None, reason="needs torch-fidelity")
+
+
+@pytest.fixture(scope="module")
+def made(pictures, tmp_path_factory) -> Path:
+    return run(tmp_path_factory.mktemp("fid") / "run", tiny(pictures))
+
+
+class Means(nn.Module):
+    """A network whose features are the means of the channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        assert images.dtype == torch.uint8
+        assert images.shape[1] == 3
+        self.seen.append(images)
+        return (images.float().mean((2, 3)),)
+
+
+@pytest.fixture
+def means(monkeypatch) -> Means:
+    network = Means()
+    monkeypatch.setattr("auxar.commands.fid.inception", lambda weights: network)
+    return network
+
+
+@HAS_LIBRARY
+def test_drawn_images_are_compared_with_those_of_the_data(made, means):
+    found = auxar.fid(made, images=7, seed=3)
+    drawn = auxar.load(made).sample(7, seed=3).tensor
+    heldout = torch.cat(list(auxar.load_images(auxar.load(made)).heldout.in_order(8)))
+    assert torch.equal(torch.cat(means.seen), torch.cat([drawn.to(torch.uint8), heldout]))
+    assert (found.images, found.reference, found.reference_images) == (7, "heldout", len(heldout))
+    assert read_record(made / "fid.json", ImageDistances) == found
+    assert current_distances(RunFolder(made)) == found
+    assert f"{found.distances.fid:.2f}" in (made / "report.html").read_text()
+
+
+@HAS_LIBRARY
+def test_the_command_prints_and_writes_them(made, means, capsys, monkeypatch):
+    monkeypatch.setattr("auxar.evaluation.inception.inception", lambda weights: means)
+    assert main(["-q", "evaluate", str(made), "--fid", "--fid-images", "4", "--fid-reference", "training"]) == 0
+    written = read_record(made / "fid.json", ImageDistances)
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith(f"FID {written.distances.fid:.2f}, KID {written.distances.kid:.4f} ± ")
+    assert line.endswith(f"4 images drawn by the rule ancestral, and {written.reference_images:,} training images")
+
+
+@HAS_LIBRARY
+def test_distances_of_other_weights_are_not_shown(made, means):
+    auxar.fid(made, images=4)
+    run = RunFolder(made)
+    path = run.weights("prior")
+    tensors, metadata = read_tensors(path)
+    before = path.read_bytes()
+    write_tensors(path, {name: tensor + 1 for name, tensor in tensors.items()}, metadata)
+    assert current_distances(run) is None
+    path.write_bytes(before)
+    assert current_distances(run) is not None
+    record = read_json(run.fid)
+    write_json(run.fid, record | {"weights": record["weights"] | {"../../other": "0"}})
+    assert current_distances(run) is None
+
+
+@HAS_LIBRARY
+def test_distances_agree_with_their_formulas():
+    """FID by the eigenvalues of a symmetric product (Heusel et al. 2017), KID of all images at once."""
+    torch.manual_seed(0)
+    one, other = (torch.randint(0, high, (30, 3, 4, 4), dtype=torch.uint8) for high in (200, 256))
+    found = distances(Means(), one, other, torch.device("cpu"))
+    a, b = (images.double().mean((2, 3)).numpy() for images in (one, other))
+    first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    values, vectors = np.linalg.eigh(first)
+    root = vectors * np.sqrt(values) @ vectors.T
+    between = np.sqrt(np.linalg.eigvalsh(root @ second @ root)).sum()
+    fid = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(first) + np.trace(second) - 2 * between
+    assert found.fid == pytest.approx(fid, rel=1e-5)
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
+    n = len(a)
+    own = sum((kernel(x, x).sum() - np.trace(kernel(x, x))) / (n * (n - 1)) for x in (a, b))
+    assert found.kid == pytest.approx(own - 2 * kernel(a, b).mean(), rel=1e-3)
+    assert distances(Means(), one, one, torch.device("cpu")).fid == pytest.approx(0, abs=1e-3)
+
+
+@HAS_LIBRARY
+@pytest.mark.slow
+def test_the_published_network_gives_features_of_a_local_file(made, tmp_path, monkeypatch):
+    from torch_fidelity import feature_extractor_inceptionv3 as published
+
+    with monkeypatch.context() as patch:
+        patch.setattr(published, "load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(published.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        network = published.FeatureExtractorInceptionV3("made", ["2048"])
+    for name, parameter in network.named_parameters():
+        if parameter.dim() == 4:
+            nn.init.kaiming_normal_(parameter, generator=torch.Generator().manual_seed(len(name)))
+    path = tmp_path / "weights.pth"
+    torch.save(network.state_dict(), path)
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.equal(inception(path)(images)[0], network.eval()(images)[0])
+    found = auxar.fid(made, images=4, weights=path)
+    assert found.features == str(path)
+    assert found.distances.fid > 0
+    state = torch.load(path)
+    del state["fc.bias"]
+    torch.save(state, path)
+    with pytest.raises(UserError, match=r"weights\.pth does not fit Inception-v3.*fc\.bias"):
+        inception(path)
+
+
+class Harm:
+    """An object whose unpickling makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@HAS_LIBRARY
+def test_weights_that_cannot_be_used_are_named(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"none\.pth does not exist"):
+        inception(tmp_path / "none.pth")
+    (tmp_path / "code.pth").write_bytes(pickle.dumps(Harm(tmp_path / "harm")))
+    with pytest.raises(UserError, match=r"code\.pth is not a file of tensors of PyTorch"):
+        inception(tmp_path / "code.pth")
+    assert not (tmp_path / "harm").exists()
+    torch.save({"other": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match=r"other\.pth does not have the weights of Inception-v3"):
+        inception(tmp_path / "other.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"cannot be downloaded from https://.*name it with --fid-weights FILE"):
+        inception(None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"images": 1}, "images: expected an integer of at least 2"),
+        ({"reference": "test"}, "reference: expected heldout or training, got 'test'"),
+        ({"weights": 3}, "weights"),
+    ],
+)
+def test_wrong_options_are_named(made, options, message):
+    with pytest.raises(UserError, match=message):
+        auxar.fid(made, **options)
+
+
+def test_a_missing_library_is_named(made, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    with pytest.raises(UserError, match=r"need torch-fidelity.*pip install 'auxar\[fid\]'"):
+        auxar.fid(made)
