@@ -62,7 +62,7 @@ def fid(
         >>> import auxar
         >>> auxar.fid("runs/quickstart", images=1)
         Traceback (most recent call last):
-        auxar.errors.UserError: images: expected an integer of at least 2, got 1
+        auxar.errors.UserError: images: expected an integer of at least 2, got 1 (int)
     """
     folder = as_path(path, "path")
     as_integer(images, "images", least=2)
