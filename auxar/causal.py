@@ -28,9 +28,13 @@ class CausalPrior(Prior):
         self.network = network
 
     def log_prob(self, image: Tensor) -> Tensor:
+        return self.pixel_log_prob(image).sum((1, 2))
+
+    def pixel_log_prob(self, image: Tensor) -> Tensor:
+        """The log-likelihood of each pixel given the pixels before it, in nats, shape (b, height, width)."""
         self.image.check(image)
         parameters = self.network(self.network.encode(image))
-        return self.network.head.log_prob(parameters, image).sum((1, 2))
+        return self.network.head.log_prob(parameters, image)
 
     def log_prob_by_channel(self, image: Tensor) -> ByChannel:
         self.image.check(image)
@@ -54,10 +58,17 @@ class CausalDecoder(Decoder):
         self.restricts = isinstance(network.head, RestrictableHead)
 
     def log_prob(self, image: Tensor, features: Tensor, interval: Interval | None = None) -> Tensor:
+        return self.pixel_log_prob(image, features, interval).sum((1, 2))
+
+    def pixel_log_prob(self, image: Tensor, features: Tensor, interval: Interval | None = None) -> Tensor:
+        """The log-likelihood of each pixel given the pixels before it, in nats, shape (b, height, width).
+
+        `interval` has the possible values of a restricted decoder.
+        """
         parameters = self._predict(image, features)
         if interval is None:
-            return self.network.head.log_prob(parameters, image).sum((1, 2))
-        return restrictable(self.network.head).restricted_log_prob(parameters, image, interval).sum((1, 2, 3))
+            return self.network.head.log_prob(parameters, image)
+        return restrictable(self.network.head).restricted_log_prob(parameters, image, interval).sum(1)
 
     def log_prob_by_channel(
         self, image: Tensor, features: Tensor, interval: Interval | None = None, inside: Interval | None = None

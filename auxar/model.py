@@ -91,6 +91,10 @@ class Stage(Factor):
             return self.decoder.log_prob(image, features)
         return self.decoder.log_prob(image, features, self._possible(image, view))
 
+    def interval(self, image: Tensor, view: Tensor) -> Interval | None:
+        """The possible values of every sub-pixel if the stage is restricted; None if it is free."""
+        return self._possible(image, view) if self.restricted else None
+
     def log_prob_by_channel(
         self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None
     ) -> ByChannel:

@@ -20,6 +20,7 @@ from auxar.image_model.drawing import DrawOptions
 from auxar.image_model.images import Draws, Images
 from auxar.image_model.inputs import as_batch
 from auxar.image_model.likelihoods import factor_log_probs
+from auxar.image_model.pixel_bits import pixel_bits
 from auxar.image_model.preparation import prepared, usual_preparation
 from auxar.image_model.saving import save_as_run
 from auxar.interfaces import DrawRule, Factor, FactorLogProb, ImageSpec, Prior, Sampler
@@ -175,6 +176,23 @@ class ImageModel:
         Arguments, shape and errors are those of `log_prob`.
         """
         return self.log_prob(images, batch_size=batch_size) / (-math.log(2) * self.image.dims)
+
+    def pixel_bits(self, images: Any) -> Tensor:
+        """Computes the bits of each pixel, which show where an image is hard to predict: float64, (n, height, width).
+
+        These are -log2 p of the pixel given the pixels before it, and shares of the bits of the views' pixels in its
+        place. Their sum over an image is -log2 p of the image with its views. Raises `UserError` if the images do not
+        fit the model, or if a factor is not a causal network.
+
+        Examples:
+            >>> import auxar
+            >>> model = auxar.load("runs/quickstart")
+            >>> images = model.sample(2)
+            >>> bits = model.pixel_bits(images)
+            >>> bits.shape, torch.allclose(bits.mean((1, 2)) / 3, model.bits_per_dim(images), rtol=1e-4)
+            (torch.Size([2, 32, 32]), True)
+        """
+        return pixel_bits(self.chain, as_batch(images, self.image, self.preparation))
 
     def sample(
         self,

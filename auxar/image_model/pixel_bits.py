@@ -1,0 +1,63 @@
+"""The bits of single pixels, which show where an image is hard to predict."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from auxar.causal import CausalDecoder, CausalPrior
+from auxar.errors import UserError
+from auxar.image_model.likelihoods import chunk_size
+from auxar.interfaces import Factor, Prior, PriorFactor, evaluating
+from auxar.interfaces.device import device_of
+from auxar.model import Stage
+
+
+@torch.no_grad()
+def pixel_bits(chain: Prior, images: Tensor) -> Tensor:
+    """The bits of each pixel of images (n, c, h, w) under all factors of a model: float64, (n, h, w), on the CPU.
+
+    The bits of a pixel of a view are divided equally among the image's pixels that lie in its place, so the sum over
+    all pixels is -log2 p of the image and its views. Raises `UserError` if a factor gives no likelihoods of single
+    pixels.
+    """
+    device, size = device_of(chain), max(1, chunk_size(chain.image, None))
+    found = []
+    with evaluating(chain):
+        for part in images.split(size):
+            views = [*chain.views(part.to(device, torch.int64)), None]
+            total = torch.zeros((len(part), chain.image.height, chain.image.width), dtype=torch.float64)
+            for factor in chain.factors:
+                image, view = views[factor.depth], views[factor.depth + 1]
+                assert image is not None
+                total += _spread(-_pixel_nats(factor, image, view).double().cpu() / math.log(2), total.shape[1:])
+            found.append(total)
+    return torch.cat(found) if found else torch.zeros((0, chain.image.height, chain.image.width), dtype=torch.float64)
+
+
+def _pixel_nats(factor: Factor, image: Tensor, view: Tensor | None) -> Tensor:
+    """The log-likelihood of each pixel of a factor's images, in nats, (b, height, width)."""
+    if isinstance(factor, PriorFactor) and isinstance(factor.prior, CausalPrior):
+        return factor.prior.pixel_log_prob(image)
+    if isinstance(factor, Stage) and isinstance(factor.decoder, CausalDecoder):
+        assert view is not None
+        return factor.decoder.pixel_log_prob(image, factor.embedding(view), factor.interval(image, view))
+    raise UserError(f"{factor.name} gives no likelihoods of single pixels, because it is not a causal network")
+
+
+def _spread(bits: Tensor, size: torch.Size) -> Tensor:
+    """Divides the bits of each pixel (b, h, w) among the image's pixels in its place, by area: (b, *size)."""
+    if bits.shape[1:] == size:
+        return bits
+    rows, columns = (_shares(*lengths) for lengths in zip(bits.shape[1:], size, strict=True))
+    return rows @ bits @ columns.T
+
+
+def _shares(length: int, target: int) -> Tensor:
+    """The share of each of `length` equal parts of a line that lies in each of `target` parts: (target, length)."""
+    ends = torch.arange(1, length + 1, dtype=torch.float64) / length
+    others = torch.arange(1, target + 1, dtype=torch.float64)[:, None] / target
+    overlap = torch.minimum(ends, others) - torch.maximum(ends - 1 / length, others - 1 / target)
+    return overlap.clamp(min=0) * length
