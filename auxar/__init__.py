@@ -14,6 +14,7 @@ Functions (the first six are also commands; `write_views`, `list_recipes`, `list
     fid             computes FID and KID between drawn images and images of a run's data
     sample          draws images from a run's model, optionally from views or parts of given images
     figures         draws the paper's figures with a run's model
+    demo            shows a page in the browser, on which a run's model draws and rates pictures
     score           scores how unusual images are for a run's model, for instance to find outliers
     compare         compares the held-out bits/dim of runs
     tables          writes the tables of a run's report, or of a comparison of runs, as CSV and LaTeX
@@ -106,6 +107,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.commands.compare import compare
     from auxar.commands.compress import compress
     from auxar.commands.decompress import decompress, inspect
+    from auxar.commands.demo import demo
     from auxar.commands.evaluate import evaluate
     from auxar.commands.export import export
     from auxar.commands.fid import fid
@@ -233,6 +235,7 @@ __all__ = [
     "compare",
     "compress",
     "decompress",
+    "demo",
     "evaluate",
     "evaluating",
     "export",
@@ -308,6 +311,7 @@ _MODULES = {
     "ImageDistances": "evaluation.inception",
     "Pushed": "commands.push",
     "Scores": "commands.score",
+    "demo": "commands.demo",
     "score": "commands.score",
     "push": "commands.push",
     "recipe_schema": "recipe.json_schema",

@@ -18,6 +18,7 @@ LAYERS = [
     ["training"],
     ["generation"],
     ["image_model", "report"],
+    ["web"],
     ["commands", "pipeline"],
     ["cli"],
     ["__main__"],

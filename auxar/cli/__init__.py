@@ -22,6 +22,7 @@ COMMANDS = (
     "sample",
     "figures",
     "score",
+    "demo",
     "views",
     "recipes",
     "models",

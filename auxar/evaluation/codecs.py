@@ -27,12 +27,17 @@ def codec_bits_per_dim(image: Tensor) -> float:
         >>> plain < 0.4, noise > 8
         (True, True)
     """
+    return 8 * min(codec_sizes(image).values()) / image.numel()
+
+
+def codec_sizes(image: Tensor) -> dict[str, int]:
+    """The sizes in bytes of an image (c, h, w) in a PNG and, if Pillow writes it, in a lossless WebP file."""
     values = image.byte().cpu().numpy()
     picture = Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
-    sizes = [_size(picture, "PNG", optimize=True)]
+    sizes = {"PNG": _size(picture, "PNG", optimize=True)}
     if features.check("webp"):
-        sizes.append(_size(picture, "WEBP", lossless=True, quality=100, method=6))
-    return 8 * min(sizes) / image.numel()
+        sizes["WebP (lossless)"] = _size(picture, "WEBP", lossless=True, quality=100, method=6)
+    return sizes
 
 
 def _size(picture: Image.Image, kind: str, **options: object) -> int:

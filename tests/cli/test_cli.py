@@ -223,6 +223,7 @@ ARGUMENTS = {
     "run": f"[--trust-plugins] [--json] [--out DIR] [--factors NAME,…] {OUTPUT} RECIPE",
     "check": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
     **dict.fromkeys(["evaluate", "sample", "figures"], f"[--trust-plugins] [--json] {OUTPUT} RUN"),
+    "demo": f"[-h] [--host ADDRESS] [--port N] [--trust-plugins] {OUTPUT} RUN",
     "score": f"[--replace] [--trust-plugins] [--json] {OUTPUT} RUN PATH [PATH ...]",
     "compare": f"[--json] [--out FILE] {OUTPUT} RUN [RUN ...]",
     "tables": f"-o FOLDER [--replace] [--json] {OUTPUT} RUN [RUN ...]",

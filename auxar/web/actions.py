@@ -1,0 +1,191 @@
+"""What the demo page does with a model, without the page itself: pictures and sentences from pictures."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from auxar.errors import UserError
+from auxar.evaluation.codecs import codec_sizes, has_codec
+from auxar.generation.sheets import to_uint8
+from auxar.image_model.model import ImageModel
+
+MOST_IMAGES = 64
+"""Maximum number of images that are drawn at once."""
+MOST_DRAWS = 8
+"""Maximum number of draws from a given picture."""
+SHOWN_SIDE = 384
+"""Approximate longer side of an enlarged picture, in pixels."""
+COLORS = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
+"""Colors of a map of bits, from 0 to the largest value."""
+ERASED = 128
+"""The gray of pixels that are drawn anew, in a picture that shows them."""
+
+
+@attrs.frozen
+class Rectangle:
+    """A part of an image: rows top … bottom - 1 and columns left … right - 1."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @classmethod
+    def between(cls, one: tuple[int, int], other: tuple[int, int]) -> Rectangle:
+        """The rectangle with two pixels (row, column) as its opposite corners."""
+        (top, bottom), (left, right) = (sorted(pair) for pair in zip(one, other, strict=True))
+        return cls(top, left, bottom + 1, right + 1)
+
+
+class Demo:
+    """The actions of the demo page with a model. Only one of them runs at a time, because they share the model."""
+
+    def __init__(self, model: ImageModel, name: str) -> None:
+        self.model = model
+        self.name = name
+        self._lock = threading.Lock()
+
+    @property
+    def colorizes(self) -> bool:
+        """Whether the model has a gray view of a color image."""
+        specs = self.model.chain.specs
+        return any(one.channels == 3 and other.channels == 1 for one, other in itertools.pairwise(specs))
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether the model has a view that is smaller than its images."""
+        image, *views = self.model.chain.specs
+        return any(view.height < image.height or view.width < image.width for view in views)
+
+    @property
+    def description(self) -> str:
+        """A sentence about the model."""
+        exact = "exact likelihoods" if self.model.exact else "bounds of likelihoods"
+        return f"{self.name}: images of {self.model.image}, {exact}"
+
+    def sample(self, count: int, rule: str, seed: int) -> tuple[Image.Image, str]:
+        """Draws images. Returns their sheet, and a sentence about it."""
+        count = _limited(count, MOST_IMAGES, "images")
+        with self._working() as seconds:
+            drawn = self.model.sample(count, rule=rule, seed=seed, progress=False)
+            return drawn.sheet(), f"{_counted(count, 'image')}, rule {rule}, seed {seed}, {seconds()}"
+
+    def prepare(self, path: Path) -> Tensor:
+        """Converts an uploaded picture to an image of the model, uint8 (1, c, h, w). Its margins are cut off.
+
+        Raises `UserError` if it is not a picture that auxar reads.
+        """
+        try:
+            return self.model.prepare(path, resize="cover")
+        except UserError as error:
+            # The user knows the name of the file, and not the place where the server keeps it.
+            raise UserError(str(error).replace(f"{path.parent}/", "").removeprefix("images: ")) from None
+
+    def shown(self, image: Tensor, erased: Rectangle | None = None) -> Image.Image:
+        """An image (1, c, h, w) as an enlarged picture, in which the pixels to erase are gray."""
+        pixels = to_uint8(image, self.model.image)[0]
+        if erased is not None:
+            pixels[erased.top : erased.bottom, erased.left : erased.right] = ERASED
+        return self._enlarged(pixels)
+
+    def pixel_at(self, x: float, y: float) -> tuple[int, int]:
+        """The row and the column of the pixel at a place of a picture that `shown` made."""
+        zoom, image = self._zoom, self.model.image
+        return min(max(int(y) // zoom, 0), image.height - 1), min(max(int(x) // zoom, 0), image.width - 1)
+
+    def colorize(self, image: Tensor, draws: int, rule: str, seed: int) -> tuple[Image.Image, str]:
+        """Draws images with the gray view of an image. Returns a sheet, and a sentence about it."""
+        draws = _limited(draws, MOST_DRAWS, "draws")
+        with self._working() as seconds:
+            drawn = self.model.colorize(image, draws, rule=rule, seed=seed, progress=False)
+            return drawn.sheet(), _about(draws, rule, seed, seconds())
+
+    def enlarge(self, image: Tensor, draws: int, rule: str, seed: int) -> tuple[Image.Image, str]:
+        """Draws images with the first smaller view of an image. Returns a sheet, and a sentence about it."""
+        draws = _limited(draws, MOST_DRAWS, "draws")
+        with self._working() as seconds:
+            drawn = self.model.enlarge(image, draws, rule=rule, seed=seed, progress=False)
+            return drawn.sheet(), _about(draws, rule, seed, seconds())
+
+    def complete(self, image: Tensor, erased: Rectangle, draws: int, rule: str, seed: int) -> tuple[Image.Image, str]:
+        """Draws a part of an image anew. Returns a sheet, and a sentence about it."""
+        draws = _limited(draws, MOST_DRAWS, "draws")
+        keep = torch.ones(self.model.image.height, self.model.image.width, dtype=torch.bool)
+        keep[erased.top : erased.bottom, erased.left : erased.right] = False
+        with self._working() as seconds:
+            drawn = self.model.complete(image, keep, draws, rule=rule, seed=seed, progress=False)
+            return drawn.sheet(), _about(draws, rule, seed, seconds())
+
+    def rate(self, image: Tensor) -> tuple[Image.Image, str]:
+        """Measures an image. Returns a map of the bits of its pixels, and a table of sizes in Markdown."""
+        with self._working() as seconds:
+            bits = self.model.pixel_bits(image)[0]
+            time = seconds()
+        total, dims = float(bits.sum()), self.model.image.dims
+        at_most = "" if self.model.exact else "at most "
+        most = max(float(bits.max()), 1e-9)
+        lines = [
+            f"**{at_most}{total / dims:.3f} bits/dim**. The map shows the bits of each pixel, from 0 (dark) to "
+            f"{most:.1f} (bright), {time}.",
+            "",
+            "| file | bytes | bits/dim |",
+            "|---|---|---|",
+            f"| this model ({at_most}−log₂ p) | {math.ceil(total / 8):,} | {total / dims:.3f} |",
+        ]
+        if has_codec(self.model.image):
+            sizes = codec_sizes(image[0])
+            lines += [f"| {name} | {size:,} | {8 * size / dims:.3f} |" for name, size in sizes.items()]
+        lines.append(
+            f"| uncompressed | {math.ceil(dims * math.log2(self.model.image.levels) / 8):,} | "
+            f"{math.log2(self.model.image.levels):.3f} |"
+        )
+        return self._enlarged(_map(bits.numpy() / most)), "\n".join(lines)
+
+    @contextmanager
+    def _working(self) -> Iterator[Any]:
+        """Holds the model. Yields a function that returns the time since then, in words."""
+        with self._lock:
+            began = time.monotonic()
+            yield lambda: f"{time.monotonic() - began:.1f} s"
+
+    @property
+    def _zoom(self) -> int:
+        return max(1, SHOWN_SIDE // max(self.model.image.height, self.model.image.width))
+
+    def _enlarged(self, pixels: np.ndarray) -> Image.Image:
+        return Image.fromarray(pixels.repeat(self._zoom, axis=0).repeat(self._zoom, axis=1))
+
+
+def _limited(value: Any, most: int, name: str) -> int:
+    """A number from 1 to `most`. Requests need not come from the page, so it is checked here."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise UserError(f"{name}: expected an integer from 1 to {most}")
+    return value
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _about(draws: int, rule: str, seed: int, time: str) -> str:
+    return f"the picture, what is given of it, and {_counted(draws, 'draw')}; rule {rule}, seed {seed}, {time}"
+
+
+def _map(shares: np.ndarray) -> np.ndarray:
+    """Colors of values from 0 to 1: uint8, (h, w, 3)."""
+    places = np.linspace(0, 1, len(COLORS))
+    channels = [np.interp(shares, places, [color[channel] for color in COLORS]) for channel in range(3)]
+    return np.stack(channels, axis=2).round().astype(np.uint8)

@@ -1,0 +1,161 @@
+"""Tests of the demo page's actions: pictures that they return, and uploads that they refuse."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import auxar
+from auxar.errors import UserError
+from auxar.web.actions import ERASED, Demo, Rectangle
+
+RECIPES = {
+    "pyramid": "tight/small/table1/pyramid",
+    "grayscale": "small/grayscale_cifar10",
+    "plain": "small/table1/plain",
+}
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def demo(request) -> Demo:
+    torch.manual_seed(0)
+    settings = ["data.path=noto-emoji", "image={ height = 8, width = 8 }"]
+    return Demo(auxar.build(RECIPES[request.param], settings), request.param)
+
+
+@pytest.fixture
+def upload(tmp_path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "mine.png")
+    return tmp_path / "mine.png"
+
+
+def test_samples_are_those_of_the_model(demo):
+    picture, about = demo.sample(4, "ancestral", 3)
+    assert about.startswith("4 images, rule ancestral, seed 3, ")
+    expected = demo.model.sample(4, rule="ancestral", seed=3).sheet()
+    assert np.array_equal(np.asarray(picture), np.asarray(expected))
+
+
+def test_an_upload_is_shown_as_the_model_sees_it(demo, upload):
+    image = demo.prepare(upload)
+    assert torch.equal(image, demo.model.prepare(upload, resize="cover"))
+    shown = np.asarray(demo.shown(image))
+    zoom = len(shown) // 8
+    assert np.array_equal(shown[::zoom, ::zoom], image[0].permute(1, 2, 0).numpy())
+    part = np.asarray(demo.shown(image, Rectangle(2, 1, 5, 8)))[::zoom, ::zoom].copy()
+    assert (part[2:5, 1:8] == ERASED).all()
+    part[2:5, 1:8] = shown[::zoom, ::zoom][2:5, 1:8]
+    assert np.array_equal(part, shown[::zoom, ::zoom])
+
+
+def test_views_are_colored_and_enlarged_where_the_model_has_them(demo, upload):
+    assert (demo.colorizes, demo.enlarges) == (demo.name == "grayscale", demo.name == "pyramid")
+    image = demo.prepare(upload)
+    for able, action, method in (
+        (demo.colorizes, demo.colorize, demo.model.colorize),
+        (demo.enlarges, demo.enlarge, demo.model.enlarge),
+    ):
+        if able:
+            picture, about = action(image, 2, "map", 1)
+            assert "2 draws; rule map, seed 1" in about
+            assert np.array_equal(np.asarray(picture), np.asarray(method(image, 2, rule="map", seed=1).sheet()))
+
+
+def test_a_part_is_drawn_anew(demo, upload):
+    image = demo.prepare(upload)
+    part = Rectangle(4, 0, 8, 8)
+    picture, _ = demo.complete(image, part, 2, "ancestral", 5)
+    keep = torch.arange(8)[:, None].expand(8, 8) < 4
+    expected = demo.model.complete(image, keep, 2, rule="ancestral", seed=5).sheet()
+    assert np.array_equal(np.asarray(picture), np.asarray(expected))
+
+
+def test_the_bits_of_an_image_are_measured(demo, upload):
+    image = demo.prepare(upload)
+    picture, about = demo.rate(image)
+    bits = float(demo.model.bits_per_dim(image))
+    assert f"{bits:.3f} bits/dim**" in about
+    assert ("at most" in about) is not demo.model.exact
+    assert "| PNG |" in about
+    zoom = picture.width // 8
+    brightness = np.asarray(picture).astype(int).sum(2)[::zoom, ::zoom]
+    found = demo.model.pixel_bits(image)[0].numpy()
+    assert brightness.argmax() == found.argmax()
+    assert (np.diff(brightness.flatten()[found.flatten().argsort()]) >= -3).all(), "brighter pixels have more bits"
+
+
+@given(st.tuples(st.integers(0, 30), st.integers(0, 30)), st.tuples(st.integers(0, 30), st.integers(0, 30)))
+def test_two_corners_give_a_rectangle(one, other):
+    found = Rectangle.between(one, other)
+    assert found == Rectangle.between(other, one)
+    assert found.top < found.bottom
+    assert found.left < found.right
+    for row, column in (one, other):
+        assert found.top <= row < found.bottom
+        assert found.left <= column < found.right
+
+
+def test_clicks_are_pixels(demo):
+    zoom = demo.shown(torch.zeros((1, 3, 8, 8), dtype=torch.uint8)).width // 8
+    assert demo.pixel_at(0, 0) == (0, 0)
+    assert demo.pixel_at(3 * zoom + 1, 5 * zoom + zoom - 1) == (5, 3)
+    assert demo.pixel_at(1e6, -5) == (0, 7)
+
+
+def bomb(path: Path) -> None:
+    """Writes a PNG file of few bytes that claims 2³⁰ pixels."""
+    header = (32768).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
+
+    data = zlib.compress(bytes(10_000))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+
+
+def test_uploads_that_are_no_pictures_are_refused(demo, upload, tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "page.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg' width='8' height='8'/>")
+    (tmp_path / "cut.png").write_bytes(upload.read_bytes()[:100])
+    bomb(tmp_path / "bomb.png")
+    for name in ("text.png", "page.svg", "cut.png", "bomb.png"):
+        with pytest.raises(UserError) as error:
+            demo.prepare(tmp_path / name)
+        assert str(error.value).startswith(name), error.value
+        assert str(tmp_path) not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [0, 65, 10**9, 2.5, "4", None, True])
+def test_numbers_out_of_range_are_refused(demo, value):
+    with pytest.raises(UserError, match="images: expected an integer from 1 to 64"):
+        demo.sample(value, "map", 0)
+
+
+def test_actions_wait_for_each_other(demo, monkeypatch):
+    inside, most = 0, 0
+    sample = demo.model.sample
+
+    def watched(*arguments, **options):
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        found = sample(*arguments, **options)
+        inside -= 1
+        return found
+
+    monkeypatch.setattr(demo.model, "sample", watched)
+    threads = [threading.Thread(target=demo.sample, args=(2, "map", seed)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
