@@ -284,7 +284,7 @@ WRONG = [
     ),
     (
         "model.prepare(picture.resize((10, 8)))",
-        "images: the picture has 8×10 pixels; expected 8×8: pass resize='cover' (cuts off margins) or resize='stretch'",
+        "images: the picture has 8×10 pixels; expected 8×8: set resize to 'cover' (cuts off margins) or 'stretch'",
     ),
     (
         "model.prepare(picture, resize=image)",

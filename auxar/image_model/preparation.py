@@ -53,7 +53,7 @@ def prepared(images: Any, usual: Preparation | None, resize: Any, crop: Any) -> 
             raise UserError(f"{label} cannot be read: {error}") from None
         except WrongSize as error:
             expected = f"{usual.image.height}×{usual.image.width}"
-            advice = "pass resize='cover' (cuts off margins) or resize='stretch'"
+            advice = "set resize to 'cover' (cuts off margins) or 'stretch'"
             raise UserError(f"{label} has {error.found}; expected {expected}: {advice}") from None
 
     def from_array(array: Array, label: str) -> Tensor:
