@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Parallel test processes use one thread each, since the threads of several processes on the same cores slow each other
 # down many times. PyTorch reads the variable only once, so it must be set before the import.
@@ -19,6 +20,16 @@ from helpers.tiny_runs import write_pictures
 
 # A shell makes background processes and all their children ignore SIGINT, which some tests send. Restore the handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Gives all tests of a file to the same process of `pytest -n`, so that fixtures of a file are made only once."""
+    if config.getoption("dist") != "load":  # another choice of the user
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -1,13 +1,12 @@
 """Convolutions of integers: exact copies of the layers of `auxar_layers`, with integer weights and biases.
 
 Integers are stored in float64. Sums and products below 2⁵³ are exact there, so their order does not matter, and every
-processor, thread count and batch size gives the same result. Each convolution is computed as a matrix product, since
+processor, thread count and batch size gives the same result. Each convolution is computed by matrix products, since
 algorithms that transform their inputs, such as Winograd's and the FFT, are not exact.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -22,10 +21,6 @@ from auxar_layers.convolutions import (
     TransposedConv2d,
     UpsamplingConv2d,
 )
-
-MOST_PATCHES = 2**21
-"""Number of values that are copied for a matrix product at once. New memory for many more takes nearly as long as the
-product itself."""
 
 
 class IntegerLayer(NormalizedLayer):
@@ -51,16 +46,13 @@ class IntegerLayer(NormalizedLayer):
         return output
 
     def convolve(self, x: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
-        outputs, _, height, width = self.integers.shape
-        matrix = self.integers.permute(2, 3, 1, 0).reshape(-1, outputs)
-        sums = _multiply(x, matrix, (height, width), stride, padding)
-        return (sums + self.bias).movedim(3, 1)
+        return _convolved(x, self.integers.permute(2, 3, 1, 0), self.bias, stride, padding).movedim(3, 1)
 
     def convolve_transposed(self, x: Tensor, *, stride: int) -> Tensor:
         height, width = self.integers.shape[2:]
         size = ((x.shape[2] - 1) * stride + height, (x.shape[3] - 1) * stride + width)
-        terms = _multiply(x, self.integers.flatten(1)).flatten(1, 2).transpose(1, 2)
-        return functional.fold(terms, size, (height, width), stride=stride) + self.bias[:, None, None]
+        terms = x.movedim(1, 3).flatten(1, 2) @ self.integers.flatten(1)
+        return functional.fold(terms.transpose(1, 2), size, (height, width), stride=stride) + self.bias[:, None, None]
 
 
 class IntegerCausalConv2d(IntegerLayer, CausalConv2d):
@@ -83,34 +75,41 @@ class IntegerPointwise(IntegerLayer, Pointwise):
     """A `Pointwise` layer with integer weights. Its inputs are already activated."""
 
 
-def _multiply(x: Tensor, matrix: Tensor, kernel: tuple[int, int] = (1, 1), stride: int = 1, padding: int = 0) -> Tensor:
-    """Multiplies the patches of `x` (b, c, h, w) with a matrix (kernel · c, outputs).
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+    """Convolves `x` (b, c, h, w) with a weight (kernel height, kernel width, c, outputs): float64, (b, rows, columns,
+    outputs).
 
-    Returns float64, (b, rows, columns, outputs). The channels of a patch's pixel are consecutive.
+    There is a matrix product for each place of the kernel. With stride 1, its input is a part of the padded image's
+    memory, shifted by this place, so no patches are copied. It also has pixels at the end of each row that are no
+    results, and are left out in the end.
     """
+    batch, channels, height, width = x.shape
     rows, columns = (
-        max(0, (size + 2 * padding - length) // stride + 1) for size, length in zip(x.shape[2:], kernel, strict=True)
+        max(0, (size + 2 * padding - length) // stride + 1)
+        for size, length in zip((height, width), weight.shape, strict=False)
     )
-    inputs, outputs = matrix.shape
-    shape = (len(x), rows, columns, outputs)
-    if not math.prod(shape):
-        return x.new_zeros(shape)
-    images = max(1, MOST_PATCHES // (inputs * rows * columns))
-    products = [_patches(part, rows, columns, kernel, stride, padding) @ matrix for part in x.split(images)]
-    return torch.cat(products).view(shape)
-
-
-def _patches(x: Tensor, rows: int, columns: int, kernel: tuple[int, int], stride: int, padding: int) -> Tensor:
-    """The patches of `x` (b, c, h, w), with zeros outside the image: (b · rows · columns, kernel · c)."""
-    images, channels, height, width = x.shape
-    padded = x.new_zeros((images, height + 2 * padding, width + 2 * padding, channels))
+    if not batch * rows * columns:
+        return x.new_zeros((batch, rows, columns, len(bias)))
+    high, wide = height + 2 * padding, width + 2 * padding
+    pixels = batch * high * wide
+    # The last shifts reach beyond the last pixel.
+    flat = x.new_zeros((pixels + (len(weight) - 1) * wide + weight.shape[1] - 1, channels))
+    padded = flat[:pixels].view(batch, high, wide, channels)
     padded[:, padding : padding + height, padding : padding + width] = x.movedim(1, 3)
-    image, row, column, _ = padded.stride()
-    # The values of a row of the kernel are consecutive in memory, so that they are copied faster than by `unfold`.
-    patches = padded.as_strided(
-        (images, rows, columns, kernel[0], kernel[1] * channels), (image, stride * row, stride * column, row, 1)
-    )
-    return patches.reshape(images * rows * columns, kernel[0] * kernel[1] * channels)
+    sums: Tensor | None = None
+    for row, matrices in enumerate(weight):
+        for column, matrix in enumerate(matrices):
+            if stride == 1:
+                first = row * wide + column
+                inputs = flat[first : first + pixels]
+            else:
+                part = padded[:, row : row + stride * rows : stride, column : column + stride * columns : stride]
+                inputs = part.reshape(batch * rows * columns, channels)
+            sums = torch.addmm(bias, inputs, matrix) if sums is None else sums.addmm_(inputs, matrix)
+    assert sums is not None
+    if stride == 1:
+        return sums.view(batch, high, wide, len(bias))[:, :rows, :columns]
+    return sums.view(batch, rows, columns, len(bias))
 
 
 def _causal(layer: CausalConv2d) -> IntegerLayer:

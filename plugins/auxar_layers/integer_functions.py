@@ -2,6 +2,8 @@
 
 An integer q with exponent e stands for the number q · 2⁻ᵉ. Integers are stored in float64. A division by a power of two
 rounds to the nearest integer, halves upwards. Results are limited to [−bound, bound].
+
+Functions change their own new tensors in place: new memory takes longer than the arithmetic.
 """
 
 from __future__ import annotations
@@ -20,9 +22,12 @@ EXACT = 2**53
 """Integers below this are exact in float64."""
 
 
-def shifted(x: Tensor, by: int) -> Tensor:
-    """x · 2⁻ᵇʸ, rounded to the nearest integer, halves upwards."""
-    return torch.floor(x * 2.0**-by + 0.5) if by > 0 else x * 2.0**-by
+def _shift(x: Tensor, by: int, bound: int) -> Tensor:
+    """Replaces x by x · 2⁻ᵇʸ, rounded to the nearest integer, halves upwards, and limited to [−bound, bound]."""
+    x.mul_(2.0**-by)
+    if by > 0:
+        x.add_(0.5).floor_()
+    return x.clamp_(-bound, bound)
 
 
 class Lookup(nn.Module):
@@ -35,8 +40,22 @@ class Lookup(nn.Module):
         self.table = nn.Parameter(table.double(), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        index = x.clamp(0, len(self.table) - 1).to(torch.int64)
-        return self.table[index]
+        return _entries(self.table, x.clamp(0, len(self.table) - 1))
+
+    def odd(self, x: Tensor, at_zero: int = 0) -> Tensor:
+        """The function that is given by the table from 0 on, and by `2 · at_zero - f(-x)` below."""
+        last = len(self.table) - 1
+        table = torch.cat([(2 * at_zero - self.table[1:]).flip(0), self.table])
+        return _entries(table, x.clamp(-last, last).add_(last))
+
+
+def _entries(table: Tensor, index: Tensor) -> Tensor:
+    """The entries of a table at integers that are stored in float64."""
+    # Convolutions give values whose channels are consecutive in memory. Another order would be copied.
+    if index.dim() == 4 and not index.is_contiguous():
+        return _entries(table, index.movedim(1, 3).contiguous()).movedim(3, 1)
+    # With indices of 32 bits, `index_select` is several times faster than `table[index]`.
+    return table.index_select(0, index.to(torch.int32).flatten()).view(index.shape)
 
 
 class IntegerFunction(nn.Module, abc.ABC):
@@ -78,7 +97,7 @@ class Requantize(IntegerFunction):
 
     def forward(self, x: Tensor) -> Tensor:
         multiplier = self.multiplier.view(-1, *(1 for _ in x.shape[2:]))
-        return shifted(x * multiplier, self.shift).clamp(-self.bound, self.bound)
+        return _shift(x * multiplier, self.shift, self.bound)
 
     def bound_of(self, *inputs: Tensor) -> Tensor:
         if len(inputs[0]) != len(self.multiplier):
@@ -101,8 +120,8 @@ class IntegerSum(IntegerFunction):
     def forward(self, *inputs: Tensor) -> Tensor:
         total = inputs[0] * self.weights[0] + self.constant
         for x, weight in zip(inputs[1:], self.weights[1:], strict=True):
-            total = total + x * weight
-        return shifted(total, self.shift).clamp(-self.bound, self.bound)
+            total = total + x * weight  # not in place: a value of one channel may come first
+        return _shift(total, self.shift, self.bound)
 
     def bound_of(self, *inputs: Tensor) -> Tensor:
         total = sum(x.max() * abs(weight) for x, weight in zip(inputs, self.weights, strict=True)) + abs(self.constant)
@@ -120,7 +139,7 @@ class IntegerProduct(IntegerFunction):
         self.bound = bound
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return shifted(x * y, self.shift).clamp(-self.bound, self.bound)
+        return _shift(x * y, self.shift, self.bound)
 
     def bound_of(self, *inputs: Tensor) -> Tensor:
         return limited(inputs[0].max() * inputs[1].max(), self.shift, self.bound)
@@ -148,8 +167,8 @@ class IntegerELU(IntegerFunction):
         self.lookup = lookup
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = x.clamp_min(0) - self.lookup(-x)
-        return found
+        found: Tensor = self.lookup(-x)
+        return torch.sub(x.clamp_min(0), found, out=found)
 
     def bound_of(self, *inputs: Tensor) -> Tensor:
         return torch.maximum(inputs[0].max(), self.lookup.table.abs().max())
@@ -164,7 +183,7 @@ class IntegerConcatELU(IntegerELU):
         return 2 * inputs[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x.clamp_min(0) - self.lookup(-x), (-x).clamp_min(0) - self.lookup(x)], dim=1)
+        return super().forward(torch.cat([x, -x], dim=1))
 
 
 class IntegerSigmoid(IntegerFunction):
@@ -177,8 +196,7 @@ class IntegerSigmoid(IntegerFunction):
         self.lookup = lookup
 
     def forward(self, x: Tensor) -> Tensor:
-        found = self.lookup(x.abs())
-        return torch.where(x < 0, 2**TABLE_BITS - found, found)
+        return self.lookup.odd(x, at_zero=2 ** (TABLE_BITS - 1))
 
     def bound_of(self, *inputs: Tensor) -> Tensor:
         largest: Tensor = 2**TABLE_BITS + self.lookup.table.abs().max()
@@ -195,8 +213,7 @@ class IntegerTanh(IntegerFunction):
         self.lookup = lookup
 
     def forward(self, x: Tensor) -> Tensor:
-        found = self.lookup(x.abs())
-        return torch.where(x < 0, -found, found)
+        return self.lookup.odd(x)
 
     def bound_of(self, *inputs: Tensor) -> Tensor:
         return self.lookup.table.abs().max()
@@ -218,7 +235,7 @@ class IntegerGate(IntegerFunction):
 
     def forward(self, x: Tensor) -> Tensor:
         value, control = x.chunk(2, dim=1)
-        return shifted(value * self.sigmoid(control), self.shift).clamp(-self.bound, self.bound)
+        return _shift(value * self.sigmoid(control), self.shift, self.bound)
 
     def bound_of(self, *inputs: Tensor) -> Tensor:
         return limited(inputs[0].max() * self.sigmoid.bound_of(), self.shift, self.bound)

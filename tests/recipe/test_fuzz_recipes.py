@@ -26,7 +26,7 @@ from auxar.recipe.loading import parse_recipe
 from auxar.recipe.toml import parse_toml
 from auxar.structuring import LONGEST_TEXT
 
-SEED, COUNT = 1, 150
+SEED, COUNT = 1, 100
 SUBSAMPLED = {
     "view": {"name": "subsample"},
     "embedding": {"name": "resnet", "filters": 1, "blocks_per_group": 1},
@@ -71,7 +71,7 @@ def test_recipes_made_at_random(fuzz):
     assert [outcome for outcome in outcomes if outcome.kind == "failure"] == []
     kinds = [outcome.kind for outcome in outcomes]
     assert kinds.count("result") >= 3
-    assert kinds.count("error") >= 100
+    assert kinds.count("error") >= COUNT * 2 // 3
 
 
 def test_a_number_is_always_the_same_recipe(fuzz):

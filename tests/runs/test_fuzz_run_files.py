@@ -16,7 +16,7 @@ from helpers.tiny_runs import PROJECT
 
 from auxar.errors import UserError
 
-SEED, COUNT = 1, 45
+SEED, COUNT = 1, 30
 
 
 @pytest.fixture(scope="module")
