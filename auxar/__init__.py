@@ -14,7 +14,7 @@ Functions (the first six are also commands; `write_views`, `list_recipes`, `list
     fid             computes FID and KID between drawn images and images of a run's data
     sample          draws images from a run's model, optionally from views or parts of given images
     figures         draws the paper's figures with a run's model
-    demo            shows a page in the browser, on which a run's model draws and rates pictures
+    demo            shows a page in the browser, on which a run's model draws and measures pictures
     score           scores how unusual images are for a run's model, for instance to find outliers
     compare         compares the held-out bits/dim of runs
     tables          writes the tables of a run's report, or of a comparison of runs, as CSV and LaTeX
@@ -122,7 +122,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.data import DataSets, ImageSet
     from auxar.errors import UserError
     from auxar.evaluation.comparison import Comparison
-    from auxar.evaluation.inception import Distances, ImageDistances
+    from auxar.evaluation.distances import Distances, ImageDistances
     from auxar.generation.inputs import GivenRequest
     from auxar.image_model.building import build
     from auxar.image_model.images import Draws, Images
@@ -307,8 +307,8 @@ _MODULES = {
     "load_plugins": "plugins",
     "load_recipe": "recipe",
     "ImageScore": "commands.score",
-    "Distances": "evaluation.inception",
-    "ImageDistances": "evaluation.inception",
+    "Distances": "evaluation.distances",
+    "ImageDistances": "evaluation.distances",
     "Pushed": "commands.push",
     "Scores": "commands.score",
     "demo": "commands.demo",

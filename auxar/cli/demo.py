@@ -12,7 +12,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Adds the command `demo` to the parser."""
     parser = commands.add_parser(
         "demo",
-        help="show a page on which a model draws and rates pictures",
+        help="show a page on which a model draws and measures pictures",
         description="Shows a page in the browser, until it is interrupted: it draws samples, colorizes, enlarges and "
         "completes an uploaded picture, and shows the bits of its pixels and its size as a file. Only this machine can "
         "reach the page, unless --host says otherwise. Needs `pip install 'auxar[demo]'`.",

@@ -28,12 +28,9 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         action="store_true",
         help="also compute FID and KID of drawn images, and write fid.json (needs `pip install 'auxar[fid]'`)",
     )
-    parser.add_argument(
-        "--fid-images", type=integer, default=2048, metavar="N", help="number of drawn images (default: 2048)"
-    )
+    parser.add_argument("--fid-images", type=integer, metavar="N", help="number of drawn images (default: 2048)")
     parser.add_argument(
         "--fid-reference",
-        default="heldout",
         metavar="SET",
         help="heldout (default) or training: the images that drawn images are compared with",
     )
@@ -53,15 +50,18 @@ def _evaluate(options: argparse.Namespace) -> Result:
 
     from auxar.commands.evaluate import evaluate
     from auxar.commands.fid import fid
-    from auxar.evaluation.inception import inception
+    from auxar.errors import UserError
     from auxar.evaluation.records import Evaluation
     from auxar.evaluation.stored import other_evaluations
     from auxar.report import words
     from auxar.report.text import evaluation_lines
     from auxar.runs.records import read_record
 
-    if options.fid:
-        inception(options.fid_weights)  # Finds mistakes before the evaluation, which takes long.
+    given = {name: getattr(options, f"fid_{name}") for name in ("images", "reference", "weights")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given and not options.fid:
+        raise UserError(f"--fid-{next(iter(given))} needs --fid")
+    distances = fid(options.run, trust_plugins=options.trust_plugins, **given) if options.fid else None
     run = evaluate(
         options.run, settings=options.settings, arithmetic=options.arithmetic, trust_plugins=options.trust_plugins
     )
@@ -71,14 +71,7 @@ def _evaluate(options: argparse.Namespace) -> Result:
     table = {"run": str(run.path), **attrs.asdict(evaluation)}
     if others:
         table["others"] = {other.arithmetic: attrs.asdict(other) for other in others}
-    if options.fid:
-        found = fid(
-            options.run,
-            images=options.fid_images,
-            reference=options.fid_reference,
-            weights=options.fid_weights,
-            trust_plugins=options.trust_plugins,
-        )
-        lines += ["", words.fid(found)]
-        table["fid"] = attrs.asdict(found)
+    if distances is not None:
+        lines += ["", words.fid(distances)]
+        table["fid"] = attrs.asdict(distances)
     return Result(lines, table)

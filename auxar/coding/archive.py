@@ -30,7 +30,8 @@ from auxar.numerics.levels import to_256_levels
 DECODED_DIMS = 2**18
 """Maximum number of sub-pixels that are decoded at once; at least one tile is."""
 ENCODED_DIMS = 2**16
-"""Maximum number of sub-pixels that are encoded at once; at least one tile is. Likelihoods of more are slower."""
+"""Maximum number of sub-pixels that are encoded at once; at least one tile is. Larger batches take more time for
+each image."""
 
 
 @attrs.frozen(eq=False)

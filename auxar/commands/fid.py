@@ -14,14 +14,14 @@ from auxar.arguments import as_integer, as_path, described
 from auxar.commands.results import check_of
 from auxar.distributed.joining import working_together
 from auxar.errors import UserError
-from auxar.evaluation.inception import LEAST_OF_FID, PUBLISHED, ImageDistances, distances, inception
+from auxar.evaluation.distances import PUBLISHED, ImageDistances
+from auxar.evaluation.inception import LEAST_OF_FID, distances, inception
 from auxar.files import write_json
-from auxar.generation.sheets import can_be_shown
+from auxar.generation.sheets import can_be_shown, to_uint8
 from auxar.image_model.loading import load
 from auxar.image_model.model import ImageModel
 from auxar.image_model.recipe_images import load_images
 from auxar.interfaces import ImageSpec
-from auxar.numerics.levels import to_256_levels
 from auxar.report import write_report
 from auxar.runs.lock import holding_for_all
 from auxar.runs.models import find_run
@@ -30,10 +30,13 @@ logger = logging.getLogger("auxar")
 
 REFERENCES = ("heldout", "training")
 """The images of a run's data with which drawn images can be compared."""
+MOST_IMAGES = 1_000_000
+"""Maximum number of images that are drawn."""
 IMAGES = 2048
 """Default number of images that are drawn."""
 MOST_REFERENCE = 50_000
-"""Maximum number of images of the data that are compared; with more of them, evenly spaced ones are."""
+"""Maximum number of images of the data that are compared. If there are more, evenly spaced ones are taken, or the first
+ones of a stream."""
 
 
 def fid(
@@ -49,23 +52,23 @@ def fid(
 ) -> ImageDistances:
     """Computes FID and KID between images drawn from a run's model and images of its data, and writes `fid.json`.
 
-    `path` is the run's folder or the name of a model. `images` are drawn by `rule` with `seed`, and
-    compared with all images of `reference`, "heldout" or "training", but at most 50,000. `weights` is a file with the
-    weights of Inception-v3; by default, torch-fidelity downloads it. Needs `pip install 'auxar[fid]'`.
+    `path` is the run's folder or the name of a model. `images` is the number of images, which are drawn by `rule` with
+    `seed`, and compared with all images of `reference`, "heldout" or "training", but at most 50,000. `weights` is a
+    file with the weights of Inception-v3; by default, torch-fidelity downloads it. Needs `pip install 'auxar[fid]'`.
 
     FID depends on the number of images, so a warning is logged if there are fewer than 2,048. KID does not.
 
     Raises `UserError` if torch-fidelity is missing, if the weights cannot be downloaded or do not fit, if the images
-    cannot be shown as pictures, or as `auxar.load`.
+    cannot be shown as pictures, if the data have fewer than 2 images, in several processes, or as `auxar.load`.
 
     Examples:
         >>> import auxar
         >>> auxar.fid("runs/quickstart", images=1)
         Traceback (most recent call last):
-        auxar.errors.UserError: images: expected an integer of at least 2, got 1 (int)
+        auxar.errors.UserError: images: expected an integer from 2 to 1,000,000, got 1 (int)
     """
     folder = as_path(path, "path")
-    as_integer(images, "images", least=2)
+    as_integer(images, "images", 2, MOST_IMAGES)
     if reference not in REFERENCES:
         raise UserError(f"reference: expected {' or '.join(REFERENCES)}, got {described(reference)}")
     file = None if weights is None else as_path(weights, "weights")
@@ -117,5 +120,4 @@ def _reference(model: ImageModel, which: str) -> Tensor:
 
 def _pictures(images: Tensor, spec: ImageSpec) -> Tensor:
     """Images (n, c, h, w) with c = 1 or 3 as uint8 (n, 3, h, w) with 256 levels."""
-    shown = torch.from_numpy(to_256_levels(images.numpy(), spec.levels))
-    return shown.expand(-1, 3, -1, -1)
+    return torch.from_numpy(to_uint8(images, spec)).permute(0, 3, 1, 2)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from auxar.errors import UserError
-from auxar.evaluation.inception import ImageDistances
+from auxar.evaluation.distances import ImageDistances
 from auxar.evaluation.likelihoods import image_nats_path
 from auxar.evaluation.records import Evaluation
 from auxar.files import FOLDER, check_output, entries, is_file, kind, read_metadata

@@ -28,9 +28,10 @@ def tables(
 ) -> list[Path]:
     """Writes the tables of evaluated runs into the folder `out`, each as CSV and as LaTeX. Returns the files' paths.
 
-    `paths` are folders of runs, or names of models that come trained. Of one run, these are the tables of its report;
-    of several runs, those of `compare`. With `arithmetic="integer"`, the evaluations in integers are read. CSV has all
-    digits; LaTeX is rounded and needs the package booktabs. Existing files are replaced only if `replace` is True.
+    `paths` are folders of runs, or names of models that come trained. One run gives the tables of its report, and
+    several runs give the tables of `compare`. With `arithmetic="integer"`, the evaluations in integers are read. CSV
+    has all digits; LaTeX is rounded and needs the package booktabs. Existing files are replaced only if `replace` is
+    True.
 
     Raises `UserError` if `paths` is empty or is a single path instead of a list, if a run is not evaluated in this
     arithmetic, if the images of the runs differ in shape or levels, or if a file exists.

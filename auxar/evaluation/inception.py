@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import tempfile
 import urllib.error
+from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
 import torch
 from torch import Tensor, nn
 
 from auxar.errors import UserError, one_line
-from auxar.files import entries, is_file, nearest_path, read_checksum
+from auxar.evaluation.distances import Distances
+from auxar.files import is_file, nearest_path
 from auxar.progress import progress_bar
-from auxar.runs.layout import RunFolder
-from auxar.runs.records import read_record
 
-PUBLISHED = "published"
-"""The name of these weights in records."""
 LEAST_OF_FID = 2048
 """The number of features. The covariance of fewer images has no inverse, and their FID is far too large."""
 FEATURES = "2048"
@@ -26,55 +25,6 @@ BATCH = 50
 """Number of images whose features are computed at once."""
 SUBSETS, SUBSET = 100, 1000
 """Number and maximum size of the subsets of images of which KID is the mean."""
-
-
-@attrs.frozen
-class Distances:
-    """Distances between two sets of images."""
-
-    fid: float
-    """Fréchet inception distance (Heusel et al. 2017). It is larger for fewer images."""
-    kid: float
-    """Kernel inception distance (Bińkowski et al. 2018), the mean over random subsets of images. Its expectation does
-    not depend on the number of images."""
-    kid_deviation: float
-    """Standard deviation of KID over the subsets."""
-
-
-@attrs.frozen
-class ImageDistances:
-    """The result of `auxar.fid`, which `fid.json` in the run's folder holds."""
-
-    distances: Distances
-    """FID and KID."""
-    images: int
-    """Number of drawn images."""
-    rule: str
-    """The rule by which they were drawn."""
-    seed: int
-    """The seed of the drawn images."""
-    reference: str
-    """The images of the run's data with which they were compared, "heldout" or "training"."""
-    reference_images: int
-    """Number of these images."""
-    features: str
-    """The origin of the weights of Inception-v3: a file's path, or `PUBLISHED`."""
-    weights: dict[str, str | None]
-    """Checksum of the weights of each factor."""
-
-
-def current_distances(run: RunFolder) -> ImageDistances | None:
-    """The content of a run's fid.json. None if there is none, or if the weights of a factor have changed since.
-
-    Raises `UserError` if the file is damaged.
-    """
-    if not is_file(run.fid):
-        return None
-    found = read_record(run.fid, ImageDistances)
-    # Names in the record are not trusted, so weights are read only from the run's own folders.
-    present = [folder.name for folder in entries(run.path, "factors/*")]
-    weights = {name: read_checksum(run.weights(name)) for name in present if is_file(run.weights(name))}
-    return found if weights == found.weights else None
 
 
 def inception(weights: Path | None) -> nn.Module:
@@ -92,13 +42,12 @@ def inception(weights: Path | None) -> nn.Module:
             "`pip install 'auxar[fid]'`"
         ) from None
     address = str(published.URL_INCEPTION_V3)
-    if weights is not None:
-        _check_weights(weights, address)
-    path = None if weights is None else str(weights)
     try:
-        network: nn.Module = published.FeatureExtractorInceptionV3(
-            "inception", [FEATURES], feature_extractor_weights_path=path
-        )
+        with contextlib.ExitStack() as held:
+            path = None if weights is None else held.enter_context(_only_tensors(weights, address))
+            network: nn.Module = published.FeatureExtractorInceptionV3(
+                "inception", [FEATURES], feature_extractor_weights_path=path
+            )
     except urllib.error.URLError as error:
         raise UserError(
             f"the weights of Inception-v3 cannot be downloaded from {address} ({error.reason}); where this address can "
@@ -106,7 +55,11 @@ def inception(weights: Path | None) -> nn.Module:
         ) from None
     except RuntimeError as error:
         raise UserError(f"{weights or address} does not fit Inception-v3: {one_line(str(error), 200)}") from None
-    return network.eval()
+    network.eval()
+    with torch.no_grad():
+        if not network(torch.zeros((1, 3, 32, 32), dtype=torch.uint8))[0].isfinite().all():
+            raise UserError(f"{weights or address} gives features that are not finite, so the weights are wrong")
+    return network
 
 
 def distances(network: nn.Module, drawn: Tensor, reference: Tensor, device: torch.device) -> Distances:
@@ -137,7 +90,12 @@ def _features(network: nn.Module, images: Tensor, device: torch.device) -> Tenso
     return torch.cat(found)
 
 
-def _check_weights(path: Path, address: str) -> None:
+@contextlib.contextmanager
+def _only_tensors(path: Path, address: str) -> Iterator[str]:
+    """Yields the path of a copy of a file of weights that has only its tensors. torch-fidelity would run code in it.
+
+    Raises `UserError` if the file is missing, or has other values or other tensors. `address` is that of the weights.
+    """
     if not is_file(path):
         raise UserError(f"{path} does not exist{nearest_path(path)}")
     try:
@@ -146,3 +104,6 @@ def _check_weights(path: Path, address: str) -> None:
         raise UserError(f"{path} is not a file of tensors of PyTorch: {one_line(str(error), 200)}") from None
     if not isinstance(found, dict) or "Conv2d_1a_3x3.conv.weight" not in found:
         raise UserError(f"{path} does not have the weights of Inception-v3, which are at {address}")
+    with tempfile.NamedTemporaryFile(suffix=".pth") as file:
+        torch.save(found, file.name)
+        yield file.name

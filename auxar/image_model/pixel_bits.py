@@ -23,7 +23,7 @@ def pixel_bits(chain: Prior, images: Tensor) -> Tensor:
     all pixels is -log2 p of the image and its views. Raises `UserError` if a factor gives no likelihoods of single
     pixels.
     """
-    device, size = device_of(chain), max(1, chunk_size(chain.image, None))
+    device, size = device_of(chain), chunk_size(chain.image, None)
     found = []
     with evaluating(chain):
         for part in images.split(size):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from auxar.evaluation.inception import ImageDistances
+from auxar.evaluation.distances import ImageDistances
 from auxar.evaluation.records import Evaluation, FactorFigures
 from auxar.report import words
 from auxar.report.charts import LIMIT, loss_chart
@@ -104,8 +104,7 @@ def _numbers(evaluation: Evaluation, distances: ImageDistances | None) -> Html:
     if (count := evaluation.images.get("heldout")) is not None:
         cards.append(_card("Evaluated on", f"{count:,}", "held-out images"))
     if distances is not None:
-        name, _, note = words.fid(distances).partition(", ")
-        cards.append(_card("FID", name.removeprefix("FID "), note))
+        cards.append(_card("FID", words.number(distances.distances.fid, 2), words.beside_fid(distances)))
     cards.append(_card("Weights", weights.name, weights.meaning))
     if all(parameters):
         factors = words.plural(len(parameters), "factor")

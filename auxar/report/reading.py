@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 
 from auxar.errors import UserError, shown
-from auxar.evaluation.inception import ImageDistances, current_distances
+from auxar.evaluation.distances import ImageDistances, current_distances
 from auxar.evaluation.records import Evaluation, Exactness
 from auxar.evaluation.stored import other_evaluations
 from auxar.files import DamagedFile, entries, is_file, read_bytes

@@ -21,13 +21,13 @@ SPECIAL = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
     **{"|": r"$\mid$", "<": "$<$", ">": "$>$", "ψ": r"$\psi$", "\u0302": ""},
-    **{"“": "``", "”": "''", "’": "'", "–": "--", "×": r"$\times$", "±": r"$\pm$", "≤": r"$\leq$"},
+    **{"“": "``", "”": "''", "’": "'", "–": "--", "×": r"$\times$", "±": r"$\pm$", "≤": r"$\leq$", "−": "$-$"},
 }
-"""Characters of texts, and what LaTeX writes for them."""
+"""Characters of texts, and their LaTeX code. The accent of X̂ has none that stands after its letter, and is left out."""
 
 
 def file_name(table: Table) -> str:
-    """The name of a table's file, without a suffix: its title in small letters, such as `by-factor`."""
+    """The name of a table's file without a suffix: its title up to the first comma, such as `by-factor`."""
     return re.sub(r"[^a-z0-9]+", "-", table.title.split(",")[0].lower()).strip("-")
 
 
@@ -35,22 +35,19 @@ def csv_text(table: Table) -> str:
     """A table as CSV: a line of headings, then a line for each row. An unknown value is an empty field.
 
     A column of numbers is followed by a column of their standard errors and, if the cells say whether they are exact
-    or bounds, by a column of kinds. Control characters in names are escaped.
+    or bounds, by a column of kinds. Control characters in names are escaped, and an apostrophe precedes a text that
+    begins like a formula of a spreadsheet.
     """
     columns, rows = _with_runs(table)
-    headings: list[str] = []
-    for place, column in enumerate(columns):
-        cells = [row[place] for row in rows]
-        headings += [f"{_heading(column)} {extra}".strip() for extra in ("", *_extras(cells))]
+    extras = [("", *_extras([row[place] for row in rows])) for place in range(len(columns))]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(headings)
+    writer.writerow(
+        f"{_heading(column)} {extra}".strip() for column, own in zip(columns, extras, strict=True) for extra in own
+    )
     for row in rows:
-        fields: list[str] = []
-        for place, cell in enumerate(row):
-            values = _fields(cell)
-            fields += [one_line(values.get(extra, "")) for extra in ("", *_extras([other[place] for other in rows]))]
-        writer.writerow(fields)
+        fields = [(_fields(cell), own) for cell, own in zip(row, extras, strict=True)]
+        writer.writerow(_field(values.get(extra, "")) for values, own in fields for extra in own)
     return out.getvalue()
 
 
@@ -70,6 +67,18 @@ def latex_text(table: Table) -> str:
         lines.append(f"    {' & '.join(map(_latex_cell, cells))} \\\\")
     lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
     return "\n".join(lines) + "\n"
+
+
+def _field(text: str) -> str:
+    """A field of CSV. A text that a spreadsheet would run as a formula is preceded by an apostrophe."""
+    text = one_line(text)
+    if not text.startswith(("=", "+", "-", "@")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 def _with_runs(table: Table) -> tuple[list[Column], list[list[Cell]]]:

@@ -1,4 +1,4 @@
-"""What the demo page does with a model, without the page itself: pictures and sentences from pictures."""
+"""Actions of the demo page: each draws with a model or measures a picture, and returns a picture and a sentence."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from auxar.arguments import as_integer
 from auxar.errors import UserError
 from auxar.evaluation.codecs import codec_sizes, has_codec
 from auxar.generation.sheets import to_uint8
@@ -24,6 +25,8 @@ from auxar.image_model.model import ImageModel
 
 MOST_IMAGES = 64
 """Maximum number of images that are drawn at once."""
+MOST_SEED = 2**53 - 1
+"""Largest seed: the largest integer that browsers keep exactly."""
 MOST_DRAWS = 8
 """Maximum number of draws from a given picture."""
 SHOWN_SIDE = 384
@@ -76,12 +79,14 @@ class Demo:
         exact = "exact likelihoods" if self.model.exact else "bounds of likelihoods"
         return f"{self.name}: images of {self.model.image}, {exact}"
 
+    # The page's limits do not bind other programs that send requests, so each action checks its numbers.
+
     def sample(self, count: int, rule: str, seed: int) -> tuple[Image.Image, str]:
         """Draws images. Returns their sheet, and a sentence about it."""
-        count = _limited(count, MOST_IMAGES, "images")
-        with self._working() as seconds:
+        count, seed = as_integer(count, "images", 1, MOST_IMAGES), as_integer(seed, "seed", 0, MOST_SEED)
+        with self._working() as elapsed:
             drawn = self.model.sample(count, rule=rule, seed=seed, progress=False)
-            return drawn.sheet(), f"{_counted(count, 'image')}, rule {rule}, seed {seed}, {seconds()}"
+            return drawn.sheet(), f"{_counted(count, 'image')}, rule {rule}, seed {seed}, {elapsed()}"
 
     def prepare(self, path: Path) -> Tensor:
         """Converts an uploaded picture to an image of the model, uint8 (1, c, h, w). Its margins are cut off.
@@ -89,7 +94,8 @@ class Demo:
         Raises `UserError` if it is not a picture that auxar reads.
         """
         try:
-            return self.model.prepare(path, resize="cover")
+            with self._lock:  # Several large pictures at once could need too much memory.
+                return self.model.prepare(path, resize="cover")
         except UserError as error:
             # The user knows the name of the file, and not the place where the server keeps it.
             raise UserError(str(error).replace(f"{path.parent}/", "").removeprefix("images: ")) from None
@@ -101,45 +107,53 @@ class Demo:
             pixels[erased.top : erased.bottom, erased.left : erased.right] = ERASED
         return self._enlarged(pixels)
 
-    def pixel_at(self, x: float, y: float) -> tuple[int, int]:
-        """The row and the column of the pixel at a place of a picture that `shown` made."""
+    def pixel_at(self, place: Any) -> tuple[int, int]:
+        """The row and the column of the pixel at a place (x, y) of a picture that `shown` made.
+
+        Raises `UserError` if the place is not two finite numbers.
+        """
+        try:
+            x, y = map(float, place)
+            row, column = int(y), int(x)
+        except (TypeError, ValueError, OverflowError):
+            raise UserError("expected the place of a click") from None
         zoom, image = self._zoom, self.model.image
-        return min(max(int(y) // zoom, 0), image.height - 1), min(max(int(x) // zoom, 0), image.width - 1)
+        return min(max(row // zoom, 0), image.height - 1), min(max(column // zoom, 0), image.width - 1)
 
     def colorize(self, image: Tensor, draws: int, rule: str, seed: int) -> tuple[Image.Image, str]:
         """Draws images with the gray view of an image. Returns a sheet, and a sentence about it."""
-        draws = _limited(draws, MOST_DRAWS, "draws")
-        with self._working() as seconds:
+        draws, seed = as_integer(draws, "draws", 1, MOST_DRAWS), as_integer(seed, "seed", 0, MOST_SEED)
+        with self._working() as elapsed:
             drawn = self.model.colorize(image, draws, rule=rule, seed=seed, progress=False)
-            return drawn.sheet(), _about(draws, rule, seed, seconds())
+            return drawn.sheet(), _about(draws, rule, seed, elapsed())
 
     def enlarge(self, image: Tensor, draws: int, rule: str, seed: int) -> tuple[Image.Image, str]:
         """Draws images with the first smaller view of an image. Returns a sheet, and a sentence about it."""
-        draws = _limited(draws, MOST_DRAWS, "draws")
-        with self._working() as seconds:
+        draws, seed = as_integer(draws, "draws", 1, MOST_DRAWS), as_integer(seed, "seed", 0, MOST_SEED)
+        with self._working() as elapsed:
             drawn = self.model.enlarge(image, draws, rule=rule, seed=seed, progress=False)
-            return drawn.sheet(), _about(draws, rule, seed, seconds())
+            return drawn.sheet(), _about(draws, rule, seed, elapsed())
 
     def complete(self, image: Tensor, erased: Rectangle, draws: int, rule: str, seed: int) -> tuple[Image.Image, str]:
         """Draws a part of an image anew. Returns a sheet, and a sentence about it."""
-        draws = _limited(draws, MOST_DRAWS, "draws")
+        draws, seed = as_integer(draws, "draws", 1, MOST_DRAWS), as_integer(seed, "seed", 0, MOST_SEED)
         keep = torch.ones(self.model.image.height, self.model.image.width, dtype=torch.bool)
         keep[erased.top : erased.bottom, erased.left : erased.right] = False
-        with self._working() as seconds:
+        with self._working() as elapsed:
             drawn = self.model.complete(image, keep, draws, rule=rule, seed=seed, progress=False)
-            return drawn.sheet(), _about(draws, rule, seed, seconds())
+            return drawn.sheet(), _about(draws, rule, seed, elapsed())
 
     def rate(self, image: Tensor) -> tuple[Image.Image, str]:
         """Measures an image. Returns a map of the bits of its pixels, and a table of sizes in Markdown."""
-        with self._working() as seconds:
+        with self._working() as elapsed:
             bits = self.model.pixel_bits(image)[0]
-            time = seconds()
+            duration = elapsed()
         total, dims = float(bits.sum()), self.model.image.dims
         at_most = "" if self.model.exact else "at most "
         most = max(float(bits.max()), 1e-9)
         lines = [
             f"**{at_most}{total / dims:.3f} bits/dim**. The map shows the bits of each pixel, from 0 (dark) to "
-            f"{most:.1f} (bright), {time}.",
+            f"{most:.1f} (bright), {duration}.",
             "",
             "| file | bytes | bits/dim |",
             "|---|---|---|",
@@ -169,19 +183,12 @@ class Demo:
         return Image.fromarray(pixels.repeat(self._zoom, axis=0).repeat(self._zoom, axis=1))
 
 
-def _limited(value: Any, most: int, name: str) -> int:
-    """A number from 1 to `most`. Requests need not come from the page, so it is checked here."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise UserError(f"{name}: expected an integer from 1 to {most}")
-    return value
-
-
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _about(draws: int, rule: str, seed: int, time: str) -> str:
-    return f"the picture, what is given of it, and {_counted(draws, 'draw')}; rule {rule}, seed {seed}, {time}"
+def _about(draws: int, rule: str, seed: int, duration: str) -> str:
+    return f"columns: the picture, its given part, and {_counted(draws, 'draw')}; rule {rule}, seed {seed}, {duration}"
 
 
 def _map(shares: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.interfaces.request import RULES
-from auxar.web.actions import MOST_DRAWS, MOST_IMAGES, Demo, Rectangle
+from auxar.web.actions import MOST_DRAWS, MOST_IMAGES, MOST_SEED, Demo, Rectangle
 
 Made = tuple[Image.Image, str]
 """A picture and a sentence about it."""
@@ -25,8 +26,8 @@ ROOM = 40
 ABOUT = """Upload a picture: it is resized to the model's size, and its margins are cut off. Then choose what to do."""
 
 
-def page(demo: Demo) -> gradio.Blocks:
-    """The page of a demo."""
+def page(demo: Demo, uploads: Path) -> gradio.Blocks:
+    """The page of a demo. `uploads` is the folder of uploaded files."""
     blocks = gradio.Blocks(title=f"auxar: {demo.name}", analytics_enabled=False)
     with blocks:
         gradio.Markdown(f"# auxar\n\n{demo.description}")
@@ -36,7 +37,7 @@ def page(demo: Demo) -> gradio.Blocks:
         with gradio.Tab("Sample"):
             _sampling(demo, rule, seed)
         with gradio.Tab("A picture of yours"):
-            _picture(demo, rule, seed)
+            _picture(demo, rule, seed, uploads)
     blocks.queue(default_concurrency_limit=1, max_size=20)
     return blocks
 
@@ -51,7 +52,7 @@ def _sampling(demo: Demo, rule: gradio.Dropdown, seed: gradio.Number) -> None:
     )
 
 
-def _picture(demo: Demo, rule: gradio.Dropdown, seed: gradio.Number) -> None:
+def _picture(demo: Demo, rule: gradio.Dropdown, seed: gradio.Number, uploads: Path) -> None:
     image, corner, erased = gradio.State(None), gradio.State(None), gradio.State(_lower_half(demo))
     gradio.Markdown(ABOUT)
     with gradio.Row():
@@ -72,25 +73,33 @@ def _picture(demo: Demo, rule: gradio.Dropdown, seed: gradio.Number) -> None:
     with gradio.Tab("Likelihood"):
         _drawing("likelihood", demo.rate, [image], None)
 
-    def prepared(file: dict[str, Any] | None, part: Rectangle) -> tuple[Tensor | None, Any, Any]:
+    def prepared(file: dict[str, Any] | None, part: Rectangle) -> tuple[Tensor | None, Any, Any, Any]:
+        # An earlier picture and corner are forgotten, also if the new picture cannot be read.
         if file is None:
-            return None, None, None
-        found = demo.prepare(Path(file["path"]))
-        return found, demo.shown(found), demo.shown(found, part)
+            return None, None, None, None
+        path = Path(file["path"])
+        if not (path.is_file() and path.resolve().is_relative_to(uploads.resolve())):
+            gradio.Warning("this is not an uploaded file")
+            return None, None, None, None
+        try:
+            found = demo.prepare(path)
+        except UserError as error:
+            gradio.Warning(str(error), duration=None)
+            return None, None, None, None
+        return found, None, demo.shown(found), demo.shown(found, part)
 
     def clicked(event: gradio.SelectData, found: Tensor | None, first: Any, part: Rectangle) -> tuple[Any, Any, Any]:
-        x, y = event.index
-        place = demo.pixel_at(x, y)
+        place = demo.pixel_at(event.index)
         if first is None:
             # The first corner is shown as a gray pixel.
             return place, part, None if found is None else demo.shown(found, Rectangle.between(place, place))
         part = Rectangle.between(first, place)
         return None, part, None if found is None else demo.shown(found, part)
 
-    # Without `preprocess`, Gradio checks that the file is an upload, and does not open it itself.
-    outputs = [image, seen, target]
-    upload.change(_answered(prepared), [upload, erased], outputs, preprocess=False, api_visibility="private")
-    target.select(clicked, [image, corner, erased], [corner, erased, target], api_visibility="private")
+    # Without `preprocess`, Gradio does not open the file itself.
+    outputs = [image, corner, seen, target]
+    upload.change(prepared, [upload, erased], outputs, preprocess=False, api_visibility="private")
+    target.select(_answered(clicked), [image, corner, erased], [corner, erased, target], api_visibility="private")
 
 
 def _drawing(name: str, action: Callable[..., Made], inputs: list[Any], seed: gradio.Number | None) -> None:
@@ -111,8 +120,9 @@ def _drawing(name: str, action: Callable[..., Made], inputs: list[Any], seed: gr
 
 
 def _answered(action: Callable[..., Any]) -> Callable[..., Any]:
-    """The action, whose mistakes of the user are shown on the page."""
+    """Wraps an action so that a `UserError` is shown on the page."""
 
+    @functools.wraps(action)  # Gradio reads the types of the arguments.
     def answered(*values: Any) -> Any:
         try:
             return action(*values)
@@ -124,7 +134,7 @@ def _answered(action: Callable[..., Any]) -> Callable[..., Any]:
 
 def _next(seed: int) -> int:
     """The next seed, so that another click draws other images."""
-    return seed + 1
+    return seed + 1 if seed < MOST_SEED else 0
 
 
 def _lower_half(demo: Demo) -> Rectangle:

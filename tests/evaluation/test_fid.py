@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import pickle
 import sys
 from importlib.util import find_spec
@@ -16,8 +17,10 @@ from torch import Tensor, nn
 import auxar
 from auxar.cli import main
 from auxar.errors import UserError
-from auxar.evaluation.inception import ImageDistances, current_distances, distances, inception
-from auxar.files import read_json, read_tensors, write_json, write_tensors
+from auxar.evaluation.distances import ImageDistances, current_distances
+from auxar.evaluation.inception import distances, inception
+from auxar.files import read_checksum, read_json, read_tensors, write_json, write_tensors
+from auxar.report import words, write_report
 from auxar.runs.layout import RunFolder
 from auxar.runs.records import read_record
 
@@ -63,8 +66,7 @@ def test_drawn_images_are_compared_with_those_of_the_data(made, means):
 
 
 @HAS_LIBRARY
-def test_the_command_prints_and_writes_them(made, means, capsys, monkeypatch):
-    monkeypatch.setattr("auxar.evaluation.inception.inception", lambda weights: means)
+def test_the_command_prints_and_writes_them(made, means, capsys):
     assert main(["-q", "evaluate", str(made), "--fid", "--fid-images", "4", "--fid-reference", "training"]) == 0
     written = read_record(made / "fid.json", ImageDistances)
     line = capsys.readouterr().out.splitlines()[-1]
@@ -74,17 +76,25 @@ def test_the_command_prints_and_writes_them(made, means, capsys, monkeypatch):
 
 @HAS_LIBRARY
 def test_distances_of_other_weights_are_not_shown(made, means):
-    auxar.fid(made, images=4)
+    found = auxar.fid(made, images=4)
     run = RunFolder(made)
+    assert words.beside_fid(found) in html.unescape(run.report.read_text())
     path = run.weights("prior")
     tensors, metadata = read_tensors(path)
     before = path.read_bytes()
     write_tensors(path, {name: tensor + 1 for name, tensor in tensors.items()}, metadata)
     assert current_distances(run) is None
+    write_report(made)
+    assert words.beside_fid(found) not in html.unescape(run.report.read_text())
     path.write_bytes(before)
     assert current_distances(run) is not None
-    record = read_json(run.fid)
-    write_json(run.fid, record | {"weights": record["weights"] | {"../../other": "0"}})
+    # A record cannot make auxar read weights in another folder, even if they are the recorded ones.
+    record, other = read_json(run.fid), "../../../other"
+    write_json(run.fid, [1])
+    assert current_distances(run) is None
+    run.weights(other).parent.mkdir()
+    run.weights(other).write_bytes(before)
+    write_json(run.fid, record | {"weights": record["weights"] | {other: read_checksum(path)}})
     assert current_distances(run) is None
 
 
@@ -129,7 +139,7 @@ def test_the_published_network_gives_features_of_a_local_file(made, tmp_path, mo
     with torch.no_grad():
         assert torch.equal(inception(path)(images)[0], network.eval()(images)[0])
     found = auxar.fid(made, images=4, weights=path)
-    assert found.features == str(path)
+    assert found.network == str(path)
     assert found.distances.fid > 0
     state = torch.load(path)
     del state["fc.bias"]
@@ -168,7 +178,7 @@ def test_weights_that_cannot_be_used_are_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"images": 1}, "images: expected an integer of at least 2"),
+        ({"images": 1}, "images: expected an integer from 2 to 1,000,000"),
         ({"reference": "test"}, "reference: expected heldout or training, got 'test'"),
         ({"weights": 3}, "weights"),
     ],
@@ -176,6 +186,23 @@ def test_weights_that_cannot_be_used_are_named(tmp_path, monkeypatch):
 def test_wrong_options_are_named(made, options, message):
     with pytest.raises(UserError, match=message):
         auxar.fid(made, **options)
+
+
+@HAS_LIBRARY
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fid", "--fid-images", "1"], "images: expected an integer from 2 to 1,000,000"),
+        (["--fid", "--fid-reference", "test"], "reference: expected heldout or training"),
+        (["--fid", "--fid-weights", "none.pth"], "none.pth does not exist"),
+        (["--fid-images", "4"], "--fid-images needs --fid"),
+    ],
+)
+def test_mistakes_are_found_before_the_evaluation(made, options, message, capsys):
+    before = (made / "evaluation.json").stat().st_mtime_ns
+    assert main(["evaluate", str(made), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert (made / "evaluation.json").stat().st_mtime_ns == before
 
 
 def test_a_missing_library_is_named(made, monkeypatch):

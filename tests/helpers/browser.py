@@ -40,6 +40,11 @@ class Page:
 
         return self.until(found)
 
+    def changed(self, selector: str, before: str) -> str | None:
+        """The address of a picture if it is not `before`."""
+        address = str(self.wait(selector).get_attribute("src"))
+        return address if address != before else None
+
     def text(self, selector: str) -> str:
         return str(self.until(lambda: self.wait(selector).text))
 

@@ -47,7 +47,7 @@ def test_samples_are_those_of_the_model(demo):
 
 def test_an_upload_is_shown_as_the_model_sees_it(demo, upload):
     image = demo.prepare(upload)
-    assert torch.equal(image, demo.model.prepare(upload, resize="cover"))
+    assert (image.shape, image.dtype) == ((1, 3, 8, 8), torch.uint8)
     shown = np.asarray(demo.shown(image))
     zoom = len(shown) // 8
     assert np.array_equal(shown[::zoom, ::zoom], image[0].permute(1, 2, 0).numpy())
@@ -106,9 +106,12 @@ def test_two_corners_give_a_rectangle(one, other):
 
 def test_clicks_are_pixels(demo):
     zoom = demo.shown(torch.zeros((1, 3, 8, 8), dtype=torch.uint8)).width // 8
-    assert demo.pixel_at(0, 0) == (0, 0)
-    assert demo.pixel_at(3 * zoom + 1, 5 * zoom + zoom - 1) == (5, 3)
-    assert demo.pixel_at(1e6, -5) == (0, 7)
+    assert demo.pixel_at([0, 0]) == (0, 0)
+    assert demo.pixel_at([3 * zoom + 1, 5 * zoom + zoom - 1]) == (5, 3)
+    assert demo.pixel_at([1e6, -5]) == (0, 7)
+    for place in (None, "a", [1], [1, 2, 3], [float("nan"), 1], [1, float("inf")], {"x": 1}):
+        with pytest.raises(UserError, match="expected the place of a click"):
+            demo.pixel_at(place)
 
 
 def bomb(path: Path) -> None:
@@ -136,8 +139,11 @@ def test_uploads_that_are_no_pictures_are_refused(demo, upload, tmp_path):
 
 @pytest.mark.parametrize("value", [0, 65, 10**9, 2.5, "4", None, True])
 def test_numbers_out_of_range_are_refused(demo, value):
-    with pytest.raises(UserError, match="images: expected an integer from 1 to 64"):
+    with pytest.raises(UserError, match="images: expected an integer"):
         demo.sample(value, "map", 0)
+    image = torch.zeros((1, 3, 8, 8), dtype=torch.uint8)
+    with pytest.raises(UserError, match="draws: expected an integer"):
+        demo.complete(image, Rectangle(0, 0, 4, 4), 9 if value == 65 else value, "map", 0)
 
 
 def test_actions_wait_for_each_other(demo, monkeypatch):

@@ -23,6 +23,7 @@ from PIL import Image
 import auxar
 from auxar.cli import main
 from auxar.errors import UserError
+from auxar.web.actions import ERASED
 
 NEEDS_GRADIO = pytest.mark.skipif(find_spec("gradio") is None, reason="needs Gradio (pip install '.[demo]')")
 NEEDS_BROWSER = pytest.mark.skipif(
@@ -31,23 +32,25 @@ NEEDS_BROWSER = pytest.mark.skipif(
 )
 
 
+def start(folder: Path) -> tuple[subprocess.Popen[str], str]:
+    """Starts a process with the page of emoji32 and temporary files in `folder`. Returns it and the page's address."""
+    environment = process_environment() | {"TMPDIR": str(folder), "http_proxy": "http://127.0.0.1:9"}
+    words = command("demo", "emoji32")
+    started = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True, cwd=folder)
+    assert started.stderr is not None
+    for line in started.stderr:
+        if found := re.search(r"page: (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)", line):
+            return started, found[1]
+    raise AssertionError("the page did not start")
+
+
 @pytest.fixture(scope="module")
 def process(tmp_path_factory) -> Iterator[tuple[subprocess.Popen[str], str, Path]]:
-    """A process with the page of emoji32, its address, and the folder of temporary files."""
+    """A process with the page, its address, and the folder of its temporary files."""
     folder = tmp_path_factory.mktemp("page")
-    environment = process_environment() | {"TMPDIR": str(folder)}
-    started = subprocess.Popen(
-        command("demo", "emoji32"), env=environment, stderr=subprocess.PIPE, text=True, cwd=folder
-    )
-    assert started.stderr is not None
-    found = None
-    for line in started.stderr:
-        found = re.search(r"page: (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)", line)
-        if found:
-            break
-    assert found, "the page did not start"
-    yield started, found[1], folder
-    started.send_signal(signal.SIGTERM)
+    started, address = start(folder)
+    yield started, address, folder
+    started.terminate()
     started.wait(60)
 
 
@@ -65,6 +68,29 @@ def test_only_this_machine_reaches_the_page_and_no_file_of_it_is_given(process):
         with pytest.raises(urllib.error.HTTPError) as error:
             urllib.request.urlopen(f"{address}gradio_api/file={name}", timeout=60)
         assert error.value.code in (403, 404)
+
+
+@NEEDS_GRADIO
+@pytest.mark.slow
+def test_forged_requests_read_no_file_and_no_address(process, tmp_path):
+    import httpx
+
+    _, address, _ = process
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "private.png")
+    host = address.removeprefix("http://").rstrip("/")
+    for path in (str(tmp_path / "private.png"), str(tmp_path), "http://example.org/a.png", ""):
+        for more in ({}, {"meta": {"_type": "gradio.FileData"}}):
+            for number in range(12):
+                body = {"data": [{"path": path, **more}, None], "fn_index": number, "session_hash": "x"}
+                found = httpx.post(f"{address}gradio_api/queue/join", json=body)
+                assert found.status_code == 400, found.text
+                assert httpx.post(f"{address}gradio_api/run/answered_{number}", json=body).status_code == 404
+    assert httpx.get(address, headers={"Host": "evil.example"}).status_code == 403
+    files = {"files": ("mine.png", b"no picture")}
+    other = {"Origin": "http://evil.example"}
+    assert httpx.post(f"{address}gradio_api/upload", files=files, headers=other).status_code == 403
+    own = {"Origin": f"http://{host}"}
+    assert httpx.post(f"{address}gradio_api/upload", files=files, headers=own).status_code == 200
 
 
 @NEEDS_GRADIO
@@ -92,8 +118,16 @@ def test_a_user_draws_and_uploads(process, tmp_path):
         page.tab("Complete")
         before = page.wait("#part img").get_attribute("src")
         page.click_at("#part img", -100, -100)
-        page.until(lambda: page.wait("#part img").get_attribute("src") != before)
+        corner = page.until(lambda: page.changed("#part img", before))
         page.click_at("#part img", 50, 60)
+        part = page.until(lambda: page.changed("#part img", corner))
+        with urllib.request.urlopen(part, timeout=60) as answer, Image.open(answer) as picture:
+            gray = (np.asarray(picture.convert("RGB")) == ERASED).all(2)
+        rows, columns = gray.any(1).nonzero()[0], gray.any(0).nonzero()[0]
+        zoom = len(gray) // 32
+        # The clicks are 150 pixels apart in both directions, on a picture of 384 pixels.
+        assert [len(rows) // zoom, len(columns) // zoom] == [pytest.approx(14, abs=1), pytest.approx(13, abs=1)]
+        assert gray.sum() == len(rows) * len(columns)
         page.click("#complete")
         page.wait("#complete-result img")
         page.tab("Likelihood")
@@ -116,6 +150,9 @@ def test_an_upload_that_is_no_picture_is_refused_by_name(process, tmp_path):
         page.tab("A picture of yours")
         page.wait("#upload input[type=file]", visible=False).send_keys(str(tmp_path / "text.png"))
         assert "text.png cannot be read" in page.wait(".toast-body").text
+        page.tab("Likelihood")
+        page.click("#likelihood")
+        page.until(lambda: "upload a picture first" in page.driver.page_source)
 
 
 @NEEDS_GRADIO
@@ -125,19 +162,25 @@ def test_a_port_in_use_is_named(process):
     arguments = command("demo", "emoji32", "--port", port)
     done = subprocess.run(arguments, env=process_environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert "the page cannot be opened at 127.0.0.1" in done.stderr
-    assert port in done.stderr
+    assert done.stderr.strip() == f"auxar: the page cannot be opened at 127.0.0.1, port {port}: Address already in use"
 
 
 @NEEDS_GRADIO
 @pytest.mark.slow
-def test_the_page_ends_by_a_signal_and_leaves_no_uploads(process):
-    started, _, folder = process
-    assert list(folder.glob("auxar-demo-*"))
-    started.send_signal(signal.SIGINT)
-    assert started.wait(60) == 130
-    assert not list(folder.glob("auxar-demo-*"))
-    assert "Traceback" not in (started.stderr.read() if started.stderr else "")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_the_page_ends_by_a_signal_and_leaves_no_uploads(tmp_path, number, code):
+    import httpx
+
+    started, address = start(tmp_path)
+    uploaded = httpx.post(f"{address}gradio_api/upload", files={"files": ("mine.png", b"no picture")})
+    [path] = uploaded.json()
+    assert Path(path).read_bytes() == b"no picture"
+    assert Path(path).is_relative_to(tmp_path)
+    started.send_signal(number)
+    assert started.wait(60) == code
+    assert not list(tmp_path.glob("auxar-demo-*"))
+    assert started.stderr is not None
+    assert "Traceback" not in started.stderr.read()
 
 
 def test_a_missing_library_is_named(monkeypatch, capsys):
