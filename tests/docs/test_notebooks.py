@@ -39,9 +39,8 @@ def code(book: Any) -> list[Any]:
     return [cell for cell in book.cells if cell.cell_type == "code"]
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "tour.ipynb" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_notebooks_run_and_show_as_many_pictures_as_they_are_stored_with(name, notebooks, tmp_path):
     book = notebooks.executed(FOLDER / name, tmp_path, SETTINGS)
     assert pictures(book) == pictures(stored(name)) > 0
