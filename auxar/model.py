@@ -86,10 +86,7 @@ class Stage(Factor):
     def forward(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         self.check_inputs(view, condition)
         assert view is not None
-        features = self.embedding(view)
-        if not self.restricted:
-            return self.decoder.log_prob(image, features)
-        return self.decoder.log_prob(image, features, self._possible(image, view))
+        return self.decoder.log_prob(image, self.embedding(view), self.interval(image, view))
 
     def interval(self, image: Tensor, view: Tensor) -> Interval | None:
         """The possible values of every sub-pixel if the stage is restricted; None if it is free."""

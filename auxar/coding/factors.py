@@ -85,10 +85,9 @@ class FactorCoder:
     def _ranges(self, image: Tensor, view: Tensor | None) -> tuple[Tensor, Tensor]:
         parameters = self.network(self.network.encode(image), self._features(view))
         interval = None
-        if isinstance(self.factor, Stage) and self.factor.restricted:
+        if isinstance(self.factor, Stage):
             assert view is not None
-            assert self.factor.view.support is not None
-            interval = self.factor.view.support.intervals(image, view)
+            interval = self.factor.interval(image, view)
         return self.head.coding_ranges(parameters, image, interval)
 
     @torch.no_grad()

@@ -86,7 +86,7 @@ def to_enlarge(chain: Prior, images: Any) -> tuple[Given, Images | None]:
     the images do not fit.
     """
     _needs_views(chain, "enlarging")
-    specs, smaller = chain.specs, _smaller(chain)
+    specs, smaller = chain.specs, smaller_views(chain)
     if not smaller:
         raise UserError(f"enlarging needs a view that is smaller than the image; {_abilities(chain)}")
     expected = (
@@ -105,7 +105,7 @@ def to_colorize(chain: Prior, images: Any, preparation: Preparation | None) -> t
     Also returns the given images; None if they are gray views. Raises `UserError` if the model has no such view, or if
     the images do not fit. `preparation` is the conversion of pictures of other sizes.
     """
-    specs, gray = chain.specs, _gray(chain)
+    specs, gray = chain.specs, gray_view(chain)
     if gray is None:
         raise UserError(f"coloring needs a gray view, and this model has none; {_abilities(chain)}")
     if isinstance(images, Images) and images.spec == specs[gray]:
@@ -248,13 +248,13 @@ def _needs_views(chain: Prior, what: str) -> None:
         raise UserError(f"{what} needs a view, and this model has none; {_abilities(chain)}")
 
 
-def _smaller(chain: Prior) -> list[int]:
+def smaller_views(chain: Prior) -> list[int]:
     """Depths of the views that have fewer rows or columns than the image."""
     first = chain.image
     return [depth for depth, spec in enumerate(chain.specs) if (spec.height, spec.width) != (first.height, first.width)]
 
 
-def _gray(chain: Prior) -> int | None:
+def gray_view(chain: Prior) -> int | None:
     """Depth of the first view with one channel of an image with three channels; None if there is none."""
     specs = chain.specs
     return next((k for k in range(1, len(specs)) if (specs[k - 1].channels, specs[k].channels) == (3, 1)), None)
@@ -263,9 +263,9 @@ def _gray(chain: Prior) -> int | None:
 def _abilities(chain: Prior) -> str:
     """The kinds of drawing that the model supports, for a message that refuses another kind."""
     can = []
-    if _gray(chain) is not None:
+    if gray_view(chain) is not None:
         can.append("color gray images")
-    if smaller := _smaller(chain):
+    if smaller := smaller_views(chain):
         can.append(f"enlarge images of {_sizes(chain.specs[depth] for depth in smaller)} pixels")
     if len(chain.specs) > 1:
         can.append("draw images from views (draw_given)")

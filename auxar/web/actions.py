@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
 import time
@@ -21,6 +20,7 @@ from auxar.arguments import as_integer
 from auxar.errors import UserError
 from auxar.evaluation.codecs import codec_sizes, has_codec
 from auxar.generation.sheets import to_uint8
+from auxar.image_model.given import gray_view, smaller_views
 from auxar.image_model.model import ImageModel
 
 MOST_IMAGES = 64
@@ -64,14 +64,12 @@ class Demo:
     @property
     def colorizes(self) -> bool:
         """Whether the model has a gray view of a color image."""
-        specs = self.model.chain.specs
-        return any(one.channels == 3 and other.channels == 1 for one, other in itertools.pairwise(specs))
+        return gray_view(self.model.chain) is not None
 
     @property
     def enlarges(self) -> bool:
         """Whether the model has a view that is smaller than its images."""
-        image, *views = self.model.chain.specs
-        return any(view.height < image.height or view.width < image.width for view in views)
+        return bool(smaller_views(self.model.chain))
 
     @property
     def description(self) -> str:
@@ -143,7 +141,7 @@ class Demo:
             drawn = self.model.complete(image, keep, draws, rule=rule, seed=seed, progress=False)
             return drawn.sheet(), _about(draws, rule, seed, elapsed())
 
-    def rate(self, image: Tensor) -> tuple[Image.Image, str]:
+    def measure(self, image: Tensor) -> tuple[Image.Image, str]:
         """Measures an image. Returns a map of the bits of its pixels, and a table of sizes in Markdown."""
         with self._working() as elapsed:
             bits = self.model.pixel_bits(image)[0]

@@ -71,7 +71,7 @@ def _picture(demo: Demo, rule: gradio.Dropdown, seed: gradio.Number, uploads: Pa
         target = gradio.Image(label="part", format="png", interactive=False, buttons=BUTTONS, elem_id="part")
         _drawing("complete", demo.complete, [image, erased, draws, rule, seed], seed)
     with gradio.Tab("Likelihood"):
-        _drawing("likelihood", demo.rate, [image], None)
+        _drawing("likelihood", demo.measure, [image], None)
 
     def prepared(file: dict[str, Any] | None, part: Rectangle) -> tuple[Tensor | None, Any, Any, Any]:
         # An earlier picture and corner are forgotten, also if the new picture cannot be read.

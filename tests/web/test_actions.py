@@ -81,7 +81,7 @@ def test_a_part_is_drawn_anew(demo, upload):
 
 def test_the_bits_of_an_image_are_measured(demo, upload):
     image = demo.prepare(upload)
-    picture, about = demo.rate(image)
+    picture, about = demo.measure(image)
     bits = float(demo.model.bits_per_dim(image))
     assert f"{bits:.3f} bits/dim**" in about
     assert ("at most" in about) is not demo.model.exact
