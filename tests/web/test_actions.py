@@ -72,9 +72,10 @@ def test_views_are_colored_and_enlarged_where_the_model_has_them(demo, upload):
 
 def test_a_part_is_drawn_anew(demo, upload):
     image = demo.prepare(upload)
-    part = Rectangle(4, 0, 8, 8)
+    part = Rectangle(2, 1, 5, 6)
     picture, _ = demo.complete(image, part, 2, "ancestral", 5)
-    keep = torch.arange(8)[:, None].expand(8, 8) < 4
+    rows, columns = torch.arange(8)[:, None], torch.arange(8)
+    keep = (rows < 2) | (rows >= 5) | (columns < 1) | (columns >= 6)
     expected = demo.model.complete(image, keep, 2, rule="ancestral", seed=5).sheet()
     assert np.array_equal(np.asarray(picture), np.asarray(expected))
 
