@@ -17,6 +17,7 @@ Functions (the first six are also commands; `write_views`, `list_recipes`, `list
     demo            shows a page in the browser, on which a run's model draws and measures pictures
     score           scores how unusual images are for a run's model, for instance to find outliers
     compare         compares the held-out bits/dim of runs
+    classify        finds the most probable labels of images, for a model that is given labels
     tables          writes the tables of a run's report, or of a comparison of runs, as CSV and LaTeX
     export          writes a small, complete folder of a finished run, to share it
     push            uploads a finished run to the Hugging Face hub, with a card that describes it
@@ -45,6 +46,11 @@ Records:
     ImageDistances, Distances   the result of `fid`, and its FID and KID
     Pushed          the result of `push`: name, address and commit
     Scores          the result of `score`, with an `ImageScore` for each image
+    Classes         the result of `classify`, with an `ImageClass` for each image
+    Classification  the result of `ImageModel.classify`: probabilities of the classes of images
+    Condition       a variable that comes with each image, such as its label, and that a model is given
+    Conditions      conditions that drawn images are given in turn
+    Examples        a batch of images with their conditions
     GivenRequest    files of given images or views, and how images are drawn from them
     ImageSpec       size, channels and levels of images
     Interval        the possible values of every sub-pixel, from `low` to `high` inclusive
@@ -72,12 +78,13 @@ Interfaces that plugins implement:
 
 Models:
     ImageModel      a model without gradients: log_prob, log_probs, bits_per_dim; sample, colorize, enlarge, complete,
-                    draw_given; views, prepare; save writes it as a run
+                    draw_given; classify, sample_conditions; views, prepare; save writes it as a run
     Images, Draws   drawn images: integers that notebooks show as pictures
     Chain, Stage    a model of stages p(X | X̂) and a prior of the coarsest view; a chain is itself a prior
 
 Building blocks for plugins:
     CausalPrior, CausalDecoder   adapters that make a prior or a decoder from any causal network
+    Conditioning, ConditionedPrior   the features of a condition, and a prior that a decoder makes given them
     DrawSource, ForceSource   pixel sources that draw the pixels, or copy them from given images
     DecodeSource    a pixel source that decodes the pixels from the bytes of an entropy coder
     SumSupport      the support of a view that depends on weighted sums of sub-pixels
@@ -104,6 +111,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr__` imports each name on first use.
     from auxar.caching import cached_folder
     from auxar.causal import CausalDecoder, CausalPrior
+    from auxar.commands.classify import Classes, ImageClass, classify
     from auxar.commands.compare import compare
     from auxar.commands.compress import compress
     from auxar.commands.decompress import decompress, inspect
@@ -119,12 +127,15 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.commands.score import ImageScore, Scores, score
     from auxar.commands.tables import tables
     from auxar.commands.views import write_views
-    from auxar.data import DataSets, ImageSet
+    from auxar.conditioning import ConditionedPrior, Conditioning
+    from auxar.data import DataSets, Examples, ImageSet
     from auxar.errors import UserError
     from auxar.evaluation.comparison import Comparison
     from auxar.evaluation.distances import Distances, ImageDistances
+    from auxar.generation.conditions import Conditions
     from auxar.generation.inputs import GivenRequest
     from auxar.image_model.building import build
+    from auxar.image_model.classification import Classification
     from auxar.image_model.images import Draws, Images
     from auxar.image_model.loading import load
     from auxar.image_model.model import ImageModel
@@ -134,6 +145,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
         MOST_SIDE,
         ByChannel,
         CausalNetwork,
+        Condition,
         Decoder,
         DrawnPixels,
         DrawRule,
@@ -182,8 +194,14 @@ __all__ = [
     "CausalNetwork",
     "CausalPrior",
     "Chain",
+    "Classes",
+    "Classification",
     "Comparison",
     "Component",
+    "Condition",
+    "ConditionedPrior",
+    "Conditioning",
+    "Conditions",
     "DataSets",
     "DecodeSource",
     "Decoder",
@@ -193,12 +211,14 @@ __all__ = [
     "DrawnPixels",
     "Draws",
     "Embedding",
+    "Examples",
     "Factor",
     "FactorLogProb",
     "ForceSource",
     "GivenRequest",
     "Head",
     "HeadChoice",
+    "ImageClass",
     "ImageDistances",
     "ImageModel",
     "ImageScore",
@@ -232,6 +252,7 @@ __all__ = [
     "at_most",
     "build",
     "cached_folder",
+    "classify",
     "compare",
     "compress",
     "decompress",
@@ -305,6 +326,14 @@ _MODULES = {
     "load_images": "image_model.recipe_images",
     "load_plugins": "plugins",
     "load_recipe": "recipe",
+    "ImageClass": "commands.classify",
+    "classify": "commands.classify",
+    "Classes": "commands.classify",
+    "Classification": "image_model.classification",
+    "ConditionedPrior": "conditioning",
+    "Conditioning": "conditioning",
+    "Conditions": "generation.conditions",
+    "Examples": "data",
     "ImageScore": "commands.score",
     "Distances": "evaluation.distances",
     "ImageDistances": "evaluation.distances",

@@ -10,6 +10,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from auxar.conditioning import ConditionFactor, Conditioning
 from auxar.errors import UserError
 from auxar.interfaces import (
     ByChannel,
@@ -25,19 +26,27 @@ from auxar.interfaces import (
     Sampler,
     SampleRequest,
     View,
+    is_null,
 )
 
 
 class Stage(Factor):
     """The factor p(X | X̂): a view, and the embedding and the decoder that predict the image from the view.
 
-    If `restricted`, the decoder gives probability only to images with the given view. Raises `UserError` if the parts
+    If `restricted`, the decoder gives probability only to images with the given view. With `conditioning`, the factor
+    is p(X | X̂, y): the features of the condition y are appended to those of the view. Raises `UserError` if the parts
     do not have the same image and view. With `restricted`, also raises it if the view has no support or the decoder
-    cannot be restricted. In the state dict, weights are named `embedding.…` and `decoder.…`.
-    """
+    cannot be restricted. In the state dict, weights are named `embedding.…`, `decoder.…` and `conditioning.…`."""
 
     def __init__(
-        self, view: View, embedding: Embedding, decoder: Decoder, *, restricted: bool = False, depth: int = 0
+        self,
+        view: View,
+        embedding: Embedding,
+        decoder: Decoder,
+        *,
+        restricted: bool = False,
+        depth: int = 0,
+        conditioning: Conditioning | None = None,
     ) -> None:
         super().__init__(f"stage{depth}", depth, view.image, view.view)
         for what, found, expected in (
@@ -46,10 +55,14 @@ class Stage(Factor):
             ("decoder's image", decoder.image, view.image),
         ):
             _check_fit(what, found, expected)
-        if embedding.features_channels != decoder.features_channels:
+        channels = embedding.features_channels
+        if conditioning is not None:
+            _check_fit("image of the condition's features", conditioning.image, view.image)
+            channels += conditioning.features_channels
+        if channels != decoder.features_channels:
             raise UserError(
-                f"the embedding gives {embedding.features_channels} channels of features, "
-                f"but the decoder expects {decoder.features_channels}"
+                f"the embedding gives {channels} channels of features, but the decoder expects "
+                f"{decoder.features_channels}"
             )
         if restricted and view.support is None:
             raise UserError("support: 'restricted' needs a view that defines its support; use 'free'")
@@ -59,10 +72,19 @@ class Stage(Factor):
         self.embedding = embedding
         self.decoder = decoder
         self.restricted = restricted
+        self.conditioning = conditioning
+        self.condition = None if conditioning is None else conditioning.condition
 
     def at(self, depth: int) -> Stage:
-        """A stage at another depth that shares the view, the embedding and the decoder of this one."""
-        return Stage(self.view, self.embedding, self.decoder, restricted=self.restricted, depth=depth)
+        """A stage at another depth that shares the view and the networks of this one."""
+        return Stage(
+            self.view,
+            self.embedding,
+            self.decoder,
+            restricted=self.restricted,
+            depth=depth,
+            conditioning=self.conditioning,
+        )
 
     def view_of(self, image: Tensor) -> Tensor:
         """The view ψ(X) in the dtype of the image, or in int64 if that dtype is too small for the view's values."""
@@ -86,7 +108,18 @@ class Stage(Factor):
     def forward(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         self.check_inputs(view, condition)
         assert view is not None
-        return self.decoder.log_prob(image, self.embedding(view), self.interval(image, view))
+        return self.decoder.log_prob(image, self.features(view, condition), self.interval(image, view))
+
+    def features(self, view: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The decoder's features of views and, with `conditioning`, of conditions: (b, decoder.features_channels, h,
+        w).
+
+        `view` has shape (b, *view_spec.shape). `condition` is that of `forward`.
+        """
+        found: Tensor = self.embedding(view)
+        if self.conditioning is None:
+            return found
+        return torch.cat([found, self.conditioning(condition, len(view))], 1)
 
     def interval(self, image: Tensor, view: Tensor) -> Interval | None:
         """The possible values of every sub-pixel if the stage is restricted; None if it is free."""
@@ -98,7 +131,7 @@ class Stage(Factor):
         self.check_inputs(view, condition)
         assert view is not None
         possible = self._possible(image, view) if self.decoder.restricts else None
-        features = self.embedding(view)
+        features = self.features(view, condition)
         if self.restricted:
             return self.decoder.log_prob_by_channel(image, features, possible)
         return self.decoder.log_prob_by_channel(image, features, inside=possible)
@@ -106,18 +139,20 @@ class Stage(Factor):
     def draw(self, view: Tensor, request: SampleRequest, sampler: Sampler) -> Tensor:
         """Draws an image for each view of a batch (b, *view_spec.shape), and returns them: int64, (b, *image.shape).
 
-        The request has a number for each image.
+        The request has a number for each image and, for a stage with a condition, the condition of each.
         """
         if self.restricted:
             assert self.view.support is not None
             request = attrs.evolve(request, restriction=Restriction(self.view.support, view))
-        return self.decoder.draw(self.embedding(view), request, sampler)
+        return self.decoder.draw(self.features(view, request.condition), request, sampler)
 
     def initialize(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> None:
         self.check_inputs(view, condition)
         assert view is not None
         self.embedding.initialize(view)
-        self.decoder.initialize(image, self.embedding(view))
+        if self.conditioning is not None:
+            self.conditioning.initialize(condition, len(view))
+        self.decoder.initialize(image, self.features(view, condition))
 
     def _possible(self, image: Tensor, view: Tensor) -> Interval | None:
         """The possible values of every sub-pixel given the view; None if the view has no support."""
@@ -129,8 +164,9 @@ class Chain(Prior):
 
     `log_prob` is log p(X, ψ(X), …), a lower bound of log p(X) = log Σ_x̂ p(X, x̂) (paper, equation 5). If all stages
     are restricted and the prior is exact, it equals log p(X). If `prior` is itself a chain, its stages are appended and
-    its prior is used. Raises `UserError` if the image of a stage or of the prior differs from the view of the stage
-    before it.
+    its prior is used. With `condition_prior`, the condition y is modelled, too, by the factor p(y). If the stages and
+    the prior have a condition y, all of these are given y. Raises `UserError` if the image of a stage or of the prior
+    differs from the view of the stage before it, or if not all of them have the same condition.
 
     Examples:
         >>> import torch
@@ -155,13 +191,22 @@ class Chain(Prior):
     prior: Prior
     """The prior of the coarsest view."""
 
-    def __init__(self, stages: Sequence[Stage], prior: Prior) -> None:
+    def __init__(self, stages: Sequence[Stage], prior: Prior, condition_prior: Prior | None = None) -> None:
         super().__init__()
         more, prior = prior.parts()
         stages = [*stages, *more]
         ends = [(f"image of stage{depth}", stage.image) for depth, stage in enumerate(stages)]
         for stage, (what, found) in zip(stages, [*ends[1:], ("prior's image", prior.image)], strict=False):
             _check_fit(what, found, stage.view.view)
+        for depth, stage in enumerate(stages):
+            if stage.condition != prior.condition:
+                raise UserError(
+                    f"stage{depth} and the prior have different conditions; expected the same in all factors"
+                )
+        self.condition = prior.condition
+        if condition_prior is not None and self.condition is None:
+            raise UserError("the model has no condition, so the condition cannot be modelled")
+        self.condition_prior = condition_prior
         self.image = stages[0].image if stages else prior.image
         self.stages = cast(Sequence[Stage], nn.ModuleList(stage.at(depth) for depth, stage in enumerate(stages)))
         self.prior = prior
@@ -181,25 +226,36 @@ class Chain(Prior):
     def factors(self) -> list[Factor]:
         return [*self.stages, PriorFactor(self.prior, len(self.stages))]
 
+    @property
+    def condition_factor(self) -> ConditionFactor | None:
+        if self.condition_prior is None or self.condition is None:
+            return None
+        return ConditionFactor(self.condition_prior, self.condition, len(self.specs))
+
     def views(self, image: Tensor, deepest: int | None = None) -> list[Tensor]:
         views = [image]
         for stage in islice(self.stages, deepest):
             views.append(stage.view_of(views[-1]))
         return views
 
-    def log_prob(self, image: Tensor) -> Tensor:
+    def log_prob(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         views = self.views(image)
-        total = self.prior.log_prob(views[-1])
+        total = self.prior.log_prob(views[-1], *self.conditions(condition))
         for stage in reversed(self.stages):
-            total = total + stage(*views[stage.depth : stage.depth + 2])
+            total = total + stage(*stage.inputs(views, condition))
         return total
 
     @torch.no_grad()
-    def initialize(self, image: Tensor) -> None:
-        """Initializes the weights of every factor from a batch of images, integers (b, *image.shape)."""
+    def initialize(self, image: Tensor, condition: Tensor | None = None) -> None:
+        """Initializes the weights of every factor from a batch of images, integers (b, *image.shape).
+
+        `condition` has the condition of each image, if the model has one.
+        """
         views = self.views(image)
         for factor in self.factors:
-            factor.initialize(*views[factor.depth : factor.depth + 2])
+            factor.initialize(*factor.inputs(views, condition))
+        if self.condition_factor is not None and condition is not None:
+            self.condition_factor.initialize(condition[~is_null(condition)])
 
     def draw(self, request: SampleRequest, sampler: Sampler) -> Tensor:
         return self.draw_views(request, sampler)[0]

@@ -21,6 +21,7 @@ from auxar.evaluation.likelihoods import evaluate_run
 from auxar.evaluation.records import Evaluation
 from auxar.evaluation.stored import is_evaluated
 from auxar.files import is_file
+from auxar.generation.conditions import Conditions, usual_conditions
 from auxar.generation.figures import are_drawn, figures_to_folder
 from auxar.generation.previews import Previews
 from auxar.generation.samples import check_samples, sample_to_folder
@@ -87,7 +88,7 @@ def run(
 
     @functools.cache
     def data() -> DataSets:
-        return load_images(recipe.data, recipe.image, registry)
+        return load_images(recipe.data, recipe.image, registry, recipe.condition)
 
     with working_together() as processes:
         with processes.agreeing() as facts:
@@ -138,13 +139,15 @@ def run(
                 facts |= images.facts
             for name in images.skipped:
                 logger.warning("this image cannot be read and is left out: %s", one_line(name))
-            preview, report = Previews(found, recipe.sampling), InterimReport(found, recipe, images, accelerator)
+            conditions = usual_conditions(network.condition, images.heldout)
+            preview = Previews(found, recipe.sampling, conditions)
+            report = InterimReport(found, recipe, images, accelerator)
             model = train_factors(recipe, registry, missing, images, found, accelerator, preview, report)
             others = _converted(found, recipe, registry, data, processes)
             for evaluation in evaluate_run(found, recipe, model, images, accelerator, others=others).values():
                 _log_result(evaluation)
             drawn = others.get(recipe.arithmetic.name, model).eval().to(accelerator.device)
-            _sample(found, recipe, drawn, images, accelerator, processes)
+            _sample(found, recipe, drawn, images, conditions, accelerator, processes)
             update_report(found, accelerator)
         for tracker in accelerator.trackers:
             tracker.finish()
@@ -201,7 +204,13 @@ def _log_result(evaluation: Evaluation) -> None:
 
 
 def _sample(
-    run: RunFolder, recipe: Recipe, model: Prior, data: DataSets, accelerator: Accelerator, processes: Processes
+    run: RunFolder,
+    recipe: Recipe,
+    model: Prior,
+    data: DataSets,
+    conditions: Conditions,
+    accelerator: Accelerator,
+    processes: Processes,
 ) -> None:
     missing = [name for name in recipe.factor_names if name not in run.trained(recipe)]
     if missing:
@@ -211,7 +220,8 @@ def _sample(
         return  # Samples of an earlier call are kept.
     # `auxar sample --out` may be writing into the same folder, so it has a lock of its own.
     with holding_for_all(run.samples, processes, check_samples):
-        sample_to_folder(model, recipe.sampling, own_sampler(model), run.samples, accelerator, data.heldout)
+        sampler = own_sampler(model)
+        sample_to_folder(model, recipe.sampling, sampler, run.samples, accelerator, data.heldout, conditions)
     if rows := _figure_rows(recipe):
         # The figure of nearest training images would read a whole stream, so only `auxar figures` draws it for streams.
         training = None if recipe.data.streaming else data.train

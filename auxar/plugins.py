@@ -46,7 +46,9 @@ class Component:
     defaults. `build` creates the component. Its signature depends on the kind:
 
     - view: `build(config, image: ImageSpec) -> View`
-    - prior: `build(config, image: ImageSpec) -> Prior`
+    - prior: `build(config, image: ImageSpec) -> Prior`. To be usable in recipes with a condition, it also has
+      `given_features(config, image: ImageSpec, features_channels: int) -> Decoder`, which creates the same distribution
+      given features of the condition.
     - embedding: `build(config, view: ImageSpec, image: ImageSpec) -> Embedding`
     - decoder: `build(config, image: ImageSpec, features_channels: int) -> Decoder`
     - head: `build(config, image: ImageSpec) -> Head`
@@ -75,6 +77,7 @@ class Component:
     name: str = attrs.field()
     config: type = attrs.field()
     build: Callable[..., Any] = attrs.field()
+    given_features: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
 
     @kind.validator
     def _known_kind(self, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -97,6 +100,13 @@ class Component:
     def _function(self, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not callable(value):
             raise UserError(f"build must be a function or a class, got {shown(value)}")
+
+    @given_features.validator
+    def _of_priors(self, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value is not None and self.kind != "prior":
+            raise UserError(f"given_features: only components of the kind 'prior' have it, got the kind '{self.kind}'")
+        if value is not None and not callable(value):
+            raise UserError(f"given_features must be a function or a class, got {shown(value)}")
 
     @property
     def summary(self) -> str:

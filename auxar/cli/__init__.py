@@ -22,6 +22,7 @@ COMMANDS = (
     "sample",
     "figures",
     "score",
+    "classify",
     "demo",
     "views",
     "recipes",

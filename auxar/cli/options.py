@@ -89,6 +89,17 @@ def add_settings(parser: argparse.ArgumentParser, example: str) -> None:
     )
 
 
+def add_condition(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Adds the option `--condition`, which may be repeated."""
+    parser.add_argument(
+        "--condition",
+        action="append",
+        metavar="KIND=VALUE",
+        help="condition of a model that has one: label=NAME,NAME… (or label=all), attributes=NAME,NAME…, mask=FILE, "
+        f"image=FILE, none for the null condition{more}",
+    )
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Adds `--trust-plugins`, which allows the plugin files of the recipe to be loaded."""
     parser.add_argument(

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auxar.cli.options import add_arithmetic, add_json, add_run, add_settings, add_trust, integer
+from auxar.cli.options import add_arithmetic, add_condition, add_json, add_run, add_settings, add_trust, integer
 from auxar.cli.output import Result
 from auxar.errors import UserError
 
@@ -61,6 +61,9 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         metavar="ROWS|MASK",
         help="keep the upper ROWS rows, or the pixels that are white in the picture MASK; draw the rest",
     )
+    add_condition(
+        parser, ", or drawn for conditions from p(y); images have several in turn, by default all classes of a label"
+    )
     parser.add_argument(
         "--rule",
         choices=RULES,
@@ -111,6 +114,7 @@ def _sample(options: argparse.Namespace) -> Result:
         sampler=options.sampler,
         settings=options.settings,
         out=options.out,
+        condition=options.condition,
         arithmetic=options.arithmetic,
         trust_plugins=options.trust_plugins,
     )

@@ -92,7 +92,10 @@ class FactorCoder:
 
     @torch.no_grad()
     def _features(self, view: Tensor | None) -> Tensor | None:
-        return self.factor.embedding(view) if isinstance(self.factor, Stage) else None
+        if not isinstance(self.factor, Stage):
+            return None
+        assert view is not None
+        return self.factor.features(view)
 
     def _walk(self, view: Tensor | None) -> Walk | None:
         if not isinstance(self.factor, Stage) or not self.factor.restricted:

@@ -66,7 +66,7 @@ def evaluate(
             facts |= {"command": "evaluate", **run_facts(run, recipe, registry)}
         with holding_for_all(run.output.path, processes, check_of(run)):
             with processes.agreeing() as facts:
-                data = load_images(recipe.data, recipe.image, registry)
+                data = load_images(recipe.data, recipe.image, registry, recipe.condition)
                 facts |= data.facts
             evaluate_run(run, recipe, build_model(recipe, registry), data, accelerator, others=others)
             if run.model is None:

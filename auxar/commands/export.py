@@ -141,7 +141,7 @@ def _write(new: RunFolder, run: RunFolder, recipe: Recipe, registry: Registry, *
         for arithmetic in registry.names("arithmetic"):
             _copy_converted(new, run, recipe, arithmetic)
     if evaluate:
-        data = load_images(recipe.data, recipe.image, registry)
+        data = load_images(recipe.data, recipe.image, registry, recipe.condition)
         accelerator = make_accelerator(recipe.training.precision, new.path)
         evaluate_run(new, own, build_model(own, registry), data, accelerator)
     elif not half:

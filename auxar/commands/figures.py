@@ -49,7 +49,7 @@ def figures(
             facts |= {"command": "figures", "--rows": rows, **run.facts}
         with holding_for_all(output.path, processes, check_of(run.folder)):
             with processes.agreeing() as facts:
-                data = load_images(recipe.data, recipe.image, run.registry)
+                data = load_images(recipe.data, recipe.image, run.registry, recipe.condition)
                 facts |= data.facts
             sampler = own_sampler(run.model)
             figures_to_folder(run.model, sampler, recipe, rows, data.heldout, data.train, folder, run.accelerator)

@@ -84,7 +84,12 @@ def integers(
             trained_model(run, recipe, registry)  # Loading weights checks them.
         with holding_for_all(run.output.path, processes, check_of(run)):
             digests = convert_run(
-                run, recipe, registry, choice, lambda: load_images(recipe.data, recipe.image, registry), count
+                run,
+                recipe,
+                registry,
+                choice,
+                lambda: load_images(recipe.data, recipe.image, registry, recipe.condition),
+                count,
             )
     return Integers(run.output, digests)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -16,6 +18,17 @@ from auxar.distributed.joining import working_together
 from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.generation.conditional import Given, draw_given_to_folder
+from auxar.generation.conditions import (
+    DRAWN,
+    LONGEST_NAME,
+    NONE,
+    Conditions,
+    as_conditions,
+    drawn_conditions,
+    from_texts,
+    reader_of,
+    usual_conditions,
+)
 from auxar.generation.inputs import GivenRequest, read_given
 from auxar.generation.samples import check_samples, sample_to_folder
 from auxar.interfaces import FLOAT
@@ -45,6 +58,7 @@ def sample(
     sampler: str | None = None,
     settings: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
+    condition: Any = None,
     arithmetic: str | None = None,
     trust_plugins: bool = False,
 ) -> Path:
@@ -55,7 +69,14 @@ def sample(
     default. `settings` are `key=value` strings that set keys of the recipe's [sampling], and with `given` also
     `data.crop` and `data.resize`. An argument that is not None takes precedence over `settings` and over the recipe. If
     `rule` is another rule than the recipe's, the defaults of `reduction` and `min_weight` are those of the rule. `out`
-    is the folder; the default is a folder in RUN/samples or, for a model that comes trained, in ./NAME/samples. With
+    is the folder; the default is a folder in RUN/samples or, for a model that comes trained, in ./NAME/samples.
+
+    `condition` gives the condition of a model that has one: a value as for `ImageModel.sample`, or texts such as
+    "label=cat", as the command line has them. If there are several, they are used in turn: for one image each or, with
+    `given`, for one given image each. By default, images have all classes of a label in turn. Otherwise, and with
+    `given`, they have the null condition. "drawn" draws a condition for each image from p(y), if it is modelled.
+
+    With
     `arithmetic="integer"`, images are drawn with the integers that `auxar.integers` made; the default is the recipe's
     arithmetic.
 
@@ -93,24 +114,43 @@ def sample(
             if not run.recipe.sampling.images:
                 raise UserError("sampling.images (-n) is 0: expected at least 1")
             content = None if given is None else read_given(given, run.recipe, run.model)
+            conditions = _conditions(condition, run, given is not None)
             depth = None if content is None or content.known is not None else content.depth
             keys = ("rule", "temperature", "min_weight")
             spelling = Spelling(FLAG, {key: RECIPE for key in keys if key not in options})
             check_rule(run.model, run.recipe.sampling.draw_rule(), from_depth=depth, spelling=spelling)
-            folder = run.folder.output.samples / _name(given, run) if out is None else as_path(out, "out")
+            named = None if condition is None else conditions
+            folder = run.folder.output.samples / _name(given, run, named) if out is None else as_path(out, "out")
             facts |= {"command": "sample", "--out": os.path.abspath(folder), **run.facts}
             facts["the given images"] = None if content is None else content.digest
+            facts["the conditions"] = None if conditions.values is None else conditions.values.tolist()
         with holding_for_all(folder, processes, check_samples):
             own = own_sampler(run.model)
             if content is None:
-                sample_to_folder(run.model, run.recipe.sampling, own, folder, run.accelerator)
+                sample_to_folder(run.model, run.recipe.sampling, own, folder, run.accelerator, conditions=conditions)
             else:
-                draw_given_to_folder(run.model, content, run.recipe.sampling, own, folder, run.accelerator)
+                draw_given_to_folder(run.model, content, run.recipe.sampling, own, folder, run.accelerator, conditions)
                 _log_agreement(folder, content)
     return folder
 
 
-def _name(request: GivenRequest | None, run: TrainedRun) -> str:
+def _conditions(value: Any, run: TrainedRun, is_given: bool) -> Conditions:
+    """The conditions of the drawn images, from the argument `condition`."""
+    condition = run.model.condition
+    reader = reader_of(condition, run.recipe)
+    texts = [value] if isinstance(value, str) else value
+    is_texts = isinstance(texts, list | tuple) and bool(texts) and all(isinstance(text, str) for text in texts)
+    if is_texts and all("=" in text or text == NONE for text in texts):
+        return from_texts(texts, condition, reader)
+    if texts == [DRAWN] or texts == (DRAWN,):
+        sampling = run.recipe.sampling
+        return drawn_conditions(run.model, own_sampler(run.model), sampling.images, sampling.seed)
+    if value is None and not is_given:
+        return usual_conditions(condition)
+    return as_conditions(value, condition, reader)
+
+
+def _name(request: GivenRequest | None, run: TrainedRun, conditions: Conditions | None) -> str:
     """The name of the default folder of the drawn images, in the folder of the run's samples.
 
     It contains the rule, the options of the rule that are not its defaults, and the seed, so that draws with other
@@ -122,6 +162,9 @@ def _name(request: GivenRequest | None, run: TrainedRun) -> str:
     if run.model.arithmetic != FLOAT:
         kind = f"{run.model.arithmetic}-{kind}"
     options = [f"-{key}{value}" for key, value in rule.items() if value != usual[key]]
+    if conditions is not None:
+        named = "-".join(conditions.names) or NONE
+        options.append(f"-{re.sub(r'[^A-Za-z0-9_.-]+', '_', named)[:LONGEST_NAME]}")
     return f"{kind}{sampling.rule}{''.join(options)}-seed{sampling.seed}"
 
 

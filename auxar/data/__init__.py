@@ -10,7 +10,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from auxar.data.batches import evaluation_batches, training_batches
+    from auxar.data.batches import evaluation_batches, evaluation_examples, training_batches, training_examples
+    from auxar.data.examples import Examples
     from auxar.data.loading import load_images
     from auxar.data.sets import DataSets, ImageSet
     from auxar.data.stored import StoredImages
@@ -18,22 +19,28 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DataSets",
+    "Examples",
     "ImageSet",
     "StoredImages",
     "StreamedImages",
     "evaluation_batches",
+    "evaluation_examples",
     "load_images",
     "training_batches",
+    "training_examples",
 ]
 
 _MODULES = {
     "DataSets": "sets",
+    "Examples": "examples",
     "ImageSet": "sets",
     "StoredImages": "stored",
     "StreamedImages": "streamed",
     "evaluation_batches": "batches",
+    "evaluation_examples": "batches",
     "load_images": "loading",
     "training_batches": "batches",
+    "training_examples": "batches",
 }
 """The module of each name."""
 

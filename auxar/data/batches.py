@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from auxar.data.examples import Examples, joined
 from auxar.data.randomness import uniform
 from auxar.distributed.signals import SIGNALS
 from auxar.errors import UserError
@@ -27,14 +28,16 @@ class Readable(Protocol):
     def most_workers(self) -> int | None:
         """Maximum number of worker processes that can read the set at the same time; None if there is no limit."""
 
-    def training_images(self, seed: int, shares: Iterable[range]) -> Iterator[Tensor]:
-        """Yields the images at ranges of positions in the endless training sequence."""
+    def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
+        """Yields the examples at ranges of positions in the endless training sequence."""
 
-    def every(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[tuple[int, Tensor]]:
-        """Yields the numbers and the images of a part of the set."""
+    def every_example(
+        self, count: int, first: int, limit: int | None, block: int = 1
+    ) -> Iterator[tuple[int, Examples]]:
+        """Yields the numbers and the examples of a part of the set, each as a batch of one."""
 
 
-def training_batches(
+def training_examples(
     images: Readable,
     *,
     batch_size: int,
@@ -45,13 +48,15 @@ def training_batches(
     rank: int = 0,
     processes: int = 1,
     workers: int = 0,
-) -> Iterator[Tensor]:
-    """Yields this process's share of each batch for steps start … steps - 1: uint8, (batch_size / processes, c, h, w).
+    drop: float = 0.0,
+) -> Iterator[Examples]:
+    """Yields this process's share of each batch for steps start … steps - 1, batch_size / processes examples each.
 
     Batch k holds the images at positions k·batch_size … (k + 1)·batch_size - 1 of an endless sequence. The sequence
     contains every image once in each epoch, in an order determined by (seed, epoch). A batch may contain the end of one
-    epoch and the start of the next. With `flip`, an image is mirrored left to right with probability ½, determined by
-    `seed` and its position in the sequence. The batches are therefore the same for every `start` and `workers`, and
+    epoch and the start of the next. With `flip`, an image is mirrored left to right, with its condition, with
+    probability ½, determined by `seed` and its position in the sequence. In the same way, its condition is replaced by
+    the null condition with probability `drop`. The batches are therefore the same for every `start` and `workers`, and
     the shares of all ranks together equal the batch of a single process.
 
     `workers` is the number of processes that read batches in advance, limited to `images.most_workers`. If it is 0,
@@ -64,7 +69,7 @@ def training_batches(
             f"training.batch_size: {batch_size} is not divisible by the number of processes, {processes}; "
             f"use {max(1, batch_size // processes) * processes} or {(batch_size // processes + 1) * processes}"
         )
-    shares = _Shares(images, batch_size, steps, start, seed, flip, rank, batch_size // processes)
+    shares = _Shares(images, batch_size, steps, start, seed, flip, rank, batch_size // processes, drop)
     if not workers:
         return iter(shares)
     most = images.most_workers
@@ -76,6 +81,12 @@ def training_batches(
     return _raise_errors(loader)
 
 
+def training_batches(images: Readable, *, batch_size: int, steps: int, seed: int, **options: Any) -> Iterator[Tensor]:
+    """Yields the images of `training_examples`, which has the same arguments: uint8, (b, c, h, w)."""
+    examples = training_examples(images, batch_size=batch_size, steps=steps, seed=seed, **options)
+    return (batch.image for batch in examples)
+
+
 def _leave_signals(worker: int) -> None:
     """Makes a worker ignore termination signals.
 
@@ -85,27 +96,35 @@ def _leave_signals(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def evaluation_batches(
+def evaluation_examples(
     images: Readable, *, batch_size: int, limit: int | None = None, rank: int = 0, processes: int = 1
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, Examples]]:
     """Yields this process's batches of the first `limit` images (all if it is None).
 
-    A batch consists of the numbers of its images, int64 (b,), and the images, uint8 (b, c, h, w). Each image is in
-    exactly one batch of one process; b is `batch_size` except in the last batch of the set.
+    A batch consists of the numbers of its images, int64 (b,), and the examples. Each image is in exactly one batch of
+    one process; b is `batch_size` except in the last batch of the set.
 
     The batches are the same for any number of processes, which take them in turn. Therefore results are the same too,
     even in their last bits, which may depend on the other images in a batch.
 
     Raises `UserError` if an image cannot be read, or if the set has no image and `limit` is not 0.
     """
-    part = images.every(processes, rank, limit, batch_size)
+    part = images.every_example(processes, rank, limit, batch_size)
     while batch := list(itertools.islice(part, batch_size)):
-        numbers, pixels = zip(*batch, strict=True)
-        yield torch.tensor(numbers), torch.stack(pixels)
+        numbers, examples = zip(*batch, strict=True)
+        yield torch.tensor(numbers), joined(examples)
+
+
+def evaluation_batches(
+    images: Readable, *, batch_size: int, limit: int | None = None, rank: int = 0, processes: int = 1
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields the numbers and the images, uint8 (b, c, h, w), of `evaluation_examples` with the same arguments."""
+    batches = evaluation_examples(images, batch_size=batch_size, limit=limit, rank=rank, processes=processes)
+    return ((numbers, examples.image) for numbers, examples in batches)
 
 
 @attrs.frozen(eq=False)
-class _Shares(IterableDataset[Tensor]):
+class _Shares(IterableDataset[Examples]):
     """One process's shares of the batches, in the order of the steps.
 
     In worker i of n it gives the shares of steps start + i, start + i + n, …, because the loader takes batches from its
@@ -120,25 +139,27 @@ class _Shares(IterableDataset[Tensor]):
     flip: bool
     rank: int
     share: int
+    drop: float
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Examples]:
         worker = get_worker_info()
         if worker is None:
             return self._batches(self.start, 1)
         return self._caught(self._batches(self.start + worker.id, worker.num_workers))  # type: ignore[return-value]
 
-    def _batches(self, first: int, every: int) -> Iterator[Tensor]:
+    def _batches(self, first: int, every: int) -> Iterator[Examples]:
         starts = (step * self.batch_size + self.rank * self.share for step in range(first, self.steps, every))
         shares, again = itertools.tee(range(place, place + self.share) for place in starts)
-        for images, share in zip(self.images.training_images(self.seed, shares), again, strict=True):
-            yield self._mirrored(images, share) if self.flip else images
+        for examples, share in zip(self.images.training_examples(self.seed, shares), again, strict=True):
+            if self.flip:
+                examples = examples.mirrored(self._chosen("flip", share, 0.5))
+            yield examples.without_condition(self._chosen("drop", share, self.drop)) if self.drop else examples
 
-    def _mirrored(self, images: Tensor, share: range) -> Tensor:
-        mirror = torch.tensor([uniform("flip", self.seed, place) < 0.5 for place in share])
-        return torch.where(mirror[:, None, None, None], images.flip(-1), images)
+    def _chosen(self, purpose: str, share: range, probability: float) -> Tensor:
+        return torch.tensor([uniform(purpose, self.seed, place) < probability for place in share])
 
     @staticmethod
-    def _caught(batches: Iterator[Tensor]) -> Iterator[Tensor | UserError]:
+    def _caught(batches: Iterator[Examples]) -> Iterator[Examples | UserError]:
         # The error is yielded and not raised, because the loader would bury its message in the text of a traceback.
         # `_raise_errors` raises it in the main process.
         try:
@@ -147,7 +168,7 @@ class _Shares(IterableDataset[Tensor]):
             yield UserError(str(error))
 
 
-def _raise_errors(batches: DataLoader[Tensor]) -> Iterator[Tensor]:
+def _raise_errors(batches: DataLoader[Examples]) -> Iterator[Examples]:
     iterator = iter(batches)
     while True:
         try:

@@ -100,33 +100,41 @@ class Preparation:
         """
         with opened(source) as picture:
             upright = eight_bit(picture).convert("L" if self.image.channels == 1 else "RGB")
-            pixels = np.asarray(self._fit(upright, name))
+            size = (self.image.width, self.image.height)
+            pixels = np.asarray(fitted(upright, size, self.crop, self.resize, name, Image.Resampling.LANCZOS))
         pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         if self.image.levels < 256:
             pixels = (pixels.astype(np.uint16) * self.image.levels // 256).astype(np.uint8)
         return np.ascontiguousarray(pixels)
 
-    def _fit(self, picture: Image.Image, name: str) -> Image.Image:
-        full = f"{picture.height}×{picture.width}"
-        crop, size = self.crop, (self.image.width, self.image.height)
-        box = (crop.left, crop.top, picture.width - crop.right, picture.height - crop.bottom)
-        if box[0] >= box[2] or box[1] >= box[3]:
-            raise UserError(f"data.crop: the margins leave nothing of {name}, which has {full} pixels")
-        if crop != Crop():
-            picture = picture.crop(box)
-        if picture.size == size:
-            return picture
-        if self.resize == "none":
-            cropped = f" ({picture.height}×{picture.width} after data.crop)" if crop != Crop() else ""
-            found = f"{full} pixels{cropped}"
-            raise WrongSize(
-                f"data.resize: {name} has {found}, but [image] has {size[1]}×{size[0]} (height×width); set data.resize "
-                "to 'cover' or 'stretch', set data.crop, or change image.height and image.width",
-                found,
-            )
-        if self.resize == "stretch":
-            return picture.resize(size, Image.Resampling.LANCZOS)
-        return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
+
+def fitted(
+    picture: Image.Image, size: tuple[int, int], crop: Crop, resize: str, name: str, resampling: Image.Resampling
+) -> Image.Image:
+    """Crops a picture and resizes it to `size`, (width, height), as `Preparation` describes.
+
+    Raises `UserError`, with `name` in the message, if the crop leaves no pixels, and `WrongSize` if `resize` is "none"
+    and the size differs.
+    """
+    full = f"{picture.height}×{picture.width}"
+    box = (crop.left, crop.top, picture.width - crop.right, picture.height - crop.bottom)
+    if box[0] >= box[2] or box[1] >= box[3]:
+        raise UserError(f"data.crop: the margins leave nothing of {name}, which has {full} pixels")
+    if crop != Crop():
+        picture = picture.crop(box)
+    if picture.size == size:
+        return picture
+    if resize == "none":
+        cropped = f" ({picture.height}×{picture.width} after data.crop)" if crop != Crop() else ""
+        found = f"{full} pixels{cropped}"
+        raise WrongSize(
+            f"data.resize: {name} has {found}, but [image] has {size[1]}×{size[0]} (height×width); set data.resize "
+            "to 'cover' or 'stretch', set data.crop, or change image.height and image.width",
+            found,
+        )
+    if resize == "stretch":
+        return picture.resize(size, resampling)
+    return ImageOps.fit(picture, size, resampling)
 
 
 class _Silence:

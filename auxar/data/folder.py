@@ -12,8 +12,10 @@ from typing import Any, NoReturn
 import datasets
 
 from auxar.data.card import copy_configurations
+from auxar.data.conditions import COLUMN, companion, label_of_folder
 from auxar.data.space import disk_problem
 from auxar.errors import UserError
+from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.paths import EXTENSIONS
 
 
@@ -52,7 +54,9 @@ def check_names(files: Iterable[Path]) -> None:
             raise UserError(f"data.path: the file name {str(file)!r} is not valid UTF-8; rename it") from None
 
 
-def folder_splits(folder: Path, train: str, streaming: bool) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+def folder_splits(
+    folder: Path, train: str, streaming: bool, condition: ConditionConfig | None = None
+) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
     """Finds the splits of a folder of images.
 
     Returns three dictionaries by name of the split: the data sets, hashes of the file names and sizes (equal on every
@@ -60,11 +64,15 @@ def folder_splits(folder: Path, train: str, streaming: bool) -> tuple[dict[str, 
 
     If `folder` has a subfolder with the name that the argument `train` gives, each subfolder with images is a split,
     and images directly in `folder` are ignored. Otherwise all images below `folder` are one split, named "train".
+    With a `condition`, there is a column with the path of each image's file with its condition, or with its label.
 
     Raises `UserError` if `folder` has no images, if a folder cannot be read, or if the name of a file is not valid
     UTF-8.
     """
     files = find_files(folder, EXTENSIONS)
+    suffix = None if condition is None else condition.suffix
+    if suffix is not None:
+        files = [file for file in files if not file.name.endswith(suffix)]
     if not files:
         raise UserError(
             f"data.path: {folder} has no images; expected files that end in {', '.join(EXTENSIONS)} or .parquet"
@@ -83,8 +91,18 @@ def folder_splits(folder: Path, train: str, streaming: bool) -> tuple[dict[str, 
         names = [file.relative_to(folder).as_posix() for file in members]
         stamps = [_stamp(file) for file in members]
         sizes = [f"{name}:{size}" for name, (size, _) in zip(names, stamps, strict=True)]
+        columns: dict[str, Any] = {"image": [str(file) for file in members]}
         types = datasets.Features({"image": datasets.Image(decode=False)})
-        rows = datasets.Dataset.from_dict({"image": [str(file) for file in members]}, features=types)
+        if suffix is not None:
+            others = [companion(file, suffix) for file in members]
+            stamps += [_stamp(file) for file in others]
+            sizes += [f"{file.name}:{_stamp(file)[0]}" for file in others]
+            columns[COLUMN] = [{"bytes": None, "path": str(file)} for file in others]
+            types[COLUMN] = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+        elif condition is not None and condition.folders:
+            columns[COLUMN] = [label_of_folder(file, folder, condition.names) for file in members]
+            types[COLUMN] = datasets.Value("string")
+        rows = datasets.Dataset.from_dict(columns, features=types)
         splits[name] = rows.to_iterable_dataset() if streaming else rows
         identities[name] = digest(*sizes)
         keys[name] = digest(str(folder), *sizes, *(state for _, state in stamps))

@@ -7,6 +7,7 @@ import logging
 import numpy as np
 from datasets import Dataset
 
+from auxar.data.conditions import ConditionReader, condition_reader
 from auxar.data.conversion import Preparation
 from auxar.data.copies import DamagedCopy
 from auxar.data.division import Side, divided_rows, sides_of_stream
@@ -21,14 +22,18 @@ from auxar.errors import UserError, one_line
 from auxar.interfaces import ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import DataConfig
+from auxar.recipe.condition import ConditionConfig
 
 logger = logging.getLogger("auxar")
 
 
-def load_images(config: DataConfig, image: ImageSpec, registry: Registry) -> DataSets:
+def load_images(
+    config: DataConfig, image: ImageSpec, registry: Registry, condition: ConditionConfig | None = None
+) -> DataSets:
     """Loads the images that `config` describes, as integers with the shape and levels of `image`.
 
-    These are training and held-out images and, if `config` asks for them, validation images.
+    These are training and held-out images and, if `config` asks for them, validation images. With `condition`, each
+    image comes with its condition.
 
     If `config.path` is the name of a data set in `registry`, this data set is built with `config.options`. A registered
     name takes precedence over a folder or hub data set of the same name.
@@ -43,14 +48,15 @@ def load_images(config: DataConfig, image: ImageSpec, registry: Registry) -> Dat
     """
     try:
         preparation = Preparation(image, config.crop, config.resize)
+        reader = condition_reader(condition, image, config.crop, config.resize)
         _check_names(config)
         with progress_in_main_process():
             built, known = build_data_set(config, registry), registry.names("dataset")
-            source = open_source(config, built, known)
+            source = open_source(config, built, known, condition)
             if config.streaming:
-                return _streamed(config, preparation, source)
+                return _streamed(config, preparation, reader, source)
             try:
-                return _stored(config, preparation, source)
+                return _stored(config, preparation, reader, source)
             except DamagedCopy as error:
                 logger.warning("%s; it is generated again", error)
                 try:
@@ -58,7 +64,7 @@ def load_images(config: DataConfig, image: ImageSpec, registry: Registry) -> Dat
                 except Exception as cause:  # The network, file formats and the disk all raise different exceptions.
                     problem = disk_problem(cause, "the copy of the data set") or cause.__cause__ or cause
                     raise UserError(f"{error}, and it cannot be generated again: {problem}") from cause
-                return _stored(config, preparation, open_source(config, built, known))
+                return _stored(config, preparation, reader, open_source(config, built, known, condition))
     except UserError as error:
         # The message may contain names from an untrusted data set. Text after a line break in such a name could imitate
         # a message of auxar, so line breaks are escaped.
@@ -80,11 +86,11 @@ def _check_names(config: DataConfig) -> None:
             )
 
 
-def _stored(config: DataConfig, preparation: Preparation, source: Source) -> DataSets:
+def _stored(config: DataConfig, preparation: Preparation, reader: ConditionReader | None, source: Source) -> DataSets:
     names: list[str] = []
 
     def opened(split: str) -> tuple[Dataset, np.ndarray]:
-        prepared = prepare(source.images(config, split), preparation)
+        prepared = prepare(source.images(config, split, reader), preparation)
         rows, skipped = usable_rows(prepared, f"the split '{split}' of {config.path}", config.broken == "skip")
         names.extend(skipped)
         return prepared, rows
@@ -95,18 +101,18 @@ def _stored(config: DataConfig, preparation: Preparation, source: Source) -> Dat
     def images(part: np.ndarray | None, split: str | None) -> StoredImages | None:
         """The images of this part of the training split or, if it is None, of the named split."""
         if part is not None:
-            return StoredImages.of(training, part, preparation)
-        return None if split is None else StoredImages.of(*opened(split), preparation)
+            return StoredImages.of(training, part, preparation, reader)
+        return None if split is None else StoredImages.of(*opened(split), preparation, reader)
 
     validation, heldout = images(parts.validation, config.validation), images(parts.heldout, config.heldout)
     assert heldout is not None, "held-out images are a part of the training split unless they are a named split"
-    return DataSets(StoredImages.of(training, parts.train, preparation), heldout, tuple(names), validation)
+    return DataSets(StoredImages.of(training, parts.train, preparation, reader), heldout, tuple(names), validation)
 
 
-def _streamed(config: DataConfig, preparation: Preparation, source: Source) -> DataSets:
+def _streamed(config: DataConfig, preparation: Preparation, reader: ConditionReader | None, source: Source) -> DataSets:
     def stream(split: str, side: Side | None) -> StreamedImages:
         found = StreamedImages.of(
-            source.images(config, split), preparation, side, config.broken == "skip", config.shuffle_buffer
+            source.images(config, split, reader), preparation, side, config.broken == "skip", config.shuffle_buffer
         )
         found.check_not_empty()
         return found

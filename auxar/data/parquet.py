@@ -6,7 +6,7 @@ the files, which may be damaged or contradict the content.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ import pyarrow.parquet
 from datasets.data_files import DataFilesList
 
 from auxar.data.columns import EXPECTED, choose_column
+from auxar.data.conditions import check_condition_columns
 from auxar.data.copies import Copy, load
 from auxar.data.folder import check_names, parquet_splits
 from auxar.data.space import disk_problem
 from auxar.errors import LONGEST_VALUE, UserError, one_line
 from auxar.files import parse_json
 from auxar.recipe import DataConfig
+from auxar.recipe.condition import ConditionConfig
 
 ROWS = 1000
 """Number of rows that `datasets` reads at once. By default it reads a whole row group, however large."""
@@ -31,12 +33,12 @@ FILES = {"bytes": BYTES, "path": BYTES}
 
 
 def open_parquet(
-    path: Path, files: Sequence[Path], config: DataConfig, where: str
+    path: Path, files: Sequence[Path], config: DataConfig, where: str, condition: ConditionConfig | None = None
 ) -> tuple[dict[str, Any], Copy | None]:
     """Opens the parquet file `path`, or the parquet files `files` of the folder `path`.
 
-    Returns the splits by name, with the column of images alone, and the copy that they are read from, which is None if
-    they are streamed.
+    Returns the splits by name, with the columns of images and of their conditions alone, and the copy that they are
+    read from, which is None if they are streamed.
 
     Raises `UserError` if a file cannot be read, if the column of images is missing or ambiguous, if the files have no
     rows, or if the copy cannot be written.
@@ -53,7 +55,9 @@ def open_parquet(
         schemas[file], rows[file] = _schema(file)
     if not any(rows.values()):
         raise UserError(f"data.path: {where} contains no images, because it has no rows")
-    column, feature = _column(schemas, config.column, where)
+    others = () if condition is None else condition.columns or (str(condition.column),)
+    column, feature = _column(schemas, config.column, where, others)
+    features = {column: feature, **_condition_features(schemas, others)}
     try:
         named = {"train": files} if path.is_file() else parquet_splits(path, files, config.config)
         # `datasets` cannot read a split without rows.
@@ -65,15 +69,16 @@ def open_parquet(
             "parquet",
             data_files=exact,
             streaming=config.streaming,
-            columns=[column],
-            features=datasets.Features({column: feature}),
+            columns=list(features),
+            features=datasets.Features(features),
             batch_size=ROWS,
         )
     except UserError:
         raise
     except Exception as error:  # A damaged file can raise errors of pyarrow, of `datasets` and of Python itself.
         for file in files:
-            _check_pages(file, column)
+            for each in features:
+                _check_pages(file, each)
         problem = disk_problem(error, "the copy of the data set")
         raise UserError(problem or f"data.path: {where} cannot be read as parquet: {_reason(error)}") from error
     return splits, copy
@@ -121,10 +126,41 @@ def _reason(error: Exception) -> str:
     return str(error.__cause__ or error).strip().split("\n")[0].rstrip(".")
 
 
-def _column(schemas: Mapping[Path, pa.Schema], wanted: str | None, where: str) -> tuple[str, Any]:
-    """Returns the column of images, which all files must have, and its type for `datasets`."""
+def _condition_features(schemas: Mapping[Path, pa.Schema], columns: Collection[str]) -> dict[str, Any]:
+    """Returns the types of the columns of conditions for `datasets`. Raises `UserError` if a file has another type."""
+    found: dict[str, Any] = {}
     first, schema = next(iter(schemas.items()))
-    usable = {field.name: feature for field in schema if (feature := _feature(field.type)) is not None}
+    for column in columns:
+        kinds = {
+            file: _plain(other.field(column).type) if column in other.names else None for file, other in schemas.items()
+        }
+        for file, kind in kinds.items():
+            if kind is None or kind != kinds[first]:
+                problem = "is missing" if kind is None else f"has the type {_name(kind)}"
+                raise UserError(
+                    f"condition.column: column '{column}' {problem} in {file}, but has the type "
+                    f"{_name(schema.field(column).type)} in {first}"
+                )
+        own = _feature(schema.field(column).type)
+        plain = pa.schema([pa.field(column, kinds[first])])
+        found[column] = datasets.Features.from_arrow_schema(plain)[column] if own is None else own
+    return found
+
+
+def _column(
+    schemas: Mapping[Path, pa.Schema], wanted: str | None, where: str, others: Collection[str]
+) -> tuple[str, Any]:
+    """Returns the column of images, which all files must have, and its type for `datasets`.
+
+    `others` are the columns of conditions, which hold no images.
+    """
+    first, schema = next(iter(schemas.items()))
+    check_condition_columns(others, wanted, schema.names, where)
+    usable = {
+        field.name: feature
+        for field in schema
+        if field.name not in others and (feature := _feature(field.type)) is not None
+    }
     marked = [name for name in _declared_images(schema) if name in usable]
     types = {field.name: "Image" if field.name in marked else _name(field.type) for field in schema}
     column = choose_column(types, marked, usable, wanted, where if len(schemas) == 1 else str(first))

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from auxar.arguments import as_integer
-from auxar.data.batches import evaluation_batches, training_batches
+from auxar.data.batches import evaluation_examples, training_examples
+from auxar.data.examples import Examples
 from auxar.errors import UserError, shown
-from auxar.interfaces import ImageSpec
+from auxar.interfaces import Condition, ImageSpec
 
 ENDLESS = 2**62
 """Number of batches of an endless sequence. Positions of images in it are still exact integers of 64 bits."""
@@ -33,6 +34,8 @@ class ImageSet(Dataset[Tensor], abc.ABC):
     """
 
     image: ImageSpec
+    condition: Condition | None
+    """The condition that comes with each image; None if there is none."""
     fingerprint: str
     """A hash that identifies the images, their order and their preparation, equal on every machine.
 
@@ -66,6 +69,32 @@ class ImageSet(Dataset[Tensor], abc.ABC):
             >>> [len(batch) for batch in images.heldout.shuffled(30, epochs=1)]
             [30, 30, 30, 6]
         """
+        options = {"epochs": epochs, "seed": seed, "flip": flip, "workers": workers}
+        return (batch.image for batch in self.shuffled_examples(batch_size, **options))  # type: ignore[arg-type]
+
+    def shuffled_examples(
+        self,
+        batch_size: int,
+        *,
+        epochs: float | None = None,
+        seed: int = 0,
+        flip: bool = False,
+        workers: int = 0,
+        drop: float = 0.0,
+    ) -> Iterator[Examples]:
+        """Yields the batches of `shuffled` as examples, which have the images and their conditions.
+
+        Each condition is replaced by the null condition with probability `drop`, for models that accept it.
+
+        Examples:
+            >>> import auxar
+            >>> images = auxar.load_images(auxar.load("runs/quickstart"))
+            >>> batch = next(images.train.shuffled_examples(16))
+            >>> batch.image.shape, batch.condition is None
+            (torch.Size([16, 3, 32, 32]), True)
+        """
+        if isinstance(drop, bool) or not isinstance(drop, int | float) or not 0 <= drop <= 1:
+            raise UserError(f"drop: expected a number from 0 to 1, got {shown(drop)}")
         batch_size = as_integer(batch_size, "batch_size", 1)
         total = None
         if epochs is not None:
@@ -75,7 +104,9 @@ class ImageSet(Dataset[Tensor], abc.ABC):
                 raise UserError(f"epochs: expected a number greater than 0, got {shown(epochs)}")
             total = math.ceil(epochs * len(self))
         steps = ENDLESS // batch_size if total is None else math.ceil(total / batch_size)
-        found = training_batches(self, batch_size=batch_size, steps=steps, seed=seed, flip=flip, workers=workers)
+        found = training_examples(
+            self, batch_size=batch_size, steps=steps, seed=seed, flip=flip, workers=workers, drop=drop
+        )
         return found if total is None else _first(found, total)
 
     def in_order(self, batch_size: int, *, limit: int | None = None) -> Iterator[Tensor]:
@@ -89,21 +120,45 @@ class ImageSet(Dataset[Tensor], abc.ABC):
             >>> [len(batch) for batch in images.heldout.in_order(8, limit=20)]
             [8, 8, 4]
         """
+        return (batch.image for batch in self.in_order_examples(batch_size, limit=limit))
+
+    def in_order_examples(self, batch_size: int, *, limit: int | None = None) -> Iterator[Examples]:
+        """Yields the batches of `in_order` as examples, which have the images and their conditions.
+
+        Examples:
+            >>> import auxar
+            >>> images = auxar.load_images(auxar.load("runs/quickstart"))
+            >>> [len(batch) for batch in images.heldout.in_order_examples(8, limit=20)]
+            [8, 8, 4]
+        """
         batch_size = as_integer(batch_size, "batch_size", 1)
-        return (images for _, images in evaluation_batches(self, batch_size=batch_size, limit=limit))
+        return (batch for _, batch in evaluation_examples(self, batch_size=batch_size, limit=limit))
 
     @abc.abstractmethod
-    def training_images(self, seed: int, shares: Iterable[range]) -> Iterator[Tensor]:
-        """Yields one batch of images for each range in `shares`: uint8, (n, c, h, w).
+    def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
+        """Yields one batch of examples for each range in `shares`.
 
         A range holds positions in an endless training sequence. The sequence contains every image once in each epoch,
         in an order determined by `seed` and the number of the epoch. The ranges must be in ascending order, without
         overlap. Raises `UserError` if an image cannot be read.
         """
 
-    @abc.abstractmethod
     def every(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[tuple[int, Tensor]]:
-        """Yields pairs of an image's number and the image, uint8 (c, h, w), for one part of the set.
+        """Yields the numbers and the images, uint8 (c, h, w), of `every_example` with the same arguments.
+
+        Examples:
+            >>> import auxar
+            >>> images = auxar.load_images(auxar.load("runs/quickstart"))
+            >>> [number for number, image in images.heldout.every(2, 1, 8)]
+            [1, 3, 5, 7]
+        """
+        return ((number, batch.image[0]) for number, batch in self.every_example(count, first, limit, block))
+
+    @abc.abstractmethod
+    def every_example(
+        self, count: int, first: int, limit: int | None, block: int = 1
+    ) -> Iterator[tuple[int, Examples]]:
+        """Yields pairs of an image's number and its example, as a batch of one, for one part of the set.
 
         The first `limit` images (all if it is None) are divided into blocks of `block` consecutive images. The part
         consists of the blocks `first`, `first + count`, `first + 2·count`, … An image's number is its position in the
@@ -125,10 +180,10 @@ class ImageSet(Dataset[Tensor], abc.ABC):
         """
 
 
-def _first(batches: Iterator[Tensor], total: int) -> Iterator[Tensor]:
-    """Yields the first `total` images of batches that contain at least as many."""
+def _first(batches: Iterator[Examples], total: int) -> Iterator[Examples]:
+    """Yields the first `total` examples of batches that contain at least as many."""
     for batch in batches:
-        yield batch[:total]
+        yield batch.of(slice(total))
         total -= len(batch)
 
 

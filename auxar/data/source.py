@@ -10,6 +10,7 @@ import attrs
 import datasets
 
 from auxar.data.columns import choose_column
+from auxar.data.conditions import ConditionReader, check_condition_columns, check_not_beside
 from auxar.data.conversion import BrokenImage, read_file
 from auxar.data.copies import Copy
 from auxar.data.folder import digest, find_files, folder_splits
@@ -18,6 +19,7 @@ from auxar.data.parquet import open_parquet
 from auxar.data.reach import UNREADABLE, Reach
 from auxar.errors import UserError, did_you_mean, one_line
 from auxar.recipe import DataConfig
+from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.paths import local_path
 
 LONGEST_NAME = 255
@@ -44,6 +46,13 @@ class EncodedImages:
 
     reach: Reach | None = None
     """The files that paths in the data set may lead to. If it is None, auxar itself has found the files."""
+    conditions: ConditionReader | None = None
+    """The reader of the images' conditions; None if they have none."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read: that of the images, and those of the conditions."""
+        return [self.column, *(() if self.conditions is None else self.conditions.columns)]
 
     def name(self, value: dict[str, Any] | bytes | None, number: int) -> str:
         """Returns the name of the image in row `number`, where `value` is the content of the image column."""
@@ -101,11 +110,11 @@ class Source:
     reach: Reach | None = None
     """The files that paths in the data set may lead to. If it is None, auxar itself has found the files."""
 
-    def images(self, config: DataConfig, split: str) -> EncodedImages:
-        """Returns the first `config.limit` images of a split.
+    def images(self, config: DataConfig, split: str, reader: ConditionReader | None = None) -> EncodedImages:
+        """Returns the first `config.limit` images of a split, with their conditions if there is a `reader`.
 
-        Raises `UserError` if the split does not exist, if it is empty (checked only without streaming), or if its
-        column of images is missing or ambiguous.
+        Raises `UserError` if the split does not exist, if it is empty (checked only without streaming), if its column
+        of images is missing or ambiguous, or if a column of conditions is missing.
         """
         if split not in self.splits:
             keys = {config.heldout: "heldout", config.validation: "validation", config.train: "train"}
@@ -113,16 +122,19 @@ class Source:
                 f"data.{keys[split]}: {self.where} has no split '{split}'{did_you_mean(split, self.splits)}"
             )
         rows = self.splits[split]
-        column = image_column(rows.features, config.column, self.where)
+        others = () if reader is None else reader.columns
+        column = image_column(rows.features, config.column, self.where, others)
         if isinstance(rows, datasets.Dataset) and not len(rows):
             raise UserError(f"data.path: the split '{split}' of {self.where} contains no images")
         if config.limit is not None:
             rows = rows.take(min(config.limit, len(rows)) if isinstance(rows, datasets.Dataset) else config.limit)
-        rows = rows.select_columns(column)
-        if isinstance(rows.features[column], datasets.Image):
-            # auxar decodes the images, so that a broken image does not stop `Dataset.map` and can be reported by name.
-            rows = rows.cast_column(column, datasets.Image(decode=False))
-        limit = str(config.limit)
+        rows = rows.select_columns([column, *others])
+        for name in (column, *others):
+            if isinstance(rows.features[name], datasets.Image):
+                # auxar decodes the images, so that a broken image does not stop `Dataset.map` and can be reported by
+                # name.
+                rows = rows.cast_column(name, datasets.Image(decode=False))
+        limit = "/".join([str(config.limit), *others])
         return EncodedImages(
             rows,
             column,
@@ -131,22 +143,27 @@ class Source:
             digest(self.cache_key[split], column, limit),
             self.copy,
             self.reach,
+            reader,
         )
 
 
-def image_column(features: datasets.Features | None, wanted: str | None, where: str) -> str:
-    """Returns the name of the column that holds images.
+def image_column(
+    features: datasets.Features | None, wanted: str | None, where: str, others: Collection[str] = ()
+) -> str:
+    """Returns the name of the column that holds images. It is none of `others`, the columns of conditions.
 
     It is `wanted` if that is given, otherwise the only column of type `datasets.Image`, or the only column of encoded
     files if no column has that type. Raises `UserError` if `wanted` does not exist or cannot hold images, if there is
-    not exactly one such column, or if the columns are unknown.
+    not exactly one such column, if the columns are unknown, or if one of `others` does not exist.
     """
     if features is None:
         raise UserError(
             f"data.path: the columns of {where} are unknown until it is read; set data.streaming = false, or set "
             "data.path to a local copy"
         )
+    check_condition_columns(others, wanted, features, where)
     types = {name: _type_name(feature) for name, feature in features.items()}
+    features = {name: feature for name, feature in features.items() if name not in others}
     marked = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     usable = [name for name, feature in features.items() if name in marked or _holds_files(feature)]
     return choose_column(types, marked, usable, wanted, where)
@@ -166,26 +183,33 @@ def _type_name(feature: Any) -> str:
     return feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
 
 
-def open_source(config: DataConfig, built: Path | None = None, registered: Collection[str] = ()) -> Source:
+def open_source(
+    config: DataConfig,
+    built: Path | None = None,
+    registered: Collection[str] = (),
+    condition: ConditionConfig | None = None,
+) -> Source:
     """Opens the data set that `config.path` names.
 
     It is the file or folder `built`, if that is given, because `config.path` names a registered data set. Otherwise the
     path is tried as an existing file or folder, and as a data set on the hub. If a folder contains parquet files, its
-    image files are ignored. Messages about unknown names list the names in `registered`.
+    image files are ignored. Messages about unknown names list the names in `registered`. `condition` says where the
+    conditions of the images are.
 
     Raises `UserError` if the data set does not exist or cannot be read.
     """
     if built is not None:
-        return _open_local(built, config, config.path)
+        return _open_local(built, config, config.path, condition)
     path = local_path(config.path, registered)
     if path is not None:
-        return _open_local(path, config, config.path)
+        return _open_local(path, config, config.path, condition)
+    check_not_beside(condition, config.path)
     splits, copy, reach = load_from_hub(config.path, config.config, config.streaming, registered)
     identity = {name: f"{config.path}/{config.config}/{name}" for name in splits}
     return Source(config.path, splits, identity, _fingerprints(splits), copy=copy, reach=reach)
 
 
-def _open_local(path: Path, config: DataConfig, where: str) -> Source:
+def _open_local(path: Path, config: DataConfig, where: str, condition: ConditionConfig | None) -> Source:
     path = path.expanduser().resolve()
     if path.is_file() and path.suffix.lower() != ".parquet":
         raise UserError(f"data.path: {where} is a file; expected a folder of images or a .parquet file")
@@ -195,9 +219,10 @@ def _open_local(path: Path, config: DataConfig, where: str) -> Source:
         raise UserError(f"data.path: the registered data set '{where}' needs its files at {path}, which does not exist")
     parquet = [path] if path.is_file() else find_files(path, (".parquet",))
     if not parquet:
-        splits, identity, keys = folder_splits(path, config.train, config.streaming)
+        splits, identity, keys = folder_splits(path, config.train, config.streaming, condition)
         return Source(where, splits, identity, keys, path)
-    splits, copy = open_parquet(path, parquet, config, where)
+    check_not_beside(condition, where)
+    splits, copy = open_parquet(path, parquet, config, where, condition)
     root = path.parent if path.is_file() else path
     content = digest(*(f"{file.relative_to(root).as_posix()}:{file.stat().st_size}" for file in parquet))
     identity = {name: f"{content}/{name}" for name in splits}

@@ -19,8 +19,10 @@ import torch
 from torch import Tensor
 
 from auxar.caching import CACHE_ADVICE
-from auxar.data import checksums, conversion
+from auxar.data import checksums, conditions, conversion
+from auxar.data.conditions import ConditionReader
 from auxar.data.conversion import BrokenImage, Preparation
+from auxar.data.examples import Examples
 from auxar.data.folder import digest
 from auxar.data.progress import without_bars
 from auxar.data.randomness import permutation
@@ -29,7 +31,7 @@ from auxar.data.source import EncodedImages
 from auxar.data.space import cannot_be_written, disk_problem
 from auxar.errors import UserError
 from auxar.files import FOLDER, UNFINISHED, kind, remove
-from auxar.interfaces import ImageSpec
+from auxar.interfaces import Condition, ImageSpec
 from auxar.locks import holding
 from auxar.progress import progress_bar
 
@@ -48,6 +50,8 @@ COLUMNS = datasets.Features(
 `name` is the name of the image, `pixels` its values, uint8 (c, h, w), `source` a hash of its encoded file, and
 `problem` the reason why it is broken. `pixels` is null for a broken image, and `problem` is null for all others.
 """
+CONDITION = "condition"
+"""Name of a further column, if the data set has conditions: their values, int32 (c, h, w), null for a broken image."""
 BATCH_BYTES = 32 * 2**20
 """Approximate size of a batch of converted images, in bytes."""
 
@@ -63,7 +67,10 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
     and `DamagedCopy` if the images are read from a copy that is damaged.
     """
     # The source code of the conversion is part of the key, so that images converted by another version are not reused.
-    key = digest(images.cache_key, repr(preparation), inspect.getsource(conversion))
+    parts = [images.cache_key, repr(preparation), inspect.getsource(conversion)]
+    if images.conditions is not None:
+        parts += [images.conditions.identity, inspect.getsource(conditions)]
+    key = digest(*parts)
     file = Path(datasets.config.HF_DATASETS_CACHE, "auxar", f"{key}.arrow")
     # An intact file is read without the lock, because a lock file cannot be written to a read-only cache.
     problem = _problem(file, images, preparation)
@@ -134,20 +141,20 @@ def _write(file: Path, images: EncodedImages, preparation: Preparation) -> None:
             progress_bar(total=len(images.rows), desc="preparing images", unit="image", delay=1) as progress,
         ):
 
-            def converted(values: list[Any], numbers: list[int]) -> dict[str, list[Any]]:
-                found = convert(values, numbers)
-                progress.update(len(values))
+            def converted(*columns: list[Any]) -> dict[str, list[Any]]:
+                found = convert(columns[:-1], columns[-1])
+                progress.update(len(columns[-1]))
                 return found
 
             images.rows.map(
                 converted,
                 with_indices=True,
-                input_columns=[images.column],
+                input_columns=images.columns,
                 batched=True,
                 batch_size=batch,
                 writer_batch_size=batch,
-                remove_columns=[images.column],
-                features=COLUMNS,
+                remove_columns=images.columns,
+                features=_features(images),
                 cache_file_name=str(made),
                 load_from_cache_file=False,
                 new_fingerprint=file.stem,
@@ -155,6 +162,11 @@ def _write(file: Path, images: EncodedImages, preparation: Preparation) -> None:
         checksums.publish(made, file)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _features(images: EncodedImages) -> datasets.Features:
+    """The columns of the prepared data set of these images."""
+    return COLUMNS if images.conditions is None else datasets.Features({**COLUMNS, CONDITION: COLUMNS["pixels"]})
 
 
 def _is_repaired(file: Path, images: EncodedImages, preparation: Preparation) -> bool:
@@ -168,7 +180,8 @@ def _is_repaired(file: Path, images: EncodedImages, preparation: Preparation) ->
     batch = _batch(preparation)
     for start in range(0, len(broken), batch):
         numbers = broken[start : start + batch]
-        found = _convert(images.rows[numbers][images.column], numbers.tolist(), images, preparation)
+        rows = images.rows[numbers]
+        found = _convert([rows[column] for column in images.columns], numbers.tolist(), images, preparation)
         before = prepared[numbers]
         # Messages are not compared, because those of decoders may differ from one attempt to the next.
         if any(found[column] != before[column] for column in ("pixels", "source")):
@@ -177,24 +190,31 @@ def _is_repaired(file: Path, images: EncodedImages, preparation: Preparation) ->
 
 
 def _convert(
-    values: Sequence[Any], numbers: Sequence[int], images: EncodedImages, preparation: Preparation
+    columns: Sequence[Sequence[Any]], numbers: Sequence[int], images: EncodedImages, preparation: Preparation
 ) -> dict[str, list[Any]]:
-    def one(value: Any, number: int) -> tuple[str, bytes | None, bytes, str | None]:
+    """Converts images, given by the values of `images.columns`, and returns the columns of the prepared data set."""
+    nothing = () if images.conditions is None else (None,)
+
+    def one(values: Sequence[Any], number: int) -> tuple[Any, ...]:
+        value, *others = values
         name = images.name(value, number)
         try:
             encoded = images.content(value)
         except BrokenImage as error:
-            return name, None, b"", str(error)
+            return name, None, b"", str(error), *nothing
         source = hashlib.sha256(encoded).digest()[:16]
         try:
-            return name, preparation(encoded, name).tobytes(), source, None
+            pixels = preparation(encoded, name).tobytes()
+            if images.conditions is None:
+                return name, pixels, source, None
+            return name, pixels, source, None, images.conditions(others, encoded, name, images.content).tobytes()
         except BrokenImage as error:
-            return name, None, source, str(error)
+            return name, None, source, str(error), *nothing
 
     # Threads run in parallel here, because Pillow releases the interpreter's lock while it decodes and resizes.
     with ThreadPoolExecutor() as pool:
-        columns = zip(*pool.map(one, values, numbers), strict=True)
-        return dict(zip(COLUMNS, map(list, columns), strict=True))
+        found = zip(*pool.map(one, zip(*columns, strict=True), numbers), strict=True)
+        return dict(zip(_features(images), map(list, found), strict=True))
 
 
 def usable_rows(prepared: datasets.Dataset, where: str, skip: bool) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -233,16 +253,33 @@ class StoredImages(ImageSet):
     """Row numbers of the images, int64."""
     image: ImageSpec
     fingerprint: str
+    condition: Condition | None = None
+    conditions: datasets.Dataset | None = None
+    """The column of conditions of `prepared`, in Arrow format; None if there are none."""
     most_workers: int | None = None
 
     @classmethod
-    def of(cls, prepared: datasets.Dataset, rows: np.ndarray, preparation: Preparation) -> StoredImages:
-        """Creates the set of the images in `rows`, int64 (n,), of a data set that `prepare` returned."""
+    def of(
+        cls,
+        prepared: datasets.Dataset,
+        rows: np.ndarray,
+        preparation: Preparation,
+        reader: ConditionReader | None = None,
+    ) -> StoredImages:
+        """Creates the set of the images in `rows`, int64 (n,), of a data set that `prepare` returned.
+
+        `reader` is the one that read the conditions of the images; None if they have none.
+        """
         # The fingerprint hashes the files instead of the pixels, because decoders on two machines may differ slightly.
         sources = prepared.data.column("source").take(rows).to_pylist()
         fingerprint = hashlib.sha256(repr(preparation).encode() + b"".join(sources)).hexdigest()[:32]
         pixels = prepared.select_columns("pixels").with_format("arrow")
-        return cls(prepared, pixels, rows, preparation.image, fingerprint)
+        if reader is None:
+            return cls(prepared, pixels, rows, preparation.image, fingerprint)
+        values = hashlib.sha256(b"".join(prepared.data.column(CONDITION).take(rows).to_pylist())).hexdigest()
+        fingerprint = digest(fingerprint, reader.identity, values)
+        found = prepared.select_columns(CONDITION).with_format("arrow")
+        return cls(prepared, pixels, rows, preparation.image, fingerprint, reader.condition, found)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -269,18 +306,38 @@ class StoredImages(ImageSet):
                 row[:] = np.frombuffer(value.as_buffer(), np.uint8)
         return images
 
-    def training_images(self, seed: int, shares: Iterable[range]) -> Iterator[Tensor]:
+    def fetch_conditions(self, numbers: Sequence[int] | np.ndarray) -> Tensor | None:
+        """Reads the conditions of the images with these numbers: int32, (len(numbers), *condition.spec.shape).
+
+        Returns None if the images have no conditions.
+        """
+        if self.condition is None or self.conditions is None:
+            return None
+        found = torch.empty((len(numbers), *self.condition.spec.shape), dtype=torch.int32)
+        if len(numbers):
+            column = self.conditions[self.rows[numbers]][CONDITION]
+            for row, value in zip(found.numpy().reshape(len(numbers), -1), column, strict=True):
+                row[:] = np.frombuffer(value.as_buffer(), np.int32)
+        return found
+
+    def examples(self, numbers: Sequence[int] | np.ndarray) -> Examples:
+        """Reads the images with these numbers and their conditions."""
+        return Examples(self.fetch(numbers), self.fetch_conditions(numbers))
+
+    def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
         @functools.lru_cache(maxsize=2)
         def order(epoch: int) -> np.ndarray:
             return permutation(len(self), "epoch", seed, epoch)
 
         for share in shares:
-            yield self.fetch([int(order(place // len(self))[place % len(self)]) for place in share])
+            yield self.examples([int(order(place // len(self))[place % len(self)]) for place in share])
 
-    def every(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[tuple[int, Tensor]]:
+    def every_example(
+        self, count: int, first: int, limit: int | None, block: int = 1
+    ) -> Iterator[tuple[int, Examples]]:
         for number in range(len(self) if limit is None else min(limit, len(self))):
             if number // block % count == first:
-                yield number, self.fetch([number])[0]
+                yield number, self.examples([number])
 
     def named(self) -> Iterator[tuple[str, Tensor]]:
         for number in range(len(self)):

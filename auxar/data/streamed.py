@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -15,15 +15,19 @@ from torch import Tensor
 
 from auxar.data.conversion import BrokenImage, Preparation
 from auxar.data.division import Side
+from auxar.data.examples import Examples
 from auxar.data.folder import digest
 from auxar.data.randomness import generator
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
 from auxar.errors import UserError, one_line
-from auxar.interfaces import ImageSpec
+from auxar.interfaces import Condition, ImageSpec
 
 logger = logging.getLogger(__name__)
-Row = tuple[int, Any]
+Row = tuple[int, list[Any]]
+"""The position of an image in the stream, and the values of `EncodedImages.columns`."""
+Pixels = tuple[np.ndarray, np.ndarray | None]
+"""The pixels of an image, and its condition."""
 
 
 @attrs.frozen(eq=False)
@@ -42,6 +46,7 @@ class StreamedImages(ImageSet):
     assignment: Side | None
     skip_broken: bool
     shuffle_buffer: int
+    condition: Condition | None = None
     # Only one worker is allowed. `datasets` would distribute the shards of a stream over several workers, and the order
     # of the images would depend on the number of workers.
     most_workers: int | None = 1
@@ -57,21 +62,27 @@ class StreamedImages(ImageSet):
     ) -> StreamedImages:
         """Creates the set of the images of `encoded` on the side `assignment`, or of all images if it is None."""
         # The images are unknown until they are read, so the fingerprint hashes their source.
-        fingerprint = digest(encoded.identity, repr(preparation), repr(assignment))
-        return cls(preparation.image, fingerprint, encoded, preparation, assignment, skip_broken, shuffle_buffer)
+        parts, condition = [encoded.identity, repr(preparation), repr(assignment)], None
+        if encoded.conditions is not None:
+            parts.append(encoded.conditions.identity)
+            condition = encoded.conditions.condition
+        settings = (encoded, preparation, assignment, skip_broken, shuffle_buffer, condition)
+        return cls(preparation.image, digest(*parts), *settings)
 
-    def training_images(self, seed: int, shares: Iterable[range]) -> Iterator[Tensor]:
+    def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
         images = enumerate(self._sequence(seed))
         for share in shares:
             wanted = (convert() for place, convert in images if place >= share.start)
-            yield torch.from_numpy(np.stack(list(itertools.islice(wanted, len(share)))))
+            yield _examples(list(itertools.islice(wanted, len(share))))
 
-    def every(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[tuple[int, Tensor]]:
+    def every_example(
+        self, count: int, first: int, limit: int | None, block: int = 1
+    ) -> Iterator[tuple[int, Examples]]:
         found = limit == 0
         for number, convert in enumerate(itertools.islice(self._images(self._rows()), limit)):
             found = True
             if number // block % count == first:
-                yield number, torch.tensor(convert())
+                yield number, _examples([convert()])
         if not found:
             raise self._no_images()
 
@@ -81,7 +92,7 @@ class StreamedImages(ImageSet):
             # At most one image: none if it is broken and left out.
             for convert in self._images(iter([row])):
                 found = True
-                yield self._name(row), torch.tensor(convert())
+                yield self._name(row), torch.tensor(convert()[0])
         if not found:
             raise self._no_images()
 
@@ -98,7 +109,7 @@ class StreamedImages(ImageSet):
             return UserError("data.path: the stream gives no images: it is empty, or all its images are broken")
         return UserError(f"data.path: the stream gives no {self.assignment}")
 
-    def _sequence(self, seed: int) -> Iterator[Callable[[], np.ndarray]]:
+    def _sequence(self, seed: int) -> Iterator[Callable[[], Pixels]]:
         """Yields the endless training sequence, as functions that convert one image each."""
         for epoch in itertools.count():
             found = False
@@ -109,11 +120,11 @@ class StreamedImages(ImageSet):
                 raise self._no_images()
 
     def _rows(self) -> Iterator[Row]:
-        """Yields (position in the stream, value of the image column) for every image on this side of the split."""
+        """Yields (position in the stream, values of the columns) for every image on this side of the split."""
         try:
             for position, row in enumerate(self.encoded.rows):
                 if self.assignment is None or self.assignment.holds(position):
-                    yield position, row[self.encoded.column]
+                    yield position, [row[column] for column in self.encoded.columns]
         except Exception as error:  # The network, pyarrow and `datasets` all raise different exceptions.
             reason = str(error).strip().split("\n")[0]
             raise UserError(f"data.path: reading the stream failed: {reason}") from error
@@ -136,7 +147,7 @@ class StreamedImages(ImageSet):
         while buffer:
             yield draw()
 
-    def _images(self, rows: Iterable[Row]) -> Iterator[Callable[[], np.ndarray]]:
+    def _images(self, rows: Iterable[Row]) -> Iterator[Callable[[], Pixels]]:
         """Yields a function for each image that converts it, so that images can be discarded without converting them.
 
         If `skip_broken` is true, every image is converted, and broken images are logged and left out.
@@ -150,19 +161,33 @@ class StreamedImages(ImageSet):
             except _Broken as error:
                 logger.warning("%s", error)
                 continue
-            yield functools.partial(np.asarray, pixels)
+            yield functools.partial(_same, pixels)
 
     def _name(self, row: Row) -> str:
-        position, value = row
-        return one_line(self.encoded.name(value, position))
+        position, values = row
+        return one_line(self.encoded.name(values[0], position))
 
-    def _convert(self, row: Row) -> np.ndarray:
+    def _convert(self, row: Row) -> Pixels:
         name = self._name(row)
         try:
-            return self.preparation(self.encoded.content(row[1]), name)
+            value, *others = row[1]
+            encoded = self.encoded.content(value)
+            pixels = self.preparation(encoded, name)
+            reader = self.encoded.conditions
+            return pixels, None if reader is None else reader(others, encoded, name, self.encoded.content)
         except BrokenImage as error:
             outcome = "it is left out" if self.skip_broken else "set data.broken = 'skip' to leave out broken images"
             raise _Broken(f"data.path: {name} cannot be read as an image: {error}; {outcome}") from error
+
+
+def _same(pixels: Pixels) -> Pixels:
+    return pixels
+
+
+def _examples(found: Sequence[Pixels]) -> Examples:
+    images, conditions = zip(*found, strict=True)
+    given = [condition for condition in conditions if condition is not None]
+    return Examples(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(given)) if given else None)
 
 
 class _Broken(UserError):

@@ -19,12 +19,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from auxar.data import DataSets, ImageSet, evaluation_batches
+from auxar.data import DataSets, ImageSet, evaluation_examples
 from auxar.distributed.group import Team
 from auxar.errors import shown
 from auxar.evaluation.pixels import PixelDigest
 from auxar.evaluation.records import (
     ChannelFigures,
+    ConditionFigures,
     Cost,
     DataFacts,
     Difference,
@@ -34,6 +35,7 @@ from auxar.evaluation.records import (
     Figures,
     SupportName,
     WeightsKind,
+    WithoutCondition,
 )
 from auxar.files import DamagedFile, is_file, write_json, write_tensors
 from auxar.interfaces import FLOAT, Factor, ImageSpec, Prior
@@ -94,18 +96,19 @@ def factor_nats(
     limit: int | None = None,
     description: str | None = "evaluation",
     digest: PixelDigest | None = None,
+    without_condition: bool = False,
 ) -> list[FactorNats]:
     """The log-likelihood of each image under each chosen factor.
 
     For free decoders, the result includes the log-probability of values that the view allows (`FactorNats.inside`).
     Every image is evaluated exactly once, for any batch size and number of processes. Each process returns the values
     of all images. The images of this process are added to `digest`, if it is given. A progress bar is shown with the
-    `description`, unless it is None.
+    `description`, unless it is None. With `without_condition`, images have the null condition instead of their own.
     """
     found: list[tuple[Tensor, Tensor]] = []
     # A process without images does not know which factors have values by channel: the other processes tell it below.
     tells = torch.zeros((len(chosen), 2), dtype=torch.int64)
-    shares = evaluation_batches(images, batch_size=batch_size, limit=limit, rank=team.rank, processes=team.processes)
+    shares = evaluation_examples(images, batch_size=batch_size, limit=limit, rank=team.rank, processes=team.processes)
     total = None  # The length of a stream is unknown.
     if isinstance(images, Sized):
         count = len(images) if limit is None else min(limit, len(images))
@@ -113,11 +116,13 @@ def factor_nats(
     silent = description is None or team.rank != 0
     for indices, batch in progress_bar(shares, total=total, desc=description, unit="batch", disable=silent, delay=1):
         if digest is not None:
-            digest.add(indices, batch)
-        views = model.views(batch.to(team.device))
+            digest.add(indices, batch.image)
+        batch = batch.to(team.device)
+        views = model.views(batch.image)
+        condition = None if without_condition else batch.condition
         rows = []
         for place, factor in enumerate(chosen):
-            of = factor.log_prob_by_channel(*views[factor.depth : factor.depth + 2])
+            of = factor.log_prob_by_channel(*factor.inputs(views, condition))
             by_channel = (of.channels, of.inside)
             tells[place] = torch.tensor([part is not None for part in by_channel])
             nothing = of.total.new_zeros(len(of.total), factor.image.channels)
@@ -169,6 +174,10 @@ def evaluate_run(
     found = {FLOAT: _all_nats(model, names, data, recipe, accelerator, "", digest)}
     for arithmetic, other in (others or {}).items():
         found[arithmetic] = _all_nats(other, names, data, recipe, accelerator, f" ({arithmetic})")
+    null = {}
+    if model.condition is not None and model.condition.optional:
+        null = _all_nats(model, names, data, recipe, accelerator, ", null condition", without_condition=True)
+    of_conditions = _condition_figures(run, model, data, recipe, accelerator)
     facts = DataFacts(
         recipe.data.path,
         data.train.fingerprint,
@@ -179,7 +188,12 @@ def evaluate_run(
     result: dict[str, Evaluation] = {}
     for arithmetic, nats in found.items():
         evaluation = _evaluation(chain, nats, metadata, histories, facts)
-        if arithmetic != FLOAT:
+        if model.condition is not None:
+            evaluation = attrs.evolve(evaluation, condition=model.condition.kind)
+        if arithmetic == FLOAT:
+            without = {name: _without_condition(null[name], nats[name], chain) for name in null}
+            evaluation = attrs.evolve(evaluation, without_condition=without, condition_figures=of_conditions)
+        else:
             cost = {name: _cost(nats[name], found[FLOAT][name], chain) for name in nats}
             digests = digests_of(run, arithmetic)
             evaluation = attrs.evolve(evaluation, arithmetic=arithmetic, cost=cost, digests=digests)
@@ -199,10 +213,27 @@ def _all_nats(
     accelerator: Accelerator,
     description: str,
     digest: PixelDigest | None = None,
+    *,
+    without_condition: bool = False,
 ) -> dict[str, dict[str, FactorNats]]:
     """The log-likelihoods of held-out and of training images under the factors with these names, by set and factor."""
-    model.eval().to(accelerator.device)
     chosen = [factor for factor in model.factors if factor.name in names]
+    return _nats_of(chosen, model, data, recipe, accelerator, description, digest, without_condition=without_condition)
+
+
+def _nats_of(
+    chosen: Sequence[Factor],
+    model: Prior,
+    data: DataSets,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    description: str,
+    digest: PixelDigest | None = None,
+    *,
+    without_condition: bool = False,
+) -> dict[str, dict[str, FactorNats]]:
+    """The log-likelihoods of held-out and of training images under these factors, by set and factor."""
+    model.eval().to(accelerator.device)
     config = recipe.evaluation
     nats: dict[str, dict[str, FactorNats]] = {}
     for name, images, limit in (
@@ -219,6 +250,7 @@ def _all_nats(
                 limit=limit,
                 description=f"evaluation{description}, {name} images",
                 digest=digest if name == "heldout" else None,
+                without_condition=without_condition,
             )
             nats[name] = {factor.name: row for factor, row in zip(chosen, values, strict=True)}
     return nats
@@ -229,6 +261,31 @@ def _cost(nats: Mapping[str, FactorNats], floats: Mapping[str, FactorNats], chai
     apart = torch.stack([floats[name].total - nats[name].total for name in nats]).sum(0)
     apart = apart / (math.log(2) * chain[0].image.dims)
     return Cost(apart.mean().item(), _standard_error(apart))
+
+
+def _condition_figures(
+    run: RunFolder, model: Prior, data: DataSets, recipe: Recipe, accelerator: Accelerator
+) -> dict[str, ConditionFigures]:
+    """The bits of conditions under the factor `condition`, by set of images; empty if there is no such factor."""
+    factor = model.condition_factor
+    if factor is None or not is_file(run.weights(factor.name)):
+        return {}
+    _checked(load_weights(run, factor), run.weights(factor.name))
+    found = {}
+    for name, nats in _nats_of([factor], model, data, recipe, accelerator, ", conditions").items():
+        bits = nats[factor.name].total / -math.log(2)
+        found[name] = ConditionFigures(bits.mean().item(), _standard_error(bits))
+    return found
+
+
+def _without_condition(
+    null: Mapping[str, FactorNats], given: Mapping[str, FactorNats], chain: Sequence[Factor]
+) -> WithoutCondition:
+    """The figures of the log-likelihoods `null`, given the null condition, of the same images as `given`."""
+    bits = math.log(2) * chain[0].image.dims
+    alone = torch.stack([-of.total for of in null.values()]).sum(0) / bits
+    saved = alone - torch.stack([-given[name].total for name in null]).sum(0) / bits
+    return WithoutCondition(alone.mean().item(), _standard_error(alone), saved.mean().item(), _standard_error(saved))
 
 
 def _checked(metadata: Mapping[str, str], path: Path) -> Mapping[str, str]:

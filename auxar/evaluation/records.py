@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from auxar.interfaces import FLOAT, ImageSpec
+from auxar.interfaces import FLOAT, ConditionKind, ImageSpec
 from auxar.recipe.schema import MOST_STAGES
 from auxar.runs.history import History
 
@@ -178,6 +178,30 @@ class Cost:
 
 
 @attrs.frozen
+class WithoutCondition:
+    """Bits/dim of a model with a condition, if the same images are given the null condition instead."""
+
+    bits_per_dim: float
+    """Bits/dim given the null condition."""
+    standard_error: float | None
+    """Standard error of `bits_per_dim`; None for a single image."""
+    saved: float
+    """Bits/dim that the condition saves: those given the null condition minus those given the images' conditions."""
+    saved_error: float | None
+    """Standard error of `saved`, the mean difference of an image; None for a single image."""
+
+
+@attrs.frozen
+class ConditionFigures:
+    """Bits of the conditions of images under p(y), the factor `condition`."""
+
+    bits: float
+    """Mean of -log₂ p(y), the bits of one condition."""
+    standard_error: float | None
+    """Standard error of `bits`; None for a single image."""
+
+
+@attrs.frozen
 class Evaluation:
     """The content of `evaluation.json` or `evaluation-integer.json`.
 
@@ -210,5 +234,11 @@ class Evaluation:
     """The arithmetic in which likelihoods were computed: `float`, or the name of a component, such as `integer`."""
     cost: dict[str, Cost] = attrs.Factory(dict)
     """The cost of the arithmetic against floating point. Empty for `float`."""
+    condition: ConditionKind | None = None
+    """The kind of the condition that the images were given; None for a model without a condition."""
+    without_condition: dict[str, WithoutCondition] = attrs.Factory(dict)
+    """Figures given the null condition. Empty if the model does not accept it, or has no condition."""
+    condition_figures: dict[str, ConditionFigures] = attrs.Factory(dict)
+    """Figures of the conditions themselves. Empty if they are not modelled."""
     digests: dict[str, str] = attrs.Factory(dict)
     """The digests of the converted factors, by name. Empty for `float`."""

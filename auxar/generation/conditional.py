@@ -18,6 +18,7 @@ from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.files import replacing
+from auxar.generation.conditions import Conditions
 from auxar.generation.samples import batches, drawn_how, finish
 from auxar.generation.sheets import SHEET_DRAWS, draws_sheet, save_png, to_uint8
 from auxar.interfaces import Known, Prior, Sampler, SampleRequest
@@ -82,29 +83,37 @@ def draw_given(model: Prior, given: Given, draws: int, request: SampleRequest, s
 
 @torch.no_grad()
 def draw_given_to_folder(
-    model: Prior, given: Given, config: SamplingConfig, sampler: Sampler, folder: Path, accelerator: Accelerator
+    model: Prior,
+    given: Given,
+    config: SamplingConfig,
+    sampler: Sampler,
+    folder: Path,
+    accelerator: Accelerator,
+    conditions: Conditions | None = None,
 ) -> None:
     """Draws `config.images` images for each given image.
 
     Writes single pictures, a labeled sheet, `samples.json`, and `draws.npz` with all arrays. The picture
-    `000002-001.png` is draw 1 of given image 2, both counted from 0. Raises `UserError` if the folder holds files that
-    are not samples, or if there are more than `MOST_SAMPLES` draws together.
-    """
+    `000002-001.png` is draw 1 of given image 2, both counted from 0. All draws of a given image have the same
+    condition, those of `conditions` in turn. Raises `UserError` if the folder holds files that are not samples, or if
+    there are more than `MOST_SAMPLES` draws together."""
     each, most = config.images, MOST_SAMPLES // len(given.names)
     if each > most:
         raise UserError(
             f"sampling.images (-n) is {each:,}: expected at most {most:,} draws for each of {len(given.names)} images"
         )
     total = attrs.evolve(config, images=each * len(given.names))
-    spec = model.image
+    spec, conditions = model.image, conditions or Conditions()
     found: list[tuple[int, dict[str, np.ndarray]]] = []
     started = time.perf_counter()
 
     def draw(indices: tuple[int, ...]) -> list[Tensor]:
-        return draw_given(model, given, each, config.request(indices), sampler)
+        request = conditions.added(config.request(indices), device_of(model), each)
+        return draw_given(model, given, each, request, sampler)
 
     for indices, views in batches(draw, total, spec, folder, accelerator):
-        facts = _facts(model, given, views)
+        condition = conditions.added(config.request(indices), device_of(model), each).condition
+        facts = _facts(model, given, views, condition)
         for row, index in enumerate(indices):
             name = f"{index // each:06d}-{index % each:03d}.png"
             save_png(Image.fromarray(to_uint8(views[0][row : row + 1].cpu(), spec)[0]), folder / "images" / name)
@@ -122,7 +131,7 @@ def draw_given_to_folder(
         finish(
             folder,
             {
-                **drawn_how(model, config, total.images, seconds),
+                **drawn_how(model, config, total.images, seconds, conditions),
                 "given": list(given.names),
                 "drawn_from": f"depth {given.depth}" if given.known is None else "known pixels",
                 "draws_each": each,
@@ -132,7 +141,7 @@ def draw_given_to_folder(
     accelerator.wait_for_everyone()
 
 
-def _facts(model: Prior, given: Given, views: Sequence[Tensor]) -> dict[str, Tensor]:
+def _facts(model: Prior, given: Given, views: Sequence[Tensor], condition: Tensor | None) -> dict[str, Tensor]:
     """Values by their names in `draws.npz`: drawn images and views, log-likelihoods of the factors in nats, agreement.
 
     `view_agreement` is the fraction of the view's pixels in which the view of a drawn image equals the view that
@@ -141,7 +150,7 @@ def _facts(model: Prior, given: Given, views: Sequence[Tensor]) -> dict[str, Ten
     drawn = views if given.view is None else views[:-1]
     facts = {"images" if depth == 0 else f"view{depth}": view for depth, view in enumerate(drawn)}
     for factor in model.factors[: len(drawn)]:
-        facts[f"nats_{factor.name}"] = factor(*views[factor.depth : factor.depth + 2]).double()
+        facts[f"nats_{factor.name}"] = factor(*factor.inputs(views, condition)).double()
     if given.depth < len(views):
         own = model.views(views[0], given.depth)[given.depth]
         facts["view_agreement"] = (own == views[given.depth]).all(1).double().flatten(1).mean(1)

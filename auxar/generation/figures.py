@@ -11,10 +11,11 @@ from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor
 
-from auxar.data import ImageSet
+from auxar.data import Examples, ImageSet
 from auxar.evaluation.nearest import Neighbors, neighbors
 from auxar.files import is_file, write_json
-from auxar.generation.samples import draw_views, first_images
+from auxar.generation.conditions import Conditions, first_examples, of_examples, usual_conditions
+from auxar.generation.samples import draw_views
 from auxar.generation.sheets import can_be_shown, labeled, save_png
 from auxar.interfaces import DrawRule, ImageSpec, Prior, Sampler, SampleRequest
 from auxar.interfaces.device import device_of
@@ -48,10 +49,9 @@ class Figures:
     """The figures of a model, with the sampler, settings and images that are used to draw them.
 
     `rows` is the number of rows of each figure, except that of nearest training images: it has at most `NEAREST_ROWS`
-    rows of samples, and as many of held-out images. `heldout` holds at most `rows` held-out images
-    (b, *model.image.shape). `flip` says whether training images were mirrored. Without `training`, the figure of
-    nearest training images is left out.
-    """
+    rows of samples, and as many of held-out images. `heldout` holds at most `rows` held-out images with their
+    conditions. Drawn images of a model with a condition have `conditions` in turn, by rows. `flip` says whether
+    training images were mirrored. Without `training`, the figure of nearest training images is left out."""
 
     def __init__(
         self,
@@ -59,9 +59,10 @@ class Figures:
         sampler: Sampler,
         config: SamplingConfig,
         rows: int,
-        heldout: Tensor,
+        heldout: Examples,
         training: ImageSet | None,
         flip: bool,
+        conditions: Conditions | None = None,
     ) -> None:
         self.model = model
         self.training = training
@@ -69,7 +70,9 @@ class Figures:
         self.sampler = sampler
         self.config = config
         self.rows = rows
-        self.heldout = heldout
+        self.heldout = heldout.image.to(torch.int64)
+        self.of_heldout = of_examples(model.condition, heldout)
+        self.conditions = conditions or Conditions()
         self.specs = model.specs
         self.of_rules = _figures_of_rules(model)
         rule = config.draw_rule()
@@ -164,19 +167,20 @@ class Figures:
         parts = []
         for start in range(0, len(indices), self.config.batch_size):
             numbers = tuple(indices[start : start + self.config.batch_size])
-            request = SampleRequest(numbers, self.config.seed, rule)
+            request = self.conditions.added(SampleRequest(numbers, self.config.seed, rule), self.device)
             parts.append(draw_views(self.model, request, self.sampler))
         return [torch.cat(view) for view in zip(*parts, strict=True)]
 
-    def _from_view(self, view: Tensor) -> list[Tensor]:
-        """Draws `DRAWS` images from each view. Returns one tensor (len(view), *image.shape) for each draw."""
+    def _from_view(self, view: Tensor, conditions: Conditions) -> list[Tensor]:
+        """Draws `DRAWS` images from each view and its condition. Returns one tensor (len(view), *image.shape) for each
+        draw."""
         found = []
         for draw in range(DRAWS):
             parts = []
             for start in range(0, len(view), self.config.batch_size):
                 part = view[start : start + self.config.batch_size].to(self.device)
                 indices = tuple((start + k) * DRAWS + draw for k in range(len(part)))
-                request = self.config.request(indices)
+                request = conditions.added(self.config.request(indices), self.device, DRAWS)
                 parts.append(self.model.draw_from(part, request, self.sampler)[0].cpu())
             found.append(torch.cat(parts))
         return found
@@ -186,18 +190,21 @@ class Figures:
         shown = [column for column in columns if can_be_shown(column[2])]
         return labeled([(images, spec) for _, images, spec in shown], [title for title, _, _ in shown])
 
-    def _with_draws(self, columns: list[tuple[str, Tensor, ImageSpec]], view: Tensor) -> Image.Image:
+    def _with_draws(
+        self, columns: list[tuple[str, Tensor, ImageSpec]], view: Tensor, conditions: Conditions
+    ) -> Image.Image:
         """A sheet of the given columns, and of the images drawn from `view` to their right."""
-        draws = self._from_view(view)
+        draws = self._from_view(view, conditions)
         return self._beside([*columns, *((f"draw {k}", images, self.specs[0]) for k, images in enumerate(draws))])
 
     def _views(self) -> Image.Image:
         view = self._drawn_views(self.config.draw_rule(), range(self.rows))[1]
-        return self._with_draws([("view", view, self.specs[1])], view)
+        return self._with_draws([("view", view, self.specs[1])], view, self.conditions)
 
     def _given(self) -> Image.Image:
         view = self.model.views(self.heldout, 1)[1]
-        return self._with_draws([("held out", self.heldout, self.specs[0]), ("view", view, self.specs[1])], view)
+        columns = [("held out", self.heldout, self.specs[0]), ("view", view, self.specs[1])]
+        return self._with_draws(columns, view, self.of_heldout)
 
     def _reduction(self) -> Image.Image:
         rules = [
@@ -272,8 +279,9 @@ def figures_to_folder(
     Without `training`, the figure of nearest training images is left out.
     """
     if accelerator.is_main_process:
-        images = first_images(heldout, rows)
-        draw_figures(Figures(model, sampler, recipe.sampling, rows, images, training, recipe.training.flip), folder)
+        examples, flip = first_examples(heldout, rows), recipe.training.flip
+        conditions = usual_conditions(model.condition, heldout)
+        draw_figures(Figures(model, sampler, recipe.sampling, rows, examples, training, flip, conditions), folder)
     accelerator.wait_for_everyone()
 
 

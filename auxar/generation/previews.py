@@ -11,8 +11,10 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from auxar.conditioning import CONDITION_FACTOR
 from auxar.distributed.group import Team
 from auxar.files import entries, is_file, remove
+from auxar.generation.conditions import Conditions
 from auxar.generation.sheets import can_be_shown, save_png, sheet
 from auxar.interfaces import Factor, Prior, SampleRequest, evaluating
 from auxar.recipe import SamplingConfig
@@ -41,9 +43,10 @@ class Previews:
     pictures of different steps can be compared. Drawing changes neither the factor nor PyTorch's random state.
     """
 
-    def __init__(self, run: RunFolder, config: SamplingConfig) -> None:
+    def __init__(self, run: RunFolder, config: SamplingConfig, conditions: Conditions | None = None) -> None:
         self.run = run
         self.config = config
+        self.conditions = conditions or Conditions()
         self.views: dict[str, Tensor] = {}
         """The views that the images of a factor are drawn from, on the CPU, by the name of the factor."""
         self.left_out: set[str] = set()
@@ -56,6 +59,8 @@ class Previews:
         Nothing is drawn if coarser factors are not trained yet, so that there are no views, or if images of this kind
         cannot be shown. A message says so once.
         """
+        if factor.name == CONDITION_FACTOR:
+            return
         if not can_be_shown(factor.image):
             self._leave_out(factor, f"images with {factor.image.channels} channels cannot be shown")
             return
@@ -70,7 +75,7 @@ class Previews:
         numbers = tuple(range(team.rank, IMAGES, team.processes))
         found: list[tuple[int, Tensor]] = []
         if numbers:
-            request = self.config.request(numbers)
+            request = self.conditions.added(self.config.request(numbers), team.device)
             if coarser and factor.name not in self.views:
                 self.views[factor.name] = self._views(model, coarser, request, team)
             images = _draw(model, factor, self.views.get(factor.name), request, team).cpu()

@@ -16,9 +16,10 @@ from accelerate.utils import gather_object
 from PIL import Image
 from torch import Tensor
 
-from auxar.data import ImageSet, evaluation_batches
+from auxar.data import ImageSet
 from auxar.errors import UserError
 from auxar.files import FILE, FOLDER, entries, kind, read_json, remove, unfinished, write_json
+from auxar.generation.conditions import NONE, Conditions, first_examples
 from auxar.generation.sheets import can_be_shown, growth, save_png, sheet, sheet_columns, to_uint8
 from auxar.interfaces import ImageSpec, Prior, Sampler, SampleRequest
 from auxar.progress import progress_bar
@@ -28,6 +29,8 @@ from auxar.runs.lock import HOLDER, LOCK
 logger = logging.getLogger("auxar")
 T = TypeVar("T")
 
+MOST_COLUMNS = 20
+"""Maximum number of conditions that have a column each on the sheet of drawn images."""
 SHEET_IMAGES = 256
 """Maximum number of images on the sheet. Every image is also saved as a single picture."""
 GROWTH_ROWS = 4
@@ -46,17 +49,23 @@ def draw_views(model: Prior, request: SampleRequest, sampler: Sampler) -> list[T
     return [view.cpu() for view in model.draw_views(request, sampler)]
 
 
-def drawn_bits_per_dim(model: Prior, views: Sequence[Tensor], batch_size: int, device: torch.device) -> Tensor:
+def drawn_bits_per_dim(
+    model: Prior,
+    views: Sequence[Tensor],
+    batch_size: int,
+    device: torch.device,
+    condition: Tensor | None = None,
+) -> Tensor:
     """The joint bits/dim of drawn images and the views that they were drawn from: float64, (b,).
 
     These are -log₂ p(X, X̂) divided by the number of sub-pixels of the image. `views` is the list that `draw_views`
-    returns. The result differs from `model.bits_per_dim` if the view of a drawn image, ψ(X), differs from the view that
-    it was drawn from.
-    """
+    returns, and `condition` has the condition of each image. The result differs from `model.bits_per_dim` if the view
+    of a drawn image, ψ(X), differs from the view that it was drawn from."""
     scores = []
     for start in range(0, len(views[0]), batch_size):
         part = [view[start : start + batch_size].to(device) for view in views]
-        nats = [factor(*part[factor.depth : factor.depth + 2]).double() for factor in model.factors]
+        given = None if condition is None else condition[start : start + batch_size].to(device)
+        nats = [factor(*factor.inputs(part, given)).double() for factor in model.factors]
         scores.append(torch.stack(nats).sum(0).cpu() / (-math.log(2) * model.image.dims))
     return torch.cat(scores)
 
@@ -68,22 +77,24 @@ def sample_to_folder(
     folder: Path,
     accelerator: Accelerator,
     heldout: ImageSet | None = None,
+    conditions: Conditions | None = None,
 ) -> None:
     """Draws `config.images` images; writes single pictures, a sheet, a sheet from coarse to fine, and `samples.json`.
 
-    With `heldout`, a second sheet of the same layout shows as many held-out images, or all if there are fewer.
+    With `heldout`, a second sheet of the same layout shows as many held-out images, or all if there are fewer. A model
+    with a condition draws images with `conditions` in turn; a column of the sheet shows those with the same condition.
 
     The images are divided among the processes. Except for rounding, an image does not depend on their number. Pictures
     are saved after each batch, so that an early stop keeps those of finished batches; sheets and `samples.json` are
     written at the end. When the first batch is drawn, samples of an earlier call in the same folder are removed. Raises
     `UserError` if the folder holds files that are not samples.
     """
-    specs = model.specs
+    specs, conditions = model.specs, conditions or Conditions()
     found: list[tuple[int, list[Tensor]]] = []
     started = time.perf_counter()
 
     def draw(indices: tuple[int, ...]) -> list[Tensor]:
-        return draw_views(model, config.request(indices), sampler)
+        return draw_views(model, conditions.added(config.request(indices), accelerator.device), sampler)
 
     for indices, views in batches(draw, config, model.image, folder, accelerator):
         pictures = to_uint8(views[0], specs[0])
@@ -95,22 +106,26 @@ def sample_to_folder(
     scored: list[tuple[int, list[Tensor], float]] = []
     if found:
         stacked = [torch.stack([views[k] for _, views in found]) for k in range(len(specs))]
-        bits = drawn_bits_per_dim(model, stacked, config.batch_size, accelerator.device)
+        given = conditions.of([index for index, _ in found])
+        bits = drawn_bits_per_dim(model, stacked, config.batch_size, accelerator.device, given)
         scored = [(index, views, score) for (index, views), score in zip(found, bits.tolist(), strict=True)]
     everyone = sorted(gather_object(scored), key=lambda entry: entry[0])
     if accelerator.is_main_process and everyone:
         stacked = [torch.stack([views[k] for _, views, _ in everyone]) for k in range(len(specs))]
         columns = sheet_columns(len(everyone), specs[0])
+        if 1 < len(conditions.names) <= min(MOST_COLUMNS, len(everyone)):
+            columns = len(conditions.names)
         save_png(sheet(stacked[0], specs[0], columns), folder / "samples.png")
         if heldout is not None:
-            save_png(sheet(first_images(heldout, len(everyone)), specs[0], columns), folder / "heldout.png")
+            images = first_examples(heldout, len(everyone)).image.to(torch.int64)
+            save_png(sheet(images, specs[0], columns), folder / "heldout.png")
         rows = [(view[:GROWTH_ROWS], spec) for view, spec in zip(stacked, specs, strict=True) if can_be_shown(spec)]
         if len(rows) > 1:
             save_png(growth(rows[::-1]), folder / "growth.png")
         finish(
             folder,
             {
-                **drawn_how(model, config, config.images, seconds),
+                **drawn_how(model, config, config.images, seconds, conditions),
                 # `columns` describes the sheet. `bits_per_dim` lists a value for each image of the sheet, in its order.
                 "columns": columns,
                 "bits_per_dim": [score for *_, score in everyone],
@@ -120,15 +135,16 @@ def sample_to_folder(
     accelerator.wait_for_everyone()
 
 
-def first_images(images: ImageSet, count: int) -> Tensor:
-    """The first `count` images of a set, or all if there are fewer: int64, (b, *image.shape)."""
-    _, found = next(iter(evaluation_batches(images, batch_size=count, limit=count, rank=0, processes=1)))
-    return found.to(torch.int64)
+def drawn_how(
+    model: Prior, config: SamplingConfig, count: int, seconds: float, conditions: Conditions
+) -> dict[str, Any]:
+    """The entries of `samples.json` with the settings and the duration of drawing `count` images.
 
-
-def drawn_how(model: Prior, config: SamplingConfig, count: int, seconds: float) -> dict[str, Any]:
-    """The entries of `samples.json` with the settings and the duration of drawing `count` images."""
+    For a model with a condition, `conditions` lists the names of the conditions that the images were given in turn.
+    """
+    names = {} if model.condition is None else {"conditions": list(conditions.names) or [NONE]}
     return {
+        **names,
         "rule": config.rule,
         "reduction": config.reduction,
         "temperature": config.temperature,

@@ -12,14 +12,17 @@ from torch import Tensor
 from auxar.arguments import as_integer, check_flag, described
 from auxar.errors import UserError, did_you_mean
 from auxar.generation.conditional import Given, draw_given
+from auxar.generation.conditions import Conditions, as_conditions, reader_of
 from auxar.image_model.images import Draws, Images
 from auxar.interfaces import CausalNetwork, DrawRule, Prior, Sampler, SampleRequest, evaluating
+from auxar.interfaces.device import device_of
 from auxar.interfaces.rule_use import check_rule
 from auxar.plugins import Registry, load_plugins
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.recipe import Recipe, SamplingConfig
 from auxar.recipe.building import build_sampler
-from auxar.recipe.schema import MOST_IMAGES, MOST_SAMPLES, ComponentChoice
+from auxar.recipe.component_choice import ComponentChoice
+from auxar.recipe.schema import MOST_IMAGES, MOST_SAMPLES
 
 MOST_SEED = 2**63 - 1
 """The largest seed."""
@@ -33,6 +36,7 @@ class DrawOptions(TypedDict, total=False):
     temperature: float | None
     min_weight: float | None
     seed: int
+    condition: Any
     batch_size: int | None
     sampler: str | Sampler | None
     progress: bool
@@ -47,6 +51,7 @@ class DrawSettings:
     batch_size: int
     sampler: Sampler
     progress: bool
+    conditions: Conditions
 
 
 def draw_settings(
@@ -59,6 +64,7 @@ def draw_settings(
     temperature: float | None = None,
     min_weight: float | None = None,
     seed: int = 0,
+    condition: Any = None,
     batch_size: int | None = None,
     sampler: str | Sampler | None = None,
     progress: bool = True,
@@ -73,8 +79,9 @@ def draw_settings(
         _rule(rule, reduction=reduction, temperature=temperature, min_weight=min_weight),
         as_integer(seed, "seed", -MOST_SEED - 1, MOST_SEED),
         usual.batch_size if batch_size is None else as_integer(batch_size, "batch_size", 1, MOST_IMAGES),
-        _sampler(chain, sampler, usual.sampler, registry),
+        chosen_sampler(chain, sampler, usual.sampler, registry),
         progress,
+        as_conditions(condition, chain.condition, reader_of(chain.condition, recipe)),
     )
 
 
@@ -108,7 +115,7 @@ def draws(chain: Prior, given: Given, pictures: Images | None, count: int, setti
     assert source is not None
     total = as_integer(len(source) * count, "draws times the number of given images", 0, MOST_SAMPLES)
     views = _drawn(
-        chain, range(total), settings, lambda request: draw_given(chain, given, count, request, settings.sampler)
+        chain, range(total), settings, lambda request: draw_given(chain, given, count, request, settings.sampler), count
     )
     specs = chain.specs if given.view is None else chain.specs[: given.depth + 1]
     found = [torch.cat(parts) for parts in zip(*views, strict=True)]
@@ -129,9 +136,16 @@ def linked(chain: Prior, views: Sequence[Tensor]) -> Images:
 
 @torch.no_grad()
 def _drawn(
-    chain: Prior, numbers: range, settings: DrawSettings, draw: Callable[[SampleRequest], list[Tensor]]
+    chain: Prior,
+    numbers: range,
+    settings: DrawSettings,
+    draw: Callable[[SampleRequest], list[Tensor]],
+    each: int = 1,
 ) -> list[list[Tensor]]:
-    """Draws the images with these numbers in batches. Returns the images and views by depth of each batch."""
+    """Draws the images with these numbers in batches. Returns the images and views by depth of each batch.
+
+    `each` images in a row have the same condition.
+    """
     found = []
     with (
         evaluating(chain),
@@ -146,7 +160,9 @@ def _drawn(
     ):
         for start in range(0, len(numbers), settings.batch_size):
             batch = tuple(numbers[start : start + settings.batch_size])
-            found.append([view.cpu() for view in draw(SampleRequest(batch, settings.seed, settings.rule))])
+            request = SampleRequest(batch, settings.seed, settings.rule)
+            request = settings.conditions.added(request, device_of(chain), each)
+            found.append([view.cpu() for view in draw(request)])
             progress.update(len(batch))
     return found
 
@@ -161,7 +177,9 @@ def _rule(rule: str | DrawRule, **options: float | None) -> DrawRule:
     return rule
 
 
-def _sampler(chain: Prior, sampler: str | Sampler | None, usual: ComponentChoice, registry: Registry | None) -> Sampler:
+def chosen_sampler(
+    chain: Prior, sampler: str | Sampler | None, usual: ComponentChoice, registry: Registry | None
+) -> Sampler:
     """The sampler that is given, or named, or the model's own; the usual one if the model has none."""
     if isinstance(sampler, Sampler):
         found = sampler

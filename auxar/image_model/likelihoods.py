@@ -17,13 +17,14 @@ CHUNK_PIXELS = 2**16
 """Approximate number of pixels of the images whose log-likelihoods are computed at once, by default."""
 
 
-def factor_log_probs(chain: Prior, images: Tensor, batch_size: Any = None) -> tuple[FactorLogProb, ...]:
+def factor_log_probs(
+    chain: Prior, images: Tensor, batch_size: Any = None, condition: Tensor | None = None
+) -> tuple[FactorLogProb, ...]:
     """Computes the log-likelihoods of images (n, *image.shape) under each factor: float64 on the CPU, shape (n,).
 
-    The chain is in evaluation mode, and its modes are restored afterwards. `batch_size` images are computed at once;
-    the default depends on their size. Raises `UserError` if `batch_size` is no positive integer, or if a GPU does not
-    have enough memory for it.
-    """
+    `condition` has the condition of each image, or is None. The chain is in evaluation mode, and its modes are restored
+    afterwards. `batch_size` images are computed at once; the default depends on their size. Raises `UserError` if
+    `batch_size` is no positive integer, or if a GPU does not have enough memory for it."""
     size = min(chunk_size(chain.image, batch_size), max(1, len(images)))
     device = device_of(chain)
     found: list[list[Tensor]] = [[] for _ in chain.factors]
@@ -32,9 +33,12 @@ def factor_log_probs(chain: Prior, images: Tensor, batch_size: Any = None) -> tu
         evaluating(chain),
         progress_bar(total=len(images), desc="log-likelihoods", unit="image", delay=BAR_DELAY, leave=False) as bar,
     ):
-        for chunk in images.split(size):
+        for start in range(0, len(images), size):
+            rows = slice(start, start + size)
+            chunk = images[rows]
             try:
-                result = chain.log_probs(chunk.to(device))
+                given = () if condition is None else (condition[rows].to(device),)
+                result = chain.log_probs(chunk.to(device), *given)
             except torch.OutOfMemoryError:
                 smaller = f"pass batch_size={max(1, size // 4)}" if size > 1 else "load the model with device='cpu'"
                 raise UserError(

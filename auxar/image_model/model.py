@@ -10,11 +10,13 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from auxar.arguments import as_path, described
+from auxar.arguments import as_integer, as_path, described
 from auxar.data.conversion import Preparation
 from auxar.errors import UserError
 from auxar.generation.conditional import Given
-from auxar.image_model import drawing, given
+from auxar.generation.conditions import Conditions, as_conditions, drawn_conditions, reader_of
+from auxar.image_model import classification, drawing, given
+from auxar.image_model.classification import Classification
 from auxar.image_model.devices import chosen_device
 from auxar.image_model.drawing import DrawOptions
 from auxar.image_model.images import Draws, Images
@@ -23,11 +25,12 @@ from auxar.image_model.likelihoods import factor_log_probs
 from auxar.image_model.pixel_bits import pixel_bits
 from auxar.image_model.preparation import prepared, usual_preparation
 from auxar.image_model.saving import save_as_run
-from auxar.interfaces import DrawRule, Factor, FactorLogProb, ImageSpec, Prior, Sampler
+from auxar.interfaces import Condition, DrawRule, Factor, FactorLogProb, ImageSpec, Prior, Sampler
 from auxar.interfaces.device import device_of
 from auxar.interfaces.summary import summary
 from auxar.plugins import Registry
-from auxar.recipe import Recipe
+from auxar.recipe import Recipe, SamplingConfig
+from auxar.recipe.schema import MOST_SAMPLES
 from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder
 
@@ -35,8 +38,8 @@ from auxar.runs.layout import RunFolder
 class ImageModel:
     """A model of images with its recipe: likelihoods and samples, without gradients and in bounded memory.
 
-    The model is p(X, X̂) = p(X̂) p(X | X̂) for an image X and its view X̂ = ψ(X) (Kolesnikov & Lampert 2017, equation 2).
-    `chain` is the module underneath, whose `log_prob` is differentiable. `auxar.load` loads the model of a run.
+    The model is p(X, X̂) = p(X̂) p(X | X̂) for an image X and its view X̂ = ψ(X) (Kolesnikov & Lampert 2017, equation
+    2). `chain` is the module underneath, whose `log_prob` is differentiable. `auxar.load` loads the model of a run.
 
     Methods accept images of many types, single or batched: integer tensors of shape (n, c, h, w) or (c, h, w) with
     values in [0, levels), NumPy arrays of integers with the channels first or last, Pillow images, paths of image files
@@ -130,7 +133,7 @@ class ImageModel:
         return self
 
     def __repr__(self) -> str:
-        return summary("ImageModel", self.factors, self.chain)
+        return summary("ImageModel", self.chain.all_factors, self.chain)
 
     @property
     def preparation(self) -> Preparation | None:
@@ -152,32 +155,39 @@ class ImageModel:
         """
         return prepared(images, self.preparation, resize, crop)
 
-    def log_prob(self, images: Any, *, batch_size: int | None = None) -> Tensor:
+    def log_prob(self, images: Any, *, condition: Any = None, batch_size: int | None = None) -> Tensor:
         """Computes log p(image) in nats for each image; a lower bound unless the model is `exact`.
 
         `images` has one or more images of any type that the class lists. The result is float64 on the CPU, of shape
         (n,), and has no gradient; `chain.log_prob` has one. `batch_size` images are computed at once. The default
         depends on their size and bounds the memory. Except for rounding, the result does not depend on it.
 
+        For a model with a condition y, the result is log p(image | y). `condition` is one for all images, or one for
+        each, as `sample` describes; None is the null condition.
+
         Raises `UserError` if the type, shape or range of an image is wrong, or if a file cannot be read.
         """
-        return sum((factor.log_prob for factor in self.log_probs(images, batch_size=batch_size)), torch.zeros(()))
+        found = self.log_probs(images, condition=condition, batch_size=batch_size)
+        return sum((factor.log_prob for factor in found), torch.zeros(()))
 
-    def log_probs(self, images: Any, *, batch_size: int | None = None) -> tuple[FactorLogProb, ...]:
+    def log_probs(
+        self, images: Any, *, condition: Any = None, batch_size: int | None = None
+    ) -> tuple[FactorLogProb, ...]:
         """Computes the log-likelihood of each factor in nats, from the image to its coarsest view (paper, equation 3).
 
         Their sum is `log_prob`. Arguments, results and errors are those of `log_prob`.
         """
-        return factor_log_probs(self.chain, as_batch(images, self.image, self.preparation), batch_size)
+        batch = as_batch(images, self.image, self.preparation)
+        return factor_log_probs(self.chain, batch, batch_size, self._conditions(condition, len(batch)))
 
-    def bits_per_dim(self, images: Any, *, batch_size: int | None = None) -> Tensor:
+    def bits_per_dim(self, images: Any, *, condition: Any = None, batch_size: int | None = None) -> Tensor:
         """Computes -log₂ p(image) divided by the number of sub-pixels (c · h · w); an upper bound unless `exact`.
 
         Arguments, shape and errors are those of `log_prob`.
         """
-        return self.log_prob(images, batch_size=batch_size) / (-math.log(2) * self.image.dims)
+        return self.log_prob(images, condition=condition, batch_size=batch_size) / (-math.log(2) * self.image.dims)
 
-    def pixel_bits(self, images: Any) -> Tensor:
+    def pixel_bits(self, images: Any, *, condition: Any = None) -> Tensor:
         """Computes the bits of each pixel, which show where an image is hard to predict: float64, (n, height, width).
 
         These are -log2 p of the pixel given the pixels before it, and shares of the bits of the views' pixels in its
@@ -192,7 +202,8 @@ class ImageModel:
             >>> bits.shape, torch.allclose(bits.mean((1, 2)) / 3, model.bits_per_dim(images), rtol=1e-4)
             (torch.Size([2, 32, 32]), True)
         """
-        return pixel_bits(self.chain, as_batch(images, self.image, self.preparation))
+        batch = as_batch(images, self.image, self.preparation)
+        return pixel_bits(self.chain, batch, self._conditions(condition, len(batch)))
 
     def sample(
         self,
@@ -204,6 +215,7 @@ class ImageModel:
         min_weight: float | None = None,
         seed: int = 0,
         first: int = 0,
+        condition: Any = None,
         batch_size: int | None = None,
         sampler: str | Sampler | None = None,
         progress: bool = True,
@@ -224,6 +236,9 @@ class ImageModel:
                 "reduced" and "map" do not draw components with a smaller weight; by default 0.05.
             seed: Seed of the noise, an integer.
             first: Number of the first image. `sample(4, first=8)` draws the last four images of `sample(12)`.
+            condition: The condition of a model that has one. A label is a number or a name, attributes are a list of
+                the names of those that hold, and masks and images are Pillow images or paths. A list of conditions, or
+                a tensor of integers, has several, which images have in turn. None is the null condition.
             batch_size: Number of images drawn at once; by default that of the recipe.
             sampler: A sampler or its name, such as "raster"; by default that of the recipe.
             progress: Whether progress is shown if drawing takes longer than some seconds.
@@ -248,11 +263,50 @@ class ImageModel:
             temperature=temperature,
             min_weight=min_weight,
             seed=seed,
+            condition=condition,
             batch_size=batch_size,
             sampler=sampler,
             progress=progress,
         )
         return drawing.sample(self.chain, n, first, settings)
+
+    def sample_conditions(self, n: int = 1, *, seed: int = 0, first: int = 0) -> Conditions:
+        """Draws `n` conditions from p(y), for models whose recipe has `condition.prior`.
+
+        `sample` with the same `n`, `seed` and `first`, and with the result as `condition`, draws images that are
+        together with these conditions exact samples of p(X, y). Raises `UserError` if the condition is not modelled.
+
+        Examples:
+            >>> import auxar
+            >>> label = ["condition.kind=label", "condition.column=label", 'condition.names=["cat", "dog"]']
+            >>> prior = "condition.prior={ name = 'pixelcnn', filters = 4, head = 'softmax' }"
+            >>> model = auxar.build("quickstart", [*label, prior])
+            >>> conditions = model.sample_conditions(2, seed=1)
+            >>> images = model.sample(2, condition=conditions, seed=1)
+        """
+        n, first = as_integer(n, "n", 0, MOST_SAMPLES), as_integer(first, "first", 0, MOST_SAMPLES)
+        sampler = drawing.chosen_sampler(self.chain, None, SamplingConfig().sampler, self.registry)
+        return drawn_conditions(self.chain, sampler, n, as_integer(seed, "seed"), first)
+
+    def classify(self, images: Any, *, batch_size: int | None = None) -> Classification:
+        """Computes the probability of each class of a label given images: p(y | X) ∝ p(X | y) p(y).
+
+        p(y) is the model's own if its recipe has `condition.prior`; otherwise all classes are equally probable. The
+        result is exact if the model is. Otherwise p(X | y) is the lower bound p(X, X̂ | y), and the result says so.
+        `batch_size` images are computed at once, once for each class.
+
+        Raises `UserError` if the model's condition is no label, or if the images do not fit the model.
+
+        Examples:
+            >>> import auxar
+            >>> label = ["condition.kind=label", "condition.column=label", 'condition.names=["cat", "dog"]']
+            >>> model = auxar.build("quickstart", label)
+            >>> found = model.classify(model.sample(3, condition=["cat", "dog", "cat"]))
+            >>> found.probabilities.shape, found.exact
+            (torch.Size([3, 2]), False)
+        """
+        batch = as_batch(images, self.image, self.preparation)
+        return classification.classify(self.chain, batch, batch_size)
 
     def views(self, images: Any) -> tuple[Images, ...]:
         """Computes the views of images, by depth: the images at depth 0, and their k-th views at depth k.
@@ -382,6 +436,18 @@ class ImageModel:
         return save_as_run(
             as_path(path, "path"), self.chain, self.recipe, self.registry, only=only, steps=steps, origins=self.origins
         )
+
+    @property
+    def condition(self) -> Condition | None:
+        """The condition that the model is given: its kind, shape and names. None for a model without a condition."""
+        return self.chain.condition
+
+    def _conditions(self, value: Any, count: int) -> Tensor | None:
+        """The condition of each of `count` images. Raises `UserError` if there is neither one nor `count` of them."""
+        found = as_conditions(value, self.condition, reader_of(self.condition, self.recipe))
+        if found.values is not None and len(found.values) not in (1, count):
+            raise UserError(f"condition: expected one, or one for each of {count} images, got {len(found.values)}")
+        return found.of(range(count))
 
     def _draws(self, source: Given, pictures: Images | None, draws: int, options: DrawOptions) -> Draws:
         drawing.check_names(options)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from auxar.causal import CausalDecoder, CausalPrior
+from auxar.conditioning import ConditionedPrior
 from auxar.errors import UserError
 from auxar.image_model.likelihoods import chunk_size
 from auxar.interfaces import Factor, Prior, PriorFactor, evaluating
@@ -16,34 +17,38 @@ from auxar.model import Stage
 
 
 @torch.no_grad()
-def pixel_bits(chain: Prior, images: Tensor) -> Tensor:
+def pixel_bits(chain: Prior, images: Tensor, condition: Tensor | None = None) -> Tensor:
     """The bits of each pixel of images (n, c, h, w) under all factors of a model: float64, (n, h, w), on the CPU.
 
     The bits of a pixel of a view are divided equally among the image's pixels that lie in its place, so the sum over
-    all pixels is -log2 p of the image and its views. Raises `UserError` if a factor gives no likelihoods of single
-    pixels.
-    """
+    all pixels is -log2 p of the image and its views. `condition` has the condition of each image, or is None. Raises
+    `UserError` if a factor gives no likelihoods of single pixels."""
     device, size = device_of(chain), chunk_size(chain.image, None)
     found = []
     with evaluating(chain):
-        for part in images.split(size):
-            views = [*chain.views(part.to(device, torch.int64)), None]
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            given = None if condition is None else condition[start : start + size].to(device)
+            views = chain.views(part.to(device, torch.int64))
             total = torch.zeros((len(part), chain.image.height, chain.image.width), dtype=torch.float64)
             for factor in chain.factors:
-                image, view = views[factor.depth], views[factor.depth + 1]
-                assert image is not None
-                total += _spread(-_pixel_nats(factor, image, view).double().cpu() / math.log(2), total.shape[1:])
+                nats = _pixel_nats(factor, *factor.inputs(views, given))
+                total += _spread(-nats.double().cpu() / math.log(2), total.shape[1:])
             found.append(total)
     return torch.cat(found) if found else torch.zeros((0, chain.image.height, chain.image.width), dtype=torch.float64)
 
 
-def _pixel_nats(factor: Factor, image: Tensor, view: Tensor | None) -> Tensor:
+def _pixel_nats(factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None) -> Tensor:
     """The log-likelihood of each pixel of a factor's images, in nats, (b, height, width)."""
     if isinstance(factor, PriorFactor) and isinstance(factor.prior, CausalPrior):
         return factor.prior.pixel_log_prob(image)
+    if isinstance(factor, PriorFactor) and isinstance(factor.prior, ConditionedPrior):
+        decoder = factor.prior.decoder
+        if isinstance(decoder, CausalDecoder):
+            return decoder.pixel_log_prob(image, factor.prior.conditioning(condition, len(image)))
     if isinstance(factor, Stage) and isinstance(factor.decoder, CausalDecoder):
         assert view is not None
-        return factor.decoder.pixel_log_prob(image, factor.embedding(view), factor.interval(image, view))
+        return factor.decoder.pixel_log_prob(image, factor.features(view, condition), factor.interval(image, view))
     raise UserError(f"{factor.name} gives no likelihoods of single pixels, because it is not a causal network")
 
 

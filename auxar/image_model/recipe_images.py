@@ -18,7 +18,8 @@ def load_images(source: ImageModel | Recipe, registry: Registry | None = None) -
     """Loads the images that a model's recipe, or a recipe with its registry, describes in [data] and [image].
 
     The result has the image sets `train`, `heldout` and `validation`, which is None if the recipe has none. Their
-    methods `shuffled` and `in_order` give batches. Without streaming, the first call converts all images and stores
+    methods `shuffled` and `in_order` give batches, and `shuffled_examples` and `in_order_examples` batches with the
+    conditions of the images. Without streaming, the first call converts all images and stores
     them in the cache of Hugging Face `datasets`. Images that are broken and left out are logged.
 
     Raises `UserError` if the model has no recipe, if a recipe comes without its registry, or if images cannot be found
@@ -41,7 +42,7 @@ def load_images(source: ImageModel | Recipe, registry: Registry | None = None) -
         raise UserError(
             "load_images: expected an ImageModel, or both results of load_recipe: load_images(recipe, registry)"
         )
-    found = load_data(recipe.data, recipe.image, registry)
+    found = load_data(recipe.data, recipe.image, registry, recipe.condition)
     for name in found.skipped:
         logger.warning("this image cannot be read and is left out: %s", one_line(name))
     return found

@@ -55,8 +55,8 @@ def save_as_run(
             f"the model computes with the arithmetic '{prior.arithmetic}', whose numbers cannot be trained or saved; "
             "load it with arithmetic='float', or copy the run's folder"
         )
-    factors = {factor.name: factor for factor in prior.factors}
-    expected = {factor.name: factor for factor in build_model(recipe, registry, on="meta").factors}
+    factors = {factor.name: factor for factor in prior.all_factors}
+    expected = {factor.name: factor for factor in build_model(recipe, registry, on="meta").all_factors}
     if list(factors) != list(expected):
         raise UserError(
             f"the model has the factors {', '.join(factors)}, but its recipe has {', '.join(expected)}; auxar.build "

@@ -7,6 +7,7 @@ implement the abstract classes and do not subclass the concrete ones.
 """
 
 from auxar.interfaces.arithmetic import FLOAT, Arithmetic, Converted
+from auxar.interfaces.condition import CONDITION_KINDS, NULL, Condition, ConditionKind, is_null
 from auxar.interfaces.decoder import Decoder
 from auxar.interfaces.embedding import Embedding, NetworkEmbedding
 from auxar.interfaces.factor import Factor
@@ -26,15 +27,19 @@ from auxar.interfaces.version import INTERFACE_VERSION
 from auxar.interfaces.view import View
 
 __all__ = [
+    "CONDITION_KINDS",
     "FLOAT",
     "INTEGER_DTYPES",
     "INTERFACE_VERSION",
     "MOST_LEVELS",
     "MOST_SIDE",
+    "NULL",
     "RULES",
     "Arithmetic",
     "ByChannel",
     "CausalNetwork",
+    "Condition",
+    "ConditionKind",
     "Converted",
     "Decoder",
     "DrawRule",
@@ -62,6 +67,7 @@ __all__ = [
     "Walk",
     "at_most",
     "evaluating",
+    "is_null",
     "mark",
     "positive",
     "recomputable_blocks",

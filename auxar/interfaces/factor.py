@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from auxar.errors import UserError
+from auxar.interfaces.condition import Condition
 from auxar.interfaces.image import ImageSpec
 from auxar.interfaces.likelihood import ByChannel
 from auxar.interfaces.summary import summary
@@ -16,8 +18,8 @@ class Factor(nn.Module, abc.ABC):
     """An independently trained term of a model: p(image | view) at one depth of a chain, or the prior p(image).
 
     Factors share no parameters (paper, section 3). A factor gets the image at its own depth and the view at the next
-    depth. It may also accept a condition, such as a label of the image. A factor without support for conditions raises
-    `UserError` if one is given, because ignoring it would give the likelihood of a different model.
+    depth. If it has a `condition`, such as a label of the image, it also gets its values. A factor without a condition
+    raises `UserError` if one is given, because ignoring it would give the likelihood of a different model.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Factor(nn.Module, abc.ABC):
     """Shape and range of the factor's image."""
     view_spec: ImageSpec | None
     """Shape and range of the view that the factor is conditioned on; None for a prior."""
+    condition: Condition | None = None
+    """The condition y that the factor is given; None if it has none."""
     restricted: bool = False
     """Whether the factor gives probability only to images with the given view."""
 
@@ -44,7 +48,9 @@ class Factor(nn.Module, abc.ABC):
         return self.view_spec is None or self.restricted
 
     def __str__(self) -> str:
-        return f"p({self.image.size})" if self.view_spec is None else f"p({self.image.size} | {self.view_spec.size})"
+        given = [] if self.view_spec is None else [self.view_spec.size]
+        given += [] if self.condition is None else [self.condition.kind]
+        return f"p({self.image.size} | {', '.join(given)})" if given else f"p({self.image.size})"
 
     def __repr__(self) -> str:
         """A line with the factor and its number of parameters. The modules of a network are listed by its own repr."""
@@ -55,7 +61,8 @@ class Factor(nn.Module, abc.ABC):
         """Computes the log-likelihood of images given their views, in nats, shape (b,).
 
         `image` and `view` have integers of shapes (b, *image.shape) and (b, *view_spec.shape). For a prior, `view` is
-        None.
+        None. `condition` has integers of shape (b, *condition.spec.shape); None is the null condition, or no condition
+        if the factor has none.
         """
 
     @abc.abstractmethod
@@ -72,9 +79,15 @@ class Factor(nn.Module, abc.ABC):
     def initialize(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> None:
         """Initializes the weights of the factor's networks from a batch of data."""
 
+    def inputs(
+        self, views: Sequence[Tensor], condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The arguments of `forward` for images and their views by depth, as `Prior.views` returns them."""
+        return views[self.depth], None if self.view_spec is None else views[self.depth + 1], condition
+
     def check_inputs(self, view: Tensor | None, condition: Tensor | None) -> None:
-        """Raises `UserError` if a view is missing or unexpected, or if a condition is given."""
+        """Raises `UserError` if a view is missing or unexpected, or if a condition is given to a factor without one."""
         if (view is None) != (self.view_spec is None):
             raise UserError(f"{self.name}: {self} {'requires a' if view is None else 'does not accept a'} view")
-        if condition is not None:
+        if condition is not None and self.condition is None:
             raise UserError(f"{self.name}: {self} does not accept a condition")

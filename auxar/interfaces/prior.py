@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from auxar.arguments import as_integer, described
 from auxar.errors import UserError
 from auxar.interfaces.arithmetic import FLOAT
+from auxar.interfaces.condition import Condition
 from auxar.interfaces.factor import Factor
 from auxar.interfaces.image import ImageSpec
 from auxar.interfaces.known import Known
@@ -34,6 +35,8 @@ class Prior(nn.Module, abc.ABC):
 
     image: ImageSpec
     """Shape and range of the images."""
+    condition: Condition | None = None
+    """The condition y that the model is given: it is then p(X | y). None for a model without a condition."""
     sampler: Sampler | None = None
     """Default sampler of `sample`. It is set when a model is built from a recipe."""
     arithmetic: str = FLOAT
@@ -60,9 +63,19 @@ class Prior(nn.Module, abc.ABC):
         """The factors by depth: `stage0`, `stage1`, … and finally `prior`. They use the model's weights, not copies."""
         return [PriorFactor(self, 0)]
 
+    @property
+    def condition_factor(self) -> Factor | None:
+        """The factor p(y) of the condition, named `condition`; None if the condition is not modelled."""
+        return None
+
+    @property
+    def all_factors(self) -> list[Factor]:
+        """The `factors`, and last `condition_factor` if there is one. These are all that is trained."""
+        return [*self.factors, *([] if self.condition_factor is None else [self.condition_factor])]
+
     def __repr__(self) -> str:
         """A line with the factors and the number of parameters. The modules of a network are listed by its own repr."""
-        return summary(type(self).__name__, self.factors, self)
+        return summary(type(self).__name__, self.all_factors, self)
 
     def views(self, image: Tensor, deepest: int | None = None) -> list[Tensor]:
         """The images and their views by depth: [X, ψ(X), ψ(ψ(X)), …], all integers.
@@ -75,7 +88,9 @@ class Prior(nn.Module, abc.ABC):
     def log_prob(self, image: Tensor) -> Tensor:
         """Computes log p(image) in nats, shape (b,), for integers (b, *image.shape).
 
-        It is a lower bound of log p(image) unless the model is `exact`.
+        It is a lower bound of log p(image) unless the model is `exact`. A model with a `condition` has a second
+        argument, the condition of each image, integers (b, *condition.spec.shape), or None for the null condition. So
+        have its `log_prob_by_channel` and `initialize`.
         """
 
     @abc.abstractmethod
@@ -99,11 +114,11 @@ class Prior(nn.Module, abc.ABC):
     def initialize(self, image: Tensor) -> None:
         """Initializes the weights from a batch of images. The default does nothing."""
 
-    def log_probs(self, image: Tensor) -> tuple[FactorLogProb, ...]:
+    def log_probs(self, image: Tensor, condition: Tensor | None = None) -> tuple[FactorLogProb, ...]:
         """Computes the log-likelihood of each factor, from the image to its coarsest view."""
         views = self.views(image)
         return tuple(
-            FactorLogProb(factor.name, factor.image, factor(*views[factor.depth : factor.depth + 2]))
+            FactorLogProb(factor.name, factor.image, factor(*factor.inputs(views, condition)))
             for factor in self.factors
         )
 
@@ -111,14 +126,32 @@ class Prior(nn.Module, abc.ABC):
         """Computes `log_prob` in total and, if the prior can, for each channel. The default gives only the total."""
         return ByChannel(self.log_prob(image))
 
-    def bits_per_dim(self, image: Tensor) -> Tensor:
+    def bits_per_dim(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         """Computes -log₂ p(image) divided by the number of sub-pixels, shape (b,); an upper bound unless `exact`.
 
-        Raises `UserError` if dtype, shape or range of `image` is wrong.
+        For a model with a condition, it is -log₂ p(image | condition). Raises `UserError` if dtype, shape or range of
+        `image` or `condition` is wrong.
         """
         self.image.check(image)
         self.image.check_range(image)
-        return self.log_prob(image) / (-math.log(2) * self.image.dims)
+        self.check_condition(condition, len(image))
+        nats = self.log_prob(image, *self.conditions(condition))
+        return nats / (-math.log(2) * self.image.dims)
+
+    def check_condition(self, condition: Tensor | None, count: int) -> None:
+        """Raises `UserError` unless `condition` is a condition of this model for each of `count` images.
+
+        None is accepted by a model without a condition, and by one that accepts the null condition.
+        """
+        if self.condition is None:
+            if condition is not None:
+                raise UserError("condition: this model has no condition; leave it out")
+            return
+        self.condition.check(self.condition.given(condition, count))
+
+    def conditions(self, condition: Tensor | None) -> tuple[Tensor | None, ...]:
+        """The arguments that `log_prob` and `initialize` have after the image: the condition, if the model has one."""
+        return () if self.condition is None else (condition,)
 
     @torch.no_grad()
     def sample(
@@ -131,12 +164,13 @@ class Prior(nn.Module, abc.ABC):
         batch_size: int = 16,
         sampler: Sampler | None = None,
         known: Known | None = None,
+        condition: Tensor | None = None,
     ) -> Tensor:
         """Draws the images with numbers first … first + count - 1: int64 on the CPU, shape (count, *image.shape).
 
-        Except for rounding, an image depends only on the model, its number, `seed`, `rule` and its known pixels.
-        `batch_size` sets how many images are drawn at once. Dropout is off. `known` has known pixels for each of the
-        `count` images.
+        Except for rounding, an image depends only on the model, its number, `seed`, `rule`, its known pixels and its
+        condition. `batch_size` sets how many images are drawn at once. Dropout is off. `known` has known pixels for
+        each of the `count` images, and `condition` the condition of each, integers (count, *condition.spec.shape).
 
         Raises `UserError` if an argument is invalid, if neither the model nor the call has a sampler, or if the rule
         has an option that changes nothing for any head of the model, such as a temperature for logistic mixtures.
@@ -152,12 +186,16 @@ class Prior(nn.Module, abc.ABC):
             if not isinstance(known, Known):
                 raise UserError(f"known: expected a Known with values and a mask, got {described(known)}")
             known.check(self.image, count)
+        self.check_condition(condition, count)
         images = []
         with evaluating(self):
             for start in range(first, first + count, batch_size):
                 numbers = tuple(range(start, min(start + batch_size, first + count)))
-                given = None if known is None else known.of(slice(start - first, start - first + batch_size))
-                images.append(self.draw(SampleRequest(numbers, seed, rule, known=given), sampler).cpu())
+                rows = slice(start - first, start - first + batch_size)
+                given = None if known is None else known.of(rows)
+                kept = None if condition is None else condition[rows]
+                request = SampleRequest(numbers, seed, rule, known=given, condition=kept)
+                images.append(self.draw(request, sampler).cpu())
         return torch.cat(images) if images else torch.empty((0, *self.image.shape), dtype=torch.int64)
 
 
@@ -167,6 +205,7 @@ class PriorFactor(Factor):
     def __init__(self, prior: Prior, depth: int) -> None:
         super().__init__("prior", depth, prior.image, None)
         self.prior = prior
+        self.condition = prior.condition
 
     @property
     def exact(self) -> bool:
@@ -174,14 +213,14 @@ class PriorFactor(Factor):
 
     def forward(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         self.check_inputs(view, condition)
-        return self.prior.log_prob(image)
+        return self.prior.log_prob(image, *self.prior.conditions(condition))
 
     def log_prob_by_channel(
         self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None
     ) -> ByChannel:
         self.check_inputs(view, condition)
-        return self.prior.log_prob_by_channel(image)
+        return self.prior.log_prob_by_channel(image, *self.prior.conditions(condition))
 
     def initialize(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> None:
         self.check_inputs(view, condition)
-        self.prior.initialize(image)
+        self.prior.initialize(image, *self.prior.conditions(condition))

@@ -160,6 +160,9 @@ class SampleRequest:
     """Known pixels and limits of the other pixels, at this depth; None if there are none."""
     restriction: Restriction | None = None
     """The views that the drawn images must have, with their support; None if any image may be drawn."""
+    condition: Tensor | None = None
+    """The condition of each image, integers (len(numbers), *condition.spec.shape), the same at all depths. None is the
+    null condition, or no condition for a model without one."""
 
     def deeper(self, by: int = 1, known: Known | None = None, restriction: Restriction | None = None) -> SampleRequest:
         """The request for the same images at depth `depth + by`, with known pixels and a restriction for that depth.

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import device, nn
 
+from auxar.conditioning import ConditionedPrior, Conditioning, row_spec
 from auxar.errors import UserError
 from auxar.interfaces import FLOAT, Arithmetic, CausalNetwork, ImageSpec, Prior, Sampler, View
 from auxar.model import Chain, Stage
-from auxar.plugins import Kind, Registry
+from auxar.plugins import Component, Kind, Registry
 from auxar.recipe.choices import structure_options
-from auxar.recipe.schema import ComponentChoice, Recipe
+from auxar.recipe.component_choice import ComponentChoice
+from auxar.recipe.schema import Recipe
 from auxar.recipe.shapes import WithoutDrawing
 
 MOST_LAYERS = 5000
@@ -90,7 +92,7 @@ def _build_chain(recipe: Recipe, registry: Registry) -> Prior:
     coarsest = views[-1].view if views else recipe.image
     # The prior is built first, then the stages from the coarsest view up. The initial weights depend on this order,
     # because it is the order in which they are drawn.
-    prior: Prior = _build(registry, "prior", recipe.prior, "prior", coarsest)
+    prior = _build_prior(recipe, registry, coarsest)
     layers = _count_layers(prior, 0, "prior")
     stages: list[Stage] = []
     for index in reversed(range(len(views))):
@@ -98,6 +100,10 @@ def _build_chain(recipe: Recipe, registry: Registry) -> Prior:
         embedding = _build(registry, "embedding", stage.embedding, f"{path}.embedding", view.view, view.image)
         layers = _count_layers(embedding, layers, f"{path}.embedding")
         channels = embedding.features_channels
+        conditioning = _build_conditioning(recipe, registry, view.image)
+        if conditioning is not None:
+            layers = _count_layers(conditioning, layers, "condition.embedding")
+            channels += conditioning.features_channels
         decoder = _build(registry, "decoder", stage.decoder, f"{path}.decoder", view.image, channels)
         layers = _count_layers(decoder, layers, f"{path}.decoder")
         restricted = stage.support == "restricted"
@@ -106,13 +112,53 @@ def _build_chain(recipe: Recipe, registry: Registry) -> Prior:
         if restricted and not decoder.restricts:
             raise _stays_free(path, f"a decoder that can be restricted, but '{stage.decoder.name}' cannot be")
         try:
-            stages.insert(0, Stage(view, embedding, decoder, restricted=restricted, depth=index))
+            stages.insert(
+                0, Stage(view, embedding, decoder, restricted=restricted, depth=index, conditioning=conditioning)
+            )
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
+    condition_prior = _build_condition_prior(recipe, registry)
     try:
-        return Chain(stages, prior) if stages else prior
+        return Chain(stages, prior, condition_prior) if stages or condition_prior is not None else prior
     except UserError as error:
         raise UserError(f"prior ('{recipe.prior.name}'): {error}") from None
+
+
+def _build_prior(recipe: Recipe, registry: Registry, image: ImageSpec) -> Prior:
+    conditioning = _build_conditioning(recipe, registry, image)
+    if conditioning is None:
+        prior: Prior = _build(registry, "prior", recipe.prior, "prior", image)
+        return prior
+    component = registry.get("prior", recipe.prior.name, "prior")
+    if component.given_features is None:
+        able = [name for name in registry.names("prior") if registry.components["prior", name].given_features]
+        raise UserError(
+            f"prior: '{recipe.prior.name}' cannot be given a condition; expected one of {', '.join(able)}, or a recipe "
+            "without [condition]"
+        )
+    channels = conditioning.features_channels
+    decoder = _built(component, component.given_features, recipe.prior, "prior", registry, image, channels)
+    return ConditionedPrior(conditioning, decoder)
+
+
+def _build_condition_prior(recipe: Recipe, registry: Registry) -> Prior | None:
+    """The prior of the condition; None if the condition is not modelled."""
+    if recipe.condition is None or recipe.condition.prior is None:
+        return None
+    spec = row_spec(recipe.condition.describe(recipe.image))
+    prior: Prior = _build(registry, "prior", recipe.condition.prior, "condition.prior", spec)
+    _count_layers(prior, 0, "condition.prior")
+    return prior
+
+
+def _build_conditioning(recipe: Recipe, registry: Registry, image: ImageSpec) -> Conditioning | None:
+    """The features of the recipe's condition for a factor of images with the shape `image`; None without a
+    condition."""
+    if recipe.condition is None:
+        return None
+    condition = recipe.condition.describe(recipe.image)
+    choice, path = recipe.condition.embedding, "condition.embedding"
+    return Conditioning(condition, _build(registry, "embedding", choice, path, condition.spec, image))
 
 
 def _stays_free(path: str, needed: str) -> UserError:
@@ -121,10 +167,21 @@ def _stays_free(path: str, needed: str) -> UserError:
 
 def _build(registry: Registry, kind: Kind, choice: ComponentChoice, path: str, *fit: ImageSpec | int) -> Any:
     component = registry.get(kind, choice.name, path)
+    return _built(component, component.build, choice, path, registry, *fit)
+
+
+def _built(
+    component: Component,
+    build: Callable[..., Any],
+    choice: ComponentChoice,
+    path: str,
+    registry: Registry,
+    *fit: ImageSpec | int,
+) -> Any:
     config: Any = structure_options(choice.options, component.config, path, registry)
     try:
         with sizes_in_64_bits():
-            return component.build(config, *fit)
+            return build(config, *fit)
     except UserError as error:
         raise UserError(f"{path} ('{choice.name}'): {error}") from None
 

@@ -63,7 +63,7 @@ def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
     precision = recipe.training.precision
     costs = []
     with without_values(precision) as device:
-        for factor in build_model(recipe, registry, on=device).factors:
+        for factor in build_model(recipe, registry, on=device).all_factors:
             try:
                 with sizes_in_64_bits():
                     costs.append(_cost(factor, recipe.training_of(factor.name), precision))
@@ -90,13 +90,15 @@ def _cost(factor: Factor, config: TrainingConfig, precision: str) -> FactorCost:
     )
 
 
-def _inputs(factor: Factor, batch: int) -> tuple[Tensor, Tensor | None]:
+def _inputs(factor: Factor, batch: int) -> tuple[Tensor | None, ...]:
     device = next(factor.parameters(), torch.empty(0)).device
 
     def blank(spec: ImageSpec) -> Tensor:
         return torch.zeros((batch, *spec.shape), dtype=torch.uint8, device=device)
 
-    return blank(factor.image), None if factor.view_spec is None else blank(factor.view_spec)
+    condition = None if factor.condition is None else factor.condition.spec
+    found = [None if spec is None else blank(spec) for spec in (factor.image, factor.view_spec, condition)]
+    return tuple(found) if condition is not None else tuple(found[:2])
 
 
 def _multiply_adds(factor: Factor) -> tuple[int, int]:

@@ -17,10 +17,11 @@ from typing import Any
 import attrs
 
 from auxar.plugins import Component, Kind, Registry, load_plugins
+from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.field_docs import class_summary
 from auxar.recipe.json_values import Schema, has_required, names_a_component, table_schema
 from auxar.recipe.loading import COMMON_KEYS
-from auxar.recipe.schema import CHANNELS, MOST_LEVELS, MOST_STAGES, OTHER_NAMES, ComponentChoice, Recipe, Stage
+from auxar.recipe.schema import CHANNELS, MOST_LEVELS, MOST_STAGES, OTHER_NAMES, Recipe, Stage
 from auxar.recipe.structuring import LONGEST_NAME
 
 WIDTH = 120
@@ -115,9 +116,9 @@ class _Builder:
         factors = {
             "type": "object",
             "description": "Settings of single factors, [training.factor.NAME]: `stage0` (the image given its view), "
-            "…, and `prior` (the coarsest view).",
+            "…, `prior` (the coarsest view), and `condition` if it is modelled.",
             "additionalProperties": False,
-            "properties": {"prior": {"$ref": "#/definitions/factor"}},
+            "properties": {name: {"$ref": "#/definitions/factor"} for name in ("prior", "condition")},
             "patternProperties": {"^stage(0|[1-9][0-9]?)$": {"$ref": "#/definitions/factor"}},
         }
         self.definitions["factor"] = factor
@@ -196,7 +197,8 @@ class _Builder:
         stage = {field.name: self.known(field.name, ComponentChoice) for field in _choices(Stage)}
         stages = {"type": "array", "items": _open(stage)}
         sampler = _open({"sampler": self.known("sampler", ComponentChoice)})
-        return _open({**keys, "stage": stages, "sampling": sampler})
+        condition = _open({key: self.known(key, ComponentChoice) for key in ("embedding", "prior")})
+        return _open({**keys, "stage": stages, "sampling": sampler, "condition": condition})
 
     def known(self, kind: Any, hint: Any) -> Schema:
         """Returns a reference to the definition of components of a kind, and of the components that they choose."""

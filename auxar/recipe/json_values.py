@@ -12,8 +12,8 @@ import attrs
 from attrs import validators
 
 from auxar.recipe.choices import is_choice
+from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.field_docs import class_summary, field_docs
-from auxar.recipe.schema import ComponentChoice
 from auxar.recipe.structuring import RECIPES
 from auxar.structuring import NO_KEY
 
@@ -36,6 +36,12 @@ _OF_LISTS = {"minLength": "minItems", "maxLength": "maxItems"}
 _COMPARISONS = {"<": "exclusiveMaximum", "<=": "maximum", ">=": "minimum", ">": "exclusiveMinimum"}
 
 
+def _table_if_given(hint: Any) -> Any:
+    """The attrs class of an optional table, whose default is None; any other type as it is."""
+    parts = [part for part in get_args(hint) if part is not type(None)]
+    return parts[0] if len(parts) == 1 and len(get_args(hint)) == 2 and attrs.has(parts[0]) else hint
+
+
 def table_schema(cls: type, component: Callable[[attrs.Attribute[Any], Any], Schema], otherwise: str = "") -> Schema:
     """Returns the schema of a table, whose keys are the fields of an attrs class.
 
@@ -49,7 +55,7 @@ def table_schema(cls: type, component: Callable[[attrs.Attribute[Any], Any], Sch
     for field in attrs.fields(cls):
         if not field.init or NO_KEY in field.metadata:
             continue
-        hint = hints[field.name]
+        hint = _table_if_given(hints[field.name])
         is_table = attrs.has(hint) and not names_a_component(hint)
         description = docs.get(field.name) or (class_summary(hint) if is_table else otherwise)
         if names_a_component(hint):

@@ -18,6 +18,8 @@ from auxar.files import kind, read_bytes
 from auxar.interfaces import FLOAT
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
+from auxar.recipe.component_choice import ComponentChoice
+from auxar.recipe.condition import check_condition, without_unused
 from auxar.recipe.data_options import with_data_options
 from auxar.recipe.options import key_parts, keys_in_tables, sets
 from auxar.recipe.overrides import (
@@ -28,15 +30,7 @@ from auxar.recipe.overrides import (
     without_options_of_another_rule,
 )
 from auxar.recipe.paths import place_init, sets_images, with_full_paths
-from auxar.recipe.schema import (
-    MOST_STAGES,
-    OTHER_NAMES,
-    ComponentChoice,
-    Recipe,
-    Stage,
-    TrainingConfig,
-    check_image,
-)
+from auxar.recipe.schema import MOST_STAGES, OTHER_NAMES, Recipe, Stage, TrainingConfig, check_image
 from auxar.recipe.shipped import find_recipe, is_folder, not_found
 from auxar.recipe.structuring import structure, unstructure
 from auxar.recipe.toml import LongInteger, parse_toml, toml_text
@@ -190,6 +184,8 @@ def recipe_table(recipe: Recipe) -> dict[str, Any]:
         del table["data"]["options"]
     if recipe.arithmetic.name == FLOAT:  # Earlier versions do not know this key.
         del table["arithmetic"]
+    if recipe.condition is not None:
+        table["condition"] = without_unused(recipe.condition, table["condition"])
     overrides = table.pop("factor_training")
     if overrides:
         table["training"]["factor"] = {
@@ -220,6 +216,8 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
         _check_stages(table["stage"])
     recipe = structure(table, Recipe)
     check_image(recipe.image)
+    if recipe.condition is not None:
+        check_condition(recipe.condition)
     recipe = attrs.evolve(recipe, stage=_expand(recipe.stage))
     recipe = attrs.evolve(recipe, factor_training=_factor_training(recipe, training or {}, overrides))
     check_validation(recipe)
@@ -284,12 +282,18 @@ def fill_in(recipe: Recipe, registry: Registry) -> Recipe:
             decoder=resolve("decoder", stage.decoder, f"{path}.decoder"),
         )
 
+    condition = recipe.condition
+    if condition is not None:
+        embedding = resolve("embedding", condition.embedding, "condition.embedding")
+        prior = condition.prior and resolve("prior", condition.prior, "condition.prior")
+        condition = attrs.evolve(condition, embedding=embedding, prior=prior)
     sampler = resolve("sampler", recipe.sampling.sampler, "sampling.sampler")
     return attrs.evolve(
         recipe,
         data=with_data_options(recipe.data, registry),
         stage=tuple(resolve_stage(index, stage) for index, stage in enumerate(recipe.stage)),
         prior=resolve("prior", recipe.prior, "prior"),
+        condition=condition,
         sampling=attrs.evolve(recipe.sampling, sampler=sampler),
         arithmetic=resolve("arithmetic", recipe.arithmetic, "arithmetic"),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +13,9 @@ from auxar.errors import UserError, shown
 from auxar.interfaces import FLOAT, RULES, DrawRule, ImageSpec, SampleRequest, at_most, positive
 from auxar.interfaces.request import usual_min_weight, usual_reduction
 from auxar.interfaces.validation import at_least, below, checks, finite
+from auxar.recipe.checks import all_below_one, fraction, fraction_or_zero, one_of
+from auxar.recipe.component_choice import ComponentChoice
+from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.overrides import REQUIREMENTS
 from auxar.structuring import NO_KEY
 
@@ -40,35 +42,6 @@ RESIZES = ("none", "cover", "stretch")
 """The values of `data.resize`."""
 LONGEST_PATH_PART = 255
 """Maximum number of bytes of each folder or file name in the path of a plugin file."""
-
-
-@checks(exclusiveMinimum=0, exclusiveMaximum=1)
-def _fraction(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"{attribute.name} must be greater than 0 and less than 1, got {value!r}")
-
-
-@checks(minimum=0, exclusiveMaximum=1)
-def _fraction_or_zero(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if not 0 <= value < 1:
-        raise ValueError(f"{attribute.name} must be at least 0 and less than 1, got {value!r}")
-
-
-@checks(items={"minimum": 0, "exclusiveMaximum": 1})
-def _below_one(instance: object, attribute: attrs.Attribute[Any], values: Sequence[float]) -> None:
-    if not all(0 <= value < 1 for value in values):
-        raise ValueError(f"{attribute.name} must be at least 0 and less than 1, got {list(values)}")
-
-
-def _one_of(*choices: str) -> Any:
-    @checks(enum=list(choices))
-    def check(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
-        if value not in choices:
-            near = difflib.get_close_matches(str(value)[:LONGEST_PATH], choices, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise ValueError(f"{attribute.name} must be one of {', '.join(choices)}, got {shown(value)}{hint}")
-
-    return check
 
 
 def _integer(instance: object, attribute: attrs.Attribute[Any], value: int) -> None:
@@ -111,11 +84,11 @@ class Crop:
 class Split:
     """A random division of one set of images into training images, validation images and held-out images."""
 
-    train: float = attrs.field(default=0.95, validator=_fraction)
+    train: float = attrs.field(default=0.95, validator=fraction)
     """Fraction of the images that is used for training, greater than 0 and less than 1."""
     seed: int = 0
     """Seed of the random division."""
-    validation: float = attrs.field(default=0.0, validator=_fraction_or_zero)
+    validation: float = attrs.field(default=0.0, validator=fraction_or_zero)
     """Fraction of the training images that is kept apart as validation images, at least 0 and less than 1. Held-out
     images are the same for every fraction."""
 
@@ -142,10 +115,10 @@ class DataConfig:
     column: str | None = None
     """Name of the column with the images. If it is not given, the column is found by its type."""
     crop: Crop = attrs.field(factory=Crop)
-    resize: str = attrs.field(default="none", validator=_one_of(*RESIZES))
+    resize: str = attrs.field(default="none", validator=one_of(*RESIZES))
     """How an image of another size than [image] is resized: `none` reports an error, `cover` scales the image until it
     covers the size and crops the center, `stretch` scales width and height independently."""
-    broken: str = attrs.field(default="error", validator=_one_of("error", "skip"))
+    broken: str = attrs.field(default="error", validator=one_of("error", "skip"))
     """How an image that cannot be read is handled: `error` ends the run and names the image, `skip` leaves it out and
     reports it."""
     limit: int | None = attrs.field(default=None, validator=optional(positive))
@@ -160,14 +133,6 @@ class DataConfig:
 
 
 @attrs.frozen
-class ComponentChoice:
-    """The choice of a component: its name and its options."""
-
-    name: str
-    options: Table = attrs.field(factory=dict)
-
-
-@attrs.frozen
 class Stage:
     """The table [[stage]]: one view of an image X, and the factor p(X | X̂) of the image given its view X̂ = ψ(X)."""
 
@@ -177,7 +142,7 @@ class Stage:
     """The embedding f_w, a network that computes features of the view for the decoder."""
     decoder: ComponentChoice
     """The decoder p(X | X̂), which reads the features of the embedding."""
-    support: str = attrs.field(default="free", validator=_one_of("free", "restricted"))
+    support: str = attrs.field(default="free", validator=one_of("free", "restricted"))
     """The images that can have probability under p(X | X̂): `free` allows any image, as in the paper, so bits/dim are a
     bound; `restricted` allows only images with the view X̂, so bits/dim are exact."""
     repeat: int = attrs.field(default=1, validator=[positive, at_most(MOST_STAGES)])
@@ -200,16 +165,16 @@ class TrainingConfig:
     """Number of images per optimizer step, summed over all processes and accumulated parts, 1 … 2^20."""
     accumulate: int = attrs.field(default=1, validator=positive)
     """Number of parts in which each process computes its share of a batch. More parts need less memory."""
-    optimizer: str = attrs.field(default="adam", validator=_one_of("adam", "adamw"))
+    optimizer: str = attrs.field(default="adam", validator=one_of("adam", "adamw"))
     """The optimizer: `adam`, as in the paper, or `adamw`, which is Adam with decoupled weight decay."""
     learning_rate: float = attrs.field(default=1e-3, validator=positive)
     """Learning rate at the first step, or at the first step after `warmup`."""
-    betas: tuple[float, float] = attrs.field(default=(0.9, 0.999), validator=_below_one)
+    betas: tuple[float, float] = attrs.field(default=(0.9, 0.999), validator=all_below_one)
     """Decay rates of the optimizer's first and second moment, at least 0 and less than 1."""
     weight_decay: float | None = attrs.field(default=None, validator=optional(ge(0.0)))
     """Weight decay of `adamw`: each step subtracts this number times the learning rate times the weights from all
     weights. It is 0.01 if it is not given. The optimizer `adam` does not accept it."""
-    schedule: str = attrs.field(default="exponential", validator=_one_of("constant", "exponential", "cosine"))
+    schedule: str = attrs.field(default="exponential", validator=one_of("constant", "exponential", "cosine"))
     """How the learning rate changes over the steps after `warmup`: `constant` keeps it, `exponential` multiplies it by
     `decay` after every step, as in the paper, and `cosine` lowers it along half a period of a cosine until the end of
     training."""
@@ -233,7 +198,7 @@ class TrainingConfig:
     far. If it is false, the average is only corrected for bias."""
     flip: bool = False
     """Whether each training image is mirrored left to right with probability ½."""
-    precision: str = attrs.field(default="float32", validator=_one_of("float32", "bf16"))
+    precision: str = attrs.field(default="float32", validator=one_of("float32", "bf16"))
     """Number format of training. `bf16` computes convolutions and matrix products in bfloat16, and keeps weights and
     likelihoods in float32. Evaluation and sampling do not use bfloat16."""
     recompute: bool = False
@@ -276,10 +241,10 @@ class TrainingConfig:
     is not given."""
     trackers: tuple[str, ...] = ()
     """Names of experiment trackers, as Accelerate's argument `log_with` accepts them."""
-    nonfinite: str = attrs.field(default="stop", validator=_one_of("stop", "skip"))
+    nonfinite: str = attrs.field(default="stop", validator=one_of("stop", "skip"))
     """How a loss or gradient that is not finite is handled: `stop` ends training; `skip` leaves the weights unchanged
     in this step and continues, but ends training if more than 50 steps in a row are skipped."""
-    parallel: str = attrs.field(default="batch", validator=_one_of("batch", "factors"))
+    parallel: str = attrs.field(default="batch", validator=one_of("batch", "factors"))
     """How several processes divide the work: with `batch` they train one factor after the other and share every batch,
     with `factors` each process trains whole factors, one at a time."""
 
@@ -321,7 +286,7 @@ class SamplingConfig:
 
     images: int = attrs.field(default=16, validator=[_integer, ge(0), at_most(MOST_SAMPLES)])
     """Number of images to draw, at most a billion. If it is 0, a run draws no images and no figures."""
-    rule: str = attrs.field(default="ancestral", validator=_one_of(*RULES))
+    rule: str = attrs.field(default="ancestral", validator=one_of(*RULES))
     """Rule by which a value is drawn from its distribution: `ancestral` draws exact samples of the model, `reduced`
     lowers the log-scales first, `map` draws a mixture component and takes its center."""
     reduction: float = attrs.field(validator=[finite, at_least(0)])
@@ -376,6 +341,7 @@ class Recipe:
     prior: ComponentChoice
     training: TrainingConfig
     stage: tuple[Stage, ...] = ()
+    condition: ConditionConfig | None = None
     factor_training: Mapping[str, TrainingConfig] = attrs.field(factory=dict, metadata={NO_KEY: True})
     """Training settings of single factors, by name: [training.factor.NAME] merged with [training]."""
     evaluation: EvaluationConfig = attrs.field(factory=EvaluationConfig)
@@ -388,8 +354,12 @@ class Recipe:
 
     @property
     def factor_names(self) -> tuple[str, ...]:
-        """Names of the factors: `stage0` (the image given its view), …, and last `prior` (the coarsest view)."""
-        return (*(f"stage{k}" for k in range(len(self.stage))), "prior")
+        """Names of the factors: `stage0` (the image given its view), …, and `prior` (the coarsest view).
+
+        The last is `condition` (the condition itself) if it is modelled.
+        """
+        modelled = self.condition is not None and self.condition.prior is not None
+        return (*(f"stage{k}" for k in range(len(self.stage))), "prior", *(["condition"] if modelled else []))
 
     def training_of(self, factor: str) -> TrainingConfig:
         """Returns the training settings of one factor, with its overrides.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from auxar.errors import UserError, shown
-from auxar.recipe.schema import ComponentChoice
+from auxar.recipe.component_choice import ComponentChoice
 from auxar.structuring import A_LIST, A_TABLE, LONGEST_TEXT, OF_64_BITS, Hook, Messages, Misfit, StrictConverter
 
 T = TypeVar("T")

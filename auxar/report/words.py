@@ -8,7 +8,7 @@ import attrs
 
 from auxar.errors import one_line
 from auxar.evaluation.distances import PUBLISHED, ImageDistances
-from auxar.evaluation.records import Cost, Evaluation, Exactness, FactorFigures
+from auxar.evaluation.records import Cost, Evaluation, Exactness, FactorFigures, WithoutCondition
 from auxar.interfaces import FLOAT, ImageSpec
 from auxar.runs.history import History
 from auxar.runs.weights import OWN
@@ -157,6 +157,31 @@ def in_arithmetic(arithmetic: str, bits: float | None, cost: Cost | None, digits
 def cost_of(evaluation: Evaluation) -> str:
     """The clause of `in_arithmetic` for an evaluation."""
     return in_arithmetic(evaluation.arithmetic, evaluation.bits_per_dim.get("heldout"), evaluation.cost.get("heldout"))
+
+
+def condition(evaluation: Evaluation) -> str:
+    """A clause with the condition that the images were given and, if it is known, with how many bits/dim it saves.
+
+    Examples:
+        >>> from auxar.evaluation.records import WithoutCondition
+        >>> saving(WithoutCondition(3.25, 0.02, 0.015, 0.001))
+        'given the null condition 3.2500 bits/dim, so the condition saves 0.0150 ± 0.0010'
+    """
+    without = evaluation.without_condition.get("heldout")
+    own = evaluation.condition_figures.get("heldout")
+    parts: list[str] = [evaluation.condition or ""]
+    if without is not None:
+        parts.append(f"held-out images {saving(without)}")
+    if own is not None:
+        error = uncertainty(own.standard_error)
+        parts.append(f"the condition itself takes {number(own.bits)} {error}".strip() + " bits of an image")
+    return "; ".join(parts)
+
+
+def saving(without: WithoutCondition) -> str:
+    """A clause with the bits/dim given the null condition, and those that the condition saves."""
+    saved = " ".join(filter(None, (number(without.saved), uncertainty(without.saved_error))))
+    return f"given the null condition {number(without.bits_per_dim)} bits/dim, so the condition saves {saved}"
 
 
 def fid(found: ImageDistances) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import torch
 
+from auxar.conditioning import CONDITION_FACTOR
 from auxar.errors import UserError, one_line, shown
 from auxar.files import DamagedFile, Shapes, is_file, parse_json, read_metadata, read_shapes, read_tensors
 from auxar.interfaces import Factor, Prior
@@ -24,6 +25,8 @@ from auxar.runs.versions import check_versions
 
 WEIGHTS, OWN = "weights", "own"
 """Metadata key of the kind of the weights, and its value for weights of a user's own training loop."""
+CONDITION = "condition"
+"""The key of the last entry of a factor's `recipe_part`, if the recipe has a condition."""
 LONGEST_NAME = 100
 """Maximum number of characters of a tensor's name, and of its shape, in an error message."""
 
@@ -35,7 +38,7 @@ def trained_model(run: RunFolder, recipe: Recipe, registry: Registry) -> Prior:
     """
     check_sizes(run, recipe, registry, recipe.factor_names)
     model = build_model(recipe, registry)
-    for factor in model.factors:
+    for factor in model.all_factors:
         load_weights(run, factor)
     return model
 
@@ -46,7 +49,7 @@ def check_sizes(run: RunFolder, recipe: Recipe, registry: Registry, names: Seque
     This runs before memory is allocated for the model. A short recipe can describe a model that is larger than the
     machine's memory. Such a recipe is refused here unless its files of weights are equally large.
     """
-    for factor in build_model(recipe, registry, on="meta").factors:
+    for factor in build_model(recipe, registry, on="meta").all_factors:
         if factor.name in names:
             path = _trained(run, factor)
             with advising():
@@ -161,14 +164,28 @@ def _count(metadata: Mapping[str, str], key: str, path: Path) -> int | None:
 def recipe_part(recipe: Recipe, name: str) -> list[dict[str, Any]]:
     """The keys of a recipe that give meaning to the weights of the factor `name`, as tables of plain values.
 
-    These are the image, the views down to the factor, and the factor's networks. The support of a decoder is not among
-    them, because the weights fit both a free and a restricted decoder.
+    These are the image, the views down to the factor, the factor's networks and, if there is one, the condition. The
+    support of a decoder is not among them, because the weights fit both a free and a restricted decoder.
     """
+    if name == CONDITION_FACTOR:
+        assert recipe.condition is not None
+        return [_condition_part(recipe), unstructure(recipe.condition.prior)]
     place = recipe.factor_names.index(name)
     views = [stage.view for stage in recipe.stage[: place + 1]]
     own = recipe.stage[place : place + 1]
     networks = [part for stage in own for part in (stage.embedding, stage.decoder)] or [recipe.prior]
-    return [unstructure(part) for part in (recipe.image, *views, *networks)]
+    parts = [unstructure(part) for part in (recipe.image, *views, *networks)]
+    if recipe.condition is not None:
+        embedding = unstructure(recipe.condition.embedding)
+        parts.append({CONDITION: {**_condition_part(recipe), "embedding": embedding}})
+    return parts
+
+
+def _condition_part(recipe: Recipe) -> dict[str, Any]:
+    """The keys of a recipe that give meaning to the values of its condition."""
+    assert recipe.condition is not None
+    described = recipe.condition.describe(recipe.image)
+    return {"kind": described.kind, "optional": described.optional, "spec": unstructure(described.spec)}
 
 
 def recorded_part(metadata: Mapping[str, str], path: Path) -> Any:

@@ -15,6 +15,7 @@ functions.
 The package needs hypothesis: `pip install 'auxar[test]'`.
 """
 
+from auxar.testing.conditions import check_conditions
 from auxar.testing.datasets import check_dataset
 from auxar.testing.decoders import check_decoder
 from auxar.testing.embeddings import check_embedding
@@ -27,6 +28,7 @@ from auxar.testing.views import check_view
 
 __all__ = [
     "ContractError",
+    "check_conditions",
     "check_dataset",
     "check_decoder",
     "check_embedding",

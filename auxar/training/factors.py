@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from auxar.arguments import check_strings
+from auxar.conditioning import CONDITION_FACTOR
 from auxar.data import DataSets
 from auxar.distributed.group import Team, shares
 from auxar.errors import UserError, did_you_mean
@@ -68,12 +69,12 @@ def train_factors(
     # The initial weights depend only on the seed, and not on which factors this process trains.
     torch.manual_seed(recipe.training.seed)
     model = build_model(recipe, registry)
-    check_saved(run, model.factors)
+    check_saved(run, model.all_factors)
     # The coarsest factor is trained first: it is usually the fastest, so problems with the data show up early.
-    for factor in reversed(model.factors):
+    for factor in reversed(model.all_factors):
         if factor.name in mine:
             config = recipe.training_of(factor.name)
-            later = [other.name for other in model.factors[: factor.depth] if other.name in mine]
+            later = [other.name for other in model.all_factors[: factor.depth] if other.name in mine]
             display = _display(recipe, registry, factor.name, later, run, data, preview)
             train_factor(
                 model,
@@ -83,6 +84,7 @@ def train_factors(
                 run,
                 team,
                 workers=recipe.data.workers,
+                drop=_drop(recipe, factor.name),
                 validation=validation,
                 display=display,
             )
@@ -96,6 +98,11 @@ def train_factors(
     while any(not is_trained(run, name, recipe.training_of(name).total_steps(images)) for name in names):
         time.sleep(0.5)
     return model
+
+
+def _drop(recipe: Recipe, name: str) -> float:
+    """The fraction of images whose condition is dropped in the training of a factor; 0 for that of the condition."""
+    return 0.0 if recipe.condition is None or name == CONDITION_FACTOR else recipe.condition.drop
 
 
 def _display(

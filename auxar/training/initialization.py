@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from auxar.conditioning import CONDITION_FACTOR
 from auxar.errors import UserError, did_you_mean, one_line, shown
 from auxar.files import is_file, read_checksum, read_metadata, read_shapes
 from auxar.interfaces import Factor, Prior
@@ -20,7 +21,7 @@ from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder, check_contents
 from auxar.runs.models import find_run
 from auxar.runs.versions import check_versions
-from auxar.runs.weights import advising, check_shapes, read_weights, recipe_part, recorded_part
+from auxar.runs.weights import CONDITION, advising, check_shapes, read_weights, recipe_part, recorded_part
 from auxar.training.lengths import is_trainable, training_key
 
 SIZE_KEYS = ("height", "width")
@@ -37,7 +38,7 @@ def check_init(run: RunFolder, recipe: Recipe, model: Prior, chosen: Sequence[st
     are missing, damaged or from another network.
     """
     facts = {}
-    for factor in model.factors:
+    for factor in model.all_factors:
         init = recipe.training_of(factor.name).init
         started = any(path.parent.name == factor.name for path in run.saved)
         if init is not None and factor.name in chosen and not started and is_trainable(factor):
@@ -106,8 +107,18 @@ def _check_part(path: Path, recipe: Recipe, name: str, metadata: Mapping[str, st
         found = recorded_part(metadata, path)
     else:
         found = recipe_part(read_recipe(RunFolder(path.parents[2]).recipe), name)
+    if name == CONDITION_FACTOR:
+        fits = isinstance(found, list) and len(found) == len(expected)
+        if not fits or next(_differences(found[0], expected[0]), None):
+            raise UserError(f"{path} does not fit factor {name}: it was trained with other conditions")
+        return
     place = recipe.factor_names.index(name)
     networks = ["prior"] if name == "prior" else [f"stage[{place}].embedding", f"stage[{place}].decoder"]
+    conditions = [isinstance(part[-1], dict) and CONDITION in part[-1] for part in (expected, found) if part]
+    if len(set(conditions)) > 1:
+        have = ["has a condition" if has else "has none" for has in conditions]
+        raise UserError(f"{path} does not fit factor {name}: this recipe {have[0]}, but that of the weights {have[1]}")
+    networks += [CONDITION] if recipe.condition is not None else []
     views = len(expected) - 1 - len(networks)
     if not isinstance(found, list) or len(found) != len(expected):
         count = len(found) - 1 - len(networks) if isinstance(found, list) else "none"

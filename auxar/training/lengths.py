@@ -67,7 +67,7 @@ def check_lengths(
     Raises `UserError` if a factor already has more steps, if a chosen factor has weights of fewer steps and no
     checkpoint to continue from, or if only learning rates changed, so that no step would use them.
     """
-    for factor in model.factors:
+    for factor in model.all_factors:
         name, total = factor.name, totals[factor.name]
         if is_trained(run, name, total) or not is_trainable(factor):
             continue

@@ -14,7 +14,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from auxar.data import ImageSet, training_batches
+from auxar.data import Examples, ImageSet, training_examples
 from auxar.distributed.group import Team
 from auxar.distributed.signals import Interrupted, Requests, between_steps
 from auxar.errors import UserError
@@ -53,6 +53,7 @@ def train_factor(
     team: Team,
     *,
     workers: int = 0,
+    drop: float = 0.0,
     validation: ValidationImages | None = None,
     display: Display | None = None,
 ) -> None:
@@ -64,13 +65,15 @@ def train_factor(
     as an uninterrupted one. If a process is asked to end, a checkpoint is saved after the current step and
     `Interrupted` is raised.
 
+    With probability `drop`, the condition of an image is replaced by the null condition.
+
     `validation` is required if the recipe sets `training.evaluate_every`. Evaluations do not change training.
 
     Raises `UserError` if a file cannot be read or written, or if the checkpoint was trained on other images. It is also
     raised if a loss or gradient is not finite. With `training.nonfinite = "skip"`, such steps are skipped, and only
     more than `MOST_SKIPPED` of them in a row are an error.
     """
-    training = _Training(model, factor, images, config, run, team, workers, validation, display or Display())
+    training = _Training(model, factor, images, config, run, team, workers, drop, validation, display or Display())
     training.run_to_end()
 
 
@@ -84,6 +87,7 @@ class _Training:
         run: RunFolder,
         team: Team,
         workers: int,
+        drop: float,
         validation: ValidationImages | None,
         display: Display,
     ) -> None:
@@ -95,6 +99,7 @@ class _Training:
         self.folder = run.factor(factor.name)
         self.team = team
         self.workers = workers
+        self.drop = drop
         self.display = display
         # A stream has no known length; `check_training` made sure that its recipe sets `steps`.
         self.total = config.total_steps(number_of_images(images))
@@ -151,8 +156,8 @@ class _Training:
 
     def _batches(
         self, start: int, steps: int, batch_size: int, processes: int, rank: int
-    ) -> Generator[Tensor, None, None]:
-        yield from training_batches(
+    ) -> Generator[Examples, None, None]:
+        yield from training_examples(
             self.images,
             batch_size=batch_size,
             steps=steps,
@@ -162,6 +167,7 @@ class _Training:
             rank=rank,
             processes=processes,
             workers=self.workers if steps - start > 1 else 0,
+            drop=self.drop,
         )
 
     def _initialize(self) -> None:
@@ -172,10 +178,11 @@ class _Training:
         with torch.no_grad():
             self.factor.initialize(*self._inputs(batch))
 
-    def _inputs(self, batch: Tensor) -> list[Tensor]:
-        """The inputs of the factor for a batch of images: the images at its depth and, for a stage, their views."""
-        depth = self.factor.depth
-        return self.model.views(batch.to(self.team.device, non_blocking=True), depth + 1)[depth:]
+    def _inputs(self, batch: Examples) -> tuple[Tensor, ...]:
+        """The inputs of the factor for a batch: the images at its depth, their views for a stage, and conditions."""
+        batch = batch.to(self.team.device)
+        views = self.model.views(batch.image, self.factor.depth + 1)
+        return _without_end(self.factor.inputs(views, batch.condition))
 
     def _loop(self, model: nn.Module, optimizer: Any, average: WeightAverage, requests: Requests) -> None:
         self.meter.begin()
@@ -237,7 +244,7 @@ class _Training:
 
         return compiled(self.factor, try_step, required=self.config.compile is True)
 
-    def _accumulate(self, model: nn.Module, batch: Tensor) -> Tensor:
+    def _accumulate(self, model: nn.Module, batch: Examples) -> Tensor:
         """Computes the loss of this process's share of a batch in bits/dim, and adds its gradient to `grad`."""
         parts = batch.chunk(self.config.accumulate)
         total = torch.zeros((), device=self.team.device)
@@ -275,6 +282,13 @@ class _Training:
             metadata |= {"trained_steps": str(self.step), "complete_at": str(self.total)}
             write_tensors(self.run.weights(self.factor.name), self.factor.state_dict(), metadata)
         self.team.wait()
+
+
+def _without_end(inputs: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
+    """The inputs without those at the end that are None, which compiled and distributed modules need not handle."""
+    while inputs[-1] is None:
+        inputs = inputs[:-1]
+    return inputs  # type: ignore[return-value]
 
 
 def _check_images(saved: Checkpoint, fingerprint: str) -> None:

@@ -13,10 +13,11 @@ from markdown_tables import table
 
 from auxar.interfaces import ImageSpec
 from auxar.plugins import Component, Kind, Registry, load_plugins
+from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.field_docs import class_summary, field_docs
 from auxar.recipe.json_schema import recipe_schema, schema_text
 from auxar.recipe.json_values import names_a_component
-from auxar.recipe.schema import ComponentChoice, DataConfig, EvaluationConfig, SamplingConfig, Stage, TrainingConfig
+from auxar.recipe.schema import DataConfig, EvaluationConfig, SamplingConfig, Stage, TrainingConfig
 
 TABLES: dict[str, type] = {
     "image": ImageSpec,

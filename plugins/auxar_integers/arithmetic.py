@@ -146,6 +146,8 @@ def _restored(factor: Factor, network: IntegerGraph, embedding: IntegerGraph | N
 
 def _network(factor: Factor) -> CausalNetwork:
     """The network of a factor. Raises `NoIntegersError` if it has none."""
+    if factor.condition is not None:
+        raise NoIntegersError("it is given a condition, which integers do not support")
     part = factor.decoder if isinstance(factor, Stage) else getattr(factor, "prior", None)
     if not isinstance(part, CausalPrior | CausalDecoder):
         raise NoIntegersError(f"{type(part).__name__} is not a causal network")

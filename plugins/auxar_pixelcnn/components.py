@@ -8,6 +8,7 @@ import attrs
 
 from auxar import CausalDecoder, CausalPrior, Embedding, HeadChoice, ImageSpec, UserError, at_most, positive
 from auxar_heads import logistic_mixture, upgraded
+from auxar_pixelcnn.condition import CategoriesEmbedding, PixelsEmbedding
 from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
 
@@ -79,6 +80,30 @@ class EmbeddingConfig:
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
 
 
+@attrs.frozen
+class CategoriesConfig:
+    """An embedding of a condition of categories: a label, attributes or a mask."""
+
+    filters: int = attrs.field(default=32, validator=[positive, at_most(MOST_FILTERS)])
+    """Number of channels of the features, 1 … 16384."""
+    blocks: int = attrs.field(default=0, validator=[attrs.validators.ge(0), at_most(MOST_BLOCKS)])
+    """Number of residual blocks, 0 … 256. They mix neighboring pixels of a mask. Labels and attributes need none."""
+    dropout: float = _rate()
+    """Dropout rate inside every block in training, 0 ≤ rate < 1."""
+
+
+@attrs.frozen
+class PixelsConfig:
+    """An embedding of a condition that is an image."""
+
+    filters: int = attrs.field(default=64, validator=[positive, at_most(MOST_FILTERS)])
+    """Number of channels of every layer and of the features, 1 … 16384."""
+    blocks: int = attrs.field(default=3, validator=[attrs.validators.ge(0), at_most(MOST_BLOCKS)])
+    """Number of residual blocks, 0 … 256."""
+    dropout: float = _rate()
+    """Dropout rate inside every block in training, 0 ≤ rate < 1."""
+
+
 def _light(config: LightConfig, image: ImageSpec, features_channels: int) -> LightNetwork:
     return LightNetwork(
         image,
@@ -136,3 +161,13 @@ def embedding(config: EmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Emb
     if factor == 1:
         return SameSizeEmbedding(view, image, filters=filters, blocks=blocks, dropout=dropout)
     return EnlargingEmbedding(view, image, factor=factor, filters=filters, blocks=blocks, dropout=dropout)
+
+
+def categories(config: CategoriesConfig, view: ImageSpec, image: ImageSpec) -> Embedding:
+    """Builds the embedding `categories`. Raises `UserError` if the sizes of condition and image do not fit."""
+    return CategoriesEmbedding(view, image, filters=config.filters, blocks=config.blocks, dropout=config.dropout)
+
+
+def pixels(config: PixelsConfig, view: ImageSpec, image: ImageSpec) -> Embedding:
+    """Builds the embedding `pixels`. Raises `UserError` if the sizes of condition and image do not fit."""
+    return PixelsEmbedding(view, image, filters=config.filters, blocks=config.blocks, dropout=config.dropout)

@@ -14,6 +14,6 @@ AUXAR_INTERFACE = 2
 def auxar_register_components() -> Sequence[Component]:
     """Registers the prior and the decoder `transformer`."""
     return [
-        Component("prior", "transformer", TransformerConfig, prior),
+        Component("prior", "transformer", TransformerConfig, prior, given_features=decoder),
         Component("decoder", "transformer", TransformerConfig, decoder),
     ]

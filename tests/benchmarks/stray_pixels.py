@@ -25,7 +25,7 @@ from torch import Tensor
 import auxar
 from auxar import DrawRule, ImageModel, Images, SampleRequest
 from auxar.data import load_images
-from auxar.generation.samples import first_images
+from auxar.generation.conditions import first_examples
 from auxar.interfaces import RULES, CausalNetwork
 from auxar.plugins import load_plugins
 
@@ -81,7 +81,7 @@ def main() -> None:
     options = parser.parse_args()
     model = auxar.load(options.run, device="cpu")
     data = load_images(model.recipe.data, model.recipe.image, load_plugins())
-    heldout = first_images(data.heldout, options.images)
+    heldout = first_examples(data.heldout, options.images).image.long()
     levels = model.image.levels
     print(table_line(COLUMNS), table_line(["---"] * len(COLUMNS)), line("held-out images", heldout, levels), sep="\n")
     for rule in rules_of(options.rules, options.min_weights):

@@ -224,6 +224,7 @@ ARGUMENTS = {
     "check": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
     **dict.fromkeys(["evaluate", "sample", "figures"], f"[--trust-plugins] [--json] {OUTPUT} RUN"),
     "demo": f"[-h] [--host ADDRESS] [--port N] [--trust-plugins] {OUTPUT} RUN",
+    "classify": f"[--resize NAME] [--trust-plugins] [--json] {OUTPUT} RUN PATH [PATH ...]",
     "score": f"[--replace] [--trust-plugins] [--json] {OUTPUT} RUN PATH [PATH ...]",
     "compare": f"[--json] [--out FILE] {OUTPUT} RUN [RUN ...]",
     "tables": f"-o FOLDER [--replace] [--json] {OUTPUT} RUN [RUN ...]",
@@ -281,7 +282,7 @@ SETTINGS = "--set a=1 b.c=2 --set d=3 --trust-plugins"
 SET = {"settings": ["a=1", "b.c=2", "d=3"], "trust_plugins": True}
 SAMPLED: dict[str, Any] = {
     **dict.fromkeys(["images", "rule", "reduction", "temperature", "min_weight"]),
-    **dict.fromkeys(["batch_size", "seed", "sampler", "out", "arithmetic"]),
+    **dict.fromkeys(["batch_size", "seed", "sampler", "out", "arithmetic", "condition"]),
     "settings": [],
     "trust_plugins": False,
 }
@@ -325,7 +326,7 @@ SAMPLED: dict[str, Any] = {
         ("sample x", "commands.sample.sample", [Path("x"), None], SAMPLED),
         (
             "sample x -n 1 --rule reduced --reduction 2.5 --temperature 0.5 --min-weight 0.1 --seed -3 --batch-size 4 "
-            f"--sampler raster --out y {SETTINGS}",
+            f"--sampler raster --out y --condition label=dog --condition none {SETTINGS}",
             "commands.sample.sample",
             [Path("x"), None],
             {
@@ -336,6 +337,7 @@ SAMPLED: dict[str, Any] = {
                     "temperature": 0.5,
                     "seed": -3,
                     "arithmetic": None,
+                    "condition": ["label=dog", "none"],
                     "batch_size": 4,
                 },
                 **{"min_weight": 0.1, "sampler": "raster", "out": Path("y"), **SET},

@@ -99,6 +99,7 @@ def test_only_the_main_process_prints(monkeypatch, capsys):
 FACTOR = {"factor", "formula", "image", "view", "parameters", "multiply_adds", "training_multiply_adds", "memory"}
 EVALUATED = {"bits_per_dim", "standard_error", "kind", "factors", "images", "weights", "data", "difference"}
 EVALUATED |= {"wasted_bits_per_dim", "wasted_standard_error", "arithmetic", "cost", "digests"}
+EVALUATED |= {"condition", "without_condition", "condition_figures"}
 RUN = {"run", "bits_per_dim", "standard_error", "kind", "heldout_images", "factors", "evaluation", "report", "samples"}
 RUN |= {"figures", "others"}
 SAMPLED = {"folder", "rule", "reduction", "temperature", "min_weight", "seed", "count", "sampler", "seconds", "columns"}

@@ -225,7 +225,8 @@ def test_held_out_less_training(finished):
 def test_the_table_says_what_it_is_about(finished, data):
     table = read_json(evaluate(finished).evaluation)
     keys = {"bits_per_dim", "standard_error", "difference", "kind", "factors", "images", "weights", "data"}
-    assert table.keys() == keys | {"wasted_bits_per_dim", "wasted_standard_error", "arithmetic", "cost", "digests"}
+    keys |= {"wasted_bits_per_dim", "wasted_standard_error", "arithmetic", "cost", "digests"}
+    assert table.keys() == keys | {"condition", "without_condition", "condition_figures"}
     assert (table["kind"], table["weights"]) == ("bound", "ema")
     recipe, _ = load_recipe(finished / "recipe.toml")
     assert data.heldout.fingerprint != data.train.fingerprint

@@ -13,7 +13,7 @@ from helpers.sheets import cells, enlarged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auxar.data import ImageSet
+from auxar.data import Examples, ImageSet
 from auxar.errors import UserError
 from auxar.evaluation.nearest import mirrored, nearest, neighbors
 from auxar.generation import figures
@@ -28,6 +28,7 @@ from auxar_pyramid import PyramidConfig, PyramidView
 class Listed(ImageSet):
     """A set of images in memory."""
 
+    condition = None
     fingerprint = ""
     most_workers = None
 
@@ -35,13 +36,13 @@ class Listed(ImageSet):
         self.image = image
         self.pixels = pixels.to(torch.uint8)
 
-    def training_images(self, seed, shares):
+    def training_examples(self, seed, shares):
         raise NotImplementedError
 
-    def every(self, count, first, limit, block=1):
+    def every_example(self, count, first, limit, block=1):
         for number in range(len(self.pixels) if limit is None else min(limit, len(self.pixels))):
             if number // block % count == first:
-                yield number, self.pixels[number]
+                yield number, Examples(self.pixels[number][None])
 
     def named(self):
         raise NotImplementedError

@@ -17,7 +17,7 @@ from PIL import Image
 
 import auxar
 from auxar.cli import main
-from auxar.data import load_images
+from auxar.data import Examples, load_images
 from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.generation.figures import Figures, are_drawn
@@ -264,4 +264,4 @@ def test_figures_of_rules_use_the_min_weight_of_the_recipe_unless_it_draws_exact
     model = auxar.load(drawn).chain
     config = SamplingConfig(**{"rule" if key == "name" else key: value for key, value in attrs.asdict(rule).items()})
     none = torch.empty(0, *model.image.shape)
-    assert Figures(model, AutoSampler(), config, 1, none, None, flip=False).min_weight == used
+    assert Figures(model, AutoSampler(), config, 1, Examples(none), None, flip=False).min_weight == used

@@ -7,6 +7,7 @@ import torch
 from helpers.right_network import Net
 
 from auxar.causal import CausalDecoder, CausalPrior
+from auxar.data import Examples
 from auxar.errors import UserError
 from auxar.generation.figures import Figures
 from auxar.interfaces import DrawRule, Embedding, ImageSpec, Known
@@ -151,7 +152,7 @@ def test_figures_of_a_rule_name_the_factors_that_it_does_not_affect():
     def captions(prior_head):
         chain = model(mixture, prior_head)
         heldout = torch.zeros(1, *IMAGE.shape, dtype=torch.int64)
-        figures = Figures(chain, RasterSampler(), SamplingConfig(), 1, heldout, None, False)
+        figures = Figures(chain, RasterSampler(), SamplingConfig(), 1, Examples(heldout), None, False)
         return {figure.name: figure.caption for figure in figures.all()}
 
     for name in ("reduction", "map"):
@@ -171,7 +172,7 @@ def test_figures_of_a_rule_name_the_factors_that_it_does_not_affect():
 )
 def test_figures_of_rules_leave_out_the_components_that_the_recipe_leaves_out(sampling, expected):
     heldout = torch.zeros(1, *IMAGE.shape, dtype=torch.int64)
-    figures = Figures(model(mixture, mixture), RasterSampler(), sampling, 1, heldout, None, False)
+    figures = Figures(model(mixture, mixture), RasterSampler(), sampling, 1, Examples(heldout), None, False)
     assert figures.min_weight == expected
     found = {figure.name: figure.caption for figure in figures.all()}
     sentence = f"components of less than {expected:g} times the heaviest one's weight are not drawn."

@@ -25,6 +25,7 @@ import auxar
 from auxar.cli import main
 from auxar.errors import UserError
 from auxar.plugins import Component, Registry, load_plugins
+from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.field_docs import field_docs
 from auxar.recipe.json_schema import recipe_schema, schema_text
 from auxar.recipe.loading import COMMON_KEYS, _parse, fill_in
@@ -58,8 +59,10 @@ TABLES: dict[str, type] = {
     "training": TrainingConfig,
     "evaluation": EvaluationConfig,
     "sampling": SamplingConfig,
+    "condition": ConditionConfig,
 }
 DEPENDENT = {"data.validation", "training.decay", "training.final_fraction", "sampling.reduction", "sampling.rule"}
+DEPENDENT |= {f"condition.{field.name}" for field in attrs.fields(ConditionConfig)}
 DEPENDENT |= {"sampling.min_weight", "data.split.validation", "stage.0.decoder.width", "stage.0.decoder.heads"}
 """Keys whose valid values depend on other keys, which the schema does not check."""
 TOOLS = {"taplo": ["lint", "--no-auto-config"], "tombi": ["lint", "--offline", "--error-on-warnings"]}
@@ -214,6 +217,11 @@ def test_shipped_recipes_are_accepted(accepts, path):
         {"sampling__sampler__engine": "fast"},
         {"sampling__sampler__engine": {"name": "auto", "speed": 3}},
         {"sampling__sampler": {"name": "raster", "engine": "torch"}},
+        {"condition": {"column": "y"}},
+        {"condition": {"kind": "lable", "column": "y", "classes": 2}},
+        {"condition": {"kind": "label", "colum": "y", "classes": 2}},
+        {"condition": {"kind": "label", "column": "y", "classes": 2, "embedding": "pixcnn"}},
+        {"condition": {"kind": "label", "column": "y", "classes": 2, "prior": "resnet"}},
     ],
     ids=str,
 )

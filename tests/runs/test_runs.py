@@ -130,6 +130,7 @@ FIXED = {
     "training.keep_best": True,
     "training.patience": 2,
     "training.factor": {"stage0": {"flip": True}},
+    "condition": {"kind": "label", "suffix": ".txt", "classes": 3},
     "plugins": ["thin.py"],
 }
 # A new value of every other key. These keys have no effect on the steps that are done, so they may change.
@@ -191,12 +192,12 @@ def test_every_key_is_fixed_or_free():
     tables |= {"evaluation": EvaluationConfig, "sampling": SamplingConfig}
     assert {field.name for field in attrs.fields(Recipe)} == {
         *(path.partition("[")[0] for path in tables),
-        *("prior", "plugins", "factor_training", "arithmetic"),
+        *("prior", "condition", "plugins", "factor_training", "arithmetic"),
     }
     keys = set().union(*(keys_of(config, path) for path, config in tables.items()))
     given = {key.removesuffix(".filters") for key in FIXED} | FREE.keys()
     # Only registered data sets have options, which `test_registered` changes.
-    assert given | {"data.options"} == keys | {"prior", "plugins", "training.factor", "arithmetic"}
+    assert given | {"data.options"} == keys | {"prior", "condition", "plugins", "training.factor", "arithmetic"}
 
 
 def test_a_run_with_weights_continues_only_if_fixed_keys_are_the_same(pictures, tmp_path):

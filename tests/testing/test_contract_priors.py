@@ -156,12 +156,12 @@ class Gradientless(CausalPrior):
 
 
 class FlooredBits(CausalPrior):
-    def bits_per_dim(self, image):
+    def bits_per_dim(self, image, *condition):
         return super().bits_per_dim(image) * self.image.channels
 
 
 class UncheckedBits(CausalPrior):
-    def bits_per_dim(self, image):
+    def bits_per_dim(self, image, *condition):
         return super().bits_per_dim(image.clamp(0, self.image.levels - 1))
 
 
@@ -388,7 +388,7 @@ DECODERS = {
 
 
 class ForgetsAStage(Chain):
-    def log_prob(self, image):
+    def log_prob(self, image, *condition):
         return self.prior.log_prob(self.views(image)[-1])
 
 
@@ -477,12 +477,12 @@ class OneSpec(Chain):
 
 
 class PriorAlone(Chain):
-    def log_probs(self, image):
+    def log_probs(self, image, *condition):
         return super().log_probs(image)[1:]
 
 
 class HalfLogProbs(Chain):
-    def log_probs(self, image):
+    def log_probs(self, image, *condition):
         return tuple(attrs.evolve(part, log_prob=part.log_prob / 2) for part in super().log_probs(image))
 
 
@@ -571,7 +571,7 @@ class ScalarFactors(Chain):
         stages = [ScalarFactor(s.view, s.embedding, s.decoder, restricted=s.restricted) for s in stages]
         super().__init__(stages, prior)
 
-    def log_prob(self, image):
+    def log_prob(self, image, *condition):
         return super().log_prob(image).expand(len(image))
 
 

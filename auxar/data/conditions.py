@@ -1,0 +1,242 @@
+"""Reads the condition of each image of a data set: labels, attributes, masks and images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+from PIL import Image
+
+from auxar.data.conversion import BrokenImage, Preparation, fitted, opened
+from auxar.errors import UserError, did_you_mean, one_line, shown
+from auxar.files import parse_json
+from auxar.interfaces import Condition, ImageSpec
+from auxar.recipe import Crop
+from auxar.recipe.condition import ConditionConfig
+
+COLUMN = "condition"
+"""Name of the column that a folder of images gets: the path of each image's file with its condition, or its label."""
+MOST_TEXT = 2**20
+"""Maximum size of a file with a label or with attributes, in bytes."""
+Content = Callable[[Any], bytes]
+"""A function that returns the bytes of a file, from the value of a column. It raises `BrokenImage` if it fails."""
+
+
+@attrs.frozen
+class ConditionReader:
+    """Converts the values of a data set's columns to conditions."""
+
+    config: ConditionConfig
+    condition: Condition
+    """The condition that the model gets."""
+    crop: Crop
+    """Margins that are cut off from masks, and from images without a size of their own, like from the images."""
+    resize: str
+    """How a mask or image is resized, as `Preparation.resize`; masks without interpolation."""
+    columns: tuple[str, ...]
+    """The columns that the values come from."""
+
+    @property
+    def identity(self) -> str:
+        """A text that changes with the values of conditions, if those in the data set stay the same."""
+        config = attrs.evolve(self.config, drop=0.0, embedding=None)  # type: ignore[arg-type]
+        return repr((config, self.condition.spec, self.crop, self.resize))
+
+    def __call__(self, values: Sequence[Any], image: bytes, name: str, content: Content) -> np.ndarray:
+        """Reads the condition of an image: int32, condition.spec.shape.
+
+        `values` are those of `columns`, `image` is the encoded image, and `name` its name for messages. Raises
+        `BrokenImage` if a file is missing or damaged, and `UserError` if a value is wrong.
+        """
+        kind = self.condition.kind
+        if kind in ("mask", "image"):
+            try:
+                found = self._picture(content(values[0]), image, name)
+            except BrokenImage as error:
+                raise BrokenImage(f"its {kind} cannot be read: {error}") from error
+            return found.astype(np.int32)
+        value = self._from_file(values[0], name, content) if self.config.suffix else values[0]
+        if kind == "label":
+            return np.array([[[self._label(value, name)]]], np.int32)
+        entries = self._entries(values if len(self.columns) > 1 or self.config.columns else value, name)
+        return np.array(entries, np.int32).reshape(self.condition.spec.shape)
+
+    def _from_file(self, value: Any, name: str, content: Content) -> Any:
+        kind, suffix = self.condition.kind, self.config.suffix or ""
+        try:
+            text = content(value)
+        except BrokenImage as error:
+            raise BrokenImage(f"its {kind} cannot be read: {error}") from error
+        if len(text) > MOST_TEXT:
+            raise UserError(f"condition.suffix: the file with the {kind} of {name} has more than {MOST_TEXT:,} bytes")
+        try:
+            found = parse_json(text) if suffix.lower().endswith(".json") else text.decode().strip()
+        except ValueError:
+            expected = "JSON" if suffix.lower().endswith(".json") else "UTF-8 text"
+            raise UserError(f"condition.suffix: the file with the {kind} of {name} is not {expected}") from None
+        key = self.config.key
+        if key is None:
+            return found
+        if not isinstance(found, Mapping) or key not in found:
+            near = did_you_mean(key, found) if isinstance(found, Mapping) else ""
+            raise UserError(f"condition.key: the file with the {kind} of {name} has no key '{key}'{near}")
+        return found[key]
+
+    def _label(self, value: Any, name: str) -> int:
+        names, classes = self.condition.names, self.condition.spec.levels
+        if isinstance(value, str):
+            if value in names:
+                return names.index(value)
+            if not (value.isascii() and value.isdigit() and len(value) < 10):
+                known = did_you_mean(value, names) if names else "; set condition.names to the names of the classes"
+                raise UserError(f"condition: {name} has the label {shown(value)}, which is no class{known}")
+            value = int(value)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int | np.integer) or not 0 <= value < classes:
+            raise UserError(
+                f"condition: {name} has the label {shown(value)}; expected an integer from 0 to {classes - 1}"
+            )
+        return int(value)
+
+    def _entries(self, value: Any, name: str) -> list[int]:
+        """The values of the attributes, 0 or 1, from a list of numbers, a list of names, or a table."""
+        names = self.condition.names
+        if isinstance(value, Mapping):
+            if missing := [each for each in names if each not in value]:
+                near = did_you_mean(missing[0], value)
+                raise UserError(f"condition: {name} has no attribute '{missing[0]}'{near}")
+            value = [value[each] for each in names]
+        if not isinstance(value, list | tuple | np.ndarray):
+            raise UserError(f"condition: the attributes of {name} are {shown(value)}; expected a list or a table")
+        if all(isinstance(each, str) for each in value):  # An empty list names no attribute.
+            for each in value:
+                if each not in names:
+                    raise UserError(
+                        f"condition: {name} has an unknown attribute {shown(each)}{did_you_mean(each, names)}"
+                    )
+            return [int(each in value) for each in names]
+        if len(value) != len(names):
+            raise UserError(f"condition: {name} has {len(value)} attributes; expected {len(names)}")
+        return [self._entry(each, own, name) for each, own in zip(value, names, strict=True)]
+
+    def _entry(self, value: Any, attribute: str, name: str) -> int:
+        # CelebA's attributes are 1 and -1.
+        if isinstance(value, bool | int | float | np.generic) and value in (-1, 0, 1):
+            return int(value == 1)
+        raise UserError(
+            f"condition: the attribute '{attribute}' of {name} is {shown(value)}; expected true or false, 1 or 0, or "
+            "1 or -1"
+        )
+
+    def _picture(self, encoded: bytes, image: bytes, name: str) -> np.ndarray:
+        kind = self.condition.kind
+        if not self.config.own_size:
+            (height, width), (own_height, own_width) = _size(image), _size(encoded)
+            if (height, width) != (own_height, own_width):
+                raise UserError(
+                    f"condition: the {kind} of {name} has {own_height}×{own_width} pixels (height×width), but the "
+                    f"image has {height}×{width}"
+                )
+        return self.picture(encoded, f"the {kind} of {name}")
+
+    def picture(self, source: bytes | Image.Image, name: str) -> np.ndarray:
+        """Converts a mask or an image to a condition: condition.spec.shape.
+
+        Raises `BrokenImage` if it cannot be decoded, and `UserError`, with `name` in the message, if it does not fit.
+        """
+        spec = self.condition.spec
+        if self.condition.kind == "image":
+            return Preparation(spec, Crop() if self.config.own_size else self.crop, self.resize)(source, name)
+        with opened(source) as picture:
+            size = (spec.width, spec.height)
+            found = fitted(_classes(picture, name), size, self.crop, self.resize, name, Image.Resampling.NEAREST)
+            values = np.asarray(found)[None]
+        if values.min() < 0 or values.max() >= spec.levels:
+            raise UserError(
+                f"condition: {name} has the class {values.max()}; expected integers from 0 to {spec.levels - 1}"
+            )
+        return values
+
+
+def _size(source: bytes) -> tuple[int, int]:
+    """The height and width of an encoded picture."""
+    with opened(source) as picture:
+        return picture.height, picture.width
+
+
+def _classes(picture: Image.Image, name: str) -> Image.Image:
+    """A picture whose pixels are numbers of classes: gray values, entries of a palette, or black and white."""
+    if picture.mode == "P":
+        return Image.fromarray(np.asarray(picture))
+    if picture.mode == "1":
+        return picture.convert("L").point(lambda value: value // 255)
+    if picture.mode == "L" or picture.mode.startswith("I"):
+        return picture
+    raise UserError(
+        f"condition: {name} has the colors {picture.mode}; expected a gray picture or one with a palette, "
+        "whose values are the numbers of classes"
+    )
+
+
+def condition_reader(
+    config: ConditionConfig | None, image: ImageSpec, crop: Crop, resize: str
+) -> ConditionReader | None:
+    """The reader of the conditions of images that are converted to the shape `image`; None if there are none."""
+    if config is None:
+        return None
+    columns = config.columns or ((COLUMN,) if config.column is None else (config.column,))
+    return ConditionReader(config, config.describe(image), crop, resize, columns)
+
+
+def check_condition_columns(
+    columns: Collection[str], images: str | None, existing: Collection[str], where: str
+) -> None:
+    """Raises `UserError` if a column of conditions does not exist, or is also the column of images, `images`."""
+    for column in columns:
+        if column not in existing:
+            listing = f"the columns are {', '.join(existing)}"
+            raise UserError(
+                f"condition.column: {where} has no column '{column}'{did_you_mean(column, existing)}; {listing}"
+            )
+        if column == images:
+            raise UserError(f"condition.column: '{column}' is also the column of the images (data.column)")
+
+
+def check_not_beside(config: ConditionConfig | None, where: str) -> None:
+    """Raises `UserError` if conditions are to be found by files or folders, in a data set of another form."""
+    if config is not None and (config.suffix or config.folders):
+        key = "suffix" if config.suffix else "folders"
+        raise UserError(
+            f"condition.{key}: {where} is not a folder of images, so it has no files beside them; name the column with "
+            "the conditions in condition.column"
+        )
+
+
+def companion(file: Path, suffix: str) -> Path:
+    """The path of the file with the condition of the image `file`: its name ends in `suffix` instead of its extension.
+
+    Examples:
+        >>> companion(Path("photos/a.jpg"), ".mask.png").as_posix()
+        'photos/a.mask.png'
+    """
+    return file.with_name(file.stem + suffix)
+
+
+def label_of_folder(file: Path, folder: Path, names: Sequence[str]) -> str:
+    """The name of the folder that an image is in, which is its label.
+
+    Raises `UserError` if it is not one of `names`, or if the image lies directly in `folder`, the folder of the set.
+    """
+    label = file.parent.name
+    if file.parent == folder or (names and label not in names):
+        inside = file.relative_to(folder).as_posix()
+        near = did_you_mean(label, names) if names and file.parent != folder else ""
+        raise UserError(
+            f"condition.folders: {one_line(inside)} is in no folder with the name of a class{near}; expected one "
+            "folder for each class"
+        )
+    return label

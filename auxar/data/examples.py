@@ -1,0 +1,64 @@
+"""Batches of examples: images, with the condition of each if the data set has conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.interfaces import NULL
+
+
+@attrs.frozen(eq=False)
+class Examples:
+    """A batch of images with their conditions.
+
+    Examples:
+        >>> batch = Examples(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.zeros(4, 1, 1, 1, dtype=torch.int32))
+        >>> len(batch), [len(part) for part in batch.chunk(3)]
+        (4, [2, 2])
+    """
+
+    image: Tensor
+    """The images: uint8, (b, c, h, w)."""
+    condition: Tensor | None = None
+    """The condition of each image: int32, (b, *condition.spec.shape). None if the data set has no conditions."""
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def of(self, rows: slice) -> Examples:
+        """The examples of a slice of the batch."""
+        return Examples(self.image[rows], None if self.condition is None else self.condition[rows])
+
+    def chunk(self, parts: int) -> list[Examples]:
+        """Splits the batch into at most `parts` parts, as `torch.chunk` does."""
+        images = self.image.chunk(parts)
+        conditions = [None] * len(images) if self.condition is None else self.condition.chunk(parts)
+        return [Examples(*part) for part in zip(images, conditions, strict=True)]
+
+    def to(self, device: torch.device) -> Examples:
+        """The batch on another device."""
+        condition = None if self.condition is None else self.condition.to(device, non_blocking=True)
+        return Examples(self.image.to(device, non_blocking=True), condition)
+
+    def mirrored(self, rows: Tensor) -> Examples:
+        """The batch with the examples of some rows, bool (b,), mirrored left to right, both images and conditions."""
+        chosen = rows[:, None, None, None]
+        image = torch.where(chosen, self.image.flip(-1), self.image)
+        condition = None if self.condition is None else torch.where(chosen, self.condition.flip(-1), self.condition)
+        return Examples(image, condition)
+
+    def without_condition(self, rows: Tensor) -> Examples:
+        """The batch with the null condition in some rows, bool (b,)."""
+        if self.condition is None:
+            return self
+        return Examples(self.image, self.condition.masked_fill(rows[:, None, None, None], NULL))
+
+
+def joined(batches: Sequence[Examples]) -> Examples:
+    """Concatenates batches."""
+    conditions = [batch.condition for batch in batches if batch.condition is not None]
+    return Examples(torch.cat([batch.image for batch in batches]), torch.cat(conditions) if conditions else None)

@@ -1,0 +1,92 @@
+"""Classification of images by a model with labels: p(y | X) ∝ p(X | y) p(y)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.errors import UserError
+from auxar.image_model.likelihoods import factor_log_probs
+from auxar.interfaces import Condition, Prior, evaluating
+from auxar.interfaces.device import device_of
+
+
+@attrs.frozen(eq=False)
+class Classification:
+    """The probabilities of the classes of images.
+
+    Examples:
+        >>> likelihoods = torch.tensor([[-10.0, -12.0], [-9.0, -8.0]], dtype=torch.float64)
+        >>> found = Classification(likelihoods, torch.zeros(2, dtype=torch.float64), ("cat", "dog"), exact=True)
+        >>> found.labels.tolist(), found.names_of_labels
+        ([0, 1], ['cat', 'dog'])
+        >>> found.probabilities[0].round(decimals=3).tolist()
+        [0.881, 0.119]
+    """
+
+    log_likelihood: Tensor
+    """log p(X | y) in nats for each image and class, or its lower bound: float64, (n, classes)."""
+    log_prior: Tensor
+    """log p(y) in nats for each class: float64, (classes,)."""
+    names: tuple[str, ...]
+    """The name of each class; its number if it has no name."""
+    exact: bool
+    """Whether `log_likelihood` is exact. Otherwise it is a lower bound, and probabilities are approximate."""
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """log p(y | X) in nats: float64, (n, classes)."""
+        return (self.log_likelihood + self.log_prior).log_softmax(1)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """p(y | X): float64, (n, classes)."""
+        return self.log_probabilities.exp()
+
+    @property
+    def labels(self) -> Tensor:
+        """The most probable class of each image: int64, (n,)."""
+        return self.log_probabilities.argmax(1)
+
+    @property
+    def names_of_labels(self) -> list[str]:
+        """The name of the most probable class of each image."""
+        return [self.names[label] for label in self.labels.tolist()]
+
+
+def classify(chain: Prior, images: Tensor, batch_size: Any = None) -> Classification:
+    """Classifies images (n, *image.shape). Raises `UserError` if the condition of the model is no label."""
+    condition = label_of(chain)
+    columns = []
+    for label in range(condition.spec.levels):
+        given = torch.full((len(images), 1, 1, 1), label)
+        found = factor_log_probs(chain, images, batch_size, given)
+        columns.append(torch.stack([factor.log_prob for factor in found]).sum(0))
+    names = condition.names or tuple(map(str, range(condition.spec.levels)))
+    return Classification(torch.stack(columns, 1), _log_prior(chain, condition), names, chain.exact)
+
+
+def label_of(chain: Prior) -> Condition:
+    """The condition of a model. Raises `UserError` unless it is a label."""
+    if chain.condition is None or chain.condition.kind != "label":
+        found = (
+            "has no condition" if chain.condition is None else f"has a condition of the kind '{chain.condition.kind}'"
+        )
+        raise UserError(f"classification needs a model whose condition is a label, but this model {found}")
+    return chain.condition
+
+
+def _log_prior(chain: Prior, condition: Condition) -> Tensor:
+    classes = condition.spec.levels
+    factor = chain.condition_factor
+    if factor is None:
+        return torch.full(
+            (classes,), -torch.tensor(float(classes), dtype=torch.float64).log().item(), dtype=torch.float64
+        )
+    labels = torch.arange(classes, device=device_of(chain)).reshape(-1, 1, 1, 1)
+    with torch.no_grad(), evaluating(factor):
+        found: Tensor = factor(labels)
+    return found.to("cpu", torch.float64)

@@ -1,0 +1,49 @@
+"""Validators of a recipe's keys. They also tell the JSON Schema of recipes which values are allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from auxar.errors import shown
+from auxar.interfaces.validation import checks
+
+LONGEST_CHOICE = 1000
+"""Number of characters of a wrong value that are compared with the choices."""
+
+
+@checks(exclusiveMinimum=0, exclusiveMaximum=1)
+def fraction(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    """Accepts numbers greater than 0 and less than 1."""
+    if not 0 < value < 1:
+        raise ValueError(f"{attribute.name} must be greater than 0 and less than 1, got {value!r}")
+
+
+@checks(minimum=0, exclusiveMaximum=1)
+def fraction_or_zero(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    """Accepts numbers of at least 0 and less than 1."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{attribute.name} must be at least 0 and less than 1, got {value!r}")
+
+
+@checks(items={"minimum": 0, "exclusiveMaximum": 1})
+def all_below_one(instance: object, attribute: attrs.Attribute[Any], values: Sequence[float]) -> None:
+    """Accepts lists of numbers of at least 0 and less than 1."""
+    if not all(0 <= value < 1 for value in values):
+        raise ValueError(f"{attribute.name} must be at least 0 and less than 1, got {list(values)}")
+
+
+def one_of(*choices: str) -> Any:
+    """Returns a validator that accepts these strings."""
+
+    @checks(enum=list(choices))
+    def check(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
+        if value not in choices:
+            near = difflib.get_close_matches(str(value)[:LONGEST_CHOICE], choices, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ValueError(f"{attribute.name} must be one of {', '.join(choices)}, got {shown(value)}{hint}")
+
+    return check

@@ -1,0 +1,148 @@
+"""The contract check of models that are given a condition."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from auxar.errors import UserError
+from auxar.interfaces import Condition, Factor, Prior, SampleRequest
+from auxar.testing.drawing import DistinctSampler
+from auxar.testing.examples import all_images, extreme_images, random_images, randomized
+from auxar.testing.laws import broken, runs, unchanged
+from auxar.testing.networks import close
+
+MOST_IMAGES = 5000
+"""Maximum number of images and their views over which probabilities are summed."""
+DRAWN = 512
+"""The number of images that are drawn to compare conditions."""
+LARGE = 1.5
+"""The standard deviation of the random weights with which these images are drawn."""
+
+
+def check_conditions(model: Prior, *, seed: int = 0) -> None:
+    """Checks that a model, such as an `auxar.Chain`, uses its condition correctly. Replaces its weights by random ones.
+
+    The laws:
+
+    - `condition`: the log-likelihood of every factor depends on the condition.
+    - `batch`: the log-likelihood of an image, and the image that is drawn for a number, depend on the condition of this
+      image alone, not on those of the other images of the batch.
+    - `normalization`: given a condition, the probabilities of all images and views sum to 1. It is checked if there are
+      at most 5,000 of them.
+    - `null`: if the condition is optional, None is the same as the null condition, and both are refused otherwise.
+    - `shape`: a condition of another shape is refused with `UserError`.
+    - `draws`: drawn images depend on the condition.
+    - `gradient`: every parameter of a condition's embedding gets a gradient.
+    - `runs`: valid input raises no exception.
+
+    Raises `ContractError` if a law is broken, and `UserError` if the model has no condition.
+    """
+    condition = model.condition
+    if condition is None:
+        raise UserError("check_conditions: the model has no condition")
+    randomized(model, seed)
+    given = _conditions(condition, seed)
+    for factor in model.all_factors:
+        if factor is not model.condition_factor and factor.condition is not None:
+            _check_factor(model, factor, condition, given, seed)
+    _check_sum(model, condition, given)
+    _check_gradient(model, given, seed)
+    # With larger weights, conditions change drawn images more often.
+    randomized(model, seed, LARGE)
+    _check_draws(model, given, seed)
+
+
+def _conditions(condition: Condition, seed: int) -> Tensor:
+    """Different conditions, and the null condition last if it is accepted."""
+    noise = torch.cat([extreme_images(condition.spec), random_images(4, condition.spec, seed)]).unique(dim=0)
+    return torch.cat([noise, condition.nulls(1)]) if condition.optional else noise
+
+
+def _check_factor(model: Prior, factor: Factor, condition: Condition, given: Tensor, seed: int) -> None:
+    name = f"the factor {factor.name}"
+    image = random_images(1, model.image, seed).expand(len(given), *model.image.shape)
+    views = model.views(image)
+    with unchanged(name, factor, image, given), runs(name, condition=given), torch.no_grad():
+        found = factor(*factor.inputs(views, given))
+    for number in range(1, len(given)):
+        if torch.equal(found[number], found[0]):
+            broken("condition", f"{name} ignores its condition", condition=given[number], other=given[0])
+    with torch.no_grad():
+        for number in range(len(given)):
+            part = slice(number, number + 1)
+            alone = factor(*factor.inputs([view[part] for view in views], given[part]))
+            if not close(alone, found[part]):
+                broken("batch", f"{name} depends on the conditions of other images", alone=alone, together=found[part])
+    _check_null(factor, condition, views, name)
+    wrong = torch.zeros((len(given), condition.spec.channels + 1, *condition.spec.shape[1:]), dtype=torch.int64)
+    if not _refuses(factor, views, wrong):
+        broken("shape", f"{name} accepts a condition of the shape {tuple(wrong.shape)}")
+
+
+def _check_null(factor: Factor, condition: Condition, views: list[Tensor], name: str) -> None:
+    if not condition.optional:
+        if not _refuses(factor, views, None):
+            broken("null", f"{name} accepts the null condition, which its condition does not allow")
+        return
+    nulls = condition.nulls(len(views[0]))
+    with torch.no_grad(), runs(name, condition=None):
+        none, null = (factor(*factor.inputs(views, each)) for each in (None, nulls))
+    if not close(none, null):
+        broken("null", f"{name}: None must be the same as the null condition", none=none, null=null)
+
+
+def _refuses(factor: Factor, views: list[Tensor], condition: Tensor | None) -> bool:
+    try:
+        with torch.no_grad():
+            factor(*factor.inputs(views, condition))
+    except UserError:
+        return True
+    return False
+
+
+def _check_sum(model: Prior, condition: Condition, given: Tensor) -> None:
+    """Sums the probabilities of all images and views given each condition, by factor."""
+    for factor in model.factors:
+        spec, view = factor.image, factor.view_spec
+        count = spec.levels**spec.dims * (1 if view is None else view.levels**view.dims)
+        if count > MOST_IMAGES:
+            continue
+        images = all_images(spec)
+        for own in (None,) if view is None else all_images(view):
+            for row in given:
+                inputs = [
+                    images,
+                    None if own is None else own.expand(len(images), *own.shape),
+                    row.expand(len(images), *row.shape),
+                ]
+                with torch.no_grad():
+                    total = factor(*inputs).logsumexp(0).exp().item()
+                # A restricted decoder gives no probability to a view that no image has.
+                if abs(total - 1) > 1e-6 and not (factor.restricted and total < 1e-6):
+                    broken("normalization", f"p({spec} | {condition.kind}) of {factor.name} sums to {total:.9g}")
+
+
+def _check_draws(model: Prior, given: Tensor, seed: int) -> None:
+    sampler = DistinctSampler()
+    numbers = tuple(range(DRAWN))
+    rows = given[torch.arange(DRAWN) % len(given)]
+    with unchanged("draw", model, rows), runs("draw", condition=given), torch.no_grad():
+        together = model.draw(SampleRequest(numbers, seed, condition=rows), sampler)
+        alone = [model.draw(SampleRequest((n,), seed, condition=rows[n : n + 1]), sampler) for n in numbers[:4]]
+        others = model.draw(SampleRequest(numbers, seed, condition=rows.roll(1, 0)), sampler)
+    if not torch.equal(torch.cat(alone), together[:4]):
+        broken("batch", "a drawn image depends on the conditions of other images", condition=rows)
+    if torch.equal(together, others):
+        broken("draws", f"{DRAWN} drawn images are the same with other conditions", condition=rows)
+
+
+def _check_gradient(model: Prior, given: Tensor, seed: int) -> None:
+    image = random_images(len(given), model.image, seed)
+    model.train()
+    model.log_prob(image, given).sum().backward()  # type: ignore[call-arg]
+    model.eval()
+    for name, parameter in model.named_parameters():
+        if ".conditioning." in f".{name}" and parameter.requires_grad and parameter.grad is None:
+            broken("gradient", f"the loss does not depend on the parameter {name}")
+    model.zero_grad()

@@ -1,0 +1,105 @@
+"""The embeddings of conditions: `categories` for labels, attributes and masks, and `pixels` for images.
+
+A condition may be of another size than a factor's images, because all factors of a chain are given the same condition.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from auxar import Embedding, ImageSpec, UserError, scale
+from auxar.interfaces import mark
+from auxar_layers.convolutions import Pointwise, data_dependent_initialization
+from auxar_pixelcnn.blocks import ordinary_block
+
+MOST_CATEGORIES = 65_536
+"""Maximum number of categories, summed over the channels of a condition."""
+
+
+class ConditionEmbedding(Embedding):
+    """An embedding of a condition: a 1×1 convolution of its encoded values, and residual blocks.
+
+    If the condition is larger than the image, each square of its pixels becomes one pixel with more channels, so no
+    value is lost. If it is smaller, features are repeated over the squares of the image's pixels that it covers. The
+    features of a condition of one pixel, such as a label, are the same at all places.
+
+    Raises `UserError` if neither of the sizes is a whole multiple of the other.
+    """
+
+    compiles = True
+
+    def __init__(
+        self, view: ImageSpec, image: ImageSpec, *, channels: int, filters: int, blocks: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.view = view
+        self.image = image
+        self.features_channels = filters
+        self.shrink, self.enlarge = _factors(view, image)
+        self.start = Pointwise([channels * self.shrink[0] * self.shrink[1]], filters)
+        self.blocks = nn.ModuleList(ordinary_block(filters, [], dropout) for _ in range(blocks))
+
+    def encode(self, view: Tensor) -> Tensor:
+        """Converts integers (b, *view.shape) to the channels of the network's input, (b, channels, h, w)."""
+        raise NotImplementedError
+
+    def forward(self, view: Tensor) -> Tensor:
+        self.view.check(view, "condition")
+        x: Tensor = self.start(_folded(self.encode(view), *self.shrink))
+        for block in self.blocks:
+            x = block(x)
+        rows, columns = self.enlarge
+        return x.repeat_interleave(rows, 2).repeat_interleave(columns, 3)
+
+    def initialize(self, view: Tensor) -> None:
+        with data_dependent_initialization(self):
+            self(view)
+
+
+class CategoriesEmbedding(ConditionEmbedding):
+    """The embedding `categories`: each value is encoded as a vector with a one at its category."""
+
+    def __init__(self, view: ImageSpec, image: ImageSpec, *, filters: int, blocks: int, dropout: float) -> None:
+        channels = view.channels * view.levels
+        if channels > MOST_CATEGORIES:
+            raise UserError(f"expected at most {MOST_CATEGORIES:,} categories in all channels, got {channels:,}")
+        super().__init__(view, image, channels=channels, filters=filters, blocks=blocks, dropout=dropout)
+
+    def encode(self, view: Tensor) -> Tensor:
+        found = functional.one_hot(view.to(torch.int64), self.view.levels)
+        return found.permute(0, 1, 4, 2, 3).flatten(1, 2).to(self.start.direction.dtype)
+
+
+class PixelsEmbedding(ConditionEmbedding):
+    """The embedding `pixels`: values are scaled to [-1, 1], with a channel of ones that marks pixels."""
+
+    def __init__(self, view: ImageSpec, image: ImageSpec, *, filters: int, blocks: int, dropout: float) -> None:
+        super().__init__(view, image, channels=view.channels + 1, filters=filters, blocks=blocks, dropout=dropout)
+
+    def encode(self, view: Tensor) -> Tensor:
+        return mark(scale(view, self.view.levels, self.start.direction.dtype))
+
+
+def _factors(view: ImageSpec, image: ImageSpec) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The factors of height and width by which a condition is shrunk and then enlarged to the size of the image."""
+    shrink, enlarge = [], []
+    for own, wanted in zip(view.shape[1:], image.shape[1:], strict=True):
+        if own % wanted and wanted % own:
+            raise UserError(
+                f"the height and width of the condition {view} must be whole multiples of those of each factor's "
+                f"images, or the reverse; got images of {image}"
+            )
+        shrink.append(max(1, own // wanted))
+        enlarge.append(max(1, wanted // own))
+    return (shrink[0], shrink[1]), (enlarge[0], enlarge[1])
+
+
+def _folded(x: Tensor, rows: int, columns: int) -> Tensor:
+    """Moves the pixels of each rectangle of `rows` × `columns` pixels into channels of one pixel."""
+    if rows == columns == 1:
+        return x
+    b, c, h, w = x.shape
+    split = x.reshape(b, c, h // rows, rows, w // columns, columns)
+    return split.permute(0, 1, 3, 5, 2, 4).reshape(b, c * rows * columns, h // rows, w // columns)

@@ -1,0 +1,340 @@
+"""Tests of runs whose recipe has a condition: training, evaluation, samples, classification, and the files of a run."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.tiny_runs import (
+    arrays_of,
+    call,
+    command,
+    run,
+    same,
+    stopping_after,
+    tiny,
+    weights,
+    write,
+    write_pictures,
+)
+from PIL import Image
+
+import auxar
+from auxar.errors import UserError
+from auxar.evaluation.evaluated_run import read_evaluated_run
+from auxar.evaluation.likelihoods import image_nats_path
+from auxar.files import read_tensors
+
+NAMES = ["cat", "dog", "owl"]
+SOFTMAX = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax"}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """Images with labels in text files, and with masks beside them."""
+    folder = write_pictures(tmp_path_factory.mktemp("data") / "pictures")
+    for number, file in enumerate(sorted(folder.glob("*.png"))):
+        file.with_suffix(".txt").write_text(NAMES[number % 3])
+    return folder
+
+
+def labeled(pictures: Path, **changes: Any) -> dict[str, Any]:
+    condition = {"kind": "label", "suffix": ".txt", "names": NAMES, "drop": 0.2}
+    return tiny(pictures, condition=condition, training__flip=True, **changes)
+
+
+@pytest.fixture(scope="module")
+def finished(pictures, tmp_path_factory) -> Path:
+    table = labeled(pictures, condition__prior=SOFTMAX, stage__0__support="restricted", sampling__figure_rows=2)
+    return run(tmp_path_factory.mktemp("run") / "out", table)
+
+
+def test_a_run_evaluates_its_images_with_and_without_their_conditions(finished):
+    evaluation = read_evaluated_run(finished).evaluation
+    assert evaluation.condition == "label"
+    without = evaluation.without_condition["heldout"]
+    assert math.isclose(without.saved, without.bits_per_dim - (evaluation.bits_per_dim["heldout"] or 0), abs_tol=1e-6)
+    model = auxar.load(finished)
+    heldout = next(auxar.load_images(model).heldout.in_order_examples(100))
+    given = model.bits_per_dim(heldout.image, condition=heldout.condition)
+    null = model.bits_per_dim(heldout.image)
+    assert math.isclose(given.mean().item(), evaluation.bits_per_dim["heldout"] or 0, rel_tol=1e-5)
+    assert math.isclose(null.mean().item(), without.bits_per_dim, rel_tol=1e-5)
+    error = ((null - given).std() / len(given) ** 0.5).item()
+    assert math.isclose(error, without.saved_error or 0, rel_tol=1e-3)
+    nats, _ = read_tensors(image_nats_path(auxar.RunFolder(finished)), lambda shapes, metadata: None)
+    assert nats["heldout.nats"].shape == (2, len(given))
+
+
+def test_the_bits_of_conditions_are_those_of_their_factor(finished):
+    evaluation = read_evaluated_run(finished).evaluation
+    model = auxar.load(finished)
+    factor = model.chain.condition_factor
+    assert factor is not None
+    heldout = next(auxar.load_images(model).heldout.in_order_examples(100))
+    with torch.no_grad():
+        bits = -factor(heldout.condition) / math.log(2)
+    assert math.isclose(bits.mean().item(), evaluation.condition_figures["heldout"].bits, rel_tol=1e-5)
+    assert 0 < bits.mean() < 4
+
+
+def test_the_report_and_the_screen_name_the_condition(finished, capsys):
+    from auxar.cli import main
+
+    page = (finished / "report.html").read_text()
+    assert "so the condition saves" in page
+    assert main(["evaluate", str(finished)]) == 0
+    shown = capsys.readouterr().out
+    assert "condition label; held-out images given the null condition" in shown
+    assert "the condition itself takes" in shown
+
+
+def test_samples_have_all_classes_in_turn_and_a_column_for_each(finished):
+    record = json.loads((finished / "samples" / "samples.json").read_text())
+    assert record["conditions"] == NAMES
+    assert record["columns"] == 3
+    model = auxar.load(finished)
+    images = model.sample(3, condition=NAMES)
+    files = sorted((finished / "samples" / "images").glob("*.png"))
+    assert all(
+        torch.equal(model.prepare(file)[0].long(), image) for file, image in zip(files, images.tensor, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [(["label=dog"], ["dog"]), (["label=dog,cat"], ["dog", "cat"]), (["label=1", "none"], ["dog", "none"])],
+)
+def test_sampled_images_have_the_conditions_that_are_asked_for(finished, texts, names, tmp_path):
+    folder = auxar.sample(finished, images=4, seed=3, condition=texts, out=tmp_path / "out")
+    record = json.loads((folder / "samples.json").read_text())
+    assert record["conditions"] == names
+    model = auxar.load(finished)
+    expected = model.sample(4, condition=[None if name == "none" else name for name in names], seed=3)
+    for number, image in enumerate(expected.tensor):
+        assert torch.equal(model.prepare(folder / "images" / f"{number:06}.png")[0].long(), image)
+    bits = model.bits_per_dim(expected, condition=[None if n == "none" else n for n in (names * 4)[:4]])
+    assert torch.allclose(torch.tensor(record["bits_per_dim"], dtype=torch.float64), bits, atol=1e-5)
+
+
+def test_folders_of_samples_are_named_by_their_conditions(finished):
+    assert auxar.sample(finished, images=1, condition="label=dog").name == "ancestral-dog-seed0"
+    assert auxar.sample(finished, images=1, condition=["label=dog,owl"]).name == "ancestral-dog-owl-seed0"
+    assert auxar.sample(finished, images=1).name == "ancestral-seed0"
+
+
+def test_conditions_are_drawn_with_images(finished, tmp_path):
+    folder = auxar.sample(finished, images=5, seed=2, condition="drawn", out=tmp_path / "out")
+    model = auxar.load(finished)
+    conditions = model.sample_conditions(5, seed=2)
+    assert json.loads((folder / "samples.json").read_text())["conditions"] == list(conditions.names)
+    expected = model.sample(5, seed=2, condition=conditions)
+    assert torch.equal(model.prepare(folder / "images" / "000004.png")[0].long(), expected.tensor[4])
+
+
+def test_all_draws_of_a_given_image_have_one_condition(finished, pictures, tmp_path):
+    files = sorted(pictures.glob("*.png"))[:2]
+    given = auxar.GivenRequest(files)
+    folder = auxar.sample(finished, given, images=3, condition=["label=cat", "label=owl"], out=tmp_path / "out")
+    model = auxar.load(finished)
+    found = torch.from_numpy(arrays_of(folder)["images"])
+    views = model.views(model.prepare(files))[1]
+    draws = model.draw_given(views, draws=3, condition=["cat", "owl"])
+    assert torch.equal(found.long(), draws.tensor)
+    alone = model.draw_given(views, draws=3, condition="cat")
+    assert torch.equal(alone.tensor[0], draws.tensor[0])
+    nats = torch.from_numpy(arrays_of(folder)["nats_stage0"])
+    stage = model.chain.factors[0]
+    with torch.no_grad():
+        again = stage(draws.tensor[1], views.tensor[[1, 1, 1]], torch.full((3, 1, 1, 1), 2))
+    assert torch.allclose(nats[1], again.double(), atol=1e-4)
+
+
+def test_classes_are_those_of_bayes_theorem(finished, pictures):
+    files = sorted(pictures.glob("*.png"))[:5]
+    model = auxar.load(finished)
+    found = model.classify(model.prepare(files))
+    likelihood = torch.stack([model.log_prob(model.prepare(files), condition=name) for name in NAMES], 1)
+    factor = model.chain.condition_factor
+    assert factor is not None
+    with torch.no_grad():
+        joint = likelihood + factor(torch.arange(3).reshape(3, 1, 1, 1)).double()
+    assert torch.allclose(found.log_probabilities, joint - joint.logsumexp(1, keepdim=True), atol=1e-4)
+    assert torch.allclose(found.probabilities.sum(1), torch.ones(5, dtype=torch.float64))
+    assert found.exact
+    classes = auxar.classify(finished, files, top=2)
+    assert [image.names[0] for image in classes.images] == found.names_of_labels
+    assert (classes.kind, classes.modelled, len(classes.images[0].names)) == ("exact", True, 2)
+
+
+def test_the_command_classify_shows_names_and_probabilities(finished, pictures, capsys):
+    from auxar.cli import main
+
+    file = pictures / "000.png"
+    assert main(["classify", str(finished), str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "probabilities p(y | X), from exact p(X | y) and the model's p(y)"
+    assert lines[1].startswith(f"{file}: ")
+    assert all(name in lines[1] for name in NAMES)
+    assert main(["classify", str(finished), str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"][0]["names"][0] in NAMES
+
+
+def test_a_stopped_training_gives_the_same_weights(pictures, tmp_path):
+    table = labeled(pictures, condition__prior=SOFTMAX, training__checkpoint_every=2)
+    whole = run(tmp_path / "whole", table)
+    with stopping_after(7):  # The factors are trained for four steps each, and `condition` first.
+        run(tmp_path / "stopped", table)
+    assert same(weights(run(tmp_path / "stopped", table)), weights(whole))
+
+
+def test_each_factor_is_trained_alone_as_in_the_whole_run(pictures, finished, tmp_path):
+    table = labeled(pictures, condition__prior=SOFTMAX, stage__0__support="restricted")
+    alone = run(tmp_path / "out", table, only=["condition", "stage0"])
+    whole = weights(finished)
+    assert same(weights(alone), {name: value for name, value in whole.items() if not name.startswith("prior/")})
+    evaluation = read_evaluated_run(alone).evaluation
+    assert evaluation.bits_per_dim["heldout"] is None
+    assert evaluation.condition_figures["heldout"].bits > 0
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_model(pictures, tmp_path):
+    table = labeled(pictures, training__batch_size=4)
+    recipe = write(tmp_path / "recipe.toml", table)
+    ends = [call(command("run", recipe, "--out", f"out{count}", processes=count), tmp_path) for count in (1, 2)]
+    assert [end.returncode for end in ends] == [0, 0]
+    one, two = (weights(tmp_path / f"out{count}") for count in (1, 2))
+    assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
+
+
+def test_streamed_images_bring_their_conditions(pictures, tmp_path):
+    table = labeled(pictures, data__streaming=True, data__shuffle_buffer=4, data__split=None)
+    folder = tmp_path / "pictures"
+    for split in ("train", "test"):
+        write_pictures(folder / split, 8)
+        for number, file in enumerate(sorted((folder / split).glob("*.png"))):
+            file.with_suffix(".txt").write_text(NAMES[number % 3])
+    table["data"] |= {"path": str(folder), "heldout": "test"}
+    out = run(tmp_path / "out", table)
+    evaluation = read_evaluated_run(out).evaluation
+    assert evaluation.without_condition["heldout"].saved_error is not None
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.5])
+def test_a_mask_is_given_to_all_factors(tmp_path, drop):
+    folder = write_pictures(tmp_path / "pictures")
+    for file in sorted(folder.glob("*.png")):
+        gray = Image.open(file).convert("L").point(lambda value: value // 128)
+        gray.save(file.with_name(f"{file.stem}.mask.png"))
+    condition = {"kind": "mask", "suffix": ".mask.png", "classes": 2, "drop": drop, "embedding": {"name": "categories"}}
+    out = run(tmp_path / "out", tiny(folder, condition=condition, sampling__figure_rows=2))
+    evaluation = read_evaluated_run(out).evaluation
+    assert evaluation.condition == "mask"
+    assert bool(evaluation.without_condition) == (drop > 0)
+    mask = next(folder.glob("*.mask.png"))
+    drawn = auxar.sample(out, images=2, condition=f"mask={mask}")
+    assert json.loads((drawn / "samples.json").read_text())["conditions"] == [mask.name]
+    if drop:
+        auxar.sample(out, images=2)
+    else:
+        with pytest.raises(UserError, match="--condition is required: this model needs the mask of each image"):
+            auxar.sample(out, images=2)
+
+
+def test_a_model_with_a_condition_starts_another_training(pictures, finished, tmp_path):
+    table = labeled(pictures, condition__prior=SOFTMAX, training__steps=1, training__init=str(finished))
+    run(tmp_path / "out", table, only=["condition", "prior"])
+    with pytest.raises(UserError, match=r"this recipe has none, but that of the weights has a condition"):
+        run(tmp_path / "other", tiny(pictures, training__init=str(finished)), only=["prior"])
+    changed = labeled(pictures, condition__names=[*NAMES, "emu"], training__init=str(finished))
+    with pytest.raises(UserError, match=r"trained with another image, view or network: condition"):
+        run(tmp_path / "third", changed, only=["prior"])
+
+
+def test_an_exported_run_keeps_the_condition(finished, tmp_path):
+    auxar.export(finished, tmp_path / "small")
+    model, original = auxar.load(tmp_path / "small"), auxar.load(finished)
+    assert model.condition == original.condition
+    assert torch.equal(model.sample(2, condition="owl").tensor, original.sample(2, condition="owl").tensor)
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown kind": ({"condition__kind": "labl"}, r"condition: kind must be one of .*did you mean 'label'"),
+    "no source": ({"condition__suffix": None}, r"exactly one of column, columns, suffix, folders must be given"),
+    "two sources": ({"condition__column": "y"}, r"exactly one of .* must be given, got column and suffix"),
+    "no classes": ({"condition__names": None}, r"a label needs its number of classes"),
+    "wrong number": ({"condition__classes": 4}, r"names must have one name for each of 4 classes, got 3"),
+    "key of another kind": ({"condition__height": 4}, r"height requires the kind image, got the kind label"),
+    "drop everything": ({"condition__drop": 1.0}, r"drop must be at least 0 and less than 1"),
+    "unknown key": ({"condition__colunm": "y"}, r"condition: unknown key 'colunm'; did you mean 'column'"),
+    "unknown embedding": ({"condition__embedding": "categroies"}, r"condition.embedding: .*did you mean 'categories'"),
+    "same names": ({"condition__names": ["a", "a"]}, r"names must differ from each other"),
+    "repeated prior": ({"condition__prior": "pixelcn"}, r"condition.prior: .*did you mean 'pixelcnn'"),
+    "resnet does not fit": (
+        {"condition__embedding": "resnet", "image__width": 16},
+        r"condition.embedding \('resnet'\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
+def test_a_wrong_condition_is_one_error(pictures, tmp_path, case):
+    changes, message = case
+    with pytest.raises(UserError, match=message):
+        run(tmp_path / "out", labeled(pictures, **changes))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_prior_that_cannot_be_given_a_condition_is_refused(pictures, tmp_path):
+    (tmp_path / "plugin.py").write_text(
+        "import attrs\n"
+        "from auxar import Component, hookimpl\n"
+        "from auxar_pixelcnn.components import LightConfig, light_prior\n"
+        "AUXAR_INTERFACE = 2\n"
+        "@hookimpl\n"
+        "def auxar_register_components():\n"
+        "    return [Component('prior', 'own', LightConfig, light_prior)]\n"
+    )
+    with pytest.raises(UserError, match=r"prior: 'own' cannot be given a condition; expected one of pixelcnn, "):
+        run(tmp_path / "out", labeled(pictures, plugins=["plugin.py"], prior={"name": "own"}))
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        (["label=doog"], "'doog' is no class of this model; did you mean 'dog'"),
+        (["label=3"], "expected a label from 0 to 2, got 3"),
+        (["mask=a.png"], "expected label=NAME, as this model's condition is a label"),
+        (["dog"], None),
+    ],
+)
+def test_wrong_conditions_of_samples_are_one_error(finished, tmp_path, condition, message):
+    if message is None:
+        auxar.sample(finished, images=1, condition=condition, out=tmp_path / "out")
+        return
+    with pytest.raises(UserError, match=message):
+        auxar.sample(finished, images=1, condition=condition, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_a_condition_refuses_one(pictures, tmp_path):
+    out = run(tmp_path / "out", tiny(pictures, training__steps=1))
+    with pytest.raises(UserError, match="--condition: this model has no condition"):
+        auxar.sample(out, condition=["label=dog"])
+    model = auxar.load(out)
+    with pytest.raises(UserError, match="condition: this model has no condition"):
+        model.sample(1, condition="dog")
+    with pytest.raises(UserError, match="a label, but this model has no condition"):
+        auxar.classify(out, [pictures])
+    with pytest.raises(UserError, match="no p\\(y\\) to draw from"):
+        model.sample_conditions(1)
+
+
+def test_integers_refuse_a_condition(pictures, tmp_path):
+    with pytest.raises(UserError, match="it is given a condition, which integers do not support"):
+        run(tmp_path / "out", labeled(pictures, arithmetic={"name": "integer"}))

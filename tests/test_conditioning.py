@@ -1,0 +1,296 @@
+"""Tests of models that are given a condition: p(X, X̂ | y) = p(X̂ | y) p(X | X̂, y), and p(y) if it is modelled."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import auxar
+from auxar.conditioning import ConditionedPrior, ConditionFactor, Conditioning, row_spec
+from auxar.errors import UserError
+from auxar.interfaces import Condition, ImageSpec, SampleRequest
+from auxar.model import Chain, Stage
+from auxar.testing import ContractError, check_conditions, check_embedding
+from auxar.testing.examples import all_images, random_images, randomized
+from auxar_heads import logistic_mixture
+from auxar_pixelcnn import components
+from auxar_pixelcnn.condition import CategoriesEmbedding, PixelsEmbedding
+from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_samplers import AutoSampler, RasterSampler
+from auxar_transformer.components import TransformerConfig
+from auxar_transformer.components import decoder as transformer_decoder
+
+IMAGE = ImageSpec(1, height=2, width=2, levels=2)
+ONE = {"height": 1, "width": 1}
+CONDITIONS = {
+    "label": Condition("label", ImageSpec(1, levels=5, **ONE)),
+    "label, optional": Condition("label", ImageSpec(1, levels=3, **ONE), optional=True),
+    "attributes": Condition("attributes", ImageSpec(3, levels=2, **ONE), ("a", "b", "c"), optional=True),
+    "mask": Condition("mask", ImageSpec(1, height=2, width=2, levels=3)),
+    "image": Condition("image", ImageSpec(3, height=2, width=2, levels=256), optional=True),
+    "larger image": Condition("image", ImageSpec(1, height=4, width=8, levels=7)),
+}
+LIGHT = components.LightConfig(filters=4, blocks=1, head=logistic_mixture(2), dropout=0.0)
+
+
+def embedding(condition: Condition, image: ImageSpec) -> auxar.Embedding:
+    kind = CategoriesEmbedding if condition.is_categorical else PixelsEmbedding
+    return kind(condition.spec, image, filters=3, blocks=0 if condition.is_vector else 1, dropout=0.0)
+
+
+def prior(condition: Condition, image: ImageSpec, build=components.light_decoder, config=LIGHT) -> ConditionedPrior:
+    conditioning = Conditioning(condition, embedding(condition, image))
+    return ConditionedPrior(conditioning, build(config, image, conditioning.features_channels))
+
+
+def chain(condition: Condition, image: ImageSpec = IMAGE, *, restricted: bool = False, modelled: bool = False) -> Chain:
+    """A chain of one pyramid view, whose factors are given the condition."""
+    view = PyramidView(PyramidConfig(2), image)
+    own = components.EmbeddingConfig(filters=3, blocks_per_group=1, dropout=0.0)
+    features = components.embedding(own, view.view, image)
+    conditioning = Conditioning(condition, embedding(condition, image))
+    channels = features.features_channels + conditioning.features_channels
+    decoder = components.light_decoder(LIGHT, image, channels)
+    stage = Stage(view, features, decoder, restricted=restricted, conditioning=conditioning)
+    of_condition = None
+    if modelled:
+        config = components.LightConfig(filters=3, blocks=1, head=softmax(), dropout=0.0)
+        of_condition = components.light_prior(config, row_spec(condition))
+    return Chain([stage], prior(condition, view.view), of_condition)
+
+
+def modelled(condition: Condition, seed: int) -> ConditionFactor:
+    """The factor p(y) of a chain with random weights."""
+    model = chain(condition, modelled=True)
+    randomized(model, seed)
+    assert model.condition_factor is not None
+    return model.condition_factor
+
+
+def softmax() -> auxar.HeadChoice:
+    return auxar.HeadChoice.from_recipe("softmax", auxar.load_plugins(), "head")
+
+
+@pytest.mark.parametrize("restricted", [False, True], ids=["free", "restricted"])
+@pytest.mark.parametrize("condition", CONDITIONS.values(), ids=CONDITIONS)
+def test_models_with_a_condition_fulfil_their_contract(condition, restricted):
+    check_conditions(chain(condition, restricted=restricted))
+
+
+@pytest.mark.parametrize("condition", CONDITIONS.values(), ids=CONDITIONS)
+def test_other_networks_fulfil_the_contract(condition):
+    config = TransformerConfig(width=8, heads=2, blocks=1, head=logistic_mixture(1), dropout=0.0)
+    check_conditions(prior(condition, IMAGE, transformer_decoder, config))
+
+
+@settings(deadline=None, max_examples=6)
+@given(data=st.data(), seed=st.integers(0, 2**20))
+def test_given_a_condition_the_probabilities_of_all_images_with_their_views_sum_to_one(data, seed):
+    condition = data.draw(st.sampled_from([CONDITIONS["label"], CONDITIONS["attributes"], CONDITIONS["mask"]]))
+    model = randomized(chain(condition), seed)
+    y = random_images(1, condition.spec, seed)
+    images = all_images(IMAGE)
+    views = all_images(model.specs[1])
+    total = 0.0
+    with torch.no_grad():
+        for view in views:
+            given_view = view.expand(len(images), *view.shape)
+            ys = y.expand(len(images), *condition.spec.shape)
+            nats = model.factors[0](images, given_view, ys) + model.factors[1](given_view, None, ys)
+            total += nats.exp().sum().item()
+    assert math.isclose(total, 1, abs_tol=1e-9)
+
+
+@settings(deadline=None, max_examples=6)
+@given(kind=st.sampled_from(["label", "attributes"]), seed=st.integers(0, 2**20))
+def test_the_joint_probabilities_of_images_and_conditions_sum_to_one(kind, seed):
+    condition = CONDITIONS[kind]
+    model = randomized(chain(condition, restricted=True, modelled=True), seed)
+    factor = model.condition_factor
+    assert factor is not None
+    images, conditions = all_images(IMAGE), all_images(condition.spec)
+    with torch.no_grad():
+        log_y = factor(conditions)
+        assert math.isclose(log_y.exp().sum().item(), 1, abs_tol=1e-9)
+        total = sum(
+            (model.log_prob(images, y.expand(len(images), *y.shape)) + log_p).exp().sum().item()
+            for y, log_p in zip(conditions, log_y, strict=True)
+        )
+    assert math.isclose(total, 1, abs_tol=1e-9)
+
+
+def test_attributes_are_predicted_from_those_before_them():
+    condition = CONDITIONS["attributes"]
+    factor = modelled(condition, 3)
+    y = all_images(condition.spec)
+    with torch.no_grad():
+        p = factor(y).exp().view(2, 2, 2)
+    independent = torch.einsum("a,b,c->abc", p.sum((1, 2)), p.sum((0, 2)), p.sum((0, 1)))
+    assert not torch.allclose(p, independent, atol=1e-3)
+
+
+def test_drawn_conditions_have_the_models_frequencies():
+    condition = CONDITIONS["attributes"]
+    factor = modelled(condition, 5)
+    drawn = factor.draw(SampleRequest(tuple(range(4000)), 1), AutoSampler())
+    with torch.no_grad():
+        expected = factor(all_images(condition.spec)).exp()
+    numbers = (drawn.flatten(1) * torch.tensor([4, 2, 1])).sum(1)
+    found = numbers.bincount(minlength=8) / len(numbers)
+    assert (found - expected).abs().max() < 4 * (0.25 / len(numbers)) ** 0.5
+
+
+@pytest.mark.parametrize("condition", CONDITIONS.values(), ids=CONDITIONS)
+def test_all_samplers_draw_the_same_images_given_conditions(condition):
+    image = ImageSpec(3, height=4, width=4)
+    model = randomized(chain(condition, image, restricted=True), 7, size=0.2)
+    y = random_images(6, condition.spec, 1)
+    if condition.optional:
+        y[-1] = -1
+    found = [
+        model.draw(SampleRequest(tuple(range(6)), 2, condition=y), each()) for each in (AutoSampler, RasterSampler)
+    ]
+    assert torch.equal(*found)
+
+
+def test_the_views_and_their_likelihoods_are_those_of_the_chain():
+    condition = CONDITIONS["label, optional"]
+    model = randomized(chain(condition), 1)
+    images, y = random_images(5, IMAGE, 1), random_images(5, condition.spec, 2)
+    with torch.no_grad():
+        parts = model.log_probs(images, y)
+        assert torch.allclose(torch.stack([part.log_prob for part in parts]).sum(0), model.log_prob(images, y))
+        assert torch.allclose(model.bits_per_dim(images, y), -model.log_prob(images, y) / (4 * math.log(2)))
+        assert not torch.allclose(model.log_prob(images, y), model.log_prob(images))
+
+
+def test_the_null_condition_has_weights_of_its_own():
+    condition = CONDITIONS["label, optional"]
+    model = randomized(chain(condition), 1)
+    images = random_images(4, IMAGE, 1)
+    null = model.log_prob(images, condition.nulls(4)).detach()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "conditioning.embedding" in name:
+                parameter.add_(1)
+    assert torch.equal(model.log_prob(images).detach(), null)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("conditioning.null"):
+                parameter.add_(1)
+    assert not torch.allclose(model.log_prob(images).detach(), null)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pair"),
+    [
+        (components.categories, (ImageSpec(1, levels=7, **ONE), ImageSpec(3, height=4, width=6))),
+        (components.categories, (ImageSpec(5, levels=2, **ONE), ImageSpec(1, height=3, width=3))),
+        (components.categories, (ImageSpec(1, height=8, width=8, levels=4), ImageSpec(3, height=4, width=2))),
+        (components.categories, (ImageSpec(1, height=2, width=8, levels=4), ImageSpec(3, height=4, width=4))),
+        (components.pixels, (ImageSpec(3, height=8, width=8), ImageSpec(3, height=4, width=4))),
+        (components.pixels, (ImageSpec(1, height=2, width=2, levels=16), ImageSpec(3, height=4, width=4))),
+    ],
+)
+def test_embeddings_of_conditions_fulfil_the_contract_of_embeddings(kind, pair):
+    config = (components.CategoriesConfig if kind is components.categories else components.PixelsConfig)(
+        filters=4, blocks=1
+    )
+    check_embedding(kind, config, pairs=[pair])
+
+
+def test_no_value_of_a_larger_condition_is_lost():
+    spec = ImageSpec(1, height=4, width=6, levels=3)
+    found = randomized(CategoriesEmbedding(spec, ImageSpec(1, height=2, width=2), filters=5, blocks=0, dropout=0.0), 0)
+    base = torch.zeros((1, *spec.shape), dtype=torch.int64)
+    for row, column in itertools.product(range(4), range(6)):
+        changed = base.clone()
+        changed[0, 0, row, column] = 1
+        different = (found(changed) != found(base)).any(1)[0]
+        assert different.nonzero().tolist() == [[row // 2, column // 3]]
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    with pytest.raises(UserError, match="whole multiples"):
+        CategoriesEmbedding(ImageSpec(1, height=3, width=3), IMAGE, filters=2, blocks=0, dropout=0.0)
+    with pytest.raises(UserError, match="at most 65,536 categories"):
+        CategoriesEmbedding(ImageSpec(1, levels=2**17, **ONE), IMAGE, filters=2, blocks=0, dropout=0.0)
+
+
+class Ignoring(CategoriesEmbedding):
+    """An embedding that ignores the condition, but not its weights."""
+
+    def encode(self, view):
+        return super().encode(torch.zeros_like(view))
+
+
+class Leaking(nn.Module):
+    """A condition's features with those of the first image of the batch added."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+        self.condition, self.image, self.features_channels = inner.condition, inner.image, inner.features_channels
+
+    def forward(self, values, count):
+        found = self.inner(values, count)
+        return found + found[:1]
+
+
+def test_the_contract_finds_a_network_that_ignores_its_condition():
+    condition = CONDITIONS["label"]
+    conditioning = Conditioning(condition, Ignoring(condition.spec, IMAGE, filters=3, blocks=0, dropout=0.0))
+    model = ConditionedPrior(conditioning, components.light_decoder(LIGHT, IMAGE, 3))
+    with pytest.raises(ContractError, match="condition: the factor prior ignores its condition"):
+        check_conditions(model)
+
+
+def test_the_contract_finds_a_condition_that_leaks_to_other_images():
+    model = prior(CONDITIONS["label"], IMAGE)
+    model.conditioning = Leaking(model.conditioning)  # type: ignore[assignment]
+    with pytest.raises(ContractError, match="batch: the factor prior depends on the conditions of other images"):
+        check_conditions(model)
+
+
+def test_a_condition_of_the_wrong_form_is_refused():
+    label, optional = CONDITIONS["label"], CONDITIONS["label, optional"]
+    images = random_images(2, IMAGE, 0)
+    with pytest.raises(UserError, match="requires a condition"):
+        prior(label, IMAGE).log_prob(images)
+    with pytest.raises(UserError, match=r"expected shape \(b, 1, 1, 1\)"):
+        prior(label, IMAGE).log_prob(images, torch.zeros(2, 1, dtype=torch.int64))
+    with pytest.raises(UserError, match=r"expected integers in \[0, 5\)"):
+        prior(label, IMAGE).bits_per_dim(images, torch.full((2, 1, 1, 1), 5))
+    with pytest.raises(UserError, match="not trained with the null condition"):
+        prior(label, IMAGE).bits_per_dim(images, label.nulls(2))
+    with pytest.raises(UserError, match="one for each of 2 images, got 3"):
+        prior(label, IMAGE).log_prob(images, torch.zeros(3, 1, 1, 1, dtype=torch.int64))
+    assert prior(optional, IMAGE).bits_per_dim(images).shape == (2,)
+    unconditional = components.light_prior(LIGHT, IMAGE)
+    with pytest.raises(UserError, match="has no condition"):
+        unconditional.bits_per_dim(images, torch.zeros(2, 1, 1, 1, dtype=torch.int64))
+    with pytest.raises(UserError, match="does not accept a condition"):
+        unconditional.factors[0](images, None, torch.zeros(2, 1, 1, 1, dtype=torch.int64))
+
+
+def test_factors_with_different_conditions_are_refused():
+    first, second = chain(CONDITIONS["label"]), chain(CONDITIONS["label, optional"])
+    with pytest.raises(UserError, match="different conditions"):
+        Chain(first.stages, second.prior)
+    with pytest.raises(UserError, match="no condition, so the condition cannot be modelled"):
+        Chain([], components.light_prior(LIGHT, IMAGE), components.light_prior(LIGHT, IMAGE))
+    with pytest.raises(UserError, match="the prior of the condition is over"):
+        ConditionFactor(components.light_prior(LIGHT, IMAGE), CONDITIONS["label"], 2)
+
+
+def test_the_condition_of_a_label_has_one_pixel():
+    with pytest.raises(UserError, match="has one pixel, got 2×2×1"):
+        Condition("label", IMAGE)
+    with pytest.raises(UserError, match="expected one of label, attributes, mask, image"):
+        Condition("text", IMAGE)  # type: ignore[arg-type]
