@@ -17,6 +17,7 @@ from auxar.errors import UserError
 from auxar.evaluation.distances import PUBLISHED, ImageDistances
 from auxar.evaluation.inception import LEAST_OF_FID, distances, inception
 from auxar.files import write_json
+from auxar.generation.conditions import usual_conditions
 from auxar.generation.sheets import can_be_shown, to_uint8
 from auxar.image_model.loading import load
 from auxar.image_model.model import ImageModel
@@ -56,6 +57,9 @@ def fid(
     `seed`, and compared with all images of `reference`, "heldout" or "training", but at most 50,000. `weights` is a
     file with the weights of Inception-v3; by default, torch-fidelity downloads it. Needs `pip install 'auxar[fid]'`.
 
+    If the model has a condition, images have all classes of a label in turn, or else the conditions of the first held-out
+    images.
+
     FID depends on the number of images, so a warning is logged if there are fewer than 2,048. KID does not.
 
     Raises `UserError` if torch-fidelity is missing, if the weights cannot be downloaded or do not fit, if the images
@@ -82,7 +86,8 @@ def fid(
         real = _reference(model, reference)
         run = find_run(folder)
         with holding_for_all(run.output.path, processes, check_of(run)):
-            drawn = model.sample(images, rule=rule, seed=seed)
+            conditions = usual_conditions(model.condition, load_images(model).heldout)
+            drawn = model.sample(images, rule=rule, seed=seed, condition=conditions)
             fewest = min(images, len(real))
             if fewest < LEAST_OF_FID:
                 logger.warning(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from auxar.conditioning import CONDITION_FACTOR
 from auxar.errors import one_line
 from auxar.evaluation.comparison import Comparison
 from auxar.evaluation.records import Evaluation
@@ -61,7 +62,9 @@ def cost_lines(costs: Sequence[FactorCost], precision: str) -> list[str]:
 
     `precision` is the recipe's precision.
     """
-    chain = [f"depth {depth}: {cost.image}" for depth, cost in enumerate(costs)]
+    images = [cost for cost in costs if cost.factor != CONDITION_FACTOR]
+    chain = [f"depth {depth}: {cost.image}" for depth, cost in enumerate(images)]
+    chain += [f"condition: {cost.image}" for cost in costs if cost.factor == CONDITION_FACTOR]
     return [*chain, "", *table_lines(cost_table(costs, precision))]
 
 

@@ -14,6 +14,7 @@ from markdown_tables import table
 from auxar.interfaces import ImageSpec
 from auxar.plugins import Component, Kind, Registry, load_plugins
 from auxar.recipe.component_choice import ComponentChoice
+from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.field_docs import class_summary, field_docs
 from auxar.recipe.json_schema import recipe_schema, schema_text
 from auxar.recipe.json_values import names_a_component
@@ -23,6 +24,7 @@ TABLES: dict[str, type] = {
     "image": ImageSpec,
     "data": DataConfig,
     "stage": Stage,
+    "condition": ConditionConfig,
     "training": TrainingConfig,
     "evaluation": EvaluationConfig,
     "sampling": SamplingConfig,
@@ -41,6 +43,9 @@ UNITS = {
     "data.shuffle_buffer": "images",
     "data.workers": "processes",
     "stage.repeat": "stages",
+    "condition.classes": "classes",
+    "condition.height": "pixels",
+    "condition.width": "pixels",
     "training.steps": "steps",
     "training.epochs": "passes",
     "training.batch_size": "images",

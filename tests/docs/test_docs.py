@@ -27,12 +27,20 @@ from test_import_order import LAYERS
 
 from auxar.cli import _parser, main
 from auxar.errors import UserError
-from auxar.evaluation.records import ChannelFigures, Evaluation, FactorFigures, Figures
+from auxar.evaluation.records import (
+    ChannelFigures,
+    ConditionFigures,
+    Evaluation,
+    FactorFigures,
+    Figures,
+    WithoutCondition,
+)
 from auxar.generation.sheets import labeled
 from auxar.interfaces import ImageSpec, SampleRequest
 from auxar.pipeline import run as run_recipe
 from auxar.plugins import Kind, load_plugins
 from auxar.recipe.building import build_model
+from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.loading import parse_recipe
 from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
 from auxar.runs.history import History, Origin, Part
@@ -49,6 +57,7 @@ TABLES: dict[str, type] = {
     "image": ImageSpec,
     "data": DataConfig,
     "stage": Stage,
+    "condition": ConditionConfig,
     "training": TrainingConfig,
     "evaluation": EvaluationConfig,
     "sampling": SamplingConfig,
@@ -297,6 +306,7 @@ def test_keys_of_an_evaluation_are_those_of_its_records():
     said = set(re.findall(r"`([a-z_]+)`", text))
     of_factors = {field.name for field in attrs.fields(Figures)}
     records = (Evaluation, FactorFigures, Figures, ChannelFigures, History, Part, Origin)
+    records += (WithoutCondition, ConditionFigures)
     assert of_factors <= said
     assert {key for key in said if "_" in key} <= {field.name for record in records for field in attrs.fields(record)}
 
