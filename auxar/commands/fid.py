@@ -57,8 +57,8 @@ def fid(
     `seed`, and compared with all images of `reference`, "heldout" or "training", but at most 50,000. `weights` is a
     file with the weights of Inception-v3; by default, torch-fidelity downloads it. Needs `pip install 'auxar[fid]'`.
 
-    If the model has a condition, images have all classes of a label in turn, or else the conditions of the first held-out
-    images.
+    If the model has a condition, images have all classes of a label in turn, or else the conditions of the first
+    held-out images.
 
     FID depends on the number of images, so a warning is logged if there are fewer than 2,048. KID does not.
 

@@ -258,13 +258,14 @@ steps = 1
 
 
 def test_the_defaults_in_the_tables_are_those_that_hold(tmp_path):
-    plain, _ = parse_recipe(MINIMAL, tmp_path)
     tried = 0
     for table in TABLES:
+        text = MINIMAL + '\n[condition]\nkind = "image"\ncolumn = "y"\n' * (table == "condition")
+        plain, _ = parse_recipe(text, tmp_path)
         for name, (_, default, *_) in rows(kept(DOCS / "recipes.md", "keys", table)).items():
             if default.startswith("`"):
                 where = "stage[0]" if table == "stage" else table
-                said, _ = parse_recipe(MINIMAL, tmp_path, [f"{where}.{name}={default.strip('`')}"])
+                said, _ = parse_recipe(text, tmp_path, [f"{where}.{name}={default.strip('`')}"])
                 assert said == plain, name
                 tried += 1
     assert tried > 30
@@ -305,8 +306,8 @@ def test_keys_of_an_evaluation_are_those_of_its_records():
     text = section(DOCS / "recipes.md", "`evaluation.json`")
     said = set(re.findall(r"`([a-z_]+)`", text))
     of_factors = {field.name for field in attrs.fields(Figures)}
-    records = (Evaluation, FactorFigures, Figures, ChannelFigures, History, Part, Origin)
-    records += (WithoutCondition, ConditionFigures)
+    factors = (FactorFigures, Figures, ChannelFigures, History, Part, Origin)
+    records = (Evaluation, *factors, WithoutCondition, ConditionFigures)
     assert of_factors <= said
     assert {key for key in said if "_" in key} <= {field.name for record in records for field in attrs.fields(record)}
 
