@@ -133,7 +133,7 @@ class ConditionFactor(PriorFactor):
 
     def forward(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         self.check_inputs(view, condition)
-        return self.prior.log_prob(self._rows(image))
+        return self.prior.log_prob(self.rows(image))
 
     def log_prob_by_channel(
         self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None
@@ -142,14 +142,15 @@ class ConditionFactor(PriorFactor):
 
     def initialize(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> None:
         self.check_inputs(view, condition)
-        self.prior.initialize(self._rows(image))
+        self.prior.initialize(self.rows(image))
 
     def draw(self, request: SampleRequest, sampler: Sampler) -> Tensor:
         """Draws a condition for each number of the request: int64, (b, *condition.spec.shape)."""
         request = SampleRequest(request.numbers, request.seed, depth=self.depth)
         return self.prior.draw(request, sampler).reshape(-1, *self.image.shape)
 
-    def _rows(self, condition: Tensor) -> Tensor:
+    def rows(self, condition: Tensor) -> Tensor:
+        """Conditions as the images that the prior is over, integers (b, *prior.image.shape)."""
         return condition.reshape(-1, *self.prior.image.shape)
 
 

@@ -38,12 +38,12 @@ class Arithmetic(abc.ABC):
         """
 
     @abc.abstractmethod
-    def convert(self, factor: Factor, image: Tensor, view: Tensor | None) -> Converted:
+    def convert(self, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None = None) -> Converted:
         """Converts a trained factor.
 
         `image` holds training images at the factor's depth, integers (b, *factor.image.shape), and `view` their views;
-        None for a prior. Raises `UserError` if a part of the factor cannot be converted, with the name of the part.
-        """
+        None for a prior. `condition` holds the condition of each image; None for a factor without one. Raises
+        `UserError` if a part of the factor cannot be converted, with the name of the part."""
 
     @abc.abstractmethod
     def restore(self, factor: Factor, converted: Converted) -> Factor:

@@ -36,7 +36,7 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
             model.sampler.check(network)
     if recipe.arithmetic.name != FLOAT:
         arithmetic = build_arithmetic(recipe.arithmetic, registry, "arithmetic")
-        for factor in model.factors:
+        for factor in model.all_factors:
             arithmetic.check(factor)
     return model
 

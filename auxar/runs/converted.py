@@ -92,7 +92,7 @@ def converted_model(run: RunFolder, model: Prior, name: str, arithmetic: Arithme
     """
     factors: list[Any] = []
     digests: dict[str, str] = {}
-    for factor in model.factors:
+    for factor in model.all_factors:
         path = stored_at(run, factor.name, name)
         if not is_file(path):
             raise UserError(
@@ -106,8 +106,9 @@ def converted_model(run: RunFolder, model: Prior, name: str, arithmetic: Arithme
             factors.append(arithmetic.restore(factor, converted))
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
+    of_condition = factors.pop().prior if model.condition_factor is not None else None
     *stages, last = factors
-    made = Chain(stages, last.prior) if stages else last.prior
+    made = Chain(stages, last.prior, of_condition) if stages or of_condition is not None else last.prior
     made.sampler, made.arithmetic, made.digests = model.sampler, name, digests
     return made
 

@@ -11,7 +11,9 @@ import attrs
 import torch
 from torch import Tensor
 
+from auxar.conditioning import ConditionFactor
 from auxar.data import DataSets
+from auxar.data.examples import joined
 from auxar.errors import UserError
 from auxar.files import DamagedFile, read_checksum, write_json
 from auxar.interfaces import Arithmetic, Converted, Factor, Prior
@@ -61,14 +63,14 @@ def convert_run(
     """
     arithmetic = build_arithmetic(choice, registry, choice.name)
     model = trained_model(run, recipe, registry).eval()
-    check_options(run, [factor.name for factor in model.factors], choice)
-    views: list[Tensor] = []
+    check_options(run, [factor.name for factor in model.all_factors], choice)
+    examples: tuple[list[Tensor], Tensor | None] | None = None
     found: dict[str, str] = {}
-    for factor in model.factors:
+    for factor in model.all_factors:
         path = stored_at(run, factor.name, choice.name)
         if not _is_made(run, factor.name, path):
-            views = views or training_views(model, data(), images)
-            _make(run, factor, views, arithmetic, choice, path)
+            examples = examples or training_views(model, data(), images)
+            _make(run, factor, *examples, arithmetic, choice, path)
         converted = read_converted(path, run.weights(factor.name))
         check_digest(run, factor.name, choice.name, path, converted)
         found[factor.name] = _record(run, factor.name, choice, converted)
@@ -106,26 +108,30 @@ def _text(options: Mapping[str, Any]) -> str:
 
 
 @torch.no_grad()
-def training_views(model: Prior, data: DataSets, count: int) -> list[Tensor]:
+def training_views(model: Prior, data: DataSets, count: int) -> tuple[list[Tensor], Tensor | None]:
     """`count` training images, or all if there are fewer, and all their views: int64, (count, *spec.shape) each.
 
-    The images are evenly spaced in the set if its length is known.
+    Also returns their conditions, or None if there are none. The images are evenly spaced in the set if its length is
+    known.
     """
     step = max(1, len(data.train) // count) if hasattr(data.train, "__len__") else 1
-    images = [image for _, image in data.train.every(step, 0, step * count)]
-    return list(model.views(torch.stack(images).long()))
+    found = joined([example for _, example in data.train.every_example(step, 0, step * count)])
+    return list(model.views(found.image.long())), found.condition
 
 
 def _make(
     run: RunFolder,
     factor: Factor,
     views: Sequence[Tensor],
+    condition: Tensor | None,
     arithmetic: Arithmetic,
     choice: ComponentChoice,
     path: Path,
 ) -> None:
-    view = views[factor.depth + 1] if factor.depth + 1 < len(views) else None
-    converted = arithmetic.convert(factor, views[factor.depth], view)
+    image, view, given = factor.inputs(views, condition)
+    if isinstance(factor, ConditionFactor):
+        image = factor.rows(image)
+    converted = arithmetic.convert(factor, image, view, *(() if given is None else (given,)))
     made = _recorded(run, factor.name, choice, converted)
     if (other := other_digest(run, factor.name, choice.name, made)) is not None:
         raise UserError(

@@ -7,10 +7,23 @@ from typing import Any
 
 import attrs
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from auxar import CausalDecoder, CausalNetwork, CausalPrior, Factor, ImageSpec, Stage, UserError
+from auxar import (
+    CausalDecoder,
+    CausalNetwork,
+    CausalPrior,
+    ConditionedPrior,
+    Conditioning,
+    Embedding,
+    Factor,
+    ImageSpec,
+    Stage,
+    UserError,
+)
+from auxar.conditioning import ConditionFactor
 from auxar.interfaces import Arithmetic, Converted, NetworkEmbedding, PriorFactor
+from auxar.interfaces.embedding import Encoded, repeated
 from auxar.interfaces.integer_head import PARAMETER_BITS, IntegerHead
 from auxar_integers.conversion import Converter, IntegerConfig
 from auxar_integers.errors import NoIntegersError
@@ -19,9 +32,12 @@ from auxar_integers.networks import IntegerEmbedding, IntegerNetwork
 from auxar_integers.quantities import Quantity
 from auxar_integers.storage import described, read_graph
 from auxar_integers.tracing import Ranges, trace
+from auxar_layers.integer_functions import exponent_of
 
 PARAMETERS = Quantity("parameters", 2.0**-PARAMETER_BITS, 2**30, 0)
 """Step and bound of the parameters of heads."""
+NULL_FEATURES = "null"
+"""The name of the tensor with the features of the null condition."""
 PIXELS = 2**14
 """Pixels of the images from which ranges are taken at once, which bounds the memory."""
 
@@ -36,91 +52,146 @@ class IntegerArithmetic(Arithmetic):
         try:
             network = _network(factor)
             _head(network)
-            for part in (network, *([_embedding(factor)] if isinstance(factor, Stage) else ())):
+            Converter.check(network, trace(network))
+            for part in _embeddings(factor).values():
                 Converter.check(part, trace(part))
         except NoIntegersError as error:
             raise UserError(f"{factor.name} cannot be converted to integers: {error}") from None
 
-    def convert(self, factor: Factor, image: Tensor, view: Tensor | None) -> Converted:
+    def convert(self, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None = None) -> Converted:
         factor.eval()
         try:
-            network, embedding = self._convert(factor, image, view)
-            _prove(factor, network, embedding)
+            graphs = self._convert(factor, image, view, condition)
+            _prove(factor, graphs)
         except (NoIntegersError, OverflowError) as error:
             raise UserError(f"{factor.name} cannot be converted to integers: {error}") from None
-        description, tensors = described(network, "network/")
-        found: dict[str, Any] = {"factor": _facts(factor), "network": description}
-        if embedding is not None:
-            found["embedding"], more = described(embedding, "embedding/")
+        found: dict[str, Any] = {"factor": _facts(factor)}
+        tensors: dict[str, Tensor] = {}
+        for name, graph in graphs.by_name.items():
+            found[name], more = described(graph, f"{name}/")
             tensors |= more
+        if graphs.null is not None:
+            tensors[NULL_FEATURES] = graphs.null
         return Converted(tensors, found)
 
     def restore(self, factor: Factor, converted: Converted) -> Factor:
         try:
-            graphs: Mapping[str, Any] = converted.description
-            if graphs["factor"] != _facts(factor):
-                raise ValueError(f"they belong to the factor {graphs['factor']}, not {_facts(factor)}")
-            network = read_graph(graphs["network"], converted.tensors, "network/")
-            embedding = None
-            if isinstance(factor, Stage):
-                embedding = read_graph(graphs["embedding"], converted.tensors, "embedding/")
-            _prove(factor, network, embedding)
-            return _restored(factor, network, embedding)
+            description: Mapping[str, Any] = converted.description
+            if description["factor"] != _facts(factor):
+                raise ValueError(f"they belong to the factor {description['factor']}, not {_facts(factor)}")
+            names = ("network", *_embeddings(factor))
+            found = {name: read_graph(description[name], converted.tensors, f"{name}/") for name in names}
+            null = None
+            if factor.condition is not None and factor.condition.optional:
+                null = _null_features(converted.tensors[NULL_FEATURES], factor)
+            graphs = Graphs(**found, null=null)
+            _prove(factor, graphs)
+            return _restored(factor, graphs)
         except NoIntegersError as error:
             raise UserError(f"{factor.name} has no integers: {error}") from None
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
             raise UserError(f"these are not the integers of factor {factor.name}: {error!r}") from None
 
-    def _convert(self, factor: Factor, image: Tensor, view: Tensor | None) -> tuple[IntegerGraph, IntegerGraph | None]:
-        network = _network(factor)
+    def _convert(self, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None) -> Graphs:
+        network, conditioning = _network(factor), _conditioning(factor)
         _head(network)
-        ranges = Ranges(network)
-        of_features = Ranges(_embedding(factor)) if isinstance(factor, Stage) else None
+        parts = _embeddings(factor)
+        ranges, of_parts = Ranges(network), {name: Ranges(part) for name, part in parts.items()}
+        given = {"embedding": view, "condition": condition}
+        null = None if conditioning is None or conditioning.null is None else conditioning.null.detach()
+        largest = 0.0 if null is None else float(null.abs().max())
         size = max(1, PIXELS // (factor.image.height * factor.image.width))
         for start in range(0, len(image), size):
-            part = slice(start, start + size)
-            features = None
-            if of_features is not None:
-                assert view is not None
-                features = of_features.add(view[part])
-            ranges.add(image[part], features)
+            rows = slice(start, start + size)
+            features = []
+            for name, part in parts.items():
+                values = given[name]
+                assert values is not None
+                features.append(repeated(of_parts[name].add(values[rows]), *part.repeats))
+                largest = max(largest, float(features[-1].abs().max()))
+            ranges.add(image[rows], torch.cat(features, 1) if features else None)
+            if null is not None:  # The last features are those of the condition.
+                features[-1] = null[None, :, None, None].expand_as(features[-1])
+                ranges.add(image[rows], torch.cat(features, 1))
         inputs = [_encoded(network.image, marked=network.marks_pixels)]
-        embedding = None
-        if of_features is not None:
-            own = _embedding(factor)
-            source = _encoded(own.view, marked=own.marks_pixels)
-            embedding, result = Converter(of_features, [source], self.config).convert()
-            inputs.append(attrs.evolve(result, name="features"))
-        converted, _ = Converter(ranges, inputs, self.config, PARAMETERS).convert()
-        return converted, embedding
+        # Features of a view and of a condition are concatenated, so they have the same step.
+        bound = 2 ** (self.config.activations - 1) - 1
+        step = 2.0 ** -exponent_of(largest, bound)
+        together = None if conditioning is None else Quantity("features", step, bound, 0)
+        graphs = {}
+        for name, part in parts.items():
+            source = Quantity("image", part.encoded.step, part.encoded.bound, part.encoded.channels)
+            graphs[name], result = Converter(of_parts[name], [source], self.config, together).convert()
+            inputs[1:] = [attrs.evolve(result, name="features", channels=network.features_channels)]
+        graphs["network"], _ = Converter(ranges, inputs, self.config, PARAMETERS).convert()
+        if null is not None:
+            null = (null.cpu().double() / step).round().clamp(-bound, bound).to(torch.int64)
+        return Graphs(**graphs, null=null)
+
+
+@attrs.frozen(eq=False)
+class Graphs:
+    """The integer graphs of a factor, and the features of the null condition."""
+
+    network: IntegerGraph
+    embedding: IntegerGraph | None = None
+    """The graph of the view's embedding; None for a prior."""
+    condition: IntegerGraph | None = None
+    """The graph of the condition's embedding; None if there is no condition."""
+    null: Tensor | None = None
+    """The features of the null condition, int64 (c,); None if it is not accepted."""
+
+    @property
+    def by_name(self) -> dict[str, IntegerGraph]:
+        """The graphs that exist, by name."""
+        found = {"network": self.network, "embedding": self.embedding, "condition": self.condition}
+        return {name: graph for name, graph in found.items() if graph is not None}
+
+
+def _null_features(null: Tensor, factor: Factor) -> Tensor:
+    conditioning = _conditioning(factor)
+    assert conditioning is not None
+    if null.dtype != torch.int64 or tuple(null.shape) != (conditioning.features_channels,):
+        raise ValueError(f"expected {conditioning.features_channels} integers, got {null.dtype} {tuple(null.shape)}")
+    return null
 
 
 def _facts(factor: Factor) -> dict[str, Any]:
     """The shapes, the view, the support and the head of a factor, which decide about the meaning of its parameters."""
+    network = _network(factor)
     found: dict[str, Any] = {
-        "image": [*factor.image.shape, factor.image.levels],
-        "head": type(_network(factor).head).__name__,
+        "image": [*network.image.shape, network.image.levels],
+        "head": type(network.head).__name__,
     }
     if isinstance(factor, Stage):
         found["view"] = [type(factor.view).__name__, *factor.view.view.shape, factor.view.view.levels]
         found["restricted"] = factor.restricted
+    if factor.condition is not None:
+        spec = factor.condition.spec
+        found["condition"] = [factor.condition.kind, *spec.shape, spec.levels, factor.condition.optional]
     return found
 
 
-def _prove(factor: Factor, network: IntegerGraph, embedding: IntegerGraph | None) -> None:
+def _prove(factor: Factor, graphs: Graphs) -> None:
     """Proves that all numbers are below 2⁵³, and that the results have the channels that the factor needs.
 
     Raises `OverflowError` or `ValueError` if not.
     """
     own = _network(factor)
-    inputs = {"image": _bounds(own.image, marked=own.marks_pixels)}
-    if embedding is not None:
-        of_view = _embedding(factor)
-        features = _result(embedding.bounds(image=_bounds(of_view.view, marked=of_view.marks_pixels)))
-        if len(features) != own.features_channels:
-            raise ValueError(f"expected {own.features_channels} channels of features, got {len(features)}")
-        inputs["features"] = features
-    parameters = _result(network.bounds(**inputs))
+    inputs = {"image": _bounds(Encoded(1.0, own.image.levels - 1, own.image.channels + own.marks_pixels))}
+    features = []
+    for name, part in _embeddings(factor).items():
+        bounds = _result(graphs.by_name[name].bounds(image=_bounds(part.encoded)))
+        if len(bounds) != part.features_channels:
+            raise ValueError(f"expected {part.features_channels} channels of features, got {len(bounds)}")
+        if name == "condition" and graphs.null is not None:
+            bounds = torch.maximum(bounds, graphs.null.double().abs())
+        features.append(bounds)
+    if features:
+        inputs["features"] = torch.cat(features)
+        if len(inputs["features"]) != own.features_channels:
+            raise ValueError(f"expected {own.features_channels} channels of features, got {len(inputs['features'])}")
+    parameters = _result(graphs.network.bounds(**inputs))
     if len(parameters) != own.head.parameter_count:
         raise ValueError(f"expected {own.head.parameter_count} parameters of a pixel, got {len(parameters)}")
     if float(parameters.max()) > PARAMETERS.bound:
@@ -131,24 +202,39 @@ def _result(bounds: Mapping[str, Tensor]) -> Tensor:
     return list(bounds.values())[-1]
 
 
-def _restored(factor: Factor, network: IntegerGraph, embedding: IntegerGraph | None) -> Factor:
+def _restored(factor: Factor, graphs: Graphs) -> Factor:
     own = _network(factor)
-    made = IntegerNetwork(own.image, _head(own), own.features_channels, network, marks_pixels=own.marks_pixels)
+    made = IntegerNetwork(own.image, _head(own), own.features_channels, graphs.network, marks_pixels=own.marks_pixels)
+    embeddings = {
+        name: IntegerEmbedding(
+            part.view, part.image, part.features_channels, graphs.by_name[name], part.encode_integers, part.repeats
+        )
+        for name, part in _embeddings(factor).items()
+    }
+    conditioning = None
+    if factor.condition is not None:
+        conditioning = Conditioning(factor.condition, embeddings["condition"])
+        if graphs.null is not None:
+            conditioning.null = nn.Parameter(graphs.null.double(), requires_grad=False)
+    decoder, prior = CausalDecoder(made), CausalPrior(made)
+    if isinstance(factor, ConditionFactor):
+        return ConditionFactor(prior, factor.modelled, factor.depth)
     if not isinstance(factor, Stage):
-        return PriorFactor(CausalPrior(made), factor.depth)
-    of_view = _embedding(factor)
-    assert embedding is not None
-    features = IntegerEmbedding(
-        of_view.view, of_view.image, of_view.features_channels, embedding, marks_pixels=of_view.marks_pixels
+        return PriorFactor(prior if conditioning is None else ConditionedPrior(conditioning, decoder), factor.depth)
+    return Stage(
+        factor.view,
+        embeddings["embedding"],
+        decoder,
+        restricted=factor.restricted,
+        depth=factor.depth,
+        conditioning=conditioning,
     )
-    return Stage(factor.view, features, CausalDecoder(made), restricted=factor.restricted, depth=factor.depth)
 
 
 def _network(factor: Factor) -> CausalNetwork:
     """The network of a factor. Raises `NoIntegersError` if it has none."""
-    if factor.condition is not None:
-        raise NoIntegersError("it is given a condition, which integers do not support")
     part = factor.decoder if isinstance(factor, Stage) else getattr(factor, "prior", None)
+    part = part.decoder if isinstance(part, ConditionedPrior) else part
     if not isinstance(part, CausalPrior | CausalDecoder):
         raise NoIntegersError(f"{type(part).__name__} is not a causal network")
     if type(part.network).encode is not CausalNetwork.encode:
@@ -156,14 +242,37 @@ def _network(factor: Factor) -> CausalNetwork:
     return part.network
 
 
-def _embedding(factor: Factor) -> NetworkEmbedding:
-    """The embedding of a stage. Raises `NoIntegersError` if it has no integer counterpart."""
-    assert isinstance(factor, Stage)
-    if not isinstance(factor.embedding, NetworkEmbedding):
-        raise NoIntegersError(f"the embedding {type(factor.embedding).__name__} is not a NetworkEmbedding")
-    if type(factor.embedding).encode is not NetworkEmbedding.encode:
-        raise NoIntegersError(f"{type(factor.embedding).__name__} encodes pixels by a method of its own")
-    return factor.embedding
+def _conditioning(factor: Factor) -> Conditioning | None:
+    """The conditioning of a factor; None if it has no condition."""
+    if isinstance(factor, Stage):
+        return factor.conditioning
+    prior = getattr(factor, "prior", None)
+    return prior.conditioning if isinstance(prior, ConditionedPrior) else None
+
+
+def _embeddings(factor: Factor) -> dict[str, NetworkEmbedding]:
+    """The embeddings whose features the factor's network gets, in their order: of the view, and of the condition.
+
+    Raises `NoIntegersError` if one has no integer counterpart.
+    """
+    found = {}
+    if isinstance(factor, Stage):
+        found["embedding"] = _convertible(factor.embedding)
+    if (conditioning := _conditioning(factor)) is not None:
+        found["condition"] = _convertible(conditioning.embedding)
+    return found
+
+
+def _convertible(embedding: Embedding) -> NetworkEmbedding:
+    name = type(embedding).__name__
+    if not isinstance(embedding, NetworkEmbedding):
+        raise NoIntegersError(f"the embedding {name} is not a NetworkEmbedding")
+    if type(embedding).forward is not NetworkEmbedding.forward:
+        raise NoIntegersError(f"{name} computes features by a method `forward` of its own")
+    own_encode = type(embedding).encode is not NetworkEmbedding.encode
+    if own_encode and type(embedding).encode_integers is NetworkEmbedding.encode_integers:
+        raise NoIntegersError(f"{name} encodes pixels by a method of its own, without integers (`encode_integers`)")
+    return embedding
 
 
 def _head(network: CausalNetwork) -> IntegerHead:
@@ -179,6 +288,6 @@ def _encoded(image: ImageSpec, *, marked: bool) -> Quantity:
     return Quantity("image", 1 / (image.levels - 1), image.levels - 1, image.channels + marked)
 
 
-def _bounds(image: ImageSpec, *, marked: bool) -> Tensor:
-    """The largest magnitudes of the encoded pixels of an image, for each channel: float64, (c,)."""
-    return torch.full((image.channels + marked,), float(image.levels - 1), dtype=torch.float64)
+def _bounds(encoded: Encoded) -> Tensor:
+    """The largest magnitudes of the encoded pixels, for each channel: float64, (c,)."""
+    return torch.full((encoded.channels,), float(encoded.bound), dtype=torch.float64)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from auxar import CausalNetwork, Embedding, Head, ImageSpec
-from auxar.interfaces.image import encode_integers
+from auxar.interfaces.embedding import repeated
 from auxar_integers.graph import IntegerGraph
 
 
@@ -31,19 +33,29 @@ class IntegerNetwork(CausalNetwork):
 
 
 class IntegerEmbedding(Embedding):
-    """An embedding that computes integer features with integers."""
+    """An embedding that computes integer features with integers.
+
+    `encode` converts views to the integers that the graph reads, and each row and column of its result is repeated as
+    `repeats` says.
+    """
 
     def __init__(
-        self, view: ImageSpec, image: ImageSpec, features_channels: int, graph: IntegerGraph, *, marks_pixels: bool
+        self,
+        view: ImageSpec,
+        image: ImageSpec,
+        features_channels: int,
+        graph: IntegerGraph,
+        encode: Callable[[Tensor], Tensor],
+        repeats: tuple[int, int],
     ) -> None:
         super().__init__()
         self.view = view
         self.image = image
         self.features_channels = features_channels
         self.graph = graph
-        self.marks_pixels = marks_pixels
+        self.encode = encode
+        self.repeats = repeats
 
     def forward(self, view: Tensor) -> Tensor:
         self.view.check(view, "view")
-        found: Tensor = self.graph(image=encode_integers(view, self.view.levels, marked=self.marks_pixels))
-        return found
+        return repeated(self.graph(image=self.encode(view)), *self.repeats)

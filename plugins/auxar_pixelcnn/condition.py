@@ -5,12 +5,16 @@ A condition may be of another size than a factor's images, because all factors o
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auxar import Embedding, ImageSpec, UserError, scale
-from auxar.interfaces import mark
+from auxar import ImageSpec, UserError
+from auxar.interfaces import NetworkEmbedding
+from auxar.interfaces.embedding import Encoded
+from auxar.interfaces.image import encode_integers
 from auxar_layers.convolutions import Pointwise, data_dependent_initialization
 from auxar_pixelcnn.blocks import ordinary_block
 
@@ -18,11 +22,11 @@ MOST_CATEGORIES = 65_536
 """Maximum number of categories, summed over the channels of a condition."""
 
 
-class ConditionEmbedding(Embedding):
+class ConditionEmbedding(NetworkEmbedding):
     """An embedding of a condition: a 1×1 convolution of its encoded values, and residual blocks.
 
-    If the condition is larger than the image, each square of its pixels becomes one pixel with more channels, so no
-    value is lost. If it is smaller, features are repeated over the squares of the image's pixels that it covers. The
+    If the condition is larger than the image, each rectangle of its pixels becomes one pixel with more channels, so no
+    value is lost. If it is smaller, features are repeated over the rectangles of the image's pixels that it covers. The
     features of a condition of one pixel, such as a label, are the same at all places.
 
     Raises `UserError` if neither of the sizes is a whole multiple of the other.
@@ -30,28 +34,23 @@ class ConditionEmbedding(Embedding):
 
     compiles = True
 
-    def __init__(
-        self, view: ImageSpec, image: ImageSpec, *, channels: int, filters: int, blocks: int, dropout: float
-    ) -> None:
+    def __init__(self, view: ImageSpec, image: ImageSpec, *, filters: int, blocks: int, dropout: float) -> None:
         super().__init__()
         self.view = view
         self.image = image
         self.features_channels = filters
-        self.shrink, self.enlarge = _factors(view, image)
-        self.start = Pointwise([channels * self.shrink[0] * self.shrink[1]], filters)
+        self.folded, self.repeats = _factors(view, image)
+        self.start = Pointwise([self.encoded.channels], filters)
         self.blocks = nn.ModuleList(ordinary_block(filters, [], dropout) for _ in range(blocks))
 
     def encode(self, view: Tensor) -> Tensor:
-        """Converts integers (b, *view.shape) to the channels of the network's input, (b, channels, h, w)."""
-        raise NotImplementedError
+        return self.encode_integers(view).to(self.start.direction.dtype) * self.encoded.step
 
-    def forward(self, view: Tensor) -> Tensor:
-        self.view.check(view, "condition")
-        x: Tensor = self.start(_folded(self.encode(view), *self.shrink))
+    def features(self, view: Tensor) -> Tensor:
+        x: Tensor = self.start(view)
         for block in self.blocks:
             x = block(x)
-        rows, columns = self.enlarge
-        return x.repeat_interleave(rows, 2).repeat_interleave(columns, 3)
+        return x
 
     def initialize(self, view: Tensor) -> None:
         with data_dependent_initialization(self):
@@ -65,21 +64,27 @@ class CategoriesEmbedding(ConditionEmbedding):
         channels = view.channels * view.levels
         if channels > MOST_CATEGORIES:
             raise UserError(f"expected at most {MOST_CATEGORIES:,} categories in all channels, got {channels:,}")
-        super().__init__(view, image, channels=channels, filters=filters, blocks=blocks, dropout=dropout)
+        super().__init__(view, image, filters=filters, blocks=blocks, dropout=dropout)
 
-    def encode(self, view: Tensor) -> Tensor:
+    @property
+    def encoded(self) -> Encoded:
+        return Encoded(1.0, 1, self.view.channels * self.view.levels * math.prod(self.folded))
+
+    def encode_integers(self, view: Tensor) -> Tensor:
         found = functional.one_hot(view.to(torch.int64), self.view.levels)
-        return found.permute(0, 1, 4, 2, 3).flatten(1, 2).to(self.start.direction.dtype)
+        return _folded(found.permute(0, 1, 4, 2, 3).flatten(1, 2).double(), *self.folded)
 
 
 class PixelsEmbedding(ConditionEmbedding):
     """The embedding `pixels`: values are scaled to [-1, 1], with a channel of ones that marks pixels."""
 
-    def __init__(self, view: ImageSpec, image: ImageSpec, *, filters: int, blocks: int, dropout: float) -> None:
-        super().__init__(view, image, channels=view.channels + 1, filters=filters, blocks=blocks, dropout=dropout)
+    @property
+    def encoded(self) -> Encoded:
+        top = self.view.levels - 1
+        return Encoded(1 / top, top, (self.view.channels + 1) * math.prod(self.folded))
 
-    def encode(self, view: Tensor) -> Tensor:
-        return mark(scale(view, self.view.levels, self.start.direction.dtype))
+    def encode_integers(self, view: Tensor) -> Tensor:
+        return _folded(encode_integers(view, self.view.levels, marked=True), *self.folded)
 
 
 def _factors(view: ImageSpec, image: ImageSpec) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import auxar
-from auxar.data import DataSets
+from auxar.data import DataSets, Examples
 from auxar.interfaces import integer_head
 from auxar.recipe import ComponentChoice
 from auxar.runs.opening import open_run
@@ -80,10 +80,10 @@ class GoldenImages:
     def __len__(self) -> int:
         return IMAGES
 
-    def every(self, step: int, first: int, limit: int) -> Iterator[tuple[int, Tensor]]:
+    def every_example(self, step: int, first: int, limit: int) -> Iterator[tuple[int, Examples]]:
         """Yields the numbers and the pixels of every `step`-th image of the first `limit` ones."""
         images = golden_images()
-        yield from ((number, images[number]) for number in range(first, min(limit, IMAGES), step))
+        yield from ((number, Examples(images[number][None])) for number in range(first, min(limit, IMAGES), step))
 
 
 def make_golden_run(folder: Path, name: str) -> dict[str, str]:

@@ -335,6 +335,60 @@ def test_a_model_without_a_condition_refuses_one(pictures, tmp_path):
         model.sample_conditions(1)
 
 
-def test_integers_refuse_a_condition(pictures, tmp_path):
-    with pytest.raises(UserError, match="it is given a condition, which integers do not support"):
-        run(tmp_path / "out", labeled(pictures, arithmetic={"name": "integer"}))
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "label": {"kind": "label", "suffix": ".txt", "names": NAMES, "drop": 0.2, "prior": SOFTMAX},
+    "mask": {"kind": "mask", "suffix": ".mask.png", "classes": 2, "embedding": {"name": "categories", "blocks": 1}},
+    "image": {"kind": "image", "suffix": ".mask.png", "channels": 1, "levels": 256, "drop": 0.2},
+    "small image": {"kind": "image", "suffix": ".small.png", "channels": 1, "height": 2, "width": 2},
+}
+
+
+@pytest.fixture(scope="module", params=list(CONDITIONS.values()), ids=list(CONDITIONS))
+def converted(request, tmp_path_factory) -> Path:
+    """A run in integers with a condition."""
+    folder = write_pictures(tmp_path_factory.mktemp("data") / "pictures")
+    suffix = request.param["suffix"]
+    for number, file in enumerate(sorted(folder.glob("*.png"))):
+        file.with_suffix(".txt").write_text(NAMES[number % 3])
+        gray = Image.open(file).convert("L").point(lambda value: value // 128)
+        gray = gray.resize((2, 2)) if suffix == ".small.png" else gray
+        if suffix != ".txt":
+            gray.save(file.with_name(f"{file.stem}{suffix}"))
+    table = tiny(folder, condition=request.param, arithmetic="integer", stage__0__support="restricted")
+    return run(tmp_path_factory.mktemp("run") / "out", table)
+
+
+def test_a_run_in_integers_costs_little(converted):
+    evaluation = read_evaluated_run(converted, "integer").evaluation
+    assert abs(evaluation.cost["heldout"].bits_per_dim) < 0.02
+    assert evaluation.condition == read_evaluated_run(converted).evaluation.condition
+    names = {"stage0", "prior"} | ({"condition"} if evaluation.condition == "label" else set())
+    assert set(evaluation.digests) == names
+
+
+def test_samples_in_integers_are_the_same_for_every_batch_sampler_and_engine(converted):
+    model = auxar.load(converted, arithmetic="integer")
+    assert model.arithmetic == "integer"
+    heldout = next(auxar.load_images(model).heldout.in_order_examples(4))
+    given = heldout.condition
+    first = model.sample(4, condition=given, seed=1).tensor
+    assert torch.equal(model.sample(4, condition=given, seed=1, batch_size=1).tensor, first)
+    assert torch.equal(model.sample(4, condition=given, seed=1, sampler="raster").tensor, first)
+    assert not torch.equal(model.sample(4, condition=given.flip(0), seed=1).tensor, first)
+    bits = model.bits_per_dim(heldout.image, condition=given)
+    assert torch.equal(model.bits_per_dim(heldout.image, condition=given, batch_size=1), bits)
+    floats = auxar.load(converted)
+    assert torch.allclose(floats.bits_per_dim(heldout.image, condition=given), bits, atol=0.05)
+    if model.condition is not None and model.condition.optional:
+        assert torch.allclose(floats.bits_per_dim(heldout.image), model.bits_per_dim(heldout.image), atol=0.05)
+        assert not torch.equal(model.bits_per_dim(heldout.image), bits)
+
+
+def test_labels_are_classified_in_integers(converted):
+    model, floats = auxar.load(converted, arithmetic="integer"), auxar.load(converted)
+    if model.condition is None or model.condition.kind != "label":
+        return
+    images = next(auxar.load_images(model).heldout.in_order(4))
+    found, expected = model.classify(images), floats.classify(images)
+    assert torch.allclose(found.log_prior, expected.log_prior, atol=0.01)
+    assert torch.equal(found.labels, expected.labels)

@@ -45,7 +45,8 @@ def test_ranges_are_taken_from_as_many_training_images_as_asked_for(original, co
     recipe, registry = auxar.load_recipe(original / "recipe.toml")
     data: Any = load_images(recipe.data, recipe.image, registry)
     model = auxar.load(original)
-    views = training_views(model.chain, data, count)
+    views, condition = training_views(model.chain, data, count)
+    assert condition is None
     assert [len(each) for each in views] == [min(count, len(data.train))] * 2
     step = max(1, len(data.train) // count)
     numbers = range(0, len(data.train), step)[:count]
