@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auxar.cli.options import add_json
 from auxar.cli.output import Result
 from auxar.errors import one_line
+
+if TYPE_CHECKING:
+    from auxar.coding.container import Header
+    from auxar.coding.index import Entry
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,9 +39,19 @@ def _inspect(options: argparse.Namespace) -> Result:
         channels = 1 if entry.gray else header.channels
         size = f"{entry.height}×{entry.width}×{channels}"
         rate = 8 * entry.size / (entry.height * entry.width * channels)
-        lines.append(f"{one_line(entry.name)}  {size}  {entry.size:,} bytes  {rate:.3f} bits/dim")
+        given = f"  {_condition(entry, header)}" if header.condition else ""
+        lines.append(f"{one_line(entry.name)}  {size}  {entry.size:,} bytes  {rate:.3f} bits/dim{given}")
         shape = [channels, entry.height, entry.width]
-        images.append({"name": entry.name, "shape": shape, "bytes": entry.size, "bits_per_dim": rate})
+        image = {"name": entry.name, "shape": shape, "bytes": entry.size, "bits_per_dim": rate}
+        images.append(image | ({"condition": list(entry.condition)} if header.condition else {}))
     factors = [{"factor": each.name, "digest": each.digest, "lag": each.lag} for each in header.factors]
     record = {"file": str(found.path), "model": header.model, "factors": factors, "images": images}
     return Result(lines, record)
+
+
+def _condition(entry: Entry, header: Header) -> str:
+    """The condition that an image was coded given, as numbers."""
+    assert header.condition is not None
+    if entry.condition[0] < 0:
+        return f"no {header.condition.kind}"
+    return f"{header.condition.kind} {' '.join(map(str, entry.condition))}"

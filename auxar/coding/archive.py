@@ -13,6 +13,7 @@ from torch import Tensor
 
 from auxar.coding.container import (
     FORMAT,
+    CodedCondition,
     CodedFactor,
     Container,
     Header,
@@ -24,7 +25,7 @@ from auxar.coding.index import Entry
 from auxar.coding.pictures import Picture
 from auxar.coding.tiles import from_tiles, tile_counts, to_tiles
 from auxar.errors import UserError, shown
-from auxar.interfaces import Prior, Sampler
+from auxar.interfaces import Condition, Prior, Sampler
 from auxar.numerics.levels import to_256_levels
 
 DECODED_DIMS = 2**18
@@ -58,19 +59,26 @@ class Archiver:
         """Maximum number of tiles that are decoded at once."""
         return max(1, DECODED_DIMS // self.model.image.dims)
 
-    def header(self, name: str) -> Header:
-        """The header of a file. `name` is that of the run or of the model."""
+    def header(self, name: str, *, conditioned: bool = False) -> Header:
+        """The header of a file. `name` is that of the run or of the model.
+
+        `conditioned` says whether images have conditions other than the null condition. Raises `UserError` if these are
+        no labels or attributes.
+        """
         image, digests = self.model.image, self.model.digests
         factors = tuple(
             CodedFactor(coder.factor.name, digests[coder.factor.name], coder.lag()) for coder in self.coders
         )
-        return Header(FORMAT, name, image.channels, image.height, image.width, image.levels, factors)
+        condition = _coded(self.model.condition) if conditioned else None
+        return Header(FORMAT, name, image.channels, image.height, image.width, image.levels, factors, condition)
 
     def check(self, container: Container) -> None:
         """Raises `UserError` unless a file was made with this model, and its header can be used to decode images."""
         header, path, image = container.header, container.path, self.model.image
         if header.tile != image:
             raise UserError(f"{path} is for images of {header.tile}, but the model has images of {image}")
+        if header.condition is not None and _coded(self.model.condition) != header.condition:
+            raise UserError(f"{path} was made with another model: images have other conditions")
         names = [coder.factor.name for coder in self.coders]
         if [factor.name for factor in header.factors] != names:
             raise UserError(f"{path} was made with another model: expected the factors {', '.join(names)}")
@@ -90,8 +98,15 @@ class Archiver:
         if len(picture.pixels) > self.model.image.channels:
             raise UserError(f"{name} cannot be compressed: it has colors, but the model's images are gray")
 
-    def encode(self, pictures: Sequence[tuple[str, Picture]], header: Header) -> list[tuple[Entry, bytes]]:
+    def encode(
+        self,
+        pictures: Sequence[tuple[str, Picture]],
+        header: Header,
+        conditions: Sequence[tuple[int, ...]] | None = None,
+    ) -> list[tuple[Entry, bytes]]:
         """Encodes pictures, given with their names. Returns the entry in the index and the record of each.
+
+        `conditions` has the values of the condition of each picture, if the header has a condition.
 
         Raises `UserError` if the model is one of gray images and a picture has colors.
         """
@@ -102,12 +117,18 @@ class Archiver:
             for _, picture in pictures
         ]
         tiles = torch.from_numpy(np.concatenate(of_picture))
+        values = list(conditions or [()] * len(pictures))
+        given = self._conditions([own for own, part in zip(values, of_picture, strict=True) for _ in part], header)
         most = max(1, ENCODED_DIMS // header.tile.dims)
-        parts = [self._encoded(tiles[first : first + most], header) for first in range(0, len(tiles), most)]
+        parts = []
+        for first in range(0, len(tiles), most):
+            rows = slice(first, first + most)
+            parts.append(self._encoded(tiles[rows], header, None if given is None else given[rows]))
         by_factor = [[stream for part in parts for stream in part[number]] for number in range(len(self.coders))]
         coded, first = [], 0
-        for (name, picture), own in zip(pictures, of_picture, strict=True):
-            coded.append(_record(name, picture, [each[first : first + len(own)] for each in by_factor], header))
+        for (name, picture), own, value in zip(pictures, of_picture, values, strict=True):
+            entry, record = _record(name, picture, [each[first : first + len(own)] for each in by_factor], header)
+            coded.append((attrs.evolve(entry, condition=value), record))
             first += len(own)
         return coded
 
@@ -134,13 +155,20 @@ class Archiver:
                 waiting = []
         yield from self._decoded(waiting, container.header, depth)
 
-    def _encoded(self, tiles: Tensor, header: Header) -> list[list[bytes]]:
+    def _encoded(self, tiles: Tensor, header: Header, condition: Tensor | None) -> list[list[bytes]]:
         """The streams of tiles: for each factor, the coarsest first, the stream of each tile."""
-        views = [*self.model.views(tiles.to(torch.int64)), None]
-        return [
-            coder.encode(_not_none(views[coder.factor.depth]), views[coder.factor.depth + 1], factor.lag)
-            for coder, factor in zip(self.coders, header.factors, strict=True)
-        ]
+        views = self.model.views(tiles.to(torch.int64))
+        found = []
+        for coder, factor in zip(self.coders, header.factors, strict=True):
+            image, view, given = coder.factor.inputs(views, condition)
+            found.append(coder.encode(image, view, factor.lag, given))
+        return found
+
+    def _conditions(self, values: Sequence[tuple[int, ...]], header: Header) -> Tensor | None:
+        """The condition of each tile: int64, (tiles, *condition.spec.shape); None without a condition."""
+        if header.condition is None or self.model.condition is None:
+            return None
+        return torch.tensor(values, dtype=torch.int64).reshape(-1, *self.model.condition.spec.shape)
 
     def _decoded(
         self, waiting: Sequence[tuple[Entry, bytes]], header: Header, depth: int
@@ -148,10 +176,12 @@ class Archiver:
         by_image = [streams(entry, record) for entry, record in waiting]
         by_factor = [[stream for image in by_image for stream in image[number]] for number in range(len(self.coders))]
         total = len(by_factor[0])
-        parts = [
-            self._tiles([each[first : first + self.most_tiles] for each in by_factor], header, depth)
-            for first in range(0, total, self.most_tiles)
-        ]
+        given = self._conditions([entry.condition for entry, _ in waiting for _ in entry.lengths[0]], header)
+        parts = []
+        for first in range(0, total, self.most_tiles):
+            rows = slice(first, first + self.most_tiles)
+            condition = None if given is None else given[rows]
+            parts.append(self._tiles([each[rows] for each in by_factor], header, depth, condition))
         tiles = np.concatenate(parts) if parts else np.empty(0)
         first = 0
         for entry, record in waiting:
@@ -159,12 +189,14 @@ class Archiver:
             yield entry, self._picture(tiles[first : first + count], entry, record, header, depth)
             first += count
 
-    def _tiles(self, by_factor: Sequence[Sequence[bytes]], header: Header, depth: int) -> np.ndarray:
+    def _tiles(
+        self, by_factor: Sequence[Sequence[bytes]], header: Header, depth: int, condition: Tensor | None
+    ) -> np.ndarray:
         """Decodes tiles, or their views at a depth: uint8, (tiles, channels, height, width)."""
         view: Tensor | None = None
         for coder, factor, own in zip(self.coders, header.factors, by_factor, strict=True):
             if coder.factor.depth >= depth:
-                view = coder.decode(own, view, factor.lag)
+                view = coder.decode(own, view, factor.lag, condition)
         return to_256_levels(_not_none(view).numpy(), self.model.specs[depth].levels)
 
     def _picture(self, tiles: np.ndarray, entry: Entry, record: bytes, header: Header, depth: int) -> Picture | None:
@@ -188,8 +220,12 @@ def write_archive(
     header: Header,
     names: Sequence[str],
     read: Callable[[int], Picture],
+    conditions: Sequence[tuple[int, ...]] | None = None,
 ) -> list[Entry]:
-    """Compresses pictures into a file. `read` returns the picture with a number. Returns the index of the file."""
+    """Compresses pictures into a file. `read` returns the picture with a number. Returns the index of the file.
+
+    `conditions` has the values of the condition of each picture, if the header has a condition.
+    """
     coded: list[tuple[Entry, bytes]] = []
     waiting: list[tuple[str, Picture]] = []
     tiles = 0
@@ -201,11 +237,20 @@ def write_archive(
         tiles += rows * columns
         # Small pictures are encoded together.
         if tiles * header.tile.dims >= ENCODED_DIMS or number + 1 == len(names):
-            coded += archiver.encode(waiting, header)
+            own = None if conditions is None else conditions[number + 1 - len(waiting) : number + 1]
+            coded += archiver.encode(waiting, header, own)
             waiting, tiles = [], 0
     entries = [entry for entry, _ in coded]
     write_container(path, header, entries, [record for _, record in coded])
     return entries
+
+
+def _coded(condition: Condition | None) -> CodedCondition:
+    """The description of a condition in a header. Raises `UserError` if it is no label and no attributes."""
+    if condition is None or condition.kind not in ("label", "attributes"):
+        kind = "no condition" if condition is None else f"a condition of the kind '{condition.kind}'"
+        raise UserError(f"files have labels or attributes of images, but this model has {kind}; use the null condition")
+    return CodedCondition(condition.kind, condition.spec.channels, condition.spec.levels)
 
 
 def _record(name: str, picture: Picture, by_factor: Sequence[Sequence[bytes]], header: Header) -> tuple[Entry, bytes]:

@@ -7,10 +7,10 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import attrs
-from attrs.validators import ge, max_len, min_len
+from attrs.validators import ge, le, max_len, min_len
 
 from auxar.coding.index import MOST_INDEX, Entry, packed_index, unpacked_index
 from auxar.errors import UserError, one_line, shown
@@ -22,6 +22,8 @@ MAGIC = b"\x89AUXAR\r\n"
 """The first bytes of a file. A transfer as text would change them."""
 FORMAT = 1
 """Version of the format."""
+MOST_VALUES = 1024
+"""Maximum number of values of a condition."""
 MOST_HEADER = 2**16
 """Maximum number of bytes of the header."""
 
@@ -36,6 +38,18 @@ class CodedFactor:
     """Digest of the factor in integers (`auxar integers`)."""
     lag: int = attrs.field(validator=ge(1))
     """The pixel at row r and column c is coded at time r · lag + c."""
+
+
+@attrs.frozen
+class CodedCondition:
+    """The label or the attributes that each image was coded given, as the header describes them."""
+
+    kind: Literal["label", "attributes"]
+    """Kind of the condition."""
+    values: int = attrs.field(validator=[ge(1), le(MOST_VALUES)])
+    """Number of values of each image."""
+    levels: int = attrs.field(validator=[ge(2), le(2**24)])
+    """Number of values that each may take."""
 
 
 @attrs.frozen
@@ -56,6 +70,8 @@ class Header:
     """Number of values of a sub-pixel of the model's images."""
     factors: tuple[CodedFactor, ...] = attrs.field(validator=[min_len(1), max_len(65)])
     """The factors, the coarsest first."""
+    condition: CodedCondition | None = None
+    """The condition that images were coded given. None for the null condition, and for a model without a condition."""
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -115,7 +131,8 @@ def streams(entry: Entry, record: bytes) -> list[list[bytes]]:
 
 def write_container(path: Path, header: Header, entries: Sequence[Entry], records: Sequence[bytes]) -> None:
     """Writes a file. An existing file is replaced when the new one is complete. Raises `UserError` if it cannot be."""
-    text = json.dumps(attrs.asdict(header), separators=(",", ":")).encode()
+    described = {key: value for key, value in attrs.asdict(header).items() if value is not None}
+    text = json.dumps(described, separators=(",", ":")).encode()
     index = packed_index(entries)
     for name, part, most in (("header", text, MOST_HEADER), ("index", index, MOST_INDEX)):
         if len(part) > most:
@@ -141,7 +158,9 @@ def read_container(path: Path) -> Container:
         index = _part(file, path, "index", MOST_INDEX)
         start = file.tell()
     try:
-        return Container(path, header, unpacked_index(index, header.tile, len(header.factors)), start)
+        condition = header.condition
+        values = (0, 0) if condition is None else (condition.values, condition.levels)
+        return Container(path, header, unpacked_index(index, header.tile, len(header.factors), *values), start)
     except ValueError as error:
         raise DamagedFile(f"{path} is damaged: its index is not valid ({one_line(str(error))})") from None
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from auxar.causal import CausalDecoder, CausalPrior
+from auxar.conditioning import ConditionedPrior
 from auxar.errors import UserError
 from auxar.interfaces import CausalNetwork, Factor, PriorFactor, Sampler, Walk
 from auxar.interfaces.integer_head import TOTAL, IntegerHead
@@ -37,6 +38,7 @@ class FactorCoder:
             part: object = self.factor.decoder
         else:
             part = self.factor.prior if isinstance(self.factor, PriorFactor) else None
+            part = part.decoder if isinstance(part, ConditionedPrior) else part
         if not isinstance(part, CausalPrior | CausalDecoder) or not isinstance(part.network.head, IntegerHead):
             raise UserError(
                 f"factor {self.factor.name} has no integer frequencies, which files need; convert the run with "
@@ -55,13 +57,13 @@ class FactorCoder:
         return self.sampler.lag(self.network, 0 if walk is None else walk.reach)
 
     @torch.no_grad()
-    def encode(self, image: Tensor, view: Tensor | None, lag: int) -> list[bytes]:
-        """Encodes images, integers (b, *factor.image.shape), given their views: a stream for each image.
+    def encode(self, image: Tensor, view: Tensor | None, lag: int, condition: Tensor | None = None) -> list[bytes]:
+        """Encodes images, integers (b, *factor.image.shape), given their views and conditions: a stream for each image.
 
         Raises `UserError` if a value lies outside of its interval, because the support of the view is wrong.
         """
         order = coding_order(self.factor.image, lag)
-        found = self._ranges(image.to(torch.int64), view)
+        found = self._ranges(image.to(torch.int64), view, condition)
         if found[1].numel() and int(found[1].min()) < 1:
             raise UserError(f"factor {self.factor.name}: an image has no probability, so its support or head is wrong")
         starts, frequencies = (
@@ -73,17 +75,20 @@ class FactorCoder:
             for ranges in zip(starts, frequencies, strict=True)
         ]
 
-    def decode(self, streams: Sequence[bytes], view: Tensor | None, lag: int) -> Tensor:
-        """Decodes an image from each stream, given its view: int64, (b, *factor.image.shape).
+    def decode(
+        self, streams: Sequence[bytes], view: Tensor | None, lag: int, condition: Tensor | None = None
+    ) -> Tensor:
+        """Decodes an image from each stream, given its view and condition: int64, (b, *factor.image.shape).
 
         Raises `UserError` if the sampler cannot draw pixels in the order of the lag.
         """
-        features = self._features(view)
+        features = self._features(len(streams), view, condition)
         source = DecodeSource(self.head, self.factor.image, streams, lag, self._walk(view))
         return self.sampler.sample(self.network, features, source)
 
-    def _ranges(self, image: Tensor, view: Tensor | None) -> tuple[Tensor, Tensor]:
-        parameters = self.network(self.network.encode(image), self._features(view))
+    def _ranges(self, image: Tensor, view: Tensor | None, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        features = self._features(len(image), view, condition)
+        parameters = self.network(self.network.encode(image), features)
         interval = None
         if isinstance(self.factor, Stage):
             assert view is not None
@@ -91,11 +96,15 @@ class FactorCoder:
         return self.head.coding_ranges(parameters, image, interval)
 
     @torch.no_grad()
-    def _features(self, view: Tensor | None) -> Tensor | None:
-        if not isinstance(self.factor, Stage):
+    def _features(self, count: int, view: Tensor | None, condition: Tensor | None) -> Tensor | None:
+        if isinstance(self.factor, Stage):
+            assert view is not None
+            return self.factor.features(view, condition)
+        prior = self.factor.prior if isinstance(self.factor, PriorFactor) else None
+        if not isinstance(prior, ConditionedPrior):
             return None
-        assert view is not None
-        return self.factor.features(view)
+        found: Tensor = prior.conditioning(condition, count)
+        return found
 
     def _walk(self, view: Tensor | None) -> Walk | None:
         if not isinstance(self.factor, Stage) or not self.factor.restricted:

@@ -12,7 +12,7 @@ from auxar.coding.names import problem_of_name
 from auxar.coding.tiles import tile_counts
 from auxar.data.conversion import MAX_PIXELS
 from auxar.errors import shown
-from auxar.interfaces import ImageSpec
+from auxar.interfaces import NULL, ImageSpec
 
 MOST_INDEX = 2**25
 """Maximum number of bytes of the index, before and after it is compressed."""
@@ -44,6 +44,9 @@ class Entry:
     """CRC-32 of the image's record without the streams of the finest factor."""
     checksum: int
     """CRC-32 of the image's values, in the order of rows, columns and channels."""
+    condition: tuple[int, ...] = ()
+    """The values of the image's label or attributes, which it was coded given; empty if there are none. All are -1 for
+    the null condition."""
 
     @property
     def size(self) -> int:
@@ -56,9 +59,12 @@ class Entry:
         return self.profile_bytes + self.exif_bytes + sum(map(sum, self.lengths[:-1]))
 
 
-def index_bytes(names: Sequence[str], tiles: int, factors: int) -> int:
-    """The number of bytes of the content of an index of images with these names, which have `tiles` tiles in all."""
-    return 4 + sum(len(name.encode()) + 1 for name in names) + 4 * (7 * len(names) + factors * tiles)
+def index_bytes(names: Sequence[str], tiles: int, factors: int, values: int = 0) -> int:
+    """The number of bytes of the content of an index of images with these names, which have `tiles` tiles in all.
+
+    `values` is the number of values of a condition.
+    """
+    return 4 + sum(len(name.encode()) + 1 for name in names) + 4 * ((7 + values) * len(names) + factors * tiles)
 
 
 def packed_index(entries: Sequence[Entry]) -> bytes:
@@ -73,13 +79,18 @@ def packed_index(entries: Sequence[Entry]) -> bytes:
     ]
     lengths = zip(*(entry.lengths for entry in entries), strict=True)
     fields += [[length for image in of_factor for length in image] for of_factor in lengths]
+    # The null condition is stored as 0, and other values are one larger.
+    conditions = zip(*(entry.condition for entry in entries), strict=True)
+    fields += [[value + 1 for value in of_place] for of_place in conditions]
     content = len(entries).to_bytes(4, "little") + names + b"".join(map(_planes, fields))
     # The file has a checksum of the index itself.
     return lzma.compress(content, format=lzma.FORMAT_XZ, check=lzma.CHECK_NONE, preset=6)
 
 
-def unpacked_index(index: bytes, tile: ImageSpec, factors: int) -> tuple[Entry, ...]:
+def unpacked_index(index: bytes, tile: ImageSpec, factors: int, values: int = 0, levels: int = 0) -> tuple[Entry, ...]:
     """Reads the index of a file for a model of images `tile` with a number of factors.
+
+    `values` and `levels` are the number of values of a condition, and their range.
 
     Raises `ValueError` if it is not valid. Memory and time are bounded by `MOST_INDEX`, whatever the index claims.
     """
@@ -93,13 +104,18 @@ def unpacked_index(index: bytes, tile: ImageSpec, factors: int) -> tuple[Entry, 
     tiles = [_number_of_tiles(*each, tile) for each in zip(names, heights, widths, strict=True)]
     # A value takes at most 3 bytes, so longer streams are not those of a tile.
     lengths = [reader.numbers(sum(tiles), 4 * tile.dims + 16) for _ in range(factors)]
+    conditions = [reader.numbers(count, levels) for _ in range(values)]
     reader.end()
     found, first = [], 0
     for number, (name, own) in enumerate(zip(names, tiles, strict=True)):
         of_image = tuple(tuple(each[first : first + own]) for each in lengths)
         size = heights[number], widths[number]
         metadata = profiles[number], exifs[number]
-        found.append(Entry(name, bool(gray[number]), *size, *metadata, of_image, coarse[number], checksums[number]))
+        condition = tuple(of_place[number] - 1 for of_place in conditions)
+        if NULL in condition and set(condition) != {NULL}:
+            raise ValueError(f"the condition of the image {shown(name)} is not complete")
+        checks = coarse[number], checksums[number]
+        found.append(Entry(name, bool(gray[number]), *size, *metadata, of_image, *checks, condition))
         first += own
     return tuple(found)
 

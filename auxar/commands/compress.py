@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -18,7 +19,9 @@ from auxar.commands.opening import TrainedRun, open_trained
 from auxar.distributed.joining import working_together
 from auxar.errors import UserError, one_line
 from auxar.files import check_output, kind
+from auxar.generation.conditions import conditions_of, reader_of
 from auxar.generation.inputs import images_at
+from auxar.interfaces import is_null
 from auxar.recipe.building import own_sampler
 
 ARITHMETIC = "integer"
@@ -50,6 +53,7 @@ def compress(
     out: str | PathLike[str],
     *,
     replace: bool = False,
+    condition: Any = None,
     trust_plugins: bool = False,
 ) -> Compressed:
     """Compresses pictures without loss into the file `out`, with the model of a run in integers.
@@ -58,6 +62,10 @@ def compress(
     `paths` are image files, or folders of image files. Pictures may have any size; the model sees tiles of its own
     size. Gray and RGB pictures of 8 bits are kept, with their color profile and EXIF data. An existing file is replaced
     only if `replace` is True.
+
+    `condition` is the label or the attributes of all pictures, or a list with those of each, for a model that is given
+    them: a value as for `ImageModel.sample`, or texts such as "label=cat". They are kept in the file. None is the null
+    condition.
 
     Raises `UserError` if the run has no integers, if two pictures have the same name, if a part of a picture could not
     be kept, such as transparency, or if the file exists.
@@ -88,6 +96,7 @@ def compress(
             raise UserError(f"{path} is one of the pictures; choose another name with -o")
         opened = open_trained(folder, (), arithmetic=ARITHMETIC, trust_plugins=trust_plugins)
         archiver = archiver_of(opened)
+        conditions = _conditions(condition, opened, len(found))
         # Encoding takes long, so all pictures are checked before it begins.
         tiles = 0
         for file in found:
@@ -96,12 +105,26 @@ def compress(
             _, height, width = picture.pixels.shape
             rows, columns = tile_counts(height, width, archiver.model.image)
             tiles += rows * columns
-        _check_index([file.name for file in found], tiles, len(archiver.coders))
+        values = 0 if conditions is None else len(conditions[0])
+        _check_index([file.name for file in found], tiles, len(archiver.coders), values)
         # A file may be given to others, so it has the name of the run's folder without the folders above it.
-        header = archiver.header(Path(opened.folder.name).name)
+        header = archiver.header(Path(opened.folder.name).name, conditioned=conditions is not None)
         names = [file.name for file in found]
-        entries = write_archive(path, archiver, header, names, lambda number: read_picture(found[number]))
+        entries = write_archive(path, archiver, header, names, lambda number: read_picture(found[number]), conditions)
     return Compressed(path, len(entries), path.stat().st_size, sub_pixels(entries, header.channels))
+
+
+def _conditions(value: Any, run: TrainedRun, count: int) -> list[tuple[int, ...]] | None:
+    """The values of the condition of each of `count` pictures; None for the null condition or without a condition."""
+    condition = run.model.condition
+    found = conditions_of(value, condition, reader_of(condition, run.recipe))
+    if found.values is None or bool(is_null(found.values).all()):
+        return None
+    if len(found.values) not in (1, count):
+        raise UserError(f"condition: expected one, or one for each of {count} pictures, got {len(found.values)}")
+    rows = found.of(range(count))
+    assert rows is not None
+    return [tuple(row) for row in rows.flatten(1).tolist()]
 
 
 def sub_pixels(entries: Sequence[Entry], channels: int) -> int:
@@ -121,8 +144,8 @@ def check_new(path: Path, replace: bool) -> None:
     check_output(path)
 
 
-def _check_index(names: Sequence[str], tiles: int, factors: int) -> None:
-    if (size := index_bytes(names, tiles, factors)) > MOST_INDEX:
+def _check_index(names: Sequence[str], tiles: int, factors: int, values: int) -> None:
+    if (size := index_bytes(names, tiles, factors, values)) > MOST_INDEX:
         raise UserError(
             f"these {len(names):,} pictures have {tiles:,} tiles, whose index would have {size:,} bytes, and at most "
             f"{MOST_INDEX:,} are allowed; compress them into several files"

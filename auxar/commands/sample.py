@@ -23,9 +23,8 @@ from auxar.generation.conditions import (
     LONGEST_NAME,
     NONE,
     Conditions,
-    as_conditions,
+    conditions_of,
     drawn_conditions,
-    from_texts,
     reader_of,
     usual_conditions,
 )
@@ -137,17 +136,13 @@ def sample(
 def _conditions(value: Any, run: TrainedRun, is_given: bool) -> Conditions:
     """The conditions of the drawn images, from the argument `condition`."""
     condition = run.model.condition
-    reader = reader_of(condition, run.recipe)
-    texts = [value] if isinstance(value, str) else value
-    is_texts = isinstance(texts, list | tuple) and bool(texts) and all(isinstance(text, str) for text in texts)
-    if is_texts and all("=" in text or text == NONE for text in texts):
-        return from_texts(texts, condition, reader)
-    if texts == [DRAWN] or texts == (DRAWN,):
+    single = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+    if isinstance(single, str) and single == DRAWN:
         sampling = run.recipe.sampling
         return drawn_conditions(run.model, own_sampler(run.model), sampling.images, sampling.seed)
     if value is None and not is_given:
         return usual_conditions(condition)
-    return as_conditions(value, condition, reader)
+    return conditions_of(value, condition, reader_of(condition, run.recipe))
 
 
 def _name(request: GivenRequest | None, run: TrainedRun, conditions: Conditions | None) -> str:

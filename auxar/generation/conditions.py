@@ -166,6 +166,15 @@ def from_texts(texts: Sequence[str], condition: Condition | None, reader: Condit
     return _joined(found)
 
 
+def conditions_of(value: Any, condition: Condition | None, reader: ConditionReader | None) -> Conditions:
+    """Converts a value to conditions: texts as `from_texts` reads them, or a value as `as_conditions` does."""
+    texts = [value] if isinstance(value, str) else value
+    is_texts = isinstance(texts, list | tuple) and bool(texts) and all(isinstance(text, str) for text in texts)
+    if is_texts and all("=" in text or text == NONE for text in texts):
+        return from_texts(texts, condition, reader)
+    return as_conditions(value, condition, reader)
+
+
 def as_conditions(
     value: Any, condition: Condition | None, reader: ConditionReader | None, what: str = "condition"
 ) -> Conditions:

@@ -234,7 +234,7 @@ ARGUMENTS = {
     "export": f"[--trust-plugins] [--json] {OUTPUT} RUN DIR",
     "push": f"[--trust-plugins] [--json] {OUTPUT} RUN NAME",
     "integers": f"[--trust-plugins] [--json] {OUTPUT} RUN",
-    "compress": f"-o FILE [--replace] [--trust-plugins] [--json] {OUTPUT} RUN PATH [PATH ...]",
+    "compress": f"-o FILE [--replace] [--condition KIND=VALUE] [--trust-plugins] [--json] {OUTPUT} RUN PATH [PATH ...]",
     "decompress": f"[--run RUN] [--replace] [--trust-plugins] [--json] {OUTPUT} FILE",
     "inspect": f"[-h] [--json] {OUTPUT} FILE",
     "schema": f"[-h] {OUTPUT} [FILE ...]",
@@ -383,10 +383,10 @@ SAMPLED: dict[str, Any] = {
             {"weights": 10, "activations": 12, "images": 9, **SET},
         ),
         (
-            "compress x y.png z -o a.auxar --replace",
+            "compress x y.png z -o a.auxar --replace --condition label=dog",
             "commands.compress.compress",
             [Path("x"), [Path("y.png"), Path("z")], Path("a.auxar")],
-            {"replace": True, "trust_plugins": False},
+            {"replace": True, "condition": ["label=dog"], "trust_plugins": False},
         ),
         (
             "decompress a.auxar -o y --only b c --depth 1 --run x --replace",

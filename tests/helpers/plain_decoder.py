@@ -41,8 +41,8 @@ class RangeDecoder:
         return value
 
 
-def images_of(index: bytes, factors: int) -> list[tuple[str, list[int], int, int]]:
-    """The name, the lengths of the streams and the two checksums of each image, which consists of one tile."""
+def images_of(index: bytes, factors: int, values: int) -> list[tuple[str, list[int], int, int, list[int]]]:
+    """The name, the lengths of the streams, the two checksums and the condition of each image, which has one tile."""
     content = lzma.decompress(index)
     count = int.from_bytes(content[:4], "little")
     *names, columns = content[4:].split(b"\0", count)
@@ -50,11 +50,12 @@ def images_of(index: bytes, factors: int) -> list[tuple[str, list[int], int, int
     for image, name in enumerate(names):
         numbers = [
             sum(columns[count * (4 * column + byte) + image] << 8 * byte for byte in range(4))
-            for column in range(7 + factors)
+            for column in range(7 + factors + values)
         ]
-        gray, _, _, profile, exif, coarse_checksum, checksum, *lengths = numbers
+        gray, _, _, profile, exif, coarse_checksum, checksum, *rest = numbers
+        lengths, condition = rest[:factors], [value - 1 for value in rest[factors:]]
         assert gray == profile == exif == 0
-        found.append((name.decode(), lengths, coarse_checksum, checksum))
+        found.append((name.decode(), lengths, coarse_checksum, checksum, condition))
     return found
 
 
@@ -69,11 +70,13 @@ def decoded_images(content: bytes, model: Any, most: int) -> dict[str, np.ndarra
         place += 8 + size
     header = json.loads(parts[0])
     found: dict[str, np.ndarray] = {}
-    for name, lengths, coarse_checksum, checksum in images_of(parts[1], len(header["factors"]))[:most]:
+    values = header.get("condition", {}).get("values", 0)
+    for name, lengths, coarse_checksum, checksum, given in images_of(parts[1], len(header["factors"]), values)[:most]:
+        condition = torch.tensor(given).reshape(1, -1, 1, 1) if given else None
         assert zlib.crc32(content[place : place + sum(lengths[:-1])]) == coarse_checksum
         image = None
         for factor, length in zip(header["factors"], lengths, strict=True):
-            image = decoded(model, factor, content[place : place + length], image)
+            image = decoded(model, factor, content[place : place + length], image, condition)
             place += length
         assert image is not None
         found[name] = image[0].numpy()
@@ -82,11 +85,14 @@ def decoded_images(content: bytes, model: Any, most: int) -> dict[str, np.ndarra
 
 
 @torch.no_grad()
-def decoded(model: Any, description: dict[str, Any], stream: bytes, view: Any) -> torch.Tensor:
-    """Decodes the image of one factor, given its view. The network runs on the whole image for each pixel."""
+def decoded(model: Any, description: dict[str, Any], stream: bytes, view: Any, condition: Any) -> torch.Tensor:
+    """Decodes the image of one factor given its view and condition. The network runs on the whole image for each pixel."""
     factor = next(each for each in model.factors if each.name == description["name"])
-    network = factor.prior.network if view is None else factor.decoder.network
-    features = None if view is None else factor.embedding(view)
+    part = factor.prior if view is None else factor.decoder
+    network = getattr(part, "decoder", part).network
+    features = None if view is None else factor.features(view, condition)
+    if view is None and factor.condition is not None:
+        features = part.conditioning(condition, 1)
     channels, height, width = factor.image.shape
     decoder, image = RangeDecoder(stream), torch.zeros(1, channels, height, width, dtype=torch.int64)
     lag = description["lag"]

@@ -7,8 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from helpers.plain_decoder import decoded_images
 from helpers.tiny_runs import (
     arrays_of,
     call,
@@ -392,3 +394,62 @@ def test_labels_are_classified_in_integers(converted):
     found, expected = model.classify(images), floats.classify(images)
     assert torch.allclose(found.log_prior, expected.log_prior, atol=0.01)
     assert torch.equal(found.labels, expected.labels)
+
+
+@pytest.fixture
+def pictures_of(converted) -> list[Path]:
+    """Three pictures of the data."""
+    recipe, _ = auxar.load_recipe(converted / "recipe.toml")
+    files = sorted(file for file in Path(recipe.data.path).glob("*.png") if file.stem.isdigit())
+    return files[:3]
+
+
+def decompressed(path: Path, run: Path, out: Path) -> list[Any]:
+    return [np.asarray(Image.open(file)) for file in auxar.decompress(path, out, run=run).paths]
+
+
+def test_files_keep_the_labels_of_their_pictures(converted, pictures_of, tmp_path, capsys):
+    from auxar.cli import main
+
+    model = auxar.load(converted, arithmetic="integer")
+    if model.condition is None or model.condition.kind != "label":
+        return
+    originals = [np.asarray(Image.open(file)) for file in pictures_of]
+    labels = ["owl", None, "cat"]
+    packed = auxar.compress(converted, pictures_of, tmp_path / "a.auxar", condition=labels)
+    assert all(map(np.array_equal, decompressed(packed.path, converted, tmp_path / "a"), originals))
+    found = auxar.inspect(packed.path)
+    assert [entry.condition for entry in found.entries] == [(2,), (-1,), (0,)]
+    bits = model.bits_per_dim(model.prepare(pictures_of), condition=labels) * model.image.dims
+    for entry, expected in zip(found.entries, bits.tolist(), strict=True):
+        assert expected <= 8 * entry.size + 1e-6 <= expected + 16 * 2
+    plain = decoded_images(packed.path.read_bytes(), model, most=2)
+    for file, original in zip(pictures_of[:2], originals, strict=False):
+        assert np.array_equal(plain[file.name].transpose(1, 2, 0), original)
+    assert main(["inspect", str(packed.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "bits/dim  label 2" in shown
+    assert "bits/dim  no label" in shown
+    one = auxar.compress(converted, pictures_of, tmp_path / "b.auxar", condition="label=dog")
+    assert [entry.condition for entry in auxar.inspect(one.path).entries] == 3 * [(1,)]
+    with pytest.raises(UserError, match="expected one, or one for each of 3 pictures, got 2"):
+        auxar.compress(converted, pictures_of, tmp_path / "c.auxar", condition=["cat", "dog"])
+
+
+def test_files_of_pictures_without_a_condition(converted, pictures_of, tmp_path):
+    condition = auxar.load(converted).condition
+    assert condition is not None
+    if not condition.optional:
+        with pytest.raises(UserError, match="this model requires a condition"):
+            auxar.compress(converted, pictures_of, tmp_path / "a.auxar")
+        if condition.kind == "mask":
+            mask = next(pictures_of[0].parent.glob("*.mask.png"))
+            with pytest.raises(UserError, match="files have labels or attributes of images, but this model has a cond"):
+                auxar.compress(converted, pictures_of, tmp_path / "a.auxar", condition=f"mask={mask}")
+        return
+    packed = auxar.compress(converted, pictures_of, tmp_path / "a.auxar")
+    assert auxar.inspect(packed.path).header.condition is None
+    originals = [np.asarray(Image.open(file)) for file in pictures_of]
+    assert all(map(np.array_equal, decompressed(packed.path, converted, tmp_path / "a"), originals))
+    again = auxar.compress(converted, pictures_of, tmp_path / "b.auxar", condition="none")
+    assert again.path.read_bytes() == packed.path.read_bytes()
