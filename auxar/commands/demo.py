@@ -86,6 +86,11 @@ def demo(
     model = load(folder, device, trust_plugins=trust_plugins)
     if not can_be_shown(model.image):
         raise UserError(f"the page needs images with 1 or 3 channels; this model has {model.image}")
+    if (condition := model.condition) is not None and not (condition.is_vector or condition.optional):
+        raise UserError(
+            f"the page has no conditions of the kind '{condition.kind}', which this model requires; train it with "
+            "condition.drop"
+        )
     with tempfile.TemporaryDirectory(prefix="auxar-demo-") as uploads, _ending_with_the_terminal():
         os.environ["GRADIO_TEMP_DIR"] = uploads
         blocks = page(Demo(model, folder.name), Path(uploads))

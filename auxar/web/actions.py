@@ -17,8 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.arguments import as_integer
-from auxar.errors import UserError
+from auxar.errors import UserError, shown
 from auxar.evaluation.codecs import codec_sizes, has_codec
+from auxar.generation.conditions import ALL, NONE, every_class
 from auxar.generation.sheets import to_uint8
 from auxar.image_model.given import gray_view, smaller_views
 from auxar.image_model.model import ImageModel
@@ -27,6 +28,8 @@ MOST_IMAGES = 64
 """Maximum number of images that are drawn at once."""
 MOST_SEED = 2**53 - 1
 """Largest seed: the largest integer that browsers keep exactly."""
+MOST_CLASSES = 5
+"""Number of classes that are shown for a picture."""
 MOST_DRAWS = 8
 """Maximum number of draws from a given picture."""
 SHOWN_SIDE = 384
@@ -77,14 +80,36 @@ class Demo:
         exact = "exact likelihoods" if self.model.exact else "bounds of likelihoods"
         return f"{self.name}: images of {self.model.image}, {exact}"
 
+    @property
+    def classes(self) -> list[str]:
+        """The choices of a label: all classes in turn, none if the model accepts it, and each class.
+
+        Empty if the model's condition is no label.
+        """
+        condition = self.model.condition
+        if condition is None or condition.kind != "label":
+            return []
+        return [ALL, *([NONE] if condition.optional else []), *every_class(condition).names]
+
+    @property
+    def attributes(self) -> list[str]:
+        """The names of the attributes that the model is given; empty if its condition is no attributes."""
+        condition = self.model.condition
+        return list(condition.names) if condition is not None and condition.kind == "attributes" else []
+
     # The page's limits do not bind other programs that send requests, so each action checks its numbers.
 
-    def sample(self, count: int, rule: str, seed: int) -> tuple[Image.Image, str]:
-        """Draws images. Returns their sheet, and a sentence about it."""
+    def sample(self, count: int, rule: str, seed: int, condition: Any = None) -> tuple[Image.Image, str]:
+        """Draws images. Returns their sheet, and a sentence about it.
+
+        `condition` is one of `classes`, or a list of `attributes`; None for models without them.
+        """
         count, seed = as_integer(count, "images", 1, MOST_IMAGES), as_integer(seed, "seed", 0, MOST_SEED)
         with self._working() as elapsed:
-            drawn = self.model.sample(count, rule=rule, seed=seed, progress=False)
-            return drawn.sheet(), f"{_counted(count, 'image')}, rule {rule}, seed {seed}, {elapsed()}"
+            given = self._given(condition, several=True)
+            drawn = self.model.sample(count, rule=rule, seed=seed, condition=given, progress=False)
+            about = f"{_counted(count, 'image')}{_of(given)}, rule {rule}, seed {seed}, {elapsed()}"
+            return drawn.sheet(), about
 
     def prepare(self, path: Path) -> Tensor:
         """Converts an uploaded picture to an image of the model, uint8 (1, c, h, w). Its margins are cut off.
@@ -118,33 +143,42 @@ class Demo:
         zoom, image = self._zoom, self.model.image
         return min(max(row // zoom, 0), image.height - 1), min(max(column // zoom, 0), image.width - 1)
 
-    def colorize(self, image: Tensor, draws: int, rule: str, seed: int) -> tuple[Image.Image, str]:
+    def colorize(
+        self, image: Tensor, draws: int, rule: str, seed: int, condition: Any = None
+    ) -> tuple[Image.Image, str]:
         """Draws images with the gray view of an image. Returns a sheet, and a sentence about it."""
         draws, seed = as_integer(draws, "draws", 1, MOST_DRAWS), as_integer(seed, "seed", 0, MOST_SEED)
         with self._working() as elapsed:
-            drawn = self.model.colorize(image, draws, rule=rule, seed=seed, progress=False)
-            return drawn.sheet(), _about(draws, rule, seed, elapsed())
+            given = self._given(condition)
+            drawn = self.model.colorize(image, draws, rule=rule, seed=seed, condition=given, progress=False)
+            return drawn.sheet(), _about(draws, given, rule, seed, elapsed())
 
-    def enlarge(self, image: Tensor, draws: int, rule: str, seed: int) -> tuple[Image.Image, str]:
+    def enlarge(
+        self, image: Tensor, draws: int, rule: str, seed: int, condition: Any = None
+    ) -> tuple[Image.Image, str]:
         """Draws images with the first smaller view of an image. Returns a sheet, and a sentence about it."""
         draws, seed = as_integer(draws, "draws", 1, MOST_DRAWS), as_integer(seed, "seed", 0, MOST_SEED)
         with self._working() as elapsed:
-            drawn = self.model.enlarge(image, draws, rule=rule, seed=seed, progress=False)
-            return drawn.sheet(), _about(draws, rule, seed, elapsed())
+            given = self._given(condition)
+            drawn = self.model.enlarge(image, draws, rule=rule, seed=seed, condition=given, progress=False)
+            return drawn.sheet(), _about(draws, given, rule, seed, elapsed())
 
-    def complete(self, image: Tensor, erased: Rectangle, draws: int, rule: str, seed: int) -> tuple[Image.Image, str]:
+    def complete(
+        self, image: Tensor, erased: Rectangle, draws: int, rule: str, seed: int, condition: Any = None
+    ) -> tuple[Image.Image, str]:
         """Draws a part of an image anew. Returns a sheet, and a sentence about it."""
         draws, seed = as_integer(draws, "draws", 1, MOST_DRAWS), as_integer(seed, "seed", 0, MOST_SEED)
         keep = torch.ones(self.model.image.height, self.model.image.width, dtype=torch.bool)
         keep[erased.top : erased.bottom, erased.left : erased.right] = False
         with self._working() as elapsed:
-            drawn = self.model.complete(image, keep, draws, rule=rule, seed=seed, progress=False)
-            return drawn.sheet(), _about(draws, rule, seed, elapsed())
+            given = self._given(condition)
+            drawn = self.model.complete(image, keep, draws, rule=rule, seed=seed, condition=given, progress=False)
+            return drawn.sheet(), _about(draws, given, rule, seed, elapsed())
 
-    def measure(self, image: Tensor) -> tuple[Image.Image, str]:
+    def measure(self, image: Tensor, condition: Any = None) -> tuple[Image.Image, str]:
         """Measures an image. Returns a map of the bits of its pixels, and a table of sizes in Markdown."""
         with self._working() as elapsed:
-            bits = self.model.pixel_bits(image)[0]
+            bits = self.model.pixel_bits(image, condition=self._given(condition))[0]
             duration = elapsed()
         total, dims = float(bits.sum()), self.model.image.dims
         at_most = "" if self.model.exact else "at most "
@@ -166,6 +200,42 @@ class Demo:
         )
         return self._enlarged(_map(bits.numpy() / most)), "\n".join(lines)
 
+    def classify(self, image: Tensor) -> tuple[Image.Image, str]:
+        """Classifies an image. Returns it as a picture, and a table of the most probable classes in Markdown."""
+        with self._working() as elapsed:
+            found = self.model.classify(image)
+            duration = elapsed()
+        values, places = found.probabilities[0].topk(min(MOST_CLASSES, len(found.names)))
+        rows = [
+            f"| {found.names[place]} | {value:.3f} |"
+            for value, place in zip(values.tolist(), places.tolist(), strict=True)
+        ]
+        kind = "exact p(X \\| y)" if found.exact else "lower bounds of p(X \\| y)"
+        return self.shown(image), "\n".join(
+            ["| class | p(y \\| X) |", "|---|---|", *rows, "", f"from {kind}, {duration}"]
+        )
+
+    def _given(self, choice: Any, *, several: bool = False) -> Any:
+        """The argument `condition` of the model's functions. Without `several`, one condition is needed.
+
+        Raises `UserError` if the choice is not one of the page's.
+        """
+        if self.attributes:
+            chosen = choice if isinstance(choice, list) else []
+            if unknown := [each for each in chosen if each not in self.attributes]:
+                raise UserError(f"there is no attribute {shown(unknown[0])}")
+            return [chosen]
+        if not self.classes:
+            return None
+        if choice not in self.classes:
+            raise UserError(f"there is no class {shown(choice)}")
+        assert self.model.condition is not None
+        if choice == ALL and several:
+            return every_class(self.model.condition)
+        if choice == ALL and not self.model.condition.optional:
+            raise UserError("choose a class: this model needs one for each picture")
+        return None if choice in (ALL, NONE) else choice
+
     @contextmanager
     def _working(self) -> Iterator[Any]:
         """Holds the model. Yields a function that returns the time since then, in words."""
@@ -185,8 +255,16 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _about(draws: int, rule: str, seed: int, duration: str) -> str:
-    return f"columns: the picture, its given part, and {_counted(draws, 'draw')}; rule {rule}, seed {seed}, {duration}"
+def _of(given: Any) -> str:
+    """A clause that names one condition; empty if there is none, or if there are several."""
+    if isinstance(given, list):
+        return f" of {', '.join(given[0]) or 'no attributes'}"
+    return f" of {given}" if isinstance(given, str) else ""
+
+
+def _about(draws: int, given: Any, rule: str, seed: int, duration: str) -> str:
+    columns = f"columns: the picture, its given part, and {_counted(draws, 'draw')}{_of(given)}"
+    return f"{columns}; rule {rule}, seed {seed}, {duration}"
 
 
 def _map(shares: np.ndarray) -> np.ndarray:

@@ -34,32 +34,43 @@ def page(demo: Demo, uploads: Path) -> gradio.Blocks:
         with gradio.Row():
             rule = gradio.Dropdown(list(RULES), value="map", label="rule", elem_id="rule")
             seed = gradio.Number(0, label="seed", precision=0, elem_id="seed")
+            condition = _condition(demo)
         with gradio.Tab("Sample"):
-            _sampling(demo, rule, seed)
+            _sampling(demo, rule, seed, condition)
         with gradio.Tab("A picture of yours"):
-            _picture(demo, rule, seed, uploads)
+            _picture(demo, rule, seed, condition, uploads)
     blocks.queue(default_concurrency_limit=1, max_size=20)
     return blocks
 
 
-def _sampling(demo: Demo, rule: gradio.Dropdown, seed: gradio.Number) -> None:
+def _condition(demo: Demo) -> Any:
+    """The control that chooses a label or attributes; without them, a value that is always None."""
+    if demo.classes:
+        return gradio.Dropdown(demo.classes, value=demo.classes[0], label="label", elem_id="condition")
+    if demo.attributes:
+        return gradio.CheckboxGroup(demo.attributes, value=[], label="attributes", elem_id="condition")
+    return gradio.State(None)
+
+
+def _sampling(demo: Demo, rule: gradio.Dropdown, seed: gradio.Number, condition: Any) -> None:
     count = gradio.Slider(1, MOST_IMAGES, value=16, step=1, label="images", elem_id="count")
     button = gradio.Button("Draw", variant="primary", elem_id="draw")
     drawn = gradio.Image(label="samples", format="png", interactive=False, buttons=BUTTONS, elem_id="samples")
     about = gradio.Markdown(elem_id="about-samples")
-    button.click(_answered(demo.sample), [count, rule, seed], [drawn, about], api_visibility="private").success(
+    inputs = [count, rule, seed, condition]
+    button.click(_answered(demo.sample), inputs, [drawn, about], api_visibility="private").success(
         _next, seed, seed, api_visibility="private"
     )
 
 
-def _picture(demo: Demo, rule: gradio.Dropdown, seed: gradio.Number, uploads: Path) -> None:
+def _picture(demo: Demo, rule: gradio.Dropdown, seed: gradio.Number, condition: Any, uploads: Path) -> None:
     image, corner, erased = gradio.State(None), gradio.State(None), gradio.State(_lower_half(demo))
     gradio.Markdown(ABOUT)
     with gradio.Row():
         upload = gradio.Image(label="picture", sources=["upload", "clipboard"], elem_id="upload")
         seen = gradio.Image(label="the model's size", format="png", interactive=False, buttons=BUTTONS, elem_id="seen")
     draws = gradio.Slider(1, MOST_DRAWS, value=4, step=1, label="draws", elem_id="draws")
-    given = [image, draws, rule, seed]
+    given = [image, draws, rule, seed, condition]
     if demo.colorizes:
         with gradio.Tab("Colorize"):
             _drawing("colorize", demo.colorize, given, seed)
@@ -69,9 +80,12 @@ def _picture(demo: Demo, rule: gradio.Dropdown, seed: gradio.Number, uploads: Pa
     with gradio.Tab("Complete"):
         gradio.Markdown("Click two corners of the part that is drawn anew. It is gray.")
         target = gradio.Image(label="part", format="png", interactive=False, buttons=BUTTONS, elem_id="part")
-        _drawing("complete", demo.complete, [image, erased, draws, rule, seed], seed)
+        _drawing("complete", demo.complete, [image, erased, draws, rule, seed, condition], seed)
     with gradio.Tab("Likelihood"):
-        _drawing("likelihood", demo.measure, [image], None)
+        _drawing("likelihood", demo.measure, [image, condition], None)
+    if demo.classes:
+        with gradio.Tab("Classify"):
+            _drawing("classify", demo.classify, [image], None)
 
     def prepared(file: dict[str, Any] | None, part: Rectangle) -> tuple[Tensor | None, Any, Any, Any]:
         # An earlier picture and corner are forgotten, also if the new picture cannot be read.

@@ -86,7 +86,7 @@ def decoded_images(content: bytes, model: Any, most: int) -> dict[str, np.ndarra
 
 @torch.no_grad()
 def decoded(model: Any, description: dict[str, Any], stream: bytes, view: Any, condition: Any) -> torch.Tensor:
-    """Decodes the image of one factor given its view and condition. The network runs on the whole image for each pixel."""
+    """Decodes the image of one factor given its view and condition. The network runs on the whole image each time."""
     factor = next(each for each in model.factors if each.name == description["name"])
     part = factor.prior if view is None else factor.decoder
     network = getattr(part, "decoder", part).network

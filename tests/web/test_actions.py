@@ -166,3 +166,65 @@ def test_actions_wait_for_each_other(demo, monkeypatch):
     for thread in threads:
         thread.join()
     assert most == 1
+
+
+LABEL = ["condition.kind=label", "condition.column=y", 'condition.names=["cat", "dog"]']
+ATTRIBUTES = ["condition.kind=attributes", "condition.column=y", 'condition.names=["red", "big"]']
+
+
+def conditioned(settings: list[str]) -> Demo:
+    settings = ["data.path=noto-emoji", "image={ height = 8, width = 8 }", *settings]
+    return Demo(auxar.build(RECIPES["pyramid"], settings), "conditioned")
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.1])
+def test_a_label_is_chosen(upload, drop):
+    demo = conditioned([*LABEL, f"condition.drop={drop}"])
+    assert demo.classes == ["all", *(["none"] if drop else []), "cat", "dog"]
+    assert not demo.attributes
+    picture, about = demo.sample(4, "ancestral", 3, "dog")
+    assert about.startswith("4 images of dog, rule ancestral, ")
+    expected = demo.model.sample(4, condition="dog", seed=3).sheet()
+    assert np.array_equal(np.asarray(picture), np.asarray(expected))
+    picture, _ = demo.sample(4, "ancestral", 3, "all")
+    both = demo.model.sample(4, condition=["cat", "dog"], seed=3).sheet()
+    assert np.array_equal(np.asarray(picture), np.asarray(both))
+    image = demo.prepare(upload)
+    picture, about = demo.enlarge(image, 2, "ancestral", 3, "cat")
+    assert about.startswith("columns: the picture, its given part, and 2 draws of cat; ")
+    drawn = demo.model.enlarge(image, 2, condition="cat", seed=3).sheet()
+    assert np.array_equal(np.asarray(picture), np.asarray(drawn))
+    bits = f"{demo.model.bits_per_dim(image, condition='cat').item():.3f} bits/dim"
+    assert bits in demo.measure(image, "cat")[1]
+    if drop:
+        assert f"{demo.model.bits_per_dim(image).item():.3f} bits/dim" in demo.measure(image, "none")[1]
+        assert demo.measure(image, "all")[1].split(",")[0] == demo.measure(image, "none")[1].split(",")[0]
+    else:
+        with pytest.raises(UserError, match="choose a class"):
+            demo.measure(image, "all")
+    for wrong in ("owl", None, ["cat"], 3):
+        with pytest.raises(UserError, match="there is no class"):
+            demo.sample(1, "map", 0, wrong)
+
+
+def test_attributes_are_chosen(upload):
+    demo = conditioned(ATTRIBUTES)
+    assert demo.attributes == ["red", "big"]
+    picture, about = demo.sample(3, "ancestral", 3, ["big"])
+    assert about.startswith("3 images of big, ")
+    expected = demo.model.sample(3, condition=["big"], seed=3).sheet()
+    assert np.array_equal(np.asarray(picture), np.asarray(expected))
+    assert demo.sample(1, "ancestral", 3, [])[1].startswith("1 image of no attributes, ")
+    with pytest.raises(UserError, match="there is no attribute 'small'"):
+        demo.sample(1, "map", 0, ["small"])
+
+
+def test_a_picture_is_classified(upload):
+    demo = conditioned(LABEL)
+    image = demo.prepare(upload)
+    picture, table = demo.classify(image)
+    found = demo.model.classify(image)
+    best = found.names_of_labels[0]
+    assert table.splitlines()[2] == f"| {best} | {found.probabilities.max().item():.3f} |"
+    assert "from exact p(X" in table
+    assert picture.size == demo.shown(image).size
