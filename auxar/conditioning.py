@@ -53,7 +53,7 @@ class Conditioning(nn.Module):
         """
         if values is None and self.null is not None:
             return self._nulls(count)
-        values = self.condition.given(values, count)
+        values = self.condition.or_null(values, count)
         if self.null is None:
             found: Tensor = self.embedding(values)
             return found
@@ -117,7 +117,6 @@ class ConditionFactor(PriorFactor):
         if prior.image != row_spec(condition):
             raise UserError(f"the prior of the condition is over {prior.image}; expected {row_spec(condition)}")
         self.name = CONDITION_FACTOR
-        self.image = condition.spec
         self.modelled = condition
 
     def __str__(self) -> str:
@@ -126,14 +125,14 @@ class ConditionFactor(PriorFactor):
     def inputs(
         self, views: Sequence[Tensor], condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """The arguments of `forward`: the conditions of images. Raises `UserError` if they are not given."""
+        """The arguments of `forward`: the conditions of images, as rows. Raises `UserError` if they are not given."""
         if condition is None:
             raise UserError(f"{self}: the condition of each image is required, not the null condition")
-        return condition, None, None
+        return self.rows(condition), None, None
 
     def forward(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         self.check_inputs(view, condition)
-        return self.prior.log_prob(self.rows(image))
+        return self.prior.log_prob(image)
 
     def log_prob_by_channel(
         self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None
@@ -142,12 +141,12 @@ class ConditionFactor(PriorFactor):
 
     def initialize(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> None:
         self.check_inputs(view, condition)
-        self.prior.initialize(self.rows(image))
+        self.prior.initialize(image)
 
     def draw(self, request: SampleRequest, sampler: Sampler) -> Tensor:
         """Draws a condition for each number of the request: int64, (b, *condition.spec.shape)."""
         request = SampleRequest(request.numbers, request.seed, depth=self.depth)
-        return self.prior.draw(request, sampler).reshape(-1, *self.image.shape)
+        return self.prior.draw(request, sampler).reshape(-1, *self.modelled.spec.shape)
 
     def rows(self, condition: Tensor) -> Tensor:
         """Conditions as the images that the prior is over, integers (b, *prior.image.shape)."""

@@ -61,7 +61,7 @@ class Stage(Factor):
             channels += conditioning.features_channels
         if channels != decoder.features_channels:
             raise UserError(
-                f"the embedding gives {channels} channels of features, but the decoder expects "
+                f"the embeddings give {channels} channels of features, but the decoder expects "
                 f"{decoder.features_channels}"
             )
         if restricted and view.support is None:
@@ -193,6 +193,8 @@ class Chain(Prior):
 
     def __init__(self, stages: Sequence[Stage], prior: Prior, condition_prior: Prior | None = None) -> None:
         super().__init__()
+        if condition_prior is None:  # A chain keeps the p(y) of the chain that it extends.
+            condition_prior = getattr(prior, "condition_prior", None)
         more, prior = prior.parts()
         stages = [*stages, *more]
         ends = [(f"image of stage{depth}", stage.image) for depth, stage in enumerate(stages)]
@@ -240,7 +242,7 @@ class Chain(Prior):
 
     def log_prob(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         views = self.views(image)
-        total = self.prior.log_prob(views[-1], *self.conditions(condition))
+        total = self.prior.log_prob(views[-1], *self.condition_arguments(condition))
         for stage in reversed(self.stages):
             total = total + stage(*stage.inputs(views, condition))
         return total
@@ -255,7 +257,7 @@ class Chain(Prior):
         for factor in self.factors:
             factor.initialize(*factor.inputs(views, condition))
         if self.condition_factor is not None and condition is not None:
-            self.condition_factor.initialize(condition[~is_null(condition)])
+            self.condition_factor.initialize(self.condition_factor.rows(condition[~is_null(condition)]))
 
     def draw(self, request: SampleRequest, sampler: Sampler) -> Tensor:
         return self.draw_views(request, sampler)[0]

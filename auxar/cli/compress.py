@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auxar.cli.options import add_condition, add_json, add_run, add_trust
+from auxar.cli.options import add_condition, add_json, add_run, add_trust, condition_texts
 from auxar.cli.output import Result
 
 
@@ -22,7 +22,11 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="image files, or folders of image files")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the new file")
     parser.add_argument("--replace", action="store_true", help="replace the file if it exists")
-    add_condition(parser, "; it is kept in the file")
+    add_condition(
+        parser,
+        "label or attributes of the pictures, for a model that is given them: label=NAME, attributes=NAME,NAME… or "
+        "none (the default); they are kept in the file",
+    )
     add_trust(parser)
     add_json(parser)
     parser.set_defaults(command=_compress)
@@ -36,7 +40,7 @@ def _compress(options: argparse.Namespace) -> Result:
         options.paths,
         options.out,
         replace=options.replace,
-        condition=options.condition,
+        condition=condition_texts(options),
         trust_plugins=options.trust_plugins,
     )
     images = "1 image" if made.images == 1 else f"{made.images} images"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from auxar.errors import shown
 
@@ -89,15 +90,23 @@ def add_settings(parser: argparse.ArgumentParser, example: str) -> None:
     )
 
 
-def add_condition(parser: argparse.ArgumentParser, more: str = "") -> None:
+def add_condition(parser: argparse.ArgumentParser, description: str) -> None:
     """Adds the option `--condition`, which may be repeated."""
     parser.add_argument(
         "--condition",
         action="append",
         metavar="KIND=VALUE",
-        help="condition of a model that has one: label=NAME,NAME… (or label=all), attributes=NAME,NAME…, mask=FILE, "
-        f"image=FILE, none for the null condition{more}",
+        help=description,
     )
+
+
+def condition_texts(options: argparse.Namespace) -> Any:
+    """The values of `--condition` as the functions of commands accept them; None if the option is not given."""
+    if options.condition is None:
+        return None
+    from auxar.generation.conditions import ConditionTexts
+
+    return ConditionTexts(options.condition)
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ GROUPS = {
     "": "The quickstart, the model that comes trained, and the models of the paper",
     "small": "Small networks, for a few CPU cores",
     "small/emoji": "Five models of the same emoji, to be compared",
+    "small/labels": "Models that are given the label of each image",
     "small/table1": "Three models of the same photos with the same compute, to be compared",
     "tight": "The same models with restricted decoders, for exact bits/dim",
     "tight/small": "Small networks with restricted decoders",

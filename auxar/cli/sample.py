@@ -6,7 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auxar.cli.options import add_arithmetic, add_condition, add_json, add_run, add_settings, add_trust, integer
+from auxar.cli.options import (
+    add_arithmetic,
+    add_condition,
+    add_json,
+    add_run,
+    add_settings,
+    add_trust,
+    condition_texts,
+    integer,
+)
 from auxar.cli.output import Result
 from auxar.errors import UserError
 
@@ -62,7 +71,10 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="keep the upper ROWS rows, or the pixels that are white in the picture MASK; draw the rest",
     )
     add_condition(
-        parser, ", or drawn for conditions from p(y); images have several in turn, by default all classes of a label"
+        parser,
+        "condition of a model that has one: label=NAME,NAME… (or label=all), attributes=NAME,NAME…, mask=FILE, "
+        "image=FILE, none for the null condition, or drawn for conditions from p(y); several are used in turn "
+        "(default: all classes of a label in turn; with --given, and for other kinds, the null condition)",
     )
     parser.add_argument(
         "--rule",
@@ -114,7 +126,7 @@ def _sample(options: argparse.Namespace) -> Result:
         sampler=options.sampler,
         settings=options.settings,
         out=options.out,
-        condition=options.condition,
+        condition=condition_texts(options),
         arithmetic=options.arithmetic,
         trust_plugins=options.trust_plugins,
     )

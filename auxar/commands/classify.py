@@ -13,7 +13,7 @@ from auxar.distributed.joining import working_together
 from auxar.errors import UserError
 from auxar.evaluation.records import Exactness
 from auxar.generation.inputs import images_at
-from auxar.image_model.classification import label_of
+from auxar.image_model.classification import label_condition
 from auxar.image_model.loading import load
 
 
@@ -77,7 +77,7 @@ def classify(
         if processes.count > 1:
             raise UserError("auxar classify: run this command in one process")
     model = load(folder, device, trust_plugins=trust_plugins)
-    label_of(model.chain)
+    label_condition(model.chain)
     result = model.classify(model.prepare(found, resize=resize))
     values, places = result.probabilities.topk(min(top, len(result.names)))
     images = tuple(

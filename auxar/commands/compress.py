@@ -19,7 +19,7 @@ from auxar.commands.opening import TrainedRun, open_trained
 from auxar.distributed.joining import working_together
 from auxar.errors import UserError, one_line
 from auxar.files import check_output, kind
-from auxar.generation.conditions import conditions_of, reader_of
+from auxar.generation.conditions import as_conditions, reader_of
 from auxar.generation.inputs import images_at
 from auxar.interfaces import is_null
 from auxar.recipe.building import own_sampler
@@ -64,8 +64,7 @@ def compress(
     only if `replace` is True.
 
     `condition` is the label or the attributes of all pictures, or a list with those of each, for a model that is given
-    them: a value as for `ImageModel.sample`, or texts such as "label=cat". They are kept in the file. None is the null
-    condition.
+    them, as for `ImageModel.sample`. They are kept in the file. None is the null condition.
 
     Raises `UserError` if the run has no integers, if two pictures have the same name, if a part of a picture could not
     be kept, such as transparency, or if the file exists.
@@ -117,13 +116,10 @@ def compress(
 def _conditions(value: Any, run: TrainedRun, count: int) -> list[tuple[int, ...]] | None:
     """The values of the condition of each of `count` pictures; None for the null condition or without a condition."""
     condition = run.model.condition
-    found = conditions_of(value, condition, reader_of(condition, run.recipe))
-    if found.values is None or bool(is_null(found.values).all()):
+    found = as_conditions(value, condition, reader_of(condition, run.recipe))
+    rows = found.for_each(count, "pictures")
+    if rows is None or bool(is_null(rows).all()):
         return None
-    if len(found.values) not in (1, count):
-        raise UserError(f"condition: expected one, or one for each of {count} pictures, got {len(found.values)}")
-    rows = found.of(range(count))
-    assert rows is not None
     return [tuple(row) for row in rows.flatten(1).tolist()]
 
 

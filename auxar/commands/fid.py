@@ -57,8 +57,8 @@ def fid(
     `seed`, and compared with all images of `reference`, "heldout" or "training", but at most 50,000. `weights` is a
     file with the weights of Inception-v3; by default, torch-fidelity downloads it. Needs `pip install 'auxar[fid]'`.
 
-    If the model has a condition, images have all classes of a label in turn, or else the conditions of the first
-    held-out images.
+    If the model has a condition, images have all classes of a label in turn, so classes are equally frequent.
+    Conditions of other kinds are those of the first held-out images.
 
     FID depends on the number of images, so a warning is logged if there are fewer than 2,048. KID does not.
 
@@ -86,7 +86,7 @@ def fid(
         real = _reference(model, reference)
         run = find_run(folder)
         with holding_for_all(run.output.path, processes, check_of(run)):
-            conditions = usual_conditions(model.condition, load_images(model).heldout)
+            conditions = usual_conditions(model.condition, load_images(model).heldout, images)
             drawn = model.sample(images, rule=rule, seed=seed, condition=conditions)
             fewest = min(images, len(real))
             if fewest < LEAST_OF_FID:

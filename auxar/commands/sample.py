@@ -23,7 +23,8 @@ from auxar.generation.conditions import (
     LONGEST_NAME,
     NONE,
     Conditions,
-    conditions_of,
+    ConditionTexts,
+    as_conditions,
     drawn_conditions,
     reader_of,
     usual_conditions,
@@ -70,14 +71,12 @@ def sample(
     `rule` is another rule than the recipe's, the defaults of `reduction` and `min_weight` are those of the rule. `out`
     is the folder; the default is a folder in RUN/samples or, for a model that comes trained, in ./NAME/samples.
 
-    `condition` gives the condition of a model that has one: a value as for `ImageModel.sample`, or texts such as
-    "label=cat", as the command line has them. If there are several, they are used in turn: for one image each or, with
-    `given`, for one given image each. By default, images have all classes of a label in turn. Otherwise, and with
-    `given`, they have the null condition. "drawn" draws a condition for each image from p(y), if it is modelled.
+    `condition` is the condition of a model that has one, as for `ImageModel.sample`. Several conditions are used in
+    turn: for one image each or, with `given`, for one given image each. By default, images have all classes of a label
+    in turn. With `given`, and for other kinds of conditions, the default is the null condition.
 
-    With
-    `arithmetic="integer"`, images are drawn with the integers that `auxar.integers` made; the default is the recipe's
-    arithmetic.
+    With `arithmetic="integer"`, images are drawn with the integers that `auxar.integers` made; the default is the
+    recipe's arithmetic.
 
     Raises `UserError` if the rule has an option that changes nothing for any head of the drawn factors.
 
@@ -113,7 +112,7 @@ def sample(
             if not run.recipe.sampling.images:
                 raise UserError("sampling.images (-n) is 0: expected at least 1")
             content = None if given is None else read_given(given, run.recipe, run.model)
-            conditions = _conditions(condition, run, given is not None)
+            conditions = _conditions(condition, run, content)
             depth = None if content is None or content.known is not None else content.depth
             keys = ("rule", "temperature", "min_weight")
             spelling = Spelling(FLAG, {key: RECIPE for key in keys if key not in options})
@@ -122,7 +121,7 @@ def sample(
             folder = run.folder.output.samples / _name(given, run, named) if out is None else as_path(out, "out")
             facts |= {"command": "sample", "--out": os.path.abspath(folder), **run.facts}
             facts["the given images"] = None if content is None else content.digest
-            facts["the conditions"] = None if conditions.values is None else conditions.values.tolist()
+            facts["the conditions"] = conditions.digest
         with holding_for_all(folder, processes, check_samples):
             own = own_sampler(run.model)
             if content is None:
@@ -133,16 +132,15 @@ def sample(
     return folder
 
 
-def _conditions(value: Any, run: TrainedRun, is_given: bool) -> Conditions:
-    """The conditions of the drawn images, from the argument `condition`."""
-    condition = run.model.condition
-    single = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
-    if isinstance(single, str) and single == DRAWN:
-        sampling = run.recipe.sampling
-        return drawn_conditions(run.model, own_sampler(run.model), sampling.images, sampling.seed)
-    if value is None and not is_given:
+def _conditions(value: Any, run: TrainedRun, given: Given | None) -> Conditions:
+    """The conditions of the drawn images or, with `given`, of the given images, from the argument `condition`."""
+    condition, sampling = run.model.condition, run.recipe.sampling
+    if isinstance(value, ConditionTexts) and value.texts == (DRAWN,):
+        count = sampling.images if given is None else len(given.names)
+        return drawn_conditions(run.model, own_sampler(run.model), count, sampling.seed)
+    if value is None and given is None:
         return usual_conditions(condition)
-    return conditions_of(value, condition, reader_of(condition, run.recipe))
+    return as_conditions(value, condition, reader_of(condition, run.recipe))
 
 
 def _name(request: GivenRequest | None, run: TrainedRun, conditions: Conditions | None) -> str:

@@ -10,8 +10,9 @@ import attrs
 import numpy as np
 from PIL import Image
 
+from auxar.data.condition_values import attribute_values, label_number
 from auxar.data.conversion import BrokenImage, Preparation, fitted, opened
-from auxar.errors import UserError, did_you_mean, one_line, shown
+from auxar.errors import UserError, did_you_mean, one_line
 from auxar.files import parse_json
 from auxar.interfaces import Condition, ImageSpec
 from auxar.recipe import Crop
@@ -42,8 +43,9 @@ class ConditionReader:
     @property
     def identity(self) -> str:
         """A text that changes with the values of conditions, if those in the data set stay the same."""
-        config = attrs.evolve(self.config, drop=0.0, embedding=None)  # type: ignore[arg-type]
-        return repr((config, self.condition.spec, self.crop, self.resize))
+        config, condition = self.config, self.condition
+        places = (config.column, config.columns, config.suffix, config.key, config.folders)
+        return repr((condition.kind, condition.spec, condition.names, places, config.own_size, self.crop, self.resize))
 
     def __call__(self, values: Sequence[Any], image: bytes, name: str, content: Content) -> np.ndarray:
         """Reads the condition of an image: int32, condition.spec.shape.
@@ -59,9 +61,12 @@ class ConditionReader:
                 raise BrokenImage(f"its {kind} cannot be read: {error}") from error
             return found.astype(np.int32)
         value = self._from_file(values[0], name, content) if self.config.suffix else values[0]
-        if kind == "label":
-            return np.array([[[self._label(value, name)]]], np.int32)
-        entries = self._entries(values if len(self.columns) > 1 or self.config.columns else value, name)
+        try:
+            if kind == "label":
+                return np.array([[[label_number(value, self.condition)]]], np.int32)
+            entries = attribute_values(list(values) if self.config.columns else value, self.condition)
+        except UserError as error:
+            raise UserError(f"condition: {name}: {error}") from None
         return np.array(entries, np.int32).reshape(self.condition.spec.shape)
 
     def _from_file(self, value: Any, name: str, content: Content) -> Any:
@@ -84,53 +89,6 @@ class ConditionReader:
             near = did_you_mean(key, found) if isinstance(found, Mapping) else ""
             raise UserError(f"condition.key: the file with the {kind} of {name} has no key '{key}'{near}")
         return found[key]
-
-    def _label(self, value: Any, name: str) -> int:
-        names, classes = self.condition.names, self.condition.spec.levels
-        if isinstance(value, str):
-            if value in names:
-                return names.index(value)
-            if not (value.isascii() and value.isdigit() and len(value) < 10):
-                known = did_you_mean(value, names) if names else "; set condition.names to the names of the classes"
-                raise UserError(f"condition: {name} has the label {shown(value)}, which is no class{known}")
-            value = int(value)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if not isinstance(value, int | np.integer) or not 0 <= value < classes:
-            raise UserError(
-                f"condition: {name} has the label {shown(value)}; expected an integer from 0 to {classes - 1}"
-            )
-        return int(value)
-
-    def _entries(self, value: Any, name: str) -> list[int]:
-        """The values of the attributes, 0 or 1, from a list of numbers, a list of names, or a table."""
-        names = self.condition.names
-        if isinstance(value, Mapping):
-            if missing := [each for each in names if each not in value]:
-                near = did_you_mean(missing[0], value)
-                raise UserError(f"condition: {name} has no attribute '{missing[0]}'{near}")
-            value = [value[each] for each in names]
-        if not isinstance(value, list | tuple | np.ndarray):
-            raise UserError(f"condition: the attributes of {name} are {shown(value)}; expected a list or a table")
-        if all(isinstance(each, str) for each in value):  # An empty list names no attribute.
-            for each in value:
-                if each not in names:
-                    raise UserError(
-                        f"condition: {name} has an unknown attribute {shown(each)}{did_you_mean(each, names)}"
-                    )
-            return [int(each in value) for each in names]
-        if len(value) != len(names):
-            raise UserError(f"condition: {name} has {len(value)} attributes; expected {len(names)}")
-        return [self._entry(each, own, name) for each, own in zip(value, names, strict=True)]
-
-    def _entry(self, value: Any, attribute: str, name: str) -> int:
-        # CelebA's attributes are 1 and -1.
-        if isinstance(value, bool | int | float | np.generic) and value in (-1, 0, 1):
-            return int(value == 1)
-        raise UserError(
-            f"condition: the attribute '{attribute}' of {name} is {shown(value)}; expected true or false, 1 or 0, or "
-            "1 or -1"
-        )
 
     def _picture(self, encoded: bytes, image: bytes, name: str) -> np.ndarray:
         kind = self.condition.kind

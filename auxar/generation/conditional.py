@@ -20,14 +20,11 @@ from auxar.errors import UserError
 from auxar.files import replacing
 from auxar.generation.conditions import Conditions
 from auxar.generation.samples import batches, drawn_how, finish
-from auxar.generation.sheets import SHEET_DRAWS, draws_sheet, save_png, to_uint8
+from auxar.generation.sheets import SHEET_DRAWS, SHEET_ROWS, draws_sheet, save_png, to_uint8
 from auxar.interfaces import Known, Prior, Sampler, SampleRequest
 from auxar.interfaces.device import device_of
 from auxar.recipe import SamplingConfig
 from auxar.recipe.schema import MOST_SAMPLES
-
-SHEET_ROWS = 16
-"""Maximum number of given images on the sheet, which has one row for each."""
 
 
 @attrs.frozen(eq=False)
@@ -108,11 +105,11 @@ def draw_given_to_folder(
     started = time.perf_counter()
 
     def draw(indices: tuple[int, ...]) -> list[Tensor]:
-        request = conditions.added(config.request(indices), device_of(model), each)
+        request = conditions.given_to(config.request(indices), device_of(model), each)
         return draw_given(model, given, each, request, sampler)
 
     for indices, views in batches(draw, total, spec, folder, accelerator):
-        condition = conditions.added(config.request(indices), device_of(model), each).condition
+        condition = conditions.given_to(config.request(indices), device_of(model), each).condition
         facts = _facts(model, given, views, condition)
         for row, index in enumerate(indices):
             name = f"{index // each:06d}-{index % each:03d}.png"
@@ -126,7 +123,7 @@ def draw_given_to_folder(
             for key, shape in ((key, values.shape) for key, values in everyone[0][1].items())
         }
         agreement = arrays.get("view_agreement")
-        save_png(_sheet(model, given, arrays["images"]), folder / "samples.png")
+        save_png(_sheet(model, given, arrays["images"], conditions), folder / "samples.png")
         _save(folder / "draws.npz", given, arrays)
         finish(
             folder,
@@ -168,13 +165,18 @@ def _save(path: Path, given: Given, arrays: dict[str, np.ndarray]) -> None:
         np.savez_compressed(file, **everything)
 
 
-def _sheet(model: Prior, given: Given, images: np.ndarray) -> Image.Image:
+def _sheet(model: Prior, given: Given, images: np.ndarray, conditions: Conditions) -> Image.Image:
     """The sheet of the first given images and of the first draws of each."""
-    specs = model.specs
+    specs, condition = model.specs, None
+    if model.condition is not None and not model.condition.is_vector and conditions.values is not None:
+        shown = conditions.of(range(min(SHEET_ROWS, len(images))))
+        assert shown is not None
+        condition = (shown, model.condition.spec)
     return draws_sheet(
         torch.from_numpy(images[:SHEET_ROWS, :SHEET_DRAWS]),
         specs[0],
         given=None if given.image is None else (given.image[:SHEET_ROWS].cpu(), specs[0]),
         view=None if given.view is None else (given.view[:SHEET_ROWS].cpu(), specs[given.depth]),
         known=None if given.known is None else given.known.mask[:SHEET_ROWS].cpu(),
+        condition=condition,
     )

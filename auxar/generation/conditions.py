@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,9 +17,10 @@ from torch import Tensor
 from auxar.arguments import described
 from auxar.conditioning import ConditionFactor
 from auxar.data import Examples, ImageSet, evaluation_examples
+from auxar.data.condition_values import attribute_values, label_number
 from auxar.data.conditions import ConditionReader, condition_reader
 from auxar.data.conversion import BrokenImage, read_file
-from auxar.errors import UserError, did_you_mean, one_line, shown
+from auxar.errors import UserError, one_line, shown
 from auxar.interfaces import Condition, Prior, Sampler, SampleRequest, evaluating
 from auxar.recipe import Recipe
 
@@ -26,8 +28,8 @@ ALL, NONE, DRAWN = "all", "none", "drawn"
 """The texts that stand for every class of a label in turn, the null condition, and conditions drawn from p(y)."""
 DRAWN_AT_ONCE = 256
 """Number of conditions that are drawn at once."""
-HELDOUT = 256
-"""Number of held-out images whose conditions drawn images are given, if they are no labels."""
+HELDOUT = 16
+"""Default number of held-out images whose conditions drawn images are given, if they are no labels."""
 LONGEST_NAME = 40
 """Maximum number of characters of a condition's name on a sheet."""
 
@@ -46,7 +48,23 @@ class Conditions:
         """The conditions of the images with these numbers: int64, (len(numbers), …); None if `values` is None."""
         return None if self.values is None else self.values[torch.tensor(numbers, dtype=torch.int64) % len(self.values)]
 
-    def added(self, request: SampleRequest, device: torch.device, draws: int = 1) -> SampleRequest:
+    @property
+    def digest(self) -> str | None:
+        """A hash of the values; None if there are none."""
+        if self.values is None:
+            return None
+        return hashlib.sha256(repr(tuple(self.values.shape)).encode() + self.values.numpy().tobytes()).hexdigest()
+
+    def for_each(self, count: int, what: str = "images") -> Tensor | None:
+        """The condition of each of `count` images: int64, (count, …); None if `values` is None.
+
+        Raises `UserError`, which names the images by `what`, unless there is one condition or one for each image.
+        """
+        if self.values is not None and len(self.values) not in (1, count):
+            raise UserError(f"condition: expected one, or one for each of {count} {what}, got {len(self.values)}")
+        return self.of(range(count))
+
+    def given_to(self, request: SampleRequest, device: torch.device, draws: int = 1) -> SampleRequest:
         """The request with the condition of each image. `draws` images in a row have the same condition."""
         found = self.of([number // draws for number in request.numbers])
         return request if found is None else attrs.evolve(request, condition=found.to(device))
@@ -65,18 +83,19 @@ def every_class(condition: Condition) -> Conditions:
     return Conditions(values, tuple(name_of(condition, row) for row in values))
 
 
-def usual_conditions(condition: Condition | None, heldout: ImageSet | None = None) -> Conditions:
+def usual_conditions(condition: Condition | None, heldout: ImageSet | None = None, count: int = HELDOUT) -> Conditions:
     """The conditions of images that are drawn without naming any.
 
-    These are all classes of a label in turn, and for other conditions those of the first held-out images. If there are
-    no held-out images, it is the null condition. Raises `UserError` if the model does not accept the null condition.
+    These are all classes of a label in turn, and for other conditions those of the first `count` held-out images. If
+    there are no held-out images, it is the null condition. Raises `UserError` if the model does not accept the null
+    condition.
     """
     if condition is None:
         return Conditions()
     if condition.kind == "label":
         return every_class(condition)
     if heldout is not None:
-        return of_examples(condition, first_examples(heldout, HELDOUT))
+        return of_examples(condition, first_examples(heldout, count))
     if not condition.optional:
         raise UserError(f"--condition is required: this model needs the {condition.kind} of each image")
     return Conditions()
@@ -136,43 +155,42 @@ def name_of(condition: Condition, row: Tensor) -> str:
     return ", ".join(held) or "no attributes"
 
 
-def from_texts(texts: Sequence[str], condition: Condition | None, reader: ConditionReader | None) -> Conditions:
-    """Converts the values of the option `--condition`, such as `label=cat`, to conditions.
+def _texts(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(texts)
 
-    Raises `UserError` if the model has no condition, or if a text names another kind or an unknown value.
-    """
-    if condition is None:
-        raise UserError("--condition: this model has no condition; leave the option out")
-    found = []
-    for text in texts:
-        kind, equals, value = text.partition("=")
+
+@attrs.frozen
+class ConditionTexts:
+    """The values of the option `--condition`, such as `label=cat`. They are converted when the model is known."""
+
+    texts: Sequence[str] = attrs.field(converter=_texts)
+    """The texts, in their order."""
+
+    def read(self, condition: Condition | None, reader: ConditionReader | None) -> Conditions:
+        """Converts the texts to conditions.
+
+        Raises `UserError` if the model has no condition, or if a text names another kind or an unknown value.
+        """
+        if condition is None:
+            raise UserError("--condition: this model has no condition; leave the option out")
+        return _joined([self._one(text, condition, reader) for text in self.texts])
+
+    def _one(self, text: str, condition: Condition, reader: ConditionReader | None) -> Conditions:
         if text == NONE:
-            found.append(_nulls(condition, "--condition"))
-            continue
+            return _nulls(condition, "--condition")
+        kind, equals, value = text.partition("=")
         if not equals or kind != condition.kind:
-            example = {"label": "label=NAME", "attributes": "attributes=NAME,NAME"}.get(
-                condition.kind, f"{condition.kind}=FILE"
-            )
+            form = {"label": "NAME", "attributes": "NAME,NAME"}.get(condition.kind, "FILE")
+            others = "" if not condition.optional else f" or {NONE}"
             raise UserError(
-                f"--condition {shown(text)}: expected {example}, as this model's condition is a {condition.kind}"
+                f"--condition {shown(text)}: expected {condition.kind}={form}{others}, because the model's condition "
+                f"is of the kind '{condition.kind}'"
             )
-        if condition.kind == "label" and value == ALL:
-            found.append(every_class(condition))
-            continue
-        parts: Any = value
-        if condition.kind == "label" and value not in condition.names:
-            parts = [part.strip() for part in value.split(",")]
-        found.append(as_conditions(parts, condition, reader, "--condition"))
-    return _joined(found)
-
-
-def conditions_of(value: Any, condition: Condition | None, reader: ConditionReader | None) -> Conditions:
-    """Converts a value to conditions: texts as `from_texts` reads them, or a value as `as_conditions` does."""
-    texts = [value] if isinstance(value, str) else value
-    is_texts = isinstance(texts, list | tuple) and bool(texts) and all(isinstance(text, str) for text in texts)
-    if is_texts and all("=" in text or text == NONE for text in texts):
-        return from_texts(texts, condition, reader)
-    return as_conditions(value, condition, reader)
+        if condition.kind != "label" or value in condition.names:
+            return as_conditions(value, condition, reader, "--condition")
+        if value == ALL:
+            return every_class(condition)
+        return as_conditions([part.strip() for part in value.split(",")], condition, reader, "--condition")
 
 
 def as_conditions(
@@ -180,22 +198,27 @@ def as_conditions(
 ) -> Conditions:
     """Converts a Python value to conditions.
 
-    A label is an integer or a name, or a list with one for each image. Attributes are a list of the names of those that
-    hold, a text with such names and commas, or a table of names and booleans; or a list of these. Masks and images are
+    A label is an integer or a name, or a list of these. Attributes are a list of the names of those that hold, a text
+    with such names and commas, or a table with a boolean for each; or a list of these. Masks and images are
     Pillow images or paths, or a list of these. For all kinds, the value may be a tensor or an array of integers with
     the condition's shape, with or without a dimension for several images, or a table whose only key is the kind. None
     is the null condition.
 
     Raises `UserError`, beginning with `what`, if the value does not fit the model's condition.
     """
+    if isinstance(value, ConditionTexts):
+        return value.read(condition, reader)
+    if isinstance(value, Conditions):
+        if value.values is not None and condition is not None:
+            condition.check(value.values, what)
+            return value
+        value = value.values
     if value is None:
         if condition is not None and not condition.optional:
-            condition.given(None, 1)
+            condition.or_null(None, 1)
         return Conditions()
     if condition is None:
         raise UserError(f"{what}: this model has no condition; leave it out")
-    if isinstance(value, Conditions):
-        return value
     if isinstance(value, Mapping) and list(value) == [condition.kind]:
         value = value[condition.kind]
     if isinstance(value, Mapping) and condition.kind != "attributes":
@@ -207,7 +230,7 @@ def as_conditions(
         several = False
     entries = list(value) if several else [value]
     if not entries:
-        raise UserError(f"{what}: expected at least one {condition.kind}, got an empty list")
+        raise UserError(f"{what}: expected at least one condition, got an empty list")
     return _joined([_one(entry, condition, reader, what) for entry in entries])
 
 
@@ -227,45 +250,15 @@ def _one(value: Any, condition: Condition, reader: ConditionReader | None, what:
         return _nulls(condition, what)
     if isinstance(value, Tensor | np.ndarray):
         return _from_array(torch.as_tensor(value), condition, what)
-    if condition.kind == "label":
-        row = torch.tensor([[[[_label(value, condition, what)]]]])
-    elif condition.kind == "attributes":
-        row = torch.tensor(_attributes(value, condition, what)).reshape(1, *condition.spec.shape)
-    else:
+    if not condition.is_vector:
         return _from_picture(value, condition, reader, what)
+    try:
+        is_label = condition.kind == "label"
+        found = [label_number(value, condition)] if is_label else attribute_values(value, condition)
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from None
+    row = torch.tensor(found).reshape(1, *condition.spec.shape)
     return Conditions(row, (name_of(condition, row[0]),))
-
-
-def _label(value: Any, condition: Condition, what: str) -> int:
-    names, classes = condition.names, condition.spec.levels
-    if isinstance(value, str):
-        if value in names:
-            return names.index(value)
-        if not (value.isascii() and value.isdigit() and len(value) < 10):
-            near = did_you_mean(value, names) if names else f"; expected a number from 0 to {classes - 1}"
-            raise UserError(f"{what}: {shown(value)} is no class of this model{near}")
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < classes:
-        raise UserError(f"{what}: expected a label from 0 to {classes - 1}, got {described(value)}")
-    return int(value)
-
-
-def _attributes(value: Any, condition: Condition, what: str) -> list[int]:
-    names = condition.names
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    if isinstance(value, list | tuple) and len(value) == len(names) and not any(isinstance(e, str) for e in value):
-        value = dict(zip(names, value, strict=True))
-    if isinstance(value, list | tuple):
-        value = dict.fromkeys(value, True)
-    if not isinstance(value, Mapping):
-        raise UserError(f"{what}: expected the names of the attributes that hold, got {described(value)}")
-    for name, holds in value.items():
-        if name not in names:
-            raise UserError(f"{what}: {shown(name)} is no attribute of this model{did_you_mean(str(name), names)}")
-        if not isinstance(holds, bool | int | np.bool_ | np.integer) or holds not in (0, 1):
-            raise UserError(f"{what}: the attribute {shown(name)}: expected True or False, got {described(holds)}")
-    return [int(value.get(name, 0)) for name in names]
 
 
 def _from_array(array: Tensor, condition: Condition, what: str) -> Conditions:
@@ -283,7 +276,7 @@ def _from_array(array: Tensor, condition: Condition, what: str) -> Conditions:
     condition.check(array, what)
     array = array.to("cpu", torch.int64)
     if not len(array):
-        raise UserError(f"{what}: expected at least one {condition.kind}, got none")
+        raise UserError(f"{what}: expected at least one condition, got none")
     return Conditions(array, tuple(name_of(condition, row) or f"{condition.kind} {k}" for k, row in enumerate(array)))
 
 

@@ -167,7 +167,7 @@ class Figures:
         parts = []
         for start in range(0, len(indices), self.config.batch_size):
             numbers = tuple(indices[start : start + self.config.batch_size])
-            request = self.conditions.added(SampleRequest(numbers, self.config.seed, rule), self.device)
+            request = self.conditions.given_to(SampleRequest(numbers, self.config.seed, rule), self.device)
             parts.append(draw_views(self.model, request, self.sampler))
         return [torch.cat(view) for view in zip(*parts, strict=True)]
 
@@ -180,7 +180,7 @@ class Figures:
             for start in range(0, len(view), self.config.batch_size):
                 part = view[start : start + self.config.batch_size].to(self.device)
                 indices = tuple((start + k) * DRAWS + draw for k in range(len(part)))
-                request = conditions.added(self.config.request(indices), self.device, DRAWS)
+                request = conditions.given_to(self.config.request(indices), self.device, DRAWS)
                 parts.append(self.model.draw_from(part, request, self.sampler)[0].cpu())
             found.append(torch.cat(parts))
         return found

@@ -75,7 +75,7 @@ class Previews:
         numbers = tuple(range(team.rank, IMAGES, team.processes))
         found: list[tuple[int, Tensor]] = []
         if numbers:
-            request = self.conditions.added(self.config.request(numbers), team.device)
+            request = self.conditions.given_to(self.config.request(numbers), team.device)
             if coarser and factor.name not in self.views:
                 self.views[factor.name] = self._views(model, coarser, request, team)
             images = _draw(model, factor, self.views.get(factor.name), request, team).cpu()

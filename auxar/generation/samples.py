@@ -20,7 +20,17 @@ from auxar.data import ImageSet
 from auxar.errors import UserError
 from auxar.files import FILE, FOLDER, entries, kind, read_json, remove, unfinished, write_json
 from auxar.generation.conditions import NONE, Conditions, first_examples
-from auxar.generation.sheets import can_be_shown, growth, save_png, sheet, sheet_columns, to_uint8
+from auxar.generation.sheets import (
+    SHEET_DRAWS,
+    SHEET_ROWS,
+    can_be_shown,
+    draws_sheet,
+    growth,
+    save_png,
+    sheet,
+    sheet_columns,
+    to_uint8,
+)
 from auxar.interfaces import ImageSpec, Prior, Sampler, SampleRequest
 from auxar.progress import progress_bar
 from auxar.recipe import SamplingConfig
@@ -83,6 +93,7 @@ def sample_to_folder(
 
     With `heldout`, a second sheet of the same layout shows as many held-out images, or all if there are fewer. A model
     with a condition draws images with `conditions` in turn; a column of the sheet shows those with the same condition.
+    If conditions are masks or images, a row shows one of them beside its draws.
 
     The images are divided among the processes. Except for rounding, an image does not depend on their number. Pictures
     are saved after each batch, so that an early stop keeps those of finished batches; sheets and `samples.json` are
@@ -94,7 +105,7 @@ def sample_to_folder(
     started = time.perf_counter()
 
     def draw(indices: tuple[int, ...]) -> list[Tensor]:
-        return draw_views(model, conditions.added(config.request(indices), accelerator.device), sampler)
+        return draw_views(model, conditions.given_to(config.request(indices), accelerator.device), sampler)
 
     for indices, views in batches(draw, config, model.image, folder, accelerator):
         pictures = to_uint8(views[0], specs[0])
@@ -115,7 +126,8 @@ def sample_to_folder(
         columns = sheet_columns(len(everyone), specs[0])
         if 1 < len(conditions.names) <= min(MOST_COLUMNS, len(everyone)):
             columns = len(conditions.names)
-        save_png(sheet(stacked[0], specs[0], columns), folder / "samples.png")
+        shown = _beside_conditions(model, conditions, stacked[0]) or sheet(stacked[0], specs[0], columns)
+        save_png(shown, folder / "samples.png")
         if heldout is not None:
             images = first_examples(heldout, len(everyone)).image.to(torch.int64)
             save_png(sheet(images, specs[0], columns), folder / "heldout.png")
@@ -133,6 +145,21 @@ def sample_to_folder(
             },
         )
     accelerator.wait_for_everyone()
+
+
+def _beside_conditions(model: Prior, conditions: Conditions, images: Tensor) -> Image.Image | None:
+    """A sheet with a row for each of the first conditions, which are masks or images: the condition and its draws.
+
+    None if the model has no such conditions. Image number i has the condition i mod k.
+    """
+    condition = model.condition
+    if condition is None or condition.is_vector or conditions.values is None:
+        return None
+    count = len(conditions.values)
+    rows, draws = min(count, len(images), SHEET_ROWS), min(max(1, len(images) // count), SHEET_DRAWS)
+    drawn = torch.stack([images[row : row + count * draws : count][:draws] for row in range(rows)])
+    given = (conditions.values[:rows], condition.spec)
+    return draws_sheet(drawn, model.image, given=None, view=None, condition=given)
 
 
 def drawn_how(

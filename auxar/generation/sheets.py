@@ -24,6 +24,8 @@ SHEET_WIDTH = 896
 """Maximum total width of the enlarged images of a row, in pixels, without margins."""
 TITLE = 18
 """Height of a line of text, in pixels."""
+SHEET_ROWS = 16
+"""Maximum number of given images on a sheet, which has one row for each."""
 SHEET_DRAWS = 8
 """Default maximum number of draws on a sheet for each given image."""
 INK = (128, 128, 128, 255)
@@ -137,13 +139,15 @@ def draws_sheet(
     given: tuple[Tensor, ImageSpec] | None,
     view: tuple[Tensor, ImageSpec] | None,
     known: Tensor | None = None,
+    condition: tuple[Tensor, ImageSpec] | None = None,
     zoom: int | None = None,
 ) -> Image.Image:
     """A sheet with a row for each given image: the image, its view or its known part, and the images drawn from it.
 
     `drawn` has shape (g, draws, *spec.shape) for g given images. `given` and `view` are images and views (g, *shape)
     with their specs; None leaves out the column. `known` is the mask of the known pixels of the given images, booleans
-    (g, h, w). A view that cannot be shown is left out, too. Raises `UserError` as `labeled` does.
+    (g, h, w). `condition` has the masks or images that the draws are given, with their spec. Views and conditions that
+    cannot be shown are left out, too. Raises `UserError` as `labeled` does.
     """
     titles: list[str] = []
     columns: list[tuple[Tensor, ImageSpec]] = []
@@ -158,6 +162,9 @@ def draws_sheet(
         # Unknown pixels are gray, so that they differ from known black pixels.
         gray = torch.full_like(given[0], given[1].levels // 2)
         columns.append((torch.where(known[:, None], given[0], gray), given[1]))
+    if condition is not None and can_be_shown(condition[1]):
+        titles.append("condition")
+        columns.append((condition[0].clamp_min(0), condition[1]))
     for draw in range(drawn.shape[1]):
         titles.append(f"draw {draw}")
         columns.append((drawn[:, draw], spec))

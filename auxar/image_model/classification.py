@@ -59,7 +59,7 @@ class Classification:
 
 def classify(chain: Prior, images: Tensor, batch_size: Any = None) -> Classification:
     """Classifies images (n, *image.shape). Raises `UserError` if the condition of the model is no label."""
-    condition = label_of(chain)
+    condition = label_condition(chain)
     columns = []
     for label in range(condition.spec.levels):
         given = torch.full((len(images), 1, 1, 1), label)
@@ -69,7 +69,7 @@ def classify(chain: Prior, images: Tensor, batch_size: Any = None) -> Classifica
     return Classification(torch.stack(columns, 1), _log_prior(chain, condition), names, chain.exact)
 
 
-def label_of(chain: Prior) -> Condition:
+def label_condition(chain: Prior) -> Condition:
     """The condition of a model. Raises `UserError` unless it is a label."""
     if chain.condition is None or chain.condition.kind != "label":
         found = (

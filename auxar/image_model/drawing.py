@@ -161,7 +161,7 @@ def _drawn(
         for start in range(0, len(numbers), settings.batch_size):
             batch = tuple(numbers[start : start + settings.batch_size])
             request = SampleRequest(batch, settings.seed, settings.rule)
-            request = settings.conditions.added(request, device_of(chain), each)
+            request = settings.conditions.given_to(request, device_of(chain), each)
             found.append([view.cpu() for view in draw(request)])
             progress.update(len(batch))
     return found

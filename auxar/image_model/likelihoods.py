@@ -37,8 +37,8 @@ def factor_log_probs(
             rows = slice(start, start + size)
             chunk = images[rows]
             try:
-                given = () if condition is None else (condition[rows].to(device),)
-                result = chain.log_probs(chunk.to(device), *given)
+                given = None if condition is None else condition[rows].to(device)
+                result = chain.log_probs(chunk.to(device), given)
             except torch.OutOfMemoryError:
                 smaller = f"pass batch_size={max(1, size // 4)}" if size > 1 else "load the model with device='cpu'"
                 raise UserError(

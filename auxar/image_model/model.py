@@ -445,9 +445,7 @@ class ImageModel:
     def _conditions(self, value: Any, count: int) -> Tensor | None:
         """The condition of each of `count` images. Raises `UserError` if there is neither one nor `count` of them."""
         found = as_conditions(value, self.condition, reader_of(self.condition, self.recipe))
-        if found.values is not None and len(found.values) not in (1, count):
-            raise UserError(f"condition: expected one, or one for each of {count} images, got {len(found.values)}")
-        return found.of(range(count))
+        return found.for_each(count)
 
     def _draws(self, source: Given, pictures: Images | None, draws: int, options: DrawOptions) -> Draws:
         drawing.check_names(options)

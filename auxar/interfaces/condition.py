@@ -66,7 +66,7 @@ class Condition:
 
     @property
     def is_categorical(self) -> bool:
-        """Whether values are names of categories, without an order. The values of an image are ordered."""
+        """Whether values are numbers of categories, without an order. The values of an image are ordered."""
         return self.kind != "image"
 
     def nulls(self, count: int, device: torch.device | str = "cpu") -> Tensor:
@@ -92,7 +92,7 @@ class Condition:
             shape = ", ".join(map(str, self.spec.shape))
             raise UserError(f"{what}: expected shape (b, {shape}), got {tuple(values.shape)}")
 
-    def given(self, values: Tensor | None, count: int, device: torch.device | str = "cpu") -> Tensor:
+    def or_null(self, values: Tensor | None, count: int, device: torch.device | str = "cpu") -> Tensor:
         """`values`, or the null condition for `count` images if it is None.
 
         Raises `UserError` if `values` is None and the null condition is not accepted, or if the number of images
@@ -112,10 +112,10 @@ class Condition:
 
 
 def is_null(values: Tensor) -> Tensor:
-    """Which rows of conditions (b, c, h, w) are the null condition: bool, (b,). Their first value is `NULL`.
+    """Marks the rows of conditions (b, c, h, w) that are the null condition: bool, (b,). Their first value is `NULL`.
 
     Examples:
         >>> is_null(torch.tensor([[[[4]]], [[[-1]]]])).tolist()
         [False, True]
     """
-    return values.flatten(1)[:, 0] == NULL if len(values) else torch.zeros(0, dtype=torch.bool, device=values.device)
+    return values.flatten(1)[:, 0] == NULL

@@ -135,7 +135,7 @@ class Prior(nn.Module, abc.ABC):
         self.image.check(image)
         self.image.check_range(image)
         self.check_condition(condition, len(image))
-        nats = self.log_prob(image, *self.conditions(condition))
+        nats = self.log_prob(image, *self.condition_arguments(condition))
         return nats / (-math.log(2) * self.image.dims)
 
     def check_condition(self, condition: Tensor | None, count: int) -> None:
@@ -147,9 +147,9 @@ class Prior(nn.Module, abc.ABC):
             if condition is not None:
                 raise UserError("condition: this model has no condition; leave it out")
             return
-        self.condition.check(self.condition.given(condition, count))
+        self.condition.check(self.condition.or_null(condition, count))
 
-    def conditions(self, condition: Tensor | None) -> tuple[Tensor | None, ...]:
+    def condition_arguments(self, condition: Tensor | None) -> tuple[Tensor | None, ...]:
         """The arguments that `log_prob` and `initialize` have after the image: the condition, if the model has one."""
         return () if self.condition is None else (condition,)
 
@@ -213,14 +213,14 @@ class PriorFactor(Factor):
 
     def forward(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         self.check_inputs(view, condition)
-        return self.prior.log_prob(image, *self.prior.conditions(condition))
+        return self.prior.log_prob(image, *self.prior.condition_arguments(condition))
 
     def log_prob_by_channel(
         self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None
     ) -> ByChannel:
         self.check_inputs(view, condition)
-        return self.prior.log_prob_by_channel(image, *self.prior.conditions(condition))
+        return self.prior.log_prob_by_channel(image, *self.prior.condition_arguments(condition))
 
     def initialize(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> None:
         self.check_inputs(view, condition)
-        self.prior.initialize(image, *self.prior.conditions(condition))
+        self.prior.initialize(image, *self.prior.condition_arguments(condition))

@@ -49,9 +49,10 @@ class ConditionConfig:
     """Names of columns with one attribute each. They are also the names of the attributes, if `names` is not given."""
     suffix: str | None = attrs.field(default=None, validator=optional(min_len(2)))
     """End of the names of files with the conditions, which lie beside the images: with `.mask.png`, that of `a.jpg` is
-    `a.mask.png`. Labels and attributes are in JSON files or, as text, in other files."""
+    `a.mask.png`. Labels and attributes are in JSON files. In other files, they are a text: a label, or the names of
+    attributes with commas."""
     key: str | None = attrs.field(default=None, validator=optional(min_len(1)))
-    """Key of the condition in a JSON file, if the file holds an object. It requires `suffix`."""
+    """Key of the condition in a JSON file, if the file holds an object. It requires a `suffix` that ends in `.json`."""
     folders: bool = False
     """Whether the label of an image is the name of the folder that it is in."""
     classes: int | None = attrs.field(default=None, validator=optional([at_least(2), at_most(MOST_LEVELS)]))
@@ -68,9 +69,9 @@ class ConditionConfig:
     width: int | None = attrs.field(default=None, validator=optional([positive, at_most(MOST_SIDE)]))
     """Number of columns of a conditioning image; see `height`."""
     drop: float = attrs.field(default=0.0, validator=fraction_or_zero)
-    """Fraction of the training images whose condition is replaced by the null condition, at least 0 and less than 1.
-    If it is greater than 0, the model can be used without a condition. What it then models is the null condition, as it
-    was learned from these images."""
+    """Probability with which the condition of a training image is replaced by the null condition each time the image is
+    used, at least 0 and less than 1. If it is greater than 0, the model can be used without a condition. It then gives
+    p(X | null) as it was learned from these images."""
     embedding: ComponentChoice = attrs.field()
     """The embedding, a network that computes features of the condition for each factor. The default is `categories` or,
     for the kind `image`, `pixels`."""
@@ -91,8 +92,8 @@ class ConditionConfig:
         for key, kinds in KEYS_OF_KINDS.items():
             if self.kind not in kinds and getattr(self, key) != defaults[key].default:
                 raise ValueError(f"{key} requires the kind {' or '.join(kinds)}, got the kind {self.kind}")
-        if self.key is not None and self.suffix is None:
-            raise ValueError("key requires suffix")
+        if self.key is not None and not (self.suffix or "").lower().endswith(".json"):
+            raise ValueError("key requires a suffix that ends in .json")
         if (self.height is None) != (self.width is None):
             raise ValueError("height and width must be given together")
         if self.channels not in (1, 3):
@@ -100,8 +101,10 @@ class ConditionConfig:
         self._check_names()
 
     def _check_names(self) -> None:
-        if len(set(self.names)) < len(self.names) or "" in self.names:
-            raise ValueError("names must differ from each other and not be empty")
+        for key in ("names", "columns"):
+            found = getattr(self, key)
+            if len(set(found)) < len(found) or "" in found:
+                raise ValueError(f"{key} must differ from each other and not be empty")
         if self.kind in ("label", "mask"):
             if self.classes is None and len(self.names) < 2:
                 raise ValueError(f"a {self.kind} needs its number of classes: set classes, or at least 2 names")
@@ -152,7 +155,7 @@ def without_unused(config: ConditionConfig, table: dict[str, Any]) -> dict[str, 
     }
 
 
-def check_condition(config: ConditionConfig) -> None:
+def check_printable(config: ConditionConfig) -> None:
     """Raises `UserError` if a name of `config` cannot be printed."""
     for key in ("names", "columns"):
         for name in getattr(config, key):

@@ -19,7 +19,7 @@ from auxar.interfaces import FLOAT
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
 from auxar.recipe.component_choice import ComponentChoice
-from auxar.recipe.condition import check_condition, without_unused
+from auxar.recipe.condition import check_printable, without_unused
 from auxar.recipe.data_options import with_data_options
 from auxar.recipe.options import key_parts, keys_in_tables, sets
 from auxar.recipe.overrides import (
@@ -217,7 +217,7 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
     recipe = structure(table, Recipe)
     check_image(recipe.image)
     if recipe.condition is not None:
-        check_condition(recipe.condition)
+        check_printable(recipe.condition)
     recipe = attrs.evolve(recipe, stage=_expand(recipe.stage))
     recipe = attrs.evolve(recipe, factor_training=_factor_training(recipe, training or {}, overrides))
     check_validation(recipe)

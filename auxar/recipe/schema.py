@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 from attrs.validators import ge, le, lt, optional
 
+from auxar.conditioning import CONDITION_FACTOR
 from auxar.errors import UserError, shown
 from auxar.interfaces import FLOAT, RULES, DrawRule, ImageSpec, SampleRequest, at_most, positive
 from auxar.interfaces.request import usual_min_weight, usual_reduction
@@ -359,7 +360,7 @@ class Recipe:
         The last is `condition` (the condition itself) if it is modelled.
         """
         modelled = self.condition is not None and self.condition.prior is not None
-        return (*(f"stage{k}" for k in range(len(self.stage))), "prior", *(["condition"] if modelled else []))
+        return (*(f"stage{k}" for k in range(len(self.stage))), "prior", *([CONDITION_FACTOR] if modelled else []))
 
     def training_of(self, factor: str) -> TrainingConfig:
         """Returns the training settings of one factor, with its overrides.

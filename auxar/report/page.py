@@ -102,7 +102,7 @@ def _numbers(evaluation: Evaluation, distances: ImageDistances | None) -> Html:
         note = f"{words.uncertainty(error.get('training'), DIGITS)} bits/dim, {kind}".strip()
         cards.append(_card("Training images", words.number(bits.get("training"), DIGITS), note))
     if evaluation.condition is not None:
-        note = words.condition(evaluation).partition("; ")[2] or "given to every factor"
+        note = "; ".join(words.condition(evaluation)) or "given to every factor"
         cards.append(_card("Condition", evaluation.condition, note))
     if (count := evaluation.images.get("heldout")) is not None:
         cards.append(_card("Evaluated on", f"{count:,}", "held-out images"))

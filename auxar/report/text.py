@@ -153,7 +153,7 @@ def _facts(evaluation: Evaluation) -> list[str]:
         of = f", fingerprint {fingerprint}" if fingerprint else ""
         facts.append((words.SETS[name], f"{count:,} images{of}" if count else "not evaluated"))
     if evaluation.condition is not None:
-        facts.append(("condition", words.condition(evaluation)))
+        facts.append(("condition", "; ".join([evaluation.condition, *words.condition(evaluation)])))
     facts.append(("weights", str(words.weights(evaluation))))
     facts.append((words.TOTAL, f"{kind.name}, {kind.formula}: {kind.meaning}"))
     facts += [(factor.factor, text) for factor in evaluation.factors if (text := words.history(factor.history))]

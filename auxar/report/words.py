@@ -159,27 +159,30 @@ def cost_of(evaluation: Evaluation) -> str:
     return in_arithmetic(evaluation.arithmetic, evaluation.bits_per_dim.get("heldout"), evaluation.cost.get("heldout"))
 
 
-def condition(evaluation: Evaluation) -> str:
-    """A clause with the condition that the images were given and, if it is known, with how many bits/dim it saves.
+def condition(evaluation: Evaluation) -> list[str]:
+    """Clauses about the condition that the images were given: how many bits/dim it saves, and its own bits.
+
+    Those that are unknown are left out.
+    """
+    without = evaluation.without_condition.get("heldout")
+    own = evaluation.condition_figures.get("heldout")
+    parts = []
+    if without is not None:
+        parts.append(f"held-out images {saving(without)}")
+    if own is not None:
+        error = uncertainty(own.standard_error)
+        parts.append(f"the condition itself takes {number(own.bits)} {error}".strip() + " bits of an image")
+    return parts
+
+
+def saving(without: WithoutCondition) -> str:
+    """A clause with the bits/dim given the null condition, and those that the condition saves.
 
     Examples:
         >>> from auxar.evaluation.records import WithoutCondition
         >>> saving(WithoutCondition(3.25, 0.02, 0.015, 0.001))
         'given the null condition 3.2500 bits/dim, so the condition saves 0.0150 ± 0.0010'
     """
-    without = evaluation.without_condition.get("heldout")
-    own = evaluation.condition_figures.get("heldout")
-    parts: list[str] = [evaluation.condition or ""]
-    if without is not None:
-        parts.append(f"held-out images {saving(without)}")
-    if own is not None:
-        error = uncertainty(own.standard_error)
-        parts.append(f"the condition itself takes {number(own.bits)} {error}".strip() + " bits of an image")
-    return "; ".join(parts)
-
-
-def saving(without: WithoutCondition) -> str:
-    """A clause with the bits/dim given the null condition, and those that the condition saves."""
     saved = " ".join(filter(None, (number(without.saved), uncertainty(without.saved_error))))
     return f"given the null condition {number(without.bits_per_dim)} bits/dim, so the condition saves {saved}"
 

@@ -28,12 +28,12 @@ def check_conditions(model: Prior, *, seed: int = 0) -> None:
     - `condition`: the log-likelihood of every factor depends on the condition.
     - `batch`: the log-likelihood of an image, and the image that is drawn for a number, depend on the condition of this
       image alone, not on those of the other images of the batch.
-    - `normalization`: given a condition, the probabilities of all images and views sum to 1. It is checked if there are
-      at most 5,000 of them.
+    - `normalization`: given a condition and a view, the probabilities of all images of each factor sum to 1. It is
+      checked for factors with at most 5,000 pairs of images and views.
     - `null`: if the condition is optional, None is the same as the null condition, and both are refused otherwise.
     - `shape`: a condition of another shape is refused with `UserError`.
     - `draws`: drawn images depend on the condition.
-    - `gradient`: every parameter of a condition's embedding gets a gradient.
+    - `gradient`: every parameter of a condition's embedding gets a gradient that is not 0 everywhere.
     - `runs`: valid input raises no exception.
 
     Raises `ContractError` if a law is broken, and `UserError` if the model has no condition.
@@ -143,6 +143,8 @@ def _check_gradient(model: Prior, given: Tensor, seed: int) -> None:
     model.log_prob(image, given).sum().backward()  # type: ignore[call-arg]
     model.eval()
     for name, parameter in model.named_parameters():
-        if ".conditioning." in f".{name}" and parameter.requires_grad and parameter.grad is None:
+        if ".conditioning." not in f".{name}" or not parameter.requires_grad:
+            continue
+        if parameter.grad is None or not bool(parameter.grad.any()):
             broken("gradient", f"the loss does not depend on the parameter {name}")
     model.zero_grad()

@@ -11,7 +11,6 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.conditioning import ConditionFactor
 from auxar.data import DataSets
 from auxar.data.examples import joined
 from auxar.errors import UserError
@@ -129,8 +128,6 @@ def _make(
     path: Path,
 ) -> None:
     image, view, given = factor.inputs(views, condition)
-    if isinstance(factor, ConditionFactor):
-        image = factor.rows(image)
     converted = arithmetic.convert(factor, image, view, *(() if given is None else (given,)))
     made = _recorded(run, factor.name, choice, converted)
     if (other := other_digest(run, factor.name, choice.name, made)) is not None:

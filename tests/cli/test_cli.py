@@ -26,6 +26,7 @@ from PIL import Image
 from auxar.cli import COMMANDS, main
 from auxar.errors import UserError
 from auxar.files import read_json
+from auxar.generation.conditions import ConditionTexts
 from auxar.generation.inputs import GivenRequest
 from auxar.progress import ProgressBar, progress_bar
 from auxar.report.reading import read_run
@@ -337,7 +338,7 @@ SAMPLED: dict[str, Any] = {
                     "temperature": 0.5,
                     "seed": -3,
                     "arithmetic": None,
-                    "condition": ["label=dog", "none"],
+                    "condition": ConditionTexts(["label=dog", "none"]),
                     "batch_size": 4,
                 },
                 **{"min_weight": 0.1, "sampler": "raster", "out": Path("y"), **SET},
@@ -386,7 +387,7 @@ SAMPLED: dict[str, Any] = {
             "compress x y.png z -o a.auxar --replace --condition label=dog",
             "commands.compress.compress",
             [Path("x"), [Path("y.png"), Path("z")], Path("a.auxar")],
-            {"replace": True, "condition": ["label=dog"], "trust_plugins": False},
+            {"replace": True, "condition": ConditionTexts(["label=dog"]), "trust_plugins": False},
         ),
         (
             "decompress a.auxar -o y --only b c --depth 1 --run x --replace",

@@ -19,7 +19,7 @@ from auxar.data import DataSets, Examples, evaluation_examples, load_images, tra
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
 from auxar.plugins import Registry
-from auxar.recipe import Crop, DataConfig, Split
+from auxar.recipe import ComponentChoice, Crop, DataConfig, Split
 from auxar.recipe.condition import ConditionConfig
 
 SPEC = ImageSpec(3, height=4, width=4)
@@ -36,9 +36,10 @@ def cache(tmp_path_factory):
 
 
 def picture(number: int, height: int = 4, width: int = 4) -> Image.Image:
-    """An image whose red channel is its number."""
+    """An image whose red channel is its number. Its left half is blue, so that mirroring can be detected."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[..., 0] = number
+    pixels[:, : width // 2, 2] = 255
     return Image.fromarray(pixels)
 
 
@@ -131,6 +132,15 @@ def test_labels_beside_images_and_as_names_of_folders(folder, where, streaming):
     assert pairs(sets) == {number: [number % 3] for number in range(COUNT)}
 
 
+def test_attributes_beside_images_as_text(folder):
+    for file in folder.rglob("*.*.png"):
+        file.unlink()
+    for file in folder.rglob("*.txt"):
+        file.write_text("owl, dog\n" if int(file.stem) % 2 else "")
+    found = pairs(load(folder, kind="attributes", names=("owl", "cat", "dog"), suffix=".txt"))
+    assert found == {number: [number % 2, 0, number % 2] for number in range(COUNT)}
+
+
 def test_attributes_beside_images(folder):
     for file in folder.rglob("*.*.png"):
         file.unlink()
@@ -150,7 +160,7 @@ def test_images_beside_images(folder):
     for file in folder.rglob("*.mask.png"):
         file.unlink()
     found = pairs(load(folder, kind="image", suffix=".pair.png"))
-    assert found == {number: 16 * [100 + number] + 32 * [0] for number in range(COUNT)}
+    assert found == {number: 16 * [100 + number] + 16 * [0] + 4 * [255, 255, 0, 0] for number in range(COUNT)}
 
 
 def test_masks_in_a_column_of_images(tmp_path):
@@ -203,12 +213,14 @@ def masks(folder):
 
 
 def test_conditions_are_mirrored_with_their_images(masks):
+    turns = []
     for plain, flipped in zip(training(masks), training(masks, flip=True), strict=True):
-        assert torch.equal(plain.image, flipped.image)  # The images have only one color.
-        turned = (condition(plain) != condition(flipped)).flatten(1).any(1)
+        turned = (plain.image != flipped.image).flatten(1).any(1)
+        assert torch.equal(flipped.image[turned], plain.image[turned].flip(-1))
         assert torch.equal(condition(flipped)[turned], condition(plain)[turned].flip(-1))
-    assert turned.any()
-    assert not turned.all()
+        assert torch.equal(condition(flipped)[~turned], condition(plain)[~turned])
+        turns += turned.tolist()
+    assert 0 < sum(turns) < len(turns)
 
 
 def test_conditions_are_dropped_as_often_as_asked_and_the_images_stay(masks):
@@ -247,9 +259,13 @@ def test_fingerprints_depend_on_conditions(tmp_path):
     first = load(table(tmp_path / "a.parquet", y=labels), kind="label", column="y", classes=3).train
     again = load(table(tmp_path / "b.parquet", y=labels), kind="label", column="y", classes=3).train
     other = load(table(tmp_path / "c.parquet", y=labels[::-1]), kind="label", column="y", classes=3).train
-    dropped = load(tmp_path / "a.parquet", kind="label", column="y", classes=3, drop=0.5).train
-    assert first.fingerprint == again.fingerprint == dropped.fingerprint
+    assert first.fingerprint == again.fingerprint
     assert first.fingerprint != other.fingerprint
+    for options in ({"drop": 0.5}, {"prior": ComponentChoice("pixelcnn")}, {"embedding": ComponentChoice("resnet")}):
+        same: dict[str, Any] = {"kind": "label", "column": "y", "classes": 3, **options}
+        assert load(tmp_path / "a.parquet", **same).train.fingerprint == first.fingerprint
+    more = load(tmp_path / "a.parquet", kind="label", column="y", classes=4).train
+    assert more.fingerprint != first.fingerprint
 
 
 def test_changed_files_beside_images_are_read_again(folder):
@@ -275,15 +291,35 @@ def test_an_image_whose_mask_is_missing_is_broken(folder, caplog):
 
 WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "missing column": ({"y": [0]}, {"kind": "label", "column": "x", "classes": 3}, "condition.column: .*no column 'x'"),
-    "label too large": ({"y": [3]}, {"kind": "label", "column": "y", "classes": 3}, "label 3; expected .* 0 to 2"),
-    "negative label": ({"y": [-1]}, {"kind": "label", "column": "y", "classes": 3}, "label -1; expected .* 0 to 2"),
-    "no label": ({"y": [None]}, {"kind": "label", "column": "y", "classes": 3}, "label None; expected"),
-    "fraction": ({"y": [0.5]}, {"kind": "label", "column": "y", "classes": 3}, "label 0.5; expected"),
+    "label too large": (
+        {"y": [3]},
+        {"kind": "label", "column": "y", "classes": 3},
+        "label 3 is no class; expected .* 0 to 2",
+    ),
+    "negative label": (
+        {"y": [-1]},
+        {"kind": "label", "column": "y", "classes": 3},
+        "label -1 is no class; expected .* 0 to 2",
+    ),
+    "no label": ({"y": [None]}, {"kind": "label", "column": "y", "classes": 3}, "the label None is no class; expected"),
+    "fraction": ({"y": [0.5]}, {"kind": "label", "column": "y", "classes": 3}, "the label 0.5 is no class; expected"),
     "unknown name": ({"y": ["dgo"]}, {"kind": "label", "column": "y", "names": NAMES}, "did you mean 'dog'"),
-    "names unknown": ({"y": ["dog"]}, {"kind": "label", "column": "y", "classes": 3}, "set condition.names"),
-    "too few attributes": ({"y": [[1]]}, {"kind": "attributes", "column": "y", "names": NAMES}, "1 attributes; expe"),
-    "attribute 2": ({"y": [[1, 0, 2]]}, {"kind": "attributes", "column": "y", "names": NAMES}, "'owl' .* is 2"),
-    "attributes no list": ({"y": ["x"]}, {"kind": "attributes", "column": "y", "names": NAMES}, "expected a list"),
+    "names unknown": ({"y": ["dog"]}, {"kind": "label", "column": "y", "classes": 3}, "condition.names gives names"),
+    "too few attributes": (
+        {"y": [[1]]},
+        {"kind": "attributes", "column": "y", "names": NAMES},
+        "1 attributes; expected 3",
+    ),
+    "attribute 2": (
+        {"y": [[1, 0, 2]]},
+        {"kind": "attributes", "column": "y", "names": NAMES},
+        "'owl' is 2; expected",
+    ),
+    "attributes no list": (
+        {"y": ["x"]},
+        {"kind": "attributes", "column": "y", "names": NAMES},
+        "'x' is unknown",
+    ),
     "column of images": ({"y": [0]}, {"kind": "label", "column": "image", "classes": 3}, "no column with images"),
     "no mask": ({"y": [b"x"]}, {"kind": "mask", "column": "y", "classes": 3}, "its mask cannot be read"),
     "files": ({"y": [0]}, {"kind": "label", "suffix": ".txt", "classes": 3}, "condition.suffix: .*condition.column"),

@@ -30,6 +30,7 @@ from auxar.errors import UserError
 from auxar.evaluation.evaluated_run import read_evaluated_run
 from auxar.evaluation.likelihoods import image_nats_path
 from auxar.files import read_tensors
+from auxar.generation.conditions import ConditionTexts
 
 NAMES = ["cat", "dog", "owl"]
 SOFTMAX = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax"}
@@ -112,7 +113,7 @@ def test_samples_have_all_classes_in_turn_and_a_column_for_each(finished):
     [(["label=dog"], ["dog"]), (["label=dog,cat"], ["dog", "cat"]), (["label=1", "none"], ["dog", "none"])],
 )
 def test_sampled_images_have_the_conditions_that_are_asked_for(finished, texts, names, tmp_path):
-    folder = auxar.sample(finished, images=4, seed=3, condition=texts, out=tmp_path / "out")
+    folder = auxar.sample(finished, images=4, seed=3, condition=ConditionTexts(texts), out=tmp_path / "out")
     record = json.loads((folder / "samples.json").read_text())
     assert record["conditions"] == names
     model = auxar.load(finished)
@@ -124,13 +125,13 @@ def test_sampled_images_have_the_conditions_that_are_asked_for(finished, texts, 
 
 
 def test_folders_of_samples_are_named_by_their_conditions(finished):
-    assert auxar.sample(finished, images=1, condition="label=dog").name == "ancestral-dog-seed0"
-    assert auxar.sample(finished, images=1, condition=["label=dog,owl"]).name == "ancestral-dog-owl-seed0"
+    assert auxar.sample(finished, images=1, condition="dog").name == "ancestral-dog-seed0"
+    assert auxar.sample(finished, images=1, condition=["dog", "owl"]).name == "ancestral-dog-owl-seed0"
     assert auxar.sample(finished, images=1).name == "ancestral-seed0"
 
 
 def test_conditions_are_drawn_with_images(finished, tmp_path):
-    folder = auxar.sample(finished, images=5, seed=2, condition="drawn", out=tmp_path / "out")
+    folder = auxar.sample(finished, images=5, seed=2, condition=ConditionTexts(["drawn"]), out=tmp_path / "out")
     model = auxar.load(finished)
     conditions = model.sample_conditions(5, seed=2)
     assert json.loads((folder / "samples.json").read_text())["conditions"] == list(conditions.names)
@@ -141,7 +142,7 @@ def test_conditions_are_drawn_with_images(finished, tmp_path):
 def test_all_draws_of_a_given_image_have_one_condition(finished, pictures, tmp_path):
     files = sorted(pictures.glob("*.png"))[:2]
     given = auxar.GivenRequest(files)
-    folder = auxar.sample(finished, given, images=3, condition=["label=cat", "label=owl"], out=tmp_path / "out")
+    folder = auxar.sample(finished, given, images=3, condition=["cat", "owl"], out=tmp_path / "out")
     model = auxar.load(finished)
     found = torch.from_numpy(arrays_of(folder)["images"])
     views = model.views(model.prepare(files))[1]
@@ -239,7 +240,7 @@ def test_a_mask_is_given_to_all_factors(tmp_path, drop):
     assert evaluation.condition == "mask"
     assert bool(evaluation.without_condition) == (drop > 0)
     mask = next(folder.glob("*.mask.png"))
-    drawn = auxar.sample(out, images=2, condition=f"mask={mask}")
+    drawn = auxar.sample(out, images=2, condition=mask)
     assert json.loads((drawn / "samples.json").read_text())["conditions"] == [mask.name]
     if drop:
         auxar.sample(out, images=2)
@@ -276,7 +277,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": ({"condition__colunm": "y"}, r"condition: unknown key 'colunm'; did you mean 'column'"),
     "unknown embedding": ({"condition__embedding": "categroies"}, r"condition.embedding: .*did you mean 'categories'"),
     "same names": ({"condition__names": ["a", "a"]}, r"names must differ from each other"),
-    "repeated prior": ({"condition__prior": "pixelcn"}, r"condition.prior: .*did you mean 'pixelcnn'"),
+    "unknown prior": ({"condition__prior": "pixelcn"}, r"condition.prior: .*did you mean 'pixelcnn'"),
     "resnet does not fit": (
         {"condition__embedding": "resnet", "image__width": 16},
         r"condition.embedding \('resnet'\)",
@@ -307,27 +308,25 @@ def test_a_prior_that_cannot_be_given_a_condition_is_refused(pictures, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("condition", "message"),
+    ("texts", "message"),
     [
-        (["label=doog"], "'doog' is no class of this model; did you mean 'dog'"),
-        (["label=3"], "expected a label from 0 to 2, got 3"),
-        (["mask=a.png"], "expected label=NAME, as this model's condition is a label"),
-        (["dog"], None),
+        (["label=doog"], "--condition: the label 'doog' is no class; did you mean 'dog'"),
+        (["label=3"], "--condition: the label 3 is no class; expected an integer from 0 to 2"),
+        (["mask=a.png"], "expected label=NAME or none, because the model's condition is of the kind 'label'"),
+        (["dog"], "expected label=NAME or none"),
+        (["drawn", "label=dog"], "--condition 'drawn': expected label=NAME or none"),
     ],
 )
-def test_wrong_conditions_of_samples_are_one_error(finished, tmp_path, condition, message):
-    if message is None:
-        auxar.sample(finished, images=1, condition=condition, out=tmp_path / "out")
-        return
+def test_wrong_conditions_of_samples_are_one_error(finished, tmp_path, texts, message):
     with pytest.raises(UserError, match=message):
-        auxar.sample(finished, images=1, condition=condition, out=tmp_path / "out")
+        auxar.sample(finished, images=1, condition=ConditionTexts(texts), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_model_without_a_condition_refuses_one(pictures, tmp_path):
     out = run(tmp_path / "out", tiny(pictures, training__steps=1))
     with pytest.raises(UserError, match="--condition: this model has no condition"):
-        auxar.sample(out, condition=["label=dog"])
+        auxar.sample(out, condition=ConditionTexts(["label=dog"]))
     model = auxar.load(out)
     with pytest.raises(UserError, match="condition: this model has no condition"):
         model.sample(1, condition="dog")
@@ -343,6 +342,10 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "image": {"kind": "image", "suffix": ".mask.png", "channels": 1, "levels": 256, "drop": 0.2},
     "small image": {"kind": "image", "suffix": ".small.png", "channels": 1, "height": 2, "width": 2},
 }
+
+
+LABELED = pytest.mark.parametrize("converted", [CONDITIONS["label"]], indirect=True, ids=["label"])
+"""Only the run with labels."""
 
 
 @pytest.fixture(scope="module", params=list(CONDITIONS.values()), ids=list(CONDITIONS))
@@ -386,10 +389,9 @@ def test_samples_in_integers_are_the_same_for_every_batch_sampler_and_engine(con
         assert not torch.equal(model.bits_per_dim(heldout.image), bits)
 
 
+@LABELED
 def test_labels_are_classified_in_integers(converted):
     model, floats = auxar.load(converted, arithmetic="integer"), auxar.load(converted)
-    if model.condition is None or model.condition.kind != "label":
-        return
     images = next(auxar.load_images(model).heldout.in_order(4))
     found, expected = model.classify(images), floats.classify(images)
     assert torch.allclose(found.log_prior, expected.log_prior, atol=0.01)
@@ -408,12 +410,11 @@ def decompressed(path: Path, run: Path, out: Path) -> list[Any]:
     return [np.asarray(Image.open(file)) for file in auxar.decompress(path, out, run=run).paths]
 
 
+@LABELED
 def test_files_keep_the_labels_of_their_pictures(converted, pictures_of, tmp_path, capsys):
     from auxar.cli import main
 
     model = auxar.load(converted, arithmetic="integer")
-    if model.condition is None or model.condition.kind != "label":
-        return
     originals = [np.asarray(Image.open(file)) for file in pictures_of]
     labels = ["owl", None, "cat"]
     packed = auxar.compress(converted, pictures_of, tmp_path / "a.auxar", condition=labels)
@@ -430,7 +431,7 @@ def test_files_keep_the_labels_of_their_pictures(converted, pictures_of, tmp_pat
     shown = capsys.readouterr().out
     assert "bits/dim  label 2" in shown
     assert "bits/dim  no label" in shown
-    one = auxar.compress(converted, pictures_of, tmp_path / "b.auxar", condition="label=dog")
+    one = auxar.compress(converted, pictures_of, tmp_path / "b.auxar", condition="dog")
     assert [entry.condition for entry in auxar.inspect(one.path).entries] == 3 * [(1,)]
     with pytest.raises(UserError, match="expected one, or one for each of 3 pictures, got 2"):
         auxar.compress(converted, pictures_of, tmp_path / "c.auxar", condition=["cat", "dog"])
@@ -445,11 +446,12 @@ def test_files_of_pictures_without_a_condition(converted, pictures_of, tmp_path)
         if condition.kind == "mask":
             mask = next(pictures_of[0].parent.glob("*.mask.png"))
             with pytest.raises(UserError, match="files have labels or attributes of images, but this model has a cond"):
-                auxar.compress(converted, pictures_of, tmp_path / "a.auxar", condition=f"mask={mask}")
+                auxar.compress(converted, pictures_of, tmp_path / "a.auxar", condition=mask)
         return
     packed = auxar.compress(converted, pictures_of, tmp_path / "a.auxar")
     assert auxar.inspect(packed.path).header.condition is None
     originals = [np.asarray(Image.open(file)) for file in pictures_of]
     assert all(map(np.array_equal, decompressed(packed.path, converted, tmp_path / "a"), originals))
-    again = auxar.compress(converted, pictures_of, tmp_path / "b.auxar", condition="none")
+    texts = ConditionTexts(["none"])
+    again = auxar.compress(converted, pictures_of, tmp_path / "b.auxar", condition=texts)
     assert again.path.read_bytes() == packed.path.read_bytes()
