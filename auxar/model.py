@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from auxar.conditioning import ConditionFactor, Conditioning
+from auxar.conditioning import ConditionedPrior, ConditionFactor, Conditioning
 from auxar.errors import UserError
 from auxar.interfaces import (
     ByChannel,
@@ -290,6 +290,35 @@ class Chain(Prior):
         for stage, given in reversed(list(zip(self.stages, known, strict=False))):
             drawn.insert(0, stage.draw(drawn[0], request.deeper(stage.depth, given), sampler))
         return drawn
+
+
+def predictor_of(factor: Factor) -> Decoder | Prior | None:
+    """The decoder or prior that predicts a factor's images. For a prior with a condition, it is its decoder.
+
+    None for a factor of another class.
+    """
+    if isinstance(factor, Stage):
+        return factor.decoder
+    if not isinstance(factor, PriorFactor):
+        return None
+    return factor.prior.decoder if isinstance(factor.prior, ConditionedPrior) else factor.prior
+
+
+def conditioning_of(factor: Factor) -> Conditioning | None:
+    """The features of a factor's condition; None if it has no condition."""
+    if isinstance(factor, Stage):
+        return factor.conditioning
+    prior = factor.prior if isinstance(factor, PriorFactor) else None
+    return prior.conditioning if isinstance(prior, ConditionedPrior) else None
+
+
+def features_of(factor: Factor, count: int, view: Tensor | None, condition: Tensor | None) -> Tensor | None:
+    """The features of views and conditions that a factor's decoder gets for `count` images; None for a plain prior."""
+    if isinstance(factor, Stage):
+        assert view is not None
+        return factor.features(view, condition)
+    conditioning = conditioning_of(factor)
+    return None if conditioning is None else conditioning(condition, count)
 
 
 def _check_fit(what: str, found: ImageSpec, expected: ImageSpec) -> None:

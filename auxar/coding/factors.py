@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from auxar.causal import CausalDecoder, CausalPrior
-from auxar.conditioning import ConditionedPrior
 from auxar.errors import UserError
-from auxar.interfaces import CausalNetwork, Factor, PriorFactor, Sampler, Walk
+from auxar.interfaces import CausalNetwork, Factor, Sampler, Walk
 from auxar.interfaces.integer_head import TOTAL, IntegerHead
-from auxar.model import Stage
+from auxar.model import Stage, features_of, predictor_of
 from auxar.numerics.range_coder import encode
 from auxar.sources import DecodeSource, coding_order
 
@@ -34,11 +33,7 @@ class FactorCoder:
 
     @network.default
     def _network_of_factor(self) -> CausalNetwork:
-        if isinstance(self.factor, Stage):
-            part: object = self.factor.decoder
-        else:
-            part = self.factor.prior if isinstance(self.factor, PriorFactor) else None
-            part = part.decoder if isinstance(part, ConditionedPrior) else part
+        part = predictor_of(self.factor)
         if not isinstance(part, CausalPrior | CausalDecoder) or not isinstance(part.network.head, IntegerHead):
             raise UserError(
                 f"factor {self.factor.name} has no integer frequencies, which files need; convert the run with "
@@ -97,14 +92,7 @@ class FactorCoder:
 
     @torch.no_grad()
     def _features(self, count: int, view: Tensor | None, condition: Tensor | None) -> Tensor | None:
-        if isinstance(self.factor, Stage):
-            assert view is not None
-            return self.factor.features(view, condition)
-        prior = self.factor.prior if isinstance(self.factor, PriorFactor) else None
-        if not isinstance(prior, ConditionedPrior):
-            return None
-        found: Tensor = prior.conditioning(condition, count)
-        return found
+        return features_of(self.factor, count, view, condition)
 
     def _walk(self, view: Tensor | None) -> Walk | None:
         if not isinstance(self.factor, Stage) or not self.factor.restricted:

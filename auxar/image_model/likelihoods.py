@@ -38,7 +38,7 @@ def factor_log_probs(
             chunk = images[rows]
             try:
                 given = None if condition is None else condition[rows].to(device)
-                result = chain.log_probs(chunk.to(device), given)
+                result = chain.log_probs(chunk.to(device), *chain.condition_arguments(given))
             except torch.OutOfMemoryError:
                 smaller = f"pass batch_size={max(1, size // 4)}" if size > 1 else "load the model with device='cpu'"
                 raise UserError(

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from auxar.causal import CausalDecoder, CausalPrior
-from auxar.conditioning import ConditionedPrior
 from auxar.errors import UserError
 from auxar.image_model.likelihoods import chunk_size
-from auxar.interfaces import Factor, Prior, PriorFactor, evaluating
+from auxar.interfaces import Factor, Prior, evaluating
 from auxar.interfaces.device import device_of
-from auxar.model import Stage
+from auxar.model import Stage, features_of, predictor_of
 
 
 @torch.no_grad()
@@ -40,15 +39,14 @@ def pixel_bits(chain: Prior, images: Tensor, condition: Tensor | None = None) ->
 
 def _pixel_nats(factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None) -> Tensor:
     """The log-likelihood of each pixel of a factor's images, in nats, (b, height, width)."""
-    if isinstance(factor, PriorFactor) and isinstance(factor.prior, CausalPrior):
-        return factor.prior.pixel_log_prob(image)
-    if isinstance(factor, PriorFactor) and isinstance(factor.prior, ConditionedPrior):
-        decoder = factor.prior.decoder
-        if isinstance(decoder, CausalDecoder):
-            return decoder.pixel_log_prob(image, factor.prior.conditioning(condition, len(image)))
-    if isinstance(factor, Stage) and isinstance(factor.decoder, CausalDecoder):
-        assert view is not None
-        return factor.decoder.pixel_log_prob(image, factor.features(view, condition), factor.interval(image, view))
+    predictor = predictor_of(factor)
+    if isinstance(predictor, CausalPrior):
+        return predictor.pixel_log_prob(image)
+    if isinstance(predictor, CausalDecoder):
+        features = features_of(factor, len(image), view, condition)
+        assert features is not None
+        interval = factor.interval(image, view) if isinstance(factor, Stage) and view is not None else None
+        return predictor.pixel_log_prob(image, features, interval)
     raise UserError(f"{factor.name} gives no likelihoods of single pixels, because it is not a causal network")
 
 

@@ -25,6 +25,7 @@ from auxar.conditioning import ConditionFactor
 from auxar.interfaces import Arithmetic, Converted, NetworkEmbedding, PriorFactor
 from auxar.interfaces.embedding import Encoded, repeated
 from auxar.interfaces.integer_head import PARAMETER_BITS, IntegerHead
+from auxar.model import conditioning_of, predictor_of
 from auxar_integers.conversion import Converter, IntegerConfig
 from auxar_integers.errors import NoIntegersError
 from auxar_integers.graph import IntegerGraph
@@ -93,40 +94,52 @@ class IntegerArithmetic(Arithmetic):
             raise UserError(f"these are not the integers of factor {factor.name}: {error!r}") from None
 
     def _convert(self, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None) -> Graphs:
-        network, conditioning = _network(factor), _conditioning(factor)
+        network, conditioning = _network(factor), conditioning_of(factor)
         _head(network)
         parts = _embeddings(factor)
-        ranges, of_parts = Ranges(network), {name: Ranges(part) for name, part in parts.items()}
-        given = {"embedding": view, "condition": condition}
-        null = None if conditioning is None or conditioning.null is None else conditioning.null.detach()
-        largest = 0.0 if null is None else float(null.abs().max())
-        size = max(1, PIXELS // (factor.image.height * factor.image.width))
-        for start in range(0, len(image), size):
-            rows = slice(start, start + size)
-            features = []
-            for name, part in parts.items():
-                values = given[name]
-                assert values is not None
-                features.append(repeated(of_parts[name].add(values[rows]), *part.repeats))
-                largest = max(largest, float(features[-1].abs().max()))
-            ranges.add(image[rows], torch.cat(features, 1) if features else None)
-            if null is not None:  # The last features are those of the condition.
-                features[-1] = null[None, :, None, None].expand_as(features[-1])
-                ranges.add(image[rows], torch.cat(features, 1))
-        inputs = [_encoded(network.image, marked=network.marks_pixels)]
+        ranges, of_parts, largest = _ranges(factor, image, view, condition)
         # Features of a view and of a condition are concatenated, so they have the same step.
         bound = 2 ** (self.config.activations - 1) - 1
         step = 2.0 ** -exponent_of(largest, bound)
         together = None if conditioning is None else Quantity("features", step, bound, 0)
-        graphs = {}
+        graphs, features = {}, []
         for name, part in parts.items():
             source = Quantity("image", part.encoded.step, part.encoded.bound, part.encoded.channels)
             graphs[name], result = Converter(of_parts[name], [source], self.config, together).convert()
-            inputs[1:] = [attrs.evolve(result, name="features", channels=network.features_channels)]
+            features.append(result)
+        inputs = [_encoded(network.image, marked=network.marks_pixels)]
+        if features:
+            inputs.append(attrs.evolve(features[0], name="features", channels=network.features_channels))
         graphs["network"], _ = Converter(ranges, inputs, self.config, PARAMETERS).convert()
-        if null is not None:
-            null = (null.cpu().double() / step).round().clamp(-bound, bound).to(torch.int64)
+        null = None
+        if conditioning is not None and conditioning.null is not None:
+            null = (conditioning.null.detach().cpu().double() / step).round().clamp(-bound, bound).to(torch.int64)
         return Graphs(**graphs, null=null)
+
+
+def _ranges(
+    factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None
+) -> tuple[Ranges, dict[str, Ranges], float]:
+    """The ranges of the values of a factor's network and of its embeddings, and the largest magnitude of a feature."""
+    conditioning, parts = conditioning_of(factor), _embeddings(factor)
+    ranges, of_parts = Ranges(_network(factor)), {name: Ranges(part) for name, part in parts.items()}
+    given = {"embedding": view, "condition": condition}
+    null = None if conditioning is None or conditioning.null is None else conditioning.null.detach()
+    largest = 0.0 if null is None else float(null.abs().max())
+    size = max(1, PIXELS // (factor.image.height * factor.image.width))
+    for start in range(0, len(image), size):
+        rows = slice(start, start + size)
+        features = []
+        for name, part in parts.items():
+            values = given[name]
+            assert values is not None
+            features.append(repeated(of_parts[name].add(values[rows]), *part.repeats))
+            largest = max(largest, float(features[-1].abs().max()))
+        ranges.add(image[rows], torch.cat(features, 1) if features else None)
+        if null is not None:  # The last features are those of the condition.
+            features[-1] = null[None, :, None, None].expand_as(features[-1])
+            ranges.add(image[rows], torch.cat(features, 1))
+    return ranges, of_parts, largest
 
 
 @attrs.frozen(eq=False)
@@ -149,7 +162,7 @@ class Graphs:
 
 
 def _null_features(null: Tensor, factor: Factor) -> Tensor:
-    conditioning = _conditioning(factor)
+    conditioning = conditioning_of(factor)
     assert conditioning is not None
     if null.dtype != torch.int64 or tuple(null.shape) != (conditioning.features_channels,):
         raise ValueError(f"expected {conditioning.features_channels} integers, got {null.dtype} {tuple(null.shape)}")
@@ -233,21 +246,12 @@ def _restored(factor: Factor, graphs: Graphs) -> Factor:
 
 def _network(factor: Factor) -> CausalNetwork:
     """The network of a factor. Raises `NoIntegersError` if it has none."""
-    part = factor.decoder if isinstance(factor, Stage) else getattr(factor, "prior", None)
-    part = part.decoder if isinstance(part, ConditionedPrior) else part
+    part = predictor_of(factor)
     if not isinstance(part, CausalPrior | CausalDecoder):
         raise NoIntegersError(f"{type(part).__name__} is not a causal network")
     if type(part.network).encode is not CausalNetwork.encode:
         raise NoIntegersError(f"{type(part.network).__name__} encodes pixels by a method of its own")
     return part.network
-
-
-def _conditioning(factor: Factor) -> Conditioning | None:
-    """The conditioning of a factor; None if it has no condition."""
-    if isinstance(factor, Stage):
-        return factor.conditioning
-    prior = getattr(factor, "prior", None)
-    return prior.conditioning if isinstance(prior, ConditionedPrior) else None
 
 
 def _embeddings(factor: Factor) -> dict[str, NetworkEmbedding]:
@@ -258,7 +262,7 @@ def _embeddings(factor: Factor) -> dict[str, NetworkEmbedding]:
     found = {}
     if isinstance(factor, Stage):
         found["embedding"] = _convertible(factor.embedding)
-    if (conditioning := _conditioning(factor)) is not None:
+    if (conditioning := conditioning_of(factor)) is not None:
         found["condition"] = _convertible(conditioning.embedding)
     return found
 
