@@ -25,7 +25,7 @@ from auxar.coding.index import Entry
 from auxar.coding.pictures import Picture
 from auxar.coding.tiles import from_tiles, tile_counts, to_tiles
 from auxar.errors import UserError, shown
-from auxar.interfaces import Condition, Prior, Sampler
+from auxar.interfaces import NULL, Condition, Prior, Sampler
 from auxar.numerics.levels import to_256_levels
 
 DECODED_DIMS = 2**18
@@ -79,6 +79,9 @@ class Archiver:
             raise UserError(f"{path} is for images of {header.tile}, but the model has images of {image}")
         if header.condition is not None and _coded(self.model.condition) != header.condition:
             raise UserError(f"{path} was made with another model: images have other conditions")
+        required = self.model.condition is not None and not self.model.condition.optional
+        if required and (header.condition is None or any(NULL in entry.condition for entry in container.entries)):
+            raise UserError(f"{path} was made with another model: it has images without a condition")
         names = [coder.factor.name for coder in self.coders]
         if [factor.name for factor in header.factors] != names:
             raise UserError(f"{path} was made with another model: expected the factors {', '.join(names)}")

@@ -157,7 +157,10 @@ def _name(request: GivenRequest | None, run: TrainedRun, conditions: Conditions 
     options = [f"-{key}{value}" for key, value in rule.items() if value != usual[key]]
     if conditions is not None:
         named = "-".join(conditions.names) or NONE
-        options.append(f"-{re.sub(r'[^A-Za-z0-9_.-]+', '_', named)[:LONGEST_NAME]}")
+        plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", named)[:LONGEST_NAME]
+        is_vector = run.model.condition is not None and run.model.condition.is_vector
+        # Other conditions could have the same name, so a part of their digest is added.
+        options.append(f"-{plain}" if plain == named and is_vector else f"-{plain}-{(conditions.digest or '')[:8]}")
     return f"{kind}{sampling.rule}{''.join(options)}-seed{sampling.seed}"
 
 

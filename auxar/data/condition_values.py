@@ -59,7 +59,7 @@ def attribute_values(value: Any, condition: Condition) -> list[int]:
     if isinstance(value, Mapping):
         # A data set may have more attributes than the model is given.
         if missing := [name for name in names if name not in value]:
-            raise UserError(f"the attribute '{missing[0]}' is missing{did_you_mean(missing[0], value)}")
+            raise UserError(f"the attribute '{missing[0]}' is missing{did_you_mean(missing[0], list(map(str, value)))}")
         return [_held(value[name], name) for name in names]
     if not isinstance(value, list | tuple | np.ndarray):
         raise UserError(f"the attributes are {shown(value)}; expected a list of names or numbers, or a table")

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import datasets
 import numpy as np
 from PIL import Image
 
+from auxar.data.columns import EXPECTED
 from auxar.data.condition_values import attribute_values, label_number
-from auxar.data.conversion import BrokenImage, Preparation, fitted, opened
+from auxar.data.conversion import BrokenImage, Preparation, WrongSize, fitted, opened
 from auxar.errors import UserError, did_you_mean, one_line
 from auxar.files import parse_json
 from auxar.interfaces import Condition, ImageSpec
@@ -20,6 +22,8 @@ from auxar.recipe.condition import ConditionConfig
 
 COLUMN = "condition"
 """Name of the column that a folder of images gets: the path of each image's file with its condition, or its label."""
+CHANGING = ("GIF", "JPEG", "MPO")
+"""Formats of pictures whose values change when they are saved: GIF sorts its palette, and JPEG is lossy."""
 MOST_TEXT = 2**20
 """Maximum size of a file with a label or with attributes, in bytes."""
 Content = Callable[[Any], bytes]
@@ -41,11 +45,25 @@ class ConditionReader:
     """The columns that the values come from."""
 
     @property
+    def dtype(self) -> type[np.integer[Any]]:
+        """The type in which conditions are stored, and its size in bytes."""
+        return np.uint8 if self.condition.spec.levels <= 256 else np.int32
+
+    @property
     def identity(self) -> str:
         """A text that changes with the values of conditions, if those in the data set stay the same."""
         config, condition = self.config, self.condition
         places = (config.column, config.columns, config.suffix, config.key, config.folders)
         return repr((condition.kind, condition.spec, condition.names, places, config.own_size, self.crop, self.resize))
+
+    def check_type(self, column: str, feature: Any, where: str) -> None:
+        """Raises `UserError` if masks or images are to be read from a column that holds no pictures."""
+        holds_pictures = isinstance(feature, datasets.Image) or holds_files(feature)
+        if not self.condition.is_vector and not holds_pictures:
+            name = feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
+            raise UserError(
+                f"condition.column: column '{column}' of {where} holds no pictures: its type is {name}; {EXPECTED}"
+            )
 
     def __call__(self, values: Sequence[Any], image: bytes, name: str, content: Content) -> np.ndarray:
         """Reads the condition of an image: int32, condition.spec.shape.
@@ -78,7 +96,7 @@ class ConditionReader:
         if len(text) > MOST_TEXT:
             raise UserError(f"condition.suffix: the file with the {kind} of {name} has more than {MOST_TEXT:,} bytes")
         try:
-            found = parse_json(text) if suffix.lower().endswith(".json") else text.decode().strip()
+            found = parse_json(text) if suffix.lower().endswith(".json") else text.decode("utf-8-sig").strip()
         except ValueError:
             expected = "JSON" if suffix.lower().endswith(".json") else "UTF-8 text"
             raise UserError(f"condition.suffix: the file with the {kind} of {name} is not {expected}") from None
@@ -108,15 +126,21 @@ class ConditionReader:
         """
         spec = self.condition.spec
         if self.condition.kind == "image":
-            return Preparation(spec, Crop() if self.config.own_size else self.crop, self.resize)(source, name)
+            prepare = Preparation(spec, Crop() if self.config.own_size else self.crop, self.resize)
+            try:
+                return prepare(source, name)
+            except WrongSize as error:
+                if not self.config.own_size:
+                    raise
+                expected = f"condition.height and condition.width are {spec.height} and {spec.width}"
+                raise UserError(f"condition: {name} has {error.found}, but {expected}; set data.resize") from None
         with opened(source) as picture:
             size = (spec.width, spec.height)
             found = fitted(_classes(picture, name), size, self.crop, self.resize, name, Image.Resampling.NEAREST)
             values = np.asarray(found)[None]
         if values.min() < 0 or values.max() >= spec.levels:
-            raise UserError(
-                f"condition: {name} has the class {values.max()}; expected integers from 0 to {spec.levels - 1}"
-            )
+            wrong = values.min() if values.min() < 0 else values.max()
+            raise UserError(f"condition: {name} has the class {wrong}; expected integers from 0 to {spec.levels - 1}")
         return values
 
 
@@ -128,6 +152,10 @@ def _size(source: bytes) -> tuple[int, int]:
 
 def _classes(picture: Image.Image, name: str) -> Image.Image:
     """A picture whose pixels are numbers of classes: gray values, entries of a palette, or black and white."""
+    if picture.format in CHANGING:
+        raise UserError(
+            f"condition: {name} is a {picture.format} file, which does not keep the numbers of classes; use PNG or TIFF"
+        )
     if picture.mode == "P":
         return Image.fromarray(np.asarray(picture))
     if picture.mode == "1":
@@ -172,6 +200,13 @@ def check_not_beside(config: ConditionConfig | None, where: str) -> None:
             f"condition.{key}: {where} is not a folder of images, so it has no files beside them; name the column with "
             "the conditions in condition.column"
         )
+
+
+def holds_files(feature: Any) -> bool:
+    """Whether a column of another type than `datasets.Image` can hold files: bytes, or structs of bytes and path."""
+    if isinstance(feature, dict):
+        return set(feature) == {"bytes", "path"} and holds_files(feature["bytes"])
+    return isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
 
 
 def companion(file: Path, suffix: str) -> Path:

@@ -78,6 +78,11 @@ def folder_splits(
             f"data.path: {folder} has no images; expected files that end in {', '.join(EXTENSIONS)} or .parquet"
         )
     check_names(files)
+    if condition is not None and train in condition.names and condition.folders and os.path.isdir(folder / train):
+        raise UserError(
+            f"data.train: '{train}' is the training split, and also a class in condition.names, so the folder {train} "
+            "is ambiguous; set data.train to a name that no folder has"
+        )
     groups: dict[str, list[Path]] = {}
     if os.path.isdir(folder / train):  # `Path.is_dir` may raise an error if the folder may not be entered.
         for file in files:

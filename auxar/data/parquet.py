@@ -141,9 +141,16 @@ def _condition_features(schemas: Mapping[Path, pa.Schema], columns: Collection[s
                     f"condition.column: column '{column}' {problem} in {file}, but has the type "
                     f"{_name(schema.field(column).type)} in {first}"
                 )
-        own = _feature(schema.field(column).type)
-        plain = pa.schema([pa.field(column, kinds[first])])
-        found[column] = datasets.Features.from_arrow_schema(plain)[column] if own is None else own
+        found[column] = _feature(schema.field(column).type)
+        if found[column] is None:
+            try:
+                plain = pa.schema([pa.field(column, kinds[first])])
+                found[column] = datasets.Features.from_arrow_schema(plain)[column]
+            except Exception as error:  # `datasets` raises various exceptions.
+                raise UserError(
+                    f"condition.column: column '{column}' has the type {_name(schema.field(column).type)}, which "
+                    "cannot be read"
+                ) from error
     return found
 
 

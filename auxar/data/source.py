@@ -10,7 +10,7 @@ import attrs
 import datasets
 
 from auxar.data.columns import choose_column
-from auxar.data.conditions import ConditionReader, check_condition_columns, check_not_beside
+from auxar.data.conditions import ConditionReader, check_condition_columns, check_not_beside, holds_files
 from auxar.data.conversion import BrokenImage, read_file
 from auxar.data.copies import Copy
 from auxar.data.folder import digest, find_files, folder_splits
@@ -129,6 +129,9 @@ class Source:
         if config.limit is not None:
             rows = rows.take(min(config.limit, len(rows)) if isinstance(rows, datasets.Dataset) else config.limit)
         rows = rows.select_columns([column, *others])
+        if reader is not None:
+            for name in others:
+                reader.check_type(name, rows.features[name], self.where)
         for name in (column, *others):
             if isinstance(rows.features[name], datasets.Image):
                 # auxar decodes the images, so that a broken image does not stop `Dataset.map` and can be reported by
@@ -165,18 +168,8 @@ def image_column(
     types = {name: _type_name(feature) for name, feature in features.items()}
     features = {name: feature for name, feature in features.items() if name not in others}
     marked = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-    usable = [name for name, feature in features.items() if name in marked or _holds_files(feature)]
+    usable = [name for name, feature in features.items() if name in marked or holds_files(feature)]
     return choose_column(types, marked, usable, wanted, where)
-
-
-def _holds_files(feature: Any) -> bool:
-    """Whether a column of another type than `datasets.Image` can hold image files.
-
-    It can if it holds bytes, or structs of `bytes` and `path`.
-    """
-    if isinstance(feature, dict):
-        return set(feature) == {"bytes", "path"} and _holds_files(feature["bytes"])
-    return isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
 
 
 def _type_name(feature: Any) -> str:

@@ -51,7 +51,10 @@ COLUMNS = datasets.Features(
 `problem` the reason why it is broken. `pixels` is null for a broken image, and `problem` is null for all others.
 """
 CONDITION = "condition"
-"""Name of a further column, if the data set has conditions: their values, int32 (c, h, w), null for a broken image."""
+"""Name of a further column, if the data set has conditions: their values, (c, h, w) in the type of their reader. They
+are null for a broken image."""
+ROWS = 1000
+"""Number of conditions that are read at once."""
 BATCH_BYTES = 32 * 2**20
 """Approximate size of a batch of converted images, in bytes."""
 
@@ -207,7 +210,8 @@ def _convert(
             pixels = preparation(encoded, name).tobytes()
             if images.conditions is None:
                 return name, pixels, source, None
-            return name, pixels, source, None, images.conditions(others, encoded, name, images.content).tobytes()
+            condition = images.conditions(others, encoded, name, images.content)
+            return name, pixels, source, None, condition.astype(images.conditions.dtype).tobytes()
         except BrokenImage as error:
             return name, None, source, str(error), *nothing
 
@@ -256,6 +260,8 @@ class StoredImages(ImageSet):
     condition: Condition | None = None
     conditions: datasets.Dataset | None = None
     """The column of conditions of `prepared`, in Arrow format; None if there are none."""
+    dtype: type[np.integer[Any]] = np.uint8
+    """The type of the values in `conditions`."""
     most_workers: int | None = None
 
     @classmethod
@@ -276,10 +282,13 @@ class StoredImages(ImageSet):
         pixels = prepared.select_columns("pixels").with_format("arrow")
         if reader is None:
             return cls(prepared, pixels, rows, preparation.image, fingerprint)
-        values = hashlib.sha256(b"".join(prepared.data.column(CONDITION).take(rows).to_pylist())).hexdigest()
-        fingerprint = digest(fingerprint, reader.identity, values)
         found = prepared.select_columns(CONDITION).with_format("arrow")
-        return cls(prepared, pixels, rows, preparation.image, fingerprint, reader.condition, found)
+        values = hashlib.sha256()
+        for start in range(0, len(rows), ROWS):  # The whole column may not fit into memory.
+            for value in found[rows[start : start + ROWS]][CONDITION]:
+                values.update(value.as_buffer())
+        fingerprint = digest(fingerprint, reader.identity, values.hexdigest())
+        return cls(prepared, pixels, rows, preparation.image, fingerprint, reader.condition, found, reader.dtype)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -317,7 +326,7 @@ class StoredImages(ImageSet):
         if len(numbers):
             column = self.conditions[self.rows[numbers]][CONDITION]
             for row, value in zip(found.numpy().reshape(len(numbers), -1), column, strict=True):
-                row[:] = np.frombuffer(value.as_buffer(), np.int32)
+                row[:] = np.frombuffer(value.as_buffer(), self.dtype)
         return found
 
     def examples(self, numbers: Sequence[int] | np.ndarray) -> Examples:

@@ -36,17 +36,23 @@ LONGEST_NAME = 40
 
 @attrs.frozen(eq=False)
 class Conditions:
-    """Conditions that images are given in turn: with k conditions, image number i is given condition i mod k."""
+    """Conditions that images are given in turn: with k conditions, image `first` + i is given condition i mod k."""
 
     values: Tensor | None = None
     """The conditions: int64, (k, *condition.spec.shape). None is the null condition, or none for a model without
     one."""
     names: tuple[str, ...] = ()
     """A name for each of the k conditions; empty if `values` is None."""
+    first: int = 0
+    """Number of an image that is given the first condition."""
 
     def of(self, numbers: Sequence[int]) -> Tensor | None:
         """The conditions of the images with these numbers: int64, (len(numbers), …); None if `values` is None."""
-        return None if self.values is None else self.values[torch.tensor(numbers, dtype=torch.int64) % len(self.values)]
+        if self.values is None:
+            return None
+        if not len(self.values):
+            raise UserError("condition: expected at least one condition, got none")
+        return self.values[(torch.tensor(numbers, dtype=torch.int64) - self.first) % len(self.values)]
 
     @property
     def digest(self) -> str | None:
@@ -62,7 +68,7 @@ class Conditions:
         """
         if self.values is not None and len(self.values) not in (1, count):
             raise UserError(f"condition: expected one, or one for each of {count} {what}, got {len(self.values)}")
-        return self.of(range(count))
+        return self.of(range(self.first, self.first + count))
 
     def given_to(self, request: SampleRequest, device: torch.device, draws: int = 1) -> SampleRequest:
         """The request with the condition of each image. `draws` images in a row have the same condition."""
@@ -117,7 +123,7 @@ def drawn_conditions(model: Prior, sampler: Sampler, count: int, seed: int, firs
             found.append(factor.draw(SampleRequest(numbers, seed), sampler).cpu())
     values = torch.cat(found) if found else model.condition.nulls(0)
     names = (name_of(model.condition, row) or f"{model.condition.kind} {number}" for number, row in enumerate(values))
-    return Conditions(values, tuple(names))
+    return Conditions(values, tuple(names), first)
 
 
 def of_examples(condition: Condition | None, examples: Examples) -> Conditions:
@@ -223,8 +229,12 @@ def as_conditions(
         value = value[condition.kind]
     if isinstance(value, Mapping) and condition.kind != "attributes":
         raise UserError(f"{what}: expected the key '{condition.kind}', got {', '.join(map(shown, value))}")
-    if isinstance(value, Tensor | np.ndarray):
-        return _from_array(torch.as_tensor(value), condition, what)
+    if isinstance(value, np.ndarray):
+        # Arrays of names or of Python objects are lists of them.
+        is_integers = value.dtype.kind in "iub"
+        value = torch.from_numpy(np.ascontiguousarray(value).astype(np.int64)) if is_integers else value.tolist()
+    if isinstance(value, Tensor):
+        return _from_array(value, condition, what)
     several = isinstance(value, list | tuple)
     if condition.kind == "attributes" and several and all(isinstance(entry, str) for entry in value):
         several = False
@@ -249,7 +259,7 @@ def _one(value: Any, condition: Condition, reader: ConditionReader | None, what:
     if value is None:
         return _nulls(condition, what)
     if isinstance(value, Tensor | np.ndarray):
-        return _from_array(torch.as_tensor(value), condition, what)
+        return as_conditions(value, condition, reader, what)
     if not condition.is_vector:
         return _from_picture(value, condition, reader, what)
     try:
@@ -271,7 +281,7 @@ def _from_array(array: Tensor, condition: Condition, what: str) -> Conditions:
         array = array[None, None]
     elif array.dim() == 3 and tuple(array.shape) == shape:
         array = array[None]
-    if array.dtype == torch.bool:
+    if not array.is_floating_point() and not array.is_complex():
         array = array.to(torch.int64)
     condition.check(array, what)
     array = array.to("cpu", torch.int64)
@@ -283,7 +293,9 @@ def _from_array(array: Tensor, condition: Condition, what: str) -> Conditions:
 def _from_picture(value: Any, condition: Condition, reader: ConditionReader | None, what: str) -> Conditions:
     name = "the picture"
     if isinstance(value, str | os.PathLike):
-        name = one_line(os.fspath(value))
+        name = one_line(str(os.fspath(value)))
+        if not name:
+            raise UserError(f"{what}: expected the path of a picture, got an empty text")
         try:
             value = read_file(Path(value))
         except (OSError, ValueError) as error:

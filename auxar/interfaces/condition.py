@@ -112,10 +112,10 @@ class Condition:
 
 
 def is_null(values: Tensor) -> Tensor:
-    """Marks the rows of conditions (b, c, h, w) that are the null condition: bool, (b,). Their first value is `NULL`.
+    """Marks the rows of conditions (b, c, h, w) that are the null condition: bool, (b,). All their values are `NULL`.
 
     Examples:
         >>> is_null(torch.tensor([[[[4]]], [[[-1]]]])).tolist()
         [False, True]
     """
-    return values.flatten(1)[:, 0] == NULL
+    return (values == NULL).flatten(1).all(1)

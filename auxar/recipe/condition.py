@@ -15,6 +15,8 @@ from auxar.recipe.component_choice import ComponentChoice
 
 MOST_ATTRIBUTES = 1024
 """Maximum number of attributes of an image."""
+LONGEST_SUFFIX = 100
+"""Maximum number of characters of `suffix`."""
 MOST_NAMES = 65_536
 """Maximum number of names of classes."""
 SOURCES = ("column", "columns", "suffix", "folders")
@@ -92,6 +94,10 @@ class ConditionConfig:
         for key, kinds in KEYS_OF_KINDS.items():
             if self.kind not in kinds and getattr(self, key) != defaults[key].default:
                 raise ValueError(f"{key} requires the kind {' or '.join(kinds)}, got the kind {self.kind}")
+        if self.folders and not self.names:
+            raise ValueError("folders requires names, the names of the folders")
+        if self.suffix is not None and not (self.suffix.startswith(".") and _is_end_of_name(self.suffix)):
+            raise ValueError(f"suffix must be the end of a file name, such as '.mask.png', got {shown(self.suffix)}")
         if self.key is not None and not (self.suffix or "").lower().endswith(".json"):
             raise ValueError("key requires a suffix that ends in .json")
         if (self.height is None) != (self.width is None):
@@ -144,6 +150,10 @@ class ConditionConfig:
             height, width = (1, 1) if self.kind == "label" else (image.height, image.width)
             spec = ImageSpec(1, height=height, width=width, levels=self.classes or len(self.names))
         return Condition(self.kind, spec, names, self.drop > 0)  # type: ignore[arg-type]
+
+
+def _is_end_of_name(text: str) -> bool:
+    return text.isprintable() and not set("/\\") & set(text) and len(text) <= LONGEST_SUFFIX
 
 
 def without_unused(config: ConditionConfig, table: dict[str, Any]) -> dict[str, Any]:

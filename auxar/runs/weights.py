@@ -185,7 +185,8 @@ def _condition_part(recipe: Recipe) -> dict[str, Any]:
     """The keys of a recipe that give meaning to the values of its condition."""
     assert recipe.condition is not None
     described = recipe.condition.describe(recipe.image)
-    return {"kind": described.kind, "optional": described.optional, "spec": unstructure(described.spec)}
+    facts = {"kind": described.kind, "names": list(described.names), "optional": described.optional}
+    return {**facts, "spec": unstructure(described.spec)}
 
 
 def recorded_part(metadata: Mapping[str, str], path: Path) -> Any:

@@ -366,3 +366,63 @@ def test_palettes_and_black_and_white_masks_are_classes(tmp_path):
         image.save(tmp_path / f"{number}.mask.png")
     found = pairs(load(tmp_path, kind="mask", suffix=".mask.png", classes=3))
     assert found == {number: 4 * [0, 0, 1 + number % 2, 1 + number % 2] for number in range(4)}
+
+
+def test_a_class_with_the_name_of_the_training_split_is_refused(folder):
+    (folder / "cat").rename(folder / "train")
+    options: dict[str, Any] = {"kind": "label", "folders": True, "names": ("train", "dog", "owl")}
+    for file in folder.rglob("*.*.png"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"data.train: 'train' is the training split, and also a class"):
+        load(folder, **options)
+
+
+@pytest.mark.parametrize("extension", ["gif", "jpg"])
+def test_masks_whose_format_changes_values_are_refused(tmp_path, extension):
+    for number in range(4):
+        picture(number).save(tmp_path / f"{number}.png")
+        mask(number).save(tmp_path / f"{number}.mask.{extension}")
+    with pytest.raises(UserError, match="which does not keep the numbers of classes; use PNG or TIFF"):
+        load(tmp_path, kind="mask", suffix=f".mask.{extension}", classes=3)
+
+
+@pytest.mark.parametrize("values", [[1], [0.5], [{"a": 1}]], ids=["numbers", "fractions", "tables"])
+def test_a_column_of_masks_holds_pictures(tmp_path, values):
+    path = table(tmp_path / "a.parquet", y=values * COUNT)
+    with pytest.raises(UserError, match=r"condition.column: column 'y' of .* holds no pictures"):
+        load(path, kind="mask", column="y", classes=3)
+
+
+def test_a_column_of_an_unknown_type_is_named(tmp_path):
+    maps = pa.array([[("a", 1)]] * COUNT, pa.map_(pa.string(), pa.int64()))
+    path = table(tmp_path / "a.parquet", y=maps)
+    with pytest.raises(UserError, match=r"column 'y' has the type map<string, .*>, which cannot be read"):
+        load(path, kind="label", column="y", classes=3)
+
+
+def test_more_classes_than_a_byte_can_number(tmp_path):
+    labels = [1000 * number for number in range(COUNT)]
+    sets = load(table(tmp_path / "a.parquet", y=labels), kind="label", column="y", classes=20_000)
+    assert pairs(sets) == {number: [label] for number, label in enumerate(labels)}
+
+
+def test_an_image_of_a_wrong_own_size_names_the_keys_of_the_condition(tmp_path):
+    for number in range(4):
+        picture(number).save(tmp_path / f"{number}.png")
+        picture(number, 3, 3).save(tmp_path / f"{number}.small.png")
+    with pytest.raises(UserError, match=r"has 3×3 pixels, but condition.height and condition.width are 2 and 2"):
+        load(tmp_path, kind="image", suffix=".small.png", height=2, width=2)
+
+
+def test_a_text_may_begin_with_a_byte_order_mark(folder):
+    for file in folder.rglob("*.*.png"):
+        file.unlink()
+    for file in folder.rglob("*.txt"):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert pairs(load(folder, kind="label", names=NAMES, suffix=".txt"))[1] == [1]
+
+
+@pytest.mark.parametrize("suffix", ["/x", "../x", ".txt/", "\0x", "x.png", ".a\\b", ".\n"])
+def test_a_suffix_is_the_end_of_a_name(suffix):
+    with pytest.raises(ValueError, match="suffix must be the end of a file name"):
+        ConditionConfig(kind="label", suffix=suffix, classes=2)

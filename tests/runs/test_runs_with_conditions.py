@@ -128,6 +128,7 @@ def test_folders_of_samples_are_named_by_their_conditions(finished):
     assert auxar.sample(finished, images=1, condition="dog").name == "ancestral-dog-seed0"
     assert auxar.sample(finished, images=1, condition=["dog", "owl"]).name == "ancestral-dog-owl-seed0"
     assert auxar.sample(finished, images=1).name == "ancestral-seed0"
+    assert auxar.sample(finished, images=1, condition=[None]).name == "ancestral-none-seed0"
 
 
 def test_conditions_are_drawn_with_images(finished, tmp_path):
@@ -239,8 +240,11 @@ def test_a_mask_is_given_to_all_factors(tmp_path, drop):
     evaluation = read_evaluated_run(out).evaluation
     assert evaluation.condition == "mask"
     assert bool(evaluation.without_condition) == (drop > 0)
-    mask = next(folder.glob("*.mask.png"))
+    mask = min(folder.glob("*.mask.png"))
     drawn = auxar.sample(out, images=2, condition=mask)
+    other = auxar.sample(out, images=2, condition=max(folder.glob("*.mask.png")))
+    assert other != drawn
+    assert (drawn / "samples.json").is_file()
     assert json.loads((drawn / "samples.json").read_text())["conditions"] == [mask.name]
     if drop:
         auxar.sample(out, images=2)
@@ -257,6 +261,9 @@ def test_a_model_with_a_condition_starts_another_training(pictures, finished, tm
     changed = labeled(pictures, condition__names=[*NAMES, "emu"], training__init=str(finished))
     with pytest.raises(UserError, match=r"trained with another image, view or network: condition"):
         run(tmp_path / "third", changed, only=["prior"])
+    reordered = labeled(pictures, condition__names=NAMES[::-1], training__init=str(finished))
+    with pytest.raises(UserError, match=r"condition.condition.names: expected \['owl', 'dog', 'cat'\], found"):
+        run(tmp_path / "fourth", reordered, only=["prior"])
 
 
 def test_an_exported_run_keeps_the_condition(finished, tmp_path):
