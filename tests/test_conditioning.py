@@ -107,10 +107,13 @@ def test_given_a_condition_the_probabilities_of_all_images_with_their_views_sum_
     assert math.isclose(total, 1, abs_tol=1e-9)
 
 
-@settings(deadline=None, max_examples=6)
-@given(kind=st.sampled_from(["label", "attributes"]), seed=st.integers(0, 2**20))
-def test_the_joint_probabilities_of_images_and_conditions_sum_to_one(kind, seed):
-    condition = CONDITIONS[kind]
+PAIR = Condition("image", ImageSpec(1, height=2, width=2, levels=2))
+"""The condition of a pair of images, both of which can be enumerated."""
+
+
+@settings(deadline=None, max_examples=8)
+@given(condition=st.sampled_from([CONDITIONS["label"], CONDITIONS["attributes"], PAIR]), seed=st.integers(0, 2**20))
+def test_the_joint_probabilities_of_images_and_conditions_sum_to_one(condition, seed):
     model = randomized(chain(condition, restricted=True, modelled=True), seed)
     factor = model.condition_factor
     assert factor is not None

@@ -17,6 +17,7 @@ GROUPS = {
     "small": "Small networks, for a few CPU cores",
     "small/emoji": "Five models of the same emoji, to be compared",
     "small/labels": "Models that are given the label of each image",
+    "small/pairs": "Translations of one image to another",
     "small/table1": "Three models of the same photos with the same compute, to be compared",
     "tight": "The same models with restricted decoders, for exact bits/dim",
     "tight/small": "Small networks with restricted decoders",

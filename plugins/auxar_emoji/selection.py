@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from auxar import UserError, cached_folder
 from auxar.errors import did_you_mean, shown
 from auxar.interfaces.validation import checks
+from auxar_emoji.edges import edges_of
 from auxar_emoji.groups import GROUP_OF, GROUPS
 from auxar_emoji.vendors import VENDORS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FILES = Path(__file__).parent / "emoji"
 """The folder with all images, in the files train.parquet and test.parquet."""
@@ -47,6 +51,8 @@ class EmojiConfig:
     """The vendors, each of which has its own drawings of the emoji."""
     groups: tuple[str, ...] = attrs.field(default=tuple(GROUPS), validator=names_among((*GROUPS, *GROUP_OF)))
     """Groups of emoji such as `smileys`, or Unicode's subgroups such as `cat-face`."""
+    edges: bool = False
+    """Whether there is a column `edges` with the edges of each image, in black and white, as pairs of images need."""
 
 
 def build(config: EmojiConfig) -> Path:
@@ -56,14 +62,23 @@ def build(config: EmojiConfig) -> Path:
     """
     vendors = sorted(set(config.vendors))
     subgroups = sorted({subgroup for group in config.groups for subgroup in GROUPS.get(group, (group,))})
-    if len(vendors) == len(VENDORS) and len(subgroups) == len(GROUP_OF):
+    if len(vendors) == len(VENDORS) and len(subgroups) == len(GROUP_OF) and not config.edges:
         return FILES
     files = sorted(FILES.glob("*.parquet"))
-    return cached_folder("emoji", (vendors, subgroups), lambda folder: write(folder, vendors, subgroups), sources=files)
+    if not config.edges:
+        return cached_folder(
+            "emoji", (vendors, subgroups), lambda folder: write(folder, vendors, subgroups), sources=files
+        )
+    files.append(Path(__file__).with_name("edges.py"))
+    return cached_folder(
+        "emoji-edges", (vendors, subgroups), lambda folder: write(folder, vendors, subgroups, edges=True), sources=files
+    )
 
 
-def write(folder: Path, vendors: list[str], subgroups: list[str]) -> None:
+def write(folder: Path, vendors: list[str], subgroups: list[str], *, edges: bool = False) -> None:
     """Writes train.parquet and test.parquet with the images of these vendors and subgroups, in the order of the files.
+
+    With `edges`, there is a column with the edges of each image.
 
     Raises `UserError` if one of the splits has none of these images.
     """
@@ -79,4 +94,14 @@ def write(folder: Path, vendors: list[str], subgroups: list[str]) -> None:
             others = ", ".join(sorted(set(of_subgroups["vendor"].to_pylist())))
             advice = f"vendors that have some: {others}" if others else "choose a larger group"
             raise UserError(f"groups: {', '.join(vendors)} have no images of them in the split {split}; {advice}")
+        if edges:
+            chosen = _with_edges(chosen)
         pq.write_table(chosen, folder / f"{split}.parquet")
+
+
+def _with_edges(rows: pa.Table) -> pa.Table:
+    """The rows with a column `edges` of pictures, in the form in which the column `image` has them."""
+    import pyarrow as pa
+
+    found = [{"bytes": edges_of(image["bytes"]), "path": None} for image in rows["image"].to_pylist()]
+    return rows.replace_schema_metadata(None).append_column("edges", pa.array(found, rows.schema.field("image").type))

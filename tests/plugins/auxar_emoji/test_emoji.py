@@ -185,3 +185,25 @@ def test_each_vendors_license_is_beside_the_data_and_in_the_documentation(vendor
 
 def test_the_license_of_the_names_is_beside_the_data():
     assert f"{PACKAGE} {VERSION}" in (FOLDER / "licenses" / "emojibase.txt").read_text()
+
+
+def test_edges_are_where_neighboring_pixels_differ():
+    folder = build(EmojiConfig(vendors=("noto",), groups=("cat-face",), edges=True))
+    plain = build(EmojiConfig(vendors=("noto",), groups=("cat-face",)))
+    for split in ("train", "test"):
+        rows = pq.read_table(folder / f"{split}.parquet")
+        assert rows["name"] == pq.read_table(plain / f"{split}.parquet")["name"]
+        for image, edges in zip(rows["image"].to_pylist(), rows["edges"].to_pylist(), strict=True):
+            pixels, found = (np.asarray(Image.open(io.BytesIO(each["bytes"]))) for each in (image, edges))
+            for row, column in itertools.product(range(0, 31, 5), range(0, 31, 5)):
+                own = pixels[row, column].astype(int)
+                others = pixels[row + 1, column].astype(int), pixels[row, column + 1].astype(int)
+                assert found[row, column] == any(np.abs(own - other).max() >= 80 for other in others)
+    assert pq.read_table(plain / "test.parquet").column_names == [
+        "image",
+        "name",
+        "emoji",
+        "vendor",
+        "group",
+        "subgroup",
+    ]
