@@ -234,6 +234,14 @@ def test_conditions_are_dropped_as_often_as_asked_and_the_images_stay(masks):
     assert abs(share - 0.3) < 0.04
 
 
+def test_images_are_mirrored_and_their_conditions_dropped_independently(masks):
+    plain, changed = training(masks, steps=200), training(masks, steps=200, flip=True, drop=0.5)
+    turned = torch.cat([(a.image != b.image).flatten(1).any(1) for a, b in zip(plain, changed, strict=True)])
+    null = torch.cat([(condition(batch) == -1).flatten(1).all(1) for batch in changed])
+    for of_turned in (turned, ~turned):
+        assert abs(null[of_turned].double().mean() - 0.5) < 0.08
+
+
 def test_batches_are_the_same_after_a_restart_with_workers_and_in_several_processes(masks):
     options = {"flip": True, "drop": 0.3}
     whole = training(masks, **options)

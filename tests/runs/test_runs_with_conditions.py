@@ -240,6 +240,9 @@ def test_a_mask_is_given_to_all_factors(tmp_path, drop):
     evaluation = read_evaluated_run(out).evaluation
     assert evaluation.condition == "mask"
     assert bool(evaluation.without_condition) == (drop > 0)
+    # The features of the null condition start at 0, and change if images without a condition are trained.
+    nulls = [tensor for name, tensor in weights(out).items() if name.endswith("conditioning.null")]
+    assert [bool(null.any()) for null in nulls] == ([True, True] if drop else [])
     mask = min(folder.glob("*.mask.png"))
     drawn = auxar.sample(out, images=2, condition=mask)
     other = auxar.sample(out, images=2, condition=max(folder.glob("*.mask.png")))

@@ -1,0 +1,36 @@
+"""Tests of integers for factors that are given a condition."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_conditioning import CONDITIONS, chain
+
+from auxar.interfaces import ImageSpec
+from auxar.testing.examples import random_images, randomized
+from auxar_integers.arithmetic import IntegerArithmetic
+from auxar_integers.conversion import IntegerConfig
+
+IMAGE = ImageSpec(3, height=4, width=4)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS.values(), ids=CONDITIONS)
+def test_likelihoods_given_conditions_are_nearly_those_of_floats(condition):
+    model = chain(condition, IMAGE, restricted=True)
+    randomized(model, 3, size=0.3)
+    images, given = random_images(40, IMAGE, 1), random_images(40, condition.spec, 2)
+    views = model.views(images)
+    for factor in model.factors:
+        arithmetic = IntegerArithmetic(IntegerConfig())
+        image, view, _ = factor.inputs(views)
+        restored = arithmetic.restore(factor, arithmetic.convert(factor, image, view, given))
+        values = [given, given.flip(0), *([None] if condition.optional else [])]
+        with torch.no_grad():
+            floats, integers = (
+                torch.stack([each(*factor.inputs(views, value)) for value in values]) for each in (factor, restored)
+            )
+        scale = floats.abs().mean()
+        assert (floats - integers).abs().max() < 0.01 * scale
+        # The effect of the condition is larger than the difference of floats and integers.
+        for of_floats, of_integers in zip(floats[1:] - floats[:1], integers[1:] - integers[:1], strict=True):
+            assert (of_floats - of_integers).abs().mean() < 0.5 * of_floats.abs().mean()
