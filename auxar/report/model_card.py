@@ -33,11 +33,11 @@ In Python:
 import auxar
 
 model = auxar.load("{name}"{trust_python})
-images = model.sample(4)
+images = model.sample(4{condition})
 images.save("samples.png")
-model.bits_per_dim(images)
+model.bits_per_dim(images{condition})
 ```
-{plugins}
+{about_condition}{plugins}
 ## Bits/dim
 
 {likelihoods}
@@ -51,6 +51,8 @@ model.bits_per_dim(images)
 {license}
 """
 
+MOST_NAMES = 100
+"""Maximum number of names of classes or attributes on a card."""
 PLUGINS = """
 The model needs the plugin files in `plugins/`. They are code, which runs with your rights, so they are loaded only on
 request. Read them first, and name the commit that you have read, as in `user/name@commit`.
@@ -104,6 +106,8 @@ def model_card(
         purpose=purpose or "A model of images.",
         image=recipe.image,
         pictures=shown,
+        condition=_argument(recipe),
+        about_condition=_about_condition(recipe),
         plugins=PLUGINS if recipe.plugins else "",
         trust_command=" --trust-plugins" if recipe.plugins else "",
         trust_python=", trust_plugins=True" if recipe.plugins else "",
@@ -114,6 +118,29 @@ def model_card(
         license=_license(license, terms),
     )
     return f"---\n{metadata.to_yaml()}\n---\n{text}"
+
+
+def _argument(recipe: Recipe) -> str:
+    """The argument of the functions of the model that gives its condition, with a comma before it."""
+    config = recipe.condition
+    if config is None:
+        return ""
+    names = config.names or config.columns
+    values = {"label": repr(names[0]) if names else "0", "attributes": repr(list(names[:1]))}
+    return f", condition={values.get(config.kind, repr(f'{config.kind}.png'))}"
+
+
+def _about_condition(recipe: Recipe) -> str:
+    """A paragraph about the condition of the model."""
+    config = recipe.condition
+    if config is None:
+        return ""
+    names = config.names or config.columns
+    shown = ", ".join(f"`{name}`" for name in names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
+    of = {"label": "a label", "attributes": "attributes", "mask": "a mask", "image": "an image"}[config.kind]
+    text = f"The model is given {of} with each image" + (f": {shown}." if shown else ".")
+    optional = " Without `condition`, it is given none." if config.drop else ""
+    return f"\n{text}{optional}\n"
 
 
 def _is_local(recipe: Recipe) -> bool:

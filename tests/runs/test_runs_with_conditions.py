@@ -465,3 +465,14 @@ def test_files_of_pictures_without_a_condition(converted, pictures_of, tmp_path)
     texts = ConditionTexts(["none"])
     again = auxar.compress(converted, pictures_of, tmp_path / "b.auxar", condition=texts)
     assert again.path.read_bytes() == packed.path.read_bytes()
+
+
+def test_the_card_of_a_model_says_how_it_is_given_its_condition(finished):
+    from auxar.recipe import load_recipe
+    from auxar.report.model_card import model_card
+
+    recipe, _ = load_recipe(finished / "recipe.toml")
+    card = model_card("me/animals", recipe, None, purpose="Animals.", license=None, terms="", pictures={})
+    assert "images = model.sample(4, condition='cat')" in card
+    assert "model.bits_per_dim(images, condition='cat')" in card
+    assert "The model is given a label with each image: `cat`, `dog`, `owl`. Without `condition`, it is given" in card
