@@ -12,7 +12,7 @@ from auxar.arguments import as_integer, as_path, as_paths
 from auxar.distributed.joining import working_together
 from auxar.errors import UserError
 from auxar.evaluation.records import Exactness
-from auxar.generation.inputs import images_at
+from auxar.generation.image_files import images_at
 from auxar.image_model.classification import label_condition
 from auxar.image_model.loading import load
 

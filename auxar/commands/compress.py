@@ -20,7 +20,7 @@ from auxar.distributed.joining import working_together
 from auxar.errors import UserError, one_line
 from auxar.files import check_output, kind
 from auxar.generation.conditions import as_conditions, reader_of
-from auxar.generation.inputs import images_at
+from auxar.generation.image_files import images_at
 from auxar.interfaces import is_null
 from auxar.recipe.building import own_sampler
 

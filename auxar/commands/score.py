@@ -19,7 +19,7 @@ from auxar.distributed.joining import working_together
 from auxar.errors import UserError
 from auxar.evaluation.codecs import codec_bits_per_dim, has_codec
 from auxar.evaluation.records import Exactness
-from auxar.generation.inputs import images_at
+from auxar.generation.image_files import images_at
 from auxar.image_model.loading import load
 from auxar.image_model.model import ImageModel
 from auxar.image_model.recipe_images import load_images

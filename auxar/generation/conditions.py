@@ -21,6 +21,7 @@ from auxar.data.condition_values import attribute_values, label_number
 from auxar.data.conditions import ConditionReader, condition_reader
 from auxar.data.conversion import BrokenImage, read_file
 from auxar.errors import UserError, one_line, shown
+from auxar.generation.image_files import images_at
 from auxar.interfaces import Condition, Prior, Sampler, SampleRequest, evaluating
 from auxar.recipe import Recipe
 
@@ -205,10 +206,10 @@ def as_conditions(
     """Converts a Python value to conditions.
 
     A label is an integer or a name, or a list of these. Attributes are a list of the names of those that hold, a text
-    with such names and commas, or a table with a boolean for each; or a list of these. Masks and images are
-    Pillow images or paths, or a list of these. For all kinds, the value may be a tensor or an array of integers with
-    the condition's shape, with or without a dimension for several images, or a table whose only key is the kind. None
-    is the null condition.
+    with such names and commas, or a table with a boolean for each; or a list of these. Masks and images are Pillow
+    images, paths of files or of folders with them, or a list of these. For all kinds, the value may be a tensor
+    or an array of integers with the condition's shape, with or without a dimension for several images, or a table whose
+    only key is the kind. None is the null condition.
 
     Raises `UserError`, beginning with `what`, if the value does not fit the model's condition.
     """
@@ -239,9 +240,21 @@ def as_conditions(
     if condition.kind == "attributes" and several and all(isinstance(entry, str) for entry in value):
         several = False
     entries = list(value) if several else [value]
+    if not condition.is_vector:
+        entries = [each for entry in entries for each in _files(entry, what)]
     if not entries:
         raise UserError(f"{what}: expected at least one condition, got an empty list")
     return _joined([_one(entry, condition, reader, what) for entry in entries])
+
+
+def _files(entry: Any, what: str) -> Sequence[Any]:
+    """The image files at a path, which may be a folder; any other value alone."""
+    if not isinstance(entry, str | os.PathLike) or not os.fspath(entry):
+        return [entry]
+    try:
+        return images_at(Path(entry))
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from None
 
 
 def _joined(found: Sequence[Conditions]) -> Conditions:

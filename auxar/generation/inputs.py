@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -15,13 +14,12 @@ from torch import Tensor
 from auxar.arguments import as_integer, as_paths, check_flag, described
 from auxar.data.conversion import Preparation, read_file
 from auxar.errors import UserError, one_line
-from auxar.files import FILE, FOLDER, entries, kind, nearest_path
 from auxar.generation.conditional import Given, check_stage
+from auxar.generation.image_files import images_at
 from auxar.generation.pictures import WrongColors, mask_values, picture_values, view_values
 from auxar.generation.sheets import can_be_shown
 from auxar.interfaces import ImageSpec, Known, Prior
 from auxar.recipe import DataConfig, Recipe
-from auxar.recipe.paths import EXTENSIONS
 
 LONGEST_NUMBER = 50
 """Maximum number of digits of a number of rows."""
@@ -102,37 +100,6 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
         except UserError as error:
             raise UserError(f"--given: {error}") from None
     return found
-
-
-def images_at(path: Path) -> list[Path]:
-    """The path itself if it is a file, or the image files in a folder, sorted by name.
-
-    Raises `UserError` if there is nothing at the path, if it cannot be read, or if the folder has no image.
-    """
-    found = kind(path, follow_links=True)
-    if found == FILE:
-        return [path]
-    if found != FOLDER:
-        raise UserError(f"there is no file or folder {one_line(str(path))}{one_line(nearest_path(path))}")
-    inside = [file for file in entries(path) if _is_named_image(file) and kind(file, follow_links=True) != FOLDER]
-    if not inside:
-        deeper = _folder_with_images(path)
-        hint = f"; did you mean '{one_line(str(deeper))}'?" if deeper else ""
-        raise UserError(f"there is no image in the folder {path}; looked for {', '.join(EXTENSIONS)}{hint}")
-    return inside
-
-
-def _folder_with_images(path: Path) -> Path | None:
-    """The first folder in a folder that has images; None if there is none that can be read."""
-    for folder in entries(path):
-        with contextlib.suppress(UserError):
-            if kind(folder) == FOLDER and any(map(_is_named_image, entries(folder))):
-                return folder
-    return None
-
-
-def _is_named_image(file: Path) -> bool:
-    return file.name.lower().endswith(EXTENSIONS) and not file.name.startswith(".")
 
 
 def read_images(files: Sequence[Path], image: ImageSpec, data: DataConfig) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from auxar.data.conversion import Preparation, WrongSize, read_file
 from auxar.errors import UserError, one_line, shown
-from auxar.generation.inputs import images_at
+from auxar.generation.image_files import images_at
 from auxar.generation.pictures import WrongColors, picture_values
 from auxar.image_model.arrays import Array, fitted
 from auxar.image_model.images import Images

@@ -98,7 +98,7 @@ def test_masks():
         (torch.tensor([-1, 1, 1]), ATTRIBUTES, r"expected integers in \[0, 2\), got -1 … 1"),
         (None, MASK, "this model requires a condition"),
         ("", MASK, "expected the path of a picture, got an empty text"),
-        ("no.png", MASK, "no.png cannot be read: No such file"),
+        ("no.png", MASK, "condition: there is no file or folder no.png"),
         ([], MASK, "expected at least one condition, got an empty list"),
         (torch.zeros((0, 1, 2, 3), dtype=torch.int64), MASK, "expected at least one condition"),
         (3, MASK, "expected a picture, its path, or a tensor of integers"),

@@ -1,0 +1,41 @@
+"""Finds the image files that a user names by paths of files and folders."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from auxar.errors import UserError, one_line
+from auxar.files import FILE, FOLDER, entries, kind, nearest_path
+from auxar.recipe.paths import EXTENSIONS
+
+
+def images_at(path: Path) -> list[Path]:
+    """The path itself if it is a file, or the image files in a folder, sorted by name.
+
+    Raises `UserError` if there is nothing at the path, if it cannot be read, or if the folder has no image.
+    """
+    found = kind(path, follow_links=True)
+    if found == FILE:
+        return [path]
+    if found != FOLDER:
+        raise UserError(f"there is no file or folder {one_line(str(path))}{one_line(nearest_path(path))}")
+    inside = [file for file in entries(path) if _is_named_image(file) and kind(file, follow_links=True) != FOLDER]
+    if not inside:
+        deeper = _folder_with_images(path)
+        hint = f"; did you mean '{one_line(str(deeper))}'?" if deeper else ""
+        raise UserError(f"there is no image in the folder {path}; looked for {', '.join(EXTENSIONS)}{hint}")
+    return inside
+
+
+def _folder_with_images(path: Path) -> Path | None:
+    """The first folder in a folder that has images; None if there is none that can be read."""
+    for folder in entries(path):
+        with contextlib.suppress(UserError):
+            if kind(folder) == FOLDER and any(map(_is_named_image, entries(folder))):
+                return folder
+    return None
+
+
+def _is_named_image(file: Path) -> bool:
+    return file.name.lower().endswith(EXTENSIONS) and not file.name.startswith(".")
