@@ -75,7 +75,7 @@ def write_views(
         with processes.agreeing():
             if not processes.is_main:
                 return out
-            data = load_images(recipe.data, recipe.image, registry)
+            data = load_images(recipe.data, recipe.image, registry, recipe.condition)
             for name in data.skipped:
                 logger.warning("this image cannot be read and is left out: %s", one_line(name))
             if is_file:
