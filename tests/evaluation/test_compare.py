@@ -20,7 +20,7 @@ from auxar.cli import main
 from auxar.commands.evaluate import evaluate
 from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
-from auxar.files import read_json, read_tensors
+from auxar.files import read_json, read_tensors, write_tensors
 from auxar.interfaces import ImageSpec
 
 CHANGES = {"sampling__images": 0, "evaluation__train_images": 0}
@@ -292,6 +292,17 @@ def test_streams_with_other_content_are_not_paired(tmp_path):
     for older in (first, second):
         rewritten(older, data__heldout_digest=None)
         assert compare_runs([first, second]).runs[1].margin.images is not None
+
+
+def test_equal_pixels_are_paired_whatever_their_fingerprints(own):
+    """Fingerprints of the same images differ if they come with conditions in one of the runs."""
+    path = own / "again" / "evaluation.safetensors"
+    tensors, metadata = read_tensors(path)
+    write_tensors(path, tensors, metadata | {"heldout": "other"})
+    rewritten(own / "again", data__heldout_fingerprint="other")
+    assert compare_runs([own / "plain", own / "again"]).runs[1].margin.images is not None
+    rewritten(own / "again", data__heldout_digest=None)
+    assert compare_runs([own / "plain", own / "again"]).runs[1].margin.images is None
 
 
 def test_log_likelihoods_of_single_images_that_are_not_there(own):
