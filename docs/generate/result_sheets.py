@@ -6,6 +6,7 @@ training images, so these two are never copied. Instead of `given`, a sheet is d
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,6 +18,7 @@ from auxar.errors import UserError
 from auxar.files import parse_json
 from auxar.runs.layout import RunFolder
 
+PAGE = Path(__file__).parents[1] / "results.md"
 PICTURES = Path(__file__).parents[1] / "pictures" / "results"
 FIGURES = {"views": 2, "reduction": 4, "map": 5, "growth": 6}
 """The sheets of `auxar figures` that show drawn images only, with the number of the paper's figure."""
@@ -43,23 +45,30 @@ def sheets(recipe: str, *figures: str) -> str:
 def copied_sheets(run: Path, recipe: str, *, views: bool) -> list[Sheet]:
     """Copies the sheets of a run's figures that show drawn images only, and draws one in place of figure 3.
 
-    `views` says whether the model has views. Figures that the run does not have are left out. Raises `UserError` if it
-    has none.
+    Only the figures that the page on results shows for this recipe are copied. `views` says whether the model has
+    views. Figures that the run does not have are left out. Raises `UserError` if it has none.
     """
     listed = RunFolder(run).figures / "figures.json"
     if not listed.is_file():
         raise UserError(f"{run} has no figures; run `auxar figures {run}`")
     entries = {Path(entry["file"]).stem: entry for entry in parse_json(listed.read_bytes())}
+    shown = shown_figures(recipe)
     found = []
     PICTURES.mkdir(parents=True, exist_ok=True)
     for name, figure in FIGURES.items():
-        if name in entries:
+        if name in entries and figure in shown:
             file = file_of(recipe, name)
             shutil.copyfile(listed.parent / f"{name}.png", PICTURES / file)
             found.append(Sheet(recipe, figure, file, entries[name]["title"], entries[name]["caption"]))
-    if views:
+    if views and 3 in shown:
         found.append(given_drawn(run, recipe))
     return found
+
+
+def shown_figures(recipe: str) -> set[int]:
+    """The numbers of the paper's figures that the page on results shows for a recipe."""
+    markers = re.findall(rf"<!-- generated: sheets {re.escape(recipe)} ([\d ]+) -->", PAGE.read_text())
+    return {int(figure) for marker in markers for figure in marker.split()}
 
 
 def given_drawn(run: Path, recipe: str) -> Sheet:

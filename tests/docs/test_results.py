@@ -140,6 +140,9 @@ COARSE_ROW = "| `small/table2_coarse` |"
 def test_no_sheet_with_images_of_the_data_is_copied(generate, tmp_path, monkeypatch):
     sheets = generate("result_sheets")
     monkeypatch.setattr(sheets, "PICTURES", tmp_path / "pictures")
+    page = tmp_path / "results.md"
+    page.write_text("<!-- generated: sheets tight/tiny 2 3 4 5 6 -->\n<!-- generated: sheets tight/other 2 3 -->")
+    monkeypatch.setattr(sheets, "PAGE", page)
     names = ["views", "given", "reduction", "map", "growth", "memorization"]
     figures = tmp_path / "run" / "figures"
     figures.mkdir(parents=True)
@@ -157,6 +160,8 @@ def test_no_sheet_with_images_of_the_data_is_copied(generate, tmp_path, monkeypa
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == sorted(sheet.file for sheet in found)
     assert {(tmp_path / "pictures" / sheet.file).read_text() for sheet in found} == set(sheets.FIGURES)
     assert found[0].file == "tight-tiny-views.png"
+    found = sheets.copied_sheets(tmp_path / "run", "tight/other", views=False)
+    assert [sheet.figure for sheet in found] == [2]
 
 
 def test_the_sheet_in_place_of_figure_3_begins_with_drawn_images(generate, runs, tmp_path, monkeypatch):
