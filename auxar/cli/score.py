@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auxar.cli.options import add_json, add_run, add_trust, integer
+from auxar.cli.options import add_condition, add_json, add_run, add_trust, condition_texts, integer
 from auxar.cli.output import Result
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     add_run(parser)
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="image files, or folders of image files")
+    add_condition(
+        parser,
+        "condition of a model that has one: one for all images, or one for each: label=NAME, attributes=NAME,NAME…, "
+        "mask=FILE, image=FILE, or none (default: none, the null condition). Held-out images are given their own",
+    )
     parser.add_argument(
         "--heldout",
         type=integer,
@@ -57,6 +62,7 @@ def _score(options: argparse.Namespace) -> Result:
     scores = score(
         options.run,
         options.paths,
+        condition=condition_texts(options),
         heldout=options.heldout,
         resize=options.resize,
         trust_plugins=options.trust_plugins,

@@ -6,15 +6,18 @@ import bisect
 import csv
 import io
 import logging
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import attrs
-import torch
+import numpy as np
 from torch import Tensor
 
 from auxar.arguments import as_integer, as_path, as_paths
+from auxar.data.examples import joined
+from auxar.data.stored import StoredImages
 from auxar.distributed.joining import working_together
 from auxar.errors import UserError
 from auxar.evaluation.codecs import codec_bits_per_dim, has_codec
@@ -75,6 +78,7 @@ def score(
     path: str | PathLike[str],
     paths: Iterable[str | PathLike[str]],
     *,
+    condition: Any = None,
     heldout: int = HELDOUT,
     resize: str | None = None,
     device: str = "auto",
@@ -87,7 +91,11 @@ def score(
     of the run's data are scored as well, evenly spaced (of a stream, the first ones), which gives the ranks. Without
     these data, a warning says so and the ranks are None.
 
-    Raises `UserError` if there are no images, if one of them cannot be read or has another size, or as `auxar.load`.
+    `condition` is the condition of a model that has one, as for `ImageModel.log_prob`: one, or one for each image.
+    Held-out images are then given their own conditions. The default is the null condition for all.
+
+    Raises `UserError` if there are no images, if one of them cannot be read or has another size, if the condition does
+    not fit the model, or as `auxar.load`.
 
     Examples:
         >>> import auxar
@@ -105,8 +113,8 @@ def score(
         if processes.count > 1:
             raise UserError("auxar score: run this command in one process")
     model = load(folder, device, trust_plugins=trust_plugins)
-    values = _values(model, model.prepare(found, resize=resize))
-    others = _heldout(model, heldout) if heldout else None
+    values = _values(model, model.prepare(found, resize=resize), condition)
+    others = _heldout(model, heldout, conditioned=condition is not None) if heldout else None
     ranks = [_ranks(*pair) for pair in zip(values, others, strict=True)] if others else [[None] * len(found)] * 3
     rows = zip(found, *values, ranks[0], ranks[2], strict=True)
     count = len(others[0]) if others else 0
@@ -117,8 +125,8 @@ Values = tuple[Sequence[float], Sequence[float | None], Sequence[float | None]]
 """Bits/dim of the model, of a codec, and their difference, for each image."""
 
 
-def _values(model: ImageModel, images: Tensor) -> Values:
-    bits = model.bits_per_dim(images).tolist()
+def _values(model: ImageModel, images: Tensor, condition: Any) -> Values:
+    bits = model.bits_per_dim(images, condition=condition).tolist()
     if not has_codec(model.image):
         return bits, [None] * len(bits), [None] * len(bits)
     stored = [codec_bits_per_dim(image) for image in images]
@@ -131,14 +139,18 @@ def _ranks(values: Sequence[float | None], others: Sequence[float | None]) -> li
     return [None if value is None or not known else bisect.bisect_left(known, value) / len(known) for value in values]
 
 
-def _heldout(model: ImageModel, count: int) -> Values | None:
-    """The values of evenly spaced held-out images; None, with a warning, if these cannot be loaded."""
+def _heldout(model: ImageModel, count: int, *, conditioned: bool) -> Values | None:
+    """The values of evenly spaced held-out images; None, with a warning, if these cannot be loaded.
+
+    `conditioned` images are given their own conditions, others the null condition.
+    """
     try:
         images = load_images(model).heldout
-        if not isinstance(images, Sized):  # a stream
-            return _values(model, torch.cat(list(images.in_order(64, limit=count))))
-        numbers = torch.linspace(0, len(images) - 1, min(count, len(images))).round().long().tolist()
-        return _values(model, torch.stack([images[number] for number in numbers]))
+        if isinstance(images, StoredImages):
+            found = images.examples(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(np.int64))
+        else:  # a stream
+            found = joined(list(images.in_order_examples(64, limit=count)))
+        return _values(model, found.image, found.condition if conditioned else None)
     except UserError as error:
         logger.warning("images are not compared with held-out images: %s", error)
         return None

@@ -26,6 +26,7 @@ from helpers.tiny_runs import (
 from PIL import Image
 
 import auxar
+from auxar.cli import main
 from auxar.errors import UserError
 from auxar.evaluation.evaluated_run import read_evaluated_run
 from auxar.evaluation.likelihoods import image_nats_path
@@ -476,3 +477,38 @@ def test_the_card_of_a_model_says_how_it_is_given_its_condition(finished):
     assert "images = model.sample(4, condition='cat')" in card
     assert "model.bits_per_dim(images, condition='cat')" in card
     assert "The model is given a label with each image: `cat`, `dog`, `owl`. Without `condition`, it is given" in card
+
+
+def test_scores_given_conditions_rank_among_images_with_their_own(finished, pictures, capsys, monkeypatch):
+    files = [file for file in sorted(pictures.glob("*.png")) if not file.stem.endswith(".mask")][:2]
+    model = auxar.load(finished)
+    images: Any = auxar.load_images(model).heldout
+    examples = images.examples(range(len(images)))
+    heldout = model.bits_per_dim(examples.image, condition=examples.condition)
+    for condition in ("owl", ["owl", "cat"]):
+        scores = auxar.score(finished, files, condition=condition)
+        expected = model.bits_per_dim(files, condition=condition)
+        for image, bits in zip(scores.images, expected.tolist(), strict=True):
+            assert image.bits_per_dim == pytest.approx(bits, rel=1e-6)
+            assert image.rank == pytest.approx(float((heldout < bits).double().mean()))
+    given = []
+    computed = auxar.ImageModel.bits_per_dim
+
+    def recorded(model: auxar.ImageModel, images: Any, *, condition: Any = None) -> torch.Tensor:
+        given.append(condition)
+        return computed(model, images, condition=condition)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(auxar.ImageModel, "bits_per_dim", recorded)
+        auxar.score(finished, files, condition="owl")
+        auxar.score(finished, files)
+    assert torch.equal(given[1], examples.condition)
+    assert (given[0], given[2], given[3]) == ("owl", None, None)
+    null = [image.bits_per_dim for image in auxar.score(finished, files, heldout=0).images]
+    assert null == pytest.approx(model.bits_per_dim(files).tolist(), rel=1e-6)
+    command = ["score", str(finished), *map(str, files), "--heldout", "0", "--json", "-q"]
+    assert main([*command, "--condition", "label=owl,cat"]) == 0
+    printed = json.loads(capsys.readouterr().out)["images"]
+    assert [image["bits_per_dim"] for image in printed] == [image.bits_per_dim for image in scores.images]
+    with pytest.raises(UserError, match=r"^condition: expected one, or one for each of 2 images, got 3$"):
+        auxar.score(finished, files, condition=[0, 1, 2])
