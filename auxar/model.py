@@ -60,9 +60,9 @@ class Stage(Factor):
             _check_fit("image of the condition's features", conditioning.image, view.image)
             channels += conditioning.features_channels
         if channels != decoder.features_channels:
+            given = "embedding gives" if conditioning is None else "embeddings of the view and the condition give"
             raise UserError(
-                f"the embeddings give {channels} channels of features, but the decoder expects "
-                f"{decoder.features_channels}"
+                f"the {given} {channels} channels of features, but the decoder expects {decoder.features_channels}"
             )
         if restricted and view.support is None:
             raise UserError("support: 'restricted' needs a view that defines its support; use 'free'")

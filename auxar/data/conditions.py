@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import datasets
 import numpy as np
 from PIL import Image
 
-from auxar.data.columns import EXPECTED
 from auxar.data.condition_values import attribute_values, label_number
 from auxar.data.conversion import BrokenImage, Preparation, WrongSize, fitted, opened
 from auxar.errors import UserError, did_you_mean, one_line
@@ -55,15 +53,6 @@ class ConditionReader:
         config, condition = self.config, self.condition
         places = (config.column, config.columns, config.suffix, config.key, config.folders)
         return repr((condition.kind, condition.spec, condition.names, places, config.own_size, self.crop, self.resize))
-
-    def check_type(self, column: str, feature: Any, where: str) -> None:
-        """Raises `UserError` if masks or images are to be read from a column that holds no pictures."""
-        holds_pictures = isinstance(feature, datasets.Image) or holds_files(feature)
-        if not self.condition.is_vector and not holds_pictures:
-            name = feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
-            raise UserError(
-                f"condition.column: column '{column}' of {where} holds no pictures: its type is {name}; {EXPECTED}"
-            )
 
     def __call__(self, values: Sequence[Any], image: bytes, name: str, content: Content) -> np.ndarray:
         """Reads the condition of an image: int32, condition.spec.shape.
@@ -200,13 +189,6 @@ def check_not_beside(config: ConditionConfig | None, where: str) -> None:
             f"condition.{key}: {where} is not a folder of images, so it has no files beside them; name the column with "
             "the conditions in condition.column"
         )
-
-
-def holds_files(feature: Any) -> bool:
-    """Whether a column of another type than `datasets.Image` can hold files: bytes, or structs of bytes and path."""
-    if isinstance(feature, dict):
-        return set(feature) == {"bytes", "path"} and holds_files(feature["bytes"])
-    return isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
 
 
 def companion(file: Path, suffix: str) -> Path:

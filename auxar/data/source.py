@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 import datasets
 
-from auxar.data.columns import choose_column
-from auxar.data.conditions import ConditionReader, check_condition_columns, check_not_beside, holds_files
+from auxar.data.columns import EXPECTED, choose_column
+from auxar.data.conditions import ConditionReader, check_condition_columns, check_not_beside
 from auxar.data.conversion import BrokenImage, read_file
 from auxar.data.copies import Copy
 from auxar.data.folder import digest, find_files, folder_splits
@@ -131,7 +131,7 @@ class Source:
         rows = rows.select_columns([column, *others])
         if reader is not None:
             for name in others:
-                reader.check_type(name, rows.features[name], self.where)
+                _check_holds_pictures(reader, name, rows.features[name], self.where)
         for name in (column, *others):
             if isinstance(rows.features[name], datasets.Image):
                 # auxar decodes the images, so that a broken image does not stop `Dataset.map` and can be reported by
@@ -168,12 +168,29 @@ def image_column(
     types = {name: _type_name(feature) for name, feature in features.items()}
     features = {name: feature for name, feature in features.items() if name not in others}
     marked = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-    usable = [name for name, feature in features.items() if name in marked or holds_files(feature)]
+    usable = [name for name, feature in features.items() if name in marked or _holds_files(feature)]
     return choose_column(types, marked, usable, wanted, where)
 
 
 def _type_name(feature: Any) -> str:
     return feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
+
+
+def _holds_files(feature: Any) -> bool:
+    """Whether a column of another type than `datasets.Image` can hold files: bytes, or structs of bytes and path."""
+    if isinstance(feature, dict):
+        return set(feature) == {"bytes", "path"} and _holds_files(feature["bytes"])
+    return isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
+
+
+def _check_holds_pictures(reader: ConditionReader, column: str, feature: Any, where: str) -> None:
+    """Raises `UserError` if masks or images are to be read from a column that holds no pictures."""
+    holds_pictures = isinstance(feature, datasets.Image) or _holds_files(feature)
+    if not reader.condition.is_vector and not holds_pictures:
+        name = _type_name(feature)
+        raise UserError(
+            f"condition.column: column '{column}' of {where} holds no pictures: its type is {name}; {EXPECTED}"
+        )
 
 
 def open_source(

@@ -154,8 +154,8 @@ def options_of(folder, *settings):
 
 def test_recipes_and_settings_choose_lists_of_names(tmp_path):
     settings = 'data.options.groups=["smileys", "cat-face"]'
-    assert options_of(tmp_path, settings) == {"vendors": ["noto"], "groups": ["smileys", "cat-face"]}
-    assert options_of(tmp_path) == {"vendors": ["noto"], "groups": list(GROUPS)}
+    assert options_of(tmp_path, settings) == {"vendors": ["noto"], "groups": ["smileys", "cat-face"], "edges": False}
+    assert options_of(tmp_path) == {"vendors": ["noto"], "groups": list(GROUPS), "edges": False}
     for setting, message in {
         'vendors=["nota"]': "data.options: vendors has the unknown name 'nota'; did you mean 'noto'?",
         'groups=["smiley"]': "data.options: groups has the unknown name 'smiley'; did you mean 'smileys'?",
