@@ -230,7 +230,7 @@ def test_streamed_images_bring_their_conditions(pictures, tmp_path):
     assert evaluation.without_condition["heldout"].saved_error is not None
 
 
-@pytest.mark.parametrize("drop", [0.0, 0.5])
+@pytest.mark.parametrize("drop", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_a_mask_is_given_to_all_factors(tmp_path, drop):
     folder = write_pictures(tmp_path / "pictures")
     for file in sorted(folder.glob("*.png")):
@@ -359,7 +359,17 @@ LABELED = pytest.mark.parametrize("converted", [CONDITIONS["label"]], indirect=T
 """Only the run with labels."""
 
 
-@pytest.fixture(scope="module", params=list(CONDITIONS.values()), ids=list(CONDITIONS))
+SLOW = ("mask", "image")
+"""The kinds that are converted by slow tests only: they have the embeddings of the other two."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(condition, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name, condition in CONDITIONS.items()
+    ],
+)
 def converted(request, tmp_path_factory) -> Path:
     """A run in integers with a condition."""
     folder = write_pictures(tmp_path_factory.mktemp("data") / "pictures")
