@@ -26,6 +26,7 @@ from auxar.generation.sheets import (
     can_be_shown,
     draws_sheet,
     growth,
+    labeled,
     save_png,
     sheet,
     sheet_columns,
@@ -41,6 +42,8 @@ T = TypeVar("T")
 
 MOST_COLUMNS = 20
 """Maximum number of conditions that have a column each on the sheet of drawn images."""
+MOST_CHARACTERS = 12
+"""Maximum number of characters of the title of such a column."""
 SHEET_IMAGES = 256
 """Maximum number of images on the sheet. Every image is also saved as a single picture."""
 GROWTH_ROWS = 4
@@ -126,8 +129,10 @@ def sample_to_folder(
         columns = sheet_columns(len(everyone), specs[0])
         if 1 < len(conditions.names) <= min(MOST_COLUMNS, len(everyone)):
             columns = len(conditions.names)
-        shown = _beside_conditions(model, conditions, stacked[0]) or sheet(stacked[0], specs[0], columns)
-        save_png(shown, folder / "samples.png")
+        shown = _beside_conditions(model, conditions, stacked[0])
+        if shown is None and columns == len(conditions.names) and len(everyone) % columns == 0:
+            shown = _below_names(stacked[0], specs[0], conditions.names)
+        save_png(shown or sheet(stacked[0], specs[0], columns), folder / "samples.png")
         if heldout is not None:
             images = first_examples(heldout, len(everyone)).image.to(torch.int64)
             save_png(sheet(images, specs[0], columns), folder / "heldout.png")
@@ -145,6 +150,12 @@ def sample_to_folder(
             },
         )
     accelerator.wait_for_everyone()
+
+
+def _below_names(images: Tensor, spec: ImageSpec, names: Sequence[str]) -> Image.Image:
+    """A sheet with a column for each of k conditions, below its name. Image number i has the condition i mod k."""
+    titles = [name if len(name) <= MOST_CHARACTERS else f"{name[: MOST_CHARACTERS - 1]}…" for name in names]
+    return labeled([(images[number :: len(names)], spec) for number in range(len(names))], titles)
 
 
 def _beside_conditions(model: Prior, conditions: Conditions, images: Tensor) -> Image.Image | None:

@@ -32,6 +32,7 @@ from auxar.evaluation.evaluated_run import read_evaluated_run
 from auxar.evaluation.likelihoods import image_nats_path
 from auxar.files import read_tensors
 from auxar.generation.conditions import ConditionTexts
+from auxar.generation.sheets import TITLE
 
 NAMES = ["cat", "dog", "owl"]
 SOFTMAX = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax"}
@@ -101,6 +102,11 @@ def test_samples_have_all_classes_in_turn_and_a_column_for_each(finished):
     record = json.loads((finished / "samples" / "samples.json").read_text())
     assert record["conditions"] == NAMES
     assert record["columns"] == 3
+    with (
+        Image.open(finished / "samples" / "samples.png") as shown,
+        Image.open(finished / "samples" / "heldout.png") as own,
+    ):
+        assert shown.height == own.height + TITLE, "the columns have the names of the classes as titles"
     model = auxar.load(finished)
     images = model.sample(3, condition=NAMES)
     files = sorted((finished / "samples" / "images").glob("*.png"))
