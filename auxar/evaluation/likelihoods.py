@@ -171,12 +171,14 @@ def evaluate_run(
                 )
     names = [factor.name for factor in trained]
     digest = PixelDigest()
-    found = {FLOAT: _all_nats(model, names, data, recipe, accelerator, "", digest)}
+    found = {FLOAT: _nats_of(_named(model, names), model, data, recipe, accelerator, "", digest)}
     for arithmetic, other in (others or {}).items():
-        found[arithmetic] = _all_nats(other, names, data, recipe, accelerator, f" ({arithmetic})")
+        found[arithmetic] = _nats_of(_named(other, names), other, data, recipe, accelerator, f" ({arithmetic})")
     null = {}
     if model.condition is not None and model.condition.optional:
-        null = _all_nats(model, names, data, recipe, accelerator, ", null condition", without_condition=True)
+        null = _nats_of(
+            _named(model, names), model, data, recipe, accelerator, ", null condition", without_condition=True
+        )
     of_conditions = _condition_figures(run, model, data, recipe, accelerator)
     facts = DataFacts(
         recipe.data.path,
@@ -205,20 +207,9 @@ def evaluate_run(
     return result
 
 
-def _all_nats(
-    model: Prior,
-    names: Sequence[str],
-    data: DataSets,
-    recipe: Recipe,
-    accelerator: Accelerator,
-    description: str,
-    digest: PixelDigest | None = None,
-    *,
-    without_condition: bool = False,
-) -> dict[str, dict[str, FactorNats]]:
-    """The log-likelihoods of held-out and of training images under the factors with these names, by set and factor."""
-    chosen = [factor for factor in model.factors if factor.name in names]
-    return _nats_of(chosen, model, data, recipe, accelerator, description, digest, without_condition=without_condition)
+def _named(model: Prior, names: Sequence[str]) -> list[Factor]:
+    """The factors with these names."""
+    return [factor for factor in model.factors if factor.name in names]
 
 
 def _nats_of(

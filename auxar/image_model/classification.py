@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import attrs
@@ -83,9 +84,7 @@ def _log_prior(chain: Prior, condition: Condition) -> Tensor:
     classes = condition.spec.levels
     factor = chain.condition_factor
     if factor is None:
-        return torch.full(
-            (classes,), -torch.tensor(float(classes), dtype=torch.float64).log().item(), dtype=torch.float64
-        )
+        return torch.full((classes,), -math.log(classes), dtype=torch.float64)
     labels = torch.arange(classes, device=device_of(chain)).reshape(-1, 1, 1, 1)
     with torch.no_grad(), evaluating(factor):
         found: Tensor = factor(labels)
