@@ -6,10 +6,13 @@
 >>> images.shape, model.bits_per_dim(images).shape
 ((4, 3, 32, 32), torch.Size([4]))
 
-Functions (the first six are also commands; `write_views`, `list_recipes`, `list_models`, `recipe_schema` and
+Functions (most are also commands; `write_views`, `list_recipes`, `list_models`, `recipe_schema` and
 `factor_costs` are the commands `views`, `recipes`, `models`, `schema` and `check`):
     run             trains a recipe's model, evaluates it, draws samples and writes a report; continues a stopped run,
                     or trains a finished run further
+    launch          trains the factors of a recipe's model as jobs of Slurm or of this machine
+    launch_status   reads the progress of a launched run, and the states of its jobs
+    cancel_launch   ends the jobs of a launched run
     evaluate        evaluates the trained factors of a run
     fid             computes FID and KID between drawn images and images of a run's data
     sample          draws images from a run's model, optionally from views or parts of given images
@@ -43,6 +46,7 @@ Records:
     DataSets        the training, held-out and validation images of a recipe, each an `ImageSet`
     ImageSet        images as integers, in shuffled batches or in order
     Comparison      the result of `compare`
+    LaunchStatus    the result of `launch`: the `FactorProgress` of each factor and the `JobStatus` of each job
     ImageDistances, Distances   the result of `fid`, and its FID and KID
     Pushed          the result of `push`: name, address and commit
     Scores          the result of `score`, with an `ImageScore` for each image
@@ -121,6 +125,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.commands.fid import fid
     from auxar.commands.figures import figures
     from auxar.commands.integers import integers
+    from auxar.commands.launch import LaunchStatus, cancel_launch, launch, launch_status
     from auxar.commands.models import ShippedModel, list_models
     from auxar.commands.push import Pushed, push
     from auxar.commands.sample import sample
@@ -227,6 +232,7 @@ __all__ = [
     "Images",
     "Interval",
     "Known",
+    "LaunchStatus",
     "PixelSource",
     "Prior",
     "Pushed",
@@ -252,6 +258,7 @@ __all__ = [
     "at_most",
     "build",
     "cached_folder",
+    "cancel_launch",
     "classify",
     "compare",
     "compress",
@@ -266,6 +273,8 @@ __all__ = [
     "hookimpl",
     "inspect",
     "integers",
+    "launch",
+    "launch_status",
     "list_models",
     "list_recipes",
     "load",
@@ -313,6 +322,10 @@ _MODULES = {
     "compress": "commands.compress",
     "decompress": "commands.decompress",
     "evaluate": "commands.evaluate",
+    "LaunchStatus": "commands.launch",
+    "cancel_launch": "commands.launch",
+    "launch": "commands.launch",
+    "launch_status": "commands.launch",
     "fid": "commands.fid",
     "export": "commands.export",
     "inspect": "commands.decompress",

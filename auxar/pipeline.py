@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
 from accelerate import Accelerator
 
-from auxar.arguments import as_path
+from auxar.arguments import as_path, check_flag
 from auxar.data import DataSets, load_images
 from auxar.distributed.accelerator import make_accelerator
 from auxar.distributed.joining import working_together
@@ -49,6 +50,9 @@ from auxar.training.trackers import tracker_names
 
 logger = logging.getLogger("auxar")
 
+OTHERS_BEGIN = 300.0
+"""Maximum time, in seconds, that a call with `train_only` waits while others that train factors of the run begin."""
+
 
 def run(
     path: str | PathLike[str],
@@ -56,6 +60,7 @@ def run(
     settings: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
     only: Sequence[str] = (),
+    train_only: bool = False,
     trust_plugins: bool = False,
 ) -> RunFolder:
     """Trains a recipe's model, evaluates it, draws samples and figures, and writes the report of the run.
@@ -65,6 +70,9 @@ def run(
     `key=value` strings that override keys of the recipe. `out` is the run's folder; the default is runs/<name>, with
     the name of the recipe, or that of its file without `.toml`. `only` names the factors to train; the default is all
     factors. Every trained factor is evaluated. Samples and figures are drawn only if all factors are trained.
+
+    With `train_only`, the factors are trained, and nothing else is done. Several calls may then train different factors
+    of the same run at the same time. A later call without `train_only` evaluates them and finishes the run.
 
     Raises `UserError` if the recipe, the folder or the images are invalid, or if another process uses the folder. The
     recipe and its components are checked before anything is written. So are the images of a new run, except for single
@@ -79,18 +87,19 @@ def run(
         'runs/one-step/report.html'
     """
     path = as_path(path, "path")
+    check_flag(train_only, "train_only")
     folder = Path("runs", run_name(path)) if out is None else as_path(out, "out")
 
     def check(path: Path) -> None:
         check_folder(path)
-        if recipe.sampling.images:
+        if recipe.sampling.images and not train_only:
             check_samples(RunFolder(path).samples)
 
     @functools.cache
     def data() -> DataSets:
         return load_images(recipe.data, recipe.image, registry, recipe.condition)
 
-    with working_together() as processes:
+    with working_together() as processes, contextlib.ExitStack() as factor_locks, contextlib.ExitStack() as folder_lock:
         with processes.agreeing() as facts:
             recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
             names = chosen_factors(recipe, only)
@@ -100,47 +109,56 @@ def run(
             accelerator = make_accelerator(recipe.training.precision, folder, trackers)
             check_training(recipe, names, processes.count)
             facts |= {"command": "run", "--out": os.path.abspath(folder), "--factors": sorted(names)}
-            facts |= recipe_facts(recipe, registry)
+            facts |= {"--train-only": train_only, **recipe_facts(recipe, registry)}
 
         with processes.agreeing() as facts:
             if processes.is_main:
                 check(folder)
-            # A new run's images are loaded before its folder is made, so that a mistake in [data] leaves no folder.
             found = RunFolder(folder)
             is_new = facts["whether the run is new"] = not is_file(found.recipe)
             facts |= check_init(found, recipe, network, names)
-            if is_new:
+            # A new run's images are loaded before its folder is made, so that a mistake in [data] leaves no folder.
+            # With `train_only`, they are loaded before the folder is locked, because others wait for this lock.
+            if is_new or train_only:
                 facts |= data().facts
 
-        with holding_for_all(folder, processes, check):
-            with processes.agreeing():
-                check_recipe(found, recipe, registry)
-                if recipe.arithmetic.name != FLOAT:
-                    check_options(found, recipe.factor_names, recipe.arithmetic)
-                totals = total_steps(found, recipe, lambda: data().train)
-                check_lengths(found, recipe, network, names, totals)
-            with processes.agreeing():
-                if processes.is_main:
-                    begin_run(folder, recipe, registry)
-            recipe = recipe_of_run(recipe)
-            # No process may write before all processes have found which files exist, or they would disagree.
-            with processes.agreeing() as facts:
-                finished = facts["whether the run is finished"] = _is_finished(found, recipe, network, totals)
-                missing = [name for name in names if not is_trained(found, name, totals[name])]
-                facts["the factors that are not trained yet"] = missing
-            if own := [name for name in names if has_own_weights(found, name)]:
-                logger.info("these factors keep the weights of your own training loop: %s", ", ".join(own))
-            if finished:
-                logger.info("this run is finished: %s", found.report)
-                return found
+        folder_lock.enter_context(holding_for_all(folder, processes, check, OTHERS_BEGIN if train_only else 0.0))
+        with processes.agreeing():
+            check_recipe(found, recipe, registry)
+            if recipe.arithmetic.name != FLOAT:
+                check_options(found, recipe.factor_names, recipe.arithmetic)
+            totals = total_steps(found, recipe, lambda: data().train)
+            check_lengths(found, recipe, network, names, totals)
+        if not is_new:
+            factor_locks.enter_context(_holding_factors(found, names, processes))
+        with processes.agreeing():
+            if processes.is_main:
+                begin_run(folder, recipe, registry, () if is_new else names)
+        recipe = recipe_of_run(recipe)
+        if is_new:
+            factor_locks.enter_context(_holding_factors(found, names, processes))
+        # No process may write before all processes have found which files exist, or they would disagree.
+        with processes.agreeing() as facts:
+            finished = facts["whether the run is finished"] = is_finished(found, recipe, network, totals)
+            missing = [name for name in names if not is_trained(found, name, totals[name])]
+            facts["the factors that are not trained yet"] = missing
+        if own := [name for name in names if has_own_weights(found, name)]:
+            logger.info("these factors keep the weights of your own training loop: %s", ", ".join(own))
+        if finished:
+            logger.info("this run is finished: %s", found.report)
+            return found
 
-            with processes.agreeing() as facts:
-                images = data()
-                facts |= images.facts
-            for name in images.skipped:
-                logger.warning("this image cannot be read and is left out: %s", one_line(name))
-            conditions = usual_conditions(network.condition, images.heldout)
-            preview = Previews(found, recipe.sampling, conditions)
+        with processes.agreeing() as facts:
+            images = data()
+            facts |= images.facts
+        for name in images.skipped:
+            logger.warning("this image cannot be read and is left out: %s", one_line(name))
+        conditions = usual_conditions(network.condition, images.heldout)
+        preview = Previews(found, recipe.sampling, conditions)
+        if train_only:
+            folder_lock.close()
+            train_factors(recipe, registry, missing, images, found, accelerator, preview)
+        else:
             report = InterimReport(found, recipe, images, accelerator)
             model = train_factors(recipe, registry, missing, images, found, accelerator, preview, report)
             others = _converted(found, recipe, registry, data, processes)
@@ -154,7 +172,17 @@ def run(
     return found
 
 
-def _is_finished(run: RunFolder, recipe: Recipe, model: Prior, totals: Mapping[str, int]) -> bool:
+@contextlib.contextmanager
+def _holding_factors(run: RunFolder, names: Sequence[str], processes: Processes) -> Iterator[None]:
+    """Holds the locks of the folders of factors, which `train_only` lets several calls train at the same time."""
+    with contextlib.ExitStack() as held:
+        for name in sorted(names):
+            # `check_folder` has checked the whole run.
+            held.enter_context(holding_for_all(run.factor(name), processes, lambda _: None))
+        yield
+
+
+def is_finished(run: RunFolder, recipe: Recipe, model: Prior, totals: Mapping[str, int]) -> bool:
     """Whether all factors are trained and evaluated, and the samples, figures and report of the recipe exist.
 
     The report is written last, so it is not older than the recipe and the evaluation if they have not changed since.

@@ -88,6 +88,7 @@ OTHERS = (
     "ImageScore",
     "Distances",
     "ImageDistances",
+    "LaunchStatus",
     "Pushed",
     "RecomputableBlock",
     "RestrictableHead",

@@ -15,6 +15,7 @@ from auxar.errors import UserError, did_you_mean, one_line, printable, shown
 
 COMMANDS = (
     "run",
+    "launch",
     "check",
     "evaluate",
     "compare",

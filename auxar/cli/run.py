@@ -29,6 +29,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         metavar="NAME,…",
         help="train only these factors: stage0 (the image given its view), stage1, … or prior (the coarsest view)",
     )
+    parser.add_argument(
+        "--train-only",
+        action="store_true",
+        help="train the factors without evaluation, samples and report; several such commands can train different "
+        "factors of a run at the same time, and the command without this option finishes the run",
+    )
     parser.set_defaults(command=_run)
 
 
@@ -36,7 +42,10 @@ def _run(options: argparse.Namespace) -> Result:
     import attrs
 
     from auxar.pipeline import run
+    from auxar.recipe import read_recipe
+    from auxar.report.progress import progress_table, training_progress
     from auxar.report.summary import run_summary, summary_lines
+    from auxar.report.text import table_lines
 
     only = [name.strip() for name in options.factors.split(",") if name.strip()]
     folder = run(
@@ -44,7 +53,11 @@ def _run(options: argparse.Namespace) -> Result:
         settings=options.settings,
         out=options.out,
         only=only,
+        train_only=options.train_only,
         trust_plugins=options.trust_plugins,
     )
+    if options.train_only:
+        progress = training_progress(folder, read_recipe(folder.recipe))
+        return Result(table_lines(progress_table(progress)), [attrs.asdict(factor) for factor in progress])
     summary = run_summary(folder)
     return Result(summary_lines(summary), attrs.asdict(summary))

@@ -28,6 +28,8 @@ class Curve:
     """Training time up to the last logged step, in seconds. None if it was not logged."""
     validation: Mapping[int, float] = attrs.field(factory=dict)
     """Bits/dim of validation images by step, in ascending order of steps. Values may be infinite or NaN."""
+    total_steps: int | None = None
+    """Number of steps until the end of the training. None if it was not logged, as in earlier versions."""
 
 
 def read_curves(folder: Path) -> dict[str, Curve]:
@@ -37,6 +39,7 @@ def read_curves(folder: Path) -> dict[str, Curve]:
     values: dict[str, dict[int, float]] = {}
     validation: dict[str, dict[int, float]] = {}
     seconds: dict[str, float | None] = {}
+    totals: dict[str, int | None] = {}
     for line in (line for file in files if is_file(file) for line in io.BytesIO(read_bytes(file))):
         # A run that is stopped while writing leaves an incomplete line, which is skipped here.
         if (point := _point(line)) is None:
@@ -45,8 +48,9 @@ def read_curves(folder: Path) -> dict[str, Curve]:
             values.setdefault(point.factor, {})
             (validation if point.validation else values).setdefault(point.factor, {})[point.step] = point.bits_per_dim
             seconds[point.factor] = point.seconds
+            totals[point.factor] = point.total_steps
     return {
-        factor: Curve(_by_step(values[factor]), seconds[factor], _by_step(validation.get(factor, {})))
+        factor: Curve(_by_step(values[factor]), seconds[factor], _by_step(validation.get(factor, {})), totals[factor])
         for factor in values
     }
 
@@ -65,6 +69,8 @@ class _Point:
     validation: bool
     seconds: float | None
     """None if it is missing."""
+    total_steps: int | None
+    """None if it is missing."""
 
 
 def _point(line: bytes) -> _Point | None:
@@ -82,8 +88,11 @@ def _point(line: bytes) -> _Point | None:
         return None
     if type(step) is not int or not 0 <= step < MOST_STEPS or not _is_number(bits):
         return None
-    clock = entry.get("seconds")
-    return _Point(factor, step, float(bits), validation, float(clock) if _is_number(clock) else None)
+    clock, total = entry.get("seconds"), entry.get("total_steps")
+    is_total = type(total) is int and step <= total < MOST_STEPS
+    return _Point(
+        factor, step, float(bits), validation, float(clock) if _is_number(clock) else None, total if is_total else None
+    )
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

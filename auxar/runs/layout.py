@@ -218,6 +218,8 @@ def _checked(path: Path) -> Iterator[Path]:
     root = os.path.realpath(path)
     for entry in (entry for place in PLACES for entry in entries(path, place)):
         found = kind(entry)
+        if found is None:
+            continue  # Another process, which trains another factor, has just replaced or removed the file.
         if found == LINK:
             target = os.path.realpath(entry)
             if os.path.commonpath([root, target]) != root:

@@ -21,15 +21,15 @@ SEEN_AFTER = 10.0
 
 
 @contextlib.contextmanager
-def holding(path: Path) -> Iterator[None]:
+def holding(path: Path, patience: float = 0.0) -> Iterator[None]:
     """Holds the lock of the folder `path` until the block or the process ends. Creates the folder if it is missing.
 
-    Raises `UserError` if another process holds the lock (the message names the process if it is known), if the folder
-    cannot be written, or if its file system has no locks.
+    Raises `UserError` if another process still holds the lock after `patience` seconds (the message names the process
+    if it is known), if the folder cannot be written, or if its file system has no locks.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = acquire(path / LOCK, "choose a folder on another file system", timeout=0)
+        lock = acquire(path / LOCK, "choose a folder on another file system", timeout=patience)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
     if lock is None:
@@ -40,17 +40,19 @@ def holding(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def holding_for_all(path: Path, processes: Processes, check: Callable[[Path], None]) -> Iterator[None]:
+def holding_for_all(
+    path: Path, processes: Processes, check: Callable[[Path], None], patience: float = 0.0
+) -> Iterator[None]:
     """Holds the lock of the folder `path` for the processes of a command. All of them must enter the block.
 
-    The main process runs `check` on the folder and then locks it. Raises `UserError` in all processes if it cannot, or
-    if a process sees another folder under the same path.
+    The main process runs `check` on the folder and then locks it. Raises `UserError` in all processes if it cannot
+    within `patience` seconds, or if a process sees another folder under the same path.
     """
     with contextlib.ExitStack() as held:
         with processes.agreeing():
             if processes.is_main:
                 check(path)
-                held.enter_context(holding(path))
+                held.enter_context(holding(path, patience))
         with processes.agreeing():
             if not processes.is_main:
                 _check_is_shared(path, processes)

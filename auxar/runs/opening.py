@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,15 @@ def recipe_of_run(recipe: Recipe) -> Recipe:
     return attrs.evolve(recipe, plugins=tuple(f"plugins/{Path(file).name}" for file in recipe.plugins))
 
 
-def begin_run(path: Path, recipe: Recipe, registry: Registry) -> tuple[RunFolder, Recipe]:
+def begin_run(
+    path: Path, recipe: Recipe, registry: Registry, factors: Collection[str] | None = None
+) -> tuple[RunFolder, Recipe]:
     """Creates a run's folder, or reopens it to continue the run.
 
     The plugin files in `registry` are written into the folder with the content that was loaded. Returns the folder,
-    and a recipe that names these copies. Temporary files of killed processes are removed, so the caller must hold the
-    folder's lock. A folder of an older format is upgraded.
+    and a recipe that names these copies. A folder of an older format is upgraded. Temporary files of killed processes
+    are removed from the folder, and from the folders of the named `factors`, by default of all. So the caller must hold
+    the locks of these folders.
 
     Raises `UserError`, and changes nothing, if `path` exists and is not a run's folder, or if `check_recipe` refuses
     the recipe.
@@ -59,14 +62,8 @@ def begin_run(path: Path, recipe: Recipe, registry: Registry) -> tuple[RunFolder
     check_folder(path)
     check_recipe(run, recipe, registry)
     recipe = recipe_of_run(recipe)
-    for folder in (
-        path,
-        run.samples,
-        run.samples / "images",
-        run.figures,
-        *entries(path, "factors/*"),
-        path / "plugins",
-    ):
+    of_factors = entries(path, "factors/*") if factors is None else [run.factor(name) for name in factors]
+    for folder in (path, run.samples, run.samples / "images", run.figures, *of_factors, path / "plugins"):
         for left in unfinished(folder):
             remove(left)
     # run.json is written first, because only a folder with this file is recognized as a run and can be continued.

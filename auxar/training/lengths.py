@@ -34,14 +34,26 @@ def total_steps(run: RunFolder, recipe: Recipe, training_images: Callable[[], Im
     """
     found = {}
     for name in recipe.factor_names:
-        config = recipe.training_of(name)
-        trained = read_trained(run, name) if config.steps is None else None
-        parts = trained.history.parts if trained and trained.history else ()
-        if trained and trained.total is not None and parts and parts[-1].settings.get("epochs") == config.epochs:
-            found[name] = trained.total
-        else:
-            found[name] = config.total_steps(0 if config.steps is not None else number_of_images(training_images()))
+        known = known_steps(run, recipe, name)
+        if known is None:
+            known = recipe.training_of(name).total_steps(number_of_images(training_images()))
+        found[name] = known
     return found
+
+
+def known_steps(run: RunFolder, recipe: Recipe, name: str) -> int | None:
+    """The number of steps that the recipe sets for the factor `name`; None if it depends on the number of images.
+
+    If the factor was already trained for the recipe's number of epochs, the number of steps is known from its weights.
+    """
+    config = recipe.training_of(name)
+    if config.steps is not None:
+        return config.total_steps(0)
+    trained = read_trained(run, name)
+    parts = trained.history.parts if trained and trained.history else ()
+    if trained and trained.total is not None and parts and parts[-1].settings.get("epochs") == config.epochs:
+        return trained.total
+    return None
 
 
 def is_trainable(factor: Factor) -> bool:

@@ -144,7 +144,8 @@ class Meter:
         if self.bar is not None:
             self.bar.set_postfix_str(", ".join(self.shown.values()))
         if self.team.rank == 0:
-            append_line(self.path, to_json({"factor": self.factor.name, "step": self.step, **line}))
+            entry = {"factor": self.factor.name, "step": self.step, "total_steps": self.total, **line}
+            append_line(self.path, to_json(entry))
         self.team.log({f"{self.factor.name}/{key}": value for key, value in line.items()}, self.step)
 
 

@@ -221,7 +221,8 @@ def test_output_that_cannot_be_written(recipe, refused, finished, tmp_path, plac
 
 OUTPUT = "[-q] [--log-level {debug,info,warning,error}]"
 ARGUMENTS = {
-    "run": f"[--trust-plugins] [--json] [--out DIR] [--factors NAME,…] {OUTPUT} RECIPE",
+    "run": f"[--trust-plugins] [--json] [--out DIR] [--factors NAME,…] [--train-only] {OUTPUT} RECIPE",
+    "launch": f"[--status] [--cancel] [--trust-plugins] [--json] {OUTPUT} RECIPE",
     "check": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
     **dict.fromkeys(["evaluate", "sample", "figures"], f"[--trust-plugins] [--json] {OUTPUT} RUN"),
     "demo": f"[-h] [--host ADDRESS] [--port N] [--trust-plugins] {OUTPUT} RUN",
@@ -296,14 +297,33 @@ SAMPLED: dict[str, Any] = {
             "run x.toml",
             "pipeline.run",
             [Path("x.toml")],
-            {"settings": [], "out": None, "only": [], "trust_plugins": False},
+            {"settings": [], "out": None, "only": [], "train_only": False, "trust_plugins": False},
         ),
         (
-            f"run x.toml --out y --factors stage0,prior, {SETTINGS}",
+            f"run x.toml --out y --factors stage0,prior, --train-only {SETTINGS}",
             "pipeline.run",
             [Path("x.toml")],
-            {"out": Path("y"), "only": ["stage0", "prior"], **SET},
+            {"out": Path("y"), "only": ["stage0", "prior"], "train_only": True, **SET},
         ),
+        (
+            f"launch x.toml --on local --site z --out y --time 5 --gpus-per-job 2 --array-limit 3 {SETTINGS}",
+            "commands.launch.launch",
+            [Path("x.toml")],
+            {
+                **dict.fromkeys(("processes_per_job", "cpus_per_job", "memory", "partition", "account", "qos")),
+                **{
+                    "on": "local",
+                    "site": Path("z"),
+                    "out": Path("y"),
+                    "time": "5",
+                    "gpus_per_job": 2,
+                    "array_limit": 3,
+                },
+                **SET,
+            },
+        ),
+        ("launch x --status", "commands.launch.launch_status", [Path("x")], {}),
+        ("launch x --cancel", "commands.launch.cancel_launch", [Path("x")], {}),
         (
             f"check x.toml {SETTINGS}",
             "recipe.load_recipe",

@@ -195,14 +195,14 @@ def distance(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) ->
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
-    """Returns the lines of metrics of all factors without their times."""
+    """Returns the lines of metrics of all factors without their times and the planned number of steps."""
     lines = [
         json.loads(text)
         for file in sorted(run.glob("factors/*/metrics.jsonl"))
         for text in file.read_text().splitlines()
     ]
-    times = ("seconds", "images_per_second")
-    return [{key: value for key, value in line.items() if key not in times} for line in lines]
+    left_out = ("seconds", "images_per_second", "total_steps")
+    return [{key: value for key, value in line.items() if key not in left_out} for line in lines]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:

@@ -1,0 +1,103 @@
+"""`auxar launch`: trains the factors of a recipe's model as jobs of Slurm or of this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from auxar.cli.options import add_json, add_recipe, add_settings, add_trust, integer
+from auxar.cli.output import Result
+
+OPTIONS = (
+    ("--gpus-per-job", integer, "N", "number of GPUs of each job (default: 0, jobs work on the CPU)"),
+    ("--processes-per-job", integer, "N", "number of processes of each job (default: one for each GPU, or one)"),
+    ("--cpus-per-job", integer, "N", "number of CPU cores of each job, for Slurm"),
+    ("--memory", str, "SIZE", "memory of each job, for Slurm, such as 64G"),
+    ("--time", str, "TIME", "time limit of each job, such as 24:00:00; afterwards, it continues from a checkpoint"),
+    (
+        "--array-limit",
+        integer,
+        "N",
+        "maximum number of jobs at the same time (default: no limit for Slurm; on this machine, as many as its GPUs "
+        "suffice for, or one)",
+    ),
+    ("--partition", str, "NAME", "Slurm's partition"),
+    ("--account", str, "NAME", "Slurm's account"),
+    ("--qos", str, "NAME", "Slurm's quality of service"),
+)
+"""Options that are keys of a site's file: name, type, name of the value and description."""
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command `launch` to the parser."""
+    parser = commands.add_parser(
+        "launch",
+        help="train the factors of a recipe's model as jobs of Slurm or of this machine",
+        description="Trains every factor of the recipe's model in a job of its own. When all are trained, a last job "
+        "evaluates the model, draws samples and writes the report. With Slurm, the command returns when the jobs are "
+        "submitted; jobs on this machine are run to their end. The same command submits again only jobs whose work is "
+        "not done. Needs `pip install 'auxar[launch]'`.",
+    )
+    add_recipe(parser)
+    parser.add_argument("--on", metavar="QUEUE", help="slurm, or local for jobs on this machine")
+    parser.add_argument(
+        "--site", type=Path, metavar="FILE", help="a TOML file with these settings; options replace them"
+    )
+    for name, kind, value, description in OPTIONS:
+        parser.add_argument(name, type=kind, metavar=value, help=description)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/<recipe name>)")
+    add_settings(parser, "training.batch_size=128")
+    parser.add_argument(
+        "--status",
+        action="store_true",
+        help="show factors and jobs of the run whose folder is given in place of RECIPE",
+    )
+    parser.add_argument(
+        "--cancel",
+        action="store_true",
+        help="end the jobs of the run whose folder is given in place of RECIPE; trainings write a checkpoint",
+    )
+    add_trust(parser)
+    add_json(parser)
+    parser.set_defaults(command=_launch)
+
+
+def _launch(options: argparse.Namespace) -> Result:
+    import attrs
+
+    from auxar.commands.launch import cancel_launch, launch, launch_status
+    from auxar.errors import UserError
+    from auxar.report.jobs import job_lines, job_table
+    from auxar.report.progress import progress_table
+    from auxar.report.text import table_lines
+
+    keys = {name: getattr(options, name[2:].replace("-", "_")) for name, *_ in OPTIONS}
+    site = {name[2:].replace("-", "_"): value for name, value in keys.items()} | {"on": options.on}
+    if options.status or options.cancel:
+        if options.status and options.cancel:
+            raise UserError("--status cannot be combined with --cancel")
+        given = [f"--{name.replace('_', '-')}" for name, value in site.items() if value is not None]
+        given += [
+            name for name in ("--out", "--site", "--set") if getattr(options, name[2:].replace("set", "settings"))
+        ]
+        if given:
+            raise UserError(f"{given[0]} cannot be combined with {'--status' if options.status else '--cancel'}")
+        found = (launch_status if options.status else cancel_launch)(options.recipe)
+    else:
+        found = launch(
+            options.recipe,
+            site=options.site,
+            settings=options.settings,
+            out=options.out,
+            trust_plugins=options.trust_plugins,
+            **site,
+        )
+    lines = [f"run       {found.run.path}", "", *table_lines(progress_table(found.factors))]
+    if found.jobs:
+        lines += ["", *table_lines(job_table(found.jobs)), *job_lines(found.jobs)]
+    record = {
+        "run": str(found.run.path),
+        "factors": [attrs.asdict(factor) for factor in found.factors],
+        "jobs": [attrs.asdict(job) for job in found.jobs],
+    }
+    return Result(lines, record)

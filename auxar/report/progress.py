@@ -1,0 +1,75 @@
+"""The progress of a run's training by factor, which `auxar run --train-only` and `auxar launch --status` print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from auxar.recipe import Recipe
+from auxar.report import words
+from auxar.report.evaluation_tables import FACTOR
+from auxar.report.metrics import read_curves
+from auxar.report.tables import Column, Measured, Row, Table
+from auxar.runs.layout import RunFolder
+from auxar.runs.weights import read_trained
+
+
+@attrs.frozen
+class FactorProgress:
+    """The progress of the training of one factor. Facts that are not known yet are None."""
+
+    factor: str
+    """Name of the factor, `stage0` … or `prior`."""
+    steps: int
+    """The last step that was logged or, for a trained factor, the number of steps of its training."""
+    total: int | None
+    """Number of steps until the end of the training."""
+    trained: bool
+    """Whether the factor has weights of a training of `total` steps, or of an unknown number of steps."""
+    bits_per_dim: float | None
+    """Bits/dim at the last logged step: the mean over training images since the step that was logged before."""
+    validation_bits_per_dim: float | None
+    """Bits/dim on validation images, when they were evaluated last."""
+    seconds_left: float | None
+    """Time until the end of the training in seconds, if the remaining steps take as long as those before."""
+
+
+def training_progress(run: RunFolder, recipe: Recipe) -> list[FactorProgress]:
+    """Reads the progress of all factors, from the image to the prior of its coarsest view."""
+    curves = read_curves(run.path)
+    found = []
+    for name in recipe.factor_names:
+        curve, weights, config = curves.get(name), read_trained(run, name), recipe.training_of(name)
+        logged = max(curve.bits_per_dim, default=0) if curve else 0
+        total = config.steps or (curve.total_steps if curve else None) or (weights.total if weights else None)
+        # Weights of fewer steps belong to a training that now goes on.
+        trained = weights is not None and (weights.total is None or weights.total == total)
+        steps = (weights.steps or 0) if weights is not None and trained else logged
+        left = None
+        if curve and curve.seconds is not None and logged and total is not None and not trained:
+            left = max(0, total - logged) * curve.seconds / logged
+        bits = curve.bits_per_dim.get(logged) if curve else None
+        validation = next(reversed([*curve.validation.values()]), None) if curve else None
+        found.append(FactorProgress(name, steps, total, trained, bits, validation, left))
+    return found
+
+
+def progress_table(progress: Sequence[FactorProgress]) -> Table:
+    """Builds the table with one row for each factor."""
+    columns = [FACTOR, *map(Column, ("steps", "of", "time left", "bits/dim"))]
+    if any(factor.validation_bits_per_dim is not None for factor in progress):
+        columns.append(Column("validation"))
+    rows = []
+    for factor in progress:
+        left = "-" if factor.seconds_left is None else words.duration(factor.seconds_left)
+        cells = (
+            factor.factor,
+            f"{factor.steps:,}",
+            "-" if factor.total is None else f"{factor.total:,}",
+            "trained" if factor.trained else left,
+            Measured(factor.bits_per_dim),
+            Measured(factor.validation_bits_per_dim),
+        )
+        rows.append(Row(cells[: len(columns)]))
+    return Table("Training", "steps, and bits/dim of training images at the last logged step", columns, rows)

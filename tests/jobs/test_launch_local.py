@@ -1,0 +1,154 @@
+"""Tests of `auxar launch --on local`: real jobs that submitit starts on this machine."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from helpers.tiny_runs import call, command, process_environment, run, same, tiny, weights, write, write_pictures
+
+from auxar import UserError
+from auxar.cli import main
+from auxar.commands.launch import launch_status
+
+STEPS = 300
+# A plugin file: a prior whose training fails.
+FAILING = """
+import attrs
+import torch
+
+from auxar import Component, Prior, UserError, hookimpl
+
+AUXAR_INTERFACE = 2
+
+
+@attrs.frozen
+class FailingConfig:
+    \"\"\"Options of a prior that fails: none.\"\"\"
+
+
+class Failing(Prior):
+    def __init__(self, config, image):
+        super().__init__()
+        self.image = image
+        self.weight = torch.nn.Parameter(torch.tensor(2.0))
+
+    def log_prob(self, image):
+        raise UserError("this prior fails")
+
+    def draw(self, request, sampler):
+        raise UserError("this prior fails")
+
+
+@hookimpl
+def auxar_register_components():
+    return [Component("prior", "failing", FailingConfig, Failing)]
+"""
+
+
+def wait_for(found, limit=120):
+    end = time.monotonic() + limit
+    while not found():
+        assert time.monotonic() < end, "this takes too long"
+        time.sleep(0.05)
+
+
+def state(folder, name):
+    try:
+        return json.loads((folder / "jobs" / f"{name}.json").read_text())
+    except FileNotFoundError:
+        return {"state": "none"}
+
+
+def lines(folder, name):
+    file = folder / "factors" / name / "metrics.jsonl"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def test_jobs_that_are_stopped_and_requeued_train_the_same_model(tmp_path):
+    table = tiny(write_pictures(tmp_path / "pictures"), training__steps=STEPS, training__checkpoint_every=1000)
+    recipe, folder = write(tmp_path / "recipe.toml", table), tmp_path / "launched"
+    launch = command("launch", recipe, "--out", folder, "--on", "local", "--array-limit", "2")
+    with subprocess.Popen(
+        launch, env=process_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(lambda: lines(folder, "prior") > 5 and lines(folder, "stage0") > 5)
+        # The launch itself is interrupted: both jobs write checkpoints.
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert (state(folder, "prior")["state"], state(folder, "stage0")["state"]) == ("stopped", "stopped")
+    assert not (folder / "factors/prior/weights.safetensors").exists()
+    steps = lines(folder, "stage0")
+    with subprocess.Popen(
+        launch, env=process_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(lambda: state(folder, "stage0")["state"] == "running" and lines(folder, "stage0") > steps)
+        # The signal by which Slurm announces the time limit goes to all processes of the job.
+        of_auxar = psutil.Process(state(folder, "stage0")["pid"])
+        for each in (of_auxar, of_auxar.parent()):
+            os.kill(each.pid, signal.SIGUSR2)
+        wait_for(lambda: state(folder, "stage0")["state"] == "requeued")
+        output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    log = json.loads((folder / "jobs" / "launch.json").read_text())["jobs"]
+    [own] = [Path(job["log"]).read_text() for job in log if job["name"] == "stage0"]
+    assert "ended by SIGTERM" in own  # The requeued job continued after a checkpoint.
+    assert same(weights(folder), weights(run(tmp_path / "alone", table)))
+    assert (folder / "report.html").is_file()
+    assert (folder / "samples/samples.json").is_file()
+    assert [job.state for job in launch_status(folder).jobs] == ["done"] * 3
+    assert [factor.trained for factor in launch_status(folder).factors] == [True, True]
+    # Nothing is left to do, so no further job is submitted.
+    again = call(launch, tmp_path)
+    assert (again.returncode, again.stdout) == (0, output)
+    assert "this run is finished" in again.stderr
+
+
+def test_a_job_that_fails_is_named_and_others_are_kept(tmp_path):
+    (tmp_path / "failing.py").write_text(FAILING)
+    table = tiny(write_pictures(tmp_path / "pictures"), plugins=["failing.py"], prior={"name": "failing"})
+    recipe, folder = write(tmp_path / "recipe.toml", table), tmp_path / "launched"
+    launch = command("-q", "launch", recipe, "--out", folder, "--on", "local", "--array-limit", "2", "--trust-plugins")
+    failed = call(launch, tmp_path)
+    assert failed.returncode == 2
+    [message] = failed.stderr.splitlines()
+    assert message.startswith("auxar: job ")
+    assert "(prior) failed: exit status 2: this prior fails; its messages are in " in message
+    assert message.endswith("_0_log.err; the same command continues the run")
+    found = launch_status(folder)
+    assert {job.name: job.state for job in found.jobs} == {"stage0": "done", "prior": "failed"}
+    assert [factor.trained for factor in found.factors] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nothing", "--status"), "nothing is not"),
+        (("quickstart",), "--on: expected slurm or local, or a site's file (--site) with the key `on`"),
+        (("quickstart", "--on", "slrm"), "--on: expected one of slurm, local, got 'slrm'"),
+        (("quickstrat", "--on", "local"), "recipe quickstrat does not exist"),
+        (("quickstart", "--status", "--on", "local"), "--on cannot be combined with --status"),
+        (("quickstart", "--cancel", "--set", "a=1"), "--set cannot be combined with --cancel"),
+        (("quickstart", "--status", "--cancel"), "--status cannot be combined with --cancel"),
+        (("quickstart", "--on", "local", "--gpus-per-job", "8"), "--gpus-per-job: 8 is more than the "),
+        (("quickstart", "--on", "local", "--processes-per-job", "3"), "training.batch_size"),
+    ],
+)
+def test_wrong_calls_have_one_sentence(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["launch", *arguments]) == 2
+    assert capsys.readouterr().err.startswith(f"auxar: {message}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_was_not_launched_has_no_jobs(tmp_path):
+    folder = run(tmp_path / "run", tiny(write_pictures(tmp_path / "pictures"), sampling__images=0))
+    found = launch_status(folder)
+    assert (found.jobs, [factor.trained for factor in found.factors]) == ([], [True, True])
+    with pytest.raises(UserError, match=r"is not a run|is missing"):
+        launch_status(tmp_path / "nothing")

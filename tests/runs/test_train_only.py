@@ -1,0 +1,100 @@
+"""Tests of `train_only`: several calls that train different factors of a run at the same time."""
+
+import threading
+
+import pytest
+from helpers.tiny_runs import run, same, stopping_after, tiny, weights, write_pictures
+
+from auxar import RunFolder, UserError
+from auxar.cli import main
+from auxar.files import entries
+from auxar.recipe import read_recipe
+from auxar.report.progress import training_progress
+from auxar.runs.lock import holding
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    pictures = write_pictures(tmp_path_factory.mktemp("data") / "pictures")
+    return tiny(pictures, sampling__images=0, training__checkpoint_every=2)
+
+
+def test_factors_that_are_trained_apart_are_those_of_one_run(tmp_path, table):
+    whole = run(tmp_path / "whole", table)
+    for name in ("stage0", "prior"):
+        folder = run(tmp_path / "parts", table, only=[name], train_only=True)
+    assert not {"evaluation.json", "report.html", "samples"} & {path.name for path in folder.iterdir()}
+    assert same(weights(folder), weights(whole))
+    # The call without `train_only` trains nothing, and finishes the run.
+    run(folder, table)
+    assert same(weights(folder), weights(whole))
+    assert (folder / "evaluation.json").read_text() == (whole / "evaluation.json").read_text()
+    assert (folder / "report.html").is_file()
+
+
+@pytest.mark.parametrize("train_only", [True, False])
+def test_a_factor_is_trained_by_one_call_at_a_time(tmp_path, table, train_only):
+    folder = run(tmp_path / "run", table, only=["stage0"], train_only=True)
+    # A file that another process, which trains the prior, is just writing.
+    unfinished = folder / "factors" / "prior" / ".metrics.jsonl.0123abcd.part"
+    with holding(folder / "factors" / "prior"):
+        unfinished.touch()
+        with pytest.raises(UserError, match=r"factors/prior is in use by process \d+"):
+            run(folder, table, train_only=train_only)
+        # Other factors can be trained, and nothing of the locked one is removed.
+        run(folder, table, only=["stage0"], train_only=train_only)
+        assert unfinished.exists()
+    run(folder, table, train_only=train_only)
+    assert (folder / "factors" / "prior" / "weights.safetensors").is_file()
+
+
+def test_a_call_waits_while_another_one_begins(tmp_path, table, monkeypatch):
+    folder = run(tmp_path / "run", table, only=["stage0"], train_only=True)
+    with holding(folder):
+        monkeypatch.setattr("auxar.pipeline.OTHERS_BEGIN", 0.1)
+        with pytest.raises(UserError, match="is in use by process"):
+            run(folder, table, only=["prior"], train_only=True)
+    monkeypatch.setattr("auxar.pipeline.OTHERS_BEGIN", 60.0)
+    begun, ended = threading.Event(), threading.Event()
+
+    def hold():
+        with holding(folder):
+            begun.set()
+            ended.wait(0.5)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    begun.wait()
+    run(folder, table, only=["prior"], train_only=True)
+    other.join()
+    assert (folder / "factors" / "prior" / "weights.safetensors").is_file()
+
+
+def test_progress_is_that_of_the_metrics_and_of_the_weights(tmp_path, table):
+    def progress():
+        return training_progress(RunFolder(folder), read_recipe(folder / "recipe.toml"))
+
+    folder = run(tmp_path / "run", table, only=["prior"], train_only=True)
+    with stopping_after(3):
+        run(folder, table, only=["stage0"], train_only=True)
+    stage0, prior = progress()
+    assert (stage0.factor, stage0.steps, stage0.total, stage0.trained) == ("stage0", 3, 4, False)
+    assert stage0.seconds_left > 0
+    assert (prior.steps, prior.total, prior.trained, prior.seconds_left) == (4, 4, True, None)
+    assert prior.bits_per_dim > 0
+    # A longer training of a trained factor is progress from its last step on.
+    with stopping_after(1):
+        run(folder, {**table, "training": {**table["training"], "steps": 9}}, only=["prior"], train_only=True)
+    prior = progress()[1]
+    assert (prior.steps, prior.total, prior.trained) == (5, 9, False)
+
+
+def test_the_command_prints_the_progress(tmp_path, table, capsys):
+    folder = run(tmp_path / "run", table, only=["prior"], train_only=True)
+    recipe = str(tmp_path / "run.toml")
+    assert main(["-q", "run", recipe, "--out", str(folder), "--factors", "prior", "--train-only"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:][0] == ["factor", "steps", "of", "time", "left", "bits/dim"]
+    assert lines[2][:4] == ["stage0", "0", "4", "-"]
+    assert lines[3][:4] == ["prior", "4", "4", "trained"]
+    assert not entries(folder, "evaluation*")
