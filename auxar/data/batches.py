@@ -28,6 +28,9 @@ class Readable(Protocol):
     def most_workers(self) -> int | None:
         """Maximum number of worker processes that can read the set at the same time; None if there is no limit."""
 
+    def own_part(self, rank: int, processes: int) -> Readable | None:
+        """The part of the set that one of several processes reads for training; None if each reads the whole set."""
+
     def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
         """Yields the examples at ranges of positions in the endless training sequence."""
 
@@ -57,7 +60,8 @@ def training_examples(
     epoch and the start of the next. With `flip`, an image is mirrored left to right, with its condition, with
     probability ½, determined by `seed` and its position in the sequence. In the same way, its condition is replaced by
     the null condition with probability `drop`. The batches are therefore the same for every `start` and `workers`, and
-    the shares of all ranks together equal the batch of a single process.
+    the shares of all ranks together equal the batch of a single process. If each process reads its own part of the set
+    (`images.own_part`), it takes its shares from an endless sequence of its own instead, one after another.
 
     `workers` is the number of processes that read batches in advance, limited to `images.most_workers`. If it is 0,
     this process reads each batch when it is needed.
@@ -69,7 +73,8 @@ def training_examples(
             f"training.batch_size: {batch_size} is not divisible by the number of processes, {processes}; "
             f"use {max(1, batch_size // processes) * processes} or {(batch_size // processes + 1) * processes}"
         )
-    shares = _Shares(images, batch_size, steps, start, seed, flip, rank, batch_size // processes, drop)
+    own, share = images.own_part(rank, processes), batch_size // processes
+    shares = _Shares(own or images, batch_size, steps, start, seed, flip, rank, share, drop, apart=own is not None)
     if not workers:
         return iter(shares)
     most = images.most_workers
@@ -140,6 +145,8 @@ class _Shares(IterableDataset[Examples]):
     rank: int
     share: int
     drop: float
+    apart: bool
+    """Whether `images` has only this process's part of the set."""
 
     def __iter__(self) -> Iterator[Examples]:
         worker = get_worker_info()
@@ -150,10 +157,15 @@ class _Shares(IterableDataset[Examples]):
     def _batches(self, first: int, every: int) -> Iterator[Examples]:
         starts = (step * self.batch_size + self.rank * self.share for step in range(first, self.steps, every))
         shares, again = itertools.tee(range(place, place + self.share) for place in starts)
-        for examples, share in zip(self.images.training_examples(self.seed, shares), again, strict=True):
+        read = (self._in_own_part(share) for share in shares) if self.apart else shares
+        for examples, share in zip(self.images.training_examples(self.seed, read), again, strict=True):
             if self.flip:
                 examples = examples.mirrored(self._chosen("flip", share, 0.5))
             yield examples.without_condition(self._chosen("drop", share, self.drop)) if self.drop else examples
+
+    def _in_own_part(self, share: range) -> range:
+        start = share.start // self.batch_size * self.share
+        return range(start, start + self.share)
 
     def _chosen(self, purpose: str, share: range, probability: float) -> Tensor:
         return torch.tensor([uniform(purpose, self.seed, place) < probability for place in share])

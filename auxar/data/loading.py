@@ -112,7 +112,12 @@ def _stored(config: DataConfig, preparation: Preparation, reader: ConditionReade
 def _streamed(config: DataConfig, preparation: Preparation, reader: ConditionReader | None, source: Source) -> DataSets:
     def stream(split: str, side: Side | None) -> StreamedImages:
         found = StreamedImages.of(
-            source.images(config, split, reader), preparation, side, config.broken == "skip", config.shuffle_buffer
+            source.images(config, split, reader),
+            preparation,
+            side,
+            config.broken == "skip",
+            config.shuffle_buffer,
+            own_shards=config.shards == "own",
         )
         found.check_not_empty()
         return found

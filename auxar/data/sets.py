@@ -44,6 +44,10 @@ class ImageSet(Dataset[Tensor], abc.ABC):
     most_workers: int | None
     """Maximum number of worker processes that can read the set at the same time; None if there is no limit."""
 
+    def own_part(self, rank: int, processes: int) -> ImageSet | None:
+        """The part of the set that one of several processes reads for training; None if each reads the whole set."""
+        return None
+
     def __getitem__(self, number: int) -> Tensor:
         """Reads one image: uint8, (c, h, w). Raises `UserError` if the set is a stream."""
         raise UserError("the images of a stream cannot be read by number; use the methods shuffled or in_order")

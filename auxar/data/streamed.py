@@ -46,6 +46,8 @@ class StreamedImages(ImageSet):
     assignment: Side | None
     skip_broken: bool
     shuffle_buffer: int
+    own_shards: bool = False
+    """Whether each of several processes reads its own shards for training."""
     condition: Condition | None = None
     # Only one worker is allowed. `datasets` would distribute the shards of a stream over several workers, and the order
     # of the images would depend on the number of workers.
@@ -59,6 +61,8 @@ class StreamedImages(ImageSet):
         assignment: Side | None,
         skip_broken: bool,
         shuffle_buffer: int,
+        *,
+        own_shards: bool = False,
     ) -> StreamedImages:
         """Creates the set of the images of `encoded` on the side `assignment`, or of all images if it is None."""
         # The images are unknown until they are read, so the fingerprint hashes their source.
@@ -66,8 +70,20 @@ class StreamedImages(ImageSet):
         if encoded.conditions is not None:
             parts.append(encoded.conditions.identity)
             condition = encoded.conditions.condition
-        settings = (encoded, preparation, assignment, skip_broken, shuffle_buffer, condition)
+        settings = (encoded, preparation, assignment, skip_broken, shuffle_buffer, own_shards, condition)
         return cls(preparation.image, digest(*parts), *settings)
+
+    def own_part(self, rank: int, processes: int) -> StreamedImages | None:
+        if processes == 1 or not self.own_shards:
+            return None
+        shards = self.encoded.rows.num_shards
+        if shards < processes:
+            raise UserError(
+                f"data.shards: 'own' needs at least one file (shard) of training images for each process, but there "
+                f"are {shards} for {processes} processes; use fewer processes, or leave out data.shards"
+            )
+        rows = self.encoded.rows.shard(num_shards=processes, index=rank, contiguous=False)
+        return attrs.evolve(self, encoded=attrs.evolve(self.encoded, rows=rows))
 
     def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
         images = enumerate(self._sequence(seed))

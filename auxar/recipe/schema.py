@@ -128,6 +128,9 @@ class DataConfig:
     """Whether images are read when they are needed instead of converted in advance, for sets larger than the disk."""
     shuffle_buffer: int = attrs.field(default=10_000, validator=positive)
     """Number of encoded images that are kept in memory to shuffle a stream."""
+    shards: str = attrs.field(default="all", validator=one_of("all", "own"))
+    """Which files (shards) of a stream each of several processes reads for training: `all`, of which it decodes its
+    share of every batch, or its `own`, so that batches depend on the number of processes."""
     workers: int = attrs.field(default=0, validator=[ge(0), at_most(MOST_WORKERS)])
     """Number of processes that read batches ahead during training, 0 … 256. If it is 0, the training process reads them
     itself. A stream uses at most one."""

@@ -1,4 +1,4 @@
-"""Checks that a recipe has the validation images and the evaluations that its other keys require."""
+"""Checks that the keys of a recipe about its images and evaluations fit each other."""
 
 from __future__ import annotations
 
@@ -30,6 +30,24 @@ def check_validation(recipe: Recipe) -> None:
                 f"{path}.evaluate_every: the recipe has no validation images; set data.split.validation, for example "
                 "to 0.05, or data.validation to the name of a split"
             )
+
+
+def check_shards(recipe: Recipe) -> None:
+    """Raises `UserError` if processes are to read their own shards, but the images do not permit it."""
+    data = recipe.data
+    if data.shards == "all":
+        return
+    if not data.streaming:
+        raise UserError("data.shards: 'own' is for streams; set data.streaming = true, or leave out data.shards")
+    # Both count images from the beginning of the stream, but a shard does not know how many images are before it.
+    if data.limit is not None:
+        raise UserError("data.shards: 'own' cannot be combined with data.limit; leave out one of them")
+    if data.heldout is None or data.split.validation:
+        key = "data.heldout" if data.heldout is None else "data.validation"
+        raise UserError(
+            "data.shards: 'own' cannot be combined with data.split, which chooses images by their numbers in the whole "
+            f"stream; set {key} to the name of a split"
+        )
 
 
 def _trainings(recipe: Recipe) -> Iterator[tuple[str, TrainingConfig]]:

@@ -50,7 +50,7 @@ def auxar_register_components():
 """
 
 
-def wait_for(found, limit=120):
+def wait_for(found, limit=300):
     end = time.monotonic() + limit
     while not found():
         assert time.monotonic() < end, "this takes too long"
