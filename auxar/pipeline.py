@@ -24,7 +24,8 @@ from auxar.files import is_file
 from auxar.generation.conditions import Conditions, usual_conditions
 from auxar.generation.figures import are_drawn, figures_to_folder
 from auxar.generation.previews import Previews
-from auxar.generation.samples import check_samples, sample_to_folder
+from auxar.generation.sample_folder import check_samples
+from auxar.generation.samples import sample_to_folder
 from auxar.interfaces import FLOAT, Prior
 from auxar.interfaces.rule_use import IN_RECIPE, check_rule
 from auxar.plugins import Registry
