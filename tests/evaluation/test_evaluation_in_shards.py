@@ -110,6 +110,10 @@ def test_an_evaluation_in_shards_equals_the_whole(request, kind, count, batch_si
     for number in range(count, 0, -1):
         assert auxar.evaluate(path, shard=f"{number}/{count}", **options).path == path
     assert outside(path) == before, "shards change nothing in the folder of the run"
+    for number in range(count):
+        tensors, _ = read_tensors(path / "shards" / f"evaluation-{number + 1}-of-{count}.safetensors")
+        for indices in (tensors[f"float/{name}/indices"] for name in ("heldout", "training")):
+            assert all(int(index) // batch_size % count == number for index in indices), "each has its own batches"
     for name in expected:
         (path / name).unlink()
     auxar.evaluate(path, merge=count, **options)

@@ -61,6 +61,10 @@ def contents(folder: Path) -> dict[str, Any]:
     return {**found, "record": record}
 
 
+def sizes_of(images: int, batch_size: int = 16, **_: Any) -> SamplingConfig:
+    return SamplingConfig(images=images, batch_size=batch_size)
+
+
 @pytest.mark.parametrize(
     ("kind", "count", "options"),
     [
@@ -82,6 +86,8 @@ def test_images_of_shards_equal_those_of_one_call(request, tmp_path, monkeypatch
     for number in range(count, 0, -1):
         assert auxar.sample(path, out=tmp_path / "parts", shard=f"{number}/{count}", **options) == tmp_path / "parts"
         assert not (tmp_path / "parts" / "samples.json").exists()
+        done = sum(len(numbers_of(Shard(each, count), sizes_of(**options))) for each in range(number, count + 1))
+        assert len(list((tmp_path / "parts" / "images").glob("*"))) == done, "each draws its own images"
     merged = auxar.sample(path, out=tmp_path / "parts", merge=count, **options)
     assert contents(merged) == contents(whole)
     assert not (merged / ".shards").exists()
