@@ -104,7 +104,7 @@ def noted(path: Path, lock: filelock.BaseFileLock) -> Iterator[None]:
 
     Raises `UserError` if there is another file in the place of the note.
     """
-    note = _note(path)
+    note = note_of(path)
     try:
         check_output(note)
         if note.exists() and _noted(path) is None:
@@ -195,13 +195,14 @@ def _tell(path: Path, purpose: str) -> None:
     )
 
 
-def _note(path: Path) -> Path:
+def note_of(path: Path) -> Path:
+    """The file beside a lock file that says which process holds the lock."""
     return path.with_name(f"{path.name}.json")
 
 
 def _noted(path: Path) -> tuple[int, str] | None:
     try:
-        note = read_json(_note(path))
+        note = read_json(note_of(path))
         return int(note["pid"]), f"{note['host']!s:.99}"
     except (UserError, KeyError, TypeError, ValueError, OverflowError):
         return None

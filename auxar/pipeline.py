@@ -25,7 +25,8 @@ from auxar.files import is_file
 from auxar.generation.conditions import Conditions, usual_conditions
 from auxar.generation.figures import are_drawn, figures_to_folder
 from auxar.generation.previews import Previews
-from auxar.generation.samples import check_samples, sample_to_folder
+from auxar.generation.sample_folder import check_samples
+from auxar.generation.samples import sample_to_folder
 from auxar.interfaces import FLOAT, Prior
 from auxar.interfaces.rule_use import IN_RECIPE, check_rule
 from auxar.plugins import Registry
@@ -122,7 +123,9 @@ def run(
             if is_new or train_only:
                 facts |= data().facts
 
-        folder_lock.enter_context(holding_for_all(folder, processes, check, OTHERS_BEGIN if train_only else 0.0))
+        folder_lock.enter_context(
+            holding_for_all(folder, processes, check, patience=OTHERS_BEGIN if train_only else 0.0)
+        )
         with processes.agreeing():
             check_recipe(found, recipe, registry)
             if recipe.arithmetic.name != FLOAT:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auxar.cli.options import add_arithmetic, add_json, add_run, add_settings, add_trust, integer
+from auxar.cli.options import (
+    add_arithmetic,
+    add_json,
+    add_run,
+    add_settings,
+    add_shards,
+    add_trust,
+    division,
+    integer,
+)
 from auxar.cli.output import Result
 
 
@@ -40,6 +49,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         metavar="FILE",
         help="a file with the published weights of Inception-v3 (default: torch-fidelity downloads it)",
     )
+    add_shards(parser, "evaluate")
     add_trust(parser)
     add_json(parser)
     parser.set_defaults(command=_evaluate)
@@ -50,8 +60,10 @@ def _evaluate(options: argparse.Namespace) -> Result:
 
     from auxar.commands.evaluate import evaluate
     from auxar.commands.fid import fid
+    from auxar.distributed.shards import as_shard
     from auxar.errors import UserError
     from auxar.evaluation.records import Evaluation
+    from auxar.evaluation.shards import evaluation_files
     from auxar.evaluation.stored import other_evaluations
     from auxar.report import words
     from auxar.report.text import evaluation_lines
@@ -61,10 +73,20 @@ def _evaluate(options: argparse.Namespace) -> Result:
     given = {name: value for name, value in given.items() if value is not None}
     if given and not options.fid:
         raise UserError(f"--fid-{next(iter(given))} needs --fid")
+    divided = division(options)
+    if options.fid and divided["shard"] is not None:
+        raise UserError("--fid cannot be combined with --shard; use it once, with --merge")
     distances = fid(options.run, trust_plugins=options.trust_plugins, **given) if options.fid else None
     run = evaluate(
-        options.run, settings=options.settings, arithmetic=options.arithmetic, trust_plugins=options.trust_plugins
+        options.run,
+        settings=options.settings,
+        arithmetic=options.arithmetic,
+        trust_plugins=options.trust_plugins,
+        **divided,
     )
+    if (shard := divided["shard"]) is not None:
+        path = str(evaluation_files(run).path(as_shard(shard)))
+        return Result([path], {"run": str(run.path), "shard": shard, "file": path})
     evaluation = read_record(run.evaluation, Evaluation)
     others = other_evaluations(run.path, evaluation)
     lines = [*evaluation_lines(evaluation), *(line for other in others for line in ("", words.cost_of(other)))]

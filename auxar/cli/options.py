@@ -90,6 +90,28 @@ def add_settings(parser: argparse.ArgumentParser, example: str) -> None:
     )
 
 
+def add_shards(parser: argparse.ArgumentParser, work: str) -> None:
+    """Adds `--shard I/N` and `--merge N`. `work` says what is done in shards, such as "evaluate"."""
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help=f"only {work} part I of N (I from 1 to N); all parts may be done at the same time, also on different "
+        "machines that share the folder",
+    )
+    parser.add_argument("--merge", type=integer, metavar="N", help="merge the results of N shards, which are all done")
+
+
+def division(options: argparse.Namespace) -> dict[str, Any]:
+    """The values of `--shard` and `--merge`, as arguments of the functions of commands.
+
+    Raises `UserError`, which names the options as the user gives them, if they are invalid.
+    """
+    from auxar.distributed.shards import Division
+
+    found = Division.of(options.shard, options.merge, 1, "--")
+    return {"shard": None if found.shard is None else str(found.shard), "merge": found.merge}
+
+
 def add_condition(parser: argparse.ArgumentParser, description: str) -> None:
     """Adds the option `--condition`, which may be repeated."""
     parser.add_argument(

@@ -12,8 +12,10 @@ from auxar.cli.options import (
     add_json,
     add_run,
     add_settings,
+    add_shards,
     add_trust,
     condition_texts,
+    division,
     integer,
 )
 from auxar.cli.output import Result
@@ -104,6 +106,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help=OUT)
     add_settings(parser, "sampling.images=64 or, with --given, data.resize=cover")
+    add_shards(parser, "draw")
     add_trust(parser)
     add_json(parser)
     parser.set_defaults(command=_sample)
@@ -113,6 +116,7 @@ def _sample(options: argparse.Namespace) -> Result:
     from auxar.commands.sample import sample
     from auxar.files import read_json
 
+    divided = division(options)
     folder = sample(
         options.run,
         _given(options),
@@ -129,7 +133,10 @@ def _sample(options: argparse.Namespace) -> Result:
         condition=condition_texts(options),
         arithmetic=options.arithmetic,
         trust_plugins=options.trust_plugins,
+        **divided,
     )
+    if (shard := divided["shard"]) is not None:
+        return Result([str(folder)], {"folder": str(folder), "shard": shard})
     return Result([str(folder)], {"folder": str(folder), **read_json(folder / "samples.json")})
 
 

@@ -112,7 +112,7 @@ def launch(
     check_folder(run.path)
     with contextlib.ExitStack() as run_lock, contextlib.ExitStack() as jobs_lock:
         # Jobs hold the lock of the run while they begin.
-        run_lock.enter_context(holding(run.path, OTHERS_BEGIN))
+        run_lock.enter_context(holding(run.path, patience=OTHERS_BEGIN))
         check_recipe(run, recipe, registry)
         begun = _active(run, chosen)
         if begun and queue is not None:

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import attrs
 from auxar.arguments import as_path, described
 from auxar.commands.opening import TrainedRun, open_trained
 from auxar.distributed.joining import working_together
+from auxar.distributed.shards import Division
 from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.generation.conditional import Given, draw_given_to_folder
@@ -30,13 +32,23 @@ from auxar.generation.conditions import (
     usual_conditions,
 )
 from auxar.generation.inputs import GivenRequest, read_given
-from auxar.generation.samples import check_samples, sample_to_folder
+from auxar.generation.sample_folder import check_samples
+from auxar.generation.sample_shards import (
+    NAME,
+    check_shards,
+    draw_shard,
+    merge_shards,
+    sample_files,
+    shards_folder,
+)
+from auxar.generation.samples import sample_to_folder
 from auxar.interfaces import FLOAT
 from auxar.interfaces.request import DrawRule
 from auxar.interfaces.rule_use import FLAG, RECIPE, Spelling, check_rule
 from auxar.recipe.building import own_sampler
 from auxar.recipe.options import sampling_options, sets
 from auxar.runs.lock import holding_for_all
+from auxar.runs.shards import holding_shard, work_of
 
 logger = logging.getLogger("auxar")
 
@@ -60,6 +72,8 @@ def sample(
     out: str | PathLike[str] | None = None,
     condition: Any = None,
     arithmetic: str | None = None,
+    shard: str | None = None,
+    merge: int | None = None,
     trust_plugins: bool = False,
 ) -> Path:
     """Draws images from a run's model, writes them to a folder and returns its path.
@@ -78,7 +92,13 @@ def sample(
     With `arithmetic="integer"`, images are drawn with the integers that `auxar.integers` made; the default is the
     recipe's arithmetic.
 
-    Raises `UserError` if the rule has an option that changes nothing for any head of the drawn factors.
+    With `shard="2/7"`, only the second of seven parts of the images is drawn, into the same folder. Several shards may
+    be drawn at the same time, also on different machines that share the folder. A shard that is done is not drawn
+    again. When all are done, `merge=7` writes the sheets and `samples.json`. Shards do not replace earlier samples, and
+    cannot be combined with `given`.
+
+    Raises `UserError` if shards are missing, or if they were drawn with other weights or options. Also raises
+    `UserError` if the rule has an option that changes nothing for any head of the drawn factors.
 
     Examples:
         >>> import auxar
@@ -88,9 +108,12 @@ def sample(
     """
     with working_together() as processes:
         with processes.agreeing() as facts:
+            division = Division.of(shard, merge, processes.count)
             if given is not None and not isinstance(given, GivenRequest):
                 example = "auxar.GivenRequest(['photo.png'])"
                 raise UserError(f"given: expected a GivenRequest, such as {example}, got {described(given)}")
+            if given is not None and division != Division():
+                raise UserError("shards of images cannot be drawn from given images; leave out --shard and --merge")
             if given is not None and images is None and not sets(settings, "sampling.images"):
                 images = DRAWS  # The recipe's number of images is a total, not a number of draws for each image.
             options = sampling_options(
@@ -122,12 +145,28 @@ def sample(
             facts |= {"command": "sample", "--out": os.path.abspath(folder), **run.facts}
             facts["the given images"] = None if content is None else content.digest
             facts["the conditions"] = conditions.digest
+            facts["--shard"] = str(division.shard)
+            work = work_of({**run.facts, "the conditions": conditions.digest, "arithmetic": run.model.arithmetic})
+            files = sample_files(folder, f"auxar sample {run.folder.name}", work)
+        config, own = run.recipe.sampling, own_sampler(run.model)
+        held: AbstractContextManager[None]
+        if division.shard is not None:
+            own_folder = shards_folder(folder)
+            held = holding_shard(own_folder, NAME, division.shard, processes, lambda _: check_shards(folder, files))
+            with held:
+                draw_shard(
+                    run.model, config, own, folder, run.accelerator, conditions, division.shard, files, processes
+                )
+            return folder
+        if division.merge is not None:
+            with holding_for_all(folder, processes, lambda _: None):
+                merge_shards(run.model, config, folder, conditions, division.merge, files)
+            return folder
         with holding_for_all(folder, processes, check_samples):
-            own = own_sampler(run.model)
             if content is None:
-                sample_to_folder(run.model, run.recipe.sampling, own, folder, run.accelerator, conditions=conditions)
+                sample_to_folder(run.model, config, own, folder, run.accelerator, conditions=conditions)
             else:
-                draw_given_to_folder(run.model, content, run.recipe.sampling, own, folder, run.accelerator, conditions)
+                draw_given_to_folder(run.model, content, config, own, folder, run.accelerator, conditions)
                 _log_agreement(folder, content)
     return folder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from torch import Tensor
 from auxar.errors import UserError
 from auxar.files import replacing
 from auxar.generation.conditions import Conditions
-from auxar.generation.samples import batches, drawn_how, finish
+from auxar.generation.sample_folder import begin, finish
+from auxar.generation.samples import batches, drawn_how
 from auxar.generation.sheets import SHEET_DRAWS, SHEET_ROWS, draws_sheet, save_png, to_uint8
 from auxar.interfaces import Known, Prior, Sampler, SampleRequest
 from auxar.interfaces.device import device_of
@@ -108,7 +110,8 @@ def draw_given_to_folder(
         request = conditions.given_to(config.request(indices), device_of(model), each)
         return draw_given(model, given, each, request, sampler)
 
-    for indices, views in batches(draw, total, spec, folder, accelerator):
+    numbers, start = range(total.images), partial(begin, folder, total, accelerator)
+    for indices, views in batches(draw, config.batch_size, numbers, spec, folder, accelerator, start):
         condition = conditions.given_to(config.request(indices), device_of(model), each).condition
         facts = _facts(model, given, views, condition)
         for row, index in enumerate(indices):

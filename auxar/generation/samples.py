@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import attrs
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -17,9 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.data import ImageSet
-from auxar.errors import UserError
-from auxar.files import FILE, FOLDER, entries, kind, read_json, remove, unfinished, write_json
+from auxar.files import entries
 from auxar.generation.conditions import NONE, Conditions, first_examples
+from auxar.generation.sample_folder import PICTURE, begin, finish
 from auxar.generation.sheets import (
     SHEET_DRAWS,
     SHEET_ROWS,
@@ -35,7 +36,6 @@ from auxar.generation.sheets import (
 from auxar.interfaces import ImageSpec, Prior, Sampler, SampleRequest
 from auxar.progress import progress_bar
 from auxar.recipe import SamplingConfig
-from auxar.runs.lock import HOLDER, LOCK
 
 logger = logging.getLogger("auxar")
 T = TypeVar("T")
@@ -48,12 +48,6 @@ SHEET_IMAGES = 256
 """Maximum number of images on the sheet. Every image is also saved as a single picture."""
 GROWTH_ROWS = 4
 """The number of images in `growth.png`, which shows them from their coarsest view to the image."""
-PICTURE = re.compile(r"([0-9]{6}|[1-9][0-9]{6,})(-([0-9]{3}|[1-9][0-9]{3,}))?\.png")
-"""The names of single pictures: at least six digits and, for a draw of a given image, a hyphen and at least three."""
-RECORD, MARK = "samples.json", ".samples.json"
-"""Names of the record of finished samples, and of the file that marks a folder while samples are drawn."""
-SHEETS = (RECORD, MARK, "samples.png", "heldout.png", "growth.png", "draws.npz")
-"""Names of the files that are written beside `images`, the folder of single pictures."""
 
 
 @torch.no_grad()
@@ -83,6 +77,18 @@ def drawn_bits_per_dim(
     return torch.cat(scores)
 
 
+@attrs.frozen(eq=False)
+class FirstImages:
+    """The drawn images that the sheet shows."""
+
+    numbers: list[int]
+    """The numbers of the images."""
+    views: list[Tensor]
+    """The images and the views that they were drawn from, by depth: int64, (images, *spec.shape)."""
+    bits_per_dim: list[float]
+    """The value of `drawn_bits_per_dim` for each image."""
+
+
 def sample_to_folder(
     model: Prior,
     config: SamplingConfig,
@@ -103,53 +109,101 @@ def sample_to_folder(
     written at the end. When the first batch is drawn, samples of an earlier call in the same folder are removed. Raises
     `UserError` if the folder holds files that are not samples.
     """
-    specs, conditions = model.specs, conditions or Conditions()
+    conditions, started = conditions or Conditions(), time.perf_counter()
+    start = partial(begin, folder, config, accelerator)
+    first = draw_to_folder(model, config, sampler, folder, accelerator, conditions, range(config.images), start)
+    if accelerator.is_main_process and first.numbers:
+        write_sheets(model, config, folder, first, time.perf_counter() - started, conditions, heldout)
+    accelerator.wait_for_everyone()
+
+
+@torch.no_grad()
+def draw_to_folder(
+    model: Prior,
+    config: SamplingConfig,
+    sampler: Sampler,
+    folder: Path,
+    accelerator: Accelerator,
+    conditions: Conditions,
+    numbers: range,
+    start: Callable[[], None],
+) -> FirstImages:
+    """Draws the images with some numbers, and saves each as a picture. Returns those of them that the sheet shows.
+
+    All processes together draw the images, and each gets the same result. `start` is called as by `batches`.
+    """
     found: list[tuple[int, list[Tensor]]] = []
-    started = time.perf_counter()
 
     def draw(indices: tuple[int, ...]) -> list[Tensor]:
         return draw_views(model, conditions.given_to(config.request(indices), accelerator.device), sampler)
 
-    for indices, views in batches(draw, config, model.image, folder, accelerator):
-        pictures = to_uint8(views[0], specs[0])
+    for indices, views in batches(draw, config.batch_size, numbers, model.image, folder, accelerator, start):
+        pictures = to_uint8(views[0], model.image)
         for row, index in enumerate(indices):
-            save_png(Image.fromarray(pictures[row]), folder / "images" / f"{index:06d}.png")
+            save_png(Image.fromarray(pictures[row]), picture_path(folder, index))
             if index < SHEET_IMAGES:
                 found.append((index, [view[row] for view in views]))
-    seconds = time.perf_counter() - started
     scored: list[tuple[int, list[Tensor], float]] = []
     if found:
-        stacked = [torch.stack([views[k] for _, views in found]) for k in range(len(specs))]
+        stacked = [torch.stack([views[k] for _, views in found]) for k in range(len(model.specs))]
         given = conditions.of([index for index, _ in found])
         bits = drawn_bits_per_dim(model, stacked, config.batch_size, accelerator.device, given)
         scored = [(index, views, score) for (index, views), score in zip(found, bits.tolist(), strict=True)]
     everyone = sorted(gather_object(scored), key=lambda entry: entry[0])
-    if accelerator.is_main_process and everyone:
-        stacked = [torch.stack([views[k] for _, views, _ in everyone]) for k in range(len(specs))]
-        columns = sheet_columns(len(everyone), specs[0])
-        if 1 < len(conditions.names) <= min(MOST_COLUMNS, len(everyone)):
-            columns = len(conditions.names)
-        shown = _beside_conditions(model, conditions, stacked[0])
-        if shown is None and columns == len(conditions.names) and len(everyone) % columns == 0:
-            shown = _below_names(stacked[0], specs[0], conditions.names)
-        save_png(shown or sheet(stacked[0], specs[0], columns), folder / "samples.png")
-        if heldout is not None:
-            images = first_examples(heldout, len(everyone)).image.to(torch.int64)
-            save_png(sheet(images, specs[0], columns), folder / "heldout.png")
-        rows = [(view[:GROWTH_ROWS], spec) for view, spec in zip(stacked, specs, strict=True) if can_be_shown(spec)]
-        if len(rows) > 1:
-            save_png(growth(rows[::-1]), folder / "growth.png")
-        finish(
-            folder,
-            {
-                **drawn_how(model, config, config.images, seconds, conditions),
-                # `columns` describes the sheet. `bits_per_dim` lists a value for each image of the sheet, in its order.
-                "columns": columns,
-                "bits_per_dim": [score for *_, score in everyone],
-                "kind": "exact" if model.exact else "bound",
-            },
-        )
-    accelerator.wait_for_everyone()
+    return FirstImages(
+        [index for index, *_ in everyone],
+        [
+            torch.stack([views[k] for _, views, _ in everyone])
+            if everyone
+            else torch.zeros((0, *spec.shape), dtype=torch.int64)
+            for k, spec in enumerate(model.specs)
+        ],
+        [score for *_, score in everyone],
+    )
+
+
+def picture_path(folder: Path, number: int) -> Path:
+    """The file of the picture of an image."""
+    return folder / "images" / f"{number:06d}.png"
+
+
+def write_sheets(
+    model: Prior,
+    config: SamplingConfig,
+    folder: Path,
+    first: FirstImages,
+    seconds: float,
+    conditions: Conditions,
+    heldout: ImageSet | None = None,
+) -> None:
+    """Writes the sheets of `sample_to_folder` and `samples.json`, when all pictures are saved.
+
+    `first` are the first images of all, at least one, and `seconds` is the time that drawing all images took.
+    """
+    images, specs = first.views[0], model.specs
+    columns = sheet_columns(len(images), specs[0])
+    if 1 < len(conditions.names) <= min(MOST_COLUMNS, len(images)):
+        columns = len(conditions.names)
+    shown = _beside_conditions(model, conditions, images)
+    if shown is None and columns == len(conditions.names) and len(images) % columns == 0:
+        shown = _below_names(images, specs[0], conditions.names)
+    save_png(shown or sheet(images, specs[0], columns), folder / "samples.png")
+    if heldout is not None:
+        held_out = first_examples(heldout, len(images)).image.to(torch.int64)
+        save_png(sheet(held_out, specs[0], columns), folder / "heldout.png")
+    rows = [(view[:GROWTH_ROWS], spec) for view, spec in zip(first.views, specs, strict=True) if can_be_shown(spec)]
+    if len(rows) > 1:
+        save_png(growth(rows[::-1]), folder / "growth.png")
+    finish(
+        folder,
+        {
+            **drawn_how(model, config, config.images, seconds, conditions),
+            # `columns` describes the sheet. `bits_per_dim` lists a value for each image of the sheet, in its order.
+            "columns": columns,
+            "bits_per_dim": first.bits_per_dim,
+            "kind": "exact" if model.exact else "bound",
+        },
+    )
 
 
 def _below_names(images: Tensor, spec: ImageSpec, names: Sequence[str]) -> Image.Image:
@@ -197,19 +251,21 @@ def drawn_how(
 
 def batches(
     draw: Callable[[tuple[int, ...]], T],
-    config: SamplingConfig,
+    batch_size: int,
+    numbers: range,
     image: ImageSpec,
     folder: Path,
     accelerator: Accelerator,
+    start: Callable[[], None],
 ) -> Iterator[tuple[tuple[int, ...], T]]:
-    """Draws the images of this process, `config.batch_size` at a time, with a progress bar.
+    """Draws this process's share of the images with some numbers, `batch_size` at a time, with a progress bar.
 
     Yields the numbers of the images of each batch and the result of `draw` for them. When the first batch is drawn,
-    calls `begin`, so that earlier samples are kept if the sampler cannot draw.
+    calls `start`, so that earlier samples are kept if the sampler cannot draw.
 
     If drawing stops early, a warning says how many pictures are finished.
     """
-    mine = range(config.images)[accelerator.process_index :: accelerator.num_processes]
+    mine = numbers[accelerator.process_index :: accelerator.num_processes]
     started = time.perf_counter()
     done = 0
     begun = False
@@ -217,96 +273,25 @@ def batches(
         with progress_bar(
             total=len(mine), desc="sampling", unit="image", disable=not accelerator.is_main_process
         ) as progress:
-            for start in range(0, len(mine), config.batch_size):
-                indices = tuple(mine[start : start + config.batch_size])
+            for first in range(0, len(mine), batch_size):
+                indices = tuple(mine[first : first + batch_size])
                 drawn = draw(indices)
                 if not begun:
-                    begin(folder, config, accelerator)
+                    start()
                     begun = True
                 yield indices, drawn
                 done += len(indices)
                 pixels = done * image.height * image.width
                 progress.set_postfix_str(f"{pixels / (time.perf_counter() - started):,.0f} pixel/s", refresh=False)
                 progress.update(len(indices))
-        if not begun:  # There are more processes than images, and all processes must call `begin`.
-            begin(folder, config, accelerator)
+        if not begun:  # There are more processes than images, and all processes must call `start`.
+            start()
     except BaseException:
         if begun:
             # The files are counted, because a part of the current batch may already be saved.
-            finished = sum(1 for _ in (folder / "images").glob("*.png"))
+            names = map(PICTURE.fullmatch, (path.name for path in entries(folder / "images")))
+            finished = sum(1 for name in names if name is not None and int(name[1]) in numbers)
             logger.warning(
-                "stopped after %d of %d images; the finished ones are in %s", finished, config.images, folder / "images"
+                "stopped after %d of %d images; the finished ones are in %s", finished, len(numbers), folder / "images"
             )
         raise
-
-
-def begin(folder: Path, config: SamplingConfig, accelerator: Accelerator) -> None:
-    """Marks the folder and removes earlier samples. `config.images` is the number of pictures that will be drawn.
-
-    Raises `UserError`, and changes nothing, if the folder holds other files.
-    """
-    if accelerator.is_main_process:
-        earlier = _files(folder)
-        # The mark is written first, so that pictures of a call that was stopped are always recognized.
-        write_json(folder / MARK, {"rule": config.rule, "seed": config.seed, "count": config.images})
-        # samples.json is removed next, because it marks the samples as complete.
-        for path in sorted(earlier, key=lambda path: path.name != RECORD):
-            if path != folder / MARK:
-                remove(path)
-    # The other processes wait, so that none writes before the earlier samples are removed.
-    accelerator.wait_for_everyone()
-
-
-def finish(folder: Path, record: dict[str, Any]) -> None:
-    """Writes `samples.json`, which marks the samples as complete, and removes the mark of `begin`."""
-    write_json(folder / RECORD, record)
-    remove(folder / MARK)
-
-
-def check_samples(folder: Path) -> None:
-    """Raises `UserError` if `folder` exists and holds files that are not samples."""
-    _files(folder)
-
-
-def _files(folder: Path) -> list[Path]:
-    """The files of earlier samples in `folder`. Raises `UserError` if it holds other files; lock files are ignored.
-
-    Files with the names of samples, and temporary files of any name, count as samples only if auxar has drawn samples
-    in this folder.
-    """
-    images = folder / "images"
-    if (found := kind(images)) not in (None, FOLDER):
-        raise UserError(f"{images} cannot be written: expected a folder, found a {found}")
-    is_of_samples = _is_of_samples(folder)
-    left = {*unfinished(folder), *unfinished(images)} if is_of_samples else {*unfinished(folder, (MARK, HOLDER))}
-    samples = []
-    for path in (*entries(folder), *entries(images)):
-        is_picture = path.parent == images and PICTURE.fullmatch(path.name)
-        is_named = is_picture or (path.parent == folder and path.name in SHEETS)
-        if is_named and kind(path) == FILE:
-            samples.append(path)
-        # Other folders are allowed: they hold samples of other rules and seeds.
-        elif path not in left and path.name not in (LOCK, HOLDER) and (is_named or not path.is_dir()):
-            raise UserError(f"{path} is not a sample of an earlier call; choose an empty folder with --out")
-    if samples and not is_of_samples:
-        raise UserError(
-            f"{samples[0]} is not a sample of an earlier call: the folder has neither a {RECORD} nor a {MARK} of "
-            "auxar; choose an empty folder with --out"
-        )
-    return [*left, *samples]
-
-
-def _is_of_samples(folder: Path) -> bool:
-    """Whether auxar has drawn samples in this folder, or has begun to draw them.
-
-    The lock of the folder says nothing about this, because other programs use files of its name, too.
-    """
-    return any(_is_record(folder / name) for name in (RECORD, MARK))
-
-
-def _is_record(path: Path) -> bool:
-    try:
-        record = read_json(path)
-    except UserError:
-        return False
-    return isinstance(record, dict) and record.keys() >= {"rule", "seed", "count"}

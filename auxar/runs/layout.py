@@ -15,6 +15,8 @@ fid.json                            FID and KID of drawn images
 integer.json                        digests of the factors in integers
 factors/<factor>/integer.safetensors    the factor in integers
 samples/                            images drawn from the model
+samples/<name>/.shards/             results of shards of drawn images, until they are merged
+shards/                             results of shards of an evaluation, until they are merged
 figures/                            figures like the paper's
 report.html                         the report
 .lock, .lock.json                   the lock of the folder, and the process that holds it
@@ -38,7 +40,17 @@ from auxar.recipe import Recipe
 from auxar.runs.format import RECORD, check_format
 from auxar.runs.lock import HOLDER, LOCK
 
-PLACES = ("*", "factors/*", "factors/*/*", "plugins/*", "samples/*", "samples/*/*", "figures/*")
+PLACES = (
+    "*",
+    "factors/*",
+    "factors/*/*",
+    "plugins/*",
+    "samples/*",
+    "samples/*/*",
+    "samples/*/.shards/*",
+    "shards/*",
+    "figures/*",
+)
 """Glob patterns of the paths that are checked in a run's folder. A folder comes before its contents."""
 FILES = (
     RECORD,
@@ -124,6 +136,11 @@ class RunFolder:
     def samples(self) -> Path:
         """The folder of the images drawn from the model."""
         return self.path / "samples"
+
+    @property
+    def shards(self) -> Path:
+        """The folder of the results of shards of an evaluation."""
+        return self.path / "shards"
 
     @property
     def report(self) -> Path:
@@ -219,7 +236,7 @@ def _checked(path: Path) -> Iterator[Path]:
     for entry in (entry for place in PLACES for entry in entries(path, place)):
         found = kind(entry)
         if found is None:
-            continue  # Another process, which trains another factor, has just replaced or removed the file.
+            continue  # Another process, which works on another factor or shard, has just replaced or removed the file.
         if found == LINK:
             target = os.path.realpath(entry)
             if os.path.commonpath([root, target]) != root:

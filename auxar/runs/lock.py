@@ -12,7 +12,7 @@ from auxar.distributed.peers import Peer
 from auxar.distributed.processes import Processes
 from auxar.errors import UserError
 from auxar.files import read_json
-from auxar.locks import acquire, holder, noted
+from auxar.locks import acquire, holder, note_of, noted
 
 LOCK, HOLDER = ".lock", ".lock.json"
 """Names of the lock file, and of the file that says which process holds the lock."""
@@ -21,29 +21,39 @@ SEEN_AFTER = 10.0
 
 
 @contextlib.contextmanager
-def holding(path: Path, patience: float = 0.0) -> Iterator[None]:
+def holding(path: Path, lock_name: str = LOCK, part: str | None = None, patience: float = 0.0) -> Iterator[None]:
     """Holds the lock of the folder `path` until the block or the process ends. Creates the folder if it is missing.
+
+    A lock with another `lock_name` is that of a part of the folder, which messages call `part`.
 
     Raises `UserError` if another process still holds the lock after `patience` seconds (the message names the process
     if it is known), if the folder cannot be written, or if its file system has no locks.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = acquire(path / LOCK, "choose a folder on another file system", timeout=patience)
+        lock = acquire(path / lock_name, "choose a folder on another file system", timeout=patience)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
     if lock is None:
-        found = holder(path / LOCK)
-        raise UserError(f"{path} is in use by {found.name}; {found.advice('choose another folder')}")
-    with noted(path / LOCK, lock):
+        found = holder(path / lock_name)
+        advice = found.advice() if part else found.advice("choose another folder")
+        raise UserError(f"{part or path} is in use by {found.name}; {advice}")
+    with noted(path / lock_name, lock):
         yield
 
 
 @contextlib.contextmanager
 def holding_for_all(
-    path: Path, processes: Processes, check: Callable[[Path], None], patience: float = 0.0
+    path: Path,
+    processes: Processes,
+    check: Callable[[Path], None],
+    lock_name: str = LOCK,
+    part: str | None = None,
+    patience: float = 0.0,
 ) -> Iterator[None]:
-    """Holds the lock of the folder `path` for the processes of a command. All of them must enter the block.
+    """Holds the lock of the folder `path`, or of a part of it, for the processes of a command.
+
+    All processes must enter the block. `lock_name` and `part` are those of `holding`.
 
     The main process runs `check` on the folder and then locks it. Raises `UserError` in all processes if it cannot
     within `patience` seconds, or if a process sees another folder under the same path.
@@ -52,18 +62,18 @@ def holding_for_all(
         with processes.agreeing():
             if processes.is_main:
                 check(path)
-                held.enter_context(holding(path, patience))
+                held.enter_context(holding(path, lock_name, part, patience))
         with processes.agreeing():
             if not processes.is_main:
-                _check_is_shared(path, processes)
+                _check_is_shared(path, processes, lock_name)
         yield
 
 
-def _check_is_shared(path: Path, processes: Processes) -> None:
+def _check_is_shared(path: Path, processes: Processes, lock_name: str) -> None:
     """Raises `UserError` unless the main process has locked the folder that this process sees under this path."""
     main = processes.peers[0]
     until = time.monotonic() + SEEN_AFTER
-    while not _is_held_by(path / HOLDER, main):
+    while not _is_held_by(note_of(path / lock_name), main):
         if time.monotonic() >= until:
             raise UserError(
                 f"{path} on {socket.gethostname()} is not the folder that the process with rank 0 uses on {main.host}; "

@@ -12,7 +12,7 @@ import attrs
 
 from auxar.data import ImageSet
 from auxar.distributed.group import Team
-from auxar.evaluation.likelihoods import factor_nats
+from auxar.evaluation.image_nats import factor_nats
 from auxar.interfaces import Factor, Prior
 from auxar.interfaces.mode import evaluating
 from auxar.recipe import TrainingConfig
@@ -132,6 +132,5 @@ class Validation:
             self.team,
             batch_size=data.batch_size,
             limit=self.config.validation_images,
-            description=None,
         )
         return nats.total.mean().item() / (-math.log(2) * self.factor.image.dims)

@@ -284,7 +284,7 @@ SETTINGS = "--set a=1 b.c=2 --set d=3 --trust-plugins"
 SET = {"settings": ["a=1", "b.c=2", "d=3"], "trust_plugins": True}
 SAMPLED: dict[str, Any] = {
     **dict.fromkeys(["images", "rule", "reduction", "temperature", "min_weight"]),
-    **dict.fromkeys(["batch_size", "seed", "sampler", "out", "arithmetic", "condition"]),
+    **dict.fromkeys(["batch_size", "seed", "sampler", "out", "arithmetic", "condition", "shard", "merge"]),
     "settings": [],
     "trust_plugins": False,
 }
@@ -334,13 +334,13 @@ SAMPLED: dict[str, Any] = {
             "evaluate x",
             "commands.evaluate.evaluate",
             [Path("x")],
-            {"settings": [], "arithmetic": None, "trust_plugins": False},
+            {"settings": [], "arithmetic": None, "shard": None, "merge": None, "trust_plugins": False},
         ),
         (
-            f"evaluate x --arithmetic integer {SETTINGS}",
+            f"evaluate x --arithmetic integer --shard 2/7 {SETTINGS}",
             "commands.evaluate.evaluate",
             [Path("x")],
-            {"arithmetic": "integer", **SET},
+            {"arithmetic": "integer", "shard": "2/7", "merge": None, **SET},
         ),
         ("compare x y z", "commands.compare.compare", [[Path("x"), Path("y"), Path("z")]], {"arithmetic": "float"}),
         ("compare x --arithmetic integer", "commands.compare.compare", [[Path("x")]], {"arithmetic": "integer"}),
@@ -360,6 +360,8 @@ SAMPLED: dict[str, Any] = {
                     "arithmetic": None,
                     "condition": ConditionTexts(["label=dog", "none"]),
                     "batch_size": 4,
+                    "shard": None,
+                    "merge": None,
                 },
                 **{"min_weight": 0.1, "sampler": "raster", "out": Path("y"), **SET},
             },
@@ -382,6 +384,8 @@ SAMPLED: dict[str, Any] = {
             [Path("x"), GivenRequest([Path("y")], 0, False, "3")],
             SAMPLED,
         ),
+        ("sample x --shard 2/7", "commands.sample.sample", [Path("x"), None], {**SAMPLED, "shard": "2/7"}),
+        ("sample x --merge 7", "commands.sample.sample", [Path("x"), None], {**SAMPLED, "merge": 7}),
         (
             "figures x",
             "commands.figures.figures",
@@ -512,7 +516,7 @@ def test_evaluate_prints_a_table(finished, capsys, monkeypatch):
         bars.append(progress_bar(*arguments, **options))
         return bars[-1]
 
-    monkeypatch.setattr("auxar.evaluation.likelihoods.progress_bar", recorded)
+    monkeypatch.setattr("auxar.evaluation.image_nats.progress_bar", recorded)
     assert main(["evaluate", str(finished), "--set", "evaluation.batch_size=3"]) == 0
     assert [(bar.n, bar.total) for bar in bars] == [(2, 2), (6, 6)]
     shown = capsys.readouterr().out

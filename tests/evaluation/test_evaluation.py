@@ -38,7 +38,8 @@ from auxar.cli import main
 from auxar.commands.evaluate import evaluate
 from auxar.data import DataSets, load_images
 from auxar.distributed.group import Team
-from auxar.evaluation.likelihoods import FactorNats, _evaluation, factor_nats
+from auxar.evaluation.figures import evaluation_of
+from auxar.evaluation.image_nats import FactorNats, factor_nats, nats_by_factor
 from auxar.evaluation.records import DataFacts, Evaluation
 from auxar.files import DamagedFile, read_json
 from auxar.interfaces import Head, ImageSpec, Prior
@@ -431,7 +432,7 @@ class Bound(Uniform):
 def test_a_prior_is_exact_or_a_bound_as_it_says(data, prior, kind):
     model = prior(data.heldout.image)
     found = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
-    table = _evaluation(model.factors, {"heldout": {"prior": found[0]}}, {}, {}, DataFacts("pictures"))
+    table = evaluation_of(model.factors, {"heldout": {"prior": found[0]}}, {}, {}, DataFacts("pictures"))
     assert (table.kind, table.factors[0].kind, table.factors[0].cumulative_kind) == (kind, kind, kind)
 
 
@@ -451,7 +452,7 @@ def test_a_prior_is_exact_or_a_bound_as_it_says(data, prior, kind):
 def test_the_weights_are_averaged_if_those_of_all_trained_factors_are(finished, kinds, expected):
     chain = auxar.load(finished).chain.factors
     metadata = {factor.name: {"weights": kind} for factor, kind in zip(chain, kinds, strict=True) if kind}
-    table = _evaluation(chain, {}, metadata, {}, DataFacts("pictures"))
+    table = evaluation_of(chain, {}, metadata, {}, DataFacts("pictures"))
     assert [factor.weights for factor in table.factors] == list(kinds)
     assert evaluation_lines(table)[3].startswith(f"weights   {expected}")
 
@@ -474,10 +475,10 @@ def test_figures_of_a_diverged_model_are_valid_json(finished, tmp_path, monkeypa
 
     def diverged(*args: Any, **options: Any) -> list[FactorNats]:
         return [
-            attrs.evolve(found, total=torch.full_like(found.total, value)) for found in factor_nats(*args, **options)
+            attrs.evolve(found, total=torch.full_like(found.total, value)) for found in nats_by_factor(*args, **options)
         ]
 
-    monkeypatch.setattr("auxar.evaluation.likelihoods.factor_nats", diverged)
+    monkeypatch.setattr("auxar.evaluation.likelihoods.nats_by_factor", diverged)
     evaluate(path)
     spelled = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
     table = strict((path / "evaluation.json").read_text())

@@ -12,7 +12,7 @@ from auxar.cli import main
 from auxar.commands.sample import sample
 from auxar.errors import UserError
 from auxar.generation.inputs import GivenRequest
-from auxar.generation.samples import check_samples
+from auxar.generation.sample_folder import check_samples
 from auxar.recipe.schema import MOST_SAMPLES
 
 

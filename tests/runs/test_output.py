@@ -23,7 +23,7 @@ from auxar.errors import UserError
 from auxar.files import append_line, read_json, replacing, unfinished, write_json, write_tensors, write_text
 from auxar.generation import samples
 from auxar.generation.inputs import GivenRequest
-from auxar.generation.samples import MARK, check_samples
+from auxar.generation.sample_folder import MARK, check_samples
 from auxar.generation.sheets import save_png
 from auxar.pipeline import run as run_recipe
 from auxar.report import write_report

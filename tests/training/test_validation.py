@@ -19,7 +19,7 @@ from auxar.data import load_images
 from auxar.distributed.group import Team
 from auxar.distributed.signals import Interrupted, requests
 from auxar.errors import UserError
-from auxar.evaluation.likelihoods import factor_nats
+from auxar.evaluation.image_nats import factor_nats
 from auxar.files import read_json, read_tensors
 from auxar.runs.opening import open_run
 from auxar.training import loop, validation
