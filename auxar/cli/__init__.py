@@ -48,13 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if another process of the run or a data worker died, 130 after SIGINT and 143 after SIGTERM. After --help, --version
     and mistakes in the arguments, argparse raises `SystemExit`.
     """
-    parser = _parser()
     if not (sys.argv[1:] if arguments is None else arguments):
-        parser.print_help(sys.stderr)
+        _parser().print_help(sys.stderr)
         return 2
-    options = parser.parse_args(arguments)
+    options = parsed(arguments)
     with heeding_signals():
         return _done(options)
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parses the arguments of a command. For mistakes in them, argparse prints a message and raises `SystemExit`."""
+    return _parser().parse_args(arguments)
 
 
 def _done(options: argparse.Namespace) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from auxar.cli.options import add_json, add_recipe, add_settings, add_trust, integer
+from auxar.cli.options import add_json, add_settings, add_trust, integer
 from auxar.cli.output import Result
 
 OPTIONS = (
@@ -26,6 +27,8 @@ OPTIONS = (
     ("--qos", str, "NAME", "Slurm's quality of service"),
 )
 """Options that are keys of a site's file: name, type, name of the value and description."""
+SHARDED = ("sample", "evaluate")
+"""The commands that can be divided into shards."""
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,7 +41,13 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "submitted; jobs on this machine are run to their end. The same command submits again only jobs whose work is "
         "not done. Needs `pip install 'auxar[launch]'`.",
     )
-    add_recipe(parser)
+    parser.add_argument(
+        "recipe",
+        nargs="+",
+        metavar="RECIPE",
+        help="a TOML file, or the name of a recipe that comes with auxar; with --shards, a command after --, such as "
+        "`-- sample RUN -n 100000`",
+    )
     parser.add_argument("--on", metavar="QUEUE", help="slurm, or local for jobs on this machine")
     parser.add_argument(
         "--site", type=Path, metavar="FILE", help="a TOML file with these settings; options replace them"
@@ -47,6 +56,13 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         parser.add_argument(name, type=kind, metavar=value, help=description)
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/<recipe name>)")
     add_settings(parser, "training.batch_size=128")
+    parser.add_argument(
+        "--shards",
+        type=integer,
+        metavar="N",
+        help="instead of training, run the command after -- (sample or evaluate) in N parts, each in a job of its own, "
+        "and merge them in a last job",
+    )
     parser.add_argument(
         "--status",
         action="store_true",
@@ -65,27 +81,25 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _launch(options: argparse.Namespace) -> Result:
     import attrs
 
-    from auxar.commands.launch import cancel_launch, launch, launch_status
+    from auxar.commands.launch import cancel_launch, launch, launch_shards, launch_status
     from auxar.errors import UserError
     from auxar.report.jobs import job_lines, job_table
     from auxar.report.progress import progress_table
     from auxar.report.text import table_lines
 
-    keys = {name: getattr(options, name[2:].replace("-", "_")) for name, *_ in OPTIONS}
-    site = {name[2:].replace("-", "_"): value for name, value in keys.items()} | {"on": options.on}
-    if options.status or options.cancel:
-        if options.status and options.cancel:
-            raise UserError("--status cannot be combined with --cancel")
-        given = [f"--{name.replace('_', '-')}" for name, value in site.items() if value is not None]
-        given += [
-            name for name in ("--out", "--site", "--set") if getattr(options, name[2:].replace("set", "settings"))
-        ]
-        if given:
-            raise UserError(f"{given[0]} cannot be combined with {'--status' if options.status else '--cancel'}")
-        found = (launch_status if options.status else cancel_launch)(options.recipe)
+    site = {name: getattr(options, name) for name in ("on", *(flag[2:].replace("-", "_") for flag, *_ in OPTIONS))}
+    shown = "--status" if options.status else "--cancel" if options.cancel else None
+    _check_combined(options, site, shown)
+    if options.shards is not None:
+        run = _run_of(options.recipe)
+        found = launch_shards(run, options.recipe, options.shards, site=options.site, **site)
+    elif len(options.recipe) > 1:
+        raise UserError(f"expected one recipe, got {' '.join(options.recipe)}; commands in parts need --shards")
+    elif shown:
+        found = (launch_status if options.status else cancel_launch)(options.recipe[0])
     else:
         found = launch(
-            options.recipe,
+            options.recipe[0],
             site=options.site,
             settings=options.settings,
             out=options.out,
@@ -101,3 +115,32 @@ def _launch(options: argparse.Namespace) -> Result:
         "jobs": [attrs.asdict(job) for job in found.jobs],
     }
     return Result(lines, record)
+
+
+def _check_combined(options: argparse.Namespace, site: dict[str, Any], shown: str | None) -> None:
+    """Raises `UserError` for options that would have no effect beside others."""
+    from auxar.errors import UserError
+
+    if options.status and options.cancel:
+        raise UserError("--status cannot be combined with --cancel")
+    own = [name for name, value in (("--out", options.out), ("--set", options.settings)) if value]
+    if options.shards is not None and own:
+        raise UserError(f"{own[0]} cannot be combined with --shards; give it to the command after --")
+    given = [f"--{name.replace('_', '-')}" for name, value in site.items() if value is not None] + own
+    given += [name for name, value in (("--site", options.site), ("--shards", options.shards)) if value is not None]
+    if shown and given:
+        raise UserError(f"{given[0]} cannot be combined with {shown}")
+
+
+def _run_of(words: list[str]) -> Path:
+    """The run of a command that is divided into shards. The command's arguments are checked before jobs begin."""
+    from auxar.cli import parsed
+    from auxar.errors import UserError
+
+    if words[0] not in SHARDED:
+        raise UserError(f"--shards: expected one of the commands {', '.join(SHARDED)} after --, got '{words[0]}'")
+    options = parsed(words)
+    if options.shard is not None or options.merge is not None:
+        raise UserError("--shards: the command after -- cannot have --shard or --merge")
+    found: Path = options.run
+    return found

@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import hashlib
+import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
-from auxar.arguments import as_path
+from auxar.arguments import as_integer, as_path
+from auxar.commands.launched_jobs import active_jobs, is_done, job_of, start_jobs, statuses
 from auxar.distributed.joining import working_together
+from auxar.distributed.shards import MOST_SHARDS, Shard
 from auxar.errors import UserError
-from auxar.files import read_bytes
+from auxar.files import read_bytes, read_checksum
 from auxar.interfaces.rule_use import IN_RECIPE, check_rule
-from auxar.jobs.job import Job
-from auxar.jobs.queues import (
-    LocalQueue,
-    cancel_in_slurm,
-    check_submitit,
-    end_here,
-    states_in_slurm,
-    submit_to_slurm,
-)
-from auxar.jobs.records import Launch, jobs_folder, read_launch, state_path, write_launch
-from auxar.jobs.site import Site, read_site
+from auxar.jobs.queues import LocalQueue, cancel_in_slurm, check_submitit, end_here
+from auxar.jobs.records import jobs_folder, read_launch
+from auxar.jobs.site import read_site
 from auxar.pipeline import is_finished
 from auxar.recipe import load_recipe, read_recipe, recipe_text
 from auxar.recipe.building import build_model
 from auxar.recipe.shipped import run_name
-from auxar.report.jobs import JobStatus, job_lines, job_statuses
+from auxar.report.jobs import JobStatus
 from auxar.report.progress import FactorProgress, training_progress
 from auxar.runs.layout import RunFolder, check_contents, check_folder
 from auxar.runs.lock import holding
+from auxar.runs.models import find_run
 from auxar.runs.opening import begin_run, check_recipe, recipe_of_run
-from auxar.runs.wrong_path import check_is_run
 from auxar.training.lengths import is_trained, known_steps
 from auxar.training.loop import check_training
 
@@ -114,12 +109,9 @@ def launch(
         # Jobs hold the lock of the run while they begin.
         run_lock.enter_context(holding(run.path, patience=OTHERS_BEGIN))
         check_recipe(run, recipe, registry)
-        begun = _active(run, chosen)
-        if begun and queue is not None:
-            raise UserError(
-                f"{run.path} has jobs that still run on this machine: {', '.join(begun)}; wait for their end, or end "
-                f"them with `auxar launch --cancel {run.path}`"
-            )
+        names = (*recipe.factor_names, FINISH)
+        begun = {name: number for name, number in active_jobs(run, chosen).items() if name in names}
+        _check_none_here(run, queue, begun)
         text = recipe_text(recipe_of_run(recipe))
         if begun and read_bytes(run.recipe).decode() != text:
             raise UserError(
@@ -135,70 +127,62 @@ def launch(
         if not missing and is_finished(run, recipe, network, known):
             logger.info("this run is finished: %s", run.report)
         else:
-            trust = ("--trust-plugins",) if trust_plugins else ()
-            make = functools.partial(_job, run, chosen, trust)
+            command = ["run", str(run.recipe), "--out", str(run.path), *(["--trust-plugins"] if trust_plugins else [])]
             # The coarsest factor is the fastest, so problems with the images show up early.
-            new = [make(name, "--factors", name, "--train-only") for name in missing[::-1] if name not in begun]
-            if queue is None:
-                _submit_to_slurm(run, chosen, new, make(FINISH), begun)
-            else:
-                _run_here(run, queue, new, make(FINISH))
+            jobs = [
+                job_of(run, chosen, name, [*command, "--factors", name, "--train-only"])
+                for name in missing[::-1]
+                if name not in begun
+            ]
+            start_jobs(run, chosen, queue, jobs, job_of(run, chosen, FINISH, command), begun)
     return launch_status(run)
 
 
-def _active(run: RunFolder, site: Site) -> dict[str, str]:
-    """The numbers of the run's jobs that run or wait, by name. Raises `UserError` if they are in another queue."""
-    before = read_launch(run)
-    if before is None:
-        return {}
-    found = {job.name: job.id for job in _statuses(run, before) if job.is_active}
-    if found and before.on != site.on:
+def launch_shards(
+    path: str | PathLike[str],
+    command: Sequence[str],
+    count: int,
+    *,
+    site: str | PathLike[str] | None = None,
+    **options: Any,
+) -> LaunchStatus:
+    """Runs a command of auxar in `count` shards, each as a job, and then a job that merges them.
+
+    `path` is the run's folder or the name of a model, and `command` the arguments of `auxar sample` or `auxar evaluate`
+    for it, without `--shard`. The site's settings, and how jobs are run and repeated, are those of `launch`. Jobs are
+    recorded in the run's folder or, for a model that comes trained, in ./NAME.
+
+    Raises `UserError` like `launch`.
+    """
+    count = as_integer(count, "--shards", 1, MOST_SHARDS)
+    chosen = read_site(None if site is None else as_path(site, "site"), options)
+    check_submitit()
+    queue = LocalQueue(chosen) if chosen.on == "local" else None
+    found, run = _launched(path)
+    # Other arguments, or other weights, are other work.
+    recipe = read_recipe(found.recipe)
+    facts = [*command, count, *(read_checksum(found.weights(name)) for name in found.trained(recipe))]
+    work = f"{command[0]}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:6]}"
+    with holding(jobs_folder(run)):
+        begun = {name: number for name, number in active_jobs(run, chosen).items() if name.startswith(f"{work}-")}
+        _check_none_here(run, queue, begun)
+        shards = [Shard(number + 1, count) for number in range(count)]
+        jobs = [job_of(run, chosen, f"{work}-{each.file}", [*command, "--shard", str(each)]) for each in shards]
+        last = job_of(run, chosen, f"{work}-merge", [*command, "--merge", str(count)], alone=True)
+        if is_done(last):
+            logger.info("this work is done; to repeat it, delete %s", last.record)
+        else:
+            start_jobs(run, chosen, queue, [job for job in jobs if job.name not in begun], last, begun)
+    return launch_status(path)
+
+
+def _check_none_here(run: RunFolder, queue: LocalQueue | None, begun: Collection[str]) -> None:
+    """Raises `UserError` if jobs of the same work still run on this machine, after the end of the command."""
+    if begun and queue is not None:
         raise UserError(
-            f"{run.path} has jobs in the queue `{before.on}`; wait for their end, or end them with "
-            f"`auxar launch --cancel {run.path}`"
+            f"{run.path} has jobs that still run on this machine: {', '.join(begun)}; wait for their end, or end them "
+            f"with `auxar launch --cancel {run.path}`"
         )
-    return found
-
-
-def _job(run: RunFolder, site: Site, further: Sequence[str], name: str, *arguments: str) -> Job:
-    command = ("run", str(run.recipe), "--out", str(run.path), *arguments, *further)
-    return Job(name, command, state_path(jobs_folder(run), name), site.processes, gpus=site.gpus_per_job > 0)
-
-
-def _submit_to_slurm(run: RunFolder, site: Site, jobs: Sequence[Job], finish: Job, begun: Mapping[str, str]) -> None:
-    """Submits jobs that train factors, and the job `finish`, which begins when these and those in `begun` are done."""
-    folder, title = jobs_folder(run), f"auxar-{run.path.name}"
-    launched = _launch_on(run, "slurm")
-    needed = [number for name, number in begun.items() if name != FINISH]
-    if jobs:
-        # The jobs are recorded at once, so that none is lost if Slurm does not accept the next one.
-        new = submit_to_slurm(site, folder, title, jobs, ())
-        launched = launched.with_jobs(new)
-        write_launch(run, launched)
-        needed += [job.id for job in new]
-        if FINISH in begun:
-            cancel_in_slurm([begun[FINISH]])  # It does not wait for the new jobs.
-    if jobs or FINISH not in begun:
-        write_launch(run, launched.with_jobs(submit_to_slurm(site, folder, title, [finish], needed)))
-
-
-def _run_here(run: RunFolder, queue: LocalQueue, jobs: Sequence[Job], finish: Job) -> None:
-    """Runs jobs that train factors, and then the job `finish`. Raises `UserError` if one of them fails."""
-    launched = _launch_on(run, "local")
-    for part in (jobs, [finish]):
-        for job in queue.run(part, jobs_folder(run)):
-            launched = launched.with_jobs([job])
-            write_launch(run, launched)
-            logger.info("job %s (%s) has begun; its messages are in %s", job.id, job.name, job.log)
-        names = {job.name for job in part}
-        if problems := job_lines([job for job in _statuses(run, launched) if job.name in names]):
-            raise UserError(f"{'; '.join(problems)}; the same command continues the run")
-
-
-def _launch_on(run: RunFolder, queue: Literal["slurm", "local"]) -> Launch:
-    """The record of the run's jobs in a queue, without those of an earlier launch in the other queue."""
-    before = read_launch(run)
-    return before if before is not None and before.on == queue else Launch(queue, [])
 
 
 def launch_status(path: str | PathLike[str]) -> LaunchStatus:
@@ -212,10 +196,10 @@ def launch_status(path: str | PathLike[str]) -> LaunchStatus:
         >>> [(factor.factor, factor.trained) for factor in status.factors], status.jobs
         ([('stage0', True), ('stage1', True), ('prior', True)], [])
     """
-    run, found = _launched(path)
-    return LaunchStatus(
-        run, training_progress(run, read_recipe(run.recipe)), [] if found is None else _statuses(run, found)
-    )
+    found, run = _launched(path)
+    launched = read_launch(run)
+    jobs = [] if launched is None else statuses(run, launched)
+    return LaunchStatus(run, training_progress(found, read_recipe(found.recipe)), jobs)
 
 
 def cancel_launch(path: str | PathLike[str]) -> LaunchStatus:
@@ -228,25 +212,21 @@ def cancel_launch(path: str | PathLike[str]) -> LaunchStatus:
         >>> auxar.cancel_launch("runs/quickstart").jobs  # This run has no jobs.
         []
     """
-    run, found = _launched(path)
-    if found is not None:
-        active = {job.id for job in _statuses(run, found) if job.is_active}
-        jobs = [job for job in found.jobs if job.id in active]
-        if found.on == "slurm" and jobs:
+    _, run = _launched(path)
+    if (launched := read_launch(run)) is not None:
+        active = {job.id for job in statuses(run, launched) if job.is_active}
+        jobs = [job for job in launched.jobs if job.id in active]
+        if launched.on == "slurm" and jobs:
             cancel_in_slurm([job.id for job in jobs])
-        elif found.on == "local":
+        elif launched.on == "local":
             for job in jobs:
                 end_here(jobs_folder(run), job)
-    return launch_status(run)
+    return launch_status(path)
 
 
-def _launched(path: str | PathLike[str]) -> tuple[RunFolder, Launch | None]:
-    folder = as_path(path, "path")
-    check_is_run(folder)
-    run = RunFolder(folder)
-    check_contents(run)
-    return run, read_launch(run)
-
-
-def _statuses(run: RunFolder, launched: Launch) -> list[JobStatus]:
-    return job_statuses(run, launched, states_in_slurm() if launched.on == "slurm" else None)
+def _launched(path: str | PathLike[str]) -> tuple[RunFolder, RunFolder]:
+    """The run at a path, or the model of this name, and the folder in which its jobs are recorded."""
+    found = find_run(as_path(path, "path"))
+    check_contents(found)
+    # A job may change its working directory, so it gets full paths.
+    return found, RunFolder(Path(os.path.abspath(found.output)))

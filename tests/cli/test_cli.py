@@ -222,7 +222,7 @@ def test_output_that_cannot_be_written(recipe, refused, finished, tmp_path, plac
 OUTPUT = "[-q] [--log-level {debug,info,warning,error}]"
 ARGUMENTS = {
     "run": f"[--trust-plugins] [--json] [--out DIR] [--factors NAME,…] [--train-only] {OUTPUT} RECIPE",
-    "launch": f"[--status] [--cancel] [--trust-plugins] [--json] {OUTPUT} RECIPE",
+    "launch": f"[--shards N] [--status] [--cancel] [--trust-plugins] [--json] {OUTPUT} RECIPE [RECIPE ...]",
     "check": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
     **dict.fromkeys(["evaluate", "sample", "figures"], f"[--trust-plugins] [--json] {OUTPUT} RUN"),
     "demo": f"[-h] [--host ADDRESS] [--port N] [--trust-plugins] {OUTPUT} RUN",
@@ -308,7 +308,7 @@ SAMPLED: dict[str, Any] = {
         (
             f"launch x.toml --on local --site z --out y --time 5 --gpus-per-job 2 --array-limit 3 {SETTINGS}",
             "commands.launch.launch",
-            [Path("x.toml")],
+            ["x.toml"],
             {
                 **dict.fromkeys(("processes_per_job", "cpus_per_job", "memory", "partition", "account", "qos")),
                 **{
@@ -322,8 +322,18 @@ SAMPLED: dict[str, Any] = {
                 **SET,
             },
         ),
-        ("launch x --status", "commands.launch.launch_status", [Path("x")], {}),
-        ("launch x --cancel", "commands.launch.cancel_launch", [Path("x")], {}),
+        ("launch x --status", "commands.launch.launch_status", ["x"], {}),
+        ("launch x --cancel", "commands.launch.cancel_launch", ["x"], {}),
+        (
+            "launch --on slurm --time 5 --shards 3 --site z -- evaluate x --set a=1",
+            "commands.launch.launch_shards",
+            [Path("x"), ["evaluate", "x", "--set", "a=1"], 3],
+            {
+                **dict.fromkeys(("processes_per_job", "cpus_per_job", "gpus_per_job", "memory", "array_limit")),
+                **dict.fromkeys(("partition", "account", "qos")),
+                **{"on": "slurm", "site": Path("z"), "time": "5"},
+            },
+        ),
         (
             f"check x.toml {SETTINGS}",
             "recipe.load_recipe",

@@ -137,6 +137,21 @@ def test_a_job_that_fails_is_named_and_others_are_kept(tmp_path):
         (("quickstart", "--status", "--cancel"), "--status cannot be combined with --cancel"),
         (("quickstart", "--on", "local", "--gpus-per-job", "8"), "--gpus-per-job: 8 is more than the "),
         (("quickstart", "--on", "local", "--processes-per-job", "3"), "training.batch_size"),
+        (
+            ("--on", "local", "--", "sample", "run", "-n", "3"),
+            "expected one recipe, got sample run -n 3; commands in parts",
+        ),
+        (
+            ("--on", "local", "--shards", "2", "--", "figures", "run"),
+            "--shards: expected one of the commands sample, eval",
+        ),
+        (
+            ("--shards", "2", "--", "sample", "run", "--merge", "2"),
+            "--shards: the command after -- cannot have --shard or",
+        ),
+        (("--shards", "2", "--out", "x", "--", "sample", "run"), "--out cannot be combined with --shards"),
+        (("--on", "local", "--shards", "0", "--", "sample", "emoji32"), "--shards: expected an integer from 1 to"),
+        (("--on", "local", "--shards", "2", "--", "sample", "nothing"), "nothing is not"),
     ],
 )
 def test_wrong_calls_have_one_sentence(tmp_path, monkeypatch, capsys, arguments, message):
@@ -144,6 +159,27 @@ def test_wrong_calls_have_one_sentence(tmp_path, monkeypatch, capsys, arguments,
     assert main(["launch", *arguments]) == 2
     assert capsys.readouterr().err.startswith(f"auxar: {message}")
     assert not list(tmp_path.iterdir())
+
+
+def test_shards_of_a_command_are_jobs_that_a_last_job_merges(tmp_path):
+    folder = run(tmp_path / "run", tiny(write_pictures(tmp_path / "pictures"), sampling__images=0))
+    sample = ("sample", folder, "-n", "5", "--batch-size", "2")
+    launch = ("launch", "--on", "local", "--array-limit", "2", "--shards", "2", "--", *sample, "--out", "parts")
+    done = call(command("-q", *launch), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert call(command("-q", *sample, "--out", "whole"), tmp_path).returncode == 0
+    pictures = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.png"))
+    assert len(pictures) == 7  # Five images and two sheets.
+    for picture in pictures:
+        assert (tmp_path / "parts" / picture).read_bytes() == (tmp_path / "whole" / picture).read_bytes()
+    facts = [json.loads((tmp_path / name / "samples.json").read_text()) for name in ("parts", "whole")]
+    assert {**facts[0], "seconds": 0} == {**facts[1], "seconds": 0}
+    states = {job.name.partition("-")[0] + job.name[13:]: job.state for job in launch_status(folder).jobs}
+    assert states == {"sample-1-of-2": "done", "sample-2-of-2": "done", "sample-merge": "done"}
+    # Finished work is not repeated.
+    again = call(command(*launch), tmp_path)
+    assert "this work is done" in again.stderr
+    assert "has begun" not in again.stderr
 
 
 def test_a_run_that_was_not_launched_has_no_jobs(tmp_path):
