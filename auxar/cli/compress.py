@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auxar.cli.options import add_condition, add_json, add_run, add_trust, condition_texts
+from auxar.cli.options import add_condition, add_json, add_run, add_shards, add_trust, condition_texts, division
 from auxar.cli.output import Result
 
 
@@ -27,6 +27,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "label or attributes of the pictures, for a model that is given them: label=NAME, attributes=NAME,NAME… or "
         "none (the default); they are kept in the file",
     )
+    add_shards(parser, "compress")
     add_trust(parser)
     add_json(parser)
     parser.set_defaults(command=_compress)
@@ -41,6 +42,7 @@ def _compress(options: argparse.Namespace) -> Result:
         options.out,
         replace=options.replace,
         condition=condition_texts(options),
+        **division(options),
         trust_plugins=options.trust_plugins,
     )
     images = "1 image" if made.images == 1 else f"{made.images} images"

@@ -27,7 +27,7 @@ OPTIONS = (
     ("--qos", str, "NAME", "Slurm's quality of service"),
 )
 """Options that are keys of a site's file: name, type, name of the value and description."""
-SHARDED = ("sample", "evaluate")
+SHARDED = ("sample", "evaluate", "compress")
 """The commands that can be divided into shards."""
 
 
@@ -60,8 +60,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--shards",
         type=integer,
         metavar="N",
-        help="instead of training, run the command after -- (sample or evaluate) in N parts, each in a job of its own, "
-        "and merge them in a last job",
+        help="instead of training, run the command after -- (sample, evaluate or compress) in N parts, each in a job "
+        "of its own, and merge them in a last job",
     )
     parser.add_argument(
         "--status",

@@ -210,7 +210,7 @@ class Archiver:
         width = min(columns * spec.width, -(-entry.width * spec.width // header.width))
         pixels = from_tiles(tiles, height, width)
         pixels = np.ascontiguousarray(pixels[:1] if entry.gray else pixels)
-        if depth == 0 and _checksum(pixels) != entry.checksum:
+        if depth == 0 and checksum_of(pixels) != entry.checksum:
             return None
         profile, exif = record[: entry.profile_bytes], record[entry.profile_bytes :][: entry.exif_bytes]
         # The metadata of a picture, such as its size, need not hold for its views.
@@ -270,12 +270,12 @@ def _record(name: str, picture: Picture, by_factor: Sequence[Sequence[bytes]], h
         exif_bytes=len(picture.exif),
         lengths=lengths,
         coarse_checksum=zlib.crc32(record[: len(record) - sum(lengths[-1])]),
-        checksum=_checksum(picture.pixels),
+        checksum=checksum_of(picture.pixels),
     )
     return entry, record
 
 
-def _checksum(pixels: np.ndarray) -> int:
+def checksum_of(pixels: np.ndarray) -> int:
     """The CRC-32 of a picture's values, in the order of rows, columns and channels."""
     return zlib.crc32(np.ascontiguousarray(pixels.transpose(1, 2, 0)).tobytes())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -11,18 +12,23 @@ import attrs
 
 from auxar.arguments import as_path, as_paths, check_flag
 from auxar.coding.archive import Archiver, write_archive
+from auxar.coding.container import read_container
 from auxar.coding.index import MOST_INDEX, Entry, index_bytes
 from auxar.coding.names import name_on_disk, png_name, problem_of_name
-from auxar.coding.pictures import read_picture
+from auxar.coding.pictures import Picture, read_picture
 from auxar.coding.tiles import tile_counts
+from auxar.commands.compress_shards import is_compressed, merge_compressed, part_of, path_of
 from auxar.commands.opening import TrainedRun, open_trained
 from auxar.distributed.joining import working_together
+from auxar.distributed.shards import Division, Shard
 from auxar.errors import UserError, one_line
 from auxar.files import check_output, kind
 from auxar.generation.conditions import as_conditions, reader_of
 from auxar.generation.image_files import images_at
 from auxar.interfaces import is_null
 from auxar.recipe.building import own_sampler
+
+logger = logging.getLogger("auxar")
 
 ARITHMETIC = "integer"
 """The arithmetic of files. Its frequencies are the same on every machine."""
@@ -54,6 +60,8 @@ def compress(
     *,
     replace: bool = False,
     condition: Any = None,
+    shard: str | None = None,
+    merge: int | None = None,
     trust_plugins: bool = False,
 ) -> Compressed:
     """Compresses pictures without loss into the file `out`, with the model of a run in integers.
@@ -65,6 +73,11 @@ def compress(
 
     `condition` is the label or the attributes of all pictures, or a list with those of each, for a model that is given
     them, as for `ImageModel.sample`. They are kept in the file. None is the null condition.
+
+    With `shard="2/7"`, only the second of seven parts of the pictures is compressed, into a file of its own beside
+    `out`, such as `out-2-of-7.auxar`. Several shards may be compressed at the same time, also on different machines
+    that share the folder. A shard that is done is not compressed again. When all are done, `merge=7` makes `out` of
+    them, with the same bytes as without shards, and removes their files.
 
     Raises `UserError` if the run has no integers, if two pictures have the same name, if a part of a picture could not
     be kept, such as transparency, or if the file exists.
@@ -86,30 +99,51 @@ def compress(
     with working_together() as processes:
         if processes.count > 1:
             raise UserError("auxar compress: run this command in one process")
+        division = Division.of(shard, merge, processes.count)
         check_new(path, replace)
         found = [file for each in files for file in images_at(each)]
         if not found:
             raise UserError("auxar compress: expected at least one image file, or a folder of images")
         _check_names(found)
+        # Too many shards are reported before the model is loaded.
+        part = range(len(found)) if division.shard is None else part_of(division.shard, len(found))
+        part_of(Shard(1, division.merge or 1), len(found))
         if kind(path) is not None and any(file.samefile(path) for file in found):
             raise UserError(f"{path} is one of the pictures; choose another name with -o")
         opened = open_trained(folder, (), arithmetic=ARITHMETIC, trust_plugins=trust_plugins)
         archiver = archiver_of(opened)
-        conditions = _conditions(condition, opened, len(found))
+        every = _conditions(condition, opened, len(found))
         # Encoding takes long, so all pictures are checked before it begins.
         tiles = 0
-        for file in found:
+        for file in (found[number] for number in part):
             picture = read_picture(file)
             archiver.check_picture(picture, file)
             _, height, width = picture.pixels.shape
             rows, columns = tile_counts(height, width, archiver.model.image)
             tiles += rows * columns
-        values = 0 if conditions is None else len(conditions[0])
-        _check_index([file.name for file in found], tiles, len(archiver.coders), values)
+        values = 0 if every is None else len(every[0])
+        names = [found[number].name for number in part]
+        _check_index(names, tiles, len(archiver.coders), values)
         # A file may be given to others, so it has the name of the run's folder without the folders above it.
-        header = archiver.header(Path(opened.folder.name).name, conditioned=conditions is not None)
-        names = [file.name for file in found]
-        entries = write_archive(path, archiver, header, names, lambda number: read_picture(found[number]), conditions)
+        header = archiver.header(Path(opened.folder.name).name, conditioned=every is not None)
+
+        def picture_at(number: int) -> Picture:
+            return read_picture(found[part[number]])
+
+        if division.merge is not None:
+            command = f"auxar compress {opened.folder.name} … -o {path}"
+            entries = merge_compressed(path, header, names, every, picture_at, division.merge, command)
+        elif division.shard is not None:
+            conditions = None if every is None else [every[number] for number in part]
+            path = path_of(division.shard, path)
+            if is_compressed(path, header, names, conditions, picture_at):
+                logger.info("the shard %s is already done: %s", division.shard, path)
+                entries = list(read_container(path).entries)
+            else:
+                check_new(path, replace)
+                entries = write_archive(path, archiver, header, names, picture_at, conditions)
+        else:
+            entries = write_archive(path, archiver, header, names, picture_at, every)
     return Compressed(path, len(entries), path.stat().st_size, sub_pixels(entries, header.channels))
 
 

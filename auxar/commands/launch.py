@@ -148,9 +148,9 @@ def launch_shards(
 ) -> LaunchStatus:
     """Runs a command of auxar in `count` shards, each as a job, and then a job that merges them.
 
-    `path` is the run's folder or the name of a model, and `command` the arguments of `auxar sample` or `auxar evaluate`
-    for it, without `--shard`. The site's settings, and how jobs are run and repeated, are those of `launch`. Jobs are
-    recorded in the run's folder or, for a model that comes trained, in ./NAME.
+    `path` is the run's folder or the name of a model, and `command` the arguments of `auxar sample`, `auxar evaluate`
+    or `auxar compress` for it, without `--shard`. The site's settings, and how jobs are run and repeated, are those of
+    `launch`. Jobs are recorded in the run's folder or, for a model that comes trained, in ./NAME.
 
     Raises `UserError` like `launch`.
     """

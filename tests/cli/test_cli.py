@@ -236,7 +236,8 @@ ARGUMENTS = {
     "export": f"[--trust-plugins] [--json] {OUTPUT} RUN DIR",
     "push": f"[--trust-plugins] [--json] {OUTPUT} RUN NAME",
     "integers": f"[--trust-plugins] [--json] {OUTPUT} RUN",
-    "compress": f"-o FILE [--replace] [--condition KIND=VALUE] [--trust-plugins] [--json] {OUTPUT} RUN PATH [PATH ...]",
+    "compress": f"-o FILE [--replace] [--condition KIND=VALUE] [--shard I/N] [--merge N] [--trust-plugins] [--json] "
+    f"{OUTPUT} RUN PATH [PATH ...]",
     "decompress": f"[--run RUN] [--replace] [--trust-plugins] [--json] {OUTPUT} FILE",
     "inspect": f"[-h] [--json] {OUTPUT} FILE",
     "schema": f"[-h] {OUTPUT} [FILE ...]",
@@ -418,10 +419,13 @@ SAMPLED: dict[str, Any] = {
             {"weights": 10, "activations": 12, "images": 9, **SET},
         ),
         (
-            "compress x y.png z -o a.auxar --replace --condition label=dog",
+            "compress x y.png z -o a.auxar --replace --condition label=dog --shard 1/2",
             "commands.compress.compress",
             [Path("x"), [Path("y.png"), Path("z")], Path("a.auxar")],
-            {"replace": True, "condition": ConditionTexts(["label=dog"]), "trust_plugins": False},
+            {
+                **{"replace": True, "condition": ConditionTexts(["label=dog"]), "trust_plugins": False},
+                **{"shard": "1/2", "merge": None},
+            },
         ),
         (
             "decompress a.auxar -o y --only b c --depth 1 --run x --replace",

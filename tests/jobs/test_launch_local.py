@@ -143,7 +143,7 @@ def test_a_job_that_fails_is_named_and_others_are_kept(tmp_path):
         ),
         (
             ("--on", "local", "--shards", "2", "--", "figures", "run"),
-            "--shards: expected one of the commands sample, eval",
+            "--shards: expected one of the commands sample, eva",
         ),
         (
             ("--shards", "2", "--", "sample", "run", "--merge", "2"),
