@@ -21,7 +21,7 @@ from auxar.errors import one_line
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.evaluation.records import Evaluation
 from auxar.evaluation.stored import is_evaluated
-from auxar.files import is_file
+from auxar.files import entries, is_file, read_bytes
 from auxar.generation.conditions import Conditions, usual_conditions
 from auxar.generation.figures import are_drawn, figures_to_folder
 from auxar.generation.previews import Previews
@@ -30,7 +30,7 @@ from auxar.generation.samples import sample_to_folder
 from auxar.interfaces import FLOAT, Prior
 from auxar.interfaces.rule_use import IN_RECIPE, check_rule
 from auxar.plugins import Registry
-from auxar.recipe import Recipe, load_recipe
+from auxar.recipe import Recipe, load_recipe, recipe_text
 from auxar.recipe.building import build_model, own_sampler
 from auxar.recipe.facts import recipe_facts
 from auxar.recipe.shipped import run_name
@@ -51,7 +51,7 @@ from auxar.training.trackers import tracker_names
 
 logger = logging.getLogger("auxar")
 
-OTHERS_BEGIN = 300.0
+LOCK_PATIENCE = 300.0
 """Maximum time, in seconds, that a call with `train_only` waits while others that train factors of the run begin."""
 
 
@@ -124,7 +124,7 @@ def run(
                 facts |= data().facts
 
         folder_lock.enter_context(
-            holding_for_all(folder, processes, check, patience=OTHERS_BEGIN if train_only else 0.0)
+            holding_for_all(folder, processes, check, patience=LOCK_PATIENCE if train_only else 0.0)
         )
         with processes.agreeing():
             check_recipe(found, recipe, registry)
@@ -134,7 +134,7 @@ def run(
             check_lengths(found, recipe, network, names, totals)
         if not is_new:
             factor_locks.enter_context(_holding_factors(found, names, processes))
-        with processes.agreeing():
+        with _holding_others_if_replaced(found, recipe, () if is_new else names, processes), processes.agreeing():
             if processes.is_main:
                 begin_run(folder, recipe, registry, () if is_new else names)
         recipe = recipe_of_run(recipe)
@@ -173,6 +173,24 @@ def run(
         for tracker in accelerator.trackers:
             tracker.finish()
     return found
+
+
+@contextlib.contextmanager
+def _holding_others_if_replaced(
+    run: RunFolder, recipe: Recipe, held: Sequence[str], processes: Processes
+) -> Iterator[None]:
+    """Holds the locks of all factors, except for those in `held`, if the run's stored recipe is replaced.
+
+    The settings of a run may change, and before its first checkpoint all of its recipe, but not while another call
+    trains one of its factors.
+    """
+    with processes.agreeing() as facts:
+        text = recipe_text(recipe_of_run(recipe)).encode()
+        is_replaced = is_file(run.recipe) and read_bytes(run.recipe) != text
+        names = [path.name for path in entries(run.path, "factors/*")] if is_replaced else []
+        facts["the factors in the folder"] = names
+    with _holding_factors(run, [name for name in names if name not in held], processes):
+        yield
 
 
 @contextlib.contextmanager

@@ -81,7 +81,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _launch(options: argparse.Namespace) -> Result:
     import attrs
 
-    from auxar.commands.launch import cancel_launch, launch, launch_shards, launch_status
+    from auxar.commands.launch import cancel_launch, launch, launch_status
+    from auxar.commands.launch_shards import launch_shards
     from auxar.errors import UserError
     from auxar.report.jobs import job_lines, job_table
     from auxar.report.progress import progress_table
@@ -91,8 +92,8 @@ def _launch(options: argparse.Namespace) -> Result:
     shown = "--status" if options.status else "--cancel" if options.cancel else None
     _check_combined(options, site, shown)
     if options.shards is not None:
-        run = _run_of(options.recipe)
-        found = launch_shards(run, options.recipe, options.shards, site=options.site, **site)
+        run, result = _task_of(options.recipe)
+        found = launch_shards(run, options.recipe, options.shards, result=result, site=options.site, **site)
     elif len(options.recipe) > 1:
         raise UserError(f"expected one recipe, got {' '.join(options.recipe)}; commands in parts need --shards")
     elif shown:
@@ -123,7 +124,8 @@ def _check_combined(options: argparse.Namespace, site: dict[str, Any], shown: st
 
     if options.status and options.cancel:
         raise UserError("--status cannot be combined with --cancel")
-    own = [name for name, value in (("--out", options.out), ("--set", options.settings)) if value]
+    values = (("--out", options.out), ("--set", options.settings), ("--trust-plugins", options.trust_plugins))
+    own = [name for name, value in values if value]
     if options.shards is not None and own:
         raise UserError(f"{own[0]} cannot be combined with --shards; give it to the command after --")
     given = [f"--{name.replace('_', '-')}" for name, value in site.items() if value is not None] + own
@@ -132,8 +134,11 @@ def _check_combined(options: argparse.Namespace, site: dict[str, Any], shown: st
         raise UserError(f"{given[0]} cannot be combined with {shown}")
 
 
-def _run_of(words: list[str]) -> Path:
-    """The run of a command that is divided into shards. The command's arguments are checked before jobs begin."""
+def _task_of(words: list[str]) -> tuple[Path, Path | None]:
+    """The run of a command that is divided into shards, and the file that it writes last, if this is known.
+
+    The command's arguments are checked before jobs begin.
+    """
     from auxar.cli import parsed
     from auxar.errors import UserError
 
@@ -142,5 +147,5 @@ def _run_of(words: list[str]) -> Path:
     options = parsed(words)
     if options.shard is not None or options.merge is not None:
         raise UserError("--shards: the command after -- cannot have --shard or --merge")
-    found: Path = options.run
-    return found
+    out: Path | None = getattr(options, "out", None)
+    return options.run, out if out is None or words[0] == "compress" else out / "samples.json"

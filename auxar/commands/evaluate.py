@@ -107,10 +107,12 @@ def evaluate(
                 assert division.merge is not None
                 evaluation.warn()
                 evaluation.conclude(merged(evaluation, files, division.merge))
-                files.remove(division.merge)
             if run.model is None:
                 update_report(run, accelerator)
             else:
                 for each in (FLOAT, *others):
                     logger.info("evaluation: %s", run.output.evaluation_in(each))
+            if division.merge is not None:
+                # They are removed last, so that a command that was stopped can be repeated.
+                files.remove(division.merge)
     return run.output

@@ -3,45 +3,82 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Literal
+import os
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from os import PathLike
+from pathlib import Path
 
+from auxar.arguments import as_path
 from auxar.errors import UserError
 from auxar.files import is_file
 from auxar.jobs.job import Job
 from auxar.jobs.queues import LocalQueue, cancel_in_slurm, states_in_slurm, submit_to_slurm
-from auxar.jobs.records import JobState, Launch, jobs_folder, read_launch, state_path, write_launch
+from auxar.jobs.records import JobState, Launch, ProcessId, Queue, jobs_folder, read_launch, state_path, write_launch
 from auxar.jobs.site import Site
-from auxar.report.jobs import JobStatus, job_lines, job_statuses
-from auxar.runs.layout import RunFolder
+from auxar.jobs.status import JobStatus, are_done, job_statuses
+from auxar.report.jobs import job_lines
+from auxar.runs.layout import RunFolder, check_contents
+from auxar.runs.lock import JOBS_LOCK, holding
+from auxar.runs.models import find_run
 from auxar.runs.records import read_record
 
 logger = logging.getLogger("auxar")
 
 
 def statuses(run: RunFolder, launched: Launch) -> list[JobStatus]:
-    """The states of a run's jobs. Raises `UserError` if Slurm does not answer."""
-    return job_statuses(run, launched, states_in_slurm() if launched.on == "slurm" else None)
+    """The states of a run's jobs. Raises `UserError` if Slurm must be asked and does not answer."""
+    asks = launched.on == "slurm" and not are_done(run, launched)
+    return job_statuses(run, launched, states_in_slurm() if asks else {})
 
 
-def active_jobs(run: RunFolder, site: Site) -> dict[str, str]:
-    """The numbers of the run's jobs that run or wait, by name. Raises `UserError` if they are in another queue."""
+def recorded_run(path: str | PathLike[str]) -> tuple[RunFolder, RunFolder]:
+    """The run at a path, or the model of this name, and the folder in which its jobs are recorded.
+
+    Raises `UserError` if there is neither.
+    """
+    found = find_run(as_path(path, "path"))
+    check_contents(found)
+    # A job may change its working directory, so it gets full paths.
+    return found, RunFolder(Path(os.path.abspath(found.output)))
+
+
+def holding_jobs(run: RunFolder) -> AbstractContextManager[None]:
+    """Holds the lock of the run's jobs, so that one command at a time starts jobs.
+
+    Raises `UserError` if another command holds it, for example while it runs jobs on this machine.
+    """
+    return holding(run.path, JOBS_LOCK, f"the list of jobs of {run.path}")
+
+
+def active_jobs(run: RunFolder, site: Site, queue: LocalQueue | None, names: Collection[str]) -> dict[str, str]:
+    """The numbers of the jobs with these names that run or wait, by name. The caller holds the lock of the jobs.
+
+    Raises `UserError` if they are in another queue, or if they still run on this machine after the end of the command
+    that started them.
+    """
     before = read_launch(run)
     if before is None:
         return {}
-    found = {job.name: job.id for job in statuses(run, before) if job.is_active}
-    if found and before.on != site.on:
+    found = {job.name: job.id for job in statuses(run, before) if job.is_active and job.name in names}
+    if found and (before.on != site.on or queue is not None):
+        where = "in Slurm's queue" if before.on == "slurm" else "on this machine"
         raise UserError(
-            f"{run.path} has jobs in the queue `{before.on}`; wait for their end, or end them with "
+            f"{run.path} has jobs {where} that are not done: {', '.join(found)}; wait for their end, or end them with "
             f"`auxar launch --cancel {run.path}`"
         )
     return found
 
 
-def job_of(run: RunFolder, site: Site, name: str, command: Sequence[str], *, alone: bool = False) -> Job:
-    """The job that runs a command of auxar in as many processes as the site says, or in one if it is `alone`."""
-    processes = 1 if alone else site.processes
-    return Job(name, tuple(command), state_path(jobs_folder(run), name), processes, gpus=site.gpus_per_job > 0)
+def job_of(
+    run: RunFolder, site: Site, name: str, command: Sequence[str], *, continues: bool = False, single: bool = False
+) -> Job:
+    """The job that runs a command of auxar in as many processes as the site says, or in a `single` one.
+
+    `continues` says whether the command continues from a checkpoint.
+    """
+    processes = 1 if single else site.processes
+    return Job(name, tuple(command), state_path(jobs_folder(run), name), processes, site.gpus_per_job > 0, continues)
 
 
 def is_done(job: Job) -> bool:
@@ -73,7 +110,8 @@ def _submit(run: RunFolder, site: Site, jobs: Sequence[Job], last: Job, begun: M
         new = submit_to_slurm(site, folder, title, jobs, ())
         launched = launched.with_jobs(new)
         write_launch(run, launched)
-        needed += [job.id for job in new]
+        # The number of an array stands for all its jobs.
+        needed += dict.fromkeys(job.id.split("_")[0] for job in new)
         if last.name in begun:
             cancel_in_slurm([begun[last.name]])  # It does not wait for the new jobs.
     if jobs or last.name not in begun:
@@ -89,10 +127,11 @@ def _run_here(run: RunFolder, queue: LocalQueue, jobs: Sequence[Job], last: Job)
             logger.info("job %s (%s) has begun; its messages are in %s", job.id, job.name, job.log)
         names = {job.name for job in part}
         if problems := job_lines([job for job in statuses(run, launched) if job.name in names]):
-            raise UserError(f"{'; '.join(problems)}; the same command goes on with the work")
+            raise UserError(f"{'; '.join(problems)}; the same command continues the work")
 
 
-def _launch_on(run: RunFolder, queue: Literal["slurm", "local"]) -> Launch:
+def _launch_on(run: RunFolder, queue: Queue) -> Launch:
     """The record of the run's jobs in a queue, without those of an earlier launch in the other queue."""
     before = read_launch(run)
-    return before if before is not None and before.on == queue else Launch(queue, [])
+    launcher = ProcessId.of(os.getpid()) if queue == "local" else None
+    return Launch(queue, before.jobs if before is not None and before.on == queue else [], launcher)

@@ -70,7 +70,7 @@ def _files(folder: Path) -> list[Path]:
     if begun_with(folder) is not None:
         raise UserError(
             f"{folder} holds shards of drawn images that are not merged; merge them with --merge, choose another "
-            f"folder with --out, or delete {folder / SHARDS} and {folder / MARK}"
+            f"folder with --out, or delete {folder / SHARDS}, {folder / MARK} and {folder / 'images'}"
         )
     return files_of_samples(folder)
 

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import psutil
 
 from auxar.errors import UserError
-from auxar.jobs.records import State, write_state
+from auxar.jobs.records import ProcessId, State, write_state
 
 logger = logging.getLogger("auxar")
 
+LAUNCHER = "accelerate.commands.launch"
+"""The module that starts several processes."""
 PAUSE = 0.2
 """Seconds between two looks whether a process has ended."""
 STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
@@ -32,7 +35,8 @@ class Job:
     """A command of auxar as a function without arguments, which submitit stores and calls in the job.
 
     submitit calls `checkpoint` before the job's time limit and before another job takes its place. The command then
-    ends with a checkpoint, and submitit puts the job back into the queue, where the same command continues its work.
+    ends, with a checkpoint if it is training, and submitit puts the job back into the queue. There, the same command
+    continues its work or, if it has no checkpoints, begins again.
     """
 
     name: str
@@ -45,31 +49,44 @@ class Job:
     """The number of processes that run the command together."""
     gpus: bool
     """Whether they use GPUs."""
+    continues: bool = False
+    """Whether the command continues from a checkpoint, as trainings do."""
     _process: subprocess.Popen[bytes] | None = attrs.field(default=None, init=False)
+    _log_bytes: int = attrs.field(default=0, init=False)
+    _id: ProcessId | None = attrs.field(default=None, init=False)
     _was_asked_to_end: bool = attrs.field(default=False, init=False)
 
     def __call__(self) -> None:
         """Runs the command. Raises `RuntimeError` if it fails, so that jobs that depend on this one do not begin."""
+        from submitit import JobEnvironment
+
+        environment = JobEnvironment()
+        with contextlib.suppress(OSError):
+            self._log_bytes = environment.paths.stderr.stat().st_size
         # Slurm sends its signals to all processes of a job. The signal that asks for a checkpoint is meant for submitit
         # only, and would kill the others.
-        ours = signal.getsignal(signal.SIGUSR2)
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        number = environment._usr_sig()
+        ours = signal.signal(number, signal.SIG_IGN)
         process = self._process = subprocess.Popen(self._arguments(), start_new_session=True)
-        signal.signal(signal.SIGUSR2, ours)
+        signal.signal(number, ours)
         signal.signal(signal.SIGTERM, self._end)
         self._write("running")
         status = self._wait(process)
         if status == 0:
             self._write("done", status)
             return
-        self._write("stopped" if status in STOPPED else "failed", status)
-        if self._was_asked_to_end and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
+        # Launchers of several processes have a status of their own.
+        self._write("stopped" if self._was_asked_to_end or status in STOPPED else "failed", status)
+        if self._was_asked_to_end and environment.cluster == "slurm":
             # A job that another one displaces is put back into the queue if Slurm ends it, but not if it ends itself.
             time.sleep(UNTIL_KILLED)
         raise RuntimeError(f"`auxar {' '.join(self.command)}` has ended with the exit status {status}")
 
     def checkpoint(self) -> Any:
-        """Ends the command with a checkpoint, and returns the job for submitit to put back into the queue."""
+        """Ends the command, and returns the job for submitit to put back into the queue.
+
+        submitit calls this in a handler of a signal, and the queue kills the job if it takes too long.
+        """
         from submitit.helpers import DelayedSubmission
 
         process = self._process
@@ -77,7 +94,7 @@ class Job:
             self._end()
             self._wait(process)
             self._write("requeued")
-        return DelayedSubmission(Job(self.name, self.command, self.record, self.processes, self.gpus))
+        return DelayedSubmission(Job(self.name, self.command, self.record, self.processes, self.gpus, self.continues))
 
     def _arguments(self) -> list[str]:
         auxar = ["-m", "auxar", *self.command]
@@ -86,14 +103,13 @@ class Job:
         # Port 0 is any free port, because several jobs may share a machine.
         options = ["--num_processes", str(self.processes), "--num_machines", "1", "--main_process_port", "0"]
         options += ["--mixed_precision", "no", "--dynamo_backend", "no", "--multi_gpu" if self.gpus else "--cpu"]
-        return [sys.executable, "-m", "accelerate.commands.launch", *options, *auxar]
+        return [sys.executable, "-m", LAUNCHER, *options, *auxar]
 
     def _end(self, *_: object) -> None:
-        """Asks all processes of the command to end with a checkpoint."""
+        """Asks the command to end, with a checkpoint if it is training."""
         self._was_asked_to_end = True
         assert self._process is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)
+        end_command(self._process.pid)
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int:
         """Waits for the end of a process, and returns its exit status.
@@ -115,6 +131,24 @@ class Job:
 
         assert self._process is not None
         try:
-            write_state(self.record, state, JobEnvironment().job_id, self._process.pid, status)
+            if self._id is None:
+                self._id = ProcessId.of(self._process.pid)
+            write_state(self.record, state, JobEnvironment().job_id, self._id, self._log_bytes, status)
         except (UserError, OSError) as error:  # The state is only shown, and the disk may be full.
             logger.warning("the state of the job %s cannot be written: %s", self.name, error)
+
+
+def end_command(pid: int) -> None:
+    """Asks the command whose process `pid` leads a group to end, by SIGTERM.
+
+    Of several processes, only those are asked that the launcher has started. A launcher that gets the signal itself
+    kills its processes after 30 seconds, even if they write a checkpoint.
+    """
+    with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+        process = psutil.Process(pid)
+        if LAUNCHER not in process.cmdline():
+            os.killpg(pid, signal.SIGTERM)
+            return
+        for child in process.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.terminate()

@@ -7,20 +7,22 @@ import logging
 import os
 import signal
 import subprocess
+import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from auxar.errors import UserError, one_line
-from auxar.jobs.job import Job
+from auxar.jobs.job import Job, end_command
 from auxar.jobs.records import LaunchedJob, read_state
 from auxar.jobs.site import Site
 
 logger = logging.getLogger("auxar")
 
-MOST_REQUEUES = 1000
-"""Maximum number of times that a job continues after its time limit."""
+MOST_TIMEOUTS = {True: 1000, False: 2}
+"""Maximum number of time limits after which a job runs again, if it continues from a checkpoint and if it does not."""
 PAUSE = 0.2
 """Seconds between two looks at the jobs of this machine."""
 
@@ -41,16 +43,15 @@ def submit_to_slurm(
 ) -> list[LaunchedJob]:
     """Submits jobs to Slurm, which begin after the jobs with the numbers `after` have succeeded.
 
-    Several jobs are submitted as an array. `title` is their name in the queue. Raises `UserError` with Slurm's message
-    if it refuses them.
+    Several jobs are submitted as an array. A number in `after` may be that of an array, all of whose jobs are then
+    awaited. `title` is the jobs' name in the queue, and `folder` gets a new folder with their messages. Raises
+    `UserError` with Slurm's message if it refuses them.
     """
     import submitit
 
     further: dict[str, Any] = {"requeue": True, "kill-on-invalid-dep": "yes"}
-    # A dependency on an array is fulfilled when all its jobs have succeeded.
-    needed = dict.fromkeys(number.split("_")[0] for number in after)
-    if needed:
-        further["dependency"] = "afterok:" + ":".join(needed)
+    if after:
+        further["dependency"] = "afterok:" + ":".join(after)
     if site.memory is not None:
         further["mem"] = site.memory
     given = {
@@ -63,22 +64,34 @@ def submit_to_slurm(
         "setup": list(site.setup) or None,
     }
     try:
-        executor = submitit.SlurmExecutor(folder, max_num_timeout=MOST_REQUEUES)
+        timeouts = MOST_TIMEOUTS[all(job.continues for job in jobs)]
+        executor = submitit.SlurmExecutor(_new_folder(folder), max_num_timeout=timeouts)
         executor.update_parameters(
             job_name=title,
             time=site.minutes,
             nodes=1,
             ntasks_per_node=1,
             signal_delay_s=site.seconds_to_stop,
+            # Else it could set variables of a launcher of several processes, such as PMI_SIZE.
+            srun_args=["--mpi=none"],
             additional_parameters={**further, **site.slurm},
             **{key: value for key, value in given.items() if value is not None},
         )
         submitted = [executor.submit(jobs[0])] if len(jobs) == 1 else executor.submit_array(jobs)
     except (RuntimeError, OSError, submitit.core.utils.FailedJobError) as error:
         raise UserError(f"Slurm does not accept the jobs: {one_line(str(error))}") from None
-    return [
-        LaunchedJob(job.name, entry.job_id, str(entry.paths.stderr)) for job, entry in zip(jobs, submitted, strict=True)
-    ]
+    return [_launched(job, entry) for job, entry in zip(jobs, submitted, strict=True)]
+
+
+def _new_folder(folder: Path) -> Path:
+    """A new folder for the files of submitit, which runs code that it reads from there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=folder, prefix=time.strftime("%Y%m%d-%H%M%S-")))
+
+
+def _launched(job: Job, submitted: Any) -> LaunchedJob:
+    log: Path = submitted.paths.stderr
+    return LaunchedJob(job.name, submitted.job_id, f"{log.parent.name}/{log.name}")
 
 
 def states_in_slurm() -> dict[str, str]:
@@ -127,7 +140,8 @@ class LocalQueue:
     def run(self, jobs: Sequence[Job], folder: Path) -> Iterator[LaunchedJob]:
         """Runs jobs to their end, and yields each when it has begun. If the iteration stops early, it ends them.
 
-        Their messages are written into `folder`. Jobs that fail do not end the others.
+        Their messages are written into `folder`. A job that fails does not end the others, but after a job that was
+        asked to end, none begins.
         """
         active: list[tuple[Any, LaunchedJob, list[int]]] = []
         waiting = list(jobs)
@@ -136,6 +150,9 @@ class LocalQueue:
                 for entry in [entry for entry in active if entry[0].done()]:
                     active.remove(entry)
                     self.free += entry[2]
+                    ended = read_state(folder, entry[1])
+                    if ended is not None and ended.state == "stopped":
+                        waiting.clear()
                 while waiting and len(active) < self.limit and len(self.free) >= self.site.gpus_per_job:
                     gpus = [self.free.pop(0) for _ in range(self.site.gpus_per_job)]
                     submitted, job = self._submit(waiting.pop(0), gpus, folder)
@@ -148,7 +165,7 @@ class LocalQueue:
     def _submit(self, job: Job, gpus: list[int], folder: Path) -> tuple[Any, LaunchedJob]:
         import submitit
 
-        executor = submitit.LocalExecutor(folder, max_num_timeout=MOST_REQUEUES)
+        executor = submitit.LocalExecutor(_new_folder(folder), max_num_timeout=MOST_TIMEOUTS[job.continues])
         executor.update_parameters(
             timeout_min=self.site.minutes,
             signal_delay_s=self.site.seconds_to_stop,
@@ -156,8 +173,25 @@ class LocalQueue:
             visible_gpus=gpus,
             setup=list(self.site.setup),
         )
-        submitted = executor.submit(job)
-        return submitted, LaunchedJob(job.name, submitted.job_id, str(submitted.paths.stderr))
+        with _ignoring_interrupts():
+            submitted = executor.submit(job)
+        return submitted, _launched(job, submitted)
+
+
+@contextlib.contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Lets processes that are started within the block ignore SIGINT, which a terminal sends to all of them.
+
+    This process ends its jobs itself, and waits for their checkpoints.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, ours)
 
 
 def _end(active: Sequence[tuple[Any, LaunchedJob, list[int]]], folder: Path) -> None:
@@ -172,12 +206,11 @@ def _end(active: Sequence[tuple[Any, LaunchedJob, list[int]]], folder: Path) -> 
 
 
 def end_here(folder: Path, job: LaunchedJob) -> bool:
-    """Asks a job of this machine to end with a checkpoint. Returns False if it has not begun, or has ended."""
+    """Asks a job of this machine to end, with a checkpoint if it is training. Returns False if it does not run here."""
     found = read_state(folder, job)
-    if found is None or found.state != "running" or not found.is_alive():
+    if found is None or found.state != "running" or not found.process.is_here:
         return False
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(found.pid, signal.SIGTERM)
+    end_command(found.process.pid)
     return True
 
 

@@ -65,7 +65,8 @@ class Site:
     memory: str | None = None
     """Memory of each job, for Slurm, such as `64G`."""
     time: str | None = attrs.field(default=None)
-    """Time limit of each job, in a format of Slurm. A job that reaches it continues in the queue from a checkpoint."""
+    """Time limit of each job, in a format of Slurm. A training that reaches it continues in the queue from a
+    checkpoint. All other jobs must be done by then."""
     seconds_to_stop: int = attrs.field(default=120, validator=_at_least(10))
     """Seconds before the time limit at which a job is asked to write a checkpoint."""
     array_limit: int | None = attrs.field(default=None, validator=_at_least(1))
@@ -123,6 +124,11 @@ def read_site(path: Path | None, options: Mapping[str, Any]) -> Site:
         raise UserError(
             f"--time: jobs of Slurm need a time limit: {EXAMPLE_OF_TIME}; a job that reaches it continues from its "
             "last checkpoint"
+        )
+    if 60 * site.minutes <= site.seconds_to_stop:
+        raise UserError(
+            f"--time: expected more than the {site.seconds_to_stop} seconds before its end at which a job is asked to "
+            f"write a checkpoint (seconds_to_stop), got {shown(site.time)}"
         )
     if site.gpus_per_job and site.processes_per_job and site.processes_per_job > site.gpus_per_job:
         raise UserError(

@@ -20,6 +20,10 @@ shards/                             results of shards of an evaluation, until th
 figures/                            figures like the paper's
 report.html                         the report
 .lock, .lock.json                   the lock of the folder, and the process that holds it
+factors/<factor>/.lock, ….json      the lock of a factor that is trained
+.jobs.lock, .jobs.lock.json         the lock of the list of jobs
+jobs/launch.json, jobs/<job>.json   the jobs of `auxar launch`, and the state of each
+jobs/<folder>/                      files and messages of jobs
 
 A folder may come from an untrusted source. Links that lead out of it are refused, and its plugin files, which are code,
 are loaded only on request.
@@ -36,9 +40,10 @@ import attrs
 from auxar.errors import UserError
 from auxar.files import FILE, FOLDER, LINK, check_output, entries, is_file, kind, unfinished
 from auxar.interfaces import FLOAT
+from auxar.locks import note_of
 from auxar.recipe import Recipe
 from auxar.runs.format import RECORD, check_format
-from auxar.runs.lock import HOLDER, LOCK
+from auxar.runs.lock import HOLDER, JOBS_LOCK, LOCK
 
 PLACES = (
     "*",
@@ -50,6 +55,8 @@ PLACES = (
     "samples/*/.shards/*",
     "shards/*",
     "figures/*",
+    "jobs/*",
+    "jobs/*/*",
 )
 """Glob patterns of the paths that are checked in a run's folder. A folder comes before its contents."""
 FILES = (
@@ -203,7 +210,8 @@ def check_folder(path: Path) -> None:
             )
     elif path.exists():
         # A process that was killed before it wrote the recipe may have left these files.
-        ours = {*(path / name for name in (LOCK, HOLDER, RECORD)), *unfinished(path, FILES)}
+        names = (LOCK, HOLDER, RECORD, JOBS_LOCK, note_of(Path(JOBS_LOCK)).name)
+        ours = {*(path / name for name in names), *unfinished(path, FILES)}
         if not path.is_dir() or any(entry not in ours for entry in entries(path)):
             raise UserError(f"{path} exists and is not a run's folder; choose another folder with --out")
     for entry in _checked(path):

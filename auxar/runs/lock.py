@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,14 @@ from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.locks import acquire, holder, note_of, noted
 
+logger = logging.getLogger("auxar")
+
 LOCK, HOLDER = ".lock", ".lock.json"
 """Names of the lock file, and of the file that says which process holds the lock."""
+JOBS_LOCK = ".jobs.lock"
+"""Name of the lock file of the list of a run's jobs."""
+PATIENCE = 5.0
+"""Seconds after which a process that waits for the lock of a folder logs which process holds it."""
 SEEN_AFTER = 10.0
 """Maximum time, in seconds, until a file that one machine writes is seen by others that share its folder."""
 
@@ -31,7 +38,11 @@ def holding(path: Path, lock_name: str = LOCK, part: str | None = None, patience
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = acquire(path / lock_name, "choose a folder on another file system", timeout=patience)
+        advice = "choose a folder on another file system"
+        lock = acquire(path / lock_name, advice, timeout=min(patience, PATIENCE))
+        if lock is None and patience > PATIENCE:
+            logger.info("waiting for %s, which is in use by %s", part or path, holder(path / lock_name).name)
+            lock = acquire(path / lock_name, advice, timeout=patience - PATIENCE)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
     if lock is None:

@@ -327,12 +327,12 @@ SAMPLED: dict[str, Any] = {
         ("launch x --cancel", "commands.launch.cancel_launch", ["x"], {}),
         (
             "launch --on slurm --time 5 --shards 3 --site z -- evaluate x --set a=1",
-            "commands.launch.launch_shards",
+            "commands.launch_shards.launch_shards",
             [Path("x"), ["evaluate", "x", "--set", "a=1"], 3],
             {
                 **dict.fromkeys(("processes_per_job", "cpus_per_job", "gpus_per_job", "memory", "array_limit")),
                 **dict.fromkeys(("partition", "account", "qos")),
-                **{"on": "slurm", "site": Path("z"), "time": "5"},
+                **{"on": "slurm", "site": Path("z"), "time": "5", "result": None},
             },
         ),
         (

@@ -74,11 +74,16 @@ def test_jobs_that_are_stopped_and_requeued_train_the_same_model(tmp_path):
     recipe, folder = write(tmp_path / "recipe.toml", table), tmp_path / "launched"
     launch = command("launch", recipe, "--out", folder, "--on", "local", "--array-limit", "2")
     with subprocess.Popen(
-        launch, env=process_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        launch,
+        env=process_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         wait_for(lambda: lines(folder, "prior") > 5 and lines(folder, "stage0") > 5)
-        # The launch itself is interrupted: both jobs write checkpoints.
-        process.send_signal(signal.SIGINT)
+        # As a terminal does, Ctrl-C is sent to the launch and the processes of its group: both jobs write checkpoints.
+        os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert (state(folder, "prior")["state"], state(folder, "stage0")["state"]) == ("stopped", "stopped")
@@ -89,14 +94,13 @@ def test_jobs_that_are_stopped_and_requeued_train_the_same_model(tmp_path):
     ) as process:
         wait_for(lambda: state(folder, "stage0")["state"] == "running" and lines(folder, "stage0") > steps)
         # The signal by which Slurm announces the time limit goes to all processes of the job.
-        of_auxar = psutil.Process(state(folder, "stage0")["pid"])
+        of_auxar = psutil.Process(state(folder, "stage0")["process"]["pid"])
         for each in (of_auxar, of_auxar.parent()):
             os.kill(each.pid, signal.SIGUSR2)
         wait_for(lambda: state(folder, "stage0")["state"] == "requeued")
         output, errors = process.communicate()
     assert process.returncode == 0, errors
-    log = json.loads((folder / "jobs" / "launch.json").read_text())["jobs"]
-    [own] = [Path(job["log"]).read_text() for job in log if job["name"] == "stage0"]
+    [own] = [Path(job.log).read_text() for job in launch_status(folder).jobs if job.name == "stage0"]
     assert "ended by SIGTERM" in own  # The requeued job continued after a checkpoint.
     assert same(weights(folder), weights(run(tmp_path / "alone", table)))
     assert (folder / "report.html").is_file()
@@ -119,7 +123,7 @@ def test_a_job_that_fails_is_named_and_others_are_kept(tmp_path):
     [message] = failed.stderr.splitlines()
     assert message.startswith("auxar: job ")
     assert "(prior) failed: exit status 2: this prior fails; its messages are in " in message
-    assert message.endswith("_0_log.err; the same command continues the run")
+    assert message.endswith("_0_log.err; the same command continues the work")
     found = launch_status(folder)
     assert {job.name: job.state for job in found.jobs} == {"stage0": "done", "prior": "failed"}
     assert [factor.trained for factor in found.factors] == [True, False]
@@ -178,7 +182,7 @@ def test_shards_of_a_command_are_jobs_that_a_last_job_merges(tmp_path):
     assert states == {"sample-1-of-2": "done", "sample-2-of-2": "done", "sample-merge": "done"}
     # Finished work is not repeated.
     again = call(command(*launch), tmp_path)
-    assert "this work is done" in again.stderr
+    assert "this is done already: parts/samples.json" in again.stderr
     assert "has begun" not in again.stderr
 
 

@@ -1,17 +1,20 @@
 """Tests of what is submitted to Slurm, and of the states of jobs, with programs in the place of Slurm's."""
 
 import os
+import signal
 import stat
 import subprocess
 
+import attrs
 import pytest
 
 from auxar import RunFolder, UserError
 from auxar.jobs.job import Job
-from auxar.jobs.queues import states_in_slurm, submit_to_slurm
-from auxar.jobs.records import Launch, LaunchedJob, jobs_folder, state_path, write_state
+from auxar.jobs.queues import end_here, states_in_slurm, submit_to_slurm
+from auxar.jobs.records import Launch, LaunchedJob, ProcessId, jobs_folder, state_path, write_state
 from auxar.jobs.site import Site
-from auxar.report.jobs import job_lines, job_statuses
+from auxar.jobs.status import job_statuses
+from auxar.report.jobs import job_lines
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ def test_jobs_are_submitted_with_the_settings_of_the_site(tmp_path, slurm):
     )  # fmt: skip
     jobs = submit_to_slurm(site, tmp_path, "mine", [job(tmp_path, name) for name in ("prior", "stage0")], ())
     assert [(each.name, each.id) for each in jobs] == [("prior", "7_0"), ("stage0", "7_1")]
-    [last] = submit_to_slurm(site, tmp_path, "mine", [job(tmp_path, "finish")], ["7_0", "7_1", "5_0"])
+    [last] = submit_to_slurm(site, tmp_path, "mine", [job(tmp_path, "finish")], ["7", "5_0"])
     assert last.id == "8"
     common = {
         "--job-name=mine", "--gpus-per-node=8", "--cpus-per-task=16", "--mem=64G", "--time=2880", "--partition=long",
@@ -57,7 +60,7 @@ def test_jobs_are_submitted_with_the_settings_of_the_site(tmp_path, slurm):
         "--kill-on-invalid-dep=yes",
     }  # fmt: skip
     assert flags(slurm / "submitted7") >= common | {"--array=0-1%2"}
-    assert flags(slurm / "submitted8") >= common | {"--dependency=afterok:7:5"}
+    assert flags(slurm / "submitted8") >= common | {"--dependency=afterok:7:5_0"}
     assert "module load cuda" in (slurm / "submitted7").read_text().splitlines()
 
 
@@ -70,43 +73,82 @@ def test_a_refusal_of_slurm_is_one_sentence(tmp_path, slurm):
         states_in_slurm()
 
 
+HERE = ProcessId.of(os.getpid())
+
+
 def test_states_come_from_the_queue_and_from_the_jobs_themselves(tmp_path, slurm):
     run = RunFolder(tmp_path / "run")
     folder = jobs_folder(run)
-    folder.mkdir(parents=True)
-    log = folder / "log"
-    log.write_text("auxar: not this\nprogress\nauxar: data.path: no images\nTraceback\n")
-    names = ["waiting", "running", "again", "done", "failed", "stopped", "killed", "vanished", "restarted"]
-    launched = Launch("slurm", [LaunchedJob(name, f"9_{place}", str(log)) for place, name in enumerate(names)])
+    (folder / "logs").mkdir(parents=True)
+    log = folder / "logs" / "log"
+    log.write_text("auxar: ended by SIGTERM\n")
+    start = log.stat().st_size  # Messages of an earlier part of the job are not the reason of its end.
+    log.write_text("auxar: ended by SIGTERM\nauxar: not this\nprogress\nauxar: data.path: no images\nTraceback\n")
+    names = ["waiting", "running", "again", "done", "failed", "silent", "stopped", "killed", "vanished", "restarted"]
+    launched = Launch("slurm", [LaunchedJob(name, f"9_{place}", "logs/log") for place, name in enumerate(names)])
     ids = {each.name: each.id for each in launched.jobs}
     for name, state, status in (
         ("running", "running", None), ("again", "requeued", None), ("done", "done", 0), ("failed", "failed", 2),
         ("stopped", "stopped", 143), ("killed", "running", None), ("restarted", "running", None),
     ):  # fmt: skip
-        write_state(state_path(folder, name), state, ids[name], status=status)  # type: ignore[arg-type]
-    write_state(state_path(folder, "vanished"), "done", "8_7")  # The state of an earlier job of this name.
+        write_state(state_path(folder, name), state, ids[name], HERE, start, status)  # type: ignore[arg-type]
+    write_state(state_path(folder, "silent"), "failed", ids["silent"], HERE, log.stat().st_size, 1)
+    write_state(state_path(folder, "vanished"), "done", "8_7", HERE)  # The state of an earlier job of this name.
     (slurm / "queue").write_text(
-        "9_0|PENDING|Priority\n9_1|RUNNING|None\n9_2|PENDING|BeginTime\n9_8|PENDING|BeginTime\n12|RUNNING|None\n"
+        "9_0|PENDING|Priority\n9_1|RUNNING|None\n9_2|PENDING|BeginTime\n9_9|PENDING|BeginTime\n12|RUNNING|None\n"
     )
     found = {each.name: each for each in job_statuses(run, launched, states_in_slurm())}
     assert {name: each.state for name, each in found.items()} == {
         "waiting": "waiting", "running": "running", "again": "waiting", "done": "done", "failed": "failed",
-        "stopped": "stopped", "killed": "lost", "vanished": "lost", "restarted": "waiting",
+        "silent": "failed", "stopped": "stopped", "killed": "lost", "vanished": "lost", "restarted": "waiting",
     }  # fmt: skip
     assert found["waiting"].detail == "Priority"
-    assert found["failed"].detail == "exit status 2: data.path: no images"
+    assert found["silent"].detail == "exit status 1"
     assert job_lines([found["failed"]]) == [
         f"job 9_4 (failed) failed: exit status 2: data.path: no images; its messages are in {log}"
     ]
     assert [each.name for each in found.values() if each.is_active] == ["waiting", "running", "again", "restarted"]
 
 
-def test_a_job_of_this_machine_is_lost_when_its_process_is_gone(tmp_path):
+def test_a_job_of_this_machine_waits_as_long_as_its_launch_runs(tmp_path):
     run = RunFolder(tmp_path / "run")
     jobs_folder(run).mkdir(parents=True)
-    ended = subprocess.Popen(["true"])
+    ended = subprocess.Popen(["sleep", "60"])
+    gone = ProcessId.of(ended.pid)
+    ended.kill()
     ended.wait()
-    launched = Launch("local", [LaunchedJob(name, "1", "log") for name in ("here", "gone")])
-    write_state(state_path(jobs_folder(run), "here"), "running", "1")
-    write_state(state_path(jobs_folder(run), "gone"), "running", "1", ended.pid)
-    assert [each.state for each in job_statuses(run, launched, None)] == ["running", "lost"]
+    jobs = [LaunchedJob(name, "1", "logs/log") for name in ("here", "gone", "reused", "starting")]
+    write_state(state_path(jobs_folder(run), "here"), "running", "1", HERE)
+    write_state(state_path(jobs_folder(run), "gone"), "running", "1", gone)
+    # Another process has the number of one that has ended.
+    write_state(state_path(jobs_folder(run), "reused"), "running", "1", attrs.evolve(HERE, started=HERE.started - 9))
+    for launcher, state in ((gone, "lost"), (None, "lost"), (HERE, "waiting")):
+        found = job_statuses(run, Launch("local", jobs, launcher), {})
+        assert [each.state for each in found] == ["running", state, state, state]
+
+
+def test_only_own_processes_are_ended(tmp_path):
+    job = LaunchedJob("prior", "1", "logs/log")
+    other = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    process = ProcessId.of(other.pid)
+    try:
+        for wrong in (
+            attrs.evolve(process, started=process.started + 9),
+            attrs.evolve(process, machine="another"),
+            attrs.evolve(process, pid=1),
+            attrs.evolve(process, pid=0),
+            attrs.evolve(process, pid=-1),
+        ):
+            write_state(state_path(tmp_path, "prior"), "running", "1", wrong)
+            assert not end_here(tmp_path, job)
+        write_state(state_path(tmp_path, "prior"), "running", "1", process)
+        assert end_here(tmp_path, job)
+        assert other.wait(10) == -signal.SIGTERM
+    finally:
+        other.kill()
+
+
+@pytest.mark.parametrize("log", ["../../secret/log", "/etc/passwd", "logs/../../x", "log", "logs/log\n"])
+def test_a_log_is_a_file_of_the_jobs(log):
+    with pytest.raises(ValueError, match="log: expected the name of a file in a folder"):
+        LaunchedJob("prior", "1", log)

@@ -55,6 +55,7 @@ def test_options_replace_the_keys_of_the_file(tmp_path):
             "--processes-per-job: expected at most the number",
         ),
         ("= 1", {}, "{file} is not a TOML file"),
+        ("", {"on": "slurm", "time": "2"}, "--time: expected more than the 120 seconds before its end"),
     ],
 )
 def test_wrong_settings_have_one_sentence(tmp_path, text, options, message):

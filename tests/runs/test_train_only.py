@@ -48,13 +48,31 @@ def test_a_factor_is_trained_by_one_call_at_a_time(tmp_path, table, train_only):
     assert (folder / "factors" / "prior" / "weights.safetensors").is_file()
 
 
+def test_a_recipe_is_not_replaced_while_a_factor_is_trained_with_it(tmp_path, table):
+    folder = run(tmp_path / "run", table, only=["stage0"], train_only=True)
+    for file in (folder / "factors" / "stage0").glob("*.safetensors"):
+        file.unlink()  # As before the first checkpoint, when any recipe is accepted.
+    before = (folder / "recipe.toml").read_bytes()
+    other = {**table, "training": {**table["training"], "seed": 5}}
+    with holding(folder / "factors" / "stage0"):
+        with pytest.raises(UserError, match=r"factors/stage0 is in use by process \d+"):
+            run(folder, other, only=["prior"], train_only=True)
+        assert (folder / "recipe.toml").read_bytes() == before
+        run(folder, table, only=["prior"], train_only=True)
+    (folder / "factors" / "prior" / "weights.safetensors").unlink()
+    for file in (folder / "factors" / "prior").glob("training-*.safetensors"):
+        file.unlink()
+    run(folder, other, only=["prior"], train_only=True)
+    assert (folder / "recipe.toml").read_bytes() != before
+
+
 def test_a_call_waits_while_another_one_begins(tmp_path, table, monkeypatch):
     folder = run(tmp_path / "run", table, only=["stage0"], train_only=True)
     with holding(folder):
-        monkeypatch.setattr("auxar.pipeline.OTHERS_BEGIN", 0.1)
+        monkeypatch.setattr("auxar.pipeline.LOCK_PATIENCE", 0.1)
         with pytest.raises(UserError, match="is in use by process"):
             run(folder, table, only=["prior"], train_only=True)
-    monkeypatch.setattr("auxar.pipeline.OTHERS_BEGIN", 60.0)
+    monkeypatch.setattr("auxar.pipeline.LOCK_PATIENCE", 60.0)
     begun, ended = threading.Event(), threading.Event()
 
     def hold():
