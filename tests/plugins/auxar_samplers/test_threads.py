@@ -12,7 +12,7 @@ from helpers.engines import program_of, run_program
 from auxar_samplers.compiler.program import Clock, Layout, Pointwise, identity
 from auxar_samplers.engines.native import engine as native
 
-# The beginning of scripts that run in a process of their own, because they depend on the threads of the process.
+# A script that runs in a process of its own, because it depends on the threads of the process.
 DRAWING = """
 import contextlib, copy, os, threading, time
 import torch
@@ -39,16 +39,7 @@ first.start()
 first.join()
 expected, before = draw("torch", 1), count()
 """
-FEWER_THREADS = """
-import ctypes
-system, attributes = ctypes.CDLL(None), ctypes.create_string_buffer(256)
-assert system.pthread_attr_init(attributes) == 0
-assert system.pthread_attr_setstacksize(attributes, ctypes.c_size_t(2**47)) == 0
-assert system.pthread_setattr_default_np(attributes) == 0  # no further thread can be started
-assert torch.equal(draw("native", 3), expected)
-assert count() == before, "the system started threads in spite of the limit"
-"""
-FORKED = """
+IN_A_FORKED_PROCESS = """
 assert torch.equal(draw("native", 3), expected)
 assert count() == before + 2
 child = os.fork()
@@ -58,9 +49,10 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0
 assert torch.equal(draw("native", 3), expected)
 assert count() == before + 2
+print("in a forked process")
 """
-AT_THE_SAME_TIME = """
-found = []
+IN_SEVERAL_THREADS = """
+found, before = [], count()
 
 def work(network):
     for _ in range(3):
@@ -75,24 +67,42 @@ assert len(found) == 9 and all(torch.equal(each, expected) for each in found)
 deadline = time.monotonic() + 60
 while count() > before:
     assert time.monotonic() < deadline, "the threads of a team must end with the thread that they worked for"
+print("in several threads")
+"""
+WITH_FEWER_THREADS = """
+import ctypes
+system, attributes = ctypes.CDLL(None), ctypes.create_string_buffer(256)
+assert system.pthread_attr_init(attributes) == 0
+assert system.pthread_attr_setstacksize(attributes, ctypes.c_size_t(2**47)) == 0
+assert system.pthread_setattr_default_np(attributes) == 0  # no further thread can be started
+if (child := os.fork()) == 0:  # a process without the threads that were started before
+    same = torch.equal(draw("native", 3), expected)
+    assert count() == 1, "the system started threads in spite of the limit"
+    os._exit(0 if same else 3)
+assert os.waitpid(child, 0)[1] == 0
+print("with fewer threads")
 """
 
 
-def run_script(script):
-    subprocess.run([sys.executable, "-c", DRAWING + script], check=True, timeout=120)
+@pytest.fixture(scope="module")
+def outcome():
+    """What the scripts print and say, in one process to save time."""
+    script = DRAWING + IN_A_FORKED_PROCESS + IN_SEVERAL_THREADS + WITH_FEWER_THREADS
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
 
 
 @needs_native
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the threads of a process in /proc")
-def test_fewer_threads_than_were_asked_for_do_all_of_the_work():
-    run_script(FEWER_THREADS)
+@pytest.mark.parametrize("place", ["in a forked process", "in several threads"])
+def test_threads_are_started_where_they_are_needed(outcome, place):
+    assert place in outcome.stdout.splitlines(), outcome.stderr
 
 
 @needs_native
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the threads of a process in /proc")
-@pytest.mark.parametrize("script", [FORKED, AT_THE_SAME_TIME], ids=["in a forked process", "in several threads"])
-def test_threads_are_started_where_they_are_needed(script):
-    run_script(script)
+def test_fewer_threads_than_were_asked_for_do_all_of_the_work(outcome):
+    assert "with fewer threads" in outcome.stdout.splitlines(), outcome.stderr
+    assert outcome.returncode == 0
 
 
 NESTED = """
