@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 
 import pytest
-from helpers.tiny_runs import PROJECT, call, run, tiny, write
+from helpers.tiny_runs import PROJECT, call, tiny, write
 
 import auxar
 from auxar.cli import main
@@ -21,11 +21,6 @@ from auxar.errors import UserError
 from auxar.files import read_json
 
 SOURCE = PROJECT / "auxar" / "__init__.py"
-
-
-@pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory) -> Path:
-    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures))
 
 
 def names_for_type_checkers() -> set[str]:

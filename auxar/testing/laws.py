@@ -17,6 +17,8 @@ try:
 except ImportError as missing:
     raise ImportError("auxar.testing needs hypothesis: pip install 'auxar[test]'") from missing
 
+PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
+"""The phases of a search. Without the last one, the example that is found is not replaced by a smaller one."""
 
 Size = TypeVar("Size")
 
@@ -110,7 +112,7 @@ def search(test: Callable[..., None], examples: int, **strategies: SearchStrateg
         database=None,
         derandomize=True,
         report_multiple_bugs=False,
-        phases=(Phase.explicit, Phase.generate, Phase.shrink),
+        phases=PHASES,
         suppress_health_check=list(HealthCheck),
     )(given(**strategies)(test))
     try:

@@ -5,13 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.tiny_runs import run, tiny, write
-
-
-@pytest.fixture(scope="package")
-def finished(pictures, tmp_path_factory) -> Path:
-    """A finished run."""
-    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures))
+from helpers.tiny_runs import tiny, write
 
 
 @pytest.fixture

@@ -88,8 +88,8 @@ def test_streams_are_the_same_for_every_batch(coded, batch):
 def test_every_sampler_that_follows_the_order_decodes_the_same_images(coded, sampler):
     name, _, factors = coded
     for coder, image, view, streams in factors:
-        # One network has several resolutions, which the wavefront sampler does not support.
-        if name == "grayscale" and coder.factor.name == "stage0" and "wavefront" in sampler:
+        # One network has several resolutions. The wavefront sampler does not support it, and raster takes seconds.
+        if name == "grayscale" and coder.factor.name == "stage0" and ("wavefront" in sampler or sampler == "raster"):
             continue
         own = FactorCoder(coder.factor, SAMPLERS[sampler])
         count = 2 if sampler == "raster" else len(image)

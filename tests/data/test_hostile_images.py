@@ -94,9 +94,12 @@ def with_tag(content: bytes, tag: int, value: int) -> bytes:
     return content[: place + 8] + struct.pack("<HH", value, 0) + content[place + 12 :]
 
 
+LONG_TEXT = zlib.compress(bytes(2**26))
+
+
 def with_text(kind: bytes, before: bytes) -> bytes:
     """Returns a PNG file with a text or a color profile of 64 MiB that is compressed to 64 KiB."""
-    return png(8, 8, 8, 0, bytes(72), chunk(kind, before + zlib.compress(bytes(2**26))))
+    return png(8, 8, 8, 0, bytes(72), chunk(kind, before + LONG_TEXT))
 
 
 def changed(content: bytes, place: int) -> bytes:

@@ -16,6 +16,7 @@ from auxar.generation.samples import draw_views
 from auxar.interfaces import CausalNetwork, Interval, RestrictableHead, SampleRequest
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
+from auxar.testing import distributions
 from auxar_samplers import AutoSampler, RasterSampler, WavefrontSampler
 
 
@@ -48,6 +49,7 @@ def test_its_networks_make_a_model_that_is_drawn_from_fast(sketch):
     ["test_the_head", "test_the_prior", pytest.param("test_the_decoder", marks=pytest.mark.slow), "test_the_embedding"],
 )
 def test_its_head_and_networks_keep_their_contracts(sketch, monkeypatch, name):
+    monkeypatch.setattr(distributions, "EXAMPLES", 4)  # A third of the examples, to save time.
     monkeypatch.syspath_prepend(sketch)
     try:
         getattr(importlib.import_module("test_sketch"), name)()

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_runs import run, tiny
 from torch import Tensor, nn
 
 import auxar
@@ -25,11 +24,6 @@ from auxar.runs.layout import RunFolder
 from auxar.runs.records import read_record
 
 HAS_LIBRARY = pytest.mark.skipif(find_spec("torch_fidelity") is None, reason="needs torch-fidelity")
-
-
-@pytest.fixture(scope="module")
-def made(pictures, tmp_path_factory) -> Path:
-    return run(tmp_path_factory.mktemp("fid") / "run", tiny(pictures))
 
 
 class Means(nn.Module):
@@ -54,37 +48,37 @@ def means(monkeypatch) -> Means:
 
 
 @HAS_LIBRARY
-def test_drawn_images_are_compared_with_those_of_the_data(made, means):
-    found = auxar.fid(made, images=7, seed=3)
-    drawn = auxar.load(made).sample(7, seed=3).tensor
-    heldout = torch.cat(list(auxar.load_images(auxar.load(made)).heldout.in_order(8)))
+def test_drawn_images_are_compared_with_those_of_the_data(finished, means):
+    found = auxar.fid(finished, images=7, seed=3)
+    drawn = auxar.load(finished).sample(7, seed=3).tensor
+    heldout = torch.cat(list(auxar.load_images(auxar.load(finished)).heldout.in_order(8)))
     assert torch.equal(torch.cat(means.seen), torch.cat([drawn.to(torch.uint8), heldout]))
     assert (found.images, found.reference, found.reference_images) == (7, "heldout", len(heldout))
-    assert read_record(made / "fid.json", ImageDistances) == found
-    assert current_distances(RunFolder(made)) == found
-    assert f"{found.distances.fid:.2f}" in (made / "report.html").read_text()
+    assert read_record(finished / "fid.json", ImageDistances) == found
+    assert current_distances(RunFolder(finished)) == found
+    assert f"{found.distances.fid:.2f}" in (finished / "report.html").read_text()
 
 
 @HAS_LIBRARY
-def test_the_command_prints_and_writes_them(made, means, capsys):
-    assert main(["-q", "evaluate", str(made), "--fid", "--fid-images", "4", "--fid-reference", "training"]) == 0
-    written = read_record(made / "fid.json", ImageDistances)
+def test_the_command_prints_and_writes_them(finished, means, capsys):
+    assert main(["-q", "evaluate", str(finished), "--fid", "--fid-images", "4", "--fid-reference", "training"]) == 0
+    written = read_record(finished / "fid.json", ImageDistances)
     line = capsys.readouterr().out.splitlines()[-1]
     assert line.startswith(f"FID {written.distances.fid:.2f}, KID {written.distances.kid:.4f} ± ")
     assert line.endswith(f"4 images drawn by the rule ancestral, and {written.reference_images:,} training images")
 
 
 @HAS_LIBRARY
-def test_distances_of_other_weights_are_not_shown(made, means):
-    found = auxar.fid(made, images=4)
-    run = RunFolder(made)
+def test_distances_of_other_weights_are_not_shown(finished, means):
+    found = auxar.fid(finished, images=4)
+    run = RunFolder(finished)
     assert words.beside_fid(found) in html.unescape(run.report.read_text())
     path = run.weights("prior")
     tensors, metadata = read_tensors(path)
     before = path.read_bytes()
     write_tensors(path, {name: tensor + 1 for name, tensor in tensors.items()}, metadata)
     assert current_distances(run) is None
-    write_report(made)
+    write_report(finished)
     assert words.beside_fid(found) not in html.unescape(run.report.read_text())
     path.write_bytes(before)
     assert current_distances(run) is not None
@@ -123,7 +117,7 @@ def test_distances_agree_with_their_formulas():
 
 @HAS_LIBRARY
 @pytest.mark.slow
-def test_the_published_network_gives_features_of_a_local_file(made, tmp_path, monkeypatch):
+def test_the_published_network_gives_features_of_a_local_file(finished, tmp_path, monkeypatch):
     from torch_fidelity import feature_extractor_inceptionv3 as published
 
     with monkeypatch.context() as patch:
@@ -138,7 +132,7 @@ def test_the_published_network_gives_features_of_a_local_file(made, tmp_path, mo
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
         assert torch.equal(inception(path)(images)[0], network.eval()(images)[0])
-    found = auxar.fid(made, images=4, weights=path)
+    found = auxar.fid(finished, images=4, weights=path)
     assert found.network == str(path)
     assert found.distances.fid > 0
     state = torch.load(path)
@@ -183,9 +177,9 @@ def test_weights_that_cannot_be_used_are_named(tmp_path, monkeypatch):
         ({"weights": 3}, "weights"),
     ],
 )
-def test_wrong_options_are_named(made, options, message):
+def test_wrong_options_are_named(finished, options, message):
     with pytest.raises(UserError, match=message):
-        auxar.fid(made, **options)
+        auxar.fid(finished, **options)
 
 
 @HAS_LIBRARY
@@ -198,14 +192,14 @@ def test_wrong_options_are_named(made, options, message):
         (["--fid-images", "4"], "--fid-images needs --fid"),
     ],
 )
-def test_mistakes_are_found_before_the_evaluation(made, options, message, capsys):
-    before = (made / "evaluation.json").stat().st_mtime_ns
-    assert main(["evaluate", str(made), *options]) == 2
+def test_mistakes_are_found_before_the_evaluation(finished, options, message, capsys):
+    before = (finished / "evaluation.json").stat().st_mtime_ns
+    assert main(["evaluate", str(finished), *options]) == 2
     assert message in capsys.readouterr().err
-    assert (made / "evaluation.json").stat().st_mtime_ns == before
+    assert (finished / "evaluation.json").stat().st_mtime_ns == before
 
 
-def test_a_missing_library_is_named(made, monkeypatch):
+def test_a_missing_library_is_named(finished, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     with pytest.raises(UserError, match=r"need torch-fidelity.*pip install 'auxar\[fid\]'"):
-        auxar.fid(made)
+        auxar.fid(finished)

@@ -9,18 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.tiny_runs import run, tiny
 from PIL import Image
 
 import auxar
 from auxar.cli import main
 from auxar.errors import UserError
 from auxar.evaluation.codecs import codec_bits_per_dim
-
-
-@pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory):
-    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures, sampling__images=0))
 
 
 @pytest.fixture

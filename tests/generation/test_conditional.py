@@ -103,7 +103,7 @@ def completing(images, mask):
 # Drawn from a view ---------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(case=cases(), sampler=SAMPLERS, seed=SEEDS, indices=st.lists(st.integers(0, 10**6), min_size=1, max_size=4))
 def test_what_is_drawn_from_a_view_is_what_the_decoders_draw_pixel_by_pixel(case, sampler, seed, indices):
     model, stage = case
@@ -121,7 +121,7 @@ def test_what_is_drawn_from_a_view_is_what_the_decoders_draw_pixel_by_pixel(case
             assert torch.equal(views[depth], expected)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(case=cases(), sampler=SAMPLERS, seed=SEEDS, first=st.integers(0, 10**6), count=st.integers(1, 4))
 def test_a_sample_is_drawn_again_from_its_own_drawn_view(case, sampler, seed, first, count):
     model, stage = case
@@ -147,7 +147,7 @@ def test_draws_depend_on_their_own_view_alone(model, seed):
         assert not torch.equal(mixed[stage][1::2], alone[stage][1::2])
 
 
-@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     case=cases(),
     seed=SEEDS,
@@ -179,7 +179,7 @@ def test_noise_follows_from_the_numbers_of_image_and_draw(tmp_path, case, seed, 
 # Completed -----------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=cases(), seed=SEEDS, count=st.integers(1, 3), each=st.integers(1, 3), data=st.data())
 def test_completion_never_changes_a_pixel_that_is_kept(tmp_path, case, seed, count, each, data):
     model, _ = case
@@ -254,7 +254,7 @@ def slow_agreement(first, second):
     return sum(agree) / len(agree)
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=cases(), seed=SEEDS, count=st.integers(1, 3), each=st.integers(1, 3), completes=st.booleans())
 def test_figures_are_those_of_the_drawn_images(tmp_path, case, seed, count, each, completes):
     """Recomputes the shapes, the agreement with the view and the likelihoods of the drawn images."""

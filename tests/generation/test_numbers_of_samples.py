@@ -16,11 +16,6 @@ from auxar.generation.sample_folder import check_samples
 from auxar.recipe.schema import MOST_SAMPLES
 
 
-@pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory) -> Path:
-    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures))
-
-
 @pytest.mark.parametrize("given", [[], ["--given", "000.png"]], ids=["free", "given"])
 @pytest.mark.parametrize(
     ("number", "message"),

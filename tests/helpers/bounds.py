@@ -58,11 +58,10 @@ def conditional_table(stage):
     return torch.stack(columns, dim=1)
 
 
-def joint_table(model):
+def joint_table(conditionals, prior):
     """Returns the joint log p of all combinations of an image and views at all depths; one dimension for each depth."""
-    joint = model.prior.log_prob(all_images(model.prior.image))
-    for stage in reversed(model.stages):
-        conditional = conditional_table(stage)
+    joint = prior
+    for conditional in reversed(conditionals):
         joint = conditional.view(*conditional.shape, *[1] * (joint.dim() - 1)) + joint
     return joint
 
@@ -75,7 +74,13 @@ def places(image, spec):
 
 @torch.no_grad()
 def check_bound(model):
-    joint = joint_table(model)
+    """Checks that the factors are normalized, and that an image with its views is at most as likely as the image."""
+    conditionals = [conditional_table(stage) for stage in model.stages]
+    prior = model.prior.log_prob(all_images(model.prior.image))
+    for table in (*conditionals, prior):
+        totals = table.logsumexp(0)
+        torch.testing.assert_close(totals, torch.zeros_like(totals), rtol=0, atol=1e-9)
+    joint = joint_table(conditionals, prior)
     assert joint.flatten().logsumexp(0).item() == pytest.approx(0, abs=1e-9)
     images = all_images(model.image)
     bound = model.log_prob(images)
@@ -85,13 +90,3 @@ def check_bound(model):
     exact = joint.flatten(1).logsumexp(1)
     assert (bound <= exact + 1e-12).all()
     assert exact.logsumexp(0).item() == pytest.approx(0, abs=1e-9)
-
-
-@torch.no_grad()
-def check_conditionals(model):
-    *stages, prior = model.factors
-    for stage in stages:
-        totals = conditional_table(stage).logsumexp(0)
-        torch.testing.assert_close(totals, torch.zeros_like(totals), rtol=0, atol=1e-9)
-    total = prior(all_images(prior.image)).logsumexp(0)
-    assert total.item() == pytest.approx(0, abs=1e-9)

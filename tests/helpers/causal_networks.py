@@ -252,6 +252,7 @@ def reason_to_skip():
 
 needs_native = pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip() or "it works")
 ENGINES = ["torch", pytest.param("native", marks=needs_native)]
+WORKING_ENGINES = ["torch", *([] if needs_native.args[0] else ["native"])]
 
 
 # The distribution of drawn images ------------------------------------------------------------------------------------

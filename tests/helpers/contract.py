@@ -1,6 +1,44 @@
-"""The comparison of a message of the contract checks with the expected one."""
+"""Helpers for the tests of the contract checks."""
 
+import contextlib
 import re
+
+import pytest
+
+from auxar.testing import distributions, heads
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_heads.softmax import SoftmaxHead
+
+PASSED: set[object] = set()
+"""The checks of shipped heads that have passed in this process."""
+
+
+def once(check):
+    """Leaves out a check of a shipped head that has passed with the same arguments. The checks are deterministic."""
+
+    def checked(head, spec, *arguments):
+        if type(head) not in (SoftmaxHead, LogisticMixtureHead):  # Broken heads are subclasses.
+            check(head, spec, *arguments)
+            return
+        key = check.__name__, type(head), head.parameter_count, spec, arguments
+        if key not in PASSED:
+            check(head, spec, *arguments)
+            PASSED.add(key)
+
+    return checked
+
+
+@contextlib.contextmanager
+def checking_shipped_heads_once():
+    """Checks each shipped head once in the block. The check of a network takes most of its time for the head."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in (
+            (heads, "check_likelihoods"),
+            (heads, "check_drawn_pixels"),
+            (distributions, "check_conditionals"),
+        ):
+            patch.setattr(module, name, once(getattr(module, name)))
+        yield
 
 
 def tells(error, *expected):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.tiny_runs import VIEW, run, same, snapshot, tiny, weights, write
+from helpers.tiny_runs import VIEW, same, snapshot, tiny, weights, write
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader
@@ -21,11 +21,6 @@ from auxar.recipe.building import build_model
 from auxar.runs.records import read_record
 
 NEAR = "'prior'? (known: prior, stage0)"
-
-
-@pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory):
-    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures))
 
 
 @pytest.fixture

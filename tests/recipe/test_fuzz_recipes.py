@@ -220,7 +220,7 @@ LONG = "9" * 1_000_000
         tiny(**{LONG: 1}),
         tiny(**{"a\nb\x1b[2J\u202e": 1}),
         tiny(prior="a\nb\x1b[2J"),
-        tiny(data__split={f"key{number}": 1 for number in range(100_000)}),
+        tiny(data__split={f"key{number}": 1 for number in range(10_000)}),
         tiny(stage=[{"view": 1, "embedding": 2, "decoder": 3, "more": 4}] * 64),
         tiny(stage=LONG),
         TINY.replace("steps = 4", "steps = 0x" + "f" * 500_000),

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import attrs
 import pytest
-from helpers.tiny_runs import run, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,11 +24,6 @@ from auxar.report.tables import Annotated, Column, FactorName, Measured, Row, Ru
 from auxar.runs.records import read_record
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
-
-
-@pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory):
-    return run(tmp_path_factory.mktemp("tables") / "run", tiny(pictures))
 
 
 def records(text: str) -> list[dict[str, str]]:

@@ -22,11 +22,6 @@ from auxar.runs.format import FORMAT, NEWEST
 VERSION = importlib.metadata.version("auxar")
 
 
-@pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory) -> Path:
-    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures, sampling__images=1))
-
-
 @pytest.fixture
 def own(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))

@@ -24,11 +24,6 @@ from auxar.files import read_json
 NAME = "someone/tiny-model"
 
 
-@pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory):
-    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures, sampling__images=0))
-
-
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """The hub, empty, for a user who is logged in, in an empty working directory."""

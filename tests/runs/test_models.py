@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import attrs
 import pytest
-from helpers.tiny_runs import run, same, snapshot, tiny, weights, write
+from helpers.tiny_runs import same, snapshot, tiny, weights, write
 
 import auxar
 from auxar.cli import main
@@ -52,11 +52,6 @@ class Installed:
 def install(monkeypatch, *models: auxar.Component) -> None:
     shipped = importlib.metadata.entry_points(group="auxar")
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [*shipped, Installed(*models)])
-
-
-@pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory) -> Path:
-    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures, sampling__images=1))
 
 
 @pytest.fixture

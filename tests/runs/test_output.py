@@ -32,11 +32,6 @@ from auxar.runs.layout import check_folder
 from auxar.runs.lock import holding
 
 
-@pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory) -> Path:
-    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures))
-
-
 @pytest.fixture
 def own(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))

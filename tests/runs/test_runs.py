@@ -38,11 +38,6 @@ from auxar.training.lengths import is_trained
 BOTH = ["prior", "stage0"]
 
 
-@pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory) -> Path:
-    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures))
-
-
 @pytest.fixture
 def copied(finished, tmp_path) -> Path:
     """A copy of the finished run for a test to damage."""

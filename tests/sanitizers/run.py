@@ -22,7 +22,7 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1] / "plugins" / "auxar_samplers"
 CODING = Path(__file__).parents[1] / "coding" / "test_factors.py"
 NATIVE = Path(__file__).parents[2] / "plugins" / "auxar_samplers" / "engines" / "native"
-CHOSEN = "(native or thread or integer_products) and not forked"
+CHOSEN = "(native or thread or integer_products or test_samplers or forced) and not forked"
 """The thread sanitizer starts a thread of its own in a forked process, and a test counts threads there."""
 SANITIZERS = {"address": ("-fsanitize=address,undefined", "libasan.so"), "thread": ("-fsanitize=thread", "libtsan.so")}
 

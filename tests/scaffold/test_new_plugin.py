@@ -24,6 +24,13 @@ from auxar.scaffold import KINDS, plugin_names
 LONG = ("sampler", "decoder", "prior")
 """The kinds of packages whose own tests take long."""
 QUICK = tuple(kind for kind in KINDS if kind not in LONG)
+FEWER = """
+from auxar.testing import distributions, embeddings, heads, views
+
+for module in (distributions, embeddings, heads, views):
+    module.EXAMPLES = 5
+"""
+"""A `conftest.py` with which the checks in the quick packages' tests try fewer examples than usual, to save time."""
 
 
 def project(kind: str) -> str:
@@ -48,6 +55,7 @@ def outcome(packages) -> Callable[[tuple[str, ...]], str]:
         # The tests' own PYTHONPATH is kept, because auxar itself may be found through it.
         sources = (str(packages / project(kind) / "src") for kind in kinds)
         paths = os.pathsep.join([*sources, *filter(None, [os.environ.get("PYTHONPATH")])])
+        (packages / "conftest.py").write_text(FEWER if kinds == QUICK else "")
         options = ["-rA", "--import-mode=importlib", "--rootdir", str(packages), "-p", "no:cacheprovider"]
         arguments = [sys.executable, "-m", "pytest", *options, *map(project, kinds)]
         return call(arguments, packages, PYTHONPATH=paths).stdout

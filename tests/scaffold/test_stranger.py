@@ -92,14 +92,29 @@ def stranger(tmp_path_factory) -> Stranger:
     return Stranger(tmp_path_factory.mktemp("stranger"))
 
 
-def test_the_environment_has_the_wheels_and_not_the_checkout(stranger):
+@pytest.fixture(scope="module")
+def printed(stranger) -> tuple[list[str], str]:
+    """The lines with what is imported in the environment, and the recipe that the command `auxar recipes show` prints.
+
+    One process prints both, to save time.
+    """
     lines = stranger.python(
         "import importlib.metadata as m, sys, auxar, auxar_pyramid, auxar_darkest, auxar_generated\n"
         "for module in (auxar, auxar_pyramid, auxar_darkest, auxar_generated): print(module.__file__)\n"
         "print(m.distribution('auxar').locate_file(''))\n"
         "print(*sorted(e.name for e in m.entry_points(group='auxar')))\n"
-        "print(*sys.path, sep='\\n')"
+        "print(*sys.path, sep='\\n')\n"
+        "print('recipe:')\n"
+        "(command,) = (e.load() for e in m.entry_points(group='console_scripts', name='auxar'))\n"
+        "sys.argv = ['auxar', 'recipes', 'show', 'small/celeba32']\n"
+        "sys.exit(command())"
     )
+    place = lines.index("recipe:")
+    return lines[:place], "".join(f"{line}\n" for line in lines[place + 1 :])
+
+
+def test_the_environment_has_the_wheels_and_not_the_checkout(stranger, printed):
+    lines, _ = printed
     *places, names = lines[:6]
     for place in places:
         assert Path(place).is_relative_to(stranger.environment)
@@ -115,11 +130,11 @@ def test_the_wheel_has_the_templates(stranger):
     assert len(contents(installed)) > len(KINDS)
 
 
-def test_the_wheel_has_the_recipes(stranger):
+def test_the_wheel_has_the_recipes(stranger, printed):
     [installed] = stranger.environment.glob("lib/python*/site-packages/auxar/recipes")
     assert contents(installed) == contents(PROJECT / "recipes")
-    shown = done([stranger.program("auxar"), "recipes", "show", "small/celeba32"], stranger.elsewhere)
-    first, rest = shown.split("\n", 1)
+    assert stranger.program("auxar").is_file()
+    first, rest = printed[1].split("\n", 1)
     assert first == f"#:schema {(installed / 'auxar.schema.json').as_uri()}"
     assert rest == (PROJECT / "recipes" / "small" / "celeba32.toml").read_text(encoding="utf-8").split("\n", 1)[1]
 

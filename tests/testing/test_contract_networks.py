@@ -209,6 +209,8 @@ def decoder_of(network=Net, head=None, kind=CausalDecoder):
     return build
 
 
+# Other tests check right networks that ship or are in the documentation.
+@pytest.mark.slow
 def test_a_right_network_passes_as_prior_and_as_decoder():
     check_prior(prior_of(), None)
     check_decoder(decoder_of(), None)

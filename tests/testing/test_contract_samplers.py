@@ -475,7 +475,6 @@ PREDICTIONS = (
         (Leader, Net, PREDICTIONS),
         (OneTemperature, Net, EQUALITY),
         (Remembering, Net, "weights: after the weights of a network changed, images must be drawn with the new …"),
-        (RemembersFeatures, Net, "batch: an image changes if it is drawn alone … (alone, in_batch)"),
         (Tearing, Net, "inputs: the sampler changes one of its inputs (before, after)"),
         (InMemory, Net, "layout: an image depends on the memory layout of the features (image)"),
         (Careless, Net, "mode: the sampler, whose pixel source fails, must not change the mode …"),
@@ -509,10 +508,17 @@ PREDICTIONS = (
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
+@pytest.mark.usefixtures("first_example")
 def test_a_broken_sampler_is_caught(kind, network, message):
     with pytest.raises(ContractError) as error:
         check_sampler(lambda config: kind(), None, networks=[network(IMAGE, 0), network(IMAGE, 2)])
     tells(error, message)
+
+
+def test_a_sampler_that_remembers_features_is_caught():
+    with pytest.raises(ContractError) as error:
+        check_sampler(lambda config: RemembersFeatures(), None, networks=[Net(IMAGE, 0), Net(IMAGE, 2)])
+    tells(error, "batch: an image changes if it is drawn alone … (alone, in_batch)")
 
 
 @pytest.mark.parametrize("kind", [FirstEight, FewColumns, InSingle])

@@ -539,6 +539,7 @@ LONG = ("ignores limits", "mixes limits")
     ("build", "images", "message"),
     [pytest.param(*BROKEN[name], id=name, marks=[pytest.mark.slow] if name in LONG else []) for name in BROKEN],
 )
+@pytest.mark.usefixtures("first_example")
 def test_a_broken_support_is_caught(build, images, message):
     tells(catches(build, images), message)
 

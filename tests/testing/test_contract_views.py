@@ -338,7 +338,9 @@ def test_a_right_view_passes():
 
 
 @pytest.mark.parametrize(("view", "message"), VIEWS.items(), ids=lambda value: getattr(value, "__name__", ""))
-def test_a_broken_view_is_caught_by_the_law_it_breaks(view, message):
+def test_a_broken_view_is_caught_by_the_law_it_breaks(view, message, request):
+    if view not in (Widened, Mixing):  # The messages of these name a detail of the smallest example.
+        request.getfixturevalue("first_example")
     with pytest.raises(ContractError) as error:
         check_view(view, None)
     tells(error, message)

@@ -6,13 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.tiny_runs import run, tiny
-
-
-@pytest.fixture(scope="package")
-def finished(pictures, tmp_path_factory) -> Path:
-    """A finished run of 4 steps for each factor, which tests must not change."""
-    return run(tmp_path_factory.mktemp("finished") / "run", tiny(pictures, sampling__images=1))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 import torch
-from helpers.bounds import check_bound, check_conditionals, random_models
+from helpers.bounds import check_bound, random_models
 from helpers.causal_networks import SEEDS, random_images, specs
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,7 +34,7 @@ def views(draw):
     return BitplanesView(BitplanesConfig(drop), image)
 
 
-@pytest.mark.parametrize("drop", [1, 2, 5])
+@pytest.mark.parametrize("drop", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)])
 def test_the_view_keeps_the_contract(drop):
     sizes = [(1, 1), (3, 2), (4, 5)]
     images = [
@@ -138,7 +138,6 @@ def test_an_image_with_its_upper_bits_is_less_likely_than_the_image(space, data)
     """For every image, p(x, ψ(x)) ≤ p(x)."""
     model = data.draw(random_models(space))
     check_bound(model)
-    check_conditionals(model)
 
 
 @settings(deadline=None, max_examples=5)

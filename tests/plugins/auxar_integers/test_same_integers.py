@@ -43,7 +43,7 @@ NETWORKS = st.one_of(light_networks(), full_networks(), other_networks(), growin
 WIDTHS = st.sampled_from([IntegerConfig(8, 8), IntegerConfig(12, 14), IntegerConfig(16, 16)])
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=6)
 @given(network=NETWORKS, widths=WIDTHS, request_=REQUESTS, seed=SEEDS, data=st.data())
 def test_all_samplers_and_engines_draw_the_same_images(network, widths, request_, seed, data):
     twin = integer_twin(network, widths)
@@ -78,7 +78,7 @@ def test_the_noise_that_separates_two_values_is_the_same_in_both_engines(engine,
         assert sample(sampler, twin, SampleRequest((0,))).flatten().tolist() == [1, 0, 1, 0]
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=7)
 @given(network=NETWORKS, widths=WIDTHS, seed=SEEDS)
 def test_parameters_are_integers_that_do_not_depend_on_the_batch(network, widths, seed):
     twin = integer_twin(network, widths)
@@ -90,7 +90,7 @@ def test_parameters_are_integers_that_do_not_depend_on_the_batch(network, widths
         assert torch.equal(alone, together[k : k + 1])
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=6)
 @given(network=st.one_of(light_networks(), full_networks()), seed=SEEDS)
 def test_wide_integers_predict_nearly_the_parameters_of_the_network(network, seed):
     images, features = random_images(3, network.image, seed), integer_features(network, 3, seed)
@@ -104,7 +104,7 @@ def test_wide_integers_predict_nearly_the_parameters_of_the_network(network, see
     assert difference <= 2e-3 * (1 + expected.abs().median())
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=7)
 @given(network=NETWORKS, widths=WIDTHS, seed=SEEDS)
 def test_no_number_exceeds_its_proven_bound(network, widths, seed):
     twin = integer_twin(network, widths)
@@ -135,7 +135,7 @@ def test_no_number_exceeds_its_proven_bound(network, widths, seed):
             assert bool((value == value.round()).all())
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=6)
 @given(network=NETWORKS, seed=SEEDS)
 def test_a_graph_that_is_read_again_computes_the_same(network, seed):
     twin = integer_twin(network)

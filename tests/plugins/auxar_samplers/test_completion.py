@@ -55,7 +55,7 @@ def spread(mask):
 # Samplers ------------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=18)
+@settings(deadline=None, max_examples=12)
 @given(case=cases(), seed=SEEDS, data=st.data())
 def test_known_pixels_are_held_fixed(case, seed, data):
     sampler, network, request = case
@@ -70,7 +70,7 @@ def test_known_pixels_are_held_fixed(case, seed, data):
     assert torch.equal(known.mask, before[1])
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(case=cases(), seed=SEEDS, data=st.data())
 def test_pixels_before_the_first_known_one_are_as_without_it(case, seed, data):
     sampler, network, request = case
@@ -81,7 +81,7 @@ def test_pixels_before_the_first_known_one_are_as_without_it(case, seed, data):
     assert torch.equal(found.where(spread(before), 0), free.where(spread(before), 0))
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(case=cases(), seed=SEEDS, data=st.data())
 def test_an_image_completed_with_its_own_pixels_is_that_image(case, seed, data):
     sampler, network, request = case
@@ -90,7 +90,7 @@ def test_an_image_completed_with_its_own_pixels_is_that_image(case, seed, data):
     assert torch.equal(sample(sampler, network, request, seed, known=Known(free, mask)), free)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(case=cases(), seed=SEEDS, data=st.data())
 def test_values_that_are_not_given_do_not_matter(case, seed, data):
     """Values at unknown pixels have no effect, even out of range. The integer dtype has no effect, either."""
@@ -106,7 +106,7 @@ def test_values_that_are_not_given_do_not_matter(case, seed, data):
     assert torch.equal(sample(sampler, network, request, seed, known=short), expected)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(case=cases(), seed=SEEDS, data=st.data())
 def test_a_completed_image_does_not_depend_on_those_beside_it(case, seed, data):
     sampler, network, request = case
@@ -230,7 +230,7 @@ def chain():
     return randomized(found, 3)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=7)
 @given(seed=SEEDS, first=st.integers(0, 5), batch_size=st.integers(1, 4), data=st.data())
 def test_a_model_holds_known_pixels_fixed_at_every_depth(chain, seed, first, batch_size, data):
     known = data.draw(knowns(chain.image, 4).filter(bool))

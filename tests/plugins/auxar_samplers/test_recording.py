@@ -58,7 +58,7 @@ def sums(image):
     )
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(
     network=st.one_of(light_networks(), full_networks(), growing_networks()),
     seed=SEEDS,

@@ -6,11 +6,11 @@ import logging
 import pytest
 import torch
 from helpers.causal_networks import (
-    ENGINES,
     HEADS,
     REQUESTS,
     SEEDS,
     SIZES,
+    WORKING_ENGINES,
     OtherNetwork,
     all_images,
     assert_follows,
@@ -56,36 +56,36 @@ from auxar_samplers.compiler.schedule import make_schedule
 from auxar_samplers.compiler.trace import NoScheduleError
 
 
-def assert_draws_as_by_raster(sampler, network, request, seed, known):
-    found = sample(sampler, network, request, seed, known=known)
-    assert found.dtype == torch.int64
-    assert found.shape == (len(request.numbers), *network.image.shape)
-    network.image.check_range(found)
-    assert torch.equal(found, sample(RasterSampler(), network, request, seed, known=known))
+def assert_draws_as_by_raster(kind, network, request, seed, known):
+    """Asserts that a kind of sampler draws the raster sampler's images with every engine."""
+    expected = sample(RasterSampler(), network, request, seed, known=known)
+    for engine in WORKING_ENGINES:
+        found = sample(kind(engine), network, request, seed, known=known)
+        assert found.dtype == torch.int64
+        assert found.shape == (len(request.numbers), *network.image.shape)
+        network.image.check_range(found)
+        assert torch.equal(found, expected), engine
 
 
 # The wavefront -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(network=light_networks(), request=REQUESTS, seed=SEEDS, data=st.data())
-def test_the_wavefront_draws_what_the_raster_sampler_draws(engine, network, request, seed, data):
+def test_the_wavefront_draws_what_the_raster_sampler_draws(network, request, seed, data):
     known = data.draw(knowns(network.image, len(request.numbers)))
-    assert_draws_as_by_raster(WavefrontSampler(engine), network, request, seed, known)
+    assert_draws_as_by_raster(WavefrontSampler, network, request, seed, known)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(network=other_networks(), request=REQUESTS, seed=SEEDS, data=st.data())
-def test_a_strangers_network_gets_the_wavefront_for_free(engine, network, request, seed, data):
+def test_a_strangers_network_gets_the_wavefront_for_free(network, request, seed, data):
     known = data.draw(knowns(network.image, len(request.numbers)))
-    assert_draws_as_by_raster(WavefrontSampler(engine), network, request, seed, known)
+    assert_draws_as_by_raster(WavefrontSampler, network, request, seed, known)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("size", [(60, 1), (40, 4), (35, 6)])
-def test_the_wavefront_of_a_high_image_goes_round_slots_and_tables_many_times(engine, size):
+def test_the_wavefront_of_a_high_image_goes_round_slots_and_tables_many_times(size):
     """Images have more rows than Hypothesis makes, so that storage of earlier rows is used again many times."""
     image = ImageSpec(1, height=size[0], width=size[1], levels=16)
     head = SoftmaxHead(image)
@@ -94,7 +94,7 @@ def test_the_wavefront_of_a_high_image_goes_round_slots_and_tables_many_times(en
         components.light_decoder(config, image, 2).network,
         OtherNetwork(image, head, ((1, 3), (-2, 2)), ((0, 2), (-2, 0)), 2),
     ):
-        assert_draws_as_by_raster(WavefrontSampler(engine), randomized(network, 1), SampleRequest((0, 1), 3), 4, None)
+        assert_draws_as_by_raster(WavefrontSampler, randomized(network, 1), SampleRequest((0, 1), 3), 4, None)
 
 
 def test_the_wavefront_works_on_many_rows_at_once():
@@ -158,7 +158,7 @@ def test_a_sampler_draws_whatever_the_default_device_is(sampler):
         assert torch.equal(sample(sampler, network, SampleRequest((0, 1))), expected)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(network=light_networks(blocks=(1, 2)), request=REQUESTS, seed=SEEDS)
 def test_no_sampler_drops_values_of_a_network_in_training(network, request, seed):
     expected = sample(RasterSampler(), network, request, seed)
@@ -170,37 +170,33 @@ def test_no_sampler_drops_values_of_a_network_in_training(network, request, seed
 # The cached sampler --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=7)
 @given(network=full_networks(), request=REQUESTS, seed=SEEDS, data=st.data())
-def test_the_cached_sampler_draws_what_the_raster_sampler_draws(engine, network, request, seed, data):
+def test_the_cached_sampler_draws_what_the_raster_sampler_draws(network, request, seed, data):
     known = data.draw(knowns(network.image, len(request.numbers)))
-    assert_draws_as_by_raster(CachedSampler(engine), network, request, seed, known)
+    assert_draws_as_by_raster(CachedSampler, network, request, seed, known)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(network=growing_networks(), request=REQUESTS, seed=SEEDS, data=st.data())
-def test_a_strangers_network_of_several_resolutions_is_cached_for_free(engine, network, request, seed, data):
+def test_a_strangers_network_of_several_resolutions_is_cached_for_free(network, request, seed, data):
     known = data.draw(knowns(network.image, len(request.numbers)))
-    assert_draws_as_by_raster(CachedSampler(engine), network, request, seed, known)
+    assert_draws_as_by_raster(CachedSampler, network, request, seed, known)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(network=st.one_of(light_networks(), other_networks()), request=REQUESTS, seed=SEEDS, data=st.data())
-def test_the_cached_sampler_takes_networks_of_one_resolution_too(engine, network, request, seed, data):
+def test_the_cached_sampler_takes_networks_of_one_resolution_too(network, request, seed, data):
     known = data.draw(knowns(network.image, len(request.numbers)))
-    assert_draws_as_by_raster(CachedSampler(engine), network, request, seed, known)
+    assert_draws_as_by_raster(CachedSampler, network, request, seed, known)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_full_network_is_cached_where_every_resolution_has_an_inside(engine):
+def test_a_full_network_is_cached_where_every_resolution_has_an_inside():
     """The image is so large that every resolution has places away from the edges."""
     image = ImageSpec(3, height=10, width=15, levels=16)
     config = components.FullConfig(filters=3, nr_resnet=1, head=logistic_mixture(2))
     network = randomized(components.full_decoder(config, image, 2).network, 1)
-    assert_draws_as_by_raster(CachedSampler(engine), network, SampleRequest((0, 1), 3), 4, None)
+    assert_draws_as_by_raster(CachedSampler, network, SampleRequest((0, 1), 3), 4, None)
 
 
 # Dependence on seed, index and rule ----------------------------------------------------------------------------------
@@ -208,7 +204,7 @@ def test_a_full_network_is_cached_where_every_resolution_has_an_inside(engine):
 SAMPLERS = st.sampled_from([RasterSampler(), *FAST])
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(network=light_networks(), sampler=SAMPLERS, request=REQUESTS, seed=SEEDS, data=st.data())
 def test_an_image_depends_on_its_seed_index_and_rule_alone(network, sampler, request, seed, data):
     count = len(request.numbers)
@@ -354,7 +350,7 @@ def test_a_network_that_cannot_be_cached_is_refused_by_name(network, message):
         sample(CachedSampler(), network, SampleRequest((0,)))
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=7)
 @given(network=st.one_of(full_networks(), growing_networks()), request=REQUESTS, seed=SEEDS)
 def test_what_has_no_wavefront_form_is_cached(network, request, seed):
     with pytest.raises(NoScheduleError, match="changes the resolution"):
@@ -468,7 +464,7 @@ def test_ancestral_samples_of_an_image_and_its_view_follow_the_joint_model():
     assert not torch.equal(model.views(fine)[1], coarse)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(size=SIZES, seed=SEEDS)
 def test_a_prior_draws_by_its_sampler(size, seed):
     image = ImageSpec(1, height=size[0], width=size[1], levels=4)
