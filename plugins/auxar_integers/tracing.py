@@ -12,9 +12,10 @@ from auxar.interfaces import NetworkEmbedding
 from auxar_integers.errors import NoIntegersError
 from auxar_layers.convolutions import Dropout, NormalizedLayer
 from auxar_samplers.compiler.trace import FUNCTIONS
+from auxar_samplers.compiler.tracer import ThreadSafeTracer
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(ThreadSafeTracer):
     def __init__(self, method: str) -> None:
         super().__init__(autowrap_functions=tuple(FUNCTIONS))
         self.traced_func_name = method

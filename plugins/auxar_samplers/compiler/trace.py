@@ -16,6 +16,7 @@ from auxar import CausalNetwork
 from auxar_layers.convolutions import CausalConv2d, Dropout, NormalizedLayer, Pointwise, UpsamplingConv2d
 from auxar_layers.functional import concat_elu, gate
 from auxar_layers.integer_functions import IntegerFunction
+from auxar_samplers.compiler.tracer import ThreadSafeTracer
 
 FUNCTIONS: dict[Callable[..., Any], str] = {
     concat_elu: "concat_elu",
@@ -150,7 +151,7 @@ def _by_default(node: fx.Node) -> bool:
     return all(name in defaults and defaults[name].default == value for name, value in node.kwargs.items())
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(ThreadSafeTracer):
     def __init__(self) -> None:
         super().__init__(autowrap_functions=tuple(FUNCTIONS))
 
