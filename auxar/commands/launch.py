@@ -52,8 +52,8 @@ class LaunchStatus:
 
     Examples:
         >>> import auxar
-        >>> auxar.launch_status("runs/quickstart").run.name
-        'runs/quickstart'
+        >>> auxar.launch_status("runs/quickstart").run.path.name
+        'quickstart'
     """
 
     run: RunFolder

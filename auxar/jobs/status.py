@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 
 from auxar.errors import UserError, one_line
-from auxar.files import reading
+from auxar.files import FILE, kind, reading
 from auxar.jobs.records import JobState, Launch, LaunchedJob, jobs_folder, read_state
 from auxar.runs.layout import RunFolder
 
@@ -86,6 +86,8 @@ def _of_process(own: JobState | None, launch: Launch) -> str:
 
 def _last_message(log: Path, start: int) -> str:
     """The last message of auxar in a log after its first `start` bytes, after a colon; empty if there is none."""
+    if kind(log) != FILE:  # The folder of a stranger could have a link to another file.
+        return ""
     try:
         with reading(log) as file:
             file.seek(max(start, os.fstat(file.fileno()).st_size - MOST_LOG))

@@ -56,7 +56,6 @@ PLACES = (
     "shards/*",
     "figures/*",
     "jobs/*",
-    "jobs/*/*",
 )
 """Glob patterns of the paths that are checked in a run's folder. A folder comes before its contents."""
 FILES = (

@@ -148,6 +148,23 @@ def test_only_own_processes_are_ended(tmp_path):
         other.kill()
 
 
+def test_logs_that_are_links_are_not_read(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    (jobs_folder(run) / "logs").mkdir(parents=True)
+    secret = tmp_path / "secret"
+    secret.write_text("auxar: secret\n")
+    log = jobs_folder(run) / "logs" / "log"
+    log.symlink_to(secret)
+    write_state(state_path(jobs_folder(run), "prior"), "failed", "1", HERE, status=2)
+    launched = Launch("local", [LaunchedJob("prior", "1", "logs/log")])
+    [status] = job_statuses(run, launched, {})
+    assert status.detail == "exit status 2"
+    log.unlink()
+    log.write_text("auxar: own\n")
+    [status] = job_statuses(run, launched, {})
+    assert status.detail == "exit status 2: own"
+
+
 @pytest.mark.parametrize("log", ["../../secret/log", "/etc/passwd", "logs/../../x", "log", "logs/log\n"])
 def test_a_log_is_a_file_of_the_jobs(log):
     with pytest.raises(ValueError, match="log: expected the name of a file in a folder"):

@@ -63,7 +63,13 @@ TABLES: dict[str, type] = {
 }
 DEPENDENT = {"data.validation", "training.decay", "training.final_fraction", "sampling.reduction", "sampling.rule"}
 DEPENDENT |= {f"condition.{field.name}" for field in attrs.fields(ConditionConfig)}
-DEPENDENT |= {"sampling.min_weight", "data.split.validation", "stage.0.decoder.width", "stage.0.decoder.heads"}
+DEPENDENT |= {
+    "sampling.min_weight",
+    "data.shards",
+    "data.split.validation",
+    "stage.0.decoder.width",
+    "stage.0.decoder.heads",
+}
 """Keys whose valid values depend on other keys, which the schema does not check."""
 TOOLS = {"taplo": ["lint", "--no-auto-config"], "tombi": ["lint", "--offline", "--error-on-warnings"]}
 
