@@ -45,7 +45,16 @@ class ImageSet(Dataset[Tensor], abc.ABC):
     """Maximum number of worker processes that can read the set at the same time; None if there is no limit."""
 
     def own_part(self, rank: int, processes: int) -> ImageSet | None:
-        """The part of the set that one of several processes reads for training; None if each reads the whole set."""
+        """The part of the set that one of several processes reads for training; None if each reads the whole set.
+
+        Only streams with `data.shards = "own"` are divided.
+
+        Examples:
+            >>> import auxar
+            >>> images = auxar.load_images(auxar.load("runs/quickstart"))
+            >>> print(images.train.own_part(0, 2))
+            None
+        """
         return None
 
     def __getitem__(self, number: int) -> Tensor:

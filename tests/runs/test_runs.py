@@ -96,6 +96,7 @@ FIXED = {
     "data.broken": "skip",
     "data.limit": 20,
     "data.streaming": True,
+    "data.shards": "own",
     "data.shuffle_buffer": 5,
     "image.channels": 1,
     "image.height": 16,
@@ -165,6 +166,7 @@ FREE = {
 NAMED = {
     "stage[0].view": "stage[0].view.factor, stage[0].view.levels, stage[0].view.name",
     "stage[0].repeat": "stage",
+    "data.shards": "data.heldout, data.shards, data.streaming",
     "training.betas": "training.betas[0], training.betas[1]",
     "training.weight_decay": "training.optimizer, training.weight_decay",
     "training.evaluate_every": "data.split.validation, training.evaluate_every",
@@ -204,6 +206,7 @@ def test_a_run_with_weights_continues_only_if_fixed_keys_are_the_same(pictures, 
         validation = {"data__split__validation": 0.5, "training__evaluate_every": 2}
         others: dict[str, dict[str, Any]] = {
             "training.epochs": {"training__steps": None},
+            "data.shards": {"data__streaming": True, "data__heldout": "test"},
             "training.weight_decay": {"training__optimizer": "adamw"},
             "training.final_fraction": {"training__schedule": "cosine"},
             **dict.fromkeys(("training.evaluate_every", "training.keep_best", "training.patience"), validation),
