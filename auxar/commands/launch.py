@@ -80,7 +80,8 @@ def launch(
     `time`, `partition` and others. An option takes precedence over the file.
 
     With Slurm, the function returns when the jobs are submitted. Jobs on this machine are run to their end. A repeated
-    call submits only jobs for work that is not done, and not in the queue yet. Needs `pip install 'auxar[launch]'`.
+    call submits jobs only for factors that are not trained and not in the queue, and the last job. Needs
+    `pip install 'auxar[launch]'`.
 
     Raises `UserError` if the recipe, the site or the folder are invalid, if the queue refuses the jobs, and, for jobs
     on this machine, if one of them fails.

@@ -86,7 +86,7 @@ def started(script):
 
 @pytest.fixture(scope="module")
 def outcome():
-    """What two scripts print, in one process to save time. Only the second one draws in the main thread."""
+    """Returns the output of two scripts, run in one process to save time. Only the second draws in the main thread."""
     return started(IN_SEVERAL_THREADS + WITH_FEWER_THREADS)
 
 
