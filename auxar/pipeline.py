@@ -14,6 +14,7 @@ from accelerate import Accelerator
 
 from auxar.arguments import as_path, check_flag
 from auxar.data import DataSets, load_images
+from auxar.data.level_use import unused_levels
 from auxar.distributed.accelerator import make_accelerator
 from auxar.distributed.joining import working_together
 from auxar.distributed.processes import Processes
@@ -154,6 +155,8 @@ def run(
         with processes.agreeing() as facts:
             images = data()
             facts |= images.facts
+            if missing and processes.is_main and (unused := unused_levels(images.train, recipe.data.values)):
+                logger.warning("%s", unused)
         for name in images.skipped:
             logger.warning("this image cannot be read and is left out: %s", one_line(name))
         conditions = usual_conditions(network.condition, images.heldout)

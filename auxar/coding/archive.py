@@ -26,7 +26,7 @@ from auxar.coding.pictures import Picture
 from auxar.coding.tiles import from_tiles, tile_counts, to_tiles
 from auxar.errors import UserError, shown
 from auxar.interfaces import NULL, Condition, Prior, Sampler
-from auxar.numerics.levels import to_256_levels
+from auxar.numerics.levels import to_pixels
 
 DECODED_DIMS = 2**18
 """Maximum number of sub-pixels that are decoded at once; at least one tile is."""
@@ -200,7 +200,7 @@ class Archiver:
         for coder, factor, own in zip(self.coders, header.factors, by_factor, strict=True):
             if coder.factor.depth >= depth:
                 view = coder.decode(own, view, factor.lag, condition)
-        return to_256_levels(_not_none(view).numpy(), self.model.specs[depth].levels)
+        return to_pixels(_not_none(view).numpy(), self.model.specs[depth].levels)
 
     def _picture(self, tiles: np.ndarray, entry: Entry, record: bytes, header: Header, depth: int) -> Picture | None:
         spec = self.model.specs[depth]

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from auxar.coding.index import MOST_METADATA
-from auxar.data.conversion import BrokenImage, opened, read_file
+from auxar.data.conversion import BrokenImage, opened, read_file, stored_bits
 from auxar.errors import UserError
 from auxar.files import replacing
 
@@ -43,9 +43,9 @@ def read_picture(path: Path) -> Picture:
         with opened(content, upright=False) as picture:
             if picture.format not in FORMATS:
                 raise BrokenImage(f"its format is {picture.format}; convert it to PNG first")
-            # Pillow reduces colors of 16 bits to 8 bits. Byte 24 of a PNG file is the number of bits.
-            if picture.format == "PNG" and content[24] > 8:
-                raise BrokenImage(f"it has {content[24]} bits for each value, and only 8 are kept")
+            # Pillow reduces colors of 16 bits to 8 bits.
+            if (bits := stored_bits(picture, content)) > 8:
+                raise BrokenImage(f"it has {bits} bits for each value, and only 8 are kept")
             return _kept(picture)
     except BrokenImage as error:
         raise UserError(f"{path} cannot be compressed: {error}") from None

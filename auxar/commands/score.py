@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 from torch import Tensor
 
 from auxar.arguments import as_integer, as_path, as_paths
-from auxar.data.examples import joined
-from auxar.data.stored import StoredImages
 from auxar.distributed.joining import working_together
 from auxar.errors import UserError
 from auxar.evaluation.codecs import codec_bits_per_dim, has_codec
@@ -145,11 +142,7 @@ def _heldout(model: ImageModel, count: int, *, conditioned: bool) -> Values | No
     `conditioned` images are given their own conditions, others the null condition.
     """
     try:
-        images = load_images(model).heldout
-        if isinstance(images, StoredImages):
-            found = images.examples(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(np.int64))
-        else:  # a stream
-            found = joined(list(images.in_order_examples(64, limit=count)))
+        found = load_images(model).heldout.spaced_examples(count)
         return _values(model, found.image, found.condition if conditioned else None)
     except UserError as error:
         logger.warning("images are not compared with held-out images: %s", error)

@@ -61,7 +61,7 @@ def write_views(
                 raise UserError(
                     f"--depth {depth}: expected the depth of the image or of a view of this recipe, 0 to {len(views)}"
                 )
-            views = views[:depth]
+            views, values = views[:depth], recipe.data.values
             spec = views[-1].view if views else recipe.image
             check_pictures(spec, f"--depth {depth}: the images at this depth")
             is_file = out.suffix == ".parquet"
@@ -79,7 +79,7 @@ def write_views(
             for name in data.skipped:
                 logger.warning("this image cannot be read and is left out: %s", one_line(name))
             if is_file:
-                count = write_images(out, _batches(data.train.whole(), views, "images"), spec)
+                count = write_images(out, _batches(data.train.whole(), views, "images"), spec, values)
                 logger.info("%d images of %s", count, spec)
                 if recipe.data.heldout is None:
                     advice = "the same data.split and data.streaming divide it in the same way"
@@ -95,11 +95,11 @@ def write_views(
                     sets.append(("validation", "validation", data.validation))
                     use += " and data.validation = 'validation'"
                 with new_folder(out) as folder:
-                    counts = [
-                        f"{write_images(folder / f'{split}.parquet', _batches(images, views, f'{kind} images'), spec)} "
-                        f"{kind} images"
-                        for split, kind, images in sets
-                    ]
+                    counts = []
+                    for split, kind, images in sets:
+                        batches = _batches(images, views, f"{kind} images")
+                        count = write_images(folder / f"{split}.parquet", batches, spec, values)
+                        counts.append(f"{count} {kind} images")
                 logger.info("%s of %s", ", ".join(counts), spec)
                 logger.info("a recipe can use this folder as data.path, with %s", use)
     return out

@@ -15,7 +15,7 @@ from auxar.data.conversion import BrokenImage, Preparation, WrongSize, fitted, o
 from auxar.errors import UserError, did_you_mean, one_line
 from auxar.files import parse_json
 from auxar.interfaces import Condition, ImageSpec
-from auxar.recipe import Crop
+from auxar.recipe import Crop, DataConfig
 from auxar.recipe.condition import ConditionConfig
 
 COLUMN = "condition"
@@ -39,6 +39,8 @@ class ConditionReader:
     """Margins that are cut off from masks, and from images without a size of their own, like from the images."""
     resize: str
     """How a mask or image is resized, as `Preparation.resize`; masks without interpolation."""
+    values: str
+    """What pixels of images hold, as `Preparation.values`."""
     columns: tuple[str, ...]
     """The columns that the values come from."""
 
@@ -115,7 +117,7 @@ class ConditionReader:
         """
         spec = self.condition.spec
         if self.condition.kind == "image":
-            prepare = Preparation(spec, Crop() if self.config.own_size else self.crop, self.resize)
+            prepare = Preparation(spec, Crop() if self.config.own_size else self.crop, self.resize, self.values)
             try:
                 return prepare(source, name)
             except WrongSize as error:
@@ -157,14 +159,12 @@ def _classes(picture: Image.Image, name: str) -> Image.Image:
     )
 
 
-def condition_reader(
-    config: ConditionConfig | None, image: ImageSpec, crop: Crop, resize: str
-) -> ConditionReader | None:
-    """The reader of the conditions of images that are converted to the shape `image`; None if there are none."""
+def condition_reader(config: ConditionConfig | None, image: ImageSpec, data: DataConfig) -> ConditionReader | None:
+    """The reader of the conditions of images that `data` converts to the shape `image`; None if there are none."""
     if config is None:
         return None
     columns = config.columns or ((COLUMN,) if config.column is None else (config.column,))
-    return ConditionReader(config, config.describe(image), crop, resize, columns)
+    return ConditionReader(config, config.describe(image), data.crop, data.resize, data.values, columns)
 
 
 def check_condition_columns(

@@ -7,6 +7,7 @@ import errno
 import io
 import logging
 import stat
+import struct
 import textwrap
 import threading
 import warnings
@@ -20,7 +21,8 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
-from auxar.recipe import Crop
+from auxar.numerics.levels import LEVELS, SCALED
+from auxar.recipe import Crop, DataConfig
 from auxar.recipe.schema import check_image
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -45,6 +47,8 @@ MAX_SCANS = 500
 The limit bounds the decoding time: an empty scan of an image of `MAX_PIXELS` takes 5 ms, and a file of one megabyte can
 hold 50,000 of them.
 """
+KEEPING = ("BMP", "GIF", "PNG", "TIFF", "WEBP")
+"""The formats whose values of pixels can be taken as levels. JPEG and AVIF change values, and Pillow scales PPM's."""
 LARGE = MAX_PIXELS // 8
 """Images with more pixels than this are converted one at a time, to limit the memory that several threads need."""
 
@@ -90,22 +94,111 @@ class Preparation:
     """Margins that are cut off before an image is resized."""
     resize: str
     """How an image of another size is resized: "none" (an error), "cover" or "stretch"."""
+    values: str = attrs.field(default=SCALED, repr=False)
+    """What pixels hold: values 0 … 255, which are converted to levels ("scaled"), or "levels"."""
+
+    @classmethod
+    def of(cls, image: ImageSpec, data: DataConfig) -> Preparation:
+        """The conversion that [data] of a recipe describes."""
+        return cls(image, data.crop, data.resize, data.values)
+
+    @property
+    def identity(self) -> str:
+        """A text that differs between conversions with different results."""
+        return repr(self) if self.values == SCALED else f"{self!r} of {self.values}"
 
     def __call__(self, source: bytes | Image.Image, name: str) -> np.ndarray:
         """Converts a picture to uint8 of shape (channels, height, width), with values in [0, levels).
 
         `source` is the content of an image file or a Pillow image. Raises `BrokenImage` if it cannot be decoded. Raises
-        `UserError`, with `name` in the message, if the crop leaves no pixels, and `WrongSize` if `resize` is "none" and
-        the size differs from that of `image`.
+        `UserError`, with `name` in the message, if the crop leaves no pixels or if pixels should be levels and are not,
+        and `WrongSize` if `resize` is "none" and the size differs from that of `image`.
         """
-        with opened(source) as picture:
-            upright = eight_bit(picture).convert("L" if self.image.channels == 1 else "RGB")
+        as_levels = self.values == LEVELS
+        with opened(source, upright=not as_levels) as picture:
+            if as_levels:
+                upright = _upright(level_picture(picture, source, self.image, name), picture)
+            else:
+                upright = eight_bit(picture).convert("L" if self.image.channels == 1 else "RGB")
             size = (self.image.width, self.image.height)
             pixels = np.asarray(fitted(upright, size, self.crop, self.resize, name, Image.Resampling.LANCZOS))
         pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        if self.image.levels < 256:
+        if as_levels:
+            pixels = pixels.clip(max=self.image.levels - 1)  # Resizing can exceed the values between which it averages.
+        elif self.image.levels < 256:
             pixels = (pixels.astype(np.uint16) * self.image.levels // 256).astype(np.uint8)
         return np.ascontiguousarray(pixels)
+
+
+def level_picture(picture: Image.Image, source: bytes | Image.Image, image: ImageSpec, name: str) -> Image.Image:
+    """A picture whose pixels are levels, in the mode "L" or "RGB", with the values that `source` stores.
+
+    `picture` is `source` as Pillow decodes it. Values of 1, 2 or 4 bits, which Pillow scales to 8, and gray values of
+    16 bits are also taken as they are stored. Raises `UserError`, with `name` in the message, if a value is not a level
+    of `image`, if the file does not keep values, or if it has colors and the images are gray.
+    """
+
+    def refuse(reason: str) -> UserError:
+        return UserError(
+            f"data.values: {name} {reason}; with 'levels', pixels are expected to have levels 0 … {image.levels - 1}; "
+            "change image.levels, or set data.values = 'scaled' if pixels have values 0 … 255"
+        )
+
+    bits = stored_bits(picture, source)
+    is_deep = picture.mode.startswith("I")
+    if isinstance(source, bytes) and picture.format not in KEEPING:
+        raise refuse(f"is a {picture.format} file, which does not keep values; expected PNG")
+    if (bits > 8 and not is_deep) or picture.mode in ("CMYK", "YCbCr", "LAB", "F"):
+        raise refuse(f"has {picture.mode} pixels of {bits} bits, which are not kept; expected gray or RGB of 8 bits")
+    if picture.has_transparency_data and picture.convert("RGBA").getextrema()[3][0] < 255:
+        raise refuse("is partly transparent")
+    values = np.asarray(picture if is_deep else picture.convert("RGB"))
+    if bits < 8:
+        values = values.astype(np.uint16) * (2**bits - 1) // 255
+    if values.ndim == 3 and image.channels == 1:
+        if (values != values[..., :1]).any():
+            raise refuse("is in color, but the images are gray")
+        values = values[..., 0]
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= image.levels:
+        raise refuse(f"has the value {low if low < 0 else high}")
+    return Image.fromarray(values.astype(np.uint8)).convert("L" if image.channels == 1 else "RGB")
+
+
+def stored_bits(picture: Image.Image, source: bytes | Image.Image) -> int:
+    """The number of bits in which the values of pixels, or of the colors of a palette, are stored.
+
+    `picture` is `source` as Pillow decodes it, which reduces colors of 16 bits to 8, and scales fewer bits to 8. Raises
+    `BrokenImage` as `png_bits` does.
+    """
+    if picture.mode in ("P", "PA"):
+        return 8
+    if isinstance(source, bytes) and picture.format == "PNG":
+        return png_bits(source)
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return int(max(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))))
+    return 1 if picture.mode == "1" else 8
+
+
+def png_bits(content: bytes) -> int:
+    """The number of bits of each value in a PNG file, from the chunk IHDR before its pixels.
+
+    Pillow also reads files in which IHDR is not the first chunk. Raises `BrokenImage` unless there is one such chunk,
+    or if the file is of a variant of Apple, with other pixels.
+    """
+    headers, place = [], 8
+    while place + 8 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, place)
+        if kind == b"CgBI":
+            raise BrokenImage("the file is of Apple's variant of PNG (CgBI), which is not supported")
+        if kind == b"IHDR":
+            headers.append(content[place + 8 : place + 8 + length])
+        if kind == b"IDAT":
+            break
+        place += 12 + length
+    if len(headers) != 1 or len(headers[0]) != 13:
+        raise BrokenImage(f"the PNG file has {len(headers)} headers (IHDR), expected one of 13 bytes")
+    return headers[0][8]
 
 
 def fitted(
@@ -203,7 +296,7 @@ def opened(source: bytes | Image.Image, *, upright: bool = True) -> Iterator[Ima
             _check_extent(picture, source)
             with _large if picture.width * picture.height > LARGE else contextlib.nullcontext():
                 picture.load()
-                yield _upright(picture) if upright else picture
+                yield _upright(picture, picture) if upright else picture
     except (BrokenImage, UserError):
         raise
     except UnidentifiedImageError as error:
@@ -237,14 +330,16 @@ def _check_extent(picture: Image.Image, source: bytes | Image.Image) -> None:
         across, down = map(picture.tag_v2.get, (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
         if isinstance(across, int) and isinstance(down, int) and across * down > MAX_PIXELS:
             raise BrokenImage(f"each tile of the TIFF file has more than {MAX_PIXELS:,} pixels")
+    if isinstance(source, bytes) and picture.format == "PNG":
+        png_bits(source)
     if isinstance(source, bytes) and picture.format in ("JPEG", "MPO") and source.count(b"\xff\xda") > MAX_SCANS:
         raise BrokenImage(f"the JPEG file has more than {MAX_SCANS:,} scans")
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    """Returns the image turned upright by its EXIF orientation, or unchanged if the EXIF data cannot be read."""
+def _upright(picture: Image.Image, original: Image.Image) -> Image.Image:
+    """A picture turned by the EXIF orientation of its original, or unchanged if the EXIF data cannot be read."""
     try:
-        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        turn = _TURNS.get(original.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # Damaged EXIF data can raise any exception, but the pixels are still usable.
         return picture
     return picture if turn is None else picture.transpose(turn)

@@ -47,8 +47,7 @@ def load_images(
     raised if one of the sets has no image; the images of a stream are checked when they are read.
     """
     try:
-        preparation = Preparation(image, config.crop, config.resize)
-        reader = condition_reader(condition, image, config.crop, config.resize)
+        preparation, reader = Preparation.of(image, config), condition_reader(condition, image, config)
         _check_names(config)
         with progress_in_main_process():
             built, known = build_data_set(config, registry), registry.names("dataset")

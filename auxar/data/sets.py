@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from auxar.arguments import as_integer
 from auxar.data.batches import evaluation_examples, training_examples
-from auxar.data.examples import Examples
+from auxar.data.examples import Examples, joined
 from auxar.errors import UserError, shown
 from auxar.interfaces import Condition, ImageSpec
 
@@ -146,6 +146,17 @@ class ImageSet(Dataset[Tensor], abc.ABC):
         """
         batch_size = as_integer(batch_size, "batch_size", 1)
         return (batch for _, batch in evaluation_examples(self, batch_size=batch_size, limit=limit))
+
+    def spaced_examples(self, count: int) -> Examples:
+        """Reads up to `count` examples: evenly spaced ones or, of a stream, the first ones.
+
+        Examples:
+            >>> import auxar
+            >>> images = auxar.load_images(auxar.load("runs/quickstart"))
+            >>> len(images.train.spaced_examples(10))
+            10
+        """
+        return joined(list(self.in_order_examples(64, limit=count)))
 
     @abc.abstractmethod
     def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:

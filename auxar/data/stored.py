@@ -70,7 +70,7 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
     and `DamagedCopy` if the images are read from a copy that is damaged.
     """
     # The source code of the conversion is part of the key, so that images converted by another version are not reused.
-    parts = [images.cache_key, repr(preparation), inspect.getsource(conversion)]
+    parts = [images.cache_key, preparation.identity, inspect.getsource(conversion)]
     if images.conditions is not None:
         parts += [images.conditions.identity, inspect.getsource(conditions)]
     key = digest(*parts)
@@ -278,7 +278,7 @@ class StoredImages(ImageSet):
         """
         # The fingerprint hashes the files instead of the pixels, because decoders on two machines may differ slightly.
         sources = prepared.data.column("source").take(rows).to_pylist()
-        fingerprint = hashlib.sha256(repr(preparation).encode() + b"".join(sources)).hexdigest()[:32]
+        fingerprint = hashlib.sha256(preparation.identity.encode() + b"".join(sources)).hexdigest()[:32]
         pixels = prepared.select_columns("pixels").with_format("arrow")
         if reader is None:
             return cls(prepared, pixels, rows, preparation.image, fingerprint)
@@ -332,6 +332,9 @@ class StoredImages(ImageSet):
     def examples(self, numbers: Sequence[int] | np.ndarray) -> Examples:
         """Reads the images with these numbers and their conditions."""
         return Examples(self.fetch(numbers), self.fetch_conditions(numbers))
+
+    def spaced_examples(self, count: int) -> Examples:
+        return self.examples(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64))
 
     def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
         @functools.lru_cache(maxsize=2)

@@ -66,7 +66,7 @@ class StreamedImages(ImageSet):
     ) -> StreamedImages:
         """Creates the set of the images of `encoded` on the side `assignment`, or of all images if it is None."""
         # The images are unknown until they are read, so the fingerprint hashes their source.
-        parts, condition = [encoded.identity, repr(preparation), repr(assignment)], None
+        parts, condition = [encoded.identity, preparation.identity, repr(assignment)], None
         if encoded.conditions is not None:
             parts.append(encoded.conditions.identity)
             condition = encoded.conditions.condition

@@ -18,9 +18,11 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.data.conversion import MAX_PIXELS
+from auxar.data.pixels import pixels
 from auxar.errors import UserError
 from auxar.files import UNFINISHED, kind, replacing, to_json
 from auxar.interfaces import ImageSpec
+from auxar.numerics.levels import SCALED
 from auxar.recipe.schema import CHANNELS, MOST_LEVELS
 
 PICTURES = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -52,11 +54,14 @@ def check_new(path: Path) -> None:
         raise UserError(f"{path} exists and is not replaced; choose another name, or delete it first")
 
 
-def write_images(path: Path, batches: Iterable[tuple[Sequence[str], Tensor]], spec: ImageSpec) -> int:
+def write_images(
+    path: Path, batches: Iterable[tuple[Sequence[str], Tensor]], spec: ImageSpec, values: str = SCALED
+) -> int:
     """Writes batches of images to a new parquet file, atomically, and returns the number of images.
 
     Each batch has the names of its images and their values, integers (b, *spec.shape). The column `image` holds them as
-    lossless pictures, and `name` their names. A recipe with the same [image] reads the same values back.
+    lossless pictures, and `name` their names. A recipe with the same [image] and with `values` as its `data.values`
+    reads the same values back.
 
     Raises `UserError` if the file exists or cannot be written.
     """
@@ -74,7 +79,7 @@ def write_images(path: Path, batches: Iterable[tuple[Sequence[str], Tensor]], sp
         ):
             for names, images in batches:
                 # Pillow encodes without the interpreter's lock, so threads run in parallel here.
-                for name, picture in zip(names, pool.map(encode, pixels(images, spec)), strict=True):
+                for name, picture in zip(names, pool.map(encode, pixels(images, spec, values)), strict=True):
                     content, extension = picture
                     stored = f"{os.path.splitext(name)[0]}.{extension}"
                     rows.append({"image": {"bytes": content, "path": stored}, "name": name})
@@ -86,19 +91,6 @@ def write_images(path: Path, batches: Iterable[tuple[Sequence[str], Tensor]], sp
                 writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
         check_new(path)  # Writing may have taken hours.
     return count
-
-
-def pixels(images: Tensor, spec: ImageSpec) -> np.ndarray:
-    """Converts integers (b, *spec.shape) in [0, levels) to pixels: uint8, (b, h, w, 3), or (b, h, w) for one channel.
-
-    A value x becomes ⌈255·x / (levels - 1)⌉. Reading converts a pixel p to ⌊p·levels / 256⌋, which is x again for all
-    numbers of levels up to 256. The value 0 becomes black, and levels - 1 becomes white.
-    """
-    spec.check_range(images)
-    top = spec.levels - 1
-    values = (images.cpu().numpy().astype(np.int64) * 255 + top - 1) // top
-    moved = values.astype(np.uint8).transpose(0, 2, 3, 1)
-    return moved[..., 0] if spec.channels == 1 else moved
 
 
 def encode(pixels: np.ndarray) -> tuple[bytes, str]:

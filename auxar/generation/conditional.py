@@ -17,12 +17,13 @@ from accelerate.utils import gather_object
 from PIL import Image
 from torch import Tensor
 
+from auxar.data.pixels import pixels
 from auxar.errors import UserError
 from auxar.files import replacing
 from auxar.generation.conditions import Conditions
 from auxar.generation.sample_folder import begin, finish
 from auxar.generation.samples import batches, drawn_how
-from auxar.generation.sheets import SHEET_DRAWS, SHEET_ROWS, draws_sheet, save_png, to_uint8
+from auxar.generation.sheets import SHEET_DRAWS, SHEET_ROWS, draws_sheet, save_png
 from auxar.interfaces import Known, Prior, Sampler, SampleRequest
 from auxar.interfaces.device import device_of
 from auxar.recipe import SamplingConfig
@@ -114,9 +115,10 @@ def draw_given_to_folder(
     for indices, views in batches(draw, config.batch_size, numbers, spec, folder, accelerator, start):
         condition = conditions.given_to(config.request(indices), device_of(model), each).condition
         facts = _facts(model, given, views, condition)
+        pictures = pixels(views[0], spec, model.picture_values)
         for row, index in enumerate(indices):
             name = f"{index // each:06d}-{index % each:03d}.png"
-            save_png(Image.fromarray(to_uint8(views[0][row : row + 1].cpu(), spec)[0]), folder / "images" / name)
+            save_png(Image.fromarray(pictures[row]), folder / "images" / name)
             found.append((index, {key: values[row].cpu().numpy() for key, values in facts.items()}))
     seconds = time.perf_counter() - started
     everyone = sorted(gather_object(found), key=lambda entry: entry[0])

@@ -81,7 +81,7 @@ def reader_of(condition: Condition | None, recipe: Recipe | None) -> ConditionRe
     """The reader of conditions for a model. None for a model without a condition or without a recipe."""
     if condition is None or recipe is None or recipe.condition is None:
         return None
-    return condition_reader(recipe.condition, recipe.image, recipe.data.crop, recipe.data.resize)
+    return condition_reader(recipe.condition, recipe.image, recipe.data)
 
 
 def every_class(condition: Condition) -> Conditions:

@@ -20,6 +20,7 @@ from auxar.generation.pictures import WrongColors, mask_values, picture_values, 
 from auxar.generation.sheets import can_be_shown
 from auxar.interfaces import ImageSpec, Known, Prior
 from auxar.recipe import DataConfig, Recipe
+from auxar.recipe.schema import MOST_LEVELS
 
 LONGEST_NUMBER = 50
 """Maximum number of digits of a number of rows."""
@@ -76,7 +77,7 @@ def read_given(request: GivenRequest, recipe: Recipe, model: Prior) -> Given:
     check_stage(model, request.stage)
     depth = request.stage + 1
     if request.as_view:
-        return Given(names, depth, read_views(files, model.specs[depth]), None)
+        return Given(names, depth, read_views(files, model.specs[depth], recipe.data.values), None)
     try:
         images = read_images(files, recipe.image, recipe.data)
     except WrongColors as error:
@@ -108,7 +109,7 @@ def read_images(files: Sequence[Path], image: ImageSpec, data: DataConfig) -> Te
     An image of another size is cropped and resized by the settings of [data]. Raises `UserError` if a file cannot be
     read, if it has other channels than `image`, or if cropping and resizing do not give the size of `image`.
     """
-    preparation = Preparation(image, data.crop, data.resize)
+    preparation = Preparation.of(image, data)
     found = []
     for file in files:
         content = _content(file, "--given")
@@ -118,17 +119,17 @@ def read_images(files: Sequence[Path], image: ImageSpec, data: DataConfig) -> Te
     return torch.stack(found)
 
 
-def read_views(files: Sequence[Path], view: ImageSpec) -> Tensor:
+def read_views(files: Sequence[Path], view: ImageSpec, values: str) -> Tensor:
     """Reads pictures of views, in the form that auxar writes, back into views: int64, (b, *view.shape).
 
-    A picture shows a value x in [0, L) as 255·x / (L - 1); each value that is read becomes the nearest x. Raises
-    `UserError` if a picture has another size or other channels than `view`.
+    `values` is `data.values` of the recipe. Raises `UserError` if a picture has another size or other channels than
+    `view`.
     """
     found = []
     for file in files:
         content = _content(file, "--given")
         _check_channels(view, file)
-        found.append(torch.from_numpy(view_values(content, view, f"--given {file}")))
+        found.append(torch.from_numpy(view_values(content, view, values, f"--given {file}").astype(np.int64)))
     return torch.stack(found)
 
 
@@ -158,9 +159,9 @@ def _content(file: Path, option: str) -> bytes:
 
 
 def _check_channels(image: ImageSpec, file: Path) -> None:
-    """Raises `UserError` if pictures cannot show images with the channels of `image`."""
-    if not can_be_shown(image):
+    """Raises `UserError` if pictures cannot show images with the channels or levels of `image`."""
+    if not can_be_shown(image) or image.levels > MOST_LEVELS:
         raise UserError(
-            f"--given {file}: a picture has 1 or 3 channels, but the views of this stage are {image.size}; give images "
-            "without --as-view"
+            f"--given {file}: a picture has 1 or 3 channels and at most {MOST_LEVELS} levels, but the views of this "
+            f"stage are {image}; give images without --as-view"
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import attrs
 import numpy as np
 from PIL import Image
 
 from auxar.data.conversion import BrokenImage, Preparation, decode, eight_bit, opened
 from auxar.errors import UserError
 from auxar.interfaces import ImageSpec
+from auxar.recipe import Crop
 
 
 class WrongColors(UserError):
@@ -23,21 +25,19 @@ def picture_values(source: bytes | Image.Image, preparation: Preparation, label:
     size and `preparation` does not resize.
     """
     image = preparation.image
-    picture = checked_picture(source, image, label)
-    if picture.size == (image.width, image.height):
-        return by_channel(picture) * image.levels // 256
+    if checked_picture(source, image, label).size == (image.width, image.height):
+        preparation = attrs.evolve(preparation, crop=Crop())
     return preparation(source, name)
 
 
-def view_values(source: bytes | Image.Image, view: ImageSpec, label: str) -> np.ndarray:
-    """Converts the picture of a view, as auxar writes it, back to the view: int64, (channels, height, width).
+def view_values(source: bytes | Image.Image, view: ImageSpec, values: str, label: str) -> np.ndarray:
+    """Converts the picture of a view, as auxar writes it, back to the view: uint8, (channels, height, width).
 
-    A picture shows a value x in [0, L) as 255·x / (L - 1); each value that is read becomes the nearest x. Raises
-    `UserError`, beginning with `label`, if the picture cannot be read, or has another size or other channels.
+    `values` says what its pixels hold, as `Preparation.values`. Raises `UserError`, beginning with `label`, if the
+    picture cannot be read, or has another size or other channels.
     """
-    picture = checked_picture(source, view, label)
-    _check_size(picture, view, label, "view")
-    return (2 * by_channel(picture) * (view.levels - 1) + 255) // 510
+    _check_size(checked_picture(source, view, label), view, label, "view")
+    return Preparation(view, Crop(), "none", values)(source, label)
 
 
 def mask_values(source: bytes | Image.Image, image: ImageSpec, label: str) -> np.ndarray:
@@ -85,9 +85,3 @@ def checked_picture(source: bytes | Image.Image, image: ImageSpec, label: str) -
     if gray:
         raise WrongColors(f"{label} is grayscale; an RGB image is expected")
     return decoded
-
-
-def by_channel(picture: Image.Image) -> np.ndarray:
-    """The values of a picture by channel: int64, (c, h, w)."""
-    pixels = np.asarray(picture).astype(np.int64)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

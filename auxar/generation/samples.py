@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.data import ImageSet
+from auxar.data.pixels import pixels
 from auxar.files import entries
 from auxar.generation.conditions import NONE, Conditions, first_examples
 from auxar.generation.sample_folder import PICTURE, begin, finish
@@ -31,7 +32,6 @@ from auxar.generation.sheets import (
     save_png,
     sheet,
     sheet_columns,
-    to_uint8,
 )
 from auxar.interfaces import ImageSpec, Prior, Sampler, SampleRequest
 from auxar.progress import progress_bar
@@ -138,7 +138,7 @@ def draw_to_folder(
         return draw_views(model, conditions.given_to(config.request(indices), accelerator.device), sampler)
 
     for indices, views in batches(draw, config.batch_size, numbers, model.image, folder, accelerator, start):
-        pictures = to_uint8(views[0], model.image)
+        pictures = pixels(views[0], model.image, model.picture_values)
         for row, index in enumerate(indices):
             save_png(Image.fromarray(pictures[row]), picture_path(folder, index))
             if index < SHEET_IMAGES:
@@ -281,8 +281,8 @@ def batches(
                     begun = True
                 yield indices, drawn
                 done += len(indices)
-                pixels = done * image.height * image.width
-                progress.set_postfix_str(f"{pixels / (time.perf_counter() - started):,.0f} pixel/s", refresh=False)
+                speed = done * image.height * image.width / (time.perf_counter() - started)
+                progress.set_postfix_str(f"{speed:,.0f} pixel/s", refresh=False)
                 progress.update(len(indices))
         if not begun:  # There are more processes than images, and all processes must call `start`.
             start()

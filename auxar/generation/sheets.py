@@ -11,10 +11,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from auxar.data.pixels import pixels
 from auxar.errors import UserError
 from auxar.files import replacing
 from auxar.interfaces import ImageSpec
-from auxar.numerics.levels import to_256_levels
 
 MARGIN = 2
 """Width of the transparent margin around every image of a sheet, in pixels."""
@@ -35,16 +35,12 @@ INK = (128, 128, 128, 255)
 def to_uint8(images: Tensor, spec: ImageSpec) -> np.ndarray:
     """Converts integers (b, *spec.shape) in [0, levels) to RGB: uint8, (b, h, w, 3).
 
-    A value x becomes 255·x / (levels - 1), rounded half up, so 0 becomes 0 and levels - 1 becomes 255. The scale does
-    not depend on the values that occur in the images. One channel is repeated three times. Raises `UserError` if the
-    tensor does not match `spec`, or if the number of channels is not 1 or 3.
+    A value x becomes 255·x / (levels - 1), rounded up, so 0 becomes 0 and levels - 1 becomes 255. The scale does not
+    depend on the values that occur in the images. One channel is repeated three times. Raises `UserError` if the tensor
+    does not match `spec`, or if the number of channels is not 1 or 3.
     """
-    spec.check(images)
-    spec.check_range(images)
-    if not can_be_shown(spec):
-        raise UserError(f"only images with 1 or 3 channels can be shown; this one has {spec.channels}: {spec}")
-    colors = to_256_levels(images.detach().cpu().numpy().transpose(0, 2, 3, 1), spec.levels)
-    return np.repeat(colors, 3, axis=3) if spec.channels == 1 else colors
+    colors = pixels(images, spec)
+    return np.repeat(colors[..., None], 3, axis=3) if spec.channels == 1 else colors
 
 
 def can_be_shown(spec: ImageSpec) -> bool:

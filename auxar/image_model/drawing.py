@@ -122,14 +122,14 @@ def draws(chain: Prior, given: Given, pictures: Images | None, count: int, setti
     found = found or [torch.empty((0, *spec.shape), dtype=torch.int64) for spec in specs]
     images = linked(chain, [view.view(len(source), count, *view.shape[1:]) for view in found])
     known = None if given.known is None else given.known.mask
-    return Draws(images.tensor, images.spec, images.view, pictures, known)
+    return Draws(images.tensor, images.spec, images.view, pictures, known, values=images.values)
 
 
 def linked(chain: Prior, views: Sequence[Tensor]) -> Images:
     """Converts images and their views, which are given by depth, to `Images` that hold their views."""
     found: Images | None = None
     for tensor, spec in reversed(list(zip(views, chain.specs, strict=False))):
-        found = Images(tensor, spec, found)
+        found = Images(tensor, spec, found, values=chain.picture_values)
     assert found is not None
     return found
 

@@ -37,6 +37,8 @@ class Form:
     """Depth of the images that the form is converted to."""
     spec: ImageSpec
     """Shape and range of an image as it is given."""
+    values: str
+    """What the pixels of pictures hold, as `Preparation.values`."""
     repeat: int = 1
     """Number of times that the channel of a gray image is repeated."""
 
@@ -57,9 +59,9 @@ class Form:
         """
         check_pictured(self.spec, label)
         if self.depth == 0:
-            values = picture_values(source, Preparation(self.spec, Crop(), "none"), label, label)
+            values = picture_values(source, Preparation(self.spec, Crop(), "none", self.values), label, label)
         else:
-            values = view_values(source, self.spec, label)
+            values = view_values(source, self.spec, self.values, label)
         return np.repeat(values, self.repeat, axis=0)
 
 
@@ -74,7 +76,7 @@ def from_view(chain: Prior, views: Any, depth: Any) -> Given:
         raise UserError(
             f"depth: expected the depth of a view of this model, from 1 to {deepest}, got {described(depth)}"
         )
-    form = Form(depth, chain.specs[depth])
+    form = Form(depth, chain.specs[depth], chain.picture_values)
     _check_spec(views, [form], "views")
     return Given((), depth, gathered(views, form.array, lambda *what: form.picture(*what[:2]), "views").long(), None)
 
@@ -93,10 +95,14 @@ def to_enlarge(chain: Prior, images: Any) -> tuple[Given, Images | None]:
         f"this model enlarges images of {_sizes(specs[depth] for depth in smaller)} pixels, and draws images of "
         f"{_sizes(specs[:1])} again from their view of {_sizes([specs[smaller[0]]])}"
     )
-    depth, found = _Reading([Form(depth, specs[depth]) for depth in (*smaller, 0)], expected).read(images)
+    depth, found = _Reading(
+        [Form(depth, specs[depth], chain.picture_values) for depth in (*smaller, 0)], expected
+    ).read(images)
     if depth:
         return Given((), depth, found, None), None
-    return Given((), smaller[0], chain.views(found, smaller[0])[smaller[0]], found), Images(found, specs[0])
+    return Given((), smaller[0], chain.views(found, smaller[0])[smaller[0]], found), Images(
+        found, specs[0], values=chain.picture_values
+    )
 
 
 def to_colorize(chain: Prior, images: Any, preparation: Preparation | None) -> tuple[Given, Images | None]:
@@ -112,9 +118,9 @@ def to_colorize(chain: Prior, images: Any, preparation: Preparation | None) -> t
         return from_view(chain, images, gray), None
     depths = sorted({gray - 1, *([0] if specs[0].channels == 3 else [])}, reverse=True)
     forms = [
-        form
+        Form(depth, spec, chain.picture_values, repeat)
         for depth in depths
-        for form in (Form(depth, specs[depth]), Form(depth, attrs.evolve(specs[depth], channels=1), repeat=3))
+        for spec, repeat in ((specs[depth], 1), (attrs.evolve(specs[depth], channels=1), 3))
     ]
     expected = f"this model colors images of {_sizes(specs[depth] for depth in reversed(depths))} pixels"
     depth, found = _Reading(forms, expected, preparation if depths[-1] == 0 else None).read(images)
@@ -122,7 +128,7 @@ def to_colorize(chain: Prior, images: Any, preparation: Preparation | None) -> t
     view = found
     for stage in stages[depth:gray]:
         view = stage.view_of(view)
-    return Given((), gray, view, None), Images(found, specs[depth])
+    return Given((), gray, view, None), Images(found, specs[depth], values=chain.picture_values)
 
 
 def to_complete(chain: Prior, images: Tensor, keep: Any) -> tuple[Given, Images]:
@@ -132,7 +138,7 @@ def to_complete(chain: Prior, images: Tensor, keep: Any) -> tuple[Given, Images]
     """
     images = images.long()
     known = Known(images, _mask(keep, chain.image, len(images)))
-    return Given((), 1, None, images, known), Images(images, chain.image)
+    return Given((), 1, None, images, known), Images(images, chain.image, values=chain.picture_values)
 
 
 class _Reading:

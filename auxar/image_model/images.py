@@ -16,11 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.arguments import as_path, described
+from auxar.data.pixels import pixels
 from auxar.errors import UserError, one_line
 from auxar.files import FOLDER, entries, kind
-from auxar.generation.sheets import SHEET_DRAWS, can_be_shown, draws_sheet, save_png, sheet, to_uint8, with_note
+from auxar.generation.sheets import SHEET_DRAWS, can_be_shown, draws_sheet, save_png, sheet, with_note
 from auxar.interfaces import ImageSpec
 from auxar.interfaces.image import INTEGER_DTYPES
+from auxar.numerics.levels import SCALED
 from auxar.recipe.paths import EXTENSIONS
 
 SHOWN_IMAGES = 64
@@ -69,6 +71,8 @@ class Images:
     """Shape and range of an image."""
     view: Images | None = None
     """The views that the images were drawn from, one for each image; None if they were drawn without a view."""
+    values: str = attrs.field(default=SCALED, kw_only=True)
+    """What the pixels of pictures hold, as `data.values` of the model's recipe: "scaled" values, or "levels"."""
 
     @tensor.validator
     def _fits(self, attribute: attrs.Attribute[Any], tensor: Tensor) -> None:
@@ -98,7 +102,8 @@ class Images:
 
     def __getitem__(self, index: int | slice | Sequence[int]) -> Images:
         chosen = self._index(index)
-        return Images(self.tensor[chosen], self.spec, None if self.view is None else self.view[chosen])
+        view = None if self.view is None else self.view[chosen]
+        return Images(self.tensor[chosen], self.spec, view, values=self.values)
 
     def _index(self, index: Any) -> Any:
         """The index of a tensor for an index of images: an integer, a slice, or a tensor."""
@@ -123,13 +128,13 @@ class Images:
     def to_pil(self) -> Any:
         """The images as a list of Pillow images of their own size, or one Pillow image for a single image.
 
-        One channel gives mode "L", three channels give "RGB". A value x becomes 255·x / (levels - 1). Raises
-        `UserError` if the number of channels is not 1 or 3.
+        One channel gives mode "L", three channels give "RGB". A value x becomes 255·x / (levels - 1), rounded up, or
+        stays x if `values` is "levels"; `sheet` always shows the whole range. The model accepts these pictures as the
+        same images. Raises `UserError` if the number of channels is not 1 or 3.
         """
         if self.tensor.dim() > 3:
             return [images.to_pil() for images in self]
-        colors = to_uint8(self.tensor[None], self.spec)[0]
-        return Image.fromarray(colors[..., 0] if self.spec.channels == 1 else colors)
+        return Image.fromarray(pixels(self.tensor[None], self.spec, self.values)[0])
 
     def sheet(self, columns: int | None = None, zoom: int | None = None) -> Image.Image:
         """All images side by side in one Pillow image, with `columns` images in each row.
@@ -229,7 +234,8 @@ class Draws(Images):
         if isinstance(chosen, int):
             return found
         given = None if self.given is None else self.given[chosen]
-        return Draws(found.tensor, self.spec, found.view, given, None if self.known is None else self.known[chosen])
+        known = None if self.known is None else self.known[chosen]
+        return Draws(found.tensor, self.spec, found.view, given, known, values=self.values)
 
     def sheet(self, columns: int | None = None, zoom: int | None = None) -> Image.Image:
         """A sheet with a row for each given image: the image, its view or its known part, and `columns` draws.

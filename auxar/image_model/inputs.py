@@ -48,7 +48,7 @@ def as_batch(images: Any, spec: ImageSpec, preparation: Preparation | None = Non
     Accepted types are integer tensors and NumPy arrays, Pillow images, the paths of image files and of folders of
     images, the result of `ImageModel.sample`, and sequences of these. A single image becomes a batch of one. Tensors
     and arrays have integers in [0, spec.levels). Arrays may have the channels first or last. Images with one channel
-    may lack the dimension of the channel. Pictures have 8 bits; a value x becomes ⌊x · levels / 256⌋.
+    may lack the dimension of the channel. Pictures have 8 bits and are converted as `Preparation` describes.
 
     `preparation` is the conversion of pictures of another size, for images of the model; messages then also advise
     `model.prepare`. Without it, for instance for views, pictures of another size are refused. `what` names the argument

@@ -90,6 +90,8 @@ class ImageModel:
             raise UserError(
                 f"chain: expected a model, such as a Chain, got {described(chain)}; auxar.load loads the model of a run"
             )
+        if recipe is not None:
+            chain.picture_values = recipe.data.values
         self.chain = chain
         """The joint distribution of images and their views, with the weights."""
         self.recipe = recipe
@@ -149,7 +151,7 @@ class ImageModel:
         independently, and "none" is an error. `crop` has margins in pixels that are cut off before, such as
         `{"top": 20, "bottom": 20}`. The defaults are `data.resize` and `data.crop` of the recipe. Colors become gray or
         gray becomes RGB if the model requires it, and transparent pixels are blended onto white. A value x becomes
-        ⌊x · levels / 256⌋.
+        ⌊x · levels / 256⌋, or stays x if the recipe has `data.values = "levels"`.
 
         Raises `UserError` if an image cannot be read or has another size and is not resized.
         """
@@ -390,9 +392,8 @@ class ImageModel:
     def draw_given(self, views: Any, depth: int = 1, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
         """Draws images from views at a depth: exact samples of p(image | view).
 
-        `views` are integers of shape (g, *spec.shape) for the spec of this depth, or pictures as auxar writes them, in
-        which a value x of L levels is 255·x / (L - 1). If the view's stage is restricted, every drawn image has the
-        given view.
+        `views` are integers of shape (g, *spec.shape) for the spec of this depth, or pictures as auxar writes them. If
+        the view's stage is restricted, every drawn image has the given view.
 
         `draws` is the number of images for each given view. The other keywords are those of `sample`, without `first`.
 

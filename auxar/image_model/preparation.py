@@ -30,7 +30,7 @@ def usual_preparation(image: ImageSpec, recipe: Recipe | None) -> Preparation | 
         return None
     if recipe is None:
         return Preparation(image, Crop(), "none")
-    return Preparation(image, recipe.data.crop, recipe.data.resize)
+    return Preparation.of(image, recipe.data)
 
 
 def prepared(images: Any, usual: Preparation | None, resize: Any, crop: Any) -> Tensor:
@@ -42,8 +42,8 @@ def prepared(images: Any, usual: Preparation | None, resize: Any, crop: Any) -> 
         raise UserError("images: this model cannot be used with pictures, because they have 1 or 3 channels of 8 bits")
     if resize is not None and not (isinstance(resize, str) and resize in RESIZES):
         raise UserError(f"resize: expected 'none', 'cover' or 'stretch', got {described(resize)}")
-    preparation = Preparation(
-        usual.image, usual.crop if crop is None else _crop(crop), usual.resize if resize is None else resize
+    preparation = attrs.evolve(
+        usual, crop=usual.crop if crop is None else _crop(crop), resize=usual.resize if resize is None else resize
     )
 
     def from_picture(source: bytes | Image.Image, label: str, name: str) -> np.ndarray:

@@ -24,6 +24,7 @@ from auxar.interfaces.request import DrawRule, SampleRequest
 from auxar.interfaces.rule_use import check_rule
 from auxar.interfaces.sampling import Sampler
 from auxar.interfaces.summary import summary
+from auxar.numerics.levels import SCALED
 
 
 class Prior(nn.Module, abc.ABC):
@@ -41,6 +42,8 @@ class Prior(nn.Module, abc.ABC):
     """Default sampler of `sample`. It is set when a model is built from a recipe."""
     arithmetic: str = FLOAT
     """The arithmetic in which the model computes: `float`, or the name of a component, such as `integer`."""
+    picture_values: str = SCALED
+    """What pixels of pictures hold: levels that are `scaled` to 0 … 255, or the `levels`. A recipe's `data.values`."""
     digests: Mapping[str, str] = MappingProxyType({})
     """The digests of the factors in this arithmetic, by name. They are empty for `float`."""
 

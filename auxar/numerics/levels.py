@@ -1,19 +1,24 @@
-"""Conversion between numbers of levels."""
+"""Conversion of levels to the pixels of pictures."""
 
 from __future__ import annotations
 
 import numpy as np
 
+SCALED, LEVELS = VALUES = ("scaled", "levels")
+"""What the pixels of pictures hold, the values of `data.values`: levels that are scaled to 0 … 255, or the levels."""
 
-def to_256_levels(values: np.ndarray, levels: int) -> np.ndarray:
-    """Converts integers in [0, levels) to uint8: 255·x / (levels - 1), rounded half up. The shape is kept.
 
-    So 0 becomes 0, and levels - 1 becomes 255.
+def to_pixels(image: np.ndarray, levels: int, values: str = SCALED) -> np.ndarray:
+    """Converts integers in [0, levels) to the pixels of a picture: uint8. The shape is kept.
+
+    If `values` is "scaled", x becomes 255·x / (levels - 1), rounded up: 0 becomes 0, and levels - 1 becomes 255. The
+    conversion of a pixel p to ⌊p·levels / 256⌋ gives x again. If `values` is "levels", x stays x.
 
     Examples:
-        >>> to_256_levels(np.array([0, 1, 2]), 3).tolist()
-        [0, 128, 255]
+        >>> to_pixels(np.array([0, 1, 2]), 3).tolist(), to_pixels(np.array([0, 1, 2]), 3, "levels").tolist()
+        ([0, 128, 255], [0, 1, 2])
     """
+    if values == LEVELS:
+        return image.astype(np.uint8)
     top = levels - 1
-    # This is floor(255·x / top + ½), computed in integers to avoid floating-point rounding.
-    return ((510 * values.astype(np.int64) + top) // (2 * top)).astype(np.uint8)
+    return ((255 * image.astype(np.int64) + top - 1) // top).astype(np.uint8)

@@ -31,6 +31,7 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
     with device(on), WithoutDrawing() if device(on).type == "meta" else contextlib.nullcontext():
         model = _build_chain(recipe, registry)
     model.sampler = build_sampler(recipe.sampling.sampler, registry, "sampling.sampler")
+    model.picture_values = recipe.data.values
     for network in model.modules():
         if isinstance(network, CausalNetwork):
             model.sampler.check(network)

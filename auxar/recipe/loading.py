@@ -34,7 +34,7 @@ from auxar.recipe.schema import MOST_STAGES, OTHER_NAMES, Recipe, Stage, Trainin
 from auxar.recipe.shipped import find_recipe, is_folder, not_found
 from auxar.recipe.structuring import structure, unstructure
 from auxar.recipe.toml import LongInteger, parse_toml, toml_text
-from auxar.recipe.validation import check_stream_shards, check_validation
+from auxar.recipe.validation import check_stream_shards, check_validation, check_values
 
 COMMON_KEYS = ("precision", "trackers", "parallel")
 """The keys of [training] that apply to the whole process and cannot differ between factors."""
@@ -222,6 +222,7 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
     recipe = attrs.evolve(recipe, factor_training=_factor_training(recipe, training or {}, overrides))
     check_validation(recipe)
     check_stream_shards(recipe)
+    check_values(recipe)
     return recipe
 
 

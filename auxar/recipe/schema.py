@@ -14,6 +14,7 @@ from auxar.errors import UserError, shown
 from auxar.interfaces import FLOAT, RULES, DrawRule, ImageSpec, SampleRequest, at_most, positive
 from auxar.interfaces.request import usual_min_weight, usual_reduction
 from auxar.interfaces.validation import at_least, below, checks, finite
+from auxar.numerics.levels import SCALED, VALUES
 from auxar.recipe.checks import all_below_one, fraction, fraction_or_zero, one_of
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import ConditionConfig
@@ -119,6 +120,9 @@ class DataConfig:
     resize: str = attrs.field(default="none", validator=one_of(*RESIZES))
     """How an image of another size than [image] is resized: `none` reports an error, `cover` scales the image until it
     covers the size and crops the center, `stretch` scales width and height independently."""
+    values: str = attrs.field(default=SCALED, validator=one_of(*VALUES))
+    """What pixels hold if `image.levels` is below 256: `scaled` converts their values 0 … 255 to levels, `levels` takes
+    the values as they are, 0 … levels - 1, and reports an error for others."""
     broken: str = attrs.field(default="error", validator=one_of("error", "skip"))
     """How an image that cannot be read is handled: `error` ends the run and names the image, `skip` leaves it out and
     reports it."""

@@ -109,7 +109,8 @@ def converted_model(run: RunFolder, model: Prior, name: str, arithmetic: Arithme
     of_condition = factors.pop().prior if model.condition_factor is not None else None
     *stages, last = factors
     made = Chain(stages, last.prior, of_condition) if stages or of_condition is not None else last.prior
-    made.sampler, made.arithmetic, made.digests = model.sampler, name, digests
+    made.sampler, made.picture_values = model.sampler, model.picture_values
+    made.arithmetic, made.digests = name, digests
     return made
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -62,19 +64,16 @@ def save_animation(path):
     frames[0].save(path, save_all=True, append_images=frames[1:])
 
 
-def save_deep(path):
-    """Writes an RGB picture with 16 bits, which Pillow cannot write."""
-    import struct
-    import zlib
-
-    rows = b"".join(b"\0" + bytes(12) for _ in range(2))
+def save_deep(path, first=(), header=(2, 2, 16, 2, 0, 0, 0)):
+    """Writes an RGB picture with 16 bits, which Pillow cannot write, with other chunks first."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
-    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    own = (b"IHDR", struct.pack(">IIBBBBB", *header))
+    rows = b"".join(b"\0" + bytes(12) for _ in range(2))
+    parts = [chunk(*each) for each in (*first, own, (b"IDAT", zlib.compress(rows)), (b"IEND", b""))]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
 
 @pytest.mark.parametrize(
@@ -85,6 +84,7 @@ def save_deep(path):
         (lambda path: Image.fromarray(colors()[..., 0]).save(path, transparency=3), "a.png", "transparency"),
         (lambda path: Image.fromarray(colors().astype(np.uint16)[..., 0]).save(path), "a.png", "16 bits"),
         (save_deep, "a.png", "it has 16 bits for each value, and only 8 are kept"),
+        (lambda path: save_deep(path, [(b"tEXt", b"Title\0x")]), "a.png", "it has 16 bits for each value, and only 8"),
         (lambda path: Image.fromarray(colors()[..., 0] > 9).save(path), "a.png", "its mode is 1"),
         (lambda path: Image.fromarray(colors(channels=4), "CMYK").save(path), "a.jpg", "its mode is CMYK"),
         (lambda path: Image.fromarray(colors()).save(path), "a.tif", "its format is TIFF; convert it to PNG first"),

@@ -31,6 +31,8 @@ from auxar.data import (
     load_images,
     training_batches,
 )
+from auxar.data.conversion import Preparation
+from auxar.data.level_use import unused_levels
 from auxar.data.reach import Reach
 from auxar.data.source import EncodedImages, open_source
 from auxar.errors import UserError
@@ -209,6 +211,54 @@ def test_levels_are_quantized_by_floor(tmp_path, levels):
         Image.fromarray(ramp).save(tmp_path / f"{name}.png")
     found = stored(tmp_path, ImageSpec(1, height=16, width=16, levels=levels)).fetch([0]).flatten().tolist()
     assert found == [value * levels // 256 for value in range(256)]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_pixels_are_levels_if_the_recipe_says_so(tmp_path, streaming):
+    for number in range(17):
+        Image.fromarray(np.full((4, 4), number, np.uint8)).save(tmp_path / f"{number:02}.png")
+
+    def found(levels: int = 17, **options: Any) -> list[int]:
+        image = ImageSpec(1, height=4, width=4, levels=levels)
+        train = load(tmp_path, image, streaming=streaming, split=Split(0.5), **options).train.whole()
+        return [int(values.max()) for values in train.in_order(1)]
+
+    assert found() == [0] * 16 + [1]
+    assert found(values="levels") == list(range(17)), "they are not read from the cache of other images"
+    with pytest.raises(UserError, match=r"^data\.values: 12\.png has the value 12; .* levels 0 … 11; change"):
+        found(12, values="levels")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "levels", "values", "expected"),
+    [
+        (range(17), 17, "scaled", "2 of 17 levels, 0 and 1 (in 4 evenly spaced images): if their pixels are levels "),
+        (range(100), 100, "scaled", "39 of 100 levels, 0 … 38"),
+        (range(17), 256, "scaled", "if their pixels are levels 0 … 16, set image.levels = 17 and data.values = 'leve"),
+        ([0, 255], 256, "scaled", "2 of 256 levels, 0 and 255 (in 4 evenly spaced images): image.levels = 2 is enough"),
+        (range(190, 230), 256, "scaled", "40 of 256 levels, 190 … 229 (in 4 evenly spaced images): check that these"),
+        (range(4), 64, "levels", "4 of 64 levels, 0 … 3"),
+        ([7], 256, "scaled", "1 of 256 levels, 7"),
+        (range(17), 17, "levels", None),
+        ([0, 255], 2, "scaled", None),
+        ([0, 255], 8, "scaled", None),
+        (range(0, 256, 7), 256, "scaled", None),
+        (range(40, 200), 256, "scaled", None),
+    ],
+)
+@pytest.mark.parametrize("streaming", [False, True])
+def test_levels_that_are_not_used_are_told(tmp_path, pixels, levels, values, expected, streaming):
+    for number in range(8):
+        Image.fromarray(np.resize(np.array(pixels, np.uint8), (16, 16))).save(tmp_path / f"{number}.png")
+    image = ImageSpec(1, height=16, width=16, levels=levels)
+    train = load(tmp_path, image, streaming=streaming, values=values, split=Split(0.5)).train
+    found = unused_levels(train, values)
+    if expected is None:
+        assert found is None
+    elif not streaming:
+        assert f"the training images use only {expected}" in found or expected in found
+    else:
+        assert "first images" in found
 
 
 # --- sources ---------------------------------------------------------------------------------------------------------
@@ -397,6 +447,9 @@ def test_fingerprint_follows_data_and_preparation(folder, tmp_path):
         assert first != load(folder, ImageSpec(3, height=4, width=4, levels=8), streaming=streaming).train.fingerprint
         assert first != load(folder, streaming=streaming, split=Split(seed=1)).train.fingerprint
         assert first != load(folder, streaming=streaming, limit=20).train.fingerprint
+    few = ImageSpec(3, height=4, width=4, levels=8)
+    scaled, as_levels = (Preparation(few, Crop(), "none", values).identity for values in ("scaled", "levels"))
+    assert scaled != as_levels
 
 
 def test_second_load_converts_nothing(folder, images, monkeypatch):
@@ -510,7 +563,7 @@ def test_image_that_needed_too_much_memory_is_read_again(tmp_path, monkeypatch):
     for number in range(4):
         numbered(number).save(tmp_path / f"{number}.png")
 
-    def exhausted(picture: Image.Image) -> Image.Image:
+    def exhausted(picture: Image.Image, original: Image.Image) -> Image.Image:
         raise MemoryError
 
     with monkeypatch.context() as patch:

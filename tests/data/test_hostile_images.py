@@ -207,6 +207,8 @@ BROKEN: dict[str, dict[str, bytes]] = {
     },
     "TIFF with tiles of more than 100,000,000 pixels": {"": tiled(10_016)},
     "JPEG with more than 500 scans": {"": with_scans(501)},
+    "PNG with several headers (chunks IHDR)": {"two": png(8, 8, 8, 0, bytes(72), png(8, 8, 8, 0, b"")[8:33])},
+    "PNG in a variant of Apple (chunk CgBI)": {"later": png(8, 8, 8, 0, bytes(72), chunk(b"CgBI", bytes(4)))},
     "PNG with a compressed text or profile of more than 1 MiB": {
         "zTXt": with_text(b"zTXt", b"key\0\0"),
         "iTXt": with_text(b"iTXt", b"key\0\1\0\0\0"),
@@ -617,6 +619,63 @@ def test_the_narrowest_pictures_are_scaled(shape, resize):
     pixels = Preparation(SPEC, Crop(), resize)(encode(np.full((*shape, 3), 99, np.uint8), "PNG"), "a.png")
     assert pixels.shape == (3, 8, 8)
     assert (pixels == 99).all()
+
+
+FOUR = np.arange(16, dtype=np.uint8).reshape(4, 4)
+# Files whose stored values are 0 … 15, row by row.
+STORED: dict[str, bytes] = {
+    **{kind: encode(FOUR, kind) for kind in ("PNG", "BMP", "TIFF", "WEBP", "GIF")},
+    "4 bits": png(4, 4, 4, 0, b"".join(bytes([0, 16 * a + b, 16 * c + d]) for a, b, c, d in FOUR.tolist())),
+    "16 bits": encode(FOUR.astype(np.uint16), "PNG"),
+    "palette": encode(Image.fromarray(np.repeat(FOUR[..., None], 3, 2)).quantize(16), "PNG"),
+    "opaque": encode(Image.merge("LA", [Image.fromarray(FOUR), Image.new("L", (4, 4), 255)]), "PNG"),
+    "turned": encode(np.rot90(FOUR).copy(), "PNG", exif=orientation(6)),
+}
+
+
+@pytest.mark.parametrize("kind", STORED)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_stored_values_are_levels(kind, channels):
+    preparation = Preparation(ImageSpec(channels, height=4, width=4, levels=16), Crop(), "none", "levels")
+    assert (preparation(STORED[kind], "a") == FOUR).all()
+
+
+def test_bits_are_levels():
+    bits = Preparation(ImageSpec(1, height=8, width=8, levels=2), Crop(), "none", "levels")
+    for content in (Image.new("1", (8, 8), 1), *(encode(Image.new("1", (8, 8), 1), kind) for kind in ("PNG", "TIFF"))):
+        assert (bits(content, "a") == 1).all()
+
+
+def test_resized_levels_are_levels():
+    stripes = np.tile(np.array([0, 0, 16, 16], np.uint8), (16, 4))
+    found = Preparation(ImageSpec(1, height=24, width=24, levels=17), Crop(), "stretch", "levels")(
+        encode(stripes, "PNG"), "a"
+    )
+    assert set(found.ravel().tolist()) == {0, 2, 14, 16}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (encode(FOUR + 1, "PNG"), "has the value 16"),
+        (encode(Image.new("I", (4, 4), -1), "TIFF"), "has the value -1"),
+        (encode(np.full((4, 4), 256, np.uint16), "PNG"), "has the value 256"),
+        (png(4, 4, 16, 2, bytes(100)), "has RGB pixels of 16 bits, which are not kept"),
+        (
+            with_tag(encode(RED, "TIFF"), 256, 4).replace(b"\b\0\b\0\b\0", b"\x10\0\x10\0\x10\0"),
+            "has RGB pixels of 16 bits, which are not kept",
+        ),
+        (encode(FOUR, "JPEG"), "is a JPEG file, which does not keep values; expected PNG"),
+        (b"P5 4 4 15\n" + FOUR.tobytes(), "is a PPM file, which does not keep values; expected PNG"),
+        (encode(ALPHA, "PNG"), "is partly transparent"),
+        (encode(np.stack([FOUR, FOUR, FOUR[::-1]], 2), "PNG"), "is in color, but the images are gray"),
+        (encode(Image.new("CMYK", (4, 4)), "TIFF"), "has CMYK pixels of 8 bits, which are not kept"),
+    ],
+)
+def test_values_that_are_no_levels_are_refused(content, reason):
+    preparation = Preparation(ImageSpec(1, height=4, width=4, levels=16), Crop(), "none", "levels")
+    with pytest.raises(UserError, match=f"data.values: a/b.png {reason}.* levels 0 … 15; change image.levels"):
+        preparation(content, "a/b.png")
 
 
 def test_an_error_of_pillow_is_one_short_line(monkeypatch):

@@ -114,12 +114,16 @@ def test_its_data_set_is_read_with_its_options(tmp_path, monkeypatch):
         for module in ("digits", "test_digits"):
             sys.modules.pop(module, None)
     # The test has written digits.npz, with 4 images of each digit.
-    for setting, count in (("data.options.digit=4", 3), ("data.options={}", 36)):
+    for setting, count in (("data.options.digits=[4]", 3), ("data.options={}", 36)):
         settings = [setting, f"data.options.file={tmp_path / 'digits.npz'}"]
         recipe, registry = load_recipe(tmp_path / "digits.toml", settings, trust_plugins=True)
-        images = load_images(recipe.data, recipe.image, registry).train
+        images = load_images(recipe.data, recipe.image, registry, recipe.condition).train
         assert isinstance(images, StoredImages)
+        examples = images.examples(range(count))
         assert len(images) == count
+        assert examples.image.max() == 16
+        assert examples.condition is not None
+        assert examples.condition.flatten().tolist() == ([4] * 3 if count == 3 else [n % 10 for n in range(4, 40)])
 
 
 @pytest.mark.parametrize("page", ["views.md", "networks.md", "datasets.md"])

@@ -14,53 +14,47 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from auxar.data.pixels import pixels
 from auxar.errors import UserError
 from auxar.generation.inputs import read_images, read_mask, read_views
 from auxar.generation.sheets import to_uint8
 from auxar.interfaces import ImageSpec
+from auxar.numerics.levels import SCALED, VALUES
 from auxar.recipe import DataConfig
 
 DATA = DataConfig("pictures")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_of_views_come_back_as_they_were(tmp_path, channels):
+@pytest.mark.parametrize("values", VALUES)
+def test_pictures_come_back_as_they_were(tmp_path, channels, values):
+    file = tmp_path / "picture.png"
     for levels in range(2, 257):
         spec = ImageSpec(channels, height=2, width=levels, levels=levels)
         rising = torch.arange(levels).expand(channels, 1, levels)
-        view = torch.cat([rising, rising.flip(0, 2).roll(1, 2)], 1)[None]
-        colors = to_uint8(view, spec)[0]
-        Image.fromarray(colors if channels == 3 else colors[..., 0]).save(tmp_path / "view.png")
-        found = read_views([tmp_path / "view.png"], spec)
-        assert found.dtype == torch.int64
-        assert torch.equal(found, view)
+        image = torch.cat([rising, rising.flip(0, 2).roll(1, 2)], 1)[None]
+        Image.fromarray(pixels(image, spec, values)[0]).save(file)
+        for found in (read_views([file], spec, values), read_images([file], spec, attrs.evolve(DATA, values=values))):
+            assert found.dtype == torch.int64
+            assert torch.equal(found, image)
 
 
 def test_pictures_of_gray_views_come_back_in_the_colors_that_they_are_drawn_in(tmp_path):
-    """A grayscale image is written as an RGB picture with equal channels, which can be read again."""
+    """A grayscale image may be stored as an RGB picture with equal channels."""
     spec = ImageSpec(1, height=2, width=3, levels=5)
     view = random_images(1, spec)
     Image.fromarray(to_uint8(view, spec)[0]).save(tmp_path / "view.png")
-    assert torch.equal(read_views([tmp_path / "view.png"], spec), view)
-    assert read_images([tmp_path / "view.png"], spec, DATA).shape == view.shape
+    assert torch.equal(read_views([tmp_path / "view.png"], spec, SCALED), view)
 
 
-def test_no_picture_shows_a_view_with_two_channels(tmp_path):
+@pytest.mark.parametrize("spec", [ImageSpec(2, height=2, width=3), ImageSpec(height=2, width=3, levels=257)], ids=str)
+def test_no_picture_shows_a_view_of_other_channels_or_levels(tmp_path, spec):
     file = tmp_path / "view.png"
     Image.new("RGB", (3, 2)).save(file)
-    with pytest.raises(UserError, match="a picture has 1 or 3 channels, but the views of this stage are 2×3×2"):
-        read_views([file], ImageSpec(2, height=2, width=3))
-
-
-@settings(deadline=None, max_examples=50)
-@given(levels=st.integers(2, 256))
-def test_any_value_becomes_the_nearest_level(tmp_path_factory, levels):
-    file = tmp_path_factory.getbasetemp() / "values.png"
-    Image.fromarray(np.arange(256, dtype=np.uint8)[None]).save(file)
-    found = read_views([file], ImageSpec(1, height=1, width=256, levels=levels))[0, 0, 0]
-    shown = 255 * np.arange(levels) / (levels - 1)
-    distance = np.abs(np.arange(256)[:, None] - shown)
-    assert (distance[np.arange(256), found] <= distance.min(1) + 1e-9).all()
+    with pytest.raises(
+        UserError, match=f"1 or 3 channels and at most 256 levels, but the views of this stage are {spec}"
+    ):
+        read_views([file], spec, SCALED)
 
 
 def test_images_are_read_as_training_reads_them(pictures):
@@ -114,5 +108,5 @@ def test_a_damaged_file_is_an_image_or_a_mistake(tmp_path, kind, changes, length
     file = tmp_path / "damaged"
     file.write_bytes(content[:length])
     spec = ImageSpec(3, height=8, width=8)
-    for found in (outcome(read_images, [file], spec, DATA), outcome(read_views, [file], spec)):
+    for found in (outcome(read_images, [file], spec, DATA), outcome(read_views, [file], spec, SCALED)):
         assert str(file) in found if isinstance(found, str) else found.shape == (1, 3, 8, 8)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.causal_networks import SEEDS
-from helpers.tiny_runs import arrays_of, call, changed, command, run, snapshot, tiny, write_pictures
+from helpers.tiny_runs import arrays_of, call, changed, command, run, snapshot, tiny, write, write_pictures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -113,6 +113,28 @@ def test_the_command_draws_a_sample_again_from_its_view(finished, sampled, tmp_p
         tmp_path / name / "images" / file for name, file in (("free", "000000.png"), ("out0", "000000-000.png"))
     )
     assert again.read_bytes() == free.read_bytes()
+
+
+@pytest.mark.parametrize("values", ["scaled", "levels"])
+def test_drawn_pictures_can_be_given(pictures, sampled, tmp_path, values):
+    """41 levels are among those that no nearest value of a pixel brings back."""
+    recipe = write(tmp_path / "tiny.toml", tiny(pictures, image__levels=41, data__values=values))
+    model = auxar.build(recipe)
+    model.save(tmp_path / "run", steps=0)
+    drawn = model.sample(2)
+    auxar.sample(tmp_path / "run", images=2, out=tmp_path / "drawn")
+    drawn.save(tmp_path / "saved")
+    for pictured in (tmp_path / "drawn" / "images", tmp_path / "saved", drawn.to_pil()):
+        assert torch.equal(model.prepare(pictured), drawn.tensor.byte())
+        assert torch.equal(model.complete(pictured, 4, draws=1).given.tensor, drawn.tensor)
+    arrays, _ = sampled("--given", tmp_path / "drawn" / "images", "-n", 1, run=tmp_path / "run", out=tmp_path / "again")
+    assert torch.equal(as_tensor(arrays["given"]), drawn.tensor)
+    draws = model.draw_given(drawn.view.to_pil(), draws=1)
+    assert torch.equal(draws.view.tensor[:, 0], drawn.view.tensor)
+    again = model.prepare(tmp_path / "again" / "images")
+    assert torch.equal(again.long(), as_tensor(arrays["images"])[:, 0])
+    draws.save(tmp_path / "draws")
+    assert torch.equal(model.prepare(tmp_path / "draws").long(), draws.tensor[:, 0])
 
 
 def test_the_command_draws_from_the_view_of_an_image(finished, sampled, pictures, tmp_path):

@@ -40,10 +40,10 @@ def tile(picture, spec_shape, zoom, row, column):
 
 @settings(deadline=None, max_examples=50)
 @given(levels=st.integers(2, 5000))
-def test_values_are_scaled_exactly_and_rounded_half_up(levels):
+def test_values_are_scaled_exactly_and_rounded_up(levels):
     spec = ImageSpec(1, height=1, width=levels, levels=levels)
     shown = to_uint8(torch.arange(levels).view(1, 1, 1, levels), spec)
-    expected = [math.floor(Fraction(255 * x, levels - 1) + Fraction(1, 2)) for x in range(levels)]
+    expected = [math.ceil(Fraction(255 * x, levels - 1)) for x in range(levels)]
     assert shown.dtype == np.uint8
     assert shown.shape == (1, 1, levels, 3)
     assert (shown == np.array(expected)[None, None, :, None]).all()

@@ -324,5 +324,5 @@ def test_a_picture_shows_the_values_of_its_view(model):
     view = random_images(1, model.chain.specs[2], 7)
     picture = Image.fromarray(to_uint8(view, model.chain.specs[2])[0])
     assert torch.equal(model.draw_given(picture, depth=2).views[2].tensor[:, 0], view)
-    # 9 is nearest to 17, which shows level 1 of 16 levels.
-    assert (model.draw_given(Image.new("L", (4, 4), 9), depth=2, draws=1).views[2].tensor == 1).all()
+    # The pixels 16 … 31 show level 1 of 16 levels, of which auxar writes 17.
+    assert (model.draw_given(Image.new("L", (4, 4), 16), depth=2, draws=1).views[2].tensor == 1).all()

@@ -1,0 +1,43 @@
+"""Recognizes sets of images that use few of their levels, often because their pixels are levels already."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+
+import numpy as np
+
+from auxar.data.sets import ImageSet
+from auxar.numerics.levels import SCALED
+
+MOST_IMAGES = 256
+"""Maximum number of images that are read to find the levels in use."""
+MOST_VALUES = 2**25
+"""Maximum number of their sub-pixels, except for very large images, of which `LEAST_IMAGES` are read."""
+LEAST_IMAGES = 8
+
+
+def unused_levels(images: ImageSet, values: str) -> str | None:
+    """A sentence about the levels that images do not use, with the likely cause; None for ordinary images.
+
+    Evenly spaced images are read or, of a stream, the first ones. `values` is `data.values` of the recipe. Images that
+    are not ordinary use at most an eighth of the levels, or levels in at most a quarter of the range, or, if they are
+    scaled, only levels that pixels below the number of levels can become.
+    """
+    levels = images.image.levels
+    found = images.spaced_examples(min(MOST_IMAGES, max(LEAST_IMAGES, MOST_VALUES // images.image.dims))).image.numpy()
+    used = np.flatnonzero(sum(np.bincount(image.ravel(), minlength=levels) for image in found))
+    first, last, count = int(used[0]), int(used[-1]), len(used)
+    may_be_levels = values == SCALED and levels < 256 and last <= (levels - 1) * levels // 256
+    if count > max(1, levels // 8) and last - first + 1 > levels // 4 and not may_be_levels:
+        return None
+    if may_be_levels:
+        advice = "if their pixels are levels already, set data.values = 'levels'"
+    elif values == SCALED and levels == 256 and 0 < last < 128:
+        advice = f"if their pixels are levels 0 … {last}, set image.levels = {last + 1} and data.values = 'levels'"
+    elif 1 < count == len(np.unique(used * count // levels)):
+        advice = f"image.levels = {count} is enough for them"
+    else:
+        advice = "check that these are the right images, and image.levels"
+    listed = f"{first} … {last}" if count > 2 else " and ".join(map(str, used))
+    read = f"in {len(found)} {'evenly spaced' if isinstance(images, Sized) else 'first'} images"
+    return f"the training images use only {count} of {levels} levels, {listed} ({read}): {advice}"
