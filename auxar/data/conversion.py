@@ -114,7 +114,7 @@ class Preparation:
         `UserError`, with `name` in the message, if the crop leaves no pixels or if pixels should be levels and are not,
         and `WrongSize` if `resize` is "none" and the size differs from that of `image`.
         """
-        as_levels = self.values == LEVELS
+        as_levels = self.values == LEVELS and self.image.levels < 256
         with opened(source, upright=not as_levels) as picture:
             if as_levels:
                 upright = _upright(level_picture(picture, source, self.image, name), picture)
@@ -150,7 +150,7 @@ def level_picture(picture: Image.Image, source: bytes | Image.Image, image: Imag
         raise refuse(f"is a {picture.format} file, which does not keep values; expected PNG")
     if (bits > 8 and not is_deep) or picture.mode in ("CMYK", "YCbCr", "LAB", "F"):
         raise refuse(f"has {picture.mode} pixels of {bits} bits, which are not kept; expected gray or RGB of 8 bits")
-    if picture.has_transparency_data and picture.convert("RGBA").getextrema()[3][0] < 255:
+    if picture.has_transparency_data and np.asarray(picture.convert("RGBA").getchannel("A")).min() < 255:
         raise refuse("is partly transparent")
     values = np.asarray(picture if is_deep else picture.convert("RGB"))
     if bits < 8:

@@ -17,6 +17,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_runs import Stopped, run, tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -31,7 +32,6 @@ from auxar.data import (
     load_images,
     training_batches,
 )
-from auxar.data.conversion import Preparation
 from auxar.data.level_use import unused_levels
 from auxar.data.reach import Reach
 from auxar.data.source import EncodedImages, open_source
@@ -218,13 +218,15 @@ def test_pixels_are_levels_if_the_recipe_says_so(tmp_path, streaming):
     for number in range(17):
         Image.fromarray(np.full((4, 4), number, np.uint8)).save(tmp_path / f"{number:02}.png")
 
-    def found(levels: int = 17, **options: Any) -> list[int]:
+    def found(levels: int = 17, **options: Any) -> tuple[str, list[int]]:
         image = ImageSpec(1, height=4, width=4, levels=levels)
-        train = load(tmp_path, image, streaming=streaming, split=Split(0.5), **options).train.whole()
-        return [int(values.max()) for values in train.in_order(1)]
+        train = load(tmp_path, image, streaming=streaming, split=Split(0.5), **options).train
+        return train.fingerprint, [int(values.max()) for values in train.whole().in_order(1)]
 
-    assert found() == [0] * 16 + [1]
-    assert found(values="levels") == list(range(17)), "they are not read from the cache of other images"
+    (one, scaled), (other, levels) = found(), found(values="levels")
+    assert one != other
+    assert scaled == [0] * 16 + [1]
+    assert levels == list(range(17)), "they are not read from the cache of the scaled images"
     with pytest.raises(UserError, match=r"^data\.values: 12\.png has the value 12; .* levels 0 … 11; change"):
         found(12, values="levels")
 
@@ -259,6 +261,22 @@ def test_levels_that_are_not_used_are_told(tmp_path, pixels, levels, values, exp
         assert f"the training images use only {expected}" in found or expected in found
     else:
         assert "first images" in found
+
+
+@pytest.mark.parametrize("values", ["scaled", "levels"])
+def test_a_run_tells_unused_levels_before_it_trains(pictures, tmp_path, monkeypatch, caplog, values):
+    (tmp_path / "dark").mkdir()
+    for file in pictures.iterdir():
+        with Image.open(file) as picture:
+            Image.fromarray(np.asarray(picture) // 128).save(tmp_path / "dark" / file.name)
+
+    def train(*arguments: object) -> None:
+        raise Stopped
+
+    monkeypatch.setattr("auxar.pipeline.train_factors", train)
+    with pytest.raises(Stopped):
+        run(tmp_path / "run", tiny(tmp_path / "dark", image__levels=2, data__values=values))
+    assert sum("images use only 1 of 2 levels, 0 (" in text for text in caplog.messages) == (values == "scaled")
 
 
 # --- sources ---------------------------------------------------------------------------------------------------------
@@ -447,9 +465,6 @@ def test_fingerprint_follows_data_and_preparation(folder, tmp_path):
         assert first != load(folder, ImageSpec(3, height=4, width=4, levels=8), streaming=streaming).train.fingerprint
         assert first != load(folder, streaming=streaming, split=Split(seed=1)).train.fingerprint
         assert first != load(folder, streaming=streaming, limit=20).train.fingerprint
-    few = ImageSpec(3, height=4, width=4, levels=8)
-    scaled, as_levels = (Preparation(few, Crop(), "none", values).identity for values in ("scaled", "levels"))
-    assert scaled != as_levels
 
 
 def test_second_load_converts_nothing(folder, images, monkeypatch):

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import PIL
 import pytest
@@ -642,8 +643,8 @@ def test_stored_values_are_levels(kind, channels):
 
 def test_bits_are_levels():
     bits = Preparation(ImageSpec(1, height=8, width=8, levels=2), Crop(), "none", "levels")
-    for content in (Image.new("1", (8, 8), 1), *(encode(Image.new("1", (8, 8), 1), kind) for kind in ("PNG", "TIFF"))):
-        assert (bits(content, "a") == 1).all()
+    white = Image.new("1", (8, 8), 1)
+    assert all((bits(content, "a") == 1).all() for content in (white, encode(white, "PNG"), encode(white, "TIFF")))
 
 
 def test_resized_levels_are_levels():
@@ -673,9 +674,12 @@ def test_resized_levels_are_levels():
     ],
 )
 def test_values_that_are_no_levels_are_refused(content, reason):
-    preparation = Preparation(ImageSpec(1, height=4, width=4, levels=16), Crop(), "none", "levels")
+    preparation = Preparation(ImageSpec(1, height=4, width=4, levels=16), Crop(), "stretch", "levels")
     with pytest.raises(UserError, match=f"data.values: a/b.png {reason}.* levels 0 … 15; change image.levels"):
         preparation(content, "a/b.png")
+    all_levels = attrs.evolve(preparation, image=attrs.evolve(preparation.image, levels=256))
+    if "-1" not in reason:
+        assert (all_levels(content, "a") == attrs.evolve(all_levels, values="scaled")(content, "a")).all()
 
 
 def test_an_error_of_pillow_is_one_short_line(monkeypatch):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tomllib
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
 from helpers.tiny_runs import changed, run, same, tiny, weights, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from auxar.cli import main
 from auxar.commands.views import write_views
@@ -98,10 +100,16 @@ def batches(sets):
         yield from (batch for _, batch in evaluation_batches(images, batch_size=8))
 
 
-@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(("streaming", "values"), [(False, "scaled"), (True, "levels")])
 @pytest.mark.parametrize("out", ["coarse.parquet", "coarse"])
-def test_a_recipe_of_the_coarse_images_gets_the_same_batches(pictures, tmp_path, out, streaming):
+def test_a_recipe_of_the_coarse_images_gets_the_same_batches(pictures, tmp_path, out, streaming, values):
     fine = two_views(pictures, data__streaming=streaming, data__shuffle_buffer=4, data__split__validation=0.3)
+    if values == "levels":
+        fine = changed(fine, data__values=values, data__path=str(tmp_path / "levels"), image__levels=32)
+        (tmp_path / "levels").mkdir()
+        for file in pictures.iterdir():
+            with Image.open(file) as picture:
+                Image.fromarray(np.asarray(picture) // 8).save(tmp_path / "levels" / file.name)
     found = write_views(write(tmp_path / "fine.toml", fine), 2, tmp_path / out)
     heldout = {"data__heldout": "test", "data__validation": "validation", "data__split": None}
     heldout = {} if found.suffix else heldout
