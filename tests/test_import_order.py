@@ -8,7 +8,7 @@ import pytest
 from helpers.tiny_runs import PROJECT
 
 LAYERS = [
-    ["errors", "numerics", "progress"],
+    ["errors", "numerics", "progress", "threads"],
     ["arguments", "files", "structuring"],
     ["interfaces", "locks"],
     ["caching", "conditioning", "distributed", "plugins", "sources", "support"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Sequence, Sized
@@ -10,11 +11,12 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.data import ImageSet, evaluation_examples
+from auxar.data import Examples, ImageSet, evaluation_examples
 from auxar.distributed.group import Team
 from auxar.evaluation.pixels import pixel_hashes
 from auxar.interfaces import Factor, Prior
 from auxar.progress import progress_bar
+from auxar.threads import ThreadChoice
 
 
 @attrs.frozen(eq=False)
@@ -66,13 +68,16 @@ def share_of(
     limit: int | None = None,
     description: str | None = None,
     without_condition: bool = False,
+    threads: ThreadChoice | None = None,
 ) -> Share:
     """Computes the log-likelihoods of every `processes`-th batch of a set, beginning with the batch `rank`.
 
     Batches do not depend on `rank` and `processes`. For free decoders, the result includes the log-probability of
     values that the view allows. A progress bar is shown with the `description`, unless it is None. With
-    `without_condition`, images have the null condition instead of their own.
+    `without_condition`, images have the null condition instead of their own. `threads` chooses the number of threads
+    for each batch; it is passed if several sets are evaluated with the same factors.
     """
+    threads = threads or ThreadChoice(device)
     share = empty_share(chosen)
     indices, values, hashes = [share.indices], [share.values], [share.hashes]
     batches = evaluation_examples(images, batch_size=batch_size, limit=limit, rank=rank, processes=processes)
@@ -84,19 +89,27 @@ def share_of(
     for numbers, batch in progress_bar(batches, total=total, desc=description, unit="batch", disable=silent, delay=1):
         hashes.append(pixel_hashes(batch.image))
         batch = batch.to(device)
-        views = model.views(batch.image)
-        condition = None if without_condition else batch.condition
-        rows = []
-        for place, factor in enumerate(chosen):
-            of = factor.log_prob_by_channel(*factor.inputs(views, condition))
-            by_channel = (of.channels, of.inside)
-            share.known[place] = torch.tensor([part is not None for part in by_channel])
-            nothing = of.total.new_zeros(len(of.total), factor.image.channels)
-            parts = (of.total[:, None], *(nothing if part is None else part for part in by_channel))
-            rows.append(torch.cat([part.double() for part in parts], 1))
+        compute = functools.partial(_rows, model, chosen, batch, without_condition, share.known)
+        threads.agree(compute)
+        with threads.measured(len(numbers)):
+            values.append(compute().cpu())
         indices.append(numbers)
-        values.append(torch.cat(rows, 1).cpu())
     return Share(torch.cat(indices), torch.cat(values), share.known, torch.cat(hashes))
+
+
+def _rows(model: Prior, chosen: Sequence[Factor], batch: Examples, without_condition: bool, known: Tensor) -> Tensor:
+    """The rows of a batch in `Share.values`. Writes into `known` which values each factor has."""
+    views = model.views(batch.image)
+    condition = None if without_condition else batch.condition
+    rows = []
+    for place, factor in enumerate(chosen):
+        of = factor.log_prob_by_channel(*factor.inputs(views, condition))
+        by_channel = (of.channels, of.inside)
+        known[place] = torch.tensor([part is not None for part in by_channel])
+        nothing = of.total.new_zeros(len(of.total), factor.image.channels)
+        parts = (of.total[:, None], *(nothing if part is None else part for part in by_channel))
+        rows.append(torch.cat([part.double() for part in parts], 1))
+    return torch.cat(rows, 1)
 
 
 def empty_share(chosen: Sequence[Factor]) -> Share:
@@ -159,6 +172,7 @@ def factor_nats(
     *,
     batch_size: int,
     limit: int | None = None,
+    threads: ThreadChoice | None = None,
 ) -> list[FactorNats]:
     """The log-likelihood of each image under each chosen factor, computed by all processes of a team together.
 
@@ -174,5 +188,6 @@ def factor_nats(
         device=team.device,
         batch_size=batch_size,
         limit=limit,
+        threads=threads,
     )
     return nats_by_factor(gathered(share, team), chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -25,6 +26,7 @@ from auxar.runs.history import HISTORY, History
 from auxar.runs.layout import RunFolder
 from auxar.runs.versions import versions_entry
 from auxar.runs.weights import recipe_part
+from auxar.threads import ThreadChoice, threads
 from auxar.training.averaging import WeightAverage
 from auxar.training.checkpoints import COMPILED, Checkpoint, newest, save
 from auxar.training.compiling import compiled, pays_to_compile
@@ -108,6 +110,7 @@ class _Training:
         self.bits = math.log(2) * factor.image.dims
         self.history = History()
         self.compiled = False
+        self.threads = ThreadChoice(team.device)
 
     @property
     def step(self) -> int:
@@ -196,19 +199,9 @@ class _Training:
             self._compiling(model) as self.compiled,
         ):
             for batch in () if self.validation.stops else batches:
-                torch.manual_seed(seed_of(self.config.seed, self.factor.name, self.step, self.team.rank))
-                loss = self._accumulate(model, batch).item()
-                norm = nn.utils.clip_grad_norm_(model.parameters(), self.config.clip or math.inf).item()
-                # Gradients are already averaged over the processes. Losses and requests to end still differ.
-                loss, asked = self.team.mean([loss, float(requests.pending is not None)])
-                finite = math.isfinite(loss) and math.isfinite(norm)
-                if finite:
-                    for group in optimizer.param_groups:
-                        group["lr"] = self.meter.learning_rate
-                    optimizer.step()
-                    average.update()
-                optimizer.zero_grad(set_to_none=True)
-                self.meter.add(loss, norm, finite=finite)
+                self.threads.agree(functools.partial(self._gradient, model, batch))
+                with self.threads.measured():
+                    asked = self._step(model, batch, optimizer, average, requests)
                 if not asked:
                     self.display.after_step(self.model, self.factor, self.meter, average, self.team)
                     self._validate(average)
@@ -221,6 +214,43 @@ class _Training:
                     requests.add(Interrupted.by_signal(signal.SIGTERM))
                     if requests.pending is not None and self.step < self.total:
                         raise requests.pending
+
+    def _step(
+        self, model: nn.Module, batch: Examples, optimizer: Any, average: WeightAverage, requests: Requests
+    ) -> bool:
+        """Makes one step, and returns whether a process of the team was asked to end."""
+        self._seed()
+        loss = self._accumulate(model, batch).item()
+        # One thread adds the squares of a gradient in the same order on every machine.
+        with threads(1):
+            norm = nn.utils.clip_grad_norm_(model.parameters(), self.config.clip or math.inf).item()
+        # Gradients are already averaged over the processes. Losses and requests to end still differ.
+        loss, asked = self.team.mean([loss, float(requests.pending is not None)])
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        if finite:
+            for group in optimizer.param_groups:
+                group["lr"] = self.meter.learning_rate
+            optimizer.step()
+            average.update()
+        optimizer.zero_grad(set_to_none=True)
+        self.meter.add(loss, norm, finite=finite)
+        return bool(asked)
+
+    def _seed(self) -> None:
+        torch.manual_seed(seed_of(self.config.seed, self.factor.name, self.step, self.team.rank))
+
+    def _gradient(self, model: nn.Module, batch: Examples) -> list[Tensor]:
+        """The gradient of a batch in this process. The factor is the same afterwards."""
+        buffers = [buffer.clone() for buffer in self.factor.buffers()]
+        self._seed()
+        with self.team.accelerator.no_sync(model):
+            self._accumulate(model, batch)
+        found = [parameter.grad for parameter in self.factor.parameters() if parameter.grad is not None]
+        self.factor.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for buffer, before in zip(self.factor.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+        return found
 
     def _compiles(self, saved: Checkpoint | None) -> bool:
         """Whether the networks are to be compiled. By default, a resumed training continues as it was."""

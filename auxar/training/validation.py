@@ -16,6 +16,7 @@ from auxar.evaluation.image_nats import factor_nats
 from auxar.interfaces import Factor, Prior
 from auxar.interfaces.mode import evaluating
 from auxar.recipe import TrainingConfig
+from auxar.threads import ThreadChoice
 from auxar.training.averaging import WeightAverage, averaged
 from auxar.training.best_weights import read_best, remove_later, remove_unneeded, write_best
 from auxar.training.checkpoints import Progress, ValidationProgress
@@ -55,6 +56,7 @@ class Validation:
         self.folder = folder
         self.team = team
         self.total = total
+        self.threads = ThreadChoice(team.device)
         self.progress = ValidationProgress()
         """The outcome so far, which is stored in checkpoints."""
 
@@ -132,5 +134,6 @@ class Validation:
             self.team,
             batch_size=data.batch_size,
             limit=self.config.validation_images,
+            threads=self.threads,
         )
         return nats.total.mean().item() / (-math.log(2) * self.factor.image.dims)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from auxar_layers.convolution_gradients import convolve
 from auxar_layers.functional import concat_elu, dropout
 
 # The lower bound of the deviations by which initialization divides. Without it, a channel that is nearly constant over
@@ -43,11 +44,11 @@ class NormalizedLayer(nn.Module):
 
     def convolve(self, x: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
         """The convolution of `x` (b, c, h, w) with the layer's weight and bias. `padding` is that of all four sides."""
-        return functional.conv2d(x, self.weight(), self.bias, stride=stride, padding=padding)
+        return convolve(x, self.weight(), self.bias, stride=stride, padding=padding)
 
     def convolve_transposed(self, x: Tensor, *, stride: int) -> Tensor:
         """The transposed convolution of `x` (b, c, h, w) with the layer's weight and bias."""
-        return functional.conv_transpose2d(x, self.weight(), self.bias, stride=stride)
+        return convolve(x, self.weight(), self.bias, stride=stride, transposed=True)
 
     def finish(self, output: Tensor) -> Tensor:
         """Returns `output`. In the initializing pass, sets gain and bias from it, and returns it normalized."""

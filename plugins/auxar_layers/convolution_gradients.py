@@ -1,0 +1,105 @@
+"""Convolutions whose values and gradients have the same bits for any number of threads.
+
+PyTorch divides the sum over images and pixels, which is the gradient of a weight, among its threads, so that rounding
+depends on their number. Here, this sum is divided into parts of the batch by the size of the work alone. Each part is
+computed by one thread, and the parts are added in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from auxar_layers.parallel import each
+
+PART = 10**8
+"""Multiply-adds of a part of the gradient of a weight, about two milliseconds of work."""
+MOST_PARTS = 64
+"""The largest number of parts, since each needs memory for a gradient of the weight."""
+
+
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor, *, stride: int = 1, padding: int = 0, transposed: bool = False
+) -> Tensor:
+    """The convolution or, if `transposed`, the transposed convolution of `x`, (b, c, h, w).
+
+    `padding` is that of all four sides. On a CPU, values and gradients do not depend on the number of threads, except
+    in compiled networks.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return _convolved(x, weight, bias, stride, padding, 1, transposed)
+    # With one thread, PyTorch computes 1×1 convolutions of fewer than 16 images in another way, with other rounding. It
+    # does not for a dilated kernel. A kernel of one tap is the same for any dilation.
+    dilation = 2 if weight.shape[2:] == (1, 1) else 1
+    if not torch.is_grad_enabled():
+        return _convolved(x, weight, bias, stride, padding, dilation, transposed)
+    if torch.is_autocast_enabled("cpu"):
+        x, weight, bias = (part.to(torch.get_autocast_dtype("cpu")) for part in (x, weight, bias))
+    apply: Any = _Convolution.apply
+    result: Tensor = apply(x, weight, bias, stride, padding, dilation, transposed)
+    return result
+
+
+def _convolved(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, dilation: int, transposed: bool
+) -> Tensor:
+    function = functional.conv_transpose2d if transposed else functional.conv2d
+    return function(x, weight, bias, stride=stride, padding=padding, dilation=dilation)
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, dilation: int, transposed: bool
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.options = ([stride] * 2, [padding] * 2, [dilation] * 2, transposed, [0, 0], 1)
+        ctx.outputs = [len(bias)]
+        return _convolved(x, weight, bias, stride, padding, dilation, transposed)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        (gradient,) = gradients
+        needs_input = ctx.needs_input_grad[0]
+
+        def compute(images: slice, *needed: bool) -> list[Tensor]:
+            found: list[Tensor] = torch.ops.aten.convolution_backward(
+                gradient[images], x[images], weight, ctx.outputs, *ctx.options, needed
+            )
+            return found
+
+        every = slice(None)
+        count = _parts(x if ctx.options[3] else gradient, weight)
+        if count > 1:
+            of_input = compute(every, True, False, False)[0] if needs_input else None
+            ends = [len(x) * part // count for part in range(count + 1)]
+            parts = each(lambda part: compute(slice(ends[part], ends[part + 1]), False, True, True)[1:], count)
+            of_weight, of_bias = (_added(column) for column in zip(*parts, strict=True))
+        elif needs_input and torch.get_num_threads() > 1:
+            # Two threads compute a gradient each.
+            tasks = [(True, False, False), (False, True, True)]
+            (of_input, _, _), (_, of_weight, of_bias) = each(lambda task: compute(every, *tasks[task]), 2)
+        else:
+            [(of_input, of_weight, of_bias)] = each(lambda _: compute(every, needs_input, True, True), 1)
+        return of_input, of_weight, of_bias, None, None, None, None
+
+
+def _parts(pixels: Tensor, weight: Tensor) -> int:
+    """The number of parts for a convolution with the weight at each pixel of (b, c, h, w)."""
+    work = weight.numel() * pixels.shape[0] * pixels.shape[2] * pixels.shape[3]
+    return max(1, min(work // PART, MOST_PARTS, len(pixels)))
+
+
+def _added(parts: Sequence[Tensor]) -> Tensor:
+    """The sum of tensors, in their order and at least in float32, in their own type."""
+    if len(parts) == 1:
+        return parts[0]
+    total = parts[0].float() if parts[0].dtype == torch.bfloat16 else parts[0].clone()
+    for part in parts[1:]:
+        total += part
+    return total.to(parts[0].dtype)

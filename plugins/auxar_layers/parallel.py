@@ -1,0 +1,75 @@
+"""Work that is divided among the threads of OpenMP, which PyTorch uses too, without changing any result."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[int]:
+    """A context in which PyTorch's operations use one thread. Yields the number of threads that they used before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
+def each(call: Callable[[int], Result], count: int) -> list[Result]:
+    """Returns call(0) … call(count - 1), without gradients.
+
+    Each call uses one thread, and several calls run at the same time, so that the results do not depend on the number
+    of threads. Raises the first exception of a call.
+    """
+    with one_thread() as threads, torch.no_grad():
+        parallel = _openmp()
+        if count == 1 or threads == 1 or parallel is None:
+            return [call(index) for index in range(count)]
+        return _in_threads(call, count, min(threads, count), parallel)
+
+
+def _in_threads(call: Callable[[int], Result], count: int, threads: int, parallel: Any) -> list[Result]:
+    results: dict[int, Result] = {}
+    errors: list[BaseException] = []
+    indices = iter(range(count))
+
+    def work(_: object) -> None:
+        try:
+            # These settings belong to each thread.
+            torch.set_num_threads(1)
+            with torch.no_grad():
+                for index in indices:
+                    results[index] = call(index)
+        except BaseException as error:  # It is raised below, because OpenMP's threads cannot pass it on.
+            errors.append(error)
+
+    # Threads of Python would have to share the processors with OpenMP's, which go on asking for work for milliseconds.
+    parallel(_CALLBACK(work), None, threads, 0)
+    if errors:
+        raise errors[0]
+    return [results[index] for index in range(count)]
+
+
+@functools.cache
+def _openmp() -> Any:
+    """The function of OpenMP's library that calls a function in several threads, or None if there is none.
+
+    It is part of the interface of GCC's library, which those of Clang and Intel have too.
+    """
+    try:
+        found = ctypes.CDLL(None).GOMP_parallel
+    except (AttributeError, OSError, TypeError):
+        return None
+    found.argtypes, found.restype = [_CALLBACK, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
+    return found
