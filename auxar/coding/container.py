@@ -28,6 +28,8 @@ MOST_VALUES = 1024
 """Maximum number of values of a condition."""
 MOST_HEADER = 2**16
 """Maximum number of bytes of the header."""
+SEAL = 32
+"""Number of bytes of the digest at the end of a sealed file."""
 
 
 @attrs.frozen
@@ -136,8 +138,8 @@ def write_container(
 ) -> bytes:
     """Writes a file. An existing file is replaced when the new one is complete. Returns the SHA-256 of its content.
 
-    With `sealed`, this digest is appended to the file, for `is_sealed`. Raises `UserError` if the file cannot be
-    written.
+    With `sealed`, this digest, which has `SEAL` bytes, is appended to the file. Raises `UserError` if the file cannot
+    be written.
     """
     described = {key: value for key, value in attrs.asdict(header).items() if value is not None}
     text = json.dumps(described, separators=(",", ":")).encode()
@@ -156,15 +158,15 @@ def write_container(
     return digest.digest()
 
 
-def is_sealed(path: Path) -> bool:
-    """Whether the file ends with the SHA-256 of all bytes before."""
+def digest_of(path: Path, end: int = 0) -> tuple[bytes, bytes]:
+    """The SHA-256 of a file without its last `end` bytes, and these bytes."""
+    digest = hashlib.sha256()
     with reading(path) as file:
-        rest = os.fstat(file.fileno()).st_size - hashlib.sha256().digest_size
-        digest = hashlib.sha256()
+        rest = os.fstat(file.fileno()).st_size - end
         while rest > 0 and (part := file.read(min(rest, CHUNK))):
             digest.update(part)
             rest -= len(part)
-        return file.read() == digest.digest()
+        return digest.digest(), file.read()
 
 
 def read_container(path: Path) -> Container:

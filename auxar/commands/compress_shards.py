@@ -6,18 +6,17 @@ on the picture and the model alone, so the merged file has the same bytes as the
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from auxar.coding.archive import checksum_of
-from auxar.coding.container import Header, is_sealed, read_container, write_container
+from auxar.coding.container import SEAL, Header, digest_of, read_container, write_container
 from auxar.coding.index import Entry
 from auxar.coding.pictures import Picture
 from auxar.distributed.shards import Shard
 from auxar.errors import UserError, shown
-from auxar.files import DamagedFile, kind, reading, remove
+from auxar.files import DamagedFile, kind, remove
 
 logger = logging.getLogger("auxar")
 
@@ -97,11 +96,10 @@ def merge_compressed(
             ) from None
     entries = [entry for entry, _ in coded]
     digest = write_container(out, header, entries, [record for _, record in coded])
-    with reading(out) as file:
-        if hashlib.file_digest(file, "sha256").digest() != digest:
-            raise DamagedFile(
-                f"{out} is damaged: other bytes were read than were written; merge the shards again, with --replace"
-            )
+    if digest_of(out) != (digest, b""):
+        raise DamagedFile(
+            f"{out} is damaged: other bytes were read than were written; merge the shards again, with --replace"
+        )
     for path in paths:
         remove(path)
     return entries
@@ -135,7 +133,8 @@ def _checked(
             raise UserError(f"{path} has another picture {shown(entry.name)}")
         found.append((entry, record))
     # The checksum is compared last, so that only files of these pictures count as damaged.
-    if not is_sealed(path):
+    digest, seal = digest_of(path, SEAL)
+    if digest != seal:
         raise DamagedFile(f"{path} is damaged: its content does not match its checksum")
     return found
 
