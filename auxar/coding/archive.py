@@ -224,10 +224,13 @@ def write_archive(
     names: Sequence[str],
     read: Callable[[int], Picture],
     conditions: Sequence[tuple[int, ...]] | None = None,
+    *,
+    sealed: bool = False,
 ) -> list[Entry]:
     """Compresses pictures into a file. `read` returns the picture with a number. Returns the index of the file.
 
-    `conditions` has the values of the condition of each picture, if the header has a condition.
+    `conditions` has the values of the condition of each picture, if the header has a condition. With `sealed`, the file
+    ends with a checksum of its content.
     """
     coded: list[tuple[Entry, bytes]] = []
     waiting: list[tuple[str, Picture]] = []
@@ -244,7 +247,7 @@ def write_archive(
             coded += archiver.encode(waiting, header, own)
             waiting, tiles = [], 0
     entries = [entry for entry, _ in coded]
-    write_container(path, header, entries, [record for _, record in coded])
+    write_container(path, header, entries, [record for _, record in coded], sealed=sealed)
     return entries
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
 import zlib
@@ -14,7 +16,7 @@ from attrs.validators import ge, le, max_len, min_len
 
 from auxar.coding.index import MOST_INDEX, Entry, packed_index, unpacked_index
 from auxar.errors import UserError, one_line, shown
-from auxar.files import DamagedFile, parse_json, reading, replacing
+from auxar.files import CHUNK, DamagedFile, parse_json, reading, replacing
 from auxar.interfaces import ImageSpec
 from auxar.structuring import Misfit, StrictConverter
 
@@ -26,6 +28,8 @@ MOST_VALUES = 1024
 """Maximum number of values of a condition."""
 MOST_HEADER = 2**16
 """Maximum number of bytes of the header."""
+SEAL = 32
+"""Number of bytes of the digest at the end of a sealed file."""
 
 
 @attrs.frozen
@@ -129,20 +133,40 @@ def streams(entry: Entry, record: bytes) -> list[list[bytes]]:
     return found
 
 
-def write_container(path: Path, header: Header, entries: Sequence[Entry], records: Sequence[bytes]) -> None:
-    """Writes a file. An existing file is replaced when the new one is complete. Raises `UserError` if it cannot be."""
+def write_container(
+    path: Path, header: Header, entries: Sequence[Entry], records: Sequence[bytes], *, sealed: bool = False
+) -> bytes:
+    """Writes a file. An existing file is replaced when the new one is complete. Returns the SHA-256 of its content.
+
+    With `sealed`, this digest, which has `SEAL` bytes, is appended to the file. Raises `UserError` if the file cannot
+    be written.
+    """
     described = {key: value for key, value in attrs.asdict(header).items() if value is not None}
     text = json.dumps(described, separators=(",", ":")).encode()
     index = packed_index(entries)
     for name, part, most in (("header", text, MOST_HEADER), ("index", index, MOST_INDEX)):
         if len(part) > most:
             raise UserError(f"{path}: its {name} would have {len(part):,} bytes, and at most {most:,} are allowed")
+    parts = [len(part).to_bytes(4, "little") + part + zlib.crc32(part).to_bytes(4, "little") for part in (text, index)]
+    digest = hashlib.sha256()
     with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(MAGIC)
-        for part in (text, index):
-            file.write(len(part).to_bytes(4, "little") + part + zlib.crc32(part).to_bytes(4, "little"))
-        for record in records:
-            file.write(record)
+        for part in itertools.chain([MAGIC], parts, records):
+            file.write(part)
+            digest.update(part)
+        if sealed:
+            file.write(digest.digest())
+    return digest.digest()
+
+
+def digest_of(path: Path, end: int = 0) -> tuple[bytes, bytes]:
+    """The SHA-256 of a file without its last `end` bytes, and these bytes."""
+    digest = hashlib.sha256()
+    with reading(path) as file:
+        rest = os.fstat(file.fileno()).st_size - end
+        while rest > 0 and (part := file.read(min(rest, CHUNK))):
+            digest.update(part)
+            rest -= len(part)
+        return digest.digest(), file.read()
 
 
 def read_container(path: Path) -> Container:
@@ -152,7 +176,9 @@ def read_container(path: Path) -> Container:
     is no such file, or one of a newer format, and `DamagedFile` if its header or index is damaged.
     """
     with reading(path) as file:
-        if file.read(len(MAGIC)) != MAGIC:
+        if (first := file.read(len(MAGIC))) != MAGIC:
+            if MAGIC.startswith(first):
+                raise DamagedFile(f"{path} is damaged: it is cut")
             raise UserError(f"{path} was not made by `auxar compress`")
         header = _header(path, _part(file, path, "header", MOST_HEADER))
         index = _part(file, path, "index", MOST_INDEX)

@@ -136,12 +136,12 @@ def compress(
         elif division.shard is not None:
             conditions = None if every is None else [every[number] for number in part]
             path = path_of(division.shard, path)
-            if is_compressed(path, header, names, conditions, picture_at):
+            if is_compressed(path, header, names, conditions, picture_at, replace=replace):
                 logger.info("the shard %s is already done: %s", division.shard, path)
                 entries = list(read_container(path).entries)
             else:
-                check_new(path, replace)
-                entries = write_archive(path, archiver, header, names, picture_at, conditions)
+                check_output(path)
+                entries = write_archive(path, archiver, header, names, picture_at, conditions, sealed=True)
         else:
             entries = write_archive(path, archiver, header, names, picture_at, every)
     return Compressed(path, len(entries), path.stat().st_size, sub_pixels(entries, header.channels))

@@ -67,7 +67,8 @@ def decompress(
     `only` names the images to decode; all are decoded if it is empty. With a `depth` above 0, the views at this depth
     are decoded, which are smaller and take less time. The model is that of `run`, or it is found by the digests in the
     file among the models that come trained, the runs in ./runs and the folders beside the file. Existing pictures are
-    replaced only if `replace` is True. Images that are damaged or missing are left out and named in the result.
+    replaced only if `replace` is True. Images that are damaged or missing are left out and named in the result. With
+    `trust_plugins`, `run` must be given.
 
     Raises `UserError` if the file has no images of these names, if its header is damaged, if its model is not found, if
     `run` has another model, or if a picture exists.
@@ -95,6 +96,11 @@ def decompress(
         targets = {entry.name: folder / png_name(entry.name) for entry in chosen}
         _check_targets(targets.values(), replace)
         place = find_model(container, None if run is None else as_path(run, "run"))
+        if trust_plugins and run is None:
+            raise UserError(
+                f"--trust-plugins: the model was found by the digests in {file}, and plugins are trusted only of a run "
+                f"that you name; if you trust {place}, add --run {place}"
+            )
         archiver = archiver_of(open_trained(place, (), arithmetic=ARITHMETIC, trust_plugins=trust_plugins))
         archiver.check(container)
         written, damaged = [], []

@@ -147,6 +147,7 @@ def sample(
             facts["the conditions"] = conditions.digest
             facts["--shard"] = str(division.shard)
             work = work_of({**run.facts, "the conditions": conditions.digest, "arithmetic": run.model.arithmetic})
+            work["the number of shards"] = division.merge or (division.shard and division.shard.count)
             files = sample_files(folder, f"auxar sample {run.folder.name}", work)
         config, own = run.recipe.sampling, own_sampler(run.model)
         held: AbstractContextManager[None]

@@ -22,6 +22,7 @@ from auxar.interfaces import FLOAT, ImageSpec
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.stages import written_stages
 from auxar.recipe.toml import toml_text
+from auxar.runs.converted import digests_of
 from auxar.runs.layout import RunFolder, check_contents
 from auxar.runs.models import find_run
 from auxar.runs.records import read_record
@@ -98,6 +99,11 @@ def read_evaluated_run(path: Path, arithmetic: str = FLOAT) -> EvaluatedRun:
         name, option = run.evaluation_in(arithmetic).name, "" if arithmetic == FLOAT else f" --arithmetic {arithmetic}"
         raise UserError(f"{run.name} is not evaluated: it has no {name}; run `auxar evaluate {run.name}{option}`")
     evaluation = _evaluation(run, file)
+    if arithmetic != FLOAT and evaluation.digests != digests_of(run, arithmetic):
+        raise UserError(
+            f"{file} is an evaluation of other weights than those in {run.name}; run `auxar integers {run.name}`, and "
+            f"then `auxar evaluate {run.name} --arithmetic {arithmetic}`"
+        )
     views = _views(run)
     if len(evaluation.factors) != len(views) + 1:
         what = f"{file} does not belong to this run's recipe: the numbers of stages differ"

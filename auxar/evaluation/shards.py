@@ -41,7 +41,7 @@ def evaluate_shard(
     A shard that is done is kept. The caller holds the lock of the shard.
     """
     with processes.agreeing() as facts:
-        is_done = facts["whether the shard is done"] = files.is_done(shard)
+        is_done = facts["whether the shard is done"] = files.done(shard) is not None
     if is_done:
         logger.info("the shard %s is already done: %s", shard, files.path(shard))
         return

@@ -52,9 +52,17 @@ def check_samples(folder: Path) -> None:
 
 
 def begun_with(folder: Path) -> Any:
-    """The digest of the work of the shards that are drawn in `folder`; None if there are none."""
+    """The facts that identify the work of the shards that are drawn in `folder`; None if there are none."""
     mark = _record(folder / MARK)
     return None if mark is None else mark.get(SHARDS)
+
+
+def advice_on_shards(folder: Path) -> str:
+    """The end of a message about a folder with shards that are not merged."""
+    return (
+        f"merge them with --merge, choose another folder with --out, or delete {folder / SHARDS}, {folder / MARK} and "
+        f"{folder / 'images'}"
+    )
 
 
 def is_sampled(folder: Path) -> bool:
@@ -68,10 +76,7 @@ def is_sampled(folder: Path) -> bool:
 def _files(folder: Path) -> list[Path]:
     """The files of earlier samples in `folder`. Raises `UserError` if it holds shards that are not merged."""
     if begun_with(folder) is not None:
-        raise UserError(
-            f"{folder} holds shards of drawn images that are not merged; merge them with --merge, choose another "
-            f"folder with --out, or delete {folder / SHARDS}, {folder / MARK} and {folder / 'images'}"
-        )
+        raise UserError(f"{folder} holds shards of drawn images that are not merged; {advice_on_shards(folder)}")
     return files_of_samples(folder)
 
 

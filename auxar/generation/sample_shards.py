@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import logging
 import math
 import time
@@ -11,16 +13,18 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from auxar.distributed.processes import Processes
 from auxar.distributed.shards import Shard
 from auxar.errors import UserError
-from auxar.files import DamagedFile, entries, is_file, remove, write_json
+from auxar.files import DamagedFile, entries, is_file, read_bytes, remove, write_json
 from auxar.generation.conditions import Conditions
 from auxar.generation.sample_folder import (
     MARK,
     PICTURE,
     SHARDS,
+    advice_on_shards,
     begun_with,
     check_samples,
     files_of_samples,
@@ -31,7 +35,7 @@ from auxar.interfaces import Prior, Sampler
 from auxar.locks import holding, note_of
 from auxar.recipe import SamplingConfig
 from auxar.runs.lock import LOCK
-from auxar.runs.shards import ShardFiles
+from auxar.runs.shards import ShardFiles, differences
 
 logger = logging.getLogger("auxar")
 
@@ -39,6 +43,8 @@ NAME = "samples"
 """Beginning of the names of the files with the results of shards."""
 SECONDS = "seconds"
 """Metadata key of the time that drawing a shard's images took."""
+PICTURES = "pictures"
+"""The tensor with the SHA-256 of the file of each of a shard's pictures: uint8, (pictures, 32)."""
 
 
 def shards_folder(folder: Path) -> Path:
@@ -66,17 +72,18 @@ def check_shards(folder: Path, files: ShardFiles) -> None:
 
     Raises `UserError` if the folder holds other samples, or files that are not samples.
     """
-    if begun_with(folder) == files.digest:
-        return
     try:
-        check_samples(folder)
+        if begun_with(folder) is None:
+            check_samples(folder)
+            if not is_sampled(folder):
+                return
+            raise UserError(f"{folder} holds samples of another call; choose another folder with --out")
     except UserError:
         # Another shard may have begun in the meantime, and its files are not those of an earlier call.
-        if begun_with(folder) != files.digest:
+        if begun_with(folder) is None:
             raise
-    else:
-        if is_sampled(folder) and begun_with(folder) != files.digest:
-            raise UserError(f"{folder} holds samples of another call; choose another folder with --out")
+    for difference in differences(begun_with(folder), files.work):
+        raise UserError(f"{folder} holds shards of other images: {difference}; {advice_on_shards(folder)}")
 
 
 def draw_shard(
@@ -96,8 +103,11 @@ def draw_shard(
     """
     numbers = numbers_of(shard, config)
     with processes.agreeing() as facts:
-        is_done = files.is_done(shard) and all(is_file(picture_path(folder, number)) for number in numbers)
-        facts["whether the shard is done"] = is_done
+        tensors = files.done(shard)
+        problem = None if tensors is None else _problem(folder, numbers, tensors)
+        if problem is not None:
+            logger.warning("%s; the shard %s is drawn again", problem, shard)
+        is_done = facts["whether the shard is done"] = tensors is not None and problem is None
     if is_done:
         logger.info("the shard %s is already done: %s", shard, files.path(shard))
         return
@@ -106,8 +116,8 @@ def draw_shard(
         if accelerator.is_main_process:
             with holding(files.folder / LOCK, "begin to draw", "choose a folder on another file system"):
                 check_shards(folder, files)
-                mark = {"rule": config.rule, "seed": config.seed, "count": config.images, SHARDS: files.digest}
-                if begun_with(folder) != files.digest:
+                if begun_with(folder) is None:
+                    mark = {"rule": config.rule, "seed": config.seed, "count": config.images, SHARDS: files.work}
                     write_json(folder / MARK, mark)
         accelerator.wait_for_everyone()
 
@@ -116,6 +126,7 @@ def draw_shard(
     if accelerator.is_main_process:
         tensors = {f"view{depth}": view for depth, view in enumerate(first.views)}
         tensors["numbers"] = torch.tensor(first.numbers, dtype=torch.int64)
+        tensors[PICTURES] = torch.tensor([_sha256(picture_path(folder, each)) for each in numbers]).to(torch.uint8)
         tensors["bits_per_dim"] = torch.tensor(first.bits_per_dim, dtype=torch.float64)
         files.write(shard, tensors, {SECONDS: str(time.perf_counter() - started)})
         logger.info("the shard %s is done: %s", shard, files.path(shard))
@@ -128,17 +139,18 @@ def merge_shards(
     """Writes the sheets and `samples.json` of images that all of `count` shards have drawn, and removes their results.
 
     The caller holds the lock of the folder. Raises `UserError`, and changes nothing, if a shard or a picture is
-    missing, or if the folder holds other files, and `DamagedFile` if the result of a shard is damaged.
+    missing, if a picture is not the one that its shard drew, or if the folder holds other files, and `DamagedFile` if
+    the result of a shard is damaged.
     """
     read = files.read(count)
     files_of_samples(folder)
     found = {path.name for path in entries(folder / "images") if PICTURE.fullmatch(path.name)}
-    for number in range(count):
+    for number, (tensors, _) in enumerate(read):
         shard = Shard(number + 1, count)
-        for path in (picture_path(folder, each) for each in numbers_of(shard, config)):
-            if path.name not in found:
-                raise UserError(f"{path} is missing; draw it again with `{files.command_of(shard)}`")
-            found.remove(path.name)
+        numbers = numbers_of(shard, config)
+        if (problem := _problem(folder, numbers, tensors)) is not None:
+            raise UserError(f"{problem}; draw it again with `{files.command_of(shard)}`")
+        found -= {picture_path(folder, each).name for each in numbers}
     if found:
         raise UserError(f"{folder / 'images' / min(found)} is not one of the {config.images} pictures; remove it")
     parts, seconds = [], 0.0
@@ -159,3 +171,22 @@ def merge_shards(
     for path in (files.folder / LOCK, note_of(files.folder / LOCK)):
         remove(path)
     files.remove(count)
+
+
+def _problem(folder: Path, numbers: range, tensors: Mapping[str, Tensor]) -> str | None:
+    """The first of a shard's pictures that is missing, or is not the one that was drawn; None if there is none.
+
+    `tensors` are the results of the shard.
+    """
+    expected = tensors.get(PICTURES, torch.empty(0)).tolist()
+    for number, digest in itertools.zip_longest(numbers, expected[: len(numbers)]):
+        path = picture_path(folder, number)
+        if not is_file(path):
+            return f"{path} is missing"
+        if _sha256(path) != digest:
+            return f"{path} is damaged, or another picture than the one that was drawn"
+    return None
+
+
+def _sha256(path: Path) -> list[int]:
+    return list(hashlib.sha256(read_bytes(path)).digest())

@@ -11,7 +11,16 @@ from typing import Any
 import attrs
 
 from auxar.errors import UserError, shown
-from auxar.files import DamagedFile, is_file, parse_json, read_checksum, read_metadata, read_tensors, write_tensors
+from auxar.files import (
+    DamagedFile,
+    entries,
+    is_file,
+    parse_json,
+    read_checksum,
+    read_metadata,
+    read_tensors,
+    write_tensors,
+)
 from auxar.interfaces import Arithmetic, Converted, Prior
 from auxar.model import Chain
 from auxar.runs.layout import RunFolder
@@ -156,9 +165,18 @@ def read_digests(run: RunFolder, arithmetic: str) -> Record:
 
 
 def digests_of(run: RunFolder, arithmetic: str) -> dict[str, str]:
-    """The recorded digests of a run's converted factors, by factor."""
+    """The recorded digests of the factors that were converted from a run's present weights, by factor.
+
+    In a folder without weights, which holds results of a model that comes trained, all recorded digests count.
+    """
+    weights = {path.parent.name: read_checksum(path) for path in entries(run.path, "factors/*/weights.safetensors")}
     records = [read_digests(each, arithmetic).factors for each in (run, run.output)]
-    return {name: recorded.digest for factors in records for name, recorded in factors.items()}
+    return {
+        name: recorded.digest
+        for factors in records
+        for name, recorded in factors.items()
+        if weights.get(name, recorded.weights) == recorded.weights
+    }
 
 
 def check_digest(run: RunFolder, factor: str, arithmetic: str, path: Path, converted: Converted) -> None:

@@ -32,6 +32,7 @@ are loaded only on request.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,8 @@ FILES = (
     HOLDER,
 )
 """Names of the files that are written directly into a run's folder."""
+SAVED = re.compile(r"(weights|training(-\d+)?)\.safetensors")
+"""Names of the files of weights and of checkpoints in a factor's folder."""
 
 
 @attrs.frozen
@@ -174,8 +177,7 @@ class RunFolder:
     def saved(self) -> list[Path]:
         """The files of weights and the checkpoints of all factors."""
         # Best weights on validation images do not count: without a checkpoint, training starts again.
-        found = entries(self.path, "factors/*/*.safetensors")
-        return [path for path in found if not path.name.startswith("best-")]
+        return [path for path in entries(self.path, "factors/*/*") if SAVED.fullmatch(path.name)]
 
     @property
     def made(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import json
 import logging
@@ -79,29 +78,23 @@ class ShardFiles:
     work: Mapping[str, Any] = attrs.field(converter=_plain)
     """Values by name, as JSON has them, that are equal in all shards of the same work."""
 
-    @property
-    def digest(self) -> str:
-        """A hash of the facts that identify the work."""
-        return hashlib.sha256(json.dumps(self.work, sort_keys=True).encode()).hexdigest()
-
     def path(self, shard: Shard) -> Path:
         """The file of a shard, such as `evaluation-2-of-7.safetensors`."""
         return self.folder / f"{self.name}-{shard.file}.safetensors"
 
-    def is_done(self, shard: Shard) -> bool:
-        """Whether the file of a shard exists, is whole and belongs to this work.
+    def done(self, shard: Shard) -> dict[str, Tensor] | None:
+        """Reads the tensors of a shard. None unless its file exists, is whole and belongs to this work.
 
         Other results of shards will be replaced, which is logged. Raises `UserError` if the file is no result of a
         shard, and must not be replaced.
         """
         if not is_file(self.path(shard)):
-            return False
+            return None
         try:
-            self._read(shard)
+            return self._read(shard)[0]
         except (DamagedFile, OtherWork) as error:
             logger.warning("%s; the shard %s is computed again", error, shard)
-            return False
-        return True
+            return None
 
     def write(self, shard: Shard, tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> None:
         """Writes the results of a shard, whose lock this process holds. `facts` are further entries of the metadata."""
@@ -154,7 +147,7 @@ class ShardFiles:
                 own = metadata[SHARD]
             except (KeyError, ValueError):
                 raise UserError(f"{path} is not the result of a shard; move it to another folder") from None
-            for difference in _differences(work, self.work):
+            for difference in differences(work, self.work):
                 raise OtherWork(f"{path} belongs to other work: {difference}")
             if own != str(shard):
                 raise OtherWork(
@@ -164,7 +157,7 @@ class ShardFiles:
         return read_tensors(path, check)
 
 
-def _differences(found: Any, expected: Mapping[str, Any]) -> Iterator[str]:
+def differences(found: Any, expected: Mapping[str, Any]) -> Iterator[str]:
     """Yields a description of each value that differs."""
     if not isinstance(found, dict):
         yield "its description is not a table"

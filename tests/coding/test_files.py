@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from pathlib import Path
 
 import attrs
 import numpy as np
@@ -106,6 +107,21 @@ def test_the_model_is_found_by_its_digests(run, packed, tmp_path, monkeypatch, c
     assert main(["decompress", "a.auxar", "-o", "other", "--only", "0.png", "--run", other]) == 2
     assert "a.auxar was made with another model: the digest of prior in integers is" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_plugins_of_a_run_that_was_not_named_are_not_loaded(run, packed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(packed, "a.auxar")
+    recipe = shutil.copytree(run, "found") + "/recipe.toml"
+    Path(recipe).write_text('plugins = ["plugins/marking.py"]\n' + Path(recipe).read_text())
+    Path("found/plugins").mkdir()
+    Path("found/plugins/marking.py").write_text("AUXAR_INTERFACE = 2\nopen('marked', 'w').close()\n")
+    arguments = ["decompress", "a.auxar", "-o", "out", "--trust-plugins"]
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.endswith("of a run that you name; if you trust found, add --run found\n")
+    assert not Path("marked").exists()
+    assert main([*arguments, "--run", "found"]) == 0
+    assert Path("marked").exists()
 
 
 def test_existing_files_are_kept(run, images, packed, tmp_path, capsys):

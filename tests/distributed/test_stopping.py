@@ -51,8 +51,9 @@ CHANGES = {
     "training__log_every": 5,
     "sampling__images": 6,
     "sampling__batch_size": 2,
+    "arithmetic": {"name": "integer"},
 }
-MOMENTS = 20
+MOMENTS = 24
 """Number of times that the long test kills a run."""
 
 
@@ -113,7 +114,8 @@ def contents(folder: Path) -> dict[str, Any]:
     assert not left
     return {
         "metrics": metrics(folder),
-        "evaluation": read_json(folder / "evaluation.json"),
+        "evaluation": [read_json(path) for path in sorted(folder.glob("evaluation*.json"))],
+        "digests": [each["digest"] for each in read_json(folder / "integer.json")["factors"].values()],
         "samples": samples,
         "recipe": (folder / "recipe.toml").read_bytes(),
         "files": sorted(str(path.relative_to(folder)) for path in folder.rglob("*")),
@@ -125,10 +127,12 @@ def assert_same(first: Path, second: Path) -> None:
     """Asserts that two runs are equal to the last bit."""
     assert same(weights(first), weights(second))
     assert same(weights(first, "training"), weights(second, "training"))
+    assert same(weights(first, "integer"), weights(second, "integer"))
     assert contents(first) == contents(second)
-    (tensors, facts), (others, other_facts) = (read_tensors(run / "evaluation.safetensors") for run in (first, second))
-    assert same(tensors, others)
-    assert facts == other_facts
+    for name in ("evaluation.safetensors", "evaluation-integer.safetensors"):
+        (tensors, facts), (others, other_facts) = (read_tensors(run / name) for run in (first, second))
+        assert same(tensors, others)
+        assert facts == other_facts
 
 
 def finished_factors(folder: Path) -> dict[str, tuple[int, int]]:
@@ -145,6 +149,8 @@ PLACES: dict[str, Callable[[Path], bool]] = {
     "checkpointing": lambda out: any(out.glob("factors/*/.training*.part")),
     "the other factor": lambda out: any(out.glob("factors/stage0/training*")),
     "evaluation": lambda out: (out / "factors" / "stage0" / "weights.safetensors").is_file(),
+    "conversion": lambda out: (out / "factors" / "stage0" / "integer.safetensors").is_file(),
+    "evaluation in integers": lambda out: (out / "evaluation-integer.safetensors").is_file(),
     "sampling": lambda out: any(out.glob("samples/images/000001.png")),
     "report": lambda out: (out / "samples" / "samples.json").is_file(),
 }
@@ -171,6 +177,7 @@ def test_a_killed_run_ends_like_one_that_was_not(recipe, whole, tmp_path):
     out = tmp_path / "run"
     assert kill(recipe, out, "checkpointing", 0.0)
     assert kill(recipe, out, "the other factor", 0.005)
+    assert kill(recipe, out, "conversion", 0.0)
     assert kill(recipe, out, "sampling", 0.0)
     run_recipe(recipe, out=out)
     assert_same(out, whole)

@@ -153,14 +153,17 @@ def parts(drawn, tmp_path) -> Path:
     return Path(shutil.copytree(drawn, tmp_path / "out"))
 
 
-def test_a_shard_that_is_done_is_kept_unless_a_picture_is_missing(plain, parts, caplog):
+@pytest.mark.parametrize("change", [lambda picture: picture[:20], lambda _: b"", None])
+def test_a_shard_that_is_done_is_kept_unless_a_picture_is_missing_or_damaged(plain, parts, caplog, change):
     caplog.set_level("INFO", "auxar")
     before = snapshot(parts)
     auxar.sample(plain, out=parts, shard="2/2", **OPTIONS)
     assert snapshot(parts) == before
     assert "the shard 2/2 is already done" in caplog.text
-    (parts / "images" / "000003.png").unlink()
+    path = parts / "images" / "000003.png"
+    path.unlink() if change is None else path.write_bytes(change(path.read_bytes()))
     auxar.sample(plain, out=parts, shard="2/2", **OPTIONS)
+    assert "the shard 2/2 is drawn again" in caplog.text
     assert (parts / "images" / "000003.png").read_bytes() == before["images/000003.png"][1]
 
 
@@ -189,6 +192,19 @@ def without_a_picture(out: Path) -> None:
     (out / "images" / "000002.png").unlink()
 
 
+def cut_picture(out: Path) -> None:
+    path = out / "images" / "000001.png"
+    path.write_bytes(path.read_bytes()[:20])
+
+
+def empty_picture(out: Path) -> None:
+    (out / "images" / "000001.png").write_bytes(b"")
+
+
+def picture_of_another_image(out: Path) -> None:
+    shutil.copy(out / "images" / "000000.png", out / "images" / "000001.png")
+
+
 def another_picture(out: Path) -> None:
     (out / "images" / "000007.png").touch()
 
@@ -205,6 +221,13 @@ def file_of_a_user(out: Path) -> None:
         (without_views, {}, "samples-1-of-2.safetensors is damaged: it does not have the first images"),
         (copy_of_another, {}, "is the result of the shard 1/2; expected that of the shard 2/2; make it again"),
         (without_a_picture, {}, "000002.png is missing; draw it again with `auxar sample RUN --shard 2/2`"),
+        (cut_picture, {}, "000001.png is damaged, or another picture than the one that was drawn; draw it again with"),
+        (empty_picture, {}, "000001.png is damaged, or another picture"),
+        (
+            picture_of_another_image,
+            {},
+            "than the one that was drawn; draw it again with `auxar sample RUN --shard 1/2`",
+        ),
         (another_picture, {}, "000007.png is not one of the 4 pictures; remove it"),
         (file_of_a_user, {}, "notes.txt is not a sample of an earlier call"),
         (None, {"seed": 1}, "samples-1-of-2.safetensors belongs to other work: sampling.seed is 0 there, and 1 in"),
@@ -222,10 +245,18 @@ def test_wrong_shards_are_refused_and_nothing_is_changed(plain, parts, change, o
     assert snapshot(parts) == before
 
 
-@pytest.mark.parametrize("options", [{"seed": 1}, {"shard": "1/2", "seed": 1}, {"shard": "1/3", "images": 5}])
-def test_other_samples_do_not_replace_shards_that_are_not_merged(plain, parts, options):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 1}, "holds shards of drawn images that are not merged"),
+        ({"shard": "1/2", "seed": 1}, "holds shards of other images: sampling.seed is 0 there, and 1 in this command"),
+        ({"shard": "1/2", "images": 5}, "sampling.images is 4 there, and 5 in this command"),
+        ({"shard": "3/4"}, "the number of shards is 2 there, and 4 in this command"),
+    ],
+)
+def test_other_samples_do_not_replace_shards_that_are_not_merged(plain, parts, options, message):
     before = snapshot(parts)
-    with pytest.raises(UserError, match="holds shards of drawn images that are not merged; merge them with --merge"):
+    with pytest.raises(UserError, match=f"{message}; merge them with --merge, choose another folder"):
         auxar.sample(plain, out=parts, **{**OPTIONS, **options})
     assert snapshot(parts) == before
 

@@ -1,5 +1,7 @@
 """Tests of the recipe's key `arithmetic`, and of evaluations and comparisons in integers."""
 
+import contextlib
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 import torch
-from helpers.tiny_runs import run, tiny
+from helpers.tiny_runs import Stopped, run, tiny
 from safetensors.torch import load_file
 
 import auxar
@@ -15,7 +17,7 @@ from auxar.cli import main
 from auxar.errors import UserError
 from auxar.evaluation.comparison import Margin
 from auxar.evaluation.records import Evaluation
-from auxar.files import read_tensors, write_tensors
+from auxar.files import read_checksum, read_tensors, write_tensors
 from auxar.recipe.loading import parse_recipe, recipe_text
 from auxar.report.summary import run_summary, summary_lines
 from auxar.runs.layout import RunFolder
@@ -54,6 +56,64 @@ def test_a_run_is_converted_evaluated_and_drawn_in_integers(original):
     assert evaluation.cost["heldout"].bits_per_dim == pytest.approx(float(apart.mean()))
     assert evaluation.cost["heldout"].standard_error == pytest.approx(float(apart.std()) / len(apart) ** 0.5)
     assert [each.parameters for each in evaluation.factors] == [each.parameters for each in floats.factors]
+
+
+PLACES = (
+    ("auxar.training.conversion._record", 1),
+    ("auxar.training.conversion.write_converted", 1),
+    ("auxar.evaluation.likelihoods.write_json", 1),
+    ("auxar.evaluation.likelihoods.write_json", 2),
+    ("auxar.pipeline.sample_to_folder", 1),
+    ("auxar.generation.samples.write_sheets", 1),
+    ("auxar.pipeline.update_report", 1),
+)
+"""Functions, and the number of the call in which a run is killed, in the order of a run whose factors are trained: a
+factor is converted and not recorded, the other one is not converted, the run is not evaluated, ..."""
+
+
+@contextlib.contextmanager
+def killed(place, number):
+    """Ends the block in a call of a function, as if the process were killed then."""
+    module, name = place.rsplit(".", 1)
+    function = getattr(importlib.import_module(module), name)
+    calls = iter([function] * (number - 1))
+
+    def call(*arguments, **options):
+        if (original := next(calls, None)) is None:
+            raise Stopped
+        return original(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, call)
+        with pytest.raises(Stopped):
+            yield
+
+
+def results(folder):
+    """The contents, or the checksums, of the files that are made after training."""
+    names = ("evaluation*", "integer.json", "factors/*/integer.safetensors", "samples/images/*.png", "samples/*.png")
+    files = [file for name in names for file in folder.glob(name)]
+    assert len(files) == 4 + 1 + 2 + 3 + 3
+    return {
+        str(file.relative_to(folder)): read_checksum(file) if file.suffix == ".safetensors" else file.read_bytes()
+        for file in files
+    }
+
+
+def test_a_run_that_is_killed_after_its_conversion_ends_like_another(original, pictures, tmp_path):
+    """Also when it is trained further, which replaces its integers."""
+    whole, folder = shutil.copytree(original, tmp_path / "whole"), tmp_path / "run"
+    for steps in (4, 6):
+        table = tiny(
+            pictures,
+            stage__0__support="restricted",
+            arithmetic={"name": "integer", "weights": 10},
+            training__steps=steps,
+        )
+        for place, number in PLACES:
+            with killed(place, number):
+                run(folder, table)
+        assert results(run(folder, table)) == results(run(whole, table))
 
 
 def test_summary_report_and_evaluate_say_what_integers_cost(finished, capsys):

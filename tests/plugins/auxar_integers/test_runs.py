@@ -100,6 +100,32 @@ def test_integers_are_kept_and_replaced_only_with_the_weights(finished, caplog, 
     auxar.load(finished, arithmetic="integer")
 
 
+def test_a_run_with_integers_is_trained_further(finished, pictures):
+    auxar.evaluate(finished, arithmetic="integer")
+    shutil.copy(integers_of(finished), integers_of(finished).with_name("plugin.safetensors"))
+    before = integers_of(finished).read_bytes()
+    table = tiny(pictures, stage__0__support="restricted", sampling__rule="ancestral")
+    run(finished, {**table, "sampling": {**table["sampling"], "images": 2}})
+    assert len(pixels(finished / "samples")) == 2
+    assert len(auxar.compare([finished, finished], arithmetic="integer").runs) == 2
+    # The integers of older weights are kept, and not used.
+    run(finished, {**table, "training": {**table["training"], "steps": 6}})
+    assert integers_of(finished).read_bytes() == before
+    assert "In integers" not in (finished / "report.html").read_text()
+    for use in (auxar.load, auxar.evaluate, auxar.sample):
+        with pytest.raises(UserError, match=r"was made from other weights than .* make it again with `auxar integers`"):
+            use(finished, arithmetic="integer")
+    older = r"evaluation-integer\.json is an evaluation of other weights .*; run `auxar integers .*`, and then `auxar"
+    with pytest.raises(UserError, match=older):
+        auxar.compare([finished, finished], arithmetic="integer")
+    auxar.integers(finished, images=8)
+    with pytest.raises(UserError, match=older):
+        auxar.compare([finished, finished], arithmetic="integer")
+    auxar.evaluate(finished, arithmetic="integer")
+    assert len(auxar.compare([finished, finished], arithmetic="integer").runs) == 2
+    assert "In integers" in (finished / "report.html").read_text()
+
+
 def change_description(path, change):
     tensors, metadata = read_tensors(path)
     description = json.loads(metadata[DESCRIPTION])
