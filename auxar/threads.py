@@ -10,7 +10,7 @@ import contextlib
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -36,53 +36,52 @@ class ThreadChoice:
     """Chooses for each call whether PyTorch uses one thread or all its threads, by the durations of earlier calls.
 
     Both numbers are tried, the faster is used, and the slower is tried again for a small share of the time, so that the
-    choice follows the other programs of the machine. Results must not depend on the choice, which `agree` checks. On
-    another device than a CPU, all threads are always used.
+    choice follows the other programs of the machine. Until `agree` has found that results do not depend on the number,
+    and for a `device` other than a CPU or None, the number is left as it is.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        most = torch.get_num_threads() if device.type == "cpu" else 1
-        self.numbers = [most] if most == 1 else [most, 1]
-        """The numbers of threads among which it chooses."""
-        self.checked = False
-        self._seconds = {number: deque[float](maxlen=REMEMBERED) for number in self.numbers}
+    def __init__(self, device: torch.device | None) -> None:
+        most = torch.get_num_threads() if device is not None and device.type == "cpu" else 1
+        self.undecided = most > 1
+        """Whether `agree` is still to be called."""
+        self._numbers = [most]
+        self._seconds: dict[int, deque[float]] = {number: deque(maxlen=REMEMBERED) for number in (most, 1)}
         self._credit = 0.0
         """Seconds that may be lost by trying the slower number again."""
 
-    def agree(self, compute: Callable[[], Tensor | Sequence[Tensor]]) -> None:
-        """Computes results with one thread and with all. If any bit differs, all threads are used from now on.
+    def agree(self, compute: Callable[[], Tensor]) -> Tensor:
+        """Computes a result with all threads and with one, and returns it.
 
-        Later calls, and calls if there is only one thread, do nothing.
+        From now on, the number is chosen if the two have the same bits, and left as it is otherwise.
         """
-        if len(self.numbers) > 1 and not self.checked:
-            results = []
-            for number in self.numbers:
-                with threads(number):
-                    found = compute()
-                    results.append([_bits(part) for part in ([found] if isinstance(found, Tensor) else found)])
-            if not all(torch.equal(*pair) for pair in zip(*results, strict=True)):
-                del self.numbers[1:]
-        self.checked = True
+        result = compute()
+        with threads(1):
+            if torch.equal(_bits(result), _bits(compute())):
+                self._numbers.append(1)
+        self.undecided = False
+        return result
 
     @contextlib.contextmanager
     def measured(self, units: int = 1) -> Iterator[None]:
         """A context for one call, which uses the chosen number of threads. `units` is its size, such as its images."""
-        if len(self.numbers) == 1:
+        if len(self._numbers) == 1:
             yield
             return
         # A number that was not tried yet has no duration, and is tried first.
         usual = {number: units * statistics.median(seconds or [0]) for number, seconds in self._seconds.items()}
-        best, other = sorted(self.numbers, key=usual.__getitem__)
+        best, other = sorted(self._numbers, key=usual.__getitem__)
         number = other if usual[other] - usual[best] <= self._credit else best
         started = time.perf_counter()
         with threads(number):
             yield
         seconds = time.perf_counter() - started
         self._seconds[number].append(seconds / units)
-        self._credit += PROBED * seconds if number == best else min(0.0, usual[best] - seconds)
-        self._credit = max(0.0, self._credit)
+        if number == best:
+            self._credit += PROBED * seconds
+        elif seconds > usual[best]:
+            self._credit = 0.0
 
 
 def _bits(tensor: Tensor) -> Tensor:
-    """The bytes of a tensor. Unlike numbers, they are equal if they are not a number."""
-    return tensor.detach().contiguous().view(-1).view(torch.uint8).clone()
+    """The bytes of a tensor, which are equal even where the numbers are NaN."""
+    return tensor.contiguous().view(-1).view(torch.uint8)

@@ -75,9 +75,9 @@ def share_of(
     Batches do not depend on `rank` and `processes`. For free decoders, the result includes the log-probability of
     values that the view allows. A progress bar is shown with the `description`, unless it is None. With
     `without_condition`, images have the null condition instead of their own. `threads` chooses the number of threads
-    for each batch; it is passed if several sets are evaluated with the same factors.
+    for each batch.
     """
-    threads = threads or ThreadChoice(device)
+    threads = threads or ThreadChoice(None)
     share = empty_share(chosen)
     indices, values, hashes = [share.indices], [share.values], [share.hashes]
     batches = evaluation_examples(images, batch_size=batch_size, limit=limit, rank=rank, processes=processes)
@@ -90,10 +90,13 @@ def share_of(
         hashes.append(pixel_hashes(batch.image))
         batch = batch.to(device)
         compute = functools.partial(_rows, model, chosen, batch, without_condition, share.known)
-        threads.agree(compute)
-        with threads.measured(len(numbers)):
-            values.append(compute().cpu())
+        if threads.undecided:
+            rows = threads.agree(compute)
+        else:
+            with threads.measured(len(numbers)):
+                rows = compute()
         indices.append(numbers)
+        values.append(rows.cpu())
     return Share(torch.cat(indices), torch.cat(values), share.known, torch.cat(hashes))
 
 

@@ -31,6 +31,7 @@ from auxar.runs.converted import digests_of
 from auxar.runs.history import History, read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import load_weights
+from auxar.threads import ThreadChoice
 
 logger = logging.getLogger("auxar")
 STEPS = "[0-9]{1,18}"
@@ -142,6 +143,7 @@ class RunEvaluation:
         found = {}
         for each in self.passes:
             each.model.eval().to(team.device)
+            threads = ThreadChoice(team.device)
             kind = "" if each.name == FLOAT else f" ({each.name})"
             for name, (images, limit) in self.sets.items():
                 share = share_of(
@@ -156,6 +158,7 @@ class RunEvaluation:
                     limit=limit,
                     description=f"evaluation{kind}, {name} images" if team.rank == 0 else None,
                     without_condition=each.without_condition,
+                    threads=threads,
                 )
                 found[each.name, name] = gathered(share, team)
         return found

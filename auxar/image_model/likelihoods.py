@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from auxar.errors import UserError
 from auxar.interfaces import FactorLogProb, ImageSpec, Prior, evaluating
 from auxar.interfaces.device import device_of
 from auxar.progress import BAR_DELAY, progress_bar
+from auxar.threads import ThreadChoice
 
 CHUNK_PIXELS = 2**16
 """Approximate number of pixels of the images whose log-likelihoods are computed at once, by default."""
@@ -27,7 +29,9 @@ def factor_log_probs(
     `batch_size` is no positive integer, or if a GPU does not have enough memory for it."""
     size = min(chunk_size(chain.image, batch_size), max(1, len(images)))
     device = device_of(chain)
-    found: list[list[Tensor]] = [[] for _ in chain.factors]
+    # A single chunk is computed as it is, because a comparison would take longer than it can save.
+    threads = ThreadChoice(device if len(images) > size else None)
+    found: list[Tensor] = []
     with (
         torch.no_grad(),
         evaluating(chain),
@@ -36,21 +40,28 @@ def factor_log_probs(
         for start in range(0, len(images), size):
             rows = slice(start, start + size)
             chunk = images[rows]
+            given = None if condition is None else condition[rows].to(device)
+            compute = functools.partial(_log_probs, chain, chunk.to(device), given)
             try:
-                given = None if condition is None else condition[rows].to(device)
-                result = chain.log_probs(chunk.to(device), *chain.condition_arguments(given))
+                if threads.undecided:
+                    found.append(threads.agree(compute).cpu())
+                else:
+                    with threads.measured(len(chunk)):
+                        found.append(compute().cpu())
             except torch.OutOfMemoryError:
                 smaller = f"pass batch_size={max(1, size // 4)}" if size > 1 else "load the model with device='cpu'"
                 raise UserError(
                     f"{device} does not have enough memory for {size} image(s) at once; {smaller}"
                 ) from None
-            for own, factor in zip(found, result, strict=True):
-                own.append(factor.log_prob.to("cpu", torch.float64))
             bar.update(len(chunk))
-    return tuple(
-        FactorLogProb(factor.name, factor.image, torch.cat(own) if len(images) else torch.empty(0, dtype=torch.float64))
-        for factor, own in zip(chain.factors, found, strict=True)
-    )
+    nats = torch.cat([torch.empty((len(chain.factors), 0), dtype=torch.float64), *found], 1)
+    return tuple(FactorLogProb(factor.name, factor.image, own) for factor, own in zip(chain.factors, nats, strict=True))
+
+
+def _log_probs(chain: Prior, images: Tensor, condition: Tensor | None) -> Tensor:
+    """The log-likelihoods of images under each factor: float64, (factors, n)."""
+    found = chain.log_probs(images, *chain.condition_arguments(condition))
+    return torch.stack([factor.log_prob.double() for factor in found])
 
 
 def chunk_size(image: ImageSpec, batch_size: Any) -> int:

@@ -199,7 +199,8 @@ class _Training:
             self._compiling(model) as self.compiled,
         ):
             for batch in () if self.validation.stops else batches:
-                self.threads.agree(functools.partial(self._gradient, model, batch))
+                if self.threads.undecided:
+                    self.threads.agree(functools.partial(self._gradient, model, batch))
                 with self.threads.measured():
                     asked = self._step(model, batch, optimizer, average, requests)
                 if not asked:
@@ -239,13 +240,14 @@ class _Training:
     def _seed(self) -> None:
         torch.manual_seed(seed_of(self.config.seed, self.factor.name, self.step, self.team.rank))
 
-    def _gradient(self, model: nn.Module, batch: Examples) -> list[Tensor]:
-        """The gradient of a batch in this process. The factor is the same afterwards."""
+    def _gradient(self, model: nn.Module, batch: Examples) -> Tensor:
+        """The gradient of a batch in this process, flattened. The factor is the same afterwards."""
         buffers = [buffer.clone() for buffer in self.factor.buffers()]
         self._seed()
         with self.team.accelerator.no_sync(model):
             self._accumulate(model, batch)
-        found = [parameter.grad for parameter in self.factor.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in self.factor.parameters() if parameter.grad is not None]
+        found = torch.cat([gradient.flatten() for gradient in gradients])
         self.factor.zero_grad(set_to_none=True)
         with torch.no_grad():
             for buffer, before in zip(self.factor.buffers(), buffers, strict=True):

@@ -78,6 +78,7 @@ def test_chunks_are_small(model, images, monkeypatch):
         return original(chunk)
 
     monkeypatch.setattr(model.chain, "log_probs", recorded)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     model.bits_per_dim(images, batch_size=3)
     assert sizes == [3, 3, 1]
     monkeypatch.setattr(likelihoods, "CHUNK_PIXELS", 2 * 64)

@@ -25,6 +25,7 @@ from auxar.recipe import TrainingConfig, load_recipe
 from auxar.recipe.building import build_model
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import begin_run
+from auxar.threads import threads
 from auxar.training.checkpoints import Progress
 from auxar.training.factors import train_factors
 from auxar.training.loop import train_factor
@@ -181,7 +182,8 @@ def test_factors_steps_and_runs_share_no_random_numbers(pictures, tmp_path):
     orders: list[tuple[int, ...]] = []
     for seed in (0, 1):
         table = with_dropout(tiny(pictures, training__seed=seed, training__steps=3))
-        seeds, batches = seeds_and_batches(tmp_path / str(seed), table)
+        with threads(1):
+            seeds, batches = seeds_and_batches(tmp_path / str(seed), table)
         # The weights of both factors are drawn first, with the seed as it is. It is set again to build the model here.
         assert len(seeds) == 1 + 2 * (1 + 3) + 1
         all_seeds += seeds[:-1]

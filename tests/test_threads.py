@@ -1,0 +1,151 @@
+"""Tests of the choice of the number of threads, with durations that the tests set."""
+
+import contextlib
+import itertools
+import time
+
+import pytest
+import torch
+from helpers.tiny_runs import metrics, run, same, tiny, weights, with_dropout, write_pictures
+from safetensors.torch import load_file
+
+from auxar import threads as module
+from auxar.threads import ThreadChoice, threads
+
+CPU = torch.device("cpu")
+
+
+class Machine:
+    """A machine on which a call takes a given number of seconds for each number of threads."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+        self.seconds = {}
+
+    def work(self, choice, calls, *, units=1):
+        """Makes calls. Returns the seconds that they took, divided by the seconds of the better number of threads."""
+        before = self.now
+        for _ in range(calls):
+            with choice.measured(units):
+                self.now += units * self.seconds[torch.get_num_threads()]
+        return (self.now - before) / (units * calls * min(self.seconds.values()))
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    return Machine(monkeypatch)
+
+
+def agreed():
+    choice = ThreadChoice(CPU)
+    choice.agree(lambda: torch.zeros(3))
+    return choice
+
+
+@pytest.mark.parametrize("seconds", [{2: 0.6, 1: 1.0}, {2: 20.0, 1: 1.0}, {2: 1.0, 1: 1.0}])
+def test_the_faster_number_is_used(machine, seconds):
+    machine.seconds = seconds
+    with threads(2):
+        choice = agreed()
+        machine.work(choice, 2)
+        assert machine.work(choice, 2000) < 1 + module.PROBED + 0.02
+
+
+def test_the_choice_follows_the_load_of_the_machine(machine):
+    idle, busy = {2: 0.6, 1: 1.0}, {2: 20.0, 1: 1.2}
+    with threads(2):
+        choice = agreed()
+        for _ in range(3):
+            machine.seconds = idle
+            machine.work(choice, 1200)
+            assert machine.work(choice, 200) < 1.1
+            machine.seconds = busy
+            machine.work(choice, 5)
+            assert machine.work(choice, 2000) < 1.1
+
+
+def test_a_single_interruption_changes_nothing(machine):
+    with threads(2):
+        choice = agreed()
+        machine.seconds = {2: 0.6, 1: 1.0}
+        machine.work(choice, 50)
+        machine.seconds = {2: 30.0, 1: 30.0}
+        machine.work(choice, 1)
+        machine.seconds = {2: 0.6, 1: 1.0}
+        assert machine.work(choice, 20) < 1.1
+
+
+def test_calls_of_different_sizes_are_compared_by_unit(machine):
+    with threads(2):
+        choice = agreed()
+        machine.seconds = {2: 0.6, 1: 1.0}
+        machine.work(choice, 10, units=100)
+        assert machine.work(choice, 10, units=1) < 1.2
+
+
+def used(choice, calls=10):
+    found = set()
+    for _ in range(calls):
+        with choice.measured():
+            found.add(torch.get_num_threads())
+    return found
+
+
+def test_all_threads_are_used_unless_results_agree():
+    with threads(2):
+        choice = ThreadChoice(CPU)
+        assert used(choice) == {2}
+        assert choice.undecided
+        result = choice.agree(lambda: torch.tensor([0.1 * torch.get_num_threads()]))
+        assert result.item() == pytest.approx(0.2)
+        assert used(choice) == {2}
+        assert not choice.undecided
+        choice = ThreadChoice(CPU)
+        choice.agree(lambda: torch.tensor([float("nan"), 1.0]))
+        assert used(choice) == {1, 2}
+
+
+@pytest.mark.parametrize(("count", "device"), [(1, CPU), (2, None), (2, torch.device("cuda"))])
+def test_nothing_is_chosen_with_one_thread_or_on_another_device(count, device):
+    with threads(count):
+        choice = ThreadChoice(device)
+        assert not choice.undecided
+        assert used(choice) == {count}
+
+
+def test_the_number_is_restored_after_an_exception():
+    with threads(2):
+        choice = agreed()
+        with pytest.raises(ValueError, match="a message"), choice.measured():
+            raise ValueError("a message")
+        assert torch.get_num_threads() == 2
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("data") / "pictures")
+
+
+def test_results_of_a_run_do_not_depend_on_the_numbers_of_threads(pictures, tmp_path, monkeypatch):
+    """One thread is used, then numbers that change from call to call, as if other programs came and went."""
+    table = with_dropout(tiny(pictures, training__steps=4, training__clip=0.5, evaluation__batch_size=2))
+    with threads(1):
+        first = run(tmp_path / "first", table)
+    numbers, chosen = itertools.cycle([2, 1, 1]), set()
+
+    @contextlib.contextmanager
+    def measured(choice, units=1):
+        assert not choice.undecided
+        with threads(min(next(numbers), max(choice._numbers))):
+            chosen.add(torch.get_num_threads())
+            yield
+
+    monkeypatch.setattr(ThreadChoice, "measured", measured)
+    with threads(2):
+        second = run(tmp_path / "second", table)
+    assert chosen == {1, 2}
+    assert same(weights(first), weights(second))
+    assert metrics(first) == metrics(second)
+    nats = [load_file(folder / "evaluation.safetensors") for folder in (first, second)]
+    assert same(*nats)
