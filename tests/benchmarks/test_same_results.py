@@ -1,0 +1,105 @@
+"""Tests of the evidence that a change of the code changes no result: digests of values, and their comparison."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tomli_w
+import torch
+from benchmarks import same_results
+from benchmarks.same_results import digest
+
+import auxar
+
+FACTS = dict.fromkeys(same_results.MACHINE, "x") | {"commit": "c0ffee", "changed files": []}
+
+
+@pytest.fixture
+def comparison(tmp_path, capsys):
+    """A function that compares two tables of digests, and returns the exit status and what is printed."""
+
+    def compare(old, new, *options, facts=FACTS, **tables):
+        (tmp_path / "old.json").write_text(json.dumps({"facts": FACTS, "digests": old}))
+        (tmp_path / "new.json").write_text(json.dumps({"facts": facts, "digests": new}))
+        (tmp_path / "map.toml").write_text(tomli_w.dumps(tables))
+        paths = [str(tmp_path / name) for name in ("old.json", "new.json", "map.toml")]
+        status = same_results.main(["compare", *paths[:2], "--names", paths[2], *options])
+        return status, capsys.readouterr().out
+
+    return compare
+
+
+def test_a_digest_depends_on_the_type_the_shape_the_order_and_every_bit_of_a_value():
+    values = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    nearly = values.clone()
+    nearly.view(torch.int32)[0, 0] += 1
+    others = [values, nearly, values.double(), values.bfloat16(), values.reshape(4), values.T, values.flip(0), -values]
+    others += [values.reshape(4, 1), values.to(torch.int32), values.view(torch.int32)]
+    digests = [digest(value) for value in [*others, b"1", b"2", [1.0, 2.0], [2.0, 1.0], None, True]]
+    assert len(set(digests)) == len(digests)
+    assert digest(torch.tensor(0.0)) != digest(torch.tensor(-0.0))
+
+
+def test_a_digest_does_not_depend_on_the_library_and_the_storage_of_a_value():
+    values = torch.arange(6.0).reshape(2, 3)
+    assert digest(values) == digest(values.T.contiguous().T) == digest(values.numpy()) == digest(values.numpy().T.T)
+    assert digest(values.T) == digest(np.ascontiguousarray(values.numpy().T)) == digest(values.numpy().T)
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+
+
+def test_numbers_of_records_are_read_without_times():
+    record = {"a": [1.5, {"b": 2.5, "seconds": 3.0}], "count": 3, "name": "x", "none": None}
+    assert dict(same_results.floats(record)) == {"a/0": 1.5, "a/1/b": 2.5}
+
+
+def test_files_are_equal_if_all_values_are_there_and_equal(comparison):
+    values = {"kinds/a/0/weights/x": "1", "kinds/a/1/weights/x": "2"}
+    assert comparison(values, values)[0] == 0
+    status, text = comparison(values, values | {"kinds/a/1/weights/x": "3"})
+    assert status == 1
+    assert "different: 1 × kinds … weights in 1 cases, such as kinds/a/1/weights/x" in text
+    fewer = {"kinds/a/0/weights/x": "1"}
+    for old, new, title in [(values, fewer, "only old"), (fewer, values, "only new")]:
+        status, text = comparison(old, new)
+        assert status == 1
+        assert f"{title}: 1 × kinds … weights in 1 cases, such as kinds/a/1/weights/x" in text
+    assert comparison({}, {})[0] == 1, "nothing was compared"
+    assert comparison(values, values | {"kinds/b/0/weights/x": "3"}, "--only", "/a/")[0] == 0
+
+
+def test_names_are_mapped_in_order_and_values_are_left_out_with_a_reason(comparison):
+    old = {"kinds/a/0/weights/prior/net.out": "1", "kinds/a/0/archive/file": "2"}
+    new = {"kinds/a/0/weights/coarse/body.out": "1", "kinds/a/0/archive/file": "3"}
+    assert comparison(old, new)[0] == 1
+    names = {r"/prior/net\.": "/prior/body.", "/prior/(.*)": r"/coarse/\1"}
+    status, text = comparison(old, new, names=names, left_out={"archive/file$": "a new header"})
+    assert status == 0
+    assert "left out: 1 × archive/file$ (a new header)" in text
+    assert comparison(old, new | {"kinds/a/0/weights/coarse/body.out": "4"}, names=names)[0] == 1
+    with pytest.raises(ValueError, match="two values of the old file the name kinds/a/0/x"):
+        comparison(old, new, names={"/(weights|archive)/.*": "/x"})
+    status, text = comparison(old, old, name={})
+    assert (status, "expected the tables names and left_out, got name" in text) == (2, True)
+
+
+def test_files_of_other_machines_are_compared_only_where_all_machines_agree(comparison):
+    old = {"models/a/0/nats/x": "1", "models/a/0/integer/draws/0": "2", "models/a/0/integer/nats/x": "3"}
+    new = {"models/a/0/nats/x": "4", "models/a/0/integer/draws/0": "2", "models/a/0/integer/nats/x": "5"}
+    status, text = comparison(old, new, facts=FACTS | {"torch": "y"})
+    assert (status, "torch: x and y" in text) == (2, True)
+    assert comparison(old, new, "--any-machine", facts=FACTS | {"torch": "y"})[0] == 0
+    new["models/a/0/integer/draws/0"] = "6"
+    assert comparison(old, new, "--any-machine", facts=FACTS | {"torch": "y"})[0] == 1
+
+
+def test_the_recipes_of_all_cases_are_valid(tmp_path):
+    cases = same_results.cases()
+    for recipe in auxar.list_recipes():
+        assert {f"recipes/{recipe.name.replace('/', '-')}/{seed}" for seed in (0, 1)} <= cases.keys()
+    (tmp_path / "base.toml").write_text(tomli_w.dumps(same_results.TABLES["base"]))
+    for name, case in cases.items():
+        if name.endswith("/0") and not name.startswith("models/"):
+            recipe, parts, _ = case.args  # type: ignore[attr-defined]
+            auxar.load_recipe(tmp_path / recipe if recipe == "base.toml" else recipe, parts[-1])
