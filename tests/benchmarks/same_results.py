@@ -399,7 +399,11 @@ def compare(paths: Sequence[Path], map_path: Path | None, only: str, any_machine
     if unknown := sorted(tables.keys() - {"names", "left_out"}):
         print(f"{map_path}: expected the tables names and left_out, got {', '.join(unknown)}")
         return 2
-    found = compared(old, new, tables.get("names", {}), [*tables.get("left_out", {})])
+    try:
+        found = compared(old, new, tables.get("names", {}), [*tables.get("left_out", {})])
+    except ValueError as error:
+        print(f"{map_path}: {error}")
+        return 2
     for pattern, reason in tables.get("left_out", {}).items():
         print(f"left out: {sum(bool(re.search(pattern, name)) for name in found.left_out):,} × {pattern} ({reason})")
     for title in ("different", "only_old", "only_new"):
