@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from auxar_layers.linear import Linear
+
 
 class KeysAndValues:
     """The keys and values of the tokens that an attention layer has read so far."""
@@ -31,8 +33,8 @@ class CausalAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.inward = nn.Linear(width, 3 * width)
-        self.outward = nn.Linear(width, width)
+        self.inward = Linear(width, 3 * width)
+        self.outward = Linear(width, width)
 
     def forward(self, x: Tensor, past: KeysAndValues | None = None) -> Tensor:
         """Maps tokens (b, tokens, width) to tokens of the same shape.

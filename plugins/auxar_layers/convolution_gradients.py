@@ -7,6 +7,7 @@ computed by one thread, and the parts are added in their order.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,8 +38,7 @@ def convolve(
     dilation = 2 if weight.shape[2:] == (1, 1) else 1
     if not torch.is_grad_enabled():
         return _convolved(x, weight, bias, stride, padding, dilation, transposed)
-    if torch.is_autocast_enabled("cpu"):
-        x, weight, bias = (part.to(torch.get_autocast_dtype("cpu")) for part in (x, weight, bias))
+    x, weight, bias = cast(x, weight, bias)
     apply: Any = _Convolution.apply
     result: Tensor = apply(x, weight, bias, stride, padding, dilation, transposed)
     return result
@@ -74,12 +74,12 @@ class _Convolution(torch.autograd.Function):
             return found
 
         every = slice(None)
-        count = _parts(x if ctx.options[3] else gradient, weight)
-        if count > 1:
+        pixels = x if ctx.options[3] else gradient
+        parts = divided(len(x), weight.numel() * len(x) * pixels.shape[2] * pixels.shape[3])
+        if len(parts) > 1:
             of_input = compute(every, True, False, False)[0] if needs_input else None
-            ends = [len(x) * part // count for part in range(count + 1)]
-            parts = each(lambda part: compute(slice(ends[part], ends[part + 1]), False, True, True)[1:], count)
-            of_weight, of_bias = (_added(column) for column in zip(*parts, strict=True))
+            sums = each(lambda part: compute(parts[part], False, True, True)[1:], len(parts))
+            of_weight, of_bias = (added(column) for column in zip(*sums, strict=True))
         elif needs_input and torch.get_num_threads() > 1:
             # Two threads compute a gradient each.
             tasks = [(True, False, False), (False, True, True)]
@@ -89,13 +89,21 @@ class _Convolution(torch.autograd.Function):
         return of_input, of_weight, of_bias, None, None, None, None
 
 
-def _parts(pixels: Tensor, weight: Tensor) -> int:
-    """The number of parts for a convolution with the weight at each pixel of (b, c, h, w)."""
-    work = weight.numel() * pixels.shape[0] * pixels.shape[2] * pixels.shape[3]
-    return max(1, min(work // PART, MOST_PARTS, len(pixels)))
+def cast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in the type of autocast, if it is enabled, which does not look into the functions of this module."""
+    if not torch.is_autocast_enabled("cpu"):
+        return tensors
+    return tuple(tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors)
 
 
-def _added(parts: Sequence[Tensor]) -> Tensor:
+def divided(length: int, work: int) -> list[slice]:
+    """Divides a sum over `length` rows, of `work` multiply-adds, into slices of nearly equal length."""
+    count = max(1, min(work // PART, MOST_PARTS, length))
+    ends = [length * part // count for part in range(count + 1)]
+    return [slice(*pair) for pair in itertools.pairwise(ends)]
+
+
+def added(parts: Sequence[Tensor]) -> Tensor:
     """The sum of tensors, in their order and at least in float32, in their own type."""
     if len(parts) == 1:
         return parts[0]

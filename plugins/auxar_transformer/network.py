@@ -11,6 +11,7 @@ from torch.nn import functional
 from auxar import Head, ImageSpec, RecomputableBlock, StepwiseNetwork
 from auxar_layers.attention import CausalAttention, KeysAndValues
 from auxar_layers.convolutions import Dropout
+from auxar_layers.linear import LayerNorm, Linear
 
 # The initial standard deviation of position embeddings. It is near that of embedded pixels, so that the position and
 # the previous pixel contribute about equally to a token.
@@ -25,10 +26,10 @@ class Block(RecomputableBlock):
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.first_norm = nn.LayerNorm(width)
+        self.first_norm = LayerNorm(width)
         self.attention = CausalAttention(width, heads)
-        self.second_norm = nn.LayerNorm(width)
-        self.pointwise = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.second_norm = LayerNorm(width)
+        self.pointwise = nn.Sequential(Linear(width, 4 * width), nn.GELU(), Linear(4 * width, width))
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, past: KeysAndValues | None = None) -> Tensor:
@@ -63,11 +64,11 @@ class TransformerNetwork(StepwiseNetwork):
         self.features_channels = features_channels
         self.rows = nn.Parameter(nn.init.normal_(torch.empty(image.height, 1, width), std=POSITION_DEVIATION))
         self.columns = nn.Parameter(nn.init.normal_(torch.empty(image.width, width), std=POSITION_DEVIATION))
-        self.pixels = nn.Linear(image.channels, width)
-        self.features = nn.Linear(features_channels, width, bias=False) if features_channels else None
+        self.pixels = Linear(image.channels, width)
+        self.features = Linear(features_channels, width, bias=False) if features_channels else None
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(blocks))
-        self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, head.parameter_count)
+        self.norm = LayerNorm(width)
+        self.out = Linear(width, head.parameter_count)
 
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
         pixels = self.pixels(image.flatten(2).transpose(1, 2))

@@ -13,6 +13,7 @@ from torch.nn import functional
 from auxar.threads import threads
 from auxar_layers import convolution_gradients
 from auxar_layers.convolution_gradients import convolve
+from auxar_layers.linear import LayerNorm, Linear
 from auxar_layers.parallel import each
 
 
@@ -111,3 +112,34 @@ def test_an_exception_of_a_thread_is_raised(error):
     with threads(2), pytest.raises(error, match="a message"):
         each(call, 6)
     assert each(lambda index: index, 2) == [0, 1]
+
+
+def layer_of(kind):
+    torch.manual_seed(0)
+    layer = Linear(24, 40) if kind == "linear" else LayerNorm(24)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.normal_()
+    return layer
+
+
+@pytest.mark.parametrize("part", [1, 1000, 10**8])
+@pytest.mark.parametrize(("kind", "reference"), [("linear", torch.nn.Linear), ("norm", torch.nn.LayerNorm)])
+def test_layers_for_tokens_have_the_values_of_pytorch_and_no_bit_depends_on_threads(kind, reference, part, monkeypatch):
+    monkeypatch.setattr(convolution_gradients, "PART", part)
+    layer = layer_of(kind)
+    x = torch.randn(5, 300, 24, generator=generator(1)).requires_grad_()
+
+    def results(forward):
+        output = forward(x)
+        weights = torch.randn(output.shape, generator=generator(2))
+        return [output, *torch.autograd.grad((output * weights).sum(), [x, *layer.parameters()])]
+
+    found = []
+    for count in (1, 2, 3):
+        with threads(count):
+            found.append(results(layer))
+    for other in found[1:]:
+        assert all(torch.equal(*pair) for pair in zip(found[0], other, strict=True))
+    for own, expected in zip(found[0], results(partial(reference.forward, layer)), strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-3)

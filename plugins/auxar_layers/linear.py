@@ -1,0 +1,71 @@
+"""Layers for each token, whose values and gradients have the same bits for any number of threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from auxar_layers.convolution_gradients import added, cast, divided
+from auxar_layers.parallel import each, one_thread
+
+
+class Linear(nn.Linear):
+    """A linear map of the last dimension."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or torch.compiler.is_compiling() or not torch.is_grad_enabled():
+            return super().forward(x)
+        x, weight = cast(x, self.weight)
+        apply: Any = _Product.apply
+        found: Tensor = apply(x, weight)
+        return found if self.bias is None else found + self.bias.to(found.dtype)
+
+
+class LayerNorm(nn.LayerNorm):
+    """A layer norm of the last dimension."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or torch.compiler.is_compiling() or not torch.is_grad_enabled():
+            return super().forward(x)
+        apply: Any = _LayerNorm.apply
+        found: Tensor = apply(x.float() if x.dtype == torch.bfloat16 else x, self.weight, self.bias, self.eps)
+        return found
+
+
+class _Product(torch.autograd.Function):
+    """x weightᵀ. The gradient of the weight is a sum over tokens, as that of a 1×1 convolution is over pixels."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return functional.linear(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor]:
+        x, weight = ctx.saved_tensors
+        (gradient,) = gradients
+        of_input = gradient @ weight if ctx.needs_input_grad[0] else None
+        rows, inputs = gradient.flatten(0, -2), x.flatten(0, -2)
+        parts = divided(len(rows), weight.numel() * len(rows))
+        return of_input, added(each(lambda part: rows[parts[part]].T @ inputs[parts[part]], len(parts)))
+
+
+class _LayerNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+        found, mean, deviation = torch.native_layer_norm(x, weight.shape, weight, bias, epsilon)
+        ctx.save_for_backward(x, weight, bias, mean, deviation)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, mean, deviation = ctx.saved_tensors
+        # Several threads would add their tokens up separately.
+        with one_thread():
+            found = torch.ops.aten.native_layer_norm_backward(
+                gradients[0], x, weight.shape, mean, deviation, weight, bias, [True, True, True]
+            )
+        return (*found, None)
