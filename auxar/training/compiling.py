@@ -82,7 +82,9 @@ def compiled(factor: Factor, try_step: Callable[[], object], *, required: bool) 
 
 
 def _in_training(part: CausalNetwork | Embedding) -> Callable[..., Any]:
-    own, fast = part.forward, torch.compile(part.forward, dynamic=False)
+    # The number of threads is then chosen when the code runs, not when it is compiled.
+    options: dict[str, Any] = {"cpp.dynamic_threads": True}
+    own, fast = part.forward, torch.compile(part.forward, dynamic=False, options=options)
 
     def forward(*inputs: Any, **named: Any) -> Any:
         return (fast if part.training and torch.is_grad_enabled() else own)(*inputs, **named)

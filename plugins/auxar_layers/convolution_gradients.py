@@ -28,10 +28,9 @@ def convolve(
 ) -> Tensor:
     """The convolution or, if `transposed`, the transposed convolution of `x`, (b, c, h, w).
 
-    `padding` is that of all four sides. On a CPU, values and gradients do not depend on the number of threads, except
-    in compiled networks.
+    `padding` is that of all four sides. On a CPU, values and gradients do not depend on the number of threads.
     """
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    if x.device.type != "cpu":
         return _convolved(x, weight, bias, stride, padding, 1, transposed)
     # With one thread, PyTorch computes 1×1 convolutions of fewer than 16 images in another way, with other rounding. It
     # does not for a dilated kernel. A kernel of one tap is the same for any dilation.
@@ -57,36 +56,81 @@ class _Convolution(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, dilation: int, transposed: bool
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.options = ([stride] * 2, [padding] * 2, [dilation] * 2, transposed, [0, 0], 1)
-        ctx.outputs = [len(bias)]
+        ctx.options = (stride, padding, dilation, transposed)
         return _convolved(x, weight, bias, stride, padding, dilation, transposed)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        (gradient,) = gradients
+        operands: Any = (gradients[0], *ctx.saved_tensors, *ctx.options)
         needs_input = ctx.needs_input_grad[0]
-
-        def compute(images: slice, *needed: bool) -> list[Tensor]:
-            found: list[Tensor] = torch.ops.aten.convolution_backward(
-                gradient[images], x[images], weight, ctx.outputs, *ctx.options, needed
-            )
-            return found
-
-        every = slice(None)
-        pixels = x if ctx.options[3] else gradient
-        parts = divided(len(x), weight.numel() * len(x) * pixels.shape[2] * pixels.shape[3])
-        if len(parts) > 1:
-            of_input = compute(every, True, False, False)[0] if needs_input else None
-            sums = each(lambda part: compute(parts[part], False, True, True)[1:], len(parts))
-            of_weight, of_bias = (added(column) for column in zip(*sums, strict=True))
-        elif needs_input and torch.get_num_threads() > 1:
+        if torch.compiler.is_compiling():
+            of_input = _gradients(*operands, (True, False, False))[0] if needs_input else None
+            of_weight, of_bias = _weight_gradients_uncompiled(*operands)
+        elif len(_parts(*operands)) > 1 or not needs_input:
+            of_input = _gradients(*operands, (True, False, False))[0] if needs_input else None
+            of_weight, of_bias = _weight_gradients(*operands)
+        elif torch.get_num_threads() > 1:
             # Two threads compute a gradient each.
-            tasks = [(True, False, False), (False, True, True)]
-            (of_input, _, _), (_, of_weight, of_bias) = each(lambda task: compute(every, *tasks[task]), 2)
+            needed = [(True, False, False), (False, True, True)]
+            (of_input, _, _), (_, of_weight, of_bias) = each(lambda task: _gradients(*operands, needed[task]), 2)
         else:
-            [(of_input, of_weight, of_bias)] = each(lambda _: compute(every, needs_input, True, True), 1)
+            of_input, of_weight, of_bias = _gradients(*operands, (True, True, True))
         return of_input, of_weight, of_bias, None, None, None, None
+
+
+def _gradients(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: int,
+    padding: int,
+    dilation: int,
+    transposed: bool,
+    needed: tuple[bool, bool, bool],
+) -> Sequence[Tensor]:
+    """The gradients of input, weight and bias that are needed, as PyTorch computes them."""
+    options = ([stride] * 2, [padding] * 2, [dilation] * 2, transposed, [0, 0], 1)
+    found: Sequence[Tensor] = torch.ops.aten.convolution_backward(
+        gradient, x, weight, [gradient.shape[1]], *options, needed
+    )
+    return found
+
+
+def _parts(
+    gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int, transposed: bool
+) -> list[slice]:
+    """The parts of a batch whose weight gradients are computed separately."""
+    pixels = x if transposed else gradient
+    return divided(len(x), weight.numel() * len(x) * pixels.shape[2] * pixels.shape[3])
+
+
+def _weight_gradients(
+    gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int, transposed: bool
+) -> tuple[Tensor, Tensor]:
+    """The gradients of weight and bias."""
+    options = (weight, stride, padding, dilation, transposed)
+    parts = _parts(gradient, x, *options)
+
+    def compute(part: int) -> Sequence[Tensor]:
+        return _gradients(gradient[parts[part]], x[parts[part]], *options, (False, True, True))[1:]
+
+    of_weight, of_bias = (added(column) for column in zip(*each(compute, len(parts)), strict=True))
+    # The compiler relies on the memory layout that it was told.
+    return of_weight.contiguous(), of_bias
+
+
+def _like_gradients(
+    gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int, transposed: bool
+) -> tuple[Tensor, Tensor]:
+    """Tensors of the shapes of the gradients of weight and bias."""
+    return weight.new_empty(weight.shape), gradient.new_empty(gradient.shape[1])
+
+
+# An operator that PyTorch's compiler does not look into.
+_weight_gradients_uncompiled = torch.library.custom_op("auxar_layers::weight_gradients", mutates_args=())(
+    _weight_gradients
+)
+_weight_gradients_uncompiled.register_fake(_like_gradients)
 
 
 def cast(*tensors: Tensor) -> tuple[Tensor, ...]:

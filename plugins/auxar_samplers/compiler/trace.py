@@ -156,7 +156,7 @@ class _Tracer(ThreadSafeTracer):
         super().__init__(autowrap_functions=tuple(FUNCTIONS))
 
     def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
-        leaves = NormalizedLayer | Dropout | IntegerFunction
+        leaves = NormalizedLayer | Dropout | IntegerFunction | nn.Linear | nn.LayerNorm
         return isinstance(module, leaves) or super().is_leaf_module(module, module_qualified_name)
 
 
