@@ -64,21 +64,22 @@ class _Convolution(torch.autograd.Function):
         operands: Any = (gradients[0], *ctx.saved_tensors, *ctx.options)
         needs_input = ctx.needs_input_grad[0]
         if torch.compiler.is_compiling():
-            of_input = _gradients(*operands, (True, False, False))[0] if needs_input else None
+            of_input = _gradients((True, False, False), *operands)[0] if needs_input else None
             of_weight, of_bias = _weight_gradients_uncompiled(*operands)
         elif len(_parts(*operands)) > 1 or not needs_input:
-            of_input = _gradients(*operands, (True, False, False))[0] if needs_input else None
+            of_input = _gradients((True, False, False), *operands)[0] if needs_input else None
             of_weight, of_bias = _weight_gradients(*operands)
         elif torch.get_num_threads() > 1:
             # Two threads compute a gradient each.
             needed = [(True, False, False), (False, True, True)]
-            (of_input, _, _), (_, of_weight, of_bias) = each(lambda task: _gradients(*operands, needed[task]), 2)
+            (of_input, _, _), (_, of_weight, of_bias) = each(lambda task: _gradients(needed[task], *operands), 2)
         else:
-            of_input, of_weight, of_bias = _gradients(*operands, (True, True, True))
+            of_input, of_weight, of_bias = _gradients((True, True, True), *operands)
         return of_input, of_weight, of_bias, None, None, None, None
 
 
 def _gradients(
+    needed: tuple[bool, bool, bool],
     gradient: Tensor,
     x: Tensor,
     weight: Tensor,
@@ -86,7 +87,6 @@ def _gradients(
     padding: int,
     dilation: int,
     transposed: bool,
-    needed: tuple[bool, bool, bool],
 ) -> Sequence[Tensor]:
     """The gradients of input, weight and bias that are needed, as PyTorch computes them."""
     options = ([stride] * 2, [padding] * 2, [dilation] * 2, transposed, [0, 0], 1)
@@ -112,7 +112,7 @@ def _weight_gradients(
     parts = _parts(gradient, x, *options)
 
     def compute(part: int) -> Sequence[Tensor]:
-        return _gradients(gradient[parts[part]], x[parts[part]], *options, (False, True, True))[1:]
+        return _gradients((False, True, True), gradient[parts[part]], x[parts[part]], *options)[1:]
 
     of_weight, of_bias = (added(column) for column in zip(*each(compute, len(parts)), strict=True))
     # The compiler relies on the memory layout that it was told.
