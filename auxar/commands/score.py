@@ -29,6 +29,8 @@ from auxar.image_model.recipe_images import load_images
 
 logger = logging.getLogger("auxar")
 
+BATCH = 64
+"""Number of held-out images of a stream that are read at once."""
 HELDOUT = 200
 """Default number of held-out images with which images are compared."""
 
@@ -149,7 +151,7 @@ def _heldout(model: ImageModel, count: int, *, conditioned: bool) -> Values | No
         if isinstance(images, StoredImages):
             found = images.examples(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(np.int64))
         else:  # a stream
-            found = joined(list(images.in_order_examples(64, limit=count)))
+            found = joined(list(images.in_order_examples(BATCH, limit=count)))
         return _values(model, found.image, found.condition if conditioned else None)
     except UserError as error:
         logger.warning("images are not compared with held-out images: %s", error)
