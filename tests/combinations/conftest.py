@@ -22,7 +22,7 @@ def pictures_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The folder of images of each run in `MATRIX`."""
     folder = tmp_path_factory.mktemp("matrix-data")
     labeled, masked = write_labeled(folder / "labeled"), write_masked(folder / "masked")
-    return {"labels": labeled, "masks": masked, "plain": masked}
+    return {"labels": labeled, "masks": masked, "plain": labeled}
 
 
 @pytest.fixture(scope="session")

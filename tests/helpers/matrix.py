@@ -87,17 +87,20 @@ def combined(pictures: Path, **changes: Any) -> dict[str, Any]:
         "image__height": SIDE,
         "image__width": SIDE,
         "data__split": {"train": 0.6, "validation": 0.3},
-        "evaluation__batch_size": BATCH,
+        "evaluation": {"batch_size": BATCH, "train_images": 8},
         "sampling__batch_size": 2,
         "arithmetic": "integer",
         "training": {
-            "steps": 16,
+            "steps": 14,
             "batch_size": 5,
-            "accumulate": 3,
+            "accumulate": 2,
             "learning_rate": 0.05,
+            "decay": 0.98,
+            "clip": 4.0,
             "ema": 0.5,
             "flip": True,
-            "evaluate_every": 5,
+            "evaluate_every": 4,
+            "validation_images": 4,
             "keep_best": True,
             "patience": 4,
             "checkpoint_every": 7,
@@ -113,7 +116,9 @@ def labels(pictures: Path, **changes: Any) -> dict[str, Any]:
     prior = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax", "dropout": 0.3}
     condition = {"kind": "label", "suffix": ".txt", "names": NAMES, "drop": 0.2, "prior": prior}
     condition["embedding"] = {"name": "categories", "blocks": 1, "dropout": 0.3}
-    return combined(pictures, **{"condition": condition, "stage__0__support": "restricted", **changes})
+    hasty = {"learning_rate": 0.5, "patience": 1}  # The best weights are not the last ones.
+    factor = {"training__factor": {"condition": hasty}}
+    return combined(pictures, **{"condition": condition, "stage__0__support": "restricted", **factor, **changes})
 
 
 def masks(pictures: Path, **changes: Any) -> dict[str, Any]:
