@@ -116,7 +116,7 @@ def labels(pictures: Path, **changes: Any) -> dict[str, Any]:
     prior = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax", "dropout": 0.3}
     condition = {"kind": "label", "suffix": ".txt", "names": NAMES, "drop": 0.2, "prior": prior}
     condition["embedding"] = {"name": "categories", "blocks": 1, "dropout": 0.3}
-    hasty = {"learning_rate": 0.5, "patience": 1}  # The best weights are not the last ones.
+    hasty = {"learning_rate": 0.5, "evaluate_every": 1, "patience": 1}  # The best weights are not the last ones.
     factor = {"training__factor": {"condition": hasty}}
     return combined(pictures, **{"condition": condition, "stage__0__support": "restricted", **factor, **changes})
 
