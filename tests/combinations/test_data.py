@@ -81,9 +81,9 @@ def test_streamed_images(name, folder, pictures):
         assert same(found, pictures.images[rows], pictures.conditions[rows])
     rows = parts["train"]
     given = [pictures.of([row]) for row in rows]
-    batches = examples(sets.train, 4)
+    batches = examples(sets.train, 5)
     seen: list[int] = []
-    for place in range(6 * 4):
+    for place in range(6 * 5):
         batch = batches[place // 6].of(slice(place % 6, place % 6 + 1))
         mirrored, dropped = chance("flip", 1, place) < 0.5, chance("drop", 1, place) < 0.3
         image = batch.image.flip(-1) if mirrored else batch.image
@@ -91,10 +91,11 @@ def test_streamed_images(name, folder, pictures):
         condition = given[own].conditions.flip(-1) if mirrored else given[own].conditions
         assert torch.equal(batch.condition, torch.full_like(condition, -1).int() if dropped else condition.int())
         seen.append(own)
-    assert sorted(seen[: len(rows)]) == list(range(len(rows))), "an epoch has each image once"
-    assert seen[: len(rows)] != list(range(len(rows)))
-    again = examples(sets.train, 4, start=2)
-    shares = [examples(sets.train, 4, rank=rank, processes=2) for rank in range(2)]
+    epochs = [seen[: len(rows)], seen[len(rows) : 2 * len(rows)], list(range(len(rows)))]
+    assert all(sorted(epoch) == epochs[2] for epoch in epochs), "an epoch has each image once"
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+    again = examples(sets.train, 5, start=2)
+    shares = [examples(sets.train, 5, rank=rank, processes=2) for rank in range(2)]
     images, conditions = (torch.cat([getattr(each, key) for each in batches]) for key in ("image", "condition"))
     assert same(again, images[12:], conditions[12:])
     assert same([part for both in zip(*shares, strict=True) for part in both], images, conditions)

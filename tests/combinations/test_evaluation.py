@@ -150,7 +150,7 @@ def test_likelihoods_of_models_are_those_of_plain_calls(out, data):
     mixed = pictures.conditions.clone()
     mixed[::2] = -1
     expected = np.where(np.arange(len(mixed)) % 2, sum(expected), null)
-    assert np.allclose(model.log_prob(pictures.images, condition=mixed), expected, rtol=1e-5)
+    assert np.allclose(model.log_prob(pictures.images, condition=mixed, batch_size=4), expected, rtol=1e-5)
 
 
 def test_an_evaluation_in_shards_is_that_of_the_run(labels_run, tmp_path):
