@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,14 +14,14 @@ from helpers.tiny_runs import write
 from torch import Tensor
 
 import auxar
-from auxar.data import DataSets, Examples, training_examples
+from auxar.data import DataSets, training_examples
 
 BROKEN = 5
 """The position of a broken image, which is left out."""
 
 
 @pytest.fixture(params=["labels", "masks"])
-def name(request) -> str:
+def name(request):
     return request.param
 
 
@@ -44,13 +45,12 @@ def loaded(name: str, folder: Path, streaming: bool) -> DataSets:
     return auxar.load_images(recipe, registry)
 
 
-def same(found: list[Examples], images: Tensor, conditions: Tensor | None) -> bool:
-    assert conditions is not None
+def same(found: list[Any], images: Tensor, conditions: Tensor) -> bool:
     given = torch.cat([batch.condition for batch in found])
     return torch.equal(torch.cat([batch.image for batch in found]), images) and torch.equal(given, conditions.int())
 
 
-def examples(images, steps: int, **options) -> list[Examples]:
+def examples(images, steps: int, **options) -> list[Any]:
     return list(training_examples(images, batch_size=6, steps=steps, seed=1, flip=True, drop=0.3, **options))
 
 
@@ -70,7 +70,8 @@ def test_stored_images(name, folder, pictures):
 
 
 def test_streamed_images(name, folder, pictures):
-    sets, parts = loaded(name, folder, True), {"train": [], "validation": [], "heldout": []}
+    sets = loaded(name, folder, True)
+    parts: dict[str, list[int]] = {"train": [], "validation": [], "heldout": []}
     for row in range(len(pictures)):
         place = row + (row >= BROKEN)  # The broken image has a position in the stream.
         train = chance("stream split", 0, place) < 0.6

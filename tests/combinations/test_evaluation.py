@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.matrix import at_once
-from helpers.references import Pictures, data_of, mean_and_error, nats, nats_one_by_one
+from helpers.references import data_of, mean_and_error, nats, nats_one_by_one
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -21,27 +21,28 @@ import auxar
 from auxar.commands.opening import open_trained
 from auxar.errors import UserError
 from auxar.image_model.drawing import chosen_sampler
-from auxar.interfaces import SampleRequest
-from auxar.model import Chain, Stage
+from auxar.interfaces import Prior, SampleRequest
+from auxar.model import Stage
+from auxar.recipe import SamplingConfig
 
 
 @pytest.fixture(params=["labels", "masks"])
-def name(request) -> str:
+def name(request):
     return request.param
 
 
 @pytest.fixture
-def out(name, run_of) -> Path:
+def out(name, run_of):
     return run_of(name)
 
 
 @pytest.fixture
-def data(name, pictures_of) -> dict[str, Pictures]:
+def data(name, pictures_of):
     parts = data_of(name, pictures_of[name])
     return {"heldout": parts["heldout"], "training": parts["train"].of(list(range(8)))}
 
 
-def untouched(out: Path) -> Chain:
+def untouched(out: Path) -> Prior:
     """The model of a run, whose stored weights are loaded by PyTorch."""
     chain = auxar.build(out / "recipe.toml").chain.eval()
     for factor in chain.all_factors:
@@ -50,7 +51,8 @@ def untouched(out: Path) -> Chain:
 
 
 def record(out: Path, arithmetic: str = "") -> dict[str, Any]:
-    return json.loads((out / f"evaluation{arithmetic}.json").read_text())
+    found: dict[str, Any] = json.loads((out / f"evaluation{arithmetic}.json").read_text())
+    return found
 
 
 def approximately(values: Any) -> Any:
@@ -72,7 +74,7 @@ def test_figures_are_those_of_plain_calls(name, out, data):
         assert np.allclose(stored[f"{images}.nats"].numpy(), by_factor, rtol=1e-5)
         assert stored[f"{images}.indices"].tolist() == list(range(len(pictures)))
         assert found["images"][images] == len(pictures)
-        own = sum(by_factor) / (-ln2 * dims)
+        own = np.sum(by_factor, 0) / (-ln2 * dims)
         totals[images] = mean_and_error(own)
         assert (found["bits_per_dim"][images], found["standard_error"][images]) == approximately(totals[images])
         wasted = (0.0, 0.0)
@@ -84,7 +86,7 @@ def test_figures_are_those_of_plain_calls(name, out, data):
             both = (figures["bits_per_dim_of_image"], figures["standard_error_of_image"])
             assert both == approximately((mean / (-ln2 * dims), error / (ln2 * dims)))
             both = (figures["cumulative_bits_per_dim"], figures["cumulative_standard_error"])
-            assert both == approximately(mean_and_error(sum(by_factor[place:]) / per))
+            assert both == approximately(mean_and_error(np.sum(by_factor[place:], 0) / per))
             assert math.fsum(channel["nats"] for channel in figures["channels"]) == approximately(mean)
             if isinstance(factor, Stage) and not factor.restricted:
                 saved = nats_one_by_one(chain, restricted(factor), pictures) - values
@@ -93,7 +95,8 @@ def test_figures_are_those_of_plain_calls(name, out, data):
                 assert both == approximately(mean_and_error(saved / -per))
         both = (found["wasted_bits_per_dim"][images], found["wasted_standard_error"][images])
         assert both == approximately(wasted)
-        null = sum(nats_one_by_one(chain, factor, pictures, null=True) for factor in chain.factors) / (-ln2 * dims)
+        null = np.sum([nats_one_by_one(chain, factor, pictures, null=True) for factor in chain.factors], 0)
+        null = null / (-ln2 * dims)
         without = found["without_condition"][images]
         assert (without["bits_per_dim"], without["standard_error"]) == approximately(mean_and_error(null))
         assert (without["saved"], without["saved_error"]) == approximately(mean_and_error(null - own))
@@ -118,7 +121,8 @@ def test_the_cost_of_integers_is_that_of_plain_calls(out, data):
     found = record(out, "-integer")
     for images, pictures in data.items():
         both = [
-            sum(nats_one_by_one(chain, factor, pictures) for factor in chain.factors) for chain in (floats, integers)
+            np.sum([nats_one_by_one(chain, factor, pictures) for factor in chain.factors], 0)
+            for chain in (floats, integers)
         ]
         per = math.log(2) * floats.image.dims
         assert found["bits_per_dim"][images] == pytest.approx(-both[1].mean() / per, rel=1e-9)
@@ -143,14 +147,14 @@ def test_likelihoods_of_models_are_those_of_plain_calls(out, data):
             given = model.log_probs(pictures.images, condition=pictures.conditions)
             assert [np.allclose(own.log_prob, values, rtol=1e-5) for own, values in zip(given, expected, strict=True)]
             pixels = model.pixel_bits(pictures.images, condition=pictures.conditions)
-            assert np.allclose(pixels.sum((1, 2)) * -math.log(2), sum(expected), rtol=1e-5)
-    null = sum(nats_one_by_one(chain, factor, pictures, null=True) for factor in chain.factors)
+            assert np.allclose(pixels.sum((1, 2)) * -math.log(2), np.sum(expected, 0), rtol=1e-5)
+    null = np.sum([nats_one_by_one(chain, factor, pictures, null=True) for factor in chain.factors], 0)
     assert np.allclose(model.log_prob(pictures.images, batch_size=4), null, rtol=1e-5)
     assert np.allclose(model.pixel_bits(pictures.images).sum((1, 2)) * -math.log(2), null, rtol=1e-5)
     mixed = pictures.conditions.clone()
     mixed[::2] = -1
-    expected = np.where(np.arange(len(mixed)) % 2, sum(expected), null)
-    assert np.allclose(model.log_prob(pictures.images, condition=mixed, batch_size=4), expected, rtol=1e-5)
+    either = np.where(np.arange(len(mixed)) % 2, np.sum(expected, 0), null)
+    assert np.allclose(model.log_prob(pictures.images, condition=mixed, batch_size=4), either, rtol=1e-5)
 
 
 def test_an_evaluation_in_shards_is_that_of_the_run(labels_run, tmp_path):
@@ -166,12 +170,12 @@ def test_an_evaluation_in_shards_is_that_of_the_run(labels_run, tmp_path):
 
 
 def test_labels_are_drawn_with_noise_of_their_own(labels_run):
-    model = auxar.load(labels_run, arithmetic="float")
+    model: Any = auxar.load(labels_run, arithmetic="float")
     drawn = model.sample_conditions(20, seed=5).values.flatten()
     factor = model.chain.condition_factor
     numbers = tuple(range(20))
     # The image has depth 0 and its view depth 1.
-    sampler = chosen_sampler(model.chain, "raster", None, model.registry)
+    sampler = chosen_sampler(model.chain, "raster", SamplingConfig().sampler, model.registry)
     by_depth = [factor.prior.draw(SampleRequest(numbers, 5, depth=depth), sampler).flatten() for depth in range(3)]
     assert torch.equal(drawn, by_depth[2])
     assert not any(torch.equal(drawn, other) for other in by_depth[:2])

@@ -27,7 +27,7 @@ class Pictures:
     """Images, uint8 (n, c, h, w), and their conditions, int64 (n, c, h, w), or None."""
 
     images: Tensor
-    conditions: Tensor | None
+    conditions: Any
 
     def of(self, rows: list[int]) -> Pictures:
         """The images in these rows."""
@@ -41,7 +41,7 @@ def read(folder: Path, names: list[str] | None, *, masks: bool = False) -> Pictu
     """Reads the PNG files of a folder in the order of their names, with labels or masks beside them."""
     files = sorted(file for file in folder.glob("*.png") if ".mask" not in file.name)
     images = [np.asarray(Image.open(file)).transpose(2, 0, 1) for file in files]
-    conditions = None
+    conditions: Any = None
     if names is not None:
         conditions = [[[[names.index(file.with_suffix(".txt").read_text())]]] for file in files]
     elif masks:
