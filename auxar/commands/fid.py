@@ -29,6 +29,8 @@ from auxar.runs.models import find_run
 
 logger = logging.getLogger("auxar")
 
+BATCH = 64
+"""Number of images of the data that are read at once."""
 REFERENCES = ("heldout", "training")
 """The images of a run's data with which drawn images can be compared."""
 MOST_IMAGES = 1_000_000
@@ -117,7 +119,7 @@ def _reference(model: ImageModel, which: str) -> Tensor:
         numbers = torch.linspace(0, len(images) - 1, min(MOST_REFERENCE, len(images))).round().long().tolist()
         found = torch.stack([images[number] for number in numbers])
     else:
-        found = torch.cat(list(images.in_order(64, limit=MOST_REFERENCE)))
+        found = torch.cat(list(images.in_order(BATCH, limit=MOST_REFERENCE)))
     if len(found) < 2:
         raise UserError(f"FID and KID need at least 2 {which} images; the data have {len(found)}")
     return _pictures(found, model.image)

@@ -19,6 +19,9 @@ from auxar.interfaces import Condition, ImageSpec
 ENDLESS = 2**62
 """Number of batches of an endless sequence. Positions of images in it are still exact integers of 64 bits."""
 
+BATCH = 64
+"""The number of images that `ImageSet.spaced_examples` reads from a stream at once."""
+
 
 class ImageSet(Dataset[Tensor], abc.ABC):
     """A set of images, read as uint8 tensors of the shape that `image` gives, with values in [0, image.levels).
@@ -156,7 +159,7 @@ class ImageSet(Dataset[Tensor], abc.ABC):
             >>> len(images.train.spaced_examples(10))
             10
         """
-        return joined(list(self.in_order_examples(64, limit=count)))
+        return joined(list(self.in_order_examples(BATCH, limit=count)))
 
     @abc.abstractmethod
     def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:

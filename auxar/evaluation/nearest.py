@@ -12,6 +12,8 @@ from auxar.data import ImageSet, evaluation_batches
 from auxar.errors import UserError
 from auxar.interfaces import Prior
 
+BATCH = 64
+"""Number of training images that are compared at once, by default."""
 Batches = Iterable[tuple[Tensor, Tensor]]
 """Batches of images with their numbers in the set: int64 (b,), and integers (b, c, h, w)."""
 
@@ -72,7 +74,13 @@ def mirrored(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def neighbors(
-    model: Prior, images: Tensor, training: ImageSet, *, batch_size: int = 64, limit: int | None = None, flip: bool
+    model: Prior,
+    images: Tensor,
+    training: ImageSet,
+    *,
+    batch_size: int | None = None,
+    limit: int | None = None,
+    flip: bool,
 ) -> Neighbors:
     """Finds the training images nearest to `images` (b, *model.image.shape), among the first `limit` or, if None, all.
 
@@ -81,7 +89,7 @@ def neighbors(
     training image cannot be read.
     """
     model.image.check(images)
-    batches: Batches = evaluation_batches(training, batch_size=batch_size, limit=limit)
+    batches: Batches = evaluation_batches(training, batch_size=batch_size or BATCH, limit=limit)
     found = nearest(images, mirrored(batches) if flip else batches, lambda image: _compared(model, image))
     return Neighbors(images, found[0], found[1] if len(found) > 1 else None)
 

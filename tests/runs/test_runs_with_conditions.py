@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from helpers.tiny_runs import (
     call,
     command,
     run,
-    same,
-    stopping_after,
     tiny,
     weights,
     write,
@@ -29,8 +26,6 @@ import auxar
 from auxar.cli import main
 from auxar.errors import UserError
 from auxar.evaluation.evaluated_run import read_evaluated_run
-from auxar.evaluation.likelihoods import image_nats_path
-from auxar.files import read_tensors
 from auxar.generation.conditions import ConditionTexts
 from auxar.generation.sheets import TITLE
 
@@ -56,35 +51,6 @@ def labeled(pictures: Path, **changes: Any) -> dict[str, Any]:
 def finished(pictures, tmp_path_factory) -> Path:
     table = labeled(pictures, condition__prior=SOFTMAX, stage__0__support="restricted", sampling__figure_rows=2)
     return run(tmp_path_factory.mktemp("run") / "out", table)
-
-
-def test_a_run_evaluates_its_images_with_and_without_their_conditions(finished):
-    evaluation = read_evaluated_run(finished).evaluation
-    assert evaluation.condition == "label"
-    without = evaluation.without_condition["heldout"]
-    assert math.isclose(without.saved, without.bits_per_dim - (evaluation.bits_per_dim["heldout"] or 0), abs_tol=1e-6)
-    model = auxar.load(finished)
-    heldout = next(auxar.load_images(model).heldout.in_order_examples(100))
-    given = model.bits_per_dim(heldout.image, condition=heldout.condition)
-    null = model.bits_per_dim(heldout.image)
-    assert math.isclose(given.mean().item(), evaluation.bits_per_dim["heldout"] or 0, rel_tol=1e-5)
-    assert math.isclose(null.mean().item(), without.bits_per_dim, rel_tol=1e-5)
-    error = ((null - given).std() / len(given) ** 0.5).item()
-    assert math.isclose(error, without.saved_error or 0, rel_tol=1e-3)
-    nats, _ = read_tensors(image_nats_path(auxar.RunFolder(finished)), lambda shapes, metadata: None)
-    assert nats["heldout.nats"].shape == (2, len(given))
-
-
-def test_the_bits_of_conditions_are_those_of_their_factor(finished):
-    evaluation = read_evaluated_run(finished).evaluation
-    model = auxar.load(finished)
-    factor = model.chain.condition_factor
-    assert factor is not None
-    heldout = next(auxar.load_images(model).heldout.in_order_examples(100))
-    with torch.no_grad():
-        bits = -factor(heldout.condition) / math.log(2)
-    assert math.isclose(bits.mean().item(), evaluation.condition_figures["heldout"].bits, rel_tol=1e-5)
-    assert 0 < bits.mean() < 4
 
 
 def test_the_report_and_the_screen_name_the_condition(finished, capsys):
@@ -193,24 +159,6 @@ def test_the_command_classify_shows_names_and_probabilities(finished, pictures, 
     assert all(name in lines[1] for name in NAMES)
     assert main(["classify", str(finished), str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"][0]["names"][0] in NAMES
-
-
-def test_a_stopped_training_gives_the_same_weights(pictures, tmp_path):
-    table = labeled(pictures, condition__prior=SOFTMAX, training__checkpoint_every=2)
-    whole = run(tmp_path / "whole", table)
-    with stopping_after(7):  # The factors are trained for four steps each, and `condition` first.
-        run(tmp_path / "stopped", table)
-    assert same(weights(run(tmp_path / "stopped", table)), weights(whole))
-
-
-def test_each_factor_is_trained_alone_as_in_the_whole_run(pictures, finished, tmp_path):
-    table = labeled(pictures, condition__prior=SOFTMAX, stage__0__support="restricted")
-    alone = run(tmp_path / "out", table, only=["condition", "stage0"])
-    whole = weights(finished)
-    assert same(weights(alone), {name: value for name, value in whole.items() if not name.startswith("prior/")})
-    evaluation = read_evaluated_run(alone).evaluation
-    assert evaluation.bits_per_dim["heldout"] is None
-    assert evaluation.condition_figures["heldout"].bits > 0
 
 
 @pytest.mark.slow

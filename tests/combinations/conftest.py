@@ -1,0 +1,63 @@
+"""Fixtures of the tests of combinations: runs that combine features, and sizes of chunks of one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers.matrix import MATRIX, at_once, write_labeled, write_masked
+from helpers.tiny_runs import run
+
+
+@pytest.fixture(autouse=True)
+def one_picture_at_once() -> Iterator[None]:
+    """Sets all sizes of chunks to one picture."""
+    with at_once(1):
+        yield
+
+
+@pytest.fixture(scope="session")
+def pictures_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folder of images of each run in `MATRIX`."""
+    folder = tmp_path_factory.mktemp("matrix-data")
+    labeled, masked = write_labeled(folder / "labeled"), write_masked(folder / "masked")
+    return {"labels": labeled, "masks": masked, "plain": labeled}
+
+
+@pytest.fixture(scope="session")
+def run_of(pictures_of: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that returns a run of `MATRIX` by name. The run is trained once, and tests must not change it."""
+    folder, made = tmp_path_factory.mktemp("matrix"), dict[str, Path]()
+
+    def trained(name: str) -> Path:
+        if name not in made:
+            with at_once(1):
+                made[name] = run(folder / name, MATRIX[name](pictures_of[name]))
+        return made[name]
+
+    return trained
+
+
+@pytest.fixture(params=MATRIX)
+def combination(request: pytest.FixtureRequest, run_of: Callable[[str], Path]) -> Path:
+    """Each run of `MATRIX` in turn."""
+    return run_of(request.param)
+
+
+@pytest.fixture
+def labels_run(run_of: Callable[[str], Path]) -> Path:
+    """The run with labels, the factor p(y), and a restricted decoder."""
+    return run_of("labels")
+
+
+@pytest.fixture
+def masks_run(run_of: Callable[[str], Path]) -> Path:
+    """The run with masks and a free decoder."""
+    return run_of("masks")
+
+
+@pytest.fixture
+def plain_run(run_of: Callable[[str], Path]) -> Path:
+    """The run without a condition."""
+    return run_of("plain")

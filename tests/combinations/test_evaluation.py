@@ -1,0 +1,190 @@
+"""Tests of the evaluation of runs that combine features, against likelihoods that are computed image by image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.matrix import at_once
+from helpers.references import data_of, mean_and_error, nats, nats_one_by_one
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+import auxar
+from auxar.commands.opening import open_trained
+from auxar.errors import UserError
+from auxar.image_model.drawing import chosen_sampler
+from auxar.interfaces import Prior, SampleRequest
+from auxar.model import Stage
+from auxar.recipe import SamplingConfig
+
+
+@pytest.fixture(params=["labels", "masks"])
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def out(name, run_of):
+    return run_of(name)
+
+
+@pytest.fixture
+def data(name, pictures_of):
+    parts = data_of(name, pictures_of[name])
+    return {"heldout": parts["heldout"], "training": parts["train"].of(list(range(8)))}
+
+
+def untouched(out: Path) -> Prior:
+    """The model of a run, whose stored weights are loaded by PyTorch."""
+    chain = auxar.build(out / "recipe.toml").chain.eval()
+    for factor in chain.all_factors:
+        factor.load_state_dict(load_file(out / "factors" / factor.name / "weights.safetensors"))
+    return chain
+
+
+def record(out: Path, arithmetic: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / f"evaluation{arithmetic}.json").read_text())
+    return found
+
+
+def approximately(values: Any) -> Any:
+    return pytest.approx(values, rel=1e-4, abs=1e-6)
+
+
+def restricted(stage: Stage) -> Stage:
+    """The stage with the same weights and a restricted decoder."""
+    return Stage(stage.view, stage.embedding, stage.decoder, restricted=True, conditioning=stage.conditioning)
+
+
+def test_figures_are_those_of_plain_calls(name, out, data):
+    chain, found = untouched(out), record(out)
+    dims, ln2 = chain.image.dims, math.log(2)
+    stored = load_file(out / "evaluation.safetensors")
+    totals = {}
+    for images, pictures in data.items():
+        by_factor = [nats_one_by_one(chain, factor, pictures) for factor in chain.factors]
+        assert np.allclose(stored[f"{images}.nats"].numpy(), by_factor, rtol=1e-5)
+        assert stored[f"{images}.indices"].tolist() == list(range(len(pictures)))
+        assert found["images"][images] == len(pictures)
+        own = np.sum(by_factor, 0) / (-ln2 * dims)
+        totals[images] = mean_and_error(own)
+        assert (found["bits_per_dim"][images], found["standard_error"][images]) == approximately(totals[images])
+        wasted = (0.0, 0.0)
+        for place, (factor, values) in enumerate(zip(chain.factors, by_factor, strict=True)):
+            figures, per = found["factors"][place][images], -ln2 * factor.image.dims
+            mean, error = mean_and_error(values)
+            assert (figures["nats"], figures["nats_standard_error"]) == approximately((mean, error))
+            assert (figures["bits_per_dim"], figures["standard_error"]) == approximately((mean / per, -error / per))
+            both = (figures["bits_per_dim_of_image"], figures["standard_error_of_image"])
+            assert both == approximately((mean / (-ln2 * dims), error / (ln2 * dims)))
+            both = (figures["cumulative_bits_per_dim"], figures["cumulative_standard_error"])
+            assert both == approximately(mean_and_error(np.sum(by_factor[place:], 0) / per))
+            assert math.fsum(channel["nats"] for channel in figures["channels"]) == approximately(mean)
+            if isinstance(factor, Stage) and not factor.restricted:
+                saved = nats_one_by_one(chain, restricted(factor), pictures) - values
+                wasted = mean_and_error(saved / (ln2 * dims))
+                both = (figures["wasted_bits_per_dim"], figures["wasted_standard_error"])
+                assert both == approximately(mean_and_error(saved / -per))
+        both = (found["wasted_bits_per_dim"][images], found["wasted_standard_error"][images])
+        assert both == approximately(wasted)
+        null = np.sum([nats_one_by_one(chain, factor, pictures, null=True) for factor in chain.factors], 0)
+        null = null / (-ln2 * dims)
+        without = found["without_condition"][images]
+        assert (without["bits_per_dim"], without["standard_error"]) == approximately(mean_and_error(null))
+        assert (without["saved"], without["saved_error"]) == approximately(mean_and_error(null - own))
+        if name == "labels":
+            bits = nats_one_by_one(chain, chain.all_factors[-1], pictures) / -ln2
+            figures = found["condition_figures"][images]
+            assert (figures["bits"], figures["standard_error"]) == approximately(mean_and_error(bits))
+    (heldout, error), (training, other) = totals["heldout"], totals["training"]
+    both = (found["difference"]["bits_per_dim"], found["difference"]["standard_error"])
+    assert both == approximately((heldout - training, math.hypot(error, other)))
+    assert bool(found["condition_figures"]) == (name == "labels")
+    hashes = b"".join(hashlib.sha256(image.numpy().tobytes()).digest() for image in data["heldout"].images)
+    assert found["data"]["heldout_digest"] == hashlib.sha256(hashes).hexdigest()
+    with safe_open(out / "evaluation.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["factors"]) == [factor.name for factor in chain.factors]
+        assert file.metadata()["heldout"] == found["data"]["heldout_fingerprint"] != file.metadata()["training"]
+
+
+def test_the_cost_of_integers_is_that_of_plain_calls(out, data):
+    floats, integers = untouched(out), auxar.load(out).chain
+    assert integers.arithmetic == "integer"
+    found = record(out, "-integer")
+    for images, pictures in data.items():
+        both = [
+            np.sum([nats_one_by_one(chain, factor, pictures) for factor in chain.factors], 0)
+            for chain in (floats, integers)
+        ]
+        per = math.log(2) * floats.image.dims
+        assert found["bits_per_dim"][images] == pytest.approx(-both[1].mean() / per, rel=1e-9)
+        cost = (found["cost"][images]["bits_per_dim"], found["cost"][images]["standard_error"])
+        assert cost == pytest.approx(mean_and_error((both[0] - both[1]) / per), rel=1e-2)
+
+
+def test_likelihoods_of_models_are_those_of_plain_calls(out, data):
+    chain, pictures = untouched(out), data["heldout"]
+    expected = [nats_one_by_one(chain, factor, pictures) for factor in chain.factors]
+    opened = open_trained(out, [], arithmetic="float", trust_plugins=False).model
+    model = auxar.load(out, arithmetic="float")
+    for loaded in (opened, model.chain, auxar.load(out).chain):
+        assert not any(part.training for part in loaded.modules())
+    for factor, values in zip(opened.factors, expected, strict=True):
+        # Dropout would change the values of a model that is not in evaluation mode.
+        with torch.no_grad():
+            found = nats(opened, factor, pictures.images, pictures.conditions)
+        assert np.allclose(found, values, rtol=1e-5)
+    for chunk in (1, 4):
+        with at_once(chunk):
+            given = model.log_probs(pictures.images, condition=pictures.conditions)
+            assert [np.allclose(own.log_prob, values, rtol=1e-5) for own, values in zip(given, expected, strict=True)]
+            pixels = model.pixel_bits(pictures.images, condition=pictures.conditions)
+            assert np.allclose(pixels.sum((1, 2)) * -math.log(2), np.sum(expected, 0), rtol=1e-5)
+    null = np.sum([nats_one_by_one(chain, factor, pictures, null=True) for factor in chain.factors], 0)
+    assert np.allclose(model.log_prob(pictures.images, batch_size=4), null, rtol=1e-5)
+    assert np.allclose(model.pixel_bits(pictures.images).sum((1, 2)) * -math.log(2), null, rtol=1e-5)
+    mixed = pictures.conditions.clone()
+    mixed[::2] = -1
+    either = np.where(np.arange(len(mixed)) % 2, np.sum(expected, 0), null)
+    assert np.allclose(model.log_prob(pictures.images, condition=mixed, batch_size=4), either, rtol=1e-5)
+
+
+def test_an_evaluation_in_shards_is_that_of_the_run(labels_run, tmp_path):
+    copy = Path(shutil.copytree(labels_run, tmp_path / "run"))
+    (copy / "evaluation.json").unlink()
+    for shard in ("2/2", "1/2"):
+        auxar.evaluate(copy, shard=shard)
+    auxar.evaluate(copy, merge=2)
+    for arithmetic in ("", "-integer"):
+        assert record(copy, arithmetic) == record(labels_run, arithmetic)
+    first, second = (load_file(run / "evaluation.safetensors") for run in (copy, labels_run))
+    assert all(torch.equal(first[key], second[key]) for key in second)
+
+
+def test_labels_are_drawn_with_noise_of_their_own(labels_run):
+    model: Any = auxar.load(labels_run, arithmetic="float")
+    drawn = model.sample_conditions(20, seed=5).values.flatten()
+    factor = model.chain.condition_factor
+    numbers = tuple(range(20))
+    # The image has depth 0 and its view depth 1.
+    sampler = chosen_sampler(model.chain, "raster", SamplingConfig().sampler, model.registry)
+    by_depth = [factor.prior.draw(SampleRequest(numbers, 5, depth=depth), sampler).flatten() for depth in range(3)]
+    assert torch.equal(drawn, by_depth[2])
+    assert not any(torch.equal(drawn, other) for other in by_depth[:2])
+
+
+def test_runs_with_other_levels_are_not_compared(labels_run, tmp_path):
+    copy = Path(shutil.copytree(labels_run, tmp_path / "run"))
+    found = record(copy)
+    found["factors"][0]["image"]["levels"] = 16
+    (copy / "evaluation.json").write_text(json.dumps(found))
+    with pytest.raises(UserError, match=r"4×4×3 with 16 levels.* of 4×4×3 with 256 levels, so their bits/dim cannot"):
+        auxar.compare([labels_run, copy])

@@ -1,0 +1,57 @@
+"""Tests of training and validation in runs that combine features, against a loop that is written again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from helpers.matrix import MATRIX
+from helpers.references import data_of, trained
+from helpers.tiny_runs import metrics, run, same, stopping_after, weights
+from safetensors import safe_open
+
+import auxar
+
+
+@pytest.mark.parametrize("name", ["labels", "masks"])
+def test_training_is_that_of_a_plain_loop(name, run_of, pictures_of):
+    out, data = run_of(name), data_of(name, pictures_of[name])
+    recipe = MATRIX[name](pictures_of[name])
+    settings, drop = recipe["training"], recipe["condition"]["drop"]
+    chain = auxar.build(out / "recipe.toml").chain.train()
+    expected, steps = [], {}
+    for factor in reversed(chain.all_factors):
+        own = {**settings, **settings.get("factor", {}).get(factor.name, {})}
+        lines, steps[factor.name] = trained(chain, factor, data, own, drop)
+        expected += [{"factor": factor.name, **line} for line in lines]
+        with safe_open(out / "factors" / factor.name / "weights.safetensors", "pt") as file:
+            facts = file.metadata()
+        assert (facts["step"], facts["trained_steps"]) == (str(steps[factor.name]), str(lines[-1]["step"]))
+    assert name != "labels" or steps["condition"] < settings["steps"], "the best weights are not the last ones"
+    found = {(line["factor"], line["step"], "validation_bits_per_dim" in line): line for line in metrics(out)}
+    assert len(found) == len(expected)
+    norms = [line["gradient_norm"] for line in expected if "gradient_norm" in line]
+    assert min(norms) < settings["clip"] < max(norms)
+    for line in expected:
+        own = found[line["factor"], line["step"], "validation_bits_per_dim" in line]
+        numbers = [key for key in line if key != "factor"]
+        assert [own[key] for key in numbers] == pytest.approx([line[key] for key in numbers], rel=1e-3), line
+    kept = weights(out)
+    for factor in chain.all_factors:
+        for key, tensor in factor.state_dict().items():
+            assert torch.allclose(kept[f"{factor.name}/{key}"], tensor, rtol=1e-3, atol=1e-3), key
+
+
+def test_a_stopped_training_of_single_factors_gives_the_same_weights(labels_run, pictures_of, tmp_path):
+    table = MATRIX["labels"](pictures_of["labels"])
+    with stopping_after(9):
+        run(tmp_path / "run", table, only=["stage0"])
+    chosen = ("condition", "stage0")
+    run(tmp_path / "run", table, only=chosen)
+    whole, again = weights(labels_run), weights(tmp_path / "run")
+    assert same(again, {name: tensor for name, tensor in whole.items() if name.startswith(chosen)})
+    assert metrics(tmp_path / "run") == [line for line in metrics(labels_run) if line["factor"] in chosen]
+    found, expected = (json.loads((out / "evaluation.json").read_text()) for out in (tmp_path / "run", labels_run))
+    assert found["bits_per_dim"]["heldout"] is None
+    assert found["condition_figures"] == expected["condition_figures"]
