@@ -118,7 +118,7 @@ def fixed() -> Iterator[None]:
     try:
         yield
     finally:
-        ThreadChoice.__init__ = original  # type: ignore[method-assign, assignment]
+        ThreadChoice.__init__ = original  # type: ignore[method-assign]
 
 
 def compared(

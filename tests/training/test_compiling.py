@@ -31,8 +31,12 @@ class Stopped(Exception):
 
 @pytest.fixture
 def compilations(monkeypatch) -> list[Any]:
-    """Replaces PyTorch's compiler by a function that leaves functions as they are. Returns the calls of its results."""
+    """Replaces PyTorch's compiler by a function that leaves functions as they are. Returns the calls of its results.
+
+    PyTorch has one thread, so that no gradient is computed again to compare numbers of threads.
+    """
     calls: list[Any] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
 
     def compile_(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         def call(*inputs: Any) -> Any:
