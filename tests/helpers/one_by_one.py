@@ -12,7 +12,7 @@ from torch import Tensor
 
 import auxar
 from auxar.interfaces import Condition, DrawRule, Known, SampleRequest
-from auxar.model import Chain, predictor_of
+from auxar.model import Chain, conditioning_of, predictor_of
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar_samplers import AutoSampler
@@ -54,6 +54,9 @@ def random_run(folder: Path, name: str, pictures: Path, **changes: Any) -> Path:
         for factor in chain.factors:  # Predictions of new networks hardly depend on their inputs.
             predictor: Any = predictor_of(factor)
             predictor.network.out.gain.mul_(3)
+            conditioning: Any = conditioning_of(factor)
+            if conditioning is not None and conditioning.null is not None:
+                conditioning.null.mul_(8)  # The largest features are those of the null condition.
         if chain.condition_factor is not None:
             for parameter in chain.condition_factor.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=noise) / 4)
