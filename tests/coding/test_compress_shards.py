@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from helpers.tiny_runs import call, command, snapshot
+from helpers.tiny_runs import snapshot
 from PIL import Image, ImageCms
 
 import auxar
 from auxar import UserError
+from auxar.cli import main
 from auxar.coding.container import MAGIC
 from auxar.commands import compress_shards
 from auxar.commands.compress_shards import path_of
@@ -131,11 +132,10 @@ def test_files_of_shards_are_checked_before_they_are_merged(run, images, tmp_pat
     assert not second.exists()
 
 
-def test_wrong_shards_are_one_sentence(run, images, tmp_path):
+def test_wrong_shards_are_one_sentence(run, images, tmp_path, capsys):
     def refused(*options):
-        done = call(command("compress", run, images, "-o", "a.auxar", *options), tmp_path)
-        assert done.returncode == 2
-        return done.stderr
+        assert main(["compress", str(run), str(images), "-o", str(tmp_path / "a.auxar"), *options]) == 2
+        return capsys.readouterr().err
 
     assert "--shard cannot be combined with --merge" in refused("--shard", "1/2", "--merge", "2")
     count = len(list(images.iterdir()))

@@ -219,15 +219,15 @@ def test_wrong_arguments_are_named(run, images, packed, tmp_path, capsys):
 def test_many_tiles_views_of_tiles_and_gray_pictures(run, tmp_path):
     """More tiles than are coded at once, of two pictures and of a picture of its own."""
     numbers = np.random.default_rng(1)
-    steps = np.arange(26)[:, None, None] + 2 * np.arange(99)[None, :, None]
-    color = (steps + numbers.integers(0, 9, (26, 99, 3))).clip(0, 255).astype(np.uint8)
+    steps = np.arange(26)[:, None, None] + 2 * np.arange(35)[None, :, None]
+    color = (steps + numbers.integers(0, 9, (26, 35, 3))).clip(0, 255).astype(np.uint8)
     gray = color[:18, :, 0]
     (tmp_path / "in").mkdir()
     Image.fromarray(color).save(tmp_path / "in" / "a.png")
     Image.fromarray(gray).save(tmp_path / "in" / "b.png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("auxar.coding.archive.ENCODED_DIMS", 30 * 192)
-        patch.setattr("auxar.coding.archive.DECODED_DIMS", 20 * 192)
+        patch.setattr("auxar.coding.archive.ENCODED_DIMS", 9 * 192)
+        patch.setattr("auxar.coding.archive.DECODED_DIMS", 7 * 192)
         auxar.compress(run, [tmp_path / "in"], tmp_path / "a.auxar")
         found = auxar.decompress(tmp_path / "a.auxar", tmp_path / "out", run=run)
         views = auxar.decompress(tmp_path / "a.auxar", tmp_path / "views", run=run, depth=1)
@@ -237,12 +237,12 @@ def test_many_tiles_views_of_tiles_and_gray_pictures(run, tmp_path):
     assert (tmp_path / "at-once.auxar").read_bytes() == (tmp_path / "a.auxar").read_bytes()
     model = auxar.load(run)
     whole = np.pad(color, ((0, 6), (0, 5), (0, 0)), mode="edge")
-    tiles = whole.reshape(4, 8, 13, 8, 3).transpose(0, 2, 4, 1, 3).reshape(-1, 3, 8, 8).astype(np.int64)
+    tiles = whole.reshape(4, 8, 5, 8, 3).transpose(0, 2, 4, 1, 3).reshape(-1, 3, 8, 8).astype(np.int64)
     view, spec = model.chain.views(torch.from_numpy(tiles))[1], model.chain.specs[1]
     shown = [np.asarray(each) for each in auxar.Images(view, spec).to_pil()]
-    joined = np.concatenate([np.concatenate(shown[13 * row : 13 * row + 13], axis=1) for row in range(4)])
+    joined = np.concatenate([np.concatenate(shown[5 * row : 5 * row + 5], axis=1) for row in range(4)])
     height, width = pixels(views.paths[0])[1].shape[:2]
-    assert (height, width) == ((13, 50) if run.name == "pyramid" else (26, 99))
+    assert (height, width) == ((13, 18) if run.name == "pyramid" else (26, 35))
     assert np.array_equal(pixels(views.paths[0])[1], joined[:height, :width])
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from helpers.matrix import MATRIX, at_once, write_labeled, write_masked
+from helpers.one_by_one import random_run
 from helpers.tiny_runs import run
+
+import auxar
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +64,19 @@ def masks_run(run_of: Callable[[str], Path]) -> Path:
 def plain_run(run_of: Callable[[str], Path]) -> Path:
     """The run without a condition."""
     return run_of("plain")
+
+
+@pytest.fixture(scope="session")
+def random_run_of(pictures_of: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that returns a run with random weights by a name in `CONDITIONS`. Tests must not change it."""
+    folder, made = tmp_path_factory.mktemp("random"), dict[str, Path]()
+
+    def of(name: str) -> Path:
+        if name not in made:
+            source = pictures_of["masks" if name == "masks" else "labels"]
+            with at_once(1):
+                made[name] = random_run(folder, name, source)
+                auxar.integers(made[name])
+        return made[name]
+
+    return of

@@ -389,6 +389,8 @@ def test_images_of_another_size(own, tmp_path):
         f"{own / 'small'} models images of 4×4×3 with 256 levels, and {own / 'again'} models images of 8×8×3 with 256 "
         "levels, so their bits/dim cannot be compared; compare runs with the same [image]"
     )
+    rewritten(own / "plain", factors__0__image__levels=16)
+    assert "plain models images of 8×8×3 with 16 levels, and " in refusal(own / "again", own / "plain")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"kind": "bound"}', "null", '"text"'])

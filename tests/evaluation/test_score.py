@@ -47,14 +47,21 @@ def test_scores_are_those_of_the_model_and_of_the_files(finished, images):
 def test_ranks_are_shares_of_heldout_images(finished, images):
     model = auxar.load(finished)
     heldout: Any = auxar.load_images(model).heldout
-    bits = model.bits_per_dim(torch.stack([heldout[number] for number in range(len(heldout))]))
-    scores = auxar.score(finished, images, heldout=1000)
-    assert scores.heldout_images == len(heldout)
-    for image in scores.images:
-        smaller = float((bits < image.bits_per_dim - 1e-4).double().mean())
-        larger = float((bits < image.bits_per_dim + 1e-4).double().mean())
-        assert smaller <= image.rank <= larger
-        assert 0 <= image.difference_rank <= 1
+    # Three evenly spaced images, and all of them.
+    for count, numbers in ((3, [0, 2, 5]), (1000, range(6))):
+        assert len(heldout) == 6
+        others = torch.stack([heldout[number] for number in numbers])
+        bits = model.bits_per_dim(others)
+        differences = bits - torch.tensor([codec_bits_per_dim(other) for other in others])
+        scores = auxar.score(finished, images, heldout=count)
+        assert scores.heldout_images == len(others)
+        for image in scores.images:
+            for rank, values, value in (
+                (image.rank, bits, image.bits_per_dim),
+                (image.difference_rank, differences, image.difference),
+            ):
+                assert rank in [float((values < value + shift).double().mean()) for shift in (-1e-4, 1e-4)]
+        assert any(image.rank != image.difference_rank for image in scores.images)
 
 
 def test_without_the_data_there_are_no_ranks(finished, images, tmp_path, caplog):

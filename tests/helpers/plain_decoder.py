@@ -41,26 +41,38 @@ class RangeDecoder:
         return value
 
 
-def images_of(index: bytes, factors: int, values: int) -> list[tuple[str, list[int], int, int, list[int]]]:
-    """The name, the lengths of the streams, the two checksums and the condition of each image, which has one tile."""
+def read_index(index: bytes, header: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of an index: names, sizes, lengths of streams by factor and tile, checksums and conditions."""
     content = lzma.decompress(index)
     count = int.from_bytes(content[:4], "little")
     *names, columns = content[4:].split(b"\0", count)
-    found = []
-    for image, name in enumerate(names):
-        numbers = [
-            sum(columns[count * (4 * column + byte) + image] << 8 * byte for byte in range(4))
-            for column in range(7 + factors + values)
-        ]
-        gray, _, _, profile, exif, coarse_checksum, checksum, *rest = numbers
-        lengths, condition = rest[:factors], [value - 1 for value in rest[factors:]]
-        assert gray == profile == exif == 0
-        found.append((name.decode(), lengths, coarse_checksum, checksum, condition))
+    rest = iter(columns)
+
+    def numbers(length: int) -> list[int]:
+        planes = [[next(rest) for _ in range(length)] for _ in range(4)]
+        return [sum(plane[place] << 8 * byte for byte, plane in enumerate(planes)) for place in range(length)]
+
+    keys = ("gray", "height", "width", "profile", "exif", "coarse_checksum", "checksum")
+    fields = {key: numbers(count) for key in keys}
+    found: list[dict[str, Any]] = [
+        {"name": name.decode(), **{key: fields[key][number] for key in keys}} for number, name in enumerate(names)
+    ]
+    for entry in found:
+        entry["rows"], entry["columns"] = -(-entry["height"] // header["height"]), -(-entry["width"] // header["width"])
+        entry["lengths"], entry["condition"] = [], []
+    for _ in header["factors"]:
+        lengths = iter(numbers(sum(entry["rows"] * entry["columns"] for entry in found)))
+        for entry in found:
+            entry["lengths"].append([next(lengths) for _ in range(entry["rows"] * entry["columns"])])
+    for _ in range(header.get("condition", {}).get("values", 0)):
+        for entry, value in zip(found, numbers(count), strict=True):
+            entry["condition"].append(value - 1)
+    assert next(rest, None) is None
     return found
 
 
 def decoded_images(content: bytes, model: Any, most: int) -> dict[str, np.ndarray]:
-    """Decodes the first `most` images of a file, which have the size of the model and no metadata."""
+    """Decodes the first `most` images of a file: (c, height, width), with one channel if an image is gray."""
     assert content[:8] == b"\x89AUXAR\r\n"
     parts, place = [], 8
     for _ in range(2):
@@ -70,17 +82,21 @@ def decoded_images(content: bytes, model: Any, most: int) -> dict[str, np.ndarra
         place += 8 + size
     header = json.loads(parts[0])
     found: dict[str, np.ndarray] = {}
-    values = header.get("condition", {}).get("values", 0)
-    for name, lengths, coarse_checksum, checksum, given in images_of(parts[1], len(header["factors"]), values)[:most]:
-        condition = torch.tensor(given).reshape(1, -1, 1, 1) if given else None
-        assert zlib.crc32(content[place : place + sum(lengths[:-1])]) == coarse_checksum
-        image = None
-        for factor, length in zip(header["factors"], lengths, strict=True):
-            image = decoded(model, factor, content[place : place + length], image, condition)
-            place += length
-        assert image is not None
-        found[name] = image[0].numpy()
-        assert zlib.crc32(found[name].transpose(1, 2, 0).astype(np.uint8).tobytes()) == checksum
+    for entry in read_index(parts[1], header)[:most]:
+        start, lengths = place, entry["lengths"]
+        place += entry["profile"] + entry["exif"]
+        condition = torch.tensor(entry["condition"]).reshape(1, -1, 1, 1) if entry["condition"] else None
+        tiles: list[Any] = [None] * len(lengths[0])
+        for factor, of_factor in zip(header["factors"], lengths, strict=True):
+            if factor is header["factors"][-1]:
+                assert zlib.crc32(content[start:place]) == entry["coarse_checksum"]
+            for tile, length in enumerate(of_factor):
+                tiles[tile] = decoded(model, factor, content[place : place + length], tiles[tile], condition)
+                place += length
+        rows = [torch.cat(tiles[row * entry["columns"] :][: entry["columns"]], 3) for row in range(entry["rows"])]
+        whole = torch.cat(rows, 2)[0, : 1 if entry["gray"] else None, : entry["height"], : entry["width"]]
+        found[entry["name"]] = whole.numpy()
+        assert zlib.crc32(whole.permute(1, 2, 0).byte().contiguous().numpy().tobytes()) == entry["checksum"]
     return found
 
 

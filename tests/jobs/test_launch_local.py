@@ -11,6 +11,7 @@ import psutil
 import pytest
 from helpers.tiny_runs import call, command, process_environment, run, same, tiny, weights, write, write_pictures
 
+import auxar
 from auxar import UserError
 from auxar.cli import main
 from auxar.commands.launch import launch_status
@@ -171,7 +172,7 @@ def test_shards_of_a_command_are_jobs_that_a_last_job_merges(tmp_path):
     launch = ("launch", "--on", "local", "--array-limit", "2", "--shards", "2", "--", *sample, "--out", "parts")
     done = call(command("-q", *launch), tmp_path)
     assert done.returncode == 0, done.stderr
-    assert call(command("-q", *sample, "--out", "whole"), tmp_path).returncode == 0
+    auxar.sample(folder, images=5, batch_size=2, out=tmp_path / "whole")
     pictures = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.png"))
     assert len(pictures) == 7  # Five images and two sheets.
     for picture in pictures:
@@ -186,9 +187,8 @@ def test_shards_of_a_command_are_jobs_that_a_last_job_merges(tmp_path):
     assert "has begun" not in again.stderr
 
 
-def test_a_run_that_was_not_launched_has_no_jobs(tmp_path):
-    folder = run(tmp_path / "run", tiny(write_pictures(tmp_path / "pictures"), sampling__images=0))
-    found = launch_status(folder)
+def test_a_run_that_was_not_launched_has_no_jobs(finished, tmp_path):
+    found = launch_status(finished)
     assert (found.jobs, [factor.trained for factor in found.factors]) == ([], [True, True])
     with pytest.raises(UserError, match=r"is not a run|is missing"):
         launch_status(tmp_path / "nothing")

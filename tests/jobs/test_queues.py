@@ -9,11 +9,12 @@ import attrs
 import pytest
 
 from auxar import RunFolder, UserError
+from auxar.commands.launched_jobs import statuses
 from auxar.jobs.job import Job
 from auxar.jobs.queues import end_here, states_in_slurm, submit_to_slurm
 from auxar.jobs.records import Launch, LaunchedJob, ProcessId, jobs_folder, state_path, write_state
 from auxar.jobs.site import Site
-from auxar.jobs.status import job_statuses
+from auxar.jobs.status import are_done, job_statuses
 from auxar.report.jobs import job_lines
 
 
@@ -108,6 +109,12 @@ def test_states_come_from_the_queue_and_from_the_jobs_themselves(tmp_path, slurm
         f"job 9_4 (failed) failed: exit status 2: data.path: no images; its messages are in {log}"
     ]
     assert [each.name for each in found.values() if each.is_active] == ["waiting", "running", "again", "restarted"]
+    # The queue need not be asked only if all jobs are done.
+    done, running = (next(job for job in launched.jobs if job.name == name) for name in ("done", "running"))
+    assert are_done(run, Launch("slurm", [done]))
+    assert not any(are_done(run, Launch("slurm", jobs)) for jobs in ([running], [done, running], [running, done]))
+    both = statuses(run, Launch("slurm", [done, running]))
+    assert [each.state for each in both] == ["done", "running"]
 
 
 def test_a_job_of_this_machine_waits_as_long_as_its_launch_runs(tmp_path):

@@ -1,0 +1,111 @@
+"""Tests that pictures of several sizes, in several batches and with their conditions, are coded one by one."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.matrix import at_once
+from helpers.one_by_one import OneByOne
+from helpers.plain_decoder import decoded_images
+from PIL import Image
+from torch import Tensor
+
+import auxar
+
+SIZES = ((5, 6), (4, 4), (3, 2), (2, 7))
+"""Heights and widths of pictures. Models have images of 4×4 pixels, so these have 4, 1, 1 and 2 tiles."""
+CONDITIONS: dict[str, Any] = {
+    "labels": [[2], [-1], [0], [1]],
+    "attributes": [[1, 0, 1], [0, 0, 0], [-1, -1, -1], [0, 1, 1]],
+}
+"""The values of the condition of each picture. -1 is the null condition."""
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """A folder of smooth pictures. The third one is gray, and the second one has a color profile."""
+    folder, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for number, (height, width) in enumerate(SIZES):
+        slopes = np.arange(height)[:, None, None] * 9 + np.arange(width)[None, :, None] * 5
+        values = (slopes + random.integers(0, 90, (1, 1, 3)) + random.integers(0, 40, (height, width, 3))).astype("u1")
+        picture = Image.fromarray(values[..., 0] if number == 2 else values)
+        picture.save(folder / f"{number}.png", icc_profile=b"profile" if number == 1 else None)
+    return folder
+
+
+def tiles_of(picture: np.ndarray) -> Tensor:
+    """The tiles of a picture in raster order, continued by its last row and column: int64, (tiles, 3, 4, 4)."""
+    colors = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
+    found = []
+    for top in range(0, len(colors), 4):
+        for left in range(0, colors.shape[1], 4):
+            rows = [min(row, len(colors) - 1) for row in range(top, top + 4)]
+            columns = [min(column, colors.shape[1] - 1) for column in range(left, left + 4)]
+            found.append(torch.from_numpy(colors[rows][:, columns].transpose(2, 0, 1).astype(np.int64)))
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize(("name", "pictures_at_once"), [("labels", 1), ("attributes", 3)])
+def test_streams_have_the_bits_of_single_tiles_given_their_conditions(
+    random_run_of, pictures, tmp_path, name, pictures_at_once
+):
+    path, given = random_run_of(name), CONDITIONS[name]
+    conditions = torch.tensor(given).reshape(4, -1, 1, 1)
+    plain, file = OneByOne(path, "integer"), tmp_path / "a.auxar"
+    originals = [np.asarray(Image.open(pictures / f"{number}.png")) for number in range(4)]
+    with at_once(pictures_at_once):
+        auxar.compress(path, [pictures], file, condition=conditions)
+        found = auxar.decompress(file, tmp_path / "out", run=path)
+        view = auxar.decompress(file, tmp_path / "views", run=path, depth=1)
+        single = auxar.decompress(file, tmp_path / "single", run=path, only=["3.png"], depth=2)
+    assert not found.damaged
+    entries = auxar.inspect(file).entries
+    by_hand = decoded_images(file.read_bytes(), auxar.load(path, arithmetic="integer"), most=4)
+    for number, (entry, original) in enumerate(zip(entries, originals, strict=True)):
+        assert entry.condition == tuple(given[number])
+        condition = conditions[number][None]
+        tiles = tiles_of(original)
+        for place, tile in enumerate(tiles):
+            nats = plain.nats_of(tile, condition)
+            for lengths, own in zip(entry.lengths, reversed(nats), strict=True):
+                bits = -own / math.log(2)
+                assert bits - 8.1 <= 8 * lengths[place] <= bits + 16.1  # Zero bytes at the end are left out.
+        image = by_hand[entry.name].transpose(1, 2, 0)
+        assert np.array_equal(image[..., 0] if original.ndim == 2 else image, original)
+        with Image.open(found.paths[number]) as picture:
+            assert np.array_equal(np.asarray(picture), original)
+            assert picture.info.get("icc_profile") == (b"profile" if number == 1 else None)
+        assert np.array_equal(np.asarray(Image.open(view.paths[number])), view_of(plain, original, 1))
+    assert [name.name for name in single.paths] == ["3.png"]
+    assert np.array_equal(np.asarray(Image.open(single.paths[0])), view_of(plain, originals[3], 2))
+
+
+def view_of(plain: OneByOne, picture: np.ndarray, depth: int) -> np.ndarray:
+    """The picture of the view of a picture: of its tiles, without the parts that lie outside of the picture."""
+    height, width = picture.shape[:2]
+    views = plain.chain.views(tiles_of(picture))[depth]
+    rows = [torch.cat(list(part), 2) for part in views.split(-(-width // 4))]
+    levels = plain.specs[depth].levels
+    values = torch.cat(rows, 1).permute(1, 2, 0).double() * 255 / (levels - 1)
+    colors = (values + 0.5).floor().byte().numpy()[: -(-height // 2), : -(-width // 2)]
+    return colors[..., 0] if depth == 2 or picture.ndim == 2 else colors
+
+
+def test_shards_have_the_conditions_of_their_pictures(random_run_of, pictures, tmp_path):
+    path = random_run_of("labels")
+    conditions, out = torch.tensor(CONDITIONS["labels"]).flatten(), tmp_path / "a.auxar"
+    whole = auxar.compress(path, [pictures], tmp_path / "whole.auxar", condition=conditions)
+    for number in (2, 1, 3):
+        part = auxar.compress(path, [pictures], out, condition=conditions, shard=f"{number}/3")
+        assert auxar.compress(path, [pictures], out, condition=conditions, shard=f"{number}/3") == part
+    for wrong in (conditions.flip(0), None):
+        with pytest.raises(auxar.UserError, match=r"given other conditions|made with another model"):
+            auxar.compress(path, [pictures], out, condition=wrong, merge=3)
+    merged = auxar.compress(path, [pictures], out, condition=conditions, merge=3)
+    assert out.read_bytes() == whole.path.read_bytes()
+    assert (merged.images, merged.sub_pixels) == (4, 3 * (30 + 16 + 14) + 6)
