@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from auxar.interfaces import ImageSpec, PriorFactor
+from auxar.threads import threads
 from auxar.training.averaging import WeightAverage
 from auxar.training.compiling import compiled
 from auxar_pixelcnn.components import FullConfig, full_prior
@@ -49,9 +50,11 @@ def layer_calls(network: nn.Module, step: Callable[[], object]) -> Counter:
     convolve, transpose = torch.nn.functional.conv2d, torch.nn.functional.conv_transpose2d
 
     def record(transposed: bool, original: Callable) -> Callable:
-        def call(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
+        def call(
+            x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 0, dilation: int = 1
+        ) -> Tensor:
             calls[transposed, tuple(x.shape), tuple(weight.shape), stride, padding, x.requires_grad] += 1
-            return original(x, weight, bias, stride=stride, padding=padding)
+            return original(x, weight, bias, stride=stride, padding=padding, dilation=dilation)
 
         return call
 
@@ -102,7 +105,8 @@ def measure(dtype: torch.dtype, repeats: int, dropout: float) -> dict[str, float
         optimizer.zero_grad(set_to_none=True)
         average.update()
 
-    with FlopCounterMode(display=False) as counter:
+    # The counter sees the operations of the calling thread only.
+    with FlopCounterMode(display=False) as counter, threads(1):
         step()
     flops = counter.get_total_flops()
     convolutions = sum(
