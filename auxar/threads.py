@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,15 +22,41 @@ REMEMBERED = 3
 """The number of last durations whose median is compared. A single interruption does not change it."""
 
 
+_lock = threading.Lock()
+_entered = 0
+_usual = 1
+"""The number of threads before the first of the contexts that are active now."""
+_own = threading.local()
+
+
 @contextlib.contextmanager
-def threads(count: int) -> Iterator[None]:
-    """A context in which PyTorch's operations on a CPU use `count` threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
+def threads(count: int) -> Iterator[int]:
+    """A context in which PyTorch's operations on a CPU use `count` threads. Yields the number that they used before.
+
+    Several threads of Python may be in such contexts at the same time.
+
+    Examples:
+        >>> with threads(3):
+        ...     torch.get_num_threads()
+        3
+    """
+    global _entered, _usual
+    with _lock:
+        if _entered == 0:
+            _usual = torch.get_num_threads()
+        # PyTorch gives the last number that was set to every new thread, so it may be that of another's context.
+        depth = getattr(_own, "depth", 0)
+        before = torch.get_num_threads() if depth else _usual
+        _entered += 1
+        _own.depth = depth + 1
+        torch.set_num_threads(count)
     try:
-        yield
+        yield before
     finally:
-        torch.set_num_threads(before)
+        with _lock:
+            _entered -= 1
+            _own.depth -= 1
+            torch.set_num_threads(before)
 
 
 class ThreadChoice:

@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import subprocess
+import sys
 import time
 
 import pytest
@@ -120,6 +122,43 @@ def test_the_number_is_restored_after_an_exception():
         with pytest.raises(ValueError, match="a message"), choice.measured():
             raise ValueError("a message")
         assert torch.get_num_threads() == 2
+
+
+NESTED = """
+import threading
+import torch
+from auxar.threads import threads
+
+torch.set_num_threads(3)
+entered, leave, seen = threading.Event(), threading.Event(), []
+
+def second():
+    with threads(1) as before:
+        seen.append((before, torch.get_num_threads()))
+        entered.set()
+        leave.wait()
+    seen.append(torch.get_num_threads())
+
+other = threading.Thread(target=second)
+with threads(1) as before:
+    assert (before, torch.get_num_threads()) == (3, 1)
+    other.start()
+    entered.wait()
+assert torch.get_num_threads() == 3
+leave.set()
+other.join()
+assert seen == [(3, 1), 3], seen
+assert torch.get_num_threads() == 3
+third = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+third.start()
+third.join()
+assert seen[-1] == 3
+"""
+
+
+def test_the_number_of_pytorch_threads_is_restored():
+    """Two Python threads use one thread of PyTorch, and the one that began first ends first."""
+    subprocess.run([sys.executable, "-c", NESTED], check=True, timeout=120)
 
 
 @pytest.fixture(scope="module")

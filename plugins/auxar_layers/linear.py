@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from auxar.threads import threads
 from auxar_layers.convolution_gradients import added, cast, divided
-from auxar_layers.parallel import each, one_thread
+from auxar_layers.parallel import each
 
 
 class Linear(nn.Linear):
@@ -64,7 +65,7 @@ class _LayerNorm(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, mean, deviation = ctx.saved_tensors
         # Several threads would add their tokens up separately.
-        with one_thread():
+        with threads(1):
             found = torch.ops.aten.native_layer_norm_backward(
                 gradients[0], x, weight.shape, mean, deviation, weight, bias, [True, True, True]
             )

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 
+from auxar.threads import threads
+
 Result = TypeVar("Result")
 
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[int]:
-    """A context in which PyTorch's operations use one thread. Yields the number of threads that they used before."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
 
 
 def each(call: Callable[[int], Result], count: int) -> list[Result]:
@@ -32,14 +22,14 @@ def each(call: Callable[[int], Result], count: int) -> list[Result]:
     Each call uses one thread, and several calls run at the same time, so that the results do not depend on the number
     of threads. Raises the first exception of a call.
     """
-    with one_thread() as threads, torch.no_grad():
+    with threads(1) as most, torch.no_grad():
         parallel = _openmp()
-        if count == 1 or threads == 1 or parallel is None:
+        if count == 1 or most == 1 or parallel is None:
             return [call(index) for index in range(count)]
-        return _in_threads(call, count, min(threads, count), parallel)
+        return _in_threads(call, count, min(most, count), parallel)
 
 
-def _in_threads(call: Callable[[int], Result], count: int, threads: int, parallel: Any) -> list[Result]:
+def _in_threads(call: Callable[[int], Result], count: int, most: int, parallel: Any) -> list[Result]:
     results: dict[int, Result] = {}
     errors: list[BaseException] = []
     indices = iter(range(count))
@@ -55,7 +45,7 @@ def _in_threads(call: Callable[[int], Result], count: int, threads: int, paralle
             errors.append(error)
 
     # Threads of Python would have to share the processors with OpenMP's, which go on asking for work for milliseconds.
-    parallel(_CALLBACK(work), None, threads, 0)
+    parallel(_CALLBACK(work), None, most, 0)
     if errors:
         raise errors[0]
     return [results[index] for index in range(count)]

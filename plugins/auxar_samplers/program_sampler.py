@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from auxar import CausalNetwork, PixelSource, Sampler, UserError, evaluating
+from auxar.threads import threads
 from auxar_samplers.asking import check_drawn
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.compiler.trace import NoScheduleError
 from auxar_samplers.engines.choice import EngineChoice
-from auxar_samplers.threads import one_thread
 
 FEW_FEATURES = 2**20
 """Number of values of features up to which a program is compiled with one thread."""
@@ -59,7 +59,7 @@ class ProgramSampler(Sampler, abc.ABC):
             prepared = self._prepared(network)
             # Only an embedding of many values is worth the cost of PyTorch's threads.
             few = features is None or features.numel() <= FEW_FEATURES
-            with one_thread() if few else contextlib.nullcontext():
+            with threads(1) if few else contextlib.nullcontext():
                 program = self.program(network, prepared, features, source.count, source.reach, source.lag)
             self.engine.run(program, source)
         images = program.images()

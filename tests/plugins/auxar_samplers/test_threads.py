@@ -28,7 +28,7 @@ network = components.light_prior(config, ImageSpec(3, height=12, width=12)).netw
 
 def draw(name, threads, network=network):
     # PyTorch itself keeps to one thread, so that it starts none.
-    engine.one_thread = lambda: contextlib.nullcontext(threads)
+    engine.threads = lambda _: contextlib.nullcontext(threads)
     return WavefrontSampler(name).sample(network, None, DrawSource.of(network, SampleRequest((0, 1))))
 
 def count():
@@ -108,43 +108,6 @@ def test_several_threads_of_python_have_threads_of_their_own(outcome):
 def test_fewer_threads_than_were_asked_for_do_all_of_the_work(outcome):
     assert "with fewer threads" in outcome.stdout.splitlines(), outcome.stderr
     assert outcome.returncode == 0
-
-
-NESTED = """
-import threading
-import torch
-from auxar_samplers.threads import one_thread
-
-torch.set_num_threads(3)
-entered, leave, seen = threading.Event(), threading.Event(), []
-
-def second():
-    with one_thread() as threads:
-        seen.append((threads, torch.get_num_threads()))
-        entered.set()
-        leave.wait()
-    seen.append(torch.get_num_threads())
-
-other = threading.Thread(target=second)
-with one_thread() as threads:
-    assert (threads, torch.get_num_threads()) == (3, 1)
-    other.start()
-    entered.wait()
-assert torch.get_num_threads() == 3
-leave.set()
-other.join()
-assert seen == [(3, 1), 3], seen
-assert torch.get_num_threads() == 3
-third = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
-third.start()
-third.join()
-assert seen[-1] == 3
-"""
-
-
-def test_the_number_of_pytorch_threads_is_restored():
-    """Two Python threads use one thread of PyTorch, and the one that began first ends first."""
-    subprocess.run([sys.executable, "-c", NESTED], check=True, timeout=120)
 
 
 @needs_native

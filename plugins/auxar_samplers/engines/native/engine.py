@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from auxar import CausalNetwork, PixelSource, UserError
+from auxar.threads import threads
 from auxar_layers.integer_functions import IntegerFunction, IntegerReLU
 from auxar_samplers.compiler.program import (
     Clock,
@@ -38,7 +39,6 @@ from auxar_samplers.engines.native.integers import constants
 from auxar_samplers.engines.native.library import library
 from auxar_samplers.engines.native.pieces import weights_in_pieces
 from auxar_samplers.engines.native.sources import described, native_source
-from auxar_samplers.threads import one_thread
 
 logger = logging.getLogger("auxar")
 
@@ -78,8 +78,9 @@ class NativeEngine(Engine):
     priority = 10
 
     def prepare(self, program: Program, source: PixelSource) -> Callable[[], None]:
-        with one_thread() as threads:
-            return _Run(program, source, threads)
+        # Other threads of PyTorch would keep the processors that the engine's threads need busy for milliseconds.
+        with threads(1) as most:
+            return _Run(program, source, most)
 
 
 class _Run:
@@ -88,7 +89,7 @@ class _Run:
     The constructor raises `UnavailableError` if the library is unavailable or does not support the program.
     """
 
-    def __init__(self, program: Program, source: PixelSource, threads: int) -> None:
+    def __init__(self, program: Program, source: PixelSource, most_threads: int) -> None:
         layout = program.layout
         suffix = {torch.float32: "float", torch.float64: "double"}.get(layout.like.dtype)
         if layout.like.device.type != "cpu" or suffix is None:
@@ -104,7 +105,7 @@ class _Run:
         self._layout = layout
         self._program = program
         self._source = source
-        self._most_threads = threads
+        self._most_threads = most_threads
         # The library gets addresses only, so every object that it reads is kept alive here.
         self._kept: list[object] = []
         self._piece_bytes = 0
@@ -115,13 +116,13 @@ class _Run:
         bands, long = self._program.bands(), False
         while True:
             started = time.perf_counter()
-            with contextlib.nullcontext(1) if long else one_thread():
+            with contextlib.nullcontext(1) if long else threads(1):
                 band = next(bands, None)  # fills the tables of side inputs
             if band is None:
                 return
             # With all threads, filling the tables takes a fraction of the time.
             long = (time.perf_counter() - started) * (self._most_threads if long else 1) > LONG_FILL
-            with one_thread():
+            with threads(1):
                 self._band(*band)
 
     def _band(self, first: int, last: int) -> None:
@@ -143,13 +144,13 @@ class _Run:
         clocks = (structures.Clock * len(program.clocks))(*[self._clock(clock) for clock in program.clocks])
         made: dict[Instruction, structures.Instruction] = {}
         lists = (structures.List * len(program.lists))()
-        for number, (instructions, threads) in enumerate(zip(program.lists, self._threads(), strict=True)):
+        for number, (instructions, count) in enumerate(zip(program.lists, self._threads(), strict=True)):
             for instruction in instructions:
                 if instruction not in made:
                     made[instruction] = self._instruction(instruction)
             array = (structures.Instruction * len(instructions))(*[made[each] for each in instructions])
             self._kept.append(array)
-            lists[number] = structures.List(array, len(instructions), threads)
+            lists[number] = structures.List(array, len(instructions), count)
         self._kept += [clocks, lists]
         pieces, not_pieces = torch.zeros(self._piece_bytes, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
         return structures.Program(
