@@ -262,7 +262,7 @@ def test_loops_of_users_get_conditions(masks):
         masks.train.shuffled_examples(4, drop=1.5)
 
 
-def test_fingerprints_depend_on_conditions(tmp_path):
+def test_fingerprints_depend_on_conditions(tmp_path, monkeypatch):
     labels = [number % 3 for number in range(COUNT)]
     first = load(table(tmp_path / "a.parquet", y=labels), kind="label", column="y", classes=3).train
     again = load(table(tmp_path / "b.parquet", y=labels), kind="label", column="y", classes=3).train
@@ -274,6 +274,15 @@ def test_fingerprints_depend_on_conditions(tmp_path):
         assert load(tmp_path / "a.parquet", **same).train.fingerprint == first.fingerprint
     more = load(tmp_path / "a.parquet", kind="label", column="y", classes=4).train
     assert more.fingerprint != first.fingerprint
+    # The condition of every image counts, also if conditions are read a few at a time.
+    monkeypatch.setattr("auxar.data.stored.ROWS", 2)
+    fingerprints = set()
+    for changed in range(COUNT):
+        own = [(label + (number == changed)) % 3 for number, label in enumerate(labels)]
+        sets = load(table(tmp_path / f"{changed}.parquet", y=own), kind="label", column="y", classes=3)
+        fingerprints |= {sets.train.fingerprint, sets.heldout.fingerprint}
+    # Each change concerns one of the two sets, and the other is that of the unchanged labels.
+    assert len(fingerprints) == COUNT + 2
 
 
 def test_changed_files_beside_images_are_read_again(folder):
@@ -283,6 +292,24 @@ def test_changed_files_beside_images_are_read_again(folder):
     assert pairs(load(folder, **options))[0] == [0]
     (folder / "cat" / "0.txt").write_text("owl")
     assert pairs(load(folder, **options))[0] == [2]
+
+
+def test_conditions_of_other_settings_are_read_again(folder):
+    """Each setting that says how conditions are read gives other conditions of the same images in the same cache."""
+    for file in folder.rglob("*.*.png"):
+        file.unlink()
+    for file in folder.rglob("*.json"):
+        number = int(file.stem)
+        file.with_suffix(".other").write_text(str((number + 1) % 3))
+        file.write_text(json.dumps({"label": number % 3, "second": (number + 2) % 3}))
+    settings: list[dict[str, Any]] = [
+        {"suffix": ".json", "key": "label"},
+        {"suffix": ".json", "key": "second"},
+        {"suffix": ".other"},
+    ]
+    sets = [load(folder, kind="label", names=NAMES, **each) for each in settings]
+    assert [pairs(each)[0] for each in sets] == [[0], [2], [1]]
+    assert len({each.train.fingerprint for each in sets}) == 3
 
 
 def test_an_image_whose_mask_is_missing_is_broken(folder, caplog):

@@ -231,6 +231,23 @@ def test_file_that_changes_while_it_is_streamed(tmp_path):
         list(images.every(1, 0, None))
 
 
+def test_file_that_is_replaced_by_one_of_the_same_size_is_read_again(tmp_path):
+    found, sizes = [], set()
+    for first in (1, 101):
+        pictures = []
+        for number in range(first, first + COUNT):
+            content = io.BytesIO()
+            Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(content, "bmp")
+            pictures.append(content.getvalue())
+        pyarrow.parquet.write_table(
+            pa.table({"image": pictures}), tmp_path / "a.parquet", compression="none", use_dictionary=False
+        )
+        sizes.add((tmp_path / "a.parquet").stat().st_size)
+        found.append(colors(tmp_path / "a.parquet", streaming=False))
+    assert len(sizes) == 1
+    assert found == [list(range(first, first + COUNT)) for first in (1, 101)]
+
+
 def test_files_that_differ_in_other_ways_are_read(tmp_path):
     write(tmp_path / "train-0.parquet", {"image": ONE.slice(0, 0)})
     write(tmp_path / "train-1.parquet", {"image": ONE, "label": NAMES})

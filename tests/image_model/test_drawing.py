@@ -326,3 +326,14 @@ def test_a_picture_shows_the_values_of_its_view(model):
     assert torch.equal(model.draw_given(picture, depth=2).views[2].tensor[:, 0], view)
     # The pixels 16 … 31 show level 1 of 16 levels, of which auxar writes 17.
     assert (model.draw_given(Image.new("L", (4, 4), 16), depth=2, draws=1).views[2].tensor == 1).all()
+
+
+def test_pictures_whose_pixels_are_levels_are_given_as_they_are(tmp_path):
+    model = chain_of(PyramidView(PyramidConfig(2), ImageSpec(height=4, width=4, levels=16)))
+    model.chain.picture_values = "levels"
+    image = torch.arange(48).view(1, 3, 4, 4) % 16
+    Image.fromarray(image[0].permute(1, 2, 0).numpy().astype(np.uint8)).save(tmp_path / "levels.png")
+    for given in (image.to(torch.uint8), tmp_path / "levels.png"):
+        drawn = model.enlarge(given, seed=1)
+        assert torch.equal(drawn.given.tensor, image)
+        assert torch.equal(drawn.tensor, model.enlarge(image, seed=1).tensor)

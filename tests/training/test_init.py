@@ -125,6 +125,13 @@ def forget_recipe(source: Path) -> None:
             for prepare in (None, forget_recipe)
         ),
         (
+            # The weights of a mixture of logistics have the same shapes for any number of levels.
+            None,
+            {"image__levels": 16},
+            "training.init: {file} does not fit factor stage0: it was trained with another image, view or network: "
+            "image.levels: expected 16, found 256",
+        ),
+        (
             None,
             {"stage": None},
             "training.init: {prior} does not fit factor prior: number of views: expected 0, found 1",

@@ -82,6 +82,11 @@ def test_bfloat16_of_autocast_is_used(monkeypatch):
         torch.testing.assert_close(found, other, rtol=0.02, atol=0.2)
 
 
+def test_parts_in_bfloat16_are_added_in_float32():
+    parts = [torch.full((2,), value, dtype=torch.bfloat16) for value in (256.0, *64 * [0.5])]
+    assert convolution_gradients.added(parts).tolist() == [288.0, 288.0]
+
+
 def test_an_input_that_needs_no_gradient_gets_none():
     x, weight, bias = inputs(3, 2, 4, (3, 3), (5, 5), False)
     convolve(x.detach(), weight, bias).sum().backward()
