@@ -306,10 +306,11 @@ def test_conditions_of_other_settings_are_read_again(folder):
         {"suffix": ".json", "key": "label"},
         {"suffix": ".json", "key": "second"},
         {"suffix": ".other"},
+        {"suffix": ".txt"},
     ]
     sets = [load(folder, kind="label", names=NAMES, **each) for each in settings]
-    assert [pairs(each)[0] for each in sets] == [[0], [2], [1]]
-    assert len({each.train.fingerprint for each in sets}) == 3
+    assert [pairs(each)[0] for each in sets] == [[0], [2], [1], [0]]
+    assert len({each.train.fingerprint for each in sets}) == 4
 
 
 def test_an_image_whose_mask_is_missing_is_broken(folder, caplog):
