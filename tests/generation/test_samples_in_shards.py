@@ -264,7 +264,7 @@ def test_other_samples_do_not_replace_shards_that_are_not_merged(plain, parts, o
 def test_shards_with_other_conditions_are_refused(conditional, tmp_path):
     out = auxar.sample(conditional, out=tmp_path / "out", shard="1/2", condition="dog", **OPTIONS)
     before = snapshot(out)
-    with pytest.raises(UserError, match="holds shards of other images: the conditions is .* there, and .* in this"):
+    with pytest.raises(UserError, match=r"holds shards of other images: the conditions is .* there, and .* in this"):
         auxar.sample(conditional, out=out, shard="2/2", condition="cat", **OPTIONS)
     assert snapshot(out) == before
 
