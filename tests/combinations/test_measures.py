@@ -29,11 +29,15 @@ class Seen(nn.Module):
         return (images.float().mean((2, 3)),)
 
 
-@pytest.mark.parametrize(("name", "reference", "count"), [("masks", "training", 20), ("labels", "heldout", 5)])
+@pytest.mark.parametrize(
+    ("name", "reference", "count", "most"), [("masks", "training", 20, 1000), ("labels", "heldout", 5, 4)]
+)
 def test_fid_compares_images_that_are_drawn_with_conditions(
-    random_run_of, tmp_path, monkeypatch, name, reference, count
+    random_run_of, tmp_path, monkeypatch, name, reference, count, most
 ):
-    """There are more masks than a sheet of samples has, and fewer than images."""
+    """There are more masks than a sheet of samples has, and fewer than images. Of more than `most` images of the data,
+    evenly spaced ones are used."""
+    monkeypatch.setattr("auxar.commands.fid.MOST_REFERENCE", most)
     path = Path(shutil.copytree(random_run_of(name), tmp_path / "run"))
     seen, plain = Seen(), OneByOne(path)
     monkeypatch.setattr("auxar.commands.fid.inception", lambda weights: seen)
@@ -47,6 +51,9 @@ def test_fid_compares_images_that_are_drawn_with_conditions(
         condition = None if conditions is None else conditions[number % len(conditions)][None].long()
         drawn.append(plain.drawn(number, 3, auxar.DrawRule("map"), condition)[0])
     real = heldout.image if reference == "heldout" else next(data.train.in_order_examples(100)).image
+    if len(real) > most:
+        real = real[[round(place * (len(real) - 1) / (most - 1)) for place in range(most)]]
+    assert len(real) == (most if reference == "heldout" else len(data.train))
     images = torch.cat(seen.images)
     assert torch.equal(images[:count].long(), torch.cat(drawn))
     assert torch.equal(images[count:], real)

@@ -86,8 +86,8 @@ def test_distances_of_other_weights_are_not_shown(finished, means):
     assert current_distances(run) is None
 
 
-def test_distances_agree_with_their_formulas():
-    """FID by the eigenvalues of a symmetric product (Heusel et al. 2017), KID of all images at once."""
+def test_distances_agree_with_their_formulas(monkeypatch):
+    """FID by the eigenvalues of a symmetric product (Heusel et al. 2017), KID of all images at once and of subsets."""
     torch.manual_seed(0)
     one, other = (torch.randint(0, high, (30, 3, 4, 4), dtype=torch.uint8) for high in (200, 256))
     found = distances(Means(), one, other, torch.device("cpu"))
@@ -102,10 +102,22 @@ def test_distances_agree_with_their_formulas():
     def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return (x @ y.T / x.shape[1] + 1) ** 3
 
-    n = len(a)
-    own = sum((kernel(x, x).sum() - np.trace(kernel(x, x))) / (n * (n - 1)) for x in (a, b))
-    assert found.kid == pytest.approx(own - 2 * kernel(a, b).mean(), rel=1e-3)
+    def kid(x: np.ndarray, y: np.ndarray) -> float:
+        n = len(x)
+        own = sum((kernel(each, each).sum() - np.trace(kernel(each, each))) / (n * (n - 1)) for each in (x, y))
+        return float(own - 2 * kernel(x, y).mean())
+
+    assert found.kid == pytest.approx(kid(a, b), rel=1e-3)
+    assert found.kid_deviation < 1e-3 * found.kid
     assert distances(Means(), one, one, torch.device("cpu")).fid == pytest.approx(0, abs=1e-3)
+    monkeypatch.setattr("auxar.evaluation.inception.SUBSET", 8)
+    of_subsets = distances(Means(), one, other, torch.device("cpu"))
+    random = np.random.default_rng(0)
+    expected = [kid(*(random.choice(images, 8, replace=False) for images in (a, b))) for _ in range(2000)]
+    # 100 subsets are drawn, so the standard errors are 0.1 and about 0.07 of the deviation.
+    deviation = float(np.std(expected))
+    assert of_subsets.kid == pytest.approx(np.mean(expected), abs=0.4 * deviation)
+    assert of_subsets.kid_deviation == pytest.approx(deviation, rel=0.3)
 
 
 @pytest.mark.slow

@@ -118,7 +118,9 @@ def test_the_command_draws_a_sample_again_from_its_view(finished, sampled, tmp_p
 @pytest.mark.parametrize("values", ["scaled", "levels"])
 def test_drawn_pictures_can_be_given(pictures, sampled, tmp_path, values):
     """41 levels are among those that no nearest value of a pixel brings back."""
-    recipe = write(tmp_path / "tiny.toml", tiny(pictures, image__levels=41, data__values=values))
+    recipe = write(
+        tmp_path / "tiny.toml", tiny(pictures, image__levels=41, data__values=values, data__split__train=0.5)
+    )
     model = auxar.build(recipe)
     model.save(tmp_path / "run", steps=0)
     drawn = model.sample(2)
@@ -135,6 +137,17 @@ def test_drawn_pictures_can_be_given(pictures, sampled, tmp_path, values):
     assert torch.equal(again.long(), as_tensor(arrays["images"])[:, 0])
     draws.save(tmp_path / "draws")
     assert torch.equal(model.prepare(tmp_path / "draws").long(), draws.tensor[:, 0])
+    drawn.view.save(tmp_path / "views")
+    arrays, _ = sampled("--given", tmp_path / "views", "--as-view", "-n", 1, run=tmp_path / "run")
+    assert torch.equal(as_tensor(arrays["view"]), drawn.view.tensor)
+    if values == "levels":
+        auxar.integers(tmp_path / "run", images=1, settings=[f"data.path={tmp_path / 'drawn' / 'images'}"])
+        auxar.sample(tmp_path / "run", images=2, arithmetic="integer", out=tmp_path / "integers")
+        integers = auxar.load(tmp_path / "run", arithmetic="integer").sample(2)
+        for images, folder in ((drawn, "drawn/images"), (drawn.view, "views"), (integers, "integers/images")):
+            for image, file in zip(images.tensor, sorted((tmp_path / folder).iterdir()), strict=True):
+                with Image.open(file) as picture:
+                    assert np.array_equal(np.asarray(picture), image.permute(1, 2, 0))
 
 
 def test_the_command_draws_from_the_view_of_an_image(finished, sampled, pictures, tmp_path):

@@ -261,6 +261,14 @@ def test_other_samples_do_not_replace_shards_that_are_not_merged(plain, parts, o
     assert snapshot(parts) == before
 
 
+def test_shards_with_other_conditions_are_refused(conditional, tmp_path):
+    out = auxar.sample(conditional, out=tmp_path / "out", shard="1/2", condition="dog", **OPTIONS)
+    before = snapshot(out)
+    with pytest.raises(UserError, match=r"holds shards of other images: the conditions is .* there, and .* in this"):
+        auxar.sample(conditional, out=out, shard="2/2", condition="cat", **OPTIONS)
+    assert snapshot(out) == before
+
+
 def test_shards_do_not_replace_earlier_samples_or_files_of_a_user(plain, tmp_path):
     out = auxar.sample(plain, images=1, out=tmp_path / "out")
     before = snapshot(out)

@@ -124,14 +124,16 @@ def test_a_job_of_this_machine_waits_as_long_as_its_launch_runs(tmp_path):
     gone = ProcessId.of(ended.pid)
     ended.kill()
     ended.wait()
-    jobs = [LaunchedJob(name, "1", "logs/log") for name in ("here", "gone", "reused", "starting")]
+    jobs = [LaunchedJob(name, "1", "logs/log") for name in ("here", "far", "gone", "reused", "starting")]
+    far = attrs.evolve(HERE, host="another", machine="another")  # It cannot be seen from here.
     write_state(state_path(jobs_folder(run), "here"), "running", "1", HERE)
+    write_state(state_path(jobs_folder(run), "far"), "running", "1", far)
     write_state(state_path(jobs_folder(run), "gone"), "running", "1", gone)
     # Another process has the number of one that has ended.
     write_state(state_path(jobs_folder(run), "reused"), "running", "1", attrs.evolve(HERE, started=HERE.started - 9))
-    for launcher, state in ((gone, "lost"), (None, "lost"), (HERE, "waiting")):
+    for launcher, state in ((gone, "lost"), (None, "lost"), (HERE, "waiting"), (far, "waiting")):
         found = job_statuses(run, Launch("local", jobs, launcher), {})
-        assert [each.state for each in found] == ["running", state, state, state]
+        assert [each.state for each in found] == ["running", "running", state, state, state]
 
 
 def test_only_own_processes_are_ended(tmp_path):

@@ -66,6 +66,7 @@ DEPENDENT |= {f"condition.{field.name}" for field in attrs.fields(ConditionConfi
 DEPENDENT |= {
     "sampling.min_weight",
     "data.shards",
+    "data.values",
     "data.split.validation",
     "stage.0.decoder.width",
     "stage.0.decoder.heads",

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.interfaces import DrawRule, ImageSpec
+from auxar.interfaces.integer_head import TOTAL
 from auxar.numerics import categorical
 from auxar.sources import DrawSource
 from auxar.support import SumSupport
@@ -99,6 +100,36 @@ def test_draws_are_those_without_the_light_components(components, min_weight, se
         assert torch.equal(found, head.draw(without, uniforms, DrawRule(name, min_weight=0)))
     exact = DrawRule("reduced", reduction=0, min_weight=0)
     assert torch.equal(head.draw(parameters, uniforms, exact), head.draw(parameters, uniforms, DrawRule()))
+
+
+@pytest.mark.parametrize("rule", [DrawRule("map", min_weight=0.3), DrawRule("reduced", reduction=0.5, min_weight=0.3)])
+def test_integers_leave_out_components_that_are_light_within_the_interval(rule):
+    """In some intervals, the component that is heaviest without the interval is light, or the order is reversed."""
+    head = LogisticMixtureHead(ImageSpec(1, height=1, width=1), 3)
+    weights, means = torch.tensor([0.9, 0.04, 0.06], dtype=torch.float64), torch.tensor([60, 120, 130]).double()
+    low, high = torch.tensor([[0, 255], [0, 90], [90, 126], [118, 124], [115, 150], [150, 255], [200, 220]]).t()
+    parameters = torch.cat([weights.log(), means / 127.5 - 1, torch.full((3,), -3.0)]) * 2**20
+    pixels = head.integer_head().frequencies(parameters.round().expand(len(low), -1), rule)
+    ends = torch.arange(257).clamp(low[:, None], high[:, None] + 1)
+    found = pixels.below(ends, low, high).double() / TOTAL
+
+    scale = 127.5 * torch.tensor(-3.0 - rule.reduction, dtype=torch.float64).exp()
+
+    def below(value):
+        """The distribution functions of the components at the lower edge of values (n, m): (n, m, 3)."""
+        edges = torch.where(value == 0, -torch.inf, torch.where(value == 256, torch.inf, value - 0.5))
+        return ((edges[..., None] - means) / scale).sigmoid()
+
+    first, last = below(low[:, None]), below(high[:, None] + 1)
+    inside = weights * (last - first)[:, 0]
+    kept = inside >= rule.min_weight * inside.amax(1, keepdim=True)
+    assert len(set(map(tuple, kept.tolist()))) == 3
+    if rule.name == "map":
+        centers = means.clamp(low[:, None], high[:, None])
+        expected = ((centers[:, None] < ends[..., None]) * (inside * kept)[:, None]).sum(2)
+    else:
+        expected = ((below(ends) - first) * (weights * kept)[:, None]).sum(2)
+    assert torch.allclose(found, expected / (inside * kept).sum(1, keepdim=True), atol=2e-3)
 
 
 def test_logits_of_any_size_are_compared():

@@ -1,5 +1,7 @@
 """Tests that every execution of an integer network gives the same integers, and that no number can overflow."""
 
+import operator
+
 import attrs
 import pytest
 import torch
@@ -165,27 +167,33 @@ def test_a_layer_without_integer_counterpart_is_named():
         integer_twin(network.eval())
 
 
+SUMS = (operator.add, operator.sub)
+
+
 class Sketch(CausalNetwork):
-    """A network whose result is a function of a layer, and not the layer itself."""
+    """A network whose result is a function of a layer, or of two layers, and not the layer itself."""
 
     def __init__(self, function, filters=4):
         super().__init__()
         self.image = ImageSpec(1, height=3, width=3, levels=4)
         self.head = SoftmaxHead(self.image)
         self.features_channels = 0
-        self.layer = CausalConv2d(1, filters, above=(1, 2), columns=(-1, 1))
+        self.layer, self.other = (CausalConv2d(1, filters, above=(1, 2), columns=(-1, 1)) for _ in range(2))
         self.function = function
 
     def forward(self, image, features=None):
         found = self.layer(image)
+        if self.function in SUMS:
+            return self.function(found, self.other(image))
         return found + self.layer(image) * 0.5 if self.function is None else self.function(found)
 
 
 # Tracing finds functions by their names, so they are called by name.
 @pytest.mark.parametrize(
     ("function", "filters"),
-    [(torch.relu, 4), (lambda x: functional.elu(x), 4), (torch.tanh, 4), (lambda x: gate(x), 8), (None, 4)],
-    ids=["relu", "elu", "tanh", "gate", "sum"],
+    [(torch.relu, 4), (lambda x: functional.elu(x), 4), (torch.tanh, 4), (lambda x: gate(x), 8), (None, 4)]
+    + [(function, 4) for function in SUMS],
+    ids=["relu", "elu", "tanh", "gate", "half", "sum", "difference"],
 )
 def test_a_network_may_end_in_a_function(function, filters):
     torch.manual_seed(0)
