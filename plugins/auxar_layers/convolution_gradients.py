@@ -7,6 +7,7 @@ computed by one thread, and the parts are added in their order.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from auxar.threads import threads
 from auxar_layers.parallel import each
 
 PART = 10**8
 """Multiply-adds of a part of the gradient of a weight, about two milliseconds of work."""
+SMALL = 20480
+"""Number of values of an image up to which PyTorch does not use its library of convolutions for it alone."""
 MOST_PARTS = 64
 """The largest number of parts, since each needs memory for a gradient of the weight."""
 
@@ -47,7 +51,10 @@ def _convolved(
     x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, dilation: int, transposed: bool
 ) -> Tensor:
     function = functional.conv_transpose2d if transposed else functional.conv2d
-    return function(x, weight, bias, stride=stride, padding=padding, dilation=dilation)
+    # PyTorch computes a single small image by matrix products, which depend on the number of threads.
+    small = x.shape[0] == 1 and x.numel() <= SMALL and x.device.type == "cpu" and not torch.compiler.is_compiling()
+    with threads(1) if small else contextlib.nullcontext():
+        return function(x, weight, bias, stride=stride, padding=padding, dilation=dilation)
 
 
 class _Convolution(torch.autograd.Function):

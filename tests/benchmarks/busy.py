@@ -178,7 +178,7 @@ def evaluation(options: argparse.Namespace, others: Others) -> Iterator[dict[str
     images = model.sample(IMAGES, seed=0).tensor
 
     def evaluate(count: int) -> str:
-        settings = ["evaluation.heldout_images=0", f"evaluation.train_images={count}"]
+        settings = ["evaluation.heldout_images=1", f"evaluation.train_images={count}"]
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             return digest(auxar.evaluate("emoji32", settings=settings).path / "evaluation.safetensors")
 

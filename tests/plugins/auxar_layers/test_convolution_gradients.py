@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 from helpers.causal_networks import generator
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -44,7 +44,9 @@ CASES = {
 
 
 @given(**CASES)
-@settings(max_examples=40, deadline=None)
+@example(1, 96, 192, (3, 3), (12, 12), 1, False, 10**8)  # a single image
+@example(8, 64, 32, (1, 1), (8, 8), 1, False, 10**8)  # few images and a 1×1 kernel
+@settings(max_examples=30, deadline=None)
 def test_no_bit_depends_on_the_number_of_threads(images, channels, outputs, kernel, size, stride, transposed, part):
     parts = inputs(images, channels, outputs, kernel, size, transposed)
     found = []
@@ -60,7 +62,7 @@ def test_no_bit_depends_on_the_number_of_threads(images, channels, outputs, kern
 
 
 @given(**CASES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_values_and_gradients_are_those_of_pytorch(images, channels, outputs, kernel, size, stride, transposed, part):
     parts = inputs(images, channels, outputs, kernel, size, transposed, dtype=torch.float64)
     reference = functional.conv_transpose2d if transposed else functional.conv2d
