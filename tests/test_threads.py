@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from auxar import threads as module
 from auxar.threads import ThreadChoice, threads
+from auxar.training import loop
 
 CPU = torch.device("cpu")
 
@@ -188,3 +189,25 @@ def test_results_of_a_run_do_not_depend_on_the_numbers_of_threads(pictures, tmp_
     assert metrics(first) == metrics(second)
     nats = [load_file(folder / "evaluation.safetensors") for folder in (first, second)]
     assert same(*nats)
+
+
+def test_the_comparison_of_gradients_leaves_a_training_as_it_was(pictures, tmp_path, monkeypatch):
+    """Networks may count their calls in a buffer, as batch normalization does."""
+    initialize = loop._Training._initialize
+
+    def count_call(factor, *_):
+        factor.calls += factor.training
+
+    def counting(training):
+        initialize(training)
+        training.factor.register_buffer("calls", torch.zeros(()))
+        training.factor.register_forward_hook(count_call)
+
+    monkeypatch.setattr(loop._Training, "_initialize", counting)
+    found = []
+    for count in (1, 2):
+        with threads(count):
+            table = tiny(pictures, training__steps=3)
+            found.append(weights(run(tmp_path / str(count), table, train_only=True)))
+    assert found[0]["prior/calls"] == 3
+    assert same(*found)
