@@ -88,6 +88,13 @@ class ThreadChoice:
         self.undecided = False
         return result
 
+    def result(self, compute: Callable[[], Tensor], units: int) -> Tensor:
+        """The result of one call, as `agree` or, if it was called before, in the context `measured`."""
+        if self.undecided:
+            return self.agree(compute)
+        with self.measured(units):
+            return compute()
+
     @contextlib.contextmanager
     def measured(self, units: int = 1) -> Iterator[None]:
         """A context for one call, which uses the chosen number of threads. `units` is its size, such as its images."""

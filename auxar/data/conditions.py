@@ -40,7 +40,7 @@ class ConditionReader:
     resize: str
     """How a mask or image is resized, as `Preparation.resize`; masks without interpolation."""
     values: str
-    """What pixels of images hold, as `Preparation.values`."""
+    """The meaning of the pixels of image files, as in `Preparation.values`."""
     columns: tuple[str, ...]
     """The columns that the values come from."""
 

@@ -95,7 +95,7 @@ class Preparation:
     resize: str
     """How an image of another size is resized: "none" (an error), "cover" or "stretch"."""
     values: str = attrs.field(default=SCALED, repr=False)
-    """What pixels hold: values 0 … 255, which are converted to levels ("scaled"), or "levels"."""
+    """The meaning of pixels: "scaled" values 0 … 255, which are converted to levels, or "levels"."""
 
     @classmethod
     def of(cls, image: ImageSpec, data: DataConfig) -> Preparation:

@@ -90,13 +90,8 @@ def share_of(
         hashes.append(pixel_hashes(batch.image))
         batch = batch.to(device)
         compute = functools.partial(_rows, model, chosen, batch, without_condition, share.known)
-        if threads.undecided:
-            rows = threads.agree(compute)
-        else:
-            with threads.measured(len(numbers)):
-                rows = compute()
         indices.append(numbers)
-        values.append(rows.cpu())
+        values.append(threads.result(compute, len(numbers)).cpu())
     return Share(torch.cat(indices), torch.cat(values), share.known, torch.cat(hashes))
 
 

@@ -38,7 +38,7 @@ class Form:
     spec: ImageSpec
     """Shape and range of an image as it is given."""
     values: str
-    """What the pixels of pictures hold, as `Preparation.values`."""
+    """The meaning of the pixels of picture files, as in `Preparation.values`."""
     repeat: int = 1
     """Number of times that the channel of a gray image is repeated."""
 

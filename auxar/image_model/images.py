@@ -72,7 +72,7 @@ class Images:
     view: Images | None = None
     """The views that the images were drawn from, one for each image; None if they were drawn without a view."""
     values: str = attrs.field(default=SCALED, kw_only=True)
-    """What the pixels of pictures hold, as `data.values` of the model's recipe: "scaled" values, or "levels"."""
+    """The meaning of the pixels of picture files, as `data.values` of the model's recipe: "scaled" or "levels"."""
 
     @tensor.validator
     def _fits(self, attribute: attrs.Attribute[Any], tensor: Tensor) -> None:

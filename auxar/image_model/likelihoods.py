@@ -43,11 +43,7 @@ def factor_log_probs(
             given = None if condition is None else condition[rows].to(device)
             compute = functools.partial(_log_probs, chain, chunk.to(device), given)
             try:
-                if threads.undecided:
-                    found.append(threads.agree(compute).cpu())
-                else:
-                    with threads.measured(len(chunk)):
-                        found.append(compute().cpu())
+                found.append(threads.result(compute, len(chunk)).cpu())
             except torch.OutOfMemoryError:
                 smaller = f"pass batch_size={max(1, size // 4)}" if size > 1 else "load the model with device='cpu'"
                 raise UserError(

@@ -43,7 +43,7 @@ class Prior(nn.Module, abc.ABC):
     arithmetic: str = FLOAT
     """The arithmetic in which the model computes: `float`, or the name of a component, such as `integer`."""
     picture_values: str = SCALED
-    """What pixels of pictures hold: levels that are `scaled` to 0 … 255, or the `levels`. A recipe's `data.values`."""
+    """The meaning of pixels in picture files, a recipe's `data.values`: levels `scaled` to 0 … 255, or `levels`."""
     digests: Mapping[str, str] = MappingProxyType({})
     """The digests of the factors in this arithmetic, by name. They are empty for `float`."""
 

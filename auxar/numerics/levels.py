@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 SCALED, LEVELS = VALUES = ("scaled", "levels")
-"""What the pixels of pictures hold, the values of `data.values`: levels that are scaled to 0 … 255, or the levels."""
+"""The choices of `data.values`, the meaning of pixels in picture files: levels scaled to 0 … 255, or the levels."""
 
 
 def to_pixels(image: np.ndarray, levels: int, values: str = SCALED) -> np.ndarray:

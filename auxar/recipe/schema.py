@@ -121,7 +121,7 @@ class DataConfig:
     """How an image of another size than [image] is resized: `none` reports an error, `cover` scales the image until it
     covers the size and crops the center, `stretch` scales width and height independently."""
     values: str = attrs.field(default=SCALED, validator=one_of(*VALUES))
-    """What pixels hold if `image.levels` is below 256: `scaled` converts their values, from 0 to 255, to levels.
+    """The meaning of pixels if `image.levels` is below 256: `scaled` converts their values, from 0 to 255, to levels.
     `levels` takes the values as they are, from 0 to levels - 1, and reports an error for others."""
     broken: str = attrs.field(default="error", validator=one_of("error", "skip"))
     """How an image that cannot be read is handled: `error` ends the run and names the image, `skip` leaves it out and

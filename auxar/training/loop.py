@@ -222,7 +222,7 @@ class _Training:
         """Makes one step, and returns whether a process of the team was asked to end."""
         self._seed()
         loss = self._accumulate(model, batch).item()
-        # One thread adds the squares of a gradient in the same order on every machine.
+        # Several threads would add the squares of a gradient in an order that depends on their number.
         with threads(1):
             norm = nn.utils.clip_grad_norm_(model.parameters(), self.config.clip or math.inf).item()
         # Gradients are already averaged over the processes. Losses and requests to end still differ.

@@ -122,7 +122,7 @@ def _weight_gradients(
         return _gradients((False, True, True), gradient[parts[part]], x[parts[part]], *options)[1:]
 
     of_weight, of_bias = (added(column) for column in zip(*each(compute, len(parts)), strict=True))
-    # The compiler relies on the memory layout that it was told.
+    # The compiler relies on the memory layout of `_like_gradients`.
     return of_weight.contiguous(), of_bias
 
 
