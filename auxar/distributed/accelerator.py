@@ -7,12 +7,18 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 
 def make_accelerator(precision: str, folder: Path, trackers: Sequence[str] = ()) -> Accelerator:
     """Creates an `Accelerator` with a recipe's precision and trackers, which write below `folder`."""
+    mixed_precision = "bf16" if precision == "bf16" else "no"
+    # Accelerate keeps the precision of the process's first accelerator and refuses another one, but each command of a
+    # Python session may open a run with its own precision.
+    if AcceleratorState._shared_state.get("_mixed_precision", mixed_precision) != mixed_precision:
+        AcceleratorState._reset_state()
     return Accelerator(
-        mixed_precision="bf16" if precision == "bf16" else "no",
+        mixed_precision=mixed_precision,
         log_with=list(trackers) or None,
         project_dir=folder,
         # Sampling and sums of likelihoods need float64, which Apple's GPUs lack, so the CPU is used there.

@@ -21,7 +21,6 @@ from typing import Any, get_args
 import attrs
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from helpers.tiny_runs import PROJECT, call
 from test_import_order import LAYERS
 
@@ -87,7 +86,6 @@ def quickstart(tmp_path_factory) -> Path:
     settings = ["training.steps=1", "training.initialization_images=8", "evaluation.heldout_images=4"]
     settings += ["evaluation.train_images=0", "sampling.images=0", "prior.filters=8", "prior.blocks=1"]
     settings += [f"stage[{k}].{part}.filters=8" for k in range(2) for part in ("embedding", "decoder")]
-    AcceleratorState._reset_state(reset_partial_state=True)
     run_recipe(PROJECT / "recipes" / "quickstart.toml", settings=settings, out=folder / "runs" / "quickstart")
     return folder
 

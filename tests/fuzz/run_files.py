@@ -33,7 +33,6 @@ import attrs
 import datasets
 import torch
 import watching
-from accelerate.state import AcceleratorState
 from damage import Place, copy_run, damage
 from watching import Limits, Outcome
 
@@ -217,8 +216,7 @@ def _told_well(message: str) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Suppresses output and network access, and resets the state that an earlier case left in accelerate."""
-    AcceleratorState._reset_state(reset_partial_state=True)
+    """Suppresses output and network access."""
     logging.disable(logging.CRITICAL)
     try:
         with contextlib.ExitStack() as stack:

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import tomli_w
 import torch
-from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -146,8 +145,6 @@ def write(path: Path, table: dict[str, Any]) -> Path:
 
 def run(out: Path, table: dict[str, Any], *, trust_plugins: bool = True, **options: Any) -> Path:
     """Runs a recipe in this process, and returns the run's folder. The recipe's plugin files are trusted by default."""
-    # Accelerate fixes the precision for the whole process, but each test may use another one.
-    AcceleratorState._reset_state(reset_partial_state=True)
     recipe = write(out.parent / f"{out.name}.toml", table)
     return run_recipe(recipe, out=out, trust_plugins=trust_plugins, **options).path
 

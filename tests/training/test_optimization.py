@@ -12,8 +12,6 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from helpers.tiny_runs import metrics, tiny, weights, with_dropout, write
 from torch import Tensor
 
@@ -76,18 +74,12 @@ OF_FACTORS = {
 }
 
 
-def new_accelerator(folder: Path) -> Accelerator:
-    # Accelerate fixes the precision for the whole process, but an earlier test may have used another one.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return make_accelerator("float32", folder)
-
-
 def train(folder: Path, table: dict[str, Any]) -> tuple[Prior, DataSets]:
     """Trains all factors of a recipe in a new folder. Returns the untrained model and the images."""
     recipe, registry = load_recipe(write(folder.with_suffix(".toml"), table))
     data = load_images(recipe.data, recipe.image, registry)
     run, recipe = begin_run(folder, recipe, registry)
-    train_factors(recipe, registry, recipe.factor_names, data, run, new_accelerator(folder))
+    train_factors(recipe, registry, recipe.factor_names, data, run, make_accelerator("float32", folder))
     torch.manual_seed(recipe.training.seed)
     return build_model(recipe, registry), data
 
@@ -205,7 +197,7 @@ def test_processes_of_a_team_share_no_random_numbers_of_steps(pictures, tmp_path
         model = build_model(recipe, registry)
         monkeypatch.setattr(Team, "rank", rank)
         monkeypatch.setattr(torch, "manual_seed", found.append)
-        team = Team(new_accelerator(tmp_path))
+        team = Team(make_accelerator("float32", tmp_path))
         train_factor(model, model.factors[0], images, recipe.training, RunFolder(tmp_path / "run"), team)
     (first, *steps), (other, *other_steps) = seeds.values()
     assert first == other, "all processes start with the same weights"
