@@ -69,12 +69,11 @@ Records:
 Interfaces that plugins implement:
     View            ψ, a deterministic function of an image that is itself an image
     Support, Walk   the possible values of sub-pixels given a view: in complete images, and while images are drawn
-    Prior           p(X̂), a distribution of images, such as the coarsest view
-    Embedding       f_w, a network that computes a decoder's features from a view
-    Decoder         p(X | X̂), the distribution of an image given features of its view
-    Factor          an independently trained term of a model
     CausalNetwork   a network that predicts the distribution of each pixel from the pixels before it
     StepwiseNetwork   a causal network that can also predict one pixel at a time
+    Prior           p(X̂), a distribution of images that is not a causal network
+    Embedding       f_w, a network that computes a decoder's features from a view
+    Decoder         p(X | X̂), a distribution given features of a view that is not a causal network
     Head, RestrictableHead   distributions of a pixel given a network's parameters
     RecomputableBlock   a part of a network that training can compute again instead of keeping its inner values
     Sampler         draws images from a causal network
@@ -84,11 +83,13 @@ Models:
     ImageModel      a model without gradients: log_prob, log_probs, bits_per_dim; sample, colorize, enlarge, complete,
                     draw_given; classify, sample_conditions; views, prepare; save writes it as a run
     Images, Draws   drawn images: integers that notebooks show as pictures
-    Chain, Stage    a model of stages p(X | X̂) and a prior of the coarsest view; a chain is itself a prior
+    Chain           the joint model of an image and its views: a factor for each view, and last the prior
+    Factor          an independently trained term: a distribution and, each optional, a view with its embedding, a
+                    condition, and a restriction
 
 Building blocks for plugins:
-    CausalPrior, CausalDecoder   adapters that make a prior or a decoder from any causal network
-    Conditioning, ConditionedPrior   the features of a condition, and a prior that a decoder makes given them
+    CausalDistribution   the prior or the decoder that a causal network makes
+    Conditioning    the features of a condition
     DrawSource, ForceSource   pixel sources that draw the pixels, or copy them from given images
     DecodeSource    a pixel source that decodes the pixels from the bytes of an entropy coder
     SumSupport      the support of a view that depends on weighted sums of sub-pixels
@@ -114,7 +115,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr__` imports each name on first use.
     from auxar.caching import cached_folder
-    from auxar.causal import CausalDecoder, CausalPrior
     from auxar.commands.classify import Classes, ImageClass, classify
     from auxar.commands.compare import compare
     from auxar.commands.compress import compress
@@ -132,7 +132,6 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.commands.score import ImageScore, Scores, score
     from auxar.commands.tables import tables
     from auxar.commands.views import write_views
-    from auxar.conditioning import ConditionedPrior, Conditioning
     from auxar.data import DataSets, Examples, ImageSet
     from auxar.errors import UserError
     from auxar.evaluation.comparison import Comparison
@@ -145,18 +144,23 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.image_model.loading import load
     from auxar.image_model.model import ImageModel
     from auxar.image_model.recipe_images import load_images
-    from auxar.interfaces import (
-        INTERFACE_VERSION,
+    from auxar.model import (
         MOST_SIDE,
         ByChannel,
+        CausalDistribution,
         CausalNetwork,
+        Chain,
         Condition,
+        Conditioning,
         Decoder,
+        DecodeSource,
         DrawnPixels,
         DrawRule,
+        DrawSource,
         Embedding,
         Factor,
         FactorLogProb,
+        ForceSource,
         Head,
         ImageSpec,
         Interval,
@@ -169,25 +173,22 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
         Sampler,
         SampleRequest,
         StepwiseNetwork,
+        SumSupport,
         Support,
         View,
         Walk,
-        at_most,
         evaluating,
-        positive,
         scale,
     )
-    from auxar.model import Chain, Stage
     from auxar.pipeline import run
-    from auxar.plugins import Component, Registry, hookimpl, load_plugins
+    from auxar.plugins import INTERFACE_VERSION, Component, Registry, hookimpl, load_plugins
     from auxar.recipe import Recipe, load_recipe
     from auxar.recipe.choices import HeadChoice
     from auxar.recipe.cost import factor_costs
     from auxar.recipe.json_schema import recipe_schema
     from auxar.recipe.shipped import ShippedRecipe, list_recipes
     from auxar.runs.layout import RunFolder
-    from auxar.sources import DecodeSource, DrawSource, ForceSource
-    from auxar.support import SumSupport
+    from auxar.validation import at_most, positive
 
     __version__: str
 
@@ -195,16 +196,14 @@ __all__ = [
     "INTERFACE_VERSION",
     "MOST_SIDE",
     "ByChannel",
-    "CausalDecoder",
+    "CausalDistribution",
     "CausalNetwork",
-    "CausalPrior",
     "Chain",
     "Classes",
     "Classification",
     "Comparison",
     "Component",
     "Condition",
-    "ConditionedPrior",
     "Conditioning",
     "Conditions",
     "DataSets",
@@ -247,7 +246,6 @@ __all__ = [
     "Scores",
     "ShippedModel",
     "ShippedRecipe",
-    "Stage",
     "StepwiseNetwork",
     "SumSupport",
     "Support",
@@ -293,13 +291,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "CausalDecoder": "causal",
-    "CausalPrior": "causal",
-    "DecodeSource": "sources",
-    "DrawSource": "sources",
+    "INTERFACE_VERSION": "plugins",
+    "at_most": "validation",
+    "positive": "validation",
     "Draws": "image_model.images",
-    "ForceSource": "sources",
-    "Chain": "model",
     "Comparison": "evaluation.comparison",
     "Component": "plugins",
     "DataSets": "data",
@@ -313,8 +308,6 @@ _MODULES = {
     "RunFolder": "runs.layout",
     "ShippedModel": "commands.models",
     "ShippedRecipe": "recipe.shipped",
-    "Stage": "model",
-    "SumSupport": "support",
     "UserError": "errors",
     "build": "image_model.building",
     "cached_folder": "caching",
@@ -343,8 +336,6 @@ _MODULES = {
     "classify": "commands.classify",
     "Classes": "commands.classify",
     "Classification": "image_model.classification",
-    "ConditionedPrior": "conditioning",
-    "Conditioning": "conditioning",
     "Conditions": "generation.conditions",
     "Examples": "data",
     "ImageScore": "commands.score",
@@ -362,7 +353,7 @@ _MODULES = {
     "write_views": "commands.views",
 }
 """The module below `auxar` that defines each public name. Names without an entry, except `__version__`, are in
-`auxar.interfaces`."""
+`auxar.model`."""
 
 
 def __getattr__(name: str) -> Any:
@@ -374,7 +365,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         value: Any = importlib.import_module("importlib.metadata").version("auxar")
     else:
-        value = getattr(importlib.import_module(f"auxar.{_MODULES.get(name, 'interfaces')}"), name)
+        value = getattr(importlib.import_module(f"auxar.{_MODULES.get(name, 'model')}"), name)
     globals()[name] = value
     return value
 

@@ -28,8 +28,8 @@ from auxar.generation.figures import are_drawn, figures_to_folder
 from auxar.generation.previews import Previews
 from auxar.generation.sample_folder import check_samples
 from auxar.generation.samples import sample_to_folder
-from auxar.interfaces import FLOAT, Prior
-from auxar.interfaces.rule_use import IN_RECIPE, check_rule
+from auxar.model import FLOAT, Chain
+from auxar.model.rules import IN_RECIPE, check_rule
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, load_recipe, recipe_text
 from auxar.recipe.building import build_model, own_sampler
@@ -206,7 +206,7 @@ def _holding_factors(run: RunFolder, names: Sequence[str], processes: Processes)
         yield
 
 
-def is_finished(run: RunFolder, recipe: Recipe, model: Prior, totals: Mapping[str, int]) -> bool:
+def is_finished(run: RunFolder, recipe: Recipe, model: Chain, totals: Mapping[str, int]) -> bool:
     """Whether all factors are trained and evaluated, and the samples, figures and report of the recipe exist.
 
     The report is written last, so it is not older than the recipe and the evaluation if they have not changed since.
@@ -230,7 +230,7 @@ def _figure_rows(recipe: Recipe) -> int:
 
 def _converted(
     run: RunFolder, recipe: Recipe, registry: Registry, data: Callable[[], DataSets], processes: Processes
-) -> dict[str, Prior]:
+) -> dict[str, Chain]:
     """The model in the recipe's arithmetic, by its name, if this is not floating point and all factors are trained.
 
     Factors that are not converted yet are converted.
@@ -258,7 +258,7 @@ def _log_result(evaluation: Evaluation) -> None:
 def _sample(
     run: RunFolder,
     recipe: Recipe,
-    model: Prior,
+    model: Chain,
     data: DataSets,
     conditions: Conditions,
     accelerator: Accelerator,

@@ -26,14 +26,32 @@ import pluggy
 from auxar.arguments import as_paths
 from auxar.errors import UserError, did_you_mean, one_line, shown
 from auxar.files import is_file, read_bytes
-from auxar.interfaces.version import interface_problem
 
 logger = logging.getLogger("auxar")
 GROUP = "auxar"
 """The group of entry points of plugins."""
 # A plugin's code may raise any exception, and a script that was made a plugin may call `sys.exit`.
 _FAILURES = (Exception, SystemExit)
-Kind = Literal["view", "prior", "embedding", "decoder", "head", "sampler", "engine", "dataset", "model", "arithmetic"]
+INTERFACE_VERSION = 1
+"""Version of the plugin interfaces. It is incremented when plugins must be adapted, because an interface has a new
+abstract method or a method has other arguments or results."""
+DECLARATION = "AUXAR_INTERFACE"
+"""Name of the attribute in which a plugin declares the interface version that it supports."""
+Kind = Literal[
+    "view",
+    "network",
+    "prior",
+    "embedding",
+    "decoder",
+    "head",
+    "sampler",
+    "engine",
+    "dataset",
+    "model",
+    "arithmetic",
+]
+ROLES: tuple[Kind, ...] = ("prior", "decoder")
+"""The kinds in whose place a recipe may name a causal network, which can have both roles."""
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
@@ -46,17 +64,18 @@ class Component:
     defaults. `build` creates the component. Its signature depends on the kind:
 
     - view: `build(config, image: ImageSpec) -> View`
-    - prior: `build(config, image: ImageSpec) -> Prior`. To be usable in recipes with a condition, it also has
-      `given_features(config, image: ImageSpec, features_channels: int) -> Decoder`, which creates the same distribution
-      given features of the condition.
+    - network: `build(config, image: ImageSpec, features_channels: int) -> CausalNetwork`. Recipes name it as a prior or
+      a decoder. A prior without a condition has `features_channels` = 0.
+    - prior: `build(config, image: ImageSpec) -> Prior`, a distribution of another kind than a causal network
     - embedding: `build(config, view: ImageSpec, image: ImageSpec) -> Embedding`
-    - decoder: `build(config, image: ImageSpec, features_channels: int) -> Decoder`
+    - decoder: `build(config, image: ImageSpec, features_channels: int) -> Decoder`, a distribution of another kind than
+      a causal network. As the prior of a recipe with a condition, it is given the features of the condition.
     - head: `build(config, image: ImageSpec) -> Head`
     - sampler: `build(config) -> Sampler`
     - engine: `build(config) -> auxar_samplers.engines.Engine`
     - dataset: `build(config) -> pathlib.Path`, a parquet file, a folder of parquet files or a folder of images
     - model: `build(config) -> pathlib.Path`, the folder of a run with all factors trained, which auxar only reads
-    - arithmetic: `build(config) -> auxar.interfaces.Arithmetic`
+    - arithmetic: `build(config) -> auxar.model.Arithmetic`
 
     The `build` of a data set or a model is called only by commands that read it, and processes may call it at the same
     time. If it writes files, it uses `cached_folder`. A model comes trained: commands accept its name in place of a
@@ -77,7 +96,6 @@ class Component:
     name: str = attrs.field()
     config: type = attrs.field()
     build: Callable[..., Any] = attrs.field()
-    given_features: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
 
     @kind.validator
     def _known_kind(self, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -101,17 +119,30 @@ class Component:
         if not callable(value):
             raise UserError(f"build must be a function or a class, got {shown(value)}")
 
-    @given_features.validator
-    def _of_priors(self, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if value is not None and self.kind != "prior":
-            raise UserError(f"given_features: only components of the kind 'prior' have it, got the kind '{self.kind}'")
-        if value is not None and not callable(value):
-            raise UserError(f"given_features must be a function or a class, got {shown(value)}")
-
     @property
     def summary(self) -> str:
         """The first line of the config class's docstring."""
         return (self.config.__doc__ or "").strip().split("\n")[0]
+
+
+def _kinds_for(kind: Kind) -> tuple[Kind, ...]:
+    """The kinds of the components that a recipe may name where it needs one of this kind."""
+    return (kind, "network") if kind in ROLES else (kind,)
+
+
+def interface_problem(plugin: object) -> str | None:
+    """The reason why a plugin cannot be used, as a text to follow its name; None if it supports this version."""
+    version = getattr(plugin, DECLARATION, None)
+    if version == INTERFACE_VERSION and type(version) is int:
+        return None
+    if version is None:
+        return f"does not declare the version of auxar's interfaces; expected {DECLARATION} = {INTERFACE_VERSION}"
+    if type(version) is not int or version < 1:
+        return f"declares {DECLARATION} = {shown(version)}, expected a positive integer such as {INTERFACE_VERSION}"
+    return (
+        f"was written for version {shown(version)} of auxar's interfaces, but this auxar has version "
+        f"{INTERFACE_VERSION}; use a newer auxar"
+    )
 
 
 class HookSpecification:
@@ -136,7 +167,9 @@ class Registry:
     """The content of each loaded plugin file by its path. The file itself may have changed since."""
 
     def get(self, kind: Kind, name: str, path: str) -> Component:
-        """The component of this kind and name. Raises `UserError`, naming the recipe's key `path`, if there is none.
+        """The component of this kind and name; for a prior or a decoder, it may be of the kind `network`.
+
+        Raises `UserError`, naming the recipe's key `path`, if there is none.
 
         Examples:
             >>> import auxar
@@ -147,22 +180,22 @@ class Registry:
             Traceback (most recent call last):
             auxar.errors.UserError: stage[0].view: no view is named 'piramid'; did you mean 'pyramid'? (known: ...
         """
-        try:
-            return self.components[kind, name]
-        except KeyError:
-            hint = did_you_mean(name, self.names(kind))
-            failed = f"; some plugins are missing: {'; '.join(self.problems)}" if self.problems else ""
-            raise UserError(f"{path}: no {kind} is named '{name}'{hint}{failed}") from None
+        for known in _kinds_for(kind):
+            if (known, name) in self.components:
+                return self.components[known, name]
+        hint = did_you_mean(name, self.names(kind))
+        failed = f"; some plugins are missing: {'; '.join(self.problems)}" if self.problems else ""
+        raise UserError(f"{path}: no {kind} is named '{name}'{hint}{failed}")
 
     def names(self, kind: Kind) -> list[str]:
-        """The names of all components of one kind, sorted.
+        """The names of all components of one kind, sorted. Networks are also among the priors and the decoders.
 
         Examples:
             >>> import auxar
             >>> "pyramid" in auxar.load_plugins().names("view")
             True
         """
-        return sorted(name for known, name in self.components if known == kind)
+        return sorted(name for known, name in self.components if known in _kinds_for(kind))
 
 
 def load_plugins(files: Iterable[str | PathLike[str]] = ()) -> Registry:
@@ -177,7 +210,7 @@ def load_plugins(files: Iterable[str | PathLike[str]] = ()) -> Registry:
     Examples:
         >>> import auxar
         >>> registry = auxar.load_plugins()
-        >>> registry.components["prior", "pixelcnn"].summary
+        >>> registry.components["network", "pixelcnn"].summary
         'PixelCNN++ at one resolution, without down- and upsampling.'
     """
     files = as_paths(files, "files")
@@ -262,11 +295,14 @@ def _collect(manager: pluggy.PluginManager, origins: dict[str, str], problems: t
         for component in provided:
             if not isinstance(component, Component):
                 raise UserError(f"plugin {provider}: auxar_register_components must return a list of Component records")
+            kinds = ROLES if component.kind == "network" else _kinds_for(component.kind)
+            for key in ((kind, component.name) for kind in (component.kind, *kinds)):
+                if key in components:
+                    raise UserError(
+                        f"the {component.kind} '{component.name}' is provided twice, by {providers[key]} and by "
+                        f"{provider}"
+                    )
             key = (component.kind, component.name)
-            if key in components:
-                raise UserError(
-                    f"the {component.kind} '{component.name}' is provided twice, by {providers[key]} and by {provider}"
-                )
             components[key], providers[key] = component, provider
     return Registry(components, providers, problems)
 

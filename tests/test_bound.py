@@ -17,8 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
-from auxar.model import Chain, Stage
+from auxar.model import CausalDistribution, Chain, Factor, ImageSpec
 from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
 from auxar_samplers import RasterSampler
@@ -68,12 +67,12 @@ def test_the_log_likelihood_is_the_sum_of_its_factors(data, seed):
 @given(model=random_models(CHAIN), seed=SEEDS)
 def test_a_model_is_the_prior_of_the_model_above_it(model, seed):
     image = random_images(3, model.image, seed)
-    first, second = model.stages
+    first, *others = model.factors
     view = first.view(image)
-    below = Chain([second], model.prior)
+    below = Chain(others)
     assert [factor.name for factor in model.factors] == ["stage0", "stage1", "prior"]
     with torch.no_grad():
-        decoded = first.decoder.log_prob(image, first.embedding(view))
+        decoded = first.distribution.log_prob(image, first.embedding(view))
         torch.testing.assert_close(model.log_prob(image), decoded + below.log_prob(view))
         torch.testing.assert_close(
             [each.log_prob for each in model.log_probs(image)[1:]],
@@ -103,12 +102,12 @@ def example_model(**changes):
     parts = {
         "view": view,
         "embedding": embedding,
-        "decoder": components.light_decoder(light, image, 2),
-        "prior": components.light_prior(light, view.view),
+        "decoder": CausalDistribution(components.light(light, image, 2)),
+        "prior": CausalDistribution(components.light(light, view.view)),
     }
     parts |= changes
-    prior = parts.pop("prior")
-    return Chain([Stage(**parts)], prior)
+    prior, decoder = parts.pop("prior"), parts.pop("decoder")
+    return Chain([Factor(decoder, **parts), Factor(prior)])
 
 
 OTHER = ImageSpec(1, height=2, width=2, levels=4)
@@ -130,12 +129,20 @@ OTHER = ImageSpec(1, height=2, width=2, levels=4)
             ),
             "embedding's image is 2×2×1 with 4 levels; expected 2×2×1 with 3 levels",
         ),
-        ("decoder", components.light_decoder(components.LightConfig(filters=2), OTHER, 2), "decoder's image is 2×2×1"),
-        ("prior", components.light_prior(components.LightConfig(filters=2), OTHER), "prior's image is 2×2×1"),
         (
             "decoder",
-            components.light_decoder(components.LightConfig(filters=2), attrs.evolve(OTHER, levels=3), 7),
-            "gives 2 channels of features, but the decoder expects 7",
+            CausalDistribution(components.light(components.LightConfig(filters=2), OTHER, 2)),
+            "decoder's image is 2×2×1",
+        ),
+        (
+            "prior",
+            CausalDistribution(components.light(components.LightConfig(filters=2), OTHER)),
+            "image of prior is 2×2×1",
+        ),
+        (
+            "decoder",
+            CausalDistribution(components.light(components.LightConfig(filters=2), attrs.evolve(OTHER, levels=3), 7)),
+            "features of the view have 2 channels, but the distribution expects 7",
         ),
     ],
 )
@@ -164,9 +171,9 @@ def test_what_is_no_image_has_no_likelihood(image, message):
         with pytest.raises(UserError, match=message):
             ask(image)
     with pytest.raises(UserError, match=message):
-        model.prior.log_prob(image)
+        model.factors[-1].distribution.log_prob(image)
     with pytest.raises(UserError, match=message):
-        model.stages[0].decoder.log_prob(image, torch.zeros(1, 2, 2, 2))
+        model.factors[0].distribution.log_prob(image, torch.zeros(1, 2, 2, 2))
 
 
 @pytest.mark.parametrize("value", [-1, 3])

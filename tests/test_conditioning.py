@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import auxar
-from auxar.conditioning import ConditionedPrior, ConditionFactor, Conditioning, row_spec
 from auxar.errors import UserError
-from auxar.interfaces import Condition, ImageSpec, SampleRequest
-from auxar.model import Chain, Stage
+from auxar.model import CausalDistribution, Chain, Condition, Conditioning, Factor, ImageSpec, SampleRequest
+from auxar.model.condition import row_spec
 from auxar.testing import ContractError, check_conditions, check_embedding
 from auxar.testing.examples import all_images, random_images, randomized
 from auxar_heads import logistic_mixture
@@ -23,8 +22,7 @@ from auxar_pixelcnn import components
 from auxar_pixelcnn.condition import CategoriesEmbedding, PixelsEmbedding
 from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers import AutoSampler, RasterSampler
-from auxar_transformer.components import TransformerConfig
-from auxar_transformer.components import decoder as transformer_decoder
+from auxar_transformer.components import TransformerConfig, transformer
 
 IMAGE = ImageSpec(1, height=2, width=2, levels=2)
 ONE = {"height": 1, "width": 1}
@@ -44,9 +42,10 @@ def embedding(condition: Condition, image: ImageSpec) -> auxar.Embedding:
     return kind(condition.spec, image, filters=3, blocks=0 if condition.is_vector else 1, dropout=0.0)
 
 
-def prior(condition: Condition, image: ImageSpec, build=components.light_decoder, config=LIGHT) -> ConditionedPrior:
+def prior(condition: Condition, image: ImageSpec, build=components.light, config=LIGHT) -> Chain:
     conditioning = Conditioning(condition, embedding(condition, image))
-    return ConditionedPrior(conditioning, build(config, image, conditioning.features_channels))
+    network = build(config, image, conditioning.features_channels)
+    return Chain([Factor(CausalDistribution(network), conditioning=conditioning)])
 
 
 def chain(condition: Condition, image: ImageSpec = IMAGE, *, restricted: bool = False, modelled: bool = False) -> Chain:
@@ -56,16 +55,16 @@ def chain(condition: Condition, image: ImageSpec = IMAGE, *, restricted: bool = 
     features = components.embedding(own, view.view, image)
     conditioning = Conditioning(condition, embedding(condition, image))
     channels = features.features_channels + conditioning.features_channels
-    decoder = components.light_decoder(LIGHT, image, channels)
-    stage = Stage(view, features, decoder, restricted=restricted, conditioning=conditioning)
+    decoder = CausalDistribution(components.light(LIGHT, image, channels))
+    stage = Factor(decoder, view=view, embedding=features, restricted=restricted, conditioning=conditioning)
     of_condition = None
     if modelled:
         config = components.LightConfig(filters=3, blocks=1, head=softmax(), dropout=0.0)
-        of_condition = components.light_prior(config, row_spec(condition))
-    return Chain([stage], prior(condition, view.view), of_condition)
+        of_condition = Factor(CausalDistribution(components.light(config, row_spec(condition))), models=condition)
+    return Chain([stage, prior(condition, view.view)], of_condition)
 
 
-def modelled(condition: Condition, seed: int) -> ConditionFactor:
+def modelled(condition: Condition, seed: int) -> Factor:
     """The factor p(y) of a chain with random weights."""
     model = chain(condition, modelled=True)
     randomized(model, seed)
@@ -86,7 +85,7 @@ def test_models_with_a_condition_fulfil_their_contract(condition, restricted):
 @pytest.mark.parametrize("condition", CONDITIONS.values(), ids=CONDITIONS)
 def test_other_networks_fulfil_the_contract(condition):
     config = TransformerConfig(width=8, heads=2, blocks=1, head=logistic_mixture(1), dropout=0.0)
-    check_conditions(prior(condition, IMAGE, transformer_decoder, config))
+    check_conditions(prior(condition, IMAGE, transformer, config))
 
 
 @settings(deadline=None, max_examples=6)
@@ -130,7 +129,7 @@ def test_the_joint_probabilities_of_images_and_conditions_sum_to_one(condition, 
 
 def test_attributes_are_predicted_from_those_before_them():
     condition = CONDITIONS["attributes"]
-    factor = modelled(condition, 3)
+    factor = modelled(condition, 5)
     y = all_images(condition.spec)
     with torch.no_grad():
         p = factor(factor.rows(y)).exp().view(2, 2, 2)
@@ -249,14 +248,15 @@ class Leaking(nn.Module):
 def test_the_contract_finds_a_network_that_ignores_its_condition():
     condition = CONDITIONS["label"]
     conditioning = Conditioning(condition, Ignoring(condition.spec, IMAGE, filters=3, blocks=0, dropout=0.0))
-    model = ConditionedPrior(conditioning, components.light_decoder(LIGHT, IMAGE, 3))
+    model = Chain([Factor(CausalDistribution(components.light(LIGHT, IMAGE, 3)), conditioning=conditioning)])
     with pytest.raises(ContractError, match="condition: the factor prior ignores its condition"):
         check_conditions(model)
 
 
 def test_the_contract_finds_a_condition_that_leaks_to_other_images():
     model = prior(CONDITIONS["label"], IMAGE)
-    model.conditioning = Leaking(model.conditioning)  # type: ignore[assignment]
+    [factor] = model.factors
+    factor.conditioning = Leaking(factor.conditioning)  # type: ignore[assignment]
     with pytest.raises(ContractError, match="batch: the factor prior depends on the conditions of other images"):
         check_conditions(model)
 
@@ -275,7 +275,7 @@ def test_a_condition_of_the_wrong_form_is_refused():
     with pytest.raises(UserError, match="one for each of 2 images, got 3"):
         prior(label, IMAGE).log_prob(images, torch.zeros(3, 1, 1, 1, dtype=torch.int64))
     assert prior(optional, IMAGE).bits_per_dim(images).shape == (2,)
-    unconditional = components.light_prior(LIGHT, IMAGE)
+    unconditional = Chain([Factor(CausalDistribution(components.light(LIGHT, IMAGE)))])
     with pytest.raises(UserError, match="has no condition"):
         unconditional.bits_per_dim(images, torch.zeros(2, 1, 1, 1, dtype=torch.int64))
     with pytest.raises(UserError, match="does not accept a condition"):
@@ -285,11 +285,13 @@ def test_a_condition_of_the_wrong_form_is_refused():
 def test_factors_with_different_conditions_are_refused():
     first, second = chain(CONDITIONS["label"]), chain(CONDITIONS["label, optional"])
     with pytest.raises(UserError, match="different conditions"):
-        Chain(first.stages, second.prior)
+        Chain([*first.factors[:-1], second.factors[-1]])
     with pytest.raises(UserError, match="no condition, so the condition cannot be modelled"):
-        Chain([], components.light_prior(LIGHT, IMAGE), components.light_prior(LIGHT, IMAGE))
+        Chain([Factor(CausalDistribution(components.light(LIGHT, IMAGE)))], modelled(CONDITIONS["label"], 0))
+    with pytest.raises(UserError, match="expected the term p"):
+        Chain(list(first.factors), modelled(CONDITIONS["attributes"], 0))
     with pytest.raises(UserError, match="the prior of the condition is over"):
-        ConditionFactor(components.light_prior(LIGHT, IMAGE), CONDITIONS["label"], 2)
+        Factor(CausalDistribution(components.light(LIGHT, IMAGE)), models=CONDITIONS["label"])
 
 
 def test_the_condition_of_a_label_has_one_pixel():

@@ -9,11 +9,10 @@ from helpers.tiny_runs import PROJECT
 
 LAYERS = [
     ["errors", "numerics", "progress", "threads"],
-    ["arguments", "files", "structuring"],
-    ["interfaces", "locks"],
-    ["caching", "conditioning", "distributed", "plugins", "sources", "support"],
-    ["model"],
-    ["causal", "plugin_paths", "recipe"],
+    ["arguments", "files", "structuring", "validation"],
+    ["locks", "model"],
+    ["caching", "plugins"],
+    ["distributed", "plugin_paths", "recipe"],
     ["data", "runs", "scaffold"],
     ["coding", "evaluation", "jobs", "testing"],
     ["training"],

@@ -27,7 +27,7 @@ from auxar import locks
 from auxar.data import load_images
 from auxar.data.source import open_source
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import DataConfig
 from auxar.runs.lock import holding as holding_folder

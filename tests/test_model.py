@@ -12,8 +12,7 @@ from helpers.tiny_runs import TINY
 from torch import nn
 
 from auxar.errors import UserError
-from auxar.interfaces import ByChannel, Decoder, ImageSpec, Known, Prior, SampleRequest
-from auxar.model import Chain, Stage
+from auxar.model import ByChannel, CausalDistribution, Chain, Decoder, Factor, ImageSpec, Known, Prior, SampleRequest
 from auxar.recipe.building import build_model, build_views
 from auxar.recipe.choices import structure_options
 from auxar.recipe.loading import parse_recipe
@@ -30,7 +29,7 @@ EMBEDDING = components.EmbeddingConfig(filters=2, blocks_per_group=1)
 
 def stage_of(view, **options):
     embedding = components.embedding(EMBEDDING, view.view, view.image)
-    return Stage(view, embedding, components.light_decoder(LIGHT, view.image, 2), **options)
+    return Factor(CausalDistribution(components.light(LIGHT, view.image, 2)), view=view, embedding=embedding, **options)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def parts():
     coarse = PyramidView(PyramidConfig(2), means.view)
     grays = GrayscaleView(GrayscaleConfig(4), coarse.view)
     stages = [stage_of(view, restricted=view is coarse) for view in (means, coarse, grays)]
-    prior = components.light_prior(LIGHT, grays.view)
+    prior = CausalDistribution(components.light(LIGHT, grays.view))
     for seed, part in enumerate((*stages, prior)):
         randomized(part, seed)
     return stages, prior
@@ -49,18 +48,19 @@ def parts():
 
 @pytest.fixture(scope="module")
 def chain(parts):
-    return Chain(*parts)
+    stages, prior = parts
+    return Chain([*stages, Factor(prior)])
 
 
 def nested(parts):
     """Returns chains of the same parts that are nested in different ways."""
     (first, second, third), prior = parts
     return {
-        "one by one": Chain([first], Chain([second], Chain([third], prior))),
-        "two in one": Chain([first], Chain([second, third], prior)),
-        "one in two": Chain([first, second], Chain([third], prior)),
-        "around a whole": Chain([], Chain([first, second, third], prior)),
-        "around nothing": Chain([first, second, third], Chain([], prior)),
+        "one by one": Chain([first, Chain([second, Chain([third, Factor(prior)])])]),
+        "two in one": Chain([first, Chain([second, third, Factor(prior)])]),
+        "one in two": Chain([first, second, Chain([third, Factor(prior)])]),
+        "around a whole": Chain([Chain([first, second, third, Factor(prior)])]),
+        "around nothing": Chain([first, second, third, Chain([Factor(prior)])]),
     }
 
 
@@ -116,7 +116,7 @@ def test_a_chain_knows_its_factors_specs_and_views_by_depth(chain):
     images = random_images(3, IMAGE)
     views = chain.views(images)
     assert views[0] is images
-    for stage, image, view in zip(chain.stages, views, views[1:], strict=False):
+    for stage, image, view in zip(chain.factors[:-1], views, views[1:], strict=False):
         assert torch.equal(stage.view(image), view)
     for deepest in range(6):
         some = chain.views(images, deepest)
@@ -126,7 +126,7 @@ def test_a_chain_knows_its_factors_specs_and_views_by_depth(chain):
 
 def test_weights_of_a_factor_are_named_by_its_parts(chain):
     for factor in chain.factors:
-        parts = {"prior"} if factor.name == "prior" else {"embedding", "decoder"}
+        parts = {"distribution"} if factor.name == "prior" else {"embedding", "distribution"}
         assert {name.split(".")[0] for name in factor.state_dict()} == parts
     own = [parameter for factor in chain.factors for parameter in factor.parameters()]
     assert {id(parameter) for parameter in own} == {id(parameter) for parameter in chain.parameters()}
@@ -134,7 +134,8 @@ def test_weights_of_a_factor_are_named_by_its_parts(chain):
 
 
 def test_a_prior_without_views_is_a_chain_of_one_factor():
-    prior = Table(IMAGE)
+    table = Table(IMAGE)
+    prior = Chain([Factor(table)])
     images = random_images(2, IMAGE)
     [factor] = prior.factors
     assert (factor.name, factor.depth, factor.image, factor.view_spec) == ("prior", 0, IMAGE, None)
@@ -148,9 +149,8 @@ def test_a_prior_without_views_is_a_chain_of_one_factor():
     assert torch.equal(drawn, prior.draw(SampleRequest((0, 1)), AutoSampler()))
     with pytest.raises(UserError, match="no views to draw from"):
         prior.draw_from(images, SampleRequest((0, 1)), AutoSampler())
-    alone = Chain([], prior)
-    assert (alone.image, alone.specs, alone.exact) == (IMAGE, [IMAGE], True)
-    assert torch.equal(alone.log_prob(images), prior.log_prob(images))
+    assert (prior.image, prior.exact) == (IMAGE, True)
+    assert torch.equal(table.log_prob(images), prior.log_prob(images))
 
 
 # Chains of chains
@@ -181,17 +181,17 @@ def test_a_chain_whose_prior_is_a_chain_is_the_chain_of_all_stages(parts, chain,
 
 def test_stages_that_were_put_elsewhere_keep_their_depth(parts):
     stages, prior = parts
-    below = Chain(stages[1:], prior)
-    Chain(stages[:1], below)
+    below = Chain([*stages[1:], Factor(prior)])
+    Chain([*stages[:1], below])
     assert [factor.name for factor in below.factors] == ["stage0", "stage1", "prior"]
     assert [stage.depth for stage in stages] == [0, 0, 0]
 
 
 def test_a_chain_is_exact_if_all_of_it_is(parts):
     (_, coarse, _), prior = parts
-    assert Chain([coarse], Table(coarse.view.view)).exact
-    assert not Chain([coarse], Bound(coarse.view.view)).exact
-    assert not Chain(parts[0], prior).exact
+    assert Chain([coarse, Factor(Table(coarse.view.view))]).exact
+    assert not Chain([coarse, Factor(Bound(coarse.view.view))]).exact
+    assert not Chain([*parts[0], Factor(prior)]).exact
 
 
 def test_stages_that_do_not_meet_are_refused(parts):
@@ -199,15 +199,15 @@ def test_stages_that_do_not_meet_are_refused(parts):
     with pytest.raises(
         UserError, match=r"^the image of stage1 is 2×1×3 with 32 levels; expected 4×2×3 with 32 levels$"
     ):
-        Chain([first, third], prior)
-    with pytest.raises(UserError, match=r"^the prior's image is 2×1×1 with 4 levels; expected 2×1×3 with 32 levels$"):
-        Chain([first, second], prior)
+        Chain([first, third, Factor(prior)])
+    with pytest.raises(UserError, match=r"^the image of prior is 2×1×1 with 4 levels; expected 2×1×3 with 32 levels$"):
+        Chain([first, second, Factor(prior)])
 
 
 @pytest.mark.parametrize("by_channel", [False, True])
 def test_images_that_do_not_match_a_network_are_refused(parts, by_channel):
     stages, prior = parts
-    decoder = stages[0].decoder
+    decoder = stages[0].distribution
     features = torch.zeros(1, 2, 8, 4, dtype=torch.float64)
     likelihoods = [
         (prior, prior.log_prob_by_channel if by_channel else prior.log_prob, []),
@@ -256,7 +256,7 @@ def test_a_chain_drawn_further_down_has_the_noise_of_that_depth(parts, chain):
     request = SampleRequest((1, 6), 2)
     with torch.no_grad():
         whole = chain.draw_views(request, AutoSampler())
-        below = Chain(stages[1:], prior).draw_views(request.deeper(), AutoSampler())
+        below = Chain([*stages[1:], Factor(prior)]).draw_views(request.deeper(), AutoSampler())
     assert all(torch.equal(one, other) for one, other in zip(below, whole[1:], strict=True))
     assert request.deeper(3).depth == request.deeper().deeper().deeper().depth == 3
 
@@ -281,10 +281,11 @@ class Failing(Table):
 
 def test_sampling_restores_the_mode_of_every_part_even_if_it_fails():
     prior = Failing(IMAGE)
-    prior.sample(1, sampler=AutoSampler())
+    model = Chain([Factor(prior)])
+    model.sample(1, sampler=AutoSampler())
     assert (prior.training, prior.frozen.training) == (True, False)
     with pytest.raises(RuntimeError, match="it cannot draw image 1"):
-        prior.sample(2, sampler=AutoSampler())
+        model.sample(2, sampler=AutoSampler())
     assert (prior.training, prior.frozen.training) == (True, False)
 
 
@@ -341,11 +342,11 @@ def test_parts_that_do_not_tell_channels_apart_give_totals(parts):
     embedding, image = coarse.embedding, coarse.image
     view = coarse.view(random_images(2, image))
     for restricted, nats in ((False, -1.0), (True, -2.0)):
-        stage = Stage(coarse.view, embedding, Even(image), restricted=restricted)
+        stage = Factor(Even(image), view=coarse.view, embedding=embedding, restricted=restricted)
         found = stage.log_prob_by_channel(random_images(2, image), view)
         assert isinstance(found, ByChannel)
         assert (found.total.tolist(), found.channels, found.inside) == ([nats] * 2, None, None)
-    [factor] = Table(image).factors
+    factor = Factor(Table(image))
     found = factor.log_prob_by_channel(random_images(2, image))
     assert torch.equal(found.total, factor(random_images(2, image)))
     assert (found.channels, found.inside) == (None, None)
@@ -367,12 +368,15 @@ def test_first_weights_are_drawn_prior_first_and_then_from_the_coarsest_stage_up
         component = registry.get(kind, choice.name, "here")
         return component.build(structure_options(choice.options, component.config, kind, registry), *fit)
 
-    expected = [make("prior", recipe.prior, views[-1].view)]
+    expected = [make("prior", recipe.prior, views[-1].view, 0)]
     for view, stage in zip(reversed(views), reversed(recipe.stage), strict=True):
         expected.append(make("embedding", stage.embedding, view.view, view.image))
         expected.append(make("decoder", stage.decoder, view.image, expected[-1].features_channels))
     assert isinstance(found, Chain)
-    order = [found.prior, *(part for stage in reversed(found.stages) for part in (stage.embedding, stage.decoder))]
+    order = [
+        found.factors[-1].network,
+        *(part for stage in reversed(found.factors[:-1]) for part in (stage.embedding, stage.network)),
+    ]
     for part, other in zip(order, expected, strict=True):
         for (name, own), (same, value) in zip(part.state_dict().items(), other.state_dict().items(), strict=True):
             assert (name, torch.equal(own, value)) == (same, True)

@@ -18,8 +18,7 @@ from helpers.tiny_runs import PROJECT, TINY, VIEW, tiny, write
 
 from auxar.cli import main
 from auxar.errors import UserError
-from auxar.interfaces import INTERFACE_VERSION
-from auxar.plugins import load_plugins
+from auxar.plugins import INTERFACE_VERSION, load_plugins
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model, build_views
 from auxar.recipe.loading import parse_recipe
@@ -47,7 +46,7 @@ def refusal(*files: Path) -> str:
 
 def plugin(path: Path, body: str) -> Path:
     path.parent.mkdir(exist_ok=True)
-    path.write_text(f"from auxar import Component, hookimpl\nimport attrs\nAUXAR_INTERFACE = 2\n{body}\n")
+    path.write_text(f"from auxar import Component, hookimpl\nimport attrs\nAUXAR_INTERFACE = 1\n{body}\n")
     return path
 
 
@@ -155,6 +154,16 @@ def test_a_file_whose_name_is_not_utf_8(tmp_path):
     assert ("view", "thin") in load_plugins([file]).components
 
 
+@pytest.mark.parametrize("kinds", [("network", "prior"), ("decoder", "network"), ("network", "network")])
+def test_a_network_has_another_name_than_priors_and_decoders(tmp_path, kinds):
+    """A recipe may name a network in the place of both."""
+    for name, kind in zip("ab", kinds, strict=True):
+        (tmp_path / f"{name}.py").write_text(VIEW.replace('Component("view"', f'Component("{kind}"'))
+    first, second = tmp_path / "a.py", tmp_path / "b.py"
+    words = f"the {kinds[1]} 'thin' is provided twice, by a ({first}) and by b ({second})"
+    assert refusal(first, second) == words
+
+
 def test_two_files_of_one_name(thin):
     other = thin.parent / "sub" / "thin.py"
     other.parent.mkdir()
@@ -178,27 +187,18 @@ def test_files_of_one_name_do_not_see_each_other(tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
+        ("", "does not declare the version of auxar's interfaces; expected AUXAR_INTERFACE = 1"),
         (
-            "",
-            "was written for version 1 of auxar's interfaces (it does not declare AUXAR_INTERFACE), but this auxar has "
-            "version 2; adapt it to version 2, then set AUXAR_INTERFACE = 2 in it",
+            "AUXAR_INTERFACE = 2",
+            "was written for version 2 of auxar's interfaces, but this auxar has version 1; use a newer auxar",
         ),
-        (
-            "AUXAR_INTERFACE = 1",
-            "was written for version 1 of auxar's interfaces, but this auxar has version 2; adapt it to version 2, "
-            "then set AUXAR_INTERFACE = 2 in it",
-        ),
-        (
-            "AUXAR_INTERFACE = 3",
-            "was written for version 3 of auxar's interfaces, but this auxar has version 2; use a newer auxar",
-        ),
-        ("AUXAR_INTERFACE = 0", "declares AUXAR_INTERFACE = 0, expected a positive integer such as 2"),
-        ("AUXAR_INTERFACE = True", "declares AUXAR_INTERFACE = True, expected a positive integer such as 2"),
-        ("AUXAR_INTERFACE = '2'", "declares AUXAR_INTERFACE = '2', expected a positive integer such as 2"),
+        ("AUXAR_INTERFACE = 0", "declares AUXAR_INTERFACE = 0, expected a positive integer such as 1"),
+        ("AUXAR_INTERFACE = True", "declares AUXAR_INTERFACE = True, expected a positive integer such as 1"),
+        ("AUXAR_INTERFACE = '1'", "declares AUXAR_INTERFACE = '1', expected a positive integer such as 1"),
     ],
 )
 def test_a_plugin_for_other_interfaces_is_refused(thin, line, words):
-    thin.write_text(VIEW.replace("AUXAR_INTERFACE = 2", line))
+    thin.write_text(VIEW.replace("AUXAR_INTERFACE = 1", line))
     assert refusal(thin) == f"plugin 'thin' ({thin}) {words}"
 
 
@@ -207,7 +207,7 @@ def test_an_installed_plugin_for_other_interfaces_is_left_out_and_the_others_loa
         pass
 
     install(monkeypatch, Installed("color", Old))
-    words = r"plugin 'color' \(color_package\) was written for version 1 of auxar's interfaces \(it does not declare "
+    words = r"plugin 'color' \(color_package\) does not declare the version of auxar's interfaces"
     with pytest.warns(UserWarning, match=words):
         registry = load_plugins()
     assert "pyramid" in registry.names("view")
@@ -293,13 +293,13 @@ def test_the_list_tells_kinds_providers_options_types_and_defaults(thin, capsys)
     version = importlib.metadata.version("auxar")
     start = lines.index(f"view grayscale  [grayscale (auxar {version})]")
     assert lines[start + 2] == "    levels: int = 16"
-    start = lines.index(f"prior pixelcnn  [pixelcnn (auxar {version})]")
+    start = lines.index(f"network pixelcnn  [pixelcnn (auxar {version})]")
     assert lines[start + 5] == "    head: HeadChoice = {'name': 'logistic_mixture', 'components': 10}"
     start = lines.index(f"sampler cached  [samplers (auxar {version})]")
     assert lines[start + 2] == "    engine: EngineChoice = 'auto'"
     heads = [line.split(" ")[0] for line in lines if not line.startswith(" ")]
     assert heads == sorted(heads)
-    kinds = {"arithmetic", "dataset", "decoder", "embedding", "engine", "head", "model", "prior", "sampler", "view"}
+    kinds = {"arithmetic", "dataset", "embedding", "engine", "head", "model", "network", "sampler", "view"}
     assert set(heads) == kinds
 
 

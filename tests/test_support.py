@@ -23,13 +23,15 @@ from helpers.tiny_runs import TINY, changed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from auxar.causal import CausalDecoder
 from auxar.errors import UserError
-from auxar.interfaces import (
+from auxar.model import (
+    CausalDistribution,
+    Chain,
     Decoder,
     DrawnPixels,
     DrawRule,
     Embedding,
+    Factor,
     Head,
     ImageSpec,
     Interval,
@@ -43,7 +45,6 @@ from auxar.interfaces import (
     Walk,
     scale,
 )
-from auxar.model import Chain, Stage
 from auxar.numerics import logistic
 from auxar.plugins import Component, hookimpl
 from auxar.recipe.building import build_model
@@ -100,18 +101,21 @@ class Shown(Embedding):
 def build_decoder(image, channels, head, full=False):
     if full:
         config = components.FullConfig(filters=2, nr_resnet=1, head=HEADS[head])
-        return components.full_decoder(config, image, channels)
-    return components.light_decoder(components.LightConfig(filters=3, blocks=1, head=HEADS[head]), image, channels)
+        return CausalDistribution(components.full(config, image, channels))
+    return CausalDistribution(
+        components.light(components.LightConfig(filters=3, blocks=1, head=HEADS[head]), image, channels)
+    )
 
 
 def build(image, views, head="softmax", full=False, restricted=True):
     """Returns a model with a chain of views, from the image's view to the coarsest."""
     if not views:
-        return components.light_prior(components.LightConfig(filters=2, blocks=1, head=softmax()), image)
+        light = components.LightConfig(filters=2, blocks=1, head=softmax())
+        return Chain([Factor(CausalDistribution(components.light(light, image)))])
     view = views[0](image)
     decoder = build_decoder(image, view.view.channels, head, full)
     prior = build(view.view, views[1:], head, full, restricted)
-    return Chain([Stage(view, Shown(view.view, image), decoder, restricted=restricted)], prior)
+    return Chain([Factor(decoder, view=view, embedding=Shown(view.view, image), restricted=restricted), prior])
 
 
 # Likelihoods ----------------------------------------------------------------------------------------------------------
@@ -137,14 +141,14 @@ def conditional_table(stage):
     for each in views.split(1):
         given = each.expand(len(images), -1, -1, -1)
         features = stage.embedding(each).expand(len(images), -1, -1, -1)
-        columns.append(stage.decoder.log_prob(images, features, stage.view.support.intervals(images, given)))
+        columns.append(stage.distribution.log_prob(images, features, stage.view.support.intervals(images, given)))
     return torch.stack(columns, dim=1)
 
 
 def joint_table(model):
     """Returns the joint log p of all combinations of an image and views at all depths; one dimension for each depth."""
-    joint = model.prior.log_prob(all_images(model.prior.image))
-    for stage in reversed(model.stages):
+    joint = model.factors[-1].distribution.log_prob(all_images(model.factors[-1].distribution.image))
+    for stage in reversed(model.factors[:-1]):
         conditional = conditional_table(stage)
         joint = conditional.view(*conditional.shape, *[1] * (joint.dim() - 1)) + joint
     return joint
@@ -163,8 +167,8 @@ def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, see
         joint = joint_table(model)
         found = model.log_prob(images)
         # The tolerance grows with the free decoder's largest |log p|, which limits the absolute accuracy.
-        stage = model.stages[0]
-        free = stage.decoder.log_prob(images, stage.embedding(stage.view(images)))
+        stage = model.factors[0]
+        free = stage.distribution.log_prob(images, stage.embedding(stage.view(images)))
     digits = 1e-9 + 1e-14 * free.abs().max().item()
     assert not joint.isnan().any()
     exact = joint.flatten(1).logsumexp(1)
@@ -203,8 +207,8 @@ def test_a_restricted_model_can_only_be_likelier(head):
     with torch.no_grad():
         assert (restricted.log_prob(images) >= free.log_prob(images) - 1e-12).all()
     assert not free.exact
-    first, *others = free.stages
-    mixed = Chain([Stage(first.view, first.embedding, first.decoder, restricted=True), *others], free.prior)
+    first, *others = free.factors
+    mixed = Chain([Factor(first.distribution, view=first.view, embedding=first.embedding, restricted=True), *others])
     assert not mixed.exact
 
 
@@ -445,13 +449,13 @@ def test_a_restricted_pixel_follows_its_likelihood(make, rule):
 def test_images_drawn_given_a_view_follow_the_restricted_likelihood(space, value, head):
     model = randomized(build(*SPACES[space], head), 5, 0.5)
     images = all_images(model.image)
-    [stage] = model.stages
+    [stage, _] = model.factors
     view = torch.full((1, *stage.view.view.shape), value)
     with torch.no_grad():
         intervals = stage.view.support.intervals(images, view.expand(len(images), -1, -1, -1))
         features = stage.embedding(view).expand(len(images), -1, -1, -1)
-        nats = stage.decoder.log_prob(images, features, intervals)
-        found = stage.draw(view.expand(4000, -1, -1, -1), SampleRequest(tuple(range(4000)), 0), WavefrontSampler())
+        nats = stage.distribution.log_prob(images, features, intervals)
+        found = stage.draw(SampleRequest(tuple(range(4000)), 0), WavefrontSampler(), view.expand(4000, -1, -1, -1))
     assert_follows(torch.bincount(image_numbers(found, model.image.levels), minlength=len(images)), nats)
 
 
@@ -471,9 +475,9 @@ def test_all_drawn_images_have_the_given_views(image, view, rule):
     """All draws have the given view, in float32 and with weights that give many intervals almost no probability."""
     for head, size in zip(HEADS, (1.0, 4.0), strict=True):
         model = randomized(build(image, [view], head), 1, size).float()
-        [stage] = model.stages
+        [stage, _] = model.factors
         given = stage.view(random_images(500, image, 2))
-        found = stage.draw(given, SampleRequest(tuple(range(500)), 7, rule), AutoSampler())
+        found = stage.draw(SampleRequest(tuple(range(500)), 7, rule), AutoSampler(), given)
         image.check_range(found)
         assert torch.equal(stage.view(found), given)
         with torch.no_grad():
@@ -516,24 +520,24 @@ FURTHEST = (ImageSpec(3, height=6, width=12), pyramid(6))
 @example(FURTHEST, "softmax", False, 1, DrawRule(), "parts of an image of that view", 0.2, "torch")
 def test_every_sampler_draws_the_same_image_of_the_view(case, head, full, seed, rule, known, share, engine):
     image, view = case
-    [stage] = randomized(build(image, [view], head, full), seed, 0.7).stages
+    [stage, _] = randomized(build(image, [view], head, full), seed, 0.7).factors
     shown, other = random_images(2, image, seed), random_images(2, image, seed + 1)
     given = stage.view(shown)
     mask = torch.rand(2, image.height, image.width, generator=generator(seed)) < share
     parts = {"nothing": None, "parts of an image of that view": shown, "parts of another image": other}[known]
     part = None if parts is None else Known(parts.where(mask[:, None], -1), mask)
     request = SampleRequest((3, seed), seed, rule, known=part)
-    found = stage.draw(given, request, RasterSampler())
+    found = stage.draw(request, RasterSampler(), given)
     image.check_range(found)
     samplers = [CachedSampler(engine), *([] if full else [WavefrontSampler(engine)])]
     for sampler in samplers:
-        assert torch.equal(stage.draw(given, request, sampler), found)
+        assert torch.equal(stage.draw(request, sampler, given), found)
     if part is not None:
         assert torch.equal(found.where(mask[:, None], 0), parts.where(mask[:, None], 0))
     if known != "parts of another image":
         assert torch.equal(stage.view(found), given)
     last = None if part is None else part.of(slice(1, 2))
-    alone = stage.draw(given[1:], SampleRequest((seed,), seed, rule, known=last), samplers[-1])
+    alone = stage.draw(SampleRequest((seed,), seed, rule, known=last), samplers[-1], given[1:])
     assert torch.equal(alone, found[1:])
 
 
@@ -559,7 +563,7 @@ def test_drawn_views_are_views_of_each_other(chain, head, seed, known, free):
     """Restricted decoders of a chain draw images with the given views, also if a part of the image is known."""
     model = randomized(build(*CHAINS[chain], head), seed, 1.0)
     if free is not None:
-        model.stages[min(free, len(model.stages) - 1)].restricted = False
+        model.factors[:-1][min(free, len(model.factors[:-1]) - 1)].restricted = False
     shown = random_images(5, model.image, seed)
     height, width = model.image.shape[1:]
     masks = {
@@ -571,7 +575,7 @@ def test_drawn_views_are_views_of_each_other(chain, head, seed, known, free):
         views = model.draw_views(SampleRequest(tuple(range(5)), seed, known=part), AutoSampler())
         if part is not None:
             assert torch.equal(views[0].where(part.mask[:, None], 0), part.filled())
-        for depth, stage in enumerate(model.stages):
+        for depth, stage in enumerate(model.factors[:-1]):
             stage.image.check_range(views[depth])
             if stage.restricted:
                 assert torch.equal(stage.view(views[depth]), views[depth + 1])
@@ -594,15 +598,15 @@ class Unaided(Support):
 @given(case=cases(), head=st.sampled_from(list(HEADS)), seed=SEEDS)
 def test_a_support_that_has_no_walk_of_its_own_draws_the_same(case, head, seed):
     image, view = case
-    [stage] = randomized(build(image, [view], head), seed, 0.7).stages
+    [stage, _] = randomized(build(image, [view], head), seed, 0.7).factors
     given = stage.view(random_images(2, image, seed))
     features, request = stage.embedding(given), SampleRequest((0, 1), seed)
-    expected = stage.draw(given, request, WavefrontSampler("torch"))
+    expected = stage.draw(request, WavefrontSampler("torch"), given)
     restriction = Restriction(Unaided(stage.view.support), given)
     assert isinstance(restriction.walk(), RepeatedWalk)
     for sampler in (RasterSampler(), *map(WavefrontSampler, WORKING_ENGINES)):
         restricted = attrs.evolve(request, restriction=restriction)
-        assert torch.equal(stage.decoder.draw(features, restricted, sampler), expected)
+        assert torch.equal(stage.distribution.draw(restricted, sampler, features), expected)
 
 
 # Refusals -------------------------------------------------------------------------------------------------------------
@@ -654,9 +658,11 @@ class Plain(Head):
 
 
 def plain_decoder(config, image, channels):
-    decoder = components.light_decoder(components.LightConfig(filters=2, blocks=1, head=softmax()), image, channels)
+    decoder = CausalDistribution(
+        components.light(components.LightConfig(filters=2, blocks=1, head=softmax()), image, channels)
+    )
     decoder.network.head = Plain(image)
-    return CausalDecoder(decoder.network)
+    return CausalDistribution(decoder.network)
 
 
 class Simple(Sampler):
@@ -676,7 +682,7 @@ class Simple(Sampler):
 class Strangers:
     """A fake entry point of an installed package, and the package that it loads."""
 
-    AUXAR_INTERFACE = 2
+    AUXAR_INTERFACE = 1
     name = value = "strangers"
     dist = None
 
@@ -716,7 +722,7 @@ def test_a_strangers_part_that_cannot_be_restricted_is_refused_by_its_key(strang
     table = changed(tomllib.loads(TINY), **{key: {"name": name}})
     if name == "vague":
         table["stage"][0]["embedding"] = {"name": "resnet", "filters": 2}
-    assert not built(table).stages[0].restricted
+    assert not built(table).factors[0].restricted
     table["stage"][0]["support"] = "restricted"
     with pytest.raises(UserError) as error:
         built(table)
@@ -731,7 +737,7 @@ def test_a_strangers_sampler_draws_images_of_the_view_though_it_knows_of_no_rest
     assert isinstance(model.sampler, Simple)
     request = SampleRequest((0, 5), 3)
     image, view = model.draw_views(request, model.sampler)
-    [stage] = model.stages
+    [stage, _] = model.factors
     assert torch.equal(stage.view(image), view)
     assert torch.equal(image, model.draw(request, RasterSampler()))
 
@@ -748,12 +754,14 @@ def test_a_model_of_parts_that_cannot_be_restricted_is_refused(view, decoder):
     """A model that is built without a recipe is refused too if its parts cannot be restricted."""
     image = ImageSpec(1, height=2, width=2, levels=4)
     model = build(image, [bitplanes(1) if view else lambda image: Vague(None, image)], restricted=False)
-    [stage] = model.stages
+    [stage, _] = model.factors
     if not decoder:
-        stage.decoder = plain_decoder(None, image, stage.embedding.features_channels)
+        stage.distribution = plain_decoder(None, image, stage.embedding.features_channels)
 
     def restricted():
-        return Chain([Stage(stage.view, stage.embedding, stage.decoder, restricted=True)], model.prior)
+        return Chain(
+            [Factor(stage.distribution, view=stage.view, embedding=stage.embedding, restricted=True), model.factors[-1]]
+        )
 
     if view and decoder:
         assert restricted().exact
@@ -782,7 +790,7 @@ def test_a_head_that_cannot_be_restricted_says_so():
 )
 def test_what_a_restricted_model_would_cost_is_told_however_large_its_images_are(view, monkeypatch):
     """The cost is computed without tables of all sub-pixels, which would take many gigabytes for these images."""
-    monkeypatch.setattr("auxar.support.make_groups", None)
+    monkeypatch.setattr("auxar.model.support.make_groups", None)
     table = changed(tomllib.loads(TINY), image__height=2**16, image__width=2**16, stage__0__view=view)
     free, restricted = (
         factor_costs(*parse_recipe(tomli_w.dumps(changed(table, stage__0__support=support)), Path("."), ()))[0]

@@ -31,7 +31,7 @@ def _check(options: argparse.Namespace) -> Result:
     import attrs
 
     from auxar.errors import UserError
-    from auxar.interfaces.rule_use import IN_RECIPE, check_rule
+    from auxar.model.rules import IN_RECIPE, check_rule
     from auxar.recipe import load_recipe
     from auxar.recipe.building import build_model
     from auxar.recipe.cost import factor_costs

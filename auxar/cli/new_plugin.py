@@ -25,7 +25,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--kind",
         required=True,
         metavar="KIND",
-        help="kind of the component: view, prior, embedding, decoder, head, sampler or dataset",
+        help="kind of the component: view, network, embedding, head, sampler or dataset",
     )
     parser.add_argument(
         "--out",

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from auxar.generation.inputs import GivenRequest
 
 RULES = ("ancestral", "reduced", "map")
-"""The choices of --rule: those of `auxar.interfaces`, whose import takes a second."""
+"""The choices of --rule: those of `auxar.model`, whose import takes a second."""
 OUT = "output folder (default: a folder in RUN/samples or, for a model that comes trained, in ./NAME/samples)"
 """The description of --out."""
 USUAL_REDUCTION = 0.4
-"""The default of --reduction: that of `auxar.interfaces.request`."""
+"""The default of --reduction: that of `auxar.model.request`."""
 USUAL_MIN_WEIGHT = 0.05
-"""The default of --min-weight: that of `auxar.interfaces.request`."""
+"""The default of --min-weight: that of `auxar.model.request`."""
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -25,7 +25,7 @@ from auxar.coding.index import Entry
 from auxar.coding.pictures import Picture
 from auxar.coding.tiles import from_tiles, tile_counts, to_tiles
 from auxar.errors import UserError, shown
-from auxar.interfaces import NULL, Condition, Prior, Sampler
+from auxar.model import NULL, Chain, Condition, Sampler
 from auxar.numerics.levels import to_pixels
 
 DECODED_DIMS = 2**18
@@ -42,7 +42,7 @@ class Archiver:
     Raises `UserError` if a factor has no integer frequencies, or if the images of the model are not pictures.
     """
 
-    model: Prior
+    model: Chain
     sampler: Sampler
     coders: tuple[FactorCoder, ...] = attrs.field(init=False)
     """A coder for each factor, the coarsest first."""

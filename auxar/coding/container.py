@@ -17,7 +17,7 @@ from attrs.validators import ge, le, max_len, min_len
 from auxar.coding.index import MOST_INDEX, Entry, packed_index, unpacked_index
 from auxar.errors import UserError, one_line, shown
 from auxar.files import CHUNK, DamagedFile, parse_json, reading, replacing
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.structuring import Misfit, StrictConverter
 
 MAGIC = b"\x89AUXAR\r\n"

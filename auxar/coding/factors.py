@@ -8,13 +8,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.causal import CausalDecoder, CausalPrior
 from auxar.errors import UserError
-from auxar.interfaces import CausalNetwork, Factor, Sampler, Walk
-from auxar.interfaces.integer_head import TOTAL, IntegerHead
-from auxar.model import Stage, features_of, predictor_of
+from auxar.model import CausalNetwork, DecodeSource, Factor, Sampler, Walk
+from auxar.model.integers import TOTAL, IntegerHead
+from auxar.model.sources import coding_order
 from auxar.numerics.range_coder import encode
-from auxar.sources import DecodeSource, coding_order
 
 
 @attrs.frozen(eq=False)
@@ -33,13 +31,13 @@ class FactorCoder:
 
     @network.default
     def _network_of_factor(self) -> CausalNetwork:
-        part = predictor_of(self.factor)
-        if not isinstance(part, CausalPrior | CausalDecoder) or not isinstance(part.network.head, IntegerHead):
+        network = self.factor.network
+        if network is None or not isinstance(network.head, IntegerHead):
             raise UserError(
                 f"factor {self.factor.name} has no integer frequencies, which files need; convert the run with "
                 "`auxar integers RUN`"
             )
-        return part.network
+        return network
 
     @head.default
     def _head_of_network(self) -> IntegerHead:
@@ -84,19 +82,16 @@ class FactorCoder:
     def _ranges(self, image: Tensor, view: Tensor | None, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         features = self._features(len(image), view, condition)
         parameters = self.network(self.network.encode(image), features)
-        interval = None
-        if isinstance(self.factor, Stage):
-            assert view is not None
-            interval = self.factor.interval(image, view)
-        return self.head.coding_ranges(parameters, image, interval)
+        return self.head.coding_ranges(parameters, image, self.factor.interval(image, view))
 
     @torch.no_grad()
     def _features(self, count: int, view: Tensor | None, condition: Tensor | None) -> Tensor | None:
-        return features_of(self.factor, count, view, condition)
+        return self.factor.features(count, view, condition)
 
     def _walk(self, view: Tensor | None) -> Walk | None:
-        if not isinstance(self.factor, Stage) or not self.factor.restricted:
+        if not self.factor.restricted:
             return None
         assert view is not None
+        assert self.factor.view is not None
         assert self.factor.view.support is not None
         return self.factor.view.support.walk(view.to(torch.int64))

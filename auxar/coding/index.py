@@ -12,7 +12,7 @@ from auxar.coding.names import problem_of_name
 from auxar.coding.tiles import tile_counts
 from auxar.data.conversion import MAX_PIXELS
 from auxar.errors import shown
-from auxar.interfaces import NULL, ImageSpec
+from auxar.model import NULL, ImageSpec
 
 MOST_INDEX = 2**25
 """Maximum number of bytes of the index, before and after it is compressed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 
 
 def tile_counts(height: int, width: int, tile: ImageSpec) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from os import PathLike
 from auxar.arguments import as_paths
 from auxar.errors import UserError
 from auxar.evaluation.comparison import Comparison, compare_runs
-from auxar.interfaces import FLOAT
+from auxar.model import FLOAT
 from auxar.plugins import load_plugins
 from auxar.runs.arithmetic import check_arithmetic
 

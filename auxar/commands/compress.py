@@ -25,7 +25,7 @@ from auxar.errors import UserError, one_line
 from auxar.files import check_output, kind
 from auxar.generation.conditions import as_conditions, reader_of
 from auxar.generation.image_files import images_at
-from auxar.interfaces import is_null
+from auxar.model import is_null
 from auxar.recipe.building import own_sampler
 
 logger = logging.getLogger("auxar")

@@ -17,7 +17,7 @@ from auxar.distributed.shards import Division
 from auxar.errors import UserError
 from auxar.evaluation.likelihoods import RunEvaluation, evaluate_run
 from auxar.evaluation.shards import NAME, evaluate_shard, evaluation_files, merged
-from auxar.interfaces import FLOAT
+from auxar.model import FLOAT
 from auxar.recipe.building import build_model
 from auxar.recipe.options import check_settings
 from auxar.report.updating import update_report

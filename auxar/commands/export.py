@@ -23,7 +23,7 @@ from auxar.evaluation.likelihoods import evaluate_run, image_nats_path
 from auxar.evaluation.records import Evaluation
 from auxar.evaluation.stored import is_evaluated_in_floats, other_evaluations
 from auxar.files import is_file, read_bytes, read_checksum, read_tensors, write_json, write_tensors, write_text
-from auxar.interfaces import FLOAT
+from auxar.model import FLOAT
 from auxar.plugins import Registry
 from auxar.recipe import ComponentChoice, Recipe, recipe_text
 from auxar.recipe.building import build_model

@@ -22,7 +22,7 @@ from auxar.generation.sheets import can_be_shown, to_uint8
 from auxar.image_model.loading import load
 from auxar.image_model.model import ImageModel
 from auxar.image_model.recipe_images import load_images
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.report import write_report
 from auxar.runs.lock import holding_for_all
 from auxar.runs.models import find_run

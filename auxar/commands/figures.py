@@ -13,7 +13,7 @@ from auxar.data import load_images
 from auxar.distributed.joining import working_together
 from auxar.errors import UserError
 from auxar.generation.figures import figures_to_folder
-from auxar.interfaces.rule_use import RECIPE, SETTING, Spelling, check_rule
+from auxar.model.rules import RECIPE, SETTING, Spelling, check_rule
 from auxar.recipe.building import own_sampler
 from auxar.recipe.schema import MOST_IMAGES
 from auxar.report.updating import update_report

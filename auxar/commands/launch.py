@@ -18,12 +18,12 @@ from auxar.distributed.joining import working_together
 from auxar.errors import UserError
 from auxar.files import is_file, read_bytes
 from auxar.generation.sample_folder import check_samples
-from auxar.interfaces import FLOAT, Prior
-from auxar.interfaces.rule_use import IN_RECIPE, check_rule
 from auxar.jobs.queues import LocalQueue, cancel_in_slurm, check_submitit, end_here
 from auxar.jobs.records import jobs_folder, read_launch
 from auxar.jobs.site import read_site
 from auxar.jobs.status import JobStatus
+from auxar.model import FLOAT, Chain
+from auxar.model.rules import IN_RECIPE, check_rule
 from auxar.pipeline import is_finished
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, load_recipe, read_recipe, recipe_text
@@ -129,7 +129,7 @@ def launch(
     return launch_status(run)
 
 
-def _begin(run: RunFolder, recipe: Recipe, registry: Registry, model: Prior, begun: Collection[str]) -> None:
+def _begin(run: RunFolder, recipe: Recipe, registry: Registry, model: Chain, begun: Collection[str]) -> None:
     """Writes the recipe into the run's folder. Raises `UserError` if the run, or its jobs `begun`, have another one."""
     same = is_file(run.recipe) and read_bytes(run.recipe) == recipe_text(recipe_of_run(recipe)).encode()
     if begun and not same:

@@ -10,7 +10,7 @@ import attrs
 from auxar.errors import UserError
 from auxar.evaluation.records import Evaluation, Exactness
 from auxar.files import entries, is_file, read_bytes
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.plugins import Component, load_plugins
 from auxar.recipe import read_recipe
 from auxar.recipe.loading import MOST_BYTES

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from auxar.arguments import as_path
 from auxar.distributed.accelerator import make_accelerator
-from auxar.interfaces import Prior
+from auxar.model import Chain
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.options import check_settings
@@ -27,7 +27,7 @@ class TrainedRun:
     folder: RunFolder
     recipe: Recipe
     registry: Registry
-    model: Prior
+    model: Chain
     accelerator: Accelerator
 
     @property

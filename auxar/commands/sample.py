@@ -42,9 +42,8 @@ from auxar.generation.sample_shards import (
     shards_folder,
 )
 from auxar.generation.samples import sample_to_folder
-from auxar.interfaces import FLOAT
-from auxar.interfaces.request import DrawRule
-from auxar.interfaces.rule_use import FLAG, RECIPE, Spelling, check_rule
+from auxar.model import FLOAT, DrawRule
+from auxar.model.rules import FLAG, RECIPE, Spelling, check_rule
 from auxar.recipe.building import own_sampler
 from auxar.recipe.options import sampling_options, sets
 from auxar.runs.lock import holding_for_all

@@ -11,7 +11,7 @@ from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
 from auxar.evaluation.evaluated_run import read_evaluated_run
 from auxar.files import check_output, kind, write_text
-from auxar.interfaces import FLOAT
+from auxar.model import FLOAT
 from auxar.plugins import load_plugins
 from auxar.report.comparison_tables import comparison_tables
 from auxar.report.evaluation_tables import report_tables

@@ -15,7 +15,7 @@ from auxar.data import ImageSet, load_images
 from auxar.data.writing import check_new, check_pictures, new_folder, write_images
 from auxar.distributed.joining import working_together
 from auxar.errors import UserError, one_line
-from auxar.interfaces import View
+from auxar.model import View
 from auxar.progress import progress_bar
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_views

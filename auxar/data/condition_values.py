@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from auxar.errors import UserError, did_you_mean, shown
-from auxar.interfaces import Condition
+from auxar.model import Condition
 
 MOST_DIGITS = 9
 """Maximum number of digits of a label in a text."""
@@ -20,7 +20,7 @@ def label_number(value: Any, condition: Condition) -> int:
     Raises `UserError` if it is no class of the condition.
 
     Examples:
-        >>> from auxar.interfaces import ImageSpec
+        >>> from auxar.model import ImageSpec
         >>> label = Condition("label", ImageSpec(1, height=1, width=1, levels=2), ("cat", "dog"))
         >>> label_number("dog", label), label_number("0", label)
         (1, 0)

@@ -14,7 +14,7 @@ from auxar.data.condition_values import attribute_values, label_number
 from auxar.data.conversion import BrokenImage, Preparation, WrongSize, fitted, opened
 from auxar.errors import UserError, did_you_mean, one_line
 from auxar.files import parse_json
-from auxar.interfaces import Condition, ImageSpec
+from auxar.model import Condition, ImageSpec
 from auxar.recipe import Crop, DataConfig
 from auxar.recipe.condition import ConditionConfig
 

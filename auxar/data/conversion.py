@@ -20,7 +20,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.numerics.levels import LEVELS, SCALED
 from auxar.recipe import Crop, DataConfig
 from auxar.recipe.schema import check_image

@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.interfaces import NULL
+from auxar.model import NULL
 
 
 @attrs.frozen(eq=False)

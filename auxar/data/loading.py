@@ -19,7 +19,7 @@ from auxar.data.space import disk_problem
 from auxar.data.stored import StoredImages, prepare, usable_rows
 from auxar.data.streamed import StreamedImages
 from auxar.errors import UserError, one_line
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import DataConfig
 from auxar.recipe.condition import ConditionConfig

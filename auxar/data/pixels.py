@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.numerics.levels import SCALED, to_pixels
 from auxar.recipe.schema import CHANNELS
 

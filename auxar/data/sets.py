@@ -14,7 +14,7 @@ from auxar.arguments import as_integer
 from auxar.data.batches import evaluation_examples, training_examples
 from auxar.data.examples import Examples, joined
 from auxar.errors import UserError, shown
-from auxar.interfaces import Condition, ImageSpec
+from auxar.model import Condition, ImageSpec
 
 ENDLESS = 2**62
 """Number of batches of an endless sequence. Positions of images in it are still exact integers of 64 bits."""

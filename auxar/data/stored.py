@@ -31,8 +31,8 @@ from auxar.data.source import EncodedImages
 from auxar.data.space import cannot_be_written, disk_problem
 from auxar.errors import UserError
 from auxar.files import FOLDER, UNFINISHED, kind, remove
-from auxar.interfaces import Condition, ImageSpec
 from auxar.locks import holding
+from auxar.model import Condition, ImageSpec
 from auxar.progress import progress_bar
 
 logger = logging.getLogger("auxar")

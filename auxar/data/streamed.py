@@ -21,7 +21,7 @@ from auxar.data.randomness import generator
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
 from auxar.errors import UserError, one_line
-from auxar.interfaces import Condition, ImageSpec
+from auxar.model import Condition, ImageSpec
 
 logger = logging.getLogger(__name__)
 Row = tuple[int, list[Any]]

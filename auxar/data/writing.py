@@ -21,7 +21,7 @@ from auxar.data.conversion import MAX_PIXELS
 from auxar.data.pixels import pixels
 from auxar.errors import UserError
 from auxar.files import UNFINISHED, kind, replacing, to_json
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.numerics.levels import SCALED
 from auxar.recipe.schema import CHANNELS, MOST_LEVELS
 

@@ -18,7 +18,7 @@ from torch.distributed import Store
 
 from auxar.distributed.peers import Peer
 from auxar.errors import UserError, shown
-from auxar.interfaces.version import INTERFACE_VERSION
+from auxar.plugins import INTERFACE_VERSION
 
 logger = logging.getLogger("auxar")
 

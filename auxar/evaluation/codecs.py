@@ -7,7 +7,7 @@ import io
 from PIL import Image, features
 from torch import Tensor
 
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 
 
 def has_codec(image: ImageSpec) -> bool:

@@ -19,7 +19,7 @@ from torch import Tensor
 from auxar.errors import UserError
 from auxar.evaluation.evaluated_run import EvaluatedRun, read_evaluated_run
 from auxar.evaluation.records import DataFacts, Exactness, Figures, SupportName
-from auxar.interfaces import FLOAT, ImageSpec
+from auxar.model import FLOAT, ImageSpec
 
 Pairing = Literal["paired", "unpaired", "none"]
 """The way to subtract two runs: image by image (`paired`), as two means (`unpaired`), or not at all (`none`)."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from auxar.errors import UserError, one_line
 from auxar.evaluation.records import Evaluation
 from auxar.files import DamagedFile, Shapes, is_file, parse_json, read_bytes, read_tensors
-from auxar.interfaces import FLOAT, ImageSpec
+from auxar.model import FLOAT, ImageSpec
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.stages import written_stages
 from auxar.recipe.toml import toml_text

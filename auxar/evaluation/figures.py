@@ -24,7 +24,7 @@ from auxar.evaluation.records import (
     WeightsKind,
     WithoutCondition,
 )
-from auxar.interfaces import Factor, ImageSpec
+from auxar.model import Factor, ImageSpec
 from auxar.runs.history import History
 from auxar.runs.weights import OWN, WEIGHTS
 

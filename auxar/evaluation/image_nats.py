@@ -14,7 +14,7 @@ from torch import Tensor
 from auxar.data import Examples, ImageSet, evaluation_examples
 from auxar.distributed.group import Team
 from auxar.evaluation.pixels import pixel_hashes
-from auxar.interfaces import Factor, Prior
+from auxar.model import Chain, Factor
 from auxar.progress import progress_bar
 from auxar.threads import ThreadChoice
 
@@ -57,7 +57,7 @@ def columns_of(chosen: Sequence[Factor]) -> list[int]:
 
 @torch.no_grad()
 def share_of(
-    model: Prior,
+    model: Chain,
     chosen: Sequence[Factor],
     images: ImageSet,
     *,
@@ -95,7 +95,7 @@ def share_of(
     return Share(torch.cat(indices), torch.cat(values), share.known, torch.cat(hashes))
 
 
-def _rows(model: Prior, chosen: Sequence[Factor], batch: Examples, without_condition: bool, known: Tensor) -> Tensor:
+def _rows(model: Chain, chosen: Sequence[Factor], batch: Examples, without_condition: bool, known: Tensor) -> Tensor:
     """The rows of a batch in `Share.values`. Writes into `known` which values each factor has."""
     views = model.views(batch.image)
     condition = None if without_condition else batch.condition
@@ -163,7 +163,7 @@ def nats_by_factor(share: Share, chosen: Sequence[Factor]) -> list[FactorNats]:
 
 
 def factor_nats(
-    model: Prior,
+    model: Chain,
     chosen: Sequence[Factor],
     images: ImageSet,
     team: Team,

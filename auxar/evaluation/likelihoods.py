@@ -25,7 +25,7 @@ from auxar.evaluation.image_nats import FactorNats, Share, gathered, nats_by_fac
 from auxar.evaluation.pixels import digest_of
 from auxar.evaluation.records import DataFacts, Evaluation
 from auxar.files import DamagedFile, is_file, write_json, write_tensors
-from auxar.interfaces import FLOAT, Factor, Prior
+from auxar.model import FLOAT, Chain, Factor
 from auxar.recipe import Recipe
 from auxar.runs.converted import digests_of
 from auxar.runs.history import History, read_history
@@ -67,7 +67,7 @@ class Pass:
 
     name: str
     """The arithmetic, `NULL_CONDITION` or `OF_CONDITIONS`."""
-    model: Prior
+    model: Chain
     """The model, which computes the views of an image."""
     chosen: Sequence[Factor]
     """The factors, of which at least one is needed."""
@@ -85,7 +85,7 @@ class RunEvaluation:
 
     run: RunFolder
     recipe: Recipe
-    model: Prior
+    model: Chain
     data: DataSets
     metadata: Mapping[str, Mapping[str, str]]
     """The metadata of the weights of each trained factor."""
@@ -96,7 +96,7 @@ class RunEvaluation:
 
     @classmethod
     def of(
-        cls, run: RunFolder, recipe: Recipe, model: Prior, data: DataSets, others: Mapping[str, Prior] | None = None
+        cls, run: RunFolder, recipe: Recipe, model: Chain, data: DataSets, others: Mapping[str, Chain] | None = None
     ) -> RunEvaluation:
         """Loads the weights of the trained factors into a model. `others` are the models in other arithmetics by name.
 
@@ -217,11 +217,11 @@ class RunEvaluation:
 def evaluate_run(
     run: RunFolder,
     recipe: Recipe,
-    model: Prior,
+    model: Chain,
     data: DataSets,
     accelerator: Accelerator,
     *,
-    others: Mapping[str, Prior] | None = None,
+    others: Mapping[str, Chain] | None = None,
 ) -> dict[str, Evaluation]:
     """Evaluates the trained factors on held-out and training images, and returns the results by arithmetic.
 

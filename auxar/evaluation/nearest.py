@@ -10,7 +10,7 @@ from torch import Tensor
 
 from auxar.data import ImageSet, evaluation_batches
 from auxar.errors import UserError
-from auxar.interfaces import Prior
+from auxar.model import Chain
 
 BATCH = 64
 """Number of training images that are compared at once, by default."""
@@ -74,7 +74,7 @@ def mirrored(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def neighbors(
-    model: Prior,
+    model: Chain,
     images: Tensor,
     training: ImageSet,
     *,
@@ -94,7 +94,7 @@ def neighbors(
     return Neighbors(images, found[0], found[1] if len(found) > 1 else None)
 
 
-def _compared(model: Prior, image: Tensor) -> list[Tensor]:
+def _compared(model: Chain, image: Tensor) -> list[Tensor]:
     """The images to compare: the given ones and, if the model has views, their coarsest views."""
     views = model.views(image)
     return [views[0], views[-1]] if len(views) > 1 else views

@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from auxar.interfaces import FLOAT, ConditionKind, ImageSpec
+from auxar.model import FLOAT, ConditionKind, ImageSpec
 from auxar.recipe.schema import MOST_STAGES
 from auxar.runs.history import History
 

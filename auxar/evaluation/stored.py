@@ -8,7 +8,7 @@ from pathlib import Path
 
 from auxar.evaluation.records import Evaluation
 from auxar.files import DamagedFile, entries, is_file
-from auxar.interfaces import FLOAT
+from auxar.model import FLOAT
 from auxar.recipe import Recipe
 from auxar.runs.converted import digests_of
 from auxar.runs.layout import RunFolder

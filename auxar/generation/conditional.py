@@ -24,8 +24,7 @@ from auxar.generation.conditions import Conditions
 from auxar.generation.sample_folder import begin, finish
 from auxar.generation.samples import batches, drawn_how
 from auxar.generation.sheets import SHEET_DRAWS, SHEET_ROWS, draws_sheet, save_png
-from auxar.interfaces import Known, Prior, Sampler, SampleRequest
-from auxar.interfaces.device import device_of
+from auxar.model import Chain, Known, Sampler, SampleRequest, device_of
 from auxar.recipe import SamplingConfig
 from auxar.recipe.schema import MOST_SAMPLES
 
@@ -56,7 +55,7 @@ class Given:
         return found.hexdigest()
 
 
-def check_stage(model: Prior, stage: int) -> None:
+def check_stage(model: Chain, stage: int) -> None:
     """Raises `UserError` if the model does not have this stage."""
     stages = len(model.specs) - 1
     if not stages:
@@ -66,7 +65,7 @@ def check_stage(model: Prior, stage: int) -> None:
 
 
 @torch.no_grad()
-def draw_given(model: Prior, given: Given, draws: int, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
+def draw_given(model: Chain, given: Given, draws: int, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
     """Draws images from given views or known pixels, `draws` for each given image.
 
     The image with number i · draws + j is draw j of given image i. Returns the drawn images and views by depth and, if
@@ -83,7 +82,7 @@ def draw_given(model: Prior, given: Given, draws: int, request: SampleRequest, s
 
 @torch.no_grad()
 def draw_given_to_folder(
-    model: Prior,
+    model: Chain,
     given: Given,
     config: SamplingConfig,
     sampler: Sampler,
@@ -143,7 +142,7 @@ def draw_given_to_folder(
     accelerator.wait_for_everyone()
 
 
-def _facts(model: Prior, given: Given, views: Sequence[Tensor], condition: Tensor | None) -> dict[str, Tensor]:
+def _facts(model: Chain, given: Given, views: Sequence[Tensor], condition: Tensor | None) -> dict[str, Tensor]:
     """Values by their names in `draws.npz`: drawn images and views, log-likelihoods of the factors in nats, agreement.
 
     `view_agreement` is the fraction of the view's pixels in which the view of a drawn image equals the view that
@@ -170,7 +169,7 @@ def _save(path: Path, given: Given, arrays: dict[str, np.ndarray]) -> None:
         np.savez_compressed(file, **everything)
 
 
-def _sheet(model: Prior, given: Given, images: np.ndarray, conditions: Conditions) -> Image.Image:
+def _sheet(model: Chain, given: Given, images: np.ndarray, conditions: Conditions) -> Image.Image:
     """The sheet of the first given images and of the first draws of each."""
     specs, condition = model.specs, None
     if model.condition is not None and not model.condition.is_vector and conditions.values is not None:

@@ -15,14 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.arguments import described
-from auxar.conditioning import ConditionFactor
 from auxar.data import Examples, ImageSet, evaluation_examples
 from auxar.data.condition_values import attribute_values, label_number
 from auxar.data.conditions import ConditionReader, condition_reader
 from auxar.data.conversion import BrokenImage, read_file
 from auxar.errors import UserError, one_line, shown
 from auxar.generation.image_files import images_at
-from auxar.interfaces import Condition, Prior, Sampler, SampleRequest, evaluating
+from auxar.model import Chain, Condition, Sampler, SampleRequest, evaluating
 from auxar.recipe import Recipe
 
 ALL, NONE, DRAWN = "all", "none", "drawn"
@@ -108,14 +107,14 @@ def usual_conditions(condition: Condition | None, heldout: ImageSet | None = Non
     return Conditions()
 
 
-def drawn_conditions(model: Prior, sampler: Sampler, count: int, seed: int, first: int = 0) -> Conditions:
+def drawn_conditions(model: Chain, sampler: Sampler, count: int, seed: int, first: int = 0) -> Conditions:
     """Draws a condition from p(y) for each of `count` images.
 
     Together with images that are drawn given them, with the same numbers and seed, they are exact samples of
     p(X, X̂, y). Raises `UserError` if the model's condition is not modelled.
     """
     factor = model.condition_factor
-    if not isinstance(factor, ConditionFactor) or model.condition is None:
+    if factor is None or model.condition is None:
         raise UserError("condition: this model has no p(y) to draw from; its recipe has no condition.prior")
     found = []
     with evaluating(factor):
@@ -146,7 +145,7 @@ def name_of(condition: Condition, row: Tensor) -> str:
     """The name of a label or of attributes, given as a row of conditions; empty for masks and images.
 
     Examples:
-        >>> from auxar.interfaces import ImageSpec
+        >>> from auxar.model import ImageSpec
         >>> label = Condition("label", ImageSpec(1, height=1, width=1, levels=2), ("cat", "dog"))
         >>> name_of(label, torch.tensor([[[1]]]))
         'dog'

@@ -17,10 +17,9 @@ from auxar.files import is_file, write_json
 from auxar.generation.conditions import Conditions, first_examples, of_examples, usual_conditions
 from auxar.generation.samples import draw_views
 from auxar.generation.sheets import can_be_shown, labeled, save_png
-from auxar.interfaces import DrawRule, ImageSpec, Prior, Sampler, SampleRequest
-from auxar.interfaces.device import device_of
-from auxar.interfaces.request import USUAL_MIN_WEIGHT, usual_min_weight
-from auxar.interfaces.rule_use import kinds_of_heads, users
+from auxar.model import Chain, DrawRule, ImageSpec, Sampler, SampleRequest, device_of
+from auxar.model.request import USUAL_MIN_WEIGHT, usual_min_weight
+from auxar.model.rules import kinds_of_heads, users
 from auxar.progress import progress_bar
 from auxar.recipe import Recipe, SamplingConfig
 
@@ -55,7 +54,7 @@ class Figures:
 
     def __init__(
         self,
-        model: Prior,
+        model: Chain,
         sampler: Sampler,
         config: SamplingConfig,
         rows: int,
@@ -236,12 +235,12 @@ class Figures:
         return self._beside([(f"{spec.height} x {spec.width}", view, spec) for view, spec in shown])
 
 
-def _figures_of_rules(model: Prior) -> list[str]:
+def _figures_of_rules(model: Chain) -> list[str]:
     """The names of the figures that show a drawing rule, without those of rules that change nothing in this model."""
     return [name for name in ("reduction", "map") if users(model, name)]
 
 
-def are_drawn(folder: Path, recipe: Recipe, model: Prior) -> bool:
+def are_drawn(folder: Path, recipe: Recipe, model: Chain) -> bool:
     """Whether the folder holds the files of all figures that a run of the recipe draws with its model."""
     names = ["figures.json", *(f"{name}.png" for name in _figures_of_rules(model))]
     if recipe.stage:
@@ -265,7 +264,7 @@ def draw_figures(figures: Figures, folder: Path) -> None:
 
 
 def figures_to_folder(
-    model: Prior,
+    model: Chain,
     sampler: Sampler,
     recipe: Recipe,
     rows: int,

@@ -18,7 +18,7 @@ from auxar.generation.conditional import Given, check_stage
 from auxar.generation.image_files import images_at
 from auxar.generation.pictures import WrongColors, mask_values, picture_values, view_values
 from auxar.generation.sheets import can_be_shown
-from auxar.interfaces import ImageSpec, Known, Prior
+from auxar.model import Chain, ImageSpec, Known
 from auxar.recipe import DataConfig, Recipe
 from auxar.recipe.schema import MOST_LEVELS
 
@@ -66,7 +66,7 @@ class GivenRequest:
             raise UserError(f"keep: expected {expected}, got {described(self.keep)}")
 
 
-def read_given(request: GivenRequest, recipe: Recipe, model: Prior) -> Given:
+def read_given(request: GivenRequest, recipe: Recipe, model: Chain) -> Given:
     """Reads the images or views of a request. Raises `UserError` if a file cannot be read or does not fit the model."""
     files = image_files(request.paths)
     names = tuple(file.name for file in files)

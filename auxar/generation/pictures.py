@@ -8,7 +8,7 @@ from PIL import Image
 
 from auxar.data.conversion import BrokenImage, Preparation, decode, eight_bit, opened
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.recipe import Crop
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from auxar.conditioning import CONDITION_FACTOR
 from auxar.distributed.group import Team
 from auxar.files import entries, is_file, remove
 from auxar.generation.conditions import Conditions
 from auxar.generation.sheets import can_be_shown, save_png, sheet
-from auxar.interfaces import Factor, Prior, SampleRequest, evaluating
+from auxar.model import Chain, Factor, SampleRequest, evaluating
+from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe import SamplingConfig
 from auxar.recipe.building import own_sampler
 from auxar.runs.layout import RunFolder
@@ -53,7 +54,7 @@ class Previews:
         """Names of the factors for which a message says why no pictures are drawn."""
 
     @torch.no_grad()
-    def __call__(self, model: Prior, factor: Factor, step: int, team: Team) -> None:
+    def __call__(self, model: Chain, factor: Factor, step: int, team: Team) -> None:
         """Writes a picture of images that the factor draws after `step` steps. All processes of the team call it.
 
         Nothing is drawn if coarser factors are not trained yet, so that there are no views, or if images of this kind
@@ -91,7 +92,7 @@ class Previews:
             save_png(picture, folder / f"samples-{step:09d}.png")
             _thin_out(folder)
 
-    def _views(self, model: Prior, coarser: list[Factor], request: SampleRequest, team: Team) -> Tensor:
+    def _views(self, model: Chain, coarser: Sequence[Factor], request: SampleRequest, team: Team) -> Tensor:
         """Draws the views from which images are drawn, by all `coarser` factors with their trained weights."""
         view = None
         for factor in reversed(coarser):
@@ -108,17 +109,12 @@ class Previews:
             logger.info("no images are drawn during the training of %s, because %s", factor.name, why)
 
 
-def _draw(model: Prior, factor: Factor, view: Tensor | None, request: SampleRequest, team: Team) -> Tensor:
+def _draw(model: Chain, factor: Factor, view: Tensor | None, request: SampleRequest, team: Team) -> Tensor:
     """Draws images at the depth of a factor, given their views. `view` is None for the prior, which has no view."""
     sampler = own_sampler(model)
     request = request.deeper(factor.depth)
     with evaluating(factor):
-        if view is None:
-            _, prior = model.parts()
-            return prior.draw(request, sampler)
-        stages, _ = model.parts()
-        found: Tensor = stages[factor.depth].draw(view.to(team.device), request, sampler)
-        return found
+        return factor.draw(request, sampler, None if view is None else view.to(team.device))
 
 
 def _thin_out(folder: Path) -> None:

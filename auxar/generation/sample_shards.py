@@ -31,8 +31,8 @@ from auxar.generation.sample_folder import (
     is_sampled,
 )
 from auxar.generation.samples import FirstImages, draw_to_folder, picture_path, write_sheets
-from auxar.interfaces import Prior, Sampler
 from auxar.locks import holding, note_of
+from auxar.model import Chain, Sampler
 from auxar.recipe import SamplingConfig
 from auxar.runs.lock import LOCK
 from auxar.runs.shards import ShardFiles, differences
@@ -87,7 +87,7 @@ def check_shards(folder: Path, files: ShardFiles) -> None:
 
 
 def draw_shard(
-    model: Prior,
+    model: Chain,
     config: SamplingConfig,
     sampler: Sampler,
     folder: Path,
@@ -134,7 +134,7 @@ def draw_shard(
 
 
 def merge_shards(
-    model: Prior, config: SamplingConfig, folder: Path, conditions: Conditions, count: int, files: ShardFiles
+    model: Chain, config: SamplingConfig, folder: Path, conditions: Conditions, count: int, files: ShardFiles
 ) -> None:
     """Writes the sheets and `samples.json` of images that all of `count` shards have drawn, and removes their results.
 

@@ -33,7 +33,7 @@ from auxar.generation.sheets import (
     sheet,
     sheet_columns,
 )
-from auxar.interfaces import ImageSpec, Prior, Sampler, SampleRequest
+from auxar.model import Chain, ImageSpec, Sampler, SampleRequest
 from auxar.progress import progress_bar
 from auxar.recipe import SamplingConfig
 
@@ -51,13 +51,13 @@ GROWTH_ROWS = 4
 
 
 @torch.no_grad()
-def draw_views(model: Prior, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
+def draw_views(model: Chain, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
     """Draws images. Returns them and the views they were drawn from, by depth: int64, (b, *spec.shape), on the CPU."""
     return [view.cpu() for view in model.draw_views(request, sampler)]
 
 
 def drawn_bits_per_dim(
-    model: Prior,
+    model: Chain,
     views: Sequence[Tensor],
     batch_size: int,
     device: torch.device,
@@ -90,7 +90,7 @@ class FirstImages:
 
 
 def sample_to_folder(
-    model: Prior,
+    model: Chain,
     config: SamplingConfig,
     sampler: Sampler,
     folder: Path,
@@ -119,7 +119,7 @@ def sample_to_folder(
 
 @torch.no_grad()
 def draw_to_folder(
-    model: Prior,
+    model: Chain,
     config: SamplingConfig,
     sampler: Sampler,
     folder: Path,
@@ -168,7 +168,7 @@ def picture_path(folder: Path, number: int) -> Path:
 
 
 def write_sheets(
-    model: Prior,
+    model: Chain,
     config: SamplingConfig,
     folder: Path,
     first: FirstImages,
@@ -212,7 +212,7 @@ def _below_names(images: Tensor, spec: ImageSpec, names: Sequence[str]) -> Image
     return labeled([(images[number :: len(names)], spec) for number in range(len(names))], titles)
 
 
-def _beside_conditions(model: Prior, conditions: Conditions, images: Tensor) -> Image.Image | None:
+def _beside_conditions(model: Chain, conditions: Conditions, images: Tensor) -> Image.Image | None:
     """A sheet with a row for each of the first conditions, which are masks or images: the condition and its draws.
 
     None if the model has no such conditions. Image number i has the condition i mod k.
@@ -228,7 +228,7 @@ def _beside_conditions(model: Prior, conditions: Conditions, images: Tensor) -> 
 
 
 def drawn_how(
-    model: Prior, config: SamplingConfig, count: int, seconds: float, conditions: Conditions
+    model: Chain, config: SamplingConfig, count: int, seconds: float, conditions: Conditions
 ) -> dict[str, Any]:
     """The entries of `samples.json` with the settings and the duration of drawing `count` images.
 

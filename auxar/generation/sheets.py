@@ -14,7 +14,7 @@ from torch import Tensor
 from auxar.data.pixels import pixels
 from auxar.errors import UserError
 from auxar.files import replacing
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 
 MARGIN = 2
 """Width of the transparent margin around every image of a sheet, in pixels."""

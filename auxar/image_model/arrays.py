@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 
 Array = Tensor | np.ndarray
 

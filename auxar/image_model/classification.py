@@ -11,8 +11,7 @@ from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.image_model.likelihoods import factor_log_probs
-from auxar.interfaces import Condition, Prior, evaluating
-from auxar.interfaces.device import device_of
+from auxar.model import Chain, Condition, device_of, evaluating
 
 
 @attrs.frozen(eq=False)
@@ -58,7 +57,7 @@ class Classification:
         return [self.names[label] for label in self.labels.tolist()]
 
 
-def classify(chain: Prior, images: Tensor, batch_size: Any = None) -> Classification:
+def classify(chain: Chain, images: Tensor, batch_size: Any = None) -> Classification:
     """Classifies images (n, *image.shape). Raises `UserError` if the condition of the model is no label."""
     condition = label_condition(chain)
     columns = []
@@ -70,7 +69,7 @@ def classify(chain: Prior, images: Tensor, batch_size: Any = None) -> Classifica
     return Classification(torch.stack(columns, 1), _log_prior(chain, condition), names, chain.exact)
 
 
-def label_condition(chain: Prior) -> Condition:
+def label_condition(chain: Chain) -> Condition:
     """The condition of a model. Raises `UserError` unless it is a label."""
     if chain.condition is None or chain.condition.kind != "label":
         found = (
@@ -80,7 +79,7 @@ def label_condition(chain: Prior) -> Condition:
     return chain.condition
 
 
-def _log_prior(chain: Prior, condition: Condition) -> Tensor:
+def _log_prior(chain: Chain, condition: Condition) -> Tensor:
     classes = condition.spec.levels
     factor = chain.condition_factor
     if factor is None:

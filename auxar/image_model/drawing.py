@@ -14,9 +14,8 @@ from auxar.errors import UserError, did_you_mean
 from auxar.generation.conditional import Given, draw_given
 from auxar.generation.conditions import Conditions, as_conditions, reader_of
 from auxar.image_model.images import Draws, Images
-from auxar.interfaces import CausalNetwork, DrawRule, Prior, Sampler, SampleRequest, evaluating
-from auxar.interfaces.device import device_of
-from auxar.interfaces.rule_use import check_rule
+from auxar.model import CausalNetwork, Chain, DrawRule, Sampler, SampleRequest, device_of, evaluating
+from auxar.model.rules import check_rule
 from auxar.plugins import Registry, load_plugins
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.recipe import Recipe, SamplingConfig
@@ -55,7 +54,7 @@ class DrawSettings:
 
 
 def draw_settings(
-    chain: Prior,
+    chain: Chain,
     recipe: Recipe | None,
     registry: Registry | None,
     *,
@@ -93,7 +92,7 @@ def check_names(options: Mapping[str, Any]) -> None:
             raise UserError(f"unknown keyword '{name}'{did_you_mean(name, known)}")
 
 
-def sample(chain: Prior, count: int, first: int, settings: DrawSettings) -> Images:
+def sample(chain: Chain, count: int, first: int, settings: DrawSettings) -> Images:
     """Draws the images with numbers first … first + count - 1, with the views that they are drawn from."""
     count = as_integer(count, "n", 0, MOST_SAMPLES)
     first = as_integer(first, "first", 0, MOST_SAMPLES)
@@ -104,7 +103,7 @@ def sample(chain: Prior, count: int, first: int, settings: DrawSettings) -> Imag
     return linked(chain, found or [torch.empty((0, *spec.shape), dtype=torch.int64) for spec in chain.specs])
 
 
-def draws(chain: Prior, given: Given, pictures: Images | None, count: int, settings: DrawSettings) -> Draws:
+def draws(chain: Chain, given: Given, pictures: Images | None, count: int, settings: DrawSettings) -> Draws:
     """Draws `count` images for each given image, exactly as `auxar sample --given` does.
 
     `pictures` are the given images as the result shows them; None if views were given.
@@ -125,7 +124,7 @@ def draws(chain: Prior, given: Given, pictures: Images | None, count: int, setti
     return Draws(images.tensor, images.spec, images.view, pictures, known, values=images.values)
 
 
-def linked(chain: Prior, views: Sequence[Tensor]) -> Images:
+def linked(chain: Chain, views: Sequence[Tensor]) -> Images:
     """Converts images and their views, which are given by depth, to `Images` that hold their views."""
     found: Images | None = None
     for tensor, spec in reversed(list(zip(views, chain.specs, strict=False))):
@@ -136,7 +135,7 @@ def linked(chain: Prior, views: Sequence[Tensor]) -> Images:
 
 @torch.no_grad()
 def _drawn(
-    chain: Prior,
+    chain: Chain,
     numbers: range,
     settings: DrawSettings,
     draw: Callable[[SampleRequest], list[Tensor]],
@@ -178,7 +177,7 @@ def _rule(rule: str | DrawRule, **options: float | None) -> DrawRule:
 
 
 def chosen_sampler(
-    chain: Prior, sampler: str | Sampler | None, usual: ComponentChoice, registry: Registry | None
+    chain: Chain, sampler: str | Sampler | None, usual: ComponentChoice, registry: Registry | None
 ) -> Sampler:
     """The sampler that is given, or named, or the model's own; the usual one if the model has none."""
     if isinstance(sampler, Sampler):

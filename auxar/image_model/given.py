@@ -23,7 +23,7 @@ from auxar.generation.pictures import mask_values, picture_values, view_values
 from auxar.image_model.arrays import Array, fitted
 from auxar.image_model.images import Images
 from auxar.image_model.inputs import check_pictured, gathered
-from auxar.interfaces import ImageSpec, Known, Prior
+from auxar.model import Chain, ImageSpec, Known
 from auxar.recipe import Crop
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Form:
         return np.repeat(values, self.repeat, axis=0)
 
 
-def from_view(chain: Prior, views: Any, depth: Any) -> Given:
+def from_view(chain: Chain, views: Any, depth: Any) -> Given:
     """Converts views at a depth: integers, or pictures in the form that auxar writes.
 
     Raises `UserError` if there is no view at this depth, or if the views do not fit.
@@ -81,7 +81,7 @@ def from_view(chain: Prior, views: Any, depth: Any) -> Given:
     return Given((), depth, gathered(views, form.array, lambda *what: form.picture(*what[:2]), "views").long(), None)
 
 
-def to_enlarge(chain: Prior, images: Any) -> tuple[Given, Images | None]:
+def to_enlarge(chain: Chain, images: Any) -> tuple[Given, Images | None]:
     """Converts images to enlarge: views that are smaller than the image, or images, whose first smaller view is used.
 
     Also returns the given images; None if they are views. Raises `UserError` if the model has no smaller view, or if
@@ -105,7 +105,7 @@ def to_enlarge(chain: Prior, images: Any) -> tuple[Given, Images | None]:
     )
 
 
-def to_colorize(chain: Prior, images: Any, preparation: Preparation | None) -> tuple[Given, Images | None]:
+def to_colorize(chain: Chain, images: Any, preparation: Preparation | None) -> tuple[Given, Images | None]:
     """Converts gray or color images to colorize to the first gray view that the model computes from a color image.
 
     Also returns the given images; None if they are gray views. Raises `UserError` if the model has no such view, or if
@@ -124,14 +124,13 @@ def to_colorize(chain: Prior, images: Any, preparation: Preparation | None) -> t
     ]
     expected = f"this model colors images of {_sizes(specs[depth] for depth in reversed(depths))} pixels"
     depth, found = _Reading(forms, expected, preparation if depths[-1] == 0 else None).read(images)
-    stages, _ = chain.parts()
     view = found
-    for stage in stages[depth:gray]:
-        view = stage.view_of(view)
+    for factor in chain.factors[depth:gray]:
+        view = factor.view_of(view)
     return Given((), gray, view, None), Images(found, specs[depth], values=chain.picture_values)
 
 
-def to_complete(chain: Prior, images: Tensor, keep: Any) -> tuple[Given, Images]:
+def to_complete(chain: Chain, images: Tensor, keep: Any) -> tuple[Given, Images]:
     """Converts images (g, *image.shape) and the part of them to keep to known pixels. Also returns the images.
 
     `keep` is described at `ImageModel.complete`. Raises `UserError` if it is invalid.
@@ -249,24 +248,24 @@ def _rows(keep: Any, image: ImageSpec) -> int:
     return rows
 
 
-def _needs_views(chain: Prior, what: str) -> None:
+def _needs_views(chain: Chain, what: str) -> None:
     if len(chain.specs) == 1:
         raise UserError(f"{what} needs a view, and this model has none; {_abilities(chain)}")
 
 
-def smaller_views(chain: Prior) -> list[int]:
+def smaller_views(chain: Chain) -> list[int]:
     """Depths of the views that have fewer rows or columns than the image."""
     first = chain.image
     return [depth for depth, spec in enumerate(chain.specs) if (spec.height, spec.width) != (first.height, first.width)]
 
 
-def gray_view(chain: Prior) -> int | None:
+def gray_view(chain: Chain) -> int | None:
     """Depth of the first view with one channel of an image with three channels; None if there is none."""
     specs = chain.specs
     return next((k for k in range(1, len(specs)) if (specs[k - 1].channels, specs[k].channels) == (3, 1)), None)
 
 
-def _abilities(chain: Prior) -> str:
+def _abilities(chain: Chain) -> str:
     """The kinds of drawing that the model supports, for a message that refuses another kind."""
     can = []
     if gray_view(chain) is not None:

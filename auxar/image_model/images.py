@@ -20,8 +20,7 @@ from auxar.data.pixels import pixels
 from auxar.errors import UserError, one_line
 from auxar.files import FOLDER, entries, kind
 from auxar.generation.sheets import SHEET_DRAWS, can_be_shown, draws_sheet, save_png, sheet, with_note
-from auxar.interfaces import ImageSpec
-from auxar.interfaces.image import INTEGER_DTYPES
+from auxar.model import INTEGER_DTYPES, ImageSpec
 from auxar.numerics.levels import SCALED
 from auxar.recipe.paths import EXTENSIONS
 

@@ -19,7 +19,7 @@ from auxar.generation.image_files import images_at
 from auxar.generation.pictures import WrongColors, picture_values
 from auxar.image_model.arrays import Array, fitted
 from auxar.image_model.images import Images
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.recipe import Crop
 

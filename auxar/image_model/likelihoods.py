@@ -10,8 +10,7 @@ from torch import Tensor
 
 from auxar.arguments import as_integer
 from auxar.errors import UserError
-from auxar.interfaces import FactorLogProb, ImageSpec, Prior, evaluating
-from auxar.interfaces.device import device_of
+from auxar.model import Chain, FactorLogProb, ImageSpec, device_of, evaluating
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.threads import ThreadChoice
 
@@ -20,7 +19,7 @@ CHUNK_PIXELS = 2**16
 
 
 def factor_log_probs(
-    chain: Prior, images: Tensor, batch_size: Any = None, condition: Tensor | None = None
+    chain: Chain, images: Tensor, batch_size: Any = None, condition: Tensor | None = None
 ) -> tuple[FactorLogProb, ...]:
     """Computes the log-likelihoods of images (n, *image.shape) under each factor: float64 on the CPU, shape (n,).
 
@@ -54,9 +53,9 @@ def factor_log_probs(
     return tuple(FactorLogProb(factor.name, factor.image, own) for factor, own in zip(chain.factors, nats, strict=True))
 
 
-def _log_probs(chain: Prior, images: Tensor, condition: Tensor | None) -> Tensor:
+def _log_probs(chain: Chain, images: Tensor, condition: Tensor | None) -> Tensor:
     """The log-likelihoods of images under each factor: float64, (factors, n)."""
-    found = chain.log_probs(images, *chain.condition_arguments(condition))
+    found = chain.log_probs(images, condition)
     return torch.stack([factor.log_prob.double() for factor in found])
 
 

@@ -25,9 +25,7 @@ from auxar.image_model.likelihoods import factor_log_probs
 from auxar.image_model.pixel_bits import pixel_bits
 from auxar.image_model.preparation import prepared, usual_preparation
 from auxar.image_model.saving import save_as_run
-from auxar.interfaces import Condition, DrawRule, Factor, FactorLogProb, ImageSpec, Prior, Sampler
-from auxar.interfaces.device import device_of
-from auxar.interfaces.summary import summary
+from auxar.model import Chain, Condition, DrawRule, Factor, FactorLogProb, ImageSpec, Sampler, device_of, summary
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, SamplingConfig
 from auxar.recipe.schema import MOST_SAMPLES
@@ -49,15 +47,16 @@ class ImageModel:
 
     Examples:
         >>> import torch
-        >>> from auxar_pixelcnn.components import EmbeddingConfig, LightConfig, embedding, light_decoder, light_prior
+        >>> from auxar import CausalDistribution, Chain, Factor
+        >>> from auxar_pixelcnn.components import EmbeddingConfig, LightConfig, embedding, light
         >>> from auxar_pyramid import PyramidConfig, PyramidView
-        >>> from auxar.model import Chain, Stage
         >>> image = ImageSpec(height=8, width=8)
         >>> view = PyramidView(PyramidConfig(factor=2), image)
         >>> features = embedding(EmbeddingConfig(filters=4, blocks_per_group=1), view.view, image)
         >>> small = LightConfig(filters=4, blocks=1)
-        >>> stage = Stage(view, features, light_decoder(small, image, features.features_channels))
-        >>> model = ImageModel(Chain([stage], light_prior(small, view.view)))
+        >>> decoder = CausalDistribution(light(small, image, features.features_channels))
+        >>> prior = CausalDistribution(light(small, view.view))
+        >>> model = ImageModel(Chain([Factor(decoder, view=view, embedding=features), Factor(prior)]))
         >>> model  # doctest: +ELLIPSIS
         ImageModel(p(8×8×3 | 4×4×3) · p(4×4×3), ... parameters, cpu)
         >>> model.to("cpu").device
@@ -81,17 +80,15 @@ class ImageModel:
 
     def __init__(
         self,
-        chain: Prior,
+        chain: Chain,
         recipe: Recipe | None = None,
         registry: Registry | None = None,
         origins: Mapping[str, Origin] | None = None,
     ) -> None:
-        if not isinstance(chain, Prior):
+        if not isinstance(chain, Chain):
             raise UserError(
                 f"chain: expected a model, such as a Chain, got {described(chain)}; auxar.load loads the model of a run"
             )
-        if recipe is not None:
-            chain.picture_values = recipe.data.values
         self.chain = chain
         """The joint distribution of images and their views, with the weights."""
         self.recipe = recipe
@@ -119,7 +116,7 @@ class ImageModel:
     @property
     def factors(self) -> list[Factor]:
         """The factors by depth: `stage0`, `stage1`, … and finally `prior`."""
-        return self.chain.factors
+        return list(self.chain.factors)
 
     @property
     def device(self) -> torch.device:
@@ -249,8 +246,10 @@ class ImageModel:
         the model, such as a temperature for logistic mixtures.
 
         Examples:
-            >>> from auxar_pixelcnn.components import LightConfig, light_prior
-            >>> model = ImageModel(light_prior(LightConfig(filters=4, blocks=1), ImageSpec(height=8, width=8)))
+            >>> from auxar import CausalDistribution, Chain, Factor
+            >>> from auxar_pixelcnn.components import LightConfig, light
+            >>> network = light(LightConfig(filters=4, blocks=1), ImageSpec(height=8, width=8))
+            >>> model = ImageModel(Chain([Factor(CausalDistribution(network))]))
             >>> images = model.sample(4)
             >>> images
             <Images: 4 images of 8×8×3 with 256 levels>

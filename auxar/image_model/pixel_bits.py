@@ -7,16 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from auxar.causal import CausalDecoder, CausalPrior
-from auxar.errors import UserError
 from auxar.image_model.likelihoods import chunk_size
-from auxar.interfaces import Factor, Prior, evaluating
-from auxar.interfaces.device import device_of
-from auxar.model import Stage, features_of, predictor_of
+from auxar.model import Chain, device_of, evaluating
 
 
 @torch.no_grad()
-def pixel_bits(chain: Prior, images: Tensor, condition: Tensor | None = None) -> Tensor:
+def pixel_bits(chain: Chain, images: Tensor, condition: Tensor | None = None) -> Tensor:
     """The bits of each pixel of images (n, c, h, w) under all factors of a model: float64, (n, h, w), on the CPU.
 
     The bits of a pixel of a view are divided equally among the image's pixels that lie in its place, so the sum over
@@ -31,23 +27,10 @@ def pixel_bits(chain: Prior, images: Tensor, condition: Tensor | None = None) ->
             views = chain.views(part.to(device, torch.int64))
             total = torch.zeros((len(part), chain.image.height, chain.image.width), dtype=torch.float64)
             for factor in chain.factors:
-                nats = _pixel_nats(factor, *factor.inputs(views, given))
+                nats = factor.pixel_log_prob(*factor.inputs(views, given))
                 total += _spread(-nats.double().cpu() / math.log(2), total.shape[1:])
             found.append(total)
     return torch.cat(found) if found else torch.zeros((0, chain.image.height, chain.image.width), dtype=torch.float64)
-
-
-def _pixel_nats(factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None) -> Tensor:
-    """The log-likelihood of each pixel of a factor's images, in nats, (b, height, width)."""
-    predictor = predictor_of(factor)
-    if isinstance(predictor, CausalPrior):
-        return predictor.pixel_log_prob(image)
-    if isinstance(predictor, CausalDecoder):
-        features = features_of(factor, len(image), view, condition)
-        assert features is not None
-        interval = factor.interval(image, view) if isinstance(factor, Stage) and view is not None else None
-        return predictor.pixel_log_prob(image, features, interval)
-    raise UserError(f"{factor.name} gives no likelihoods of single pixels, because it is not a causal network")
 
 
 def _spread(bits: Tensor, size: torch.Size) -> Tensor:

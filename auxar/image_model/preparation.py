@@ -16,7 +16,7 @@ from auxar.data.conversion import BrokenImage, Preparation, WrongSize
 from auxar.errors import UserError, did_you_mean
 from auxar.image_model.arrays import Array, integers
 from auxar.image_model.inputs import gathered
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.recipe import Crop, Recipe
 from auxar.recipe.schema import RESIZES
 

@@ -14,7 +14,7 @@ from auxar.arguments import check_strings
 from auxar.data.writing import new_folder
 from auxar.errors import UserError, did_you_mean, one_line, shown
 from auxar.files import kind, write_tensors
-from auxar.interfaces import FLOAT, Factor, Prior
+from auxar.model import FLOAT, Chain, Factor
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model
@@ -105,10 +105,10 @@ def _history(steps: int | None, origin: Origin | None) -> History:
     return History(() if steps is None else (Part(1, steps),), origin)
 
 
-def _unwrapped(chain: nn.Module) -> Prior:
+def _unwrapped(chain: nn.Module) -> Chain:
     """The chain without wrappers of `torch.compile`, DistributedDataParallel and Accelerate, which stay unchanged."""
     found = extract_model_from_parallel(chain, keep_fp32_wrapper=True, keep_torch_compile=False)
-    if not isinstance(found, Prior):
+    if not isinstance(found, Chain):
         raise UserError(
             f"model.chain is a {type(found).__name__}; expected the chain of a model, or one that torch.compile, "
             "DistributedDataParallel or Accelerate has wrapped"

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from torch import device, nn
 
-from auxar.conditioning import ConditionedPrior, Conditioning, row_spec
 from auxar.errors import UserError
-from auxar.interfaces import FLOAT, Arithmetic, CausalNetwork, ImageSpec, Prior, Sampler, View
-from auxar.model import Chain, Stage
+from auxar.model import (
+    FLOAT,
+    Arithmetic,
+    CausalDistribution,
+    CausalNetwork,
+    Chain,
+    Conditioning,
+    Decoder,
+    Factor,
+    ImageSpec,
+    Prior,
+    Sampler,
+    View,
+)
+from auxar.model.condition import row_spec
 from auxar.plugins import Component, Kind, Registry
 from auxar.recipe.choices import structure_options
 from auxar.recipe.component_choice import ComponentChoice
@@ -22,19 +34,19 @@ MOST_LAYERS = 5000
 """Maximum number of `nn.Module` objects in a model, several times that of the largest recipe that comes with auxar."""
 
 
-def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") -> Prior:
+def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") -> Chain:
     """Builds the model of a recipe, with untrained weights and its sampler.
 
     On the device "meta" the weights have shapes but no values, and take no memory. Raises `UserError`, with the key of
     the component, if a component is unknown or invalid, does not fit its input, or makes the model too large.
     """
     with device(on), WithoutDrawing() if device(on).type == "meta" else contextlib.nullcontext():
-        model = _build_chain(recipe, registry)
-    model.sampler = build_sampler(recipe.sampling.sampler, registry, "sampling.sampler")
-    model.picture_values = recipe.data.values
+        factors, condition_factor = _build_factors(recipe, registry)
+    sampler = build_sampler(recipe.sampling.sampler, registry, "sampling.sampler")
+    model = Chain(factors, condition_factor, sampler=sampler, picture_values=recipe.data.values)
     for network in model.modules():
         if isinstance(network, CausalNetwork):
-            model.sampler.check(network)
+            sampler.check(network)
     if recipe.arithmetic.name != FLOAT:
         arithmetic = build_arithmetic(recipe.arithmetic, registry, "arithmetic")
         for factor in model.all_factors:
@@ -54,7 +66,7 @@ def build_arithmetic(choice: ComponentChoice, registry: Registry, path: str) -> 
     return arithmetic
 
 
-def own_sampler(model: Prior) -> Sampler:
+def own_sampler(model: Chain) -> Sampler:
     """Returns the sampler of a model. Raises `UserError` if it has none, because `build_model` did not build it."""
     if model.sampler is None:
         raise UserError("the model has no sampler; build the model from a recipe, which includes a sampler")
@@ -88,14 +100,17 @@ def sizes_in_64_bits() -> Iterator[None]:
         raise UserError("expected tensors of less than 2^63 bytes; the image, batch or network is too large") from None
 
 
-def _build_chain(recipe: Recipe, registry: Registry) -> Prior:
+def _build_factors(recipe: Recipe, registry: Registry) -> tuple[list[Factor], Factor | None]:
+    """The factors of the image and its views by depth, and the factor of the condition if it is modelled."""
     views = build_views(recipe, registry)
-    coarsest = views[-1].view if views else recipe.image
-    # The prior is built first, then the stages from the coarsest view up. The initial weights depend on this order,
-    # because it is the order in which they are drawn.
-    prior = _build_prior(recipe, registry, coarsest)
-    layers = _count_layers(prior, 0, "prior")
-    stages: list[Stage] = []
+    image = views[-1].view if views else recipe.image
+    # The prior is built first, then the other factors from the coarsest view up. The initial weights depend on this
+    # order, because it is the order in which they are drawn.
+    conditioning = _build_conditioning(recipe, registry, image)
+    channels = 0 if conditioning is None else conditioning.features_channels
+    distribution = _build_distribution(registry, "prior", recipe.prior, "prior", image, channels)
+    layers = sum(_count_layers(part, 0, "prior") for part in (conditioning, distribution) if part is not None)
+    factors = [_fitting(f"prior ('{recipe.prior.name}')", distribution, conditioning=conditioning)]
     for index in reversed(range(len(views))):
         stage, view, path = recipe.stage[index], views[index], f"stage[{index}]"
         embedding = _build(registry, "embedding", stage.embedding, f"{path}.embedding", view.view, view.image)
@@ -105,51 +120,56 @@ def _build_chain(recipe: Recipe, registry: Registry) -> Prior:
         if conditioning is not None:
             layers = _count_layers(conditioning, layers, "condition.embedding")
             channels += conditioning.features_channels
-        decoder = _build(registry, "decoder", stage.decoder, f"{path}.decoder", view.image, channels)
-        layers = _count_layers(decoder, layers, f"{path}.decoder")
+        where = f"{path}.decoder"
+        distribution = _build_distribution(registry, "decoder", stage.decoder, where, view.image, channels)
+        layers = _count_layers(distribution, layers, where)
         restricted = stage.support == "restricted"
         if restricted and view.support is None:
             raise _stays_free(path, f"a view that defines its support, but '{stage.view.name}' does not")
-        if restricted and not decoder.restricts:
+        if restricted and not getattr(distribution, "restricts", False):
             raise _stays_free(path, f"a decoder that can be restricted, but '{stage.decoder.name}' cannot be")
-        try:
-            stages.insert(
-                0, Stage(view, embedding, decoder, restricted=restricted, depth=index, conditioning=conditioning)
+        parts = {"view": view, "embedding": embedding, "conditioning": conditioning, "restricted": restricted}
+        factors.insert(0, _fitting(path, distribution, **parts))
+    return factors, _build_condition_factor(recipe, registry)
+
+
+def _build_distribution(
+    registry: Registry, role: Kind, choice: ComponentChoice, path: str, image: ImageSpec, channels: int
+) -> Prior | Decoder:
+    """The distribution that a recipe names as a prior or a decoder, with this number of channels of features.
+
+    A prior that gets features of a condition is a decoder or a causal network.
+    """
+    if role == "prior" and channels:
+        able = registry.names("decoder")
+        if choice.name not in able and choice.name in registry.names("prior"):
+            raise UserError(
+                f"{path}: '{choice.name}' cannot be given a condition; expected one of {', '.join(able)}, or a recipe "
+                "without [condition]"
             )
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
-    condition_prior = _build_condition_prior(recipe, registry)
+        role = "decoder"
+    component = registry.get(role, choice.name, path)
+    sizes = (image,) if component.kind == "prior" else (image, channels)
+    found: Any = _built(component, choice, path, registry, *sizes)
+    return CausalDistribution(found) if component.kind == "network" else found
+
+
+def _fitting(path: str, distribution: Prior | Decoder, **parts: Any) -> Factor:
+    """A factor of these parts. Raises `UserError`, with the key `path`, if they do not fit together."""
     try:
-        return Chain(stages, prior, condition_prior) if stages or condition_prior is not None else prior
+        return Factor(distribution, **parts)
     except UserError as error:
-        raise UserError(f"prior ('{recipe.prior.name}'): {error}") from None
+        raise UserError(f"{path}: {error}") from None
 
 
-def _build_prior(recipe: Recipe, registry: Registry, image: ImageSpec) -> Prior:
-    conditioning = _build_conditioning(recipe, registry, image)
-    if conditioning is None:
-        prior: Prior = _build(registry, "prior", recipe.prior, "prior", image)
-        return prior
-    component = registry.get("prior", recipe.prior.name, "prior")
-    if component.given_features is None:
-        able = [name for name in registry.names("prior") if registry.components["prior", name].given_features]
-        raise UserError(
-            f"prior: '{recipe.prior.name}' cannot be given a condition; expected one of {', '.join(able)}, or a recipe "
-            "without [condition]"
-        )
-    channels = conditioning.features_channels
-    decoder = _built(component, component.given_features, recipe.prior, "prior", registry, image, channels)
-    return ConditionedPrior(conditioning, decoder)
-
-
-def _build_condition_prior(recipe: Recipe, registry: Registry) -> Prior | None:
-    """The prior of the condition; None if the condition is not modelled."""
+def _build_condition_factor(recipe: Recipe, registry: Registry) -> Factor | None:
+    """The factor of the condition; None if the condition is not modelled."""
     if recipe.condition is None or recipe.condition.prior is None:
         return None
-    spec = row_spec(recipe.condition.describe(recipe.image))
-    prior: Prior = _build(registry, "prior", recipe.condition.prior, "condition.prior", spec)
-    _count_layers(prior, 0, "condition.prior")
-    return prior
+    condition, path = recipe.condition.describe(recipe.image), "condition.prior"
+    prior = _build_distribution(registry, "prior", recipe.condition.prior, path, row_spec(condition), 0)
+    _count_layers(prior, 0, path)
+    return _fitting(f"{path} ('{recipe.condition.prior.name}')", prior, models=condition)
 
 
 def _build_conditioning(recipe: Recipe, registry: Registry, image: ImageSpec) -> Conditioning | None:
@@ -167,22 +187,14 @@ def _stays_free(path: str, needed: str) -> UserError:
 
 
 def _build(registry: Registry, kind: Kind, choice: ComponentChoice, path: str, *fit: ImageSpec | int) -> Any:
-    component = registry.get(kind, choice.name, path)
-    return _built(component, component.build, choice, path, registry, *fit)
+    return _built(registry.get(kind, choice.name, path), choice, path, registry, *fit)
 
 
-def _built(
-    component: Component,
-    build: Callable[..., Any],
-    choice: ComponentChoice,
-    path: str,
-    registry: Registry,
-    *fit: ImageSpec | int,
-) -> Any:
+def _built(component: Component, choice: ComponentChoice, path: str, registry: Registry, *fit: ImageSpec | int) -> Any:
     config: Any = structure_options(choice.options, component.config, path, registry)
     try:
         with sizes_in_64_bits():
-            return build(config, *fit)
+            return component.build(config, *fit)
     except UserError as error:
         raise UserError(f"{path} ('{choice.name}'): {error}") from None
 

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from auxar.errors import shown
-from auxar.interfaces.validation import checks
+from auxar.validation import checks
 
 LONGEST_CHOICE = 1000
 """Number of characters of a wrong value that are compared with the choices."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 import attrs
 
 from auxar.errors import UserError
-from auxar.interfaces import Head, ImageSpec
+from auxar.model import Head, ImageSpec
 from auxar.plugins import Component, Kind, Registry
 from auxar.recipe.structuring import read_component, structure, unstructure
 

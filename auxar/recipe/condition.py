@@ -8,10 +8,10 @@ import attrs
 from attrs.validators import max_len, min_len, optional
 
 from auxar.errors import UserError, shown
-from auxar.interfaces import CONDITION_KINDS, MOST_LEVELS, MOST_SIDE, Condition, ImageSpec, at_most, positive
-from auxar.interfaces.validation import at_least
+from auxar.model import CONDITION_KINDS, MOST_LEVELS, MOST_SIDE, Condition, ImageSpec
 from auxar.recipe.checks import fraction_or_zero, one_of
 from auxar.recipe.component_choice import ComponentChoice
+from auxar.validation import at_least, at_most, positive
 
 MOST_ATTRIBUTES = 1024
 """Maximum number of attributes of an image."""

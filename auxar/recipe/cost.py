@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from auxar.errors import UserError
-from auxar.interfaces import Factor, ImageSpec
+from auxar.model import Factor, ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model, sizes_in_64_bits

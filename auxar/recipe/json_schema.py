@@ -146,10 +146,11 @@ class _Builder:
             schema = {"additionalProperties": True, "if": condition, "then": table, "else": schema}
         return {"anyOf": [_among(self.short_names(kind, hint)), *options.values(), *_ANY], **schema}
 
-    def options(self, kind: str, name: str) -> Schema:
+    def options(self, kind: Kind, name: str) -> Schema:
         """Returns a reference to the definition of a component's table: its name and its options."""
+        component = self.registry.get(kind, name, kind) if name in self.registry.names(kind) else None
+        kind = component.kind if component else kind  # A network is a prior and a decoder.
         if (kind, name) not in self.references:
-            component = self.registry.components.get((kind, name))
             key = self.unused_key(f"{kind}-{name}")
             self.definitions[key] = {}  # The options may refer to this definition.
             self.references[kind, name] = {"$ref": f"#/definitions/{key}"}
@@ -184,11 +185,11 @@ class _Builder:
 
     def short_names(self, kind: Kind, hint: Any) -> list[str]:
         """Returns the names that a string may be, which are those of components without required options."""
-        components = self.registry.components
+        own = self.registry.names(kind)
         return [
             name
             for name in self.names(kind, hint)
-            if (kind, name) not in components or not has_required(components[kind, name].config)
+            if name not in own or not has_required(self.registry.get(kind, name, kind).config)
         ]
 
     def known_names(self) -> Schema:
@@ -207,7 +208,7 @@ class _Builder:
             self.definitions[key] = {}  # A component may choose another one of the same kind.
             inner = {}
             for name in self.registry.names(kind):
-                for field in _choices(self.registry.components[kind, name].config):
+                for field in _choices(self.registry.get(kind, name, kind).config):
                     own = kind_of(field, field.type)
                     if own is not None:
                         inner[field.name] = self.known(own, field.type)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, UntypedStorage, nn
 from torch.utils.hooks import RemovableHandle
 
-from auxar.interfaces import recomputable_blocks
+from auxar.model import recomputable_blocks
 
 Storages = dict[int, UntypedStorage]
 """The memory of tensors by address. It is kept alive, because otherwise its address could be used again."""

@@ -15,7 +15,7 @@ import tomli_w
 from auxar.arguments import as_path, check_flag, check_strings
 from auxar.errors import UserError, did_you_mean, is_unicode, one_line
 from auxar.files import kind, read_bytes
-from auxar.interfaces import FLOAT
+from auxar.model import FLOAT
 from auxar.plugins import Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
 from auxar.recipe.component_choice import ComponentChoice

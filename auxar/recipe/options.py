@@ -10,7 +10,7 @@ import attrs
 
 from auxar.arguments import check_strings
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.recipe.schema import DataConfig, EvaluationConfig, SamplingConfig, TrainingConfig
 
 FLAGS = {"images": "-n"}

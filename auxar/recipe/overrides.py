@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from auxar.interfaces.request import usual_min_weight, usual_reduction
+from auxar.model.request import usual_min_weight, usual_reduction
 from auxar.plugins import load_plugins
 
 LENGTHS = frozenset({"steps", "epochs"})

@@ -9,17 +9,17 @@ from typing import Any
 import attrs
 from attrs.validators import ge, le, lt, optional
 
-from auxar.conditioning import CONDITION_FACTOR
 from auxar.errors import UserError, shown
-from auxar.interfaces import FLOAT, RULES, DrawRule, ImageSpec, SampleRequest, at_most, positive
-from auxar.interfaces.request import usual_min_weight, usual_reduction
-from auxar.interfaces.validation import at_least, below, checks, finite
+from auxar.model import FLOAT, RULES, DrawRule, ImageSpec, SampleRequest
+from auxar.model.factor import CONDITION_FACTOR
+from auxar.model.request import usual_min_weight, usual_reduction
 from auxar.numerics.levels import SCALED, VALUES
 from auxar.recipe.checks import all_below_one, fraction, fraction_or_zero, one_of
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.overrides import REQUIREMENTS
 from auxar.structuring import NO_KEY
+from auxar.validation import at_least, at_most, below, checks, finite, positive
 
 Table = Mapping[str, Any]
 OTHER_NAMES: Mapping[str, tuple[str, ...]] = {"arithmetic": (FLOAT,)}

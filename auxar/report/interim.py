@@ -9,7 +9,7 @@ from accelerate import Accelerator
 
 from auxar.data import DataSets
 from auxar.evaluation.likelihoods import evaluate_run
-from auxar.interfaces import FLOAT, Prior
+from auxar.model import FLOAT, Chain
 from auxar.recipe import Recipe
 from auxar.report import write_report
 from auxar.runs.layout import RunFolder
@@ -26,7 +26,7 @@ class InterimReport:
     data: DataSets
     accelerator: Accelerator
 
-    def __call__(self, model: Prior) -> None:
+    def __call__(self, model: Chain) -> None:
         """Evaluates the trained factors, with their weights loaded into `model`, and updates the report.
 
         If processes train different factors, nothing is evaluated, because the others do not wait. The main process

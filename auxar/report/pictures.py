@@ -8,7 +8,7 @@ import math
 
 from auxar.errors import UserError
 from auxar.evaluation.records import Exactness
-from auxar.interfaces import FLOAT, DrawRule
+from auxar.model import FLOAT, DrawRule
 from auxar.report import words
 from auxar.report.html import Html, absence, tag
 from auxar.report.html_tables import term

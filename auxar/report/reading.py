@@ -20,7 +20,7 @@ from auxar.evaluation.records import Evaluation, Exactness
 from auxar.evaluation.stored import other_evaluations
 from auxar.files import DamagedFile, entries, is_file, read_bytes
 from auxar.generation.previews import pictures as drawn_pictures
-from auxar.interfaces import FLOAT
+from auxar.model import FLOAT
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
 from auxar.recipe.stages import written_stages

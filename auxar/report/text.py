@@ -5,10 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from auxar.conditioning import CONDITION_FACTOR
 from auxar.errors import one_line
 from auxar.evaluation.comparison import Comparison
 from auxar.evaluation.records import Evaluation
+from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe.cost import FactorCost
 from auxar.report import words
 from auxar.report.comparison_tables import RUN, comparison_tables

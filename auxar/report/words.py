@@ -9,7 +9,7 @@ import attrs
 from auxar.errors import one_line
 from auxar.evaluation.distances import PUBLISHED, ImageDistances
 from auxar.evaluation.records import Cost, Evaluation, Exactness, FactorFigures, WithoutCondition
-from auxar.interfaces import FLOAT, ImageSpec
+from auxar.model import FLOAT, ImageSpec
 from auxar.runs.history import History
 from auxar.runs.weights import OWN
 

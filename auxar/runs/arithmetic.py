@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auxar.errors import UserError, did_you_mean, shown
-from auxar.interfaces import FLOAT, Prior
+from auxar.model import FLOAT, Chain
 from auxar.plugins import Registry
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_arithmetic
@@ -31,7 +31,7 @@ def check_arithmetic(registry: Registry, name: str) -> None:
         raise UserError(f"arithmetic: {shown(name)} is unknown{did_you_mean(str(name), known)}")
 
 
-def model_in(run: RunFolder, recipe: Recipe, registry: Registry, arithmetic: str | None) -> Prior:
+def model_in(run: RunFolder, recipe: Recipe, registry: Registry, arithmetic: str | None) -> Chain:
     """The trained model of a run in the arithmetic with a name, or in that of the recipe if the name is None.
 
     Raises `UserError` if there is no such arithmetic, or if the weights or the converted factors are missing, damaged

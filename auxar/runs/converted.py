@@ -21,8 +21,7 @@ from auxar.files import (
     read_tensors,
     write_tensors,
 )
-from auxar.interfaces import Arithmetic, Converted, Prior
-from auxar.model import Chain
+from auxar.model import Arithmetic, Chain, Converted, Factor
 from auxar.runs.layout import RunFolder
 from auxar.runs.records import read_record
 
@@ -93,13 +92,13 @@ def stored_at(run: RunFolder, factor: str, arithmetic: str) -> Path:
     return own if is_file(own) else path_of(run.output, factor, arithmetic)
 
 
-def converted_model(run: RunFolder, model: Prior, name: str, arithmetic: Arithmetic) -> Prior:
+def converted_model(run: RunFolder, model: Chain, name: str, arithmetic: Arithmetic) -> Chain:
     """The model of a run in the form of the arithmetic with this name. The weights of `model` are not used.
 
     Raises `UserError` if the file of a factor is missing or damaged, does not belong to the run's weights, or differs
     from the digest that the run records.
     """
-    factors: list[Any] = []
+    factors: list[Factor] = []
     digests: dict[str, str] = {}
     for factor in model.all_factors:
         path = stored_at(run, factor.name, name)
@@ -115,12 +114,15 @@ def converted_model(run: RunFolder, model: Prior, name: str, arithmetic: Arithme
             factors.append(arithmetic.restore(factor, converted))
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
-    of_condition = factors.pop().prior if model.condition_factor is not None else None
-    *stages, last = factors
-    made = Chain(stages, last.prior, of_condition) if stages or of_condition is not None else last.prior
-    made.sampler, made.picture_values = model.sampler, model.picture_values
-    made.arithmetic, made.digests = name, digests
-    return made
+    of_condition = factors.pop() if model.condition_factor is not None else None
+    return Chain(
+        factors,
+        of_condition,
+        sampler=model.sampler,
+        picture_values=model.picture_values,
+        arithmetic=name,
+        digests=digests,
+    )
 
 
 def digest(converted: Converted) -> str:

@@ -40,8 +40,8 @@ import attrs
 
 from auxar.errors import UserError
 from auxar.files import FILE, FOLDER, LINK, check_output, entries, is_file, kind, unfinished
-from auxar.interfaces import FLOAT
 from auxar.locks import note_of
+from auxar.model import FLOAT
 from auxar.recipe import Recipe
 from auxar.runs.format import RECORD, check_format
 from auxar.runs.lock import HOLDER, JOBS_LOCK, LOCK

@@ -16,7 +16,7 @@ from torch import nn
 
 from auxar.errors import UserError, shown
 from auxar.files import DamagedFile, parse_json, read_metadata
-from auxar.interfaces import Factor
+from auxar.model import Factor
 from auxar.runs.layout import RunFolder
 
 ENTRY = "versions"

@@ -11,10 +11,10 @@ from typing import Any
 import attrs
 import torch
 
-from auxar.conditioning import CONDITION_FACTOR
 from auxar.errors import UserError, one_line, shown
 from auxar.files import DamagedFile, Shapes, is_file, parse_json, read_metadata, read_shapes, read_tensors
-from auxar.interfaces import Factor, Prior
+from auxar.model import Chain, Factor
+from auxar.model.factor import CONDITION_FACTOR
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, read_recipe
 from auxar.recipe.building import build_model
@@ -31,7 +31,7 @@ LONGEST_NAME = 100
 """Maximum number of characters of a tensor's name, and of its shape, in an error message."""
 
 
-def trained_model(run: RunFolder, recipe: Recipe, registry: Registry) -> Prior:
+def trained_model(run: RunFolder, recipe: Recipe, registry: Registry) -> Chain:
     """Builds the model of a run and loads its trained weights.
 
     Raises `UserError` if the weights of a factor are missing, damaged or from another model.

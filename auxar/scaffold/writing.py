@@ -10,7 +10,7 @@ from auxar.files import write_text
 from auxar.plugins import load_plugins
 from auxar.scaffold.names import PluginNames, check_free, plugin_names
 
-KINDS = ("view", "prior", "embedding", "decoder", "head", "sampler", "dataset")
+KINDS = ("view", "network", "embedding", "head", "sampler", "dataset")
 GUIDES = {"view": "views", "dataset": "datasets"}
 """The page of the documentation about a kind of component. The default is `networks`."""
 TEMPLATES = Path(__file__).parent / "templates"

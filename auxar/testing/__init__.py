@@ -1,4 +1,4 @@
-"""Contract checks for views, priors, embeddings, decoders, heads, samplers, data sets and trained models.
+"""Contract checks for views, networks, priors, embeddings, decoders, heads, samplers, data sets and trained models.
 
 They are for the tests of plugins:
 
@@ -17,12 +17,11 @@ The package needs hypothesis: `pip install 'auxar[test]'`.
 
 from auxar.testing.conditions import check_conditions
 from auxar.testing.datasets import check_dataset
-from auxar.testing.decoders import check_decoder
 from auxar.testing.embeddings import check_embedding
 from auxar.testing.heads import check_head
 from auxar.testing.laws import ContractError
 from auxar.testing.models import check_model
-from auxar.testing.priors import check_prior
+from auxar.testing.roles import check_decoder, check_network, check_prior
 from auxar.testing.samplers import check_sampler
 from auxar.testing.views import check_view
 
@@ -34,6 +33,7 @@ __all__ = [
     "check_embedding",
     "check_head",
     "check_model",
+    "check_network",
     "check_prior",
     "check_sampler",
     "check_view",

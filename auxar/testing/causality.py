@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from auxar.interfaces import CausalNetwork
+from auxar.model import CausalNetwork
 from auxar.testing.examples import random_images
 from auxar.testing.laws import broken, described, runs, unchanged
 

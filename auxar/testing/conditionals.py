@@ -7,7 +7,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from auxar.interfaces import DrawRule, Head, ImageSpec, Interval, RestrictableHead
+from auxar.model import DrawRule, Head, ImageSpec, Interval, RestrictableHead
 from auxar.testing.frequencies import check_uniform
 from auxar.testing.laws import runs
 from auxar.testing.pixels import Possible, drawn_pixels, normal_noise, random_uniforms

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.interfaces import Condition, Factor, Prior, SampleRequest
+from auxar.model import Chain, Condition, Factor, SampleRequest
 from auxar.testing.drawing import DistinctSampler
 from auxar.testing.examples import all_images, extreme_images, random_images, randomized
 from auxar.testing.laws import broken, runs, unchanged
@@ -20,8 +20,8 @@ LARGE = 1.5
 """The standard deviation of the random weights with which these images are drawn."""
 
 
-def check_conditions(model: Prior, *, seed: int = 0) -> None:
-    """Checks that a model, such as an `auxar.Chain`, uses its condition correctly. Replaces its weights by random ones.
+def check_conditions(model: Chain, *, seed: int = 0) -> None:
+    """Checks that an `auxar.Chain` uses its condition correctly. Replaces its weights by random ones.
 
     The laws:
 
@@ -59,7 +59,7 @@ def _conditions(condition: Condition, seed: int) -> Tensor:
     return torch.cat([noise, condition.nulls(1)]) if condition.optional else noise
 
 
-def _check_factor(model: Prior, factor: Factor, condition: Condition, given: Tensor, seed: int) -> None:
+def _check_factor(model: Chain, factor: Factor, condition: Condition, given: Tensor, seed: int) -> None:
     name = f"the factor {factor.name}"
     image = random_images(1, model.image, seed).expand(len(given), *model.image.shape)
     views = model.views(image)
@@ -101,7 +101,7 @@ def _refuses(factor: Factor, views: list[Tensor], condition: Tensor | None) -> b
     return False
 
 
-def _check_sum(model: Prior, condition: Condition, given: Tensor) -> None:
+def _check_sum(model: Chain, condition: Condition, given: Tensor) -> None:
     """Sums the probabilities of all images and views given each condition, by factor."""
     for factor in model.factors:
         spec, view = factor.image, factor.view_spec
@@ -123,7 +123,7 @@ def _check_sum(model: Prior, condition: Condition, given: Tensor) -> None:
                     broken("normalization", f"p({spec} | {condition.kind}) of {factor.name} sums to {total:.9g}")
 
 
-def _check_draws(model: Prior, given: Tensor, seed: int) -> None:
+def _check_draws(model: Chain, given: Tensor, seed: int) -> None:
     sampler = DistinctSampler()
     numbers = tuple(range(DRAWN))
     rows = given[torch.arange(DRAWN) % len(given)]
@@ -137,10 +137,10 @@ def _check_draws(model: Prior, given: Tensor, seed: int) -> None:
         broken("draws", f"{DRAWN} drawn images are the same with other conditions", condition=rows)
 
 
-def _check_gradient(model: Prior, given: Tensor, seed: int) -> None:
+def _check_gradient(model: Chain, given: Tensor, seed: int) -> None:
     image = random_images(len(given), model.image, seed)
     model.train()
-    model.log_prob(image, given).sum().backward()  # type: ignore[call-arg]
+    model.log_prob(image, given).sum().backward()
     model.eval()
     for name, parameter in model.named_parameters():
         if ".conditioning." not in f".{name}" or not parameter.requires_grad:

@@ -20,7 +20,7 @@ import datasets
 from auxar.data.conversion import BrokenImage, opened
 from auxar.data.source import open_source
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.recipe import DataConfig
 from auxar.recipe.structuring import structure, unstructure
 from auxar.testing.laws import ContractError, broken

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from hypothesis import strategies as st
 
-from auxar.interfaces import ImageSpec, StepwiseNetwork
+from auxar.model import ImageSpec, StepwiseNetwork
 from auxar.testing import drawing, heads, networks
 from auxar.testing.causality import check_causality, check_some_causality
 from auxar.testing.conditionals import check_conditionals
@@ -41,11 +41,11 @@ Make = Callable[[ImageSpec, int], Distribution]
 """A function that builds the distribution for an image spec and a number of feature channels (0 for priors)."""
 
 
-def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels: Sequence[int]) -> list[ImageSpec]:
+def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels: Sequence[int]) -> None:
     """Checks all laws of a prior or a decoder. Raises `ContractError` if one is broken.
 
     `channels` lists the numbers of feature channels to try; it is `(0,)` for a prior. If `images` is None, built-in
-    specs are tried, and specs that `make` refuses with `UserError` are skipped. Returns accepted specs of small images.
+    specs are tried, and specs that `make` refuses with `UserError` are skipped.
     """
     most = channels[-1]
     candidates = images or NETWORK_SPECS
@@ -118,7 +118,6 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
     drawing.check_draw(model, 0)
     networks.check_features(model, 0)
     networks.check_devices(model, 0)
-    return small
 
 
 def _examples(specs: Sequence[ImageSpec]) -> int:

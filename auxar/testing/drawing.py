@@ -6,9 +6,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.interfaces import (
+from auxar.model import (
     CausalNetwork,
     DrawRule,
+    DrawSource,
     ImageSpec,
     Interval,
     Known,
@@ -18,7 +19,6 @@ from auxar.interfaces import (
     evaluating,
 )
 from auxar.plugins import load_plugins
-from auxar.sources import DrawSource
 from auxar.testing.examples import all_images, random_images
 from auxar.testing.frequencies import check_frequencies
 from auxar.testing.laws import broken, described, runs, unchanged

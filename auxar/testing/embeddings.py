@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 from torch import Tensor
 
-from auxar.interfaces import Embedding, ImageSpec
+from auxar.model import Embedding, ImageSpec
 from auxar.testing.examples import SCALES, SEEDS, extreme_images, random_images, randomized
 from auxar.testing.laws import broken, described, devices, fitting, keeps_state, runs, search, unchanged, untouched
 from auxar.testing.networks import CLOSE, FORMS, MANY, NARROW

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
-from auxar.interfaces import DrawRule, ImageSpec
-from auxar.support import SumSupport
+from auxar.model import DrawRule, ImageSpec, SumSupport
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from auxar.interfaces import DrawRule, Head, ImageSpec, Interval, RestrictableHead
+from auxar.model import DrawRule, Head, ImageSpec, Interval, RestrictableHead
 from auxar.testing.conditionals import check_conditionals
 from auxar.testing.examples import SEEDS, all_images, random_images
 from auxar.testing.frequencies import CAREFUL, check_alike, check_frequencies

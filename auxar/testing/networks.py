@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import attrs
 import torch
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
-from auxar.interfaces import (
-    ByChannel,
-    CausalNetwork,
-    ImageSpec,
-    Interval,
-    Sampler,
-    SampleRequest,
-)
+from auxar.model import ByChannel, CausalDistribution, CausalNetwork, ImageSpec, Interval, Sampler, SampleRequest
 from auxar.testing.examples import all_images, extreme_images, random_images
 from auxar.testing.laws import (
     broken,
@@ -42,30 +35,50 @@ FORMS = ((torch.uint8, channels_last), (torch.int16, columns_first), (torch.int3
 
 
 @attrs.frozen(eq=False)
-class Restricted:
-    """The methods of a decoder that can be restricted to intervals."""
-
-    log_prob: Callable[[Tensor, Tensor | None, Interval], Tensor]
-    by_channel: Callable[[Tensor, Tensor | None, Interval | None, Interval | None], ByChannel]
-
-
-@attrs.frozen(eq=False)
 class Distribution:
-    """A prior or a decoder behind one interface."""
+    """A prior, or a decoder that is given features, behind one interface."""
 
-    module: nn.Module
+    module: Any
     image: ImageSpec
-    log_prob: Callable[[Tensor, Tensor | None], Tensor]
-    draw: Callable[[Tensor | None, SampleRequest, Sampler], Tensor]
-    initialize: Callable[[Tensor, Tensor | None], None]
-    by_channel: Callable[[Tensor, Tensor | None], ByChannel]
     features_channels: int = 0
-    network: CausalNetwork | None = None
-    """The causal network of the model, if it has one. It and its head are then checked too."""
-    restricted: Restricted | None = None
-    """The restricted decoder, if the model is a decoder that can be restricted."""
-    exact: bool = True
-    """Whether `log_prob` is the log-likelihood itself, not a lower bound of it."""
+    """Number of channels of the features; 0 for a prior, which is not given any."""
+
+    @property
+    def network(self) -> CausalNetwork | None:
+        """The causal network, if there is one. It and its head are then checked too."""
+        return self.module.network if isinstance(self.module, CausalDistribution) else None
+
+    @property
+    def restricts(self) -> bool:
+        """Whether it is a decoder that can be restricted."""
+        return bool(self.features_channels) and bool(self.module.restricts)
+
+    @property
+    def exact(self) -> bool:
+        """Whether `log_prob` is the log-likelihood itself, not a lower bound of it."""
+        return bool(self.module.exact)
+
+    def log_prob(self, image: Tensor, features: Tensor | None, *interval: Interval) -> Tensor:
+        """`log_prob` of the module, restricted to an interval if there is one."""
+        found: Tensor = self.module.log_prob(image, *_given(features), *interval)
+        return found
+
+    def by_channel(
+        self, image: Tensor, features: Tensor | None, *interval: Interval, inside: Interval | None = None
+    ) -> ByChannel:
+        """`log_prob_by_channel` of the module."""
+        more = {} if inside is None else {"inside": inside}
+        found: ByChannel = self.module.log_prob_by_channel(image, *_given(features), *interval, **more)
+        return found
+
+    def draw(self, features: Tensor | None, request: SampleRequest, sampler: Sampler) -> Tensor:
+        """`draw` of the module."""
+        found: Tensor = self.module.draw(request, sampler, *_given(features))
+        return found
+
+    def initialize(self, image: Tensor, features: Tensor | None) -> None:
+        """`initialize` of the module."""
+        self.module.initialize(image, *_given(features))
 
     def features(self, count: int, seed: int = 0) -> Tensor | None:
         """Normally distributed features for `count` images, with device and dtype of the weights. None for a prior."""
@@ -75,6 +88,10 @@ class Distribution:
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
         weight = next(self.module.parameters(), noise)
         return noise.to(weight.device, weight.dtype)
+
+
+def _given(features: Tensor | None) -> tuple[Tensor, ...]:
+    return () if features is None else (features,)
 
 
 def check_values(model: Distribution, seed: int) -> None:

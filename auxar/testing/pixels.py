@@ -6,7 +6,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.interfaces import DrawnPixels, DrawRule, Head, ImageSpec, Interval, RestrictableHead, Walk
+from auxar.model import DrawnPixels, DrawRule, Head, ImageSpec, Interval, RestrictableHead, Walk
 from auxar.testing.laws import broken, described, keeps_state, runs
 
 

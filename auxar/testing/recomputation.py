@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from auxar.interfaces import recomputable_blocks, recomputing
+from auxar.model import recomputable_blocks, recomputing
 from auxar.testing.laws import broken, runs
 
 

@@ -6,8 +6,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.interfaces import DrawRule, ImageSpec, Interval, Restriction, SampleRequest, Support
-from auxar.support import SumSupport
+from auxar.model import DrawRule, ImageSpec, Interval, Restriction, SampleRequest, SumSupport, Support
 from auxar.testing.drawing import COMPARED, DRAWN, check_answer, draws, random_known
 from auxar.testing.examples import all_images, random_images, sum_support
 from auxar.testing.frequencies import check_frequencies
@@ -27,7 +26,7 @@ def check_restricted(model: Distribution, seed: int) -> None:
     the probability of the intervals. Images that are drawn given their sums have these sums, and the frequencies of the
     images match their restricted probabilities.
     """
-    if model.restricted is None:
+    if not model.restricts:
         return
     everything, features = all_images(model.image), model.features(1, seed)
     every = None if features is None else features.expand(len(everything), -1, -1, -1)
@@ -51,7 +50,7 @@ def check_restricted(model: Distribution, seed: int) -> None:
 
 def check_large_restricted(model: Distribution, seed: int) -> None:
     """Checks the law `restricted` with larger images, whose views, features and requests all differ."""
-    if model.restricted is None:
+    if not model.restricts:
         return
     image, features = random_images(MANY, model.image, seed), model.features(MANY, seed)
     support = sum_support(model.image, "squares")
@@ -100,11 +99,10 @@ def _ends(interval: Interval) -> tuple[Tensor, Tensor]:
 
 def _check_inside(model: Distribution, image: Tensor, features: Tensor | None, interval: Interval) -> None:
     """Checks that the restricted log-likelihoods of images are the free ones minus those of the intervals."""
-    assert model.restricted is not None
     free, inputs = nats(model, image, features), (image, features, interval.low, interval.high)
     what = "log_prob_by_channel, with intervals inside"
     with unchanged(what, model.module, *inputs), runs(what, image=model.image), torch.no_grad():
-        found = model.restricted.by_channel(image, features, None, interval)
+        found = model.by_channel(image, features, inside=interval)
     if not close(found.total, free):
         broken("restricted", "intervals inside must not change the total of log_prob_by_channel", image=model.image)
     if found.inside is None:
@@ -125,11 +123,10 @@ def _restricted_nats(
 
     Checks that they agree.
     """
-    assert model.restricted is not None
     what, inputs = "log_prob, with intervals", (image, features, interval.low, interval.high)
     with unchanged(what, model.module, *inputs), runs(what, image=model.image), torch.no_grad():
-        found = model.restricted.log_prob(image, features, interval)
-        channels = model.restricted.by_channel(image, features, interval, None)
+        found = model.log_prob(image, features, interval)
+        channels = model.by_channel(image, features, interval)
     if not isinstance(found, Tensor) or tuple(found.shape) != (len(image),) or not found.is_floating_point():
         broken("shape", f"log_prob must be floating point of shape ({len(image)},), got {described(found)}")
     totals = [channels.total, *([] if channels.channels is None else [channels.channels.sum(1)])]

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from auxar.errors import did_you_mean, shown
-from auxar.interfaces import DrawRule, Head, ImageSpec, RestrictableHead
-from auxar.interfaces.head import RULE_OPTIONS
+from auxar.model import DrawRule, Head, ImageSpec, RestrictableHead
+from auxar.model.head import RULE_OPTIONS
 from auxar.testing.laws import broken
 from auxar.testing.pixels import Possible, drawn_pixels, normal_noise, random_uniforms
 

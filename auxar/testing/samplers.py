@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.interfaces import (
+from auxar.model import (
     CausalNetwork,
     DrawRule,
+    DrawSource,
+    ForceSource,
     ImageSpec,
     Interval,
     Known,
@@ -25,7 +27,6 @@ from auxar.interfaces import (
 )
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe.choices import HeadChoice
-from auxar.sources import DrawSource, ForceSource
 from auxar.testing.drawing import reference_sampler
 from auxar.testing.examples import RULES, SEEDS, random_images, randomized, sum_support
 from auxar.testing.laws import ContractError, broken, columns_first, described, runs, search, unchanged
@@ -304,19 +305,18 @@ def _accepted(sampler: Sampler, images: Sequence[ImageSpec]) -> list[CausalNetwo
 
 
 def _networks(registry: Registry, images: Sequence[ImageSpec]) -> list[CausalNetwork]:
-    """Small networks of the shipped priors and decoders `pixelcnn` and `pixelcnn++`."""
+    """Small networks of the shipped kinds `pixelcnn` and `pixelcnn++`."""
     sizes: dict[str, dict[str, Any]] = {
         "pixelcnn": {"filters": 3, "blocks": 2},
         "pixelcnn++": {"filters": 2, "nr_resnet": 1},
     }
     found = []
     for name, options in sizes.items():
-        prior, decoder = (registry.get(kind, name, "auxar.testing") for kind in ("prior", "decoder"))
+        network = registry.get("network", name, "auxar.testing")
         for place, image in enumerate(images):
             value = "softmax" if place % 3 == 0 else {"name": "logistic_mixture", "components": 2}
             head = HeadChoice.from_recipe(value, registry, "auxar.testing")
-            found.append(prior.build(prior.config(**options, head=head), image).network)
-            found.append(decoder.build(decoder.config(**options, head=head), image, 2).network)
+            found += [network.build(network.config(**options, head=head), image, channels) for channels in (0, 2)]
     return found
 
 

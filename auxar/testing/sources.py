@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from auxar.interfaces import ImageSpec, PixelSource
-from auxar.sources import coding_order
+from auxar.model import ImageSpec, PixelSource
+from auxar.model.sources import coding_order
 from auxar.testing.laws import broken, described
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from auxar.interfaces import Head, ImageSpec
+from auxar.model import Head, ImageSpec
 from auxar.testing.examples import random_images
 from auxar.testing.laws import broken, runs, untouched
 

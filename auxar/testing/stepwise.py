@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from auxar.interfaces import StepwiseNetwork
+from auxar.model import StepwiseNetwork
 from auxar.testing.examples import random_images
 from auxar.testing.laws import broken, described, runs, unchanged
 from auxar.testing.networks import CLOSE

@@ -16,8 +16,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from auxar.interfaces import INTEGER_DTYPES, ImageSpec, Interval, Known, RepeatedWalk, Support, View, Walk
-from auxar.support import SumWalk
+from auxar.model import INTEGER_DTYPES, ImageSpec, Interval, Known, RepeatedWalk, Support, View, Walk
+from auxar.model.support import SumWalk
 from auxar.testing.examples import SEEDS, all_images, extreme_images, images, random_images
 from auxar.testing.laws import (
     ContractError,

@@ -12,7 +12,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from auxar.interfaces import INTEGER_DTYPES, ImageSpec, Interval, Known, View
+from auxar.model import INTEGER_DTYPES, ImageSpec, Interval, Known, View
 from auxar.testing.examples import SPECS, extreme_images, images, random_images
 from auxar.testing.laws import (
     broken,

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from auxar.files import DamagedFile, Shapes, is_file, read_tensors, remove, write_tensors
-from auxar.interfaces import Factor
+from auxar.model import Factor
 from auxar.runs.weights import check_shapes
 from auxar.training.checkpoints import best_step, checkpoints, numbered
 

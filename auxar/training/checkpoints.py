@@ -20,7 +20,7 @@ from torch import Tensor
 
 from auxar.errors import UserError, one_line
 from auxar.files import DamagedFile, Shapes, entries, parse_json, read_metadata, read_tensors, remove, write_tensors
-from auxar.interfaces import Factor
+from auxar.model import Factor
 from auxar.runs.history import History, Part, read_history
 from auxar.runs.records import RECORDS
 from auxar.runs.versions import check_versions

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from auxar.errors import UserError, one_line
-from auxar.interfaces import CausalNetwork, Embedding, Factor
+from auxar.model import CausalNetwork, Embedding, Factor
 from auxar.recipe import TrainingConfig
 
 logger = logging.getLogger("auxar")

@@ -15,7 +15,7 @@ from auxar.data import DataSets
 from auxar.data.examples import joined
 from auxar.errors import UserError
 from auxar.files import DamagedFile, read_checksum, write_json
-from auxar.interfaces import Arithmetic, Converted, Factor, Prior
+from auxar.model import Arithmetic, Chain, Converted, Factor
 from auxar.plugins import Registry
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_arithmetic
@@ -107,7 +107,7 @@ def _text(options: Mapping[str, Any]) -> str:
 
 
 @torch.no_grad()
-def training_views(model: Prior, data: DataSets, count: int) -> tuple[list[Tensor], Tensor | None]:
+def training_views(model: Chain, data: DataSets, count: int) -> tuple[list[Tensor], Tensor | None]:
     """`count` training images, or all if there are fewer, and all their views: int64, (count, *spec.shape) each.
 
     Also returns their conditions, or None if there are none. The images are evenly spaced in the set if its length is

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import attrs
 
 from auxar.distributed.group import Team
-from auxar.interfaces import Factor, Prior
+from auxar.model import Chain, Factor
 from auxar.training.averaging import WeightAverage, averaged
 from auxar.training.progress import Meter
 
-Preview = Callable[[Prior, Factor, int, Team], None]
+Preview = Callable[[Chain, Factor, int, Team], None]
 """A function that draws images with the current weights of a factor after a step. All processes of the team call it."""
 
 
@@ -31,7 +31,7 @@ class Display:
         """Shows the time left in the progress bar of `meter`, which has begun."""
         meter.bar.count_later_steps = self.count_later_steps
 
-    def after_step(self, model: Prior, factor: Factor, meter: Meter, average: WeightAverage, team: Team) -> None:
+    def after_step(self, model: Chain, factor: Factor, meter: Meter, average: WeightAverage, team: Team) -> None:
         """Draws pictures if they are due after the last step of `meter`, with the weights that evaluation would use.
 
         The time that this takes counts neither as training time nor for the speed of training.

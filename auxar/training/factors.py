@@ -11,11 +11,11 @@ import torch
 from accelerate import Accelerator
 
 from auxar.arguments import check_strings
-from auxar.conditioning import CONDITION_FACTOR
 from auxar.data import DataSets
 from auxar.distributed.group import Team, shares
 from auxar.errors import UserError, did_you_mean
-from auxar.interfaces import Prior
+from auxar.model import Chain
+from auxar.model.factor import CONDITION_FACTOR
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model
@@ -50,8 +50,8 @@ def train_factors(
     run: RunFolder,
     accelerator: Accelerator,
     preview: Preview | None = None,
-    report: Callable[[Prior], None] | None = None,
-) -> Prior:
+    report: Callable[[Chain], None] | None = None,
+) -> Chain:
     """Trains the named factors and writes their weights.
 
     With `training.parallel = "factors"`, each process trains different factors and then waits until all of them are

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from auxar.conditioning import CONDITION_FACTOR
 from auxar.errors import UserError, did_you_mean, one_line, shown
 from auxar.files import is_file, read_checksum, read_metadata, read_shapes
-from auxar.interfaces import Factor, Prior
+from auxar.model import Chain, Factor
+from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe import Recipe, read_recipe
 from auxar.recipe.model_names import names_model, near_model
 from auxar.runs.history import Origin
@@ -30,7 +30,7 @@ FREE_OPTIONS = ("dropout",)
 """Options of networks that may differ, because they change only the training."""
 
 
-def check_init(run: RunFolder, recipe: Recipe, model: Prior, chosen: Sequence[str]) -> dict[str, Any]:
+def check_init(run: RunFolder, recipe: Recipe, model: Chain, chosen: Sequence[str]) -> dict[str, Any]:
     """Checks the weights of other runs that the training of the chosen factors of `run` will start with.
 
     Returns the checksums in their files, which must be equal in all processes. Factors of `run` that have a checkpoint

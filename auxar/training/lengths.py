@@ -7,7 +7,7 @@ from typing import Any
 
 from auxar.data import ImageSet
 from auxar.errors import UserError
-from auxar.interfaces import Factor, Prior
+from auxar.model import Chain, Factor
 from auxar.recipe import Recipe, read_recipe
 from auxar.recipe.overrides import LENGTHS
 from auxar.runs.history import settings_of
@@ -72,7 +72,7 @@ def is_trained(run: RunFolder, name: str, total: int) -> bool:
 
 
 def check_lengths(
-    run: RunFolder, recipe: Recipe, model: Prior, chosen: Sequence[str], totals: Mapping[str, int]
+    run: RunFolder, recipe: Recipe, model: Chain, chosen: Sequence[str], totals: Mapping[str, int]
 ) -> None:
     """Checks that the factors of a run can be trained to `totals` steps. `model` is the model of the recipe.
 

@@ -20,7 +20,7 @@ from auxar.distributed.group import Team
 from auxar.distributed.signals import Interrupted, Requests, between_steps
 from auxar.errors import UserError
 from auxar.files import write_tensors
-from auxar.interfaces import Factor, Prior
+from auxar.model import Chain, Factor
 from auxar.recipe import Recipe, TrainingConfig, read_recipe
 from auxar.runs.history import HISTORY, History
 from auxar.runs.layout import RunFolder
@@ -47,7 +47,7 @@ def seed_of(*parts: object) -> int:
 
 
 def train_factor(
-    model: Prior,
+    model: Chain,
     factor: Factor,
     images: ImageSet,
     config: TrainingConfig,
@@ -82,7 +82,7 @@ def train_factor(
 class _Training:
     def __init__(
         self,
-        model: Prior,
+        model: Chain,
         factor: Factor,
         images: ImageSet,
         config: TrainingConfig,

@@ -12,7 +12,7 @@ from typing import Any
 from auxar.distributed.group import Team
 from auxar.errors import UserError
 from auxar.files import append_line, is_file, parse_json, read_bytes, to_json, write_text
-from auxar.interfaces import Factor
+from auxar.model import Factor
 from auxar.recipe import TrainingConfig
 from auxar.training.checkpoints import Progress
 from auxar.training.remaining import StepBar

@@ -6,7 +6,7 @@ import contextlib
 import logging
 
 from auxar.distributed.group import Team
-from auxar.interfaces import Factor, recomputable_blocks, recomputing
+from auxar.model import Factor, recomputable_blocks, recomputing
 from auxar.recipe import TrainingConfig
 
 logger = logging.getLogger("auxar")

@@ -13,8 +13,7 @@ import attrs
 from auxar.data import ImageSet
 from auxar.distributed.group import Team
 from auxar.evaluation.image_nats import factor_nats
-from auxar.interfaces import Factor, Prior
-from auxar.interfaces.mode import evaluating
+from auxar.model import Chain, Factor, evaluating
 from auxar.recipe import TrainingConfig
 from auxar.threads import ThreadChoice
 from auxar.training.averaging import WeightAverage, averaged
@@ -41,7 +40,7 @@ class Validation:
 
     def __init__(
         self,
-        model: Prior,
+        model: Chain,
         factor: Factor,
         data: ValidationImages | None,
         config: TrainingConfig,

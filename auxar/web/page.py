@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.interfaces.request import RULES
+from auxar.model import RULES
 from auxar.web.actions import MOST_DRAWS, MOST_IMAGES, MOST_SEED, Demo, Rectangle
 
 Made = tuple[Image.Image, str]

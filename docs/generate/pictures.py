@@ -18,7 +18,7 @@ from PIL import Image
 
 from auxar.data import load_images
 from auxar.generation.sheets import labeled
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.numerics import logistic
 from auxar.plugins import load_plugins
 from auxar.recipe import DataConfig

@@ -55,7 +55,7 @@ def _defined_at(path: str) -> str:
 
         modules = auxar._MODULES
         if name in modules or name in auxar.__all__:
-            owner = f"auxar.{modules.get(name, 'interfaces')}"
+            owner = f"auxar.{modules.get(name, 'model')}"
             found = _loader().modules_collection[owner]
             member = found.members.get(name, found)
             return member.target_path if isinstance(member, griffe.Alias) else member.path

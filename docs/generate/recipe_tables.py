@@ -11,7 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import attrs
 from markdown_tables import table
 
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.plugins import Component, Kind, Registry, load_plugins
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import ConditionConfig
@@ -99,7 +99,7 @@ def components() -> str:
     registry = load_plugins()
     parts = []
     for kind in get_args(Kind):
-        names = [name for name in registry.names(kind) if _is_ours(registry, kind, name)]
+        names = sorted(name for known, name in registry.components if known == kind and _is_ours(registry, kind, name))
         if names:
             parts.append(f"## {KINDS.get(kind, kind.capitalize() + 's')}")
         parts += [_component(registry.components[kind, name]) for name in names]

@@ -16,7 +16,7 @@ import attrs
 from auxar import Component, hookimpl
 from auxar_emoji.selection import EmojiConfig, build
 
-AUXAR_INTERFACE = 2
+AUXAR_INTERFACE = 1
 
 
 @attrs.frozen

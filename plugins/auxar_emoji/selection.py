@@ -10,7 +10,7 @@ import attrs
 
 from auxar import UserError, cached_folder
 from auxar.errors import did_you_mean, shown
-from auxar.interfaces.validation import checks
+from auxar.validation import checks
 from auxar_emoji.edges import edges_of
 from auxar_emoji.groups import GROUP_OF, GROUPS
 from auxar_emoji.vendors import VENDORS

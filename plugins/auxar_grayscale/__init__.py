@@ -10,7 +10,7 @@ from torch import Tensor
 
 from auxar import Component, ImageSpec, Known, SumSupport, UserError, View, hookimpl
 
-AUXAR_INTERFACE = 2
+AUXAR_INTERFACE = 1
 
 
 # The weights of ITU-R BT.601 luma, in thousandths. Integers make the view identical on every machine.

@@ -10,7 +10,7 @@ from auxar.errors import shown
 from auxar_heads.logistic_mixture import LogisticMixtureConfig, LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxConfig, SoftmaxHead
 
-AUXAR_INTERFACE = 2
+AUXAR_INTERFACE = 1
 
 LOGISTIC_MIXTURE = Component(
     "head",

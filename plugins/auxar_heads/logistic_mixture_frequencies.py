@@ -17,7 +17,7 @@ from einops import rearrange
 from torch import Tensor
 
 from auxar import DrawRule, ImageSpec
-from auxar.interfaces.integer_head import PARAMETER_BITS, TOTAL, Frequencies, IntegerHead
+from auxar.model.integers import PARAMETER_BITS, TOTAL, Frequencies, IntegerHead
 from auxar_heads.fixed_point import (
     LOG2_E,
     LOG_BITS,

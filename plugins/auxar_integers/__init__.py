@@ -6,7 +6,7 @@ from auxar import Component, hookimpl
 from auxar_integers.arithmetic import IntegerArithmetic
 from auxar_integers.conversion import IntegerConfig
 
-AUXAR_INTERFACE = 2
+AUXAR_INTERFACE = 1
 
 
 @hookimpl

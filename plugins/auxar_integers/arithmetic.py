@@ -10,22 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from auxar import (
-    CausalDecoder,
+    CausalDistribution,
     CausalNetwork,
-    CausalPrior,
-    ConditionedPrior,
     Conditioning,
     Embedding,
     Factor,
     ImageSpec,
-    Stage,
     UserError,
 )
-from auxar.conditioning import ConditionFactor
-from auxar.interfaces import Arithmetic, Converted, NetworkEmbedding, PriorFactor
-from auxar.interfaces.embedding import Encoded, repeated
-from auxar.interfaces.integer_head import PARAMETER_BITS, IntegerHead
-from auxar.model import conditioning_of, predictor_of
+from auxar.model import Arithmetic, Converted, NetworkEmbedding
+from auxar.model.embedding import Encoded, repeated
+from auxar.model.integers import PARAMETER_BITS, IntegerHead
 from auxar_integers.conversion import Converter, IntegerConfig
 from auxar_integers.errors import NoIntegersError
 from auxar_integers.graph import IntegerGraph
@@ -94,7 +89,7 @@ class IntegerArithmetic(Arithmetic):
             raise UserError(f"these are not the integers of factor {factor.name}: {error!r}") from None
 
     def _convert(self, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None) -> Graphs:
-        network, conditioning = _network(factor), conditioning_of(factor)
+        network, conditioning = _network(factor), factor.conditioning
         _head(network)
         parts = _embeddings(factor)
         ranges, of_parts, largest = _ranges(factor, image, view, condition)
@@ -121,7 +116,7 @@ def _ranges(
     factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None
 ) -> tuple[Ranges, dict[str, Ranges], float]:
     """The ranges of the values of a factor's network and of its embeddings, and the largest magnitude of a feature."""
-    conditioning, parts = conditioning_of(factor), _embeddings(factor)
+    conditioning, parts = factor.conditioning, _embeddings(factor)
     ranges, of_parts = Ranges(_network(factor)), {name: Ranges(part) for name, part in parts.items()}
     given = {"embedding": view, "condition": condition}
     null = None if conditioning is None or conditioning.null is None else conditioning.null.detach()
@@ -162,7 +157,7 @@ class Graphs:
 
 
 def _null_features(null: Tensor, factor: Factor) -> Tensor:
-    conditioning = conditioning_of(factor)
+    conditioning = factor.conditioning
     assert conditioning is not None
     if null.dtype != torch.int64 or tuple(null.shape) != (conditioning.features_channels,):
         raise ValueError(f"expected {conditioning.features_channels} integers, got {null.dtype} {tuple(null.shape)}")
@@ -176,7 +171,7 @@ def _facts(factor: Factor) -> dict[str, Any]:
         "image": [*network.image.shape, network.image.levels],
         "head": type(network.head).__name__,
     }
-    if isinstance(factor, Stage):
+    if factor.view is not None:
         found["view"] = [type(factor.view).__name__, *factor.view.view.shape, factor.view.view.levels]
         found["restricted"] = factor.restricted
     if factor.condition is not None:
@@ -229,29 +224,24 @@ def _restored(factor: Factor, graphs: Graphs) -> Factor:
         conditioning = Conditioning(factor.condition, embeddings["condition"])
         if graphs.null is not None:
             conditioning.null = nn.Parameter(graphs.null.double(), requires_grad=False)
-    decoder, prior = CausalDecoder(made), CausalPrior(made)
-    if isinstance(factor, ConditionFactor):
-        return ConditionFactor(prior, factor.modelled, factor.depth)
-    if not isinstance(factor, Stage):
-        return PriorFactor(prior if conditioning is None else ConditionedPrior(conditioning, decoder), factor.depth)
-    return Stage(
-        factor.view,
-        embeddings["embedding"],
-        decoder,
-        restricted=factor.restricted,
-        depth=factor.depth,
+    return Factor(
+        CausalDistribution(made),
+        view=factor.view,
+        embedding=embeddings.get("embedding"),
         conditioning=conditioning,
+        restricted=factor.restricted,
+        models=factor.models,
+        depth=factor.depth,
     )
 
 
 def _network(factor: Factor) -> CausalNetwork:
     """The network of a factor. Raises `NoIntegersError` if it has none."""
-    part = predictor_of(factor)
-    if not isinstance(part, CausalPrior | CausalDecoder):
-        raise NoIntegersError(f"{type(part).__name__} is not a causal network")
-    if type(part.network).encode is not CausalNetwork.encode:
-        raise NoIntegersError(f"{type(part.network).__name__} encodes pixels by a method of its own")
-    return part.network
+    if factor.network is None:
+        raise NoIntegersError(f"{type(factor.distribution).__name__} is not a causal network")
+    if type(factor.network).encode is not CausalNetwork.encode:
+        raise NoIntegersError(f"{type(factor.network).__name__} encodes pixels by a method of its own")
+    return factor.network
 
 
 def _embeddings(factor: Factor) -> dict[str, NetworkEmbedding]:
@@ -259,12 +249,9 @@ def _embeddings(factor: Factor) -> dict[str, NetworkEmbedding]:
 
     Raises `NoIntegersError` if one has no integer counterpart.
     """
-    found = {}
-    if isinstance(factor, Stage):
-        found["embedding"] = _convertible(factor.embedding)
-    if (conditioning := conditioning_of(factor)) is not None:
-        found["condition"] = _convertible(conditioning.embedding)
-    return found
+    of_condition = None if factor.conditioning is None else factor.conditioning.embedding
+    parts = {"embedding": factor.embedding, "condition": of_condition}
+    return {name: _convertible(part) for name, part in parts.items() if part is not None}
 
 
 def _convertible(embedding: Embedding) -> NetworkEmbedding:

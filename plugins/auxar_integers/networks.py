@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from auxar import CausalNetwork, Embedding, Head, ImageSpec
-from auxar.interfaces.embedding import repeated
+from auxar.model.embedding import repeated
 from auxar_integers.graph import IntegerGraph
 
 
@@ -27,8 +27,8 @@ class IntegerNetwork(CausalNetwork):
         self.marks_pixels = marks_pixels
 
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
-        features_of = {} if features is None else {"features": features}
-        found: Tensor = self.graph(image=image, **features_of)
+        given = {} if features is None else {"features": features}
+        found: Tensor = self.graph(image=image, **given)
         return found
 
 

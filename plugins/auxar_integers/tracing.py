@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from auxar import CausalNetwork
-from auxar.interfaces import NetworkEmbedding
+from auxar.model import NetworkEmbedding
 from auxar_integers.errors import NoIntegersError
 from auxar_layers.convolutions import Dropout, NormalizedLayer
 from auxar_samplers.compiler.trace import FUNCTIONS

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from auxar import CausalDecoder, CausalPrior, Embedding, HeadChoice, ImageSpec, UserError, at_most, positive
+from auxar import Embedding, HeadChoice, ImageSpec, UserError, at_most, positive
 from auxar_heads import logistic_mixture, upgraded
 from auxar_pixelcnn.condition import CategoriesEmbedding, PixelsEmbedding
 from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
@@ -104,7 +104,8 @@ class PixelsConfig:
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
 
 
-def _light(config: LightConfig, image: ImageSpec, features_channels: int) -> LightNetwork:
+def light(config: LightConfig, image: ImageSpec, features_channels: int = 0) -> LightNetwork:
+    """Builds the network `pixelcnn` (one resolution). Raises `UserError` if the head refuses the image."""
     return LightNetwork(
         image,
         config.head.build(image),
@@ -116,7 +117,8 @@ def _light(config: LightConfig, image: ImageSpec, features_channels: int) -> Lig
     )
 
 
-def _full(config: FullConfig, image: ImageSpec, features_channels: int) -> FullNetwork:
+def full(config: FullConfig, image: ImageSpec, features_channels: int = 0) -> FullNetwork:
+    """Builds the network `pixelcnn++` (three resolutions). Raises `UserError` if the head refuses the image."""
     return FullNetwork(
         image,
         config.head.build(image),
@@ -126,26 +128,6 @@ def _full(config: FullConfig, image: ImageSpec, features_channels: int) -> FullN
         dropout=config.dropout,
         kernel=config.kernel,
     )
-
-
-def light_prior(config: LightConfig, image: ImageSpec) -> CausalPrior:
-    """Builds the prior `pixelcnn` (one resolution). Raises `UserError` if the head refuses the image."""
-    return CausalPrior(_light(config, image, 0))
-
-
-def full_prior(config: FullConfig, image: ImageSpec) -> CausalPrior:
-    """Builds the prior `pixelcnn++` (three resolutions). Raises `UserError` if the head refuses the image."""
-    return CausalPrior(_full(config, image, 0))
-
-
-def light_decoder(config: LightConfig, image: ImageSpec, features_channels: int) -> CausalDecoder:
-    """Builds the decoder `pixelcnn` (one resolution). Raises `UserError` if the head refuses the image."""
-    return CausalDecoder(_light(config, image, features_channels))
-
-
-def full_decoder(config: FullConfig, image: ImageSpec, features_channels: int) -> CausalDecoder:
-    """Builds the decoder `pixelcnn++` (three resolutions). Raises `UserError` if the head refuses the image."""
-    return CausalDecoder(_full(config, image, features_channels))
 
 
 def embedding(config: EmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Embedding:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from auxar import ImageSpec, UserError
-from auxar.interfaces import NetworkEmbedding
-from auxar.interfaces.embedding import Encoded
-from auxar.interfaces.image import encode_integers
+from auxar.model import NetworkEmbedding
+from auxar.model.embedding import Encoded
+from auxar.model.image import encode_integers
 from auxar_layers.convolutions import Pointwise, data_dependent_initialization
 from auxar_pixelcnn.blocks import ordinary_block
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from auxar import ImageSpec
-from auxar.interfaces import NetworkEmbedding
+from auxar.model import NetworkEmbedding
 from auxar_layers.convolutions import Conv2d, TransposedConv2d, data_dependent_initialization
 from auxar_pixelcnn.blocks import ordinary_block
 

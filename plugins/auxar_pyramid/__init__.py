@@ -11,7 +11,7 @@ from torch import Tensor
 
 from auxar import MOST_SIDE, Component, ImageSpec, Known, SumSupport, UserError, View, at_most, hookimpl
 
-AUXAR_INTERFACE = 2
+AUXAR_INTERFACE = 1
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from auxar_samplers.raster import RasterConfig, RasterSampler
 from auxar_samplers.stepwise import StepwiseConfig, StepwiseSampler
 from auxar_samplers.wavefront import WavefrontConfig, WavefrontSampler
 
-AUXAR_INTERFACE = 2
+AUXAR_INTERFACE = 1
 
 __all__ = [
     "AutoConfig",

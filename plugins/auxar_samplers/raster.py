@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from auxar import CausalNetwork, PixelSource, Sampler, evaluating
-from auxar.sources import coding_order
+from auxar.model.sources import coding_order
 from auxar_samplers.asking import ask, check_drawn
 
 

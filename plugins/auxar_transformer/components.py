@@ -1,10 +1,10 @@
-"""The options of the transformer in a recipe, and the functions that build priors and decoders from them."""
+"""The options of the transformer in a recipe, and the function that builds the network from them."""
 
 from __future__ import annotations
 
 import attrs
 
-from auxar import CausalDecoder, CausalPrior, HeadChoice, ImageSpec, at_most, positive
+from auxar import HeadChoice, ImageSpec, at_most, positive
 from auxar_heads import logistic_mixture, upgraded
 from auxar_pixelcnn.components import MOST_BLOCKS, MOST_FILTERS
 from auxar_transformer.network import TransformerNetwork
@@ -50,7 +50,8 @@ class TransformerConfig:
             )
 
 
-def _network(config: TransformerConfig, image: ImageSpec, features_channels: int) -> TransformerNetwork:
+def transformer(config: TransformerConfig, image: ImageSpec, features_channels: int = 0) -> TransformerNetwork:
+    """Builds the network `transformer`. Raises `UserError` if the head refuses the image."""
     return TransformerNetwork(
         image,
         config.head.build(image),
@@ -60,13 +61,3 @@ def _network(config: TransformerConfig, image: ImageSpec, features_channels: int
         features_channels=features_channels,
         dropout=config.dropout,
     )
-
-
-def prior(config: TransformerConfig, image: ImageSpec) -> CausalPrior:
-    """Builds the prior `transformer`. Raises `UserError` if the head refuses the image."""
-    return CausalPrior(_network(config, image, 0))
-
-
-def decoder(config: TransformerConfig, image: ImageSpec, features_channels: int) -> CausalDecoder:
-    """Builds the decoder `transformer`. Raises `UserError` if the head refuses the image."""
-    return CausalDecoder(_network(config, image, features_channels))

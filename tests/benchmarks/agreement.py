@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 import auxar
-from auxar.interfaces import Prior, Sampler
+from auxar.model import Prior, Sampler
 from auxar_samplers import AutoSampler, RasterSampler
 
 WAYS: dict[str, tuple[Sampler, int]] = {

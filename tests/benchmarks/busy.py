@@ -83,7 +83,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 def light(size: int, images: int) -> Callable[[], object]:
     """Draws images with the pyramid's decoder."""
-    network = components.light_decoder(components.LightConfig(), ImageSpec(3, height=size, width=size), 100).network
+    network = components.light(components.LightConfig(), ImageSpec(3, height=size, width=size), 100)
     features = torch.randn(images, 100, size, size)
     request = SampleRequest(tuple(range(images)))
     return lambda: AutoSampler("native").sample(network.eval(), features, DrawSource.of(network, request))

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import auxar
-from auxar.interfaces import CausalNetwork
+from auxar.model import CausalNetwork
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 
 LIGHT = 1 / 20

@@ -26,8 +26,7 @@ import torch
 from torch import Tensor
 
 from auxar.data import DataSets, load_images
-from auxar.interfaces import Prior
-from auxar.model import Chain
+from auxar.model import Chain, Prior
 from auxar.recipe.building import own_sampler
 from auxar.runs.opening import open_run
 from auxar.runs.weights import trained_model
@@ -104,7 +103,7 @@ def _converted(model: Prior, data: DataSets, config: IntegerConfig) -> Prior:
         view = views[factor.depth + 1] if factor.depth + 1 < len(views) else None
         factors.append(arithmetic.restore(factor, arithmetic.convert(factor, views[factor.depth], view)))
     *stages, last = factors
-    made: Prior = Chain(stages, last.prior) if stages else last.prior
+    made: Prior = Chain([*stages, last.factors[-1]]) if stages else last.prior
     made.sampler = model.sampler
     return made.eval()
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from auxar.interfaces import Factor, recomputing
+from auxar.model import Factor, recomputing
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs

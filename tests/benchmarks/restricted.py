@@ -18,8 +18,7 @@ from collections.abc import Callable
 
 import torch
 
-from auxar.interfaces import ImageSpec, SampleRequest, View
-from auxar.model import Stage
+from auxar.model import CausalDistribution, Factor, ImageSpec, SampleRequest, View
 from auxar.testing.examples import random_images
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture, softmax
@@ -32,7 +31,7 @@ CASES = ("16x16", "32x32", "color")
 HEADS = {"logistic_mixture": logistic_mixture, "softmax": softmax}
 
 
-def factor(case: str, *, restricted: bool, head: str = "logistic_mixture") -> Stage:
+def factor(case: str, *, restricted: bool, head: str = "logistic_mixture") -> Factor:
     """The factor of a small recipe, initialized on noise."""
     torch.manual_seed(0)
     view: View
@@ -43,7 +42,7 @@ def factor(case: str, *, restricted: bool, head: str = "logistic_mixture") -> St
             components.EmbeddingConfig(filters=40, blocks_per_group=1, dropout=0.2), view.view, image
         )
         config = components.FullConfig(filters=40, nr_resnet=1, dropout=0.2, head=HEADS[head]())
-        decoder = components.full_decoder(config, image, embedding.features_channels)
+        decoder = CausalDistribution(components.full(config, image, embedding.features_channels))
     else:
         side, filters = (16, 64) if case == "16x16" else (32, 48)
         image = ImageSpec(height=side, width=side)
@@ -52,8 +51,8 @@ def factor(case: str, *, restricted: bool, head: str = "logistic_mixture") -> St
             components.EmbeddingConfig(filters=filters, blocks_per_group=1, dropout=0.1), view.view, image
         )
         light = components.LightConfig(filters=filters, dropout=0.1, head=HEADS[head]())
-        decoder = components.light_decoder(light, image, embedding.features_channels)
-    found = Stage(view, embedding, decoder, restricted=restricted)
+        decoder = CausalDistribution(components.light(light, image, embedding.features_channels))
+    found = Factor(decoder, view=view, embedding=embedding, restricted=restricted)
     images = random_images(8, image, 0)
     found.initialize(images, view(images))
     return found

@@ -35,10 +35,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from auxar.interfaces import CausalNetwork, Embedding, ImageSpec, Prior, SampleRequest
+from auxar.model import CausalDistribution, CausalNetwork, DrawSource, Embedding, ImageSpec, Prior, SampleRequest
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
-from auxar.sources import DrawSource
 from auxar_pixelcnn import components
 from auxar_samplers import AutoSampler, cached, wavefront
 from auxar_samplers.compiler.cached import cached_program
@@ -166,7 +165,7 @@ class Case:
 def light(size: int) -> Case:
     """The pyramid's decoder at one size."""
     spec = ImageSpec(3, height=size, width=size)
-    network = components.light_decoder(components.LightConfig(), spec, 100).eval().network
+    network = CausalDistribution(components.light(components.LightConfig(), spec, 100)).eval().network
     found: dict[int, Tensor] = {}
 
     def draw(request: SampleRequest, sampler: AutoSampler) -> Tensor:
@@ -182,7 +181,7 @@ def light(size: int) -> Case:
 def full(size: int) -> Case:
     """PixelCNN++ at one size."""
     spec = ImageSpec(3, height=size, width=size)
-    prior = components.full_prior(components.FullConfig(), spec).eval()
+    prior = CausalDistribution(components.full(components.FullConfig(), spec)).eval()
     return Case([prior.network], prior.draw)
 
 

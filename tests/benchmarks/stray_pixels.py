@@ -26,7 +26,7 @@ import auxar
 from auxar import DrawRule, ImageModel, Images, SampleRequest
 from auxar.data import load_images
 from auxar.generation.conditions import first_examples
-from auxar.interfaces import RULES, CausalNetwork
+from auxar.model import RULES, CausalNetwork
 from auxar.plugins import load_plugins
 
 COLUMNS = ("", "images", "row 0", "row 1", "column 0", "all pixels", "images with any in row 0")

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from auxar.interfaces import ImageSpec, PriorFactor
+from auxar.model import CausalDistribution, Factor, ImageSpec
 from auxar.threads import threads
 from auxar.training.averaging import WeightAverage
 from auxar.training.compiling import compiled
-from auxar_pixelcnn.components import FullConfig, full_prior
+from auxar_pixelcnn.components import FullConfig, full
 
 BATCH = 16
 
@@ -91,7 +91,7 @@ def measure(dtype: torch.dtype, repeats: int, dropout: float) -> dict[str, float
     """Measures the rates of training, with and without compiled networks, and of its convolutions."""
     torch.manual_seed(0)
     spec = ImageSpec(3, height=32, width=32)
-    factor = PriorFactor(full_prior(FullConfig(filters=100, nr_resnet=1, dropout=dropout), spec), 0)
+    factor = Factor(CausalDistribution(full(FullConfig(filters=100, nr_resnet=1, dropout=dropout), spec)))
     images = torch.randint(0, 256, (BATCH, *spec.shape), dtype=torch.uint8)
     factor.initialize(images)
     optimizer = torch.optim.Adam(factor.parameters(), lr=1e-3, fused=True)

@@ -16,9 +16,9 @@ from auxar.cli import _parser, main
 from auxar.cli.completion import completion_script
 from auxar.cli.output import _Handler
 from auxar.cli.sample import RULES, USUAL_MIN_WEIGHT, USUAL_REDUCTION
-from auxar.interfaces import RULES as KNOWN_RULES
-from auxar.interfaces.request import USUAL_MIN_WEIGHT as KNOWN_MIN_WEIGHT
-from auxar.interfaces.request import USUAL_REDUCTION as KNOWN_REDUCTION
+from auxar.model import RULES as KNOWN_RULES
+from auxar.model.request import USUAL_MIN_WEIGHT as KNOWN_MIN_WEIGHT
+from auxar.model.request import USUAL_REDUCTION as KNOWN_REDUCTION
 
 # Messages and progress
 
@@ -81,7 +81,7 @@ def test_a_run_with_untrained_factors_has_no_total(recipe, capsys):
 
 
 def test_plugins_and_libraries_print_to_standard_error(tmp_path, capsys):
-    (tmp_path / "loud.py").write_text("AUXAR_INTERFACE = 2\nprint('loaded')\n", encoding="utf-8")
+    (tmp_path / "loud.py").write_text("AUXAR_INTERFACE = 1\nprint('loaded')\n", encoding="utf-8")
     assert main(["plugins", str(tmp_path / "loud.py"), "--json"]) == 0
     output = capsys.readouterr()
     assert output.err == "loaded\n"

@@ -14,9 +14,9 @@ from helpers.golden_models import golden_images
 import auxar
 from auxar.coding.factors import FactorCoder
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
-from auxar.interfaces.integer_head import TOTAL
-from auxar.sources import coding_order
+from auxar.model import ImageSpec
+from auxar.model.integers import TOTAL
+from auxar.model.sources import coding_order
 from auxar_samplers.auto import AutoSampler
 from auxar_samplers.cached import CachedSampler
 from auxar_samplers.raster import RasterSampler

@@ -15,7 +15,7 @@ from PIL import Image
 from auxar.coding.pictures import read_picture, write_picture
 from auxar.coding.tiles import from_tiles, to_tiles
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 
 
 def colors(height=3, width=5, channels=3):

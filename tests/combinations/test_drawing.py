@@ -22,7 +22,7 @@ import auxar
 from auxar.distributed.group import Team
 from auxar.generation.conditions import ConditionTexts, usual_conditions
 from auxar.generation.previews import Previews
-from auxar.interfaces import DrawRule, Known
+from auxar.model import DrawRule, Known
 from auxar.recipe import SamplingConfig
 from auxar_samplers import RasterSampler
 
@@ -227,10 +227,10 @@ def test_drawn_conditions_and_classes_are_those_of_p_of_y(random_run_of, tmp_pat
     factor: Any = plain.chain.condition_factor
     model.chain.train()
     with torch.no_grad():
-        nats = [float(factor.prior.log_prob(torch.full((1, 1, 1, 1), label))) for label in range(3)]
+        nats = [float(factor.distribution.log_prob(torch.full((1, 1, 1, 1), label))) for label in range(3)]
         # The noise is that of the depth after the coarsest view.
         requests = [auxar.SampleRequest((number,), 5, depth=3) for number in range(60)]
-        drawn = [int(factor.prior.draw(request, RasterSampler())) for request in requests]
+        drawn = [int(factor.distribution.draw(request, RasterSampler())) for request in requests]
     assert len(set(drawn)) > 1
     assert model.sample_conditions(56, first=4, seed=5).values.flatten().tolist() == drawn[4:]
     folder = auxar.sample(path, images=9, condition=ConditionTexts(["drawn"]), out=tmp_path / "out", **HOW)

@@ -21,8 +21,7 @@ import auxar
 from auxar.commands.opening import open_trained
 from auxar.errors import UserError
 from auxar.image_model.drawing import chosen_sampler
-from auxar.interfaces import Prior, SampleRequest
-from auxar.model import Stage
+from auxar.model import Factor, Prior, SampleRequest
 from auxar.recipe import SamplingConfig
 
 
@@ -59,9 +58,11 @@ def approximately(values: Any) -> Any:
     return pytest.approx(values, rel=1e-4, abs=1e-6)
 
 
-def restricted(stage: Stage) -> Stage:
+def restricted(stage: Factor) -> Factor:
     """The stage with the same weights and a restricted decoder."""
-    return Stage(stage.view, stage.embedding, stage.decoder, restricted=True, conditioning=stage.conditioning)
+    return Factor(
+        stage.distribution, view=stage.view, embedding=stage.embedding, restricted=True, conditioning=stage.conditioning
+    )
 
 
 def test_figures_are_those_of_plain_calls(name, out, data):
@@ -88,7 +89,7 @@ def test_figures_are_those_of_plain_calls(name, out, data):
             both = (figures["cumulative_bits_per_dim"], figures["cumulative_standard_error"])
             assert both == approximately(mean_and_error(np.sum(by_factor[place:], 0) / per))
             assert math.fsum(channel["nats"] for channel in figures["channels"]) == approximately(mean)
-            if isinstance(factor, Stage) and not factor.restricted:
+            if factor.view is not None and not factor.restricted:
                 saved = nats_one_by_one(chain, restricted(factor), pictures) - values
                 wasted = mean_and_error(saved / (ln2 * dims))
                 both = (figures["wasted_bits_per_dim"], figures["wasted_standard_error"])
@@ -176,7 +177,9 @@ def test_labels_are_drawn_with_noise_of_their_own(labels_run):
     numbers = tuple(range(20))
     # The image has depth 0 and its view depth 1.
     sampler = chosen_sampler(model.chain, "raster", SamplingConfig().sampler, model.registry)
-    by_depth = [factor.prior.draw(SampleRequest(numbers, 5, depth=depth), sampler).flatten() for depth in range(3)]
+    by_depth = [
+        factor.distribution.draw(SampleRequest(numbers, 5, depth=depth), sampler).flatten() for depth in range(3)
+    ]
     assert torch.equal(drawn, by_depth[2])
     assert not any(torch.equal(drawn, other) for other in by_depth[:2])
 

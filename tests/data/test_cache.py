@@ -29,7 +29,7 @@ from auxar.data import DataSets, StoredImages, checksums, copies, load_images
 from auxar.data.conversion import Preparation
 from auxar.data.source import open_source
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import DataConfig, Split
 

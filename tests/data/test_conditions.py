@@ -17,7 +17,7 @@ from PIL import Image
 
 from auxar.data import DataSets, Examples, evaluation_examples, load_images, training_examples
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import ComponentChoice, Crop, DataConfig, Split
 from auxar.recipe.condition import ConditionConfig

@@ -36,7 +36,7 @@ from auxar.data.level_use import unused_levels
 from auxar.data.reach import Reach
 from auxar.data.source import EncodedImages, open_source
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.plugins import Component, Registry, load_plugins
 from auxar.recipe import Crop, DataConfig, Split
 

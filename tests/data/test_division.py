@@ -20,7 +20,7 @@ from auxar.data.randomness import permutation
 from auxar.data.source import open_source
 from auxar.data.streamed import StreamedImages
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import Crop, DataConfig, Split
 

@@ -29,7 +29,7 @@ from auxar.data import StoredImages, conversion, load_images, training_batches
 from auxar.data.conversion import BrokenImage, Preparation, decode, opened
 from auxar.errors import UserError
 from auxar.generation.inputs import image_files, read_images, read_mask
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import Crop, DataConfig, Split
 

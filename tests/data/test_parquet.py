@@ -22,7 +22,7 @@ from auxar.data.conversion import BrokenImage
 from auxar.data.reach import Reach
 from auxar.data.source import EncodedImages
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import DataConfig, Split
 

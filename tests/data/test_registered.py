@@ -12,7 +12,7 @@ from helpers.tiny_runs import changed, run, snapshot, tiny, write, write_picture
 
 from auxar.data import StoredImages, load_images
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.recipe import fill_in, load_recipe, recipe_text
 from auxar.recipe.facts import recipe_facts
 from auxar.recipe.loading import parse_recipe
@@ -29,7 +29,7 @@ from PIL import Image
 
 from auxar import Component, UserError, cached_folder, hookimpl
 
-AUXAR_INTERFACE = 2
+AUXAR_INTERFACE = 1
 
 
 @attrs.frozen

@@ -20,7 +20,7 @@ from auxar.data.conversion import Preparation
 from auxar.data.pixels import pixels
 from auxar.data.writing import check_pictures, encode, write_images
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.numerics.levels import VALUES
 from auxar.recipe import Crop, load_recipe
 from auxar.recipe.building import build_views

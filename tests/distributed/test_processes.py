@@ -261,7 +261,7 @@ def meeting(average):
     update(average)
 
 WeightAverage.update = meeting
-AUXAR_INTERFACE = 2
+AUXAR_INTERFACE = 1
 """
 """A plugin that makes each of two processes wait until the other one is training too."""
 

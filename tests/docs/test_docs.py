@@ -35,7 +35,7 @@ from auxar.evaluation.records import (
     WithoutCondition,
 )
 from auxar.generation.sheets import labeled
-from auxar.interfaces import ImageSpec, SampleRequest
+from auxar.model import DrawSource, ImageSpec, SampleRequest
 from auxar.pipeline import run as run_recipe
 from auxar.plugins import Kind, load_plugins
 from auxar.recipe.building import build_model
@@ -43,8 +43,7 @@ from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.loading import parse_recipe
 from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
 from auxar.runs.history import History, Origin, Part
-from auxar.sources import DrawSource
-from auxar_pixelcnn.components import LightConfig, light_prior
+from auxar_pixelcnn.components import LightConfig, light
 from auxar_samplers.compiler.schedule import make_schedule
 from auxar_samplers.wavefront import WavefrontSampler
 
@@ -70,9 +69,9 @@ HAVE_EXAMPLES = {
     "auxar.image_model.building",
     "auxar.image_model.loading",
     "auxar.image_model.model",
-    "auxar.interfaces.image",
-    "auxar.interfaces.request",
-    "auxar.model",
+    "auxar.model.chain",
+    "auxar.model.image",
+    "auxar.model.request",
     "auxar.numerics.categorical",
     "auxar.numerics.logistic",
 }
@@ -413,10 +412,10 @@ def test_references_give_signatures_defaults_and_docstrings(generate):
     load = reference.item("auxar.load")
     assert "device: str | torch.device = 'auto'," in load
     assert ") -> ImageModel" in load
-    spec = reference.module("auxar.interfaces.image")
+    spec = reference.module("auxar.model.image")
     assert "- `channels: int = 3`: " in spec
     assert "((3, 32, 32), 3072)" in spec
-    assert '<a id="auxar.interfaces.image.ImageSpec.check"></a>' in spec
+    assert '<a id="auxar.model.image.ImageSpec.check"></a>' in spec
     assert "check_view(" in reference.module("auxar.testing")
     assert "__init__" not in reference.module("auxar_layers.convolutions")
     assert reference.module("auxar.generation.sheets", "growth").count("\n### ") == 1
@@ -443,14 +442,14 @@ def test_every_component_is_listed_with_its_options(generate):
     sections = dict(re.findall(r"^### (`\S+` \(\w+\))\n(.*?)(?=^##|\Z)", text, re.DOTALL | re.MULTILINE))
     shipped = [key for key, provider in registry.providers.items() if "(auxar " in provider]
     assert sorted(sections) == sorted(f"`{name}` ({kind})" for kind, name in shipped)
-    assert {kind for kind, _ in shipped} | {"model"} == set(get_args(Kind))
+    assert {kind for kind, _ in shipped} | {"model", "prior", "decoder"} == set(get_args(Kind))
     for kind, name in shipped:
         component = registry.components[kind, name]
         section = sections[f"`{name}` ({kind})"]
         assert component.summary in section
         names = [field.name for field in attrs.fields(component.config)]
         assert names == (list(rows(section[section.index("| option") :])) if names else [])
-    assert "Number of residual blocks of each of the two streams" in sections["`pixelcnn` (prior)"]
+    assert "Number of residual blocks of each of the two streams" in sections["`pixelcnn` (network)"]
 
 
 def test_every_command_is_listed_with_its_options(generate):
@@ -496,8 +495,8 @@ def test_the_wavefronts_picture_shows_the_steps_that_pixels_are_drawn_in(generat
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 def test_the_lag_of_a_network_follows_from_its_blocks(blocks):
     assert "A `pixelcnn` network with B blocks has a lag of 2B + 2." in read(DOCS / "sampling.md")
-    prior = light_prior(LightConfig(filters=2, blocks=blocks), ImageSpec(height=16, width=16))
-    assert make_schedule(prior.network).lag == 2 * blocks + 2
+    network = light(LightConfig(filters=2, blocks=blocks), ImageSpec(height=16, width=16))
+    assert make_schedule(network).lag == 2 * blocks + 2
 
 
 def test_the_pixels_that_a_prediction_reads(generate):
@@ -579,9 +578,9 @@ def test_the_site_has_every_page_with_its_tables_and_pictures(site):
         "components.html": ["blocks_per_group", "noto-emoji"],
         "commands.html": ["--as-view", "auxar compare"],
         "scaling.html": ["p(128×128×3 | 64×64×3)", "1,281,167"],
-        "api/interfaces.html": [
-            "auxar.interfaces.network.CausalNetwork.forward",
-            "auxar.sources.draw.DrawSource.of",
+        "api/model.html": [
+            "auxar.model.network.CausalNetwork.forward",
+            "auxar.model.sources.DrawSource.of",
             "((3, 32, 32), 3072)",
         ],
         "api/use.html": ["bits_per_dim", "trust_plugins", "compare"],

@@ -13,7 +13,7 @@ from helpers.tutorial_files import write_tutorial
 
 from auxar.data import StoredImages, load_images
 from auxar.generation.samples import draw_views
-from auxar.interfaces import CausalNetwork, Interval, RestrictableHead, SampleRequest
+from auxar.model import CausalNetwork, Interval, RestrictableHead, SampleRequest
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar.testing import distributions
@@ -46,7 +46,12 @@ def test_its_networks_make_a_model_that_is_drawn_from_fast(sketch):
 
 @pytest.mark.parametrize(
     "name",
-    ["test_the_head", "test_the_prior", pytest.param("test_the_decoder", marks=pytest.mark.slow), "test_the_embedding"],
+    [
+        "test_the_head",
+        pytest.param("test_the_network", marks=pytest.mark.slow),
+        "test_the_network_with_its_own_head",
+        "test_the_embedding",
+    ],
 )
 def test_its_head_and_networks_keep_their_contracts(sketch, monkeypatch, name):
     monkeypatch.setattr(distributions, "EXAMPLES", 4)  # A third of the examples, to save time.

@@ -21,7 +21,7 @@ from auxar.commands.evaluate import evaluate
 from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
 from auxar.files import read_json, read_tensors, write_tensors
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 
 CHANGES = {"sampling__images": 0, "evaluation__train_images": 0}
 SEED = {"training__seed": 1, "training__ema": 0.0}

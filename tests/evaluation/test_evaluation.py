@@ -33,7 +33,6 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 import auxar
-from auxar.causal import CausalDecoder, CausalPrior
 from auxar.cli import main
 from auxar.commands.evaluate import evaluate
 from auxar.data import DataSets, load_images
@@ -42,8 +41,7 @@ from auxar.evaluation.figures import evaluation_of
 from auxar.evaluation.image_nats import FactorNats, factor_nats, nats_by_factor
 from auxar.evaluation.records import DataFacts, Evaluation
 from auxar.files import DamagedFile, read_json
-from auxar.interfaces import Head, ImageSpec, Prior
-from auxar.model import Chain
+from auxar.model import CausalDistribution, Chain, Factor, Head, ImageSpec, Prior
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
@@ -335,7 +333,7 @@ def test_a_channel_is_what_enumerating_all_others_leaves(drawn):
 def test_channels_add_up_to_the_image(network, seed):
     images = random_images(3, network.image, seed)
     features = random_features(network, 3, seed)
-    model, given = (CausalPrior(network), ()) if features is None else (CausalDecoder(network), (features,))
+    model, given = (CausalDistribution(network), ()) if features is None else (CausalDistribution(network), (features,))
     with torch.no_grad():
         found = model.log_prob_by_channel(images, *given)
         assert torch.equal(found.total, model.log_prob(images, *given))
@@ -363,7 +361,7 @@ def test_the_standard_error_of_a_channel(finished, data):
     model = auxar.load(finished).chain
     views = model.views(torch.stack([pixels for _, pixels in data.heldout.every(1, 0, None)]))
     with torch.no_grad():
-        channels = model.prior.log_prob_by_channel(views[2]).channels
+        channels = model.factors[-1].distribution.log_prob_by_channel(views[2]).channels
     bits = channels[:, 1].double().numpy() / (-math.log(2) * 4)
     found = read_json(evaluate(finished).evaluation)["factors"][2]["heldout"]["channels"][1]
     assert found["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-5)
@@ -373,7 +371,7 @@ def test_the_standard_error_of_a_channel(finished, data):
 def test_heads_that_do_not_tell_channels_apart_show_none(finished, data, monkeypatch):
     model = auxar.load(finished).chain
     assert isinstance(model, Chain)
-    monkeypatch.setattr(model.stages[0].decoder.network.head, "channel_log_prob", lambda parameters, image: None)
+    monkeypatch.setattr(model.factors[0].distribution.network.head, "channel_log_prob", lambda parameters, image: None)
     found = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
     assert [each.channels is None for each in found] == [True, False, False]
     assert [each.inside is None for each in found] == [False, False, True]
@@ -399,7 +397,7 @@ class Uniform(Prior):
 
 
 def test_any_prior_can_be_evaluated(data):
-    model = Uniform(data.heldout.image)
+    model = Chain([Factor(Uniform(data.heldout.image))])
     [found] = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
     assert found.channels is None
     assert (found.total / (-math.log(2) * 192)).tolist() == pytest.approx([8.0] * 6)
@@ -413,7 +411,7 @@ class Bound(Uniform):
 
 @pytest.mark.parametrize(("prior", "kind"), [(Uniform, "exact"), (Bound, "bound")])
 def test_a_prior_is_exact_or_a_bound_as_it_says(data, prior, kind):
-    model = prior(data.heldout.image)
+    model = Chain([Factor(prior(data.heldout.image))])
     found = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
     table = evaluation_of(model.factors, {"heldout": {"prior": found[0]}}, {}, {}, DataFacts("pictures"))
     assert (table.kind, table.factors[0].kind, table.factors[0].cumulative_kind) == (kind, kind, kind)
@@ -622,7 +620,7 @@ def test_a_free_factor_that_cannot_tell_leaves_no_total(pictures, tmp_path):
 def test_a_decoder_that_cannot_be_restricted_does_not_tell(finished, data, monkeypatch):
     model = auxar.load(finished).chain
     assert isinstance(model, Chain)
-    monkeypatch.setattr(model.stages[0].decoder, "restricts", False)
+    monkeypatch.setattr(model.factors[0].distribution, "restricts", False)
     found = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
     assert [each.inside is None for each in found] == [True, False, True]
 

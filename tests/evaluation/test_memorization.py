@@ -18,8 +18,7 @@ from auxar.errors import UserError
 from auxar.evaluation.nearest import mirrored, nearest, neighbors
 from auxar.generation import figures
 from auxar.generation.sheets import labeled, to_uint8
-from auxar.interfaces import ImageSpec, Prior
-from auxar.model import Chain, Stage
+from auxar.model import CausalDistribution, Chain, Factor, ImageSpec
 from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
@@ -58,12 +57,13 @@ def model_of(image, stages):
     for _ in range(stages):
         views.append(PyramidView(PyramidConfig(2), image))
         image = views[-1].view
-    found: Prior = components.light_prior(light, image)
+    found = Chain([Factor(CausalDistribution(components.light(light, image)))])
     for view in reversed(views):
         embedding = components.embedding(
             components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, view.image
         )
-        found = Chain([Stage(view, embedding, components.light_decoder(light, view.image, 2))], found)
+        decoder = CausalDistribution(components.light(light, view.image, 2))
+        found = Chain([Factor(decoder, view=view, embedding=embedding), found])
     return found
 
 

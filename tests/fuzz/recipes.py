@@ -35,10 +35,10 @@ LONGEST_LINE = 2000
 MOST_LINES = 30
 THIN = '''
 import attrs
-from auxar.interfaces import View
+from auxar.model import View
 from auxar.plugins import Component, hookimpl
 
-AUXAR_INTERFACE = 2
+AUXAR_INTERFACE = 1
 
 
 @attrs.frozen

@@ -20,8 +20,7 @@ from PIL import Image
 from auxar.files import read_json
 from auxar.generation.conditional import Given, draw_given_to_folder
 from auxar.generation.sheets import to_uint8
-from auxar.interfaces import ImageSpec, Known, SampleRequest, View
-from auxar.model import Chain, Stage
+from auxar.model import CausalDistribution, Chain, Factor, ImageSpec, Known, SampleRequest, View
 from auxar.recipe import DataConfig, SamplingConfig
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture
@@ -47,21 +46,21 @@ def chain_of(image: ImageSpec, *configs: PyramidConfig | GrayscaleConfig):
 def model_of(views, seed=3):
     """Returns a small float64 model of a chain of views, initialized such that drawn images depend on the view."""
     light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
-    prior = components.light_prior(light, views[-1].view)
-    stages: list[Stage] = []
+    prior = CausalDistribution(components.light(light, views[-1].view))
+    stages: list[Factor] = []
     for view in reversed(views):
         config = components.EmbeddingConfig(filters=2, blocks_per_group=1)
         embedding = components.embedding(config, view.view, view.image)
-        decoder = components.light_decoder(light, view.image, embedding.features_channels)
-        stages.insert(0, Stage(view, embedding, decoder))
-    found = Chain(stages, prior)
+        decoder = CausalDistribution(components.light(light, view.image, embedding.features_channels))
+        stages.insert(0, Factor(decoder, view=view, embedding=embedding))
+    found = Chain([*stages, Factor(prior)])
     randomized(found, seed)
     for factor in found.factors:
         coarser = None if factor.view_spec is None else random_images(64, factor.view_spec, seed + 1)
         factor.initialize(random_images(64, factor.image, seed), coarser)
     for stage in stages:
         # New networks predict nearly the same for every pixel.
-        stage.decoder.network.out.gain.data.mul_(10)
+        stage.distribution.network.out.gain.data.mul_(10)
     return found
 
 
@@ -114,9 +113,9 @@ def test_what_is_drawn_from_a_view_is_what_the_decoders_draw_pixel_by_pixel(case
         views = model.draw_from(view, request, sampler, from_depth=stage + 1)
         assert len(views) == stage + 2
         assert torch.equal(views[-1], view)
-        for depth, part in enumerate(model.stages[: stage + 1]):
+        for depth, part in enumerate(model.factors[: stage + 1]):
             own = attrs.evolve(request, depth=depth)
-            expected = sample(RasterSampler(), part.decoder.network, own, features=part.embedding(views[depth + 1]))
+            expected = sample(RasterSampler(), part.network, own, features=part.embedding(views[depth + 1]))
             specs[depth].check_range(expected)
             assert torch.equal(views[depth], expected)
 

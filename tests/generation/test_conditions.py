@@ -12,7 +12,7 @@ from PIL import Image
 import auxar
 from auxar.errors import UserError
 from auxar.generation.conditions import Conditions, ConditionTexts, as_conditions, every_class
-from auxar.interfaces import Condition, ImageSpec
+from auxar.model import Condition, ImageSpec
 
 ONE = {"height": 1, "width": 1}
 LABEL = Condition("label", ImageSpec(1, levels=3, **ONE), ("cat", "dog", "owl"), optional=True)

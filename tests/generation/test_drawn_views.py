@@ -8,8 +8,7 @@ from helpers.tiny_runs import metrics, run, tiny
 from PIL import Image
 
 import auxar
-from auxar.interfaces import DrawRule, SampleRequest
-from auxar.model import Chain
+from auxar.model import Chain, DrawRule, SampleRequest
 from auxar_samplers import AutoSampler
 
 RULES = [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")]
@@ -39,8 +38,8 @@ def test_a_thousand_images(pictures, tmp_path, view, head):
     assert isinstance(model, Chain)
     shown = torch.stack([torch.from_numpy(np.array(Image.open(file))) for file in sorted(pictures.iterdir())])
     noise = random_images(1000 - len(shown), model.image, 3)
-    [stage] = model.stages
+    [stage, _] = model.factors
     given = stage.view(torch.cat([shown.permute(0, 3, 1, 2).long(), noise]))
     for rule in RULES:
-        found = stage.draw(given, SampleRequest(tuple(range(1000)), 7, rule), AutoSampler())
+        found = stage.draw(SampleRequest(tuple(range(1000)), 7, rule), AutoSampler(), given)
         assert torch.equal(stage.view(found), given)

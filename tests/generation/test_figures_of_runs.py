@@ -22,7 +22,7 @@ from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.generation.figures import Figures, are_drawn
 from auxar.generation.sheets import labeled, sheet, sheet_columns
-from auxar.interfaces import DrawRule, ImageSpec, SampleRequest
+from auxar.model import DrawRule, ImageSpec, SampleRequest
 from auxar.recipe import SamplingConfig, load_recipe
 from auxar.recipe.building import build_model
 from auxar_samplers import AutoSampler

@@ -18,7 +18,7 @@ from auxar.data.pixels import pixels
 from auxar.errors import UserError
 from auxar.generation.inputs import read_images, read_mask, read_views
 from auxar.generation.sheets import to_uint8
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.numerics.levels import SCALED, VALUES
 from auxar.recipe import DataConfig
 

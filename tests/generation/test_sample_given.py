@@ -22,7 +22,7 @@ import auxar
 from auxar.cli import main
 from auxar.files import read_json
 from auxar.generation.sheets import to_uint8
-from auxar.interfaces import DrawRule, SampleRequest
+from auxar.model import DrawRule, SampleRequest
 from auxar_samplers import AutoSampler
 
 GRAYS = 16

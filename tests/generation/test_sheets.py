@@ -13,7 +13,7 @@ from PIL import Image, ImageFont
 
 from auxar.errors import UserError
 from auxar.generation.sheets import MARGIN, TITLE, growth, labeled, save_png, sheet, to_uint8
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 
 
 @st.composite

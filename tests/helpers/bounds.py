@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from auxar.model import Chain, Stage
+from auxar.model import CausalDistribution, Chain, Factor
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
@@ -20,30 +20,26 @@ def grayscale(image):
 
 
 @st.composite
-def networks(draw, image, features_channels=None):
-    """Draws a prior of the image, or a decoder if `features_channels` is given, from the shipped components."""
+def distributions(draw, image, features_channels=0):
+    """Draws a distribution of the image from the shipped networks: a prior or, with features, a decoder."""
     head = draw(st.sampled_from(list(HEADS.values())))
     filters = draw(st.integers(2, 4))
     if draw(st.booleans()):
         light = components.LightConfig(filters=filters, blocks=draw(st.integers(1, 2)), head=head)
-        if features_channels is None:
-            return components.light_prior(light, image)
-        return components.light_decoder(light, image, features_channels)
+        return CausalDistribution(components.light(light, image, features_channels))
     full = components.FullConfig(filters=filters, nr_resnet=1, head=head)
-    if features_channels is None:
-        return components.full_prior(full, image)
-    return components.full_decoder(full, image, features_channels)
+    return CausalDistribution(components.full(full, image, features_channels))
 
 
 @st.composite
 def models(draw, space):
     image, views = space
     if not views:
-        return draw(networks(image))
+        return Chain([Factor(draw(distributions(image)))])
     view = views[0](image)
     embedding = components.embedding(components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
-    decoder = draw(networks(image, embedding.features_channels))
-    return Chain([Stage(view, embedding, decoder)], draw(models((view.view, views[1:]))))
+    decoder = draw(distributions(image, embedding.features_channels))
+    return Chain([Factor(decoder, view=view, embedding=embedding), draw(models((view.view, views[1:])))])
 
 
 def random_models(space):
@@ -54,7 +50,7 @@ def conditional_table(stage):
     """Returns log p(x | x̂) for every pair of an image and a view, also for x̂ ≠ ψ(x); shape (images, views)."""
     images, views = all_images(stage.image), all_images(stage.view.view)
     features = stage.embedding(views)
-    columns = [stage.decoder.log_prob(images, each.expand(len(images), -1, -1, -1)) for each in features]
+    columns = [stage.distribution.log_prob(images, each.expand(len(images), -1, -1, -1)) for each in features]
     return torch.stack(columns, dim=1)
 
 
@@ -75,8 +71,9 @@ def places(image, spec):
 @torch.no_grad()
 def check_bound(model):
     """Checks that the factors are normalized, and that an image with its views is at most as likely as the image."""
-    conditionals = [conditional_table(stage) for stage in model.stages]
-    prior = model.prior.log_prob(all_images(model.prior.image))
+    *stages, last = model.factors
+    conditionals = [conditional_table(stage) for stage in stages]
+    prior = last(all_images(last.image))
     for table in (*conditionals, prior):
         totals = table.logsumexp(0)
         torch.testing.assert_close(totals, torch.zeros_like(totals), rtol=0, atol=1e-9)

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from auxar.interfaces import CausalNetwork, DrawRule, ImageSpec, Known, SampleRequest
-from auxar.sources import DrawSource
+from auxar.model import CausalNetwork, DrawRule, DrawSource, ImageSpec, Known, SampleRequest
 from auxar_heads import logistic_mixture, softmax
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead

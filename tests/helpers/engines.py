@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar.interfaces import ImageSpec, PixelSource
-from auxar.sources import DrawSource, ForceSource
+from auxar.model import DrawSource, ForceSource, ImageSpec, PixelSource
 from auxar_heads import softmax
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
@@ -36,7 +35,7 @@ def program_of(
 
     `fills` are pairs of a step and a function that is called before it.
     """
-    network = components.light_prior(components.LightConfig(filters=1, blocks=1, head=softmax()), PIXEL).network
+    network = components.light(components.LightConfig(filters=1, blocks=1, head=softmax()), PIXEL)
     network.to(layout.like.dtype)
     return Program(
         network,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import auxar
 from auxar.data import DataSets, Examples
-from auxar.interfaces import integer_head
+from auxar.model import integers
 from auxar.recipe import ComponentChoice
 from auxar.runs.opening import open_run
 from auxar.training.conversion import convert_run
@@ -101,7 +101,7 @@ def make_golden_run(folder: Path, name: str) -> dict[str, str]:
     recipe = folder.parent / f"{name}.toml"
     recipe.write_text(tomli_w.dumps(table))
     model = auxar.build(recipe)
-    fill(model.chain)
+    fill(*reversed(model.factors))
     model.save(folder)
     run, saved, registry = open_run(folder)
     choice = ComponentChoice("integer", {"weights": 12, "activations": 16})
@@ -110,10 +110,10 @@ def make_golden_run(folder: Path, name: str) -> dict[str, str]:
 
 
 @torch.no_grad()
-def fill(module: nn.Module) -> None:
-    """Sets all parameters of a module to fixed values."""
+def fill(*modules: nn.Module) -> None:
+    """Sets all parameters of modules to fixed values."""
     numbers = random.Random(11)
-    for name, parameter in sorted(module.named_parameters()):
+    for name, parameter in (named for module in modules for named in sorted(module.named_parameters())):
         low, high = (0.5, 1.5) if name.endswith("gain") else (-0.1, 0.1) if name.endswith("bias") else (-1.0, 1.0)
         values = [low + (high - low) * numbers.random() for _ in range(parameter.numel())]
         parameter.copy_(torch.tensor(values, dtype=torch.float64).view_as(parameter))
@@ -142,14 +142,14 @@ def frequencies(model: auxar.ImageModel, images: Tensor, batch_size: int) -> str
 def recorded_frequencies() -> Iterator[list[Tensor]]:
     """Yields a list, to which the frequencies of each factor are added, (b, h, w, c), when likelihoods are computed."""
     found: list[Tensor] = []
-    convert = integer_head._nats
+    convert = integers._nats
 
     def record(frequencies: Tensor) -> Tensor:
         found.append(frequencies.permute(0, 2, 3, 1).contiguous())
         return convert(frequencies)
 
-    integer_head._nats = record
+    integers._nats = record
     try:
         yield found
     finally:
-        integer_head._nats = convert
+        integers._nats = convert

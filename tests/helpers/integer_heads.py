@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from hypothesis import strategies as st
 
-from auxar.interfaces import DrawRule, ImageSpec
+from auxar.model import DrawRule, ImageSpec
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from helpers.causal_networks import generator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from auxar.interfaces import CausalNetwork
+from auxar.model import CausalNetwork
 from auxar_integers.arithmetic import PARAMETERS
 from auxar_integers.conversion import Converter, IntegerConfig
 from auxar_integers.networks import IntegerNetwork

@@ -11,8 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import auxar
-from auxar.interfaces import Condition, DrawRule, Known, SampleRequest
-from auxar.model import Chain, conditioning_of, predictor_of
+from auxar.model import Chain, Condition, DrawRule, Known, SampleRequest
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar_samplers import AutoSampler
@@ -50,11 +49,11 @@ def random_run(folder: Path, name: str, pictures: Path, **changes: Any) -> Path:
     with torch.no_grad():
         for parameter in chain.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=noise) / 2)
-        chain.initialize(examples.image.long(), *chain.condition_arguments(examples.condition))
+        chain.initialize(examples.image.long(), examples.condition)
         for factor in chain.factors:  # Predictions of new networks hardly depend on their inputs.
-            predictor: Any = predictor_of(factor)
+            predictor: Any = factor.distribution
             predictor.network.out.gain.mul_(3)
-            conditioning: Any = conditioning_of(factor)
+            conditioning: Any = factor.conditioning
             if conditioning is not None and conditioning.null is not None:
                 conditioning.null.mul_(8)  # The largest features are those of the null condition.
         if chain.condition_factor is not None:
@@ -106,17 +105,17 @@ class OneByOne:
         if view is not None:
             depth = next(depth for depth, spec in enumerate(self.specs) if depth and view.shape[1:] == spec.shape)
         given = [known]
-        for stage in self.chain.stages[:depth]:
+        for stage in self.chain.factors[:depth]:
             given.append(None if given[-1] is None else stage.known_of_view(given[-1]))
         sampler, rule = AutoSampler(), rule or DrawRule()
 
         def request(depth: int) -> SampleRequest:
             return SampleRequest((number,), seed, rule, depth, given[depth], condition=condition)
 
-        found = [self.chain.prior.draw(request(depth), sampler) if view is None else view]
-        for stage in reversed(self.chain.stages[:depth]):
+        found = [self.chain.factors[-1].draw(request(depth), sampler) if view is None else view]
+        for stage in reversed(self.chain.factors[:depth]):
             depth -= 1
-            found.insert(0, stage.draw(found[0], request(depth), sampler))
+            found.insert(0, stage.draw(request(depth), sampler, found[0]))
         return found
 
     @torch.no_grad()
@@ -133,6 +132,6 @@ class OneByOne:
     def nats_of(self, image: Tensor, condition: Tensor | None = None) -> list[float]:
         """The log-likelihood of an image (c, h, w) under each of its factors, by depth."""
         views = [image[None].long()]
-        for stage in self.chain.stages:
+        for stage in self.chain.factors[:-1]:
             views.append(stage.view(views[-1]))
         return self.nats(views, condition)

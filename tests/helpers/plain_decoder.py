@@ -104,11 +104,7 @@ def decoded_images(content: bytes, model: Any, most: int) -> dict[str, np.ndarra
 def decoded(model: Any, description: dict[str, Any], stream: bytes, view: Any, condition: Any) -> torch.Tensor:
     """Decodes the image of one factor given its view and condition. The network runs on the whole image each time."""
     factor = next(each for each in model.factors if each.name == description["name"])
-    part = factor.prior if view is None else factor.decoder
-    network = getattr(part, "decoder", part).network
-    features = None if view is None else factor.features(view, condition)
-    if view is None and factor.condition is not None:
-        features = part.conditioning(condition, 1)
+    network, features = factor.network, factor.features(1, view, condition)
     channels, height, width = factor.image.shape
     decoder, image = RangeDecoder(stream), torch.zeros(1, channels, height, width, dtype=torch.int64)
     lag = description["lag"]

@@ -17,8 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from auxar.interfaces import Factor, Prior
-from auxar.model import Stage
+from auxar.model import Factor, Prior
 from helpers.matrix import NAMES
 
 
@@ -101,14 +100,14 @@ def nats(chain: Prior, factor: Factor, image: Tensor, condition: Tensor | None) 
     given = () if condition is None else (condition,)
     if factor.name == "condition":
         assert condition is not None
-        return factor.prior.log_prob(condition)
+        return factor.distribution.log_prob(condition)
     views = [image]
     for stage in chain.factors[:-1]:
-        assert isinstance(stage, Stage)
+        assert stage.view is not None
         views.append(stage.view(views[-1].long()))
-    if isinstance(factor, Stage):
+    if factor.view is not None:
         return factor(views[factor.depth], views[factor.depth + 1], *given)
-    return factor.prior.log_prob(views[-1], *given)
+    return factor(views[-1], None, *given)
 
 
 @torch.no_grad()
@@ -204,7 +203,7 @@ def _inputs(chain: Prior, factor: Factor, pictures: Pictures) -> tuple[Tensor, .
         return (pictures.conditions,)
     views = chain.views(pictures.images)[factor.depth :]
     given = () if pictures.conditions is None else (pictures.conditions,)
-    return (views[0], views[1], *given) if isinstance(factor, Stage) else (views[0], *((None, *given) if given else ()))
+    return (views[0], None if factor.view is None else views[1], *given)
 
 
 def _set(parameters: list[torch.nn.Parameter], values: list[Tensor]) -> None:

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from auxar.interfaces import Embedding
+from auxar.model import Embedding
 
 
 class Features(Embedding):

@@ -2,7 +2,7 @@
 
 import torch
 
-from auxar.interfaces import CausalNetwork
+from auxar.model import CausalNetwork
 from auxar_heads.softmax import SoftmaxHead
 from auxar_layers.convolutions import CausalConv2d, Pointwise
 

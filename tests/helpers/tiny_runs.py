@@ -66,7 +66,7 @@ import attrs
 
 from auxar import Component, ImageSpec, UserError, View, hookimpl
 
-AUXAR_INTERFACE = 2
+AUXAR_INTERFACE = 1
 
 
 @attrs.frozen

@@ -17,8 +17,7 @@ from auxar.generation.inputs import GivenRequest
 from auxar.generation.sheets import to_uint8
 from auxar.image_model.images import Images
 from auxar.image_model.model import ImageModel
-from auxar.interfaces import DrawRule, ImageSpec
-from auxar.model import Chain, Stage
+from auxar.model import CausalDistribution, Chain, DrawRule, Factor, ImageSpec
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
@@ -64,9 +63,9 @@ def chain_of(*views):
         embedding = components.embedding(
             components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, view.image
         )
-        decoder = components.light_decoder(light, view.image, embedding.features_channels)
-        stages.append(Stage(view, embedding, decoder, restricted=True))
-    found = Chain(stages, components.light_prior(light, views[-1].view))
+        decoder = CausalDistribution(components.light(light, view.image, embedding.features_channels))
+        stages.append(Factor(decoder, view=view, embedding=embedding, restricted=True))
+    found = Chain([*stages, Factor(CausalDistribution(components.light(light, views[-1].view)))])
     randomized(found, 3)
     return ImageModel(found)
 
@@ -86,7 +85,7 @@ def restricted() -> ImageModel:
 def bare() -> ImageModel:
     """6×4 color images without views."""
     light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
-    return ImageModel(components.light_prior(light, COLOR))
+    return ImageModel(Chain([Factor(CausalDistribution(components.light(light, COLOR)))]))
 
 
 # The same images as the commands draw --------------------------------------------------------------------------------
@@ -183,7 +182,7 @@ def test_images_are_colored_at_the_size_at_which_they_become_gray(model):
     found = model.colorize(small)
     assert found.shape == (2, 4, 3, 8, 8)
     assert torch.equal(found.given.tensor, small)
-    gray = model.chain.stages[1].view_of(small)
+    gray = model.chain.factors[1].view_of(small)
     assert torch.equal(found.views[2].tensor[:, 0], gray)
     assert torch.equal(model.draw_given(gray, depth=2).tensor, found.tensor)
 

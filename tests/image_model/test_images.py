@@ -15,7 +15,7 @@ import auxar
 from auxar.errors import UserError
 from auxar.generation.sheets import sheet, to_uint8
 from auxar.image_model.images import Draws, Images
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 
 SPEC = ImageSpec(height=4, width=6, levels=32)
 GRAY = ImageSpec(1, height=2, width=3, levels=7)

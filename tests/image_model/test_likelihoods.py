@@ -23,7 +23,7 @@ def model(tmp_path_factory):
     recipe, registry = auxar.load_recipe(path)
     torch.manual_seed(0)
     chain = build_model(recipe, registry).train()
-    chain.parts()[0][0].decoder.eval()
+    chain.factors[0].distribution.eval()
     return auxar.ImageModel(chain, recipe, registry)
 
 
@@ -47,7 +47,7 @@ def test_results_are_numbers_without_gradients(model, images):
     stage, prior = model.log_probs(images)
     assert (stage.factor, prior.factor) == ("stage0", "prior")
     assert torch.equal(stage.log_prob + prior.log_prob, found)
-    assert (prior.image, prior.log_prob.dtype) == (model.chain.prior.image, torch.float64)
+    assert (prior.image, prior.log_prob.dtype) == (model.chain.factors[-1].distribution.image, torch.float64)
     bits = model.bits_per_dim(images)
     assert torch.allclose(bits, -found / torch.log(torch.tensor(2.0, dtype=torch.float64)) / 192, rtol=1e-12)
     assert model.bits_per_dim(images[3]).shape == (1,)
@@ -72,10 +72,10 @@ def test_chunks_change_nothing_but_rounding(model, images, size):
 def test_chunks_are_small(model, images, monkeypatch):
     sizes, original = [], model.chain.log_probs
 
-    def recorded(chunk):
+    def recorded(chunk, condition):
         assert not torch.is_grad_enabled()
         sizes.append(len(chunk))
-        return original(chunk)
+        return original(chunk, condition)
 
     monkeypatch.setattr(model.chain, "log_probs", recorded)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
@@ -102,7 +102,7 @@ def test_only_long_work_shows_a_progress_bar(model, images, capsys, monkeypatch)
 
 
 def test_a_gpu_without_memory(model, images, monkeypatch):
-    def full(chunk):
+    def full(chunk, condition):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(model.chain, "log_probs", full)
@@ -118,8 +118,6 @@ def test_models_are_described_in_a_line(model):
     assert repr(model) == f"ImageModel({factors}, {count:,} parameters, cpu)"
     assert repr(model.chain) == f"Chain({factors}, {count:,} parameters, cpu)"
     stage, prior = model.factors
-    assert repr(stage).startswith("Stage(p(8×8×3 | 4×4×3), ")
-    assert repr(prior).startswith("PriorFactor(p(4×4×3), ")
-    assert repr(model.chain.prior).startswith("CausalPrior(p(4×4×3), ")
-    assert "\n" not in repr(model.chain.prior)
-    assert "Conv2d" in repr(model.chain.prior.network)
+    assert repr(stage).startswith("Factor(p(8×8×3 | 4×4×3), ")
+    assert repr(prior).startswith("Factor(p(4×4×3), ")
+    assert "Conv2d" in repr(model.chain.factors[-1].distribution.network)

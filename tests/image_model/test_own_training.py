@@ -17,6 +17,7 @@ import auxar
 from auxar.errors import UserError
 from auxar.evaluation.records import Evaluation
 from auxar.files import read_metadata
+from auxar.model import Chain
 from auxar.recipe.building import build_model
 from auxar.runs.records import read_record
 
@@ -45,8 +46,8 @@ def test_a_model_of_ones_own_loop_is_a_run_like_any_other(recipe, tmp_path, capl
     before = {name: value.clone() for name, value in model.chain.state_dict().items()}
     model.chain.initialize(next(images.train.shuffled(8)))
     after = model.chain.state_dict()
-    changed = {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
-    assert changed == {"stages", "prior"}
+    changed = {name.split(".")[1] for name in after if not torch.equal(before[name], after[name])}
+    assert changed == {"0", "1"}
     train(model, images.train.shuffled(4, flip=True))
     out = tmp_path / "runs" / "mine"
     assert model.save(out, steps=2).path == out
@@ -214,7 +215,9 @@ class Wrapped(nn.parallel.DistributedDataParallel):
 
 WAYS = {
     "compiled": lambda model: setattr(model, "chain", torch.compile(model.chain, backend="eager")),
-    "compiled inside": lambda model: setattr(model.chain, "prior", torch.compile(model.chain.prior, backend="eager")),
+    "compiled inside": lambda model: setattr(
+        model.chain.factors[-1], "distribution", torch.compile(model.chain.factors[-1].distribution, backend="eager")
+    ),
     "distributed": lambda model: setattr(model, "chain", Wrapped(model.chain)),
     "both": lambda model: setattr(model, "chain", torch.compile(Wrapped(model.chain), backend="eager")),
     "half": lambda model: model.chain.to(torch.bfloat16),
@@ -236,7 +239,7 @@ def test_weights_in_other_forms_are_saved_as_those_of_the_recipe(finished, tmp_p
 
 
 def first_parameter(model):
-    return next(iter(model.chain.prior.parameters()))
+    return next(iter(model.chain.factors[-1].distribution.parameters()))
 
 
 def put_nan(model):
@@ -251,20 +254,23 @@ def too_large(model):
 
 
 def other_layer(model):
-    model.chain.stages[0].embedding.add_module("more", nn.Identity())
+    model.chain.factors[0].embedding.add_module("more", nn.Identity())
 
 
 def other_shape(model):
-    model.chain.stages[0].embedding.register_parameter("more", nn.Parameter(torch.zeros(2)))
+    model.chain.factors[0].embedding.register_parameter("more", nn.Parameter(torch.zeros(2)))
 
 
 DAMAGE = {
-    "nan": (put_nan, r"the weights of factor prior are not finite: prior\..*; nothing was saved"),
+    "nan": (put_nan, r"the weights of factor prior are not finite: distribution\..*; nothing was saved"),
     "overflow": (too_large, r"the weights of factor prior are not finite: "),
     "layer": (other_layer, r"network of factor stage0 is not the recipe's: .* only one of them: Identity"),
     "tensor": (other_shape, r"factor stage0 do not fit the recipe: embedding\.more: the recipe's model has no such"),
     "meta": (lambda model: model.chain.to("meta"), r"on the device meta, so it has no values"),
-    "views": (lambda model: setattr(model, "chain", model.chain.prior), r"the model has the factors prior, but its"),
+    "views": (
+        lambda model: setattr(model, "chain", Chain([model.chain.factors[-1]])),
+        r"the model has the factors prior, but its",
+    ),
     "chain": (lambda model: setattr(model, "chain", nn.Linear(1, 1)), r"model\.chain is a Linear; expected the chain"),
     "recipe": (lambda model: setattr(model, "recipe", None), r"without a recipe cannot be saved .*auxar\.build makes"),
 }

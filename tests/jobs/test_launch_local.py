@@ -24,7 +24,7 @@ import torch
 
 from auxar import Component, Prior, UserError, hookimpl
 
-AUXAR_INTERFACE = 2
+AUXAR_INTERFACE = 1
 
 
 @attrs.frozen

@@ -6,8 +6,7 @@ import pytest
 import torch
 from helpers.causal_networks import generator, random_features, random_images, randomized
 
-from auxar.interfaces import CausalNetwork, ImageSpec
-from auxar.model import Stage
+from auxar.model import CausalDistribution, CausalNetwork, Factor, ImageSpec
 from auxar_heads import logistic_mixture
 from auxar_layers import convolutions
 from auxar_layers.convolutions import NormalizedLayer
@@ -27,11 +26,11 @@ COUNT = 8
 
 
 def light(rate):
-    return pixelcnn.light_decoder(pixelcnn.LightConfig(6, 2, rate, HEAD), IMAGE, FEATURES).network
+    return pixelcnn.light(pixelcnn.LightConfig(6, 2, rate, HEAD), IMAGE, FEATURES)
 
 
 def full(rate):
-    return pixelcnn.full_decoder(pixelcnn.FullConfig(6, 2, rate, HEAD), IMAGE, FEATURES).network
+    return pixelcnn.full(pixelcnn.FullConfig(6, 2, rate, HEAD), IMAGE, FEATURES)
 
 
 def same_size(rate):
@@ -43,7 +42,7 @@ def enlarging(rate):
 
 
 def attentive(rate):
-    return transformer.decoder(transformer.TransformerConfig(6, 2, 2, rate, HEAD), IMAGE, FEATURES).network
+    return transformer.transformer(transformer.TransformerConfig(6, 2, 2, rate, HEAD), IMAGE, FEATURES)
 
 
 PLACES = {
@@ -132,7 +131,7 @@ def test_a_transformer_drops_the_outputs_that_are_added_to_tokens():
 
 def test_a_transformer_starts_with_positions_as_large_as_pixels():
     config = transformer.TransformerConfig(width=256)
-    network = transformer.prior(config, ImageSpec(height=32, width=32)).network
+    network = transformer.transformer(config, ImageSpec(height=32, width=32))
     for positions in (network.rows, network.columns):
         assert positions.std().item() == pytest.approx(0.5, rel=0.05)
         assert abs(positions.mean().item()) < 0.03
@@ -192,8 +191,8 @@ def test_the_first_batch_gives_every_layer_the_mean_and_deviation_of_the_paper(b
 
 def test_a_stage_initializes_its_decoder_with_features_of_the_initialized_embedding():
     view = PyramidView(PyramidConfig(2), IMAGE)
-    decoder = pixelcnn.light_decoder(pixelcnn.LightConfig(6, 1, RATE, HEAD), IMAGE, 6)
-    stage = Stage(view, enlarging(RATE), decoder).double().eval()
+    decoder = CausalDistribution(pixelcnn.light(pixelcnn.LightConfig(6, 1, RATE, HEAD), IMAGE, 6))
+    stage = Factor(decoder, view=view, embedding=enlarging(RATE)).double().eval()
     images = random_images(COUNT, IMAGE)
     stage.initialize(images, view(images))
     means = []

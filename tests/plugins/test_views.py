@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import INTEGER_DTYPES, ImageSpec
+from auxar.model import INTEGER_DTYPES, ImageSpec
 from auxar.plugins import load_plugins
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pyramid import PyramidConfig, PyramidView

@@ -86,11 +86,11 @@ def test_a_resolved_recipe_is_read_back_and_builds_that_head(head, kind):
     again, registry = parse_recipe(recipe_text(recipe), Path("."))
     assert again == recipe
     model = build_model(again, registry, on="meta")
-    assert type(model.prior.network.head) is kind
+    assert type(model.factors[-1].distribution.network.head) is kind
     assert isinstance(model, Chain)
-    [stage] = model.stages
-    assert type(stage.decoder.network.head) is LogisticMixtureHead
-    assert stage.decoder.network.head.components == 2
+    [stage, _] = model.factors
+    assert type(stage.distribution.network.head) is LogisticMixtureHead
+    assert stage.distribution.network.head.components == 2
 
 
 @pytest.mark.parametrize("value", ["softmax", "{ name = 'softmax' }"])

@@ -14,7 +14,7 @@ import torch
 from helpers.tiny_runs import PROJECT, tiny
 from torch import Tensor, nn
 
-from auxar.interfaces import ImageSpec, Prior, RecomputableBlock
+from auxar.model import Chain, Factor, ImageSpec, Prior, RecomputableBlock
 from auxar.recipe import Recipe, cost, load_recipe
 from auxar.recipe.cost import factor_costs
 from auxar.recipe.loading import parse_recipe
@@ -202,9 +202,9 @@ def memory_of(monkeypatch: pytest.MonkeyPatch, prior: type[Known], training: dic
     table = tiny(Path("x"), stage=None, **{f"training__{key}": value for key, value in training.items()})
     recipe, registry = parse_recipe(tomli_w.dumps(table), Path("."))
 
-    def build(recipe: Recipe, registry: object, on: str) -> Prior:
+    def build(recipe: Recipe, registry: object, on: str) -> Chain:
         with torch.device(on):
-            return prior(recipe.image)
+            return Chain([Factor(prior(recipe.image))])
 
     monkeypatch.setattr(cost, "build_model", build)
     (found,) = factor_costs(recipe, registry)

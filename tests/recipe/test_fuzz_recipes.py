@@ -18,7 +18,7 @@ import tomli_w
 from helpers.tiny_runs import PROJECT, TINY, changed
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.recipe import cost, load_recipe, recipe_text
 from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs

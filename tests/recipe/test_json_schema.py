@@ -177,7 +177,7 @@ def test_every_option_of_every_component_has_a_description(schema):
         assert "name" in definition["required"]
         assert set(options) == {field.name for field in attrs.fields(component.config)}
         assert all(entry["description"] for entry in options.values())
-    options = definition_of(schema, "prior", "pixelcnn++")["properties"]
+    options = definition_of(schema, "network", "pixelcnn++")["properties"]
     assert options["head"]["default"] == {"name": "logistic_mixture", "components": 10}
     assert options["kernel"]["enum"] == [2, 3]
 
@@ -255,8 +255,8 @@ def scalars() -> Iterator[tuple[str, dict[str, Any]]]:
     for path, definition in {
         "stage.0.view.": "view-pyramid",
         "stage.0.embedding.": "embedding-resnet",
-        "stage.0.decoder.": "decoder-transformer",
-        "prior.": "prior-pixelcnn",
+        "stage.0.decoder.": "network-transformer",
+        "prior.": "network-pixelcnn",
         "prior.head.": "head-logistic_mixture",
     }.items():
         yield from walk(options[definition], path)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe import Recipe, recipe_text
 from auxar.recipe.building import build_model

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from auxar.errors import UserError
 from auxar.generation.sheets import growth, save_png, sheet
-from auxar.interfaces import DrawRule, ImageSpec
+from auxar.model import DrawRule, ImageSpec
 from auxar.report import write_report
 from auxar.report.html import join, tag
 from auxar.report.reading import read_run

@@ -26,8 +26,7 @@ from auxar.commands.sample import sample
 from auxar.errors import UserError
 from auxar.files import read_json, read_tensors, replacing, write_json, write_tensors, write_text
 from auxar.generation.inputs import GivenRequest
-from auxar.interfaces import ImageSpec, SampleRequest
-from auxar.model import Chain
+from auxar.model import Chain, ImageSpec, SampleRequest
 from auxar.pipeline import run as run_recipe
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
@@ -524,8 +523,8 @@ def test_the_bits_of_drawn_images_are_those_of_all_their_drawn_views(finished, t
     assert model.sampler is not None
     image, view = model.draw_views(SampleRequest(tuple(range(5)), 7), model.sampler)
     with torch.no_grad():
-        [stage] = model.stages
-        nats = stage.decoder.log_prob(image, stage.embedding(view)) + model.prior.log_prob(view)
+        [stage, _] = model.factors
+        nats = stage.distribution.log_prob(image, stage.embedding(view)) + model.factors[-1].distribution.log_prob(view)
     expected = nats / (-math.log(2) * model.image.dims)
     torch.testing.assert_close(torch.tensor(facts["bits_per_dim"]).double(), expected, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(expected, model.bits_per_dim(image).detach(), rtol=1e-3)
@@ -541,10 +540,10 @@ import math
 import attrs
 import torch
 
-from auxar.interfaces import ImageSpec, Prior, View
+from auxar.model import ImageSpec, Prior, View
 from auxar.plugins import Component, hookimpl
 
-AUXAR_INTERFACE = 2
+AUXAR_INTERFACE = 1
 
 
 @attrs.frozen

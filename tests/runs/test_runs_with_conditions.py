@@ -226,13 +226,12 @@ def test_a_wrong_condition_is_one_error(pictures, tmp_path, case):
 
 def test_a_prior_that_cannot_be_given_a_condition_is_refused(pictures, tmp_path):
     (tmp_path / "plugin.py").write_text(
-        "import attrs\n"
-        "from auxar import Component, hookimpl\n"
-        "from auxar_pixelcnn.components import LightConfig, light_prior\n"
-        "AUXAR_INTERFACE = 2\n"
+        "from auxar import Component, Prior, hookimpl\n"
+        "from auxar_pixelcnn.components import LightConfig\n"
+        "AUXAR_INTERFACE = 1\n"
         "@hookimpl\n"
         "def auxar_register_components():\n"
-        "    return [Component('prior', 'own', LightConfig, light_prior)]\n"
+        "    return [Component('prior', 'own', LightConfig, lambda config, image: Prior())]\n"
     )
     with pytest.raises(UserError, match=r"prior: 'own' cannot be given a condition; expected one of pixelcnn, "):
         run(tmp_path / "out", labeled(pictures, plugins=["plugin.py"], prior={"name": "own"}))

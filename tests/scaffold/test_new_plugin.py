@@ -21,7 +21,7 @@ from auxar.errors import one_line, shown
 from auxar.plugins import Kind, load_plugins
 from auxar.scaffold import KINDS, plugin_names
 
-LONG = ("sampler", "decoder", "prior")
+LONG = ("sampler", "network")
 """The kinds of packages whose own tests take long."""
 QUICK = tuple(kind for kind in KINDS if kind not in LONG)
 FEWER = """
@@ -122,8 +122,8 @@ def test_what_is_written_has_sound_types(packages):
 
 
 def test_every_kind_has_a_template():
-    # Engines, trained models and arithmetics have no template.
-    assert set(KINDS) == set(get_args(Kind)) - {"engine", "model", "arithmetic"}
+    # Engines, trained models, arithmetics, and distributions that are not causal networks have no template.
+    assert set(KINDS) == set(get_args(Kind)) - {"prior", "decoder", "engine", "model", "arithmetic"}
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_component_that_is_there_already_names_its_provider(refused, name):
 
 
 def test_a_plugin_of_that_name_with_other_components(refused):
-    message = refused("emoji", "--kind", "decoder")
+    message = refused("emoji", "--kind", "network")
     assert message.startswith("name 'emoji' is taken: auxar ")
     assert message.endswith(" has a plugin named 'emoji'; choose another name, such as 'my-emoji'")
 
@@ -246,7 +246,7 @@ def test_nothing_is_overwritten(refused, tmp_path):
 def test_a_kind_that_is_none(refused):
     assert refused("halftone", "--kind", "veiw") == (
         "--kind: there is no template for 'veiw'; did you mean 'view'? "
-        "(known: dataset, decoder, embedding, head, prior, sampler, view)"
+        "(known: dataset, embedding, head, network, sampler, view)"
     )
     assert "'engine'" in refused("halftone", "--kind", "engine")
 

@@ -7,33 +7,22 @@ from helpers.contract import tells
 from helpers.right_network import Net
 from torch import nn
 
-from auxar.causal import CausalDecoder
-from auxar.interfaces import ImageSpec
+from auxar.model import CausalDistribution, ImageSpec
 from auxar.testing import ContractError, networks
 from auxar.testing.causality import check_causality
 from auxar.testing.drawing import check_draw, check_requests
 from auxar.testing.examples import randomized
-from auxar.testing.networks import Distribution, Restricted, check_channels, check_devices, check_training, check_values
+from auxar.testing.networks import Distribution, check_channels, check_devices, check_training, check_values
 from auxar.testing.restricting import check_large_restricted, check_restricted
 
 TINY = ImageSpec(1, height=2, width=2, levels=3)
 COLORS = ImageSpec(2, height=1, width=1, levels=300)
 
 
-def distribution(kind=CausalDecoder, network=Net, image=TINY):
+def distribution(kind=CausalDistribution, network=Net, image=TINY):
     """A decoder with random weights, as the checks take it."""
     decoder = randomized(kind(network(image, 2)), 0)
-    return Distribution(
-        decoder,
-        image,
-        decoder.log_prob,
-        decoder.draw,
-        decoder.initialize,
-        decoder.log_prob_by_channel,
-        2,
-        decoder.network,
-        Restricted(decoder.log_prob, decoder.log_prob_by_channel),
-    )
+    return Distribution(decoder, image, 2)
 
 
 def check_network(model, seed):
@@ -43,12 +32,12 @@ def check_network(model, seed):
 # Mutants of likelihoods -----------------------------------------------------------------------------------------------
 
 
-class TooLikely(CausalDecoder):
+class TooLikely(CausalDistribution):
     def log_prob(self, image, features, interval=None):
         return super().log_prob(image, features, interval) + 100
 
 
-class Alternating(CausalDecoder):
+class Alternating(CausalDistribution):
     """A decoder whose log-likelihood differs in every second call."""
 
     calls = 0
@@ -58,12 +47,12 @@ class Alternating(CausalDecoder):
         return super().log_prob(image, features, interval) - self.calls % 2
 
 
-class TotalAlone(CausalDecoder):
+class TotalAlone(CausalDistribution):
     def log_prob_by_channel(self, image, features, interval=None, inside=None):
         return super().log_prob_by_channel(image, features, interval, inside).total
 
 
-class DoubledChannels(CausalDecoder):
+class DoubledChannels(CausalDistribution):
     def log_prob_by_channel(self, image, features, interval=None, inside=None):
         found = super().log_prob_by_channel(image, features, interval, inside)
         return attrs.evolve(found, channels=found.channels.mul(2))
@@ -100,63 +89,63 @@ class Steep(Net):
 # Mutants of draws -----------------------------------------------------------------------------------------------------
 
 
-class InShortIntegers(CausalDecoder):
-    def draw(self, features, request, sampler):
-        return super().draw(features, request, sampler).int()
+class InShortIntegers(CausalDistribution):
+    def draw(self, request, sampler, features):
+        return super().draw(request, sampler, features).int()
 
 
-class Brighter(CausalDecoder):
-    def draw(self, features, request, sampler):
-        return super().draw(features, request, sampler) + 1
+class Brighter(CausalDistribution):
+    def draw(self, request, sampler, features):
+        return super().draw(request, sampler, features) + 1
 
 
-class Sorted(CausalDecoder):
+class Sorted(CausalDistribution):
     """A decoder that draws images in the order of their numbers."""
 
-    def draw(self, features, request, sampler):
-        return super().draw(features, attrs.evolve(request, numbers=tuple(sorted(request.numbers))), sampler)
+    def draw(self, request, sampler, features):
+        return super().draw(attrs.evolve(request, numbers=tuple(sorted(request.numbers))), sampler, features)
 
 
-class SumOfSeedAndNumber(CausalDecoder):
+class SumOfSeedAndNumber(CausalDistribution):
     """A decoder that draws number 1 of seed 0 like number 0 of seed 1."""
 
-    def draw(self, features, request, sampler):
+    def draw(self, request, sampler, features):
         numbers = tuple(number + request.seed for number in request.numbers)
-        return super().draw(features, attrs.evolve(request, numbers=numbers, seed=0), sampler)
+        return super().draw(attrs.evolve(request, numbers=numbers, seed=0), sampler, features)
 
 
-class Forgetting(CausalDecoder):
+class Forgetting(CausalDistribution):
     """A decoder that ignores known pixels."""
 
-    def draw(self, features, request, sampler):
-        return super().draw(features, attrs.evolve(request, known=None), sampler)
+    def draw(self, request, sampler, features):
+        return super().draw(attrs.evolve(request, known=None), sampler, features)
 
 
-class ForgettingIfRestricted(CausalDecoder):
-    def draw(self, features, request, sampler):
+class ForgettingIfRestricted(CausalDistribution):
+    def draw(self, request, sampler, features):
         known = request.known if request.restriction is None else None
-        return super().draw(features, attrs.evolve(request, known=known), sampler)
+        return super().draw(attrs.evolve(request, known=known), sampler, features)
 
 
-class OneMaskIfRestricted(CausalDecoder):
+class OneMaskIfRestricted(CausalDistribution):
     """A restricted decoder that keeps the same pixels of all images, wherever pixels of the first are known."""
 
-    def draw(self, features, request, sampler):
+    def draw(self, request, sampler, features):
         if request.known is not None and request.restriction is not None:
             mask = request.known.mask[:1].expand_as(request.known.mask)
             request = attrs.evolve(request, known=attrs.evolve(request.known, mask=mask))
-        return super().draw(features, request, sampler)
+        return super().draw(request, sampler, features)
 
 
-class DrawsFreely(CausalDecoder):
-    def draw(self, features, request, sampler):
-        return super().draw(features, attrs.evolve(request, restriction=None), sampler)
+class DrawsFreely(CausalDistribution):
+    def draw(self, request, sampler, features):
+        return super().draw(attrs.evolve(request, restriction=None), sampler, features)
 
 
 # Mutants of restricted likelihoods ------------------------------------------------------------------------------------
 
 
-class WithoutInside(CausalDecoder):
+class WithoutInside(CausalDistribution):
     """A valid decoder that does not offer the probability of intervals, from which the others are derived."""
 
     def restricted(self, nats, image, features):
@@ -197,7 +186,7 @@ class Columns(WithoutInside):
         return nats[:, None]
 
 
-class RestrictsByInside(CausalDecoder):
+class RestrictsByInside(CausalDistribution):
     """A decoder whose free likelihoods are restricted as soon as it is asked for the probability of intervals."""
 
     def log_prob_by_channel(self, image, features, interval=None, inside=None):
@@ -295,13 +284,13 @@ def test_a_right_decoder_of_more_levels_than_a_byte_holds_passes(check):
     check(distribution(image=COLORS), 0)
 
 
-@pytest.mark.parametrize("kind", [CausalDecoder, WithoutInside])
+@pytest.mark.parametrize("kind", [CausalDistribution, WithoutInside])
 @pytest.mark.parametrize("check", [check_restricted, check_large_restricted, check_requests])
 def test_a_right_restricted_decoder_passes(check, kind):
     check(distribution(kind), 0)
 
 
-class Moving(CausalDecoder):
+class Moving(CausalDistribution):
     """A valid decoder that records where it is moved."""
 
     def __init__(self, network):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from auxar.plugins import load_plugins
-from auxar.testing import check_decoder, check_embedding, check_prior, check_sampler, check_view
+from auxar.testing import check_embedding, check_network, check_sampler, check_view
 from auxar_heads import logistic_mixture
 
 REGISTRY = load_plugins()
@@ -26,16 +26,9 @@ def test_shipped_views_keep_the_contract(name):
     check_view(*component("view", name))
 
 
-# A prior has the same network as the decoder of its name, without features.
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["pixelcnn", "pixelcnn++"])
-def test_shipped_priors_keep_the_contract(name):
-    check_prior(*component("prior", name))
-
-
 @pytest.mark.parametrize("name", ["pixelcnn", pytest.param("pixelcnn++", marks=pytest.mark.slow)])
-def test_shipped_decoders_keep_the_contract(name):
-    check_decoder(*component("decoder", name))
+def test_shipped_networks_keep_the_contract(name):
+    check_network(*component("network", name))
 
 
 def test_the_shipped_embedding_keeps_the_contract():

@@ -12,7 +12,7 @@ from PIL import Image
 
 from auxar.caching import cached_folder
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.plugins import load_plugins
 from auxar.testing import ContractError, check_dataset
 

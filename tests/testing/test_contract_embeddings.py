@@ -6,7 +6,7 @@ from helpers.contract import tells
 from helpers.right_embedding import Features
 from torch import nn
 
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.testing import ContractError, check_embedding, embeddings
 
 

@@ -6,9 +6,8 @@ import torch
 from helpers.contract import tells
 from helpers.right_network import Net
 
-from auxar.causal import CausalDecoder, CausalPrior
 from auxar.errors import UserError
-from auxar.interfaces import DrawRule, Head, ImageSpec, Interval
+from auxar.model import CausalDistribution, DrawRule, Head, ImageSpec, Interval
 from auxar.testing import ContractError, check_decoder, check_head, check_prior, heads
 from auxar.testing.conditionals import check_conditionals
 from auxar.testing.heads import check_drawn_pixels, check_likelihoods
@@ -793,10 +792,10 @@ def test_a_head_that_can_be_restricted_need_not_give_likelihoods_of_channels():
 )
 def test_a_broken_head_is_caught_in_a_network(head, message):
     def prior(config, image):
-        return CausalPrior(Net(image, 0, head(image)))
+        return CausalDistribution(Net(image, 0, head(image)))
 
     def decoder(config, image, channels):
-        return CausalDecoder(Net(image, channels, head(image)))
+        return CausalDistribution(Net(image, channels, head(image)))
 
     with pytest.raises(ContractError) as error:
         check_prior(prior, None)

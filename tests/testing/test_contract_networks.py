@@ -8,9 +8,8 @@ from helpers.contract import tells
 from helpers.right_network import Net
 from torch import nn
 
-from auxar.causal import CausalDecoder, CausalPrior
 from auxar.errors import UserError
-from auxar.interfaces import ByChannel, DrawRule, ImageSpec, Prior
+from auxar.model import ByChannel, CausalDistribution, DrawRule, ImageSpec, Prior
 from auxar.testing import ContractError, check_decoder, check_prior
 from auxar.testing.causality import check_some_causality
 from auxar.testing.examples import randomized
@@ -195,14 +194,14 @@ HEADS = {
 }
 
 
-def prior_of(network=Net, head=None, kind=CausalPrior):
+def prior_of(network=Net, head=None, kind=CausalDistribution):
     def build(config, image):
         return kind(network(image, 0, head and head_of(head)(image)))
 
     return build
 
 
-def decoder_of(network=Net, head=None, kind=CausalDecoder):
+def decoder_of(network=Net, head=None, kind=CausalDistribution):
     def build(config, image, channels):
         return kind(network(image, channels, head and head_of(head)(image)))
 
@@ -282,40 +281,40 @@ def test_a_broken_head_is_caught(head, message):
         tells(error, message)
 
 
-class Forgetting(CausalPrior):
+class Forgetting(CausalDistribution):
     """A prior that ignores known pixels."""
 
     def draw(self, request, sampler):
         return super().draw(attrs.evolve(request, known=None), sampler)
 
 
-class Unseeded(CausalPrior):
+class Unseeded(CausalDistribution):
     def draw(self, request, sampler):
         return super().draw(attrs.evolve(request, numbers=tuple(range(len(request.numbers)))), sampler)
 
 
-class Scalar(CausalPrior):
+class Scalar(CausalDistribution):
     def log_prob(self, image):
         return super().log_prob(image).sum()
 
 
-class WrongTotal(CausalPrior):
+class WrongTotal(CausalDistribution):
     def log_prob_by_channel(self, image):
         return attrs.evolve(super().log_prob_by_channel(image), total=self.log_prob(image) + 1)
 
 
-class WrongShares(CausalPrior):
+class WrongShares(CausalDistribution):
     def log_prob_by_channel(self, image):
         return attrs.evolve(super().log_prob_by_channel(image), channels=self.log_prob(image)[:, None])
 
 
-class Mistaken(CausalPrior):
+class Mistaken(CausalDistribution):
     def __init__(self, network):
         super().__init__(network)
         self.image = attrs.evolve(network.image, levels=network.image.levels + 1)
 
 
-class Unrestricted(CausalDecoder):
+class Unrestricted(CausalDistribution):
     """A decoder that ignores intervals."""
 
     def log_prob(self, image, features, interval=None):
@@ -325,7 +324,7 @@ class Unrestricted(CausalDecoder):
         return super().log_prob_by_channel(image, features, None, inside)
 
 
-class Lenient(CausalDecoder):
+class Lenient(CausalDistribution):
     """A restricted decoder that gives a likelihood to images outside."""
 
     def log_prob(self, image, features, interval=None):
@@ -335,29 +334,29 @@ class Lenient(CausalDecoder):
         return ByChannel(self.log_prob(image, features, interval))
 
 
-class WrongInside(CausalDecoder):
+class WrongInside(CausalDistribution):
     def log_prob_by_channel(self, image, features, interval=None, inside=None):
         found = super().log_prob_by_channel(image, features, interval, inside)
         return found if found.inside is None else attrs.evolve(found, inside=found.inside - 0.01)
 
 
-class FreeByChannel(CausalDecoder):
+class FreeByChannel(CausalDistribution):
     """A decoder whose `log_prob_by_channel` ignores intervals."""
 
     def log_prob_by_channel(self, image, features, interval=None, inside=None):
         return super().log_prob_by_channel(image, features, None, inside)
 
 
-class DrawsFreely(CausalDecoder):
-    def draw(self, features, request, sampler):
-        return super().draw(features, attrs.evolve(request, restriction=None), sampler)
+class DrawsFreely(CausalDistribution):
+    def draw(self, request, sampler, features):
+        return super().draw(attrs.evolve(request, restriction=None), sampler, features)
 
 
-class DrawsTheFirst(CausalDecoder):
+class DrawsTheFirst(CausalDistribution):
     """A restricted decoder that draws images with the right view, but not by their probabilities."""
 
-    def draw(self, features, request, sampler):
-        drawn = super().draw(features, request, sampler)
+    def draw(self, request, sampler, features):
+        drawn = super().draw(request, sampler, features)
         return drawn if request.restriction is None else drawn[:1].expand_as(drawn)
 
 
@@ -381,7 +380,7 @@ def test_a_decoder_that_is_restricted_wrongly_is_caught(kind, message):
     tells(error, message)
 
 
-class FreeIfTall(CausalDecoder):
+class FreeIfTall(CausalDistribution):
     """A decoder that ignores the intervals of tall images."""
 
     def log_prob(self, image, features, interval=None):
@@ -391,21 +390,21 @@ class FreeIfTall(CausalDecoder):
         return super().log_prob_by_channel(image, features, None if image.shape[2] > 4 else interval, inside)
 
 
-class OneRequest(CausalDecoder):
+class OneRequest(CausalDistribution):
     """A decoder that, with a restriction, always draws with the same seed and rule."""
 
-    def draw(self, features, request, sampler):
+    def draw(self, request, sampler, features):
         if request.restriction is not None:
             request = attrs.evolve(request, seed=0, rule=DrawRule())
-        return super().draw(features, request, sampler)
+        return super().draw(request, sampler, features)
 
 
-class FeaturesOfFew(CausalDecoder):
+class FeaturesOfFew(CausalDistribution):
     """A decoder that draws the fifth and later images with the features of the first."""
 
-    def draw(self, features, request, sampler):
+    def draw(self, request, sampler, features):
         images = torch.arange(len(features))
-        return super().draw(features[images.where((images < 4) | (len(images) > 16), 0)], request, sampler)
+        return super().draw(request, sampler, features[images.where((images < 4) | (len(images) > 16), 0)])
 
 
 @pytest.mark.parametrize(
@@ -466,7 +465,7 @@ class Tempered(Table):
         (Forgetting, "known: draw must keep known pixels and the limits of the other pixels (image)"),
         (Unseeded, "draw: a request with other numbers draws the same images (image)"),
         (Scalar, "shape: log_prob must be floating point of shape (…), got torch.float64 of shape ()"),
-        (Mistaken, "spec: the prior's `image` must be the spec passed to build, got … (built_for)"),
+        (Mistaken, "spec: the Prior's `image` must be the spec passed to build, got … (built_for)"),
         (WrongTotal, "channels: the total of log_prob_by_channel differs from log_prob (expected, found)"),
         (WrongShares, "channels: channels must have shape (…), got (…)"),
     ],
@@ -533,7 +532,7 @@ class Uncoupled(LogisticMixtureHead):
         return super().draw(parameters, uniforms, rule)
 
 
-class Returnless(CausalPrior):
+class Returnless(CausalDistribution):
     def log_prob(self, image):
         super().log_prob(image)
 

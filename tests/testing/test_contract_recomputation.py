@@ -9,8 +9,7 @@ from helpers.right_embedding import Features
 from helpers.right_network import Net
 from torch import nn
 
-from auxar.causal import CausalPrior
-from auxar.interfaces import ImageSpec, RecomputableBlock
+from auxar.model import CausalDistribution, ImageSpec, RecomputableBlock
 from auxar.testing import ContractError, check_embedding, check_prior
 from auxar.testing.recomputation import check_recomputation
 
@@ -103,7 +102,7 @@ class CountingFeatures(Features):
 def test_blocks_of_priors_and_embeddings_are_checked():
     image = ImageSpec(1, height=2, width=2, levels=2)
     with pytest.raises(ContractError) as error:
-        check_prior(lambda config, image: CausalPrior(CountingNet(image, 0)), None, images=[image])
+        check_prior(lambda config, image: CausalDistribution(CountingNet(image, 0)), None, images=[image])
     tells(error, STATE)
     with pytest.raises(ContractError) as error:
         check_embedding(CountingFeatures, None, pairs=[(image, image)])

@@ -11,8 +11,7 @@ from helpers.contract import tells
 from helpers.right_network import Net
 
 from auxar.errors import UserError
-from auxar.interfaces import Head, ImageSpec, Interval, Sampler, SampleRequest, evaluating
-from auxar.sources import DrawSource
+from auxar.model import DrawSource, Head, ImageSpec, Interval, Sampler, SampleRequest, evaluating
 from auxar.testing import ContractError, check_sampler
 from auxar.testing.examples import randomized
 from auxar.testing.samplers import check_many

@@ -6,7 +6,7 @@ import attrs
 import pytest
 import torch
 
-from auxar.interfaces import Interval, Known
+from auxar.model import Interval, Known
 from auxar.testing import ContractError, check_head, check_sampler, check_view
 from auxar_bitplanes import BitplanesConfig, BitplanesView
 from auxar_grayscale import GrayscaleConfig, GrayscaleView

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.right_network import Net
 
-from auxar.interfaces import ImageSpec, StepwiseNetwork
+from auxar.model import ImageSpec, StepwiseNetwork
 from auxar.testing import ContractError
 from auxar.testing.examples import random_images
 from auxar.testing.stepwise import check_steps

@@ -7,8 +7,8 @@ import pytest
 import torch
 from helpers.contract import tells
 
-from auxar.interfaces import ImageSpec, Interval, RepeatedWalk, Support, View, Walk
-from auxar.support import SumSupport, SumWalk
+from auxar.model import ImageSpec, Interval, RepeatedWalk, SumSupport, Support, View, Walk
+from auxar.model.support import SumWalk
 from auxar.testing import ContractError, check_view
 from auxar.testing.examples import SPECS
 from auxar.testing.laws import fitting, keeps_state

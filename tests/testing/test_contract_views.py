@@ -6,7 +6,7 @@ import torch
 from helpers.contract import tells
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, Interval, Known, View
+from auxar.model import ImageSpec, Interval, Known, View
 from auxar.testing import ContractError, check_view, views
 
 

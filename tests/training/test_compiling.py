@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from auxar.errors import UserError
 from auxar.files import read_metadata
-from auxar.interfaces import ImageSpec, PriorFactor
+from auxar.model import CausalDistribution, Factor, ImageSpec
 from auxar.recipe import TrainingConfig
 from auxar.runs.layout import RunFolder
 from auxar.training.averaging import WeightAverage
 from auxar.training.compiling import LONG_TRAINING, compilable, compiled, pays_to_compile
 from auxar_layers.functional import dropout
-from auxar_pixelcnn.components import LightConfig, light_prior
+from auxar_pixelcnn.components import LightConfig, light
 
 
 class Stopped(Exception):
@@ -55,7 +55,7 @@ def recorded(folder: Path) -> set[tuple[str, str | None]]:
 
 
 def test_long_trainings_on_a_cpu_are_compiled():
-    factor = PriorFactor(light_prior(LightConfig(filters=4, blocks=1), ImageSpec(height=8, width=8)), 0)
+    factor = Factor(CausalDistribution(light(LightConfig(filters=4, blocks=1), ImageSpec(height=8, width=8))))
     step = 3 * sum(parameter.numel() for parameter in factor.parameters()) * 64 * 16
     steps = int(LONG_TRAINING // step) + 1
     config = TrainingConfig(steps=1)
@@ -146,16 +146,16 @@ def test_compiling_and_recomputing_exclude_each_other():
         TrainingConfig(steps=1, compile=True, recompute=True)
 
 
-def small_factor(height: int = 8) -> tuple[PriorFactor, Tensor]:
+def small_factor(height: int = 8) -> tuple[Factor, Tensor]:
     torch.manual_seed(0)
     config = LightConfig(filters=4, blocks=1, dropout=0.5)
-    factor = PriorFactor(light_prior(config, ImageSpec(height=height, width=8)), 0)
+    factor = Factor(CausalDistribution(light(config, ImageSpec(height=height, width=8))))
     images = torch.randint(0, 256, (3, 3, height, 8), dtype=torch.uint8)
     factor.initialize(images)
     return factor.train(), images
 
 
-def gradients(factor: PriorFactor, images: Tensor) -> dict[str, Tensor]:
+def gradients(factor: Factor, images: Tensor) -> dict[str, Tensor]:
     factor.zero_grad()
     torch.manual_seed(1)
     factor(images).sum().backward()

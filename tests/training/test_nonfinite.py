@@ -21,10 +21,10 @@ import math
 import attrs
 import torch
 
-from auxar.interfaces import Prior
+from auxar.model import Prior
 from auxar.plugins import Component, hookimpl
 
-AUXAR_INTERFACE = 2
+AUXAR_INTERFACE = 1
 
 
 @attrs.frozen

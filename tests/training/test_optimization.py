@@ -18,7 +18,7 @@ from torch import Tensor
 from auxar.data import DataSets, StoredImages, load_images
 from auxar.distributed.accelerator import make_accelerator
 from auxar.distributed.group import Team
-from auxar.interfaces import Prior
+from auxar.model import Prior
 from auxar.recipe import TrainingConfig, load_recipe
 from auxar.recipe.building import build_model
 from auxar.runs.layout import RunFolder

@@ -10,11 +10,11 @@ import torch
 from helpers.tiny_runs import metrics, run, same, tiny, weights, with_dropout
 from torch import Tensor, nn
 
-from auxar.interfaces import Factor, ImageSpec, RecomputableBlock, recomputable_blocks, recomputing
+from auxar.model import Factor, ImageSpec, RecomputableBlock, recomputable_blocks, recomputing
 from auxar.recipe import TrainingConfig
 from auxar.training.averaging import WeightAverage
 from auxar.training.recomputing import recomputing_if_asked
-from auxar_pixelcnn.components import LightConfig, light_prior
+from auxar_pixelcnn.components import LightConfig, light
 from auxar_samplers.compiler.trace import trace
 
 # Settings that use random numbers or compute a step in parts.
@@ -111,7 +111,7 @@ def test_a_block_is_recomputed_once_and_only_in_training():
 
 def test_recomputed_networks_can_be_compiled():
     """Samples may be drawn while a factor is trained. The program of the sampler is made from the network's layers."""
-    network = light_prior(LightConfig(filters=2, blocks=1), ImageSpec(height=4, width=4)).network
+    network = light(LightConfig(filters=2, blocks=1), ImageSpec(height=4, width=4))
     expected = [(value.name, value.kind) for value in trace(network.eval()).values]
     with recomputing(network):
         assert [(value.name, value.kind) for value in trace(network).values] == expected

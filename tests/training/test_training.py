@@ -28,7 +28,7 @@ from auxar.generation.previews import IMAGES
 from auxar.generation.previews import pictures as drawn_pictures
 from auxar.generation.samples import draw_views
 from auxar.generation.sheets import save_png, sheet
-from auxar.interfaces import SampleRequest
+from auxar.model import SampleRequest
 from auxar.recipe.building import own_sampler
 from auxar.runs.opening import open_run
 from auxar.training.averaging import WeightAverage

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import INTEGER_DTYPES, ImageSpec, Known, SampleRequest
+from auxar.model import INTEGER_DTYPES, ImageSpec, Known, SampleRequest
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
 from auxar.testing import check_view

@@ -15,11 +15,10 @@ from helpers.tiny_runs import metrics, run, tiny, write_pictures
 import auxar
 from auxar.errors import UserError
 from auxar.files import read_json
-from auxar.interfaces import ImageSpec, Sampler, SampleRequest
-from auxar.model import Chain
+from auxar.model import Chain, ImageSpec, Sampler, SampleRequest
 from auxar.plugins import load_plugins
 from auxar.recipe.choices import HeadChoice
-from auxar.testing import check_decoder, check_prior
+from auxar.testing import check_network
 from auxar_heads import logistic_mixture, softmax
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
@@ -38,10 +37,10 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from auxar.errors import UserError
-from auxar.interfaces import Head
+from auxar.model import Head
 from auxar.plugins import Component, hookimpl
 
-AUXAR_INTERFACE = 2
+AUXAR_INTERFACE = 1
 
 
 @attrs.frozen
@@ -133,8 +132,9 @@ def test_it_is_trained_evaluated_and_drawn_from(runs, name):
     assert read_json(folder / "evaluation.json")["bits_per_dim"]["heldout"] > 0
     model = auxar.load(folder, trust_plugins=True).chain
     assert isinstance(model, Chain)
-    assert [type(part.network.head).__name__ for part in (model.stages[0].decoder, model.prior)] == ["BinomialHead"] * 2
-    assert [part.network.head.gain for part in (model.stages[0].decoder, model.prior)] == [0.5] * 2
+    heads = [factor.network.head for factor in model.factors]
+    assert [type(head).__name__ for head in heads] == ["BinomialHead"] * 2
+    assert [head.gain for head in heads] == [0.5] * 2
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -169,25 +169,20 @@ def registry(tmp_path):
     return load_plugins([tmp_path / "coins.py"])
 
 
-@pytest.mark.parametrize("make", [components.light_prior, pytest.param(components.full_prior, marks=pytest.mark.slow)])
-def test_networks_with_it_keep_the_contract_of_priors(registry, make):
-    kind = components.LightConfig if make is components.light_prior else components.FullConfig
-    sizes = {"blocks": 1} if make is components.light_prior else {"nr_resnet": 1}
+@pytest.mark.parametrize("make", [components.light, pytest.param(components.full, marks=pytest.mark.slow)])
+def test_networks_with_it_keep_the_contract(registry, make):
+    kind = components.LightConfig if make is components.light else components.FullConfig
+    sizes = {"blocks": 1} if make is components.light else {"nr_resnet": 1}
     config = kind(filters=2, **sizes, head=HeadChoice.from_recipe("binomial", registry, "head"))
     images = [ImageSpec(1, height=1, width=3, levels=3), ImageSpec(3, height=1, width=2, levels=2)]
-    check_prior(make, config, images=images)
-
-
-def test_a_decoder_with_it_keeps_the_contract(registry):
-    config = components.LightConfig(filters=2, blocks=1, head=HeadChoice.from_recipe(BINOMIAL, registry, "head"))
-    check_decoder(components.light_decoder, config, images=[ImageSpec(1, height=1, width=3, levels=3)])
+    check_network(make, config, images=images, features=(1,))
 
 
 @pytest.mark.parametrize("head", [{"name": "binomial"}, {"name": "logistic_mixture", "components": 3}])
 def test_an_image_that_a_head_cannot_describe_is_refused_with_the_heads_name(registry, head):
     choice = HeadChoice.from_recipe(head, registry, "prior.head")
     with pytest.raises(UserError, match=rf"^head '{head['name']}' needs an image of 1 or 3 channels"):
-        components.light_prior(components.LightConfig(head=choice), ImageSpec(2, height=2, width=2))
+        components.light(components.LightConfig(head=choice), ImageSpec(2, height=2, width=2))
 
 
 def test_the_shipped_heads_in_python_are_those_of_recipes():

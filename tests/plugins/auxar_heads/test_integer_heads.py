@@ -10,8 +10,8 @@ from helpers.integer_heads import EXACT, RULES, heads, parameters_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auxar.interfaces import DrawRule, ImageSpec, Interval
-from auxar.interfaces.integer_head import TOTAL
+from auxar.model import DrawRule, ImageSpec, Interval
+from auxar.model.integers import TOTAL
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import DrawRule, ImageSpec, SampleRequest
+from auxar.model import DrawRule, ImageSpec, SampleRequest
 from auxar.numerics import categorical, logistic
 from auxar_heads.logistic_mixture import SMALLEST_LOG_SCALE, LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead

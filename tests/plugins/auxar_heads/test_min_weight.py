@@ -7,11 +7,9 @@ from helpers.engines import pixels_by
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auxar.interfaces import DrawRule, ImageSpec
-from auxar.interfaces.integer_head import TOTAL
+from auxar.model import DrawRule, DrawSource, ImageSpec, SumSupport
+from auxar.model.integers import TOTAL
 from auxar.numerics import categorical
-from auxar.sources import DrawSource
-from auxar.support import SumSupport
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 
 ENGINES = ["torch", pytest.param("native", marks=needs_native)]

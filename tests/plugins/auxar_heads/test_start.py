@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from auxar.interfaces import Head, ImageSpec
+from auxar.model import Head, ImageSpec
 from auxar.testing import ContractError
 from auxar.testing.starting import check_start
 from auxar_heads import logistic_mixture, softmax
@@ -22,15 +22,14 @@ def dark_images():
 
 
 @pytest.mark.parametrize("head", [logistic_mixture(5), softmax()], ids=["mixture", "softmax"])
-@pytest.mark.parametrize("build", [components.light_prior, components.full_prior], ids=["light", "full"])
+@pytest.mark.parametrize("build", [components.light, components.full], ids=["light", "full"])
 def test_a_new_network_begins_near_the_distribution_of_colors(build, head):
     torch.manual_seed(0)
-    config = components.LightConfig if build is components.light_prior else components.FullConfig
-    sizes = {"blocks": 1} if build is components.light_prior else {"nr_resnet": 1}
-    prior = build(config(filters=8, head=head, dropout=0.0, **sizes), DARK)
+    config = components.LightConfig if build is components.light else components.FullConfig
+    sizes = {"blocks": 1} if build is components.light else {"nr_resnet": 1}
+    network = build(config(filters=8, head=head, dropout=0.0, **sizes), DARK)
     image = dark_images()
-    prior.initialize(image)
-    network = prior.network
+    network.initialize(image)
     start = network.head.initial_parameters(image)
     with torch.no_grad():
         pixels = network.head.log_prob(network(network.encode(image)), image)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_conditioning import CONDITIONS, chain
 
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar.testing.examples import random_images, randomized
 from auxar_integers.arithmetic import IntegerArithmetic
 from auxar_integers.conversion import IntegerConfig

@@ -24,9 +24,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from auxar import CausalNetwork, CausalPrior
+from auxar import CausalDistribution, CausalNetwork
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, PriorFactor, SampleRequest
+from auxar.model import Factor, ImageSpec, SampleRequest
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_integers import storage
@@ -225,7 +225,7 @@ def test_calls_that_would_be_converted_wrongly_are_refused(network, message):
 
 
 def test_an_encoding_of_its_own_is_refused():
-    factor = PriorFactor(CausalPrior(OwnEncoding(torch.relu)), 0)
+    factor = Factor(CausalDistribution(OwnEncoding(torch.relu)))
     with pytest.raises(UserError, match="OwnEncoding encodes pixels by a method of its own"):
         IntegerArithmetic(IntegerConfig()).check(factor)
 

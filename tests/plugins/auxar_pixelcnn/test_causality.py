@@ -20,7 +20,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import conv2d, elu
 
-from auxar.interfaces import ImageSpec
+from auxar.model import ImageSpec
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_layers.convolutions import (
     SMALLEST_DEVIATION,

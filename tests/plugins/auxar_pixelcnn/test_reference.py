@@ -9,7 +9,7 @@ import torch
 from helpers.causal_networks import generator, random_images
 from helpers.reference_pixelcnn import Reference
 
-from auxar.interfaces import ImageSpec, mark, scale
+from auxar.model import ImageSpec, mark, scale
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_layers.convolutions import NormalizedLayer
 from auxar_pixelcnn.blocks import GatedBlock

@@ -25,8 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, Interval, Known, Prior, SampleRequest, View
-from auxar.model import Chain, Stage
+from auxar.model import CausalDistribution, Chain, Factor, ImageSpec, Interval, Known, SampleRequest, View
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
@@ -153,7 +152,7 @@ def conditional(network, known):
 @pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
 def test_completions_follow_the_model_given_what_is_known(sampler, places):
     config = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
-    network = randomized(components.light_prior(config, SPEC).network, 7)
+    network = randomized(components.light(config, SPEC), 7)
     mask = torch.zeros((1, 2, 3), dtype=torch.bool)
     mask.view(-1)[places] = True
     known = Known(random_images(1, SPEC, seed=1), mask)
@@ -221,12 +220,12 @@ def chain():
     means = PyramidView(PyramidConfig(2), ImageSpec(3, height=4, width=4, levels=8))
     grays = GrayscaleView(GrayscaleConfig(3), means.view)
     light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
-    found: Prior = components.light_prior(light, grays.view)
+    found = Chain([Factor(CausalDistribution(components.light(light, grays.view)))])
     for view in (grays, means):
         config = components.EmbeddingConfig(filters=2, blocks_per_group=1)
         embedding = components.embedding(config, view.view, view.image)
-        decoder = components.light_decoder(light, view.image, embedding.features_channels)
-        found = Chain([Stage(view, embedding, decoder)], found)
+        decoder = CausalDistribution(components.light(light, view.image, embedding.features_channels))
+        found = Chain([Factor(decoder, view=view, embedding=embedding), found])
     return randomized(found, 3)
 
 
@@ -241,7 +240,7 @@ def test_a_model_holds_known_pixels_fixed_at_every_depth(chain, seed, first, bat
     # The images do not depend on the batch size.
     assert torch.equal(found, views[0])
     known_by_depth = [known]
-    for stage in chain.stages:
+    for stage in chain.factors[:-1]:
         known_by_depth.append(stage.view.known(known_by_depth[-1]))
     for view, given_pixels in zip(views, known_by_depth, strict=True):
         mask = spread(given_pixels.mask)
@@ -286,12 +285,13 @@ def test_what_cannot_be_known_is_refused(values, mask, message):
     known = Known(values, mask)
     with pytest.raises(UserError, match=message):
         known.check(IMAGE, 2)
-    prior = components.light_prior(components.LightConfig(filters=2, blocks=1), IMAGE)
+    network = components.light(components.LightConfig(filters=2, blocks=1), IMAGE)
+    model = Chain([Factor(CausalDistribution(network))])
     for sampler in [*ANY, *WAVEFRONTS]:
         with pytest.raises(UserError, match=message):
-            sample(sampler, prior.network, SampleRequest((0, 1), known=known))
+            sample(sampler, network, SampleRequest((0, 1), known=known))
         with pytest.raises(UserError, match=message):
-            prior.sample(2, sampler=sampler, known=known)
+            model.sample(2, sampler=sampler, known=known)
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import DrawRule, ImageSpec, Interval, Known, RepeatedWalk, Restriction, SampleRequest, Support
+from auxar.model import (
+    DrawRule,
+    DrawSource,
+    ImageSpec,
+    Interval,
+    Known,
+    RepeatedWalk,
+    Restriction,
+    SampleRequest,
+    SumSupport,
+    Support,
+)
+from auxar.model.sources import by_place
+from auxar.model.support import SumWalk
 from auxar.numerics import logistic
-from auxar.sources import DrawSource
-from auxar.sources.places import by_place
-from auxar.support import SumSupport, SumWalk
 from auxar_bitplanes import BitplanesConfig, BitplanesView
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads.logistic_mixture import LogisticMixtureHead

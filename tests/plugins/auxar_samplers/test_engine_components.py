@@ -11,7 +11,7 @@ from helpers.causal_networks import sample
 from helpers.tiny_runs import TINY, changed
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, SampleRequest
+from auxar.model import ImageSpec, SampleRequest
 from auxar.plugins import load_plugins
 from auxar.recipe.building import build_model
 from auxar.recipe.choices import structure_options
@@ -28,7 +28,7 @@ import attrs
 
 from auxar.plugins import Component, hookimpl
 
-AUXAR_INTERFACE = 2
+AUXAR_INTERFACE = 1
 from auxar_samplers.engines import Engine, UnavailableError
 from auxar_samplers.engines.torch import TorchEngine
 
@@ -83,7 +83,7 @@ def auxar_register_components():
     ]
 '''
 IMAGE = ImageSpec(1, height=3, width=4, levels=5)
-NETWORK = components.light_prior(components.LightConfig(filters=2, blocks=1), IMAGE).network.double()
+NETWORK = components.light(components.LightConfig(filters=2, blocks=1), IMAGE).double()
 REQUEST = SampleRequest((0, 3), 5)
 
 

@@ -22,8 +22,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, SampleRequest
-from auxar.sources import ForceSource
+from auxar.model import ForceSource, ImageSpec, SampleRequest
 from auxar_layers.functional import concat_elu, gate
 from auxar_pixelcnn import components
 from auxar_samplers import AutoSampler, CachedSampler, WavefrontSampler
@@ -372,7 +371,7 @@ def test_without_a_compiler_pytorch_samples(bare, monkeypatch, caplog):
     monkeypatch.setenv("PATH", str(bare))
     assert_torch_instead(caplog, r"no C\+\+ compiler was found", layout_of())
     config = components.LightConfig(filters=2, blocks=1)
-    network = components.light_prior(config, ImageSpec(1, height=3, width=3, levels=3)).network
+    network = components.light(config, ImageSpec(1, height=3, width=3, levels=3))
     request = SampleRequest((0,))
     found = [sample(WavefrontSampler(engine), network, request) for engine in ("auto", "torch")]
     assert torch.equal(*found)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from auxar import DrawRule, DrawSource, ForceSource, ImageSpec, Known, SampleRequest
-from auxar.interfaces.support import Restriction, Walk
+from auxar.model import Restriction, Walk
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork

@@ -7,11 +7,18 @@ import pytest
 import torch
 from helpers.causal_networks import ENGINES, needs_native
 
-from auxar.causal import CausalPrior
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, Interval, PixelSource, Restriction, SampleRequest
-from auxar.sources import DrawSource, ForceSource
-from auxar.support import SumSupport
+from auxar.model import (
+    CausalDistribution,
+    DrawSource,
+    ForceSource,
+    ImageSpec,
+    Interval,
+    PixelSource,
+    Restriction,
+    SampleRequest,
+    SumSupport,
+)
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.networks import LightNetwork
@@ -199,6 +206,6 @@ def test_more_images_do_not_keep_ctrl_c_waiting(monkeypatch):
 
 
 def test_a_sampler_that_has_chosen_can_be_pickled():
-    prior, sampler = CausalPrior(softmax_network()), AutoSampler("torch")
+    prior, sampler = CausalDistribution(softmax_network()), AutoSampler("torch")
     drawn = prior.draw(REQUEST, sampler)
     assert torch.equal(prior.draw(REQUEST, pickle.loads(pickle.dumps(sampler))), drawn)

@@ -10,7 +10,7 @@ from helpers.integer_heads import RULES, heads, parameters_of
 from hypothesis import given, settings
 
 from auxar import DrawSource
-from auxar.interfaces.integer_head import TOTAL, _draw
+from auxar.model.integers import TOTAL, _draw
 from auxar_samplers.engines.native import sources
 from auxar_samplers.engines.native.library import library
 

@@ -20,8 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar import DrawRule, DrawSource, ForceSource, ImageSpec, SampleRequest
-from auxar.interfaces.support import RepeatedWalk, Restriction
-from auxar.support import SumSupport
+from auxar.model import RepeatedWalk, Restriction, SumSupport
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.networks import LightNetwork
 from auxar_samplers import CachedSampler, WavefrontSampler

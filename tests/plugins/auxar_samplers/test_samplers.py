@@ -29,10 +29,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from auxar.causal import CausalPrior
 from auxar.errors import UserError
-from auxar.interfaces import CausalNetwork, DrawRule, ImageSpec, SampleRequest
-from auxar.model import Chain, Stage
+from auxar.model import CausalDistribution, CausalNetwork, Chain, DrawRule, Factor, ImageSpec, SampleRequest
 from auxar.plugins import load_plugins
 from auxar.recipe.choices import structure_options
 from auxar_heads import logistic_mixture
@@ -91,7 +89,7 @@ def test_the_wavefront_of_a_high_image_goes_round_slots_and_tables_many_times(si
     head = SoftmaxHead(image)
     config = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
     for network in (
-        components.light_decoder(config, image, 2).network,
+        components.light(config, image, 2),
         OtherNetwork(image, head, ((1, 3), (-2, 2)), ((0, 2), (-2, 0)), 2),
     ):
         assert_draws_as_by_raster(WavefrontSampler, randomized(network, 1), SampleRequest((0, 1), 3), 4, None)
@@ -102,7 +100,7 @@ def test_the_wavefront_works_on_many_rows_at_once():
     image = ImageSpec(3, height=128, width=128)
     for blocks in range(1, 4):
         config = components.LightConfig(filters=2, blocks=blocks)
-        schedule = make_schedule(components.light_prior(config, image).network)
+        schedule = make_schedule(components.light(config, image))
         assert schedule.lag == 2 * blocks + 2
         assert max(schedule.leads.values()) == 2 * blocks
 
@@ -142,7 +140,7 @@ FAST = [WavefrontSampler("torch"), WavefrontSampler(), CachedSampler("torch"), C
 @pytest.mark.parametrize("sampler", [RasterSampler(), *FAST])
 def test_a_sampler_leaves_the_network_in_its_mode(sampler):
     image = ImageSpec(1, height=3, width=4, levels=5)
-    network = components.light_prior(components.LightConfig(filters=2, blocks=1), image).network
+    network = components.light(components.LightConfig(filters=2, blocks=1), image)
     for training in (True, False):
         network.train(training)
         sample(sampler, network, SampleRequest((0,)))
@@ -152,7 +150,7 @@ def test_a_sampler_leaves_the_network_in_its_mode(sampler):
 @pytest.mark.parametrize("sampler", [RasterSampler(), *FAST])
 def test_a_sampler_draws_whatever_the_default_device_is(sampler):
     image = ImageSpec(1, height=3, width=4, levels=5)
-    network = components.light_prior(components.LightConfig(filters=2, blocks=1), image).network
+    network = components.light(components.LightConfig(filters=2, blocks=1), image)
     expected = sample(sampler, network, SampleRequest((0, 1)))
     with torch.device("meta"):
         assert torch.equal(sample(sampler, network, SampleRequest((0, 1))), expected)
@@ -195,7 +193,7 @@ def test_a_full_network_is_cached_where_every_resolution_has_an_inside():
     """The image is so large that every resolution has places away from the edges."""
     image = ImageSpec(3, height=10, width=15, levels=16)
     config = components.FullConfig(filters=3, nr_resnet=1, head=logistic_mixture(2))
-    network = randomized(components.full_decoder(config, image, 2).network, 1)
+    network = randomized(components.full(config, image, 2), 1)
     assert_draws_as_by_raster(CachedSampler, network, SampleRequest((0, 1), 3), 4, None)
 
 
@@ -369,8 +367,8 @@ def test_falling_back_is_logged(caplog):
 
 
 IMAGE = ImageSpec(1, height=3, width=4, levels=5)
-LIGHT = components.light_prior(components.LightConfig(filters=2, blocks=1), IMAGE).network
-FULL = components.full_prior(components.FullConfig(filters=2, nr_resnet=1), IMAGE).network
+LIGHT = components.light(components.LightConfig(filters=2, blocks=1), IMAGE)
+FULL = components.full(components.FullConfig(filters=2, nr_resnet=1), IMAGE)
 
 
 @pytest.mark.parametrize(("network", "chosen"), [(LIGHT, WavefrontSampler), (FULL, CachedSampler)])
@@ -430,7 +428,7 @@ def test_a_network_that_adds_what_it_makes_of_features_samples_as_by_raster(pool
 @pytest.mark.parametrize("spec", [ImageSpec(1, height=2, width=2, levels=3), ImageSpec(3, height=1, width=2, levels=2)])
 def test_ancestral_samples_follow_the_model(sampler, head, spec):
     config = components.LightConfig(filters=3, blocks=1, head=HEADS[head])
-    prior = randomized(components.light_prior(config, spec), 5)
+    prior = randomized(CausalDistribution(components.light(config, spec)), 5)
     images = all_images(spec)
     with torch.no_grad():
         log_probs = prior.log_prob(images)
@@ -444,20 +442,28 @@ def test_ancestral_samples_of_an_image_and_its_view_follow_the_joint_model():
     view = PyramidView(PyramidConfig(2), image)
     light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
     embedding = components.embedding(components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
-    decoder = components.light_decoder(light, image, 2)
-    model = randomized(Chain([Stage(view, embedding, decoder)], components.light_prior(light, view.view)), 11)
+    decoder = CausalDistribution(components.light(light, image, 2))
+    model = randomized(
+        Chain(
+            [
+                Factor(decoder, view=view, embedding=embedding),
+                Factor(CausalDistribution(components.light(light, view.view))),
+            ]
+        ),
+        11,
+    )
     images, views = all_images(image), all_images(view.view)
     with torch.no_grad():
         # A view of one pixel has little effect after many 3×3 layers. Without biases, its features are small but differ
         # as much as they are large, and they are scaled up.
-        [stage] = model.stages
+        [stage, _] = model.factors
         for name, parameter in stage.embedding.named_parameters():
             parameter *= 0.0 if name.endswith("bias") else 10000.0 if name == "out.gain" else 1.0
         fine, coarse = model.draw_views(SampleRequest(tuple(range(4000)), 0), WavefrontSampler())
         conditional = torch.stack(
-            [stage.decoder.log_prob(images, each.expand(16, -1, -1, -1)) for each in stage.embedding(views)], dim=1
+            [stage.distribution.log_prob(images, each.expand(16, -1, -1, -1)) for each in stage.embedding(views)], dim=1
         )
-        joint = conditional + model.prior.log_prob(views)
+        joint = conditional + model.factors[-1].distribution.log_prob(views)
     assert (conditional[:, 0].exp() - conditional[:, 1].exp()).abs().sum() > 0.2
     cell = image_numbers(fine, 2) * 2 + coarse.flatten()
     assert_follows(torch.bincount(cell, minlength=32), joint)
@@ -466,11 +472,9 @@ def test_ancestral_samples_of_an_image_and_its_view_follow_the_joint_model():
 
 @settings(deadline=None, max_examples=8)
 @given(size=SIZES, seed=SEEDS)
-def test_a_prior_draws_by_its_sampler(size, seed):
+def test_a_model_draws_by_its_sampler(size, seed):
     image = ImageSpec(1, height=size[0], width=size[1], levels=4)
-    prior = randomized(
-        CausalPrior(components.light_prior(components.LightConfig(filters=2, blocks=1), image).network), seed
-    )
-    prior.sampler = AutoSampler()
-    expected = sample(RasterSampler(), prior.network, SampleRequest((0, 1, 2), seed))
-    assert torch.equal(prior.sample(3, seed=seed, batch_size=2), expected)
+    network = randomized(components.light(components.LightConfig(filters=2, blocks=1), image), seed)
+    model = Chain([Factor(CausalDistribution(network))], sampler=AutoSampler())
+    expected = sample(RasterSampler(), network, SampleRequest((0, 1, 2), seed))
+    assert torch.equal(model.sample(3, seed=seed, batch_size=2), expected)

@@ -24,8 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, PixelSource, SampleRequest
-from auxar.sources import DrawSource, ForceSource
+from auxar.model import CausalDistribution, DrawSource, ForceSource, ImageSpec, PixelSource, SampleRequest
 from auxar.testing.sources import NotingSource
 from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
@@ -124,7 +123,7 @@ def test_a_strangers_source_makes_the_same_image_by_every_sampler(case, seed):
 @pytest.mark.parametrize("kind", [WavefrontSampler, CachedSampler])
 def test_parameters_that_a_source_keeps_do_not_change_later(monkeypatch, kind, engine):
     image = ImageSpec(1, height=4, width=5, levels=4)
-    network = randomized(components.light_prior(components.LightConfig(filters=3, blocks=1), image).network, 0)
+    network = randomized(components.light(components.LightConfig(filters=3, blocks=1), image), 0)
     source, copies = Likeliest(2, image), []
     pixels = source.pixels
 
@@ -147,7 +146,7 @@ def test_what_a_source_raises_comes_through_and_leaves_the_network_in_its_mode(e
             return super().pixels(places, parameters)
 
     image = ImageSpec(1, height=3, width=4, levels=4)
-    network = components.light_prior(components.LightConfig(filters=3, blocks=1), image).network.train()
+    network = components.light(components.LightConfig(filters=3, blocks=1), image).train()
     for sampler in (RasterSampler(), WavefrontSampler(engine), CachedSampler(engine)):
         with pytest.raises(EOFError, match="no more bytes"):
             sampler.sample(network, None, Failing(1, image))
@@ -158,7 +157,7 @@ def test_what_a_source_raises_comes_through_and_leaves_the_network_in_its_mode(e
 def test_calling_a_source_back_is_said_once(caplog):
     native._say_called_back.cache_clear()
     image = ImageSpec(1, height=3, width=4, levels=4)
-    network = components.light_prior(components.LightConfig(filters=3, blocks=1), image).network
+    network = components.light(components.LightConfig(filters=3, blocks=1), image)
     with caplog.at_level(logging.INFO, logger="auxar"):
         for _ in range(2):
             WavefrontSampler("native").sample(network, None, Likeliest(1, image))
@@ -185,7 +184,7 @@ def test_calling_a_compiled_source_back_is_said_with_its_reason(caplog, monkeypa
     native._say_called_back.cache_clear()
     monkeypatch.setattr(native, "MOST_ENCODED_LEVELS", most)
     image = ImageSpec(1, height=3, width=4, levels=4)
-    network = components.light_prior(components.LightConfig(filters=3, blocks=1), image).network
+    network = components.light(components.LightConfig(filters=3, blocks=1), image)
     network.__class__ = kind
     given = random_images(1, image)
     with caplog.at_level(logging.INFO, logger="auxar"):
@@ -200,7 +199,11 @@ def test_calling_a_compiled_source_back_is_said_with_its_reason(caplog, monkeypa
 def programs_of(image, channels, count=2):
     """Yields a network, its features and its program, for the wavefront and the cached sampler."""
     config = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
-    made = components.light_decoder(config, image, channels) if channels else components.light_prior(config, image)
+    made = (
+        CausalDistribution(components.light(config, image, channels))
+        if channels
+        else CausalDistribution(components.light(config, image))
+    )
     network = randomized(made.network, 0)
     features = random_features(network, count)
     samplers: list[ProgramSampler] = [WavefrontSampler(), CachedSampler()]
@@ -264,9 +267,9 @@ def test_the_library_runs_all_steps_of_a_range_in_one_call(monkeypatch):
 def test_a_source_that_is_not_the_networks_is_refused_before_the_library_reads_its_memory(other, message):
     image = ImageSpec(3, height=4, width=4, levels=16)
     config = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
-    network = components.light_prior(config, image).double().network
+    network = CausalDistribution(components.light(config, image)).double().network
     different = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2 if other else 3))
-    stranger = components.light_prior(different, attrs.evolve(image, **other)).double().network
+    stranger = CausalDistribution(components.light(different, attrs.evolve(image, **other))).double().network
     for sampler in (WavefrontSampler("native"), CachedSampler("native")):
         with pytest.raises(UserError, match=f"the source does not fit the network: {message}"):
             sampler.sample(network, None, DrawSource.of(stranger, SampleRequest((0, 1))))
@@ -341,7 +344,7 @@ def counting(tmp_path_factory):
 )
 def test_a_source_can_bring_compiled_code_for_its_own_class(counting, sampler, kind, is_compiled, asked):
     image = ImageSpec(3, height=5, width=4, levels=16)
-    network = components.light_prior(components.LightConfig(filters=3, blocks=1), image).double().network
+    network = CausalDistribution(components.light(components.LightConfig(filters=3, blocks=1), image)).double().network
     source = kind(image, 2, counting if is_compiled else None)
     expected = RasterSampler().sample(network, None, kind(image, 2))
     assert torch.equal(sampler.sample(network, None, source), expected)
@@ -349,9 +352,7 @@ def test_a_source_can_bring_compiled_code_for_its_own_class(counting, sampler, k
 
 
 def test_a_reach_beyond_the_images_edge_costs_no_more_than_its_width():
-    network = components.light_prior(
-        components.LightConfig(filters=2, blocks=1), ImageSpec(1, height=3, width=4)
-    ).network.double()
+    network = components.light(components.LightConfig(filters=2, blocks=1), ImageSpec(1, height=3, width=4)).double()
     image = random_images(1, network.image, 0)
     source = NotingSource(image, network.image, network.head.parameter_count, 10**9)
     assert torch.equal(WavefrontSampler("torch").sample(network, None, source), image)

@@ -8,7 +8,7 @@ import torch
 from helpers.causal_networks import needs_native, sample
 
 from auxar.errors import UserError
-from auxar.interfaces import ImageSpec, SampleRequest
+from auxar.model import ImageSpec, SampleRequest
 from auxar_pixelcnn import components
 from auxar_samplers import WavefrontSampler
 from auxar_samplers.engines import UnavailableError
@@ -53,7 +53,7 @@ def test_a_library_with_fewer_structures_is_refused(monkeypatch, loaded_again):
 
 def test_without_a_library_that_fits_pytorch_samples(monkeypatch, loaded_again, caplog):
     image = ImageSpec(1, height=3, width=3, levels=3)
-    network = components.light_prior(components.LightConfig(filters=2, blocks=1), image).network
+    network = components.light(components.LightConfig(filters=2, blocks=1), image)
     expected = sample(WavefrontSampler("torch"), network, SampleRequest((0,)))
     monkeypatch.setattr(structures, "STRUCTURES", (longer(structures.Clock), *structures.STRUCTURES[1:]))
     with caplog.at_level(logging.DEBUG, logger="auxar"):

@@ -16,15 +16,14 @@ from auxar_samplers.engines.native import engine as native
 DRAWING = """
 import contextlib, copy, os, threading, time
 import torch
-from auxar.interfaces import ImageSpec, SampleRequest
-from auxar.sources import DrawSource
+from auxar.model import DrawSource, ImageSpec, SampleRequest
 from auxar_pixelcnn import components
 from auxar_samplers import WavefrontSampler
 from auxar_samplers.engines.native import engine
 torch.set_num_threads(1)
 torch.manual_seed(0)
 config = components.LightConfig(filters=60, blocks=1)
-network = components.light_prior(config, ImageSpec(3, height=12, width=12)).network.double()
+network = components.light(config, ImageSpec(3, height=12, width=12)).double()
 
 def draw(name, threads, network=network):
     # PyTorch itself keeps to one thread, so that it starts none.

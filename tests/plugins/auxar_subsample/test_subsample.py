@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from auxar.errors import UserError
-from auxar.interfaces import INTEGER_DTYPES, Embedding, ImageSpec, Known, SampleRequest
-from auxar.model import Chain, Stage
+from auxar.model import INTEGER_DTYPES, CausalDistribution, Chain, Embedding, Factor, ImageSpec, Known, SampleRequest
 from auxar.plugins import load_plugins
 from auxar.testing import check_view
 from auxar_heads import logistic_mixture
@@ -128,8 +127,13 @@ def uneven_models(space):
             return wide[:, :, : image.height, : image.width]
 
     light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
-    decoder, prior = components.light_decoder(light, image, 2), components.light_prior(light, view.view)
-    return SEEDS.map(lambda seed: randomized(Chain([Stage(view, NearestEmbedding(), decoder)], prior), seed))
+    decoder, prior = (
+        CausalDistribution(components.light(light, image, 2)),
+        CausalDistribution(components.light(light, view.view)),
+    )
+    return SEEDS.map(
+        lambda seed: randomized(Chain([Factor(decoder, view=view, embedding=NearestEmbedding()), Factor(prior)]), seed)
+    )
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)

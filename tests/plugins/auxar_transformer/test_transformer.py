@@ -28,13 +28,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.interfaces import Head, ImageSpec, SampleRequest
-from auxar.model import Chain, Stage
+from auxar.model import CausalDistribution, Chain, Factor, ForceSource, Head, ImageSpec, SampleRequest
 from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs
 from auxar.recipe.loading import parse_recipe
-from auxar.sources import ForceSource
-from auxar.testing import check_decoder, check_prior, check_sampler
+from auxar.testing import check_network, check_sampler
 from auxar_heads import logistic_mixture
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
@@ -78,16 +76,10 @@ def fresh(seed, image, *, features_channels=0):
 # Contract ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("head", ["logistic_mixture", "softmax"])
-def test_the_prior_keeps_the_contract(head):
-    check_prior(components.prior, attrs.evolve(SMALL, head=HEADS[head]))
-
-
 @pytest.mark.parametrize("head", ["logistic_mixture", pytest.param("softmax", marks=pytest.mark.slow)])
-def test_the_decoder_keeps_the_contract(head):
+def test_the_network_keeps_the_contract(head):
     with checking_shipped_heads_once():
-        check_decoder(components.decoder, attrs.evolve(SMALL, head=HEADS[head]))
+        check_network(components.transformer, attrs.evolve(SMALL, head=HEADS[head]))
 
 
 def test_the_stepwise_sampler_keeps_the_contract():
@@ -98,7 +90,7 @@ def test_the_stepwise_sampler_keeps_the_contract():
 
 def test_the_stepwise_sampler_refuses_other_networks_and_orders():
     image = ImageSpec(3, height=3, width=4)
-    other = pixelcnn.light_prior(pixelcnn.LightConfig(filters=2, blocks=1), image).network
+    other = pixelcnn.light(pixelcnn.LightConfig(filters=2, blocks=1), image)
     with pytest.raises(UserError, match=r"needs a network derived from auxar\.StepwiseNetwork, got "):
         StepwiseSampler().check(other)
     source = ForceSource(random_images(1, image, 0), image)
@@ -261,7 +253,8 @@ def test_fast_samplers_refuse_it_and_name_one_that_works(sampler):
 @pytest.mark.parametrize("head", HEADS)
 def test_draws_follow_the_likelihood(head):
     spec = ImageSpec(1, height=1, width=3, levels=2)
-    prior = randomized(components.prior(attrs.evolve(SMALL, head=HEADS[head]), spec), 1)
+    network = components.transformer(attrs.evolve(SMALL, head=HEADS[head]), spec)
+    prior = randomized(Chain([Factor(CausalDistribution(network))]), 1)
     total = 2000
     images = prior.sample(total, batch_size=total, sampler=RasterSampler())
     with torch.no_grad():
@@ -288,15 +281,23 @@ def test_an_image_with_its_view_is_less_likely_than_the_image(image, head, seed)
     config = attrs.evolve(SMALL, head=HEADS[head])
     view = PyramidView(PyramidConfig(2), image)
     embedding = pixelcnn.embedding(pixelcnn.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
-    decoder = components.decoder(config, image, embedding.features_channels)
-    model = randomized(Chain([Stage(view, embedding, decoder)], components.prior(config, view.view)), seed)
+    decoder = CausalDistribution(components.transformer(config, image, embedding.features_channels))
+    model = randomized(
+        Chain(
+            [
+                Factor(decoder, view=view, embedding=embedding),
+                Factor(CausalDistribution(components.transformer(config, view.view))),
+            ]
+        ),
+        seed,
+    )
     check_bound(model)
 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_the_probabilities_of_all_images_add_up_to_one(head):
     spec = ImageSpec(3, height=1, width=2, levels=2)
-    prior = randomized(components.prior(attrs.evolve(SMALL, head=HEADS[head]), spec), 0)
+    prior = randomized(CausalDistribution(components.transformer(attrs.evolve(SMALL, head=HEADS[head]), spec)), 0)
     with torch.no_grad():
         total = prior.log_prob(all_images(spec)).logsumexp(0)
     assert total.item() == pytest.approx(0, abs=1e-9)
@@ -372,10 +373,10 @@ def test_a_head_of_another_name_is_refused():
 
 def test_channels_that_the_head_does_not_take_are_refused():
     with pytest.raises(UserError, match="1 or 3 channels, got 2×2×2"):
-        components.prior(SMALL, ImageSpec(2, height=2, width=2))
+        components.transformer(SMALL, ImageSpec(2, height=2, width=2))
 
 
 def test_only_the_places_depend_on_the_size():
-    small, large = (components.prior(SMALL, ImageSpec(height=side, width=2 * side)) for side in (2, 5))
+    small, large = (components.transformer(SMALL, ImageSpec(height=side, width=2 * side)) for side in (2, 5))
     counts = [sum(parameter.numel() for parameter in prior.parameters()) for prior in (small, large)]
     assert counts[1] - counts[0] == (15 - 6) * 4

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from auxar import DecodeSource, DrawSource, ForceSource, Interval, PixelSource, UserError
-from auxar.support import SumWalk
+from auxar.model.support import SumWalk
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from auxar import DecodeSource, DrawRule, DrawSource, ForceSource, Head, PixelSource, Walk
-from auxar.interfaces.integer_head import ANCESTRAL
+from auxar.model.integers import ANCESTRAL
+from auxar.model.support import SumWalk
 from auxar.numerics.logistic import SMALLEST_REDUCED_LOG_SCALE
-from auxar.support import SumWalk
 from auxar_heads.fixed_point import POWER_BITS, ROUNDED_LOG2_E, tables
 from auxar_heads.logistic_mixture import LARGEST_LOG_SCALE, SMALLEST_LOG_SCALE, LogisticMixtureHead
 from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead, is_exact, rounded_reduction

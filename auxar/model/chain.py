@@ -1,0 +1,301 @@
+"""The joint model of an image and its views, p(X, X̂) = p(X̂) p(X | X̂) (paper, equation 2)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from auxar.arguments import as_integer, described
+from auxar.errors import UserError
+from auxar.model.condition import Condition, is_null
+from auxar.model.factor import FLOAT, Factor, check_fit
+from auxar.model.image import ImageSpec, Known
+from auxar.model.network import evaluating, summary
+from auxar.model.request import DrawRule, SampleRequest
+from auxar.model.rules import check_rule
+from auxar.model.sources import Sampler
+from auxar.numerics.levels import SCALED
+
+
+@attrs.frozen
+class FactorLogProb:
+    """The log-likelihoods of a batch of images under one factor."""
+
+    factor: str
+    """Name of the factor."""
+    image: ImageSpec
+    """Shape and range of the factor's image."""
+    log_prob: Tensor
+    """Log-likelihoods in nats, shape (b,)."""
+
+
+class Chain(nn.Module):
+    """The joint model of an image and its views: a factor for each view, the image's first, and last the prior.
+
+    `log_prob` is log p(X, ψ(X), …), a lower bound of log p(X) = log Σ_x̂ p(X, x̂) (paper, equation 5). If all factors
+    are exact, it equals log p(X). A chain may be given as the last of `factors`: its factors are then appended. With
+    `condition_factor`, the condition y is modelled, too, by the factor p(y). If the factors have a condition y, all of
+    them are given y.
+
+    `factors`, `specs` and `views` are ordered by depth: the image is at depth 0 and its k-th view at depth k. The
+    factors use the chain's weights, not copies.
+
+    Args:
+        factors: The factors p(X | X̂) with views, from the image down, and last a factor without a view, or a chain.
+        condition_factor: The factor p(y); None if the condition is not modelled.
+        sampler: Default sampler of `sample`.
+        arithmetic: The arithmetic in which the factors compute: `float`, or the name of a component.
+        digests: The digests of the factors in this arithmetic, by name.
+        picture_values: The meaning of pixels in picture files, a recipe's `data.values`: `scaled` or `levels`.
+
+    Raises `UserError` if the last factor has a view or another one has none, if the image of a factor differs from the
+    view of the factor before it, or if not all of them have the same condition.
+
+    Examples:
+        >>> import torch
+        >>> from auxar import CausalDistribution
+        >>> from auxar_pixelcnn.components import EmbeddingConfig, LightConfig, embedding, light
+        >>> from auxar_pyramid import PyramidConfig, PyramidView
+        >>> image = ImageSpec(height=8, width=8)
+        >>> view = PyramidView(PyramidConfig(factor=2), image)
+        >>> features = embedding(EmbeddingConfig(filters=4, blocks_per_group=1), view.view, image)
+        >>> small = LightConfig(filters=4, blocks=1)
+        >>> decoder = CausalDistribution(light(small, image, features.features_channels))
+        >>> prior = CausalDistribution(light(small, view.view))
+        >>> model = Chain([Factor(decoder, view=view, embedding=features), Factor(prior)])
+        >>> [str(factor) for factor in model.factors]
+        ['p(8×8×3 | 4×4×3)', 'p(4×4×3)']
+        >>> [spec.shape for spec in model.specs]
+        [(3, 8, 8), (3, 4, 4)]
+        >>> model.log_prob(torch.zeros(2, *image.shape, dtype=torch.uint8)).shape
+        torch.Size([2])
+    """
+
+    factors: Sequence[Factor]
+    """The factors by depth: `stage0`, `stage1`, … and finally `prior`."""
+    condition_factor: Factor | None
+    """The factor p(y) of the condition, named `condition`; None if the condition is not modelled."""
+
+    def __init__(
+        self,
+        factors: Sequence[Factor | Chain],
+        condition_factor: Factor | None = None,
+        *,
+        sampler: Sampler | None = None,
+        arithmetic: str = FLOAT,
+        digests: Mapping[str, str] | None = None,
+        picture_values: str = SCALED,
+    ) -> None:
+        super().__init__()
+        own: list[Factor] = []
+        for part in factors:
+            own += part.factors if isinstance(part, Chain) else [part]
+            if isinstance(part, Chain) and condition_factor is None:
+                condition_factor = part.condition_factor
+        if not own or own[-1].view is not None:
+            raise UserError("factors: expected a factor without a view, or a chain, as the last one")
+        own = [factor.at(depth) for depth, factor in enumerate(own)]
+        for upper, factor in itertools.pairwise(own):
+            if upper.view is None:
+                raise UserError(f"factors: {upper} at depth {upper.depth} has no view; only the last factor has none")
+            check_fit(f"image of {factor.name}", factor.image, upper.view.view)
+        for factor in own:
+            if factor.condition != own[-1].condition:
+                raise UserError(
+                    f"{factor.name} and the prior have different conditions; expected the same in all factors"
+                )
+        self.condition: Condition | None = own[-1].condition
+        """The condition y that the model is given: it is then p(X | y). None for a model without a condition."""
+        if condition_factor is not None and self.condition is None:
+            raise UserError("the model has no condition, so the condition cannot be modelled")
+        if condition_factor is not None and condition_factor.models != self.condition:
+            raise UserError("condition_factor: expected the term p(y) of the condition of the other factors")
+        self.image = own[0].image
+        """Shape and range of the image."""
+        self.factors = cast(Sequence[Factor], nn.ModuleList(own))
+        self.condition_factor = None if condition_factor is None else condition_factor.at(len(own))
+        self.sampler = sampler
+        self.arithmetic = arithmetic
+        self.digests = dict(digests or {})
+        self.picture_values = picture_values
+
+    @property
+    def all_factors(self) -> list[Factor]:
+        """The `factors`, and last `condition_factor` if there is one. These are all that is trained."""
+        return [*self.factors, *([] if self.condition_factor is None else [self.condition_factor])]
+
+    @property
+    def exact(self) -> bool:
+        """Whether `log_prob` equals log p(X). Otherwise it is a lower bound of log p(X)."""
+        return all(factor.exact for factor in self.factors)
+
+    @property
+    def specs(self) -> list[ImageSpec]:
+        """Shape and range of the image and of all its views, by depth."""
+        return [factor.image for factor in self.factors]
+
+    def __repr__(self) -> str:
+        """A line with the factors and the number of parameters. The modules of a network are listed by its own repr."""
+        return summary(type(self).__name__, self.all_factors, self)
+
+    def views(self, image: Tensor, deepest: int | None = None) -> list[Tensor]:
+        """The images and their views by depth: [X, ψ(X), ψ(ψ(X)), …], all integers.
+
+        `image` has shape (b, *image.shape). With `deepest`, only depths 0 … `deepest` are returned.
+        """
+        views = [image]
+        for factor in itertools.islice(self.factors, deepest):
+            views += [] if factor.view is None else [factor.view_of(views[-1])]
+        return views
+
+    def log_prob(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Computes log p(image) in nats, shape (b,), for integers (b, *image.shape).
+
+        It is a lower bound of log p(image) unless the model is `exact`. `condition` has the condition of each image,
+        integers (b, *condition.spec.shape); None is the null condition.
+        """
+        views = self.views(image)
+        # The order of the sum decides its rounding: from the coarsest view up.
+        nats: list[Tensor] = [factor(*factor.inputs(views, condition)) for factor in reversed(list(self.factors))]
+        total = nats[0]
+        for more in nats[1:]:
+            total = total + more
+        return total
+
+    def log_probs(self, image: Tensor, condition: Tensor | None = None) -> tuple[FactorLogProb, ...]:
+        """Computes the log-likelihood of each factor, from the image to its coarsest view."""
+        views = self.views(image)
+        return tuple(
+            FactorLogProb(factor.name, factor.image, factor(*factor.inputs(views, condition)))
+            for factor in self.factors
+        )
+
+    def bits_per_dim(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Computes -log₂ p(image) divided by the number of sub-pixels, shape (b,); an upper bound unless `exact`.
+
+        For a model with a condition, it is -log₂ p(image | condition). Raises `UserError` if dtype, shape or range of
+        `image` or `condition` is wrong.
+        """
+        self.image.check(image)
+        self.image.check_range(image)
+        self.check_condition(condition, len(image))
+        return self.log_prob(image, condition) / (-math.log(2) * self.image.dims)
+
+    def check_condition(self, condition: Tensor | None, count: int) -> None:
+        """Raises `UserError` unless `condition` is a condition of this model for each of `count` images.
+
+        None is accepted by a model without a condition, and by one that accepts the null condition.
+        """
+        if self.condition is None:
+            if condition is not None:
+                raise UserError("condition: this model has no condition; leave it out")
+            return
+        self.condition.check(self.condition.or_null(condition, count))
+
+    @torch.no_grad()
+    def initialize(self, image: Tensor, condition: Tensor | None = None) -> None:
+        """Initializes the weights of every factor from a batch of images, integers (b, *image.shape).
+
+        `condition` has the condition of each image, if the model has one.
+        """
+        views = self.views(image)
+        for factor in self.factors:
+            factor.initialize(*factor.inputs(views, condition))
+        if self.condition_factor is not None and condition is not None:
+            self.condition_factor.initialize(self.condition_factor.rows(condition[~is_null(condition)]))
+
+    def draw(self, request: SampleRequest, sampler: Sampler) -> Tensor:
+        """Draws one image for each number of the request: int64, (b, *image.shape)."""
+        return self.draw_views(request, sampler)[0]
+
+    def draw_views(self, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
+        """Draws images, and returns them with the views that they were drawn from, by depth (paper, figure 6)."""
+        known = self._known(request, len(self.factors) - 1)
+        prior = self.factors[-1]
+        coarsest = prior.draw(request.deeper(prior.depth, known[-1]), sampler)
+        return self._draw_up(coarsest, request, sampler, known[:-1])
+
+    def draw_from(self, view: Tensor, request: SampleRequest, sampler: Sampler, *, from_depth: int = 1) -> list[Tensor]:
+        """Draws the images at depths 0 … `from_depth` - 1 given views at depth `from_depth`.
+
+        `view` has shape (b, *specs[from_depth].shape). The result has integers, is ordered by depth and ends with
+        `view`. If `view` was drawn by `draw_views` for the same request, `draw_from` draws the same images as
+        `draw_views`. Known pixels of the request are kept, and so are the pixels of views that they determine at the
+        depths below `from_depth`. Raises `UserError` if the model has no view at `from_depth`.
+        """
+        deepest = len(self.factors) - 1
+        if not deepest:
+            raise UserError(f"from_depth = {from_depth}: this model has no views to draw from")
+        if not 1 <= from_depth <= deepest:
+            raise UserError(f"from_depth = {from_depth}: expected the depth of a view, 1 … {deepest}")
+        return self._draw_up(view, request, sampler, self._known(request, from_depth - 1))
+
+    @torch.no_grad()
+    def sample(
+        self,
+        count: int,
+        *,
+        rule: str | DrawRule = "ancestral",
+        seed: int = 0,
+        first: int = 0,
+        batch_size: int = 16,
+        sampler: Sampler | None = None,
+        known: Known | None = None,
+        condition: Tensor | None = None,
+    ) -> Tensor:
+        """Draws the images with numbers first … first + count - 1: int64 on the CPU, shape (count, *image.shape).
+
+        Except for rounding, an image depends only on the model, its number, `seed`, `rule`, its known pixels and its
+        condition. `batch_size` sets how many images are drawn at once. Dropout is off. `known` has known pixels for
+        each of the `count` images, and `condition` the condition of each, integers (count, *condition.spec.shape).
+
+        Raises `UserError` if an argument is invalid, if neither the model nor the call has a sampler, or if the rule
+        has an option that changes nothing for any head of the model, such as a temperature for logistic mixtures.
+        """
+        sampler = sampler or self.sampler
+        if sampler is None:
+            raise UserError("this model has no sampler: pass one as sampler=…")
+        count, first = as_integer(count, "count", 0), as_integer(first, "first", 0)
+        seed, batch_size = as_integer(seed, "seed"), as_integer(batch_size, "batch_size", 1)
+        rule = rule if isinstance(rule, DrawRule) else DrawRule(rule)
+        check_rule(self, rule)
+        if known is not None:
+            if not isinstance(known, Known):
+                raise UserError(f"known: expected a Known with values and a mask, got {described(known)}")
+            known.check(self.image, count)
+        self.check_condition(condition, count)
+        images = []
+        with evaluating(self):
+            for start in range(first, first + count, batch_size):
+                numbers = tuple(range(start, min(start + batch_size, first + count)))
+                rows = slice(start - first, start - first + batch_size)
+                given = None if known is None else known.of(rows)
+                kept = None if condition is None else condition[rows]
+                request = SampleRequest(numbers, seed, rule, known=given, condition=kept)
+                images.append(self.draw(request, sampler).cpu())
+        return torch.cat(images) if images else torch.empty((0, *self.image.shape), dtype=torch.int64)
+
+    def _known(self, request: SampleRequest, deepest: int) -> list[Known | None]:
+        """The known pixels of the image and the pixels of its views that they determine, at depths 0 … `deepest`."""
+        known = [request.known]
+        for factor in itertools.islice(self.factors, deepest):
+            known.append(None if known[-1] is None else factor.known_of_view(known[-1]))
+        return known
+
+    def _draw_up(
+        self, view: Tensor, request: SampleRequest, sampler: Sampler, known: Sequence[Known | None]
+    ) -> list[Tensor]:
+        """Draws the images at depths len(known) - 1 … 0, starting from the view at depth len(known).
+
+        `known` holds the known pixels by depth. Returns the images by depth, with the view as the last one.
+        """
+        drawn = [view]
+        for factor, given in reversed(list(zip(self.factors, known, strict=False))):
+            drawn.insert(0, factor.draw(request.deeper(factor.depth, given), sampler, drawn[0]))
+        return drawn

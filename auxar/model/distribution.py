@@ -1,0 +1,154 @@
+"""Distributions of images: priors p(X̂), decoders p(X | X̂), and both roles of a causal network."""
+
+from __future__ import annotations
+
+import abc
+
+import attrs
+from torch import Tensor, nn
+
+from auxar.model.head import RestrictableHead
+from auxar.model.image import ImageSpec, Interval
+from auxar.model.network import CausalNetwork
+from auxar.model.request import SampleRequest
+from auxar.model.sources import DrawSource, Sampler, restrictable
+
+
+@attrs.frozen(eq=False)
+class ByChannel:
+    """The log-likelihoods of images in nats, in total and for each channel."""
+
+    total: Tensor
+    """Log-likelihood of each image, shape (b,)."""
+    channels: Tensor | None = None
+    """Log-likelihood of each channel given the channels before it, shape (b, c). Its sum over channels is `total`. None
+    if the model cannot split the total by channel."""
+    inside: Tensor | None = None
+    """Log-probability of given intervals under a free decoder, summed over the pixels of each channel, shape (b, c).
+    Each term is the log-probability that a sub-pixel lies in its interval, given the earlier sub-pixels. None if no
+    intervals were passed or the decoder cannot compute it."""
+
+
+class Prior(nn.Module, abc.ABC):
+    """A distribution p(X̂) of images that is given nothing, such as the coarsest view of a chain."""
+
+    image: ImageSpec
+    """Shape and range of the images."""
+    exact: bool = True
+    """Whether `log_prob` is the log-likelihood itself. Otherwise it is a lower bound of the log-likelihood."""
+
+    @abc.abstractmethod
+    def log_prob(self, image: Tensor) -> Tensor:
+        """Computes log p(image) in nats, shape (b,), for integers of shape (b, *image.shape)."""
+
+    def log_prob_by_channel(self, image: Tensor) -> ByChannel:
+        """Computes `log_prob` in total and, if the prior can, for each channel. The default gives only the total."""
+        return ByChannel(self.log_prob(image))
+
+    @abc.abstractmethod
+    def draw(self, request: SampleRequest, sampler: Sampler) -> Tensor:
+        """Draws one image for each number of the request: int64, (b, *image.shape)."""
+
+    def initialize(self, image: Tensor) -> None:
+        """Initializes the weights from a batch of images. The default does nothing."""
+
+
+class Decoder(nn.Module, abc.ABC):
+    """A distribution p(X | features) of images, given features of their views, their conditions, or both."""
+
+    image: ImageSpec
+    """Shape and range of the image."""
+    features_channels: int
+    """Number of channels of the features."""
+    restricts: bool = False
+    """Whether the decoder can be restricted: `log_prob` accepts an interval, and `draw` a request with a restriction.
+    Neither is passed to a decoder where this is false."""
+    exact: bool = True
+    """Whether `log_prob` is the log-likelihood itself. Otherwise it is a lower bound of the log-likelihood."""
+
+    @abc.abstractmethod
+    def log_prob(self, image: Tensor, features: Tensor, interval: Interval | None = None) -> Tensor:
+        """Computes log p(image | features) in nats, shape (b,).
+
+        `image` has integers of shape (b, *image.shape), and `features` has shape (b, features_channels, h, w). With
+        `interval`, of the same shape as `image`, each sub-pixel's distribution is restricted to its interval.
+        """
+
+    def log_prob_by_channel(
+        self, image: Tensor, features: Tensor, interval: Interval | None = None, inside: Interval | None = None
+    ) -> ByChannel:
+        """Computes `log_prob` in total and, if the decoder can, for each channel. The default gives only the total.
+
+        `inside` also has an interval for each sub-pixel, but does not restrict the decoder. A decoder may use it to
+        fill in `ByChannel.inside`.
+        """
+        if interval is None:
+            return ByChannel(self.log_prob(image, features))
+        return ByChannel(self.log_prob(image, features, interval))
+
+    @abc.abstractmethod
+    def draw(self, request: SampleRequest, sampler: Sampler, features: Tensor) -> Tensor:
+        """Draws one image for each number of the request: int64, (b, *image.shape).
+
+        `features` has shape (b, features_channels, h, w), with a row for each number. If the request has a restriction,
+        the drawn images have its views. Only a decoder with `restricts` gets such a request.
+        """
+
+    def initialize(self, image: Tensor, features: Tensor) -> None:
+        """Initializes the weights from a batch of images and features. The default does nothing."""
+
+
+class CausalDistribution(Prior, Decoder):
+    """The distribution of a causal network: a prior (paper, equation 1) or, given features, a decoder (equation 3).
+
+    A network with `features_channels` = 0 makes a prior, and is called without features. Any other makes a decoder.
+    """
+
+    def __init__(self, network: CausalNetwork) -> None:
+        super().__init__()
+        self.image = network.image
+        self.features_channels = network.features_channels
+        self.network = network
+        self.restricts = isinstance(network.head, RestrictableHead)
+
+    def log_prob(self, image: Tensor, features: Tensor | None = None, interval: Interval | None = None) -> Tensor:
+        return self.pixel_log_prob(image, features, interval).sum((1, 2))
+
+    def pixel_log_prob(self, image: Tensor, features: Tensor | None = None, interval: Interval | None = None) -> Tensor:
+        """The log-likelihood of each pixel given the pixels before it, in nats, shape (b, height, width).
+
+        `interval` has the possible values of a restricted decoder.
+        """
+        parameters = self._predict(image, features)
+        if interval is None:
+            return self.network.head.log_prob(parameters, image)
+        return restrictable(self.network.head).restricted_log_prob(parameters, image, interval).sum(1)
+
+    def log_prob_by_channel(
+        self,
+        image: Tensor,
+        features: Tensor | None = None,
+        interval: Interval | None = None,
+        inside: Interval | None = None,
+    ) -> ByChannel:
+        head, parameters = self.network.head, self._predict(image, features)
+        if interval is not None:
+            channels = restrictable(head).restricted_log_prob(parameters, image, interval).sum((2, 3))
+            return ByChannel(channels.sum(1), channels)
+        by_channel = head.channel_log_prob(parameters, image)
+        mass = None if inside is None else restrictable(head).channel_log_mass(parameters, image, inside)
+        return ByChannel(
+            head.log_prob(parameters, image).sum((1, 2)),
+            *(None if values is None else values.sum((2, 3)) for values in (by_channel, mass)),
+        )
+
+    def draw(self, request: SampleRequest, sampler: Sampler, features: Tensor | None = None) -> Tensor:
+        return sampler.sample(self.network, features, DrawSource.of(self.network, request))
+
+    def initialize(self, image: Tensor, features: Tensor | None = None) -> None:
+        self.network.initialize(image, *(() if features is None else (features,)))
+
+    def _predict(self, image: Tensor, features: Tensor | None) -> Tensor:
+        self.image.check(image)
+        found: Tensor = self.network(self.network.encode(image), *(() if features is None else (features,)))
+        return found

@@ -1,0 +1,324 @@
+"""Factors, the independently trained terms of a model, and their conversion to another arithmetic."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from auxar.errors import UserError
+from auxar.model.condition import Condition, Conditioning, row_spec
+from auxar.model.distribution import ByChannel, CausalDistribution, Decoder, Prior
+from auxar.model.embedding import Embedding
+from auxar.model.image import ImageSpec, Interval, Known
+from auxar.model.network import CausalNetwork, summary
+from auxar.model.request import SampleRequest
+from auxar.model.sources import Sampler
+from auxar.model.support import Restriction
+from auxar.model.view import View
+
+PRIOR = "prior"
+"""The name of the factor of a chain's coarsest view."""
+CONDITION_FACTOR = "condition"
+"""The name of the factor p(y)."""
+
+
+class Factor(nn.Module):
+    """An independently trained term of a model: p(X | X̂) with a view X̂, else p(X). With a condition y, it is given y.
+
+    Factors share no parameters (paper, section 3). The distribution gets the features of the view, from `embedding`,
+    and those of the condition, from `conditioning`, as channels of one tensor; without both, it is a `Prior`. If
+    `restricted`, it gives probability only to images with the given view. In the state dict, weights are named
+    `distribution.…`, `embedding.…` and `conditioning.…`.
+
+    With `models`, the factor is the term p(y) of a condition y: its distribution is over `row_spec(y)`.
+
+    Raises `UserError` if the parts do not have the same image, view and number of features, if there is a view without
+    an embedding or the reverse, or if `restricted` needs a view with a support or a decoder that can be restricted.
+    """
+
+    def __init__(
+        self,
+        distribution: Prior | Decoder,
+        *,
+        view: View | None = None,
+        embedding: Embedding | None = None,
+        conditioning: Conditioning | None = None,
+        restricted: bool = False,
+        models: Condition | None = None,
+        depth: int = 0,
+    ) -> None:
+        super().__init__()
+        self.view = view
+        self.embedding = embedding
+        self.conditioning = conditioning
+        # A prior is called without features, and a decoder with them.
+        self.distribution: Any = distribution
+        self.restricted = restricted
+        """Whether the factor gives probability only to images with the given view."""
+        self.models = models
+        """The condition whose distribution p(y) the factor is; None for a factor of images."""
+        self.depth = depth
+        """Depth of the factor's image."""
+        self.image: ImageSpec = distribution.image
+        """Shape and range of the factor's image."""
+        self.condition: Condition | None = None if conditioning is None else conditioning.condition
+        """The condition y that the factor is given; None if it has none."""
+        self._check_parts()
+
+    @property
+    def name(self) -> str:
+        """Name of the factor: `stage0`, `stage1`, …, `prior` or `condition`."""
+        if self.models is not None:
+            return CONDITION_FACTOR
+        return PRIOR if self.view is None else f"stage{self.depth}"
+
+    @property
+    def view_spec(self) -> ImageSpec | None:
+        """Shape and range of the view that the factor is given; None for a prior."""
+        return None if self.view is None else self.view.view
+
+    @property
+    def exact(self) -> bool:
+        """Whether log-likelihoods are exact terms of log p(X). If not, they are terms of a lower bound."""
+        return bool(self.distribution.exact) and (self.view is None or self.restricted)
+
+    @property
+    def network(self) -> CausalNetwork | None:
+        """The causal network of the distribution; None if it has another distribution."""
+        return self.distribution.network if isinstance(self.distribution, CausalDistribution) else None
+
+    def __str__(self) -> str:
+        given = [] if self.view is None else [self.view.view.size]
+        given += [] if self.condition is None else [self.condition.kind]
+        image = self.image.size if self.models is None else self.models.kind
+        return f"p({image} | {', '.join(given)})" if given else f"p({image})"
+
+    def __repr__(self) -> str:
+        """A line with the factor and its number of parameters. The modules of a network are listed by its own repr."""
+        return summary(type(self).__name__, [self], self)
+
+    def at(self, depth: int) -> Factor:
+        """A factor at another depth that shares all parts with this one."""
+        return Factor(
+            self.distribution,
+            view=self.view,
+            embedding=self.embedding,
+            conditioning=self.conditioning,
+            restricted=self.restricted,
+            models=self.models,
+            depth=depth,
+        )
+
+    def view_of(self, image: Tensor) -> Tensor:
+        """The view ψ(X) in the dtype of the image, or in int64 if that dtype is too small for the view's values."""
+        assert self.view is not None
+        # `torch.iinfo` does not accept floating-point types. The view itself refuses them.
+        narrow = not image.is_floating_point() and self.view.view.levels - 1 > torch.iinfo(image.dtype).max
+        return self.view(image.to(torch.int64) if narrow else image)
+
+    def known_of_view(self, known: Known) -> Known:
+        """The pixels of the view that are determined by known pixels of the image.
+
+        A restricted decoder draws only images that have the given view, so the drawn view must be possible for the
+        known pixels. If the factor is restricted and the view is monotone, the result therefore also limits the other
+        pixels of the view.
+        """
+        assert self.view is not None
+        found = self.view.known(known)
+        if not self.restricted or not self.view.monotone:
+            return found
+        ends = (self.view_of(image) for image in (known.lowest(), known.highest(self.image.levels)))
+        return attrs.evolve(found, limits=Interval(*ends))
+
+    def inputs(
+        self, views: Sequence[Tensor], condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The arguments of `forward` for images and their views by depth, as `Chain.views` returns them.
+
+        For the term p(y), the image is the condition of each image, so `UserError` is raised if it is not given.
+        """
+        if self.models is not None:
+            if condition is None:
+                raise UserError(f"{self}: the condition of each image is required, not the null condition")
+            return self.rows(condition), None, None
+        return views[self.depth], None if self.view is None else views[self.depth + 1], condition
+
+    def rows(self, condition: Tensor) -> Tensor:
+        """Conditions as the images that the distribution of p(y) is over: integers (b, *image.shape)."""
+        return condition.reshape(-1, *self.image.shape)
+
+    def forward(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
+        """Computes the log-likelihood of images given their views, in nats, shape (b,).
+
+        `image` and `view` have integers of shapes (b, *image.shape) and (b, *view_spec.shape). For a prior, `view` is
+        None. `condition` has integers of shape (b, *condition.spec.shape); None is the null condition, or no condition
+        if the factor has none. Raises `UserError` if a view is missing or unexpected, or if a condition is given to a
+        factor without one, because ignoring it would give the likelihood of a different model.
+        """
+        found: Tensor = self.distribution.log_prob(image, *self._given(image, view, condition))
+        return found
+
+    def pixel_log_prob(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
+        """Computes the log-likelihood of each pixel given the pixels before it, in nats, shape (b, height, width).
+
+        Raises `UserError` if the distribution is not that of a causal network.
+        """
+        if not isinstance(self.distribution, CausalDistribution):
+            raise UserError(f"{self.name} gives no likelihoods of single pixels, because it is not a causal network")
+        return self.distribution.pixel_log_prob(image, *self._given(image, view, condition))
+
+    def log_prob_by_channel(
+        self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None
+    ) -> ByChannel:
+        """Computes log-likelihoods in nats: the total, as `forward` does, and, if the factor can, one for each channel.
+
+        With a free decoder, the result also has `ByChannel.inside` if the factor can compute it. The network is
+        evaluated once.
+        """
+        given = self._given(image, view, condition)
+        if view is not None and self.distribution.restricts and not self.restricted:
+            given = (*given, None, self._possible(image, view))
+        found: ByChannel = self.distribution.log_prob_by_channel(image, *given)
+        return found
+
+    def features(self, count: int, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor | None:
+        """Computes the features of `count` views and conditions: (count, channels, h, w); None if there are neither.
+
+        `view` and `condition` are those of `forward`.
+        """
+        if (view is None) != (self.view is None):
+            raise UserError(f"{self.name}: {self} {'requires a' if view is None else 'does not accept a'} view")
+        if condition is not None and self.condition is None:
+            raise UserError(f"{self.name}: {self} does not accept a condition")
+        found = [] if self.embedding is None else [self.embedding(view)]
+        if self.conditioning is not None:
+            found.append(self.conditioning(condition, count))
+        return torch.cat(found, 1) if len(found) > 1 else next(iter(found), None)
+
+    def interval(self, image: Tensor, view: Tensor | None) -> Interval | None:
+        """The possible values of every sub-pixel if the factor is restricted; None if it is free."""
+        return self._possible(image, view) if self.restricted and view is not None else None
+
+    def draw(self, request: SampleRequest, sampler: Sampler, view: Tensor | None = None) -> Tensor:
+        """Draws an image for each number of the request, which has the depth of the factor: int64, (b, *image.shape).
+
+        `view` has the view of each image, (b, *view_spec.shape), and the request the condition of each. The term p(y)
+        draws conditions, int64, (b, *models.spec.shape), and takes only numbers and seed from the request.
+        """
+        if self.models is not None:
+            request = SampleRequest(request.numbers, request.seed, depth=self.depth)
+            drawn: Tensor = self.distribution.draw(request, sampler)
+            return drawn.reshape(-1, *self.models.spec.shape)
+        if self.restricted:
+            assert self.view is not None
+            assert self.view.support is not None
+            assert view is not None
+            request = attrs.evolve(request, restriction=Restriction(self.view.support, view))
+        features = self.features(len(request.numbers), view, request.condition)
+        found: Tensor = self.distribution.draw(request, sampler, *(() if features is None else (features,)))
+        return found
+
+    def initialize(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> None:
+        """Initializes the weights from a batch of images, their views and their conditions, as `forward` takes them."""
+        if self.embedding is not None and view is not None:
+            self.embedding.initialize(view)
+        if self.conditioning is not None:
+            self.conditioning.initialize(condition, len(image))
+        features = self.features(len(image), view, condition)
+        self.distribution.initialize(image, *(() if features is None else (features,)))
+
+    def _given(self, image: Tensor, view: Tensor | None, condition: Tensor | None) -> tuple[Any, ...]:
+        """The arguments of the distribution after the image: features, and intervals if the factor is restricted."""
+        features, interval = self.features(len(image), view, condition), self.interval(image, view)
+        return () if features is None else (features,) if interval is None else (features, interval)
+
+    def _possible(self, image: Tensor, view: Tensor) -> Interval | None:
+        """The possible values of every sub-pixel given the view; None if the view has no support."""
+        assert self.view is not None
+        return None if self.view.support is None else self.view.support.intervals(image, view)
+
+    def _check_parts(self) -> None:
+        if (self.view is None) != (self.embedding is None):
+            raise UserError("a factor has a view and its embedding, or neither")
+        channels = 0
+        if self.view is not None and self.embedding is not None:
+            check_fit("embedding's view", self.embedding.view, self.view.view)
+            check_fit("embedding's image", self.embedding.image, self.view.image)
+            check_fit("decoder's image", self.image, self.view.image)
+            channels += self.embedding.features_channels
+        if self.conditioning is not None:
+            check_fit("image of the condition's features", self.conditioning.image, self.image)
+            channels += self.conditioning.features_channels
+        role = Decoder if channels else Prior
+        if not isinstance(self.distribution, role):
+            raise UserError(
+                f"distribution: expected a {role.__name__}, because there are "
+                f"{'' if channels else 'no '}features, got {type(self.distribution).__name__}"
+            )
+        expected = getattr(self.distribution, "features_channels", 0)
+        if channels != expected:
+            names = {"view": self.embedding, "condition": self.conditioning}
+            given = " and ".join(name for name, part in names.items() if part is not None) or "factor"
+            raise UserError(
+                f"the features of the {given} have {channels} channels, but the distribution expects {expected}"
+            )
+        if self.restricted and (self.view is None or self.view.support is None):
+            raise UserError("support: 'restricted' needs a view that defines its support; use 'free'")
+        if self.restricted and not getattr(self.distribution, "restricts", False):
+            raise UserError("support: 'restricted' needs a decoder that can be restricted; use 'free'")
+        if self.models is not None and self.image != (rows := row_spec(self.models)):
+            raise UserError(f"the prior of the condition is over {self.image}; expected {rows}")
+
+
+FLOAT = "float"
+"""The name of floating-point arithmetic, which needs no conversion and is not a component."""
+
+
+@attrs.frozen(eq=False)
+class Converted:
+    """A trained factor in the form in which an arithmetic stores it."""
+
+    tensors: Mapping[str, Tensor]
+    """Tensors by name."""
+    description: Any
+    """A JSON value that says how to use the tensors."""
+
+
+class Arithmetic(abc.ABC):
+    """Converts trained factors, once, to a form that is stored beside their weights, and computes with this form.
+
+    A plugin registers an arithmetic as a component of kind `arithmetic`: `build(config) -> Arithmetic`.
+    """
+
+    def check(self, factor: Factor) -> None:  # noqa: B027 -- by default, every factor is accepted
+        """Raises `UserError`, with the name of the part, if a part of the factor cannot be converted.
+
+        The factor may have tensors without values, on the device "meta". A recipe is checked before training starts.
+        """
+
+    @abc.abstractmethod
+    def convert(self, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None = None) -> Converted:
+        """Converts a trained factor.
+
+        `image` holds training images at the factor's depth, integers (b, *factor.image.shape), and `view` their views;
+        None for a prior. `condition` holds the condition of each image; None for a factor without one. Raises
+        `UserError` if a part of the factor cannot be converted, with the name of the part."""
+
+    @abc.abstractmethod
+    def restore(self, factor: Factor, converted: Converted) -> Factor:
+        """The factor that computes with the converted form. `factor` may have any weights, which are not used.
+
+        Raises `UserError` if the form does not belong to such a factor, or if its numbers cannot be proven to be
+        computed without error.
+        """
+
+
+def check_fit(what: str, found: ImageSpec, expected: ImageSpec) -> None:
+    """Raises `UserError` if a part is made for other images than those it gets."""
+    if found != expected:
+        raise UserError(f"the {what} is {found}; expected {expected}")

@@ -1,0 +1,106 @@
+"""The interfaces of likelihood heads, which define a pixel's distribution given parameters of a network."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Collection
+
+from torch import Tensor
+
+from auxar.model.image import Interval
+from auxar.model.request import DrawRule
+from auxar.model.support import DrawnPixels
+
+RULE_OPTIONS = ("reduction", "map", "temperature", "min_weight")
+"""The options of a draw rule that change how a head draws: a reduction of scales, the rule `map`, a temperature, and a
+least weight of mixture components."""
+
+
+class Head(abc.ABC):
+    """The distribution of one pixel given the parameters that a causal network predicts for it.
+
+    The result for a pixel depends only on the pixel's own parameters, values, intervals and noise. The axes b, h and w
+    of the arguments can therefore have any size. A head has the same results for equal arguments, and does not change
+    them. `auxar.testing.check_head` checks this and the rules of each method.
+    """
+
+    parameter_count: int
+    """Number of predicted values per pixel."""
+    uniform_count: int
+    """Number of uniform random values that drawing one pixel takes."""
+    rule_options: Collection[str] | None = None
+    """The options of a draw rule that change what the head draws, of `reduction`, `map`, `temperature` and
+    `min_weight`. With None, it is unknown which options the head uses. A request with an option that no head of a model
+    uses is refused."""
+
+    @abc.abstractmethod
+    def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
+        """Computes the log-likelihood of each pixel in nats, float32 or float64, shape (b, h, w).
+
+        `parameters` has shape (b, parameter_count, h, w), and `image` has integers of shape (b, c, h, w). Parameters in
+        bfloat16 are converted to float32 first.
+        """
+
+    def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor | None:
+        """Computes the log-likelihood of each channel given the channels before it, in nats, shape (b, c, h, w).
+
+        The sum over channels equals `log_prob`. The default returns None, which stands for a distribution without a
+        closed form for single channels.
+        """
+        return None
+
+    def initial_parameters(self, image: Tensor) -> Tensor | None:
+        """Chooses the parameters that a new network predicts for every pixel, before it is trained: (parameter_count,).
+
+        Their distribution should be near that of the pixels of `image`, a batch of integers (b, c, h, w). Training then
+        begins with the distribution of colors and learns the dependence on other pixels. A network may call this when
+        it is initialized. The default returns None, which lets random weights decide.
+        """
+        return None
+
+    def integer_head(self) -> Head | None:
+        """The `IntegerHead` with the same distributions for integer parameters, or None, the default, if there is none.
+
+        Its parameters are those of this head times 2²⁰, rounded.
+        """
+        return None
+
+    @abc.abstractmethod
+    def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
+        """Draws n pixels: integers, shape (n, c).
+
+        `parameters` has shape (n, parameter_count), and `uniforms` has random values in (0, 1) of shape
+        (n, uniform_count).
+        """
+
+
+class RestrictableHead(Head):
+    """A head whose channels can each be restricted to an interval of values."""
+
+    restricted_uniform_count: int
+    """Number of uniform random values that drawing one restricted pixel takes."""
+
+    @abc.abstractmethod
+    def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
+        """Computes the log-probability that each channel lies in its interval, in nats, shape (b, c, h, w).
+
+        The distribution is the unrestricted one, given the earlier channels of `image`. `interval` has the shape of
+        `image` and is clipped to [0, levels). An empty interval (`low` above `high`) is replaced by the single value
+        `low`, clamped to [0, levels).
+        """
+
+    @abc.abstractmethod
+    def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
+        """Computes the log-likelihood of each channel restricted to its interval, in nats, shape (b, c, h, w).
+
+        It equals `channel_log_prob` - `channel_log_mass`, but stays accurate if both probabilities are tiny. It is -∞
+        for values outside of their interval.
+        """
+
+    @abc.abstractmethod
+    def draw_restricted(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule, pixels: DrawnPixels) -> Tensor:
+        """Draws n pixels like `draw`, but each channel from its distribution restricted to an interval.
+
+        `uniforms` has shape (n, restricted_uniform_count). For one channel after another, an implementation gets the
+        interval from `pixels.interval`, draws the values and passes them to `pixels.take`.
+        """

@@ -1,0 +1,176 @@
+"""The interface of heads whose probabilities are integer frequencies."""
+
+from __future__ import annotations
+
+import abc
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from auxar.model.head import RestrictableHead
+from auxar.model.image import Interval
+from auxar.model.request import DrawRule
+from auxar.model.support import DrawnPixels
+
+PARAMETER_BITS = 20
+"""Bits after the binary point of the parameters of an integer head."""
+TOTAL_BITS = 24
+"""Base-2 logarithm of the sum of the frequencies of a channel's values."""
+TOTAL = 2**TOTAL_BITS
+
+
+class Frequencies(abc.ABC):
+    """Integer frequencies of the values of n pixels, for one channel after another.
+
+    The frequencies of the values in an interval add up to `TOTAL`. They are functions of integers alone, so they are
+    the same on every machine.
+    """
+
+    @abc.abstractmethod
+    def below(self, value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """The cumulative frequency: the sum over low … value − 1, in the distribution restricted to low … high.
+
+        It belongs to the current channel, given the values that were taken: int64, (n, …). It is 0 for `low`, `TOTAL`
+        for high + 1, and does not decrease in between. `low` and `high` have shape (n,) with 0 ≤ low ≤ high < levels,
+        and `value` has shape (n, …) with low ≤ value ≤ high + 1.
+        """
+
+    @abc.abstractmethod
+    def take(self, value: Tensor) -> None:
+        """Takes the values of the current channel, int64 (n,), and goes on to the next channel."""
+
+
+class IntegerHead(RestrictableHead):
+    """A head for integer parameters, whose probabilities are integer frequencies divided by `TOTAL`.
+
+    Under the rule `ancestral`, every value in the interval has a frequency of at least one.
+    """
+
+    channels: int
+    levels: int
+
+    @abc.abstractmethod
+    def frequencies(self, parameters: Tensor, rule: DrawRule) -> Frequencies:
+        """The frequencies of n pixels with integer parameters (n, parameter_count), which may have any dtype."""
+
+    def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
+        return self.channel_log_prob(parameters, image).sum(1)
+
+    def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
+        return self._log_prob(parameters, image, None)
+
+    def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
+        interval = _clipped(interval, self.levels)
+        found = []
+        pixels = self.frequencies(_by_pixel(parameters), ANCESTRAL)
+        for channel in range(self.channels):
+            low, high = (_of_channel(each, channel) for each in (interval.low, interval.high))
+            first, last = torch.zeros_like(low), torch.full_like(low, self.levels - 1)
+            found.append(pixels.below(high + 1, first, last) - pixels.below(low, first, last))
+            pixels.take(_of_channel(image, channel))
+        b, _, h, w = image.shape
+        return _nats(rearrange(torch.stack(found, dim=1), "(b h w) c -> b c h w", b=b, h=h, w=w))
+
+    def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
+        return self._log_prob(parameters, image, interval)
+
+    def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
+        pixels = self.frequencies(parameters, rule)
+        low = torch.zeros(len(parameters), dtype=torch.int64, device=parameters.device)
+        drawn = []
+        for channel in range(self.channels):
+            drawn.append(_draw(pixels, uniforms[:, channel], low, low + (self.levels - 1)))
+            pixels.take(drawn[-1])
+        return torch.stack(drawn, dim=1)
+
+    def draw_restricted(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule, pixels: DrawnPixels) -> Tensor:
+        own = self.frequencies(parameters, rule)
+        drawn = []
+        for channel in range(self.channels):
+            interval = pixels.interval(channel)
+            drawn.append(_draw(own, uniforms[:, channel], interval.low, interval.high))
+            own.take(drawn[-1])
+            pixels.take(channel, drawn[-1])
+        return torch.stack(drawn, dim=1)
+
+    def coding_ranges(self, parameters: Tensor, image: Tensor, interval: Interval | None) -> tuple[Tensor, Tensor]:
+        """The ranges of an entropy coder: the cumulative frequency below each value, and its frequency.
+
+        `parameters` has shape (b, parameter_count, h, w), and `image` has integers (b, c, h, w). The distribution of a
+        sub-pixel is restricted to its interval; None stands for all values. Both results are int64, (b, c, h, w). The
+        frequency of a value outside of its interval is 0, and that of an interval's only value is `TOTAL`.
+        """
+        interval = None if interval is None else _clipped(interval, self.levels)
+        pixels = self.frequencies(_by_pixel(parameters), ANCESTRAL)
+        starts, frequencies = [], []
+        for channel in range(self.channels):
+            value = _of_channel(image, channel)
+            if interval is None:
+                low, high = torch.zeros_like(value), torch.full_like(value, self.levels - 1)
+            else:
+                low, high = (_of_channel(each, channel) for each in (interval.low, interval.high))
+            inside = (value >= low) & (value <= high)
+            own = torch.where(inside, value, low)
+            start, end = pixels.below(torch.stack([own, own + 1], dim=1), low, high).unbind(1)
+            starts.append(start)
+            frequencies.append(torch.where(inside, end - start, 0))
+            pixels.take(value)
+        b, _, h, w = image.shape
+        return (
+            rearrange(torch.stack(starts, dim=1), "(b h w) c -> b c h w", b=b, h=h, w=w),
+            rearrange(torch.stack(frequencies, dim=1), "(b h w) c -> b c h w", b=b, h=h, w=w),
+        )
+
+    def _log_prob(self, parameters: Tensor, image: Tensor, interval: Interval | None) -> Tensor:
+        return _nats(self.coding_ranges(parameters, image, interval)[1])
+
+
+ANCESTRAL = DrawRule("ancestral")
+PARTS = 17
+"""The number of parts into which an interval is divided to find a value."""
+
+
+def find_value(pixels: Frequencies, target: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Finds the value of each pixel whose range of cumulative frequencies contains `target`.
+
+    All arguments and the result are int64, (n,), with values in low … high and targets in 0 … `TOTAL` - 1. The interval
+    is divided into `PARTS` parts, again and again.
+    """
+    target = target[:, None]
+    parts = torch.arange(1, PARTS, device=low.device)
+    # The value lies in first … last.
+    first, last = low, high
+    while bool((first < last).any()):
+        # The first values of all parts but the first one; they do not decrease.
+        starts = first[:, None] + ((last - first + 1)[:, None] * parts + PARTS - 1) // PARTS
+        passed = (pixels.below(torch.minimum(starts, last[:, None] + 1), low, high) <= target) & (
+            starts <= last[:, None]
+        )
+        count = passed.sum(1, keepdim=True)
+        ends = torch.cat([starts, last[:, None] + 1], dim=1)
+        last = torch.minimum(ends.gather(1, count).squeeze(1) - 1, last)
+        first = torch.cat([first[:, None], starts], dim=1).gather(1, count).squeeze(1)
+    return first
+
+
+def _draw(pixels: Frequencies, uniforms: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return find_value(pixels, torch.floor(uniforms * TOTAL).to(torch.int64), low, high)
+
+
+def _by_pixel(parameters: Tensor) -> Tensor:
+    return rearrange(parameters, "b p h w -> (b h w) p")
+
+
+def _of_channel(image: Tensor, channel: int) -> Tensor:
+    return image[:, channel].reshape(-1).to(torch.int64)
+
+
+def _nats(frequencies: Tensor) -> Tensor:
+    """Logarithms of frequencies / `TOTAL` in nats: float64."""
+    return torch.log(frequencies.double() / TOTAL)
+
+
+def _clipped(interval: Interval, levels: int) -> Interval:
+    low = interval.low.to(torch.int64).clamp(0, levels - 1)
+    return Interval(low, torch.maximum(interval.high.to(torch.int64).clamp(max=levels - 1), low))

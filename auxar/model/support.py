@@ -1,0 +1,337 @@
+"""The interface of supports: the images with a given view X̂, described by intervals of sub-pixel values.
+
+Each sub-pixel has an interval of possible values, given X̂ and the earlier sub-pixels. Sub-pixels are ordered by pixel
+in raster order, and within a pixel by channel. A free decoder p(X | X̂) gives some probability to images with other
+views, so log p(X, ψ(X)) is only a lower bound of log p(X) (Kolesnikov & Lampert 2017, equation 5). A decoder that is
+restricted to these intervals gives such images no probability, so log p(X, ψ(X)) = log p(X).
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.model.image import ImageSpec, Interval, Known
+
+
+class Walk(abc.ABC):
+    """Gives the interval of possible values of each sub-pixel while images with given views are drawn.
+
+    Sub-pixels are drawn by pixel, and within a pixel by channel.
+
+    A place is the index row · width + column of a pixel. The place height · width stands for "outside of the image",
+    where every value is possible.
+    """
+
+    reach: int
+    """Number of columns to the right, in the rows above, that an interval may depend on. Before a sampler draws a pixel
+    in column c, it draws all pixels of the rows above up to column c + reach."""
+    in_place: bool = False
+    """Whether the methods change the walk's state only by operations in place, and never read a tensor's values on the
+    host. A GPU can then repeat recorded steps of drawing (see `PixelSource.in_place`)."""
+
+    @abc.abstractmethod
+    def interval(self, places: Tensor, channel: int) -> Interval:
+        """The possible values of one channel at places (n,) of each of b images: int64, (n, b).
+
+        The caller must first pass to `take` the earlier channels of these pixels, all pixels to their left, and all
+        pixels of the rows above up to `reach` columns to their right.
+        """
+
+    @abc.abstractmethod
+    def take(self, places: Tensor, channel: int, values: Tensor) -> None:
+        """Records the values of one channel that were drawn at places (n,): int64, (n, b)."""
+
+
+class Support(abc.ABC):
+    """Describes the images that have a given view by an interval of values for every sub-pixel.
+
+    Intervals must be exact: a value lies inside if and only if it can be completed, together with the earlier
+    sub-pixels, to an image with the view.
+    """
+
+    image: ImageSpec
+    """Shape and range of the images."""
+
+    @abc.abstractmethod
+    def intervals(self, image: Tensor, view: Tensor) -> Interval:
+        """The possible values of every sub-pixel, given `view` and the earlier sub-pixels of `image`.
+
+        `image` has integers of shape (b, *image.shape), and `view` has integers of shape (b, *view.shape). The result
+        is int64, with the shape of `image`. If a value of `image` lies outside of its interval, because the image has
+        another view, the intervals of later sub-pixels are meaningless.
+        """
+
+    def walk(self, view: Tensor, known: Known | None = None) -> Walk:
+        """A new walk for drawing images with the given views (b, *view.shape), optionally with known pixels.
+
+        Known pixels are passed to `Walk.take` in drawing order, as drawn pixels are. An implementation may use them
+        earlier to narrow intervals; the default does not.
+        """
+        return RepeatedWalk(self, view)
+
+
+class RepeatedWalk(Walk):
+    """A walk for any support. It is slow: it recomputes the intervals of whole images for every sub-pixel."""
+
+    def __init__(self, support: Support, view: Tensor) -> None:
+        self.support = support
+        self.view = view
+        # An interval may depend on every pixel of the rows above, so these rows must be complete.
+        self.reach = support.image.width
+        self._image = view.new_zeros((len(view), *support.image.shape), dtype=torch.int64)
+
+    def interval(self, places: Tensor, channel: int) -> Interval:
+        found = self.support.intervals(self._image, self.view)
+        inside = (places < self.support.image.height * self.support.image.width)[:, None]
+        places = places.clamp(max=self.support.image.height * self.support.image.width - 1)
+        low, high = (values[:, channel].flatten(1)[:, places].T for values in (found.low, found.high))
+        return Interval(torch.where(inside, low, 0), torch.where(inside, high, self.support.image.levels - 1))
+
+    def take(self, places: Tensor, channel: int, values: Tensor) -> None:
+        inside = places < self.support.image.height * self.support.image.width
+        self._image[:, channel].view(len(self.view), -1)[:, places[inside]] = values[inside].T
+
+
+@attrs.frozen(eq=False)
+class Restriction:
+    """The views that drawn images must have, with their support."""
+
+    support: Support
+    """Support of the view."""
+    view: Tensor
+    """The views, integers (b, *view.shape)."""
+
+    def walk(self, known: Known | None = None) -> Walk:
+        """A new walk for drawing images with the views of this restriction."""
+        return self.support.walk(self.view, known)
+
+
+@attrs.frozen(eq=False)
+class DrawnPixels:
+    """The pixels of one drawing step, at n places of each of b images.
+
+    The n · b pixels are ordered by place and then by image. A head gets intervals from `interval` and passes the drawn
+    values to `take`.
+    """
+
+    walk: Walk
+    """The walk, which gives the intervals of the view."""
+    levels: int
+    """Number of values that a sub-pixel can take."""
+    places: Tensor
+    """Places of the pixels, row · width + column, int64, shape (n,)."""
+    limits: Interval | None = None
+    """Lowest and highest allowed values in addition to the walk's intervals, (n · b, c) each. For a known pixel, both
+    are its value. None allows all values."""
+
+    def interval(self, channel: int) -> Interval:
+        """The possible values of a channel, int64, shape (n · b,). The interval is never empty.
+
+        Call it after the earlier channels were passed to `take`. If known pixels contradict the view, there may be no
+        possible value. The interval is then a single value within the limits, as close to the view's interval as
+        possible.
+        """
+        found = self.walk.interval(self.places, channel)
+        low = found.low.flatten().clamp(0, self.levels - 1)
+        high = torch.maximum(found.high.flatten().clamp(max=self.levels - 1), low)
+        if self.limits is not None:
+            lowest, highest = self.limits.low[:, channel], self.limits.high[:, channel]
+            low, high = low.clamp(lowest, highest), high.clamp(lowest, highest)
+        return Interval(low, high)
+
+    def take(self, channel: int, values: Tensor) -> None:
+        """Records the drawn values of a channel: int64, (n · b,)."""
+        self.walk.take(self.places, channel, values.view(len(self.places), -1))
+
+
+class SumSupport(Support):
+    """The support of a view that depends on weighted sums: X̂ determines a range for the sum over each group.
+
+    Each sub-pixel belongs to one group. Let the group's sum lie in lowest … highest, let S be the weighted sum of the
+    group's earlier sub-pixels, R the most that its later sub-pixels can add, and w the weight of the sub-pixel. The
+    sub-pixel then lies between (lowest - S - R) / w, rounded up, and (highest - S) / w, rounded down. Every integer in
+    this interval is possible if each range holds at least as many integers as the largest weight of its group.
+
+    Args:
+        image: Shape and range of the images.
+        groups: A function that returns the number of each sub-pixel's group, 0 … count - 1, and the sub-pixel's weight,
+            at least 1: integers that broadcast to (c, h, w). It is called once, when the support is first used.
+        ranges: A function from views (b, *view.shape) to the lowest and the highest sum of every group: integers,
+            (b, count) each.
+
+    Examples:
+        The view gives the sum of two pixels the range 3 … 4. The first pixel is 2:
+
+        >>> image = ImageSpec(1, height=1, width=2, levels=4)
+        >>> together = lambda: (torch.tensor(0), torch.tensor(1))
+        >>> support = SumSupport(image, together, lambda view: (view.flatten(1), view.flatten(1) + 1))
+        >>> found = support.intervals(torch.tensor([[[[2, 1]]]]), torch.tensor([[[[3]]]]))
+        >>> found.low.tolist(), found.high.tolist()
+        ([[[[0, 1]]]], [[[[3, 2]]]])
+        >>> support.groups(torch.device("cpu")).number.tolist()
+        [0, 0]
+    """
+
+    def __init__(
+        self,
+        image: ImageSpec,
+        groups: Callable[[], tuple[Tensor, Tensor]],
+        ranges: Callable[[Tensor], tuple[Tensor, Tensor]],
+    ) -> None:
+        self.image = image
+        self.ranges = ranges
+        self._groups = groups
+        self._on: dict[torch.device, Groups] = {}
+
+    def groups(self, device: torch.device) -> Groups:
+        """The groups, with tensors on the given device."""
+        if not self._on:
+            # The groups are computed on the CPU even if the default device is another one.
+            with torch.device("cpu"):
+                self._on[torch.device("cpu")] = make_groups(self.image, *self._groups())
+        if device not in self._on:
+            self._on[device] = self._on[torch.device("cpu")].to(device)
+        return self._on[device]
+
+    def intervals(self, image: Tensor, view: Tensor) -> Interval:
+        if image.is_meta:
+            # Costs are computed on meta tensors, because images may not fit into memory. Only shapes matter here.
+            return Interval(*(torch.empty_like(image, dtype=torch.int64) for _ in range(2)))
+        groups = self.groups(image.device)
+        before = groups.before(_in_order(image.to(torch.int64)) * groups.weight)
+        lowest, highest = (sums.to(torch.int64)[:, groups.number] - before for sums in self.ranges(view))
+        channels, height, width = self.image.shape
+        low, high = (
+            found.view(-1, height, width, channels).permute(0, 3, 1, 2)
+            for found in quotients(lowest - groups.rest, highest, groups.weight, self.image.levels)
+        )
+        return Interval(low, high)
+
+    def walk(self, view: Tensor, known: Known | None = None) -> Walk:
+        return SumWalk(self, view, known)
+
+
+@attrs.frozen(eq=False)
+class Groups:
+    """Groups of sub-pixels. Every tensor has shape (sub-pixels,) and, except for `sorted`, is in drawing order."""
+
+    number: Tensor
+    """Number of the group of each sub-pixel."""
+    weight: Tensor
+    """Weight of each sub-pixel in the sum of its group."""
+    rest: Tensor
+    """The most that later sub-pixels of the same group can add to the sum, for each sub-pixel."""
+    sorted: Tensor
+    """Indices of the sub-pixels, sorted by group and within a group by drawing order."""
+    place: Tensor
+    """Position of each sub-pixel in `sorted`."""
+    first: Tensor
+    """Position in `sorted` of the first sub-pixel of the same group, for each sub-pixel."""
+    last: Tensor
+    """Position in `sorted` of the last sub-pixel of the same group, for each sub-pixel."""
+
+    def before(self, values: Tensor) -> Tensor:
+        """Sums `values` over the earlier sub-pixels of the same group, for each sub-pixel: (b, sub-pixels)."""
+        values = values[:, self.sorted]
+        sums = values.cumsum(1) - values
+        return sums[:, self.place] - sums[:, self.first]
+
+    def after(self, values: Tensor) -> Tensor:
+        """Sums `values` over the later sub-pixels of the same group, for each sub-pixel: (b, sub-pixels)."""
+        sums = values[:, self.sorted].cumsum(1)
+        return sums[:, self.last] - sums[:, self.place]
+
+    def reach(self, image: ImageSpec) -> int:
+        """The most columns that a sub-pixel lies to the right of one of its group in a row below; 0 if none does."""
+        columns = torch.arange(image.width).repeat_interleave(image.channels)
+        rightmost = torch.full((int(self.number.max()) + 1,), -1)
+        reach = 0
+        for row in self.number.cpu().view(image.height, -1):
+            reach = max(reach, int((rightmost[row] - columns).max()))
+            rightmost.scatter_reduce_(0, row, columns, "amax")
+        return reach
+
+    def to(self, device: torch.device) -> Groups:
+        """Copies the groups to a device."""
+        return Groups(*(values.to(device) for values in attrs.astuple(self, recurse=False)))
+
+
+def make_groups(image: ImageSpec, number: Tensor, weight: Tensor) -> Groups:
+    """Creates the groups from the two tensors that the function `groups` of a `SumSupport` returns."""
+    number, weight = (_in_order(values.to(torch.int64).expand(1, *image.shape))[0] for values in (number, weight))
+    by_group, sorted_ = number.sort(stable=True)
+    place = sorted_.argsort()
+    number = number.contiguous()
+    first = torch.searchsorted(by_group, number)
+    last = torch.searchsorted(by_group, number, right=True) - 1
+    groups = Groups(number, weight, weight, sorted_, place, first, last)
+    return attrs.evolve(groups, rest=groups.after((weight * (image.levels - 1))[None])[0])
+
+
+class SumWalk(Walk):
+    """A walk that tracks, for each group, the range in which the sum of the remaining sub-pixels must lie.
+
+    Intervals take later known pixels into account. If any image has both the known pixels and the view, then so does
+    the drawn image.
+    """
+
+    in_place = True
+
+    def __init__(self, support: SumSupport, view: Tensor, known: Known | None) -> None:
+        groups = support.groups(view.device)
+        channels = support.image.channels
+        self.levels = support.image.levels
+        self.reach = groups.reach(support.image)
+        lowest, highest = (sums.to(torch.int64) for sums in support.ranges(view))
+        least, most = torch.zeros_like(groups.rest)[None], groups.rest[None]
+        if known is not None:
+            ends = (known.lowest(), known.highest(self.levels))
+            least, most = (
+                groups.after(_in_order(values.to(view.device, torch.int64)) * groups.weight) for values in ends
+            )
+        # Shape (channels, places + 1, …). The last place is outside of the image, where every value is possible.
+        self.groups = _by_place(groups.number, channels, lowest.shape[1])
+        self.weights = _by_place(groups.weight, channels, 1)
+        self.least, self.most = (_by_place(values.T, channels, 0) for values in (least, most))
+        anything = lowest.new_full((len(view), 1), 2**62)
+        self.lowest = torch.cat([lowest, -anything], dim=1).T.contiguous()
+        """Lowest sum of the remaining sub-pixels of each group, shape (count + 1, b). `take` updates it."""
+        self.highest = torch.cat([highest, anything], dim=1).T.contiguous()
+        """Highest sum of the remaining sub-pixels of each group, shape (count + 1, b). `take` updates it."""
+
+    def interval(self, places: Tensor, channel: int) -> Interval:
+        group = self.groups[channel][places]
+        lowest = self.lowest[group] - self.most[channel][places]
+        highest = self.highest[group] - self.least[channel][places]
+        return Interval(*quotients(lowest, highest, self.weights[channel][places][:, None], self.levels))
+
+    def take(self, places: Tensor, channel: int, values: Tensor) -> None:
+        group = self.groups[channel][places]
+        added = values * self.weights[channel][places][:, None]
+        self.lowest.index_add_(0, group, added, alpha=-1)
+        self.highest.index_add_(0, group, added, alpha=-1)
+
+
+def quotients(lowest: Tensor, highest: Tensor, weights: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest integer x in [0, levels) with lowest ≤ weights · x ≤ highest.
+
+    If there is none, the first result is greater than the second.
+    """
+    low = (lowest.neg() // weights).neg_().clamp_(min=0)
+    return low, (highest // weights).clamp_(max=levels - 1)
+
+
+def _in_order(values: Tensor) -> Tensor:
+    """Flattens (b, c, h, w) to (b, h · w · c) in drawing order: by pixel, and within a pixel by channel."""
+    return values.permute(0, 2, 3, 1).flatten(1)
+
+
+def _by_place(values: Tensor, channels: int, outside: int) -> Tensor:
+    """Reshapes (sub-pixels, …) to (channels, places + 1, …). Entries of the last place have the value `outside`."""
+    by_pixel = values.unflatten(0, (-1, channels)).transpose(0, 1)
+    return torch.cat([by_pixel, by_pixel.new_full((channels, 1, *by_pixel.shape[2:]), outside)], dim=1).contiguous()

@@ -1,0 +1,146 @@
+"""The contract checks of causal networks, priors and decoders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from auxar.model import CausalDistribution, CausalNetwork, Decoder, ImageSpec, Prior
+from auxar.testing.distributions import check_distribution
+from auxar.testing.laws import broken
+from auxar.testing.networks import Distribution
+
+FEATURES = (1, 17)
+"""The numbers of feature channels that are tried by default."""
+
+
+def check_network(
+    build: Callable[[Any, ImageSpec, int], CausalNetwork],
+    config: object,
+    *,
+    images: Sequence[ImageSpec] | None = None,
+    features: Sequence[int] = FEATURES,
+) -> None:
+    """Checks the causal network that `build(config, image, features_channels)` returns, as a prior and as a decoder.
+
+    The network has random float64 weights, and the images and features are random. As a prior, it is built with 0
+    channels of features. The laws are those of `check_prior` and `check_decoder`, and:
+
+    - `causality`: a prediction depends on earlier pixels in raster order alone, in evaluation mode and in training
+      mode. Statistics over pixels or images of a batch, as in batch normalization, break this law.
+    - `encode`: `encode` converts each pixel alone, and in the same way at every place.
+    - `steps`: an `auxar.StepwiseNetwork` predicts the same pixel by pixel as for the whole image.
+    - `rule`: under every drawing rule, `draw` returns the images that a sampler draws with `auxar.DrawSource`.
+
+    The head is also checked, with random parameters and the laws of `check_head`. `images` and `features` are those of
+    `check_decoder`.
+
+    Raises `ContractError` if a law is broken. Warns if no spec is small enough to sum over all its images.
+    """
+
+    def make(spec: ImageSpec, channels: int) -> Distribution:
+        network = build(config, spec, channels)
+        _check_built(network, CausalNetwork, spec, channels)
+        return Distribution(CausalDistribution(network), spec, channels)
+
+    check_distribution(make, images, (0,))
+    check_distribution(make, images, features)
+
+
+def check_prior(
+    build: Callable[[Any, ImageSpec], Prior], config: object, *, images: Sequence[ImageSpec] | None = None
+) -> None:
+    """Checks the prior that `build(config, image)` returns, with random float64 weights and random images.
+
+    The laws:
+
+    - `build`: the only error that `build` raises is `UserError`, for specs that it does not support.
+    - `spec`: `image` and, with features, `features_channels` are those passed to `build`.
+    - `shape`: `log_prob` is floating point of shape (b,).
+    - `finite`: `log_prob` is finite, also for extreme images and after `initialize`.
+    - `range`: no probability is greater than 1, and drawn values lie in [0, levels).
+    - `determinism`: in evaluation mode, equal images have equal `log_prob`.
+    - `batch`: the `log_prob` of an image does not depend on the other images of the batch, few or many.
+    - `precision`: in float32, `log_prob` is nearly the same as in float64.
+    - `dtype`: an image has the same `log_prob` in uint8, int16, int32 and int64.
+    - `layout`: `log_prob` does not depend on the memory layout of the image.
+    - `inputs`: no method changes its arguments.
+    - `mode`: no method changes the mode (training or evaluation) of any part of the model.
+    - `state`: no method changes torch's gradient mode or default dtype, or, in evaluation mode, draws from or seeds
+      torch's random numbers.
+    - `channels`: the total of `log_prob_by_channel` equals `log_prob`; the values of single channels, if given, sum to
+      the total. In images of one pixel, the value of a channel does not depend on later channels.
+    - `normalization`: the probabilities of all images sum to 1, or, if the model is not `exact`, to at most 1.
+    - `draws`: the frequencies of drawn images match their probabilities, if the model is `exact`.
+    - `draw`: `draw` returns int64 images. An image depends only on its own number and on the request's seed, depth,
+      rule and known pixels. Other numbers, seeds and depths give other images.
+    - `known`: `draw` keeps known pixels, and the limits of other pixels (`Known.limits`).
+    - `save`: loading saved weights restores `log_prob` exactly, also after `initialize`.
+    - `initialize`: `initialize` changes the training mode of no module.
+    - `gradient`: each trainable parameter gets a gradient, and all gradients are finite. The loss depends on the
+      features. While gradients are recorded, `log_prob` is the same.
+    - `recompute`: if every `auxar.RecomputableBlock` is computed a second time in the backward pass, gradients and
+      state are the same to the last bit.
+    - `device`: `log_prob` on a GPU equals that on the CPU up to rounding.
+    - `runs`: valid input raises no exception.
+
+    `normalization` and `draws` are checked on specs so small that all images can be enumerated. `images` lists the
+    image specs to build the prior for. `build` must accept each of them. By default, small specs are tried, and specs
+    that `build` refuses with `UserError` are skipped.
+
+    Raises `ContractError` if a law is broken. Warns if no spec is small enough to sum over all its images.
+    """
+
+    def make(spec: ImageSpec, channels: int) -> Distribution:
+        prior = build(config, spec)
+        _check_built(prior, Prior, spec, None)
+        return Distribution(prior, spec)
+
+    check_distribution(make, images, (0,))
+
+
+def check_decoder(
+    build: Callable[[Any, ImageSpec, int], Decoder],
+    config: object,
+    *,
+    images: Sequence[ImageSpec] | None = None,
+    features: Sequence[int] = FEATURES,
+) -> None:
+    """Checks the decoder that `build(config, image, features_channels)` returns, with random weights and inputs.
+
+    The laws are those of `check_prior`, with features as an additional input. If the decoder `restricts`, another law
+    is checked, with sums over all images on specs so small that these can be enumerated:
+
+    - `restricted`: restricted to intervals, the probabilities of all images inside sum to 1 and those of other images
+      are 0. `log_prob_by_channel` agrees with it: its `inside`, if given, is the difference of the free and the
+      restricted `log_prob`, in total and for each channel, and does not change the total. Images drawn given a view
+      have this view, also if the views of a batch differ, and if pixels of an image with the view are known.
+
+    For such a decoder, `draws` also compares the frequencies of images drawn given a view with their restricted
+    probabilities.
+
+    `images` lists the image specs to build the decoder for. `build` must accept each of them. By default, small specs
+    are tried, and specs that `build` refuses with `UserError` are skipped. `features` lists the numbers of feature
+    channels to build it for.
+
+    Raises `ContractError` if a law is broken. Warns if no spec is small enough to sum over all its images.
+    """
+
+    def make(spec: ImageSpec, channels: int) -> Distribution:
+        decoder = build(config, spec, channels)
+        _check_built(decoder, Decoder, spec, channels)
+        return Distribution(decoder, spec, channels)
+
+    check_distribution(make, images, features)
+
+
+def _check_built(found: Any, expected: type, spec: ImageSpec, channels: int | None) -> None:
+    """Checks the law `spec`; `channels` is the number of channels of the features, None for a prior."""
+    noun = expected.__name__
+    if not isinstance(found, expected):
+        broken("spec", f"build must return an auxar.{noun}, got {type(found).__name__}")
+    if (got := getattr(found, "image", None)) != spec:
+        broken("spec", f"the {noun}'s `image` must be the spec passed to build, got {got}", built_for=spec)
+    if channels is not None and (number := getattr(found, "features_channels", None)) != channels:
+        message = f"`features_channels` must be {channels}, the number passed to build, got {number}"
+        broken("spec", f"the {noun}'s {message}")
