@@ -309,12 +309,19 @@ def read_metadata(path: Path) -> dict[str, str]:
         return dict(file.metadata() or {})
 
 
-def read_checksum(path: Path) -> str | None:
-    """Reads the checksum that a safetensors file stores, without verifying it; None if it stores none.
+def metadata_entry(metadata: Mapping[str, str], key: str, path: Path) -> str:
+    """Returns an entry of the metadata of the safetensors file `path`. Raises `DamagedFile` if it is missing."""
+    if key not in metadata:
+        raise DamagedFile(f"{path} is damaged: its metadata entry '{key}' is missing")
+    return metadata[key]
 
-    Raises the same errors as `read_metadata`.
+
+def read_checksum(path: Path) -> str:
+    """Reads the checksum that a safetensors file stores, without verifying it.
+
+    Raises the same errors as `read_metadata`, and `DamagedFile` if there is no checksum.
     """
-    return read_metadata(path).get(CHECKSUM)
+    return metadata_entry(read_metadata(path), CHECKSUM, path)
 
 
 def read_tensors(
@@ -324,18 +331,19 @@ def read_tensors(
 
     Before any tensor is read, `check` is called with the shapes and the metadata of the header. It raises `UserError`
     to refuse the file. Raises `UserError` if the file is missing or cannot be read, and `DamagedFile` if it is not a
-    safetensors file or does not match its checksum. A file without a checksum is not verified.
+    safetensors file, has no checksum or does not match it.
     """
     with _tensors(path) as (raw, file):
         metadata = dict(file.metadata() or {})
-        expected = metadata.pop(CHECKSUM, None)
+        expected = metadata_entry(metadata, CHECKSUM, path)
+        del metadata[CHECKSUM]
         if check is not None:
             check(_shapes(file), metadata)
         # Tensors are mapped into memory, where a failure of the disk would end the process. Here it raises an error.
         while raw.read(CHUNK):
             pass
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        found = expected if expected is None else _checksum(tensors, metadata)
+        found = _checksum(tensors, metadata)
     if found != expected:
         raise DamagedFile(f"{path} is damaged: its content does not match its checksum")
     return tensors, metadata

@@ -187,6 +187,21 @@ class Registry:
         failed = f"; some plugins are missing: {'; '.join(self.problems)}" if self.problems else ""
         raise UserError(f"{path}: no {kind} is named '{name}'{hint}{failed}")
 
+    def prior(self, name: str, path: str, *, given_features: bool) -> Component:
+        """The component that a recipe names as a prior; a network or a decoder if it is given features of a condition.
+
+        Raises `UserError`, naming the recipe's key `path`, if there is none, or if it cannot be given features.
+        """
+        if not given_features:
+            return self.get("prior", name, path)
+        able = self.names("decoder")
+        if name not in able and name in self.names("prior"):
+            raise UserError(
+                f"{path}: '{name}' cannot be given a condition; expected one of {', '.join(able)}, or a recipe without "
+                "[condition]"
+            )
+        return self.get("decoder", name, path)
+
     def names(self, kind: Kind) -> list[str]:
         """The names of all components of one kind, sorted. Networks are also among the priors and the decoders.
 

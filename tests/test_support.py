@@ -635,7 +635,7 @@ class Uniform(Decoder):
         self.image = image
         self.features_channels = channels
 
-    def log_prob(self, image, features):  # type: ignore[override]
+    def log_prob(self, image, features):
         return torch.full((len(image),), -image[0].numel() * math.log(self.image.levels))
 
     def draw(self, features, request, sampler):

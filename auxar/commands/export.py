@@ -42,7 +42,7 @@ from auxar.runs.converted import (
     stored_at,
     write_converted,
 )
-from auxar.runs.format import FORMAT, HALF, write_format
+from auxar.runs.format import write_format
 from auxar.runs.history import HISTORY, History, read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import open_run, recipe_of_run
@@ -117,7 +117,7 @@ def _write(new: RunFolder, run: RunFolder, recipe: Recipe, registry: Registry, *
     if half and own.arithmetic.name != FLOAT:
         logger.info("the rounded weights have no integers, so the exported recipe has the arithmetic '%s'", FLOAT)
         own = attrs.evolve(own, arithmetic=ComponentChoice(FLOAT))
-    version = FORMAT
+    write_format(new.path)
     write_text(new.recipe, _header(run.recipe) + recipe_text(recipe_of_run(own)))
     for file, content in registry.files.items():
         copy = new.path / "plugins" / file.name
@@ -125,18 +125,13 @@ def _write(new: RunFolder, run: RunFolder, recipe: Recipe, registry: Registry, *
         copy.write_bytes(content)
     for name in recipe.factor_names:
         tensors, metadata = read_tensors(run.weights(name))
-        history = read_history(metadata, run.weights(name))
-        if history is not None:
-            metadata[HISTORY] = _portable_history(history).text()
+        metadata[HISTORY] = _portable_history(read_history(metadata, run.weights(name))).text()
         if half:
             tensors = _halved(tensors, run.weights(name))
-        if any(tensor.dtype == torch.float16 for tensor in tensors.values()):
-            version = HALF
         write_tensors(new.weights(name), tensors, metadata)
         metrics = run.metrics(name)
         if is_file(metrics) and metrics.stat().st_size <= MOST_METRICS:
             new.metrics(name).write_bytes(read_bytes(metrics))
-    write_format(new.path, version)
     if not half:
         for arithmetic in registry.names("arithmetic"):
             _copy_converted(new, run, recipe, arithmetic)
@@ -209,7 +204,6 @@ def _copy_converted(new: RunFolder, run: RunFolder, recipe: Recipe, arithmetic: 
         converted = read_converted(path, run.weights(name))
         # The new file of weights has other metadata, so its checksum differs.
         weights = read_checksum(new.weights(name))
-        assert weights is not None
         write_converted(path_of(new, name, arithmetic), converted, attrs.evolve(origin, weights=weights))
         found[name] = Recorded(weights, options_text(origin.options), digest(converted))
     if found:

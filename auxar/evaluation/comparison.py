@@ -250,14 +250,13 @@ def _pairing(run: EvaluatedRun, first: EvaluatedRun) -> tuple[Pairing, str | Non
 def _same_images(run: EvaluatedRun, first: EvaluatedRun) -> bool:
     """Whether two runs were evaluated on the same held-out images, or on different numbers of images of one set."""
     data, other = run.evaluation.data, first.evaluation.data
-    digests = {data.heldout_digest, other.heldout_digest}
     counts = {evaluated.evaluation.images["heldout"] for evaluated in (run, first)}
     # The digest decides, because fingerprints of equal images differ if the images have conditions in one of the runs,
-    # and the fingerprint of a stream does not depend on the content of its files. But evaluations of earlier versions
-    # have no digest, and those of different numbers of images always have different digests.
-    if None in digests or len(counts) > 1:
+    # and the fingerprint of a stream does not depend on the content of its files. But digests of different numbers of
+    # images always differ.
+    if len(counts) > 1:
         return data.heldout_fingerprint == other.heldout_fingerprint
-    return len(digests) == 1
+    return data.heldout_digest == other.heldout_digest
 
 
 def _total_margin(run: EvaluatedRun, first: EvaluatedRun, pairing: Pairing) -> Margin | None:

@@ -47,7 +47,7 @@ class ImageDistances:
     """Number of these images."""
     network: str
     """The file with the weights of Inception-v3, or `PUBLISHED`."""
-    weights: dict[str, str | None]
+    weights: dict[str, str]
     """Checksum of the weights of each factor."""
 
 

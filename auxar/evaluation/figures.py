@@ -33,7 +33,7 @@ def evaluation_of(
     chain: Sequence[Factor],
     nats: Mapping[str, Mapping[str, FactorNats]],
     metadata: Mapping[str, Mapping[str, str]],
-    histories: Mapping[str, History | None],
+    histories: Mapping[str, History],
     data: DataFacts,
 ) -> Evaluation:
     """The record of an evaluation in floating point, of a model without a condition.
@@ -119,10 +119,9 @@ def figures_of_conditions(nats: FactorNats) -> ConditionFigures:
 
 
 def _kept(facts: Mapping[str, str]) -> Literal["best", "last"] | None:
-    """Whether the best or the last weights of a factor were kept; None if it is unknown or there are no weights."""
-    if not facts or facts.get(WEIGHTS) == OWN:
-        return None
-    return "best" if facts.get("kept") == "best" else "last"
+    """Whether the best or the last weights of a factor were kept; None for weights of a user's loop or no weights."""
+    kept = facts.get("kept")
+    return "best" if kept == "best" else "last" if kept == "last" else None
 
 
 def _kind_of_weights(kinds: set[str | None]) -> WeightsKind:

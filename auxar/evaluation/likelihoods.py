@@ -24,13 +24,13 @@ from auxar.evaluation.figures import cost_of, evaluation_of, figures_of_conditio
 from auxar.evaluation.image_nats import FactorNats, Share, gathered, nats_by_factor, share_of
 from auxar.evaluation.pixels import digest_of
 from auxar.evaluation.records import DataFacts, Evaluation
-from auxar.files import DamagedFile, is_file, write_json, write_tensors
+from auxar.files import DamagedFile, is_file, metadata_entry, write_json, write_tensors
 from auxar.model import FLOAT, Chain, Factor
 from auxar.recipe import Recipe
 from auxar.runs.converted import digests_of
 from auxar.runs.history import History, read_history
 from auxar.runs.layout import RunFolder
-from auxar.runs.weights import load_weights
+from auxar.runs.weights import OWN, WEIGHTS, load_weights
 from auxar.threads import ThreadChoice
 
 logger = logging.getLogger("auxar")
@@ -89,7 +89,7 @@ class RunEvaluation:
     data: DataSets
     metadata: Mapping[str, Mapping[str, str]]
     """The metadata of the weights of each trained factor."""
-    histories: Mapping[str, History | None]
+    histories: Mapping[str, History]
     """The history of the training of each trained factor."""
     passes: Sequence[Pass]
     """The passes over the images. The first is in floating point, and those in other arithmetics follow."""
@@ -237,12 +237,20 @@ def evaluate_run(
 
 
 def _checked(metadata: Mapping[str, str], path: Path) -> Mapping[str, str]:
-    """The metadata of a weights file. Raises `DamagedFile` if a value does not have the form in `FACTS`."""
+    """The metadata of a weights file.
+
+    Raises `DamagedFile` if an entry of `FACTS` is missing or has another form. Weights of a user's own training loop
+    may lack all of them except `weights`.
+    """
+    own = metadata_entry(metadata, WEIGHTS, path) == OWN
     for key, form in FACTS.items():
-        if key in metadata and not re.fullmatch(form, metadata[key]):
+        if own and key not in metadata:
+            continue
+        value = metadata_entry(metadata, key, path)
+        if not re.fullmatch(form, value):
             raise DamagedFile(
-                f"{path} is damaged: the metadata entry '{key}' is {shown(metadata[key])}; expected a match of the "
-                f"regular expression {form}"
+                f"{path} is damaged: the metadata entry '{key}' is {shown(value)}; expected a match of the regular "
+                f"expression {form}"
             )
     return metadata
 
@@ -254,5 +262,5 @@ def _write_image_nats(
     for images, of in nats.items():
         tensors[f"{images}.nats"] = torch.stack([of[name].total for name in names])
         tensors[f"{images}.indices"] = torch.arange(tensors[f"{images}.nats"].shape[1])
-    fingerprints = {"heldout": data.heldout_fingerprint or "", "training": data.fingerprint or ""}
+    fingerprints = {"heldout": data.heldout_fingerprint, "training": data.fingerprint}
     write_tensors(path, tensors, {"factors": json.dumps(list(names)), **fingerprints})

@@ -116,35 +116,20 @@ class FactorFigures:
     """Fingerprint of the images that the factor was trained on."""
     kept: Literal["best", "last"] | None = None
     """`best` if the weights with the lowest bits/dim on validation images were kept, `last` if the weights at the end
-    of training were kept. None if the factor is not trained, and in evaluations of earlier versions."""
+    of training were kept. None if the factor is not trained, or a user's own training loop trained it."""
     trained_steps: int | None = None
     """Number of training steps until the end of training, which is larger than `steps` if the weights of an earlier
     step were kept. None if it is unknown."""
     stopped_early: bool = False
     """Whether training ended before its planned last step, because bits/dim on validation images did not improve."""
     history: History | None = None
-    """The parts of the training, and the weights that it began with. None if the factor is not trained, and in
-    evaluations of earlier versions."""
-    # Evaluations of earlier versions lack the next three keys. The defaults say that decoders are free, because those
-    # versions had only free decoders.
-    support: SupportName | None = attrs.field()
+    """The parts of the training, and the weights that it began with. None if the factor is not trained."""
+    support: SupportName | None = attrs.field(kw_only=True)
     """Support of the decoder: `free` (any image) or `restricted` (images with the given view). None for the prior."""
-    kind: Exactness = attrs.field()
+    kind: Exactness = attrs.field(kw_only=True)
     """Whether the factor's figures are exact terms of log p(X). The figures of a free decoder are terms of a bound."""
-    cumulative_kind: Exactness = attrs.field()
+    cumulative_kind: Exactness = attrs.field(kw_only=True)
     """Whether the cumulative figures are exact, that is, whether this factor and all coarser ones are exact."""
-
-    @support.default
-    def _free_given_a_view(self) -> SupportName | None:
-        return None if self.view is None else "free"
-
-    @kind.default
-    def _bound_if_free(self) -> Exactness:
-        return "bound" if self.support == "free" else "exact"
-
-    @cumulative_kind.default
-    def _as_kind(self) -> Exactness:
-        return self.kind
 
 
 @attrs.frozen
@@ -156,15 +141,14 @@ class DataFacts:
 
     path: str
     """The recipe's `data.path`."""
-    fingerprint: str | None = None
+    fingerprint: str
     """Fingerprint of the training images."""
-    heldout_fingerprint: str | None = None
+    heldout_fingerprint: str
     """Fingerprint of the held-out images."""
-    skipped: int = 0
+    skipped: int
     """Number of images that were skipped because they could not be read."""
-    heldout_digest: str | None = None
-    """SHA-256 of the pixels of the held-out images that were evaluated, in their order. None if none were evaluated,
-    and in evaluations of earlier versions."""
+    heldout_digest: str | None
+    """SHA-256 of the pixels of the held-out images that were evaluated, in their order. None if none were evaluated."""
 
 
 @attrs.frozen

@@ -89,6 +89,8 @@ class ImageModel:
             raise UserError(
                 f"chain: expected a model, such as a Chain, got {described(chain)}; auxar.load loads the model of a run"
             )
+        if recipe is not None:
+            chain.picture_values = recipe.data.values
         self.chain = chain
         """The joint distribution of images and their views, with the weights."""
         self.recipe = recipe

@@ -55,9 +55,11 @@ class Factor(nn.Module):
         super().__init__()
         self.view = view
         self.embedding = embedding
-        self.conditioning = conditioning
+        if view is None:  # Norms of gradients are sums in the order of the parts, which decides their rounding.
+            self.conditioning = conditioning
         # A prior is called without features, and a decoder with them.
         self.distribution: Any = distribution
+        self.conditioning = conditioning
         self.restricted = restricted
         """Whether the factor gives probability only to images with the given view."""
         self.models = models

@@ -108,7 +108,8 @@ def _build_factors(recipe: Recipe, registry: Registry) -> tuple[list[Factor], Fa
     # order, because it is the order in which they are drawn.
     conditioning = _build_conditioning(recipe, registry, image)
     channels = 0 if conditioning is None else conditioning.features_channels
-    distribution = _build_distribution(registry, "prior", recipe.prior, "prior", image, channels)
+    component = registry.prior(recipe.prior.name, "prior", given_features=conditioning is not None)
+    distribution = _build_distribution(registry, component, recipe.prior, "prior", image, channels)
     layers = sum(_count_layers(part, 0, "prior") for part in (conditioning, distribution) if part is not None)
     factors = [_fitting(f"prior ('{recipe.prior.name}')", distribution, conditioning=conditioning)]
     for index in reversed(range(len(views))):
@@ -121,7 +122,8 @@ def _build_factors(recipe: Recipe, registry: Registry) -> tuple[list[Factor], Fa
             layers = _count_layers(conditioning, layers, "condition.embedding")
             channels += conditioning.features_channels
         where = f"{path}.decoder"
-        distribution = _build_distribution(registry, "decoder", stage.decoder, where, view.image, channels)
+        component = registry.get("decoder", stage.decoder.name, where)
+        distribution = _build_distribution(registry, component, stage.decoder, where, view.image, channels)
         layers = _count_layers(distribution, layers, where)
         restricted = stage.support == "restricted"
         if restricted and view.support is None:
@@ -134,21 +136,9 @@ def _build_factors(recipe: Recipe, registry: Registry) -> tuple[list[Factor], Fa
 
 
 def _build_distribution(
-    registry: Registry, role: Kind, choice: ComponentChoice, path: str, image: ImageSpec, channels: int
+    registry: Registry, component: Component, choice: ComponentChoice, path: str, image: ImageSpec, channels: int
 ) -> Prior | Decoder:
-    """The distribution that a recipe names as a prior or a decoder, with this number of channels of features.
-
-    A prior that gets features of a condition is a decoder or a causal network.
-    """
-    if role == "prior" and channels:
-        able = registry.names("decoder")
-        if choice.name not in able and choice.name in registry.names("prior"):
-            raise UserError(
-                f"{path}: '{choice.name}' cannot be given a condition; expected one of {', '.join(able)}, or a recipe "
-                "without [condition]"
-            )
-        role = "decoder"
-    component = registry.get(role, choice.name, path)
+    """Builds a distribution that is given this number of channels of features."""
     sizes = (image,) if component.kind == "prior" else (image, channels)
     found: Any = _built(component, choice, path, registry, *sizes)
     return CausalDistribution(found) if component.kind == "network" else found
@@ -166,10 +156,11 @@ def _build_condition_factor(recipe: Recipe, registry: Registry) -> Factor | None
     """The factor of the condition; None if the condition is not modelled."""
     if recipe.condition is None or recipe.condition.prior is None:
         return None
-    condition, path = recipe.condition.describe(recipe.image), "condition.prior"
-    prior = _build_distribution(registry, "prior", recipe.condition.prior, path, row_spec(condition), 0)
+    condition, choice, path = recipe.condition.describe(recipe.image), recipe.condition.prior, "condition.prior"
+    component = registry.get("prior", choice.name, path)
+    prior = _build_distribution(registry, component, choice, path, row_spec(condition), 0)
     _count_layers(prior, 0, path)
-    return _fitting(f"{path} ('{recipe.condition.prior.name}')", prior, models=condition)
+    return _fitting(f"{path} ('{choice.name}')", prior, models=condition)
 
 
 def _build_conditioning(recipe: Recipe, registry: Registry, image: ImageSpec) -> Conditioning | None:

@@ -8,7 +8,7 @@ the kind of the components among which it chooses; without it, the JSON Schema o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 import attrs
@@ -80,17 +80,10 @@ def named_options(value: Any, path: str, kind: str) -> tuple[str, dict[str, Any]
 def structure_options(table: Any, config: type[T], path: str, registry: Registry) -> T:
     """Creates an instance of a component's config class from the component's options in a recipe.
 
-    A config class may have a class method `upgraded(options)`, which converts options of earlier versions to the
-    current ones. It may raise a `UserError` with a message that begins with the invalid key.
-
     Raises `UserError` with the paths of invalid keys.
     """
     if isinstance(table, Mapping):
-        upgraded: Callable[[Any], Any] = getattr(config, "upgraded", dict)
-        try:
-            table = dict(upgraded(table))
-        except UserError as error:
-            raise UserError(f"{path}.{error}") from None
+        table = dict(table)
         for field in attrs.fields(attrs.resolve_types(config)):  # type: ignore[type-var, arg-type]
             if not is_choice(field.type):
                 continue

@@ -15,8 +15,7 @@ import tomli_w
 from auxar.arguments import as_path, check_flag, check_strings
 from auxar.errors import UserError, did_you_mean, is_unicode, one_line
 from auxar.files import kind, read_bytes
-from auxar.model import FLOAT
-from auxar.plugins import Kind, Registry, load_plugins, plugin_files
+from auxar.plugins import Component, Kind, Registry, load_plugins, plugin_files
 from auxar.recipe.choices import structure_options
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import check_printable, without_unused
@@ -182,8 +181,6 @@ def recipe_table(recipe: Recipe) -> dict[str, Any]:
     table = unstructure(recipe)
     if not table["data"]["options"]:
         del table["data"]["options"]
-    if recipe.arithmetic.name == FLOAT:  # Earlier versions do not know this key.
-        del table["arithmetic"]
     if recipe.condition is not None:
         table["condition"] = without_unused(recipe.condition, table["condition"])
     overrides = table.pop("factor_training")
@@ -271,7 +268,9 @@ def fill_in(recipe: Recipe, registry: Registry) -> Recipe:
             if choice.options:
                 raise UserError(f"{path}: '{choice.name}' takes no options, got {', '.join(choice.options)}")
             return choice
-        component = registry.get(kind, choice.name, path)
+        return filled(registry.get(kind, choice.name, path), choice, path)
+
+    def filled(component: Component, choice: ComponentChoice, path: str) -> ComponentChoice:
         config: Any = structure_options(choice.options, component.config, path, registry)
         return ComponentChoice(choice.name, unstructure(config))
 
@@ -294,7 +293,9 @@ def fill_in(recipe: Recipe, registry: Registry) -> Recipe:
         recipe,
         data=with_data_options(recipe.data, registry),
         stage=tuple(resolve_stage(index, stage) for index, stage in enumerate(recipe.stage)),
-        prior=resolve("prior", recipe.prior, "prior"),
+        prior=filled(
+            registry.prior(recipe.prior.name, "prior", given_features=condition is not None), recipe.prior, "prior"
+        ),
         condition=condition,
         sampling=attrs.evolve(recipe.sampling, sampler=sampler),
         arithmetic=resolve("arithmetic", recipe.arithmetic, "arithmetic"),

@@ -17,8 +17,8 @@ from auxar.plugins import load_plugins
 
 RUNS = "runs"
 """The folder in which `auxar run` makes runs unless it is given another one."""
-OF_RUNS = ("recipe.toml", "run.json")
-"""Names of files by which a folder is recognized as that of a run."""
+OF_RUNS = "run.json"
+"""Name of the file by which a folder is recognized as that of a run."""
 HUB = "hf://"
 """The beginning of a name that is certainly that of a model on the hub."""
 HUB_NAME = re.compile(r"(hf:/{1,2})?(\w[\w.-]*)/(\w[\w.-]*)(?:@(\S+))?", re.ASCII)
@@ -32,7 +32,7 @@ def is_model(path: Path, folder: Path = Path()) -> bool:
     A path relative to `folder` at which there is a run's folder is not: it means this run. Any other file or folder of
     this name makes no difference.
     """
-    if path.is_absolute() or any(kind(folder / path / name) is not None for name in OF_RUNS):
+    if path.is_absolute() or kind(folder / path / OF_RUNS) is not None:
         return False
     return path.as_posix() in load_plugins().names("model")
 
@@ -53,7 +53,7 @@ def hub_name(path: Path) -> tuple[str, str | None] | None:
             return None
         others = [entry.name for entry in entries(Path())]
         for near in difflib.get_close_matches(user, others, n=3, cutoff=0.7):
-            if any(kind(Path(near, name, file)) is not None for file in OF_RUNS):
+            if kind(Path(near, name, OF_RUNS)) is not None:
                 return None
     return f"{user}/{name}", revision
 

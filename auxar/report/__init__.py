@@ -11,19 +11,17 @@ from pathlib import Path
 from auxar.report.html import write_document
 from auxar.report.page import PAGE, page
 from auxar.report.reading import read_run
-from auxar.runs.layout import RunFolder
 
 
 def write_report(folder: Path) -> Path:
     """Writes `report.html` into a run's folder and returns its path.
 
     The page is self-contained: it loads no other file. A section without data says so or is omitted.
-    An existing report is replaced only after the new one is completely written. In a folder that `auxar run` did not
-    make, only a report of auxar is replaced. Raises `UserError` if the folder does not exist, if one of the run's files
-    is malformed, or if the report cannot be written.
+    An existing report is replaced only after the new one is completely written, and no other page is. Raises
+    `UserError` if the folder is not that of a run, if one of the run's files is malformed, or if the report cannot be
+    written.
     """
     path = folder / "report.html"
     content = page(read_run(folder))
-    # Reports of earlier versions lack the mark by which a report is recognized.
-    write_document(path, content, replaces=None if RunFolder(folder).made else PAGE)
+    write_document(path, content, replaces=PAGE)
     return path

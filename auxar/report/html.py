@@ -78,14 +78,14 @@ def document(what: str, title: str, main: Html, *, style: Html, script: Html | N
     return f"{_mark(what)}{tag('html', head, body, lang='en')}\n"
 
 
-def write_document(path: Path, content: str, *, replaces: str | None = None) -> None:
+def write_document(path: Path, content: str, *, replaces: str) -> None:
     """Writes a page. An existing file is replaced only after the page is completely written.
 
-    With `replaces`, only a page of this kind is replaced, and no other file. Raises `UserError` if the page cannot be
-    written.
+    Only a page of the kind `replaces`, such as "report", is replaced, and no other file. Raises `UserError` if the page
+    cannot be written.
     """
     check_output(path)
-    if replaces is not None and kind(path) == FILE and not _begins(path, _mark(replaces).encode()):
+    if kind(path) == FILE and not _begins(path, _mark(replaces).encode()):
         raise UserError(
             f"{path} cannot be written: it is not a {replaces} page of auxar; delete it, or choose another name"
         )

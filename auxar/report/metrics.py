@@ -24,34 +24,31 @@ class Curve:
 
     bits_per_dim: Mapping[int, float]
     """Training bits/dim by step, in ascending order of steps. Values may be infinite or NaN."""
-    seconds: float | None
-    """Training time up to the last logged step, in seconds. None if it was not logged."""
+    seconds: float
+    """Training time up to the last logged step, in seconds."""
+    total_steps: int
+    """Number of steps until the end of the training."""
     validation: Mapping[int, float] = attrs.field(factory=dict)
     """Bits/dim of validation images by step, in ascending order of steps. Values may be infinite or NaN."""
-    total_steps: int | None = None
-    """Number of steps until the end of the training. None if it was not logged, as in earlier versions."""
 
 
 def read_curves(folder: Path) -> dict[str, Curve]:
     """Reads the metrics of each factor from a run's folder. Lines that are incomplete or invalid are skipped."""
-    # Earlier versions wrote the metrics of all factors to one file next to the recipe.
-    files = [folder / "metrics.jsonl", *entries(folder, "factors/*/metrics.jsonl")]
     values: dict[str, dict[int, float]] = {}
     validation: dict[str, dict[int, float]] = {}
-    seconds: dict[str, float | None] = {}
-    totals: dict[str, int | None] = {}
-    for line in (line for file in files if is_file(file) for line in io.BytesIO(read_bytes(file))):
+    last: dict[str, _Point] = {}
+    files = (file for file in entries(folder, "factors/*/metrics.jsonl") if is_file(file))
+    for line in (line for file in files for line in io.BytesIO(read_bytes(file))):
         # A run that is stopped while writing leaves an incomplete line, which is skipped here.
         if (point := _point(line)) is None:
             continue
         if point.factor in values or len(values) <= MOST_STAGES:
             values.setdefault(point.factor, {})
             (validation if point.validation else values).setdefault(point.factor, {})[point.step] = point.bits_per_dim
-            seconds[point.factor] = point.seconds
-            totals[point.factor] = point.total_steps
+            last[point.factor] = point
     return {
-        factor: Curve(_by_step(values[factor]), seconds[factor], _by_step(validation.get(factor, {})), totals[factor])
-        for factor in values
+        factor: Curve(_by_step(values[factor]), point.seconds, point.total_steps, _by_step(validation.get(factor, {})))
+        for factor, point in last.items()
     }
 
 
@@ -67,14 +64,12 @@ class _Point:
     step: int
     bits_per_dim: float
     validation: bool
-    seconds: float | None
-    """None if it is missing."""
-    total_steps: int | None
-    """None if it is missing."""
+    seconds: float
+    total_steps: int
 
 
 def _point(line: bytes) -> _Point | None:
-    """Reads a line of metrics. Returns None if its factor, step or bits/dim are missing or invalid."""
+    """Reads a line of metrics. Returns None if an entry is missing or invalid."""
     try:
         entry = parse_json(line)
     except ValueError:
@@ -88,11 +83,10 @@ def _point(line: bytes) -> _Point | None:
         return None
     if type(step) is not int or not 0 <= step < MOST_STEPS or not _is_number(bits):
         return None
-    clock, total = entry.get("seconds"), entry.get("total_steps")
-    is_total = type(total) is int and step <= total < MOST_STEPS
-    return _Point(
-        factor, step, float(bits), validation, float(clock) if _is_number(clock) else None, total if is_total else None
-    )
+    seconds, total = entry.get("seconds"), entry.get("total_steps")
+    if not _is_number(seconds) or type(total) is not int or not step <= total < MOST_STEPS:
+        return None
+    return _Point(factor, step, float(bits), validation, float(seconds), total)
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

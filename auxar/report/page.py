@@ -170,8 +170,7 @@ def _curves(run: RunContent) -> Html:
         validated = validated or bool(curve.validation)
         notation = term(depth, len(run.factors)) if name in run.factors else None
         facts = [f"{max(curve.bits_per_dim):,} steps", *(_choice(known[name]) if name in known else ())]
-        if curve.seconds is not None:
-            facts.append(f"{words.duration(curve.seconds)} of training")
+        facts.append(f"{words.duration(curve.seconds)} of training")
         if chart.above:
             facts.append(f"{words.plural(chart.above, 'early value')} above the top of the chart")
         if chart.not_drawn:
@@ -229,7 +228,7 @@ def _data(evaluation: Evaluation | None) -> Html:
     used = [f"{count:,} {name}" for key, name in words.SETS.items() if (count := images.get(key))]
     facts = {
         "Path": tag("code", data.path),
-        "Fingerprint": tag("code", data.fingerprint) if data.fingerprint else "not recorded",
+        "Fingerprint": tag("code", data.fingerprint),
         "Images evaluated": " and ".join(used) or "none",
         "Images skipped": f"{data.skipped:,} (unreadable)" if data.skipped else "none",
     }

@@ -7,7 +7,6 @@ import json
 import math
 
 from auxar.errors import UserError
-from auxar.evaluation.records import Exactness
 from auxar.model import FLOAT, DrawRule
 from auxar.report import words
 from auxar.report.html import Html, absence, tag
@@ -24,10 +23,9 @@ def samples_section(run: RunContent) -> Html:
         caption = "The run does not record how these samples were drawn."
         tiles = None
         if run.samples:
-            kind = run.samples.kind or (run.evaluation.kind if run.evaluation else None)
-            likely = _likely(run.samples, kind, views=len(run.factors) > 1)
+            likely = _likely(run.samples, views=len(run.factors) > 1)
             caption = " ".join(filter(None, [_drawn(run.samples), likely]))
-            tiles = _tiles(run.samples, kind)
+            tiles = _tiles(run.samples)
         figures.append(_figure("Sampled images", run.sheet, "Sheet of sampled images", caption, tiles))
     if run.heldout:
         caption = "These are real images that the model was not trained on, for comparison with the samples."
@@ -91,13 +89,11 @@ def _drawn(samples: Samples) -> str:
         words.plural(samples.count, "sample"),
         f"drawing rule ‘{samples.rule}’{_meaning(samples)}",
         f"seed {samples.seed}",
+        f"sampler ‘{samples.sampler}’",
     ]
-    if samples.sampler:
-        parts.append(f"sampler ‘{samples.sampler}’")
     if samples.arithmetic != FLOAT:
         parts.append(f"in {words.ARITHMETICS.get(samples.arithmetic, samples.arithmetic)}")
-    if samples.seconds is not None:
-        parts.append(f"drawn in {words.duration(samples.seconds)}")
+    parts.append(f"drawn in {words.duration(samples.seconds)}")
     return ", ".join(parts) + "."
 
 
@@ -110,17 +106,17 @@ def _meaning(samples: Samples) -> str:
     return f" ({rule.meaning})"
 
 
-def _likely(samples: Samples, kind: Exactness | None, *, views: bool) -> str | None:
+def _likely(samples: Samples, *, views: bool) -> str | None:
     """A sentence with the range of the samples' bits/dim. None if they are not recorded."""
     scores = [score for score in samples.bits_per_dim or () if math.isfinite(score)]
     if not scores:
         return None
     likely = f"Their bits/dim range from {words.number(min(scores), DIGITS)} to {words.number(max(scores), DIGITS)}"
     together = ", each sample together with its drawn views" if views else ""
-    return likely + together + (f" ({words.KINDS[kind]})." if kind else ".")
+    return likely + together + (f" ({words.KINDS[samples.kind]})." if samples.kind else ".")
 
 
-def _tiles(samples: Samples, kind: Exactness | None) -> str | None:
+def _tiles(samples: Samples) -> str | None:
     """JSON for the script that shows the bits/dim of the image under the pointer.
 
     The list holds the sheet's number of columns, the bits/dim of all images, and the unit. The result is None if the
@@ -128,7 +124,7 @@ def _tiles(samples: Samples, kind: Exactness | None) -> str | None:
     """
     if samples.columns is None or samples.columns < 1 or not samples.bits_per_dim:
         return None
-    unit = f"bits/dim, {kind}" if kind else "bits/dim"
+    unit = f"bits/dim, {samples.kind}" if samples.kind else "bits/dim"
     return json.dumps([samples.columns, [_rounded(score) for score in samples.bits_per_dim], unit])
 
 

@@ -26,7 +26,7 @@ class FactorProgress:
     total: int | None
     """Number of steps until the end of the training."""
     trained: bool
-    """Whether the factor has weights of a training of `total` steps, or of an unknown number of steps."""
+    """Whether the factor has weights of a training of `total` steps, or of a user's own training loop."""
     bits_per_dim: float | None
     """Bits/dim at the last logged step: the mean over training images since the step that was logged before."""
     validation_bits_per_dim: float | None
@@ -47,7 +47,7 @@ def training_progress(run: RunFolder, recipe: Recipe) -> list[FactorProgress]:
         trained = weights is not None and (weights.total is None or weights.total == total)
         steps = (weights.steps or 0) if weights is not None and trained else logged
         left = None
-        if curve and curve.seconds is not None and logged and total is not None and not trained:
+        if curve and logged and total is not None and not trained:
             left = max(0, total - logged) * curve.seconds / logged
         bits = curve.bits_per_dim.get(logged) if curve else None
         validation = next(reversed([*curve.validation.values()]), None) if curve else None

@@ -20,7 +20,6 @@ from auxar.evaluation.records import Evaluation, Exactness
 from auxar.evaluation.stored import other_evaluations
 from auxar.files import DamagedFile, entries, is_file, read_bytes
 from auxar.generation.previews import pictures as drawn_pictures
-from auxar.model import FLOAT
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
 from auxar.recipe.stages import written_stages
@@ -46,15 +45,14 @@ class Samples:
     rule: str
     seed: int
     count: int
-    reduction: float = 0.0
-    temperature: float = 1.0
-    min_weight: float = 0.0
-    """0 in the records of earlier versions, which drew all components."""
-    sampler: str | None = None
-    arithmetic: str = FLOAT
-    seconds: float | None = None
+    reduction: float
+    temperature: float
+    min_weight: float
+    sampler: str
+    arithmetic: str
+    seconds: float
     columns: int | None = None
-    """Number of columns of the sheet."""
+    """Number of columns of the sheet. None, like the next two keys, if the images were drawn given other images."""
     bits_per_dim: list[float] | None = None
     """bits/dim of each sample together with its drawn views, in the order of the sheet."""
     kind: Exactness | None = None

@@ -86,12 +86,13 @@ def end_of_training(factor: FactorFigures) -> str:
     """A remark beside a factor's number of steps, if its weights are not those after all steps that a recipe plans.
 
     Examples:
-        >>> image = ImageSpec(height=8, width=8)
-        >>> end_of_training(FactorFigures("prior", image, steps=1200, kept="best", trained_steps=2000))
+        >>> exact = {"support": None, "kind": "exact", "cumulative_kind": "exact"}
+        >>> prior = FactorFigures("prior", ImageSpec(height=8, width=8), steps=900, **exact)
+        >>> end_of_training(attrs.evolve(prior, kept="best", trained_steps=2000))
         'best of 2,000'
-        >>> end_of_training(FactorFigures("prior", image, steps=900, trained_steps=900, stopped_early=True))
+        >>> end_of_training(attrs.evolve(prior, trained_steps=900, stopped_early=True))
         'stopped early'
-        >>> end_of_training(FactorFigures("prior", image, steps=600, weights="own"))
+        >>> end_of_training(attrs.evolve(prior, weights="own"))
         'own loop'
     """
     if factor.weights == OWN:
@@ -246,8 +247,7 @@ def history(history: History | None) -> str:
         return ""
     text = "trained"
     if init := history.init:
-        checksum = f", checksum {init.checksum[:CHARACTERS_OF_CHECKSUM]}" if init.checksum else ""
-        text += f" from the weights of {init.run}{checksum}"
+        text += f" from the weights of {init.run}, checksum {init.checksum[:CHARACTERS_OF_CHECKSUM]}"
     if len(history.parts) < 2:
         return one_line(text)
     keys = dict.fromkeys(key for part in history.parts for key in part.settings)

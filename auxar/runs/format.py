@@ -1,8 +1,4 @@
-"""The format version of a run's folder, stored in its file run.json.
-
-A folder without run.json has version 1. It may have one unnumbered checkpoint for each factor, and one file of metrics
-for all factors. These are read, too.
-"""
+"""The format version of a run's folder, stored in its file run.json. A folder without this file is not a run's."""
 
 from __future__ import annotations
 
@@ -16,12 +12,8 @@ from auxar.errors import UserError, one_line
 from auxar.files import kind, write_json
 from auxar.runs.records import read_record
 
-FORMAT = 2
-"""The format version of the folders that this auxar writes, unless they hold weights in half precision."""
-HALF = 3
-"""The format version of folders with weights in half precision, which `auxar export --half` writes."""
-NEWEST = HALF
-"""The newest format version that this auxar reads. It reads all earlier versions, too."""
+FORMAT = 1
+"""The format version of the folders that this auxar writes and reads."""
 RECORD = "run.json"
 """Name of the file that stores the format version."""
 LONGEST_VERSION = 50
@@ -37,24 +29,18 @@ class RunRecord:
 
 
 def check_format(path: Path) -> None:
-    """Raises `UserError` if a folder's format is newer than `NEWEST`, and `DamagedFile` if its run.json is damaged."""
-    _format(path)
-
-
-def write_format(path: Path, version: int = FORMAT) -> None:
-    """Writes run.json with a format version if the folder has none, or an older version."""
-    if _format(path) < version:
-        write_json(path / RECORD, attrs.asdict(RunRecord(version, importlib.metadata.version("auxar"))))
-
-
-def _format(path: Path) -> int:
-    # `kind` also sees a broken link. A folder with a broken run.json must not be taken for one of version 1.
+    """Raises `UserError` if a folder has no run.json or another format, and `DamagedFile` if run.json is damaged."""
     if kind(path / RECORD) is None:
-        return 1
+        raise UserError(f"{one_line(str(path))} is not a run's folder: it has no {RECORD}")
     record = read_record(path / RECORD, RunRecord)
-    if record.format > NEWEST:
+    if record.format != FORMAT:
         raise UserError(
             f"{path} has run format {record.format}, written by auxar {one_line(record.auxar, LONGEST_VERSION)}; "
-            f"this auxar {importlib.metadata.version('auxar')} reads formats up to {NEWEST}; use a newer auxar"
+            f"this auxar {importlib.metadata.version('auxar')} reads format {FORMAT}; use a newer auxar"
         )
-    return record.format
+
+
+def write_format(path: Path) -> None:
+    """Writes run.json if the folder has none."""
+    if kind(path / RECORD) is None:
+        write_json(path / RECORD, attrs.asdict(RunRecord(FORMAT, importlib.metadata.version("auxar"))))

@@ -16,7 +16,7 @@ import attrs
 from attrs.validators import ge
 
 from auxar.errors import one_line, shown
-from auxar.files import DamagedFile, parse_json
+from auxar.files import DamagedFile, metadata_entry, parse_json
 from auxar.recipe import TrainingConfig
 from auxar.recipe.overrides import LENGTHS
 from auxar.recipe.structuring import unstructure
@@ -43,8 +43,8 @@ class Origin:
 
     run: str
     """Full path of the other run's folder."""
-    checksum: str | None = None
-    """Checksum that the file of these weights contains; None if it contains none."""
+    checksum: str
+    """Checksum that the file of these weights contains."""
 
 
 @attrs.frozen
@@ -56,8 +56,8 @@ class Part:
     last_step: int = attrs.field(validator=ge(0))
     """Number of the last step; `first_step` - 1 if the part has no steps."""
     settings: Mapping[str, Any] = attrs.field(factory=dict, validator=_settings)
-    """The keys `LENGTHS` and `RATES` of [training]. Keys without a value are left out. The mapping is empty if the
-    settings are unknown, because an earlier version of auxar trained this part."""
+    """The keys `LENGTHS` and `RATES` of [training]. Keys without a value are left out. The mapping is empty if a
+    user's own training loop trained this part."""
 
 
 @attrs.frozen
@@ -102,15 +102,14 @@ def settings_of(config: TrainingConfig) -> dict[str, Any]:
     return {key: value for key, value in unstructure(config).items() if key in LENGTHS or key in RATES}
 
 
-def read_history(metadata: Mapping[str, str], path: Path) -> History | None:
-    """The history in the metadata of a file of weights or a checkpoint; None if an earlier version wrote the file.
+def read_history(metadata: Mapping[str, str], path: Path) -> History:
+    """The history in the metadata of a file of weights or a checkpoint.
 
-    Raises `DamagedFile` if it is not a valid history.
+    Raises `DamagedFile` if it is missing or not a valid history.
     """
-    if HISTORY not in metadata:
-        return None
+    text = metadata_entry(metadata, HISTORY, path)
     try:
-        return RECORDS.structure(parse_json(metadata[HISTORY]), History)
+        return RECORDS.structure(parse_json(text), History)
     except Misfit as error:
         problem = error.problems[0]
     except ValueError as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 from auxar.errors import UserError, one_line
 from auxar.files import UNFINISHED, entries, is_file, read_bytes
+from auxar.runs.format import RECORD
 from auxar.runs.layout import RunFolder
 
 logger = logging.getLogger("auxar")
@@ -74,8 +75,9 @@ def download(repository: str, revision: str | None) -> RunFolder:
             f"{reason_of(error)}"
         ) from error
     run = RunFolder(Path(folder), name)
-    if not is_file(run.recipe):
-        raise UserError(f"'{one_line(name)}' {where} is no model of auxar: it has no recipe.toml")
+    for needed in ("recipe.toml", RECORD):
+        if not is_file(run.path / needed):
+            raise UserError(f"'{one_line(name)}' {where} is no model of auxar: it has no {needed}")
     return run
 
 

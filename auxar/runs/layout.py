@@ -73,7 +73,7 @@ FILES = (
     HOLDER,
 )
 """Names of the files that are written directly into a run's folder."""
-SAVED = re.compile(r"(weights|training(-\d+)?)\.safetensors")
+SAVED = re.compile(r"(weights|training-\d+)\.safetensors")
 """Names of the files of weights and of checkpoints in a factor's folder."""
 
 
@@ -181,8 +181,8 @@ class RunFolder:
 
     @property
     def made(self) -> bool:
-        """Whether `auxar run` made the folder: it has a run.json or, as before format 2, weights or checkpoints."""
-        return kind(self.path / RECORD) is not None or bool(self.saved)
+        """Whether auxar made the folder: it has a run.json."""
+        return kind(self.path / RECORD) is not None
 
     def trained(self, recipe: Recipe) -> list[str]:
         """Names of the factors with trained weights, in order of depth.
@@ -220,15 +220,16 @@ def check_folder(path: Path) -> None:
             check_output(entry)
     for name in FILES:
         check_output(path / name)
-    check_format(path)
+    if run.made:
+        check_format(path)
 
 
 def check_contents(run: RunFolder) -> None:
     """Checks a run's folder before anything in it is read.
 
     Raises `UserError` for a link that leads out of the folder, for an entry that is neither a file nor a folder (such
-    as a pipe), for a format version above `NEWEST`, and for a damaged run.json. Files of an installed package may be
-    links, so links are allowed in the folder of a model that comes trained.
+    as a pipe), for a missing or damaged run.json, and for another format version than `FORMAT`. Files of an installed
+    package may be links, so links are allowed in the folder of a model that comes trained.
     """
     if run.model is None:
         for _ in _checked(run.path):

@@ -11,6 +11,7 @@ from auxar.errors import UserError
 from auxar.plugin_paths import built_path
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe.model_names import hub_name, is_model
+from auxar.runs.format import RECORD
 from auxar.runs.hub import download
 from auxar.runs.layout import RunFolder
 from auxar.runs.wrong_path import DEFAULT, check_is_run
@@ -28,7 +29,7 @@ def find_run(path: Path) -> RunFolder:
     if is_model(path):
         name = path.as_posix()
         own = DEFAULT / path
-        if os.path.isfile(own / "recipe.toml"):
+        if os.path.isfile(own / RECORD):
             logger.info("%s is the model that comes trained; your run is %s", name, own)
         return model_folder(load_plugins(), name)
     if (found := hub_name(path)) is not None:

@@ -51,9 +51,8 @@ def begin_run(
     """Creates a run's folder, or reopens it to continue the run.
 
     The plugin files in `registry` are written into the folder with the content that was loaded. Returns the folder,
-    and a recipe that names these copies. A folder of an older format is upgraded. Temporary files of killed processes
-    are removed from the folder, and from the folders of the named `factors`, by default of all. So the caller must hold
-    the locks of these folders.
+    and a recipe that names these copies. Temporary files of killed processes are removed from the folder, and from the
+    folders of the named `factors`, by default of all. So the caller must hold the locks of these folders.
 
     Raises `UserError`, and changes nothing, if `path` exists and is not a run's folder, or if `check_recipe` refuses
     the recipe.

@@ -7,6 +7,7 @@ is incremented with every such change. Files of weights record the versions.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,12 +16,12 @@ from typing import Any
 from torch import nn
 
 from auxar.errors import UserError, shown
-from auxar.files import DamagedFile, parse_json, read_metadata
+from auxar.files import DamagedFile, metadata_entry, parse_json, read_metadata
 from auxar.model import Factor
 from auxar.runs.layout import RunFolder
 
 ENTRY = "versions"
-"""The metadata entry that holds the versions, as a JSON object by class name. In files without it, all are 1."""
+"""The metadata entry that holds the versions, as a JSON object by class name."""
 
 
 def versions_of(network: nn.Module) -> dict[str, int]:
@@ -37,17 +38,18 @@ def versions_entry(network: nn.Module) -> dict[str, str]:
 def check_versions(factor: Factor, metadata: Mapping[str, str], path: Path) -> None:
     """Raises `UserError` if the weights in a file were trained with other versions of the factor's modules.
 
-    `metadata` is that of the file `path`. Raises `DamagedFile` if its entry is invalid.
+    `metadata` is that of the file `path`. Raises `DamagedFile` if its entry is missing or invalid.
     """
+    text = metadata_entry(metadata, ENTRY, path)
     try:
-        stored: Any = parse_json(metadata.get(ENTRY, "{}"))
+        stored: Any = parse_json(text)
     except ValueError:
         stored = None
     if not isinstance(stored, dict):
         raise DamagedFile(f"{path} is damaged: the metadata entry '{ENTRY}' must be a JSON object")
     for name, own in versions_of(factor).items():
-        # If a file has versions but not of this class, it belongs to another network: the check of shapes refuses it.
-        found = stored.get(name, own) if ENTRY in metadata else 1
+        # A file without a version of this class belongs to another network, which the check of shapes refuses.
+        found = stored.get(name, own)
         if found != own:
             raise UserError(
                 f"{path} was trained with version {shown(found)} of the network's {name}, but this auxar has version "
@@ -65,8 +67,5 @@ def check_saved(run: RunFolder, factors: Iterable[Factor]) -> None:
     for factor in factors:
         for path in run.saved:
             if path.parent == run.factor(factor.name):
-                try:
-                    metadata = read_metadata(path)
-                except DamagedFile:
-                    continue
-                check_versions(factor, metadata, path)
+                with contextlib.suppress(DamagedFile):
+                    check_versions(factor, read_metadata(path), path)

@@ -12,7 +12,16 @@ import attrs
 import torch
 
 from auxar.errors import UserError, one_line, shown
-from auxar.files import DamagedFile, Shapes, is_file, parse_json, read_metadata, read_shapes, read_tensors
+from auxar.files import (
+    DamagedFile,
+    Shapes,
+    is_file,
+    metadata_entry,
+    parse_json,
+    read_metadata,
+    read_shapes,
+    read_tensors,
+)
 from auxar.model import Chain, Factor
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.plugins import Registry
@@ -67,8 +76,7 @@ def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
     expected = recipe_part(read_recipe(run.recipe), factor.name)
 
     def check(metadata: Mapping[str, str]) -> None:
-        # Files of earlier versions do not say what they were trained with.
-        if "recipe" in metadata and not _agrees(recorded_part(metadata, path), expected):
+        if not _agrees(recorded_part(metadata, path), expected):
             raise UserError(
                 f"{path} does not belong to factor {factor.name} of this recipe: it was trained with another image "
                 "size, view or network; restore the original file, or train the factor in a new folder"
@@ -112,17 +120,15 @@ def read_weights(path: Path, factor: Factor, check: Callable[[Mapping[str, str]]
 
 @attrs.frozen
 class Trained:
-    """Facts about a factor's training, from the metadata of its file of weights.
-
-    Facts that an earlier version of auxar did not record are None.
-    """
+    """Facts about a factor's training, from the metadata of its file of weights."""
 
     steps: int | None
-    """Number of steps that were done."""
+    """Number of steps that were done. None if a user's own training loop trained the weights and the number is
+    unknown."""
     total: int | None
-    """Number of steps that were planned. It is larger than `steps` if training stopped early. None also for weights of
-    a user's own training loop, for which the recipe plans nothing."""
-    history: History | None
+    """Number of steps that were planned. It is larger than `steps` if training stopped early. None for weights of a
+    user's own training loop, for which the recipe plans nothing."""
+    history: History
     """The parts of the training, and the weights that it began with."""
     own: bool = False
     """Whether a user's own training loop trained the weights."""
@@ -131,18 +137,17 @@ class Trained:
 def read_trained(run: RunFolder, name: str) -> Trained | None:
     """Facts about the training of the factor `name`; None if the factor has no weights.
 
-    Tensors are not read. Raises `DamagedFile` if the header of the file is invalid.
+    Tensors are not read. Raises `DamagedFile` if the header of the file is invalid or incomplete.
     """
     path = run.weights(name)
     if not is_file(path):
         return None
     with advising():
         metadata = read_metadata(path)
-        # Earlier versions recorded only the step of the weights, which was always the last step.
-        steps = _count(metadata, "trained_steps" if "trained_steps" in metadata else "step", path)
-        total = _count(metadata, "complete_at", path) if "complete_at" in metadata else steps
-        own = metadata.get(WEIGHTS) == OWN
-        return Trained(steps, None if own else total, read_history(metadata, path), own)
+        own = metadata_entry(metadata, WEIGHTS, path) == OWN
+        steps = None if own and "trained_steps" not in metadata else _count(metadata, "trained_steps", path)
+        total = None if own else _count(metadata, "complete_at", path)
+        return Trained(steps, total, read_history(metadata, path), own)
 
 
 def has_own_weights(run: RunFolder, name: str) -> bool:
@@ -151,14 +156,11 @@ def has_own_weights(run: RunFolder, name: str) -> bool:
     return trained is not None and trained.own
 
 
-def _count(metadata: Mapping[str, str], key: str, path: Path) -> int | None:
-    if key not in metadata:
-        return None
-    if not re.fullmatch("[0-9]{1,18}", metadata[key]):
-        raise DamagedFile(
-            f"{path} is damaged: the metadata entry '{key}' is {shown(metadata[key])}; expected a number of steps"
-        )
-    return int(metadata[key])
+def _count(metadata: Mapping[str, str], key: str, path: Path) -> int:
+    text = metadata_entry(metadata, key, path)
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise DamagedFile(f"{path} is damaged: the metadata entry '{key}' is {shown(text)}; expected a number of steps")
+    return int(text)
 
 
 def recipe_part(recipe: Recipe, name: str) -> list[dict[str, Any]]:
@@ -191,8 +193,9 @@ def _condition_part(recipe: Recipe) -> dict[str, Any]:
 
 def recorded_part(metadata: Mapping[str, str], path: Path) -> Any:
     """The `recipe_part` in the metadata of a file of weights. It may be any JSON value, if the file is damaged."""
+    text = metadata_entry(metadata, "recipe", path)
     try:
-        return parse_json(metadata["recipe"])
+        return parse_json(text)
     except ValueError as error:
         raise DamagedFile(f"{path} is damaged: its metadata entry 'recipe' is not valid JSON") from error
 

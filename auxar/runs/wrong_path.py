@@ -19,20 +19,22 @@ MAKES = "; `auxar run RECIPE` makes a run"
 
 
 def check_is_run(path: Path) -> None:
-    """Raises `UserError` unless `path` is a folder with a recipe. The message names a run near it."""
+    """Raises `UserError` unless `path` is a folder with a recipe and a run.json. The message names a run near it."""
     found = kind(path, follow_links=True)
     name = one_line(str(path))
     if found == FILE:
         raise UserError(f"{name} is not a run's folder: {_about_file(path)}")
     if found is None:
         beside = _runs(path.parent)
-        if is_file(RunFolder(DEFAULT / path).recipe):
+        if RunFolder(DEFAULT / path).made:
             near = f"; did you mean '{one_line(str(DEFAULT / path))}'?"
         elif not (near := near_model(path, beside)):
             near = did_you_mean(path.name, beside) if beside else nearest_path(path) or MAKES
         raise UserError(f"{name} is not a run's folder: it does not exist{near}")
-    if not is_file(RunFolder(path).recipe):
-        raise UserError(f"{name} is not a run's folder: it has no recipe.toml{_near_folder(path)}")
+    run = RunFolder(path)
+    for file, exists in (("recipe.toml", is_file(run.recipe)), (RECORD, run.made)):
+        if not exists:
+            raise UserError(f"{name} is not a run's folder: it has no {file}{_near_folder(path)}")
 
 
 def _about_file(path: Path) -> str:
@@ -55,10 +57,9 @@ def _near_folder(path: Path) -> str:
 def _around(path: Path) -> Path | None:
     """The folder of the run that contains `path`; None if it is not in a run."""
     # Folders above may be unreadable, which must not replace the message. `os.path.isfile` is False for them.
-    found = (parent for parent in path.parents if os.path.isfile(parent / RECORD))
-    return next((parent for parent in found if os.path.isfile(parent / "recipe.toml")), None)
+    return next((parent for parent in path.parents if os.path.isfile(parent / RECORD)), None)
 
 
 def _runs(folder: Path) -> list[str]:
     """Names of the runs in a folder."""
-    return [found.parent.name for found in folder.glob("*/recipe.toml")]
+    return [found.parent.name for found in folder.glob(f"*/{RECORD}")]

@@ -9,13 +9,14 @@ from auxar.errors import UserError
 from auxar.model import Chain, Condition, Factor, SampleRequest
 from auxar.testing.drawing import DistinctSampler
 from auxar.testing.examples import all_images, extreme_images, random_images, randomized
-from auxar.testing.laws import broken, runs, unchanged
+from auxar.testing.laws import broken, described, runs, unchanged
 from auxar.testing.networks import close
 
 MOST_IMAGES = 5000
 """Maximum number of images and their views over which probabilities are summed."""
-DRAWN = 512
-"""The number of images that are drawn to compare conditions."""
+DRAWN, DRAWN_PIXELS = 512, 2**13
+"""The largest numbers of images, and of their pixels, that are drawn to compare conditions. Drawing takes one network
+pass for each pixel of an image."""
 LARGE = 1.5
 """The standard deviation of the random weights with which these images are drawn."""
 
@@ -36,8 +37,13 @@ def check_conditions(model: Chain, *, seed: int = 0) -> None:
     - `gradient`: every parameter of a condition's embedding gets a gradient that is not 0 everywhere.
     - `runs`: valid input raises no exception.
 
-    Raises `ContractError` if a law is broken, and `UserError` if the model has no condition.
+    The network is run once for each pixel of an image, so build the model of a recipe with images of few pixels:
+    `auxar.build(recipe, ["image.height=4", "image.width=4"]).chain`.
+
+    Raises `ContractError` if a law is broken, and `UserError` if `model` is no chain or has no condition.
     """
+    if not isinstance(model, Chain):
+        raise UserError(f"check_conditions: expected a Chain, such as ImageModel.chain, got {described(model)}")
     condition = model.condition
     if condition is None:
         raise UserError("check_conditions: the model has no condition")
@@ -125,8 +131,9 @@ def _check_sum(model: Chain, condition: Condition, given: Tensor) -> None:
 
 def _check_draws(model: Chain, given: Tensor, seed: int) -> None:
     sampler = DistinctSampler()
-    numbers = tuple(range(DRAWN))
-    rows = given[torch.arange(DRAWN) % len(given)]
+    count = max(len(given), min(DRAWN, DRAWN_PIXELS // (model.image.height * model.image.width)))
+    numbers = tuple(range(count))
+    rows = given[torch.arange(count) % len(given)]
     with unchanged("draw", model, rows), runs("draw", condition=given), torch.no_grad():
         together = model.draw(SampleRequest(numbers, seed, condition=rows), sampler)
         alone = [model.draw(SampleRequest((n,), seed, condition=rows[n : n + 1]), sampler) for n in numbers[:4]]
@@ -134,7 +141,7 @@ def _check_draws(model: Chain, given: Tensor, seed: int) -> None:
     if not torch.equal(torch.cat(alone), together[:4]):
         broken("batch", "a drawn image depends on the conditions of other images", condition=rows)
     if torch.equal(together, others):
-        broken("draws", f"{DRAWN} drawn images are the same with other conditions", condition=rows)
+        broken("draws", f"{count} drawn images are the same with other conditions", condition=rows)
 
 
 def _check_gradient(model: Chain, given: Tensor, seed: int) -> None:

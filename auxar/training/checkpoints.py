@@ -19,9 +19,19 @@ from attrs.validators import ge, optional
 from torch import Tensor
 
 from auxar.errors import UserError, one_line
-from auxar.files import DamagedFile, Shapes, entries, parse_json, read_metadata, read_tensors, remove, write_tensors
+from auxar.files import (
+    DamagedFile,
+    Shapes,
+    entries,
+    metadata_entry,
+    parse_json,
+    read_metadata,
+    read_tensors,
+    remove,
+    write_tensors,
+)
 from auxar.model import Factor
-from auxar.runs.history import History, Part, read_history
+from auxar.runs.history import History, read_history
 from auxar.runs.records import RECORDS
 from auxar.runs.versions import check_versions
 from auxar.runs.weights import check_shapes
@@ -30,8 +40,7 @@ from auxar.training.averaging import WeightAverage
 
 logger = logging.getLogger("auxar")
 
-# The number is optional: earlier versions of auxar kept a single checkpoint, named training.safetensors.
-NAME = re.compile(r"training(?:-(\d+))?\.safetensors")
+NAME = re.compile(r"training-(\d+)\.safetensors")
 # Names of the optimizer's tensors: the index of a parameter, and a key of the state of Adam and AdamW.
 MOMENT = re.compile(r"(\d+)\.(step|exp_avg|exp_avg_sq)")
 COMPILED = "compiled"
@@ -75,8 +84,8 @@ class Checkpoint:
     path: Path
     """The file that it was read from."""
     progress: Progress
-    images: str | None
-    """Fingerprint of the training images; None if the file has none."""
+    images: str
+    """Fingerprint of the training images."""
     history: History
     """The parts of the training up to this checkpoint, and the weights that it began with."""
     compiled: bool
@@ -104,22 +113,23 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def numbered(folder: Path, name: re.Pattern[str]) -> list[tuple[int, Path]]:
-    """The steps and paths of files whose names match a pattern, newest first. Its group 1 is the step, -1 if empty."""
-    found = [(int(match[1] or -1), path) for path in entries(folder) if (match := name.fullmatch(path.name))]
+    """The steps and paths of files whose names match a pattern, newest first. Its group 1 is the step."""
+    found = [(int(match[1]), path) for path in entries(folder) if (match := name.fullmatch(path.name))]
     return sorted(found, reverse=True)
 
 
 def step_of(checkpoint: Path) -> int:
-    """The number of steps in the name of a checkpoint; 0 for the single checkpoint of earlier versions."""
+    """The number of steps in the name of a checkpoint."""
     match = NAME.fullmatch(checkpoint.name)
-    return int((match and match[1]) or 0)
+    assert match is not None
+    return int(match[1])
 
 
 def best_step(checkpoint: Path) -> int | None:
     """The step of the best weights so far that a checkpoint names in its header; None if it is damaged."""
     try:
         return _validation(read_metadata(checkpoint)).best_step
-    except (DamagedFile, Misfit, ValueError):
+    except (DamagedFile, Misfit, KeyError, ValueError):
         return None
 
 
@@ -180,9 +190,11 @@ def newest(
             tensors, metadata = read_tensors(path, _check(path, factor, average))
             progress = _progress(path, metadata, steps)
             check(progress)
-            history = _history(path, metadata, progress.step)
-            compiled = metadata.get(COMPILED) == "true"
-            checkpoint = Checkpoint(path, progress, metadata.get("images"), history, compiled, tensors)
+            images, compiled = (metadata_entry(metadata, key, path) for key in ("images", COMPILED))
+            history = read_history(metadata, path)
+            if not history.parts or history.parts[-1].last_step != progress.step:
+                raise DamagedFile(f"{path} is damaged: expected a history of {progress.step} steps")
+            checkpoint = Checkpoint(path, progress, images, history, compiled == "true", tensors)
         except DamagedFile as error:
             damaged.append(error)
             continue
@@ -235,8 +247,8 @@ def _check(path: Path, factor: Factor, average: bool) -> Callable[[Shapes, Mappi
 
 def _progress(path: Path, metadata: Mapping[str, str], steps: int) -> Progress:
     try:
-        step, skipped = _count(metadata["step"]), _count(metadata.get("skipped", "0"))
-        seconds, losses = (json.loads(metadata.get(key, none)) for key, none in (("seconds", "0"), ("losses", "[]")))
+        step, skipped = _count(metadata["step"]), _count(metadata["skipped"])
+        seconds, losses = json.loads(metadata["seconds"]), json.loads(metadata["losses"])
         numbers = [seconds, *losses] if isinstance(losses, list) else [None]
         if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
             raise ValueError("seconds and losses must be finite numbers")
@@ -255,15 +267,7 @@ def _progress(path: Path, metadata: Mapping[str, str], steps: int) -> Progress:
 
 
 def _validation(metadata: Mapping[str, str]) -> ValidationProgress:
-    return RECORDS.structure(parse_json(metadata.get("validation", "{}")), ValidationProgress)
-
-
-def _history(path: Path, metadata: Mapping[str, str], step: int) -> History:
-    """The history of a training of `step` steps. Earlier versions did not record it, so its settings are unknown."""
-    history = read_history(metadata, path) or History((Part(1, step),))
-    if not history.parts or history.parts[-1].last_step != step:
-        raise DamagedFile(f"{path} is damaged: expected a history of {step} steps")
-    return history
+    return RECORDS.structure(parse_json(metadata["validation"]), ValidationProgress)
 
 
 def _count(text: str) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 from auxar.data import DataSets
 from auxar.data.examples import joined
 from auxar.errors import UserError
-from auxar.files import DamagedFile, read_checksum, write_json
+from auxar.files import read_checksum, write_json
 from auxar.model import Arithmetic, Chain, Converted, Factor
 from auxar.plugins import Registry
 from auxar.recipe import ComponentChoice, Recipe
@@ -143,10 +143,7 @@ def _make(
 
 
 def _recorded(run: RunFolder, name: str, choice: ComponentChoice, converted: Converted) -> Recorded:
-    weights = read_checksum(run.weights(name))
-    if weights is None:
-        raise DamagedFile(f"{run.weights(name)} has no checksum, so its integers could not be matched with it")
-    return Recorded(weights, options_text(choice.options), digest(converted))
+    return Recorded(read_checksum(run.weights(name)), options_text(choice.options), digest(converted))
 
 
 def _record(run: RunFolder, name: str, choice: ComponentChoice, converted: Converted) -> str:

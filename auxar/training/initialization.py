@@ -99,14 +99,9 @@ def _source(init: str, factor: Factor) -> Path:
 def _check_part(path: Path, recipe: Recipe, name: str, metadata: Mapping[str, str]) -> None:
     """Raises `UserError` if the weights in a file were trained with other views or networks than the recipe's.
 
-    Data, supports, image sizes and `FREE_OPTIONS` may differ. Files of earlier versions without this information are
-    compared by the recipe of their run.
+    Data, supports, image sizes and `FREE_OPTIONS` may differ.
     """
-    expected = recipe_part(recipe, name)
-    if "recipe" in metadata:
-        found = recorded_part(metadata, path)
-    else:
-        found = recipe_part(read_recipe(RunFolder(path.parents[2]).recipe), name)
+    expected, found = recipe_part(recipe, name), recorded_part(metadata, path)
     if name == CONDITION_FACTOR:
         fits = isinstance(found, list) and len(found) == len(expected)
         if not fits or next(_differences(found[0], expected[0]), None):

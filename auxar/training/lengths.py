@@ -50,7 +50,7 @@ def known_steps(run: RunFolder, recipe: Recipe, name: str) -> int | None:
     if config.steps is not None:
         return config.total_steps(0)
     trained = read_trained(run, name)
-    parts = trained.history.parts if trained and trained.history else ()
+    parts = trained.history.parts if trained else ()
     if trained and trained.total is not None and parts and parts[-1].settings.get("epochs") == config.epochs:
         return trained.total
     return None
@@ -62,11 +62,7 @@ def is_trainable(factor: Factor) -> bool:
 
 
 def is_trained(run: RunFolder, name: str, total: int) -> bool:
-    """Whether the factor has the weights of a training of `total` steps.
-
-    Weights of a user's own training loop, and weights of earlier versions that do not record their number of steps,
-    count as trained.
-    """
+    """Whether the factor has the weights of a training of `total` steps, or of a user's own training loop."""
     trained = read_trained(run, name)
     return trained is not None and trained.total in (None, total)
 
@@ -126,7 +122,7 @@ def _check_rates(run: RunFolder, recipe: Recipe) -> None:
     for name in recipe.factor_names:
         before, after = _rates(settings_of(stored.training_of(name))), _rates(settings_of(recipe.training_of(name)))
         trained = read_trained(run, name)
-        parts = trained.history.parts if trained and trained.history else ()
+        parts = trained.history.parts if trained else ()
         if parts and _rates(parts[-1].settings) == after:
             continue
         for key in sorted(before.keys() | after.keys()):

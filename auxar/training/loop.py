@@ -324,7 +324,7 @@ def _without_end(inputs: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
 
 
 def _check_images(saved: Checkpoint, fingerprint: str) -> None:
-    if saved.images is not None and saved.images != fingerprint:
+    if saved.images != fingerprint:
         raise UserError(
             f"{saved.path} was trained on other images: expected fingerprint {saved.images:.64}, found {fingerprint}. "
             "Images that it was trained on may now be held out. Restore the original images or choose another folder "

@@ -44,7 +44,8 @@ def names_among(known: Iterable[str]) -> Callable[[object, attrs.Attribute[Any],
 class EmojiConfig:
     """Color images of emoji by several vendors on white, 32×32 RGB, with the splits train and test.
 
-    All images of an emoji are in the same split, whatever the vendor, so the emoji of test are not in train.
+    All images of an emoji are in the same split, whatever the vendor, so the emoji of test are not in train. The text
+    columns `name`, `emoji`, `vendor`, `group` and `subgroup` describe each image, and can be read as labels.
     """
 
     vendors: tuple[str, ...] = attrs.field(default=tuple(VENDORS), validator=names_among(VENDORS))

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from auxar import Embedding, HeadChoice, ImageSpec, UserError, at_most, positive
-from auxar_heads import logistic_mixture, upgraded
+from auxar_heads import logistic_mixture
 from auxar_pixelcnn.condition import CategoriesEmbedding, PixelsEmbedding
 from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
@@ -42,8 +42,6 @@ class LightConfig:
     in the stream of the rows above a pixel, and 2×2 in the other stream. With 3, as in the released code of the pyramid
     model, they are 3×3 in both."""
 
-    upgraded = staticmethod(upgraded)
-
 
 @attrs.frozen
 class FullConfig:
@@ -63,8 +61,6 @@ class FullConfig:
     """Number of rows that the causal convolutions of the blocks read, 2 or 3. With 2, as in PixelCNN++, kernels are 2×3
     in the stream of the rows above a pixel, and 2×2 in the other stream. With 3, as in the released code of the pyramid
     model, they are 3×3 in both."""
-
-    upgraded = staticmethod(upgraded)
 
 
 @attrs.frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from auxar import HeadChoice, ImageSpec, at_most, positive
-from auxar_heads import logistic_mixture, upgraded
+from auxar_heads import logistic_mixture
 from auxar_pixelcnn.components import MOST_BLOCKS, MOST_FILTERS
 from auxar_transformer.network import TransformerNetwork
 
@@ -35,8 +35,6 @@ class TransformerConfig:
     """Dropout rate in training, 0 ≤ rate < 1, for the outputs of attention and of the two-layer network."""
     head: HeadChoice = attrs.field(factory=logistic_mixture)
     """Head (distribution of a pixel), such as `logistic_mixture` or `softmax`, with its options."""
-
-    upgraded = staticmethod(upgraded)
 
     def __attrs_post_init__(self) -> None:
         width, heads = self.width, self.heads

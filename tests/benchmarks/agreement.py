@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 import auxar
-from auxar.model import Prior, Sampler
+from auxar.model import Chain, Sampler
 from auxar_samplers import AutoSampler, RasterSampler
 
 WAYS: dict[str, tuple[Sampler, int]] = {
@@ -32,7 +32,7 @@ PAIRS = (
 )
 
 
-def shares(model: Prior, images: int, rule: str, raster: bool) -> list[dict[str, object]]:
+def shares(model: Chain, images: int, rule: str, raster: bool) -> list[dict[str, object]]:
     """Returns the shares of images and of pixels that differ, for each pair of `PAIRS`."""
     drawn = {
         name: model.sample(images, rule=rule, sampler=sampler, batch_size=batch)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from auxar.data import DataSets, load_images
-from auxar.model import Chain, Prior
+from auxar.model import Chain
 from auxar.recipe.building import own_sampler
 from auxar.runs.opening import open_run
 from auxar.runs.weights import trained_model
@@ -77,10 +77,10 @@ def _measured(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _times(model: Prior, integers: Prior, images: Tensor) -> dict[str, float]:
+def _times(model: Chain, integers: Chain, images: Tensor) -> dict[str, float]:
     """Returns the times in integers divided by those in float32, for likelihoods and for drawing as many images."""
 
-    def draw(each: Prior) -> object:
+    def draw(each: Chain) -> object:
         return each.sample(len(images), sampler=own_sampler(each), batch_size=len(images))
 
     return {
@@ -89,23 +89,19 @@ def _times(model: Prior, integers: Prior, images: Tensor) -> dict[str, float]:
     }
 
 
-def _bits(model: Prior, images: Tensor) -> Tensor:
+def _bits(model: Chain, images: Tensor) -> Tensor:
     return torch.cat([model.bits_per_dim(part) for part in images.split(32)]).double()
 
 
-def _converted(model: Prior, data: DataSets, config: IntegerConfig) -> Prior:
+def _converted(model: Chain, data: DataSets, config: IntegerConfig) -> Chain:
     arithmetic = IntegerArithmetic(config)
     step = max(1, len(data.train) // RANGES) if hasattr(data.train, "__len__") else 1
     images = [image for _, image in data.train.every(step, 0, step * RANGES)]
     views = model.views(torch.stack(images).long())
-    factors: list[Any] = []
-    for factor in model.factors:
-        view = views[factor.depth + 1] if factor.depth + 1 < len(views) else None
-        factors.append(arithmetic.restore(factor, arithmetic.convert(factor, views[factor.depth], view)))
-    *stages, last = factors
-    made: Prior = Chain([*stages, last.factors[-1]]) if stages else last.prior
-    made.sampler = model.sampler
-    return made.eval()
+    factors = [
+        arithmetic.restore(factor, arithmetic.convert(factor, *factor.inputs(views)[:2])) for factor in model.factors
+    ]
+    return Chain(factors, sampler=model.sampler).eval()
 
 
 def _ratio(first: Callable[[], object], second: Callable[[], object]) -> float:

@@ -83,7 +83,7 @@ def sampling(case: str, batch: int, *, restricted: bool, head: str, engine: str)
 
     @torch.no_grad()
     def draw() -> None:
-        made.draw(view, request, sampler)
+        made.draw(request, sampler, view)
 
     return draw
 

@@ -35,7 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from auxar.model import CausalDistribution, CausalNetwork, DrawSource, Embedding, ImageSpec, Prior, SampleRequest
+from auxar.model import CausalDistribution, CausalNetwork, Chain, DrawSource, Embedding, ImageSpec, SampleRequest
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar_pixelcnn import components
@@ -126,7 +126,7 @@ class Case:
         self,
         networks: Sequence[CausalNetwork],
         draw: Callable[[SampleRequest, AutoSampler], object],
-        model: Prior | None = None,
+        model: Chain | None = None,
     ) -> None:
         self.networks = networks
         self.draw = draw
@@ -165,7 +165,7 @@ class Case:
 def light(size: int) -> Case:
     """The pyramid's decoder at one size."""
     spec = ImageSpec(3, height=size, width=size)
-    network = CausalDistribution(components.light(components.LightConfig(), spec, 100)).eval().network
+    network = components.light(components.LightConfig(), spec, 100).eval()
     found: dict[int, Tensor] = {}
 
     def draw(request: SampleRequest, sampler: AutoSampler) -> Tensor:

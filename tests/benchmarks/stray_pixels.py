@@ -26,7 +26,7 @@ import auxar
 from auxar import DrawRule, ImageModel, Images, SampleRequest
 from auxar.data import load_images
 from auxar.generation.conditions import first_examples
-from auxar.model import RULES, CausalNetwork
+from auxar.model import RULES
 from auxar.plugins import load_plugins
 
 COLUMNS = ("", "images", "row 0", "row 1", "column 0", "all pixels", "images with any in row 0")
@@ -59,10 +59,10 @@ def rules_of(names: Sequence[str], min_weights: Sequence[float]) -> Iterator[Dra
 def one_step(model: ImageModel, images: Tensor, rule: DrawRule) -> Tensor:
     """Images of which each pixel is drawn given the true pixels before it and the true view."""
     factor = model.chain.factors[0]
-    assert not getattr(factor, "restricted", False), "--one-step needs a free decoder"
-    [network] = [module for module in factor.modules() if isinstance(module, CausalNetwork)]
-    views = model.chain.views(images)
-    features = None if factor.view_spec is None else factor.embedding(views[1])
+    assert not factor.restricted, "--one-step needs a free decoder"
+    network, views = factor.network, model.chain.views(images)
+    assert network is not None, "--one-step needs a causal network"
+    features = factor.features(len(images), views[1] if len(views) > 1 else None)
     parameters = rearrange(network(network.encode(images), features), "b p h w -> (b h w) p")
     uniforms = SampleRequest((0,)).uniforms((len(parameters), network.head.uniform_count))[0]
     drawn = network.head.draw(parameters, uniforms, rule)

@@ -12,7 +12,7 @@ from auxar.files import read_json
 from auxar.recipe import load_recipe, load_recipe_of_run
 
 MIXTURES = "changes nothing: the heads of this model are logistic mixture heads, which have no temperature; use "
-SOFTMAX = {"prior__head": "softmax", "prior__components": None}
+SOFTMAX = {"prior__head": "softmax"}
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,7 @@ def test_a_recipe_with_an_option_that_does_nothing_is_refused_before_training(pi
     assert not (tmp_path / "run").exists()
 
 
-def test_the_advice_for_a_run_of_an_earlier_version_works(pictures, finished, tmp_path, capsys):
-    """Earlier versions accepted a temperature for mixtures, and wrote reductions of 0 into recipes."""
+def test_the_advice_for_a_run_whose_recipe_was_edited_works(pictures, finished, tmp_path, capsys):
     folder = shutil.copytree(finished, tmp_path / "run")
     stored = changed(tomllib.loads((folder / "recipe.toml").read_text("utf-8")), sampling__temperature=0.5)
     write(folder / "recipe.toml", stored)

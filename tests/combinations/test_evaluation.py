@@ -21,7 +21,7 @@ import auxar
 from auxar.commands.opening import open_trained
 from auxar.errors import UserError
 from auxar.image_model.drawing import chosen_sampler
-from auxar.model import Factor, Prior, SampleRequest
+from auxar.model import Chain, Factor, SampleRequest
 from auxar.recipe import SamplingConfig
 
 
@@ -41,7 +41,7 @@ def data(name, pictures_of):
     return {"heldout": parts["heldout"], "training": parts["train"].of(list(range(8)))}
 
 
-def untouched(out: Path) -> Prior:
+def untouched(out: Path) -> Chain:
     """The model of a run, whose stored weights are loaded by PyTorch."""
     chain = auxar.build(out / "recipe.toml").chain.eval()
     for factor in chain.all_factors:

@@ -126,7 +126,7 @@ def test_damaged_images_are_prepared_again(folder, cache, caplog, conversions, d
 def test_images_without_a_valid_checksum_are_prepared_again(folder, cache, caplog, damage):
     expected = pixels(folder)
     file = prepared(cache)
-    if damage == "missing":  # Earlier versions wrote no checksums.
+    if damage == "missing":  # The process was killed before it wrote the checksum.
         checksums.beside(file).unlink()
     else:
         checksums.beside(file).write_text("" if damage == "empty" else f"{'0' * 64}  {file.name}\n")

@@ -14,7 +14,6 @@ from helpers.html_page import HOSTILE, Page
 from helpers.tiny_runs import run, tiny, write_pictures
 from PIL import Image
 from safetensors.numpy import load_file
-from safetensors.torch import save_file
 
 from auxar.cli import main
 from auxar.commands.evaluate import evaluate
@@ -289,9 +288,6 @@ def test_streams_with_other_content_are_not_paired(tmp_path):
     found = compare_runs([first, second]).runs[1]
     assert found.margin.images is None
     assert f"different held-out images of {folder}; " in found.notes[0]
-    for older in (first, second):
-        rewritten(older, data__heldout_digest=None)
-        assert compare_runs([first, second]).runs[1].margin.images is not None
 
 
 def test_equal_pixels_are_paired_whatever_their_fingerprints(own):
@@ -301,8 +297,6 @@ def test_equal_pixels_are_paired_whatever_their_fingerprints(own):
     write_tensors(path, tensors, metadata | {"heldout": "other"})
     rewritten(own / "again", data__heldout_fingerprint="other")
     assert compare_runs([own / "plain", own / "again"]).runs[1].margin.images is not None
-    rewritten(own / "again", data__heldout_digest=None)
-    assert compare_runs([own / "plain", own / "again"]).runs[1].margin.images is None
 
 
 def test_log_likelihoods_of_single_images_that_are_not_there(own):
@@ -428,7 +422,7 @@ def test_files_of_two_evaluations(own):
         "nothing": ({}, {"format": "pt"}),
     }
     for changed, facts in other.values():
-        save_file({name: tensor.clone() for name, tensor in changed.items()}, file, facts)
+        write_tensors(file, changed, facts)
         message = refusal(own / "plain")
         expected = f"{file} and evaluation.json come from different evaluations; run `auxar evaluate {own / 'plain'}`"
         assert message == f"{expected} to write a new evaluation"

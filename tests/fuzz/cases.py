@@ -25,7 +25,7 @@ VIEWS = [
     {"name": "thin", "every": 2, "share": 0.5, "names": ["a"]},
 ]
 NETWORKS = [
-    {"name": "pixelcnn", "filters": 2, "blocks": 1, "components": 2},
+    {"name": "pixelcnn", "filters": 2, "blocks": 1, "head": {"name": "logistic_mixture", "components": 2}},
     {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax", "dropout": 0.0},
     {"name": "transformer", "width": 4, "heads": 2, "blocks": 1},
     {"name": "pixelcnn++", "filters": 2, "nr_resnet": 1, "head": {"name": "logistic_mixture", "components": 1}},

@@ -16,6 +16,10 @@ from typing import Any
 
 import attrs
 import tomli_w
+from safetensors import SafetensorError, safe_open
+
+from auxar.errors import UserError
+from auxar.files import CHECKSUM, read_checksum, write_tensors
 
 TERABYTE = 2**40
 LARGE = 2**24
@@ -343,8 +347,6 @@ def _header(random: Random, place: Place, name: str) -> None:
     path = place.folder / name
     header, data = _parts(path)
     names = [key for key in header if key != "__metadata__"]
-    if random.random() < 0.7:
-        header.get("__metadata__", {}).pop("sha256", None)
     if not names or random.random() < 0.1:
         length = random.choice((0, 1, 2**24, 2**24 + 1, 2**40, 2**63, 2**64 - 1))
         _write(path, _whole(header, data, length))
@@ -367,14 +369,32 @@ def _header(random: Random, place: Place, name: str) -> None:
     else:
         header[key] = header[random.choice(names)]
     _write(path, _whole(header, data))
+    if random.random() < 0.7:
+        _sign(path)
+
+
+def _sign(path: Path) -> None:
+    """Gives a safetensors file the checksum of its content, so that its damage is not found by the checksum."""
+    header, data = _parts(path)
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = {key: value for key, value in (file.metadata() or {}).items() if key != CHECKSUM}
+        write_tensors(path, tensors, metadata)
+    except (SafetensorError, RuntimeError, ValueError, TypeError, AttributeError, UserError):
+        return  # The file cannot be read, so its checksum is not compared.
+    # Safetensors writes metadata in any order, but the same number must give the same damage.
+    _write(
+        path,
+        _whole({**header, "__metadata__": {**dict(sorted(metadata.items())), CHECKSUM: read_checksum(path)}}, data),
+    )
 
 
 def _metadata(random: Random, place: Place, name: str) -> None:
-    """Changes the metadata of a safetensors file, and removes its checksum."""
+    """Changes the metadata of a safetensors file."""
     path = place.folder / name
     header, data = _parts(path)
     metadata = header.setdefault("__metadata__", {})
-    metadata.pop("sha256", None)
     if random.random() < 0.1:
         header["__metadata__"] = random.choice(({}, None, [], "x", {"step": 1}, {"step": None}))
     elif random.random() < 0.15 and metadata:
@@ -386,13 +406,14 @@ def _metadata(random: Random, place: Place, name: str) -> None:
             text = random.choice(("[1e308, 1e308]", "[NaN]", "[true]", "[[1]]", '["prior"]', "{}", "3", "ema"))
         metadata[random.choice([*known, *metadata])] = text
     _write(path, _whole(header, data))
+    if random.random() < 0.9:
+        _sign(path)
 
 
 def _numbers(random: Random, place: Place, name: str) -> None:
-    """Overwrites numbers of the tensors, and removes the checksum, which would detect this."""
+    """Overwrites numbers of the tensors, and replaces the checksum, which would detect this."""
     path = place.folder / name
     header, data = _parts(path)
-    header.get("__metadata__", {}).pop("sha256", None)
     # The float32 bytes of NaN, both infinities, the largest and the smallest positive number, and zero.
     pattern = bytes.fromhex(random.choice(("0000c07f", "0000807f", "000080ff", "ffff7f7f", "01000000", "00000000")))
     start = random.randrange(len(data) // 4 + 1) * 4
@@ -400,6 +421,7 @@ def _numbers(random: Random, place: Place, name: str) -> None:
     content = bytearray(data)
     content[start:stop] = (pattern * (len(data) // 4 + 1))[: len(content[start:stop])]
     _write(path, _whole(header, bytes(content)))
+    _sign(path)
 
 
 # Recipes

@@ -39,7 +39,7 @@ def test_a_thousand_images(pictures, tmp_path, view, head):
     shown = torch.stack([torch.from_numpy(np.array(Image.open(file))) for file in sorted(pictures.iterdir())])
     noise = random_images(1000 - len(shown), model.image, 3)
     [stage, _] = model.factors
-    given = stage.view(torch.cat([shown.permute(0, 3, 1, 2).long(), noise]))
+    given = stage.view_of(torch.cat([shown.permute(0, 3, 1, 2).long(), noise]))
     for rule in RULES:
         found = stage.draw(SampleRequest(tuple(range(1000)), 7, rule), AutoSampler(), given)
-        assert torch.equal(stage.view(found), given)
+        assert torch.equal(stage.view_of(found), given)

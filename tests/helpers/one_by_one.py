@@ -133,5 +133,5 @@ class OneByOne:
         """The log-likelihood of an image (c, h, w) under each of its factors, by depth."""
         views = [image[None].long()]
         for stage in self.chain.factors[:-1]:
-            views.append(stage.view(views[-1]))
+            views.append(stage.view_of(views[-1]))
         return self.nats(views, condition)

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from auxar.model import Factor, Prior
+from auxar.model import Chain, Factor
 from helpers.matrix import NAMES
 
 
@@ -95,7 +95,7 @@ def training_batch(pictures: Pictures, places: range, seed: int, *, flip: bool, 
     return Pictures(torch.stack(images), torch.stack(conditions) if conditions else None)
 
 
-def nats(chain: Prior, factor: Factor, image: Tensor, condition: Tensor | None) -> Tensor:
+def nats(chain: Chain, factor: Factor, image: Tensor, condition: Tensor | None) -> Tensor:
     """The log-likelihoods of images under a factor, by a plain call of its networks: (b,)."""
     given = () if condition is None else (condition,)
     if factor.name == "condition":
@@ -111,7 +111,7 @@ def nats(chain: Prior, factor: Factor, image: Tensor, condition: Tensor | None) 
 
 
 @torch.no_grad()
-def nats_one_by_one(chain: Prior, factor: Factor, pictures: Pictures, *, null: bool = False) -> np.ndarray:
+def nats_one_by_one(chain: Chain, factor: Factor, pictures: Pictures, *, null: bool = False) -> np.ndarray:
     """The log-likelihood of each image under a factor: float64, (n,). With `null`, no image has its condition."""
     found = []
     for row in range(len(pictures)):
@@ -133,7 +133,7 @@ def _seed(*parts: object) -> int:
 
 
 def trained(
-    chain: Prior, factor: Factor, data: dict[str, Pictures], settings: dict[str, Any], drop: float
+    chain: Chain, factor: Factor, data: dict[str, Pictures], settings: dict[str, Any], drop: float
 ) -> tuple[list[dict[str, Any]], int]:
     """Trains a factor as the settings in [training] say, and leaves the kept weights in it.
 
@@ -197,7 +197,7 @@ def trained(
     return lines, best[1]
 
 
-def _inputs(chain: Prior, factor: Factor, pictures: Pictures) -> tuple[Tensor, ...]:
+def _inputs(chain: Chain, factor: Factor, pictures: Pictures) -> tuple[Tensor, ...]:
     if factor.name == "condition":
         assert pictures.conditions is not None
         return (pictures.conditions,)

@@ -36,14 +36,20 @@ width = 8
 [[stage]]
 view = { name = "pyramid", factor = 2 }
 embedding = { name = "resnet", filters = 4, blocks_per_group = 1, dropout = 0.0 }
-decoder = { name = "pixelcnn", filters = 4, blocks = 1, components = 2, dropout = 0.0 }
+
+[stage.decoder]
+name = "pixelcnn"
+filters = 4
+blocks = 1
+dropout = 0.0
+head = { name = "logistic_mixture", components = 2 }
 
 [prior]
 name = "pixelcnn"
 filters = 4
 blocks = 1
-components = 2
 dropout = 0.0
+head = { name = "logistic_mixture", components = 2 }
 
 [training]
 steps = 4

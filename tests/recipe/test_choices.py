@@ -1,4 +1,4 @@
-"""Tests of options that name a component: the current form, the form of earlier versions, and mistakes."""
+"""Tests of options that name a component: their form, and mistakes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from auxar.recipe import recipe_text
 from auxar.recipe.building import build_model
 from auxar.recipe.choices import named_options, structure_options
 from auxar.recipe.loading import parse_recipe
-from auxar_heads import upgraded
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 
@@ -42,46 +41,27 @@ def refusal(*arguments: Any) -> str:
     return said
 
 
-# Earlier versions ----------------------------------------------------------------------------------------------------
+# The form ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(
-    ("former", "today"),
+    ("short", "full"),
     [
-        ({"components": 2}, {"head": MIXTURE}),
-        ({"head": "logistic_mixture", "components": 2}, {"head": MIXTURE}),
+        ({}, {"head": {"name": "logistic_mixture", "components": 10}}),
         ({"head": "logistic_mixture"}, {"head": {"name": "logistic_mixture", "components": 10}}),
-        ({"head": "logistic_mixture"}, {}),
-        ({"head": "logistic_mixture"}, {"head": {"name": "logistic_mixture"}}),
-        # Earlier versions accepted `components` for a softmax head, and ignored it.
-        ({"head": "softmax", "components": 10}, {"head": "softmax"}),
+        ({"head": {"name": "logistic_mixture"}}, {"head": {"name": "logistic_mixture", "components": 10}}),
         ({"head": "softmax"}, {"head": {"name": "softmax"}}),
     ],
 )
-def test_a_head_of_earlier_versions_is_that_of_today(network, former, today):
+def test_defaults_of_a_head_are_filled_in(network, short, full):
     options = {"name": network, **NETWORKS[network]}
-    before, now = parsed({**options, **former}), parsed({**options, **today})
-    assert before == now
-    assert recipe_text(before) == recipe_text(now)
-    assert before.prior.options["head"]["name"] in ("logistic_mixture", "softmax")
-    assert "components" not in before.prior.options
-
-
-@pytest.mark.parametrize("sampler", ["auto", "wavefront", "cached"])
-@pytest.mark.parametrize(
-    ("former", "today"), [("plain", "torch"), ({"name": "plain"}, "torch"), ("auto", "auto"), ("native", "native")]
-)
-def test_an_engine_of_earlier_versions_is_that_of_today(sampler, former, today):
-    before, now = (parsed({"name": "pixelcnn"}, {"name": sampler, "engine": engine}) for engine in (former, today))
-    assert before == now
-    assert recipe_text(before) == recipe_text(now)
-    assert before.sampling.sampler.options == {"engine": today}
+    assert parsed({**options, **short}) == parsed({**options, **full})
 
 
 @pytest.mark.parametrize(("head", "kind"), [(MIXTURE, LogisticMixtureHead), ("softmax", SoftmaxHead)])
 def test_a_resolved_recipe_is_read_back_and_builds_that_head(head, kind):
-    text = table_of({"name": "pixelcnn", "filters": 4, "head": head}, {"name": "auto", "engine": "plain"})
+    text = table_of({"name": "pixelcnn", "filters": 4, "head": head}, {"name": "auto", "engine": "torch"})
     recipe, _ = parse_recipe(text, Path("."))
     again, registry = parse_recipe(recipe_text(recipe), Path("."))
     assert again == recipe
@@ -101,32 +81,6 @@ def test_a_head_is_set_on_the_command_line(value):
     assert recipe.stage[0].decoder.options["head"] == {"name": "softmax"}
 
 
-@pytest.mark.parametrize("count", [3, 20])
-def test_components_are_set_on_the_command_line_in_either_form(count):
-    for key in ("prior.components", "prior.head"):
-        value = count if key == "prior.components" else f'{{ name = "logistic_mixture", components = {count} }}'
-        table = tomllib.loads(TINY)
-        del table["prior"]["components"]
-        recipe, _ = parse_recipe(tomli_w.dumps(table), Path("."), [f"{key}={value}"])
-        assert recipe.prior.options["head"] == {"name": "logistic_mixture", "components": count}
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({}, {}),
-        ({"filters": 3}, {"filters": 3}),
-        ({"components": "3"}, {"head": {"name": "logistic_mixture", "components": "3"}}),
-        ({"head": "other", "components": 3}, {"head": "other", "components": 3}),
-        ({"head": 3, "components": 3}, {"head": 3, "components": 3}),
-    ],
-)
-def test_only_what_earlier_versions_wrote_is_changed(options, expected):
-    before = dict(options)
-    assert upgraded(options) == expected
-    assert options == before
-
-
 # Mistakes ------------------------------------------------------------------------------------------------------------
 
 
@@ -136,7 +90,6 @@ def test_only_what_earlier_versions_wrote_is_changed(options, expected):
     [
         ({"head": "sofmax"}, "prior.head: no head is named 'sofmax'; did you mean 'softmax'? (known: "),
         ({"head": "zz"}, "prior.head: no head is named 'zz' (known: logistic_mixture, softmax)"),
-        ({"head": "sofmax", "components": 3}, "prior.head: no head is named 'sofmax'; did you mean 'softmax'?"),
         ({"head": 3}, "prior.head: expected a head, "),
         ({"head": True}, "prior.head: expected a head, "),
         ({"head": ["softmax"]}, "prior.head: expected a head, "),
@@ -157,14 +110,7 @@ def test_only_what_earlier_versions_wrote_is_changed(options, expected):
         ({"head": {**MIXTURE, "components": 1025}}, "prior.head: components must be at most 1024, got 1025"),
         ({"head": {**MIXTURE, "componets": 3}}, "prior.head: unknown key 'componets'; did you mean 'components'?"),
         ({"head": {"name": "softmax", "components": 3}}, "prior.head: unknown key 'components'"),
-        ({"components": "many"}, "prior.head.components: expected an integer, got the string 'many'"),
-        ({"components": 1025}, "prior.head: components must be at most 1024, got 1025"),
-        (
-            {"head": MIXTURE, "components": 3},
-            "prior.components: `head` is a table, so `components` must be written inside it: "
-            'head = { name = "logistic_mixture", components = 3 }',
-        ),
-        ({"head": {"name": "softmax"}, "components": 3}, "prior.components: `head` is a table, "),
+        ({"head": "logistic_mixture", "components": 3}, "prior: unknown key 'components'"),
         ({"heed": "softmax"}, "prior: unknown key 'heed'"),
     ],
 )
@@ -197,9 +143,6 @@ def test_a_wrong_engine_is_one_error_at_its_key(sampler, engine, message):
 def test_raster_has_no_engine():
     said = refusal({"name": "pixelcnn"}, {"name": "raster", "engine": "torch"})
     assert said.startswith("sampling.sampler: unknown key 'engine'")
-
-
-# The form ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from auxar.model import DrawRule, ImageSpec
 from auxar.report import write_report
 from auxar.report.html import join, tag
 from auxar.report.reading import read_run
+from auxar.runs.format import write_format
 
 RECIPE = """[data]
 path = "emoji"
@@ -33,6 +34,7 @@ name = "pixelcnn"
 TOGETHER = ", each sample together with its drawn views"
 SPECS = [ImageSpec(height=side, width=side) for side in (32, 16, 8)]
 NAMES = ["stage0", "stage1", "prior"]
+METRICS = "factors/all/metrics.jsonl"
 
 
 def read(folder):
@@ -58,6 +60,9 @@ def evaluation():
     factors = [
         {
             "factor": name,
+            "support": "free" if depth < 2 else None,
+            "kind": "bound" if depth < 2 else "exact",
+            "cumulative_kind": "bound" if depth < 2 else "exact",
             "image": specs[depth],
             "view": specs[depth + 1] if depth < 2 else None,
             "parameters": 1234000 + depth,
@@ -74,7 +79,10 @@ def evaluation():
         "weights": "ema",
         "factors": factors,
         "images": {"heldout": 225, "training": 1000},
-        "data": {"path": "some/images", "fingerprint": "f00dfeed", "skipped": 7},
+        "data": {
+            **{"path": "some/images", "fingerprint": "f00dfeed", "heldout_fingerprint": "f00d", "skipped": 7},
+            "heldout_digest": "feed",
+        },
     }
 
 
@@ -105,11 +113,12 @@ def evaluation_of(*supports):
     return table
 
 
+def line(name, step, bits, **more):
+    return {"factor": name, "step": step, "total_steps": 1200, "bits_per_dim": bits, "seconds": step / 2, **more}
+
+
 def metrics(name, count=60):
-    return [
-        {"factor": name, "step": step, "bits_per_dim": 3 + 5 / (1 + step), "learning_rate": 0.001, "seconds": step / 2}
-        for step in range(20, 20 * count + 1, 20)
-    ]
+    return [line(name, step, 3 + 5 / (1 + step), learning_rate=0.001) for step in range(20, 20 * count + 1, 20)]
 
 
 def write_evaluation(folder, content):
@@ -117,7 +126,15 @@ def write_evaluation(folder, content):
 
 
 def write_metrics(folder, lines, end=""):
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + end)
+    (folder / "factors" / "all").mkdir(parents=True, exist_ok=True)
+    (folder / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines) + end)
+
+
+def write_samples(folder, **facts):
+    """Writes the record of samples."""
+    usual = {"rule": "map", "reduction": 0.0, "temperature": 1.0, "min_weight": 0.0, "seed": 5, "count": 16}
+    usual |= {"sampler": "wavefront", "arithmetic": "float", "seconds": 3.2}
+    (folder / "samples/samples.json").write_text(json.dumps(usual | facts))
 
 
 @pytest.fixture
@@ -126,14 +143,14 @@ def run(tmp_path):
     folder = tmp_path / "pyramid_emoji32"
     samples = folder / "samples"
     samples.mkdir(parents=True)
+    write_format(folder)
     (folder / "recipe.toml").write_text(RECIPE)
     write_evaluation(folder, evaluation())
     write_metrics(folder, [line for name in NAMES for line in metrics(name)])
     views = [(torch.randint(256, (4, *spec.shape)), spec) for spec in SPECS]
     save_png(sheet(*views[0]), samples / "samples.png")
     save_png(growth(views[::-1]), samples / "growth.png")
-    facts = {"rule": "map", "reduction": 0.0, "temperature": 1.0, "seed": 5, "count": 16, "sampler": "wavefront"}
-    (samples / "samples.json").write_text(json.dumps(facts | {"seconds": 3.2}))
+    write_samples(folder)
     return folder
 
 
@@ -149,14 +166,13 @@ def test_a_finished_run_tells_everything(run):
     assert "225held-out images" in page.text
     assert "EMA" in page.text
     assert "3.7 Min 3 factors" in page.text
-    # The record is of an earlier version, which had no `min_weight`.
     assert f"16 samples, drawing rule ‘map’ ({DrawRule('map', min_weight=0).meaning}), seed 5" in page.text
     assert "sampler ‘wavefront’, drawn in 3.2 s" in page.text
     row = "p(X1 | X2) stage1bound2.224 ± 0.0220.5561.224 ± 0.0120.30616×16×31,234,001901"
     assert row in page.text
     assert "totalbound2.777 ± 0.0201.777 ± 0.010" in page.text
     assert "resolution8×816×1632×32bits/dim3.3332.8882.777kindexactboundbound" in page.text
-    # This evaluation is in the older format without wasted bits, so the page does not mention them.
+    # The evaluation has no figures of wasted bits, so the page does not mention them.
     assert "asted" not in page.text
     assert "some/images" in page.text
     assert "f00dfeed" in page.text
@@ -203,9 +219,9 @@ def test_validation_images_have_a_curve_and_the_kept_weights_a_mark(run):
     table["factors"][2] |= {"steps": 900, "kept": "last", "trained_steps": 900, "stopped_early": True}
     write_evaluation(run, table)
     for name in NAMES[1:]:
-        lines = [{"factor": name, "step": step, "validation_bits_per_dim": 3.0} for step in (300, 600, 900)]
-        with (run / "metrics.jsonl").open("a") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+        lines = [line(name, step, None, validation_bits_per_dim=3.0) for step in (300, 600, 900)]
+        with (run / METRICS).open("a") as file:
+            file.writelines(json.dumps(each) + "\n" for each in lines)
     page = read(run)
     assert [
         len([node for node in page.all(kind) if node.get("class") == "validation"]) for kind in ("polyline", "line")
@@ -250,55 +266,31 @@ def test_images_drawn_during_training_are_shown_by_factor_and_step(run):
 
 def test_the_sheet_knows_the_bits_per_dim_of_its_images(run):
     assert not any("data-tiles" in attributes for attributes in read(run).all("img"))
-    facts = json.loads((run / "samples/samples.json").read_text())
-    facts |= {"columns": 2, "bits_per_dim": [1.23456, 2.0, 3.5, 4.25]}
-    (run / "samples/samples.json").write_text(json.dumps(facts))
+    write_samples(run, columns=2, bits_per_dim=[1.23456, 2.0, 3.5, 4.25], kind="bound")
     sheet, growth = read(run).all("img")
     assert json.loads(sheet["data-tiles"]) == [2, [1.235, 2.0, 3.5, 4.25], "bits/dim, bound"]
     assert "data-tiles" not in growth
-    (run / "samples/samples.json").write_text(json.dumps(facts | {"bits_per_dim": [1.0, float("inf")]}))
+    write_samples(run, columns=2, bits_per_dim=[1.0, float("inf")], kind="bound")
     assert json.loads(read(run).all("img")[0]["data-tiles"]) == [2, [1.0, None], "bits/dim, bound"]
 
 
 @pytest.mark.parametrize(
-    ("supports", "told"),
+    ("kind", "stages", "told"),
     [
-        (
-            ("free", "restricted"),
-            TOGETHER + " (an upper bound: the images' exact bits/dim are lower or equal).",
-        ),
-        (("restricted", "restricted"), TOGETHER + " (exact: the bits/dim of the images themselves)."),
-        ((), " (exact: the bits/dim of the images themselves)."),
-        (None, TOGETHER + "."),
+        ("bound", 2, TOGETHER + " (an upper bound: the images' exact bits/dim are lower or equal)."),
+        ("exact", 2, TOGETHER + " (exact: the bits/dim of the images themselves)."),
+        ("exact", 0, " (exact: the bits/dim of the images themselves)."),
     ],
 )
-def test_how_likely_samples_are_is_said_to_be_exact_or_a_bound(run, supports, told):
-    facts = json.loads((run / "samples/samples.json").read_text())
-    facts |= {"columns": 2, "bits_per_dim": [2.0, 4.25, float("inf"), 1.23456]}
-    (run / "samples/samples.json").write_text(json.dumps(facts))
-    if supports is None:
-        (run / "evaluation.json").unlink()
-    else:
-        table = evaluation_of(*supports) if supports else evaluation() | {"kind": "exact"}
-        table["factors"] = table["factors"][-len(supports) - 1 :]
-        write_evaluation(run, table)
+def test_how_likely_samples_are_is_said_to_be_exact_or_a_bound(run, kind, stages, told):
+    """It is stored with the samples, because the model may be restricted later."""
+    write_samples(run, columns=2, bits_per_dim=[2.0, 4.25, float("inf"), 1.23456], kind=kind)
+    table = evaluation_of("restricted", "restricted")
+    table["factors"] = table["factors"][-stages - 1 :]
+    write_evaluation(run, table)
     page = read(run)
     assert f"Their bits/dim range from 1.235 to 4.250{told}" in page.text
-    kind = {None: "", (): ", exact", ("free", "restricted"): ", bound", ("restricted", "restricted"): ", exact"}[
-        supports
-    ]
-    assert json.loads(page.all("img")[0]["data-tiles"])[2] == f"bits/dim{kind}"
-
-
-def test_samples_say_themselves_what_their_bits_are(run):
-    """Whether the samples' bits are exact or a bound is stored with them, since the model may be restricted later."""
-    write_evaluation(run, evaluation_of("restricted", "restricted"))
-    facts = json.loads((run / "samples/samples.json").read_text())
-    facts |= {"columns": 2, "bits_per_dim": [2.0, 4.25], "kind": "bound"}
-    (run / "samples/samples.json").write_text(json.dumps(facts))
-    page = read(run)
-    assert "(an upper bound: the images' exact bits/dim are lower or equal)" in page.text
-    assert json.loads(page.all("img")[0]["data-tiles"])[2] == "bits/dim, bound"
+    assert json.loads(page.all("img")[0]["data-tiles"])[2] == f"bits/dim, {kind}"
 
 
 def test_channels_have_a_table_where_a_factor_tells_them_apart(run):
@@ -391,7 +383,7 @@ def test_text_from_files_never_becomes_markup(run, hide):
     elif hide == "data":
         facts["data"] |= {"path": HOSTILE, "fingerprint": HOSTILE}
     elif hide == "samples":
-        (run / "samples/samples.json").write_text(json.dumps({"rule": HOSTILE, "seed": 1, "count": 1}))
+        write_samples(run, rule=HOSTILE)
     elif hide == "metrics":
         write_metrics(run, metrics(HOSTILE))
     else:
@@ -412,7 +404,8 @@ def test_names_that_are_not_text_do_not_stop_the_page(run):
     assert "images?" in read(run).text
 
 
-def test_an_empty_folder_says_what_is_missing(tmp_path):
+def test_an_empty_run_says_what_is_missing(tmp_path):
+    write_format(tmp_path)
     page = read(tmp_path)
     for sentence in (
         "This run has not been evaluated yet",
@@ -427,6 +420,7 @@ def test_an_empty_folder_says_what_is_missing(tmp_path):
 
 
 def test_a_run_under_way_knows_its_factors_from_the_recipe(tmp_path):
+    write_format(tmp_path)
     (tmp_path / "recipe.toml").write_text(RECIPE)
     write_metrics(tmp_path, metrics("prior"))
     page = read(tmp_path)
@@ -475,31 +469,31 @@ def test_a_model_without_stages_is_exact(run):
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        ({"rule": "ancestral"}, "1 sample, drawing rule ‘ancestral’ (exact samples of the model), seed 1."),
+        ({"rule": "ancestral"}, "1 sample, drawing rule ‘ancestral’ (exact samples of the model), seed 1,"),
         (
             {"rule": "ancestral", "temperature": 0.9},
-            "(samples of the model, except that every predicted logit of a value is divided by 0.9), seed 1.",
+            "(samples of the model, except that every predicted logit of a value is divided by 0.9), seed 1,",
         ),
         (
             {"rule": "reduced", "reduction": 1.5},
-            "(samples of the model, except that every predicted log-scale is lowered by 1.5), seed 1.",
+            "(samples of the model, except that every predicted log-scale is lowered by 1.5), seed 1,",
         ),
         (
             {"rule": "map", "temperature": 0.5},
             "(samples of the model, except that every pixel with a mixture is the center of a drawn component and "
-            "every predicted logit of a value is divided by 0.5), seed 1.",
+            "every predicted logit of a value is divided by 0.5), seed 1,",
         ),
         (
             {"rule": "map", "min_weight": 0.05},
             "(samples of the model, except that every pixel with a mixture is the center of a drawn component and "
-            "mixture components of less than 0.05 times the heaviest one's weight are not drawn), seed 1.",
+            "mixture components of less than 0.05 times the heaviest one's weight are not drawn), seed 1,",
         ),
-        ({"rule": "typical"}, "1 sample, drawing rule ‘typical’, seed 1."),
+        ({"rule": "typical"}, "1 sample, drawing rule ‘typical’, seed 1"),
         ({"rule": "map", "seconds": 600}, "drawn in 10.0 min."),
     ],
 )
 def test_the_caption_says_what_samples_are(run, facts, expected):
-    (run / "samples/samples.json").write_text(json.dumps({"seed": 1, "count": 1} | facts))
+    write_samples(run, seed=1, count=1, **facts)
     assert expected in read(run).text
 
 
@@ -522,15 +516,17 @@ def test_views_of_one_size_are_told_apart(run):
 
 
 def test_the_last_line_for_a_step_counts_and_half_lines_do_not(tmp_path):
-    lines = [{"factor": "prior", "step": step, "bits_per_dim": bits} for step, bits in ((1, 9), (3, 4), (2, 9), (2, 5))]
+    write_format(tmp_path)
+    lines = [line("prior", step, bits) for step, bits in ((1, 9), (3, 4), (2, 9), (2, 5))]
     write_metrics(tmp_path, lines, end='{"factor": "prior", "step": 4, "bits')
     (chart,) = [attributes for attributes in read(tmp_path).all("svg") if attributes.get("class") == "chart"]
     assert [point[2:4] for point in json.loads(chart["data-points"])] == [[1, 9.0], [2, 5.0], [3, 4.0]]
 
 
 def test_metrics_of_more_factors_than_a_recipe_may_have_are_ignored(tmp_path):
+    write_format(tmp_path)
     names = [f"factor{number}" for number in range(70)]
-    write_metrics(tmp_path, [{"factor": name, "step": step, "bits_per_dim": 3.0} for step in (1, 2) for name in names])
+    write_metrics(tmp_path, [line(name, step, 3.0) for step in (1, 2) for name in names])
     curves = read_run(tmp_path).curves
     assert list(curves) == names[:65]
     assert all(list(curve.bits_per_dim) == [1, 2] for curve in curves.values())
@@ -538,9 +534,8 @@ def test_metrics_of_more_factors_than_a_recipe_may_have_are_ignored(tmp_path):
 
 def test_values_of_a_diverged_run_are_counted_and_not_drawn(tmp_path):
     bits = [5.0, float("nan"), 4.0, float("inf"), 1e30]
-    write_metrics(
-        tmp_path, [{"factor": "prior", "step": step, "bits_per_dim": value} for step, value in enumerate(bits)]
-    )
+    write_format(tmp_path)
+    write_metrics(tmp_path, [line("prior", step, value) for step, value in enumerate(bits)])
     page = read(tmp_path)
     assert "3 values not drawn (not finite, or outside ±1,000 bits/dim)" in page.text
     assert not re.search(r'points="[^"]*(nan|inf)', (tmp_path / "report.html").read_text("utf-8"))
@@ -548,11 +543,10 @@ def test_values_of_a_diverged_run_are_counted_and_not_drawn(tmp_path):
 
 def test_early_values_above_the_chart_are_counted(tmp_path):
     bits = [90.0, 40.0, float("nan"), *[3 + 1 / step for step in range(1, 60)]]
-    write_metrics(
-        tmp_path, [{"factor": "prior", "step": step, "bits_per_dim": value} for step, value in enumerate(bits)]
-    )
-    facts = "61 steps; 3 early values above the top of the chart; 1 value not drawn (not finite, or outside "
-    assert facts in read(tmp_path).text
+    write_format(tmp_path)
+    write_metrics(tmp_path, [line("prior", step, value) for step, value in enumerate(bits)])
+    page = read(tmp_path)
+    assert "61 steps; 30.5 s of training; 3 early values above the top of the chart; 1 value not drawn" in page.text
 
 
 @pytest.mark.parametrize(

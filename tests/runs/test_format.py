@@ -1,4 +1,4 @@
-"""Tests of the format version of run folders: older formats are read and upgraded, and newer ones are refused."""
+"""Tests of the format version of run folders: a folder without it, and a folder of another version, is refused."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.tiny_runs import run, same, snapshot, tiny, weights
+from helpers.tiny_runs import run, snapshot, tiny
 
 import auxar
 from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
 from auxar.files import read_json, write_json
 from auxar.report import write_report
-from auxar.runs.format import FORMAT, NEWEST
+from auxar.runs.format import FORMAT
 
 VERSION = importlib.metadata.version("auxar")
 
@@ -45,26 +45,18 @@ def test_a_run_says_its_format_and_who_wrote_it(finished):
     assert read_json(finished / "run.json") == {"format": FORMAT, "auxar": VERSION}
 
 
-def test_a_run_without_the_file_is_older_and_is_read(finished, own, pictures):
+def test_a_folder_without_the_file_is_no_run(pictures, finished, own):
+    """A recipe and weights are not enough, so no file of a user's own is taken for a part of a run."""
     (own / "run.json").unlink()
+    before = snapshot(own)
     for verb, call in verbs(finished, pictures).items():
-        if verb != "run":
+        with pytest.raises(UserError) as caught:
             call(own)
-            assert not (own / "run.json").exists(), verb
-
-
-@pytest.mark.parametrize("record", [None, {"format": 1, "auxar": "0.0.1"}])
-def test_an_older_run_that_is_continued_becomes_a_new_one(pictures, finished, own, record):
-    (own / "run.json").unlink()
-    if record:
-        write_json(own / "run.json", record)
-    (own / "factors" / "prior" / "weights.safetensors").unlink()
-    run(own, tiny(pictures, sampling__images=1))
-    assert same(weights(own), weights(finished))
-    assert read_json(own / "run.json") == {"format": FORMAT, "auxar": VERSION}
-    kept = snapshot(own)
-    run(own, tiny(pictures, sampling__images=1))
-    assert snapshot(own) == kept
+        expected = f"{own} is not a run's folder: it has no run.json"
+        if verb == "run":
+            expected = f"{own / 'recipe.toml'} is not the recipe of a run, and would be replaced"
+        assert str(caught.value).startswith(expected), verb
+    assert snapshot(own) == before
 
 
 def test_a_run_of_this_format_keeps_who_began_it(pictures, own):
@@ -73,15 +65,15 @@ def test_a_run_of_this_format_keeps_who_began_it(pictures, own):
     assert read_json(own / "run.json")["auxar"] == "0.0.1"
 
 
-def test_a_newer_run_is_refused_by_everything_that_opens_it(pictures, finished, own):
-    write_json(own / "run.json", {"format": NEWEST + 1, "auxar": "9.1\x1b[2J", "more": []})
+def test_a_run_of_another_format_is_refused_by_everything_that_opens_it(pictures, finished, own):
+    write_json(own / "run.json", {"format": FORMAT + 1, "auxar": "9.1\x1b[2J", "more": []})
     before = snapshot(own)
     for verb, call in verbs(finished, pictures).items():
         with pytest.raises(UserError) as caught:
             call(own)
         assert str(caught.value) == (
-            f"{own} has run format {NEWEST + 1}, written by auxar 9.1\\x1b[2J; this auxar {VERSION} reads "
-            f"formats up to {NEWEST}; use a newer auxar"
+            f"{own} has run format {FORMAT + 1}, written by auxar 9.1\\x1b[2J; this auxar {VERSION} reads "
+            f"format {FORMAT}; use a newer auxar"
         ), verb
         assert snapshot(own) == before, verb
 

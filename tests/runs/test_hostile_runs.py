@@ -32,7 +32,6 @@ import tomli_w
 import torch
 from helpers.html_page import HOSTILE, Page
 from helpers.tiny_runs import PROJECT, VIEW, changed, run, tiny, write_pictures
-from safetensors.torch import save_file
 
 import auxar
 from auxar.cli import main
@@ -42,7 +41,7 @@ from auxar.commands.figures import figures
 from auxar.commands.sample import sample
 from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
-from auxar.files import read_bytes, read_json, read_tensors, write_json
+from auxar.files import CHECKSUM, read_bytes, read_json, read_tensors, write_json, write_tensors
 from auxar.pipeline import run as run_recipe
 from auxar.recipe import load_recipe
 from auxar.recipe.cost import factor_costs
@@ -688,7 +687,13 @@ def test_a_file_in_place_of_a_folder(finished, own, place, refusing):
 
 
 def crafted(header: Any, data: bytes = b"", length: int | None = None) -> bytes:
-    """Returns a safetensors file with this header. `length` replaces the true length of the header."""
+    """Returns a safetensors file with this header. `length` replaces the true length of the header.
+
+    A table gets metadata without which files are refused before their tensors are looked at.
+    """
+    if isinstance(header, dict):
+        metadata = {CHECKSUM: "0" * 64, "versions": "{}", **header.get("__metadata__", {})}
+        header = {**header, "__metadata__": metadata}
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
@@ -771,7 +776,7 @@ def test_a_header_has_an_end(own):
     """A valid header above the size limit is refused. The limit leaves room for 100,000 tensors."""
     file = own / "factors" / "prior" / "weights.safetensors"
     tensors, _ = read_tensors(file)
-    save_file(tensors, file, {"padding": " " * 2**24})
+    write_tensors(file, tensors, {"padding": " " * 2**24})
     assert f"{file} is damaged: its header has 16," in said(auxar.load, own)
 
 
@@ -824,7 +829,7 @@ def test_a_recipe_of_absurd_size_takes_no_memory(own, changes):
 def test_numbers_of_another_type_are_no_log_likelihoods(finished, own, dtype):
     file = own / "evaluation.safetensors"
     tensors, metadata = read_tensors(file)
-    save_file({**tensors, "heldout.nats": tensors["heldout.nats"].to(dtype)}, file, metadata)
+    write_tensors(file, {**tensors, "heldout.nats": tensors["heldout.nats"].to(dtype)}, metadata)
     assert "come from different evaluations" in said(compare_runs, [finished, own])
 
 
@@ -834,7 +839,7 @@ def test_weights_and_states_of_another_type_do_no_harm(finished, own, dtype):
     prior = own / "factors" / "prior"
     for file in (prior / "weights.safetensors", prior / "training-000000004.safetensors"):
         tensors, metadata = read_tensors(file)
-        save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, file, metadata)
+        write_tensors(file, {name: tensor.to(dtype) for name, tensor in tensors.items()}, metadata)
     assert f"has the type {dtype}; expected torch.float32; delete this file" in said(auxar.load, own)
     (prior / "weights.safetensors").unlink()
     assert said(verbs(finished)["run"], own) == ""
@@ -847,7 +852,7 @@ def test_weights_of_any_value_end_in_a_result_or_an_error(finished, own, value):
     for name in FACTORS:
         file = own / "factors" / name / "weights.safetensors"
         tensors, metadata = read_tensors(file)
-        save_file({key: torch.full_like(tensor, value) for key, tensor in tensors.items()}, file, metadata)
+        write_tensors(file, {key: torch.full_like(tensor, value) for key, tensor in tensors.items()}, metadata)
     for verb in ("load", "evaluate", "sample"):
         message = said(verbs(finished)[verb], own)
         assert ("are not finite" in message) == (not math.isfinite(value))
@@ -886,7 +891,7 @@ def test_what_a_state_says_of_itself_is_checked(finished, own, kind):
     (folder / "weights.safetensors").unlink()
     tensors, metadata = read_tensors(folder / "training-000000004.safetensors")
     for file in folder.glob("training*"):
-        save_file(tensors, file, {**metadata, **STATES[kind]})
+        write_tensors(file, tensors, {**metadata, **STATES[kind]})
     message = said(verbs(finished)["run"], own)
     assert message.startswith(f"{folder / 'training-000000004.safetensors'} ")
     assert len(message) < 1000
@@ -898,7 +903,7 @@ def test_what_a_state_says_of_itself_is_checked(finished, own, kind):
 def test_what_weights_say_of_themselves_is_checked(own, key, text):
     file = own / "factors" / "prior" / "weights.safetensors"
     tensors, metadata = read_tensors(file)
-    save_file(tensors, file, {**metadata, key: text})
+    write_tensors(file, tensors, {**metadata, key: text})
     message = said(evaluate, own)
     # `-1` and `nan` are possible fingerprints, so they only cause a warning about other training images.
     assert (f"{file} is damaged: the metadata entry '{key}' is " in message) == (
@@ -1034,8 +1039,11 @@ REQUIRED = {
     "evaluation.json": {
         *("bits_per_dim", "bits_per_dim_of_image", "data", "factor", "factors", "height", "image", "images", "kind"),
         *("first_step", "last_step", "nats", "path", "standard_error", "weights", "width"),
+        *("cumulative_kind", "fingerprint", "heldout_digest", "heldout_fingerprint", "skipped", "support"),
     },
-    "samples/samples.json": {"count", "rule", "seed"},
+    "samples/samples.json": {
+        *("arithmetic", "count", "min_weight", "reduction", "rule", "sampler", "seconds", "seed", "temperature"),
+    },
     "figures/figures.json": {"caption", "file", "title"},
     "run.json": {"auxar", "format"},
 }
@@ -1083,7 +1091,7 @@ def test_any_value_in_metrics_gives_a_page(own):
 
 
 def test_a_million_factors_do_not_fill_the_page(own):
-    line = '{{"factor": "f{}", "step": 1, "bits_per_dim": 1}}\n'
+    line = '{{"factor": "f{}", "step": 1, "total_steps": 1, "bits_per_dim": 1, "seconds": 1}}\n'
     (own / "factors" / "prior" / "metrics.jsonl").write_text("".join(line.format(k) for k in range(100_000)))
     with within(megabytes=300):
         assert write_report(own).stat().st_size < 2**22
@@ -1341,9 +1349,9 @@ def test_names_of_images_do_not_look_like_ours(own, tmp_path, capsys, caplog, st
 def test_names_in_damaged_files_do_not_control_the_terminal(finished, own, capsys):
     file = own / "factors" / "prior" / "weights.safetensors"
     tensors, metadata = read_tensors(file)
-    save_file({**tensors, CONTROL: torch.zeros(1)}, file, metadata)
+    write_tensors(file, {**tensors, CONTROL: torch.zeros(1)}, metadata)
     assert main(["evaluate", str(own)]) == 2
-    save_file(tensors, file, {**metadata, "step": CONTROL})
+    write_tensors(file, tensors, {**metadata, "step": CONTROL})
     assert main(["evaluate", str(own)]) == 2
     (own / "evaluation.json").write_text(json.dumps({CONTROL: CONTROL, "bits_per_dim": {CONTROL: CONTROL}}))
     assert main(["compare", str(finished), str(own)]) == 2

@@ -184,6 +184,9 @@ def test_names_that_are_not_on_the_hub(finished, hub, tmp_path):
     huggingface_hub.HfApi().create_repo("someone/empty")
     with pytest.raises(UserError, match=r"^'someone/empty' on the .* is no model of auxar: it has no recipe\.toml$"):
         auxar.load("someone/empty")
+    huggingface_hub.HfApi().upload_file(path_or_fileobj=b"[data]", path_in_repo="recipe.toml", repo_id="someone/empty")
+    with pytest.raises(UserError, match=r"^'someone/empty' on the .* is no model of auxar: it has no run\.json$"):
+        auxar.load("someone/empty")
     asked = len(hub.requests)
     # A path whose first part exists is not looked for on the hub, nor is one in the folder of runs.
     shutil.copytree(finished, tmp_path / "mine" / "run")

@@ -120,12 +120,12 @@ def test_a_comparison_replaces_only_a_comparison(finished, tmp_path, capsys):
         assert snapshot(tmp_path) == before
 
 
-def test_a_report_replaces_no_page_of_a_user(finished, tmp_path):
-    page = tmp_path / "report.html"
+def test_a_report_replaces_no_page_of_a_user(own):
+    page = own / "report.html"
     page.write_text("<!doctype html>\n<title>notes</title>")
-    assert refusal(write_report, tmp_path).startswith(f"{page} cannot be written: it is not a report page of auxar; ")
+    assert refusal(write_report, own).startswith(f"{page} cannot be written: it is not a report page of auxar; ")
     page.unlink()
-    assert write_report(tmp_path).read_bytes() == write_report(tmp_path).read_bytes()
+    assert write_report(own).read_bytes() == write_report(own).read_bytes()
 
 
 @pytest.mark.parametrize("beside", [(), ("plugins/a.py", "factors/a.csv", "samples/a.png", "metrics.jsonl")])

@@ -17,7 +17,6 @@ import torch
 from helpers.tiny_runs import VIEW, changed, run, same, snapshot, tiny, weights, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
 
 import auxar
 from auxar.commands.evaluate import evaluate
@@ -57,7 +56,7 @@ def refusal(folder: Path) -> str:
     ("change", "named"),
     [
         (
-            {"stage__0__decoder__components": 3, "training__seed": 4, "prior__filters": 5},
+            {"stage__0__decoder__head__components": 3, "training__seed": 4, "prior__filters": 5},
             "prior.filters, stage[0].decoder.head.components, training.seed",
         ),
         ({"stage": None}, "stage"),
@@ -352,18 +351,27 @@ def test_weights_of_another_view_are_named(copied):
         evaluate(copied)
 
 
-def test_weights_of_other_versions_are_loaded(copied):
-    """Weights of earlier versions do not tell their recipe, or lack options that their components have now."""
+def test_the_recipe_of_weights_is_required_but_not_all_options_of_components(copied):
+    """Components of plugins have other options in other versions."""
     file = copied / "factors" / "stage0" / "weights.safetensors"
     tensors, metadata = read_tensors(file)
     part = json.loads(metadata.pop("recipe"))
-    write_tensors(file, tensors, metadata)
-    auxar.load(copied)
     del part[-1]["filters"]
     write_tensors(file, tensors, {**metadata, "recipe": json.dumps(part)})
     auxar.load(copied)
-    write_tensors(file, tensors, {**metadata, "recipe": "[["})
-    assert refusal(copied).startswith(f"{file} is damaged: its metadata entry 'recipe' is not valid JSON; ")
+    for entry, problem in (({}, "is missing"), ({"recipe": "[["}, "is not valid JSON")):
+        write_tensors(file, tensors, metadata | entry)
+        assert refusal(copied).startswith(f"{file} is damaged: its metadata entry 'recipe' {problem}; ")
+
+
+@pytest.mark.parametrize("key", ["step", "weights", "images", "kept", "trained_steps", "complete_at", "history"])
+def test_facts_of_weights_are_required(copied, key):
+    file = copied / "factors" / "stage0" / "weights.safetensors"
+    tensors, metadata = read_tensors(file)
+    del metadata[key]
+    write_tensors(file, tensors, metadata)
+    with pytest.raises(UserError, match=f"^{file} is damaged: its metadata entry '{key}' is missing"):
+        evaluate(copied)
 
 
 def test_weights_of_another_version_of_a_network_are_refused(pictures, copied):
@@ -371,11 +379,13 @@ def test_weights_of_another_version_of_a_network_are_refused(pictures, copied):
     file = copied / "factors" / "prior" / "weights.safetensors"
     tensors, metadata = read_tensors(file)
     versions = json.loads(metadata.pop("versions"))
+    write_tensors(file, tensors, metadata)
+    assert refusal(copied).startswith(f"{file} is damaged: its metadata entry 'versions' is missing")
     write_tensors(file, tensors, {**metadata, "versions": "[]"})
     assert refusal(copied).startswith(f"{file} is damaged: the metadata entry 'versions' must be a JSON object")
     assert versions["CausalConv2d"] == 2
-    for found, entry in ((1, {}), (3, {"versions": json.dumps({**versions, "CausalConv2d": 3})})):
-        write_tensors(file, tensors, {**metadata, **entry})
+    for found in (1, 3):
+        write_tensors(file, tensors, {**metadata, "versions": json.dumps({**versions, "CausalConv2d": found})})
         expected = (
             f"{file} was trained with version {found} of the network's CausalConv2d, but this auxar has version 2, "
             "which computes other values from the same weights; use the auxar that trained it, or train the factor in "
@@ -395,7 +405,7 @@ def test_weights_of_another_size_are_named(copied):
     file = copied / "factors" / "prior" / "weights.safetensors"
     tensors, metadata = read_tensors(file)
     name = sorted(tensors)[0]
-    save_file({**tensors, name: torch.zeros(9, 9)}, file, metadata)
+    write_tensors(file, {**tensors, name: torch.zeros(9, 9)}, metadata)
     shape = tuple(tensors[name].shape)
     expected = f"1 tensor(s) differ in name or shape; the first is {name}: expected {shape}, found (9, 9)"
     assert refusal(copied) == f"{file} does not belong to factor prior of this recipe: {expected}"
@@ -523,8 +533,8 @@ def test_the_bits_of_drawn_images_are_those_of_all_their_drawn_views(finished, t
     assert model.sampler is not None
     image, view = model.draw_views(SampleRequest(tuple(range(5)), 7), model.sampler)
     with torch.no_grad():
-        [stage, _] = model.factors
-        nats = stage.distribution.log_prob(image, stage.embedding(view)) + model.factors[-1].distribution.log_prob(view)
+        stage, prior = model.factors
+        nats = stage(image, view) + prior(view)
     expected = nats / (-math.log(2) * model.image.dims)
     torch.testing.assert_close(torch.tensor(facts["bits_per_dim"]).double(), expected, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(expected, model.bits_per_dim(image).detach(), rtol=1e-3)

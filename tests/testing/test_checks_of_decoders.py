@@ -297,7 +297,7 @@ class Moving(CausalDistribution):
         super().__init__(network)
         self.places = []
 
-    def to(self, device):  # type: ignore[override]
+    def to(self, device):
         self.places.append(str(device))
         return super().to(device)
 

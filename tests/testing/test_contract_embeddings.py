@@ -245,7 +245,7 @@ def test_an_embedding_is_compared_on_all_devices(monkeypatch):
     class OtherElsewhere(Features):
         place = torch.device("cpu")
 
-        def to(self, device):  # type: ignore[override]
+        def to(self, device):
             self.place = device
             return super().to(device)
 

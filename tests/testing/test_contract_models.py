@@ -53,7 +53,7 @@ def with_full_path(folder: Path) -> None:
 def with_history(folder: Path) -> None:
     file = folder / "factors" / "prior" / "weights.safetensors"
     tensors, metadata = read_tensors(file)
-    write_tensors(file, tensors, {**metadata, HISTORY: History(init=Origin("/home/me/run")).text()})
+    write_tensors(file, tensors, {**metadata, HISTORY: History(init=Origin("/home/me/run", "f00d")).text()})
 
 
 def with_data(folder: Path) -> None:

@@ -144,9 +144,11 @@ def test_the_former_recipe_is_accepted_after_further_training_was_stopped(pictur
     assert [factor["steps"] for factor in read_json(copied / "evaluation.json")["factors"]] == [4, 4]
 
 
-def with_metadata(folder: Path, **metadata: str) -> RunFolder:
-    """Writes weights of a factor with this metadata."""
+def with_metadata(folder: Path, **changes: str | None) -> RunFolder:
+    """Writes weights of a factor with the metadata of a training of 7 steps and with changes. None removes an entry."""
     found = RunFolder(folder)
+    usual = {"weights": "ema", "step": "7", "trained_steps": "7", "complete_at": "7", "history": History().text()}
+    metadata = {key: value for key, value in {**usual, **changes}.items() if value is not None}
     write_tensors(found.weights("prior"), {"a": torch.ones(1)}, metadata)
     return found
 
@@ -154,13 +156,12 @@ def with_metadata(folder: Path, **metadata: str) -> RunFolder:
 @pytest.mark.parametrize(
     ("metadata", "trained"),
     [
-        ({"step": "7", "complete_at": "7"}, True),
-        ({"step": "4", "complete_at": "4"}, False),
-        ({"step": "2", "trained_steps": "4", "complete_at": "7"}, True),  # Training ended early with the best weights.
-        ({"step": "0", "complete_at": "7"}, True),  # The factor has no trainable parameters.
-        ({"step": "7"}, True),  # Earlier versions did not record the planned number.
-        ({"step": "4"}, False),
         ({}, True),
+        ({"step": "4", "trained_steps": "4", "complete_at": "4"}, False),
+        ({"step": "2", "trained_steps": "4"}, True),  # Training ended early with the best weights.
+        ({"step": "0", "trained_steps": "0"}, True),  # The factor has no trainable parameters.
+        ({"weights": "own", "step": "4", "trained_steps": "4", "complete_at": None}, True),
+        ({"weights": "own", "step": None, "trained_steps": None, "complete_at": None}, True),
     ],
 )
 def test_a_factor_is_trained_if_its_weights_are_of_the_last_step(tmp_path, metadata, trained):
@@ -171,8 +172,9 @@ def test_a_factor_is_trained_if_its_weights_are_of_the_last_step(tmp_path, metad
 @pytest.mark.parametrize(
     "metadata",
     [
-        {"step": "-1"},
-        {"step": "7", "complete_at": "many"},
+        {"trained_steps": "-1"},
+        {"complete_at": "many"},
+        *({key: None} for key in ("weights", "trained_steps", "complete_at", "history")),
         {"history": "["},
         {"history": '{"parts": [{"first_step": 2, "last_step": 3}]}'},
         {"history": '{"parts": [{"first_step": 1, "last_step": 3, "settings": {"steps": [3]}}]}'},
@@ -206,7 +208,7 @@ def test_images_are_counted_only_for_lengths_in_epochs_that_are_not_known(pictur
 
     counted: list[int] = []
     history = History((Part(1, 9, {"epochs": 2.0}),)).text()
-    found = with_metadata(tmp_path / "run", step="9", complete_at="9", history=history)
+    found = with_metadata(tmp_path / "run", trained_steps="9", complete_at="9", history=history)
     assert totals(5, None) == {"prior": 5}
     assert totals(None, 2.0) == {"prior": 9}
     assert not counted
@@ -218,14 +220,14 @@ def test_processes_wait_for_longer_trained_weights_of_others(pictures, tmp_path,
     """With `parallel = "factors"`, a process without a factor waits for the others, although old weights exist."""
     table = tiny(pictures, stage=None, training__steps=7, training__parallel="factors")
     recipe, registry = load_recipe(write(tmp_path / "recipe.toml", table))
-    found = with_metadata(tmp_path / "run", step="4", complete_at="4", versions="{}")
+    found = with_metadata(tmp_path / "run", trained_steps="4", complete_at="4", versions="{}")
     accelerator: Any = SimpleNamespace(num_processes=2, process_index=1)
     waited = []
 
     def sleep(seconds: float) -> None:
         waited.append(seconds)
         if len(waited) == 2:
-            with_metadata(tmp_path / "run", step="7", complete_at="7", versions="{}")
+            with_metadata(tmp_path / "run", versions="{}")
 
     monkeypatch.setattr(time, "sleep", sleep)
     data: Any = SimpleNamespace(train=range(18), validation=None)
@@ -238,7 +240,7 @@ def test_a_history_has_a_part_for_each_change_of_settings(pictures, tmp_path):
         return load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, **changes)))[0].training
 
     short, long = config(), config(training__steps=9)
-    history = History(init=Origin("/runs/other")).continued(0, short)
+    history = History(init=Origin("/runs/other", "f00d")).continued(0, short)
     assert history.until(3).continued(3, short) == history.until(3)
     # Training was stopped after step 3, and continued with more steps.
     longer = history.until(3).continued(3, long).until(9)
@@ -246,9 +248,7 @@ def test_a_history_has_a_part_for_each_change_of_settings(pictures, tmp_path):
         (1, 3, 4),
         (4, 9, 9),
     ]
-    assert longer.init == Origin("/runs/other")
+    assert longer.init == Origin("/runs/other", "f00d")
     # A part without steps is left out.
-    assert history.continued(0, long).until(9).parts == (Part(1, 9, long_settings := longer.parts[1].settings),)
+    assert history.continued(0, long).until(9).parts == (Part(1, 9, longer.parts[1].settings),)
     assert longer.continued(9, short).until(9) == longer
-    # Checkpoints of earlier versions do not record settings.
-    assert History((Part(1, 3),)).continued(3, long).until(9).parts == (Part(1, 3), Part(4, 9, long_settings))

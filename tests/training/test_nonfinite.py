@@ -136,11 +136,11 @@ def test_steps_may_be_skipped_and_are_counted(pictures, tmp_path, how):
         (weight.square() / math.log(2)).backward()
         adam.step()
         path.append(weight.item())
-    torch.testing.assert_close(state["factor.prior.weight"], weight.detach())
+    torch.testing.assert_close(state["factor.distribution.weight"], weight.detach())
     average = path[0]
     for update, value in enumerate(path, start=1):
         average += 10 / (update + 9) * (value - average)
-    torch.testing.assert_close(state["average.prior.weight"], torch.tensor(average))
+    torch.testing.assert_close(state["average.distribution.weight"], torch.tensor(average))
 
 
 def test_a_run_with_skipped_steps_may_be_stopped(pictures, tmp_path):

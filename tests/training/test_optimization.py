@@ -18,7 +18,7 @@ from torch import Tensor
 from auxar.data import DataSets, StoredImages, load_images
 from auxar.distributed.accelerator import make_accelerator
 from auxar.distributed.group import Team
-from auxar.model import Prior
+from auxar.model import Chain
 from auxar.recipe import TrainingConfig, load_recipe
 from auxar.recipe.building import build_model
 from auxar.runs.layout import RunFolder
@@ -74,7 +74,7 @@ OF_FACTORS = {
 }
 
 
-def train(folder: Path, table: dict[str, Any]) -> tuple[Prior, DataSets]:
+def train(folder: Path, table: dict[str, Any]) -> tuple[Chain, DataSets]:
     """Trains all factors of a recipe in a new folder. Returns the untrained model and the images."""
     recipe, registry = load_recipe(write(folder.with_suffix(".toml"), table))
     data = load_images(recipe.data, recipe.image, registry)

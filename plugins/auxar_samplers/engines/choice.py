@@ -29,8 +29,6 @@ SHIPPED = {
     )
 }
 """The engines that come with auxar, by name. Samplers that are built in Python with an engine's name use only these."""
-FORMER_NAMES = {"plain": "torch"}
-"""Former names of engines, which recipes of earlier versions may have, and their present names."""
 
 
 def _shipped() -> tuple[Engine, ...]:
@@ -81,12 +79,10 @@ class EngineChoice:
     def from_recipe(cls, value: Any, registry: Registry, path: str) -> EngineChoice:
         """Parses the key `engine` of a recipe. Raises `UserError` with the path of the key that is wrong."""
         name, options = named_options(value, path, "engine")
-        name = FORMER_NAMES.get(name, name)
         known = registry.names("engine")
-        for reserved in (AUTO, *FORMER_NAMES):
-            if reserved in known:
-                provider = registry.providers["engine", reserved]
-                raise UserError(f"plugin {provider}: the engine name '{reserved}' is reserved; rename the engine")
+        if AUTO in known:
+            provider = registry.providers["engine", AUTO]
+            raise UserError(f"plugin {provider}: the engine name '{AUTO}' is reserved; rename the engine")
         if name not in (AUTO, *known):
             raise UserError(f"{path}: no engine is named '{name}'{did_you_mean(name, (AUTO, *known))}")
         if name == AUTO:

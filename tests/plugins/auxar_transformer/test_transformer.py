@@ -303,6 +303,9 @@ def test_the_probabilities_of_all_images_add_up_to_one(head):
     assert total.item() == pytest.approx(0, abs=1e-9)
 
 
+MIXTURE = {"name": "logistic_mixture", "components": 5}
+
+
 def recipe(**prior):
     table = {
         "data": {"path": "pictures"},
@@ -314,7 +317,7 @@ def recipe(**prior):
                 "decoder": {"name": "transformer", "width": 12, "blocks": 2, "heads": 3},
             }
         ],
-        "prior": {"name": "transformer", "width": 8, "blocks": 3, "heads": 2, "components": 5} | prior,
+        "prior": {"name": "transformer", "width": 8, "blocks": 3, "heads": 2, "head": MIXTURE} | prior,
         "training": {"steps": 1},
     }
     return parse_recipe(tomli_w.dumps(table), Path("."))
@@ -357,7 +360,7 @@ def test_a_width_that_the_heads_do_not_divide_is_refused(width, heads, nearest):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("width", 0), ("blocks", 0), ("heads", 0), ("components", 0), ("dropout", 1.0), ("dropout", -0.1)],
+    [("width", 0), ("blocks", 0), ("heads", 0), ("dropout", 1.0), ("dropout", -0.1)],
 )
 def test_an_option_out_of_range_is_refused(key, value):
     with pytest.raises(UserError, match=key):

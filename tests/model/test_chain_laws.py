@@ -1,0 +1,104 @@
+"""Tests of the laws of chains: factors, views, draws, samples and bits/dim agree with each other."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import pytest
+import torch
+from helpers.right_embedding import Features
+from helpers.right_network import Net
+
+from auxar.errors import UserError
+from auxar.model import CausalDistribution, Chain, DrawRule, Factor, ImageSpec, SampleRequest
+from auxar.testing.drawing import DistinctSampler, random_known
+from auxar.testing.examples import random_images, randomized
+from auxar_subsample import SubsampleConfig, SubsampleView
+
+SPEC = ImageSpec(1, height=4, width=4, levels=3)
+RULE = DrawRule("reduced", reduction=0.6, temperature=3.0, min_weight=0.3)
+
+
+@pytest.fixture(scope="module", params=["restricted", "free", "no view"])
+def chain(request):
+    """A chain with two views, or without a view, with random weights."""
+    factors, spec = [], SPEC
+    for _ in range(0 if request.param == "no view" else 2):
+        view = SubsampleView(SubsampleConfig(2), spec)
+        decoder, embedding = CausalDistribution(Net(spec, 2)), Features(None, view.view, spec)
+        restricted = request.param == "restricted"
+        factors.append(Factor(decoder, view=view, embedding=embedding, restricted=restricted))
+        spec = view.view
+    return randomized(Chain([*factors, Factor(CausalDistribution(Net(spec, 0)))]), 3, 1.0)
+
+
+@pytest.fixture
+def images():
+    return random_images(64, SPEC, 1)
+
+
+def same(first, second):
+    return len(first) == len(second) and all(torch.equal(*pair) for pair in zip(first, second, strict=True))
+
+
+@torch.no_grad()
+def test_the_factors_are_the_terms_of_the_likelihood(chain, images):
+    views = chain.views(images)
+    nats = [factor(*factor.inputs(views)) for factor in chain.factors]
+    assert torch.allclose(sum(nats), chain.log_prob(images), rtol=1e-12)
+    assert torch.allclose(chain.bits_per_dim(images), -sum(nats) / (math.log(2) * SPEC.dims), rtol=1e-12)
+    parts = chain.log_probs(images)
+    assert [(part.factor, part.image) for part in parts] == [(each.name, each.image) for each in chain.factors]
+    assert same([part.log_prob for part in parts], nats)
+    for factor, expected in zip(chain.factors, nats, strict=True):
+        assert torch.allclose(factor.log_prob_by_channel(*factor.inputs(views)).total, expected, rtol=1e-12)
+        assert torch.allclose(factor.pixel_log_prob(*factor.inputs(views)).sum((1, 2)), expected, rtol=1e-12)
+        with pytest.raises(UserError, match="a view"):
+            factor(views[factor.depth], views[0] if factor.view is None else None)
+    with pytest.raises(UserError, match=r"expected integers in \[0, 3\)"):
+        chain.bits_per_dim(torch.full_like(images, 3))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["plain", "rule", "known"])
+def test_draws_of_one_request_agree(chain, images, kind):
+    """Also if all pixels of the first image are known, so that all pixels of its views are."""
+    known = random_known(SPEC, len(images), 2)
+    mask = known.mask.clone()
+    mask[0] = True
+    known = attrs.evolve(known, values=images, mask=mask, limits=None)
+    request = SampleRequest(tuple(range(3, 3 + len(images))), 4)
+    request = attrs.evolve(request, **{"plain": {}, "rule": {"rule": RULE}, "known": {"known": known}}[kind])
+    drawn = chain.draw_views(request, DistinctSampler())
+    assert [view.shape[1:] for view in drawn] == [spec.shape for spec in chain.specs]
+    assert torch.equal(chain.draw(request, DistinctSampler()), drawn[0])
+    for depth in range(1, len(drawn)):
+        again = chain.draw_from(drawn[depth], request, DistinctSampler(), from_depth=depth)
+        assert same(again, drawn[: depth + 1])
+    if kind == "known":
+        assert same([view[:1] for view in drawn], chain.views(images[:1]))
+    elif chain.exact:
+        assert same(chain.views(drawn[0]), drawn)
+    elif kind == "plain":
+        assert not same(chain.views(drawn[0]), drawn)
+    for depth in (0, len(drawn)):
+        with pytest.raises(UserError, match=f"from_depth = {depth}: "):
+            chain.draw_from(images, request, DistinctSampler(), from_depth=depth)
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_samples_are_the_draws_of_their_requests(chain, limited):
+    """In several batches, with known pixels of each image, and with limits of the other pixels."""
+    known = random_known(SPEC, 8, 5)
+    known = known if limited else attrs.evolve(known, limits=None)
+    rule = DrawRule(temperature=3.0)
+    request = SampleRequest(tuple(range(5, 13)), 6, rule, known=known)
+    expected = chain.draw(request, DistinctSampler())
+    chain.train()
+    frozen = list(chain.modules())[-1].eval()
+    options = {"rule": rule, "seed": 6, "first": 5, "known": known, "sampler": DistinctSampler()}
+    assert torch.equal(chain.sample(8, batch_size=3, **options), expected)
+    assert chain.training
+    assert not frozen.training
+    chain.eval()

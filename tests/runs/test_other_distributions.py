@@ -1,0 +1,137 @@
+"""Tests of a stranger's prior and decoder that are no causal networks: each runs from a recipe."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.tiny_runs import run, tiny, write_pictures
+
+import auxar
+from auxar.cli import main
+from auxar.plugins import load_plugins
+from auxar.testing import check_conditions, check_decoder, check_prior
+
+PLUGIN = '''
+"""A prior of independent sub-pixels, and a decoder that predicts all pixels at once."""
+
+import attrs
+import torch
+from auxar import Component, Decoder, ImageSpec, Prior, UserError, hookimpl
+from torch import nn
+
+AUXAR_INTERFACE = 1
+
+
+@attrs.frozen
+class Config:
+    """No options."""
+
+
+def drawn(logits, request, image):
+    """Draws every sub-pixel from its logits (b, c, levels, h, w), among the values that the request allows."""
+    low, high = torch.zeros(image.shape), torch.full(image.shape, image.levels - 1)
+    if request.known is not None:
+        low, high = request.known.lowest(), request.known.highest(image.levels)
+    values = torch.arange(image.levels)[:, None, None]
+    outside = (values < low.unsqueeze(-3)) | (values > high.unsqueeze(-3))
+    if request.rule.name == "map":
+        return logits.masked_fill(outside, -torch.inf).argmax(2)
+    edges = logits.double().masked_fill(outside, -torch.inf).softmax(2).cumsum(2)
+    noise = request.uniforms(image.shape)[:, :, None]
+    return (edges < noise).sum(2).clamp(max=image.levels - 1)
+
+
+class Histograms(Prior):
+    """Independent sub-pixels, each with a histogram of its own."""
+
+    def __init__(self, config, image):
+        super().__init__()
+        if image.dims * image.levels > 10**6:
+            raise UserError(f"{image} is too large")
+        self.image = image
+        self.logits = nn.Parameter(torch.zeros(image.channels, image.levels, image.height, image.width))
+
+    def log_prob(self, image):
+        self.image.check(image)
+        nats = self.logits.log_softmax(1).expand(len(image), -1, -1, -1, -1)
+        return nats.gather(2, image.long()[:, :, None]).sum((1, 2, 3, 4))
+
+    def draw(self, request, sampler):
+        return drawn(self.logits.expand(len(request.numbers), -1, -1, -1, -1), request, self.image)
+
+
+class Parallel(Decoder):
+    """All sub-pixels at once from the features of their places."""
+
+    def __init__(self, config, image, features_channels):
+        super().__init__()
+        self.image, self.features_channels = image, features_channels
+        self.layer = nn.Conv2d(features_channels, image.channels * image.levels, 1)
+
+    def logits(self, features):
+        return self.layer(features).unflatten(1, (self.image.channels, self.image.levels))
+
+    def log_prob(self, image, features, interval=None):
+        self.image.check(image)
+        return self.logits(features).log_softmax(2).gather(2, image.long()[:, :, None]).sum((1, 2, 3, 4))
+
+    def draw(self, request, sampler, features):
+        return drawn(self.logits(features), request, self.image)
+
+
+@hookimpl
+def auxar_register_components():
+    return [Component("prior", "histograms", Config, Histograms), Component("decoder", "parallel", Config, Parallel)]
+'''
+NAMES = ["cat", "dog", "owl"]
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory):
+    """A folder with the plugin, and with images and their labels."""
+    folder = tmp_path_factory.mktemp("plugin")
+    (folder / "parallel.py").write_text(PLUGIN)
+    for number, file in enumerate(sorted(write_pictures(folder / "pictures").glob("*.png"))):
+        file.with_suffix(".txt").write_text(NAMES[number % 3])
+    return folder
+
+
+def test_they_keep_the_contract(plugin):
+    registry = load_plugins([plugin / "parallel.py"])
+    prior, decoder = (registry.components[key] for key in (("prior", "histograms"), ("decoder", "parallel")))
+    check_prior(prior.build, prior.config())
+    check_decoder(decoder.build, decoder.config())
+
+
+def test_they_run_from_a_recipe(plugin, capsys):
+    changes = {"prior": {"name": "histograms"}, "stage__0__decoder": {"name": "parallel"}, "plugins": ["parallel.py"]}
+    out = run(plugin / "plain", tiny(plugin / "pictures", **changes, sampling__images=3))
+    model = auxar.load(out, trust_plugins=True)
+    assert [type(factor.distribution).__name__ for factor in model.factors] == ["Parallel", "Histograms"]
+    images = model.sample(5, seed=3).tensor
+    assert torch.equal(model.sample(2, seed=3, first=2).tensor, images[2:4])
+    assert (model.bits_per_dim(images) > 0).all()
+    kept = model.complete(images[:1], keep=4).tensor
+    assert torch.equal(kept[0, :, :, :4].long(), images[:1, :, :4].expand_as(kept[0, :, :, :4]).long())
+    assert len(list((out / "samples" / "images").iterdir())) == 3
+    assert main(["evaluate", str(out), "--trust-plugins"]) == 0
+    assert "an upper bound" in capsys.readouterr().out
+    with pytest.raises(auxar.UserError, match="gives no likelihoods of single pixels"):
+        model.pixel_bits(images)
+    with pytest.raises(auxar.UserError, match="Parallel is not a causal network"):
+        auxar.integers(out, trust_plugins=True)
+
+
+def test_a_decoder_is_the_prior_of_a_recipe_with_a_condition(plugin):
+    condition = {"kind": "label", "suffix": ".txt", "names": NAMES, "drop": 0.2, "prior": {"name": "histograms"}}
+    changes = {"prior": {"name": "parallel"}, "stage__0__decoder": {"name": "parallel"}, "plugins": ["parallel.py"]}
+    out = run(plugin / "labeled", tiny(plugin / "pictures", **changes, condition=condition, sampling__images=0))
+    model = auxar.load(out, trust_plugins=True)
+    assert [str(factor) for factor in model.chain.all_factors] == [
+        "p(8×8×3 | 4×4×3, label)",
+        "p(4×4×3 | label)",
+        "p(label)",
+    ]
+    assert model.sample(3, condition=["cat", "dog", None]).tensor.shape == (3, 3, 8, 8)
+    assert model.sample_conditions(3).values.shape == (3, 1, 1, 1)
+    check_conditions(model.chain)
