@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -14,6 +15,7 @@ from helpers.tiny_runs import call, command, process_environment, run, same, tin
 import auxar
 from auxar import UserError
 from auxar.cli import main
+from auxar.commands import launch_shards
 from auxar.commands.launch import launch_status
 
 STEPS = 300
@@ -185,6 +187,27 @@ def test_shards_of_a_command_are_jobs_that_a_last_job_merges(tmp_path):
     again = call(command(*launch), tmp_path)
     assert "this is done already: parts/samples.json" in again.stderr
     assert "has begun" not in again.stderr
+
+
+def test_work_of_other_weights_recipes_or_numbers_of_shards_is_another_task(tmp_path, monkeypatch):
+    pictures = write_pictures(tmp_path / "pictures")
+    folder = run(tmp_path / "run", tiny(pictures, sampling__images=0))
+    other = run(tmp_path / "other", tiny(pictures, sampling__images=0, training__steps=1))
+    started: list[list[str]] = []
+    monkeypatch.setattr(launch_shards, "start_jobs", lambda *given: started.append([job.name for job in given[3]]))
+
+    def begin(count: int = 2) -> None:
+        launch_shards.launch_shards(folder, ["sample", str(folder)], count, on="local")
+
+    begin()
+    begin()
+    assert started[0] == started[1]
+    begin(3)
+    weights, recipe = (Path("factors", "prior", "weights.safetensors"), Path("recipe.toml"))
+    for file in (weights, recipe):
+        shutil.copy(other / file, folder / file)
+        begin()
+    assert len({name.split("-")[1] for names in started for name in names}) == 4
 
 
 def test_a_run_that_was_not_launched_has_no_jobs(finished, tmp_path):

@@ -40,6 +40,19 @@ def pixels(folder):
     return [Image.open(file).tobytes() for file in sorted((folder / "images").iterdir())]
 
 
+def test_tables_of_an_arithmetic_have_its_figures(original, tmp_path):
+    run = shutil.copytree(original, tmp_path / "run")
+    auxar.evaluate(run, arithmetic="integer")
+    figures = {}
+    for arithmetic, file in (("float", "evaluation.json"), ("integer", "evaluation-integer.json")):
+        figures[arithmetic] = json.loads((run / file).read_text())["bits_per_dim"]["heldout"]
+        for runs in ([run], [run, run]):
+            out = tmp_path / f"{arithmetic}-{len(runs)}"
+            text = "".join(path.read_text() for path in auxar.tables(runs, out, arithmetic=arithmetic))
+            assert repr(figures[arithmetic]) in text
+    assert figures["float"] != figures["integer"]
+
+
 @pytest.mark.parametrize("count", [1, 5, 6, 100])
 def test_ranges_are_taken_from_as_many_training_images_as_asked_for(original, count):
     recipe, registry = auxar.load_recipe(original / "recipe.toml")
