@@ -223,12 +223,12 @@ def test_draws_of_the_command_are_those_of_single_given_images(path, plain, cond
 
 def test_only_restricted_stages_limit_the_views_of_completions(random_run_of):
     chain = auxar.load(random_run_of("masks")).chain
-    free = [stage for stage in chain.stages if not stage.restricted]
+    free = [factor for factor in chain.factors if factor.view is not None and not factor.restricted]
     assert free
-    for stage in free:
-        mask = torch.eye(4, dtype=torch.bool)[None, : stage.image.height, : stage.image.width]
-        values = torch.ones((1, *stage.image.shape), dtype=torch.int64)
-        assert stage.known_of_view(Known(values, mask)).limits is None
+    for factor in free:
+        mask = torch.eye(4, dtype=torch.bool)[None, : factor.image.height, : factor.image.width]
+        values = torch.ones((1, *factor.image.shape), dtype=torch.int64)
+        assert factor.known_of_view(Known(values, mask)).limits is None
 
 
 def test_drawn_conditions_and_classes_are_those_of_p_of_y(random_run_of, tmp_path):

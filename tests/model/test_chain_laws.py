@@ -68,8 +68,8 @@ def test_draws_of_one_request_agree(chain, images, kind):
     mask = known.mask.clone()
     mask[0] = True
     known = attrs.evolve(known, values=images, mask=mask, limits=None)
-    request = SampleRequest(tuple(range(3, 3 + len(images))), 4)
-    request = attrs.evolve(request, **{"plain": {}, "rule": {"rule": RULE}, "known": {"known": known}}[kind])
+    numbers, rule = tuple(range(3, 3 + len(images))), RULE if kind == "rule" else DrawRule()
+    request = SampleRequest(numbers, 4, rule, known=known if kind == "known" else None)
     drawn = chain.draw_views(request, DistinctSampler())
     assert [view.shape[1:] for view in drawn] == [spec.shape for spec in chain.specs]
     assert torch.equal(chain.draw(request, DistinctSampler()), drawn[0])
