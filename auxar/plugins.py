@@ -8,30 +8,24 @@ or it is a Python file that a recipe names. auxar's own plugins have entry point
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.metadata
 import logging
-import os
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, get_args
 
 import attrs
 import pluggy
 
 from auxar.arguments import as_paths
-from auxar.errors import UserError, did_you_mean, one_line, shown
-from auxar.files import is_file, read_bytes
+from auxar.errors import UserError, did_you_mean, shown
+from auxar.plugin_files import FAILURES, load_plugin_file, read_plugin_file
 
 logger = logging.getLogger("auxar")
 GROUP = "auxar"
 """The group of entry points of plugins."""
-# A plugin's code may raise any exception, and a script that was made a plugin may call `sys.exit`.
-_FAILURES = (Exception, SystemExit)
 INTERFACE_VERSION = 1
 """Version of the plugin interfaces. It is incremented when plugins must be adapted, because an interface has a new
 abstract method or a method has other arguments or results."""
@@ -233,11 +227,11 @@ def load_plugins(files: Iterable[str | PathLike[str]] = ()) -> Registry:
     manager.add_hookspecs(HookSpecification)
     problems = []
     origins: dict[str, str] = {}
-    contents = [(file, _read_file(file)) for file in files]
+    contents = [(file, read_plugin_file(file)) for file in files]
     for name, origin, is_local, load in _sources(contents):
         try:
             plugin = load()
-        except _FAILURES as error:
+        except FAILURES as error:
             if is_local:
                 raise
             # Other plugins still load.
@@ -258,33 +252,6 @@ def load_plugins(files: Iterable[str | PathLike[str]] = ()) -> Registry:
     return attrs.evolve(_collect(manager, origins, tuple(problems)), files=dict(contents))
 
 
-def plugin_files(names: Sequence[str], folder: Path, *, trusted: bool, of_a_run: bool = False) -> list[Path]:
-    """The paths of the plugin files that a recipe names. Loading a plugin file runs its code with the user's rights.
-
-    `names` is the recipe's list `plugins`, and `folder` the folder of the recipe. This is the only place that decides
-    whether the plugin files of a recipe may be loaded, so all commands and functions have the same rule.
-
-    Raises `UserError` if a file does not exist or is not a Python file, and then, if `trusted` is false, if there are
-    any files. With `of_a_run`, also raises it if a file is outside of `folder`/plugins, even if `trusted` is true.
-    """
-    files = [folder / name for name in names]
-    for name, file in zip(names, files, strict=True):
-        # `os.path.realpath` is used because `Path.resolve` raises an error for a link to itself.
-        place = os.path.join(os.path.realpath(folder), "plugins", file.name)
-        if of_a_run and (Path(name).parts != ("plugins", file.name) or os.path.realpath(file) != place):
-            raise UserError(f"plugins: {name} is not in this run's folder plugins/; only plugin files in it are loaded")
-        _check_file(file)
-    listing = ", ".join(map(str, files))
-    if files and not trusted:
-        raise UserError(
-            f"plugins: this recipe names plugin files, which are code: {listing}; read them, and if you trust them, "
-            "add --trust-plugins (in Python: trust_plugins=True)"
-        )
-    if files:
-        logger.info("loading the plugin files %s", listing)
-    return files
-
-
 def _register(manager: pluggy.PluginManager, plugin: Any, name: str, origin: str) -> None:
     try:
         manager.register(plugin, name=name)
@@ -303,7 +270,7 @@ def _collect(manager: pluggy.PluginManager, origins: dict[str, str], problems: t
         provider = f"{implementation.plugin_name} ({origins[implementation.plugin_name]})"
         try:
             provided: list[Any] = list(implementation.function())  # type: ignore[call-overload]
-        except _FAILURES as error:
+        except FAILURES as error:
             raise UserError(
                 f"plugin {provider}: auxar_register_components failed: {type(error).__name__}: {error}"
             ) from error
@@ -333,41 +300,4 @@ def _sources(files: Iterable[tuple[Path, bytes]]) -> Iterator[tuple[str, str, bo
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
         yield entry.name, package(entry.dist) if entry.dist else entry.value, False, entry.load
     for file, content in files:
-        yield file.stem, str(file), True, functools.partial(_load_file, file, content)
-
-
-def _check_file(file: Path) -> None:
-    try:
-        exists = is_file(file)
-    except UserError as error:
-        raise UserError(f"plugins: {error}") from None
-    if not exists:
-        beside = file.parent.glob("*.py") if os.path.isdir(file.parent) else ()
-        near = did_you_mean(file.name, (path.name for path in beside))
-        raise UserError(f"plugins: {one_line(str(file))} does not exist{near}")
-    if file.suffix != ".py":
-        raise UserError(f"plugins: {file} is not a Python file; expected a name that ends in .py")
-
-
-def _read_file(file: Path) -> bytes:
-    _check_file(file)
-    try:
-        return read_bytes(file)
-    except UserError as error:
-        raise UserError(f"plugins: {error}") from None
-
-
-def _load_file(file: Path, content: bytes) -> ModuleType:
-    # The module's name depends on the path, so that two files named views.py do not collide.
-    digest = hashlib.sha256(os.fsencode(file.resolve())).hexdigest()[:12]
-    module = ModuleType(f"auxar_plugin_{file.stem}_{digest}")
-    module.__file__ = str(file)
-    # Annotations that are strings are resolved through `sys.modules`, so the module is registered before it runs.
-    sys.modules[module.__name__] = module
-    try:
-        # The import system is not used, because it could run a cached .pyc file instead of this source.
-        exec(compile(content, str(file), "exec"), module.__dict__)
-    except _FAILURES as error:
-        del sys.modules[module.__name__]
-        raise UserError(f"plugins: {file} cannot be loaded: {type(error).__name__}: {error}") from error
-    return module
+        yield file.stem, str(file), True, functools.partial(load_plugin_file, file, content)

@@ -33,14 +33,6 @@ SPACES = {
 CHAIN = (ImageSpec(3, height=2, width=2, levels=2), [pyramid, grayscale])
 
 
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-@settings(deadline=None, max_examples=6)
-@given(data=st.data())
-def test_an_image_with_its_view_is_less_likely_than_the_image(space, data):
-    model = data.draw(random_models(space))
-    check_bound(model)
-
-
 @settings(deadline=None, max_examples=2)
 @given(model=random_models(CHAIN))
 def test_the_bound_holds_for_grayscale_under_a_pyramid(model):

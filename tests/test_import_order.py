@@ -10,7 +10,7 @@ from helpers.tiny_runs import PROJECT
 LAYERS = [
     ["errors", "numerics", "progress", "threads"],
     ["arguments", "files", "structuring", "validation"],
-    ["locks", "model"],
+    ["locks", "model", "plugin_files"],
     ["caching", "plugins"],
     ["distributed", "plugin_paths", "recipe"],
     ["data", "runs", "scaffold"],

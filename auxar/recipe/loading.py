@@ -15,7 +15,8 @@ import tomli_w
 from auxar.arguments import as_path, check_flag, check_strings
 from auxar.errors import UserError, did_you_mean, is_unicode, one_line
 from auxar.files import kind, read_bytes
-from auxar.plugins import Component, Kind, Registry, load_plugins, plugin_files
+from auxar.plugin_files import plugin_files
+from auxar.plugins import Component, Kind, Registry, load_plugins
 from auxar.recipe.choices import structure_options
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import check_printable, without_unused

@@ -46,14 +46,6 @@ def normal(*shape, seed=0):
 # Networks ------------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=80)
-@given(network=NETWORKS, seed=SEEDS)
-def test_a_prediction_depends_on_earlier_pixels_alone(network, seed):
-    """Changing a pixel leaves all predictions at it and before it equal to the last bit."""
-    changed = changed_predictions(network, seed)
-    assert not changed.tril().any()
-
-
 @settings(deadline=None, max_examples=40)
 @given(network=NETWORKS, seed=SEEDS)
 def test_a_prediction_depends_on_the_pixels_beside_and_above(network, seed):

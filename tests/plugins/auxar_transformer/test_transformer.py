@@ -7,7 +7,6 @@ import attrs
 import pytest
 import tomli_w
 import torch
-from helpers.bounds import check_bound
 from helpers.causal_networks import (
     HEADS,
     REQUESTS,
@@ -37,7 +36,6 @@ from auxar_heads import logistic_mixture
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn import components as pixelcnn
-from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, StepwiseSampler, WavefrontSampler
 from auxar_transformer import components
 from auxar_transformer.components import TransformerConfig
@@ -262,36 +260,6 @@ def test_draws_follow_the_likelihood(head):
     share = torch.bincount(image_numbers(images, 2), minlength=8) / total
     # The tolerance is five standard deviations of a share, plus 0.001.
     assert ((share - expected).abs() < 5 * (expected * (1 - expected) / total).sqrt() + 1e-3).all()
-
-
-# In a model ----------------------------------------------------------------------------------------------------------
-
-SPACES = {
-    "two levels": ImageSpec(1, height=2, width=2, levels=2),
-    "three levels": ImageSpec(1, height=2, width=2, levels=3),
-    "two squares": ImageSpec(1, height=2, width=4, levels=2),
-}
-
-
-@pytest.mark.parametrize("image", SPACES.values(), ids=SPACES)
-@settings(deadline=None, max_examples=5)
-@given(head=st.sampled_from(list(HEADS)), seed=SEEDS)
-def test_an_image_with_its_view_is_less_likely_than_the_image(image, head, seed):
-    """For every image, p(x, ψ(x)) ≤ p(x), if prior and decoder are transformers."""
-    config = attrs.evolve(SMALL, head=HEADS[head])
-    view = PyramidView(PyramidConfig(2), image)
-    embedding = pixelcnn.embedding(pixelcnn.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
-    decoder = CausalDistribution(components.transformer(config, image, embedding.features_channels))
-    model = randomized(
-        Chain(
-            [
-                Factor(decoder, view=view, embedding=embedding),
-                Factor(CausalDistribution(components.transformer(config, view.view))),
-            ]
-        ),
-        seed,
-    )
-    check_bound(model)
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -1,0 +1,84 @@
+"""The two claims of the model, over all registered networks and views: predictions are causal, and
+log p(X, ψ(X)) ≤ log p(X).
+"""
+
+import pytest
+import torch
+from helpers.bounds import check_bound
+from helpers.causal_networks import HEADS, SEEDS, random_features, random_images, randomized
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auxar.model import CausalDistribution, Chain, Factor, ImageSpec
+from auxar.plugins import load_plugins
+
+REGISTRY = load_plugins()
+NETWORKS = {
+    "pixelcnn": {"filters": 3, "blocks": 1},
+    "pixelcnn++": {"filters": 2, "nr_resnet": 1},
+    "transformer": {"width": 4, "heads": 2, "blocks": 1},
+}
+"""Options that make the networks small."""
+VIEWS = {
+    "bitplanes": ({"drop": 1}, [ImageSpec(1, height=2, width=2, levels=4), ImageSpec(3, height=1, width=1, levels=4)]),
+    "grayscale": (
+        {"levels": 2},
+        [ImageSpec(3, height=1, width=2, levels=2), ImageSpec(3, height=2, width=1, levels=2)],
+    ),
+    "pyramid": ({"factor": 2}, [ImageSpec(1, height=2, width=2, levels=3), ImageSpec(1, height=2, width=4, levels=2)]),
+    "subsample": (
+        {"factor": 2},
+        [ImageSpec(1, height=2, width=2, levels=3), ImageSpec(1, height=2, width=4, levels=2)],
+    ),
+}
+"""Options of the views, and images so small that all of them and their views can be enumerated."""
+SPECS = st.builds(
+    ImageSpec,
+    st.sampled_from([1, 3]),
+    height=st.integers(1, 5),
+    width=st.integers(1, 5),
+    levels=st.sampled_from([2, 9]),
+)
+
+
+def built(kind, name, options, *fit):
+    component = REGISTRY.get(kind, name, "test")
+    return component.build(component.config(**options), *fit)
+
+
+@st.composite
+def networks(draw, name, image, features_channels):
+    options = {**NETWORKS[name], "head": draw(st.sampled_from(list(HEADS.values())))}
+    return built("network", name, options, image, features_channels)
+
+
+def test_every_registered_network_and_view_is_claimed():
+    assert (sorted(NETWORKS), sorted(VIEWS)) == (REGISTRY.names("network"), REGISTRY.names("view"))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@settings(deadline=None, max_examples=25)
+@given(data=st.data(), image=SPECS, features_channels=st.sampled_from([0, 2]), seed=SEEDS)
+def test_a_prediction_depends_only_on_earlier_pixels(name, data, image, features_channels, seed):
+    network = randomized(data.draw(networks(name, image, features_channels)), seed)
+    features = random_features(network, 1, seed) if features_channels else None
+    place = data.draw(st.integers(0, image.height * image.width - 1))
+    first, other = random_images(1, image, seed), random_images(1, image, seed + 1)
+    later = (torch.arange(image.height * image.width) >= place).view(image.height, image.width)
+    changed = torch.where(later, other, first)
+    with torch.no_grad():
+        before, after = (network(network.encode(each), features) for each in (first, changed))
+    assert torch.equal(before.flatten(2)[..., : place + 1], after.flatten(2)[..., : place + 1])
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("name", NETWORKS)
+@settings(deadline=None, max_examples=4)
+@given(data=st.data(), seed=SEEDS)
+def test_an_image_with_its_view_is_at_most_as_likely_as_the_image(name, view, data, seed):
+    options, specs = VIEWS[view]
+    psi = built("view", view, options, data.draw(st.sampled_from(specs)))
+    embedding = built("embedding", "resnet", {"filters": 2, "blocks_per_group": 1}, psi.view, psi.image)
+    decoder = CausalDistribution(data.draw(networks(name, psi.image, embedding.features_channels)))
+    prior = CausalDistribution(data.draw(networks(name, psi.view, 0)))
+    check_bound(randomized(Chain([Factor(decoder, view=psi, embedding=embedding), Factor(prior)]), seed))
